@@ -1,0 +1,82 @@
+"""nomyo_attest: strict appraisal of TPM 2.0 quotes recorded from a chat service.
+
+::
+
+    import nomyo_attest as na
+
+    policy = na.AppraisalPolicy.load("policy.toml")
+    result = na.appraise(response, policy)
+    result.require()
+
+Nothing is imported before it is used, so that `nomyo-attest --version` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nomyo_attest._version import __version__
+
+if TYPE_CHECKING:
+    from nomyo_attest.appraisal import RULES, AttestationResult, Finding, Outcome, Rule, Verdict, appraise
+    from nomyo_attest.errors import (
+        AttestationError,
+        AttesterError,
+        EvidenceError,
+        NomyoAttestError,
+        ParseError,
+        PolicyError,
+        UnsupportedError,
+    )
+    from nomyo_attest.evidence import Evidence
+    from nomyo_attest.policy import AppraisalPolicy, Requirement, Trust
+
+_HOMES = {
+    "nomyo_attest.appraisal": ("RULES", "AttestationResult", "Finding", "Outcome", "Rule", "Verdict", "appraise"),
+    "nomyo_attest.errors": (
+        "AttestationError",
+        "AttesterError",
+        "EvidenceError",
+        "NomyoAttestError",
+        "ParseError",
+        "PolicyError",
+        "UnsupportedError",
+    ),
+    "nomyo_attest.evidence": ("Evidence",),
+    "nomyo_attest.policy": ("AppraisalPolicy", "Requirement", "Trust"),
+}
+
+__all__ = [
+    "RULES",
+    "AppraisalPolicy",
+    "AttestationError",
+    "AttestationResult",
+    "AttesterError",
+    "Evidence",
+    "EvidenceError",
+    "Finding",
+    "NomyoAttestError",
+    "Outcome",
+    "ParseError",
+    "PolicyError",
+    "Requirement",
+    "Rule",
+    "Trust",
+    "UnsupportedError",
+    "Verdict",
+    "__version__",
+    "appraise",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(home), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

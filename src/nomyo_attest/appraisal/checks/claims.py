@@ -1,0 +1,51 @@
+"""What the server says without a PCR behind it: the TPM's firmware, and words that nothing signs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
+from nomyo_attest.appraisal.case import Case
+from nomyo_attest.evidence.text import JsonObject
+
+
+def firmware_version(case: Case) -> Answer:
+    """Does the TPM run firmware that the policy lists?
+
+    `firmwareVersion` is a number of the TPM maker's. A TPM obfuscates it for keys outside the endorsement and platform hierarchies:
+    then it cannot be told.
+
+    What to do: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not rely on the answer.
+    """
+    expected = [f"0x{version:016x}" for version in sorted(case.policy.firmware_versions)]
+    if case.attest is None:
+        return UNDECIDED, expected, None, "the quote does not parse"
+    got = f"0x{case.attest.value.firmware_version:016x}"
+    if case.hierarchy not in ("endorsement", "platform"):
+        return UNDECIDED, expected, got, "the version is obfuscated outside the endorsement and platform hierarchies"
+    if case.attest.value.firmware_version in case.policy.firmware_versions:
+        return PASS, expected, got, ""
+    return FAIL, expected, got, f"the TPM's firmware is {got}"
+
+
+def claim(case: Case, path: str) -> Answer:
+    """Does the server claim what the policy asks?
+
+    One finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the response's `_metadata` must be
+    one of the policy's, of the same type. These are the server's words; nothing signs them, and a server that lies passes.
+
+    What to do: if the claim is not what you asked the service for, ask again or ask why; a claim that holds proves nothing by itself.
+    """
+    expected = list(case.policy.claims[path])
+    value: Any = case.evidence.claims
+    for key in path.split("."):
+        if not isinstance(value, dict) or key not in value:
+            return UNDECIDED, expected, None, f"the server does not say what {path} is"
+        if type(value) is JsonObject and key in value.duplicates:
+            return FAIL, expected, None, f"the response says twice what {path} is"
+        value = value[key]
+    # True == 1 in Python; in a claim it is not.
+    if any(type(value) is type(one) and value == one for one in expected):
+        return PASS, expected, value, ""
+    shown = value if value is None or isinstance(value, (str, int, bool)) else f"a JSON {type(value).__name__}"
+    return FAIL, expected, shown, f"the server says {path} is something else"

@@ -1,0 +1,65 @@
+"""Was the quote made for this answer, by a clock that can be relied on, under a policy that still counts?"""
+
+from __future__ import annotations
+
+from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
+from nomyo_attest.appraisal.case import Case
+
+
+def nonce_match(case: Case) -> Answer:
+    """Was the quote made for this payload id?
+
+    extraData must be the first 16 bytes of SHA-256 over the payload id, exactly, or the nonce that was given. A payload id that was given
+    must also be the one recorded in the response, if one is.
+
+    What to do: if the payload id or the nonce was given by hand, check it; if not, do not rely on the answer: its quote was made for
+    another. For evidence whose payload id is lost, a policy may say `unsafe_any_nonce = true`.
+    """
+    if case.attest is None:
+        return UNDECIDED, case.nonce, None, "the quote does not parse"
+    got = case.attest.value.extra_data
+    if case.nonce is None:
+        if case.policy.unsafe_any_nonce:
+            return PASS, "any (unsafe_any_nonce)", got, ""
+        return UNDECIDED, None, got, "neither the response nor the caller names a payload id"
+    if got != case.nonce:
+        return FAIL, case.nonce, got, "the quote was made for another payload id or nonce"
+    given, recorded = case.given_payload_id, case.evidence.payload_id
+    if given is not None and recorded is not None and given != recorded:
+        return FAIL, given, recorded, "the response was recorded under another payload id than the one given"
+    return PASS, case.nonce, got, ""
+
+
+def clock_safe(case: Case) -> Answer:
+    """Does the TPM vouch that its clock did not go back?
+
+    `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the most by
+    default. Until then, clocks of different quotes cannot be put in order.
+
+    What to do: if quotes are not put in order by their clock, let the policy say `"clock.safe" = "warn"`; if they are, wait and ask again.
+    """
+    if case.attest is None:
+        return UNDECIDED, True, None, "the quote does not parse"
+    if case.attest.value.clock_info.safe:
+        return PASS, True, True, ""
+    return FAIL, True, False, "the TPM was cut off from power, its clock may have been reported further on"
+
+
+def policy_period(case: Case) -> Answer:
+    """Is the policy used in the period that its owner set for it?
+
+    `valid_from` and `valid_until` of the policy; the time is the one given, or that of the appraisal. Outside it, reference values may
+    be outdated, so nothing can be told.
+
+    What to do: get the current policy from its owner.
+    """
+    policy = case.policy
+    expected = [bound and bound.isoformat() for bound in (policy.valid_from, policy.valid_until)]
+    if case.now is None:
+        return UNDECIDED, expected, None, "no time is known"
+    got = case.now.isoformat()
+    if policy.valid_from and case.now < policy.valid_from:
+        return UNDECIDED, expected, got, "the policy is not valid yet"
+    if policy.valid_until and case.now > policy.valid_until:
+        return UNDECIDED, expected, got, "the policy is not valid any more"
+    return PASS, expected, got, ""

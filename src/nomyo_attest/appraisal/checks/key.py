@@ -1,0 +1,135 @@
+"""What does the AIK's public area say of it?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
+from nomyo_attest.appraisal.case import Case
+from nomyo_attest.crypto.keys import CURVES, KeyUnusable, rsa_exponent, verification_key
+from nomyo_attest.crypto.strength import rsa_weakness
+from nomyo_attest.policy.model import Trust
+from nomyo_attest.tpm.codec import specification_name
+from nomyo_attest.tpm.constants import HASH_SIZES, TPM_ALG_ID, TPMA_OBJECT, attribute_names, hash_name
+from nomyo_attest.tpm.public import TPMS_ECC_PARMS, TPMS_RSA_PARMS
+
+_MUST_BE_SET: Final = int(
+    TPMA_OBJECT.FIXED_TPM
+    | TPMA_OBJECT.FIXED_PARENT
+    | TPMA_OBJECT.SENSITIVE_DATA_ORIGIN
+    | TPMA_OBJECT.RESTRICTED
+    | TPMA_OBJECT.SIGN_ENCRYPT
+)
+_MUST_BE_CLEAR: Final = int(TPMA_OBJECT.DECRYPT)
+_NO_KEY: Final = "the AIK does not parse"
+
+
+def key_attributes(case: Case) -> Answer:
+    """Is the AIK a restricted signing key that never leaves its TPM?
+
+    Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without
+    `restricted` the key signs whatever it is given, a made-up quote too; without the others it may exist outside the TPM.
+    The attributes are the key's own word: they bind a TPM, not somebody who writes the bytes.
+
+    What to do: do not rely on the answer. Its quote proves nothing, whatever it says.
+    """
+    expected = attribute_names(_MUST_BE_SET)
+    if case.key is None:
+        error = case.key_error
+        if error is not None and error.field == "object_attributes" and error.got.startswith("0x"):
+            value = int(error.got, 16)
+            return FAIL, expected, attribute_names(value), "reserved bits of the attributes are set"
+        return UNDECIDED, expected, None, _NO_KEY
+    value = case.key.value.object_attributes
+    if value & (_MUST_BE_SET | _MUST_BE_CLEAR) == _MUST_BE_SET:
+        return PASS, expected, value, ""
+    wrong = [f"{name} is clear" for name in attribute_names(_MUST_BE_SET & ~value)]
+    wrong += [f"{name} is set" for name in attribute_names(_MUST_BE_CLEAR & value)]
+    return FAIL, expected, attribute_names(value), ", ".join(wrong)
+
+
+def key_strength(case: Case) -> Answer:
+    """Is the AIK strong enough?
+
+    RSA: 2048 bits or what the policy asks, exponent odd and 65537 or above, no modulus of the ROCA form (CVE-2017-15361). ECC: a point on
+    P-256, P-384 or P-521.
+
+    What to do: do not rely on the answer. Somebody may have computed the private key from the public one.
+    """
+    if case.key is None:
+        return UNDECIDED, None, None, _NO_KEY
+    public = case.key.value
+    parameters = public.parameters
+    if type(parameters) is TPMS_RSA_PARMS:
+        least = case.policy.rsa_min_bits
+        modulus = int.from_bytes(public.unique.modulus, "big")  # type: ignore[union-attr]  # the parser pairs it with RSA
+        weakness = rsa_weakness(modulus, parameters.key_bits, rsa_exponent(parameters), least)
+        expected = f"RSA of {least} bits or more"
+        if weakness:
+            return FAIL, expected, weakness, f"the AIK has {weakness}" if " " in weakness else f"the AIK is {weakness}"
+        return PASS, expected, f"RSA-{parameters.key_bits}", ""
+    assert type(parameters) is TPMS_ECC_PARMS
+    expected = "a point on P-256, P-384 or P-521"
+    curve = specification_name(parameters.curve_id)
+    if parameters.curve_id not in CURVES:
+        return FAIL, expected, curve, f"the AIK is on {curve}"
+    try:
+        verification_key(public)
+    except KeyUnusable:
+        return FAIL, expected, f"no point of {curve}", f"the AIK is no point of {curve}"
+    return PASS, expected, curve, ""
+
+
+def key_hierarchy(case: Case) -> Answer:
+    """Is the AIK a primary key of one of the policy's hierarchies?
+
+    A primary key's Qualified Name is computed from the hierarchy's handle and the key's Name, which covers every bit of its
+    public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another matches none, and
+    neither does another key than the one that signed: then it cannot be told.
+
+    What to do: if the service makes its AIKs elsewhere now, learn the policy anew; if not, do not rely on the answer.
+    """
+    expected = list(case.policy.hierarchies)
+    if case.key is None or case.attest is None:
+        return UNDECIDED, expected, None, _NO_KEY if case.key is None else "the quote does not parse"
+    if case.hierarchy is None:
+        return UNDECIDED, expected, None, "qualifiedSigner is that of no primary key with this public area"
+    if case.hierarchy in case.policy.hierarchies:
+        return PASS, expected, case.hierarchy, ""
+    return FAIL, expected, case.hierarchy, f"the AIK is a primary key of the {case.hierarchy} hierarchy"
+
+
+def key_trust(case: Case) -> Answer:
+    """Does the AIK reach the trust that the policy asks for?
+
+    `self_asserted`: the key came with the evidence; nothing vouches for it. `pinned_aik`: the policy names this very key.
+    `certified_aik` is reserved: the protocol carries no certificate.
+
+    What to do: an ephemeral AIK can be pinned by nobody. If this one is to be trusted, add its Name (`nomyo-attest inspect`) to the
+    policy's `key.pinned`.
+    """
+    wanted = case.policy.trust
+    if case.name is None:
+        return UNDECIDED, wanted.value, None, _NO_KEY if case.key is None else "the AIK's Name cannot be computed"
+    got = Trust.PINNED_AIK if case.name in case.policy.pinned else Trust.SELF_ASSERTED
+    if got is wanted or got.reaches(wanted):
+        return PASS, wanted.value, got.value, ""
+    return FAIL, wanted.value, got.value, f"the AIK {case.name.hex()} is not pinned"
+
+
+def signer_name(case: Case) -> Answer:
+    """Is `qualifiedSigner` a well-formed Qualified Name of such a key?
+
+    It must be the AIK's own hash algorithm and a digest of its size. The hierarchy in which it is the name of this primary key
+    is reported; none is no fault, for the AIK may be the child of another key.
+
+    What to do: do not rely on the answer. No TPM names a key so.
+    """
+    if case.key is None or case.attest is None:
+        return UNDECIDED, None, None, _NO_KEY if case.key is None else "the quote does not parse"
+    name_alg: TPM_ALG_ID = case.key.value.name_alg
+    signer = case.attest.value.qualified_signer
+    if len(signer) == 2 + HASH_SIZES[name_alg] and signer[0] << 8 | signer[1] == name_alg:
+        return PASS, hash_name(name_alg), case.hierarchy or "no primary key", ""
+    expected = f"{hash_name(name_alg)} and {HASH_SIZES[name_alg]} bytes"
+    return FAIL, expected, signer, "qualifiedSigner is no name of a key with the AIK's nameAlg"

@@ -1,0 +1,74 @@
+"""Did the AIK sign these bytes, in a way that counts?"""
+
+from __future__ import annotations
+
+from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
+from nomyo_attest.appraisal.case import Case
+from nomyo_attest.crypto.keys import KeyUnusable, verification_key
+from nomyo_attest.crypto.signatures import can_verify, verify_signature
+from nomyo_attest.tpm.codec import specification_name
+from nomyo_attest.tpm.constants import hash_name
+
+
+def _missing(case: Case) -> str:
+    if case.signature is None:
+        return "the signature does not parse"
+    return "the AIK does not parse" if case.key is None else "the quote does not parse"
+
+
+def signature_scheme(case: Case) -> Answer:
+    """Is the signature's scheme the one the AIK is made for?
+
+    A restricted key has one scheme, in its public area. A signature of another did not come from such a key.
+
+    What to do: do not rely on the answer. Signature and key do not belong together.
+    """
+    if case.signature is None or case.key is None:
+        return UNDECIDED, None, None, _missing(case)
+    expected, got = case.key.value.parameters.scheme.scheme, case.signature.sig_alg
+    if expected is got:
+        return PASS, expected.name, got.name, ""
+    expected_name, got_name = specification_name(expected), specification_name(got)
+    return FAIL, expected_name, got_name, f"the AIK's scheme is {expected_name}, the signature's {got_name}"
+
+
+def signature_hash(case: Case) -> Answer:
+    """Is the signature's hash the one of the AIK's scheme, and allowed?
+
+    SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.
+
+    What to do: if the service's TPMs sign with another hash, list it in the policy's `signature.hashes`, if it is sound; if not, do
+    not rely on the answer.
+    """
+    allowed = list(case.policy.signature_hashes)
+    if case.signature is None or case.key is None:
+        return UNDECIDED, allowed, None, _missing(case)
+    got = case.signature.signature.hash
+    name = hash_name(got)
+    details = case.key.value.parameters.scheme.details
+    if details is None or details.hash_alg is not got:
+        own = hash_name(details.hash_alg) if details else None
+        return FAIL, own, name, f"the AIK's scheme has {own or 'no hash'}, the signature {name}"
+    if name in allowed:
+        return PASS, allowed, name, ""
+    return FAIL, allowed, name, f"the policy does not allow {name} signatures"
+
+
+def signature_valid(case: Case) -> Answer:
+    """Does the signature verify over the quote, as received, with the AIK?
+
+    RSASSA is PKCS#1 v1.5; RSAPSS may have a salt as long as the digest or as the key allows; ECDSA is FIPS 186-5.
+
+    What to do: do not rely on the answer. The quote was altered, or signed by another key.
+    """
+    if case.signature is None or case.key is None or case.attest is None:
+        return UNDECIDED, "valid", None, _missing(case)
+    if not can_verify(case.signature):
+        return UNDECIDED, "valid", None, f"{hash_name(case.signature.signature.hash)} cannot be computed here"
+    try:
+        key = verification_key(case.key.value)
+    except KeyUnusable as error:
+        return UNDECIDED, "valid", None, f"the AIK cannot verify anything: {error}"
+    if verify_signature(key, case.signature, case.attest.inner):
+        return PASS, "valid", "valid", ""
+    return FAIL, "valid", "invalid", "the signature does not verify over the quote with the AIK"

@@ -1,0 +1,109 @@
+"""The rules: every question an appraisal asks, in order.
+
+A rule that a policy does not mention is required. A core rule cannot be softened. A rule that is asked only where the policy gives
+it something to compare with yields no finding elsewhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from typing import Final
+
+from nomyo_attest.appraisal.answer import Answer
+from nomyo_attest.appraisal.checks import claims, form, freshness, key, pcrs, signature
+from nomyo_attest.policy.model import AppraisalPolicy, Requirement
+
+ALWAYS: Final[Callable[[AppraisalPolicy], bool]] = lambda policy: True  # noqa: E731 - reads as a column of the table
+
+
+class Rule:
+    """One row of the table.
+
+    Attributes:
+        id: the name users store: in policies, results, reports.
+        check: its function, from a `Case` to an `Answer`; of `claims.*`, from a `Case` and a path.
+        cites: the structure field or the key in the response that it stands on.
+        core: whether no policy may soften it.
+        asked: whether a given policy asks it.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the name users know it by
+        check: Callable[..., Answer],
+        cites: str,
+        *,
+        core: bool = False,
+        asked: Callable[[AppraisalPolicy], bool] = ALWAYS,
+    ) -> None:
+        self.id = id
+        self.check = check
+        self.cites = cites
+        self.core = core
+        self.asked = asked
+
+    @cached_property
+    def _paragraphs(self) -> list[str]:
+        return [" ".join(part.split()) for part in inspect.cleandoc(self.check.__doc__ or "").split("\n\n")]
+
+    @property
+    def question(self) -> str:
+        """What the rule asks."""
+        return self._paragraphs[0]
+
+    @property
+    def explanation(self) -> str:
+        """Why it asks, in a few sentences."""
+        return "\n\n".join(self._paragraphs[1:-1])
+
+    @property
+    def mend(self) -> str:
+        """What to do when it does not hold."""
+        return self._paragraphs[-1].removeprefix("What to do: ")
+
+
+# fmt: off
+RULES: Final = (
+    Rule("evidence.available", form.evidence_available, "tpm_attestation.is_available", core=True),
+    Rule("evidence.form", form.evidence_form, "tpm_attestation", core=True),
+    Rule("attest.form", form.attest_form, "TPMS_ATTEST", core=True),
+    Rule("signature.form", form.signature_form, "TPMT_SIGNATURE", core=True),
+    Rule("key.form", form.key_form, "TPMT_PUBLIC", core=True),
+    Rule("attest.magic", form.attest_magic, "TPMS_ATTEST.magic", core=True),
+    Rule("attest.type", form.attest_type, "TPMS_ATTEST.type", core=True),
+    Rule("key.attributes", key.key_attributes, "TPMT_PUBLIC.objectAttributes"),
+    Rule("key.strength", key.key_strength, "TPMT_PUBLIC.unique"),
+    Rule("key.hierarchy", key.key_hierarchy, "TPMS_ATTEST.qualifiedSigner", asked=lambda policy: bool(policy.hierarchies)),
+    Rule("key.trust", key.key_trust, "TPMT_PUBLIC"),
+    Rule("signer.name", key.signer_name, "TPMS_ATTEST.qualifiedSigner"),
+    Rule("signature.scheme", signature.signature_scheme, "TPMT_SIGNATURE.sigAlg", core=True),
+    Rule("signature.hash", signature.signature_hash, "TPMT_SIGNATURE.signature.hash", core=True),
+    Rule("signature.valid", signature.signature_valid, "TPMT_SIGNATURE.signature", core=True),
+    Rule("nonce.match", freshness.nonce_match, "TPMS_ATTEST.extraData", core=True),
+    Rule("clock.safe", freshness.clock_safe, "TPMS_CLOCK_INFO.safe"),
+    Rule("pcr.selection", pcrs.pcr_selection, "TPMS_QUOTE_INFO.pcrSelect", core=True),
+    Rule("pcr.digest", pcrs.pcr_digest, "TPMS_QUOTE_INFO.pcrDigest", core=True),
+    Rule("pcr.bank", pcrs.pcr_bank, "TPMS_PCR_SELECTION.hash"),
+    Rule("pcr.values", pcrs.pcr_values, "tpm_attestation.pcr_values"),
+    Rule("firmware.version", claims.firmware_version, "TPMS_ATTEST.firmwareVersion", asked=lambda policy: bool(policy.firmware_versions)),
+    Rule("policy.period", freshness.policy_period, "valid_from, valid_until", asked=lambda policy: bool(policy.valid_from or policy.valid_until)),
+    Rule("claims.*", claims.claim, "_metadata", asked=lambda policy: bool(policy.claims)),
+)
+# fmt: on
+
+
+def find_rule(rule_id: str) -> Rule:
+    """The rule of this id; ``claims.security_tier`` and its like are `claims.*`. Raises `KeyError` for another."""
+    wanted = "claims.*" if rule_id.startswith("claims.") else rule_id
+    for rule in RULES:
+        if rule.id == wanted:
+            return rule
+    raise KeyError(rule_id)
+
+
+def requirement_of(rule_id: str, policy: AppraisalPolicy) -> Requirement:
+    """What `policy` requires of a rule: required unless it says otherwise; one claim's own word goes before ``claims.*``."""
+    fallback = policy.rules.get("claims.*", Requirement.REQUIRED) if rule_id.startswith("claims.") else Requirement.REQUIRED
+    return policy.rules.get(rule_id, fallback)

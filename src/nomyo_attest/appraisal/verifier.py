@@ -1,0 +1,90 @@
+"""The appraisal: evidence and a policy in, an attestation result out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+
+from nomyo_attest.appraisal.answer import Answer
+from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.result import AttestationResult, PlannedRule
+from nomyo_attest.appraisal.rules import RULES, requirement_of
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.model import Evidence
+from nomyo_attest.evidence.response import check_payload_id, read_evidence
+from nomyo_attest.policy.model import AppraisalPolicy
+
+NONCE_MAX = 64
+"""Bytes of the longest nonce: what fits TPM2B_DATA beside an algorithm identifier (Part 2, 10.4.3)."""
+
+
+@lru_cache(maxsize=64)
+def _plan(policy: AppraisalPolicy) -> tuple[tuple[PlannedRule, ...], tuple[Callable[[Case], Answer], ...]]:
+    """The rules that `policy` asks, in order, and their checks: worked out once for a policy."""
+    asked = [rule for rule in RULES if rule.asked(policy)]
+    entries: list[tuple[PlannedRule, Callable[[Case], Answer]]] = []
+    for rule in asked:
+        if rule.id == "claims.*":
+            for path in policy.claims:
+                finding = f"claims.{path}"
+                planned = PlannedRule(finding, rule, requirement_of(finding, policy))
+                entries.append((planned, partial(rule.check, path=path)))
+        else:
+            entries.append((PlannedRule(rule.id, rule, requirement_of(rule.id, policy)), rule.check))
+    return tuple(planned for planned, _ in entries), tuple(check for _, check in entries)
+
+
+def appraise(
+    response: object,
+    policy: AppraisalPolicy,
+    *,
+    payload_id: str | None = None,
+    nonce: bytes | None = None,
+    now: datetime | None = None,
+) -> AttestationResult:
+    """Appraise the evidence in `response` by `policy`. Bad evidence never raises: it becomes findings.
+
+    Args:
+        response: a whole response, its `_metadata` or the bare `tpm_attestation` block, as dict, str or bytes; or an `Evidence`.
+        policy: the appraisal policy.
+        payload_id: the payload id of the request; by default the one recorded in the response's `_metadata`.
+        nonce: the extraData expected, 0 to 64 bytes, instead of a payload id.
+        now: the time of the appraisal, with an offset; by default the clock's, if the policy has a period.
+
+    Raises:
+        TypeError, ValueError: for arguments that no evidence could be judged by.
+    """
+    if not isinstance(policy, AppraisalPolicy):
+        raise TypeError(f"policy must be an AppraisalPolicy, not {type(policy).__name__}")
+    if payload_id is not None or nonce is not None or now is not None:
+        _check_arguments(payload_id, nonce, now)
+    if now is None and (policy.valid_from or policy.valid_until):
+        now = datetime.now(UTC)
+    evidence: Evidence | EvidenceError
+    if isinstance(response, Evidence):
+        evidence = response
+    else:
+        try:
+            evidence = read_evidence(response)
+        except EvidenceError as error:
+            evidence = error.with_traceback(None)
+    plan, checks = _plan(policy)
+    case = Case(evidence, policy, payload_id, nonce, now)
+    return AttestationResult(case, plan, [check(case) for check in checks])
+
+
+def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime | None) -> None:
+    if payload_id is not None and nonce is not None:
+        raise ValueError("give payload_id or nonce, not both: the nonce is derived from the payload id")
+    if payload_id is not None:
+        if not isinstance(payload_id, str):
+            raise TypeError(f"payload_id must be a str, not {type(payload_id).__name__}")
+        check_payload_id(str(payload_id), "payload_id")
+    if nonce is not None:
+        if not isinstance(nonce, bytes):
+            raise TypeError(f"nonce must be bytes, not {type(nonce).__name__}")
+        if len(nonce) > NONCE_MAX:
+            raise ValueError(f"nonce must be {NONCE_MAX} bytes at the most, not {len(nonce)}")
+    if now is not None and now.tzinfo is None:
+        raise ValueError("now must have an offset: datetime.now(UTC)")

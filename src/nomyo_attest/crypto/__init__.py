@@ -1,0 +1,1 @@
+"""Hashes, keys and signatures: the only importer of `cryptography` in the Verifier's path."""

@@ -1,0 +1,57 @@
+"""TPMT_PUBLIC → a key that verifies."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from nomyo_attest.crypto.strength import F4
+from nomyo_attest.tpm.constants import TPM_ECC_CURVE
+from nomyo_attest.tpm.public import TPMS_ECC_PARMS, TPMS_ECC_POINT, TPMS_RSA_PARMS, TPMS_RSA_UNIQUE, TPMT_PUBLIC
+
+CURVES: Final[dict[TPM_ECC_CURVE, ec.EllipticCurve]] = {
+    TPM_ECC_CURVE.NIST_P256: ec.SECP256R1(),
+    TPM_ECC_CURVE.NIST_P384: ec.SECP384R1(),
+    TPM_ECC_CURVE.NIST_P521: ec.SECP521R1(),
+}
+"""The curves whose signatures are verified: P-256, P-384 and P-521 (NIST SP 800-186, 3.2.1)."""
+
+VerificationKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+
+class KeyUnusable(Exception):
+    """A public area parsed, yet holds no key that could verify anything. The message says why; it never leaves `appraise`."""
+
+
+def rsa_exponent(parameters: TPMS_RSA_PARMS) -> int:
+    """e of an RSA key: 0 on the wire stands for 65537 (Part 2, 12.2.3.5)."""
+    return parameters.exponent or F4
+
+
+def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
+    """Load the key of a public area. Raises `KeyUnusable` for a point off its curve, or a curve or size not supported."""
+    parameters, unique = public.parameters, public.unique
+    try:
+        if isinstance(parameters, TPMS_RSA_PARMS) and isinstance(unique, TPMS_RSA_UNIQUE):
+            modulus = int.from_bytes(unique.modulus, "big")
+            return rsa.RSAPublicNumbers(rsa_exponent(parameters), modulus).public_key()
+        if isinstance(parameters, TPMS_ECC_PARMS) and isinstance(unique, TPMS_ECC_POINT):
+            return _ecc_key(parameters.curve_id, unique)
+    except (ValueError, UnsupportedAlgorithm, OverflowError) as error:
+        raise KeyUnusable(str(error)) from None
+    raise KeyUnusable(f"no key of type {public.type.name}")  # the parser leaves no other
+
+
+def _ecc_key(curve_id: TPM_ECC_CURVE, point: TPMS_ECC_POINT) -> ec.EllipticCurvePublicKey:
+    curve = CURVES.get(curve_id)
+    if curve is None:
+        raise KeyUnusable(f"curve {curve_id.name} is not one of P-256, P-384, P-521")
+    size = (curve.key_size + 7) // 8
+    if len(point.x) > size or len(point.y) > size:
+        raise KeyUnusable(f"a coordinate longer than the {size} bytes of the curve")
+    # Uncompressed point of SEC 1, 2.3.3; the library refuses a point that is not on the curve.
+    return ec.EllipticCurvePublicKey.from_encoded_point(
+        curve, b"\x04" + point.x.rjust(size, b"\0") + point.y.rjust(size, b"\0")
+    )

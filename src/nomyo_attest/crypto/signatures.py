@@ -1,0 +1,73 @@
+"""Does a TPMT_SIGNATURE verify over the signed bytes?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from nomyo_attest.crypto.keys import VerificationKey
+from nomyo_attest.tpm.constants import TPM_ALG_ID
+from nomyo_attest.tpm.signature import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA, TPMT_SIGNATURE
+
+_HASHES: Final[dict[TPM_ALG_ID, hashes.HashAlgorithm]] = {
+    TPM_ALG_ID.SHA1: hashes.SHA1(),  # noqa: S303 - only reached where a policy allows it; `signature.hash` judges
+    TPM_ALG_ID.SHA256: hashes.SHA256(),
+    TPM_ALG_ID.SHA384: hashes.SHA384(),
+    TPM_ALG_ID.SHA512: hashes.SHA512(),
+    TPM_ALG_ID.SHA3_256: hashes.SHA3_256(),
+    TPM_ALG_ID.SHA3_384: hashes.SHA3_384(),
+    TPM_ALG_ID.SHA3_512: hashes.SHA3_512(),
+}
+_ECDSA: Final = {algorithm: ec.ECDSA(hash_) for algorithm, hash_ in _HASHES.items()}
+_PKCS1V15: Final = padding.PKCS1v15()
+_PSS: Final = {
+    algorithm: tuple(
+        padding.PSS(padding.MGF1(hash_), salt) for salt in (padding.PSS.DIGEST_LENGTH, padding.PSS.MAX_LENGTH)
+    )
+    for algorithm, hash_ in _HASHES.items()
+}
+"""A TPM's salt is as long as the digest, or as the key allows, depending on its maker (Part 1, B.7): those two, no other."""
+
+
+def can_verify(signature: TPMT_SIGNATURE) -> bool:
+    """Whether the hash of a signature can be computed here."""
+    return signature.signature.hash in _HASHES
+
+
+def verify_signature(key: VerificationKey, signature: TPMT_SIGNATURE, signed: bytes) -> bool:
+    """Whether `signature` verifies over the bytes `signed`, as received, with its own scheme and hash.
+
+    RSASSA is PKCS#1 v1.5 (RFC 8017, 8.2), RSAPSS is PSS (8.1), ECDSA is FIPS 186-5, 6. A signature of another kind than the
+    key's does not verify. Whether scheme and hash are those of the key, and allowed, is another question.
+    """
+    value = signature.signature
+    try:
+        if isinstance(value, TPMS_SIGNATURE_RSA):
+            return isinstance(key, rsa.RSAPublicKey) and _verify_rsa(key, signature.sig_alg, value, signed)
+        return isinstance(key, ec.EllipticCurvePublicKey) and _verify_ecdsa(key, value, signed)
+    except (InvalidSignature, ValueError):
+        return False
+
+
+def _verify_rsa(key: rsa.RSAPublicKey, scheme: TPM_ALG_ID, value: TPMS_SIGNATURE_RSA, signed: bytes) -> bool:
+    hash_ = _HASHES[value.hash]
+    if scheme is TPM_ALG_ID.RSASSA:
+        key.verify(value.sig, signed, _PKCS1V15, hash_)
+        return True
+    digest_salt, largest_salt = _PSS[value.hash]
+    try:
+        key.verify(value.sig, signed, digest_salt, hash_)
+    except InvalidSignature:
+        key.verify(value.sig, signed, largest_salt, hash_)
+    return True
+
+
+def _verify_ecdsa(key: ec.EllipticCurvePublicKey, value: TPMS_SIGNATURE_ECC, signed: bytes) -> bool:
+    r = int.from_bytes(value.signature_r, "big")
+    s = int.from_bytes(value.signature_s, "big")
+    key.verify(encode_dss_signature(r, s), signed, _ECDSA[value.hash])
+    return True

@@ -1,0 +1,58 @@
+"""Is a public key strong enough to rely on?"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import gcd
+from typing import Final
+
+F4: Final = 65537
+
+_PRIMES: Final = tuple(p for p in range(3, 168, 2) if all(p % q for q in range(3, int(p**0.5) + 1, 2)))
+"""The primes 3 to 167: the ones that divide the primorial of every key size the ROCA flaw touches."""
+
+
+@cache
+def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
+    """For each prime, the residues that powers of 65537 reach, the most telling prime first; those that reach all are left out."""
+    table = []
+    for prime in _PRIMES:
+        residue, reached = 1, set()
+        while residue not in reached:
+            reached.add(residue)
+            residue = residue * F4 % prime
+        if len(reached) < prime - 1:
+            table.append((prime, frozenset(reached)))
+    return tuple(sorted(table, key=lambda row: len(row[1]) / row[0]))
+
+
+def is_roca(modulus: int) -> bool:
+    """Whether an RSA modulus has the form of CVE-2017-15361 ("ROCA"), whose primes are k·M + 65537^a mod M.
+
+    Such a modulus is itself a power of 65537 modulo every small prime. A sound key passes for one with a chance
+    below 2^-27 (Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, section 2).
+    """
+    return all(modulus % prime in reached for prime, reached in _roca_residues())
+
+
+def rsa_weakness(modulus: int, bits: int, exponent: int, least_bits: int) -> str:
+    """Why an RSA key is too weak to rely on; empty if it is not.
+
+    Args:
+        modulus: n.
+        bits: the size the public area claims, in bits.
+        exponent: e, with TPM's 0 already read as 65537.
+        least_bits: the smallest size allowed, in bits.
+    """
+    size = modulus.bit_length()
+    if size != bits:
+        return f"a modulus of {size} bits where keyBits says {bits}"
+    if size < least_bits:
+        return f"RSA-{size}"
+    if exponent < F4 or exponent % 2 == 0:
+        return f"exponent {exponent}"
+    if modulus % 2 == 0 or gcd(modulus, 3 * 5 * 7 * 11 * 13 * 17 * 19 * 23 * 29 * 31 * 37) != 1:
+        return "a modulus with a small factor"
+    if is_roca(modulus):
+        return "a modulus of the ROCA form (CVE-2017-15361)"
+    return ""

@@ -1,0 +1,115 @@
+"""Every exception that `nomyo_attest` raises on purpose.
+
+::
+
+    Exception
+    └── NomyoAttestError                 catch this one to catch them all
+        ├── ParseError (ValueError)      bytes are not the TPM structure they should be
+        │   └── UnsupportedError         they are, of a kind this library names but does not read
+        ├── EvidenceError (ValueError)   a recorded response is not well-formed evidence
+        ├── PolicyError (ValueError)     an appraisal policy cannot be used
+        ├── AttestationError             the appraisal did not affirm; carries `.result`
+        └── AttesterError                a TPM could not be used to make evidence
+
+Bad evidence never raises out of `nomyo_attest.appraise`: there it becomes a finding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nomyo_attest.appraisal.result import AttestationResult
+
+
+class NomyoAttestError(Exception):
+    """The common root of every error of this package."""
+
+
+class ParseError(NomyoAttestError, ValueError):
+    """Bytes are not the TPM 2.0 structure they were read as.
+
+    Attributes:
+        structure: name in TPM 2.0 Part 2, e.g. ``"TPMS_CLOCK_INFO"``.
+        field: the field that failed, in snake_case, e.g. ``"safe"``; ``""`` for the structure as a whole.
+        offset: position in bytes, from the start of the blob, where that field begins.
+        expected: what the specification allows there.
+        got: what stands there.
+    """
+
+    def __init__(self, structure: str, field: str, offset: int, expected: str, got: str) -> None:
+        self.structure = structure
+        self.field = field
+        self.offset = offset
+        self.expected = expected
+        self.got = got
+        super().__init__(structure, field, offset, expected, got)
+
+    @property
+    def where(self) -> str:
+        """Structure and field, dotted: ``"TPMS_CLOCK_INFO.safe"``."""
+        return f"{self.structure}.{self.field}" if self.field else self.structure
+
+    def __str__(self) -> str:
+        return f"{self.where} at byte {self.offset}: expected {self.expected}, got {self.got}"
+
+
+class UnsupportedError(ParseError):
+    """A valid value of the specification that this library recognises by name but does not read."""
+
+
+class EvidenceError(NomyoAttestError, ValueError):
+    """A recorded response does not carry well-formed evidence.
+
+    Attributes:
+        where: path in the JSON, from what was given, e.g. ``"_metadata.tpm_attestation.quote_b64"``.
+        expected: what must stand there.
+        got: what does, shortened; never the content of the completion.
+    """
+
+    def __init__(self, where: str, expected: str, got: str) -> None:
+        self.where = where
+        self.expected = expected
+        self.got = got
+        super().__init__(where, expected, got)
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, got {self.got}"
+
+
+class PolicyError(NomyoAttestError, ValueError):
+    """An appraisal policy cannot be loaded.
+
+    Attributes:
+        source: file the policy came from, or ``"policy"`` for one given as a dict.
+        where: place in the policy, e.g. ``"pcrs.sha256.7[0]"``; ``""`` for the policy as a whole.
+        problem: what is wrong.
+        mend: what to write instead.
+    """
+
+    def __init__(self, where: str, problem: str, mend: str, *, source: str = "policy") -> None:
+        self.source = source
+        self.where = where
+        self.problem = problem
+        self.mend = mend
+        super().__init__(where, problem, mend)
+
+    def __str__(self) -> str:
+        place = f"{self.source}: {self.where}" if self.where else self.source
+        return f"{place}: {self.problem}; {self.mend}"
+
+
+class AttestationError(NomyoAttestError):
+    """The appraisal did not affirm the evidence.
+
+    Attributes:
+        result: the whole `AttestationResult`, with every finding.
+    """
+
+    def __init__(self, message: str, result: AttestationResult) -> None:
+        self.result = result
+        super().__init__(message)
+
+
+class AttesterError(NomyoAttestError):
+    """A TPM, or the software in front of it, could not be used to make evidence."""

@@ -1,0 +1,46 @@
+"""Evidence as this library holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import msgspec
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer's `tpm_attestation` with what belongs to it, decoded but not yet parsed or judged.
+
+    Attributes:
+        available: whether there is evidence at all; if not, the blobs are empty and `absence` says why.
+        quote: TPMS_ATTEST or TPM2B_ATTEST, as received.
+        signature: TPMT_SIGNATURE, as received.
+        aik_public: TPM2B_PUBLIC or TPMT_PUBLIC of the key that signed, as received.
+        pcr_banks: the selection text, e.g. ``"sha256:0,7,10"``.
+        pcr_values: bank → PCR index → value; each value has its bank's digest size in bytes.
+        payload_id: the `payload_id` of the response's `_metadata`; None if what was given holds none.
+        claims: the response's `_metadata`: the server's words, which nothing signs. Empty for a bare block.
+        absence: why there is no evidence; empty if there is.
+    """
+
+    available: bool
+    quote: bytes = b""
+    signature: bytes = b""
+    aik_public: bytes = b""
+    pcr_banks: str = ""
+    pcr_values: Mapping[str, Mapping[int, bytes]] = {}
+    payload_id: str | None = None
+    claims: Mapping[str, Any] = {}
+    absence: str = ""
+
+    @classmethod
+    def from_response(cls, response: object) -> Self:
+        """Read a whole response, its `_metadata` or the bare `tpm_attestation` block; dict, str or bytes.
+
+        Raises `EvidenceError` for evidence that is not well-formed; a response without any gives `available` False.
+        """
+        from nomyo_attest.evidence.response import read_evidence  # the reader builds on this model
+
+        evidence = read_evidence(response)
+        assert isinstance(evidence, cls)
+        return evidence

@@ -1,0 +1,56 @@
+"""JSON text → objects that remember which of their keys stood twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from nomyo_attest.errors import EvidenceError
+
+TEXT_MAX: Final = 64 * 1024 * 1024
+"""Bytes of the largest response read: six times the largest prompt the protocol allows."""
+
+_INTEGER_DIGITS_MAX: Final = 1000
+"""Longer integers are kept as text: nothing that is read here is one, and turning them into numbers takes quadratic time."""
+
+
+class JsonObject(dict[str, Any]):
+    """A JSON object; `duplicates` holds the keys that stood in it more than once (the last value won)."""
+
+    __slots__ = ("duplicates",)
+    duplicates: frozenset[str]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    seen: set[str] = set()
+    twice = {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]  # add() is the point
+    marked = JsonObject(plain)
+    marked.duplicates = frozenset(twice)
+    return marked
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else digits
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse one JSON text, UTF-8 with or without a byte order mark (RFC 8259, 8.1). Raises `EvidenceError`.
+
+    An object with a key twice comes back as `JsonObject`, so that a reader can refuse it where it matters.
+    """
+    if len(text) > TEXT_MAX:
+        raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(text)}")
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_integer)
+    except UnicodeDecodeError as error:
+        raise EvidenceError("response", "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}") from None
+    except json.JSONDecodeError as error:
+        # The error of the standard library carries the whole text in `.doc`: it must not travel on.
+        raise EvidenceError("response", "JSON", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise EvidenceError("response", "JSON of sensible depth", "objects or arrays nested too deep") from None

@@ -1,0 +1,163 @@
+"""Policy file → `AppraisalPolicy`: TOML or JSON, judged by the schema, then by what a schema cannot say."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from nomyo_attest.errors import PolicyError
+from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, ReferenceValue, Requirement, Trust
+from nomyo_attest.policy.schema import first_problem
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+P = TypeVar("P", bound=AppraisalPolicy)
+
+FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""The largest policy file read: far above a hundred thousand reference values."""
+
+_DEPTH_MAX: Final = 8
+"""Tables inside tables: a policy has four levels."""
+
+
+def load_file(kind: type[P], path: str | PathLike[str]) -> P:
+    """Load the policy file at `path`. Raises `PolicyError`, and `OSError` if it cannot be read."""
+    path = Path(path)
+    source = str(path)
+    with path.open("rb") as file:
+        content = file.read(FILE_BYTES_MAX + 1)
+    if len(content) > FILE_BYTES_MAX:
+        raise PolicyError("", f"the file is larger than {FILE_BYTES_MAX} bytes", "name a policy file", source=source)
+    try:
+        document = _parse(content.decode("utf-8"), path.suffix.lower())
+    except (_Unreadable, UnicodeDecodeError, tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+        problem = str(error) if not isinstance(error, RecursionError) else "tables nested too deep"
+        mend = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
+        raise PolicyError("", f"not a policy file: {problem}", mend, source=source) from None
+    return from_document(kind, document, source)
+
+
+class _Unreadable(ValueError):
+    pass
+
+
+def _parse(text: str, suffix: str) -> Any:
+    if suffix == ".toml":
+        return tomllib.loads(text)
+    if suffix == ".json":
+        return json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
+    raise _Unreadable(f"its name ends in {suffix!r}" if suffix else "its name has no ending")
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Unreadable(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return table
+
+
+def _no_constant(name: str) -> Any:
+    raise _Unreadable(f"{name} is not JSON")
+
+
+def from_document(kind: type[P], document: object, source: str = "policy") -> P:
+    """Make a policy from a parsed document. Raises `PolicyError`."""
+    try:
+        plain = _plain(document, "", 0)
+        problem = first_problem(plain)
+        if problem:
+            raise PolicyError(*problem)
+        return _build(kind, plain, source)
+    except PolicyError as error:
+        error.source = source
+        raise
+
+
+def _plain(value: object, where: str, depth: int) -> Any:
+    """The document in JSON's types alone: TOML's times as RFC 3339 text; anything else unknown is refused."""
+    if depth > _DEPTH_MAX:
+        raise PolicyError(where, "nested too deep", "a policy has no tables there")
+    if isinstance(value, Mapping):
+        for key in value:
+            if type(key) is not str:
+                raise PolicyError(where, f"the key {key!r} is no string", 'write keys as strings, PCR indices too: "7"')
+        return {key: _plain(inner, f"{where}.{key}" if where else key, depth + 1) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise PolicyError(where, f"a {type(value).__name__} cannot stand in a policy", "write text, whole numbers or true/false")
+
+
+def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
+    key = document.get("key", {})
+    signature_hashes = tuple(document.get("signature", {}).get("hashes", STRONG_HASHES))
+    bank_hashes = document.get("bank", {}).get("hashes", [*STRONG_HASHES, *signature_hashes])
+    policy = kind(
+        id=document["id"],
+        description=document.get("description", ""),
+        pcrs=tuple(_references(document.get("pcrs", {}))),
+        hierarchies=tuple(key.get("hierarchy", ())),
+        rsa_min_bits=key.get("rsa_min_bits", 2048),
+        trust=Trust(key.get("trust", Trust.SELF_ASSERTED.value)),
+        pinned=frozenset(bytes.fromhex(name) for name in key.get("pinned", ())),
+        signature_hashes=signature_hashes,
+        bank_hashes=tuple(dict.fromkeys(bank_hashes)),
+        firmware_versions=frozenset(int(version, 16) for version in document.get("firmware", {}).get("versions", ())),
+        claims={path: tuple(values) for path, values in document.get("claims", {}).items()},
+        rules={rule: Requirement(word) for rule, word in document.get("rules", {}).items()},
+        valid_from=_timestamp(document, "valid_from"),
+        valid_until=_timestamp(document, "valid_until"),
+        unsafe_any_nonce=document.get("unsafe_any_nonce", False),
+        unsafe_accept_any_pcrs=document.get("unsafe_accept_any_pcrs", False),
+        source=source,
+    )
+    _refuse_empty(policy)
+    return policy
+
+
+def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
+    references = []
+    for bank, of_bank in sorted(pcrs.items()):
+        for index, given in sorted(of_bank.items(), key=lambda item: int(item[0])):
+            entries = [] if given == "any" else [e if isinstance(e, dict) else {"value": e} for e in given]
+            values = [ReferenceValue(bytes.fromhex(e["value"]), e.get("label", "")) for e in entries]
+            where = f"pcrs.{bank}.{index}"
+            if len({one.value for one in values}) != len(values):
+                raise PolicyError(where, "a value stands twice", "list each value once")
+            references.append(PcrReference(bank, int(index), tuple(sorted(values, key=lambda one: one.value))))
+    return references
+
+
+def _timestamp(document: dict[str, Any], name: str) -> datetime | None:
+    if name not in document:
+        return None
+    try:
+        moment = datetime.fromisoformat(document[name])
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise PolicyError(name, f"{document[name]!r} is no RFC 3339 time", "write one with an offset: 2026-11-30T00:00:00Z")
+    return moment
+
+
+def _refuse_empty(policy: AppraisalPolicy) -> None:
+    """A policy that constrains nothing may only come from someone who says so aloud."""
+    if not policy.unsafe_accept_any_pcrs:
+        flag = "say unsafe_accept_any_pcrs = true if any PCR values are to do"
+        if not any(pcr.values for pcr in policy.pcrs):
+            raise PolicyError("pcrs", "no PCR value is pinned, so any machine state would do", f"pin one, or {flag}")
+        if policy.rules.get("pcr.values") is Requirement.IGNORE:
+            raise PolicyError("rules.pcr.values", "the pinned PCR values are ignored", f'remove "ignore", or {flag}')
+    if policy.trust is Trust.PINNED_AIK and not policy.pinned:
+        raise PolicyError("key.pinned", "trust = pinned_aik and no AIK is pinned", "list the Names of the AIKs you trust")
+    if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
+        raise PolicyError("valid_until", "the period ends before it begins", "write a later time")

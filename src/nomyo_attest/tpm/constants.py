@@ -1,0 +1,169 @@
+"""Numbers and names of TPM 2.0 Part 2 ("Structures", revision 1.59) that attestation evidence uses."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final
+
+TPM_GENERATED_VALUE: Final = 0xFF544347
+"""TPM_GENERATED (Part 2, 6.2): ``ff`` and "TCG"; stands first in every structure a TPM made and signed itself."""
+
+PCR_COUNT: Final = 24
+"""PCRs of a TPM for PC Client platforms (PC Client Platform TPM Profile, "PCR requirements"): indices 0 to 23."""
+
+
+class TPM_ALG_ID(IntEnum):
+    """TPM_ALG_ID (Part 2, 6.3): algorithms, two bytes on the wire."""
+
+    RSA = 0x0001
+    TDES = 0x0003
+    SHA1 = 0x0004
+    HMAC = 0x0005
+    AES = 0x0006
+    MGF1 = 0x0007
+    KEYEDHASH = 0x0008
+    XOR = 0x000A
+    SHA256 = 0x000B
+    SHA384 = 0x000C
+    SHA512 = 0x000D
+    NULL = 0x0010
+    SM3_256 = 0x0012
+    SM4 = 0x0013
+    RSASSA = 0x0014
+    RSAES = 0x0015
+    RSAPSS = 0x0016
+    OAEP = 0x0017
+    ECDSA = 0x0018
+    ECDH = 0x0019
+    ECDAA = 0x001A
+    SM2 = 0x001B
+    ECSCHNORR = 0x001C
+    ECMQV = 0x001D
+    KDF1_SP800_56A = 0x0020
+    KDF2 = 0x0021
+    KDF1_SP800_108 = 0x0022
+    ECC = 0x0023
+    SYMCIPHER = 0x0025
+    CAMELLIA = 0x0026
+    SHA3_256 = 0x0027
+    SHA3_384 = 0x0028
+    SHA3_512 = 0x0029
+    CMAC = 0x003F
+    CTR = 0x0040
+    OFB = 0x0041
+    CBC = 0x0042
+    CFB = 0x0043
+    ECB = 0x0044
+
+
+class TPM_ECC_CURVE(IntEnum):
+    """TPM_ECC_CURVE (Part 2, 6.4), two bytes on the wire."""
+
+    NIST_P192 = 0x0001
+    NIST_P224 = 0x0002
+    NIST_P256 = 0x0003
+    NIST_P384 = 0x0004
+    NIST_P521 = 0x0005
+    BN_P256 = 0x0010
+    BN_P638 = 0x0011
+    SM2_P256 = 0x0020
+    BP_P256_R1 = 0x0030
+    BP_P384_R1 = 0x0031
+    BP_P512_R1 = 0x0032
+    CURVE_25519 = 0x0040
+    CURVE_448 = 0x0041
+
+
+class TPM_ST(IntEnum):
+    """TPM_ST (Part 2, 6.9): the structure tags that TPMI_ST_ATTEST (10.12.10) allows, two bytes on the wire."""
+
+    ATTEST_NV = 0x8014
+    ATTEST_COMMAND_AUDIT = 0x8015
+    ATTEST_SESSION_AUDIT = 0x8016
+    ATTEST_CERTIFY = 0x8017
+    ATTEST_QUOTE = 0x8018
+    ATTEST_TIME = 0x8019
+    ATTEST_CREATION = 0x801A
+    ATTEST_NV_DIGEST = 0x801C
+
+
+class TPM_RH(IntEnum):
+    """TPM_RH (Part 2, 7.4): handles of the four hierarchies, four bytes on the wire."""
+
+    OWNER = 0x40000001
+    NULL = 0x40000007
+    ENDORSEMENT = 0x4000000B
+    PLATFORM = 0x4000000C
+
+
+class TPMA_OBJECT(IntFlag):
+    """TPMA_OBJECT (Part 2, 8.3.2): attributes of an object, four bytes on the wire.
+
+    `FIRMWARE_LIMITED` and `SVN_LIMITED` were reserved before revision 1.83 of the specification.
+    """
+
+    FIXED_TPM = 1 << 1
+    ST_CLEAR = 1 << 2
+    FIXED_PARENT = 1 << 4
+    SENSITIVE_DATA_ORIGIN = 1 << 5
+    USER_WITH_AUTH = 1 << 6
+    ADMIN_WITH_POLICY = 1 << 7
+    FIRMWARE_LIMITED = 1 << 8
+    SVN_LIMITED = 1 << 9
+    NO_DA = 1 << 10
+    ENCRYPTED_DUPLICATION = 1 << 11
+    RESTRICTED = 1 << 16
+    DECRYPT = 1 << 17
+    SIGN_ENCRYPT = 1 << 18
+    X509_SIGN = 1 << 19
+
+
+TPMA_OBJECT_DEFINED: Final[int] = sum(TPMA_OBJECT)
+"""Every bit of TPMA_OBJECT that has a meaning; all others are reserved and "shall be zero"."""
+
+
+def attribute_names(value: int) -> list[str]:
+    """Names of the bits set in a TPMA_OBJECT `value` as Part 2 spells them; a reserved one as ``"reserved bit 31"``."""
+    names = []
+    for bit in range(32):
+        if value >> bit & 1:
+            if TPMA_OBJECT_DEFINED >> bit & 1:
+                first, *rest = (TPMA_OBJECT(1 << bit).name or "").split("_")
+                spelled = first.lower() + "".join(word if word in {"TPM", "DA"} else word.title() for word in rest)
+                names.append({"signEncrypt": "sign", "x509Sign": "x509sign"}.get(spelled, spelled))
+            else:
+                names.append(f"reserved bit {bit}")
+    return names
+
+
+HASH_NAMES: Final[dict[TPM_ALG_ID, str]] = {
+    TPM_ALG_ID.SHA1: "sha1",
+    TPM_ALG_ID.SHA256: "sha256",
+    TPM_ALG_ID.SHA384: "sha384",
+    TPM_ALG_ID.SHA512: "sha512",
+    TPM_ALG_ID.SM3_256: "sm3_256",
+    TPM_ALG_ID.SHA3_256: "sha3_256",
+    TPM_ALG_ID.SHA3_384: "sha3_384",
+    TPM_ALG_ID.SHA3_512: "sha3_512",
+}
+"""Hash algorithms by the name users write: in policies, `pcr_banks` and `pcr_values`."""
+
+HASH_ALGORITHMS: Final[dict[str, TPM_ALG_ID]] = {name: algorithm for algorithm, name in HASH_NAMES.items()}
+"""The reverse of `HASH_NAMES`."""
+
+HASH_SIZES: Final[dict[TPM_ALG_ID, int]] = {
+    TPM_ALG_ID.SHA1: 20,
+    TPM_ALG_ID.SHA256: 32,
+    TPM_ALG_ID.SHA384: 48,
+    TPM_ALG_ID.SHA512: 64,
+    TPM_ALG_ID.SM3_256: 32,
+    TPM_ALG_ID.SHA3_256: 32,
+    TPM_ALG_ID.SHA3_384: 48,
+    TPM_ALG_ID.SHA3_512: 64,
+}
+"""Digest sizes in bytes (TCG Algorithm Registry, hash algorithms)."""
+
+
+def hash_name(algorithm: TPM_ALG_ID) -> str:
+    """The name users write for a hash (``"sha256"``); for anything else the specification's (``"TPM_ALG_NULL"``)."""
+    return HASH_NAMES.get(algorithm, f"TPM_ALG_{algorithm.name}")
