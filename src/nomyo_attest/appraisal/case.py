@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from nomyo_attest.appraisal.selection import SignedSelection, signed_selection
 from nomyo_attest.crypto.hashes import payload_nonce
+from nomyo_attest.crypto.keys import KeyUnusable, VerificationKey, verification_key
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
 from nomyo_attest.errors import EvidenceError, ParseError
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.policy.model import AppraisalPolicy
 from nomyo_attest.tpm.attest import TPMS_ATTEST, TPMS_QUOTE_INFO
-from nomyo_attest.tpm.constants import HASH_NAMES, HASH_SIZES
 from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public
 from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
@@ -30,7 +31,8 @@ class Case:
         now: the time of the appraisal; None unless given or asked for by the policy.
         attest, signature, key: the parsed blobs with their framing; `attest_error` … where they do not parse.
         quote: what the quote attests; None if it is no quote.
-        signed: the quote's selections in signed order, each as (bank, indices, digest size in bytes).
+        signed: what the quote selects; None if it is no quote.
+        verification_key: the AIK as a key that verifies; `verification_key_error` where it is none.
         name: the AIK's Name; hierarchy: the one whose primary key it is, None if none.
     """
 
@@ -52,6 +54,8 @@ class Case:
         "signature",
         "signature_error",
         "signed",
+        "verification_key",
+        "verification_key_error",
     )
 
     def __init__(
@@ -78,7 +82,9 @@ class Case:
         self.key: Framed[TPMT_PUBLIC] | None = None
         self.key_error: ParseError | None = None
         self.quote: TPMS_QUOTE_INFO | None = None
-        self.signed: list[tuple[str, tuple[int, ...], int]] = []
+        self.signed: SignedSelection | None = None
+        self.verification_key: VerificationKey | None = None
+        self.verification_key_error = ""
         self.name: bytes | None = None
         self.hierarchy: str | None = None
         if evidence.available:
@@ -93,9 +99,7 @@ class Case:
             self.attest = attest = parse_attest(evidence.quote)
             if type(attest.value.attested) is TPMS_QUOTE_INFO:
                 self.quote = quote = attest.value.attested
-                self.signed = [
-                    (HASH_NAMES[one.hash], one.indices, HASH_SIZES[one.hash]) for one in quote.pcr_select.pcr_selections
-                ]
+                self.signed = signed_selection(quote.pcr_select)
         except ParseError as error:
             attest = None
             self.attest_error = error
@@ -104,6 +108,10 @@ class Case:
         except ParseError as error:
             self.key_error = error
         else:
+            try:
+                self.verification_key = verification_key(key.value)
+            except KeyUnusable as error:
+                self.verification_key_error = str(error)
             name_alg = key.value.name_alg
             self.name = name = key_name(key.inner, name_alg)
             if attest is not None and name is not None:

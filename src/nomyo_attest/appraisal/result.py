@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
-from functools import cached_property
+from enum import Enum, IntEnum
 from typing import Any, Final, NoReturn, Self
 
 import msgspec
 
-from nomyo_attest.appraisal.answer import Answer, Outcome, Value
+from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.rules import Rule
 from nomyo_attest.appraisal.unestablished import not_established
 from nomyo_attest.errors import AttestationError
 from nomyo_attest.policy.model import Requirement, Trust
+from nomyo_attest.tpm.codec import specification_name
 
 RESULT_FORMAT: Final = "nomyo-attest-result/1"
 
@@ -90,41 +90,32 @@ class AttestationResult:
         self._case = case
         self._plan = plan
         self._answers = answers
+        self._findings: tuple[Finding, ...] | None = None
 
-    @cached_property
+    @property
     def verdict(self) -> Verdict:
         """The verdict that the findings give."""
-        verdict = Verdict.AFFIRMING
-        examined = False
-        for planned, answer in zip(self._plan, self._answers, strict=True):
-            examined = True
-            if answer[0] is Outcome.PASS or planned.requirement is Requirement.IGNORE:
-                continue
-            if planned.requirement is Requirement.WARN:
-                if verdict is Verdict.AFFIRMING:
-                    verdict = Verdict.WARNING
-            elif answer[0] is Outcome.FAIL:
-                return Verdict.CONTRAINDICATED
-            else:
-                verdict = Verdict.NONE
-        return verdict if examined else Verdict.NONE
+        outcomes = [answer[0] for answer in self._answers]
+        if outcomes.count(PASS) == len(outcomes):
+            return Verdict.AFFIRMING if outcomes else Verdict.NONE
+        required = self._outcomes(Requirement.REQUIRED)
+        if Outcome.FAIL in required:
+            return Verdict.CONTRAINDICATED
+        if Outcome.UNDECIDED in required:
+            return Verdict.NONE
+        return Verdict.AFFIRMING if self._outcomes(Requirement.WARN) <= {PASS} else Verdict.WARNING
 
-    @cached_property
+    def _outcomes(self, requirement: Requirement) -> set[Outcome]:
+        answers = zip(self._plan, self._answers, strict=True)
+        return {answer[0] for planned, answer in answers if planned.requirement is requirement}
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule the policy asks, in the order of the table."""
-        return tuple(
-            Finding(
-                rule=planned.id,
-                outcome=outcome,
-                requirement=planned.requirement,
-                cites=planned.rule.cites,
-                expected=expected,
-                got=got,
-                message=message or "holds",
-                mend="" if outcome is Outcome.PASS else planned.rule.mend,
-            )
-            for planned, (outcome, expected, got, message) in zip(self._plan, self._answers, strict=True)
-        )
+        if self._findings is None:
+            answers = zip(self._plan, self._answers, strict=True)
+            self._findings = tuple(_finding(planned, answer) for planned, answer in answers)
+        return self._findings
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -211,9 +202,27 @@ class AttestationResult:
         return f"<AttestationResult {self.verdict.value}, policy {self.policy_id!r}, AIK trust {self.trust.value}>"
 
 
+def _finding(planned: PlannedRule, answer: Answer) -> Finding:
+    outcome, expected, got, message = answer
+    return Finding(
+        rule=planned.id,
+        outcome=outcome,
+        requirement=planned.requirement,
+        cites=planned.rule.cites,
+        expected=expected,
+        got=got,
+        message=message or "holds",
+        mend="" if outcome is PASS else planned.rule.mend,
+    )
+
+
 def _jsonable(value: Value) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, IntEnum):
+        return specification_name(value)
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, dict):
         return {str(key): _jsonable(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -80,7 +80,7 @@ def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime 
     if payload_id is not None:
         if not isinstance(payload_id, str):
             raise TypeError(f"payload_id must be a str, not {type(payload_id).__name__}")
-        check_payload_id(str(payload_id), "payload_id")
+        check_payload_id(str(payload_id), "")
     if nonce is not None:
         if not isinstance(nonce, bytes):
             raise TypeError(f"nonce must be bytes, not {type(nonce).__name__}")

@@ -24,15 +24,6 @@ _HASHES: Final[dict[TPM_ALG_ID, hashes.HashAlgorithm]] = {
 }
 _ECDSA: Final = {algorithm: ec.ECDSA(hash_) for algorithm, hash_ in _HASHES.items()}
 _PKCS1V15: Final = padding.PKCS1v15()
-_PSS: Final = {
-    algorithm: tuple(
-        padding.PSS(padding.MGF1(hash_), salt) for salt in (padding.PSS.DIGEST_LENGTH, padding.PSS.MAX_LENGTH)
-    )
-    for algorithm, hash_ in _HASHES.items()
-}
-"""A TPM's salt is as long as the digest, or as the key allows, depending on its maker (Part 1, B.7): those two, no other."""
-
-
 def can_verify(signature: TPMT_SIGNATURE) -> bool:
     """Whether the hash of a signature can be computed here."""
     return signature.signature.hash in _HASHES
@@ -58,11 +49,13 @@ def _verify_rsa(key: rsa.RSAPublicKey, scheme: TPM_ALG_ID, value: TPMS_SIGNATURE
     if scheme is TPM_ALG_ID.RSASSA:
         key.verify(value.sig, signed, _PKCS1V15, hash_)
         return True
-    digest_salt, largest_salt = _PSS[value.hash]
+    # A TPM's salt is as long as the digest, or as the key allows, depending on its maker (Part 1, B.7): those two, no other.
+    # Both are given in bytes: the library's MAX_LENGTH verifies a salt of any length.
     try:
-        key.verify(value.sig, signed, digest_salt, hash_)
+        key.verify(value.sig, signed, padding.PSS(padding.MGF1(hash_), hash_.digest_size), hash_)
     except InvalidSignature:
-        key.verify(value.sig, signed, largest_salt, hash_)
+        largest = padding.calculate_max_pss_salt_length(key, hash_)
+        key.verify(value.sig, signed, padding.PSS(padding.MGF1(hash_), largest), hash_)
     return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from math import gcd
 from typing import Final
 
 F4: Final = 65537
@@ -32,7 +31,10 @@ def is_roca(modulus: int) -> bool:
     Such a modulus is itself a power of 65537 modulo every small prime. A sound key passes for one with a chance
     below 2^-27 (Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, section 2).
     """
-    return all(modulus % prime in reached for prime, reached in _roca_residues())
+    for prime, reached in _roca_residues():  # a sound key leaves at the first or second prime
+        if modulus % prime not in reached:
+            return False
+    return True
 
 
 def rsa_weakness(modulus: int, bits: int, exponent: int, least_bits: int) -> str:
@@ -51,8 +53,8 @@ def rsa_weakness(modulus: int, bits: int, exponent: int, least_bits: int) -> str
         return f"RSA-{size}"
     if exponent < F4 or exponent % 2 == 0:
         return f"exponent {exponent}"
-    if modulus % 2 == 0 or gcd(modulus, 3 * 5 * 7 * 11 * 13 * 17 * 19 * 23 * 29 * 31 * 37) != 1:
-        return "a modulus with a small factor"
+    if modulus % 2 == 0:
+        return "an even modulus"
     if is_roca(modulus):
         return "a modulus of the ROCA form (CVE-2017-15361)"
     return ""

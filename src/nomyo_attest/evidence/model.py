@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import msgspec
 
+from nomyo_attest.evidence.pcrs import NO_PCRS, PcrReport
+
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """One answer's `tpm_attestation` with what belongs to it, decoded but not yet parsed or judged.
@@ -16,8 +18,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         quote: TPMS_ATTEST or TPM2B_ATTEST, as received.
         signature: TPMT_SIGNATURE, as received.
         aik_public: TPM2B_PUBLIC or TPMT_PUBLIC of the key that signed, as received.
-        pcr_banks: the selection text, e.g. ``"sha256:0,7,10"``.
-        pcr_values: bank → PCR index → value; each value has its bank's digest size in bytes.
+        pcrs: the PCR values reported, with their selection text.
         payload_id: the `payload_id` of the response's `_metadata`; None if what was given holds none.
         claims: the response's `_metadata`: the server's words, which nothing signs. Empty for a bare block.
         absence: why there is no evidence; empty if there is.
@@ -27,8 +28,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     quote: bytes = b""
     signature: bytes = b""
     aik_public: bytes = b""
-    pcr_banks: str = ""
-    pcr_values: Mapping[str, Mapping[int, bytes]] = {}
+    pcrs: PcrReport = NO_PCRS
     payload_id: str | None = None
     claims: Mapping[str, Any] = {}
     absence: str = ""

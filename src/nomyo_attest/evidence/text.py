@@ -1,4 +1,4 @@
-"""JSON text → objects that remember which of their keys stood twice."""
+"""JSON text → objects that remember which of their keys stood twice, and how to take values out of them strictly."""
 
 from __future__ import annotations
 
@@ -54,3 +54,21 @@ def parse_json(text: str | bytes) -> Any:
         raise EvidenceError("response", "JSON", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise EvidenceError("response", "JSON of sensible depth", "objects or arrays nested too deep") from None
+
+
+def the_object(value: Any, where: str) -> dict[Any, Any]:
+    """`value` itself, if it is a JSON object. Raises `EvidenceError`."""
+    if not isinstance(value, dict):
+        raise EvidenceError(where, "a JSON object", kind_of(value))
+    return value
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in JSON's words, without showing it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    names = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
+    name = names.get(type(value), f"a {type(value).__name__}")
+    return "an empty string" if value == "" else name

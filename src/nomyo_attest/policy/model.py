@@ -72,6 +72,7 @@ class AppraisalPolicy:
         description: the owner's words; may be empty.
         pcrs: one entry for each PCR the policy names, by bank and index.
         accepted: the same, as the checks want it: bank, index and the set of values allowed, empty for any.
+        banks_relied_on: the banks that reference values stand in; weak_banks: those of them whose hash is not allowed.
         hierarchies: names of the hierarchies an AIK may be a primary key of; empty if the policy does not ask.
         rsa_min_bits: size in bits of the smallest RSA key allowed.
         trust: the trust the AIK must reach.
@@ -112,6 +113,8 @@ class AppraisalPolicy:
         self.description = description
         self.pcrs = pcrs
         self.accepted = tuple((pcr.bank, pcr.index, frozenset(one.value for one in pcr.values)) for pcr in pcrs)
+        self.banks_relied_on = tuple(sorted({pcr.bank for pcr in pcrs if pcr.values}))
+        self.weak_banks = tuple(bank for bank in self.banks_relied_on if bank not in bank_hashes)
         self.hierarchies = hierarchies
         self.rsa_min_bits = rsa_min_bits
         self.trust = trust

@@ -20,7 +20,8 @@ Every limit is checked before the bytes behind it are touched, and every failure
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Annotated, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar, get_type_hints
 
@@ -33,6 +34,8 @@ from nomyo_attest.tpm.constants import HASH_NAMES, TPM_ALG_ID, TPM_ECC_CURVE, TP
 class Structure(msgspec.Struct, frozen=True):
     """The base of every declared TPM structure."""
 
+    declaration: ClassVar[dict[str, Field]]
+    """How each field stands on the wire, in wire order."""
     read_from: ClassVar[Callable[[bytes, int], tuple[Any, int]]]
     """Reads one structure at a position in bytes; returns it with the position behind it. Raises `ParseError`."""
     source: ClassVar[str]
@@ -49,9 +52,10 @@ class Structure(msgspec.Struct, frozen=True):
 
 
 class Field(Protocol):
-    """How one field stands on the wire: knows the statements that read it."""
+    """How one field stands on the wire: writes the statements that read it into a variable of the reader."""
 
-    def write(self, reader: ReaderSource, name: str) -> None: ...
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
+        """`structure` and `field` are for errors; `prefix` and `field` together are the variable."""
 
 
 class Fixed:
@@ -63,20 +67,17 @@ class Fixed:
         self.reserved = reserved
         self.allowed = allowed
 
-    def write(self, reader: ReaderSource, name: str) -> None:
-        at = reader.add_fixed(name, self.code)
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
+        variable = prefix + field
+        at = reader.add_fixed(variable, self.code, structure, field)
         width = 2 * struct.calcsize(self.code)
-        refuse = f"_refuse({name!r}, position + {at}, {self.allowed!r}, f'0x{{{name}:0{width}x}}')"
+        got = f"f'0x{{{variable}:0{width}x}}'"
+        refuse = f"_refuse({structure!r}, {field!r}, position + {at}, {self.allowed!r}, {got})"
         if self.table is not None:
             table = reader.constant(self.table)
-            reader.after_run += [
-                "try:",
-                f"    {name} = {table}[{name}]",
-                "except KeyError:",
-                f"    {refuse}",
-            ]
+            reader.after_run += ["try:", f"    {variable} = {table}[{variable}]", "except KeyError:", f"    {refuse}"]
         if self.reserved:
-            reader.after_run += [f"if {name} & {self.reserved}:", f"    {refuse}"]
+            reader.after_run += [f"if {variable} & {self.reserved}:", f"    {refuse}"]
 
 
 class Sized:
@@ -87,30 +88,33 @@ class Sized:
         self.least = least
         self.code = code
 
-    def write(self, reader: ReaderSource, name: str) -> None:
-        size = f"{name}_size"
-        at = reader.add_fixed(size, self.code, reported_as=name)
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
+        variable, size = prefix + field, f"{prefix}{field}_size"
+        at = reader.add_fixed(size, self.code, structure, field)
         span = f"a size of {self.least} to {self.limit}" if self.least else f"a size of {self.limit} at the most"
         wrong = f"not {self.least} <= {size} <= {self.limit}" if self.least else f"{size} > {self.limit}"
-        reader.after_run += [f"if {wrong}:", f"    _refuse({name!r}, position + {at}, {span!r}, str({size}))"]
-        reader.close_run()
-        reader.lines += [
-            f"{name} = data[position : position + {size}]",
-            f"if len({name}) != {size}:",
-            f"    _short({name!r}, position, {size}, data)",
-            f"position += {size}",
+        reader.after_run += [
+            f"if {wrong}:",
+            f"    _refuse({structure!r}, {field!r}, position + {at}, {span!r}, str({size}))",
         ]
+        reader.close_run()
+        reader.emit(
+            f"{variable} = data[position : position + {size}]",
+            f"if len({variable}) != {size}:",
+            f"    _short({structure!r}, {field!r}, position, {size}, data)",
+            f"position += {size}",
+        )
 
 
 class Nested:
-    """Another structure in place."""
+    """Another structure in place: its fields are read among those of the outer one."""
 
     def __init__(self, kind: type[Structure]) -> None:
         self.kind = kind
 
-    def write(self, reader: ReaderSource, name: str) -> None:
-        reader.close_run()
-        reader.lines.append(f"{name}, position = {reader.constant(self.kind.read_from)}(data, position)")
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
+        made = reader.write_fields(self.kind, f"{prefix}{field}_")
+        reader.when_read(f"{prefix}{field} = {made}")
 
 
 class Counted:
@@ -120,19 +124,21 @@ class Counted:
         self.kind = kind
         self.limit = limit
 
-    def write(self, reader: ReaderSource, name: str) -> None:
-        count = f"{name}_count"
-        at = reader.add_fixed(count, "I", reported_as=name)
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
+        variable, count = prefix + field, f"{prefix}{field}_count"
+        at = reader.add_fixed(count, "I", structure, field)
         most = f"a count of {self.limit} at the most"
-        reader.after_run += [f"if {count} > {self.limit}:", f"    _refuse({name!r}, position + {at}, {most!r}, str({count}))"]
-        reader.close_run()
-        reader.lines += [
-            "members = []",
-            f"for _ in range({count}):",
-            f"    member, position = {reader.constant(self.kind.read_from)}(data, position)",
-            "    members.append(member)",
-            f"{name} = tuple(members)",
+        reader.after_run += [
+            f"if {count} > {self.limit}:",
+            f"    _refuse({structure!r}, {field!r}, position + {at}, {most!r}, str({count}))",
         ]
+        reader.close_run()
+        reader.emit("members = []", f"for _ in range({count}):")
+        with reader.indented():
+            made = reader.write_fields(self.kind, f"{variable}_")
+            reader.close_run()
+            reader.emit(f"members.append({made})")
+        reader.emit(f"{variable} = tuple(members)")
 
 
 class Selected:
@@ -153,96 +159,125 @@ class Selected:
         self.arms = {key: arm.read_from if arm else None for key, arm in arms.items()}
         self.others = others
 
-    def write(self, reader: ReaderSource, name: str) -> None:
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
+        variable, selector = prefix + field, prefix + self.selector
         reader.close_run()
-        reader.lines += [
+        reader.emit(
             "try:",
-            f"    arm = {reader.constant(self.arms)}[{self.selector}]",
+            f"    arm = {reader.constant(self.arms)}[{selector}]",
             "except KeyError:",
-            f"    {reader.constant(self.refuse)}(_structure, {self.selector}, position)",
-            f"{name} = None",
+            f"    {reader.constant(self.refuse)}({structure!r}, {selector}, position)",
+            f"{variable} = None",
             "if arm is not None:",
-            f"    {name}, position = arm(data, position)",
-        ]
+            f"    {variable}, position = arm(data, position)",
+        )
 
     def refuse(self, structure: str, key: IntEnum, position: int) -> NoReturn:
         name = specification_name(key)
         allowed = "one of " + ", ".join(specification_name(known) for known in self.arms)
         if key in self.others:
-            raise UnsupportedError(structure, self.selector, position, allowed, f"{name}, recognised but not supported") from None
+            got = f"{name}, recognised but not supported"
+            raise UnsupportedError(structure, self.selector, position, allowed, got) from None
         raise ParseError(structure, self.selector, position, allowed, name) from None
 
 
 class ReaderSource:
     """The text of one structure's reader as it grows."""
 
-    def __init__(self, structure: str) -> None:
-        self.structure = structure
-        self.lines: list[str] = []
-        self.constants: dict[str, object] = {}
+    def __init__(self) -> None:
         self.after_run: list[str] = []
-        self._run: list[tuple[str, str, str]] = []
-        self._size = 0
+        self._lines: list[str] = []
+        self._indent = ""
+        self._constants: dict[str, object] = {}
+        self._run: list[tuple[str, str, str, str]] = []
+        self._run_size = 0
 
     def constant(self, value: object) -> str:
         """A name for `value` in the text."""
-        name = f"_constant_{len(self.constants)}"
-        self.constants[name] = value
+        name = f"_constant_{len(self._constants)}"
+        self._constants[name] = value
         return name
 
-    def add_fixed(self, variable: str, code: str, reported_as: str = "") -> int:
-        """Add an integer to the open run; returns its offset from the run's start."""
-        at = self._size
-        self._run.append((variable, code, reported_as or variable))
-        self._size += struct.calcsize(code)
+    def emit(self, *lines: str) -> None:
+        """Add lines to the text."""
+        self._lines += [self._indent + line for line in lines]
+
+    @contextmanager
+    def indented(self) -> Iterator[None]:
+        """What is emitted inside stands in a block."""
+        outer, self._indent = self._indent, self._indent + "    "
+        yield
+        self._indent = outer
+
+    def when_read(self, line: str) -> None:
+        """Add a line that needs the fields added so far, open run included."""
+        if self._run:
+            self.after_run.append(line)
+        else:
+            self.emit(line)
+
+    def add_fixed(self, variable: str, code: str, structure: str, field: str) -> int:
+        """Add an integer to the open run of fixed-size fields; returns its offset from the run's start."""
+        at = self._run_size
+        self._run.append((variable, code, structure, field))
+        self._run_size += struct.calcsize(code)
         return at
 
     def close_run(self) -> None:
         """Write the statements that read the open run and judge its values."""
         if self._run:
-            variables, codes, reported = zip(*self._run, strict=True)
+            variables, codes, structures, fields = zip(*self._run, strict=True)
             unpack = self.constant(struct.Struct(">" + "".join(codes)).unpack_from)
-            sizes = [(name, struct.calcsize(code)) for name, code in zip(reported, codes, strict=True)]
-            self.lines += [
+            places = self.constant([*zip(structures, fields, map(struct.calcsize, codes), strict=True)])
+            self.emit(
                 "try:",
                 f"    {', '.join(variables)}, = {unpack}(data, position)",
                 "except _struct_error:",
-                f"    _short_run({self.constant(sizes)}, data, position)",
+                f"    _short_run({places}, data, position)",
                 *self.after_run,
-                f"position += {self._size}",
-            ]
-        self._run, self._size, self.after_run = [], 0, []
+                f"position += {self._run_size}",
+            )
+        self._run, self._run_size, self.after_run = [], 0, []
+
+    def write_fields(self, kind: type[Structure], prefix: str) -> str:
+        """Write the reading of all fields of `kind`; returns the expression that makes the structure of them."""
+        for name, field in kind.declaration.items():
+            field.write(self, kind.__name__, prefix, name)
+        return f"{self.constant(kind)}({', '.join(prefix + name for name in kind.declaration)})"
 
     def compile(self, kind: type[Structure]) -> tuple[str, Callable[[bytes, int], tuple[Any, int]]]:
-        """The whole text, and the function it defines."""
+        """The whole text of the reader of `kind`, and the function it defines."""
+        made = self.write_fields(kind, "")
         self.close_run()
-        body = [*self.lines, f"return _kind({', '.join(kind.__struct_fields__)}), position"]
-        source = "def read_from(data, position):\n" + "".join(f"    {line}\n" for line in body)
-
-        def refuse(field: str, at: int, expected: str, got: str) -> NoReturn:
-            raise ParseError(self.structure, field, at, expected, got) from None
-
-        def too_short(field: str, at: int, size: int, data: bytes) -> NoReturn:
-            raise ParseError(self.structure, field, at, _bytes(size), f"only {_bytes(max(len(data) - at, 0))} left") from None
-
-        def short_run(sizes: list[tuple[str, int]], data: bytes, at: int) -> NoReturn:
-            for field, size in sizes[:-1]:
-                if at + size > len(data):
-                    too_short(field, at, size, data)
-                at += size
-            too_short(*(sizes[-1][0], at, sizes[-1][1]), data)
-
+        self.emit(f"return {made}, position")
+        source = "def read_from(data, position):\n" + "".join(f"    {line}\n" for line in self._lines)
         names = {
-            **self.constants,
-            "_kind": kind,
-            "_structure": self.structure,
+            **self._constants,
             "_struct_error": struct.error,
-            "_refuse": refuse,
-            "_short": too_short,
-            "_short_run": short_run,
+            "_refuse": _refuse,
+            "_short": _short,
+            "_short_run": _short_run,
         }
-        exec(compile(source, f"<declared {self.structure}>", "exec"), names)  # noqa: S102 - the text is made above from declarations alone, never from input
-        return source, names["read_from"]  # type: ignore[return-value]  # defined by the text
+        exec(compile(source, f"<declared {kind.__name__}>", "exec"), names)  # noqa: S102 - made of declarations, never of input
+        return source, names["read_from"]  # type: ignore[return-value]  # the text defines it
+
+
+def _refuse(structure: str, field: str, at: int, expected: str, got: str) -> NoReturn:
+    raise ParseError(structure, field, at, expected, got) from None
+
+
+def _short(structure: str, field: str, at: int, size: int, data: bytes) -> NoReturn:
+    raise ParseError(structure, field, at, _bytes(size), f"only {_bytes(max(len(data) - at, 0))} left") from None
+
+
+def _short_run(places: list[tuple[str, str, int]], data: bytes, at: int) -> NoReturn:
+    """Refuse the first field of a run that does not fit."""
+    for structure, field, size in places[:-1]:
+        if at + size > len(data):
+            _short(structure, field, at, size, data)
+        at += size
+    structure, field, size = places[-1]
+    _short(structure, field, at, size, data)
 
 
 S = TypeVar("S", bound=Structure)
@@ -251,11 +286,8 @@ S = TypeVar("S", bound=Structure)
 def declared(cls: type[S]) -> type[S]:
     """Class decorator: write the reader that the annotations of a `Structure` declare."""
     hints = get_type_hints(cls, include_extras=True)
-    reader = ReaderSource(cls.__name__)
-    for name in cls.__struct_fields__:
-        field: Field = hints[name].__metadata__[0]
-        field.write(reader, name)
-    source, read_from = reader.compile(cls)
+    cls.declaration = {name: hints[name].__metadata__[0] for name in cls.__struct_fields__}
+    source, read_from = ReaderSource().compile(cls)
     cls.source = source
     cls.read_from = staticmethod(read_from)  # type: ignore[assignment]  # called through the class only
     return cls

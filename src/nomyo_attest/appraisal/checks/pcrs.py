@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.selection import mismatch, recomputed_digest, unmet_references
 from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.tpm.constants import hash_name
 
 _NO_QUOTE = "there is no quote that parses"
-
-
-def _text(selection: Mapping[str, Iterable[int]]) -> str:
-    return "+".join(f"{bank}:{','.join(map(str, sorted(indices)))}" for bank, indices in selection.items())
 
 
 def pcr_selection(case: Case) -> Answer:
@@ -24,26 +19,13 @@ def pcr_selection(case: Case) -> Answer:
 
     What to do: do not rely on the answer. What is reported is not what was signed.
     """
-    quote = case.quote
-    if quote is None:
-        return UNDECIDED, None, None, _NO_QUOTE
-    reported = case.evidence.pcr_values
-    signed: dict[str, tuple[int, ...]] = {}
-    for bank, indices, _ in case.signed:
-        if bank in signed:
-            return FAIL, _text(reported), str(quote.pcr_select), f"the signed selection lists the bank {bank} twice"
-        signed[bank] = indices
-    if not any(signed.values()):
-        return FAIL, _text(reported), str(quote.pcr_select), "the signed selection is empty: no PCR is attested"
-    if signed.keys() == reported.keys():
-        for bank, indices in signed.items():
-            # A bitmap selects an index once and `reported` holds it once, so equal sizes and members are equal sets.
-            of_bank = reported[bank]
-            if len(indices) != len(of_bank) or not all(index in of_bank for index in indices):
-                break
-        else:
-            return PASS, case.evidence.pcr_banks, case.evidence.pcr_banks, ""
-    return FAIL, _text(reported), str(quote.pcr_select), "the PCRs reported are not the PCRs signed"
+    report, signed = case.evidence.pcrs, case.signed
+    if signed is None:
+        return UNDECIDED, report.banks or None, None, _NO_QUOTE
+    problem = mismatch(signed, report)
+    if problem:
+        return FAIL, report.banks, signed.text, problem
+    return PASS, report.banks, signed.text, ""
 
 
 def pcr_digest(case: Case) -> Answer:
@@ -54,28 +36,19 @@ def pcr_digest(case: Case) -> Answer:
 
     What to do: do not rely on the answer. The values reported are not those the TPM signed.
     """
-    quote = case.quote
-    if quote is None:
+    quote, signed, signature = case.quote, case.signed, case.signature
+    if quote is None or signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    if case.signature is None:
+    if signature is None:
         return UNDECIDED, quote.pcr_digest, None, "the signature does not parse, so the digest's hash is not known"
-    algorithm = case.signature.signature.hash
-    hasher = HASHERS.get(algorithm)
-    if hasher is None:
+    algorithm = signature.signature.hash
+    if algorithm not in HASHERS:
         return UNDECIDED, quote.pcr_digest, None, f"{hash_name(algorithm)} cannot be computed here"
-    values = []
-    for bank, indices, size in case.signed:
-        of_bank = case.evidence.pcr_values.get(bank, {})
-        for index in indices:
-            value = of_bank.get(index)
-            if value is None:
-                return UNDECIDED, quote.pcr_digest, None, f"no value is reported for {bank}:{index}, which was signed"
-            if len(value) != size:
-                return FAIL, f"{size} bytes", f"{len(value)} bytes", f"the value of {bank}:{index} is not one of its bank"
-            values.append(value)
-    digest = hasher(b"".join(values)).digest()
+    digest = recomputed_digest(signed, case.evidence.pcrs, algorithm)
     if digest == quote.pcr_digest:
         return PASS, quote.pcr_digest, digest, ""
+    if digest is None:
+        return UNDECIDED, quote.pcr_digest, None, "there is no value, or none of the right length, for a PCR that was signed"
     return FAIL, quote.pcr_digest, digest, "the values reported do not give the signed digest"
 
 
@@ -87,12 +60,11 @@ def pcr_bank(case: Case) -> Answer:
 
     What to do: pin the values of a stronger bank; if the service quotes none, list the hash in the policy's `bank.hashes`.
     """
-    allowed = list(case.policy.bank_hashes)
-    relied_on = sorted({bank for bank, _, accepted in case.policy.accepted if accepted})
-    weak = [bank for bank in relied_on if bank not in allowed]
-    if weak:
-        return FAIL, allowed, relied_on, f"reference values stand in the {', '.join(weak)} bank"
-    return PASS, allowed, relied_on, ""
+    policy = case.policy
+    if policy.weak_banks:
+        problem = f"reference values stand in the {', '.join(policy.weak_banks)} bank"
+        return FAIL, policy.bank_hashes, policy.banks_relied_on, problem
+    return PASS, policy.bank_hashes, policy.banks_relied_on, ""
 
 
 def pcr_values(case: Case) -> Answer:
@@ -104,19 +76,12 @@ def pcr_values(case: Case) -> Answer:
     What to do: if the machine was updated and you know to what, add the new value to the policy, with a label (`nomyo-attest policy learn`
     prints it); if not, do not rely on the answer: the server booted something else.
     """
-    if case.quote is None:
+    if case.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    reported = case.evidence.pcr_values
-    wrong = []
-    for bank, index, accepted in case.policy.accepted:
-        value = reported.get(bank, {}).get(index)
-        if not any(bank == signed and index in indices for signed, indices, _ in case.signed):
-            value = None
-        if value is None or (accepted and value not in accepted):
-            wrong.append((f"{bank}:{index}", accepted, value))
-    if not wrong:
+    unmet = unmet_references(case.policy, case.signed, case.evidence.pcrs)
+    if not unmet:
         return PASS, "reference values", "reference values", ""
-    expected = {place: sorted(accepted) or "any" for place, accepted, _ in wrong}
-    got = {place: value for place, _, value in wrong}
-    places = ", ".join(place if value is not None else f"{place} (not signed)" for place, _, value in wrong)
+    expected = {place: sorted(accepted) or "any" for place, accepted, _ in unmet}
+    got = {place: value for place, _, value in unmet}
+    places = ", ".join(place if value is not None else f"{place} (not signed)" for place, _, value in unmet)
     return FAIL, expected, got, f"not as the policy has it: {places}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.crypto.keys import KeyUnusable, verification_key
 from nomyo_attest.crypto.signatures import can_verify, verify_signature
 from nomyo_attest.tpm.codec import specification_name
 from nomyo_attest.tpm.constants import hash_name
@@ -27,7 +26,7 @@ def signature_scheme(case: Case) -> Answer:
         return UNDECIDED, None, None, _missing(case)
     expected, got = case.key.value.parameters.scheme.scheme, case.signature.sig_alg
     if expected is got:
-        return PASS, expected.name, got.name, ""
+        return PASS, expected, got, ""
     expected_name, got_name = specification_name(expected), specification_name(got)
     return FAIL, expected_name, got_name, f"the AIK's scheme is {expected_name}, the signature's {got_name}"
 
@@ -40,7 +39,7 @@ def signature_hash(case: Case) -> Answer:
     What to do: if the service's TPMs sign with another hash, list it in the policy's `signature.hashes`, if it is sound; if not, do
     not rely on the answer.
     """
-    allowed = list(case.policy.signature_hashes)
+    allowed = case.policy.signature_hashes
     if case.signature is None or case.key is None:
         return UNDECIDED, allowed, None, _missing(case)
     got = case.signature.signature.hash
@@ -65,10 +64,8 @@ def signature_valid(case: Case) -> Answer:
         return UNDECIDED, "valid", None, _missing(case)
     if not can_verify(case.signature):
         return UNDECIDED, "valid", None, f"{hash_name(case.signature.signature.hash)} cannot be computed here"
-    try:
-        key = verification_key(case.key.value)
-    except KeyUnusable as error:
-        return UNDECIDED, "valid", None, f"the AIK cannot verify anything: {error}"
-    if verify_signature(key, case.signature, case.attest.inner):
+    if case.verification_key is None:
+        return UNDECIDED, "valid", None, f"the AIK cannot verify anything: {case.verification_key_error}"
+    if verify_signature(case.verification_key, case.signature, case.attest.inner):
         return PASS, "valid", "valid", ""
     return FAIL, "valid", "invalid", "the signature does not verify over the quote with the AIK"

@@ -1,0 +1,101 @@
+"""The PCR values that a server reports, with the selection text beside them.
+
+A fleet reports the same values over and over, so reports are interned: the second one with the same text is the same object, and what
+was worked out for the first (its digest, how it compares with a policy) need not be worked out again.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final
+
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.selection import INDICES, parse_selection
+from nomyo_attest.evidence.text import JsonObject, kind_of, the_object
+from nomyo_attest.tpm.constants import HASH_ALGORITHMS, HASH_SIZES
+
+BANKS_TEXT_MAX: Final = 1024
+"""Characters of the longest selection text: eight banks of 24 indices take fewer than 650."""
+
+_REPORTS_KEPT: Final = 256
+"""Interned reports; the largest has eight banks of 24 values, 16 kB."""
+
+_HEX_DIGITS: Final = {bank: 2 * HASH_SIZES[algorithm] for bank, algorithm in HASH_ALGORITHMS.items()}
+
+
+class PcrReport:
+    """Reported PCR values. Equal by identity: see `read_report`.
+
+    Attributes:
+        banks: the selection text, e.g. ``"sha256:0,7,10"``.
+        values: bank → PCR index → value; each value has its bank's digest size in bytes. Read-only.
+    """
+
+    __slots__ = ("__weakref__", "banks", "values")
+
+    def __init__(self, banks: str, values: Mapping[str, Mapping[int, bytes]]) -> None:
+        self.banks = banks
+        self.values = MappingProxyType({bank: MappingProxyType(dict(of_bank)) for bank, of_bank in values.items()})
+
+    def __repr__(self) -> str:
+        return f"<PcrReport {self.banks}>"
+
+
+NO_PCRS: Final = PcrReport("", {})
+
+Items = tuple[tuple[Any, tuple[tuple[Any, Any], ...]], ...]
+"""`pcr_values` as nested tuples, in the order of the JSON objects."""
+
+
+def read_report(banks: object, given: object, path: str) -> PcrReport:
+    """Read `pcr_banks` and `pcr_values`, which must say the same. Raises `EvidenceError`; `path` is that of the block."""
+    holder = the_object(given, "pcr_values")
+    items = tuple([(bank, tuple(the_object(of_bank, "pcr_values").items())) for bank, of_bank in holder.items()])
+    for table in (holder, *holder.values()):
+        if type(table) is JsonObject:
+            twice = repr(min(table.duplicates))[:24]
+            raise EvidenceError(f"{path}pcr_values", "each key once", f"{twice} twice or more")
+    try:
+        return _interned(banks, items, path)
+    except TypeError:  # a list or an object where text belongs: no key for a cache
+        return _interned.__wrapped__(banks, items, path)
+
+
+@lru_cache(maxsize=_REPORTS_KEPT)
+def _interned(banks: object, items: Items, path: str) -> PcrReport:
+    if type(banks) is not str or len(banks) > BANKS_TEXT_MAX:
+        raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", kind_of(banks))
+    selection = parse_selection(banks, f"{path}pcr_banks")
+    values = {_bank(bank, path): _values(of_bank, f"{path}pcr_values.{bank}", bank) for bank, of_bank in items}
+    if selection.keys() != values.keys() or any(set(selection[bank]) != values[bank].keys() for bank in values):
+        reported = "+".join(f"{bank}:{','.join(map(str, sorted(of_bank)))}" for bank, of_bank in values.items())
+        raise EvidenceError(f"{path}pcr_values", f"values for exactly pcr_banks, {banks}", reported or "none")
+    return PcrReport(banks, values)
+
+
+def _bank(bank: object, path: str) -> str:
+    if type(bank) is not str or bank not in _HEX_DIGITS:
+        raise EvidenceError(f"{path}pcr_values", "a bank: one of " + ", ".join(HASH_ALGORITHMS), repr(bank)[:24])
+    return bank
+
+
+def _values(items: tuple[tuple[Any, Any], ...], where: str, bank: str) -> dict[int, bytes]:
+    digits = _HEX_DIGITS[bank]
+    values: dict[int, bytes] = {}
+    for key, text in items:
+        index = INDICES.get(key) if type(key) is str else None
+        if index is None:
+            raise EvidenceError(where, 'a PCR index from "0" to "23"', repr(key)[:24])
+        if type(text) is not str:
+            raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", kind_of(text))
+        if len(text) != digits:
+            raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", f"{len(text)} characters")
+        try:
+            # Not bytes.fromhex: that one skips blanks.
+            values[index] = binascii.unhexlify(text)
+        except ValueError:
+            raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", "something else among them") from None
+    return values
