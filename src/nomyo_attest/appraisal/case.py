@@ -1,19 +1,19 @@
-"""One appraisal in progress: the facts that the checks look at, each worked out once."""
+"""One answer's appraisal in progress: the facts that the checks look at, each worked out once."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
 
-from nomyo_attest.appraisal.selection import SignedSelection, signed_selection
+from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.hashes import payload_nonce
 from nomyo_attest.crypto.keys import KeyUnusable, VerificationKey, verification_key
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
 from nomyo_attest.errors import EvidenceError, ParseError
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.policy.model import AppraisalPolicy
-from nomyo_attest.tpm.attest import TPMS_ATTEST, TPMS_QUOTE_INFO
-from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public
+from nomyo_attest.tpm.attest import TPMS_ATTEST
+from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public, parse_signature
 from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
 
@@ -21,42 +21,41 @@ NO_EVIDENCE: Final = Evidence(available=False, absence="the evidence is not well
 
 
 class Case:
-    """The facts of one appraisal. A fact that could not be had is None, with the error beside it.
+    """The facts of one appraisal. A fact that could not be had is None.
 
     Attributes:
-        evidence: as read; `NO_EVIDENCE` where `evidence_error` says why it could not be.
         policy: the policy applied.
+        evidence: as read; `NO_EVIDENCE` where `evidence_error` says why it could not be.
         nonce: the extraData expected, in bytes; None if neither a payload id nor a nonce is known.
         payload_id: the payload id the nonce was derived from; None if there was none.
+        given_payload_id: the payload id the caller gave; None if it gave none.
         now: the time of the appraisal; None unless given or asked for by the policy.
-        attest, signature, key: the parsed blobs with their framing; `attest_error` … where they do not parse.
-        quote: what the quote attests; None if it is no quote.
-        signed: what the quote selects; None if it is no quote.
-        verification_key: the AIK as a key that verifies; `verification_key_error` where it is none.
+        attest, signature, key: the parsed blobs with their framing.
+        verification_key: the AIK as a key that verifies; `verification_key_error` says why it is none.
         name: the AIK's Name; hierarchy: the one whose primary key it is, None if none.
+        settled: the facts this answer shares with others of its make.
     """
 
     __slots__ = (
         "attest",
-        "attest_error",
         "evidence",
         "evidence_error",
         "given_payload_id",
         "hierarchy",
         "key",
-        "key_error",
         "name",
         "nonce",
         "now",
         "payload_id",
         "policy",
-        "quote",
+        "settled",
         "signature",
-        "signature_error",
-        "signed",
         "verification_key",
         "verification_key_error",
+        "_errors",
     )
+
+    settled: Settled
 
     def __init__(
         self,
@@ -75,44 +74,53 @@ class Case:
         self.given_payload_id = payload_id
         self.payload_id = payload_id if payload_id is not None or nonce is not None else evidence.payload_id
         self.nonce = payload_nonce(self.payload_id) if self.payload_id is not None else nonce
-        self.attest: Framed[TPMS_ATTEST] | None = None
-        self.attest_error: ParseError | None = None
-        self.signature: TPMT_SIGNATURE | None = None
-        self.signature_error: ParseError | None = None
-        self.key: Framed[TPMT_PUBLIC] | None = None
-        self.key_error: ParseError | None = None
-        self.quote: TPMS_QUOTE_INFO | None = None
-        self.signed: SignedSelection | None = None
         self.verification_key: VerificationKey | None = None
         self.verification_key_error = ""
         self.name: bytes | None = None
         self.hierarchy: str | None = None
+        self.attest: Framed[TPMS_ATTEST] | None = None
+        self.signature: Framed[TPMT_SIGNATURE] | None = None
+        self.key: Framed[TPMT_PUBLIC] | None = None
+        self._errors: dict[str, ParseError] = {}
         if evidence.available:
             self._parse(evidence)
 
     def _parse(self, evidence: Evidence) -> None:
         try:
-            self.signature = TPMT_SIGNATURE.parse(evidence.signature)
+            self.attest = parse_attest(evidence.quote)
         except ParseError as error:
-            self.signature_error = error
+            self._errors["attest"] = error
         try:
-            self.attest = attest = parse_attest(evidence.quote)
-            if type(attest.value.attested) is TPMS_QUOTE_INFO:
-                self.quote = quote = attest.value.attested
-                self.signed = signed_selection(quote.pcr_select)
+            self.signature = parse_signature(evidence.signature)
         except ParseError as error:
-            attest = None
-            self.attest_error = error
+            self._errors["signature"] = error
         try:
             self.key = key = parse_public(evidence.aik_public)
         except ParseError as error:
-            self.key_error = error
-        else:
-            try:
-                self.verification_key = verification_key(key.value)
-            except KeyUnusable as error:
-                self.verification_key_error = str(error)
-            name_alg = key.value.name_alg
-            self.name = name = key_name(key.inner, name_alg)
-            if attest is not None and name is not None:
-                self.hierarchy = primary_hierarchy(name, name_alg, attest.value.qualified_signer)
+            self._errors["key"] = error
+            return
+        name_alg = key.value.name_alg
+        self.name = name = key_name(key.inner, name_alg)
+        if name is not None and self.attest is not None:
+            self.hierarchy = primary_hierarchy(name, name_alg, self.attest.value.qualified_signer)
+        try:
+            self.verification_key = verification_key(key.value)
+        except KeyUnusable as error:
+            self.verification_key_error = str(error)
+
+    @property
+    def make(self) -> tuple[object, ...] | None:
+        """What identifies the make of this evidence; None if it is not known to be of one."""
+        if self.attest is None or self.signature is None or self.key is None:
+            return None
+        quote, signature, key = self.attest.template, self.signature.template, self.key.template
+        if quote is None or signature is None or key is None:
+            return None
+        return quote, signature, key, self.evidence.pcrs
+
+    def settle(self) -> Settled:
+        """The settled facts, worked out from this answer."""
+        attest = self.attest or self._errors.get("attest")
+        signature = self.signature or self._errors.get("signature")
+        key = self.key or self._errors.get("key")
+        return Settled(self.policy, self.evidence, self.evidence_error, attest, signature, key)

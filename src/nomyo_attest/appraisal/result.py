@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from enum import Enum, IntEnum
+from operator import itemgetter
 from typing import Any, Final, NoReturn, Self
 
 import msgspec
@@ -15,6 +17,8 @@ from nomyo_attest.appraisal.unestablished import not_established
 from nomyo_attest.errors import AttestationError
 from nomyo_attest.policy.model import Requirement, Trust
 from nomyo_attest.tpm.codec import specification_name
+
+_outcome_of = itemgetter(0)
 
 RESULT_FORMAT: Final = "nomyo-attest-result/1"
 
@@ -95,7 +99,7 @@ class AttestationResult:
     @property
     def verdict(self) -> Verdict:
         """The verdict that the findings give."""
-        outcomes = [answer[0] for answer in self._answers]
+        outcomes = list(map(_outcome_of, self._answers))
         if outcomes.count(PASS) == len(outcomes):
             return Verdict.AFFIRMING if outcomes else Verdict.NONE
         required = self._outcomes(Requirement.REQUIRED)
@@ -209,8 +213,8 @@ def _finding(planned: PlannedRule, answer: Answer) -> Finding:
         outcome=outcome,
         requirement=planned.requirement,
         cites=planned.rule.cites,
-        expected=expected,
-        got=got,
+        expected=deepcopy(expected),  # a settled answer is shared by many results
+        got=deepcopy(got),
         message=message or "holds",
         mend="" if outcome is PASS else planned.rule.mend,
     )

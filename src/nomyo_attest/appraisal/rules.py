@@ -23,10 +23,11 @@ class Rule:
 
     Attributes:
         id: the name users store: in policies, results, reports.
-        check: its function, from a `Case` to an `Answer`; of `claims.*`, from a `Case` and a path.
+        check: its function, to an `Answer`; that of `claims.*` takes a path too.
         cites: the structure field or the key in the response that it stands on.
         core: whether no policy may soften it.
         asked: whether a given policy asks it.
+        settled: whether its check takes a `Settled`, and so is asked once for each make of evidence; if not, a `Case`.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Rule:
         cites: str,
         *,
         core: bool = False,
+        settled: bool = False,
         asked: Callable[[AppraisalPolicy], bool] = ALWAYS,
     ) -> None:
         self.id = id
         self.check = check
         self.cites = cites
         self.core = core
+        self.settled = settled
         self.asked = asked
 
     @cached_property
@@ -66,27 +69,27 @@ class Rule:
 
 # fmt: off
 RULES: Final = (
-    Rule("evidence.available", form.evidence_available, "tpm_attestation.is_available", core=True),
-    Rule("evidence.form", form.evidence_form, "tpm_attestation", core=True),
-    Rule("attest.form", form.attest_form, "TPMS_ATTEST", core=True),
-    Rule("signature.form", form.signature_form, "TPMT_SIGNATURE", core=True),
-    Rule("key.form", form.key_form, "TPMT_PUBLIC", core=True),
-    Rule("attest.magic", form.attest_magic, "TPMS_ATTEST.magic", core=True),
-    Rule("attest.type", form.attest_type, "TPMS_ATTEST.type", core=True),
-    Rule("key.attributes", key.key_attributes, "TPMT_PUBLIC.objectAttributes"),
+    Rule("evidence.available", form.evidence_available, "tpm_attestation.is_available", settled=True, core=True),
+    Rule("evidence.form", form.evidence_form, "tpm_attestation", settled=True, core=True),
+    Rule("attest.form", form.attest_form, "TPMS_ATTEST", settled=True, core=True),
+    Rule("signature.form", form.signature_form, "TPMT_SIGNATURE", settled=True, core=True),
+    Rule("key.form", form.key_form, "TPMT_PUBLIC", settled=True, core=True),
+    Rule("attest.magic", form.attest_magic, "TPMS_ATTEST.magic", settled=True, core=True),
+    Rule("attest.type", form.attest_type, "TPMS_ATTEST.type", settled=True, core=True),
+    Rule("key.attributes", key.key_attributes, "TPMT_PUBLIC.objectAttributes", settled=True),
     Rule("key.strength", key.key_strength, "TPMT_PUBLIC.unique"),
     Rule("key.hierarchy", key.key_hierarchy, "TPMS_ATTEST.qualifiedSigner", asked=lambda policy: bool(policy.hierarchies)),
     Rule("key.trust", key.key_trust, "TPMT_PUBLIC"),
     Rule("signer.name", key.signer_name, "TPMS_ATTEST.qualifiedSigner"),
-    Rule("signature.scheme", signature.signature_scheme, "TPMT_SIGNATURE.sigAlg", core=True),
-    Rule("signature.hash", signature.signature_hash, "TPMT_SIGNATURE.signature.hash", core=True),
+    Rule("signature.scheme", signature.signature_scheme, "TPMT_SIGNATURE.sigAlg", settled=True, core=True),
+    Rule("signature.hash", signature.signature_hash, "TPMT_SIGNATURE.signature.hash", settled=True, core=True),
     Rule("signature.valid", signature.signature_valid, "TPMT_SIGNATURE.signature", core=True),
     Rule("nonce.match", freshness.nonce_match, "TPMS_ATTEST.extraData", core=True),
-    Rule("clock.safe", freshness.clock_safe, "TPMS_CLOCK_INFO.safe"),
-    Rule("pcr.selection", pcrs.pcr_selection, "TPMS_QUOTE_INFO.pcrSelect", core=True),
+    Rule("clock.safe", freshness.clock_safe, "TPMS_CLOCK_INFO.safe", settled=True),
+    Rule("pcr.selection", pcrs.pcr_selection, "TPMS_QUOTE_INFO.pcrSelect", settled=True, core=True),
     Rule("pcr.digest", pcrs.pcr_digest, "TPMS_QUOTE_INFO.pcrDigest", core=True),
-    Rule("pcr.bank", pcrs.pcr_bank, "TPMS_PCR_SELECTION.hash"),
-    Rule("pcr.values", pcrs.pcr_values, "tpm_attestation.pcr_values"),
+    Rule("pcr.bank", pcrs.pcr_bank, "TPMS_PCR_SELECTION.hash", settled=True),
+    Rule("pcr.values", pcrs.pcr_values, "tpm_attestation.pcr_values", settled=True),
     Rule("firmware.version", claims.firmware_version, "TPMS_ATTEST.firmwareVersion", asked=lambda policy: bool(policy.firmware_versions)),
     Rule("policy.period", freshness.policy_period, "valid_from, valid_until", asked=lambda policy: bool(policy.valid_from or policy.valid_until)),
     Rule("claims.*", claims.claim, "_metadata", asked=lambda policy: bool(policy.claims)),

@@ -39,7 +39,6 @@ def signed_selection(select: TPML_PCR_SELECTION) -> SignedSelection:
     return SignedSelection(select)
 
 
-@lru_cache(maxsize=_KEPT)
 def mismatch(signed: SignedSelection, report: PcrReport) -> str:
     """Why the PCRs reported are not exactly the PCRs signed; empty if they are."""
     banks = [bank for bank, _, _ in signed.banks]
@@ -72,7 +71,6 @@ Unmet = tuple[str, frozenset[bytes], bytes | None]
 """A PCR the policy names, the values it may have (none for any), and the one it has; None if it is not signed."""
 
 
-@lru_cache(maxsize=_KEPT)
 def unmet_references(policy: AppraisalPolicy, signed: SignedSelection, report: PcrReport) -> tuple[Unmet, ...]:
     """The PCRs that are not as `policy` has them."""
     is_signed = {(bank, index) for bank, indices, _ in signed.banks for index in indices}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from typing import Any
 
 from nomyo_attest.appraisal.answer import Answer
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.result import AttestationResult, PlannedRule
 from nomyo_attest.appraisal.rules import RULES, requirement_of
+from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.response import check_payload_id, read_evidence
@@ -19,20 +21,53 @@ NONCE_MAX = 64
 """Bytes of the longest nonce: what fits TPM2B_DATA beside an algorithm identifier (Part 2, 10.4.3)."""
 
 
-@lru_cache(maxsize=64)
-def _plan(policy: AppraisalPolicy) -> tuple[tuple[PlannedRule, ...], tuple[Callable[[Case], Answer], ...]]:
-    """The rules that `policy` asks, in order, and their checks: worked out once for a policy."""
-    asked = [rule for rule in RULES if rule.asked(policy)]
-    entries: list[tuple[PlannedRule, Callable[[Case], Answer]]] = []
-    for rule in asked:
-        if rule.id == "claims.*":
-            for path in policy.claims:
-                finding = f"claims.{path}"
-                planned = PlannedRule(finding, rule, requirement_of(finding, policy))
-                entries.append((planned, partial(rule.check, path=path)))
-        else:
-            entries.append((PlannedRule(rule.id, rule, requirement_of(rule.id, policy)), rule.check))
-    return tuple(planned for planned, _ in entries), tuple(check for _, check in entries)
+_MAKES_KEPT = 1024
+"""Makes of evidence remembered for each policy: far more than a fleet has at a time. Beyond it, all are worked out anew."""
+
+
+class _Plan:
+    """What one policy asks, in order, worked out once for the policy."""
+
+    def __init__(self, policy: AppraisalPolicy) -> None:
+        entries: list[tuple[PlannedRule, Callable[..., Answer]]] = []
+        for rule in RULES:
+            if rule.id == "claims.*":
+                for path in policy.claims:
+                    planned = PlannedRule(f"claims.{path}", rule, requirement_of(f"claims.{path}", policy))
+                    entries.append((planned, partial(rule.check, path=path)))
+            elif rule.asked(policy):
+                entries.append((PlannedRule(rule.id, rule, requirement_of(rule.id, policy)), rule.check))
+        self.rules = tuple(planned for planned, _ in entries)
+        checks = [(place, planned.rule, check) for place, (planned, check) in enumerate(entries)]
+        self._settled = [(place, check) for place, rule, check in checks if rule.settled]
+        self._fresh = [(place, check) for place, rule, check in checks if not rule.settled]
+        self._makes: dict[tuple[object, ...], tuple[Settled, list[Any]]] = {}
+
+    def answers(self, case: Case) -> list[Answer]:
+        """The answers of all checks for `case`, in order."""
+        make = case.make
+        known = self._makes.get(make) if make is not None else None
+        if known is None:
+            known = self._settle(case)
+            if make is not None:
+                if len(self._makes) >= _MAKES_KEPT:
+                    self._makes.clear()
+                self._makes[make] = known
+        case.settled, common = known
+        answers: list[Answer] = common.copy()
+        for place, check in self._fresh:
+            answers[place] = check(case)
+        return answers
+
+    def _settle(self, case: Case) -> tuple[Settled, list[Any]]:
+        settled = case.settle()
+        common: list[Any] = [None] * len(self.rules)
+        for place, check in self._settled:
+            common[place] = check(settled)
+        return settled, common
+
+
+_plan = lru_cache(maxsize=64)(_Plan)
 
 
 def appraise(
@@ -69,9 +104,9 @@ def appraise(
             evidence = read_evidence(response)
         except EvidenceError as error:
             evidence = error.with_traceback(None)
-    plan, checks = _plan(policy)
     case = Case(evidence, policy, payload_id, nonce, now)
-    return AttestationResult(case, plan, [check(case) for check in checks])
+    plan = _plan(policy)
+    return AttestationResult(case, plan.rules, plan.answers(case))
 
 
 def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime | None) -> None:

@@ -31,8 +31,8 @@ def primary_hierarchy(name: bytes, name_alg: TPM_ALG_ID, qualified_name: bytes) 
     names its hierarchy no other way, so each is tried. A key that is the child of another matches none.
     """
     hasher = HASHERS[name_alg]
-    digest = qualified_name[2:]
+    prefix = name[:2]
     for handle, hierarchy in _HANDLES:
-        if hasher(handle + name).digest() == digest:
+        if prefix + hasher(handle + name).digest() == qualified_name:
             return hierarchy
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
 F4: Final = 65537
@@ -11,7 +10,6 @@ _PRIMES: Final = tuple(p for p in range(3, 168, 2) if all(p % q for q in range(3
 """The primes 3 to 167: the ones that divide the primorial of every key size the ROCA flaw touches."""
 
 
-@cache
 def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
     """For each prime, the residues that powers of 65537 reach, the most telling prime first; those that reach all are left out."""
     table = []
@@ -25,13 +23,16 @@ def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
     return tuple(sorted(table, key=lambda row: len(row[1]) / row[0]))
 
 
+_ROCA_RESIDUES: Final = _roca_residues()
+
+
 def is_roca(modulus: int) -> bool:
     """Whether an RSA modulus has the form of CVE-2017-15361 ("ROCA"), whose primes are k·M + 65537^a mod M.
 
     Such a modulus is itself a power of 65537 modulo every small prime. A sound key passes for one with a chance
     below 2^-27 (Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, section 2).
     """
-    for prime, reached in _roca_residues():  # a sound key leaves at the first or second prime
+    for prime, reached in _ROCA_RESIDUES:  # a sound key leaves at the first or second prime
         if modulus % prime not in reached:
             return False
     return True

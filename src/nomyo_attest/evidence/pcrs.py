@@ -46,22 +46,28 @@ class PcrReport:
 
 NO_PCRS: Final = PcrReport("", {})
 
-Items = tuple[tuple[Any, tuple[tuple[Any, Any], ...]], ...]
-"""`pcr_values` as nested tuples, in the order of the JSON objects."""
+Items = tuple[tuple[Any, ...], ...]
+"""`pcr_values` as tuples, in the order of the JSON objects: for each bank, its name and then (index, value) pairs."""
 
 
 def read_report(banks: object, given: object, path: str) -> PcrReport:
     """Read `pcr_banks` and `pcr_values`, which must say the same. Raises `EvidenceError`; `path` is that of the block."""
-    holder = the_object(given, "pcr_values")
-    items = tuple([(bank, tuple(the_object(of_bank, "pcr_values").items())) for bank, of_bank in holder.items()])
-    for table in (holder, *holder.values()):
-        if type(table) is JsonObject:
-            twice = repr(min(table.duplicates))[:24]
-            raise EvidenceError(f"{path}pcr_values", "each key once", f"{twice} twice or more")
+    tables = the_object(given, "pcr_values")
+    _refuse_twice(tables, path)
+    items = []
+    for bank, of_bank in tables.items():
+        _refuse_twice(the_object(of_bank, "pcr_values"), path)
+        items.append((bank, *of_bank.items()))
     try:
-        return _interned(banks, items, path)
+        return _interned(banks, tuple(items), path)
     except TypeError:  # a list or an object where text belongs: no key for a cache
-        return _interned.__wrapped__(banks, items, path)
+        return _interned.__wrapped__(banks, tuple(items), path)
+
+
+def _refuse_twice(table: dict[Any, Any], path: str) -> None:
+    if type(table) is JsonObject:
+        twice = repr(min(table.duplicates))[:24]
+        raise EvidenceError(f"{path}pcr_values", "each key once", f"{twice} twice or more")
 
 
 @lru_cache(maxsize=_REPORTS_KEPT)
@@ -69,7 +75,7 @@ def _interned(banks: object, items: Items, path: str) -> PcrReport:
     if type(banks) is not str or len(banks) > BANKS_TEXT_MAX:
         raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", kind_of(banks))
     selection = parse_selection(banks, f"{path}pcr_banks")
-    values = {_bank(bank, path): _values(of_bank, f"{path}pcr_values.{bank}", bank) for bank, of_bank in items}
+    values = {_bank(bank, path): _values(of_bank, f"{path}pcr_values.{bank}", bank) for bank, *of_bank in items}
     if selection.keys() != values.keys() or any(set(selection[bank]) != values[bank].keys() for bank in values):
         reported = "+".join(f"{bank}:{','.join(map(str, sorted(of_bank)))}" for bank, of_bank in values.items())
         raise EvidenceError(f"{path}pcr_values", f"values for exactly pcr_banks, {banks}", reported or "none")
@@ -82,7 +88,7 @@ def _bank(bank: object, path: str) -> str:
     return bank
 
 
-def _values(items: tuple[tuple[Any, Any], ...], where: str, bank: str) -> dict[int, bytes]:
+def _values(items: list[tuple[Any, Any]], where: str, bank: str) -> dict[int, bytes]:
     digits = _HEX_DIGITS[bank]
     values: dict[int, bytes] = {}
     for key, text in items:

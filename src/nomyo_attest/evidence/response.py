@@ -21,7 +21,6 @@ PAYLOAD_ID_MAX: Final = 1024
 
 METADATA: Final = "_metadata"
 BLOCK: Final = "tpm_attestation"
-_MARKS: Final = (METADATA, BLOCK, "is_available")
 
 
 _READ_IN_BLOCK: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
@@ -38,21 +37,21 @@ def read_evidence(response: object) -> Evidence:
         raise EvidenceError("response", "a JSON object", kind_of(response))
     if METADATA in response:
         _refuse_twice(response, (METADATA,), "")
-        _refuse_ambiguous(response, METADATA)
+        if BLOCK in response or "is_available" in response:
+            raise _ambiguous(METADATA)
         return _read_metadata(the_object(response[METADATA], METADATA), "_metadata.")
     if BLOCK in response:
-        _refuse_ambiguous(response, BLOCK)
+        if "is_available" in response:
+            raise _ambiguous(BLOCK)
         return _read_metadata(response, "")
     if "is_available" in response:
         return _read_block(response, "", None, {})
     return Evidence(available=False, absence=f"there is no {METADATA}.{BLOCK}")
 
 
-def _refuse_ambiguous(response: dict[Any, Any], mark: str) -> None:
+def _ambiguous(mark: str) -> EvidenceError:
     """Evidence in two places at once could be read in two ways."""
-    for other in _MARKS:
-        if other != mark and other in response:
-            raise EvidenceError("response", f"evidence in one place, {mark}", f"also {other} beside it")
+    return EvidenceError("response", f"evidence in one place, {mark}", "more of it beside that")
 
 
 def _refuse_twice(holder: dict[Any, Any], keys: tuple[str, ...], path: str) -> None:

@@ -12,7 +12,7 @@ from nomyo_attest.tpm.attest import (
     TPMU_ATTEST,
 )
 from nomyo_attest.tpm.constants import TPM_ALG_ID, TPM_ECC_CURVE, TPM_GENERATED_VALUE, TPM_RH, TPM_ST, TPMA_OBJECT
-from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public
+from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public, parse_signature
 from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION, TPMS_PCR_SELECTION
 from nomyo_attest.tpm.public import TPMS_ECC_PARMS, TPMS_ECC_POINT, TPMS_RSA_PARMS, TPMS_RSA_UNIQUE, TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA, TPMT_SIGNATURE
@@ -43,4 +43,5 @@ __all__ = [
     "Framed",
     "parse_attest",
     "parse_public",
+    "parse_signature",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from nomyo_attest.tpm.codec import ALG_ID, ST_ATTEST, UINT16, UINT32, UINT64, YES_NO, Nested, Selected, Sized, Structure, declared
+from nomyo_attest.tpm.codec import ALG_ID, ST_ATTEST, STEERING_UINT32, UINT16, UINT32, UINT64, YES_NO, Nested, Selected, Sized, Structure, declared
 from nomyo_attest.tpm.constants import TPM_ST
 from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION
 
@@ -141,7 +141,7 @@ _ARMS: Final[dict[TPM_ST, type[Structure] | None]] = {
 class TPMS_ATTEST(Structure, frozen=True):
     """TPMS_ATTEST (10.12.12): the structure that a TPM signs."""
 
-    magic: UINT32
+    magic: STEERING_UINT32
     """TPM_GENERATED_VALUE if a TPM made the structure. Read, not judged: a restricted key signs no other value by itself."""
     type: ST_ATTEST
     qualified_signer: TPM2B_NAME

@@ -59,18 +59,31 @@ class Field(Protocol):
 
 
 class Fixed:
-    """An integer of fixed size: its `struct` code; the values it may have, if it is an enumeration; the bits it may not."""
+    """An integer of fixed size: its `struct` code; the values it may have, if it is an enumeration; the bits it may not.
 
-    def __init__(self, code: str, table: Mapping[int, object] | None = None, reserved: int = 0, allowed: str = "") -> None:
+    A field `steers` if the reader, or what is made of the structure whatever its contents, depends on it (see `tpm.template`).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        table: Mapping[int, object] | None = None,
+        *,
+        reserved: int = 0,
+        allowed: str = "",
+        steers: bool = False,
+    ) -> None:
         self.code = code
+        self.size = struct.calcsize(code)
         self.table = table
         self.reserved = reserved
         self.allowed = allowed
+        self.steers = steers or table is not None or reserved != 0
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable = prefix + field
         at = reader.add_fixed(variable, self.code, structure, field)
-        width = 2 * struct.calcsize(self.code)
+        width = 2 * self.size
         got = f"f'0x{{{variable}:0{width}x}}'"
         refuse = f"_refuse({structure!r}, {field!r}, position + {at}, {self.allowed!r}, {got})"
         if self.table is not None:
@@ -87,6 +100,7 @@ class Sized:
         self.limit = limit
         self.least = least
         self.code = code
+        self.size = struct.calcsize(code)
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable, size = prefix + field, f"{prefix}{field}_size"
@@ -310,6 +324,8 @@ def _members(enumeration: type[IntEnum]) -> dict[int, IntEnum]:
 UINT16 = Annotated[int, Fixed("H")]
 UINT32 = Annotated[int, Fixed("I")]
 UINT64 = Annotated[int, Fixed("Q")]
+STEERING_UINT16 = Annotated[int, Fixed("H", steers=True)]
+STEERING_UINT32 = Annotated[int, Fixed("I", steers=True)]
 YES_NO = Annotated[bool, Fixed("B", {0: False, 1: True}, allowed="TPMI_YES_NO, 0 or 1")]
 ALG_ID = Annotated[TPM_ALG_ID, Fixed("H", _members(TPM_ALG_ID), allowed="a TPM_ALG_ID")]
 _HASHES: Final = {int(algorithm): algorithm for algorithm in HASH_NAMES}

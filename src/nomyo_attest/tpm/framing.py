@@ -1,4 +1,4 @@
-"""Blobs that come with or without their TPM2B size: which of the two readings makes sense?
+"""Whole blobs, with or without their TPM2B size: which of the two readings makes sense?
 
 The service's documentation calls its quote a TPMS_ATTEST in one place and a TPM2B_ATTEST in another, and tools write public
 keys both ways. A blob is read in the one way in which it parses to its last byte; if both ways or none do, it is refused.
@@ -6,15 +6,16 @@ keys both ways. A blob is read in the one way in which it parses to its last byt
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from nomyo_attest.errors import ParseError
 from nomyo_attest.tpm.attest import TPMS_ATTEST
 from nomyo_attest.tpm.codec import Structure
-from nomyo_attest.tpm.constants import TPM_ALG_ID, TPM_ST
 from nomyo_attest.tpm.public import TPMT_PUBLIC
+from nomyo_attest.tpm.signature import TPMT_SIGNATURE
+from nomyo_attest.tpm.template import Template
 
 S = TypeVar("S", bound=Structure)
 
@@ -26,42 +27,74 @@ class Framed(msgspec.Struct, Generic[S], frozen=True):
         value: the structure.
         inner: its bytes as received, without a TPM2B size. For a quote these are the signed bytes, for a key those its Name covers.
         framing: the structure that was sent, e.g. ``"TPMS_ATTEST"`` or ``"TPM2B_ATTEST"``.
+        template: what it has in common with others of its make; None if too many makes have been met.
     """
 
     value: S
     inner: bytes
     framing: str
+    template: Template[S] | None
 
 
-def _framed(data: bytes, kind: type[S], with_size: str, tag: slice, tags: frozenset[bytes]) -> Framed[S]:
-    """Read `data` bare or behind its size. A bare structure has one of `tags` at `tag`, so most blobs need one attempt only."""
-    sized = len(data) >= 2 and data[0] << 8 | data[1] == len(data) - 2
-    if not sized:
-        return Framed(kind.parse(data), data, kind.__name__)
-    if data[tag] not in tags:
-        return Framed(kind.parse(data, 2), data[2:], with_size)
-    try:
-        bare = kind.parse(data)
-    except ParseError:
-        return Framed(kind.parse(data, 2), data[2:], with_size)
-    try:
-        kind.parse(data, 2)
-    except ParseError:
-        return Framed(bare, data, kind.__name__)
-    raise ParseError(with_size, "", 0, f"a {kind.__name__} or a {with_size}", "bytes that are both")
+class BlobReader(Generic[S]):
+    """Reads blobs of one kind, bare or, if `with_size` names such a structure, behind a TPM2B size."""
+
+    def __init__(self, kind: type[S], with_size: str = "") -> None:
+        self.kind = kind
+        self.with_size = with_size
+        self._templates: dict[int, list[Template[S]]] = {}
+
+    def __call__(self, data: bytes) -> Framed[S]:
+        """Parse `data` to its last byte. Raises `ParseError`."""
+        for template in self._templates.get(len(data), ()):
+            value = template.match(data)
+            if value is not None:
+                return Framed(value, data[template.start :], template.framing, template)
+        return self._from_scratch(data)
+
+    def _from_scratch(self, data: bytes) -> Framed[S]:
+        name = self.kind.__name__
+        if not self.with_size or len(data) < 2 or data[0] << 8 | data[1] != len(data) - 2:
+            return self._learned(name, data, 0, self.kind.parse(data))
+        try:
+            bare = self.kind.parse(data)
+        except ParseError as error:
+            value = self.kind.parse(data, 2)
+            # A template must stand for blobs that cannot be read bare either, so what spoils that reading must steer this one.
+            if error.offset + _FIELD_BYTES_MAX <= _STEERING_HEAD:
+                return self._learned(self.with_size, data, 2, value)
+            return Framed(value, data[2:], self.with_size, None)
+        try:
+            self.kind.parse(data, 2)
+        except ParseError:
+            return Framed(bare, data, name, None)
+        raise ParseError(self.with_size, "", 0, f"a {name} or a {self.with_size}", "bytes that are both")
+
+    def _learned(self, framing: str, data: bytes, start: int, value: S) -> Framed[S]:
+        template = None
+        if len(data) in self._templates or len(self._templates) < _LENGTHS_KEPT:
+            of_length = self._templates.setdefault(len(data), [])
+            if len(of_length) < _TEMPLATES_KEPT:
+                template = Template(framing, data, start, value)
+                of_length.append(template)
+        return Framed(value, data[start:], framing, template)
 
 
-_ATTEST_TAG = slice(4, 6)
-_ATTEST_TAGS = frozenset(tag.to_bytes(2, "big") for tag in TPM_ST)
-_PUBLIC_TAG = slice(0, 2)
-_PUBLIC_TAGS = frozenset(algorithm.to_bytes(2, "big") for algorithm in TPM_ALG_ID)
+_LENGTHS_KEPT: Final = 64
+_TEMPLATES_KEPT: Final = 8
+"""Lengths of blob, and templates for each: honest evidence has a handful. What does not fit is read from scratch."""
 
+_STEERING_HEAD: Final = 10
+"""Bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC that all steer their reading: size, magic, type, a size; size, type, nameAlg, attributes."""
 
-def parse_attest(data: bytes) -> Framed[TPMS_ATTEST]:
-    """Parse a TPMS_ATTEST or TPM2B_ATTEST (Part 2, 10.12.12 and 10.12.13) to its last byte. Raises `ParseError`."""
-    return _framed(data, TPMS_ATTEST, "TPM2B_ATTEST", _ATTEST_TAG, _ATTEST_TAGS)
+_FIELD_BYTES_MAX: Final = 4
+"""Bytes of the largest field among the first of TPMS_ATTEST and TPMT_PUBLIC."""
 
+parse_attest: Final = BlobReader(TPMS_ATTEST, "TPM2B_ATTEST")
+"""Parse a TPMS_ATTEST or TPM2B_ATTEST (Part 2, 10.12.12 and 10.12.13) to its last byte. Raises `ParseError`."""
 
-def parse_public(data: bytes) -> Framed[TPMT_PUBLIC]:
-    """Parse a TPM2B_PUBLIC or TPMT_PUBLIC (Part 2, 12.2.5 and 12.2.4) to its last byte. Raises `ParseError`."""
-    return _framed(data, TPMT_PUBLIC, "TPM2B_PUBLIC", _PUBLIC_TAG, _PUBLIC_TAGS)
+parse_public: Final = BlobReader(TPMT_PUBLIC, "TPM2B_PUBLIC")
+"""Parse a TPM2B_PUBLIC or TPMT_PUBLIC (Part 2, 12.2.5 and 12.2.4) to its last byte. Raises `ParseError`."""
+
+parse_signature: Final = BlobReader(TPMT_SIGNATURE)
+"""Parse a TPMT_SIGNATURE (Part 2, 11.3.4) to its last byte. Raises `ParseError`."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
-from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.errors import ParseError, UnsupportedError
 from nomyo_attest.tpm.codec import specification_name
 from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST
 
 
-_QUOTE: Final = TPM_ST.ATTEST_QUOTE  # reading a member off its enumeration takes longer than comparing it
-
-
-def evidence_available(case: Case) -> Answer:
+def evidence_available(facts: Settled) -> Answer:
     """Is there evidence?
 
     A server without a TPM says so with `is_available: false`, at the tiers standard and high. That proves nothing either
@@ -23,12 +18,12 @@ def evidence_available(case: Case) -> Answer:
     What to do: ask for `security_tier="maximum"`, which only servers with a TPM may answer; if evidence was to be there, keep the
     response and ask the service why it is not.
     """
-    if case.evidence.available:
+    if facts.available:
         return PASS, True, True, ""
-    return UNDECIDED, True, False, case.evidence.absence
+    return UNDECIDED, True, False, facts.absence
 
 
-def evidence_form(case: Case) -> Answer:
+def evidence_form(facts: Settled) -> Answer:
     """Is the evidence whole and well-formed?
 
     Every field of the `tpm_attestation` block must be there once, of the right type, in canonical base64 or hexadecimal of
@@ -37,24 +32,24 @@ def evidence_form(case: Case) -> Answer:
     What to do: compare the response with `nomyo-attest schema evidence`. Something between the server and this file changed it,
     or the server does not speak the protocol.
     """
-    error = case.evidence_error
+    error = facts.evidence_error
     if error is not None:
         return FAIL, error.expected, error.got, f"{error.where} is not as it must be"
-    if case.evidence.available:
+    if facts.available:
         return PASS, "well-formed", "well-formed", ""
     return UNDECIDED, "well-formed", None, "there is no evidence to look at"
 
 
-def _parsed(case: Case, error: ParseError | None, framing: str) -> Answer:
+def _parsed(facts: Settled, error: ParseError | None, framing: str | None) -> Answer:
+    if not facts.available:
+        return UNDECIDED, "parses to its last byte", None, "there is no evidence to look at"
     if error is None:
-        if not case.evidence.available:
-            return UNDECIDED, "parses to its last byte", None, "there is no evidence to look at"
         return PASS, "parses to its last byte", framing, ""
     outcome = UNDECIDED if isinstance(error, UnsupportedError) else FAIL
     return outcome, error.expected, error.got, f"{error.where} at byte {error.offset} is not as it must be"
 
 
-def attest_form(case: Case) -> Answer:
+def attest_form(facts: Settled) -> Answer:
     """Does the quote parse as TPMS_ATTEST or TPM2B_ATTEST, to its last byte?
 
     Sizes and counts must fit the bytes that are there, booleans be 0 or 1, algorithms be known, and no byte be left over. The
@@ -62,10 +57,10 @@ def attest_form(case: Case) -> Answer:
 
     What to do: the quote is cut, padded or altered. Take the response again from where it was recorded.
     """
-    return _parsed(case, case.attest_error, case.attest.framing if case.attest else "")
+    return _parsed(facts, facts.attest_error, facts.attest_framing)
 
 
-def signature_form(case: Case) -> Answer:
+def signature_form(facts: Settled) -> Answer:
     """Does the signature parse as TPMT_SIGNATURE, to its last byte?
 
     RSASSA, RSAPSS and ECDSA are read. Other schemes of the specification are named and left undecided.
@@ -73,10 +68,10 @@ def signature_form(case: Case) -> Answer:
     What to do: the signature is cut, padded or altered, or of a scheme that is not supported. Take the response again from
     where it was recorded.
     """
-    return _parsed(case, case.signature_error, "TPMT_SIGNATURE")
+    return _parsed(facts, facts.signature_error, facts.signature_framing)
 
 
-def key_form(case: Case) -> Answer:
+def key_form(facts: Settled) -> Answer:
     """Does the AIK parse as TPM2B_PUBLIC or TPMT_PUBLIC, to its last byte?
 
     RSA and ECC keys are read. Other types are named and left undecided. The framing in which it came is reported.
@@ -84,10 +79,10 @@ def key_form(case: Case) -> Answer:
     What to do: the public area is cut, padded or altered, or of a type that is not supported. Take the response again from
     where it was recorded.
     """
-    return _parsed(case, case.key_error, case.key.framing if case.key else "")
+    return _parsed(facts, facts.key_error, facts.key_framing)
 
 
-def attest_magic(case: Case) -> Answer:
+def attest_magic(facts: Settled) -> Answer:
     """Does the signed structure begin with TPM_GENERATED_VALUE?
 
     A restricted key signs data from outside only if it does not begin so. Without this value, somebody else's bytes were
@@ -95,15 +90,15 @@ def attest_magic(case: Case) -> Answer:
 
     What to do: do not rely on the answer. The signed bytes were not made by a TPM.
     """
-    if case.attest is None:
+    magic = facts.magic
+    if magic is None:
         return UNDECIDED, TPM_GENERATED_VALUE, None, "the quote does not parse"
-    magic = case.attest.value.magic
     if magic == TPM_GENERATED_VALUE:
         return PASS, TPM_GENERATED_VALUE, magic, ""
     return FAIL, TPM_GENERATED_VALUE, magic, f"the signed bytes begin with 0x{magic:08x}: no TPM made them"
 
 
-def attest_type(case: Case) -> Answer:
+def attest_type(facts: Settled) -> Answer:
     """Is the signed structure a quote?
 
     A TPM signs other structures with the same key and the same extraData: certifications, times, creation data, NV contents. None
@@ -112,9 +107,9 @@ def attest_type(case: Case) -> Answer:
     What to do: do not rely on the answer. Something else was passed off as a quote.
     """
     expected = "TPM_ST_ATTEST_QUOTE"
-    if case.attest is None:
+    kind = facts.attest_type
+    if kind is None:
         return UNDECIDED, expected, None, "the quote does not parse"
-    kind = case.attest.value.type
-    if kind is _QUOTE:
+    if kind is TPM_ST.ATTEST_QUOTE:
         return PASS, expected, expected, ""
     return FAIL, expected, specification_name(kind), f"the TPM signed a {specification_name(kind)}, not a quote"

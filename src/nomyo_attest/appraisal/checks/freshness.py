@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.settled import Settled
 
 
 def nonce_match(case: Case) -> Answer:
@@ -30,7 +31,7 @@ def nonce_match(case: Case) -> Answer:
     return PASS, case.nonce, got, ""
 
 
-def clock_safe(case: Case) -> Answer:
+def clock_safe(facts: Settled) -> Answer:
     """Does the TPM vouch that its clock did not go back?
 
     `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the most by
@@ -38,9 +39,9 @@ def clock_safe(case: Case) -> Answer:
 
     What to do: if quotes are not put in order by their clock, let the policy say `"clock.safe" = "warn"`; if they are, wait and ask again.
     """
-    if case.attest is None:
+    if facts.clock_safe is None:
         return UNDECIDED, True, None, "the quote does not parse"
-    if case.attest.value.clock_info.safe:
+    if facts.clock_safe:
         return PASS, True, True, ""
     return FAIL, True, False, "the TPM was cut off from power, its clock may have been reported further on"
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.keys import CURVES, rsa_exponent
 from nomyo_attest.crypto.strength import rsa_weakness
 from nomyo_attest.policy.model import Trust
@@ -27,7 +28,7 @@ _SELF_ASSERTED: Final = Trust.SELF_ASSERTED
 _NO_KEY: Final = "the AIK does not parse"
 
 
-def key_attributes(case: Case) -> Answer:
+def key_attributes(facts: Settled) -> Answer:
     """Is the AIK a restricted signing key that never leaves its TPM?
 
     Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without
@@ -37,13 +38,13 @@ def key_attributes(case: Case) -> Answer:
     What to do: do not rely on the answer. Its quote proves nothing, whatever it says.
     """
     expected = _NAMES_TO_BE_SET
-    if case.key is None:
-        error = case.key_error
+    value = facts.attributes
+    if value is None:
+        error = facts.key_error
         if error is not None and error.field == "object_attributes" and error.got.startswith("0x"):
             value = int(error.got, 16)
             return FAIL, expected, attribute_names(value), "reserved bits of the attributes are set"
         return UNDECIDED, expected, None, _NO_KEY
-    value = case.key.value.object_attributes
     if value & (_MUST_BE_SET | _MUST_BE_CLEAR) == _MUST_BE_SET:
         return PASS, expected, value, ""
     wrong = [f"{name} is clear" for name in attribute_names(_MUST_BE_SET & ~value)]
@@ -67,10 +68,10 @@ def key_strength(case: Case) -> Answer:
         least = case.policy.rsa_min_bits
         modulus = int.from_bytes(public.unique.modulus, "big")  # type: ignore[union-attr]  # the parser pairs it with RSA
         weakness = rsa_weakness(modulus, parameters.key_bits, rsa_exponent(parameters), least)
-        expected = f"RSA of {least} bits or more"
         if weakness:
-            return FAIL, expected, weakness, f"the AIK has {weakness}" if " " in weakness else f"the AIK is {weakness}"
-        return PASS, expected, f"RSA-{parameters.key_bits}", ""
+            sentence = f"the AIK has {weakness}" if " " in weakness else f"the AIK is {weakness}"
+            return FAIL, f"RSA of {least} bits or more, no known weakness", weakness, sentence
+        return PASS, least, parameters.key_bits, ""
     assert type(parameters) is TPMS_ECC_PARMS
     expected = "a point on P-256, P-384 or P-521"
     curve = specification_name(parameters.curve_id)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.selection import mismatch, recomputed_digest, unmet_references
+from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.hashes import HASHERS
+from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import hash_name
 
 _NO_QUOTE = "there is no quote that parses"
 
 
-def pcr_selection(case: Case) -> Answer:
+def pcr_selection(facts: Settled) -> Answer:
     """Are the reported PCRs exactly the ones that were signed?
 
     The signed selection must not be empty, name each bank once, and select in each bank just the indices that `pcr_values` reports. An
@@ -19,7 +21,7 @@ def pcr_selection(case: Case) -> Answer:
 
     What to do: do not rely on the answer. What is reported is not what was signed.
     """
-    report, signed = case.evidence.pcrs, case.signed
+    report, signed = facts.report, facts.signed
     if signed is None:
         return UNDECIDED, report.banks or None, None, _NO_QUOTE
     problem = mismatch(signed, report)
@@ -36,12 +38,13 @@ def pcr_digest(case: Case) -> Answer:
 
     What to do: do not rely on the answer. The values reported are not those the TPM signed.
     """
-    quote, signed, signature = case.quote, case.signed, case.signature
-    if quote is None or signed is None:
+    signed, algorithm = case.settled.signed, case.settled.signature_hash
+    if case.attest is None or signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    if signature is None:
+    quote = case.attest.value.attested
+    assert type(quote) is TPMS_QUOTE_INFO  # or there would be no selection
+    if algorithm is None:
         return UNDECIDED, quote.pcr_digest, None, "the signature does not parse, so the digest's hash is not known"
-    algorithm = signature.signature.hash
     if algorithm not in HASHERS:
         return UNDECIDED, quote.pcr_digest, None, f"{hash_name(algorithm)} cannot be computed here"
     digest = recomputed_digest(signed, case.evidence.pcrs, algorithm)
@@ -52,7 +55,7 @@ def pcr_digest(case: Case) -> Answer:
     return FAIL, quote.pcr_digest, digest, "the values reported do not give the signed digest"
 
 
-def pcr_bank(case: Case) -> Answer:
+def pcr_bank(facts: Settled) -> Answer:
     """Do reference values stand in banks with an allowed hash only?
 
     Values in a SHA-1 bank can be reached by other measurements than the ones they stand for. SHA-256, SHA-384 and SHA-512 banks are
@@ -60,14 +63,14 @@ def pcr_bank(case: Case) -> Answer:
 
     What to do: pin the values of a stronger bank; if the service quotes none, list the hash in the policy's `bank.hashes`.
     """
-    policy = case.policy
+    policy = facts.policy
     if policy.weak_banks:
         problem = f"reference values stand in the {', '.join(policy.weak_banks)} bank"
         return FAIL, policy.bank_hashes, policy.banks_relied_on, problem
     return PASS, policy.bank_hashes, policy.banks_relied_on, ""
 
 
-def pcr_values(case: Case) -> Answer:
+def pcr_values(facts: Settled) -> Answer:
     """Is each PCR that the policy names signed, with one of its reference values?
 
     The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and `pcr.digest`
@@ -76,9 +79,9 @@ def pcr_values(case: Case) -> Answer:
     What to do: if the machine was updated and you know to what, add the new value to the policy, with a label (`nomyo-attest policy learn`
     prints it); if not, do not rely on the answer: the server booted something else.
     """
-    if case.signed is None:
+    if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    unmet = unmet_references(case.policy, case.signed, case.evidence.pcrs)
+    unmet = unmet_references(facts.policy, facts.signed, facts.report)
     if not unmet:
         return PASS, "reference values", "reference values", ""
     expected = {place: sorted(accepted) or "any" for place, accepted, _ in unmet}

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.signatures import can_verify, verify_signature
 from nomyo_attest.tpm.codec import specification_name
 from nomyo_attest.tpm.constants import hash_name
 
 
-def _missing(case: Case) -> str:
-    if case.signature is None:
+def _missing(signature: object, key: object) -> str:
+    if signature is None:
         return "the signature does not parse"
-    return "the AIK does not parse" if case.key is None else "the quote does not parse"
+    return "the AIK does not parse" if key is None else "the quote does not parse"
 
 
-def signature_scheme(case: Case) -> Answer:
+def signature_scheme(facts: Settled) -> Answer:
     """Is the signature's scheme the one the AIK is made for?
 
     A restricted key has one scheme, in its public area. A signature of another did not come from such a key.
 
     What to do: do not rely on the answer. Signature and key do not belong together.
     """
-    if case.signature is None or case.key is None:
-        return UNDECIDED, None, None, _missing(case)
-    expected, got = case.key.value.parameters.scheme.scheme, case.signature.sig_alg
+    expected, got = facts.key_scheme, facts.signature_scheme
+    if expected is None or got is None:
+        return UNDECIDED, expected, got, _missing(got, expected)
     if expected is got:
         return PASS, expected, got, ""
     expected_name, got_name = specification_name(expected), specification_name(got)
     return FAIL, expected_name, got_name, f"the AIK's scheme is {expected_name}, the signature's {got_name}"
 
 
-def signature_hash(case: Case) -> Answer:
+def signature_hash(facts: Settled) -> Answer:
     """Is the signature's hash the one of the AIK's scheme, and allowed?
 
     SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.
@@ -39,14 +40,12 @@ def signature_hash(case: Case) -> Answer:
     What to do: if the service's TPMs sign with another hash, list it in the policy's `signature.hashes`, if it is sound; if not, do
     not rely on the answer.
     """
-    allowed = case.policy.signature_hashes
-    if case.signature is None or case.key is None:
-        return UNDECIDED, allowed, None, _missing(case)
-    got = case.signature.signature.hash
+    allowed, got = facts.policy.signature_hashes, facts.signature_hash
+    if got is None or facts.key_scheme is None:
+        return UNDECIDED, allowed, None, _missing(got, facts.key_scheme)
     name = hash_name(got)
-    details = case.key.value.parameters.scheme.details
-    if details is None or details.hash_alg is not got:
-        own = hash_name(details.hash_alg) if details else None
+    if facts.key_hash is not got:
+        own = hash_name(facts.key_hash) if facts.key_hash else None
         return FAIL, own, name, f"the AIK's scheme has {own or 'no hash'}, the signature {name}"
     if name in allowed:
         return PASS, allowed, name, ""
@@ -61,11 +60,12 @@ def signature_valid(case: Case) -> Answer:
     What to do: do not rely on the answer. The quote was altered, or signed by another key.
     """
     if case.signature is None or case.key is None or case.attest is None:
-        return UNDECIDED, "valid", None, _missing(case)
-    if not can_verify(case.signature):
-        return UNDECIDED, "valid", None, f"{hash_name(case.signature.signature.hash)} cannot be computed here"
+        return UNDECIDED, "valid", None, _missing(case.signature, case.key)
+    signature = case.signature.value
+    if not can_verify(signature):
+        return UNDECIDED, "valid", None, f"{hash_name(signature.signature.hash)} cannot be computed here"
     if case.verification_key is None:
         return UNDECIDED, "valid", None, f"the AIK cannot verify anything: {case.verification_key_error}"
-    if verify_signature(case.verification_key, case.signature, case.attest.inner):
+    if verify_signature(case.verification_key, signature, case.attest.inner):
         return PASS, "valid", "valid", ""
     return FAIL, "valid", "invalid", "the signature does not verify over the quote with the AIK"

@@ -1,0 +1,118 @@
+"""Reads a structure that differs from one read before in its contents only.
+
+The AIKs of a fleet differ in their modulus, its quotes in nonce, clock and digest; sizes, counts, selectors and enumerations are the
+same in all of them. What a reader does depends on those alone. So once a blob has been read, its `Template` reads the next of its
+length in one step: it compares every byte that steered the reader and takes the rest as it stands. A blob that differs in any such byte
+is read from scratch. Two blobs of one template agree in everything but the contents, which `appraisal.settled` builds on.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from nomyo_attest.tpm.codec import Counted, Fixed, Nested, Selected, Sized, Structure
+
+S = TypeVar("S", bound=Structure)
+
+class Template(Generic[S]):
+    """How blobs of one make are laid out. Equal by identity.
+
+    Attributes:
+        framing: the structure whose make it is, as sent: ``"TPMS_ATTEST"``, ``"TPM2B_ATTEST"`` …
+        start: where `kind` begins in the blob, in bytes: 2 behind a TPM2B size, 0 without.
+        match: the structure in a blob as long as the one the template was made from; None if that is of another make.
+        source: the text of `match`.
+    """
+
+    def __init__(self, framing: str, data: bytes, start: int, value: S) -> None:
+        """`value` is what its class parsed out of `data` from `start` on."""
+        kind = type(value)
+        outline = _Outline(data, data[:start])
+        made, _ = outline.structure(kind, start, value)
+        outline.close()
+        self.framing = framing
+        self.start = start
+        self.source = "\n".join(
+            (
+                "def match(data):",
+                f"    {', '.join(outline.variables)}, = unpack(data)",
+                f"    if {' or '.join(outline.tests) or 'False'}:",
+                "        return None",
+                f"    return {made}",
+            )
+        )
+        names: dict[str, object] = {**outline.constants, "unpack": struct.Struct(">" + "".join(outline.codes)).unpack}
+        exec(compile(self.source, f"<template {kind.__name__}>", "exec"), names)  # noqa: S102 - no byte of input enters the text
+        self.match: Callable[[bytes], S | None] = names["match"]  # type: ignore[assignment]  # the text defines it
+
+
+class _Outline:
+    """Walks a parsed blob along its declaration and notes which bytes steered the reader."""
+
+    def __init__(self, data: bytes, steering: bytes) -> None:
+        self.data = data
+        self.codes: list[str] = []
+        self.variables: list[str] = []
+        self.tests: list[str] = []
+        self.constants: dict[str, object] = {}
+        self._steering = steering
+
+    def structure(self, kind: type[Structure], position: int, value: Any) -> tuple[str, int]:
+        """Note the fields of `value`; returns the expression that makes it anew, and the position behind it."""
+        parts, free_before = [], len(self.variables)
+        for name, field in kind.declaration.items():
+            part, position = self._field(field, position, getattr(value, name))
+            parts.append(part)
+        if len(self.variables) == free_before:
+            return self._constant(value), position  # nothing in it varies: the object itself serves again
+        return f"{self._constant(kind)}({', '.join(parts)})", position
+
+    def _field(self, field: object, position: int, value: Any) -> tuple[str, int]:
+        if isinstance(field, Fixed):
+            end = position + field.size
+            if field.steers:
+                self._steering += self.data[position:end]
+                return self._constant(value), end
+            return self._free(field.code), end
+        if isinstance(field, Sized):
+            start = position + field.size
+            self._steering += self.data[position:start]
+            return self._free(f"{len(value)}s"), start + len(value)
+        if isinstance(field, Nested):
+            return self.structure(field.kind, position, value)
+        if isinstance(field, Counted):
+            start = position
+            position += 4
+            for member in value:
+                position = _end(field.kind, position, member)
+            self._steering += self.data[start:position]
+            return self._constant(value), position
+        assert isinstance(field, Selected)
+        return ("None", position) if value is None else self.structure(type(value), position, value)
+
+    def _free(self, code: str) -> str:
+        self.close()
+        self.codes.append(code)
+        self.variables.append(f"v{len(self.variables)}")
+        return self.variables[-1]
+
+    def close(self) -> None:
+        """Make the steering bytes noted so far one variable that is compared."""
+        if self._steering:
+            steering, self._steering = self._steering, b""
+            self.tests.append(f"{self._free(f'{len(steering)}s')} != {self._constant(steering)}")
+
+    def _constant(self, value: object) -> str:
+        name = f"k{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+
+def _end(kind: type[Structure], position: int, value: Any) -> int:
+    """The position behind `value`, whose fields are all of fixed size or sized."""
+    for name, field in kind.declaration.items():
+        assert isinstance(field, (Fixed, Sized))
+        position += field.size + (len(getattr(value, name)) if isinstance(field, Sized) else 0)
+    return position
