@@ -20,4 +20,6 @@ Value: TypeAlias = Any
 """A fact that a finding states: None, bool, int, str, bytes, or lists and dicts of them; bytes become hex in JSON."""
 
 Answer: TypeAlias = tuple[Outcome, Value, Value, str]
-"""Outcome, what was expected, what was got, and for any outcome but PASS a sentence. A tuple, because a check that holds is on the hot path."""
+"""Outcome, what was expected, what was got, and for any outcome but PASS a sentence. A tuple, because a check that
+holds is on the hot path.
+"""

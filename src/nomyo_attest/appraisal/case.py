@@ -7,7 +7,7 @@ from typing import Final
 
 from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.hashes import payload_nonce
-from nomyo_attest.crypto.keys import KeyUnusable, VerificationKey, verification_key
+from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, verification_key
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
 from nomyo_attest.errors import EvidenceError, ParseError
 from nomyo_attest.evidence.model import Evidence
@@ -37,6 +37,7 @@ class Case:
     """
 
     __slots__ = (
+        "_errors",
         "attest",
         "evidence",
         "evidence_error",
@@ -52,7 +53,6 @@ class Case:
         "signature",
         "verification_key",
         "verification_key_error",
-        "_errors",
     )
 
     settled: Settled
@@ -105,7 +105,7 @@ class Case:
             self.hierarchy = primary_hierarchy(name, name_alg, self.attest.value.qualified_signer)
         try:
             self.verification_key = verification_key(key.value)
-        except KeyUnusable as error:
+        except KeyUnusableError as error:
             self.verification_key_error = str(error)
 
     @property

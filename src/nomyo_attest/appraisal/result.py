@@ -132,13 +132,18 @@ class AttestationResult:
         return self._with(Outcome.UNDECIDED)
 
     def _with(self, outcome: Outcome) -> tuple[str, ...]:
-        return tuple(planned.id for planned, answer in zip(self._plan, self._answers, strict=True) if answer[0] is outcome)
+        return tuple(
+            planned.id for planned, answer in zip(self._plan, self._answers, strict=True) if answer[0] is outcome
+        )
 
     @property
     def trust(self) -> Trust:
         """How far the AIK is trusted."""
         pinned = self._case.name is not None and self._case.name in self._case.policy.pinned
-        signed = any(planned.id == "signature.valid" and answer[0] is Outcome.PASS for planned, answer in zip(self._plan, self._answers, strict=True))
+        signed = any(
+            planned.id == "signature.valid" and answer[0] is Outcome.PASS
+            for planned, answer in zip(self._plan, self._answers, strict=True)
+        )
         return Trust.PINNED_AIK if pinned and signed else Trust.SELF_ASSERTED
 
     @property
@@ -173,7 +178,9 @@ class AttestationResult:
         return not_established(self._case, self.trust)
 
     def require(self) -> Self:
-        """Return the result itself if it affirms, or warns because the policy softened a rule. Raises `AttestationError`."""
+        """Return the result itself if it affirms, or warns because the policy softened a rule. Raises
+        `AttestationError`.
+        """
         if self.verdict in (Verdict.AFFIRMING, Verdict.WARNING):
             return self
         reasons = [
@@ -193,7 +200,11 @@ class AttestationResult:
             "policy": {"id": self.policy_id, "digest": self.policy_digest},
             "payload_id": self.payload_id,
             "appraised_at": self.appraised_at,
-            "aik": {"name": self.aik_name, "hierarchy": self.hierarchy, "framing": case.key.framing if case.key else None},
+            "aik": {
+                "name": self.aik_name,
+                "hierarchy": self.hierarchy,
+                "framing": case.key.framing if case.key else None,
+            },
             "quote": {"framing": case.attest.framing if case.attest else None},
             "findings": [finding.to_dict() for finding in self.findings],
             "not_established": list(self.not_established),

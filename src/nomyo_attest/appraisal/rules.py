@@ -1,7 +1,7 @@
 """The rules: every question an appraisal asks, in order.
 
-A rule that a policy does not mention is required. A core rule cannot be softened. A rule that is asked only where the policy gives
-it something to compare with yields no finding elsewhere.
+A rule that a policy does not mention is required. A core rule cannot be softened. A rule that is asked only where the
+policy gives it something to compare with yields no finding elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from nomyo_attest.appraisal.answer import Answer
 from nomyo_attest.appraisal.checks import claims, form, freshness, key, pcrs, signature
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
-ALWAYS: Final[Callable[[AppraisalPolicy], bool]] = lambda policy: True  # noqa: E731 - reads as a column of the table
+Asked = Callable[[AppraisalPolicy], bool]
+ALWAYS: Final[Asked] = lambda policy: True  # noqa: E731 - five columns of the table, as a table
+hierarchy_asked: Final[Asked] = lambda policy: bool(policy.hierarchies)  # noqa: E731
+firmware_asked: Final[Asked] = lambda policy: bool(policy.firmware_versions)  # noqa: E731
+period_asked: Final[Asked] = lambda policy: bool(policy.valid_from or policy.valid_until)  # noqa: E731
+claims_asked: Final[Asked] = lambda policy: bool(policy.claims)  # noqa: E731
 
 
 class Rule:
@@ -38,7 +43,7 @@ class Rule:
         *,
         core: bool = False,
         settled: bool = False,
-        asked: Callable[[AppraisalPolicy], bool] = ALWAYS,
+        asked: Asked = ALWAYS,
     ) -> None:
         self.id = id
         self.check = check
@@ -78,7 +83,7 @@ RULES: Final = (
     Rule("attest.type", form.attest_type, "TPMS_ATTEST.type", settled=True, core=True),
     Rule("key.attributes", key.key_attributes, "TPMT_PUBLIC.objectAttributes", settled=True),
     Rule("key.strength", key.key_strength, "TPMT_PUBLIC.unique"),
-    Rule("key.hierarchy", key.key_hierarchy, "TPMS_ATTEST.qualifiedSigner", asked=lambda policy: bool(policy.hierarchies)),
+    Rule("key.hierarchy", key.key_hierarchy, "TPMS_ATTEST.qualifiedSigner", asked=hierarchy_asked),
     Rule("key.trust", key.key_trust, "TPMT_PUBLIC"),
     Rule("signer.name", key.signer_name, "TPMS_ATTEST.qualifiedSigner"),
     Rule("signature.scheme", signature.signature_scheme, "TPMT_SIGNATURE.sigAlg", settled=True, core=True),
@@ -90,9 +95,9 @@ RULES: Final = (
     Rule("pcr.digest", pcrs.pcr_digest, "TPMS_QUOTE_INFO.pcrDigest", core=True),
     Rule("pcr.bank", pcrs.pcr_bank, "TPMS_PCR_SELECTION.hash", settled=True),
     Rule("pcr.values", pcrs.pcr_values, "tpm_attestation.pcr_values", settled=True),
-    Rule("firmware.version", claims.firmware_version, "TPMS_ATTEST.firmwareVersion", asked=lambda policy: bool(policy.firmware_versions)),
-    Rule("policy.period", freshness.policy_period, "valid_from, valid_until", asked=lambda policy: bool(policy.valid_from or policy.valid_until)),
-    Rule("claims.*", claims.claim, "_metadata", asked=lambda policy: bool(policy.claims)),
+    Rule("firmware.version", claims.firmware_version, "TPMS_ATTEST.firmwareVersion", asked=firmware_asked),
+    Rule("policy.period", freshness.policy_period, "valid_from, valid_until", asked=period_asked),
+    Rule("claims.*", claims.claim, "_metadata", asked=claims_asked),
 )
 # fmt: on
 
@@ -107,6 +112,10 @@ def find_rule(rule_id: str) -> Rule:
 
 
 def requirement_of(rule_id: str, policy: AppraisalPolicy) -> Requirement:
-    """What `policy` requires of a rule: required unless it says otherwise; one claim's own word goes before ``claims.*``."""
-    fallback = policy.rules.get("claims.*", Requirement.REQUIRED) if rule_id.startswith("claims.") else Requirement.REQUIRED
+    """What `policy` requires of a rule: required unless it says otherwise; one claim's own word goes before
+    ``claims.*``.
+    """
+    fallback = (
+        policy.rules.get("claims.*", Requirement.REQUIRED) if rule_id.startswith("claims.") else Requirement.REQUIRED
+    )
     return policy.rules.get(rule_id, fallback)

@@ -1,11 +1,13 @@
 """What a signed PCR selection and a report of values have to do with each other.
 
-All of this depends on things that a fleet repeats from answer to answer (which PCRs, which values, which policy), so each question is
-answered once for each combination. What is new in each quote, its digest and its signature, is never looked up here.
+All of this depends on things that a fleet repeats from answer to answer (which PCRs, which values, which policy), so
+each question is answered once for each combination. What is new in each quote, its digest and its signature, is never
+looked up here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -16,6 +18,7 @@ from nomyo_attest.tpm.constants import HASH_NAMES, HASH_SIZES, TPM_ALG_ID
 from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION
 
 _KEPT: Final = 256
+_NO_VALUES: Final[Mapping[int, bytes]] = {}
 
 
 class SignedSelection:
@@ -55,10 +58,12 @@ def mismatch(signed: SignedSelection, report: PcrReport) -> str:
 
 @lru_cache(maxsize=_KEPT)
 def recomputed_digest(signed: SignedSelection, report: PcrReport, algorithm: TPM_ALG_ID) -> bytes | None:
-    """H(values in signed order: banks as listed, indices rising); None if a value is missing or not of its bank's length."""
+    """H(values in signed order: banks as listed, indices rising); None if a value is missing or not of its bank's
+    length.
+    """
     values = []
     for bank, indices, size in signed.banks:
-        of_bank = report.values.get(bank, {})
+        of_bank = report.values.get(bank, _NO_VALUES)
         for index in indices:
             value = of_bank.get(index)
             if value is None or len(value) != size:
@@ -76,7 +81,7 @@ def unmet_references(policy: AppraisalPolicy, signed: SignedSelection, report: P
     is_signed = {(bank, index) for bank, indices, _ in signed.banks for index in indices}
     unmet = []
     for bank, index, accepted in policy.accepted:
-        value = report.values.get(bank, {}).get(index) if (bank, index) in is_signed else None
+        value = report.values.get(bank, _NO_VALUES).get(index) if (bank, index) in is_signed else None
         if value is None or (accepted and value not in accepted):
             unmet.append((f"{bank}:{index}", accepted, value))
     return tuple(unmet)

@@ -1,7 +1,9 @@
-"""What all evidence of one make has in common: the same framings, sizes, algorithms, attributes, selection and PCR values.
+"""What all evidence of one make has in common: the same framings, sizes, algorithms, attributes, selection and PCR
+values.
 
-A fleet's answers differ in nonce, clock, counters, key and signature, and in nothing else. The checks that look at the rest take a
-`Settled` and are asked once for each make, each policy. The others take a `Case`, and are asked for each answer.
+A fleet's answers differ in nonce, clock, counters, key and signature, and in nothing else. The checks that look at
+the rest take a `Settled` and are asked once for each make, each policy. The others take a `Case`, and are asked for
+each answer.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ NONCE_MAX = 64
 
 
 _MAKES_KEPT = 1024
-"""Makes of evidence remembered for each policy: far more than a fleet has at a time. Beyond it, all are worked out anew."""
+"""Makes of evidence remembered for each policy: far more than a fleet has at a time. Beyond it, all are worked out
+anew.
+"""
 
 
 class _Plan:
@@ -81,7 +83,8 @@ def appraise(
     """Appraise the evidence in `response` by `policy`. Bad evidence never raises: it becomes findings.
 
     Args:
-        response: a whole response, its `_metadata` or the bare `tpm_attestation` block, as dict, str or bytes; or an `Evidence`.
+        response: a whole response, its `_metadata` or the bare `tpm_attestation` block, as dict, str or bytes; or an
+            `Evidence`.
         policy: the appraisal policy.
         payload_id: the payload id of the request; by default the one recorded in the response's `_metadata`.
         nonce: the extraData expected, 0 to 64 bytes, instead of a payload id.

@@ -21,8 +21,10 @@ CURVES: Final[dict[TPM_ECC_CURVE, ec.EllipticCurve]] = {
 VerificationKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
-class KeyUnusable(Exception):
-    """A public area parsed, yet holds no key that could verify anything. The message says why; it never leaves `appraise`."""
+class KeyUnusableError(Exception):
+    """A public area parsed, yet holds no key that could verify anything. The message says why; it never leaves
+    `appraise`.
+    """
 
 
 def rsa_exponent(parameters: TPMS_RSA_PARMS) -> int:
@@ -31,7 +33,9 @@ def rsa_exponent(parameters: TPMS_RSA_PARMS) -> int:
 
 
 def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
-    """Load the key of a public area. Raises `KeyUnusable` for a point off its curve, or a curve or size not supported."""
+    """Load the key of a public area. Raises `KeyUnusableError` for a point off its curve, or a curve or size not
+    supported.
+    """
     parameters, unique = public.parameters, public.unique
     try:
         if isinstance(parameters, TPMS_RSA_PARMS) and isinstance(unique, TPMS_RSA_UNIQUE):
@@ -40,17 +44,17 @@ def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
         if isinstance(parameters, TPMS_ECC_PARMS) and isinstance(unique, TPMS_ECC_POINT):
             return _ecc_key(parameters.curve_id, unique)
     except (ValueError, UnsupportedAlgorithm, OverflowError) as error:
-        raise KeyUnusable(str(error)) from None
-    raise KeyUnusable(f"no key of type {public.type.name}")  # the parser leaves no other
+        raise KeyUnusableError(str(error)) from None
+    raise KeyUnusableError(f"no key of type {public.type.name}")  # the parser leaves no other
 
 
 def _ecc_key(curve_id: TPM_ECC_CURVE, point: TPMS_ECC_POINT) -> ec.EllipticCurvePublicKey:
     curve = CURVES.get(curve_id)
     if curve is None:
-        raise KeyUnusable(f"curve {curve_id.name} is not one of P-256, P-384, P-521")
+        raise KeyUnusableError(f"curve {curve_id.name} is not one of P-256, P-384, P-521")
     size = (curve.key_size + 7) // 8
     if len(point.x) > size or len(point.y) > size:
-        raise KeyUnusable(f"a coordinate longer than the {size} bytes of the curve")
+        raise KeyUnusableError(f"a coordinate longer than the {size} bytes of the curve")
     # Uncompressed point of SEC 1, 2.3.3; the library refuses a point that is not on the curve.
     return ec.EllipticCurvePublicKey.from_encoded_point(
         curve, b"\x04" + point.x.rjust(size, b"\0") + point.y.rjust(size, b"\0")

@@ -27,8 +27,8 @@ def key_name(public_area: bytes, name_alg: TPM_ALG_ID) -> bytes | None:
 def primary_hierarchy(name: bytes, name_alg: TPM_ALG_ID, qualified_name: bytes) -> str | None:
     """The hierarchy in which a primary key of this `name` has this `qualified_name`; None if there is none.
 
-    The Qualified Name of a primary key is nameAlg ‖ H(handle of the hierarchy ‖ Name) (Part 1, "Qualified Name"). The key
-    names its hierarchy no other way, so each is tried. A key that is the child of another matches none.
+    The Qualified Name of a primary key is nameAlg ‖ H(handle of the hierarchy ‖ Name) (Part 1, "Qualified Name"). The
+    key names its hierarchy no other way, so each is tried. A key that is the child of another matches none.
     """
     hasher = HASHERS[name_alg]
     prefix = name[:2]

@@ -24,6 +24,8 @@ _HASHES: Final[dict[TPM_ALG_ID, hashes.HashAlgorithm]] = {
 }
 _ECDSA: Final = {algorithm: ec.ECDSA(hash_) for algorithm, hash_ in _HASHES.items()}
 _PKCS1V15: Final = padding.PKCS1v15()
+
+
 def can_verify(signature: TPMT_SIGNATURE) -> bool:
     """Whether the hash of a signature can be computed here."""
     return signature.signature.hash in _HASHES
@@ -32,8 +34,8 @@ def can_verify(signature: TPMT_SIGNATURE) -> bool:
 def verify_signature(key: VerificationKey, signature: TPMT_SIGNATURE, signed: bytes) -> bool:
     """Whether `signature` verifies over the bytes `signed`, as received, with its own scheme and hash.
 
-    RSASSA is PKCS#1 v1.5 (RFC 8017, 8.2), RSAPSS is PSS (8.1), ECDSA is FIPS 186-5, 6. A signature of another kind than the
-    key's does not verify. Whether scheme and hash are those of the key, and allowed, is another question.
+    RSASSA is PKCS#1 v1.5 (RFC 8017, 8.2), RSAPSS is PSS (8.1), ECDSA is FIPS 186-5, 6. A signature of another kind
+    than the key's does not verify. Whether scheme and hash are those of the key, and allowed, is another question.
     """
     value = signature.signature
     try:
@@ -49,8 +51,8 @@ def _verify_rsa(key: rsa.RSAPublicKey, scheme: TPM_ALG_ID, value: TPMS_SIGNATURE
     if scheme is TPM_ALG_ID.RSASSA:
         key.verify(value.sig, signed, _PKCS1V15, hash_)
         return True
-    # A TPM's salt is as long as the digest, or as the key allows, depending on its maker (Part 1, B.7): those two, no other.
-    # Both are given in bytes: the library's MAX_LENGTH verifies a salt of any length.
+    # A TPM's salt is as long as the digest, or as the key allows, depending on its maker (Part 1, B.7): those two, no
+    # other. Both are given in bytes: the library's MAX_LENGTH verifies a salt of any length.
     try:
         key.verify(value.sig, signed, padding.PSS(padding.MGF1(hash_), hash_.digest_size), hash_)
     except InvalidSignature:

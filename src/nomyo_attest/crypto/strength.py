@@ -11,7 +11,9 @@ _PRIMES: Final = tuple(p for p in range(3, 168, 2) if all(p % q for q in range(3
 
 
 def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
-    """For each prime, the residues that powers of 65537 reach, the most telling prime first; those that reach all are left out."""
+    """For each prime, the residues that powers of 65537 reach, the most telling prime first; those that reach all are
+    left out.
+    """
     table = []
     for prime in _PRIMES:
         residue, reached = 1, set()
@@ -32,7 +34,8 @@ def is_roca(modulus: int) -> bool:
     Such a modulus is itself a power of 65537 modulo every small prime. A sound key passes for one with a chance
     below 2^-27 (Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, section 2).
     """
-    for prime, reached in _ROCA_RESIDUES:  # a sound key leaves at the first or second prime
+    # A sound key leaves at the first or second prime; a generator would cost more than that.
+    for prime, reached in _ROCA_RESIDUES:  # noqa: SIM110
         if modulus % prime not in reached:
             return False
     return True

@@ -1,7 +1,8 @@
 """The PCR values that a server reports, with the selection text beside them.
 
-A fleet reports the same values over and over, so reports are interned: the second one with the same text is the same object, and what
-was worked out for the first (its digest, how it compares with a policy) need not be worked out again.
+A fleet reports the same values over and over, so reports are interned: the second one with the same text is the same
+object, and what was worked out for the first (its digest, how it compares with a policy) need not be worked out
+again.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ Items = tuple[tuple[Any, ...], ...]
 
 
 def read_report(banks: object, given: object, path: str) -> PcrReport:
-    """Read `pcr_banks` and `pcr_values`, which must say the same. Raises `EvidenceError`; `path` is that of the block."""
+    """Read `pcr_banks` and `pcr_values`, which must say the same. Raises `EvidenceError`; `path` is that of the
+    block.
+    """
     tables = the_object(given, "pcr_values")
     _refuse_twice(tables, path)
     items = []

@@ -27,7 +27,8 @@ _READ_IN_BLOCK: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64",
 
 
 def read_evidence(response: object) -> Evidence:
-    """Read evidence out of `response`: a dict, or JSON as str or bytes; the whole response, its `_metadata`, or the bare block.
+    """Read evidence out of `response`: a dict, or JSON as str or bytes; the whole response, its `_metadata`, or the
+    bare block.
 
     Raises `EvidenceError`, which names the place, what is expected there and what was got.
     """
@@ -74,16 +75,22 @@ def _read_metadata(metadata: dict[Any, Any], path: str) -> Evidence:
 
 
 def check_payload_id(payload_id: object, path: str) -> str:
-    """`payload_id` itself, if it is a non-empty string that has a UTF-8 form and is not oversize. Raises `EvidenceError`."""
+    """`payload_id` itself, if it is a non-empty string that has a UTF-8 form and is not oversize. Raises
+    `EvidenceError`.
+    """
     if type(payload_id) is not str:
         raise EvidenceError(f"{path}payload_id", "a non-empty string", kind_of(payload_id))
     if not 0 < len(payload_id) <= PAYLOAD_ID_MAX:
-        raise EvidenceError(f"{path}payload_id", f"a string of 1 to {PAYLOAD_ID_MAX} characters", f"{len(payload_id)} characters")
+        raise EvidenceError(
+            f"{path}payload_id", f"a string of 1 to {PAYLOAD_ID_MAX} characters", f"{len(payload_id)} characters"
+        )
     if not payload_id.isascii():
         try:
             payload_id.encode("utf-8")
         except UnicodeEncodeError:
-            raise EvidenceError(f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate in it") from None
+            raise EvidenceError(
+                f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate in it"
+            ) from None
     return payload_id
 
 

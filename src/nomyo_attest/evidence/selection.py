@@ -14,8 +14,8 @@ INDICES: Final = {str(index): index for index in range(PCR_COUNT)}
 def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int, ...]]:
     """Parse a selection text into bank → indices, both in the order written.
 
-    Raises `EvidenceError` for an unknown bank, an index outside 0 to 23 or written otherwise, a bank or an index twice, or
-    a bank without an index. `where` is the place named in the error.
+    Raises `EvidenceError` for an unknown bank, an index outside 0 to 23 or written otherwise, a bank or an index
+    twice, or a bank without an index. `where` is the place named in the error.
     """
     selection: dict[str, tuple[int, ...]] = {}
     for part in text.split("+"):

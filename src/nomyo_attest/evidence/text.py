@@ -1,4 +1,4 @@
-"""JSON text → objects that remember which of their keys stood twice, and how to take values out of them strictly."""
+"""JSON text → objects that remember which of their keys stood twice, and words for what stands in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEXT_MAX: Final = 64 * 1024 * 1024
 """Bytes of the largest response read: six times the largest prompt the protocol allows."""
 
 _INTEGER_DIGITS_MAX: Final = 1000
-"""Longer integers are kept as text: nothing that is read here is one, and turning them into numbers takes quadratic time."""
+"""Longer integers are kept as text: nothing read here is one, and turning them into numbers takes quadratic time."""
 
 
 class JsonObject(dict[str, Any]):
@@ -48,7 +48,9 @@ def parse_json(text: str | bytes) -> Any:
             text = text.decode("utf-8-sig")
         return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError as error:
-        raise EvidenceError("response", "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}") from None
+        raise EvidenceError(
+            "response", "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
+        ) from None
     except json.JSONDecodeError as error:
         # The error of the standard library carries the whole text in `.doc`: it must not travel on.
         raise EvidenceError("response", "JSON", f"{error.msg} at line {error.lineno}, column {error.colno}") from None

@@ -35,14 +35,20 @@ def load_file(kind: type[P], path: str | PathLike[str]) -> P:
         raise PolicyError("", f"the file is larger than {FILE_BYTES_MAX} bytes", "name a policy file", source=source)
     try:
         document = _parse(content.decode("utf-8"), path.suffix.lower())
-    except (_Unreadable, UnicodeDecodeError, tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (
+        _UnreadableError,
+        UnicodeDecodeError,
+        tomllib.TOMLDecodeError,
+        json.JSONDecodeError,
+        RecursionError,
+    ) as error:
         problem = str(error) if not isinstance(error, RecursionError) else "tables nested too deep"
         mend = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
         raise PolicyError("", f"not a policy file: {problem}", mend, source=source) from None
     return from_document(kind, document, source)
 
 
-class _Unreadable(ValueError):
+class _UnreadableError(ValueError):
     pass
 
 
@@ -51,19 +57,21 @@ def _parse(text: str, suffix: str) -> Any:
         return tomllib.loads(text)
     if suffix == ".json":
         return json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
-    raise _Unreadable(f"its name ends in {suffix!r}" if suffix else "its name has no ending")
+    raise _UnreadableError(f"its name ends in {suffix!r}" if suffix else "its name has no ending")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise _Unreadable(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        raise _UnreadableError(
+            f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object"
+        )
     return table
 
 
 def _no_constant(name: str) -> Any:
-    raise _Unreadable(f"{name} is not JSON")
+    raise _UnreadableError(f"{name} is not JSON")
 
 
 def from_document(kind: type[P], document: object, source: str = "policy") -> P:
@@ -94,7 +102,9 @@ def _plain(value: object, where: str, depth: int) -> Any:
         return value.isoformat()
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    raise PolicyError(where, f"a {type(value).__name__} cannot stand in a policy", "write text, whole numbers or true/false")
+    raise PolicyError(
+        where, f"a {type(value).__name__} cannot stand in a policy", "write text, whole numbers or true/false"
+    )
 
 
 def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
@@ -145,7 +155,9 @@ def _timestamp(document: dict[str, Any], name: str) -> datetime | None:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise PolicyError(name, f"{document[name]!r} is no RFC 3339 time", "write one with an offset: 2026-11-30T00:00:00Z")
+        raise PolicyError(
+            name, f"{document[name]!r} is no RFC 3339 time", "write one with an offset: 2026-11-30T00:00:00Z"
+        )
     return moment
 
 
@@ -158,6 +170,8 @@ def _refuse_empty(policy: AppraisalPolicy) -> None:
         if policy.rules.get("pcr.values") is Requirement.IGNORE:
             raise PolicyError("rules.pcr.values", "the pinned PCR values are ignored", f'remove "ignore", or {flag}')
     if policy.trust is Trust.PINNED_AIK and not policy.pinned:
-        raise PolicyError("key.pinned", "trust = pinned_aik and no AIK is pinned", "list the Names of the AIKs you trust")
+        raise PolicyError(
+            "key.pinned", "trust = pinned_aik and no AIK is pinned", "list the Names of the AIKs you trust"
+        )
     if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
         raise PolicyError("valid_until", "the period ends before it begins", "write a later time")

@@ -15,7 +15,9 @@ import msgspec
 
 POLICY_FORMAT: Final = "nomyo-attest-policy/1"
 STRONG_HASHES: Final = ("sha256", "sha384", "sha512")
-"""The hashes allowed where a policy does not say: those of CNSA and BSI TR-02102 that TPMs have; SHA-1 is not among them."""
+"""The hashes allowed where a policy does not say: those of CNSA and BSI TR-02102 that TPMs have; SHA-1 is not among
+them.
+"""
 
 
 class Trust(Enum):
@@ -65,7 +67,8 @@ class PcrReference(msgspec.Struct, frozen=True):
 
 
 class AppraisalPolicy:
-    """An Appraisal Policy for Evidence (RFC 9334, 8.5). Load one with `load` or `from_dict`; it does not change afterwards.
+    """An Appraisal Policy for Evidence (RFC 9334, 8.5). Load one with `load` or `from_dict`; it does not change
+    afterwards.
 
     Attributes:
         id: the owner's name for the policy.
@@ -148,7 +151,9 @@ class AppraisalPolicy:
         return from_document(cls, document)
 
     def to_dict(self) -> dict[str, Any]:
-        """The policy in full, in the shape of a policy file: every default written out, digests in lower case, all sorted."""
+        """The policy in full, in the shape of a policy file: every default written out, digests in lower case, all
+        sorted.
+        """
         pcrs: dict[str, dict[str, Any]] = {}
         for pcr in self.pcrs:
             values = [{"value": one.value.hex(), "label": one.label} for one in pcr.values]

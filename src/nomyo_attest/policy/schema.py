@@ -31,12 +31,14 @@ def first_problem(document: object) -> Problem | None:
 
 def _in_words(error: ValidationError) -> Problem:
     where = _place(list(error.absolute_path))
-    given, rule = error.instance, error.validator_value
-    mend = error.schema.get("$comment", "see docs/policy.md") if isinstance(error.schema, dict) else "remove it"
+    given: Any = error.instance
+    rule: Any = error.validator_value
+    schema: Any = error.schema  # a dict: the shipped schema has no `true` or `false` in place of one
+    mend = schema.get("$comment", "see docs/policy.md")
     match error.validator:
         case "additionalProperties" | "unevaluatedProperties":
-            known = [*error.schema.get("properties", {})]
-            patterns = error.schema.get("patternProperties", {})
+            known = [*schema.get("properties", {})]
+            patterns = schema.get("patternProperties", {})
             unknown = sorted(key for key in given if key not in known and not _fits(key, patterns))
             close = difflib.get_close_matches(unknown[0], known, 1)
             hint = f"did you mean {close[0]!r}?" if close else mend if patterns else f"known here: {', '.join(known)}"
@@ -47,7 +49,7 @@ def _in_words(error: ValidationError) -> Problem:
         case "const":
             return where, f"{_short(given)} is not allowed", f"write {rule!r}"
         case "enum":
-            comment = f" ({error.schema['$comment']})" if "$comment" in error.schema else ""
+            comment = f" ({schema['$comment']})" if "$comment" in schema else ""
             return where, f"{_short(given)} is not allowed", f"write one of {', '.join(map(repr, rule))}{comment}"
         case "type":
             wanted = " or ".join([rule] if isinstance(rule, str) else rule)

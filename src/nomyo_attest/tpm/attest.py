@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from nomyo_attest.tpm.codec import ALG_ID, ST_ATTEST, STEERING_UINT32, UINT16, UINT32, UINT64, YES_NO, Nested, Selected, Sized, Structure, declared
+from nomyo_attest.tpm.codec import (
+    ALG_ID,
+    ST_ATTEST,
+    STEERING_UINT32,
+    UINT16,
+    UINT32,
+    UINT64,
+    YES_NO,
+    Nested,
+    Selected,
+    Sized,
+    Structure,
+    declared,
+)
 from nomyo_attest.tpm.constants import TPM_ST
 from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION
 
@@ -25,7 +38,9 @@ TPM2B_MAX_NV_BUFFER = Annotated[bytes, Sized(NV_BUFFER_MAX)]
 
 @declared
 class TPMS_CLOCK_INFO(Structure, frozen=True):
-    """TPMS_CLOCK_INFO (10.11.1). The counters are obfuscated for keys outside the endorsement and platform hierarchies."""
+    """TPMS_CLOCK_INFO (10.11.1). The counters are obfuscated for keys outside the endorsement and platform
+    hierarchies.
+    """
 
     clock: UINT64
     """Milliseconds the TPM has been powered since it was last cleared."""
@@ -142,7 +157,9 @@ class TPMS_ATTEST(Structure, frozen=True):
     """TPMS_ATTEST (10.12.12): the structure that a TPM signs."""
 
     magic: STEERING_UINT32
-    """TPM_GENERATED_VALUE if a TPM made the structure. Read, not judged: a restricted key signs no other value by itself."""
+    """TPM_GENERATED_VALUE if a TPM made the structure. Read, not judged: a restricted key signs no other value by
+    itself.
+    """
     type: ST_ATTEST
     qualified_signer: TPM2B_NAME
     """Qualified Name of the signing key: its algorithm identifier and a digest over its Name and its ancestors."""

@@ -1,7 +1,7 @@
 """Reads TPM 2.0 structures that are declared once, field by field in wire order.
 
-A structure is a frozen `msgspec.Struct` whose annotations say how each field is written on the wire (Part 1, "Marshaling":
-big-endian integers, TPM2B buffers behind a two-byte size, lists behind a four-byte count)::
+A structure is a frozen `msgspec.Struct` whose annotations say how each field is written on the wire (Part 1,
+"Marshaling": big-endian integers, TPM2B buffers behind a two-byte size, lists behind a four-byte count)::
 
     @declared
     class TPMS_CLOCK_INFO(Structure, frozen=True):
@@ -10,9 +10,10 @@ big-endian integers, TPM2B buffers behind a two-byte size, lists behind a four-b
         restart_count: UINT32
         safe: YES_NO
 
-`declared` writes the function that reads them, as `dataclasses` writes `__init__`: one statement for each run of fixed-size
-fields, a few for each other field. Appraising a quote takes three such structures, and a loop over the fields at run time
-costs more than half as much as the signature itself. `Structure.source` holds the text, for the curious.
+`declared` writes the function that reads them, as `dataclasses` writes `__init__`: one statement for each run of
+fixed-size fields, a few for each other field. Appraising a quote takes three such structures, and a loop over the
+fields at run time costs more than half as much as the signature itself. `Structure.source` holds the text, for the
+curious.
 
 Every limit is checked before the bytes behind it are touched, and every failure says structure, field and byte.
 """
@@ -43,7 +44,9 @@ class Structure(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, data: bytes, position: int = 0) -> Self:
-        """Read `data` from `position` to its last byte as one structure. Raises `ParseError`, also for leftover bytes."""
+        """Read `data` from `position` to its last byte as one structure. Raises `ParseError`, also for leftover
+        bytes.
+        """
         value: Self
         value, end = cls.read_from(data, position)
         if end != len(data):
@@ -59,9 +62,11 @@ class Field(Protocol):
 
 
 class Fixed:
-    """An integer of fixed size: its `struct` code; the values it may have, if it is an enumeration; the bits it may not.
+    """An integer of fixed size: its `struct` code; the values it may have, if it is an enumeration; the bits it may
+    not.
 
-    A field `steers` if the reader, or what is made of the structure whatever its contents, depends on it (see `tpm.template`).
+    A field `steers` if the reader, or what is made of the structure whatever its contents, depends on it (see
+    `tpm.template`).
     """
 
     def __init__(
@@ -126,7 +131,7 @@ class Nested:
     def __init__(self, kind: type[Structure]) -> None:
         self.kind = kind
 
-    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:  # noqa: ARG002 - a `Field`
         made = reader.write_fields(self.kind, f"{prefix}{field}_")
         reader.when_read(f"{prefix}{field} = {made}")
 
@@ -272,7 +277,7 @@ class ReaderSource:
             "_short": _short,
             "_short_run": _short_run,
         }
-        exec(compile(source, f"<declared {kind.__name__}>", "exec"), names)  # noqa: S102 - made of declarations, never of input
+        exec(compile(source, f"<declared {kind.__name__}>", "exec"), names)  # noqa: S102 - made of declarations, not input
         return source, names["read_from"]  # type: ignore[return-value]  # the text defines it
 
 
@@ -303,7 +308,7 @@ def declared(cls: type[S]) -> type[S]:
     cls.declaration = {name: hints[name].__metadata__[0] for name in cls.__struct_fields__}
     source, read_from = ReaderSource().compile(cls)
     cls.source = source
-    cls.read_from = staticmethod(read_from)  # type: ignore[assignment]  # called through the class only
+    cls.read_from = staticmethod(read_from)
     return cls
 
 

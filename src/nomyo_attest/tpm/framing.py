@@ -1,7 +1,8 @@
 """Whole blobs, with or without their TPM2B size: which of the two readings makes sense?
 
-The service's documentation calls its quote a TPMS_ATTEST in one place and a TPM2B_ATTEST in another, and tools write public
-keys both ways. A blob is read in the one way in which it parses to its last byte; if both ways or none do, it is refused.
+The service's documentation calls its quote a TPMS_ATTEST in one place and a TPM2B_ATTEST in another, and tools write
+public keys both ways. A blob is read in the one way in which it parses to its last byte; if both ways or none do, it
+is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Framed(msgspec.Struct, Generic[S], frozen=True):
 
     Attributes:
         value: the structure.
-        inner: its bytes as received, without a TPM2B size. For a quote these are the signed bytes, for a key those its Name covers.
+        inner: its bytes as received, without a TPM2B size. For a quote these are the signed bytes, for a key those
+            its Name covers.
         framing: the structure that was sent, e.g. ``"TPMS_ATTEST"`` or ``"TPM2B_ATTEST"``.
         template: what it has in common with others of its make; None if too many makes have been met.
     """
@@ -60,7 +62,8 @@ class BlobReader(Generic[S]):
             bare = self.kind.parse(data)
         except ParseError as error:
             value = self.kind.parse(data, 2)
-            # A template must stand for blobs that cannot be read bare either, so what spoils that reading must steer this one.
+            # A template must stand for blobs that cannot be read bare either, so what spoils that reading must steer
+            # this one.
             if error.offset + _FIELD_BYTES_MAX <= _STEERING_HEAD:
                 return self._learned(self.with_size, data, 2, value)
             return Framed(value, data[2:], self.with_size, None)
@@ -85,7 +88,9 @@ _TEMPLATES_KEPT: Final = 8
 """Lengths of blob, and templates for each: honest evidence has a handful. What does not fit is read from scratch."""
 
 _STEERING_HEAD: Final = 10
-"""Bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC that all steer their reading: size, magic, type, a size; size, type, nameAlg, attributes."""
+"""Bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC that all steer their reading: size, magic, type, a size; size,
+type, nameAlg, attributes.
+"""
 
 _FIELD_BYTES_MAX: Final = 4
 """Bytes of the largest field among the first of TPMS_ATTEST and TPMT_PUBLIC."""

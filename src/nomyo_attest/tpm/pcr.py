@@ -45,6 +45,4 @@ class TPML_PCR_SELECTION(Structure, frozen=True):
 
     def __str__(self) -> str:
         """As tpm2-tools and `pcr_banks` write it: ``sha1:0,7+sha256:0,7,10``."""
-        return "+".join(
-            f"{hash_name(one.hash)}:{','.join(map(str, one.indices))}" for one in self.pcr_selections
-        )
+        return "+".join(f"{hash_name(one.hash)}:{','.join(map(str, one.indices))}" for one in self.pcr_selections)

@@ -1,9 +1,10 @@
 """Reads a structure that differs from one read before in its contents only.
 
-The AIKs of a fleet differ in their modulus, its quotes in nonce, clock and digest; sizes, counts, selectors and enumerations are the
-same in all of them. What a reader does depends on those alone. So once a blob has been read, its `Template` reads the next of its
-length in one step: it compares every byte that steered the reader and takes the rest as it stands. A blob that differs in any such byte
-is read from scratch. Two blobs of one template agree in everything but the contents, which `appraisal.settled` builds on.
+The AIKs of a fleet differ in their modulus, its quotes in nonce, clock and digest; sizes, counts, selectors and
+enumerations are the same in all of them. What a reader does depends on those alone. So once a blob has been read, its
+`Template` reads the next of its length in one step: it compares every byte that steered the reader and takes the rest
+as it stands. A blob that differs in any such byte is read from scratch. Two blobs of one template agree in everything
+but the contents, which `appraisal.settled` builds on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from nomyo_attest.tpm.codec import Counted, Fixed, Nested, Selected, Sized, Structure
 
 S = TypeVar("S", bound=Structure)
+
 
 class Template(Generic[S]):
     """How blobs of one make are laid out. Equal by identity.

@@ -12,10 +12,11 @@ from nomyo_attest.evidence.text import JsonObject
 def firmware_version(case: Case) -> Answer:
     """Does the TPM run firmware that the policy lists?
 
-    `firmwareVersion` is a number of the TPM maker's. A TPM obfuscates it for keys outside the endorsement and platform hierarchies:
-    then it cannot be told.
+    `firmwareVersion` is a number of the TPM maker's. A TPM obfuscates it for keys outside the endorsement and
+    platform hierarchies: then it cannot be told.
 
-    What to do: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not rely on the answer.
+    What to do: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not
+    rely on the answer.
     """
     expected = [f"0x{version:016x}" for version in sorted(case.policy.firmware_versions)]
     if case.attest is None:
@@ -31,10 +32,12 @@ def firmware_version(case: Case) -> Answer:
 def claim(case: Case, path: str) -> Answer:
     """Does the server claim what the policy asks?
 
-    One finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the response's `_metadata` must be
-    one of the policy's, of the same type. These are the server's words; nothing signs them, and a server that lies passes.
+    One finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the response's
+    `_metadata` must be one of the policy's, of the same type. These are the server's words; nothing signs them, and a
+    server that lies passes.
 
-    What to do: if the claim is not what you asked the service for, ask again or ask why; a claim that holds proves nothing by itself.
+    What to do: if the claim is not what you asked the service for, ask again or ask why; a claim that holds proves
+    nothing by itself.
     """
     expected = list(case.policy.claims[path])
     value: Any = case.evidence.claims

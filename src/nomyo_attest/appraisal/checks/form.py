@@ -12,11 +12,11 @@ from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST
 def evidence_available(facts: Settled) -> Answer:
     """Is there evidence?
 
-    A server without a TPM says so with `is_available: false`, at the tiers standard and high. That proves nothing either
-    way, so nothing is affirmed.
+    A server without a TPM says so with `is_available: false`, at the tiers standard and high. That proves nothing
+    either way, so nothing is affirmed.
 
-    What to do: ask for `security_tier="maximum"`, which only servers with a TPM may answer; if evidence was to be there, keep the
-    response and ask the service why it is not.
+    What to do: ask for `security_tier="maximum"`, which only servers with a TPM may answer; if evidence was to be
+    there, keep the response and ask the service why it is not.
     """
     if facts.available:
         return PASS, True, True, ""
@@ -26,11 +26,12 @@ def evidence_available(facts: Settled) -> Answer:
 def evidence_form(facts: Settled) -> Answer:
     """Is the evidence whole and well-formed?
 
-    Every field of the `tpm_attestation` block must be there once, of the right type, in canonical base64 or hexadecimal of
-    exactly the right length, under bank and index names that exist; `pcr_banks` and the keys of `pcr_values` must say the same.
+    Every field of the `tpm_attestation` block must be there once, of the right type, in canonical base64 or
+    hexadecimal of exactly the right length, under bank and index names that exist; `pcr_banks` and the keys of
+    `pcr_values` must say the same.
 
-    What to do: compare the response with `nomyo-attest schema evidence`. Something between the server and this file changed it,
-    or the server does not speak the protocol.
+    What to do: compare the response with `nomyo-attest schema evidence`. Something between the server and this file
+    changed it, or the server does not speak the protocol.
     """
     error = facts.evidence_error
     if error is not None:
@@ -52,8 +53,8 @@ def _parsed(facts: Settled, error: ParseError | None, framing: str | None) -> An
 def attest_form(facts: Settled) -> Answer:
     """Does the quote parse as TPMS_ATTEST or TPM2B_ATTEST, to its last byte?
 
-    Sizes and counts must fit the bytes that are there, booleans be 0 or 1, algorithms be known, and no byte be left over. The
-    framing in which it came is reported.
+    Sizes and counts must fit the bytes that are there, booleans be 0 or 1, algorithms be known, and no byte be left
+    over. The framing in which it came is reported.
 
     What to do: the quote is cut, padded or altered. Take the response again from where it was recorded.
     """
@@ -65,8 +66,8 @@ def signature_form(facts: Settled) -> Answer:
 
     RSASSA, RSAPSS and ECDSA are read. Other schemes of the specification are named and left undecided.
 
-    What to do: the signature is cut, padded or altered, or of a scheme that is not supported. Take the response again from
-    where it was recorded.
+    What to do: the signature is cut, padded or altered, or of a scheme that is not supported. Take the response again
+    from where it was recorded.
     """
     return _parsed(facts, facts.signature_error, facts.signature_framing)
 
@@ -76,8 +77,8 @@ def key_form(facts: Settled) -> Answer:
 
     RSA and ECC keys are read. Other types are named and left undecided. The framing in which it came is reported.
 
-    What to do: the public area is cut, padded or altered, or of a type that is not supported. Take the response again from
-    where it was recorded.
+    What to do: the public area is cut, padded or altered, or of a type that is not supported. Take the response again
+    from where it was recorded.
     """
     return _parsed(facts, facts.key_error, facts.key_framing)
 
@@ -85,8 +86,8 @@ def key_form(facts: Settled) -> Answer:
 def attest_magic(facts: Settled) -> Answer:
     """Does the signed structure begin with TPM_GENERATED_VALUE?
 
-    A restricted key signs data from outside only if it does not begin so. Without this value, somebody else's bytes were
-    signed, which may say anything.
+    A restricted key signs data from outside only if it does not begin so. Without this value, somebody else's bytes
+    were signed, which may say anything.
 
     What to do: do not rely on the answer. The signed bytes were not made by a TPM.
     """
@@ -101,8 +102,8 @@ def attest_magic(facts: Settled) -> Answer:
 def attest_type(facts: Settled) -> Answer:
     """Is the signed structure a quote?
 
-    A TPM signs other structures with the same key and the same extraData: certifications, times, creation data, NV contents. None
-    of them says anything about PCRs.
+    A TPM signs other structures with the same key and the same extraData: certifications, times, creation data, NV
+    contents. None of them says anything about PCRs.
 
     What to do: do not rely on the answer. Something else was passed off as a quote.
     """

@@ -10,11 +10,11 @@ from nomyo_attest.appraisal.settled import Settled
 def nonce_match(case: Case) -> Answer:
     """Was the quote made for this payload id?
 
-    extraData must be the first 16 bytes of SHA-256 over the payload id, exactly, or the nonce that was given. A payload id that was given
-    must also be the one recorded in the response, if one is.
+    extraData must be the first 16 bytes of SHA-256 over the payload id, exactly, or the nonce that was given. A
+    payload id that was given must also be the one recorded in the response, if one is.
 
-    What to do: if the payload id or the nonce was given by hand, check it; if not, do not rely on the answer: its quote was made for
-    another. For evidence whose payload id is lost, a policy may say `unsafe_any_nonce = true`.
+    What to do: if the payload id or the nonce was given by hand, check it; if not, do not rely on the answer: its
+    quote was made for another. For evidence whose payload id is lost, a policy may say `unsafe_any_nonce = true`.
     """
     if case.attest is None:
         return UNDECIDED, case.nonce, None, "the quote does not parse"
@@ -34,10 +34,11 @@ def nonce_match(case: Case) -> Answer:
 def clock_safe(facts: Settled) -> Answer:
     """Does the TPM vouch that its clock did not go back?
 
-    `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the most by
-    default. Until then, clocks of different quotes cannot be put in order.
+    `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the
+    most by default. Until then, clocks of different quotes cannot be put in order.
 
-    What to do: if quotes are not put in order by their clock, let the policy say `"clock.safe" = "warn"`; if they are, wait and ask again.
+    What to do: if quotes are not put in order by their clock, let the policy say `"clock.safe" = "warn"`; if they
+    are, wait and ask again.
     """
     if facts.clock_safe is None:
         return UNDECIDED, True, None, "the quote does not parse"
@@ -49,8 +50,8 @@ def clock_safe(facts: Settled) -> Answer:
 def policy_period(case: Case) -> Answer:
     """Is the policy used in the period that its owner set for it?
 
-    `valid_from` and `valid_until` of the policy; the time is the one given, or that of the appraisal. Outside it, reference values may
-    be outdated, so nothing can be told.
+    `valid_from` and `valid_until` of the policy; the time is the one given, or that of the appraisal. Outside it,
+    reference values may be outdated, so nothing can be told.
 
     What to do: get the current policy from its owner.
     """

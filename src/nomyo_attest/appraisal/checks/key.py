@@ -12,7 +12,7 @@ from nomyo_attest.crypto.strength import rsa_weakness
 from nomyo_attest.policy.model import Trust
 from nomyo_attest.tpm.codec import specification_name
 from nomyo_attest.tpm.constants import HASH_SIZES, TPM_ALG_ID, TPMA_OBJECT, attribute_names, hash_name
-from nomyo_attest.tpm.public import TPMS_ECC_PARMS, TPMS_RSA_PARMS
+from nomyo_attest.tpm.public import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMS_RSA_UNIQUE
 
 _MUST_BE_SET: Final = int(
     TPMA_OBJECT.FIXED_TPM
@@ -32,8 +32,8 @@ def key_attributes(facts: Settled) -> Answer:
     """Is the AIK a restricted signing key that never leaves its TPM?
 
     Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without
-    `restricted` the key signs whatever it is given, a made-up quote too; without the others it may exist outside the TPM.
-    The attributes are the key's own word: they bind a TPM, not somebody who writes the bytes.
+    `restricted` the key signs whatever it is given, a made-up quote too; without the others it may exist outside the
+    TPM. The attributes are the key's own word: they bind a TPM, not somebody who writes the bytes.
 
     What to do: do not rely on the answer. Its quote proves nothing, whatever it says.
     """
@@ -55,8 +55,8 @@ def key_attributes(facts: Settled) -> Answer:
 def key_strength(case: Case) -> Answer:
     """Is the AIK strong enough?
 
-    RSA: 2048 bits or what the policy asks, exponent odd and 65537 or above, no modulus of the ROCA form (CVE-2017-15361). ECC: a point on
-    P-256, P-384 or P-521.
+    RSA: 2048 bits or what the policy asks, exponent odd and 65537 or above, no modulus of the ROCA form
+    (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521.
 
     What to do: do not rely on the answer. Somebody may have computed the private key from the public one.
     """
@@ -66,7 +66,8 @@ def key_strength(case: Case) -> Answer:
     parameters = public.parameters
     if type(parameters) is TPMS_RSA_PARMS:
         least = case.policy.rsa_min_bits
-        modulus = int.from_bytes(public.unique.modulus, "big")  # type: ignore[union-attr]  # the parser pairs it with RSA
+        assert type(public.unique) is TPMS_RSA_UNIQUE  # the parser pairs it with these parameters
+        modulus = int.from_bytes(public.unique.modulus, "big")
         weakness = rsa_weakness(modulus, parameters.key_bits, rsa_exponent(parameters), least)
         if weakness:
             sentence = f"the AIK has {weakness}" if " " in weakness else f"the AIK is {weakness}"
@@ -85,9 +86,9 @@ def key_strength(case: Case) -> Answer:
 def key_hierarchy(case: Case) -> Answer:
     """Is the AIK a primary key of one of the policy's hierarchies?
 
-    A primary key's Qualified Name is computed from the hierarchy's handle and the key's Name, which covers every bit of its
-    public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another matches none, and
-    neither does another key than the one that signed: then it cannot be told.
+    A primary key's Qualified Name is computed from the hierarchy's handle and the key's Name, which covers every bit
+    of its public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another
+    matches none, and neither does another key than the one that signed: then it cannot be told.
 
     What to do: if the service makes its AIKs elsewhere now, learn the policy anew; if not, do not rely on the answer.
     """
@@ -104,11 +105,11 @@ def key_hierarchy(case: Case) -> Answer:
 def key_trust(case: Case) -> Answer:
     """Does the AIK reach the trust that the policy asks for?
 
-    `self_asserted`: the key came with the evidence; nothing vouches for it. `pinned_aik`: the policy names this very key.
-    `certified_aik` is reserved: the protocol carries no certificate.
+    `self_asserted`: the key came with the evidence; nothing vouches for it. `pinned_aik`: the policy names this very
+    key. `certified_aik` is reserved: the protocol carries no certificate.
 
-    What to do: an ephemeral AIK can be pinned by nobody. If this one is to be trusted, add its Name (`nomyo-attest inspect`) to the
-    policy's `key.pinned`.
+    What to do: an ephemeral AIK can be pinned by nobody. If this one is to be trusted, add its Name (`nomyo-attest
+    inspect`) to the policy's `key.pinned`.
     """
     wanted = case.policy.trust
     if case.name is None:
@@ -122,8 +123,8 @@ def key_trust(case: Case) -> Answer:
 def signer_name(case: Case) -> Answer:
     """Is `qualifiedSigner` a well-formed Qualified Name of such a key?
 
-    It must be the AIK's own hash algorithm and a digest of its size. The hierarchy in which it is the name of this primary key
-    is reported; none is no fault, for the AIK may be the child of another key.
+    It must be the AIK's own hash algorithm and a digest of its size. The hierarchy in which it is the name of this
+    primary key is reported; none is no fault, for the AIK may be the child of another key.
 
     What to do: do not rely on the answer. No TPM names a key so.
     """

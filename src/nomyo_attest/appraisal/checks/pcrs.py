@@ -16,8 +16,9 @@ _NO_QUOTE = "there is no quote that parses"
 def pcr_selection(facts: Settled) -> Answer:
     """Are the reported PCRs exactly the ones that were signed?
 
-    The signed selection must not be empty, name each bank once, and select in each bank just the indices that `pcr_values` reports. An
-    unsigned value beside signed ones would look as good as they do; a bank listed twice could report one value and sign another.
+    The signed selection must not be empty, name each bank once, and select in each bank just the indices that
+    `pcr_values` reports. An unsigned value beside signed ones would look as good as they do; a bank listed twice
+    could report one value and sign another.
 
     What to do: do not rely on the answer. What is reported is not what was signed.
     """
@@ -33,8 +34,8 @@ def pcr_selection(facts: Settled) -> Answer:
 def pcr_digest(case: Case) -> Answer:
     """Do the reported values give the digest that was signed?
 
-    The values are hashed with the hash of the signature's scheme, in signed order: banks as listed, indices rising (TPM 2.0 Part 3,
-    TPM2_Quote). Each value must have its bank's length.
+    The values are hashed with the hash of the signature's scheme, in signed order: banks as listed, indices rising
+    (TPM 2.0 Part 3, TPM2_Quote). Each value must have its bank's length.
 
     What to do: do not rely on the answer. The values reported are not those the TPM signed.
     """
@@ -51,17 +52,24 @@ def pcr_digest(case: Case) -> Answer:
     if digest == quote.pcr_digest:
         return PASS, quote.pcr_digest, digest, ""
     if digest is None:
-        return UNDECIDED, quote.pcr_digest, None, "there is no value, or none of the right length, for a PCR that was signed"
+        return (
+            UNDECIDED,
+            quote.pcr_digest,
+            None,
+            "there is no value, or none of the right length, for a PCR that was signed",
+        )
     return FAIL, quote.pcr_digest, digest, "the values reported do not give the signed digest"
 
 
 def pcr_bank(facts: Settled) -> Answer:
     """Do reference values stand in banks with an allowed hash only?
 
-    Values in a SHA-1 bank can be reached by other measurements than the ones they stand for. SHA-256, SHA-384 and SHA-512 banks are
-    allowed, and the hashes the policy lists. A SHA-1 bank that is quoted beside them does no harm: no reference value relies on it.
+    Values in a SHA-1 bank can be reached by other measurements than the ones they stand for. SHA-256, SHA-384 and
+    SHA-512 banks are allowed, and the hashes the policy lists. A SHA-1 bank that is quoted beside them does no harm:
+    no reference value relies on it.
 
-    What to do: pin the values of a stronger bank; if the service quotes none, list the hash in the policy's `bank.hashes`.
+    What to do: pin the values of a stronger bank; if the service quotes none, list the hash in the policy's
+    `bank.hashes`.
     """
     policy = facts.policy
     if policy.weak_banks:
@@ -73,11 +81,11 @@ def pcr_bank(facts: Settled) -> Answer:
 def pcr_values(facts: Settled) -> Answer:
     """Is each PCR that the policy names signed, with one of its reference values?
 
-    The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and `pcr.digest`
-    hold too.
+    The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and
+    `pcr.digest` hold too.
 
-    What to do: if the machine was updated and you know to what, add the new value to the policy, with a label (`nomyo-attest policy learn`
-    prints it); if not, do not rely on the answer: the server booted something else.
+    What to do: if the machine was updated and you know to what, add the new value to the policy, with a label
+    (`nomyo-attest policy learn` prints it); if not, do not rely on the answer: the server booted something else.
     """
     if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE

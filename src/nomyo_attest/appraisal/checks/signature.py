@@ -37,8 +37,8 @@ def signature_hash(facts: Settled) -> Answer:
 
     SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.
 
-    What to do: if the service's TPMs sign with another hash, list it in the policy's `signature.hashes`, if it is sound; if not, do
-    not rely on the answer.
+    What to do: if the service's TPMs sign with another hash, list it in the policy's `signature.hashes`, if it is
+    sound; if not, do not rely on the answer.
     """
     allowed, got = facts.policy.signature_hashes, facts.signature_hash
     if got is None or facts.key_scheme is None:

@@ -1,0 +1,39 @@
+"""The Attester's side (extra `tpm`): quotes from a real or a software TPM, in the service's response form. ::
+
+    from nomyo_attest.attester import Attester, response
+
+    with Attester.open("swtpm") as attester:
+        block = attester.attest(payload_id="6f1c2c1e-…", pcrs="sha256:0,7,10")
+    recorded = response(block, "6f1c2c1e-…")
+
+Importing this package without tpm2-pytss raises `MissingExtraError`, an `AttesterError` and an `ImportError` in one,
+which says what to install.
+"""
+
+from nomyo_attest.attester.aik import Aik
+from nomyo_attest.attester.attester import Attester
+from nomyo_attest.attester.errors import MissingExtraError, SoftwareTPMError, UnsupportedByTPMError
+from nomyo_attest.attester.keys import AIK_ATTRIBUTES, HIERARCHIES, KeyKind
+from nomyo_attest.attester.response import TpmAttestation, evidence_block, qualifying_data, response
+from nomyo_attest.attester.selection import parse_selection
+from nomyo_attest.attester.software import SoftwareTPM, software_tpm_version
+from nomyo_attest.errors import AttesterError
+
+__all__ = [
+    "AIK_ATTRIBUTES",
+    "HIERARCHIES",
+    "Aik",
+    "Attester",
+    "AttesterError",
+    "KeyKind",
+    "MissingExtraError",
+    "SoftwareTPM",
+    "SoftwareTPMError",
+    "TpmAttestation",
+    "UnsupportedByTPMError",
+    "evidence_block",
+    "parse_selection",
+    "qualifying_data",
+    "response",
+    "software_tpm_version",
+]

@@ -1,0 +1,66 @@
+"""The door to tpm2-pytss: no other module imports it, so that its absence is said once and well."""
+
+from __future__ import annotations
+
+import os
+
+from nomyo_attest.attester.errors import MissingExtraError
+
+# libtss2 writes every failed command to stderr by itself. Here each failure becomes an exception with the same text, so
+# the default is silence; whoever sets TSS2_LOG keeps the last word.
+os.environ.setdefault("TSS2_LOG", "all+NONE")
+
+try:
+    from tpm2_pytss import (
+        ESAPI,
+        ESYS_TR,
+        TPM2_ALG,
+        TPM2_CAP,
+        TPM2_RC,
+        TPM2_SE,
+        TPM2_SU,
+        TPM2B_ECC_PARAMETER,
+        TPM2B_PUBLIC,
+        TPM2B_PUBLIC_KEY_RSA,
+        TPM2B_SENSITIVE_CREATE,
+        TPML_DIGEST_VALUES,
+        TPML_PCR_SELECTION,
+        TPMS_ATTEST,
+        TPMS_PCR_SELECTION,
+        TPMT_HA,
+        TPMT_PUBLIC,
+        TPMT_PUBLIC_PARMS,
+        TPMT_SYM_DEF,
+        TPMU_HA,
+        TSS2_Exception,
+    )
+except ImportError as error:
+    raise MissingExtraError(
+        "quoting with a TPM needs the extra `tpm`: pip install 'nomyo[tpm]'. It builds against the TPM2 software "
+        "stack, which the system provides: apt install libtss2-dev pkg-config gcc (Debian, Ubuntu), "
+        f"dnf install tpm2-tss-devel pkgconf gcc (Fedora). The import failed with: {error}"
+    ) from error
+
+__all__ = [
+    "ESAPI",
+    "ESYS_TR",
+    "TPM2B_ECC_PARAMETER",
+    "TPM2B_PUBLIC",
+    "TPM2B_PUBLIC_KEY_RSA",
+    "TPM2B_SENSITIVE_CREATE",
+    "TPM2_ALG",
+    "TPM2_CAP",
+    "TPM2_RC",
+    "TPM2_SE",
+    "TPM2_SU",
+    "TPML_DIGEST_VALUES",
+    "TPML_PCR_SELECTION",
+    "TPMS_ATTEST",
+    "TPMS_PCR_SELECTION",
+    "TPMT_HA",
+    "TPMT_PUBLIC",
+    "TPMT_PUBLIC_PARMS",
+    "TPMT_SYM_DEF",
+    "TPMU_HA",
+    "TSS2_Exception",
+]

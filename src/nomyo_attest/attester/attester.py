@@ -1,0 +1,164 @@
+"""The Attester: a TPM's quote for one request, in the service's form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Final, Self
+
+from nomyo_attest.attester import pcrs as tpm_pcrs
+from nomyo_attest.attester._tss import ESAPI, TPMS_ATTEST
+from nomyo_attest.attester.aik import Aik, new_aik
+from nomyo_attest.attester.connection import Connection
+from nomyo_attest.attester.keys import AIK_ATTRIBUTES, KeyKind
+from nomyo_attest.attester.response import TpmAttestation, evidence_block, qualifying_data
+from nomyo_attest.attester.selection import (
+    PcrValues,
+    Selection,
+    parse_selection,
+    pcr_digest,
+    selection_structure,
+    selection_text,
+)
+from nomyo_attest.errors import AttesterError
+
+
+class Attester:
+    """Quotes with one TPM. Made by `open`, ended by `close` or with its context; for one thread at a time. ::
+
+        with Attester.open("device:/dev/tpmrm0") as attester:
+            block = attester.attest(payload_id="6f1c…", pcrs="sha256:0,7,10", key="p256")
+
+    Attributes:
+        connection: the TPM; `connection.tcti` is the TCTI string that reaches it.
+        kind: ``"device"``, ``"swtpm"`` (one started here) or ``"tcti"`` (any other, software or not).
+        esapi: the TSS Enhanced System API on it, for whoever needs commands that are not here.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection: Final = connection
+        self.kind: Final = connection.kind
+        self.esapi: Final[ESAPI] = connection.esapi
+
+    @classmethod
+    def open(cls, where: str | None = None) -> Self:
+        """Connect to a TPM.
+
+        Args:
+            where: ``"device:/dev/tpmrm0"``; ``"swtpm"`` for a fresh software TPM that lives as long as the Attester;
+                any other TCTI string, such as ``"swtpm:path=/run/tpm/socket"``. None for the TPM of this machine: never
+                a software TPM, whose evidence says nothing about the machine.
+
+        Raises:
+            AttesterError: no TPM there, or no permission; `SoftwareTPMError` if swtpm cannot be started.
+        """
+        return cls(Connection.open(where))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection, and the software TPM if `open` started one. Closing twice does nothing."""
+        self.connection.close()
+
+    def attest(
+        self,
+        *,
+        payload_id: str,
+        pcrs: str = "sha256:0,7,10",
+        key: str = "rsa2048",
+        hierarchy: str = "endorsement",
+        child_of_ek: bool = False,
+    ) -> TpmAttestation:
+        """Quote PCRs for one request, with a new key that is gone afterwards.
+
+        Args:
+            payload_id: id of the request; the quote's extraData is SHA-256(payload_id as UTF-8)[:16].
+            pcrs: banks and indices, see `parse_selection`.
+            key: kind of the AIK, see `KeyKind.parse`. A hardware TPM takes seconds to make an RSA key, less for P-256.
+            hierarchy: where the AIK is a primary key: ``"endorsement"``, ``"owner"``, ``"platform"`` or ``"null"``.
+            child_of_ek: make it a child of the endorsement key instead, as a certified AIK would be; only with
+                ``"endorsement"``.
+
+        Returns:
+            the `tpm_attestation` block of a response.
+
+        Raises:
+            AttesterError: the arguments make no sense, the TPM refuses, or PCRs kept changing; `UnsupportedByTPMError`
+                names a bank, PCR or kind of key this TPM does not have.
+        """
+        data = qualifying_data(payload_id)
+        selection = parse_selection(pcrs)
+        tpm_pcrs.require_pcrs(self.connection, selection)
+        with self.aik(KeyKind.parse(key), hierarchy=hierarchy, child_of_ek=child_of_ek) as aik:
+            values, quoted, signature = self.read_and_quote(aik, selection, data)
+        return evidence_block(selection, values, quoted, signature, aik.public)
+
+    def aik(
+        self,
+        kind: KeyKind,
+        *,
+        hierarchy: str = "endorsement",
+        child_of_ek: bool = False,
+        attributes: int = AIK_ATTRIBUTES,
+    ) -> AbstractContextManager[Aik]:
+        """A new signing key, in the TPM until the context ends. Arguments and errors as in `attest`.
+
+        `attributes` is a TPMA_OBJECT (Part 2, 8.3).
+        """
+        return new_aik(self.connection, kind, hierarchy=hierarchy, child_of_ek=child_of_ek, attributes=attributes)
+
+    @property
+    def banks(self) -> Selection:
+        """The PCR banks this TPM keeps, with their indices. Raises `AttesterError`."""
+        return tpm_pcrs.banks(self.connection)
+
+    def read_pcrs(self, selection: Selection) -> PcrValues:
+        """Values of the selected PCRs, of one moment as far as the update counter tells. Raises `AttesterError`."""
+        return tpm_pcrs.read_pcrs(self.connection, selection)
+
+    def quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[bytes, bytes]:
+        """TPM2_Quote with at most 64 bytes of `data` as extraData: TPMS_ATTEST and TPMT_SIGNATURE as bytes.
+
+        Raises `AttesterError`.
+        """
+        with self.connection.command("TPM2_Quote"):
+            quoted, signature = self.esapi.quote(aik.handle, selection_structure(selection), data)
+        return bytes(quoted), signature.marshal()
+
+    def read_and_quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[PcrValues, bytes, bytes]:
+        """PCR values, TPMS_ATTEST and TPMT_SIGNATURE that agree: taken again when a PCR changed in between.
+
+        Raises `AttesterError`, also when PCRs changed eight times in a row.
+        """
+        for _ in range(tpm_pcrs.ATTEMPTS):
+            values = self.read_pcrs(selection)
+            quoted, signature = self.quote(aik, selection, data)
+            attest, _ = TPMS_ATTEST.unmarshal(quoted)
+            if bytes(attest.attested.quote.pcrDigest) == pcr_digest(selection, values, aik.kind.hash):
+                return values, quoted, signature
+        raise AttesterError(
+            f"PCRs {selection_text(selection)} changed before they were quoted, {tpm_pcrs.ATTEMPTS} times in a row; "
+            "try again once this machine has started up"
+        )
+
+    def extend(self, pcr: int, digests: Mapping[str, bytes]) -> None:
+        """TPM2_PCR_Extend with `digests` by bank; other banks stay as they are.
+
+        For tests and demonstrations: on a device it changes what the machine attests to until it restarts. Raises
+        `AttesterError`.
+        """
+        tpm_pcrs.extend(self.connection, pcr, digests)
+
+    def measure(self, pcr: int, event: bytes) -> None:
+        """Extend each SHA-1 and SHA-2 bank with its hash of `event`, as firmware does; for tests, like `extend`.
+
+        Raises `AttesterError`.
+        """
+        tpm_pcrs.measure(self.connection, pcr, event)

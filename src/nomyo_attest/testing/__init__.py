@@ -1,0 +1,26 @@
+"""For your own tests: evidence that is right in every way, or wrong in exactly one.
+
+FOR TESTS ONLY. Every key made here can be made again by anybody.
+
+- `Forge`: a soft TPM and its answer, to be spoiled in one place.
+- `FAULTS`: every named way in which evidence can be wrong, each with the one rule that must catch it.
+- `VARIANTS`: every kind of evidence that is right.
+
+A test of your own gate::
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+    def test_nothing_wrong_gets_past_the_gate(fault):
+        case = fault.case()
+        policy = na.AppraisalPolicy.from_dict(case.policy)
+        assert not my_gate(case.response, policy, **case.arguments)
+"""
+
+from __future__ import annotations
+
+from nomyo_attest.testing.errors import ForgeError
+from nomyo_attest.testing.faults import FAULTS, Fault
+from nomyo_attest.testing.faults.model import Arguments, Case
+from nomyo_attest.testing.forge import STAGES, Answer, Forge
+from nomyo_attest.testing.variants import VARIANTS, Variant
+
+__all__ = ["FAULTS", "STAGES", "VARIANTS", "Answer", "Arguments", "Case", "Fault", "Forge", "ForgeError", "Variant"]

@@ -1,0 +1,188 @@
+"""Faults of the AIK's bytes, its attributes, its hierarchy, and who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from nomyo_attest.testing import writer
+from nomyo_attest.testing.faults.changes import (
+    Bytes,
+    Policy,
+    add,
+    at,
+    both,
+    cut,
+    put,
+    with_,
+    without_hierarchy,
+    world,
+)
+from nomyo_attest.testing.faults.model import Fault
+from nomyo_attest.testing.forge import Forge
+
+# Of the default forge's TPMT_PUBLIC; of a P-256 key's: curveID 16, kdf 18, x 20, y 54.
+TYPE: Final = 0
+NAME_ALG: Final = 2
+ATTRIBUTES: Final = 4
+POLICY: Final = 8
+SYMMETRIC: Final = 10
+SCHEME: Final = 12
+SCHEME_HASH: Final = 14
+KEY_BITS: Final = 16
+EXPONENT: Final = 18
+UNIQUE: Final = 22
+CURVE: Final = 16
+KDF: Final = 18
+X: Final = 20
+Y: Final = 54
+
+
+def form(name: str, reason: str, change: Bytes, *, key: str = "rsa2048", **more: Any) -> Fault:
+    """A fault of the bytes of TPMT_PUBLIC; the quote's signer is named after them as they are."""
+    return Fault(f"key-{name}", "key.form", reason, at("public", change), world=world(key=key), **more)
+
+
+def lengths() -> Iterator[Fault]:
+    """TPMT_PUBLIC that ends too early or too late, or whose sizes lie."""
+    for kind in ("rsa2048", "p256"):
+        yield form(f"{kind}-trailing-byte", "A byte stands behind the public area.", add(b"\0"), key=kind)
+        yield form(f"{kind}-cut", "The public area lacks its last byte.", cut(-1), key=kind)
+    for field, end in (
+        ("type", TYPE + 1),
+        ("name-alg", NAME_ALG + 1),
+        ("attributes", ATTRIBUTES + 3),
+        ("policy", POLICY + 1),
+        ("symmetric", SYMMETRIC + 1),
+        ("scheme", SCHEME + 1),
+        ("bits", KEY_BITS + 1),
+        ("exponent", EXPONENT + 3),
+        ("modulus", UNIQUE + 1),
+    ):
+        yield form(f"cut-in-{field}", f"The public area ends inside its {field}.", cut(end))
+    for name, size in (("more", 257), ("less", 255), ("max", 0xFFFF)):
+        reason = f"The size of the modulus is said to be {size}, and is 256."
+        yield form(f"modulus-size-{name}", reason, put(UNIQUE, writer.u16(size)))
+    yield form("modulus-oversize", "The modulus is longer than that of RSA-4096.", _padded(UNIQUE, 256, 513))
+    yield form("policy-oversize", "authPolicy is longer than any digest.", _padded(POLICY, 0, 65))
+    yield form("x-oversize", "A coordinate is longer than any curve's.", _padded(X, 32, 67), key="p256")
+
+
+def contents() -> Iterator[Fault]:
+    """TPMT_PUBLIC with values in it that cannot stand there, or that are not read here."""
+    for kind, name, offset, number in (
+        ("rsa2048", "type-ecc", TYPE, writer.ALG_ECC),
+        ("rsa2048", "type-null", TYPE, writer.ALG_NULL),
+        ("rsa2048", "type-unknown", TYPE, 0x7FFF),
+        ("rsa2048", "name-alg-null", NAME_ALG, writer.ALG_NULL),
+        ("rsa2048", "name-alg-unknown", NAME_ALG, 0x7FFF),
+        ("rsa2048", "symmetric-unknown", SYMMETRIC, 0x7FFF),
+        ("rsa2048", "symmetric-aes", SYMMETRIC, writer.ALG_AES),
+        ("rsa2048", "scheme-ecdsa", SCHEME, writer.ALG_ECDSA),
+        ("rsa2048", "scheme-unknown", SCHEME, 0x7FFF),
+        ("rsa2048", "scheme-hash-null", SCHEME_HASH, writer.ALG_NULL),
+        ("p256", "scheme-rsassa", SCHEME, writer.ALG_RSASSA),
+        ("p256", "curve-unknown", CURVE, 0x7FFF),
+        ("p256", "kdf-unknown", KDF, 0x7FFF),
+    ):
+        reason = f"The public area says {number:#06x} at byte {offset}, which cannot stand there."
+        yield form(f"{kind}-{name}", reason, put(offset, writer.u16(number)), key=kind)
+    for name, number in (("keyedhash", writer.ALG_KEYEDHASH), ("symcipher", writer.ALG_SYMCIPHER)):
+        reason = f"The key is of type {name}, which is not read here."
+        yield form(f"type-{name}", reason, put(TYPE, writer.u16(number)), undecided=True)
+    for bit in (0, 3, 12, 15, 20, 31):
+        attributes = writer.u32(writer.AIK_ATTRIBUTES | 1 << bit)
+        reason = f"Bit {bit} of objectAttributes is set, which is reserved."
+        yield form(f"reserved-bit-{bit}", reason, put(ATTRIBUTES, attributes), also_failed=("key.attributes",))
+
+
+def framings() -> Iterator[Fault]:
+    """TPM2B_PUBLIC with a size that is not that of what follows."""
+    changes: tuple[tuple[str, str, Bytes], ...] = (
+        ("size-more", "claims a byte more than there is", lambda blob: writer.u16(len(blob) - 1) + blob[2:]),
+        ("size-less", "leaves the last byte over", lambda blob: writer.u16(len(blob) - 3) + blob[2:]),
+        ("size-zero", "is zero", put(0, writer.u16(0))),
+        ("trailing", "does not take in the byte behind it", add(b"\0")),
+        ("twice", "stands twice", writer.tpm2b),
+        ("little-endian", "is written little-endian", lambda blob: blob[1::-1] + blob[2:]),
+    )
+    for name, what, change in changes:
+        yield Fault(f"key-framing-{name}", "key.form", f"The size of TPM2B_PUBLIC {what}.", at("key_blob", change))
+    bare = world(sized_key=False)
+    reason = "A byte stands behind the bare TPMT_PUBLIC."
+    yield Fault("key-framing-bare-trailing", "key.form", reason, at("key_blob", add(b"\0")), world=bare)
+
+
+def attributes() -> Iterator[Fault]:
+    """Keys that a TPM would let do more than sign what it made itself, or would let go."""
+    right = writer.AIK_ATTRIBUTES
+    for name, value, what in (
+        ("not-restricted", right & ~writer.RESTRICTED, "may sign data from outside the TPM"),
+        ("not-sign", right & ~writer.SIGN_ENCRYPT, "may not sign"),
+        ("not-fixed-tpm", right & ~writer.FIXED_TPM, "may have been duplicated to another TPM"),
+        ("not-fixed-parent", right & ~writer.FIXED_PARENT, "may have been moved to another parent"),
+        ("not-sensitive-data-origin", right & ~writer.SENSITIVE_DATA_ORIGIN, "was made outside the TPM"),
+        ("decrypt", right | writer.DECRYPT, "may decrypt as well: it is not for signing alone"),
+        (
+            "imported",
+            writer.USER_WITH_AUTH | writer.RESTRICTED | writer.SIGN_ENCRYPT,
+            "was made in software and imported",
+        ),
+        ("none", 0, "has no attribute at all"),
+    ):
+        yield Fault(f"attributes-{name}", "key.attributes", f"The key {what}.", with_(attributes=value))
+
+
+def hierarchies() -> Iterator[Fault]:
+    """Keys of another hierarchy than the policy asks for."""
+
+    def hierarchy(name: str, reason: str, **more: Any) -> Fault:
+        return Fault(f"hierarchy-{name}", "key.hierarchy", reason, **more)
+
+    for other in ("owner", "platform", "null"):
+        reason = f"A primary key of the {other} hierarchy where the policy asks for endorsement."
+        yield hierarchy(other, reason, spoil=with_(hierarchy=other))
+    yield hierarchy(
+        "endorsement",
+        "A primary key of the endorsement hierarchy where the policy asks for owner or platform.",
+        policy=lambda policy: policy["key"].update(hierarchy=["owner", "platform"]),
+    )
+    reason = "A child of another key: its qualified name does not tell which hierarchy it is in."
+    yield hierarchy("child", reason, spoil=with_(hierarchy=None), undecided=True)
+    yield hierarchy(
+        "other-key",
+        "A qualified name made from another key's Name: the quote does not name the key that is sent.",
+        spoil=at("qualified_signer", lambda _: Forge(label="other").answer().qualified_signer),
+        undecided=True,
+    )
+
+
+def trust() -> Iterator[Fault]:
+    """Keys that are not the ones pinned."""
+    reason = "The policy pins another AIK."
+    yield Fault("pinned-other", "key.trust", reason, policy=_pins(Forge(label="other")))
+    other = Forge(attributes=writer.AIK_ATTRIBUTES | writer.NO_DA)
+    reason = "The policy pins an AIK of the same modulus with other attributes, which has another Name."
+    yield Fault("pinned-other-attributes", "key.trust", reason, policy=_pins(other))
+    sm3 = writer.u16(writer.ALG_SM3_256)
+    yield Fault(
+        "name-alg-sm3",
+        "key.trust",
+        "The key's nameAlg is SM3, which is not computed everywhere: its Name cannot be told.",
+        both(at("public", put(NAME_ALG, sm3)), at("name", lambda name: sm3 + name[2:])),
+        policy=without_hierarchy,
+        undecided=True,
+    )
+
+
+def _padded(offset: int, size: int, wanted: int) -> Bytes:
+    """Pad the TPM2B of `size` bytes at `offset` with zeros in front."""
+    begin, end = offset + 2, offset + 2 + size
+    return lambda blob: blob[:offset] + writer.tpm2b(blob[begin:end].rjust(wanted, b"\0")) + blob[end:]
+
+
+def _pins(pinned: Forge) -> Callable[[Policy], None]:
+    return lambda policy: policy["key"].update(trust="pinned_aik", pinned=[pinned.answer().name.hex()])
+
+
+FAULTS = (*lengths(), *contents(), *framings(), *attributes(), *hierarchies(), *trust())

@@ -1,0 +1,157 @@
+"""Faults of the PCRs: what is reported is not what was signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nomyo_attest.testing import keys, writer
+from nomyo_attest.testing.faults.changes import (
+    Policy,
+    Spoil,
+    add,
+    always,
+    any_ten,
+    at,
+    both,
+    change_key,
+    cut,
+    pins_only,
+    set_key,
+    world,
+)
+from nomyo_attest.testing.faults.model import Fault
+from nomyo_attest.testing.forge import Forge
+
+Selections = list[tuple[str | int, list[int]]]
+
+
+def selection(name: str, reason: str, signed: Selections, *, pins: str = "", **more: Any) -> Fault:
+    """Another signed selection than the reported one, under a policy of the PCRs that are in both."""
+    spoil = at("selections", always(signed))
+    return Fault(f"selection-{name}", "pcr.selection", reason, spoil, policy=pins_only(pins), **more)
+
+
+def selections() -> Iterator[Fault]:
+    """Signed selections that the reported values, of PCR 0, 7 and 10 in SHA-256, are not those of."""
+    right: tuple[str, list[int]] = ("sha256", [0, 7, 10])
+    yield selection("fewer", "PCR 10 is reported, and was not signed.", [("sha256", [0, 7])], pins="0 7")
+    yield selection("none", "Nothing was signed: the digest of nothing fits every machine.", [])
+    yield selection("empty-bank", "The bank was signed with no PCR in it.", [("sha256", [])])
+    twice = "The same bank was signed twice, "
+    yield selection("bank-twice", twice + "to splice its values.", [("sha256", [0, 7]), ("sha256", [10])])
+    yield selection("bank-twice-same", twice + "with the same PCRs.", [right, right])
+    yield selection("bank-twice-empty", twice + "once with no PCR in it.", [right, ("sha256", [])])
+    thrice: Selections = [("sha256", [0]), ("sha256", [7]), ("sha256", [10])]
+    yield selection("bank-thrice", "The same bank was signed three times.", thrice)
+    yield selection("empty-bank-more", "Another bank was signed with no PCR in it.", [right, ("sha384", [])])
+    yield selection(
+        "fewer-banks",
+        "A second bank is reported, and was not signed.",
+        [("sha256", [0, 7])],
+        pins="0 7",
+        world=world(selection="sha256:0,7+sha384:0"),
+    )
+
+
+def unreported() -> Iterator[Fault]:
+    """Signed selections with PCRs of which no value is reported, so that there is no digest to compare either."""
+    right: tuple[str, list[int]] = ("sha256", [0, 7, 10])
+    more: tuple[tuple[str, str, Selections, str], ...] = (
+        ("more", "PCR 4 was signed, and is not reported.", [("sha256", [0, 4, 7, 10])], "0 7 10"),
+        ("other", "PCR 11 was signed where PCR 10 is reported.", [("sha256", [0, 7, 11])], "0 7"),
+        ("other-bank", "SHA-1 values were signed, SHA-256 values are reported.", [("sha1", [0, 7, 10])], ""),
+        ("more-banks", "A second bank was signed, and is not reported.", [right, ("sha384", [0])], "0 7 10"),
+        ("bank-sm3", "An SM3 bank was signed besides.", [right, (writer.ALG_SM3_256, [0])], "0 7 10"),
+        ("index-24", "PCR 24 was signed, which PC platforms do not have.", [("sha256", [0, 7, 10, 24])], "0 7 10"),
+        ("index-31", "PCR 31 was signed, which PC platforms do not have.", [("sha256", [0, 7, 10, 31])], "0 7 10"),
+    )
+    for name, reason, signed, pins in more:
+        yield selection(name, reason, signed, pins=pins, also_undecided=("pcr.digest",))
+    for bank in ("sha3_256", "sm3_256"):
+        yield Fault(
+            f"selection-bank-as-{bank}",
+            "pcr.selection",
+            f"The signed SHA-256 values are reported as those of a {bank} bank.",
+            both(at("pcr_banks", always(f"{bank}:0,7,10")), at("pcr_values", _renamed(bank))),
+            policy=pins_only(""),
+            also_undecided=("pcr.digest",),
+        )
+
+
+def reported() -> Iterator[Fault]:
+    """Values that the signed digest is not of, though each alone is one the policy knows."""
+
+    def values(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
+        return Fault(f"digest-{name}", "pcr.digest", reason, spoil, **more)
+
+    reason = "The values of PCR 0 and PCR 7 have changed places."
+    swapped = at("pcr_values", change_key("sha256", _swapped))
+    yield values("swapped-indices", reason, swapped, policy=_either)
+    two_banks = world(selection="sha256:0,7+sha384:0,7")
+    reason = "The values of PCR 0 and PCR 7 have changed places in the second of two banks."
+    swapped = at("pcr_values", change_key("sha384", _swapped))
+    yield values("swapped-in-second-bank", reason, swapped, policy=_either, world=two_banks)
+    last_bit = at("pcr_values", change_key("sha256", change_key("10", _last_bit)))
+    yield values("last-bit", "One bit of a reported value differs from what was signed.", last_bit, policy=any_ten)
+    zeros = at("pcr_values", change_key("sha256", set_key("10", "00" * 32)))
+    yield values("zeros", "A PCR is reported as never extended.", zeros, policy=any_ten)
+    reason = "The values are those of a good machine, the quote that of another."
+    yield values("of-another-machine", reason, _other_machine)
+
+
+def digests() -> Iterator[Fault]:
+    """Digests that are not of the values, or not taken as the specification says."""
+
+    def digest(name: str, reason: str, change: Callable[[bytes], bytes], **more: Any) -> Fault:
+        return Fault(f"digest-{name}", "pcr.digest", reason, at("pcr_digest", change), **more)
+
+    values = [Forge().pcrs["sha256"][index] for index in (0, 7, 10)]
+    joined = b"".join(values)
+    for name in ("sha1", "sha384", "sha512"):
+        reason = f"The digest is taken with {name}, not with the hash of the signature."
+        yield digest(f"with-{name}", reason, always(keys.digest(name, joined)))
+    falling = keys.digest("sha256", b"".join(reversed(values)))
+    yield digest("falling", "The digest is over the values from the highest index down.", always(falling))
+    yield digest(
+        "of-hex", "The digest is over the values as text.", always(keys.digest("sha256", joined.hex().encode()))
+    )
+    yield digest("of-nothing", "The digest is that of no values.", always(keys.digest("sha256", b"")))
+    yield digest("of-itself", "The digest was hashed once more.", lambda made: keys.digest("sha256", made))
+    yield digest("empty", "The digest is empty.", always(b""))
+    yield digest("cut", "The digest lacks its last byte.", cut(-1))
+    yield digest("longer", "A byte follows the digest.", add(b"\0"))
+    of_bank = keys.digest("sha384", b"".join(Forge().pcrs["sha384"][index] for index in (0, 7, 10)))
+    reason = "The digest is taken with the hash of the bank, not with that of the signature."
+    yield digest("with-bank-hash", reason, always(of_bank), world=world(selection="sha384:0,7,10"))
+    pcrs = Forge().pcrs
+    other_order = keys.digest("sha256", pcrs["sha384"][0] + pcrs["sha256"][0] + pcrs["sha256"][7])
+    reason = "The digest is over the banks in another order than the signed one."
+    yield digest("bank-order", reason, always(other_order), world=world(selection="sha256:0,7+sha384:0"))
+
+
+def _renamed(bank: str) -> Callable[[dict[str, object]], dict[str, object]]:
+    return lambda banks: {bank: banks["sha256"]}
+
+
+def _either(policy: Policy) -> None:
+    """Every PCR of a bank may hold any value known for the bank, so that the digest alone tells them apart."""
+    for bank, values in policy["pcrs"].items():
+        known = sorted({value for of_one in values.values() for value in of_one})
+        policy["pcrs"][bank] = dict.fromkeys(values, known)
+
+
+def _swapped(bank: dict[str, str]) -> dict[str, str]:
+    return {**bank, "0": bank["7"], "7": bank["0"]}
+
+
+def _last_bit(value: str) -> str:
+    return f"{int(value, 16) ^ 1:064x}"
+
+
+def _other_machine(forge: Forge) -> None:
+    good = forge.response()["_metadata"]["tpm_attestation"]["pcr_values"]
+    forge.measure(0, b"firmware 2.5").spoil("pcr_values", always(good))
+
+
+FAULTS = (*selections(), *unreported(), *reported(), *digests())

@@ -1,0 +1,230 @@
+"""Keys and signatures from a seed: nothing here is random, nothing here is secret.
+
+FOR TESTS ONLY. Anybody can make these private keys again from their labels, and the code takes none of the care that a
+key of value needs (no blinding, no constant time). What it can do that a careful library refuses is the point of it:
+weak keys, even exponents, a modulus of the ROCA shape, ECDSA numbers that begin with a zero byte.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from nomyo_attest.testing.errors import ForgeError
+from nomyo_attest.testing.primes import expand, prime
+
+# RFC 8017, 9.2, note 1: the DER of DigestInfo in front of the digest
+_DIGEST_INFO = {
+    "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
+    "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
+    "sha384": bytes.fromhex("3041300d060960864801650304020205000430"),
+    "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
+}
+
+# SEC 2 / NIST SP 800-186: curve, order of its base point, bytes of a coordinate
+_CURVES: dict[str, tuple[Callable[[], ec.EllipticCurve], int, int]] = {
+    "p192": (ec.SECP192R1, 0xFFFFFFFFFFFFFFFFFFFFFFFF99DEF836146BC9B1B4D22831, 24),
+    "p224": (ec.SECP224R1, 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFF16A2E0B8F03E13DD29455C5C2A3D, 28),
+    "p256": (ec.SECP256R1, 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551, 32),
+    "p384": (
+        ec.SECP384R1,
+        0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+        48,
+    ),
+    "p521": (
+        ec.SECP521R1,
+        (1 << 521) - (1 << 264) + 0xFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
+        66,
+    ),
+}
+
+
+def digest(hash_name: str, data: bytes) -> bytes:
+    """Hash `data` with ``"sha1"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``."""
+    return hashlib.new(hash_name, data).digest()
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+
+
+def _mgf1(hash_name: str, seed: bytes, size: int) -> bytes:
+    """MGF1 of RFC 8017, B.2.1."""
+    mask = b""
+    while len(mask) < size:
+        mask += digest(hash_name, seed + (len(mask) // hashlib.new(hash_name).digest_size).to_bytes(4, "big"))
+    return mask[:size]
+
+
+@dataclass(frozen=True)
+class RSAKey:
+    """An RSA key of two primes that are both 3 modulo 4."""
+
+    p: int
+    q: int
+    e: int
+
+    @property
+    def n(self) -> int:
+        """The modulus."""
+        return self.p * self.q
+
+    @property
+    def modulus(self) -> bytes:
+        """The modulus, big-endian, without leading zeros."""
+        return self.n.to_bytes(self.size, "big")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the modulus, and of a signature."""
+        return (self.n.bit_length() + 7) // 8
+
+    def sign_rsassa(self, hash_name: str, message: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2). Raises `ForgeError` if an even exponent leaves no root of the message."""
+        info = _DIGEST_INFO[hash_name] + digest(hash_name, message)
+        signature = self.root(b"\x00\x01" + b"\xff" * (self.size - 3 - len(info)) + b"\x00" + info)
+        if signature is None:
+            raise ForgeError("exponent", "an odd one for RSASSA, or another message", str(self.e))
+        return signature
+
+    def sign_rsapss(self, hash_name: str, message: bytes, salt_size: int | None = None) -> bytes:
+        """RSASSA-PSS (RFC 8017, 8.1), MGF1 with the same hash, the salt hashed from the message.
+
+        Args:
+            salt_size: in bytes; None for the largest that fits, as most TPMs have it.
+        """
+        hashed = digest(hash_name, message)
+        bits = self.n.bit_length() - 1
+        size = (bits + 7) // 8
+        room = size - len(hashed) - 2
+        salt_size = room if salt_size is None else salt_size
+        attempt = 0
+        while True:  # an even exponent reaches one number in four; another salt is another number
+            salt = expand(f"salt {attempt} {hashed.hex()}", 8 * salt_size).to_bytes(salt_size, "big")
+            check = digest(hash_name, bytes(8) + hashed + salt)
+            block = bytes(room - salt_size) + b"\x01" + salt
+            masked = bytearray(_xor(block, _mgf1(hash_name, check, len(block))))
+            masked[0] &= 0xFF >> (8 * size - bits)
+            signature = self.root(bytes(masked) + check + b"\xbc")
+            if signature is not None:
+                return signature
+            attempt += 1
+
+    def root(self, encoded: bytes) -> bytes | None:
+        """The e-th root of an encoded message modulo n: its signature, whatever the encoding. None if there is none."""
+        return _root(self, encoded)
+
+
+@functools.lru_cache(maxsize=4096)  # the faults sign one quote hundreds of times, 10 ms each
+def _root(key: RSAKey, encoded: bytes) -> bytes | None:
+    message = int.from_bytes(encoded, "big")
+    twos = (key.e & -key.e).bit_length() - 1
+    roots = []
+    for factor in (key.p, key.q):
+        # 3 modulo 4: the square root of x is x ** ((factor + 1) / 4), and is a square again
+        square_root = pow((factor + 1) // 4, twos, factor - 1)
+        roots.append(pow(message, pow(key.e >> twos, -1, factor - 1) * square_root, factor))
+    root = roots[1] + key.q * ((roots[0] - roots[1]) * pow(key.q, -1, key.p) % key.p)
+    return root.to_bytes(key.size, "big") if pow(root, key.e, key.n) == message else None
+
+
+@dataclass(frozen=True)
+class ECCKey:
+    """A key on a NIST prime curve."""
+
+    curve: str
+    scalar: int
+    x: int
+    y: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of a coordinate, and of each number of a signature."""
+        return coordinate_size(self.curve)
+
+    def sign_ecdsa(
+        self, hash_name: str, message: bytes, *, wanted: Callable[[int, int], bool] = lambda *_: True
+    ) -> tuple[int, int]:
+        """Deterministic ECDSA (RFC 6979); the first signature (r, s) that is `wanted`.
+
+        The second and later ones come from the additional data of RFC 6979, 3.6: a counter.
+        """
+        make_curve, order, _ = _CURVES[self.curve]
+        hashed = digest(hash_name, message)
+        shortened = (int.from_bytes(hashed, "big") >> max(0, 8 * len(hashed) - order.bit_length())) % order
+        attempt = 0
+        while True:
+            extra = attempt.to_bytes(4, "big") if attempt else b""
+            nonce = _rfc6979(order, self.scalar, shortened, hash_name, extra)
+            r = ec.derive_private_key(nonce, make_curve()).public_key().public_numbers().x % order
+            s = pow(nonce, -1, order) * (shortened + r * self.scalar) % order
+            if r and s and wanted(r, s):
+                return r, s
+            attempt += 1
+
+
+def _rfc6979(order: int, scalar: int, shortened: int, hash_name: str, extra: bytes) -> int:
+    """The nonce k of RFC 6979, 3.2, steps b to h; `shortened` is the hash as a number modulo the order."""
+    size = (order.bit_length() + 7) // 8
+
+    def mac(key: bytes, data: bytes) -> bytes:
+        return hmac.new(key, data, hash_name).digest()
+
+    seed = scalar.to_bytes(size, "big") + shortened.to_bytes(size, "big") + extra
+    value = b"\x01" * hashlib.new(hash_name).digest_size
+    key = bytes(len(value))
+    for separator in (b"\x00", b"\x01"):
+        key = mac(key, value + separator + seed)
+        value = mac(key, value)
+    while True:
+        octets = b""
+        while len(octets) < size:
+            value = mac(key, value)
+            octets += value
+        nonce = int.from_bytes(octets, "big") >> (8 * len(octets) - order.bit_length())
+        if 0 < nonce < order:
+            return nonce
+        key = mac(key, value + b"\x00")
+        value = mac(key, value)
+
+
+def coordinate_size(curve: str) -> int:
+    """Bytes of a coordinate on a curve, and of each number of a signature."""
+    return _CURVES[curve][2]
+
+
+def order(curve: str) -> int:
+    """The order of a curve's base point."""
+    return _CURVES[curve][1]
+
+
+@functools.cache
+def rsa_key(label: str, bits: int = 2048, exponent: int = 65537, *, roca: bool = False) -> RSAKey:
+    """The RSA key of a label. NEVER A KEY OF VALUE.
+
+    Args:
+        bits: length of the modulus, even.
+        exponent: public exponent, 1 and even ones included.
+        roca: shape both primes as the library of CVE-2017-15361 did (2048 or 512 bits).
+    """
+    if bits < 512 or bits % 2:
+        raise ForgeError("bits", "an even number of 512 or more", str(bits))
+    p, q = (prime(f"{label} rsa {half}", bits // 2, exponent, roca=roca) for half in "pq")
+    return RSAKey(p, q, exponent)
+
+
+@functools.cache
+def ecc_key(label: str, curve: str = "p256") -> ECCKey:
+    """The ECC key of a label on ``"p192"``, ``"p224"``, ``"p256"``, ``"p384"`` or ``"p521"``. NEVER A KEY OF VALUE."""
+    if curve not in _CURVES:
+        raise ForgeError("curve", f"one of {', '.join(_CURVES)}", curve)
+    make_curve, order, _ = _CURVES[curve]
+    scalar = expand(f"{label} ecc {curve}", order.bit_length() + 64) % (order - 1) + 1
+    point: Any = ec.derive_private_key(scalar, make_curve()).public_key().public_numbers()
+    return ECCKey(curve, scalar, point.x, point.y)

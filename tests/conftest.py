@@ -1,0 +1,74 @@
+"""What all tests share: where the fixtures are, and what becomes of tests that need a TPM."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+ROOT = Path(__file__).parent.parent
+
+# No deadline: a shared machine stalls for longer than any example runs. The profile `long` is for a patient evening.
+settings.register_profile("nomyo", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("long", parent=settings.get_profile("nomyo"), max_examples=20_000)
+settings.load_profile("nomyo")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The folder `fixtures/`."""
+    return ROOT / "fixtures"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with an argument `extra_vector`, a `Path`, for every file in the folder NOMYO_EXTRA_VECTORS names."""
+    if "extra_vector" not in metafunc.fixturenames:
+        return
+    folder = os.environ.get("NOMYO_EXTRA_VECTORS")
+    if folder:
+        files = [pytest.param(path, id=path.stem) for path in sorted(Path(folder).glob("*.json"))]
+    else:
+        files = [pytest.param(None, marks=pytest.mark.skip("NOMYO_EXTRA_VECTORS names no folder of extra vectors"))]
+    metafunc.parametrize("extra_vector", files)
+
+
+def missing_for_tpm() -> list[str]:
+    """What a test marked `tpm` needs and this machine lacks."""
+    lacks = []
+    if importlib.util.find_spec("tpm2_pytss") is None:
+        lacks.append("tpm2-pytss (pip install 'nomyo[tpm]')")
+    if shutil.which("swtpm") is None:
+        lacks.append("the program swtpm")
+    return lacks
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs a TPM, before its fixtures are made, where there is none."""
+    lacks = missing_for_tpm() if item.get_closest_marker("tpm") else []
+    if lacks:
+        pytest.skip(f"needs a TPM; missing: {', '.join(lacks)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With NOMYO_REQUIRE_TPM=1 a test that needs a TPM may not skip, for whatever reason."""
+    report = yield
+    required = os.environ.get("NOMYO_REQUIRE_TPM") == "1"
+    if required and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("tpm"):
+        report.outcome = "failed"
+        report.longrepr = f"NOMYO_REQUIRE_TPM=1, yet this test skipped: {report.longrepr}"
+    return report
