@@ -27,7 +27,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 import nomyo_attest as na
 from nomyo_attest.evidence import Evidence
 from nomyo_attest.testing import Forge
-from nomyo_attest.tpm import parse_attest, parse_public, parse_signature
+from nomyo_attest.tpm import (
+    TPMS_ECC_POINT,
+    TPMS_RSA_UNIQUE,
+    TPMS_SIGNATURE_ECC,
+    TPMS_SIGNATURE_RSA,
+    parse_attest,
+    parse_public,
+    parse_signature,
+)
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- made by benchmarks/appraisal.py -->", "<!-- end -->"
@@ -52,18 +60,20 @@ def pair(name: str, work: Work, beside: Work, *, rounds: int, turns: int) -> Row
 
 def bare_check(evidence: Evidence) -> Work:
     """Load the key and verify the signature with `cryptography`, and nothing else."""
-    key, signature = parse_public(evidence.aik_public).value, parse_signature(evidence.signature).value.signature
+    key, signature = parse_public(evidence.aik_public).value.unique, parse_signature(evidence.signature).value.signature
     signed = parse_attest(evidence.quote).inner
-    if hasattr(key.unique, "modulus"):
-        modulus = key.unique.modulus
+    if isinstance(key, TPMS_RSA_UNIQUE) and isinstance(signature, TPMS_SIGNATURE_RSA):
+        modulus, value = key.modulus, signature.sig
 
         def check_rsa() -> None:
             loaded = rsa.RSAPublicNumbers(65537, int.from_bytes(modulus, "big")).public_key()
-            loaded.verify(signature.sig, signed, padding.PKCS1v15(), hashes.SHA256())
+            loaded.verify(value, signed, padding.PKCS1v15(), hashes.SHA256())
 
         return check_rsa
-    curve = {32: ec.SECP256R1, 48: ec.SECP384R1}[len(key.unique.x)]
-    point = b"\x04" + key.unique.x + key.unique.y
+    assert isinstance(key, TPMS_ECC_POINT)
+    assert isinstance(signature, TPMS_SIGNATURE_ECC)
+    curve = {32: ec.SECP256R1, 48: ec.SECP384R1}[len(key.x)]
+    point = b"\x04" + key.x + key.y
     r, s = (int.from_bytes(number, "big") for number in (signature.signature_r, signature.signature_s))
     digest = {"SHA256": hashes.SHA256, "SHA384": hashes.SHA384}[signature.hash.name]
 
