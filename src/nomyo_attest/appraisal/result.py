@@ -16,7 +16,7 @@ from nomyo_attest.appraisal.rules import Rule
 from nomyo_attest.appraisal.unestablished import not_established
 from nomyo_attest.errors import AttestationError
 from nomyo_attest.policy.model import Requirement, Trust
-from nomyo_attest.tpm.codec import specification_name
+from nomyo_attest.tpm.constants import specification_name
 
 _outcome_of = itemgetter(0)
 

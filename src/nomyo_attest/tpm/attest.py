@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from nomyo_attest.tpm.codec import (
+from nomyo_attest.tpm.codec import Structure, declared
+from nomyo_attest.tpm.constants import TPM_ST
+from nomyo_attest.tpm.fields import (
     ALG_ID,
     ST_ATTEST,
     STEERING_UINT32,
@@ -15,10 +17,7 @@ from nomyo_attest.tpm.codec import (
     Nested,
     Selected,
     Sized,
-    Structure,
-    declared,
 )
-from nomyo_attest.tpm.constants import TPM_ST
 from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION
 
 DIGEST_MAX: Final = 64

@@ -21,15 +21,13 @@ Every limit is checked before the bytes behind it are touched, and every failure
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
-from typing import Annotated, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, NoReturn, Protocol, Self, TypeVar, get_type_hints
 
 import msgspec
 
-from nomyo_attest.errors import ParseError, UnsupportedError
-from nomyo_attest.tpm.constants import HASH_NAMES, TPM_ALG_ID, TPM_ECC_CURVE, TPM_ST, TPMA_OBJECT_DEFINED
+from nomyo_attest.errors import ParseError
 
 
 class Structure(msgspec.Struct, frozen=True):
@@ -59,145 +57,6 @@ class Field(Protocol):
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         """`structure` and `field` are for errors; `prefix` and `field` together are the variable."""
-
-
-class Fixed:
-    """An integer of fixed size: its `struct` code; the values it may have, if it is an enumeration; the bits it may
-    not.
-
-    A field `steers` if the reader, or what is made of the structure whatever its contents, depends on it (see
-    `tpm.template`).
-    """
-
-    def __init__(
-        self,
-        code: str,
-        table: Mapping[int, object] | None = None,
-        *,
-        reserved: int = 0,
-        allowed: str = "",
-        steers: bool = False,
-    ) -> None:
-        self.code = code
-        self.size = struct.calcsize(code)
-        self.table = table
-        self.reserved = reserved
-        self.allowed = allowed
-        self.steers = steers or table is not None or reserved != 0
-
-    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
-        variable = prefix + field
-        at = reader.add_fixed(variable, self.code, structure, field)
-        width = 2 * self.size
-        got = f"f'0x{{{variable}:0{width}x}}'"
-        refuse = f"_refuse({structure!r}, {field!r}, position + {at}, {self.allowed!r}, {got})"
-        if self.table is not None:
-            table = reader.constant(self.table)
-            reader.after_run += ["try:", f"    {variable} = {table}[{variable}]", "except KeyError:", f"    {refuse}"]
-        if self.reserved:
-            reader.after_run += [f"if {variable} & {self.reserved}:", f"    {refuse}"]
-
-
-class Sized:
-    """Bytes behind their size: a TPM2B (a size of two bytes), or with `code` "B" a bitmap (a size of one byte)."""
-
-    def __init__(self, limit: int, *, least: int = 0, code: str = "H") -> None:
-        self.limit = limit
-        self.least = least
-        self.code = code
-        self.size = struct.calcsize(code)
-
-    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
-        variable, size = prefix + field, f"{prefix}{field}_size"
-        at = reader.add_fixed(size, self.code, structure, field)
-        span = f"a size of {self.least} to {self.limit}" if self.least else f"a size of {self.limit} at the most"
-        wrong = f"not {self.least} <= {size} <= {self.limit}" if self.least else f"{size} > {self.limit}"
-        reader.after_run += [
-            f"if {wrong}:",
-            f"    _refuse({structure!r}, {field!r}, position + {at}, {span!r}, str({size}))",
-        ]
-        reader.close_run()
-        reader.emit(
-            f"{variable} = data[position : position + {size}]",
-            f"if len({variable}) != {size}:",
-            f"    _short({structure!r}, {field!r}, position, {size}, data)",
-            f"position += {size}",
-        )
-
-
-class Nested:
-    """Another structure in place: its fields are read among those of the outer one."""
-
-    def __init__(self, kind: type[Structure]) -> None:
-        self.kind = kind
-
-    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:  # noqa: ARG002 - a `Field`
-        made = reader.write_fields(self.kind, f"{prefix}{field}_")
-        reader.when_read(f"{prefix}{field} = {made}")
-
-
-class Counted:
-    """A TPML: a count of four bytes, `limit` at the most, then that many structures."""
-
-    def __init__(self, kind: type[Structure], limit: int) -> None:
-        self.kind = kind
-        self.limit = limit
-
-    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
-        variable, count = prefix + field, f"{prefix}{field}_count"
-        at = reader.add_fixed(count, "I", structure, field)
-        most = f"a count of {self.limit} at the most"
-        reader.after_run += [
-            f"if {count} > {self.limit}:",
-            f"    _refuse({structure!r}, {field!r}, position + {at}, {most!r}, str({count}))",
-        ]
-        reader.close_run()
-        reader.emit("members = []", f"for _ in range({count}):")
-        with reader.indented():
-            made = reader.write_fields(self.kind, f"{variable}_")
-            reader.close_run()
-            reader.emit(f"members.append({made})")
-        reader.emit(f"{variable} = tuple(members)")
-
-
-class Selected:
-    """A TPMU: what stands here depends on the field `selector` before it.
-
-    An arm of None is empty. A selector without an arm is refused by its name: with `UnsupportedError` where the
-    specification allows it here (`others`), with `ParseError` where it may not stand here at all.
-    """
-
-    def __init__(
-        self,
-        selector: str,
-        arms: Mapping[Any, type[Structure] | None],
-        *,
-        others: frozenset[TPM_ALG_ID] = frozenset(),
-    ) -> None:
-        self.selector = selector
-        self.arms = {key: arm.read_from if arm else None for key, arm in arms.items()}
-        self.others = others
-
-    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
-        variable, selector = prefix + field, prefix + self.selector
-        reader.close_run()
-        reader.emit(
-            "try:",
-            f"    arm = {reader.constant(self.arms)}[{selector}]",
-            "except KeyError:",
-            f"    {reader.constant(self.refuse)}({structure!r}, {selector}, position)",
-            f"{variable} = None",
-            "if arm is not None:",
-            f"    {variable}, position = arm(data, position)",
-        )
-
-    def refuse(self, structure: str, key: IntEnum, position: int) -> NoReturn:
-        name = specification_name(key)
-        allowed = "one of " + ", ".join(specification_name(known) for known in self.arms)
-        if key in self.others:
-            got = f"{name}, recognised but not supported"
-            raise UnsupportedError(structure, self.selector, position, allowed, got) from None
-        raise ParseError(structure, self.selector, position, allowed, name) from None
 
 
 class ReaderSource:
@@ -312,31 +171,5 @@ def declared(cls: type[S]) -> type[S]:
     return cls
 
 
-def specification_name(member: IntEnum) -> str:
-    """A constant as Part 2 writes it: ``"TPM_ALG_RSASSA"``, ``"TPM_ST_ATTEST_QUOTE"``, ``"TPM_ECC_NIST_P256"``."""
-    prefix = {"TPM_ALG_ID": "TPM_ALG", "TPM_ECC_CURVE": "TPM_ECC"}.get(type(member).__name__, type(member).__name__)
-    return f"{prefix}_{member.name}"
-
-
 def _bytes(count: int) -> str:
     return "1 byte" if count == 1 else f"{count} bytes"
-
-
-def _members(enumeration: type[IntEnum]) -> dict[int, IntEnum]:
-    return {int(member): member for member in enumeration}
-
-
-UINT16 = Annotated[int, Fixed("H")]
-UINT32 = Annotated[int, Fixed("I")]
-UINT64 = Annotated[int, Fixed("Q")]
-STEERING_UINT16 = Annotated[int, Fixed("H", steers=True)]
-STEERING_UINT32 = Annotated[int, Fixed("I", steers=True)]
-YES_NO = Annotated[bool, Fixed("B", {0: False, 1: True}, allowed="TPMI_YES_NO, 0 or 1")]
-ALG_ID = Annotated[TPM_ALG_ID, Fixed("H", _members(TPM_ALG_ID), allowed="a TPM_ALG_ID")]
-_HASHES: Final = {int(algorithm): algorithm for algorithm in HASH_NAMES}
-HASH_ALG = Annotated[TPM_ALG_ID, Fixed("H", _HASHES, allowed="a hash algorithm (TPMI_ALG_HASH)")]
-ST_ATTEST = Annotated[TPM_ST, Fixed("H", _members(TPM_ST), allowed="an attestation's tag (TPMI_ST_ATTEST)")]
-ECC_CURVE = Annotated[TPM_ECC_CURVE, Fixed("H", _members(TPM_ECC_CURVE), allowed="a TPM_ECC_CURVE")]
-OBJECT_ATTRIBUTES = Annotated[
-    int, Fixed("I", reserved=0xFFFFFFFF & ~TPMA_OBJECT_DEFINED, allowed="a TPMA_OBJECT with its reserved bits zero")
-]

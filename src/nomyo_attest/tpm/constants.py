@@ -122,6 +122,12 @@ TPMA_OBJECT_DEFINED: Final[int] = sum(TPMA_OBJECT)
 """Every bit of TPMA_OBJECT that has a meaning; all others are reserved and "shall be zero"."""
 
 
+def specification_name(member: IntEnum) -> str:
+    """A constant as Part 2 writes it: ``"TPM_ALG_RSASSA"``, ``"TPM_ST_ATTEST_QUOTE"``, ``"TPM_ECC_NIST_P256"``."""
+    prefix = {"TPM_ALG_ID": "TPM_ALG", "TPM_ECC_CURVE": "TPM_ECC"}.get(type(member).__name__, type(member).__name__)
+    return f"{prefix}_{member.name}"
+
+
 def attribute_names(value: int) -> list[str]:
     """Names of the bits set in a TPMA_OBJECT `value` as Part 2 spells them; a reserved one as ``"reserved bit 31"``."""
     names = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Final
 
-from nomyo_attest.tpm.codec import HASH_ALG, Counted, Sized, Structure, declared
+from nomyo_attest.tpm.codec import Structure, declared
 from nomyo_attest.tpm.constants import hash_name
+from nomyo_attest.tpm.fields import HASH_ALG, Counted, Sized
 
 PCR_SELECT_MIN: Final = 3
 """Bytes of the smallest bitmap: 24 PCRs (Part 2, 10.6.1, with the PC Client profile's PCR count)."""

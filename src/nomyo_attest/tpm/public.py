@@ -7,7 +7,9 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from nomyo_attest.tpm.attest import TPM2B_DIGEST
-from nomyo_attest.tpm.codec import (
+from nomyo_attest.tpm.codec import Structure, declared
+from nomyo_attest.tpm.constants import TPM_ALG_ID
+from nomyo_attest.tpm.fields import (
     ALG_ID,
     ECC_CURVE,
     HASH_ALG,
@@ -17,10 +19,7 @@ from nomyo_attest.tpm.codec import (
     UINT16,
     Nested,
     Selected,
-    Structure,
-    declared,
 )
-from nomyo_attest.tpm.constants import TPM_ALG_ID
 from nomyo_attest.tpm.signature import TPM2B_ECC_PARAMETER, TPM2B_PUBLIC_KEY_RSA
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from nomyo_attest.tpm.codec import ALG_ID, HASH_ALG, Selected, Sized, Structure, declared
+from nomyo_attest.tpm.codec import Structure, declared
 from nomyo_attest.tpm.constants import TPM_ALG_ID
+from nomyo_attest.tpm.fields import ALG_ID, HASH_ALG, Selected, Sized
 
 RSA_KEY_BYTES_MAX: Final = 512
 """MAX_RSA_KEY_BYTES of the TSS: RSA-4096."""

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from nomyo_attest.tpm.codec import Counted, Fixed, Nested, Selected, Sized, Structure
+from nomyo_attest.tpm.codec import Structure
+from nomyo_attest.tpm.fields import Counted, Fixed, Nested, Selected, Sized
 
 S = TypeVar("S", bound=Structure)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.errors import ParseError, UnsupportedError
-from nomyo_attest.tpm.codec import specification_name
-from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST
+from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST, specification_name
 
 
 def evidence_available(facts: Settled) -> Answer:

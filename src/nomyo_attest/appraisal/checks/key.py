@@ -10,8 +10,14 @@ from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.keys import CURVES, rsa_exponent
 from nomyo_attest.crypto.strength import rsa_weakness
 from nomyo_attest.policy.model import Trust
-from nomyo_attest.tpm.codec import specification_name
-from nomyo_attest.tpm.constants import HASH_SIZES, TPM_ALG_ID, TPMA_OBJECT, attribute_names, hash_name
+from nomyo_attest.tpm.constants import (
+    HASH_SIZES,
+    TPM_ALG_ID,
+    TPMA_OBJECT,
+    attribute_names,
+    hash_name,
+    specification_name,
+)
 from nomyo_attest.tpm.public import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMS_RSA_UNIQUE
 
 _MUST_BE_SET: Final = int(

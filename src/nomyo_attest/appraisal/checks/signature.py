@@ -6,8 +6,7 @@ from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.signatures import can_verify, verify_signature
-from nomyo_attest.tpm.codec import specification_name
-from nomyo_attest.tpm.constants import hash_name
+from nomyo_attest.tpm.constants import hash_name, specification_name
 
 
 def _missing(signature: object, key: object) -> str:
