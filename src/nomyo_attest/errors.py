@@ -16,7 +16,7 @@ Bad evidence never raises out of `nomyo_attest.appraise`: there it becomes a fin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from nomyo_attest.appraisal.result import AttestationResult
@@ -35,19 +35,23 @@ class ParseError(NomyoAttestError, ValueError):
         offset: position in bytes, from the start of the blob, where that field begins.
         expected: what the specification allows there.
         got: what stands there.
+        value: the integer that stands there, if the field is one and could be read; else None.
     """
 
-    def __init__(self, structure: str, field: str, offset: int, expected: str, got: str) -> None:
+    def __init__(
+        self, structure: str, field: str, offset: int, expected: str, got: str, value: int | None = None
+    ) -> None:
         self.structure = structure
         self.field = field
         self.offset = offset
         self.expected = expected
         self.got = got
-        super().__init__(structure, field, offset, expected, got)
+        self.value = value
+        super().__init__(structure, field, offset, expected, got, value)
 
     @property
     def where(self) -> str:
-        """Structure and field, dotted: ``"TPMS_CLOCK_INFO.safe"``."""
+        """Structure and field, dotted, such as ``"TPMS_CLOCK_INFO.safe"``."""
         return f"{self.structure}.{self.field}" if self.field else self.structure
 
     def __str__(self) -> str:
@@ -87,12 +91,12 @@ class PolicyError(NomyoAttestError, ValueError):
         mend: what to write instead.
     """
 
-    def __init__(self, where: str, problem: str, mend: str, *, source: str = "policy") -> None:
+    def __init__(self, where: str, problem: str, mend: str, source: str = "policy") -> None:
         self.source = source
         self.where = where
         self.problem = problem
         self.mend = mend
-        super().__init__(where, problem, mend)
+        super().__init__(where, problem, mend, source)
 
     def __str__(self) -> str:
         place = f"{self.source}: {self.where}" if self.where else self.source
@@ -108,8 +112,20 @@ class AttestationError(NomyoAttestError):
 
     def __init__(self, message: str, result: AttestationResult) -> None:
         self.result = result
-        super().__init__(message)
+        super().__init__(message, result)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class AttesterError(NomyoAttestError):
     """A TPM, or the software in front of it, could not be used to make evidence."""
+
+
+E = TypeVar("E", bound=NomyoAttestError)
+
+
+def detached(error: E) -> E:
+    """`error` without its traceback and the errors behind it, whose frames hold whatever was being read."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

@@ -9,7 +9,7 @@ from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.hashes import payload_nonce
 from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, verification_key
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
-from nomyo_attest.errors import EvidenceError, ParseError
+from nomyo_attest.errors import EvidenceError, ParseError, detached
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.policy.model import AppraisalPolicy
 from nomyo_attest.tpm.attest import TPMS_ATTEST
@@ -89,15 +89,15 @@ class Case:
         try:
             self.attest = parse_attest(evidence.quote)
         except ParseError as error:
-            self._errors["attest"] = error
+            self._errors["attest"] = detached(error)
         try:
             self.signature = parse_signature(evidence.signature)
         except ParseError as error:
-            self._errors["signature"] = error
+            self._errors["signature"] = detached(error)
         try:
             self.key = key = parse_public(evidence.aik_public)
         except ParseError as error:
-            self._errors["key"] = error
+            self._errors["key"] = detached(error)
             return
         name_alg = key.value.name_alg
         self.name = name = key_name(key.inner, name_alg)

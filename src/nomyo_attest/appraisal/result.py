@@ -80,21 +80,58 @@ class PlannedRule(msgspec.Struct, frozen=True):
     requirement: Requirement
 
 
+class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result says beside its findings."""
+
+    trust: Trust
+    policy_id: str
+    policy_digest: str
+    payload_id: str | None
+    payload_id_source: str | None
+    appraised_at: str | None
+    aik_name: str | None
+    hierarchy: str | None
+    key_framing: str | None
+    quote_framing: str | None
+    not_established: tuple[str, ...]
+
+
 class AttestationResult:
     """What an appraisal found. It has no truth value: look at `verdict`, or call `require`.
 
     Attributes:
+        verdict: the verdict that the findings give.
+        findings: one for each rule the policy asks, in the order of the table.
         trust: how far the AIK is trusted; a pinned key whose signature does not verify is no more than self-asserted.
-        policy_id, policy_digest: the policy applied.
+        policy_id: the policy applied.
+        policy_digest: its digest.
         payload_id: the payload id the nonce was derived from, or None.
+        payload_id_source: ``"given"`` by the caller, ``"recorded"`` in the response, or None.
         appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
+        aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
+        hierarchy: the hierarchy whose primary key the AIK says to be; None if it is none, or cannot be told.
+        not_established: what this result does not establish, whatever the verdict, in plain sentences.
     """
 
     def __init__(self, case: Case, plan: Sequence[PlannedRule], answers: Sequence[Answer]) -> None:
-        self._case = case
+        self._case: Case | None = case
         self._plan = plan
         self._answers = answers
+        self._facts: ResultFacts | None = None
         self._findings: tuple[Finding, ...] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: facts alone, nothing of the evidence or of how it was read."""
+        plain = {"_case": None, "_facts": self.facts, "_findings": None}
+        return self.__dict__ | plain | {"_answers": [tuple(deepcopy(answer)) for answer in self._answers]}
+
+    @property
+    def facts(self) -> ResultFacts:
+        """Everything beside the findings, at once."""
+        if self._facts is None:
+            assert self._case is not None  # a result has one or the other
+            self._facts = _facts(self._case, self._outcome("signature.valid") is PASS)
+        return self._facts
 
     @property
     def verdict(self) -> Verdict:
@@ -136,46 +173,45 @@ class AttestationResult:
             planned.id for planned, answer in zip(self._plan, self._answers, strict=True) if answer[0] is outcome
         )
 
+    def _outcome(self, rule_id: str) -> Outcome | None:
+        answers = zip(self._plan, self._answers, strict=True)
+        return next((answer[0] for planned, answer in answers if planned.id == rule_id), None)
+
     @property
     def trust(self) -> Trust:
-        """How far the AIK is trusted."""
-        pinned = self._case.name is not None and self._case.name in self._case.policy.pinned
-        signed = any(
-            planned.id == "signature.valid" and answer[0] is Outcome.PASS
-            for planned, answer in zip(self._plan, self._answers, strict=True)
-        )
-        return Trust.PINNED_AIK if pinned and signed else Trust.SELF_ASSERTED
-
-    @property
-    def aik_name(self) -> str | None:
-        """The AIK's Name in hex: what a policy pins. None if the AIK does not parse."""
-        return self._case.name.hex() if self._case.name else None
-
-    @property
-    def hierarchy(self) -> str | None:
-        """The hierarchy whose primary key the AIK says to be; None if it is none, or cannot be told."""
-        return self._case.hierarchy
-
-    @property
-    def payload_id(self) -> str | None:
-        return self._case.payload_id
+        return self.facts.trust
 
     @property
     def policy_id(self) -> str:
-        return self._case.policy.id
+        return self.facts.policy_id
 
     @property
     def policy_digest(self) -> str:
-        return self._case.policy.digest
+        return self.facts.policy_digest
+
+    @property
+    def payload_id(self) -> str | None:
+        return self.facts.payload_id
+
+    @property
+    def payload_id_source(self) -> str | None:
+        return self.facts.payload_id_source
 
     @property
     def appraised_at(self) -> str | None:
-        return self._case.now.isoformat() if self._case.now else None
+        return self.facts.appraised_at
+
+    @property
+    def aik_name(self) -> str | None:
+        return self.facts.aik_name
+
+    @property
+    def hierarchy(self) -> str | None:
+        return self.facts.hierarchy
 
     @property
     def not_established(self) -> tuple[str, ...]:
-        """What this result does not establish, whatever the verdict: one plain sentence each."""
-        return not_established(self._case, self.trust)
+        return self.facts.not_established
 
     def require(self) -> Self:
         """Return the result itself if it affirms, or warns because the policy softened a rule. Raises
@@ -192,22 +228,19 @@ class AttestationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as `nomyo-attest schema result` describes it."""
-        case = self._case
+        facts = self.facts
         return {
             "format": RESULT_FORMAT,
             "verdict": self.verdict.value,
-            "trust": self.trust.value,
-            "policy": {"id": self.policy_id, "digest": self.policy_digest},
-            "payload_id": self.payload_id,
-            "appraised_at": self.appraised_at,
-            "aik": {
-                "name": self.aik_name,
-                "hierarchy": self.hierarchy,
-                "framing": case.key.framing if case.key else None,
-            },
-            "quote": {"framing": case.attest.framing if case.attest else None},
+            "trust": facts.trust.value,
+            "policy": {"id": facts.policy_id, "digest": facts.policy_digest},
+            "payload_id": facts.payload_id,
+            "payload_id_source": facts.payload_id_source,
+            "appraised_at": facts.appraised_at,
+            "aik": {"name": facts.aik_name, "hierarchy": facts.hierarchy, "framing": facts.key_framing},
+            "quote": {"framing": facts.quote_framing},
             "findings": [finding.to_dict() for finding in self.findings],
-            "not_established": list(self.not_established),
+            "not_established": list(facts.not_established),
         }
 
     def __bool__(self) -> NoReturn:
@@ -215,6 +248,25 @@ class AttestationResult:
 
     def __repr__(self) -> str:
         return f"<AttestationResult {self.verdict.value}, policy {self.policy_id!r}, AIK trust {self.trust.value}>"
+
+
+def _facts(case: Case, signature_holds: bool) -> ResultFacts:
+    pinned = case.name is not None and case.name in case.policy.pinned
+    trust = Trust.PINNED_AIK if pinned and signature_holds else Trust.SELF_ASSERTED
+    source = None if case.payload_id is None else "recorded" if case.given_payload_id is None else "given"
+    return ResultFacts(
+        trust=trust,
+        policy_id=case.policy.id,
+        policy_digest=case.policy.digest,
+        payload_id=case.payload_id,
+        payload_id_source=source,
+        appraised_at=case.now.isoformat() if case.now else None,
+        aik_name=case.name.hex() if case.name else None,
+        hierarchy=case.hierarchy,
+        key_framing=case.key.framing if case.key else None,
+        quote_framing=case.attest.framing if case.attest else None,
+        not_established=not_established(case, trust),
+    )
 
 
 def _finding(planned: PlannedRule, answer: Answer) -> Finding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from nomyo_attest.appraisal.answer import Answer
 from nomyo_attest.appraisal.checks import claims, form, freshness, key, pcrs, signature
@@ -51,6 +51,10 @@ class Rule:
         self.core = core
         self.settled = settled
         self.asked = asked
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its id: a rule is the row of the table."""
+        return find_rule, (self.id,)
 
     @cached_property
     def _paragraphs(self) -> list[str]:
@@ -115,6 +119,8 @@ def requirement_of(rule_id: str, policy: AppraisalPolicy) -> Requirement:
     """What `policy` requires of a rule: required unless it says otherwise; one claim's own word goes before
     ``claims.*``.
     """
+    if find_rule(rule_id).core:
+        return Requirement.REQUIRED
     fallback = (
         policy.rules.get("claims.*", Requirement.REQUIRED) if rule_id.startswith("claims.") else Requirement.REQUIRED
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.evidence.pcrs import PcrReport
@@ -72,16 +72,19 @@ def recomputed_digest(signed: SignedSelection, report: PcrReport, algorithm: TPM
     return HASHERS[algorithm](b"".join(values)).digest()
 
 
-Unmet = tuple[str, frozenset[bytes], bytes | None]
-"""A PCR the policy names, the values it may have (none for any), and the one it has; None if it is not signed."""
+class Compared(NamedTuple):
+    """A PCR the policy names: the values it may have (none for any), and the one it has; None if it is not signed."""
+
+    place: str
+    accepted: frozenset[bytes]
+    value: bytes | None
 
 
-def unmet_references(policy: AppraisalPolicy, signed: SignedSelection, report: PcrReport) -> tuple[Unmet, ...]:
-    """The PCRs that are not as `policy` has them."""
+def compare_references(policy: AppraisalPolicy, signed: SignedSelection, report: PcrReport) -> list[Compared]:
+    """The PCRs that `policy` names, in its order, beside what was signed and reported of them."""
     is_signed = {(bank, index) for bank, indices, _ in signed.banks for index in indices}
-    unmet = []
+    compared = []
     for bank, index, accepted in policy.accepted:
         value = report.values.get(bank, _NO_VALUES).get(index) if (bank, index) in is_signed else None
-        if value is None or (accepted and value not in accepted):
-            unmet.append((f"{bank}:{index}", accepted, value))
-    return tuple(unmet)
+        compared.append(Compared(f"{bank}:{index}", accepted, value))
+    return compared

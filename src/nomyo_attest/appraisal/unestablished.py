@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.policy.model import Trust
+from nomyo_attest.policy.model import Requirement, Trust
 
 _SELF_ASSERTED: Final = (
     "That a TPM made the quote: the AIK came with the answer, no certificate vouches for it, and software can write "
     "such bytes."
 )
 _PINNED: Final = "That the AIK lives in a TPM: it is trusted because the policy pins it."
+_TEXT: Final = "That the text is what the server wrote: the quote signs a payload id and PCRs, not the answer."
 _RELAY: Final = (
     "That the machine quoted is the one that answered: nothing ties the quote to the server's encryption key or its "
     "TLS certificate, so a genuine quote of another machine can be relayed."
@@ -33,9 +34,19 @@ _MEMORY: Final = (
     "or of a GPU."
 )
 _CLAIMS: Final = "What the server claims of itself (security tier, memory protection, GPU): nothing signs these words."
+_RECORDED_ID: Final = (
+    "That the quote answers your request: the payload id was taken from the response, so an older response passes as "
+    "a whole. Give the payload id you sent."
+)
 _ANY_NONCE: Final = "When the quote was made, and for which request: the policy accepts any nonce (unsafe_any_nonce)."
 _NO_NONCE: Final = "For which request the quote was made: no payload id is known."
-_ANY_PCRS: Final = "What the machine booted: the policy pins no PCR value (unsafe_accept_any_pcrs)."
+_ANY_PCRS: Final = (
+    "What the machine booted: the policy asks for no PCR value (unsafe_accept_any_pcrs, or pcr.values softened)."
+)
+_LOOSE_KEY: Final = (
+    "That the AIK's attributes are those of the key that signed: its public area is tied to the quote only for a "
+    "primary key, where the policy asks for key.hierarchy, or for a pinned one."
+)
 _OBFUSCATED: Final = (
     "The TPM's firmware version and reset counters: they are obfuscated outside the endorsement and platform "
     "hierarchies."
@@ -44,12 +55,17 @@ _OBFUSCATED: Final = (
 
 def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
     """The limits that hold for this case."""
+    policy = case.policy
     limits = [_PINNED if trust is Trust.PINNED_AIK else _SELF_ASSERTED]
-    limits += [_RELAY, _REPLY, _ORDER, _MEASURED, _MEMORY, _CLAIMS]
+    limits += [_TEXT, _RELAY, _REPLY, _ORDER, _MEASURED, _MEMORY, _CLAIMS]
     if case.nonce is None:
-        limits.append(_ANY_NONCE if case.policy.unsafe_any_nonce else _NO_NONCE)
-    if not case.policy.banks_relied_on:
+        limits.append(_ANY_NONCE if policy.unsafe_any_nonce else _NO_NONCE)
+    elif case.payload_id is not None and case.given_payload_id is None:
+        limits.append(_RECORDED_ID)
+    if not policy.banks_relied_on or policy.rules.get("pcr.values", Requirement.REQUIRED) is not Requirement.REQUIRED:
         limits.append(_ANY_PCRS)
+    if case.key is not None and case.hierarchy is None and trust is not Trust.PINNED_AIK:
+        limits.append(_LOOSE_KEY)
     if case.attest is not None and case.hierarchy not in ("endorsement", "platform"):
         limits.append(_OBFUSCATED)
     return tuple(limits)

@@ -12,7 +12,7 @@ from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.result import AttestationResult, PlannedRule
 from nomyo_attest.appraisal.rules import RULES, requirement_of
 from nomyo_attest.appraisal.settled import Settled
-from nomyo_attest.errors import EvidenceError
+from nomyo_attest.errors import EvidenceError, detached
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.response import check_payload_id, read_evidence
 from nomyo_attest.policy.model import AppraisalPolicy
@@ -101,12 +101,16 @@ def appraise(
         now = datetime.now(UTC)
     evidence: Evidence | EvidenceError
     if isinstance(response, Evidence):
+        if not all(type(blob) is bytes for blob in (response.quote, response.signature, response.aik_public)):
+            raise TypeError("the blobs of an Evidence must be bytes; Evidence.from_response makes them")
         evidence = response
     else:
         try:
             evidence = read_evidence(response)
         except EvidenceError as error:
-            evidence = error.with_traceback(None)
+            evidence = detached(error)
+        except Exception as error:  # noqa: BLE001 - JSON does not raise; an object made to look like it may raise anything
+            evidence = EvidenceError("response", "plain JSON data", f"an object that raises {type(error).__name__}")
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)
     return AttestationResult(case, plan.rules, plan.answers(case))
@@ -116,13 +120,16 @@ def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime 
     if payload_id is not None and nonce is not None:
         raise ValueError("give payload_id or nonce, not both: the nonce is derived from the payload id")
     if payload_id is not None:
-        if not isinstance(payload_id, str):
+        if type(payload_id) is not str:
             raise TypeError(f"payload_id must be a str, not {type(payload_id).__name__}")
-        check_payload_id(str(payload_id), "")
+        check_payload_id(payload_id, "")
     if nonce is not None:
         if not isinstance(nonce, bytes):
             raise TypeError(f"nonce must be bytes, not {type(nonce).__name__}")
         if len(nonce) > NONCE_MAX:
             raise ValueError(f"nonce must be {NONCE_MAX} bytes at the most, not {len(nonce)}")
-    if now is not None and now.tzinfo is None:
-        raise ValueError("now must have an offset: datetime.now(UTC)")
+    if now is not None:
+        if not isinstance(now, datetime):
+            raise TypeError(f"now must be a datetime, not {type(now).__name__}")
+        if now.utcoffset() is None:
+            raise ValueError("now must have an offset: datetime.now(UTC)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -26,6 +26,10 @@ _ECDSA: Final = {algorithm: ec.ECDSA(hash_) for algorithm, hash_ in _HASHES.item
 _PKCS1V15: Final = padding.PKCS1v15()
 
 
+class UnverifiableError(Exception):
+    """The cryptographic library does not offer what a signature needs. It never leaves `appraise`."""
+
+
 def can_verify(signature: TPMT_SIGNATURE) -> bool:
     """Whether the hash of a signature can be computed here."""
     return signature.signature.hash in _HASHES
@@ -36,6 +40,7 @@ def verify_signature(key: VerificationKey, signature: TPMT_SIGNATURE, signed: by
 
     RSASSA is PKCS#1 v1.5 (RFC 8017, 8.2), RSAPSS is PSS (8.1), ECDSA is FIPS 186-5, 6. A signature of another kind
     than the key's does not verify. Whether scheme and hash are those of the key, and allowed, is another question.
+    Raises `UnverifiableError` if the library was built without the hash.
     """
     value = signature.signature
     try:
@@ -44,10 +49,14 @@ def verify_signature(key: VerificationKey, signature: TPMT_SIGNATURE, signed: by
         return isinstance(key, ec.EllipticCurvePublicKey) and _verify_ecdsa(key, value, signed)
     except (InvalidSignature, ValueError):
         return False
+    except UnsupportedAlgorithm as error:
+        raise UnverifiableError(str(error)) from None
 
 
 def _verify_rsa(key: rsa.RSAPublicKey, scheme: TPM_ALG_ID, value: TPMS_SIGNATURE_RSA, signed: bytes) -> bool:
     hash_ = _HASHES[value.hash]
+    if len(value.sig) * 8 != key.key_size:  # RFC 8017, 8.1.2 and 8.2.2, first step; the library is lax about it in PSS
+        return False
     if scheme is TPM_ALG_ID.RSASSA:
         key.verify(value.sig, signed, _PKCS1V15, hash_)
         return True

@@ -13,6 +13,8 @@ from nomyo_attest.evidence.pcrs import NO_PCRS, PcrReport
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """One answer's `tpm_attestation` with what belongs to it, decoded but not yet parsed or judged.
 
+    Get one from `from_response`, which checks what it reads.
+
     Attributes:
         available: whether there is evidence at all; if not, the blobs are empty and `absence` says why.
         quote: TPMS_ATTEST or TPM2B_ATTEST, as received.
@@ -32,6 +34,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     payload_id: str | None = None
     claims: Mapping[str, Any] = {}
     absence: str = ""
+
+    def __repr__(self) -> str:
+        """Without the claims: where the block stood at the top, they are the whole response."""
+        state = self.pcrs.banks if self.available else self.absence
+        return f"<Evidence {state}, payload id {self.payload_id!r}>"
 
     @classmethod
     def from_response(cls, response: object) -> Self:

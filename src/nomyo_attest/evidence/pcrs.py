@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -52,19 +53,30 @@ Items = tuple[tuple[Any, ...], ...]
 
 
 def read_report(banks: object, given: object, path: str) -> PcrReport:
-    """Read `pcr_banks` and `pcr_values`, which must say the same. Raises `EvidenceError`; `path` is that of the
-    block.
+    """Read `pcr_banks` and `pcr_values`, which must say the same. Raises `EvidenceError`.
+
+    `path` is that of the block they stand in.
     """
-    tables = the_object(given, "pcr_values")
+    if type(banks) is not str or len(banks) > BANKS_TEXT_MAX:
+        raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", kind_of(banks))
+    tables = the_object(given, path, "pcr_values")
     _refuse_twice(tables, path)
     items = []
     for bank, of_bank in tables.items():
-        _refuse_twice(the_object(of_bank, "pcr_values"), path)
+        if type(bank) is not str or bank not in _HEX_DIGITS:
+            got = repr(bank)[:24] if type(bank) is str else kind_of(bank)
+            raise EvidenceError(f"{path}pcr_values", "a bank: one of " + ", ".join(HASH_ALGORITHMS), got)
+        if not isinstance(of_bank, dict):
+            raise EvidenceError(f"{path}pcr_values.{bank}", "a JSON object", kind_of(of_bank))
+        _refuse_twice(of_bank, path)
+        for key, text in of_bank.items():  # text alone may be a key of the cache: 1 and True are equal
+            if type(key) is not str:
+                raise EvidenceError(f"{path}pcr_values.{bank}", 'a PCR index from "0" to "23"', kind_of(key))
+            if type(text) is not str:
+                where = f"{path}pcr_values.{bank}.{key:.20}"
+                raise EvidenceError(where, f"{_HEX_DIGITS[bank]} hexadecimal digits", kind_of(text))
         items.append((bank, *of_bank.items()))
-    try:
-        return _interned(banks, tuple(items), path)
-    except TypeError:  # a list or an object where text belongs: no key for a cache
-        return _interned.__wrapped__(banks, tuple(items), path)
+    return _interned(banks, tuple(items), path)
 
 
 def _refuse_twice(table: dict[Any, Any], path: str) -> None:
@@ -74,37 +86,27 @@ def _refuse_twice(table: dict[Any, Any], path: str) -> None:
 
 
 @lru_cache(maxsize=_REPORTS_KEPT)
-def _interned(banks: object, items: Items, path: str) -> PcrReport:
-    if type(banks) is not str or len(banks) > BANKS_TEXT_MAX:
-        raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", kind_of(banks))
+def _interned(banks: str, items: Items, path: str) -> PcrReport:
     selection = parse_selection(banks, f"{path}pcr_banks")
-    values = {_bank(bank, path): _values(of_bank, f"{path}pcr_values.{bank}", bank) for bank, *of_bank in items}
+    values = {bank: _values(of_bank, f"{path}pcr_values.{bank}", bank) for bank, *of_bank in items}
     if selection.keys() != values.keys() or any(set(selection[bank]) != values[bank].keys() for bank in values):
         reported = "+".join(f"{bank}:{','.join(map(str, sorted(of_bank)))}" for bank, of_bank in values.items())
         raise EvidenceError(f"{path}pcr_values", f"values for exactly pcr_banks, {banks}", reported or "none")
     return PcrReport(banks, values)
 
 
-def _bank(bank: object, path: str) -> str:
-    if type(bank) is not str or bank not in _HEX_DIGITS:
-        raise EvidenceError(f"{path}pcr_values", "a bank: one of " + ", ".join(HASH_ALGORITHMS), repr(bank)[:24])
-    return bank
-
-
-def _values(items: list[tuple[Any, Any]], where: str, bank: str) -> dict[int, bytes]:
+def _values(items: list[tuple[str, str]], where: str, bank: str) -> dict[int, bytes]:
     digits = _HEX_DIGITS[bank]
     values: dict[int, bytes] = {}
     for key, text in items:
-        index = INDICES.get(key) if type(key) is str else None
+        index = INDICES.get(key)
         if index is None:
             raise EvidenceError(where, 'a PCR index from "0" to "23"', repr(key)[:24])
-        if type(text) is not str:
-            raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", kind_of(text))
         if len(text) != digits:
             raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", f"{len(text)} characters")
-        try:
+        with suppress(ValueError):
             # Not bytes.fromhex: that one skips blanks.
             values[index] = binascii.unhexlify(text)
-        except ValueError:
-            raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", "something else among them") from None
+            continue
+        raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", "something else among them")
     return values

@@ -6,6 +6,8 @@ Strict about what it reads, indifferent to what it does not: the completion arou
 from __future__ import annotations
 
 import binascii
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from nomyo_attest.errors import EvidenceError
@@ -23,7 +25,9 @@ METADATA: Final = "_metadata"
 BLOCK: Final = "tpm_attestation"
 
 
-_READ_IN_BLOCK: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
+_READ_IN_BLOCK: Final = frozenset(
+    {"is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64"}
+)
 
 
 def read_evidence(response: object) -> Evidence:
@@ -40,10 +44,8 @@ def read_evidence(response: object) -> Evidence:
         _refuse_twice(response, (METADATA,), "")
         if BLOCK in response or "is_available" in response:
             raise _ambiguous(METADATA)
-        return _read_metadata(the_object(response[METADATA], METADATA), "_metadata.")
+        return _read_metadata(the_object(response[METADATA], "", METADATA), "_metadata.")
     if BLOCK in response:
-        if "is_available" in response:
-            raise _ambiguous(BLOCK)
         return _read_metadata(response, "")
     if "is_available" in response:
         return _read_block(response, "", None, {})
@@ -55,7 +57,7 @@ def _ambiguous(mark: str) -> EvidenceError:
     return EvidenceError("response", f"evidence in one place, {mark}", "more of it beside that")
 
 
-def _refuse_twice(holder: dict[Any, Any], keys: tuple[str, ...], path: str) -> None:
+def _refuse_twice(holder: dict[Any, Any], keys: Iterable[str], path: str) -> None:
     """A key that stood twice in the JSON text could be read in two ways."""
     if type(holder) is JsonObject:
         for key in keys:
@@ -65,13 +67,15 @@ def _refuse_twice(holder: dict[Any, Any], keys: tuple[str, ...], path: str) -> N
 
 def _read_metadata(metadata: dict[Any, Any], path: str) -> Evidence:
     _refuse_twice(metadata, ("payload_id", BLOCK), path)
+    if BLOCK in metadata and "is_available" in metadata:
+        raise _ambiguous(BLOCK)
     payload_id = None
     if "payload_id" in metadata:
         payload_id = check_payload_id(metadata["payload_id"], path)
     if BLOCK not in metadata:
         absence = f"there is no {path}{BLOCK}"
         return Evidence(available=False, payload_id=payload_id, claims=metadata, absence=absence)
-    return _read_block(the_object(metadata[BLOCK], BLOCK), f"{path}{BLOCK}.", payload_id, metadata)
+    return _read_block(the_object(metadata[BLOCK], path, BLOCK), f"{path}{BLOCK}.", payload_id, metadata)
 
 
 def check_payload_id(payload_id: object, path: str) -> str:
@@ -84,36 +88,31 @@ def check_payload_id(payload_id: object, path: str) -> str:
         raise EvidenceError(
             f"{path}payload_id", f"a string of 1 to {PAYLOAD_ID_MAX} characters", f"{len(payload_id)} characters"
         )
-    if not payload_id.isascii():
-        try:
-            payload_id.encode("utf-8")
-        except UnicodeEncodeError:
-            raise EvidenceError(
-                f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate in it"
-            ) from None
+    if not payload_id.isascii() and any("\ud800" <= character <= "\udfff" for character in payload_id):
+        raise EvidenceError(f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate in it")
     return payload_id
 
 
 def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims: dict[str, Any]) -> Evidence:
     _refuse_twice(block, _READ_IN_BLOCK, path)
-    try:
-        available = block["is_available"]
-        if available is False:
-            absence = f"the server says {path}is_available: false"
-            return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence)
-        if available is not True:
-            raise EvidenceError(f"{path}is_available", "true or false", kind_of(available))
-        return Evidence(
-            available=True,
-            pcrs=read_report(block["pcr_banks"], block["pcr_values"], path),
-            quote=_base64(block["quote_b64"], path, "quote_b64"),
-            signature=_base64(block["signature_b64"], path, "signature_b64"),
-            aik_public=_base64(block["aik_pubkey_b64"], path, "aik_pubkey_b64"),
-            payload_id=payload_id,
-            claims=claims,
-        )
-    except KeyError as missing:
-        raise EvidenceError(f"{path}{missing.args[0]}", "the key", "nothing: it is missing") from None
+    available = block.get("is_available")
+    if available is False:
+        absence = f"the server says {path}is_available: false"
+        return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence)
+    missing = _READ_IN_BLOCK - block.keys()
+    if missing:
+        raise EvidenceError(path + min(missing), "this key", "nothing: it is missing")
+    if available is not True:
+        raise EvidenceError(f"{path}is_available", "true or false", kind_of(available))
+    return Evidence(
+        available=True,
+        pcrs=read_report(block["pcr_banks"], block["pcr_values"], path),
+        quote=_base64(block["quote_b64"], path, "quote_b64"),
+        signature=_base64(block["signature_b64"], path, "signature_b64"),
+        aik_public=_base64(block["aik_pubkey_b64"], path, "aik_pubkey_b64"),
+        payload_id=payload_id,
+        claims=claims,
+    )
 
 
 def _base64(text: object, path: str, key: str) -> bytes:
@@ -121,11 +120,12 @@ def _base64(text: object, path: str, key: str) -> bytes:
     if type(text) is not str or not 0 < len(text) <= BLOB_CHARACTERS_MAX:
         got = f"{len(text)} characters" if type(text) is str and text else kind_of(text)
         raise EvidenceError(f"{path}{key}", f"base64 of 1 to {BLOB_CHARACTERS_MAX} characters", got)
-    try:
+    encoded = decoded = b""
+    with suppress(ValueError):  # what it carries is not to travel on
         encoded = text.encode("ascii")
         decoded = binascii.a2b_base64(encoded)
-    except ValueError:
-        raise EvidenceError(f"{path}{key}", "base64", "something else") from None
+    if not decoded:
+        raise EvidenceError(f"{path}{key}", "base64", "something else")
     # Decoders skip strays and ignore the unused bits of the last character; encoding again tolerates neither.
     if binascii.b2a_base64(decoded, newline=False) != encoded:
         raise EvidenceError(f"{path}{key}", "canonical base64", "strays, padding or unused bits in it")

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from nomyo_attest.errors import EvidenceError
 
-TEXT_MAX: Final = 64 * 1024 * 1024
-"""Bytes of the largest response read: six times the largest prompt the protocol allows."""
+TEXT_MAX: Final = 16 * 1024 * 1024
+"""Bytes of the largest response read: above the largest prompt that the protocol allows, 10 MiB."""
 
 _INTEGER_DIGITS_MAX: Final = 1000
-"""Longer integers are kept as text: nothing read here is one, and turning them into numbers takes quadratic time."""
+"""Longer integers become an infinite float: nothing read here is one, and working them out takes quadratic time."""
 
 
 class JsonObject(dict[str, Any]):
@@ -32,8 +32,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return marked
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else digits
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float("inf")
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -43,25 +43,24 @@ def parse_json(text: str | bytes) -> Any:
     """
     if len(text) > TEXT_MAX:
         raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(text)}")
+    # What the standard library raises carries the whole text with it: it must be gone before ours is raised.
     try:
         if isinstance(text, bytes):
-            text = text.decode("utf-8-sig")
+            text = text.decode("utf-8")
         return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError as error:
-        raise EvidenceError(
-            "response", "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
-        ) from None
+        expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
-        # The error of the standard library carries the whole text in `.doc`: it must not travel on.
-        raise EvidenceError("response", "JSON", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+        expected, got = "JSON", f"{error.msg} at line {error.lineno}, column {error.colno}"
     except RecursionError:
-        raise EvidenceError("response", "JSON of sensible depth", "objects or arrays nested too deep") from None
+        expected, got = "JSON of sensible depth", "objects or arrays nested too deep"
+    raise EvidenceError("response", expected, got)
 
 
-def the_object(value: Any, where: str) -> dict[Any, Any]:
-    """`value` itself, if it is a JSON object. Raises `EvidenceError`."""
+def the_object(value: Any, path: str, key: str) -> dict[Any, Any]:
+    """`value` itself, if it is a JSON object; it stands at `key` behind `path`. Raises `EvidenceError`."""
     if not isinstance(value, dict):
-        raise EvidenceError(where, "a JSON object", kind_of(value))
+        raise EvidenceError(path + key, "a JSON object", kind_of(value))
     return value
 
 
@@ -73,4 +72,4 @@ def kind_of(value: object) -> str:
         return "true" if value else "false"
     names = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
     name = names.get(type(value), f"a {type(value).__name__}")
-    return "an empty string" if value == "" else name
+    return "an empty string" if type(value) is str and not value else name

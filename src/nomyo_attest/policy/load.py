@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,6 +22,9 @@ P = TypeVar("P", bound=AppraisalPolicy)
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """The largest policy file read: far above a hundred thousand reference values."""
+
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+"""date-time of RFC 3339, 5.6; `datetime.fromisoformat` reads other forms, too, some of which name no one moment."""
 
 _DEPTH_MAX: Final = 8
 """Tables inside tables: a policy has four levels."""
@@ -94,16 +99,23 @@ def _plain(value: object, where: str, depth: int) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if type(key) is not str:
-                raise PolicyError(where, f"the key {key!r} is no string", 'write keys as strings, PCR indices too: "7"')
+                shown = repr(key) if isinstance(key, int) and -24 < key < 24 else f"of type {type(key).__name__}"
+                raise PolicyError(where, f"the key {shown} is no string", 'write keys as strings, PCR indices too: "7"')
         return {key: _plain(inner, f"{where}.{key}" if where else key, depth + 1) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
-    if value is None or isinstance(value, (str, bool, int, float)):
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise PolicyError(where, "there is a lone surrogate in the text", "write text that UTF-8 can encode")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise PolicyError(
+            where, "the number is larger than any that could be meant", "write one of 64 bits at the most"
+        )
+    if value is None or isinstance(value, (str, bool, int)):
         return value
     raise PolicyError(
-        where, f"a {type(value).__name__} cannot stand in a policy", "write text, whole numbers or true/false"
+        where, f"a {type(value).__name__} is of the wrong type", "write text, whole numbers or true/false"
     )
 
 
@@ -111,14 +123,17 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
     key = document.get("key", {})
     signature_hashes = tuple(document.get("signature", {}).get("hashes", STRONG_HASHES))
     bank_hashes = document.get("bank", {}).get("hashes", [*STRONG_HASHES, *signature_hashes])
-    policy = kind(
+    pinned = frozenset(bytes.fromhex(name) for name in key.get("pinned", ()))
+    # Who pins AIKs means them, unless he says otherwise.
+    trust = key.get("trust", (Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED).value)
+    return kind(
         id=document["id"],
         description=document.get("description", ""),
         pcrs=tuple(_references(document.get("pcrs", {}))),
         hierarchies=tuple(key.get("hierarchy", ())),
         rsa_min_bits=key.get("rsa_min_bits", 2048),
-        trust=Trust(key.get("trust", Trust.SELF_ASSERTED.value)),
-        pinned=frozenset(bytes.fromhex(name) for name in key.get("pinned", ())),
+        trust=Trust(trust),
+        pinned=pinned,
         signature_hashes=signature_hashes,
         bank_hashes=tuple(dict.fromkeys(bank_hashes)),
         firmware_versions=frozenset(int(version, 16) for version in document.get("firmware", {}).get("versions", ())),
@@ -130,8 +145,6 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
         unsafe_accept_any_pcrs=document.get("unsafe_accept_any_pcrs", False),
         source=source,
     )
-    _refuse_empty(policy)
-    return policy
 
 
 def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
@@ -150,28 +163,12 @@ def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
 def _timestamp(document: dict[str, Any], name: str) -> datetime | None:
     if name not in document:
         return None
-    try:
-        moment = datetime.fromisoformat(document[name])
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = None
+    if _RFC_3339.fullmatch(document[name]):
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(document[name])
+    if moment is None:
         raise PolicyError(
             name, f"{document[name]!r} is no RFC 3339 time", "write one with an offset: 2026-11-30T00:00:00Z"
         )
     return moment
-
-
-def _refuse_empty(policy: AppraisalPolicy) -> None:
-    """A policy that constrains nothing may only come from someone who says so aloud."""
-    if not policy.unsafe_accept_any_pcrs:
-        flag = "say unsafe_accept_any_pcrs = true if any PCR values are to do"
-        if not any(pcr.values for pcr in policy.pcrs):
-            raise PolicyError("pcrs", "no PCR value is pinned, so any machine state would do", f"pin one, or {flag}")
-        if policy.rules.get("pcr.values") is Requirement.IGNORE:
-            raise PolicyError("rules.pcr.values", "the pinned PCR values are ignored", f'remove "ignore", or {flag}')
-    if policy.trust is Trust.PINNED_AIK and not policy.pinned:
-        raise PolicyError(
-            "key.pinned", "trust = pinned_aik and no AIK is pinned", "list the Names of the AIKs you trust"
-        )
-    if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
-        raise PolicyError("valid_until", "the period ends before it begins", "write a later time")

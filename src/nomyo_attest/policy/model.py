@@ -5,19 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from functools import cached_property
+from functools import partial
 from os import PathLike
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import msgspec
+
+from nomyo_attest.errors import PolicyError
 
 POLICY_FORMAT: Final = "nomyo-attest-policy/1"
 STRONG_HASHES: Final = ("sha256", "sha384", "sha512")
 """The hashes allowed where a policy does not say: those of CNSA and BSI TR-02102 that TPMs have; SHA-1 is not among
 them.
 """
+
+RSA_BITS_LEAST: Final = 2048
+"""The smallest RSA key any policy may allow, in bits (NIST SP 800-131A, 3)."""
 
 
 class Trust(Enum):
@@ -66,18 +73,16 @@ class PcrReference(msgspec.Struct, frozen=True):
         return f"{self.bank}:{self.index}"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AppraisalPolicy:
-    """An Appraisal Policy for Evidence (RFC 9334, 8.5). Load one with `load` or `from_dict`; it does not change
-    afterwards.
+    """An Appraisal Policy for Evidence (RFC 9334, 8.5). Get one from `load` or `from_dict`; it never changes.
 
     Attributes:
         id: the owner's name for the policy.
         description: the owner's words; may be empty.
         pcrs: one entry for each PCR the policy names, by bank and index.
-        accepted: the same, as the checks want it: bank, index and the set of values allowed, empty for any.
-        banks_relied_on: the banks that reference values stand in; weak_banks: those of them whose hash is not allowed.
         hierarchies: names of the hierarchies an AIK may be a primary key of; empty if the policy does not ask.
-        rsa_min_bits: size in bits of the smallest RSA key allowed.
+        rsa_min_bits: size in bits of the smallest RSA key allowed, 2048 or more.
         trust: the trust the AIK must reach.
         pinned: Names of the AIKs the owner trusts.
         signature_hashes: hashes a signature may use.
@@ -85,53 +90,61 @@ class AppraisalPolicy:
         firmware_versions: values of `firmwareVersion` allowed; empty if the policy does not ask.
         claims: path in `_metadata` → values allowed.
         rules: rule id → requirement, for the rules the policy names.
-        valid_from, valid_until: the period in which the policy may be used; None for no bound.
+        valid_from: when the policy may first be used; None for no bound.
+        valid_until: when it may last be used; None for no bound.
         unsafe_any_nonce: accept evidence whose payload id is lost.
         unsafe_accept_any_pcrs: accept a policy that pins no PCR value.
         source: the file it was loaded from, or ``"policy"``.
+        accepted: `pcrs` as the checks want them: bank, index and the set of values allowed, empty for any.
+        banks_relied_on: the banks that reference values stand in.
+        weak_banks: those of them whose hash is not allowed.
+        rsa_expectation: what is asked of an RSA key, in words.
+        digest: ``"sha256:"`` and the SHA-256, in hex, of `to_dict()` as JSON with sorted keys and no blanks. Layout,
+            comments and the choice between TOML and JSON do not enter it; everything that is said does.
     """
 
-    def __init__(
-        self,
-        *,
-        id: str,  # noqa: A002 - the key's name in a policy file
-        description: str = "",
-        pcrs: tuple[PcrReference, ...] = (),
-        hierarchies: tuple[str, ...] = (),
-        rsa_min_bits: int = 2048,
-        trust: Trust = Trust.SELF_ASSERTED,
-        pinned: frozenset[bytes] = frozenset(),
-        signature_hashes: tuple[str, ...] = STRONG_HASHES,
-        bank_hashes: tuple[str, ...] = STRONG_HASHES,
-        firmware_versions: frozenset[int] = frozenset(),
-        claims: Mapping[str, tuple[str | int | bool, ...]] | None = None,
-        rules: Mapping[str, Requirement] | None = None,
-        valid_from: datetime | None = None,
-        valid_until: datetime | None = None,
-        unsafe_any_nonce: bool = False,
-        unsafe_accept_any_pcrs: bool = False,
-        source: str = "policy",
-    ) -> None:
-        self.id = id
-        self.description = description
-        self.pcrs = pcrs
-        self.accepted = tuple((pcr.bank, pcr.index, frozenset(one.value for one in pcr.values)) for pcr in pcrs)
-        self.banks_relied_on = tuple(sorted({pcr.bank for pcr in pcrs if pcr.values}))
-        self.weak_banks = tuple(bank for bank in self.banks_relied_on if bank not in bank_hashes)
-        self.hierarchies = hierarchies
-        self.rsa_min_bits = rsa_min_bits
-        self.trust = trust
-        self.pinned = pinned
-        self.signature_hashes = signature_hashes
-        self.bank_hashes = bank_hashes
-        self.firmware_versions = firmware_versions
-        self.claims = dict(claims or {})
-        self.rules = dict(rules or {})
-        self.valid_from = valid_from
-        self.valid_until = valid_until
-        self.unsafe_any_nonce = unsafe_any_nonce
-        self.unsafe_accept_any_pcrs = unsafe_accept_any_pcrs
-        self.source = source
+    id: str
+    description: str = ""
+    pcrs: tuple[PcrReference, ...] = ()
+    hierarchies: tuple[str, ...] = ()
+    rsa_min_bits: int = 2048
+    trust: Trust = Trust.SELF_ASSERTED
+    pinned: frozenset[bytes] = frozenset()
+    signature_hashes: tuple[str, ...] = STRONG_HASHES
+    bank_hashes: tuple[str, ...] = STRONG_HASHES
+    firmware_versions: frozenset[int] = frozenset()
+    claims: Mapping[str, tuple[str | int | bool, ...]] = field(default_factory=dict)
+    rules: Mapping[str, Requirement] = field(default_factory=dict)
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    unsafe_any_nonce: bool = False
+    unsafe_accept_any_pcrs: bool = False
+    source: str = "policy"
+    accepted: tuple[tuple[str, int, frozenset[bytes]], ...] = field(init=False, repr=False)
+    banks_relied_on: tuple[str, ...] = field(init=False, repr=False)
+    weak_banks: tuple[str, ...] = field(init=False, repr=False)
+    rsa_expectation: str = field(init=False, repr=False)
+    digest: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what constrains nothing without saying so, and prepare what the checks ask of the policy alone."""
+        refuse_unsafe(self)
+        prepare = partial(object.__setattr__, self)
+        prepare("claims", MappingProxyType(dict(self.claims)))
+        prepare("rules", MappingProxyType(dict(self.rules)))
+        accepted = ((pcr.bank, pcr.index, frozenset(one.value for one in pcr.values)) for pcr in self.pcrs)
+        prepare("accepted", tuple(accepted))
+        prepare("banks_relied_on", tuple(sorted({pcr.bank for pcr in self.pcrs if pcr.values})))
+        prepare("weak_banks", tuple(bank for bank in self.banks_relied_on if bank not in self.bank_hashes))
+        prepare(
+            "rsa_expectation", f"RSA of {self.rsa_min_bits} bits or more, exponent odd and ≥ 65537, not of ROCA form"
+        )
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        prepare("digest", "sha256:" + hashlib.sha256(canonical.encode("ascii")).hexdigest())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the document it stands for, so that what comes out has been checked again."""
+        return type(self).from_dict, (self.to_dict(),)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -182,14 +195,45 @@ class AppraisalPolicy:
                 document[name] = bound.isoformat()
         return document
 
-    @cached_property
-    def digest(self) -> str:
-        """``"sha256:"`` and the SHA-256, in hex, of `to_dict()` as JSON with sorted keys and no blanks.
-
-        Layout, comments and the choice between TOML and JSON do not enter it; everything that is said does.
-        """
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return "sha256:" + hashlib.sha256(canonical.encode("ascii")).hexdigest()
-
     def __repr__(self) -> str:
         return f"<AppraisalPolicy {self.id!r} {self.digest[:19]}>"
+
+
+_ASKED_BY: Final = {
+    "key.hierarchy": ("hierarchies", "key.hierarchy"),
+    "firmware.version": ("firmware_versions", "firmware.versions"),
+    "policy.period": ("valid_from", "valid_from or valid_until"),
+}
+"""Rules that are asked only where a policy gives them something to compare with: the attribute, its key in a file."""
+
+
+def refuse_unsafe(policy: AppraisalPolicy) -> None:
+    """A policy that constrains nothing, or less than it seems to, may only come from someone who says so aloud.
+
+    Raises `PolicyError`.
+    """
+    if not policy.unsafe_accept_any_pcrs:
+        flag = "say unsafe_accept_any_pcrs = true if any PCR values are to do"
+        if not any(pcr.values for pcr in policy.pcrs):
+            raise PolicyError("pcrs", "no PCR value is pinned, so any machine state would do", f"pin one, or {flag}")
+        if policy.rules.get("pcr.values") is Requirement.IGNORE:
+            raise PolicyError("rules.pcr.values", "the pinned PCR values are ignored", f'remove "ignore", or {flag}')
+    if policy.rsa_min_bits < RSA_BITS_LEAST:
+        raise PolicyError(
+            "key.rsa_min_bits", f"{policy.rsa_min_bits} bits are too few", f"write {RSA_BITS_LEAST} or more"
+        )
+    if policy.trust is Trust.PINNED_AIK and not policy.pinned:
+        raise PolicyError("key.pinned", "pinned_aik is asked for and no AIK is pinned", "list the Names you trust")
+    if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
+        raise PolicyError("valid_until", "the period ends before it begins", "write a later time")
+    for rule, requirement in policy.rules.items():
+        _refuse_unasked(policy, rule, requirement)
+
+
+def _refuse_unasked(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
+    if rule.startswith("claims.") and rule != "claims.*" and rule.removeprefix("claims.") not in policy.claims:
+        raise PolicyError(f"rules.{rule}", "[claims] has no such claim", "add it there, or remove the rule here")
+    if requirement is Requirement.REQUIRED and rule in _ASKED_BY:
+        attribute, key = _ASKED_BY[rule]
+        if not getattr(policy, attribute) and not (rule == "policy.period" and policy.valid_until):
+            raise PolicyError(f"rules.{rule}", "it is required and has nothing to compare with", f"write {key}")

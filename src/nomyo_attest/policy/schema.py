@@ -41,8 +41,10 @@ def _in_words(error: ValidationError) -> Problem:
             patterns = schema.get("patternProperties", {})
             unknown = sorted(key for key in given if key not in known and not _fits(key, patterns))
             close = difflib.get_close_matches(unknown[0], known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else mend if patterns else f"known here: {', '.join(known)}"
-            return where, f"unknown key {_short(unknown[0])}", hint
+            problem = f"unknown key {_short(unknown[0])}"
+            if close and where != "rules":  # there it may be a core rule, and no other was meant
+                return where, problem, f"did you mean {close[0]!r}?"
+            return where, problem, mend if patterns else f"known here: {', '.join(known)}"
         case "required":
             missing = next(key for key in rule if key not in given)
             return where, f"the key {missing!r} is missing", mend

@@ -119,8 +119,12 @@ class ReaderSource:
 
     def write_fields(self, kind: type[Structure], prefix: str) -> str:
         """Write the reading of all fields of `kind`; returns the expression that makes the structure of them."""
+        selectors = {getattr(field, "selector", None) for field in kind.declaration.values()}
         for name, field in kind.declaration.items():
+            at = self._run_size
             field.write(self, kind.__name__, prefix, name)
+            if name in selectors:
+                self.after_run.append(f"{prefix}{name}_at = position + {at}")
         return f"{self.constant(kind)}({', '.join(prefix + name for name in kind.declaration)})"
 
     def compile(self, kind: type[Structure]) -> tuple[str, Callable[[bytes, int], tuple[Any, int]]]:
@@ -140,8 +144,9 @@ class ReaderSource:
         return source, names["read_from"]  # type: ignore[return-value]  # the text defines it
 
 
-def _refuse(structure: str, field: str, at: int, expected: str, got: str) -> NoReturn:
-    raise ParseError(structure, field, at, expected, got) from None
+def _refuse(structure: str, field: str, at: int, expected: str, value: int, width: int) -> NoReturn:
+    got = f"0x{value:0{width}x}" if width else str(value)
+    raise ParseError(structure, field, at, expected, got, value) from None
 
 
 def _short(structure: str, field: str, at: int, size: int, data: bytes) -> NoReturn:

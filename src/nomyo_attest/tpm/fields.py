@@ -46,9 +46,7 @@ class Fixed:
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable = prefix + field
         at = reader.add_fixed(variable, self.code, structure, field)
-        width = 2 * self.size
-        got = f"f'0x{{{variable}:0{width}x}}'"
-        refuse = f"_refuse({structure!r}, {field!r}, position + {at}, {self.allowed!r}, {got})"
+        refuse = f"_refuse({structure!r}, {field!r}, position + {at}, {self.allowed!r}, {variable}, {2 * self.size})"
         if self.table is not None:
             table = reader.constant(self.table)
             reader.after_run += ["try:", f"    {variable} = {table}[{variable}]", "except KeyError:", f"    {refuse}"]
@@ -72,7 +70,7 @@ class Sized:
         wrong = f"not {self.least} <= {size} <= {self.limit}" if self.least else f"{size} > {self.limit}"
         reader.after_run += [
             f"if {wrong}:",
-            f"    _refuse({structure!r}, {field!r}, position + {at}, {span!r}, str({size}))",
+            f"    _refuse({structure!r}, {field!r}, position + {at}, {span!r}, {size}, 0)",
         ]
         reader.close_run()
         reader.emit(
@@ -107,7 +105,7 @@ class Counted:
         most = f"a count of {self.limit} at the most"
         reader.after_run += [
             f"if {count} > {self.limit}:",
-            f"    _refuse({structure!r}, {field!r}, position + {at}, {most!r}, str({count}))",
+            f"    _refuse({structure!r}, {field!r}, position + {at}, {most!r}, {count}, 0)",
         ]
         reader.close_run()
         reader.emit("members = []", f"for _ in range({count}):")
@@ -143,7 +141,7 @@ class Selected:
             "try:",
             f"    arm = {reader.constant(self.arms)}[{selector}]",
             "except KeyError:",
-            f"    {reader.constant(self.refuse)}({structure!r}, {selector}, position)",
+            f"    {reader.constant(self.refuse)}({structure!r}, {selector}, {selector}_at)",
             f"{variable} = None",
             "if arm is not None:",
             f"    {variable}, position = arm(data, position)",
@@ -165,7 +163,6 @@ def _members(enumeration: type[IntEnum]) -> dict[int, IntEnum]:
 UINT16 = Annotated[int, Fixed("H")]
 UINT32 = Annotated[int, Fixed("I")]
 UINT64 = Annotated[int, Fixed("Q")]
-STEERING_UINT16 = Annotated[int, Fixed("H", steers=True)]
 STEERING_UINT32 = Annotated[int, Fixed("I", steers=True)]
 YES_NO = Annotated[bool, Fixed("B", {0: False, 1: True}, allowed="TPMI_YES_NO, 0 or 1")]
 ALG_ID = Annotated[TPM_ALG_ID, Fixed("H", _members(TPM_ALG_ID), allowed="a TPM_ALG_ID")]

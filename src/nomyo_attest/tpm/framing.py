@@ -29,7 +29,7 @@ class Framed(msgspec.Struct, Generic[S], frozen=True):
         inner: its bytes as received, without a TPM2B size. For a quote these are the signed bytes, for a key those
             its Name covers.
         framing: the structure that was sent, e.g. ``"TPMS_ATTEST"`` or ``"TPM2B_ATTEST"``.
-        template: what it has in common with others of its make; None if too many makes have been met.
+        template: what it has in common with others of its make; None for one whose reading hangs on its contents.
     """
 
     value: S
@@ -74,18 +74,17 @@ class BlobReader(Generic[S]):
         raise ParseError(self.with_size, "", 0, f"a {name} or a {self.with_size}", "bytes that are both")
 
     def _learned(self, framing: str, data: bytes, start: int, value: S) -> Framed[S]:
-        template = None
-        if len(data) in self._templates or len(self._templates) < _LENGTHS_KEPT:
-            of_length = self._templates.setdefault(len(data), [])
-            if len(of_length) < _TEMPLATES_KEPT:
-                template = Template(framing, data, start, value)
-                of_length.append(template)
+        of_length = self._templates.setdefault(len(data), [])
+        template = Template(framing, data, start, value)
+        self._templates[len(data)] = [*of_length[1 - _TEMPLATES_KEPT :], template]
+        if len(self._templates) > _LENGTHS_KEPT:
+            self._templates.pop(next(iter(self._templates)), None)
         return Framed(value, data[start:], framing, template)
 
 
 _LENGTHS_KEPT: Final = 64
 _TEMPLATES_KEPT: Final = 8
-"""Lengths of blob, and templates for each: honest evidence has a handful. What does not fit is read from scratch."""
+"""Lengths of blob, and templates for each: honest evidence has a handful. The oldest make room."""
 
 _STEERING_HEAD: Final = 10
 """Bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC that all steer their reading: size, magic, type, a size; size,

@@ -14,9 +14,8 @@ from nomyo_attest.tpm.fields import (
     ECC_CURVE,
     HASH_ALG,
     OBJECT_ATTRIBUTES,
-    STEERING_UINT16,
-    STEERING_UINT32,
     UINT16,
+    UINT32,
     Nested,
     Selected,
 )
@@ -128,8 +127,8 @@ class TPMS_RSA_PARMS(Structure, frozen=True):
 
     symmetric: Annotated[TPMT_SYM_DEF_OBJECT, Nested(TPMT_SYM_DEF_OBJECT)]
     scheme: Annotated[TPMT_RSA_SCHEME, Nested(TPMT_RSA_SCHEME)]
-    key_bits: STEERING_UINT16
-    exponent: STEERING_UINT32
+    key_bits: UINT16
+    exponent: UINT32
     """As on the wire: 0 stands for 65537."""
 
 

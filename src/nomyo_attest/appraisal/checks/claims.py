@@ -6,7 +6,7 @@ from typing import Any
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.evidence.text import JsonObject
+from nomyo_attest.evidence.text import JsonObject, kind_of
 
 
 def firmware_version(case: Case) -> Answer:
@@ -42,7 +42,7 @@ def claim(case: Case, path: str) -> Answer:
     expected = list(case.policy.claims[path])
     value: Any = case.evidence.claims
     for key in path.split("."):
-        if not isinstance(value, dict) or key not in value:
+        if type(value) not in (dict, JsonObject) or key not in value:
             return UNDECIDED, expected, None, f"the server does not say what {path} is"
         if type(value) is JsonObject and key in value.duplicates:
             return FAIL, expected, None, f"the response says twice what {path} is"
@@ -50,5 +50,15 @@ def claim(case: Case, path: str) -> Answer:
     # True == 1 in Python; in a claim it is not.
     if any(type(value) is type(one) and value == one for one in expected):
         return PASS, expected, value, ""
-    shown = value if value is None or isinstance(value, (str, int, bool)) else f"a JSON {type(value).__name__}"
-    return FAIL, expected, shown, f"the server says {path} is something else"
+    return FAIL, expected, _shown(value), f"the server says {path} is something else"
+
+
+def _shown(value: object) -> str | int | bool | None:
+    """A claim as a finding states it: a scalar of JSON, or words for what else it is."""
+    if value is None or isinstance(value, bool):
+        return value
+    if type(value) is int and value.bit_length() <= 64:
+        return value
+    if type(value) is str:
+        return value
+    return kind_of(value)

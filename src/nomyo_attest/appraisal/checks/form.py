@@ -90,12 +90,13 @@ def attest_magic(facts: Settled) -> Answer:
 
     What to do: do not rely on the answer. The signed bytes were not made by a TPM.
     """
-    magic = facts.magic
-    if magic is None:
-        return UNDECIDED, TPM_GENERATED_VALUE, None, "the quote does not parse"
-    if magic == TPM_GENERATED_VALUE:
-        return PASS, TPM_GENERATED_VALUE, magic, ""
-    return FAIL, TPM_GENERATED_VALUE, magic, f"the signed bytes begin with 0x{magic:08x}: no TPM made them"
+    expected = f"0x{TPM_GENERATED_VALUE:08x}"
+    if facts.magic is None:
+        return UNDECIDED, expected, None, "the quote does not parse"
+    got = f"0x{facts.magic:08x}"
+    if facts.magic == TPM_GENERATED_VALUE:
+        return PASS, expected, got, ""
+    return FAIL, expected, got, f"the signed bytes begin with {got}: no TPM made them"
 
 
 def attest_type(facts: Settled) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
@@ -29,6 +30,7 @@ _MUST_BE_SET: Final = int(
 )
 _MUST_BE_CLEAR: Final = int(TPMA_OBJECT.DECRYPT)
 _NAMES_TO_BE_SET: Final = tuple(attribute_names(_MUST_BE_SET))
+_SHA1: Final = TPM_ALG_ID.SHA1
 _PINNED: Final = Trust.PINNED_AIK  # reading a member off its enumeration takes longer than comparing it
 _SELF_ASSERTED: Final = Trust.SELF_ASSERTED
 _NO_KEY: Final = "the AIK does not parse"
@@ -47,22 +49,27 @@ def key_attributes(facts: Settled) -> Answer:
     value = facts.attributes
     if value is None:
         error = facts.key_error
-        if error is not None and error.field == "object_attributes" and error.got.startswith("0x"):
-            value = int(error.got, 16)
-            return FAIL, expected, attribute_names(value), "reserved bits of the attributes are set"
+        if error is not None and error.field == "object_attributes" and error.value is not None:
+            return FAIL, expected, attribute_names(error.value), "reserved bits of the attributes are set"
         return UNDECIDED, expected, None, _NO_KEY
     if value & (_MUST_BE_SET | _MUST_BE_CLEAR) == _MUST_BE_SET:
-        return PASS, expected, value, ""
+        return PASS, expected, attribute_names(value), ""
     wrong = [f"{name} is clear" for name in attribute_names(_MUST_BE_SET & ~value)]
     wrong += [f"{name} is set" for name in attribute_names(_MUST_BE_CLEAR & value)]
     return FAIL, expected, attribute_names(value), ", ".join(wrong)
+
+
+@cache
+def _rsa(bits: int) -> str:
+    return f"RSA-{bits}"
 
 
 def key_strength(case: Case) -> Answer:
     """Is the AIK strong enough?
 
     RSA: 2048 bits or what the policy asks, exponent odd and 65537 or above, no modulus of the ROCA form
-    (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521.
+    (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521. The AIK's Name, which stands for the key, must not be a
+    SHA-1 digest unless the policy allows SHA-1.
 
     What to do: do not rely on the answer. Somebody may have computed the private key from the public one.
     """
@@ -70,15 +77,19 @@ def key_strength(case: Case) -> Answer:
         return UNDECIDED, None, None, _NO_KEY
     public = case.key.value
     parameters = public.parameters
+    if public.name_alg is _SHA1 and "sha1" not in case.policy.signature_hashes:
+        return FAIL, "a Name of SHA-256 or stronger", "sha1", "the AIK's Name is a SHA-1 digest"
     if type(parameters) is TPMS_RSA_PARMS:
         least = case.policy.rsa_min_bits
         assert type(public.unique) is TPMS_RSA_UNIQUE  # the parser pairs it with these parameters
-        modulus = int.from_bytes(public.unique.modulus, "big")
-        weakness = rsa_weakness(modulus, parameters.key_bits, rsa_exponent(parameters), least)
+        modulus = public.unique.modulus
+        weakness = rsa_weakness(int.from_bytes(modulus, "big"), parameters.key_bits, rsa_exponent(parameters), least)
+        if not weakness and len(modulus) * 8 != parameters.key_bits:
+            weakness = f"a modulus in {len(modulus)} bytes where keyBits says {parameters.key_bits}"
         if weakness:
             sentence = f"the AIK has {weakness}" if " " in weakness else f"the AIK is {weakness}"
-            return FAIL, f"RSA of {least} bits or more, no known weakness", weakness, sentence
-        return PASS, least, parameters.key_bits, ""
+            return FAIL, case.policy.rsa_expectation, weakness, sentence
+        return PASS, case.policy.rsa_expectation, _rsa(parameters.key_bits), ""
     assert type(parameters) is TPMS_ECC_PARMS
     expected = "a point on P-256, P-384 or P-521"
     curve = specification_name(parameters.curve_id)

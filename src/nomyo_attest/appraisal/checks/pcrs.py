@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.selection import mismatch, recomputed_digest, unmet_references
+from nomyo_attest.appraisal.selection import compare_references, mismatch, recomputed_digest
 from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
@@ -89,10 +89,12 @@ def pcr_values(facts: Settled) -> Answer:
     """
     if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    unmet = unmet_references(facts.policy, facts.signed, facts.report)
+    compared = compare_references(facts.policy, facts.signed, facts.report)
+    unmet = [one for one in compared if one.value is None or (one.accepted and one.value not in one.accepted)]
+    shown = unmet or compared
+    expected = {one.place: sorted(one.accepted) or "any" for one in shown}
+    got = {one.place: one.value for one in shown}
     if not unmet:
-        return PASS, "reference values", "reference values", ""
-    expected = {place: sorted(accepted) or "any" for place, accepted, _ in unmet}
-    got = {place: value for place, _, value in unmet}
-    places = ", ".join(place if value is not None else f"{place} (not signed)" for place, _, value in unmet)
+        return PASS, expected, got, ""
+    places = ", ".join(one.place if one.value is not None else f"{one.place} (not signed)" for one in unmet)
     return FAIL, expected, got, f"not as the policy has it: {places}"

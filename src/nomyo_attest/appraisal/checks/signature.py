@@ -5,7 +5,7 @@ from __future__ import annotations
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.settled import Settled
-from nomyo_attest.crypto.signatures import can_verify, verify_signature
+from nomyo_attest.crypto.signatures import UnverifiableError, can_verify, verify_signature
 from nomyo_attest.tpm.constants import hash_name, specification_name
 
 
@@ -65,6 +65,10 @@ def signature_valid(case: Case) -> Answer:
         return UNDECIDED, "valid", None, f"{hash_name(signature.signature.hash)} cannot be computed here"
     if case.verification_key is None:
         return UNDECIDED, "valid", None, f"the AIK cannot verify anything: {case.verification_key_error}"
-    if verify_signature(case.verification_key, signature, case.attest.inner):
+    try:
+        valid = verify_signature(case.verification_key, signature, case.attest.inner)
+    except UnverifiableError as error:
+        return UNDECIDED, "valid", None, f"the signature cannot be verified here: {error}"
+    if valid:
         return PASS, "valid", "valid", ""
     return FAIL, "valid", "invalid", "the signature does not verify over the quote with the AIK"

@@ -1,0 +1,62 @@
+"""What several commands take from the command line, checked before any work is done."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from nomyo_attest.cli.errors import CommandError
+from nomyo_attest.cli.files import unreadable
+
+if TYPE_CHECKING:
+    from nomyo_attest.policy import AppraisalPolicy
+
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}", re.ASCII)
+
+
+def load_policy(name: str) -> AppraisalPolicy:
+    """Load the policy file `name`. Raises `CommandError`."""
+    from nomyo_attest.errors import PolicyError
+    from nomyo_attest.policy import AppraisalPolicy
+
+    try:
+        return AppraisalPolicy.load(name)
+    except PolicyError as error:
+        raise CommandError(str(error)) from None
+    except IsADirectoryError:
+        raise CommandError(f"{name}: is a folder; name the policy file in it") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) or "\0" in name:
+            raise unreadable(name, error) from None
+        raise CommandError(f"{name}: not a policy file: a value in it cannot be read; see docs/policy.md") from None
+
+
+def parse_time(text: str) -> datetime:
+    """A time of RFC 3339, with its offset. Raises `CommandError`."""
+    try:
+        if _RFC_3339.fullmatch(text):
+            return datetime.fromisoformat(text.upper())
+    except ValueError:
+        pass  # a 31st of June
+    raise CommandError(f"--at: {text!r} is no RFC 3339 time; write one with an offset, such as 2026-11-30T00:00:00Z")
+
+
+def parse_nonce(text: str) -> bytes:
+    """A nonce of 1 to 64 bytes in hex. Raises `CommandError`: an empty one would be a variable that is not set."""
+    if _HEX.fullmatch(text):
+        return bytes.fromhex(text)
+    raise CommandError(f"--nonce: {text[:80]!r} is no nonce; write 1 to 64 bytes in hexadecimal, without blanks")
+
+
+def parse_payload_id(text: str) -> str:
+    """A payload id. Raises `CommandError`."""
+    from nomyo_attest.errors import EvidenceError
+    from nomyo_attest.evidence.response import check_payload_id
+
+    try:
+        return check_payload_id(text, "")
+    except EvidenceError as error:
+        problem = f"--payload-id: expected {error.expected}, got {error.got}"
+        raise CommandError(f"{problem}; give the payload id of the request") from None

@@ -1,0 +1,81 @@
+"""Standard output: what it can show, and the one way to write to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from nomyo_attest.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from nomyo_attest.report.look import Look
+
+WIDTH_USUAL: Final = 80
+WIDTH_LEAST: Final = 40
+WIDTH_MOST: Final = 100
+"""Columns: longer lines are hard to read, however wide the terminal."""
+
+
+class ReaderGoneError(Exception):
+    """Whoever read standard output has closed it."""
+
+
+def say(text: str) -> None:
+    """Print `text` on standard output; what its encoding lacks is written as an escape.
+
+    Raises `ReaderGoneError`, and `CommandError` where it cannot be written otherwise.
+    """
+    stream = sys.stdout
+    if stream is None:  # closed by whoever started the program
+        return
+    encoding = stream.encoding or "utf-8"
+    try:
+        # Flushed, so that what stands on standard error beside it comes in the right order.
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        _forget_output()
+        raise ReaderGoneError from None
+    except OSError as error:
+        _forget_output()
+        reason = error.strerror or type(error).__name__
+        raise CommandError(f"the output cannot be written: {reason}; see that there is room for it") from None
+
+
+def _forget_output() -> None:
+    """Let what is still buffered go nowhere: Python would try to write it once more at exit, and complain."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass  # standard output is no file, so nothing is written at exit either
+
+
+def say_json(document: Any) -> None:
+    """Print a JSON document, in ASCII: it reaches any script whole, and no terminal is moved by it."""
+    import json
+
+    say(json.dumps(document, indent=2, allow_nan=False))
+
+
+def look(*, verbose: bool = False) -> Look:
+    """How reports are to look: in colour on a terminal, unless NO_COLOR is set (no-color.org) or it can show none."""
+    from nomyo_attest.report.look import Look
+
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or os.name == "nt"
+    return Look(width=_width(), colour=terminal and not plain, verbose=verbose, terminal=terminal)
+
+
+def _width() -> int:
+    try:
+        columns = int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        columns = 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        except (OSError, ValueError, AttributeError):
+            columns = 0
+    return min(max(columns, WIDTH_LEAST), WIDTH_MOST) if columns > 0 else WIDTH_USUAL

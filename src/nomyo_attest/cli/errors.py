@@ -1,0 +1,45 @@
+"""How a command says that it cannot go on: one line on standard error, and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from nomyo_attest.cli.exits import UNUSABLE
+from nomyo_attest.errors import NomyoAttestError
+from nomyo_attest.report.clean import clean
+
+
+class CommandError(NomyoAttestError):
+    """A command cannot do what it was asked for.
+
+    Attributes:
+        status: exit status, see `exits`.
+    """
+
+    def __init__(self, message: str, *, status: int = UNUSABLE) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+def complain(text: str) -> None:
+    """Print one line on standard error, cleaned; where that is closed, nothing is left to be done."""
+    stream = sys.stderr
+    if stream is not None:
+        line = f"nomyo-attest: {clean(text)}"
+        encoding = stream.encoding or "utf-8"
+        with contextlib.suppress(OSError):
+            print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def confess(error: BaseException) -> None:
+    """Say that this program is at fault: the kind of error and where, never its text, which may quote a file."""
+    place = ""
+    traceback = error.__traceback__
+    while traceback is not None:
+        folder, name = os.path.split(traceback.tb_frame.f_code.co_filename)
+        place = f"{os.path.basename(folder)}/{name}, line {traceback.tb_lineno}"  # noqa: PTH119 - pathlib would cost an import
+        traceback = traceback.tb_next
+    said = f"internal error: {type(error).__name__} at {place}"
+    complain(f"{said}. The fault is not yours: please report it with this line and the command you typed")

@@ -1,0 +1,107 @@
+"""Files in and out: read with a limit and a good word, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Final
+
+from nomyo_attest.cli.errors import CommandError
+
+STANDARD_INPUT: Final = "-"
+
+EVIDENCE_FILE: Final = "a recorded response, its _metadata or its tpm_attestation; - is standard input"
+"""The help of an argument that `read_input` reads."""
+
+_MENDS: Final = {
+    FileNotFoundError: "check the name",
+    PermissionError: "check its permissions",
+    IsADirectoryError: "name the files in it, such as FOLDER/*.json",
+    NotADirectoryError: "check the name: a part of it is a file",
+}
+
+
+def read_input(name: str) -> bytes:
+    """The content of the file `name`, or of standard input for ``-``. Raises `CommandError`.
+
+    Of a file larger than any response, one byte more than the largest is read, so that the evidence reader refuses it.
+    """
+    from nomyo_attest.evidence.text import TEXT_MAX
+
+    try:
+        if name == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise CommandError("standard input is closed; name a file")
+            return sys.stdin.buffer.read(TEXT_MAX + 1)
+        with open(name, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all: ValueError is caught below
+            return file.read(TEXT_MAX + 1)
+    except (OSError, ValueError) as error:
+        raise unreadable(name, error) from None
+
+
+def unreadable(name: str, error: Exception) -> CommandError:
+    """The complaint about a file that could not be opened or read."""
+    reason = getattr(error, "strerror", None) or "no file can have this name"
+    mend = next((mend for kind, mend in _MENDS.items() if isinstance(error, kind)), "name a file that can be read")
+    return CommandError(f"{name}: cannot be read: {reason}; {mend}")
+
+
+def check_inputs(names: list[str]) -> None:
+    """Refuse standard input given twice: the second reading would find nothing. Raises `CommandError`."""
+    if names.count(STANDARD_INPUT) > 1:
+        raise CommandError("standard input (-) can be read once only; name it once")
+
+
+def check_output(name: str, *, force: bool) -> None:
+    """Raise `CommandError` where `write_output` would refuse, before any work is done."""
+    path = Path(name)
+    try:
+        if path.is_symlink() or path.exists():
+            if not path.is_file():
+                raise CommandError(f"{name}: is not a regular file; leave -o away to print on standard output")
+            if not force:
+                raise CommandError(f"{name}: is there already; --force overwrites it")
+        elif not path.parent.is_dir():
+            raise CommandError(f"{name}: its folder is not there; make it first")
+    except (OSError, ValueError) as error:
+        raise _unwritable(name, error) from None
+
+
+def write_output(name: str, text: str, *, force: bool) -> None:
+    """Write the file `name`, whole or not at all; without `force` only if it is not there. Raises `CommandError`."""
+    check_output(name, force=force)
+    path = Path(name)
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with open(temporary, "x", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - beside read_input's
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            if force:
+                temporary.replace(path)
+            else:
+                _move_to_new(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise _unwritable(name, error) from None
+
+
+def _move_to_new(temporary: Path, path: Path) -> None:
+    """Give a file its name, which must be free at that very moment: a link fails where a rename would overwrite."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links; `check_output` looked a moment ago
+        temporary.replace(path)
+
+
+def _unwritable(name: str, error: Exception) -> CommandError:
+    if isinstance(error, FileExistsError):
+        return CommandError(f"{name}: is there already; --force overwrites it")
+    reason = getattr(error, "strerror", None) or "no file can have this name"
+    return CommandError(f"{name}: cannot be written: {reason}; choose another place with -o")

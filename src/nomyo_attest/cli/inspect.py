@@ -1,0 +1,56 @@
+"""Show every field of a response's evidence, decoded.
+
+No verdict: what is shown is what the evidence says, whether it holds or not. A
+blob that does not parse is shown as it is, with the place where it goes wrong.
+
+Exit status: 0; 1 if the evidence is malformed, or a blob of it; 2 if the file
+cannot be read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.errors import CommandError
+from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
+from nomyo_attest.cli.files import EVIDENCE_FILE, read_input
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.cli.parser import Parser
+
+EXAMPLE = """
+nomyo-attest inspect response.json
+nomyo-attest inspect response.json --format json
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("file", metavar="FILE", help=EVIDENCE_FILE)
+    parser.add_format()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status. Raises `CommandError`."""
+    name = arguments.file
+    content = read_input(name)
+
+    from nomyo_attest.errors import EvidenceError, UnsupportedError
+    from nomyo_attest.evidence import Evidence
+    from nomyo_attest.report.fields import inspection_text
+    from nomyo_attest.report.inspection import inspection
+
+    try:
+        evidence = Evidence.from_response(content)
+    except EvidenceError as error:
+        mend = "compare it with nomyo-attest schema evidence"
+        raise CommandError(f"{name}: {error}; {mend}", status=NOT_AFFIRMED) from None
+    document, errors = inspection(evidence)
+    if arguments.format == "json":
+        say_json({"format": document.pop("format"), "file": name, **document})
+    else:
+        say(inspection_text(name, document, look()))
+    return NOT_AFFIRMED if any(not isinstance(error, UnsupportedError) for error in errors) else OK

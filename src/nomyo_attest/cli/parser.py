@@ -1,0 +1,48 @@
+"""One command's arguments."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from nomyo_attest.cli.console import say
+from nomyo_attest.cli.errors import CommandError
+
+FORMATS = ("text", "json")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line, and whose help ends with an example.
+
+    Args:
+        words: the command, e.g. ``"policy learn"``.
+        about: what it does: its module's docstring.
+        example: lines to be typed into a shell.
+    """
+
+    def __init__(self, words: str, about: str, example: str) -> None:
+        super().__init__(
+            prog=f"nomyo-attest {words}",
+            description=about,
+            epilog="example:\n" + "\n".join(f"  {line}" for line in example.strip().splitlines()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # an abbreviation in a script would break with the next option that begins the same way
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `CommandError`."""
+        raise CommandError(f"{self.prog.removeprefix('nomyo-attest ')}: {message}; see {self.prog} --help")
+
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help gives no file
+        """Print the help on standard output, whatever its encoding."""
+        say(self.format_help().rstrip("\n"))
+
+    def add_format(self, *more: str) -> None:
+        """Add ``--format``."""
+        formats = (*FORMATS, *more)
+        self.add_argument(
+            "--format",
+            choices=formats,
+            default="text",
+            help=f"{', '.join(formats[:-1])} or {formats[-1]}; default: text",
+        )

@@ -1,0 +1,56 @@
+"""Show what an appraisal asks of evidence: all rules, or one of them in full, with
+what to do when it does not hold. Markdown is what docs/rules.md is made of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.errors import CommandError
+from nomyo_attest.cli.exits import OK
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.cli.parser import Parser
+
+EXAMPLE = """
+nomyo-attest rules
+nomyo-attest rules pcr.values
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("id", nargs="?", metavar="ID", help="a rule's id, such as pcr.values or claims.security_tier")
+    parser.add_format("markdown")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status. Raises `CommandError`."""
+    from nomyo_attest.appraisal.rules import RULES, Rule, find_rule
+    from nomyo_attest.report.catalogue import rule_text, rules_document, rules_markdown, rules_text
+
+    rules: tuple[Rule, ...] = RULES
+    if arguments.id is not None:
+        try:
+            rules = (find_rule(arguments.id),)
+        except KeyError:
+            raise CommandError(_unknown(arguments.id, [rule.id for rule in RULES])) from None
+    if arguments.format == "json":
+        say_json(rules_document(rules))
+    elif arguments.format == "markdown":
+        say(rules_markdown(rules).removesuffix("\n"))
+    elif arguments.id is not None:
+        say(rule_text(rules[0], look()))
+    else:
+        say(rules_text(rules, look()))
+    return OK
+
+
+def _unknown(given: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(given, known, 1)
+    return f"there is no rule {given!r}; " + (f"did you mean {close[0]}?" if close else "nomyo-attest rules lists all")

@@ -1,0 +1,109 @@
+"""Appraise recorded responses by a policy.
+
+Prints for each file its verdict, the policy and the trust in the AIK; then, for
+each rule that does not hold, what was expected, what was found, and what to do.
+With --format json one object is printed, however many files:
+
+  {"format": "nomyo-attest-verify/1",
+   "policy": {"id": "…", "digest": "sha256:…"},
+   "results": [{"file": "…", "result": {…}}, {"file": "…", "error": "…"}],
+   "counts": {"affirming": 1, "warning": 0, "contraindicated": 0, "none": 0,
+              "unreadable": 1}}
+
+Each result is as `nomyo-attest schema result` describes it; a file that cannot
+be read has an error in its place.
+
+Exit status: 0 if every verdict is affirming or warning; 1 if any is not,
+malformed evidence included; 2 for wrong usage, a file that cannot be read (the
+others are appraised all the same) or a policy that cannot be used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
+from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.errors import CommandError, complain
+from nomyo_attest.cli.exits import NOT_AFFIRMED, OK, UNUSABLE
+from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, read_input
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.appraisal import AttestationResult
+    from nomyo_attest.cli.parser import Parser
+
+FORMAT: Final = "nomyo-attest-verify/1"
+
+NAME_WIDTH_MOST: Final = 40
+"""Columns for the names where there are several: one long name is not to push all verdicts off the screen."""
+
+EXAMPLE = """
+nomyo-attest verify response.json --policy policy.toml
+nomyo-attest verify responses/*.json --policy policy.toml --format json
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help=EVIDENCE_FILE)
+    parser.add_argument("--policy", required=True, metavar="P", help="the policy, a .toml or .json file")
+    freshness = parser.add_mutually_exclusive_group()
+    freshness.add_argument(
+        "--payload-id", metavar="ID", help="the payload id of the request, instead of the recorded one"
+    )
+    freshness.add_argument("--nonce", metavar="HEX", help="the extraData to expect, instead of one from a payload id")
+    parser.add_argument("--at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
+    parser.add_argument("--verbose", action="store_true", help="every finding, digests in full, all limits")
+    parser.add_format()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status. Raises `CommandError`."""
+    check_inputs(arguments.files)
+    payload_id = parse_payload_id(arguments.payload_id) if arguments.payload_id is not None else None
+    nonce = parse_nonce(arguments.nonce) if arguments.nonce is not None else None
+    now = parse_time(arguments.at) if arguments.at is not None else None
+    policy = load_policy(arguments.policy)
+
+    from nomyo_attest.appraisal import Verdict, appraise
+    from nomyo_attest.report.clean import clean
+    from nomyo_attest.report.verdict import body_text, head_text, limits_text, summary_text
+
+    text = arguments.format == "text"
+    view = look(verbose=arguments.verbose)
+    name_width = (
+        min(max(len(clean(name)) for name in arguments.files), NAME_WIDTH_MOST) if len(arguments.files) > 1 else 0
+    )
+    counts = {verdict.value: 0 for verdict in Verdict} | {"unreadable": 0}
+    results: list[AttestationResult] = []
+    documents: list[dict[str, Any]] = []
+    gap = ""
+    for name in arguments.files:
+        try:
+            content = read_input(name)
+        except CommandError as error:
+            complain(str(error))
+            counts["unreadable"] += 1
+            documents.append({"file": name, "error": str(error)})
+            continue
+        result = appraise(content, policy, payload_id=payload_id, nonce=nonce, now=now)
+        counts[result.verdict.value] += 1
+        if text:
+            body = body_text(result, policy, view)
+            say(f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else ""))
+            gap = "\n" if body else ""
+            results.append(result)
+        else:
+            documents.append({"file": name, "result": result.to_dict()})
+    if text:
+        for paragraph in (summary_text(counts), limits_text(results, view)):
+            if paragraph:
+                say(f"\n{paragraph}")
+    else:
+        head = {"format": FORMAT, "policy": {"id": policy.id, "digest": policy.digest}}
+        say_json({**head, "results": documents, "counts": counts})
+    if counts["unreadable"]:
+        return UNUSABLE
+    return NOT_AFFIRMED if counts["contraindicated"] or counts["none"] else OK

@@ -1,0 +1,214 @@
+"""What a careful colleague says of a policy that loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import Enum
+
+import msgspec
+
+from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, Requirement, Trust
+from nomyo_attest.policy.pcr_meanings import never_extended, reset_by
+
+RSA_BITS_SOUND = 2048
+"""Bits of the smallest RSA key that is sound: 112 bits of security (NIST SP 800-57 part 1, 5.6.1)."""
+
+
+class Weight(Enum):
+    """How heavily a remark weighs: a policy that is weaker than it looks, or something good to know."""
+
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Remark(msgspec.Struct, frozen=True):
+    """One thing to say of a policy.
+
+    Attributes:
+        weight: warning or note.
+        where: place in the policy, e.g. ``"pcrs.sha256.16"``.
+        problem: what is to be known, a sentence.
+        mend: what to do about it, empty if nothing need be done.
+    """
+
+    weight: Weight
+    where: str
+    problem: str
+    mend: str
+
+
+def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
+    """Remarks on `policy` as of `now`: warnings first, each weight in the order of a policy file."""
+    remarks = [
+        *_period(policy, now),
+        *_unsafe(policy),
+        *_reference_values(policy),
+        *_coverage(policy),
+        *_key(policy),
+        *_hashes(policy),
+        *_asked(policy),
+        *_softened(policy),
+    ]
+    return tuple(sorted(remarks, key=lambda remark: remark.weight is Weight.NOTE))
+
+
+def _warning(where: str, problem: str, mend: str = "") -> Remark:
+    return Remark(Weight.WARNING, where, problem, mend)
+
+
+def _note(where: str, problem: str, mend: str = "") -> Remark:
+    return Remark(Weight.NOTE, where, problem, mend)
+
+
+def _period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
+    if policy.valid_until and now > policy.valid_until:
+        yield _warning(
+            "valid_until", "the policy's period is over: nothing is affirmed by it any more", "write a new policy"
+        )
+    if policy.valid_from and now < policy.valid_from:
+        yield _warning("valid_from", "the policy's period has not begun: nothing is affirmed by it yet")
+
+
+def _unsafe(policy: AppraisalPolicy) -> Iterator[Remark]:
+    if policy.unsafe_any_nonce:
+        yield _warning(
+            "unsafe_any_nonce",
+            "a quote made for any other request, at any time, is accepted",
+            "remove it, and give the payload id with --payload-id where it is not recorded",
+        )
+    if policy.unsafe_accept_any_pcrs:
+        pinned = any(pcr.values for pcr in policy.pcrs)
+        problem = (
+            "it permits a policy without reference values, which this one has"
+            if pinned
+            else "any machine state will do"
+        )
+        yield _warning("unsafe_accept_any_pcrs", problem, "remove it" if pinned else "pin PCR values, and remove it")
+
+
+def _reference_values(policy: AppraisalPolicy) -> Iterator[Remark]:
+    fresh = [pcr for pcr in policy.pcrs if any(never_extended(one.value) for one in pcr.values)]
+    if fresh:
+        yield _warning(
+            _where(fresh),
+            "a reference value is that of a PCR that was never extended: it says nothing about the machine",
+            'remove it, or write "any"',
+        )
+    for reason in dict.fromkeys(reset_by(pcr.index) for pcr in policy.pcrs if pcr.values):
+        if reason:
+            resettable = [pcr for pcr in policy.pcrs if pcr.values and reset_by(pcr.index) == reason]
+            yield _warning(_where(resettable), f"the value proves little: {reason}", "rely on PCRs 0 to 15")
+    unlabelled = [pcr for pcr in policy.pcrs if any(not one.label for one in pcr.values)]
+    if unlabelled:
+        yield _note(_where(unlabelled), "no label says where a value comes from", 'write { value = "…", label = "…" }')
+
+
+def _where(pcrs: list[PcrReference]) -> str:
+    """Places in the policy: ``"pcrs.sha256.0, pcrs.sha256.7"``."""
+    return ", ".join(f"pcrs.{pcr.bank}.{pcr.index}" for pcr in pcrs)
+
+
+def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
+    pinned = {pcr.index for pcr in policy.pcrs if pcr.values}
+    if not pinned:
+        return  # said by _unsafe
+    if pinned <= {10}:
+        yield _warning(
+            "pcrs",
+            "only PCR 10 has reference values: what measured it, firmware, boot loader and kernel, is free",
+            "pin PCR 0 and PCR 7 too",
+        )
+        return
+    for index, what in ((0, "firmware"), (7, "Secure Boot")):
+        if index not in pinned:
+            yield _note(
+                "pcrs",
+                f"PCR {index} has no reference value: {what} is free",
+                f"pin PCR {index}, if the service quotes it",
+            )
+
+
+def _key(policy: AppraisalPolicy) -> Iterator[Remark]:
+    if not policy.hierarchies:
+        yield _warning(
+            "key.hierarchy",
+            "no hierarchy is asked for, so nothing ties the AIK's public area, its attributes among it, to the quote",
+            'write hierarchy = ["endorsement"], or what nomyo-attest inspect shows',
+        )
+    if policy.rsa_min_bits < RSA_BITS_SOUND:
+        yield _warning("key.rsa_min_bits", f"RSA keys of {policy.rsa_min_bits} bits are weak", "write 2048 or more")
+    if policy.trust is Trust.SELF_ASSERTED:
+        yield _note(
+            "key.trust",
+            "self_asserted: no certificate vouches for the AIK, and software can write such evidence",
+            "pin AIKs that persist, if the service has any",
+        )
+        if policy.pinned:
+            yield _note(
+                "key.pinned", "other AIKs than the pinned ones pass too", 'write trust = "pinned_aik" to refuse them'
+            )
+
+
+def _hashes(policy: AppraisalPolicy) -> Iterator[Remark]:
+    if "sha1" in policy.signature_hashes:
+        yield _warning(
+            "signature.hashes", "SHA-1 signatures are accepted: collisions are found in practice", "remove sha1"
+        )
+    if "sha1" in policy.banks_relied_on and "sha1" in policy.bank_hashes:
+        yield _warning("bank.hashes", "reference values stand in a SHA-1 bank", "pin those of a stronger bank")
+    refused = policy.weak_banks
+    if refused and policy.rules.get("pcr.bank", Requirement.REQUIRED) is Requirement.REQUIRED:
+        yield _warning(
+            "bank.hashes",
+            f"reference values stand in the {', '.join(refused)} bank, which is not allowed: nothing is affirmed",
+            f"pin values of another bank, one of {', '.join(STRONG_HASHES)}",
+        )
+
+
+def _asked(policy: AppraisalPolicy) -> Iterator[Remark]:
+    if policy.firmware_versions and not {"endorsement", "platform"}.issuperset(policy.hierarchies or ("owner",)):
+        yield _warning(
+            "firmware.versions",
+            "TPMs obfuscate it for keys outside the endorsement and platform hierarchies, which are then not affirmed",
+            "ask for one of these hierarchies only, or remove it",
+        )
+    if policy.claims:
+        yield _note("claims", "these are the server's own words, which nothing signs: a server that lies passes")
+
+
+def _is_asked(policy: AppraisalPolicy, rule: str) -> bool:
+    """Whether the policy gives a rule that needs it something to compare with."""
+    if rule.startswith("claims."):
+        path = rule.removeprefix("claims.")
+        return bool(policy.claims) if path == "*" else path in policy.claims
+    given = {
+        "key.hierarchy": policy.hierarchies,
+        "firmware.version": policy.firmware_versions,
+        "policy.period": policy.valid_from or policy.valid_until,
+    }
+    return bool(given.get(rule, True))
+
+
+def _asked_by(rule: str) -> str:
+    places = {"key.hierarchy": "key.hierarchy", "firmware.version": "firmware.versions", "policy.period": "valid_until"}
+    return f"write {places[rule]}, or remove it" if rule in places else "check its name against [claims]"
+
+
+def _softened(policy: AppraisalPolicy) -> Iterator[Remark]:
+    for rule, requirement in sorted(policy.rules.items()):
+        where = f"rules.{rule}"
+        if not _is_asked(policy, rule):
+            yield _warning(where, "the rule is not asked: the policy gives it nothing to compare with", _asked_by(rule))
+        elif requirement is Requirement.REQUIRED:
+            continue
+        elif rule == "clock.safe":
+            yield _note(where, "quotes cannot be put in order by their clock where it does not hold")
+        elif requirement is Requirement.WARN:
+            yield _warning(
+                where, "evidence for which it does not hold passes, with a warning", "remove it when it is not needed"
+            )
+        else:
+            yield _warning(
+                where, "evidence for which it does not hold passes, and nothing is said", 'write "warn", or remove it'
+            )

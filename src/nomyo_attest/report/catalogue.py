@@ -1,0 +1,91 @@
+"""The table of rules: as a list, one rule in full, as JSON, and as the page `docs/rules.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from nomyo_attest.appraisal.rules import ALWAYS, RULES, Rule
+from nomyo_attest.report.look import Look, sentence
+
+FORMAT: Final = "nomyo-attest-rules/1"
+
+_INTRODUCTION: Final = """\
+# Rules
+
+Every question an appraisal asks, in order. A rule holds, does not hold, or cannot be told; what cannot be told is never
+affirmed.
+
+A rule that a policy does not mention is required. A policy may make one a warning, or ignore it, under `[rules]`; a
+*core* rule it cannot soften. A rule marked *if asked* yields a finding only where the policy gives it something to
+compare with.
+
+This page is made by `nomyo-attest rules --format markdown`."""
+
+
+def rules_document(rules: Iterable[Rule] = RULES) -> dict[str, Any]:
+    """The rules in JSON's types."""
+    return {
+        "format": FORMAT,
+        "rules": [
+            {
+                "id": rule.id,
+                "core": rule.core,
+                "asked": "always" if rule.asked is ALWAYS else "if the policy asks",
+                "cites": rule.cites,
+                "question": rule.question,
+                "explanation": rule.explanation,
+                "mend": rule.mend,
+            }
+            for rule in rules
+        ],
+    }
+
+
+def rules_text(rules: Iterable[Rule], look: Look) -> str:
+    """Some rules as a list: id, whether core, and what each asks; without a line end."""
+    rules = list(rules)
+    column = 2 + max(len(rule.id) for rule in rules)
+    lines = []
+    for rule in rules:
+        kind = "core" if rule.core else "" if rule.asked is ALWAYS else "if asked"
+        lines += look.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
+    lines += [
+        "",
+        *look.wrap("core: no policy can soften it. if asked: only where the policy gives something to compare with."),
+    ]
+    lines += look.wrap("nomyo-attest rules ID tells more of one.")
+    return "\n".join(lines)
+
+
+def rule_text(rule: Rule, look: Look) -> str:
+    """One rule in full, without a line end."""
+    kind = "core: no policy can soften it" if rule.core else "a policy may make it a warning, or ignore it"
+    if rule.asked is not ALWAYS:
+        kind += "; asked only where the policy gives it something to compare with"
+    lines = [look.paint(rule.id, "bold"), "", *look.wrap(rule.question), ""]
+    for paragraph in rule.explanation.split("\n\n"):
+        lines += [*look.wrap(paragraph), ""]
+    lines += look.pairs([("cites", rule.cites), ("required", kind), ("what to do", sentence(rule.mend))], indent=0)
+    return "\n".join(lines)
+
+
+def rules_markdown(rules: Iterable[Rule] = RULES) -> str:
+    """The page `docs/rules.md`, with its line end."""
+    rules = list(rules)
+    parts = [_INTRODUCTION, "| rule | | asks |\n|---|---|---|\n" + "\n".join(_row(rule) for rule in rules)]
+    for rule in rules:
+        marks = ", ".join(_marks(rule))
+        cites = f"Cites `{rule.cites}`{f'; {marks}' if marks else ''}."
+        mend = f"**What to do:** {rule.mend}"
+        parts += [f"## {rule.id.replace('*', chr(92) + '*')}", rule.question, rule.explanation, cites, mend]
+    return "\n\n".join(parts) + "\n"
+
+
+def _marks(rule: Rule) -> list[str]:
+    return ["core"] * rule.core + ["if asked"] * (rule.asked is not ALWAYS)
+
+
+def _row(rule: Rule) -> str:
+    anchor = "".join(char for char in rule.id.replace(".", "") if char.isalnum() or char in "-_")
+    return f"| [`{rule.id}`](#{anchor}) | {', '.join(_marks(rule))} | {rule.question} |"

@@ -1,0 +1,147 @@
+"""An inspection as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.decoded import spelled
+from nomyo_attest.report.look import Look, count
+
+_BLOBS: Final = {"quote": "quote_b64", "signature": "signature_b64", "key": "aik_pubkey_b64"}
+_SAME: Final = {True: "the same", False: "NOT the same", None: "cannot be compared"}
+
+
+def inspection_text(name: str, document: dict[str, Any], look: Look) -> str:
+    """The document that `inspection` makes as text, without a line end."""
+    lines = [look.paint(clean(name), "bold"), ""]
+    if not document["available"]:
+        lines += look.wrap(f"There is no evidence: {short(document['absence'] or '')}.")
+        lines += _claims(document, look)
+        return "\n".join(lines)
+    lines += _nonce(document, look)
+    lines += _pcrs(document, look)
+    lines += _aik(document, look)
+    for blob, key in _BLOBS.items():
+        lines += ["", *_blob(key, document[blob], look)]
+    lines += _claims(document, look)
+    lines += [
+        "",
+        *look.wrap("No verdict: this is what the evidence says, not whether it holds. For that: nomyo-attest verify"),
+    ]
+    return "\n".join(lines)
+
+
+def _title(text: str, look: Look) -> str:
+    return look.paint(text, "bold")
+
+
+def _nonce(document: dict[str, Any], look: Look) -> list[str]:
+    nonce, payload_id = document["nonce"], document["payload_id"]
+    rows = [("payload id", short(payload_id) if payload_id is not None else "none recorded")]
+    if nonce["of_payload_id"] is not None:
+        rows.append(("its nonce", f"{nonce['of_payload_id']} (SHA-256(payload id)[:16])"))
+    if nonce["extra_data"] is not None:
+        compared = f" ({_SAME[nonce['matches']]})" if nonce["matches"] is not None else ""
+        rows.append(("extraData", (nonce["extra_data"] or "no bytes") + compared))
+    return [_title("Freshness", look), *look.pairs(rows)]
+
+
+def _pcrs(document: dict[str, Any], look: Look) -> list[str]:
+    rows = []
+    for pcr in document["pcrs"]:
+        signed = {True: "", False: "  NOT signed", None: "  not known to be signed"}[pcr["signed"]]
+        rows.append((f"{pcr['bank']}:{pcr['index']}", f"{pcr['value'] or 'signed, but not reported'}{signed}"))
+    digest = document["pcr_digest"]
+    if digest is not None:
+        rows.append(("pcrDigest", digest["signed"] or "no bytes"))
+        of = f"{digest['hash']} of the values" if digest["hash"] else "of the values"
+        if digest["matches"]:
+            rows.append(("", f"= {of}, in signed order"))
+        else:
+            rows.append(("", f"{of}: {digest['of_values'] or 'cannot be computed'} ({_SAME[digest['matches']]})"))
+    return ["", _title(f"PCRs {clean(document['pcr_banks'])}", look), *look.pairs(rows)]
+
+
+def _aik(document: dict[str, Any], look: Look) -> list[str]:
+    aik = document["aik"]
+    unknown = "not known: a blob does not parse"
+    if aik["hierarchy"]:
+        hierarchy = f"{aik['hierarchy']}: qualifiedSigner is that of a primary key there"
+    elif aik["name"] and aik["qualified_signer"] is not None:
+        hierarchy = "none: the AIK is the child of another key, or another key signed"
+    else:
+        hierarchy = unknown
+    rows = [
+        ("Name", aik["name"] or unknown),
+        ("qualifiedSigner", aik["qualified_signer"] if aik["qualified_signer"] is not None else unknown),
+        ("hierarchy", hierarchy),
+    ]
+    return ["", _title("AIK", look), *look.pairs(rows)]
+
+
+def _blob(key: str, blob: dict[str, Any], look: Look) -> list[str]:
+    error = blob["error"]
+    if error is not None:
+        rows = [
+            ("does not parse", f"{error['where']} at byte {error['offset']}"),
+            ("expected", clean(error["expected"])),
+            ("got", clean(error["got"])),
+            ("bytes", blob["hex"] or "none"),
+        ]
+        return [_title(f"{key}: {blob['bytes']} bytes", look), *look.pairs(rows)]
+    title = f"{key}: {blob['framing']}, {blob['bytes']} bytes"
+    return [_title(title, look), *look.pairs(list(_fields(blob["fields"], "")))]
+
+
+def _fields(fields: dict[str, Any], indent: str) -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        if name == "structure":
+            continue
+        title = f"{indent}{spelled(name)}"
+        if isinstance(value, dict) and "structure" in value:
+            yield title, value["structure"]
+            yield from _fields(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for one in value:
+                yield title, one["structure"]
+                yield from _fields(one, indent + "  ")
+        else:
+            yield title, _value(name, value)
+
+
+def _value(name: str, value: Any) -> str:
+    if name == "object_attributes":
+        return f"{value['value']}: {', '.join(value['set']) or 'none'}"
+    if name == "magic":
+        return f"{value} ({'TPM_GENERATED_VALUE' if value == '0xff544347' else 'not TPM_GENERATED_VALUE'})"
+    if name == "clock":
+        return f"{value} ms{_duration(value)}"
+    if name == "exponent" and value == 0:
+        return "0 (65537)"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value) or "no bytes"
+
+
+def _duration(milliseconds: int) -> str:
+    """A time in days and hours beside its milliseconds; nothing where it is below an hour."""
+    days, hours = milliseconds // 86_400_000, milliseconds // 3_600_000 % 24
+    parts = [count(days, "day")] * bool(days) + [count(hours, "hour")] * bool(hours)
+    return f" ({' '.join(parts)} powered)" if parts else ""
+
+
+def _claims(document: dict[str, Any], look: Look) -> list[str]:
+    if not document["claims"]:
+        return []
+    rows = []
+    for path, value in document["claims"].items():
+        text = value["kind"] if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
+        rows.append((short(path, 60), short(text)))
+    return ["", _title("Claims of the server (_metadata), which nothing signs", look), *look.pairs(rows)]

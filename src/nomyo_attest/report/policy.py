@@ -1,0 +1,113 @@
+"""A policy as a table, and the remarks of `policy check` as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from nomyo_attest.policy.lint import Remark, Weight
+from nomyo_attest.policy.model import AppraisalPolicy, Trust
+from nomyo_attest.policy.pcr_meanings import MEANINGS
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.look import Ink, Look, count, sentence
+
+CHECK_FORMAT: Final = "nomyo-attest-policy-check/1"
+
+_INKS: Final[dict[Weight, Ink]] = {Weight.WARNING: "warn", Weight.NOTE: "dim"}
+
+
+def policy_text(policy: AppraisalPolicy, look: Look) -> str:
+    """`policy` as a table, without a line end: reference values first, then what else is asked."""
+    lines = [look.paint(f"policy {clean(policy.id)}", "bold")]
+    if policy.description:
+        lines += look.wrap(short(policy.description, 2000), "  ")
+    rows = [("digest", policy.digest), ("file", clean(policy.source))]
+    if policy.valid_from or policy.valid_until:
+        rows.append(("period", " ".join(_period(policy))))
+    lines += ["", *look.pairs(rows), "", look.paint("PCRs", "bold"), *_pcrs(policy, look)]
+    lines += ["", look.paint("Also asked", "bold"), *look.pairs(_asked(policy))]
+    if policy.unsafe_any_nonce or policy.unsafe_accept_any_pcrs:
+        lines += ["", look.paint("Unsafe", "bad")]
+        unsafe = []
+        if policy.unsafe_any_nonce:
+            unsafe.append(("unsafe_any_nonce", "a quote made for any other request is accepted"))
+        if policy.unsafe_accept_any_pcrs:
+            unsafe.append(("unsafe_accept_any_pcrs", "a policy without reference values may be used"))
+        lines += look.pairs(unsafe)
+    return "\n".join(lines)
+
+
+def _period(policy: AppraisalPolicy) -> Iterable[str]:
+    if policy.valid_from:
+        yield f"from {policy.valid_from.isoformat()}"
+    if policy.valid_until:
+        yield f"until {policy.valid_until.isoformat()}"
+
+
+def _pcrs(policy: AppraisalPolicy, look: Look) -> list[str]:
+    if not policy.pcrs:
+        return ["  none named"]
+    lines: list[str] = []
+    for pcr in policy.pcrs:
+        lines += look.wrap(MEANINGS[pcr.index], f"  {pcr.place}  ")
+        for one in pcr.values:
+            lines += look.beside("    ", one.value.hex())
+            if one.label:
+                lines += look.wrap(short(one.label), "      ")
+        if not pcr.values:
+            lines.append("    any value, but signed")
+    return lines
+
+
+def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
+    rows = [
+        ("AIK hierarchy", " or ".join(policy.hierarchies) or "not asked"),
+        (
+            "AIK trust",
+            policy.trust.value
+            + ("; no certificate vouches for the AIK" if policy.trust is Trust.SELF_ASSERTED else ""),
+        ),
+        ("RSA keys", f"{policy.rsa_min_bits} bits or more"),
+        ("signature hashes", ", ".join(policy.signature_hashes)),
+        ("bank hashes", ", ".join(policy.bank_hashes)),
+    ]
+    rows += [("pinned AIK", name.hex()) for name in sorted(policy.pinned)]
+    if policy.firmware_versions:
+        rows.append(("TPM firmware", " or ".join(f"0x{version:016x}" for version in sorted(policy.firmware_versions))))
+    for path, values in policy.claims.items():
+        rows.append((f"claim {path}", " or ".join(short(_claim(value)) for value in values)))
+    rows += [(f"rule {rule}", requirement.value) for rule, requirement in sorted(policy.rules.items())]
+    return rows
+
+
+def _claim(value: str | int | bool) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[str, Any]:
+    """The remarks on `policy` in JSON's types."""
+    return {
+        "format": CHECK_FORMAT,
+        "policy": {"id": policy.id, "digest": policy.digest, "source": policy.source},
+        "remarks": [
+            {"weight": one.weight.value, "where": one.where, "problem": one.problem, "mend": one.mend}
+            for one in remarks
+        ],
+    }
+
+
+def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], look: Look) -> str:
+    """The remarks on `policy` as text, without a line end."""
+    remarks = list(remarks)
+    lines = [f"{clean(policy.source)}   usable   policy {short(policy.id, 40)}", f"  {policy.digest}"]
+    for one in remarks:
+        weight = one.weight.value
+        body = look.wrap(clean(one.where), f"  {weight.ljust(9)}")
+        lines += ["", body[0].replace(weight, look.paint(weight, _INKS[one.weight]), 1), *body[1:]]
+        lines += look.wrap(sentence(clean(one.problem)), " " * 11)
+        if one.mend:
+            lines += look.wrap(sentence(one.mend), " " * 11)
+    numbers = [count(sum(one.weight is weight for one in remarks), weight.value) for weight in Weight]
+    return "\n".join([*lines, "", ", ".join(numbers)])

@@ -1,0 +1,197 @@
+"""An attestation result as text: one line with the verdict, then, for whatever does not hold, why and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from nomyo_attest.appraisal import AttestationResult, Finding, Outcome, Verdict
+from nomyo_attest.policy.model import AppraisalPolicy, Requirement
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.look import Ink, Look, count, sentence
+from nomyo_attest.report.reasons import reasons
+from nomyo_attest.report.values import digests, value_text
+
+VERDICT_INKS: Final[dict[Verdict, Ink]] = {
+    Verdict.AFFIRMING: "good",
+    Verdict.WARNING: "warn",
+    Verdict.CONTRAINDICATED: "bad",
+    Verdict.NONE: "bad",
+}
+
+TAGS: Final[Mapping[tuple[Outcome, Requirement], tuple[str, Ink]]] = {
+    (Outcome.FAIL, Requirement.REQUIRED): ("FAIL", "bad"),
+    (Outcome.UNDECIDED, Requirement.REQUIRED): ("UNDECIDED", "bad"),
+    (Outcome.FAIL, Requirement.WARN): ("WARNING", "warn"),
+    (Outcome.UNDECIDED, Requirement.WARN): ("WARNING", "warn"),
+    (Outcome.FAIL, Requirement.IGNORE): ("ignored", "dim"),
+    (Outcome.UNDECIDED, Requirement.IGNORE): ("ignored", "dim"),
+}
+"""What stands before a rule that does not hold, or cannot be told."""
+
+_VERDICT_WIDTH: Final = max(len(verdict.value) for verdict in Verdict)
+_POLICY_ID_MAX: Final = 40
+_INDENT: Final = 4
+_LABEL: Final = 12
+"""Columns before a finding's rows, and of the names of those. With them a SHA-256 digest just fits into 80."""
+
+_RULE_WIDTH: Final = 18
+"""Columns of the longest rule id but those of claims."""
+
+Labels = Mapping[str, Mapping[bytes, str]]
+"""PCR, such as ``"sha256:7"`` → reference value → its label."""
+
+
+def head_text(name: str, result: AttestationResult, look: Look, *, name_width: int = 0) -> str:
+    """The first line: file, verdict, policy, trust. With `name_width` it is a row of a table."""
+    verdict = result.verdict.value
+    name, shown = clean(name).ljust(name_width), verdict.ljust(_VERDICT_WIDTH if name_width else 0)
+    policy = f"policy {short(result.policy_id, _POLICY_ID_MAX)} ({result.policy_digest[:11]}…)"
+    trust = f"AIK trust: {result.trust.value}"
+    first = f"{name}   {shown}   "
+    line = f"{first}{policy}   {trust}"
+    if look.terminal and len(line) > look.width:
+        hang = " " * (len(first) if len(first) + len(policy) <= look.width else _INDENT)
+        first = first if len(hang) == len(first) else f"{first.rstrip()}\n{hang}"
+        line = f"{first}{policy}\n{hang}{trust}"
+    at = len(name) + 3
+    return f"{line[:at]}{look.paint(verdict, VERDICT_INKS[result.verdict])}{line[at + len(verdict) :]}"
+
+
+def body_text(result: AttestationResult, policy: AppraisalPolicy, look: Look) -> str:
+    """What does not hold, failures first, and what to do; empty if all holds. With `look.verbose` every finding.
+
+    `policy` is the one that `result` was made with: it knows the labels of the reference values.
+    """
+    labels = {pcr.place: {one.value: one.label for one in pcr.values} for pcr in policy.pcrs}
+    if not look.verbose:
+        return "\n\n".join(_reasons(result, labels, look))
+    parts = ["\n".join(look.pairs(_facts(result)))]
+    waiting = {finding.rule for finding in reasons(result).waiting}
+    holding: list[str] = []
+    for finding in result.findings:
+        if finding.outcome is Outcome.PASS:
+            holding += _holding(finding, labels, look)
+        else:
+            parts.append(_finding(finding, labels, look, waits=finding.rule in waiting))
+    return "\n\n".join([*parts, *(["\n".join(holding)] if holding else [])])
+
+
+def _reasons(result: AttestationResult, labels: Labels, look: Look) -> list[str]:
+    found = reasons(result)
+    parts = [
+        _finding(one, labels, look) for one in (*found.failed, *(() if found.failed else found.open), *found.softened)
+    ]
+    brief = []
+    if found.failed and found.open:
+        named = [f"{one.rule} ({short(one.message)})" for one in found.open]
+        brief += look.wrap("; ".join(named), "  not decided either: ", " " * _INDENT)
+    if found.waiting:
+        named = [one.rule for one in found.waiting]
+        lines = look.wrap(", ".join(named), "  not decided because of this: ", " " * _INDENT)
+        if len(lines) > 2:
+            lines = look.wrap(
+                f"not decided because of this: {count(len(named), 'other rule')} (--verbose names them)", "  "
+            )
+        brief += lines
+    if found.ignored:
+        named = [one.rule for one in found.ignored]
+        brief += look.wrap(", ".join(named), "  not heeded, as the policy has it: ", " " * _INDENT)
+    return [*parts, "\n".join(brief)] if brief else parts
+
+
+def _facts(result: AttestationResult) -> list[tuple[str, str]]:
+    """What the first line has no room for."""
+    facts = [
+        ("policy", short(result.policy_id)),
+        ("", result.policy_digest),
+        ("payload id", short(result.payload_id) if result.payload_id is not None else "none is known"),
+        ("appraised", result.appraised_at or "at no given time: the policy has no period"),
+        ("AIK", result.aik_name or "not known"),
+    ]
+    if result.aik_name:
+        primary = f"the {result.hierarchy} hierarchy" if result.hierarchy else "none of the hierarchies"
+        facts.append(("", f"a primary key of {primary}"))
+    return facts
+
+
+def _holding(finding: Finding, labels: Labels, look: Look) -> list[str]:
+    """A rule that holds, with what it holds for; PCR values with the labels of the references they match."""
+    if finding.rule == "pcr.values" and isinstance(finding.got, dict):
+        lines = [f"  holds  {finding.rule}"]
+        for place, value in finding.got.items():
+            lines += _row(place, value_text(finding.rule, value), look)
+            label = clean(labels.get(place, {}).get(value, ""))
+            if label:
+                lines += _row("", label, look)
+        return lines
+    return look.beside(f"  holds  {finding.rule.ljust(_RULE_WIDTH)}  ", value_text(finding.rule, finding.got))
+
+
+def _finding(finding: Finding, labels: Labels, look: Look, *, waits: bool = False) -> str:
+    """A rule that does not hold, or cannot be told. About one that `waits` for another there is nothing to be done."""
+    tag, ink = TAGS[finding.outcome, finding.requirement]
+    lines = [f"  {look.paint(tag, ink)}  {look.paint(clean(finding.rule), 'bold')}"]
+    lines += _row("problem", sentence(short(finding.message)), look)
+    if waits:
+        return "\n".join(lines)
+    lines += _row("stands on", finding.cites, look)
+    if finding.rule == "pcr.values" and isinstance(finding.expected, dict) and isinstance(finding.got, dict):
+        lines += _pcr_rows(finding.expected, finding.got, labels, look)
+    else:
+        written = digests((v for v in (finding.expected, finding.got) if isinstance(v, bytes)), whole=look.verbose)
+        if finding.expected is not None:
+            lines += _row("expected", value_text(finding.rule, finding.expected, written), look)
+        if finding.got is not None:
+            lines += _row("got", value_text(finding.rule, finding.got, written), look)
+    lines += _row("what to do", sentence(finding.mend), look)
+    return "\n".join(lines)
+
+
+def _row(name: str, text: str, look: Look) -> list[str]:
+    return look.wrap(text, f"{' ' * _INDENT}{name.ljust(_LABEL)}")
+
+
+def _pcr_rows(expected: Mapping[str, Any], got: Mapping[str, Any], labels: Labels, look: Look) -> list[str]:
+    """Reference values and value of each PCR below each other, the references with their labels."""
+    lines = []
+    for place, references in expected.items():
+        known = references if isinstance(references, (list, tuple)) else ()
+        value = got.get(place)
+        written = digests([*known, *([] if value is None else [value])], whole=look.verbose)
+        lines += _row(place, "", look)
+        name = "  expected"
+        for reference in known:
+            label = clean(labels.get(place, {}).get(reference, ""))
+            lines += _row(name, f"{written[reference]}  {label}" if not look.verbose else written[reference], look)
+            if look.verbose and label:
+                lines += _row("", label, look)
+            name = "  or"
+        if not known:
+            lines += _row(name, "any value, but signed", look)
+        lines += _row("  got", "not signed" if value is None else written[value], look)
+    return lines
+
+
+def summary_text(counts: Mapping[str, int]) -> str:
+    """How many files came to which verdict, on one line; empty for a single file."""
+    total = sum(counts.values())
+    if total < 2:
+        return ""
+    return f"{count(total, 'file')}: " + ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+
+
+def limits_text(results: Sequence[AttestationResult], look: Look) -> str:
+    """What these results do not establish; empty if there are none. Without `look.verbose` only of those that pass."""
+    if not look.verbose:
+        results = [one for one in results if one.verdict in (Verdict.AFFIRMING, Verdict.WARNING)]
+    limits = list(dict.fromkeys(limit for one in results for limit in one.not_established))
+    if not limits:
+        return ""
+    if look.verbose:
+        lines = ["Not established, whatever the verdict:"]
+        for limit in limits:
+            lines += look.wrap(limit, "  - ")
+        return "\n".join(lines)
+    brief = "; ".join(f"{limit[:1].lower()}{limit[1:].partition(':')[0]}" for limit in limits)
+    return "\n".join(look.wrap(f"Not established (--verbose says why): {brief}."))

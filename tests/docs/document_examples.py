@@ -1,0 +1,173 @@
+"""What counts as an example in a Markdown document, and what running it means.
+
+- A `python` block is executed; a document has one namespace, from its first block to its last.
+- A `console` block is a terminal: what follows `$ ` is given to bash (a line that starts with `> ` continues it), and
+  the lines below must be what it prints, standard error included. `…` stands for anything, a part of a line or several
+  lines. A command that fails is an error unless the block shows it: `$ command; echo $?`.
+
+A comment on the line before a block says more about it:
+
+- `<!-- not-run: reason -->` leaves it out.
+- `<!-- needs-tpm -->` runs it only where a TPM is (the marker `tpm`).
+- `<!-- file: NAME -->` writes the block, of whatever language, to that file in the working folder.
+- `<!-- printed -->` compares the block with what the `python` block before it printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sybil import Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sybil import Document, Example, Region
+
+ANYTHING = "…"
+SECONDS = 60
+# A reader would type these in too, and nobody would notice when they stop working.
+UNCHECKED = {"bash", "doctest", "py", "py3", "pycon", "python3", "sh", "shell", "shell-session", "zsh"}
+COMMENT = re.compile(r"<!--\s*(?P<word>not-run|needs-tpm|file|printed)\b:?\s*(?P<rest>.*?)\s*-->[ \t]*\n[ \t]*\Z")
+
+
+class ExampleError(Exception):
+    """A document's example does not do what the document says, or the document cannot be read."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the comment before a block says; `word` is `""` where there is none."""
+
+    word: str
+    rest: str
+
+    @classmethod
+    def before(cls, document: Document, region: Region) -> Note:
+        """Read the comment that stands directly before a region."""
+        found = COMMENT.search(document.text, max(0, region.start - 400), region.start)
+        note = cls(found["word"], found["rest"]) if found else cls("", "")
+        if note.word in {"not-run", "file"} and not note.rest:
+            raise ExampleError(f"{document.path}: a comment `{note.word}` says nothing behind its colon")
+        return note
+
+
+def blocks(document: Document) -> Iterator[Region]:
+    """The sybil parser: every fenced block that is an example."""
+    for region in FencedCodeBlockLexer(r"[^\n]+", mapping={"language": "arguments", "source": "source"})(document):
+        language = region.lexemes["arguments"].strip()
+        note = Note.before(document, region)
+        if note.word == "not-run":
+            continue
+        region.parsed = region.lexemes["source"]
+        if note.word == "file":
+            region.evaluator = write_file(note.rest)
+        elif note.word == "printed":
+            region.evaluator = check_printed
+        elif language == "python":
+            region.evaluator = run_python
+        elif language == "console":
+            region.evaluator = run_console
+        elif language in UNCHECKED or "code-block" in language:
+            raise ExampleError(f"{document.path}: a `{language}` block is not checked; write `python` or `console`")
+        else:
+            continue
+        yield region
+
+
+def examples(path: Path) -> list[tuple[Example, Note]]:
+    """The examples of one document, in its order, each with its note."""
+    document = Sybil(parsers=[blocks]).parse(path)
+    return [(example, Note.before(document, example.region)) for example in document.examples()]
+
+
+def run_python(example: Example) -> None:
+    """Execute a block in its document's namespace, and keep what it prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        PythonEvaluator()(example)
+    example.document.namespace["__printed__"] = printed.getvalue()
+
+
+def check_printed(example: Example) -> None:
+    """Compare a block with what the last `python` block printed."""
+    compare(example, "the python block above", str(example.parsed), example.namespace.get("__printed__", ""))
+
+
+def write_file(name: str) -> Callable[[Example], None]:
+    """Make the evaluator that writes a block to `name`, a path inside the working folder."""
+
+    def write(example: Example) -> None:
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ExampleError(f"{example.path}: {name} is outside the working folder")
+        path.write_text(str(example.parsed), encoding="utf-8")
+
+    return write
+
+
+def run_console(example: Example) -> None:
+    """Type the commands of a terminal block and compare what they print."""
+    for command, expected in commands(example):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=terminal(),
+            encoding="utf-8",
+            timeout=SECONDS,
+            check=False,
+        )
+        compare(example, f"$ {command}", expected, done.stdout)
+        if done.returncode:
+            raise ExampleError(
+                f"{example.path}:{example.line}: `{command}` ended with status {done.returncode}, which the document "
+                f"does not show; where it should, write `{command}; echo $?`. It printed:\n{done.stdout}"
+            )
+
+
+def commands(example: Example) -> Iterator[tuple[str, str]]:
+    """Take a terminal block apart into commands and what each prints."""
+    typed: list[str] = []
+    printed: list[str] = []
+    for line in str(example.parsed).splitlines():
+        if line.startswith("$ "):
+            if typed:
+                yield "\n".join(typed), "\n".join(printed)
+            typed, printed = [line[2:]], []
+        elif not typed:
+            raise ExampleError(f"{example.path}:{example.line}: a console block starts with a line `$ command`")
+        elif line.startswith("> ") and not printed:
+            typed.append(line[2:])
+        else:
+            printed.append(line)
+    if not typed:
+        raise ExampleError(f"{example.path}:{example.line}: an empty console block")
+    yield "\n".join(typed), "\n".join(printed)
+
+
+def terminal() -> dict[str, str]:
+    """The environment of a plain terminal of 80 columns in which this environment's commands are found first."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "PYTHONWARNINGS"}}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return kept | {"PATH": path, "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+
+
+def compare(example: Example, what: str, expected: str, got: str) -> None:
+    """Raise `ExampleError` with a diff unless `got` is `expected`; blanks at line ends do not count."""
+    want, have = ("\n".join(line.rstrip() for line in text.strip("\n").split("\n")) for text in (expected, got))
+    if re.fullmatch(".*".join(re.escape(part) for part in want.split(ANYTHING)), have, re.DOTALL) is None:
+        diff = difflib.unified_diff(want.split("\n"), have.split("\n"), "the document", "what it prints", lineterm="")
+        raise ExampleError(f"{example.path}:{example.line}: {what}\n" + "\n".join(diff))

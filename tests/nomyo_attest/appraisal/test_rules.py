@@ -1,0 +1,49 @@
+"""The table of rules: complete, in order, each documented by its check."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import nomyo_attest as na
+from nomyo_attest.appraisal.rules import find_rule
+
+# Ids that users store in policies and find in results: name, and whether the rule is core.
+TABLE = [
+    ("evidence.available", True), ("evidence.form", True), ("attest.form", True), ("signature.form", True),
+    ("key.form", True), ("attest.magic", True), ("attest.type", True), ("key.attributes", False),
+    ("key.strength", False), ("key.hierarchy", False), ("key.trust", False), ("signer.name", False),
+    ("signature.scheme", True), ("signature.hash", True), ("signature.valid", True), ("nonce.match", True),
+    ("clock.safe", False), ("pcr.selection", True), ("pcr.digest", True), ("pcr.bank", False), ("pcr.values", False),
+    ("firmware.version", False), ("policy.period", False), ("claims.*", False),
+]  # fmt: skip
+
+
+def test_the_rules_are_these_in_this_order() -> None:
+    assert [(rule.id, rule.core) for rule in na.RULES] == TABLE
+
+
+@pytest.mark.parametrize("rule", na.RULES, ids=lambda rule: rule.id)
+def test_a_rule_asks_explains_and_says_what_to_do(rule: na.Rule) -> None:
+    assert rule.question.endswith("?")
+    assert rule.explanation
+    assert rule.mend.endswith((".", ")"))
+    assert not rule.mend.startswith("What to do")
+    assert "What to do: " in (rule.check.__doc__ or "")
+    assert re.fullmatch(r"[\w.]+(, \w+)*", rule.cites)
+
+
+@pytest.mark.parametrize("rule", na.RULES, ids=lambda rule: rule.id)
+def test_a_rule_is_found_by_its_id(rule: na.Rule) -> None:
+    assert find_rule(rule.id) is rule
+
+
+def test_every_claim_is_judged_by_one_rule() -> None:
+    assert find_rule("claims.security_tier") is find_rule("claims.memory_protection.memory_locking") is na.RULES[-1]
+
+
+@pytest.mark.parametrize("rule_id", ["", "pcr", "pcr.value", "PCR.VALUES", "claims", "pcr.values\n"])
+def test_another_id_is_no_rule(rule_id: str) -> None:
+    with pytest.raises(KeyError):
+        find_rule(rule_id)

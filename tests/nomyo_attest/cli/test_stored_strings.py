@@ -1,0 +1,102 @@
+"""Strings that users store are interface: in scripts, policies and records. Changing one takes a major version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nomyo_attest import RULES, Outcome, Requirement, Trust, Verdict
+from nomyo_attest.cli import exits
+from nomyo_attest.cli.commands import COMMANDS
+from nomyo_attest.schemas import SCHEMAS
+from tests.nomyo_attest.cli.runner import run
+
+RULE_IDS = """
+evidence.available evidence.form attest.form signature.form key.form attest.magic attest.type key.attributes
+key.strength key.hierarchy key.trust signer.name signature.scheme signature.hash signature.valid nonce.match clock.safe
+pcr.selection pcr.digest pcr.bank pcr.values firmware.version policy.period claims.*
+"""
+CORE = """
+evidence.available evidence.form attest.form signature.form key.form attest.magic attest.type signature.scheme
+signature.hash signature.valid nonce.match pcr.selection pcr.digest
+"""
+VERIFY_KEYS = """
+counts counts.affirming counts.contraindicated counts.none counts.unreadable counts.warning format policy policy.digest
+policy.id results results.file results.result results.result.aik results.result.aik.framing
+results.result.aik.hierarchy results.result.aik.name results.result.appraised_at results.result.findings
+results.result.findings.cites results.result.findings.expected results.result.findings.got results.result.findings.mend
+results.result.findings.message results.result.findings.outcome results.result.findings.requirement
+results.result.findings.rule results.result.format results.result.not_established results.result.payload_id
+results.result.policy results.result.policy.digest results.result.policy.id results.result.quote
+results.result.quote.framing results.result.trust results.result.verdict
+"""
+INSPECT_KEYS = """
+absence aik available claims file format key nonce payload_id pcr_banks pcr_digest pcrs quote signature
+"""
+
+
+def paths(value: Any, path: str = "") -> Iterator[str]:
+    """Every path of keys in a JSON document."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield f"{path}{key}"
+            yield from paths(inner, f"{path}{key}.")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from paths(inner, path)
+
+
+def test_rule_ids() -> None:
+    assert [rule.id for rule in RULES] == RULE_IDS.split()
+    assert [rule.id for rule in RULES if rule.core] == CORE.split()
+
+
+def test_words_of_a_result() -> None:
+    assert [verdict.value for verdict in Verdict] == ["affirming", "warning", "contraindicated", "none"]
+    assert [outcome.value for outcome in Outcome] == ["pass", "fail", "undecided"]
+    assert [requirement.value for requirement in Requirement] == ["required", "warn", "ignore"]
+    assert [trust.value for trust in Trust] == ["self_asserted", "pinned_aik", "certified_aik"]
+
+
+def test_exit_statuses() -> None:
+    assert (exits.OK, exits.NOT_AFFIRMED, exits.UNUSABLE, exits.INTERRUPTED, exits.PIPE_CLOSED) == (0, 1, 2, 130, 141)
+
+
+def test_commands_and_schemas() -> None:
+    commands = ["verify", "inspect", "rules", "policy learn", "policy check", "policy show", "schema", "record"]
+    assert list(COMMANDS) == commands
+    assert SCHEMAS == ("policy", "evidence", "result")
+
+
+def test_keys_of_verify_json(folder: Path) -> None:
+    document = run("verify", "good.json", "--policy", "policy.toml", "--format", "json").json()
+    for finding in document["results"][0]["result"]["findings"]:
+        finding["expected"] = finding["got"] = None
+    assert sorted(set(paths(document))) == VERIFY_KEYS.split()
+
+
+def test_keys_of_inspect_json(folder: Path) -> None:
+    document = run("inspect", "good.json", "--format", "json").json()
+    assert sorted(document) == INSPECT_KEYS.split()
+    assert sorted(document["quote"]) == ["bytes", "error", "fields", "framing", "hex"]
+    assert sorted(document["aik"]) == ["hierarchy", "name", "qualified_signer"]
+    assert sorted(document["nonce"]) == ["extra_data", "matches", "of_payload_id"]
+    assert sorted(document["pcr_digest"]) == ["hash", "matches", "of_values", "signed"]
+    assert sorted(document["pcrs"][0]) == ["bank", "index", "signed", "value"]
+
+
+def test_keys_of_rules_and_policy_check_json(folder: Path) -> None:
+    rules = run("rules", "--format", "json").json()
+    assert sorted(set(paths(rules))) == sorted(
+        [
+            "format",
+            "rules",
+            *(f"rules.{key}" for key in ("id", "core", "asked", "cites", "question", "explanation", "mend")),
+        ]
+    )
+    check = run("policy", "check", "policy.toml", "--format", "json").json()
+    assert sorted(set(paths(check))) == sorted(
+        ["format", "policy", "policy.id", "policy.digest", "policy.source", "remarks"]
+        + [f"remarks.{key}" for key in ("weight", "where", "problem", "mend")]
+    )

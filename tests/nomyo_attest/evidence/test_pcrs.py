@@ -1,0 +1,102 @@
+"""Reports of PCR values: interned, and never one taken for another."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence import pcrs, read_evidence
+from nomyo_attest.evidence.pcrs import PcrReport, read_report
+from nomyo_attest.testing import Forge
+
+
+class Text(str):
+    """A str that is none of JSON's."""
+
+    __slots__ = ()
+
+
+ZEROS, ONES = "00" * 32, "ff" * 32
+
+
+def test_the_same_report_read_twice_is_one_object() -> None:
+    assert read_report("sha256:0", {"sha256": {"0": ZEROS}}, "") is read_report(
+        "sha256:0", {"sha256": {"0": ZEROS}}, ""
+    )
+
+
+def test_reports_that_differ_anywhere_are_never_one_object() -> None:
+    given = [
+        ("sha256:0", {"sha256": {"0": ZEROS}}),
+        ("sha256:0", {"sha256": {"0": ONES}}),
+        ("sha256:7", {"sha256": {"7": ZEROS}}),
+        ("sha256:0,7", {"sha256": {"0": ZEROS, "7": ONES}}),
+        ("sha256:0,7", {"sha256": {"0": ONES, "7": ZEROS}}),
+        ("sha3_256:0", {"sha3_256": {"0": ZEROS}}),
+        ("sha256:0+sha3_256:0", {"sha256": {"0": ZEROS}, "sha3_256": {"0": ONES}}),
+        ("sha256:0+sha3_256:0", {"sha256": {"0": ONES}, "sha3_256": {"0": ZEROS}}),
+    ]
+    for _ in range(2):
+        reports = [read_report(banks, values, "") for banks, values in given]
+        for (one, (_, values)), (other, _) in itertools.product(zip(reports, given, strict=True), repeat=2):
+            assert (one is other) == (one.values == other.values)
+            plain = {bank: {str(i): value.hex() for i, value in one.values[bank].items()} for bank in one.values}
+            assert plain == values
+
+
+def test_a_report_that_was_read_once_does_not_let_a_bad_one_pass() -> None:
+    read_report("sha256:0", {"sha256": {"0": ZEROS}}, "")
+    for banks, values in (
+        (Text("sha256:0"), {"sha256": {"0": ZEROS}}),
+        ("sha256:0", {Text("sha256"): {"0": ZEROS}}),
+        ("sha256:0", {"sha256": {Text("0"): ZEROS}}),
+        ("sha256:0", {"sha256": {"0": Text(ZEROS)}}),
+    ):
+        with pytest.raises(EvidenceError):
+            read_report(banks, values, "")
+
+
+def test_more_reports_than_are_kept_are_all_read_rightly() -> None:
+    for _ in range(2):
+        for number in range(600):
+            value = number.to_bytes(32, "big")
+            report = read_report("sha256:0", {"sha256": {"0": value.hex()}}, "")
+            assert report.values == {"sha256": {0: value}}
+
+
+def test_a_report_is_refused_each_time_it_is_read() -> None:
+    for _ in range(3):
+        with pytest.raises(EvidenceError) as caught:
+            read_report("sha256:0", {"sha256": {"0": ZEROS[:-1]}}, "here.")
+        assert caught.value.where == "here.pcr_values.sha256.0"
+        with pytest.raises(EvidenceError) as caught:
+            read_report("sha256:0", {"sha256": {"0": ZEROS[:-1]}}, "there.")
+        assert caught.value.where == "there.pcr_values.sha256.0"
+
+
+def test_a_report_does_not_follow_the_dict_it_was_read_from() -> None:
+    given = {"sha256": {"0": ZEROS}}
+    report = read_report("sha256:0", given, "")
+    given["sha256"]["0"] = ONES
+    assert report.values == {"sha256": {0: bytes(32)}}
+    assert read_report("sha256:0", given, "").values == {"sha256": {0: b"\xff" * 32}}
+
+
+def test_a_report_made_by_hand_does_not_follow_the_dict_it_was_made_from() -> None:
+    values = {"sha256": {0: bytes(32)}}
+    report = PcrReport("sha256:0", values)
+    values["sha256"][0] = b"\xff" * 32
+    assert report.values == {"sha256": {0: bytes(32)}}
+
+
+def test_no_report_shows_the_values_in_its_name() -> None:
+    assert repr(read_report("sha256:0", {"sha256": {"0": ONES}}, "")) == "<PcrReport sha256:0>"
+
+
+def test_a_response_gives_the_report_that_its_block_gives() -> None:
+    response = Forge().response()
+    block = response["_metadata"]["tpm_attestation"]
+    assert read_evidence(response).pcrs.values == read_evidence(block).pcrs.values
+    assert pcrs.NO_PCRS.values == {}

@@ -1,0 +1,160 @@
+"""JSON text: strict where it matters, kept from doing harm elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, parse_json
+
+some_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def refused(text: str | bytes) -> EvidenceError:
+    with pytest.raises(EvidenceError) as caught:
+        parse_json(text)
+    assert caught.value.where == "response"
+    return caught.value
+
+
+@given(some_json)
+def test_json_reads_as_the_standard_library_reads_it(value: Any) -> None:
+    text = json.dumps(value)
+    assert parse_json(text) == parse_json(text.encode()) == parse_json(b"\xef\xbb\xbf" + text.encode()) == value
+
+
+@given(st.one_of(st.text(), st.binary(), st.text(alphabet='{}[]",:0123456789.eE+-\\u ntrfalsNI')))
+def test_any_text_or_bytes_are_read_or_refused_with_an_evidence_error(text: str | bytes) -> None:
+    try:
+        parse_json(text)
+    except EvidenceError as error:
+        refusal = str(error)
+    else:
+        refusal = "response"
+    assert refusal.startswith("response")
+
+
+def test_an_object_remembers_which_of_its_keys_stood_twice() -> None:
+    plain = parse_json('{"a": {"a": 1}, "b": 2}')
+    assert type(plain) is dict
+    assert type(plain["a"]) is dict
+    marked = parse_json('{"a": 1, "b": 2, "a": 3, "c": {"d": 1, "d": 1}}')
+    assert isinstance(marked, JsonObject)
+    assert marked == {"a": 3, "b": 2, "c": {"d": 1}}
+    assert marked.duplicates == {"a"}
+    assert marked["c"].duplicates == {"d"}
+
+
+def test_a_key_written_in_two_ways_stands_twice_all_the_same() -> None:
+    marked = parse_json('{"quote": 1, "\\u0071uote": 2}')
+    assert isinstance(marked, JsonObject)
+    assert marked.duplicates == {"quote"}
+
+
+def test_keys_that_only_look_alike_are_two() -> None:
+    assert type(parse_json('{"a": 1, "A": 2, "\u0430": 3, "a ": 4}')) is dict
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "{", "{}}", "{} {}", "[1,]", '{"a": }', "{'a': 1}", '{"a": 1,}', '"', '"\n"', "nul", "+1", "01", "1.",
+        ".5", "0x10", '{"a" 1}', "{a: 1}", "// no\n{}", "\x00", "{}\x00", '"\\x41"', '"\\ud8"',
+    ],
+)  # fmt: skip
+def test_what_is_not_json_is_refused_with_line_and_column(text: str) -> None:
+    error = refused(text)
+    assert error.expected == "JSON"
+    assert " at line " in error.got
+    assert ", column " in error.got
+
+
+@pytest.mark.parametrize("octets", [b"\xff", b'"\xc3"', b'"\xc0\xaf"', b'"\xed\xa0\x80"', "{}".encode("utf-16")])
+def test_bytes_that_are_not_utf_8_are_refused_with_the_byte_and_its_place(octets: bytes) -> None:
+    error = refused(octets)
+    assert error.expected == "JSON in UTF-8"
+    assert error.got.startswith("byte 0x")
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":['])
+def test_nesting_without_end_is_refused_and_raises_no_recursion_error(opening: str) -> None:
+    assert refused(opening * 1_000_000).got == "objects or arrays nested too deep"
+
+
+@pytest.mark.parametrize("digits", [1000, 4300, 4301, 100_000])
+def test_an_integer_of_any_length_is_read_in_no_time(digits: int) -> None:
+    began = time.perf_counter()
+    for sign in ("", "-"):
+        parsed = parse_json('{"a": ' + sign + "7" * digits + "}")
+        assert parsed.keys() == {"a"}
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize("digits", [1000, 1001, 1024, 5000])
+def test_an_integer_of_any_length_is_no_string(digits: int) -> None:
+    assert not isinstance(parse_json("7" * digits), str)
+
+
+def test_numbers_that_json_does_not_have_are_read_where_nobody_looks() -> None:
+    parsed = parse_json('{"a": NaN, "b": Infinity, "c": -Infinity, "d": 1e999}')
+    assert parsed.keys() == {"a", "b", "c", "d"}
+
+
+def test_a_byte_order_mark_is_taken_off_once() -> None:
+    assert parse_json("\ufeff{}") == {}
+    assert parse_json(b"\xef\xbb\xbf{}") == {}
+    refused("\ufeff\ufeff{}")
+    refused(b"\xef\xbb\xbf\xef\xbb\xbf{}")
+
+
+def test_text_larger_than_the_largest_answer_is_refused_unread() -> None:
+    error = refused(" " * (TEXT_MAX + 1))
+    assert (error.expected, error.got) == (f"at most {TEXT_MAX} bytes", str(TEXT_MAX + 1))
+    assert TEXT_MAX > 10 * 1024 * 1024, "the protocol allows prompts of that size"
+
+
+SECRET = "the content of the completion"
+
+
+def reachable(error: BaseException) -> str:
+    """Everything that an error, and whatever it drags along, holds in its attributes."""
+    texts = []
+    seen: BaseException | None = error
+    while seen is not None:
+        texts.append(f"{seen!s} {seen!r} {seen.args!r} {vars(seen)!r}")
+        texts += [repr(getattr(seen, name, "")) for name in ("doc", "object")]
+        seen = seen.__cause__ or seen.__context__
+    return " ".join(texts)
+
+
+HOLDING: dict[str, str | bytes] = {
+    "cut short": f'{{"choices": "{SECRET}"',
+    "extra data": f'{{"choices": "{SECRET}"}} {SECRET}',
+    "no quotes": f'{{"choices": {SECRET}}}',
+    "a line break": f'{{"choices": "{SECRET}\n"}}',
+    "an unknown escape": f'{{"choices": "\\x{SECRET}"}}',
+    "no value": f'{{"{SECRET}"}}',
+    "not UTF-8": f'{{"choices": "{SECRET} \xff"}}'.encode("latin-1"),
+    "nested too deep": f'{{"choices": "{SECRET}", "a": ' + "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", HOLDING.values(), ids=HOLDING)
+def test_an_error_holds_nothing_of_the_text(text: str | bytes) -> None:
+    assert SECRET not in reachable(refused(text))
+
+
+def test_reading_does_not_change_how_deep_python_may_nest() -> None:
+    before = sys.getrecursionlimit()
+    refused("[" * 100_000)
+    assert sys.getrecursionlimit() == before

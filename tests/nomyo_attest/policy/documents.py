@@ -1,0 +1,114 @@
+"""A small valid policy, and a strategy for every policy there is."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+Json = dict[str, Any]
+
+ZEROS: Final = "00" * 32
+SMALL: Final[Json] = {"format": "nomyo-attest-policy/1", "id": "small", "pcrs": {"sha256": {"0": [ZEROS]}}}
+SIZES: Final = {
+    "sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64, "sm3_256": 32, "sha3_256": 32, "sha3_384": 48, "sha3_512": 64,
+}  # fmt: skip
+SOFT: Final = (
+    "key.attributes", "key.strength", "key.hierarchy", "key.trust", "signer.name", "clock.safe", "pcr.bank",
+    "pcr.values", "firmware.version", "policy.period",
+)  # fmt: skip
+CORE: Final = (
+    "evidence.available", "evidence.form", "attest.form", "signature.form", "key.form", "attest.magic", "attest.type",
+    "signature.scheme", "signature.hash", "signature.valid", "nonce.match", "pcr.selection", "pcr.digest",
+)  # fmt: skip
+
+
+def small(**changes: Any) -> Json:
+    """The small policy with some of its keys set, or taken out where the value is None."""
+    document = copy.deepcopy(SMALL)
+    document.update(changes)
+    return {key: value for key, value in document.items() if value is not None}
+
+
+def hex_of(size: int) -> st.SearchStrategy[str]:
+    return st.binary(min_size=size, max_size=size).flatmap(
+        lambda value: st.sampled_from([value.hex(), value.hex().upper()])
+    )
+
+
+def references(size: int) -> st.SearchStrategy[Any]:
+    """What may stand for one PCR of a bank."""
+    bare = hex_of(size)
+    labelled = st.fixed_dictionaries({"value": bare}, optional={"label": st.text(max_size=8)})
+    values = st.lists(
+        bare | labelled,
+        min_size=1,
+        max_size=4,
+        unique_by=lambda one: (one["value"] if isinstance(one, dict) else one).lower(),
+    )
+    return st.just("any") | values
+
+
+indices = st.integers(0, 23).map(str)
+banks = st.fixed_dictionaries(
+    {},
+    optional={bank: st.dictionaries(indices, references(size), min_size=1, max_size=4) for bank, size in SIZES.items()},
+)
+name_hex = st.one_of(*(hex_of(size).map(lambda digest, alg=alg: alg + digest) for alg, size in (  # type: ignore[misc]
+    ("000b", 32), ("000c", 48), ("000d", 64), ("0004", 20),
+)))  # fmt: skip
+hashes = st.lists(st.sampled_from(sorted(SIZES)), min_size=1, unique=True)
+words = st.sampled_from(["required", "warn", "ignore"])
+paths = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,5}", fullmatch=True), min_size=1, max_size=3).map(".".join)
+claim_values = st.lists(
+    st.text(max_size=8) | st.booleans() | st.integers(-(2**63), 2**63 - 1),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda value: (type(value), value),
+)
+keys = st.fixed_dictionaries(
+    {},
+    optional={
+        "hierarchy": st.lists(st.sampled_from(["endorsement", "owner", "platform", "null"]), min_size=1, unique=True),
+        "rsa_min_bits": st.integers(1024, 16384),
+        "trust": st.sampled_from(["self_asserted", "pinned_aik"]),
+        "pinned": st.lists(name_hex, min_size=1, max_size=3, unique=True),
+    },
+)
+offsets = st.sampled_from(["Z", "+00:00", "+02:00", "-11:30"])
+times = st.builds(
+    lambda year, month, day, hour, offset: f"{year:04}-{month:02}-{day:02}T{hour:02}:30:00{offset}",
+    st.integers(2000, 2099), st.integers(1, 12), st.integers(1, 28), st.integers(0, 23), offsets,
+)  # fmt: skip
+
+
+def usable(document: Json) -> bool:
+    """Whether a document that the schema takes may be used as a policy."""
+    pinned = any(given != "any" for bank in document.get("pcrs", {}).values() for given in bank.values())
+    key, rules = document.get("key", {}), document.get("rules", {})
+    if key.get("trust") == "pinned_aik" and "pinned" not in key:
+        return False
+    return bool(document.get("unsafe_accept_any_pcrs")) or (pinned and rules.get("pcr.values") != "ignore")
+
+
+one_line = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20)
+softened = st.sampled_from(SOFT) | paths.map(lambda path: f"claims.{path}") | st.just("claims.*")
+some_policies = st.fixed_dictionaries(
+    {"format": st.just("nomyo-attest-policy/1"), "id": one_line},
+    optional={
+        "description": st.text(st.characters(codec="utf-8"), max_size=20),
+        "pcrs": banks,
+        "key": keys,
+        "signature": st.fixed_dictionaries({}, optional={"hashes": hashes}),
+        "bank": st.fixed_dictionaries({}, optional={"hashes": hashes}),
+        "firmware": st.fixed_dictionaries(
+            {}, optional={"versions": st.lists(st.integers(0, 2**64 - 1).map(hex), min_size=1, unique=True)}
+        ),
+        "claims": st.dictionaries(paths, claim_values, max_size=3),
+        "rules": st.dictionaries(softened, words),
+        "unsafe_any_nonce": st.booleans(),
+        "unsafe_accept_any_pcrs": st.booleans(),
+        "valid_from": times,
+    },
+).filter(usable)

@@ -1,0 +1,110 @@
+"""What a careful colleague says of a policy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import nomyo_attest as na
+from nomyo_attest.policy.lint import Remark, Weight, lint
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+VALUE = {"value": "ab" * 32, "label": "db 2026-10"}
+NAME = "000b" + "ab" * 32
+
+
+def sound(**changes: Any) -> dict[str, Any]:
+    """A policy that nobody has anything to say of, with changes."""
+    return {
+        "format": "nomyo-attest-policy/1",
+        "id": "sound",
+        "pcrs": {"sha256": {"0": [VALUE], "7": [VALUE], "10": "any"}},
+        "key": {"hierarchy": ["endorsement"], "trust": "pinned_aik", "pinned": [NAME]},
+    } | changes
+
+
+def remarks(**changes: Any) -> tuple[Remark, ...]:
+    return lint(na.AppraisalPolicy.from_dict(sound(**changes)), NOW)
+
+
+def pcrs(**of_sha256: Any) -> dict[str, Any]:
+    return {
+        "sha256": {"0": [VALUE], "7": [VALUE]} | {index.removeprefix("p"): value for index, value in of_sha256.items()}
+    }
+
+
+def test_a_sound_policy_gets_no_remark() -> None:
+    assert remarks() == ()
+
+
+@pytest.mark.parametrize(
+    ("weight", "where", "changes"),
+    [
+        ("warning", "valid_until", {"valid_until": "2026-05-31T00:00:00Z"}),
+        ("warning", "valid_from", {"valid_from": "2026-06-02T00:00:00Z"}),
+        ("warning", "unsafe_any_nonce", {"unsafe_any_nonce": True}),
+        ("warning", "unsafe_accept_any_pcrs", {"unsafe_accept_any_pcrs": True}),
+        ("warning", "unsafe_accept_any_pcrs", {"unsafe_accept_any_pcrs": True, "pcrs": {}}),
+        ("warning", "pcrs.sha256.4", {"pcrs": pcrs(p4=[VALUE, {"value": "00" * 32, "label": "x"}])}),
+        ("warning", "pcrs.sha256.4", {"pcrs": pcrs(p4=[{"value": "ff" * 32, "label": "x"}])}),
+        ("warning", "pcrs.sha256.16", {"pcrs": pcrs(p16=[VALUE])}),
+        ("warning", "pcrs.sha256.16, pcrs.sha256.23", {"pcrs": pcrs(p16=[VALUE], p23=[VALUE])}),
+        ("warning", "pcrs.sha256.18", {"pcrs": pcrs(p18=[VALUE])}),
+        ("note", "pcrs.sha256.4", {"pcrs": pcrs(p4=["cd" * 32])}),
+        ("warning", "pcrs", {"pcrs": {"sha256": {"0": "any", "10": [VALUE]}}}),
+        ("note", "pcrs", {"pcrs": {"sha256": {"0": [VALUE]}}}),
+        ("note", "pcrs", {"pcrs": {"sha256": {"0": "any", "7": [VALUE]}}}),
+        ("warning", "key.hierarchy", {"key": {"trust": "pinned_aik", "pinned": [NAME]}}),
+        ("warning", "key.rsa_min_bits", {"key": sound()["key"] | {"rsa_min_bits": 1024}}),
+        ("note", "key.trust", {"key": {"hierarchy": ["endorsement"]}}),
+        ("note", "key.pinned", {"key": {"hierarchy": ["endorsement"], "pinned": [NAME]}}),
+        ("warning", "signature.hashes", {"signature": {"hashes": ["sha1", "sha256"]}}),
+        ("warning", "bank.hashes", {"pcrs": pcrs() | {"sha1": {"0": [{"value": "ab" * 20, "label": "x"}]}}}),
+        (
+            "warning",
+            "bank.hashes",
+            {
+                "pcrs": pcrs() | {"sha1": {"0": [{"value": "ab" * 20, "label": "x"}]}},
+                "bank": {"hashes": ["sha1", "sha256"]},
+            },
+        ),
+        (
+            "warning",
+            "firmware.versions",
+            {"firmware": {"versions": ["0x1"]}, "key": sound()["key"] | {"hierarchy": ["owner"]}},
+        ),
+        ("note", "claims", {"claims": {"security_tier": ["high"]}}),
+        ("note", "rules.clock.safe", {"rules": {"clock.safe": "warn"}}),
+        ("note", "rules.clock.safe", {"rules": {"clock.safe": "ignore"}}),
+        ("warning", "rules.pcr.values", {"rules": {"pcr.values": "warn"}}),
+        ("warning", "rules.key.attributes", {"rules": {"key.attributes": "ignore"}}),
+        ("warning", "rules.firmware.version", {"rules": {"firmware.version": "required"}}),
+        ("warning", "rules.policy.period", {"rules": {"policy.period": "warn"}}),
+        ("warning", "rules.claims.security_teir", {"rules": {"claims.security_teir": "required"}}),
+        ("warning", "rules.claims.*", {"rules": {"claims.*": "warn"}}),
+    ],
+)
+def test_each_weakness_gets_its_remark(weight: str, where: str, changes: dict[str, Any]) -> None:
+    assert (weight, where) in [(one.weight.value, one.where) for one in remarks(**changes)]
+
+
+def test_a_rule_that_is_required_and_asked_is_no_remark() -> None:
+    assert remarks(rules={"key.hierarchy": "required", "clock.safe": "required"}) == ()
+
+
+def test_a_policy_without_a_hierarchy_can_hardly_ask_for_firmware() -> None:
+    changes = {"firmware": {"versions": ["0x1"]}, "key": {"trust": "pinned_aik", "pinned": [NAME]}}
+    assert "firmware.versions" in [one.where for one in remarks(**changes)]
+    assert "firmware.versions" not in [one.where for one in remarks(firmware={"versions": ["0x1"]})]
+
+
+def test_inside_its_period_a_policy_gets_no_remark_about_it() -> None:
+    assert remarks(valid_from="2026-06-01T00:00:00Z", valid_until="2026-06-01T00:00:01Z") == ()
+    assert remarks(valid_until="2026-06-01T00:00:00+02:00") != ()
+
+
+def test_warnings_come_before_notes() -> None:
+    found = remarks(claims={"security_tier": ["high"]}, unsafe_any_nonce=True, rules={"clock.safe": "warn"})
+    assert [one.weight for one in found] == [Weight.WARNING, Weight.NOTE, Weight.NOTE]

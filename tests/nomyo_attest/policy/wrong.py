@@ -1,0 +1,190 @@
+"""Each way for a policy to be wrong: what is changed in a small one, and what the error must say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tests.nomyo_attest.policy.documents import CORE, ZEROS, Json
+
+Row = tuple[str, Json, str, str, str]
+"""A name; the change; the place that the error must name; a part of the problem; a part of the mend."""
+
+TYPE, NOT_ALLOWED, EMPTY, TWICE = "wrong type", "is not allowed", "it is empty", "stands twice"
+ANY: Final = 'write "any", or a list'
+VALUE: Final = "write the value as 64 hexadecimal digits in quotes"
+NAME: Final = "write a Name in hex"
+TIME: Final = "2026-11-30T00:00:00Z"
+CLAIM: Final = "write text, whole numbers or true/false"
+
+
+def top() -> Iterator[Row]:
+    """The keys that stand by themselves."""
+    value: Any
+    format_ = "write 'nomyo-attest-policy/1'"
+    yield "no format", {"format": None}, "", "'format' is missing", "format, id and pcrs"
+    for value in ("nomyo-attest-policy/2", "nomyo-attest-policy/1\n", "", 1):
+        yield f"format {value!r}", {"format": value}, "format", NOT_ALLOWED, format_
+    yield "no id", {"id": None}, "", "'id' is missing", "format, id and pcrs"
+    yield "empty id", {"id": ""}, "id", EMPTY, "name of one line"
+    for value in ("a\nb", "a\n", "\na", "a\x1b[31m", "a\0", "a" * 201):
+        yield f"id {value[:9]!r}", {"id": value}, "id", NOT_ALLOWED, "name of one line"
+    yield "id a number", {"id": 7}, "id", "7 is of the wrong type", "in quotes"
+    yield "description a number", {"description": 7}, "description", "7 is of the wrong type", "in quotes"
+    for flag in ("unsafe_any_nonce", "unsafe_accept_any_pcrs"):
+        for value in ("true", "yes", 1, 0, []):
+            yield f"{flag} {value!r}", {flag: value}, flag, TYPE, "write true or false"
+
+
+def unknown_keys() -> Iterator[Row]:
+    """Keys that nobody knows: a slip of the pen must not be taken for nothing."""
+    yield "unknown pcr", {"pcr": {}}, "", "unknown key 'pcr'", "did you mean 'pcrs'?"
+    yield "unknown zzz", {"zzz": 1}, "", "unknown key 'zzz'", "known here: format, id"
+    yield "unknown flag", {"unsafe_any_nonces": 1}, "", "unknown key", "did you mean 'unsafe_any_nonce'?"
+    yield "unknown hierarchies", {"key": {"hierarchies": []}}, "key", "unknown key", "did you mean 'hierarchy'?"
+    yield "unknown rsa_minbits", {"key": {"rsa_minbits": 1}}, "key", "unknown key", "did you mean 'rsa_min_bits'?"
+    yield "unknown hash", {"signature": {"hash": []}}, "signature", "unknown key 'hash'", "did you mean 'hashes'?"
+    yield "unknown in bank", {"bank": {"sha1": True}}, "bank", "unknown key 'sha1'", "known here: hashes"
+    yield "unknown version", {"firmware": {"version": []}}, "firmware", "unknown key", "did you mean 'versions'?"
+    for bank, mend in (("SHA256", "known here: sha1"), ("sha-256", "did you mean 'sha256'?"), ("", "known here: sha1")):
+        yield f"bank {bank!r}", {"pcrs": {bank: {"0": [ZEROS]}}}, "pcrs", f"unknown key {bank!r}", mend
+    for name in ("24", "-1", "00", "07", "+7", " 7", "7 ", "7\n", "1\n", "0x7", "7.0", "", "\u0667", "\uff17", "all"):
+        change = {"pcrs": {"sha256": {name: [ZEROS]}}}
+        yield f"index {name!r}", change, "pcrs.sha256", f"unknown key {name!r}", "name PCRs by index, 0 to 23"
+    for path in ("", ".", "a.", ".a", "a..b", "a b", "a\n", "a/b", "a[0]", "\u00e9"):
+        mend = "by their path in _metadata"
+        yield f"claim {path!r}", {"claims": {path: ["x"]}}, "claims", f"unknown key {path!r}", mend
+    yield "rule clock", {"rules": {"clock": "warn"}}, "rules", "unknown key 'clock'", ""
+    yield "rule clock.save", {"rules": {"clock.save": "warn"}}, "rules", "unknown key", "did you mean 'clock.safe'?"
+    for rule in CORE:
+        for word in ("warn", "ignore"):
+            mend = "core rules cannot be softened"
+            yield f"{rule} {word}", {"rules": {rule: word}}, "rules", f"unknown key {rule!r}", mend
+
+
+def pcrs() -> Iterator[Row]:
+    """Reference values."""
+    given: Any
+    flag = "unsafe_accept_any_pcrs = true"
+    for what, given in (("no", None), ("empty", {}), ("any alone", {"sha256": {"0": "any", "7": "any"}})):
+        yield f"pcrs {what}", {"pcrs": given}, "pcrs", "no PCR value is pinned", flag
+    yield "pcr.values ignored", {"rules": {"pcr.values": "ignore"}}, "rules.pcr.values", "ignored", flag
+    yield "pcrs a list", {"pcrs": []}, "pcrs", TYPE, "name banks"
+    yield "bank empty", {"pcrs": {"sha256": {}}}, "pcrs.sha256", EMPTY, "name PCRs by index"
+    yield "bank a list", {"pcrs": {"sha256": [ZEROS]}}, "pcrs.sha256", TYPE, "name PCRs by index"
+    yield "values empty", {"pcrs": {"sha256": {"0": []}}}, "pcrs.sha256.0", EMPTY, ANY
+    for text in (ZEROS, "ANY", "any\n", ""):
+        yield f"values {text[:4]!r}", {"pcrs": {"sha256": {"0": text}}}, "pcrs.sha256.0", NOT_ALLOWED, "write 'any'"
+    for given in (7, True, {"value": ZEROS}, None):
+        yield f"values {given!r:.9}", {"pcrs": {"sha256": {"0": given}}}, "pcrs.sha256.0", TYPE, ANY
+    for text in (
+        *("any", "00", "00" * 20, "00" * 33, "0x" + ZEROS, "0x" + ZEROS[2:], "0g" * 32, " " + ZEROS[1:], ZEROS + "\n"),
+        *(ZEROS[:-1] + "\n", "\u0660" * 64, "\uff10" * 64, "00 " * 21 + "0", ""),
+    ):
+        what = f"{text[:4]!r} {len(text)}"
+        yield f"value {what}", {"pcrs": {"sha256": {"0": [text]}}}, "pcrs.sha256.0[0]", NOT_ALLOWED, VALUE
+        change = {"pcrs": {"sha256": {"0": [{"value": text, "label": "x"}]}}}
+        yield f"labelled {what}", change, "pcrs.sha256.0[0].value", NOT_ALLOWED, VALUE
+    for given in (7, True, None, [ZEROS]):
+        yield f"value {given!r:.9}", {"pcrs": {"sha256": {"0": [given]}}}, "pcrs.sha256.0[0]", TYPE, ANY
+    entries: list[tuple[Json, str, str, str]] = [
+        ({"label": "x"}, "", "'value' is missing", ANY),
+        ({"value": ZEROS, "label": 7}, ".label", TYPE, "in quotes"),
+        ({"value": ZEROS, "lable": "x"}, "", "unknown key 'lable'", "did you mean 'label'?"),
+    ]
+    for entry, place, problem, mend in entries:
+        yield f"entry {problem}", {"pcrs": {"sha256": {"0": [entry]}}}, f"pcrs.sha256.0[0]{place}", problem, mend
+    wide = "write the value as 40 hexadecimal digits in quotes"
+    yield "value too wide", {"pcrs": {"sha1": {"0": [ZEROS]}}}, "pcrs.sha1.0[0]", NOT_ALLOWED, wide
+    upper, lower = "AB" * 32, "ab" * 32
+    for what, values in (
+        ("twice", [ZEROS, ZEROS]), ("two cases", [upper, lower]), ("labelled", [ZEROS, {"value": ZEROS, "label": "x"}]),
+    ):  # fmt: skip
+        yield f"value {what}", {"pcrs": {"sha256": {"0": values}}}, "pcrs.sha256.0", TWICE, "once"
+
+
+def key() -> Iterator[Row]:
+    """What is asked of the AIK."""
+    bits = "2048 or more"
+    for number in (512, 1023, 16385, 10**6, 0, -2048):
+        yield f"bits {number}", {"key": {"rsa_min_bits": number}}, "key.rsa_min_bits", f"{number} is not", bits
+    for no_number in (True, "3072", 2048.5, math.nan, None, [2048]):
+        yield f"bits {no_number!r}", {"key": {"rsa_min_bits": no_number}}, "key.rsa_min_bits", TYPE, bits
+    yield "hierarchy a text", {"key": {"hierarchy": "owner"}}, "key.hierarchy", TYPE, "list hierarchies"
+    yield "hierarchy empty", {"key": {"hierarchy": []}}, "key.hierarchy", EMPTY, "list hierarchies"
+    yield "hierarchy twice", {"key": {"hierarchy": ["owner"] * 2}}, "key.hierarchy", TWICE, "once"
+    for name in ("ek", "Owner", "owner\n", "", None, 0x40000001):
+        change = {"key": {"hierarchy": [name]}}
+        yield (
+            f"hierarchy {name!r}",
+            change,
+            "key.hierarchy[0]",
+            NOT_ALLOWED,
+            "'endorsement', 'owner', 'platform', 'null'",
+        )
+    yield "trust reserved", {"key": {"trust": "certified_aik"}}, "key.trust", NOT_ALLOWED, "reserved"
+    for word in ("none", "PINNED_AIK", "pinned", None, 1):
+        yield f"trust {word!r}", {"key": {"trust": word}}, "key.trust", NOT_ALLOWED, "'self_asserted', 'pinned_aik'"
+    yield "trust without a pin", {"key": {"trust": "pinned_aik"}}, "key.pinned", "no AIK is pinned", "list the Names"
+    yield "pinned empty", {"key": {"pinned": []}}, "key.pinned", EMPTY, "list Names"
+    yield "pinned a text", {"key": {"pinned": "000b" + ZEROS}}, "key.pinned", TYPE, "list Names"
+    for text in (
+        ZEROS,
+        "000b" + ZEROS[2:],
+        "000b" + ZEROS + "00",
+        "000c" + ZEROS,
+        "000b" + ZEROS + "\n",
+        "0x000b" + ZEROS,
+        "",
+    ):
+        yield f"pinned {text[:6]!r} {len(text)}", {"key": {"pinned": [text]}}, "key.pinned[0]", NOT_ALLOWED, NAME
+
+
+def lists() -> Iterator[Row]:
+    """Hashes, firmware, claims, words for rules."""
+    given: Any
+    for table in ("signature", "bank"):
+        yield f"{table} empty", {table: {"hashes": []}}, f"{table}.hashes", EMPTY, "list hashes"
+        yield f"{table} a text", {table: {"hashes": "sha256"}}, f"{table}.hashes", TYPE, "list hashes"
+        yield f"{table} twice", {table: {"hashes": ["sha256"] * 2}}, f"{table}.hashes", TWICE, "once"
+        for name in ("md5", "SHA256", "sha256\n", "", None, 11):
+            yield f"{table} {name!r}", {table: {"hashes": [name]}}, f"{table}.hashes[0]", NOT_ALLOWED, "'sha256'"
+    yield "firmware empty", {"firmware": {"versions": []}}, "firmware.versions", EMPTY, "list versions"
+    yield "firmware a number", {"firmware": {"versions": [7]}}, "firmware.versions[0]", TYPE, "in hex and in quotes"
+    for text in ("2024", "0x", "0x" + "0" * 17, "0x1\n", "0xg", "0X1", "1", ""):
+        change = {"firmware": {"versions": [text]}}
+        yield f"firmware {text!r}", change, "firmware.versions[0]", NOT_ALLOWED, "up to 16 digits"
+    for given in ("high", {"b": [True]}, True, None):
+        yield f"claim {given!r}", {"claims": {"a": given}}, "claims.a", TYPE, "list the values allowed"
+    yield "claim empty", {"claims": {"a": []}}, "claims.a", EMPTY, "list the values allowed"
+    yield "claim twice", {"claims": {"a": ["x", "x"]}}, "claims.a", TWICE, "once"
+    for given in (None, 1.5, {}, [], math.inf):
+        yield f"claim of {given!r}", {"claims": {"a": [given]}}, "claims.a[0]", TYPE, CLAIM
+    for word in ("off", "WARN", "warn\n", "", False, None):
+        mend = "'required', 'warn', 'ignore'"
+        yield f"word {word!r}", {"rules": {"clock.safe": word}}, "rules.clock.safe", NOT_ALLOWED, mend
+
+
+def period() -> Iterator[Row]:
+    """When the policy is valid."""
+    for name in ("valid_from", "valid_until"):
+        for text in (
+            *("", "now", "2026-11-30", "2026-11-30T00:00:00", "2026-13-01T00:00:00Z", "2026-11-31T00:00:00Z"),
+            *("20261130T000000Z", "2026-W48-1T00:00:00Z", "2026-11-30T00:00Z", "2026-11-30x00:00:00Z"),
+            *("2026-11-30T00:00:00+2", " 2026-11-30T00:00:00Z", "2026-11-30T00:00:00Z\n", "2026-11-30T24:00:00Z"),
+            *("\u0662\u0660\u0662\u0666-11-30T00:00:00Z", "2026-11-30T00:00:00 Z", "1764460800"),
+        ):
+            yield f"{name} {text!r}", {name: text}, name, "no RFC 3339 time", TIME
+        yield f"{name} a number", {name: 1764460800}, name, TYPE, TIME
+    begins = "2026-02-01T00:00:00Z"
+    for what, ends in (("backwards", "2026-01-01T00:00:00Z"), ("empty", "2026-02-01T02:00:00+02:00")):
+        change = {"valid_from": begins, "valid_until": ends}
+        yield f"period {what}", change, "valid_until", "ends before it begins", "later"
+
+
+WRONG: Final = {
+    name: (change, where, problem, mend)
+    for rows in (top, unknown_keys, pcrs, key, lists, period)
+    for name, change, where, problem, mend in rows()
+}

@@ -1,0 +1,29 @@
+"""The page of rules holds the whole table, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+
+from nomyo_attest.appraisal import RULES
+from nomyo_attest.report.catalogue import rules_markdown
+
+
+def test_every_rule_has_a_row_and_a_section_that_the_row_links_to() -> None:
+    page = rules_markdown()
+    rows = re.findall(r"^\| \[`(.+?)`\]\(#(.+?)\) \| (.*?) \| (.+) \|$", page, re.MULTILINE)
+    sections = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert [rule_id for rule_id, *_ in rows] == [rule.id for rule in RULES]
+    assert [section.replace("\\", "") for section in sections] == [rule.id for rule in RULES]
+    # The anchor that GitHub and MyST give a heading: lower case, without punctuation.
+    assert [anchor for _, anchor, *_ in rows] == [re.sub(r"[^\w -]", "", section.lower()) for section in sections]
+    for (_, _, marks, question), rule in zip(rows, RULES, strict=True):
+        assert ("core" in marks) is rule.core
+        assert question == rule.question
+        assert f"**What to do:** {rule.mend}\n" in page
+
+
+def test_the_page_says_how_it_is_made_and_ends_with_one_line_end() -> None:
+    page = rules_markdown()
+    assert "`nomyo-attest rules --format markdown`" in page
+    assert page.endswith("\n")
+    assert not page.endswith("\n\n")

@@ -1,0 +1,64 @@
+"""The reason comes first: what only follows from it does not bury it."""
+
+from __future__ import annotations
+
+import nomyo_attest as na
+from nomyo_attest.appraisal import RULES
+from nomyo_attest.report.reasons import NEEDS, reasons
+from nomyo_attest.testing import FAULTS, Forge
+from tests.nomyo_attest.report.faulty import everything, judged
+
+
+def test_every_fault_is_explained_by_its_own_rule_and_those_that_fail_with_it() -> None:
+    for fault, result, _ in everything():
+        found = reasons(result)
+        explained = [finding.rule for finding in found.failed] or [finding.rule for finding in found.open]
+        assert set(explained) <= {fault.rule, *fault.also_failed}, fault.name
+        assert fault.rule in explained, fault.name
+
+
+def test_every_finding_that_is_no_pass_stands_in_one_group() -> None:
+    for fault, result, _ in everything():
+        found = reasons(result)
+        grouped = [
+            one.rule
+            for group in (found.failed, found.open, found.softened, found.waiting, found.ignored)
+            for one in group
+        ]
+        assert sorted(grouped) == sorted((*result.failed, *result.undecided)), fault.name
+
+
+def test_what_a_rule_needs_are_rules() -> None:
+    ids = {rule.id for rule in RULES}
+    assert {*NEEDS, *(need for needs in NEEDS.values() for need in needs)} <= ids
+
+
+def test_the_reason_for_no_evidence_is_that_there_is_none() -> None:
+    found = reasons(judged("absent-no-tpm").result)
+    assert [finding.rule for finding in found.open] == ["evidence.available"]
+    assert len(found.waiting) > 15
+    assert found.failed == ()
+
+
+def test_softened_and_ignored_rules_have_groups_of_their_own() -> None:
+    forge = Forge(safe=0, firmware_version=1, hierarchy="owner")
+    document = forge.policy() | {"firmware": {"versions": ["0x2"]}}
+    for word, group in (("warn", "softened"), ("ignore", "ignored")):
+        document["rules"] = {"clock.safe": word, "firmware.version": word}
+        found = reasons(na.appraise(forge.response(), na.AppraisalPolicy.from_dict(document)))
+        assert [finding.rule for finding in getattr(found, group)] == ["clock.safe", "firmware.version"]
+        assert found.failed == found.open == found.waiting == ()
+
+
+def test_what_follows_from_an_ignored_rule_is_shown_in_full_itself() -> None:
+    fault, _, _ = judged("weak-point-off-curve")
+    case = fault.case()
+    for word, group in (("warn", "waiting"), ("ignore", "open")):
+        policy = na.AppraisalPolicy.from_dict(case.policy | {"rules": {"key.strength": word}})
+        result = na.appraise(case.response, policy)
+        assert result.verdict is na.Verdict.NONE
+        assert [finding.rule for finding in getattr(reasons(result), group)] == ["signature.valid"]
+
+
+def test_there_are_faults_to_explain() -> None:
+    assert len(FAULTS) > 100

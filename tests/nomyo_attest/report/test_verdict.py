@@ -1,0 +1,179 @@
+"""A result as text that people read in 80 columns."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+import nomyo_attest as na
+from nomyo_attest.report.look import Look
+from nomyo_attest.report.verdict import TAGS, body_text, head_text, limits_text, summary_text
+from nomyo_attest.testing import Forge
+from tests.nomyo_attest.report.faulty import everything, judged
+
+
+def appraised(forge: Forge, **changes: Any) -> tuple[na.AttestationResult, na.AppraisalPolicy]:
+    policy = na.AppraisalPolicy.from_dict(Forge().policy() | changes)
+    return na.appraise(forge.response(), policy), policy
+
+
+@pytest.mark.parametrize("look", [Look(), Look(verbose=True), Look(width=60), Look(terminal=True)], ids=repr)
+def test_no_fault_makes_a_line_wider_than_the_terminal_or_one_that_does_not_print(look: Look) -> None:
+    for fault, result, policy in everything():
+        texts = [body_text(result, policy, look), limits_text([result], look)]
+        if look.terminal:
+            texts.append(head_text("some/folder/response.json", result, look))
+        for line in "\n".join(texts).split("\n"):
+            assert len(line) <= look.width, fault.name
+            assert line.isprintable(), fault.name
+
+
+def test_every_fault_names_its_rule_its_field_and_what_to_do() -> None:
+    for fault, result, policy in everything():
+        text = body_text(result, policy, Look())
+        tag = "UNDECIDED" if fault.undecided else "FAIL"
+        (finding,) = (one for one in result.findings if one.rule == fault.rule)
+        assert f"  {tag}  {fault.rule}\n" in text
+        joined = " ".join(text.split())
+        assert f"stands on {finding.cites} " in joined
+        assert f"what to do {finding.mend[:1].upper()}{finding.mend[1:]}" in joined
+
+
+def test_verbose_shows_every_finding_once() -> None:
+    for fault, result, policy in everything():
+        text = body_text(result, policy, Look(verbose=True))
+        tags = "|".join(["holds", *{tag for tag, _ in TAGS.values()}])
+        shown = re.findall(rf"^  (?:{tags})  (\S+)", text, re.MULTILINE)
+        assert sorted(shown) == sorted(finding.rule for finding in result.findings), fault.name
+
+
+def test_verbose_shows_the_value_of_each_pcr_that_holds_with_its_label() -> None:
+    value = Forge().pcrs["sha256"][7].hex()
+    pcrs = {"sha256": {"7": [{"value": value, "label": "db 2026-10"}, "aa" * 32], "10": "any"}}
+    result, policy = appraised(Forge(), pcrs=pcrs)
+    lines = body_text(result, policy, Look(verbose=True)).splitlines()
+    at = lines.index("  holds  pcr.values")
+    ten = Forge().pcrs["sha256"][10].hex()
+    assert lines[at + 1 : at + 4] == [
+        f"    sha256:7    {value}",
+        "                db 2026-10",
+        f"    sha256:10   {ten}",
+    ]
+
+
+def test_verbose_tells_what_to_do_about_the_reason_alone() -> None:
+    _, result, policy = judged("absent-no-tpm")
+    text = body_text(result, policy, Look(verbose=True))
+    assert text.count("UNDECIDED") > 15
+    assert text.count("what to do") == 1
+
+
+def test_all_that_holds_needs_no_words() -> None:
+    result, policy = appraised(Forge())
+    assert body_text(result, policy, Look()) == ""
+
+
+def test_failures_come_before_what_only_follows_from_them() -> None:
+    _, result, policy = judged("attributes-not-restricted")
+    assert body_text(result, policy, Look()).startswith("  FAIL  key.attributes\n")
+    _, result, policy = judged("key-cut-in-type")
+    text = body_text(result, policy, Look())
+    assert text.startswith("  FAIL  key.form\n")
+    assert "\n\n  not decided because of this: key.attributes, key.strength, " in text
+    _, result, policy = judged("evidence-hex-odd")
+    text = body_text(result, policy, Look())
+    assert text.splitlines()[-1] == "  not decided because of this: 19 other rules (--verbose names them)"
+    assert text.count("FAIL") == 1
+    assert "UNDECIDED" not in text
+
+
+def test_what_cannot_be_told_beside_a_failure_is_one_line_with_its_reason() -> None:
+    def without_id(metadata: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in metadata.items() if key != "payload_id"}
+
+    result, policy = appraised(Forge().measure(0, b"other").spoil("_metadata", without_id))
+    text = body_text(result, policy, Look(width=200))
+    assert text.startswith("  FAIL  pcr.values\n")
+    assert text.endswith(
+        "\n\n  not decided either: nonce.match (neither the response nor the caller names a payload id)"
+    )
+
+
+def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() -> None:
+    forge = Forge()
+    known = [forge.pcrs["sha256"][7].hex(), "aa" * 32]
+    pcrs = {"sha256": {"7": [{"value": known[0], "label": "db 2026-10"}, {"value": known[1], "label": "db 2026-04"}]}}
+    result, policy = appraised(Forge().measure(7, b"more"), pcrs=pcrs)
+    rows = body_text(result, policy, Look()).splitlines()[3:7]
+    got = Forge().measure(7, b"more").pcrs["sha256"][7].hex()
+    first, second = sorted([(known[0], "db 2026-10"), (known[1], "db 2026-04")])
+    assert rows == [
+        "    sha256:7",
+        f"      expected  {first[0][:8]}…{first[0][-4:]}  {first[1]}",
+        f"      or        {second[0][:8]}…{second[0][-4:]}  {second[1]}",
+        f"      got       {got[:8]}…{got[-4:]}",
+    ]
+    verbose = body_text(result, policy, Look(verbose=True))
+    assert all(value in verbose for value in (*known, got, "db 2026-10", "db 2026-04"))
+
+
+def test_a_pcr_that_is_not_signed_is_said_so() -> None:
+    result, policy = appraised(Forge(), pcrs={"sha256": {"0": [Forge().pcrs["sha256"][0].hex()], "4": "any"}})
+    text = body_text(result, policy, Look())
+    assert "      expected  any value, but signed\n      got       not signed\n" in text
+
+
+def test_the_first_line_says_file_verdict_policy_and_trust() -> None:
+    result, policy = appraised(Forge())
+    expected = f"response.json   affirming   policy forge ({policy.digest[:11]}…)   AIK trust: self_asserted"
+    assert head_text("response.json", result, Look()) == expected
+    assert head_text("r", result, Look(), name_width=4).startswith("r      affirming         policy forge")
+
+
+def test_on_a_narrow_terminal_the_first_line_is_broken_between_its_parts() -> None:
+    result, policy = appraised(Forge())
+    policy_part = f"policy forge ({policy.digest[:11]}…)"
+    wide, narrow = Look(terminal=True), Look(terminal=True, width=44)
+    hang = " " * len("response.json   affirming   ")
+    assert head_text("response.json", result, wide) == (
+        f"response.json   affirming   {policy_part}\n{hang}AIK trust: self_asserted"
+    )
+    assert head_text("response.json", result, narrow) == (
+        f"response.json   affirming\n    {policy_part}\n    AIK trust: self_asserted"
+    )
+
+
+def test_only_colour_sets_a_coloured_text_apart() -> None:
+    for _, result, policy in everything()[::25]:
+        plain, coloured = (
+            [head_text("r.json", result, look, name_width=10), body_text(result, policy, look)]
+            for look in (Look(), Look(colour=True))
+        )
+        assert all("\x1b[" in text for text in coloured)
+        assert [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in coloured] == plain
+
+
+def test_a_long_policy_id_is_cut_and_a_hostile_one_cannot_act() -> None:
+    result, _ = appraised(Forge(), id="\u202e" + "x" * 150)
+    head = head_text("r.json", result, Look())
+    assert head.isprintable()
+    assert len(head) < 160
+
+
+def test_several_files_are_summed_up_and_one_is_not() -> None:
+    assert summary_text({"affirming": 1, "none": 0}) == ""
+    assert summary_text({"affirming": 2, "warning": 0, "none": 1}) == "3 files: 2 affirming, 1 none"
+
+
+def test_limits_are_told_where_something_is_affirmed_and_in_full_when_asked() -> None:
+    good, _ = appraised(Forge())
+    bad = judged("magic-zero").result
+    brief = " ".join(limits_text([good], Look()).split())
+    assert brief.startswith("Not established (--verbose says why): that a TPM made the quote; ")
+    assert all(limit.partition(":")[0][1:] in brief for limit in good.not_established)
+    assert limits_text([bad], Look()) == ""
+    assert limits_text([], Look(verbose=True)) == ""
+    verbose = " ".join(limits_text([bad, good], Look(verbose=True)).split())
+    assert all(limit in verbose for limit in (*good.not_established, *bad.not_established))
