@@ -15,13 +15,6 @@ from nomyo_attest.appraisal.answer import Answer
 from nomyo_attest.appraisal.checks import claims, form, freshness, key, pcrs, signature
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
-Asked = Callable[[AppraisalPolicy], bool]
-ALWAYS: Final[Asked] = lambda policy: True  # noqa: E731 - five columns of the table, as a table
-hierarchy_asked: Final[Asked] = lambda policy: bool(policy.hierarchies)  # noqa: E731
-firmware_asked: Final[Asked] = lambda policy: bool(policy.firmware_versions)  # noqa: E731
-period_asked: Final[Asked] = lambda policy: bool(policy.valid_from or policy.valid_until)  # noqa: E731
-claims_asked: Final[Asked] = lambda policy: bool(policy.claims)  # noqa: E731
-
 
 class Rule:
     """One row of the table.
@@ -31,7 +24,6 @@ class Rule:
         check: its function, to an `Answer`; that of `claims.*` takes a path too.
         cites: the structure field or the key in the response that it stands on.
         core: whether no policy may soften it.
-        asked: whether a given policy asks it.
         settled: whether its check takes a `Settled`, and so is asked once for each make of evidence; if not, a `Case`.
     """
 
@@ -43,14 +35,12 @@ class Rule:
         *,
         core: bool = False,
         settled: bool = False,
-        asked: Asked = ALWAYS,
     ) -> None:
         self.id = id
         self.check = check
         self.cites = cites
         self.core = core
         self.settled = settled
-        self.asked = asked
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its id: a rule is the row of the table."""
@@ -87,7 +77,7 @@ RULES: Final = (
     Rule("attest.type", form.attest_type, "TPMS_ATTEST.type", settled=True, core=True),
     Rule("key.attributes", key.key_attributes, "TPMT_PUBLIC.objectAttributes", settled=True),
     Rule("key.strength", key.key_strength, "TPMT_PUBLIC.unique"),
-    Rule("key.hierarchy", key.key_hierarchy, "TPMS_ATTEST.qualifiedSigner", asked=hierarchy_asked),
+    Rule("key.hierarchy", key.key_hierarchy, "TPMS_ATTEST.qualifiedSigner"),
     Rule("key.trust", key.key_trust, "TPMT_PUBLIC"),
     Rule("signer.name", key.signer_name, "TPMS_ATTEST.qualifiedSigner"),
     Rule("signature.scheme", signature.signature_scheme, "TPMT_SIGNATURE.sigAlg", settled=True, core=True),
@@ -99,9 +89,9 @@ RULES: Final = (
     Rule("pcr.digest", pcrs.pcr_digest, "TPMS_QUOTE_INFO.pcrDigest", core=True),
     Rule("pcr.bank", pcrs.pcr_bank, "TPMS_PCR_SELECTION.hash", settled=True),
     Rule("pcr.values", pcrs.pcr_values, "tpm_attestation.pcr_values", settled=True),
-    Rule("firmware.version", claims.firmware_version, "TPMS_ATTEST.firmwareVersion", asked=firmware_asked),
-    Rule("policy.period", freshness.policy_period, "valid_from, valid_until", asked=period_asked),
-    Rule("claims.*", claims.claim, "_metadata", asked=claims_asked),
+    Rule("firmware.version", claims.firmware_version, "TPMS_ATTEST.firmwareVersion"),
+    Rule("policy.period", freshness.policy_period, "valid_from, valid_until"),
+    Rule("claims.*", claims.claim, "_metadata"),
 )
 # fmt: on
 

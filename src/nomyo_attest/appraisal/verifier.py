@@ -37,7 +37,7 @@ class _Plan:
                 for path in policy.claims:
                     planned = PlannedRule(f"claims.{path}", rule, requirement_of(f"claims.{path}", policy))
                     entries.append((planned, partial(rule.check, path=path)))
-            elif rule.asked(policy):
+            elif policy.asks(rule.id):
                 entries.append((PlannedRule(rule.id, rule, requirement_of(rule.id, policy)), rule.check))
         self.rules = tuple(planned for planned, _ in entries)
         checks = [(place, planned.rule, check) for place, (planned, check) in enumerate(entries)]

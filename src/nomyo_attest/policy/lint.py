@@ -8,11 +8,8 @@ from enum import Enum
 
 import msgspec
 
-from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, Requirement, Trust
+from nomyo_attest.policy.model import CONDITIONAL, STRONG_HASHES, AppraisalPolicy, PcrReference, Requirement, Trust
 from nomyo_attest.policy.pcr_meanings import never_extended, reset_by
-
-RSA_BITS_SOUND = 2048
-"""Bits of the smallest RSA key that is sound: 112 bits of security (NIST SP 800-57 part 1, 5.6.1)."""
 
 
 class Weight(Enum):
@@ -133,11 +130,9 @@ def _key(policy: AppraisalPolicy) -> Iterator[Remark]:
     if not policy.hierarchies:
         yield _warning(
             "key.hierarchy",
-            "no hierarchy is asked for, so nothing ties the AIK's public area, its attributes among it, to the quote",
+            "no hierarchy is asked for, so nothing ties the AIK's public area, its attributes included, to the quote",
             'write hierarchy = ["endorsement"], or what nomyo-attest inspect shows',
         )
-    if policy.rsa_min_bits < RSA_BITS_SOUND:
-        yield _warning("key.rsa_min_bits", f"RSA keys of {policy.rsa_min_bits} bits are weak", "write 2048 or more")
     if policy.trust is Trust.SELF_ASSERTED:
         yield _note(
             "key.trust",
@@ -177,29 +172,11 @@ def _asked(policy: AppraisalPolicy) -> Iterator[Remark]:
         yield _note("claims", "these are the server's own words, which nothing signs: a server that lies passes")
 
 
-def _is_asked(policy: AppraisalPolicy, rule: str) -> bool:
-    """Whether the policy gives a rule that needs it something to compare with."""
-    if rule.startswith("claims."):
-        path = rule.removeprefix("claims.")
-        return bool(policy.claims) if path == "*" else path in policy.claims
-    given = {
-        "key.hierarchy": policy.hierarchies,
-        "firmware.version": policy.firmware_versions,
-        "policy.period": policy.valid_from or policy.valid_until,
-    }
-    return bool(given.get(rule, True))
-
-
-def _asked_by(rule: str) -> str:
-    places = {"key.hierarchy": "key.hierarchy", "firmware.version": "firmware.versions", "policy.period": "valid_until"}
-    return f"write {places[rule]}, or remove it" if rule in places else "check its name against [claims]"
-
-
 def _softened(policy: AppraisalPolicy) -> Iterator[Remark]:
     for rule, requirement in sorted(policy.rules.items()):
         where = f"rules.{rule}"
-        if not _is_asked(policy, rule):
-            yield _warning(where, "the rule is not asked: the policy gives it nothing to compare with", _asked_by(rule))
+        if not policy.asks(rule):
+            yield _warning(where, "the rule is not asked: it has nothing to compare with", f"write {CONDITIONAL[rule]}")
         elif requirement is Requirement.REQUIRED:
             continue
         elif rule == "clock.safe":

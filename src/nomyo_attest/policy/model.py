@@ -73,6 +73,15 @@ class PcrReference(msgspec.Struct, frozen=True):
         return f"{self.bank}:{self.index}"
 
 
+CONDITIONAL: Final = {
+    "key.hierarchy": "key.hierarchy",
+    "firmware.version": "firmware.versions",
+    "policy.period": "valid_from or valid_until",
+    "claims.*": "claims",
+}
+"""Rules that are asked only where a policy gives them something to compare with, and the key under which it does."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AppraisalPolicy:
     """An Appraisal Policy for Evidence (RFC 9334, 8.5). Get one from `load` or `from_dict`; it never changes.
@@ -195,16 +204,20 @@ class AppraisalPolicy:
                 document[name] = bound.isoformat()
         return document
 
+    def asks(self, rule_id: str) -> bool:
+        """Whether this policy asks a rule: whether there is something to compare with, for those that need it."""
+        if rule_id.startswith("claims.") and rule_id != "claims.*":
+            return rule_id.removeprefix("claims.") in self.claims
+        given: dict[str, object] = {
+            "key.hierarchy": self.hierarchies,
+            "firmware.version": self.firmware_versions,
+            "policy.period": self.valid_from or self.valid_until,
+            "claims.*": self.claims,
+        }
+        return bool(given.get(rule_id, True))
+
     def __repr__(self) -> str:
         return f"<AppraisalPolicy {self.id!r} {self.digest[:19]}>"
-
-
-_ASKED_BY: Final = {
-    "key.hierarchy": ("hierarchies", "key.hierarchy"),
-    "firmware.version": ("firmware_versions", "firmware.versions"),
-    "policy.period": ("valid_from", "valid_from or valid_until"),
-}
-"""Rules that are asked only where a policy gives them something to compare with: the attribute, its key in a file."""
 
 
 def refuse_unsafe(policy: AppraisalPolicy) -> None:
@@ -227,13 +240,8 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
     if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
         raise PolicyError("valid_until", "the period ends before it begins", "write a later time")
     for rule, requirement in policy.rules.items():
-        _refuse_unasked(policy, rule, requirement)
-
-
-def _refuse_unasked(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
-    if rule.startswith("claims.") and rule != "claims.*" and rule.removeprefix("claims.") not in policy.claims:
-        raise PolicyError(f"rules.{rule}", "[claims] has no such claim", "add it there, or remove the rule here")
-    if requirement is Requirement.REQUIRED and rule in _ASKED_BY:
-        attribute, key = _ASKED_BY[rule]
-        if not getattr(policy, attribute) and not (rule == "policy.period" and policy.valid_until):
-            raise PolicyError(f"rules.{rule}", "it is required and has nothing to compare with", f"write {key}")
+        if not policy.asks(rule) and rule not in CONDITIONAL:
+            raise PolicyError(f"rules.{rule}", "[claims] has no such claim", "add it there, or remove the rule here")
+        if not policy.asks(rule) and requirement is Requirement.REQUIRED and rule != "claims.*":
+            mend = f"write {CONDITIONAL[rule]}, or remove the rule here"
+            raise PolicyError(f"rules.{rule}", "it is required and has nothing to compare with", mend)

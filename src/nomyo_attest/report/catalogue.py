@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from nomyo_attest.appraisal.rules import ALWAYS, RULES, Rule
+from nomyo_attest.appraisal.rules import RULES, Rule
+from nomyo_attest.policy.model import CONDITIONAL
 from nomyo_attest.report.look import Look, sentence
 
 FORMAT: Final = "nomyo-attest-rules/1"
@@ -31,7 +32,7 @@ def rules_document(rules: Iterable[Rule] = RULES) -> dict[str, Any]:
             {
                 "id": rule.id,
                 "core": rule.core,
-                "asked": "always" if rule.asked is ALWAYS else "if the policy asks",
+                "asked": "if the policy asks" if rule.id in CONDITIONAL else "always",
                 "cites": rule.cites,
                 "question": rule.question,
                 "explanation": rule.explanation,
@@ -48,7 +49,7 @@ def rules_text(rules: Iterable[Rule], look: Look) -> str:
     column = 2 + max(len(rule.id) for rule in rules)
     lines = []
     for rule in rules:
-        kind = "core" if rule.core else "" if rule.asked is ALWAYS else "if asked"
+        kind = "core" if rule.core else "if asked" if rule.id in CONDITIONAL else ""
         lines += look.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
     lines += [
         "",
@@ -61,7 +62,7 @@ def rules_text(rules: Iterable[Rule], look: Look) -> str:
 def rule_text(rule: Rule, look: Look) -> str:
     """One rule in full, without a line end."""
     kind = "core: no policy can soften it" if rule.core else "a policy may make it a warning, or ignore it"
-    if rule.asked is not ALWAYS:
+    if rule.id in CONDITIONAL:
         kind += "; asked only where the policy gives it something to compare with"
     lines = [look.paint(rule.id, "bold"), "", *look.wrap(rule.question), ""]
     for paragraph in rule.explanation.split("\n\n"):
@@ -83,7 +84,7 @@ def rules_markdown(rules: Iterable[Rule] = RULES) -> str:
 
 
 def _marks(rule: Rule) -> list[str]:
-    return ["core"] * rule.core + ["if asked"] * (rule.asked is not ALWAYS)
+    return ["core"] * rule.core + ["if asked"] * (rule.id in CONDITIONAL)
 
 
 def _row(rule: Rule) -> str:

@@ -268,6 +268,14 @@ def test_evidence_put_together_by_hand_is_judged_like_any_other(fields: Json) ->
     check_refused(na.Evidence(**{**whole, **fields}))
 
 
+@pytest.mark.parametrize("value", [None, "text", 7, bytearray(b"x"), [1]], ids=lambda value: type(value).__name__)
+def test_evidence_whose_blobs_are_no_bytes_is_told_to_whoever_made_it(value: Any) -> None:
+    whole = {name: getattr(EVIDENCE, name) for name in EVIDENCE.__struct_fields__}
+    for name in ("quote", "signature", "aik_public"):
+        with pytest.raises(TypeError, match="must be bytes"):
+            na.appraise(na.Evidence(**{**whole, name: value}), POLICY)
+
+
 any_object = st.recursive(
     st.none()
     | st.booleans()
@@ -275,7 +283,7 @@ any_object = st.recursive(
     | st.floats()
     | st.text()
     | st.binary()
-    | st.sampled_from(sorted(KEYS)).map(KEYS.__getitem__),
+    | st.sampled_from(sorted(KEYS)).map(lambda what: KEYS[what]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.tuples(inner, inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import pickle
@@ -229,6 +230,48 @@ def test_a_repr_says_the_verdict_the_policy_and_the_trust() -> None:
     assert repr(affirmed()) == "<AttestationResult affirming, policy 'forge', AIK trust self_asserted>"
 
 
-def test_the_findings_of_a_result_can_be_pickled() -> None:
-    for result in (affirmed(), refused()):
-        assert pickle.loads(pickle.dumps(result.findings)) == result.findings
+@pytest.mark.parametrize(
+    "result", [affirmed(), refused(), na.appraise("nonsense", POLICY), na.appraise({}, POLICY)], ids=str
+)
+def test_a_result_comes_the_same_from_another_process(result: na.AttestationResult) -> None:
+    for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert again.to_dict() == result.to_dict()
+        assert again.verdict is result.verdict
+        assert again.findings == result.findings
+        assert (again.failed, again.undecided, again.trust) == (result.failed, result.undecided, result.trust)
+
+
+SECRET = "what the user was told"
+
+
+def test_a_result_carries_nothing_of_the_completion_to_another_process() -> None:
+    answer = Forge().response()
+    answer["choices"][0]["message"]["content"] = SECRET
+    answer["_metadata"]["cuda_device"] = SECRET
+    block = answer["_metadata"]["tpm_attestation"]
+    for response in (
+        answer,
+        json.dumps(answer)[:-1],
+        {"choices": SECRET, "tpm_attestation": block},
+        {"choices": SECRET, **block},
+        {**answer, "_metadata": {**answer["_metadata"], "tpm_attestation": {**block, "quote_b64": "!"}}},
+    ):
+        result = na.appraise(response, POLICY)
+        assert SECRET.encode() not in pickle.dumps(result)
+        assert SECRET not in json.dumps(result.to_dict())
+        assert SECRET not in repr(result)
+
+
+def test_the_result_says_where_its_payload_id_is_from() -> None:
+    block = Forge().response()["_metadata"]["tpm_attestation"]
+    for response, arguments, payload_id, source in (
+        (Forge().response(), {}, Forge().payload_id, "recorded"),
+        (Forge().response(), {"payload_id": "other"}, "other", "given"),
+        (block, {"payload_id": "other"}, "other", "given"),
+        (block, {}, None, None),
+        (Forge().response(), {"nonce": b"n"}, None, None),
+        ("nonsense", {}, None, None),
+    ):
+        result = na.appraise(response, POLICY, **arguments)
+        assert (result.payload_id, result.payload_id_source) == (payload_id, source)
+        assert result.to_dict()["payload_id_source"] == source

@@ -28,8 +28,8 @@ results.result.aik.hierarchy results.result.aik.name results.result.appraised_at
 results.result.findings.cites results.result.findings.expected results.result.findings.got results.result.findings.mend
 results.result.findings.message results.result.findings.outcome results.result.findings.requirement
 results.result.findings.rule results.result.format results.result.not_established results.result.payload_id
-results.result.policy results.result.policy.digest results.result.policy.id results.result.quote
-results.result.quote.framing results.result.trust results.result.verdict
+results.result.payload_id_source results.result.policy results.result.policy.digest results.result.policy.id
+results.result.quote results.result.quote.framing results.result.trust results.result.verdict
 """
 INSPECT_KEYS = """
 absence aik available claims file format key nonce payload_id pcr_banks pcr_digest pcrs quote signature

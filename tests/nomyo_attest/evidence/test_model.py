@@ -38,3 +38,9 @@ def test_evidence_that_is_not_there_does_not_share_its_emptiness() -> None:
     with contextlib.suppress(TypeError):
         claims["a"] = 1  # type: ignore[index]  # somebody might
     assert not Evidence(available=False).claims
+
+
+def test_evidence_does_not_show_the_response_it_was_read_from() -> None:
+    response = {"choices": "what the user was told", **Forge().response()["_metadata"]}
+    for given in (response, {"choices": "what the user was told", "is_available": False}):
+        assert "what the user was told" not in repr(read_evidence(given))

@@ -71,7 +71,7 @@ keys = st.fixed_dictionaries(
     {},
     optional={
         "hierarchy": st.lists(st.sampled_from(["endorsement", "owner", "platform", "null"]), min_size=1, unique=True),
-        "rsa_min_bits": st.integers(1024, 16384),
+        "rsa_min_bits": st.integers(2048, 16384),
         "trust": st.sampled_from(["self_asserted", "pinned_aik"]),
         "pinned": st.lists(name_hex, min_size=1, max_size=3, unique=True),
     },
@@ -83,32 +83,60 @@ times = st.builds(
 )  # fmt: skip
 
 
+ASKED_BY: Final = {"key.hierarchy": ("key", "hierarchy"), "firmware.version": ("firmware", "versions")}
+
+
+def asked(rule: str, document: Json) -> bool:
+    """Whether a policy gives a rule something to compare with."""
+    if rule == "policy.period":
+        return "valid_from" in document
+    if rule in ASKED_BY:
+        table, key = ASKED_BY[rule]
+        return key in document.get(table, {})
+    return True
+
+
+def pruned(document: Json) -> Json:
+    """Without the rules that would say nothing: of a claim not asked for, or required with nothing to compare."""
+    rules = {
+        rule: word
+        for rule, word in document.get("rules", {}).items()
+        if (not rule.startswith("claims.") or rule == "claims.*" or rule[7:] in document.get("claims", {}))
+        and (word != "required" or asked(rule, document))
+    }
+    return {**document, "rules": rules}
+
+
 def usable(document: Json) -> bool:
     """Whether a document that the schema takes may be used as a policy."""
     pinned = any(given != "any" for bank in document.get("pcrs", {}).values() for given in bank.values())
-    key, rules = document.get("key", {}), document.get("rules", {})
+    key = document.get("key", {})
     if key.get("trust") == "pinned_aik" and "pinned" not in key:
         return False
-    return bool(document.get("unsafe_accept_any_pcrs")) or (pinned and rules.get("pcr.values") != "ignore")
+    return bool(document.get("unsafe_accept_any_pcrs")) or (pinned and document["rules"].get("pcr.values") != "ignore")
 
 
 one_line = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20)
 softened = st.sampled_from(SOFT) | paths.map(lambda path: f"claims.{path}") | st.just("claims.*")
-some_policies = st.fixed_dictionaries(
-    {"format": st.just("nomyo-attest-policy/1"), "id": one_line},
-    optional={
-        "description": st.text(st.characters(codec="utf-8"), max_size=20),
-        "pcrs": banks,
-        "key": keys,
-        "signature": st.fixed_dictionaries({}, optional={"hashes": hashes}),
-        "bank": st.fixed_dictionaries({}, optional={"hashes": hashes}),
-        "firmware": st.fixed_dictionaries(
-            {}, optional={"versions": st.lists(st.integers(0, 2**64 - 1).map(hex), min_size=1, unique=True)}
-        ),
-        "claims": st.dictionaries(paths, claim_values, max_size=3),
-        "rules": st.dictionaries(softened, words),
-        "unsafe_any_nonce": st.booleans(),
-        "unsafe_accept_any_pcrs": st.booleans(),
-        "valid_from": times,
-    },
-).filter(usable)
+some_policies = (
+    st.fixed_dictionaries(
+        {"format": st.just("nomyo-attest-policy/1"), "id": one_line},
+        optional={
+            "description": st.text(st.characters(codec="utf-8"), max_size=20),
+            "pcrs": banks,
+            "key": keys,
+            "signature": st.fixed_dictionaries({}, optional={"hashes": hashes}),
+            "bank": st.fixed_dictionaries({}, optional={"hashes": hashes}),
+            "firmware": st.fixed_dictionaries(
+                {}, optional={"versions": st.lists(st.integers(0, 2**64 - 1).map(hex), min_size=1, unique=True)}
+            ),
+            "claims": st.dictionaries(paths, claim_values, max_size=3),
+            "rules": st.dictionaries(softened, words),
+            "unsafe_any_nonce": st.booleans(),
+            "unsafe_accept_any_pcrs": st.booleans(),
+            "valid_from": times,
+        },
+    )
+    .map(pruned)
+    .filter(usable)
+)

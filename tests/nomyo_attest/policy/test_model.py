@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
+import pickle
 import random
 from typing import Any
 
@@ -56,14 +58,14 @@ def test_a_rule_that_the_policy_does_not_mention_is_required(rule: str) -> None:
 @pytest.mark.parametrize("rule", SOFT)
 @pytest.mark.parametrize("word", ["required", "warn", "ignore"])
 def test_a_rule_that_is_not_core_means_what_the_policy_says(rule: str, word: str) -> None:
-    policy = AppraisalPolicy.from_dict(small(rules={rule: word}, unsafe_accept_any_pcrs=True))
+    asking = {"key": {"hierarchy": ["owner"]}, "firmware": {"versions": ["0x1"]}, "valid_from": "2026-01-01T00:00:00Z"}
+    policy = AppraisalPolicy.from_dict(small(rules={rule: word}, unsafe_accept_any_pcrs=True, **asking))
     assert requirement_of(rule, policy) is Requirement(word)
 
 
 def test_what_is_said_of_one_claim_goes_before_what_is_said_of_all() -> None:
-    policy = AppraisalPolicy.from_dict(
-        small(rules={"claims.*": "warn", "claims.a.b": "required", "claims.c": "ignore"})
-    )
+    rules = {"claims.*": "warn", "claims.a.b": "required", "claims.c": "ignore"}
+    policy = AppraisalPolicy.from_dict(small(claims={"a.b": [1], "c": [2], "d": [3]}, rules=rules))
     assert requirement_of("claims.a.b", policy) is Requirement.REQUIRED
     assert requirement_of("claims.c", policy) is Requirement.IGNORE
     assert requirement_of("claims.d", policy) is Requirement.WARN
@@ -102,8 +104,11 @@ def test_the_full_form_of_a_policy_makes_the_same_policy(document: Json) -> None
     again = AppraisalPolicy.from_dict(json.loads(json.dumps(full)))
     assert again.to_dict() == full
     assert again.digest == policy.digest
-    for name in ("id", "pcrs", "accepted", "pinned", "trust", "rsa_min_bits", "firmware_versions", "claims", "rules"):
+    for name in ("id", "pcrs", "accepted", "pinned", "trust", "rsa_min_bits", "firmware_versions", "rules"):
         assert getattr(again, name) == getattr(policy, name), name
+    assert {path: {*map(repr, values)} for path, values in again.claims.items()} == {
+        path: {*map(repr, values)} for path, values in policy.claims.items()
+    }
     assert set(again.signature_hashes) == set(policy.signature_hashes)
     assert set(again.bank_hashes) == set(policy.bank_hashes)
     assert set(again.hierarchies) == set(policy.hierarchies)
@@ -141,7 +146,7 @@ CHANGES: dict[str, Json] = {
     "rsa_min_bits": {"key": {"rsa_min_bits": 3072}},
     "pinned": {"key": {"pinned": ["000b" + ONES]}},
     "another pinned": {"key": {"pinned": ["000b" + TWOS]}},
-    "trust": {"key": {"pinned": ["000b" + ONES], "trust": "pinned_aik"}},
+    "pinned without trust": {"key": {"pinned": ["000b" + ONES], "trust": "self_asserted"}},
     "signature hashes": {"signature": {"hashes": ["sha256"]}},
     "SHA-1 signatures": {"signature": {"hashes": ["sha1", "sha256", "sha384", "sha512"]}},
     "bank hashes": {"bank": {"hashes": ["sha256"]}},
@@ -203,25 +208,49 @@ def test_a_float_is_refused_or_means_the_whole_number_that_it_is(whole: Json, fl
     assert policy.digest == AppraisalPolicy.from_dict(small(**whole)).digest
 
 
+def test_pinned_keys_are_asked_for_unless_the_policy_says_otherwise() -> None:
+    pinned = {"pinned": ["000b" + ONES]}
+    assert AppraisalPolicy.from_dict(small(key=pinned)).trust is Trust.PINNED_AIK
+    assert AppraisalPolicy.from_dict(small(key={**pinned, "trust": "self_asserted"})).trust is Trust.SELF_ASSERTED
+
+
 def test_core_rules_are_required_even_of_a_policy_that_was_put_together_by_hand() -> None:
     rules = {rule.id: na.Requirement.IGNORE for rule in na.RULES}
-    policy = AppraisalPolicy(id="by hand", rules=rules, unsafe_accept_any_pcrs=True, unsafe_any_nonce=True)
-    for given_ in (
-        {"is_available": False},
-        {},
-        "nonsense",
-        Forge().spoil("signature", lambda blob: b"\0" * 262).response(),
-    ):
+    try:
+        policy = AppraisalPolicy(id="by hand", rules=rules, unsafe_accept_any_pcrs=True, unsafe_any_nonce=True)
+    except na.PolicyError:
+        return
+    spoilt = Forge().spoil("signature", lambda blob: bytes(262)).response()
+    for given_ in ({"is_available": False}, {}, "nonsense", spoilt):
         result = na.appraise(given_, policy)
         assert result.verdict not in (na.Verdict.AFFIRMING, na.Verdict.WARNING)
 
 
-def test_a_policy_put_together_by_hand_that_pins_nothing_affirms_nothing() -> None:
-    try:
-        policy = AppraisalPolicy(id="by hand")
-    except na.PolicyError:
-        return
-    assert na.appraise(Forge().response(), policy).verdict not in (na.Verdict.AFFIRMING, na.Verdict.WARNING)
+def test_a_policy_put_together_by_hand_that_pins_nothing_is_refused() -> None:
+    with pytest.raises(na.PolicyError):
+        AppraisalPolicy(id="by hand")
+    with pytest.raises(na.PolicyError):
+        dataclasses.replace(AppraisalPolicy.from_dict(small()), pcrs=())
+
+
+@pytest.mark.parametrize(
+    "name", ["pcrs", "rules", "claims", "accepted", "pinned", "unsafe_any_nonce", "digest", "trust"]
+)
+def test_a_policy_cannot_be_changed(name: str) -> None:
+    policy = AppraisalPolicy.from_dict(small(claims={"a": [1]}))
+    with pytest.raises(AttributeError):
+        setattr(policy, name, getattr(policy, name))
+    for table in (policy.rules, policy.claims):
+        with pytest.raises(TypeError):
+            table["clock.safe"] = na.Requirement.IGNORE  # type: ignore[index]  # that is what must not work
+
+
+@given(some_policies)
+def test_a_policy_comes_the_same_from_another_process(document: Json) -> None:
+    policy = AppraisalPolicy.from_dict(document)
+    again = pickle.loads(pickle.dumps(policy))
+    assert again.digest == policy.digest
+    assert again.to_dict() == policy.to_dict()
 
 
 def test_a_policy_shows_its_id_and_the_beginning_of_its_digest() -> None:

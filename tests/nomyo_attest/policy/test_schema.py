@@ -184,5 +184,10 @@ def test_the_schema_names_every_rule_that_may_be_softened_and_no_other() -> None
 @pytest.mark.parametrize("rule", [rule.id for rule in na.RULES if not rule.core])
 def test_every_rule_that_is_not_core_may_be_softened(rule: str) -> None:
     for word in na.Requirement:
-        policy = AppraisalPolicy.from_dict(small(rules={rule: word.value}, unsafe_accept_any_pcrs=True))
+        asking = {
+            "key": {"hierarchy": ["owner"]},
+            "firmware": {"versions": ["0x1"]},
+            "valid_from": "2026-01-01T00:00:00Z",
+        }
+        policy = AppraisalPolicy.from_dict(small(rules={rule: word.value}, unsafe_accept_any_pcrs=True, **asking))
         assert policy.rules == {rule: word}

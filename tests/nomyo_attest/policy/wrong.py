@@ -55,8 +55,21 @@ def unknown_keys() -> Iterator[Row]:
     for path in ("", ".", "a.", ".a", "a..b", "a b", "a\n", "a/b", "a[0]", "\u00e9"):
         mend = "by their path in _metadata"
         yield f"claim {path!r}", {"claims": {path: ["x"]}}, "claims", f"unknown key {path!r}", mend
+    for word in ("required", "warn", "ignore"):
+        rule = "claims.security_tier"
+        yield f"{rule} {word}", {"rules": {rule: word}}, f"rules.{rule}", "no such claim", "remove the rule"
+    for rule, what in (
+        ("key.hierarchy", "key.hierarchy"), ("firmware.version", "firmware.versions"), ("policy.period", "valid_from"),
+    ):  # fmt: skip
+        yield f"{rule} alone", {"rules": {rule: "required"}}, f"rules.{rule}", "nothing to compare with", what
     yield "rule clock", {"rules": {"clock": "warn"}}, "rules", "unknown key 'clock'", ""
-    yield "rule clock.save", {"rules": {"clock.save": "warn"}}, "rules", "unknown key", "did you mean 'clock.safe'?"
+    yield (
+        "rule clock.save",
+        {"rules": {"clock.save": "warn"}},
+        "rules",
+        "unknown key 'clock.save'",
+        "nomyo-attest rules lists all",
+    )
     for rule in CORE:
         for word in ("warn", "ignore"):
             mend = "core rules cannot be softened"
@@ -107,10 +120,13 @@ def pcrs() -> Iterator[Row]:
 def key() -> Iterator[Row]:
     """What is asked of the AIK."""
     bits = "2048 or more"
-    for number in (512, 1023, 16385, 10**6, 0, -2048):
+    for number in (512, 1024, 2047, 16385, 10**6, 0, -2048):
         yield f"bits {number}", {"key": {"rsa_min_bits": number}}, "key.rsa_min_bits", f"{number} is not", bits
-    for no_number in (True, "3072", 2048.5, math.nan, None, [2048]):
+    for no_number in (True, "3072", None, [2048]):
         yield f"bits {no_number!r}", {"key": {"rsa_min_bits": no_number}}, "key.rsa_min_bits", TYPE, bits
+    for fraction in (2048.0, 2048.5, math.nan, math.inf):
+        with_fraction: Json = {"key": {"rsa_min_bits": fraction}}
+        yield f"bits {fraction!r}", with_fraction, "key.rsa_min_bits", "a float", "whole numbers"
     yield "hierarchy a text", {"key": {"hierarchy": "owner"}}, "key.hierarchy", TYPE, "list hierarchies"
     yield "hierarchy empty", {"key": {"hierarchy": []}}, "key.hierarchy", EMPTY, "list hierarchies"
     yield "hierarchy twice", {"key": {"hierarchy": ["owner"] * 2}}, "key.hierarchy", TWICE, "once"
@@ -159,7 +175,7 @@ def lists() -> Iterator[Row]:
         yield f"claim {given!r}", {"claims": {"a": given}}, "claims.a", TYPE, "list the values allowed"
     yield "claim empty", {"claims": {"a": []}}, "claims.a", EMPTY, "list the values allowed"
     yield "claim twice", {"claims": {"a": ["x", "x"]}}, "claims.a", TWICE, "once"
-    for given in (None, 1.5, {}, [], math.inf):
+    for given in (None, 1.0, 1.5, {}, [], math.inf):
         yield f"claim of {given!r}", {"claims": {"a": [given]}}, "claims.a[0]", TYPE, CLAIM
     for word in ("off", "WARN", "warn\n", "", False, None):
         mend = "'required', 'warn', 'ignore'"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -163,6 +165,36 @@ def test_more_makes_than_are_kept_are_all_read_rightly() -> None:
         for blob in blobs:
             framed = reader(blob)
             assert (framed.value, framed.inner) == (TPMS_ATTEST.parse(blob), blob)
+
+
+def test_threads_that_meet_more_lengths_than_are_kept_read_each_rightly() -> None:
+    blobs = [
+        join(layouts.signature({"sig_alg": 0x14, "signature": {"hash": 0x0B, "sig": bytes(size)}}))
+        for size in range(300)
+    ]
+    problems: list[Exception] = []
+
+    def run(reader: BlobReader[TPMT_SIGNATURE], number: int) -> None:
+        for step in range(len(blobs)):
+            blob = blobs[(37 * step + 41 * number) % len(blobs)]
+            try:
+                assert reader(blob).inner == blob
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must be told outside this thread
+                problems.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-7)  # so that threads meet in the few places where they could harm each other
+    try:
+        for _ in range(20):
+            shared = BlobReader(TPMT_SIGNATURE)
+            threads = [threading.Thread(target=run, args=(shared, number)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert problems == []
 
 
 def test_what_does_not_parse_is_not_learned() -> None:
