@@ -47,7 +47,7 @@ def head_text(name: str, result: AttestationResult, look: Look, *, name_width: i
     verdict = result.verdict.value
     name, shown = clean(name).ljust(name_width), verdict.ljust(_VERDICT_WIDTH if name_width else 0)
     policy = f"policy {short(result.policy_id, _POLICY_ID_MAX)} ({result.policy_digest[:11]}…)"
-    trust = f"AIK trust: {result.trust.value}" if result.aik_name else "no AIK"
+    trust = f"AIK trust: {result.trust.value}" if result.aik_name else "AIK trust: no AIK"
     first = f"{name}   {shown}   "
     line = f"{first}{policy}   {trust}"
     if look.terminal and len(line) > look.width:
