@@ -25,9 +25,7 @@ METADATA: Final = "_metadata"
 BLOCK: Final = "tpm_attestation"
 
 
-_READ_IN_BLOCK: Final = frozenset(
-    {"is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64"}
-)
+_READ_IN_BLOCK: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
 
 
 def read_evidence(response: object) -> Evidence:
@@ -99,9 +97,9 @@ def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims
     if available is False:
         absence = f"the server says {path}is_available: false"
         return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence)
-    missing = _READ_IN_BLOCK - block.keys()
-    if missing:
-        raise EvidenceError(path + min(missing), "this key", "nothing: it is missing")
+    for key in _READ_IN_BLOCK:
+        if key not in block:
+            raise EvidenceError(path + key, "this key", "nothing: it is missing")
     if available is not True:
         raise EvidenceError(f"{path}is_available", "true or false", kind_of(available))
     return Evidence(
