@@ -27,6 +27,7 @@ from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.errors import CommandError, complain
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK, UNUSABLE
 from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, read_input
+from nomyo_attest.cli.progress import tracked
 
 if TYPE_CHECKING:
     import argparse
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     results: list[AttestationResult] = []
     documents: list[dict[str, Any]] = []
     gap = ""
-    for name in arguments.files:
+    for name in tracked(arguments.files, "appraising"):
         try:
             content = read_input(name)
         except CommandError as error:
