@@ -7,6 +7,7 @@ is refused.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -44,7 +45,8 @@ class BlobReader(Generic[S]):
     def __init__(self, kind: type[S], with_size: str = "") -> None:
         self.kind = kind
         self.with_size = with_size
-        self._templates: dict[int, list[Template[S]]] = {}
+        self._templates: dict[int, tuple[Template[S], ...]] = {}
+        self._learning = Lock()
 
     def __call__(self, data: bytes) -> Framed[S]:
         """Parse `data` to its last byte. Raises `ParseError`."""
@@ -74,11 +76,12 @@ class BlobReader(Generic[S]):
         raise ParseError(self.with_size, "", 0, f"a {name} or a {self.with_size}", "bytes that are both")
 
     def _learned(self, framing: str, data: bytes, start: int, value: S) -> Framed[S]:
-        of_length = self._templates.setdefault(len(data), [])
         template = Template(framing, data, start, value)
-        self._templates[len(data)] = [*of_length[1 - _TEMPLATES_KEPT :], template]
-        if len(self._templates) > _LENGTHS_KEPT:
-            self._templates.pop(next(iter(self._templates)), None)
+        with self._learning:  # readers take no lock: they see a list as it was or as it is
+            of_length = self._templates.get(len(data), ())
+            self._templates[len(data)] = (*of_length[1 - _TEMPLATES_KEPT :], template)
+            if len(self._templates) > _LENGTHS_KEPT:
+                del self._templates[next(iter(self._templates))]
         return Framed(value, data[start:], framing, template)
 
 

@@ -119,6 +119,7 @@ def test_ctrl_c_while_waiting_for_standard_input_ends_quietly() -> None:
     code = """if True:
         import os, signal, sys, threading
         from nomyo_attest.cli import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         sys.exit(main(["inspect", "-"]))"""
     with subprocess.Popen(
