@@ -23,9 +23,7 @@ def every_example() -> Iterator[object]:
     """One parameter an example, named by document and line."""
     for path in DOCUMENTS:
         for example, note in examples(path):
-            marks = [pytest.mark.xdist_group(path.name)]
-            if note.word == "needs-tpm":
-                marks.append(pytest.mark.tpm)
+            marks = [pytest.mark.tpm] if note.word == "needs-tpm" else []
             yield pytest.param(example, id=f"{path.relative_to(ROOT)}:{example.line}", marks=marks)
 
 

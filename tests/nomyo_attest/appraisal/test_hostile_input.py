@@ -268,6 +268,17 @@ def test_evidence_put_together_by_hand_is_judged_like_any_other(fields: Json) ->
     check_refused(na.Evidence(**{**whole, **fields}))
 
 
+@pytest.mark.parametrize("signed", [[], [("sha256", [])]], ids=str)
+def test_a_quote_over_an_empty_selection_is_refused_where_no_value_is_reported_either(signed: Any) -> None:
+    forge = Forge().spoil("selections", lambda _: signed)
+    whole = na.Evidence.from_response(forge.response())
+    fields = {name: getattr(whole, name) for name in whole.__struct_fields__}
+    policy = na.AppraisalPolicy.from_dict({**Forge().policy(), "pcrs": {}, "unsafe_accept_any_pcrs": True})
+    result = na.appraise(na.Evidence(**{**fields, "pcrs": NO_PCRS}), policy)
+    assert result.verdict is na.Verdict.CONTRAINDICATED
+    assert result.failed == ("pcr.selection",)
+
+
 @pytest.mark.parametrize("value", [None, "text", 7, bytearray(b"x"), [1]], ids=lambda value: type(value).__name__)
 def test_evidence_whose_blobs_are_no_bytes_is_told_to_whoever_made_it(value: Any) -> None:
     whole = {name: getattr(EVIDENCE, name) for name in EVIDENCE.__struct_fields__}
