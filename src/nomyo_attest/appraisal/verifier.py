@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from nomyo_attest.appraisal.answer import Answer
-from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.case import NO_EVIDENCE, Case
 from nomyo_attest.appraisal.result import AttestationResult, PlannedRule
 from nomyo_attest.appraisal.rules import RULES, requirement_of
 from nomyo_attest.appraisal.settled import Settled
@@ -113,7 +113,9 @@ def appraise(
             evidence = EvidenceError("response", "plain JSON data", f"an object that raises {type(error).__name__}")
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)
-    return AttestationResult(case, plan.rules, plan.answers(case))
+    answers = plan.answers(case)
+    case.evidence = NO_EVIDENCE  # a result keeps what was found, and nothing of the response
+    return AttestationResult(case, plan.rules, answers)
 
 
 def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime | None) -> None:
