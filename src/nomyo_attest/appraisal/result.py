@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from enum import Enum, IntEnum
 from operator import itemgetter
@@ -146,16 +146,19 @@ class AttestationResult:
             return Verdict.NONE
         return Verdict.AFFIRMING if self._outcomes(Requirement.WARN) <= {PASS} else Verdict.WARNING
 
+    @property
+    def _answered(self) -> Iterator[tuple[PlannedRule, Answer]]:
+        """Each rule the policy asks, with the answer of its check."""
+        return zip(self._plan, self._answers, strict=True)
+
     def _outcomes(self, requirement: Requirement) -> set[Outcome]:
-        answers = zip(self._plan, self._answers, strict=True)
-        return {answer[0] for planned, answer in answers if planned.requirement is requirement}
+        return {answer[0] for planned, answer in self._answered if planned.requirement is requirement}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule the policy asks, in the order of the table."""
         if self._findings is None:
-            answers = zip(self._plan, self._answers, strict=True)
-            self._findings = tuple(_finding(planned, answer) for planned, answer in answers)
+            self._findings = tuple(_finding(planned, answer) for planned, answer in self._answered)
         return self._findings
 
     @property
@@ -169,13 +172,10 @@ class AttestationResult:
         return self._with(Outcome.UNDECIDED)
 
     def _with(self, outcome: Outcome) -> tuple[str, ...]:
-        return tuple(
-            planned.id for planned, answer in zip(self._plan, self._answers, strict=True) if answer[0] is outcome
-        )
+        return tuple(planned.id for planned, answer in self._answered if answer[0] is outcome)
 
     def _outcome(self, rule_id: str) -> Outcome | None:
-        answers = zip(self._plan, self._answers, strict=True)
-        return next((answer[0] for planned, answer in answers if planned.id == rule_id), None)
+        return next((answer[0] for planned, answer in self._answered if planned.id == rule_id), None)
 
     @property
     def trust(self) -> Trust:

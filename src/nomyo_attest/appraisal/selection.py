@@ -1,8 +1,8 @@
 """What a signed PCR selection and a report of values have to do with each other.
 
-All of this depends on things that a fleet repeats from answer to answer (which PCRs, which values, which policy), so
-each question is answered once for each combination. What is new in each quote, its digest and its signature, is never
-looked up here.
+All of this depends on things that a fleet repeats from answer to answer: which PCRs, which values, which policy. The
+settled checks ask once for each make of evidence; the digest, which a check needs for each answer, is remembered here.
+What is new in each quote, its own digest and its signature, is never looked up.
 """
 
 from __future__ import annotations
