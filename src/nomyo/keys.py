@@ -1,0 +1,213 @@
+"""RSA keys: made, checked, named by fingerprint, written as PEM; the server's read strictly.
+
+The server's key decides who can read a prompt, so `load_server_key` takes one form only: a PEM block of a
+SubjectPublicKeyInfo (RFC 7468, section 13; RFC 5280, section 4.1.2.7) that holds an RSA key (RFC 3279, section 2.3.1)
+in canonical DER, alone in the body.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+
+from nomyo.errors import ServerKeyError
+from nomyo_attest.crypto.strength import F4, rsa_weakness
+
+KEY_BITS: Final = 4096
+"""Bits of a new client key: what the protocol's algorithm id promises."""
+
+CLIENT_KEY_BITS_LEAST: Final = 3072
+"""Bits a client key loaded from a file must have: the 128-bit strength of NIST SP 800-57 part 1, table 2."""
+
+BITS_FLOOR: Final = 2048
+"""No key below this is used, whatever is asked for."""
+
+BITS_MOST: Final = 16384
+"""OpenSSL uses no larger modulus (OPENSSL_RSA_MAX_MODULUS_BITS)."""
+
+EXPONENT_BITS_MOST: Final = 64
+"""OpenSSL uses no larger exponent with a modulus above 3072 bits (OPENSSL_RSA_MAX_PUBEXP_BITS)."""
+
+PEM_MAX: Final = 16 * 1024
+"""Bytes of the largest body `load_server_key` looks at. The PEM of an RSA-16384 key has about 2,900."""
+
+PIN_PREFIX: Final = "sha256/"
+
+_PIN_FORM: Final = f"{PIN_PREFIX}<base64 of the SHA-256 of the key's SubjectPublicKeyInfo, 44 characters>"
+_DIGEST_TEXT_SIZE: Final = 44
+_SPKI: Final = serialization.PublicFormat.SubjectPublicKeyInfo
+_BLOCK: Final = re.compile(
+    rb"\s*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)\r?\n-----END PUBLIC KEY-----\s*", re.ASCII
+)
+_LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+
+
+def generate(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
+    """A new key pair with exponent 65537. RSA-4096 takes 0.1 to 3 s, without the GIL.
+
+    Raises:
+        ValueError: fewer than `BITS_FLOOR` bits, or more than `BITS_MOST`.
+    """
+    if not BITS_FLOOR <= bits <= BITS_MOST:
+        raise ValueError(f"a key has {BITS_FLOOR} to {BITS_MOST} bits, not {bits}")
+    return rsa.generate_private_key(F4, bits)
+
+
+def check_private(key: object, least: int) -> rsa.RSAPrivateKey:
+    """`key`, if it is an RSA private key of at least `least` bits and not weak otherwise.
+
+    Raises:
+        ValueError: it is not; the message names its kind or weakness and holds no key material. Also if `least` is
+            below `BITS_FLOOR`.
+    """
+    _check_least(least)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        # The key came out of a file, not out of a caller's code: one error for every key that will not do.
+        raise ValueError(f"expected an RSA private key of at least {least} bits, got {_kind(key)}")  # noqa: TRY004
+    weakness = _weakness(key.public_key(), least)
+    if weakness:
+        raise ValueError(f"expected an RSA private key of at least {least} bits, got {weakness}")
+    return key
+
+
+def public_pem(key: rsa.RSAPrivateKey | rsa.RSAPublicKey) -> str:
+    """The public key as PEM of its SubjectPublicKeyInfo; lines of 64 characters, the last ends in a newline."""
+    return _public(key).public_bytes(serialization.Encoding.PEM, _SPKI).decode("ascii")
+
+
+def fingerprint(key: rsa.RSAPublicKey) -> str:
+    """``sha256/`` and the base64 of SHA-256 over the SubjectPublicKeyInfo in DER: the form a pin is written in."""
+    digest = hashlib.sha256(key.public_bytes(serialization.Encoding.DER, _SPKI)).digest()
+    return PIN_PREFIX + binascii.b2a_base64(digest, newline=False).decode("ascii")
+
+
+def parse_pin(text: str) -> str:
+    """A pin as `fingerprint` writes it. Blank space around it is dropped, nothing else is mended.
+
+    Raises:
+        ValueError: `text` has another form. The message names the right one and does not quote `text`, which may be
+            something that was put here by mistake.
+        TypeError: `text` is not a str.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a pin is a str of the form {_PIN_FORM}, not {type(text).__name__}")
+    pin = text.strip()
+    digest = pin.removeprefix(PIN_PREFIX)
+    if digest == pin:
+        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got a text that does not begin with {PIN_PREFIX}")
+    if len(digest) != _DIGEST_TEXT_SIZE:
+        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got {len(digest)} characters after {PIN_PREFIX}")
+    if _base64(digest.encode("utf-8", "replace")) is None:
+        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got characters that are not canonical base64")
+    return pin
+
+
+def load_server_key(pem: bytes, least: int) -> rsa.RSAPublicKey:
+    """The RSA key in the body of a server's ``/pki/public_key``.
+
+    Args:
+        pem: the body: one PEM block labelled ``PUBLIC KEY``, blank space around it at most; at most `PEM_MAX` bytes.
+        least: bits the key must have at least; at least `BITS_FLOOR`.
+
+    Raises:
+        ServerKeyError: the body is anything else, or the key is not RSA, is too small or too large, has an exponent
+            that is even, below 65537 or above 64 bits, or is weak otherwise. The message says what came without quoting
+            it.
+        ValueError: `least` is below `BITS_FLOOR`.
+    """
+    _check_least(least)
+    block = _BLOCK.fullmatch(pem) if len(pem) <= PEM_MAX else None
+    if block is None:
+        raise _refused(least, _foreign(pem))
+    der = _base64(block[1].replace(b"\r", b"").replace(b"\n", b""))
+    if der is None:
+        raise _refused(least, "a PEM block whose content is not canonical base64")
+    try:
+        key = serialization.load_der_public_key(der)
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        Warning,
+    ):  # Warning: of an old algorithm, under `python -W error`
+        raise _refused(least, "a PEM block that holds no public key that can be read") from None
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise _refused(least, _kind(key))
+    weakness = _weakness(key, least)
+    if weakness:
+        raise _refused(least, weakness)
+    if key.public_bytes(serialization.Encoding.DER, _SPKI) != der:
+        # Such as id-RSASSA-PSS, a key for signatures. The fingerprint is to be that of the bytes served.
+        raise _refused(least, "an RSA key in another encoding than that of an RSA encryption key")
+    return key
+
+
+def _public(key: rsa.RSAPrivateKey | rsa.RSAPublicKey) -> rsa.RSAPublicKey:
+    return key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
+
+
+def _check_least(least: int) -> None:
+    if least < BITS_FLOOR:
+        raise ValueError(f"no key below {BITS_FLOOR} bits is ever used; the least size cannot be {least}")
+
+
+def _weakness(key: rsa.RSAPublicKey, least: int) -> str:
+    """Why a key will not do; empty if it does. Numbers too large to print are told by their size."""
+    numbers, bits = key.public_numbers(), key.key_size
+    if bits > BITS_MOST:
+        return f"RSA-{bits}, above the {BITS_MOST} bits that can be used"
+    if numbers.e.bit_length() > EXPONENT_BITS_MOST:
+        return f"an RSA key with an exponent of {numbers.e.bit_length()} bits, above {EXPONENT_BITS_MOST}"
+    weakness = rsa_weakness(numbers.n, bits, numbers.e, least)
+    return f"an RSA key with {weakness}" if weakness and not weakness.startswith("RSA-") else weakness
+
+
+def _kind(key: object) -> str:
+    """What a key is, in words."""
+    if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
+        return f"an EC key on {key.curve.name}"
+    if isinstance(key, dsa.DSAPublicKey | dsa.DSAPrivateKey):
+        return "a DSA key"
+    if isinstance(key, rsa.RSAPublicKey):
+        return "an RSA public key"
+    return f"a key of type {type(key).__name__}"
+
+
+def _foreign(body: bytes) -> str:
+    """What a body is that is not one PEM block of a public key. Of what it says, only a PEM label is repeated."""
+    if len(body) > PEM_MAX:
+        return f"a body of more than {PEM_MAX} bytes"
+    if not body.strip():
+        return "an empty body"
+    labels = _LABEL.findall(body)
+    if len(labels) > 1:
+        return f"a body with {len(labels)} PEM blocks"
+    if labels and labels[0] != b"PUBLIC KEY":
+        return f"a PEM block labelled {labels[0].decode('ascii')}"
+    if labels:
+        return "a PEM block that is damaged or has text around it"
+    if re.match(rb"\s*(<!doctype html|<html)", body, re.IGNORECASE):
+        return f"an HTML page of {len(body)} bytes"
+    return f"{len(body)} bytes without a PEM block"
+
+
+def _refused(least: int, got: str) -> ServerKeyError:
+    return ServerKeyError(
+        "the server's public key is refused: expected one PEM block PUBLIC KEY with an RSA key of at least "
+        f"{least} bits, got {got}"
+    )
+
+
+def _base64(text: bytes) -> bytes | None:
+    """What base64 stands for; None unless it is what an encoder writes for it (RFC 4648, section 3.5)."""
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return None
+    return data if binascii.b2a_base64(data, newline=False) == text else None
