@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import Final
 
 from nomyo_attest.cli.exits import UNUSABLE
 from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.report.clean import clean
+
+PROGRAM_USUAL: Final = "nomyo-attest"
 
 
 class CommandError(NomyoAttestError):
@@ -23,17 +26,17 @@ class CommandError(NomyoAttestError):
         super().__init__(message)
 
 
-def complain(text: str) -> None:
+def complain(text: str, program: str = PROGRAM_USUAL) -> None:
     """Print one line on standard error, cleaned; where that is closed, nothing is left to be done."""
     stream = sys.stderr
     if stream is not None:
-        line = f"nomyo-attest: {clean(text)}"
+        line = f"{program}: {clean(text)}"
         encoding = stream.encoding or "utf-8"
         with contextlib.suppress(OSError):
             print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
-def confess(error: BaseException) -> None:
+def confess(error: BaseException, program: str = PROGRAM_USUAL) -> None:
     """Say that this program is at fault: the kind of error and where, never its text, which may quote a file."""
     place = ""
     traceback = error.__traceback__
@@ -42,4 +45,4 @@ def confess(error: BaseException) -> None:
         place = f"{os.path.basename(folder)}/{name}, line {traceback.tb_lineno}"  # noqa: PTH119 - pathlib would cost an import
         traceback = traceback.tb_next
     said = f"internal error: {type(error).__name__} at {place}"
-    complain(f"{said}. The fault is not yours: please report it with this line and the command you typed")
+    complain(f"{said}. The fault is not yours: please report it with this line and the command you typed", program)

@@ -23,20 +23,23 @@ _MENDS: Final = {
 }
 
 
-def read_input(name: str) -> bytes:
+def read_input(name: str, most: int | None = None) -> bytes:
     """The content of the file `name`, or of standard input for ``-``. Raises `CommandError`.
 
-    Of a file larger than any response, one byte more than the largest is read, so that the evidence reader refuses it.
+    Of a file larger than `most` bytes, by default than any response, one byte more is read, so that its reader refuses
+    it.
     """
-    from nomyo_attest.evidence.text import TEXT_MAX
+    if most is None:
+        from nomyo_attest.evidence.text import TEXT_MAX
 
+        most = TEXT_MAX
     try:
         if name == STANDARD_INPUT:
             if sys.stdin is None:
                 raise CommandError("standard input is closed; name a file")
-            return sys.stdin.buffer.read(TEXT_MAX + 1)
+            return sys.stdin.buffer.read(most + 1)
         with open(name, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all: ValueError is caught below
-            return file.read(TEXT_MAX + 1)
+            return file.read(most + 1)
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from None
 
@@ -69,14 +72,18 @@ def check_output(name: str, *, force: bool) -> None:
         raise _unwritable(name, error) from None
 
 
-def write_output(name: str, text: str, *, force: bool) -> None:
-    """Write the file `name`, whole or not at all; without `force` only if it is not there. Raises `CommandError`."""
+def write_output(name: str, text: str, *, force: bool, private: bool = False) -> None:
+    """Write the file `name`, whole or not at all; without `force` only if it is not there. Raises `CommandError`.
+
+    With `private` nobody but its owner may read it (mode 0600), however the umask stands.
+    """
     check_output(name, force=force)
     path = Path(name)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         try:
-            with open(temporary, "x", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - beside read_input's
+            opener = _open_private if private else None
+            with open(temporary, "x", encoding="utf-8", newline="\n", opener=opener) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -88,6 +95,10 @@ def write_output(name: str, text: str, *, force: bool) -> None:
             temporary.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise _unwritable(name, error) from None
+
+
+def _open_private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def _move_to_new(temporary: Path, path: Path) -> None:

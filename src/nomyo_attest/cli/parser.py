@@ -15,23 +15,25 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line, and whose help ends with an example.
 
     Args:
+        program: the program's name.
         words: the command, e.g. ``"policy learn"``.
         about: what it does: its module's docstring.
         example: lines to be typed into a shell.
     """
 
-    def __init__(self, words: str, about: str, example: str) -> None:
+    def __init__(self, program: str, words: str, about: str, example: str) -> None:
         super().__init__(
-            prog=f"nomyo-attest {words}",
+            prog=f"{program} {words}",
             description=about,
             epilog="example:\n" + "\n".join(f"  {line}" for line in example.strip().splitlines()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # an abbreviation in a script would break with the next option that begins the same way
         )
+        self.words = words
 
     def error(self, message: str) -> NoReturn:
         """Raise `CommandError`."""
-        raise CommandError(f"{self.prog.removeprefix('nomyo-attest ')}: {message}; see {self.prog} --help")
+        raise CommandError(f"{self.words}: {message}; see {self.prog} --help")
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help gives no file
         """Print the help on standard output, whatever its encoding."""

@@ -12,36 +12,26 @@ read or written.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.console import say
 from nomyo_attest.cli.errors import CommandError, complain
-from nomyo_attest.cli.exits import NOT_AFFIRMED, OK, UNUSABLE
+from nomyo_attest.cli.exits import OK
 from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_input, write_output
+from nomyo_attest.cli.learning import policy_from, recording_from
 from nomyo_attest.report.clean import clean
 
 if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.cli.parser import Parser
-    from nomyo_attest.evidence import Evidence
-    from nomyo_attest.policy import AppraisalPolicy
     from nomyo_attest.policy.learn import Recording
 
 EXAMPLE = """
 nomyo-attest policy learn known-good.json -o policy.toml
 nomyo-attest policy learn recorded/*.json --id prod-eu -o prod-eu.toml
 """
-
-_PROBE: Final = {
-    "format": "nomyo-attest-policy/1",
-    "id": "policy learn",
-    "unsafe_accept_any_pcrs": True,
-    "rules": {"clock.safe": "warn"},
-}
-"""What evidence must be like to be learned from: any PCR values, and everything else that is always asked."""
 
 _ID_MAX: Final = 200
 """Characters of the longest policy id that the schema allows."""
@@ -65,23 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(arguments.output, force=arguments.force)
     recordings = _read_all(arguments.files)
 
-    from nomyo_attest.errors import PolicyError
-    from nomyo_attest.policy import AppraisalPolicy
-    from nomyo_attest.policy.learn import learn, names_text
+    from nomyo_attest.policy.learn import names_text
 
     policy_id, description = arguments.id, arguments.description
     if policy_id is None:
         policy_id = _id(arguments.files[0])
     if description is None:
         description = f"Learned from {names_text([one.name for one in recordings])}"
-    try:
-        lesson = learn(recordings, policy_id=policy_id, description=description)
-        policy = AppraisalPolicy.from_dict(tomllib.loads(lesson.text))
-    except PolicyError as error:
-        # The id is the user's own; anything else is what the files lack.
-        status = UNUSABLE if error.where == "id" else NOT_AFFIRMED
-        raise CommandError(f"{error.where}: {error.problem}; {error.mend}", status=status) from None
-    _check_affirms(policy, recordings)
+    lesson, _ = policy_from(recordings, policy_id=policy_id, description=description)
     for notice in lesson.notices:
         complain(f"notice: {notice}")
     if arguments.output is None:
@@ -103,7 +84,7 @@ def _read_all(files: list[str]) -> list[Recording]:
     problems: list[CommandError] = []
     for file, name in zip(files, names, strict=True):
         try:
-            recordings.append(_recording(file, name))
+            recordings.append(recording_from(read_input(file), file=file, name=name))
         except CommandError as error:
             problems.append(error)
     for problem in problems[:-1]:
@@ -111,50 +92,3 @@ def _read_all(files: list[str]) -> list[Recording]:
     if problems:
         raise CommandError(str(problems[-1]), status=max(problem.status for problem in problems))
     return recordings
-
-
-def _recording(file: str, name: str) -> Recording:
-    content = read_input(file)
-
-    from nomyo_attest.appraisal import Outcome, Verdict, appraise
-    from nomyo_attest.errors import EvidenceError
-    from nomyo_attest.evidence import Evidence
-    from nomyo_attest.policy import AppraisalPolicy
-    from nomyo_attest.policy.learn import Recording
-    from nomyo_attest.report.reasons import reasons
-    from nomyo_attest.tpm import parse_attest
-
-    evidence: Evidence
-    try:
-        evidence = Evidence.from_response(content)
-    except EvidenceError as error:
-        raise CommandError(f"{file}: refused by evidence.form: {error}", status=NOT_AFFIRMED) from None
-    result = appraise(evidence, AppraisalPolicy.from_dict(_PROBE))
-    if result.verdict not in (Verdict.AFFIRMING, Verdict.WARNING):
-        found = reasons(result)
-        finding = (*found.failed, *found.open, *found.waiting)[0]
-        what = "does not hold" if finding.outcome is Outcome.FAIL else "cannot be told"
-        problem = f"{finding.rule} {what}: {finding.message}"
-        raise CommandError(f"{file}: refused: {problem}; learn from evidence that is sound", status=NOT_AFFIRMED)
-    return Recording(
-        name=name,
-        evidence=evidence,
-        hierarchy=result.hierarchy,
-        clock_safe="clock.safe" not in result.failed,
-        firmware_version=parse_attest(evidence.quote).value.firmware_version,
-    )
-
-
-def _check_affirms(policy: AppraisalPolicy, recordings: list[Recording]) -> None:
-    """Try the learned policy on what it was learned from, before anyone relies on it. Raises `CommandError`."""
-    from nomyo_attest.appraisal import Verdict, appraise
-
-    expected = {Verdict.AFFIRMING} if "clock.safe" not in policy.rules else {Verdict.AFFIRMING, Verdict.WARNING}
-    for one in recordings:
-        result = appraise(one.evidence, policy)
-        if result.verdict not in expected:
-            rules = ", ".join((*result.failed, *result.undecided))
-            raise CommandError(
-                f"{one.name}: the policy learned from it would not affirm it ({rules}); nothing was written",
-                status=NOT_AFFIRMED,
-            )

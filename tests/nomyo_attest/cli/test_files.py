@@ -32,6 +32,11 @@ def test_an_endless_file_is_read_up_to_one_byte_more_than_is_allowed(monkeypatch
     assert TEXT_MAX < 1 << 30
 
 
+def test_a_caller_may_set_another_limit() -> None:
+    Path("big").write_bytes(b"x" * 100)
+    assert files.read_input("big", 10) == b"x" * 11
+
+
 def test_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(CommandError, match="standard input is closed"):
@@ -48,6 +53,23 @@ def test_a_new_file_holds_the_text_and_obeys_the_umask() -> None:
     assert names() == ["new"]
     if os.name == "posix":
         assert stat.S_IMODE(Path("new").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.name != "posix", reason="looks at a mode")
+def test_a_private_file_is_its_owners_alone_from_its_first_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def look(descriptor: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+
+    monkeypatch.setattr(os, "fsync", look)
+    before = os.umask(0)
+    try:
+        files.write_output("new", "text\n", force=False, private=True)
+        files.write_output("new", "more\n", force=True, private=True)
+    finally:
+        os.umask(before)
+    assert [*modes, stat.S_IMODE(Path("new").stat().st_mode)] == [0o600] * 3
 
 
 def test_a_file_that_appears_at_the_last_moment_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""A command line of several commands: which one is asked for, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+from nomyo_attest.cli.console import ReaderGoneError, say
+from nomyo_attest.cli.errors import CommandError, complain, confess
+from nomyo_attest.cli.exits import INTERRUPTED, OK, PIPE_CLOSED, UNUSABLE
+
+
+class Program:
+    """A program and its commands; the one that is asked for is imported, and no other.
+
+    A command is a module with a docstring, which is its help, an ``EXAMPLE``, ``configure(parser)`` and
+    ``run(arguments)``, which returns the exit status.
+
+    Args:
+        name: what is typed to start it; it begins every complaint.
+        about: what it does, in a sentence.
+        package: where the commands' modules are.
+        commands: a command's words → its module in `package`, and what it does, in the order of the help.
+        exits: what its exit statuses mean, below its help.
+    """
+
+    def __init__(self, name: str, *, about: str, package: str, commands: Mapping[str, tuple[str, str]], exits: str):
+        self.name = name
+        self.about = about
+        self.package = package
+        self.commands = commands
+        self.exits = exits
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Run the program with `argv`, by default this process's own arguments. Returns the exit status (`exits`)."""
+        try:
+            return self.run(list(sys.argv[1:] if argv is None else argv))
+        except CommandError as error:
+            complain(str(error), self.name)
+            return error.status
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except ReaderGoneError:
+            return PIPE_CLOSED
+        except Exception as error:  # noqa: BLE001 - the last net: whatever it is, a user gets a sentence
+            confess(error, self.name)
+            return UNUSABLE
+
+    def run(self, argv: list[str]) -> int:
+        """Find the command that `argv` names and run it. Returns the exit status; raises `CommandError`."""
+        if argv and argv[0] in ("-h", "--help", "help"):
+            say(self._help())
+            return OK
+        if argv and argv[0] in ("-V", "--version"):
+            from nomyo_attest._version import __version__
+
+            say(f"{self.name} {__version__}")
+            return OK
+        if not argv:
+            raise CommandError(f"no command is given; see {self.name} --help")
+        if argv[0] in self._groups() and len(argv) > 1 and argv[1] in ("-h", "--help"):
+            say(self._help(f"{argv[0]} "))
+            return OK
+        for length in (2, 1):
+            words = " ".join(argv[:length])
+            if words in self.commands and len(words.split()) == length:
+                return self._run(words, argv[length:])
+        raise CommandError(self._unknown(argv))
+
+    def _run(self, words: str, argv: list[str]) -> int:
+        from nomyo_attest.cli.parser import Parser
+
+        module = import_module(f"{self.package}.{self.commands[words][0]}")
+        parser = Parser(self.name, words, module.__doc__ or "", module.EXAMPLE)
+        module.configure(parser)
+        try:
+            arguments = parser.parse_args(argv)
+        except SystemExit as end:  # --help
+            return int(end.code or 0)
+        status: int = module.run(arguments)
+        return status
+
+    def _groups(self) -> set[str]:
+        """The first words of commands of two."""
+        return {words.split()[0] for words in self.commands if " " in words}
+
+    def _help(self, start: str = "") -> str:
+        width = max(map(len, self.commands))
+        rows = [
+            f"  {words.ljust(width)}  {summary}"
+            for words, (_, summary) in self.commands.items()
+            if words.startswith(start)
+        ]
+        lines = [f"usage: {self.name} {start}COMMAND …", "", self.about, "", *rows, ""]
+        lines += [f"{self.name} COMMAND --help has an example of each; {self.name} --version", "", self.exits]
+        return "\n".join(lines)
+
+    def _unknown(self, argv: list[str]) -> str:
+        from difflib import get_close_matches
+
+        if argv[0] in self._groups():
+            known = [words.split()[1] for words in self.commands if words.startswith(f"{argv[0]} ")]
+            problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"{argv[0]} needs one more word"
+            choice = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
+            return f"{problem}; it is {self.name} {argv[0]} {choice}"
+        close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
+        return f"unknown command {argv[0]!r}; {hint}"
