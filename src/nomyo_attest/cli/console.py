@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from nomyo_attest.cli.errors import CommandError
 
@@ -59,23 +59,27 @@ def say_json(document: Any) -> None:
     say(json.dumps(document, indent=2, allow_nan=False))
 
 
-def look(*, verbose: bool = False) -> Look:
-    """How reports are to look: in colour on a terminal, unless NO_COLOR is set (no-color.org) or it can show none."""
+def look(*, verbose: bool = False, stream: TextIO | None = None) -> Look:
+    """How what is written to `stream`, by default standard output, is to look.
+
+    In colour on a terminal, unless NO_COLOR is set (no-color.org) or it can show none.
+    """
     from nomyo_attest.report.look import Look
 
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+    stream = sys.stdout if stream is None else stream
+    terminal = stream is not None and stream.isatty()
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or os.name == "nt"
-    return Look(width=_width(), colour=terminal and not plain, verbose=verbose, terminal=terminal)
+    return Look(width=_width(stream), colour=terminal and not plain, verbose=verbose, terminal=terminal)
 
 
-def _width() -> int:
+def _width(stream: TextIO | None) -> int:
     try:
         columns = int(os.environ["COLUMNS"])
     except (KeyError, ValueError):
         columns = 0
-    if columns <= 0:
+    if columns <= 0 and stream is not None:
         try:
-            columns = os.get_terminal_size(sys.stdout.fileno()).columns
+            columns = os.get_terminal_size(stream.fileno()).columns
         except (OSError, ValueError, AttributeError):
             columns = 0
     return min(max(columns, WIDTH_LEAST), WIDTH_MOST) if columns > 0 else WIDTH_USUAL

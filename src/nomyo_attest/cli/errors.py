@@ -27,13 +27,17 @@ class CommandError(NomyoAttestError):
 
 
 def complain(text: str, program: str = PROGRAM_USUAL) -> None:
-    """Print one line on standard error, cleaned; where that is closed, nothing is left to be done."""
+    """Print one line on standard error, cleaned, after the program's name."""
+    remark(f"{program}: {clean(text)}")
+
+
+def remark(text: str) -> None:
+    """Print `text`, which is clean, on standard error; where that is closed, nothing is left to be done."""
     stream = sys.stderr
     if stream is not None:
-        line = f"{program}: {clean(text)}"
         encoding = stream.encoding or "utf-8"
         with contextlib.suppress(OSError):
-            print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def confess(error: BaseException, program: str = PROGRAM_USUAL) -> None:
