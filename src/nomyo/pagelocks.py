@@ -1,0 +1,222 @@
+"""Which pages of this process are locked in memory, and for how many buffers.
+
+mlock(2) does not count: one munlock undoes any number of mlocks, also those made for a neighbour on the same page. So
+the pages are counted here, for the whole process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+_logger = logging.getLogger(__name__)
+
+PATIENCE: Final = 1.0
+"""Seconds to wait for the table of locked pages. It is held for milliseconds, unless the garbage collector runs code
+that wants it in the very thread that holds it: then the pages stay unlocked, which is counted as a failure."""
+
+LockCall = Callable[[int, int], int]
+"""A function of an address and a size in bytes, such as mlock; 0 is success, and errno tells of a failure."""
+
+_NO_BYTES: Final = ctypes.c_char * 0
+
+
+class Hold:
+    """A claim that some pages stay locked. It ends when the object is dropped; in a forked child it is void, since a
+    child inherits no lock.
+    """
+
+    __slots__ = ("_locks", "_pages", "_process")
+
+    def __init__(self, locks: PageLocks, pages: range, process: int) -> None:
+        self._locks = locks
+        self._pages = pages
+        self._process = process
+
+    @property
+    def valid(self) -> bool:
+        """Whether the pages are locked in this process."""
+        return self._process == self._locks.process
+
+    def __del__(self) -> None:
+        if self.valid:
+            self._locks.release(self._pages, self._process)
+
+
+class PageLocks:
+    """The locked pages of this process, each with the number of claims on it.
+
+    Args:
+        calls: mlock and munlock; None where the system has none.
+        page_size: in bytes.
+
+    Attributes:
+        page_size: in bytes.
+        process: counts the forks that led to this process.
+        failures: how many locks were refused.
+    """
+
+    def __init__(self, calls: tuple[LockCall, LockCall] | None, page_size: int = mmap.PAGESIZE) -> None:
+        self.page_size: Final = page_size
+        self.process = 0
+        self.failures = 0
+        self._calls = calls
+        self._works: bool | None = None if calls else False
+        self._counts: dict[int, int] = {}
+        self._released: deque[tuple[range, int]] = deque()
+        self._mutex = threading.Lock()
+
+    def hold(self, address: int, size: int) -> Hold | None:
+        """Lock the pages under `size` bytes at `address`: all, or none, and then there is no `Hold`."""
+        if self._calls is None:
+            return None
+        if not self._mutex.acquire(timeout=PATIENCE):
+            self.failures += 1
+            return None
+        try:
+            # First what was released: such a page may have been unmapped since, and mapped anew for this very buffer.
+            self._settle()
+            pages = range(address // self.page_size, -(-(address + size) // self.page_size)) if size else range(0)
+            tried: list[range] = []
+            for run in _runs(page for page in pages if page not in self._counts):
+                tried.append(run)
+                if not self._lock(run):
+                    for each in tried:  # the last one too: mlock may have locked a part of it
+                        self._unlock(each)
+                    return None
+            for page in pages:
+                self._counts[page] = self._counts.get(page, 0) + 1
+            return Hold(self, pages, self.process)
+        finally:
+            self._mutex.release()
+            self._drain()
+
+    def release(self, pages: range, process: int) -> None:
+        """End a claim; for `Hold`. Never waits, since finalizers call it: whoever has the table sees to it later."""
+        self._released.append((pages, process))
+        self._drain()
+
+    def locked_bytes(self) -> int:
+        """Bytes on pages that are locked now."""
+        self._drain()
+        return len(self._counts) * self.page_size
+
+    def works(self) -> bool:
+        """Whether this process can lock memory at all. Tries with a page if it never did."""
+        if self._works is None:
+            self._works = False
+            with mmap.mmap(-1, self.page_size) as memory:
+                start = address_of(memory) // self.page_size
+                if self._lock(range(start, start + 1)):
+                    self._unlock(range(start, start + 1))
+        return self._works
+
+    def forget(self) -> None:
+        """In a child after fork(2): nothing is locked, and the thread that had the table may be gone."""
+        self.process += 1
+        self._counts.clear()
+        self._released.clear()
+        self._mutex = threading.Lock()
+
+    def _drain(self) -> None:
+        # Looked at again after each round, so that what came while the table was held is not left behind.
+        while self._released and self._mutex.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._mutex.release()
+
+    def _settle(self) -> None:
+        """Unlock the released pages that nobody else claims. The table must be held."""
+        while self._released:
+            pages, process = self._released.popleft()
+            if process != self.process:
+                continue
+            unclaimed = []
+            for page in pages:
+                self._counts[page] -= 1
+                if not self._counts[page]:
+                    del self._counts[page]
+                    unclaimed.append(page)
+            for run in _runs(unclaimed):
+                self._unlock(run)
+
+    def _lock(self, pages: range) -> bool:
+        assert self._calls is not None
+        if self._calls[0](pages.start * self.page_size, len(pages) * self.page_size) == 0:
+            self._works = True
+            return True
+        if not self.failures:
+            code = ctypes.get_errno()
+            reason = f"{errno.errorcode.get(code, code)}, {os.strerror(code)}"
+            _logger.info("memory could not be locked (%s); buffers are wiped, but may be swapped out", reason)
+        self.failures += 1
+        return False
+
+    def _unlock(self, pages: range) -> None:
+        assert self._calls is not None
+        # A failure says that the pages are no longer mapped, and so not locked either.
+        self._calls[1](pages.start * self.page_size, len(pages) * self.page_size)
+
+
+def _runs(pages: Iterable[int]) -> Iterator[range]:
+    """Rising page numbers as ranges without gaps: one system call each."""
+    start = end = 0
+    for page in pages:
+        if page != end:
+            if start != end:
+                yield range(start, end)
+            start = page
+        end = page + 1
+    if start != end:
+        yield range(start, end)
+
+
+def address_of(buffer: bytearray | mmap.mmap) -> int:
+    """Where the content of `buffer` begins in memory."""
+    return ctypes.addressof(pinned(buffer))
+
+
+def pinned(buffer: bytearray | mmap.mmap) -> ctypes.Array[ctypes.c_char]:
+    """A view on the start of `buffer`. While it lives, the buffer can be neither resized nor moved."""
+    return _NO_BYTES.from_buffer(buffer)
+
+
+def system_calls() -> tuple[LockCall, LockCall] | None:
+    """mlock and munlock of the C library this process runs on, glibc, musl or another; None where there are none."""
+    if os.name != "posix":
+        return None
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        calls = library.mlock, library.munlock
+    except (OSError, AttributeError):
+        return None
+    for call in calls:
+        call.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        call.restype = ctypes.c_int
+    return calls
+
+
+def memlock_limit() -> int | None:
+    """The soft RLIMIT_MEMLOCK in bytes; None if there is no limit, or the system cannot tell."""
+    try:
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    except (ImportError, AttributeError, OSError, ValueError):  # not POSIX, or without this limit
+        return None
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+PAGES: Final = PageLocks(system_calls())
+"""The one table of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PAGES.forget)
