@@ -1,0 +1,283 @@
+"""A router written from the wire protocol alone, for tests of any client of it.
+
+    with PlainRouter() as router:
+        call(router.url, SSL_CERT_FILE=router.ca)
+    assert len(router.posts) == 1
+
+It answers rightly unless told otherwise: `answer` programs replies, `fault` switches on one fault of `faults.FAULTS`,
+and every step from a payload to the body of an answer is an attribute that a test may replace:
+
+    complete(payload, payload_id)   → the completion, an echo of the last message
+    metadata(recorded)              → its `_metadata`, unless the completion brings one
+    attest(payload_id)              → `tpm_attestation` in it, `None` for a router without a TPM
+    encode(completion)              → the plaintext
+    reply_key(recorded)             → the key that the answer is sealed to, the client's
+    seal(plaintext, key, processed_at) → the body
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.nomyo.wire import completion, judging, package, server_keys
+from tests.nomyo.wire.http11 import MalformedError, Reply, Request, read_request, send_reply
+from tests.nomyo.wire.judging import RefusedError, error, limited
+from tests.nomyo.wire.loopback import Connection, Loopback
+
+__all__ = ["KEY_PATH", "POST_PATH", "PlainRouter", "Recorded", "Reply", "error", "limited"]
+
+KEY_PATH = "/pki/public_key"
+POST_PATH = "/v1/chat/secure_completion"
+HTML = b"<!doctype html><html><head><title>Sign in</title></head><body><h1>Hotel network</h1></body></html>\n"
+
+
+@dataclass
+class Recorded(Request):
+    """A request that arrived.
+
+    at: time.monotonic() when it was there, whole.
+    connection: serial number of its TCP connection, from 1.
+    plaintext: the payload, `None` where there was none or it did not open.
+    payload_id, tier, key: what its headers say, as far as the router read them.
+    refused: why the router does not want it, `None` where it does; an answer that a test programs comes all the same.
+    status: what it was answered with; 0 where the connection was reset instead.
+    answered_at: Unix time in the answer.
+    """
+
+    at: float = 0.0
+    connection: int = 0
+    plaintext: dict[str, Any] | None = None
+    payload_id: str = ""
+    tier: str | None = None
+    key: rsa.RSAPublicKey | None = field(default=None, repr=False)
+    refused: str | None = None
+    status: int = 0
+    answered_at: int = 0
+
+
+Programmed = Reply | None | Callable[[Recorded], Reply | None]
+
+
+class PlainRouter(Loopback):
+    """The router, as a context manager.
+
+    tls: off for http://localhost.
+    api_key: the only bearer that is let in; `None` for everybody.
+    forbidden: (model, tier) that get a 403.
+    secure_inference: off for 404 at the completion path.
+    tpm: off for 503 at tier maximum; `None` for what `attest` says.
+    prefix: a path before both paths, part of `url`.
+    key, bits: which of the process's server keys it begins with, and of what size; routers have the same unless told.
+    authority: the CA of its certificate; one of its own, without.
+
+    The attribute `ca` is the path of the CA's certificate, for SSL_CERT_FILE; the file goes with the router.
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: bool = True,
+        api_key: str | None = None,
+        forbidden: Collection[tuple[str, str | None]] = (),
+        secure_inference: bool = True,
+        tpm: bool | None = None,
+        prefix: str = "",
+        key: int = 0,
+        bits: int = 4096,
+        authority: trustme.CA | None = None,
+    ) -> None:
+        self.authority = authority or trustme.CA()
+        super().__init__(server_context(self.authority) if tls else None)
+        self.api_key = api_key
+        self.forbidden = forbidden
+        self.secure_inference = secure_inference
+        self.tpm = tpm
+        self.attest: Callable[[str], dict[str, Any] | None] | None = None
+        self.requests: list[Recorded] = []
+        self.key_number = key
+        self.private_key = server_keys.pair(key, bits)
+        self.ca = ""
+        self._scheme = "https" if tls else "http"
+        self._prefix = prefix
+        self._used = {(key, bits, 65537)}
+        self.mend()
+
+    def mend(self) -> None:
+        """Answer rightly from now on: undo `answer`, `fault` and every replaced step, and serve the key that opens."""
+        self.complete: Callable[[dict[str, Any], str], dict[str, Any]] = completion.echo
+        self.metadata: Callable[[Recorded], object] = self.right_metadata
+        self.encode: Callable[[Any], bytes] = completion.encode
+        self.reply_key: Callable[[Recorded], rsa.RSAPublicKey] = completion.client_key
+        self.seal: Callable[[bytes, rsa.RSAPublicKey, int], bytes] = package.seal
+        self.on_request: Callable[[Recorded], object] | None = None
+        self.key_document = server_keys.public_pem(self.private_key.public_key())
+        self._answers: dict[str, deque[Programmed]] = {"GET": deque(), "POST": deque()}
+        self._always: dict[str, Programmed] = {}
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"{self._scheme}://localhost:{self.port}{self._prefix}"
+
+    @property
+    def posts(self) -> list[Recorded]:
+        """The requests at the completion path."""
+        return [each for each in self.requests if each.method == "POST"]
+
+    @property
+    def key_fetches(self) -> list[Recorded]:
+        """The requests at the key path."""
+        return [each for each in self.requests if each.path == self._prefix + KEY_PATH]
+
+    def answer(self, *replies: Programmed, on: Literal["GET", "POST"] = "POST") -> None:
+        """Program the replies to the next requests of a method.
+
+        Each reply is for one request, in their order, `None` meaning the right answer; after the last it is the right
+        answer again. A single callable is asked at every request instead, and stays until `mend` or the next callable.
+        It sees the request with its plaintext, after `on_request`.
+        """
+        if len(replies) == 1 and callable(replies[0]):
+            self._always[on] = replies[0]
+        else:
+            self._answers[on].extend(replies)
+
+    def fault(self, name: str) -> None:
+        """Switch on one fault of the table `FAULTS`."""
+        from tests.nomyo.wire.faults import FAULTS
+
+        FAULTS[name].switch(self)
+
+    def rotate_key(
+        self, bits: int = 4096, *, kind: Literal["rsa", "ec", "html"] | bytes = "rsa", exponent: int = 65537
+    ) -> None:
+        """Have another server key from now on.
+
+        kind: "rsa", a pair that this router has not had; "ec", "html" and bytes change only what the key path serves,
+            and requests sealed to the RSA key before still open.
+        """
+        if isinstance(kind, bytes):
+            self.key_document = kind
+        elif kind == "ec":
+            self.key_document = server_keys.ec_pem(self.key_number)
+        elif kind == "html":
+            self.key_document = HTML
+        else:
+            while (self.key_number, bits, exponent) in self._used:
+                self.key_number += 1
+            self._used.add((self.key_number, bits, exponent))
+            self.private_key = server_keys.pair(self.key_number, bits, exponent)
+            self.key_document = server_keys.public_pem(self.private_key.public_key())
+
+    def right_metadata(self, request: Recorded) -> dict[str, Any]:
+        """`_metadata` as section 6 has it before the client merges it."""
+        evidence = self.attest(request.payload_id) if self.attest is not None else None
+        return completion.metadata(request.payload_id, request.tier, request.answered_at, evidence)
+
+    def right_body(self, request: Recorded) -> bytes:
+        """The body of the answer to a request that the router accepts, through all the steps."""
+        assert request.plaintext is not None
+        answer: Any = self.complete(request.plaintext, request.payload_id)
+        if isinstance(answer, dict) and "_metadata" not in answer:
+            answer = {**answer, "_metadata": self.metadata(request)}
+        return self.seal(self.encode(answer), self.reply_key(request), request.answered_at)
+
+    def __enter__(self) -> Self:
+        folder = self.resources.enter_context(tempfile.TemporaryDirectory(prefix="plain-router-"))
+        self.ca = str(Path(folder) / "ca.pem")
+        self.authority.cert_pem.write_to_path(self.ca)
+        return super().__enter__()
+
+    async def serve(self, connection: Connection) -> None:
+        good = True
+        while good:
+            try:
+                request = await read_request(connection.reader)
+            except (MalformedError, ValueError) as problem:
+                await send_reply(connection, replace(error(400, f"Malformed request: {problem}"), close=True))
+                return
+            if request is None:
+                return
+            recorded = Recorded(**vars(request), at=time.monotonic(), connection=connection.serial)
+            self.requests.append(recorded)
+            reply = self._reply(recorded)
+            if reply.reset not in {"before", "after"}:
+                recorded.status = reply.status
+            good = await send_reply(connection, reply)
+            good = good and (recorded.header("Connection") or "").lower() != "close"
+
+    def _reply(self, request: Recorded) -> Reply:
+        if self.on_request is not None:
+            self.on_request(request)
+        request.answered_at = int(time.time())
+        refusal = self._judge(request)
+        reply = self._programmed(request)
+        if reply is None:
+            reply = refusal or Reply()
+        elif refusal is not None and reply.status == 200 and reply.body is None:
+            # The way of the answer is programmed, not the answer.
+            reply = replace(reply, status=refusal.status, headers=[*reply.headers, *refusal.headers], body=refusal.body)
+        if reply.body is None and reply.reset != "before":
+            reply = replace(reply, body=self._body(request, reply.status))
+        if "content-type" not in {name.lower() for name, _ in reply.headers}:
+            kind = "application/x-pem-file" if request.method == "GET" and reply.status == 200 else "application/json"
+            reply = replace(reply, headers=[*reply.headers, ("Content-Type", kind)])
+        return reply
+
+    def _body(self, request: Recorded, status: int) -> bytes:
+        if status != 200:
+            return json.dumps({"detail": f"Programmed: {status}"}).encode()
+        return self.key_document if request.method == "GET" else self.right_body(request)
+
+    def _programmed(self, request: Recorded) -> Reply | None:
+        queue = self._answers.get(request.method)
+        programmed = queue.popleft() if queue else self._always.get(request.method)
+        return programmed(request) if callable(programmed) else programmed
+
+    def _judge(self, request: Recorded) -> Reply | None:
+        try:
+            self._accept_or_refuse(request)
+        except RefusedError as refused:
+            request.refused = str(refused)
+            return error(refused.status, refused.detail)
+        return None
+
+    def _accept_or_refuse(self, request: Recorded) -> None:
+        path = request.path.removeprefix(self._prefix)
+        if path not in {KEY_PATH, POST_PATH} or not request.path.startswith(self._prefix):
+            raise RefusedError(404, "Not Found")
+        if request.method != ("GET" if path == KEY_PATH else "POST"):
+            raise RefusedError(405, "Method Not Allowed")
+        if path == KEY_PATH:
+            return
+        if not self.secure_inference:
+            raise RefusedError(404, "Secure inference not enabled")
+        judging.bearer(request, self.api_key)
+        judging.content_type(request)
+        request.payload_id = judging.payload_id(request)
+        request.tier = judging.tier(request)
+        request.key = judging.client_key(request)
+        request.plaintext = judging.opened(request.body, self.private_key)
+        model = request.plaintext.get("model")
+        if (model, request.tier) in self.forbidden:
+            raise RefusedError(403, f"Model {model} is not allowed at tier {request.tier}")
+        if request.tier == "maximum" and not (self.attest is not None if self.tpm is None else self.tpm):
+            raise RefusedError(503, "Tier maximum needs a TPM, and this server has none")
+
+
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    """TLS for localhost, with a certificate of that authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
