@@ -1,4 +1,122 @@
-"""The encrypting chat client; not written yet.
+"""nomyo: encrypted chat completions that are handed over only when a policy affirms the server.
 
-The Verifier that it will ask before it hands a completion over is `nomyo_attest`, complete on its own.
+::
+
+    from nomyo import SecureChatCompletion
+
+    async with SecureChatCompletion(api_key="…", attestation_policy="policy.toml") as client:
+        response = await client.create(model="Qwen/Qwen3-0.6B", messages=[…], require_attestation=True)
+
+Nothing is imported before it is used, so that `nomyo --version` stays quick.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nomyo_attest._version import __version__
+
+if TYPE_CHECKING:
+    from nomyo.chat import SecureChatCompletion
+    from nomyo.errors import (
+        APIConnectionError,
+        APIError,
+        APIStatusError,
+        APITimeoutError,
+        ArgumentError,
+        ArgumentTypeError,
+        AttestationError,
+        AuthenticationError,
+        BadRequestError,
+        ClientClosedError,
+        ForbiddenError,
+        InsecureURLError,
+        InsecureWarning,
+        InternalError,
+        InternalServerError,
+        InvalidRequestError,
+        KeyFileNotFoundError,
+        KeyStoreError,
+        NomyoError,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+        ResponseError,
+        ResponseNotBoundError,
+        SecurityError,
+        ServerError,
+        ServerKeyError,
+        ServiceUnavailableError,
+    )
+    from nomyo.memory import (
+        SecureBuffer,
+        disable_secure_memory,
+        enable_secure_memory,
+        get_memory_protection_info,
+        secure_bytearray,
+        secure_bytes,
+    )
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "ArgumentError",
+    "ArgumentTypeError",
+    "AttestationError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientClosedError",
+    "ForbiddenError",
+    "InsecureURLError",
+    "InsecureWarning",
+    "InternalError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "KeyFileNotFoundError",
+    "KeyStoreError",
+    "NomyoError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "ResponseError",
+    "ResponseNotBoundError",
+    "SecureBuffer",
+    "SecureChatCompletion",
+    "SecurityError",
+    "ServerError",
+    "ServerKeyError",
+    "ServiceUnavailableError",
+    "__version__",
+    "disable_secure_memory",
+    "enable_secure_memory",
+    "get_memory_protection_info",
+    "secure_bytearray",
+    "secure_bytes",
+]
+
+_HOMES = {
+    "SecureChatCompletion": "nomyo.chat",
+    "SecureBuffer": "nomyo.memory",
+    "disable_secure_memory": "nomyo.memory",
+    "enable_secure_memory": "nomyo.memory",
+    "get_memory_protection_info": "nomyo.memory",
+    "secure_bytearray": "nomyo.memory",
+    "secure_bytes": "nomyo.memory",
+}
+"""Names that do not live in `nomyo.errors`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SecureCompletionClient":  # a module, as in the published client; importing it sets the attribute
+        return import_module("nomyo.SecureCompletionClient")
+    if name in __all__:
+        value = globals()[name] = getattr(import_module(_HOMES.get(name, "nomyo.errors")), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,91 @@
+"""The plaintext of an answer → the dictionary that users get, once it is known to be the answer to their request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from nomyo import envelope, jsontext
+from nomyo.errors import TIER_NOT_AS_REQUESTED, ResponseError, ResponseNotBoundError
+from nomyo.memory import SecureBuffer
+from nomyo.server_key import ServerKey
+
+METADATA = "_metadata"
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """An answer, decrypted and read, not yet looked at.
+
+    Attributes:
+        completion: the JSON object as the server made it; ``_metadata`` in it is an object.
+        processed_at: the field of that name outside the sealed part, which nothing authenticates; None if absent.
+    """
+
+    completion: dict[str, Any]
+    processed_at: int | None
+
+    def __repr__(self) -> str:
+        return "<Opened>"
+
+
+def open_answer(package: bytes, key: RSAPrivateKey, *, lock: bool = True) -> Opened:
+    """Decrypt and read an answer.
+
+    Args:
+        lock: whether to lock the plaintext's memory where the system allows it.
+
+    Raises `ResponseError`, the same one whatever is wrong.
+    """
+    unsealed = envelope.unseal(package, key)
+    with SecureBuffer(unsealed.plaintext, lock=lock) as plaintext:
+        try:
+            completion = jsontext.decode(plaintext.data)
+        except ValueError:
+            completion = None
+    if isinstance(completion, dict) and isinstance(completion.setdefault(METADATA, {}), dict):
+        return Opened(completion, unsealed.processed_at)
+    raise ResponseError
+
+
+def check_echoes(opened: Opened, payload_id: str, tier: str | None) -> None:
+    """Refuse an answer to another request, or at another tier than the one requested. Raises `ResponseNotBoundError`.
+
+    An answer need not name its request; it must name the tier, where one was requested.
+    """
+    metadata = opened.completion[METADATA]
+    if metadata.get("payload_id", payload_id) != payload_id:
+        raise ResponseNotBoundError("the answer names another request than this one; it is not handed over")
+    if tier is not None and metadata.get("security_tier") != tier:
+        got = metadata.get("security_tier")
+        said = repr(got) if got in ("standard", "high", "maximum") else "none" if got is None else "something else"
+        problem = f"security_tier: expected {tier!r}, as requested, got {said}; the answer is not handed over"
+        raise ResponseNotBoundError(problem, TIER_NOT_AS_REQUESTED)
+
+
+def hand_over(
+    opened: Opened, payload_id: str, server_key: ServerKey | None, attestation_result: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The answer as users know it, with what was found out on the way.
+
+    What the server puts under the keys that are ours is not theirs to say, and is dropped.
+    """
+    metadata = opened.completion[METADATA]
+    verification: dict[str, Any] = {
+        "payload_id_echoed": "payload_id" in metadata,
+        "security_tier_echoed": "security_tier" in metadata,
+    }
+    if server_key is not None:
+        verification["server_key"] = server_key.fingerprint
+        verification["server_key_pinned"] = server_key.pinned
+    for ours in ("attestation_result", "verification", "transport_processed_at"):
+        metadata.pop(ours, None)
+    metadata.setdefault("processed_at", opened.processed_at)
+    metadata.update(payload_id=payload_id, is_encrypted=True, encryption_algorithm=envelope.ALGORITHM)
+    metadata["verification"] = verification
+    if opened.processed_at is not None:
+        metadata["transport_processed_at"] = opened.processed_at
+    if attestation_result is not None:
+        metadata["attestation_result"] = attestation_result
+    return opened.completion

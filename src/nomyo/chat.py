@@ -1,0 +1,259 @@
+"""SecureChatCompletion: chat completions, encrypted end to end, behind a gate for the server's evidence."""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from nomyo.client import SecureCompletionClient
+from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key
+from nomyo.errors import ArgumentError, ArgumentTypeError
+from nomyo.gate import load_policy
+from nomyo.keyring import Keyring
+from nomyo.leak import guarded, guarded_async
+
+if TYPE_CHECKING:
+    import httpx
+
+    from nomyo_attest.policy import AppraisalPolicy
+
+_OTHERS_MOST: Final = 16
+"""Clients kept for base URLs given in calls."""
+
+_NO_ARGUMENTS: Final = {
+    "allow_http": "the client",
+    "api_base": "base_url, or the client",
+    "attestation_policy": "the client, or client.with_options",
+    "default_headers": "nobody",
+    "default_query": "nobody",
+    "extra_headers": "nobody: the headers are the protocol's",
+    "extra_query": "nobody",
+    "http_client": "the client",
+    "key_dir": "the client",
+    "key_password": "the client",
+    "max_retries": "the client, or client.with_options",
+    "min_server_key_bits": "the client",
+    "organization": "nobody",
+    "project": "nobody",
+    "secure_memory": "the client",
+    "server_key_pins": "the client",
+    "unsafe_remote_http": "the client",
+}
+"""Names that are options of clients or of other libraries, and who takes them: in a payload they would be nonsense."""
+
+
+class SecureChatCompletion:
+    """Chat completions, sealed to the server and back. ::
+
+        async with SecureChatCompletion(api_key="…", attestation_policy="policy.toml") as client:
+            response = await client.create(model="Qwen/Qwen3-0.6B", messages=[…], require_attestation=True)
+
+    Args:
+        base_url: base URL of the NOMYO Router; HTTPS.
+        allow_http: take plain HTTP to this machine, for development.
+        api_key: bearer token. It is sent to `base_url` only.
+        secure_memory: lock plaintext in memory while it is worked on, where the system allows it.
+        max_retries: tries after the first: for 408, 425, 429, 500, 502, 503, 504, 529 and broken connections.
+        attestation_policy: an `AppraisalPolicy`, or the path of one.
+        require_attestation: whether a completion is handed over only if the policy affirms its evidence, for every call
+            that does not say otherwise; by default so if there is a policy.
+        key_dir: folder that the client's key pair is kept in; None for one that lives as long as the client.
+        key_password: what the private key there is encrypted with.
+        server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.
+        min_server_key_bits: size of the smallest server key taken, 2048 or more.
+        timeout: seconds that a call may take in all, its retries included.
+        http_client: an `httpx.AsyncClient` to use; it is not closed.
+        unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
+
+    Attributes:
+        client: the `SecureCompletionClient` underneath.
+        api_key: the bearer token.
+
+    Raises:
+        ArgumentError: an argument makes no sense; also if attestation is required without a policy.
+        InsecureURLError: plain HTTP where it is not allowed.
+        nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file not be read.
+    """
+
+    @guarded
+    def __init__(
+        self,
+        base_url: str = DEFAULT_BASE_URL,
+        allow_http: bool = False,
+        api_key: str | None = None,
+        secure_memory: bool = True,
+        max_retries: int = 2,
+        *,
+        attestation_policy: AppraisalPolicy | str | PathLike[str] | None = None,
+        require_attestation: bool | None = None,
+        key_dir: str | PathLike[str] | None = None,
+        key_password: str | None = None,
+        server_key_pins: Iterable[str] = (),
+        min_server_key_bits: int = SERVER_KEY_BITS,
+        timeout: float = TIMEOUT,
+        http_client: httpx.AsyncClient | None = None,
+        unsafe_remote_http: bool = False,
+    ) -> None:
+        self._set_up(
+            {
+                "base_url": base_url,
+                "allow_http": allow_http,
+                "api_key": api_key,
+                "secure_memory": secure_memory,
+                "max_retries": max_retries,
+                "attestation_policy": load_policy(attestation_policy),
+                "require_attestation": require_attestation,
+                "key_dir": key_dir,
+                "key_password": key_password,
+                "server_key_pins": server_key_pins if isinstance(server_key_pins, str) else tuple(server_key_pins),
+                "min_server_key_bits": min_server_key_bits,
+                "timeout": timeout,
+                "http_client": http_client,
+                "unsafe_remote_http": unsafe_remote_http,
+            },
+            None,
+        )
+
+    def _set_up(self, options: dict[str, Any], keyring: Keyring | None) -> None:
+        """Become a client with these options, all of them, and with the key pair of `keyring` if there is one."""
+        self._options = options
+        self._policy: AppraisalPolicy | None = options["attestation_policy"]
+        self._gate = _is_gated(options["require_attestation"], self._policy is not None, self._policy)
+        self.api_key: str | None = options["api_key"]
+        check_api_key(self.api_key)
+        not_below = ("base_url", "api_key", "attestation_policy", "require_attestation")
+        below = {name: value for name, value in options.items() if name not in not_below}
+        self.client = SecureCompletionClient(options["base_url"], **below)
+        if keyring is not None:
+            self.client.use_keyring(keyring)
+        self._others: OrderedDict[str, SecureChatCompletion] = OrderedDict()
+        self.client.keyring.begin()
+
+    @guarded_async
+    async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
+        """Ask for a chat completion.
+
+        Args:
+            model: name of the model.
+            messages: the conversation, as in OpenAI's API.
+            kwargs: sent with it as they are: temperature, top_p, max_tokens, stop, n, seed, user, tools, tool_choice,
+                response_format and so on. Not sent are:
+
+                - ``security_tier``: ``"standard"``, ``"high"`` or ``"maximum"``; the answer must name the same.
+                - ``require_attestation``: whether the policy must affirm the evidence, for this call.
+                - ``timeout``: seconds for this call.
+                - ``api_key``, ``base_url``: for this call. To another host the client's own key is not sent.
+                - ``extra_body``: a dict of more to be sent, also of names that are refused otherwise.
+
+        Returns:
+            The completion as the server made it, with ``_metadata``. There ``verification`` says what was checked, and
+            ``attestation_result``, if attestation was required, is the JSON form of the appraisal's result.
+
+        Raises:
+            ArgumentError: an argument makes no sense; nothing was sent.
+            AttestationError: the policy does not affirm the evidence. The prompt was sent all the same: evidence comes
+                only with the answer. It is not tried again.
+            SecurityError: in its other kinds: the answer, or the server's key, is not to be relied on.
+            APIStatusError, APIConnectionError: in their kinds: the service refused, or did not answer.
+        """
+        base_url = kwargs.pop("base_url", None)
+        if base_url is not None:
+            return await self._at(base_url).create(model, messages, **kwargs)
+        tier = kwargs.pop("security_tier", None)
+        own_key = kwargs.pop("api_key", None)
+        required = kwargs.pop("require_attestation", None)
+        seconds = kwargs.pop("timeout", None)
+        gated = _is_gated(required, self._gate, self._policy)
+        return await self.client.complete(
+            _payload(model, messages, kwargs),
+            seconds=seconds,
+            payload_id=str(uuid.uuid4()),  # from the system's random source: the quote is bound to it
+            api_key=self.api_key if own_key is None else own_key,
+            tier=tier,
+            policy=self._policy if gated else None,
+        )
+
+    acreate = create
+
+    @guarded
+    def with_options(self, **changes: Any) -> Self:
+        """A client with other options, as the constructor takes them, and the same key pair unless that changes.
+
+        With another `base_url`, of another scheme, host or port, it has no API key unless one is given.
+
+        Raises as the constructor does.
+        """
+        return self._with_options(changes)
+
+    def _with_options(self, changes: dict[str, Any]) -> Self:
+        unknown = changes.keys() - self._options.keys()
+        if unknown:
+            raise ArgumentTypeError(f"with_options() takes no {min(unknown)}; it takes {', '.join(self._options)}")
+        options = {**self._options, "api_key": self.api_key, **changes}
+        options["attestation_policy"] = load_policy(options["attestation_policy"])
+        keeps_keys = not {"key_dir", "key_password"} & changes.keys()
+        other = object.__new__(type(self))
+        other._set_up(options, self.client.keyring if keeps_keys else None)
+        if other.client.origin != self.client.origin and "api_key" not in changes:
+            other.api_key = None
+        return other
+
+    def _at(self, base_url: str) -> SecureChatCompletion:
+        """The client for a base URL given in a call."""
+        known = self._others.get(base_url)
+        if known is None:
+            known = self._others[base_url] = self._with_options({"base_url": base_url})
+            while len(self._others) > _OTHERS_MOST:
+                self._others.popitem(last=False)  # its connections end with it, when nobody uses it any more
+        self._others.move_to_end(base_url)
+        if known.client.origin == self.client.origin:
+            known.api_key = self.api_key
+        return known
+
+    async def aclose(self) -> None:
+        """Close the connections; what is called afterwards raises `ClientClosedError`."""
+        await self.client.aclose()
+        for other in self._others.values():
+            await other.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        gate = f", policy {self._policy.id!r}" if self._gate and self._policy is not None else ""
+        return f"<{type(self).__name__} {self.client.router_url}{gate}>"
+
+
+def _is_gated(required: object, default: bool, policy: AppraisalPolicy | None) -> bool:
+    """Whether the gate is on. Raises `ArgumentError` for one without a policy."""
+    if required is None:
+        required = default
+    if not isinstance(required, bool):
+        raise ArgumentTypeError(f"require_attestation: expected True or False, got {type(required).__name__}")
+    if required and policy is None:
+        raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
+    return required
+
+
+def _payload(model: str, messages: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
+    """What is sealed: model and messages first, then the rest in the caller's order."""
+    body = more.pop("extra_body", None)
+    if body is not None and not isinstance(body, dict):
+        raise ArgumentTypeError(f"extra_body: expected a dict, got {type(body).__name__}")
+    for name in more:
+        if name in _NO_ARGUMENTS:
+            problem = f"create() takes no {name}, which is for {_NO_ARGUMENTS[name]}"
+            raise ArgumentTypeError(f"{problem}. What is to be sent to the model under this name goes into extra_body")
+    payload = {"model": model, "messages": messages, **more, **(body or {})}
+    if payload.get("stream"):
+        raise ArgumentError("stream: only False is possible: an answer is sealed as a whole")
+    return payload

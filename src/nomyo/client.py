@@ -1,0 +1,249 @@
+"""SecureCompletionClient: the layer underneath, with the names that users of the published client know."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from nomyo import answer, keyfiles, keys
+from nomyo.config import (
+    DEFAULT_BASE_URL,
+    SERVER_KEY_BITS,
+    TIMEOUT,
+    check_api_key,
+    check_key_bits,
+    check_max_retries,
+    check_payload_id,
+    check_tier,
+    check_timeout,
+    parse_base_url,
+)
+from nomyo.errors import ArgumentError, SecurityError
+from nomyo.exchange import Exchange, Request
+from nomyo.keyring import KeyPair, Keyring
+from nomyo.leak import guarded, guarded_async
+from nomyo.transport import Transport
+
+if TYPE_CHECKING:
+    import httpx
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+
+class Done:
+    """What a finished method returns: nothing, which may also be awaited, since much documentation does."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+class SecureCompletionClient:
+    """Encryption, keys and communication with one NOMYO Router.
+
+    Args:
+        router_url: base URL of the router; HTTPS. Paths are appended to it.
+        allow_http: take plain HTTP to this machine, for development.
+        secure_memory: lock plaintext in memory while it is worked on, where the system allows it.
+        max_retries: tries after the first: for 408, 425, 429, 500, 502, 503, 504, 529 and broken connections.
+        key_dir: folder that the key pair is kept in; None for one that lives as long as the client.
+        key_password: what the private key there is encrypted with.
+        server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.
+        min_server_key_bits: size of the smallest server key taken, 2048 or more.
+        timeout: seconds that a call may take in all, its retries included.
+        http_client: an `httpx.AsyncClient` to use; it is not closed.
+        unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
+
+    Raises:
+        ArgumentError: an argument makes no sense. `InsecureURLError`: plain HTTP where it is not allowed.
+    """
+
+    key_size = keys.KEY_BITS
+
+    @guarded
+    def __init__(
+        self,
+        router_url: str = DEFAULT_BASE_URL,
+        allow_http: bool = False,
+        secure_memory: bool = True,
+        max_retries: int = 2,
+        *,
+        key_dir: str | PathLike[str] | None = None,
+        key_password: str | None = None,
+        server_key_pins: Iterable[str] = (),
+        min_server_key_bits: int = SERVER_KEY_BITS,
+        timeout: float = TIMEOUT,
+        http_client: httpx.AsyncClient | None = None,
+        unsafe_remote_http: bool = False,
+    ) -> None:
+        base = parse_base_url(router_url, allow_http=allow_http, unsafe_remote_http=unsafe_remote_http)
+        self.router_url = base.text
+        self.origin = base.origin
+        self.allow_http = allow_http
+        self.max_retries = check_max_retries(max_retries)
+        self.timeout = check_timeout(timeout)
+        self._secure_memory = secure_memory
+        self.keyring = Keyring(key_dir, key_password)
+        self._transport = Transport(http_client)
+        self._exchange = Exchange(
+            base.text,
+            self._transport,
+            self.keyring,
+            pins=(server_key_pins,) if isinstance(server_key_pins, str) else tuple(server_key_pins),
+            min_server_key_bits=check_key_bits(min_server_key_bits),
+            secure_memory=secure_memory,
+        )
+
+    @property
+    def private_key(self) -> RSAPrivateKey | None:
+        """The client's private key; None until it is made or loaded."""
+        return None if self.keyring.pair is None else self.keyring.pair.private
+
+    @property
+    def public_key_pem(self) -> str | None:
+        """The client's public key, always derived from the private one; None until that is there."""
+        return None if self.keyring.pair is None else self.keyring.pair.public_pem
+
+    @guarded
+    def generate_keys(
+        self, save_to_file: bool = False, key_dir: str | PathLike[str] = "client_keys", password: str | None = None
+    ) -> Done:
+        """Make a new RSA-4096 key pair and use it. It takes up to some seconds, in which an event loop stands still;
+        without this call a pair is made in a thread.
+
+        Args:
+            save_to_file: also save it, as ``private_key.pem`` and ``public_key.pem``.
+            key_dir: the folder; made with mode 0700 if it is not there.
+            password: encrypts the private key.
+
+        Raises:
+            KeyStoreError: there is a key already, which is never overwritten, or the files cannot be written.
+        """
+        private = keys.generate(self.key_size)
+        if save_to_file:
+            keyfiles.save_new(Path(key_dir), private, password)
+        self.keyring.pair = KeyPair.of(private)
+        return Done()
+
+    @guarded
+    def load_keys(
+        self,
+        private_key_path: str | PathLike[str],
+        public_key_path: str | PathLike[str] | None = None,
+        password: str | None = None,
+    ) -> Done:
+        """Load a key pair and use it.
+
+        Args:
+            private_key_path: PEM file of the private key.
+            public_key_path: PEM file of the public key, which must be that of the private one; None to derive it.
+            password: what the private key is encrypted with.
+
+        Raises:
+            KeyStoreError: the files cannot be used; `KeyFileNotFoundError` if one is not there.
+        """
+        public = None if public_key_path is None else Path(public_key_path)
+        self.keyring.pair = KeyPair.of(keyfiles.load(Path(private_key_path), public, password))
+        return Done()
+
+    @guarded_async
+    async def fetch_server_public_key(self) -> str:
+        """Fetch the server's key now, check it, and use it from now on. Returns it in PEM form.
+
+        Raises:
+            ServerKeyError: it is weak, malformed or not pinned.
+            APIConnectionError, APIStatusError: it could not be fetched.
+        """
+        return (await self._exchange.server_keys.renewed()).pem
+
+    @guarded_async
+    async def encrypt_payload(self, payload: dict[str, Any]) -> bytes:
+        """Seal a payload to the server's key, which is fetched if need be: the body of a request.
+
+        Raises:
+            ArgumentError: the payload is no dict, is empty, too large, or not JSON.
+            Besides, the errors of `fetch_server_public_key`.
+        """
+        _check_payload(payload)
+        return await self._exchange.seal(payload, await self._exchange.server_keys.get())
+
+    @guarded_async
+    async def decrypt_response(self, encrypted_response: bytes, payload_id: str) -> dict[str, Any]:
+        """Open the body of an answer, and refuse one that names another request than `payload_id`.
+
+        Raises:
+            ResponseError: it cannot be read; the reason is not told.
+            ResponseNotBoundError: it is the answer to another request.
+            SecurityError: there is no private key to open it with.
+        """
+        if not isinstance(encrypted_response, bytes):
+            raise ArgumentError("Encrypted response must be bytes")
+        check_payload_id(payload_id)
+        if self.keyring.pair is None:
+            raise SecurityError("Private key not initialized. Call generate_keys() or load_keys() first.")
+        opened = answer.open_answer(encrypted_response, self.keyring.pair.private, lock=self._secure_memory)
+        answer.check_echoes(opened, payload_id, None)
+        return answer.hand_over(opened, payload_id, None, None)
+
+    @guarded_async
+    async def send_secure_request(
+        self,
+        payload: dict[str, Any],
+        payload_id: str,
+        api_key: str | None = None,
+        security_tier: str | None = None,
+    ) -> dict[str, Any]:
+        """Send a request and return its answer, decrypted. No evidence is appraised: see `SecureChatCompletion`.
+
+        Args:
+            payload: the chat completion's request.
+            payload_id: its id, printable ASCII; the same for all tries.
+            api_key: bearer token.
+            security_tier: ``"standard"``, ``"high"`` or ``"maximum"``.
+
+        Raises:
+            ArgumentError: an argument makes no sense; nothing was sent.
+            APIStatusError, APIConnectionError, SecurityError: in their kinds, see `nomyo.errors`.
+        """
+        return await self.complete(payload, payload_id=payload_id, api_key=api_key, tier=security_tier)
+
+    async def complete(self, payload: dict[str, Any], *, seconds: float | None = None, **asked: Any) -> dict[str, Any]:
+        """Send a request; `asked` is the rest of a `Request`. Not guarded: for the methods that are."""
+        _check_payload(payload)
+        request = Request(
+            payload=payload,
+            payload_id=check_payload_id(asked["payload_id"]),
+            api_key=check_api_key(asked.get("api_key")),
+            tier=check_tier(asked.get("tier")),
+            policy=asked.get("policy"),
+        )
+        limit = self.timeout if seconds is None else check_timeout(seconds)
+        return await self._exchange.run(request, seconds=limit, max_retries=check_max_retries(self.max_retries))
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        """Use the key pair of another client from now on; a new one made by either is for both."""
+        self.keyring = self._exchange.keyring = keyring
+
+    async def aclose(self) -> None:
+        """Close the connections; what is called afterwards raises `ClientClosedError`."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.router_url}>"
+
+
+def _check_payload(payload: object) -> None:
+    if not isinstance(payload, dict):
+        raise ArgumentError("Payload must be a dictionary")
+    if not payload:
+        raise ArgumentError("Payload cannot be empty")

@@ -1,0 +1,168 @@
+"""What a client is told, checked when it is made: the base URL, and the other options."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import warnings
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from nomyo.errors import ArgumentError, ArgumentTypeError, InsecureURLError, InsecureWarning
+
+DEFAULT_BASE_URL: Final = "https://api.nomyo.ai"
+
+TIMEOUT: Final = 900.0
+"""Seconds that one call may take in all: what the published client allows each request."""
+
+SERVER_KEY_BITS: Final = 4096
+"""What the protocol's algorithm id promises of the server's key."""
+
+BITS_FLOOR: Final = 2048
+"""The least that can be asked for instead (NIST SP 800-131A, 3)."""
+
+TIERS: Final = ("standard", "high", "maximum")
+
+_PAYLOAD_ID_MAX: Final = 1024
+
+
+class BaseURL(msgspec.Struct, frozen=True):
+    """A base URL that may be used.
+
+    Attributes:
+        text: scheme and host in lower case, path prefix kept, no slash at the end.
+        origin: scheme, host and port: what an API key is meant for.
+    """
+
+    text: str
+    origin: tuple[str, str, int]
+
+
+def parse_base_url(text: str, *, allow_http: bool = False, unsafe_remote_http: bool = False) -> BaseURL:
+    """Check a base URL.
+
+    Args:
+        allow_http: also take ``http:`` to this machine (localhost and loopback addresses).
+        unsafe_remote_http: with `allow_http`, take it to any host.
+
+    Raises:
+        ArgumentError: for what is no URL, or one with a user name, a password, a query or a fragment. The message does
+            not quote it: it may hold a password.
+        InsecureURLError: for plain HTTP that is not allowed.
+    """
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"base_url: expected a str, got {type(text).__name__}")
+    scheme, host, port, path = _split(text)
+    if scheme == "http":
+        _check_http(host, allow_http=allow_http, unsafe_remote_http=unsafe_remote_http)
+    named = f"[{host}]" if ":" in host else host
+    usual = {"https": 443, "http": 80}[scheme]
+    place = named if port is None else f"{named}:{port}"
+    return BaseURL(f"{scheme}://{place}{path.rstrip('/')}", (scheme, host, usual if port is None else port))
+
+
+def _split(text: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and path, each checked."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ArgumentError("base_url: expected a URL in ASCII without blanks; write a host outside ASCII as xn--…")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port, parts = "", None, urlsplit("")
+    scheme = parts.scheme.lower()
+    if scheme not in ("https", "http") or not host:
+        raise ArgumentError("base_url: expected https://HOST, with a port and a path if need be")
+    if "@" in parts.netloc:
+        raise ArgumentError("base_url: expected no user name or password in it; give the API key as api_key")
+    if "?" in text or "#" in text:
+        raise ArgumentError("base_url: expected no query and no fragment: paths are appended to it")
+    return scheme, host.lower(), port, parts.path
+
+
+def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> None:
+    if not allow_http:
+        raise InsecureURLError(
+            f"base_url: plain http to {host}: the server's key and the API key would be open to everybody on the way. "
+            "Use https; for development on this machine, allow_http=True"
+        )
+    if not _is_loopback(host) and not unsafe_remote_http:
+        raise InsecureURLError(
+            f"base_url: plain http to {host}, which is not this machine: allow_http is for localhost only. Use https, "
+            "or say unsafe_remote_http=True besides"
+        )
+    warnings.warn(
+        f"plain http to {host}: whoever is on the way can read and change everything", InsecureWarning, stacklevel=2
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_max_retries(value: object) -> int:
+    """A whole number, 0 or more. Raises `ArgumentError`."""
+    if type(value) is not int:
+        hint = "; the folder of the keys is key_dir=" if isinstance(value, str) else ""
+        raise ArgumentTypeError(f"max_retries: expected an int, got {type(value).__name__}{hint}")
+    if value < 0:
+        raise ArgumentError(f"max_retries: expected 0 or more, got {value}")
+    return value
+
+
+def check_timeout(value: object) -> float:
+    """A number of seconds above 0. Raises `ArgumentError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ArgumentTypeError(f"timeout: expected seconds as a number, got {type(value).__name__}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ArgumentError(f"timeout: expected a finite number of seconds above 0, got {value}")
+    return float(value)
+
+
+def check_key_bits(value: object) -> int:
+    """The size of the smallest server key to be taken, in bits. Raises `ArgumentError`."""
+    if type(value) is not int:
+        raise ArgumentTypeError(f"min_server_key_bits: expected an int, got {type(value).__name__}")
+    if value < BITS_FLOOR:
+        raise ArgumentError(f"min_server_key_bits: expected {BITS_FLOOR} or more, got {value}")
+    if value < SERVER_KEY_BITS:
+        problem = f"server keys of {value} bits are taken; the protocol promises {SERVER_KEY_BITS}"
+        warnings.warn(problem, InsecureWarning, stacklevel=2)
+    return value
+
+
+def check_api_key(value: object) -> str | None:
+    """A bearer token that fits into a header (RFC 6750, 2.1), or None. Raises `ArgumentError`, without quoting it."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"api_key: expected a str, got {type(value).__name__}")
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ArgumentError("api_key: expected printable ASCII without blanks; is there a line end in it?")
+    return value
+
+
+def check_tier(value: Any) -> str | None:
+    """A security tier, or None. Raises `ArgumentError`."""
+    if value is None or (isinstance(value, str) and value in TIERS):
+        return value
+    shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
+    raise ArgumentError(f"Invalid security_tier: {shown}. Must be one of: {', '.join(TIERS)}")
+
+
+def check_payload_id(value: object) -> str:
+    """A payload id that fits into a header. Raises `ArgumentError`."""
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"payload_id: expected a str, got {type(value).__name__}")
+    if not (0 < len(value) <= _PAYLOAD_ID_MAX and value.isascii() and value.isprintable()) or value != value.strip():
+        raise ArgumentError(
+            f"payload_id: expected 1 to {_PAYLOAD_ID_MAX} printable ASCII characters, no blank at an end"
+        )
+    return value

@@ -1,0 +1,43 @@
+"""Work that is begun before it is needed, in a thread, and waited for from any event loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Early(Generic[T]):
+    """The value of `work`, worked out once in a thread, however many ask for it.
+
+    A failure is told to all who wait for it, and the next who asks has it tried again.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._future: Future[T] | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> Future[T]:
+        """Begin, unless it has been begun; returns what to wait for."""
+        with self._lock:
+            known = self._future
+            if known is not None and not (known.done() and known.exception() is not None):
+                return known
+            self._future = future = Future[T]()
+            future.set_running_or_notify_cancel()  # one who stops waiting does not end it for the others
+        # Not a daemon: a program that ends waits for it, rather than pulling the ground from under OpenSSL.
+        threading.Thread(target=self._run, args=(future,), name="nomyo-early").start()
+        return future
+
+    def _run(self, future: Future[T]) -> None:
+        try:
+            value = self._work()
+        except BaseException as error:  # noqa: BLE001 - it is told to whoever waits
+            error.__traceback__ = None
+            future.set_exception(error)
+        else:
+            future.set_result(value)

@@ -1,0 +1,171 @@
+"""The package on the wire ↔ what is sealed in it. Pure: no I/O, no state.
+
+A package is JSON. Its plaintext is encrypted with AES-256-GCM (NIST SP 800-38D) under a fresh key, with a nonce of 12
+bytes, a tag of 16 and no associated data; that key is encrypted to the receiver's RSA key with RSAES-OAEP (RFC 8017,
+7.1; SHA-256, MGF1 with SHA-256, no label)::
+
+    {"version": "1.0", "algorithm": "hybrid-aes256-rsa4096",
+     "encrypted_payload": {"ciphertext": …, "nonce": …, "tag": …},        base64, RFC 4648, 4, padded
+     "encrypted_aes_key": …,
+     "key_algorithm": "RSA-OAEP-SHA256", "payload_algorithm": "AES-256-GCM"}
+
+Nothing in it says who sealed it: whoever holds a public key can seal to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from typing import Any, Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from nomyo import jsontext
+from nomyo.errors import ResponseError
+from nomyo.memory import wipe
+
+VERSION: Final = "1.0"
+ALGORITHM: Final = "hybrid-aes256-rsa4096"
+KEY_ALGORITHM: Final = "RSA-OAEP-SHA256"
+PAYLOAD_ALGORITHM: Final = "AES-256-GCM"
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+TAG_BYTES: Final = 16
+
+_PIECE: Final = 768 * 1024
+"""Bytes worked on at a time, divisible by three for base64: each takes less than a millisecond, and between two of them
+other threads get their turn.
+"""
+
+_REQUIRED: Final = frozenset({"version", "algorithm", "encrypted_payload", "encrypted_aes_key"})
+_OPTIONAL: Final = {"key_algorithm": KEY_ALGORITHM, "payload_algorithm": PAYLOAD_ALGORITHM}
+
+
+def _oaep() -> padding.OAEP:
+    return padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
+
+
+class Unsealed(msgspec.Struct, frozen=True):
+    """What was in a package.
+
+    Attributes:
+        plaintext: a buffer that the caller wipes.
+        processed_at: the outer field of that name, which nothing authenticates; None if there is none.
+    """
+
+    plaintext: bytearray
+    processed_at: int | None
+
+    def __repr__(self) -> str:
+        return f"<Unsealed {len(self.plaintext)} bytes>"
+
+
+def seal(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: int | None = None) -> bytes:
+    """Seal `plaintext` to `key`.
+
+    Args:
+        processed_at: for answers: Unix time in seconds, put beside the sealed parts, in the clear.
+    """
+    aes_key = secrets.token_bytes(KEY_BYTES)
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    encryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce)).encryptor()
+    view = memoryview(plaintext)
+    package = bytearray(
+        f'{{"version": "{VERSION}", "algorithm": "{ALGORITHM}", "encrypted_payload": {{"ciphertext": "'.encode()
+    )
+    for start in range(0, len(view), _PIECE):
+        package += base64.b64encode(encryptor.update(view[start : start + _PIECE]))
+    encryptor.finalize()
+    encrypted_key = key.encrypt(aes_key, _oaep())
+    package += (
+        f'", "nonce": "{_b64(nonce)}", "tag": "{_b64(encryptor.tag)}"}}, "encrypted_aes_key": "{_b64(encrypted_key)}", '
+        f'"key_algorithm": "{KEY_ALGORITHM}", "payload_algorithm": "{PAYLOAD_ALGORITHM}"'
+    ).encode()
+    package += b"}" if processed_at is None else f', "processed_at": {processed_at}}}'.encode()
+    return bytes(package)
+
+
+def unseal(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> Unsealed:
+    """Open a package sealed to `key`, taking nothing but what the protocol promises.
+
+    Args:
+        tag_inside: also take packages whose tag is the end of the ciphertext, as the JavaScript client sends them.
+
+    Raises `ResponseError`, the same one whatever is wrong.
+    """
+    try:
+        plaintext, processed_at = _open(package, key, tag_inside=tag_inside)
+    except (ValueError, InvalidTag):
+        pass  # which step failed is nobody's business
+    else:
+        return Unsealed(plaintext, processed_at)
+    raise ResponseError
+
+
+def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[bytearray, int | None]:
+    """Raises ValueError or InvalidTag."""
+    outer = _object(jsontext.decode(package))
+    if not outer.keys() >= _REQUIRED or outer["version"] != VERSION or outer["algorithm"] != ALGORITHM:
+        raise ValueError
+    if any(outer.get(name, only) != only for name, only in _OPTIONAL.items()):
+        raise ValueError
+    processed_at = outer.get("processed_at")
+    if processed_at is not None and type(processed_at) is not int:
+        raise ValueError
+    inner = _object(outer["encrypted_payload"])
+    ciphertext = _unb64(inner.get("ciphertext"))
+    if "tag" not in inner and tag_inside:
+        ciphertext, tag = ciphertext[:-TAG_BYTES], ciphertext[-TAG_BYTES:]
+    else:
+        tag = _unb64(inner.get("tag"))
+    nonce = _unb64(inner.get("nonce"))
+    encrypted_key = _unb64(outer["encrypted_aes_key"])
+    if len(nonce) != NONCE_BYTES or len(tag) != TAG_BYTES or len(encrypted_key) != (key.key_size + 7) // 8:
+        raise ValueError
+    aes_key = key.decrypt(encrypted_key, _oaep())
+    if len(aes_key) != KEY_BYTES:
+        raise ValueError
+    decryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce, tag)).decryptor()
+    plaintext = bytearray(len(ciphertext))
+    try:
+        _decrypt(decryptor, ciphertext, plaintext)
+        decryptor.finalize()
+    except BaseException:
+        wipe(plaintext)  # what is not authenticated is not looked at
+        raise
+    return plaintext, processed_at
+
+
+def _decrypt(decryptor: Any, ciphertext: bytes, plaintext: bytearray) -> None:
+    """Decrypt into `plaintext`, which is as long as `ciphertext`."""
+    source, target = memoryview(ciphertext), memoryview(plaintext)
+    for start in range(0, len(source), _PIECE):
+        decryptor.update_into(source[start : start + _PIECE], target[start:])
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise ValueError
+    return value
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _unb64(text: object) -> bytes:
+    """Canonical base64 only: the one text that encodes the bytes."""
+    if type(text) is not str:
+        raise ValueError
+    encoded = text.encode("ascii")
+    decoded = binascii.a2b_base64(encoded, strict_mode=True)
+    if binascii.b2a_base64(decoded, newline=False) != encoded:
+        raise ValueError
+    return decoded

@@ -1,0 +1,284 @@
+"""Every exception that `nomyo` raises on purpose.
+
+::
+
+    Exception
+    └── NomyoError                              catch this one to catch them all
+        ├── APIError                            the service refused; the published name
+        │   └── APIStatusError                  it answered with an HTTP status other than 200
+        │       ├── InvalidRequestError         400   (BadRequestError)
+        │       ├── AuthenticationError         401
+        │       ├── ForbiddenError              403   (PermissionDeniedError)
+        │       ├── NotFoundError               404
+        │       ├── RateLimitError              429
+        │       ├── ServerError                 500   (InternalServerError)
+        │       └── ServiceUnavailableError     503
+        ├── APIConnectionError (ConnectionError)   no answer came
+        │   └── APITimeoutError (TimeoutError)     not in time
+        ├── SecurityError                       an answer or a setting is not to be relied on
+        │   ├── ResponseError (ValueError)      a 200 that could not be read: one opaque error for all of them
+        │   ├── ResponseNotBoundError           it belongs to another request, or names another tier
+        │   ├── ServerKeyError (ValueError)     the server's key is weak, malformed or not pinned
+        │   ├── InsecureURLError (ValueError)   plain HTTP where it is not allowed
+        │   └── AttestationError (nomyo_attest.AttestationError)   the policy does not affirm the evidence
+        ├── KeyStoreError (ValueError)          a key file cannot be used
+        │   └── KeyFileNotFoundError (FileNotFoundError)
+        ├── ArgumentError (ValueError)          an argument makes no sense; nothing was sent
+        │   └── ArgumentTypeError (TypeError)   it is of the wrong type
+        ├── ClientClosedError (RuntimeError)    the client was closed
+        └── InternalError (RuntimeError)        a fault of this package; says where, never what it was about
+
+As in the published client, neither `APIConnectionError` nor `SecurityError` is an `APIError`.
+
+No exception carries a prompt, a completion, a password or an API key, neither in its attributes nor in the frames of
+its traceback (see `leak`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from nomyo_attest import errors as attest_errors
+
+if TYPE_CHECKING:
+    from nomyo_attest.appraisal import AttestationResult
+
+UNREADABLE: Final = "response_unreadable"
+NOT_BOUND: Final = "response_not_bound"
+TIER_NOT_AS_REQUESTED: Final = "tier_not_as_requested"
+KEY_REFUSED: Final = "server_key_refused"
+KEY_NOT_PINNED: Final = "server_key_not_pinned"
+INSECURE_URL: Final = "insecure_url"
+NOT_AFFIRMED: Final = "not_affirmed"
+
+
+class NomyoError(Exception):
+    """The common root of every error of this package.
+
+    Attributes:
+        payload_id: id of the request; None where there was none yet.
+        attempts: how many times the request was sent.
+        stage: ``"key"`` for the fetch of the server's key, ``"completion"`` for the request itself, ``""`` elsewhere.
+        retryable: whether the same call may succeed later.
+    """
+
+    payload_id: str | None = None
+    attempts: int = 0
+    stage: str = ""
+    retryable: bool = False
+
+
+class APIError(NomyoError):
+    """The service refused a request.
+
+    Attributes:
+        message: what went wrong; also `str()` of the error.
+        status_code: HTTP status; None if there was none.
+        error_details: the body of the answer, if it was a JSON object. It is not authenticated: nothing may rest on it.
+        headers: the answer's headers, names in lower case.
+        body: the body as JSON value or text, shortened; None if there was none.
+        retry_after: seconds the server asks to wait; None if it does not say.
+    """
+
+    def __init__(
+        self, message: str, status_code: int | None = None, error_details: dict[str, Any] | None = None
+    ) -> None:
+        self.message = message
+        self.status_code = status_code
+        self.error_details = error_details
+        self.headers: Mapping[str, str] = {}
+        self.body: object = None
+        self.retry_after: float | None = None
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class APIStatusError(APIError):
+    """The service answered with an HTTP status other than 200."""
+
+    usual_status: int | None = None
+
+    def __init__(
+        self, message: str, status_code: int | None = None, error_details: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, self.usual_status if status_code is None else status_code, error_details)
+
+
+class InvalidRequestError(APIStatusError):
+    """The request is invalid (400)."""
+
+    usual_status = 400
+
+
+class AuthenticationError(APIStatusError):
+    """The API key is missing or wrong (401)."""
+
+    usual_status = 401
+
+
+class ForbiddenError(APIStatusError):
+    """The request is not allowed, such as a model at a security tier (403)."""
+
+    usual_status = 403
+
+
+class NotFoundError(APIStatusError):
+    """There is no such endpoint: secure inference may not be enabled (404)."""
+
+    usual_status = 404
+
+
+class RateLimitError(APIStatusError):
+    """Too many requests (429)."""
+
+    usual_status = 429
+
+
+class ServerError(APIStatusError):
+    """The service failed (500)."""
+
+    usual_status = 500
+
+
+class ServiceUnavailableError(APIStatusError):
+    """The service cannot answer: overloaded, cooling down, or without the TPM that the tier needs (503)."""
+
+    usual_status = 503
+
+
+BadRequestError = InvalidRequestError
+PermissionDeniedError = ForbiddenError
+InternalServerError = ServerError
+
+
+class APIConnectionError(NomyoError, ConnectionError):
+    """No whole answer came: no connection, a broken one, or a proxy in the way.
+
+    Attributes:
+        maybe_processed: whether the service may have processed the request all the same.
+    """
+
+    retryable = True
+    maybe_processed: bool = False
+
+
+class APITimeoutError(APIConnectionError, TimeoutError):
+    """No whole answer came in time."""
+
+
+class SecurityError(NomyoError):
+    """An answer, a key or a setting is not to be relied on.
+
+    Attributes:
+        code: which kind, for programs: one of this module's constants.
+    """
+
+    code: str = ""
+
+    def __init__(self, message: str = "", code: str = "") -> None:
+        self.code = code or self.code
+        super().__init__(message)
+
+
+class ResponseError(SecurityError, ValueError):
+    """An answer with status 200 could not be read. It does not say why: the reason would help an attacker who tries."""
+
+    code = UNREADABLE
+
+    def __init__(self, message: str = "the answer could not be decrypted and read", code: str = "") -> None:
+        super().__init__(message, code)
+
+
+class ResponseNotBoundError(SecurityError):
+    """An answer that names another request than ours, or another security tier than the one requested."""
+
+    code = NOT_BOUND
+
+
+class ServerKeyError(SecurityError, ValueError):
+    """The server's public key cannot be used: too weak, malformed, or not one of the pinned ones."""
+
+    code = KEY_REFUSED
+    stage = "key"
+
+
+class InsecureURLError(SecurityError, ValueError):
+    """Plain HTTP where it is not allowed."""
+
+    code = INSECURE_URL
+
+
+class AttestationError(SecurityError, attest_errors.AttestationError):
+    """The policy does not affirm the evidence that came with an answer; the answer is not handed over.
+
+    Attributes:
+        result: the whole `nomyo_attest.AttestationResult`, with every finding; nothing of the completion.
+        prompt_sent: True. The protocol carries evidence only with the answer, when the prompt has been processed.
+    """
+
+    code = NOT_AFFIRMED
+    stage = "completion"
+    prompt_sent: Final = True
+
+    def __init__(self, message: str, result: AttestationResult) -> None:
+        self.code = NOT_AFFIRMED
+        self.result = result
+        Exception.__init__(self, message, result)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class KeyStoreError(NomyoError, ValueError):
+    """A key file cannot be used, or must not be overwritten.
+
+    Attributes:
+        path: the file or folder.
+        problem: what is wrong.
+        mend: what to do.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str, mend: str) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        self.mend = mend
+        super().__init__(self.path, problem, mend)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; {self.mend}"
+
+
+class KeyFileNotFoundError(KeyStoreError, FileNotFoundError):
+    """A key file is not there."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], problem: str = "is not there", mend: str = "check its name"
+    ) -> None:
+        super().__init__(path, problem, mend)
+        self.errno = errno.ENOENT
+        self.filename = os.fspath(path)
+
+
+class ArgumentError(NomyoError, ValueError):
+    """An argument makes no sense. Nothing was sent."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of the wrong type, or has a name that nobody takes. Nothing was sent."""
+
+
+class ClientClosedError(NomyoError, RuntimeError):
+    """The client was closed before it was used."""
+
+
+class InternalError(NomyoError, RuntimeError):
+    """A fault of this package, or of an HTTP client given to it: the kind of error and the place in the code."""
+
+
+class InsecureWarning(UserWarning):
+    """A setting that is for development only: plain HTTP, or a server key that is too short."""

@@ -1,0 +1,245 @@
+"""One call: the server's key, the sealed request, the tries, and what an answer must be before it is handed over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import urllib.parse
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from nomyo import answer, envelope, gate, jsontext
+from nomyo.errors import APIConnectionError, APIStatusError, APITimeoutError, ArgumentError, NomyoError
+from nomyo.keyring import KeyPair, Keyring
+from nomyo.memory import SecureBuffer
+from nomyo.retry import status_may_be_retried, wait_before
+from nomyo.server_key import ServerKey, ServerKeys
+from nomyo.status import status_error
+from nomyo.transport import Reply, Transport
+from nomyo_attest.policy import AppraisalPolicy
+
+logger = logging.getLogger("nomyo")
+
+KEY_PATH: Final = "/pki/public_key"
+COMPLETION_PATH: Final = "/v1/chat/secure_completion"
+
+PAYLOAD_MAX: Final = 10 * 1024 * 1024
+"""Bytes of the largest payload, before it is sealed."""
+
+_IN_THREAD: Final = 256 * 1024
+"""Bytes of an answer above which it is opened in a thread: less takes no longer than handing it over."""
+
+
+_RANDOM: Final = secrets.SystemRandom()
+
+_LATE: Final = "Failed to connect to router: the server's key did not come in time"
+
+KEY_SECONDS: Final = 30.0
+"""How long a fetch of the server's key may take: whoever asks meanwhile waits for it."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked.
+
+    Attributes:
+        payload: the plaintext to be, a JSON object.
+        payload_id: its id, the same for every try.
+        api_key: bearer token; None for none.
+        tier: security tier requested; None for none.
+        policy: what the evidence must satisfy; None for no gate.
+    """
+
+    payload: dict[str, Any]
+    payload_id: str
+    api_key: str | None
+    tier: str | None
+    policy: AppraisalPolicy | None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.payload_id}>"
+
+    def headers(self, pair: KeyPair) -> dict[str, str]:
+        """The request's headers."""
+        headers = {
+            "X-Payload-ID": self.payload_id,
+            "X-Public-Key": urllib.parse.quote(pair.public_pem),
+            "Content-Type": "application/octet-stream",
+        }
+        if self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        if self.tier is not None:
+            headers["X-Security-Tier"] = self.tier
+        return headers
+
+    def texts(self) -> Iterator[str]:
+        """What must not come back in an error: the API key, and every text of the messages."""
+        if self.api_key is not None:
+            yield self.api_key
+        left: list[object] = [self.payload.get("messages")]
+        while left:
+            one = left.pop()
+            if isinstance(one, str):
+                yield one
+            elif isinstance(one, dict):
+                left += [value for key, value in one.items() if key not in ("role", "type")]
+            elif isinstance(one, (list, tuple)):
+                left += one
+
+
+class _Tries:
+    """How often a request was sent, and whether it may be sent again."""
+
+    def __init__(self, most: int, limit: asyncio.Timeout) -> None:
+        self.sent = 0
+        self._retries = 0
+        self._most = most
+        self._limit = limit
+
+    def wait_after(self, failure: APIConnectionError | APIStatusError, random: Callable[[], float]) -> float | None:
+        """Seconds until the next try; None if there is none."""
+        if not failure.retryable or self._retries >= self._most:
+            return None
+        asked = failure.retry_after if isinstance(failure, APIStatusError) else None
+        when = self._limit.when()
+        left = float("inf") if when is None else when - asyncio.get_running_loop().time()
+        wait = wait_before(self._retries, asked, left, random)
+        self._retries += 1
+        return wait
+
+
+class Exchange:
+    """Calls to one service.
+
+    Args:
+        base: its base URL, without a slash at the end.
+        secure_memory: whether to lock plaintext in memory where the system allows it.
+        sleep, random: asyncio.sleep, and a number from 0 to 1, unless a test says otherwise.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        transport: Transport,
+        keyring: Keyring,
+        *,
+        pins: tuple[str, ...] = (),
+        min_server_key_bits: int,
+        secure_memory: bool = True,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = _RANDOM.random,
+    ) -> None:
+        self._base = base
+        self._transport = transport
+        self.keyring = keyring
+        self._lock = secure_memory
+        self._sleep = sleep
+        self._random = random
+        self.server_keys = ServerKeys(self._fetch_key, pins, min_server_key_bits)
+
+    async def run(self, request: Request, *, seconds: float, max_retries: int) -> dict[str, Any]:
+        """Send a request, again if need be, and return its answer.
+
+        Args:
+            seconds: for all tries and waits together.
+            max_retries: how many tries may follow the first.
+
+        Raises:
+            NomyoError: in its kinds; `payload_id` and `attempts` are set.
+        """
+        limit = asyncio.timeout(seconds)
+        tries = _Tries(max_retries, limit)
+        try:
+            async with limit:
+                return await self._answered(request, tries)
+        except NomyoError as error:
+            failure = error
+        except TimeoutError:
+            failure = late = APITimeoutError(f"no answer within {seconds:g} s")
+            late.maybe_processed = tries.sent > 0
+        failure.payload_id = request.payload_id
+        failure.attempts = tries.sent
+        raise failure
+
+    async def _answered(self, request: Request, tries: _Tries) -> dict[str, Any]:
+        pair = await self.keyring.get()
+        sealed: tuple[str, bytes] | None = None  # fingerprint of the key it is sealed to, package
+        renewed = False
+        while True:
+            failure: APIConnectionError | APIStatusError
+            try:
+                server_key = await self.server_keys.get()
+                if sealed is None or sealed[0] != server_key.fingerprint:
+                    sealed = server_key.fingerprint, await self.seal(request.payload, server_key)
+                tries.sent += 1
+                reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), sealed[1])
+                if reply.status == 200:
+                    return await self._accept(reply.body, request, pair, server_key)
+                failure = self._refusal(reply, request)
+                if reply.status == 400 and not renewed:
+                    # An honest server says 400 to what it cannot decrypt: its key may have been rotated.
+                    renewed = True
+                    if await self._was_rotated(server_key):
+                        continue
+            except (APIConnectionError, APIStatusError) as error:
+                failure = error
+                failure.stage = failure.stage or "completion"
+            wait = tries.wait_after(failure, self._random)
+            if wait is None:
+                raise failure
+            logger.info("%s at the %s stage; trying again in %.1f s", type(failure).__name__, failure.stage, wait)
+            await self._sleep(wait)
+
+    async def seal(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
+        """Write a payload as JSON and seal it. Raises `ArgumentError` for one that cannot be sent."""
+        if jsontext.size_hint(payload) < jsontext.LONG:
+            return self._seal(payload, server_key)
+        return await asyncio.to_thread(self._seal, payload, server_key)
+
+    def _seal(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
+        text = jsontext.encode(payload)
+        with SecureBuffer(text, lock=self._lock) as plaintext:
+            if len(plaintext) > PAYLOAD_MAX:
+                raise ArgumentError(f"Payload too large: {len(plaintext)} bytes (max: {PAYLOAD_MAX})")
+            return envelope.seal(plaintext.data, server_key.key)
+
+    async def _accept(self, body: bytes, request: Request, pair: KeyPair, server_key: ServerKey) -> dict[str, Any]:
+        """The answer, once nothing is against it. What raises here is never tried again."""
+        if len(body) > _IN_THREAD:
+            opened = await asyncio.to_thread(answer.open_answer, body, pair.private, lock=self._lock)
+        else:
+            opened = answer.open_answer(body, pair.private, lock=self._lock)
+        answer.check_echoes(opened, request.payload_id, request.tier)
+        result = None
+        if request.policy is not None:
+            result = gate.admit(opened.completion, request.policy, request.payload_id)
+        return answer.hand_over(opened, request.payload_id, server_key, result)
+
+    def _refusal(self, reply: Reply, request: Request) -> APIStatusError:
+        error = status_error(reply.status, reply.headers, reply.body, secrets=request.texts())
+        error.stage = "completion"
+        error.retryable = status_may_be_retried(reply.status, request.tier, error.retry_after)
+        return error
+
+    async def _was_rotated(self, used: ServerKey) -> bool:
+        """Whether the server has another key by now. Where that cannot be told, it has not."""
+        try:
+            return (await self.server_keys.renewed()).fingerprint != used.fingerprint
+        except (APIConnectionError, APIStatusError):
+            return False
+
+    async def _fetch_key(self) -> bytes:
+        try:
+            async with asyncio.timeout(KEY_SECONDS):
+                reply = await self._transport.get(self._base + KEY_PATH)
+        except TimeoutError as late:
+            raise late if isinstance(late, APITimeoutError) else APITimeoutError(_LATE) from None
+        if reply.status == 200:
+            return reply.body
+        error = status_error(reply.status, reply.headers, reply.body)
+        error.message = f"the server's key could not be fetched: {error.message}"
+        error.args = (error.message,)
+        error.retryable = status_may_be_retried(reply.status, None, error.retry_after)
+        raise error

@@ -1,0 +1,111 @@
+"""Keeping prompts, answers, passwords and API keys out of exceptions.
+
+A traceback holds the frames it went through, and they hold what was being worked on; crash reporters and log handlers
+print that. So every public method runs guarded: what it raises is taken out of its frames, stripped of the errors
+behind it, and raised anew from a frame that holds nothing. An unexpected error may quote anything in its message, so it
+becomes an `InternalError` that says its kind and its place in the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from pathlib import PurePath
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from nomyo.errors import InternalError, NomyoError
+from nomyo_attest.errors import NomyoAttestError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TOLD = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
+"""Errors whose message is known to quote nothing: ours, and those that speak of files and machines."""
+
+
+class _Failure:
+    """An exception as a value, so that it can leave the frames it was raised in."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Success(Generic[T]):
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+def guarded(method: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function so that nothing it worked on is reachable from what it raises."""
+
+    @wraps(method)
+    def guard(*args: P.args, **kwargs: P.kwargs) -> T:
+        outcome = _run(method, args, kwargs)
+        del args, kwargs
+        if isinstance(outcome, _Success):
+            return outcome.value
+        error = outcome.error
+        del outcome
+        try:
+            raise error
+        finally:
+            del error  # it would hold its own traceback
+
+    return guard
+
+
+def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The same for a coroutine function."""
+
+    @wraps(method)
+    async def guard(*args: P.args, **kwargs: P.kwargs) -> T:
+        outcome = await _run_async(method, args, kwargs)
+        del args, kwargs
+        if isinstance(outcome, _Success):
+            return outcome.value
+        error = outcome.error
+        del outcome
+        try:
+            raise error
+        finally:
+            del error  # it would hold its own traceback
+
+    return guard
+
+
+def _run(method: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Success[T] | _Failure:
+    try:
+        return _Success(method(*args, **kwargs))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
+        return _Failure(_without_frames(error))
+
+
+async def _run_async(
+    method: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> _Success[T] | _Failure:
+    try:
+        return _Success(await method(*args, **kwargs))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
+        return _Failure(_without_frames(error))
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    if isinstance(error, Exception) and not isinstance(error, _TOLD):
+        error = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised: file and line of the innermost frame."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return "an unknown place"
+    path = PurePath(traceback.tb_frame.f_code.co_filename)
+    return f"{path.parent.name}/{path.name}, line {traceback.tb_lineno}"

@@ -1,0 +1,120 @@
+"""The server's public key: fetched once for many calls, checked at each fetch, renewed when old or rotated."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from nomyo.errors import KEY_NOT_PINNED, ArgumentError, NomyoError, ServerKeyError
+from nomyo.keys import fingerprint, load_server_key, parse_pin, public_pem
+
+logger = logging.getLogger("nomyo")
+
+LIFETIME: Final = 300.0
+"""Seconds for which a fetched key is used: how long a server that takes both its old key and its new gets the old."""
+
+
+class ServerKey(msgspec.Struct, frozen=True):
+    """A key of the server's.
+
+    Attributes:
+        key: the key itself.
+        fingerprint: ``sha256/`` and the base64 of SHA-256 over its SubjectPublicKeyInfo.
+        pinned: whether it is one of the pins given.
+        fetched_at: when, in seconds of the monotonic clock.
+    """
+
+    key: RSAPublicKey
+    fingerprint: str
+    pinned: bool
+    fetched_at: float
+
+    @property
+    def pem(self) -> str:
+        """Its PEM form, as the service publishes it."""
+        return public_pem(self.key)
+
+
+class ServerKeys:
+    """The cache of one server's key.
+
+    Args:
+        fetch: gets the PEM text from the server.
+        pins: fingerprints one of which a key must have; none for any key.
+        least_bits: size of the smallest key taken.
+        clock: seconds, monotonic.
+
+    Raises `ArgumentError` for pins that are none.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[bytes]],
+        pins: Iterable[str],
+        least_bits: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._pins = _parse_pins(pins)
+        self._least_bits = least_bits
+        self._clock = clock
+        self._known: ServerKey | None = None
+        self._flights: dict[asyncio.AbstractEventLoop, asyncio.Task[ServerKey | NomyoError]] = {}
+
+    async def get(self) -> ServerKey:
+        """The server's key, fetched where none is known or the known one is old. Errors as of `renewed`."""
+        known = self._known
+        if known is not None and self._clock() - known.fetched_at < LIFETIME:
+            return known
+        return await self.renewed()
+
+    async def renewed(self) -> ServerKey:
+        """The server's key, fetched now; whoever asks while a fetch is under way on this loop waits for that one.
+
+        Raises:
+            ServerKeyError: it is weak, malformed or not pinned.
+            APIConnectionError, APIStatusError: it could not be fetched; `stage` is ``"key"``.
+        """
+        loop = asyncio.get_running_loop()
+        flight = self._flights.get(loop)
+        if flight is None or flight.done():
+            for other in [other for other in self._flights if other.is_closed()]:
+                del self._flights[other]
+            self._flights[loop] = flight = asyncio.create_task(self._renew(), name="nomyo server key")
+        outcome = await asyncio.shield(flight)  # one who gives up does not end it for the others
+        if isinstance(outcome, NomyoError):
+            raise copy.copy(outcome)  # each who waited gets an exception of its own
+        return outcome
+
+    async def _renew(self) -> ServerKey | NomyoError:
+        try:
+            pem = await self._fetch()
+            key = load_server_key(pem, self._least_bits)
+        except NomyoError as error:
+            error.stage = "key"
+            error.__traceback__ = error.__context__ = None
+            return error
+        found = ServerKey(key, fingerprint(key), fingerprint(key) in self._pins, self._clock())
+        if self._pins and not found.pinned:
+            known = ", ".join(sorted(self._pins))
+            problem = f"the server's key is {found.fingerprint}, which is not pinned; pinned: {known}"
+            return ServerKeyError(f"{problem}. Nothing was sent", KEY_NOT_PINNED)
+        before, self._known = self._known, found
+        if before is not None and before.fingerprint != found.fingerprint:
+            logger.warning("the server's key changed from %s to %s", before.fingerprint, found.fingerprint)
+        return found
+
+
+def _parse_pins(pins: Iterable[str]) -> frozenset[str]:
+    try:
+        return frozenset(map(parse_pin, [pins] if isinstance(pins, str) else pins))
+    except (ValueError, TypeError) as error:
+        problem = str(error)
+    raise ArgumentError(f"server_key_pins: {problem}")

@@ -1,0 +1,113 @@
+"""An answer whose status is not 200 → the exception that says so.
+
+The body is not authenticated: it is told, shortened, and nothing rests on it. A service might echo what it was sent, so
+the API key and the texts of the prompt are taken out of it first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from nomyo.errors import (
+    APIStatusError,
+    AuthenticationError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    ServiceUnavailableError,
+)
+from nomyo.retry import retry_after
+
+BODY_MAX: Final = 64 * 1024
+"""Bytes of an error's body that are read."""
+
+DETAIL_MAX: Final = 500
+"""Characters of a detail in a message."""
+
+REDACTED: Final = "[redacted]"
+
+SECRET_LEAST: Final = 8
+"""Characters of the shortest text that is taken out of errors: shorter ones, such as "user", stand in any message."""
+
+_DEPTH_MAX: Final = 20
+
+# status → class, what the message begins with, and what it says where the service gives no detail in JSON, or no JSON
+# fmt: off
+_KINDS: Final[Mapping[int, tuple[type[APIStatusError], str, str, str]]] = {
+    400: (InvalidRequestError, "Bad request: ", "Unknown error", "Invalid response format"),
+    401: (AuthenticationError, "", "Invalid API key or authentication failed",
+          "Invalid API key or authentication failed"),
+    403: (ForbiddenError, "Forbidden: ", "Model not allowed for the requested security tier",
+          "Model not allowed for the requested security tier"),
+    404: (NotFoundError, "Endpoint not found: ", "Secure inference not enabled", "Secure inference not enabled"),
+    429: (RateLimitError, "Rate limit exceeded: ", "unknown", "unknown"),
+    500: (ServerError, "Server error: ", "unknown", "unknown"),
+    503: (ServiceUnavailableError, "Service unavailable: ", "unknown", "unknown"),
+}
+# fmt: on
+
+
+def status_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, secrets: Iterable[str] = (), now: datetime | None = None
+) -> APIStatusError:
+    """The exception for an answer.
+
+    Args:
+        status: HTTP status, not 200.
+        headers: names in lower case.
+        body: whatever came, `BODY_MAX` bytes at the most.
+        secrets: texts to be taken out wherever they stand.
+        now: the time of the answer, for Retry-After as a date; None for now.
+    """
+    hidden = tuple(sorted({one for one in secrets if len(one) >= SECRET_LEAST}, key=len, reverse=True))
+    document, is_json = _document(body)
+    document = _without(document, hidden, 0)
+    kind, start, no_detail, no_json = _KINDS.get(
+        status, (APIStatusError, f"Unexpected status code: {status} ", "unknown", "unknown")
+    )
+    detail = _detail(document) if is_json else ""
+    error = kind(start + (detail or (no_detail if is_json else no_json)), status)
+    if isinstance(document, dict) and (status in _KINDS or status in (502, 504)):
+        error.error_details = document
+    error.headers = {name: str(_without(value, hidden, 0)) for name, value in headers.items()}
+    error.body = document
+    error.retry_after = retry_after(headers, now or datetime.now(UTC))
+    return error
+
+
+def _document(body: bytes) -> tuple[Any, bool]:
+    """The body as a JSON value, or as text if it is none, or None; and whether it was JSON."""
+    text = body[:BODY_MAX].decode("utf-8", "replace")
+    try:
+        return json.loads(text), True
+    except (ValueError, RecursionError):
+        return (text[: 4 * DETAIL_MAX] or None), False
+
+
+def _without(value: Any, hidden: tuple[str, ...], depth: int) -> Any:
+    """`value` without the hidden texts, as deep as it is looked into."""
+    if isinstance(value, str):
+        for secret in hidden:
+            value = value.replace(secret, REDACTED)
+        return value
+    if depth > _DEPTH_MAX:
+        return None
+    if isinstance(value, dict):
+        return {_without(key, hidden, depth): _without(one, hidden, depth + 1) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without(one, hidden, depth + 1) for one in value]
+    return value
+
+
+def _detail(document: Any) -> str:
+    """What a body says went wrong: its `detail`, or itself where it is a list or a string. Shortened."""
+    detail = document.get("detail") if isinstance(document, dict) else document
+    if detail is None:
+        return ""
+    text = detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False)
+    return text if len(text) <= DETAIL_MAX else f"{text[:DETAIL_MAX]}…"
