@@ -1,0 +1,46 @@
+"""The reference router (extra `router`): the other end of the protocol, for development, tests and self-hosting. ::
+
+    from nomyo.router import RouterOptions, RunningRouter
+
+    with RunningRouter(RouterOptions(tpm="soft")) as router:
+        print(router.url, router.ca)
+
+`serve` is the same as a program: ``nomyo router``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nomyo.router.errors import MissingExtraError, RouterError
+from nomyo.router.options import RouterOptions
+
+if TYPE_CHECKING:
+    from nomyo.router.faults import FAULTS, Fault
+    from nomyo.router.running import RunningRouter
+    from nomyo.router.serve import serve
+
+__all__ = ["FAULTS", "Fault", "MissingExtraError", "RouterError", "RouterOptions", "RunningRouter", "serve"]
+
+_HOMES = {
+    "FAULTS": "nomyo.router.faults",
+    "Fault": "nomyo.router.faults",
+    "RunningRouter": "nomyo.router.running",
+    "serve": "nomyo.router.serve",
+}
+_EXTRA = ("starlette", "uvicorn", "trustme")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingExtraError(
+            f"the reference router needs {error.name}, of the extra `router`: pip install 'nomyo[router]'"
+        ) from None
+    return getattr(module, name)

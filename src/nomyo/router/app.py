@@ -1,0 +1,230 @@
+"""The router's two endpoints, and one request's way through them. No part of a prompt or an answer is ever logged."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from nomyo import envelope, jsontext
+from nomyo.router.answering import with_metadata
+from nomyo.router.attesting import ABSENT, Source
+from nomyo.router.echo import echo
+from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED, Refusal
+from nomyo.router.faults import BY_NAME, Fault, Switch
+from nomyo.router.faults.quote import stand_in
+from nomyo.router.limits import Limiter
+from nomyo.router.opening import PACKAGE_MAX, Heading, open_payload, read_heading
+from nomyo.router.options import RouterOptions
+from nomyo.router.server_key import ServerKey
+from nomyo.router.upstream import Upstream
+from nomyo_attest.errors import AttesterError
+
+logger = logging.getLogger("nomyo.router")
+
+KEY_PATH: Final = "/pki/public_key"
+COMPLETION_PATH: Final = "/v1/chat/secure_completion"
+
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_KEY_STAGES: Final = ("key",)
+_ANSWER_STAGES: Final = (
+    "request", "forge", "evidence", "completion", "plaintext", "recipient", "seal", "bodies", "reply",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a router has seen, for tests and benchmarks.
+
+    Attributes:
+        connections: connections accepted.
+        key_fetches: requests for the router's key.
+        posts: requests for a completion.
+        answered: completions that were made and sealed, whether or not they arrived.
+    """
+
+    connections: int = 0
+    key_fetches: int = 0
+    posts: int = 0
+    answered: int = 0
+
+
+@dataclass(slots=True)
+class Router:
+    """One router's parts, and what may change while it runs.
+
+    Attributes:
+        options: what it was started with.
+        server_key: opens requests.
+        source: makes evidence.
+        tpm_available: False to behave as a router without a TPM.
+        remembers: whether the last sealed answer is kept, for the fault that replays it.
+        faults: the fault that is on.
+        counts: what it has seen.
+    """
+
+    options: RouterOptions
+    server_key: ServerKey
+    source: Source
+    tpm_available: bool = True
+    remembers: bool = False
+    faults: Switch = field(default_factory=lambda: Switch(BY_NAME))
+    counts: Counts = field(default_factory=Counts)
+    _limiter: Limiter = field(default_factory=Limiter)
+    _upstream: Upstream | None = None
+    _last: bytes | None = None
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route(KEY_PATH, self._key, methods=["GET"]),
+            Route(COMPLETION_PATH, self._completion, methods=["POST"]),
+        ]
+        return Starlette(routes=routes, lifespan=self._life, exception_handlers={HTTPException: _plain})
+
+    @asynccontextmanager
+    async def _life(self, _: Starlette) -> AsyncIterator[None]:
+        options = self.options
+        if options.upstream is not None:
+            self._upstream = Upstream(
+                options.upstream, api_key=options.upstream_api_key, timeout=options.upstream_timeout
+            )
+        try:
+            yield
+        finally:
+            if self._upstream is not None:
+                await self._upstream.aclose()
+
+    async def _key(self, _: Request) -> Response:
+        self.counts.key_fetches += 1
+        if not self.options.secure_inference:
+            return _refused(Refusal(404, NOT_ENABLED))
+        honest = Response(self.server_key.pem, media_type="application/x-pem-file", headers=_NO_STORE)
+        fault = self.faults.take(*_KEY_STAGES)
+        changed: Response = await run_in_threadpool(fault.at, "key", honest)
+        return changed
+
+    async def _completion(self, request: Request) -> Response:
+        self.counts.posts += 1
+        began = time.perf_counter()
+        try:
+            response = await self._answer(request)
+        except Refusal as refusal:
+            logger.info("%s refused: %d %s", COMPLETION_PATH, refusal.status, refusal.detail)
+            return _refused(refusal)
+        except ClientDisconnect:
+            logger.info("%s: the client went away", COMPLETION_PATH)
+            return Response(status_code=400)  # nobody reads it
+        except Exception as error:  # noqa: BLE001 - its message and its traceback may quote the prompt
+            logger.error("%s failed: %s", COMPLETION_PATH, type(error).__name__)
+            return _refused(Refusal(500, INTERNAL))
+        logger.info("%s: %d in %.0f ms", COMPLETION_PATH, response.status_code, 1000 * (time.perf_counter() - began))
+        return response
+
+    async def _answer(self, request: Request) -> Response:
+        fault = self.faults.take(*_ANSWER_STAGES)
+        at_once: Response | None = fault.at("request", None)
+        if at_once is not None:
+            return at_once
+        if not self.options.secure_inference:
+            raise Refusal(404, NOT_ENABLED)
+        bearer = self._authenticated(request.headers)
+        if self.options.rate_limit:
+            self._limiter.admit(bearer or (request.client.host if request.client else ""))
+        heading = read_heading(request.headers)
+        tier = heading.tier or self.options.default_tier
+        package = await _body(request)
+        payload = await run_in_threadpool(open_payload, package, self.server_key.private)
+        del package
+        if not self.options.allows(payload["model"], tier):
+            raise Refusal(403, FORBIDDEN)
+        evidence = await run_in_threadpool(self._evidence, heading.payload_id, tier)
+        if self._upstream is None:
+            completion = await run_in_threadpool(echo, payload)
+        else:
+            completion = await self._upstream.complete(payload)
+        sealed = await run_in_threadpool(self._sealed, heading, tier, evidence, completion, fault)
+        self.counts.answered += 1
+        reply = Response(sealed, media_type="application/json", headers=_NO_STORE)
+        changed: Response = fault.at("reply", reply)
+        return changed
+
+    def _authenticated(self, headers: Mapping[str, str]) -> str:
+        """The bearer key, ``""`` for none. Raises `Refusal`."""
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        bearer = bearer.strip() if scheme.lower() == "bearer" else ""
+        allowed = self.options.api_keys
+        # Every key is compared, in constant time each, so that time tells nothing of which one is near.
+        matches = [hmac.compare_digest(bearer.encode(), key.encode()) for key in allowed]
+        if allowed and not any(matches):
+            raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
+        return bearer
+
+    def _evidence(self, payload_id: str, tier: str) -> Mapping[str, Any]:
+        """The `tpm_attestation` block. Raises `Refusal` where the tier needs a TPM and there is none."""
+        evidence: Mapping[str, Any] = ABSENT
+        if self.tpm_available:
+            try:
+                evidence = self.source.attest(payload_id)
+            except AttesterError as error:
+                logger.error("the TPM failed: %s", error)
+        if tier == "maximum" and not evidence["is_available"]:
+            raise Refusal(503, NO_TPM)
+        return evidence
+
+    def _sealed(
+        self, heading: Heading, tier: str, evidence: Mapping[str, Any], completion: Mapping[str, Any], fault: Fault
+    ) -> bytes:
+        if fault.stage == "forge":
+            forge = fault.at("forge", stand_in(evidence, heading.payload_id))
+            evidence = forge.response()["_metadata"]["tpm_attestation"]
+        evidence = fault.at("evidence", evidence)
+        answer = with_metadata(
+            completion, evidence, payload_id=heading.payload_id, tier=tier, tpm_kind=self.source.claim
+        )
+        plaintext = fault.at("plaintext", bytes(jsontext.encode(fault.at("completion", answer))))
+        recipient = fault.at("recipient", heading.client_key)
+        seal = fault.at("seal", None)
+        if seal is not None:
+            body: bytes = seal(plaintext, recipient)
+        else:
+            body = envelope.seal(plaintext, recipient, processed_at=answer["_metadata"]["processed_at"])
+        body, _ = fault.at("bodies", (body, self._last))
+        if self.remembers:
+            self._last = body
+        return body
+
+
+async def _body(request: Request) -> bytes:
+    """The body, if it is not too large. Raises `Refusal`."""
+    too_large = Refusal(413, f"The package is larger than {PACKAGE_MAX} bytes")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > PACKAGE_MAX:
+        raise too_large
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > PACKAGE_MAX:
+            raise too_large
+    return bytes(body)
+
+
+def _refused(refusal: Refusal) -> Response:
+    return JSONResponse({"detail": refusal.detail}, refusal.status, {**_NO_STORE, **refusal.headers})
+
+
+async def _plain(_: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405, in the protocol's form."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, dict(error.headers or {}))

@@ -1,0 +1,206 @@
+"""Where the evidence in answers comes from: this machine's TPM, a software TPM, one whose keys everybody knows, none.
+
+Each answer gets a quote of its own, by a key made for it and gone afterwards. What is no evidence of a machine says so,
+in the log at the start and in every answer (`Source.claim`).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from nomyo.router.boot import FIRMWARE, MEASURED, OTHER_FIRMWARE, boot
+from nomyo.router.errors import RouterError
+from nomyo.router.options import RouterOptions
+from nomyo_attest.errors import AttesterError
+
+logger = logging.getLogger("nomyo.router")
+
+ABSENT: Final[Mapping[str, Any]] = {"is_available": False}
+"""The `tpm_attestation` of a router without a TPM."""
+
+_FORGOTTEN_EVERY: Final = 1024
+
+
+class Source(Protocol):
+    """A source of evidence. Safe in several threads, one quote at a time.
+
+    Attributes:
+        kind: ``"device"``, ``"swtpm"``, ``"soft"`` or ``"none"``.
+        claim: what an answer says of its evidence, as `_metadata.tpm_kind`.
+    """
+
+    kind: str
+    claim: str
+
+    def attest(self, payload_id: str) -> Mapping[str, Any]:
+        """The `tpm_attestation` of an answer. Raises `AttesterError` if the TPM fails."""
+
+    def boot_other_firmware(self) -> None:
+        """Start the machine again, with other firmware. Raises `RouterError` where that is not for us to do."""
+
+    def close(self) -> None:
+        """End it, and what it started. Closing twice does nothing."""
+
+
+class NoTPM:
+    """A router without a TPM."""
+
+    kind = "none"
+    claim = "none"
+
+    def attest(self, payload_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - a Source
+        return ABSENT
+
+    def boot_other_firmware(self) -> None:
+        raise RouterError("there is no TPM that could see other firmware: start the router with tpm='swtpm' or 'soft'")
+
+    def close(self) -> None:
+        pass
+
+
+class Device:
+    """The TPM of this machine. Raises `AttesterError` if there is none, or no permission."""
+
+    kind = "device"
+    claim = "device"
+
+    def __init__(self, pcrs: str, aik: str, where: str | None = None) -> None:
+        from nomyo_attest.attester import Attester
+
+        self._pcrs = pcrs
+        self._aik = aik
+        self._lock = threading.Lock()
+        self._attester = Attester.open(where)
+
+    def attest(self, payload_id: str) -> Mapping[str, Any]:
+        with self._lock:
+            return self._attester.attest(payload_id=payload_id, pcrs=self._pcrs, key=self._aik)
+
+    def boot_other_firmware(self) -> None:
+        raise RouterError("the TPM of this machine sees what the machine boots; start the router with tpm='swtpm'")
+
+    def close(self) -> None:
+        with self._lock:
+            self._attester.close()
+
+
+class SoftwareDevice(Device):
+    """swtpm, started here and put through a measured boot. Raises `AttesterError` if it cannot be started."""
+
+    kind = "swtpm"
+    claim = "swtpm, a software TPM: evidence of no machine, for tests only"
+
+    def __init__(self, pcrs: str, aik: str) -> None:
+        from nomyo_attest.attester import SoftwareTPM
+
+        self._software = SoftwareTPM()
+        self._software.start()
+        try:
+            super().__init__(pcrs, aik, self._software.tcti)
+            boot(self._attester.measure, FIRMWARE)
+        except BaseException:
+            self._software.stop()
+            raise
+
+    def boot_other_firmware(self) -> None:
+        from nomyo_attest.attester import Attester
+
+        with self._lock:
+            self._attester.close()
+            self._software.power_cycle()
+            self._attester = Attester.open(self._software.tcti)
+            boot(self._attester.measure, OTHER_FIRMWARE)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._software.stop()
+
+
+class Soft:
+    """A TPM in Python, from `nomyo_attest.testing`: good evidence to whoever does not pin a key, and worth nothing."""
+
+    kind = "soft"
+    claim = "soft, keys known to everybody: for tests only"
+
+    def __init__(self, pcrs: str, aik: str) -> None:
+        from nomyo_attest.testing import Forge
+
+        self._pcrs = pcrs
+        self._aik = aik
+        self._made = 0
+        self._lock = threading.Lock()
+        self._values = _booted(FIRMWARE)
+        Forge(key=aik, selection=pcrs).answer()  # a selection or a kind of key that is none is told now
+
+    def attest(self, payload_id: str) -> Mapping[str, Any]:
+        from nomyo_attest.testing import Forge, keys
+
+        with self._lock:
+            self._made += 1
+            if self._made % _FORGOTTEN_EVERY == 0:  # the forge remembers each key it made; these are asked for once
+                keys.ecc_key.cache_clear()
+                keys.rsa_key.cache_clear()
+            forge = Forge(
+                key=self._aik,
+                label=secrets.token_hex(16),
+                payload_id=payload_id,
+                selection=self._pcrs,
+                pcrs=self._values,
+            )
+            block: Mapping[str, Any] = forge.response()["_metadata"]["tpm_attestation"]
+            return block
+
+    def boot_other_firmware(self) -> None:
+        with self._lock:
+            self._values = _booted(OTHER_FIRMWARE)
+
+    def close(self) -> None:
+        pass
+
+
+def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
+    """The PCRs of the soft TPM, with the very values that a swtpm has after the same boot."""
+    from nomyo_attest.testing import Forge
+
+    forge = Forge()
+    for values in forge.pcrs.values():
+        for index in MEASURED:
+            values[index] = bytes(len(values[index]))
+    boot(forge.measure, firmware)
+    return forge.pcrs
+
+
+def open_source(options: RouterOptions) -> Source:
+    """The source of evidence that the options ask for, or the best at hand.
+
+    Raises:
+        RouterError: it cannot be had.
+    """
+    kinds = ("device", "swtpm", "soft") if options.tpm == "auto" else (options.tpm,)
+    reasons = []
+    for kind in kinds:
+        try:
+            source = _open(kind, options)
+        except (AttesterError, ValueError) as error:
+            reasons.append(f"{kind}: {error}")
+            continue
+        if source.kind in ("swtpm", "soft"):
+            logger.warning("FOR TESTS ONLY: the evidence of this router is made by %s", source.claim)
+        return source
+    raise RouterError("no evidence can be made: " + "; ".join(reasons))
+
+
+def _open(kind: str, options: RouterOptions) -> Source:
+    if kind == "device":
+        return Device(options.pcrs, options.aik)
+    if kind == "swtpm":
+        return SoftwareDevice(options.pcrs, options.aik)
+    if kind == "soft":
+        return Soft(options.pcrs, options.aik)
+    return NoTPM()

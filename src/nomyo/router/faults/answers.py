@@ -1,0 +1,185 @@
+"""Faults of the answer itself: what it says of the request, its text, how it is sealed, the package around it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from nomyo.router.faults.model import Fault
+
+Object = dict[str, Any]
+
+SOMEONE_ELSES: Final = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
+"""A payload id that nobody asked with."""
+
+
+def echoes() -> Iterator[Fault]:
+    """Answers to another request than the one that was made."""
+
+    def metadata(name: str, reason: str, change: Callable[[Object], Any]) -> Fault:
+        return Fault(name, reason, "completion", lambda answer: {**answer, "_metadata": change(answer["_metadata"])})
+
+    reason = "The answer names the payload id of another request."
+    yield metadata("echo-payload-id", reason, lambda had: {**had, "payload_id": SOMEONE_ELSES})
+    reason = "The answer names no payload id."
+    yield metadata("echo-none", reason, lambda had: {key: one for key, one in had.items() if key != "payload_id"})
+    reason = "The answer was made at another security tier than it was asked at."
+    yield metadata("echo-tier", reason, lambda had: {**had, "security_tier": _another_tier(had["security_tier"])})
+    reason = "The answer gives a time of processing other than the one outside the package."
+    yield metadata("processed-at", reason, lambda had: {**had, "processed_at": had["processed_at"] - 86_400})
+    yield metadata("metadata-null", "_metadata is null.", lambda _: None)
+    yield metadata("metadata-list", "_metadata is a list.", lambda had: [had])
+    yield metadata("metadata-string", "_metadata is a string.", lambda _: "success")
+    yield Fault("metadata-missing", "There is no _metadata.", "completion", _without("_metadata"))
+    reason = "The answer is that to another request, sealed once and sent again."
+    yield Fault("replay", reason, "bodies", lambda bodies: (bodies[1] or bodies[0], bodies[1]))
+
+
+def texts() -> Iterator[Fault]:
+    """Plaintexts that are no JSON object, or one that can be read in two ways."""
+
+    def text(name: str, reason: str, change: Callable[[bytes], bytes]) -> Fault:
+        return Fault(f"text-{name}", reason, "plaintext", change)
+
+    yield text("list", "The plaintext is a JSON list.", lambda plain: b"[" + plain + b"]")
+    yield text("null", "The plaintext is null.", lambda _: b"null")
+    yield text("nan", "The plaintext has a NaN in it.", lambda plain: plain[:-1] + b', "score": NaN}')
+    yield text("infinity", "The plaintext has an infinity in it.", lambda plain: plain[:-1] + b', "score": -Infinity}')
+    yield text("huge-number", "The plaintext has 1e999 in it.", lambda plain: plain[:-1] + b', "score": 1e999}')
+    yield text("not-json", "The plaintext is no JSON.", lambda _: b"Hello.")
+    yield text("cut", "The plaintext ends early.", lambda plain: plain[: len(plain) // 2])
+    yield text("empty", "The plaintext is empty.", lambda _: b"")
+    yield text("not-utf8", "The plaintext is not UTF-8.", lambda plain: plain[:-1] + b', "x": "\xff"}')
+    yield text("key-twice", "A key stands twice in the plaintext.", lambda plain: b'{"id": "x", ' + plain[1:])
+    yield text("deep", "The plaintext is nested too deep.", lambda _: b"[" * 100_000 + b"]" * 100_000)
+
+
+def seals() -> Iterator[Fault]:
+    """Packages sealed otherwise than the protocol says, or to somebody else."""
+    reason = "The answer is sealed to another key than the client's."
+    yield Fault("client-key-swapped", reason, "recipient", lambda key: _another_key(key.key_size))
+    reason = "The AES key has 128 bits."
+    yield Fault("seal-aes-128", reason, "seal", lambda _: functools.partial(badly_sealed, key_bytes=16))
+    reason = "The nonce has 8 bytes."
+    yield Fault("seal-nonce-8", reason, "seal", lambda _: functools.partial(badly_sealed, nonce_bytes=8))
+    reason = "The tag has 12 bytes."
+    yield Fault("seal-tag-12", reason, "seal", lambda _: functools.partial(badly_sealed, tag_bytes=12))
+    reason = "The tag is the end of the ciphertext, with no field of its own."
+    yield Fault("seal-tag-inside", reason, "seal", lambda _: functools.partial(badly_sealed, tag_inside=True))
+    yield _inner("seal-tag-flipped", "One bit of the tag differs.", "tag", _flipped)
+    yield _inner("seal-text-flipped", "One bit of the ciphertext differs.", "ciphertext", _flipped)
+    yield _inner("seal-nonce-flipped", "One bit of the nonce differs.", "nonce", _flipped)
+    reason = "One bit of the encrypted AES key differs."
+    yield _package("seal-key-flipped", reason, _changed("encrypted_aes_key", _flipped))
+
+
+def packages() -> Iterator[Fault]:
+    """Packages that are not the protocol's."""
+    yield _package("package-version", 'The version is "0.9".', _set("version", "0.9"))
+    yield _package("package-algorithm", "The algorithm is another.", _set("algorithm", "hybrid-aes128-rsa2048"))
+    yield _package("package-key-algorithm", "key_algorithm is another.", _set("key_algorithm", "RSA-PKCS1-v1_5"))
+    yield _package("package-payload-algorithm", "payload_algorithm is another.", _set("payload_algorithm", "AES-CBC"))
+    for name in ("version", "algorithm", "encrypted_payload", "encrypted_aes_key"):
+        yield _package(f"package-without-{name}", f"{name} is missing.", _without(name))
+    for name in ("ciphertext", "nonce", "tag"):
+        reason = f"encrypted_payload has no {name}."
+        yield _package(f"package-without-{name}", reason, _changed("encrypted_payload", _without(name)))
+    yield _package("package-payload-list", "encrypted_payload is a list.", _set("encrypted_payload", []))
+    yield _package("package-list", "The package is a JSON list.", lambda package: [package])
+    yield _package("package-processed-at", "The outer processed_at is a string.", _set("processed_at", "now"))
+    yield _inner("package-base64", "The ciphertext's base64 is broken into lines.", "ciphertext", _broken)
+    yield _body("package-not-json", "The package is no JSON.", lambda body: body.replace(b'"', b"'"))
+    yield _body("package-cut", "The package ends in its middle.", lambda body: body[: len(body) // 2])
+    yield _body("package-more", "A second package stands behind the first.", lambda body: body + body)
+
+
+def badly_sealed(
+    plaintext: bytes,
+    key: rsa.RSAPublicKey,
+    *,
+    key_bytes: int = 32,
+    nonce_bytes: int = 12,
+    tag_bytes: int = 16,
+    tag_inside: bool = False,
+) -> bytes:
+    """A package as `envelope.seal` makes it, in other sizes or with the tag elsewhere; it opens all the same.
+
+    Like the forge of `nomyo_attest.testing`, it shares no code with what it tests.
+    """
+    aes_key, nonce = os.urandom(key_bytes), os.urandom(nonce_bytes)
+    encryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce)).encryptor()
+    ciphertext = encryptor.update(plaintext) + encryptor.finalize()
+    tag = encryptor.tag[:tag_bytes]
+    parts = {"ciphertext": ciphertext + tag if tag_inside else ciphertext, "nonce": nonce, "tag": tag}
+    if tag_inside:
+        del parts["tag"]
+    oaep = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
+    package = {
+        "version": "1.0",
+        "algorithm": "hybrid-aes256-rsa4096",
+        "encrypted_payload": {name: base64.b64encode(part).decode() for name, part in parts.items()},
+        "encrypted_aes_key": base64.b64encode(key.encrypt(aes_key, oaep)).decode(),
+        "key_algorithm": "RSA-OAEP-SHA256",
+        "payload_algorithm": "AES-256-GCM",
+    }
+    return json.dumps(package).encode()
+
+
+def _body(name: str, reason: str, change: Callable[[bytes], bytes]) -> Fault:
+    return Fault(name, reason, "bodies", lambda bodies: (change(bodies[0]), bodies[1]))
+
+
+def _package(name: str, reason: str, change: Callable[[Object], Any]) -> Fault:
+    return _body(name, reason, lambda body: json.dumps(change(json.loads(body))).encode())
+
+
+def _inner(name: str, reason: str, field: str, change: Callable[[str], str]) -> Fault:
+    return _package(name, reason, _changed("encrypted_payload", _changed(field, change)))
+
+
+def _set(key: str, value: object) -> Callable[[Object], Object]:
+    return lambda holder: {**holder, key: value}
+
+
+def _changed(key: str, change: Callable[[Any], Any]) -> Callable[[Object], Object]:
+    return lambda holder: {**holder, key: change(holder[key])}
+
+
+def _without(key: str) -> Callable[[Object], Object]:
+    return lambda holder: {other: value for other, value in holder.items() if other != key}
+
+
+def _flipped(text: str) -> str:
+    """Base64 of the same bytes but for one bit."""
+    octets = bytearray(base64.b64decode(text))
+    octets[len(octets) // 2] ^= 1
+    return base64.b64encode(octets).decode()
+
+
+def _broken(text: str) -> str:
+    return "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+
+
+def _another_tier(tier: str) -> str:
+    return "high" if tier == "standard" else "standard"
+
+
+@functools.cache
+def _another_key(bits: int) -> rsa.RSAPublicKey:
+    return rsa.generate_private_key(65537, bits).public_key()
+
+
+def faults() -> Iterator[Fault]:
+    """All of them."""
+    yield from echoes()
+    yield from texts()
+    yield from seals()
+    yield from packages()

@@ -1,0 +1,100 @@
+"""A request as it came → what it asks for: headers, the client's key, the sealed payload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from nomyo import envelope, jsontext, keys
+from nomyo.errors import ResponseError, ServerKeyError
+from nomyo.memory import wipe
+from nomyo.router.errors import Refusal
+from nomyo.router.options import TIERS
+
+PACKAGE_MAX: Final = 16 * 1024 * 1024
+"""Bytes of the largest package: a plaintext of 10 MiB, the most a client sends, takes about 13.4 MiB sealed."""
+
+PAYLOAD_ID_MAX: Final = 1024
+"""Characters of the longest payload id; honest ones are UUIDs of 36."""
+
+CLIENT_KEY_LEAST: Final = 2048
+"""Bits that a client's key must have."""
+
+MEDIA_TYPE: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What a request says outside the package, all of it unauthenticated.
+
+    Attributes:
+        payload_id: id of the request.
+        client_key: what the answer is sealed to.
+        tier: the security tier asked for; None if none is named.
+    """
+
+    payload_id: str
+    client_key: RSAPublicKey
+    tier: str | None
+
+
+def read_heading(headers: Mapping[str, str]) -> Heading:
+    """Read the headers of a request; names are looked up in lower case. Raises `Refusal`."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != MEDIA_TYPE:
+        raise Refusal(400, f"Content-Type must be {MEDIA_TYPE}")
+    payload_id = headers.get("x-payload-id", "")
+    if not (0 < len(payload_id) <= PAYLOAD_ID_MAX and payload_id.isascii() and payload_id.isprintable()):
+        raise Refusal(400, f"X-Payload-ID must be 1 to {PAYLOAD_ID_MAX} printable ASCII characters")
+    tier = headers.get("x-security-tier")
+    if tier is not None and tier not in TIERS:
+        raise Refusal(400, f"X-Security-Tier must be one of {', '.join(TIERS)}")
+    return Heading(payload_id, _client_key(headers.get("x-public-key", "")), tier)
+
+
+def _client_key(text: str) -> RSAPublicKey:
+    """Any percent-encoding of the PEM: ``/`` bare (Python's quote) or ``%2F`` (JavaScript's encodeURIComponent)."""
+    try:
+        return keys.load_server_key(unquote(text).encode(), CLIENT_KEY_LEAST)
+    except ServerKeyError:
+        raise Refusal(
+            400, f"X-Public-Key must be a percent-encoded PEM public key, RSA of at least {CLIENT_KEY_LEAST} bits"
+        ) from None
+
+
+def open_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
+    """What was sealed to the router's key, with the tag beside the ciphertext or at its end.
+
+    Raises `Refusal`, the same one for whatever is wrong with a package: the reason would help an attacker who tries.
+    """
+    try:
+        plaintext = envelope.unseal(package, key, tag_inside=True).plaintext
+    except ResponseError:
+        raise Refusal(
+            400, "The package cannot be opened; it may be sealed to another key than /pki/public_key serves now"
+        ) from None
+    try:
+        payload = jsontext.decode(plaintext)
+    except ValueError:
+        raise Refusal(400, "The payload must be a JSON object") from None
+    finally:
+        wipe(plaintext)
+    return _checked(payload)
+
+
+def _checked(payload: object) -> dict[str, Any]:
+    """Raises `Refusal`; it names keys that are the protocol's, and never what stands in them."""
+    if not isinstance(payload, dict):
+        raise Refusal(400, "The payload must be a JSON object")
+    model, messages = payload.get("model"), payload.get("messages")
+    if not isinstance(model, str) or not model:
+        raise Refusal(400, "model must be a non-empty string")
+    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+        raise Refusal(400, "messages must be a non-empty list of objects")
+    if payload.get("stream"):
+        raise Refusal(400, "Streaming is not supported for encrypted inference")
+    return payload

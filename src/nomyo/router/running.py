@@ -1,0 +1,288 @@
+"""A router that runs in this process, in a thread of its own: for tests, the demonstration, benchmarks, and `serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from nomyo.router import tls
+from nomyo.router.app import Counts, Router
+from nomyo.router.attesting import open_source
+from nomyo.router.errors import RouterError
+from nomyo.router.faults import BY_NAME
+from nomyo.router.options import RouterOptions
+from nomyo.router.server_key import ServerKey
+
+KEEP_ALIVE_SECONDS: Final = 60
+"""How long an idle connection is kept, so that clients can come back on it."""
+
+GRACE_SECONDS: Final = 2
+"""How long requests in flight may take when the router ends."""
+
+START_SECONDS: Final = 30.0
+
+
+class RunningRouter:
+    """A router, listening while its context lasts, gone without a trace afterwards. ::
+
+        with RunningRouter(RouterOptions(tpm="soft")) as router:
+            client = SecureChatCompletion(base_url=router.url, …)   # with SSL_CERT_FILE, or http_client, for router.ca
+            router.fault = "replay"
+
+    Args:
+        options: what to run.
+        server_key: a key pair to open requests with, in the place of the one that `options` ask for: to make one takes
+            up to seconds, which tests have none of.
+        switchable: whether faults may be turned on while it runs. If so, it keeps its last sealed answer to replay.
+
+    Raises:
+        RouterError: on entering, if it cannot be run as asked.
+    """
+
+    def __init__(
+        self, options: RouterOptions | None = None, *, server_key: RSAPrivateKey | None = None, switchable: bool = True
+    ) -> None:
+        self.options: Final = options or RouterOptions()
+        _known(self.options.fault)
+        self._given_key = server_key
+        self._switchable = switchable
+        self._stack: ExitStack | None = None
+        self._router: Router | None = None
+        self._ca: Path | None = None
+        self._url = ""
+
+    def __enter__(self) -> Self:
+        if self._stack is not None:
+            raise RouterError("this router is running already")
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it, and remove all it kept. Stopping twice does nothing."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.close()
+            self._router = None
+
+    def _start(self, stack: ExitStack) -> None:
+        options = self.options
+        listener = stack.enter_context(_listen(options))
+        if options.cert is not None and options.key is not None:
+            secured = tls.from_files(options.cert, options.key)
+        else:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="nomyo-router-"))
+            secured = tls.throw_away(Path(directory), options.host)
+        source = open_source(options)
+        stack.callback(source.close)
+        key = ServerKey.first(options) if self._given_key is None else ServerKey.of(self._given_key)
+        router = Router(options, key, source, remembers=self._switchable or options.fault is not None)
+        router.faults.turn(options.fault)
+        stack.callback(_serve(router, listener, secured).stop)
+        self._router, self._ca = router, secured.ca
+        self._url = _url(options, listener.getsockname()[1])
+
+    @property
+    def _running(self) -> Router:
+        if self._router is None:
+            raise RouterError("the router is not running: use it inside `with RunningRouter(…) as router:`")
+        return self._router
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients, such as ``"https://localhost:40123"``."""
+        self._running  # noqa: B018 - a URL of a router that is gone would lead to somebody else's
+        return self._url
+
+    @property
+    def ca(self) -> Path | None:
+        """File of the throw-away CA's certificate in PEM; None where `options.cert` was given."""
+        self._running  # noqa: B018
+        return self._ca
+
+    @property
+    def tpm(self) -> str:
+        """Where evidence comes from: ``"device"``, ``"swtpm"``, ``"soft"`` or ``"none"``."""
+        return self._running.source.kind
+
+    @property
+    def server_key_pin(self) -> str:
+        """``sha256/…`` of the key that requests are sealed to now."""
+        return self._running.server_key.pin
+
+    @property
+    def counts(self) -> Counts:
+        """What it has seen so far."""
+        return self._running.counts
+
+    @property
+    def fault(self) -> str | None:
+        """Name of the fault that is on, of `faults.FAULTS`; None for none. Raises `RouterError` for an unknown one."""
+        return self._running.faults.name
+
+    @fault.setter
+    def fault(self, name: str | None) -> None:
+        self.set_fault(name)
+
+    def set_fault(self, name: str | None, times: int | None = None) -> None:
+        """Turn a fault on for every request, or for the next `times` that it can meet; None turns it off."""
+        _known(name)
+        if not self._switchable:
+            raise RouterError("this router was started without a switch for faults")
+        self._running.faults.turn(name, times)
+
+    @property
+    def tpm_available(self) -> bool:
+        """Set to False to behave as a router whose TPM is gone."""
+        return self._running.tpm_available
+
+    @tpm_available.setter
+    def tpm_available(self, available: bool) -> None:
+        self._running.tpm_available = available
+
+    def boot_other_firmware(self) -> None:
+        """Let the machine that a software TPM stands for start again with other firmware: PCR 0 and 10 change.
+
+        Raises `RouterError` where the TPM is not a software one.
+        """
+        self._running.source.boot_other_firmware()
+
+    def rotate_key(self, key: RSAPrivateKey | None = None) -> str:
+        """Open requests with another key from now on: `key`, or one made now. Returns its pin."""
+        made = ServerKey.new(self.options.server_key_bits) if key is None else ServerKey.of(key)
+        self._running.server_key = made
+        return made.pin
+
+
+def _known(fault: str | None) -> None:
+    if fault is not None and fault not in BY_NAME:
+        raise RouterError(f"fault: {fault!r} is none of those in nomyo.router.FAULTS")
+
+
+def _listen(options: RouterOptions) -> socket.socket:
+    host = "127.0.0.1" if options.host == "localhost" else options.host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, options.port), family=family, backlog=2048)
+    except OSError as error:
+        raise RouterError(f"cannot listen on {host}, port {options.port}: {error.strerror or error}") from None
+
+
+def _url(options: RouterOptions, port: int) -> str:
+    host = options.host
+    if host == "127.0.0.1":
+        host = "localhost"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"https://{host}:{port}"
+    if address.is_unspecified:  # listening everywhere is no address to go to
+        return f"https://localhost:{port}"
+    return f"https://[{host}]:{port}" if address.version == 6 else f"https://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, saying when it has started, and ending connections that nobody uses instead of waiting for their peers.
+
+    Attributes:
+        ready: set when it listens, or has failed to.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, H11Protocol) and (connection.cycle is None or connection.cycle.response_complete):
+                connection.transport.abort()
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+class _Thread:
+    """The thread that a server runs in."""
+
+    def __init__(self, server: _Server, listener: socket.socket) -> None:
+        self._server = server
+        self._thread = threading.Thread(target=self._run, args=(listener,), name="nomyo-router", daemon=True)
+        self._thread.start()
+        if not (server.ready.wait(START_SECONDS) and server.started):
+            self.stop()
+            raise RouterError("the server did not start")
+
+    def _run(self, listener: socket.socket) -> None:
+        try:
+            self._server.run([listener])
+        finally:
+            self._server.ready.set()
+
+    def stop(self) -> None:
+        """End the server and wait for it."""
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def _serve(router: Router, listener: socket.socket, secured: tls.ServerTLS) -> _Thread:
+    config = uvicorn.Config(
+        router.app(),
+        http=_connection(router.counts),
+        ws="none",
+        loop="asyncio",
+        interface="asgi3",
+        lifespan="on",
+        workers=1,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    config.load()
+    config.ssl = secured.context  # uvicorn's own options for TLS take files alone
+    return _Thread(_Server(config), listener)
+
+
+def _connection(counts: Counts) -> type[H11Protocol]:
+    """uvicorn's protocol, counted, and shown to the application, where the faults of the wire need it."""
+
+    class Connection(H11Protocol):
+        def __init__(
+            self,
+            config: uvicorn.Config,
+            server_state: ServerState,
+            app_state: dict[str, Any],
+            _loop: asyncio.AbstractEventLoop | None = None,
+        ) -> None:
+            super().__init__(config, server_state, {**app_state, "connection": self}, _loop)
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+            counts.connections += 1
+            super().connection_made(transport)
+
+    return Connection

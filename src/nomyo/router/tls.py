@@ -1,0 +1,76 @@
+"""The router's side of TLS: a certificate from files, or one of a throw-away CA that exists as long as the router."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+from cryptography.hazmat.primitives import serialization
+
+from nomyo.router.errors import RouterError
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTLS:
+    """What a server needs, and its clients.
+
+    Attributes:
+        context: for the server.
+        ca: file of the CA's certificate in PEM that clients have to trust; None for a certificate from files.
+    """
+
+    context: ssl.SSLContext
+    ca: Path | None
+
+
+def from_files(cert: Path, key: Path) -> ServerTLS:
+    """A certificate chain and its private key, both in PEM. Raises `RouterError`."""
+    context = _server_context()
+    try:
+        context.load_cert_chain(cert, key, password=_no_password)
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror or type(error).__name__
+        raise RouterError(f"cert {cert} and key {key}: not a certificate chain and its key in PEM ({reason})") from None
+    return ServerTLS(context, None)
+
+
+def throw_away(directory: Path, host: str) -> ServerTLS:
+    """A CA made now, and a certificate of it for loopback and `host`.
+
+    Only the CA's certificate stays in `directory`, which should be a private one: the CA's key is never written, and
+    the server's for a moment, encrypted under a password that nobody keeps, since `ssl` reads keys from files alone.
+    """
+    authority = trustme.CA()
+    names = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
+    leaf = authority.issue_cert(*names)
+    ca = directory / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    password = secrets.token_bytes(32).hex()
+    key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password.encode()),
+    )
+    chain = directory / "server.pem"
+    context = _server_context()
+    try:
+        chain.write_bytes(encrypted + b"".join(cert.bytes() for cert in leaf.cert_chain_pems))
+        context.load_cert_chain(chain, password=password)
+    finally:
+        chain.unlink(missing_ok=True)
+    return ServerTLS(context, ca)
+
+
+def _server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _no_password() -> str:
+    """In the place of OpenSSL's prompt, which would wait for a terminal. Raises `RouterError`."""
+    raise RouterError("key: it is encrypted; give the router's TLS key without a password, readable to it alone")
