@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from nomyo import answer, keyfiles, keys
+from nomyo import answer, jsontext, keyfiles, keys
 from nomyo.config import (
     DEFAULT_BASE_URL,
     SERVER_KEY_BITS,
@@ -247,3 +247,4 @@ def _check_payload(payload: object) -> None:
         raise ArgumentError("Payload must be a dictionary")
     if not payload:
         raise ArgumentError("Payload cannot be empty")
+    jsontext.check(payload)

@@ -42,6 +42,14 @@ def size_hint(value: object) -> int:
     return total
 
 
+def check(value: object) -> None:
+    """Whether JSON can say `value`; looks at everything but the length of strings. Raises as `encode` does."""
+    found = _unwritable(value, "", 0, set())
+    if found is not None:
+        place, problem, kind = found
+        raise kind(f"{place or 'payload'}: {problem}")
+
+
 def encode(value: object) -> bytearray:
     """`value` as JSON text in UTF-8, in the layout of `json.dumps`, in a buffer that the caller can wipe.
 
@@ -103,11 +111,8 @@ def _key(key: object) -> str:
 
 
 def _complain(value: object) -> NoReturn:
-    found = _unwritable(value, "", 0, set())
-    if found is None:
-        raise ArgumentError("payload: it cannot be written as JSON")
-    place, problem, kind = found
-    raise kind(f"{place or 'payload'}: {problem}")
+    check(value)
+    raise ArgumentError("payload: it cannot be written as JSON")
 
 
 def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tuple[str, str, type[ArgumentError]] | None:

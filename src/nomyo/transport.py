@@ -62,7 +62,9 @@ def ssl_context() -> ssl.SSLContext:
     It takes some 40 ms of work. Raises `ArgumentError` where those name what cannot be loaded.
     """
     try:
-        return httpx.create_ssl_context()
+        context = httpx.create_ssl_context()
+        httpx.AsyncClient(verify=context)  # the first one imports what it needs: here, it holds no event loop up
+        return context
     except OSError as error:
         reason = error.strerror or type(error).__name__
     raise ArgumentError(f"SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be loaded: {reason}")
