@@ -109,17 +109,29 @@ def parse_pin(text: str) -> str:
 
 
 def load_server_key(pem: bytes, least: int) -> rsa.RSAPublicKey:
-    """The RSA key in the body of a server's ``/pki/public_key``.
+    """The RSA key in the body of a server's ``/pki/public_key``: what `load_public` takes and nothing else.
+
+    Raises:
+        ServerKeyError: the body holds anything else. The message says what came without quoting it.
+        ValueError: `least` is below `BITS_FLOOR`.
+    """
+    _check_least(least)
+    try:
+        return load_public(pem, least)
+    except ValueError as error:
+        raise ServerKeyError(f"the server's public key is refused: {error}") from None
+
+
+def load_public(pem: bytes, least: int) -> rsa.RSAPublicKey:
+    """The RSA public key in a PEM file or body.
 
     Args:
-        pem: the body: one PEM block labelled ``PUBLIC KEY``, blank space around it at most; at most `PEM_MAX` bytes.
+        pem: one PEM block labelled ``PUBLIC KEY``, blank space around it at most; at most `PEM_MAX` bytes.
         least: bits the key must have at least; at least `BITS_FLOOR`.
 
     Raises:
-        ServerKeyError: the body is anything else, or the key is not RSA, is too small or too large, has an exponent
-            that is even, below 65537 or above 64 bits, or is weak otherwise. The message says what came without quoting
-            it.
-        ValueError: `least` is below `BITS_FLOOR`.
+        ValueError: there is anything else, or the key is not RSA, is too small or too large, has an exponent that is
+            even, below 65537 or above 64 bits, or is weak otherwise. The message says what there is without quoting it.
     """
     _check_least(least)
     block = _BLOCK.fullmatch(pem) if len(pem) <= PEM_MAX else None
@@ -130,12 +142,7 @@ def load_server_key(pem: bytes, least: int) -> rsa.RSAPublicKey:
         raise _refused(least, "a PEM block whose content is not canonical base64")
     try:
         key = serialization.load_der_public_key(der)
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        Warning,
-    ):  # Warning: of an old algorithm, under `python -W error`
+    except (ValueError, TypeError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
         raise _refused(least, "a PEM block that holds no public key that can be read") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise _refused(least, _kind(key))
@@ -143,7 +150,7 @@ def load_server_key(pem: bytes, least: int) -> rsa.RSAPublicKey:
     if weakness:
         raise _refused(least, weakness)
     if key.public_bytes(serialization.Encoding.DER, _SPKI) != der:
-        # Such as id-RSASSA-PSS, a key for signatures. The fingerprint is to be that of the bytes served.
+        # Such as id-RSASSA-PSS, a key for signatures. The fingerprint is to be that of the bytes that came.
         raise _refused(least, "an RSA key in another encoding than that of an RSA encryption key")
     return key
 
@@ -197,11 +204,8 @@ def _foreign(body: bytes) -> str:
     return f"{len(body)} bytes without a PEM block"
 
 
-def _refused(least: int, got: str) -> ServerKeyError:
-    return ServerKeyError(
-        "the server's public key is refused: expected one PEM block PUBLIC KEY with an RSA key of at least "
-        f"{least} bits, got {got}"
-    )
+def _refused(least: int, got: str) -> ValueError:
+    return ValueError(f"expected one PEM block PUBLIC KEY with an RSA key of at least {least} bits, got {got}")
 
 
 def _base64(text: bytes) -> bytes | None:

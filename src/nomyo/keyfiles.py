@@ -1,0 +1,208 @@
+"""The client's key pair on disk.
+
+``private_key.pem`` is the pair: PKCS#8 in PEM, encrypted if there is a password. ``public_key.pem`` is written beside
+it for people to look at; it is never used, but where it stands it must be the same key, since a pair that does not
+belong together is a mistake or an attack.
+
+A key is never overwritten, and none is made because one could not be loaded. No error holds a password or a part of a
+key, nor do the frames of its traceback.
+
+A password is taken as UTF-8, 1 to 1023 bytes. It is stretched by what `cryptography` takes as best for PKCS#8, which is
+PBKDF2 with a few thousand rounds: only a long random one resists somebody who has the file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from nomyo import keys
+from nomyo.errors import KeyStoreError
+from nomyo.keyfolder import PRIVATE_MODE, PUBLIC_MODE, KeyFolder, open_folder
+from nomyo.leak import guarded
+
+PRIVATE_NAME: Final = "private_key.pem"
+PUBLIC_NAME: Final = "public_key.pem"
+
+PASSWORD_MAX: Final = 1023
+"""Bytes of the longest password that OpenSSL takes."""
+
+StrPath = str | os.PathLike[str]
+
+
+@guarded
+def save_new(directory: StrPath, key: RSAPrivateKey, password: str | None = None) -> None:
+    """Write a key pair to `directory`, which is made with mode 0700 if it is missing, as are the folders above it.
+
+    Args:
+        directory: where ``private_key.pem`` (mode 0600) and ``public_key.pem`` (0644) will be.
+        key: the key.
+        password: encrypts the private key; None leaves it as it is.
+
+    Raises:
+        KeyStoreError: one of the files is there already, the folder can be written by others or belongs to somebody
+            else, the files cannot be written, or the password is empty or too long.
+    """
+    path = Path(directory)
+    secret = _secret(path / PRIVATE_NAME, password)
+    _check_key(path / PRIVATE_NAME, key, keys.BITS_FLOOR)
+    with open_folder(path, create=True) as folder:
+        for name in (PUBLIC_NAME, PRIVATE_NAME):
+            if folder.holds(name):
+                raise _taken(folder, name)
+        if not _save(folder, key, secret):
+            raise _taken(folder, PRIVATE_NAME)
+
+
+@guarded
+def load(
+    private_path: StrPath,
+    public_path: StrPath | None = None,
+    password: str | None = None,
+    *,
+    least: int = keys.CLIENT_KEY_BITS_LEAST,
+) -> RSAPrivateKey:
+    """Load a private key.
+
+    Args:
+        private_path: its file: PEM, regular, owned by the user or root, of no use to others, in a folder that others
+            cannot write to.
+        public_path: file of the public key, to be compared; None compares nothing.
+        password: decrypts the private key; None if it is not encrypted.
+        least: bits the key must have at least.
+
+    Raises:
+        KeyFileNotFoundError: a file is not there.
+        KeyStoreError: a file is not as described, the password is wrong, missing or not needed, the key is not RSA or
+            is too weak, or the public key is another one.
+    """
+    path = Path(private_path)
+    _check_least(path, least)
+    secret = _secret(path, password)
+    with open_folder(path.parent) as folder:
+        key = _load(folder, path.name, secret, least)
+    if public_path is not None:
+        path = Path(public_path)
+        with open_folder(path.parent, trusted=False) as folder:
+            _check_public(folder, path.name, key)
+    return key
+
+
+@guarded
+def load_or_create(
+    directory: StrPath, password: str | None = None, *, least: int = keys.CLIENT_KEY_BITS_LEAST
+) -> RSAPrivateKey:
+    """Load the key pair in `directory`, or make one where there is neither of its files.
+
+    Processes that do this at once end up with one key, whoever was first.
+
+    Args:
+        directory: see `save_new`.
+        password: decrypts the private key that is there, or encrypts the one that is made.
+        least: bits a loaded key must have at least; a new one has 4096, or this if it is more.
+
+    Raises:
+        KeyStoreError: as `save_new` and `load`; also if there is only a public key. Nothing is changed then.
+    """
+    path = Path(directory)
+    _check_least(path, least)
+    secret = _secret(path / PRIVATE_NAME, password)
+    with open_folder(path, create=True) as folder:
+        # In this order: a private key is there before its public one, so that the pair of a process that is just
+        # writing it never looks like a public key alone.
+        public = folder.holds(PUBLIC_NAME)
+        if not folder.holds(PRIVATE_NAME):
+            if public:
+                mend = f"restore it, or move {PUBLIC_NAME} away to have a new pair made"
+                raise KeyStoreError(path / PRIVATE_NAME, f"is not there, although {PUBLIC_NAME} is", mend)
+            key = keys.generate(max(keys.KEY_BITS, least))
+            if _save(folder, key, secret):
+                return key
+        key = _load(folder, PRIVATE_NAME, secret, least)
+        if folder.holds(PUBLIC_NAME):
+            _check_public(folder, PUBLIC_NAME, key)
+        return key
+
+
+def _save(folder: KeyFolder, key: RSAPrivateKey, secret: bytes | None) -> bool:
+    """Write both files; False if there is a private key by now."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if secret is not None:
+        encryption = serialization.BestAvailableEncryption(secret)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    if not folder.place(PRIVATE_NAME, pem, PRIVATE_MODE):
+        return False
+    if not folder.place(PUBLIC_NAME, keys.public_pem(key).encode("ascii"), PUBLIC_MODE):
+        raise _taken(folder, PUBLIC_NAME)
+    return True
+
+
+def _load(folder: KeyFolder, name: str, secret: bytes | None, least: int) -> RSAPrivateKey:
+    path = folder.path / name
+    pem = folder.read(name, keys.PEM_MAX, private=True)
+    try:
+        key = serialization.load_pem_private_key(pem, secret)
+    except TypeError:  # cryptography's word for a password that is missing, or not needed
+        if secret is None:
+            raise KeyStoreError(path, "is encrypted, and no password was given", "give its password") from None
+        raise KeyStoreError(path, "is not encrypted, yet a password was given", "leave the password away") from None
+    except (ValueError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
+        if secret is not None and b"ENCRYPTED" in pem:
+            problem, mend = "cannot be decrypted: the password is wrong, or the file damaged", "give the right password"
+        else:
+            problem, mend = "holds no private key that can be read", "restore it, or move it away"
+        raise KeyStoreError(path, problem, mend) from None
+    return _check_key(path, key, least)
+
+
+def _check_key(path: Path, key: object, least: int) -> RSAPrivateKey:
+    try:
+        return keys.check_private(key, least)
+    except ValueError as error:
+        raise KeyStoreError(path, f"cannot be used: {error}", "use another key") from None
+
+
+def _check_public(folder: KeyFolder, name: str, key: RSAPrivateKey) -> None:
+    """Refuse a file that is not the public key of `key`."""
+    path = folder.path / name
+    mend = "move it away: the public key is derived from the private one"
+    try:
+        public = keys.load_public(folder.read(name, keys.PEM_MAX, private=False), keys.BITS_FLOOR)
+    except KeyStoreError:
+        raise
+    except ValueError as error:
+        raise KeyStoreError(path, f"is no public key: {error}", mend) from None
+    if public != key.public_key():
+        raise KeyStoreError(path, "belongs to another private key", mend)
+
+
+def _check_least(path: Path, least: int) -> None:
+    if not keys.BITS_FLOOR <= least <= keys.BITS_MOST:
+        mend = f"allow {keys.BITS_FLOOR} to {keys.BITS_MOST}"
+        raise KeyStoreError(path, f"its key cannot be required to have {least} bits", mend)
+
+
+def _secret(path: Path, password: str | None) -> bytes | None:
+    """The password in bytes."""
+    if password is None:
+        return None
+    if not isinstance(password, str):
+        raise KeyStoreError(path, f"its password is a str, not {type(password).__name__}", "give a str, or None")
+    try:
+        secret = password.encode("utf-8")
+    except UnicodeEncodeError:
+        raise KeyStoreError(path, "its password holds what is no character", "give another password") from None
+    if not secret:
+        raise KeyStoreError(path, "its password is empty", "give None where there is no password")
+    if len(secret) > PASSWORD_MAX:
+        raise KeyStoreError(path, f"its password has more than {PASSWORD_MAX} bytes", "give a shorter one")
+    return secret
+
+
+def _taken(folder: KeyFolder, name: str) -> KeyStoreError:
+    return KeyStoreError(folder.path / name, "is there already, and is not overwritten", "name another folder")
