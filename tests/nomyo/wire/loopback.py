@@ -31,11 +31,11 @@ class Connection:
         linger_zero(self.writer)
         self.writer.transport.abort()
 
-    async def close(self) -> None:
-        """End it by FIN, with TLS' own farewell before; cut short where the other side does not take part in it."""
+    async def close(self, patience: float = 1.0) -> None:
+        """End it by FIN, with TLS' own farewell before; the other side has so many seconds to take part in that."""
         self.writer.close()
         try:
-            await asyncio.wait_for(self.writer.wait_closed(), 1)
+            await asyncio.wait_for(self.writer.wait_closed(), patience)
         except (OSError, TimeoutError):
             self.writer.transport.abort()
 
@@ -142,7 +142,7 @@ class Loopback:
         tasks = [task for task, connection in self._open.items() if connection is not None]
         for connection in [self._open[task] for task in tasks]:
             if connection is not None:
-                await connection.close()
+                await connection.close(0.02)  # idle: nothing is on its way that could be lost
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

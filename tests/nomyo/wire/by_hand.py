@@ -1,0 +1,207 @@
+"""A client of the wire protocol made by hand on http.client: it tests the tools of this folder, sharing no code."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.client
+import json
+import os
+import ssl
+import urllib.parse
+import uuid
+from dataclasses import dataclass
+from typing import Any, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+
+
+@functools.cache
+def own_key() -> rsa.RSAPrivateKey:
+    """The client's pair; 2048 bits are the least that a router takes, and quick to make."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+@dataclass
+class Answer:
+    """What came back, and what had been asked for."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    payload_id: str
+    tier: str | None
+
+
+class Client:
+    """Calls over one connection, which is opened anew where the server has ended it."""
+
+    def __init__(self, port: int, ca: str | None, host: str = "localhost") -> None:
+        if ca is None:
+            self.connection = http.client.HTTPConnection(host, port, timeout=20)
+        else:
+            context = ssl.create_default_context(cafile=ca)
+            self.connection = http.client.HTTPSConnection(host, port, timeout=20, context=context)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def send(
+        self, method: str, path: str, headers: dict[str, str | None] | None = None, body: bytes | None = None
+    ) -> http.client.HTTPResponse:
+        """Send a request whose headers are those that are not `None`; the response, not read yet."""
+        self.connection.putrequest(method, path, skip_accept_encoding=True)
+        if body is not None:
+            self.connection.putheader("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            if value is not None:
+                self.connection.putheader(name, value)
+        self.connection.endheaders(body)
+        return self.connection.getresponse()
+
+    def key_document(self) -> bytes:
+        """What the key path serves."""
+        return self.send("GET", "/pki/public_key").read()
+
+    def call(
+        self,
+        payload: object = None,
+        *,
+        tier: str | None = None,
+        key: rsa.RSAPublicKey | None = None,
+        inside: bool = False,
+        body: bytes | None = None,
+        headers: dict[str, str | None] | None = None,
+    ) -> Answer:
+        """A whole call: the server's key, the request sealed to it, the answer as it came.
+
+        key: instead of fetching it. inside: the tag in the ciphertext. body: instead of a sealed payload.
+        headers: instead of the right ones of those names, `None` for leaving one out.
+        """
+        if key is None:
+            loaded = serialization.load_pem_public_key(self.key_document())
+            assert isinstance(loaded, rsa.RSAPublicKey)
+            key = loaded
+        payload_id = str(uuid.uuid4())
+        sent_headers = {**right_headers(payload_id), "X-Security-Tier": tier, **(headers or {})}
+        question = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]} if payload is None else payload
+        sent = sealed(question, key, inside=inside) if body is None else body
+        response = self.send("POST", "/v1/chat/secure_completion", sent_headers, sent)
+        return Answer(response.status, dict(response.headers), response.read(), payload_id, tier)
+
+
+def right_headers(payload_id: str) -> dict[str, str | None]:
+    """The headers of section 2."""
+    return {
+        "X-Payload-ID": payload_id,
+        "X-Public-Key": urllib.parse.quote(pem()),
+        "Content-Type": "application/octet-stream",
+    }
+
+
+def pem() -> str:
+    """The client's public key, PEM, with a newline at its end."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return own_key().public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def sealed(payload: object, key: rsa.RSAPublicKey, *, inside: bool = False, **changes: object) -> bytes:
+    """A request package (section 4)."""
+    aes, nonce = os.urandom(32), os.urandom(12)
+    both = AESGCM(aes).encrypt(nonce, json.dumps(payload).encode(), None)
+    parts = {"ciphertext": both[:-16], "nonce": nonce, "tag": both[-16:]}
+    if inside:
+        parts = {"ciphertext": both, "nonce": nonce}
+    package = {
+        "version": "1.0",
+        "algorithm": "hybrid-aes256-rsa4096",
+        "encrypted_payload": {name: base64.b64encode(value).decode() for name, value in parts.items()},
+        "encrypted_aes_key": base64.b64encode(key.encrypt(aes, OAEP)).decode(),
+        "key_algorithm": "RSA-OAEP-SHA256",
+        "payload_algorithm": "AES-256-GCM",
+        **changes,
+    }
+    return json.dumps(package).encode()
+
+
+def read(answer: Answer) -> dict[str, Any]:
+    """The completion in an answer; `ValueError` with the first thing in it that the protocol does not allow."""
+    if answer.status != 200:
+        raise ValueError(f"status {answer.status}")
+    package = _object(_json(answer.body, "body"), "body")
+    for name, value in (("version", "1.0"), ("algorithm", "hybrid-aes256-rsa4096")):
+        if package.get(name, "missing") != value:
+            raise ValueError(f"{name} {package.get(name, 'missing')}")
+    for name, value in (("key_algorithm", "RSA-OAEP-SHA256"), ("payload_algorithm", "AES-256-GCM")):
+        if package.get(name, value) != value:
+            raise ValueError(f"{name} {package[name]}")
+    if type(package.get("processed_at", 0)) is not int:
+        raise ValueError("processed_at is no number")
+    if "encrypted_payload" not in package:
+        raise ValueError("encrypted_payload missing")
+    inner = _object(package["encrypted_payload"], "encrypted_payload")
+    parts = {name: _bytes(inner.get(name, "missing"), name) for name in ("ciphertext", "nonce", "tag")}
+    for name, length in (("nonce", 12), ("tag", 16)):
+        if len(parts[name]) != length:
+            raise ValueError(f"{name} of {len(parts[name])}")
+    try:
+        aes = own_key().decrypt(_bytes(package.get("encrypted_aes_key", "missing"), "encrypted_aes_key"), OAEP)
+    except ValueError as problem:
+        raise problem if str(problem).startswith("encrypted_aes_key") else ValueError("not wrapped to us") from None
+    if len(aes) != 32:
+        raise ValueError(f"AES key of {len(aes)}")
+    try:
+        plain = AESGCM(aes).decrypt(parts["nonce"], parts["ciphertext"] + parts["tag"], None)
+    except InvalidTag:
+        raise ValueError("does not open") from None
+    completion = _object(_json(plain, "plaintext"), "plaintext")
+    metadata = _object(completion.get("_metadata"), "_metadata")
+    for name, expected in (("payload_id", answer.payload_id), ("security_tier", answer.tier or "standard")):
+        if metadata.get(name, "missing") != expected:
+            raise ValueError(f"{name} {metadata.get(name, 'missing')}")
+    if metadata["processed_at"] != package.get("processed_at"):
+        raise ValueError("processed_at differs")
+    return completion
+
+
+def _object(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        message = f"{what} is a {type(value).__name__}"
+        raise ValueError(message)  # noqa: TRY004 - every answer that is wrong is a ValueError
+    return value
+
+
+def _json(data: bytes, what: str) -> object:
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in found}) < len(found):
+            raise ValueError(f"{what} has a name twice")
+        return dict(found)
+
+    def constant(name: str) -> object:
+        raise ValueError(f"{what} has {name}")
+
+    try:
+        return json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=constant)
+    except UnicodeDecodeError:
+        raise ValueError(f"{what} is no text") from None
+    except json.JSONDecodeError:
+        raise ValueError(f"{what} is no JSON") from None
+    except RecursionError:
+        raise ValueError(f"{what} is too deep") from None
+
+
+def _bytes(value: object, name: str) -> bytes:
+    if not isinstance(value, str) or value == "missing":
+        raise ValueError(f"{name} {'missing' if value == 'missing' else type(value).__name__}")
+    data = base64.b64decode(value)
+    if base64.b64encode(data).decode() != value:
+        raise ValueError(f"{name} not canonical")
+    return data

@@ -1,0 +1,22 @@
+"""A router, and a client of it made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.nomyo.wire.by_hand import Client
+from tests.nomyo.wire.plain_router import PlainRouter
+
+
+@pytest.fixture
+def router() -> Iterator[PlainRouter]:
+    with PlainRouter() as router:
+        yield router
+
+
+@pytest.fixture
+def client(router: PlainRouter) -> Iterator[Client]:
+    with Client(router.port, router.ca) as client:
+        yield client
