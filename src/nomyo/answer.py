@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from nomyo import envelope, jsontext
 from nomyo.errors import TIER_NOT_AS_REQUESTED, ResponseError, ResponseNotBoundError
 from nomyo.memory import SecureBuffer
 from nomyo.server_key import ServerKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 METADATA = "_metadata"
 

@@ -214,6 +214,7 @@ class SecureChatCompletion:
             known.api_key = self.api_key
         return known
 
+    @guarded_async
     async def aclose(self) -> None:
         """Close the connections; what is called afterwards raises `ClientClosedError`."""
         await self.client.aclose()
@@ -223,6 +224,7 @@ class SecureChatCompletion:
     async def __aenter__(self) -> Self:
         return self
 
+    @guarded_async
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -226,6 +226,7 @@ class SecureCompletionClient:
         """Use the key pair of another client from now on; a new one made by either is for both."""
         self.keyring = self._exchange.keyring = keyring
 
+    @guarded_async
     async def aclose(self) -> None:
         """Close the connections; what is called afterwards raises `ClientClosedError`."""
         await self._transport.aclose()
@@ -233,6 +234,7 @@ class SecureCompletionClient:
     async def __aenter__(self) -> Self:
         return self
 
+    @guarded_async
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

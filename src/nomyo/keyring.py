@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from nomyo import keyfiles, keys
 from nomyo.early import Early
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 
 class KeyPair(msgspec.Struct, frozen=True):

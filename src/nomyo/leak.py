@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from nomyo.errors import InternalError, NomyoError
+from nomyo.errors import ArgumentTypeError, InternalError, NomyoError
 from nomyo_attest.errors import NomyoAttestError
 
 P = ParamSpec("P")
@@ -94,6 +94,10 @@ async def _run_async(
 
 
 def _without_frames(error: BaseException) -> BaseException:
+    traceback = error.__traceback__
+    if type(error) is TypeError and traceback is not None and traceback.tb_next is None:
+        # Raised by the call itself: an argument is missing, or has a name that nobody takes. It tells names only.
+        error = ArgumentTypeError(str(error))
     if isinstance(error, Exception) and not isinstance(error, _TOLD):
         error = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
     error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -7,13 +7,15 @@ import copy
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from nomyo.errors import KEY_NOT_PINNED, ArgumentError, NomyoError, ServerKeyError
 from nomyo.keys import fingerprint, load_server_key, parse_pin, public_pem
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 logger = logging.getLogger("nomyo")
 
