@@ -1,8 +1,8 @@
 """A folder that holds private keys: opened once, checked, and then used through its descriptor alone.
 
 A file that appears in it is whole, was not there before, and had its mode from the start. The checks are those of
-POSIX: owner, permission bits, symbolic links. Access control lists are not looked at, nor the folders above. On Windows,
-where the system tells none of this in these terms, only symbolic links are refused.
+POSIX: owner, permission bits, symbolic links. Access control lists are not looked at, nor the folders above. Windows
+does not speak in these terms; there only symbolic links are refused.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ class KeyFolder:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         import fcntl
 
-        # rename(2) overwrites; so look first, and let nobody else who comes this way do so meanwhile. The lock goes with
-        # the process, however that ends. Where there are no locks either, this fails, and nothing is written.
+        # rename(2) overwrites; so look first, and let nobody else who comes this way do so meanwhile. The lock goes
+        # with the process, however that ends. Where there are no locks either, this fails, and nothing is written.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             if self.holds(name):
@@ -246,7 +246,7 @@ def _told(path: Path, done: str) -> Iterator[None]:
     except FileNotFoundError:
         raise KeyFileNotFoundError(path) from None
     except NotADirectoryError:
-        raise KeyStoreError(path, "is no folder, or goes through something that is none", "name a folder") from None
+        raise KeyStoreError(path, "is no folder, or a part of its path is none", "name a folder") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or "no file can have this name"
         raise KeyStoreError(path, f"cannot be {done}: {reason}", "check its name and permissions") from None

@@ -103,8 +103,9 @@ def parse_pin(text: str) -> str:
         raise ValueError(f"expected a pin of the form {_PIN_FORM}, got a text that does not begin with {PIN_PREFIX}")
     if len(digest) != _DIGEST_TEXT_SIZE:
         raise ValueError(f"expected a pin of the form {_PIN_FORM}, got {len(digest)} characters after {PIN_PREFIX}")
-    if _base64(digest.encode("utf-8", "replace")) is None:
-        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got characters that are not canonical base64")
+    content = _base64(digest.encode("utf-8", "replace"))
+    if content is None or len(content) != hashlib.sha256().digest_size:  # 31 and 33 bytes have 44 characters too
+        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got no canonical base64 of 32 bytes")
     return pin
 
 
