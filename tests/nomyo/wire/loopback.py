@@ -14,6 +14,8 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+import trustme
+
 HOST = "127.0.0.1"
 LINE_LIMIT = 1 << 20  # bytes: a header line with an RSA key in it has about 900
 
@@ -51,9 +53,14 @@ class Loopback:
         self.connections = 0
         self.errors: list[BaseException] = []
         self.port = 0
-        self._context = context
+        self.context = context
         self.resources = contextlib.ExitStack()  # goes with the thread
         self._open: dict[asyncio.Task[None], Connection | None] = {}
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._open)
 
     async def serve(self, connection: Connection) -> None:
         """Deal with one connection, from its first byte to its last."""
@@ -116,7 +123,7 @@ class Loopback:
         reader = asyncio.StreamReader(LINE_LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
-            transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=self._context)
+            transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=self.context)
         except OSError:  # the handshake failed; asyncio has closed the socket
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
@@ -158,3 +165,11 @@ class Loopback:
 def linger_zero(writer: asyncio.StreamWriter) -> None:
     """Make the end of this connection an RST, whenever it comes."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    """TLS for localhost, with a certificate of that authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -18,7 +18,6 @@ and every step from a payload to the body of an answer is an attribute that a te
 from __future__ import annotations
 
 import json
-import ssl
 import tempfile
 import time
 from collections import deque
@@ -33,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.nomyo.wire import completion, judging, package, server_keys
 from tests.nomyo.wire.http11 import MalformedError, Reply, Request, read_request, send_reply
 from tests.nomyo.wire.judging import RefusedError, error, limited
-from tests.nomyo.wire.loopback import Connection, Loopback
+from tests.nomyo.wire.loopback import Connection, Loopback, server_context
 
 __all__ = ["KEY_PATH", "POST_PATH", "PlainRouter", "Recorded", "Reply", "error", "limited"]
 
@@ -273,11 +272,3 @@ class PlainRouter(Loopback):
             raise RefusedError(403, f"Model {model} is not allowed at tier {request.tier}")
         if request.tier == "maximum" and not (self.attest is not None if self.tpm is None else self.tpm):
             raise RefusedError(503, "Tier maximum needs a TPM, and this server has none")
-
-
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """TLS for localhost, with a certificate of that authority."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
