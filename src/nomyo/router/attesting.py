@@ -16,12 +16,14 @@ from nomyo.router.boot import FIRMWARE, MEASURED, OTHER_FIRMWARE, boot
 from nomyo.router.errors import RouterError
 from nomyo.router.options import RouterOptions
 from nomyo_attest.errors import AttesterError
+from nomyo_attest.testing import Forge, ForgeError, keys
 
 logger = logging.getLogger("nomyo.router")
 
 ABSENT: Final[Mapping[str, Any]] = {"is_available": False}
 """The `tpm_attestation` of a router without a TPM."""
 
+_TRIAL: Final = "a trial at start"
 _FORGOTTEN_EVERY: Final = 1024
 
 
@@ -129,18 +131,13 @@ class Soft:
     claim = "soft, keys known to everybody: for tests only"
 
     def __init__(self, pcrs: str, aik: str) -> None:
-        from nomyo_attest.testing import Forge
-
         self._pcrs = pcrs
         self._aik = aik
         self._made = 0
         self._lock = threading.Lock()
         self._values = _booted(FIRMWARE)
-        Forge(key=aik, selection=pcrs).answer()  # a selection or a kind of key that is none is told now
 
     def attest(self, payload_id: str) -> Mapping[str, Any]:
-        from nomyo_attest.testing import Forge, keys
-
         with self._lock:
             self._made += 1
             if self._made % _FORGOTTEN_EVERY == 0:  # the forge remembers each key it made; these are asked for once
@@ -166,8 +163,6 @@ class Soft:
 
 def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
     """The PCRs of the soft TPM, with the very values that a swtpm has after the same boot."""
-    from nomyo_attest.testing import Forge
-
     forge = Forge()
     for values in forge.pcrs.values():
         for index in MEASURED:
@@ -177,26 +172,38 @@ def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
 
 
 def open_source(options: RouterOptions) -> Source:
-    """The source of evidence that the options ask for, or the best at hand.
+    """The source of evidence that the options ask for, or the best at hand; it has made evidence once.
 
     Raises:
-        RouterError: it cannot be had.
+        RouterError: it cannot be had, or cannot make what the options ask for.
     """
-    kinds = ("device", "swtpm", "soft") if options.tpm == "auto" else (options.tpm,)
-    reasons = []
-    for kind in kinds:
+    source = _opened(options)
+    try:
+        source.attest(_TRIAL)
+    except (AttesterError, ForgeError) as error:
+        source.close()
+        raise RouterError(f"tpm {source.kind!r} cannot make evidence as asked: {error}") from None
+    if source.kind in ("swtpm", "soft"):
+        logger.warning("FOR TESTS ONLY: the evidence of this router comes from %s", source.claim)
+    return source
+
+
+def _opened(options: RouterOptions) -> Source:
+    """The first that opens, if the best at hand is asked for. Raises `RouterError`."""
+    *others, last = ("device", "swtpm", "soft") if options.tpm == "auto" else (options.tpm,)
+    for kind in others:
         try:
-            source = _open(kind, options)
-        except (AttesterError, ValueError) as error:
-            reasons.append(f"{kind}: {error}")
-            continue
-        if source.kind in ("swtpm", "soft"):
-            logger.warning("FOR TESTS ONLY: the evidence of this router is made by %s", source.claim)
-        return source
-    raise RouterError("no evidence can be made: " + "; ".join(reasons))
+            return _open(kind, options)
+        except AttesterError as error:
+            logger.info("tpm %r is not used: %s", kind, error)
+    try:
+        return _open(last, options)
+    except AttesterError as error:
+        raise RouterError(f"tpm {last!r}: {error}") from None
 
 
 def _open(kind: str, options: RouterOptions) -> Source:
+    """Raises `AttesterError` if it is not there."""
     if kind == "device":
         return Device(options.pcrs, options.aik)
     if kind == "swtpm":

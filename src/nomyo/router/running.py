@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 import tempfile
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from nomyo.router import tls
 from nomyo.router.app import Counts, Router
@@ -24,14 +19,7 @@ from nomyo.router.errors import RouterError
 from nomyo.router.faults import BY_NAME
 from nomyo.router.options import RouterOptions
 from nomyo.router.server_key import ServerKey
-
-KEEP_ALIVE_SECONDS: Final = 60
-"""How long an idle connection is kept, so that clients can come back on it."""
-
-GRACE_SECONDS: Final = 2
-"""How long requests in flight may take when the router ends."""
-
-START_SECONDS: Final = 30.0
+from nomyo.router.server_thread import ServerThread
 
 
 class RunningRouter:
@@ -96,7 +84,7 @@ class RunningRouter:
         key = ServerKey.first(options) if self._given_key is None else ServerKey.of(self._given_key)
         router = Router(options, key, source, remembers=self._switchable or options.fault is not None)
         router.faults.turn(options.fault)
-        stack.callback(_serve(router, listener, secured).stop)
+        stack.callback(ServerThread(router.app(), listener, secured.context, router.counts).stop)
         self._router, self._ca = router, secured.ca
         self._url = _url(options, listener.getsockname()[1])
 
@@ -197,92 +185,3 @@ def _url(options: RouterOptions, port: int) -> str:
     if address.is_unspecified:  # listening everywhere is no address to go to
         return f"https://localhost:{port}"
     return f"https://[{host}]:{port}" if address.version == 6 else f"https://{host}:{port}"
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, saying when it has started, and ending connections that nobody uses instead of waiting for their peers.
-
-    Attributes:
-        ready: set when it listens, or has failed to.
-    """
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, H11Protocol) and (connection.cycle is None or connection.cycle.response_complete):
-                connection.transport.abort()
-        await super().shutdown(sockets)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-
-
-class _Thread:
-    """The thread that a server runs in."""
-
-    def __init__(self, server: _Server, listener: socket.socket) -> None:
-        self._server = server
-        self._thread = threading.Thread(target=self._run, args=(listener,), name="nomyo-router", daemon=True)
-        self._thread.start()
-        if not (server.ready.wait(START_SECONDS) and server.started):
-            self.stop()
-            raise RouterError("the server did not start")
-
-    def _run(self, listener: socket.socket) -> None:
-        try:
-            self._server.run([listener])
-        finally:
-            self._server.ready.set()
-
-    def stop(self) -> None:
-        """End the server and wait for it."""
-        self._server.should_exit = True
-        self._thread.join()
-
-
-def _serve(router: Router, listener: socket.socket, secured: tls.ServerTLS) -> _Thread:
-    config = uvicorn.Config(
-        router.app(),
-        http=_connection(router.counts),
-        ws="none",
-        loop="asyncio",
-        interface="asgi3",
-        lifespan="on",
-        workers=1,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    config.load()
-    config.ssl = secured.context  # uvicorn's own options for TLS take files alone
-    return _Thread(_Server(config), listener)
-
-
-def _connection(counts: Counts) -> type[H11Protocol]:
-    """uvicorn's protocol, counted, and shown to the application, where the faults of the wire need it."""
-
-    class Connection(H11Protocol):
-        def __init__(
-            self,
-            config: uvicorn.Config,
-            server_state: ServerState,
-            app_state: dict[str, Any],
-            _loop: asyncio.AbstractEventLoop | None = None,
-        ) -> None:
-            super().__init__(config, server_state, {**app_state, "connection": self}, _loop)
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-            counts.connections += 1
-            super().connection_made(transport)
-
-    return Connection

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from nomyo.router.errors import RouterError
 from nomyo.router.options import RouterOptions
 from nomyo.router.running import RunningRouter
 
@@ -32,8 +33,11 @@ def serve(options: RouterOptions) -> int:
     """
     with _log_on_stderr(), _told_to_stop() as stop, RunningRouter(options, switchable=False) as router:
         ready = {"url": router.url, "ca": None if router.ca is None else str(router.ca), "tpm": router.tpm}
-        sys.stdout.write(json.dumps(ready) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(ready) + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            raise RouterError(f"standard output cannot be written: {error.strerror}") from None
         stop.wait()
     return 0
 

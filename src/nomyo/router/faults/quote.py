@@ -25,7 +25,7 @@ def statements() -> Iterator[Fault]:
     reason = "The structure does not begin with TPM_GENERATED: no TPM made it."
     yield _forge("magic", reason, lambda forge: setattr(forge, "magic", 0x00544347))
     yield _forge("type", "It is a TPM2_Certify, passed off as a quote.", _certify)
-    reason = "The values of PCR 0 and PCR 7 have changed places."
+    reason = "The reported values stand under each other's PCRs."
     yield _forge("swapped-values", reason, lambda forge: forge.spoil("pcr_values", _swapped))
     reason = "Only a SHA-1 bank is quoted."
     yield _forge("sha1-bank", reason, lambda forge: setattr(forge, "selection", _of_first_bank(forge, "sha1")))
@@ -78,8 +78,8 @@ def _certify(forge: Forge) -> None:
 def _swapped(banks: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     changed = {}
     for bank, values in banks.items():
-        first, second = list(values)[:2]
-        changed[bank] = {**values, first: values[second], second: values[first]}
+        first, *rest = values.values()
+        changed[bank] = dict(zip(values, [*rest, first] if rest else [first[::-1]], strict=True))
     return changed
 
 
@@ -100,14 +100,21 @@ def _signs_more(forge: Forge) -> None:
 
 
 def _with_one_more(forge: Forge) -> tuple[str, str, int]:
-    """The selection with one more PCR at the end of its only or last bank, that bank and that PCR."""
-    bank, _, indices = forge.selection.rpartition("+")[2].partition(":")
-    index = max(int(one) for one in indices.split(",")) + 1
-    return f"{forge.selection},{index}", bank, index
+    """The selection with one more PCR in its only or last bank, that bank and that PCR."""
+    before, plus, last = forge.selection.rpartition("+")
+    bank, _, text = last.partition(":")
+    indices = {int(one) for one in text.split(",")}
+    index = next(one for one in range(24) if one not in indices)
+    return f"{before}{plus}{bank}:{','.join(map(str, sorted({*indices, index})))}", bank, index
 
 
 def _quotes_less(forge: Forge) -> None:
-    forge.selection = forge.selection.rpartition(",")[0] or forge.selection
+    before, comma, last = forge.selection.rpartition(",")
+    if comma and last.isdecimal():
+        forge.selection = before
+    else:  # the last bank has one PCR alone: another takes its place
+        selection, _, index = _with_one_more(forge)
+        forge.selection = f"{selection.rpartition(':')[0]}:{index}"
 
 
 def _signed_by_another(forge: Forge) -> None:
