@@ -121,9 +121,13 @@ def check_timeout(value: object) -> float:
     """A number of seconds above 0. Raises `ArgumentError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ArgumentTypeError(f"timeout: expected seconds as a number, got {type(value).__name__}")
-    if not (value > 0 and math.isfinite(value)):
-        raise ArgumentError(f"timeout: expected a finite number of seconds above 0, got {value}")
-    return float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:  # an int of hundreds of digits
+        seconds = math.inf
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ArgumentError(f"timeout: expected a finite number of seconds above 0, got {seconds}")
+    return seconds
 
 
 def check_key_bits(value: object) -> int:

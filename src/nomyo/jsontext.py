@@ -29,14 +29,14 @@ _DEPTH_MAX: Final = 200
 def size_hint(value: object) -> int:
     """Characters of all strings in `value`, roughly: enough to tell a long payload from a short one."""
     total, left = 0, [value]
+    seen: set[int] = set()  # a list may hold itself
     while left:
         one = left.pop()
         if isinstance(one, str):
             total += len(one)
-        elif isinstance(one, dict) and total < LONG and len(left) < LONG:
-            left += one.values()
-        elif isinstance(one, (list, tuple)) and total < LONG and len(left) < LONG:
-            left += one
+        elif isinstance(one, (dict, list, tuple)) and id(one) not in seen and len(left) < LONG:
+            seen.add(id(one))
+            left += one.values() if isinstance(one, dict) else one
         if total >= LONG:
             break
     return total
@@ -119,6 +119,8 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
     """The first thing that JSON cannot say: its place, what it is, and what to raise. Never what it holds."""
     if isinstance(value, float) and not math.isfinite(value):
         return place, "a number that is finite is expected, not NaN or an infinity", ArgumentError
+    if isinstance(value, int) and not _has_decimals(value):
+        return place, "a number of more digits than Python writes", ArgumentError
     if value is None or isinstance(value, (str, bool, int, float)):
         return None
     if not isinstance(value, (dict, list, tuple)):
@@ -134,6 +136,8 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
                 return place, f"a key must be a string, not {type(key).__name__}", ArgumentTypeError
             if isinstance(key, float) and not math.isfinite(key):
                 return place, "a key must not be NaN or an infinity", ArgumentError
+            if isinstance(key, int) and not _has_decimals(key):
+                return place, "a key must not be a number of more digits than Python writes", ArgumentError
         inner: Any = (
             (f"{place}.{key}"[-_PLACE_MAX:] if place else str(key)[:_PLACE_MAX], one) for key, one in value.items()
         )
@@ -144,6 +148,17 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
         if found:
             return found
     return None
+
+
+def _has_decimals(number: int) -> bool:
+    """Whether Python writes a number in decimal: it refuses those of thousands of digits, which take it long."""
+    if number.bit_length() < 2000:  # sys.set_int_max_str_digits takes no limit below 640 digits
+        return True
+    try:
+        int.__repr__(number)
+    except ValueError:
+        return False
+    return True
 
 
 def decode(data: bytes | bytearray) -> Any:

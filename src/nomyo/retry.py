@@ -47,7 +47,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return seconds
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year of twenty digits
         return None
     if moment.tzinfo is None:  # RFC 9110, 5.6.7: a date of HTTP is in UTC
         moment = moment.replace(tzinfo=UTC)
