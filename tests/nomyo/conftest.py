@@ -1,0 +1,33 @@
+"""A router of the test folder `wire` and calls to it, for the tests of the whole client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import trustme
+
+from nomyo import SecureChatCompletion
+from tests.nomyo.calling import Wire
+from tests.nomyo.wire.plain_router import PlainRouter
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """The CA that clients trust here."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def donor() -> SecureChatCompletion:
+    """A client whose key pair others use; nothing is sent with it."""
+    return SecureChatCompletion("https://localhost")
+
+
+@pytest.fixture
+def wire(authority: trustme.CA, donor: SecureChatCompletion, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """Calls to a plain router over TLS that clients trust here."""
+    with PlainRouter(authority=authority) as router:
+        monkeypatch.setenv("SSL_CERT_FILE", router.ca)
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+        yield Wire(router, donor)
