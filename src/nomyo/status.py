@@ -1,11 +1,13 @@
 """An answer whose status is not 200 → the exception that says so.
 
 The body is not authenticated: it is told, shortened, and nothing rests on it. A service might echo what it was sent, so
-the API key and the texts of the prompt are taken out of it first.
+the API key and the texts of the prompt are taken out of it first: whole, or as much of their beginning as it echoes,
+plain or escaped.
 """
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -33,6 +35,9 @@ REDACTED: Final = "[redacted]"
 
 SECRET_LEAST: Final = 8
 """Characters of the shortest text that is taken out of errors: shorter ones, such as "user", stand in any message."""
+
+_HEAD: Final = 24
+"""Characters at the beginning of a longer text that give it away where its end is missing."""
 
 _DEPTH_MAX: Final = 20
 
@@ -64,9 +69,11 @@ def status_error(
         secrets: texts to be taken out wherever they stand.
         now: the time of the answer, for Retry-After as a date; None for now.
     """
-    hidden = tuple(sorted({one for one in secrets if len(one) >= SECRET_LEAST}, key=len, reverse=True))
+    hidden = _forms(secrets)
     document, is_json = _document(body)
     document = _without(document, hidden, 0)
+    if not is_json:
+        document = document[: 4 * DETAIL_MAX] or None
     kind, start, no_detail, no_json = _KINDS.get(
         status, (APIStatusError, f"Unexpected status code: {status} ", "unknown", "unknown")
     )
@@ -81,19 +88,28 @@ def status_error(
 
 
 def _document(body: bytes) -> tuple[Any, bool]:
-    """The body as a JSON value, or as text if it is none, or None; and whether it was JSON."""
+    """The body as a JSON value, or as text if it is none; and whether it was JSON."""
     text = body[:BODY_MAX].decode("utf-8", "replace")
     try:
         return json.loads(text), True
     except (ValueError, RecursionError):
-        return (text[: 4 * DETAIL_MAX] or None), False
+        return text, False
+
+
+def _forms(secrets: Iterable[str]) -> tuple[str, ...]:
+    """The texts to be taken out, also as JSON, Python and HTML would write them, the longest first."""
+    found = set()
+    for secret in {one[:BODY_MAX] for one in secrets if len(one) >= SECRET_LEAST}:  # a body holds no more of it
+        found |= {secret, repr(secret)[1:-1], html.escape(secret)}
+        found |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def _without(value: Any, hidden: tuple[str, ...], depth: int) -> Any:
     """`value` without the hidden texts, as deep as it is looked into."""
     if isinstance(value, str):
         for secret in hidden:
-            value = value.replace(secret, REDACTED)
+            value = _cut_short(value.replace(secret, REDACTED), secret)
         return value
     if depth > _DEPTH_MAX:
         return None
@@ -102,6 +118,32 @@ def _without(value: Any, hidden: tuple[str, ...], depth: int) -> Any:
     if isinstance(value, list):
         return [_without(one, hidden, depth + 1) for one in value]
     return value
+
+
+def _cut_short(text: str, secret: str) -> str:
+    """`text` without the places where `secret` begins and breaks off, as in a body or a quotation that is cut."""
+    if len(secret) > _HEAD:
+        kept, end = [], 0
+        while (start := text.find(secret[:_HEAD], end)) >= 0:
+            kept += [text[end:start], REDACTED]
+            end = start + _shared(secret, text[start : start + len(secret)])
+        text = "".join([*kept, text[end:]])
+    for length in range(min(_HEAD, len(secret)), SECRET_LEAST - 1, -1):
+        if text.endswith(secret[:length]):
+            return text[:-length] + REDACTED
+    return text
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[:middle] == other[:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def _detail(document: Any) -> str:
