@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nomyo.client import SecureCompletionClient
-from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key
+from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_pins
 from nomyo.errors import ArgumentError, ArgumentTypeError
 from nomyo.gate import load_policy
 from nomyo.keyring import Keyring
@@ -109,7 +109,7 @@ class SecureChatCompletion:
                 "require_attestation": require_attestation,
                 "key_dir": key_dir,
                 "key_password": key_password,
-                "server_key_pins": server_key_pins if isinstance(server_key_pins, str) else tuple(server_key_pins),
+                "server_key_pins": check_pins(server_key_pins),
                 "min_server_key_bits": min_server_key_bits,
                 "timeout": timeout,
                 "http_client": http_client,
@@ -202,8 +202,10 @@ class SecureChatCompletion:
             other.api_key = None
         return other
 
-    def _at(self, base_url: str) -> SecureChatCompletion:
+    def _at(self, base_url: object) -> SecureChatCompletion:
         """The client for a base URL given in a call."""
+        if not isinstance(base_url, str):
+            raise ArgumentTypeError(f"base_url: expected a str, got {type(base_url).__name__}")
         known = self._others.get(base_url)
         if known is None:
             known = self._others[base_url] = self._with_options({"base_url": base_url})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +15,9 @@ from nomyo.config import (
     check_api_key,
     check_key_bits,
     check_max_retries,
+    check_path,
     check_payload_id,
+    check_pins,
     check_tier,
     check_timeout,
     parse_base_url,
@@ -46,7 +47,8 @@ class SecureCompletionClient:
     Args:
         router_url: base URL of the router; HTTPS. Paths are appended to it.
         allow_http: take plain HTTP to this machine, for development.
-        secure_memory: lock plaintext in memory while it is worked on, where the system allows it.
+        secure_memory: lock plaintext in memory while it is worked on, where the system allows it. A number in its place
+            is taken as `max_retries`, which the service's API reference puts third.
         max_retries: tries after the first: for 408, 425, 429, 500, 502, 503, 504, 529 and broken connections.
         key_dir: folder that the key pair is kept in; None for one that lives as long as the client.
         key_password: what the private key there is encrypted with.
@@ -78,6 +80,8 @@ class SecureCompletionClient:
         http_client: httpx.AsyncClient | None = None,
         unsafe_remote_http: bool = False,
     ) -> None:
+        if type(secure_memory) is int:
+            secure_memory, max_retries = True, secure_memory
         base = parse_base_url(router_url, allow_http=allow_http, unsafe_remote_http=unsafe_remote_http)
         self.router_url = base.text
         self.origin = base.origin
@@ -85,13 +89,13 @@ class SecureCompletionClient:
         self.max_retries = check_max_retries(max_retries)
         self.timeout = check_timeout(timeout)
         self._secure_memory = secure_memory
-        self.keyring = Keyring(key_dir, key_password)
+        self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
         self._transport = Transport(http_client)
         self._exchange = Exchange(
             base.text,
             self._transport,
             self.keyring,
-            pins=(server_key_pins,) if isinstance(server_key_pins, str) else tuple(server_key_pins),
+            pins=check_pins(server_key_pins),
             min_server_key_bits=check_key_bits(min_server_key_bits),
             secure_memory=secure_memory,
         )
@@ -121,9 +125,10 @@ class SecureCompletionClient:
         Raises:
             KeyStoreError: there is a key already, which is never overwritten, or the files cannot be written.
         """
+        folder = check_path("key_dir", key_dir) if save_to_file else None
         private = keys.generate(self.key_size)
-        if save_to_file:
-            keyfiles.save_new(Path(key_dir), private, password)
+        if folder is not None:
+            keyfiles.save_new(folder, private, password)
         self.keyring.pair = KeyPair.of(private)
         return Done()
 
@@ -144,8 +149,9 @@ class SecureCompletionClient:
         Raises:
             KeyStoreError: the files cannot be used; `KeyFileNotFoundError` if one is not there.
         """
-        public = None if public_key_path is None else Path(public_key_path)
-        self.keyring.pair = KeyPair.of(keyfiles.load(Path(private_key_path), public, password))
+        private = check_path("private_key_path", private_key_path)
+        public = None if public_key_path is None else check_path("public_key_path", public_key_path)
+        self.keyring.pair = KeyPair.of(keyfiles.load(private, public, password))
         return Done()
 
     @guarded_async

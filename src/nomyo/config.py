@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
+import re
 import warnings
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -73,13 +77,24 @@ def _split(text: str) -> tuple[str, str, int | None, str]:
     except ValueError:
         host, port, parts = "", None, urlsplit("")
     scheme = parts.scheme.lower()
-    if scheme not in ("https", "http") or not host:
+    if scheme not in ("https", "http") or not _is_host(host.lower(), bracketed="[" in parts.netloc):
         raise ArgumentError("base_url: expected https://HOST, with a port and a path if need be")
     if "@" in parts.netloc:
         raise ArgumentError("base_url: expected no user name or password in it; give the API key as api_key")
     if "?" in text or "#" in text:
         raise ArgumentError("base_url: expected no query and no fragment: paths are appended to it")
     return scheme, host.lower(), port, parts.path
+
+
+def _is_host(host: str, *, bracketed: bool) -> bool:
+    """Whether it is a name or an address of IPv4 (RFC 3986, 3.2.2), or one of IPv6 if it stood in brackets."""
+    if not bracketed:
+        return re.fullmatch(r"[a-z0-9._-]+", host) is not None
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> None:
@@ -140,6 +155,22 @@ def check_key_bits(value: object) -> int:
         problem = f"server keys of {value} bits are taken; the protocol promises {SERVER_KEY_BITS}"
         warnings.warn(problem, InsecureWarning, stacklevel=2)
     return value
+
+
+def check_pins(value: object) -> tuple[str, ...]:
+    """Pins of the server's key, one or several; their form is for `ServerKeys`. Raises `ArgumentError`."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable):
+        raise ArgumentTypeError(f"server_key_pins: expected strs, got {type(value).__name__}")
+    return tuple(value)
+
+
+def check_path(name: str, value: object) -> Path:
+    """The path that the argument `name` gives. Raises `ArgumentError`."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ArgumentTypeError(f"{name}: expected a path, got {type(value).__name__}")
+    return Path(value)
 
 
 def check_api_key(value: object) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+from nomyo.config import check_path
 from nomyo.errors import AttestationError
 from nomyo_attest.appraisal import appraise
 from nomyo_attest.errors import AttestationError as NotAffirmed
@@ -12,10 +13,10 @@ from nomyo_attest.policy import AppraisalPolicy
 
 
 def load_policy(policy: AppraisalPolicy | str | PathLike[str] | None) -> AppraisalPolicy | None:
-    """The policy itself, or the one in a file. Raises `nomyo_attest.PolicyError` and `OSError`."""
+    """The policy itself, or the one in a file. Raises `ArgumentError`, `nomyo_attest.PolicyError` and `OSError`."""
     if policy is None or isinstance(policy, AppraisalPolicy):
         return policy
-    return AppraisalPolicy.load(policy)
+    return AppraisalPolicy.load(check_path("attestation_policy", policy))
 
 
 def admit(completion: dict[str, Any], policy: AppraisalPolicy, payload_id: str) -> dict[str, Any]:

@@ -97,9 +97,16 @@ def _without_frames(error: BaseException) -> BaseException:
     traceback = error.__traceback__
     if type(error) is TypeError and traceback is not None and traceback.tb_next is None:
         # Raised by the call itself: an argument is missing, or has a name that nobody takes. It tells names only.
-        error = ArgumentTypeError(str(error))
+        return ArgumentTypeError(str(error))
+    return _told(error)
+
+
+def _told(error: BaseException) -> BaseException:
+    """What is raised instead: the error itself, if its message quotes nothing."""
     if isinstance(error, Exception) and not isinstance(error, _TOLD):
-        error = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
+        return InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
+    if isinstance(error, BaseExceptionGroup):  # each in it has frames of its own
+        return BaseExceptionGroup("several at once", [_told(one) for one in error.exceptions])
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
 
