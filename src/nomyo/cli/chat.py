@@ -1,0 +1,154 @@
+"""Ask a model, end to end encrypted.
+
+The answer goes to standard output, and nothing else does; what the policy says
+of the server goes to standard error, in one line. A word - among those of the
+prompt stands for standard input. Without a prompt, a terminal is asked for one
+question after the other, and Ctrl-D ends the conversation.
+
+With --policy an answer is printed only if the policy affirms the server that
+gave it. A refusal says what does not hold, and ends a conversation. The prompt
+has been sent by then, for evidence comes with an answer.
+
+The environment stands for what is not given: NOMYO_API_KEY, NOMYO_BASE_URL,
+NOMYO_POLICY, NOMYO_MODEL, NOMYO_SECURITY_TIER, NOMYO_SERVER_KEY_PINS (several
+with commas). SSL_CERT_FILE names the certificate of a private CA.
+
+Exit status: 0; 1 if the answer is refused; 2 if there is none, or wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from nomyo.cli.connection import add_client, base_url, host_of, open_client
+from nomyo.cli.errors import CommandError
+from nomyo.cli.settings import setting
+from nomyo_attest.cli.arguments import load_policy
+from nomyo_attest.cli.console import look
+from nomyo_attest.cli.errors import remark
+from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
+from nomyo_attest.cli.files import STANDARD_INPUT, read_input
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.policy import AppraisalPolicy
+
+MODEL: Final = "Qwen/Qwen3-0.6B"
+
+TIERS: Final = ("standard", "high", "maximum")
+
+PROMPT_MAX: Final = 10 * 1024 * 1024
+"""Bytes of the longest prompt: the protocol's limit for the whole request."""
+
+EXAMPLE = """
+nomyo chat --policy policy.toml "Why is the sky blue?"
+git diff | nomyo chat --policy policy.toml "Review this change:" -
+nomyo chat --policy policy.toml
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; - is standard input")
+    parser.add_argument("--policy", metavar="P", help="print only what a server says that this policy affirms")
+    parser.add_argument("--model", metavar="NAME", help=f"the model to ask; default: {MODEL}")
+    parser.add_argument("--system", metavar="TEXT", help="a system message to begin with")
+    parser.add_argument("--tier", choices=TIERS, help=f"security tier to ask for: {', '.join(TIERS)}")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the longest answer")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 to 2")
+    add_client(parser)
+    parser.add_format()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status. Raises `CommandError`."""
+    if arguments.max_tokens is not None and arguments.max_tokens < 1:
+        raise CommandError(f"--max-tokens: expected 1 or more, got {arguments.max_tokens}")
+    if arguments.temperature is not None and not 0 <= arguments.temperature <= 2:
+        raise CommandError(f"--temperature: expected 0 to 2, got {arguments.temperature:g}")
+    options = {
+        "model": setting("--model", arguments.model, "NOMYO_MODEL").value or MODEL,
+        "security_tier": _tier(arguments),
+        "max_tokens": arguments.max_tokens,
+        "temperature": arguments.temperature,
+    }
+    messages = [] if arguments.system is None else [{"role": "system", "content": arguments.system}]
+    prompt = _prompt(arguments)
+    policy = _policy(arguments)
+    client = open_client(arguments, policy)
+
+    import asyncio
+
+    from nomyo.cli.asking import Asking
+    from nomyo.cli.conversation import converse
+    from nomyo.cli.failures import failure
+    from nomyo.cli.verdict import refusal_text
+    from nomyo.errors import AttestationError, NomyoError
+
+    given = {name: value for name, value in options.items() if value is not None}
+    with asyncio.Runner() as runner:
+        asking = Asking(runner, client, host_of(base_url(arguments)), given, as_json=arguments.format == "json")
+        try:
+            if prompt is None:
+                converse(asking, messages)
+            else:
+                asking.ask([*messages, {"role": "user", "content": prompt}])
+        except AttestationError as refusal:
+            assert policy is not None  # the gate is its policy's
+            remark(refusal_text(refusal.result, policy, look(stream=sys.stderr)))
+            return NOT_AFFIRMED
+        except NomyoError as error:
+            raise failure(error, asking.host) from None
+        finally:
+            runner.run(client.aclose())
+    return OK
+
+
+def _tier(arguments: argparse.Namespace) -> str | None:
+    tier, source = setting("--tier", arguments.tier, "NOMYO_SECURITY_TIER")
+    if tier is not None and tier not in TIERS:
+        raise CommandError(f"{source}: expected one of {', '.join(TIERS)}, got {tier[:40]!r}")
+    return tier
+
+
+def _policy(arguments: argparse.Namespace) -> AppraisalPolicy | None:
+    name, source = setting("--policy", arguments.policy, "NOMYO_POLICY")
+    if name is None:
+        return None
+    try:
+        return load_policy(name)
+    except CommandError as error:
+        raise CommandError(f"{source}: {error}") from None
+
+
+def _prompt(arguments: argparse.Namespace) -> str | None:
+    """The prompt; None where there is to be a conversation. Raises `CommandError`."""
+    words: list[str] = arguments.prompt
+    if not words:
+        if sys.stdin is not None and sys.stdin.isatty():
+            return None
+        words = [STANDARD_INPUT]
+    piped = words.count(STANDARD_INPUT)
+    if piped + [arguments.api_key_file, arguments.key_password_file].count(STANDARD_INPUT) > 1:
+        raise CommandError("standard input (-) can be read once only; name it once")
+    prompt = " ".join(words)
+    if piped:
+        at = words.index(STANDARD_INPUT)
+        parts = [" ".join(words[:at]), _standard_input(), " ".join(words[at + 1 :])]
+        prompt = "\n\n".join(part for part in parts if part)
+    if not prompt.strip():
+        raise CommandError("the prompt is empty; give one as an argument or on standard input")
+    return prompt
+
+
+def _standard_input() -> str:
+    content = read_input(STANDARD_INPUT, PROMPT_MAX)
+    if len(content) > PROMPT_MAX:
+        raise CommandError(f"standard input: longer than the {PROMPT_MAX} bytes of the longest prompt; shorten it")
+    try:
+        return content.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"standard input: is no text in UTF-8 (byte {error.start}); convert it first") from None

@@ -1,0 +1,81 @@
+"""The client's exceptions as complaints: what went wrong, and what to do about it at a command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from nomyo.cli.errors import CommandError
+from nomyo.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    ArgumentError,
+    AuthenticationError,
+    ForbiddenError,
+    InsecureURLError,
+    InternalError,
+    InvalidRequestError,
+    KeyStoreError,
+    NomyoError,
+    NotFoundError,
+    ResponseError,
+    ResponseNotBoundError,
+    ServerKeyError,
+)
+
+_NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
+
+_MENDS: Final[Mapping[type[NomyoError], str]] = {
+    AuthenticationError: "check the API key, in NOMYO_API_KEY or --api-key-file",
+    ForbiddenError: "choose another --model or --tier",
+    InvalidRequestError: "check --model, and whether the prompt is too long for it",
+    NotFoundError: _NO_ROUTER,
+    APIError: _NO_ROUTER,
+    APITimeoutError: "--timeout allows more seconds",
+    APIConnectionError: "check the base URL and the network",
+    ResponseNotBoundError: "do not rely on this server",
+    ResponseError: "try again; if it happens again, do not rely on this server",
+    ServerKeyError: "do not send prompts to this server before you know why",
+}
+"""What to do about an error, by its class or the nearest above it."""
+
+_FLAGS: Final = {
+    "base_url": "base URL",
+    "api_key": "API key",
+    "timeout": "--timeout",
+    "server_key_pins": "--server-key-pin",
+    "key_dir": "--key-dir",
+    "key_password": "--key-password-file",
+}
+"""Parameters of the client, as its messages name them → what stands for them here."""
+
+
+def failure(error: NomyoError, host: str = "") -> CommandError:
+    """The complaint about `error`, which happened with the server at `host`, if with any."""
+    text = str(error)
+    if isinstance(error, InsecureURLError):
+        problem = _flagged(text.partition(": allow_http is")[0].partition(". Use https")[0])
+        return CommandError(f"{problem}; use https; --allow-http is for a server on this machine")
+    if isinstance(error, (ArgumentError, KeyStoreError, InternalError)):
+        return CommandError(
+            _flagged(text).replace("; give the API key as api_key", "; it would show in the process list")
+        )
+    mend = _mend(error)
+    said = f"{host}: {text}" if host else text
+    return CommandError(f"{said}; {mend}" if mend else said)
+
+
+def _mend(error: NomyoError) -> str:
+    if "SSL_CERT_FILE" in str(error):
+        return ""  # the message says it already
+    if isinstance(error, APIError) and error.retryable:
+        seconds = getattr(error, "retry_after", None)
+        return "try again later" if seconds is None else f"try again in {seconds:.0f} s"
+    return next((_MENDS[kind] for kind in type(error).__mro__ if kind in _MENDS), "")
+
+
+def _flagged(text: str) -> str:
+    """`text` with the parameter it begins with as the flag that sets it."""
+    return re.sub(r"^(\w+)(?=:)", lambda found: _FLAGS.get(found[1], found[1]), text)

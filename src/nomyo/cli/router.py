@@ -1,0 +1,144 @@
+"""Run the reference router: the service's protocol on your own machine, with
+evidence from its TPM, for development, for tests, and before any server that
+speaks OpenAI's protocol.
+
+Without --upstream it answers with what it was asked. Without --cert it makes a
+certificate authority that lives as long as it does, on loopback only. When it
+is ready it prints one JSON line on standard output, and nothing else:
+
+  {"url": "https://localhost:…", "ca": "<the CA's PEM>", "tpm": "swtpm"}
+
+Evidence comes from this machine's TPM, or else swtpm, or else keys that
+everybody knows (soft); its log says which. Needs the extra router
+(pip install 'nomyo[router]').
+
+Exit status: 0 when it is ended by Ctrl-C or SIGTERM; 2 if it cannot start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nomyo.cli.errors import CommandError
+from nomyo.cli.secret_files import read_secret, read_secrets
+from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.exits import OK
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo.router.options import RouterOptions
+    from nomyo_attest.cli.parser import Parser
+
+TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
+TIERS: Final = ("standard", "high", "maximum")
+
+EXAMPLE = """
+nomyo router --port 8443
+nomyo router --port 8443 --upstream http://127.0.0.1:8080/v1 --api-key-file keys.txt
+nomyo router --list-faults
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on; default: a free one")
+    parser.add_argument(
+        "--cert", type=Path, metavar="FILE", help="certificate chain in PEM, for other machines to reach it"
+    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the certificate's private key in PEM")
+    parser.add_argument(
+        "--api-key-file", metavar="FILE", help="the API keys that are let in, one a line; default: anybody"
+    )
+    parser.add_argument("--rate-limit", action="store_true", help="two requests a second, as the service has it")
+    parser.add_argument("--tpm", choices=TPMS, default="auto", help=f"where evidence comes from: {', '.join(TPMS)}")
+    parser.add_argument(
+        "--pcrs", default="sha256:0,7,10", metavar="PCRS", help="what is quoted; default: sha256:0,7,10"
+    )
+    parser.add_argument("--aik", default="p256", metavar="KEY", help="p256, rsa2048, …: the key made for each quote")
+    parser.add_argument(
+        "--server-key", type=Path, metavar="FILE", help="the RSA key requests are sealed to; default: a new one"
+    )
+    parser.add_argument("--upstream", metavar="URL", help="forward to this server, such as http://127.0.0.1:8080/v1")
+    parser.add_argument("--upstream-key-file", metavar="FILE", help="a file with the API key of the upstream")
+    parser.add_argument(
+        "--upstream-timeout", type=float, default=600.0, metavar="S", help="seconds it has; default: 600"
+    )
+    parser.add_argument(
+        "--unsafe-remote-upstream", action="store_true", help="send prompts in clear to another machine"
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=TIER,…]",
+        help="a model to allow, at these tiers or all; default: any model",
+    )
+    parser.add_argument("--default-tier", choices=TIERS, default=TIERS[0], help="of requests that name none")
+    parser.add_argument("--fault", metavar="NAME", help="answer wrongly in one way, for tests of clients")
+    parser.add_argument("--list-faults", action="store_true", help="list those ways, and end")
+    parser.add_format()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status. Raises `CommandError`."""
+    from nomyo.errors import NomyoError
+
+    try:
+        if arguments.list_faults:
+            return _list_faults(as_json=arguments.format == "json")
+        from nomyo.router import serve
+
+        serve(_options(arguments))
+    except NomyoError as error:
+        raise CommandError(str(error)) from None
+    return OK
+
+
+def _options(arguments: argparse.Namespace) -> RouterOptions:
+    from nomyo.router.options import RouterOptions
+
+    keys = arguments.api_key_file
+    upstream_key = arguments.upstream_key_file
+    return RouterOptions(
+        host=arguments.host,
+        port=arguments.port,
+        cert=arguments.cert,
+        key=arguments.key,
+        api_keys=read_secrets(keys, "--api-key-file") if keys is not None else (),
+        tpm=arguments.tpm,
+        pcrs=arguments.pcrs,
+        aik=arguments.aik,
+        models=_models(arguments.model),
+        default_tier=arguments.default_tier,
+        upstream=arguments.upstream,
+        upstream_api_key=read_secret(upstream_key, "--upstream-key-file") if upstream_key is not None else None,
+        upstream_timeout=arguments.upstream_timeout,
+        unsafe_remote_upstream=arguments.unsafe_remote_upstream,
+        rate_limit=arguments.rate_limit,
+        server_key=arguments.server_key,
+        fault=arguments.fault,
+    )
+
+
+def _models(given: list[str] | None) -> dict[str, frozenset[str]] | None:
+    """``["a", "b=high,maximum"]`` → what may be asked at which tiers; None for anything at any."""
+    if given is None:
+        return None
+    models = {}
+    for one in given:
+        name, equals, tiers = one.partition("=")
+        models[name] = frozenset(tiers.split(",") if equals else TIERS)
+    return models
+
+
+def _list_faults(*, as_json: bool) -> int:
+    from nomyo.router.faults import FAULTS
+
+    if as_json:
+        rows = [{"name": one.name, "reason": one.reason} for one in FAULTS]
+        say_json({"format": "nomyo-router-faults/1", "faults": rows})
+    else:
+        say("\n".join(look().pairs([(one.name, one.reason) for one in FAULTS], indent=0)))
+    return OK
