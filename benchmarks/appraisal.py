@@ -20,6 +20,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import page
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -37,8 +38,6 @@ from nomyo_attest.tpm import (
     parse_signature,
 )
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- made by benchmarks/appraisal.py -->", "<!-- end -->"
 Work = Callable[[], object]
 Row = tuple[str, float, float, float]
 
@@ -165,10 +164,7 @@ def main() -> None:
     made = table(arguments.rounds, arguments.turns)
     print(made)
     if arguments.write:
-        page = PAGE.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+        page.put(Path(__file__).name, made)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""One client at work, in a process of its own: run by benchmarks/client.py under each of the two clients.
+
+    python caller.py URL CALLS LONG_PROMPTS [POLICY]
+
+Prints one JSON object. It uses nothing but what both clients have, and the gate where a policy is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+from nomyo import SecureChatCompletion
+
+LONG_PROMPT = 9 * 1024 * 1024
+
+
+class Ticker:
+    """The longest time for which the event loop stood still since `begin`."""
+
+    def __init__(self) -> None:
+        self._longest = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def _tick(self) -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            self._longest = max(self._longest, now - last - 0.001)
+            last = now
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._tick())
+
+    def take(self) -> float:
+        longest, self._longest = self._longest, 0.0
+        return longest
+
+    async def stop(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
+
+
+def prompt(*texts: str) -> dict[str, Any]:
+    return {"model": "bench", "messages": [{"role": "user", "content": text} for text in texts]}
+
+
+async def main(url: str, calls: int, long_prompts: int, policy: str | None) -> dict[str, Any]:
+    ticker = Ticker()
+    ticker.start()
+    options: dict[str, Any] = {"attestation_policy": policy} if policy else {}
+    client = SecureChatCompletion(url, **options)
+    begin = time.perf_counter()
+    await asyncio.sleep(0.05)
+    await client.create(**prompt("first"))
+    first, first_stall = time.perf_counter() - begin, ticker.take()
+    latencies = []
+    answer: dict[str, Any] = {}
+    for number in range(calls - 1):
+        begin = time.perf_counter()
+        answer = await client.create(**prompt(f"call {number}"))
+        latencies.append(time.perf_counter() - begin)
+    ticker.take()
+    stalls = []
+    for _ in range(long_prompts):
+        await client.create(**prompt("x" * LONG_PROMPT, "short"))
+        stalls.append(ticker.take())
+    await ticker.stop()
+    if hasattr(client, "aclose"):
+        await client.aclose()
+    found = {
+        "first": first,
+        "first_stall": first_stall,
+        "median": statistics.median(latencies) if latencies else first,
+        "long_stall": statistics.median(stalls) if stalls else 0.0,
+    }
+    return found | ({"appraisal": appraisal_seconds(answer, policy)} if policy else {})
+
+
+def appraisal_seconds(answer: dict[str, Any], policy: str) -> float:
+    import nomyo_attest as na
+
+    loaded = na.AppraisalPolicy.load(policy)
+    spent = []
+    for _ in range(200):
+        begin = time.perf_counter()
+        na.appraise(answer, loaded).to_dict()
+        spent.append(time.perf_counter() - begin)
+    return statistics.median(spent)
+
+
+if __name__ == "__main__":
+    url, calls, long_prompts, *policy = sys.argv[1:]
+    measured = asyncio.run(main(url, int(calls), int(long_prompts), policy[0] if policy else None))
+    print(json.dumps(measured))
