@@ -20,12 +20,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import page
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 import nomyo_attest as na
+import page
 from nomyo_attest.evidence import Evidence
 from nomyo_attest.testing import Forge
 from nomyo_attest.tpm import (

@@ -65,7 +65,7 @@ class Bench:
 
 
 def median(runs: list[dict[str, Any]], name: str) -> float:
-    return statistics.median(run[name] for run in runs)
+    return float(statistics.median(run[name] for run in runs))
 
 
 def compare(bench: Bench, published: str, calls: int, turns: int) -> list[str]:
