@@ -38,6 +38,8 @@ IDLE_SECONDS: Final = 60.0
 _CHUNK: Final = 64 * 1024
 """Bytes of a body that are handed to the connection at a time: encrypting all of a long one would hold the loop."""
 
+_CLOSED_MEANWHILE: Final = "the client was closed during the call"
+
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """Failures before a byte of the request went out."""
 
@@ -145,15 +147,15 @@ class Transport:
                 return await _read(response)
             finally:
                 await response.aclose()
-        except httpx.TransportError as error:
-            failure = _failure(error)
+        except (httpx.TransportError, OSError) as error:  # OSError: httpx lets an ssl.SSLError amid an answer pass
+            failure = ClientClosedError(_CLOSED_MEANWHILE) if client.is_closed else _failure(error)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             failure = APIConnectionError(f"Failed to connect to router: {type(error).__name__}")
             failure.retryable = False
         except RuntimeError:  # what httpx says of a client that was closed meanwhile
             if not client.is_closed:
                 raise
-            failure = ClientClosedError("the client was closed during the call")
+            failure = ClientClosedError(_CLOSED_MEANWHILE)
         raise failure
 
 
@@ -208,7 +210,7 @@ async def _read(response: httpx.Response) -> Reply:
 async def _first_bytes(response: httpx.Response, most: int) -> bytes:
     """The beginning of an error's body; whatever can be had of one that breaks off."""
     body = bytearray()
-    with suppress(httpx.TransportError):
+    with suppress(httpx.TransportError, OSError):
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > most:
@@ -216,8 +218,8 @@ async def _first_bytes(response: httpx.Response, most: int) -> bytes:
     return bytes(body[:most])
 
 
-def _failure(error: httpx.TransportError) -> APIConnectionError:
-    """What httpx raised as an error of ours. It is not kept: it holds the request with its headers."""
+def _failure(error: httpx.TransportError | OSError) -> APIConnectionError:
+    """What was raised as an error of ours. It is not kept: it holds the request with its headers."""
     sent = not isinstance(error, _NEVER_SENT)
     if isinstance(error, httpx.TimeoutException):
         what = "no connection" if not sent else "no answer"
@@ -242,4 +244,7 @@ def _is_certificate_error(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     """What went wrong: the text of connection errors names hosts and system errors, nothing of a request."""
-    return (str(error) or type(error).__name__)[:200]
+    text = str(error)
+    if isinstance(error, httpx.RemoteProtocolError):
+        text = text.partition(":")[0]  # behind it stands what the server said, which may be what it was sent
+    return (text or f"the connection broke off ({type(error).__name__})")[:200]
