@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
+
+from nomyo.errors import NomyoError
 
 T = TypeVar("T")
 
@@ -20,18 +25,29 @@ class Early(Generic[T]):
         self._work = work
         self._future: Future[T] | None = None
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def begin(self) -> Future[T]:
         """Begin, unless it has been begun; returns what to wait for."""
+        if self._process != os.getpid():
+            self._after_fork()
         with self._lock:
             known = self._future
             if known is not None and not (known.done() and known.exception() is not None):
                 return known
-            self._future = future = Future[T]()
+            future = Future[T]()
             future.set_running_or_notify_cancel()  # one who stops waiting does not end it for the others
-        # Not a daemon: a program that ends waits for it, rather than pulling the ground from under OpenSSL.
-        threading.Thread(target=self._run, args=(future,), name="nomyo-early").start()
-        return future
+            # Not a daemon: a program that ends waits for it, rather than pulling the ground from under OpenSSL.
+            threading.Thread(target=self._run, args=(future,), name="nomyo-early").start()
+            self._future = future
+            return future
+
+    def _after_fork(self) -> None:
+        """In a child process: a thread that was at work is not there, and the lock may have been held by one."""
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        if self._future is not None and not self._future.done():
+            self._future = None
 
     def _run(self, future: Future[T]) -> None:
         try:

@@ -189,6 +189,7 @@ class ResponseError(SecurityError, ValueError):
     """An answer with status 200 could not be read. It does not say why: the reason would help an attacker who tries."""
 
     code = UNREADABLE
+    stage = "completion"
 
     def __init__(self, message: str = "the answer could not be decrypted and read", code: str = "") -> None:
         super().__init__(message, code)
@@ -198,6 +199,7 @@ class ResponseNotBoundError(SecurityError):
     """An answer that names another request than ours, or another security tier than the one requested."""
 
     code = NOT_BOUND
+    stage = "completion"
 
 
 class ServerKeyError(SecurityError, ValueError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from nomyo.errors import KEY_NOT_PINNED, ArgumentError, NomyoError, ServerKeyError
+from nomyo.errors import KEY_NOT_PINNED, APIConnectionError, ArgumentError, NomyoError, ServerKeyError
 from nomyo.keys import fingerprint, load_server_key, parse_pin, public_pem
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class ServerKeys:
             key = load_server_key(pem, self._least_bits)
         except NomyoError as error:
             error.stage = "key"
+            if isinstance(error, APIConnectionError):
+                error.maybe_processed = False  # nothing of the request was sent yet
             error.__traceback__ = error.__context__ = None
             return error
         found = ServerKey(key, fingerprint(key), fingerprint(key) in self._pins, self._clock())
