@@ -90,10 +90,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Tries:
-    """How often a request was sent, and whether it may be sent again."""
+    """How far a request has come: how often it was sent, and whether it may be sent again."""
 
     def __init__(self, most: int, limit: asyncio.Timeout) -> None:
         self.sent = 0
+        self.stage = ""
+        self.maybe_processed = False
         self._retries = 0
         self._most = most
         self._limit = limit
@@ -147,7 +149,7 @@ class Exchange:
             max_retries: how many tries may follow the first.
 
         Raises:
-            NomyoError: in its kinds; `payload_id` and `attempts` are set.
+            NomyoError: in its kinds; `payload_id`, `attempts` and `stage` are set.
         """
         limit = asyncio.timeout(seconds)
         tries = _Tries(max_retries, limit)
@@ -157,10 +159,13 @@ class Exchange:
         except NomyoError as error:
             failure = error
         except TimeoutError:
-            failure = late = APITimeoutError(f"no answer within {seconds:g} s")
-            late.maybe_processed = tries.sent > 0
+            failure = APITimeoutError(f"no answer within {seconds:g} s")
+            tries.maybe_processed |= tries.stage == "completion"
+        if isinstance(failure, APIConnectionError):
+            failure.maybe_processed = tries.maybe_processed  # in any of the tries, not only the last
         failure.payload_id = request.payload_id
         failure.attempts = tries.sent
+        failure.stage = failure.stage or tries.stage
         raise failure
 
     async def _answered(self, request: Request, tries: _Tries) -> dict[str, Any]:
@@ -170,11 +175,15 @@ class Exchange:
         while True:
             failure: APIConnectionError | APIStatusError
             try:
+                tries.stage = "key"
                 server_key = await self.server_keys.get()
+                tries.stage = ""
                 if sealed is None or sealed[0] != server_key.fingerprint:
                     sealed = server_key.fingerprint, await self.seal(request.payload, server_key)
+                tries.stage = "completion"
                 tries.sent += 1
                 reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), sealed[1])
+                tries.maybe_processed = True
                 if reply.status == 200:
                     return await self._accept(reply.body, request, pair, server_key)
                 failure = self._refusal(reply, request)
@@ -185,7 +194,9 @@ class Exchange:
                         continue
             except (APIConnectionError, APIStatusError) as error:
                 failure = error
-                failure.stage = failure.stage or "completion"
+                failure.stage = failure.stage or tries.stage
+                if tries.stage == "completion" and isinstance(error, APIConnectionError):
+                    tries.maybe_processed |= error.maybe_processed
             wait = tries.wait_after(failure, self._random)
             if wait is None:
                 raise failure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +52,7 @@ class Keyring:
     async def get(self) -> KeyPair:
         """The pair. Raises `KeyStoreError` where it cannot be loaded; a new one is never made instead."""
         if self.pair is None:
-            pair = await asyncio.wrap_future(self._early.begin())
+            pair = await self._early.get()
             if self.pair is None:  # unless one was set meanwhile
                 self.pair = pair
         return self.pair

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -122,7 +123,7 @@ class Transport:
             return self._given
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
-            context = await asyncio.wrap_future(self._context.begin())
+            context = await self._context.get()
             for other in [other for other in self._pools if other.is_closed()]:
                 del self._pools[other]
             if loop not in self._pools:  # another call on this loop may have been quicker
@@ -164,7 +165,8 @@ class _Pool:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
-        self.client = httpx.AsyncClient(verify=context, limits=limits)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # calls are not to be told to belong together
+        self.client = httpx.AsyncClient(verify=context, limits=limits, cookies=no_cookies)
         self._life = self._live()
 
     async def open(self) -> None:
