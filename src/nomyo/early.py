@@ -50,14 +50,6 @@ class Early(Generic[T]):
             failure = copy.copy(error)
         raise failure
 
-    async def get(self) -> T:
-        """The value, begun if it has not been. Raises what `work` raises."""
-        try:
-            return await asyncio.wrap_future(self.begin())
-        except NomyoError as error:
-            failure = copy.copy(error)  # each who waits gets one of its own, and notes in it which call it was
-        raise failure
-
     def _after_fork(self) -> None:
         """In a child process: a thread that was at work is not there, and the lock may have been held by one."""
         self._process = os.getpid()
