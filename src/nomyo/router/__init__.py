@@ -43,4 +43,6 @@ def __getattr__(name: str) -> Any:
         raise MissingExtraError(
             f"the reference router needs {error.name}, of the extra `router`: pip install 'nomyo[router]'"
         ) from None
-    return getattr(module, name)
+    # Kept, for importing the module `serve` has put that in the place of the function of its name.
+    value = globals()[name] = getattr(module, name)
+    return value
