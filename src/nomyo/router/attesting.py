@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from nomyo.router.boot import FIRMWARE, MEASURED, OTHER_FIRMWARE, boot
+from nomyo.router.boot import DYNAMIC, FIRMWARE, OTHER_FIRMWARE, boot
 from nomyo.router.errors import RouterError
 from nomyo.router.options import RouterOptions
 from nomyo_attest.errors import AttesterError
@@ -22,6 +22,9 @@ logger = logging.getLogger("nomyo.router")
 
 ABSENT: Final[Mapping[str, Any]] = {"is_available": False}
 """The `tpm_attestation` of a router without a TPM."""
+
+_TPM_SU_CLEAR: Final = 0
+"""TPM 2.0 Library, Part 2, 6.10, TPM_SU: a shutdown that a start with TPM2_Startup(CLEAR) follows."""
 
 _TRIAL: Final = "a trial at start"
 _FORGOTTEN_EVERY: Final = 1024
@@ -112,6 +115,7 @@ class SoftwareDevice(Device):
         from nomyo_attest.attester import Attester
 
         with self._lock:
+            self._attester.esapi.shutdown(_TPM_SU_CLEAR)  # in good order, or the TPM would say its clock is not safe
             self._attester.close()
             self._software.power_cycle()
             self._attester = Attester.open(self._software.tcti)
@@ -165,7 +169,7 @@ def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
     """The PCRs of the soft TPM, with the very values that a swtpm has after the same boot."""
     forge = Forge()
     for values in forge.pcrs.values():
-        for index in MEASURED:
+        for index in values.keys() - DYNAMIC:
             values[index] = bytes(len(values[index]))
     boot(forge.measure, firmware)
     return forge.pcrs

@@ -13,8 +13,8 @@ from typing import Final
 FIRMWARE: Final = "1.0"
 OTHER_FIRMWARE: Final = "1.1, of unknown origin"
 
-MEASURED: Final = (0, 7, 10)
-"""The PCRs that a boot extends; the others stay as they are when a TPM starts."""
+DYNAMIC: Final = frozenset(range(17, 23))
+"""The PCRs of a dynamic launch, which begin with ones; all others begin with zeros."""
 
 
 def boot(measure: Callable[[int, bytes], object], firmware: str = FIRMWARE) -> None:

@@ -1,0 +1,40 @@
+"""Routers for the tests of this folder: one for each file, with a key pair made once, and mended after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from nomyo.router import RouterOptions, RunningRouter
+from tests.nomyo.router.asking import client_of
+from tests.nomyo.wire.by_hand import Client
+
+
+@pytest.fixture(scope="session")
+def server_key() -> rsa.RSAPrivateKey:
+    """A key pair for routers; to make one takes up to seconds."""
+    return rsa.generate_private_key(65537, 4096)
+
+
+@pytest.fixture(scope="module")
+def shared_router(server_key: rsa.RSAPrivateKey) -> Iterator[RunningRouter]:
+    """A router with the soft TPM, open to everybody."""
+    with RunningRouter(RouterOptions(tpm="soft"), server_key=server_key) as router:
+        yield router
+
+
+@pytest.fixture
+def router(shared_router: RunningRouter) -> Iterator[RunningRouter]:
+    """The router of this file, with nothing wrong."""
+    yield shared_router
+    shared_router.fault = None
+    shared_router.tpm_available = True
+
+
+@pytest.fixture
+def client(router: RunningRouter) -> Iterator[Client]:
+    """A client made by hand, which shares no code with the router."""
+    with client_of(router) as client:
+        yield client
