@@ -1,0 +1,114 @@
+"""What the tests of defects share. It runs in two environments, so it imports nothing of this project's package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+import nomyo
+from tests.nomyo.defects.calls import API_KEY, ask, close, run
+from tests.nomyo.wire import server_keys
+from tests.nomyo.wire.plain_router import PlainRouter
+
+CLIENT_KEY = 2001  # a pair that no router has
+ROOT = Path(__file__).parents[3]
+
+
+def write_keys(folder: Path, number: int = CLIENT_KEY, *, bits: int = 4096, password: bytes | None = None) -> Path:
+    """A folder with a key pair in it, as both clients name the files."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    key = server_keys.pair(number, bits)
+    sealed = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealed)
+    private, public = folder / "private_key.pem", folder / "public_key.pem"
+    private.touch(mode=0o600)
+    private.write_bytes(pem)
+    public.write_bytes(server_keys.public_pem(key.public_key()))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def key_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A client's key pair, so that not every test makes one, which takes a second."""
+    return write_keys(tmp_path_factory.mktemp("client") / "keys")
+
+
+@pytest.fixture
+def router(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainRouter]:
+    """The plain router over TLS, with a certificate that clients trust here."""
+    with PlainRouter() as plain:
+        monkeypatch.setenv("SSL_CERT_FILE", plain.ca)
+        yield plain
+
+
+class Chat:
+    """Calls of `SecureChatCompletion` to one router."""
+
+    def __init__(self, router: PlainRouter, key_dir: Path) -> None:
+        self.router = router
+        self.key_dir = key_dir
+
+    def client(self, **options: Any) -> nomyo.SecureChatCompletion:
+        """A client of that router; without retries unless they are asked for."""
+        given = {"base_url": self.router.url, "api_key": API_KEY, "max_retries": 0, "key_dir": str(self.key_dir)}
+        return nomyo.SecureChatCompletion(**{**given, **options})
+
+    def ask(self, options: dict[str, Any] | None = None, /, **arguments: Any) -> Any:
+        """What comes of one call of a client of its own."""
+
+        async def call() -> Any:
+            client = self.client(**options or {})
+            try:
+                return await ask(client, **arguments)
+            finally:
+                await close(client)
+
+        return run(call)
+
+    def ask_often(self, times: int, options: dict[str, Any] | None = None, /, **arguments: Any) -> list[Any]:
+        """What comes of calls of one client, one after the other."""
+
+        async def calls() -> list[Any]:
+            client = self.client(**options or {})
+            try:
+                return [await ask(client, **arguments) for _ in range(times)]
+            finally:
+                await close(client)
+
+        found = run(calls, 60)
+        assert isinstance(found, list), found
+        return found
+
+
+@pytest.fixture
+def chat(router: PlainRouter, key_dir: Path) -> Chat:
+    """Calls to the plain router."""
+    return Chat(router, key_dir)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The installed client's source distribution, unpacked: its documentation, and what it ships beside the package.
+
+    For the published client it is the file that NOMYO_DEFECTS_SDIST names; for this project's, it is built.
+    """
+    folder = tmp_path_factory.mktemp("source")
+    given = os.environ.get("NOMYO_DEFECTS_SDIST")
+    if given is None:
+        code = "import sys, hatchling.build; print(hatchling.build.build_sdist(sys.argv[1]))"
+        built = subprocess.run(
+            [sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        given = str(folder / built.stdout.split()[-1])
+    with tarfile.open(given) as archive:
+        archive.extractall(folder, filter="data")
+    (top,) = [path for path in folder.iterdir() if path.is_dir()]
+    return top

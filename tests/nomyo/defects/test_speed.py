@@ -1,0 +1,197 @@
+"""P: connections, requests and key fetches are counted, and so is what is done on the event loop.
+
+No test says how many milliseconds anything takes. Where the loop must not stand still, the work that used to stop it
+takes hundreds of milliseconds, and the test allows a part of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import ssl
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+import nomyo
+from nomyo.SecureCompletionClient import SecureCompletionClient
+from tests.nomyo.defects.calls import Ticker, ask, close, run, told
+from tests.nomyo.defects.conftest import Chat
+from tests.nomyo.defects.system import locked_pages, needs_locking
+from tests.nomyo.wire import server_keys
+
+MIB = 1 << 20
+CALLS = 4
+
+
+def test_p1_many_calls_share_one_connection(chat: Chat) -> None:
+    answers = chat.ask_often(CALLS)
+    assert all(isinstance(answer, dict) for answer in answers), answers
+    assert chat.router.connections == 1, f"{CALLS} calls opened {chat.router.connections} connections"
+    assert len(chat.router.posts) == CALLS
+
+
+def test_p2_certificates_are_not_read_again_for_each_call(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(context: ssl.SSLContext, *arguments: Any, **options: Any) -> None:
+        read.append(threading.current_thread().name)
+        load(context, *arguments, **options)
+
+    async def calls() -> Any:
+        client = chat.client()
+        try:
+            first = await ask(client)
+            monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+            return [first, *[await ask(client) for _ in range(CALLS)]]
+        finally:
+            await close(client)
+
+    answers = run(calls)
+    assert all(isinstance(answer, dict) for answer in answers), answers
+    assert not read, f"{CALLS} calls read the certificate authorities {len(read)} times, on the event loop"
+
+
+def test_p3_the_servers_key_is_fetched_once_for_many_calls(chat: Chat) -> None:
+    answers = chat.ask_often(CALLS)
+    assert all(isinstance(answer, dict) for answer in answers), answers
+    fetched = len(chat.router.key_fetches)
+    assert fetched == 1, f"{CALLS} calls fetched the server's key {fetched} times"
+
+
+def test_p3_calls_that_begin_at_once_fetch_the_key_once(chat: Chat) -> None:
+    async def calls() -> list[Any]:
+        client = chat.client()
+        try:
+            return await asyncio.gather(*(ask(client) for _ in range(CALLS)))
+        finally:
+            await close(client)
+
+    answers = run(calls)
+    assert all(isinstance(answer, dict) for answer in answers), answers
+    fetched = len(chat.router.key_fetches)
+    assert fetched == 1, f"{CALLS} calls at once fetched the server's key {fetched} times"
+
+
+def test_p3_nothing_is_encrypted_before_the_key_is_at_hand(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is encrypted early waits in memory with its AES key for as long as the key takes to come."""
+    from cryptography.hazmat.primitives.ciphers import Cipher
+
+    begun: list[float] = []
+    encryptor = Cipher.encryptor
+
+    def timed(cipher: Any) -> Any:
+        if threading.current_thread().name != type(chat.router).__name__:
+            begun.append(time.monotonic())
+        return encryptor(cipher)
+
+    monkeypatch.setattr(Cipher, "encryptor", timed)
+    answer = chat.ask()
+    assert isinstance(answer, dict), told(answer)
+    (fetched,) = chat.router.key_fetches
+    assert begun[0] > fetched.at, "the prompt was encrypted, and held in memory, before the server's key was asked for"
+
+
+def slow_generation(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[threading.Thread]:
+    """Make a key pair take so long, as it sometimes does: the threads in which pairs were made."""
+    made: list[threading.Thread] = []
+    pair = server_keys.pair(3001)
+
+    def generate(*_: Any, **__: Any) -> rsa.RSAPrivateKey:
+        made.append(threading.current_thread())
+        time.sleep(seconds)
+        return pair
+
+    monkeypatch.setattr(rsa, "generate_private_key", generate)
+    return made
+
+
+def test_p4_the_event_loop_goes_on_while_a_key_pair_is_made(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0.6
+    made = slow_generation(monkeypatch, seconds)
+    ticker = Ticker()
+
+    async def call() -> Any:
+        client = chat.client(key_dir=None)
+        try:
+            return await ticker.during(ask(client))
+        finally:
+            await close(client)
+
+    answer = run(call)
+    assert isinstance(answer, dict), told(answer)
+    assert len(made) == 1
+    assert ticker.stall < seconds / 2, f"nothing else ran for {ticker.stall:.2f} s while a key pair was made"
+
+
+def test_p5_a_long_prompt_is_wiped_at_once_and_not_byte_by_byte() -> None:
+    """Against a plain copy of as many bytes: byte by byte in Python takes several hundred times as long."""
+    size = 9 * MIB
+    copying, wiping = [], []
+    for _ in range(3):
+        secret, start = bytearray(size), time.perf_counter()
+        bytes(secret)
+        copying.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        with nomyo.secure_bytearray(secret):
+            pass
+        wiping.append(time.perf_counter() - start)
+    ratio = min(wiping) / min(copying)
+    assert ratio < 60, f"to protect and wipe 9 MiB takes {ratio:.0f} times as long as to copy them"
+
+
+def test_p5_the_event_loop_goes_on_during_a_long_prompt(chat: Chat) -> None:
+    messages = [{"role": "user", "content": "x" * (9 * MIB)}]
+    chat.router.complete = lambda payload, payload_id: {"choices": []}
+    stalls = []
+    for _ in range(2):  # the quieter of two, on machines that are busy with other things
+        ticker = Ticker()
+
+        async def call(ticker: Ticker = ticker) -> Any:
+            client = chat.client()
+            try:
+                return await ticker.during(ask(client, messages=messages))
+            finally:
+                await close(client)
+
+        answer = run(call)
+        assert isinstance(answer, dict), told(answer)
+        stalls.append(ticker.stall)
+    assert min(stalls) < 0.3, f"nothing else ran for {min(stalls):.2f} s while a prompt of 9 MiB was sent"
+
+
+def test_p6_a_long_answer_is_not_opened_on_the_event_loop(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "x" * (4 * MIB)
+    decoded = {"on the event loop": 0, "in a thread": 0}
+    decode = binascii.a2b_base64
+
+    def watched(data: Any, /, **options: Any) -> bytes:
+        if threading.current_thread().name != type(chat.router).__name__:
+            decoded["in a thread" if asyncio._get_running_loop() is None else "on the event loop"] += len(data)
+        return decode(data, **options)
+
+    chat.router.complete = lambda payload, payload_id: {"choices": [{"message": {"content": long}}]}
+    monkeypatch.setattr(binascii, "a2b_base64", watched)
+    answer = chat.ask()
+    assert isinstance(answer, dict), told(answer)
+    assert sum(decoded.values()) > len(long), "not all base64 was seen: the test looks at the wrong place"
+    assert decoded["on the event loop"] < MIB, "an answer of 4 MiB was decoded and decrypted on the event loop"
+
+
+def test_p7_loading_keys_leaves_no_page_locked(key_dir: Path) -> None:
+    """Something else is allocated between two loads, as in any program, so that not all use the same page."""
+    needs_locking()
+    client = SecureCompletionClient("https://localhost")
+    path = str(key_dir / "private_key.pem")
+    before = locked_pages()
+    others = []
+    for _ in range(10):
+        client.load_keys(path)
+        others += [bytearray(2300 + 16 * step) for step in range(8)]
+    more = locked_pages() - before
+    assert more <= 0, f"the same key was loaded 10 times, and {more} kB more of memory stay locked"
