@@ -12,7 +12,15 @@ from typing import Any, Final
 import msgspec
 
 from nomyo import answer, envelope, gate, jsontext
-from nomyo.errors import APIConnectionError, APIStatusError, APITimeoutError, ArgumentError, NomyoError
+from nomyo.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ArgumentError,
+    NomyoError,
+    ResponseError,
+    ServerKeyError,
+)
 from nomyo.keyring import KeyPair, Keyring
 from nomyo.memory import SecureBuffer
 from nomyo.retry import status_may_be_retried, wait_before
@@ -36,6 +44,10 @@ _IN_THREAD: Final = 256 * 1024
 _RANDOM: Final = secrets.SystemRandom()
 
 _LATE: Final = "Failed to connect to router: the server's key did not come in time"
+
+_NO_KEY: Final = (
+    "the server's public key is refused: what came is in an encoding that was not asked for, or far too large"
+)
 
 KEY_SECONDS: Final = 30.0
 """How long a fetch of the server's key may take: whoever asks meanwhile waits for it."""
@@ -247,6 +259,8 @@ class Exchange:
                 reply = await self._transport.get(self._base + KEY_PATH)
         except TimeoutError as late:
             raise late if isinstance(late, APITimeoutError) else APITimeoutError(_LATE) from None
+        except ResponseError:
+            raise ServerKeyError(_NO_KEY) from None
         if reply.status == 200:
             return reply.body
         error = status_error(reply.status, reply.headers, reply.body)
