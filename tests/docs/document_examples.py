@@ -1,6 +1,7 @@
 """What counts as an example in a Markdown document, and what running it means.
 
-- A `python` block is executed; a document has one namespace, from its first block to its last.
+- A `python` block is executed; a document has one namespace, from its first block to its last. `await` works outside a
+  function too, as at the prompt of ``python -m asyncio``.
 - A `console` block is a terminal: what follows `$ ` is given to bash (a line that starts with `> ` continues it), and
   the lines below must be what it prints, standard error included. `…` stands for anything, a part of a line or several
   lines. A command that fails is an error unless the block shows it: `$ command; echo $?`.
@@ -11,12 +12,17 @@ A comment on the line before a block says more about it:
 - `<!-- needs-tpm -->` runs it only where a TPM is (the marker `tpm`).
 - `<!-- file: NAME -->` writes the block, of whatever language, to that file in the working folder.
 - `<!-- printed -->` compares the block with what the `python` block before it printed.
+
+A comment `<!-- with-router -->`, anywhere in a document, gives its examples a server to talk to.
 """
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 import difflib
+import inspect
 import io
 import os
 import re
@@ -27,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sybil import Sybil
-from sybil.evaluators.python import PythonEvaluator
+from sybil.evaluators.python import pad
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ ANYTHING = "…"
 SECONDS = 60
 # A reader would type these in too, and nobody would notice when they stop working.
 UNCHECKED = {"bash", "doctest", "py", "py3", "pycon", "python3", "sh", "shell", "shell-session", "zsh"}
+WITH_ROUTER = re.compile(r"^<!-- with-router -->$", re.MULTILINE)
 COMMENT = re.compile(r"<!--\s*(?P<word>not-run|needs-tpm|file|printed)\b:?\s*(?P<rest>.*?)\s*-->[ \t]*\n[ \t]*\Z")
 
 
@@ -92,11 +99,20 @@ def examples(path: Path) -> list[tuple[Example, Note]]:
     return [(example, Note.before(document, example.region)) for example in document.examples()]
 
 
+def wants_router(path: Path) -> bool:
+    """Whether a document says that its examples need a server."""
+    return WITH_ROUTER.search(path.read_text(encoding="utf-8")) is not None
+
+
 def run_python(example: Example) -> None:
-    """Execute a block in its document's namespace, and keep what it prints."""
+    """Execute a block in its document's namespace, on an event loop of its own if it awaits; keep what it prints."""
+    source = pad(str(example.parsed), example.line + example.parsed.line_offset)
+    code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        PythonEvaluator()(example)
+        outcome = eval(code, example.namespace)
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(outcome)
     example.document.namespace["__printed__"] = printed.getvalue()
 
 

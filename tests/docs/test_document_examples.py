@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.document_examples import ExampleError, examples
+from tests.docs.document_examples import ExampleError, examples, wants_router
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +83,30 @@ def test_a_command_goes_on_over_continuation_lines(run: Run) -> None:
 
 def test_a_python_block_sees_the_blocks_before_it(run: Run) -> None:
     assert run("```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 1\n```\n") == 2
+
+
+def test_a_python_block_may_await_outside_a_function(run: Run) -> None:
+    block = "```python\nimport asyncio\nprint(await asyncio.sleep(0, 'one'))\n```\n"
+    assert run(f"{block}\n<!-- printed -->\n```text\none\n```\n") == 2
+
+
+def test_an_error_behind_an_await_fails(run: Run) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run("```python\nimport asyncio\nawait asyncio.sleep(0)\n1 / 0\n```\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("# Title\n\n<!-- with-router -->\n\ntext\n", True),
+        ("text\n", False),
+        ("in `<!-- with-router -->` quotes\n", False),
+    ],
+)
+def test_a_document_says_that_its_examples_need_a_router(tmp_path: Path, text: str, wanted: bool) -> None:
+    document = tmp_path / "document.md"
+    document.write_text(text, encoding="utf-8")
+    assert wants_router(document) is wanted
 
 
 def test_a_python_block_that_raises_fails(run: Run) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.document_examples import examples
+from nomyo import keys
+from nomyo.router import RouterOptions, RunningRouter
+from tests.docs.document_examples import examples, wants_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from sybil import Example
 
 ROOT = Path(__file__).parents[2]
@@ -41,9 +45,38 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return folder
 
 
+@pytest.fixture(scope="module")
+def server_key() -> RSAPrivateKey:
+    """The key pair of every router: to make one takes a second or more."""
+    return keys.generate()
+
+
+@pytest.fixture(scope="module")
+def router_of(server_key: RSAPrivateKey) -> Iterator[Callable[[str], RunningRouter]]:
+    """The router of a document, which serves all its examples; the soft TPM runs everywhere."""
+    routers: dict[str, RunningRouter] = {}
+
+    with ExitStack() as running:
+
+        def router(document: str) -> RunningRouter:
+            if document not in routers:
+                options = RouterOptions(tpm="soft")
+                routers[document] = running.enter_context(RunningRouter(options, server_key=server_key))
+            return routers[document]
+
+        yield router
+
+
 @pytest.mark.parametrize("example", list(every_example()))
 def test_an_example_does_what_its_document_says(
-    example: Example, folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    example: Example,
+    folder_of: Callable[[str], Path],
+    router_of: Callable[[str], RunningRouter],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder_of(example.path))
+    if wants_router(Path(example.path)):
+        router = router_of(example.path)
+        monkeypatch.setenv("NOMYO_BASE_URL", router.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(router.ca))
     example.evaluate()
