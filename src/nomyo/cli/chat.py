@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from nomyo.cli.connection import add_client, base_url, host_of, open_client
+from nomyo.cli.connection import add_client, base_url, host_of, logs_noticed, open_client
 from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import setting
 from nomyo_attest.cli.arguments import load_policy
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo.errors import AttestationError, NomyoError
 
     given = {name: value for name, value in options.items() if value is not None}
-    with asyncio.Runner() as runner:
+    with logs_noticed(), asyncio.Runner() as runner:
         asking = Asking(runner, client, host_of(base_url(arguments)), given, as_json=arguments.format == "json")
         try:
             if prompt is None:

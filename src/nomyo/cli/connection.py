@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,25 @@ def _pins(arguments: argparse.Namespace) -> tuple[str, ...]:
         return tuple(parse_pin(one) for one in given)
     except ValueError as error:
         raise CommandError(f"{source}: {error}") from None
+
+
+class _Noticed(logging.Handler):
+    """What the client logs as a line of this program's own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(f"notice: {record.getMessage()}")
+
+
+@contextmanager
+def logs_noticed() -> Iterator[None]:
+    """Say on one line what the client logs as a warning, such as that the server's key has changed."""
+    logger = logging.getLogger("nomyo")
+    handler = _Noticed(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextmanager

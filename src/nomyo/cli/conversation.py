@@ -34,6 +34,7 @@ def converse(asking: Asking, begin: Sequence[Message]) -> None:
             complain(str(failure(error, asking.host)))
         else:
             said = [*asked, {"role": "assistant", "content": answer}]
+        remark("")  # sets one question apart from the next
 
 
 def _passing(error: NomyoError) -> bool:

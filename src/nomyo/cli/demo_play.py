@@ -1,0 +1,179 @@
+"""The demonstration, played: what is done, step by step, and what came of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nomyo.chat import SecureChatCompletion
+from nomyo.errors import AttestationError
+from nomyo.router import RouterError, RouterOptions, RunningRouter
+from nomyo_attest.appraisal import AttestationResult, Verdict
+from nomyo_attest.cli.learning import policy_from, recording_from
+from nomyo_attest.policy import AppraisalPolicy
+
+MODEL: Final = "echo"
+"""The router has no model: it answers with what it was asked."""
+
+QUESTION: Final = "Is this still the machine I trust?"
+
+FIRST: Final = "first-answer.json"
+POLICY: Final = "policy.toml"
+AFFIRMED: Final = "affirmed-answer.json"
+REFUSAL: Final = "refusal.json"
+
+MOVED: Final = "pcr.values"
+"""The rule that other firmware breaks, and no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the story.
+
+    Attributes:
+        name: which.
+        went: whether it went as it should.
+        seconds: how long it took.
+        facts: what is to be said of it, in JSON's types.
+        result: the appraisal's result, where there was one.
+        policy: the policy learned, from that step on.
+        keep: what there is to be looked at later: file name → content.
+    """
+
+    name: str
+    went: bool
+    seconds: float
+    facts: Mapping[str, Any]
+    result: AttestationResult | None = None
+    policy: AppraisalPolicy | None = None
+    keep: Mapping[str, Any] = field(default_factory=dict)
+
+
+def play(tpm: str | None) -> Generator[Step]:
+    """Play it; the last step is the first that did not go as it should, if any. What was started ends with it.
+
+    Args:
+        tpm: ``"swtpm"`` or ``"soft"``; None for the better one that is there. Never this machine's own: the story goes
+            on with other firmware.
+
+    Raises `RouterError`, and `NomyoError` if a call fails that should not.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        clock = _Clock()
+        router, instead = _started(stack, tpm)
+        stack.enter_context(_trusting(router))
+        runner = stack.enter_context(asyncio.Runner())
+        yield Step("start", True, clock.lap(), {"url": router.url, "tpm": router.tpm, "why_not_swtpm": instead})
+
+        client = SecureChatCompletion(router.url)
+        stack.callback(lambda: runner.run(client.aclose()))
+        first = runner.run(client.create(MODEL, _MESSAGES))
+        facts = _facts(first) | {"server_key": first["_metadata"]["verification"]["server_key"]}
+        yield Step("ask", True, clock.lap(), facts, keep={FIRST: first})
+
+        recording = recording_from(first, file="the first answer", name="the first answer")
+        lesson, policy = policy_from(
+            [recording], policy_id="demo", description="Learned by nomyo demo from its router's first answer"
+        )
+        facts = {
+            "policy": {"id": policy.id, "digest": policy.digest},
+            "pcrs": {pcr.place: [one.value.hex() for one in pcr.values] for pcr in policy.pcrs},
+        }
+        yield Step("learn", True, clock.lap(), facts, policy=policy, keep={POLICY: lesson.text})
+
+        gated = client.with_options(attestation_policy=policy)
+        stack.callback(lambda: runner.run(gated.aclose()))
+        affirmed = _asked(runner, gated, policy, clock, "affirm", AFFIRMED)
+        yield affirmed
+        if not affirmed.went:
+            return
+
+        router.boot_other_firmware()
+        yield Step("boot", True, clock.lap(), {})
+        yield _asked(runner, gated, policy, clock, "refuse", REFUSAL)
+
+
+_MESSAGES: Final = [{"role": "user", "content": QUESTION}]
+
+
+def _asked(
+    runner: asyncio.Runner, client: SecureChatCompletion, policy: AppraisalPolicy, clock: _Clock, name: str, file: str
+) -> Step:
+    """Ask with the gate; to be affirmed or refused, as the name says."""
+    try:
+        answer = runner.run(client.create(MODEL, _MESSAGES))
+    except AttestationError as refusal:
+        result = refusal.result
+        went = name == "refuse" and result.verdict is Verdict.CONTRAINDICATED and result.failed == (MOVED,)
+        document = result.to_dict()
+        facts = {"answer": None, "result": document}
+        return Step(name, went, clock.lap(), facts, result=result, policy=policy, keep={file: document})
+    document = answer["_metadata"]["attestation_result"]
+    went = name == "affirm" and document["verdict"] == Verdict.AFFIRMING.value
+    facts = {**_facts(answer), "result": document}
+    return Step(name, went, clock.lap(), facts, policy=policy, keep={file: answer})
+
+
+def _facts(answer: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = answer["_metadata"]
+    return {
+        "payload_id": metadata["payload_id"],
+        "question": QUESTION,
+        "answer": answer["choices"][0]["message"]["content"],
+        "quoted": metadata["tpm_attestation"].get("pcr_banks"),
+    }
+
+
+def _started(stack: ExitStack, tpm: str | None) -> tuple[RunningRouter, str | None]:
+    """A router, and why it does not have the better TPM, if it was to be chosen."""
+    if tpm is not None:
+        return stack.enter_context(RunningRouter(RouterOptions(tpm=tpm))), None
+    try:
+        return stack.enter_context(RunningRouter(RouterOptions(tpm="swtpm"))), None
+    except RouterError as error:
+        return stack.enter_context(RunningRouter(RouterOptions(tpm="soft"))), str(error)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last call."""
+        before, self._last = self._last, time.monotonic()
+        return round(self._last - before, 3)
+
+
+@contextmanager
+def _trusting(router: RunningRouter) -> Iterator[None]:
+    """The environment of somebody who trusts the router's throw-away CA, and reaches it without a proxy."""
+    changes = {"SSL_CERT_FILE": str(router.ca), "NO_PROXY": "localhost", "no_proxy": "localhost"}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log on standard error: the story tells what the router would warn of."""
+    handler = logging.NullHandler()
+    logger = logging.getLogger("nomyo")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
