@@ -65,6 +65,8 @@ class _Owned(bytearray):
     def __repr__(self) -> str:
         return f"<{len(self)} bytes of a SecureBuffer>"
 
+    __str__ = __repr__
+
     def __reduce_ex__(self, protocol: object) -> tuple[type[bytearray], tuple[bytes]]:
         return bytearray, (bytes(self),)  # a copy is a plain bytearray, without the lock
 
