@@ -146,13 +146,11 @@ class Loopback:
             self.errors.append(error)
 
     async def _disconnect(self) -> None:
-        tasks = [task for task, connection in self._open.items() if connection is not None]
-        for connection in [self._open[task] for task in tasks]:
-            if connection is not None:
-                await connection.close(0.02)  # idle: nothing is on its way that could be lost
-        for task in tasks:
+        idle = {task: each for task, each in self._open.items() if each is not None}
+        await asyncio.gather(*(each.close(0.02) for each in idle.values()))  # nothing on its way that could be lost
+        for task in idle:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*idle, return_exceptions=True)
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -4,6 +4,7 @@ import ast
 import http.client
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from tests.nomyo.wire.by_hand import Client, pem, read, right_headers, sealed
 from tests.nomyo.wire.plain_router import POST_PATH, PlainRouter
+from tests.nomyo.wire.proxy import Proxy
 
 TOOLS = [path for path in sorted(Path(__file__).parent.glob("*.py")) if not path.name.startswith(("test_", "conf"))]
 PUBLISHED = os.environ.get("NOMYO_PUBLISHED_PYTHON")
@@ -62,6 +64,20 @@ def test_a_connection_whose_handshake_fails_counts(router: PlainRouter) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         stranger.connect()
     assert router.connections == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03"])
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_connection_that_says_nothing_keeps_no_router_from_ending(tls: bool, said: bytes) -> None:
+    begun = time.monotonic()
+    with socket.socket() as silent:
+        with PlainRouter(tls=tls) as router, Proxy("localhost", router.port) as proxy:
+            silent.connect(("127.0.0.1", proxy.port))
+            silent.sendall(said)
+            while not router.connections:
+                time.sleep(0.01)
+        assert silent.recv(1) == b""
+    assert time.monotonic() - begun < 3
 
 
 def test_many_clients_at_once_get_each_its_own_answer(router: PlainRouter) -> None:
