@@ -1,0 +1,244 @@
+"""When a call is tried again, after how long, and with which bytes: statuses and Retry-After over the wire.
+
+Time and chance are injected: the naps that an exchange takes are noted, not slept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nomyo import (
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    ForbiddenError,
+    InvalidRequestError,
+    NomyoError,
+    NotFoundError,
+    RateLimitError,
+    SecureChatCompletion,
+    ServerError,
+    ServiceUnavailableError,
+)
+from nomyo.exchange import Exchange, Request
+from nomyo.retry import BACKOFF_MAX, RETRY_AFTER_MAX
+from nomyo.transport import Transport
+from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, facts, only, run
+from tests.nomyo.wire.plain_router import Reply, error, limited
+
+KINDS: dict[int, type[APIStatusError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    429: RateLimitError,
+    500: ServerError,
+    503: ServiceUnavailableError,
+}
+RETRIED = (408, 425, 429, 500, 502, 503, 504, 529)
+NOT_RETRIED = (201, 304, 400, 401, 402, 403, 404, 405, 409, 413, 418, 422, 501, 505)
+
+
+class Patient:
+    """An exchange with the wire's router that naps without sleeping; what it would have slept is in `naps`."""
+
+    def __init__(self, wire: Wire, donor: SecureChatCompletion, *, chance: float = 1.0) -> None:
+        self.wire = wire
+        self.naps: list[float] = []
+        self.during_naps: Callable[[], object] = lambda: None
+        self._keyring = donor.client.keyring
+        self._chance = chance
+
+    async def _nap(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.during_naps()
+
+    def ask(self, *, seconds: float = 900.0, max_retries: int = 2, tier: str | None = None) -> dict[str, Any]:
+        async def call() -> dict[str, Any]:
+            transport = Transport()
+            exchange = Exchange(
+                self.wire.router.url,
+                transport,
+                self._keyring,
+                min_server_key_bits=4096,
+                sleep=self._nap,
+                random=lambda: self._chance,
+            )
+            messages = [{"role": "user", "content": PROMPT}]
+            request = Request(
+                payload={"model": MODEL, "messages": messages},
+                payload_id="the-id",
+                api_key=API_KEY,
+                tier=tier,
+                policy=None,
+            )
+            try:
+                return await exchange.run(request, seconds=seconds, max_retries=max_retries)
+            finally:
+                await transport.aclose()
+
+        return run(call())
+
+    def refused(self, kind: type[NomyoError], **arguments: Any) -> Any:
+        with pytest.raises(kind) as caught:
+            self.ask(**arguments)
+        assert type(caught.value) is kind
+        assert caught.value.payload_id == "the-id"
+        return caught.value
+
+
+@pytest.fixture
+def patient(wire: Wire, donor: SecureChatCompletion) -> Patient:
+    return Patient(wire, donor)
+
+
+@pytest.mark.parametrize("status", RETRIED)
+def test_these_statuses_are_tried_again_with_the_same_bytes(patient: Patient, status: int) -> None:
+    patient.wire.router.answer(Reply(status), Reply(status))
+    patient.ask()
+    posts = patient.wire.posts
+    assert [post.status for post in posts] == [status, status, 200]
+    assert len({post.body for post in posts}) == 1
+    assert len({tuple(post.headers) for post in posts}) == 1
+    assert patient.naps == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("status", RETRIED)
+def test_these_statuses_are_told_after_the_last_try(patient: Patient, status: int) -> None:
+    patient.wire.router.answer(lambda post: error(status, "busy"))
+    failure = patient.refused(KINDS.get(status, APIStatusError))
+    assert facts(failure) == ("", 3, "completion", True)
+    assert (failure.status_code, len(patient.wire.posts)) == (status, 3)
+    assert "busy" in str(failure)
+
+
+@pytest.mark.parametrize("status", NOT_RETRIED)
+def test_these_statuses_are_told_at_once(patient: Patient, status: int) -> None:
+    patient.wire.router.answer(lambda post: Reply(status, [("Retry-After", "1")]))
+    failure = patient.refused(KINDS.get(status, APIStatusError))
+    assert facts(failure) == ("", 1, "completion", False)
+    assert (failure.status_code, len(patient.wire.posts), patient.naps) == (status, 1, [])
+
+
+@pytest.mark.parametrize("status", [408, 429, 503, 529])
+@pytest.mark.parametrize(
+    ("header", "value", "nap"),
+    [
+        ("Retry-After", "7", 7.0),
+        ("Retry-After", "0", 0.0),
+        ("retry-after", "1.5", 1.5),
+        ("retry-after-ms", "250", 0.25),
+        ("Retry-After", str(int(RETRY_AFTER_MAX)), RETRY_AFTER_MAX),
+        ("Retry-After", "soon", 1.0),
+        ("Retry-After", "-1", 1.0),
+        ("Retry-After", "nan", 1.0),
+        ("Retry-After", "Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+    ],
+)
+def test_the_server_says_how_long_to_wait(patient: Patient, status: int, header: str, value: str, nap: float) -> None:
+    patient.wire.router.answer(Reply(status, [(header, value)]))
+    patient.ask()
+    assert patient.naps == [nap]
+
+
+def test_milliseconds_go_before_seconds(patient: Patient) -> None:
+    patient.wire.router.answer(Reply(429, [("Retry-After", "9"), ("retry-after-ms", "40")]))
+    patient.ask()
+    assert patient.naps == [0.04]
+
+
+def test_the_server_may_say_until_when_to_wait(patient: Patient) -> None:
+    patient.wire.router.answer(lambda post: limited(30, "date") if len(patient.wire.posts) == 1 else None)
+    patient.ask()
+    assert 25 < only(patient.naps) <= 30
+
+
+@pytest.mark.parametrize(("after", "form"), [(61, "seconds"), (1800, "seconds"), (1800, "date"), (60.001, "ms")])
+def test_a_wait_above_the_cap_is_left_to_the_caller(patient: Patient, after: float, form: Any) -> None:
+    patient.wire.router.answer(lambda post: limited(after, form))
+    failure = patient.refused(RateLimitError)
+    assert facts(failure) == ("", 1, "completion", True)
+    assert failure.retry_after == pytest.approx(after, abs=2)
+    assert patient.naps == []
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(patient: Patient) -> None:
+    patient.wire.router.answer(lambda post: limited(20))
+    before = time.monotonic()
+    failure = patient.refused(RateLimitError, seconds=15)
+    assert (failure.attempts, failure.retry_after, patient.naps) == (1, 20, [])
+    assert time.monotonic() - before < 10
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.25, 1.0])
+def test_waits_grow_twofold_with_full_jitter_up_to_a_cap(
+    wire: Wire, donor: SecureChatCompletion, chance: float
+) -> None:
+    patient = Patient(wire, donor, chance=chance)
+    wire.router.answer(lambda post: Reply(500))
+    failure = patient.refused(ServerError, max_retries=7)
+    assert failure.attempts == 8
+    assert patient.naps == [chance * most for most in (1, 2, 4, 8, 16, BACKOFF_MAX, BACKOFF_MAX)]
+
+
+def test_chance_is_the_systems_and_differs(wire: Wire, donor: SecureChatCompletion) -> None:
+    exchange = donor.client._exchange
+    drawn = {exchange._random() for _ in range(100)}
+    assert len(drawn) == 100
+    assert 0 <= min(drawn) < max(drawn) < 1
+    assert exchange._sleep is asyncio.sleep
+
+
+def test_without_retries_there_is_one_try(patient: Patient) -> None:
+    patient.wire.router.answer(lambda post: Reply(500))
+    assert facts(patient.refused(ServerError, max_retries=0)) == ("", 1, "completion", True)
+    assert (len(patient.wire.posts), patient.naps) == (1, [])
+
+
+def test_a_missing_tpm_at_tier_maximum_is_not_tried_again(patient: Patient) -> None:
+    failure = patient.refused(ServiceUnavailableError, tier="maximum")
+    assert facts(failure) == ("", 1, "completion", False)
+    assert "needs a TPM" in str(failure)
+    assert (len(patient.wire.posts), patient.naps) == (1, [])
+
+
+def test_a_503_at_tier_maximum_that_says_when_to_come_back_is_tried_again(patient: Patient) -> None:
+    patient.wire.router.tpm = True
+    patient.wire.router.answer(Reply(503, [("Retry-After", "3")]))
+    patient.ask(tier="maximum")
+    assert patient.naps == [3.0]
+
+
+@pytest.mark.parametrize("tier", [None, "standard", "high"])
+def test_a_503_at_another_tier_is_tried_again(patient: Patient, tier: str | None) -> None:
+    patient.wire.router.answer(Reply(503))
+    patient.ask(tier=tier)
+    assert patient.naps == [1.0]
+
+
+def test_a_service_that_ends_connections_between_calls_is_found_again(patient: Patient) -> None:
+    patient.wire.router.answer(Reply(500, close=True), Reply(reset="after"))
+    patient.ask()
+    assert [post.connection for post in patient.wire.posts] == [1, 2, 3]
+
+
+def test_retries_of_the_key_and_of_the_request_are_counted_together(patient: Patient) -> None:
+    patient.wire.router.answer(Reply(503), on="GET")
+    patient.wire.router.answer(Reply(503), Reply(503))
+    failure = patient.refused(ServiceUnavailableError, max_retries=2)
+    assert facts(failure) == ("", 2, "completion", True)
+    assert (patient.wire.fetches, len(patient.wire.posts), patient.naps) == (2, 2, [1.0, 2.0])
+
+
+def test_the_deadline_holds_over_all_tries(wire: Wire) -> None:
+    wire.router.answer(lambda post: Reply(500, delay=0.3))
+    before = time.monotonic()
+    with pytest.raises((APITimeoutError, ServerError)) as caught:
+        wire.ask({"max_retries": 50, "timeout": 1.5})
+    assert 0.3 < time.monotonic() - before < 3
+    assert caught.value.attempts == len(wire.posts) < 6
