@@ -38,10 +38,11 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(_HOMES[name])
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
             raise
         raise MissingExtraError(
-            f"the reference router needs {error.name}, of the extra `router`: pip install 'nomyo[router]'"
+            f"the reference router needs {package}, of the extra `router`: pip install 'nomyo[router]'"
         ) from None
     # Kept, for importing the module `serve` has put that in the place of the function of its name.
     value = globals()[name] = getattr(module, name)

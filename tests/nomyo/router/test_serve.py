@@ -1,0 +1,115 @@
+"""`serve`, and the program `nomyo router` around it, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.nomyo.wire.by_hand import Client, read
+
+SERVE = "import sys; from nomyo.router import RouterOptions, serve; sys.exit(serve(RouterOptions({})))"
+SMALL = "server_key_bits=2048"  # quick to make
+OPTIONS = f"tpm='soft', {SMALL}"
+
+
+@contextmanager
+def program(*command: str, temporary: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """The process, and what its ready line says."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    try:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def use(ready: dict[str, Any]) -> dict[str, Any]:
+    """An answer of the router that said it is ready."""
+    port = urlsplit(ready["url"]).port
+    assert port is not None
+    with Client(port, ready["ca"]) as client:
+        return read(client.call())
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_the_ready_line_is_all_of_standard_output_and_a_signal_ends_it(by: signal.Signals, tmp_path: Path) -> None:
+    with program("-c", SERVE.format(OPTIONS), temporary=tmp_path) as (process, ready):
+        assert list(ready) == ["url", "ca", "tpm"]
+        assert ready["url"].startswith("https://localhost:")
+        assert ready["tpm"] == "soft"
+        assert Path(ready["ca"]).is_relative_to(tmp_path)
+        assert use(ready)["_metadata"]["tpm_kind"] == "soft, keys known to everybody: for tests only"
+        process.send_signal(by)
+        output, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert output == ""
+    assert "WARNING FOR TESTS ONLY: the evidence of this router comes from soft, keys known to everybody" in log
+    assert "secure_completion: 200 in" in log
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.tpm
+def test_its_swtpm_ends_with_it(tmp_path: Path) -> None:
+    with program("-c", SERVE.format(f"tpm='swtpm', {SMALL}"), temporary=tmp_path) as (process, ready):
+        assert ready["tpm"] == "swtpm"
+        assert use(ready)["_metadata"]["tpm_attestation"]["is_available"] is True
+        assert any(path.name.startswith("nomyo-swtpm-") for path in tmp_path.iterdir())
+        process.terminate()
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ready_line_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
+    with Path(os.devnull).open() as nothing:
+        done = subprocess.run(
+            [sys.executable, "-c", SERVE.format(OPTIONS)],
+            stdout=nothing,  # open for reading alone
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+    assert done.returncode != 0
+    assert "RouterError: standard output cannot be written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_serves(tmp_path: Path) -> None:
+    """`nomyo router --port 0`, as the documentation has it."""
+    arguments = ("-m", "nomyo.cli", "router", "--port", "0", "--tpm", "soft", "--fault", "echo-none")
+    with program(*arguments, temporary=tmp_path) as (process, ready):
+        assert ready["tpm"] == "soft"
+        with pytest.raises(ValueError, match=r"^payload_id missing$"):
+            use(ready)
+        process.terminate()
+        output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_says_what_is_wrong_and_ends_with_status_2() -> None:
+    command = [sys.executable, "-m", "nomyo.cli", "router", "--fault", "no-such", "--tpm", "soft"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "fault: 'no-such' is none of those" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,191 @@
+"""A router before a server that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from nomyo.router import RouterOptions, RunningRouter, upstream
+from tests.nomyo.router.asking import client_of, detail
+from tests.nomyo.router.openai_server import COMPLETION, OpenAIServer, Said, completion
+from tests.nomyo.wire.by_hand import Client, read
+
+QUESTION = {
+    "model": "llama",
+    "messages": [{"role": "user", "content": "what the user said"}],
+    "temperature": 0.5,
+    "tools": [{"type": "function", "function": {"name": "weather"}}],
+}
+
+
+@pytest.fixture(scope="module")
+def one_server() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(one_server: OpenAIServer) -> OpenAIServer:
+    one_server.answer = completion
+    one_server.asked.clear()
+    return one_server
+
+
+@pytest.fixture(scope="module")
+def forwarding(one_server: OpenAIServer, server_key: rsa.RSAPrivateKey) -> Iterator[RunningRouter]:
+    options = RouterOptions(
+        tpm="soft", upstream=f"{one_server.url}/", upstream_api_key="hunter2", upstream_timeout=0.5, api_keys=("ours",)
+    )
+    with RunningRouter(options, server_key=server_key) as router:
+        yield router
+
+
+@pytest.fixture
+def client(forwarding: RunningRouter) -> Iterator[Client]:
+    with client_of(forwarding) as client:
+        yield client
+
+
+BEARER: dict[str, str | None] = {"Authorization": "Bearer ours"}
+
+
+def test_the_upstream_s_completion_is_answered_with_evidence(server: OpenAIServer, client: Client) -> None:
+    answered = read(client.call(QUESTION, headers=BEARER))
+    assert answered["_metadata"]["tpm_attestation"]["is_available"] is True
+    del answered["_metadata"]
+    assert answered == COMPLETION
+
+
+def test_the_upstream_is_asked_what_was_asked(server: OpenAIServer, client: Client) -> None:
+    client.call(QUESTION, headers=BEARER)
+    (asked,) = server.asked
+    assert asked.path == "/v1/chat/completions"
+    assert asked.payload == {**QUESTION, "stream": False}
+    assert asked.headers["authorization"] == "Bearer hunter2"
+    assert asked.headers["content-type"] == "application/json"
+
+
+def test_no_header_of_the_client_reaches_the_upstream(server: OpenAIServer, client: Client) -> None:
+    client.call(QUESTION, headers={**BEARER, "X-Other": "1"}, tier="high")
+    headers = server.asked[0].headers
+    assert not [name for name in headers if name.startswith("x-")]
+    assert "ours" not in str(headers)
+
+
+def test_metadata_of_the_upstream_is_dropped(server: OpenAIServer, client: Client) -> None:
+    forged = {**COMPLETION, "_metadata": {"security_tier": "maximum", "tpm_attestation": {"is_available": True}}}
+    server.answer = lambda _: Said(body=json.dumps(forged).encode())
+    metadata = read(client.call(QUESTION, headers=BEARER))["_metadata"]
+    assert metadata["security_tier"] == "standard"
+    assert "quote_b64" in metadata["tpm_attestation"]
+
+
+@pytest.mark.parametrize(
+    ("status", "answered"),
+    [
+        (400, 400), (404, 400), (413, 400), (422, 400), (429, 429), (503, 503),
+        (401, 502), (403, 502), (500, 502), (502, 502), (504, 502), (418, 502), (302, 502), (204, 502),
+    ],
+)  # fmt: skip
+def test_a_status_that_concerns_the_caller_is_passed_on_and_others_are_a_502(
+    server: OpenAIServer, client: Client, status: int, answered: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = b'{"error": {"message": "you asked: what the user said"}}' if status != 204 else b""
+    server.answer = lambda _: Said(status, body)
+    answer = client.call(QUESTION, headers=BEARER)
+    assert answer.status == answered
+    assert "The inference server" in detail(answer) or "The request is too large" in detail(answer)
+    assert b"the user said" not in answer.body  # errors travel unsealed
+    assert "the user said" not in caplog.text
+
+
+@pytest.mark.parametrize(("status", "kept"), [(429, True), (503, True), (500, False)])
+def test_retry_after_is_passed_on_with_its_status(
+    server: OpenAIServer, client: Client, status: int, kept: bool
+) -> None:
+    server.answer = lambda _: Said(status, b"{}", (("Retry-After", "7"),))
+    answer = client.call(QUESTION, headers=BEARER)
+    assert answer.headers.get("retry-after") == ("7" if kept else None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"Hello.", b"[]", b"null", b"{}", b'{"choices": "x"}',
+        b'{"choices": [], "x": NaN}', b'{"choices": [], "\xff": 1}',
+    ],
+)  # fmt: skip
+def test_what_is_no_completion_is_a_502(server: OpenAIServer, client: Client, body: bytes) -> None:
+    server.answer = lambda _: Said(body=body)
+    answer = client.call(QUESTION, headers=BEARER)
+    assert (answer.status, detail(answer)) == (502, "The inference server's answer is no chat completion")
+
+
+def test_silence_is_a_504(server: OpenAIServer, client: Client) -> None:
+    server.answer = lambda _: Said(delay=1.0)
+    answer = client.call(QUESTION, headers=BEARER)
+    assert (answer.status, detail(answer)) == (504, "The inference server did not answer in time")
+
+
+def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client) -> None:
+    server.answer = lambda _: Said(body=b"x" * 1000, cut=True)
+    answer = client.call(QUESTION, headers=BEARER)
+    assert (answer.status, detail(answer)) == (502, "The inference server cannot be reached")
+
+
+def test_an_answer_without_end_is_a_502(server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "ANSWER_MAX", 10_000)
+    server.answer = lambda _: Said(body=b" " * 10_001)
+    answer = client.call(QUESTION, headers=BEARER)
+    assert (answer.status, detail(answer)) == (502, "The inference server's answer is too large")
+
+
+def test_an_upstream_that_is_not_there_is_a_502(server_key: rsa.RSAPrivateKey) -> None:
+    with socket.socket() as bound:  # bound and not listening: nobody else gets the port meanwhile
+        bound.bind(("127.0.0.1", 0))
+        options = RouterOptions(tpm="none", upstream=f"http://127.0.0.1:{bound.getsockname()[1]}/v1")
+        with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
+            answer = client.call(QUESTION)
+    assert (answer.status, detail(answer)) == (502, "The inference server cannot be reached")
+
+
+def test_a_proxy_of_the_environment_sees_no_prompt(
+    server: OpenAIServer, server_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/")
+    options = RouterOptions(tpm="none", upstream=server.url)
+    with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
+        read(client.call(QUESTION))
+
+
+def test_a_request_that_is_refused_never_reaches_the_upstream(server: OpenAIServer, client: Client) -> None:
+    assert client.call(QUESTION).status == 401
+    assert client.call({**QUESTION, "stream": True}, headers=BEARER).status == 400
+    assert server.asked == []
+
+
+def test_a_prompt_for_tier_maximum_without_a_tpm_never_reaches_the_upstream(
+    server: OpenAIServer, forwarding: RunningRouter, client: Client
+) -> None:
+    forwarding.tpm_available = False
+    try:
+        assert client.call(QUESTION, headers=BEARER, tier="maximum").status == 503
+    finally:
+        forwarding.tpm_available = True
+    assert server.asked == []
+
+
+def test_an_upstream_with_tls_is_verified(server_key: rsa.RSAPrivateKey) -> None:
+    """Another router stands in for a TLS server whose CA nobody trusts."""
+    with RunningRouter(RouterOptions(tpm="none"), server_key=server_key) as stranger:
+        options = RouterOptions(tpm="none", upstream=f"{stranger.url}/v1")
+        with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
+            assert client.call(QUESTION).status == 502
+        assert stranger.counts.posts == 0
