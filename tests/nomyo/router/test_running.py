@@ -333,3 +333,14 @@ def test_importing_the_package_imports_no_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "set()\n"
+
+
+def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(router: RunningRouter, client: Client) -> None:
+    """40 ms on Linux (RFC 9293, 3.8.6.3, allows 500), for whatever is sent in two segments without TCP_NODELAY."""
+    client.key_document()
+    seconds = []
+    for _ in range(20):
+        began = time.monotonic()
+        client.key_document()
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 0.02
