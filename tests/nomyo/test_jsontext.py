@@ -1,0 +1,323 @@
+"""JSON out as `json.dumps` has it, whatever the length; JSON in without its ambiguities; errors that quote nothing."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from nomyo import jsontext
+from nomyo.errors import ArgumentError, ArgumentTypeError
+
+SECRET = "prompt-6c1f4b2d8e"
+ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)  # lone surrogates, too
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(10**17, 10**40)
+SCALARS = st.none() | st.booleans() | NUMBERS | ANY_TEXT
+KEYS = ANY_TEXT | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+def trees(keys: st.SearchStrategy[Any], scalars: st.SearchStrategy[Any] = SCALARS) -> st.SearchStrategy[Any]:
+    """Values of JSON, lists also as tuples."""
+    return st.recursive(
+        scalars,
+        lambda inner: (
+            st.lists(inner, max_size=5)
+            | st.lists(inner, max_size=4).map(tuple)
+            | st.dictionaries(keys, inner, max_size=5)
+        ),
+        max_leaves=25,
+    )
+
+
+class Colour(enum.IntEnum):
+    """A number with a name."""
+
+    RED = 3
+
+
+class Role(enum.StrEnum):
+    """A text with a name."""
+
+    USER = "user"
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    first: object
+    second: object
+
+
+def written(value: object) -> bytes:
+    """What `encode` makes of a value."""
+    buffer = jsontext.encode(value)
+    assert type(buffer) is bytearray
+    return bytes(buffer)
+
+
+@pytest.fixture(params=[1, 2, 3, 7, jsontext.LONG], ids=lambda size: f"slices of {size}")
+def slices(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Strings are cut into slices of so many characters."""
+    with patch.object(jsontext, "LONG", request.param):
+        yield request.param
+
+
+@given(value=trees(KEYS), size=st.sampled_from([1, 2, 3, 7, 20, jsontext.LONG]))
+@settings(max_examples=300)
+@example(value={"a": "\U0001f600" * 5}, size=1)
+@example(value="\ud83d\ude00", size=1)
+@example(value={None: "xx", True: "yy", 1.5: ("zz",), 7: {}}, size=1)
+@example(value=[[], {}, (), "", "x"], size=1)
+def test_what_is_written_is_what_json_dumps_writes_however_it_is_cut(value: Any, size: int) -> None:
+    with patch.object(jsontext, "LONG", size):
+        assert written(value) == json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("character", ["a", "é", "€", "\U0001f600", "\ud83d", '"', "\\", "\x00", "\n", "\x7f"])
+@pytest.mark.parametrize("around", [-2, -1, 0, 1, 2])
+def test_a_long_string_is_whole_at_the_border_of_a_slice(character: str, around: int) -> None:
+    text = "x" * (jsontext.LONG + around) + character * 3 + "y" * 10
+    assert written(text) == json.dumps(text).encode()
+    assert (
+        written({"messages": [{"content": text, text: ()}]})
+        == json.dumps({"messages": [{"content": text, text: ()}]}).encode()
+    )
+
+
+@pytest.mark.parametrize("slices_of_it", [1, 2, 3])
+def test_a_string_of_whole_slices_is_written_once(slices_of_it: int) -> None:
+    text = "€" * (slices_of_it * jsontext.LONG)
+    assert written(text) == json.dumps(text).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"role": Role.USER, Role.USER: Colour.RED, Colour.RED: [Colour.RED]},
+        Pair("a", Pair(1, None)),
+        OrderedDict([("b", 1), ("a", 2)]),
+        {"x": -0.0, "y": 1e300, "z": 5e-324, "big": 2**70, "true": True},
+        {1: "a", "1": "b", False: "c", "false": "d"},
+        10**600,
+    ],
+    ids=repr,
+)
+def test_kinds_of_numbers_texts_tuples_and_dicts_are_written_as_json_dumps_does(value: Any, slices: int) -> None:
+    assert written(value) == json.dumps(value).encode()
+
+
+@given(value=trees(ANY_TEXT))
+def test_what_was_written_is_read_as_it_was(value: Any) -> None:
+    def listed(one: Any) -> Any:
+        if isinstance(one, (list, tuple)):
+            return [listed(each) for each in one]
+        return {key: listed(each) for key, each in one.items()} if isinstance(one, dict) else one
+
+    again = jsontext.decode(jsontext.encode(value))
+    # By its text, so that True is not 1. A high and a low surrogate side by side are one character in JSON.
+    assert json.dumps(again) == json.dumps(listed(value))
+
+
+class Opaque:
+    """What JSON has no word for; its repr must not be told."""
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
+def holding_itself(kind: str) -> Any:
+    """A list or a dict that is in itself."""
+    if kind == "list":
+        value: list[Any] = [SECRET]
+        value.append({"again": value})
+        return value
+    pairs: dict[str, Any] = {"text": SECRET}
+    pairs["again"] = [pairs]
+    return pairs
+
+
+def nested(levels: int) -> Any:
+    value: Any = SECRET
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+WRONG: list[tuple[Any, type[ArgumentError], str]] = [
+    (Opaque(), ArgumentTypeError, "payload: JSON has no Opaque; give text, a number, a list or a dict"),
+    ({"a": {"b": [0, Opaque()]}}, ArgumentTypeError, "a.b[1]: JSON has no Opaque"),
+    ({"messages": [{"content": SECRET}, {"content": b"x"}]}, ArgumentTypeError, "messages[1].content: JSON has no "),
+    ({"stop": {SECRET}}, ArgumentTypeError, "stop: JSON has no set"),
+    ({"top_p": Decimal("0.5")}, ArgumentTypeError, "top_p: JSON has no Decimal"),
+    ({"tools": (x for x in SECRET)}, ArgumentTypeError, "tools: JSON has no generator"),
+    ([[[object]]], ArgumentTypeError, "[0][0][0]: JSON has no type"),
+    ({"temperature": math.nan}, ArgumentError, "temperature: a number that is finite is expected"),
+    ({"logit_bias": {"5": -math.inf}}, ArgumentError, "logit_bias.5: a number that is finite is expected"),
+    ([1, (2, math.inf)], ArgumentError, "[1][1]: a number that is finite is expected"),
+    ({"a": {(1, 2): 3}}, ArgumentTypeError, "a: a key must be a string, not tuple"),
+    ({b"a": 3}, ArgumentTypeError, "payload: a key must be a string, not bytes"),
+    ({"a": {math.nan: 3}}, ArgumentError, "a: a key must not be NaN"),
+    ({"a": [10**5000]}, ArgumentError, "a[0]: a number of more digits than Python writes"),
+    ({"a": {-(10**5000): 1}}, ArgumentError, "a: a key must not be a number of more digits than Python writes"),
+    (holding_itself("list"), ArgumentError, "[1].again: it holds itself"),
+    (holding_itself("dict"), ArgumentError, "again[0]: it holds itself"),
+    (nested(100_000), ArgumentError, "it is nested too deep"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "kind", "message"), WRONG, ids=[message for _, _, message in WRONG])
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+@pytest.mark.parametrize("do", [jsontext.encode, jsontext.check])
+def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
+    value: Any, kind: type[ArgumentError], message: str, long: bool, do: Any
+) -> None:
+    if long:
+        value, message = {"first": "x" * jsontext.LONG, "value": value}, message.replace("payload", "value")
+    with pytest.raises(ArgumentError) as caught:
+        do(value)
+    error = caught.value
+    assert type(error) is kind
+    assert message in str(error)
+    assert SECRET not in str(error)
+    assert error.__cause__ is None
+    assert error.__context__ is None  # what json raises may quote
+
+
+def test_the_place_of_a_fault_behind_a_long_key_is_shortened() -> None:
+    for value in ({"k" * 5000: math.nan}, {"a": {"k" * 5000: math.nan}}, {"k" * 5000: {"b": math.nan}}):
+        with pytest.raises(ArgumentError) as caught:
+            jsontext.encode(value)
+        assert len(str(caught.value)) < 200
+
+
+def test_what_was_written_before_a_fault_is_wiped() -> None:
+    buffer = bytearray()
+    with patch.object(jsontext, "LONG", 4):
+        assert jsontext._write([SECRET, SECRET, object()], buffer) is False
+    assert len(buffer) > 2 * len(SECRET)
+    assert not any(buffer)
+
+
+@given(value=trees(KEYS))
+def test_what_json_can_say_passes_the_check(value: Any) -> None:
+    jsontext.check(value)
+
+
+@pytest.mark.parametrize("levels", [10, 150])
+def test_honest_nesting_passes(levels: int, slices: int) -> None:
+    value = {"schema": nested(levels)}
+    jsontext.check(value)
+    assert written(value) == json.dumps(value).encode()
+
+
+def test_one_list_may_stand_in_several_places() -> None:
+    shared = ["x"]
+    value: Any = [shared, shared]
+    for _ in range(15):
+        value = [value, value]
+    assert written(value) == json.dumps(value).encode()
+
+
+def test_the_hint_tells_long_payloads_from_short_ones() -> None:
+    assert jsontext.size_hint({"a": ["xx", ("yyy", {"k": "zzzz"})], "b": 5}) == 9
+    assert jsontext.size_hint(None) == 0
+    assert jsontext.size_hint(["x" * jsontext.LONG, "y"]) >= jsontext.LONG
+    assert jsontext.size_hint({"m": [{"content": "x"}] * 3, "n": "y" * jsontext.LONG}) >= jsontext.LONG
+    assert jsontext.size_hint(["x"] * (2 * jsontext.LONG)) >= jsontext.LONG
+
+
+@pytest.mark.parametrize("kind", ["list", "dict"])
+def test_the_hint_comes_to_an_end_where_a_value_holds_itself(kind: str) -> None:
+    assert jsontext.size_hint(holding_itself(kind)) == len(SECRET)
+
+
+UNREADABLE = {
+    "nothing": b"",
+    "blank": b" ",
+    "words": b"the answer",
+    "cut": b'{"a": "b',
+    "two values": b"{} {}",
+    "trailing comma": b"[1,]",
+    "single quotes": b"{'a': 1}",
+    "comment": b"[1] // one",
+    "control character": b'"a\nb"',
+    "key twice": b'{"a": 1, "a": 1}',
+    "key twice, escaped": b'{"a": 1, "\\u0061": 2}',
+    "key twice, deep": b'[{"x": [{"a": {}, "b": 1, "a": {}}]}]',
+    "NaN": b'{"a": NaN}',
+    "Infinity": b"[Infinity]",
+    "-Infinity": b"-Infinity",
+    "a number beyond floats": b"[1e999]",
+    "a negative number beyond floats": b"-1e999",
+    "5000 digits": b"1" * 5000,
+    "5000 digits, negative": b'{"a": -' + b"1" * 5000 + b"}",
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "UTF-16": "{}".encode("utf-16"),
+    "UTF-16 without a mark": '{"a": 1}'.encode("utf-16-le"),
+    "UTF-32": "{}".encode("utf-32-be"),
+    "invalid UTF-8": b'"\xff"',
+    "overlong UTF-8": b'"\xc0\xaf"',
+    "a surrogate in UTF-8": b'"\xed\xa0\x80"',
+    "cut UTF-8": b'"\xe2\x82',
+    "zero byte": b"{}\x00",
+    "01": b"01",
+    "+1": b"+1",
+    ".5": b".5",
+    "0x10": b"0x10",
+    "nan": b"nan",
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_what_is_no_json_or_ambiguous_is_refused_without_a_word_about_it(name: str, kind: type[bytes]) -> None:
+    with pytest.raises(ValueError, match=r"^not JSON, or ambiguous$") as caught:
+        jsontext.decode(kind(UNREADABLE[name]))
+    assert type(caught.value) is ValueError
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None  # what json raises holds the whole text
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b' {"a": [1, 2.5, true, null, "\xe2\x82\xac"]}\r\n\t', {"a": [1, 2.5, True, None, "€"]}),
+        (b'{"a": {"b": 1}, "b": {"a": 1}}', {"a": {"b": 1}, "b": {"a": 1}}),
+        (b'"\\ud83d"', "\ud83d"),
+        (b'"\\ud83d\\ude00"', "\U0001f600"),
+        (b"1" * 4000, int("1" * 4000)),
+        (b"1e308", 1e308),
+        (b"1e-999", 0.0),
+        (b"-0", 0),
+        (b"[" * 100 + b"]" * 100, json.loads("[" * 100 + "]" * 100)),
+        (b'{"": {"": ""}}', {"": {"": ""}}),
+    ],
+    ids=lambda each: repr(each)[:40],
+)
+def test_json_is_read(data: bytes, value: object) -> None:
+    assert jsontext.decode(data) == value
+    assert type(jsontext.decode(data)) is type(value)
+
+
+@given(data=st.binary(max_size=60) | st.text('{}[]",:0123456789.eE+-\\unaltrfsNIy ', max_size=40).map(str.encode))
+def test_any_bytes_are_read_or_refused_with_the_one_error(data: bytes) -> None:
+    value: object = Ellipsis
+    with suppress(ValueError):  # any other fails the test
+        value = jsontext.decode(data)
+    if value is Ellipsis:
+        with pytest.raises(ValueError, match=r"^not JSON, or ambiguous$"):
+            jsontext.decode(data)
+    else:
+        assert json.loads(data.decode()) == value
