@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -140,6 +140,7 @@ class Transport:
             headers={**headers, **length, "Accept-Encoding": "identity"},
             content=body if len(body) <= _CHUNK else _chunks(body),
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+            extensions={"trace": _Handshake()},
         )
         failure: NomyoError
         try:
@@ -158,6 +159,24 @@ class Transport:
                 raise
             failure = ClientClosedError(_CLOSED_MEANWHILE)
         raise failure
+
+
+class _Handshake:
+    """Closes the connection of a TLS handshake that was cancelled: httpcore leaves that to the garbage collector.
+
+    It is told of every step of a request (extension ``trace`` of httpx).
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.complete":
+            self._stream = None
+        elif event == "connection.start_tls.failed" and self._stream is not None:
+            await self._stream.aclose()
 
 
 class _Pool:
