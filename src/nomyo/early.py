@@ -9,10 +9,23 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
+from weakref import WeakSet
 
 from nomyo.errors import NomyoError
 
 T = TypeVar("T")
+
+_AT_WORK: WeakSet[threading.Thread] = WeakSet()
+
+
+def _finish() -> None:
+    for thread in list(_AT_WORK):
+        thread.join()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has no such thread, but all the locks that it holds in OpenSSL: it would wait for them for ever.
+    os.register_at_fork(before=_finish)
 
 
 class Early(Generic[T]):
@@ -25,12 +38,9 @@ class Early(Generic[T]):
         self._work = work
         self._future: Future[T] | None = None
         self._lock = threading.Lock()
-        self._process = os.getpid()
 
     def begin(self) -> Future[T]:
         """Begin, unless it has been begun; returns what to wait for."""
-        if self._process != os.getpid():
-            self._after_fork()
         with self._lock:
             known = self._future
             if known is not None and not (known.done() and known.exception() is not None):
@@ -38,7 +48,9 @@ class Early(Generic[T]):
             future = Future[T]()
             future.set_running_or_notify_cancel()  # one who stops waiting does not end it for the others
             # Not a daemon: a program that ends waits for it, rather than pulling the ground from under OpenSSL.
-            threading.Thread(target=self._run, args=(future,), name="nomyo-early").start()
+            thread = threading.Thread(target=self._run, args=(future,), name="nomyo-early")
+            thread.start()
+            _AT_WORK.add(thread)
             self._future = future
             return future
 
@@ -49,13 +61,6 @@ class Early(Generic[T]):
         except NomyoError as error:
             failure = copy.copy(error)
         raise failure
-
-    def _after_fork(self) -> None:
-        """In a child process: a thread that was at work is not there, and the lock may have been held by one."""
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        if self._future is not None and not self._future.done():
-            self._future = None
 
     def _run(self, future: Future[T]) -> None:
         try:
