@@ -1,0 +1,270 @@
+"""The answer: read or refused by one error, known to belong to this request, and handed over as users know it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nomyo import answer, memory
+from nomyo.answer import Opened
+from nomyo.errors import ResponseError, ResponseNotBoundError
+from nomyo.server_key import ServerKey
+from tests.nomyo.packages import KEY
+from tests.nomyo.wire import package as wire
+
+ID = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
+SECRET = "completion-0a9357b1"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def opened_from(plaintext: bytes | dict[str, Any], processed_at: int | None = None) -> Opened:
+    data = plaintext if isinstance(plaintext, bytes) else json.dumps(plaintext).encode()
+    return answer.open_answer(wire.seal(data, KEY.public_key(), processed_at), KEY)
+
+
+def with_metadata(**metadata: Any) -> Opened:
+    """An answer with this in its `_metadata`."""
+    return Opened({"choices": [SECRET], "_metadata": metadata}, None)
+
+
+@pytest.mark.parametrize("processed_at", [None, 1_700_000_000])
+def test_an_answer_is_the_json_object_in_the_package_and_the_time_outside(processed_at: int | None) -> None:
+    value = {"id": "x", "choices": [{"message": {"content": "€"}}], "_metadata": {"payload_id": ID}}
+    opened = opened_from(value, processed_at)
+    assert opened.completion == value
+    assert opened.processed_at == processed_at
+
+
+def test_an_answer_without_metadata_gets_an_empty_one() -> None:
+    assert opened_from({"id": "x"}).completion == {"id": "x", "_metadata": {}}
+
+
+UNREADABLE = {
+    "nothing": b"",
+    "words": SECRET.encode(),
+    "a list": json.dumps([SECRET]).encode(),
+    "a string": json.dumps(SECRET).encode(),
+    "a number": b"5",
+    "null": b"null",
+    "true": b"true",
+    "NaN": f'{{"a": "{SECRET}", "b": NaN}}'.encode(),
+    "a key twice": f'{{"a": "{SECRET}", "a": 1}}'.encode(),
+    "metadata twice": f'{{"a": "{SECRET}", "_metadata": {{}}, "_metadata": {{}}}}'.encode(),
+    "invalid UTF-8": f'{{"a": "{SECRET}'.encode() + b'\xff"}',
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "cut": f'{{"a": "{SECRET}'.encode(),
+    "something behind": f'{{"a": "{SECRET}"}} x'.encode(),
+    "5000 digits": b'{"a": ' + b"1" * 5000 + b"}",
+    "deep": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    **{f"_metadata {value}": f'{{"a": "{SECRET}", "_metadata": {value}}}'.encode()
+       for value in ("null", "[]", '""', '"x"', "0", "1.5", "true", "[{}]")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_answer_that_is_no_json_object_with_a_metadata_object_is_refused_by_the_one_error(name: str) -> None:
+    with pytest.raises(ResponseError) as caught:
+        opened_from(UNREADABLE[name])
+    error = caught.value
+    assert type(error) is ResponseError
+    assert (str(error), error.code) == ("the answer could not be decrypted and read", "response_unreadable")
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_a_package_that_does_not_open_is_refused_by_the_same_error() -> None:
+    with pytest.raises(ResponseError) as caught:
+        answer.open_answer(b"{}", KEY)
+    assert str(caught.value) == "the answer could not be decrypted and read"
+
+
+@pytest.mark.parametrize("plaintext", [b'{"a": "text"}', b'{"a": "text", "a": 1}', b"[]"])
+def test_the_plaintext_is_wiped_whether_or_not_it_could_be_read(
+    plaintext: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffers: list[bytearray] = []
+
+    class Watched(memory.SecureBuffer):
+        def __init__(self, data: bytes | bytearray, lock: bool = True) -> None:
+            assert isinstance(data, bytearray)
+            buffers.append(data)
+            super().__init__(data, lock)
+            buffers.append(self.data)
+
+    monkeypatch.setattr(answer, "SecureBuffer", Watched)
+    with suppress(ResponseError):
+        opened_from(plaintext)
+    assert [len(one) for one in buffers] == [len(plaintext)] * 2
+    assert not any(map(any, buffers))
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_its_memory_is_locked_or_not_as_the_client_says(lock: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    class Watched(memory.SecureBuffer):
+        def __init__(self, data: bytes | bytearray, lock: bool = True) -> None:
+            asked.append(lock)
+            super().__init__(data, lock)
+
+    monkeypatch.setattr(answer, "SecureBuffer", Watched)
+    answer.open_answer(wire.seal(b"{}", KEY.public_key()), KEY, lock=lock)
+    assert asked == [lock]
+
+
+def test_an_opened_answer_does_not_show_what_it_holds() -> None:
+    assert repr(with_metadata(payload_id=ID)) == "<Opened>"
+
+
+def test_an_answer_that_names_this_request_and_the_tier_passes() -> None:
+    answer.check_echoes(with_metadata(payload_id=ID, security_tier="high"), ID, "high")
+    answer.check_echoes(with_metadata(payload_id=ID, security_tier="high"), ID, None)
+
+
+def test_an_answer_need_not_name_its_request_nor_a_tier_that_nobody_asked_for() -> None:
+    answer.check_echoes(with_metadata(), ID, None)
+    answer.check_echoes(with_metadata(security_tier=["anything", 5]), ID, None)
+
+
+OTHERS: list[Any] = [
+    None, "", 0, False, True, [], {}, [ID], {"id": ID}, ID.upper(), f" {ID}", f"{ID}\n", ID[:-1], f"{ID}0", "another",
+    f"{ID}\x00", "\ud800",
+]  # fmt: skip
+
+
+@given(echo=JSON.filter(lambda value: value != ID) | st.sampled_from(OTHERS))
+def test_an_answer_to_another_request_is_refused_and_not_quoted(echo: object) -> None:
+    with pytest.raises(ResponseNotBoundError) as caught:
+        answer.check_echoes(with_metadata(payload_id=echo, security_tier="high"), ID, "high")
+    assert caught.value.code == "response_not_bound"
+    assert str(caught.value) == "the answer names another request than this one; it is not handed over"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({}, "none"), ({"security_tier": None}, "none"), ({"security_tier": "standard"}, "'standard'"),
+        ({"security_tier": "maximum"}, "'maximum'"), ({"security_tier": "High"}, "something else"),
+        ({"security_tier": "high "}, "something else"), ({"security_tier": ""}, "something else"),
+        ({"security_tier": True}, "something else"), ({"security_tier": 0}, "something else"),
+        ({"security_tier": ["high"]}, "something else"), ({"security_tier": {"high": 1}}, "something else"),
+        ({"security_tier": SECRET}, "something else"), ({"Security_Tier": "high"}, "none"),
+    ],
+)  # fmt: skip
+def test_an_answer_at_another_tier_than_the_one_requested_is_refused(metadata: dict[str, Any], said: str) -> None:
+    with pytest.raises(ResponseNotBoundError) as caught:
+        answer.check_echoes(with_metadata(payload_id=ID, **metadata), ID, "high")
+    assert caught.value.code == "tier_not_as_requested"
+    assert str(caught.value) == (
+        f"security_tier: expected 'high', as requested, got {said}; the answer is not handed over"
+    )
+
+
+TIERS = st.sampled_from(["standard", "high", "maximum"])
+
+
+@given(tier=TIERS, got=JSON | TIERS)
+def test_the_tier_is_the_same_or_the_answer_is_refused(tier: str, got: object) -> None:
+    refused = False
+    try:
+        answer.check_echoes(with_metadata(payload_id=ID, security_tier=got), ID, tier)
+    except ResponseNotBoundError:
+        refused = True
+    assert refused is not (got == tier)
+
+
+def test_the_request_is_looked_at_before_the_tier() -> None:
+    with pytest.raises(ResponseNotBoundError) as caught:
+        answer.check_echoes(with_metadata(payload_id="another", security_tier="standard"), ID, "high")
+    assert caught.value.code == "response_not_bound"
+
+
+def server_key(*, pinned: bool = False) -> ServerKey:
+    return ServerKey(KEY.public_key(), "sha256/abc", pinned, 0.0)
+
+
+def test_a_completion_is_handed_over_as_it_is_with_what_users_know_in_its_metadata() -> None:
+    value = {"id": "x", "choices": [{"n": 1}], "_metadata": {"response_status": "success", "security_tier": "high"}}
+    handed = answer.hand_over(Opened(value, 7), ID, server_key(), None)
+    assert handed is value
+    metadata = handed.pop("_metadata")
+    assert handed == {"id": "x", "choices": [{"n": 1}]}
+    assert metadata == {
+        "response_status": "success",
+        "security_tier": "high",
+        "payload_id": ID,
+        "processed_at": 7,
+        "transport_processed_at": 7,
+        "is_encrypted": True,
+        "encryption_algorithm": "hybrid-aes256-rsa4096",
+        "verification": {
+            "payload_id_echoed": False,
+            "security_tier_echoed": True,
+            "server_key": "sha256/abc",
+            "server_key_pinned": False,
+        },
+    }
+
+
+@pytest.mark.parametrize("inner", [5, 0, None, "text", [1]])
+@pytest.mark.parametrize("outer", [7, 0, None])
+def test_the_time_in_the_answer_stays_and_the_one_outside_has_a_name_of_its_own(inner: Any, outer: int | None) -> None:
+    metadata = answer.hand_over(Opened({"_metadata": {"processed_at": inner}}, outer), ID, None, None)["_metadata"]
+    assert metadata["processed_at"] == inner
+    assert ("transport_processed_at" in metadata) is (outer is not None)
+    assert metadata.get("transport_processed_at") == outer
+
+
+def test_without_a_time_anywhere_it_is_none() -> None:
+    metadata = answer.hand_over(Opened({"_metadata": {}}, None), ID, None, None)["_metadata"]
+    assert metadata["processed_at"] is None
+    assert "transport_processed_at" not in metadata
+
+
+LIES: dict[str, Any] = {
+    "attestation_result": {"verdict": "affirming"},
+    "verification": {"payload_id_echoed": True, "server_key_pinned": True, "server_key": "sha256/theirs"},
+    "transport_processed_at": 1,
+    "is_encrypted": False,
+    "encryption_algorithm": "none",
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_what_the_server_says_under_our_names_is_not_handed_over(name: str) -> None:
+    metadata = answer.hand_over(with_metadata(**{name: LIES[name]}), ID, None, None)["_metadata"]
+    assert metadata.get(name) != LIES[name]
+    assert ("attestation_result" in metadata) is False
+
+
+def test_the_result_of_an_appraisal_is_in_the_metadata_where_there_was_one() -> None:
+    result = {"verdict": "affirming"}
+    lied = with_metadata(attestation_result={"verdict": "contraindicated"})
+    assert answer.hand_over(lied, ID, None, result)["_metadata"]["attestation_result"] is result
+
+
+@pytest.mark.parametrize(
+    ("metadata", "key", "expected"),
+    [
+        ({}, None, {"payload_id_echoed": False, "security_tier_echoed": False}),
+        ({"payload_id": ID, "security_tier": None}, None, {"payload_id_echoed": True, "security_tier_echoed": True}),
+        ({}, server_key(pinned=True), {"payload_id_echoed": False, "security_tier_echoed": False,
+                                       "server_key": "sha256/abc", "server_key_pinned": True}),
+    ],
+)  # fmt: skip
+def test_what_was_checked_is_told(metadata: dict[str, Any], key: ServerKey | None, expected: dict[str, Any]) -> None:
+    assert answer.hand_over(with_metadata(**metadata), ID, key, None)["_metadata"]["verification"] == expected
+
+
+def test_the_tag_is_not_looked_for_inside_the_ciphertext() -> None:
+    with pytest.raises(ResponseError):  # servers send the published form
+        answer.open_answer(wire.seal(b"{}", KEY.public_key(), tag_inside=True), KEY)
