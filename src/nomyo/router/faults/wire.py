@@ -36,6 +36,15 @@ class Reset(Response):
         await _gone(receive)
 
 
+class ResetUnprocessed(Reset):
+    """The same, once the request has arrived, so that the client is not still sending it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await super().__call__(scope, receive, send)
+
+
 class Cut(Response):
     """The first half of a body whose Content-Length promises all, and the connection is closed."""
 
@@ -94,8 +103,8 @@ def _around(kind: type[Response]) -> Any:
 
 def faults() -> Iterator[Fault]:
     """All of them."""
-    reason = "The connection is reset before the request is processed."
-    yield Fault("reset-before", reason, "request", lambda _: Reset())
+    reason = "The connection is reset when the request has arrived, before it is processed."
+    yield Fault("reset-before", reason, "request", lambda _: ResetUnprocessed())
     reason = "The connection is reset when the request has been processed."
     yield Fault("reset-after", reason, "reply", lambda _: Reset())
     yield Fault("cut", "The connection is closed in the middle of the answer.", "reply", _around(Cut))
