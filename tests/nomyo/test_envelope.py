@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nomyo import envelope, memory
@@ -76,7 +76,6 @@ def test_what_is_sealed_here_opens_elsewhere_and_the_other_way_round(size: int, 
 
 
 @given(plaintext=st.binary(max_size=200), processed_at=st.none() | st.integers(0, 2**40))
-@settings(max_examples=50)
 def test_what_is_sealed_opens_again(plaintext: bytes, processed_at: int | None) -> None:
     package = envelope.seal(plaintext, KEY.public_key(), processed_at=processed_at)
     unsealed = envelope.unseal(package, KEY)

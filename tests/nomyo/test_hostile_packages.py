@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nomyo import envelope
@@ -108,7 +108,6 @@ def test_base64_that_is_not_canonical_is_refused(name: str, how: str) -> None:
     | st.binary(max_size=20).map(lambda data: base64.b64encode(data).decode()),
     piece=st.sampled_from([4, 8, 12, envelope._TEXT_PIECE]),
 )
-@settings(max_examples=400)
 def test_base64_is_taken_if_it_is_the_one_text_for_its_bytes_however_it_is_cut(text: str, piece: int) -> None:
     data = None
     with suppress(ValueError), patch.object(envelope, "_TEXT_PIECE", piece):
@@ -203,7 +202,6 @@ EDITS = st.tuples(st.integers(0, 10_000), st.sampled_from(["replace", "insert", 
 
 
 @given(edits=st.lists(EDITS, min_size=1, max_size=4), inside=st.booleans())
-@settings(max_examples=500)
 def test_a_package_with_any_bytes_changed_is_refused_or_still_means_the_same(
     edits: list[tuple[int, str, int]], inside: bool
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nomyo import jsontext
@@ -73,7 +73,6 @@ def slices(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @given(value=trees(KEYS), size=st.sampled_from([1, 2, 3, 7, 20, jsontext.LONG]))
-@settings(max_examples=300)
 @example(value={"a": "\U0001f600" * 5}, size=1)
 @example(value="\ud83d\ude00", size=1)
 @example(value={None: "xx", True: "yy", 1.5: ("zz",), 7: {}}, size=1)

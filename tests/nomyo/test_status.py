@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from nomyo import errors
@@ -177,7 +177,6 @@ BODIES = st.one_of(
 @example(status=400, body=b"\xff" * BODY_MAX, times=2)
 @example(status=400, body=b'{"detail": NaN, "x": [Infinity, 1e999]}', times=1)
 @example(status=400, body=b'{"detail": "\\ud800"}', times=1)
-@settings(max_examples=300)
 def test_any_status_and_any_bytes_are_the_right_class_and_of_bounded_length(
     status: int, body: bytes, times: int
 ) -> None:
@@ -231,7 +230,6 @@ def around(secret: str) -> st.SearchStrategy[bytes]:
 
 
 @given(data=st.data(), secrets=SECRETS, status=st.sampled_from([400, 422, 500, 502, 302]))
-@settings(max_examples=400)
 def test_what_was_sent_does_not_come_back_in_an_error(data: st.DataObject, secrets: list[str], status: int) -> None:
     secret = data.draw(st.sampled_from(secrets))
     body = data.draw(around(secret))
