@@ -75,7 +75,11 @@ class Wire:
             async with self.client(**options or {}) as client:
                 return [await ask(client, **arguments) for _ in range(times)]
 
-        return run(calls())
+        return self.run(calls())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine, on an event loop of its own."""
+        return run(work)
 
     def refused(self, kind: type[E], options: dict[str, Any] | None = None, **arguments: Any) -> E:
         """The error that a call raises, which must be of this class exactly and of no other below it."""
