@@ -115,14 +115,12 @@ def attributes(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(kept, dict):
         for name, one in list(kept.items()):
             yield f".{name}", one
+    names = list(getattr(type(value), "__struct_fields__", ()))  # where msgspec keeps them
     for kind in type(value).__mro__:
         slots = kind.__dict__.get("__slots__", ())
-        named = (slots,) if isinstance(slots, str) else slots
-        for name in (
-            *named,
-            *kind.__dict__.get("__struct_fields__", ()),
-        ):  # the latter is where msgspec keeps its names
-            try:
-                yield f".{name}", object.__getattribute__(value, name)
-            except AttributeError:
-                continue
+        names += [slots] if isinstance(slots, str) else slots
+    for name in names:
+        try:
+            yield f".{name}", object.__getattribute__(value, name)
+        except AttributeError:
+            continue
