@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from nomyo import envelope, jsontext
-from nomyo.router.answering import with_metadata
+from nomyo.router.answering import NO_STORE, Sealed, with_metadata
 from nomyo.router.attesting import ABSENT, Source
 from nomyo.router.echo import echo
 from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED, Refusal
@@ -36,7 +36,6 @@ logger = logging.getLogger("nomyo.router")
 KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
-_NO_STORE: Final = {"Cache-Control": "no-store"}
 _KEY_STAGES: Final = ("key",)
 _ANSWER_STAGES: Final = (
     "request", "forge", "evidence", "completion", "plaintext", "recipient", "seal", "bodies", "reply",
@@ -110,7 +109,7 @@ class Router:
         self.counts.key_fetches += 1
         if not self.options.secure_inference:
             return _refused(Refusal(404, NOT_ENABLED))
-        honest = Response(self.server_key.pem, media_type="application/x-pem-file", headers=_NO_STORE)
+        honest = Response(self.server_key.pem, media_type="application/x-pem-file", headers=NO_STORE)
         fault = self.faults.take(*_KEY_STAGES)
         changed: Response = await run_in_threadpool(fault.at, "key", honest)
         return changed
@@ -156,8 +155,7 @@ class Router:
             completion = await self._upstream.complete(payload)
         sealed = await run_in_threadpool(self._sealed, heading, tier, evidence, completion, fault)
         self.counts.answered += 1
-        reply = Response(sealed, media_type="application/json", headers=_NO_STORE)
-        changed: Response = fault.at("reply", reply)
+        changed: Response = fault.at("reply", Sealed(sealed))
         return changed
 
     def _authenticated(self, headers: Mapping[str, str]) -> str:
@@ -221,7 +219,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _refused(refusal: Refusal) -> Response:
-    return JSONResponse({"detail": refusal.detail}, refusal.status, {**_NO_STORE, **refusal.headers})
+    return JSONResponse({"detail": refusal.detail}, refusal.status, {**NO_STORE, **refusal.headers})
 
 
 async def _plain(_: Request, error: Exception) -> Response:

@@ -63,3 +63,14 @@ def test_as_many_choices_as_asked_for_within_reason(n: object, choices: int) -> 
     completion = said("a b", n=n)
     assert [choice["index"] for choice in completion["choices"]] == list(range(choices))
     assert completion["usage"]["completion_tokens"] == 2 * choices
+
+
+def test_a_cut_keeps_what_stands_before_the_first_word() -> None:
+    assert content(said("  one two", max_tokens=1)) == "  one"
+    assert content(said("one two", max_tokens=0)) == ""
+    assert said("", max_tokens=0)["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_long_prompt_is_counted_nearly_exactly() -> None:
+    usage = said("word " * 200_000)["usage"]
+    assert 200_000 <= usage["prompt_tokens"] <= 200_016
