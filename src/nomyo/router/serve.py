@@ -17,7 +17,7 @@ from nomyo.router.running import RunningRouter
 
 
 def serve(options: RouterOptions) -> int:
-    """Run a router until SIGINT or SIGTERM. Call it in the main thread.
+    """Run a router until SIGINT, SIGTERM or SIGHUP. Call it in the main thread.
 
     When the router listens, one line is written to standard output, and nothing else ever::
 
@@ -44,13 +44,16 @@ def serve(options: RouterOptions) -> int:
 
 @contextmanager
 def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, while the context lasts."""
+    """An event that SIGINT, SIGTERM and SIGHUP set, while the context lasts."""
     stop = threading.Event()
 
     def handle(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    before = {one: signal.signal(one, handle) for one in (signal.SIGINT, signal.SIGTERM)}
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup(1) ignores it
+        signals.append(signal.SIGHUP)
+    before = {one: signal.signal(one, handle) for one in signals}
     try:
         yield stop
     finally:

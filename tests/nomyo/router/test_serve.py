@@ -48,7 +48,7 @@ def use(ready: dict[str, Any]) -> dict[str, Any]:
         return read(client.call())
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_ready_line_is_all_of_standard_output_and_a_signal_ends_it(by: signal.Signals, tmp_path: Path) -> None:
     with program("-c", SERVE.format(OPTIONS), temporary=tmp_path) as (process, ready):
         assert list(ready) == ["url", "ca", "tpm"]
