@@ -44,8 +44,9 @@ def guarded(method: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(method)
     def guard(*args: P.args, **kwargs: P.kwargs) -> T:
-        outcome = _run(method, args, kwargs)
+        given = [args, kwargs]
         del args, kwargs
+        outcome = _run(method, given)
         if isinstance(outcome, _Success):
             return outcome.value
         error = outcome.error
@@ -63,8 +64,9 @@ def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
 
     @wraps(method)
     async def guard(*args: P.args, **kwargs: P.kwargs) -> T:
-        outcome = await _run_async(method, args, kwargs)
+        given = [args, kwargs]
         del args, kwargs
+        outcome = await _run_async(method, given)
         if isinstance(outcome, _Success):
             return outcome.value
         error = outcome.error
@@ -77,16 +79,19 @@ def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
     return guard
 
 
-def _run(method: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Success[T] | _Failure:
+def _run(method: Callable[..., T], given: list[Any]) -> _Success[T] | _Failure:
+    """Call it with the arguments and keyword arguments in `given`, which is emptied: what is thrown into the frame of
+    the guard, as when a coroutine is closed, finds nothing there.
+    """
+    kwargs, args = given.pop(), given.pop()
     try:
         return _Success(method(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
         return _Failure(_without_frames(error))
 
 
-async def _run_async(
-    method: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> _Success[T] | _Failure:
+async def _run_async(method: Callable[..., Coroutine[Any, Any, T]], given: list[Any]) -> _Success[T] | _Failure:
+    kwargs, args = given.pop(), given.pop()
     try:
         return _Success(await method(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
@@ -103,12 +108,13 @@ def _without_frames(error: BaseException) -> BaseException:
 
 def _told(error: BaseException) -> BaseException:
     """What is raised instead: the error itself, if its message quotes nothing."""
+    told = error
     if isinstance(error, Exception) and not isinstance(error, _TOLD):
-        return InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
-    if isinstance(error, BaseExceptionGroup):  # each in it has frames of its own
-        return BaseExceptionGroup("several at once", [_told(one) for one in error.exceptions])
-    error.__traceback__ = error.__context__ = error.__cause__ = None
-    return error
+        told = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
+    elif isinstance(error, BaseExceptionGroup):  # each in it has frames of its own
+        told = BaseExceptionGroup("several at once", [_told(one) for one in error.exceptions])
+    error.__traceback__ = error.__context__ = error.__cause__ = None  # also for whoever else holds it
+    return told
 
 
 def _place(error: BaseException) -> str:
