@@ -47,7 +47,7 @@ class Hold:
 
     def __del__(self) -> None:
         if self.valid:
-            self._locks.release(self._pages, self._process)
+            self._locks.release(self._pages)
 
 
 class PageLocks:
@@ -70,7 +70,7 @@ class PageLocks:
         self._calls = calls
         self._works: bool | None = None if calls else False
         self._counts: dict[int, int] = {}
-        self._released: deque[tuple[range, int]] = deque()
+        self._released: deque[range] = deque()
         self._mutex = threading.Lock()
 
     def hold(self, address: int, size: int) -> Hold | None:
@@ -98,9 +98,9 @@ class PageLocks:
             self._mutex.release()
             self._drain()
 
-    def release(self, pages: range, process: int) -> None:
+    def release(self, pages: range) -> None:
         """End a claim; for `Hold`. Never waits, since finalizers call it: whoever has the table sees to it later."""
-        self._released.append((pages, process))
+        self._released.append(pages)
         self._drain()
 
     def locked_bytes(self) -> int:
@@ -136,11 +136,8 @@ class PageLocks:
     def _settle(self) -> None:
         """Unlock the released pages that nobody else claims. The table must be held."""
         while self._released:
-            pages, process = self._released.popleft()
-            if process != self.process:
-                continue
             unclaimed = []
-            for page in pages:
+            for page in self._released.popleft():
                 self._counts[page] -= 1
                 if not self._counts[page]:
                     del self._counts[page]

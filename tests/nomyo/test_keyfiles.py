@@ -419,6 +419,22 @@ def test_a_public_key_alone_is_no_reason_to_make_a_pair(folder: Path, quick: lis
     assert (contents(folder), quick) == (before, [])
 
 
+def test_a_pair_that_appears_between_two_looks_is_no_public_key_alone(
+    folder: Path, quick: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds = KeyFolder.holds
+
+    def looks(self: KeyFolder, name: str) -> bool:
+        found = holds(self, name)
+        monkeypatch.setattr(KeyFolder, "holds", holds)
+        save_new(folder, key())
+        return found
+
+    monkeypatch.setattr(KeyFolder, "holds", looks)
+    assert same(load_or_create(folder), key())
+    assert quick == []
+
+
 def test_a_private_key_alone_is_a_pair(folder: Path, quick: list[int]) -> None:
     save_new(folder, key())
     (folder / PUBLIC_NAME).unlink()
