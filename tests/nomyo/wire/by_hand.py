@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import functools
 import http.client
 import json
@@ -113,23 +114,46 @@ def pem() -> str:
     return own_key().public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
 
-def sealed(payload: object, key: rsa.RSAPublicKey, *, inside: bool = False, **changes: object) -> bytes:
-    """A request package (section 4)."""
-    aes, nonce = os.urandom(32), os.urandom(12)
-    both = AESGCM(aes).encrypt(nonce, json.dumps(payload).encode(), None)
+def sealed(
+    payload: object,
+    key: rsa.RSAPublicKey,
+    *,
+    inside: bool = False,
+    aes_bytes: int = 32,
+    nonce_bytes: int = 12,
+    inner: dict[str, object] | None = None,
+    **changes: object,
+) -> bytes:
+    """A request package (section 4), with `changes` in it and `inner` ones in its encrypted_payload.
+
+    payload: bytes are the plaintext as they are.
+    """
+    aes, nonce = os.urandom(aes_bytes), os.urandom(nonce_bytes)
+    plain = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    both = AESGCM(aes).encrypt(nonce, plain, None)
     parts = {"ciphertext": both[:-16], "nonce": nonce, "tag": both[-16:]}
     if inside:
         parts = {"ciphertext": both, "nonce": nonce}
+    encoded: dict[str, object] = {name: base64.b64encode(part).decode() for name, part in parts.items()}
     package = {
         "version": "1.0",
         "algorithm": "hybrid-aes256-rsa4096",
-        "encrypted_payload": {name: base64.b64encode(value).decode() for name, value in parts.items()},
+        "encrypted_payload": encoded | (inner or {}),
         "encrypted_aes_key": base64.b64encode(key.encrypt(aes, OAEP)).decode(),
         "key_algorithm": "RSA-OAEP-SHA256",
         "payload_algorithm": "AES-256-GCM",
         **changes,
     }
     return json.dumps(package).encode()
+
+
+LOST = (ConnectionError, http.client.IncompleteRead, ssl.SSLEOFError)
+"""How Python may tell that a connection was lost. With TLS above it, not every version tells an RST from a FIN."""
+
+
+def was_reset(error: BaseException) -> bool:
+    """Whether a connection without TLS was lost by RST; http.client tells of a FIN with another `ConnectionError`."""
+    return isinstance(error, OSError) and error.errno == errno.ECONNRESET
 
 
 def read(answer: Answer) -> dict[str, Any]:

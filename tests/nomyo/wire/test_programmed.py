@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.nomyo.wire.by_hand import Answer, Client, read
+from tests.nomyo.wire.by_hand import LOST, Answer, Client, read, was_reset
 from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error, limited
 
 
@@ -95,20 +95,21 @@ def test_open_connections_may_be_closed_between_requests(router: PlainRouter, cl
     read(client.call())
 
 
+@pytest.mark.parametrize("tls", [True, False])
 @pytest.mark.parametrize(("name", "completions"), [("reset-before", 0), ("reset-after", 1)])
-def test_a_reset_comes_before_or_after_processing(
-    router: PlainRouter, client: Client, name: str, completions: int
-) -> None:
+def test_a_reset_comes_before_or_after_processing(name: str, completions: int, tls: bool) -> None:
     completed: list[str] = []
 
     def complete(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
         completed.append(payload_id)
         return {}
 
-    router.complete = complete
-    router.fault(name)
-    with pytest.raises(ConnectionResetError):
-        client.call()
+    with PlainRouter(tls=tls) as router, Client(router.port, router.ca if tls else None) as client:
+        router.complete = complete
+        router.fault(name)
+        with pytest.raises(LOST) as caught:
+            client.call()
+    assert tls or was_reset(caught.value)
     assert completed == [router.posts[0].payload_id] * completions
     assert router.posts[0].status == 0
 

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import http.client
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 
-from tests.nomyo.wire.by_hand import Answer, Client, read
+from tests.nomyo.wire.by_hand import LOST, Answer, Client, read, was_reset
 from tests.nomyo.wire.plain_router import PlainRouter, Reply
 from tests.nomyo.wire.proxy import At, Behaviour, Drip, Proxy
-
-LOST = (ConnectionError, http.client.RemoteDisconnected, http.client.IncompleteRead, ssl.SSLEOFError)
 
 
 @pytest.fixture(params=["TLSv1_3", "TLSv1_2"])
@@ -49,33 +47,39 @@ def test_everything_passes_as_it_is(router: PlainRouter, proxy: Proxy, through: 
     assert proxy.connections == router.connections == 1
 
 
-def test_http_without_tls_passes_too() -> None:
+@pytest.mark.parametrize("arrived", ["before", "after", "during"])
+def test_http_without_tls_passes_too_and_a_reset_is_an_rst(arrived: Literal["before", "after", "during"]) -> None:
     with PlainRouter(tls=False) as router, Proxy("localhost", router.port) as proxy, Client(proxy.port, None) as client:
-        proxy.behave(Behaviour(reset="during", request=2, reset_at=30))
+        proxy.behave(Behaviour(reset=arrived, request=2, reset_at=30))
         key = router.private_key.public_key()
         read(client.call(key=key))
-        with pytest.raises(LOST):
+        with pytest.raises(ConnectionError) as caught:
             client.call(key=key)
-        assert [post.status for post in router.posts] == [200, 200]
+        assert was_reset(caught.value)
+        assert [post.status for post in router.posts] == [200] * (1 if arrived == "before" else 2)
 
 
-@pytest.mark.parametrize("milliseconds", [10, 20])
-def test_a_delay_is_that_of_a_path(
-    proxy: Proxy, router: PlainRouter, call: Callable[[], Answer], milliseconds: int
-) -> None:
-    trip = 2 * milliseconds / 1000
-    proxy.default = Behaviour(delay_ms=milliseconds)
-    begun = time.monotonic()
-    call()
-    first = time.monotonic() - begun
+def test_a_delay_is_that_of_a_path(proxy: Proxy, router: PlainRouter, call: Callable[[], Answer]) -> None:
+    trip = 0.1
+    proxy.default = Behaviour(delay_ms=50)
     laps = []
-    for _ in range(5):
+    for _ in range(4):
         begun = time.monotonic()
         call()
         laps.append(time.monotonic() - begun)
-    assert trip < min(laps) < trip + 0.03
-    # TCP and TLS 1.3 cost a round trip each before the request can go, and TLS 1.2 costs two.
-    assert first > 3 * trip
+    assert trip < min(laps) < 2 * trip
+    assert router.context is not None
+    # TCP costs a round trip before the request can go; TLS 1.3 another one, TLS 1.2 two.
+    trips = 4 if router.context.maximum_version == ssl.TLSVersion.TLSv1_2 else 3
+    assert laps[0] > trips * trip
+
+
+def test_a_new_connection_costs_a_round_trip_where_there_is_no_tls() -> None:
+    with PlainRouter(tls=False) as router, Proxy("localhost", router.port) as proxy, Client(proxy.port, None) as client:
+        proxy.default = Behaviour(delay_ms=50)
+        begun = time.monotonic()
+        client.key_document()
+        assert time.monotonic() - begun > 0.2
 
 
 def test_a_delay_does_not_limit_how_much_is_under_way(proxy: Proxy, router: PlainRouter, through: Client) -> None:
@@ -88,15 +92,16 @@ def test_a_delay_does_not_limit_how_much_is_under_way(proxy: Proxy, router: Plai
     assert time.monotonic() - begun < 1.5  # 128 pieces of 64 KiB, one after the other, would take 12 s
 
 
-def test_a_reset_on_accept_reaches_no_server(
-    router: PlainRouter, proxy: Proxy, through: Client, call: Callable[[], Answer]
-) -> None:
-    proxy.behave(Behaviour(reset="accept"))
-    with pytest.raises(LOST):
-        call()
-    assert (proxy.connections, router.connections) == (1, 0)
-    through.connection.close()
-    read(call())
+def test_a_reset_on_accept_reaches_no_server() -> None:
+    # Without TLS: Python 3.11 leaves a socket open where the RST comes before its handshake begins.
+    with PlainRouter(tls=False) as router, Proxy("localhost", router.port) as proxy, Client(proxy.port, None) as client:
+        proxy.behave(Behaviour(reset="accept"))
+        with pytest.raises(ConnectionError) as caught:
+            client.key_document()
+        assert was_reset(caught.value)
+        assert (proxy.connections, router.connections) == (1, 0)
+        client.connection.close()
+        read(client.call())
 
 
 def test_a_reset_before_the_request_comes_after_the_handshake(
@@ -114,8 +119,11 @@ def test_a_reset_after_or_during_the_answer_comes_when_all_is_done(
     router: PlainRouter, proxy: Proxy, call: Callable[[], Answer], reset: str
 ) -> None:
     proxy.behave(Behaviour(reset="after" if reset == "after" else "during"))
-    with pytest.raises(ConnectionResetError):
+    router.answer(Reply(delay=0.3))
+    begun = time.monotonic()
+    with pytest.raises(LOST):
         call()
+    assert time.monotonic() - begun > 0.3  # no other record of the server was taken for its answer
     assert [post.status for post in router.posts] == [200]
 
 
@@ -232,7 +240,7 @@ def test_a_request_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[]
 
 
 def test_behaviours_are_for_one_connection_each_and_the_default_for_the_rest(router: PlainRouter, proxy: Proxy) -> None:
-    proxy.behave(Behaviour(reset="accept"), Behaviour(), Behaviour(reset="accept"))
+    proxy.behave(Behaviour(reset="before"), Behaviour(), Behaviour(reset="before"))
     outcomes = []
     for _ in range(4):
         with Client(proxy.port, router.ca) as client:

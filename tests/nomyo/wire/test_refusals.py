@@ -54,11 +54,19 @@ def test_a_tier_that_is_none_is_a_400(client: Client) -> None:
     [
         ({"version": "0.9"}, "version is not 1.0"),
         ({"algorithm": "other"}, "algorithm is not hybrid-aes256-rsa4096"),
+        ({"key_algorithm": "RSA-OAEP-SHA1"}, "key_algorithm is not RSA-OAEP-SHA256"),
+        ({"payload_algorithm": "AES-128-GCM"}, "payload_algorithm is not AES-256-GCM"),
         ({"more": 1}, "the package's fields are"),
         ({"encrypted_payload": []}, "encrypted_payload is not an object"),
+        ({"inner": {"more": ""}}, "encrypted_payload is not an object of"),
         ({"encrypted_aes_key": "QUJD"}, "encrypted_aes_key is not encrypted to this server's key"),
-        ({"encrypted_aes_key": "QR=="}, "encrypted_aes_key is not"),
-        ({"encrypted_payload": {"ciphertext": "", "nonce": "QUJD", "tag": ""}}, "the nonce has 3 bytes"),
+        ({"encrypted_aes_key": "QR=="}, "encrypted_aes_key is not canonical base64"),
+        ({"encrypted_aes_key": "Q?=="}, "encrypted_aes_key is not base64"),
+        ({"encrypted_aes_key": None}, "encrypted_aes_key is not a string"),
+        ({"aes_bytes": 16}, "the AES key has 16 bytes"),
+        ({"nonce_bytes": 16}, "the nonce has 16 bytes"),
+        ({"inner": {"tag": "QUJD"}}, "the tag has 3 bytes"),
+        ({"inner": {"ciphertext": "QUJD"}}, "the ciphertext does not open"),
     ],
 )
 def test_a_bad_package_is_a_400(router: PlainRouter, client: Client, changes: dict[str, Any], reason: str) -> None:
@@ -69,9 +77,33 @@ def test_a_bad_package_is_a_400(router: PlainRouter, client: Client, changes: di
     assert router.posts[0].plaintext is None
 
 
-@pytest.mark.parametrize("payload", [[], {}, "text", {"x": float("nan")}])
-def test_a_payload_that_is_no_object_of_json_is_a_400(client: Client, payload: object) -> None:
-    assert client.call(payload).status == 400
+@pytest.mark.parametrize(
+    ("plaintext", "reason"),
+    [
+        (b"[]", "the payload is not a JSON object"),
+        (b'"text"', "the payload is not a JSON object"),
+        (b"{}", "the payload is empty"),
+        (b"", "the payload is not JSON"),
+        (b'{"x": "\xff"}', "the payload is not JSON in UTF-8"),
+        (b'{"x": NaN}', "the payload holds NaN"),
+        (b'{"x": 1, "x": 1}', "the payload has a name twice"),
+    ],
+)
+def test_a_payload_that_is_no_object_of_json_is_a_400(client: Client, plaintext: bytes, reason: str) -> None:
+    answer = client.call(plaintext)
+    assert answer.status == 400
+    assert detail(answer).startswith(reason)
+
+
+@pytest.mark.parametrize("name", ["X-Payload-ID", "X-Public-Key", "Content-Type", "X-Security-Tier"])
+def test_a_header_that_is_there_twice_is_a_400(client: Client, name: str) -> None:
+    answer = client.call(tier="high", headers={name.upper(): "again"})
+    assert (answer.status, detail(answer)) == (400, f"{name} is there 2 times")
+
+
+def test_another_content_type_is_a_400(client: Client) -> None:
+    answer = client.call(headers={"Content-Type": "application/json"})
+    assert (answer.status, detail(answer)) == (400, "Content-Type is not application/octet-stream")
 
 
 def test_a_request_sealed_to_a_former_key_is_a_400(router: PlainRouter, client: Client) -> None:
