@@ -77,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     }
     messages = [] if arguments.system is None else [{"role": "system", "content": arguments.system}]
     prompt = _prompt(arguments)
+    for name, text in (("--system", arguments.system), ("the prompt", prompt)):
+        _check_text(name, text or "")
     policy = _policy(arguments)
     client = open_client(arguments, policy)
 
@@ -101,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
             remark(refusal_text(refusal.result, policy, look(stream=sys.stderr)))
             return NOT_AFFIRMED
         except NomyoError as error:
-            raise failure(error, asking.host) from None
+            raise failure(error, asking.host, keyless=client.api_key is None) from None
         finally:
             runner.run(client.aclose())
     return OK
@@ -142,6 +144,14 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
     if not prompt.strip():
         raise CommandError("the prompt is empty; give one as an argument or on standard input")
     return prompt
+
+
+def _check_text(name: str, text: str) -> None:
+    """Refuse words that were no text when they were typed: Python keeps their bytes as lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CommandError(f"{name} is no text: it holds bytes that are not UTF-8; convert them first") from None
 
 
 def _standard_input() -> str:

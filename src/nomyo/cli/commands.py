@@ -27,7 +27,7 @@ exit status:
 
 PROGRAM: Final = Program(
     "nomyo",
-    about="Encrypted chat completions, handed over only when your policy affirms the server.",
+    about="Encrypted chat completions, handed over only if your policy affirms the server.",
     package="nomyo.cli",
     commands=COMMANDS,
     exits=_EXITS,

@@ -27,6 +27,8 @@ from nomyo.errors import (
 
 _NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
 
+_NO_KEY: Final = "no API key was sent: give one in NOMYO_API_KEY or --api-key-file"
+
 _MENDS: Final[Mapping[type[NomyoError], str]] = {
     AuthenticationError: "check the API key, in NOMYO_API_KEY or --api-key-file",
     ForbiddenError: "choose another --model or --tier",
@@ -51,18 +53,31 @@ _FLAGS: Final = {
 }
 """Parameters of the client, as its messages name them → what stands for them here."""
 
+_KEY_MENDS: Final = {
+    "give its password": "give its password in a file, --key-password-file",
+    "leave the password away": "leave --key-password-file away",
+}
+"""What a key file's error asks of a program → what it asks of somebody at a command line."""
 
-def failure(error: NomyoError, host: str = "") -> CommandError:
-    """The complaint about `error`, which happened with the server at `host`, if with any."""
+
+def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> CommandError:
+    """The complaint about `error`.
+
+    Args:
+        host: the server it happened with, if any.
+        keyless: whether no API key was sent.
+    """
     text = str(error)
     if isinstance(error, InsecureURLError):
         problem = _flagged(text.partition(": allow_http is")[0].partition(". Use https")[0])
         return CommandError(f"{problem}; use https; --allow-http is for a server on this machine")
-    if isinstance(error, (ArgumentError, KeyStoreError, InternalError)):
+    if isinstance(error, KeyStoreError):
+        return CommandError(f"{error.path}: {error.problem}; {_KEY_MENDS.get(error.mend, error.mend)}")
+    if isinstance(error, (ArgumentError, InternalError)):
         return CommandError(
             _flagged(text).replace("; give the API key as api_key", "; it would show in the process list")
         )
-    mend = _mend(error)
+    mend = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _mend(error)
     said = f"{host}: {text}" if host else text
     return CommandError(f"{said}; {mend}" if mend else said)
 

@@ -34,7 +34,7 @@ MEANING: Final = (
 
 EXAMPLE = """
 nomyo keys pin https://api.nomyo.ai
-NOMYO_SERVER_KEY_PINS=$(nomyo keys pin https://api.nomyo.ai) nomyo chat "Hello"
+export NOMYO_SERVER_KEY_PINS=$(nomyo keys pin https://api.nomyo.ai)
 """
 
 

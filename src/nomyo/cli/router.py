@@ -33,10 +33,24 @@ if TYPE_CHECKING:
 
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
 TIERS: Final = ("standard", "high", "maximum")
+FORMATS: Final = ("text", "json")
+
+_FLAGS: Final = {
+    "api_keys": "--api-key-file",
+    "default_tier": "--default-tier",
+    "fault": "--fault",
+    "host": "--host",
+    "models": "--model",
+    "port": "--port",
+    "server_key": "--server-key",
+    "upstream": "--upstream",
+    "upstream_timeout": "--upstream-timeout",
+}
+"""Options of the router, as its messages begin with them → flags."""
 
 EXAMPLE = """
 nomyo router --port 8443
-nomyo router --port 8443 --upstream http://127.0.0.1:8080/v1 --api-key-file keys.txt
+nomyo router --port 8443 --upstream http://127.0.0.1:8080/v1
 nomyo router --list-faults
 """
 
@@ -78,7 +92,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--default-tier", choices=TIERS, default=TIERS[0], help="of requests that name none")
     parser.add_argument("--fault", metavar="NAME", help="answer wrongly in one way, for tests of clients")
     parser.add_argument("--list-faults", action="store_true", help="list those ways, and end")
-    parser.add_format()
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of that list: text or json; default: text")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -88,12 +102,22 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.list_faults:
             return _list_faults(as_json=arguments.format == "json")
+        if arguments.fault is not None:
+            _check_fault(arguments.fault)
         from nomyo.router import serve
 
         serve(_options(arguments))
     except NomyoError as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(_flagged(str(error))) from None
     return OK
+
+
+def _flagged(text: str) -> str:
+    """A complaint of the router with its options as flags."""
+    for name, flag in _FLAGS.items():
+        if text.startswith((f"{name}:", f"{name} ")):
+            return flag + text.removeprefix(name).replace("unsafe_remote_upstream", "--unsafe-remote-upstream")
+    return text
 
 
 def _options(arguments: argparse.Namespace) -> RouterOptions:
@@ -131,6 +155,17 @@ def _models(given: list[str] | None) -> dict[str, frozenset[str]] | None:
         name, equals, tiers = one.partition("=")
         models[name] = frozenset(tiers.split(",") if equals else TIERS)
     return models
+
+
+def _check_fault(name: str) -> None:
+    from difflib import get_close_matches
+
+    from nomyo.router.faults import BY_NAME
+
+    if name not in BY_NAME:
+        close = get_close_matches(name, BY_NAME, 1)
+        hint = f"did you mean {close[0]}?" if close else "nomyo router --list-faults lists all"
+        raise CommandError(f"--fault: there is none of the name {name[:40]!r}; {hint}")
 
 
 def _list_faults(*, as_json: bool) -> int:

@@ -42,6 +42,8 @@ def read_secrets(name: str, flag: str) -> tuple[str, ...]:
 
 
 def _text(name: str, flag: str, most: int) -> str:
+    if os.path.isdir(name):  # noqa: PTH112 - a name as typed, NUL bytes and all
+        raise CommandError(f"{flag}: {name}: is a folder; name a file")
     _look_at_mode(name)
     try:
         content = read_input(name, most)

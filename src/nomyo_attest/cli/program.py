@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -35,7 +36,14 @@ class Program:
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the program with `argv`, by default this process's own arguments. Returns the exit status (`exits`)."""
         try:
-            return self.run(list(sys.argv[1:] if argv is None else argv))
+            return self._complained(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            if argv is None and "threading" in sys.modules:
+                _end_quietly()
+
+    def _complained(self, argv: list[str]) -> int:
+        try:
+            return self.run(argv)
         except CommandError as error:
             complain(str(error), self.name)
             return error.status
@@ -107,3 +115,14 @@ class Program:
         close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
         return f"unknown command {argv[0]!r}; {hint}"
+
+
+def _end_quietly() -> None:
+    """Let Ctrl-C end the process at once from now on.
+
+    All is done, but Python waits for threads before it ends, and a Ctrl-C meanwhile would be told with a traceback.
+    """
+    import signal
+
+    with contextlib.suppress(ValueError):  # called in another thread, where signals do not arrive
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -26,21 +27,24 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
-def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> Ran:
+Main = Callable[[Sequence[str]], int]
+
+
+def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8", program: Main = main) -> Ran:
     """Run the command in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     source = io.TextIOWrapper(io.BytesIO(stdin), encoding=encoding)
     with redirect_stdout(out), redirect_stderr(err), patch("sys.stdin", source):
-        status = main([str(word) for word in argv])
+        status = program([str(word) for word in argv])
     for stream in (out, err):
         stream.flush()
         stream.seek(0)
     return Ran(status, out.read(), err.read())
 
 
-def start(*argv: object, **options: Any) -> subprocess.CompletedProcess[str]:
+def start(*argv: object, module: str = "nomyo_attest.cli", **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
-    command = [sys.executable, "-m", "nomyo_attest.cli", *map(str, argv)]
+    command = [sys.executable, "-m", module, *map(str, argv)]
     given: dict[str, Any] = {"capture_output": True, "env": environment()} | options
     return subprocess.run(command, encoding="utf-8", timeout=120, check=False, **given)
 
@@ -51,11 +55,11 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONUTF8": "1"} | more
 
 
-def one_complaint(ran: Ran) -> str:
+def one_complaint(ran: Ran, program: str = "nomyo-attest") -> str:
     """The one line on standard error, without the program's name; nothing may stand on standard output."""
     assert ran.out == ""
     assert ran.err.endswith("\n")
     (line,) = ran.err.removesuffix("\n").split("\n")
     assert line.isprintable()
-    assert line.startswith("nomyo-attest: ")
-    return line.removeprefix("nomyo-attest: ")
+    assert line.startswith(f"{program}: ")
+    return line.removeprefix(f"{program}: ")

@@ -1,0 +1,65 @@
+"""A router to talk to, what is trusted of it, and a terminal and an environment that are always the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from nomyo import keys
+from nomyo_attest.testing import Forge
+from tests.nomyo.cli.served import evidence
+from tests.nomyo.wire.plain_router import PlainRouter
+from tests.nomyo_attest.cli import runner
+
+
+@pytest.fixture(autouse=True)
+def _plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting from outside: no terminal's, none of ours, and no proxy before a router on loopback."""
+    for name in os.environ:
+        if name in {"COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_DIR"} or name.startswith("NOMYO_"):
+            monkeypatch.delenv(name)
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def client_key() -> RSAPrivateKey:
+    """A key pair for clients in this process: to make one takes up to seconds."""
+    return keys.generate()
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch, client_key: RSAPrivateKey) -> None:
+    """Clients in this process have one key pair."""
+    monkeypatch.setattr(keys, "generate", lambda bits=keys.KEY_BITS: client_key)
+
+
+@pytest.fixture
+def router(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, _quick: None) -> Iterator[PlainRouter]:
+    """A router with good evidence, which the environment names and trusts."""
+    with PlainRouter(authority=authority) as router:
+        router.attest = evidence
+        monkeypatch.setenv("NOMYO_BASE_URL", router.url)
+        monkeypatch.setenv("SSL_CERT_FILE", router.ca)
+        yield router
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def policy(here: Path) -> str:
+    """A policy that affirms `evidence` without an event."""
+    Path("known.json").write_text(Forge().text(), encoding="utf-8")
+    ran = runner.run("policy", "learn", "known.json", "-o", "policy.toml")
+    assert ran == (0, "", "")
+    return "policy.toml"

@@ -1,0 +1,28 @@
+"""Running `nomyo`, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from nomyo.cli import main
+from tests.nomyo_attest.cli import runner
+from tests.nomyo_attest.cli.runner import Ran, environment
+
+__all__ = ["Ran", "complaint", "environment", "run", "start"]
+
+
+def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> Ran:
+    """Run the command in this process."""
+    return runner.run(*argv, stdin=stdin, encoding=encoding, program=main)
+
+
+def start(*argv: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return runner.start(*argv, module="nomyo.cli", **options)
+
+
+def complaint(ran: Ran, status: int = 2) -> str:
+    """The one line on standard error, without the program's name, of a command that ended with this status."""
+    assert ran.status == status
+    return runner.one_complaint(ran, "nomyo")

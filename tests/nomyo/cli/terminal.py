@@ -1,0 +1,99 @@
+"""A terminal with `nomyo` at it, and somebody who types."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.nomyo.cli.runner import environment
+
+_AT_IT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+"""Makes standard input the terminal of the process, so that Ctrl-C reaches it, and becomes the command."""
+
+PATIENCE = 60.0
+ROWS, COLUMNS = 24, 80
+
+
+class Terminal:
+    """`nomyo` at a terminal of its own, as a context manager.
+
+    Args:
+        argv: the command's words.
+        out: a file for standard output; without, it is the terminal.
+
+    Attributes:
+        shown: all that has appeared.
+    """
+
+    def __init__(self, *argv: str, out: Path | None = None, **more: str) -> None:
+        self._argv = [sys.executable, "-c", _AT_IT, sys.executable, "-m", "nomyo.cli", *argv]
+        self._out = out
+        self._more = more
+        self._read = 0
+        self.shown = ""
+
+    def __enter__(self) -> Self:
+        self._end, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        out = other if self._out is None else os.open(self._out, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            self._process = subprocess.Popen(
+                self._argv,
+                stdin=other,
+                stdout=out,
+                stderr=other,
+                start_new_session=True,
+                env=environment(TERM="xterm", **self._more),
+            )
+        finally:
+            for descriptor in {out, other}:
+                os.close(descriptor)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._end)
+        if error is not None:
+            error.add_note(f"The terminal showed: {self.shown!r}")
+
+    def type(self, text: str) -> None:
+        """Type `text`; ``\\r`` is the Enter key, ``\\x03`` Ctrl-C, ``\\x04`` Ctrl-D."""
+        os.write(self._end, text.encode())
+
+    def see(self, text: str) -> None:
+        """Wait until `text` appears, after what was seen before."""
+        limit = time.monotonic() + PATIENCE
+        while (found := self.shown.find(text, self._read)) < 0:
+            assert self._more_shown(limit), f"{text!r} does not appear"
+        self._read = found + len(text)
+
+    def end(self) -> int:
+        """Wait until the command ends, and return its status."""
+        limit = time.monotonic() + PATIENCE
+        while self._more_shown(limit):
+            pass
+        return self._process.wait(PATIENCE)
+
+    def _more_shown(self, limit: float) -> bool:
+        ready, _, _ = select.select([self._end], [], [], max(0.0, limit - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            content = os.read(self._end, 65536)
+        except OSError:  # EIO: nobody is at the other end any more (Linux)
+            return False
+        self.shown += content.decode("utf-8", "replace")
+        return bool(content)

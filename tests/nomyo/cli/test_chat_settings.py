@@ -1,0 +1,150 @@
+"""What `nomyo chat` is told by flags, by the environment, and by files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from nomyo.cli.verdict import NOT_APPRAISED
+from tests.nomyo.cli.runner import complaint, run
+from tests.nomyo.cli.served import PROMPT, asked, evidence
+from tests.nomyo.wire.plain_router import PlainRouter
+
+
+def test_options_are_sent(router: PlainRouter) -> None:
+    argv = ["--model", "m", "--system", "Be brief.", "--tier", "high", "--max-tokens", "3", "--temperature", "0.5"]
+    assert run("chat", *argv, PROMPT).status == 0
+    assert asked(router) == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROMPT}],
+        "max_tokens": 3,
+        "temperature": 0.5,
+    }
+    assert router.posts[0].tier == "high"
+    assert router.posts[0].header("Authorization") is None
+
+
+def test_what_is_not_given_is_not_sent(router: PlainRouter) -> None:
+    assert run("chat", PROMPT).status == 0
+    assert sorted(asked(router)) == ["messages", "model"]
+    assert asked(router)["model"] == "Qwen/Qwen3-0.6B"
+    assert router.posts[0].tier is None
+
+
+def test_the_environment_stands_for_what_is_not_given(
+    router: PlainRouter, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin = run("keys", "pin", router.url).out.strip()
+    for name, value in {
+        "NOMYO_API_KEY": "of-the-environment",
+        "NOMYO_MODEL": "m",
+        "NOMYO_POLICY": policy,
+        "NOMYO_SECURITY_TIER": "high",
+        "NOMYO_SERVER_KEY_PINS": f"sha256/{'A' * 43}=, {pin}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    ran = run("chat", "--format", "json", PROMPT)
+    assert ran.err.startswith("affirming   ")
+    assert ran.json()["_metadata"]["verification"]["server_key_pinned"] is True
+    assert asked(router)["model"] == "m"
+    assert router.posts[0].tier == "high"
+    assert router.posts[0].header("Authorization") == "Bearer of-the-environment"
+
+
+def test_flags_win_over_the_environment(
+    router: PlainRouter, policy: str, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "NOMYO_API_KEY": "of-the-environment",
+        "NOMYO_MODEL": "m",
+        "NOMYO_POLICY": "missing.toml",
+        "NOMYO_SECURITY_TIER": "nonsense",
+        "NOMYO_SERVER_KEY_PINS": "nonsense",
+    }.items():
+        monkeypatch.setenv(name, value)
+    pin = run("keys", "pin", router.url).out.strip()
+    Path("key").write_text("of-the-file\n", encoding="utf-8")
+    Path("key").chmod(0o600)
+    with PlainRouter(authority=authority) as other:
+        other.attest = evidence
+        argv = ["--base-url", other.url, "--model", "n", "--policy", policy, "--tier", "standard"]
+        argv += ["--server-key-pin", pin, "--api-key-file", "key"]
+        ran = run("chat", *argv, PROMPT)
+        assert (ran.status, ran.err[:12]) == (0, "affirming   ")
+        assert asked(other)["model"] == "n"
+        assert other.posts[0].tier == "standard"
+        assert other.posts[0].header("Authorization") == "Bearer of-the-file"
+    assert router.posts == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("NOMYO_POLICY", "missing.toml", "NOMYO_POLICY: missing.toml: cannot be read"),
+        ("NOMYO_SECURITY_TIER", "top", "NOMYO_SECURITY_TIER: expected one of standard, high, maximum, got 'top'"),
+        ("NOMYO_SERVER_KEY_PINS", "sha256/x", "NOMYO_SERVER_KEY_PINS: expected a pin"),
+        ("NOMYO_BASE_URL", "ftp://x", "base URL: expected https://HOST"),
+        ("NOMYO_API_KEY", "sec ret", "API key: expected printable ASCII"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", "SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be loaded"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    router: PlainRouter, here: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    answer = complaint(run("chat", "x"))
+    assert said in answer
+    assert "sec ret" not in answer
+    assert router.posts == []
+
+
+def test_an_empty_variable_is_none(router: PlainRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POLICY", "MODEL", "SECURITY_TIER", "SERVER_KEY_PINS", "API_KEY"):
+        monkeypatch.setenv(f"NOMYO_{name}", "")
+    assert run("chat", "x") == (0, "x\n", f"{NOT_APPRAISED}\n")
+
+
+@pytest.mark.usefixtures("_quick")
+def test_plain_http_is_noticed() -> None:
+    with PlainRouter(tls=False) as router:
+        ran = run("chat", "--base-url", router.url, "--allow-http", "x")
+    assert (ran.status, ran.out) == (0, "x\n")
+    notice, verdict = ran.err.splitlines()
+    assert notice.startswith("nomyo: notice: plain http to localhost")
+    assert verdict == NOT_APPRAISED
+
+
+def test_a_kept_key_is_made_once_and_its_password_is_asked_for(router: PlainRouter, here: Path) -> None:
+    Path("password").write_text("correct horse\n", encoding="utf-8")
+    Path("password").chmod(0o600)
+    argv = ["--key-dir", "keys", "--key-password-file", "password"]
+    assert run("chat", *argv, "x").status == 0
+    made = Path("keys/private_key.pem").read_bytes()
+    assert b"ENCRYPTED" in made
+    assert run("chat", *argv, "x").status == 0
+    assert Path("keys/private_key.pem").read_bytes() == made
+    answer = complaint(run("chat", "--key-dir", "keys", "x"))
+    assert answer.startswith("keys/private_key.pem: is encrypted, and no password was given; ")
+    assert answer.endswith("; give its password in a file, --key-password-file")
+
+
+@pytest.mark.parametrize("content", ["", "\n", "a\nb\n", "x" * 5000])
+def test_a_key_file_that_is_no_line_is_refused_without_being_quoted(
+    router: PlainRouter, here: Path, content: str
+) -> None:
+    Path("key").write_text(content, encoding="utf-8")
+    Path("key").chmod(0o600)
+    answer = complaint(run("chat", "--api-key-file", "key", "x"))
+    assert answer.startswith("--api-key-file: key: expected ")
+    assert "xxx" not in answer
+
+
+def test_a_key_file_that_others_may_read_is_noticed(router: PlainRouter, here: Path) -> None:
+    Path("key").write_text("secret-of-mine", encoding="utf-8")
+    Path("key").chmod(0o640)
+    ran = run("chat", "--api-key-file", "key", "x")
+    assert ran.status == 0
+    assert ran.err.startswith("nomyo: notice: key: other users of this machine may read it")
+    assert router.posts[0].header("Authorization") == "Bearer secret-of-mine"
