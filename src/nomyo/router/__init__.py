@@ -19,7 +19,7 @@ from nomyo.router.options import RouterOptions
 if TYPE_CHECKING:
     from nomyo.router.faults import FAULTS, Fault
     from nomyo.router.running import RunningRouter
-    from nomyo.router.serve import serve
+    from nomyo.router.serving import serve
 
 __all__ = ["FAULTS", "Fault", "MissingExtraError", "RouterError", "RouterOptions", "RunningRouter", "serve"]
 
@@ -27,23 +27,13 @@ _HOMES = {
     "FAULTS": "nomyo.router.faults",
     "Fault": "nomyo.router.faults",
     "RunningRouter": "nomyo.router.running",
-    "serve": "nomyo.router.serve",
+    "serve": "nomyo.router.serving",
 }
-_EXTRA = ("starlette", "uvicorn", "trustme")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = import_module(_HOMES[name])
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
-            raise
-        raise MissingExtraError(
-            f"the reference router needs {package}, of the extra `router`: pip install 'nomyo[router]'"
-        ) from None
-    # Kept, for importing the module `serve` has put that in the place of the function of its name.
-    value = globals()[name] = getattr(module, name)
+    import_module("nomyo.router.extra")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value

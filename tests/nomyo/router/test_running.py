@@ -311,19 +311,20 @@ def test_a_router_in_earnest_has_no_switch_and_remembers_no_answer(server_key: r
         assert router._running._last is None
 
 
-def test_without_the_extra_the_package_says_what_to_install() -> None:
-    for module in ("starlette", "uvicorn", "trustme"):
-        code = (
-            f"import sys; sys.modules[{module!r}] = None\n"
-            "from nomyo.router import RouterOptions, MissingExtraError, RouterError\n"
-            "RouterOptions()\n"
-            "try:\n    from nomyo.router import RunningRouter\n"
-            "except MissingExtraError as error:\n    print(isinstance(error, RouterError), error)\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout == (
-            f"True the reference router needs {module}, of the extra `router`: pip install 'nomyo[router]'\n"
-        )
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn", "trustme"])
+@pytest.mark.parametrize("wanted", ["nomyo.router import RunningRouter", "nomyo.router.faults import FAULTS"])
+def test_without_the_extra_the_package_says_what_to_install(missing: str, wanted: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from nomyo.router import RouterOptions, MissingExtraError, RouterError\n"
+        "RouterOptions()\n"
+        f"try:\n    from {wanted}\n"
+        "except MissingExtraError as error:\n    print(isinstance(error, RouterError), error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"True the reference router needs {missing}, of the extra `router`: pip install 'nomyo[router]'\n"
+    )
 
 
 def test_importing_the_package_imports_no_server() -> None:

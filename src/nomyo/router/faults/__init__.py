@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from nomyo.router import extra  # noqa: F401 - it says what to install
 from nomyo.router.faults import answers, keys, quote, statuses, wire
 from nomyo.router.faults.model import NONE, STAGES, Fault, Switch
 

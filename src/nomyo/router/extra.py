@@ -1,0 +1,17 @@
+"""Importing this raises `MissingExtraError` where the extra `router` is not installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+from nomyo.router.errors import MissingExtraError
+
+PACKAGES: Final = ("starlette", "uvicorn", "trustme")
+"""What the router imports that the client does without."""
+
+_missing = [name for name in PACKAGES if find_spec(name) is None]
+if _missing:
+    raise MissingExtraError(
+        f"the reference router needs {', '.join(_missing)}, of the extra `router`: pip install 'nomyo[router]'"
+    )
