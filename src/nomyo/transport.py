@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -40,6 +41,8 @@ _CHUNK: Final = 64 * 1024
 """Bytes of a body that are handed to the connection at a time: encrypting all of a long one would hold the loop."""
 
 _CLOSED_MEANWHILE: Final = "the client was closed during the call"
+
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
 
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """Failures before a byte of the request went out."""
@@ -124,10 +127,14 @@ class Transport:
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
             context = await self._context.get()
+            if self._closed:
+                raise ClientClosedError(_CLOSED_MEANWHILE)
             for other in [other for other in self._pools if other.is_closed()]:
                 del self._pools[other]
             if loop not in self._pools:  # another call on this loop may have been quicker
                 self._pools[loop] = pool = _Pool(context)
+                # Dropped without aclose(), while the loop goes on: the pool outlives this object until it is closed.
+                weakref.finalize(self, _close_soon, pool, loop).atexit = False
                 await pool.open()
         return self._pools[loop].client
 
@@ -203,6 +210,17 @@ class _Pool:
             yield
         finally:
             await self.client.aclose()
+
+
+def _close_soon(pool: _Pool, loop: asyncio.AbstractEventLoop) -> None:
+    if not (loop.is_closed() or pool.client.is_closed):
+        loop.call_soon_threadsafe(_begin_to_close, pool, loop)
+
+
+def _begin_to_close(pool: _Pool, loop: asyncio.AbstractEventLoop) -> None:
+    closing = loop.create_task(pool.close())
+    _CLOSING.add(closing)  # a loop keeps no reference to its tasks
+    closing.add_done_callback(_CLOSING.discard)
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -1,0 +1,72 @@
+"""Clients that nobody closes, and processes that fork: in processes of their own, where every warning is an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+START = """
+import asyncio, gc, os, sys
+sys.path.insert(0, sys.argv[1])
+import nomyo
+from tests.nomyo.wire.plain_router import PlainRouter
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+"""
+
+DROPPED = """
+async def main(url):
+    client = nomyo.SecureChatCompletion(url)
+    for _ in range(4):
+        await client.with_options().create("m", MESSAGES)
+        gc.collect()
+        await asyncio.sleep(0.05)
+    await client.aclose()
+
+with PlainRouter() as router:
+    os.environ["SSL_CERT_FILE"] = router.ca
+    asyncio.run(main(router.url))
+    print(len(router.posts))
+"""
+
+LOOPS = """
+with PlainRouter() as router:
+    os.environ["SSL_CERT_FILE"] = router.ca
+    client = nomyo.SecureChatCompletion(router.url)
+    for _ in range(4):
+        asyncio.run(client.create("m", MESSAGES))
+    print(len(router.posts))
+"""
+
+FORKED = """
+with PlainRouter() as router:
+    os.environ["SSL_CERT_FILE"] = router.ca
+    client = nomyo.SecureChatCompletion(router.url)  # its keys are being made now
+    child = os.fork()
+    asyncio.run(client.create("m", MESSAGES))
+    if child == 0:
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    print(len(router.posts) + os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "posts"),
+    [
+        pytest.param(DROPPED, 4, id="dropped-while-the-loop-goes-on"),
+        pytest.param(LOOPS, 4, id="a-loop-for-each-call"),
+        pytest.param(FORKED, 2, id="forked"),
+    ],
+)
+def test_a_client_that_nobody_closes_leaves_nothing_open(program: str, posts: int) -> None:
+    # From 3.12 on Python warns of any fork with threads about, such as the router's here.
+    threads = "ignore:This process:DeprecationWarning"
+    command = [sys.executable, "-W", "error", "-W", threads, "-c", START + program, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{posts}\n")
