@@ -68,24 +68,15 @@ def prove(python: Path, folder: Path, arguments: list[str]) -> ET.Element:
     report.unlink(missing_ok=True)
     # Only the conftest.py of the defects: the one above needs this project's own tools. The published client warns of
     # many things, which is not what makes a test fail.
-    options = [
-        "--confcutdir",
-        "tests/nomyo/defects",
-        "-o",
-        "filterwarnings=default",
-        "-p",
-        "no:anyio",
-        "-p",
-        "no:cacheprovider",
-        "-rN",
-    ]
+    options = ["--confcutdir", "tests/nomyo/defects", "-o", "filterwarnings=default", "-p", "no:anyio", "-rN"]
     options += ["--junitxml", str(report)]
     command = [str(python), "-m", "pytest", "tests/nomyo/defects", "-q", "--tb=no", "--no-header", *options, *arguments]
     variables = clean() | {"NOMYO_DEFECTS_SDIST": str(sdist)}
     ran = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, timeout=SECONDS, check=False)
-    if not report.exists():
+    found = ET.parse(report).getroot() if report.exists() else None
+    if found is None or found.find(".//testcase") is None:
         raise SystemExit(f"the defect tests did not run:\n{ran.stdout.decode(errors='replace')}")
-    return ET.parse(report).getroot()
+    return found
 
 
 def judge(case: ET.Element) -> tuple[bool, str]:
@@ -139,7 +130,7 @@ def main() -> int:
     failed = report(cases, whole=not selected)
     print(f"\n{len(cases) - failed} passed, {failed} failed", flush=True)
     nothing_selected = 5  # what pytest says where -k leaves nothing
-    return 1 if works not in (0, nothing_selected) or failed or not cases else 0
+    return 1 if works not in (0, nothing_selected) or failed else 0
 
 
 if __name__ == "__main__":
