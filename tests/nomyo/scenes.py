@@ -1,0 +1,290 @@
+"""A scene for every class of error that the client raises, each with secrets in play: how it comes about, for real."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+import nomyo_attest as na
+from nomyo import SecureChatCompletion, errors
+from nomyo.SecureCompletionClient import SecureCompletionClient
+from nomyo_attest.testing import Forge
+from tests.nomyo.calling import MODEL, Wire
+from tests.nomyo.wire.plain_router import Recorded, Reply, error, limited
+
+API_KEY = "bearer-2b9e61f0c7d84a35"
+PROMPT = "prompt-7f03a9c2be516d48"
+SYSTEM = "system-e4c1905db7f2683a"
+TOOL = "tool-0d5e82b1c94f7a36"
+COMPLETION = "completion-a61c4e93f20b8d75"
+PASSWORD = "password-938be0d1f64c7a25"
+SECRETS = (API_KEY, PROMPT, SYSTEM, TOOL, COMPLETION, PASSWORD)
+
+MESSAGES = [
+    {"role": "system", "content": SYSTEM},
+    {"role": "user", "content": [{"type": "text", "text": f"{PROMPT}\nand more"}]},
+]
+TOOLS = [{"type": "function", "function": {"name": "look_up", "description": TOOL}}]
+
+
+@dataclass
+class Stage:
+    """Where scenes play: a router and its wire, a folder, and an encrypted key pair in it."""
+
+    wire: Wire
+    folder: Path
+    keys: Path
+
+    def __post_init__(self) -> None:
+        echo = self.wire.router.complete
+
+        def complete(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
+            answer = echo(payload, payload_id)
+            answer["choices"][0]["message"]["content"] = COMPLETION
+            return answer
+
+        self.wire.router.complete = complete
+
+    def client(self, **options: Any) -> SecureChatCompletion:
+        """A client of the router, with secrets."""
+        return self.wire.client(**{"api_key": API_KEY, **options})
+
+    def own(self, **options: Any) -> SecureChatCompletion:
+        """One that has the encrypted key pair of this stage."""
+        given = {"base_url": self.wire.router.url, "api_key": API_KEY, "max_retries": 0}
+        return SecureChatCompletion(**{**given, "key_dir": self.keys, "key_password": PASSWORD, **options})
+
+    async def ask(self, options: dict[str, Any] | None = None, **arguments: Any) -> Any:
+        """A call with secrets in all its parts."""
+        async with self.client(**options or {}) as client:
+            return await ask(client, **arguments)
+
+
+async def ask(client: SecureChatCompletion, **arguments: Any) -> Any:
+    """A call with secrets in all its parts."""
+    return await client.create(**{"model": MODEL, "messages": MESSAGES, "tools": TOOLS, **arguments})
+
+
+Play = Callable[[Stage], Awaitable[object]]
+
+
+def answered(*replies: Reply | Callable[[Recorded], Reply | None], **options: Any) -> Play:
+    """A call that is answered so."""
+
+    async def play(stage: Stage) -> None:
+        stage.wire.router.answer(*replies)
+        await stage.ask(options)
+
+    return play
+
+
+def faulty(name: str, **arguments: Any) -> Play:
+    """A call of a router with that fault."""
+
+    async def play(stage: Stage) -> None:
+        stage.wire.router.fault(name)
+        await stage.ask(**arguments)
+
+    return play
+
+
+def at_once(work: Callable[[Stage], object]) -> Play:
+    """What needs no call."""
+
+    async def play(stage: Stage) -> None:
+        work(stage)
+
+    return play
+
+
+def policy() -> na.AppraisalPolicy:
+    return na.AppraisalPolicy.from_dict(Forge().policy())
+
+
+async def not_affirmed(stage: Stage) -> None:
+    forge = Forge().measure(0, b"other firmware")
+
+    def attest(payload_id: str) -> Any:
+        forge.payload_id = payload_id
+        return forge.response()["_metadata"]["tpm_attestation"]
+
+    stage.wire.router.attest = attest
+    await stage.ask({"attestation_policy": policy()})
+
+
+class Failing(httpx.AsyncBaseTransport):
+    """An HTTP client's transport that raises an error which quotes and keeps all it can."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return await self._inner.handle_async_request(request)
+        failure = ValueError(f"cannot send {request.headers.get('Authorization')}", request)
+        failure.add_note(str(request.headers))
+        raise failure from LookupError(request.headers)
+
+
+async def of_a_foreign_part(stage: Stage) -> None:
+    context = ssl.create_default_context(cafile=stage.wire.router.ca)
+    async with httpx.AsyncClient(transport=Failing(httpx.AsyncHTTPTransport(verify=context))) as http:
+        await stage.ask({"http_client": http})
+
+
+async def closed(stage: Stage) -> None:
+    client = stage.client()
+    await ask(client)
+    await client.aclose()
+    await ask(client)
+
+
+async def answer_without_a_key(stage: Stage) -> None:
+    low = SecureCompletionClient(stage.wire.router.url)
+    await low.decrypt_response(b"{}", "an-id")
+
+
+async def foreign_answer(stage: Stage) -> None:
+    low = stage.client().client
+    pair = await low.keyring.get()
+    package = stage.wire.router.seal(f'["{COMPLETION}"]'.encode(), pair.private.public_key(), 7)
+    await low.decrypt_response(package, "an-id")
+
+
+async def wrong_password(stage: Stage) -> None:
+    async with stage.own(key_password=PASSWORD + "x") as client:
+        await ask(client)
+
+
+async def sent_below(stage: Stage) -> None:
+    low = stage.client().client
+    stage.wire.router.answer(Reply(403))
+    await low.send_secure_request({"messages": MESSAGES}, "an-id", API_KEY, "high")
+
+
+async def unwritable(stage: Stage) -> None:
+    low = stage.client().client
+    await low.encrypt_payload({"messages": MESSAGES, "tools": {PROMPT}})
+
+
+async def without_a_model(stage: Stage) -> None:
+    create: Any = stage.client().create
+    await create(messages=MESSAGES)
+
+
+SCENES: dict[str, tuple[type[BaseException], Play]] = {
+    "APIStatusError 418": (errors.APIStatusError, faulty("status-418")),
+    "APIStatusError 307": (errors.APIStatusError, faulty("redirect")),
+    "APIStatusError 502": (errors.APIStatusError, answered(Reply(502))),
+    "InvalidRequestError": (errors.InvalidRequestError, answered(error(400, "no"))),
+    "AuthenticationError": (errors.AuthenticationError, answered(error(401, "no"))),
+    "ForbiddenError": (errors.ForbiddenError, sent_below),
+    "NotFoundError": (errors.NotFoundError, answered(Reply(404))),
+    "RateLimitError": (errors.RateLimitError, answered(limited(90))),
+    "ServerError": (errors.ServerError, answered(lambda post: Reply(500), max_retries=1)),
+    "ServiceUnavailableError": (errors.ServiceUnavailableError, answered(Reply(503))),
+    "ServiceUnavailableError key": (errors.ServiceUnavailableError, faulty("key-503")),
+    "APIConnectionError": (errors.APIConnectionError, faulty("reset-after")),
+    "APIConnectionError truncated": (errors.APIConnectionError, faulty("truncated")),
+    "APIConnectionError key": (errors.APIConnectionError, faulty("key-reset")),
+    "APITimeoutError": (errors.APITimeoutError, answered(Reply(delay=5), timeout=0.3)),
+    "APITimeoutError drip": (errors.APITimeoutError, answered(Reply(drip=(16, 0.2)), timeout=0.5)),
+    "SecurityError": (errors.SecurityError, answer_without_a_key),
+    **{
+        f"ResponseError {name}": (errors.ResponseError, faulty(name))
+        for name in (
+            "swapped-key",
+            "ciphertext-flipped",
+            "plaintext-not-json",
+            "plaintext-list",
+            "plaintext-twice",
+            "plaintext-nan",
+            "metadata-null",
+            "metadata-list",
+            "body-html",
+            "gzip",
+            "plaintext-not-utf8",
+        )
+    },
+    "ResponseError by hand": (errors.ResponseError, foreign_answer),
+    "ResponseNotBoundError": (errors.ResponseNotBoundError, faulty("echo-wrong")),
+    "ResponseNotBoundError tier": (errors.ResponseNotBoundError, faulty("tier-other", security_tier="high")),
+    "ServerKeyError": (errors.ServerKeyError, faulty("key-ec")),
+    "ServerKeyError pins": (
+        errors.ServerKeyError,
+        lambda stage: stage.ask({"server_key_pins": "sha256/" + "A" * 43 + "="}),
+    ),
+    "InsecureURLError": (
+        errors.InsecureURLError,
+        at_once(lambda stage: stage.own(base_url="http://localhost:1")),
+    ),
+    "InsecureURLError with_options": (
+        errors.InsecureURLError,
+        at_once(lambda stage: stage.client().with_options(base_url="http://example.org", allow_http=True)),
+    ),
+    "AttestationError": (errors.AttestationError, not_affirmed),
+    "AttestationError no evidence": (
+        errors.AttestationError,
+        lambda stage: stage.ask({"attestation_policy": policy()}),
+    ),
+    "KeyStoreError": (errors.KeyStoreError, wrong_password),
+    "KeyStoreError load": (
+        errors.KeyStoreError,
+        at_once(lambda stage: stage.client().client.load_keys(stage.keys / "private_key.pem", None, PASSWORD + "x")),
+    ),
+    "KeyStoreError no text": (
+        errors.KeyStoreError,
+        at_once(
+            lambda stage: stage.client().client.load_keys(stage.keys / "private_key.pem", None, PASSWORD + "\ud800")
+        ),
+    ),
+    "KeyStoreError another pair": (
+        errors.KeyStoreError,
+        at_once(
+            lambda stage: stage.client().client.load_keys(
+                stage.keys / "private_key.pem", stage.folder / "other.pem", PASSWORD
+            )
+        ),
+    ),
+    "KeyStoreError overwrite": (
+        errors.KeyStoreError,
+        at_once(lambda stage: stage.client().client.generate_keys(True, stage.keys, PASSWORD)),
+    ),
+    "KeyFileNotFoundError": (
+        errors.KeyFileNotFoundError,
+        at_once(lambda stage: stage.client().client.load_keys(stage.folder / "none.pem", password=PASSWORD)),
+    ),
+    "ArgumentError too large": (
+        errors.ArgumentError,
+        lambda stage: stage.ask(messages=[{"role": "user", "content": PROMPT * 500_000}]),
+    ),
+    "ArgumentError NaN": (errors.ArgumentError, lambda stage: stage.ask(temperature=float("nan"))),
+    "ArgumentError no policy": (errors.ArgumentError, lambda stage: stage.ask(require_attestation=True)),
+    "ArgumentError api_key": (errors.ArgumentError, lambda stage: stage.ask(api_key=f"{API_KEY}\n")),
+    "ArgumentError URL": (
+        errors.ArgumentError,
+        at_once(lambda stage: stage.own(base_url=f"https://user:{PASSWORD}@localhost")),
+    ),
+    "ArgumentError pins": (errors.ArgumentError, at_once(lambda stage: stage.own(server_key_pins=[PASSWORD]))),
+    "ArgumentTypeError": (errors.ArgumentTypeError, unwritable),
+    "ArgumentTypeError name": (errors.ArgumentTypeError, lambda stage: stage.ask(max_retries=API_KEY)),
+    "ArgumentTypeError missing": (errors.ArgumentTypeError, without_a_model),
+    "ArgumentTypeError constructor": (errors.ArgumentTypeError, at_once(lambda stage: stage.own(key_pasword=PASSWORD))),
+    "ArgumentTypeError api_key": (errors.ArgumentTypeError, at_once(lambda stage: stage.own(api_key=API_KEY.encode()))),
+    "ArgumentTypeError with_options": (
+        errors.ArgumentTypeError,
+        at_once(lambda stage: stage.client().with_options(key_pasword=PASSWORD)),
+    ),
+    "ClientClosedError": (errors.ClientClosedError, closed),
+    "InternalError": (errors.InternalError, of_a_foreign_part),
+    "PolicyError": (na.PolicyError, at_once(lambda stage: stage.own(attestation_policy=stage.folder / "bad.toml"))),
+    "FileNotFoundError": (
+        FileNotFoundError,
+        at_once(lambda stage: stage.own(attestation_policy=stage.folder / "no.toml")),
+    ),
+}
