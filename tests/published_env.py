@@ -105,7 +105,7 @@ def report(cases: list[ET.Element], *, whole: bool) -> int:
         found[row_of(name)].append((name, *judge(case)))
     print(f"\nwhat {PUBLISHED} does, and its tests notice\n")
     for row in ROWS if whole else [row for row in ROWS if row in found]:
-        tests = found[row]
+        tests = found.get(row, [])
         proved = [text for _, good, text in tests if good]
         shown = proved[0] if proved else "NOT PROVED"
         print(f"{row:>4}  {len(proved)} of {len(tests)}  {shown if len(shown) <= 160 else shown[:159] + '…'}")

@@ -84,6 +84,15 @@ async def ask(client: nomyo.SecureChatCompletion, **arguments: Any) -> Any:
     return await outcome(client.create(**arguments))
 
 
+async def ask_with(**options: Any) -> Any:
+    """Make a client, and call it."""
+    client = nomyo.SecureChatCompletion(**options)
+    try:
+        return await ask(client)
+    finally:
+        await close(client)
+
+
 class Ticker:
     """A task that ticks every few milliseconds while other work is done: how long it was kept from it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import subprocess
 import sys
@@ -33,6 +35,14 @@ def write_keys(folder: Path, number: int = CLIENT_KEY, *, bits: int = 4096, pass
     private.write_bytes(pem)
     public.write_bytes(server_keys.public_pem(key.public_key()))
     return folder
+
+
+def fingerprint(router: PlainRouter) -> str:
+    """The pin of the router's key at this moment."""
+    der = router.private_key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return "sha256/" + base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
 @pytest.fixture(scope="session")

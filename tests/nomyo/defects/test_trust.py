@@ -6,10 +6,8 @@ of their own. What a client can notice, the replay of another answer, is tested 
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import gzip
-import hashlib
 import json
 import re
 import socket
@@ -21,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 import nomyo
 from nomyo.SecureCompletionClient import SecureCompletionClient
@@ -29,7 +26,7 @@ from tests.nomyo.defects.calls import (
     API_KEY,
     MESSAGES,
     MODEL,
-    ask,
+    ask_with,
     attempt,
     close,
     is_error,
@@ -38,19 +35,11 @@ from tests.nomyo.defects.calls import (
     run,
     told,
 )
-from tests.nomyo.defects.conftest import Chat
+from tests.nomyo.defects.conftest import Chat, fingerprint
 from tests.nomyo.wire import package, server_keys
 from tests.nomyo.wire.plain_router import PlainRouter, Reply, error
 
 MIB = 1 << 20
-
-
-def fingerprint(router: PlainRouter) -> str:
-    """The pin of the router's key at this moment."""
-    der = router.private_key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return "sha256/" + base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
 def test_c1_every_answer_says_which_server_key_was_trusted(chat: Chat) -> None:
@@ -205,15 +194,6 @@ def test_c11_allow_http_does_not_send_the_api_key_in_the_clear_to_another_host(
         keys = [request.header("Authorization") for request in router.posts]
     assert not keys, f"the API key went over plain http to another host: {keys}"
     assert is_error(found, nomyo.SecurityError, "http"), told(found)
-
-
-async def ask_with(**options: Any) -> Any:
-    """Make a client, and call it."""
-    client = nomyo.SecureChatCompletion(**options)
-    try:
-        return await ask(client)
-    finally:
-        await close(client)
 
 
 def test_c11_a_scheme_is_a_scheme_in_capitals_too(chat: Chat) -> None:
