@@ -107,11 +107,47 @@ def test_the_command_is_installed() -> None:
     assert callable(command.load())
 
 
+def loaded_by(code: str, names: list[str]) -> list[str]:
+    """Which of these modules a program has loaded after `code`."""
+    code = f"{code}\nimport sys; print(*[name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+CRYPTOGRAPHY = ["cryptography", "hashlib", "ssl"]
+NETWORK = ["asyncio", "httpx", "httpcore", "socket"]
+DATA = ["json", "msgspec", "jsonschema", "tomllib"]
+ON_THE_EDGE = ["argparse", "rich", "starlette", "uvicorn", "trustme", "tpm2_pytss", "nomyo.cli", "nomyo.router"]
+OURS = ["nomyo.chat", "nomyo.client", "nomyo.errors", "nomyo_attest.appraisal", "nomyo_attest.testing", "logging"]
+
+
 def test_importing_the_verifier_imports_nothing_it_may_not_need() -> None:
-    heavy = ["httpx", "jsonschema", "nomyo", "rich", "tpm2_pytss"]
-    code = f"import nomyo_attest as na, sys; na.appraise; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    names = ["httpx", "jsonschema", "nomyo", "rich", "tpm2_pytss"]
+    assert loaded_by("import nomyo_attest as na; na.appraise", names) == []
+
+
+def test_importing_the_client_costs_little() -> None:
+    heavy = [*CRYPTOGRAPHY, *NETWORK, *DATA, *ON_THE_EDGE, *OURS]
+    assert loaded_by("import nomyo; nomyo.__version__", heavy) == []
+    count = "import sys; before = set(sys.modules); import nomyo; print(len(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 60
+
+
+def test_the_clients_errors_are_imported_without_what_raises_them() -> None:
+    heavy = [*CRYPTOGRAPHY, *NETWORK, *DATA, *ON_THE_EDGE, "nomyo.chat", "nomyo.client", "nomyo_attest.appraisal"]
+    assert loaded_by("from nomyo import APIError, SecurityError, AttestationError", heavy) == []
+
+
+def test_the_clients_memory_helpers_are_imported_without_the_client() -> None:
+    heavy = [*CRYPTOGRAPHY, *NETWORK, *DATA, *ON_THE_EDGE, "nomyo.chat", "nomyo.client", "nomyo_attest.appraisal"]
+    assert loaded_by("import nomyo; nomyo.secure_bytearray(b'x'); nomyo.get_memory_protection_info()", heavy) == []
+
+
+def test_making_a_client_imports_no_router_no_command_line_and_no_forge() -> None:
+    # httpx imports rich where click is there too: that is its own affair.
+    others = [*(name for name in ON_THE_EDGE if name not in ("argparse", "rich")), "jsonschema", "nomyo_attest.testing"]
+    assert loaded_by("import nomyo; nomyo.SecureChatCompletion('https://localhost')", others) == []
 
 
 def test_ci_runs_the_command_that_the_readme_gives_for_the_tests(root: Path) -> None:
