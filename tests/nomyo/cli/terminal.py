@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,15 +31,16 @@ class Terminal:
     Args:
         argv: the command's words.
         out: a file for standard output; without, it is the terminal.
+        more: of the environment.
 
     Attributes:
         shown: all that has appeared.
     """
 
-    def __init__(self, *argv: str, out: Path | None = None, **more: str) -> None:
+    def __init__(self, *argv: str, out: Path | None = None, more: Mapping[str, str] | None = None) -> None:
         self._argv = [sys.executable, "-c", _AT_IT, sys.executable, "-m", "nomyo.cli", *argv]
         self._out = out
-        self._more = more
+        self._more = more or {}
         self._read = 0
         self.shown = ""
 
@@ -53,7 +55,7 @@ class Terminal:
                 stdout=out,
                 stderr=other,
                 start_new_session=True,
-                env=environment(TERM="xterm", **self._more),
+                env=environment(**{"TERM": "xterm", **self._more}),
             )
         finally:
             for descriptor in {out, other}:
