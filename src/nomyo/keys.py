@@ -60,7 +60,8 @@ def generate(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
 
 
 def check_private(key: object, least: int) -> rsa.RSAPrivateKey:
-    """`key`, if it is an RSA private key of at least `least` bits and not weak otherwise.
+    """`key`, if it is an RSA private key of at least `least` bits, not weak otherwise, whose numbers belong together.
+    Whether its primes are prime is not asked.
 
     Raises:
         ValueError: it is not; the message names its kind or weakness and holds no key material. Also if `least` is
@@ -71,6 +72,8 @@ def check_private(key: object, least: int) -> rsa.RSAPrivateKey:
         # The key came out of a file, not out of a caller's code: one error for every key that will not do.
         raise ValueError(f"expected an RSA private key of at least {least} bits, got {_kind(key)}")  # noqa: TRY004
     weakness = _weakness(key.public_key(), least)
+    if not weakness and not _is_consistent(key.private_numbers()):
+        weakness = "an RSA key whose numbers do not belong together"
     if weakness:
         raise ValueError(f"expected an RSA private key of at least {least} bits, got {weakness}")
     return key
@@ -174,6 +177,20 @@ def _weakness(key: rsa.RSAPublicKey, least: int) -> str:
         return f"an RSA key with an exponent of {numbers.e.bit_length()} bits, above {EXPONENT_BITS_MOST}"
     weakness = rsa_weakness(numbers.n, bits, numbers.e, least)
     return f"an RSA key with {weakness}" if weakness and not weakness.startswith("RSA-") else weakness
+
+
+def _is_consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
+    """Whether the numbers of a private key fit together as RFC 8017, section 3.2, says."""
+    p, q, d = numbers.p, numbers.q, numbers.d
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+    return (
+        min(p, q) > 2
+        and p * q == n
+        and (numbers.dmp1, numbers.dmq1) == (d % (p - 1), d % (q - 1))
+        and e * numbers.dmp1 % (p - 1) == 1
+        and e * numbers.dmq1 % (q - 1) == 1
+        and q * numbers.iqmp % p == 1
+    )
 
 
 def _kind(key: object) -> str:

@@ -122,6 +122,43 @@ def test_a_private_key_that_will_not_do_is_refused_by_kind(make: Callable[[], ob
         keys.check_private(key, keys.CLIENT_KEY_BITS_LEAST)
 
 
+def altered(**changes: int) -> rsa.RSAPrivateKey:
+    """A private key with other numbers than belong to it, as a file may hold them (RFC 8017, appendix A.1.2)."""
+    numbers = private().private_numbers()
+    public = numbers.public_numbers
+    values = {"n": public.n, "e": public.e, "d": numbers.d, "p": numbers.p, "q": numbers.q}
+    values |= {"dmp1": numbers.dmp1, "dmq1": numbers.dmq1, "iqmp": numbers.iqmp}
+    assert changes.keys() <= values.keys()
+    der = tlv(0x30, integer(0) + b"".join(map(integer, (values | changes).values())))
+    key = serialization.load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
+
+
+def test_the_numbers_of_a_private_key_must_belong_together() -> None:
+    good = private().private_numbers()
+    p, q, d, n = good.p, good.q, good.d, good.public_numbers.n
+    keys.check_private(altered(), 2048)
+    keys.check_private(altered(d=d + math.lcm(p - 1, q - 1)), 2048)  # RFC 8017 leaves d free to that extent
+    for changes in (
+        {"p": p + 2},
+        {"q": q + 2},
+        {"p": 1, "q": n},
+        {"p": n, "q": 1},
+        {"n": n + 2},
+        {"d": d + 2},
+        {"d": d + 2, "dmp1": (d + 2) % (p - 1), "dmq1": (d + 2) % (q - 1)},
+        {"d": d + (p - 1), "dmq1": (d + p - 1) % (q - 1)},
+        {"d": d + (q - 1), "dmp1": (d + q - 1) % (p - 1)},
+        {"dmp1": good.dmp1 + 1},
+        {"dmq1": good.dmq1 + 1},
+        {"iqmp": good.iqmp + 1},
+        {"p": q, "q": p},
+    ):
+        with pytest.raises(ValueError, match=r"got an RSA key whose numbers do not belong together$"):
+            keys.check_private(altered(**changes), 2048)
+
+
 @pytest.mark.parametrize("least", [0, 1024, 2047])
 def test_no_caller_can_ask_for_less_than_2048_bits(least: int) -> None:
     for read in (
