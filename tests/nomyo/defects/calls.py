@@ -94,15 +94,21 @@ async def ask_with(**options: Any) -> Any:
 
 
 class Ticker:
-    """A task that ticks every few milliseconds while other work is done: how long it was kept from it."""
+    """A task that ticks every few milliseconds while other work is done: how long it was kept from it.
+
+    stall: seconds in which it did not tick, at the most.
+    busy: seconds of computing that the event loop's own thread did between two ticks, at the most: what other threads
+        do, and other programs on a machine that has much to do, does not count.
+    """
 
     STEP = 0.005
 
     def __init__(self) -> None:
         self.stall = 0.0
+        self.busy = 0.0
 
     async def during(self, work: Awaitable[Any]) -> Any:
-        """The work's result; `stall` is the longest time in which the event loop did nothing else."""
+        """The work's result; the attributes say what it did to the event loop."""
         ticking = asyncio.create_task(self._tick())
         await asyncio.sleep(4 * self.STEP)
         try:
@@ -112,12 +118,12 @@ class Ticker:
             ticking.cancel()
 
     async def _tick(self) -> None:
-        last = time.perf_counter()
+        last, computed = time.perf_counter(), time.thread_time()
         while True:
             await asyncio.sleep(self.STEP)
-            now = time.perf_counter()
-            self.stall = max(self.stall, now - last - self.STEP)
-            last = now
+            self.stall = max(self.stall, time.perf_counter() - last - self.STEP)
+            self.busy = max(self.busy, time.thread_time() - computed)
+            last, computed = time.perf_counter(), time.thread_time()
 
 
 def in_threads(*works: Callable[[], Any], seconds: float = PATIENCE) -> list[Any]:

