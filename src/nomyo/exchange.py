@@ -23,6 +23,7 @@ from nomyo.errors import (
 )
 from nomyo.keyring import KeyPair, Keyring
 from nomyo.memory import SecureBuffer
+from nomyo.redact import texts
 from nomyo.retry import status_may_be_retried, wait_before
 from nomyo.server_key import ServerKey, ServerKeys
 from nomyo.status import status_error
@@ -87,18 +88,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return headers
 
     def texts(self) -> Iterator[str]:
-        """What must not come back in an error: the API key, and every text of the messages."""
+        """What must not come back in an error: the API key, and every text of the payload but the model's name."""
         if self.api_key is not None:
             yield self.api_key
-        left: list[object] = [self.payload.get("messages")]
-        while left:
-            one = left.pop()
-            if isinstance(one, str):
-                yield one
-            elif isinstance(one, dict):
-                left += [value for key, value in one.items() if key not in ("role", "type")]
-            elif isinstance(one, (list, tuple)):
-                left += one
+        yield from texts({name: value for name, value in self.payload.items() if name != "model"})
 
 
 class _Tries:
@@ -237,7 +230,7 @@ class Exchange:
         answer.check_echoes(opened, request.payload_id, request.tier)
         result = None
         if request.policy is not None:
-            result = gate.admit(opened.completion, request.policy, request.payload_id)
+            result = gate.admit(opened.completion, request.policy, request.payload_id, secrets=request.texts())
         return answer.hand_over(opened, request.payload_id, server_key, result)
 
     def _refusal(self, reply: Reply, request: Request) -> APIStatusError:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from os import PathLike
 from typing import Any
 
 from nomyo.config import check_path
 from nomyo.errors import AttestationError
-from nomyo_attest.appraisal import appraise
+from nomyo.redact import Redaction, texts
+from nomyo_attest.appraisal import AttestationResult, appraise
 from nomyo_attest.errors import AttestationError as NotAffirmed
 from nomyo_attest.policy import AppraisalPolicy
+
+_NO_CLAIMS = ("payload_id", "tpm_attestation")
+"""What the metadata holds besides the server's claims: findings do not quote it."""
 
 
 def load_policy(policy: AppraisalPolicy | str | PathLike[str] | None) -> AppraisalPolicy | None:
@@ -19,18 +24,43 @@ def load_policy(policy: AppraisalPolicy | str | PathLike[str] | None) -> Apprais
     return AppraisalPolicy.load(check_path("attestation_policy", policy))
 
 
-def admit(completion: dict[str, Any], policy: AppraisalPolicy, payload_id: str) -> dict[str, Any]:
+def admit(
+    completion: dict[str, Any], policy: AppraisalPolicy, payload_id: str, *, secrets: Iterable[str] = ()
+) -> dict[str, Any]:
     """Appraise the evidence in `completion`, which must have been made for `payload_id`.
+
+    Args:
+        secrets: what must not stand in the error, besides the completion: a server might claim what it was sent.
 
     Returns the result's JSON form if it affirms, or warns because the policy softened a rule.
 
     Raises `AttestationError`, which holds the result and nothing of the completion.
     """
     result = appraise(completion, policy, payload_id=payload_id)
+    message = _refusal(result)
+    if not message:
+        return result.to_dict()
+    told = _without_secrets(completion, secrets) if policy.claims else completion
+    if told is not completion:
+        result = appraise(told, policy, payload_id=payload_id)
+        message = _refusal(result) or "the evidence is not affirmed"
+    raise AttestationError(message, result)
+
+
+def _refusal(result: AttestationResult) -> str:
+    """Why a result does not let a completion pass; empty if it does."""
     try:
         result.require()
     except NotAffirmed as refusal:
-        message = str(refusal)
-    else:
-        return result.to_dict()
-    raise AttestationError(message, result)
+        return str(refusal)
+    return ""
+
+
+def _without_secrets(completion: dict[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """Metadata whose claims, which a result quotes, hold no secret; the completion itself where they hold none."""
+    metadata = completion.get("_metadata")
+    if not isinstance(metadata, dict):
+        return completion
+    claims = {name: claim for name, claim in metadata.items() if name not in _NO_CLAIMS}
+    told = Redaction([*secrets, *texts(completion.get("choices"))])(claims)
+    return completion if told == claims else {"_metadata": {**metadata, **told}}

@@ -1,13 +1,11 @@
 """An answer whose status is not 200 → the exception that says so.
 
 The body is not authenticated: it is told, shortened, and nothing rests on it. A service might echo what it was sent, so
-the API key and the texts of the prompt are taken out of it first: whole, or as much of their beginning as it echoes,
-plain or escaped.
+the API key and the texts of the prompt are taken out of it first (see `redact`).
 """
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from nomyo.errors import (
     ServerError,
     ServiceUnavailableError,
 )
+from nomyo.redact import Redaction
 from nomyo.retry import retry_after
 
 BODY_MAX: Final = 64 * 1024
@@ -30,16 +29,6 @@ BODY_MAX: Final = 64 * 1024
 
 DETAIL_MAX: Final = 500
 """Characters of a detail in a message."""
-
-REDACTED: Final = "[redacted]"
-
-SECRET_LEAST: Final = 8
-"""Characters of the shortest text that is taken out of errors: shorter ones, such as "user", stand in any message."""
-
-_HEAD: Final = 24
-"""Characters at the beginning of a longer text that give it away where its end is missing."""
-
-_DEPTH_MAX: Final = 20
 
 # status → class, what the message begins with, and what it says where the service gives no detail in JSON, or no JSON
 # fmt: off
@@ -69,9 +58,9 @@ def status_error(
         secrets: texts to be taken out wherever they stand.
         now: the time of the answer, for Retry-After as a date; None for now.
     """
-    hidden = _forms(secrets)
     document, is_json = _document(body)
-    document = _without(document, hidden, 0)
+    without_secrets = Redaction(secrets)
+    document, told = without_secrets([document, dict(headers)])
     if not is_json:
         document = document[: 4 * DETAIL_MAX] or None
     kind, start, no_detail, no_json = _KINDS.get(
@@ -81,7 +70,7 @@ def status_error(
     error = kind(start + (detail or (no_detail if is_json else no_json)), status)
     if isinstance(document, dict) and (status in _KINDS or status in (502, 504)):
         error.error_details = document
-    error.headers = {name: str(_without(value, hidden, 0)) for name, value in headers.items()}
+    error.headers = told
     error.body = document
     error.retry_after = retry_after(headers, now or datetime.now(UTC))
     return error
@@ -94,56 +83,6 @@ def _document(body: bytes) -> tuple[Any, bool]:
         return json.loads(text), True
     except (ValueError, RecursionError):
         return text, False
-
-
-def _forms(secrets: Iterable[str]) -> tuple[str, ...]:
-    """The texts to be taken out, also as JSON, Python and HTML would write them, the longest first."""
-    found = set()
-    for secret in {one[:BODY_MAX] for one in secrets if len(one) >= SECRET_LEAST}:  # a body holds no more of it
-        found |= {secret, repr(secret)[1:-1], html.escape(secret)}
-        found |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    return tuple(sorted(found, key=len, reverse=True))
-
-
-def _without(value: Any, hidden: tuple[str, ...], depth: int) -> Any:
-    """`value` without the hidden texts, as deep as it is looked into."""
-    if isinstance(value, str):
-        for secret in hidden:
-            value = _cut_short(value.replace(secret, REDACTED), secret)
-        return value
-    if depth > _DEPTH_MAX:
-        return None
-    if isinstance(value, dict):
-        return {_without(key, hidden, depth): _without(one, hidden, depth + 1) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_without(one, hidden, depth + 1) for one in value]
-    return value
-
-
-def _cut_short(text: str, secret: str) -> str:
-    """`text` without the places where `secret` begins and breaks off, as in a body or a quotation that is cut."""
-    if len(secret) > _HEAD:
-        kept, end = [], 0
-        while (start := text.find(secret[:_HEAD], end)) >= 0:
-            kept += [text[end:start], REDACTED]
-            end = start + _shared(secret, text[start : start + len(secret)])
-        text = "".join([*kept, text[end:]])
-    for length in range(min(_HEAD, len(secret)), SECRET_LEAST - 1, -1):
-        if text.endswith(secret[:length]):
-            return text[:-length] + REDACTED
-    return text
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts have in common at their beginning."""
-    least, most = 0, min(len(one), len(other))
-    while least < most:
-        middle = (least + most + 1) // 2
-        if one[:middle] == other[:middle]:
-            least = middle
-        else:
-            most = middle - 1
-    return least
 
 
 def _detail(document: Any) -> str:

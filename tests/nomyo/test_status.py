@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from nomyo import errors
 from nomyo.errors import APIStatusError
-from nomyo.status import BODY_MAX, DETAIL_MAX, REDACTED, status_error
+from nomyo.redact import REDACTED
+from nomyo.status import BODY_MAX, DETAIL_MAX, status_error
 from tests.nomyo.defects.walker import places_of, reachable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
