@@ -63,10 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo.cli.signals import ended_like_ctrl_c
     from nomyo.errors import NomyoError
 
-    keeping = Keeping(arguments.keep)
     text = arguments.format == "text"
     steps: list[Step] = []
-    with ended_like_ctrl_c(), closing(play(arguments.tpm)) as played:
+    with ended_like_ctrl_c(), Keeping(arguments.keep) as keeping, closing(play(arguments.tpm)) as played:
         try:
             for step in played:
                 steps.append(step)

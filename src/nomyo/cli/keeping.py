@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from nomyo.cli.errors import CommandError
 from nomyo_attest.cli.files import write_output
 
 
 class Keeping:
-    """A folder to keep files in, for their owner alone; made when there is something to keep.
+    """A folder to keep files in, for their owner alone; gone again if nothing was kept when the context ends.
 
     Args:
         directory: a folder that is not there yet; None keeps nothing.
 
-    Raises `CommandError` if it is there.
+    Raises `CommandError`, on entering, if it is there, or cannot be made.
     """
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
-        self._made = False
-        if directory is not None and os.path.lexists(directory):
-            raise _taken(directory)
+
+    def __enter__(self) -> Self:
+        if self._directory is not None:
+            _make(self._directory)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._directory is not None:
+            with suppress(OSError):  # it is not empty
+                Path(self._directory).rmdir()
 
     def keep(self, files: Mapping[str, Any]) -> None:
         """Write `files`: name → text, or what is to be JSON. Raises `CommandError`."""
-        if self._directory is None or not files:
+        if self._directory is None:
             return
-        if not self._made:
-            _make(self._directory)
-            self._made = True
         for name, content in files.items():
             text = content if isinstance(content, str) else json.dumps(content, indent=2, allow_nan=False) + "\n"
             write_output(str(Path(self._directory, name)), text, force=False, private=True)
@@ -41,13 +48,11 @@ class Keeping:
 
 def _make(directory: str) -> None:
     try:
-        os.mkdir(directory, 0o700)  # noqa: PTH102 - a name as typed, NUL bytes and all
+        Path(directory).mkdir(0o700)
     except FileExistsError:
-        raise _taken(directory) from None
+        raise CommandError(f"{directory}: is there already; name a folder that is not") from None
+    except FileNotFoundError:
+        raise CommandError(f"{directory}: its folder is not there; make it first") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no folder can have this name"
         raise CommandError(f"{directory}: cannot be made: {reason}; name another folder") from None
-
-
-def _taken(directory: str) -> CommandError:
-    return CommandError(f"{directory}: is there already; name a folder that is not")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
 if sys.platform == "win32":
     pytest.skip("needs pseudo-terminals", allow_module_level=True)
 
-from tests.nomyo.cli.terminal import Terminal
+from tests.nomyo.cli.terminal import PATIENCE, Terminal
 
 
 def said(post: Recorded) -> list[tuple[str, str]]:
@@ -85,13 +86,14 @@ def test_what_no_question_can_mend_ends_it(router: PlainRouter) -> None:
 
 
 def test_ctrl_c_drops_a_question_that_is_being_asked(router: PlainRouter) -> None:
+    asked = threading.Event()
+    router.on_request = lambda request: asked.set() if request.method == "POST" else None
     router.answer(Reply(delay=60), None)
     with Terminal("chat") as terminal:
         terminal.see("> ")
         terminal.type("slow\r")
         terminal.see(f"asking localhost:{router.port} …")
-        while not router.posts:
-            pass
+        assert asked.wait(PATIENCE)
         terminal.type("\x03")
         terminal.see("nomyo: dropped; the server may have read the question all the same\r\n")
         terminal.see("> ")
