@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import signal
 import subprocess
 import sys
 
@@ -83,6 +84,28 @@ def test_an_error_of_the_program_itself_names_its_kind_and_place_and_no_content(
     said = complaint(run("keys", "show", "x"))
     assert said.startswith("internal error: RuntimeError at cli/test_main.py, line ")
     assert "prompt" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_while_python_waits_for_a_thread_at_the_end_is_no_traceback() -> None:
+    code = """if True:
+        import os, signal, sys, threading, time
+        from nomyo.cli import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
+        ended = threading.Event()
+        def interrupt():
+            ended.wait()
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        threading.Thread(target=interrupt).start()
+        sys.argv = ["nomyo", "--version"]
+        status = main()
+        ended.set()
+        sys.exit(status)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert done.stdout == f"nomyo {nomyo.__version__}\n"
 
 
 def test_the_installed_script_is_this_main() -> None:
