@@ -61,6 +61,7 @@ def _without_secrets(completion: dict[str, Any], secrets: Iterable[str]) -> dict
     metadata = completion.get("_metadata")
     if not isinstance(metadata, dict):
         return completion
-    claims = {name: claim for name, claim in metadata.items() if name not in _NO_CLAIMS}
+    others = {name: metadata[name] for name in _NO_CLAIMS if name in metadata}
+    claims = {name: claim for name, claim in metadata.items() if name not in others}
     told = Redaction([*secrets, *texts(completion.get("choices"))])(claims)
-    return completion if told == claims else {"_metadata": {**metadata, **told}}
+    return completion if told == claims else {"_metadata": {**told, **others}}
