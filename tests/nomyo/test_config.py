@@ -73,6 +73,11 @@ def test_a_base_url_becomes_scheme_host_port_and_path_without_a_slash_at_its_end
     assert (url.text, url.origin) == (kept, origin)
 
 
+def test_a_base_url_that_was_checked_does_not_change() -> None:
+    with pytest.raises(AttributeError):
+        config.parse_base_url("https://h").text = "http://h"  # type: ignore[misc] # what is tested
+
+
 @pytest.mark.parametrize("text", NO_URL)
 def test_what_is_no_url_is_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match=r"^base_url: expected ") as caught:
@@ -281,7 +286,7 @@ def test_a_payload_id_that_fits_into_no_header_is_refused(value: str) -> None:
 
 
 def test_pins_may_be_one_or_several() -> None:
-    assert config.check_pins("a") == ("a",)
+    assert config.check_pins("sha256/a") == ("sha256/a",)
     assert config.check_pins(["a", "b"]) == ("a", "b")
     assert config.check_pins(iter("ab")) == ("a", "b")
     assert config.check_pins(()) == ()

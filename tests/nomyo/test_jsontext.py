@@ -6,9 +6,10 @@ import enum
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -91,6 +92,44 @@ def test_a_long_string_is_whole_at_the_border_of_a_slice(character: str, around:
         written({"messages": [{"content": text, text: ()}]})
         == json.dumps({"messages": [{"content": text, text: ()}]}).encode()
     )
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Characters that an encoder was given at a time: it holds the interpreter for as long as it works on them."""
+    given: list[int] = []
+
+    def encode(text: str) -> str:
+        given.append(len(text))
+        return encode_basestring_ascii(text)
+
+    monkeypatch.setattr(jsontext, "encode_basestring_ascii", encode)
+    dumps = json.dumps
+
+    def whole(value: object, **options: Any) -> str:
+        given.append(jsontext.size_hint(value))
+        return dumps(value, **options)
+
+    monkeypatch.setattr(json, "dumps", whole)
+    return given
+
+
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: [1, one], lambda one: {"a": ({"b": one}, "x")}])
+def test_a_long_string_is_written_in_slices_so_that_other_threads_get_their_turn(
+    wrap: Callable[[object], object], at_once: list[int]
+) -> None:
+    jsontext.encode(wrap("€" * (3 * jsontext.LONG + 5)))
+    assert max(at_once) == jsontext.LONG
+    assert at_once.count(jsontext.LONG) == 3
+    at_once.clear()
+    jsontext.encode(wrap(["x" * (jsontext.LONG // 2)] * 10))
+    assert max(at_once) < jsontext.LONG
+
+
+def test_a_short_value_is_written_at_once(at_once: list[int]) -> None:
+    value = {"messages": [{"role": "user", "content": "x" * 1000}] * 20}
+    jsontext.encode(value)
+    assert at_once == [jsontext.size_hint(value)]
 
 
 @pytest.mark.parametrize("slices_of_it", [1, 2, 3])
