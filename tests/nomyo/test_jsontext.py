@@ -231,6 +231,13 @@ def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
     assert error.__context__ is None  # what json raises may quote
 
 
+@pytest.mark.parametrize("key", [math.nan, math.inf, b"a", (1,), 10**5000], ids=lambda key: type(key).__name__)
+def test_a_key_that_is_none_is_refused_also_before_a_long_text(key: Any) -> None:
+    for value in ({key: "x" * jsontext.LONG}, {"a": [{key: ["x" * jsontext.LONG]}]}):
+        with pytest.raises(ArgumentError, match="a key must "):
+            jsontext.encode(value)
+
+
 def test_the_place_of_a_fault_behind_a_long_key_is_shortened() -> None:
     for value in ({"k" * 5000: math.nan}, {"a": {"k" * 5000: math.nan}}, {"k" * 5000: {"b": math.nan}}):
         with pytest.raises(ArgumentError) as caught:
