@@ -87,13 +87,17 @@ class ServerKeys:
         loop = asyncio.get_running_loop()
         flight = self._flights.get(loop)
         if flight is None or flight.done():
-            for other in [other for other in self._flights if other.is_closed()]:
-                del self._flights[other]
             self._flights[loop] = flight = asyncio.create_task(self._renew(), name="nomyo server key")
+            flight.add_done_callback(self._landed)
         outcome = await asyncio.shield(flight)  # one who gives up does not end it for the others
         if isinstance(outcome, NomyoError):
             raise copy.copy(outcome)  # each who waited gets an exception of its own
         return outcome
+
+    def _landed(self, flight: asyncio.Task[ServerKey | NomyoError]) -> None:
+        loop = flight.get_loop()
+        if self._flights.get(loop) is flight:
+            del self._flights[loop]
 
     async def _renew(self) -> ServerKey | NomyoError:
         try:

@@ -128,18 +128,21 @@ class Transport:
         if self._given is not None:
             return self._given
         loop = asyncio.get_running_loop()
-        if loop not in self._pools:
+        pool = self._pools.get(loop)
+        if pool is None:
             context = await self._context.get()
             if self._closed:
                 raise ClientClosedError(_CLOSED_MEANWHILE)
-            for other in [other for other in self._pools if other.is_closed()]:
-                del self._pools[other]
-            if loop not in self._pools:  # another call on this loop may have been quicker
+            for other in list(self._pools):  # a copy: other threads may have loops of their own
+                if other.is_closed():
+                    self._pools.pop(other, None)
+            pool = self._pools.get(loop)  # another call on this loop may have been quicker
+            if pool is None:
                 self._pools[loop] = pool = _Pool(context)
                 # Dropped without aclose(), while the loop goes on: the pool outlives this object until it is closed.
                 weakref.finalize(self, _close_soon, pool, loop).atexit = False
                 await pool.open()
-        return self._pools[loop].client
+        return pool.client
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         client = await self._client()
