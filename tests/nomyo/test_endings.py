@@ -215,7 +215,7 @@ def test_a_program_ends_without_a_warning_or_a_word(program: Program, name: str)
 
 @pytest.mark.parametrize("code", ["client()", "client(key_dir=None)"])
 def test_a_program_that_ends_right_after_making_a_client_ends_well_each_time(program: Program, code: str) -> None:
-    times = int(os.environ.get("NOMYO_ENDINGS", "12"))
+    times = int(os.environ.get("NOMYO_ENDINGS", "12"))  # 200, for a patient evening
     quick = "keys.generate.__defaults__ = (2048,)\n"  # a pair of 4096 bits takes a second
     with ThreadPoolExecutor(2) as both:
         found = list(both.map(lambda _: program.run(quick + code), range(times)))
