@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ LONG = [{"role": "user", "content": PROMPT + "x" * 8_000_000}]
 
 
 @pytest.fixture
-def stage(wire: Wire, tmp_path: Any) -> Stage:
+def stage(wire: Wire, tmp_path: Path) -> Stage:
     return Stage(wire, tmp_path, tmp_path)
 
 
@@ -230,7 +231,7 @@ def test_a_key_fetch_that_fails_when_nobody_waits_any_more_is_not_complained_of(
     assert [record for record in heard.records if record.levelno >= logging.ERROR] == []
 
 
-def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage) -> None:
+def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage, tmp_path: Path) -> None:
     told: set[str] = set()
 
     def look(request: Recorded) -> None:
@@ -250,7 +251,7 @@ def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage) -> Non
         Received(500, {"x-echo": API_KEY}, PROMPT.encode()),
         run(low.keyring.get()),
         low.keyring,
-        SecureChatCompletion("https://localhost", api_key=API_KEY, key_dir="nowhere", key_password=PASSWORD),
+        SecureChatCompletion("https://localhost", api_key=API_KEY, key_dir=tmp_path / "keys", key_password=PASSWORD),
     ]
     hunt = Hunt(*SECRETS).look("reprs", sorted(told) + [repr(one) for one in made])
     assert hunt.found == []
