@@ -123,6 +123,8 @@ def test_a_right_package_opens(inside: bool) -> None:
 
 def test_a_tag_inside_the_ciphertext_is_taken_only_if_it_is_asked_for() -> None:
     assert is_refused(valid(inside=True))
+    with pytest.raises(ResponseError):
+        envelope.unseal(valid(inside=True), KEY)
     assert opens(valid(), tag_inside=True)
 
 
@@ -131,6 +133,12 @@ def test_what_is_optional_may_be_missing(name: str) -> None:
     package = document()
     del package[name]
     assert opens(json.dumps(package).encode())
+
+
+def test_the_four_fields_that_are_required_are_enough() -> None:
+    package = document()
+    required = ("version", "algorithm", "encrypted_payload", "encrypted_aes_key")
+    assert opens(json.dumps({name: package[name] for name in required}).encode())
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, 2**63, int("1" * 4000)])

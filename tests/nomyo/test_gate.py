@@ -87,6 +87,69 @@ def test_the_payload_id_of_the_request_counts_not_the_one_in_the_answer() -> Non
     assert {finding.rule for finding in refused(value).result.findings if finding.outcome is na.Outcome.FAIL}
 
 
+PROMPT = "prompt-6c1f4b2d8e0a9357"
+CLAIMING = na.AppraisalPolicy.from_dict(
+    {**Forge().policy(), "claims": {"cuda_device.name": ["a good one"], "response_status": ["success"]}}
+)
+
+
+def claiming(name: object, status: object = "success") -> dict[str, Any]:
+    """An answer whose server claims this."""
+    value = completion()
+    value["_metadata"].update(cuda_device={"name": name}, response_status=status)
+    return value
+
+
+def test_claims_that_the_policy_allows_pass_as_they_are() -> None:
+    assert gate.admit(claiming("a good one"), CLAIMING, ID, secrets=[PROMPT])["verdict"] == "affirming"
+
+
+@pytest.mark.parametrize("secret", [PROMPT, SECRET])
+@pytest.mark.parametrize("form", ["{}", "GPU of {} and others", "{0}{0}"])
+def test_a_claim_that_quotes_what_was_sent_or_answered_is_refused_without_the_quotation(secret: str, form: str) -> None:
+    value = claiming(form.format(secret))
+    before = json.dumps(value)
+    with pytest.raises(AttestationError) as caught:
+        gate.admit(value, CLAIMING, ID, secrets=[PROMPT])
+    error = caught.value
+    assert json.dumps(value) == before
+    assert error.result.verdict is na.Verdict.CONTRAINDICATED
+    (wrong,) = (one for one in error.result.findings if one.outcome is na.Outcome.FAIL)
+    assert wrong.rule == "claims.cuda_device.name"
+    assert places_of(secret, error, frames=False) == []
+    assert "[redacted]" in str(wrong.got)
+
+
+def test_a_claim_that_quotes_nothing_is_told_as_it_is() -> None:
+    with pytest.raises(AttestationError) as caught:
+        gate.admit(claiming("another one"), CLAIMING, ID, secrets=[PROMPT])
+    (wrong,) = (one for one in caught.value.result.findings if one.outcome is na.Outcome.FAIL)
+    assert "another one" in str(wrong.got)
+
+
+def test_the_evidence_is_judged_by_its_own_payload_id_where_a_claim_is_taken_out_too() -> None:
+    value = claiming(PROMPT)
+    with pytest.raises(AttestationError) as caught:
+        gate.admit(value, CLAIMING, ID, secrets=[PROMPT])
+    outcomes = {one.rule: one.outcome for one in caught.value.result.findings}
+    with pytest.raises(AttestationError) as plain:
+        gate.admit(claiming("another one"), CLAIMING, ID)
+    assert outcomes == {one.rule: one.outcome for one in plain.value.result.findings}
+
+
+def test_what_would_be_affirmed_only_without_its_quotation_is_still_refused() -> None:
+    policy = na.AppraisalPolicy.from_dict({**Forge().policy(), "claims": {"cuda_device.name": ["[redacted]"]}})
+    with pytest.raises(AttestationError, match=r"^the evidence is not affirmed$"):
+        gate.admit(claiming(PROMPT), policy, ID, secrets=[PROMPT])
+
+
+@pytest.mark.parametrize("metadata", [None, [], "text", 5])
+def test_metadata_that_is_no_object_is_refused_also_where_claims_are_judged(metadata: object) -> None:
+    with pytest.raises(AttestationError) as caught:
+        gate.admit({**completion(), "_metadata": metadata}, CLAIMING, ID, secrets=[PROMPT])
+    assert places_of(SECRET, caught.value, frames=False) == []
+
+
 def test_a_policy_is_taken_as_it_is_or_loaded_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(json.dumps(Forge().policy()), encoding="utf-8")
