@@ -19,7 +19,7 @@ from nomyo.envelope import Unsealed
 from nomyo.exchange import Request
 from nomyo.transport import Reply as Received
 from tests.nomyo.calling import Wire, run
-from tests.nomyo.hunt import Hunt, listening
+from tests.nomyo.hunt import Hunt, Overheard, listening
 from tests.nomyo.scenes import API_KEY, COMPLETION, MESSAGES, PASSWORD, PROMPT, SECRETS, Stage, ask
 from tests.nomyo.wire.plain_router import Recorded, Reply
 from tests.nomyo.wire.proxy import At, Behaviour, Proxy
@@ -86,6 +86,11 @@ MOMENTS: dict[str, tuple[Begin, float, int | None]] = {
 }
 
 
+def warned(heard: Overheard) -> list[str]:
+    """The warnings there were, but for one of anyio's own: it drops a connection not begun yet without a word to it."""
+    return [one for one in map(str, (warning.message for warning in heard.warnings)) if "try_connect" not in one]
+
+
 def given_up(stage: Stage, name: str, way: Callable[[Awaitable[Any], float], Awaitable[Any]]) -> BaseException:
     """The exception of a call that is given up in some way; nothing secret may be found in it, or be said."""
     begin, seconds, posts = MOMENTS[name]
@@ -102,7 +107,7 @@ def given_up(stage: Stage, name: str, way: Callable[[Awaitable[Any], float], Awa
         caught.value.__traceback__ = None
     heard.search(hunt)
     assert hunt.found == []
-    assert [one for one in heard.warnings if issubclass(one.category, ResourceWarning)] == []
+    assert warned(heard) == []
     assert heard.unraisable == []
     assert posts is None or len(stage.wire.posts) == posts
     assert [record for record in heard.records if record.levelno >= logging.ERROR] == []
@@ -195,7 +200,7 @@ def test_a_call_that_is_cancelled_at_any_step_leaves_nothing_and_the_client_goes
     hunt = Hunt(*SECRETS).look("errors", failures)
     heard.search(hunt)
     assert hunt.found == []
-    assert [one for one in heard.warnings if issubclass(one.category, ResourceWarning)] == []
+    assert warned(heard) == []
 
 
 @pytest.mark.parametrize("reply", [Reply(503, delay=0.3), Reply(reset="after", delay=0.3), Reply(delay=0.3)])
