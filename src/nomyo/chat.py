@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nomyo.client import SecureCompletionClient
 from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_pins
-from nomyo.errors import ArgumentError, ArgumentTypeError
+from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.gate import load_policy
 from nomyo.keyring import Keyring
 from nomyo.leak import guarded, guarded_async
@@ -109,7 +109,7 @@ class SecureChatCompletion:
                 "require_attestation": require_attestation,
                 "key_dir": key_dir,
                 "key_password": key_password,
-                "server_key_pins": check_pins(server_key_pins),
+                "server_key_pins": server_key_pins,
                 "min_server_key_bits": min_server_key_bits,
                 "timeout": timeout,
                 "http_client": http_client,
@@ -120,7 +120,9 @@ class SecureChatCompletion:
 
     def _set_up(self, options: dict[str, Any], keyring: Keyring | None) -> None:
         """Become a client with these options, all of them, and with the key pair of `keyring` if there is one."""
+        options["server_key_pins"] = check_pins(options["server_key_pins"])  # an iterator would be empty the next time
         self._options = options
+        self._closed = False
         self._policy: AppraisalPolicy | None = options["attestation_policy"]
         self._gate = _is_gated(options["require_attestation"], self._policy is not None, self._policy)
         self.api_key: str | None = options["api_key"]
@@ -177,7 +179,10 @@ class SecureChatCompletion:
             policy=self._policy if gated else None,
         )
 
-    acreate = create
+    @guarded_async
+    async def acreate(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
+        """The same as `create`."""
+        return await self.create(model, messages, **kwargs)
 
     @guarded
     def with_options(self, **changes: Any) -> Self:
@@ -206,6 +211,8 @@ class SecureChatCompletion:
         """The client for a base URL given in a call."""
         if not isinstance(base_url, str):
             raise ArgumentTypeError(f"base_url: expected a str, got {type(base_url).__name__}")
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
         known = self._others.get(base_url)
         if known is None:
             known = self._others[base_url] = self._with_options({"base_url": base_url})
@@ -219,8 +226,10 @@ class SecureChatCompletion:
     @guarded_async
     async def aclose(self) -> None:
         """Close the connections; what is called afterwards raises `ClientClosedError`."""
+        self._closed = True
         await self.client.aclose()
-        for other in self._others.values():
+        while self._others:
+            _, other = self._others.popitem()
             await other.aclose()
 
     async def __aenter__(self) -> Self:

@@ -90,7 +90,7 @@ class SecureCompletionClient:
         self.timeout = check_timeout(timeout)
         self._secure_memory = secure_memory
         self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
-        self._transport = Transport(http_client)
+        self._transport = Transport(http_client, proxies=base.origin[0] == "https")
         self._exchange = Exchange(
             base.text,
             self._transport,
@@ -170,9 +170,9 @@ class SecureCompletionClient:
 
         Raises:
             ArgumentError: the payload is no dict, is empty, too large, or not JSON.
-            Besides, the errors of `fetch_server_public_key`.
+            ServerKeyError, APIConnectionError, APIStatusError: as of `fetch_server_public_key`.
         """
-        _check_payload(payload)
+        payload = _payload(payload)
         return await self._exchange.seal(payload, await self._exchange.server_keys.get())
 
     @guarded_async
@@ -217,9 +217,8 @@ class SecureCompletionClient:
 
     async def complete(self, payload: dict[str, Any], *, seconds: float | None = None, **asked: Any) -> dict[str, Any]:
         """Send a request; `asked` is the rest of a `Request`. Not guarded: for the methods that are."""
-        _check_payload(payload)
         request = Request(
-            payload=payload,
+            payload=_payload(payload),
             payload_id=check_payload_id(asked["payload_id"]),
             api_key=check_api_key(asked.get("api_key")),
             tier=check_tier(asked.get("tier")),
@@ -235,6 +234,7 @@ class SecureCompletionClient:
     @guarded_async
     async def aclose(self) -> None:
         """Close the connections; what is called afterwards raises `ClientClosedError`."""
+        await self._exchange.server_keys.aclose()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -250,9 +250,11 @@ class SecureCompletionClient:
         return f"<{type(self).__name__} {self.router_url}>"
 
 
-def _check_payload(payload: object) -> None:
+def _payload(payload: object) -> dict[str, Any]:
+    """The payload as it is now, whatever becomes of it while the call waits. Raises `ArgumentError`."""
     if not isinstance(payload, dict):
         raise ArgumentError("Payload must be a dictionary")
     if not payload:
         raise ArgumentError("Payload cannot be empty")
-    jsontext.check(payload)
+    copied: dict[str, Any] = jsontext.snapshot(payload)
+    return copied

@@ -48,6 +48,9 @@ other threads get their turn.
 _TEXT_PIECE: Final = _PIECE // 3 * 4
 """The same in characters of base64."""
 
+_VALUES_MAX: Final = 100
+"""Values in a package, roughly: it has ten, and base64 has no commas."""
+
 _REQUIRED: Final = frozenset({"version", "algorithm", "encrypted_payload", "encrypted_aes_key"})
 _OPTIONAL: Final = {"key_algorithm": KEY_ALGORITHM, "payload_algorithm": PAYLOAD_ALGORITHM}
 
@@ -119,7 +122,7 @@ def unseal(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> U
 
 def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[bytearray, int | None]:
     """Raises ValueError or InvalidTag."""
-    outer = _object(jsontext.decode(package))
+    outer = _object(jsontext.decode(package, most=_VALUES_MAX))
     if not outer.keys() >= _REQUIRED or outer["version"] != VERSION or outer["algorithm"] != ALGORITHM:
         raise ValueError
     if any(outer.get(name, only) != only for name, only in _OPTIONAL.items()):

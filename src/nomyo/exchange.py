@@ -13,6 +13,7 @@ import msgspec
 
 from nomyo import answer, envelope, gate, jsontext
 from nomyo.errors import (
+    KEY_NOT_PINNED,
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
@@ -49,6 +50,9 @@ _LATE: Final = "Failed to connect to router: the server's key did not come in ti
 _NO_KEY: Final = (
     "the server's public key is refused: what came is in an encoding that was not asked for, or far too large"
 )
+
+KEY_PAGE_MAX: Final = 64 * 1024
+"""Bytes of the largest page that is read for the server's key, which has one of them."""
 
 KEY_SECONDS: Final = 30.0
 """How long a fetch of the server's key may take: whoever asks meanwhile waits for it."""
@@ -245,19 +249,25 @@ class Exchange:
             return (await self.server_keys.renewed()).fingerprint != used.fingerprint
         except (APIConnectionError, APIStatusError):
             return False
+        except ServerKeyError as error:
+            if error.code == KEY_NOT_PINNED:  # somebody else's key: that is worse than a 400
+                raise
+            return False
 
     async def _fetch_key(self) -> bytes:
         try:
             async with asyncio.timeout(KEY_SECONDS):
-                reply = await self._transport.get(self._base + KEY_PATH)
+                reply = await self._transport.get(self._base + KEY_PATH, most=KEY_PAGE_MAX)
         except TimeoutError as late:
             raise late if isinstance(late, APITimeoutError) else APITimeoutError(_LATE) from None
         except ResponseError:
             raise ServerKeyError(_NO_KEY) from None
         if reply.status == 200:
             return reply.body
-        error = status_error(reply.status, reply.headers, reply.body)
-        error.message = f"the server's key could not be fetched: {error.message}"
+        # Not its words: this request carried nothing of a prompt, but the server may have seen some before.
+        told = {name: reply.headers[name] for name in ("retry-after", "retry-after-ms") if name in reply.headers}
+        error = status_error(reply.status, told, b"")
+        error.message = f"Failed to fetch server's public key: HTTP {reply.status}"
         error.args = (error.message,)
         error.retryable = status_may_be_retried(reply.status, None, error.retry_after)
         raise error

@@ -19,35 +19,88 @@ from nomyo.errors import ArgumentError, ArgumentTypeError
 LONG: Final = 128 * 1024
 """Characters of a string that is written in slices of as many: a slice takes about half a millisecond."""
 
-_PLACE_MAX: Final = 80
-"""Characters of a place in a message, the last ones: keys are the caller's, and can be of any length."""
+_ITEMS: Final = 1000
+"""Items of a long list that are written at a time."""
+
+_TOLD_KEYS: Final = frozenset(
+    {
+        *("arguments", "audio", "content", "description", "function", "functions", "image_url", "input_audio", "name"),
+        *("json_schema", "messages", "metadata", "parameters", "properties", "required", "response_format", "role"),
+        *("schema", "text", "tool_call_id", "tool_calls", "tools", "type", "url"),
+    }
+)
+"""Keys that stand in messages of errors: the protocol's own. Any other may be a user's words; at the top, where the
+parameters' names stand, every identifier is told.
+"""
+
+VALUES_MAX: Final = 500_000
+"""Values in the largest text that is read: a fifth of a second's work. 10 MiB of prose hold 200,000 commas."""
+
+_PLAIN: Final = frozenset({str, bool, type(None)})
+"""Types whose values JSON can always say, and that never change."""
 
 _DEPTH_MAX: Final = 200
 """Levels of nesting that are searched for what cannot be written; honest payloads have ten."""
 
 
 def size_hint(value: object) -> int:
-    """Characters of all strings in `value`, roughly: enough to tell a long payload from a short one."""
+    """Characters of `value` as JSON, roughly and no more than `LONG`: enough to tell a long one from a short one."""
     total, left = 0, [value]
     seen: set[int] = set()  # a list may hold itself
-    while left:
+    while left and total < LONG:
+        if len(left) >= LONG:
+            return LONG
         one = left.pop()
         if isinstance(one, str):
             total += len(one)
-        elif isinstance(one, (dict, list, tuple)) and id(one) not in seen and len(left) < LONG:
-            seen.add(id(one))
-            left += one.values() if isinstance(one, dict) else one
-        if total >= LONG:
-            break
-    return total
+        elif isinstance(one, (dict, list, tuple)):
+            if id(one) not in seen:
+                seen.add(id(one))
+                left += one.values() if isinstance(one, dict) else one
+        else:
+            total += 8
+    return min(total, LONG)
 
 
-def check(value: object) -> None:
-    """Whether JSON can say `value`; looks at everything but the length of strings. Raises as `encode` does."""
-    found = _unwritable(value, "", 0, set())
-    if found is not None:
-        place, problem, kind = found
-        raise kind(f"{place or 'payload'}: {problem}")
+def snapshot(value: object) -> Any:
+    """A copy of `value` that later changes of it do not touch: dicts and lists are new, strings the same.
+
+    Raises as `encode` does, so that what JSON cannot say is refused before anything is sent.
+    """
+    try:
+        return _copied(value, 0)
+    except (TypeError, ValueError, RecursionError, RuntimeError):
+        pass  # what they say is said better below
+    return _complain(value)
+
+
+def _copied(value: Any, depth: int) -> Any:
+    """Raises ValueError or TypeError. A million of numbers or a hundred thousand messages pass through here at once,
+    so whatever can be done by one call for a whole list is.
+    """
+    if depth > _DEPTH_MAX:
+        raise ValueError
+    if isinstance(value, dict):
+        if not {str}.issuperset(map(type, value)):
+            _check_keys(value)
+        if _PLAIN.issuperset(map(type, value.values())):
+            return dict(value)
+        return {key: _copied(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        kinds = set(map(type, value))
+        if kinds <= _PLAIN or (kinds == {float} and all(map(math.isfinite, value))):
+            return list(value)
+        if kinds == {int} and _has_decimals(max(value)) and _has_decimals(min(value)):
+            return list(value)
+        return [_copied(one, depth + 1) for one in value]
+    if _unwritable(value, "", 0, set()) is not None:
+        raise ValueError
+    return value
+
+
+def _check_keys(value: dict[Any, Any]) -> None:
+    if _unwritable(dict.fromkeys(value), "", 0, set()) is not None:
+        raise ValueError
 
 
 def encode(value: object) -> bytearray:
@@ -93,16 +146,28 @@ def _pieces(value: object, depth: int) -> Iterator[str]:
     elif isinstance(value, (dict, list, tuple)) and size_hint(value) >= LONG:
         pairs = isinstance(value, dict)
         yield "{" if pairs else "["
-        for place, one in enumerate(value):
+        for place, (key, part) in enumerate(value.items() if isinstance(value, dict) else _parts(value)):
             if place:
                 yield ", "
-            if isinstance(value, dict):
-                yield _key(one) + ": "
-                one = value[one]
-            yield from _pieces(one, depth + 1)
+            if pairs:
+                yield _key(key) + ": "
+                yield from _pieces(part, depth + 1)
+            elif size_hint(part) < LONG:
+                yield json.dumps(part, allow_nan=False)[1:-1]
+            else:
+                for index, one in enumerate(part):
+                    if index:
+                        yield ", "
+                    yield from _pieces(one, depth + 1)
         yield "}" if pairs else "]"
     else:
         yield json.dumps(value, allow_nan=False)
+
+
+def _parts(value: list[Any] | tuple[Any, ...]) -> Iterator[tuple[None, list[Any] | tuple[Any, ...]]]:
+    """A list in parts, in the form of a dict's items."""
+    for start in range(0, len(value), _ITEMS):
+        yield None, value[start : start + _ITEMS]
 
 
 def _key(key: object) -> str:
@@ -111,7 +176,10 @@ def _key(key: object) -> str:
 
 
 def _complain(value: object) -> NoReturn:
-    check(value)
+    found = _unwritable(value, "", 0, set())
+    if found is not None:
+        place, problem, kind = found
+        raise kind(f"{place or 'payload'}: {problem}")
     raise ArgumentError("payload: it cannot be written as JSON")
 
 
@@ -138,9 +206,7 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
                 return place, "a key must not be NaN or an infinity", ArgumentError
             if isinstance(key, int) and not _has_decimals(key):
                 return place, "a key must not be a number of more digits than Python writes", ArgumentError
-        inner: Any = (
-            (f"{place}.{key}"[-_PLACE_MAX:] if place else str(key)[:_PLACE_MAX], one) for key, one in value.items()
-        )
+        inner: Any = ((_behind(place, key), one) for key, one in value.items())
     else:
         inner = ((f"{place}[{index}]", one) for index, one in enumerate(value))
     for where, one in inner:
@@ -148,6 +214,13 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
         if found:
             return found
     return None
+
+
+def _behind(place: str, key: object) -> str:
+    """The place of a key's value. A key that may be a user's words is not told."""
+    if not place:
+        return key if isinstance(key, str) and key.isidentifier() and len(key) <= 40 else "…"
+    return f"{place}.{key}" if isinstance(key, str) and key in _TOLD_KEYS else f"{place}.…"
 
 
 def _has_decimals(number: int) -> bool:
@@ -161,8 +234,15 @@ def _has_decimals(number: int) -> bool:
     return True
 
 
-def decode(data: bytes | bytearray) -> Any:
-    """One JSON text in UTF-8 → its value. Raises `ValueError`, which says nothing of the text."""
+def decode(data: bytes | bytearray, *, most: int = VALUES_MAX) -> Any:
+    """One JSON text in UTF-8 → its value. Raises `ValueError`, which says nothing of the text.
+
+    Args:
+        most: how many values it may hold, roughly. They, not its length, are what reading it costs: a text of 16 MiB
+            may hold five million empty lists. Commas and brackets are counted, also those within strings.
+    """
+    if sum(map(data.count, (b",", b"[", b"{"))) > most:
+        raise ValueError("more values than any honest text holds")
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from nomyo.errors import KEY_NOT_PINNED, APIConnectionError, ArgumentError, NomyoError, ServerKeyError
+from nomyo.errors import (
+    KEY_NOT_PINNED,
+    APIConnectionError,
+    ArgumentError,
+    ClientClosedError,
+    NomyoError,
+    ServerKeyError,
+)
 from nomyo.keys import fingerprint, load_server_key, parse_pin, public_pem
 
 if TYPE_CHECKING:
@@ -68,6 +75,7 @@ class ServerKeys:
         self._least_bits = least_bits
         self._clock = clock
         self._known: ServerKey | None = None
+        self._closed = False
         self._flights: dict[asyncio.AbstractEventLoop, asyncio.Task[ServerKey | NomyoError]] = {}
 
     async def get(self) -> ServerKey:
@@ -94,6 +102,14 @@ class ServerKeys:
             raise copy.copy(outcome)  # each who waited gets an exception of its own
         return outcome
 
+    async def aclose(self) -> None:
+        """End the fetch under way on this loop; whoever waits for it gets `ClientClosedError`."""
+        self._closed = True
+        flight = self._flights.get(asyncio.get_running_loop())
+        if flight is not None:
+            flight.cancel()
+            await asyncio.wait([flight])
+
     def _landed(self, flight: asyncio.Task[ServerKey | NomyoError]) -> None:
         loop = flight.get_loop()
         if self._flights.get(loop) is flight:
@@ -103,6 +119,10 @@ class ServerKeys:
         try:
             pem = await self._fetch()
             key = load_server_key(pem, self._least_bits)
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            return ClientClosedError("the client was closed during the call")
         except NomyoError as error:
             error.stage = "key"
             if isinstance(error, APIConnectionError):
@@ -113,7 +133,7 @@ class ServerKeys:
         if self._pins and not found.pinned:
             known = ", ".join(sorted(self._pins))
             problem = f"the server's key is {found.fingerprint}, which is not pinned; pinned: {known}"
-            return ServerKeyError(f"{problem}. Nothing was sent", KEY_NOT_PINNED)
+            return ServerKeyError(f"{problem}. Nothing was sealed to it", KEY_NOT_PINNED)
         before, self._known = self._known, found
         if before is not None and before.fingerprint != found.fingerprint:
             logger.warning("the server's key changed from %s to %s", before.fingerprint, found.fingerprint)

@@ -1,0 +1,177 @@
+"""Connections: a pool for each event loop, one SSL context for all, and everything closed in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final
+
+import httpx
+
+from nomyo.early import Early
+from nomyo.errors import ArgumentError, ClientClosedError
+
+CONNECT_SECONDS: Final = 30.0
+"""How long a connection may take to be made."""
+
+IDLE_SECONDS: Final = 60.0
+"""How long a connection is kept for the next call. A server may close it before: that is noticed, or tried again."""
+
+CLOSED_MEANWHILE: Final = "the client was closed during the call"
+
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
+"""Pools on their way out: a loop keeps no reference to its tasks."""
+
+
+def ssl_context() -> ssl.SSLContext:
+    """What httpx verifies servers with: certifi's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+
+    It takes some 40 ms of work. Raises `ArgumentError` where those name what cannot be loaded.
+    """
+    try:
+        context = httpx.create_ssl_context()
+        httpx.AsyncClient(verify=context)  # the first one imports what it needs: here, it holds no event loop up
+        return context
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise ArgumentError(f"SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be loaded: {reason}")
+
+
+class Connections:
+    """The pools of one client.
+
+    Args:
+        proxies: whether the environment's proxies are used.
+        begin: whether to begin with the SSL context now.
+    """
+
+    def __init__(self, *, proxies: bool, begin: bool) -> None:
+        self._proxies = proxies
+        self._context = Early(ssl_context)
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._closed = False
+        if begin:
+            self._context.begin()
+
+    def check_open(self) -> None:
+        """Raise `ClientClosedError` after `aclose`."""
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
+
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[httpx.AsyncClient]:
+        """The pool of the running loop, for one request. Raises `ClientClosedError`."""
+        pool = await self._pool()
+        pool.borrowers += 1
+        try:
+            yield pool.client
+        except asyncio.CancelledError:
+            # A request that is given up may leave its connection in the pool for ever, busy with nobody. So this pool
+            # takes no more requests, and is closed when the others that it has are done.
+            self._retire(pool)
+            raise
+        finally:
+            pool.borrowers -= 1
+            if pool.retired and not pool.borrowers:
+                _begin_to_close(pool, asyncio.get_running_loop())
+
+    async def aclose(self) -> None:
+        """Close all connections. Afterwards nothing is sent any more."""
+        self._closed = True
+        here = asyncio.get_running_loop()
+        for loop in list(self._pools):
+            pool = self._pools.pop(loop, None)
+            if pool is None:
+                continue
+            if loop is here:
+                await pool.close()
+            elif loop.is_running():  # in another thread
+                closing = asyncio.run_coroutine_threadsafe(pool.close(), loop)
+                with suppress(Exception):  # the loop may end at this moment: then its connections end with it
+                    await asyncio.wait_for(asyncio.wrap_future(closing), CONNECT_SECONDS)
+
+    async def _pool(self) -> Pool:
+        self.check_open()
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            context = await self._context.get()
+            if self._closed:
+                raise ClientClosedError(CLOSED_MEANWHILE)
+            for other in list(self._pools):
+                if other.is_closed():
+                    self._pools.pop(other, None)
+            pool = self._pools.get(loop)  # another call on this loop may have been quicker
+            if pool is None:
+                self._pools[loop] = pool = Pool(context, proxies=self._proxies)
+                # Dropped without aclose(), while the loop goes on: the pool outlives this object until it is closed.
+                weakref.finalize(self, _close_soon, pool, loop).atexit = False
+                await pool.open()
+        return pool
+
+    def _retire(self, pool: Pool) -> None:
+        pool.retired = True
+        for loop, known in list(self._pools.items()):
+            if known is pool:
+                del self._pools[loop]
+
+
+class Handshake:
+    """Closes the connection of a TLS handshake that was cancelled: httpcore leaves that to the garbage collector.
+
+    It is told of every step of a request (extension ``trace`` of httpx).
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.complete":
+            self._stream = None
+        elif event == "connection.start_tls.failed" and self._stream is not None:
+            await self._stream.aclose()
+
+
+class Pool:
+    """The connections made on one event loop. They end with it, at the latest."""
+
+    def __init__(self, context: ssl.SSLContext, *, proxies: bool) -> None:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # calls are not to be told to belong together
+        self.client = httpx.AsyncClient(verify=context, limits=limits, cookies=no_cookies, trust_env=proxies)
+        self.borrowers = 0
+        self.retired = False
+        self._life = self._live()
+
+    async def open(self) -> None:
+        """Begin the life of the pool."""
+        await anext(self._life)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._life.aclose()
+
+    async def _live(self) -> AsyncGenerator[None, None]:
+        # An event loop closes the asynchronous generators left on it when it ends, and those that are collected. So
+        # connections are closed in order also where nobody calls aclose(), as after asyncio.run(client.create(…)).
+        try:
+            yield
+        finally:
+            await self.client.aclose()
+
+
+def _close_soon(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+    if not (loop.is_closed() or pool.client.is_closed):
+        loop.call_soon_threadsafe(_begin_to_close, pool, loop)
+
+
+def _begin_to_close(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+    closing = loop.create_task(pool.close())
+    _CLOSING.add(closing)
+    closing.add_done_callback(_CLOSING.discard)
