@@ -118,6 +118,7 @@ def test_a_claim_that_quotes_what_was_sent_or_answered_is_refused_without_the_qu
     assert wrong.rule == "claims.cuda_device.name"
     assert places_of(secret, error, frames=False) == []
     assert "[redacted]" in str(wrong.got)
+    assert "claims.cuda_device.name" in str(error)
 
 
 def test_a_claim_that_quotes_nothing_is_told_as_it_is() -> None:
@@ -135,6 +136,24 @@ def test_the_evidence_is_judged_by_its_own_payload_id_where_a_claim_is_taken_out
     with pytest.raises(AttestationError) as plain:
         gate.admit(claiming("another one"), CLAIMING, ID)
     assert outcomes == {one.rule: one.outcome for one in plain.value.result.findings}
+
+
+def test_evidence_stays_as_it_is_whatever_stands_in_the_prompt() -> None:
+    value = claiming(PROMPT)
+    quote = value["_metadata"]["tpm_attestation"]["quote_b64"]
+    with pytest.raises(AttestationError) as caught:
+        gate.admit(value, CLAIMING, ID, secrets=[PROMPT, quote, ID])
+    assert [one.rule for one in caught.value.result.findings if one.outcome is na.Outcome.FAIL] == [
+        "claims.cuda_device.name"
+    ]
+
+
+def test_an_answer_that_quotes_and_has_no_evidence_is_refused_for_both() -> None:
+    value = claiming(PROMPT)
+    del value["_metadata"]["tpm_attestation"]
+    with pytest.raises(AttestationError) as caught:
+        gate.admit(value, CLAIMING, ID, secrets=[PROMPT])
+    assert places_of(PROMPT, caught.value, frames=False) == []
 
 
 def test_what_would_be_affirmed_only_without_its_quotation_is_still_refused() -> None:
