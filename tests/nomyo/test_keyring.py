@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,19 @@ def test_nothing_is_made_before_it_is_asked_for(made: list[int]) -> None:
     assert ring.pair is None
     assert made == []
     ring.begin()
+    ring._early.begin().result(10)  # which does not begin it again
+    assert made == [4096]
+    assert ring.pair is None
     run(ring.get())
+    assert made == [4096]
+
+
+def test_what_was_begun_is_under_way_before_anybody_asks(made: list[int]) -> None:
+    ring = Keyring()
+    ring.begin()
+    deadline = time.monotonic() + 10
+    while not made and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert made == [4096]
 
 
