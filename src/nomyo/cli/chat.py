@@ -44,6 +44,8 @@ PROMPT_MAX: Final = 10 * 1024 * 1024
 """Bytes of the longest prompt: the protocol's limit for the whole request."""
 
 EXAMPLE = """
+nomyo chat --format json "Hello" > first.json
+nomyo-attest policy learn first.json -o policy.toml
 nomyo chat --policy policy.toml "Why is the sky blue?"
 git diff | nomyo chat --policy policy.toml "Review this change:" -
 nomyo chat --policy policy.toml
@@ -53,7 +55,7 @@ nomyo chat --policy policy.toml
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; - is standard input")
-    parser.add_argument("--policy", metavar="P", help="print only what a server says that this policy affirms")
+    parser.add_argument("--policy", metavar="P", help="print an answer only if this policy affirms its server")
     parser.add_argument("--model", metavar="NAME", help=f"the model to ask; default: {MODEL}")
     parser.add_argument("--system", metavar="TEXT", help="a system message to begin with")
     parser.add_argument("--tier", choices=TIERS, help=f"security tier to ask for: {', '.join(TIERS)}")

@@ -21,7 +21,8 @@ COMMANDS: Final = {
 _EXITS: Final = """\
 exit status:
   0  what was asked for is done; with --policy, the policy affirms the server
-  1  the answer is refused: the policy does not affirm the server
+  1  the answer is refused: the policy does not affirm the server; the demo
+     went otherwise than it should
   2  wrong usage, a file, key or policy that cannot be used, a server that
      cannot be reached or does not answer as it should"""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from typing import Any
 
 from nomyo.cli import main
 from tests.nomyo_attest.cli import runner
 from tests.nomyo_attest.cli.runner import Ran, environment
 
-__all__ = ["Ran", "complaint", "environment", "run", "start"]
+__all__ = ["Ran", "complaint", "environment", "run", "start", "start_without"]
 
 
 def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> Ran:
@@ -20,6 +21,13 @@ def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> Ran:
 def start(*argv: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     return runner.start(*argv, module="nomyo.cli", **options)
+
+
+def start_without(module: str, *argv: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, where `module` cannot be imported."""
+    code = f"import sys; sys.modules[{module!r}] = None; from nomyo.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *map(str, argv)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment())
 
 
 def complaint(ran: Ran, status: int = 2) -> str:

@@ -220,7 +220,7 @@ def test_a_key_that_may_not_be_used_gets_no_pin(router: PlainRouter, document: b
 
 def test_a_server_that_serves_no_key_is_said(router: PlainRouter) -> None:
     router.answer(lambda _: Reply(status=503), on="GET")
-    assert "the server's key could not be fetched: " in complaint(run("keys", "pin", router.url))
+    assert "Failed to fetch server's public key: HTTP " in complaint(run("keys", "pin", router.url))
     router.answer(lambda _: Reply(delay=30), on="GET")
     answer = complaint(run("keys", "pin", router.url, "--timeout", "1"))
     assert answer == f"localhost:{router.port}: no answer within 1 s"
