@@ -132,7 +132,7 @@ def test_loops_that_come_and_go_in_threads_leave_nothing_in_the_client(wire: Wir
     found = in_threads(*(lambda: [content(run(ask(client))) for _ in range(5)] for _ in range(4)))
     assert found == [[PROMPT] * 5] * 4
     run(ask(client))
-    assert len(client.client._transport._pools) <= 1
+    assert len(client.client._transport._connections._pools) <= 1
     assert len(client.client._exchange.server_keys._flights) <= 1
 
 

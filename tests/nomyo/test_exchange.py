@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nomyo import SecureChatCompletion, SecurityError
+from nomyo import SecurityError
 from nomyo.errors import ArgumentError
 from nomyo.keys import fingerprint
 from nomyo.SecureCompletionClient import SecureCompletionClient
@@ -218,5 +218,14 @@ def test_another_host_for_one_call_gets_no_key_of_ours(wire: Wire) -> None:
     assert only(wire.posts).header("Authorization") == f"Bearer {API_KEY}"
 
 
-def test_acreate_is_create() -> None:
-    assert SecureChatCompletion.acreate is SecureChatCompletion.create
+def test_acreate_does_as_create_does(wire: Wire) -> None:
+    async def call() -> dict[str, Any]:
+        async with wire.client() as client:
+            return await client.acreate(MODEL, [{"role": "user", "content": PROMPT}], security_tier="high", n=2)
+
+    assert content(run(call())) == PROMPT
+    post = only(wire.posts)
+    assert (post.tier, post.plaintext) == (
+        "high",
+        {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}], "n": 2},
+    )
