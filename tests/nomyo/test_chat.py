@@ -513,7 +513,7 @@ def test_what_goes_wrong_inside_is_told_by_place_and_nothing_else(wire: Wire, mo
     def broken(value: object) -> None:
         raise KeyError(PROMPT, value)
 
-    monkeypatch.setattr(jsontext, "check", broken)
+    monkeypatch.setattr(jsontext, "snapshot", broken)
     error = wire.refused(InternalError)
     assert re.fullmatch(r"internal error: KeyError at nomyo/test_chat\.py, line \d+; please report.*", str(error))
     assert places_of(PROMPT, error) == []

@@ -476,7 +476,7 @@ def test_what_goes_wrong_inside_is_told_by_place_and_nothing_else(monkeypatch: p
     def broken(value: object) -> None:
         raise KeyError(SECRET, value)
 
-    monkeypatch.setattr(jsontext, "check", broken)
+    monkeypatch.setattr(jsontext, "snapshot", broken)
     calls: list[Coroutine[Any, Any, object]] = [
         client().encrypt_payload({"content": SECRET}),
         client().send_secure_request({"content": SECRET}, "an id"),

@@ -70,3 +70,38 @@ def test_a_client_that_nobody_closes_leaves_nothing_open(program: str, posts: in
     command = [sys.executable, "-W", "error", "-W", threads, "-c", START + program, str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{posts}\n")
+
+
+GIVEN_UP = """
+async def main(url):
+    client = nomyo.SecureChatCompletion(url)
+    await client.create("m", MESSAGES)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(60):
+        calls = [asyncio.create_task(client.create("m", MESSAGES)) for _ in range(5)]
+        await asyncio.sleep(0.0007 * number)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    await client.create("m", MESSAGES)
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        after = len(os.listdir("/proc/self/fd"))
+        if after <= before + 6:
+            break
+    print(after - before)
+    await client.aclose()
+
+with PlainRouter() as router:
+    os.environ["SSL_CERT_FILE"] = router.ca
+    asyncio.run(main(router.url))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
+def test_calls_that_are_given_up_leave_no_connections_behind() -> None:
+    command = [sys.executable, "-W", "error", "-c", START + GIVEN_UP, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    # Both ends of a connection are in that process.
+    assert int(done.stdout) <= 6

@@ -193,34 +193,35 @@ def nested(levels: int) -> Any:
 
 WRONG: list[tuple[Any, type[ArgumentError], str]] = [
     (Opaque(), ArgumentTypeError, "payload: JSON has no Opaque; give text, a number, a list or a dict"),
-    ({"a": {"b": [0, Opaque()]}}, ArgumentTypeError, "a.b[1]: JSON has no Opaque"),
+    ({"a": {"b": [0, Opaque()]}}, ArgumentTypeError, "a.…[1]: JSON has no Opaque"),
     ({"messages": [{"content": SECRET}, {"content": b"x"}]}, ArgumentTypeError, "messages[1].content: JSON has no "),
     ({"stop": {SECRET}}, ArgumentTypeError, "stop: JSON has no set"),
     ({"top_p": Decimal("0.5")}, ArgumentTypeError, "top_p: JSON has no Decimal"),
     ({"tools": (x for x in SECRET)}, ArgumentTypeError, "tools: JSON has no generator"),
     ([[[object]]], ArgumentTypeError, "[0][0][0]: JSON has no type"),
     ({"temperature": math.nan}, ArgumentError, "temperature: a number that is finite is expected"),
-    ({"logit_bias": {"5": -math.inf}}, ArgumentError, "logit_bias.5: a number that is finite is expected"),
+    ({"logit_bias": {"5": -math.inf}}, ArgumentError, "logit_bias.…: a number that is finite is expected"),
     ([1, (2, math.inf)], ArgumentError, "[1][1]: a number that is finite is expected"),
     ({"a": {(1, 2): 3}}, ArgumentTypeError, "a: a key must be a string, not tuple"),
     ({b"a": 3}, ArgumentTypeError, "payload: a key must be a string, not bytes"),
     ({"a": {math.nan: 3}}, ArgumentError, "a: a key must not be NaN"),
     ({"a": [10**5000]}, ArgumentError, "a[0]: a number of more digits than Python writes"),
     ({"a": {-(10**5000): 1}}, ArgumentError, "a: a key must not be a number of more digits than Python writes"),
-    (holding_itself("list"), ArgumentError, "[1].again: it holds itself"),
-    (holding_itself("dict"), ArgumentError, "again[0]: it holds itself"),
+    (holding_itself("list"), ArgumentError, "[1].…: it holds itself"),
+    (holding_itself("dict"), ArgumentError, ": it holds itself"),
     (nested(100_000), ArgumentError, "it is nested too deep"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("value", "kind", "message"), WRONG, ids=[message for _, _, message in WRONG])
 @pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
-@pytest.mark.parametrize("do", [jsontext.encode, jsontext.check])
+@pytest.mark.parametrize("do", [jsontext.encode, jsontext.snapshot])
 def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
     value: Any, kind: type[ArgumentError], message: str, long: bool, do: Any
 ) -> None:
     if long:
-        value, message = {"first": "x" * jsontext.LONG, "value": value}, message.replace("payload", "value")
+        rest = value if isinstance(value, dict) else {"value": value}
+        value, message = {"first": "x" * jsontext.LONG, **rest}, message.replace("payload: JSON", "value: JSON")
     with pytest.raises(ArgumentError) as caught:
         do(value)
     error = caught.value
@@ -254,14 +255,51 @@ def test_what_was_written_before_a_fault_is_wiped() -> None:
 
 
 @given(value=trees(KEYS))
-def test_what_json_can_say_passes_the_check(value: Any) -> None:
-    jsontext.check(value)
+def test_a_snapshot_is_written_as_its_original_and_shares_nothing_that_changes(value: Any) -> None:
+    taken = jsontext.snapshot(value)
+    assert json.dumps(taken) == json.dumps(value)
+    mutable, left = set(), [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, (dict, list, tuple)):
+            if not isinstance(one, tuple):
+                mutable.add(id(one))
+            left += one.values() if isinstance(one, dict) else one
+    left = [taken]
+    while left:
+        one = left.pop()
+        assert id(one) not in mutable
+        if isinstance(one, (dict, list)):
+            left += one.values() if isinstance(one, dict) else one
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1, 10**5000], [-(10**5000), 1], [0.5, math.nan], [0.5, math.inf, 1.0], ["x", object()], [1, True, math.nan]],
+)
+def test_lists_that_are_copied_at_once_are_looked_at_all_the_same(values: list[Any]) -> None:
+    with pytest.raises(ArgumentError):
+        jsontext.snapshot({"values": values})
+
+
+def test_a_text_of_more_values_than_any_honest_one_is_not_read() -> None:
+    for piece in ("[],", "{},", "1,", '"",', "0.1,"):
+        text = f"[{piece * 400_000}0]".encode()
+        with pytest.raises(ValueError, match="more values"):
+            jsontext.decode(text * 2)
+    assert len(jsontext.decode(json.dumps(["a, b"] * 100_000).encode())) == 100_000
+
+
+@pytest.mark.parametrize("count", [jsontext._ITEMS - 1, jsontext._ITEMS, jsontext._ITEMS + 1, 3 * jsontext._ITEMS])
+def test_long_lists_are_written_in_parts(count: int) -> None:
+    for value in (["x" * 300] * count, list(range(count)) * 20, [{"content": "x" * 300}] * count):
+        assert bytes(jsontext.encode(value)) == json.dumps(value).encode()
 
 
 @pytest.mark.parametrize("levels", [10, 150])
 def test_honest_nesting_passes(levels: int, slices: int) -> None:
     value = {"schema": nested(levels)}
-    jsontext.check(value)
+    assert jsontext.snapshot(value) == value
     assert written(value) == json.dumps(value).encode()
 
 
@@ -274,8 +312,9 @@ def test_one_list_may_stand_in_several_places() -> None:
 
 
 def test_the_hint_tells_long_payloads_from_short_ones() -> None:
-    assert jsontext.size_hint({"a": ["xx", ("yyy", {"k": "zzzz"})], "b": 5}) == 9
-    assert jsontext.size_hint(None) == 0
+    assert jsontext.size_hint({"a": ["xx", ("yyy", {"k": "zzzz"})], "b": 5}) == 9 + 8
+    assert jsontext.size_hint([0] * jsontext.LONG) == jsontext.LONG
+    assert jsontext.size_hint([{"k": ""}] * jsontext.LONG) == jsontext.LONG
     assert jsontext.size_hint(["x" * jsontext.LONG, "y"]) >= jsontext.LONG
     assert jsontext.size_hint({"m": [{"content": "x"}] * 3, "n": "y" * jsontext.LONG}) >= jsontext.LONG
     assert jsontext.size_hint(["x"] * (2 * jsontext.LONG)) >= jsontext.LONG

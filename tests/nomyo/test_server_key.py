@@ -135,7 +135,7 @@ def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(impatience: str)
 
 
 def failed() -> list[NomyoError]:
-    down = APIStatusError("the server's key could not be fetched: x", 503)
+    down = APIStatusError("Failed to fetch server's public key: HTTP 503", 503)
     down.headers, down.body, down.retryable, down.retry_after = {"a": "b"}, {"detail": "d"}, True, 2.0
     return [down, APIConnectionError("Failed to connect to router: x"), ServerKeyError("refused")]
 
@@ -212,7 +212,9 @@ def test_a_key_that_will_not_do_is_refused_and_not_remembered(pem: bytes, least:
 PINS = [[PIN_ONE], [PIN_TWO, PIN_ONE], PIN_ONE, (f" {PIN_ONE}\n",), {PIN_ONE}, iter([PIN_ONE])]
 
 
-@pytest.mark.parametrize("pins", PINS)
+@pytest.mark.parametrize(
+    "pins", PINS, ids=["a list", "one of several", "a text", "with blanks", "a set", "an iterator"]
+)
 def test_a_pinned_key_is_taken_and_said_to_be_pinned(pins: Iterable[str]) -> None:
     assert run(Server().keys(pins).get()).pinned is True
 
@@ -226,7 +228,7 @@ def test_another_key_is_refused_and_the_message_names_it_and_the_pins() -> None:
         assert caught.value.code == "server_key_not_pinned"
         assert caught.value.stage == "key"
         assert str(caught.value) == (
-            f"the server's key is {PIN_TWO}, which is not pinned; pinned: {PIN_ONE}. Nothing was sent"
+            f"the server's key is {PIN_TWO}, which is not pinned; pinned: {PIN_ONE}. Nothing was sealed to it"
         )
         assert server.fetches == tries
 
