@@ -23,6 +23,7 @@ from nomyo.errors import (
     ResponseError,
     ResponseNotBoundError,
     ServerKeyError,
+    ServiceUnavailableError,
 )
 
 _NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
@@ -34,6 +35,7 @@ _MENDS: Final[Mapping[type[NomyoError], str]] = {
     ForbiddenError: "choose another --model or --tier",
     InvalidRequestError: "check --model, and whether the prompt is too long for it",
     NotFoundError: _NO_ROUTER,
+    ServiceUnavailableError: "choose another --tier, or ask the operator why",  # one that waiting does not mend
     APIError: _NO_ROUTER,
     APITimeoutError: "--timeout allows more seconds",
     APIConnectionError: "check the base URL and the network",

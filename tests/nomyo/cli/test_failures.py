@@ -42,6 +42,7 @@ def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError])
         (errors.ForbiddenError, "choose another --model or --tier"),
         (errors.NotFoundError, "check the base URL"),
         (errors.InvalidRequestError, "check --model"),
+        (errors.ServiceUnavailableError, "choose another --tier"),
         (errors.APIStatusError, "check the base URL"),
         (errors.APITimeoutError, "--timeout allows more seconds"),
         (errors.APIConnectionError, "check the base URL and the network"),
