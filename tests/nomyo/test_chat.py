@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import re
@@ -499,6 +500,39 @@ def test_a_subclass_is_made_by_with_options_as_a_subclass() -> None:
         pass
 
     assert type(Mine("https://h").with_options(timeout=5)) is Mine
+
+
+def test_a_subclass_that_changes_create_changes_acreate_and_calls_to_other_hosts_too(wire: Wire) -> None:
+    class Mine(SecureChatCompletion):
+        async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
+            return await super().create(model, messages, **{"user": "mine", **kwargs})
+
+    async def main() -> None:
+        async with Mine(wire.router.url, api_key=API_KEY) as client:
+            client.client.use_keyring(wire.client().client.keyring)
+            await client.acreate(MODEL, MESSAGES)
+            await client.create(MODEL, MESSAGES, base_url=wire.router.url + "/")
+
+    run(main())
+    assert [post.plaintext and post.plaintext["user"] for post in wire.posts] == ["mine", "mine"]
+
+
+def test_what_is_sent_is_what_the_arguments_were_when_the_call_was_made(wire: Wire) -> None:
+    history = [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}]
+    before = json.dumps(history)
+
+    async def main() -> None:
+        async with wire.client() as client:
+            call = asyncio.create_task(client.create(MODEL, history))
+            await asyncio.sleep(0)
+            history[0]["content"][0]["text"] = "later"  # type: ignore[index] # it is a list of dicts
+            history.append({"role": "user", "content": "later"})
+            await call
+
+    run(main())
+    plaintext = only(wire.posts).plaintext
+    assert plaintext is not None
+    assert json.dumps(plaintext["messages"]) == before
 
 
 def test_a_refused_call_says_who_was_refused_and_holds_no_secret(wire: Wire) -> None:

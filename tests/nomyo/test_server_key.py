@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from nomyo import keys
-from nomyo.errors import APIConnectionError, APIStatusError, ArgumentError, NomyoError, ServerKeyError
+from nomyo.errors import (
+    APIConnectionError,
+    APIStatusError,
+    ArgumentError,
+    ClientClosedError,
+    NomyoError,
+    ServerKeyError,
+)
 from nomyo.server_key import LIFETIME, ServerKey, ServerKeys
 from tests.nomyo.calling import run
 from tests.nomyo.wire import server_keys
@@ -132,6 +139,58 @@ def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(impatience: str)
 
     assert run(main()).fingerprint == PIN_ONE
     assert server.fetches == 1
+
+
+def test_closing_ends_the_fetch_and_whoever_waits_for_it_is_told() -> None:
+    server = Server()
+    cache = server.keys()
+
+    async def main() -> list[Any]:
+        server.leave = asyncio.Event()
+        waiting = [asyncio.create_task(cache.get()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        await cache.aclose()
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "nomyo server key"]
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    found = run(main())
+    assert {type(one) for one in found} == {ClientClosedError}
+    assert {str(one) for one in found} == {"the client was closed during the call"}
+    assert len({id(one) for one in found}) == 3
+    assert cache._flights == {}
+
+
+def test_closing_without_a_fetch_under_way_does_nothing() -> None:
+    server = Server()
+    cache = server.keys()
+    run(cache.get())
+    run(cache.aclose())
+    run(cache.aclose())
+    assert server.fetches == 1
+
+
+def test_a_fetch_that_is_cancelled_by_anybody_else_is_cancelled() -> None:
+    server = Server()
+    cache = server.keys()
+
+    async def main() -> None:
+        server.leave = asyncio.Event()
+        waiting = asyncio.create_task(cache.get())
+        await asyncio.sleep(0.01)
+        (flight,) = cache._flights.values()
+        flight.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(main())
+
+
+def test_a_failed_fetch_has_processed_nothing() -> None:
+    error = APIConnectionError("x")
+    error.maybe_processed = True  # as of a request whose answer did not come: this one carried no prompt
+    with pytest.raises(APIConnectionError) as caught:
+        run(Server(error).keys().get())
+    assert caught.value.maybe_processed is False
 
 
 def failed() -> list[NomyoError]:
