@@ -169,6 +169,13 @@ def test_a_field_that_is_there_twice_is_refused_whichever_is_right(name: str, sa
     assert is_refused(TEXT.replace(field, f"{field}, {wrong}").encode())
 
 
+@pytest.mark.parametrize(("fields", "taken"), [(10, True), (80, True), (100, False), (1000, False)])
+@pytest.mark.parametrize("value", ["1", "[]", "{}", '"x"'])
+def test_a_package_of_far_more_values_than_it_has_is_not_read(fields: int, taken: bool, value: str) -> None:
+    more = "".join(f', "more{number}": {value}' for number in range(fields // (1 if value in ("1", '"x"') else 2)))
+    assert opens(f"{TEXT[:-1]}{more}}}".encode()) is taken
+
+
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(FIELDS + PARTS),
     lambda inner: (

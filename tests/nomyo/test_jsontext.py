@@ -246,6 +246,42 @@ def test_the_place_of_a_fault_behind_a_long_key_is_shortened() -> None:
         assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"temperature": math.nan}, "temperature"),
+        ({"my_own_parameter": math.nan}, "my_own_parameter"),
+        ({SECRET: math.nan}, "…"),
+        ({"the user's words": math.nan}, "…"),
+        ({"k" * 41: math.nan}, "…"),
+        ({5: math.nan}, "…"),
+        ({"messages": [0, {"content": [{"type": "text", "text": math.nan}]}]}, "messages[1].content[0].text"),
+        ({"tools": [{"function": {"parameters": {"properties": {"password": math.nan}}}}]},
+         "tools[0].function.parameters.properties.…"),
+        ({"metadata": {SECRET: math.nan}}, "metadata.…"),
+        ({"metadata": {"Alice": {"name": math.nan}}}, "metadata.….name"),
+        ({"metadata": {7: math.nan}}, "metadata.…"),
+        ([{"content": math.nan}], "[0].content"),
+        (math.nan, "payload"),
+    ],
+)  # fmt: skip
+def test_a_place_is_told_in_the_protocols_words_and_not_in_the_users(value: Any, place: str) -> None:
+    for do in (jsontext.encode, jsontext.snapshot):
+        with pytest.raises(ArgumentError) as caught:
+            do(value)
+        assert str(caught.value).partition(": ")[0] == place
+
+
+@pytest.mark.parametrize("brackets", ["[{}]", "{{{}}}"])
+def test_the_number_of_values_is_told_by_commas_and_brackets(brackets: str) -> None:
+    inner = ",".join(f'"k{n}": {n}' if brackets == "{{{}}}" else str(n) for n in range(10))
+    data = brackets.format(inner).encode()  # nine commas and a bracket
+    assert len(jsontext.decode(data, most=10)) == 10
+    with pytest.raises(ValueError, match=r"^more values than any honest text holds$"):
+        jsontext.decode(data, most=9)
+    assert jsontext.VALUES_MAX == 500_000
+
+
 def test_what_was_written_before_a_fault_is_wiped() -> None:
     buffer = bytearray()
     with patch.object(jsontext, "LONG", 4):
