@@ -125,7 +125,7 @@ def _is_loopback(host: str) -> bool:
 def check_max_retries(value: object) -> int:
     """A whole number, 0 or more. Raises `ArgumentError`."""
     if type(value) is not int:
-        hint = "; the folder of the keys is key_dir=" if isinstance(value, str) else ""
+        hint = "; the folder of the keys is key_dir=" if value is None or isinstance(value, str) else ""
         raise ArgumentTypeError(f"max_retries: expected an int, got {type(value).__name__}{hint}")
     if value < 0:
         raise ArgumentError(f"max_retries: expected 0 or more, got {value}")

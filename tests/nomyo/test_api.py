@@ -326,3 +326,17 @@ def test_a_program_for_the_published_client_runs_unchanged(tmp_path: Path) -> No
         "['enabled', 'has_memory_locking']",
         "b'secret'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("nomyo.nomyo", {"SecureChatCompletion"}),
+        ("nomyo.SecureMemory", {"SecureBuffer", "secure_bytearray", "get_memory_protection_info"}),
+    ],
+)
+def test_the_modules_of_the_published_client_have_its_names(path: str, names: set[str]) -> None:
+    module = importlib.import_module(path)
+    assert names <= set(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name) is getattr(nomyo, name)
