@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import stat
+import threading
 import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -35,6 +37,7 @@ from nomyo.keyring import KeyPair
 from tests.nomyo.calling import Wire, run
 from tests.nomyo.wire import package as wire_package
 from tests.nomyo.wire import server_keys
+from tests.nomyo.wire.plain_router import Reply
 
 KEY = server_keys.pair(1003, 3072)
 PEM = server_keys.public_pem(KEY.public_key()).decode()
@@ -468,6 +471,24 @@ def test_an_http_client_that_is_given_is_used_and_left_open(wire: Wire) -> None:
 
     run(main())
     assert seen == ["GET", "POST"]
+
+
+def test_closing_ends_a_key_fetch_under_way_also_on_an_http_client_that_stays_open(wire: Wire) -> None:
+    wire.router.answer(Reply(delay=20), on="GET")
+    arrived = threading.Event()
+    wire.router.on_request = lambda request: arrived.set()
+
+    async def main() -> None:
+        async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=wire.router.ca)) as given:
+            low = wire.client(http_client=given).client
+            call = asyncio.create_task(low.send_secure_request(PAYLOAD, "an id"))
+            assert await asyncio.to_thread(arrived.wait, 10)
+            await low.aclose()
+            with pytest.raises(ClientClosedError):
+                await asyncio.wait_for(call, 5)
+
+    run(main())
+    assert wire.posts == []
 
 
 def test_clients_may_share_a_key_pair(made: list[int]) -> None:
