@@ -88,7 +88,6 @@ class SecureCompletionClient:
         self.allow_http = allow_http
         self.max_retries = check_max_retries(max_retries)
         self.timeout = check_timeout(timeout)
-        self._secure_memory = secure_memory
         self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
         self._transport = Transport(http_client, proxies=base.origin[0] == "https")
         self._exchange = Exchange(

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -108,18 +109,24 @@ def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> Non
             f"base_url: plain http to {host}, which is not this machine: allow_http is for localhost only. Use https, "
             "or say unsafe_remote_http=True besides"
         )
-    warnings.warn(
-        f"plain http to {host}: whoever is on the way can read and change everything", InsecureWarning, stacklevel=2
-    )
+    _warn(f"plain http to {host}: whoever is on the way can read and change everything")
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
+    if host == "localhost":  # not its subdomains: some resolvers ask the network for them
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _warn(problem: str) -> None:
+    """Warn at the line outside this package that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("nomyo."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(problem, InsecureWarning, stacklevel=level)
 
 
 def check_max_retries(value: object) -> int:
@@ -152,8 +159,7 @@ def check_key_bits(value: object) -> int:
     if value < BITS_FLOOR:
         raise ArgumentError(f"min_server_key_bits: expected {BITS_FLOOR} or more, got {value}")
     if value < SERVER_KEY_BITS:
-        problem = f"server keys of {value} bits are taken; the protocol promises {SERVER_KEY_BITS}"
-        warnings.warn(problem, InsecureWarning, stacklevel=2)
+        _warn(f"server keys of {value} bits are taken; the protocol promises {SERVER_KEY_BITS}")
     return value
 
 

@@ -227,15 +227,18 @@ class Exchange:
 
     async def _accept(self, body: bytes, request: Request, pair: KeyPair, server_key: ServerKey) -> dict[str, Any]:
         """The answer, once nothing is against it. What raises here is never tried again."""
-        if len(body) > _IN_THREAD:
-            opened = await asyncio.to_thread(answer.open_answer, body, pair.private, lock=self._lock)
-        else:
-            opened = answer.open_answer(body, pair.private, lock=self._lock)
+        opened = await self.open(body, pair)
         answer.check_echoes(opened, request.payload_id, request.tier)
         result = None
         if request.policy is not None:
             result = gate.admit(opened.completion, request.policy, request.payload_id, secrets=request.texts())
         return answer.hand_over(opened, request.payload_id, server_key, result)
+
+    async def open(self, body: bytes, pair: KeyPair) -> answer.Opened:
+        """Decrypt and read an answer. Raises `ResponseError`."""
+        if len(body) > _IN_THREAD:
+            return await asyncio.to_thread(answer.open_answer, body, pair.private, lock=self._lock)
+        return answer.open_answer(body, pair.private, lock=self._lock)
 
     def _refusal(self, reply: Reply, request: Request) -> APIStatusError:
         error = status_error(reply.status, reply.headers, reply.body, secrets=request.texts())

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nomyo import config
+from nomyo import SecureChatCompletion, config
 from nomyo.errors import ArgumentError, ArgumentTypeError, InsecureURLError, InsecureWarning
 
 TAKEN = [
@@ -51,7 +51,7 @@ REFUSED_PARTS = [
     ("https://h/#", "no fragment"),
     ("https://h#x", "no fragment"),
 ]
-LOOPBACK = ["localhost", "LOCALHOST", "api.localhost", "127.0.0.1", "127.255.0.9", "[::1]", "[0:0:0:0:0:0:0:1]"]
+LOOPBACK = ["localhost", "LOCALHOST", "127.0.0.1", "127.255.0.9", "[::1]", "[0:0:0:0:0:0:0:1]"]
 REMOTE = [
     "api.nomyo.ai", "localhost.evil.example", "notlocalhost", "127.0.0.1.evil.example", "0.0.0.0", "[::]", "10.0.0.1",
     "192.168.0.1", "169.254.169.254", "[fe80::1]", "127.1", "2130706433", "0x7f000001", "localhost.",
@@ -304,3 +304,14 @@ def test_the_numbers_that_users_were_told() -> None:
     assert config.DEFAULT_BASE_URL == "https://api.nomyo.ai"
     assert (config.TIMEOUT, config.SERVER_KEY_BITS, config.BITS_FLOOR) == (900.0, 4096, 2048)
     assert config.TIERS == ("standard", "high", "maximum")
+
+
+def test_the_warning_names_the_line_that_asked_for_it() -> None:
+    with pytest.warns(InsecureWarning) as warned:
+        SecureChatCompletion("http://localhost:1", allow_http=True)
+    assert {one.filename for one in warned} == {__file__}
+
+
+def test_a_subdomain_of_localhost_is_somebody_elses_until_it_is_resolved() -> None:
+    with pytest.raises(InsecureURLError, match="not this machine"):
+        parse_base_url("http://api.localhost", allow_http=True)
