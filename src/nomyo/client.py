@@ -188,7 +188,7 @@ class SecureCompletionClient:
         check_payload_id(payload_id)
         if self.keyring.pair is None:
             raise SecurityError("Private key not initialized. Call generate_keys() or load_keys() first.")
-        opened = answer.open_answer(encrypted_response, self.keyring.pair.private, lock=self._secure_memory)
+        opened = await self._exchange.open(encrypted_response, self.keyring.pair)
         answer.check_echoes(opened, payload_id, None)
         return answer.hand_over(opened, payload_id, None, None)
 

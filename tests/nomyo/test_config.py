@@ -314,4 +314,4 @@ def test_the_warning_names_the_line_that_asked_for_it() -> None:
 
 def test_a_subdomain_of_localhost_is_somebody_elses_until_it_is_resolved() -> None:
     with pytest.raises(InsecureURLError, match="not this machine"):
-        parse_base_url("http://api.localhost", allow_http=True)
+        config.parse_base_url("http://api.localhost", allow_http=True)
