@@ -341,7 +341,7 @@ def test_a_client_with_other_options_has_the_same_key_pair_and_key_of_the_servic
     assert type(two) is SecureChatCompletion
     assert two is not one
     assert (two.client.max_retries, two.client.timeout, two.api_key) == (7, 5.0, API_KEY)
-    assert (one.client.max_retries, two.client._secure_memory) == (1, False)
+    assert (one.client.max_retries, two.client._exchange._lock) == (1, False)
     assert two.client.keyring is one.client.keyring
     assert one.with_options().client.keyring is one.client.keyring
 

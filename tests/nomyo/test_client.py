@@ -34,7 +34,7 @@ from nomyo.errors import (
 )
 from nomyo.exchange import PAYLOAD_MAX
 from nomyo.keyring import KeyPair
-from tests.nomyo.calling import Wire, run
+from tests.nomyo.calling import Wire, only, run
 from tests.nomyo.wire import package as wire_package
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import Reply
@@ -361,6 +361,23 @@ def test_an_answer_is_opened_and_merged_as_users_know_it() -> None:
         "security_tier": "high",
         "verification": {"payload_id_echoed": False, "security_tier_echoed": True},
     }
+
+
+@pytest.mark.parametrize(("size", "elsewhere"), [(1000, False), (400_000, True)])
+def test_a_long_answer_is_opened_in_a_thread_and_a_short_one_at_once(
+    size: int, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    real: Callable[..., answer.Opened] = answer.open_answer
+
+    def open_answer(package: bytes, key: rsa.RSAPrivateKey, *, lock: bool) -> answer.Opened:
+        threads.append(threading.current_thread())
+        return real(package, key, lock=lock)
+
+    monkeypatch.setattr(answer, "open_answer", open_answer)
+    opened = run(client().decrypt_response(sealed({"text": "x" * size}), "an id"))
+    assert len(opened["text"]) == size
+    assert (only(threads) is not threading.main_thread()) is elsewhere
 
 
 def test_an_answer_to_another_request_is_not_opened() -> None:
