@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -221,8 +221,11 @@ def test_a_closed_client_says_so_and_sends_nothing(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("max_retries", [0, 3])
-def test_calls_under_way_on_a_client_that_is_closed_end_at_once_and_say_so(wire: Wire, max_retries: int) -> None:
-    wire.router.answer(lambda post: Reply(delay=20))
+@pytest.mark.parametrize("waiting_for", ["POST", "GET"])
+def test_calls_under_way_on_a_client_that_is_closed_end_at_once_and_say_so(
+    wire: Wire, max_retries: int, waiting_for: Literal["POST", "GET"]
+) -> None:
+    wire.router.answer(lambda request: Reply(delay=20), on=waiting_for)
 
     async def main() -> list[Any]:
         client = wire.client(max_retries=max_retries)

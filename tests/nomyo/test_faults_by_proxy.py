@@ -109,8 +109,10 @@ def test_a_connection_that_fails_once_is_made_again(wire: Wire, proxy: Proxy, na
     assert (len(wire.posts), wire.fetches) == (1, 1)
 
 
-def test_what_may_have_been_processed_in_an_earlier_try_is_told(wire: Wire, proxy: Proxy) -> None:
-    proxy.behave(Behaviour(reset="after", request=REQUEST))
+@pytest.mark.parametrize("first", [Behaviour(reset="after", request=REQUEST), Behaviour()], ids=["reset", "500"])
+def test_what_may_have_been_processed_in_an_earlier_try_is_told(wire: Wire, proxy: Proxy, first: Behaviour) -> None:
+    wire.router.answer(Reply(500, close=True))
+    proxy.behave(first)
     proxy.default = Behaviour(reset="accept")
     error = wire.refused(APIConnectionError, {"base_url": proxy.url, "max_retries": 1})
     assert facts(error) == ("", 2, "completion", True)
