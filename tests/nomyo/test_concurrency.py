@@ -286,3 +286,16 @@ def test_an_http_client_of_the_callers_changes_nothing_of_what_is_safe(wire: Wir
         assert run(main()).status_code == 307
         assert other.connections == 0
     assert wire.posts[0].header("Accept-Encoding") == "identity"
+
+
+def test_a_fetch_of_the_key_by_an_http_client_of_the_callers_ends_with_our_client(wire: Wire) -> None:
+    wire.router.answer(Reply(delay=20), on="GET")
+
+    async def main() -> None:
+        async with await outside_client(wire) as http:
+            client = wire.client(http_client=http)
+            asyncio.get_running_loop().call_later(0.3, asyncio.ensure_future, client.aclose())
+            with pytest.raises(ClientClosedError):
+                await asyncio.wait_for(ask(client), 5)
+
+    run(main())
