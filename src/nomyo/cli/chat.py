@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo.cli.connection import add_client, base_url, host_of, logs_noticed, open_client
 from nomyo.cli.errors import CommandError
-from nomyo.cli.settings import setting
+from nomyo.cli.settings import filled, setting
 from nomyo_attest.cli.arguments import load_policy
 from nomyo_attest.cli.console import look
 from nomyo_attest.cli.errors import remark
@@ -55,9 +55,11 @@ nomyo chat --policy policy.toml
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; - is standard input")
-    parser.add_argument("--policy", metavar="P", help="print an answer only if this policy affirms its server")
-    parser.add_argument("--model", metavar="NAME", help=f"the model to ask; default: {MODEL}")
-    parser.add_argument("--system", metavar="TEXT", help="a system message to begin with")
+    parser.add_argument(
+        "--policy", type=filled, metavar="P", help="print an answer only if this policy affirms its server"
+    )
+    parser.add_argument("--model", type=filled, metavar="NAME", help=f"the model to ask; default: {MODEL}")
+    parser.add_argument("--system", type=filled, metavar="TEXT", help="a system message to begin with")
     parser.add_argument("--tier", choices=TIERS, help=f"security tier to ask for: {', '.join(TIERS)}")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the longest answer")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 to 2")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from nomyo.cli.errors import CommandError, complain
 from nomyo.cli.secret_files import read_secret
-from nomyo.cli.settings import setting
+from nomyo.cli.settings import filled, setting
 
 if TYPE_CHECKING:
     import argparse
@@ -36,16 +36,21 @@ def add_server(parser: Parser, timeout: float = TIMEOUT) -> None:
 
 def add_client(parser: Parser) -> None:
     """Declare whom to ask, with which key, and which keys to take."""
-    parser.add_argument("--base-url", metavar="URL", help=f"the router; default: {BASE_URL}")
-    parser.add_argument("--api-key-file", metavar="FILE", help="a file with the API key, if it is not in NOMYO_API_KEY")
+    parser.add_argument("--base-url", type=filled, metavar="URL", help=f"the router; default: {BASE_URL}")
+    parser.add_argument(
+        "--api-key-file", type=filled, metavar="FILE", help="a file with the API key, if it is not in NOMYO_API_KEY"
+    )
     parser.add_argument(
         "--server-key-pin",
+        type=filled,
         action="append",
         metavar="PIN",
         help="the only server key to send to: sha256/…; may be given several times",
     )
-    parser.add_argument("--key-dir", metavar="DIR", help="folder of the client's key pair; made there if it has none")
-    parser.add_argument("--key-password-file", metavar="FILE", help="a file with the password of that key")
+    parser.add_argument(
+        "--key-dir", type=filled, metavar="DIR", help="folder of the client's key pair; made there if it has none"
+    )
+    parser.add_argument("--key-password-file", type=filled, metavar="FILE", help="a file with the password of that key")
     add_server(parser)
 
 
@@ -64,9 +69,10 @@ def open_client(arguments: argparse.Namespace, policy: AppraisalPolicy | None) -
     if arguments.key_password_file is not None and arguments.key_dir is None:
         raise CommandError("--key-password-file: there is no --key-dir whose key it could open")
     pins = _pins(arguments)
-    api_key = setting("", None, "NOMYO_API_KEY").value
     if arguments.api_key_file is not None:
-        api_key = read_secret(arguments.api_key_file, "--api-key-file")
+        api_key: str | None = read_secret(arguments.api_key_file, "--api-key-file")
+    else:
+        api_key = setting("", None, "NOMYO_API_KEY").value
     password = None
     if arguments.key_password_file is not None:
         password = read_secret(arguments.key_password_file, "--key-password-file")
@@ -99,7 +105,7 @@ def _pins(arguments: argparse.Namespace) -> tuple[str, ...]:
     source = "--server-key-pin"
     if given is None:
         listed = setting("", None, "NOMYO_SERVER_KEY_PINS")
-        given, source = (listed.value or "").split(",") if listed.value else [], listed.source
+        given, source = [] if listed.value is None else listed.value.split(","), listed.source
     try:
         return tuple(parse_pin(one) for one in given)
     except ValueError as error:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo.cli.errors import CommandError
+from nomyo.cli.settings import filled
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 
@@ -39,7 +40,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--tpm", choices=("swtpm", "soft"), help="who makes the evidence; default: swtpm if it is there"
     )
-    parser.add_argument("--keep", metavar="DIR", help="keep policy, answers and refusal in this new folder")
+    parser.add_argument(
+        "--keep", type=filled, metavar="DIR", help="keep policy, answers and refusal in this new folder"
+    )
     parser.add_format()
 
 

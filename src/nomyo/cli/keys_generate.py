@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from nomyo.cli.errors import CommandError
 from nomyo.cli.secret_files import read_secret
+from nomyo.cli.settings import filled
 from nomyo_attest.cli.console import say, say_json
 from nomyo_attest.cli.exits import OK
 
@@ -30,9 +31,10 @@ nomyo chat --key-dir client_keys --key-password-file password.txt "Hello"
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("directory", metavar="DIR", help="the folder of the pair")
+    parser.add_argument("directory", type=filled, metavar="DIR", help="the folder of the pair")
     parser.add_argument(
         "--password-file",
+        type=filled,
         metavar="FILE",
         help="encrypt the private key with the password in this file; - is standard input",
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo.cli.connection import add_server, host_of, insecure_noticed
 from nomyo.cli.errors import CommandError
+from nomyo.cli.settings import filled
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.exits import OK
@@ -34,13 +35,14 @@ MEANING: Final = (
 
 EXAMPLE = """
 nomyo keys pin https://api.nomyo.ai
-export NOMYO_SERVER_KEY_PINS=$(nomyo keys pin https://api.nomyo.ai)
+PIN=$(nomyo keys pin https://api.nomyo.ai) &&
+  nomyo chat --server-key-pin "$PIN" "Hello"
 """
 
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("url", metavar="URL", help="base URL of the router")
+    parser.add_argument("url", type=filled, metavar="URL", help="base URL of the router")
     add_server(parser, timeout=60)
     parser.add_format()
 

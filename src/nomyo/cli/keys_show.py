@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nomyo.cli.errors import CommandError
 from nomyo.cli.secret_files import read_secret
+from nomyo.cli.settings import filled
 from nomyo_attest.cli.console import say, say_json
 from nomyo_attest.cli.exits import OK
 
@@ -27,8 +28,10 @@ nomyo keys show client_keys --password-file password.txt
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("path", metavar="PATH", help="the folder of a key pair, or one key file in PEM")
-    parser.add_argument("--password-file", metavar="FILE", help="a file with the password; - is standard input")
+    parser.add_argument("path", type=filled, metavar="PATH", help="the folder of a key pair, or one key file in PEM")
+    parser.add_argument(
+        "--password-file", type=filled, metavar="FILE", help="a file with the password; - is standard input"
+    )
     parser.add_format()
 
 

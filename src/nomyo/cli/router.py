@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo.cli.errors import CommandError
 from nomyo.cli.secret_files import read_secret, read_secrets
+from nomyo.cli.settings import filled
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.exits import OK
 
@@ -57,26 +58,32 @@ nomyo router --list-faults
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")
+    parser.add_argument("--host", type=filled, default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="the port to listen on; default: a free one")
     parser.add_argument(
-        "--cert", type=Path, metavar="FILE", help="certificate chain in PEM, for other machines to reach it"
+        "--cert", type=filled_path, metavar="FILE", help="certificate chain in PEM, for other machines to reach it"
     )
-    parser.add_argument("--key", type=Path, metavar="FILE", help="the certificate's private key in PEM")
+    parser.add_argument("--key", type=filled_path, metavar="FILE", help="the certificate's private key in PEM")
     parser.add_argument(
-        "--api-key-file", metavar="FILE", help="the API keys that are let in, one a line; default: anybody"
+        "--api-key-file", type=filled, metavar="FILE", help="the API keys that are let in, one a line; default: anybody"
     )
     parser.add_argument("--rate-limit", action="store_true", help="two requests a second, as the service has it")
     parser.add_argument("--tpm", choices=TPMS, default="auto", help=f"where evidence comes from: {', '.join(TPMS)}")
     parser.add_argument(
-        "--pcrs", default="sha256:0,7,10", metavar="PCRS", help="what is quoted; default: sha256:0,7,10"
+        "--pcrs", type=filled, default="sha256:0,7,10", metavar="PCRS", help="what is quoted; default: sha256:0,7,10"
     )
-    parser.add_argument("--aik", default="p256", metavar="KEY", help="p256, rsa2048, …: the key made for each quote")
     parser.add_argument(
-        "--server-key", type=Path, metavar="FILE", help="the RSA key requests are sealed to; default: a new one"
+        "--aik", type=filled, default="p256", metavar="KEY", help="p256, rsa2048, …: the key made for each quote"
     )
-    parser.add_argument("--upstream", metavar="URL", help="forward to this server, such as http://127.0.0.1:8080/v1")
-    parser.add_argument("--upstream-key-file", metavar="FILE", help="a file with the API key of the upstream")
+    parser.add_argument(
+        "--server-key", type=filled_path, metavar="FILE", help="the RSA key requests are sealed to; default: a new one"
+    )
+    parser.add_argument(
+        "--upstream", type=filled, metavar="URL", help="forward to this server, such as http://127.0.0.1:8080/v1"
+    )
+    parser.add_argument(
+        "--upstream-key-file", type=filled, metavar="FILE", help="a file with the API key of the upstream"
+    )
     parser.add_argument(
         "--upstream-timeout", type=float, default=600.0, metavar="S", help="seconds it has; default: 600"
     )
@@ -85,14 +92,20 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--model",
+        type=filled,
         action="append",
         metavar="NAME[=TIER,…]",
         help="a model to allow, at these tiers or all; default: any model",
     )
     parser.add_argument("--default-tier", choices=TIERS, default=TIERS[0], help="of requests that name none")
-    parser.add_argument("--fault", metavar="NAME", help="answer wrongly in one way, for tests of clients")
+    parser.add_argument("--fault", type=filled, metavar="NAME", help="answer wrongly in one way, for tests of clients")
     parser.add_argument("--list-faults", action="store_true", help="list those ways, and end")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of that list: text or json; default: text")
+
+
+def filled_path(text: str) -> Path:
+    """As `filled`: an empty path would be the working folder."""
+    return Path(filled(text))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -100,10 +100,26 @@ def test_a_wrong_variable_is_named(
     assert router.posts == []
 
 
-def test_an_empty_variable_is_none(router: PlainRouter, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("POLICY", "MODEL", "SECURITY_TIER", "SERVER_KEY_PINS", "API_KEY"):
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize("name", ["POLICY", "MODEL", "SECURITY_TIER", "SERVER_KEY_PINS", "API_KEY", "BASE_URL"])
+def test_an_empty_variable_is_refused_before_anything_is_sent(
+    router: PlainRouter, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"NOMYO_{name}", value)
+    assert complaint(run("chat", "x")) == f"NOMYO_{name}: is set and empty; give it a value, or unset it"
+    assert router.requests == []
+
+
+def test_an_empty_variable_that_a_flag_stands_before_does_no_harm(
+    router: PlainRouter, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("key").write_text("of-the-file", encoding="utf-8")
+    Path("key").chmod(0o600)
+    for name in ("MODEL", "SECURITY_TIER", "API_KEY", "BASE_URL"):
         monkeypatch.setenv(f"NOMYO_{name}", "")
-    assert run("chat", "x") == (0, "x\n", f"{NOT_APPRAISED}\n")
+    argv = ["--model", "m", "--tier", "high", "--api-key-file", "key", "--base-url", router.url]
+    assert run("chat", *argv, "x") == (0, "x\n", f"{NOT_APPRAISED}\n")
+    assert router.posts[0].header("Authorization") == "Bearer of-the-file"
 
 
 @pytest.mark.usefixtures("_quick")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nomyo import keys
-from tests.nomyo.cli.runner import complaint, run, start
+from nomyo.cli import keys_pin
+from tests.nomyo.cli.runner import complaint, environment, run, start
 from tests.nomyo.cli.served import PROMPT
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import PlainRouter, Reply
@@ -227,3 +230,23 @@ def test_a_server_that_serves_no_key_is_said(router: PlainRouter) -> None:
     router.mend()
     assert "check the base URL" in complaint(run("keys", "pin", f"{router.url}/elsewhere"))
     assert "base URL: expected https://HOST" in complaint(run("keys", "pin", "localhost"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a line for a POSIX shell")
+def test_the_example_sends_to_the_pinned_key_and_nothing_where_there_is_no_pin(router: PlainRouter) -> None:
+    example = keys_pin.EXAMPLE.strip().partition("\n")[2]
+    assert "--server-key-pin" in example
+    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+
+    def typed(url: str) -> subprocess.CompletedProcess[str]:
+        line = example.replace("https://api.nomyo.ai", url)
+        return subprocess.run(
+            ["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False, env=environment(PATH=path)
+        )
+
+    right = typed(router.url)
+    assert (right.returncode, right.stdout) == (0, "Hello\n")
+    router.requests.clear()
+    wrong = typed(f"{router.url}/elsewhere")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert router.posts == []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import signal
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 import nomyo
 from nomyo.cli import main
 from nomyo.cli.commands import COMMANDS
+from nomyo_attest.cli.parser import Parser
 from tests.nomyo.cli.runner import complaint, environment, run
 
 
@@ -67,6 +70,22 @@ def test_help_fits_80_columns(words: str, monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_wrong_usage_is_one_line_with_a_mend(argv: list[str], hint: str) -> None:
     assert hint in complaint(run(*argv))
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_an_argument_that_is_given_and_empty_is_refused(words: str) -> None:
+    parser = Parser("nomyo", words, "", "")
+    import_module(f"nomyo.cli.{COMMANDS[words][0]}").configure(parser)
+    flags = [action for action in parser._actions if action.option_strings and action.nargs is None]
+    positional = ["x" for action in parser._actions if not action.option_strings and action.nargs is None]
+    assert flags
+    for flag in flags:
+        for empty in ("", " "):
+            said = complaint(run(*words.split(), flag.option_strings[0], empty, *positional))
+            assert said.startswith(f"{words}: argument {flag.option_strings[0]}: "), said
+            assert re.search(r"is given and empty|invalid (int|float) value|invalid choice", said)
+    if positional:
+        assert "is given and empty" in complaint(run(*words.split(), ""))
 
 
 def test_what_was_typed_cannot_reach_the_terminal_raw() -> None:
