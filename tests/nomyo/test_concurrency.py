@@ -292,8 +292,7 @@ def test_a_fetch_of_the_key_by_an_http_client_of_the_callers_ends_with_our_clien
     wire.router.answer(Reply(delay=20), on="GET")
 
     async def main() -> None:
-        async with await outside_client(wire) as http:
-            client = wire.client(http_client=http)
+        async with await outside_client(wire) as http, wire.client(http_client=http) as client:
             asyncio.get_running_loop().call_later(0.3, asyncio.ensure_future, client.aclose())
             with pytest.raises(ClientClosedError):
                 await asyncio.wait_for(ask(client), 5)
