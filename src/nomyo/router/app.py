@@ -140,7 +140,9 @@ class Router:
             raise Refusal(404, NOT_ENABLED)
         bearer = self._authenticated(request.headers)
         if self.options.rate_limit:
-            self._limiter.admit(bearer or (request.client.host if request.client else ""))
+            # Without configured keys a bearer is whatever the caller makes up, and would be a new caller each time.
+            host = request.client.host if request.client else ""
+            self._limiter.admit(bearer if self.options.api_keys else host)
         heading = read_heading(request.headers)
         tier = heading.tier or self.options.default_tier
         package = await _body(request)

@@ -1,8 +1,12 @@
-"""How often a caller may ask: the service's documented rules, for each bearer key on its own.
+"""How often a caller may ask: the service's documented rules, for each caller on its own.
 
 - Two requests in any second.
 - Up to four in a second, once in ten seconds.
 - Whoever keeps asking while refused, 20 times within a minute, is locked out for 30 minutes.
+
+Who a caller is, is the router's to say (`Limiter.admit`). Of so many callers, and so many locked out, as fit a table
+each; a table that is full forgets whoever has not asked for longest, or whoever would be let in first. So neither
+memory nor the time that a request costs grows with the number of callers.
 """
 
 from __future__ import annotations
@@ -11,10 +15,10 @@ import hashlib
 import math
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from nomyo.router.errors import Refusal
 
@@ -36,8 +40,12 @@ ABUSE_WITHIN: Final = 60.0
 COOL_DOWN: Final = 30 * 60.0
 """Seconds that a caller is locked out for."""
 
-_CALLERS_MAX: Final = 10_000
+CALLERS_MAX: Final = 10_000
+"""Callers that are counted, and callers that are locked out, at a time."""
+
 _SECOND: Final = 1.0
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(slots=True)
@@ -45,7 +53,6 @@ class _Caller:
     admitted: deque[float] = field(default_factory=lambda: deque(maxlen=BURST))
     refused: deque[float] = field(default_factory=lambda: deque(maxlen=ABUSE))
     burst_began: float = -math.inf
-    locked_until: float = -math.inf
 
 
 class Limiter:
@@ -57,7 +64,10 @@ class Limiter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._callers: dict[bytes, _Caller] = {}
+        self._callers: OrderedDict[bytes, _Caller] = OrderedDict()  # who asked last is last
+        self._locked: OrderedDict[bytes, float] = (
+            OrderedDict()
+        )  # until when; all for as long, so the next to end is first
         self._lock = threading.Lock()
 
     def admit(self, who: str) -> None:
@@ -65,32 +75,31 @@ class Limiter:
         name = hashlib.sha256(who.encode()).digest()  # a bearer key is kept nowhere
         with self._lock:
             now = self._clock()
-            caller = self._callers.get(name)
-            if caller is None:
-                self._forget_idle(now)
-                caller = self._callers[name] = _Caller()
-            if now < caller.locked_until:
-                raise _locked_out(caller.locked_until - now)
+            locked_until = self._locked.get(name, -math.inf)
+            if now < locked_until:
+                raise _locked_out(locked_until - now)
+            self._locked.pop(name, None)
+            caller = self._callers.pop(name, None) or _Caller()
+            _append(self._callers, name, caller)
             if _fits(caller, now):
                 caller.admitted.append(now)
                 return
             caller.refused.append(now)
             if len(caller.refused) == ABUSE and now - caller.refused[0] <= ABUSE_WITHIN:
-                caller.refused.clear()
-                caller.locked_until = now + COOL_DOWN
+                del self._callers[name]  # what is counted is forgotten long before the time is over
+                _append(self._locked, name, now + COOL_DOWN)
                 raise _locked_out(COOL_DOWN)
             wait = caller.admitted[-RATE] + _SECOND - now
         raise Refusal(
             429, f"{RATE} requests a second are allowed, {BURST} once in {BURST_EVERY:g} seconds", _retry_after(wait)
         )
 
-    def _forget_idle(self, now: float) -> None:
-        if len(self._callers) >= _CALLERS_MAX:
-            self._callers = {
-                name: caller
-                for name, caller in self._callers.items()
-                if now < caller.locked_until or (caller.admitted and now - caller.admitted[-1] < ABUSE_WITHIN)
-            }
+
+def _append(table: OrderedDict[bytes, _Value], name: bytes, value: _Value) -> None:
+    """Put a new entry at the end; one too many drops the first."""
+    table[name] = value
+    if len(table) > CALLERS_MAX:
+        table.popitem(last=False)
 
 
 def _fits(caller: _Caller, now: float) -> bool:

@@ -307,6 +307,16 @@ def test_limits_are_those_of_a_bearer_key(server_key: rsa.RSAPrivateKey) -> None
         assert [status("wrong") for _ in range(5)] == [401] * 5
 
 
+def test_limits_are_those_of_a_host_where_bearers_are_made_up(server_key: rsa.RSAPrivateKey) -> None:
+    options = RouterOptions(tpm="none", rate_limit=True)
+    with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
+        answers = [
+            client.call(key=server_key.public_key(), headers={"Authorization": f"Bearer made-up-{number}"})
+            for number in range(5)
+        ]
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 429]
+
+
 # Many at once, and things that go wrong.
 
 

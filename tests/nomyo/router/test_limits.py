@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from nomyo.router import limits
 from nomyo.router.errors import Refusal
-from nomyo.router.limits import ABUSE, COOL_DOWN, Limiter
+from nomyo.router.limits import ABUSE, CALLERS_MAX, COOL_DOWN, Limiter
 
 
 class Clock:
@@ -92,14 +94,49 @@ def test_refusals_far_apart_lock_nobody_out(asking: Asking) -> None:
 def test_callers_long_gone_are_forgotten_and_locked_ones_are_not(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_CALLERS_MAX", 3)
+    monkeypatch.setattr(limits, "CALLERS_MAX", 3)
     asking.statuses(4 + ABUSE, "abuser")
     for number in range(50):
         asking.clock.now += 61
         assert asking.ask(f"caller {number}") == (200, "")
         if asking.clock.now < 1000.0 + COOL_DOWN:
             assert asking.ask("abuser")[0] == 503
-    assert len(asking.limiter._callers) <= 4
+    assert len(asking.limiter._callers) == 3
+
+
+def test_fresh_callers_and_locked_ones_fill_no_more_than_their_tables(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CALLERS_MAX", 3)
+    for number in range(50):
+        assert asking.statuses(4 + ABUSE, f"abuser {number}")[-1] == 503
+        assert asking.ask(f"caller {number}") == (200, "")
+    assert (len(asking.limiter._callers), len(asking.limiter._locked)) == (3, 3)
+    assert asking.ask("abuser 49")[0] == 503
+
+
+def test_whoever_asked_last_is_remembered_longest(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CALLERS_MAX", 3)
+    asking.statuses(4, "busy")
+    for number in range(50):
+        assert asking.ask(f"caller {number}") == (200, "")
+        if number < ABUSE - 1:
+            assert asking.ask("busy")[0] == 429
+
+
+def test_a_new_caller_costs_no_look_at_the_others(asking: Asking) -> None:
+    def fastest(begin: int) -> float:
+        times = []
+        for number in range(begin, begin + 200):
+            began = time.perf_counter()
+            asking.ask(f"caller {number}")
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    few = fastest(0)
+    for number in range(1000, 1000 + CALLERS_MAX):
+        asking.ask(f"caller {number}")
+    assert fastest(100_000) < 20 * few  # a scan of all takes hundreds of times as long
 
 
 def test_a_bearer_key_is_not_kept(asking: Asking) -> None:
