@@ -195,11 +195,14 @@ def open_source(options: RouterOptions) -> Source:
 def _opened(options: RouterOptions) -> Source:
     """The first that opens, if the best at hand is asked for. Raises `RouterError`."""
     *others, last = ("device", "swtpm", "soft") if options.tpm == "auto" else (options.tpm,)
+    before = ""
     for kind in others:
         try:
             return _open(kind, options)
         except AttesterError as error:
-            logger.info("tpm %r is not used: %s", kind, error)
+            reason = str(error)
+            logger.info("tpm %r is not used: %s", kind, "for the same reason" if reason == before else reason)
+            before = reason
     try:
         return _open(last, options)
     except AttesterError as error:

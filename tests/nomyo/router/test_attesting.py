@@ -154,6 +154,18 @@ def test_the_best_at_hand_is_the_first_that_opens(
     assert "tpm 'swtpm' is not used: no program 'swtpm' found" in caplog.text
 
 
+def test_a_reason_that_two_have_in_common_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("Device", "SoftwareDevice"):
+        monkeypatch.setattr(attesting, name, refuses("the extra tpm is not installed"))
+    assert open_source(RouterOptions()).kind == "soft"
+    assert caplog.text.count("the extra tpm is not installed") == 1
+    assert "tpm 'device' is not used: the extra tpm is not installed" in caplog.text
+    assert "tpm 'swtpm' is not used: for the same reason" in caplog.text
+
+
 def test_the_machine_s_own_tpm_is_the_best(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     class Chip(attesting.NoTPM):
         kind = "device"
