@@ -31,6 +31,10 @@ def serve(options: RouterOptions) -> int:
     Raises:
         RouterError: it cannot be run as asked.
     """
+    if sys.stdout is None:
+        raise RouterError(
+            "standard output is closed, and the line that says where the router is goes there; leave it open"
+        )
     with _log_on_stderr(), _told_to_stop() as stop, RunningRouter(options, switchable=False) as router:
         ready = {"url": router.url, "ca": None if router.ca is None else str(router.ca), "tpm": router.tpm}
         try:

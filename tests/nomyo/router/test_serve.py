@@ -93,6 +93,22 @@ def test_a_ready_line_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes its output")
+def test_a_standard_output_that_is_closed_is_said_with_status_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m nomyo.cli router --port 0 --tpm soft >&-', sys.executable],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("nomyo: standard output is closed, ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_line_serves(tmp_path: Path) -> None:
     """`nomyo router --port 0`, as the documentation has it."""
     arguments = ("-m", "nomyo.cli", "router", "--port", "0", "--tpm", "soft", "--fault", "echo-none")
