@@ -18,12 +18,14 @@ Exit status: 0; 1 if the answer is refused; 2 if there is none, or wrong usage.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
 from nomyo.cli.connection import add_client, base_url, host_of, logs_noticed, open_client
 from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import filled, setting
+from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.arguments import load_policy
 from nomyo_attest.cli.console import look
 from nomyo_attest.cli.errors import remark
@@ -69,6 +71,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
+    need_output()
     if arguments.max_tokens is not None and arguments.max_tokens < 1:
         raise CommandError(f"--max-tokens: expected 1 or more, got {arguments.max_tokens}")
     if arguments.temperature is not None and not 0 <= arguments.temperature <= 2:
@@ -79,9 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
         "max_tokens": arguments.max_tokens,
         "temperature": arguments.temperature,
     }
-    messages = [] if arguments.system is None else [{"role": "system", "content": arguments.system}]
+    system = None if arguments.system is None else _as_typed(arguments.system)
+    messages = [] if system is None else [{"role": "system", "content": system}]
     prompt = _prompt(arguments)
-    for name, text in (("--system", arguments.system), ("the prompt", prompt)):
+    for name, text in (("--system", system), ("the prompt", prompt)):
         _check_text(name, text or "")
     policy = _policy(arguments)
     client = open_client(arguments, policy)
@@ -140,6 +144,7 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
     piped = words.count(STANDARD_INPUT)
     if piped + [arguments.api_key_file, arguments.key_password_file].count(STANDARD_INPUT) > 1:
         raise CommandError("standard input (-) can be read once only; name it once")
+    words = [_as_typed(word) for word in words]
     prompt = " ".join(words)
     if piped:
         at = words.index(STANDARD_INPUT)
@@ -148,6 +153,19 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
     if not prompt.strip():
         raise CommandError("the prompt is empty; give one as an argument or on standard input")
     return prompt
+
+
+def _as_typed(word: str) -> str:
+    """A word of the command line, also where the locale has no UTF-8 and the word does.
+
+    Python decodes what was typed with the locale's encoding, and keeps bytes that are none as lone surrogates.
+    """
+    if not any("\ud800" <= character <= "\udfff" for character in word):
+        return word
+    try:
+        return os.fsencode(word).decode("utf-8")
+    except UnicodeError:
+        return word  # and `_check_text` refuses it
 
 
 def _check_text(name: str, text: str) -> None:

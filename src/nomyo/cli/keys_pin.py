@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from nomyo.cli.connection import add_server, host_of, insecure_noticed
 from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import filled
+from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.exits import OK
@@ -49,6 +50,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
+    need_output()
     import asyncio
     import sys
 

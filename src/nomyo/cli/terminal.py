@@ -1,9 +1,12 @@
-"""Text of an answer on its way to a terminal, which must not be driven by it."""
+"""Standard output: that there is one, and how text of an answer reaches a terminal, which must not be driven by it."""
 
 from __future__ import annotations
 
 import re
+import sys
 from typing import Final
+
+from nomyo.cli.errors import CommandError
 
 _DRIVING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters (ECMA-48), but for tab and line feed
@@ -11,6 +14,12 @@ _DRIVING: Final = re.compile(
     "\u2028\u2029\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"  # line ends of Unicode, surrogates, hidden text
 )
 """What could move the cursor, set the title, answer for the user, or show one text for another."""
+
+
+def need_output() -> None:
+    """Raise `CommandError` where standard output is closed: an answer would go nowhere, and nobody would know."""
+    if sys.stdout is None:
+        raise CommandError("standard output is closed, and what was asked for goes there; nothing was sent")
 
 
 def harmless(text: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nomyo.cli.verdict import NOT_APPRAISED
-from tests.nomyo.cli.runner import run, start
+from tests.nomyo.cli.runner import environment, run, start
 from tests.nomyo.cli.served import PROMPT, asked, evidence
 from tests.nomyo.wire.plain_router import PlainRouter
 
@@ -113,6 +116,33 @@ def test_an_answer_that_was_cut_off_is_noticed(router: PlainRouter) -> None:
     ran = run("chat", "x")
     assert (ran.status, ran.out) == (0, "x\n")
     assert ran.err.startswith("nomyo: notice: the answer is cut off")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes its output")
+@pytest.mark.parametrize("command", [["chat", PROMPT], ["keys", "pin", "https://localhost"]])
+def test_nothing_is_sent_where_standard_output_is_closed(router: PlainRouter, command: list[str]) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m nomyo.cli "$@" >&-', sys.executable, *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 2
+    assert done.stderr == "nomyo: standard output is closed, and what was asked for goes there; nothing was sent\n"
+    assert router.requests == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sets a locale")
+def test_a_prompt_in_utf_8_is_one_in_a_locale_without_it(router: PlainRouter) -> None:
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+    done = start("chat", "--system", "kurz, höflich", "grüße", "-", input="aus der Röhre", env=environment(**locale))
+    assert (done.returncode, done.stdout) == (0, "grüße\n\naus der Röhre\n")
+    assert [message["content"] for message in asked(router)["messages"]] == [
+        "kurz, höflich",
+        "grüße\n\naus der Röhre",
+    ]
 
 
 def test_in_a_process_of_its_own_with_a_key_pair_of_its_own(router: PlainRouter, policy: str) -> None:
