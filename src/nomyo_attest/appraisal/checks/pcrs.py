@@ -97,4 +97,7 @@ def pcr_values(facts: Settled) -> Answer:
     if not unmet:
         return PASS, expected, got, ""
     places = ", ".join(one.place if one.value is not None else f"{one.place} (not signed)" for one in unmet)
-    return FAIL, expected, got, f"not as the policy has it: {places}"
+    problem = f"not as the policy has it: {places}"
+    if any(one.value is None for one in unmet):
+        problem += "; a PCR that is not signed has no value that could be added: the server has to quote it"
+    return FAIL, expected, got, problem
