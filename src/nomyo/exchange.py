@@ -195,7 +195,10 @@ class Exchange:
                 tries.maybe_processed = True
                 if reply.status == 200:
                     return await self._accept(reply.body, request, pair, server_key)
-                failure = self._refusal(reply, request)
+                if jsontext.size_hint(request.payload) < jsontext.LONG:
+                    failure = self._refusal(reply, request)
+                else:  # what was sent is taken out of what is told: the more was sent, the longer it takes
+                    failure = await asyncio.to_thread(self._refusal, reply, request)
                 if reply.status == 400 and not renewed:
                     # An honest server says 400 to what it cannot decrypt: its key may have been rotated.
                     renewed = True

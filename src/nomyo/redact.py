@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -27,10 +28,16 @@ _PLACES: Final = 4
 """Places in the secrets that are tried for one block: prompts repeat themselves, and one place is enough."""
 
 _SEARCHED: Final = 4 * 1024 * 1024
-"""Characters of all secrets that are searched for runs, about a tenth of a second's work."""
+"""Characters of all secrets that are searched for runs, a tenth of a second's work, and done in a thread."""
 
 _ESCAPED: Final = 64 * 1024
 """Characters of a secret that are also looked for as they are escaped: the body of an error holds no more."""
+
+_FORMED: Final = 1024 * 1024
+"""Characters of all secrets that are written in other forms, some 20 milliseconds' work. Of more, nothing is told."""
+
+_WORK: Final = 32 * 1024 * 1024
+"""Characters gone through in the search for whole secrets, some 20 milliseconds' work."""
 
 _DEPTH_MAX: Final = 20
 
@@ -57,28 +64,43 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         whole = {one for one in secrets if len(one) >= SECRET_LEAST}
-        forms = {form for one in whole for form in _forms(one[:_ESCAPED])} | whole
+        self._too_many = sum(min(len(one), _ESCAPED) for one in whole) > _FORMED
+        forms = set() if self._too_many else {form for one in whole for form in _forms(one[:_ESCAPED])} | whole
         self._secrets = tuple(sorted(forms, key=len, reverse=True))
+        self._sizes = [-len(one) for one in self._secrets]
+        self._beginnings = {
+            secret[:length] for secret in self._secrets for length in range(SECRET_LEAST, min(RUN, len(secret)) + 1)
+        }
 
     def __call__(self, value: Any) -> Any:
-        """`value` without the secrets, in its keys, too. What is nested more than 20 levels deep becomes None."""
+        """`value` without the secrets, in its keys, too. What is nested more than 20 levels deep becomes None.
+
+        Where that would take long, since there are many secrets and much is told, nothing of what is told is left.
+        """
+        told = set(_told(value, 0))
+        if self._too_many or self._work(told) > _WORK:
+            return _rebuilt(value, lambda _: REDACTED, 0)
         if not self._secrets:
             return _rebuilt(value, str, 0)
-        places = self._places(list(_told(value, 0)))
-        return _rebuilt(value, lambda text: self._without(text, places), 0)
+        places = self._places(list(told))
+        without = {text: self._without(text, places) for text in told}
+        return _rebuilt(value, lambda text: without.get(text, REDACTED), 0)
+
+    def _work(self, told: set[str]) -> int:
+        """Characters that are gone through to look for every secret in every text that is as long."""
+        return sum(len(text) * (len(self._secrets) - bisect_left(self._sizes, -len(text)) + 1) for text in told)
 
     def _without(self, text: str, places: dict[str, list[tuple[str, int]]]) -> str:
-        for secret in self._secrets:
+        for secret in self._secrets[bisect_left(self._sizes, -len(text)) :]:
             text = text.replace(secret, REDACTED)
         kept, done = [], 0
         for start, end in _runs(text, places):
             kept += [text[done:start], REDACTED]
             done = end
         text = "".join([*kept, text[done:]])
-        for secret in self._secrets:
-            for length in range(min(RUN, len(secret)), SECRET_LEAST - 1, -1):
-                if text.endswith(secret[:length]):
-                    text = text[:-length] + REDACTED
+        for length in range(RUN, SECRET_LEAST - 1, -1):
+            if text[-length:] in self._beginnings:
+                return text[:-length] + REDACTED
         return text
 
     def _places(self, told: list[str]) -> dict[str, list[tuple[str, int]]]:

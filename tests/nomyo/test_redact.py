@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from time import perf_counter
 from typing import Any
 
@@ -94,3 +95,22 @@ def test_texts_are_all_but_keys_roles_and_types() -> None:
     }
     assert sorted(texts(value)) == ["a", "b", "c", "e"]
     assert list(texts(None)) == []
+
+
+def test_where_looking_would_take_long_nothing_is_told() -> None:
+    many = [f"message number {number} of a long conversation" for number in range(2000)]
+    told = {"detail": "x" * 60_000, "list": ["abcdefgh" * 1000, 5]}
+    began = time.perf_counter()
+    found = Redaction(many)(told)
+    assert found == {REDACTED: [REDACTED, 5]}
+    assert Redaction(["y" * 2000 + str(number) for number in range(1000)])(["short"]) == [REDACTED]
+    assert time.perf_counter() - began < 5  # it was minutes
+
+
+def test_short_texts_are_told_however_long_the_conversation_is() -> None:
+    many = [f"message number {number} of a long conversation" for number in range(2000)]
+    assert Redaction(many)({"detail": "too long", "code": ["ab"] * 20_000}) == {
+        "detail": "too long",
+        "code": ["ab"] * 20_000,
+    }
+    assert Redaction(many)(f"no: {many[7]}") == f"no: {REDACTED}"
