@@ -339,6 +339,24 @@ def test_honest_nesting_passes(levels: int, slices: int) -> None:
     assert written(value) == json.dumps(value).encode()
 
 
+@pytest.mark.parametrize("kind", ["lists", "dicts", "both"])
+def test_nesting_has_an_end_before_python_gives_up(kind: str) -> None:
+    def around(levels: int, inside: object) -> Any:
+        value = inside
+        for level in range(levels):
+            value = [value, 0.5, "x"] if kind == "lists" or (kind == "both" and level % 2) else {"a": value, "b": None}
+        return value
+
+    for inside in (SECRET, SECRET * jsontext.LONG):
+        assert jsontext.snapshot(around(200, inside)) == around(200, inside)
+        assert written(around(200, inside)) == json.dumps(around(200, inside)).encode()
+        for levels in (202, 400):
+            with pytest.raises(ArgumentError, match="it is nested too deep"):
+                jsontext.snapshot(around(levels, inside))
+    with pytest.raises(ArgumentError, match="it is nested too deep"):
+        jsontext.encode(around(400, SECRET * jsontext.LONG))
+
+
 def test_one_list_may_stand_in_several_places() -> None:
     shared = ["x"]
     value: Any = [shared, shared]
