@@ -26,7 +26,11 @@ from tests.nomyo.defects.rows import ROWS, row_of  # noqa: E402 (needs the line 
 
 PUBLISHED = "nomyo==0.2.9"
 TOOLS = ("pytest>=8.4", "trustme>=1.2")
-WORKS = ("tests/nomyo/published", "tests/nomyo/wire/test_plain_router.py")
+WORKS = (
+    "tests/nomyo/published",
+    "tests/nomyo/wire/test_plain_router.py",
+    "tests/nomyo/router/test_clients.py::test_the_published_client_gets_its_answers",
+)
 """Tests that run the published client where its interpreter is named, and skip elsewhere."""
 
 SECONDS = 1200
