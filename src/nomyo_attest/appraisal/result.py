@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from copy import copy, deepcopy
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from enum import Enum, IntEnum
 from operator import itemgetter
 from typing import Any, Final, NoReturn, Self
@@ -225,17 +225,6 @@ class AttestationResult:
             if finding.outcome is not Outcome.PASS and finding.requirement is Requirement.REQUIRED
         ]
         raise AttestationError(f"the evidence is not affirmed ({self.verdict.value}): {'; '.join(reasons)}", self)
-
-    def retold(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
-        """The same result in other words: what its findings expected, got and say is as `change` has it.
-
-        Outcomes stay, and with them the verdict. For one who must not pass on what the evidence quotes. `change` is
-        given ``[expected, got, message]`` for each finding, all at once, and returns as many.
-        """
-        told = copy(self)  # of facts alone, as where it is pickled
-        words = zip(told._answers, change([list(answer[1:]) for answer in told._answers]), strict=True)
-        told._answers = [(answer[0], expected, got, message) for answer, (expected, got, message) in words]
-        return told
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as `nomyo-attest schema result` describes it."""
