@@ -483,6 +483,29 @@ def test_a_closed_client_sends_nothing_nor_do_those_it_made_for_other_hosts(wire
         assert len(other.posts) == len(wire.posts) == 1
 
 
+def test_leaving_the_context_closes(wire: Wire) -> None:
+    async def main() -> None:
+        async with wire.client() as client:
+            pass
+        with pytest.raises(ClientClosedError):
+            await ask(client)
+
+    run(main())
+
+
+def test_the_clients_for_other_hosts_are_closed_with_the_one_that_made_them(wire: Wire) -> None:
+    async def main() -> None:
+        client = wire.client()
+        others = [client._at(f"{wire.router.url}/{number}") for number in range(3)]
+        await client.aclose()
+        assert not client._others
+        for other in others:
+            with pytest.raises(ClientClosedError):
+                await ask(other)
+
+    run(main())
+
+
 def test_plain_http_to_this_machine_works_with_a_warning(wire: Wire) -> None:
     with PlainRouter(tls=False) as router:
         with pytest.warns(InsecureWarning):

@@ -192,7 +192,7 @@ REFUSED: list[tuple[Callable[[Any], object], Any, type[ArgumentError], str]] = [
     (config.check_max_retries, -1, ArgumentError, "max_retries: expected 0 or more, got -1"),
     (config.check_max_retries, True, ArgumentTypeError, "max_retries: expected an int, got bool"),
     (config.check_max_retries, 2.0, ArgumentTypeError, "max_retries: expected an int, got float"),
-    (config.check_max_retries, None, ArgumentTypeError, "max_retries: expected an int, got NoneType"),
+    (config.check_max_retries, None, ArgumentTypeError, "got NoneType; the folder of the keys is key_dir="),
     (config.check_max_retries, "keys", ArgumentTypeError, "got str; the folder of the keys is key_dir="),
     (config.check_timeout, 0, ArgumentError, "timeout: expected a finite number of seconds above 0, got 0"),
     (config.check_timeout, -0.0, ArgumentError, "above 0, got -0"),
