@@ -83,11 +83,17 @@ async def main(url):
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+    # Of the last ones, some may have been answered in time, and left connections that wait for the next call. A call
+    # given up for sure sends those away.
+    last = asyncio.create_task(client.create("m", MESSAGES))
+    await asyncio.sleep(0)
+    last.cancel()
+    await asyncio.gather(last, return_exceptions=True)
     await client.create("m", MESSAGES)
     for _ in range(100):
         await asyncio.sleep(0.05)
         after = len(os.listdir("/proc/self/fd"))
-        if after <= before + 6:
+        if after <= before:
             break
     print(after - before)
     await client.aclose()
@@ -104,4 +110,4 @@ def test_calls_that_are_given_up_leave_no_connections_behind() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     # Both ends of a connection are in that process.
-    assert int(done.stdout) <= 6
+    assert int(done.stdout) <= 2
