@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nomyo import envelope, jsontext
+from nomyo.config import TIERS
 from nomyo.errors import TIER_NOT_AS_REQUESTED, ResponseError, ResponseNotBoundError
 from nomyo.memory import SecureBuffer
 from nomyo.server_key import ServerKey
@@ -61,7 +62,7 @@ def check_echoes(opened: Opened, payload_id: str, tier: str | None) -> None:
         raise ResponseNotBoundError("the answer names another request than this one; it is not handed over")
     if tier is not None and metadata.get("security_tier") != tier:
         got = metadata.get("security_tier")
-        said = repr(got) if got in ("standard", "high", "maximum") else "none" if got is None else "something else"
+        said = repr(got) if got in TIERS else "none" if got is None else "something else"
         problem = f"security_tier: expected {tier!r}, as requested, got {said}; the answer is not handed over"
         raise ResponseNotBoundError(problem, TIER_NOT_AS_REQUESTED)
 

@@ -6,10 +6,9 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
 from os import PathLike
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from nomyo.client import SecureCompletionClient
+from nomyo.client import Closing, SecureCompletionClient
 from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_pins
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.gate import load_policy
@@ -46,7 +45,7 @@ _NO_ARGUMENTS: Final = {
 """Names that are options of clients or of other libraries, and who takes them: in a payload they would be nonsense."""
 
 
-class SecureChatCompletion:
+class SecureChatCompletion(Closing):
     """Chat completions, sealed to the server and back. ::
 
         async with SecureChatCompletion(api_key="…", attestation_policy="policy.toml") as client:
@@ -212,7 +211,7 @@ class SecureChatCompletion:
         if not isinstance(base_url, str):
             raise ArgumentTypeError(f"base_url: expected a str, got {type(base_url).__name__}")
         if self._closed:
-            raise ClientClosedError("the client is closed; make a new one")
+            raise ClientClosedError
         known = self._others.get(base_url)
         if known is None:
             known = self._others[base_url] = self._with_options({"base_url": base_url})
@@ -231,15 +230,6 @@ class SecureChatCompletion:
         while self._others:
             _, other = self._others.popitem()
             await other.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    @guarded_async
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         gate = f", policy {self._policy.id!r}" if self._gate and self._policy is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
 from os import PathLike
 from types import TracebackType
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import httpx
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+    from nomyo_attest.policy import AppraisalPolicy
+
 
 class Done:
     """What a finished method returns: nothing, which may also be awaited, since much documentation does."""
@@ -41,7 +44,24 @@ class Done:
         yield
 
 
-class SecureCompletionClient:
+class Closing(ABC):
+    """What is closed at the end of its context."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @guarded_async
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class SecureCompletionClient(Closing):
     """Encryption, keys and communication with one NOMYO Router.
 
     Args:
@@ -214,14 +234,23 @@ class SecureCompletionClient:
         """
         return await self.complete(payload, payload_id=payload_id, api_key=api_key, tier=security_tier)
 
-    async def complete(self, payload: dict[str, Any], *, seconds: float | None = None, **asked: Any) -> dict[str, Any]:
-        """Send a request; `asked` is the rest of a `Request`. Not guarded: for the methods that are."""
+    async def complete(
+        self,
+        payload: dict[str, Any],
+        *,
+        payload_id: str,
+        api_key: str | None = None,
+        tier: str | None = None,
+        policy: AppraisalPolicy | None = None,
+        seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Send a request, appraise its answer if there is a policy. Not guarded: for the methods that are."""
         request = Request(
             payload=_payload(payload),
-            payload_id=check_payload_id(asked["payload_id"]),
-            api_key=check_api_key(asked.get("api_key")),
-            tier=check_tier(asked.get("tier")),
-            policy=asked.get("policy"),
+            payload_id=check_payload_id(payload_id),
+            api_key=check_api_key(api_key),
+            tier=check_tier(tier),
+            policy=policy,
         )
         limit = self.timeout if seconds is None else check_timeout(seconds)
         return await self._exchange.run(request, seconds=limit, max_retries=check_max_retries(self.max_retries))
@@ -235,15 +264,6 @@ class SecureCompletionClient:
         """Close the connections; what is called afterwards raises `ClientClosedError`."""
         await self._exchange.server_keys.aclose()
         await self._transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    @guarded_async
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.router_url}>"

@@ -104,7 +104,7 @@ def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> Non
             f"base_url: plain http to {host}: the server's key and the API key would be open to everybody on the way. "
             "Use https; for development on this machine, allow_http=True"
         )
-    if not _is_loopback(host) and not unsafe_remote_http:
+    if not is_loopback(host) and not unsafe_remote_http:
         raise InsecureURLError(
             f"base_url: plain http to {host}, which is not this machine: allow_http is for localhost only. Use https, "
             "or say unsafe_remote_http=True besides"
@@ -112,7 +112,8 @@ def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> Non
     _warn(f"plain http to {host}: whoever is on the way can read and change everything")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone."""
     if host == "localhost":  # not its subdomains: some resolvers ask the network for them
         return True
     try:

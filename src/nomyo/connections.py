@@ -21,8 +21,6 @@ CONNECT_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 60.0
 """How long a connection is kept for the next call. A server may close it before: that is noticed, or tried again."""
 
-CLOSED_MEANWHILE: Final = "the client was closed during the call"
-
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
 """Pools on their way out: a loop keeps no reference to its tasks."""
 
@@ -60,7 +58,7 @@ class Connections:
     def check_open(self) -> None:
         """Raise `ClientClosedError` after `aclose`."""
         if self._closed:
-            raise ClientClosedError("the client is closed; make a new one")
+            raise ClientClosedError
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -101,7 +99,7 @@ class Connections:
         if pool is None:
             context = await self._context.get()
             if self._closed:
-                raise ClientClosedError(CLOSED_MEANWHILE)
+                raise ClientClosedError(ClientClosedError.MEANWHILE)
             for other in list(self._pools):
                 if other.is_closed():
                     self._pools.pop(other, None)

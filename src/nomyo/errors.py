@@ -275,7 +275,12 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 
 class ClientClosedError(NomyoError, RuntimeError):
-    """The client was closed before it was used."""
+    """The client was closed before it was used, or during a call."""
+
+    MEANWHILE: Final = "the client was closed during the call"
+
+    def __init__(self, message: str = "the client is closed; make a new one") -> None:
+        super().__init__(message)
 
 
 class InternalError(NomyoError, RuntimeError):

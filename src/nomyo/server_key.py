@@ -122,7 +122,7 @@ class ServerKeys:
         except asyncio.CancelledError:
             if not self._closed:
                 raise
-            return ClientClosedError("the client was closed during the call")
+            return ClientClosedError(ClientClosedError.MEANWHILE)
         except NomyoError as error:
             error.stage = "key"
             if isinstance(error, APIConnectionError):

@@ -1,7 +1,6 @@
 """HTTP: requests, answers, and what goes wrong with them; with `connections` the only importer of httpx.
 
-Redirects are not followed, no content encoding is
-asked for or taken, and a body is read up to a cap.
+Redirects are not followed, no content encoding is asked for or taken, and a body is read up to a cap.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 import httpx
 import msgspec
 
-from nomyo.connections import CLOSED_MEANWHILE, CONNECT_SECONDS, Connections, Handshake
+from nomyo.connections import CONNECT_SECONDS, Connections, Handshake
 from nomyo.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -117,14 +116,14 @@ async def _exchange(
         finally:
             await response.aclose()
     except (httpx.TransportError, OSError) as error:  # OSError: httpx lets an ssl.SSLError amid an answer pass
-        failure = ClientClosedError(CLOSED_MEANWHILE) if client.is_closed else _failure(error)
+        failure = ClientClosedError(ClientClosedError.MEANWHILE) if client.is_closed else _failure(error)
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         failure = APIConnectionError(f"Failed to connect to router: {type(error).__name__}")
         failure.retryable = False
     except RuntimeError:  # what httpx says of a client that was closed meanwhile
         if not client.is_closed:
             raise
-        failure = ClientClosedError(CLOSED_MEANWHILE)
+        failure = ClientClosedError(ClientClosedError.MEANWHILE)
     raise failure
 
 

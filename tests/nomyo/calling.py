@@ -7,8 +7,10 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo import NomyoError, SecureChatCompletion
+from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import PlainRouter, Recorded
 
 MODEL = "Qwen/Qwen3-0.6B"
@@ -108,3 +110,8 @@ def only(values: Iterable[T]) -> T:
     """The one value there is."""
     (value,) = values
     return value
+
+
+def made_at_once() -> rsa.RSAPrivateKey:
+    """The key pair of tests in which a client's key is made without taking a second."""
+    return server_keys.pair(1003, 3072)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo import SecureChatCompletion
-from tests.nomyo.calling import Wire
+from nomyo import SecureChatCompletion, keys
+from tests.nomyo.calling import Wire, made_at_once
 from tests.nomyo.wire.plain_router import PlainRouter
 
 
@@ -31,3 +32,16 @@ def wire(authority: trustme.CA, donor: SecureChatCompletion, monkeypatch: pytest
         monkeypatch.setenv("SSL_CERT_FILE", router.ca)
         monkeypatch.delenv("SSL_CERT_DIR", raising=False)
         yield Wire(router, donor)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Keys made, by their size: always `made_at_once()`, so that none takes a second."""
+    sizes: list[int] = []
+
+    def generate(bits: int = keys.KEY_BITS) -> rsa.RSAPrivateKey:
+        sizes.append(bits)
+        return made_at_once()
+
+    monkeypatch.setattr(keys, "generate", generate)
+    return sizes

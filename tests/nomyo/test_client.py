@@ -34,28 +34,15 @@ from nomyo.errors import (
 )
 from nomyo.exchange import PAYLOAD_MAX
 from nomyo.keyring import KeyPair
-from tests.nomyo.calling import Wire, only, run
+from tests.nomyo.calling import Wire, made_at_once, only, run
 from tests.nomyo.wire import package as wire_package
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import Reply
 
-KEY = server_keys.pair(1003, 3072)
+KEY = made_at_once()
 PEM = server_keys.public_pem(KEY.public_key()).decode()
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "Grüße €"}], "temperature": 0.5}
 SECRET = "prompt-6c1f4b2d8e"
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Keys made, by their size; one is at hand, so that none takes a second."""
-    sizes: list[int] = []
-
-    def generate(bits: int = keys.KEY_BITS) -> rsa.RSAPrivateKey:
-        sizes.append(bits)
-        return KEY
-
-    monkeypatch.setattr(keys, "generate", generate)
-    return sizes
 
 
 def client(**options: Any) -> SecureCompletionClient:

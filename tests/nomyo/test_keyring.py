@@ -13,24 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from nomyo import keyfiles, keys
 from nomyo.errors import KeyStoreError
 from nomyo.keyring import KeyPair, Keyring
-from tests.nomyo.calling import run
+from tests.nomyo.calling import made_at_once, run
 from tests.nomyo.wire import server_keys
 
-KEY = server_keys.pair(1003, 3072)
+KEY = made_at_once()
 PEM = server_keys.public_pem(KEY.public_key()).decode()
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Keys made, by their size. A key is at hand, so that none takes a second."""
-    sizes: list[int] = []
-
-    def generate(bits: int = keys.KEY_BITS) -> rsa.RSAPrivateKey:
-        sizes.append(bits)
-        return KEY
-
-    monkeypatch.setattr(keys, "generate", generate)
-    return sizes
 
 
 def test_the_public_key_is_that_of_the_private_one() -> None:

@@ -10,10 +10,10 @@ from urllib.parse import unquote
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from nomyo import envelope, jsontext, keys
+from nomyo.config import TIERS
 from nomyo.errors import ResponseError, ServerKeyError
 from nomyo.memory import wipe
 from nomyo.router.errors import Refusal
-from nomyo.router.options import TIERS
 
 PACKAGE_MAX: Final = 16 * 1024 * 1024
 """Bytes of the largest package: a plaintext of 10 MiB, the most a client sends, takes about 13.4 MiB sealed."""

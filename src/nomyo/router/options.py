@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from nomyo.config import TIERS, is_loopback
 from nomyo.router.errors import RouterError
-
-TIERS: Final = ("standard", "high", "maximum")
-"""The security tiers, by the names of the X-Security-Tier header."""
 
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
 """Where evidence comes from. ``auto`` is the first of the next three that is there."""
@@ -96,14 +93,6 @@ class RouterOptions:
         if self.models is None:
             return True
         return tier in self.models.get(model, self.models.get(ANY_MODEL, frozenset()))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

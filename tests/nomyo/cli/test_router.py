@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from nomyo.config import TIERS
 from nomyo.router import RouterOptions
 from nomyo.router.faults import FAULTS
-from nomyo.router.options import TIERS, TPMS
+from nomyo.router.options import TPMS
 from tests.nomyo.cli.runner import complaint, environment, run, start, start_without
 from tests.nomyo.cli.served import PROMPT
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from nomyo.config import TIERS, is_loopback
 from nomyo.errors import NomyoError
 from nomyo.router import RouterError, RouterOptions
-from nomyo.router.options import ANY_MODEL, TIERS, is_loopback
+from nomyo.router.options import ANY_MODEL
 
 
 @pytest.mark.parametrize(
