@@ -1,0 +1,94 @@
+"""One record's line in the verdicts: the same columns in JSON Lines, CSV, Parquet, Arrow, SQLite and Spark."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+UNREADABLE: Final = "unreadable"
+"""The verdict of what could not be read at all: a file, an archive cut off, a line too long. Nothing was appraised."""
+
+VERDICTS: Final = ("affirming", "warning", "contraindicated", "none", UNREADABLE)
+"""Every verdict of a row: those of AR4SI, and `UNREADABLE`; in this order everywhere."""
+
+
+class RowFinding(msgspec.Struct, frozen=True):
+    """A rule that does not hold, or cannot be told, for one record.
+
+    Attributes:
+        rule: the rule's id.
+        outcome: ``"fail"`` or ``"undecided"``.
+        requirement: what the policy makes of it: ``"required"``, ``"warn"`` or ``"ignore"``.
+        expected, got: the values compared, as in the JSON form of a result.
+        message: a sentence.
+    """
+
+    rule: str
+    outcome: str
+    requirement: str
+    expected: Any
+    got: Any
+    message: str
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What the audit says of one record.
+
+    Attributes:
+        source: the name of the file it stood in, or ``"-"``.
+        line: its line in that file, or its row, from 1; 1 in a file of one record; of a source that fails as a whole
+            the place where it failed, 0 where nothing was read.
+        payload_id: as recorded; None if there is none.
+        verdict: one of `VERDICTS`.
+        failed, undecided: ids of the rules that do not hold, or cannot be told.
+        reason: for any verdict but affirming a sentence; None for affirming.
+        trust: the trust in the AIK; None if unreadable.
+        processed_at: the server's time of the answer, in seconds since 1970, UTC; None if it says none that is one.
+        security_tier: the tier the server claims; None if none.
+        available: whether the record has evidence; None if it could not be told.
+        signature_valid: whether the signature verifies; None if it could not be told.
+        aik_name: the AIK's Name in hex; None if there is none.
+        aik_pinned: whether the policy pins that Name; None if there is none.
+        quote: SHA-256, in hex, over TPMS_ATTEST, what was signed. Of the signature it says nothing: an ECDSA signature
+            has a second valid form, so signatures are no identity.
+        clock, reset_count, restart_count: TPMS_CLOCK_INFO; clock in milliseconds.
+        firmware_version: in hex, 16 digits.
+        pcr_profile: SHA-256, in hex, over the PCR values reported, without those of which the policy accepts any.
+        pcrs: those values: bank → index → hex. JSON text in flat forms.
+        findings: what does not hold or cannot be told.
+        evidence: what an appraisal needs, kept on request: a response's `_metadata`; None otherwise.
+    """
+
+    source: str
+    line: int
+    payload_id: str | None = None
+    verdict: str
+    failed: list[str] = []
+    undecided: list[str] = []
+    reason: str | None = None
+    trust: str | None = None
+    processed_at: int | None = None
+    security_tier: str | None = None
+    available: bool | None = None
+    signature_valid: bool | None = None
+    aik_name: str | None = None
+    aik_pinned: bool | None = None
+    quote: str | None = None
+    clock: int | None = None
+    reset_count: int | None = None
+    restart_count: int | None = None
+    firmware_version: str | None = None
+    pcr_profile: str | None = None
+    pcrs: msgspec.Raw | None = None
+    findings: list[RowFinding] = []
+    evidence: Any = None
+
+
+COLUMNS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Row))
+"""The columns in order."""
+
+
+def encode_row(row: Row) -> bytes:
+    """One line of JSON, with its newline: compact, UTF-8, keys in the order of `COLUMNS`."""
+    return msgspec.json.encode(row) + b"\n"
