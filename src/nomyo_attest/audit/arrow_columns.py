@@ -1,0 +1,130 @@
+"""The columns of a batch that the audit reads: a record's text, and where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+
+from nomyo_attest.errors import NomyoAttestError
+from nomyo_attest.evidence.text import TEXT_MAX
+
+SOURCE: Final = "source"
+LINE: Final = "line"
+_LINE_MAX: Final = 2**63 - 1  # what a column of 64 bits holds
+
+
+class ColumnError(NomyoAttestError, ValueError):
+    """A table has no such column, or one that cannot be what it is asked to be: nothing of it can be read.
+
+    Attributes:
+        column: its name.
+        expected: what it must be.
+        got: what it is.
+    """
+
+    def __init__(self, column: str, expected: str, got: str) -> None:
+        self.column = column
+        self.expected = expected
+        self.got = got
+        super().__init__(column, expected, got)
+
+    def __str__(self) -> str:
+        return f"column {self.column!r}: expected {self.expected}, got {self.got}"
+
+
+class Given(NamedTuple):
+    """One input row. `text` is None where it could not be had, and `problem` says why."""
+
+    name: str
+    line: int
+    text: bytes | None
+    problem: str
+
+
+class Columns:
+    """Which columns to read.
+
+    Args:
+        column: the one with the JSON text.
+        source, line: the ones with the name and the line of a record; by default those called so, if there are such.
+        name: the source's name where there is none.
+    """
+
+    def __init__(self, column: str, source: str | None, line: str | None, name: str) -> None:
+        self._column = column
+        self._source = source
+        self._line = line
+        self._name = name
+
+    def check(self, schema: Any) -> None:
+        """Raise `ColumnError` for a schema that lacks one of them, or has it in a type that cannot be read."""
+        for wanted, default, fits, expected in (
+            (self._column, self._column, _is_text, "JSON text: string or binary"),
+            (self._source, SOURCE, _is_text, "string"),
+            (self._line, LINE, pa.types.is_integer, "integer"),
+        ):
+            name = wanted or default
+            found = schema.get_all_field_indices(name)
+            if len(found) > 1 or (wanted and not found):
+                have = ", ".join(repr(one) for one in schema.names) or "none"
+                raise ColumnError(name, "one column of this name", f"{len(found)} among {have}")
+            if found and not fits(_plain(schema.field(found[0]).type)):
+                raise ColumnError(name, expected, str(schema.field(found[0]).type))
+
+    def read(self, batch: Any, count: int) -> Iterator[Given]:
+        """Each row of a batch that has been checked; `count` rows came before it."""
+        texts = _array(batch, self._column)
+        sources = _array(batch, self._source or SOURCE)
+        lines = _array(batch, self._line or LINE)
+        for index in range(batch.num_rows):
+            text, problem = _text(texts[index])
+            source = _buffer(sources[index]) if sources is not None else None
+            name = self._name if source is None else source.to_pybytes().decode("utf-8", "replace")
+            yield Given(name, count + index + 1 if lines is None else _number(lines[index]), text, problem)
+
+
+def _array(batch: Any, name: str) -> Any:
+    if name not in batch.schema.names:
+        return None
+    array = batch.column(name)
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def _plain(kind: Any) -> Any:
+    """The type of the values, whatever they are wrapped in."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: Any) -> bool:
+    is_one = pa.types
+    small = is_one.is_string(kind) or is_one.is_binary(kind)
+    return bool(small or is_one.is_large_string(kind) or is_one.is_large_binary(kind) or _is_view(kind))
+
+
+def _is_view(kind: Any) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+def _buffer(scalar: Any) -> Any:
+    """The bytes of a string, without a copy and whatever its encoding; None for null."""
+    if isinstance(scalar, pa.DictionaryScalar) and scalar.is_valid:
+        scalar = scalar.value
+    return scalar.as_buffer() if scalar.is_valid else None
+
+
+def _text(scalar: Any) -> tuple[bytes | None, str]:
+    buffer = _buffer(scalar)
+    if buffer is None:
+        return None, "expected JSON text, got null"
+    if buffer.size > TEXT_MAX:
+        return None, f"expected at most {TEXT_MAX} bytes, got {buffer.size}"
+    return buffer.to_pybytes(), ""
+
+
+def _number(scalar: Any) -> int:
+    value = scalar.as_py()
+    return value if value is not None and 0 <= value <= _LINE_MAX else 0
