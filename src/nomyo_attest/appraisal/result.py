@@ -130,7 +130,7 @@ class AttestationResult:
         """Everything beside the findings, at once."""
         if self._facts is None:
             assert self._case is not None  # a result has one or the other
-            self._facts = _facts(self._case, self._outcome("signature.valid") is PASS)
+            self._facts = _facts(self._case, self.outcome_of("signature.valid") is PASS)
         return self._facts
 
     @property
@@ -174,7 +174,8 @@ class AttestationResult:
     def _with(self, outcome: Outcome) -> tuple[str, ...]:
         return tuple(planned.id for planned, answer in self._answered if answer[0] is outcome)
 
-    def _outcome(self, rule_id: str) -> Outcome | None:
+    def outcome_of(self, rule_id: str) -> Outcome | None:
+        """What one rule found; None if the policy does not ask it."""
         return next((answer[0] for planned, answer in self._answered if planned.id == rule_id), None)
 
     @property

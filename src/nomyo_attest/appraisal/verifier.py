@@ -99,23 +99,38 @@ def appraise(
         _check_arguments(payload_id, nonce, now)
     if now is None and (policy.valid_from or policy.valid_until):
         now = datetime.now(UTC)
-    evidence: Evidence | EvidenceError
     if isinstance(response, Evidence):
         if not all(type(blob) is bytes for blob in (response.quote, response.signature, response.aik_public)):
             raise TypeError("the blobs of an Evidence must be bytes; Evidence.from_response makes them")
-        evidence = response
-    else:
-        try:
-            evidence = read_evidence(response)
-        except EvidenceError as error:
-            evidence = detached(error)
-        except Exception as error:  # noqa: BLE001 - JSON does not raise; an object made to look like it may raise anything
-            evidence = EvidenceError("response", "plain JSON data", f"an object that raises {type(error).__name__}")
+        return examine(response, policy, payload_id, nonce, now)[1]
+    return examine(try_to_read(response), policy, payload_id, nonce, now)[1]
+
+
+def try_to_read(response: object) -> Evidence | EvidenceError:
+    """The evidence in `response`, or why it cannot be read; never raises."""
+    try:
+        return read_evidence(response)
+    except EvidenceError as error:
+        return detached(error)
+    except Exception as error:  # noqa: BLE001 - JSON does not raise; an object made to look like it may raise anything
+        return EvidenceError("response", "plain JSON data", f"an object that raises {type(error).__name__}")
+
+
+def examine(
+    evidence: Evidence | EvidenceError,
+    policy: AppraisalPolicy,
+    payload_id: str | None = None,
+    nonce: bytes | None = None,
+    now: datetime | None = None,
+) -> tuple[Case, AttestationResult]:
+    """`appraise` for callers that have read the evidence and checked the arguments: the result, and the facts of the
+    case that it came from.
+    """
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)
     answers = plan.answers(case)
     case.evidence = NO_EVIDENCE  # a result keeps what was found, and nothing of the response
-    return AttestationResult(case, plan.rules, answers)
+    return case, AttestationResult(case, plan.rules, answers)
 
 
 def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime | None) -> None:

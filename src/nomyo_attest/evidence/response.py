@@ -105,15 +105,15 @@ def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims
     return Evidence(
         available=True,
         pcrs=read_report(block["pcr_banks"], block["pcr_values"], path),
-        quote=_base64(block["quote_b64"], path, "quote_b64"),
-        signature=_base64(block["signature_b64"], path, "signature_b64"),
-        aik_public=_base64(block["aik_pubkey_b64"], path, "aik_pubkey_b64"),
+        quote=decode_base64(block["quote_b64"], path, "quote_b64"),
+        signature=decode_base64(block["signature_b64"], path, "signature_b64"),
+        aik_public=decode_base64(block["aik_pubkey_b64"], path, "aik_pubkey_b64"),
         payload_id=payload_id,
         claims=claims,
     )
 
 
-def _base64(text: object, path: str, key: str) -> bytes:
+def decode_base64(text: object, path: str, key: str) -> bytes:
     """Decode canonical base64 (RFC 4648, 4): the one text that encodes the bytes, no other that decodes to them."""
     if type(text) is not str or not 0 < len(text) <= BLOB_CHARACTERS_MAX:
         got = f"{len(text)} characters" if type(text) is str and text else kind_of(text)
