@@ -1,0 +1,81 @@
+"""From the rows that a rule's query answers with to findings: the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
+
+from nomyo_attest.audit.series.rules import SeriesRule
+from nomyo_attest.audit.series.sql import ANSWER, PLACES_TOLD
+from nomyo_attest.audit.summary import Place, SeriesFinding
+
+AnswerRow = tuple[Any, ...]
+"""The columns `ANSWER` of one record."""
+
+_REPEATED: Final = {
+    "series.quote": ("one quote in {records} records", "with different payload ids"),
+    "series.payload_id": ("one payload id in {records} records", "with different quotes"),
+    "series.aik": ("an AIK that is not pinned in {records} records", "with different quotes"),
+}
+_NAMES: Final = {"clock": "the clock", "reset_count": "resetCount", "restart_count": "restartCount"}
+
+
+def findings(rule: SeriesRule, rows: Iterable[AnswerRow]) -> Iterator[SeriesFinding]:
+    """A rule's findings, one after another, from the rows of its query in their order."""
+    for key, group in groupby(rows, key=itemgetter(0)):
+        members = [dict(zip(ANSWER, row, strict=True)) for row in group]
+        places = [Place(one["source"], one["line"], one["processed_at"]) for one in members]
+        first = members[0]
+        yield SeriesFinding(
+            rule=rule.id,
+            key=_key(key, places),
+            records=first["records"],
+            first=places[0],
+            last=places[-1],
+            places=places[:PLACES_TOLD],
+            message=_message(rule, first, places),
+        )
+
+
+def moment(seconds: int) -> str:
+    """A time since 1970 in RFC 3339, or what is outside the years of that form as its seconds."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"
+
+
+def _key(key: Any, places: list[Place]) -> str:
+    if isinstance(key, bytes):
+        return key.hex()
+    if isinstance(key, str):
+        return key
+    begins, ends = places[0].processed_at, places[-1].processed_at
+    assert begins is not None  # a gap is between times
+    assert ends is not None
+    return f"{moment(begins)}/{moment(ends)}"
+
+
+def _message(rule: SeriesRule, first: dict[str, Any], places: list[Place]) -> str:
+    if rule.id in _REPEATED:
+        sentence, different = _REPEATED[rule.id]
+        told = sentence.format(records=f"{first['records']:,}")
+        return f"{told}, {different}" if first["detail"] == "different" else told
+    if rule.if_asked:
+        begins, ends = places[0].processed_at, places[-1].processed_at
+        assert begins is not None  # a gap is between times
+        assert ends is not None
+        return f"no record for {ends - begins:,} s"
+    unit = " ms" if first["detail"] == "clock" else ""
+    high, low = _number(first["high"]), _number(first["low"])
+    told = f"{_NAMES[first['detail']]} goes back by {high - low:,}{unit}, from {high} to {low}"
+    others = first["records"] - 1
+    return f"{told}, and at {others:,} more {'record' if others == 1 else 'records'} after it" if others else told
+
+
+def _number(value: Any) -> int:
+    """A clock of 2^63 or more is 8 bytes in SQLite, which puts bytes after all numbers."""
+    return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)

@@ -1,0 +1,157 @@
+"""The series rules: every question asked of all records together, in order.
+
+A rule asks for what an honest TPM never does, so a finding needs an explanation, and each rule says which there are.
+The records' verdicts are another matter: they do not change.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nomyo_attest.audit.series import sql
+
+
+class SeriesRule:
+    """One row of the table; `id`, `cites`, `question`, `explanation` and `mend` are those of an appraisal's `Rule`.
+
+    Attributes:
+        id: the name users store.
+        cites: the column, and the structure field behind it, that the rule stands on.
+        question: what it asks.
+        explanation: why, and what else a finding can come from.
+        mend: what to do about a finding.
+        if_asked: whether it is asked only where a limit is given.
+    """
+
+    def __init__(self, id: str, text: str, cites: str, query: str = "", *, if_asked: bool = False) -> None:  # noqa: A002 - the name users know it by
+        parts = [" ".join(part.split()) for part in text.strip().split("\n\n")]
+        self.id = id
+        self.cites = cites
+        self.question = parts[0]
+        self.explanation = "\n\n".join(parts[1:-1])
+        self.mend = parts[-1].removeprefix("What to do: ")
+        self.if_asked = if_asked
+        self._query = query
+
+    def query(self, max_gap: int | None = None) -> str:
+        """Its SQL over the table `verdicts`; see `nomyo_attest.audit.series.sql` for what it answers with.
+
+        `max_gap`, in seconds, is what `series.gap` asks for; without it that rule has no query: `ValueError`.
+        """
+        if not self.if_asked:
+            return self._query
+        if max_gap is None:
+            raise ValueError(f"{self.id} is asked with a limit only")
+        return sql.gap(max_gap)
+
+
+SERIES_RULES: Final = (
+    SeriesRule(
+        "series.quote",
+        """Is every quote there once?
+
+        Two records with the same TPMS_ATTEST are one quote used twice: an answer replayed, or one that was recorded
+        twice. What was signed is compared, not the signature, since of an ECDSA signature anybody can make a second
+        valid one.
+
+        What to do: look at the places named. If the records are the same answer, kept in two files or sent twice, audit
+        it once; if their payload ids differ, one of the answers came with the quote of another: do not rely on them.
+        """,
+        "TPMS_ATTEST",
+        sql.repeated("quote", "payload_id"),
+    ),
+    SeriesRule(
+        "series.payload_id",
+        """Is every payload id there once?
+
+        A client draws a fresh random payload id for each request, and the quote's nonce is made of it: whoever knows
+        that an id comes again can have its quote ready. Two records with one payload id are one answer recorded twice,
+        a request sent again under its old id, or a replay.
+
+        What to do: look at the places named. If they are one answer, audit it once; if a client of yours uses ids
+        again, mend it.
+        """,
+        "payload_id",
+        sql.repeated("payload_id", "quote"),
+    ),
+    SeriesRule(
+        "series.aik",
+        """Is every AIK that the policy does not pin there once?
+
+        The service makes an AIK for each answer and forgets it. A Name that comes again, although the policy does not
+        pin it, is a key that was kept, maybe outside any TPM, or an answer recorded twice. A Name that the policy pins
+        may come as often as it likes.
+
+        What to do: if the service keeps its AIKs now, pin their Names in the policy's `key.pinned`; if the records are
+        one answer, audit it once; if neither, ask the service, and do not rely on these answers until then.
+        """,
+        "TPMT_PUBLIC",
+        sql.repeated("aik_name", "quote", "aik_pinned = FALSE"),
+    ),
+    SeriesRule(
+        "series.clock",
+        """Does the clock of each AIK only go forward while its resetCount stays?
+
+        Of one AIK's answers, in the order of `processed_at`, each clock is compared with the largest of the seconds
+        before; answers of one second have no order among themselves. Only quotes whose signature verifies count.
+
+        A TPM's clock runs on through TPM Restart and TPM Resume. A power cut without TPM2_Shutdown may take it back to
+        the value last saved, up to 70 minutes by default, and the next start is then a TPM Reset, which adds one to
+        resetCount: so across different values of resetCount nothing is compared, and with one value a clock that goes
+        back was no power cut. What it counted between a TPM2_Shutdown and the power-off before a TPM Resume may be
+        lost: moments. TPM2_Clear starts it again from zero.
+
+        `processed_at` is the server's clock, in whole seconds. If that clock was set back, or if an answer took longer
+        than one whose quote was made later, the order is not that of the quotes: then the clock goes back by as much.
+
+        What to do: see by how much. By moments: answers that overtook each other, or a server's clock that was set. By
+        more: two TPMs that share a key, a virtual TPM set back to an older state, or old quotes under a new date. Do
+        not rely on the answers until it is explained.
+        """,
+        "TPMS_CLOCK_INFO.clock",
+        sql.CLOCK,
+    ),
+    SeriesRule(
+        "series.counters",
+        """Do the reset and restart counters of each AIK only go up?
+
+        Of one AIK's answers, in the order of `processed_at`, resetCount must not be less than the largest of the
+        seconds before; nor restartCount, among answers of one resetCount, since TPM Reset starts it from zero. Only
+        quotes whose signature verifies count.
+
+        Outside the endorsement and platform hierarchies a TPM hides both by adding a value that is constant for a key,
+        so they can be compared for one AIK, and only for one. That sum has 32 bits: once in 2^32 counts it starts from
+        zero. TPM2_Clear sets both counters to zero.
+
+        What to do: as for `series.clock`: two TPMs that share a key, a virtual TPM set back to an older state, old
+        quotes under a new date, a TPM that somebody cleared, or a server whose clock was set back over a restart.
+        """,
+        "TPMS_CLOCK_INFO.resetCount, restartCount",
+        sql.COUNTERS,
+    ),
+    SeriesRule(
+        "series.gap",
+        """Are there records all the time?
+
+        Asked only with a limit (`--max-gap`): no two records that follow each other in `processed_at` may be further
+        apart. Verdicts do not matter for it, and neither does the time before the first record and after the last.
+
+        What to do: find out whether there were no answers in that time, or no recordings of them.
+        """,
+        "processed_at",
+        if_asked=True,
+    ),
+)
+
+
+def find_series_rule(rule_id: str) -> SeriesRule:
+    """The series rule of this id. Raises `KeyError` for another."""
+    for rule in SERIES_RULES:
+        if rule.id == rule_id:
+            return rule
+    raise KeyError(rule_id)
+
+
+def rules_asked(max_gap: int | None) -> tuple[SeriesRule, ...]:
+    """The rules that are asked, in order: `series.gap` with a limit only."""
+    return tuple(rule for rule in SERIES_RULES if max_gap is not None or not rule.if_asked)
