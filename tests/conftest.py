@@ -1,4 +1,4 @@
-"""What all tests share: where the fixtures are, and what becomes of tests that need a TPM."""
+"""What all tests share: where the fixtures are, and what becomes of tests that need a TPM, or Spark."""
 
 from __future__ import annotations
 
@@ -56,19 +56,39 @@ def missing_for_tpm() -> list[str]:
     return lacks
 
 
+def missing_for_spark() -> list[str]:
+    """What a test marked `spark` needs and this machine lacks."""
+    lacks = []
+    if any(importlib.util.find_spec(name) is None for name in ("pyspark", "pyarrow", "pandas")):
+        lacks.append("PySpark (pip install 'nomyo[spark]')")
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java", path=f"{home}/bin" if home else None) is None:
+        lacks.append("Java (on Debian: apt-get install default-jre-headless)")
+    return lacks
+
+
+NEEDS = {
+    "tpm": ("a TPM", missing_for_tpm, "NOMYO_REQUIRE_TPM"),
+    "spark": ("Spark", missing_for_spark, "NOMYO_REQUIRE_SPARK"),
+}
+"""Marker → what its tests need, what of it is missing, and the variable that forbids them to skip."""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that needs a TPM, before its fixtures are made, where there is none."""
-    lacks = missing_for_tpm() if item.get_closest_marker("tpm") else []
-    if lacks:
-        pytest.skip(f"needs a TPM; missing: {', '.join(lacks)}")
+    """Skip a test that needs what is not there, before its fixtures are made."""
+    for marker, (what, missing, _) in NEEDS.items():
+        lacks = missing() if item.get_closest_marker(marker) else []
+        if lacks:
+            pytest.skip(f"needs {what}; missing: {', '.join(lacks)}")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With NOMYO_REQUIRE_TPM=1 a test that needs a TPM may not skip, for whatever reason."""
+    """With NOMYO_REQUIRE_TPM=1 a test that needs a TPM may not skip, for whatever reason; so for the others."""
     report = yield
-    required = os.environ.get("NOMYO_REQUIRE_TPM") == "1"
-    if required and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("tpm"):
-        report.outcome = "failed"
-        report.longrepr = f"NOMYO_REQUIRE_TPM=1, yet this test skipped: {report.longrepr}"
+    for marker, (_, _, variable) in NEEDS.items():
+        required = os.environ.get(variable) == "1" and item.get_closest_marker(marker)
+        if required and report.skipped and not hasattr(report, "wasxfail"):
+            report.outcome = "failed"
+            report.longrepr = f"{variable}=1, yet this test skipped: {report.longrepr}"
     return report
