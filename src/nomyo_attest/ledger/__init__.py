@@ -1,1 +1,1 @@
-"""The evidence ledger: what came with each answer and what was found of it, kept as a chain of lines."""
+"""The evidence ledger: what answers showed of their servers, in a chain of lines that cannot be changed unnoticed."""

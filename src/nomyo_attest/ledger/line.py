@@ -1,0 +1,96 @@
+"""One line of a ledger: what it says, its digest, and how it is read again.
+
+A ledger is JSON Lines in ASCII. A record::
+
+    {"format": "nomyo-attest-ledger/1", "number": 2, "previous": "sha256:…", "recorded_at": "2026-01-01T00:00:00.000000Z",
+     "payload_id": "…", "given": true, "refused": null, "whole": true, "evidence": {"_metadata": {…}}, "result": {…},
+     "client": {"name": "nomyo", "version": "…"}}
+
+The first line of a file that follows another one names it: ``"continues": "evidence.0001.jsonl"``, behind `previous`.
+A line that was torn by a crash is replaced by one that holds what was left of it::
+
+    {"format": …, "number": …, "previous": …, "recorded_at": …, "repair": {"bytes": 17, "sha256": "…", "torn": "…"}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.response import check_payload_id
+from nomyo_attest.evidence.text import TEXT_MAX, JsonObject
+
+FORMAT: Final = "nomyo-attest-ledger/1"
+
+LINE_MAX: Final = TEXT_MAX
+"""Bytes of the longest line, its newline included: what a reader of evidence takes."""
+
+NO_PREVIOUS: Final = "sha256:" + 64 * "0"
+"""`previous` of the first line of all."""
+
+BEGINNING: Final = b'{"format":"' + FORMAT.encode() + b'","number":'
+"""How every line begins, to the byte: by it a line that was torn is told from a file that is no ledger."""
+
+_REPAIR_KEYS: Final = frozenset({"format", "number", "previous", "continues", "recorded_at", "repair"})
+
+_ELSEWHERE: Final = ("_metadata", "tpm_attestation", "is_available")
+"""Keys under which evidence would stand outside `evidence`: then there are two, and either could be meant."""
+
+_READ: Final = ("format", "payload_id", "given", "evidence")
+
+
+def digest_of(line: bytes) -> str:
+    """``sha256:`` and the SHA-256, in hex, over a line's exact bytes without its newline."""
+    return "sha256:" + hashlib.sha256(line.removesuffix(b"\n")).hexdigest()
+
+
+def encode_line(number: int, previous: str, more: Mapping[str, Any]) -> bytes:
+    """A line with its newline. `more` is what stands in it behind `format`, `number` and `previous`.
+
+    ASCII: lone surrogates, which JSON can say and UTF-8 cannot, stay what they are, and no reader sees a line end in a
+    text.
+    """
+    document = {"format": FORMAT, "number": number, "previous": previous, **more}
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def is_line(document: object) -> bool:
+    """Whether a JSON value is a line of a ledger, a record or a repair."""
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+def is_repair(document: object) -> bool:
+    """Whether a JSON value is the line of a ledger that notes a repair: it is no record, and holds no evidence.
+
+    Nothing else may stand in it, so that no response is passed over because its server made it look like one: what a
+    client hands over has `_metadata`.
+    """
+    return is_line(document) and isinstance(document, dict) and "repair" in document and document.keys() <= _REPAIR_KEYS
+
+
+def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
+    """What a record's line holds for an appraisal: ``appraise(evidence, policy, payload_id=payload_id)``.
+
+    Returns the evidence, ``{"_metadata": …}``, and the payload id that the client had sent, None where the line says
+    that it was not given. Of a line that is not as it must be the evidence is None, which no appraisal affirms.
+    """
+    if is_repair(document) or not _is_plain(document):
+        return None, None
+    given, payload_id = document.get("given"), document.get("payload_id")
+    if given is False:
+        return document.get("evidence"), None
+    if given is not True:
+        return None, None
+    try:
+        return document.get("evidence"), check_payload_id(payload_id, "")
+    except EvidenceError:
+        return None, None
+
+
+def _is_plain(document: dict[str, Any]) -> bool:
+    """Whether what is read stands there once, and no evidence beside it."""
+    twice = document.duplicates if type(document) is JsonObject else frozenset[str]()
+    return not (twice & {*_READ}) and not any(key in document for key in _ELSEWHERE)
