@@ -2,9 +2,9 @@
 
 A ledger is JSON Lines in ASCII. A record::
 
-    {"format": "nomyo-attest-ledger/1", "number": 2, "previous": "sha256:…", "recorded_at": "2026-01-01T00:00:00.000000Z",
-     "payload_id": "…", "given": true, "refused": null, "whole": true, "evidence": {"_metadata": {…}}, "result": {…},
-     "client": {"name": "nomyo", "version": "…"}}
+    {"format": "nomyo-attest-ledger/1", "number": 2, "previous": "sha256:…",
+     "recorded_at": "2026-01-01T00:00:00.000000Z", "payload_id": "…", "given": true, "refused": null,
+     "whole": true, "evidence": {"_metadata": {…}}, "result": {…}, "client": {"name": "nomyo", "version": "…"}}
 
 The first line of a file that follows another one names it: ``"continues": "evidence.0001.jsonl"``, behind `previous`.
 A line that was torn by a crash is replaced by one that holds what was left of it::
@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import check_payload_id
-from nomyo_attest.evidence.text import TEXT_MAX, JsonObject
+from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, kind_of
 
-FORMAT: Final = "nomyo-attest-ledger/1"
+LEDGER_FORMAT: Final = "nomyo-attest-ledger/1"
 
 LINE_MAX: Final = TEXT_MAX
 """Bytes of the longest line, its newline included: what a reader of evidence takes."""
@@ -31,7 +31,7 @@ LINE_MAX: Final = TEXT_MAX
 NO_PREVIOUS: Final = "sha256:" + 64 * "0"
 """`previous` of the first line of all."""
 
-BEGINNING: Final = b'{"format":"' + FORMAT.encode() + b'","number":'
+BEGINNING: Final = b'{"format":"' + LEDGER_FORMAT.encode() + b'","number":'
 """How every line begins, to the byte: by it a line that was torn is told from a file that is no ledger."""
 
 _REPAIR_KEYS: Final = frozenset({"format", "number", "previous", "continues", "recorded_at", "repair"})
@@ -53,13 +53,13 @@ def encode_line(number: int, previous: str, more: Mapping[str, Any]) -> bytes:
     ASCII: lone surrogates, which JSON can say and UTF-8 cannot, stay what they are, and no reader sees a line end in a
     text.
     """
-    document = {"format": FORMAT, "number": number, "previous": previous, **more}
+    document = {"format": LEDGER_FORMAT, "number": number, "previous": previous, **more}
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
 def is_line(document: object) -> bool:
     """Whether a JSON value is a line of a ledger, a record or a repair."""
-    return isinstance(document, dict) and document.get("format") == FORMAT
+    return isinstance(document, dict) and document.get("format") == LEDGER_FORMAT
 
 
 def is_repair(document: object) -> bool:
@@ -75,22 +75,19 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
     """What a record's line holds for an appraisal: ``appraise(evidence, policy, payload_id=payload_id)``.
 
     Returns the evidence, ``{"_metadata": …}``, and the payload id that the client had sent, None where the line says
-    that it was not given. Of a line that is not as it must be the evidence is None, which no appraisal affirms.
+    that it was not given.
+
+    Raises `EvidenceError` for a line that is not as it must be, or that notes a repair.
     """
-    if is_repair(document) or not _is_plain(document):
-        return None, None
-    given, payload_id = document.get("given"), document.get("payload_id")
-    if given is False:
-        return document.get("evidence"), None
-    if given is not True:
-        return None, None
-    try:
-        return document.get("evidence"), check_payload_id(payload_id, "")
-    except EvidenceError:
-        return None, None
-
-
-def _is_plain(document: dict[str, Any]) -> bool:
-    """Whether what is read stands there once, and no evidence beside it."""
-    twice = document.duplicates if type(document) is JsonObject else frozenset[str]()
-    return not (twice & {*_READ}) and not any(key in document for key in _ELSEWHERE)
+    if type(document) is JsonObject and document.duplicates & {*_READ}:
+        raise EvidenceError(min(document.duplicates & {*_READ}), "the key once", "it twice or more")
+    for key in _ELSEWHERE:
+        if key in document:
+            raise EvidenceError(key, "evidence in one place, evidence", "more of it beside that")
+    if "evidence" not in document:
+        got = "a repair, which is no record" if is_repair(document) else "nothing: it is missing"
+        raise EvidenceError("evidence", "this key", got)
+    given = document.get("given")
+    if type(given) is not bool:
+        raise EvidenceError("given", "true or false", kind_of(given))
+    return document["evidence"], check_payload_id(document.get("payload_id"), "") if given else None
