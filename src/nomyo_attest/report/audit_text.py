@@ -1,0 +1,105 @@
+"""The summary of an audit as text on a terminal or in a log."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.audit_text_about import over_time, passed_over, profiles, sources, tiers
+from nomyo_attest.report.audit_text_findings import rules, series
+from nomyo_attest.report.audit_words import many, number, share, verdict_counts
+from nomyo_attest.report.clean import short
+from nomyo_attest.report.look import Ink, Look
+
+_INKS: Final[dict[str, Ink]] = {
+    "affirming": "good",
+    "warning": "warn",
+    "contraindicated": "bad",
+    "none": "bad",
+    "unreadable": "bad",
+}
+
+_COMMAND: Final = re.compile(r"^(\s*):(?=:)|#(?=#\[)", re.MULTILINE)
+"""What the runner of GitHub Actions takes for a command to itself, wherever in a job's log it stands."""
+
+
+def audit_text(summary: Summary, look: Look) -> str:
+    """`summary` as text, without a line end: what there was, what does not hold, and what the exit status is for.
+
+    Ten of each list at the most; all that the summary lists with `Look.verbose`. Nothing in it is a command to the
+    runner of GitHub Actions, whatever the records say.
+    """
+    parts = [
+        _head(summary, look),
+        _verdicts(summary, look),
+        rules(summary, look),
+        series(summary, look),
+        profiles(summary, look),
+        over_time(summary, look),
+        tiers(summary, look),
+        sources(summary, look),
+        passed_over(summary, look),
+        _limits(summary, look),
+        _status(summary, look),
+    ]
+    text = "\n\n".join("\n".join(part) for part in parts if part)
+    return _COMMAND.sub(lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", text)
+
+
+def _head(summary: Summary, look: Look) -> list[str]:
+    policy, run = summary.policy, summary.run
+    head = [look.paint(f"{many(summary.counts.total, 'record')} in {many(summary.sources_total, 'source')}", "bold")]
+    if not look.verbose:
+        return [*head, *look.wrap(f"policy {short(policy.id, 40)} ({policy.digest[:11]}…)", "  ")]
+    rows = [("policy", short(policy.id)), ("", policy.digest), ("", short(policy.source))]
+    rows.append(("inputs", summary.inputs_digest))
+    if run.at:
+        rows.append(("appraised as of", short(run.at)))
+    rows.append(("command", short(" ".join(run.command), 1000)))
+    took = f"{run.seconds:,.1f} s, {run.processes} process{'es' * (run.processes != 1)}"
+    if run.resumed:
+        took += f", resumed {many(run.resumed, 'time')}"
+    if run.workers_lost:
+        took += f", {many(run.workers_lost, 'worker')} lost and replaced"
+    return [*head, *look.pairs([*rows, ("took", took), ("nomyo-attest", short(run.version))])]
+
+
+def _verdicts(summary: Summary, look: Look) -> list[str]:
+    """Verdicts with their share, and what is beside the records, so that all adds up to the input."""
+    found = [(verdict, value) for verdict, value in verdict_counts(summary.counts) if value]
+    beside: list[tuple[str, int, str]] = []
+    if summary.outside:
+        run = summary.run
+        window = " ".join([f"from {run.since}"] * bool(run.since) + [f"until {run.until}"] * bool(run.until))
+        beside.append(("outside", summary.outside, f"not appraised: not {short(window) or 'in the time asked for'}"))
+    if summary.blank:
+        beside.append(("blank", summary.blank, f"line{'s' * (summary.blank != 1)} without a record"))
+    column = max([len(name) for name, _ in found] + [len(name) for name, *_ in beside], default=0)
+    digits = max([len(number(value)) for _, value in found] + [len(number(value)) for _, value, _ in beside], default=0)
+    lines = []
+    for name, value in found:
+        rest = f"  {number(value).rjust(digits)}  {share(value, summary.counts.total):>7}"
+        lines.append(f"  {look.paint(name.ljust(column), _INKS[name])}{rest}")
+    for name, value, remark in beside:
+        lines += look.wrap(remark, f"  {name.ljust(column)}  {number(value).rjust(digits)}  ")
+    return lines or ["  There is nothing to appraise."]
+
+
+def _limits(summary: Summary, look: Look) -> list[str]:
+    if not summary.not_established:
+        return []
+    if look.verbose:
+        lines = ["Not established, whatever the verdicts:"]
+        return lines + [line for limit in summary.not_established for line in look.wrap(short(limit, 600), "  - ")]
+    named = [short(limit, 600).partition(":")[0].rstrip(".") for limit in summary.not_established]
+    brief = "; ".join(f"{limit[:1].lower()}{limit[1:]}" for limit in named)
+    return look.wrap(f"Not established (--verbose says why): {brief}.")
+
+
+def _status(summary: Summary, look: Look) -> list[str]:
+    tag = f"exit status {summary.status}"
+    reason = f": {short(summary.status_reason, 600)}" if summary.status_reason else ""
+    lines = look.wrap(f"{tag}{reason}")
+    lines[0] = lines[0].replace(tag, look.paint(tag, "bad" if summary.status else "good"), 1)
+    return lines

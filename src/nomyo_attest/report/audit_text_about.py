@@ -1,0 +1,142 @@
+"""What the records of an audit are about, as text: PCR profiles, gaps, tiers, sources."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from nomyo_attest.audit.summary import Gap, Profile, Summary
+from nomyo_attest.report.audit_words import MEND_UNREADABLE, counts_line, many, moment, number, source_name, span
+from nomyo_attest.report.clean import short
+from nomyo_attest.report.look import Look, sentence
+from nomyo_attest.report.values import Digests, digests
+
+_LISTED: Final = 10
+_PROFILES: Final = 6
+_PCRS: Final = 6
+"""How much of each list a terminal shows without `Look.verbose`."""
+
+
+def profiles(summary: Summary, look: Look) -> list[str]:
+    """The sets of PCR values in use, the most frequent first; of their values those in which they differ."""
+    if not summary.profiles_total:
+        return []
+    lines = [look.paint(f"PCR profiles in use: {number(summary.profiles_total)}", "bold")]
+    shown = summary.profiles if look.verbose else summary.profiles[:_PROFILES]
+    places = _places(summary.profiles, telling=not look.verbose)
+    labels = _labels(summary.policy.document)
+    written = _written(summary.profiles, whole=look.verbose)
+    for one in shown:
+        seen = "without a time"
+        if one.first_seen is not None and one.last_seen is not None:
+            seen = f"{moment(one.first_seen)} to {moment(one.last_seen)}"
+        head = f"{one.profile[:8]}  {many(one.counts.total, 'record')}, {seen}"
+        lines += look.wrap(head, "  ", "            ")
+        if one.counts.total != one.counts.affirming:
+            lines += look.wrap(counts_line(one.counts), " " * 12)
+        for bank, index in places if look.verbose else places[:_PCRS]:
+            value = one.pcrs.get(bank, {}).get(index)
+            text = "not reported" if value is None else written.get(_bytes(value)) or short(value)
+            label = labels.get((bank, index, value or ""), "")
+            first = f"            {short(f'{bank}:{index}', 20)}  "
+            if look.verbose:
+                lines += look.beside(first, text) + (look.wrap(label, " " * len(first)) if label else [])
+            else:
+                lines += look.wrap(f"{text}  {label}", first)
+    return lines + _more(summary.profiles_total - len(shown), "profile", look)
+
+
+def _places(found: list[Profile], *, telling: bool) -> list[tuple[str, str]]:
+    """The PCRs of some profiles, in order; `telling`: only those in which they are not all alike."""
+    places = {(bank, index) for one in found for bank, of_bank in one.pcrs.items() for index in of_bank}
+    kept = [
+        (bank, index)
+        for bank, index in places
+        if not telling or len({one.pcrs.get(bank, {}).get(index) for one in found}) > 1
+    ]
+    return sorted(kept, key=lambda place: (place[0], len(place[1]), place[1]))
+
+
+def _labels(document: dict[str, Any]) -> dict[tuple[str, str, str], str]:
+    """Bank, index and value → the policy's label of it."""
+    return {
+        (bank, index, one["value"]): short(one.get("label") or "")
+        for bank, of_bank in document.get("pcrs", {}).items()
+        for index, values in of_bank.items()
+        if isinstance(values, list)
+        for one in values
+        if isinstance(one, dict)
+    }
+
+
+def _bytes(value: str) -> bytes:
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        return b""
+
+
+def _written(found: list[Profile], *, whole: bool) -> Digests:
+    values = {_bytes(value) for one in found for of_bank in one.pcrs.values() for value in of_bank.values()}
+    return digests(values - {b""}, whole=whole)
+
+
+def over_time(summary: Summary, look: Look) -> list[str]:
+    """Times without records, and times with records but no evidence."""
+    lines = _gaps("no records", summary.gaps, look) + _gaps("no evidence", summary.unavailable, look)
+    if summary.undated and lines:
+        lines += look.wrap(f"{many(summary.undated, 'record')} without a time, in none of these", "  ")
+    return [look.paint("Over time", "bold"), *lines] if lines else []
+
+
+def _gaps(what: str, gaps: list[Gap], look: Look) -> list[str]:
+    lines = []
+    for gap in gaps:
+        text = f"{moment(gap.begins)} to {moment(gap.ends)} ({span(gap.ends - gap.begins)})"
+        text += f", {many(gap.records, 'record')}" if gap.records else ""
+        lines += look.wrap(text, f"  {what.ljust(13)}")
+    return lines
+
+
+def tiers(summary: Summary, look: Look) -> list[str]:
+    """The tiers that the servers claim."""
+    if not summary.tiers:
+        return []
+    named = ["no tier" if tier is None else short(tier, 40) for tier, _ in summary.tiers]
+    told = [f"{name} {number(records)}" for name, (_, records) in zip(named, summary.tiers, strict=True)]
+    left = summary.tiers_total - len(summary.tiers)
+    told += [f"and {many(left, 'other')}"] * (left > 0)
+    return look.wrap(", ".join(told), "Tiers claimed, which nothing signs: ", "  ")
+
+
+def sources(summary: Summary, look: Look) -> list[str]:
+    """The sources that could not be read as a whole."""
+    found = [one for one in summary.sources if one.problem]
+    if not found:
+        return []
+    shown = found if look.verbose else found[:_LISTED]
+    total = max(summary.sources_unreadable, len(found))
+    lines = [look.paint(f"Sources that could not be read whole: {number(total)}", "bold")]
+    for one in shown:
+        lines += look.wrap(source_name(one.name), "  ", "    ")
+        lines += look.wrap(sentence(short(one.problem)), "    problem     ")
+        lines += look.wrap(counts_line(one.counts), "    records     ")
+    lines += _more(total - len(shown), "source", look)
+    return lines + look.wrap(sentence(MEND_UNREADABLE), "    what to do  ")
+
+
+def passed_over(summary: Summary, look: Look) -> list[str]:
+    """Files in folders that were not taken for records."""
+    if not summary.passed_over_total:
+        return []
+    head = f"Passed over, for their names say that they are no records: {many(summary.passed_over_total, 'file')}"
+    shown = summary.passed_over if look.verbose else summary.passed_over[:_LISTED]
+    lines = look.wrap(head)
+    for name in shown:
+        lines += look.wrap(source_name(name), "  ", "    ")
+    return lines + _more(summary.passed_over_total - len(shown), "file", look)
+
+
+def _more(left: int, noun: str, look: Look) -> list[str]:
+    if left <= 0:
+        return []
+    return look.wrap(f"and {many(left, f'more {noun}')}" + ("" if look.verbose else " (--verbose lists more)"), "  ")

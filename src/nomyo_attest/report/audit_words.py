@@ -1,0 +1,179 @@
+"""The words that all reports of an audit share: numbers, times, places, what was expected and found, what to do."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from nomyo_attest.appraisal.rules import find_rule
+from nomyo_attest.audit.row import UNREADABLE, VERDICTS
+from nomyo_attest.audit.summary import Counts, Place, Summary
+from nomyo_attest.report.audit_reasons import Cause
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.values import Digests, digests, value_text
+
+NAME_MAX: Final = 200
+"""Characters of the longest name of a source that is shown whole."""
+
+VALUE_MAX: Final = 300
+"""Characters of the longest expected or found value that is shown whole."""
+
+WHY_UNREADABLE: Final = "What could not be read was not appraised, and nothing is known of it."
+
+MEND_UNREADABLE: Final = (
+    "see that the file is whole, and that this user may read it; fetch a file that was cut off again"
+)
+
+_DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){16,}", re.ASCII)
+_FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
+_LAST: Final = datetime.max.replace(tzinfo=UTC).timestamp()
+
+
+def number(value: int) -> str:
+    """``"1,234,567"``."""
+    return f"{value:,}"
+
+
+def many(value: int, noun: str) -> str:
+    """``"1 record"``, ``"1,234 records"``."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def share(part: int, whole: int) -> str:
+    """``"98.7 %"``; never 0 or 100 where that is not exactly so."""
+    if not whole:
+        return ""
+    permille = part * 1000 / whole
+    if 0 < permille < 1:
+        return "<0.1 %"
+    if 999 < permille < 1000:
+        return ">99.9 %"
+    return f"{permille / 10:.1f} %"
+
+
+def verdict_counts(counts: Counts) -> list[tuple[str, int]]:
+    """Every verdict with its number of records."""
+    return [(verdict, getattr(counts, verdict)) for verdict in VERDICTS]
+
+
+def counts_line(counts: Counts) -> str:
+    """``"12 affirming, 1 none"``: what there is."""
+    return ", ".join(f"{value:,} {verdict}" for verdict, value in verdict_counts(counts) if value) or "no records"
+
+
+def moment(seconds: int | None) -> str:
+    """Seconds since 1970 to the minute, in UTC: ``"2026-11-02 06:00Z"``; what is no year of ours as it is."""
+    if seconds is None:
+        return "no time"
+    if not _FIRST <= seconds <= _LAST:
+        return f"{seconds} s"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%MZ}"
+
+
+def span(seconds: int) -> str:
+    """A length of time in its two largest units: ``"2 d 6 h"``, ``"45 min"``."""
+    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
+    parts = [f"{days:,} d"] * bool(days) + [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes)
+    return " ".join(parts[:2]) or f"{seconds} s"
+
+
+def source_name(name: str) -> str:
+    """The name of a source in one line; ``"-"`` is standard input."""
+    return "standard input" if name == "-" else short(name, NAME_MAX)
+
+
+def place_text(source: str, line: int) -> str:
+    """``"recorded.jsonl:12"``."""
+    return f"{source_name(source)}:{line}" if line else source_name(source)
+
+
+def where(place: Place) -> str:
+    """A place, with its time if it has one."""
+    text = place_text(place.source, place.line)
+    return text if place.processed_at is None else f"{text}, {moment(place.processed_at)}"
+
+
+def lines_text(lines: tuple[int, ...] | list[int], total: int) -> str:
+    """``"line 7"``, ``"lines 7, 8, 12 and 34 more"``."""
+    listed = ", ".join(map(str, lines))
+    more = f" and {total - len(lines):,} more" if total > len(lines) else ""
+    return f"line{'s' * (total > 1)} {listed}{more}"
+
+
+def mend_of(rule: str) -> str:
+    """What to do when an appraisal's rule does not hold; empty for an id that is none of ours."""
+    try:
+        return find_rule(rule).mend
+    except KeyError:
+        return ""
+
+
+def unreadable_records(summary: Summary) -> dict[str, list[dict[str, Any]]]:
+    """Source → its rows that could not be read, as far as the summary lists them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in summary.failures:
+        if row["verdict"] == UNREADABLE:
+            found.setdefault(row["source"], []).append(row)
+    return found
+
+
+class Compared:
+    """What was expected and found where a rule did not hold first, as far as the summary lists such records."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._findings: dict[tuple[str, str], dict[str, Any]] = {}
+        for row in summary.failures:
+            for finding in row.get("findings") or ():
+                rule = finding["rule"]
+                self._findings.setdefault((row["source"], rule), finding)
+                self._findings.setdefault(("", rule), finding)
+
+    def of(self, cause: Cause) -> tuple[str, str]:
+        """The values of a rule in one source, or in all: texts of one line, empty where nothing is to be compared."""
+        finding = self._findings.get((cause.source, cause.rule))
+        if finding is None or finding["expected"] is None or finding["got"] is None:
+            return "", ""
+        expected, got = finding["expected"], finding["got"]
+        if not cause.rule.startswith("claims."):  # those are the server's words, whatever they look like
+            expected, got = _with_bytes(expected), _with_bytes(got)
+        written = digests({*_bytes_in(expected), *_bytes_in(got)})
+        return (
+            short(_text(cause.rule, expected, written), VALUE_MAX),
+            short(_text(cause.rule, got, written), VALUE_MAX),
+        )
+
+    def sentence(self, cause: Cause) -> str:
+        """``"Expected …; got …."``, or nothing."""
+        expected, got = self.of(cause)
+        return f"Expected {expected}; got {got}." if expected else ""
+
+
+def _with_bytes(value: Any) -> Any:
+    """`value`, with digests as the bytes that they stand for, so that they are cut as those of a single result."""
+    if isinstance(value, str):
+        return bytes.fromhex(value) if _DIGEST.fullmatch(value) else value
+    if isinstance(value, list):
+        return [_with_bytes(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _with_bytes(one) for key, one in value.items()}
+    return value
+
+
+def _bytes_in(value: Any) -> set[bytes]:
+    if isinstance(value, bytes):
+        return {value}
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {found for one in inside for found in _bytes_in(one)}
+
+
+def _text(rule: str, value: Any, written: Digests) -> str:
+    if rule == "pcr.values" and isinstance(value, dict):
+        return ", ".join(f"{clean(place)} {_choice(rule, one, written)}" for place, one in value.items())
+    return value_text(rule, value, written)
+
+
+def _choice(rule: str, value: Any, written: Digests) -> str:
+    if isinstance(value, list):
+        return " or ".join(value_text(rule, one, written) for one in value) or "any value, but signed"
+    return "not signed" if value is None else value_text(rule, value, written)
