@@ -1,0 +1,113 @@
+"""Records that keep evidence instead of a response: a ledger's lines, and verdicts that were asked to keep it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.response import BLOCK, METADATA
+from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, parse_json
+from nomyo_attest.ledger.line import LEDGER_FORMAT, is_line, is_repair, open_line
+
+_MARKS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
+"""What such a line has in it; few responses do."""
+
+_HOLDERS: Final = (METADATA, BLOCK, "is_available")
+"""Keys of a response, its metadata or its block: what has one of them at the top is read as that."""
+
+_ROW_KEYS: Final = frozenset({"source", "line", "verdict", "pcr_profile", "evidence"})
+"""Keys by which a verdict is known that keeps its evidence."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What was kept: the evidence as parsed, for an appraisal; the payload id that the client gave, if it did; the
+    evidence as JSON text, to be kept once more, None if it cannot be cut out.
+    """
+
+    evidence: Any
+    payload_id: str | None = None
+    text: msgspec.Raw | None = None
+
+
+class RepairError(Exception):
+    """A ledger's line is what was left of one whose writer was stopped: there is no evidence in it to be appraised."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        repair = document["repair"]
+        size = repair.get("bytes") if isinstance(repair, dict) else None
+        left = f"{size} bytes" if type(size) is int else "something"
+        super().__init__(f"the ledger's line was torn: its writer was stopped, and {left} of it are left")
+
+
+class _Line(msgspec.Struct):
+    part: msgspec.Raw = msgspec.field(name="evidence")
+
+
+class _Response(msgspec.Struct):
+    part: msgspec.Raw = msgspec.field(name=METADATA)
+
+
+def unwrap(text: bytes) -> Kept | None:
+    """What a line kept; None if it is no such line, but a response.
+
+    Raises `EvidenceError`, and `RepairError` for a line that keeps nothing.
+    """
+    if not any(mark in text for mark in _MARKS) or len(text) > TEXT_MAX:
+        return None
+    try:
+        document = parse_json(text)
+    except EvidenceError:
+        return None  # whoever reads it as a response says why
+    if not isinstance(document, dict) or any(key in document for key in _HOLDERS):
+        return None
+    if is_repair(document):
+        raise RepairError(document)
+    if is_line(document):
+        evidence, given = open_line(document)
+    elif not document.keys() >= _ROW_KEYS or document["evidence"] is None:
+        return None
+    elif type(document) is JsonObject and document.duplicates:
+        raise EvidenceError(min(document.duplicates)[:40], "the key once", "it twice or more")
+    else:
+        evidence, given = document["evidence"], None
+    return Kept(evidence, given, _cut(text, _Line))
+
+
+def kept_evidence(text: bytes) -> msgspec.Raw | None:
+    """The part of a record that an appraisal needs, byte for byte and on one line: a response with its `_metadata`
+    alone, or all of a record that is less than a response. None where there is no such part.
+
+    Never a completion: a text that holds one and no `_metadata`, or two of them, is not kept.
+    """
+    document = _parsed(text)
+    if not isinstance(document, dict) or (type(document) is JsonObject and document.duplicates):
+        return None
+    beside = BLOCK in document or "is_available" in document
+    if METADATA in document:
+        if beside:
+            return None  # without what makes it ambiguous it would be read otherwise
+        part = _cut(text, _Response)
+        return part and msgspec.Raw(b'{"%s":%s}' % (METADATA.encode(), bytes(part)))
+    if beside and "choices" not in document:
+        return _on_one_line(text)
+    return None
+
+
+def _cut(text: bytes, holder: type[_Line | _Response]) -> msgspec.Raw | None:
+    try:
+        return _on_one_line(bytes(msgspec.json.decode(text, type=holder).part))
+    except (msgspec.MsgspecError, RecursionError):
+        return None  # a lone surrogate somewhere, say
+
+
+def _on_one_line(text: bytes) -> msgspec.Raw:
+    return msgspec.Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return parse_json(text)
+    except EvidenceError:
+        return None

@@ -1,0 +1,210 @@
+"""One record: its text and the policy in, its row out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from nomyo_attest.appraisal.answer import FAIL, UNDECIDED, Outcome
+from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.result import AttestationResult, Finding, Verdict
+from nomyo_attest.appraisal.verifier import examine
+from nomyo_attest.audit.kept import Kept, RepairError, kept_evidence, unwrap
+from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
+from nomyo_attest.errors import EvidenceError, detached
+from nomyo_attest.evidence.lines import read_line
+from nomyo_attest.evidence.model import Evidence
+from nomyo_attest.evidence.pcrs import PcrReport
+from nomyo_attest.evidence.response import read_evidence
+from nomyo_attest.policy.model import AppraisalPolicy, Requirement
+
+TIME_MOST: Final = 2**53
+"""Seconds since 1970, either way, that are still a time: what every JSON reader keeps exactly."""
+
+CLOCK_MOST: Final = 2**63 - 1
+"""Milliseconds: what databases have room for. No TPM gets there in 292 million years."""
+
+TIER_MAX: Final = 100
+"""Characters of the longest security tier that is told; it is the server's word."""
+
+_PROFILES_KEPT: Final = 1024
+_AS_BOOL: Final[dict[Outcome | None, bool]] = {Outcome.PASS: True, Outcome.FAIL: False}
+
+
+class Appraised(NamedTuple):
+    """A row, and the sentences of what its verdict does not establish."""
+
+    row: Row
+    not_established: tuple[str, ...] = ()
+
+
+class RecordAppraiser:
+    """Appraises records one after another; what the policy alone decides is worked out once.
+
+    Args:
+        policy: the policy.
+        at: the time of all appraisals, for a policy that has a period.
+        since, until: seconds since 1970; a record whose `processed_at` is before `since` or not before `until` is not
+            appraised. One without a time is.
+        keep_evidence: keep in each row what it takes to appraise it again.
+    """
+
+    def __init__(
+        self,
+        policy: AppraisalPolicy,
+        *,
+        at: datetime | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        keep_evidence: bool = False,
+    ) -> None:
+        self.policy = policy
+        self._at = at
+        self._since, self._until = since, until
+        self._keep = keep_evidence
+        self._read: Callable[[bytes], Evidence] = read_evidence if policy.claims else read_line
+        self._any_value = {(bank, index) for bank, index, values in policy.accepted if not values}
+        self._profiles: dict[PcrReport, tuple[str, msgspec.Raw]] = {}
+
+    def appraise(self, source: str, line: int, text: bytes) -> Appraised | None:
+        """The row of the record `text`; None if its time is outside the window. Never raises for a record."""
+        try:
+            return self._appraise(source, line, text)
+        except RepairError as repair:
+            return Appraised(unreadable(source, line, str(repair)))
+        except Exception as error:  # noqa: BLE001 - one record must not end the audit of a million; it is told as ours
+            return Appraised(unreadable(source, line, f"internal error: {_place_of(error)}; please report it"))
+
+    def _appraise(self, source: str, line: int, text: bytes) -> Appraised | None:
+        kept: Kept | None = None
+        try:
+            kept = unwrap(text)
+            evidence: Evidence | EvidenceError = self._read(text) if kept is None else read_evidence(kept.evidence)
+        except EvidenceError as error:
+            evidence = detached(error)
+        time, tier = _claims(evidence)
+        if time is not None and (
+            (self._since is not None and time < self._since) or (self._until is not None and time >= self._until)
+        ):
+            return None
+        case, result = examine(evidence, self.policy, kept.payload_id if kept else None, None, self._at)
+        row = self._row(source, line, evidence, case, result)
+        row["processed_at"], row["security_tier"] = time, tier
+        if self._keep:
+            row["evidence"] = kept_evidence(text) if kept is None else kept.text
+        return Appraised(Row(**row), result.not_established)
+
+    def _row(
+        self, source: str, line: int, evidence: Evidence | EvidenceError, case: Case, result: AttestationResult
+    ) -> dict[str, Any]:
+        verdict = result.verdict
+        row: dict[str, Any] = {
+            "source": source,
+            "line": line,
+            "payload_id": result.payload_id,
+            "verdict": verdict.value,
+            "trust": result.trust.value,
+        }
+        if verdict is not Verdict.AFFIRMING or result.failed or result.undecided:
+            findings = [finding for finding in result.findings if finding.outcome in (FAIL, UNDECIDED)]
+            row["failed"], row["undecided"] = list(result.failed), list(result.undecided)
+            row["findings"] = [_row_finding(finding) for finding in findings]
+            row["reason"] = None if verdict is Verdict.AFFIRMING else _reason(verdict, findings)
+        if isinstance(evidence, Evidence):
+            row["available"] = evidence.available
+            if evidence.available:
+                row["pcr_profile"], row["pcrs"] = self._profile(evidence.pcrs)
+        if case.name is not None:
+            row["aik_name"] = case.name.hex()
+            row["aik_pinned"] = case.name in self.policy.pinned
+        if case.attest is not None:
+            statement = case.attest.value
+            clock = statement.clock_info
+            row["quote"] = hashlib.sha256(case.attest.inner).hexdigest()
+            row["clock"] = clock.clock if clock.clock <= CLOCK_MOST else None
+            row["reset_count"], row["restart_count"] = clock.reset_count, clock.restart_count
+            row["firmware_version"] = f"{statement.firmware_version:016x}"
+            row["signature_valid"] = _AS_BOOL.get(result.outcome_of("signature.valid"))
+        return row
+
+    def _profile(self, report: PcrReport) -> tuple[str, msgspec.Raw]:
+        known = self._profiles.get(report)
+        if known is None:
+            values = {
+                bank: {str(i): of_bank[i].hex() for i in sorted(of_bank) if (bank, i) not in self._any_value}
+                for bank, of_bank in sorted(report.values.items())
+            }
+            text = msgspec.json.encode(values)
+            known = hashlib.sha256(text).hexdigest(), msgspec.Raw(text)
+            if len(self._profiles) >= _PROFILES_KEPT:
+                self._profiles.clear()
+            self._profiles[report] = known
+        return known
+
+
+def unreadable(source: str, line: int, problem: str) -> Row:
+    """The row of a record, or of a source, that could not be read."""
+    return Row(source=source, line=line, verdict=UNREADABLE, reason=problem)
+
+
+def _claims(evidence: Evidence | EvidenceError) -> tuple[int | None, str | None]:
+    """`processed_at` and the tier, if the server says what can be one."""
+    if isinstance(evidence, EvidenceError):
+        return None, None
+    time, tier = evidence.claims.get("processed_at"), evidence.claims.get("security_tier")
+    return (
+        time if type(time) is int and abs(time) < TIME_MOST else None,
+        _sound(tier[:TIER_MAX]) if type(tier) is str else None,
+    )
+
+
+def _reason(verdict: Verdict, findings: list[Finding]) -> str:
+    """The sentence of the first finding that the verdict stands on."""
+    outcome = FAIL if verdict is Verdict.CONTRAINDICATED else UNDECIDED
+    for finding in findings:
+        if verdict is Verdict.WARNING and finding.requirement is Requirement.WARN:
+            return _sound(finding.message)
+        if finding.requirement is Requirement.REQUIRED and finding.outcome is outcome:
+            return _sound(finding.message)
+    raise AssertionError(verdict)  # a verdict that nothing explains is a fault of ours
+
+
+def _row_finding(finding: Finding) -> RowFinding:
+    plain = finding.to_dict()
+    return RowFinding(
+        rule=_sound(finding.rule),
+        outcome=plain["outcome"],
+        requirement=plain["requirement"],
+        expected=_sound_value(plain["expected"]),
+        got=_sound_value(plain["got"]),
+        message=_sound(finding.message),
+    )
+
+
+def _sound(text: str) -> str:
+    """Text that UTF-8 can encode: a lone surrogate in a server's words becomes its escape."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _sound_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return _sound(value)
+    if isinstance(value, list):
+        return [_sound_value(one) for one in value]
+    if isinstance(value, dict):
+        return {_sound(str(key)): _sound_value(one) for key, one in value.items()}
+    return value
+
+
+def _place_of(error: BaseException) -> str:
+    """The kind of an error and the line of ours that raised it; not its text, which may quote a record."""
+    place, traceback = "", error.__traceback__
+    while traceback is not None:
+        place = f"{os.path.basename(traceback.tb_frame.f_code.co_filename)}, line {traceback.tb_lineno}"  # noqa: PTH119 - a name, not a path to be opened
+        traceback = traceback.tb_next
+    return f"{type(error).__name__} at {place}"

@@ -1,0 +1,140 @@
+"""What a process does with a chunk: every record to its row, and what the rows add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from nomyo_attest.audit.chunk import Chunk, ChunkResult, Fact, RawRecord, Tally
+from nomyo_attest.audit.record import RecordAppraiser, unreadable
+from nomyo_attest.audit.row import UNREADABLE, VERDICTS, Row, encode_row
+from nomyo_attest.audit.summary import FAILURES_LISTED
+from nomyo_attest.policy.model import AppraisalPolicy
+
+LINES_TOLD: Final = 10
+"""Lines that a tally names."""
+
+_PLACE: Final = {verdict: place for place, verdict in enumerate(VERDICTS)}
+_OUTSIDE: Final = len(VERDICTS)
+_FAILURES: Final = frozenset({"contraindicated", "none", UNREADABLE})
+
+
+class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of every chunk; see `RecordAppraiser`. `select` are the verdicts whose rows are wanted."""
+
+    policy: AppraisalPolicy
+    at: datetime | None = None
+    since: int | None = None
+    until: int | None = None
+    select: frozenset[str] = frozenset(VERDICTS)
+    keep_evidence: bool = False
+
+
+class Worker:
+    """Works chunks off, one after another, by one order."""
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._select = order.select
+        self._appraiser = RecordAppraiser(
+            order.policy, at=order.at, since=order.since, until=order.until, keep_evidence=order.keep_evidence
+        )
+
+    def work(self, chunk: Chunk) -> ChunkResult:
+        """Everything that is to be known of a chunk."""
+        sum_up = _Sum(self._select)
+        for record in chunk.records():
+            if record.text is None:
+                sum_up.add(record, unreadable(record.name, record.line, record.problem), ())
+                continue
+            appraised = self._appraiser.appraise(record.name, record.line, record.text)
+            if appraised is None:
+                sum_up.count(record.source, _OUTSIDE)
+            else:
+                sum_up.add(record, *appraised)
+        return sum_up.result(chunk)
+
+
+class _Sum:
+    """What the records of a chunk add up to."""
+
+    def __init__(self, select: frozenset[str]) -> None:
+        self._select = select
+        self._rows: list[bytes] = []
+        self._facts: list[Fact] = []
+        self._profiles: dict[bytes, str] = {}
+        self._tallies: dict[tuple[int, str], Tally] = {}
+        self._counts: dict[int, list[int]] = {}
+        self._failures: list[bytes] = []
+        self._not_established: set[str] = set()
+
+    def count(self, source: int, place: int) -> None:
+        """Count one record of a source."""
+        counts = self._counts.get(source)
+        if counts is None:
+            counts = self._counts[source] = [0] * (_OUTSIDE + 1)
+        counts[place] += 1
+
+    def add(self, record: RawRecord, row: Row, not_established: tuple[str, ...]) -> None:
+        """Add one record's row."""
+        self.count(record.source, _PLACE[row.verdict])
+        fact = _fact(record.source, row)
+        self._facts.append(fact)
+        self._not_established.update(not_established)
+        if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
+            self._profiles[fact.pcr_profile] = bytes(row.pcrs).decode("ascii")
+        for tally in _tallies(record.source, row):
+            known = self._tallies.setdefault((tally.source, tally.rule), tally)
+            if known is not tally:
+                known.failed += tally.failed
+                known.undecided += tally.undecided
+                known.lines += tally.lines[: LINES_TOLD - len(known.lines)]
+        encoded = encode_row(row)
+        if row.verdict in self._select:
+            self._rows.append(encoded)
+        if row.verdict in _FAILURES and len(self._failures) < FAILURES_LISTED:
+            self._failures.append(encoded)
+
+    def result(self, chunk: Chunk) -> ChunkResult:
+        """All of it."""
+        return ChunkResult(
+            number=chunk.number,
+            rows=b"".join(self._rows),
+            written=len(self._rows),
+            facts=self._facts,
+            profiles=self._profiles,
+            tallies=list(self._tallies.values()),
+            counts=self._counts,
+            failures=self._failures,
+            not_established=self._not_established,
+            ends=chunk.ends(),
+            progress=chunk.progress,
+        )
+
+
+def _tallies(source: int, row: Row) -> Iterator[Tally]:
+    for finding in row.findings:
+        fails = finding.outcome == "fail"
+        yield Tally(source, finding.rule, finding.requirement, int(fails), int(not fails), [row.line], finding.message)
+
+
+def _fact(source: int, row: Row) -> Fact:
+    return Fact(
+        source=source,
+        line=row.line,
+        payload_id=row.payload_id,
+        verdict=_PLACE[row.verdict],
+        processed_at=row.processed_at,
+        security_tier=row.security_tier,
+        available=row.available,
+        signature_valid=row.signature_valid,
+        aik_name=None if row.aik_name is None else bytes.fromhex(row.aik_name),
+        aik_pinned=row.aik_pinned,
+        quote=None if row.quote is None else bytes.fromhex(row.quote),
+        clock=row.clock,
+        reset_count=row.reset_count,
+        restart_count=row.restart_count,
+        pcr_profile=None if row.pcr_profile is None else bytes.fromhex(row.pcr_profile),
+    )

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+import nomyo_attest as na
+from nomyo_attest.audit.record import RecordAppraiser
+from nomyo_attest.audit.row import Row, encode_row
+from nomyo_attest.ledger.line import NO_PREVIOUS, encode_line
+from nomyo_attest.testing import FAULTS, VARIANTS, Forge
+
+
+def text_of(response: Any) -> bytes:
+    if isinstance(response, bytes):
+        return response
+    return (response if isinstance(response, str) else json.dumps(response)).encode("utf-8", "surrogatepass")
+
+
+def row_of(text: bytes, policy: na.AppraisalPolicy, **options: Any) -> Row:
+    appraised = RecordAppraiser(policy, **options).appraise("a.jsonl", 7, text)
+    assert appraised is not None
+    return appraised.row
+
+
+def agrees(row: Row, result: na.AttestationResult) -> None:
+    assert row.verdict == result.verdict.value
+    assert row.failed == list(result.failed)
+    assert row.undecided == list(result.undecided)
+    assert row.payload_id == result.payload_id
+    assert row.aik_name == result.aik_name
+    assert row.trust == result.trust.value
+    kept = [finding for finding in result.to_dict()["findings"] if finding["outcome"] != "pass"]
+    plain = msgspec.to_builtins(row.findings)
+    for finding in kept:
+        del finding["cites"], finding["mend"]
+    assert json.loads(json.dumps(plain)) == json.loads(json.dumps(kept).encode().decode("utf-8", "backslashreplace"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_a_row_says_of_good_evidence_what_appraise_says(variant: Any) -> None:
+    case = variant.case()
+    policy = na.AppraisalPolicy.from_dict(case.policy)
+    text = text_of(case.response)
+    now = datetime(2026, 1, 15, tzinfo=UTC)
+    agrees(row_of(text, policy, at=now), na.appraise(text, policy, now=now))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_row_says_of_every_fault_what_appraise_says(fault: Any) -> None:
+    case = fault.case()
+    policy = na.AppraisalPolicy.from_dict(case.policy)
+    text = text_of(case.response)
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    agrees(row_of(text, policy, at=now), na.appraise(text, policy, now=now))
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b'{"_metadata": 1}', b"{}", b"[" * 5000])
+def test_a_line_that_is_no_record_has_the_verdict_of_appraise(text: bytes) -> None:
+    policy = na.AppraisalPolicy.from_dict(Forge().policy())
+    row = row_of(text, policy)
+    agrees(row, na.appraise(text, policy))
+    assert row.reason
+
+
+def test_a_row_holds_what_was_quoted() -> None:
+    forge = Forge(key="p256", clock=5, reset_count=6, restart_count=7)
+    row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
+    answer = forge.answer()
+    assert row.quote == hashlib.sha256(answer.attest).hexdigest()
+    assert row.aik_name == answer.name.hex()
+    assert (row.clock, row.reset_count, row.restart_count) == (5, 6, 7)
+    assert (row.signature_valid, row.available, row.aik_pinned) == (True, True, False)
+    assert (row.processed_at, row.security_tier) == (1767225600, "high")
+    assert json.loads(bytes(row.pcrs or b"")) == answer.response["_metadata"]["tpm_attestation"]["pcr_values"]
+    assert row.pcr_profile == hashlib.sha256(bytes(row.pcrs or b"")).hexdigest()
+
+
+def test_a_quote_is_the_same_quote_whatever_its_framing_and_its_signature() -> None:
+    forge = Forge(key="p256")
+    bare = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
+    forge.sized_quote = True
+    forge.spoil("signature", lambda signature: signature[:-1] + bytes([signature[-1] ^ 1]))
+    sized = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
+    assert sized.quote == bare.quote
+    assert sized.signature_valid is False
+
+
+def test_a_profile_leaves_out_what_the_policy_takes_in_any_form() -> None:
+    forge = Forge(key="p256")
+    document = forge.policy()
+    document["pcrs"]["sha256"]["10"] = "any"
+    policy = na.AppraisalPolicy.from_dict(document)
+    before = row_of(text_of(forge.response()), policy)
+    forge.measure(10, b"a file was opened")
+    assert row_of(text_of(forge.response()), policy).pcr_profile == before.pcr_profile
+    forge.measure(0, b"other firmware")
+    assert row_of(text_of(forge.response()), policy).pcr_profile != before.pcr_profile
+    assert "10" not in json.loads(bytes(before.pcrs or b""))["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("window", "inside"),
+    [
+        ({}, True),
+        ({"since": 1767225600}, True),
+        ({"since": 1767225601}, False),
+        ({"until": 1767225600}, False),
+        ({"until": 1767225601}, True),
+    ],
+)
+def test_a_window_of_time_has_its_beginning_and_not_its_end(window: dict[str, Any], inside: bool) -> None:
+    forge = Forge(key="p256")
+    appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(forge.policy()), **window)
+    assert (appraiser.appraise("a", 1, text_of(forge.response())) is not None) is inside
+
+
+@pytest.mark.parametrize("time", ["yesterday", None, 1.5, True, 2**53, -(2**60), [1]])
+def test_a_record_without_a_time_is_inside_every_window(time: object) -> None:
+    forge = Forge(key="p256").spoil("_metadata", lambda metadata: {**metadata, "processed_at": time})
+    row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()), since=2**50)
+    assert row.processed_at is None
+    assert row.verdict == "affirming"
+
+
+def test_what_a_row_keeps_is_appraised_again_to_the_same() -> None:
+    for fault in FAULTS:
+        case = fault.case()
+        policy = na.AppraisalPolicy.from_dict(case.policy)
+        first = row_of(text_of(case.response), policy, keep_evidence=True)
+        if first.evidence is None:
+            continue
+        line = encode_row(first)
+        assert line.count(b"\n") == 1
+        again = row_of(line.rstrip(b"\n"), policy, keep_evidence=True)
+        assert encode_row(again) == line, fault.name
+
+
+def test_nearly_every_fault_can_be_kept() -> None:
+    lost = []
+    for fault in FAULTS:
+        case = fault.case()
+        row = row_of(text_of(case.response), na.AppraisalPolicy.from_dict(case.policy), keep_evidence=True)
+        if row.evidence is None:
+            lost.append(fault.name)
+    assert len(lost) < len(FAULTS) // 20, lost
+
+
+def test_what_a_row_keeps_holds_no_completion() -> None:
+    forge = Forge(key="p256")
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    response = forge.response()
+    shapes = [response, {**response["_metadata"], "choices": response["choices"]}, {**response, "is_available": True}]
+    for shape in shapes:
+        assert b"Hello." not in encode_row(row_of(text_of(shape), policy, keep_evidence=True))
+
+
+def test_a_lone_surrogate_in_a_claim_does_not_keep_a_row_from_being_written() -> None:
+    forge = Forge(key="p256")
+    forge.spoil("_metadata", lambda metadata: {**metadata, "security_tier": "\ud800high"})
+    policy = na.AppraisalPolicy.from_dict({**forge.policy(), "claims": {"security_tier": ["high"]}})
+    row = row_of(text_of(forge.response()), policy, keep_evidence=True)
+    assert row.verdict == "contraindicated"
+    assert json.loads(encode_row(row))["security_tier"] == "\\ud800high"
+
+
+def ledger_line(metadata: Any, *, payload_id: str, given: bool) -> bytes:
+    more = {"payload_id": payload_id, "given": given, "evidence": {"_metadata": metadata}, "result": None}
+    return encode_line(1, NO_PREVIOUS, more).rstrip(b"\n")
+
+
+def test_a_ledgers_line_is_appraised_with_the_payload_id_that_was_sent() -> None:
+    forge = Forge(key="p256", payload_id="mine")
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    metadata = forge.response()["_metadata"]
+    assert row_of(ledger_line(metadata, payload_id="mine", given=True), policy).verdict == "affirming"
+    assert row_of(ledger_line(metadata, payload_id="other", given=False), policy).verdict == "affirming"
+    row = row_of(ledger_line(metadata, payload_id="other", given=True), policy)
+    assert (row.verdict, row.failed, row.payload_id) == ("contraindicated", ["nonce.match"], "other")
+
+
+def test_a_ledgers_torn_line_is_unreadable_and_says_why() -> None:
+    line = encode_line(2, NO_PREVIOUS, {"recorded_at": "…", "repair": {"bytes": 17, "sha256": "…", "torn": "…"}})
+    row = row_of(line, na.AppraisalPolicy.from_dict(Forge().policy()))
+    assert row.verdict == "unreadable"
+    assert row.reason is not None
+    assert "17 bytes of it are left" in row.reason
+
+
+def test_a_fault_of_ours_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("prompt")
+
+    monkeypatch.setattr("nomyo_attest.audit.record.examine", broken)
+    forge = Forge(key="p256")
+    row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
+    assert row.verdict == "unreadable"
+    assert row.reason is not None
+    assert "RuntimeError at test_record.py" in row.reason
+    assert "prompt" not in row.reason
+
+
+def test_a_clock_that_no_database_holds_is_left_out() -> None:
+    forge = Forge(key="p256", clock=2**64 - 1)
+    row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
+    assert row.clock is None
+    assert row.verdict == "affirming"
