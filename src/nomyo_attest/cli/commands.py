@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "policy check": ("policy_check", "say what a careful colleague would say of a policy"),
     "policy show":  ("policy_show", "show a policy as a table"),
     "schema":       ("schema", "print a JSON Schema: policy, evidence or result"),
+    "example fleet": ("example_fleet", "make a fleet's recorded answers, to try an audit on"),
     "record":       ("record", "quote a TPM into a response-shaped file (extra tpm)"),
 }
 """A command's words → its module in this package, and what it does, in the order of the help."""

@@ -28,7 +28,7 @@ from nomyo_attest.testing import keys, writer
 from nomyo_attest.testing.aik import SoftAIK
 from nomyo_attest.testing.errors import ForgeError
 from nomyo_attest.testing.pcrs import Banks, booted, extend, parse_selection
-from nomyo_attest.testing.response import metadata_around, nonce_of, response_around
+from nomyo_attest.testing.response import CREATED, metadata_around, nonce_of, response_around
 
 Change = Callable[[Any], Any]
 """Takes what a stage made, returns what to use instead."""
@@ -100,6 +100,10 @@ class Forge(SoftAIK):
     sized_key: bool = True
     """Send TPM2B_PUBLIC instead of TPMT_PUBLIC."""
     security_tier: str = "high"
+    processed_at: int = CREATED
+    """When the answer was made, in seconds since 1970."""
+    device: str = "some GPU"
+    """What the server's claim of a GPU is a hash of."""
 
     _changes: list[tuple[str, Change]] = field(default_factory=list, init=False, repr=False)
 
@@ -160,8 +164,15 @@ class Forge(SoftAIK):
             "signature_b64": _b64(signature),
             "aik_pubkey_b64": _b64(key_blob),
         }
-        metadata = metadata_around(self._stage("tpm_attestation", block), self.payload_id, self.security_tier)
-        response = self._stage("response", response_around(self._stage("_metadata", metadata), self.payload_id))
+        metadata = metadata_around(
+            self._stage("tpm_attestation", block),
+            self.payload_id,
+            self.security_tier,
+            processed_at=self.processed_at,
+            device=self.device,
+        )
+        around = response_around(self._stage("_metadata", metadata), self.payload_id, created=self.processed_at)
+        response = self._stage("response", around)
         text = self._stage("text", json.dumps(response))
         return Answer(public, name, qualified_signer, attest, signature, key_blob, response, text)
 

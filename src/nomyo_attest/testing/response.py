@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, Final
 
 CREATED: Final = 1767225600
-"""When every forged answer was made, in seconds since 1970: 2026-01-01T00:00:00Z."""
+"""When a forged answer was made, unless it says otherwise, in seconds since 1970: 2026-01-01T00:00:00Z."""
 
 
 def nonce_of(payload_id: str) -> bytes:
@@ -14,11 +14,13 @@ def nonce_of(payload_id: str) -> bytes:
     return hashlib.sha256(payload_id.encode()).digest()[:16]
 
 
-def metadata_around(block: Any, payload_id: str, security_tier: str) -> dict[str, Any]:
+def metadata_around(
+    block: Any, payload_id: str, security_tier: str, *, processed_at: int = CREATED, device: str = "some GPU"
+) -> dict[str, Any]:
     """The `_metadata` object around a `tpm_attestation` object, with what a server says of itself."""
     return {
         "payload_id": payload_id,
-        "processed_at": CREATED,
+        "processed_at": processed_at,
         "is_encrypted": True,
         "response_status": "success",
         "security_tier": security_tier,
@@ -28,17 +30,17 @@ def metadata_around(block: Any, payload_id: str, security_tier: str) -> dict[str
             "secure_zeroing": True,
             "core_dump_prevention": True,
         },
-        "cuda_device": {"available": True, "device_hash": hashlib.sha256(b"some GPU").hexdigest()},
+        "cuda_device": {"available": True, "device_hash": hashlib.sha256(device.encode()).hexdigest()},
         "tpm_attestation": block,
     }
 
 
-def response_around(metadata: Any, payload_id: str) -> dict[str, Any]:
+def response_around(metadata: Any, payload_id: str, *, created: int = CREATED) -> dict[str, Any]:
     """The whole response around a `_metadata` object."""
     return {
         "id": f"chatcmpl-{hashlib.sha256(payload_id.encode()).hexdigest()[:12]}",
         "object": "chat.completion",
-        "created": CREATED,
+        "created": created,
         "model": "forge/echo-1",
         "choices": [
             {"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"},

@@ -64,7 +64,8 @@ def test_exit_statuses() -> None:
 
 
 def test_commands_and_schemas() -> None:
-    commands = ["verify", "inspect", "rules", "policy learn", "policy check", "policy show", "schema", "record"]
+    commands = ["verify", "inspect", "rules", "policy learn", "policy check", "policy show", "schema", "example fleet"]
+    commands += ["record"]
     assert list(COMMANDS) == commands
     assert SCHEMAS == ("policy", "evidence", "result")
 

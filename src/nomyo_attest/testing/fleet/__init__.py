@@ -1,0 +1,19 @@
+"""A fleet's recorded answers, made up for trying an audit: a firmware roll-out, and three anomalies among them.
+
+FOR TESTS ONLY. The keys are known to everybody.
+
+::
+
+    fleet = Fleet(records=500, days=10)
+    write_fleet(fleet, "fleet")
+
+`ANOMALIES` says what is wrong in every fleet, `Fleet.planted` which answers show it.
+"""
+
+from __future__ import annotations
+
+from nomyo_attest.testing.fleet.anomalies import ANOMALIES, Anomaly
+from nomyo_attest.testing.fleet.fleet import Fleet, Recorded
+from nomyo_attest.testing.fleet.folder import place_of, write_fleet
+
+__all__ = ["ANOMALIES", "Anomaly", "Fleet", "Recorded", "place_of", "write_fleet"]
