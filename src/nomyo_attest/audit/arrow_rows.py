@@ -37,7 +37,7 @@ _TYPES: Final[dict[str, tuple[Any, bool]]] = {
     "aik_name": (pa.string(), True),
     "aik_pinned": (pa.bool_(), True),
     "quote": (pa.string(), True),
-    "clock": (pa.int64(), True),
+    "clock": (pa.decimal128(20, 0), True),
     "reset_count": (pa.int64(), True),
     "restart_count": (pa.int64(), True),
     "firmware_version": (pa.string(), True),
@@ -46,7 +46,12 @@ _TYPES: Final[dict[str, tuple[Any, bool]]] = {
     "findings": (_FINDINGS, False),
     "evidence": (pa.string(), True),
 }
-"""A column's type, and whether it may be null. Spark has no unsigned integers, so there are none."""
+"""A column's type, and whether it may be null.
+
+There are no unsigned integers, since Spark has none. The clock has 64 bits and no sign, and the TPM's owner may set it
+beyond what 63 bits hold (Part 3, TPM2_ClockSet), so it is a decimal of 20 digits, which is what Spark makes of such a
+column in Parquet.
+"""
 
 RESULT_SCHEMA: Final = pa.schema([pa.field(name, *_TYPES[name]) for name in COLUMNS])
 """The columns of `Row`, in order. JSON text in `pcrs` and `evidence`, and in `expected` and `got` of a finding."""
@@ -78,7 +83,9 @@ def _flat(name: str, value: Any) -> Any:
 def _deep(name: str, value: Any) -> Any:
     if name == "findings":
         return [RowFinding(**(one | {key: _raw(one[key]) for key in _FINDING_JSON})) for one in value]
-    return _raw(value) if name in _JSON and value is not None else value
+    if value is None:
+        return None
+    return _raw(value) if name in _JSON else int(value) if name == "clock" else value
 
 
 def _json(value: Any) -> str:

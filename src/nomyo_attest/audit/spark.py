@@ -17,19 +17,22 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-
 from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraise_batches, moment
 from nomyo_attest.policy.model import AppraisalPolicy
 
 try:
     from pyspark import TaskContext
     from pyspark.sql import types
+
+    from nomyo_attest.audit.spark_schema import spark_schema
+    from nomyo_attest.audit.spark_series import series
 except ImportError as error:
     raise ImportError("the audit on Spark needs PySpark: pip install 'nomyo[spark]'") from error
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+__all__ = ["SCHEMA", "appraise", "series"]
 
 _RECORD: Final = "response"  # what the column is called on its way, whatever it is called in the table
 
@@ -113,23 +116,5 @@ def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _spark_type(kind: Any) -> types.DataType:
-    """An Arrow type as Spark's; those of `RESULT_SCHEMA`."""
-    if pa.types.is_list(kind):
-        return types.ArrayType(_spark_type(kind.value_type), containsNull=kind.value_field.nullable)
-    if pa.types.is_struct(kind):
-        return _spark_schema(kind)
-    simple: dict[Any, types.DataType] = {
-        pa.string(): types.StringType(),
-        pa.int64(): types.LongType(),
-        pa.bool_(): types.BooleanType(),
-    }
-    return simple[kind]
-
-
-def _spark_schema(fields: Any) -> types.StructType:
-    return types.StructType([types.StructField(one.name, _spark_type(one.type), one.nullable) for one in fields])
-
-
-SCHEMA: Final = _spark_schema(RESULT_SCHEMA)
+SCHEMA: Final = spark_schema(RESULT_SCHEMA)
 """`RESULT_SCHEMA` in Spark's types."""
