@@ -37,7 +37,8 @@ def profiles(summary: Summary, look: Look) -> list[str]:
             value = one.pcrs.get(bank, {}).get(index)
             text = "not reported" if value is None else written.get(_bytes(value)) or short(value)
             label = labels.get((bank, index, value or ""), "")
-            first = f"            {short(f'{bank}:{index}', 20)}  "
+            # With four columns before it, a whole SHA-256 digest just fits into 80 beside its PCR.
+            first = f"{' ' * (4 if look.verbose else 12)}{short(f'{bank}:{index}', 20)}  "
             if look.verbose:
                 lines += look.beside(first, text) + (look.wrap(label, " " * len(first)) if label else [])
             else:

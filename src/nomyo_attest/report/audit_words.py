@@ -96,6 +96,8 @@ def where(place: Place) -> str:
 
 def lines_text(lines: tuple[int, ...] | list[int], total: int) -> str:
     """``"line 7"``, ``"lines 7, 8, 12 and 34 more"``."""
+    if not lines:
+        return many(total, "record")
     listed = ", ".join(map(str, lines))
     more = f" and {total - len(lines):,} more" if total > len(lines) else ""
     return f"line{'s' * (total > 1)} {listed}{more}"

@@ -87,6 +87,10 @@ def _marks(rule: Rule) -> list[str]:
     return ["core"] * rule.core + ["if asked"] * (rule.id in CONDITIONAL)
 
 
+def rule_anchor(rule: Rule) -> str:
+    """The anchor of a rule's section in `docs/rules.md`, as repository hosts and Sphinx make it of the heading."""
+    return "".join(char for char in rule.id.replace(".", "") if char.isalnum() or char in "-_")
+
+
 def _row(rule: Rule) -> str:
-    anchor = "".join(char for char in rule.id.replace(".", "") if char.isalnum() or char in "-_")
-    return f"| [`{rule.id}`](#{anchor}) | {', '.join(_marks(rule))} | {rule.question} |"
+    return f"| [`{rule.id}`](#{rule_anchor(rule)}) | {', '.join(_marks(rule))} | {rule.question} |"

@@ -1,0 +1,121 @@
+"""The findings of an audit as workflow commands of GitHub Actions, which shows them beside the files.
+
+``::error file=recorded.jsonl,line=12,title=pcr.values::…``: one for each source and rule. GitHub shows ten errors and
+ten warnings of a step and drops the others without a word, so the tenth says how many more there are.
+"""
+
+# No import of annotations from __future__: the name is that of the function below.
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.audit_reasons import Cause, causes_by_source
+from nomyo_attest.report.audit_words import (
+    MEND_UNREADABLE,
+    Compared,
+    lines_text,
+    many,
+    mend_of,
+    unreadable_records,
+    where,
+)
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.look import sentence
+
+SHOWN: Final = 10
+"""Errors, and warnings, that GitHub shows of one step."""
+
+_PLACES: Final = 3
+
+
+class _Annotation(NamedTuple):
+    source: str
+    line: int
+    title: str
+    message: str
+
+
+def annotations(summary: Summary) -> str:
+    """One workflow command a line, with line ends; empty where there is nothing to tell.
+
+    Errors are rules that the policy requires, what shows across records, and what could not be read; warnings are rules
+    that the policy softens.
+    """
+    compared = Compared(summary)
+    causes = causes_by_source(summary)
+    errors = [
+        *_unreadable(summary),
+        *_series(summary),
+        *(_of_cause(one, compared) for one in causes if not one.softened),
+    ]
+    warnings = [_of_cause(one, compared) for one in causes if one.softened]
+    # More places than the summary lists are lost to this report too, and counted.
+    unlisted = max(0, summary.places_total - len(summary.places))
+    return "".join([*_commands("error", errors, unlisted), *_commands("warning", warnings, 0)])
+
+
+def _commands(kind: str, found: list[_Annotation], unlisted: int) -> Iterable[str]:
+    total = len(found) + unlisted
+    found = _mixed(found)
+    shown = found if total <= SHOWN else found[: SHOWN - 1]
+    for one in shown:
+        properties = [("title", one.title)]
+        if one.source != "-":  # standard input is no file that GitHub could show
+            properties = [("file", one.source), ("line", str(max(one.line, 1))), *properties]
+        yield _command(kind, properties, one.message)
+    if total > len(shown):
+        left = many(total - len(shown), f"more {kind}")
+        message = f"{left}, which GitHub would not show. The summary of the job and the verdicts have all of them."
+        yield _command(kind, [("title", left)], message)
+
+
+def _mixed(found: list[_Annotation]) -> list[_Annotation]:
+    """The first of every title, then the second of every title, and so on."""
+    seen: dict[str, int] = {}
+    turns = []
+    for one in found:
+        turns.append(seen.get(one.title, 0))
+        seen[one.title] = turns[-1] + 1
+    return [found[at] for at in sorted(range(len(found)), key=turns.__getitem__)]
+
+
+def _command(kind: str, properties: Iterable[tuple[str, str]], message: str) -> str:
+    return f"::{kind} {','.join(f'{name}={_property(value)}' for name, value in properties)}::{_data(message)}\n"
+
+
+def _data(text: str) -> str:
+    """Text as the runner reads it back; with it, a line end in it is no new line of the log."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(clean(text)).replace(":", "%3A").replace(",", "%2C")
+
+
+def _unreadable(summary: Summary) -> Iterable[_Annotation]:
+    for source, rows in unreadable_records(summary).items():
+        problem = sentence(short(rows[0]["reason"] or "cannot be read"))
+        told = problem if len(rows) == 1 else f"{many(len(rows), 'record')} unreadable, the first one: {problem}"
+        yield _Annotation(source, rows[0]["line"], "unreadable", f"{told}\n{sentence(MEND_UNREADABLE)}")
+
+
+def _series(summary: Summary) -> Iterable[_Annotation]:
+    mends = {one.rule: one.mend for one in summary.series_rules}
+    for one in summary.series:
+        places = "; ".join(map(where, one.places[:_PLACES]))
+        left = f"; and {one.records - _PLACES:,} more" if one.records > _PLACES else ""
+        message = f"{sentence(short(one.message))}\n{places}{left}\n{sentence(mends.get(one.rule, ''))}"
+        yield _Annotation(one.last.source, one.last.line, short(one.rule, 60), message)
+
+
+def _of_cause(cause: Cause, compared: Compared) -> _Annotation:
+    told = [
+        f"{many(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}: {sentence(short(cause.message))}"
+    ]
+    values = compared.sentence(cause)
+    told += [values] if values else []
+    mend = mend_of(cause.rule)
+    told += [sentence(mend)] if mend else []
+    line = cause.lines[0] if cause.lines else 1
+    return _Annotation(cause.source, line, short(cause.rule, 60), "\n".join(told))

@@ -1,0 +1,194 @@
+"""An audit as JUnit XML, which most CI systems show as tests.
+
+A suite for each source, with a case that it can be read, a case for each rule that does not hold in it, and a case
+that passes where no record is refused; a suite for what shows across records, where every rule is a case; and one for
+the audit as a whole, whose case is the exit status. A rule that the policy makes a warning passes, with the warning as
+its output: JUnit has nothing between.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from nomyo_attest.audit.summary import SourceSummary, Summary
+from nomyo_attest.report.audit_reasons import Cause, causes_by_source
+from nomyo_attest.report.audit_words import (
+    MEND_UNREADABLE,
+    Compared,
+    counts_line,
+    lines_text,
+    many,
+    mend_of,
+    place_text,
+    source_name,
+    unreadable_records,
+    where,
+)
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.look import sentence
+
+CASES_MOST: Final = 2000
+"""Cases of rules in sources, which makes 2 to 3 MB; what is cut is a failing case that says how many."""
+
+AUDIT: Final = "nomyo-attest audit"
+ACROSS: Final = "across records"
+READABLE: Final = "can be read"
+NONE_REFUSED: Final = "no record is refused"
+"""Names of suites and cases: CI systems compare by them from run to run."""
+
+_FINDINGS_MOST: Final = 20
+_LINES_MOST: Final = 10
+
+
+def junit_xml(summary: Summary) -> str:
+    """The whole document, with its line end. Every character in it is one that XML 1.0 allows."""
+    root = ET.Element("testsuites", name=AUDIT)
+    root.append(_whole(summary))
+    if summary.series_rules:
+        root.append(_across(summary))
+    for suite in _sources(summary):
+        root.append(suite)
+    for suite in root:
+        _add_counts(suite, list(suite.iter("testcase")))
+    _add_counts(root, list(root.iter("testcase")))
+    root.set("time", f"{summary.run.seconds:.3f}")
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _add_counts(element: ET.Element, cases: list[ET.Element]) -> None:
+    element.set("tests", str(len(cases)))
+    for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(name, str(sum(case.find(kind) is not None for case in cases)))
+
+
+def _suite(name: str) -> ET.Element:
+    return ET.Element("testsuite", name=name, time="0")
+
+
+def _case(suite: ET.Element, name: str, source: str = "") -> ET.Element:
+    """A case that passes, until it is told that it does not."""
+    case = ET.SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0")
+    if source and source != "-":
+        case.set("file", clean(source))
+    return case
+
+
+def _tell(case: ET.Element, kind: str, message: str, text: list[str], rule: str = "") -> None:
+    told = ET.SubElement(case, kind, message=message)
+    if rule:
+        told.set("type", rule)
+    told.text = "\n".join(text)
+
+
+def _whole(summary: Summary) -> ET.Element:
+    suite = _suite(AUDIT)
+    if summary.run.started_at:
+        suite.set("timestamp", short(summary.run.started_at, 40))
+    properties = ET.SubElement(suite, "properties")
+    for name, value in {
+        "nomyo-attest": short(summary.run.version),
+        "policy": short(summary.policy.id),
+        "policy digest": summary.policy.digest,
+        "inputs digest": summary.inputs_digest,
+        "records": str(summary.counts.total),
+        "verdicts": counts_line(summary.counts),
+        "outside the time asked for": str(summary.outside),
+        "sources": str(summary.sources_total),
+        "sources listed": str(len(summary.sources)),
+    }.items():
+        ET.SubElement(properties, "property", name=name, value=value)
+    case = _case(suite, "exit status")
+    if summary.status:
+        _tell(case, "failure", f"exit status {summary.status}", [sentence(short(summary.status_reason, 1000))])
+    return suite
+
+
+def _across(summary: Summary) -> ET.Element:
+    suite = _suite(ACROSS)
+    for rule in summary.series_rules:
+        case = _case(suite, short(rule.rule))
+        if not rule.findings:
+            continue
+        found = [one for one in summary.series if one.rule == rule.rule][:_FINDINGS_MOST]
+        text = []
+        for one in found:
+            text += [sentence(short(one.message)), *(f"  {where(place)}" for place in one.places[:_LINES_MOST])]
+        if rule.findings > len(found):
+            text.append(f"And {many(rule.findings - len(found), 'more finding')}.")
+        message = f"{rule.question} {many(rule.findings, 'finding')}, {many(rule.records, 'record')}"
+        _tell(case, "failure", message, [*text, f"What to do: {sentence(rule.mend)}"], short(rule.rule))
+    return suite
+
+
+def _sources(summary: Summary) -> list[ET.Element]:
+    """A suite for each source that is listed, or that a rule does not hold in."""
+    causes = causes_by_source(summary)
+    by_source: dict[str, list[Cause]] = {}
+    for cause in causes[:CASES_MOST]:
+        by_source.setdefault(cause.source, []).append(cause)
+    compared = Compared(summary)
+    unreadable = unreadable_records(summary)
+    known = {one.name: one for one in summary.sources}
+    suites = []
+    for name in dict.fromkeys([*known, *by_source]):
+        suite = _suite(source_name(name))
+        source, found = known.get(name), by_source.get(name, [])
+        if source is not None:
+            _readable(suite, source, [(row["line"], row["reason"]) for row in unreadable.get(name, [])])
+            _none_refused(suite, source, found)
+        for cause in found:
+            _rule(suite, cause, compared)
+        suites.append(suite)
+    cut = len(causes) - min(len(causes), CASES_MOST) + max(0, summary.places_total - len(summary.places))
+    if cut:
+        suite = _suite("not listed")
+        _tell(
+            _case(suite, "rules in sources"),
+            "failure",
+            f"{many(cut, 'more case')} of a rule in a source",
+            ["This report has the first of them. The verdicts have all."],
+        )
+        suites.append(suite)
+    return suites
+
+
+def _readable(suite: ET.Element, source: SourceSummary, lines: list[tuple[int, str]]) -> None:
+    case = _case(suite, READABLE, source.name)
+    if not source.problem and not source.counts.unreadable:
+        return
+    message = short(source.problem) or f"{many(source.counts.unreadable, 'record')} could not be read"
+    told = [f"{place_text(source.name, line)}: {sentence(short(reason))}" for line, reason in lines[:_LINES_MOST]]
+    left = source.counts.unreadable - len(told)
+    told += [f"And {many(left, 'more record')}."] * (left > 0 and bool(told))
+    _tell(case, "error", message, [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
+
+
+def _none_refused(suite: ET.Element, source: SourceSummary, found: list[Cause]) -> None:
+    """The case that stands for all records together, where no rule's case says that it fails."""
+    counts = source.counts
+    if any(not cause.softened for cause in found) or (counts.unreadable and counts.total == counts.unreadable):
+        return
+    case = _case(suite, NONE_REFUSED, source.name)
+    if not counts.total:
+        _tell(case, "skipped", "no records", [])
+    elif counts.contraindicated or counts.none:
+        _tell(case, "failure", counts_line(counts), ["The rules are not listed here. The verdicts have them."])
+    else:
+        ET.SubElement(case, "system-out").text = counts_line(counts)
+
+
+def _rule(suite: ET.Element, cause: Cause, compared: Compared) -> None:
+    case = _case(suite, short(cause.rule), cause.source)
+    message = f"{many(cause.records, 'record')}: {short(cause.message)}"
+    text = [f"{source_name(cause.source)}: {lines_text(cause.lines, cause.records)}"]
+    values = compared.of(cause)
+    if values[0]:
+        text += [f"expected    {values[0]}", f"got         {values[1]}"]
+    mend = mend_of(cause.rule)
+    text += [f"What to do: {sentence(mend)}"] if mend else []
+    if cause.softened:
+        ET.SubElement(case, "system-out").text = "\n".join([f"WARNING: {sentence(message)}", *text])
+    else:
+        _tell(case, "failure", message, text, short(cause.rule))
