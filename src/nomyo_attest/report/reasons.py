@@ -57,7 +57,12 @@ class Reasons(msgspec.Struct, frozen=True):
 
 def reasons(result: AttestationResult) -> Reasons:
     """Sort the findings of `result`, each group in the order of the table."""
-    findings = [finding for finding in result.findings if finding.outcome is not Outcome.PASS]
+    return sort_findings(result.findings)
+
+
+def sort_findings(findings: Iterable[Finding]) -> Reasons:
+    """Sort findings wherever they are from: a result, or the row that an audit made of one."""
+    findings = [finding for finding in findings if finding.outcome is not Outcome.PASS]
     by_rule = {finding.rule: finding for finding in findings}
 
     def waits(finding: Finding) -> bool:
