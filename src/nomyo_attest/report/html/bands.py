@@ -1,0 +1,68 @@
+"""The PCR profiles over time: a lane each, so that a roll-out, or one odd machine, is seen at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from nomyo_attest.audit.summary import Profile, Summary
+from nomyo_attest.report.html.chart import Scale, bar_height, figure, label, line, rect, time_axis
+from nomyo_attest.report.html.markup import Markup, element, join
+from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, number, several, share
+
+_LANE: Final = 64
+_BAR: Final = 30
+_BAND: Final = 6
+
+
+def worst(profile: Profile) -> str:
+    """The worst verdict that records of a profile have."""
+    counts = profile.counts
+    order = ("unreadable", "contraindicated", "none", "warning")
+    return next((name for name in order if getattr(counts, name)), "affirming")
+
+
+def bands(summary: Summary) -> Markup:
+    """The chart; empty where no profile has numbers over time."""
+    lanes = [(place, one) for place, one in enumerate(summary.profiles, 1) if any(one.over_time)]
+    if not lanes or not summary.timeline:
+        return Markup()
+    scale = Scale(summary.timeline, summary.bucket_seconds)
+    whole = summary.counts.total
+    drawn = [_lane(scale, place, one, whole, top * _LANE) for top, (place, one) in enumerate(lanes)]
+    height = len(lanes) * _LANE
+    description = (
+        f"A lane for each PCR profile, from {moment(scale.start)} to {moment(scale.end)} UTC. The band tells when it "
+        f"was in use; the bars how much, in each {duration(summary.bucket_seconds)}, on a scale of its own."
+    )
+    return figure("bands", "PCR profiles over time", description, height, [*drawn, time_axis(scale, height + 4)])
+
+
+def _lane(scale: Scale, place: int, profile: Profile, whole: int, top: float) -> Markup:
+    counts = profile.over_time[: scale.count]
+    most, foot, kind = max(counts, default=0), top + _LANE - _BAND, worst(profile)
+    total = profile.counts.total
+    said = f"P{place}  {SYMBOLS[kind]} {several(total, 'record')}, {share(total, whole)}; at most {number(most)} a bar"
+    parts = [label("0", foot - _BAR - 8, said, "lane"), line(foot + _BAND / 2, "grid")]
+    for bucket, count in enumerate(counts):
+        height = bar_height(count, most, _BAR)
+        if height:
+            tip = element("title", f"P{place}, {moment(scale.start + bucket * scale.seconds)}: {number(count)}")
+            parts.append(rect(scale.left(bucket), foot - height, scale.bar, height, f"l-{kind}", tip))
+    parts += [
+        rect(first * scale.slot, foot, (last - first) * scale.slot, _BAND, f"b-{kind}") for first, last in _runs(counts)
+    ]
+    return join(parts)
+
+
+def _runs(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Stretches of buckets with records: first, and one behind the last."""
+    runs: list[tuple[int, int]] = []
+    for place, count in enumerate(counts):
+        if not count:
+            continue
+        if runs and runs[-1][1] == place:
+            runs[-1] = (runs[-1][0], place + 1)
+        else:
+            runs.append((place, place + 1))
+    return runs

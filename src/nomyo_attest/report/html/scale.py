@@ -1,0 +1,97 @@
+"""Where the marks of an axis stand: round numbers, and times that people would choose, in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from nomyo_attest.report.html.wording import when
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_STEPS: Final = (
+    *(1, 2, 5, 10, 15, 30),
+    *(_MINUTE * n for n in (1, 2, 5, 10, 15, 30)),
+    *(_HOUR * n for n in (1, 2, 3, 6, 12)),
+    *(_DAY * n for n in (1, 2, 7, 14)),
+)
+"""Seconds between two marks, up to two weeks. Above, months and years are counted, which are of unequal lengths."""
+
+_MONTHS: Final = (1, 2, 3, 6, *(12 * n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)))
+_MONTH: Final = 2_629_746
+"""Seconds of a month, on average over the 400 years after which the calendar repeats."""
+
+_MONDAY: Final = 4 * _DAY
+"""The first Monday after 1970-01-01, which was a Thursday."""
+
+_NAMES: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+TICKS_MOST: Final = 8
+
+
+class Tick(NamedTuple):
+    """A mark on the axis of time: where (seconds since 1970), what it says, and what it belongs to if that is new."""
+
+    at: int
+    label: str
+    above: str
+
+
+def time_ticks(start: int, end: int, most: int = TICKS_MOST) -> list[Tick]:
+    """At most `most` marks from `start` to before `end`, at round times."""
+    span = max(end - start, 1)
+    step = next((one for one in _STEPS if span / one <= most), None)
+    if step:
+        times = _even(start, end, step)
+    else:
+        months = next((one for one in _MONTHS if span / (one * _MONTH) <= most), _MONTHS[-1])
+        step = months * _MONTH
+        times = list(_calendar(start, end, months))[: most + 1]
+    ticks, group = [], ""
+    for at in times:
+        label, above = _labels(when(at), step)
+        ticks.append(Tick(at, label, above if above != group else ""))
+        group = above
+    return ticks
+
+
+def _even(start: int, end: int, step: int) -> list[int]:
+    origin = _MONDAY if step >= 7 * _DAY else 0
+    first = start + (origin - start) % step
+    return list(range(first, max(end, first + 1), step))
+
+
+def _calendar(start: int, end: int, months: int) -> Iterator[int]:
+    """First days of months, counted from the year 0."""
+    day = when(start)
+    count = -(-(day.year * 12 + day.month - 1) // months) * months
+    while (year := count // 12) <= 9999:
+        if year:
+            at = int(datetime(year, count % 12 + 1, 1, tzinfo=UTC).timestamp())
+            if at >= end:
+                return
+            if at >= start:
+                yield at
+        count += months
+
+
+def _labels(time: datetime, step: int) -> tuple[str, str]:
+    day = f"{time.day} {_NAMES[time.month - 1]}"
+    if step < _MINUTE:
+        return time.strftime("%H:%M:%S"), f"{day} {time.year}"
+    if step < _DAY:
+        return time.strftime("%H:%M"), f"{day} {time.year}"
+    if step < 28 * _DAY:
+        return day, str(time.year)
+    if step < 360 * _DAY:
+        return _NAMES[time.month - 1], str(time.year)
+    return str(time.year), ""
+
+
+def number_ticks(most: int, marks: int = 4) -> list[int]:
+    """Whole numbers from 0 on in steps of 1, 2 or 5 times a power of ten, the last at `most` or above it."""
+    most = max(most, 1)
+    step = 1
+    while step * marks < most:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return list(range(0, most + step, step))

@@ -1,0 +1,65 @@
+"""What shows across records only: what is there twice, and what goes backwards."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nomyo_attest.audit.summary import SeriesFinding, SeriesRuleSummary, Summary
+from nomyo_attest.report.html.markup import Markup, element, fit, join
+from nomyo_attest.report.html.tables import columns, listing, row, section, table
+from nomyo_attest.report.html.wording import code, digits, number, outside, place, several
+from nomyo_attest.report.look import sentence
+
+_SIZE: Final = 350_000
+_MESSAGE_MAX: Final = 500
+_PLACES_MOST: Final = 5
+
+
+def series(summary: Summary) -> Markup:
+    """The section."""
+    told = element(
+        "p", "Each record may be affirmed, and still the records not fit together. These rules compare them."
+    )
+    if not summary.series_rules:
+        return section("series", "Across records", element("p", "No rule was asked across records."))
+    return section("series", "Across records", told, _asked(summary), _found(summary))
+
+
+def _asked(summary: Summary) -> Markup:
+    of = columns("rule", "answer", "#findings", "#records")
+    return table("series", "Rules across records", of, [_rule(rule) for rule in summary.series_rules])
+
+
+def _rule(rule: SeriesRuleSummary) -> Markup:
+    of = columns("", "", "#", "#")
+    told: list[str] = [element("strong", code(rule.rule)), element("p", outside(rule.question, _MESSAGE_MAX))]
+    if rule.findings:
+        mend = outside(sentence(rule.mend), _MESSAGE_MAX)
+        told.append(element("p", element("b", "What to do: "), mend, class_="mend"))
+    kind, symbol, word = ("contraindicated", "✗", "no") if rule.findings else ("affirming", "✓", "nothing found")
+    answer = element("span", element("span", symbol, aria_hidden="true"), f" {word}", class_=f"v v-{kind}")
+    return row(of, [join(told), answer, number(rule.findings), number(rule.records)])
+
+
+def _found(summary: Summary) -> Markup:
+    total = sum(rule.findings for rule in summary.series_rules)
+    if not summary.series:
+        return Markup()
+    of = columns("what they share", "rule", "#records", "what was found", "where")
+    rows = fit((_finding(one) for one in summary.series), _SIZE)
+    caption = several(total, "finding")
+    if len(rows) < total:
+        caption = f"The first {number(len(rows))} of {caption} are shown"
+    return table("findings", caption, of, rows)
+
+
+def _finding(found: SeriesFinding) -> Markup:
+    of = columns("", "", "#", "", "")
+    shown = found.places[:_PLACES_MOST] or [found.first, found.last]
+    items: list[str] = [place(one) for one in shown]
+    if found.records > len(shown):
+        items.append(join([f"and {number(found.records - len(shown))} more; the last ", place(found.last)]))
+    message = outside(sentence(found.message), _MESSAGE_MAX)
+    return row(
+        of, [digits(found.key), code(found.rule), number(found.records), message, listing(items, class_="plain")]
+    )

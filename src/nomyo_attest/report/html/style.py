@@ -1,0 +1,157 @@
+"""How the report looks: light, dark, narrow, printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+LIGHT: Final[Mapping[str, str]] = {
+    "bg": "#ffffff",
+    "fg": "#1b1f24",
+    "soft": "#545c66",
+    "line": "#d3d8de",
+    "panel": "#f4f6f8",
+    "link": "#0b5cad",
+    "affirming": "#1b7f5c",
+    "warning": "#945600",
+    "warning-ground": "#f2c063",
+    "contraindicated": "#b3261e",
+    "contraindicated-line": "#ffd9d6",
+    "none": "#5a4a9c",
+    "none-ground": "#c9c0ee",
+    "unreadable": "#3d444c",
+    "unreadable-ground": "#b9c0c8",
+    "mark": "#ffe08a",
+}
+DARK: Final[Mapping[str, str]] = {
+    "bg": "#14171a",
+    "fg": "#e7eaed",
+    "soft": "#a9b1ba",
+    "line": "#3b424a",
+    "panel": "#1e2227",
+    "link": "#82b9ff",
+    "affirming": "#4cbf8c",
+    "warning": "#f0b84a",
+    "warning-ground": "#6b4b0a",
+    "contraindicated": "#ff7d73",
+    "contraindicated-line": "#5a1410",
+    "none": "#b6a8f7",
+    "none-ground": "#4a3f80",
+    "unreadable": "#c7ced5",
+    "unreadable-ground": "#59616a",
+    "mark": "#6a5200",
+}
+"""Colours by name. As text, on `bg` and on `panel`, each that is not a ground, a line or `mark` has a contrast of 4.5
+or more (WCAG 2.2, 1.4.3).
+"""
+
+
+def _variables(colours: Mapping[str, str]) -> str:
+    return ":root{" + ";".join(f"--{name}:{value}" for name, value in colours.items()) + "}"
+
+
+_LAYOUT: Final = """
+:root{color-scheme:light dark}
+*{box-sizing:border-box}
+html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
+body{margin:0;background:var(--bg);color:var(--fg);font:1rem/1.5 system-ui,"Segoe UI",Roboto,"Noto Sans",sans-serif}
+header,nav,main,footer{max-width:72rem;margin:0 auto;padding:0 1rem}
+header{padding-top:1.5rem}
+h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem}
+h2{font-size:1.3rem;line-height:1.25;margin:0 0 .6rem;padding-top:1.2rem;border-top:2px solid var(--line)}
+h3{font-size:1.05rem;margin:1.2rem 0 .4rem}
+section{margin:1.6rem 0 2.4rem}
+p{margin:.4rem 0 .8rem;max-width:46rem}
+td p,th p{margin:.2rem 0}
+small{color:var(--soft);font-size:.82em;font-weight:400}
+a{color:var(--link)}
+code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.86em}
+code,bdi{overflow-wrap:anywhere;unicode-bidi:isolate}
+pre{white-space:pre-wrap;background:var(--panel);padding:.7rem .9rem;border-radius:6px;margin:.4rem 0}
+mark{background:var(--mark);color:inherit;text-decoration:underline;font-weight:700}
+:focus-visible{outline:3px solid var(--link);outline-offset:2px}
+.skip{position:absolute;left:-999rem}
+.skip:focus{left:1rem;top:.5rem;background:var(--bg);padding:.5rem;z-index:1}
+nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;margin:.8rem 0 0}
+nav ul{padding:.6rem .9rem;background:var(--panel);border-radius:6px}
+nav small{padding-left:.25rem}
+.status{border-left:6px solid var(--fg);background:var(--panel);padding:.7rem 1rem;max-width:none}
+.status strong{font-size:1.15rem;display:block}
+.status-affirming{border-color:var(--affirming)}.status-affirming strong{color:var(--affirming)}
+.status-contraindicated{border-color:var(--contraindicated)}.status-contraindicated strong{color:var(--contraindicated)}
+.status-unreadable{border-color:var(--unreadable)}
+.note{border-left:4px solid var(--unreadable);padding-left:.7rem}
+.scroll{overflow-x:auto;margin:.8rem 0 1.2rem}
+table{border-collapse:collapse;width:100%;font-size:.92rem}
+caption{text-align:left;font-weight:600;padding-bottom:.4rem}
+th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid var(--line)}
+thead th{border-bottom:2px solid var(--line);color:var(--soft);font-weight:600;font-size:.86rem;vertical-align:bottom}
+tbody th{font-weight:400}
+tfoot th,tfoot td{font-weight:600;border-top:2px solid var(--line)}
+.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+thead .n{white-space:normal}
+dl{margin:.6rem 0 1rem}
+dl>div{display:grid;grid-template-columns:9.5rem minmax(0,1fr);gap:.2rem .8rem;padding:.15rem 0}
+dt{color:var(--soft)}
+dd{margin:0}
+td dl{margin:.2rem 0 .5rem}
+td dl>div{grid-template-columns:8rem minmax(12rem,1fr);padding:0}
+ul{padding-left:1.3rem}
+.plain{list-style:none;padding:0;margin:0}
+details{margin:.6rem 0}
+summary{cursor:pointer;color:var(--link)}
+.mend{color:var(--soft)}
+.v{white-space:nowrap;font-weight:600}
+.v-affirming{color:var(--affirming)}.v-warning{color:var(--warning)}.v-contraindicated{color:var(--contraindicated)}
+.v-none{color:var(--none)}.v-unreadable{color:var(--unreadable)}
+.t-failures{min-width:52rem}.t-rules,.t-findings,.t-profiles,.t-sources{min-width:54rem}.t-series,.t-values,.t-references{min-width:36rem}
+.t-failures th{width:15rem}.t-failures td:nth-child(2){width:12rem}
+.t-counts td:nth-child(4){width:22%;min-width:5rem}.t-rules td:nth-child(5){width:9rem}.t-rules th{width:44%}
+.t-sources td:last-child{min-width:16rem}.t-sources th{min-width:13rem}
+.t-profiles th{width:13rem}.t-findings th{width:13rem}
+figure{margin:1rem 0}
+figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:0;margin:.5rem 0}
+.swatch,.bar{vertical-align:middle;border-radius:2px}
+.defs{position:absolute}
+.chart{display:block;overflow:visible;margin:.6rem 0 .4rem 3.2rem;width:calc(100% - 4.6rem)}
+.chart text{font-size:12px;fill:var(--soft)}
+.chart .lane{fill:var(--fg);font-size:13px}
+.chart .count{text-anchor:end}
+.chart .tick,.chart .mark{text-anchor:middle}
+.chart .mark{fill:var(--fg);font-weight:700}
+.grid{stroke:var(--line)}.axis{stroke:var(--soft)}
+.tip{fill:transparent}.tip:hover{fill:var(--fg);fill-opacity:.08}
+.track{fill:var(--panel)}
+.b-affirming,.l-affirming{fill:var(--affirming)}.b-warning,.l-warning{fill:url(#p-warning)}
+.b-contraindicated,.l-contraindicated{fill:url(#p-contraindicated)}.b-none,.l-none{fill:url(#p-none)}
+.b-unreadable,.l-unreadable{fill:url(#p-unreadable)}.b-gap{fill:url(#p-gap)}.b-outage{fill:url(#p-outage)}
+.f-warning{fill:var(--warning-ground)}.s-warning{stroke:var(--warning)}
+.f-contraindicated{fill:var(--contraindicated)}.s-contraindicated{stroke:var(--contraindicated-line)}
+.f-none{fill:var(--none)}.s-none{stroke:var(--none-ground)}
+.f-unreadable{fill:var(--unreadable)}.s-unreadable{stroke:var(--unreadable-ground)}
+.f-gap{fill:var(--panel)}.s-gap,.s-outage{stroke:var(--soft)}
+footer{color:var(--soft);font-size:.88rem;padding-bottom:2rem}
+@media (max-width:40rem){
+.wide{display:none}dl>div{grid-template-columns:1fr}h1{font-size:1.4rem}
+.chart{margin-left:2.4rem;width:calc(100% - 3.4rem)}
+.chart .lane{font-size:12px}
+}
+@media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
+@page{margin:14mm 12mm}
+@media print{
+body{font-size:9.5pt}
+header,nav,main,footer{max-width:none;padding:0}
+nav,.skip{display:none}
+svg,mark,.status,pre{-webkit-print-color-adjust:exact;print-color-adjust:exact}
+.scroll{overflow:visible}
+table{min-width:0!important;font-size:8pt}
+th,td{padding:.2rem .35rem}
+tr,figure,dl>div{break-inside:avoid}
+thead{display:table-header-group}
+h2,h3,caption{break-after:avoid}
+details::details-content{content-visibility:visible;block-size:auto}
+}
+"""
+
+STYLE: Final = f"{_variables(LIGHT)}\n@media screen and (prefers-color-scheme:dark){{{_variables(DARK)}}}{_LAYOUT}"

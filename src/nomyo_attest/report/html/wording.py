@@ -1,0 +1,134 @@
+"""Numbers, times, digests and text from outside, as the report writes them."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from nomyo_attest.audit.row import UNREADABLE
+from nomyo_attest.audit.summary import Place
+from nomyo_attest.report.clean import clean
+from nomyo_attest.report.html.markup import Markup, element, join
+
+SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", UNREADABLE: "∅"}
+"""What stands beside a verdict's colour."""
+
+NAME_MAX: Final = 200
+"""Characters of the longest name that is shown whole: of a source, a payload id, a policy."""
+
+_HEX_STEP: Final = 16
+"""Digits of a digest after which a line may break: eight bytes."""
+
+_MARKS_MOST: Final = 2
+"""Combining marks that a letter may carry. More, and they are drawn over the lines around."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def outside(text: str, limit: int = NAME_MAX) -> Markup:
+    """Text from outside on its own: cut, cleaned, and kept from turning the direction of what stands around it."""
+    rest = f"… ({number(len(text))} characters)" if len(text) > limit else ""
+    return join([element("bdi", _without_piles(text[:limit])), rest])
+
+
+def _without_piles(text: str) -> str:
+    if text.isascii():
+        return clean(text)
+    parts, marks = [], 0
+    for char in text:
+        marks = marks + 1 if unicodedata.category(char).startswith("M") else 0
+        parts.append(clean(char) if marks <= _MARKS_MOST else f"\\u{ord(char):04x}")
+    return "".join(parts)
+
+
+def number(value: int) -> str:
+    """``"12,345"``."""
+    return f"{value:,}"
+
+
+def several(value: int, noun: str) -> str:
+    """``"1 record"``, ``"12,345 records"``."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def compact(value: int) -> str:
+    """A number for an axis: ``"250k"``, ``"1.5M"``."""
+    for least, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= least:
+            return f"{value / least:.4g}{unit}"
+    return str(value)
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage that is 0 or 100 only where it is exactly that."""
+    if not whole:
+        return "none"
+    if part in (0, whole):
+        return "100 %" if part else "0 %"
+    return f"{min(max(100 * part / whole, 0.01), 99.99):.{1 if 0.05 <= part / whole <= 0.95 else 2}f} %"
+
+
+def when(seconds: int) -> datetime:
+    """A time in seconds since 1970, held to the years that a `datetime` has: 1 to 9999."""
+    try:
+        return _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if seconds > 0 else datetime.min.replace(tzinfo=UTC)
+
+
+def moment(seconds: int | None) -> str:
+    """``"2026-11-02 06:00:00"``, in UTC."""
+    return "no time" if seconds is None else when(seconds).isoformat(sep=" ", timespec="seconds")[:-6]
+
+
+def duration(seconds: float) -> str:
+    """``"6 h"``, ``"1 d 12 h"``, ``"2.5 s"``: the two largest units."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    left, parts = int(seconds), []
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        whole, left = divmod(left, length)
+        if whole:
+            parts.append(f"{whole:,} {unit}")
+    return " ".join(parts[:2])
+
+
+def size(count: int | None) -> str:
+    """Bytes, exactly."""
+    return "not known" if count is None else f"{count:,} bytes"
+
+
+def verdict(name: str) -> Markup:
+    """A verdict: symbol, colour and word."""
+    symbol = SYMBOLS.get(name, "")
+    kind = name if name in SYMBOLS else "none"
+    return element("span", element("span", symbol, aria_hidden="true"), " ", outside(name), class_=f"v v-{kind}")
+
+
+def code(text: str, limit: int = NAME_MAX) -> Markup:
+    """A name from outside in the type of names."""
+    return element("code", outside(text, limit))
+
+
+def digits(text: str, other: str | None = None, limit: int = NAME_MAX) -> Markup:
+    """A digest, whole, that may break after every eight bytes.
+
+    Where it is nearly the same as `other`, the digits that differ are marked. Two digests of different things differ
+    almost everywhere, and marking that would say nothing.
+    """
+    if not text.isascii() or not text.isalnum() or len(text) > limit:
+        return code(text, limit)
+    differ = {at for at, pair in enumerate(zip(text, other or text, strict=False)) if pair[0] != pair[1]}
+    if len(differ) * 4 > len(text):
+        differ = set()
+    # Letters and digits alone: nothing here needs escaping.
+    marked = [f"<mark>{char}</mark>" if at in differ else char for at, char in enumerate(text)]
+    parts = ("".join(marked[at : at + _HEX_STEP]) for at in range(0, len(text), _HEX_STEP))
+    return element("code", Markup("<wbr>".join(parts)), class_="x")
+
+
+def place(at: Place, *, timed: bool = True) -> Markup:
+    """Where a record stands, and its time."""
+    where = element("code", outside(at.source), f":{at.line}")
+    return join([where, element("br"), element("small", moment(at.processed_at))]) if timed else where
