@@ -13,9 +13,6 @@ from nomyo_attest.appraisal import AttestationResult, appraise
 from nomyo_attest.errors import AttestationError as NotAffirmed
 from nomyo_attest.policy import AppraisalPolicy
 
-_NO_CLAIMS = ("payload_id", "tpm_attestation")
-"""What the metadata holds besides the server's claims: findings do not quote it."""
-
 
 def load_policy(policy: AppraisalPolicy | str | PathLike[str] | None) -> AppraisalPolicy | None:
     """The policy itself, or the one in a file. Raises `ArgumentError`, `nomyo_attest.PolicyError` and `OSError`."""
@@ -30,21 +27,18 @@ def admit(
     """Appraise the evidence in `completion`, which must have been made for `payload_id`.
 
     Args:
-        secrets: what must not stand in the error, besides the completion: a server might claim what it was sent.
+        secrets: what must not stand in the error, besides the completion: a server might put what it was sent into
+            its claims or its evidence. What the findings quote of it is taken out; their outcomes stay.
 
     Returns the result's JSON form if it affirms, or warns because the policy softened a rule.
 
     Raises `AttestationError`, which holds the result and nothing of the completion.
     """
     result = appraise(completion, policy, payload_id=payload_id)
-    message = _refusal(result)
-    if not message:
+    if not _refusal(result):
         return result.to_dict()
-    told = _without_secrets(completion, secrets) if policy.claims else completion
-    if told is not completion:
-        result = appraise(told, policy, payload_id=payload_id)
-        message = _refusal(result) or "the evidence is not affirmed"
-    raise AttestationError(message, result)
+    told = result.retold(Redaction([*secrets, *texts(completion.get("choices"))]))
+    raise AttestationError(_refusal(told), told)
 
 
 def _refusal(result: AttestationResult) -> str:
@@ -54,14 +48,3 @@ def _refusal(result: AttestationResult) -> str:
     except NotAffirmed as refusal:
         return str(refusal)
     return ""
-
-
-def _without_secrets(completion: dict[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
-    """Metadata whose claims, which a result quotes, hold no secret; the completion itself where they hold none."""
-    metadata = completion.get("_metadata")
-    if not isinstance(metadata, dict):
-        return completion
-    others = {name: metadata[name] for name in _NO_CLAIMS if name in metadata}
-    claims = {name: claim for name, claim in metadata.items() if name not in others}
-    told = Redaction([*secrets, *texts(completion.get("choices"))])(claims)
-    return completion if told == claims else {"_metadata": {**told, **others}}

@@ -1,16 +1,21 @@
 """Taking out of what a service says the texts that it was sent: it might echo a prompt or an API key.
 
-Taken out are texts as a whole, plain or as JSON, Python, HTML and names of headers write them; every run of `RUN`
-characters that stands in one of them, too, as in a quotation of a part; and the beginning of one at the end of what was
-cut off. What a service encodes in another way is not recognised.
+Taken out are texts as a whole; every run of `RUN` characters that stands in one of them, as in a quotation of a part;
+and the beginning of one at the end of what was cut off. Large and small letters of ASCII count as the same, since names
+of headers do. A text in which one of these stands as JSON, Python or HTML escape it is dropped altogether. What a
+service encodes in another way is not recognised.
+
+The work is bounded: blocks of what was sent are looked up among those of what is told, in C, and where more is found
+than an echo of an error's body could hold, nothing of what is told is left.
 """
 
 from __future__ import annotations
 
 import html
-import json
-from bisect import bisect_left
+import re
+import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
@@ -21,25 +26,40 @@ SECRET_LEAST: Final = 8
 RUN: Final = 16
 """Characters in a row that are taken out where they stand in a secret: fewer stand there by chance."""
 
-_BLOCK: Final = RUN // 2
-"""A secret is cut into blocks of this size: of a run of `RUN` characters, one block at least is whole."""
+_BLOCK: Final = 8
+"""Bytes looked up at once. Secrets are cut into such blocks: of a run of `RUN`, one block at least is whole."""
 
-_PLACES: Final = 4
-"""Places in the secrets that are tried for one block: prompts repeat themselves, and one place is enough."""
+_TOLD_MAX: Final = 256 * 1024
+"""Bytes of what is told, with what it says unescaped. Of more, nothing is told; the body of an error has 64 KiB."""
 
-_SEARCHED: Final = 4 * 1024 * 1024
-"""Characters of all secrets that are searched for runs, a tenth of a second's work, and done in a thread."""
+_SENT_MAX: Final = 16 * 1024 * 1024
+"""Bytes of all secrets, more than a payload has. Where there are more, nothing is told."""
 
-_ESCAPED: Final = 64 * 1024
-"""Characters of a secret that are also looked for as they are escaped: the body of an error holds no more."""
+_SECRETS_MAX: Final = 20_000
+"""Secrets at the most. Where there are more, nothing is told."""
 
-_FORMED: Final = 1024 * 1024
-"""Characters of all secrets that are written in other forms, some 20 milliseconds' work. Of more, nothing is told."""
+_FOUND_MAX: Final = 10_000
+"""Blocks of secrets, and secrets, that are followed up where they stand in what is told: an echo of 64 KiB has 8,192
+blocks.
+"""
 
-_WORK: Final = 32 * 1024 * 1024
-"""Characters gone through in the search for whole secrets, some 20 milliseconds' work."""
+_PART: Final = 1024 * 1024
+"""Bytes of secrets that are looked up in one call."""
 
 _DEPTH_MAX: Final = 20
+
+_END: Final = 256
+"""Characters at the end of a text that is cut off which the beginning of a secret may take, however it is escaped."""
+
+_MARK: Final = b"\1"
+_MARKED: Final = re.compile(_MARK + b"+")
+
+_HEX: Final = "[0-9a-fA-F]"
+_ESCAPE: Final = re.compile(rf"\\(?:u({_HEX}{{4}})|x({_HEX}{{2}})|U({_HEX}{{8}})|(.))", re.DOTALL)
+_ESCAPE_CUT: Final = re.compile(r"(?:\\ud[89ab][0-9a-f]{2})?(?:\\[ux]?[0-9a-f]{0,7}|&[#\w]{0,8})?\Z", re.IGNORECASE)
+_LETTERS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_CONTINUED: Final = bytes(range(0x80, 0xC0))
+"""Bytes that begin no character in UTF-8."""
 
 
 def texts(value: object) -> Iterator[str]:
@@ -64,119 +84,171 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         whole = {one for one in secrets if len(one) >= SECRET_LEAST}
-        self._too_many = sum(min(len(one), _ESCAPED) for one in whole) > _FORMED
-        forms = set() if self._too_many else {form for one in whole for form in _forms(one[:_ESCAPED])} | whole
-        self._secrets = tuple(sorted(forms, key=len, reverse=True))
-        self._sizes = [-len(one) for one in self._secrets]
-        self._beginnings = {
-            secret[:length] for secret in self._secrets for length in range(SECRET_LEAST, min(RUN, len(secret)) + 1)
-        }
+        self._too_much = len(whole) > _SECRETS_MAX or sum(map(len, whole)) > _SENT_MAX
+        self._secrets = [] if self._too_much else [_folded(one) for one in whole]
 
     def __call__(self, value: Any) -> Any:
-        """`value` without the secrets, in its keys, too. What is nested more than 20 levels deep becomes None.
-
-        Where that would take long, since there are many secrets and much is told, nothing of what is told is left.
+        """`value` without the secrets, in its keys, too. Bytes that hold one become text, what is nested more than 20
+        levels deep becomes None, and where looking would take long, every text of `SECRET_LEAST` characters is taken
+        out.
         """
-        told = set(_told(value, 0))
-        if self._too_many or self._work(told) > _WORK:
-            return _rebuilt(value, lambda _: REDACTED, 0)
-        if not self._secrets:
-            return _rebuilt(value, str, 0)
-        places = self._places(list(told))
-        without = {text: self._without(text, places) for text in told}
-        return _rebuilt(value, lambda text: without.get(text, REDACTED), 0)
+        told = {text for text in _told(value, 0) if len(text) >= SECRET_LEAST}
+        without = self._without(told)
+        if without is None:
+            without = dict.fromkeys(told, REDACTED)
+        return _rebuilt(value, without, 0)
 
-    def _work(self, told: set[str]) -> int:
-        """Characters that are gone through to look for every secret in every text that is as long."""
-        return sum(len(text) * (len(self._secrets) - bisect_left(self._sizes, -len(text)) + 1) for text in told)
-
-    def _without(self, text: str, places: dict[str, list[tuple[str, int]]]) -> str:
-        for secret in self._secrets[bisect_left(self._sizes, -len(text)) :]:
-            text = text.replace(secret, REDACTED)
-        kept, done = [], 0
-        for start, end in _runs(text, places):
-            kept += [text[done:start], REDACTED]
-            done = end
-        text = "".join([*kept, text[done:]])
-        for length in range(RUN, SECRET_LEAST - 1, -1):
-            if text[-length:] in self._beginnings:
-                return text[:-length] + REDACTED
-        return text
-
-    def _places(self, told: list[str]) -> dict[str, list[tuple[str, int]]]:
-        """The blocks that stand in what is `told` and in secrets, with the secrets and the places in them."""
-        known = {text[start : start + _BLOCK] for text in told for start in range(len(text) - _BLOCK + 1)}
-        places: dict[str, list[tuple[str, int]]] = {}
-        left = _SEARCHED
-        for secret in self._secrets:
-            for start in range(0, min(len(secret), left) - _BLOCK + 1, _BLOCK):
-                block = secret[start : start + _BLOCK]
-                if block in known and len(found := places.setdefault(block, [])) < _PLACES:
-                    found.append((secret, start))
-            left = max(0, left - len(secret))
-        return places
+    def _without(self, told: set[str]) -> dict[str, str] | None:
+        """The texts that hold a secret, without it; None if looking would take long."""
+        if self._too_much or sum(map(len, told)) > _TOLD_MAX:
+            return None
+        if not self._secrets or not told:
+            return {}
+        forms = {text: [_folded(form) for form in (text, *_unescaped(text))] for text in told}
+        everything = b"\0".join(form for several in forms.values() for form in several)
+        if len(everything) > _TOLD_MAX:
+            return None
+        blocks: set[int] = set().union(*(_blocks(everything[shift:]) for shift in range(_BLOCK)))
+        begun = [one for one in self._secrets if int.from_bytes(one[:_BLOCK], sys.byteorder) in blocks]
+        sent = b"\0".join(self._secrets)
+        common: set[int] = set()
+        for part in range(0, len(sent), _PART):  # other threads have their turn in between
+            common |= blocks.intersection(_blocks(sent[part : part + _PART]))
+        if not begun and not common:
+            return {}
+        found = (at for at, block in enumerate(_blocks(sent)) if block in common)
+        places = list(islice(found, _FOUND_MAX + 1)) if common else []
+        if max(len(begun), len(places)) > _FOUND_MAX:
+            return None
+        around = {sent[max(0, at - 1) * _BLOCK : (at + 2) * _BLOCK] for at in places}
+        finder = _Finder(begun, {one[at : at + RUN] for one in around for at in range(len(one) - RUN + 1)})
+        return {text: _cut(text, finder, *several) for text, several in forms.items()}
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """A text as it stands in Python, HTML, JSON and names of headers."""
-    yield repr(secret)[1:-1]
-    yield html.escape(secret)
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield secret.lower()
+class _Finder:
+    """Finds runs of secrets, short secrets, and the beginning of one at the end.
+
+    Args:
+        begun: the secrets whose first block is told.
+        runs: every `RUN` bytes of the secrets that have a block which is told.
+    """
+
+    def __init__(self, begun: list[bytes], runs: set[bytes]) -> None:
+        self._runs = runs
+        self._short: dict[bytes, set[bytes]] = {}
+        self._beginnings: set[bytes] = set()
+        for secret in begun:
+            ends = [at for at in range(1, min(len(secret), 4 * RUN) + 1) if not _amid_character(secret, at)]
+            self._beginnings.update(secret[:end] for end in ends[SECRET_LEAST - 1 : RUN])
+            if len(ends) < RUN:
+                self._short.setdefault(secret[:_BLOCK], set()).add(secret)
+        self._lengths = {len(one) for one in self._beginnings}
+
+    def spans(self, data: bytes) -> list[tuple[int, int]]:
+        """Start and end of what is found, in order, none touching another."""
+        marks = bytearray(len(data))
+        for at in range(len(data) - RUN + 1) if self._runs else ():
+            if data[at : at + RUN] in self._runs:
+                marks[at : at + RUN] = _MARK * RUN
+        for found in _MARKED.finditer(bytes(marks)):  # of RUN bytes, but perhaps of fewer characters
+            start, end = found.span()
+            if len(data[start:end].translate(None, _CONTINUED)) < RUN:
+                marks[start:end] = bytes(end - start)
+        if self._short:
+            for at in range(len(data) - _BLOCK + 1):
+                for secret in self._short.get(data[at : at + _BLOCK], ()):
+                    if data.startswith(secret, at):
+                        marks[at : at + len(secret)] = _MARK * len(secret)
+        for length in self._lengths:
+            last = data[-length:]
+            if last in self._beginnings:
+                marks[-len(last) :] = _MARK * len(last)
+        return [found.span() for found in _MARKED.finditer(bytes(marks))]
+
+
+def _cut(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
+    """A text without what is found in it; nothing of it if something is found in what it says unescaped."""
+    if any(finder.spans(one) for one in unescaped):
+        return REDACTED
+    data = text.encode("utf-8", "surrogatepass")  # of the same length as `plain`
+    kept, done = b"", 0
+    for start, end in finder.spans(plain):
+        while _amid_character(data, start):
+            start -= 1
+        while _amid_character(data, end):
+            end += 1
+        kept += data[done:start] + REDACTED.encode()
+        done = end
+    return (kept + data[done:]).decode("utf-8", "surrogatepass")
+
+
+def _folded(text: str) -> bytes:
+    """UTF-8 with the large letters of ASCII made small: of the same length as without."""
+    return text.encode("utf-8", "surrogatepass").lower()
+
+
+def _blocks(data: bytes) -> memoryview[int]:
+    """The whole blocks in `data`, as numbers."""
+    return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("Q")
+
+
+def _amid_character(data: bytes, at: int) -> bool:
+    """Whether a cut before the byte at `at` would cut a character in two."""
+    return at < len(data) and data[at] & 0xC0 == 0x80
+
+
+def _unescaped(text: str) -> set[str]:
+    """What a text says if it is escaped as in JSON or Python, or as in HTML; of one that is cut off amid an escape,
+    the end before it, too.
+    """
+    if "\\" not in text and "&" not in text:
+        return set()
+    end = text[-_END:]
+    before = _ESCAPE_CUT.sub("", end)
+    forms = {before} if before != end else set()
+    for one in (text, *forms):
+        pairs = _ESCAPE.sub(_character, one) if "\\" in one else one
+        forms |= {html.unescape(one), pairs.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")}
+    return forms - {text}
+
+
+def _character(escape: re.Match[str]) -> str:
+    """What an escape of JSON or Python stands for."""
+    code = escape[1] or escape[2] or escape[3]
+    if not code:
+        return _LETTERS.get(escape[4], escape[4])
+    return chr(int(code, 16)) if int(code, 16) <= sys.maxunicode else escape[0]
 
 
 def _told(value: Any, depth: int) -> Iterator[str]:
-    """Every text in a value of JSON, keys and all."""
+    """Every text in a value of JSON, keys and all, and bytes as the text they are."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, bytes):
+        yield _text(value)
     elif isinstance(value, dict) and depth <= _DEPTH_MAX:
         for key, one in value.items():
-            yield key
+            yield from _told(key, depth)
             yield from _told(one, depth + 1)
-    elif isinstance(value, list) and depth <= _DEPTH_MAX:
+    elif isinstance(value, (list, tuple)) and depth <= _DEPTH_MAX:
         for one in value:
             yield from _told(one, depth + 1)
 
 
-def _rebuilt(value: Any, change: Any, depth: int) -> Any:
-    """A value of JSON with every text in it changed."""
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _rebuilt(value: Any, without: dict[str, str], depth: int) -> Any:
+    """A value of JSON with every text in it as it is without secrets."""
     if isinstance(value, str):
-        return change(value)
+        return without.get(value, value)
+    if isinstance(value, bytes):
+        return value if without.get(_text(value)) in (None, _text(value)) else REDACTED
     if depth > _DEPTH_MAX:
         return None
     if isinstance(value, dict):
-        return {change(key): _rebuilt(one, change, depth + 1) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_rebuilt(one, change, depth + 1) for one in value]
+        return {_rebuilt(key, without, 0): _rebuilt(one, without, depth + 1) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rebuilt(one, without, depth + 1) for one in value]
     return value
-
-
-def _runs(text: str, places: dict[str, list[tuple[str, int]]]) -> Iterator[tuple[int, int]]:
-    """Where `text` has runs of secrets: start and end, in order, none touching another."""
-    done = start = 0
-    while places and start <= len(text) - _BLOCK:
-        longest = (0, 0)
-        for secret, offset in places.get(text[start : start + _BLOCK], ()):
-            before = _shared(text[max(done, start - RUN) : start][::-1], secret[max(0, offset - RUN) : offset][::-1])
-            near = _shared(text[start : start + RUN], secret[offset : offset + RUN])
-            if before + near >= RUN:  # looked at in full only then: a hostile text has many beginnings of runs
-                after = _shared(text[start : start + len(secret) - offset], secret[offset:])
-                longest = max(longest, (before + after, after))
-        if longest[0]:
-            yield start + longest[1] - longest[0], start + longest[1]
-            done = start = start + longest[1]
-        else:
-            start += 1
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts have in common at their beginning."""
-    least, most = 0, min(len(one), len(other))
-    while least < most:
-        middle = (least + most + 1) // 2
-        if one[:middle] == other[:middle]:
-            least = middle
-        else:
-            most = middle - 1
-    return least

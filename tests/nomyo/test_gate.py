@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -158,8 +159,44 @@ def test_an_answer_that_quotes_and_has_no_evidence_is_refused_for_both() -> None
 
 def test_what_would_be_affirmed_only_without_its_quotation_is_still_refused() -> None:
     policy = na.AppraisalPolicy.from_dict({**Forge().policy(), "claims": {"cuda_device.name": ["[redacted]"]}})
-    with pytest.raises(AttestationError, match=r"^the evidence is not affirmed$"):
+    with pytest.raises(AttestationError, match=r"claims\.cuda_device\.name"):
         gate.admit(claiming(PROMPT), policy, ID, secrets=[PROMPT])
+
+
+SPOILT: dict[str, Any] = {
+    "the selection": lambda block, text: {"pcr_banks": text},
+    "a bank of the selection": lambda block, text: {"pcr_banks": f"{block['pcr_banks']}+{text}"},
+    "an index of the selection": lambda block, text: {"pcr_banks": f"sha256:{text}"},
+    "a bank": lambda block, text: {"pcr_values": {text: {"0": "00" * 32}}},
+    "an index": lambda block, text: {"pcr_values": {"sha256": {text: "00" * 32}}},
+    "an index of no text": lambda block, text: {"pcr_values": {"sha256": {text: 5}}},
+    "a value": lambda block, text: {"pcr_values": {"sha256": dict.fromkeys(block["pcr_values"]["sha256"], text)}},
+    "a value in hex": lambda block, text: {
+        "pcr_values": {"sha256": dict.fromkeys(block["pcr_values"]["sha256"], f"{text:32.32}".encode().hex())}
+    },
+    "a blob": lambda block, text: {"quote_b64": base64.b64encode(text.encode()).decode()},
+    "a field": lambda block, text: {text: text, "is_available": text},
+}
+
+
+@pytest.mark.parametrize("secret", [PROMPT, SECRET])
+@pytest.mark.parametrize("name", SPOILT)
+def test_evidence_that_quotes_is_refused_for_the_same_without_the_quotation(name: str, secret: str) -> None:
+    found = []
+    for text in (secret, "nothing-of-any-secret-at-all"):
+        value = completion()
+        block = value["_metadata"]["tpm_attestation"]
+        block.update(SPOILT[name](block, text))
+        with pytest.raises(AttestationError) as caught:
+            gate.admit(value, POLICY, ID, secrets=[PROMPT])
+        found.append(caught.value)
+    told = json.dumps(found[0].result.to_dict())
+    for form in (secret[:8], secret.encode().hex()[:32]):
+        assert form not in told + str(found[0])
+        assert places_of(form, found[0], frames=False) == []
+    outcomes = [[(one.rule, one.outcome, one.requirement) for one in error.result.findings] for error in found]
+    assert outcomes[0] == outcomes[1]
+    assert found[0].result.verdict is found[1].result.verdict
 
 
 @pytest.mark.parametrize("metadata", [None, [], "text", 5])

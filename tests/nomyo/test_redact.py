@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import html
+import json
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -83,7 +85,8 @@ def test_a_text_that_begins_many_runs_and_goes_on_with_none_takes_little_time() 
     secret = "".join(f"abcdefgh{number:08}" for number in range(50_000))
     told = "".join(f"abcdefgh{chr(0x4E00 + number % 5000)}" for number in range(7_000))
     start = perf_counter()
-    assert Redaction([secret])(told) == told
+    assert Redaction([secret])(told) == REDACTED  # too many of its blocks are told
+    assert Redaction([secret[:80_000]])(told) == told
     assert perf_counter() - start < 2.0
 
 
@@ -97,14 +100,105 @@ def test_texts_are_all_but_keys_roles_and_types() -> None:
     assert list(texts(None)) == []
 
 
-def test_where_looking_would_take_long_nothing_is_told() -> None:
-    many = [f"message number {number} of a long conversation" for number in range(2000)]
-    told = {"detail": "x" * 60_000, "list": ["abcdefgh" * 1000, 5]}
-    began = time.perf_counter()
-    found = Redaction(many)(told)
-    assert found == {REDACTED: [REDACTED, 5]}
-    assert Redaction(["y" * 2000 + str(number) for number in range(1000)])(["short"]) == [REDACTED]
-    assert time.perf_counter() - began < 5  # it was minutes
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        [f"message number {number} of a long conversation" for number in range(30_000)],
+        ["y" * 1_000_000 + str(number) for number in range(17)],
+        [f"a message {number}" for number in range(15_000)],
+    ],
+    ids=["many", "long", "alike"],
+)
+def test_where_looking_would_take_long_nothing_is_told(secrets: list[str]) -> None:
+    start = perf_counter()
+    assert Redaction(secrets)({"detail": ["a message", 5, "short"]}) == {"detail": [REDACTED, 5, "short"]}
+    assert perf_counter() - start < 2.0
+
+
+def test_of_very_much_nothing_is_told() -> None:
+    assert Redaction([SECRET])([str(number) * 9 for number in range(10_000)]) == [REDACTED] * 10_000
+    assert Redaction([SECRET])("ä" * 200_000) == REDACTED
+
+
+TALK = [f"{number}: " + " ".join(f"{number * word:x}" for word in range(1, 180))[:1000] for number in range(2000)]
+BODY = 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["ab"] * (BODY // 5),
+        [f"{number:08}" for number in range(BODY // 11)],
+        [talk[:9] for talk in TALK],
+        [TALK[number % 2000][at : at + 8] for number in range(BODY // 88) for at in range(0, 64, 8)],
+        "".join(TALK)[:BODY],
+        "|".join(talk[:20] for talk in TALK),
+        "a" * BODY,
+        "\\n" * (BODY // 2),
+        "&a" * (BODY // 2),
+        "\ufffd" * BODY,
+    ],
+    ids=["twos", "eights", "beginnings", "blocks", "echo", "runs", "one", "escapes", "entities", "unreadable"],
+)
+def test_a_long_talk_and_a_body_made_to_cost_much_take_little_time(told: object) -> None:
+    start = perf_counter()
+    Redaction(TALK)({"detail": told})
+    assert perf_counter() - start < 1.0  # a twentieth of that where nothing else runs
+
+
+ESCAPES: dict[str, Callable[[str], str]] = {
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "Python": lambda text: repr(text)[1:-1],
+    "Python in ASCII": lambda text: ascii(text)[1:-1],
+    "HTML": html.escape,
+    "nothing": str,
+}
+
+
+@given(
+    secret=st.text("ab\n\t\"'<&\\é€😀", min_size=SECRET_LEAST, max_size=60),
+    length=st.integers(SECRET_LEAST, 60),
+    rest=st.integers(0, 11),
+)
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_secret_does_not_come_back_escaped_or_cut_amid_an_escape(
+    name: str, secret: str, length: int, rest: int
+) -> None:
+    escaped = ESCAPES[name]
+    part, following = escaped(secret[:length]), escaped(secret[length : length + 1])
+    amid = following[: min(rest, max(0, len(following) - 1))]
+    assert REDACTED in Redaction([secret])(f"Cannot read: {part}{amid}")
+
+
+@pytest.mark.parametrize("text", ["12345678", "1234567€", "€€€€€€€€", "\"<&\n\\'é😀"])
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_short_secret_does_not_come_back_escaped_either(name: str, text: str) -> None:
+    form = ESCAPES[name](text)
+    for told in (form, f"at '{form}' in it", f"at {form}"):
+        assert REDACTED in Redaction([text])(told)
+
+
+def test_large_and_small_letters_are_the_same() -> None:
+    assert Redaction([SECRET])(f"<<{SECRET.upper()}>>") == f"<<{REDACTED}>>"
+
+
+def test_a_run_of_blocks_that_stand_in_many_places_is_taken_out_all_the_same() -> None:
+    secret = "".join(f"{'        '}{number:04}wxyz" for number in range(500)) + "keep=        =it!"
+    told = f"on line 5: {secret[-RUN - 1 :]}"
+    assert Redaction([secret])(told) == f"on line 5: {REDACTED}"
+
+
+def test_a_run_is_of_characters_and_none_is_cut_in_two() -> None:
+    secret = "我们把宝藏埋在哪里了那天晚上还有谁在那里呢谁知道"
+    assert Redaction([secret])(f"【{secret[:RUN]}】") == f"【{REDACTED}】"
+    assert Redaction([secret])(f"【{secret[3:18]}】") == f"【{secret[3:18]}】"
+    assert Redaction([secret])(f"【{secret[:8]}") == f"【{REDACTED}"
+
+
+def test_bytes_that_hold_a_secret_are_taken_out_and_others_are_left() -> None:
+    told = [{"sha256:0": SECRET.encode()[:32], "sha256:1": bytes(range(32))}, (b"\xff" * 32,)]
+    assert Redaction([SECRET])(told) == [{"sha256:0": REDACTED, "sha256:1": bytes(range(32))}, [b"\xff" * 32]]
 
 
 def test_short_texts_are_told_however_long_the_conversation_is() -> None:

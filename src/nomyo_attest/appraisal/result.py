@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from enum import Enum, IntEnum
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy, deepcopy
+from enum import Enum
 from operator import itemgetter
 from typing import Any, Final, NoReturn, Self
 
@@ -12,11 +12,10 @@ import msgspec
 
 from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.rules import Rule
+from nomyo_attest.appraisal.finding import Finding, PlannedRule, finding_of
 from nomyo_attest.appraisal.unestablished import not_established
 from nomyo_attest.errors import AttestationError
 from nomyo_attest.policy.model import Requirement, Trust
-from nomyo_attest.tpm.constants import specification_name
 
 _outcome_of = itemgetter(0)
 
@@ -34,50 +33,6 @@ class Verdict(Enum):
     WARNING = "warning"
     CONTRAINDICATED = "contraindicated"
     NONE = "none"
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rule found.
-
-    Attributes:
-        rule: the rule's id, such as ``"pcr.digest"``.
-        outcome: whether it holds, does not, or cannot be told.
-        requirement: what the policy makes of it.
-        cites: the structure field it stands on.
-        expected, got: the values compared; bytes, numbers, text, or lists and dicts of them.
-        message: a sentence; ``"holds"`` where it does.
-        mend: what to do; empty where it holds.
-    """
-
-    rule: str
-    outcome: Outcome
-    requirement: Requirement
-    cites: str
-    expected: Value
-    got: Value
-    message: str
-    mend: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; bytes are in hex."""
-        return {
-            "rule": self.rule,
-            "outcome": self.outcome.value,
-            "requirement": self.requirement.value,
-            "cites": self.cites,
-            "expected": _jsonable(self.expected),
-            "got": _jsonable(self.got),
-            "message": self.message,
-            "mend": self.mend,
-        }
-
-
-class PlannedRule(msgspec.Struct, frozen=True):
-    """A rule as one policy asks it: the id of its finding, and what it means for the verdict if it does not hold."""
-
-    id: str
-    rule: Rule
-    requirement: Requirement
 
 
 class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +113,7 @@ class AttestationResult:
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule the policy asks, in the order of the table."""
         if self._findings is None:
-            self._findings = tuple(_finding(planned, answer) for planned, answer in self._answered)
+            self._findings = tuple(finding_of(planned, answer) for planned, answer in self._answered)
         return self._findings
 
     @property
@@ -227,6 +182,17 @@ class AttestationResult:
         ]
         raise AttestationError(f"the evidence is not affirmed ({self.verdict.value}): {'; '.join(reasons)}", self)
 
+    def retold(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
+        """The same result in other words: what its findings expected, got and say is as `change` has it.
+
+        Outcomes stay, and with them the verdict. For one who must not pass on what the evidence quotes. `change` is
+        given ``[expected, got, message]`` for each finding, all at once, and returns as many.
+        """
+        told = copy(self)  # of facts alone, as where it is pickled
+        words = zip(told._answers, change([list(answer[1:]) for answer in told._answers]), strict=True)
+        told._answers = [(answer[0], expected, got, message) for answer, (expected, got, message) in words]
+        return told
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as `nomyo-attest schema result` describes it."""
         facts = self.facts
@@ -268,31 +234,3 @@ def _facts(case: Case, signature_holds: bool) -> ResultFacts:
         quote_framing=case.attest.framing if case.attest else None,
         not_established=not_established(case, trust),
     )
-
-
-def _finding(planned: PlannedRule, answer: Answer) -> Finding:
-    outcome, expected, got, message = answer
-    return Finding(
-        rule=planned.id,
-        outcome=outcome,
-        requirement=planned.requirement,
-        cites=planned.rule.cites,
-        expected=deepcopy(expected),  # a settled answer is shared by many results
-        got=deepcopy(got),
-        message=message or "holds",
-        mend="" if outcome is PASS else planned.rule.mend,
-    )
-
-
-def _jsonable(value: Value) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, IntEnum):
-        return specification_name(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {str(key): _jsonable(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(inner) for inner in value]
-    return value

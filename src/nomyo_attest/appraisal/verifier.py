@@ -9,7 +9,8 @@ from typing import Any
 
 from nomyo_attest.appraisal.answer import Answer
 from nomyo_attest.appraisal.case import NO_EVIDENCE, Case
-from nomyo_attest.appraisal.result import AttestationResult, PlannedRule
+from nomyo_attest.appraisal.finding import PlannedRule
+from nomyo_attest.appraisal.result import AttestationResult
 from nomyo_attest.appraisal.rules import RULES, requirement_of
 from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.errors import EvidenceError, detached

@@ -1,0 +1,87 @@
+"""What one rule found, as a result tells it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from enum import Enum, IntEnum
+from typing import Any
+
+import msgspec
+
+from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
+from nomyo_attest.appraisal.rules import Rule
+from nomyo_attest.policy.model import Requirement
+from nomyo_attest.tpm.constants import specification_name
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rule found.
+
+    Attributes:
+        rule: the rule's id, such as ``"pcr.digest"``.
+        outcome: whether it holds, does not, or cannot be told.
+        requirement: what the policy makes of it.
+        cites: the structure field it stands on.
+        expected, got: the values compared; bytes, numbers, text, or lists and dicts of them.
+        message: a sentence; ``"holds"`` where it does.
+        mend: what to do; empty where it holds.
+    """
+
+    rule: str
+    outcome: Outcome
+    requirement: Requirement
+    cites: str
+    expected: Value
+    got: Value
+    message: str
+    mend: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; bytes are in hex."""
+        return {
+            "rule": self.rule,
+            "outcome": self.outcome.value,
+            "requirement": self.requirement.value,
+            "cites": self.cites,
+            "expected": _jsonable(self.expected),
+            "got": _jsonable(self.got),
+            "message": self.message,
+            "mend": self.mend,
+        }
+
+
+class PlannedRule(msgspec.Struct, frozen=True):
+    """A rule as one policy asks it: the id of its finding, and what it means for the verdict if it does not hold."""
+
+    id: str
+    rule: Rule
+    requirement: Requirement
+
+
+def finding_of(planned: PlannedRule, answer: Answer) -> Finding:
+    """The finding that an answer is to a rule."""
+    outcome, expected, got, message = answer
+    return Finding(
+        rule=planned.id,
+        outcome=outcome,
+        requirement=planned.requirement,
+        cites=planned.rule.cites,
+        expected=deepcopy(expected),  # a settled answer is shared by many results
+        got=deepcopy(got),
+        message=message or "holds",
+        mend="" if outcome is PASS else planned.rule.mend,
+    )
+
+
+def _jsonable(value: Value) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, IntEnum):
+        return specification_name(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(inner) for inner in value]
+    return value
