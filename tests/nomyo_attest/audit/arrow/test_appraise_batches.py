@@ -1,0 +1,230 @@
+"""Batches of records in, batches of verdicts out: one row for each record, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from nomyo_attest import AppraisalPolicy, NomyoAttestError
+from nomyo_attest.audit.arrow import RESULT_SCHEMA, ROWS_MAX, ColumnError, appraise_batches, batch_to_rows
+from nomyo_attest.audit.row import Row, encode_row
+from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.testing import Forge
+from tests.nomyo_attest.audit.mixed_bag import GARBAGE, POLICY, mixed_bag
+
+pa = pytest.importorskip("pyarrow")
+
+GOOD = Forge().text().encode()
+
+
+def batch(**columns: Any) -> Any:
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def rows(batches: Any, **arguments: Any) -> list[Row]:
+    found = appraise_batches(batches, arguments.pop("policy", POLICY), **arguments)
+    return [row for one in found for row in batch_to_rows(one)]
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["facts alone", "with evidence"])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_every_record_has_the_row_that_it_has_outside_arrow(size: int, keep: bool) -> None:
+    bag = mixed_bag()
+    table = pa.table(
+        {
+            "source": [one.source for one in bag],
+            "line": [one.line for one in bag],
+            "response": pa.array([one.text for one in bag], pa.binary()),
+        }
+    )
+    found = rows(table.to_batches(max_chunksize=size), keep_evidence=keep)
+    assert [encode_row(row) for row in found] == [encode_row(one.row(keep_evidence=keep)) for one in bag]
+
+
+def test_every_batch_that_comes_out_has_the_schema_of_the_results() -> None:
+    (found,) = appraise_batches([batch(response=[GOOD, b"{", None])], POLICY)
+    assert found.schema.equals(RESULT_SCHEMA, check_metadata=True)
+    found.validate(full=True)
+
+
+def test_a_row_can_be_appraised_again_from_the_evidence_it_kept() -> None:
+    once = rows([batch(response=[GOOD])], keep_evidence=True)
+    again = rows([batch(response=[encode_row(row) for row in once])], keep_evidence=True)
+    assert again == once
+
+
+TEXTS = [GOOD, None, b"{", "\u00fc".encode()]
+
+
+def run_of_strings(kind: Any) -> Any:
+    decoded = [None if text is None else text.decode() for text in TEXTS]
+    return pa.array(decoded).dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else pa.array(decoded, kind)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array(TEXTS, pa.binary()),
+        pa.array(TEXTS, pa.large_binary()),
+        pa.array(TEXTS, pa.binary_view()),
+        run_of_strings(pa.string()),
+        run_of_strings(pa.large_string()),
+        run_of_strings(pa.string_view()),
+        run_of_strings(pa.dictionary(pa.int32(), pa.string())),
+        pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 3], pa.int8()), pa.array(TEXTS, pa.binary())),
+        pa.concat_arrays([pa.array([b"before"]), pa.array(TEXTS, pa.binary())]).slice(1),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_every_layout_of_text_is_read(array: Any) -> None:
+    found = rows([batch(response=array)])
+    assert [row.verdict for row in found] == ["affirming", "unreadable", "contraindicated", "contraindicated"]
+
+
+def test_a_column_of_arrows_json_type_is_read() -> None:
+    if not hasattr(pa, "json_"):
+        pytest.skip("this pyarrow has no such type")
+    array = pa.ExtensionArray.from_storage(pa.json_(), pa.array([GOOD.decode()]))
+    assert [row.verdict for row in rows([batch(response=array)])] == ["affirming"]
+
+
+def test_text_that_is_not_utf_8_in_a_column_of_strings_is_a_record_that_does_not_hold() -> None:
+    (row,) = rows([batch(response=pa.array([b"\xff"]).view(pa.string()))])
+    assert row.verdict == "contraindicated"
+    assert row.failed == ["evidence.form"]
+
+
+def test_a_text_too_large_to_be_read_is_unreadable_and_says_how_large_it_is() -> None:
+    found = rows([batch(response=[b" " * TEXT_MAX, b" " * (TEXT_MAX + 1)])])
+    assert [row.verdict for row in found] == ["contraindicated", "unreadable"]
+    assert found[1].reason == f"expected at most {TEXT_MAX} bytes, got {TEXT_MAX + 1}"
+
+
+@pytest.mark.parametrize(
+    ("array", "got"),
+    [
+        (pa.array([{"_metadata": 1}]), "struct<_metadata: int64>"),
+        (pa.array([1]), "int64"),
+        (pa.array([["a"]]), "list"),
+        (pa.nulls(1), "null"),
+        (pa.array([1]).dictionary_encode(), "dictionary"),
+    ],
+    ids=["struct", "integer", "list", "null", "dictionary of integers"],
+)
+def test_a_column_that_is_no_text_is_refused_by_its_type(array: Any, got: str) -> None:
+    with pytest.raises(
+        ColumnError, match=rf"column 'response': expected JSON text: string or binary, got {got}"
+    ) as told:
+        rows([batch(response=array)])
+    assert isinstance(told.value, NomyoAttestError)
+    assert told.value.column == "response"
+
+
+def test_a_column_that_is_not_there_is_refused_and_told_from_those_that_are() -> None:
+    with pytest.raises(
+        ColumnError, match="column 'answer': expected one column of this name, got 0 among 'response', 'n'"
+    ):
+        rows([batch(response=[GOOD], n=[1])], column="answer")
+    with pytest.raises(ColumnError, match="column 'file'"):
+        rows([batch(response=[GOOD])], source="file")
+    with pytest.raises(ColumnError, match="column 'row'"):
+        rows([batch(response=[GOOD])], line="row")
+
+
+def test_two_columns_of_the_name_are_refused() -> None:
+    both = pa.RecordBatch.from_arrays([pa.array([GOOD]), pa.array([GOOD])], names=["response", "response"])
+    with pytest.raises(ColumnError, match="got 2 among 'response', 'response'"):
+        rows([both])
+
+
+@pytest.mark.parametrize("column", ["source", "line"])
+def test_a_place_of_another_type_is_refused(column: str) -> None:
+    with pytest.raises(ColumnError, match=f"column '{column}': expected (string|integer), got double"):
+        rows([batch(response=[GOOD], **{column: [1.0]})])
+
+
+def test_without_columns_for_it_a_place_is_the_name_given_and_the_position_over_all_batches() -> None:
+    batches = [batch(response=[b"{"] * 2), batch(response=pa.array([], pa.binary())), batch(response=[b"{"])]
+    assert [(row.source, row.line) for row in rows(batches, name="table")] == [("table", 1), ("table", 2), ("table", 3)]
+
+
+def test_places_are_carried_over_from_columns_of_any_name() -> None:
+    found = rows(
+        [batch(answer=[b"{"], file=["a"], row=pa.array([7], pa.uint16()))], column="answer", source="file", line="row"
+    )
+    assert [(row.source, row.line) for row in found] == [("a", 7)]
+
+
+@pytest.mark.parametrize("line", [None, -1, 2**63, 2**64 - 1])
+def test_a_line_that_is_none_becomes_0(line: int | None) -> None:
+    kind = pa.uint64() if line and line > 0 else pa.int64()
+    found = rows([batch(response=[b"{"], source=pa.array([None], pa.string()), line=pa.array([line], kind))], name="x")
+    assert [(row.source, row.line) for row in found] == [("x", 0)]
+
+
+def test_a_batch_is_read_when_it_is_asked_for_and_its_rows_come_in_batches_of_bounded_size() -> None:
+    taken = []
+
+    def source() -> Iterator[Any]:
+        for number in range(3):
+            taken.append(number)
+            yield batch(response=[b"{"] * (ROWS_MAX + 1))
+
+    found = appraise_batches(source(), POLICY)
+    assert taken == []
+    assert [next(found).num_rows for _ in range(3)] == [ROWS_MAX, 1, ROWS_MAX]
+    assert taken == [0, 1]
+
+
+def test_with_evidence_kept_a_batch_ends_where_its_records_get_large() -> None:
+    padded = Forge().response()
+    padded["_metadata"]["more"] = "x" * 3_000_000
+    text = json.dumps(padded).encode()
+    found = list(appraise_batches([batch(response=[text] * 12)], POLICY, keep_evidence=True))
+    assert [one.num_rows for one in found] == [6, 6]
+
+
+def test_records_outside_the_window_of_time_give_no_row() -> None:
+    times = [99, 100, 101, 199, 200, None]
+    texts = [json.dumps({"_metadata": {"processed_at": time}}).encode() for time in times]
+    since, until = (datetime.fromtimestamp(one, UTC) for one in (99.5, 200))
+    found = rows([batch(response=texts, line=[0, 1, 2, 3, 4, 5])], since=since, until=until)
+    assert [row.line for row in found] == [1, 2, 3, 5]
+
+
+def test_the_time_of_all_appraisals_is_the_one_given_and_that_of_the_call_without() -> None:
+    now = datetime.now(UTC)
+    document = Forge().policy() | {"valid_until": (now + timedelta(hours=1)).isoformat()}
+    policy = AppraisalPolicy.from_dict(document)
+    (today,) = rows([batch(response=[GOOD])], policy=policy)
+    assert today.verdict == "affirming"
+    tomorrow = (now + timedelta(days=1)).astimezone(timezone(timedelta(hours=2)))
+    (late,) = rows([batch(response=[GOOD])], policy=policy, at=tomorrow)
+    assert late.verdict != "affirming"
+    assert [one.rule for one in late.findings] == ["policy.period"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: appraise_batches([], {}), TypeError),  # type: ignore[arg-type]  # what is refused
+        (lambda: appraise_batches([], POLICY, at=datetime(2026, 1, 1)), ValueError),  # noqa: DTZ001 - what is refused
+        (lambda: appraise_batches([], POLICY, since=0), TypeError),  # type: ignore[arg-type]  # what is refused
+    ],
+    ids=["policy", "time without an offset", "number for a time"],
+)
+def test_arguments_that_no_record_could_be_judged_by_are_refused_at_once(
+    call: Callable[[], object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        call()
+
+
+@pytest.mark.parametrize("text", GARBAGE, ids=lambda text: repr(text[:20]))
+def test_garbage_is_a_row(text: bytes) -> None:
+    (row,) = rows([batch(response=[text])])
+    assert row.verdict in {"contraindicated", "none"}

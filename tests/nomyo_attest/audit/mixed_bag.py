@@ -1,0 +1,67 @@
+"""Records of every kind, for tests that compare two ways to appraise them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+
+from nomyo_attest.audit.record import RecordAppraiser, unreadable
+from nomyo_attest.audit.row import Row, encode_row
+from nomyo_attest.policy import AppraisalPolicy
+from nomyo_attest.testing import FAULTS, VARIANTS, Forge
+
+POLICY = AppraisalPolicy.from_dict(Forge().policy())
+
+GARBAGE = (
+    b"",
+    b"   ",
+    b"{",
+    b"null",
+    b"[1, 2]",
+    b'"text"',
+    b"\xff\xfe",
+    b"\x00",
+    b"[" * 100_000,
+    b'{"_metadata": {"payload_id": "\\ud800"}}',
+    b'{"_metadata": {"processed_at": 1e400, "security_tier": "\\ud800", "payload_id": "x"}}',
+    b'{"_metadata": {"processed_at": 99999999999999999999999, "payload_id": "x"}, "_metadata": {}}',
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record and its place; `text` is None where a table has null."""
+
+    source: str
+    line: int
+    text: bytes | None
+
+    def row(self, *, keep_evidence: bool = False) -> Row:
+        """What the record appraiser makes of it."""
+        if self.text is None:
+            return unreadable(self.source, self.line, "expected JSON text, got null")
+        appraised = RecordAppraiser(POLICY, keep_evidence=keep_evidence).appraise(self.source, self.line, self.text)
+        assert appraised is not None
+        return appraised.row
+
+
+@cache
+def mixed_bag() -> tuple[Record, ...]:
+    """Right and wrong evidence of every kind, garbage, null; quotes that come again, an AIK whose clock goes back."""
+    texts: list[bytes | None] = []
+    cases = [*(one.case() for one in VARIANTS[::4]), *(one.case() for one in FAULTS[::4])]
+    for response in (one.response for one in cases):
+        texts.append((response if isinstance(response, str) else json.dumps(response)).encode())
+    texts += [*GARBAGE, None]
+    texts += [Forge(payload_id=f"id-{number}", clock=clock).text().encode() for number, clock in enumerate(CLOCKS)]
+    return tuple(Record(f"file-{number % 3}", number // 3 + 1, text) for number, text in enumerate(texts))
+
+
+CLOCKS = (5_000, 6_000, 4_000, 2**63 - 1, 2**63, 2**64 - 1, 2**63)
+"""Milliseconds; no signed 64 bits hold the last ones."""
+
+
+def lines(rows: list[Row]) -> list[bytes]:
+    """Rows as sorted JSON Lines: what must be the same whoever made them."""
+    return sorted(map(encode_row, rows))
