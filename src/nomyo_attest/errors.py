@@ -9,6 +9,7 @@
         ├── EvidenceError (ValueError)   a recorded response is not well-formed evidence
         ├── PolicyError (ValueError)     an appraisal policy cannot be used
         ├── AttestationError             the appraisal did not affirm; carries `.result`
+        ├── LedgerError                  an evidence ledger cannot be read, or not be written to
         └── AttesterError                a TPM could not be used to make evidence
 
 Bad evidence never raises out of `nomyo_attest.appraise`: there it becomes a finding.
@@ -116,6 +117,25 @@ class AttestationError(NomyoAttestError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class LedgerError(NomyoAttestError):
+    """An evidence ledger cannot be read, or nothing can be appended to it.
+
+    Attributes:
+        path: the file.
+        problem: what is wrong.
+        mend: what to do.
+    """
+
+    def __init__(self, path: str, problem: str, mend: str) -> None:
+        self.path = path
+        self.problem = problem
+        self.mend = mend
+        super().__init__(path, problem, mend)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; {self.mend}"
 
 
 class AttesterError(NomyoAttestError):

@@ -1,0 +1,207 @@
+"""What a ledger keeps of an answer gives an appraisal the same answers, and holds nothing else."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import nomyo_attest as na
+from nomyo_attest.ledger.keep import CLAIMS, FIELDS, keep
+from nomyo_attest.ledger.line import encode_line, open_line
+from nomyo_attest.testing import FAULTS, VARIANTS, Case, Forge
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+PROMPT = "Why does my landlord read my letters?"
+
+
+def policy(**changes: Any) -> na.AppraisalPolicy:
+    return na.AppraisalPolicy.from_dict({**Forge().policy(), **changes})
+
+
+def findings(response: object, by: na.AppraisalPolicy, payload_id: str | None = None) -> dict[str, Any]:
+    return na.appraise(response, by, payload_id=payload_id, now=NOW).to_dict()
+
+
+def kept_of(response: dict[str, Any], by: na.AppraisalPolicy, *secrets: str) -> tuple[dict[str, Any], bool]:
+    """What is kept, as it comes back from a line."""
+    kept = keep(response, by, lambda texts: [text for text in texts if any(secret in text for secret in secrets)])
+    line = encode_line(1, "sha256:", {"payload_id": None, "given": False, "evidence": kept.evidence})
+    return open_line(json.loads(line))[0], kept.whole
+
+
+CASES = [fault for fault in FAULTS if not fault.as_text]
+
+
+@pytest.mark.parametrize("fault", CASES, ids=lambda fault: fault.name)
+def test_every_fault_is_found_again_in_what_was_kept(fault: Any) -> None:
+    case = fault.case()
+    if not isinstance(case.response, dict):
+        pytest.skip("a client cannot open such an answer")
+    by = na.AppraisalPolicy.from_dict(case.policy)
+    before = na.appraise(case.response, by, **case.arguments)
+    kept, whole = kept_of(case.response, by)
+    after = na.appraise(kept, by, **case.arguments)
+    assert (after.verdict, after.failed, after.undecided) == (before.verdict, before.failed, before.undecided)
+    if whole:
+        assert after.to_dict() == before.to_dict()
+
+
+def test_of_nearly_every_fault_the_whole_is_kept() -> None:
+    changed = []
+    for fault in CASES:
+        case: Case = fault.case()
+        if isinstance(case.response, dict) and not keep(case.response, na.AppraisalPolicy.from_dict(case.policy)).whole:
+            changed.append(fault.name)
+    assert len(changed) < len(CASES) / 10, changed
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_all_that_is_right_is_kept_whole(variant: Any) -> None:
+    case = variant.case()
+    by = na.AppraisalPolicy.from_dict(case.policy)
+    response = json.loads(case.response) if isinstance(case.response, (str, bytes)) else case.response
+    kept, whole = kept_of(response, by)
+    assert whole
+    assert na.appraise(kept, by, **case.arguments).to_dict() == na.appraise(response, by, **case.arguments).to_dict()
+
+
+def test_nothing_is_kept_that_neither_the_protocol_nor_the_policy_names() -> None:
+    response = Forge().response()
+    response["_metadata"] |= {"title": PROMPT, "cuda_device": {"available": True, "seen": PROMPT}}
+    response["_metadata"]["tpm_attestation"]["note"] = PROMPT
+    response["_metadata"]["memory_protection"][PROMPT] = True
+    kept, whole = kept_of(response, policy())
+    assert kept.keys() == {"_metadata"}
+    assert PROMPT not in json.dumps(kept)
+    assert "Hello." not in json.dumps(kept)
+    assert whole
+    named = {path.split(".")[0] for path in CLAIMS} | {"payload_id", "tpm_attestation"}
+    assert kept["_metadata"].keys() <= named
+    assert kept["_metadata"]["tpm_attestation"].keys() == {*FIELDS, "pcr_values"}
+
+
+def test_a_claim_of_the_policys_is_kept_wherever_it_stands() -> None:
+    by = policy(claims={"gpu.driver": ["550"], "region": ["eu"]})
+    response = Forge().response()
+    response["_metadata"] |= {"gpu": {"driver": "550", "note": PROMPT}, "region": "us"}
+    kept, whole = kept_of(response, by)
+    assert whole
+    assert kept["_metadata"]["gpu"] == {"driver": "550"}
+    assert findings(kept, by) == findings(response, by)
+
+
+@pytest.mark.parametrize("path", ["security_tier", "response_status", "memory_protection.platform", "region"])
+def test_a_claim_that_quotes_a_secret_becomes_null_and_fails_as_before(path: str) -> None:
+    by = policy(claims={path: ["expected"]})
+    response = Forge().response()
+    holder, _, name = path.rpartition(".")
+    (response["_metadata"][holder] if holder else response["_metadata"])[name] = f"you said: {PROMPT}"
+    kept, whole = kept_of(response, by, PROMPT)
+    assert not whole
+    assert PROMPT not in json.dumps(kept)
+    assert na.appraise(kept, by).failed == na.appraise(response, by).failed == (f"claims.{path}",)
+
+
+def test_words_of_the_protocol_and_of_the_policy_are_nobodys_secret() -> None:
+    by = policy(claims={"memory_protection.platform": ["linux hardened"]})
+    response = Forge().response()
+    response["_metadata"]["memory_protection"]["platform"] = "linux hardened"
+    response["_metadata"]["security_tier"] = "standard"
+    kept, whole = kept_of(response, by, "standard", "linux hardened")
+    assert whole
+    assert kept["_metadata"]["security_tier"] == "standard"
+    assert na.appraise(kept, by).verdict is na.Verdict.AFFIRMING
+
+
+def test_well_formed_evidence_is_kept_though_somebody_asked_about_it() -> None:
+    response = Forge().response()
+    block = response["_metadata"]["tpm_attestation"]
+    secrets = [block["quote_b64"], block["pcr_values"]["sha256"]["0"]]
+    kept, whole = kept_of(response, policy(), *secrets)
+    assert whole
+    assert na.appraise(kept, policy()).verdict is na.Verdict.AFFIRMING
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "pcr_values"])
+@pytest.mark.parametrize("wrapped", [lambda text: text, lambda text: [text], lambda text: {text: {text: text}}])
+def test_malformed_evidence_that_quotes_a_secret_stays_malformed_without_it(field: str, wrapped: Any) -> None:
+    response = Forge().response()
+    response["_metadata"]["tpm_attestation"][field] = wrapped(PROMPT)
+    kept, whole = kept_of(response, policy(), PROMPT)
+    assert PROMPT not in json.dumps(kept)
+    assert not whole
+    assert na.appraise(kept, policy()).failed == na.appraise(response, policy()).failed == ("evidence.form",)
+
+
+def test_a_secret_beside_is_available_false_goes_and_the_absence_stays() -> None:
+    response = Forge().response()
+    response["_metadata"]["tpm_attestation"] |= {"is_available": False, "quote_b64": PROMPT}
+    kept, _ = kept_of(response, policy(), PROMPT)
+    assert PROMPT not in json.dumps(kept)
+    assert na.appraise(kept, policy()).verdict is na.Verdict.NONE
+
+
+@pytest.mark.parametrize("payload_id", [PROMPT, PROMPT * 100, {PROMPT: 1}, None, 7, "\ud800"])
+def test_a_payload_id_that_is_a_secret_goes_without_changing_what_is_found(payload_id: Any) -> None:
+    response = Forge().response()
+    own = response["_metadata"]["payload_id"]
+    response["_metadata"]["payload_id"] = payload_id
+    kept, _ = kept_of(response, policy(), PROMPT)
+    assert PROMPT not in json.dumps(kept)
+    before, after = findings(response, policy(), own), findings(kept, policy(), own)
+    assert (after["verdict"], after["findings"][0]["outcome"]) == (before["verdict"], before["findings"][0]["outcome"])
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "pcr_values"])
+@pytest.mark.parametrize("size", [9000, 20_000, 3_000_000])
+def test_what_is_kept_has_a_bound_and_stays_malformed(field: str, size: int) -> None:
+    spoilt = [size * "A", {str(number): "A" for number in range(size // 10)}, {"sha256": {"0": size * "A"}}, 10**size]
+    for value in spoilt[: 4 if size < 10_000 else 3]:
+        response = Forge().response()
+        response["_metadata"]["tpm_attestation"][field] = value
+        kept, _ = kept_of(response, policy())
+        assert len(json.dumps(kept)) < 130_000
+        assert na.appraise(kept, policy()).failed == na.appraise(response, policy()).failed == ("evidence.form",)
+
+
+@pytest.mark.parametrize("value", [10**40, float("inf"), float("nan"), [PROMPT], {"a": PROMPT}, 3000 * "x", object()])
+def test_a_claim_that_is_no_plain_value_is_kept_as_one_that_no_policy_accepts(value: Any) -> None:
+    by = policy(claims={"security_tier": ["maximum"]})
+    response = Forge().response()
+    response["_metadata"]["security_tier"] = value
+    kept, whole = kept_of(response, by)
+    assert not whole
+    assert PROMPT not in json.dumps(kept)
+    assert na.appraise(kept, by).failed == ("claims.security_tier",)
+
+
+@pytest.mark.parametrize("beside", ["tpm_attestation", "is_available"])
+def test_evidence_in_two_places_is_still_in_two_places(beside: str) -> None:
+    for holder in ("response", "metadata"):
+        response = Forge().response()
+        (response if holder == "response" else response["_metadata"]).setdefault(beside, PROMPT)
+        kept, _ = kept_of(response, policy(), PROMPT)
+        assert PROMPT not in json.dumps(kept)
+        assert findings(kept, policy())["verdict"] == findings(response, policy())["verdict"]
+
+
+def test_a_key_that_stood_twice_is_not_made_one() -> None:
+    text = Forge().text().replace('"payload_id"', '"payload_id": "other", "payload_id"', 1)
+    from nomyo_attest.evidence.text import parse_json
+
+    kept = keep(parse_json(text), policy())
+    assert not kept.whole
+    assert na.appraise(kept.evidence, policy()).failed == ("evidence.form",)
+
+
+@pytest.mark.parametrize("cut", ["metadata", "block", "nothing"])
+def test_a_part_of_a_response_may_be_given(cut: str) -> None:
+    response = Forge().response()
+    own = response["_metadata"]["payload_id"]
+    part = {"metadata": response["_metadata"], "block": response["_metadata"]["tpm_attestation"], "nothing": {"a": 1}}
+    kept, whole = kept_of(part[cut], policy())
+    assert whole
+    assert findings(kept, policy(), own) == findings(part[cut], policy(), own)
