@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 
-# No deadline: a shared machine stalls for longer than any example runs. The profile `long` is for a patient evening.
+# No deadline: a shared machine stalls for longer than any example runs. The profile `long` is for a patient evening,
+# `quick` for the second Python and those after it.
 settings.register_profile("nomyo", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("long", parent=settings.get_profile("nomyo"), max_examples=20_000)
+settings.register_profile("quick", parent=settings.get_profile("nomyo"), max_examples=20)
 settings.load_profile("nomyo")
 
 
