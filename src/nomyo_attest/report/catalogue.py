@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from nomyo_attest.appraisal.rules import RULES, Rule
+from nomyo_attest.audit.series.rules import SeriesRule
 from nomyo_attest.policy.model import CONDITIONAL
 from nomyo_attest.report.look import Look, sentence
 
@@ -87,7 +88,7 @@ def _marks(rule: Rule) -> list[str]:
     return ["core"] * rule.core + ["if asked"] * (rule.id in CONDITIONAL)
 
 
-def rule_anchor(rule: Rule) -> str:
+def rule_anchor(rule: Rule | SeriesRule) -> str:
     """The anchor of a rule's section in `docs/rules.md`, as repository hosts and Sphinx make it of the heading."""
     return "".join(char for char in rule.id.replace(".", "") if char.isalnum() or char in "-_")
 

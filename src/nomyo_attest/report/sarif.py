@@ -1,0 +1,190 @@
+"""An audit as SARIF 2.1.0 (OASIS), which code scanning services and editors show beside the files.
+
+One result for each source and rule, not for each record: services take 25,000 results at the most. Section numbers are
+those of the standard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any, Final
+from urllib.parse import quote
+
+from nomyo_attest.audit.summary import Place, Summary
+from nomyo_attest.report.audit_reasons import Cause, causes_by_source
+from nomyo_attest.report.audit_words import Compared, lines_text, many, place_text, unreadable_records, where
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.look import sentence
+from nomyo_attest.report.sarif_rules import UNREADABLE_RULE, descriptors
+
+SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+"""The schema's own name for itself."""
+
+RESULTS_MOST: Final = 25_000
+"""What GitHub takes of one run; it shows 5,000, the most severe first."""
+
+_NEAR: Final = 1000
+"""Results with the other places beside the first: all 25,000 with theirs would be a file too large to be sent."""
+
+_ARTIFACTS_MOST: Final = 1000
+_RELATED_MOST: Final = 9
+_LINK: Final = re.compile(r"\](?=\()")
+
+
+def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
+    """The whole log file, in JSON's types; errors first, so that a limit cuts the least.
+
+    `docs_url` is the address of the page of rules, such as that of `docs/rules.md` on a repository host: rules link
+    into it. Without it they have their help as text only.
+    """
+    causes = causes_by_source(summary)
+    rules = descriptors(summary, [one.rule for one in causes], docs_url)
+    places = {rule["id"]: place for place, rule in enumerate(rules)}
+    found = [*_unreadable(summary), *_series(summary), *_causes(causes, Compared(summary))]
+    cut = max(0, len(found) - RESULTS_MOST)
+    results = found[:RESULTS_MOST]
+    for place, result in enumerate(results):
+        result["ruleIndex"] = places[result["ruleId"]]
+        if place >= _NEAR:
+            result.pop("relatedLocations", None)
+    run = {
+        "tool": {
+            "driver": {
+                "name": "nomyo-attest",
+                "version": clean(summary.run.version),
+                "shortDescription": {"text": "Appraises recorded TPM 2.0 quotes by a policy."},
+                "rules": rules,
+            }
+        },
+        "invocations": [_invocation(summary)],
+        "artifacts": _artifacts(summary),
+        "results": results,
+        "properties": _properties(summary, cut + max(0, summary.places_total - len(summary.places))),
+    }
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _invocation(summary: Summary) -> dict[str, Any]:
+    """How the audit was run (3.20); it did not succeed if something could not be read."""
+    invocation: dict[str, Any] = {
+        "executionSuccessful": summary.status != 2,
+        "exitCode": summary.status,
+        "exitCodeDescription": short(summary.status_reason, 1000),
+        "arguments": [clean(one) for one in summary.run.command[1:]],
+    }
+    notifications = [
+        {
+            "level": "error",
+            "message": _message(f"{place_text(one.name, 0)}: {short(one.problem)}"),
+            "locations": [_location(one.name, 0)],
+        }
+        for one in summary.sources
+        if one.problem
+    ]
+    if notifications:
+        invocation["toolExecutionNotifications"] = notifications
+    return invocation
+
+
+def _artifacts(summary: Summary) -> list[dict[str, Any]]:
+    """The sources with their digests (3.24), so that a reader can tell what was audited."""
+    artifacts = []
+    for one in summary.sources[:_ARTIFACTS_MOST]:
+        artifact: dict[str, Any] = {"location": {"uri": source_uri(one.name)}}
+        if one.size is not None:
+            artifact["length"] = one.size
+        if one.sha256 is not None:
+            artifact["hashes"] = {"sha-256": one.sha256}
+        artifacts.append(artifact)
+    return artifacts
+
+
+def _properties(summary: Summary, cut: int) -> dict[str, Any]:
+    counts = summary.counts
+    return {
+        "policy": {"id": short(summary.policy.id), "digest": summary.policy.digest},
+        "inputsDigest": summary.inputs_digest,
+        "records": {name: getattr(counts, name) for name in counts.__struct_fields__},
+        "outside": summary.outside,
+        "sources": summary.sources_total,
+        "sourcesListed": len(summary.sources),
+        "resultsNotListed": cut,
+        "notEstablished": [clean(one) for one in summary.not_established],
+    }
+
+
+def source_uri(name: str) -> str:
+    """The name of a source as a URI reference (3.4.3): relative where the name is, and with every byte escaped."""
+    if name == "-":
+        return "stdin"
+    path = PurePath(name).as_posix()
+    escaped = quote(os.fsencode(path))
+    if path.startswith("/"):
+        return f"file://{escaped}"
+    return f"./{escaped}" if ":" in path.partition("/")[0] else escaped
+
+
+def _location(source: str, line: int, told: str = "") -> dict[str, Any]:
+    """One place (3.28); a source of which nothing was read is shown at its first line."""
+    physical = {"artifactLocation": {"uri": source_uri(source)}, "region": {"startLine": max(line, 1)}}
+    return {"physicalLocation": physical} | ({"message": _message(told)} if told else {})
+
+
+def _message(text: str) -> dict[str, str]:
+    """Text in which nothing is a placeholder (3.11.5) or a link (3.11.6)."""
+    return {"text": _LINK.sub("] ", text.replace("{", "{{").replace("}", "}}"))}
+
+
+def _result(rule: str, level: str, text: str, places: Sequence[tuple[str, int, str]], *identity: str) -> dict[str, Any]:
+    """One result (3.27): at the first of its places, with the others beside it.
+
+    The fingerprint is that of the rule and what else makes it the same result from run to run: not of lines, which
+    move, nor of counts.
+    """
+    source, line, _ = places[0]
+    fingerprint = hashlib.sha256("\0".join((rule, *identity)).encode(errors="backslashreplace")).hexdigest()
+    result: dict[str, Any] = {
+        "ruleId": rule,
+        "level": level,
+        "message": _message(text),
+        "locations": [_location(source, line)],
+        "partialFingerprints": {"nomyoAttestResult/v1": fingerprint},
+    }
+    if len(places) > 1:
+        result["relatedLocations"] = [_location(*place) for place in places[1 : _RELATED_MOST + 1]]
+    return result
+
+
+def _unreadable(summary: Summary) -> Iterable[dict[str, Any]]:
+    for source, rows in unreadable_records(summary).items():
+        text = f"{many(len(rows), 'record')} could not be read: {sentence(short(rows[0]['reason'] or ''))}"
+        places = [(source, row["line"], short(row["reason"] or "")) for row in rows]
+        yield _result(UNREADABLE_RULE, "error", text, places, source)
+
+
+def _series(summary: Summary) -> Iterable[dict[str, Any]]:
+    for one in summary.series:
+        places = [(place.source, place.line, where(place)) for place in _latest_first(one.places, one.last)]
+        span = f"the first {where(one.first)}, the last {where(one.last)}"
+        text = f"{sentence(short(one.message))} {many(one.records, 'record')}, {span}."
+        yield _result(clean(one.rule), "error", text, places, one.key)
+
+
+def _latest_first(places: list[Place], last: Place) -> list[Place]:
+    """The place to look at is where what was there before came again."""
+    return [last, *(place for place in places if place != last)]
+
+
+def _causes(causes: list[Cause], compared: Compared) -> Iterable[dict[str, Any]]:
+    for cause in causes:
+        which = f"{many(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}"
+        text = f"{which}: {sentence(short(cause.message))}"
+        values = compared.sentence(cause)
+        told = "here too" if cause.failed else "cannot be told here either"
+        places = [(cause.source, line, told) for line in cause.lines] or [(cause.source, 0, "")]
+        level = "warning" if cause.softened else "error"
+        yield _result(clean(cause.rule), level, f"{text} {values}".rstrip(), places, cause.source)

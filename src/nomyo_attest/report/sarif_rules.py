@@ -1,0 +1,89 @@
+"""The rules as SARIF's reportingDescriptor objects (3.49): what a reader sees beside a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from nomyo_attest.appraisal.rules import RULES, Rule
+from nomyo_attest.audit.series.rules import SERIES_RULES, SeriesRule
+from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.audit_words import MEND_UNREADABLE, WHY_UNREADABLE
+from nomyo_attest.report.catalogue import rule_anchor
+from nomyo_attest.report.clean import clean
+from nomyo_attest.report.look import sentence
+
+UNREADABLE_RULE: Final = "unreadable"
+"""The id of results about what could not be read: that of the verdict."""
+
+_TEXT_MOST: Final = 1000
+"""Characters of a description: GitHub takes 1024."""
+
+
+def descriptors(summary: Summary, named: Iterable[str], docs_url: str | None) -> list[dict[str, Any]]:
+    """Every rule of the appraisals and across records, in the order of their tables; then that of `UNREADABLE_RULE`.
+
+    `named` are the ids that results have: those of claims, such as ``claims.security_tier``, get a descriptor each.
+    """
+    claims = sorted({one for one in named if one.startswith("claims.")})
+    found = []
+    for rule in RULES:
+        found += [
+            _appraisal(one, rule, docs_url) for one in (claims if rule.id == "claims.*" and claims else [rule.id])
+        ]
+    asked = {one.rule for one in summary.series_rules}
+    found += [_across(rule, docs_url) for rule in SERIES_RULES if rule.id in asked]
+    known = {one["id"] for one in found}
+    for one in summary.series_rules:
+        if one.rule not in known:
+            found.append(_descriptor(one.rule, one.question, "", "", one.mend, None))
+    found.append(_descriptor(UNREADABLE_RULE, "Can every record be read?", WHY_UNREADABLE, "", MEND_UNREADABLE, None))
+    return found
+
+
+def _appraisal(rule_id: str, rule: Rule, docs_url: str | None) -> dict[str, Any]:
+    page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
+    return _descriptor(clean(rule_id), rule.question, rule.explanation, rule.cites, rule.mend, page, core=rule.core)
+
+
+def _across(rule: SeriesRule, docs_url: str | None) -> dict[str, Any]:
+    page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
+    return _descriptor(rule.id, rule.question, rule.explanation, rule.cites, rule.mend, page)
+
+
+def _descriptor(
+    rule_id: str, question: str, explanation: str, cites: str, mend: str, page: str | None, *, core: bool = False
+) -> dict[str, Any]:
+    stands_on = f"Stands on {cites}." if cites else ""
+    text = [question, explanation, stands_on, f"What to do: {sentence(mend)}", f"More: {page}" if page else ""]
+    markdown = [
+        f"**{question}**",
+        explanation,
+        f"Stands on `{cites}`." if cites else "",
+        f"**What to do:** {sentence(mend)}",
+        f"[More of `{rule_id}`]({page})" if page else "",
+    ]
+    descriptor: dict[str, Any] = {
+        "id": rule_id,
+        "shortDescription": {"text": question},
+        "fullDescription": {"text": _cut(explanation or question)},
+        "help": {"text": _joined(text), "markdown": _joined(markdown)},
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": ["attestation", *(["core"] if core else [])]},
+    }
+    if page:
+        descriptor["helpUri"] = page
+    return descriptor
+
+
+def _joined(paragraphs: Iterable[str]) -> str:
+    """Paragraphs with what in them would be a placeholder (3.11.5) escaped."""
+    return "\n\n".join(one for one in paragraphs if one).replace("{", "{{").replace("}", "}}")
+
+
+def _cut(text: str) -> str:
+    """The sentences of `text` that fit."""
+    text = " ".join(text.split())
+    if len(text) <= _TEXT_MOST:
+        return text
+    return text[: text.rindex(". ", 0, _TEXT_MOST) + 1]
