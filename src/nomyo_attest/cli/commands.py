@@ -14,7 +14,7 @@ COMMANDS: Final = {
     "policy learn": ("policy_learn", "make a policy from responses you trust"),
     "policy check": ("policy_check", "say what a careful colleague would say of a policy"),
     "policy show":  ("policy_show", "show a policy as a table"),
-    "schema":       ("schema", "print a JSON Schema: policy, evidence or result"),
+    "schema":       ("schema", "print a JSON Schema: policy, evidence, result, verdict"),
     "example fleet": ("example_fleet", "make a fleet's recorded answers, to try an audit on"),
     "record":       ("record", "quote a TPM into a response-shaped file (extra tpm)"),
 }

@@ -1,5 +1,5 @@
-"""Print a JSON Schema (2020-12): of a policy, of the evidence that is read, or of
-a result.
+"""Print a JSON Schema (2020-12): of a policy, of the evidence that is read, of a
+result, or of a line of the verdicts that audit writes.
 """
 
 from __future__ import annotations

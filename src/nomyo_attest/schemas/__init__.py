@@ -1,4 +1,4 @@
-"""The JSON Schemas this package ships: `policy`, `evidence` and `result` (JSON Schema 2020-12)."""
+"""The JSON Schemas this package ships: `policy`, `evidence`, `result` and `verdict` (JSON Schema 2020-12)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from typing import Any, Final
 
-SCHEMAS: Final = ("policy", "evidence", "result")
+SCHEMAS: Final = ("policy", "evidence", "result", "verdict")
 
 
 def schema_text(name: str) -> str:

@@ -67,7 +67,7 @@ def test_commands_and_schemas() -> None:
     commands = ["verify", "inspect", "rules", "policy learn", "policy check", "policy show", "schema", "example fleet"]
     commands += ["record"]
     assert list(COMMANDS) == commands
-    assert SCHEMAS == ("policy", "evidence", "result")
+    assert SCHEMAS == ("policy", "evidence", "result", "verdict")
 
 
 def test_keys_of_verify_json(folder: Path) -> None:
