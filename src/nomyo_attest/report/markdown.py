@@ -1,0 +1,244 @@
+"""The summary of an audit as Markdown, for the summary of a CI job or a comment on a pull request.
+
+What came from records, files and the command line stands in code spans, where Markdown, HTML, links and mentions mean
+nothing, unless it is nothing but plain words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from nomyo_attest.audit.summary import Place, SeriesFinding, Summary
+from nomyo_attest.report.audit_reasons import causes, causes_by_source, ignored, waiting
+from nomyo_attest.report.audit_words import (
+    MEND_UNREADABLE,
+    Compared,
+    counts_line,
+    lines_text,
+    many,
+    mend_of,
+    moment,
+    number,
+    place_text,
+    share,
+    source_name,
+    span,
+    verdict_counts,
+)
+from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.look import sentence
+
+BYTES_MOST: Final = 1024 * 1024
+"""What GitHub takes for the summary of a step; it shows nothing of a longer one. The limits below keep far under it."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 ,.:;()'-]+", re.ASCII)
+
+_RULES: Final = 30
+_FINDINGS: Final = 5
+_PLACES: Final = 50
+_LISTED: Final = 20
+_PROFILES: Final = 10
+
+
+def audit_markdown(summary: Summary) -> str:
+    """`summary` as Markdown of GitHub's flavour, with its line end: the first screen says what and why."""
+    parts = [
+        *_head(summary),
+        *_rules(summary),
+        *_series(summary),
+        *_sources(summary),
+        *_places(summary),
+        *_profiles(summary),
+        *_over_time(summary),
+        *_limits(summary),
+        *_provenance(summary),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def code(text: str) -> str:
+    """`text` as a code span that nothing in it can end, and that fits into a cell of a table."""
+    text = clean(text)
+    if text.strip() and "`" not in text and "|" not in text:
+        return f"`{text}`"
+    # Character references are no syntax to Markdown, and inside <code> nobody is mentioned and nothing linked.
+    return f"<code>{''.join(one if one.isalnum() or one == ' ' else f'&#{ord(one)};' for one in text)}</code>"
+
+
+def prose(text: str) -> str:
+    """`text` as it is, if it is plain words and nothing to Markdown; as `code` if not."""
+    return text if _PLAIN.fullmatch(text) and "www." not in text else code(text)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["--:" if name.startswith(">") else "---" for name in head], *rows]
+    return "\n".join(f"| {' | '.join(cell.removeprefix('>') for cell in line)} |" for line in lines)
+
+
+def _folded(title: str, *parts: str) -> list[str]:
+    return [f"<details><summary>{title}</summary>", *parts, "</details>"]
+
+
+def _more(left: int, noun: str) -> list[str]:
+    return [f"And {many(left, f'more {noun}')}."] if left > 0 else []
+
+
+def _place(place: Place) -> str:
+    at = "" if place.processed_at is None else f", {moment(place.processed_at)}"
+    return f"{code(place_text(place.source, place.line))}{at}"
+
+
+def _head(summary: Summary) -> list[str]:
+    counts = summary.counts
+    state = "passed" if summary.status == 0 else "not passed"
+    records = f"**{many(counts.total, 'record')}** in {many(summary.sources_total, 'source')}"
+    beside = [f"{many(summary.outside, 'record')} outside the time asked for"] * bool(summary.outside)
+    beside += [many(summary.blank, "blank line")] * bool(summary.blank)
+    told = f"{records} (beside {' and '.join(beside)})" if beside else records
+    policy = f"policy {code(short(summary.policy.id, 60))} ({code(f'{summary.policy.digest[:19]}…')})"
+    reason = f"Exit status {summary.status}" + (
+        f": {prose(short(summary.status_reason))}" * bool(summary.status_reason)
+    )
+    rows = [
+        [f"**{name}**" if name != "affirming" else name, number(value), share(value, counts.total)]
+        for name, value in verdict_counts(counts)
+        if value
+    ]
+    return [
+        f"## nomyo-attest audit: {state}",
+        f"{told}, {policy}.",
+        *([_table(["verdict", ">records", ">share"], rows)] if rows else ["There is nothing to appraise."]),
+        f"{reason}.",
+    ]
+
+
+def _rules(summary: Summary) -> list[str]:
+    found = causes(summary)
+    if not found:
+        return []
+    first = {one.rule: one.first for one in summary.rules}
+    compared = Compared(summary)
+    rows, mends = [], []
+    for cause in found[:_RULES]:
+        expected, got = compared.of(cause)
+        told = f"expected {code(expected)}, got {code(got)}" if expected else prose(short(cause.message))
+        place = _place(first[cause.rule])
+        rows.append([f"**{cause.tag}**", code(short(cause.rule)), number(cause.records), place, told])
+        if mend_of(cause.rule):
+            mends.append(f"- {code(short(cause.rule))}: {mend_of(cause.rule)}")
+    parts = [
+        "### Rules that do not hold",
+        _table(["", "rule", ">records", "first", "why"], rows),
+        *_more(len(found) - _RULES, "rule"),
+        *(["What to do:", "\n".join(mends)] if mends else []),
+    ]
+    if late := waiting(summary):
+        parts.append(f"Not decided because of these: {', '.join(code(short(one)) for one in late[:_RULES])}.")
+    if quiet := ignored(summary):
+        parts.append(f"Not heeded, as the policy has it: {', '.join(code(short(one)) for one in quiet[:_RULES])}.")
+    return parts
+
+
+def _series(summary: Summary) -> list[str]:
+    rules = summary.series_rules
+    if not rules:
+        return []
+    parts = ["### Across records"]
+    for rule in rules:
+        if not rule.findings:
+            continue
+        found = [one for one in summary.series if one.rule == rule.rule][:_FINDINGS]
+        parts.append(
+            f"**{code(short(rule.rule))}** {rule.question} "
+            f"**{many(rule.findings, 'finding')}**, {many(rule.records, 'record')}."
+        )
+        parts.append("\n".join(f"- {_finding(one)}" for one in found))
+        parts += _more(rule.findings - len(found), "finding")
+        parts.append(f"What to do: {rule.mend}")
+    if holding := [code(short(one.rule)) for one in rules if not one.findings]:
+        parts.append(f"Nothing found by {', '.join(holding)}.")
+    return parts
+
+
+def _finding(one: SeriesFinding) -> str:
+    return f"{prose(sentence(short(one.message)))} First {_place(one.first)}; last {_place(one.last)}"
+
+
+def _sources(summary: Summary) -> list[str]:
+    parts = []
+    if found := [one for one in summary.sources if one.problem]:
+        rows = [[code(source_name(one.name)), prose(short(one.problem)), counts_line(one.counts)] for one in found]
+        parts += [
+            "### Sources that could not be read whole",
+            _table(["source", "problem", "records"], rows[:_LISTED]),
+            *_more(max(summary.sources_unreadable, len(found)) - min(len(found), _LISTED), "source"),
+            f"What to do: {MEND_UNREADABLE}.",
+        ]
+    if summary.passed_over_total:
+        shown = summary.passed_over[:_LISTED]
+        names = "\n".join(f"- {code(source_name(name))}" for name in shown)
+        title = f"Passed over, for their names say that they are no records: {many(summary.passed_over_total, 'file')}"
+        parts += _folded(title, names, *_more(summary.passed_over_total - len(shown), "file"))
+    return parts
+
+
+def _places(summary: Summary) -> list[str]:
+    found = causes_by_source(summary)
+    if not found:
+        return []
+    rows = [
+        [code(source_name(one.source)), code(short(one.rule)), one.tag, lines_text(one.lines, one.records)]
+        for one in found[:_PLACES]
+    ]
+    left = len(found) - len(rows) + max(0, summary.places_total - len(summary.places))
+    return _folded("Where, by source and rule", _table(["source", "rule", "", "records"], rows), *_more(left, "place"))
+
+
+def _profiles(summary: Summary) -> list[str]:
+    if not summary.profiles_total:
+        return []
+    rows = []
+    for one in summary.profiles[:_PROFILES]:
+        seen = [moment(one.first_seen), moment(one.last_seen)] if one.first_seen is not None else ["no time", ""]
+        rows.append([code(one.profile[:8]), number(one.counts.total), *seen, counts_line(one.counts)])
+    table = _table(["profile", ">records", "first seen", "last seen", "verdicts"], rows)
+    title = f"PCR profiles in use: {number(summary.profiles_total)}"
+    return _folded(title, table, *_more(summary.profiles_total - len(rows), "profile"))
+
+
+def _over_time(summary: Summary) -> list[str]:
+    rows = [
+        [what, moment(gap.begins), moment(gap.ends), span(gap.ends - gap.begins), number(gap.records)]
+        for what, gaps in (("no records", summary.gaps), ("no evidence", summary.unavailable))
+        for gap in gaps[:_LISTED]
+    ]
+    tiers = [f"{'no tier' if tier is None else code(short(tier, 40))} {number(of)}" for tier, of in summary.tiers]
+    parts = []
+    if rows:
+        parts += _folded("Gaps", _table(["", "from", "to", "long", ">records"], rows))
+    if tiers:
+        left = summary.tiers_total - len(summary.tiers)
+        parts.append(f"Tiers claimed, which nothing signs: {', '.join([*tiers, *[many(left, 'other')] * (left > 0)])}.")
+    return parts
+
+
+def _limits(summary: Summary) -> list[str]:
+    if not summary.not_established:
+        return []
+    limits = "\n".join(f"- {prose(short(one, 600))}" for one in summary.not_established[:_LISTED])
+    return _folded("What the verdicts do not establish", limits)
+
+
+def _provenance(summary: Summary) -> list[str]:
+    run = summary.run
+    rows = [
+        ["policy", code(summary.policy.digest)],
+        ["inputs", code(f"sha256:{summary.inputs_digest}")],
+        ["command", code(short(" ".join(run.command), 1000))],
+        ["nomyo-attest", code(run.version)],
+        *([["appraised as of", code(run.at)]] if run.at else []),
+    ]
+    return _folded("How to run it again", _table(["", ""], rows))
