@@ -1,0 +1,259 @@
+"""What the audit keeps while it runs: one SQLite file, bounded memory, and a state to go on from.
+
+Results are added in the order of their chunks; `checkpoint` makes everything added since the last one lasting, at once
+or not at all. What a killed audit had added after it is gone, and is added again when it is resumed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from nomyo_attest.audit.chunk import ChunkResult, Fact
+from nomyo_attest.audit.schema import (
+    APPLICATION_ID,
+    FORMAT,
+    LINES_KEPT,
+    SCHEMA,
+    UPSERT_COUNTS,
+    UPSERT_TALLY,
+    UPSERT_TIER,
+)
+from nomyo_attest.audit.summary import FAILURES_LISTED
+from nomyo_attest.errors import NomyoAttestError
+
+PROFILES_NUMBERED: Final = 10_000
+"""PCR profiles that facts name by a small number; further ones stand in full in each fact."""
+
+_CACHE_KIB: Final = 16_384
+_INT64: Final = 2**63
+_CLOCK, _TIER, _PROFILE = map(Fact._fields.index, ("clock", "security_tier", "pcr_profile"))
+_INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 14)})"  # noqa: S608 - question marks only
+
+
+class StoreError(NomyoAttestError):
+    """The audit's store cannot be opened, read or written.
+
+    Attributes:
+        path: its file.
+        problem: what is wrong.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(path, problem)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class Store:
+    """The store of one audit, to be opened with `Store.open`; a context manager that closes it.
+
+    Attributes:
+        path: its file.
+        connection: to SQLite, for those who read it (`nomyo_attest.audit.series`, `summarise`).
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._profiles: dict[bytes, int] = dict(
+            connection.execute("SELECT profile, number FROM profiles WHERE number <= ?", (PROFILES_NUMBERED,))
+        )
+        self._lately: set[bytes] = set()
+        self._failures: int = connection.execute("SELECT COUNT(*) FROM failures").fetchone()[0]
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """The store in the file `path`, made if there is none; nobody else can open it until it is closed.
+
+        What was added after the last checkpoint of an audit that was killed is not in it. Raises `StoreError`.
+        """
+        path = Path(path).absolute()
+        new = _create(path)
+        with _told(path):
+            connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+            try:
+                if not new:
+                    _check(connection, path)
+                _set_up(connection, path.parent)
+                if new:
+                    _make_tables(connection)
+                return cls(path, connection)
+            except BaseException:
+                connection.close()
+                if new:
+                    path.unlink(missing_ok=True)
+                raise
+
+    def add(self, result: ChunkResult) -> None:
+        """Add what came of the next chunk. Raises `StoreError`, after which only what is in a checkpoint counts."""
+        with _told(self.path):
+            self._add_profiles(result.profiles)
+            if result.facts:
+                self._add_facts(result.facts)
+            many = self.connection.executemany
+            many(UPSERT_COUNTS, ((source, *counts) for source, counts in sorted(result.counts.items())))
+            many(
+                UPSERT_TALLY,
+                (
+                    (one.source, one.rule, one.requirement, one.failed, one.undecided, _joined(one.lines), one.message)
+                    for one in result.tallies
+                ),
+            )
+            many("INSERT OR IGNORE INTO not_established VALUES (?)", ((one,) for one in sorted(result.not_established)))
+            kept = result.failures[: FAILURES_LISTED - self._failures]
+            many("INSERT INTO failures (row) VALUES (?)", ((row,) for row in kept))
+            self._failures += len(kept)
+            many(
+                "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((one.source, one.name, one.kind, one.size, one.sha256, one.blank, one.problem) for one in result.ends),
+            )
+            self.connection.execute("UPDATE totals SET written = written + ?", (result.written,))
+
+    def checkpoint(self, **meta: Any) -> None:
+        """Make everything added so far lasting, together with values (of JSON's types) that `meta` gives back.
+
+        All of it is on the disk when this returns. Raises `StoreError`.
+        """
+        with _told(self.path):
+            self.connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                ((key, msgspec.json.encode(value).decode()) for key, value in meta.items()),
+            )
+            self.connection.execute("COMMIT")
+            self.connection.execute("BEGIN IMMEDIATE")
+
+    def meta(self) -> dict[str, Any]:
+        """The values of all checkpoints, the last one's for each key."""
+        with _told(self.path):
+            rows = self.connection.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
+        return {key: msgspec.json.decode(value) for key, value in rows}
+
+    def query(self, sql: str, parameters: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one after another. Raises `StoreError`."""
+        with _told(self.path):
+            yield from self.connection.execute(sql, tuple(parameters))
+
+    def run(self, sql: str, rows: Iterable[tuple[Any, ...]] | None = None) -> None:
+        """A statement, for each of `rows` if there are any given. Raises `StoreError`."""
+        with _told(self.path):
+            if rows is None:
+                self.connection.execute(sql)
+            else:
+                self.connection.executemany(sql, rows)
+
+    def close(self) -> None:
+        """Close it; what was added since the last checkpoint is gone."""
+        with _told(self.path):
+            self.connection.execute("PRAGMA temp_store_directory = ''")  # SQLite's for the whole process
+            self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _add_facts(self, facts: list[Fact]) -> None:
+        """By columns: a few calls for a chunk are quicker than a few for each record."""
+        columns: list[tuple[Any, ...]] = list(zip(*facts, strict=True))
+        clock, tier, profile = columns[_CLOCK], columns[_TIER], columns[_PROFILE]
+        if max(filter(None, clock), default=0) >= _INT64:
+            # SQLite's integers end there, TPMS_CLOCK_INFO.clock at 2^64; it puts bytes after all integers, in order.
+            columns[_CLOCK] = tuple(
+                one.to_bytes(8, "big") if one is not None and one >= _INT64 else one for one in clock
+            )
+        columns[_PROFILE] = tuple(map(self._profiles.get, profile, profile))
+        del columns[_TIER]
+        self.connection.executemany(_INSERT_FACT, zip(*columns, strict=True))
+        self.connection.executemany(UPSERT_TIER, Counter(tier).items())
+
+    def _add_profiles(self, profiles: dict[bytes, str]) -> None:
+        """Number the new ones. Of those past the last number only the latest are remembered as known: what they are is
+        kept again then, which costs room and changes nothing.
+        """
+        for profile, pcrs in profiles.items():
+            if profile in self._profiles or profile in self._lately:
+                continue
+            added = self.connection.execute("INSERT INTO profiles (profile, pcrs) VALUES (?, ?)", (profile, pcrs))
+            assert added.lastrowid is not None  # of an INSERT that did not raise
+            if added.lastrowid <= PROFILES_NUMBERED:
+                self._profiles[profile] = added.lastrowid
+                continue
+            if len(self._lately) >= PROFILES_NUMBERED:
+                self._lately.clear()
+            self._lately.add(profile)
+
+
+def _create(path: Path) -> bool:
+    """Make the file, for nobody else to read, and say whether it is new. Raises `StoreError`."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise StoreError(str(path), error.strerror or type(error).__name__) from error
+    return True
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Make sure that an existing file is a store, and of this format, before anything is done to it."""
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise StoreError(str(path), "expected the store of an audit, got another file")
+    if version != FORMAT:
+        raise StoreError(str(path), f"expected a store of format {FORMAT}, got {version}: audit again from the start")
+
+
+def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
+    """Bounds of memory; what does not fit goes to temporary files beside the store. Leaves a transaction open."""
+    quoted = str(folder).replace("'", "''")
+    for pragma in (
+        "locking_mode = EXCLUSIVE",
+        "page_size = 8192",
+        "journal_mode = TRUNCATE",
+        "synchronous = FULL",
+        f"cache_size = -{_CACHE_KIB}",
+        "temp_store = FILE",
+        f"temp_store_directory = '{quoted}'",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("BEGIN EXCLUSIVE")
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for statement in SCHEMA:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute("COMMIT")
+    connection.execute("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """SQLite's errors as `StoreError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        problem = "another audit uses it" if error.sqlite_errorname == "SQLITE_BUSY" else str(error)
+        raise StoreError(str(path), problem) from error
+
+
+def _joined(lines: list[int]) -> str:
+    return ",".join(map(str, lines[:LINES_KEPT]))
