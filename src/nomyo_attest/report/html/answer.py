@@ -65,15 +65,14 @@ def bar(part: int, whole: int, kind: str) -> Markup:
 
 
 def _counts(summary: Summary) -> Markup:
-    of = columns("verdict", "#records", "#share", "", "means that")
+    of = columns("verdict", "#records", "#share", "of all")
     total = summary.counts.total
     rows = []
     for name in VERDICTS:
         part = getattr(summary.counts, name)
-        rows.append(row(of, [verdict(name), number(part), share(part, total), bar(part, total, name), _MEANINGS[name]]))
-    return table(
-        "counts", "Records by verdict", of, rows, [row(of, ["all", number(total), share(total, total), "", ""])]
-    )
+        told = join([verdict(name), element("br"), element("small", _MEANINGS[name])])
+        rows.append(row(of, [told, number(part), share(part, total), bar(part, total, name)]))
+    return table("counts", "Records by verdict", of, rows, [row(of, ["all", number(total), share(total, total), ""])])
 
 
 def _facts(summary: Summary) -> Markup:
@@ -84,7 +83,7 @@ def _facts(summary: Summary) -> Markup:
     ]
     if summary.timeline:
         end = summary.timeline[-1].at + summary.bucket_seconds
-        facts.append(("Records of", f"{moment(summary.timeline[0].at)} to {moment(end)} UTC"))
+        facts.append(("Period", f"{moment(summary.timeline[0].at)} to {moment(end)} UTC"))
     facts += [
         ("PCR profiles", number(summary.profiles_total)),
         ("AIKs", f"{number(summary.aiks)}, of which the policy pins {number(summary.aiks_pinned)}"),

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Profile, Summary
 from nomyo_attest.report.html.chart import Scale, bar_height, figure, label, line, rect, time_axis
 from nomyo_attest.report.html.markup import Markup, element, join
-from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, number, several, share
+from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, number, share
 
 _LANE: Final = 64
 _BAR: Final = 30
 _BAND: Final = 6
 
 
-def worst(profile: Profile) -> str:
-    """The worst verdict that records of a profile have."""
-    counts = profile.counts
-    order = ("unreadable", "contraindicated", "none", "warning")
-    return next((name for name in order if getattr(counts, name)), "affirming")
+def usual(profile: Profile) -> str:
+    """The verdict that most records of a profile have; the worse one of two that are alike."""
+    return max(reversed(VERDICTS), key=lambda name: int(getattr(profile.counts, name)))
 
 
 def bands(summary: Summary) -> Markup:
@@ -40,15 +39,17 @@ def bands(summary: Summary) -> Markup:
 
 def _lane(scale: Scale, place: int, profile: Profile, whole: int, top: float) -> Markup:
     counts = profile.over_time[: scale.count]
-    most, foot, kind = max(counts, default=0), top + _LANE - _BAND, worst(profile)
+    most, foot, kind = max(counts, default=0), top + _LANE - _BAND, usual(profile)
     total = profile.counts.total
-    said = f"P{place}  {SYMBOLS[kind]} {several(total, 'record')}, {share(total, whole)}; at most {number(most)} a bar"
+    each = ((name, int(getattr(profile.counts, name))) for name in VERDICTS)
+    verdicts = ", ".join(f"{SYMBOLS[name]} {number(part)} {name}" for name, part in each if part)
+    said = f"P{place}: {verdicts}, {share(total, whole)} of all; at most {number(most)} a bar"
     parts = [label("0", foot - _BAR - 8, said, "lane"), line(foot + _BAND / 2, "grid")]
     for bucket, count in enumerate(counts):
         height = bar_height(count, most, _BAR)
         if height:
             tip = element("title", f"P{place}, {moment(scale.start + bucket * scale.seconds)}: {number(count)}")
-            parts.append(rect(scale.left(bucket), foot - height, scale.bar, height, f"l-{kind}", tip))
+            parts.append(rect(scale.left(bucket), foot - 2 - height, scale.bar, height, f"l-{kind}", tip))
     parts += [
         rect(first * scale.slot, foot, (last - first) * scale.slot, _BAND, f"b-{kind}") for first, last in _runs(counts)
     ]

@@ -22,10 +22,13 @@ def _keys(summary: Summary) -> Markup:
     outage = sum(gap.ends - gap.begins for gap in summary.unavailable)
     lost = f"{several(without, 'record')} with a time"
     if summary.unavailable:
-        lost += f"; in {several(len(summary.unavailable), 'stretch').replace('stretchs', 'stretches')} of "
-        lost += f"{duration(outage)} together no record has any"
+        stretches = several(len(summary.unavailable), "stretch", "stretches")
+        lost += f"; in {stretches} of time, {duration(outage)} together, no record has any"
     aiks = f"{number(summary.aiks)} different Names; the policy pins {number(summary.aiks_pinned)} of them"
-    trust = "pinned_aik for those, self_asserted for all others: nothing vouches for a key that came with its quote"
+    trust = (
+        "pinned_aik where the policy pins the Name and the signature verifies; self_asserted everywhere else: nothing "
+        "vouches for a key that came with its quote"
+    )
     return pairs([("AIKs", aiks), ("Trust in them", trust), ("Without evidence", lost)])
 
 

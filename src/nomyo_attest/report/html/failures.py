@@ -12,7 +12,7 @@ from nomyo_attest.policy.model import Requirement
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
 from nomyo_attest.report.html.values import Labels, labels_of, told
-from nomyo_attest.report.html.wording import code, moment, number, outside, several, verdict
+from nomyo_attest.report.html.wording import code, number, outside, several, stamp, verdict
 from nomyo_attest.report.look import count
 from nomyo_attest.report.reasons import sort_findings
 
@@ -54,7 +54,7 @@ def _row(record: Mapping[str, Any], labels: Labels) -> Markup:
     named = code(str(payload_id)) if payload_id is not None else Markup("no payload id")
     cells = [
         where,
-        join([named, element("br"), element("small", moment(time))]),
+        join([named, element("br"), element("small", stamp(time))]),
         verdict(str(record.get("verdict", UNREADABLE))),
         _why(record, labels),
     ]

@@ -11,7 +11,7 @@ from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.html.bands import bands
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
-from nomyo_attest.report.html.wording import code, digits, moment, number, outside, place, share, verdict
+from nomyo_attest.report.html.wording import code, digits, number, outside, place, share, stamp, verdict
 
 _SIZE: Final = 150_000
 _PLACES_MOST: Final = 100
@@ -79,7 +79,7 @@ def _profile(summary: Summary, at: int, profile: Profile, common: dict[tuple[str
 
 
 def _seen(time: int | None, where: Markup) -> Markup:
-    return join([moment(time), element("br"), element("small", where)])
+    return join([stamp(time), element("br"), element("small", where)])
 
 
 def _values(summary: Summary) -> Markup:

@@ -38,7 +38,7 @@ def provenance(summary: Summary) -> Markup:
         ("Since, until", f"{_or(run.since, 'the beginning')}, {_or(run.until, 'the end')}"),
         ("Rows selected", outside(", ".join(run.select)) if run.select else "all"),
         ("Started", outside(run.started_at) if run.started_at else "not recorded"),
-        ("Took", f"{duration(run.seconds)} with {several(run.processes, 'process').replace('processs', 'processes')}"),
+        ("Took", f"{duration(run.seconds)} with {several(run.processes, 'process', 'processes')}"),
         ("Resumed", several(run.resumed, "time") if run.resumed else "never"),
         ("Workers lost", number(run.workers_lost) + (": their work was done again" if run.workers_lost else "")),
     ]

@@ -9,7 +9,7 @@ from nomyo_attest.audit.summary import RuleSummary, Summary
 from nomyo_attest.report.html.answer import bar
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
-from nomyo_attest.report.html.wording import code, number, place, share
+from nomyo_attest.report.html.wording import code, number, place, prose, share
 from nomyo_attest.report.look import sentence
 
 _SIZE: Final = 200_000
@@ -59,8 +59,8 @@ def _told(rule_id: str) -> Markup:
         [
             element("strong", code(rule_id)),
             element("small", " core") if rule.core else "",
-            element("p", rule.question),
-            element("p", element("b", "What to do: "), sentence(rule.mend), class_="mend"),
+            element("p", prose(rule.question)),
+            element("p", element("b", "What to do: "), prose(sentence(rule.mend)), class_="mend"),
         ]
     )
 

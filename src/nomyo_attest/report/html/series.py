@@ -36,7 +36,7 @@ def _rule(rule: SeriesRuleSummary) -> Markup:
     if rule.findings:
         mend = outside(sentence(rule.mend), _MESSAGE_MAX)
         told.append(element("p", element("b", "What to do: "), mend, class_="mend"))
-    kind, symbol, word = ("contraindicated", "✗", "no") if rule.findings else ("affirming", "✓", "nothing found")
+    kind, symbol, word = ("contraindicated", "✗", "found") if rule.findings else ("affirming", "✓", "nothing found")
     answer = element("span", element("span", symbol, aria_hidden="true"), f" {word}", class_=f"v v-{kind}")
     return row(of, [join(told), answer, number(rule.findings), number(rule.records)])
 

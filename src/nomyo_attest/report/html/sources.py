@@ -14,14 +14,7 @@ _SIZE: Final = 450_000
 _PASSED_OVER_SIZE: Final = 60_000
 _PROBLEM_MAX: Final = 300
 
-_COLUMNS: Final = columns(
-    "source",
-    *(f"#{name}" for name in VERDICTS),
-    "#records",
-    "#outside the window",
-    "#blank lines",
-    "stored bytes, SHA-256",
-)
+_COLUMNS: Final = columns("source", *(f"#{name}" for name in VERDICTS), "#all", "#outside the window", "#blank lines")
 
 
 def sources(summary: Summary) -> Markup:
@@ -70,10 +63,9 @@ def _table(summary: Summary) -> Markup:
     foot = []
     if others > 0:
         counted = _numbers(Counts(**rest), summary.outside - outside_sum, summary.blank - blank_sum)
-        foot.append(row(_COLUMNS, [several(others, "other source"), *counted, ""]))
-    foot.append(
-        row(_COLUMNS, ["all", *_numbers(summary.counts, summary.outside, summary.blank), digits(summary.inputs_digest)])
-    )
+        foot.append(row(_COLUMNS, [several(others, "other source"), *counted]))
+    all_of_it = join(["all", element("br"), element("small", "digest of all inputs ", digits(summary.inputs_digest))])
+    foot.append(row(_COLUMNS, [all_of_it, *_numbers(summary.counts, summary.outside, summary.blank)]))
     caption = "Sources, those with a problem or a failure first. "
     if others > 0:
         caption += f"The first {number(len(rows))} of {number(summary.sources_total)} are shown. "
@@ -83,13 +75,13 @@ def _table(summary: Summary) -> Markup:
 
 
 def _source(source: SourceSummary) -> Markup:
-    name: list[str] = [code(source.name), " ", element("small", outside(source.kind, 20))]
+    digest = digits(source.sha256) if source.sha256 else "no digest: not all of it could be read"
+    facts = join([outside(source.kind, 20), ", ", size(source.size), element("br"), digest])
+    parts = [code(source.name), element("br"), element("small", facts)]
     if source.problem:
         problem = outside(source.problem, _PROBLEM_MAX)
-        name.append(element("p", element("span", "∅ ", aria_hidden="true"), problem, class_="v-unreadable"))
-    digest = digits(source.sha256) if source.sha256 else "no digest: not all of it could be read"
-    stored = join([size(source.size), element("br"), digest])
-    return row(_COLUMNS, [join(name), *_numbers(source.counts, source.outside, source.blank), stored])
+        parts.append(element("p", element("span", "∅ ", aria_hidden="true"), problem, class_="v-unreadable"))
+    return row(_COLUMNS, [join(parts), *_numbers(source.counts, source.outside, source.blank)])
 
 
 def _passed_over(summary: Summary) -> Markup:

@@ -67,6 +67,7 @@ small{color:var(--soft);font-size:.82em;font-weight:400}
 a{color:var(--link)}
 code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.86em}
 code,bdi{overflow-wrap:anywhere;unicode-bidi:isolate}
+.x{overflow-wrap:break-word}
 pre{white-space:pre-wrap;background:var(--panel);padding:.7rem .9rem;border-radius:6px;margin:.4rem 0}
 mark{background:var(--mark);color:inherit;text-decoration:underline;font-weight:700}
 :focus-visible{outline:3px solid var(--link);outline-offset:2px}
@@ -81,9 +82,11 @@ nav small{padding-left:.25rem}
 .status-contraindicated{border-color:var(--contraindicated)}.status-contraindicated strong{color:var(--contraindicated)}
 .status-unreadable{border-color:var(--unreadable)}
 .note{border-left:4px solid var(--unreadable);padding-left:.7rem}
-.scroll{overflow-x:auto;margin:.8rem 0 1.2rem}
+.scroll{overflow:auto;max-height:85vh;margin:.8rem 0 1.2rem}
+thead{position:sticky;top:0;background:var(--bg)}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
-caption{text-align:left;font-weight:600;padding-bottom:.4rem}
+caption{text-align:left;font-weight:600;padding-bottom:.4rem;max-width:calc(100vw - 2rem)}
+time{white-space:nowrap}
 th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid var(--line)}
 thead th{border-bottom:2px solid var(--line);color:var(--soft);font-weight:600;font-size:.86rem;vertical-align:bottom}
 tbody th{font-weight:400}
@@ -104,10 +107,13 @@ summary{cursor:pointer;color:var(--link)}
 .v{white-space:nowrap;font-weight:600}
 .v-affirming{color:var(--affirming)}.v-warning{color:var(--warning)}.v-contraindicated{color:var(--contraindicated)}
 .v-none{color:var(--none)}.v-unreadable{color:var(--unreadable)}
-.t-failures{min-width:52rem}.t-rules,.t-findings,.t-profiles,.t-sources{min-width:54rem}.t-series,.t-values,.t-references{min-width:36rem}
-.t-failures th{width:15rem}.t-failures td:nth-child(2){width:12rem}
-.t-counts td:nth-child(4){width:22%;min-width:5rem}.t-rules td:nth-child(5){width:9rem}.t-rules th{width:44%}
-.t-sources td:last-child{min-width:16rem}.t-sources th{min-width:13rem}
+.t-failures{min-width:52rem}.t-rules,.t-findings,.t-profiles,.t-sources{min-width:54rem}
+.t-series,.t-values,.t-references{min-width:36rem}
+.t-failures tbody th{width:25%}.t-failures td:nth-child(2){width:21%}
+.t-failures td:nth-child(3){width:10rem}
+.t-counts td:nth-child(4){width:30%}.t-rules tbody td:nth-child(5){min-width:7rem}.t-rules tbody th{min-width:22rem}
+.t-rules td:last-child,.t-findings td:last-child{min-width:13rem}.t-series tbody th{width:60%}
+.t-sources th[scope=row]{min-width:17rem}
 .t-profiles th{width:13rem}.t-findings th{width:13rem}
 figure{margin:1rem 0}
 figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
@@ -120,6 +126,7 @@ figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
 .chart .count{text-anchor:end}
 .chart .tick,.chart .mark{text-anchor:middle}
 .chart .mark{fill:var(--fg);font-weight:700}
+.chart .mark{paint-order:stroke;stroke:var(--bg);stroke-width:5px}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}
 .tip{fill:transparent}.tip:hover{fill:var(--fg);fill-opacity:.08}
 .track{fill:var(--panel)}
@@ -133,7 +140,7 @@ figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
 .f-gap{fill:var(--panel)}.s-gap,.s-outage{stroke:var(--soft)}
 footer{color:var(--soft);font-size:.88rem;padding-bottom:2rem}
 @media (max-width:40rem){
-.wide{display:none}dl>div{grid-template-columns:1fr}h1{font-size:1.4rem}
+.wide,.t-counts :nth-child(4){display:none}dl>div{grid-template-columns:1fr}h1{font-size:1.4rem}
 .chart{margin-left:2.4rem;width:calc(100% - 3.4rem)}
 .chart .lane{font-size:12px}
 }
@@ -144,8 +151,10 @@ body{font-size:9.5pt}
 header,nav,main,footer{max-width:none;padding:0}
 nav,.skip{display:none}
 svg,mark,.status,pre{-webkit-print-color-adjust:exact;print-color-adjust:exact}
-.scroll{overflow:visible}
-table{min-width:0!important;font-size:8pt}
+.scroll{overflow:visible;max-height:none}
+thead{position:static}
+table,th[scope]{min-width:0!important}
+table{font-size:8pt}
 th,td{padding:.2rem .35rem}
 tr,figure,dl>div{break-inside:avoid}
 thead{display:table-header-group}

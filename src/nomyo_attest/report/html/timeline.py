@@ -21,13 +21,13 @@ from nomyo_attest.report.html.chart import (
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.scale import number_ticks
 from nomyo_attest.report.html.tables import columns, fold, listing, row, section, table
-from nomyo_attest.report.html.wording import compact, duration, moment, number, several, verdict
+from nomyo_attest.report.html.wording import compact, duration, moment, number, several, stamp, verdict
 
 _HEIGHT: Final = 200
 _HEAD: Final = 18
 """Pixels above the bars, for the numbers of gaps."""
 
-_LANE: Final = 46
+_LANE: Final = 50
 _LANE_BAR: Final = 24
 
 UNAVAILABLE: Final = "unavailable"
@@ -137,8 +137,8 @@ def _stretches(summary: Summary) -> Markup:
             of,
             [
                 f"{letter}{place}",
-                moment(gap.begins),
-                moment(gap.ends),
+                stamp(gap.begins),
+                stamp(gap.ends),
                 duration(gap.ends - gap.begins),
                 number(gap.records),
                 missing,
@@ -161,7 +161,7 @@ def _table(summary: Summary) -> Markup:
         row(
             of,
             [
-                moment(bucket.at),
+                stamp(bucket.at),
                 *(number(_count(bucket.counts, name)) for name in VERDICTS),
                 number(bucket.counts.total),
                 number(bucket.unavailable),

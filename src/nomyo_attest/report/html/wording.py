@@ -47,9 +47,9 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def several(value: int, noun: str) -> str:
-    """``"1 record"``, ``"12,345 records"``."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+def several(value: int, noun: str, many: str = "") -> str:
+    """``"1 record"``, ``"12,345 records"``; `many` is a plural that is not made by an ``s``."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {many or noun + 's'}"
 
 
 def compact(value: int) -> str:
@@ -82,6 +82,11 @@ def moment(seconds: int | None) -> str:
     return "no time" if seconds is None else when(seconds).isoformat(sep=" ", timespec="seconds")[:-6]
 
 
+def stamp(seconds: int | None) -> Markup:
+    """A time in a table: never broken over two lines."""
+    return element("time", moment(seconds)) if seconds is not None else Markup("no time")
+
+
 def duration(seconds: float) -> str:
     """``"6 h"``, ``"1 d 12 h"``, ``"2.5 s"``: the two largest units."""
     if seconds < 60:
@@ -111,6 +116,11 @@ def code(text: str, limit: int = NAME_MAX) -> Markup:
     return element("code", outside(text, limit))
 
 
+def prose(text: str) -> Markup:
+    """A sentence of ours, in which `names` stand in backticks."""
+    return join(element("code", part) if at % 2 else part for at, part in enumerate(text.split("`")))
+
+
 def digits(text: str, other: str | None = None, limit: int = NAME_MAX) -> Markup:
     """A digest, whole, that may break after every eight bytes.
 
@@ -131,4 +141,4 @@ def digits(text: str, other: str | None = None, limit: int = NAME_MAX) -> Markup
 def place(at: Place, *, timed: bool = True) -> Markup:
     """Where a record stands, and its time."""
     where = element("code", outside(at.source), f":{at.line}")
-    return join([where, element("br"), element("small", moment(at.processed_at))]) if timed else where
+    return join([where, element("br"), element("small", stamp(at.processed_at))]) if timed else where
