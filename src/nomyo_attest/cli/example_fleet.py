@@ -79,9 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no folder can have this name"
         raise CommandError(f"{name}: cannot be made: {reason}; name another folder") from None
-    say(
-        f"{clean(name)}: {fleet.records} answers of {fleet.machines} machines in {fleet.days} days; see README.txt in it"
-    )
+    what = f"{fleet.records} answers of {fleet.machines} machines in {fleet.days} days"
+    say(f"{clean(name)}: {what}; see README.txt in it")
     return OK
 
 

@@ -1,0 +1,91 @@
+"""Recorded responses as tests: every record is one, which passes if its evidence is affirmed.
+
+Every pytest of an environment with this package loads this module, so that it imports nothing before it is needed. What
+it does is told in docs/pytest.md.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from nomyo_attest.pytest_plugin.appraising import Appraise
+from nomyo_attest.pytest_plugin.items import AttestationWarning, RecordFile, RecordItem
+from nomyo_attest.pytest_plugin.settings import NO_POLICY, Settings, policy_path, settings_of
+
+if TYPE_CHECKING:
+    from nomyo_attest.policy import AppraisalPolicy
+
+__all__ = ["Appraise", "AttestationWarning"]
+
+FILES_USUAL: Final = ("*.attest.json", "*.attest.jsonl")
+"""Names of the files collected where the configuration names none."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare options and configuration."""
+    group = parser.getgroup("attestation", "attestation of recorded responses (nomyo-attest)")
+    group.addoption("--attestation-policy", metavar="FILE", help="the policy that recorded responses are appraised by")
+    group.addoption("--attestation-at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
+    parser.addini("attestation_policy", "the policy (.toml or .json) that recorded responses are appraised by")
+    parser.addini("attestation_at", "the time (RFC 3339) as of which they are appraised, for policies with a period")
+    parser.addini(
+        "attestation_files",
+        f"patterns of the files with recorded responses, read as those of python_files are; {' '.join(FILES_USUAL)}",
+        type="args",
+        default=list(FILES_USUAL),
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """The policy configured, unless there is none."""
+    path = policy_path(config)
+    return f"attestation policy: {path}" if path else None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where xdist has others collect: complain of the policy here, once, and not in each of them."""
+    config = session.config
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput") and policy_path(config):
+        settings_of(config)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Raise `UsageError` for a policy that cannot be used, before any test runs, if one of them needs it."""
+    if any(isinstance(item, RecordItem) for item in session.items):
+        settings_of(session.config)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the files that the configuration names."""
+    config = parent.config
+    for pattern in config.getini("attestation_files"):
+        path = file_path.as_posix() if "/" in pattern else file_path.name
+        if fnmatchcase(path, f"*/{pattern.removeprefix('./')}" if "/" in pattern else pattern):
+            return RecordFile.from_parent(parent, path=file_path)
+    return None
+
+
+@pytest.fixture(scope="session")
+def attestation_policy(pytestconfig: pytest.Config) -> AppraisalPolicy:
+    """The appraisal policy configured: `attestation_policy`, or `--attestation-policy`."""
+    policy = _settings_for_a_test(pytestconfig).policy
+    if policy is None:
+        pytest.fail(NO_POLICY, pytrace=False)
+    return policy
+
+
+@pytest.fixture
+def appraise(pytestconfig: pytest.Config) -> Appraise:
+    """Appraise a response by the policy configured: `appraise(response)`, `appraise.require(response)`."""
+    return Appraise(_settings_for_a_test(pytestconfig))
+
+
+def _settings_for_a_test(config: pytest.Config) -> Settings:
+    try:
+        return settings_of(config)
+    except pytest.UsageError as error:
+        pytest.fail(str(error), pytrace=False)
