@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         AttestationError,
         AttesterError,
         EvidenceError,
+        LedgerError,
         NomyoAttestError,
         ParseError,
         PolicyError,
         UnsupportedError,
     )
     from nomyo_attest.evidence import Evidence
+    from nomyo_attest.ledger import EvidenceLog
     from nomyo_attest.policy import AppraisalPolicy, Requirement, Trust
 
 _HOMES = {
@@ -38,12 +40,14 @@ _HOMES = {
         "AttestationError",
         "AttesterError",
         "EvidenceError",
+        "LedgerError",
         "NomyoAttestError",
         "ParseError",
         "PolicyError",
         "UnsupportedError",
     ),
     "nomyo_attest.evidence": ("Evidence",),
+    "nomyo_attest.ledger": ("EvidenceLog",),
     "nomyo_attest.policy": ("AppraisalPolicy", "Requirement", "Trust"),
 }
 
@@ -55,7 +59,9 @@ __all__ = [
     "AttesterError",
     "Evidence",
     "EvidenceError",
+    "EvidenceLog",
     "Finding",
+    "LedgerError",
     "NomyoAttestError",
     "Outcome",
     "ParseError",

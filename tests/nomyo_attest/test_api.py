@@ -17,7 +17,7 @@ from nomyo_attest.testing import Forge
 # What users may import. Taking a name away breaks them.
 NAMES = {
     "RULES", "AppraisalPolicy", "AttestationError", "AttestationResult", "AttesterError", "Evidence", "EvidenceError",
-    "Finding", "NomyoAttestError", "Outcome", "ParseError", "PolicyError", "Requirement", "Rule", "Trust",
+    "EvidenceLog", "LedgerError", "Finding", "NomyoAttestError", "Outcome", "ParseError", "PolicyError", "Requirement", "Rule", "Trust",
     "UnsupportedError", "Verdict", "__version__", "appraise",
 }  # fmt: skip
 

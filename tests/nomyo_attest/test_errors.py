@@ -19,6 +19,7 @@ PARENTS = {
     "EvidenceError": (na.NomyoAttestError, ValueError),
     "PolicyError": (na.NomyoAttestError, ValueError),
     "AttestationError": (na.NomyoAttestError,),
+    "LedgerError": (na.NomyoAttestError,),
     "AttesterError": (na.NomyoAttestError,),
 }
 DEFINED = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
@@ -47,6 +48,7 @@ def made() -> list[na.NomyoAttestError]:
         na.EvidenceError("_metadata.payload_id", "a non-empty string", "null"),
         na.PolicyError("pcrs.sha256.7[0]", "'zz' is not allowed", "write hex", source="policy.toml"),
         na.AttestationError("not affirmed", refused),
+        na.LedgerError("evidence.jsonl", "is a folder", "name a file"),
         na.AttesterError("no TPM"),
         ForgeError("scheme", "one of rsassa, rsapss, ecdsa", "'rsa'"),
     ]

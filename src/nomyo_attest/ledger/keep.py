@@ -135,7 +135,7 @@ class _Keeping:
         return kept
 
     def _payload_id(self, given: Any) -> Any:
-        """In the place of a payload id that must not be kept, one that no request has: it was another's and stays so."""
+        """In the place of a payload id that must not be kept, one that no request has: it stays another's."""
         try:
             check_payload_id(given, "")
         except EvidenceError:
