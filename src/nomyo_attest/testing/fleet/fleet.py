@@ -55,7 +55,7 @@ class Fleet(Plan):
         return {
             anomalies.SECURE_BOOT: tuple(sorted(self.odd)),
             anomalies.REPLAY: (self.original, self.replay),
-            anomalies.SNAPSHOT: self.around_restore,
+            anomalies.SNAPSHOT: (self.restore - 1, self.restore),
         }
 
     def policy(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _UNAVAILABLE_ONE_IN: Final = 400
 _UPDATES: Final = (0.40, 0.60)
 _ODD_DAY: Final = 0.50
 _ORIGINAL, _REPLAY = 0.25, 0.65
-_SNAPSHOT, _LAST_BOOT, _RESTORE = 0.70, 0.71, 0.80
+_SNAPSHOT, _RESTORE = 0.70, 0.80
 
 
 class Visit(NamedTuple):
@@ -101,10 +101,16 @@ class Plan:
         return int(_REPLAY * self.records)
 
     @cached_property
-    def around_restore(self) -> tuple[int, int]:
-        """The last answer of the restored machine before its snapshot is brought back, and its first one after."""
-        first = int(_RESTORE * self.records)
-        return first - 1, first
+    def restore(self) -> int:
+        """The first answer of the restored machine after its snapshot is brought back."""
+        return int(_RESTORE * self.records)
+
+    @cached_property
+    def around_restore(self) -> tuple[int, int, int]:
+        """That answer and the machine's two before it, between which it boots: with the resetCount of the snapshot and
+        a later clock, then with a later resetCount.
+        """
+        return self.restore - 2, self.restore - 1, self.restore
 
     @cached_property
     def unavailable(self) -> frozenset[int]:
@@ -136,8 +142,11 @@ class Plan:
         boots = {update, *range(offset, period, _BOOTS_EVERY)}
         restored = None
         if number == self._restored_machine:
-            boots.add(int(_LAST_BOOT * period))
-            restored = Restored(int(_SNAPSHOT * period), self._time(self.around_restore[1]))
+            before, after, restore = map(self._time, self.around_restore)
+            taken = int(_SNAPSHOT * period)
+            # One boot since the snapshot, so that resetCount stays until shortly before it is brought back.
+            boots = {boot for boot in boots if not taken < boot <= restore} | {(before + after + 1) // 2}
+            restored = Restored(taken, restore)
         pinned = number < self.pinned
         return Machine(
             name=f"{self.seed}-{number:03d}",
