@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.audit_text_about import over_time, passed_over, profiles, sources, tiers
 from nomyo_attest.report.audit_text_findings import rules, series
-from nomyo_attest.report.audit_words import many, number, share, verdict_counts
+from nomyo_attest.report.audit_words import many, no_commands, number, share, verdict_counts
 from nomyo_attest.report.clean import short
 from nomyo_attest.report.look import Ink, Look
 
@@ -20,15 +19,12 @@ _INKS: Final[dict[str, Ink]] = {
     "unreadable": "bad",
 }
 
-_COMMAND: Final = re.compile(r"^(\s*):(?=:)|#(?=#\[)", re.MULTILINE)
-"""What the runner of GitHub Actions takes for a command to itself, wherever in a job's log it stands."""
-
 
 def audit_text(summary: Summary, look: Look) -> str:
     """`summary` as text, without a line end: what there was, what does not hold, and what the exit status is for.
 
-    Ten of each list at the most; all that the summary lists with `Look.verbose`. Nothing in it is a command to the
-    runner of GitHub Actions, whatever the records say.
+    Ten of each list at the most; all that the summary lists with `Look.verbose`. Nothing in it is a command to a CI
+    system, whatever the records say.
     """
     parts = [
         _head(summary, look),
@@ -44,7 +40,7 @@ def audit_text(summary: Summary, look: Look) -> str:
         _status(summary, look),
     ]
     text = "\n\n".join("\n".join(part) for part in parts if part)
-    return _COMMAND.sub(lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", text)
+    return no_commands(text)
 
 
 def _head(summary: Summary, look: Look) -> list[str]:

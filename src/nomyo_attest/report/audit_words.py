@@ -16,8 +16,8 @@ from nomyo_attest.report.values import Digests, digests, value_text
 NAME_MAX: Final = 200
 """Characters of the longest name of a source that is shown whole."""
 
-VALUE_MAX: Final = 300
-"""Characters of the longest expected or found value that is shown whole."""
+VALUE_MAX: Final = 400
+"""Characters of the longest expected or found values of a rule, together; each alone is cut by `short` before."""
 
 WHY_UNREADABLE: Final = "What could not be read was not appraised, and nothing is known of it."
 
@@ -25,9 +25,17 @@ MEND_UNREADABLE: Final = (
     "see that the file is whole, and that this user may read it; fetch a file that was cut off again"
 )
 
+_COMMAND: Final = re.compile(r"^(\s*):(?=:)|#(?=#[a-z]*\[)", re.MULTILINE)
+"""``::error::`` after blanks, ``##[group]``, ``##vso[…]``, ``##teamcity[…]``."""
+
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){16,}", re.ASCII)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
 _LAST: Final = datetime.max.replace(tzinfo=UTC).timestamp()
+
+
+def no_commands(text: str) -> str:
+    """`text` without what GitHub Actions, Azure Pipelines or TeamCity take for a command to them in a job's log."""
+    return _COMMAND.sub(lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", text)
 
 
 def number(value: int) -> str:

@@ -17,6 +17,7 @@ from nomyo_attest.report.audit_words import (
     lines_text,
     many,
     mend_of,
+    no_commands,
     unreadable_records,
     where,
 )
@@ -86,7 +87,7 @@ def _command(kind: str, properties: Iterable[tuple[str, str]], message: str) -> 
 
 def _data(text: str) -> str:
     """Text as the runner reads it back; with it, a line end in it is no new line of the log."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return no_commands(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

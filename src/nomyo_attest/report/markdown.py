@@ -99,9 +99,7 @@ def _head(summary: Summary) -> list[str]:
     beside += [many(summary.blank, "blank line")] * bool(summary.blank)
     told = f"{records} (beside {' and '.join(beside)})" if beside else records
     policy = f"policy {code(short(summary.policy.id, 60))} ({code(f'{summary.policy.digest[:19]}…')})"
-    reason = f"Exit status {summary.status}" + (
-        f": {prose(short(summary.status_reason))}" * bool(summary.status_reason)
-    )
+    why = f": {prose(short(summary.status_reason))}" if summary.status_reason else ""
     rows = [
         [f"**{name}**" if name != "affirming" else name, number(value), share(value, counts.total)]
         for name, value in verdict_counts(counts)
@@ -111,7 +109,7 @@ def _head(summary: Summary) -> list[str]:
         f"## nomyo-attest audit: {state}",
         f"{told}, {policy}.",
         *([_table(["verdict", ">records", ">share"], rows)] if rows else ["There is nothing to appraise."]),
-        f"{reason}.",
+        f"Exit status {summary.status}{why}.",
     ]
 
 

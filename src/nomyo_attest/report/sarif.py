@@ -7,7 +7,6 @@ those of the standard.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -122,7 +121,10 @@ def source_uri(name: str) -> str:
     if name == "-":
         return "stdin"
     path = PurePath(name).as_posix()
-    escaped = quote(os.fsencode(path))
+    try:
+        escaped = quote(path, errors="surrogateescape")
+    except UnicodeEncodeError:  # no name that a system gave
+        escaped = quote(path, errors="backslashreplace")
     if path.startswith("/"):
         return f"file://{escaped}"
     return f"./{escaped}" if ":" in path.partition("/")[0] else escaped

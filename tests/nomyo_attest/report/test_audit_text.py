@@ -1,0 +1,139 @@
+"""The summary of an audit on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+
+from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.summary import Counts
+from nomyo_attest.report.audit_text import audit_text
+from nomyo_attest.report.look import Look
+from tests.nomyo_attest.report.audit_hostile import hostile
+from tests.nomyo_attest.report.audit_samples import summary
+
+LOOKS = [Look(), Look(verbose=True), Look(width=60), Look(width=40), Look(terminal=True)]
+ESCAPE = re.compile(r"\x1b\[[\d;]*m")
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=repr)
+def test_no_line_is_wider_than_the_terminal(look: Look) -> None:
+    for line in audit_text(summary(), look).split("\n"):
+        assert len(line) <= look.width or re.fullmatch(r" *[0-9a-f]{64}", line)
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=repr)
+def test_whatever_records_say_every_line_prints_and_none_is_a_command_to_a_ci_system(look: Look) -> None:
+    text = audit_text(hostile(), look)
+    for line in text.split("\n"):
+        assert line.isprintable()
+        assert not line.lstrip().startswith("::")
+        assert not re.search(r"##[a-z]*\[", line)
+    assert "forged" in text
+
+
+def test_colour_changes_no_character_of_the_text() -> None:
+    for verbose in (False, True):
+        coloured = audit_text(summary(), Look(colour=True, verbose=verbose))
+        assert coloured != audit_text(summary(), Look(verbose=verbose))
+        assert ESCAPE.sub("", coloured) == audit_text(summary(), Look(verbose=verbose))
+
+
+def test_the_numbers_shown_add_up_to_the_input() -> None:
+    whole = summary()
+    text = audit_text(whole, Look())
+    shown = dict(re.findall(r"^  (\w+) +([\d,]+)  ", text, re.MULTILINE))
+    found = {name: int(value.replace(",", "")) for name, value in shown.items()}
+    assert sum(found[verdict] for verdict in VERDICTS) == whole.counts.total
+    assert found["outside"] == whole.outside
+    assert found["blank"] == whole.blank
+
+
+def test_each_rule_has_its_count_the_values_compared_the_first_place_and_what_to_do() -> None:
+    joined = " ".join(audit_text(summary(), Look()).split())
+    assert (
+        "FAIL pcr.values 75 records expected sha256:7 c6cf0b83…3530 got sha256:7 006b7583…31aa"
+        " first recorded/2026-11.jsonl.gz:7609, 2026-11-11 12:00Z what to do If the machine was updated" in joined
+    )
+    assert "UNDECIDED evidence.available 146 records" in joined
+    assert "WARNING clock.safe 50 records problem The clock may have gone back." in joined
+
+
+def test_a_rule_that_only_follows_is_named_and_not_explained() -> None:
+    sample = summary()
+    more = [msgspec.structs.replace(sample.rules[1], rule=rule) for rule in ("attest.form", "key.form", "nonce.match")]
+    text = audit_text(summary(rules=[*sample.rules, *more]), Look())
+    assert "not decided because of these: attest.form, key.form, nonce.match" in text
+    assert "UNDECIDED  nonce.match" not in text
+
+
+def test_what_shows_across_records_says_where_and_the_other_rules_that_they_hold() -> None:
+    text = audit_text(summary(), Look())
+    assert "  FOUND  series.quote  1 finding, 3 records\n" in text
+    assert "    first       recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42Z\n" in text
+    assert "  holds  series.clock  Does the clock" in text
+
+
+def test_more_findings_than_are_shown_are_counted() -> None:
+    sample = summary()
+    found = [msgspec.structs.replace(sample.series[0], key=str(number)) for number in range(8)]
+    rules = [msgspec.structs.replace(sample.series_rules[0], findings=5000, records=15000)]
+    brief = audit_text(summary(series=found, series_rules=rules), Look())
+    assert brief.count("3 records carry the same quote") == 3
+    assert "and 4,997 more findings\n" in brief
+    verbose = audit_text(summary(series=found, series_rules=rules), Look(verbose=True))
+    assert verbose.count("3 records carry the same quote") == 8
+    assert "and 4,992 more findings\n" in verbose
+
+
+def test_profiles_show_the_pcrs_in_which_they_differ_with_the_labels_of_the_policy() -> None:
+    text = audit_text(summary(), Look())
+    assert "            sha256:0  3f792f08…84e5  firmware 2.5\n" in text
+    one = summary(profiles=summary().profiles[:1], profiles_total=1)
+    assert "sha256:0" not in audit_text(one, Look()).partition("PCR profiles")[2]
+
+
+def test_verbose_has_whole_digests_and_the_places_in_each_source() -> None:
+    text = audit_text(summary(), Look(verbose=True))
+    assert f"    sha256:0  {summary().profiles[0].pcrs['sha256']['0']}\n" in text
+    assert summary().policy.digest in text
+    assert "    in          recorded/2026-11.jsonl.gz: lines 7609, 7610," in text
+    assert "no certificate" in text
+
+
+def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
+    text = audit_text(summary(), Look())
+    assert "  recorded/2026-11-16.jsonl.zst\n    problem     The archive is cut off at byte 1048576.\n" in text
+    assert "  recorded/notes.txt\n" in text
+
+
+def test_a_passed_audit_is_short_and_says_so() -> None:
+    sample = summary()
+    text = audit_text(
+        summary(
+            counts=Counts(affirming=12),
+            rules=[],
+            places=[],
+            failures=[],
+            series=[],
+            series_rules=[msgspec.structs.replace(one, findings=0, records=0) for one in sample.series_rules],
+            sources=[],
+            sources_unreadable=0,
+            passed_over_total=0,
+            gaps=[],
+            unavailable=[],
+            status=0,
+            status_reason="",
+        ),
+        Look(),
+    )
+    assert "Rules that do not hold" not in text
+    assert "FOUND" not in text
+    assert "100.0 %" in text
+    assert text.endswith("\nexit status 0")
+
+
+def test_nothing_to_appraise_is_said() -> None:
+    assert "There is nothing to appraise." in audit_text(summary(counts=Counts(), outside=0, blank=0), Look())

@@ -1,0 +1,78 @@
+"""Numbers, times and values in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from nomyo_attest.report.audit_reasons import Cause
+from nomyo_attest.report.audit_words import Compared, lines_text, moment, no_commands, place_text, share, span
+from tests.nomyo_attest.report.audit_samples import summary
+
+
+def test_a_share_is_0_or_100_only_where_it_is_exactly_that() -> None:
+    assert [share(part, 100_000) for part in (0, 1, 99_999, 100_000, 97_400)] == [
+        "0.0 %",
+        "<0.1 %",
+        ">99.9 %",
+        "100.0 %",
+        "97.4 %",
+    ]
+    assert share(0, 0) == ""
+
+
+def test_times_are_utc_and_those_of_no_year_are_shown_as_they_are() -> None:
+    assert moment(1793577600) == "2026-11-02 00:00Z"
+    assert moment(-62135596801) == "-62135596801 s"
+    assert moment(2**53 - 1) == "9007199254740991 s"
+    assert moment(None) == "no time"
+
+
+def test_a_span_has_two_units() -> None:
+    assert [span(seconds) for seconds in (30, 90, 3600, 86400 * 2 + 3600 * 5 + 60)] == [
+        "30 s",
+        "1 min",
+        "1 h",
+        "2 d 5 h",
+    ]
+
+
+def test_lines_say_how_many_more_there_are() -> None:
+    assert lines_text([7], 1) == "line 7"
+    assert lines_text([7, 9], 2000) == "lines 7, 9 and 1,998 more"
+    assert lines_text([], 3) == "3 records"
+
+
+def test_a_place_without_a_line_is_the_source() -> None:
+    assert place_text("-", 3) == "standard input:3"
+    assert place_text("a.jsonl", 0) == "a.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("got", "told"),
+    [
+        ({"sha256:7": None}, "not signed"),
+        ({"sha256:7": "ab" * 32}, "sha256:7 abababab…abab"),
+        ([1, "x"], "1, x"),
+        ("ab" * 200, "abababab…abab"),
+        ("x" * 1000, "(1000 characters)"),
+    ],
+)
+def test_values_are_one_short_line_whatever_their_type(got: object, told: str) -> None:
+    row = next(one for one in summary().failures if one["failed"] == ["pcr.values"])
+    row["findings"] = [row["findings"][0] | {"expected": {"sha256:7": ["cd" * 32, "ef" * 32]}, "got": got}]
+    expected, found = Compared(summary(failures=[row])).of(Cause(row["source"], row["findings"][0]["rule"], "", 1, 0))
+    assert told in found
+    assert len(found) < 450
+    assert "cdcdcdcd…cdcd" in expected
+
+
+def test_a_claim_that_looks_like_a_digest_is_shown_as_the_text_that_it_is() -> None:
+    row = dict(summary().failures[0])
+    row["findings"] = [row["findings"][0] | {"rule": "claims.x", "expected": ["ab" * 32], "got": "cd" * 32}]
+    _, got = Compared(summary(failures=[row])).of(Cause("", "claims.x", "required", 1, 0))
+    assert got == f'"{"cd" * 32}"'
+
+
+def test_commands_to_ci_systems_are_none_any_more() -> None:
+    text = no_commands("a::b\n  ::add-mask::x\n##[group]g ##vso[task.setvariable]v ##teamcity[x] # ## [y]")
+    assert text == "a::b\n  \\x3a:add-mask::x\n\\x23#[group]g \\x23#vso[task.setvariable]v \\x23#teamcity[x] # ## [y]"
