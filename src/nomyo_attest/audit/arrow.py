@@ -14,12 +14,21 @@ from math import ceil
 from typing import Any, Final
 
 from nomyo_attest.audit.arrow_columns import LINE, SOURCE, ColumnError, Columns, Given
-from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows, rows_to_batch
+from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows, row_of, rows_to_batch
 from nomyo_attest.audit.record import RecordAppraiser, unreadable
 from nomyo_attest.audit.row import Row
 from nomyo_attest.policy.model import AppraisalPolicy
 
-__all__ = ["LINE", "RESULT_SCHEMA", "SOURCE", "ColumnError", "appraise_batches", "batch_to_rows", "rows_to_batch"]
+__all__ = [
+    "LINE",
+    "RESULT_SCHEMA",
+    "SOURCE",
+    "ColumnError",
+    "appraise_batches",
+    "batch_to_rows",
+    "row_of",
+    "rows_to_batch",
+]
 
 ROWS_MAX: Final = 1024
 """Rows of the largest batch that comes out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -37,7 +37,7 @@ _TYPES: Final[dict[str, tuple[Any, bool]]] = {
     "aik_name": (pa.string(), True),
     "aik_pinned": (pa.bool_(), True),
     "quote": (pa.string(), True),
-    "clock": (pa.decimal128(20, 0), True),
+    "clock": (pa.int64(), True),
     "reset_count": (pa.int64(), True),
     "restart_count": (pa.int64(), True),
     "firmware_version": (pa.string(), True),
@@ -46,12 +46,7 @@ _TYPES: Final[dict[str, tuple[Any, bool]]] = {
     "findings": (_FINDINGS, False),
     "evidence": (pa.string(), True),
 }
-"""A column's type, and whether it may be null.
-
-There are no unsigned integers, since Spark has none. The clock has 64 bits and no sign, and the TPM's owner may set it
-beyond what 63 bits hold (Part 3, TPM2_ClockSet), so it is a decimal of 20 digits, which is what Spark makes of such a
-column in Parquet.
-"""
+"""A column's type, and whether it may be null. Spark has no unsigned integers, so there are none."""
 
 RESULT_SCHEMA: Final = pa.schema([pa.field(name, *_TYPES[name]) for name in COLUMNS])
 """The columns of `Row`, in order. JSON text in `pcrs` and `evidence`, and in `expected` and `got` of a finding."""
@@ -71,7 +66,12 @@ def batch_to_rows(batch: Any) -> Iterator[Row]:
     byte.
     """
     for record in batch.select(list(COLUMNS)).to_pylist():
-        yield Row(**{name: _deep(name, value) for name, value in record.items()})
+        yield row_of(record)
+
+
+def row_of(record: Mapping[str, Any]) -> Row:
+    """A row again, of a mapping as engines make them of a result's columns."""
+    return Row(**{name: _deep(name, record[name]) for name in COLUMNS})
 
 
 def _flat(name: str, value: Any) -> Any:
@@ -83,9 +83,7 @@ def _flat(name: str, value: Any) -> Any:
 def _deep(name: str, value: Any) -> Any:
     if name == "findings":
         return [RowFinding(**(one | {key: _raw(one[key]) for key in _FINDING_JSON})) for one in value]
-    if value is None:
-        return None
-    return _raw(value) if name in _JSON else int(value) if name == "clock" else value
+    return _raw(value) if name in _JSON and value is not None else value
 
 
 def _json(value: Any) -> str:

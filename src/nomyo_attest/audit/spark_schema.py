@@ -18,8 +18,6 @@ def _spark_type(kind: Any) -> types.DataType:
         return types.ArrayType(_spark_type(kind.value_type), containsNull=kind.value_field.nullable)
     if pa.types.is_struct(kind):
         return spark_schema(kind)
-    if pa.types.is_decimal(kind):
-        return types.DecimalType(kind.precision, kind.scale)
     simple: dict[Any, types.DataType] = {
         pa.string(): types.StringType(),
         pa.int64(): types.LongType(),

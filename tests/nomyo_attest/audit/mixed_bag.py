@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -49,17 +50,39 @@ class Record:
 @cache
 def mixed_bag() -> tuple[Record, ...]:
     """Right and wrong evidence of every kind, garbage, null; quotes that come again, an AIK whose clock goes back."""
-    texts: list[bytes | None] = []
     cases = [*(one.case() for one in VARIANTS[::4]), *(one.case() for one in FAULTS[::4])]
-    for response in (one.response for one in cases):
-        texts.append((response if isinstance(response, str) else json.dumps(response)).encode())
+    responses = (one.response for one in cases)
+    texts: list[bytes | None] = [(one if isinstance(one, str) else json.dumps(one)).encode() for one in responses]
     texts += [*GARBAGE, None]
-    texts += [Forge(payload_id=f"id-{number}", clock=clock).text().encode() for number, clock in enumerate(CLOCKS)]
+    texts += [one.text().encode() for one in states()]
     return tuple(Record(f"file-{number % 3}", number // 3 + 1, text) for number, text in enumerate(texts))
 
 
-CLOCKS = (5_000, 6_000, 4_000, 2**63 - 1, 2**63, 2**64 - 1, 2**63)
-"""Milliseconds; no signed 64 bits hold the last ones."""
+STATES = (
+    (0, 5_000, 17, 0),
+    (1, 6_000, 17, 0),
+    (2, 4_000, 17, 1),
+    (3, 2**63 - 1, 17, 1),
+    (4, 2**64 - 1, 17, 1),
+    (5, 7_000, 17, 0),
+    (6, 8_000, 18, 0),
+    (7, 9_000, 16, 0),
+    (90_000, 1, 18, 0),
+)
+"""Of one AIK: seconds, clock in milliseconds, resetCount, restartCount. No row holds the largest of the clocks."""
+
+
+def states() -> Iterator[Forge]:
+    """The answers of a TPM in those states."""
+    start = Forge().processed_at + 10
+    for seconds, clock, resets, restarts in STATES:
+        yield Forge(
+            payload_id=f"id-{seconds}",
+            processed_at=start + seconds,
+            clock=clock,
+            reset_count=resets,
+            restart_count=restarts,
+        )
 
 
 def lines(rows: list[Row]) -> list[bytes]:
