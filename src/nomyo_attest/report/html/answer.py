@@ -45,11 +45,15 @@ def _sentence(summary: Summary) -> str:
     counts = summary.counts
     if not counts.total:
         return "No record was appraised, so nothing is affirmed."
-    parts = [f"{number(counts.affirming)} of {several(counts.total, 'record')} are affirmed."]
-    if counts.warning:
-        parts.append(f"{number(counts.warning)} more pass with a warning that the policy allows.")
     rest = counts.total - counts.affirming - counts.warning
-    parts.append(f"{number(rest)} are not affirmed." if rest else "None is refused.")
+    if counts.total == 1:
+        one = "is affirmed" if counts.affirming else "passes with a warning that the policy allows"
+        parts = [f"The one record {'is not affirmed' if rest else one}."]
+    else:
+        parts = [f"{number(counts.affirming)} of {number(counts.total)} records are affirmed."]
+        if counts.warning:
+            parts.append(f"{number(counts.warning)} more pass with a warning that the policy allows.")
+        parts.append(f"{number(rest)} {'is' if rest == 1 else 'are'} not affirmed." if rest else "None is refused.")
     findings = sum(rule.findings for rule in summary.series_rules)
     if findings:
         parts.append(f"Across records there {'is' if findings == 1 else 'are'} {several(findings, 'finding')}.")

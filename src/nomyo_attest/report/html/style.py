@@ -88,7 +88,7 @@ table{border-collapse:collapse;width:100%;font-size:.92rem}
 caption{text-align:left;font-weight:600;padding-bottom:.4rem;max-width:calc(100vw - 2rem)}
 time{white-space:nowrap}
 th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid var(--line)}
-thead th{border-bottom:2px solid var(--line);color:var(--soft);font-weight:600;font-size:.86rem;vertical-align:bottom}
+thead th{border-bottom:2px solid var(--line);color:var(--soft);font-weight:600;font-size:.94em;vertical-align:bottom}
 tbody th{font-weight:400}
 tfoot th,tfoot td{font-weight:600;border-top:2px solid var(--line)}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}

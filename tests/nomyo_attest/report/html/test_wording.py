@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+
+from nomyo_attest.audit.summary import Place
+from nomyo_attest.report.html.wording import (
+    compact,
+    digits,
+    duration,
+    moment,
+    outside,
+    place,
+    prose,
+    several,
+    share,
+    size,
+    verdict,
+)
+from tests.nomyo_attest.report.html.parsed import parse
+
+
+def test_numbers_are_grouped_and_nouns_follow_them() -> None:
+    assert several(1, "record") == "1 record"
+    assert several(10_000_000, "record") == "10,000,000 records"
+    assert several(0, "process", "processes") == "0 processes"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (999, "999"), (1000, "1k"), (250_000, "250k"), (1_500_000, "1.5M"), (2 * 10**9, "2G")]
+)
+def test_numbers_of_an_axis_are_short(value: int, text: str) -> None:
+    assert compact(value) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (0, 10, "0 %"),
+        (10, 10, "100 %"),
+        (1, 10_000_000, "0.01 %"),
+        (9_999_999, 10_000_000, "99.99 %"),
+        (1, 3, "33.3 %"),
+        (1, 50, "2.00 %"),
+        (0, 0, "none"),
+    ],
+)
+def test_a_share_is_nothing_or_everything_only_where_it_is_exactly_that(part: int, whole: int, text: str) -> None:
+    assert share(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1970-01-01 00:00:00"),
+        (253402300799, "9999-12-31 23:59:59"),
+        (2**70, "9999-12-31 23:59:59"),
+        (-(2**70), "0001-01-01 00:00:00"),
+        (None, "no time"),
+    ],
+)
+def test_a_time_is_in_utc_and_every_number_is_some_time(seconds: int | None, text: str) -> None:
+    assert moment(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(2.5, "2.5 s"), (0.0421, "0.0421 s"), (60, "1 min"), (5400, "1 h 30 min"), (90061, "1 d 1 h")]
+)
+def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_sizes_are_exact() -> None:
+    assert size(1_048_576) == "1,048,576 bytes"
+    assert size(None) == "not known"
+
+
+def test_text_from_outside_is_cut_and_says_how_long_it_was() -> None:
+    assert outside("x" * 1_000_000, 50) == f"<bdi>{'x' * 50}</bdi>… (1,000,000 characters)"
+
+
+def test_text_from_outside_cannot_turn_the_direction_of_what_is_around_it() -> None:
+    assert outside("a\u202eb") == "<bdi>a\\u202eb</bdi>"
+
+
+def test_marks_piled_on_a_letter_are_written_as_escapes_from_the_third_on() -> None:
+    assert outside("e\u0301") == "<bdi>e\u0301</bdi>"
+    assert outside("Z" + "\u0301" * 4) == "<bdi>Z\u0301\u0301\\u0301\\u0301</bdi>"
+
+
+def test_a_verdict_has_a_symbol_and_a_word_beside_its_colour() -> None:
+    node = parse(verdict("contraindicated"))
+    assert node.words == "✗ contraindicated"
+    assert node.get("class") == "v v-contraindicated"
+
+
+def test_a_verdict_that_is_none_of_ours_is_text() -> None:
+    assert parse(verdict('<b> "')).words == '<b> "'
+
+
+def test_names_in_backticks_are_set_as_code() -> None:
+    assert prose("say `a<b`; then") == "say <code>a&lt;b</code>; then"
+
+
+def test_a_digest_is_whole_and_may_break_after_each_eight_bytes() -> None:
+    digest = "0123456789abcdef" * 4
+    node = parse(digits(digest))
+    assert node.text == digest
+    assert len(node.all("wbr")) == 3
+
+
+def test_digits_that_differ_from_a_digest_nearly_alike_are_marked() -> None:
+    digest = "0123456789abcdef" * 4
+    other = digest[:20] + "ff" + digest[22:]
+    assert [mark.text for mark in parse(digits(digest, other)).all("mark")] == ["4", "5"]
+    assert parse(digits(digest, digest[::-1])).all("mark") == []
+    assert parse(digits(digest, digest)).all("mark") == []
+
+
+@pytest.mark.parametrize("text", ["<script>", "x" * 5000, "", "é" * 20])
+def test_what_is_no_digest_is_any_text(text: str) -> None:
+    node = parse(digits(text))
+    assert node.text.startswith(text[:100])
+    assert len(node.text) < 300
+
+
+def test_a_place_has_source_line_and_time() -> None:
+    assert parse(f"<p>{place(Place('a<b.json', 7, 0))}</p>").words == "a<b.json:7 1970-01-01 00:00:00"
