@@ -1,0 +1,51 @@
+"""Ledgers for tests: appended to as programs do it, small ones in no time."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nomyo_attest as na
+from nomyo_attest.ledger.verify import Checked, names_of, verify
+from nomyo_attest.testing import Forge
+
+
+@cache
+def policy() -> na.AppraisalPolicy:
+    return na.AppraisalPolicy.from_dict(Forge().policy())
+
+
+@cache
+def answer(payload_id: str = "an-id") -> dict[str, Any]:
+    """A response with evidence for this payload id. Not to be changed."""
+    forge = Forge()
+    forge.payload_id = payload_id
+    response: dict[str, Any] = forge.response()
+    return response
+
+
+SMALL: dict[str, Any] = {"_metadata": {"tpm_attestation": {"is_available": False}}}
+"""A response that makes a short line."""
+
+
+def small(path: Path, lines: int = 5, **options: Any) -> list[bytes]:
+    """A ledger of short lines at `path`; returns its lines."""
+    log = na.EvidenceLog(path, **options)
+    for number in range(lines):
+        log.append(SMALL, payload_id=f"id-{number}")
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def ways(*paths: Path, **kept: Any) -> list[str]:
+    """In which ways a ledger is wrong."""
+    return names_of(verify([str(path) for path in paths], **kept).problems)
+
+
+def checked(*paths: Path, **kept: Any) -> Checked:
+    return verify([str(path) for path in paths], **kept)
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
