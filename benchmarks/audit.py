@@ -1,0 +1,243 @@
+"""A whole audit of many records: how fast on one process and on all cores, in how much memory, and where time goes.
+
+    python benchmarks/audit.py --records 1000000           # print the tables
+    python benchmarks/audit.py --records 1000000 --write   # and put them into docs/performance.md
+
+Records are made once (see records.py) and kept in --folder, so that the next run begins at once. Every figure comes
+from one run on one machine; the ratios are what means something elsewhere. Takes Linux: memory is read from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import nomyo_attest as na
+import page
+import records as made_up
+from appraisal import bare_check, seconds
+from nomyo_attest.evidence import Evidence
+
+LOOK_EVERY: Final = 0.2
+"""Seconds between two looks at the memory of an audit's processes."""
+
+SAMPLE: Final = 4000
+"""Records whose signatures are checked alone."""
+
+OUTPUTS: Final = ("verdicts.jsonl", "report.html")
+
+
+@dataclass
+class Measured:
+    """One audit: how long it took, and the most memory (bytes) and disk (bytes) it was seen to use."""
+
+    records: int
+    processes: int
+    whole: float = 0.0
+    after_workers: float = 0.0
+    """From when the last worker was seen until the end: series, summary, reports."""
+    parent: int = 0
+    workers: dict[int, int] = field(default_factory=dict)
+    store: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Records a second."""
+        return self.records / self.whole
+
+    @property
+    def worker(self) -> int:
+        """Memory of the largest worker."""
+        return max(self.workers.values(), default=0)
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def memory_peak(pid: int) -> int:
+    """The most memory a process has had resident, in bytes; 0 if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+    return int(line.split()[1]) * 1024
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Every process below one."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [child for task in tasks for child in (task / "children").read_text(encoding="ascii").split()]
+    except OSError:
+        return
+    for child in map(int, children):
+        yield child
+        yield from descendants(child)
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of what an audit keeps beside its outputs."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and path.name not in OUTPUTS and "sqlite" in path.name.lower():
+                total += path.stat().st_size
+        except OSError:
+            continue  # gone meanwhile
+    return total
+
+
+def audit(source: Path, policy: Path, records: int, processes: int) -> Measured:
+    """Run `nomyo-attest audit` and watch it."""
+    measured = Measured(records, processes)
+    with tempfile.TemporaryDirectory(dir=source.parent) as work:
+        folder = Path(work)
+        command = [sys.executable, "-m", "nomyo_attest.cli", "audit", str(source), "--policy", str(policy)]
+        command += ["--out", str(folder / OUTPUTS[0]), "--html", str(folder / OUTPUTS[1])]
+        command += ["--processes", str(processes)]
+        with (folder / "said.txt").open("wb") as said:
+            began = seen = time.monotonic()
+            running = subprocess.Popen(
+                command, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, "TMPDIR": work}
+            )
+            while running.poll() is None:
+                measured.parent = max(measured.parent, memory_peak(running.pid))
+                for child in descendants(running.pid):
+                    measured.workers[child] = max(measured.workers.get(child, 0), memory_peak(child))
+                    seen = time.monotonic()
+                measured.store = max(measured.store, on_disk(folder))
+                time.sleep(LOOK_EVERY)
+            ended = time.monotonic()
+        measured.whole, measured.after_workers = ended - began, ended - seen
+        told = (folder / "said.txt").read_text(encoding="utf-8", errors="replace")
+        if running.returncode not in (0, 1):
+            raise SystemExit(f"the audit ended with status {running.returncode}:\n{told[-3000:]}")
+        with (folder / OUTPUTS[0]).open("rb") as verdicts:
+            lines = sum(1 for _ in verdicts)
+        if lines != records:
+            raise SystemExit(f"{lines} verdicts for {records} records:\n{told[-3000:]}")
+    note(f"{records:,} records on {processes}: {measured.whole:.1f} s, {measured.rate:,.0f} records/s")
+    return measured
+
+
+def alone(source: Path, policy_file: Path) -> tuple[float, float]:
+    """Seconds a record for the bare check of its signature, and for `appraise` of its text; medians of turns."""
+    policy = na.AppraisalPolicy.load(policy_file)
+    with source.open("rb") as file:
+        lines = list(islice(file, SAMPLE))
+    checks = [bare_check(Evidence.from_response(line)) for line in lines]
+
+    def check() -> None:
+        for one in checks:
+            one()
+
+    def appraise() -> None:
+        for line in lines:
+            if na.appraise(line, policy).verdict is na.Verdict.NONE:
+                raise SystemExit("the benchmark's evidence cannot be told: there is nothing to measure")
+
+    works: tuple[Callable[[], None], ...] = (check, appraise)
+    for work in works:
+        work()
+    turns = [[seconds(work, 1) / len(lines) for work in works] for _ in range(5)]
+    bare, whole = (statistics.median(column) for column in zip(*turns, strict=True))
+    return bare, whole
+
+
+def prepare(folder: Path, records: int) -> tuple[Path, Path, Path]:
+    """The records, the first tenth of them, and the policy; made if they are not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole, tenth, policy = (folder / name for name in (f"{records}.jsonl", f"{records}-tenth.jsonl", f"{records}.json"))
+    if not (whole.exists() and policy.exists()):
+        free = shutil.disk_usage(folder).free
+        if free < records * 5000:
+            raise SystemExit(f"{folder}: {records:,} records and their audit take {records * 5000 / 1e9:.0f} GB")
+        made_up.make(records, whole, policy)
+        tenth.unlink(missing_ok=True)
+    if not tenth.exists():
+        with whole.open("rb") as file, tenth.with_suffix(".tmp").open("wb") as first:
+            first.writelines(islice(file, records // 10))
+        tenth.with_suffix(".tmp").replace(tenth)
+    return whole, tenth, policy
+
+
+def table(folder: Path, records: int, processes: int) -> str:
+    whole, tenth, policy = prepare(folder, records)
+    counts = (1,) if processes == 1 else (1, processes)
+    runs = [
+        audit(source, policy, number, count)
+        for source, number in ((tenth, records // 10), (whole, records))
+        for count in counts
+    ]
+    bare, appraised = alone(whole, policy)
+    one = {run.records: run.rate for run in runs if run.processes == 1}
+    last, single = runs[-1], next(run for run in runs if run.processes == 1 and run.records == records)
+    lines = [
+        (
+            f"Python {platform.python_version()}, cryptography {version('cryptography')}, {platform.machine()}, "
+            f"{len(os.sched_getaffinity(0))} cores; {records:,} records, {whole.stat().st_size / 1e9:.1f} GB of JSON "
+            "Lines, nine in ten with a P-256 AIK of their own, one in ten with one of eight RSA-2048 AIKs."
+        ),
+        "",
+        "| records | processes | seconds | records a second | of so many times one process | parent, MB | worker, MB |",
+        "|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for run in runs:
+        scaled = "" if run.processes == 1 else f"{run.rate / (run.processes * one[run.records]):.2f}"
+        worker = f"{run.worker / 1e6:.0f}" if run.processes > 1 else ""
+        figures = f"{run.records:,} | {run.processes} | {run.whole:.1f} | {run.rate:,.0f} | {scaled}"
+        lines.append(f"| {figures} | {run.parent / 1e6:.0f} | {worker} |")
+    each = single.whole / records
+    lines += [
+        "",
+        "| a record, on one process | µs | share |",
+        "|---|--:|--:|",
+        f"| bare load and verify with `cryptography` | {bare * 1e6:.0f} | {bare / each:.0%} |",
+        f"| `appraise()` of its text | {appraised * 1e6:.0f} | {appraised / each:.0%} |",
+        f"| the whole audit | {each * 1e6:.0f} | 100% |",
+        "",
+        (
+            f"Of the last audit, series, summary and report took {last.after_workers:.1f} s of {last.whole:.1f} s, and "
+            f"the SQLite file had {last.store / 1e6:.0f} MB, {last.store / records:.0f} bytes a record."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: every core")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir(), "nomyo-attest-benchmark"),
+        help="where the records are made and kept; default: %(default)s",
+    )
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    arguments = parser.parse_args()
+    if arguments.records < 1000:
+        parser.error("--records: 1000 at the least")
+    made = table(arguments.folder, arguments.records, arguments.processes)
+    print(made)
+    if arguments.write:
+        page.put(Path(__file__).name, made)
+
+
+if __name__ == "__main__":
+    main()
