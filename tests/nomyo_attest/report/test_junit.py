@@ -1,0 +1,162 @@
+"""JUnit XML, read back by a reader that is not ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import junitparser
+import msgspec
+import pytest
+
+from nomyo_attest.audit.summary import Counts, RulePlace, SourceSummary, Summary
+from nomyo_attest.report.junit import CASES_MOST, junit_xml
+from tests.nomyo_attest.report.audit_hostile import hostile
+from tests.nomyo_attest.report.audit_samples import summary
+
+SOURCE = "recorded/2026-11.jsonl.gz"
+
+
+def read_back(whole: Summary, tmp_path: Path) -> junitparser.JUnitXml:
+    path = tmp_path / "report.xml"
+    path.write_text(junit_xml(whole), encoding="utf-8")
+    return junitparser.JUnitXml.fromfile(str(path))
+
+
+def cases(report: junitparser.JUnitXml) -> dict[tuple[str, str], Any]:
+    """Suite and case → the case."""
+    found = {}
+    for suite in report:
+        for case in suite:
+            assert (suite.name, case.name) not in found, "some CI systems drop the second case of a name"
+            found[suite.name, case.name] = case
+    return found
+
+
+def passed(**changes: Any) -> Summary:
+    """An audit of two sources in which all is well."""
+    sources = [
+        SourceSummary(name=name, kind="jsonl", size=9, sha256="ab" * 32, counts=Counts(affirming=6, warning=1))
+        for name in ("a.jsonl", "b.jsonl")
+    ]
+    nothing: dict[str, Any] = {name: [] for name in ("rules", "places", "failures", "series")}
+    rules = [msgspec.structs.replace(one, findings=0, records=0) for one in summary().series_rules]
+    return summary(
+        **nothing
+        | {"sources": sources, "series_rules": rules, "places_total": 0, "status": 0, "status_reason": ""}
+        | changes
+    )
+
+
+@pytest.mark.parametrize("whole", [summary(), passed(), hostile()], ids=["failed", "passed", "hostile"])
+def test_the_counts_written_are_those_of_the_elements(whole: Summary, tmp_path: Path) -> None:
+    report = read_back(whole, tmp_path)
+    told = [(one.tests, one.failures, one.errors, one.skipped) for one in (report, *report)]
+    report.update_statistics()
+    assert told == [(one.tests, one.failures, one.errors, one.skipped) for one in (report, *report)]
+    assert report.tests == len(cases(report))
+
+
+def test_a_rule_that_does_not_hold_is_a_failure_with_lines_values_and_what_to_do(tmp_path: Path) -> None:
+    (failure,) = cases(read_back(summary(), tmp_path))[SOURCE, "pcr.values"].result
+    assert isinstance(failure, junitparser.Failure)
+    assert failure.message == "75 records: not as the policy has it: sha256:7"
+    assert failure.type == "pcr.values"
+    lines = failure.text.split("\n")
+    assert lines[0].startswith(f"{SOURCE}: lines 7609, 7610")
+    assert lines[1:3] == ["expected    sha256:7 c6cf0b83…3530", "got         sha256:7 006b7583…31aa"]
+    assert lines[3].startswith("What to do: If the machine was updated")
+
+
+def test_a_rule_that_cannot_be_told_fails_too(tmp_path: Path) -> None:
+    (failure,) = cases(read_back(summary(), tmp_path))[SOURCE, "evidence.available"].result
+    assert isinstance(failure, junitparser.Failure)
+
+
+def test_a_softened_rule_passes_and_says_what_it_warns_of(tmp_path: Path) -> None:
+    case = cases(read_back(summary(), tmp_path))[SOURCE, "clock.safe"]
+    assert case.result == []
+    assert case.system_out.startswith("WARNING: 50 records: the clock may have gone back.\n")
+
+
+def test_a_source_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (error,) = cases(read_back(summary(), tmp_path))["recorded/2026-11-16.jsonl.zst", "can be read"].result
+    assert isinstance(error, junitparser.Error)
+    assert error.message == "the archive is cut off at byte 1048576"
+    assert "recorded/2026-11-16.jsonl.zst:412: The archive is cut off" in error.text
+
+
+def test_every_rule_across_records_is_a_case_that_fails_or_passes(tmp_path: Path) -> None:
+    found = {
+        name: case for (suite, name), case in cases(read_back(summary(), tmp_path)).items() if suite == "across records"
+    }
+    assert [(name, len(case.result)) for name, case in found.items()] == [
+        ("series.quote", 1),
+        ("series.payload_id", 1),
+        ("series.aik", 0),
+        ("series.clock", 0),
+    ]
+    assert f"  {SOURCE}:6121, 2026-11-09 13:42Z\n" in found["series.quote"].result[0].text
+
+
+def test_a_passed_audit_has_cases_that_pass_and_none_that_does_not(tmp_path: Path) -> None:
+    found = cases(read_back(passed(), tmp_path))
+    assert not any(case.result for case in found.values())
+    assert {
+        ("nomyo-attest audit", "exit status"),
+        ("a.jsonl", "can be read"),
+        ("b.jsonl", "no record is refused"),
+    } <= set(found)
+    assert found["a.jsonl", "no record is refused"].system_out == "6 affirming, 1 warning"
+
+
+def test_the_exit_status_is_a_case(tmp_path: Path) -> None:
+    whole = passed(status=1, status_reason="7 warnings, and none may be")
+    (failure,) = cases(read_back(whole, tmp_path))["nomyo-attest audit", "exit status"].result
+    assert failure.text == "7 warnings, and none may be."
+
+
+def test_a_source_without_records_affirms_nothing(tmp_path: Path) -> None:
+    (skipped,) = cases(read_back(summary(), tmp_path))["recorded/empty.json", "no record is refused"].result
+    assert isinstance(skipped, junitparser.Skipped)
+
+
+def test_records_that_are_refused_fail_their_source_also_where_no_rule_is_listed(tmp_path: Path) -> None:
+    source = SourceSummary(name="a.jsonl", kind="jsonl", counts=Counts(affirming=1, contraindicated=4))
+    (failure,) = cases(read_back(passed(sources=[source]), tmp_path))["a.jsonl", "no record is refused"].result
+    assert failure.message == "1 affirming, 4 contraindicated"
+
+
+def test_text_that_xml_does_not_have_is_written_as_an_escape() -> None:
+    text = junit_xml(hostile())
+    ET.fromstring(text)
+    assert r"\ud800 \ufffe 50%" in text
+    assert all(char.isprintable() or char == "\n" for char in text)
+
+
+def test_the_report_of_a_million_records_is_a_few_megabytes_and_counts_what_is_cut(tmp_path: Path) -> None:
+    places = [
+        RulePlace(
+            source=f"recorded/{number:05}.jsonl",
+            rule=rule,
+            failed=40,
+            undecided=0,
+            lines=[*range(10)],
+            message="x" * 300,
+        )
+        for number in range(5000)
+        for rule in ("pcr.values", "nonce.match", "pcr.digest", "signature.valid", "key.trust")
+    ]
+    whole = summary(places=places, places_total=1_000_000)
+    assert len(junit_xml(whole)) < 4_000_000
+    report = read_back(whole, tmp_path)
+    (failure,) = cases(report)["not listed", "rules in sources"].result
+    assert failure.message == f"{1_000_000 - CASES_MOST:,} more cases of a rule in a source"
+
+
+def test_the_policy_and_the_inputs_are_properties(tmp_path: Path) -> None:
+    (suite, *_) = read_back(summary(), tmp_path)
+    found = {one.name: one.value for one in suite.properties()}
+    assert found["policy digest"] == summary().policy.digest
+    assert found["inputs digest"] == summary().inputs_digest

@@ -1,0 +1,124 @@
+"""Markdown for a job's summary, rendered, and looked at as a reader would be shown it."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+from markdown_it import MarkdownIt
+
+from nomyo_attest.audit.summary import Counts, Place, SeriesRuleSummary, Summary
+from nomyo_attest.report.clean import clean
+from nomyo_attest.report.markdown import BYTES_MOST, audit_markdown, code, prose
+from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
+from tests.nomyo_attest.report.audit_samples import summary
+
+
+def rendered(text: str) -> ET.Element:
+    """The page as elements; with HTML in the Markdown let through, as repository hosts do before they sanitise."""
+    page = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text)
+    return ET.fromstring(f"<page>{page}</page>")
+
+
+@pytest.mark.parametrize(
+    "text", [NASTY, "`", "``a``", "|", "a|b", "\\|", "\\", " ", "", "a`b", "&amp;", "*x* _y_ ~~z~~"]
+)
+def test_code_shows_any_text_as_it_is_and_as_nothing_else(text: str) -> None:
+    (paragraph,) = rendered(f"x {code(text)} y")
+    (span,) = paragraph
+    assert span.tag == "code"
+    assert len(span) == 0
+    assert (span.text or "") == clean(text)
+    (table,) = rendered(f"| a | b |\n|---|---|\n| {code(text)} | c |")
+    cells = table.findall("tbody/tr/td")
+    assert [len(cell.findall("code")) for cell in cells] == [1, 0]
+    assert (cells[0][0].text or "").strip() == clean(text).strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["*x*", "a_b_", "<b>", "@team", "#12", "[a](b)", "https://x", "www.x.test", "a|b", "`"]
+)
+def test_only_plain_words_are_no_code(text: str) -> None:
+    assert prose(text) == code(text)
+    assert prose("The archive is cut off at byte 12: sha256:7.") == "The archive is cut off at byte 12: sha256:7."
+
+
+@pytest.mark.parametrize("whole", [summary(), hostile()], ids=["sample", "hostile"])
+def test_nothing_links_loads_runs_or_mentions_and_every_table_is_whole(whole: Summary) -> None:
+    page = rendered(audit_markdown(whole))
+    tags = {one.tag for one in page.iter()}
+    assert tags <= {
+        *("page", "h2", "h3", "p", "strong", "code", "ul", "li", "details", "summary"),
+        *("table", "thead", "tbody", "tr", "th", "td"),
+    }
+    for table in page.iter("table"):
+        widths = {len(row) for row in table.iter("tr")}
+        assert len(widths) == 1
+    for one in page.iter():
+        if one.tag != "code":
+            outside = f"{one.text or ''} {' '.join(child.tail or '' for child in one)}"
+            assert not re.search(r"[@<>#]|://|www\.", outside.replace("<0.1 %", "")), outside
+
+
+def test_the_first_screen_says_whether_it_passed_how_many_and_which_rule() -> None:
+    screen = audit_markdown(summary()).splitlines()[:22]
+    assert screen[0] == "## nomyo-attest audit: not passed"
+    assert "| **contraindicated** | 75 | 0.7 % |" in screen
+    assert "Exit status 1: 75 contraindicated, 146 none, 1 unreadable, 2 findings across records." in screen
+    assert any(line.startswith("| **FAIL** | `pcr.values` | 75 | `recorded/2026-11.jsonl.gz:7609`") for line in screen)
+
+
+def test_a_passed_audit_says_so() -> None:
+    text = audit_markdown(summary(status=0, status_reason="", rules=[], places=[], series=[], series_rules=[]))
+    assert text.startswith("## nomyo-attest audit: passed\n")
+    assert "Rules that do not hold" not in text
+
+
+def test_no_record_at_all_is_said() -> None:
+    assert "There is nothing to appraise." in audit_markdown(summary(counts=Counts()))
+
+
+def test_the_longest_summary_of_the_most_hostile_text_is_far_under_the_limit() -> None:
+    whole = hostile("|\x1b" * 5000)
+    rules = [msgspec.structs.replace(whole.rules[0], rule=f"claims.{'|' * 500}{number}") for number in range(500)]
+    across = [
+        SeriesRuleSummary(rule=f"series.{number}", question="Is it?", mend="see", findings=1000, records=5000)
+        for number in range(6)
+    ]
+    far = Place("|" * 5000, 1, 0)
+    found = [
+        msgspec.structs.replace(whole.series[0], rule=one.rule, message="|" * 5000, first=far, last=far)
+        for one in across
+        for _ in range(150)
+    ]
+    whole = msgspec.structs.replace(
+        whole,
+        rules=rules,
+        places=[msgspec.structs.replace(whole.places[0], rule=rules[number % 500].rule) for number in range(25_000)],
+        sources=whole.sources * 300,
+        passed_over=["|" * 5000] * 1000,
+        series=found,
+        series_rules=across,
+        profiles=whole.profiles * 16,
+        tiers=[("|" * 5000, 1)] * 20,
+        not_established=["|" * 5000] * 100,
+    )
+    assert len(audit_markdown(whole).encode()) < BYTES_MOST
+
+
+def test_what_is_not_shown_is_counted() -> None:
+    sample = summary()
+    text = audit_markdown(
+        summary(
+            places=sample.places * 40,
+            places_total=5000,
+            passed_over=[f"{number}.txt" for number in range(1000)],
+            passed_over_total=1234,
+            profiles_total=77,
+        )
+    )
+    assert "And 4,950 more places." in text
+    assert "And 1,214 more files." in text
+    assert "And 74 more profiles." in text
