@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from nomyo_attest.audit.summary import RulePlace, Summary
-from nomyo_attest.report.github import SHOWN, annotations
+from nomyo_attest.report import github
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -46,7 +46,7 @@ def places(number: int, rule: str = "pcr.values") -> list[RulePlace]:
 
 
 def test_a_failure_is_an_error_at_its_first_line_with_values_and_what_to_do() -> None:
-    (found,) = (one for one in read_back(annotations(summary())) if one.properties["title"] == "pcr.values")
+    (found,) = (one for one in read_back(github.annotations(summary())) if one.properties["title"] == "pcr.values")
     assert found.kind == "error"
     assert found.properties == {"file": "recorded/2026-11.jsonl.gz", "line": "7609", "title": "pcr.values"}
     first, second, third = found.message.split("\n")
@@ -56,19 +56,19 @@ def test_a_failure_is_an_error_at_its_first_line_with_values_and_what_to_do() ->
 
 
 def test_a_softened_rule_is_a_warning() -> None:
-    (found,) = (one for one in read_back(annotations(summary())) if one.kind == "warning")
+    (found,) = (one for one in read_back(github.annotations(summary())) if one.kind == "warning")
     assert found.properties["title"] == "clock.safe"
 
 
 def test_what_shows_across_records_stands_where_it_came_again_and_names_the_places() -> None:
-    (found,) = (one for one in read_back(annotations(summary())) if one.properties["title"] == "series.quote")
+    (found,) = (one for one in read_back(github.annotations(summary())) if one.properties["title"] == "series.quote")
     assert found.kind == "error"
     assert found.properties["line"] == "6744"
     assert "recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42Z; recorded/2026-11.jsonl.gz:6121" in found.message
 
 
 def test_whatever_names_and_records_say_there_are_no_more_commands_than_findings() -> None:
-    plain, spoilt = annotations(summary()), annotations(hostile())
+    plain, spoilt = github.annotations(summary()), github.annotations(hostile())
     found = read_back(spoilt)
     assert len(found) == len(read_back(plain))
     assert "##[" not in spoilt
@@ -80,15 +80,15 @@ def test_whatever_names_and_records_say_there_are_no_more_commands_than_findings
 
 def test_ten_are_shown_and_the_eleventh_is_not_lost_without_a_word() -> None:
     only = {"failures": [], "series": [], "places_total": 10}
-    ten = read_back(annotations(summary(places=places(SHOWN), **only)))
-    assert [one.properties["file"] for one in ten] == [f"{one:03}.jsonl" for one in range(SHOWN)]
-    eleven = read_back(annotations(summary(places=places(SHOWN + 1), **(only | {"places_total": 11}))))
-    assert len(eleven) == SHOWN
+    ten = read_back(github.annotations(summary(places=places(github.SHOWN), **only)))
+    assert [one.properties["file"] for one in ten] == [f"{one:03}.jsonl" for one in range(github.SHOWN)]
+    eleven = read_back(github.annotations(summary(places=places(github.SHOWN + 1), **(only | {"places_total": 11}))))
+    assert len(eleven) == github.SHOWN
     assert eleven[-1].properties == {"title": "2 more errors"}
 
 
 def test_places_that_the_summary_does_not_list_are_counted_too() -> None:
-    found = read_back(annotations(summary(places=places(3), places_total=30_003, failures=[], series=[])))
+    found = read_back(github.annotations(summary(places=places(3), places_total=30_003, failures=[], series=[])))
     assert found[-1].message.startswith("30,000 more errors, ")
 
 
@@ -96,7 +96,7 @@ def test_of_many_the_first_of_each_rule_are_shown() -> None:
     sample = summary()
     rules = [msgspec.structs.replace(sample.rules[0], rule=rule) for rule in ("pcr.values", "nonce.match")]
     many = [*places(50), *places(50, "nonce.match")]
-    found = read_back(annotations(summary(places=many, places_total=100, rules=rules)))
+    found = read_back(github.annotations(summary(places=many, places_total=100, rules=rules)))
     assert {one.properties["title"] for one in found[:5]} == {
         "unreadable",
         "series.quote",
@@ -108,10 +108,10 @@ def test_of_many_the_first_of_each_rule_are_shown() -> None:
 
 def test_standard_input_is_no_file() -> None:
     place = msgspec.structs.replace(places(1)[0], source="-")
-    (found,) = read_back(annotations(summary(places=[place], places_total=1, failures=[], series=[])))
+    (found,) = read_back(github.annotations(summary(places=[place], places_total=1, failures=[], series=[])))
     assert found.properties == {"title": "pcr.values"}
 
 
 def test_nothing_to_tell_is_no_output() -> None:
     nothing: Summary = summary(places=[], places_total=0, failures=[], series=[])
-    assert annotations(nothing) == ""
+    assert github.annotations(nothing) == ""
