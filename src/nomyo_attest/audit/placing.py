@@ -1,0 +1,119 @@
+"""Files that stand in their place whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from nomyo_attest.errors import NomyoAttestError
+
+
+class OutputError(NomyoAttestError):
+    """A file cannot be written.
+
+    Attributes:
+        name: the file's.
+        problem: why not.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(name, problem)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem}"
+
+
+@contextlib.contextmanager
+def placed(name: str, *, replace: bool) -> Iterator[IO[bytes]]:
+    """A file to write to, which has the name `name` when the block ends without an error, and is gone when not.
+
+    Until then it stands beside, under a name that the next attempt takes again: one that was killed leaves nothing
+    for good. Without `replace` the name must be free. Raises `OutputError`.
+    """
+    path = Path(name)
+    with told(name), _temporary(path) as temporary:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _move(temporary, path, replace=replace)
+
+
+def link(source: Path, name: str, *, replace: bool) -> bool:
+    """Give the file `source` the name `name`, too, without a copy; False where the file system cannot.
+
+    Raises `OutputError`.
+    """
+    path = Path(name)
+    with told(name), _temporary(path) as temporary:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:  # another file system, or one without links
+            return False
+        _move(temporary, path, replace=replace)
+        return True
+
+
+@contextlib.contextmanager
+def told(name: str) -> Iterator[None]:
+    """Errors of the system as `OutputError`."""
+    try:
+        yield
+    except FileExistsError:
+        raise OutputError(name, "is there already; --force overwrites it") from None
+    except (OSError, ValueError) as error:
+        raise OutputError(name, f"cannot be written: {reason(error)}") from None
+
+
+def reason(error: Exception) -> str:
+    """What the system says of a file, without its name."""
+    return getattr(error, "strerror", None) or "no file can have this name"
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name beside `path` that is free before and after."""
+    temporary = path.with_name(f".{path.name[:100]}.audit.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _move(temporary: Path, path: Path, *, replace: bool) -> None:
+    if not replace:
+        try:
+            path.hardlink_to(temporary)  # fails where a rename would overwrite
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            if path.exists():
+                raise FileExistsError(path) from None
+            temporary.replace(path)
+    elif path.exists() and temporary.samefile(path):
+        return  # a rename of a file to another of its names does nothing, so that both would stay
+    else:
+        temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder lasting, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def copy(source: IO[bytes], target: Any, size: int = 1024 * 1024) -> None:
+    """All of `source` to `target`, a piece at a time."""
+    while piece := source.read(size):
+        target.write(piece)
