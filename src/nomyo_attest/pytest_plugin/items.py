@@ -44,7 +44,7 @@ class RecordItem(pytest.Item):
         if settings.policy is None:
             raise RefusedError("no policy is configured", f"{self._place}: {NO_POLICY}")
         result = appraise_record(self._text(), settings.policy, settings.at, self._place)
-        brief, text = told(self._place, result, settings.policy, verbose=self.config.get_verbosity() > 1)
+        brief, text = told(self._place, result, settings.policy, verbose=self.config.getoption("verbose") > 1)
         if result.verdict.value == "warning":
             self.add_report_section("call", "attestation", text)
             self._warn(f"{self._place}: {brief}")
