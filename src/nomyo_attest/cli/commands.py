@@ -8,15 +8,15 @@ from nomyo_attest.cli.program import Program
 
 # fmt: off
 COMMANDS: Final = {
-    "verify":       ("verify", "appraise recorded responses by a policy"),
-    "inspect":      ("inspect", "show every field of a response's evidence; no verdict"),
-    "rules":        ("rules", "what is asked of evidence, and what to do when it does not hold"),
-    "policy learn": ("policy_learn", "make a policy from responses you trust"),
-    "policy check": ("policy_check", "say what a careful colleague would say of a policy"),
-    "policy show":  ("policy_show", "show a policy as a table"),
-    "schema":       ("schema", "print a JSON Schema: policy, evidence, result, verdict"),
+    "verify":        ("verify", "appraise recorded responses by a policy"),
+    "inspect":       ("inspect", "show every field of a response's evidence; no verdict"),
+    "rules":         ("rules", "what is asked of evidence, and what to do when it does not hold"),
+    "policy learn":  ("policy_learn", "make a policy from responses you trust"),
+    "policy check":  ("policy_check", "say what a careful colleague would say of a policy"),
+    "policy show":   ("policy_show", "show a policy as a table"),
+    "schema":        ("schema", "print a JSON Schema: policy, evidence, result, verdict"),
     "example fleet": ("example_fleet", "make a fleet's recorded answers, to try an audit on"),
-    "record":       ("record", "quote a TPM into a response-shaped file (extra tpm)"),
+    "record":        ("record", "quote a TPM into a response-shaped file (extra tpm)"),
 }
 """A command's words → its module in this package, and what it does, in the order of the help."""
 # fmt: on
