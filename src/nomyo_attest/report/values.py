@@ -57,6 +57,8 @@ def _cut(text: str, place: int | None) -> str:
 
 
 def _attributes(value: Any) -> str:
+    if not isinstance(value, (list, tuple)):
+        return str(value)
     return ", ".join(map(str, value)) or "none"
 
 
@@ -67,7 +69,7 @@ def _claim(value: Any) -> str:
 
 
 def _period(value: Any) -> str:
-    if not isinstance(value, (list, tuple)):
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
         return str(value)
     start, end = value
     return " ".join([f"from {start}"] * bool(start) + [f"until {end}"] * bool(end))

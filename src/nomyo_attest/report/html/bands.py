@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nomyo_attest.audit.row import VERDICTS
-from nomyo_attest.audit.summary import Profile, Summary
+from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Profile, Summary
 from nomyo_attest.report.html.chart import Scale, bar_height, figure, label, line, rect, time_axis
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, number, share
@@ -24,6 +24,7 @@ def usual(profile: Profile) -> str:
 def bands(summary: Summary) -> Markup:
     """The chart; empty where no profile has numbers over time."""
     lanes = [(place, one) for place, one in enumerate(summary.profiles, 1) if any(one.over_time)]
+    lanes = lanes[:PROFILES_OVER_TIME]
     if not lanes or not summary.timeline:
         return Markup()
     scale = Scale(summary.timeline, summary.bucket_seconds)
@@ -34,6 +35,8 @@ def bands(summary: Summary) -> Markup:
         f"A lane for each PCR profile, from {moment(scale.start)} to {moment(scale.end)} UTC. The band tells when it "
         f"was in use; the bars how much, in each {duration(summary.bucket_seconds)}, on a scale of its own."
     )
+    if len(lanes) < summary.profiles_total:
+        description += f" {len(lanes)} of {number(summary.profiles_total)} profiles are drawn."
     return figure("bands", "PCR profiles over time", description, height, [*drawn, time_axis(scale, height + 4)])
 
 

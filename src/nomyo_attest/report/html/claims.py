@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.html.markup import Markup, element
+from nomyo_attest.report.html.markup import Markup, element, fit
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
 from nomyo_attest.report.html.wording import code, duration, number, several, share
 
 _TIER_MAX: Final = 80
+_SIZE: Final = 20_000
 
 
 def claims(summary: Summary) -> Markup:
@@ -37,10 +38,8 @@ def _tiers(summary: Summary) -> Markup:
         return element("p", "No record claims a tier.")
     of = columns("tier", "#records", "#share")
     total = summary.counts.total
-    rows = [
-        row(of, [code(tier, _TIER_MAX) if tier is not None else "none is claimed", number(part), share(part, total)])
-        for tier, part in summary.tiers
-    ]
+    named = ((code(tier, _TIER_MAX) if tier is not None else "none is claimed", part) for tier, part in summary.tiers)
+    rows = fit((row(of, [tier, number(part), share(part, total)]) for tier, part in named), _SIZE)
     caption = "Security tiers that the server claims; nothing signs them."
     if len(rows) < summary.tiers_total:
         caption += f" The first {number(len(rows))} of {number(summary.tiers_total)} are shown."

@@ -16,8 +16,8 @@ from nomyo_attest.report.html.wording import code, number, outside, several, sta
 from nomyo_attest.report.look import count
 from nomyo_attest.report.reasons import sort_findings
 
-_SIZE: Final = 1_500_000
-"""Characters of the table: the page has to fit into a mail."""
+_SIZE: Final = 1_300_000
+"""Bytes of the table: the page has to fit into a mail."""
 
 _FINDINGS_MOST: Final = 4
 _REASON_MAX: Final = 400

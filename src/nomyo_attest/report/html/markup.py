@@ -43,10 +43,10 @@ def join(parts: Iterable[str], between: str = "") -> Markup:
 
 
 def fit(parts: Iterable[Markup], size: int) -> list[Markup]:
-    """As many of the parts, from the first on, as have no more than `size` characters together."""
+    """As many of the parts, from the first on, as have no more than `size` bytes together."""
     taken = []
     for part in parts:
-        size -= len(part)
+        size -= len(part.encode())
         if size < 0:
             break
         taken.append(part)

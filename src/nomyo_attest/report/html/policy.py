@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.html.markup import Markup, element, fit, join
+from nomyo_attest.report.html.markup import Markup, element, escape, fit, join
 from nomyo_attest.report.html.profiles import meaning
 from nomyo_attest.report.html.tables import columns, fold, pairs, row, section, table
 from nomyo_attest.report.html.wording import code, digits, number, outside
 
-_SIZE: Final = 120_000
+_SIZE: Final = 100_000
 _TEXT_MAX: Final = 2000
-_DOCUMENT_MAX: Final = 120_000
+_DOCUMENT_MAX: Final = 100_000
 
 _APART: Final = frozenset({"format", "id", "description", "pcrs"})
 """Keys of a policy that are told in their own places."""
@@ -79,7 +79,7 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _whole(document: dict[str, Any]) -> Markup:
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    text = escape(json.dumps(document, sort_keys=True, separators=(",", ":")))
     if len(text) > _DOCUMENT_MAX:
         return element("p", "The policy as JSON is too long for this page; nomyo-attest policy show prints it.")
     told = element("p", "The digest is the SHA-256 of exactly these characters, without a line end.")

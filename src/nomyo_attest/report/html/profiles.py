@@ -13,7 +13,7 @@ from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
 from nomyo_attest.report.html.wording import code, digits, number, outside, place, share, stamp, verdict
 
-_SIZE: Final = 150_000
+_SIZE: Final = 100_000
 _PLACES_MOST: Final = 100
 """PCRs of one profile: there are 24, in a few banks."""
 

@@ -9,10 +9,10 @@ from nomyo_attest.audit.summary import RuleSummary, Summary
 from nomyo_attest.report.html.answer import bar
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
-from nomyo_attest.report.html.wording import code, number, place, prose, share
+from nomyo_attest.report.html.wording import code, number, outside, place, prose, share
 from nomyo_attest.report.look import sentence
 
-_SIZE: Final = 200_000
+_SIZE: Final = 150_000
 
 _KINDS: Final = {"required": "contraindicated", "warn": "warning", "ignore": "none"}
 """Requirement → whose colour the bar of a rule has."""
@@ -42,7 +42,7 @@ def _row(summary: Summary, found: RuleSummary) -> Markup:
     bars = join([bar(concerned, total, kind), element("small", share(concerned, total))])
     cells = [
         _told(found.rule),
-        found.requirement,
+        outside(found.requirement, 20),
         number(found.failed),
         number(found.undecided),
         bars,

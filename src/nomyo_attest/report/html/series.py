@@ -10,7 +10,8 @@ from nomyo_attest.report.html.tables import columns, listing, row, section, tabl
 from nomyo_attest.report.html.wording import code, digits, number, outside, place, several
 from nomyo_attest.report.look import sentence
 
-_SIZE: Final = 350_000
+_SIZE: Final = 300_000
+_RULES_SIZE: Final = 50_000
 _MESSAGE_MAX: Final = 500
 _PLACES_MOST: Final = 5
 
@@ -27,7 +28,9 @@ def series(summary: Summary) -> Markup:
 
 def _asked(summary: Summary) -> Markup:
     of = columns("rule", "answer", "#findings", "#records")
-    return table("series", "Rules across records", of, [_rule(rule) for rule in summary.series_rules])
+    rows = fit(map(_rule, summary.series_rules), _RULES_SIZE)
+    cut = "" if len(rows) == len(summary.series_rules) else f", the first {len(rows)} of {len(summary.series_rules)}"
+    return table("series", f"Rules across records{cut}", of, rows)
 
 
 def _rule(rule: SeriesRuleSummary) -> Markup:

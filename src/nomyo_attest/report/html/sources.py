@@ -10,7 +10,7 @@ from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, fold, row, section, table
 from nomyo_attest.report.html.wording import code, digits, number, outside, several, size
 
-_SIZE: Final = 450_000
+_SIZE: Final = 350_000
 _PASSED_OVER_SIZE: Final = 60_000
 _PROBLEM_MAX: Final = 300
 

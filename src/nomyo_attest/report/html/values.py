@@ -49,7 +49,7 @@ def _value(rule: str, value: Any, other: Any) -> Markup:
 
 
 def _is_hex(value: object) -> bool:
-    return isinstance(value, str) and len(value) >= 16 and not set(value) - set("0123456789abcdef")
+    return isinstance(value, str) and 16 <= len(value) <= _VALUE_MAX and not set(value) - set("0123456789abcdef")
 
 
 def _pcrs(expected: dict[str, Any], got: dict[str, Any], labels: Labels) -> Iterable[tuple[str, str]]:
