@@ -68,7 +68,11 @@ def check_echoes(opened: Opened, payload_id: str, tier: str | None) -> None:
 
 
 def hand_over(
-    opened: Opened, payload_id: str, server_key: ServerKey | None, attestation_result: dict[str, Any] | None
+    opened: Opened,
+    payload_id: str,
+    server_key: ServerKey | None,
+    attestation_result: dict[str, Any] | None,
+    evidence_log: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The answer as users know it, with what was found out on the way.
 
@@ -82,7 +86,7 @@ def hand_over(
     if server_key is not None:
         verification["server_key"] = server_key.fingerprint
         verification["server_key_pinned"] = server_key.pinned
-    for ours in ("attestation_result", "verification", "transport_processed_at"):
+    for ours in ("attestation_result", "evidence_log", "verification", "transport_processed_at"):
         metadata.pop(ours, None)
     metadata.setdefault("processed_at", opened.processed_at)
     metadata.update(payload_id=payload_id, is_encrypted=True, encryption_algorithm=envelope.ALGORITHM)
@@ -91,4 +95,6 @@ def hand_over(
         metadata["transport_processed_at"] = opened.processed_at
     if attestation_result is not None:
         metadata["attestation_result"] = attestation_result
+    if evidence_log is not None:
+        metadata["evidence_log"] = evidence_log
     return opened.completion

@@ -14,10 +14,12 @@ from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.gate import load_policy
 from nomyo.keyring import Keyring
 from nomyo.leak import guarded, guarded_async
+from nomyo.ledger import load_log
 
 if TYPE_CHECKING:
     import httpx
 
+    from nomyo_attest.ledger import EvidenceLog
     from nomyo_attest.policy import AppraisalPolicy
 
 _OTHERS_MOST: Final = 16
@@ -29,6 +31,8 @@ _NO_ARGUMENTS: Final = {
     "attestation_policy": "the client, or client.with_options",
     "default_headers": "nobody",
     "default_query": "nobody",
+    "evidence_log": "the client, or client.with_options",
+    "evidence_log_failure": "the client, or client.with_options",
     "extra_headers": "nobody: the headers are the protocol's",
     "extra_query": "nobody",
     "http_client": "the client",
@@ -67,6 +71,10 @@ class SecureChatCompletion(Closing):
         timeout: seconds that a call may take in all, its retries included.
         http_client: an `httpx.AsyncClient` to use; it is not closed.
         unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
+        evidence_log: the ledger that the evidence of every answer is appended to, a path or an
+            `nomyo_attest.EvidenceLog`; None for none.
+        evidence_log_failure: ``"raise"`` to hand over no answer whose evidence could not be kept; ``"warn"`` to log
+            that, and to hand the answer over.
 
     Attributes:
         client: the `SecureCompletionClient` underneath.
@@ -75,6 +83,7 @@ class SecureChatCompletion(Closing):
     Raises:
         ArgumentError: an argument makes no sense; also if attestation is required without a policy.
         InsecureURLError: plain HTTP where it is not allowed.
+        EvidenceLogError: the ledger cannot be appended to, and must be.
         nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file not be read.
     """
 
@@ -96,6 +105,8 @@ class SecureChatCompletion(Closing):
         timeout: float = TIMEOUT,
         http_client: httpx.AsyncClient | None = None,
         unsafe_remote_http: bool = False,
+        evidence_log: EvidenceLog | str | PathLike[str] | None = None,
+        evidence_log_failure: str = "raise",
     ) -> None:
         self._set_up(
             {
@@ -113,12 +124,16 @@ class SecureChatCompletion(Closing):
                 "timeout": timeout,
                 "http_client": http_client,
                 "unsafe_remote_http": unsafe_remote_http,
+                "evidence_log": evidence_log,
+                "evidence_log_failure": evidence_log_failure,
             },
             None,
         )
 
     def _set_up(self, options: dict[str, Any], keyring: Keyring | None) -> None:
         """Become a client with these options, all of them, and with the key pair of `keyring` if there is one."""
+        if options["evidence_log"] is not None:
+            options["evidence_log"] = load_log(options["evidence_log"])  # the path is that of now, wherever one goes
         options["server_key_pins"] = check_pins(options["server_key_pins"])  # an iterator would be empty the next time
         self._options = options
         self._closed = False
@@ -152,12 +167,14 @@ class SecureChatCompletion(Closing):
 
         Returns:
             The completion as the server made it, with ``_metadata``. There ``verification`` says what was checked, and
-            ``attestation_result``, if attestation was required, is the JSON form of the appraisal's result.
+            ``attestation_result``, if attestation was required, is the JSON form of the appraisal's result;
+            ``evidence_log``, if a ledger is kept, tells the line that the evidence is in.
 
         Raises:
             ArgumentError: an argument makes no sense; nothing was sent.
             AttestationError: the policy does not affirm the evidence. The prompt was sent all the same: evidence comes
                 only with the answer. It is not tried again.
+            EvidenceLogError: the evidence could not be kept; `prompt_sent` says whether an answer had come.
             SecurityError: in its other kinds: the answer, or the server's key, is not to be relied on.
             APIStatusError, APIConnectionError: in their kinds: the service refused, or did not answer.
         """

@@ -8,7 +8,8 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from nomyo import answer, jsontext, keyfiles, keys
+from nomyo import jsontext, keyfiles, keys
+from nomyo.admission import admit
 from nomyo.config import (
     DEFAULT_BASE_URL,
     SERVER_KEY_BITS,
@@ -27,12 +28,14 @@ from nomyo.errors import ArgumentError, SecurityError
 from nomyo.exchange import Exchange, Request
 from nomyo.keyring import KeyPair, Keyring
 from nomyo.leak import guarded, guarded_async
+from nomyo.ledger import Ledger
 from nomyo.transport import Transport
 
 if TYPE_CHECKING:
     import httpx
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+    from nomyo_attest.ledger import EvidenceLog
     from nomyo_attest.policy import AppraisalPolicy
 
 
@@ -77,9 +80,14 @@ class SecureCompletionClient(Closing):
         timeout: seconds that a call may take in all, its retries included.
         http_client: an `httpx.AsyncClient` to use; it is not closed.
         unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
+        evidence_log: the ledger that the evidence of every answer is appended to, a path or an
+            `nomyo_attest.EvidenceLog`; None for none.
+        evidence_log_failure: ``"raise"`` to hand over no answer whose evidence could not be kept; ``"warn"`` to log
+            that, and to hand the answer over.
 
     Raises:
         ArgumentError: an argument makes no sense. `InsecureURLError`: plain HTTP where it is not allowed.
+        EvidenceLogError: the ledger cannot be appended to, and must be.
     """
 
     key_size = keys.KEY_BITS
@@ -99,6 +107,8 @@ class SecureCompletionClient(Closing):
         timeout: float = TIMEOUT,
         http_client: httpx.AsyncClient | None = None,
         unsafe_remote_http: bool = False,
+        evidence_log: EvidenceLog | str | PathLike[str] | None = None,
+        evidence_log_failure: str = "raise",
     ) -> None:
         if type(secure_memory) is int:
             secure_memory, max_retries = True, secure_memory
@@ -117,6 +127,7 @@ class SecureCompletionClient(Closing):
             pins=check_pins(server_key_pins),
             min_server_key_bits=check_key_bits(min_server_key_bits),
             secure_memory=secure_memory,
+            ledger=Ledger.of(evidence_log, evidence_log_failure),
         )
 
     @property
@@ -201,6 +212,7 @@ class SecureCompletionClient(Closing):
         Raises:
             ResponseError: it cannot be read; the reason is not told.
             ResponseNotBoundError: it is the answer to another request.
+            EvidenceLogError: its evidence could not be kept, and must be.
             SecurityError: there is no private key to open it with.
         """
         if not isinstance(encrypted_response, bytes):
@@ -209,8 +221,7 @@ class SecureCompletionClient(Closing):
         if self.keyring.pair is None:
             raise SecurityError("Private key not initialized. Call generate_keys() or load_keys() first.")
         opened = await self._exchange.open(encrypted_response, self.keyring.pair)
-        answer.check_echoes(opened, payload_id, None)
-        return answer.hand_over(opened, payload_id, None, None)
+        return await admit(opened, payload_id, ledger=self._exchange.ledger)
 
     @guarded_async
     async def send_secure_request(

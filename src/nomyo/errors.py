@@ -21,6 +21,7 @@
         │   ├── ServerKeyError (ValueError)     the server's key is weak, malformed or not pinned
         │   ├── InsecureURLError (ValueError)   plain HTTP where it is not allowed
         │   └── AttestationError (nomyo_attest.AttestationError)   the policy does not affirm the evidence
+        ├── EvidenceLogError (nomyo_attest.LedgerError)   the evidence of an answer cannot be kept
         ├── KeyStoreError (ValueError)          a key file cannot be used
         │   └── KeyFileNotFoundError (FileNotFoundError)
         ├── ArgumentError (ValueError)          an argument makes no sense; nothing was sent
@@ -176,9 +177,12 @@ class SecurityError(NomyoError):
 
     Attributes:
         code: which kind, for programs: one of this module's constants.
+        evidence_log: of an answer that was opened and refused, where its evidence was kept, as `_metadata` would say
+            it; None where no ledger is kept, or there was nothing to keep.
     """
 
     code: str = ""
+    evidence_log: dict[str, Any] | None = None
 
     def __init__(self, message: str = "", code: str = "") -> None:
         self.code = code or self.code
@@ -234,6 +238,17 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class EvidenceLogError(NomyoError, attest_errors.LedgerError):
+    """The evidence ledger cannot be used, or did not take the evidence of an answer, which is not handed over then.
+
+    Attributes:
+        path, problem, mend: the ledger's file, what is wrong, what to do.
+        prompt_sent: whether an answer had come: it is lost, and may have to be paid for.
+    """
+
+    prompt_sent: bool = False
 
 
 class KeyStoreError(NomyoError, ValueError):

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from nomyo import answer, envelope, gate, jsontext
+from nomyo import answer, envelope, jsontext
+from nomyo.admission import admit
 from nomyo.errors import (
     KEY_NOT_PINNED,
     APIConnectionError,
@@ -23,6 +24,7 @@ from nomyo.errors import (
     ServerKeyError,
 )
 from nomyo.keyring import KeyPair, Keyring
+from nomyo.ledger import Ledger
 from nomyo.memory import SecureBuffer
 from nomyo.redact import texts
 from nomyo.retry import status_may_be_retried, wait_before
@@ -127,6 +129,7 @@ class Exchange:
     Args:
         base: its base URL, without a slash at the end.
         secure_memory: whether to lock plaintext in memory where the system allows it.
+        ledger: where the evidence of answers is kept; None for nowhere.
         sleep, random: asyncio.sleep, and a number from 0 to 1, unless a test says otherwise.
     """
 
@@ -139,6 +142,7 @@ class Exchange:
         pins: tuple[str, ...] = (),
         min_server_key_bits: int,
         secure_memory: bool = True,
+        ledger: Ledger | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = _RANDOM.random,
     ) -> None:
@@ -146,6 +150,7 @@ class Exchange:
         self._transport = transport
         self.keyring = keyring
         self._lock = secure_memory
+        self.ledger = ledger
         self._sleep = sleep
         self._random = random
         self.server_keys = ServerKeys(self._fetch_key, pins, min_server_key_bits)
@@ -164,6 +169,8 @@ class Exchange:
         tries = _Tries(max_retries, limit)
         try:
             async with limit:
+                if self.ledger is not None:
+                    await self.ledger.ready()
                 return await self._answered(request, tries)
         except NomyoError as error:
             failure = error
@@ -230,12 +237,15 @@ class Exchange:
 
     async def _accept(self, body: bytes, request: Request, pair: KeyPair, server_key: ServerKey) -> dict[str, Any]:
         """The answer, once nothing is against it. What raises here is never tried again."""
-        opened = await self.open(body, pair)
-        answer.check_echoes(opened, request.payload_id, request.tier)
-        result = None
-        if request.policy is not None:
-            result = gate.admit(opened.completion, request.policy, request.payload_id, secrets=request.texts())
-        return answer.hand_over(opened, request.payload_id, server_key, result)
+        return await admit(
+            await self.open(body, pair),
+            request.payload_id,
+            tier=request.tier,
+            policy=request.policy,
+            secrets=request.texts(),
+            server_key=server_key,
+            ledger=self.ledger,
+        )
 
     async def open(self, body: bytes, pair: KeyPair) -> answer.Opened:
         """Decrypt and read an answer. Raises `ResponseError`."""

@@ -115,7 +115,7 @@ def test_every_attribute_in_the_table_is_there(page: str) -> None:
 
 def made(kind: type[errors.NomyoError]) -> errors.NomyoError:
     """An exception of a class, however it is made."""
-    if issubclass(kind, errors.KeyStoreError):
+    if issubclass(kind, (errors.KeyStoreError, errors.EvidenceLogError)):
         return kind("key.pem", "is wrong", "mend it")
     if issubclass(kind, errors.AttestationError):
         return kind("not affirmed", None)  # type: ignore[arg-type]  # any result will do

@@ -30,7 +30,7 @@ PUBLISHED = {
 }  # fmt: skip
 ADDED = {
     "APIStatusError", "APITimeoutError", "ArgumentError", "ArgumentTypeError", "AttestationError", "BadRequestError",
-    "ClientClosedError", "InsecureURLError", "InsecureWarning", "InternalError", "InternalServerError",
+    "ClientClosedError", "EvidenceLogError", "InsecureURLError", "InsecureWarning", "InternalError", "InternalServerError",
     "KeyFileNotFoundError", "KeyStoreError", "NomyoError", "NotFoundError", "PermissionDeniedError", "ResponseError",
     "ResponseNotBoundError", "ServerKeyError", "__version__",
 }  # fmt: skip
@@ -99,6 +99,8 @@ def test_the_constructor_of_chat_completions_is_that_of_the_api_reference() -> N
         "timeout": 900.0,
         "http_client": None,
         "unsafe_remote_http": False,
+        "evidence_log": None,
+        "evidence_log_failure": "raise",
     }
 
 
@@ -117,6 +119,8 @@ def test_the_constructor_of_the_layer_underneath_is_that_of_the_published_client
         "timeout": 900.0,
         "http_client": None,
         "unsafe_remote_http": False,
+        "evidence_log": None,
+        "evidence_log_failure": "raise",
     }
 
 

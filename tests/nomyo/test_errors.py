@@ -36,6 +36,7 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
     "ServerKeyError": (errors.SecurityError, ValueError),
     "InsecureURLError": (errors.SecurityError, ValueError),
     "AttestationError": (errors.SecurityError, nomyo_attest.AttestationError),
+    "EvidenceLogError": (errors.NomyoError, nomyo_attest.LedgerError),
     "KeyStoreError": (errors.NomyoError, ValueError),
     "KeyFileNotFoundError": (errors.KeyStoreError, FileNotFoundError),
     "ArgumentError": (errors.NomyoError, ValueError),
@@ -98,6 +99,7 @@ def made() -> list[errors.NomyoError]:
     """One of each class."""
     special: list[errors.NomyoError] = [
         errors.AttestationError("not affirmed", refused()),
+        errors.EvidenceLogError("/k/evidence.jsonl", "is a folder", "name a file"),
         errors.KeyStoreError("/k/private_key.pem", "is a folder", "name a file"),
         errors.KeyFileNotFoundError("/k/private_key.pem"),
     ]
@@ -123,7 +125,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
     assert drawn.pop("Exception") == []
     expected = {
         name: [
-            base.__name__ if base is not nomyo_attest.AttestationError else "nomyo_attest.AttestationError"
+            base.__name__ if base.__module__ != "nomyo_attest.errors" else f"nomyo_attest.{base.__name__}"
             for base in bases
         ]
         for name, bases in BASES.items()

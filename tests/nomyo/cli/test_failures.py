@@ -21,7 +21,7 @@ def classes(root: type[errors.NomyoError] = errors.NomyoError) -> Iterator[type[
 
 def made(kind: type[errors.NomyoError]) -> errors.NomyoError:
     """An error of a class."""
-    if issubclass(kind, errors.KeyStoreError):
+    if issubclass(kind, (errors.KeyStoreError, errors.EvidenceLogError)):
         return kind("keys/private_key.pem", "is a symbolic link", "name the file itself")
     if issubclass(kind, errors.AttestationError):
         return kind("not affirmed", None)  # type: ignore[arg-type]  # its result is not looked at here
