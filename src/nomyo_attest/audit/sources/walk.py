@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Generator, Iterator, Sequence
@@ -127,7 +128,8 @@ class Walk:
             if linked:
                 status, real = os.stat(path), _real(path)  # noqa: PTH116 - as above
         except OSError as error:
-            if kind_of(path) is None:
+            # A link that leads nowhere is told by its name. Of all else nobody knows whether it is a folder.
+            if kind_of(path) is None and error.errno in {errno.ENOENT, errno.ELOOP}:
                 self.passed_over.add(path)
             else:
                 yield Found(path, None, None, os_problem(error))

@@ -1,0 +1,184 @@
+"""Archives: whole, cut off anywhere, with any byte changed."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nomyo_attest.audit.sources.kinds import Packing
+from nomyo_attest.audit.sources.stored import DamageError
+from nomyo_attest.audit.sources.unpack import packing_of, unpacked
+from tests.nomyo_attest.audit.sources.look import gz, joined, numbered, zst
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PACKERS: dict[Packing, Callable[[bytes], bytes]] = {"gz": gz, "zst": zst}
+packings = pytest.mark.parametrize("packing", ["gz", "zst"])
+
+# Some of it packs well, some does not; several blocks of Zstandard.
+TEXT = joined(numbered(300)) + random.Random(7).randbytes(3000) + b"\n" * 300_000 + joined(numbered(50))
+PACKED = {packing: pack(TEXT) for packing, pack in PACKERS.items()}
+
+
+def blocks(data: bytes, places: list[int] | None = None) -> Iterator[bytes]:
+    ends = sorted(place % (len(data) + 1) for place in places or [])
+    return (data[begin:end] for begin, end in pairwise([0, *ends, len(data)]) if end > begin)
+
+
+def unpack(data: bytes, packing: Packing, places: list[int] | None = None) -> tuple[bytes, str]:
+    """The text that comes out, and the problem behind it."""
+    out = bytearray()
+    try:
+        for text in unpacked(blocks(data, places), packing):
+            out += text
+    except DamageError as damage:
+        return bytes(out), str(damage)
+    return bytes(out), ""
+
+
+@packings
+@given(places=st.lists(st.integers(0, 2**20), max_size=8))
+def test_an_archive_gives_its_text_however_it_comes(packing: Packing, places: list[int]) -> None:
+    assert unpack(PACKED[packing], packing, places) == (TEXT, "")
+
+
+@packings
+@given(cut=st.integers(0, 2**20), places=st.lists(st.integers(0, 2**20), max_size=3))
+def test_an_archive_cut_off_anywhere_gives_what_stands_before_and_says_so(
+    packing: Packing, cut: int, places: list[int]
+) -> None:
+    data = PACKED[packing][: cut % len(PACKED[packing])]
+    text, problem = unpack(data, packing, places)
+    assert problem.startswith("cut off: ")
+    assert TEXT.startswith(text)
+    if packing == "gz":
+        assert text == zlib.decompressobj(31).decompress(data)
+
+
+@packings
+@given(place=st.integers(0, 2**20), flip=st.integers(1, 255), places=st.lists(st.integers(0, 2**20), max_size=3))
+def test_a_changed_byte_is_told_or_changes_nothing(packing: Packing, place: int, flip: int, places: list[int]) -> None:
+    data = bytearray(PACKED[packing])
+    data[place % len(data)] ^= flip
+    text, problem = unpack(bytes(data), packing, places)
+    assert problem or text == TEXT
+    assert unpack(bytes(data), packing)[0] == text
+
+
+@packings
+def test_the_text_before_a_wrong_checksum_is_all_there(packing: Packing) -> None:
+    data = bytearray(PACKED[packing])
+    data[-5 if packing == "gz" else -1] ^= 1  # CRC-32 stands before the length
+    text, problem = unpack(bytes(data), packing)
+    assert text == TEXT
+    assert problem.startswith("damaged: ")
+
+
+@packings
+def test_several_archives_in_one_file_are_one_text(packing: Packing) -> None:
+    pack = PACKERS[packing]
+    assert unpack(pack(b"a\n") + pack(b"") + pack(b"b\n"), packing) == (b"a\nb\n", "")
+
+
+@packings
+@pytest.mark.parametrize("garbage", [b"x", b"\x1f", b"garbage", b"\0\0x"])
+def test_what_stands_behind_an_archive_is_damage(packing: Packing, garbage: bytes) -> None:
+    text, problem = unpack(PACKERS[packing](b"a\n") + garbage, packing)
+    assert text == b"a\n"
+    assert problem.startswith(("damaged: bytes that are no", "cut off: "))
+
+
+def test_zeros_behind_gzip_are_padding() -> None:
+    assert unpack(gz(b"a\n") + bytes(1000), "gz", [25, 30]) == (b"a\n", "")
+    assert unpack(zst(b"a\n") + bytes(1000), "zst")[1].startswith("damaged: ")
+
+
+@packings
+def test_an_archive_of_nothing_is_one_and_no_archive_is_not(packing: Packing) -> None:
+    assert unpack(PACKERS[packing](b""), packing) == (b"", "")
+    assert unpack(b"", packing)[1].startswith("cut off: the file is empty")
+
+
+@packings
+def test_what_is_no_archive_at_all_is_damage(packing: Packing) -> None:
+    assert unpack(b'{"a": 1}\n', packing) == (
+        b"",
+        {"gz": "damaged: incorrect header check", "zst": "damaged: it does not begin as Zstandard does"}[packing],
+    )
+
+
+@packings
+def test_a_bomb_is_unpacked_in_bounded_memory(packing: Packing) -> None:
+    bomb = PACKERS[packing](bytes(64 * 1024 * 1024))
+    tracemalloc.start()
+    try:
+        size = sum(map(len, unpacked(blocks(bomb), packing)))
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert size == 64 * 1024 * 1024
+
+
+def test_frames_that_zstandard_skips_are_skipped() -> None:
+    skippable = b"\x5a\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
+    assert unpack(skippable + zst(b"a\n") + skippable, "zst") == (b"a\n", "")
+    assert unpack(skippable, "zst") == (b"", "")
+    assert unpack(zst(b"a\n") + skippable[:-1], "zst")[1].startswith("cut off: ")
+    assert packing_of(skippable) == "zst"
+
+
+def windowed(log: int) -> bytes:
+    options: dict[int, int] = {
+        zstd.CompressionParameter.window_log: log,
+        zstd.CompressionParameter.enable_long_distance_matching: 0,
+    }
+    packer = zstd.ZstdCompressor(options=options)
+    return packer.compress(b"a\n" * 100) + packer.flush()
+
+
+def test_a_window_larger_than_is_given_is_refused_before_memory_is_taken() -> None:
+    assert unpack(windowed(27), "zst") == (b"a\n" * 100, "")
+    text, problem = unpack(windowed(28), "zst")
+    assert text == b""
+    assert problem == "needs 268435456 bytes of memory to be unpacked, at most 128 MiB are given; unpack it first"
+
+
+def test_an_archive_that_needs_a_dictionary_says_so() -> None:
+    words = zstd.train_dict([b'{"sample": %d}' % number for number in range(2000)], 2000)
+    assert "dictionary" in unpack(zstd.compress(b'{"sample": 1}\n', zstd_dict=words), "zst")[1]
+
+
+@pytest.mark.parametrize("level", [1, 3, 19, -5])
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_791, 65_792, 131_072, 131_073, 1_000_000])
+def test_frames_of_every_header_are_walked_through(level: int, size: int) -> None:
+    text = os.urandom(size // 2) + b"b" * (size - size // 2)
+    packer = zstd.ZstdCompressor(level=level)
+    streamed = packer.compress(text[:1000]) + packer.flush(packer.FLUSH_BLOCK) + packer.compress(text[1000:])
+    assert unpack(streamed + packer.flush() + zstd.compress(text, level), "zst") == (text * 2, "")
+
+
+def test_a_python_without_zstandard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = zst(b"a\n")
+    package = sys.modules[zstd.__name__.rpartition(".")[0]]
+    monkeypatch.delattr(package, "zstd")
+    monkeypatch.setitem(sys.modules, zstd.__name__, None)
+    assert unpack(packed, "zst") == (b"", "Zstandard is not part of this Python; unpack the file first")
+
+
+@pytest.mark.parametrize(
+    ("head", "packing"), [(gz(b""), "gz"), (zst(b""), "zst"), (b'{"a', ""), (b"", ""), (b"\x1f", "")]
+)
+def test_the_first_bytes_tell_the_packing(head: bytes, packing: str) -> None:
+    assert packing_of(head) == packing

@@ -1,0 +1,320 @@
+"""What is read under the names given, and what is not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from nomyo_attest.audit.sources import Inventory, InventoryError, take_inventory
+from nomyo_attest.audit.sources import listing as listing_module
+from nomyo_attest.errors import NomyoAttestError
+from tests.nomyo_attest.audit.sources.look import read, written
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def names(inventory: Inventory) -> list[str]:
+    return [source.name for source in inventory.sources]
+
+
+def problems(inventory: Inventory) -> dict[str, str]:
+    return {source.name: source.problem for source in inventory.sources if source.problem}
+
+
+def tree(*paths: str, content: bytes = b"{}") -> None:
+    written(Path(), dict.fromkeys(paths, content))
+
+
+def test_names_are_read_in_the_order_given_and_folders_sorted_in_depth() -> None:
+    tree("z.json", "d/b.jsonl", "d/a/z.JSON", "d/a.json", "d/B.ndjson.gz", "d/c.parquet", "d/ä.json")
+    inventory = take_inventory(["z.json", "d"])
+    assert names(inventory) == [
+        "z.json",
+        "d/B.ndjson.gz",
+        "d/a/z.JSON",
+        "d/a.json",
+        "d/b.jsonl",
+        "d/c.parquet",
+        "d/ä.json",
+    ]
+    assert [source.number for source in inventory.sources] == list(range(7))
+    assert (inventory.count, inventory.size) == (7, 14)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"), [("d", "d/a.json"), ("d/", "d/a.json"), (".", "./d/a.json"), ("./d", "./d/a.json")]
+)
+def test_a_source_is_named_as_typed(typed: str, name: str) -> None:
+    tree("d/a.json")
+    assert names(take_inventory([typed])) == [name]
+
+
+def test_a_folder_with_more_names_than_are_sorted_at_once_is_sorted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listing_module, "RUN", 7)
+    tree(*(f"d/{number * 37 % 101}.json" for number in range(101)), "e/only.json")
+    assert names(take_inventory(["d", "e"])) == [
+        *sorted(f"d/{number}.json" for number in range(101)),
+        "e/only.json",
+    ]
+
+
+def test_what_is_not_named_as_records_are_is_passed_over_and_told() -> None:
+    tree("d/a.json", "d/readme.md", "d/.hidden.json", "d/.git/b.json", "d/s/notes")
+    inventory = take_inventory(["d"])
+    assert names(inventory) == ["d/a.json"]
+    assert inventory.passed_over == ("d/.git", "d/.hidden.json", "d/readme.md", "d/s/notes")
+    assert inventory.passed_over_total == 4
+
+
+def test_the_first_hundred_of_what_is_passed_over_are_named_and_all_are_counted() -> None:
+    tree("d/a.json", *(f"d/{number:03}.txt" for number in range(150)))
+    inventory = take_inventory(["d"])
+    assert inventory.passed_over == tuple(f"d/{number:03}.txt" for number in range(100))
+    assert inventory.passed_over_total == 150
+
+
+def test_what_is_hidden_is_read_if_it_is_named() -> None:
+    tree(".a.json", ".d/b.json", ".d/.c.json")
+    inventory = take_inventory([".a.json", ".d"])
+    assert names(inventory) == [".a.json", ".d/b.json"]
+    assert inventory.passed_over == (".d/.c.json",)
+
+
+def test_a_name_that_does_not_exist_is_a_source_that_fails() -> None:
+    tree("a.json")
+    result = read("a.json", "b.jsonl", "c.parquet", "d", "a.json/e.json", "f\0.json")
+    assert result.texts == [b"{}"]
+    assert [(end.name, end.kind, end.size, end.sha256) for end in result.ends[1:]] == [
+        ("b.jsonl", "jsonl", None, None),
+        ("c.parquet", "parquet", None, None),
+        ("d", "json", None, None),
+        ("a.json/e.json", "json", None, None),
+        ("f\0.json", "json", None, None),
+    ]
+    assert [(record.line, record.text, record.problem) for record in result.records[1:]] == [
+        (0, None, "cannot be read: No such file or directory; check the name"),
+        (0, None, "cannot be read: No such file or directory; check the name"),
+        (0, None, "cannot be read: No such file or directory; check the name"),
+        (0, None, "cannot be read: Not a directory; check the name: a part of it is a file"),
+        (0, None, "cannot be read: no file can have this name"),
+    ]
+    assert [end.problem for end in result.ends] == [record.problem for record in result.records]
+
+
+def test_a_file_whose_name_tells_nothing_fails_if_it_is_named() -> None:
+    tree("notes.txt")
+    assert "its name does not say what it is" in read("notes.txt").problem
+
+
+@pytest.mark.parametrize("names", [(), (".hidden.json",), ("notes.txt", "s/more.txt")])
+def test_a_folder_without_records_is_a_source_that_fails(names: tuple[str, ...]) -> None:
+    Path("d").mkdir()
+    tree(*(f"d/{name}" for name in names))
+    assert read("d").problem.startswith("no file in this folder is named as records are: .json")
+
+
+def test_a_folder_in_a_folder_may_be_empty() -> None:
+    tree("d/a.json")
+    Path("d/empty").mkdir()
+    assert read("d").places == [("d/a.json", 1)]
+
+
+def test_a_file_and_a_folder_that_may_not_be_read_are_sources_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree("d/a.json", "d/b.jsonl", "d/s/c.json")
+    # Patched, since everything is open to the superuser, who runs tests in containers.
+    allowed = os.open, os.scandir
+
+    def opened(path: str, flags: int) -> int:
+        if path.startswith("d/"):
+            raise PermissionError(13, "Permission denied")
+        return allowed[0](path, flags)
+
+    def listed(path: bytes) -> object:
+        if path == b"d/s":
+            raise PermissionError(13, "Permission denied")
+        return allowed[1](path)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "scandir", listed)
+    result = read("d")
+    assert [(record.name, record.line, record.problem) for record in result.records] == [
+        ("d/a.json", 0, "cannot be read: Permission denied; check its permissions"),
+        ("d/b.jsonl", 0, "cannot be read: Permission denied; check its permissions"),
+        ("d/s", 0, "cannot be listed: Permission denied; check its permissions"),
+    ]
+
+
+def test_what_is_no_file_is_a_source_that_fails_if_its_name_is_a_records() -> None:
+    tree("d/a.json")
+    os.mkfifo("d/pipe.jsonl")
+    os.mkfifo("d/pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("d/socket.json")
+        inventory = take_inventory(["d", "/dev/null"])
+    assert problems(inventory) == {
+        "d/pipe.jsonl": "is a pipe, not a file; what comes out of a pipe is read as standard input (-)",
+        "d/socket.json": "is a socket, not a file; what comes out of a pipe is read as standard input (-)",
+        "/dev/null": "is a device, not a file; what comes out of a device is read as standard input (-)",
+    }
+    assert inventory.passed_over == ("d/pipe",)
+
+
+def test_a_file_named_twice_is_read_once_and_told() -> None:
+    tree("d/a.json", "d/b.json")
+    inventory = take_inventory(["d/a.json", "d", "./d/a.json", "d/", "d/b.json"])
+    assert names(inventory) == ["d/a.json", "d/b.json"]
+    assert inventory.repeated == ("d/a.json", "d/b.json", "./d/a.json", "d/")
+    assert inventory.repeated_total == 4
+
+
+def test_a_folder_in_a_folder_is_read_where_it_is_named() -> None:
+    tree("d/a.json", "d/s/b.json")
+    for order in (["d", "d/s"], ["d/s", "d"]):
+        inventory = take_inventory(order)
+        assert sorted(names(inventory)) == ["d/a.json", "d/s/b.json"]
+        assert inventory.repeated == ("d/s",)
+
+
+def test_a_folder_all_of_which_is_read_elsewhere_does_not_fail() -> None:
+    tree("d/a.json")
+    inventory = take_inventory(["d/a.json", "d"])
+    assert names(inventory) == ["d/a.json"]
+
+
+def test_links_are_followed_and_no_file_is_read_twice_by_them() -> None:
+    tree("d/a.json", "out/b.json", "out/s/c.json", "out/data.bin")
+    Path("d/latest.json").symlink_to("a.json")
+    Path("d/one.json").symlink_to("../out/b.json")
+    Path("d/two.json").symlink_to("../out/b.json")
+    Path("d/folder").symlink_to("../out")
+    Path("d/within").symlink_to("../out/s")
+    Path("d/other.json").symlink_to("../out/data.bin")
+    inventory = take_inventory(["d"])
+    # "folder" comes before "one.json" and has what that leads to.
+    assert names(inventory) == ["d/a.json", "d/folder/b.json", "d/folder/s/c.json", "d/other.json"]
+    assert inventory.repeated == ("d/latest.json", "d/one.json", "d/two.json", "d/within")
+
+
+def test_links_that_go_round_end(tmp_path: Path) -> None:
+    tree("d/a.json", "d/s/b.json", "c.json")
+    Path("d/s/up").symlink_to("..")
+    Path("d/s/top").symlink_to("../..")
+    Path("d/self.json").symlink_to("self.json")
+    Path("d/gone.json").symlink_to("nowhere")
+    Path("d/gone").symlink_to("nowhere")
+    inventory = take_inventory(["d"])
+    assert names(inventory) == ["d/a.json", "d/gone.json", "d/s/b.json", "d/s/top/c.json", "d/self.json"]
+    assert problems(inventory) == {
+        "d/gone.json": "cannot be read: No such file or directory; check the name",
+        "d/self.json": "cannot be read: Too many levels of symbolic links",
+    }
+    assert inventory.repeated == ("d/s/top/d", "d/s/up")
+    assert inventory.passed_over == ("d/gone",)
+
+
+def test_a_link_that_is_named_is_read_under_that_name() -> None:
+    tree("d/a.json")
+    Path("link.json").symlink_to("d/a.json")
+    inventory = take_inventory(["link.json", "d"])
+    assert names(inventory) == ["link.json"]
+    assert inventory.repeated == ("d/a.json",)
+
+
+def test_a_link_to_what_is_hidden_is_followed() -> None:
+    tree("d/.store/a.json")
+    Path("d/current").symlink_to(".store")
+    assert names(take_inventory(["d"])) == ["d/current/a.json"]
+
+
+def test_of_hard_links_to_one_file_the_first_is_read() -> None:
+    tree("monday/a.json")
+    Path("tuesday").mkdir()
+    os.link("monday/a.json", "tuesday/a.json")
+    inventory = take_inventory(["monday", "tuesday"])
+    assert names(inventory) == ["monday/a.json"]
+    assert inventory.repeated == ("tuesday/a.json",)
+
+
+def test_a_copy_is_read() -> None:
+    tree("monday/a.json", "tuesday/a.json")
+    assert len(read("monday", "tuesday").texts) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes there only")
+def test_a_name_that_is_no_utf8_is_read_and_written_with_backslashes() -> None:
+    Path("d").mkdir()
+    with open(b"d/\xff.jsonl", "wb") as file:  # noqa: PTH123 - a name in bytes
+        file.write(b"{}\n")
+    assert read("d").places == [(r"d/\xff.jsonl", 1)]
+
+
+def test_folders_nested_deeper_than_calls_may_be_are_gone_through() -> None:
+    tree("here.json")
+    deep = "/".join("d" * 1500)
+    for length in range(1, len(deep) + 1, 2):
+        Path(deep[:length]).mkdir()
+    tree(f"{deep}/a.json")
+    try:
+        assert names(take_inventory(["d"])) == [f"{deep}/a.json"]
+    finally:  # what clears up after tests calls itself for each of them
+        Path(f"{deep}/a.json").unlink()
+        os.removedirs(deep)
+
+
+def test_a_folder_whose_path_is_longer_than_a_path_may_be_is_a_source_that_fails() -> None:
+    here = Path.cwd()
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    os.chdir(here)
+    (problem,) = problems(take_inventory(["d" * 250])).values()
+    assert problem == "cannot be read: File name too long"
+
+
+def test_standard_input_is_read_once_only() -> None:
+    with pytest.raises(InventoryError, match=r"standard input \(-\) can be read once only; name it once") as raised:
+        take_inventory(["-", "a.json", "-"])
+    assert isinstance(raised.value, NomyoAttestError)
+
+
+def test_the_identity_changes_with_everything_that_would_be_read() -> None:
+    tree("d/a.json", "d/b.jsonl")
+    seen = {take_inventory(["d"]).identity(), take_inventory(["d"], column="x").identity()}
+    assert take_inventory(["d"]).identity() in seen
+    os.utime("d/a.json", ns=(1, 1))
+    seen.add(take_inventory(["d"]).identity())
+    Path("d/b.jsonl").write_bytes(b"")
+    seen.add(take_inventory(["d"]).identity())
+    Path("d/b.jsonl").rename("d/c.jsonl")
+    seen.add(take_inventory(["d"]).identity())
+    seen.add(take_inventory(["d", "gone.json"]).identity())
+    seen.add(take_inventory(["d/c.jsonl", "d/a.json"]).identity())
+    assert len(seen) == 7
+
+
+def test_what_is_passed_over_does_not_change_the_identity() -> None:
+    tree("d/a.json")
+    before = take_inventory(["d"]).identity()
+    tree("d/verdicts.txt")
+    assert take_inventory(["d"]).identity() == before
+
+
+def test_an_audit_of_a_pipe_cannot_be_resumed() -> None:
+    tree("a.json")
+    assert take_inventory(["a.json"]).resumable
+    assert not take_inventory(["a.json", "-"]).resumable
+
+
+def test_the_sources_can_be_gone_through_again() -> None:
+    tree(*(f"d/{number}.json" for number in range(2500)))
+    inventory = take_inventory(["d"])
+    assert list(inventory.sources) == list(inventory.sources)
+    assert len(list(inventory.sources)) == inventory.count == 2500
