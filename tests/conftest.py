@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+    from tests.spark_session import Sessions
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +36,15 @@ def root() -> Path:
 def fixtures() -> Path:
     """The folder `fixtures/`."""
     return ROOT / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
+    """Spark sessions, one at a time; for tests marked `spark`."""
+    from tests.spark_session import one_at_a_time
+
+    with one_at_a_time(tmp_path_factory.mktemp("spark")) as running:
+        yield running
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

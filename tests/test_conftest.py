@@ -1,4 +1,4 @@
-"""A test that needs a TPM skips where there is none, and may not skip where one is required."""
+"""A test that needs a TPM, or Spark, skips where there is none, and may not skip where one is required."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TESTS = """
 import pytest
 
-@pytest.mark.tpm
+@pytest.mark.{marker}
 def test_with_a_tpm():
     {body}
 
@@ -29,7 +29,7 @@ def test_without_a_tpm():
 @pytest.fixture
 def run(root: Path, tmp_path: Path) -> Run:
     shutil.copy(root / "tests" / "conftest.py", tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = tpm\n", encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  tpm\n  spark\n", encoding="utf-8")
     return Run(tmp_path)
 
 
@@ -39,9 +39,9 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, body: str, *, swtpm: bool, required: str) -> str:
+    def __call__(self, body: str, *, required: str, swtpm: bool = False, marker: str = "tpm") -> str:
         """What pytest prints."""
-        (self.folder / "test_tpm.py").write_text(TESTS.format(body=body), encoding="utf-8")
+        (self.folder / "test_tpm.py").write_text(TESTS.format(body=body, marker=marker), encoding="utf-8")
         programs = self.folder / "bin"
         programs.mkdir()
         if swtpm:
@@ -49,6 +49,8 @@ class Run:
             (self.folder / "tpm2_pytss.py").touch()
         environment = os.environ | {
             "PATH": str(programs),
+            "JAVA_HOME": "",
+            "NOMYO_REQUIRE_SPARK": required,
             "NOMYO_REQUIRE_TPM": required,
             "PYTHONPATH": str(self.folder),
         }
@@ -77,6 +79,18 @@ def test_where_a_tpm_is_required_a_test_may_not_skip_by_itself(run: Run) -> None
 
 def test_with_a_tpm_the_test_runs(run: Run) -> None:
     assert "1 passed, 1 skipped" in run("assert True", swtpm=True, required="1")
+
+
+def test_without_java_a_test_on_spark_skips_and_says_so(run: Run) -> None:
+    printed = run("assert False", marker="spark", required="")
+    assert "2 skipped" in printed
+    assert "Java (on Debian: apt-get install default-jre-headless)" in printed
+
+
+def test_where_spark_is_required_and_missing_the_test_fails(run: Run) -> None:
+    printed = run("assert True", marker="spark", required="1")
+    assert "1 skipped, 1 error" in printed
+    assert "NOMYO_REQUIRE_SPARK=1, yet this test skipped" in printed
 
 
 def test_a_test_module_that_uses_the_tpm_library_carries_the_marker(root: Path) -> None:

@@ -9,7 +9,7 @@
 A comment on the line before a block says more about it:
 
 - `<!-- not-run: reason -->` leaves it out.
-- `<!-- needs-tpm -->` runs it only where a TPM is (the marker `tpm`).
+- `<!-- needs-tpm -->` runs it only where a TPM is (the marker `tpm`), `<!-- needs-spark -->` where Spark is (`spark`).
 - `<!-- file: NAME -->` writes the block, of whatever language, to that file in the working folder.
 - `<!-- printed -->` compares the block with what the `python` block before it printed.
 
@@ -46,7 +46,9 @@ SECONDS = 60
 # A reader would type these in too, and nobody would notice when they stop working.
 UNCHECKED = {"bash", "doctest", "py", "py3", "pycon", "python3", "sh", "shell", "shell-session", "zsh"}
 WITH_ROUTER = re.compile(r"^<!-- with-router -->$", re.MULTILINE)
-COMMENT = re.compile(r"<!--\s*(?P<word>not-run|needs-tpm|file|printed)\b:?\s*(?P<rest>.*?)\s*-->[ \t]*\n[ \t]*\Z")
+COMMENT = re.compile(
+    r"<!--\s*(?P<word>not-run|needs-tpm|needs-spark|file|printed)\b:?\s*(?P<rest>.*?)\s*-->[ \t]*\n[ \t]*\Z"
+)
 
 
 class ExampleError(Exception):

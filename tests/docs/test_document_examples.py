@@ -142,10 +142,11 @@ def test_a_comment_further_up_does_not_count(run: Run) -> None:
         run("<!-- not-run: the reason -->\n\ntext\n\n```console\n$ false\n```\n")
 
 
-def test_a_block_with_a_tpm_is_told_from_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["needs-tpm", "needs-spark"])
+def test_a_block_that_needs_something_is_told_from_the_others(tmp_path: Path, word: str) -> None:
     document = tmp_path / "document.md"
-    document.write_text("<!-- needs-tpm -->\n```console\n$ true\n```\n\n```console\n$ true\n```\n", encoding="utf-8")
-    assert [note.word for _, note in examples(document)] == ["needs-tpm", ""]
+    document.write_text(f"<!-- {word} -->\n```console\n$ true\n```\n\n```console\n$ true\n```\n", encoding="utf-8")
+    assert [note.word for _, note in examples(document)] == [word, ""]
 
 
 @pytest.mark.parametrize("language", ["bash", "sh", "shell", "pycon", "{code-block} console"])

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from sybil import Example
 
 ROOT = Path(__file__).parents[2]
+NEEDS = {"needs-tpm": pytest.mark.tpm, "needs-spark": pytest.mark.spark}
 DOCUMENTS = [*ROOT.glob("README.md"), *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def every_example() -> Iterator[object]:
-    """One parameter an example, named by document and line."""
+    """One parameter an example, named by document and line. What was printed is compared where it was printed."""
     for path in DOCUMENTS:
+        marks: list[pytest.MarkDecorator] = []
         for example, note in examples(path):
-            marks = [pytest.mark.tpm] if note.word == "needs-tpm" else []
+            if note.word != "printed":
+                marks = [NEEDS[note.word]] if note.word in NEEDS else []
             yield pytest.param(example, id=f"{path.relative_to(ROOT)}:{example.line}", marks=marks)
 
 
@@ -73,8 +76,11 @@ def test_an_example_does_what_its_document_says(
     folder_of: Callable[[str], Path],
     router_of: Callable[[str], RunningRouter],
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(folder_of(example.path))
+    if request.node.get_closest_marker("spark"):
+        request.getfixturevalue("sessions").on("local[2]")  # what an example asks for is what there is
     if wants_router(Path(example.path)):
         router = router_of(example.path)
         monkeypatch.setenv("NOMYO_BASE_URL", router.url)

@@ -15,7 +15,7 @@ from nomyo_attest.audit.arrow import batch_to_rows
 from tests.nomyo_attest.audit.mixed_bag import POLICY, lines, mixed_bag
 
 if TYPE_CHECKING:
-    from tests.nomyo_attest.audit.spark.conftest import Sessions
+    from tests.spark_session import Sessions
 
 pytestmark = pytest.mark.spark
 
