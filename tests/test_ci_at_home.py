@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,14 +20,16 @@ EVIDENCE: Final = ROOT / "fixtures/evidence"
 BIN: Final = Path(sys.executable).parent
 PAGE: Final = ROOT / "docs/ci.md"
 
-INJECTIONS: Final = [
-    "$(touch pwned)",
-    "`touch pwned`",
-    "; touch pwned",
-    '" ; touch pwned ; "',
-    "'; touch pwned; '",
-    "$HOME",
-]
+INJECTIONS: Final = ["$(touch pwned)", "`touch pwned`", "; touch pwned", '" ; touch pwned ; "', "'; touch pwned; '"]
+
+
+def run(*command: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command, whatever its status."""
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, **more)
+
+
+def pre_commit(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-m", "pre_commit", *arguments, env=os.environ | {"PRE_COMMIT_HOME": str(home)})
 
 
 def yaml(text: str) -> Any:
@@ -50,9 +51,7 @@ def blocks(name: str) -> list[str]:
 
 
 def valid(schema: str, path: Path) -> None:
-    done = subprocess.run(
-        [BIN / "check-jsonschema", "--builtin-schema", schema, path], capture_output=True, text=True, timeout=60
-    )
+    done = run(BIN / "check-jsonschema", "--builtin-schema", schema, path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -61,14 +60,7 @@ def test_the_action_is_one_by_the_schema_of_github_actions() -> None:
 
 
 def test_the_hooks_are_ones_by_the_reading_of_pre_commit(tmp_path: Path) -> None:
-    environment = os.environ | {"PRE_COMMIT_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "pre_commit", "validate-manifest", ROOT / ".pre-commit-hooks.yaml"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment,
-    )
+    done = pre_commit(tmp_path, "validate-manifest", ROOT / ".pre-commit-hooks.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -87,13 +79,7 @@ def test_the_pre_commit_snippet_is_valid_and_names_hooks_that_there_are(tmp_path
     (block,) = blocks(".pre-commit-config.yaml")
     path = tmp_path / "config.yaml"
     path.write_text(block, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pre_commit", "validate-config", path],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | {"PRE_COMMIT_HOME": str(tmp_path / "home")},
-    )
+    done = pre_commit(tmp_path / "home", "validate-config", path)
     assert done.returncode == 0, done.stdout + done.stderr
     named = [hook["id"] for repo in yaml(block)["repos"] for hook in repo["hooks"]]
     assert set(named) == set(hooks())
@@ -140,8 +126,8 @@ class Job:
         recorded = self.workspace / "recorded"
         recorded.mkdir()
         shutil.copy(EVIDENCE / "response.json", recorded / "monday.attest.json")
-        learned = [BIN / "nomyo-attest", "policy", "learn", EVIDENCE / "known-good.json", "-o", "policy.toml"]
-        subprocess.run(learned, check=True, cwd=self.workspace, timeout=60, capture_output=True)
+        learn = (BIN / "nomyo-attest", "policy", "learn", EVIDENCE / "known-good.json", "-o", "policy.toml")
+        assert run(*learn, cwd=self.workspace).returncode == 0
 
     def add_other_firmware(self) -> None:
         shutil.copy(EVIDENCE / "other-firmware.json", self.workspace / "recorded/tuesday.attest.json")
@@ -169,14 +155,7 @@ class Job:
             environment[key] = re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda expression: context[expression[1]], value)
         script = self.temporary / "script.sh"
         script.write_text(found["run"], encoding="utf-8")
-        return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", script],
-            capture_output=True,
-            text=True,
-            cwd=self.workspace,
-            env=environment,
-            timeout=120,
-        )
+        return run("bash", "--noprofile", "--norc", "-eo", "pipefail", script, cwd=self.workspace, env=environment)
 
     def outputs(self) -> dict[str, str]:
         return dict(line.split("=", 1) for line in self.output.read_text(encoding="utf-8").splitlines())
@@ -289,8 +268,8 @@ def run_hook(job: Job, hook_id: str, names: list[str]) -> subprocess.CompletedPr
     matching = [name for name in names if re.search(hook["files"], name)]
     assert matching
     program, *words = shlex.split(hook["entry"])
-    command = [str(BIN / program), *words, *hook["args"], *(matching if hook.get("pass_filenames", True) else [])]
-    return subprocess.run(command, capture_output=True, text=True, cwd=job.workspace, timeout=60)
+    command = [BIN / program, *words, *hook["args"], *(matching if hook.get("pass_filenames", True) else [])]
+    return run(*command, cwd=job.workspace)
 
 
 @pytest.mark.parametrize("hook_id", ["nomyo-attest-verify", "nomyo-attest-audit"])
@@ -323,15 +302,8 @@ def test_the_job_of_the_gitlab_snippet_runs_and_makes_the_files_that_it_keeps(jo
     lines = [line for line in found["script"] if "pip install" not in line]
     assert len(lines) == len(found["script"]) - 1
     job.add_other_firmware()
-    environment: Mapping[str, str] = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", "\n".join(lines)],
-        capture_output=True,
-        text=True,
-        cwd=job.workspace,
-        env=environment,
-        timeout=60,
-    )
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = run("bash", "-eo", "pipefail", "-c", "\n".join(lines), cwd=job.workspace, env=environment)
     assert done.returncode == 1, done.stdout + done.stderr
     artifacts = found["artifacts"]
     for name in (artifacts["reports"]["junit"], *artifacts["paths"]):
