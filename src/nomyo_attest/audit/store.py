@@ -71,6 +71,7 @@ class Store:
             connection.execute("SELECT profile, number FROM profiles WHERE number <= ?", (PROFILES_NUMBERED,))
         )
         self._lately: set[bytes] = set()
+        self._closed = False
         self._failures: int = connection.execute("SELECT COUNT(*) FROM failures").fetchone()[0]
 
     @classmethod
@@ -84,10 +85,9 @@ class Store:
         with _told(path):
             connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             try:
-                if not new:
-                    _check(connection, path)
+                empty = _is_empty(connection, path)
                 _set_up(connection, path.parent)
-                if new:
+                if empty:
                     _make_tables(connection)
                 return cls(path, connection)
             except BaseException:
@@ -154,7 +154,10 @@ class Store:
                 self.connection.executemany(sql, rows)
 
     def close(self) -> None:
-        """Close it; what was added since the last checkpoint is gone."""
+        """Close it; what was added since the last checkpoint is gone. Closing it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         with _told(self.path):
             self.connection.execute("PRAGMA temp_store_directory = ''")  # SQLite's for the whole process
             self.connection.close()
@@ -209,15 +212,21 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Make sure that an existing file is a store, and of this format, before anything is done to it."""
+def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file has yet to become a store, as a new one or one whose maker was killed; of any other make sure
+    that it is one, before anything is done to it.
+    """
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if (application, version, tables) == (0, 0, 0):
+        return True
     if application != APPLICATION_ID:
         raise StoreError(str(path), "expected the store of an audit, got another file")
     if version != FORMAT:
         raise StoreError(str(path), f"expected a store of format {FORMAT}, got {version}: audit again from the start")
+    return False
 
 
 def _set_up(connection: sqlite3.Connection, folder: Path) -> None:

@@ -217,6 +217,8 @@ class Summary(msgspec.Struct, kw_only=True):
     """Every bucket from the first to the last, empty ones too."""
     undated: int
     """Records without a time, which are in no bucket."""
+    beyond: int = 0
+    """Records whose time is too far from that of the others to be shown with them: in no bucket, and in no gap."""
     gaps: list[Gap]
     unavailable: list[Gap]
     tiers: list[tuple[str | None, int]]

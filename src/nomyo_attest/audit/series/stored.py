@@ -1,0 +1,99 @@
+"""The series rules over a store: the queries of the table of rules, run by SQLite where they can find anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from nomyo_attest.audit.series.findings import AnswerRow, findings
+from nomyo_attest.audit.series.rules import SeriesRule, rules_asked
+from nomyo_attest.audit.series.sql import ANSWER
+from nomyo_attest.audit.source_order import SourceOrder
+from nomyo_attest.audit.store import Store
+from nomyo_attest.audit.summary import SeriesFinding
+
+_KEYS: Final = {
+    "series.quote": "quote",
+    "series.payload_id": "payload_id",
+    "series.aik": "aik_name",
+    "series.clock": "aik_name",
+    "series.counters": "aik_name",
+}
+"""What the records of a finding share: where no two records do, there is none."""
+
+_FEW: Final = 8
+"""If less than one in so many records shares its key with another, the query is run over those alone. Looking keys up
+in a table that does not fit into the cache takes longer than sorting everything."""
+
+_COLUMNS: Final = (
+    "payload_id, processed_at, signature_valid, aik_name, aik_pinned, quote, clock, reset_count, restart_count"
+)
+_SOURCE: Final = ANSWER.index("source")
+
+
+class StoredSeries:
+    """The series rules over all facts of `store`, whose last checkpoint is made.
+
+    Sorting is SQLite's, which keeps to its cache and writes the rest to temporary files.
+    """
+
+    def __init__(self, store: Store, order: SourceOrder) -> None:
+        self._store = store
+        self._order = order
+        ((facts,),) = store.query("SELECT COUNT(*) FROM facts")
+        self._facts: int = facts
+        self._shared: dict[str, int] = {}
+
+    def findings(self, max_gap: int | None = None) -> Iterator[SeriesFinding]:
+        """Every finding of every rule, rule by rule; `series.gap` is asked with a limit only. Raises `StoreError`."""
+        for rule in rules_asked(max_gap):
+            yield from findings(rule, self._rows(rule, max_gap))
+
+    def shared(self, column: str) -> int:
+        """How many facts have a value of `column` (one of the blobs or texts) that another one has, too.
+
+        Afterwards the table `temp.shared_<column>` has these values, as `value`, and the `facts` of each.
+        """
+        if column not in self._shared:
+            table = f"temp.shared_{column}"
+            self._store.run(f"DROP TABLE IF EXISTS {table}")
+            self._store.run(
+                f"CREATE TEMP TABLE shared_{column} (value PRIMARY KEY, facts INTEGER, pinned INTEGER) WITHOUT ROWID"
+            )
+            self._store.run(
+                f"INSERT INTO {table} SELECT {column}, COUNT(*), coalesce(MAX(aik_pinned), 0) FROM facts "  # noqa: S608 - columns named by `_KEYS`
+                f"WHERE {column} IS NOT NULL GROUP BY {column} HAVING COUNT(*) > 1"
+            )
+            ((facts,),) = self._store.query(f"SELECT coalesce(SUM(facts), 0) FROM {table}")  # noqa: S608 - as above
+            self._shared[column] = facts
+        return self._shared[column]
+
+    def aiks(self) -> tuple[int, int]:
+        """How many AIK Names there are, and how many of them the policy pins."""
+        self.shared("aik_name")
+        ((every, pinned),) = self._store.query(
+            "SELECT COUNT(aik_name), COUNT(CASE WHEN aik_pinned = 1 THEN aik_name END) FROM facts"
+        )
+        ((again, pinned_again),) = self._store.query(
+            "SELECT coalesce(SUM(facts - 1), 0), coalesce(SUM((facts - 1) * pinned), 0) FROM temp.shared_aik_name"
+        )
+        return every - again, pinned - pinned_again
+
+    def few(self, column: str) -> bool:
+        """Whether `shared` are so few that looking values up among them is quicker than sorting everything."""
+        return self.shared(column) * _FEW < self._facts
+
+    def _rows(self, rule: SeriesRule, max_gap: int | None) -> Iterator[AnswerRow]:
+        where = ""
+        if key := _KEYS.get(rule.id):
+            if not self.shared(key):
+                return
+            if self.few(key):
+                where = f"WHERE {key} IN (SELECT value FROM temp.shared_{key})"  # noqa: S608 - as above
+        self._store.run("DROP VIEW IF EXISTS temp.verdicts")
+        self._store.run(
+            f"CREATE TEMP VIEW verdicts AS SELECT {self._order.rank} AS source, line, {_COLUMNS} "  # noqa: S608 - constants
+            f"FROM facts {self._order.join} {where}"
+        )
+        for row in self._store.query(rule.query(max_gap)):
+            yield (*row[:_SOURCE], self._order.name(row[_SOURCE]), *row[_SOURCE + 1 :])

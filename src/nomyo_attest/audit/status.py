@@ -1,0 +1,70 @@
+"""With which status an audit ends, and why: a pure function of what it counted."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+from nomyo_attest.audit.row import UNREADABLE, VERDICTS
+from nomyo_attest.audit.summary import Counts
+
+SERIES: Final = "series"
+NOTHING: Final = "nothing"
+
+FAIL_ON: Final = (*VERDICTS[1:], SERIES)
+"""What `--fail-on` may name, beside `NOTHING` alone."""
+
+FAIL_ON_DEFAULT: Final = frozenset(FAIL_ON) - {"warning"}
+
+OK: Final = 0
+FAILED: Final = 1
+UNUSABLE: Final = 2
+
+
+def status_of(
+    counts: Counts,
+    *,
+    sources_unreadable: int,
+    series: int,
+    fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
+    max_failures: int = 0,
+) -> tuple[int, str]:
+    """The exit status and its reason.
+
+    Args:
+        counts: records by verdict.
+        sources_unreadable: sources of which not all could be read.
+        series: findings across records.
+        fail_on: those of `FAIL_ON` that count; none: the status is 0 whatever was found.
+        max_failures: how many records of these verdicts are tolerated; findings across records and sources that cannot
+            be read are not.
+
+    Returns:
+        2 if a source could not be read and ``unreadable`` counts; else 1 if more records are of a verdict that counts
+        than are tolerated, if there are findings across records and ``series`` counts, or if no record was appraised
+        although something counts, since nothing examined affirms nothing; else 0.
+    """
+    if not fail_on:
+        return OK, "nothing counts as a failure"
+    if sources_unreadable and UNREADABLE in fail_on:
+        return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
+    if not counts.total:
+        return FAILED, "no record was appraised"
+    found = {one: getattr(counts, one) for one in VERDICTS if one in fail_on}
+    failures = sum(found.values())
+    reasons = []
+    if failures > max_failures:
+        told = ", ".join(f"{number:,} {verdict}" for verdict, number in found.items() if number)
+        limit = f", more than the {max_failures:,} tolerated" if max_failures else ""
+        reasons.append(f"{_number(failures, 'record')} failed{limit}: {told}")
+    if series and SERIES in fail_on:
+        reasons.append(f"{_number(series, 'finding')} across records")
+    if reasons:
+        return FAILED, "; ".join(reasons)
+    if failures:
+        return OK, f"{_number(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
+    return OK, f"none of {_number(counts.total, 'record')} failed"
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

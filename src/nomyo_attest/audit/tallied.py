@@ -1,0 +1,159 @@
+"""What the store counted while it was filled: sources, rules, places, failures, tiers."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from nomyo_attest.appraisal.rules import RULES, find_rule
+from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.schema import LINES_KEPT
+from nomyo_attest.audit.store import Store
+from nomyo_attest.audit.summary import (
+    PLACES_LISTED,
+    SOURCES_LISTED,
+    TIERS_LISTED,
+    Counts,
+    Place,
+    RulePlace,
+    RuleSummary,
+    SourceSummary,
+)
+
+VALUE_MOST: Final = 4096
+"""Characters of JSON of the longest value, expected or got, that a failure listed holds whole."""
+
+_ORDER: Final = {rule.id: place for place, rule in enumerate(RULES)}
+_ZEROS: Final = ", ".join(f"coalesce({one}, 0)" for one in VERDICTS)
+_SOURCES: Final = f"""
+SELECT name, kind, size, sha256, blank, problem, coalesce(outside, 0), {_ZEROS}
+FROM sources LEFT JOIN counts ON counts.source = sources.number
+ORDER BY problem <> '' OR coalesce(contraindicated + none + unreadable, 0) > 0 DESC, number
+LIMIT {SOURCES_LISTED}
+"""  # noqa: S608 - constants
+# What counts most comes first: rules required before those that warn or are ignored, failed before undecided.
+_PLACES: Final = f"""
+SELECT tallies.source, coalesce(name, ''), rule, failed, undecided, lines, message
+FROM tallies LEFT JOIN sources ON sources.number = tallies.source
+ORDER BY CASE requirement WHEN 'required' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, failed = 0, tallies.source, rule
+LIMIT {PLACES_LISTED}
+"""  # noqa: S608 - constants
+# Of the columns that are neither grouped by nor summed up, SQLite gives those of the row that has the minimum.
+_RULES: Final = """
+SELECT rule, requirement, SUM(failed), SUM(undecided), MIN(tallies.source), lines, coalesce(name, '')
+FROM tallies LEFT JOIN sources ON sources.number = tallies.source
+GROUP BY rule
+"""
+
+
+def counts_of(store: Store) -> tuple[Counts, int]:
+    """All records by verdict, and how many were outside the window of time."""
+    sums = ", ".join(f"coalesce(SUM({one}), 0)" for one in (*VERDICTS, "outside"))
+    ((*counts, outside),) = store.query(f"SELECT {sums} FROM counts")  # noqa: S608 - constants
+    return _counts(counts), outside
+
+
+def sources_of(store: Store) -> list[SourceSummary]:
+    """The sources listed: those with a problem or a failure first, then in the order read."""
+    return [
+        SourceSummary(
+            name=name,
+            kind=kind,
+            size=size,
+            sha256=sha256,
+            counts=_counts(counts),
+            outside=outside,
+            blank=blank,
+            problem=problem,
+        )
+        for name, kind, size, sha256, blank, problem, outside, *counts in store.query(_SOURCES)
+    ]
+
+
+def inputs_digest_of(store: Store) -> str:
+    """SHA-256, in hex, over a line of JSON for each source, in the order read: its SHA-256 (null where it could not be
+    read to the end), and its name.
+    """
+    digest = hashlib.sha256()
+    for row in store.query("SELECT sha256, name FROM sources ORDER BY number"):
+        digest.update(msgspec.json.encode(row) + b"\n")
+    return digest.hexdigest()
+
+
+def rules_of(store: Store) -> list[RuleSummary]:
+    """The rules that did not hold somewhere, in the order of the table of rules; `first` is the first one read."""
+    found = []
+    for rule, requirement, failed, undecided, source, lines, name in store.query(_RULES):
+        line = _lines(lines)[0]
+        first = Place(name, line, _time_of(store, source, line))
+        found.append(RuleSummary(rule=rule, requirement=requirement, failed=failed, undecided=undecided, first=first))
+    return sorted(found, key=lambda one: _rule_order(one.rule))
+
+
+def places_of(store: Store) -> list[RulePlace]:
+    """The places listed, in the order read; if there are more, those left out count least."""
+    rows = sorted(store.query(_PLACES), key=lambda row: (row[0], _rule_order(row[2])))
+    return [
+        RulePlace(source=name, rule=rule, failed=failed, undecided=undecided, lines=_lines(lines), message=message)
+        for _, name, rule, failed, undecided, lines, message in rows
+    ]
+
+
+def failures_of(store: Store) -> list[dict[str, Any]]:
+    """The rows of failures listed, without the evidence, and with values too long to be looked at cut."""
+    found = []
+    for (row,) in store.query("SELECT row FROM failures ORDER BY number"):
+        failure: dict[str, Any] = msgspec.json.decode(row)
+        failure["evidence"] = None
+        for finding in failure.get("findings", ()):
+            for side in ("expected", "got"):
+                finding[side] = _bounded(finding[side])
+        found.append(failure)
+    return found
+
+
+def tiers_of(store: Store) -> tuple[list[tuple[str | None, int]], int]:
+    """The tiers claimed by most records, and how many there are; None for records that claim none."""
+    ((total,),) = store.query("SELECT COUNT(*) FROM tiers")
+    rows = store.query(
+        "SELECT named, tier, records FROM tiers ORDER BY records DESC, named, tier LIMIT ?", (TIERS_LISTED,)
+    )
+    return [(tier if named else None, records) for named, tier, records in rows], total
+
+
+def _time_of(store: Store, source: int, line: int) -> int | None:
+    """`processed_at` of the record at a line. Facts stand in the order read, so it is found by halving."""
+    ((low, high),) = store.query("SELECT coalesce(MIN(rowid), 1), coalesce(MAX(rowid), 0) FROM facts")
+    while low <= high:
+        middle = (low + high) // 2
+        rows = "SELECT source, line, processed_at, rowid FROM facts WHERE rowid >= ? ORDER BY rowid LIMIT 1"
+        ((*place, at, row),) = store.query(rows, (middle,))
+        if place == [source, line]:
+            return None if at is None else int(at)
+        if place < [source, line]:
+            low = row + 1
+        else:
+            high = middle - 1
+    return None
+
+
+def _counts(counts: list[int]) -> Counts:
+    return Counts(**dict(zip(VERDICTS, counts, strict=True)))
+
+
+def _lines(joined: str) -> list[int]:
+    return [int(line) for line in joined.split(",", LINES_KEPT)[:LINES_KEPT]]
+
+
+def _rule_order(rule: str) -> tuple[int, str]:
+    try:
+        return _ORDER[find_rule(rule).id], rule
+    except KeyError:  # of a store that another version made
+        return len(_ORDER), rule
+
+
+def _bounded(value: Any) -> Any:
+    text = msgspec.json.encode(value).decode()
+    return value if len(text) <= VALUE_MOST else f"{text[:VALUE_MOST]}… ({len(text)} characters)"
