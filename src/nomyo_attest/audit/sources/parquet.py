@@ -112,15 +112,17 @@ class ParquetReader:
         if self._connection is None:
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=serve, args=(theirs,), daemon=True)
-            self._process.start()
-            theirs.close()
+            with theirs:
+                process = context.Process(target=serve, args=(theirs,), daemon=True)
+                process.start()
+            self._process = process
         return self._connection
 
     def _death(self) -> str:
         """Why the reader is no more. The next file gets a new one."""
         process = self._process
         if process is None:
+            self._stop()
             return "could not be started"
         process.join(10)
         code = process.exitcode

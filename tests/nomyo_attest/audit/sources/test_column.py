@@ -1,0 +1,196 @@
+"""The column of a Parquet file that has the records."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet as pq
+
+from nomyo_attest.audit.sources.column import Cut, Lost, Rows, read_column
+from tests.nomyo_attest.audit.sources.look import numbered
+
+CELLS = [line.decode() for line in numbered(1000, 100)]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten row groups of a hundred rows, pages of about a kilobyte, each with a checksum."""
+    path = tmp_path_factory.mktemp("column") / "a.parquet"
+    table = pa.table({"number": list(range(1000)), "response": CELLS})
+    pq.write_table(
+        table,
+        path,
+        row_group_size=100,
+        data_page_size=1024,
+        write_batch_size=10,
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+    return path
+
+
+def cells(path: Path, column: str | None = None) -> dict[int, bytes | None]:
+    """Row → cell, of a file all of which can be read."""
+    first, *events = read_column(str(path), column)
+    told: dict[int, bytes | None] = {}
+    for event in events:
+        assert isinstance(event, Cut), event
+        told |= dict(enumerate(event.cells, event.first))
+    assert first == Rows(len(told))
+    return told
+
+
+def problem(path: Path, column: str | None = None) -> str:
+    """Why nothing of a file can be read."""
+    (event,) = read_column(str(path), column)
+    assert isinstance(event, Lost)
+    assert event.line == 0
+    return event.problem
+
+
+def write(path: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_every_row_is_a_cell(file: Path) -> None:
+    assert cells(file) == {row: cell.encode() for row, cell in enumerate(CELLS, 1)}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.string())],
+    ids=str,
+)
+def test_text_of_every_type_is_read_and_a_null_is_none(kind: pa.DataType, tmp_path: Path) -> None:
+    values = (
+        pa.array(["{}", None, "", "é"]).cast(kind) if kind != pa.binary() else pa.array([b"{}", None, b"", b"\xc3\xa9"])
+    )
+    assert cells(write(tmp_path / "a.parquet", x=values)) == {1: b"{}", 2: None, 3: b"", 4: "é".encode()}
+
+
+def test_bytes_that_are_no_utf8_are_the_records_own_problem(tmp_path: Path) -> None:
+    values = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff\x00"]).buffers())
+    assert cells(write(tmp_path / "a.parquet", x=values)) == {1: b"\xff\x00"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "taken"),
+    [
+        ({"any": ["r"], "n": [1]}, None, "any"),
+        ({"id": ["i"], "response": ["r"]}, None, "response"),
+        ({"id": ["i"], "evidence": ["r"], "n": [1]}, None, "evidence"),
+        ({"id": ["i"], "response": ["x"], "odd.name": ["r"]}, "odd.name", "odd.name"),
+    ],
+)
+def test_the_column_is_the_one_asked_for_or_the_only_one_of_text_or_has_a_known_name(
+    columns: dict[str, list[Any]], asked: str | None, taken: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path)
+    assert cells(path, asked) == {1: columns[taken][0].encode()}
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "words"),
+    [
+        ({"n": [1]}, None, "has no column of text; the file has n"),
+        (
+            {"a": ["x"], "b": ["y"]},
+            None,
+            "which column has the records cannot be told; the file has a, b; name it (--column)",
+        ),
+        (
+            {"response": ["x"], "evidence": ["y"]},
+            None,
+            "more than one column may have the records: response, evidence; name it (--column)",
+        ),
+        ({"a": ["x"]}, "b", "has no column 'b'; the file has a"),
+        ({"a": [1]}, "a", "its column 'a' is no text; the file has a"),
+        (
+            {f"c{n}": [n] for n in range(12)},
+            "b",
+            "has no column 'b'; the file has " + ", ".join(f"c{n}" for n in range(10)) + " and 2 more",
+        ),
+    ],
+)
+def test_a_column_that_cannot_be_told_is_asked_for(
+    columns: dict[str, list[Any]], asked: str | None, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path)
+    assert problem(path, asked) == words
+
+
+def test_a_column_that_is_there_twice_is_not_guessed_at(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["response", "response"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert problem(tmp_path / "a.parquet", "response") == "has the column 'response' 2 times"
+
+
+def test_a_long_column_name_is_cut(tmp_path: Path) -> None:
+    assert len(problem(write(tmp_path / "a.parquet", **{"x" * 10_000: [1]}), "b")) < 200
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"{}" * 100, b"PAR1" + b"\xff" * 100 + b"PAR1"])
+def test_what_is_no_parquet_says_so(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    words = problem(tmp_path / "a.parquet")
+    assert words.startswith("cannot be read as Parquet: ")
+    assert len(words) < 300
+
+
+def test_a_file_that_is_gone_says_so(tmp_path: Path) -> None:
+    assert problem(tmp_path / "a.parquet") == "cannot be read: No such file or directory; check the name"
+
+
+def test_without_pyarrow_it_is_said_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert problem(file) == "reading Parquet needs pyarrow: pip install 'nomyo[parquet]'"
+
+
+@settings(max_examples=60)
+@given(place=st.integers(0, 2**24), flip=st.integers(1, 255))
+def test_a_damaged_row_group_gives_the_rows_before_and_one_row_that_tells_and_the_others_are_read(
+    file: Path, tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
+) -> None:
+    content = bytearray(file.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[place % footer] ^= flip
+    damaged = tmp_path_factory.getbasetemp() / "damaged.parquet"
+    damaged.write_bytes(content)
+    events = list(read_column(str(damaged), "response"))
+    lost = [event for event in events if isinstance(event, Lost)]
+    rows = [row for event in events if isinstance(event, Cut) for row in enumerate(event.cells, event.first)]
+    if place % footer < 4:  # the first letters of the file, which nobody needs
+        return
+    assert events[0] == Rows(1000)
+    assert len(lost) <= 1
+    if lost:
+        group = (lost[0].line - 1) // 100
+        assert lost[0].problem.startswith(f"rows {lost[0].line} to {group * 100 + 100} cannot be read: ")
+        assert [row for row, _ in rows] == [*range(1, lost[0].line), *range(group * 100 + 101, 1001)]
+        # Pages are read whole or not at all, and the damaged one is the first that is not read.
+        assert (lost[0].line - 1) % 10 == 0
+    else:
+        assert [row for row, _ in rows] == list(range(1, 1001))
+    assert all(cell == CELLS[row - 1].encode() for row, cell in rows)
+
+
+def test_rows_that_the_footer_tells_of_and_are_not_there_are_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nomyo_attest.audit.sources import column as module
+
+    def short(*arguments: Any) -> Any:
+        yield [b"{}"] * 64
+        yield [b"{}"] * 6
+
+    monkeypatch.setattr(module, "_cells", short)
+    events = list(read_column(str(file), None))
+    assert [event.line for event in events if isinstance(event, Lost)] == list(range(71, 1000, 100))
+    assert events[3] == Lost(71, "rows 71 to 100 cannot be read: they are not there")
