@@ -84,8 +84,10 @@ def _written(found: list[Profile], *, whole: bool) -> Digests:
 def over_time(summary: Summary, look: Look) -> list[str]:
     """Times without records, and times with records but no evidence."""
     lines = _gaps("no records", summary.gaps, look) + _gaps("no evidence", summary.unavailable, look)
-    if summary.undated and lines:
-        lines += look.wrap(f"{many(summary.undated, 'record')} without a time, in none of these", "  ")
+    beside = [f"{many(summary.undated, 'record')} without a time"] * bool(summary.undated)
+    beside += [f"{many(summary.beyond, 'record')} of a time far from all others"] * bool(summary.beyond)
+    if beside and (lines or summary.beyond):
+        lines += look.wrap(f"{' and '.join(beside)}, in none of these", "  ")
     return [look.paint("Over time", "bold"), *lines] if lines else []
 
 

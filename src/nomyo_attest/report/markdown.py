@@ -217,6 +217,8 @@ def _over_time(summary: Summary) -> list[str]:
     parts = []
     if rows:
         parts += _folded("Gaps", _table(["", "from", "to", "long", ">records"], rows))
+    if summary.beyond:
+        parts.append(f"{many(summary.beyond, 'record')} of a time far from all others, in none of the gaps.")
     if tiers:
         left = summary.tiers_total - len(summary.tiers)
         parts.append(f"Tiers claimed, which nothing signs: {', '.join([*tiers, *[many(left, 'other')] * (left > 0)])}.")

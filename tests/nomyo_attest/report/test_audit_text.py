@@ -109,6 +109,11 @@ def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
     assert "  recorded/notes.txt\n" in text
 
 
+def test_records_that_are_in_no_time_are_counted() -> None:
+    text = audit_text(summary(undated=3, beyond=1), Look())
+    assert "  3 records without a time and 1 record of a time far from all others, in none\n  of these\n" in text
+
+
 def test_a_passed_audit_is_short_and_says_so() -> None:
     sample = summary()
     text = audit_text(
