@@ -9,7 +9,7 @@ from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Profile, Summary
 from nomyo_attest.report.html.chart import Scale, bar_height, figure, label, line, rect, time_axis
 from nomyo_attest.report.html.markup import Markup, element, join
-from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, number, share
+from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, number, several, share
 
 _LANE: Final = 64
 _BAR: Final = 30
@@ -44,9 +44,9 @@ def _lane(scale: Scale, place: int, profile: Profile, whole: int, top: float) ->
     counts = profile.over_time[: scale.count]
     most, foot, kind = max(counts, default=0), top + _LANE - _BAND, usual(profile)
     total = profile.counts.total
-    each = ((name, int(getattr(profile.counts, name))) for name in VERDICTS)
-    verdicts = ", ".join(f"{SYMBOLS[name]} {number(part)} {name}" for name, part in each if part)
-    said = f"P{place}: {verdicts}, {share(total, whole)} of all; at most {number(most)} a bar"
+    symbols = " ".join(SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
+    named = f"P{place} {symbols} {several(total, 'record')}, {share(total, whole)}"
+    said = join([named, element("tspan", f" of all; at most {number(most)} a bar", class_="wide")])
     parts = [label("0", foot - _BAR - 8, said, "lane"), line(foot + _BAND / 2, "grid")]
     for bucket, count in enumerate(counts):
         height = bar_height(count, most, _BAR)

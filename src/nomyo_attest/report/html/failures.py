@@ -16,7 +16,7 @@ from nomyo_attest.report.html.wording import code, number, outside, several, sta
 from nomyo_attest.report.look import count
 from nomyo_attest.report.reasons import sort_findings
 
-_SIZE: Final = 1_300_000
+_SIZE: Final = 1_250_000
 """Bytes of the table: the page has to fit into a mail."""
 
 _FINDINGS_MOST: Final = 4

@@ -104,7 +104,8 @@ def _lane(scale: Scale, name: str, counts: list[int], top: float) -> Markup:
     """One kind of record on a scale of its own."""
     foot, most = top + _LANE, max(counts)
     words = "without evidence" if name == UNAVAILABLE else name
-    parts = [label("0", foot - _LANE_BAR - 6, f"{words}: {number(sum(counts))}, at most {number(most)} a bar", "lane")]
+    said = join([f"{words}: {number(sum(counts))}", element("tspan", f", at most {number(most)} a bar", class_="wide")])
+    parts = [label("0", foot - _LANE_BAR - 6, said, "lane")]
     for place, count in enumerate(counts):
         height = bar_height(count, most, _LANE_BAR)
         if height:
