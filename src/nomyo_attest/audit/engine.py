@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Engine:
         self.lost = 0
         """Processes that ended in the middle of their work."""
 
-    def results(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
+    def results(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
         """The result of each chunk, in their order, taken as they come. Raises `WorkerFailedError`."""
         first = list(itertools.islice(chunks, 2))
         if self._processes == 1 or len(first) < 2:

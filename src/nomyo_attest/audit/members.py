@@ -140,18 +140,21 @@ def _serve(connection: Connection, order: dict[str, Any]) -> None:
     with contextlib.suppress(ValueError, OSError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):  # whoever wants the results is gone
-        worker = Worker(WorkOrder(**order | {"policy": AppraisalPolicy(**order["policy"])}))
-        connection.send(_READY)
-        while True:
-            connection.send(_answer(worker, connection.recv()))
+        try:
+            worker = Worker(WorkOrder(**order | {"policy": AppraisalPolicy(**order["policy"])}))
+            connection.send(_READY)
+            while True:
+                connection.send(worker.work(connection.recv()))
+        except (EOFError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the process that can tell a user
+            connection.send(_Failure(_place_of(error)))
 
 
-def _answer(worker: Worker, chunk: Chunk) -> ChunkResult | _Failure:
-    try:
-        return worker.work(chunk)
-    except Exception as error:  # noqa: BLE001 - told to the process that can tell a user
-        traceback = error.__traceback__
-        while traceback is not None and traceback.tb_next is not None:
-            traceback = traceback.tb_next
-        file = os.path.basename(traceback.tb_frame.f_code.co_filename) if traceback else "?"  # noqa: PTH119 - a name, not a path to be opened
-        return _Failure(f"{type(error).__name__} at {file}, line {traceback.tb_lineno if traceback else 0}")
+def _place_of(error: BaseException) -> str:
+    """The kind of an error and where it was raised."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    file = os.path.basename(traceback.tb_frame.f_code.co_filename) if traceback else "?"  # noqa: PTH119 - a name, not a path to be opened
+    return f"{type(error).__name__} at {file}, line {traceback.tb_lineno if traceback else 0}"

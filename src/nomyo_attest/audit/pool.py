@@ -29,7 +29,7 @@ class Pool:
     """Works chunks off by one order on several processes.
 
     Attributes:
-        lost: how many processes ended in the middle of their work.
+        lost: how many processes ended before their time.
     """
 
     def __init__(self, order: WorkOrder, processes: int) -> None:
@@ -105,12 +105,14 @@ class Pool:
     def _bury(self, member: Member, gone: MemberGoneError) -> None:
         """A process is gone: see that what it was working on is worked on by another."""
         chunk = member.chunk
-        if chunk is None:
-            self._failed_starts += not member.ready
+        if not member.ready:
+            self._failed_starts += 1
             if self._failed_starts >= STARTS_MOST:
                 raise WorkerFailedError(f"the processes that appraise end before they begin ({gone.how})")
             return
         self.lost += 1
+        if chunk is None:
+            return
         self._deaths[chunk.number] += 1
         if self._deaths[chunk.number] < DEATHS_MOST:
             self._again.append(chunk)

@@ -18,7 +18,7 @@ from nomyo_attest.audit.store import Store
 from nomyo_attest.errors import NomyoAttestError
 
 STORE: Final = "store.sqlite"
-ROWS: Final = "rows.jsonl"
+ROWS: Final = "rows.part"  # an ending that no source has, should the folder be in one
 LOCK: Final = "lock"
 
 _OURS: Final = (f"{STORE}-journal", STORE, ROWS, LOCK)

@@ -33,14 +33,16 @@ def load_policy(name: str) -> AppraisalPolicy:
         raise CommandError(f"{name}: not a policy file: a value in it cannot be read; see docs/policy.md") from None
 
 
-def parse_time(text: str) -> datetime:
-    """A time of RFC 3339, with its offset. Raises `CommandError`."""
+def parse_time(text: str, option: str = "--at") -> datetime:
+    """A time of RFC 3339, with its offset; `option` is what asked for it. Raises `CommandError`."""
     try:
         if _RFC_3339.fullmatch(text):
             return datetime.fromisoformat(text.upper())
     except ValueError:
         pass  # a 31st of June
-    raise CommandError(f"--at: {text!r} is no RFC 3339 time; write one with an offset, such as 2026-11-30T00:00:00Z")
+    raise CommandError(
+        f"{option}: {text!r} is no RFC 3339 time; write one with an offset, such as 2026-11-30T00:00:00Z"
+    )
 
 
 def parse_nonce(text: str) -> bytes:

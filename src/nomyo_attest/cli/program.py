@@ -16,7 +16,7 @@ class Program:
     """A program and its commands; the one that is asked for is imported, and no other.
 
     A command is a module with a docstring, which is its help, an ``EXAMPLE``, ``configure(parser)`` and
-    ``run(arguments)``, which returns the exit status.
+    ``run(arguments)``, which returns the exit status; ``arguments.typed`` is the command line as it was typed.
 
     Args:
         name: what is typed to start it; it begins every complaint.
@@ -86,6 +86,7 @@ class Program:
             arguments = parser.parse_args(argv)
         except SystemExit as end:  # --help
             return int(end.code or 0)
+        arguments.typed = [self.name, *words.split(), *argv]
         status: int = module.run(arguments)
         return status
 

@@ -64,8 +64,8 @@ def test_exit_statuses() -> None:
 
 
 def test_commands_and_schemas() -> None:
-    commands = ["verify", "inspect", "rules", "policy learn", "policy check", "policy show", "schema", "example fleet"]
-    commands += ["record"]
+    commands = ["verify", "audit", "inspect", "rules", "policy learn", "policy check", "policy show", "schema"]
+    commands += ["example fleet", "record"]
     assert list(COMMANDS) == commands
     assert SCHEMAS == ("policy", "evidence", "result", "verdict")
 

@@ -1,0 +1,260 @@
+"""One audit from its beginning to its end, or from where another was interrupted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import msgspec
+
+from nomyo_attest._version import __version__
+from nomyo_attest.audit.engine import Engine
+from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
+from nomyo_attest.audit.state import State
+from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
+from nomyo_attest.audit.worker import WorkOrder
+from nomyo_attest.policy.model import AppraisalPolicy
+
+CHECKPOINT_SECONDS: Final = 2.0
+"""Seconds of work that a killed audit loses at the most, unless checkpoints are slow."""
+
+CHECKPOINT_COSTS: Final = 30
+"""A checkpoint is made when the last one's time has passed this many times: no more than 3 % of all time."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit is asked for.
+
+    Attributes:
+        names: files, folders, ``"-"``; see `take_inventory`, also for `column`.
+        policy: the policy.
+        at: the time of all appraisals; by default that of the audit's start, if the policy has a period.
+        since, until, select, keep_evidence: see `WorkOrder`.
+        processes: how many processes appraise.
+        rows: whether the rows are wanted.
+        command: what was typed, to be reported.
+    """
+
+    names: Sequence[str]
+    policy: AppraisalPolicy
+    column: str | None = None
+    at: datetime | None = None
+    since: int | None = None
+    until: int | None = None
+    select: frozenset[str] = frozenset(VERDICTS)
+    keep_evidence: bool = False
+    processes: int = 1
+    rows: bool = True
+    command: Sequence[str] = ()
+
+    def identity(self, inventory: Inventory) -> dict[str, Any]:
+        """What decides about rows and facts: an interrupted audit is gone on with by one that has the same."""
+        return {
+            "version": __version__,
+            "inputs": inventory.identity(),
+            "policy": self.policy.digest,
+            "at": self.at and self.at.isoformat(),
+            "since": self.since,
+            "until": self.until,
+            "select": self.selected,
+            "column": self.column,
+            "keep_evidence": self.keep_evidence,
+            "rows": self.rows,
+        }
+
+    @property
+    def selected(self) -> list[str]:
+        """The verdicts selected, in the order of `VERDICTS`."""
+        return [verdict for verdict in VERDICTS if verdict in self.select]
+
+
+class Progress(NamedTuple):
+    """How far an audit is: records, those of this run, bytes on disk, and how many there are (0 if nobody knows)."""
+
+    records: int
+    fresh: int
+    read: int
+    size: int
+
+
+class Audit:
+    """An audit; a context manager that leaves its state for another to go on with, unless it is `finish`ed.
+
+    Attributes:
+        request: what is asked for.
+        inventory: what is read.
+        state: what is kept meanwhile.
+    """
+
+    def __init__(self, request: Request, inventory: Inventory, state: State) -> None:
+        self.request = request
+        self.inventory = inventory
+        self.state = state
+        meta = state.meta
+        started_at: str = meta.get("started_at") or datetime.now(UTC).isoformat(timespec="seconds")
+        at: str | None = meta.get("at")
+        if request.at is not None:
+            at = request.at.isoformat()
+        elif at is None and (request.policy.valid_from or request.policy.valid_until):
+            at = datetime.now(UTC).isoformat()
+        self._at = at
+        self._records: int = meta.get("records", 0)
+        self._seconds: float = meta.get("seconds", 0.0)
+        self._lost: int = meta.get("lost", 0)
+        self._resumed: int = meta.get("resumed", 0) + state.resumed
+        self._begun = time.monotonic()
+        self._started_at = started_at
+        state.checkpoint(at=at, started_at=started_at, resumed=self._resumed)
+
+    @classmethod
+    def begin(cls, request: Request, folder: Path | None = None, *, resume: bool = False, force: bool = False) -> Self:
+        """Look at what there is to read, and take up what an interrupted audit left.
+
+        Args:
+            request: what is asked for.
+            folder: where the state is kept; in a temporary folder by default, and then nobody can go on with it.
+            resume, force: see `State.kept`.
+
+        Raises:
+            InventoryError, StateError, StoreError.
+        """
+        inventory = take_inventory(request.names, column=request.column)
+        identity = request.identity(inventory)
+        if folder is None:
+            state = State.temporary(identity)
+        else:
+            state = State.kept(folder, identity, resume=resume, force=force, again=inventory.resumable)
+        try:
+            return cls(request, inventory, state)
+        except BaseException:
+            state.close()
+            raise
+
+    def appraise(self) -> Iterator[Progress]:
+        """Appraise all records that are left. Raises `StateError`, `StoreError`, `WorkerFailedError`."""
+        state, request = self.state, self.request
+        if state.meta.get("complete"):
+            return
+        engine = Engine(self._order(), request.processes)
+        lost, fresh = self._lost, 0
+        checkpoint = _Clock()
+        chunks = read_chunks(self.inventory, skip=state.meta["next"])
+        with closing(engine.results(chunks)) as results:
+            for result in results:
+                if request.rows:
+                    state.write(result.rows)
+                state.store.add(result)
+                count = sum(map(sum, result.counts.values()))
+                self._records += count
+                fresh += count
+                self._lost = lost + engine.lost
+                if checkpoint.is_due():
+                    with checkpoint:
+                        self._checkpoint(next=result.number + 1)
+                yield Progress(self._records, fresh, result.progress, self.inventory.size)
+        self._checkpoint(complete=True)
+
+    def _order(self) -> WorkOrder:
+        request = self.request
+        return WorkOrder(
+            policy=request.policy,
+            at=datetime.fromisoformat(self._at) if self._at else None,
+            since=request.since,
+            until=request.until,
+            select=request.select,
+            keep_evidence=request.keep_evidence,
+        )
+
+    def _checkpoint(self, **meta: Any) -> None:
+        self.state.checkpoint(**meta, records=self._records, seconds=self._elapsed(), lost=self._lost)
+
+    def _elapsed(self) -> float:
+        return round(self._seconds + time.monotonic() - self._begun, 3)
+
+    def run(self) -> Run:
+        """How it was run."""
+        request = self.request
+        return Run(
+            version=__version__,
+            command=list(request.command),
+            at=self._at,
+            since=_moment(request.since),
+            until=_moment(request.until),
+            select=request.selected,
+            started_at=self._started_at,
+            seconds=self._elapsed(),
+            processes=request.processes,
+            resumed=self._resumed,
+            workers_lost=self._lost,
+        )
+
+    def summary(
+        self,
+        *,
+        fail_on: frozenset[str],
+        max_failures: int = 0,
+        max_gap: int | None = None,
+        on_finding: Callable[[SeriesFinding], None] | None = None,
+    ) -> Summary:
+        """What all records come to; see `summarise`. Raises `StoreError`."""
+        from nomyo_attest.audit.summarise import summarise  # the rules across records are not needed before
+
+        return summarise(
+            self.state.store,
+            policy=self.request.policy,
+            run=self.run(),
+            passed_over=self.inventory.passed_over,
+            passed_over_total=self.inventory.passed_over_total,
+            max_gap=max_gap,
+            fail_on=fail_on,
+            max_failures=max_failures,
+            on_finding=on_finding,
+        )
+
+    def was_placing(self, names: Sequence[str]) -> bool:
+        """Whether an interrupted audit had begun to write the files `names`: what is there is its own then."""
+        return bool(self.state.meta.get("placing") == list(names))
+
+    def place(self, names: Sequence[str]) -> None:
+        """Say that the files `names` are going to be written. Raises `StateError`, `StoreError`."""
+        self.state.checkpoint(placing=list(names))
+
+    def finish(self) -> None:
+        """All is written: nothing is left to go on with."""
+        self.state.remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.state.close()
+
+
+class _Clock:
+    """When a checkpoint is due; its `with` block is one."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._cost = 0.0
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._last >= max(CHECKPOINT_SECONDS, CHECKPOINT_COSTS * self._cost)
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._last = time.monotonic()
+        self._cost = self._last - self._began
+
+
+def _moment(seconds: int | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

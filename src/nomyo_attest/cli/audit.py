@@ -1,0 +1,149 @@
+"""Appraise many recorded answers by a policy: a verdict for each, and what only
+shows across all of them.
+
+A SOURCE is a file (.json, .jsonl, .ndjson, each also .gz or .zst; .parquet), a
+folder with such files, or - for standard input (JSON Lines). Records are
+responses, their _metadata, bare tpm_attestation blocks, lines of an evidence
+ledger, or verdicts written with --keep-evidence. What cannot be read is counted
+as unreadable and told with its reason; nothing stops the audit.
+
+The summary is printed; --out and the reports are written when all is appraised,
+each whole or not at all, and only if no file of that name is there. What is in
+them does not depend on the number of processes.
+
+With --out FILE or --state an audit that was interrupted, or killed, is gone on
+with by the same command and --resume: nothing is lost, nothing is told twice.
+The state is in FILE.audit-state until the audit is complete.
+
+Exit status: 0; 1 if there is more of what --fail-on names than --max-failures
+allows; 2 for wrong usage, a policy that cannot be used, a source that could not
+be read (unless --fail-on leaves unreadable out) or an output that could not be
+written; 130 if interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nomyo_attest.cli.arguments import load_policy
+from nomyo_attest.cli.audit_options import Reports, fail_on, read_order
+from nomyo_attest.cli.errors import CommandError, complain
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.cli.parser import Parser
+
+EXAMPLE: Final = """
+nomyo-attest audit recorded/ --policy policy.toml --out verdicts.jsonl
+nomyo-attest audit recorded/ --policy policy.toml --html report.html
+nomyo-attest audit a.jsonl.zst b.parquet --policy policy.toml --out v.csv --resume
+zcat old.gz | nomyo-attest audit - --policy policy.toml --format json
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a file, a folder, or - for standard input")
+    parser.add_argument("--policy", required=True, metavar="P", help="the policy, a .toml or .json file")
+    out = parser.add_argument_group("what is written")
+    out.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a row for each record: .jsonl, .ndjson or .csv (each also .gz or .zst), .parquet (extra parquet), or -"
+        " for standard output; may be given several times",
+    )
+    for name, about in (
+        ("html", "the report to look at, one file"),
+        ("markdown", "the summary, for a comment or a job's page"),
+        ("junit", "JUnit XML, for CI"),
+        ("sarif", "SARIF 2.1.0, for code scanning"),
+    ):
+        out.add_argument(f"--{name}", metavar="FILE", help=about)
+    out.add_argument(
+        "--docs-url", metavar="URL", help="where docs/rules.md can be read, for the links of rules in SARIF"
+    )
+    out.add_argument("--github", action="store_true", help="print annotations for GitHub Actions, too")
+    parser.add_format()
+    out.add_argument("--verbose", action="store_true", help="print digests in full and everything that is listed")
+    out.add_argument("--force", action="store_true", help="overwrite files that are there; begin an audit anew")
+    what = parser.add_argument_group("what is looked at")
+    what.add_argument("--at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
+    what.add_argument("--since", metavar="TIME", help="leave out records processed before this time")
+    what.add_argument("--until", metavar="TIME", help="leave out records processed at this time or later")
+    what.add_argument("--select", metavar="V,V", help="write only rows of these verdicts; all are counted")
+    what.add_argument("--column", metavar="NAME", help="the column of Parquet files that has the records")
+    what.add_argument("--keep-evidence", action="store_true", help="keep in each row what appraises it again")
+    what.add_argument(
+        "--max-gap", metavar="TIME", help="ask for times without records that are longer, such as 90s, 15m, 6h, 2d"
+    )
+    how = parser.add_argument_group("what is a failure")
+    how.add_argument(
+        "--fail-on",
+        metavar="W,W",
+        help="warning, contraindicated, none, unreadable, series, or nothing;"
+        " default: contraindicated,none,unreadable,series",
+    )
+    how.add_argument(
+        "--max-failures", type=int, default=0, metavar="N", help="how many such records are tolerated; default: 0"
+    )
+    run = parser.add_argument_group("how it is run")
+    run.add_argument("--processes", type=int, metavar="N", help="how many appraise; default: the cores allowed")
+    run.add_argument("--state", metavar="DIR", help="keep the state in this folder")
+    run.add_argument("--resume", action="store_true", help="go on where this audit was interrupted")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status. Raises `CommandError`."""
+    fails = fail_on(arguments.fail_on)
+    reports = Reports(arguments)
+    order = read_order(arguments, reports)
+    reports.check_places(arguments.sources)
+    if not arguments.resume:
+        reports.check_free(force=arguments.force)
+    policy = load_policy(arguments.policy)
+
+    from nomyo_attest.audit.engine import allowed_processes
+    from nomyo_attest.audit.run import Audit, Request
+    from nomyo_attest.cli.audit_progress import shown
+    from nomyo_attest.cli.audit_reports import say_summary, write_all
+    from nomyo_attest.errors import NomyoAttestError
+
+    request = Request(
+        names=arguments.sources,
+        policy=policy,
+        column=arguments.column,
+        at=order.at,
+        since=order.since,
+        until=order.until,
+        select=order.select,
+        keep_evidence=arguments.keep_evidence,
+        processes=arguments.processes or allowed_processes(),
+        rows=bool(arguments.out),
+        command=arguments.typed,
+    )
+    try:
+        with Audit.begin(request, reports.state, resume=arguments.resume, force=arguments.force) as audit:
+            if arguments.resume:
+                if not audit.state.resumed:
+                    complain("notice: there is no audit to resume; this one begins at the start")
+                if not audit.was_placing(reports.files):
+                    reports.check_free(force=arguments.force)
+            try:
+                for _ in shown(audit.appraise()):
+                    pass
+                summary = audit.summary(fail_on=fails, max_failures=arguments.max_failures, max_gap=order.max_gap)
+                write_all(audit, summary, reports, force=arguments.force)
+            except KeyboardInterrupt:
+                if reports.state is not None and audit.inventory.resumable:
+                    complain("interrupted; the same command with --resume goes on with it")
+                raise
+            say_summary(audit, summary, reports, arguments)
+            audit.finish()
+    except CommandError:
+        raise
+    except NomyoAttestError as error:
+        raise CommandError(str(error)) from None
+    return summary.status

@@ -1,0 +1,170 @@
+"""What is typed after `nomyo-attest audit`, checked before any work is done."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nomyo_attest.cli.arguments import parse_time
+from nomyo_attest.cli.errors import CommandError
+from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, check_output
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from nomyo_attest.audit.outputs import Output
+
+STANDARD_OUTPUT: Final = "-"
+
+_VERDICTS: Final = ("affirming", "warning", "contraindicated", "none", "unreadable")
+_FAILURES: Final = ("warning", "contraindicated", "none", "unreadable", "series")
+_USUAL: Final = "contraindicated,none,unreadable,series"
+_NOTHING: Final = "nothing"
+
+_DURATION: Final = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Order(NamedTuple):
+    """Options that stand for something else than their text; see `nomyo_attest.audit.run.Request`."""
+
+    at: datetime | None
+    since: int | None
+    until: int | None
+    select: frozenset[str]
+    max_gap: int | None
+
+
+def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
+    """Check what does not need the policy or the sources. Raises `CommandError`."""
+    check_inputs(arguments.sources)
+    if arguments.processes is not None and arguments.processes < 1:
+        raise CommandError(f"--processes: {arguments.processes} is too few; it takes at least one")
+    if arguments.max_failures < 0:
+        raise CommandError(f"--max-failures: {arguments.max_failures} is no count; write 0 or more")
+    if arguments.resume and arguments.force:
+        raise CommandError("--resume goes on with an audit, --force begins it anew; give one of them")
+    if arguments.resume and reports.state is None:
+        raise CommandError("--resume: nothing is kept of an audit without --out or --state; give one of them")
+    if arguments.resume and STANDARD_INPUT in arguments.sources:
+        raise CommandError("--resume: standard input (-) cannot be read again; write it to a file first")
+    if arguments.github and arguments.format == "json":
+        raise CommandError("--github and --format json both want standard output; give one of them")
+    if arguments.github and STANDARD_OUTPUT in arguments.out:
+        raise CommandError("--github and --out - both want standard output; give one of them")
+    since = _seconds(arguments.since, "--since")
+    until = _seconds(arguments.until, "--until")
+    if since is not None and until is not None and since >= until:
+        raise CommandError("--until: it is not after --since, so no record can be between them")
+    return Order(
+        at=parse_time(arguments.at) if arguments.at is not None else None,
+        since=since,
+        until=until,
+        select=_words(arguments.select, "--select", _VERDICTS)
+        if arguments.select is not None
+        else frozenset(_VERDICTS),
+        max_gap=_duration(arguments.max_gap) if arguments.max_gap is not None else None,
+    )
+
+
+def fail_on(text: str | None) -> frozenset[str]:
+    """What ``--fail-on`` names. Raises `CommandError`."""
+    if text == _NOTHING:
+        return frozenset()
+    return _words(text if text is not None else _USUAL, "--fail-on", _FAILURES)
+
+
+def _words(text: str, option: str, known: tuple[str, ...]) -> frozenset[str]:
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in known:
+            choice = f"{', '.join(known[:-1])} or {known[-1]}"
+            raise CommandError(
+                f"{option}: {word[:80]!r} is none of its words; write {choice}, with commas between them"
+            )
+    return frozenset(words)
+
+
+def _seconds(text: str | None, option: str) -> int | None:
+    """Seconds since 1970. Records have whole ones, so a fraction moves the bound to the next."""
+    return None if text is None else math.ceil(parse_time(text, option).timestamp())
+
+
+def _duration(text: str) -> int:
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise CommandError(f"--max-gap: {text[:80]!r} is no time; write a number and s, m, h or d, such as 15m")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+class Reports:
+    """Everything that the command writes.
+
+    Attributes:
+        outputs: files of rows.
+        streams: whether rows go to standard output.
+        texts: kind of report → its file.
+        files: the names of all files.
+        state: the folder of the audit's state; None for a temporary one.
+        docs_url: the address of the page of rules; None if it is not known.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        from nomyo_attest.audit.outputs import output
+        from nomyo_attest.audit.placing import OutputError
+
+        self.streams = STANDARD_OUTPUT in arguments.out
+        names = [name for name in arguments.out if name != STANDARD_OUTPUT]
+        try:
+            self.outputs: list[Output] = [output(name) for name in names]
+        except OutputError as error:
+            raise CommandError(str(error)) from None
+        self.texts: dict[str, str] = {
+            kind: getattr(arguments, kind)
+            for kind in ("html", "markdown", "junit", "sarif")
+            if getattr(arguments, kind) is not None
+        }
+        self.files: list[str] = [*names, *self.texts.values()]
+        self.docs_url: str | None = arguments.docs_url
+        self.state: Path | None = None
+        if arguments.state is not None:
+            self.state = Path(arguments.state)
+        elif names:
+            self.state = Path(f"{names[0]}.audit-state")
+
+    def check_places(self, sources: Sequence[str]) -> None:
+        """Refuse one file for two things: two outputs, or an output that is a source. Raises `CommandError`."""
+        from nomyo_attest.audit.sources.kinds import kind_of
+
+        real = [(name, _real(name)) for name in self.files]
+        for place, (name, path) in enumerate(real):
+            if path in {other for _, other in real[:place]}:
+                raise CommandError(f"{name}: is to be written twice; give each output a name of its own")
+        folders = [(name, _real(name)) for name in sources if name != STANDARD_INPUT]
+        for name, path in real:
+            for source, folder in folders:
+                inside = kind_of(name) is not None and path.startswith(f"{folder.rstrip('/')}/")
+                if path == folder or inside:
+                    problem = (
+                        f"would be read as records the next time, since it is in {source}" if inside else "is read"
+                    )
+                    raise CommandError(f"{name}: {problem}; choose another place for it")
+
+    def check_free(self, *, force: bool) -> None:
+        """Refuse files that are there, and places where none can be. Raises `CommandError`."""
+        for name in self.files:
+            check_output(name, force=force)
+        if self.state is not None and not self.state.parent.is_dir():
+            raise CommandError(f"{self.state}: its folder is not there; make it first")
+
+
+def _real(name: str) -> str:
+    try:
+        return os.path.realpath(name)
+    except (OSError, ValueError):
+        return name

@@ -1,0 +1,90 @@
+"""What an audit found, written and printed in every form that was asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from nomyo_attest.audit.outputs import send_rows, write_rows
+from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.errors import remark
+from nomyo_attest.cli.files import write_output
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.audit.run import Audit
+    from nomyo_attest.audit.summary import Summary
+    from nomyo_attest.cli.audit_options import Reports
+
+
+def write_all(audit: Audit, summary: Summary, reports: Reports, *, force: bool) -> None:
+    """Write every file. Raises `CommandError`, `OutputError`."""
+    replace = force or audit.was_placing(reports.files)
+    audit.place(reports.files)
+    for output in reports.outputs:
+        write_rows(audit.state.rows, output, replace=replace)
+    for kind, name in reports.texts.items():
+        write_output(name, _REPORTS[kind](summary, reports), force=replace)
+
+
+def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: argparse.Namespace) -> None:
+    """Print the summary: on standard output, or on standard error where the rows go there."""
+    if arguments.github:
+        from nomyo_attest.report.github import annotations
+
+        if told := annotations(summary):
+            say(told.removesuffix("\n"))
+    if reports.streams:
+        send_rows(audit.state.rows, sys.stdout.buffer)
+        sys.stdout.flush()
+    if arguments.format == "json":
+        import msgspec
+
+        document = msgspec.to_builtins(summary)
+        if reports.streams:
+            import json
+
+            remark(json.dumps(document, indent=2))
+        else:
+            say_json(document)
+        return
+    from nomyo_attest.report.audit_text import audit_text
+
+    view = look(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
+    (remark if reports.streams else say)(audit_text(summary, view).removesuffix("\n"))
+
+
+def _html(summary: Summary, _reports: Reports) -> str:
+    from nomyo_attest.report.html import html_report
+
+    return html_report(summary)
+
+
+def _markdown(summary: Summary, _reports: Reports) -> str:
+    from nomyo_attest.report.markdown import audit_markdown
+
+    return audit_markdown(summary)
+
+
+def _junit(summary: Summary, _reports: Reports) -> str:
+    from nomyo_attest.report.junit import junit_xml
+
+    return junit_xml(summary)
+
+
+def _sarif(summary: Summary, reports: Reports) -> str:
+    import json
+
+    from nomyo_attest.report.sarif import sarif
+
+    return json.dumps(sarif(summary, reports.docs_url), indent=2, ensure_ascii=False) + "\n"
+
+
+_REPORTS: Final[dict[str, Callable[[Summary, Reports], str]]] = {
+    "html": _html,
+    "markdown": _markdown,
+    "junit": _junit,
+    "sarif": _sarif,
+}

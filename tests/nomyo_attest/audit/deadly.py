@@ -1,0 +1,84 @@
+"""Chunks made by hand, and text that ends the process in which it arrives."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd
+
+
+class Made(Chunk):
+    """Records of one source, `name`."""
+
+    def __init__(self, number: int, texts: list[bytes], first: int = 1, *, last: bool = False) -> None:
+        self.number = number
+        self.progress = first + len(texts)
+        self._texts = texts
+        self._first = first
+        self._last = last
+
+    def records(self) -> Iterator[RawRecord]:
+        for line, text in enumerate(self._texts, self._first):
+            yield RawRecord(0, "made.jsonl", line, text)
+
+    def ends(self) -> tuple[SourceEnd, ...]:
+        end = SourceEnd(source=0, name="made.jsonl", kind="jsonl", size=self.progress, sha256=None)
+        return (end,) if self._last else ()
+
+
+def chunks(texts: list[bytes], size: int) -> Iterator[Made]:
+    """All of them, `size` in a chunk."""
+    for number, begin in enumerate(range(0, len(texts), size)):
+        yield Made(number, texts[begin : begin + size], begin + 1, last=begin + size >= len(texts))
+
+
+class Deadly(bytes):
+    """Text that ends a process that looks into it, unless it was made there, or enough others were ended by it."""
+
+    file: Path
+    times: int
+    how: signal.Signals
+    home: int
+
+    @classmethod
+    def text(cls, text: bytes, count: Path, times: int, how: signal.Signals = signal.SIGKILL) -> Deadly:
+        """Such a text. The file `count` gets a byte for each process that it ends, `times` at the most."""
+        made = cls(text)
+        made.file, made.times, made.how, made.home = count, times, how, os.getpid()
+        return made
+
+    def __contains__(self, part: Any) -> bool:
+        if os.getpid() != self.home:
+            end_process(self.file, self.times, self.how)
+        return bytes.__contains__(self, part)
+
+
+class DeadlyToGet(bytes):
+    """Text that ends the process that gets it from another. The file of that name gets a byte for each."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return end_process, (Path(self.decode()), 1000, signal.SIGKILL)
+
+
+def end_process(count: Path, times: int, how: signal.Signals) -> None:
+    """End this process, unless `times` of them were."""
+    with count.open("ab") as file:
+        if file.tell() < times:
+            file.write(b"x")
+            file.flush()
+            os.kill(os.getpid(), how)
+
+
+class FailingError(Exception):
+    """Raised by `Failing`."""
+
+
+class Failing(Made):
+    """A chunk that breaks its promise never to raise."""
+
+    def records(self) -> Iterator[RawRecord]:
+        raise FailingError("what stands in a record")
