@@ -62,7 +62,8 @@ class Chunk(ABC):
 class Tally(msgspec.Struct):
     """How often one rule did not hold (`failed`) or could not be told (`undecided`) in one source of one chunk.
 
-    `lines` are the first ten; `message` is the first one's.
+    `lines` are the first ten that it failed for, and only if there are none those of which it could not be told;
+    `message` is the first one's.
     """
 
     source: int

@@ -53,7 +53,10 @@ _LONG_ENOUGH: Final = 21 * LINES_KEPT
 UPSERT_TALLY: Final = f"""
 INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (source, rule) DO UPDATE SET failed = failed + excluded.failed, undecided = undecided + excluded.undecided,
-    lines = CASE WHEN length(lines) >= {_LONG_ENOUGH} THEN lines ELSE lines || ',' || excluded.lines END"""  # noqa: S608 - a number
+    lines = CASE WHEN failed = 0 AND excluded.failed > 0 THEN excluded.lines
+        WHEN failed > 0 AND excluded.failed = 0 OR length(lines) >= {_LONG_ENOUGH} THEN lines
+        ELSE lines || ',' || excluded.lines END,
+    message = CASE WHEN failed = 0 AND excluded.failed > 0 THEN excluded.message ELSE message END"""  # noqa: S608 - a number
 
 UPSERT_TIER: Final = """
 INSERT INTO tiers VALUES (?1 IS NOT NULL, coalesce(?1, ''), ?2)

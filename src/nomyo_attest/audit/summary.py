@@ -69,7 +69,10 @@ class SourceSummary(msgspec.Struct, kw_only=True):
 
 
 class RuleSummary(msgspec.Struct, kw_only=True):
-    """How often one rule did not hold (`failed`) or could not be told (`undecided`), and where first."""
+    """How often one rule did not hold (`failed`) or could not be told (`undecided`).
+
+    `first` is where it did not hold first, and only if it held everywhere else where it could not be told first.
+    """
 
     rule: str
     requirement: str
@@ -79,7 +82,10 @@ class RuleSummary(msgspec.Struct, kw_only=True):
 
 
 class RulePlace(msgspec.Struct, kw_only=True):
-    """One rule in one source: records it did not hold for or could not be told of; `lines` are the first few."""
+    """One rule in one source: records it did not hold for or could not be told of.
+
+    `lines` are the first few that it did not hold for, and only if there are none those of which it could not be told.
+    """
 
     source: str
     rule: str

@@ -40,9 +40,11 @@ FROM tallies LEFT JOIN sources ON sources.number = tallies.source
 ORDER BY CASE requirement WHEN 'required' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, failed = 0, tallies.source, rule
 LIMIT {PLACES_LISTED}
 """  # noqa: S608 - constants
-# Of the columns that are neither grouped by nor summed up, SQLite gives those of the row that has the minimum.
+# Of the columns that are neither grouped by nor summed up, SQLite gives those of the row that has the minimum: of the
+# first source that it failed in, and only if there is none of the first in which it could not be told.
 _RULES: Final = """
-SELECT rule, requirement, SUM(failed), SUM(undecided), MIN(tallies.source), lines, coalesce(name, '')
+SELECT rule, requirement, SUM(failed), SUM(undecided), MIN((failed = 0) << 40 | tallies.source), tallies.source, lines,
+    coalesce(name, '')
 FROM tallies LEFT JOIN sources ON sources.number = tallies.source
 GROUP BY rule
 """
@@ -83,9 +85,9 @@ def inputs_digest_of(store: Store) -> str:
 
 
 def rules_of(store: Store) -> list[RuleSummary]:
-    """The rules that did not hold somewhere, in the order of the table of rules; `first` is the first one read."""
+    """The rules that did not hold somewhere, in the order of the table of rules."""
     found = []
-    for rule, requirement, failed, undecided, source, lines, name in store.query(_RULES):
+    for rule, requirement, failed, undecided, _, source, lines, name in store.query(_RULES):
         line = _lines(lines)[0]
         first = Place(name, line, _time_of(store, source, line))
         found.append(RuleSummary(rule=rule, requirement=requirement, failed=failed, undecided=undecided, first=first))

@@ -88,9 +88,12 @@ class _Sum:
         for tally in _tallies(record.source, row):
             known = self._tallies.setdefault((tally.source, tally.rule), tally)
             if known is not tally:
+                if tally.failed and not known.failed:
+                    known.lines, known.message = tally.lines, tally.message
+                elif bool(tally.failed) is bool(known.failed):
+                    known.lines += tally.lines[: LINES_TOLD - len(known.lines)]
                 known.failed += tally.failed
                 known.undecided += tally.undecided
-                known.lines += tally.lines[: LINES_TOLD - len(known.lines)]
         encoded = encode_row(row)
         if row.verdict in self._select:
             self._rows.append(encoded)
