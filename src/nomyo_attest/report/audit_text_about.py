@@ -13,6 +13,7 @@ from nomyo_attest.report.values import Digests, digests
 _LISTED: Final = 10
 _PROFILES: Final = 6
 _PCRS: Final = 6
+_GAPS: Final = 3
 """How much of each list a terminal shows without `Look.verbose`."""
 
 
@@ -82,19 +83,22 @@ def _written(found: list[Profile], *, whole: bool) -> Digests:
 
 
 def over_time(summary: Summary, look: Look) -> list[str]:
-    """Times without records, and times with records but no evidence."""
+    """The longest times without records, and with records but no evidence."""
     lines = _gaps("no records", summary.gaps, look) + _gaps("no evidence", summary.unavailable, look)
     beside = [f"{many(summary.undated, 'record')} without a time"] * bool(summary.undated)
     beside += [f"{many(summary.beyond, 'record')} of a time far from all others"] * bool(summary.beyond)
     if beside and (lines or summary.beyond):
         lines += look.wrap(f"{' and '.join(beside)}, in none of these", "  ")
-    return [look.paint("Over time", "bold"), *lines] if lines else []
+    return [look.paint("Over time, the longest", "bold"), *lines] if lines else []
 
 
 def _gaps(what: str, gaps: list[Gap], look: Look) -> list[str]:
     lines = []
-    for gap in gaps:
-        text = f"{moment(gap.begins)} to {moment(gap.ends)} ({span(gap.ends - gap.begins)})"
+    longest = sorted(gaps, key=lambda gap: gap.begins - gap.ends)
+    for gap in longest if look.verbose else longest[:_GAPS]:
+        text = moment(gap.begins)
+        if gap.ends > gap.begins:
+            text += f" to {moment(gap.ends)} ({span(gap.ends - gap.begins)})"
         text += f", {many(gap.records, 'record')}" if gap.records else ""
         lines += look.wrap(text, f"  {what.ljust(13)}")
     return lines

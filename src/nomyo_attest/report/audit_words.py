@@ -129,15 +129,19 @@ def unreadable_records(summary: Summary) -> dict[str, list[dict[str, Any]]]:
 
 
 class Compared:
-    """What was expected and found where a rule did not hold first, as far as the summary lists such records."""
+    """What was expected and found where a rule did not hold first, as far as the summary lists such records.
+
+    Of a rule that never fails, where it could not be told first.
+    """
 
     def __init__(self, summary: Summary) -> None:
         self._findings: dict[tuple[str, str], dict[str, Any]] = {}
         for row in summary.failures:
             for finding in row.get("findings") or ():
-                rule = finding["rule"]
-                self._findings.setdefault((row["source"], rule), finding)
-                self._findings.setdefault(("", rule), finding)
+                for source in (row["source"], ""):
+                    known = self._findings.setdefault((source, finding["rule"]), finding)
+                    if known["outcome"] != "fail" and finding["outcome"] == "fail":
+                        self._findings[source, finding["rule"]] = finding
 
     def of(self, cause: Cause) -> tuple[str, str]:
         """The values of a rule in one source, or in all: texts of one line, empty where nothing is to be compared."""

@@ -216,7 +216,9 @@ def _over_time(summary: Summary) -> list[str]:
     tiers = [f"{'no tier' if tier is None else code(short(tier, 40))} {number(of)}" for tier, of in summary.tiers]
     parts = []
     if rows:
-        parts += _folded("Gaps", _table(["", "from", "to", "long", ">records"], rows))
+        parts += _folded(
+            "The longest times without records or evidence", _table(["", "from", "to", "long", ">records"], rows)
+        )
     if summary.beyond:
         parts.append(f"{many(summary.beyond, 'record')} of a time far from all others, in none of the gaps.")
     if tiers:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from nomyo_attest.audit.row import VERDICTS
-from nomyo_attest.audit.summary import Counts
+from nomyo_attest.audit.summary import Counts, Gap
 from nomyo_attest.report.audit_text import audit_text
 from nomyo_attest.report.look import Look
 from tests.nomyo_attest.report.audit_hostile import hostile
@@ -112,6 +112,14 @@ def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
 def test_records_that_are_in_no_time_are_counted() -> None:
     text = audit_text(summary(undated=3, beyond=1), Look())
     assert "  3 records without a time and 1 record of a time far from all others, in none\n  of these\n" in text
+
+
+def test_of_the_times_without_records_the_longest_are_shown() -> None:
+    gaps = [Gap(begins=1_800_000_000, ends=1_800_000_000 + 60 * minutes, records=0) for minutes in (5, 90, 7, 60, 0)]
+    text = audit_text(summary(gaps=gaps, unavailable=gaps[-1:]), Look())
+    assert re.findall(r"no records +.* \((.+)\)$", text, re.MULTILINE) == ["1 h 30 min", "1 h", "7 min"]
+    assert "  no evidence  2027-01-15 08:00Z\n" in text
+    assert "(5 min)" in audit_text(summary(gaps=gaps), Look(verbose=True))
 
 
 def test_a_passed_audit_is_short_and_says_so() -> None:

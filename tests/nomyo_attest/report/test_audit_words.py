@@ -76,3 +76,13 @@ def test_a_claim_that_looks_like_a_digest_is_shown_as_the_text_that_it_is() -> N
 def test_commands_to_ci_systems_are_none_any_more() -> None:
     text = no_commands("a::b\n  ::add-mask::x\n##[group]g ##vso[task.setvariable]v ##teamcity[x] # ## [y]")
     assert text == "a::b\n  \\x3a:add-mask::x\n\\x23#[group]g \\x23#vso[task.setvariable]v \\x23#teamcity[x] # ## [y]"
+
+
+def test_the_values_shown_are_those_of_a_record_that_the_rule_fails_for() -> None:
+    failing = next(one for one in summary().failures if one["failed"] == ["pcr.values"])
+    waiting = dict(failing) | {
+        "findings": [failing["findings"][0] | {"outcome": "undecided", "got": None, "message": "no quote"}]
+    }
+    for source in ("", failing["source"]):
+        compared = Compared(summary(failures=[waiting, failing, waiting]))
+        assert compared.of(Cause(source, "pcr.values", "required", 1, 0))[1] == "sha256:7 006b7583…31aa"
