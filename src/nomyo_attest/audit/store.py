@@ -159,6 +159,7 @@ class Store:
             return
         self._closed = True
         with _told(self.path):
+            self.connection.rollback()  # what was added since; inside a transaction the next line is refused
             self.connection.execute("PRAGMA temp_store_directory = ''")  # SQLite's for the whole process
             self.connection.close()
 
