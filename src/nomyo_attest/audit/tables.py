@@ -28,9 +28,7 @@ def _like(kind: type[msgspec.Struct], **other: Any) -> Any:
 # What may be any JSON stays text, so that nothing of it changes on the way.
 _FINDINGS: Final = GenericAlias(list, (_like(RowFinding, expected=msgspec.Raw, got=msgspec.Raw),))
 _FOR_CSV: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=msgspec.Raw, evidence=msgspec.Raw))
-_FOR_PARQUET: Final = msgspec.json.Decoder(
-    _like(Row, pcrs=msgspec.Raw | None, findings=_FINDINGS, evidence=msgspec.Raw)
-)
+_FOR_PARQUET: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=_FINDINGS, evidence=msgspec.Raw))
 
 _NULL: Final = b"null"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -85,4 +83,5 @@ def _groups(rows: IO[bytes]) -> Iterator[list[Any]]:
 
 
 def _without_null(row: Any) -> Any:
-    return msgspec.structs.replace(row, evidence=None) if bytes(row.evidence) == _NULL else row
+    nulls = {name: None for name in ("pcrs", "evidence") if bytes(getattr(row, name)) == _NULL}
+    return msgspec.structs.replace(row, **nulls) if nulls else row
