@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-from nomyo_attest.audit.placing import OutputError, copy, link, placed, told
+from nomyo_attest.audit.placing import OutputError, copy, link, placed
 from nomyo_attest.audit.tables import write_csv, write_parquet
 
 ENDINGS_TOLD: Final = ".jsonl, .ndjson or .csv (each also .gz or .zst), or .parquet"
@@ -69,9 +69,3 @@ def _packed(out: IO[bytes], packing: str) -> AbstractContextManager[Any]:
             from backports import zstd
         return zstd.ZstdFile(out, "wb")
     return nullcontext(out)
-
-
-def send_rows(rows: Path, out: IO[bytes]) -> None:
-    """Write the JSON Lines in the file `rows` to a stream."""
-    with rows.open("rb") as source, told("-"):
-        copy(source, out)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from nomyo_attest.errors import NomyoAttestError
 
@@ -113,7 +113,12 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def copy(source: IO[bytes], target: Any, size: int = 1024 * 1024) -> None:
-    """All of `source` to `target`, a piece at a time."""
+def pieces(source: IO[bytes], size: int = 1024 * 1024) -> Iterator[bytes]:
+    """All that is left of `source`, a piece at a time."""
     while piece := source.read(size):
-        target.write(piece)
+        yield piece
+
+
+def copy(source: IO[bytes], target: IO[bytes]) -> None:
+    """All that is left of `source` to `target`."""
+    target.writelines(pieces(source))

@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import load_policy
-from nomyo_attest.cli.audit_options import Reports, fail_on, read_order
+from nomyo_attest.cli.audit_options import Reports, read_order
 from nomyo_attest.cli.errors import CommandError, complain
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def configure(parser: Parser) -> None:
     out.add_argument(
         "--docs-url", metavar="URL", help="where docs/rules.md can be read, for the links of rules in SARIF"
     )
+    out.add_argument("--series", metavar="FILE", help="every finding across records, as JSON Lines")
     out.add_argument("--github", action="store_true", help="print annotations for GitHub Actions, too")
     parser.add_format()
     out.add_argument("--verbose", action="store_true", help="print digests in full and everything that is listed")
@@ -97,7 +98,6 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
-    fails = fail_on(arguments.fail_on)
     reports = Reports(arguments)
     order = read_order(arguments, reports)
     reports.check_places(arguments.sources)
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.audit.engine import allowed_processes
     from nomyo_attest.audit.run import Audit, Request
     from nomyo_attest.cli.audit_progress import shown
-    from nomyo_attest.cli.audit_reports import say_summary, write_all
+    from nomyo_attest.cli.audit_reports import say_summary, summarised, write_all
     from nomyo_attest.errors import NomyoAttestError
 
     request = Request(
@@ -134,14 +134,16 @@ def run(arguments: argparse.Namespace) -> int:
             try:
                 for _ in shown(audit.appraise()):
                     pass
-                summary = audit.summary(fail_on=fails, max_failures=arguments.max_failures, max_gap=order.max_gap)
-                write_all(audit, summary, reports, force=arguments.force)
+                replace = arguments.force or audit.was_placing(reports.files)
+                audit.place(reports.files)
+                summary = summarised(audit, reports, order, replace=replace)
+                write_all(audit, summary, reports, replace=replace)
             except KeyboardInterrupt:
                 if reports.state is not None and audit.inventory.resumable:
                     complain("interrupted; the same command with --resume goes on with it")
                 raise
-            say_summary(audit, summary, reports, arguments)
             audit.finish()
+            say_summary(audit, summary, reports, arguments)
     except CommandError:
         raise
     except NomyoAttestError as error:

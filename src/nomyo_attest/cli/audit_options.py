@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT: Final = "-"
 
-_VERDICTS: Final = ("affirming", "warning", "contraindicated", "none", "unreadable")
-_FAILURES: Final = ("warning", "contraindicated", "none", "unreadable", "series")
-_USUAL: Final = "contraindicated,none,unreadable,series"
-_NOTHING: Final = "nothing"
-
 _DURATION: Final = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -37,11 +32,15 @@ class Order(NamedTuple):
     since: int | None
     until: int | None
     select: frozenset[str]
+    fail_on: frozenset[str]
+    max_failures: int
     max_gap: int | None
 
 
 def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
     """Check what does not need the policy or the sources. Raises `CommandError`."""
+    from nomyo_attest.audit.row import VERDICTS
+
     check_inputs(arguments.sources)
     if arguments.processes is not None and arguments.processes < 1:
         raise CommandError(f"--processes: {arguments.processes} is too few; it takes at least one")
@@ -65,18 +64,19 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
         at=parse_time(arguments.at) if arguments.at is not None else None,
         since=since,
         until=until,
-        select=_words(arguments.select, "--select", _VERDICTS)
-        if arguments.select is not None
-        else frozenset(_VERDICTS),
+        select=_words(arguments.select, "--select", VERDICTS) if arguments.select is not None else frozenset(VERDICTS),
+        fail_on=_fail_on(arguments.fail_on),
+        max_failures=arguments.max_failures,
         max_gap=_duration(arguments.max_gap) if arguments.max_gap is not None else None,
     )
 
 
-def fail_on(text: str | None) -> frozenset[str]:
-    """What ``--fail-on`` names. Raises `CommandError`."""
-    if text == _NOTHING:
-        return frozenset()
-    return _words(text if text is not None else _USUAL, "--fail-on", _FAILURES)
+def _fail_on(text: str | None) -> frozenset[str]:
+    from nomyo_attest.audit.status import FAIL_ON, FAIL_ON_DEFAULT, NOTHING
+
+    if text is None:
+        return FAIL_ON_DEFAULT
+    return frozenset() if text == NOTHING else _words(text, "--fail-on", FAIL_ON)
 
 
 def _words(text: str, option: str, known: tuple[str, ...]) -> frozenset[str]:
@@ -109,6 +109,7 @@ class Reports:
         outputs: files of rows.
         streams: whether rows go to standard output.
         texts: kind of report → its file.
+        series: the file of the findings across records.
         files: the names of all files.
         state: the folder of the audit's state; None for a temporary one.
         docs_url: the address of the page of rules; None if it is not known.
@@ -129,7 +130,8 @@ class Reports:
             for kind in ("html", "markdown", "junit", "sarif")
             if getattr(arguments, kind) is not None
         }
-        self.files: list[str] = [*names, *self.texts.values()]
+        self.series: str | None = arguments.series
+        self.files: list[str] = [*names, *self.texts.values(), *filter(None, [self.series])]
         self.docs_url: str | None = arguments.docs_url
         self.state: Path | None = None
         if arguments.state is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from nomyo_attest.audit.outputs import send_rows, write_rows
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.audit.outputs import write_rows
+from nomyo_attest.audit.placing import pieces, placed
+from nomyo_attest.cli.console import look, say, say_json, send
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.files import write_output
 
@@ -15,14 +17,29 @@ if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.audit.run import Audit
-    from nomyo_attest.audit.summary import Summary
-    from nomyo_attest.cli.audit_options import Reports
+    from nomyo_attest.audit.summary import SeriesFinding, Summary
+    from nomyo_attest.cli.audit_options import Order, Reports
 
 
-def write_all(audit: Audit, summary: Summary, reports: Reports, *, force: bool) -> None:
-    """Write every file. Raises `CommandError`, `OutputError`."""
-    replace = force or audit.was_placing(reports.files)
-    audit.place(reports.files)
+def summarised(audit: Audit, reports: Reports, order: Order, *, replace: bool) -> Summary:
+    """The summary; the findings across records are written meanwhile. Raises `StoreError`, `OutputError`."""
+    with contextlib.ExitStack() as stack:
+        write: Callable[[SeriesFinding], None] | None = None
+        if reports.series is not None:
+            import msgspec
+
+            file = stack.enter_context(placed(reports.series, replace=replace))
+
+            def write(finding: SeriesFinding) -> None:
+                file.write(msgspec.json.encode(finding) + b"\n")
+
+        return audit.summary(
+            fail_on=order.fail_on, max_failures=order.max_failures, max_gap=order.max_gap, on_finding=write
+        )
+
+
+def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool) -> None:
+    """Write every other file. Raises `CommandError`, `OutputError`."""
     for output in reports.outputs:
         write_rows(audit.state.rows, output, replace=replace)
     for kind, name in reports.texts.items():
@@ -37,8 +54,8 @@ def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: arg
         if told := annotations(summary):
             say(told.removesuffix("\n"))
     if reports.streams:
-        send_rows(audit.state.rows, sys.stdout.buffer)
-        sys.stdout.flush()
+        with audit.state.rows.open("rb") as rows:
+            send(pieces(rows))
     if arguments.format == "json":
         import msgspec
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from nomyo_attest.cli.errors import CommandError
@@ -30,9 +32,26 @@ def say(text: str) -> None:
     if stream is None:  # closed by whoever started the program
         return
     encoding = stream.encoding or "utf-8"
-    try:
+    with _told():
         # Flushed, so that what stands on standard error beside it comes in the right order.
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def send(pieces: Iterable[bytes]) -> None:
+    """Write bytes to standard output as they are. Raises `ReaderGoneError`, `CommandError` as `say` does."""
+    if sys.stdout is None:
+        return
+    with _told():
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of the system as what the program makes of them."""
+    try:
+        yield
     except BrokenPipeError:
         _forget_output()
         raise ReaderGoneError from None
