@@ -114,7 +114,9 @@ def _across(summary: Summary) -> ET.Element:
         found = [one for one in summary.series if one.rule == rule.rule][:_FINDINGS_MOST]
         text = []
         for one in found:
-            text += [sentence(short(one.message)), *(f"  {where(place)}" for place in one.places[:_LINES_MOST])]
+            shown = one.places[:_LINES_MOST]
+            text += [sentence(short(one.message)), *(f"  {where(place)}" for place in shown)]
+            text += [f"  and {many(one.records - len(shown), 'more record')}"] * (one.records > len(shown))
         if rule.findings > len(found):
             text.append(f"And {many(rule.findings - len(found), 'more finding')}.")
         message = f"{rule.question} {many(rule.findings, 'finding')}, {many(rule.records, 'record')}"
