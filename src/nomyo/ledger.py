@@ -94,8 +94,9 @@ class Ledger:
             return _noted(kept, refusal)
         if self._raises and refusal is None:
             raise _failure(failure, prompt_sent=True)
-        logger.warning("the evidence of answer %s was not kept: %s", payload_id, failure)
-        return _noted({"kept": False, "problem": str(failure)}, refusal)
+        problem = str(failure)  # in the place of the error itself, whose frames hold the answer: log records are kept
+        logger.warning("the evidence of answer %s was not kept: %s", payload_id, problem)
+        return _noted({"kept": False, "problem": problem}, refusal)
 
 
 def _noted(kept: dict[str, Any], refusal: SecurityError | None) -> dict[str, Any]:

@@ -117,6 +117,32 @@ async def not_affirmed(stage: Stage) -> None:
     await stage.ask({"attestation_policy": policy()})
 
 
+async def not_kept(stage: Stage) -> None:
+    log = stage.folder / "evidence.jsonl"
+    echo = stage.wire.router.complete
+
+    def spoil(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
+        log.chmod(0o666)
+        return echo(payload, payload_id)
+
+    stage.wire.router.complete = spoil
+    log.unlink(missing_ok=True)
+    await stage.ask({"evidence_log": log})
+
+
+async def no_ledger(stage: Stage) -> None:
+    log = stage.folder / "evidence.jsonl"
+    log.unlink(missing_ok=True)
+    client = stage.client(evidence_log=log)
+    log.chmod(0o666)
+    await ask(client)
+
+
+async def refused_and_not_kept(stage: Stage) -> None:
+    log = stage.folder / "none" / "evidence.jsonl"
+    await stage.ask({"attestation_policy": policy(), "evidence_log": log, "evidence_log_failure": "warn"})
+
+
 class Failing(httpx.AsyncBaseTransport):
     """An HTTP client's transport that raises an error which quotes and keeps all it can."""
 
@@ -232,6 +258,9 @@ SCENES: dict[str, tuple[type[BaseException], Play]] = {
         errors.AttestationError,
         lambda stage: stage.ask({"attestation_policy": policy()}),
     ),
+    "AttestationError not kept": (errors.AttestationError, refused_and_not_kept),
+    "EvidenceLogError": (errors.EvidenceLogError, not_kept),
+    "EvidenceLogError before": (errors.EvidenceLogError, no_ledger),
     "KeyStoreError": (errors.KeyStoreError, wrong_password),
     "KeyStoreError load": (
         errors.KeyStoreError,

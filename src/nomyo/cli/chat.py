@@ -9,9 +9,14 @@ With --policy an answer is printed only if the policy affirms the server that
 gave it. A refusal says what does not hold, and ends a conversation. The prompt
 has been sent by then, for evidence comes with an answer.
 
+With --evidence-log the evidence of every answer, and what the policy says of
+it, is appended to a file before the answer is printed or refused; of prompt and
+answer nothing is. An answer whose evidence cannot be kept is not printed.
+
 The environment stands for what is not given: NOMYO_API_KEY, NOMYO_BASE_URL,
-NOMYO_POLICY, NOMYO_MODEL, NOMYO_SECURITY_TIER, NOMYO_SERVER_KEY_PINS (several
-with commas). SSL_CERT_FILE names the certificate of a private CA.
+NOMYO_POLICY, NOMYO_EVIDENCE_LOG, NOMYO_MODEL, NOMYO_SECURITY_TIER,
+NOMYO_SERVER_KEY_PINS (several with commas). SSL_CERT_FILE names the certificate
+of a private CA.
 
 Exit status: 0; 1 if the answer is refused; 2 if there is none, or wrong usage.
 """
@@ -60,6 +65,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--policy", type=filled, metavar="P", help="print an answer only if this policy affirms its server"
     )
+    parser.add_argument(
+        "--evidence-log", type=filled, metavar="FILE", help="a ledger to append every answer's evidence and verdict to"
+    )
     parser.add_argument("--model", type=filled, metavar="NAME", help=f"the model to ask; default: {MODEL}")
     parser.add_argument("--system", type=filled, metavar="TEXT", help="a system message to begin with")
     parser.add_argument("--tier", choices=TIERS, help=f"security tier to ask for: {', '.join(TIERS)}")
@@ -88,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, text in (("--system", system), ("the prompt", prompt)):
         _check_text(name, text or "")
     policy = _policy(arguments)
-    client = open_client(arguments, policy)
+    evidence_log = setting("--evidence-log", arguments.evidence_log, "NOMYO_EVIDENCE_LOG").value
+    client = open_client(arguments, policy, evidence_log)
 
     import asyncio
 

@@ -64,7 +64,9 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc
 
 
-def open_client(arguments: argparse.Namespace, policy: AppraisalPolicy | None) -> SecureChatCompletion:
+def open_client(
+    arguments: argparse.Namespace, policy: AppraisalPolicy | None, evidence_log: str | None = None
+) -> SecureChatCompletion:
     """The client that the arguments of `add_client` ask for; with a policy, its gate is shut. Raises `CommandError`."""
     if arguments.key_password_file is not None and arguments.key_dir is None:
         raise CommandError("--key-password-file: there is no --key-dir whose key it could open")
@@ -93,6 +95,7 @@ def open_client(arguments: argparse.Namespace, policy: AppraisalPolicy | None) -
                 key_password=password,
                 server_key_pins=pins,
                 timeout=arguments.timeout,
+                evidence_log=evidence_log,
             )
     except NomyoError as error:
         raise failure(error) from None

@@ -13,6 +13,7 @@ from nomyo.errors import (
     APITimeoutError,
     ArgumentError,
     AuthenticationError,
+    EvidenceLogError,
     ForbiddenError,
     InsecureURLError,
     InternalError,
@@ -73,6 +74,8 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
     if isinstance(error, InsecureURLError):
         problem = _flagged(text.partition(": allow_http is")[0].partition(". Use https")[0])
         return CommandError(f"{problem}; use https; --allow-http is for a server on this machine")
+    if isinstance(error, EvidenceLogError):
+        return CommandError(f"--evidence-log: {text}")
     if isinstance(error, KeyStoreError):
         return CommandError(f"{error.path}: {error.problem}; {_KEY_MENDS.get(error.mend, error.mend)}")
     if isinstance(error, (ArgumentError, InternalError)):

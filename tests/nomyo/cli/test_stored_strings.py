@@ -23,7 +23,7 @@ def options(words: str) -> set[str]:
 
 OPTIONS = {
     "demo": "tpm keep",
-    "chat": """policy model system tier max-tokens temperature base-url api-key-file server-key-pin key-dir
+    "chat": """policy evidence-log model system tier max-tokens temperature base-url api-key-file server-key-pin key-dir
                key-password-file allow-http timeout""",
     "keys generate": "password-file",
     "keys show": "password-file",
@@ -38,7 +38,9 @@ def test_options(words: str) -> None:
     assert {f"--{name}" for name in (*OPTIONS[words].split(), "format", "help")} <= options(words)
 
 
-@pytest.mark.parametrize("name", ["API_KEY", "BASE_URL", "POLICY", "MODEL", "SECURITY_TIER", "SERVER_KEY_PINS"])
+@pytest.mark.parametrize(
+    "name", ["API_KEY", "BASE_URL", "POLICY", "EVIDENCE_LOG", "MODEL", "SECURITY_TIER", "SERVER_KEY_PINS"]
+)
 def test_variables(name: str) -> None:
     assert f"NOMYO_{name}" in run("chat", "--help").out
 
