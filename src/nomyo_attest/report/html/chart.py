@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from nomyo_attest.audit.summary import Bucket
+from nomyo_attest.audit.summary import Bucket, Gap
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.scale import time_ticks
 
@@ -97,11 +97,11 @@ def time_axis(scale: Scale, y: float) -> Markup:
     return join(parts)
 
 
-def spans(scale: Scale, times: Iterable[tuple[int, int]], height: float, letter: str, kind: str) -> Markup:
+def spans(scale: Scale, gaps: Iterable[Gap], height: float, letter: str, kind: str) -> Markup:
     """Stretches of time, hatched and numbered: ``G1``, ``G2``."""
     parts, free = [], -1.0
-    for place, (begins, ends) in enumerate(times, 1):
-        x, end = scale.at(begins), scale.at(ends)
+    for place, gap in enumerate(gaps, 1):
+        x, end = scale.at(gap.begins), scale.at(gap.ends)
         parts.append(rect(x, 0, max(end - x, 0.4), height, kind))
         if (middle := (x + end) / 2) >= free:
             parts.append(label(percent(middle), 12, f"{letter}{place}", "mark"))

@@ -12,7 +12,7 @@ from nomyo_attest.policy.model import Requirement
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
 from nomyo_attest.report.html.values import Labels, labels_of, told
-from nomyo_attest.report.html.wording import code, number, outside, several, stamp, verdict
+from nomyo_attest.report.html.wording import code, number, outside, several, spot, stamp, verdict
 from nomyo_attest.report.look import count
 from nomyo_attest.report.reasons import sort_findings
 
@@ -50,7 +50,7 @@ def _row(record: Mapping[str, Any], labels: Labels) -> Markup:
     of = columns("", "", "", "")
     payload_id = record.get("payload_id")
     time = record.get("processed_at")
-    where = element("code", outside(str(record.get("source", ""))), f":{record.get('line', 0)}")
+    where = spot(str(record.get("source", "")), record.get("line", 0))
     named = code(str(payload_id)) if payload_id is not None else Markup("no payload id")
     cells = [
         where,

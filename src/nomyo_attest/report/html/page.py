@@ -7,6 +7,7 @@ import hashlib
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.audit_reasons import causes
 from nomyo_attest.report.html.answer import answer
 from nomyo_attest.report.html.chart import patterns
 from nomyo_attest.report.html.claims import claims
@@ -86,7 +87,7 @@ def _contents(summary: Summary) -> Markup:
     entries = [
         ("answer", "The answer", None),
         ("timeline", "Over time", None),
-        ("rules", "Rules", len(summary.rules)),
+        ("rules", "Rules", len(causes(summary))),
         ("series", "Across records", sum(rule.findings for rule in summary.series_rules)),
         ("profiles", "PCR profiles", summary.profiles_total),
         ("failures", "Not affirmed", summary.failures_total),

@@ -11,7 +11,7 @@ from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.html.bands import bands
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
-from nomyo_attest.report.html.wording import code, digits, number, outside, place, share, stamp, verdict
+from nomyo_attest.report.html.wording import code, digits, number, outside, share, spot, stamp, verdict
 
 _SIZE: Final = 100_000
 _PLACES_MOST: Final = 100
@@ -72,8 +72,8 @@ def _profile(summary: Summary, at: int, profile: Profile, common: dict[tuple[str
         share(total, summary.counts.total),
         join(counts, Markup("<br>")),
         number(profile.aiks),
-        _seen(profile.first_seen, place(profile.first, timed=False)),
-        _seen(profile.last_seen, place(profile.last, timed=False)),
+        _seen(profile.first_seen, spot(profile.first.source, profile.first.line)),
+        _seen(profile.last_seen, spot(profile.last.source, profile.last.line)),
     ]
     return row(of, cells)
 

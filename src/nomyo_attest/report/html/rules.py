@@ -6,63 +6,96 @@ from typing import Final
 
 from nomyo_attest.appraisal.rules import Rule, find_rule
 from nomyo_attest.audit.summary import RuleSummary, Summary
+from nomyo_attest.report.audit_reasons import Cause, causes, ignored, waiting
+from nomyo_attest.report.clean import short
 from nomyo_attest.report.html.answer import bar
 from nomyo_attest.report.html.markup import Markup, element, fit, join
-from nomyo_attest.report.html.tables import columns, row, section, table
-from nomyo_attest.report.html.wording import code, number, outside, place, prose, share
+from nomyo_attest.report.html.tables import columns, fold, row, section, table
+from nomyo_attest.report.html.wording import code, number, outside, place, prose, several, share
 from nomyo_attest.report.look import sentence
 
-_SIZE: Final = 150_000
+_SIZE: Final = 100_000
+"""Bytes of each of the two tables."""
 
-_KINDS: Final = {"required": "contraindicated", "warn": "warning", "ignore": "none"}
-"""Requirement → whose colour the bar of a rule has."""
+_MESSAGE_MAX: Final = 300
+
+_KINDS: Final = {"FAIL": ("fails", "contraindicated"), "UNDECIDED": ("cannot be told", "none")}
+"""Tag of a cause → in words, and whose colour it has."""
 
 
 def rules(summary: Summary) -> Markup:
     """The section."""
+    title = "Rules that do not hold"
     if not summary.rules:
-        return section("rules", "Rules that do not hold", element("p", "Every rule holds for every record appraised."))
-    of = columns("rule", "policy says", "#fails", "#cannot be told", "share of records", "first")
-    rows = fit((_row(summary, rule) for rule in summary.rules), _SIZE)
-    cut = (
-        "" if len(rows) == len(summary.rules) else f" The first {len(rows)} of {number(len(summary.rules))} are shown."
+        return section("rules", title, element("p", "Every rule holds for every record appraised."))
+    return section("rules", title, _reasons(summary), _everything(summary))
+
+
+def _reasons(summary: Summary) -> Markup:
+    """The rules that are the reason why records are not affirmed, or are only with a warning."""
+    of = columns("rule", "answer", "#records", "share of all", "first")
+    found = causes(summary)
+    if not found:
+        return element("p", "None that the policy heeds: see the table of all.")
+    first = {one.rule: one for one in summary.rules}
+    rows = fit((_row(summary, one, first[one.rule]) for one in found), _SIZE)
+    cut = "" if len(rows) == len(found) else f" The first {len(rows)} of {number(len(found))} are shown."
+    caption = f"Rules that are the reason why records are not affirmed, or only with a warning.{cut}"
+    return table("rules", caption, of, rows)
+
+
+def _row(summary: Summary, cause: Cause, found: RuleSummary) -> Markup:
+    of = columns("", "", "#", "", "")
+    words, kind = _KINDS.get(cause.tag, ("warning", "warning"))
+    total = summary.counts.total
+    bars = join([bar(cause.records, total, kind), element("small", share(cause.records, total))])
+    told = element("span", words, class_=f"v v-{kind}")
+    return row(of, [_told(cause), told, number(cause.records), bars, place(found.first)])
+
+
+def _told(cause: Cause) -> Markup:
+    rule = known(cause.rule)
+    parts: list[str] = [element("strong", code(cause.rule)), element("small", " core" if rule and rule.core else "")]
+    if rule:
+        parts.append(element("p", prose(rule.question)))
+    if cause.message:
+        parts.append(element("p", element("b", "At the first: "), outside(cause.message, _MESSAGE_MAX)))
+    if rule:
+        parts.append(element("p", element("b", "What to do: "), prose(sentence(rule.mend)), class_="mend"))
+    return join(parts)
+
+
+def _everything(summary: Summary) -> Markup:
+    """All counts as they are, those included that only follow from another rule's."""
+    of = columns("rule", "policy says", "#fails", "#cannot be told", "note")
+    late, quiet = set(waiting(summary)), set(ignored(summary))
+    notes = dict.fromkeys(late, "only because of a rule above") | dict.fromkeys(quiet, "the policy ignores it")
+    rows = fit(
+        (
+            row(
+                of,
+                [
+                    code(one.rule),
+                    short(one.requirement, 20),
+                    number(one.failed),
+                    number(one.undecided),
+                    notes.get(one.rule, ""),
+                ],
+            )
+            for one in summary.rules
+        ),
+        _SIZE,
     )
-    caption = f"Rules that do not hold, or cannot be told, for some record.{cut}"
+    title = f"All {several(len(summary.rules), 'rule')} that do not hold, or cannot be told, for some record"
+    if late:
+        title += f"; {len(late)} of them only because of others"
     told = (
-        "A rule that cannot be told is never affirmed. Without evidence, or with broken evidence, many rules cannot be "
-        "told for that reason alone."
+        "Without evidence, or with broken evidence, many rules cannot be told. What cannot be told is never affirmed."
     )
-    return section("rules", "Rules that do not hold", element("p", told), table("rules", caption, of, rows))
-
-
-def _row(summary: Summary, found: RuleSummary) -> Markup:
-    of = columns("", "", "#", "#", "", "")
-    total, concerned = summary.counts.total, found.failed + found.undecided
-    kind = _KINDS.get(found.requirement, "contraindicated")
-    bars = join([bar(concerned, total, kind), element("small", share(concerned, total))])
-    cells = [
-        _told(found.rule),
-        outside(found.requirement, 20),
-        number(found.failed),
-        number(found.undecided),
-        bars,
-        place(found.first),
-    ]
-    return row(of, cells)
-
-
-def _told(rule_id: str) -> Markup:
-    rule = known(rule_id)
-    if rule is None:
-        return code(rule_id)
-    return join(
-        [
-            element("strong", code(rule_id)),
-            element("small", " core") if rule.core else "",
-            element("p", prose(rule.question)),
-            element("p", element("b", "What to do: "), prose(sentence(rule.mend)), class_="mend"),
-        ]
-    )
+    caption = "Counts of every rule"
+    if len(rows) < len(summary.rules):
+        caption += f"; the first {len(rows)} are shown"
+    return fold(title, element("p", told), table("everyrule", caption, of, rows))
 
 
 def known(rule_id: str) -> Rule | None:

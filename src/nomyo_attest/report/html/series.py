@@ -7,7 +7,7 @@ from typing import Final
 from nomyo_attest.audit.summary import SeriesFinding, SeriesRuleSummary, Summary
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, listing, row, section, table
-from nomyo_attest.report.html.wording import code, digits, number, outside, place, several
+from nomyo_attest.report.html.wording import code, digits, number, outside, place, prose, several
 from nomyo_attest.report.look import sentence
 
 _SIZE: Final = 300_000
@@ -35,9 +35,9 @@ def _asked(summary: Summary) -> Markup:
 
 def _rule(rule: SeriesRuleSummary) -> Markup:
     of = columns("", "", "#", "#")
-    told: list[str] = [element("strong", code(rule.rule)), element("p", outside(rule.question, _MESSAGE_MAX))]
+    told: list[str] = [element("strong", code(rule.rule)), element("p", prose(rule.question, _MESSAGE_MAX))]
     if rule.findings:
-        mend = outside(sentence(rule.mend), _MESSAGE_MAX)
+        mend = prose(sentence(rule.mend), _MESSAGE_MAX)
         told.append(element("p", element("b", "What to do: "), mend, class_="mend"))
     kind, symbol, word = ("contraindicated", "✗", "found") if rule.findings else ("affirming", "✓", "nothing found")
     answer = element("span", element("span", symbol, aria_hidden="true"), f" {word}", class_=f"v v-{kind}")
@@ -48,7 +48,7 @@ def _found(summary: Summary) -> Markup:
     total = sum(rule.findings for rule in summary.series_rules)
     if not summary.series:
         return Markup()
-    of = columns("what they share", "rule", "#records", "what was found", "where")
+    of = columns("rule, and what they share", "#records", "what was found", "where")
     rows = fit((_finding(one) for one in summary.series), _SIZE)
     caption = several(total, "finding")
     if len(rows) < total:
@@ -57,12 +57,11 @@ def _found(summary: Summary) -> Markup:
 
 
 def _finding(found: SeriesFinding) -> Markup:
-    of = columns("", "", "#", "", "")
+    of = columns("", "#", "", "")
     shown = found.places[:_PLACES_MOST] or [found.first, found.last]
     items: list[str] = [place(one) for one in shown]
     if found.records > len(shown):
         items.append(join([f"and {number(found.records - len(shown))} more; the last ", place(found.last)]))
+    named = join([element("strong", code(found.rule)), element("br"), digits(found.key)])
     message = outside(sentence(found.message), _MESSAGE_MAX)
-    return row(
-        of, [digits(found.key), code(found.rule), number(found.records), message, listing(items, class_="plain")]
-    )
+    return row(of, [named, number(found.records), message, listing(items, class_="plain")])

@@ -111,10 +111,12 @@ summary{cursor:pointer;color:var(--link)}
 .t-series,.t-values,.t-references{min-width:36rem}
 .t-failures tbody th{width:25%}.t-failures td:nth-child(2){width:21%}
 .t-failures td:nth-child(3){width:10rem}
-.t-counts td:nth-child(4){width:30%}.t-rules tbody td:nth-child(5){min-width:7rem}.t-rules tbody th{min-width:22rem}
-.t-rules td:last-child,.t-findings td:last-child{min-width:13rem}.t-series tbody th{width:60%}
+.t-counts td:nth-child(4){width:30%}.t-rules tbody td:nth-child(4){min-width:7rem}
+.t-rules tbody th{min-width:22rem;width:50%}
+.t-rules td:last-child{min-width:13rem}.t-series tbody th{width:60%}
 .t-sources th[scope=row]{min-width:17rem}
-.t-profiles th{width:13rem}.t-findings th{width:13rem}
+.t-profiles th{width:13rem}
+.t-findings tbody th{width:30%}.t-findings td:last-child{width:34%}
 figure{margin:1rem 0}
 figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:0;margin:.5rem 0}

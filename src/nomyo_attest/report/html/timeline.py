@@ -30,6 +30,8 @@ _HEAD: Final = 18
 _LANE: Final = 50
 _LANE_BAR: Final = 24
 
+_STRETCH: Final = ("mark", "from (UTC)", "until (UTC)", "for", "#records", "what is missing")
+
 UNAVAILABLE: Final = "unavailable"
 """The lane of records without evidence: not a verdict, but part of `none` as a rule."""
 
@@ -64,8 +66,8 @@ def _chart(summary: Summary, scale: Scale) -> Markup:
     for tick in ticks:
         y = foot - _HEIGHT * tick / ticks[-1]
         drawn += [line(y, "grid"), label("-8", y + 4, compact(tick), "count")]
-    drawn += [spans(scale, _times(summary.gaps), foot, "G", "b-gap")]
-    drawn += [spans(scale, _times(summary.unavailable), foot, "E", "b-outage")]
+    drawn += [spans(scale, _long(summary, summary.gaps), foot, "G", "b-gap")]
+    drawn += [spans(scale, _long(summary, summary.unavailable), foot, "E", "b-outage")]
     drawn += [_stack(scale, place, bucket, ticks[-1], foot) for place, bucket in enumerate(buckets)]
     lanes = _lanes(buckets)
     for place, (name, counts) in enumerate(lanes):
@@ -119,41 +121,42 @@ def _lane(scale: Scale, name: str, counts: list[int], top: float) -> Markup:
 def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
     shown = ["affirming", *(name for name, _ in lanes if name != UNAVAILABLE)]
     items = [join([swatch(name), " ", verdict(name)]) for name in shown]
-    if summary.gaps:
+    if _long(summary, summary.gaps):
         items.append(join([swatch("gap"), " G: no records"]))
-    if summary.unavailable:
+    if _long(summary, summary.unavailable):
         items.append(join([swatch("outage"), " E: records without evidence only"]))
     return listing(items, class_="legend")
 
 
-def _times(gaps: Iterable[Gap]) -> list[tuple[int, int]]:
-    return [(gap.begins, gap.ends) for gap in gaps]
+def _long(summary: Summary, gaps: Iterable[Gap]) -> list[Gap]:
+    """The ones that are as long as a bar is wide, and so can be drawn. What is shorter is listed only."""
+    return [gap for gap in gaps if gap.ends - gap.begins >= max(summary.bucket_seconds, 1)]
 
 
 def _stretches(summary: Summary) -> Markup:
-    """Gaps, and times with nothing but missing evidence, as a table."""
-    of = columns("mark", "from (UTC)", "until (UTC)", "for", "#records", "what is missing")
-    rows = [
-        row(
-            of,
-            [
-                f"{letter}{place}",
-                stamp(gap.begins),
-                stamp(gap.ends),
-                duration(gap.ends - gap.begins),
-                number(gap.records),
-                missing,
-            ],
-        )
-        for letter, gaps, missing in (
-            ("G", summary.gaps, "records: none at all"),
-            ("E", summary.unavailable, "evidence: no record has any"),
-        )
-        for place, gap in enumerate(gaps, 1)
-    ]
-    if not rows:
-        return element("p", "No time without records stands out, and none in which all evidence was missing.")
-    return table("stretches", "Times without records, or without evidence: the longest", of, rows)
+    """Gaps, and times with nothing but missing evidence, as a table; folded where none of them can be seen above."""
+    groups = [("G", summary.gaps, "records: none at all"), ("E", summary.unavailable, "evidence: no record has any")]
+    drawn: list[Markup] = []
+    short: list[Markup] = []
+    for letter, gaps, missing in groups:
+        drawn += [_stretch(gap, f"{letter}{at}", missing) for at, gap in enumerate(_long(summary, gaps), 1)]
+        short += [_stretch(gap, "none", missing) for gap in gaps if gap not in _long(summary, gaps)]
+    of = columns(*_STRETCH)
+    parts = []
+    if drawn:
+        caption = "Times without records, or without evidence, that are as long as a bar or longer"
+        parts.append(table("stretches", caption, of, drawn))
+    else:
+        parts.append(element("p", "No time as long as a bar is without records, or without evidence in all of them."))
+    if short:
+        title = f"{several(len(short), 'shorter time')} without records, or without evidence"
+        parts.append(fold(title, table("short", "Shorter than a bar, and so not drawn: the longest", of, short)))
+    return join(parts)
+
+
+def _stretch(gap: Gap, mark: str, missing: str) -> Markup:
+    cells = [mark, stamp(gap.begins), stamp(gap.ends), duration(gap.ends - gap.begins), number(gap.records), missing]
+    return row(columns(*_STRETCH), cells)
 
 
 def _table(summary: Summary) -> Markup:

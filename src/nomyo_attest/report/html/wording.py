@@ -8,7 +8,7 @@ from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE
 from nomyo_attest.audit.summary import Place
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.html.markup import Markup, element, join
 
 SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", UNREADABLE: "∅"}
@@ -116,9 +116,9 @@ def code(text: str, limit: int = NAME_MAX) -> Markup:
     return element("code", outside(text, limit))
 
 
-def prose(text: str) -> Markup:
+def prose(text: str, limit: int = 1000) -> Markup:
     """A sentence of ours, in which `names` stand in backticks."""
-    return join(element("code", part) if at % 2 else part for at, part in enumerate(text.split("`")))
+    return join(element("code", part) if at % 2 else part for at, part in enumerate(short(text, limit).split("`")))
 
 
 def digits(text: str, other: str | None = None, limit: int = NAME_MAX) -> Markup:
@@ -138,7 +138,12 @@ def digits(text: str, other: str | None = None, limit: int = NAME_MAX) -> Markup
     return element("code", Markup("<wbr>".join(parts)), class_="x")
 
 
-def place(at: Place, *, timed: bool = True) -> Markup:
+def spot(source: str, line: int) -> Markup:
+    """``recorded.jsonl:12``; ``-`` is standard input, and what failed before its first line has none."""
+    named = "standard input" if source == "-" else outside(source)
+    return element("code", named, f":{line}" if line else "")
+
+
+def place(at: Place) -> Markup:
     """Where a record stands, and its time."""
-    where = element("code", outside(at.source), f":{at.line}")
-    return join([where, element("br"), element("small", stamp(at.processed_at))]) if timed else where
+    return join([spot(at.source, at.line), " ", element("small", stamp(at.processed_at))])

@@ -124,6 +124,15 @@ def test_gaps_and_missing_evidence_are_marked_in_the_chart_and_told_in_words(pag
     ]
 
 
+def test_what_is_shorter_than_a_bar_is_listed_but_not_drawn() -> None:
+    sample = summary()
+    short = [Gap(begins=one.at, ends=one.at + 3600, records=1) for one in sample.timeline[:3]]
+    section = of(gaps=[], unavailable=short).by_id("timeline")
+    assert section.all("rect", "b-outage") == []
+    assert section.all("summary")[0].words == "3 shorter times without records, or without evidence"
+    assert rows(table(section, "short"))[0][3:] == ["1 h", "1", "evidence: no record has any"]
+
+
 def test_records_without_a_time_are_told(page: Node) -> None:
     assert "13 records without a time" in page.by_id("timeline").words
     told = of(timeline=[], gaps=[], unavailable=[]).by_id("timeline").words
@@ -142,8 +151,22 @@ def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) ->
     first = rows(table(page, "rules"))[0]
     assert first[0].startswith("pcr.values Is each PCR that the policy names signed")
     assert "What to do: If the machine was updated" in first[0]
-    assert first[1:4] == ["required", "75", "0"]
-    assert first[5].startswith("recorded/2026-11.jsonl.gz:")
+    assert "At the first: not as the policy has it: sha256:7" in first[0]
+    assert first[1:4] == ["fails", "75", "0.71 %"]
+    assert first[4].startswith("recorded/2026-11.jsonl.gz:")
+
+
+def test_rules_that_cannot_be_told_for_the_sake_of_others_are_counted_apart(page: Node) -> None:
+    sample = summary()
+    late = msgspec.structs.replace(sample.rules[1], rule="attest.form")
+    quiet = msgspec.structs.replace(sample.rules[2], rule="key.hierarchy", requirement="ignore")
+    section = of(rules=[*sample.rules, late, quiet]).by_id("rules")
+    assert [row[1] for row in rows(table(section, "rules"))] == ["fails", "cannot be told", "warning"]
+    assert "All 5 rules" in section.all("summary")[0].words
+    assert rows(table(section, "everyrule"))[3:] == [
+        ["attest.form", "required", "0", "146", "only because of a rule above"],
+        ["key.hierarchy", "ignore", "50", "0", "the policy ignores it"],
+    ]
 
 
 def test_a_rule_that_the_table_does_not_have_is_shown_by_its_id() -> None:
@@ -160,9 +183,9 @@ def test_rules_across_records_tell_what_was_found_and_what_was_not(page: Node) -
     assert answers["series.quote"] == ["✗ found", "1", "3"]
     assert answers["series.clock"] == ["✓ nothing found", "0", "0"]
     finding = rows(table(page, "findings"))[0]
-    assert finding[0] == digest("quote 6120")
-    assert finding[3] == "3 records carry the same quote, under 2 payload ids."
-    assert "recorded/2026-11.jsonl.gz:6744" in finding[4]
+    assert finding[0] == f"series.quote {digest('quote 6120')}"
+    assert finding[2] == "3 records carry the same quote, under 2 payload ids."
+    assert "recorded/2026-11.jsonl.gz:6744" in finding[3]
 
 
 def test_each_profile_has_a_lane_and_a_row_that_says_in_what_it_differs(page: Node) -> None:
