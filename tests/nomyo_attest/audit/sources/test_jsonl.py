@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomyo_attest.audit.sources import read_chunks, take_inventory
@@ -88,6 +88,7 @@ def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_goes_
     assert result.end.problem == ""
 
 
+@settings(max_examples=60)
 @given(cut=st.integers(0, 2**24), name=st.sampled_from(["a.jsonl.gz", "a.ndjson.zst"]))
 def test_of_an_archive_cut_off_the_records_before_are_records_and_one_row_tells(
     folder: Path, cut: int, name: str
@@ -100,6 +101,7 @@ def test_of_an_archive_cut_off_the_records_before_are_records_and_one_row_tells(
     assert result.end.sha256 == hashlib.sha256(content).hexdigest()
 
 
+@settings(max_examples=60)
 @given(place=st.integers(0, 2**24), flip=st.integers(1, 255), name=st.sampled_from(["a.jsonl.gz", "a.ndjson.zst"]))
 def test_of_a_damaged_archive_the_records_before_are_records_and_one_row_tells(
     folder: Path, place: int, flip: int, name: str
