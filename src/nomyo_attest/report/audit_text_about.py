@@ -16,6 +16,8 @@ _PCRS: Final = 6
 _GAPS: Final = 3
 """How much of each list a terminal shows without `Look.verbose`."""
 
+_MINUTE: Final = 60
+
 
 def profiles(summary: Summary, look: Look) -> list[str]:
     """The sets of PCR values in use, the most frequent first; of their values those in which they differ."""
@@ -29,7 +31,8 @@ def profiles(summary: Summary, look: Look) -> list[str]:
     for one in shown:
         seen = "without a time"
         if one.first_seen is not None and one.last_seen is not None:
-            seen = f"{moment(one.first_seen)} to {moment(one.last_seen)}"
+            first, last = moment(one.first_seen), moment(one.last_seen)
+            seen = first if first == last else f"{first} to {last}"
         head = f"{one.profile[:8]}  {many(one.counts.total, 'record')}, {seen}"
         lines += look.wrap(head, "  ", "            ")
         if one.counts.total != one.counts.affirming:
@@ -97,7 +100,7 @@ def _gaps(what: str, gaps: list[Gap], look: Look) -> list[str]:
     longest = sorted(gaps, key=lambda gap: gap.begins - gap.ends)
     for gap in longest if look.verbose else longest[:_GAPS]:
         text = moment(gap.begins)
-        if gap.ends > gap.begins:
+        if gap.ends - gap.begins >= _MINUTE:
             text += f" to {moment(gap.ends)} ({span(gap.ends - gap.begins)})"
         text += f", {many(gap.records, 'record')}" if gap.records else ""
         lines += look.wrap(text, f"  {what.ljust(13)}")

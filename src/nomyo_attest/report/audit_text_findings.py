@@ -57,12 +57,13 @@ def series(summary: Summary, look: Look) -> list[str]:
         for rule in summary.series_rules
         if rule.findings
     ]
-    holding = [
-        line
-        for rule in summary.series_rules
-        if not rule.findings
-        for line in _tagged("holds", _named(rule.rule), rule.question, look)
-    ]
+    holding: list[str] = []
+    quiet = [rule for rule in summary.series_rules if not rule.findings and summary.counts.total]
+    if look.verbose:
+        holding = [line for rule in quiet for line in _tagged("holds", _named(rule.rule), rule.question, look)]
+    elif quiet:
+        holding = look.wrap(", ".join(_named(rule.rule) for rule in quiet), "  holds  ")
+        holding[0] = holding[0].replace("holds", look.paint("holds", "good"), 1)
     return _under(look.paint("Across records", "bold"), [*parts, *([holding] if holding else [])])
 
 

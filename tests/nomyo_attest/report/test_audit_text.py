@@ -73,7 +73,8 @@ def test_what_shows_across_records_says_where_and_the_other_rules_that_they_hold
     text = audit_text(summary(), Look())
     assert "  FOUND  series.quote  1 finding, 3 records\n" in text
     assert "    first       recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42Z\n" in text
-    assert "  holds  series.clock  Does the clock" in text
+    assert "  holds  series.aik, series.clock\n" in text
+    assert "  holds  series.clock  Does the clock" in audit_text(summary(), Look(verbose=True))
 
 
 def test_more_findings_than_are_shown_are_counted() -> None:
@@ -149,4 +150,7 @@ def test_a_passed_audit_is_short_and_says_so() -> None:
 
 
 def test_nothing_to_appraise_is_said() -> None:
-    assert "There is nothing to appraise." in audit_text(summary(counts=Counts(), outside=0, blank=0), Look())
+    nothing = summary(counts=Counts(), outside=0, blank=0, series=[], series_rules=summary().series_rules[2:])
+    text = audit_text(nothing, Look())
+    assert "There is nothing to appraise." in text
+    assert "holds" not in text

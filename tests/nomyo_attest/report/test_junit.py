@@ -122,6 +122,13 @@ def test_a_source_without_records_affirms_nothing(tmp_path: Path) -> None:
     assert isinstance(skipped, junitparser.Skipped)
 
 
+def test_without_records_no_rule_across_them_passes(tmp_path: Path) -> None:
+    found = cases(read_back(passed(counts=Counts(), sources=[]), tmp_path))
+    assert [type(found["across records", one.rule].result[0]) for one in summary().series_rules] == [
+        junitparser.Skipped
+    ] * 4
+
+
 def test_records_that_are_refused_fail_their_source_also_where_no_rule_is_listed(tmp_path: Path) -> None:
     source = SourceSummary(name="a.jsonl", kind="jsonl", counts=Counts(affirming=1, contraindicated=4))
     (failure,) = cases(read_back(passed(sources=[source]), tmp_path))["a.jsonl", "no record is refused"].result
