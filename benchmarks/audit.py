@@ -190,7 +190,7 @@ def table(folder: Path, records: int, processes: int) -> str:
     lines = [
         (
             f"Python {platform.python_version()}, cryptography {version('cryptography')}, {platform.machine()}, "
-            f"{len(os.sched_getaffinity(0))} cores; {records:,} records, {whole.stat().st_size / 1e9:.1f} GB of JSON "
+            f"{len(os.sched_getaffinity(0))} cores; {records:,} records, {whole.stat().st_size / 1e6:,.0f} MB of JSON "
             "Lines, nine in ten with a P-256 AIK of their own, one in ten with one of eight RSA-2048 AIKs."
         ),
         "",

@@ -197,8 +197,9 @@ def make(records: int, path: Path, policy: Path) -> None:
         for lines in processes.imap(_batch, work):
             file.write(lines)
             done = min(done + BATCH, records)
-            print(f"\r{done:,} of {records:,} records made", end="", file=sys.stderr)
-    print(f" in {time.monotonic() - began:.0f} s", file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"\r{done:,} of {records:,} records", end="", file=sys.stderr, flush=True)
+    print(f"\r{records:,} records made in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     policy.write_text(json.dumps(document, indent=1), encoding="utf-8")
     temporary.replace(path)
 
