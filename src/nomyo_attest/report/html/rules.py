@@ -38,6 +38,9 @@ def _reasons(summary: Summary) -> Markup:
     if not found:
         return element("p", "None that the policy heeds: see the table of all.")
     first = {one.rule: one for one in summary.rules}
+    # The sentence of the very record that is named as the first, where the summary has it.
+    said = {(one.source, one.rule): one.message for one in summary.places}
+    found = [one._replace(message=said.get((first[one.rule].first.source, one.rule), one.message)) for one in found]
     rows = fit((_row(summary, one, first[one.rule]) for one in found), _SIZE)
     cut = "" if len(rows) == len(found) else f" The first {len(rows)} of {number(len(found))} are shown."
     caption = f"Rules that are the reason why records are not affirmed, or only with a warning.{cut}"

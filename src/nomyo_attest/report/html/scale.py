@@ -88,7 +88,7 @@ def _labels(time: datetime, step: int) -> tuple[str, str]:
     return str(time.year), ""
 
 
-def number_ticks(most: int, marks: int = 4) -> list[int]:
+def number_ticks(most: int, marks: int = 5) -> list[int]:
     """Whole numbers from 0 on in steps of 1, 2 or 5 times a power of ten, the last at `most` or above it."""
     most = max(most, 1)
     step = 1

@@ -19,7 +19,13 @@ _COLUMNS: Final = columns("source", *(f"#{name}" for name in VERDICTS), "#all", 
 
 def sources(summary: Summary) -> Markup:
     """The section."""
-    parts = [element("p", _sum(summary)), _problems(summary), _table(summary), _passed_over(summary)]
+    parts = [
+        element("p", _sum(summary)),
+        _problems(summary),
+        _table(summary),
+        _passed_over(summary),
+        _repeated(summary),
+    ]
     return section("sources", "Sources", *parts)
 
 
@@ -87,7 +93,18 @@ def _source(source: SourceSummary) -> Markup:
 def _passed_over(summary: Summary) -> Markup:
     if not summary.passed_over_total:
         return element("p", "No file in the folders was passed over.")
-    items = fit((element("li", code(name)) for name in summary.passed_over), _PASSED_OVER_SIZE)
     title = f"{several(summary.passed_over_total, 'file')} passed over: by name no records"
-    more = summary.passed_over_total - len(items)
+    return _names(title, summary.passed_over, summary.passed_over_total)
+
+
+def _repeated(summary: Summary) -> Markup:
+    if not summary.repeated_total:
+        return join([])
+    title = f"{several(summary.repeated_total, 'file')} found again under another name, and read once"
+    return _names(title, summary.repeated, summary.repeated_total)
+
+
+def _names(title: str, names: list[str], total: int) -> Markup:
+    items = fit((element("li", code(name)) for name in names), _PASSED_OVER_SIZE)
+    more = total - len(items)
     return fold(title, element("ul", *items), element("p", f"and {number(more)} more") if more > 0 else "")

@@ -98,7 +98,7 @@ dl>div{display:grid;grid-template-columns:9.5rem minmax(0,1fr);gap:.2rem .8rem;p
 dt{color:var(--soft)}
 dd{margin:0}
 td dl{margin:.2rem 0 .5rem}
-td dl>div{grid-template-columns:8rem minmax(12rem,1fr);padding:0}
+td dl>div{grid-template-columns:9.5rem minmax(11rem,1fr);padding:0}
 ul{padding-left:1.3rem}
 .plain{list-style:none;padding:0;margin:0}
 details{margin:.6rem 0}
@@ -115,7 +115,7 @@ summary{cursor:pointer;color:var(--link)}
 .t-rules tbody th{min-width:22rem;width:50%}
 .t-rules td:last-child{min-width:13rem}.t-series tbody th{width:60%}
 .t-sources th[scope=row]{min-width:17rem}
-.t-profiles th{width:13rem}
+.t-profiles th{width:13rem}.t-profiles td:nth-child(2){min-width:6.5rem}
 .t-findings tbody th{width:30%}.t-findings td:last-child{width:34%}
 figure{margin:1rem 0}
 figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
