@@ -29,7 +29,7 @@ class Cause(NamedTuple):
         failed: records that it does not hold for.
         undecided: records of which it cannot be told, and that is not for another rule's sake.
         lines: the first few of the records; empty for all together.
-        message: the first one's sentence.
+        message: the first one's sentence, of those that it does not hold for if there are any.
     """
 
     source: str
@@ -99,7 +99,7 @@ def causes(summary: Summary) -> list[Cause]:
     tallies = {one.rule: Tallied(one.requirement, one.failed, one.undecided) for one in summary.rules}
     own = own_undecided(tallies)
     messages: dict[str, str] = {}
-    for place in summary.places:
+    for place in sorted(summary.places, key=lambda one: not one.failed):
         messages.setdefault(place.rule, place.message)
     found = [
         Cause("", rule, one.requirement, one.failed, own[rule], message=messages.get(rule, ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.rules import find_rule
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
@@ -20,6 +20,9 @@ VALUE_MAX: Final = 400
 """Characters of the longest expected or found values of a rule, together; each alone is cut by `short` before."""
 
 WHY_UNREADABLE: Final = "What could not be read was not appraised, and nothing is known of it."
+
+PASSED_OVER: Final = "Passed over, for their names say that they are no records"
+REPEATED: Final = "Found again under another name, and read once"
 
 MEND_UNREADABLE: Final = (
     "see that the file is whole, and that this user may read it; fetch a file that was cut off again"
@@ -119,12 +122,39 @@ def mend_of(rule: str) -> str:
         return ""
 
 
-def unreadable_records(summary: Summary) -> dict[str, list[dict[str, Any]]]:
-    """Source → its rows that could not be read, as far as the summary lists them."""
-    found: dict[str, list[dict[str, Any]]] = {}
+class Unreadable(NamedTuple):
+    """What could not be read of a source.
+
+    Attributes:
+        source: its name.
+        records: how many records, a source that is cut off being one.
+        lines: where, as far as the summary lists it.
+        problem: a sentence.
+    """
+
+    source: str
+    records: int
+    lines: tuple[int, ...]
+    problem: str
+
+
+def unreadable(summary: Summary) -> list[Unreadable]:
+    """What could not be read, a source at a time: those that could not be read whole first, then in the order read.
+
+    Not of the failures alone: the summary lists the first of these only, but sources with a problem before others.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
     for row in summary.failures:
         if row["verdict"] == UNREADABLE:
-            found.setdefault(row["source"], []).append(row)
+            rows.setdefault(row["source"], []).append(row)
+    known = {one.name: one for one in summary.sources if one.problem or one.counts.unreadable}
+    found = []
+    for name in dict.fromkeys([*known, *rows]):
+        source, of_source = known.get(name), rows.get(name, [])
+        records = max(len(of_source), source.counts.unreadable if source else 0, 1)
+        reason = of_source[0]["reason"] if of_source else ""
+        problem = (source.problem if source else "") or reason or "cannot be read"
+        found.append(Unreadable(name, records, tuple(row["line"] for row in of_source), problem))
     return found
 
 

@@ -18,7 +18,7 @@ from nomyo_attest.report.audit_words import (
     many,
     mend_of,
     no_commands,
-    unreadable_records,
+    unreadable,
     where,
 )
 from nomyo_attest.report.clean import clean, short
@@ -95,10 +95,11 @@ def _property(text: str) -> str:
 
 
 def _unreadable(summary: Summary) -> Iterable[_Annotation]:
-    for source, rows in unreadable_records(summary).items():
-        problem = sentence(short(rows[0]["reason"] or "cannot be read"))
-        told = problem if len(rows) == 1 else f"{many(len(rows), 'record')} unreadable, the first one: {problem}"
-        yield _Annotation(source, rows[0]["line"], "unreadable", f"{told}\n{sentence(MEND_UNREADABLE)}")
+    for one in unreadable(summary):
+        told = [sentence(short(one.problem)), sentence(MEND_UNREADABLE)]
+        if one.records > 1:
+            told.insert(0, f"{many(one.records, 'record')} unreadable.")
+        yield _Annotation(one.source, one.lines[0] if one.lines else 0, "unreadable", "\n".join(told))
 
 
 def _series(summary: Summary) -> Iterable[_Annotation]:

@@ -16,13 +16,13 @@ from nomyo_attest.report.audit_reasons import Cause, causes_by_source
 from nomyo_attest.report.audit_words import (
     MEND_UNREADABLE,
     Compared,
+    Unreadable,
     counts_line,
     lines_text,
     many,
     mend_of,
-    place_text,
     source_name,
-    unreadable_records,
+    unreadable,
     where,
 )
 from nomyo_attest.report.clean import clean, short
@@ -133,14 +133,14 @@ def _sources(summary: Summary) -> list[ET.Element]:
     for cause in causes[:CASES_MOST]:
         by_source.setdefault(cause.source, []).append(cause)
     compared = Compared(summary)
-    unreadable = unreadable_records(summary)
+    lost = {one.source: one for one in unreadable(summary)}
     known = {one.name: one for one in summary.sources}
     suites = []
     for name in dict.fromkeys([*known, *by_source]):
         suite = _suite(source_name(name))
         source, found = known.get(name), by_source.get(name, [])
         if source is not None:
-            _readable(suite, source, [(row["line"], row["reason"]) for row in unreadable.get(name, [])])
+            _readable(suite, source, lost.get(name))
             _none_refused(suite, source, found)
         for cause in found:
             _rule(suite, cause, compared)
@@ -158,15 +158,12 @@ def _sources(summary: Summary) -> list[ET.Element]:
     return suites
 
 
-def _readable(suite: ET.Element, source: SourceSummary, lines: list[tuple[int, str]]) -> None:
+def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None) -> None:
     case = _case(suite, READABLE, source.name)
-    if not source.problem and not source.counts.unreadable:
+    if lost is None:
         return
-    message = short(source.problem) or f"{many(source.counts.unreadable, 'record')} could not be read"
-    told = [f"{place_text(source.name, line)}: {sentence(short(reason))}" for line, reason in lines[:_LINES_MOST]]
-    left = source.counts.unreadable - len(told)
-    told += [f"And {many(left, 'more record')}."] * (left > 0 and bool(told))
-    _tell(case, "error", message, [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
+    told = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MOST], lost.records)}"]
+    _tell(case, "error", short(lost.problem), [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
 
 
 def _none_refused(suite: ET.Element, source: SourceSummary, found: list[Cause]) -> None:

@@ -14,6 +14,8 @@ from nomyo_attest.audit.summary import Place, SeriesFinding, Summary
 from nomyo_attest.report.audit_reasons import causes, causes_by_source, ignored, waiting
 from nomyo_attest.report.audit_words import (
     MEND_UNREADABLE,
+    PASSED_OVER,
+    REPEATED,
     Compared,
     counts_line,
     lines_text,
@@ -73,9 +75,11 @@ def prose(text: str) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table; a column whose name begins with ``>`` is for numbers."""
     head = list(head)
-    lines = [head, ["--:" if name.startswith(">") else "---" for name in head], *rows]
-    return "\n".join(f"| {' | '.join(cell.removeprefix('>') for cell in line)} |" for line in lines)
+    marks = ["--:" if name.startswith(">") else "---" for name in head]
+    lines = [[name.removeprefix(">") for name in head], marks, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _folded(title: str, *parts: str) -> list[str]:
@@ -175,11 +179,14 @@ def _sources(summary: Summary) -> list[str]:
             *_more(max(summary.sources_unreadable, len(found)) - min(len(found), _LISTED), "source"),
             f"What to do: {MEND_UNREADABLE}.",
         ]
-    if summary.passed_over_total:
-        shown = summary.passed_over[:_LISTED]
-        names = "\n".join(f"- {code(source_name(name))}" for name in shown)
-        title = f"Passed over, for their names say that they are no records: {many(summary.passed_over_total, 'file')}"
-        parts += _folded(title, names, *_more(summary.passed_over_total - len(shown), "file"))
+    for title, listed, total in (
+        (PASSED_OVER, summary.passed_over, summary.passed_over_total),
+        (REPEATED, summary.repeated, summary.repeated_total),
+    ):
+        if total:
+            shown = listed[:_LISTED]
+            names = "\n".join(f"- {code(source_name(name))}" for name in shown)
+            parts += _folded(f"{title}: {many(total, 'file')}", names, *_more(total - len(shown), "file"))
     return parts
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from nomyo_attest.audit.summary import Place, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
-from nomyo_attest.report.audit_words import Compared, lines_text, many, place_text, unreadable_records, where
+from nomyo_attest.report.audit_words import Compared, lines_text, many, place_text, unreadable, where
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.look import sentence
 from nomyo_attest.report.sarif_rules import UNREADABLE_RULE, descriptors
@@ -166,10 +166,10 @@ def _result(rule: str, level: str, text: str, places: Sequence[tuple[str, int, s
 
 
 def _unreadable(summary: Summary) -> Iterable[dict[str, Any]]:
-    for source, rows in unreadable_records(summary).items():
-        text = f"{many(len(rows), 'record')} could not be read: {sentence(short(rows[0]['reason'] or ''))}"
-        places = [(source, row["line"], short(row["reason"] or "")) for row in rows]
-        yield _result(UNREADABLE_RULE, "error", text, places, source)
+    for one in unreadable(summary):
+        text = f"{many(one.records, 'record')} could not be read: {sentence(short(one.problem))}"
+        places = [(one.source, line, "here too") for line in one.lines] or [(one.source, 0, "")]
+        yield _result(UNREADABLE_RULE, "error", text, places, one.source)
 
 
 def _series(summary: Summary) -> Iterable[dict[str, Any]]:

@@ -53,7 +53,7 @@ def _spoilt(value: Any, name: str, text: str) -> Any:
     if name in _OURS:
         return value
     if isinstance(value, str):
-        return value + text
+        return value and value + text
     if isinstance(value, dict):
         return {key: _spoilt(one, key, text) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -87,3 +87,9 @@ def test_in_each_source_the_reasons_are_its_own() -> None:
         ("recorded/2026-11.jsonl.gz", "evidence.available"),
         ("other.jsonl", "nonce.match"),
     ]
+
+
+def test_the_sentence_of_a_rule_that_fails_is_that_of_a_failure() -> None:
+    place = summary().places[0]
+    earlier = msgspec.structs.replace(place, source="a.jsonl", failed=0, undecided=3, message="there is no quote")
+    assert causes(summary(places=[earlier, place]))[0].message == place.message

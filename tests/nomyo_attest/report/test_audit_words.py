@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from nomyo_attest.report.audit_reasons import Cause
-from nomyo_attest.report.audit_words import Compared, lines_text, moment, no_commands, place_text, share, span
+from nomyo_attest.report.audit_words import (
+    Compared,
+    lines_text,
+    moment,
+    no_commands,
+    place_text,
+    share,
+    span,
+    unreadable,
+)
 from tests.nomyo_attest.report.audit_samples import summary
 
 
@@ -86,3 +95,18 @@ def test_the_values_shown_are_those_of_a_record_that_the_rule_fails_for() -> Non
     for source in ("", failing["source"]):
         compared = Compared(summary(failures=[waiting, failing, waiting]))
         assert compared.of(Cause(source, "pcr.values", "required", 1, 0))[1] == "sha256:7 006b7583…31aa"
+
+
+def test_a_source_that_could_not_be_read_is_told_also_where_other_failures_fill_the_list() -> None:
+    sample = summary()
+    (listed,) = unreadable(sample)
+    assert (listed.source, listed.records, listed.lines) == ("recorded/2026-11-16.jsonl.zst", 1, (412,))
+    others = [row for row in sample.failures if row["verdict"] != "unreadable"]
+    (unlisted,) = unreadable(summary(failures=others))
+    assert unlisted == listed._replace(lines=())
+
+
+def test_a_record_that_could_not_be_read_is_told_also_where_its_source_is_not_listed() -> None:
+    (found,) = unreadable(summary(sources=[]))
+    assert (found.records, found.lines) == (1, (412,))
+    assert found.problem == "the archive is cut off at byte 1048576: the records behind are lost"

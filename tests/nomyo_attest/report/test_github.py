@@ -79,7 +79,7 @@ def test_whatever_names_and_records_say_there_are_no_more_commands_than_findings
 
 
 def test_ten_are_shown_and_the_eleventh_is_not_lost_without_a_word() -> None:
-    only = {"failures": [], "series": [], "places_total": 10}
+    only = {"failures": [], "sources": [], "series": [], "places_total": 10}
     ten = read_back(github.annotations(summary(places=places(github.SHOWN), **only)))
     assert [one.properties["file"] for one in ten] == [f"{one:03}.jsonl" for one in range(github.SHOWN)]
     eleven = read_back(github.annotations(summary(places=places(github.SHOWN + 1), **(only | {"places_total": 11}))))
@@ -88,7 +88,9 @@ def test_ten_are_shown_and_the_eleventh_is_not_lost_without_a_word() -> None:
 
 
 def test_places_that_the_summary_does_not_list_are_counted_too() -> None:
-    found = read_back(github.annotations(summary(places=places(3), places_total=30_003, failures=[], series=[])))
+    found = read_back(
+        github.annotations(summary(places=places(3), places_total=30_003, failures=[], sources=[], series=[]))
+    )
     assert found[-1].message.startswith("30,000 more errors, ")
 
 
@@ -108,10 +110,12 @@ def test_of_many_the_first_of_each_rule_are_shown() -> None:
 
 def test_standard_input_is_no_file() -> None:
     place = msgspec.structs.replace(places(1)[0], source="-")
-    (found,) = read_back(github.annotations(summary(places=[place], places_total=1, failures=[], series=[])))
+    (found,) = read_back(
+        github.annotations(summary(places=[place], places_total=1, failures=[], sources=[], series=[]))
+    )
     assert found.properties == {"title": "pcr.values"}
 
 
 def test_nothing_to_tell_is_no_output() -> None:
-    nothing: Summary = summary(places=[], places_total=0, failures=[], series=[])
+    nothing: Summary = summary(places=[], places_total=0, failures=[], sources=[], series=[])
     assert github.annotations(nothing) == ""

@@ -59,7 +59,7 @@ def test_nothing_links_loads_runs_or_mentions_and_every_table_is_whole(whole: Su
     for one in page.iter():
         if one.tag != "code":
             outside = f"{one.text or ''} {' '.join(child.tail or '' for child in one)}"
-            assert not re.search(r"[@<>#]|://|www\.", outside.replace("<0.1 %", "")), outside
+            assert not re.search(r"[@<>#]|://|www\.", re.sub("[<>](0.1|99.9) %", "", outside)), outside
 
 
 def test_the_first_screen_says_whether_it_passed_how_many_and_which_rule() -> None:
@@ -122,3 +122,9 @@ def test_what_is_not_shown_is_counted() -> None:
     assert "And 4,950 more places." in text
     assert "And 1,214 more files." in text
     assert "And 74 more profiles." in text
+
+
+def test_a_share_keeps_its_sign() -> None:
+    text = audit_markdown(summary(counts=Counts(affirming=1, none=99_999)))
+    assert "| affirming | 1 | <0.1 % |" in text
+    assert "| **none** | 99,999 | >99.9 % |" in text
