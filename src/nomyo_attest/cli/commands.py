@@ -10,6 +10,7 @@ from nomyo_attest.cli.program import Program
 COMMANDS: Final = {
     "verify":        ("verify", "appraise recorded responses by a policy"),
     "audit":         ("audit", "appraise many records, and tell what only shows across them"),
+    "ledger verify": ("ledger_verify", "check that an evidence ledger is whole"),
     "inspect":       ("inspect", "show every field of a response's evidence; no verdict"),
     "rules":         ("rules", "what is asked of evidence, and what to do when it does not hold"),
     "policy learn":  ("policy_learn", "make a policy from responses you trust"),

@@ -23,6 +23,7 @@ MODE: Final = 0o600
 
 _WAIT_FIRST: Final = 0.0005
 _WAIT_MOST: Final = 0.02
+_SETTLED: Final = 1.0
 """Seconds between two tries to lock a file: locks are held for a write and a sync, some milliseconds."""
 
 
@@ -145,6 +146,30 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
             os.close(descriptor)
         time.sleep(wait)
         wait = min(2 * wait, _WAIT_MOST)
+
+
+def settled_size(descriptor: int) -> int:
+    """Bytes of a file when nobody is in the middle of writing to it, if that can be waited for: a second is enough.
+
+    Raises `OSError`.
+    """
+    with contextlib.suppress(ImportError, OSError):  # a file system without locks: what is written may be half there
+        import fcntl
+
+        until = time.monotonic() + _SETTLED
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    break
+                time.sleep(_WAIT_MOST)
+                continue
+            try:
+                return os.fstat(descriptor).st_size
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return os.fstat(descriptor).st_size
 
 
 def _has_name(descriptor: int, path: Path) -> bool:

@@ -6,19 +6,17 @@ digests anew. That, and the loss of lines at the end, only a digest kept elsewhe
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
 
-from nomyo_attest.ledger.files import numbered
-from nomyo_attest.ledger.line import BEGINNING, LEDGER_FORMAT, LINE_MAX, NO_PREVIOUS, digest_of
-from nomyo_attest.ledger.tail import TORN_KEPT
+from nomyo_attest.ledger.files import numbered, settled_size
+from nomyo_attest.ledger.line import LINE_MAX, NO_PREVIOUS, digest_of
+from nomyo_attest.ledger.reading import Line, read_line
 
 LISTED: Final = 100
 """Problems, and notes of repairs, that are listed; beyond that they are counted."""
@@ -84,32 +82,6 @@ class Checked(msgspec.Struct, kw_only=True):
         return not self.problem_count
 
 
-class _Note(msgspec.Struct):
-    bytes: int
-    sha256: str
-    torn: str
-
-
-class _Line(msgspec.Struct):
-    """What a line must hold; more may come with a later version."""
-
-    format: str
-    number: int
-    previous: str
-    recorded_at: str
-    continues: str | None = None
-    repair: _Note | None = None
-    given: bool | None = None
-    whole: bool | None = None
-    payload_id: str | None = None
-    refused: str | None = None
-    evidence: msgspec.Raw = msgspec.Raw()
-    result: msgspec.Raw = msgspec.Raw()
-
-
-_DECODER: Final = msgspec.json.Decoder(_Line)
-
-
 def verify(
     names: Sequence[str], *, head: str | None = None, records: int | None = None, after: str | None = None
 ) -> Checked:
@@ -169,7 +141,7 @@ def _before(name: str, file: BinaryIO | None) -> list[str]:
         found = [str(aside[-1])]
         with aside[-1].open("rb") as before:
             line = before.readline(LINE_MAX)
-    while (continued := _continued(line)) and (path := Path(name).with_name(continued)).is_file():
+    while (continued := _continued(line)) and os.path.isfile(path := Path(name).with_name(continued)):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         if str(path) in (name, *found):
             break
         found.append(str(path))
@@ -180,8 +152,8 @@ def _before(name: str, file: BinaryIO | None) -> list[str]:
 
 def _continued(line: bytes) -> str:
     """The name of the file that a first line names; empty if it names none, or what is no plain name."""
-    read = _read(line)
-    name = read.continues if isinstance(read, _Line) and read.continues else ""
+    read = read_line(line)
+    name = read.continues if isinstance(read, Line) and read.continues else ""
     return name if name not in (".", "..") and "\0" not in name and Path(name).name == name else ""
 
 
@@ -203,19 +175,20 @@ class _Following:
     def file(self, name: str, file: BinaryIO) -> None:
         """Follow it through one file."""
         self.checked.files.append(name)
-        place = 0
-        while line := file.readline(LINE_MAX + 1):
-            place += 1
+        place, left = 0, settled_size(file.fileno())  # what is appended from now on is not looked at
+        while line := file.readline(min(left, LINE_MAX + 1)):
+            place, left = place + 1, left - len(line)
             if len(line) > LINE_MAX:
                 self._problem(name, place, "form", "a line of a ledger", "a line that is too long", "is no line of it")
                 while line and not line.endswith(b"\n"):
-                    line = file.readline(LINE_MAX + 1)
+                    line = file.readline(min(left, LINE_MAX))
+                    left -= len(line)
                 self._previous = self._number = None
                 continue
             self._line(name, place, line)
 
     def _line(self, name: str, place: int, line: bytes) -> None:
-        read = _read(line)
+        read = read_line(line)
         if not line.endswith(b"\n"):
             got = f"{len(line)} bytes without a line end"
             message = "is cut off: its writer was killed, or the file was cut. Whoever appends next notes it"
@@ -240,7 +213,7 @@ class _Following:
                 checked.noted.append(Repair(name, place, read.repair.bytes))
         self._previous, self._number, self._place = digest, read.number, (name, place)
 
-    def _link(self, name: str, place: int, read: _Line) -> None:
+    def _link(self, name: str, place: int, read: Line) -> None:
         """Compare a line with the one before it."""
         if self._number == 0 and read.number != 1 and not self._place[1]:
             what = (
@@ -290,53 +263,6 @@ class _Following:
         self.checked.problem_count += 1
         if len(self.checked.problems) < LISTED:
             self.checked.problems.append(Problem(file, line, way, expected, got, message))
-
-
-def _read(line: bytes) -> _Line | str:
-    """A line, or what it is instead."""
-    if not line.startswith(BEGINNING):
-        return "an empty line" if not line.strip() else "something else"
-    try:
-        read = _DECODER.decode(line)
-    except msgspec.ValidationError:
-        return "a line that lacks something"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # It may hold a lone surrogate, which JSON can say and a UTF-8 decoder cannot.
-        rescued = _read_slowly(line)
-        if rescued is None:
-            return "broken JSON"
-        read = rescued
-    if read.format != LEDGER_FORMAT or read.number < 1 or not line.removesuffix(b"\n").endswith(b"}"):
-        return "a line of another format"
-    if (read.repair is None) is (not read.evidence):
-        return "neither a record nor a repair"
-    if read.repair is not None:
-        return read if _is_true(read.repair) else "a repair that does not say what it repaired"
-    if read.given is None or read.whole is None or not read.result:
-        return "a line that lacks something"
-    return read
-
-
-def _read_slowly(line: bytes) -> _Line | None:
-    try:
-        document = json.loads(line)
-        document |= {key: msgspec.Raw(b"{}") for key in ("evidence", "result") if key in document}
-        for key in ("payload_id", "refused"):
-            if isinstance(document.get(key), str):
-                document[key] = ""
-        return msgspec.convert(document, _Line)
-    except (ValueError, TypeError, RecursionError, msgspec.ValidationError):
-        return None
-
-
-def _is_true(note: _Note) -> bool:
-    try:
-        torn = base64.b64decode(note.torn, validate=True)
-    except ValueError:
-        return False
-    if len(torn) < note.bytes:
-        return len(torn) == TORN_KEPT
-    return len(torn) == note.bytes and hashlib.sha256(torn).hexdigest() == note.sha256
 
 
 def names_of(checked: Iterable[Problem]) -> list[str]:

@@ -64,8 +64,8 @@ def test_exit_statuses() -> None:
 
 
 def test_commands_and_schemas() -> None:
-    commands = ["verify", "audit", "inspect", "rules", "policy learn", "policy check", "policy show", "schema"]
-    commands += ["example fleet", "record"]
+    commands = ["verify", "audit", "ledger verify", "inspect", "rules", "policy learn", "policy check", "policy show"]
+    commands += ["schema", "example fleet", "record"]
     assert list(COMMANDS) == commands
     assert SCHEMAS == ("policy", "evidence", "result", "verdict")
 

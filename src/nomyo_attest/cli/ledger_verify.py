@@ -1,0 +1,134 @@
+"""Check that an evidence ledger is whole: that no line of it was changed, taken
+out, put in or moved since it was written.
+
+Each line carries the digest of the one before it. The files that the first FILE
+continues are looked for beside it. Lines that were torn by a crash, and noted by
+whoever appended next, are reported and are no fault.
+
+What the chain alone cannot show is that lines at the end are gone, or that all
+of it was written anew. So keep what this command prints, the digest of the last
+line and its number, where whoever can write to the ledger cannot, and give them
+the next time: --head and --records. The ledger may have grown meanwhile.
+
+With --format json one object is printed:
+
+  {"format": "nomyo-attest-ledger-verify/1", "whole": true, "files": ["…"],
+   "lines": 12, "repairs": 1, "number": 12, "head": "sha256:…",
+   "since_head": null, "problem_count": 0, "problems": [], "noted": [
+   {"file": "…", "line": 7, "bytes": 312}]}
+
+A problem has file, line (0: the ledger as a whole), way, expected, got, message.
+
+Exit status: 0 if the ledger is whole; 1 if it is not; 2 for wrong usage, or a
+file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.errors import CommandError
+from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
+from nomyo_attest.cli.files import unreadable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.ledger.verify import Checked
+    from nomyo_attest.report.look import Look
+
+FORMAT: Final = "nomyo-attest-ledger-verify/1"
+
+EXAMPLE = """
+nomyo-attest ledger verify evidence.jsonl
+nomyo-attest ledger verify evidence.jsonl --records 12 --head sha256:…
+nomyo-attest ledger verify evidence.0001.jsonl evidence.0002.jsonl evidence.jsonl
+"""
+
+_DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
+
+
+def configure(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="the ledger; several in the order of its chain")
+    parser.add_argument("--head", metavar="DIGEST", help="a digest that was kept: a line of the ledger must have it")
+    parser.add_argument(
+        "--records", type=int, metavar="N", help="the number kept with it: of that line, or of lines at the least"
+    )
+    parser.add_argument(
+        "--after", metavar="DIGEST", help="the line that the first one follows, if what is before it is kept elsewhere"
+    )
+    parser.add_format()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status. Raises `CommandError`."""
+    if len({*arguments.files}) < len(arguments.files):
+        raise CommandError("ledger verify: a file is named twice; name each once, in the order of the chain")
+    if arguments.records is not None and arguments.records < 0:
+        raise CommandError(f"--records: expected 0 or more, got {arguments.records}")
+    head, after = _digest("--head", arguments.head), _digest("--after", arguments.after)
+
+    from nomyo_attest.ledger.verify import verify
+
+    try:
+        checked = verify(arguments.files, head=head, records=arguments.records, after=after)
+    except (OSError, ValueError) as error:
+        name = getattr(error, "filename", None)
+        raise unreadable(name if isinstance(name, str) else arguments.files[0], error) from None
+    if arguments.format == "json":
+        say_json(_document(checked))
+    else:
+        say(_text(checked, look(), kept=head is not None))
+    return OK if checked.whole else NOT_AFFIRMED
+
+
+def _digest(flag: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    found = _DIGEST.fullmatch(text)
+    if found is None:
+        raise CommandError(f"{flag}: {text[:80]!r} is no digest; write sha256: and 64 hexadecimal digits")
+    return f"sha256:{found[1].lower()}"
+
+
+def _document(checked: Checked) -> dict[str, object]:
+    import msgspec
+
+    document: dict[str, object] = {"format": FORMAT, "whole": checked.whole, **msgspec.to_builtins(checked)}
+    return document
+
+
+def _text(checked: Checked, look: Look, *, kept: bool) -> str:
+    """What was found, without a line end."""
+    from nomyo_attest.report.clean import clean
+    from nomyo_attest.report.look import count, sentence
+
+    name = clean(checked.files[-1])
+    verdict = look.paint("whole", "good") if checked.whole else look.paint("not whole", "bad")
+    lines = [f"{name}   {verdict}   {count(checked.lines, 'line')} in {count(len(checked.files), 'file')}"]
+    for problem in checked.problems:
+        place = f"{clean(problem.file)}, line {problem.line}" if problem.line else clean(problem.file)
+        lines += ["", look.paint(f"  {place}", "bold"), *look.wrap(sentence(clean(problem.message)), "    ")]
+        lines += look.pairs([("expected", clean(problem.expected)), ("got", clean(problem.got))], indent=4)
+    if checked.problem_count > len(checked.problems):
+        lines += ["", f"  and {checked.problem_count - len(checked.problems)} more"]
+    if checked.noted:
+        lines += ["", "  torn by a crash, and noted"]
+        lines += [f"    {clean(one.file)}, line {one.line}: {count(one.bytes, 'byte')} left" for one in checked.noted]
+    if checked.repairs > len(checked.noted):
+        lines.append(f"    and {checked.repairs - len(checked.noted)} more")
+    if checked.head is not None:
+        lines += ["", *look.pairs([("head", checked.head), ("number", str(checked.number))])]
+        if checked.since_head is not None:
+            grown = f"{count(checked.since_head, 'line')} appended since the digest was kept"
+            lines += look.wrap(
+                sentence(f"nothing up to that digest was changed; {grown}" if checked.whole else grown), "  "
+            )
+        if checked.whole and not kept:
+            advice = "keep the two elsewhere: with --head and --records they show whether the ledger was shortened"
+            lines += look.wrap(sentence(advice), "  ")
+    return "\n".join(lines)
