@@ -2,13 +2,13 @@
 out, put in or moved since it was written.
 
 Each line carries the digest of the one before it. The files that the first FILE
-continues are looked for beside it. Lines that were torn by a crash, and noted by
-whoever appended next, are reported and are no fault.
+continues are looked for beside it. Lines that a crash has torn, and that are
+noted by whoever appended next, are reported and are no fault.
 
 What the chain alone cannot show is that lines at the end are gone, or that all
-of it was written anew. So keep what this command prints, the digest of the last
-line and its number, where whoever can write to the ledger cannot, and give them
-the next time: --head and --records. The ledger may have grown meanwhile.
+of it was written anew. So keep what this command prints, number and digest of
+the last line, where those who can write to the ledger cannot, and give them the
+next time: --head and --records. The ledger may have grown meanwhile.
 
 With --format json one object is printed:
 
@@ -17,7 +17,7 @@ With --format json one object is printed:
    "since_head": null, "problem_count": 0, "problems": [], "noted": [
    {"file": "…", "line": 7, "bytes": 312}]}
 
-A problem has file, line (0: the ledger as a whole), way, expected, got, message.
+A problem has file, line (0: all of the ledger), way, expected, got, message.
 
 Exit status: 0 if the ledger is whole; 1 if it is not; 2 for wrong usage, or a
 file that cannot be read.
@@ -45,7 +45,7 @@ FORMAT: Final = "nomyo-attest-ledger-verify/1"
 EXAMPLE = """
 nomyo-attest ledger verify evidence.jsonl
 nomyo-attest ledger verify evidence.jsonl --records 12 --head sha256:…
-nomyo-attest ledger verify evidence.0001.jsonl evidence.0002.jsonl evidence.jsonl
+nomyo-attest ledger verify evidence.0001.jsonl evidence.jsonl
 """
 
 _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
@@ -122,7 +122,7 @@ def _text(checked: Checked, look: Look, *, kept: bool) -> str:
     if checked.repairs > len(checked.noted):
         lines.append(f"    and {checked.repairs - len(checked.noted)} more")
     if checked.head is not None:
-        lines += ["", *look.pairs([("head", checked.head), ("number", str(checked.number))])]
+        lines += ["", *look.pairs([("number", str(checked.number)), ("head", checked.head)])]
         if checked.since_head is not None:
             grown = f"{count(checked.since_head, 'line')} appended since the digest was kept"
             lines += look.wrap(
