@@ -12,7 +12,8 @@ import msgspec
 
 from nomyo_attest.appraisal.answer import FAIL, UNDECIDED, Outcome
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.result import AttestationResult, Finding, Verdict
+from nomyo_attest.appraisal.finding import Finding
+from nomyo_attest.appraisal.result import AttestationResult, Verdict
 from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.kept import Kept, RepairError, kept_evidence, unwrap
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding

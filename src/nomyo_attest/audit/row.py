@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         aik_pinned: whether the policy pins that Name; None if there is none.
         quote: SHA-256, in hex, over TPMS_ATTEST, what was signed. Of the signature it says nothing: an ECDSA signature
             has a second valid form, so signatures are no identity.
-        clock, reset_count, restart_count: TPMS_CLOCK_INFO; clock in milliseconds, None above 2⁶³ − 1.
+        clock, reset_count, restart_count: TPMS_CLOCK_INFO; clock in milliseconds, None above 2**63 - 1.
         firmware_version: in hex, 16 digits.
         pcr_profile: SHA-256, in hex, over the PCR values reported, without those of which the policy accepts any.
         pcrs: those values: bank → index → hex. JSON text in flat forms.

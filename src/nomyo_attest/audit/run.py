@@ -211,6 +211,8 @@ class Audit:
             run=self.run(),
             passed_over=self.inventory.passed_over,
             passed_over_total=self.inventory.passed_over_total,
+            repeated=self.inventory.repeated,
+            repeated_total=self.inventory.repeated_total,
             max_gap=max_gap,
             fail_on=fail_on,
             max_failures=max_failures,
@@ -220,6 +222,11 @@ class Audit:
     def was_placing(self, names: Sequence[str]) -> bool:
         """Whether an interrupted audit had begun to write the files `names`: what is there is its own then."""
         return bool(self.state.meta.get("placing") == list(names))
+
+    @property
+    def finished(self) -> bool:
+        """Whether an interrupted audit had written everything."""
+        return bool(self.state.meta.get("finished"))
 
     def place(self, names: Sequence[str]) -> None:
         """Say that the files `names` are going to be written. Raises `StateError`, `StoreError`."""

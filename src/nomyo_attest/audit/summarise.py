@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
+from typing import Final
 
 from nomyo_attest.audit.profiles import profiles_of
+from nomyo_attest.audit.series.findings import AnswerRow, findings
 from nomyo_attest.audit.series.rules import rules_asked
+from nomyo_attest.audit.series.sql import ANSWER
 from nomyo_attest.audit.series.stored import StoredSeries
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.status import FAIL_ON_DEFAULT, status_of
@@ -25,6 +29,9 @@ from nomyo_attest.audit.tallied import (
 from nomyo_attest.audit.timeline import timeline_of
 from nomyo_attest.policy.model import AppraisalPolicy
 
+_PLACE: Final = ANSWER.index("place")
+_RECORDS: Final = ANSWER.index("records")
+
 
 def summarise(
     store: Store,
@@ -33,6 +40,8 @@ def summarise(
     run: Run,
     passed_over: Sequence[str] = (),
     passed_over_total: int | None = None,
+    repeated: Sequence[str] = (),
+    repeated_total: int | None = None,
     max_gap: int | None = None,
     fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
     max_failures: int = 0,
@@ -45,6 +54,7 @@ def summarise(
         policy: the policy applied.
         run: how the audit was run; it is taken over as it is.
         passed_over, passed_over_total: names of files that are no records, and how many there were in all.
+        repeated, repeated_total: names under which files were found again, and how many.
         max_gap: seconds for `series.gap`, which is not asked without it.
         fail_on, max_failures: see `status_of`.
         on_finding: called with each finding across records, of which the summary lists `SERIES_LISTED`.
@@ -84,6 +94,8 @@ def summarise(
         sources=sources_of(store),
         passed_over=list(passed_over),
         passed_over_total=len(passed_over) if passed_over_total is None else passed_over_total,
+        repeated=list(repeated),
+        repeated_total=len(repeated) if repeated_total is None else repeated_total,
         inputs_digest=inputs_digest_of(store),
         rules=rules_of(store),
         places=places_of(store),
@@ -113,28 +125,46 @@ def summarise(
 def _series(
     stored: StoredSeries, max_gap: int | None, on_finding: Callable[[SeriesFinding], None] | None
 ) -> tuple[list[SeriesFinding], list[SeriesRuleSummary]]:
-    """The findings listed, in the order of the rules, and a line for each rule that was asked.
-
-    No rule takes the room of another: where not all findings can be listed, each rule has its share.
-    """
-    rules = rules_asked(max_gap)
-    found: Counter[str] = Counter()
-    records: Counter[str] = Counter()
-    listed: dict[str, list[SeriesFinding]] = {rule.id: [] for rule in rules}
-    for finding in stored.findings(max_gap):
-        found[finding.rule] += 1
-        records[finding.rule] += finding.records
-        if found[finding.rule] <= SERIES_LISTED:
-            listed[finding.rule].append(finding)
+    """The findings listed, in the order of the rules, and a line for each rule that was asked."""
+    summaries: list[SeriesRuleSummary] = []
+    listed: list[list[SeriesFinding]] = []
+    for rule in rules_asked(max_gap):
+        summary = SeriesRuleSummary(rule=rule.id, question=rule.question, mend=rule.mend, findings=0, records=0)
+        answer = _counted(stored.answer(rule, max_gap), summary)
+        found = findings(rule, answer)
         if on_finding is not None:
-            on_finding(finding)
-    shares: dict[str, int] = {}
-    for done, rule_id in enumerate(sorted(listed, key=lambda one: found[one])):
-        shares[rule_id] = min(found[rule_id], (SERIES_LISTED - sum(shares.values())) // (len(rules) - done))
-    summaries = [
-        SeriesRuleSummary(
-            rule=rule.id, question=rule.question, mend=rule.mend, findings=found[rule.id], records=records[rule.id]
-        )
-        for rule in rules
-    ]
-    return [finding for rule in rules for finding in listed[rule.id][: shares[rule.id]]], summaries
+            found = _shown(found, on_finding)
+        listed.append(list(islice(found, SERIES_LISTED)))
+        # What is not listed need not be put in words, unless somebody wants it: then counting is all.
+        deque(found if on_finding is not None else answer, maxlen=0)
+        summaries.append(summary)
+    return [
+        finding for some, share in zip(listed, _shares(summaries), strict=True) for finding in some[:share]
+    ], summaries
+
+
+def _counted(answer: Iterable[AnswerRow], summary: SeriesRuleSummary) -> Iterator[AnswerRow]:
+    """The rows as they are; each finding's first one is counted."""
+    for row in answer:
+        if row[_PLACE] == 1:
+            summary.findings += 1
+            summary.records += row[_RECORDS]
+        yield row
+
+
+def _shown(found: Iterable[SeriesFinding], on_finding: Callable[[SeriesFinding], None]) -> Iterator[SeriesFinding]:
+    for finding in found:
+        on_finding(finding)
+        yield finding
+
+
+def _shares(summaries: Sequence[SeriesRuleSummary]) -> list[int]:
+    """How many findings of each rule are listed: all if there is room, and of the room there is no rule takes another's
+    share.
+    """
+    shares = [0] * len(summaries)
+    room = SERIES_LISTED
+    for done, index in enumerate(sorted(range(len(summaries)), key=lambda one: summaries[one].findings)):
+        shares[index] = min(summaries[index].findings, room // (len(summaries) - done))
+        room -= shares[index]
+    return shares

@@ -236,3 +236,6 @@ class Summary(msgspec.Struct, kw_only=True):
     status: int
     """The exit status."""
     status_reason: str
+    repeated: list[str] = []
+    """Names under which a file was found again: it is read once."""
+    repeated_total: int = 0

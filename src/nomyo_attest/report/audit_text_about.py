@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nomyo_attest.audit.summary import Gap, Profile, Summary
-from nomyo_attest.report.audit_words import MEND_UNREADABLE, counts_line, many, moment, number, source_name, span
+from nomyo_attest.report.audit_words import (
+    MEND_UNREADABLE,
+    PASSED_OVER,
+    REPEATED,
+    counts_line,
+    many,
+    moment,
+    number,
+    source_name,
+    span,
+)
 from nomyo_attest.report.clean import short
 from nomyo_attest.report.look import Look, sentence
 from nomyo_attest.report.values import Digests, digests
@@ -136,14 +146,22 @@ def sources(summary: Summary, look: Look) -> list[str]:
 
 def passed_over(summary: Summary, look: Look) -> list[str]:
     """Files in folders that were not taken for records."""
-    if not summary.passed_over_total:
+    return _names(PASSED_OVER, summary.passed_over, summary.passed_over_total, look)
+
+
+def repeated(summary: Summary, look: Look) -> list[str]:
+    """Files that were found under more than one name."""
+    return _names(REPEATED, summary.repeated, summary.repeated_total, look)
+
+
+def _names(head: str, names: list[str], total: int, look: Look) -> list[str]:
+    if not total:
         return []
-    head = f"Passed over, for their names say that they are no records: {many(summary.passed_over_total, 'file')}"
-    shown = summary.passed_over if look.verbose else summary.passed_over[:_LISTED]
-    lines = look.wrap(head)
+    shown = names if look.verbose else names[:_LISTED]
+    lines = look.wrap(f"{head}: {many(total, 'file')}")
     for name in shown:
         lines += look.wrap(source_name(name), "  ", "    ")
-    return lines + _more(summary.passed_over_total - len(shown), "file", look)
+    return lines + _more(total - len(shown), "file", look)
 
 
 def _more(left: int, noun: str, look: Look) -> list[str]:

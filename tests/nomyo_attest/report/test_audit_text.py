@@ -10,7 +10,9 @@ import pytest
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Counts, Gap
 from nomyo_attest.report.audit_text import audit_text
+from nomyo_attest.report.html import html_report
 from nomyo_attest.report.look import Look
+from nomyo_attest.report.markdown import audit_markdown
 from tests.nomyo_attest.report.audit_hostile import hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -154,3 +156,10 @@ def test_nothing_to_appraise_is_said() -> None:
     text = audit_text(nothing, Look())
     assert "There is nothing to appraise." in text
     assert "holds" not in text
+
+
+def test_files_that_were_found_twice_are_named_in_every_report() -> None:
+    found = summary(repeated=["again/a.jsonl"], repeated_total=3)
+    for report in (audit_text(found, Look(width=80)), audit_markdown(found), html_report(found)):
+        assert "again/a.jsonl" in report
+        assert "ound again under another name, and read once" in report
