@@ -159,6 +159,8 @@ class State:
     def _cut(self) -> None:
         """Cut the rows to the length of the last checkpoint."""
         assert self._out is not None
+        if self.meta.get("finished"):
+            return  # nobody needs them any more, and they may be gone
         length = self.meta.get("length", 0)
         if self._out.seek(0, os.SEEK_END) < length:
             problem = f"{ROWS} is shorter than it was; --force begins anew"
@@ -184,7 +186,9 @@ class State:
         self.meta |= {**meta, "length": length}
 
     def remove(self) -> None:
-        """All is done: nothing is left to go on with."""
+        """All is done: nothing is left to go on with. Raises `StateError`, `StoreError`."""
+        if self._keep:
+            self.checkpoint(finished=True)
         self._keep = False
 
     def close(self) -> None:
@@ -203,9 +207,11 @@ class State:
             self._out.close()
 
     def _clear(self) -> None:
-        """Remove what is left of an audit; the lock stays."""
+        """Remove what is left of an audit, but for the lock. The store says what is to be thought of the rest and goes
+        late; its journal goes after it, since without that it might be half-written and look whole.
+        """
         with _told(self.folder):
-            for one in sorted(self.folder.iterdir()):
+            for one in sorted(self.folder.iterdir(), key=lambda one: (one.name.startswith(STORE), one.name)):
                 if _is_ours(one.name) and one.name != LOCK:
                     one.unlink()
 

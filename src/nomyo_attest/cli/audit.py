@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 EXAMPLE: Final = """
 nomyo-attest audit recorded/ --policy policy.toml --out verdicts.jsonl
 nomyo-attest audit recorded/ --policy policy.toml --html report.html
-nomyo-attest audit a.jsonl.zst b.parquet --policy policy.toml --out v.csv --resume
+nomyo-attest audit a.jsonl.zst b.parquet --policy p.toml --out v.csv --resume
 zcat old.gz | nomyo-attest audit - --policy policy.toml --format json
 """
 

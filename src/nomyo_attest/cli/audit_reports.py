@@ -11,7 +11,6 @@ from nomyo_attest.audit.outputs import write_rows
 from nomyo_attest.audit.placing import pieces, placed
 from nomyo_attest.cli.console import look, say, say_json, send
 from nomyo_attest.cli.errors import remark
-from nomyo_attest.cli.files import write_output
 
 if TYPE_CHECKING:
     import argparse
@@ -25,7 +24,7 @@ def summarised(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
     """The summary; the findings across records are written meanwhile. Raises `StoreError`, `OutputError`."""
     with contextlib.ExitStack() as stack:
         write: Callable[[SeriesFinding], None] | None = None
-        if reports.series is not None:
+        if reports.series is not None and not audit.finished:
             import msgspec
 
             file = stack.enter_context(placed(reports.series, replace=replace))
@@ -39,11 +38,14 @@ def summarised(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
 
 
 def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool) -> None:
-    """Write every other file. Raises `CommandError`, `OutputError`."""
+    """Write every other file. Raises `OutputError`."""
+    if audit.finished:
+        return
     for output in reports.outputs:
         write_rows(audit.state.rows, output, replace=replace)
     for kind, name in reports.texts.items():
-        write_output(name, _REPORTS[kind](summary, reports), force=replace)
+        with placed(name, replace=replace) as file:
+            file.write(_REPORTS[kind](summary, reports).encode("utf-8"))
 
 
 def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: argparse.Namespace) -> None:
