@@ -79,8 +79,9 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _whole(document: dict[str, Any]) -> Markup:
-    text = escape(json.dumps(document, sort_keys=True, separators=(",", ":")))
-    if len(text) > _DOCUMENT_MAX:
+    raw = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    text = escape(raw[:_DOCUMENT_MAX])  # never shorter than what it stands for
+    if len(raw) > _DOCUMENT_MAX or len(text) > _DOCUMENT_MAX:
         return element("p", "The policy as JSON is too long for this page; nomyo-attest policy show prints it.")
     told = element("p", "The digest is the SHA-256 of exactly these characters, without a line end.")
     return fold("The policy as JSON", told, element("pre", element("code", text), tabindex=0))

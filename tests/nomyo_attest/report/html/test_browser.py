@@ -173,7 +173,9 @@ def test_a_browser_reads_a_hostile_page_as_it_was_written(chromium: str, folder:
 
 def test_it_prints_on_several_pages(chromium: str, folder: Path) -> None:
     paper = folder / "report.pdf"
-    (folder / "short.html").write_text(html_report(summary(failures=[])), encoding="utf-8")
+    (folder / "short.html").write_text(
+        html_report(summary(failures=[], timeline=summary().timeline[:4])), encoding="utf-8"
+    )
     browser.run(chromium, folder, f"--print-to-pdf={paper}", "--no-pdf-header-footer", (folder / "short.html").as_uri())
     data = paper.read_bytes()
     assert data.startswith(b"%PDF-")
