@@ -39,6 +39,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9 ,.:;()'-]+", re.ASCII)
 
 _RULES: Final = 30
 _FINDINGS: Final = 5
+_FOLLOWING: Final = 6
 _PLACES: Final = 50
 _LISTED: Final = 20
 _PROFILES: Final = 10
@@ -138,7 +139,9 @@ def _rules(summary: Summary) -> list[str]:
         *(["What to do:", "\n".join(mends)] if mends else []),
     ]
     if late := waiting(summary):
-        parts.append(f"Not decided because of these: {', '.join(code(short(one)) for one in late[:_RULES])}.")
+        named = ", ".join(code(short(one)) for one in late)
+        told = named if len(late) <= _FOLLOWING else many(len(late), "other rule")
+        parts.append(f"Not decided because of these: {told}.")
     if quiet := ignored(summary):
         parts.append(f"Not heeded, as the policy has it: {', '.join(code(short(one)) for one in quiet[:_RULES])}.")
     return parts

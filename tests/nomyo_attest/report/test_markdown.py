@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from nomyo_attest.audit.summary import Counts, Place, SeriesRuleSummary, Summary
 from nomyo_attest.report.clean import clean
 from nomyo_attest.report.markdown import BYTES_MOST, audit_markdown, code, prose
+from nomyo_attest.report.reasons import NEEDS
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -128,3 +129,13 @@ def test_a_share_keeps_its_sign() -> None:
     text = audit_markdown(summary(counts=Counts(affirming=1, none=99_999)))
     assert "| affirming | 1 | <0.1 % |" in text
     assert "| **none** | 99,999 | >99.9 % |" in text
+
+
+def test_what_only_follows_is_named_where_it_is_little_and_counted_where_it_is_much() -> None:
+    rules = summary().rules
+    for ids, told in (
+        (["attest.form", "nonce.match"], "`attest.form`, `nonce.match`."),
+        (list(NEEDS)[:3] + list(NEEDS)[5:12], "10 other rules."),
+    ):
+        following = [msgspec.structs.replace(rules[1], rule=one) for one in ids]
+        assert f"Not decided because of these: {told}" in audit_markdown(summary(rules=[*rules, *following]))
