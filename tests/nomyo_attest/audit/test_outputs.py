@@ -1,0 +1,194 @@
+"""Verdicts as files: the same rows in every form, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from nomyo_attest.audit import outputs as module
+from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows
+from nomyo_attest.audit.outputs import output, write_rows
+from nomyo_attest.audit.placing import OutputError, placed
+from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
+from tests.nomyo_attest.audit.mixed_bag import mixed_bag
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def rows() -> Path:
+    path = Path("part")
+    path.write_bytes(b"".join(encode_row(record.row(keep_evidence=True)) for record in mixed_bag()))
+    return path
+
+
+def write(rows: Path, name: str, *, replace: bool = False) -> bytes:
+    write_rows(rows, output(name), replace=replace)
+    return Path(name).read_bytes()
+
+
+def names() -> set[str]:
+    return {path.name for path in Path().iterdir()} - {"part"}
+
+
+def cells(rows: Path) -> list[dict[str, str]]:
+    text = write(rows, "v.csv", replace=True).decode("utf-8")
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+def of(**values: Any) -> Path:
+    """A file of one row."""
+    given: dict[str, Any] = {"source": "a", "line": 1, "verdict": "none"} | values
+    Path("part").write_bytes(encode_row(Row(**given)))
+    return Path("part")
+
+
+@pytest.mark.parametrize(
+    ("ending", "unpacked"),
+    [
+        (".jsonl", bytes),
+        (".ndjson", bytes),
+        (".JSONL", bytes),
+        (".jsonl.gz", gzip.decompress),
+        (".jsonl.zst", zstd.decompress),
+    ],
+)
+def test_json_lines_are_the_rows_byte_for_byte(rows: Path, ending: str, unpacked: Callable[[bytes], bytes]) -> None:
+    assert unpacked(write(rows, f"v{ending}")) == rows.read_bytes()
+    assert names() == {f"v{ending}"}
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".csv.zst", ".jsonl.gz", ".parquet"])
+def test_the_same_rows_are_the_same_bytes(rows: Path, ending: str) -> None:
+    assert write(rows, f"first{ending}") == write(rows, f"second{ending}")
+
+
+def test_parquet_has_the_schema_of_results_and_every_row_unchanged(rows: Path) -> None:
+    write(rows, "v.parquet")
+    table = pq.read_table("v.parquet")
+    assert table.schema.equals(RESULT_SCHEMA)
+    assert b"".join(map(encode_row, batch_to_rows(table))) == rows.read_bytes()
+
+
+def test_no_rows_are_files_without_rows() -> None:
+    Path("part").write_bytes(b"")
+    assert write(Path("part"), "v.jsonl") == b""
+    assert write(Path("part"), "v.csv") == (",".join(COLUMNS) + "\r\n").encode()
+    write(Path("part"), "v.parquet")
+    assert pq.read_table("v.parquet").num_rows == 0
+
+
+def test_csv_has_a_cell_for_every_column_of_every_row(rows: Path) -> None:
+    found = cells(rows)
+    for cell, line in zip(found, rows.read_bytes().splitlines(), strict=True):
+        row = json.loads(line)
+        assert list(cell) == list(COLUMNS)
+        assert cell["line"] == str(row["line"])
+        assert cell["failed"].split() == row["failed"]
+        assert json.loads(cell["findings"]) == row["findings"]
+        assert (json.loads(cell["evidence"]) if cell["evidence"] else None) == row["evidence"]
+        assert cell["signature_valid"] == {True: "true", False: "false", None: ""}[row["signature_valid"]]
+    assert any(cell["payload_id"] == "" for cell in found)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(start: str) -> None:
+    text = f"{start}cmd|' /C calc'!A0"
+    finding = RowFinding("r", "fail", "required", text, text, text)
+    (cell,) = cells(
+        of(source=text, payload_id=text, security_tier=text, reason=text, failed=[text], findings=[finding])
+    )
+    for name in ("source", "payload_id", "security_tier", "reason", "failed"):
+        assert cell[name] == f"'{text}"
+    assert all(not value.startswith(start) for value in cell.values())
+
+
+def test_a_cell_may_hold_anything_and_a_number_is_a_number() -> None:
+    text = 'a,"b"\r\nc\u202e\x00'
+    (cell,) = cells(of(payload_id=text, processed_at=-5))
+    assert (cell["payload_id"], cell["processed_at"]) == (text, "-5")
+
+
+@pytest.mark.parametrize("name", ["v", "v.txt", "v.json", "v.parquet.gz", "v.gz", "v.jsonl.bz2", "-"])
+def test_an_ending_that_says_nothing_is_refused(name: str) -> None:
+    with pytest.raises(OutputError, match=r"let it end in \.jsonl"):
+        output(name)
+
+
+def test_parquet_without_the_extra_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(OutputError, match=r"pip install 'nomyo\[parquet\]'"):
+        output("v.parquet")
+
+
+@pytest.mark.parametrize("name", ["v.jsonl", "v.csv", "v.jsonl.gz", "v.parquet"])
+def test_a_file_that_is_there_stays_unless_it_may_be_replaced(rows: Path, name: str) -> None:
+    Path(name).write_bytes(b"mine")
+    with pytest.raises(OutputError, match=f"{name}: is there already; --force overwrites it"):
+        write_rows(rows, output(name), replace=False)
+    assert Path(name).read_bytes() == b"mine"
+    assert names() == {name}
+    assert write(rows, name, replace=True) != b"mine"
+    assert write(rows, name, replace=True) != b"mine"  # again, as an audit that is resumed does
+    assert names() == {name}
+
+
+@pytest.mark.parametrize("name", ["v.jsonl", "v.csv", "v.jsonl.zst", "v.parquet"])
+def test_where_links_are_not_to_be_had_it_is_copied(rows: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = write(rows, f"linked-{name}")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert write(rows, name) == expected
+    with pytest.raises(OutputError, match="is there already"):
+        write_rows(rows, output(name), replace=False)
+    assert names() == {name, f"linked-{name}"}
+
+
+@pytest.mark.parametrize("name", ["v.csv", "v.jsonl.gz", "v.jsonl.zst", "v.parquet"])
+def test_a_full_disk_leaves_the_old_file_and_no_other(rows: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(name).write_bytes(b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match=f"{name}: cannot be written: No space left on device"):
+        write_rows(rows, output(name), replace=True)
+    assert Path(name).read_bytes() == b"old"
+    assert names() == {name}
+
+
+def test_a_folder_that_is_not_there_is_an_error(rows: Path) -> None:
+    for name in ("no/v.jsonl", "no/v.csv"):
+        with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
+            write_rows(rows, output(name), replace=False)
+
+
+def test_what_a_killed_attempt_left_is_gone_after_the_next() -> None:
+    Path(".v.csv.audit.tmp").write_bytes(b"half")
+    with placed("v.csv", replace=False) as file:
+        file.write(b"whole")
+    assert Path("v.csv").read_bytes() == b"whole"
+    assert names() == {"v.csv"}

@@ -1,0 +1,158 @@
+"""The state of an audit: whose it is, whether it is gone on with, and from where."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomyo_attest.audit.state import ROWS, STORE, State, StateError
+
+IDENTITY = {"policy": "sha256:1", "inputs": "a", "since": None, "rows": True}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "v.jsonl.audit-state"
+
+
+def kept(folder: Path, *, resume: bool = False, force: bool = False, again: bool = True, **identity: Any) -> State:
+    return State.kept(folder, {**IDENTITY, **identity}, resume=resume, force=force, again=again)
+
+
+def interrupt(folder: Path, **options: Any) -> None:
+    """Leave a state of five bytes, four of them lasting."""
+    state = kept(folder, **options)
+    state.write(b"1234")
+    state.checkpoint(next=1)
+    state.write(b"5")
+    state.close()
+
+
+def test_a_state_is_its_owners_alone_and_gone_when_all_is_done(folder: Path) -> None:
+    state = kept(folder)
+    if os.name == "posix":
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    state.checkpoint(next=1)
+    state.remove()
+    state.close()
+    assert not folder.exists()
+
+
+def test_an_interrupted_audit_is_gone_on_with_from_the_last_checkpoint(folder: Path) -> None:
+    interrupt(folder)
+    assert (folder / ROWS).read_bytes() == b"12345"
+    state = kept(folder, resume=True)
+    assert state.resumed
+    assert (state.meta["next"], state.meta["length"]) == (1, 4)
+    assert (folder / ROWS).read_bytes() == b"1234"
+    state.write(b"678")
+    state.checkpoint(next=2)
+    state.close()
+    assert (folder / ROWS).read_bytes() == b"1234678"
+
+
+def test_nothing_to_resume_is_a_beginning(folder: Path) -> None:
+    state = kept(folder, resume=True)
+    assert not state.resumed
+    state.close()
+
+
+def test_an_audit_that_ends_before_anything_was_done_leaves_nothing(folder: Path) -> None:
+    kept(folder).close()
+    assert not folder.exists()
+
+
+def test_what_was_interrupted_is_not_overwritten_unless_asked_for(folder: Path) -> None:
+    interrupt(folder)
+    with pytest.raises(StateError, match="was interrupted here; --resume goes on with it, --force begins anew"):
+        kept(folder)
+    assert (folder / ROWS).read_bytes() == b"12345"
+    state = kept(folder, force=True)
+    assert not state.resumed
+    assert (folder / ROWS).read_bytes() == b""
+    state.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"policy": "sha256:2"}, r"the policy differs \(sha256:1 then, sha256:2 now\)"),
+        ({"inputs": "b"}, "the inputs: their names, sizes or times of change differs"),
+        ({"since": 5}, r"--since differs \(None then, 5 now\)"),
+        ({"rows": False}, "whether there is an --out differs"),
+        ({"more": 1}, "more differs"),
+    ],
+)
+def test_another_audit_than_the_interrupted_one_is_told_by_what_differs(
+    folder: Path, other: dict[str, Any], said: str
+) -> None:
+    interrupt(folder)
+    with pytest.raises(StateError, match=f"is not this one: {said}; --force begins anew"):
+        kept(folder, resume=True, **other)
+    assert (folder / ROWS).read_bytes() == b"12345"
+
+
+def test_what_came_from_standard_input_cannot_be_gone_on_with(folder: Path) -> None:
+    interrupt(folder, again=False)
+    assert not folder.exists()  # it ended orderly
+    state = kept(folder, again=False)
+    state.checkpoint(next=1)
+    state._close()
+    state._lock.close()  # as if killed
+    for resume in (False, True):
+        with pytest.raises(StateError, match="standard input was interrupted here, which cannot be read again"):
+            kept(folder, resume=resume)
+
+
+def test_nobody_uses_a_state_that_is_used(folder: Path) -> None:
+    state = kept(folder)
+    for options in ({}, {"resume": True}, {"force": True}):
+        with pytest.raises(StateError, match="another audit is at work"):
+            kept(folder, **options)
+    state.checkpoint(next=1)
+    state.close()
+    kept(folder, resume=True).close()
+
+
+def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "letters.txt").write_text("dear", encoding="utf-8")
+    with pytest.raises(StateError, match="is no state of an audit: there is 'letters"):
+        kept(folder, force=True)
+    assert [path.name for path in folder.iterdir()] == ["letters.txt"]
+
+
+def test_rows_that_were_cut_by_somebody_else_are_not_gone_on_with(folder: Path) -> None:
+    interrupt(folder)
+    (folder / ROWS).write_bytes(b"12")
+    with pytest.raises(StateError, match="is shorter than it was"):
+        kept(folder, resume=True)
+
+
+def test_a_store_without_a_first_checkpoint_is_a_beginning(folder: Path) -> None:
+    folder.mkdir()
+    (folder / STORE).write_bytes(b"")
+    (folder / ROWS).write_bytes(b"left over")
+    state = kept(folder)
+    assert (folder / ROWS).read_bytes() == b""
+    state.close()
+
+
+def test_a_place_where_no_folder_can_be_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path / "file", tmp_path / "file" / "x", tmp_path / "no" / "x"):
+        with pytest.raises(StateError, match="the audit's state cannot be kept: "):
+            kept(place)
+
+
+def test_a_temporary_state_is_gone_when_it_is_closed() -> None:
+    state = State.temporary(IDENTITY)
+    state.write(b"123")
+    state.checkpoint(next=7)
+    assert state.folder.is_dir()
+    state.close()
+    assert not state.folder.exists()
