@@ -33,7 +33,7 @@ from nomyo_attest.errors import NomyoAttestError
 PROFILES_NUMBERED: Final = 10_000
 """PCR profiles that facts name by a small number; further ones stand in full in each fact."""
 
-_CACHE_KIB: Final = 16_384
+_CACHE_KIB: Final = 8_192
 _INT64: Final = 2**63
 _CLOCK, _TIER, _PROFILE = map(Fact._fields.index, ("clock", "security_tier", "pcr_profile"))
 _INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 14)})"  # noqa: S608 - question marks only

@@ -127,7 +127,7 @@ def tiers_of(store: Store) -> tuple[list[tuple[str | None, int]], int]:
 
 def _time_of(store: Store, source: int, line: int) -> int | None:
     """`processed_at` of the record at a line. Facts stand in the order read, so it is found by halving."""
-    ((low, high),) = store.query("SELECT coalesce(MIN(rowid), 1), coalesce(MAX(rowid), 0) FROM facts")
+    ((low, high),) = store.query("SELECT 1, coalesce(MAX(rowid), 0) FROM facts")
     while low <= high:
         middle = (low + high) // 2
         rows = "SELECT source, line, processed_at, rowid FROM facts WHERE rowid >= ? ORDER BY rowid LIMIT 1"

@@ -15,10 +15,13 @@ from nomyo_attest.audit.summary import Place, SeriesFinding
 AnswerRow = tuple[Any, ...]
 """The columns `ANSWER` of one record."""
 
+_RECORDS, _SOURCE, _LINE, _AT, _DETAIL, _HIGH, _LOW = map(
+    ANSWER.index, ("records", "source", "line", "processed_at", "detail", "high", "low")
+)
 _REPEATED: Final = {
-    "series.quote": ("one quote in {records} records", "with different payload ids"),
-    "series.payload_id": ("one payload id in {records} records", "with different quotes"),
-    "series.aik": ("an AIK that is not pinned in {records} records", "with different quotes"),
+    "series.quote": ("one quote", "with different payload ids"),
+    "series.payload_id": ("one payload id", "with different quotes"),
+    "series.aik": ("one AIK that is not pinned", "with different quotes"),
 }
 _NAMES: Final = {"clock": "the clock", "reset_count": "resetCount", "restart_count": "restartCount"}
 
@@ -26,13 +29,13 @@ _NAMES: Final = {"clock": "the clock", "reset_count": "resetCount", "restart_cou
 def findings(rule: SeriesRule, rows: Iterable[AnswerRow]) -> Iterator[SeriesFinding]:
     """A rule's findings, one after another, from the rows of its query in their order."""
     for key, group in groupby(rows, key=itemgetter(0)):
-        members = [dict(zip(ANSWER, row, strict=True)) for row in group]
-        places = [Place(one["source"], one["line"], one["processed_at"]) for one in members]
+        members = list(group)
+        places = [Place(row[_SOURCE], row[_LINE], row[_AT]) for row in members]
         first = members[0]
         yield SeriesFinding(
             rule=rule.id,
             key=_key(key, places),
-            records=first["records"],
+            records=first[_RECORDS],
             first=places[0],
             last=places[-1],
             places=places[:PLACES_TOLD],
@@ -59,21 +62,22 @@ def _key(key: Any, places: list[Place]) -> str:
     return f"{moment(begins)}/{moment(ends)}"
 
 
-def _message(rule: SeriesRule, first: dict[str, Any], places: list[Place]) -> str:
+def _message(rule: SeriesRule, first: AnswerRow, places: list[Place]) -> str:
+    records, detail = first[_RECORDS], first[_DETAIL]
     if rule.id in _REPEATED:
-        sentence, different = _REPEATED[rule.id]
-        told = sentence.format(records=f"{first['records']:,}")
-        return f"{told}, {different}" if first["detail"] == "different" else told
+        what, differs = _REPEATED[rule.id]
+        told = f"{what} in {records:,} records"
+        return f"{told}, {differs}" if detail == "different" else told
     if rule.if_asked:
         begins, ends = places[0].processed_at, places[-1].processed_at
         assert begins is not None  # a gap is between times
         assert ends is not None
         return f"no record for {ends - begins:,} s"
-    unit = " ms" if first["detail"] == "clock" else ""
-    high, low = _number(first["high"]), _number(first["low"])
-    told = f"{_NAMES[first['detail']]} goes back by {high - low:,}{unit}, from {high} to {low}"
-    others = first["records"] - 1
-    return f"{told}, and at {others:,} more {'record' if others == 1 else 'records'} after it" if others else told
+    unit = " ms" if detail == "clock" else ""
+    high, low = _number(first[_HIGH]), _number(first[_LOW])
+    told = f"{_NAMES[detail]} goes back by {high - low:,}{unit}, from {high} to {low}"
+    others = records - 1
+    return f"{told}, and {others:,} more {'record is' if others == 1 else 'records are'} behind" if others else told
 
 
 def _number(value: Any) -> int:

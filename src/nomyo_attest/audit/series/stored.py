@@ -47,7 +47,7 @@ class StoredSeries:
     def findings(self, max_gap: int | None = None) -> Iterator[SeriesFinding]:
         """Every finding of every rule, rule by rule; `series.gap` is asked with a limit only. Raises `StoreError`."""
         for rule in rules_asked(max_gap):
-            yield from findings(rule, self._rows(rule, max_gap))
+            yield from findings(rule, self.answer(rule, max_gap))
 
     def shared(self, column: str) -> int:
         """How many facts have a value of `column` (one of the blobs or texts) that another one has, too.
@@ -83,7 +83,8 @@ class StoredSeries:
         """Whether `shared` are so few that looking values up among them is quicker than sorting everything."""
         return self.shared(column) * _FEW < self._facts
 
-    def _rows(self, rule: SeriesRule, max_gap: int | None) -> Iterator[AnswerRow]:
+    def answer(self, rule: SeriesRule, max_gap: int | None = None) -> Iterator[AnswerRow]:
+        """The rows of a rule's query. Raises `StoreError`."""
         where = ""
         if key := _KEYS.get(rule.id):
             if not self.shared(key):
