@@ -112,9 +112,10 @@ summary{cursor:pointer;color:var(--link)}
 .t-failures tbody th{width:25%}.t-failures td:nth-child(2){width:21%}
 .t-failures td:nth-child(3){width:10rem}
 .t-counts td:nth-child(4){width:30%}.t-rules tbody td:nth-child(4){min-width:7rem}
-.t-rules tbody th{min-width:22rem;width:50%}
+.t-rules tbody th{min-width:min(22rem,75vw);width:50%}
 .t-rules td:last-child{min-width:13rem}.t-series tbody th{width:60%}
 .t-sources th[scope=row]{min-width:17rem}
+.t-asked tbody th{min-width:min(13rem,40vw)}
 .t-profiles th{width:13rem}.t-profiles td:nth-child(2){min-width:6.5rem}
 .t-findings tbody th{width:30%}.t-findings td:last-child{width:34%}
 figure{margin:1rem 0}
@@ -142,14 +143,16 @@ figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
 .f-gap{fill:var(--panel)}.s-gap,.s-outage{stroke:var(--soft)}
 footer{color:var(--soft);font-size:.88rem;padding-bottom:2rem}
 @media (max-width:40rem){
-.wide,.t-counts :nth-child(4){display:none}dl>div{grid-template-columns:1fr}h1{font-size:1.4rem}
+.wide,.t-counts th:nth-child(4),.t-counts td:nth-child(4){display:none}
+dl>div{grid-template-columns:1fr}h1{font-size:1.4rem}
 .chart{margin-left:2.4rem;width:calc(100% - 3.4rem)}
 .chart .lane{font-size:12px}
 }
 @media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
 @page{margin:14mm 12mm}
 @media print{
-body{font-size:9.5pt}
+html{font-size:12.5px}
+.chart text,.chart .lane{font-size:10px}
 header,nav,main,footer{max-width:none;padding:0}
 nav,.skip{display:none}
 svg,mark,.status,pre{-webkit-print-color-adjust:exact;print-color-adjust:exact}

@@ -31,6 +31,7 @@ _LANE: Final = 50
 _LANE_BAR: Final = 24
 
 _STRETCH: Final = ("mark", "from (UTC)", "until (UTC)", "for", "#records", "what is missing")
+_SHORT: Final = "Shorter than a bar, and so not drawn: the longest"
 
 UNAVAILABLE: Final = "unavailable"
 """The lane of records without evidence: not a verdict, but part of `none` as a rule."""
@@ -140,7 +141,7 @@ def _stretches(summary: Summary) -> Markup:
     short: list[Markup] = []
     for letter, gaps, missing in groups:
         drawn += [_stretch(gap, f"{letter}{at}", missing) for at, gap in enumerate(_long(summary, gaps), 1)]
-        short += [_stretch(gap, "none", missing) for gap in gaps if gap not in _long(summary, gaps)]
+        short += [_stretch(gap, "", missing) for gap in gaps if gap not in _long(summary, gaps)]
     of = columns(*_STRETCH)
     parts = []
     if drawn:
@@ -150,13 +151,13 @@ def _stretches(summary: Summary) -> Markup:
         parts.append(element("p", "No time as long as a bar is without records, or without evidence in all of them."))
     if short:
         title = f"{several(len(short), 'shorter time')} without records, or without evidence"
-        parts.append(fold(title, table("short", "Shorter than a bar, and so not drawn: the longest", of, short)))
+        parts.append(fold(title, table("short", _SHORT, columns(*_STRETCH[1:]), short)))
     return join(parts)
 
 
 def _stretch(gap: Gap, mark: str, missing: str) -> Markup:
-    cells = [mark, stamp(gap.begins), stamp(gap.ends), duration(gap.ends - gap.begins), number(gap.records), missing]
-    return row(columns(*_STRETCH), cells)
+    cells = [stamp(gap.begins), stamp(gap.ends), duration(gap.ends - gap.begins), number(gap.records), missing]
+    return row(columns(*_STRETCH), [mark, *cells]) if mark else row(columns(*_STRETCH[1:]), cells)
 
 
 def _table(summary: Summary) -> Markup:

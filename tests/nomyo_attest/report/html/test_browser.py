@@ -37,7 +37,8 @@ addEventListener("load", () => {
         [...svg.querySelectorAll("text")].filter(shown).map(one => [one.textContent, ...box(one)])),
       sizes: [...page.querySelectorAll("svg.chart text")].map(one => parseFloat(view.getComputedStyle(one).fontSize)),
       bars: [...page.querySelectorAll("svg.chart .b-affirming")].map(one => box(one)[1] - box(one)[0]),
-      elements: page.querySelectorAll("*").length,
+      rows: [...page.querySelectorAll("tr")].filter(one => !one.closest("details")).map(one =>
+        [one.textContent, one.getClientRects().length, one.offsetHeight]),
     };
   }
   document.getElementById("found").textContent = JSON.stringify(found);
@@ -154,6 +155,15 @@ def test_the_words_of_the_charts_can_be_read_at_any_width(measured: dict[str, An
             for other, *box in texts[at + 1 :]:
                 apart = right <= box[0] or box[1] <= left or bottom <= box[2] or box[3] <= top
                 assert apart, f"{text!r} lies over {other!r}"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_every_row_of_every_table_is_shown_at_any_width(measured: dict[str, Any], width: int) -> None:
+    found = measured[f"w{width}"]["rows"]
+    assert len(found) > 250
+    for text, boxes, height in found:
+        assert boxes == 1, text
+        assert height > 10, text
 
 
 def test_bars_grow_with_the_page(measured: dict[str, Any]) -> None:

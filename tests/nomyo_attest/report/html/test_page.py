@@ -131,7 +131,7 @@ def test_what_is_shorter_than_a_bar_is_listed_but_not_drawn() -> None:
     section = of(gaps=[], unavailable=short).by_id("timeline")
     assert section.all("rect", "b-outage") == []
     assert section.all("summary")[0].words == "3 shorter times without records, or without evidence"
-    assert rows(table(section, "short"))[0][3:] == ["1 h", "1", "evidence: no record has any"]
+    assert rows(table(section, "short"))[0][2:] == ["1 h", "1", "evidence: no record has any"]
 
 
 def test_records_without_a_time_are_told(page: Node) -> None:
