@@ -152,9 +152,7 @@ class Reports:
             for source, folder in folders:
                 inside = kind_of(name) is not None and path.startswith(f"{folder.rstrip('/')}/")
                 if path == folder or inside:
-                    problem = (
-                        f"would be read as records the next time, since it is in {source}" if inside else "is read"
-                    )
+                    problem = f"in {source} it would be read as records the next time" if inside else "is a source"
                     raise CommandError(f"{name}: {problem}; choose another place for it")
 
     def check_free(self, *, force: bool) -> None:

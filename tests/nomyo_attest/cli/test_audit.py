@@ -1,0 +1,400 @@
+"""`nomyo-attest audit`: many records in, a summary, verdicts and reports out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomyo_attest import AppraisalPolicy, appraise
+from nomyo_attest._version import __version__
+from nomyo_attest.audit import engine
+from nomyo_attest.testing import Forge
+from tests.nomyo_attest.cli.runner import Ran, environment, one_complaint, run, start
+
+START = Forge().processed_at
+
+
+def answer(number: int) -> Forge:
+    """One of many answers, all of one key."""
+    return Forge(payload_id=f"id-{number}", processed_at=START + number)
+
+
+@pytest.fixture
+def recorded(folder: Path) -> Path:
+    """Five answers in `recorded/`, one of them with another PCR value; one line is no JSON."""
+    recorded = folder / "recorded"
+    recorded.mkdir()
+    lines = [compact(answer(number)) for number in range(3)]
+    (recorded / "a.jsonl").write_text("\n".join([*lines, "", "{"]) + "\n", encoding="utf-8")
+    (recorded / "b.json.gz").write_bytes(gzip.compress(answer(3).measure(7, b"db 2026-11").text().encode(), mtime=0))
+    return recorded
+
+
+def compact(forge: Forge) -> str:
+    return json.dumps(json.loads(forge.text()))
+
+
+def audit(*argv: object, stdin: bytes = b"") -> Ran:
+    return run("audit", *argv, "--policy", "policy.toml", stdin=stdin)
+
+
+def summary(*argv: object, status: int = 1) -> dict[str, Any]:
+    ran = audit(*argv, "--format", "json")
+    assert (ran.status, ran.err) == (status, "")
+    document: dict[str, Any] = ran.json()
+    return document
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
+
+
+def names() -> set[str]:
+    return {path.name for path in Path().iterdir()} - {"good.json", "policy.toml", "recorded"}
+
+
+@pytest.mark.usefixtures("recorded")
+class TestWhatIsFound:
+    def test_each_record_has_the_verdict_of_verify(self) -> None:
+        assert audit("recorded", "--out", "v.jsonl").status == 1
+        policy = AppraisalPolicy.load("policy.toml")
+        texts = {("recorded/a.jsonl", line): text for line, text in enumerate(lines_of("recorded/a.jsonl"), 1) if text}
+        texts["recorded/b.json.gz", 1] = gzip.decompress(Path("recorded/b.json.gz").read_bytes())
+        found = rows("v.jsonl")
+        assert {(row["source"], row["line"]) for row in found} == set(texts)
+        for row in found:
+            result = appraise(texts[row["source"], row["line"]], policy)
+            assert (row["verdict"], row["failed"]) == (result.verdict.value, list(result.failed))
+        assert [row["verdict"] for row in found] == ["affirming"] * 3 + ["contraindicated"] * 2
+        assert names() == {"v.jsonl"}
+
+    def test_the_totals_add_up_to_the_input(self) -> None:
+        document = summary("recorded")
+        assert sum(document["counts"].values()) == 5
+        assert (document["outside"], document["blank"], document["sources_total"]) == (0, 1, 2)
+        assert document["status"] == 1
+        assert document["run"]["version"] == __version__
+        typed = "nomyo-attest audit recorded --format json --policy policy.toml"
+        assert document["run"]["command"] == typed.split()
+
+    def test_the_summary_is_text_and_ends_with_the_status_and_its_reason(self) -> None:
+        ran = audit("recorded")
+        assert (ran.status, ran.err) == (1, "")
+        assert ran.out.startswith("5 records in 2 sources\n")
+        assert ran.out.splitlines()[-1].startswith("exit status 1: ")
+
+    def test_rows_of_chosen_verdicts_are_written_and_all_are_counted(self) -> None:
+        document = summary("recorded", "--out", "v.jsonl", "--select", "affirming,none")
+        assert Counter(row["verdict"] for row in rows("v.jsonl")) == {"affirming": 3}
+        assert (document["written"], document["counts"]["contraindicated"]) == (3, 2)
+        assert document["run"]["select"] == ["affirming", "none"]
+
+    def test_records_outside_the_time_are_counted_and_nothing_else(self) -> None:
+        document = summary("recorded", "--since", moment(START + 1), "--until", moment(START + 3), "--out", "v.jsonl")
+        # The line that is no JSON says no time, so it is inside.
+        assert [row["payload_id"] for row in rows("v.jsonl")] == ["id-1", "id-2", None]
+        assert (document["outside"], sum(document["counts"].values())) == (2, 3)
+        assert document["run"]["since"] == moment(START + 1)
+
+    def test_evidence_that_was_kept_is_appraised_again_to_the_same_verdicts(self) -> None:
+        audit("recorded", "--out", "v.jsonl", "--keep-evidence")
+        audit("v.jsonl", "--out", "again.jsonl")
+        first, second = rows("v.jsonl"), rows("again.jsonl")
+        told = ("payload_id", "verdict", "failed", "quote", "aik_name")
+        assert [[row[key] for key in told] for row in first[:3]] == [[row[key] for key in told] for row in second[:3]]
+        assert len(first) == len(second)
+
+    def test_standard_input_is_a_source(self) -> None:
+        ran = audit("-", "--out", "v.jsonl", "--format", "json", stdin=Path("recorded/a.jsonl").read_bytes())
+        assert (ran.status, ran.err) == (1, "")
+        assert [(row["source"], row["line"]) for row in rows("v.jsonl")] == [("-", 1), ("-", 2), ("-", 3), ("-", 5)]
+        assert names() == {"v.jsonl"}
+
+    def test_a_source_that_cannot_be_read_is_told_and_is_status_2(self) -> None:
+        Path("recorded/c.jsonl.gz").write_bytes(gzip.compress(b"{}\n" * 1000)[:-9])
+        document = summary("recorded", "--out", "v.jsonl", status=2)
+        assert document["sources_unreadable"] == 1
+        assert rows("v.jsonl")[-1]["verdict"] == "unreadable"
+        assert summary("recorded", "--fail-on", "contraindicated", status=1)["sources_unreadable"] == 1
+
+    def test_the_same_again_is_the_same_bytes(self) -> None:
+        outs = [
+            word
+            for name in ("v.jsonl", "v.csv", "s.jsonl")
+            for word in (("--series" if name[0] == "s" else "--out"), name)
+        ]
+        audit("recorded", *outs)
+        before = [Path(name).read_bytes() for name in ("v.jsonl", "v.csv", "s.jsonl")]
+        audit("recorded", *outs, "--force", "--processes", "2")
+        assert [Path(name).read_bytes() for name in ("v.jsonl", "v.csv", "s.jsonl")] == before
+
+
+def lines_of(name: str) -> list[bytes]:
+    return Path(name).read_bytes().splitlines()
+
+
+def moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+@pytest.mark.usefixtures("recorded")
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("argv", "status"),
+        [
+            ([], 1),
+            (["--fail-on", "nothing"], 0),
+            (["--fail-on", "warning,none"], 0),
+            (["--fail-on", "contraindicated"], 1),
+            (["--fail-on", "contraindicated", "--max-failures", "1"], 1),
+            (["--fail-on", "contraindicated", "--max-failures", "2"], 0),
+            (["--fail-on", "series"], 1),  # all of one AIK, which is not pinned
+        ],
+    )
+    def test_it_is_what_fail_on_and_max_failures_say(self, argv: list[str], status: int) -> None:
+        assert audit("recorded", *argv).status == status
+
+    def test_all_well_is_0(self) -> None:
+        assert audit("good.json").status == 0
+
+
+@pytest.mark.usefixtures("recorded")
+class TestWhatIsWritten:
+    def test_every_report_that_is_asked_for(self) -> None:
+        kinds = {"html": "<!doctype html>", "markdown": "#", "junit": "<?xml", "sarif": "{"}
+        argv = [word for kind in kinds for word in (f"--{kind}", f"report.{kind}")]
+        assert audit("recorded", *argv).status == 1
+        for kind, start_of in kinds.items():
+            assert Path(f"report.{kind}").read_text(encoding="utf-8").lower().startswith(start_of), kind
+        assert json.loads(Path("report.sarif").read_bytes())["version"] == "2.1.0"
+        assert names() == {f"report.{kind}" for kind in kinds}
+
+    def test_all_findings_across_records(self) -> None:
+        document = summary("recorded", "--series", "series.jsonl")
+        assert rows("series.jsonl") == document["series"]
+        assert {finding["rule"] for finding in document["series"]} == {"series.aik"}
+
+    def test_annotations_stand_before_the_summary(self) -> None:
+        lines = audit("recorded", "--github").out.splitlines()
+        assert lines[0].startswith("::error ")
+        assert any(line.startswith("5 records in 2 sources") for line in lines)
+
+    def test_rows_go_to_standard_output_and_the_summary_beside_them(self) -> None:
+        audit("recorded", "--out", "v.jsonl")
+        ran = audit("recorded", "--out", "-")
+        assert ran.out == Path("v.jsonl").read_text(encoding="utf-8")
+        assert ran.err.startswith("5 records in 2 sources\n")
+        ran = audit("recorded", "--out", "-", "--out", "v.csv", "--format", "json")
+        assert ran.out == Path("v.jsonl").read_text(encoding="utf-8")
+        assert json.loads(ran.err)["written"] == 5
+        assert names() == {"v.jsonl", "v.csv"}
+
+    @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--series"])
+    def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
+        Path("x.jsonl").write_bytes(b"mine")
+        ran = audit("no such source", option, "x.jsonl")
+        assert (ran.status, one_complaint(ran)) == (2, "x.jsonl: is there already; --force overwrites it")
+        assert names() == {"x.jsonl"}
+        assert audit("recorded", option, "x.jsonl", "--force").status == 1
+        assert Path("x.jsonl").read_bytes() != b"mine"
+
+    def test_what_was_recorded_may_say_what_it_likes(self) -> None:
+        evil = "\x1b[31m::error::%0A</script>\u202e"
+        text = Forge(payload_id=evil).text().replace('"high"', json.dumps(evil))
+        Path(f"recorded/{evil.replace('/', '')}.json").write_text(text, encoding="utf-8")
+        for argv in ([], ["--github"], ["--verbose"]):
+            out = audit("recorded", *argv).out
+            assert "\x1b" not in out
+            assert "\u202e" not in out
+
+
+@pytest.mark.usefixtures("recorded")
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("argv", "said"),
+        [
+            (["--out", "v.txt"], "v.txt: its ending says no kind of output"),
+            (["--out", "no/v.jsonl"], "no/v.jsonl: its folder is not there"),
+            (["--out", "v.jsonl", "--html", "v.jsonl"], "v.jsonl: is to be written twice"),
+            (["--out", "recorded/v.jsonl"], "recorded/v.jsonl: in recorded it would be read as records the next time"),
+            (["--out", "recorded/a.jsonl", "--force"], "recorded/a.jsonl: in recorded it would be read"),
+            (
+                ["--select", "good"],
+                "--select: 'good' is none of its words; write affirming, warning, contraindicated, ",
+            ),
+            (["--fail-on", "all"], "--fail-on: 'all' is none of its words; write warning, "),
+            (["--fail-on", ""], "--fail-on: '' is none of its words"),
+            (["--max-failures", "-1"], "--max-failures: -1 is no count"),
+            (["--processes", "0"], "--processes: 0 is too few"),
+            (["--since", "yesterday"], "--since: 'yesterday' is no RFC 3339 time"),
+            (["--until", "2026-01-01"], "--until: '2026-01-01' is no RFC 3339 time"),
+            (
+                ["--since", "2026-01-02T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
+                "--until: it is not after --since",
+            ),
+            (["--max-gap", "0s"], "--max-gap: '0s' is no time"),
+            (["--resume"], "--resume: nothing is kept of an audit without --out or --state"),
+            (["--resume", "--force", "--out", "v.jsonl"], "--resume goes on with an audit, --force begins it anew"),
+            (["--github", "--format", "json"], "--github and --format json both want standard output"),
+            (["--github", "--out", "-"], "--github and --out - both want standard output"),
+            (["--state", "no/state"], "no/state: its folder is not there"),
+        ],
+    )
+    def test_what_cannot_be_done_is_one_line_before_any_work(self, argv: list[str], said: str) -> None:
+        ran = audit("recorded", *argv)
+        assert ran.status == 2
+        assert one_complaint(ran).startswith(said)
+        assert names() == set()
+
+    def test_an_output_that_is_a_source_is_refused(self) -> None:
+        ran = audit("recorded/a.jsonl", "--out", "./recorded/../recorded/a.jsonl", "--force")
+        assert ran.status == 2
+        assert one_complaint(ran).endswith("a.jsonl: is a source; choose another place for it")
+
+    def test_standard_input_is_read_once_and_never_again(self) -> None:
+        assert "can be read once only" in one_complaint(audit("-", "-"))
+        assert "cannot be read again" in one_complaint(audit("-", "--out", "v.jsonl", "--resume"))
+
+    def test_a_policy_that_cannot_be_used_is_one_line(self) -> None:
+        Path("policy.toml").write_text("id = 1", encoding="utf-8")
+        ran = audit("recorded", "--out", "v.jsonl")
+        assert ran.status == 2
+        one_complaint(ran)
+        assert names() == set()
+
+    def test_nothing_to_resume_is_said(self) -> None:
+        ran = audit("recorded", "--out", "v.jsonl", "--resume")
+        assert ran.status == 1
+        assert ran.err == "nomyo-attest: notice: there is no audit to resume; this one begins at the start\n"
+        ran = audit("recorded", "--out", "v.jsonl", "--resume")
+        assert ran.status == 2
+        assert ran.err.splitlines()[-1] == "nomyo-attest: v.jsonl: is there already; --force overwrites it"
+        assert names() == {"v.jsonl"}
+
+
+def test_thousands_of_small_files_are_records_each_and_the_processes_do_not_matter(folder: Path) -> None:
+    recorded = folder / "recorded"
+    recorded.mkdir()
+    texts = [answer(number).text() for number in range(5)]
+    for number in range(2500):
+        (recorded / f"{number:04}.json").write_text(texts[number % 5], encoding="utf-8")
+    found = []
+    for processes in (1, 3):
+        name = f"{processes}.jsonl"
+        assert audit("recorded", "--out", name, "--processes", processes, "--fail-on", "none").status == 0
+        found.append(Path(name).read_bytes())
+    assert found[0] == found[1]
+    assert [row["source"] for row in rows("1.jsonl")] == [f"recorded/{number:04}.json" for number in range(2500)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that breaks")
+@pytest.mark.usefixtures("recorded")
+def test_a_reader_that_goes_away_finds_its_files_all_the_same() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = start("audit", "recorded", "--policy", "policy.toml", "--out", "v.jsonl", "--out", "-",
+                 capture_output=False, stdout=write, stderr=-1)  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert names() == {"v.jsonl"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.usefixtures("recorded")
+def test_a_full_disk_is_one_line_and_no_success() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = start("audit", "recorded", "--policy", "policy.toml", capture_output=False, stdout=full, stderr=-1)
+    assert done.returncode == 2
+    assert done.stderr.startswith("nomyo-attest: the output cannot be written: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_disk_that_fills_up_leaves_no_half_file_and_the_audit_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.open
+
+    def full(self: Path, *args: Any, **options: Any) -> Any:
+        if self.name == ".v.csv.audit.tmp":
+            raise OSError(28, "No space left on device")
+        return write(self, *args, **options)
+
+    argv = ("recorded", "--out", "v.jsonl", "--out", "v.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        ran = audit(*argv)
+    assert (ran.status, one_complaint(ran)) == (2, "v.csv: cannot be written: No space left on device")
+    assert names() == {"v.jsonl", "v.jsonl.audit-state"}
+    ran = audit(*argv)
+    assert ran.status == 2
+    assert "--resume goes on with it" not in one_complaint(ran)  # v.jsonl is in the way first
+    assert audit(*argv, "--resume").status == 1
+    assert names() == {"v.jsonl", "v.csv"}
+
+
+@pytest.mark.usefixtures("recorded")
+def test_closed_standard_streams_are_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nomyo_attest.cli import main
+
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["audit", "recorded", "--policy", "policy.toml", "--out", "v.jsonl", "--out", "-"]) == 1
+    assert len(rows("v.jsonl")) == 5
+
+
+def test_help_imports_next_to_nothing() -> None:
+    code = (
+        "import sys; from nomyo_attest.cli import main; main(['audit', '--help']); print(*sys.modules, file=sys.stderr)"
+    )
+    done = start_code(code)
+    loaded = set(done.split())
+    assert "nomyo_attest.cli.audit" in loaded
+    assert not loaded & {"msgspec", "cryptography", "rich", "jsonschema", "sqlite3", "multiprocessing", "json"}
+
+
+def start_code(code: str) -> str:
+    """What a program says on standard error."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment()).stderr
+
+
+def test_a_worker_imports_what_it_appraises_with_and_no_more() -> None:
+    code = "import sys, nomyo_attest.audit.members; print(*sys.modules, file=sys.stderr)"
+    loaded = set(start_code(code).split())
+    assert not loaded & {"httpx", "rich", "jsonschema", "sqlite3", "pyarrow", "argparse", "tomllib"}
+
+
+class TestAllowedProcesses:
+    def test_as_many_as_the_system_allows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "process_cpu_count", lambda: 6, raising=False)
+        monkeypatch.setattr(engine, "_quota", lambda: None)
+        assert engine.allowed_processes() == 6
+        monkeypatch.setattr(engine, "_quota", lambda: 2.5)
+        assert engine.allowed_processes() == 3
+        monkeypatch.setattr(engine, "_quota", lambda: 0.1)
+        assert engine.allowed_processes() == 1
+
+    @pytest.mark.parametrize(
+        ("files", "quota"),
+        [
+            ({}, None),
+            ({"cpu.max": "max 100000\n"}, None),
+            ({"cpu.max": "150000 100000\n"}, 1.5),
+            ({"cpu.max": "nonsense"}, None),
+            ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+            ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ],
+    )
+    def test_the_quota_of_a_container_is_read(self, tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+        (tmp_path / "cpu").mkdir()
+        for name, text in files.items():
+            (tmp_path / name).write_text(text, encoding="ascii")
+        assert engine._quota(tmp_path) == quota
