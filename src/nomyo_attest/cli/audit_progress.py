@@ -37,10 +37,13 @@ def _with_bar(steps: Iterator[Progress], err: TextIO) -> Iterator[Progress]:
         task = bar.add_task("", total=None, told="")
         began = time.monotonic()
         for step in steps:
-            seconds = time.monotonic() - began
-            told = f"{step.records:,} records"
-            if seconds > 1:
-                told += f", {step.fresh / seconds:,.0f}/s"
+            told = told_of(step, time.monotonic() - began)
             bar.update(task, total=step.size or None, completed=step.read, told=told)
             yield step
         bar.update(task, told="looking across all records")
+
+
+def told_of(step: Progress, seconds: float) -> str:
+    """Records, and how many a second; those of an audit that was interrupted were appraised before."""
+    told = f"{step.records:,} records"
+    return f"{told}, {step.fresh / seconds:,.0f}/s" if seconds >= 1 else told
