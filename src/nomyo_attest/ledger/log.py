@@ -161,7 +161,7 @@ class EvidenceLog:
         before = self._before() if tail.last is None else None
         if tail.torn:
             line = self._line(tail.last, before, tail.note())
-            self._mend(line, tail)
+            self._mend(descriptor, line, tail)
             tail, before = Tail(Last(_number(tail.last, before), digest_of(line)), tail.size + len(line), b""), None
         line = self._line(tail.last, before, record)
         if self._rotate_bytes is not None and tail.size and tail.size + len(line) > self._rotate_bytes:
@@ -204,7 +204,7 @@ class EvidenceLog:
             raise LedgerError(str(self.path), f"a line has {len(line)} bytes, which is too long", "shorten the policy")
         return line
 
-    def _mend(self, line: bytes, tail: Tail) -> None:
+    def _mend(self, locked: int, line: bytes, tail: Tail) -> None:
         """Put `line`, which holds what was torn, in the place of that.
 
         What is longer than it goes behind it first: where there is no room, nothing is lost. Interrupted at any point,
@@ -212,6 +212,8 @@ class EvidenceLog:
         """
         descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # O_APPEND writes at the end only
         try:
+            if not os.path.samestat(os.fstat(descriptor), os.fstat(locked)):
+                raise LedgerError(str(self.path), "was exchanged while it was locked", "see who writes to its folder")
             end = tail.size + len(tail.torn)
             try:
                 _write_at(descriptor, line[len(tail.torn) :], end)

@@ -7,7 +7,10 @@ import fcntl
 import json
 import os
 import re
+import resource
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -252,10 +255,6 @@ def test_a_disk_so_full_that_nothing_can_be_cut_back_leaves_what_the_next_one_no
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file system that can be filled")
 def test_a_file_system_that_is_full_is_told(tmp_path: Path) -> None:
-    import resource
-    import subprocess
-    import sys
-
     code = (
         "import resource, signal, sys, nomyo_attest as na\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -301,6 +300,35 @@ def test_another_thread_that_does_not_end_is_an_error_and_not_for_ever(path: Pat
     log = na.EvidenceLog(path, lock_seconds=0.05)
     with log._locked(), pytest.raises(na.LedgerError, match="is locked by another thread"):
         log.append(SMALL)
+
+
+def test_a_system_without_locks_is_refused_before_anything_is_touched(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    log = na.EvidenceLog(path)
+    for work in (log.check, lambda: log.append(SMALL)):
+        with pytest.raises(na.LedgerError, match="this system has no fcntl"):
+            work()
+    assert not path.exists()
+
+
+def test_a_torn_ledger_that_is_exchanged_under_the_lock_is_not_written_to(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = small(path, 1)
+    path.write_bytes(lines[0] + b"torn")
+    other = path.with_name("other")
+    other.write_bytes(b"mine")
+    real = os.open
+
+    def exchanging(name: Any, flags: int, *more: Any, **named: Any) -> int:
+        return real(other if flags & os.O_WRONLY else name, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", exchanging)
+    with pytest.raises(na.LedgerError, match="was exchanged while it was locked"):
+        na.EvidenceLog(path).append(SMALL)
+    assert other.read_bytes() == b"mine"
 
 
 def test_no_file_stays_open(path: Path) -> None:
