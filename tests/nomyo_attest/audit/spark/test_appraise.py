@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -115,19 +115,6 @@ def test_the_time_of_all_appraisals_is_that_of_the_call_whenever_a_task_runs(spa
         pass
     assert [row.verdict for row in before.collect()] == ["affirming"]
     assert [row.verdict for row in audit.appraise(df, policy).collect()] != ["affirming"]
-
-
-def test_nothing_of_pandas_is_imported_where_verdicts_are_made(spark: Any) -> None:
-    from nomyo_attest.audit import spark as audit
-
-    def tell(batches: Iterator[Any]) -> Iterator[Any]:
-        import pyarrow as pa
-
-        for one in batches:
-            yield pa.RecordBatch.from_pydict({"imported": ["pandas" in sys.modules] * one.num_rows})
-
-    verdicts = audit.appraise(spark.createDataFrame([(GOOD,)], "response string"), POLICY)
-    assert [row.imported for row in verdicts.mapInArrow(tell, "imported boolean").collect()] == [False]
 
 
 def test_without_pyspark_the_error_says_what_to_install() -> None:

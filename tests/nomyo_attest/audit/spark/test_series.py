@@ -1,19 +1,21 @@
-"""What shows across records shows on a cluster as it does in SQLite."""
+"""What shows across records shows on a cluster as it does in the store of an audit on one machine."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from nomyo_attest.audit.arrow import rows_to_batch
-from nomyo_attest.audit.row import COLUMNS, Row
-from nomyo_attest.audit.series.findings import findings
-from nomyo_attest.audit.series.rules import SERIES_RULES, rules_asked
+from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd
+from nomyo_attest.audit.series.rules import SERIES_RULES
+from nomyo_attest.audit.series.stored import StoredSeries
+from nomyo_attest.audit.source_order import SourceOrder
+from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import SeriesFinding
+from nomyo_attest.audit.worker import Worker, WorkOrder
 from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_bag
 
 pytestmark = pytest.mark.spark
@@ -21,30 +23,54 @@ pytestmark = pytest.mark.spark
 MAX_GAP = 3600
 
 
-def in_sqlite(rows: list[Row]) -> Iterator[SeriesFinding]:
-    """The findings of the same queries in SQLite."""
-    database = sqlite3.connect(":memory:")
-    database.execute(f"CREATE TABLE verdicts ({', '.join(COLUMNS)})")
-    for record in rows_to_batch(rows).to_pylist():
-        plain = {name: None if isinstance(value, list) else value for name, value in record.items()}
-        database.execute(f"INSERT INTO verdicts VALUES ({', '.join('?' * len(COLUMNS))})", list(plain.values()))
-    for rule in rules_asked(MAX_GAP):
-        yield from findings(rule, database.execute(rule.query(MAX_GAP)))
-    database.close()
+class Bag(Chunk):
+    """The mixed bag as one machine reads it: its sources last name first, which is not the order of their names."""
+
+    number = 0
+    progress = 0
+    names = tuple(sorted({one.source for one in mixed_bag()}, reverse=True))
+
+    def records(self) -> Iterator[RawRecord]:
+        for one in mixed_bag():
+            yield RawRecord(
+                self.names.index(one.source), one.source, one.line, one.text, "null" if one.text is None else ""
+            )
+
+    def ends(self) -> tuple[SourceEnd, ...]:
+        found = enumerate(self.names)
+        return tuple(SourceEnd(source=number, name=name, kind="jsonl", size=0, sha256=None) for number, name in found)
 
 
-def told(found: Iterator[dict[str, Any]]) -> list[bytes]:
+def on_one_machine(path: Path) -> list[SeriesFinding]:
+    with Store.open(path) as store:
+        store.add(Worker(WorkOrder(policy=POLICY)).work(Bag()))
+        store.checkpoint()
+        return list(StoredSeries(store, SourceOrder(store)).findings(MAX_GAP))
+
+
+def told(found: list[Any]) -> list[bytes]:
     return sorted(msgspec.json.encode(one, order="sorted") for one in found)
 
 
-def test_every_series_rule_finds_the_same_as_in_sqlite(table_of: Callable[..., Any]) -> None:
+def test_every_series_rule_finds_the_same_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
     verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()
-    found = audit.series(verdicts, max_gap=MAX_GAP)
-    on_cluster = [one.asDict(recursive=True) for one in found.collect()]
+    found = [one.asDict(recursive=True) for one in audit.series(verdicts, max_gap=MAX_GAP).collect()]
     verdicts.unpersist()
 
-    assert {one["rule"] for one in on_cluster} == {rule.id for rule in SERIES_RULES}, "a rule that finds nothing"
-    on_one_machine = map(msgspec.to_builtins, in_sqlite([one.row() for one in mixed_bag()]))
-    assert told(iter(on_cluster)) == told(on_one_machine)
+    assert {one["rule"] for one in found} == {rule.id for rule in SERIES_RULES}, "a rule that finds nothing"
+    assert told(found) == told(on_one_machine(tmp_path / "store"))
+
+
+def test_the_gap_is_asked_with_a_limit_only(spark: Any) -> None:
+    from nomyo_attest.audit import spark as audit
+
+    records = spark.createDataFrame(
+        [(f'{{"_metadata": {{"processed_at": {at}}}}}',) for at in (0, 100)], "response string"
+    )
+    verdicts = audit.appraise(records, POLICY)
+    assert audit.series(verdicts).collect() == []
+    assert [(one.rule, one.message) for one in audit.series(verdicts, max_gap=99).collect()] == [
+        ("series.gap", "no record for 100 s")
+    ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -24,16 +26,19 @@ HELD = 3
 """The partition whose first attempt is held back halfway."""
 
 ROWS_AT_ONCE = 5
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds."""
 
 
 @pytest.fixture
-def cluster(sessions: Sessions) -> Any:
-    """Two executors, each a process with one core."""
+def cluster(sessions: Sessions, tmp_path: Path) -> Any:
+    """Two executors, each a process with one core and without pandas, which they do not need."""
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "pandas.py").write_text("raise ImportError('there is no pandas')")
     return sessions.on(
         "local-cluster[2,1,1024]",
         spark__executor__memory="512m",
+        spark__executorEnv__PYTHONPATH=str(tmp_path / "without"),
         spark__sql__execution__arrow__maxRecordsPerBatch=str(ROWS_AT_ONCE),
     )
 
@@ -72,6 +77,9 @@ def held_halfway(folder: Path) -> Callable[[Iterator[Any]], Iterator[Any]]:
         import psutil
         from pyspark import TaskContext
 
+        with suppress(ImportError):
+            import_module("pandas")
+            raise AssertionError("there is pandas")
         task = TaskContext.get()
         executor = str(psutil.Process(os.getppid()).ppid())  # between it and us is a daemon that forks
         (folder / f"attempt-{task.partitionId()}-{task.taskAttemptId()}").write_text(executor)
