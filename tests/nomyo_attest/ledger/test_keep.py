@@ -32,30 +32,25 @@ def kept_of(response: dict[str, Any], by: na.AppraisalPolicy, *secrets: str) -> 
     return open_line(json.loads(line))[0], kept.whole
 
 
-CASES = [fault for fault in FAULTS if not fault.as_text]
-
-
-@pytest.mark.parametrize("fault", CASES, ids=lambda fault: fault.name)
-def test_every_fault_is_found_again_in_what_was_kept(fault: Any) -> None:
-    case = fault.case()
-    if not isinstance(case.response, dict):
-        pytest.skip("a client cannot open such an answer")
-    by = na.AppraisalPolicy.from_dict(case.policy)
-    before = na.appraise(case.response, by, **case.arguments)
-    kept, whole = kept_of(case.response, by)
-    after = na.appraise(kept, by, **case.arguments)
-    assert (after.verdict, after.failed, after.undecided) == (before.verdict, before.failed, before.undecided)
-    if whole:
-        assert after.to_dict() == before.to_dict()
-
-
-def test_of_nearly_every_fault_the_whole_is_kept() -> None:
-    changed = []
-    for fault in CASES:
+def test_every_fault_is_found_again_in_what_was_kept_which_is_nearly_always_the_whole() -> None:
+    cut, tried = [], 0
+    for fault in FAULTS:
         case: Case = fault.case()
-        if isinstance(case.response, dict) and not keep(case.response, na.AppraisalPolicy.from_dict(case.policy)).whole:
-            changed.append(fault.name)
-    assert len(changed) < len(CASES) / 10, changed
+        if not isinstance(case.response, dict):
+            continue  # a client cannot open such an answer
+        tried += 1
+        by = na.AppraisalPolicy.from_dict(case.policy)
+        before = na.appraise(case.response, by, **case.arguments)
+        kept, whole = kept_of(case.response, by)
+        after = na.appraise(kept, by, **case.arguments)
+        found = (after.verdict, after.failed, after.undecided)
+        assert found == (before.verdict, before.failed, before.undecided), fault.name
+        if whole:
+            assert after.to_dict() == before.to_dict(), fault.name
+        else:
+            cut.append(fault.name)
+    assert tried > 250
+    assert len(cut) < tried / 20, cut
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
@@ -156,7 +151,7 @@ def test_a_payload_id_that_is_a_secret_goes_without_changing_what_is_found(paylo
 
 
 @pytest.mark.parametrize("field", [*FIELDS, "pcr_values"])
-@pytest.mark.parametrize("size", [9000, 20_000, 3_000_000])
+@pytest.mark.parametrize("size", [9000, 20_000, 300_000])
 def test_what_is_kept_has_a_bound_and_stays_malformed(field: str, size: int) -> None:
     spoilt = [size * "A", {str(number): "A" for number in range(size // 10)}, {"sha256": {"0": size * "A"}}, 10**size]
     for value in spoilt[: 4 if size < 10_000 else 3]:
