@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final
 
 from nomyo_attest.audit.store import Store
@@ -21,8 +20,11 @@ class SourceOrder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        names = (name for (name,) in store.query("SELECT name FROM sources ORDER BY number"))
-        if all(one < other for one, other in pairwise(names)):
+        ((unordered,),) = store.query(
+            "SELECT EXISTS (SELECT 1 FROM (SELECT name, LAG(name) OVER (ORDER BY number) AS before FROM sources) "
+            "WHERE name <= before)"
+        )
+        if not unordered:
             self.rank, self.join = "facts.source", ""
             self._name = "SELECT name FROM sources WHERE number = ?"
         else:
@@ -38,6 +40,5 @@ class SourceOrder:
         self.name = lru_cache(_NAMES_REMEMBERED)(self._find)
 
     def _find(self, rank: int) -> str:
-        for (name,) in self._store.query(self._name, (rank,)):
-            return str(name)
-        return ""  # of a source whose end was not added: of an audit that is not finished
+        names = [name for (name,) in self._store.query(self._name, (rank,))]
+        return names[0] if names else ""  # of a source whose end was not added: of an audit that is not finished

@@ -6,11 +6,11 @@ or not at all. What a killed audit had added after it is gone, and is added agai
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -34,8 +34,7 @@ PROFILES_NUMBERED: Final = 10_000
 """PCR profiles that facts name by a small number; further ones stand in full in each fact."""
 
 _CACHE_KIB: Final = 8_192
-_INT64: Final = 2**63
-_CLOCK, _TIER, _PROFILE = map(Fact._fields.index, ("clock", "security_tier", "pcr_profile"))
+_TIER, _PROFILE = map(Fact._fields.index, ("security_tier", "pcr_profile"))
 _INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 14)})"  # noqa: S608 - question marks only
 
 
@@ -143,7 +142,8 @@ class Store:
     def query(self, sql: str, parameters: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, one after another. Raises `StoreError`."""
         with _told(self.path):
-            yield from self.connection.execute(sql, tuple(parameters))
+            for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 - `yield from` would close the cursor, which raises once the store is closed
+                yield row
 
     def run(self, sql: str, rows: Iterable[tuple[Any, ...]] | None = None) -> None:
         """A statement, for each of `rows` if there are any given. Raises `StoreError`."""
@@ -158,9 +158,10 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        with _told(self.path):
+        with contextlib.suppress(sqlite3.Error):  # of a query that an error has left half read
             self.connection.rollback()  # what was added since; inside a transaction the next line is refused
             self.connection.execute("PRAGMA temp_store_directory = ''")  # SQLite's for the whole process
+        with _told(self.path):
             self.connection.close()
 
     def __enter__(self) -> Self:
@@ -174,12 +175,7 @@ class Store:
     def _add_facts(self, facts: list[Fact]) -> None:
         """By columns: a few calls for a chunk are quicker than a few for each record."""
         columns: list[tuple[Any, ...]] = list(zip(*facts, strict=True))
-        clock, tier, profile = columns[_CLOCK], columns[_TIER], columns[_PROFILE]
-        if max(filter(None, clock), default=0) >= _INT64:
-            # SQLite's integers end there, TPMS_CLOCK_INFO.clock at 2^64; it puts bytes after all integers, in order.
-            columns[_CLOCK] = tuple(
-                one.to_bytes(8, "big") if one is not None and one >= _INT64 else one for one in clock
-            )
+        tier, profile = columns[_TIER], columns[_PROFILE]
         columns[_PROFILE] = tuple(map(self._profiles.get, profile, profile))
         del columns[_TIER]
         self.connection.executemany(_INSERT_FACT, zip(*columns, strict=True))
@@ -255,13 +251,13 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """SQLite's errors as `StoreError`."""
     try:
         yield
     except sqlite3.Error as error:
-        problem = "another audit uses it" if error.sqlite_errorname == "SQLITE_BUSY" else str(error)
+        problem = "another audit uses it" if getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY" else str(error)
         raise StoreError(str(path), problem) from error
 
 

@@ -74,12 +74,8 @@ def _message(rule: SeriesRule, first: AnswerRow, places: list[Place]) -> str:
         assert ends is not None
         return f"no record for {ends - begins:,} s"
     unit = " ms" if detail == "clock" else ""
-    high, low = _number(first[_HIGH]), _number(first[_LOW])
+    high, low = first[_HIGH], first[_LOW]
     told = f"{_NAMES[detail]} goes back by {high - low:,}{unit}, from {high} to {low}"
     others = records - 1
     return f"{told}, and {others:,} more {'record is' if others == 1 else 'records are'} behind" if others else told
 
-
-def _number(value: Any) -> int:
-    """A clock of 2^63 or more is 8 bytes in SQLite, which puts bytes after all numbers."""
-    return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nomyo_attest.audit.status import FAIL_ON, FAIL_ON_DEFAULT, status_of
+from nomyo_attest.audit.summary import Counts
+
+GOOD = Counts(affirming=90, warning=10)
+
+
+def status(counts: Counts, **given: Any) -> tuple[int, str]:
+    return status_of(counts, **{"sources_unreadable": 0, "series": 0, **given})
+
+
+def test_what_may_be_named_and_what_counts_by_default() -> None:
+    assert FAIL_ON == ("warning", "contraindicated", "none", "unreadable", "series")
+    assert sorted(FAIL_ON_DEFAULT) == ["contraindicated", "none", "series", "unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "given", "expected"),
+    [
+        (GOOD, {}, (0, "none of 100 records failed")),
+        (GOOD, {"fail_on": {"warning"}}, (1, "10 records failed: 10 warning")),
+        (Counts(affirming=1, none=1), {}, (1, "1 record failed: 1 none")),
+        (
+            Counts(affirming=1, contraindicated=2000, none=1, unreadable=3),
+            {},
+            (1, "2,004 records failed: 2,000 contraindicated, 1 none, 3 unreadable"),
+        ),
+        (Counts(affirming=1, none=1), {"fail_on": {"contraindicated"}}, (0, "none of 2 records failed")),
+        (Counts(none=2), {"max_failures": 2}, (0, "2 records failed, no more than the 2 tolerated")),
+        (Counts(none=2), {"max_failures": 1}, (1, "2 records failed, more than the 1 tolerated: 2 none")),
+        (GOOD, {"series": 1}, (1, "1 finding across records")),
+        (GOOD, {"series": 2, "max_failures": 100}, (1, "2 findings across records")),
+        (GOOD, {"series": 2, "fail_on": {"none"}}, (0, "none of 100 records failed")),
+        (Counts(none=1), {"series": 2}, (1, "1 record failed: 1 none; 2 findings across records")),
+        (GOOD, {"sources_unreadable": 1}, (2, "1 source could not be read, or not to the end")),
+        (GOOD, {"sources_unreadable": 2, "max_failures": 9}, (2, "2 sources could not be read, or not to the end")),
+        (GOOD, {"sources_unreadable": 1, "fail_on": {"none"}}, (0, "none of 100 records failed")),
+        (Counts(), {}, (1, "no record was appraised")),
+        (Counts(), {"fail_on": {"series"}}, (1, "no record was appraised")),
+        (Counts(none=5), {"fail_on": set(), "series": 3, "sources_unreadable": 1}, (0, "nothing counts as a failure")),
+    ],
+)
+def test_the_status_and_its_reason(counts: Counts, given: dict[str, Any], expected: tuple[int, str]) -> None:
+    assert status(counts, **given) == expected
