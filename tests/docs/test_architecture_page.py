@@ -26,13 +26,13 @@ def test_every_dependency_has_a_row_that_says_why(page: str, pyproject: dict[str
     project = pyproject["project"]
     wanted = {(name_of(line), "") for line in project["dependencies"]}
     wanted |= {(name_of(line), extra) for extra, lines in project["optional-dependencies"].items() for line in lines}
-    found = re.findall(r"^\| `([\w-]+)`(?: \(extra `(\w+)`\))? \| \w", page, re.MULTILINE)
+    found = re.findall(r"^\| `([\w.-]+)`(?: \(extra `(\w+)`\))? \| \w", page, re.MULTILINE)
     assert sorted(found) == sorted(wanted)
 
 
 def name_of(requirement: str) -> str:
     """The name that a requirement begins with."""
-    found = re.match(r"[\w-]+", requirement)
+    found = re.match(r"[\w.-]+", requirement)
     assert found is not None
     return found[0]
 
