@@ -224,6 +224,11 @@ class Audit:
         return bool(self.state.meta.get("placing") == list(names))
 
     @property
+    def stays(self) -> bool:
+        """Whether another audit can go on with this one, should it end now."""
+        return self.state.stays
+
+    @property
     def finished(self) -> bool:
         """Whether an interrupted audit had written everything."""
         return bool(self.state.meta.get("finished"))

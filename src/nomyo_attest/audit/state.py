@@ -92,7 +92,7 @@ class State:
             folder: nothing but a state may be in it.
             identity: what must be the same for an audit to be gone on with; of JSON's types.
             resume: go on where an audit was interrupted, if one was.
-            force: throw away what is left of one.
+            force: throw away what is left of one, unless `resume` is given.
             again: whether the inputs could be read again, should this audit be interrupted.
 
         Raises:
@@ -191,11 +191,16 @@ class State:
             self.checkpoint(finished=True)
         self._keep = False
 
+    @property
+    def stays(self) -> bool:
+        """Whether it stays when it is closed, for another audit to go on with."""
+        return self._keep and bool(self.meta.get("next") or self.meta.get("complete"))
+
     def close(self) -> None:
         """Let it go. It stays for another to go on with, unless there is nothing to go on with."""
         self._close()
-        if not self._keep or (self.meta.get("next") == 0 and not self.meta.get("complete")):
-            with contextlib.suppress(OSError):  # a leftover is said when it is in the way
+        if not self.stays:
+            with contextlib.suppress(OSError, StateError):  # a leftover is told when it is in the way
                 self._clear()
                 (self.folder / LOCK).unlink()
                 self.folder.rmdir()

@@ -41,6 +41,8 @@ nomyo-attest audit a.jsonl.zst b.parquet --policy p.toml --out v.csv --resume
 zcat old.gz | nomyo-attest audit - --policy policy.toml --format json
 """
 
+_GO_ON: Final = "the same command with --resume goes on with it"
+
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
@@ -69,7 +71,7 @@ def configure(parser: Parser) -> None:
     out.add_argument("--github", action="store_true", help="print annotations for GitHub Actions, too")
     parser.add_format()
     out.add_argument("--verbose", action="store_true", help="print digests in full and everything that is listed")
-    out.add_argument("--force", action="store_true", help="overwrite files that are there; begin an audit anew")
+    out.add_argument("--force", action="store_true", help="overwrite files that are there; without --resume begin anew")
     what = parser.add_argument_group("what is looked at")
     what.add_argument("--at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
     what.add_argument("--since", metavar="TIME", help="leave out records processed before this time")
@@ -107,6 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nomyo_attest.audit.engine import allowed_processes
     from nomyo_attest.audit.run import Audit, Request
+    from nomyo_attest.audit.state import StateError
+    from nomyo_attest.audit.store import StoreError
     from nomyo_attest.cli.audit_progress import shown
     from nomyo_attest.cli.audit_reports import say_summary, summarised, write_all
     from nomyo_attest.errors import NomyoAttestError
@@ -139,9 +143,11 @@ def run(arguments: argparse.Namespace) -> int:
                 summary = summarised(audit, reports, order, replace=replace)
                 write_all(audit, summary, reports, replace=replace)
             except KeyboardInterrupt:
-                if reports.state is not None and audit.inventory.resumable:
-                    complain("interrupted; the same command with --resume goes on with it")
+                if audit.stays:
+                    complain(f"interrupted; {_GO_ON}")
                 raise
+            except (StateError, StoreError) as error:
+                raise CommandError(f"{error}; {_GO_ON}" if audit.stays else str(error)) from None
             audit.finish()
             say_summary(audit, summary, reports, arguments)
     except CommandError:

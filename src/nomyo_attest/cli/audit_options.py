@@ -46,8 +46,6 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
         raise CommandError(f"--processes: {arguments.processes} is too few; it takes at least one")
     if arguments.max_failures < 0:
         raise CommandError(f"--max-failures: {arguments.max_failures} is no count; write 0 or more")
-    if arguments.resume and arguments.force:
-        raise CommandError("--resume goes on with an audit, --force begins it anew; give one of them")
     if arguments.resume and reports.state is None:
         raise CommandError("--resume: nothing is kept of an audit without --out or --state; give one of them")
     if arguments.resume and STANDARD_INPUT in arguments.sources:

@@ -209,10 +209,12 @@ def test_workers_end_by_themselves_when_the_audit_is_killed(tmp_path: Path) -> N
 def test_ctrl_c_ends_it_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     make_folder(tmp_path, files=100, lines=4000)
     process = start(tmp_path, "--out", "verdicts.jsonl", "--processes", "2")
-    while len(found := children(process.pid)) < 2:
+    part = tmp_path / "verdicts.jsonl.audit-state" / "rows.part"
+    while not part.exists() or part.stat().st_size < 100_000:
         assert process.poll() is None
         time.sleep(0.005)
-    time.sleep(0.2)
+    found = children(process.pid)
+    assert found
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, b"")

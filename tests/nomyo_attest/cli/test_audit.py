@@ -243,7 +243,6 @@ class TestUsage:
             ),
             (["--max-gap", "0s"], "--max-gap: '0s' is no time"),
             (["--resume"], "--resume: nothing is kept of an audit without --out or --state"),
-            (["--resume", "--force", "--out", "v.jsonl"], "--resume goes on with an audit, --force begins it anew"),
             (["--github", "--format", "json"], "--github and --format json both want standard output"),
             (["--github", "--out", "-"], "--github and --out - both want standard output"),
             (["--state", "no/state"], "no/state: its folder is not there"),
@@ -338,6 +337,30 @@ def test_a_disk_that_fills_up_leaves_no_half_file_and_the_audit_can_go_on(monkey
     assert "--resume goes on with it" not in one_complaint(ran)  # v.jsonl is in the way first
     assert audit(*argv, "--resume").status == 1
     assert names() == {"v.jsonl", "v.csv"}
+
+
+@pytest.mark.usefixtures("recorded")
+def test_no_room_for_the_state_is_one_line_that_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("v.jsonl").write_bytes(b"to be overwritten")
+    fsync, done = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        done.append(descriptor)
+        if len(done) > 4:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    argv = ("recorded", "--out", "v.jsonl", "--force")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        patch.setattr("nomyo_attest.audit.run.CHECKPOINT_SECONDS", 0)
+        ran = audit(*argv)
+    told = "v.jsonl.audit-state: the audit's state cannot be kept: No space left on device"
+    assert (ran.status, one_complaint(ran)) == (2, f"{told}; the same command with --resume goes on with it")
+    assert Path("v.jsonl").read_bytes() == b"to be overwritten"
+    assert audit(*argv, "--resume")[::2] == (1, "")
+    assert len(rows("v.jsonl")) == 5
+    assert names() == {"v.jsonl"}
 
 
 @pytest.mark.usefixtures("recorded")
