@@ -18,7 +18,7 @@ from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport, read_report
 from nomyo_attest.evidence.response import BLOCK, METADATA, check_payload_id, decode_base64, read_evidence
-from nomyo_attest.evidence.text import TEXT_MAX, parse_json
+from nomyo_attest.evidence.text import DEPTH_MAX, TEXT_MAX, parse_json
 
 CLAIMS_READ: Final = ("processed_at", "security_tier")
 """The claims that an `Evidence` of `read_line` has at the least."""
@@ -31,8 +31,8 @@ _METADATA_KEY: Final = f'"{METADATA}"'.encode()
 _ASCII_ESCAPED: Final = re.compile(rb"\\u00[2-7]")
 """An escape of a printable ASCII character, with which a key can be spelt so that it is not found in the bytes."""
 
-_NESTED_MOST: Final = 500
-"""Opening brackets in a text of which it does not matter that two decoders allow different depths."""
+_NESTED_MOST: Final = DEPTH_MAX
+"""Opening brackets in a text that `parse_json` cannot find nested too deep."""
 
 _REPORTS_KEPT: Final = 256
 """Texts of PCR values whose report is known: a fleet reports the same ones over and over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from nomyo_attest.errors import EvidenceError
@@ -12,6 +13,16 @@ TEXT_MAX: Final = 16 * 1024 * 1024
 
 _INTEGER_DIGITS_MAX: Final = 1000
 """Longer integers become an infinite float: nothing read here is one, and working them out takes quadratic time."""
+
+DEPTH_MAX: Final = 500
+"""Levels of objects and arrays in each other. Said here, since where the parser gives up differs from one Python to the
+next, and from one caller to another: it counts the calls that lead to it, too.
+"""
+
+_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A string, or what begins as one and never ends: no text is looked at twice, and nothing is remembered of it."""
+
+_NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
 
 
 class JsonObject(dict[str, Any]):
@@ -47,6 +58,8 @@ def parse_json(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
+        if _is_deep(text):
+            raise RecursionError
         return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError as error:
         expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
@@ -55,6 +68,18 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         expected, got = "JSON of sensible depth", "objects or arrays nested too deep"
     raise EvidenceError("response", expected, got)
+
+
+def _is_deep(text: str) -> bool:
+    """Whether a text is nested deeper than `DEPTH_MAX`; of one that is no JSON it may be either."""
+    if text.count("[") + text.count("{") <= DEPTH_MAX:
+        return False
+    depth = 0
+    for bracket in _NO_BRACKETS.sub("", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > DEPTH_MAX:
+            return True
+    return False
 
 
 def the_object(value: Any, path: str, key: str) -> dict[Any, Any]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, parse_json
+from nomyo_attest.evidence.text import DEPTH_MAX, TEXT_MAX, JsonObject, parse_json
 
 some_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -89,6 +89,28 @@ def test_bytes_that_are_not_utf_8_are_refused_with_the_byte_and_its_place(octets
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":['])
 def test_nesting_without_end_is_refused_and_raises_no_recursion_error(opening: str) -> None:
     assert refused(opening * 1_000_000).got == "objects or arrays nested too deep"
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"]":', "}"), ('["[[{\\"[",', "]")])
+def test_nesting_has_one_limit_however_deep_the_calls_are_that_lead_here(opening: str, closing: str) -> None:
+    def called_from(calls: int, text: str) -> Any:
+        return called_from(calls - 1, text) if calls else parse_json(text)
+
+    for calls in (0, 300):
+        called_from(calls, opening * DEPTH_MAX + "1" + closing * DEPTH_MAX)
+        with pytest.raises(EvidenceError, match="too deep"):
+            called_from(calls, opening * (DEPTH_MAX + 1) + "1" + closing * (DEPTH_MAX + 1))
+
+
+def test_many_brackets_in_texts_or_side_by_side_are_not_deep() -> None:
+    assert parse_json(json.dumps({"a": "[{" * 1000 + '"' + "[" * 1000 + "\\", "b": [[]] * 1000})).keys() == {"a", "b"}
+
+
+@pytest.mark.parametrize("text", ['"' + "\\" * 4_000_000, '["' + '\\"' * 2_000_000, '"' * 4_000_001])
+def test_a_text_that_never_ends_is_looked_at_once(text: str) -> None:
+    began = time.perf_counter()
+    refused("[" * DEPTH_MAX + "[]," + text)
+    assert time.perf_counter() - began < 5
 
 
 @pytest.mark.parametrize("digits", [1000, 4300, 4301, 100_000])
