@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from nomyo_attest.audit.row import COLUMNS
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import BLOCK, METADATA
 from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, parse_json
@@ -18,12 +19,19 @@ _HOLDERS: Final = (METADATA, BLOCK, "is_available")
 """Keys of a response, its metadata or its block: what has one of them at the top is read as that."""
 
 _ROW_KEYS: Final = frozenset({"source", "line", "verdict", "pcr_profile", "evidence"})
-"""Keys by which a verdict is known that keeps its evidence."""
+"""Keys by which a verdict is known that keeps its evidence, if it has no others than those of a row."""
+
+_COLUMNS: Final = frozenset(COLUMNS)
+
+_COMPLETION: Final = "choices"
+"""What a response has and nothing that we write: a server cannot make its response look like something of ours."""
+
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What was kept: the evidence as parsed, for an appraisal; the payload id that the client gave, if it did; the
-    evidence as JSON text, to be kept once more, None if it cannot be cut out.
+    """What was kept: the evidence as parsed, for an appraisal; the payload id that the client gave, if it did; both as
+    JSON text, to be kept once more, None if they cannot be cut out.
     """
 
     evidence: Any
@@ -60,26 +68,42 @@ def unwrap(text: bytes) -> Kept | None:
         document = parse_json(text)
     except EvidenceError:
         return None  # whoever reads it as a response says why
-    if not isinstance(document, dict) or any(key in document for key in _HOLDERS):
+    if not isinstance(document, dict) or _COMPLETION in document or any(key in document for key in _HOLDERS):
         return None
     if is_repair(document):
         raise RepairError(document)
+    part = _cut(text.removeprefix(_BOM), _Line)
     if is_line(document):
-        evidence, given = open_line(document)
-    elif not document.keys() >= _ROW_KEYS or document["evidence"] is None:
+        return _opened(document, part)
+    if not _ROW_KEYS <= document.keys() <= _COLUMNS or document["evidence"] is None:
         return None
-    elif type(document) is JsonObject and document.duplicates:
+    if type(document) is JsonObject and document.duplicates:
         raise EvidenceError(min(document.duplicates)[:40], "the key once", "it twice or more")
-    else:
-        evidence, given = document["evidence"], None
-    return Kept(evidence, given, _cut(text, _Line))
+    evidence = document["evidence"]
+    if is_line(evidence) and not any(key in evidence for key in _HOLDERS):
+        return _opened(evidence, part and _cut(bytes(part), _Line))
+    return Kept(evidence, None, part)
+
+
+def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
+    """What a ledger's line holds, `part` being its evidence as text. Raises `EvidenceError`.
+
+    A payload id that the client gave is kept with the evidence, in the form of such a line: without it the one that the
+    server recorded would count, and another answer's evidence be taken for this one's.
+    """
+    evidence, given = open_line(line)
+    if given is not None and part is not None:
+        beginning = msgspec.json.encode({"format": LEDGER_FORMAT, "payload_id": given, "given": True})
+        part = msgspec.Raw(b'%s,"evidence":%s}' % (beginning.removesuffix(b"}"), bytes(part)))
+    return Kept(evidence, given, part)
 
 
 def kept_evidence(text: bytes) -> msgspec.Raw | None:
     """The part of a record that an appraisal needs, byte for byte and on one line: a response with its `_metadata`
     alone, or all of a record that is less than a response. None where there is no such part.
 
-    Never a completion: a text that holds one and no `_metadata`, or two of them, is not kept.
+    Never a completion: a text that holds one and no `_metadata`, or two of them, is not kept. Neither is what not every
+    reader of JSON reads: a lone surrogate, NaN, a number out of range.
     """
     document = _parsed(text)
     if not isinstance(document, dict) or (type(document) is JsonObject and document.duplicates):
@@ -88,21 +112,26 @@ def kept_evidence(text: bytes) -> msgspec.Raw | None:
     if METADATA in document:
         if beside:
             return None  # without what makes it ambiguous it would be read otherwise
-        part = _cut(text, _Response)
+        part = _cut(text.removeprefix(_BOM), _Response)
         return part and msgspec.Raw(b'{"%s":%s}' % (METADATA.encode(), bytes(part)))
-    if beside and "choices" not in document:
-        return _on_one_line(text)
+    if beside and _COMPLETION not in document:
+        return _on_one_line(text.removeprefix(_BOM))
     return None
 
 
 def _cut(text: bytes, holder: type[_Line | _Response]) -> msgspec.Raw | None:
     try:
-        return _on_one_line(bytes(msgspec.json.decode(text, type=holder).part))
+        part = bytes(msgspec.json.decode(text, type=holder).part)
     except (msgspec.MsgspecError, RecursionError):
         return None  # a lone surrogate somewhere, say
+    return _on_one_line(part)
 
 
-def _on_one_line(text: bytes) -> msgspec.Raw:
+def _on_one_line(text: bytes) -> msgspec.Raw | None:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None  # in a row it would make the row unreadable
     return msgspec.Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))
 
 

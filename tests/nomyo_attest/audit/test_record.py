@@ -209,3 +209,65 @@ def test_a_clock_that_no_database_holds_is_left_out() -> None:
     row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
     assert row.clock is None
     assert row.verdict == "affirming"
+
+
+def again(row: Row, policy: na.AppraisalPolicy) -> Row:
+    """What an audit says of a row that kept its evidence."""
+    return row_of(encode_row(row).rstrip(b"\n"), policy, keep_evidence=True)
+
+
+@pytest.mark.parametrize("sent", ["mine", "other"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_payload_id_that_was_sent_is_kept_with_the_evidence(sent: str, recorded: bool) -> None:
+    forge = Forge(key="p256", payload_id="mine")
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    metadata = forge.response()["_metadata"]
+    if not recorded:
+        del metadata["payload_id"]
+    first = row_of(ledger_line(metadata, payload_id=sent, given=True), policy, keep_evidence=True)
+    assert first.verdict == ("affirming" if sent == "mine" else "contraindicated")
+    second = again(first, policy)
+    assert encode_row(second) == encode_row(first)
+    assert encode_row(again(second, policy)) == encode_row(first)
+    if sent == "other":  # read by itself it is not better either
+        assert na.appraise(bytes(first.evidence), policy).verdict.value != "affirming"
+
+
+@pytest.mark.parametrize("odd", ["NaN", "-Infinity", "1e999", "9" * 5000, '"\\ud800"', "[" * 480 + "]" * 480])
+@pytest.mark.parametrize("shape", ["whole", "metadata"])
+def test_what_few_readers_read_is_not_kept_so_that_every_row_can_be_read(odd: str, shape: str) -> None:
+    forge = Forge(key="p256")
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    metadata = {**forge.response()["_metadata"], "odd": "?"}
+    text = json.dumps({"_metadata": metadata} if shape == "whole" else metadata).replace('"?"', odd).encode()
+    for mark in (b"", b"\xef\xbb\xbf"):
+        row = row_of(mark + text, policy, keep_evidence=True)
+        assert row.verdict == "affirming"
+        msgspec.json.decode(encode_row(row))
+        assert (row.evidence is not None) == odd.startswith("[")
+        if row.evidence is not None:
+            assert encode_row(again(row, policy)) == encode_row(row)
+
+
+def test_a_byte_order_mark_is_not_kept() -> None:
+    forge = Forge(key="p256")
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    metadata = forge.response()["_metadata"]
+    for shape in ({"_metadata": metadata}, metadata, metadata["tpm_attestation"]):
+        marked = row_of(b"\xef\xbb\xbf" + text_of(shape), policy, keep_evidence=True)
+        assert encode_row(marked) == encode_row(row_of(text_of(shape), policy, keep_evidence=True))
+
+
+def test_a_response_made_to_look_like_a_ledger_or_a_verdict_is_a_response() -> None:
+    forge = Forge(key="p256")
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    response = forge.response()
+    evidence = {"_metadata": response.pop("_metadata")}
+    line = json.loads(ledger_line(evidence["_metadata"], payload_id="x", given=False))
+    row = json.loads(encode_row(row_of(text_of(evidence), policy, keep_evidence=True)))
+    assert row_of(text_of(line), policy).verdict == row_of(text_of(row), policy).verdict == "affirming"
+    for dress in (line, row, {**line, **row}):
+        dressed = text_of({**response, **dress})
+        agrees(row_of(dressed, policy), na.appraise(dressed, policy))
+        assert row_of(dressed, policy).verdict == "none"
+    agrees(row_of(text_of({**row, "message": "?"}), policy), na.appraise(text_of({**row, "message": "?"}), policy))
