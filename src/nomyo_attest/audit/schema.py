@@ -13,6 +13,9 @@ FORMAT: Final = 1
 LINES_KEPT: Final = 10
 """Lines that a tally names."""
 
+MESSAGE_KEPT: Final = 500
+"""Characters of a tally's message: a summary holds many of them."""
+
 SCHEMA: Final = (
     # One row a record, in the order of the chunks; no index, so that adding one is appending it. `profile` is a number
     # of `profiles`, or the digest where numbers had run out.

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from nomyo_attest.audit.chunk import ChunkResult, Fact
+from nomyo_attest.audit.chunk import ChunkResult, Fact, Tally
 from nomyo_attest.audit.schema import (
     APPLICATION_ID,
     FORMAT,
@@ -103,13 +103,7 @@ class Store:
                 self._add_facts(result.facts)
             many = self.connection.executemany
             many(UPSERT_COUNTS, ((source, *counts) for source, counts in sorted(result.counts.items())))
-            many(
-                UPSERT_TALLY,
-                (
-                    (one.source, one.rule, one.requirement, one.failed, one.undecided, _joined(one.lines), one.message)
-                    for one in result.tallies
-                ),
-            )
+            many(UPSERT_TALLY, map(_tally, result.tallies))
             many("INSERT OR IGNORE INTO not_established VALUES (?)", ((one,) for one in sorted(result.not_established)))
             kept = result.failures[: FAILURES_LISTED - self._failures]
             many("INSERT INTO failures (row) VALUES (?)", ((row,) for row in kept))
@@ -261,5 +255,6 @@ def _told(path: Path) -> Iterator[None]:
         raise StoreError(str(path), problem) from error
 
 
-def _joined(lines: list[int]) -> str:
-    return ",".join(map(str, lines[:LINES_KEPT]))
+def _tally(one: Tally) -> tuple[Any, ...]:
+    lines = ",".join(map(str, one.lines[:LINES_KEPT]))
+    return one.source, one.rule, one.requirement, one.failed, one.undecided, lines, one.message[:MESSAGE_KEPT]

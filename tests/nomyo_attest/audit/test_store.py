@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nomyo_attest.audit import store as store_module
-from nomyo_attest.audit.schema import LINES_KEPT
+from nomyo_attest.audit.schema import LINES_KEPT, MESSAGE_KEPT
 from nomyo_attest.audit.store import Store, StoreError
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from tests.nomyo_attest.audit.stores import digest, end, facts_of, fill, result, summary_of, tally
@@ -89,6 +89,12 @@ def test_the_first_lines_of_a_tally_are_kept_and_no_more_than_bounded_text(tmp_p
         (place,) = summary_of(store).places
         assert place.lines == [number + 10**9 for number in range(LINES_KEPT)]
         assert place.failed == 400
+
+
+def test_a_message_is_kept_up_to_a_bound(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s") as store:
+        store.add(result(tallies=[tally(0, "nonce.match", message="é" * 10**6)]))
+        assert list(store.query("SELECT message FROM tallies")) == [("é" * MESSAGE_KEPT,)]
 
 
 def test_the_first_failures_are_kept_also_over_a_resumption(tmp_path: Path) -> None:
