@@ -22,6 +22,7 @@ from nomyo_attest.audit.schema import (
     APPLICATION_ID,
     FORMAT,
     LINES_KEPT,
+    MESSAGE_KEPT,
     SCHEMA,
     UPSERT_COUNTS,
     UPSERT_TALLY,
