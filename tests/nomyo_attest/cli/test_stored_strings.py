@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nomyo_attest import RULES, Outcome, Requirement, Trust, Verdict
+from nomyo_attest.audit.row import COLUMNS, VERDICTS
+from nomyo_attest.audit.series.rules import SERIES_RULES
 from nomyo_attest.cli import exits
 from nomyo_attest.cli.commands import COMMANDS
 from nomyo_attest.schemas import SCHEMAS
 from tests.nomyo_attest.cli.runner import run
+from tests.nomyo_attest.report.audit_samples import summary
 
 RULE_IDS = """
 evidence.available evidence.form attest.form signature.form key.form attest.magic attest.type key.attributes
@@ -30,6 +36,35 @@ results.result.findings.message results.result.findings.outcome results.result.f
 results.result.findings.rule results.result.format results.result.not_established results.result.payload_id
 results.result.payload_id_source results.result.policy results.result.policy.digest results.result.policy.id
 results.result.quote results.result.quote.framing results.result.trust results.result.verdict
+"""
+AUDIT_KEYS = """
+aiks aiks_pinned beyond blank bucket_seconds counts counts.affirming counts.contraindicated counts.none
+counts.unreadable counts.warning failures failures_total format gaps gaps.begins gaps.ends gaps.records inputs_digest
+not_established outside passed_over passed_over_total places places.failed places.lines places.message places.rule
+places.source places.undecided places_total policy policy.digest policy.document policy.id policy.source profiles
+profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
+profiles.counts.unreadable profiles.counts.warning profiles.first profiles.first.line profiles.first.processed_at
+profiles.first.source profiles.first_seen profiles.last profiles.last.line profiles.last.processed_at
+profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs profiles.profile profiles_total repeated
+repeated_total rules rules.failed rules.first rules.first.line rules.first.processed_at rules.first.source
+rules.requirement rules.rule rules.undecided run run.at run.command run.processes run.resumed run.seconds run.select
+run.since run.started_at run.until run.version run.workers_lost series series.first series.first.line
+series.first.processed_at series.first.source series.key series.last series.last.line series.last.processed_at
+series.last.source series.message series.places series.places.line series.places.processed_at series.places.source
+series.records series.rule series_rules series_rules.findings series_rules.mend series_rules.question
+series_rules.records series_rules.rule sources sources.blank sources.counts sources.counts.affirming
+sources.counts.contraindicated sources.counts.none sources.counts.unreadable sources.counts.warning sources.kind
+sources.name sources.outside sources.problem sources.sha256 sources.size sources_total sources_unreadable status
+status_reason tiers tiers_total timeline timeline.at timeline.counts timeline.counts.affirming
+timeline.counts.contraindicated timeline.counts.none timeline.counts.unreadable timeline.counts.warning
+timeline.unavailable unavailable unavailable.begins unavailable.ends unavailable.records undated written
+"""
+VERDICT_COLUMNS = """
+source line payload_id verdict failed undecided reason trust processed_at security_tier available signature_valid
+aik_name aik_pinned quote clock reset_count restart_count firmware_version pcr_profile pcrs findings evidence
+"""
+SERIES_RULE_IDS = """
+series.quote series.payload_id series.aik series.clock series.counters series.gap
 """
 INSPECT_KEYS = """
 absence aik available claims file format key nonce payload_id pcr_banks pcr_digest pcrs quote signature
@@ -57,6 +92,22 @@ def test_words_of_a_result() -> None:
     assert [outcome.value for outcome in Outcome] == ["pass", "fail", "undecided"]
     assert [requirement.value for requirement in Requirement] == ["required", "warn", "ignore"]
     assert [trust.value for trust in Trust] == ["self_asserted", "pinned_aik", "certified_aik"]
+
+
+def test_words_of_an_audit() -> None:
+    assert VERDICTS == ("affirming", "warning", "contraindicated", "none", "unreadable")
+    assert list(COLUMNS) == VERDICT_COLUMNS.split()
+    assert [rule.id for rule in SERIES_RULES] == SERIES_RULE_IDS.split()
+
+
+def test_keys_of_audit_json(folder: Path) -> None:
+    document = json.loads(msgspec.json.encode(summary()))
+    ran = run("audit", "good.json", "--policy", "policy.toml", "--format", "json").json()
+    assert ran.keys() == document.keys()
+    document["policy"]["document"] = document["failures"] = None
+    for profile in document["profiles"]:
+        profile["pcrs"] = None
+    assert sorted(set(paths(document))) == AUDIT_KEYS.split()
 
 
 def test_exit_statuses() -> None:
@@ -94,6 +145,8 @@ def test_keys_of_rules_and_policy_check_json(folder: Path) -> None:
             "format",
             "rules",
             *(f"rules.{key}" for key in ("id", "core", "asked", "cites", "question", "explanation", "mend")),
+            "across_records",
+            *(f"across_records.{key}" for key in ("id", "asked", "cites", "question", "explanation", "mend")),
         ]
     )
     check = run("policy", "check", "policy.toml", "--format", "json").json()
