@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     reports = Reports(arguments)
     order = read_order(arguments, reports)
-    reports.check_places(arguments.sources)
+    reports.check_places(arguments.sources, arguments.policy)
     if not arguments.resume:
         reports.check_free(force=arguments.force)
     policy = load_policy(arguments.policy)

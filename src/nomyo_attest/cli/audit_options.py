@@ -137,14 +137,23 @@ class Reports:
         elif names:
             self.state = Path(f"{names[0]}.audit-state")
 
-    def check_places(self, sources: Sequence[str]) -> None:
-        """Refuse one file for two things: two outputs, or an output that is a source. Raises `CommandError`."""
+    def check_places(self, sources: Sequence[str], policy: str) -> None:
+        """Refuse one file for two things: two outputs, an output that is a source, the policy, or the state's. Raises
+        `CommandError`.
+        """
         from nomyo_attest.audit.sources.kinds import kind_of
 
         real = [(name, _real(name)) for name in self.files]
+        state = None if self.state is None else _real(str(self.state))
         for place, (name, path) in enumerate(real):
+            if name == STANDARD_OUTPUT:
+                raise CommandError(f"{name}: only --out writes to standard output; name a file")
             if path in {other for _, other in real[:place]}:
                 raise CommandError(f"{name}: is to be written twice; give each output a name of its own")
+            if path == _real(policy):
+                raise CommandError(f"{name}: is the policy; choose another place for it")
+            if state is not None and f"{path}/".startswith(f"{state}/"):
+                raise CommandError(f"{name}: is where the audit's state is kept; choose another place for it")
         folders = [(name, _real(name)) for name in sources if name != STANDARD_INPUT]
         for name, path in real:
             for source, folder in folders:
@@ -156,7 +165,7 @@ class Reports:
     def check_free(self, *, force: bool) -> None:
         """Refuse files that are there, and places where none can be. Raises `CommandError`."""
         for name in self.files:
-            check_output(name, force=force)
+            check_output(name, force=force, mend="name another")
         if self.state is not None and not self.state.parent.is_dir():
             raise CommandError(f"{self.state}: its folder is not there; make it first")
 

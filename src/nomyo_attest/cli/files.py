@@ -57,13 +57,13 @@ def check_inputs(names: list[str]) -> None:
         raise CommandError("standard input (-) can be read once only; name it once")
 
 
-def check_output(name: str, *, force: bool) -> None:
-    """Raise `CommandError` where `write_output` would refuse, before any work is done."""
+def check_output(name: str, *, force: bool, mend: str = "leave -o away to print on standard output") -> None:
+    """Raise `CommandError` where `write_output` would refuse, before any work is done; `mend` is what to do instead."""
     path = Path(name)
     try:
         if path.is_symlink() or path.exists():
             if not path.is_file():
-                raise CommandError(f"{name}: is not a regular file; leave -o away to print on standard output")
+                raise CommandError(f"{name}: is not a regular file; {mend}")
             if not force:
                 raise CommandError(f"{name}: is there already; --force overwrites it")
         elif not path.parent.is_dir():

@@ -225,6 +225,12 @@ class TestUsage:
             (["--out", "v.txt"], "v.txt: its ending says no kind of output"),
             (["--out", "no/v.jsonl"], "no/v.jsonl: its folder is not there"),
             (["--out", "v.jsonl", "--html", "v.jsonl"], "v.jsonl: is to be written twice"),
+            (["--html", "./policy.toml", "--force"], "./policy.toml: is the policy; choose another place"),
+            (["--out", "v.jsonl", "--state", "v.jsonl"], "v.jsonl: is where the audit's state is kept"),
+            (["--state", "s", "--html", "s/store.sqlite"], "s/store.sqlite: is where the audit's state is kept"),
+            (["--junit", "-"], "-: only --out writes to standard output; name a file"),
+            (["--html", "recorded", "--force"], "recorded: is a source"),
+            (["--html", ".", "--force"], ".: is not a regular file; name another"),
             (["--out", "recorded/v.jsonl"], "recorded/v.jsonl: in recorded it would be read as records the next time"),
             (["--out", "recorded/a.jsonl", "--force"], "recorded/a.jsonl: in recorded it would be read"),
             (
