@@ -78,4 +78,3 @@ def _message(rule: SeriesRule, first: AnswerRow, places: list[Place]) -> str:
     told = f"{_NAMES[detail]} goes back by {high - low:,}{unit}, from {high} to {low}"
     others = records - 1
     return f"{told}, and {others:,} more {'record is' if others == 1 else 'records are'} behind" if others else told
-
