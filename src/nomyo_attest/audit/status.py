@@ -42,14 +42,13 @@ def status_of(
     Returns:
         2 if a source could not be read and ``unreadable`` counts; else 1 if more records are of a verdict that counts
         than are tolerated, if there are findings across records and ``series`` counts, or if no record was appraised
-        although something counts, since nothing examined affirms nothing; else 0.
+        although something counts, since nothing examined affirms nothing: there was none, or none that could be read;
+        else 0.
     """
     if not fail_on:
         return OK, "nothing counts as a failure"
     if sources_unreadable and UNREADABLE in fail_on:
         return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
-    if not counts.total:
-        return FAILED, "no record was appraised"
     found = {one: getattr(counts, one) for one in VERDICTS if one in fail_on}
     failures = sum(found.values())
     reasons = []
@@ -61,6 +60,8 @@ def status_of(
         reasons.append(f"{_number(series, 'finding')} across records")
     if reasons:
         return FAILED, "; ".join(reasons)
+    if counts.total == counts.unreadable:
+        return FAILED, "no record was appraised"
     if failures:
         return OK, f"{_number(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
     return OK, f"none of {_number(counts.total, 'record')} failed"

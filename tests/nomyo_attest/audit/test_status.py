@@ -42,6 +42,15 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
         (GOOD, {"sources_unreadable": 1, "fail_on": {"none"}}, (0, "none of 100 records failed")),
         (Counts(), {}, (1, "no record was appraised")),
         (Counts(), {"fail_on": {"series"}}, (1, "no record was appraised")),
+        (
+            Counts(unreadable=3),
+            {"fail_on": {"contraindicated"}, "sources_unreadable": 3},
+            (1, "no record was appraised"),
+        ),
+        (Counts(unreadable=3), {"max_failures": 3}, (1, "no record was appraised")),
+        (Counts(unreadable=3), {}, (1, "3 records failed: 3 unreadable")),
+        (Counts(unreadable=3, none=1), {"fail_on": {"contraindicated"}}, (0, "none of 4 records failed")),
+        (Counts(unreadable=3), {"fail_on": set(), "sources_unreadable": 3}, (0, "nothing counts as a failure")),
         (Counts(none=5), {"fail_on": set(), "series": 3, "sources_unreadable": 1}, (0, "nothing counts as a failure")),
     ],
 )
