@@ -31,7 +31,7 @@ def _with_bar(steps: Iterator[Progress], err: TextIO) -> Iterator[Progress]:
         TaskProgressColumn(),
         TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
-        TimeElapsedColumn(),
+        TextColumn("left"),
     )
     with Bar(*columns, console=Console(file=err), transient=True) as bar:
         task = bar.add_task("", total=None, told="")
@@ -40,7 +40,9 @@ def _with_bar(steps: Iterator[Progress], err: TextIO) -> Iterator[Progress]:
             told = told_of(step, time.monotonic() - began)
             bar.update(task, total=step.size or None, completed=step.read, told=told)
             yield step
-        bar.update(task, told="looking across all records")
+        bar.refresh()
+        bar.columns = (TextColumn("looking across all records"), TimeElapsedColumn())
+        bar.refresh()
 
 
 def told_of(step: Progress, seconds: float) -> str:

@@ -112,6 +112,8 @@ def _gaps(what: str, gaps: list[Gap], look: Look) -> list[str]:
         text = moment(gap.begins)
         if gap.ends - gap.begins >= _MINUTE:
             text += f" to {moment(gap.ends)} ({span(gap.ends - gap.begins)})"
+        elif gap.ends > gap.begins and not gap.records:
+            text += f" ({span(gap.ends - gap.begins)})"
         text += f", {many(gap.records, 'record')}" if gap.records else ""
         lines += look.wrap(text, f"  {what.ljust(13)}")
     return lines

@@ -175,8 +175,8 @@ def _unreadable(summary: Summary) -> Iterable[dict[str, Any]]:
 def _series(summary: Summary) -> Iterable[dict[str, Any]]:
     for one in summary.series:
         places = [(place.source, place.line, where(place)) for place in _latest_first(one.places, one.last)]
-        span = f"the first {where(one.first)}, the last {where(one.last)}"
-        text = f"{sentence(short(one.message))} {many(one.records, 'record')}, {span}."
+        span = f"First {where(one.first)}; last {where(one.last)}."
+        text = f"{sentence(short(one.message))} {span}"
         yield _result(clean(one.rule), "error", text, places, one.key)
 
 

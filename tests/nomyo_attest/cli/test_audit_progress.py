@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +36,7 @@ def told(size: int, *, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_terminal_shows_a_bar_that_is_gone_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     text = told(1000, terminal=True, monkeypatch=monkeypatch)
     assert "100%" in text
+    assert re.search(r"\d:\d\d:\d\d *left", re.sub(r"\x1b\[[\d;]*m", "", text))
     assert "looking across all records" in text
     assert text.endswith("\x1b[2K")
 

@@ -123,6 +123,8 @@ def test_of_the_times_without_records_the_longest_are_shown() -> None:
     assert re.findall(r"no records +.* \((.+)\)$", text, re.MULTILINE) == ["1 h 30 min", "1 h", "7 min"]
     assert "  no evidence  2027-01-15 08:00Z\n" in text
     assert "(5 min)" in audit_text(summary(gaps=gaps), Look(verbose=True))
+    seconds = [Gap(begins=1_800_000_000, ends=1_800_000_005, records=0)]
+    assert "  no records   2027-01-15 08:00Z (5 s)\n" in audit_text(summary(gaps=seconds), Look())
 
 
 def test_a_passed_audit_is_short_and_says_so() -> None:

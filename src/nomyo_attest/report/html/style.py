@@ -82,7 +82,11 @@ nav small{padding-left:.25rem}
 .status-contraindicated{border-color:var(--contraindicated)}.status-contraindicated strong{color:var(--contraindicated)}
 .status-unreadable{border-color:var(--unreadable)}
 .note{border-left:4px solid var(--unreadable);padding-left:.7rem}
-.scroll{overflow:auto;max-height:85vh;margin:.8rem 0 1.2rem}
+.scroll{overflow:auto;max-height:85vh;margin:.8rem 0 1.2rem;background:
+linear-gradient(to right,var(--bg) 40%,transparent) 0 0/2.5rem 100% no-repeat local,
+linear-gradient(to left,var(--bg) 40%,transparent) 100% 0/2.5rem 100% no-repeat local,
+linear-gradient(to right,var(--line),transparent) 0 0/.9rem 100% no-repeat,
+linear-gradient(to left,var(--line),transparent) 100% 0/.9rem 100% no-repeat}
 thead{position:sticky;top:0;background:var(--bg)}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 caption{text-align:left;font-weight:600;padding-bottom:.4rem;max-width:calc(100vw - 2rem)}
@@ -156,7 +160,7 @@ html{font-size:12.5px}
 header,nav,main,footer{max-width:none;padding:0}
 nav,.skip{display:none}
 svg,mark,.status,pre{-webkit-print-color-adjust:exact;print-color-adjust:exact}
-.scroll{overflow:visible;max-height:none}
+.scroll{overflow:visible;max-height:none;background:none}
 thead{position:static}
 table,th[scope]{min-width:0!important}
 table{font-size:8pt}
