@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -90,7 +90,14 @@ def _words(text: str, option: str, known: tuple[str, ...]) -> frozenset[str]:
 
 def _seconds(text: str | None, option: str) -> int | None:
     """Seconds since 1970. Records have whole ones, so a fraction moves the bound to the next."""
-    return None if text is None else math.ceil(parse_time(text, option).timestamp())
+    if text is None:
+        return None
+    seconds = math.ceil(parse_time(text, option).timestamp())
+    try:
+        datetime.fromtimestamp(seconds, UTC)  # as the summary tells it
+    except (ValueError, OverflowError):
+        raise CommandError(f"{option}: {text!r} is not in the years 1 to 9999 of UTC") from None
+    return seconds
 
 
 def _duration(text: str) -> int:

@@ -243,6 +243,8 @@ class TestUsage:
             (["--processes", "0"], "--processes: 0 is too few"),
             (["--since", "yesterday"], "--since: 'yesterday' is no RFC 3339 time"),
             (["--until", "2026-01-01"], "--until: '2026-01-01' is no RFC 3339 time"),
+            (["--since", "0001-01-01T00:00:00+14:00"], "--since: '0001-01-01T00:00:00+14:00' is not in the years 1"),
+            (["--until", "9999-12-31T23:59:59.5Z"], "--until: '9999-12-31T23:59:59.5Z' is not in the years 1 to 9999"),
             (
                 ["--since", "2026-01-02T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
                 "--until: it is not after --since",
