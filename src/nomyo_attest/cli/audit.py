@@ -32,6 +32,7 @@ from nomyo_attest.cli.errors import CommandError, complain
 if TYPE_CHECKING:
     import argparse
 
+    from nomyo_attest.audit.run import Audit
     from nomyo_attest.cli.parser import Parser
 
 EXAMPLE: Final = """
@@ -138,8 +139,11 @@ def run(arguments: argparse.Namespace) -> int:
             try:
                 for _ in shown(audit.appraise()):
                     pass
-                replace = arguments.force or audit.was_placing(reports.files)
+                ours = audit.was_placing(reports.files)
+                if not ours:
+                    _check_still_free(audit, reports, force=arguments.force)
                 audit.place(reports.files)
+                replace = arguments.force or ours
                 summary = summarised(audit, reports, order, replace=replace)
                 write_all(audit, summary, reports, replace=replace)
             except KeyboardInterrupt:
@@ -155,3 +159,13 @@ def run(arguments: argparse.Namespace) -> int:
     except NomyoAttestError as error:
         raise CommandError(str(error)) from None
     return summary.status
+
+
+def _check_still_free(audit: Audit, reports: Reports, *, force: bool) -> None:
+    """Refuse what others have put in the place of an output meanwhile: once outputs are being written, what is there
+    is taken for ours. Raises `CommandError`.
+    """
+    try:
+        reports.check_free(force=force)
+    except CommandError as error:
+        raise CommandError(f"{error}; if it is moved away, {_GO_ON}" if audit.stays else str(error)) from None

@@ -17,6 +17,7 @@ import pytest
 from nomyo_attest import AppraisalPolicy, appraise
 from nomyo_attest._version import __version__
 from nomyo_attest.audit import engine
+from nomyo_attest.audit.run import Audit
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import Ran, environment, one_complaint, run, start
 
@@ -323,6 +324,27 @@ def test_a_full_disk_is_one_line_and_no_success() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("nomyo-attest: the output cannot be written: No space left on device")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_file_that_somebody_puts_in_an_outputs_place_meanwhile_is_never_written_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    appraise_all = Audit.appraise
+
+    def meanwhile(self: Audit) -> Any:
+        yield from appraise_all(self)
+        Path("v.csv").write_text("somebody's", encoding="utf-8")
+
+    argv = ("recorded", "--out", "v.jsonl", "--out", "v.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "appraise", meanwhile)
+        assert "v.csv: is there already; --force overwrites it; if it is moved" in one_complaint(audit(*argv))
+    assert audit(*argv, "--resume").status == 2
+    assert Path("v.csv").read_text(encoding="utf-8") == "somebody's"
+    Path("v.csv").unlink()
+    assert audit(*argv, "--resume").status == 1
+    assert names() == {"v.csv", "v.jsonl"}
 
 
 @pytest.mark.usefixtures("recorded")
