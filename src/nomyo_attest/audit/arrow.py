@@ -2,7 +2,7 @@
 
 ::
 
-    reader = duckdb.sql("SELECT response FROM 'answers.parquet'").fetch_record_batch()
+    reader = duckdb.sql("SELECT response FROM 'answers.parquet'").to_arrow_reader()
     verdicts = pa.RecordBatchReader.from_batches(RESULT_SCHEMA, appraise_batches(reader, policy))
 """
 
@@ -13,11 +13,15 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
 
-from nomyo_attest.audit.arrow_columns import LINE, SOURCE, ColumnError, Columns, Given
-from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows, row_of, rows_to_batch
 from nomyo_attest.audit.record import RecordAppraiser, unreadable
 from nomyo_attest.audit.row import Row
 from nomyo_attest.policy.model import AppraisalPolicy
+
+try:
+    from nomyo_attest.audit.arrow_columns import LINE, SOURCE, ColumnError, Columns, Given
+    from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows, row_of, rows_to_batch
+except ImportError as error:
+    raise ImportError("the audit over Arrow needs pyarrow: pip install 'nomyo[parquet]'") from error
 
 __all__ = [
     "LINE",

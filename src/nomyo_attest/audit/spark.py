@@ -17,17 +17,17 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraise_batches, moment
 from nomyo_attest.policy.model import AppraisalPolicy
 
 try:
     from pyspark import TaskContext
     from pyspark.sql import types
 
+    from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraise_batches, moment
     from nomyo_attest.audit.spark_schema import spark_schema
     from nomyo_attest.audit.spark_series import series
 except ImportError as error:
-    raise ImportError("the audit on Spark needs PySpark: pip install 'nomyo[spark]'") from error
+    raise ImportError("the audit on Spark needs PySpark and pyarrow: pip install 'nomyo[spark]'") from error
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

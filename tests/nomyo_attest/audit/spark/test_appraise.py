@@ -120,4 +120,4 @@ def test_the_time_of_all_appraisals_is_that_of_the_call_whenever_a_task_runs(spa
 def test_without_pyspark_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['pyspark'] = None; import nomyo_attest.audit.spark"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ImportError: the audit on Spark needs PySpark: pip install 'nomyo[spark]'" in done.stderr
+    assert "ImportError: the audit on Spark needs PySpark and pyarrow: pip install 'nomyo[spark]'" in done.stderr
