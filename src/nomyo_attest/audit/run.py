@@ -16,7 +16,7 @@ from nomyo_attest._version import __version__
 from nomyo_attest.audit.engine import Engine
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
-from nomyo_attest.audit.state import State
+from nomyo_attest.audit.state import State, StateDamagedError
 from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
 from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
@@ -140,6 +140,7 @@ class Audit:
         """Appraise all records that are left. Raises `StateError`, `StoreError`, `WorkerFailedError`."""
         state, request = self.state, self.request
         if state.meta.get("complete"):
+            self._check_whole()
             return
         engine = Engine(self._order(), request.processes)
         lost, fresh = self._lost, 0
@@ -158,7 +159,20 @@ class Audit:
                     with checkpoint:
                         self._checkpoint(next=result.number + 1)
                 yield Progress(self._records, fresh, result.progress, self.inventory.size)
+        self._check_whole()
         self._checkpoint(complete=True)
+
+    def _check_whole(self) -> None:
+        """See that every source was read to its end and every record that was counted is there, should the state not be
+        what this audit, or the one it goes on with, has left. Raises `StateDamagedError`, `StoreError`.
+        """
+        store = self.state.store
+        ((sources, facts, counted),) = store.query(
+            "SELECT (SELECT COUNT(*) FROM sources), (SELECT coalesce(MAX(rowid), 0) FROM facts), "
+            "(SELECT coalesce(SUM(affirming + warning + contraindicated + none + unreadable), 0) FROM counts)"
+        )
+        if (sources, facts) != (self.inventory.count, counted):
+            raise StateDamagedError(str(self.state.folder))
 
     def _order(self) -> WorkOrder:
         request = self.request

@@ -10,8 +10,11 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import IO, Annotated, Any, Final, Self
+
+import msgspec
 
 from nomyo_attest.audit.placing import reason, sync_folder
 from nomyo_attest.audit.store import Store
@@ -39,6 +42,27 @@ _SAID: Final = {
 _SHOWN: Final = frozenset({"version", "policy", "at", "since", "until", "select", "column"})
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Meta(msgspec.Struct):
+    """What the checkpoints say, all of them together; see `Audit`."""
+
+    identity: dict[str, Any]
+    again: bool
+    next: _Count
+    length: _Count = 0
+    records: _Count = 0
+    lost: _Count = 0
+    resumed: _Count = 0
+    seconds: float = 0.0
+    at: datetime | None = None
+    started_at: datetime | None = None
+    placing: list[str] = []
+    complete: bool = False
+    finished: bool = False
+
+
 class StateError(NomyoAttestError):
     """The state of an audit cannot be used.
 
@@ -54,6 +78,16 @@ class StateError(NomyoAttestError):
 
     def __str__(self) -> str:
         return f"{self.folder}: {self.problem}"
+
+
+class StateDamagedError(StateError):
+    """The state is not what an audit left, or was not enough of it: nobody can go on with it."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder, "is damaged: something is missing in it; --force begins anew")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StateDamagedError, (self.folder,)
 
 
 class State:
@@ -126,6 +160,7 @@ class State:
         try:
             self.meta = self.store.meta()
             if "identity" in self.meta:
+                self._check_sound()
                 self._check(identity, resume=resume)
                 self.resumed = True
             with _told(self.folder):
@@ -138,6 +173,13 @@ class State:
         except BaseException:
             self._close()
             raise
+
+    def _check_sound(self) -> None:
+        """Refuse what no audit of ours left. Raises `StateError`."""
+        try:
+            msgspec.convert(self.meta, _Meta)
+        except msgspec.ValidationError:
+            raise StateDamagedError(str(self.folder)) from None
 
     def _check(self, identity: dict[str, Any], *, resume: bool) -> None:
         """Refuse to go on with another audit than the one that was interrupted. Raises `StateError`."""

@@ -132,7 +132,10 @@ class Store:
         """The values of all checkpoints, the last one's for each key."""
         with _told(self.path):
             rows = self.connection.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
-        return {key: msgspec.json.decode(value) for key, value in rows}
+        try:
+            return {key: msgspec.json.decode(value) for key, value in rows}
+        except msgspec.DecodeError:
+            raise StoreError(str(self.path), "is damaged: audit again from the start") from None
 
     def query(self, sql: str, parameters: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, one after another. Raises `StoreError`."""

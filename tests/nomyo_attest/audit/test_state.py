@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
+import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nomyo_attest.audit.state import ROWS, STORE, State, StateError
+from nomyo_attest.audit.state import ROWS, STORE, State, StateDamagedError, StateError
+from nomyo_attest.audit.store import StoreError
 
 IDENTITY = {"policy": "sha256:1", "inputs": "a", "since": None, "rows": True}
 
@@ -156,3 +159,35 @@ def test_a_temporary_state_is_gone_when_it_is_closed() -> None:
     assert state.folder.is_dir()
     state.close()
     assert not state.folder.exists()
+
+
+def tamper(folder: Path, sql: str) -> None:
+    connection = sqlite3.connect(folder / STORE)
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM meta WHERE key = 'next'",
+        "DELETE FROM meta WHERE key = 'again'",
+        "UPDATE meta SET value = '\"1\"' WHERE key = 'next'",
+        "UPDATE meta SET value = '-1' WHERE key = 'length'",
+        "UPDATE meta SET value = '[]' WHERE key = 'identity'",
+        "INSERT INTO meta VALUES ('at', '\"yesterday\"')",
+        "INSERT INTO meta VALUES ('placing', '\"v.csv\"')",
+        "UPDATE meta SET value = '{' WHERE key = 'next'",
+    ],
+)
+def test_a_state_that_says_what_none_says_is_damaged(folder: Path, sql: str) -> None:
+    interrupt(folder)
+    tamper(folder, sql)
+    with pytest.raises((StateDamagedError, StoreError), match="is damaged"):
+        kept(folder, resume=True)
+    kept(folder, force=True).close()
+
+
+def test_the_error_of_a_damaged_state_travels_between_processes() -> None:
+    assert str(pickle.loads(pickle.dumps(StateDamagedError("f")))) == str(StateDamagedError("f"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ from nomyo_attest import AppraisalPolicy, appraise
 from nomyo_attest._version import __version__
 from nomyo_attest.audit import engine
 from nomyo_attest.audit.run import Audit
+from nomyo_attest.audit.state import StateError
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import Ran, environment, one_complaint, run, start
 
@@ -345,6 +347,29 @@ def test_a_file_that_somebody_puts_in_an_outputs_place_meanwhile_is_never_writte
     Path("v.csv").unlink()
     assert audit(*argv, "--resume").status == 1
     assert names() == {"v.csv", "v.jsonl"}
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM facts WHERE rowid = (SELECT MAX(rowid) FROM facts)",
+        "DELETE FROM sources",
+        "UPDATE counts SET affirming = affirming + 1",
+    ],
+)
+def test_a_state_in_which_records_are_missing_makes_no_report(sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ("recorded", "--out", "v.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "place", lambda *_: (_ for _ in ()).throw(StateError("s", "no")))
+        assert audit(*argv).status == 2
+    connection = sqlite3.connect("v.jsonl.audit-state/store.sqlite")
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
+    complaint = one_complaint(audit(*argv, "--resume"))
+    assert complaint.endswith("is damaged: something is missing in it; --force begins anew")
+    assert names() == {"v.jsonl.audit-state"}
 
 
 @pytest.mark.usefixtures("recorded")
