@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.audit_text_about import over_time, passed_over, profiles, repeated, sources, tiers
+from nomyo_attest.report.audit_text_about import over_time, passed_over, profiles, repeated, sources, tiers, unread
 from nomyo_attest.report.audit_text_findings import rules, series
 from nomyo_attest.report.audit_words import many, no_commands, number, share, verdict_counts
 from nomyo_attest.report.clean import short
@@ -35,6 +35,7 @@ def audit_text(summary: Summary, look: Look) -> str:
         over_time(summary, look),
         tiers(summary, look),
         sources(summary, look),
+        unread(summary, look),
         passed_over(summary, look),
         repeated(summary, look),
         _limits(summary, look),

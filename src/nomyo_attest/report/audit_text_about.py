@@ -10,11 +10,13 @@ from nomyo_attest.report.audit_words import (
     PASSED_OVER,
     REPEATED,
     counts_line,
+    lines_text,
     many,
     moment,
     number,
     source_name,
     span,
+    unreadable_within,
 )
 from nomyo_attest.report.clean import short
 from nomyo_attest.report.look import Look, sentence
@@ -144,6 +146,20 @@ def sources(summary: Summary, look: Look) -> list[str]:
         lines += look.wrap(counts_line(one.counts), "    records     ")
     lines += _more(total - len(shown), "source", look)
     return lines + look.wrap(sentence(MEND_UNREADABLE), "    what to do  ")
+
+
+def unread(summary: Summary, look: Look) -> list[str]:
+    """The records that could not be read in sources that could, by source."""
+    found = unreadable_within(summary)
+    if not found:
+        return []
+    shown = found if look.verbose else found[:_LISTED]
+    total = sum(one.records for one in found)
+    lines = [look.paint(f"Records that could not be read: {number(total)}", "bold")]
+    for one in shown:
+        lines += look.wrap(f"{source_name(one.source)}, {lines_text(one.lines[:_LISTED], one.records)}", "  ", "    ")
+        lines += look.wrap(sentence(short(one.problem)), "    problem     ")
+    return lines + _more(len(found) - len(shown), "source", look)
 
 
 def passed_over(summary: Summary, look: Look) -> list[str]:

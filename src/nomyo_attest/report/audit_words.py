@@ -159,6 +159,12 @@ def unreadable(summary: Summary) -> list[Unreadable]:
     return found
 
 
+def unreadable_within(summary: Summary) -> list[Unreadable]:
+    """Records that could not be read in sources that were read to their end, as `unreadable` has them."""
+    whole = {one.name for one in summary.sources if one.problem}
+    return [one for one in unreadable(summary) if one.source not in whole]
+
+
 class Compared:
     """What was expected and found where a rule did not hold first, as far as the summary lists such records.
 

@@ -27,6 +27,7 @@ from nomyo_attest.report.audit_words import (
     share,
     source_name,
     span,
+    unreadable_within,
     verdict_counts,
 )
 from nomyo_attest.report.clean import clean, short
@@ -181,6 +182,16 @@ def _sources(summary: Summary) -> list[str]:
             _table(["source", "problem", "records"], rows[:_LISTED]),
             *_more(max(summary.sources_unreadable, len(found)) - min(len(found), _LISTED), "source"),
             f"What to do: {MEND_UNREADABLE}.",
+        ]
+    if within := unreadable_within(summary):
+        rows = [
+            [code(source_name(one.source)), prose(short(one.problem)), lines_text(one.lines[:_LISTED], one.records)]
+            for one in within
+        ]
+        parts += [
+            "### Records that could not be read",
+            _table(["source", "problem", "records"], rows[:_LISTED]),
+            *_more(len(rows) - min(len(rows), _LISTED), "source"),
         ]
     for title, listed, total in (
         (PASSED_OVER, summary.passed_over, summary.passed_over_total),

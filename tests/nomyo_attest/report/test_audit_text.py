@@ -112,6 +112,19 @@ def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
     assert "  recorded/notes.txt\n" in text
 
 
+def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_its_end() -> None:
+    sources = [msgspec.structs.replace(one, problem="") for one in summary().sources]
+    sample = summary(sources=sources, sources_unreadable=0)
+    text, page = audit_text(sample, Look()), audit_markdown(sample)
+    assert (
+        "Records that could not be read: 1\n  recorded/2026-11-16.jsonl.zst, line 412\n    problem     " in text
+    )
+    assert "### Records that could not be read\n" in page
+    assert "| line 412 |" in page
+    assert "Records that could not be read" not in audit_text(summary(), Look())
+    assert "Records that could not be read" not in audit_markdown(summary())
+
+
 def test_records_that_are_in_no_time_are_counted() -> None:
     text = audit_text(summary(undated=3, beyond=1), Look())
     assert "  3 records without a time and 1 record of a time far from all others, in none\n  of these\n" in text
