@@ -48,6 +48,9 @@ nomyo-attest ledger verify evidence.jsonl --records 12 --head sha256:…
 nomyo-attest ledger verify evidence.0001.jsonl evidence.jsonl
 """
 
+PROBLEMS_SHOWN: Final = 10
+"""Problems of a ledger that a terminal shows; of a file that is none, every line is one."""
+
 _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
 
 
@@ -110,12 +113,13 @@ def _text(checked: Checked, look: Look, *, kept: bool) -> str:
     name = clean(checked.files[-1])
     verdict = look.paint("whole", "good") if checked.whole else look.paint("not whole", "bad")
     lines = [f"{name}   {verdict}   {count(checked.lines, 'line')} in {count(len(checked.files), 'file')}"]
-    for problem in checked.problems:
+    shown = checked.problems[:PROBLEMS_SHOWN]
+    for problem in shown:
         place = f"{clean(problem.file)}, line {problem.line}" if problem.line else clean(problem.file)
         lines += ["", look.paint(f"  {place}", "bold"), *look.wrap(sentence(clean(problem.message)), "    ")]
         lines += look.pairs([("expected", clean(problem.expected)), ("got", clean(problem.got))], indent=4)
-    if checked.problem_count > len(checked.problems):
-        lines += ["", f"  and {checked.problem_count - len(checked.problems)} more"]
+    if checked.problem_count > len(shown):
+        lines += ["", f"  and {checked.problem_count - len(shown):,} more (--format json lists more)"]
     if checked.noted:
         lines += ["", "  torn by a crash, and noted"]
         lines += [f"    {clean(one.file)}, line {one.line}: {count(one.bytes, 'byte')} left" for one in checked.noted]
