@@ -16,9 +16,9 @@ with by the same command and --resume: nothing is lost, nothing is told twice.
 The state is in FILE.audit-state until the audit is complete.
 
 Exit status: 0; 1 if there is more of what --fail-on names than --max-failures
-allows; 2 for wrong usage, a policy that cannot be used, a source that could not
-be read (unless --fail-on leaves unreadable out) or an output that could not be
-written; 130 if interrupted.
+allows, or no record was appraised; 2 for wrong usage, a policy that cannot be
+used, a source that could not be read (unless --fail-on leaves unreadable out)
+or an output that could not be written; 130 if interrupted.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def parse_json(text: str | bytes) -> Any:
     except UnicodeDecodeError as error:
         expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
-        expected, got = "JSON", f"{error.msg} at line {error.lineno}, column {error.colno}"
+        expected, got = "JSON", f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
     except RecursionError:
         expected, got = "JSON of sensible depth", "objects or arrays nested too deep"
     raise EvidenceError("response", expected, got)
