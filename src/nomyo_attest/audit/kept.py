@@ -89,11 +89,12 @@ def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
     """What a ledger's line holds, `part` being its evidence as text. Raises `EvidenceError`.
 
     A payload id that the client gave is kept with the evidence, in the form of such a line: without it the one that the
-    server recorded would count, and another answer's evidence be taken for this one's.
+    server recorded would count, and another answer's evidence be taken for this one's. So is what looks like a line
+    itself, which is no evidence: it must not be opened the next time.
     """
     evidence, given = open_line(line)
-    if given is not None and part is not None:
-        beginning = msgspec.json.encode({"format": LEDGER_FORMAT, "payload_id": given, "given": True})
+    if part is not None and (given is not None or is_line(evidence)):
+        beginning = msgspec.json.encode({"format": LEDGER_FORMAT, "payload_id": given, "given": given is not None})
         part = msgspec.Raw(b'%s,"evidence":%s}' % (beginning.removesuffix(b"}"), bytes(part)))
     return Kept(evidence, given, part)
 
@@ -132,7 +133,7 @@ def _on_one_line(text: bytes) -> msgspec.Raw | None:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None  # in a row it would make the row unreadable
-    return msgspec.Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))
+    return msgspec.Raw(text.strip(b" \t\r\n").replace(b"\r", b" ").replace(b"\n", b" "))
 
 
 def _parsed(text: bytes) -> Any:
