@@ -167,6 +167,8 @@ table{font-size:8pt}
 th,td{padding:.2rem .35rem}
 tr,figure,dl>div{break-inside:avoid}
 thead{display:table-header-group}
+tfoot{display:table-row-group}
+.t-asked tbody th{width:24%}
 h2,h3,caption{break-after:avoid}
 details::details-content{content-visibility:visible;block-size:auto}
 }
