@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import Final
 
 TPM_GENERATED_VALUE: Final = 0xFF544347
@@ -128,18 +129,26 @@ def specification_name(member: IntEnum) -> str:
     return f"{prefix}_{member.name}"
 
 
+_ATTRIBUTES_KEPT: Final = 256
+"""Values whose names are known: a fleet's keys have the same few."""
+
+
 def attribute_names(value: int) -> list[str]:
     """Names of the bits set in a TPMA_OBJECT `value` as Part 2 spells them; a reserved one as ``"reserved bit 31"``."""
-    names = []
-    for bit in range(32):
-        if value >> bit & 1:
-            if TPMA_OBJECT_DEFINED >> bit & 1:
-                first, *rest = (TPMA_OBJECT(1 << bit).name or "").split("_")
-                spelled = first.lower() + "".join(word if word in {"TPM", "DA"} else word.title() for word in rest)
-                names.append({"signEncrypt": "sign", "x509Sign": "x509sign"}.get(spelled, spelled))
-            else:
-                names.append(f"reserved bit {bit}")
-    return names
+    return list(_attribute_names(value))
+
+
+@lru_cache(maxsize=_ATTRIBUTES_KEPT)
+def _attribute_names(value: int) -> tuple[str, ...]:
+    return tuple(_bit_name(bit) for bit in range(32) if value >> bit & 1)
+
+
+def _bit_name(bit: int) -> str:
+    if not TPMA_OBJECT_DEFINED >> bit & 1:
+        return f"reserved bit {bit}"
+    first, *rest = (TPMA_OBJECT(1 << bit).name or "").split("_")
+    spelled = first.lower() + "".join(word if word in {"TPM", "DA"} else word.title() for word in rest)
+    return {"signEncrypt": "sign", "x509Sign": "x509sign"}.get(spelled, spelled)
 
 
 HASH_NAMES: Final[dict[TPM_ALG_ID, str]] = {
