@@ -18,7 +18,7 @@ from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.kept import Kept, RepairError, kept_evidence, unwrap
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
 from nomyo_attest.errors import EvidenceError, detached
-from nomyo_attest.evidence.lines import read_line
+from nomyo_attest.evidence.lines import CLAIMS_READ, read_line
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport
 from nomyo_attest.evidence.response import read_evidence
@@ -68,7 +68,8 @@ class RecordAppraiser:
         self._at = at
         self._since, self._until = since, until
         self._keep = keep_evidence
-        self._read: Callable[[bytes], Evidence] = read_evidence if policy.claims else read_line
+        quickly = policy.claims.keys() <= {*CLAIMS_READ}
+        self._read: Callable[[bytes], Evidence] = read_line if quickly else read_evidence
         self._any_value = {(bank, index) for bank, index, values in policy.accepted if not values}
         self._profiles: dict[PcrReport, tuple[str, msgspec.Raw]] = {}
 

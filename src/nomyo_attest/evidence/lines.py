@@ -18,12 +18,13 @@ from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport, read_report
 from nomyo_attest.evidence.response import BLOCK, METADATA, check_payload_id, decode_base64, read_evidence
-from nomyo_attest.evidence.text import DEPTH_MAX, TEXT_MAX, parse_json
+from nomyo_attest.evidence.text import DEPTH_MAX, TEXT_MAX
 
 CLAIMS_READ: Final = ("processed_at", "security_tier")
-"""The claims that an `Evidence` of `read_line` has at the least."""
+"""The claims that an `Evidence` of `read_line` has at the least, where the server makes them."""
 
 _OUTSIDE_ONCE: Final = tuple(f'"{key}"'.encode() for key in (BLOCK, "payload_id"))
+_CLAIM_KEYS: Final = tuple(f'"{key}"'.encode() for key in CLAIMS_READ)
 _BLOCK_KEY: Final = _OUTSIDE_ONCE[0]
 _IN_BLOCK_ONLY: Final = b'"is_available"'
 _METADATA_KEY: Final = f'"{METADATA}"'.encode()
@@ -50,8 +51,8 @@ class _Block(msgspec.Struct):
 class _Metadata(msgspec.Struct):
     tpm_attestation: msgspec.Raw
     payload_id: str
-    processed_at: Any = None
-    security_tier: Any = None
+    processed_at: Any = msgspec.UNSET
+    security_tier: Any = msgspec.UNSET
 
 
 class _Response(msgspec.Struct):
@@ -61,6 +62,7 @@ class _Response(msgspec.Struct):
 _response = msgspec.json.Decoder(_Response)
 _metadata = msgspec.json.Decoder(_Metadata)
 _block = msgspec.json.Decoder(_Block)
+_values = msgspec.json.Decoder(dict[str, dict[str, str]])
 _reports: dict[tuple[str, bytes, str], tuple[PcrReport, int]] = {}
 
 
@@ -99,6 +101,7 @@ def _read_usual(text: bytes) -> Evidence | None:
         holders > 1
         or text[start:end] != inner
         or any(outside.count(key) != 1 for key in _OUTSIDE_ONCE)
+        or any(outside.count(key) > 1 for key in _CLAIM_KEYS)
         or _IN_BLOCK_ONLY in outside
         or outside.count(b"{") + outside.count(b"[") > _NESTED_MOST
     ):
@@ -118,19 +121,28 @@ def _read_usual(text: bytes) -> Evidence | None:
         signature=decode_base64(block.signature_b64, path, "signature_b64"),
         aik_public=decode_base64(block.aik_pubkey_b64, path, "aik_pubkey_b64"),
         payload_id=check_payload_id(metadata.payload_id, ""),
-        claims={"processed_at": metadata.processed_at, "security_tier": metadata.security_tier},
+        claims=_claims(metadata),
     )
+
+
+def _claims(metadata: _Metadata) -> dict[str, Any]:
+    """The claims that were made. Raises `ValueError` for one that is no plain value: a key may stand in it twice."""
+    claims = {"processed_at": metadata.processed_at, "security_tier": metadata.security_tier}
+    made = {name: claim for name, claim in claims.items() if claim is not msgspec.UNSET}
+    if not all(claim is None or type(claim) in (bool, int, float, str) for claim in made.values()):
+        raise ValueError("a claim that is no plain value")
+    return made
 
 
 _KEYS: Final = len(msgspec.structs.fields(_Block))
 
 
 def _report(banks: str, values: bytes, path: str) -> tuple[PcrReport, int]:
-    """The report, and how many keys its text has."""
+    """The report, and how many keys it has: its text has more where one stands twice."""
     key = (banks, values, path)
     known = _reports.get(key)
     if known is None:
-        report = read_report(banks, parse_json(values), path)
+        report = read_report(banks, _values.decode(values), path)
         known = report, len(report.values) + sum(map(len, report.values.values()))
         if len(_reports) >= _REPORTS_KEPT:
             _reports.clear()

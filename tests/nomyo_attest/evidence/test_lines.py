@@ -30,7 +30,9 @@ def same(text: str | bytes) -> bool:
         assert getattr(got, name) == getattr(expected, name), name
     assert got.pcrs.banks == expected.pcrs.banks
     assert got.pcrs.values == expected.pcrs.values
-    assert [got.claims.get(claim) for claim in CLAIMS_READ] == [expected.claims.get(claim) for claim in CLAIMS_READ]
+    for claim in CLAIMS_READ:
+        assert (claim in got.claims) == (claim in expected.claims), claim
+        assert repr(got.claims.get(claim)) == repr(expected.claims.get(claim)), claim  # of one type, too
     return expected.available
 
 
@@ -93,6 +95,9 @@ TWICE = [
     TEXT.replace('"model"', f'"tpm_attestation": {json.dumps(BLOCK)}, "model"', 1),
     TEXT.replace('"model"', f'"copy": {json.dumps(USUAL["_metadata"])}, "model"', 1),
     TEXT.replace('"model"', f'"copy": {json.dumps(BLOCK)}, "model"', 1),
+    TEXT.replace('"security_tier": ', '"security_tier": "maximum", "security_tier": ', 1),
+    TEXT.replace('"processed_at": ', '"processed_at": 5, "processed_at": ', 1),
+    TEXT.replace('"security_tier": "high"', '"security_tier": {"a": 1, "a": 2}', 1),
 ]
 
 
@@ -115,10 +120,29 @@ def test_bytes_that_are_no_utf_8_are_refused_wherever_they_stand() -> None:
     assert not same(TEXT.encode().replace(b"Hello", b"\xed\xa0\x80", 1))
 
 
-@pytest.mark.parametrize("odd", ["NaN", "1e400", "-0", "1" * 5000, "[" * 600 + "]" * 600, '"\\ud800"', "01", "\x01"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "NaN",
+        "1e400",
+        "-0",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "1e2",
+        "-0.0",
+        "0.1",
+        "1E400",
+        "1" * 5000,
+        "[" * 600 + "]" * 600,
+        '"\\ud800"',
+        "01",
+        "\x01",
+    ],
+)
 def test_oddities_beside_the_evidence_are_read_as_the_strict_reader_reads_them(odd: str) -> None:
     same(TEXT.replace('"model": ', f'"odd": {odd}, "model": ', 1))
     same(TEXT.replace('"processed_at": 1767225600', f'"processed_at": {odd}', 1))
+    same(TEXT.replace('"security_tier": "high"', f'"security_tier": {odd}', 1))
 
 
 def test_blanks_a_mark_before_and_a_tail_behind_are_read_as_the_strict_reader_reads_them() -> None:
