@@ -18,16 +18,20 @@ The state is in FILE.audit-state until the audit is complete.
 Exit status: 0; 1 if there is more of what --fail-on names than --max-failures
 allows, or no record was appraised; 2 for wrong usage, a policy that cannot be
 used, a source that could not be read (unless --fail-on leaves unreadable out)
-or an output that could not be written; 130 if interrupted.
+or an output that could not be written; 130 if interrupted, 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import load_policy
 from nomyo_attest.cli.audit_options import Reports, read_order
 from nomyo_attest.cli.errors import CommandError, complain
+from nomyo_attest.cli.exits import TERMINATED
 
 if TYPE_CHECKING:
     import argparse
@@ -130,7 +134,10 @@ def run(arguments: argparse.Namespace) -> int:
         command=arguments.typed,
     )
     try:
-        with Audit.begin(request, reports.state, resume=arguments.resume, force=arguments.force) as audit:
+        with (
+            _ended_by_sigterm(),
+            Audit.begin(request, reports.state, resume=arguments.resume, force=arguments.force) as audit,
+        ):
             if arguments.resume:
                 if not audit.state.resumed:
                     complain("notice: there is no audit to resume; this one begins at the start")
@@ -146,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
                 replace = arguments.force or ours
                 summary = summarised(audit, reports, order, replace=replace)
                 write_all(audit, summary, reports, replace=replace)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 if audit.stays:
                     complain(f"interrupted; {_GO_ON}")
                 raise
@@ -161,6 +168,24 @@ def run(arguments: argparse.Namespace) -> int:
     except NomyoAttestError as error:
         raise CommandError(str(error)) from None
     return summary.status
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the audit as Ctrl-C does: a job that is cancelled leaves nothing in the temporary folder."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # called in another thread, where signals do not arrive
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _check_still_free(audit: Audit, reports: Reports, *, force: bool) -> None:

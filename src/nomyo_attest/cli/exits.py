@@ -16,5 +16,8 @@ UNUSABLE: Final = 2
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and SIGINT, as shells count."""
 
+TERMINATED: Final = 143
+"""SIGTERM, where there is something to be put away before the end: 128 and SIGTERM."""
+
 PIPE_CLOSED: Final = 141
 """Whoever read the output went away: 128 and SIGPIPE. Not 0, for nobody has seen the rest."""

@@ -220,3 +220,21 @@ def test_ctrl_c_ends_it_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert (process.returncode, out) == (130, b"")
     assert err == b"nomyo-attest: interrupted; the same command with --resume goes on with it\n"
     assert not any(command_of(pid) for pid in found)
+
+
+def test_a_job_that_is_cancelled_leaves_nothing_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path, files=0, lines=4000)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = start(tmp_path, "--processes", "2")
+    while not children(process.pid):
+        assert process.poll() is None
+        time.sleep(0.005)
+    assert list(temporary.iterdir())
+    process.terminate()
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (143, b"", b"")
+    assert not list(temporary.iterdir())
