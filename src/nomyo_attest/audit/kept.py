@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from nomyo_attest.audit.row import COLUMNS
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import BLOCK, METADATA
 from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, parse_json
+from nomyo_attest.ledger.keep import CLAIMS, FIELDS
 from nomyo_attest.ledger.line import LEDGER_FORMAT, is_line, is_repair, open_line
 
 _MARKS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
@@ -25,6 +27,11 @@ _COLUMNS: Final = frozenset(COLUMNS)
 
 _COMPLETION: Final = "choices"
 """What a response has and nothing that we write: a server cannot make its response look like something of ours."""
+
+_NAMED: Final = frozenset(
+    {*FIELDS, "pcr_values", BLOCK, "payload_id", "is_encrypted", *(path.split(".")[0] for path in CLAIMS)}
+)
+"""What the protocol names in `_metadata` and in the block."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -99,25 +106,34 @@ def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
     return Kept(evidence, given, part)
 
 
-def kept_evidence(text: bytes) -> msgspec.Raw | None:
+def kept_evidence(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw | None:
     """The part of a record that an appraisal needs, byte for byte and on one line: a response with its `_metadata`
-    alone, or all of a record that is less than a response. None where there is no such part.
+    alone, or a record that is less than a response. None where there is no such part.
 
-    Never a completion: a text that holds one and no `_metadata`, or two of them, is not kept. Neither is what not every
-    reader of JSON reads: a lone surrogate, NaN, a number out of range.
+    Never a completion: a text that holds one and no `_metadata`, or two of them, is not kept; and of what stands beside
+    evidence at the top, where it may be anything, only what the protocol names and the `claims` that a policy asks for.
+    Neither is what not every reader of JSON reads: a lone surrogate, NaN, a number out of range.
     """
     document = _parsed(text)
     if not isinstance(document, dict) or (type(document) is JsonObject and document.duplicates):
         return None
+    text = text.removeprefix(_BOM)
     beside = BLOCK in document or "is_available" in document
     if METADATA in document:
         if beside:
             return None  # without what makes it ambiguous it would be read otherwise
-        part = _cut(text.removeprefix(_BOM), _Response)
+        part = _cut(text, _Response)
         return part and msgspec.Raw(b'{"%s":%s}' % (METADATA.encode(), bytes(part)))
-    if beside and _COMPLETION not in document:
-        return _on_one_line(text.removeprefix(_BOM))
-    return None
+    if not beside or _COMPLETION in document:
+        return None
+    known = _NAMED.union(claims)
+    if document.keys() <= known:
+        return _on_one_line(text)
+    try:
+        parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return _on_one_line(msgspec.json.encode({key: part for key, part in parts.items() if key in known}))
 
 
 def _cut(text: bytes, holder: type[_Line | _Response]) -> msgspec.Raw | None:

@@ -68,6 +68,7 @@ class RecordAppraiser:
         self._at = at
         self._since, self._until = since, until
         self._keep = keep_evidence
+        self._claims = frozenset(path.split(".")[0] for path in policy.claims)
         quickly = policy.claims.keys() <= {*CLAIMS_READ}
         self._read: Callable[[bytes], Evidence] = read_line if quickly else read_evidence
         self._any_value = {(bank, index) for bank, index, values in policy.accepted if not values}
@@ -98,7 +99,7 @@ class RecordAppraiser:
         row = self._row(source, line, evidence, case, result)
         row["processed_at"], row["security_tier"] = time, tier
         if self._keep:
-            row["evidence"] = kept_evidence(text) if kept is None else kept.text
+            row["evidence"] = kept_evidence(text, self._claims) if kept is None else kept.text
         return Appraised(Row(**row), result.not_established)
 
     def _row(

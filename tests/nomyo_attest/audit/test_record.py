@@ -238,7 +238,7 @@ def test_a_payload_id_that_was_sent_is_kept_with_the_evidence(sent: str, recorde
 def test_what_few_readers_read_is_not_kept_so_that_every_row_can_be_read(odd: str, shape: str) -> None:
     forge = Forge(key="p256")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
-    metadata = {**forge.response()["_metadata"], "odd": "?"}
+    metadata = {**forge.response()["_metadata"], "cuda_device": "?"}
     text = json.dumps({"_metadata": metadata} if shape == "whole" else metadata).replace('"?"', odd).encode()
     for mark in (b"", b"\xef\xbb\xbf"):
         row = row_of(mark + text, policy, keep_evidence=True)
@@ -292,3 +292,17 @@ def test_white_space_around_a_record_is_not_kept() -> None:
     for shape in (forge.response()["_metadata"], forge.response()["_metadata"]["tpm_attestation"]):
         row = row_of(b" \t" + text_of(shape) + b" \r", policy, keep_evidence=True)
         assert encode_row(row) == encode_row(row_of(text_of(shape), policy, keep_evidence=True))
+
+
+def test_what_stands_beside_evidence_is_not_kept_unless_the_protocol_or_the_policy_names_it() -> None:
+    forge = Forge(key="p256")
+    policy = na.AppraisalPolicy.from_dict({**forge.policy(), "claims": {"site.name": ["here"]}})
+    metadata = {**forge.response()["_metadata"], "site": {"name": "here"}}
+    alone = row_of(text_of(metadata), policy, keep_evidence=True)
+    assert alone.verdict == "affirming"
+    for shape in ({"message": {"content": "secret"}, **metadata}, {**metadata, "output_text": "secret"}):
+        row = row_of(text_of(shape), policy, keep_evidence=True)
+        assert json.loads(encode_row(row)) == json.loads(encode_row(alone))
+        assert encode_row(again(row, policy)) == encode_row(row)
+    block = {**metadata["tpm_attestation"], "text": "secret"}
+    assert b"secret" not in encode_row(row_of(text_of(block), policy, keep_evidence=True))
