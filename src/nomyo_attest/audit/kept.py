@@ -89,7 +89,12 @@ def unwrap(text: bytes) -> Kept | None:
     evidence = document["evidence"]
     if is_line(evidence) and not any(key in evidence for key in _HOLDERS):
         return _opened(evidence, part and _cut(bytes(part), _Line))
-    return Kept(evidence, None, part)
+    return Kept(evidence, None, part if _may_be_kept(evidence) else None)
+
+
+def _may_be_kept(evidence: Any) -> bool:
+    """Whether no completion is in what a line, which need not be one that we wrote, holds as evidence."""
+    return isinstance(evidence, dict) and _COMPLETION not in evidence
 
 
 def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
@@ -100,6 +105,8 @@ def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
     itself, which is no evidence: it must not be opened the next time.
     """
     evidence, given = open_line(line)
+    if not _may_be_kept(evidence):
+        part = None
     if part is not None and (given is not None or is_line(evidence)):
         beginning = msgspec.json.encode({"format": LEDGER_FORMAT, "payload_id": given, "given": given is not None})
         part = msgspec.Raw(b'%s,"evidence":%s}' % (beginning.removesuffix(b"}"), bytes(part)))

@@ -306,3 +306,14 @@ def test_what_stands_beside_evidence_is_not_kept_unless_the_protocol_or_the_poli
         assert encode_row(again(row, policy)) == encode_row(row)
     block = {**metadata["tpm_attestation"], "text": "secret"}
     assert b"secret" not in encode_row(row_of(text_of(block), policy, keep_evidence=True))
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_completion_in_a_line_that_somebody_made_is_not_kept(as_text: bool) -> None:
+    forge = Forge(key="p256", payload_id="mine")
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    line = json.loads(ledger_line({}, payload_id="mine", given=True))
+    line["evidence"] = json.dumps(forge.response()) if as_text else forge.response()
+    row = row_of(text_of(line), policy, keep_evidence=True)
+    assert row.verdict == "affirming"
+    assert b"Hello." not in encode_row(row)
