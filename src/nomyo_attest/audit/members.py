@@ -114,15 +114,15 @@ class Member:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal. One that is started with it blocked never hears of it, from its first
-    moment on; the one that started it does, and ends it.
+    """Ctrl-C reaches every process of a terminal, and SIGTERM may reach every process of a job. One that is started
+    with them blocked never hears of them, from its first moment on; the one that started it does, and ends it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     # A helper of multiprocessing's, which starting it with the first process would let Ctrl-C through again.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
