@@ -31,14 +31,14 @@ def _with_bar(steps: Iterator[Progress], err: TextIO) -> Iterator[Progress]:
         TaskProgressColumn(),
         TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
-        TextColumn("left"),
+        TextColumn("{task.fields[left]}"),
     )
     with Bar(*columns, console=Console(file=err), transient=True) as bar:
-        task = bar.add_task("", total=None, told="")
+        task = bar.add_task("", total=None, told="", left="")
         began = time.monotonic()
         for step in steps:
             told = told_of(step, time.monotonic() - began)
-            bar.update(task, total=step.size or None, completed=step.read, told=told)
+            bar.update(task, total=step.size or None, completed=step.read, told=told, left="left" if step.size else "")
             yield step
         bar.refresh()
         bar.columns = (TextColumn("looking across all records"), TimeElapsedColumn())
