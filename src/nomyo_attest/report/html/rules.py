@@ -89,7 +89,7 @@ def _everything(summary: Summary) -> Markup:
         ),
         _SIZE,
     )
-    title = f"All {several(len(summary.rules), 'rule')} that do not hold, or cannot be told, for some record"
+    title = f"Every rule that does not hold, or cannot be told, for some record: {number(len(summary.rules))}"
     if late:
         title += f"; {len(late)} of them only because of others"
     told = (
