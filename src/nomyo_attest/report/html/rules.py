@@ -11,7 +11,7 @@ from nomyo_attest.report.clean import short
 from nomyo_attest.report.html.answer import bar
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, fold, row, section, table
-from nomyo_attest.report.html.wording import code, number, outside, place, prose, several, share
+from nomyo_attest.report.html.wording import code, number, outside, place, prose, share
 from nomyo_attest.report.look import sentence
 
 _SIZE: Final = 100_000
