@@ -29,7 +29,7 @@ _TEMPORARY: Final = "etilqs_"  # how SQLite calls its temporary files
 
 _SAID: Final = {
     "version": "the version of nomyo-attest",
-    "inputs": "the inputs: their names, sizes or times of change",
+    "inputs": "the list of inputs, with their sizes and times of change,",
     "policy": "the policy",
     "at": "--at",
     "since": "--since",

@@ -40,6 +40,9 @@ FORMAT: Final = "nomyo-attest-verify/1"
 NAME_WIDTH_MOST: Final = 40
 """Columns for the names where there are several: one long name is not to push all verdicts off the screen."""
 
+OF_MANY: Final = (".jsonl", ".ndjson", ".gz", ".zst", ".parquet")
+"""How the names of files end in which an audit looks for many records."""
+
 EXAMPLE = """
 nomyo-attest verify response.json --policy policy.toml
 nomyo-attest verify responses/*.json --policy policy.toml --format json
@@ -91,6 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         result = appraise(content, policy, payload_id=payload_id, nonce=nonce, now=now)
         counts[result.verdict.value] += 1
+        if "evidence.form" in result.failed and name.endswith(OF_MANY):
+            complain(f"notice: {name}: verify takes one record a file; nomyo-attest audit takes files of many")
         if text:
             body = body_text(result, policy, view)
             say(f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else ""))

@@ -84,7 +84,7 @@ def test_what_was_interrupted_is_not_overwritten_unless_asked_for(folder: Path) 
     ("other", "said"),
     [
         ({"policy": "sha256:2"}, r"the policy differs \(sha256:1 then, sha256:2 now\)"),
-        ({"inputs": "b"}, "the inputs: their names, sizes or times of change differs"),
+        ({"inputs": "b"}, "the list of inputs, with their sizes and times of change, differs"),
         ({"since": 5}, r"--since differs \(None then, 5 now\)"),
         ({"rows": False}, "whether there is an --out differs"),
         ({"more": 1}, "more differs"),

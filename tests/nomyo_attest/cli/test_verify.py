@@ -125,6 +125,16 @@ def test_malformed_evidence_is_a_verdict_and_status_1(folder: Path, content: byt
     assert "  FAIL  evidence.form\n" in ran.out
 
 
+def test_whoever_verifies_a_file_of_many_records_is_told_of_the_audit(folder: Path) -> None:
+    line = " ".join(Path("good.json").read_text(encoding="utf-8").split())
+    Path("many.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
+    Path("one.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    ran = run("verify", "many.jsonl", "--policy", "policy.toml")
+    assert ran.status == 1
+    assert "many.jsonl: verify takes one record a file; nomyo-attest audit takes files of many" in ran.err
+    assert run("verify", "one.jsonl", "--policy", "policy.toml").err == ""
+
+
 def test_a_softened_rule_is_a_warning_and_status_0(folder: Path) -> None:
     write("cut.json", Forge(safe=0))
     assert run("verify", "cut.json", "--policy", "policy.toml").status == 1
