@@ -116,9 +116,7 @@ def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_
     sources = [msgspec.structs.replace(one, problem="") for one in summary().sources]
     sample = summary(sources=sources, sources_unreadable=0)
     text, page = audit_text(sample, Look()), audit_markdown(sample)
-    assert (
-        "Records that could not be read: 1\n  recorded/2026-11-16.jsonl.zst, line 412\n    problem     " in text
-    )
+    assert "Records that could not be read: 1\n  recorded/2026-11-16.jsonl.zst, line 412\n    problem     " in text
     assert "### Records that could not be read\n" in page
     assert "| line 412 |" in page
     assert "Records that could not be read" not in audit_text(summary(), Look())
