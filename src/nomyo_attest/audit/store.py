@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import compress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,6 +19,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from nomyo_attest.audit.chunk import ChunkResult, Fact, Tally
+from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.schema import (
     APPLICATION_ID,
     FORMAT,
@@ -35,7 +37,8 @@ PROFILES_NUMBERED: Final = 10_000
 """PCR profiles that facts name by a small number; further ones stand in full in each fact."""
 
 _CACHE_KIB: Final = 8_192
-_TIER, _PROFILE = map(Fact._fields.index, ("security_tier", "pcr_profile"))
+_VERDICT, _TIER, _PROFILE = map(Fact._fields.index, ("verdict", "security_tier", "pcr_profile"))
+_UNREADABLE: Final = VERDICTS.index(UNREADABLE)
 _INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 14)})"  # noqa: S608 - question marks only
 
 
@@ -177,7 +180,8 @@ class Store:
         columns[_PROFILE] = tuple(map(self._profiles.get, profile, profile))
         del columns[_TIER]
         self.connection.executemany(_INSERT_FACT, zip(*columns, strict=True))
-        self.connection.executemany(UPSERT_TIER, Counter(tier).items())
+        read = map(_UNREADABLE.__ne__, columns[_VERDICT])  # of the others nobody knows what tier they claim
+        self.connection.executemany(UPSERT_TIER, Counter(compress(tier, read)).items())
 
     def _add_profiles(self, profiles: dict[bytes, str]) -> None:
         """Number the new ones. Of those past the last number only the latest are remembered as known: what they are is

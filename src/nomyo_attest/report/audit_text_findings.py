@@ -58,7 +58,8 @@ def series(summary: Summary, look: Look) -> list[str]:
         if rule.findings
     ]
     holding: list[str] = []
-    quiet = [rule for rule in summary.series_rules if not rule.findings and summary.counts.total]
+    appraised = summary.counts.total - summary.counts.unreadable
+    quiet = [rule for rule in summary.series_rules if not rule.findings and appraised]
     if look.verbose:
         holding = [line for rule in quiet for line in _tagged("holds", _named(rule.rule), rule.question, look)]
     elif quiet:

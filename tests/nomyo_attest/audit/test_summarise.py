@@ -130,6 +130,12 @@ def test_tiers_are_listed_by_how_many_claim_them_and_no_tier_is_not_an_empty_one
     assert summary.tiers_total == 4
 
 
+def test_what_could_not_be_read_claims_no_tier_and_is_not_one_without(store: Store) -> None:
+    unreadable = VERDICTS.index("unreadable")
+    fill(store, facts_of({"verdict": unreadable}, {"security_tier": "high"}, {"verdict": unreadable}))
+    assert summary_of(store).tiers == [("high", 1)]
+
+
 def test_what_is_not_established_is_said_once(store: Store) -> None:
     store.add(result(not_established={"b", "a"}))
     store.add(result(number=1, not_established={"b", "c"}))
@@ -223,7 +229,9 @@ def test_totals_are_those_of_a_model_whatever_the_chunks(facts: list[Fact], at_o
     assert sum(bucket.unavailable for bucket in summary.timeline) == sum(
         fact.available is False for fact in facts if fact.processed_at is not None
     )
-    assert dict(summary.tiers) == Counter(fact.security_tier for fact in facts)
+    assert dict(summary.tiers) == Counter(
+        fact.security_tier for fact in facts if VERDICTS[fact.verdict] != "unreadable"
+    )
     aiks = {fact.aik_name for fact in facts if fact.aik_name is not None}
     assert (summary.aiks, summary.aiks_pinned) == (len(aiks), len(aiks & {name(0), name(1), name(2)}))
     by_profile: dict[bytes, list[Fact]] = defaultdict(list)
