@@ -240,7 +240,7 @@ def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage, tmp_pa
     told: set[str] = set()
 
     def look(request: Recorded) -> None:
-        ours = [one for one in gc.get_objects() if type(one).__module__.startswith("nomyo.")]
+        ours = [one for one in gc.get_objects() if str(type(one).__module__).startswith("nomyo.")]
         told.update(repr(one) for one in ours)
 
     stage.wire.router.on_request = look
