@@ -62,5 +62,5 @@ ON CONFLICT (source, rule) DO UPDATE SET failed = failed + excluded.failed, unde
     message = CASE WHEN failed = 0 AND excluded.failed > 0 THEN excluded.message ELSE message END"""  # noqa: S608 - a number
 
 UPSERT_TIER: Final = """
-INSERT INTO tiers VALUES (?1 IS NOT NULL, coalesce(?1, ''), ?2)
+INSERT INTO tiers VALUES (?, ?, ?)
 ON CONFLICT (named, tier) DO UPDATE SET records = records + excluded.records"""

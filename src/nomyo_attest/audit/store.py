@@ -181,7 +181,8 @@ class Store:
         del columns[_TIER]
         self.connection.executemany(_INSERT_FACT, zip(*columns, strict=True))
         read = map(_UNREADABLE.__ne__, columns[_VERDICT])  # of the others nobody knows what tier they claim
-        self.connection.executemany(UPSERT_TIER, Counter(compress(tier, read)).items())
+        claimed = Counter(compress(tier, read)).items()
+        self.connection.executemany(UPSERT_TIER, [(name is not None, name or "", count) for name, count in claimed])
 
     def _add_profiles(self, profiles: dict[bytes, str]) -> None:
         """Number the new ones. Of those past the last number only the latest are remembered as known: what they are is
