@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
@@ -156,6 +156,7 @@ def test_without_pyarrow_it_is_said_what_to_install(file: Path, monkeypatch: pyt
 
 
 @settings(max_examples=60)
+@example(place=507, flip=1)  # in the header of a dictionary
 @given(place=st.integers(0, 2**24), flip=st.integers(1, 255))
 def test_a_damaged_row_group_gives_the_rows_before_and_one_row_that_tells_and_the_others_are_read(
     file: Path, tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
@@ -180,7 +181,8 @@ def test_a_damaged_row_group_gives_the_rows_before_and_one_row_that_tells_and_th
         assert (lost[0].line - 1) % 10 == 0
     else:
         assert [row for row, _ in rows] == list(range(1, 1001))
-    assert all(cell == CELLS[row - 1].encode() for row, cell in rows)
+    # The checksum of a page does not cover its header: what that makes of the cells of its group is appraised.
+    assert len({(row - 1) // 100 for row, cell in rows if cell != CELLS[row - 1].encode()}) <= 1
 
 
 def test_rows_that_the_footer_tells_of_and_are_not_there_are_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
