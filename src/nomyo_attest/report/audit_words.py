@@ -14,7 +14,7 @@ from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.values import Digests, digests, value_text
 
 NAME_MAX: Final = 200
-"""Characters of the longest name of a source that is shown whole."""
+"""Characters of the longest name that is shown whole: of a source, a payload id, a policy."""
 
 VALUE_MAX: Final = 400
 """Characters of the longest expected or found values of a rule, together; each alone is cut by `short` before."""
@@ -47,9 +47,9 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def many(value: int, noun: str) -> str:
-    """``"1 record"``, ``"1,234 records"``."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+def many(value: int, noun: str, plural: str = "") -> str:
+    """``"1 record"``, ``"1,234 records"``; `plural` is one that is not made by an ``s``."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {plural or noun + 's'}"
 
 
 def share(part: int, whole: int) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Final
 
-from nomyo_attest.audit.chunk import SourceEnd
 from nomyo_attest.audit.sources.kinds import STANDARD_INPUT, Source
 from nomyo_attest.audit.sources.lines import Blob, LineCutter, TooLong
 from nomyo_attest.audit.sources.parts import TOO_LARGE, End, Lines, Part, Unread, failed
@@ -47,16 +46,7 @@ def jsonl_parts(source: Source, before: int) -> Iterator[Part]:
         progress = before + (stored.count if source.size is None else source.size)
         if problem:
             yield Unread(source, lines.line, problem, progress)
-        end = SourceEnd(
-            source=source.number,
-            name=source.name,
-            kind=source.kind,
-            size=source.size,
-            sha256=stored.sha256,
-            blank=lines.blank,
-            problem=problem,
-        )
-        yield End(end, progress)
+        yield End(source.ended(stored.sha256, problem, lines.blank), progress)
 
 
 def _open(source: Source) -> AbstractContextManager[BinaryIO]:

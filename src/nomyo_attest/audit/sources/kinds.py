@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final, Literal, NamedTuple
 
+from nomyo_attest.audit.chunk import SourceEnd
+
 Kind = Literal["json", "jsonl", "parquet"]
 Packing = Literal["", "gz", "zst"]
 
@@ -38,6 +40,18 @@ class Source(NamedTuple):
     size: int | None
     mtime: int | None
     problem: str = ""
+
+    def ended(self, sha256: str | None, problem: str, blank: int = 0) -> SourceEnd:
+        """What is known of it when all of it has been read, as far as that was possible."""
+        return SourceEnd(
+            source=self.number,
+            name=self.name,
+            kind=self.kind,
+            size=self.size,
+            sha256=sha256,
+            blank=blank,
+            problem=problem,
+        )
 
 
 def kind_of(name: str) -> tuple[Kind, Packing] | None:

@@ -18,7 +18,6 @@ from typing import Final, Self
 
 import msgspec
 
-from nomyo_attest.audit.chunk import SourceEnd
 from nomyo_attest.audit.sources.column import Cut, Event, Lost, Rows, read_column
 from nomyo_attest.audit.sources.kinds import Source
 from nomyo_attest.audit.sources.parts import Cells, End, Part, Unread, failed
@@ -75,15 +74,7 @@ class ParquetReader:
             stored.drain()
             if not problem and (problem := changed_since(file, size, source.mtime, may_grow=False)):
                 yield Unread(source, line, problem, before + size)
-        end = SourceEnd(
-            source=source.number,
-            name=source.name,
-            kind=source.kind,
-            size=source.size,
-            sha256=stored.sha256,
-            problem=problem,
-        )
-        yield End(end, before + size)
+        yield End(source.ended(stored.sha256, problem), before + size)
 
     def _events(self, path: str) -> Iterator[Event]:
         """What the reader says of a file; if it dies, `Lost` for what it did not get to."""

@@ -101,7 +101,4 @@ class PartsChunk(Chunk):
 def failed(source: Source, problem: str, progress: int) -> Iterator[Part]:
     """A source of which nothing can be read."""
     yield Unread(source, 0, problem, progress)
-    end = SourceEnd(
-        source=source.number, name=source.name, kind=source.kind, size=source.size, sha256=None, problem=problem
-    )
-    yield End(end, progress)
+    yield End(source.ended(None, problem), progress)

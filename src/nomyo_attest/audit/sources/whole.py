@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from nomyo_attest.audit.chunk import RawRecord, SourceEnd
+from nomyo_attest.audit.chunk import RawRecord
 from nomyo_attest.audit.sources.kinds import Source
 from nomyo_attest.audit.sources.parts import TOO_LARGE, Part
 from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
@@ -30,14 +30,7 @@ class Whole(Part):
     def records(self) -> Iterator[RawRecord]:
         source = self._source
         content = _content(source)
-        self.end = SourceEnd(
-            source=source.number,
-            name=source.name,
-            kind=source.kind,
-            size=source.size,
-            sha256=content.sha256,
-            problem=content.problem,
-        )
+        self.end = source.ended(content.sha256, content.problem)
         yield RawRecord(source.number, source.name, content.line, content.text, content.problem)
 
 

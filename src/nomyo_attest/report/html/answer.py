@@ -6,9 +6,10 @@ from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.audit_words import many, number
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
-from nomyo_attest.report.html.wording import code, digits, moment, number, outside, several, share, verdict
+from nomyo_attest.report.html.wording import code, digits, moment, outside, share, verdict
 
 _MEANINGS: Final = {
     "affirming": "every rule that the policy asks for holds",
@@ -56,7 +57,7 @@ def _sentence(summary: Summary) -> str:
         parts.append(f"{number(rest)} {'is' if rest == 1 else 'are'} not affirmed." if rest else "None is refused.")
     findings = sum(rule.findings for rule in summary.series_rules)
     if findings:
-        parts.append(f"Across records there {'is' if findings == 1 else 'are'} {several(findings, 'finding')}.")
+        parts.append(f"Across records there {'is' if findings == 1 else 'are'} {many(findings, 'finding')}.")
     return " ".join(parts)
 
 
@@ -83,7 +84,7 @@ def _facts(summary: Summary) -> Markup:
     findings = sum(rule.findings for rule in summary.series_rules)
     facts: list[tuple[str, str]] = [
         ("Policy", join([code(summary.policy.id), " ", digits(summary.policy.digest.removeprefix("sha256:"))])),
-        ("Made from", join([several(summary.sources_total, "source"), ", digest ", digits(summary.inputs_digest)])),
+        ("Made from", join([many(summary.sources_total, "source"), ", digest ", digits(summary.inputs_digest)])),
     ]
     if summary.timeline:
         end = summary.timeline[-1].at + summary.bucket_seconds
@@ -91,6 +92,6 @@ def _facts(summary: Summary) -> Markup:
     facts += [
         ("PCR profiles", number(summary.profiles_total)),
         ("AIKs", f"{number(summary.aiks)}, of which the policy pins {number(summary.aiks_pinned)}"),
-        ("Across records", several(findings, "finding")),
+        ("Across records", many(findings, "finding")),
     ]
     return pairs(facts)

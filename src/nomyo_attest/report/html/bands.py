@@ -7,9 +7,10 @@ from typing import Final
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Profile, Summary
+from nomyo_attest.report.audit_words import many, number
 from nomyo_attest.report.html.chart import Scale, bar_height, figure, label, line, rect, time_axis
 from nomyo_attest.report.html.markup import Markup, element, join
-from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, number, several, share
+from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, share
 
 _LANE: Final = 64
 _BAR: Final = 30
@@ -45,7 +46,7 @@ def _lane(scale: Scale, place: int, profile: Profile, whole: int, top: float) ->
     most, foot, kind = max(counts, default=0), top + _LANE - _BAND, usual(profile)
     total = profile.counts.total
     symbols = " ".join(SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
-    named = f"P{place} {symbols} {several(total, 'record')}, {share(total, whole)}"
+    named = f"P{place} {symbols} {many(total, 'record')}, {share(total, whole)}"
     said = join([named, element("tspan", f" of all; at most {number(most)} a bar", class_="wide")])
     parts = [label("0", foot - _BAR - 8, said, "lane"), line(foot + _BAND / 2, "grid")]
     for bucket, count in enumerate(counts):

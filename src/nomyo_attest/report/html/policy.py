@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.audit_words import number
 from nomyo_attest.report.html.markup import Markup, element, escape, fit, join
 from nomyo_attest.report.html.profiles import meaning
 from nomyo_attest.report.html.tables import columns, fold, pairs, row, section, table
-from nomyo_attest.report.html.wording import code, digits, number, outside
+from nomyo_attest.report.html.wording import code, digits, outside
 
 _SIZE: Final = 100_000
 _TEXT_MAX: Final = 2000

@@ -8,10 +8,11 @@ from typing import Any, Final
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Profile, Summary
 from nomyo_attest.policy.pcr_meanings import MEANINGS
+from nomyo_attest.report.audit_words import number
 from nomyo_attest.report.html.bands import bands
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
-from nomyo_attest.report.html.wording import code, digits, number, outside, share, spot, stamp, verdict
+from nomyo_attest.report.html.wording import code, digits, outside, share, spot, stamp, verdict
 
 _SIZE: Final = 100_000
 _PLACES_MOST: Final = 100

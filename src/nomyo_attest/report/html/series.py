@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.audit.summary import SeriesFinding, SeriesRuleSummary, Summary
+from nomyo_attest.report.audit_words import many, number
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, listing, row, section, table
-from nomyo_attest.report.html.wording import code, digits, number, outside, place, prose, several
+from nomyo_attest.report.html.wording import code, digits, outside, place, prose
 from nomyo_attest.report.look import sentence
 
 _SIZE: Final = 300_000
@@ -50,7 +51,7 @@ def _found(summary: Summary) -> Markup:
         return Markup()
     of = columns("rule, and what they share", "#records", "what was found", "where")
     rows = fit((_finding(one) for one in summary.series), _SIZE)
-    caption = several(total, "finding")
+    caption = many(total, "finding")
     if len(rows) < total:
         caption = f"The first {number(len(rows))} of {caption} are shown"
     return table("findings", caption, of, rows)

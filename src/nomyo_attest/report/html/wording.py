@@ -8,14 +8,12 @@ from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE
 from nomyo_attest.audit.summary import Place
+from nomyo_attest.report.audit_words import NAME_MAX, number
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.html.markup import Markup, element, join
 
 SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", UNREADABLE: "∅"}
 """What stands beside a verdict's colour."""
-
-NAME_MAX: Final = 200
-"""Characters of the longest name that is shown whole: of a source, a payload id, a policy."""
 
 _HEX_STEP: Final = 16
 """Digits of a digest after which a line may break: eight bytes."""
@@ -40,16 +38,6 @@ def _without_piles(text: str) -> str:
         marks = marks + 1 if unicodedata.category(char).startswith("M") else 0
         parts.append(clean(char) if marks <= _MARKS_MOST else f"\\u{ord(char):04x}")
     return "".join(parts)
-
-
-def number(value: int) -> str:
-    """``"12,345"``."""
-    return f"{value:,}"
-
-
-def several(value: int, noun: str, many: str = "") -> str:
-    """``"1 record"``, ``"12,345 records"``; `many` is a plural that is not made by an ``s``."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {many or noun + 's'}"
 
 
 def compact(value: int) -> str:

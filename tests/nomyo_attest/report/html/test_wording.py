@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nomyo_attest.audit.summary import Place
+from nomyo_attest.report.audit_words import many
 from nomyo_attest.report.html.wording import (
     compact,
     digits,
@@ -11,7 +12,6 @@ from nomyo_attest.report.html.wording import (
     outside,
     place,
     prose,
-    several,
     share,
     size,
     verdict,
@@ -20,9 +20,9 @@ from tests.nomyo_attest.report.html.parsed import parse
 
 
 def test_numbers_are_grouped_and_nouns_follow_them() -> None:
-    assert several(1, "record") == "1 record"
-    assert several(10_000_000, "record") == "10,000,000 records"
-    assert several(0, "process", "processes") == "0 processes"
+    assert many(1, "record") == "1 record"
+    assert many(10_000_000, "record") == "10,000,000 records"
+    assert many(0, "process", "processes") == "0 processes"
 
 
 @pytest.mark.parametrize(
