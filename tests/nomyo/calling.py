@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+import nomyo_attest as na
 from nomyo import NomyoError, SecureChatCompletion
+from nomyo_attest.testing import Forge
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import PlainRouter, Recorded
 
@@ -21,6 +23,11 @@ PATIENCE = 60.0
 
 E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
+
+
+def policy(**changes: Any) -> na.AppraisalPolicy:
+    """The policy that the soft TPM's evidence satisfies, changed."""
+    return na.AppraisalPolicy.from_dict({**Forge().policy(), **changes})
 
 
 def run(work: Coroutine[Any, Any, T], seconds: float = PATIENCE, *, debug: bool | None = None) -> T:

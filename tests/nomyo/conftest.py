@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo import SecureChatCompletion, keys
+from nomyo_attest.testing import Forge
 from tests.nomyo.calling import Wire, made_at_once
 from tests.nomyo.wire.plain_router import PlainRouter
 
@@ -32,6 +34,19 @@ def wire(authority: trustme.CA, donor: SecureChatCompletion, monkeypatch: pytest
         monkeypatch.setenv("SSL_CERT_FILE", router.ca)
         monkeypatch.delenv("SSL_CERT_DIR", raising=False)
         yield Wire(router, donor)
+
+
+@pytest.fixture
+def tpm(wire: Wire) -> Forge:
+    """The soft TPM of the router, whose evidence is made for each request."""
+    forge = Forge()
+
+    def attest(payload_id: str) -> Any:
+        forge.payload_id = payload_id
+        return forge.response()["_metadata"]["tpm_attestation"]
+
+    wire.router.attest = attest
+    return forge
 
 
 @pytest.fixture

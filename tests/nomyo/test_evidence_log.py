@@ -32,33 +32,16 @@ from nomyo.router import RouterOptions, RunningRouter
 from nomyo_attest.ledger.line import open_line
 from nomyo_attest.ledger.verify import verify
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, ask, content, only, run
+from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, ask, content, only, policy, run
 from tests.nomyo.hunt import Hunt, listening
 from tests.nomyo.scenes import COMPLETION, SECRETS, Stage
 from tests.nomyo.scenes import ask as ask_with_secrets
 from tests.nomyo.wire import server_keys
 
 
-def policy(**changes: Any) -> na.AppraisalPolicy:
-    return na.AppraisalPolicy.from_dict({**Forge().policy(), **changes})
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "evidence.jsonl"
-
-
-@pytest.fixture
-def tpm(wire: Wire) -> Forge:
-    """The soft TPM of the router, whose evidence is made for each request."""
-    forge = Forge()
-
-    def attest(payload_id: str) -> Any:
-        forge.payload_id = payload_id
-        return forge.response()["_metadata"]["tpm_attestation"]
-
-    wire.router.attest = attest
-    return forge
 
 
 def records(path: Path) -> list[dict[str, Any]]:

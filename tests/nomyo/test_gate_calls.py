@@ -7,7 +7,6 @@ import os
 import random
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,25 +20,8 @@ from nomyo import (
     SecurityError,
 )
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import PROMPT, Wire, ask, content, facts, only, run
+from tests.nomyo.calling import PROMPT, Wire, ask, content, facts, only, policy, run
 from tests.nomyo.wire.plain_router import Reply, error
-
-
-def policy(**changes: Any) -> na.AppraisalPolicy:
-    return na.AppraisalPolicy.from_dict({**Forge().policy(), **changes})
-
-
-@pytest.fixture
-def tpm(wire: Wire) -> Forge:
-    """The soft TPM of the router, whose evidence is made for each request."""
-    forge = Forge()
-
-    def attest(payload_id: str) -> Any:
-        forge.payload_id = payload_id
-        return forge.response()["_metadata"]["tpm_attestation"]
-
-    wire.router.attest = attest
-    return forge
 
 
 def other_firmware(tpm: Forge) -> None:
