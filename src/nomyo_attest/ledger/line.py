@@ -4,7 +4,11 @@ A ledger is JSON Lines in ASCII. A record::
 
     {"format": "nomyo-attest-ledger/1", "number": 2, "previous": "sha256:…",
      "recorded_at": "2026-01-01T00:00:00.000000Z", "payload_id": "…", "given": true, "refused": null,
-     "whole": true, "evidence": {"_metadata": {…}}, "result": {…}, "client": {"name": "nomyo", "version": "…"}}
+     "gate": "on", "whole": true, "evidence": {"_metadata": {…}}, "result": {…},
+     "client": {"name": "nomyo", "version": "…"}}
+
+`gate` is ``"on"`` if a policy decided whether the completion was released, ``"off"`` if there was a policy and the gate
+was off for this call; it is absent if there was no policy, and in lines of older versions.
 
 The first line of a file that follows another one names it: ``"continues": "evidence.0001.jsonl"``, behind `previous`.
 A line that was torn by a crash is replaced by one that holds what was left of it::
@@ -34,12 +38,15 @@ NO_PREVIOUS: Final = "sha256:" + 64 * "0"
 BEGINNING: Final = b'{"format":"' + LEDGER_FORMAT.encode() + b'","number":'
 """How every line begins, to the byte: by it a line that was torn is told from a file that is no ledger."""
 
+GATES: Final = ("on", "off")
+"""Values of `gate`."""
+
 _REPAIR_KEYS: Final = frozenset({"format", "number", "previous", "continues", "recorded_at", "repair"})
 
 _ELSEWHERE: Final = ("_metadata", "tpm_attestation", "is_available")
 """Keys under which evidence would stand outside `evidence`: then there are two, and either could be meant."""
 
-_READ: Final = ("format", "payload_id", "given", "evidence")
+_READ: Final = ("format", "payload_id", "given", "evidence", "recorded_at", "refused", "gate")
 
 
 def digest_of(line: bytes) -> str:

@@ -28,7 +28,7 @@ from nomyo_attest.errors import LedgerError
 from nomyo_attest.evidence.response import check_payload_id
 from nomyo_attest.ledger.files import locked, move_aside, numbered, open_reading, sync_folder, told
 from nomyo_attest.ledger.keep import Withhold, keep
-from nomyo_attest.ledger.line import LINE_MAX, NO_PREVIOUS, digest_of, encode_line
+from nomyo_attest.ledger.line import GATES, LINE_MAX, NO_PREVIOUS, digest_of, encode_line
 from nomyo_attest.ledger.tail import Last, Tail, read_tail
 from nomyo_attest.policy import AppraisalPolicy
 
@@ -98,6 +98,7 @@ class EvidenceLog:
         policy: AppraisalPolicy | None = None,
         now: datetime | None = None,
         refused: str | None = None,
+        gate: str | None = None,
         withhold: Withhold | None = None,
         client: Mapping[str, str] = _OURS,
     ) -> Receipt:
@@ -109,6 +110,8 @@ class EvidenceLog:
             policy: what the evidence is appraised by; None for no result.
             now: the time of the appraisal; see `appraise`.
             refused: why the answer was not handed over, a code; None if it was.
+            gate: ``"on"`` if the policy decided about the release of the completion, ``"off"`` if the gate was off for
+                this call; None where there was no policy.
             withhold: says which texts must not be kept; see `keep`.
             client: name and version of the program.
 
@@ -116,6 +119,8 @@ class EvidenceLog:
             LedgerError: it could not be kept, and nothing was changed.
             TypeError, ValueError: an argument makes no sense.
         """
+        if gate is not None and gate not in GATES:
+            raise ValueError(f"gate: expected 'on', 'off' or None, got {gate!r:.60}")
         kept = keep(response, policy, withhold)
         result = None
         if policy is not None:
@@ -124,6 +129,7 @@ class EvidenceLog:
             "payload_id": None if payload_id is None else check_payload_id(payload_id, ""),
             "given": payload_id is not None,
             "refused": refused,
+            **({} if gate is None else {"gate": gate}),
             "whole": kept.whole,
             "evidence": kept.evidence,
             "result": result,

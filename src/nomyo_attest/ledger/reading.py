@@ -34,6 +34,7 @@ class Line(msgspec.Struct):
     whole: bool | None = None
     payload_id: str | None = None
     refused: str | None = None
+    gate: str | None = None
     evidence: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
 
@@ -70,7 +71,7 @@ def _read_slowly(line: bytes) -> Line | None:
     try:
         document = json.loads(line)
         document |= {key: msgspec.Raw(b"{}") for key in ("evidence", "result") if key in document}
-        for key in ("payload_id", "refused"):
+        for key in ("payload_id", "refused", "gate"):
             if isinstance(document.get(key), str):
                 document[key] = ""
         return msgspec.convert(document, Line)

@@ -66,6 +66,32 @@ def test_without_a_policy_there_is_no_result_and_without_a_payload_id_none_was_g
     assert (record["result"], record["payload_id"], record["given"]) == (None, None, False)
 
 
+@pytest.mark.parametrize("gate", ["on", "off"])
+def test_a_line_records_whether_the_gate_was_on_beside_the_result(path: Path, gate: str) -> None:
+    na.EvidenceLog(path).append(answer(), payload_id="an-id", policy=policy(), gate=gate)
+    (record,) = records(path)
+    assert list(record)[6:8] == ["refused", "gate"]
+    assert (record["gate"], record["refused"], record["result"]["verdict"]) == (gate, None, "affirming")
+    assert ways(path) == []
+
+
+def test_a_line_without_a_policy_does_not_mention_the_gate(path: Path) -> None:
+    na.EvidenceLog(path).append(answer())
+    assert "gate" not in records(path)[0]
+
+
+def test_a_gate_that_is_neither_on_nor_off_is_refused_and_nothing_is_written(path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^gate: expected 'on', 'off' or None, got 'ajar'$"):
+        na.EvidenceLog(path).append(answer(), policy=policy(), gate="ajar")
+    assert not path.exists()
+
+
+def test_a_line_whose_gate_is_no_text_is_not_a_line_of_the_ledger(path: Path) -> None:
+    na.EvidenceLog(path).append(answer(), policy=policy(), gate="on")
+    path.write_bytes(path.read_bytes().replace(b'"gate":"on"', b'"gate":true'))
+    assert ways(path) == ["form"]
+
+
 def test_a_result_kept_is_that_of_appraising_what_is_kept(path: Path) -> None:
     from nomyo_attest.ledger.line import open_line
 
