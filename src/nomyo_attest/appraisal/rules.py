@@ -76,6 +76,7 @@ RULES: Final = (
     Rule("attest.magic", form.attest_magic, "TPMS_ATTEST.magic", settled=True, core=True),
     Rule("attest.type", form.attest_type, "TPMS_ATTEST.type", settled=True, core=True),
     Rule("key.attributes", key.key_attributes, "TPMT_PUBLIC.objectAttributes", settled=True),
+    Rule("key.template", key.key_template, "TPMT_PUBLIC", core=True),
     Rule("key.strength", key.key_strength, "TPMT_PUBLIC.unique"),
     Rule("key.hierarchy", key.key_hierarchy, "TPMS_ATTEST.qualifiedSigner"),
     Rule("key.trust", key.key_trust, "TPMT_PUBLIC"),

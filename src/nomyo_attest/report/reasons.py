@@ -19,6 +19,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "attest.magic": ("attest.form",),
     "attest.type": ("attest.form",),
     "key.attributes": ("key.form",),
+    "key.template": ("key.form",),
     "key.strength": ("key.form",),
     "key.hierarchy": ("attest.form", "key.form"),
     "key.trust": ("key.form",),

@@ -13,7 +13,8 @@ from nomyo_attest.appraisal.rules import find_rule
 TABLE = [
     ("evidence.available", True), ("evidence.form", True), ("attest.form", True), ("signature.form", True),
     ("key.form", True), ("attest.magic", True), ("attest.type", True), ("key.attributes", False),
-    ("key.strength", False), ("key.hierarchy", False), ("key.trust", False), ("signer.name", False),
+    ("key.template", True), ("key.strength", False),
+    ("key.hierarchy", False), ("key.trust", False), ("signer.name", False),
     ("signature.scheme", True), ("signature.hash", True), ("signature.valid", True), ("nonce.match", True),
     ("clock.safe", False), ("pcr.selection", True), ("pcr.digest", True), ("pcr.bank", False), ("pcr.values", False),
     ("firmware.version", False), ("policy.period", False), ("claims.*", False),

@@ -20,12 +20,12 @@ from tests.nomyo_attest.report.audit_samples import summary
 
 RULE_IDS = """
 evidence.available evidence.form attest.form signature.form key.form attest.magic attest.type key.attributes
-key.strength key.hierarchy key.trust signer.name signature.scheme signature.hash signature.valid nonce.match clock.safe
-pcr.selection pcr.digest pcr.bank pcr.values firmware.version policy.period claims.*
+key.template key.strength key.hierarchy key.trust signer.name signature.scheme signature.hash signature.valid
+nonce.match clock.safe pcr.selection pcr.digest pcr.bank pcr.values firmware.version policy.period claims.*
 """
 CORE = """
-evidence.available evidence.form attest.form signature.form key.form attest.magic attest.type signature.scheme
-signature.hash signature.valid nonce.match pcr.selection pcr.digest
+evidence.available evidence.form attest.form signature.form key.form attest.magic attest.type key.template
+signature.scheme signature.hash signature.valid nonce.match pcr.selection pcr.digest
 """
 VERIFY_KEYS = """
 counts counts.affirming counts.contraindicated counts.none counts.unreadable counts.warning format policy policy.digest

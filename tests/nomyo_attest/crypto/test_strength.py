@@ -8,7 +8,7 @@ from math import gcd, prod
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo_attest.crypto.strength import F4, is_roca, rsa_weakness
+from nomyo_attest.crypto.strength import F4, is_composite_exponent, is_roca, rsa_weakness
 
 # Nemec et al. 2017, table 1: how many of the first primes make up M, and bits of a prime, for keys of 512 and 2048 bits
 ROCA_SIZES = {512: 39, 2048: 126}
@@ -115,3 +115,15 @@ def test_an_even_modulus_is_weak() -> None:
 @pytest.mark.parametrize("modulus", [0, 1, 2, 3, 65537])
 def test_a_modulus_that_is_none_is_weak(modulus: int) -> None:
     assert rsa_weakness(modulus, modulus.bit_length(), F4, 1024) == f"RSA-{modulus.bit_length()}"
+
+
+def test_composite_exponents_are_recognized() -> None:
+    sieve = bytearray([1]) * 70_000
+    for number in range(2, 265):
+        sieve[number * number :: number] = bytes(len(sieve[number * number :: number]))
+    for exponent in range(70_000):
+        expected = exponent > 65537 and exponent % 2 == 1 and not sieve[exponent]
+        assert is_composite_exponent(exponent) is expected
+    assert not is_composite_exponent(4_294_967_291)  # the largest prime below 2^32
+    assert is_composite_exponent(4_294_967_295)
+    assert is_composite_exponent(3_215_031_751)  # passes Miller-Rabin to the bases 2, 3, 5 and 7

@@ -20,7 +20,8 @@ SOFT: Final = (
 )  # fmt: skip
 CORE: Final = (
     "evidence.available", "evidence.form", "attest.form", "signature.form", "key.form", "attest.magic", "attest.type",
-    "signature.scheme", "signature.hash", "signature.valid", "nonce.match", "pcr.selection", "pcr.digest",
+    "key.template", "signature.scheme", "signature.hash", "signature.valid", "nonce.match", "pcr.selection",
+    "pcr.digest",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.keys import CURVES, rsa_exponent
-from nomyo_attest.crypto.strength import rsa_weakness
+from nomyo_attest.crypto.strength import is_composite_exponent, rsa_weakness
 from nomyo_attest.policy.model import Trust
 from nomyo_attest.tpm.constants import (
     HASH_SIZES,
@@ -33,6 +33,10 @@ _NAMES_TO_BE_SET: Final = tuple(attribute_names(_MUST_BE_SET))
 _SHA1: Final = TPM_ALG_ID.SHA1
 _PINNED: Final = Trust.PINNED_AIK  # reading a member off its enumeration takes longer than comparing it
 _SELF_ASSERTED: Final = Trust.SELF_ASSERTED
+_NULL: Final = TPM_ALG_ID.NULL
+_DUPLICABLE: Final = int(TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.ENCRYPTED_DUPLICATION)
+_USER_WITH_AUTH: Final = int(TPMA_OBJECT.USER_WITH_AUTH)
+_TEMPLATE: Final = "a public area that a TPM creates"
 _NO_KEY: Final = "the AIK does not parse"
 
 
@@ -57,6 +61,43 @@ def key_attributes(facts: Settled) -> Answer:
     wrong = [f"{name} is clear" for name in attribute_names(_MUST_BE_SET & ~value)]
     wrong += [f"{name} is set" for name in attribute_names(_MUST_BE_CLEAR & value)]
     return FAIL, expected, attribute_names(value), ", ".join(wrong)
+
+
+def key_template(case: Case) -> Answer:
+    """Is the AIK's public area one that a TPM creates and signs with?
+
+    A TPM refuses to create a signing key with a symmetric algorithm (Part 2, 12.2.3.5 and 12.2.3.6) or an ECC key with
+    a key derivation function (12.2.3.6); an `authPolicy` that is not a digest of `nameAlg` (12.2.4); an RSA exponent
+    that is not prime (12.2.3.5; `key.strength` refuses small and even ones); and `encryptedDuplication` beside
+    `fixedTPM` (8.3.3). It refuses to sign with a key that has neither `userWithAuth` nor an `authPolicy`, since nothing
+    could authorize that use (8.3.3).
+
+    What to do: do not rely on the response. No TPM created its AIK.
+    """
+    if case.key is None:
+        return UNDECIDED, None, None, _NO_KEY
+    public = case.key.value
+    parameters, policy, attributes = public.parameters, public.auth_policy, public.object_attributes
+    wrong: list[tuple[str, str]] = []
+    if parameters.symmetric.algorithm is not _NULL:
+        wrong.append(("symmetric: TPM_ALG_NULL", f"symmetric: {specification_name(parameters.symmetric.algorithm)}"))
+    if isinstance(parameters, TPMS_ECC_PARMS):
+        if parameters.kdf.scheme is not _NULL:
+            wrong.append(("kdf: TPM_ALG_NULL", f"kdf: {specification_name(parameters.kdf.scheme)}"))
+    elif is_composite_exponent(rsa_exponent(parameters)):
+        wrong.append(("a prime exponent", f"exponent: {parameters.exponent}"))
+    if policy and len(policy) != HASH_SIZES[public.name_alg]:
+        name = hash_name(public.name_alg)
+        expected = f"authPolicy: 0 or {HASH_SIZES[public.name_alg]} bytes, as nameAlg is {name}"
+        wrong.append((expected, f"authPolicy: {len(policy)} bytes"))
+    if attributes & _DUPLICABLE == _DUPLICABLE:
+        wrong.append(("encryptedDuplication: clear beside fixedTPM", "encryptedDuplication: set"))
+    if not policy and not attributes & _USER_WITH_AUTH:
+        wrong.append(("userWithAuth or an authPolicy", "userWithAuth: clear, authPolicy: empty"))
+    if not wrong:
+        return PASS, _TEMPLATE, _TEMPLATE, ""
+    got = [one for _, one in wrong]
+    return FAIL, [one for one, _ in wrong], got, f"no TPM creates such a key, or signs with it ({'; '.join(got)})"
 
 
 @cache

@@ -9,6 +9,7 @@ from nomyo_attest.testing import writer
 from nomyo_attest.testing.faults.changes import (
     Bytes,
     Policy,
+    Spoil,
     add,
     at,
     both,
@@ -128,9 +129,38 @@ def attributes() -> Iterator[Fault]:
             writer.USER_WITH_AUTH | writer.RESTRICTED | writer.SIGN_ENCRYPT,
             "was made in software and imported",
         ),
-        ("none", 0, "has no attribute at all"),
     ):
         yield Fault(f"attributes-{name}", "key.attributes", f"The key {what}.", with_(attributes=value))
+    reason = "The key has no attribute at all."
+    also = ("key.template",)  # without userWithAuth and authPolicy nobody can sign with it either
+    yield Fault("attributes-none", "key.attributes", reason, with_(attributes=0), also_failed=also)
+
+
+def templates() -> Iterator[Fault]:
+    """Public areas that no TPM creates, or lets sign."""
+
+    def template(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
+        return Fault(f"template-{name}", "key.template", reason, spoil, **more)
+
+    aes = b"".join(map(writer.u16, (writer.ALG_AES, 128, writer.ALG_CFB)))
+    for key in ("rsa2048", "p256"):
+        reason = "The signing key has a symmetric algorithm, as a storage key has."
+        yield template(
+            f"symmetric-{key}", reason, at("public", _in_place_of_null(SYMMETRIC, aes)), world=world(key=key)
+        )
+    reason = "The signing key has a key derivation function."
+    kdf = writer.u16(writer.ALG_KDF1_SP800_108) + writer.u16(writer.ALG_SHA256)
+    yield template("kdf", reason, at("public", _in_place_of_null(KDF, kdf)), world=world(key="p256"))
+    for size in (1, 20, 48):
+        reason = f"authPolicy has {size} bytes beside a nameAlg of SHA-256."
+        yield template(f"policy-{size}-bytes", reason, with_(auth_policy=b"\xa5" * size))
+    right = writer.AIK_ATTRIBUTES
+    reason = "The key has encryptedDuplication set beside fixedTPM."
+    yield template("encrypted-duplication", reason, with_(attributes=right | writer.ENCRYPTED_DUPLICATION))
+    reason = "The key has neither userWithAuth nor an authPolicy, so that nobody can sign with it."
+    yield template("no-authorization", reason, with_(attributes=right & ~writer.USER_WITH_AUTH))
+    reason = "The exponent is 65541, which is not prime."
+    yield template("exponent-composite", reason, with_(exponent=65541))
 
 
 def hierarchies() -> Iterator[Fault]:
@@ -181,8 +211,13 @@ def _padded(offset: int, size: int, wanted: int) -> Bytes:
     return lambda blob: blob[:offset] + writer.tpm2b(blob[begin:end].rjust(wanted, b"\0")) + blob[end:]
 
 
+def _in_place_of_null(offset: int, octets: bytes) -> Bytes:
+    """Put `octets` in the place of the two bytes of TPM_ALG_NULL at `offset`."""
+    return lambda blob: blob[:offset] + octets + blob[offset + 2 :]
+
+
 def _pins(pinned: Forge) -> Callable[[Policy], None]:
     return lambda policy: policy["key"].update(trust="pinned_aik", pinned=[pinned.answer().name.hex()])
 
 
-FAULTS = (*lengths(), *contents(), *framings(), *attributes(), *hierarchies(), *trust())
+FAULTS = (*lengths(), *contents(), *framings(), *attributes(), *templates(), *hierarchies(), *trust())

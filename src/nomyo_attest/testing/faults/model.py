@@ -19,6 +19,7 @@ RULES: Final = (
     "attest.magic",
     "attest.type",
     "key.attributes",
+    "key.template",
     "key.strength",
     "key.hierarchy",
     "key.trust",
@@ -41,7 +42,7 @@ RULES: Final = (
 # that the policy does not ask are left out by `Fault.expect`. pcr.bank and policy.period look at the policy alone.
 _OF_PCRS: Final = ("pcr.selection", "pcr.digest", "pcr.values")
 _OF_SIGNER: Final = ("key.hierarchy", "signer.name", "firmware.version")
-_OF_KEY: Final = ("key.attributes", "key.strength", "key.trust", *_OF_SIGNER)
+_OF_KEY: Final = ("key.attributes", "key.template", "key.strength", "key.trust", *_OF_SIGNER)
 _OF_ATTEST: Final = (
     "attest.magic",
     "attest.type",

@@ -51,6 +51,50 @@ def test_an_attribute_too_many_is_named() -> None:
     assert "reserved bit 31" in finding.got
 
 
+TEMPLATES: dict[str, tuple[dict[str, Any], str]] = {
+    "an authPolicy shorter than a digest": ({"auth_policy": bytes(31)}, "authPolicy: 31 bytes"),
+    "an authPolicy of another digest": ({"auth_policy": bytes(20), "name_alg": "sha384"}, "authPolicy: 20 bytes"),
+    "encryptedDuplication": ({"attributes": SET | 1 << 6 | 1 << 11}, "encryptedDuplication: set"),
+    "no authorization": ({"attributes": SET}, "userWithAuth: clear, authPolicy: empty"),
+    "a composite exponent": ({"exponent": 65541}, "exponent: 65541"),
+}
+
+
+@pytest.mark.parametrize("what", TEMPLATES)
+def test_a_public_area_that_no_tpm_creates_is_refused(what: str) -> None:
+    fields, got = TEMPLATES[what]
+    finding = ask("key.template", Forge(**fields))
+    assert finding.outcome is FAIL
+    assert got in finding.got
+    assert got in finding.message
+
+
+@pytest.mark.parametrize(("key", "offset"), [("rsa2048", 10), ("p256", 10), ("p256", 18)])
+def test_a_signing_key_with_a_symmetric_algorithm_or_a_kdf_is_refused(key: str, offset: int) -> None:
+    """TPMT_PUBLIC.parameters.symmetric is at byte 10, the kdf of a P-256 key at byte 18; TPM_ALG_NULL is 0x0010."""
+    instead = "0006 0080 0043" if offset == 10 else "0020 000b"  # AES-128-CFB; KDF1_SP800_56A with SHA-256
+
+    def change(public: bytes) -> bytes:
+        assert public[offset : offset + 2] == b"\0\x10"
+        return public[:offset] + bytes.fromhex(instead) + public[offset + 2 :]
+
+    result = na.appraise(Forge(key=key).spoil("public", change).response(), policy_for(Forge(key=key)))
+    assert result.verdict is na.Verdict.CONTRAINDICATED
+    assert result.failed == ("key.template",)
+    assert ("TPM_ALG_AES" if offset == 10 else "KDF1_SP800_56A") in str(result.findings)
+
+
+def test_authorization_by_policy_alone_is_enough() -> None:
+    assert outcome("key.template", Forge(attributes=SET | 1 << 7, auth_policy=bytes(32))) is PASS
+    assert outcome("key.template", Forge(auth_policy=bytes(48), name_alg="sha384")) is PASS
+    assert outcome("key.template", Forge().spoil("key_blob", lambda blob: blob[:-1])) is UNDECIDED
+
+
+def test_a_policy_cannot_soften_the_rule_on_templates() -> None:
+    with pytest.raises(na.PolicyError, match=r"key\.template"):
+        policy_for(Forge(), rules={"key.template": "warn"})
+
+
 STRENGTHS: dict[str, tuple[dict[str, Any], na.Outcome]] = {
     "RSA-1024": ({"key": "rsa1024"}, FAIL),
     "RSA-2032": ({"key": "rsa2032"}, FAIL),
