@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from nomyo.argument_names import check_call, hint
 from nomyo.client import Closing, SecureCompletionClient
 from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_pins
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
@@ -24,29 +25,6 @@ if TYPE_CHECKING:
 
 _OTHERS_MOST: Final = 16
 """Clients kept for base URLs given in calls."""
-
-_NO_ARGUMENTS: Final = {
-    "allow_http": "the client",
-    "api_base": "base_url, or the client",
-    "attestation_policy": "the client, or client.with_options",
-    "default_headers": "nobody",
-    "default_query": "nobody",
-    "evidence_log": "the client, or client.with_options",
-    "evidence_log_failure": "the client, or client.with_options",
-    "extra_headers": "nobody: the headers are the protocol's",
-    "extra_query": "nobody",
-    "http_client": "the client",
-    "key_dir": "the client",
-    "key_password": "the client",
-    "max_retries": "the client, or client.with_options",
-    "min_server_key_bits": "the client",
-    "organization": "nobody",
-    "project": "nobody",
-    "secure_memory": "the client",
-    "server_key_pins": "the client",
-    "unsafe_remote_http": "the client",
-}
-"""Names that are options of clients or of other libraries, and who takes them: in a payload they would be nonsense."""
 
 
 class SecureChatCompletion(Closing):
@@ -163,7 +141,10 @@ class SecureChatCompletion(Closing):
                 - ``require_attestation``: whether the policy must affirm the evidence, for this call.
                 - ``timeout``: seconds for this call.
                 - ``api_key``, ``base_url``: for this call. To another host the client's own key is not sent.
-                - ``extra_body``: a dict of more to be sent, also of names that are refused otherwise.
+                - ``extra_body``: a dict of more parameters to send, under any name.
+
+                A name that looks like an option, such as ``require_atestation``, ``policy`` or ``headers``, raises
+                `ArgumentTypeError` instead of being sent (see `nomyo.argument_names`).
 
         Returns:
             The completion as the server made it, with ``_metadata``. There ``verification`` says what was checked, and
@@ -185,6 +166,7 @@ class SecureChatCompletion(Closing):
         own_key = kwargs.pop("api_key", None)
         required = kwargs.pop("require_attestation", None)
         seconds = kwargs.pop("timeout", None)
+        check_call(kwargs.keys() - {"extra_body"}, self._options)
         gated = _is_gated(required, self._gate, self._policy)
         return await self.client.complete(
             _payload(model, messages, kwargs),
@@ -213,7 +195,9 @@ class SecureChatCompletion(Closing):
     def _with_options(self, changes: dict[str, Any]) -> Self:
         unknown = changes.keys() - self._options.keys()
         if unknown:
-            raise ArgumentTypeError(f"with_options() takes no {min(unknown)}; it takes {', '.join(self._options)}")
+            name = min(unknown)
+            problem = f"with_options(): unknown option {name[:40]!r}{hint(name, self._options)}"
+            raise ArgumentTypeError(f"{problem} (options: {', '.join(self._options)})")
         options = {**self._options, "api_key": self.api_key, **changes}
         options["attestation_policy"] = load_policy(options["attestation_policy"])
         keeps_keys = not {"key_dir", "key_password"} & changes.keys()
@@ -269,10 +253,6 @@ def _payload(model: str, messages: list[dict[str, Any]], more: dict[str, Any]) -
     body = more.pop("extra_body", None)
     if body is not None and not isinstance(body, dict):
         raise ArgumentTypeError(f"extra_body: expected a dict, got {type(body).__name__}")
-    for name in more:
-        if name in _NO_ARGUMENTS:
-            problem = f"create() takes no {name}, which is for {_NO_ARGUMENTS[name]}"
-            raise ArgumentTypeError(f"{problem}. What is to be sent to the model under this name goes into extra_body")
     payload = {"model": model, "messages": messages, **more, **(body or {})}
     if payload.get("stream"):
         raise ArgumentError("stream: only False is possible: an answer is sealed as a whole")

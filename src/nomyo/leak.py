@@ -8,11 +8,14 @@ becomes an `InternalError` that says its kind and its place in the code.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from nomyo.argument_names import hint
 from nomyo.errors import ArgumentTypeError, InternalError, NomyoError
 from nomyo_attest.errors import NomyoAttestError
 
@@ -21,6 +24,9 @@ T = TypeVar("T")
 
 _TOLD = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
 """Errors whose message is known to quote nothing: ours, and those that speak of files and machines."""
+
+_UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
+"""How Python names an unknown argument; from 3.13 on, a suggestion of its own may follow."""
 
 
 class _Failure:
@@ -87,7 +93,7 @@ def _run(method: Callable[..., T], given: list[Any]) -> _Success[T] | _Failure:
     try:
         return _Success(method(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
-        return _Failure(_without_frames(error))
+        return _Failure(_without_frames(error, method))
 
 
 async def _run_async(method: Callable[..., Coroutine[Any, Any, T]], given: list[Any]) -> _Success[T] | _Failure:
@@ -95,15 +101,23 @@ async def _run_async(method: Callable[..., Coroutine[Any, Any, T]], given: list[
     try:
         return _Success(await method(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
-        return _Failure(_without_frames(error))
+        return _Failure(_without_frames(error, method))
 
 
-def _without_frames(error: BaseException) -> BaseException:
+def _without_frames(error: BaseException, method: Callable[..., Any]) -> BaseException:
     traceback = error.__traceback__
     if type(error) is TypeError and traceback is not None and traceback.tb_next is None:
-        # Raised by the call itself: an argument is missing, or has a name that nobody takes. It tells names only.
-        return ArgumentTypeError(str(error))
+        # Raised by the call itself: an argument is missing or unknown. The message contains parameter names only.
+        return ArgumentTypeError(_with_hint(str(error), method))
     return _told(error)
+
+
+def _with_hint(problem: str, method: Callable[..., Any]) -> str:
+    """Python's message about a call's arguments, with the option that an unknown name probably stands for."""
+    unknown = _UNKNOWN.search(problem)
+    if unknown is None:
+        return problem
+    return problem[: unknown.end()] + hint(unknown[1], inspect.signature(method).parameters)
 
 
 def _told(error: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from nomyo.cli.errors import CommandError, complain
 from nomyo.cli.secret_files import read_secret
-from nomyo.cli.settings import filled, setting
+from nomyo.cli.settings import check_variables, filled, setting
 
 if TYPE_CHECKING:
     import argparse
@@ -68,6 +68,7 @@ def open_client(
     arguments: argparse.Namespace, policy: AppraisalPolicy | None, evidence_log: str | None = None
 ) -> SecureChatCompletion:
     """The client that the arguments of `add_client` ask for; with a policy, its gate is shut. Raises `CommandError`."""
+    check_variables()
     if arguments.key_password_file is not None and arguments.key_dir is None:
         raise CommandError("--key-password-file: there is no --key-dir whose key it could open")
     pins = _pins(arguments)

@@ -110,6 +110,39 @@ def test_an_empty_variable_is_refused_before_anything_is_sent(
     assert router.requests == []
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("NOMYO_POLCY", "NOMYO_POLICY"),
+        ("NOMYO_ATTESTATION_POLICY", "NOMYO_POLICY"),
+        ("NOMYO_REQUIRE_ATTESTATION", "NOMYO_POLICY"),
+        ("nomyo_policy", "NOMYO_POLICY"),
+        ("NOMYO_TIER", "NOMYO_SECURITY_TIER"),
+        ("NOMYO_SERVER_KEY_PIN", "NOMYO_SERVER_KEY_PINS"),
+        ("NOMYO_PINS", "NOMYO_SERVER_KEY_PINS"),
+        ("NOMYO_LEDGER", "NOMYO_EVIDENCE_LOG"),
+        ("NOMYO_APIKEY", "NOMYO_API_KEY"),
+        ("NOMYO_API_BASE", "NOMYO_BASE_URL"),
+    ],
+)
+def test_a_misspelled_variable_is_refused_before_anything_is_sent(
+    router: PlainRouter, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "secret-of-mine")
+    expected = f"{name}: unknown environment variable; did you mean {meant}? Otherwise unset it"
+    assert complaint(run("chat", "x")) == expected
+    assert router.requests == []
+
+
+def test_a_variable_that_looks_like_no_setting_of_the_client_is_ignored(
+    router: PlainRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NOMYO_EXTRA_VECTORS", "NOMYO_TEAM", "NOMYO_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    assert run("chat", "x").status == 0
+    assert len(router.posts) == 1
+
+
 def test_an_empty_variable_that_a_flag_stands_before_does_no_harm(
     router: PlainRouter, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
