@@ -119,7 +119,7 @@ class SecureCompletionClient(Closing):
         self.max_retries = check_max_retries(max_retries)
         self.timeout = check_timeout(timeout)
         self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
-        self._transport = Transport(http_client, proxies=base.origin[0] == "https")
+        self._transport = Transport(http_client, origin=base.origin)
         self._exchange = Exchange(
             base.text,
             self._transport,

@@ -14,6 +14,7 @@ import httpx
 
 from nomyo.early import Early
 from nomyo.errors import ArgumentError, ClientClosedError
+from nomyo.proxies import EnvironmentProxy, environment_proxy
 
 CONNECT_SECONDS: Final = 30.0
 """How long a connection may take to be made."""
@@ -32,7 +33,9 @@ def ssl_context() -> ssl.SSLContext:
     """
     try:
         context = httpx.create_ssl_context()
-        httpx.AsyncClient(verify=context)  # the first one imports what it needs: here, it holds no event loop up
+        # The first client imports what it needs: in this thread, that delays no event loop. It must not read the
+        # environment: an unusual entry there, which may not even apply, would fail here without a name.
+        httpx.AsyncClient(verify=context, trust_env=False)
         return context
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -43,12 +46,12 @@ class Connections:
     """The pools of one client.
 
     Args:
-        proxies: whether the environment's proxies are used.
+        origin: scheme, host and port of the service, to find its proxy in the environment; None for no proxy.
         begin: whether to begin with the SSL context now.
     """
 
-    def __init__(self, *, proxies: bool, begin: bool) -> None:
-        self._proxies = proxies
+    def __init__(self, *, origin: tuple[str, str, int] | None, begin: bool) -> None:
+        self._origin = origin
         self._context = Early(ssl_context)
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._closed = False
@@ -61,12 +64,17 @@ class Connections:
             raise ClientClosedError
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[httpx.AsyncClient]:
-        """The pool of the running loop, for one request. Raises `ClientClosedError`."""
+    async def borrowed(self) -> AsyncIterator[Pool]:
+        """The pool of the running loop, for one request.
+
+        Raises:
+            ArgumentError: the environment names a proxy or certificates that cannot be used.
+            ClientClosedError: after `aclose`.
+        """
         pool = await self._pool()
         pool.borrowers += 1
         try:
-            yield pool.client
+            yield pool
         except asyncio.CancelledError:
             # A request that is given up may leave its connection in the pool for ever, busy with nobody. So this pool
             # takes no more requests, and is closed when the others that it has are done.
@@ -105,7 +113,8 @@ class Connections:
                     self._pools.pop(other, None)
             pool = self._pools.get(loop)  # another call on this loop may have been quicker
             if pool is None:
-                self._pools[loop] = pool = Pool(context, proxies=self._proxies)
+                proxy = None if self._origin is None else environment_proxy(*self._origin)
+                self._pools[loop] = pool = Pool(context, proxy)
                 # Dropped without aclose(), while the loop goes on: the pool outlives this object until it is closed.
                 weakref.finalize(self, _close_soon, pool, loop).atexit = False
                 await pool.open()
@@ -116,6 +125,11 @@ class Connections:
         for loop, known in list(self._pools.items()):
             if known is pool:
                 del self._pools[loop]
+
+
+def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
+    """What verifies a proxy that is itself reached over TLS; None for one that is not."""
+    return httpx.create_ssl_context() if proxy.url.lower().startswith("https:") else None
 
 
 class Handshake:
@@ -137,12 +151,26 @@ class Handshake:
 
 
 class Pool:
-    """The connections made on one event loop. They end with it, at the latest."""
+    """The connections made on one event loop. They end with it, at the latest.
 
-    def __init__(self, context: ssl.SSLContext, *, proxies: bool) -> None:
+    Attributes:
+        client: the HTTP client.
+        proxy: the proxy that it uses.
+        borrowers: how many requests use it now.
+        retired: whether it gets no more requests.
+    """
+
+    def __init__(self, context: ssl.SSLContext, proxy: EnvironmentProxy | None) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # calls are not to be told to belong together
-        self.client = httpx.AsyncClient(verify=context, limits=limits, cookies=no_cookies, trust_env=proxies)
+        self.proxy = proxy
+        self.client = httpx.AsyncClient(
+            verify=context,
+            limits=limits,
+            cookies=no_cookies,
+            trust_env=False,
+            proxy=None if proxy is None else httpx.Proxy(proxy.url, ssl_context=_proxy_context(proxy)),
+        )
         self.borrowers = 0
         self.retired = False
         self._life = self._live()

@@ -30,7 +30,7 @@ from nomyo.redact import texts
 from nomyo.retry import status_may_be_retried, wait_before
 from nomyo.server_key import ServerKey, ServerKeys
 from nomyo.status import status_error
-from nomyo.transport import Reply, Transport
+from nomyo.transport import FAILED, Reply, Transport
 from nomyo_attest.policy import AppraisalPolicy
 
 logger = logging.getLogger("nomyo")
@@ -46,8 +46,6 @@ _IN_THREAD: Final = 256 * 1024
 
 
 _RANDOM: Final = secrets.SystemRandom()
-
-_LATE: Final = "Failed to connect to router: the server's key did not come in time"
 
 _NO_KEY: Final = (
     "the server's public key is refused: what came is in an encoding that was not asked for, or far too large"
@@ -275,7 +273,10 @@ class Exchange:
             async with asyncio.timeout(KEY_SECONDS):
                 reply = await self._transport.get(self._base + KEY_PATH, most=KEY_PAGE_MAX)
         except TimeoutError as late:
-            raise late if isinstance(late, APITimeoutError) else APITimeoutError(_LATE) from None
+            if isinstance(late, APITimeoutError):
+                raise
+            what = f"the server's key did not come within {KEY_SECONDS:g} s"
+            raise APITimeoutError(f"{FAILED}{urllib.parse.urlsplit(self._base).netloc}: {what}") from None
         except ResponseError:
             raise ServerKeyError(_NO_KEY) from None
         if reply.status == 200:

@@ -6,9 +6,12 @@ Redirects are not followed, no content encoding is asked for or taken, and a bod
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -22,7 +25,12 @@ from nomyo.errors import (
     NomyoError,
     ResponseError,
 )
+from nomyo.proxies import EnvironmentProxy
+from nomyo.retry import RETRYABLE
 from nomyo.status import BODY_MAX
+
+FAILED: Final = "Failed to connect to router: "
+"""How the message of an `APIConnectionError` begins, as in nomyo 0.2.9."""
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Bytes of the largest answer that is read: twice the largest prompt, sealed."""
@@ -59,14 +67,15 @@ class Transport:
 
     Args:
         client: an HTTP client of the caller's to be used instead of connections of ours; the caller closes it.
-        proxies: whether the environment's proxies are used; plain HTTP must not go through them.
+        origin: scheme, host and port of the service, whose proxy the environment may name; None to use no proxy. A
+            `client` given has its own.
     """
 
-    def __init__(self, client: httpx.AsyncClient | None = None, *, proxies: bool = True) -> None:
+    def __init__(self, client: httpx.AsyncClient | None = None, *, origin: tuple[str, str, int] | None = None) -> None:
         if client is not None and not isinstance(client, httpx.AsyncClient):
             raise ArgumentTypeError(f"http_client: expected an httpx.AsyncClient, got {type(client).__name__}")
         self._given = client
-        self._connections = Connections(proxies=proxies, begin=client is None)
+        self._connections = Connections(origin=origin, begin=client is None)
 
     async def get(self, url: str, *, most: int) -> Reply:
         """GET `url`, of which an answer has `most` bytes at the most. Errors as of `post`."""
@@ -76,7 +85,9 @@ class Transport:
         """POST `body` to `url`. How long that may take is for the caller to say (`asyncio.timeout`).
 
         Raises:
-            APIConnectionError: no whole answer came; `APITimeoutError` if no connection was made in time.
+            APIConnectionError: no whole response came; `APITimeoutError` if no connection was made in time. The message
+                names the host, and the proxy if there is one.
+            ArgumentError: the environment names a proxy or certificates that cannot be used. Nothing was sent.
             ResponseError: an answer of status 200 is too large, or in an encoding that nobody asked for.
             ClientClosedError: the client is closed.
         """
@@ -88,16 +99,22 @@ class Transport:
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Reply:
         if self._given is None:
-            async with self._connections.borrowed() as client:
-                return await _exchange(client, method, url, headers, body, most)
+            async with self._connections.borrowed() as pool:
+                return await _exchange(pool.client, pool.proxy, method, url, headers, body, most)
         self._connections.check_open()
         if self._given.is_closed:
             raise ClientClosedError("the http_client given is closed; give an open one")
-        return await _exchange(self._given, method, url, headers, body, most)
+        return await _exchange(self._given, None, method, url, headers, body, most)
 
 
 async def _exchange(
-    client: httpx.AsyncClient, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int
+    client: httpx.AsyncClient,
+    proxy: EnvironmentProxy | None,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    most: int,
 ) -> Reply:
     length = {"Content-Length": str(len(body))} if method == "POST" else {}
     request = client.build_request(
@@ -116,9 +133,9 @@ async def _exchange(
         finally:
             await response.aclose()
     except (httpx.TransportError, OSError) as error:  # OSError: httpx lets an ssl.SSLError amid an answer pass
-        failure = ClientClosedError(ClientClosedError.MEANWHILE) if client.is_closed else _failure(error)
+        failure = ClientClosedError(ClientClosedError.MEANWHILE) if client.is_closed else _failure(error, url, proxy)
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        failure = APIConnectionError(f"Failed to connect to router: {type(error).__name__}")
+        failure = APIConnectionError(f"{FAILED}{_host_of(url)}: {type(error).__name__}")
         failure.retryable = False
     except RuntimeError:  # what httpx says of a client that was closed meanwhile
         if not client.is_closed:
@@ -176,26 +193,58 @@ async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _failure(error: httpx.TransportError | OSError) -> APIConnectionError:
-    """What was raised as an error of ours. It is not kept: it holds the request with its headers."""
+def _failure(error: httpx.TransportError | OSError, url: str, proxy: EnvironmentProxy | None) -> APIConnectionError:
+    """The error of ours for what was raised, which is not kept: it holds the request with its headers."""
     sent = not isinstance(error, _NEVER_SENT)
-    if isinstance(error, httpx.TimeoutException):
-        what = "no connection" if not sent else "no answer"
-        failure: APIConnectionError = APITimeoutError(f"Failed to connect to router: {what} in time")
+    start = f"{FAILED}{_host_of(url)}: "
+    refusal = _proxy_status(error)
+    if proxy is not None and refusal is not None:
+        failure = APIConnectionError(f"{start}{_refused_by(proxy, refusal, _reason(error))}")
+    elif isinstance(error, httpx.TimeoutException):
+        what = "no connection" if not sent else "no response"
+        failure = APITimeoutError(f"{start}{what} in time{_through(proxy)}")
     elif _is_certificate_error(error):
         failure = APIConnectionError(
-            "Failed to connect to router: its TLS certificate does not verify; SSL_CERT_FILE names the CA's if it is "
-            f"private ({_reason(error)})"
+            f"{start}its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name the CA's "
+            f"certificate ({_reason(error)}){_through(proxy)}"
         )
     else:
-        failure = APIConnectionError(f"Failed to connect to router: {_reason(error)}")
+        failure = APIConnectionError(f"{start}{_reason(error)}{_through(proxy)}")
     failure.maybe_processed = sent
     failure.retryable = not (
         _is_certificate_error(error)
         or isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError))
         or "location header" in str(error)  # httpx reads where a redirect leads, though it is not followed
+        or (refusal is not None and refusal not in RETRYABLE)
     )
     return failure
+
+
+def _host_of(url: str) -> str:
+    """The host, and the port if the URL has one."""
+    return urlsplit(url).netloc
+
+
+def _through(proxy: EnvironmentProxy | None) -> str:
+    return "" if proxy is None else f", through {proxy}"
+
+
+def _proxy_status(error: BaseException) -> int | None:
+    """The HTTP status with which a proxy refused to connect; None if it is another failure."""
+    found = re.match(r"([1-5]\d\d)\b", str(error)) if isinstance(error, httpx.ProxyError) else None
+    return int(found[1]) if found else None
+
+
+def _refused_by(proxy: EnvironmentProxy, status: int, reason: str) -> str:
+    """What is wrong where a proxy refuses to connect."""
+    if status != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return f"{proxy} refused to connect to it: HTTP {reason}"
+    if proxy.has_credentials:
+        return f"{proxy} does not accept the user name and password (407); correct them in {proxy.variable}"
+    return (
+        f"{proxy} requires a user name and a password (407); put them into {proxy.variable}, as "
+        "http://USER:PASSWORD@HOST:PORT with special characters percent-encoded"
+    )
 
 
 def _is_certificate_error(error: BaseException) -> bool:

@@ -91,12 +91,6 @@ def test_plaintext_is_locked_or_not_as_it_is_told(secure: bool, monkeypatch: pyt
     assert client(secure_memory=secure)._exchange._lock is secure
 
 
-@pytest.mark.parametrize(("url", "used"), [("https://localhost:1", True), ("http://localhost:1", False)])
-@pytest.mark.filterwarnings("ignore::nomyo.InsecureWarning")
-def test_plain_http_does_not_go_through_the_environments_proxies(url: str, used: bool) -> None:
-    assert SecureCompletionClient(url, allow_http=True)._transport._connections._proxies is used
-
-
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"router_url": "http://localhost"}, InsecureURLError, "allow_http"),
     ({"router_url": "http://example.com", "allow_http": True}, InsecureURLError, "unsafe_remote_http"),

@@ -34,7 +34,7 @@ async def get(url: str, most: int = 1 << 20) -> Reply:
 
 
 async def post(url: str, body: bytes = b"{}", headers: dict[str, str] | None = None) -> Reply:
-    transport = Transport()
+    transport = Transport(origin=("https", "localhost", 443))
     try:
         return await transport.post(url, HEADERS if headers is None else headers, body)
     finally:

@@ -83,7 +83,7 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
             _flagged(text).replace("; give the API key as api_key", "; it would show in the process list")
         )
     mend = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _mend(error)
-    said = f"{host}: {text}" if host else text
+    said = text if host in text else f"{host}: {text}"
     return CommandError(f"{said}; {mend}" if mend else said)
 
 

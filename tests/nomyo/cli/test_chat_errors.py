@@ -97,7 +97,7 @@ def test_a_server_that_does_not_answer_in_time_is_said(router: PlainRouter) -> N
 
 def test_a_server_that_is_not_there_is_said(router: PlainRouter) -> None:
     answer = complaint(run("chat", "--base-url", "https://localhost:1", "--timeout", "1", "x"))
-    assert answer.startswith("localhost:1: ")
+    assert answer.startswith("Failed to connect to router: localhost:1: ")
 
 
 def test_a_certificate_that_does_not_verify_is_said(
@@ -106,7 +106,7 @@ def test_a_certificate_that_does_not_verify_is_said(
     trustme.CA().cert_pem.write_to_path("other.pem")
     monkeypatch.setenv("SSL_CERT_FILE", "other.pem")
     answer = complaint(run("chat", "x"))
-    assert "its TLS certificate does not verify; SSL_CERT_FILE names the CA's if it is private" in answer
+    assert "its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name" in answer
 
 
 def test_to_a_key_that_is_not_pinned_nothing_is_sent(router: PlainRouter) -> None:
