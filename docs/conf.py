@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nomyo_attest._version import __version__
 
-project = "nomyo"
+project = "nomyo-attest"
 copyright = "the nomyo authors, Apache-2.0"
 version = release = __version__
 
@@ -26,7 +26,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
-html_title = f"nomyo {release}"
+html_title = f"nomyo-attest {release}"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from nomyo_attest.installation import install_command
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
@@ -65,7 +67,7 @@ def missing_for_tpm() -> list[str]:
     """What a test marked `tpm` needs and this machine lacks."""
     lacks = []
     if importlib.util.find_spec("tpm2_pytss") is None:
-        lacks.append("tpm2-pytss (pip install 'nomyo[tpm]')")
+        lacks.append(f"tpm2-pytss ({install_command('tpm')})")
     if shutil.which("swtpm") is None:
         lacks.append("the program swtpm")
     return lacks
@@ -75,7 +77,7 @@ def missing_for_spark() -> list[str]:
     """What a test marked `spark` needs and this machine lacks."""
     lacks = []
     if any(importlib.util.find_spec(name) is None for name in ("pyspark", "pyarrow", "pandas")):
-        lacks.append("PySpark (pip install 'nomyo[spark]')")
+        lacks.append(f"PySpark ({install_command('spark')})")
     home = os.environ.get("JAVA_HOME")
     if shutil.which("java", path=f"{home}/bin" if home else None) is None:
         lacks.append("Java (on Debian: apt-get install default-jre-headless)")

@@ -87,19 +87,37 @@ def top(name: str) -> str:
 
 
 def test_no_dependency_is_pinned_to_one_version() -> None:
-    requirements = importlib.metadata.requires("nomyo")
+    requirements = importlib.metadata.requires("nomyo-attest")
     assert requirements
     assert not [line for line in requirements if re.search(r"(?<![<>!~])=", line.partition(";")[0])]
 
 
+def test_the_base_installation_is_the_verifier_and_each_extra_adds_its_part() -> None:
+    requirements = importlib.metadata.requires("nomyo-attest") or []
+    needed: dict[str, set[str]] = {}
+    for line in requirements:
+        extra = re.search(r"""extra == ['"]([\w-]+)['"]""", line)
+        needed.setdefault(extra[1] if extra else "", set()).add(re.split(r"[ <>=;]", line)[0])
+    assert {name.replace(".", "-") for name in needed[""]} == {
+        "backports-zstd",
+        "cryptography",
+        "jsonschema",
+        "msgspec",
+        "rich",
+    }
+    assert needed["client"] == {"httpx"}
+    assert needed["client"] < needed["router"]  # the build backend resolves nomyo-attest[client]
+    assert set(needed) == {"", "client", "parquet", "router", "socks", "spark", "tpm"}
+
+
 def test_the_metadata_is_that_of_the_project(project: dict[str, object]) -> None:
-    metadata = importlib.metadata.metadata("nomyo")
+    metadata = importlib.metadata.metadata("nomyo-attest")
     assert metadata["Requires-Python"] == project["requires-python"] == ">=3.11"
     assert metadata["License-Expression"] == project["license"] == "Apache-2.0"
 
 
 def test_one_version_stands_in_the_package_and_in_the_metadata() -> None:
-    assert nomyo_attest.__version__ == importlib.metadata.version("nomyo")
+    assert nomyo_attest.__version__ == importlib.metadata.version("nomyo-attest")
 
 
 def test_the_command_is_installed() -> None:

@@ -30,7 +30,7 @@ def missing() -> str:
         return "pkg-config is missing"
     if subprocess.run(["pkg-config", "--exists", "tss2-esys"], check=False).returncode != 0:
         return "the library tss2-esys and its headers are missing"
-    extra = [line.partition(";")[0] for line in importlib.metadata.requires("nomyo") or [] if of_extra_tpm(line)]
+    extra = [line.partition(";")[0] for line in importlib.metadata.requires("nomyo-attest") or [] if of_extra_tpm(line)]
     if importlib.util.find_spec("pip") is None:  # as in environments that uv makes
         subprocess.run([sys.executable, "-m", "ensurepip"], check=True)
     print(f"installing {', '.join(extra)}; built from source, it takes up to a minute", flush=True)

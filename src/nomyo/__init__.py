@@ -16,6 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nomyo_attest._version import __version__
+from nomyo_attest.installation import require_client
+
+require_client()
 
 if TYPE_CHECKING:
     from nomyo.chat import SecureChatCompletion

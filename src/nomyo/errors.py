@@ -39,13 +39,19 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest import errors as attest_errors
+from nomyo_attest.installation import require_own_package
 
 if TYPE_CHECKING:
     from nomyo_attest.appraisal import AttestationResult
+
+# Every module of this package imports this one, and the other distribution called nomyo has none of this name: so this
+# runs although that one's __init__.py has replaced ours.
+require_own_package(sys.modules.get("nomyo"))
 
 UNREADABLE: Final = "response_unreadable"
 NOT_BOUND: Final = "response_not_bound"

@@ -19,6 +19,7 @@ from urllib.request import getproxies
 import msgspec
 
 from nomyo.errors import ArgumentError
+from nomyo_attest.installation import install_command
 
 _SOCKS: Final = ("socks5", "socks5h")
 _SCHEMES: Final = ("http", "https", *_SOCKS)
@@ -122,15 +123,12 @@ def _checked(url: str, variable: str) -> EnvironmentProxy:
         )
     if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
         raise ArgumentError(
-            f"{variable}: a SOCKS proxy needs the extra 'socks': {_SOCKS_INSTALL}. Or set an HTTP proxy, or exempt the "
-            "host in NO_PROXY if it can be reached directly"
+            f"{variable}: a SOCKS proxy needs the extra 'socks': {install_command('socks')}. Or set an HTTP proxy, or "
+            "exempt the host in NO_PROXY if it can be reached directly"
         )
     named = f"[{host}]" if ":" in host else host
     place = f"{scheme}://{named}" + ("" if port is None else f":{port}")
     return EnvironmentProxy(url, variable, place, parts.username is not None or parts.password is not None)
-
-
-_SOCKS_INSTALL: Final = "pip install 'nomyo-attest[socks]'"
 
 
 def _variable(kind: str, value: str) -> str:

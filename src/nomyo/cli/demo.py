@@ -4,8 +4,7 @@ Starts the reference router on loopback, asks it, learns a policy from its first
 answer, gets an answer through the gate of that policy, lets the router boot
 other firmware, and is refused. Tells what each step shows, and what it does
 not. Evidence is made by swtpm, or without it by keys that everybody knows; the
-TPM of this machine is not touched. Needs the extra router
-(pip install 'nomyo[router]').
+TPM of this machine is not touched. Needs the extra router.
 
 Nothing is left behind, unless --keep names a folder.
 

@@ -9,13 +9,14 @@ from typing import Final
 
 from nomyo.cli.demo_play import AFFIRMED, POLICY, Step
 from nomyo.cli.verdict import refusal_text, verdict_line
+from nomyo_attest.installation import install_command
 from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.clean import clean
 from nomyo_attest.report.look import Look
 
 _SWTPM: Final = "swtpm, a TPM in software: it signs as a chip does, and says nothing about this machine."
 _SOFT: Final = "the soft TPM, whose keys are known to everybody: it shows the way, and proves nothing."
-_FOR_SWTPM: Final = "With the program swtpm and pip install 'nomyo[tpm]' there would be a better one."
+_FOR_SWTPM: Final = f"For a better one, install the program swtpm and the extra tpm: {install_command('tpm')}."
 
 
 def told(step: Step, look: Look) -> str:

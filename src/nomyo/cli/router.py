@@ -9,8 +9,7 @@ is ready it prints one JSON line on standard output, and nothing else:
   {"url": "https://localhost:…", "ca": "<the CA's PEM>", "tpm": "swtpm"}
 
 Evidence comes from this machine's TPM, or else swtpm, or else keys that
-everybody knows (soft); its log says which. Needs the extra router
-(pip install 'nomyo[router]').
+everybody knows (soft); its log says which. Needs the extra router.
 
 Exit status: 0 when it is ended by Ctrl-C or SIGTERM; 2 if it cannot start.
 """

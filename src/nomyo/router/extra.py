@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from nomyo.router.errors import MissingExtraError
+from nomyo_attest.installation import install_command
 
 PACKAGES: Final = ("starlette", "uvicorn", "trustme")
 """What the router imports that the client does without."""
@@ -13,5 +14,5 @@ PACKAGES: Final = ("starlette", "uvicorn", "trustme")
 _missing = [name for name in PACKAGES if find_spec(name) is None]
 if _missing:
     raise MissingExtraError(
-        f"the reference router needs {', '.join(_missing)}, of the extra `router`: pip install 'nomyo[router]'"
+        f"the reference router needs {', '.join(_missing)}, of the extra router: {install_command('router')}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from nomyo_attest.attester.errors import MissingExtraError
+from nomyo_attest.installation import install_command
 
 # libtss2 writes every failed command to stderr by itself. Here each failure becomes an exception with the same text, so
 # the default is silence; whoever sets TSS2_LOG keeps the last word.
@@ -36,8 +37,8 @@ try:
     )
 except ImportError as error:
     raise MissingExtraError(
-        "quoting with a TPM needs the extra `tpm`: pip install 'nomyo[tpm]'. It builds against the TPM2 software "
-        "stack, which the system provides: apt install libtss2-dev pkg-config gcc (Debian, Ubuntu), "
+        f"quoting with a TPM needs tpm2-pytss, of the extra tpm: {install_command('tpm')}. It builds against the TPM2 "
+        "software stack, which the system provides: apt install libtss2-dev pkg-config gcc (Debian, Ubuntu), "
         f"dnf install tpm2-tss-devel pkgconf gcc (Fedora). The import failed with: {error}"
     ) from error
 

@@ -15,13 +15,16 @@ from typing import Any, Final
 
 from nomyo_attest.audit.record import RecordAppraiser, unreadable
 from nomyo_attest.audit.row import Row
+from nomyo_attest.installation import install_command
 from nomyo_attest.policy.model import AppraisalPolicy
 
 try:
     from nomyo_attest.audit.arrow_columns import LINE, SOURCE, ColumnError, Columns, Given
     from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows, row_of, rows_to_batch
 except ImportError as error:
-    raise ImportError("the audit over Arrow needs pyarrow: pip install 'nomyo[parquet]'") from error
+    raise ImportError(
+        f"the audit over Arrow needs pyarrow, of the extra parquet: {install_command('parquet')}"
+    ) from error
 
 __all__ = [
     "LINE",

@@ -12,6 +12,7 @@ from typing import IO, Any, Final, NamedTuple
 
 from nomyo_attest.audit.placing import OutputError, copy, link, placed
 from nomyo_attest.audit.tables import write_csv, write_parquet
+from nomyo_attest.installation import install_command
 
 ENDINGS_TOLD: Final = ".jsonl, .ndjson or .csv (each also .gz or .zst), or .parquet"
 
@@ -44,7 +45,7 @@ def output(name: str) -> Output:
     for ending in _WRITERS:
         if kind.endswith(ending) and not (packing and ending == ".parquet"):
             if ending == ".parquet" and find_spec("pyarrow") is None:
-                raise OutputError(name, "Parquet needs the extra parquet: pip install 'nomyo[parquet]'")
+                raise OutputError(name, f"Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}")
             return Output(name, ending, packing)
     raise OutputError(name, f"its ending says no kind of output; let it end in {ENDINGS_TOLD}")
 

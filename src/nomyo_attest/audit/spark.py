@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from nomyo_attest.installation import install_command
 from nomyo_attest.policy.model import AppraisalPolicy
 
 try:
@@ -27,7 +28,9 @@ try:
     from nomyo_attest.audit.spark_schema import spark_schema
     from nomyo_attest.audit.spark_series import series
 except ImportError as error:
-    raise ImportError("the audit on Spark needs PySpark and pyarrow: pip install 'nomyo[spark]'") from error
+    raise ImportError(
+        f"the audit on Spark needs PySpark and pyarrow, of the extra spark: {install_command('spark')}"
+    ) from error
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -1,9 +1,9 @@
 """Quote a TPM for a payload id, and write the evidence as a response of the
 service would carry it.
 
-The AIK is made for this quote and forgotten. Needs the extra tpm (pip install
-'nomyo[tpm]') and a TPM: that of this machine, or any other that a TCTI reaches,
-such as swtpm, which --tcti swtpm starts.
+The AIK is made for this quote and forgotten. Needs the extra tpm and a TPM:
+that of this machine, or any other that a TCTI reaches, such as swtpm, which
+--tcti swtpm starts.
 
 Exit status: 0; 2 if there is no TPM, or it refuses, or the file cannot be
 written.

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import nomyo
-from nomyo.cli import main
 from nomyo.cli.commands import COMMANDS
+from nomyo_attest.cli import client_script
 from nomyo_attest.cli.parser import Parser
 from tests.nomyo.cli.runner import complaint, environment, run
 
@@ -127,9 +128,12 @@ def test_ctrl_c_while_python_waits_for_a_thread_at_the_end_is_no_traceback() -> 
     assert done.stdout == f"nomyo {nomyo.__version__}\n"
 
 
-def test_the_installed_script_is_this_main() -> None:
-    scripts = importlib.metadata.entry_points(group="console_scripts", name="nomyo")
-    assert {script.load() for script in scripts} == {main}
+def test_the_installed_script_starts_this_main() -> None:
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="nomyo")
+    assert script.load() is client_script.main
+    program = Path(sys.executable).with_name("nomyo")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, env=environment())
+    assert (done.stdout, done.stderr) == (f"nomyo {nomyo.__version__}\n", "")
 
 
 HEAVY = ["asyncio", "cryptography", "httpx", "jsonschema", "msgspec", "rich", "ssl", "starlette", "nomyo.errors"]

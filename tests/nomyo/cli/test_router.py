@@ -16,6 +16,7 @@ from nomyo.config import TIERS
 from nomyo.router import RouterOptions
 from nomyo.router.faults import FAULTS
 from nomyo.router.options import TPMS
+from nomyo_attest.installation import install_command
 from tests.nomyo.cli.runner import complaint, environment, run, start, start_without
 from tests.nomyo.cli.served import PROMPT
 
@@ -136,7 +137,7 @@ def test_faults_are_listed_with_their_reasons() -> None:
 def test_without_the_extra_it_is_said_what_to_install(module: str) -> None:
     done = start_without(module, "router", "--tpm", "soft")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "pip install 'nomyo[router]'" in done.stderr
+    assert install_command("router") in done.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")

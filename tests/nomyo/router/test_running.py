@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 import nomyo_attest as na
 from nomyo.router import RouterError, RouterOptions, RunningRouter
+from nomyo_attest.installation import install_command
 from tests.nomyo.router.asking import appraise, client_of, policy_of
 from tests.nomyo.wire.by_hand import Client, read
 
@@ -326,7 +327,7 @@ def test_without_the_extra_the_package_says_what_to_install(missing: str, wanted
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == (
-        f"True the reference router needs {missing}, of the extra `router`: pip install 'nomyo[router]'\n"
+        f"True the reference router needs {missing}, of the extra router: {install_command('router')}\n"
     )
 
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows
 from nomyo_attest.audit.outputs import output, write_rows
 from nomyo_attest.audit.placing import OutputError, placed
 from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
+from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.mixed_bag import mixed_bag
 
 if sys.version_info >= (3, 14):
@@ -136,7 +138,7 @@ def test_an_ending_that_says_nothing_is_refused(name: str) -> None:
 
 def test_parquet_without_the_extra_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(OutputError, match=r"pip install 'nomyo\[parquet\]'"):
+    with pytest.raises(OutputError, match=re.escape(install_command("parquet"))):
         output("v.parquet")
 
 

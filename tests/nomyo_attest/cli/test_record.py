@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nomyo_attest.cli.record import HIERARCHIES
+from nomyo_attest.installation import install_command
 from tests.nomyo_attest.cli.runner import one_complaint, run
 
 PAYLOAD_ID = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
@@ -57,7 +58,7 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "tpm2_pytss", None)
     ran = run("record", "--payload-id", "x")
     assert ran.status == 2
-    assert "pip install 'nomyo[tpm]'" in one_complaint(ran)
+    assert install_command("tpm") in one_complaint(ran)
 
 
 def test_an_existing_file_is_refused_before_the_tpm_is_asked(folder: Path) -> None:

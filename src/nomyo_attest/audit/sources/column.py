@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.audit.sources.stored import DamageError, open_regular, os_problem
+from nomyo_attest.installation import install_command
 
 CELLS: Final = 64
 """Rows read at once: few, since each may have 16 MiB however the file says it is packed."""
@@ -24,7 +25,7 @@ _BUFFER: Final = 1024 * 1024
 
 _COLUMNS_TOLD: Final = 10
 _WORDS_MAX: Final = 200
-_MISSING: Final = "reading Parquet needs pyarrow: pip install 'nomyo[parquet]'"
+_MISSING: Final = f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
 
 
 class Rows(msgspec.Struct, frozen=True, tag=True):

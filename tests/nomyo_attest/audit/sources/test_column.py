@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources.column import Cut, Lost, Rows, read_column
+from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.sources.look import numbered
 
 CELLS = [line.decode() for line in numbered(1000, 100)]
@@ -152,7 +153,7 @@ def test_a_file_that_is_gone_says_so(tmp_path: Path) -> None:
 
 def test_without_pyarrow_it_is_said_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert problem(file) == "reading Parquet needs pyarrow: pip install 'nomyo[parquet]'"
+    assert problem(file) == f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
 
 
 @settings(max_examples=60)

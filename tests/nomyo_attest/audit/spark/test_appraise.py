@@ -13,6 +13,7 @@ import pytest
 from nomyo_attest import AppraisalPolicy
 from nomyo_attest.audit.arrow_rows import row_of
 from nomyo_attest.audit.row import COLUMNS, VERDICTS, Row
+from nomyo_attest.installation import install_command
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.audit.mixed_bag import POLICY, lines, mixed_bag
 
@@ -120,4 +121,6 @@ def test_the_time_of_all_appraisals_is_that_of_the_call_whenever_a_task_runs(spa
 def test_without_pyspark_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['pyspark'] = None; import nomyo_attest.audit.spark"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ImportError: the audit on Spark needs PySpark and pyarrow: pip install 'nomyo[spark]'" in done.stderr
+    assert (
+        f"the audit on Spark needs PySpark and pyarrow, of the extra spark: {install_command('spark')}" in done.stderr
+    )
