@@ -43,15 +43,18 @@ def signed_selection(select: TPML_PCR_SELECTION) -> SignedSelection:
 
 
 def mismatch(signed: SignedSelection, report: PcrReport) -> str:
-    """Why the PCRs reported are not exactly the PCRs signed; empty if they are."""
+    """Why the PCRs reported are not exactly the PCRs signed; empty if they are.
+
+    A bank of which no PCR is signed adds nothing to the digest and vouches for no value, so the report leaves it out.
+    """
     banks = [bank for bank, _, _ in signed.banks]
     if len(set(banks)) != len(banks):
         return f"the signed selection lists the bank {max(banks, key=banks.count)} more than once"
     if not any(indices for _, indices, _ in signed.banks):
         return "the signed selection is empty: no PCR is attested"
-    if set(banks) != report.values.keys():
+    if {bank for bank, indices, _ in signed.banks if indices} != report.values.keys():
         return "the banks reported are not the banks signed"
-    if any(set(indices) != report.values[bank].keys() for bank, indices, _ in signed.banks):
+    if any(indices and set(indices) != report.values[bank].keys() for bank, indices, _ in signed.banks):
         return "the PCRs reported are not the PCRs signed"
     return ""
 

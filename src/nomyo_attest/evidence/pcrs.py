@@ -89,9 +89,14 @@ def _refuse_twice(table: dict[Any, Any], path: str) -> None:
 def _interned(banks: str, items: Items, path: str) -> PcrReport:
     selection = parse_selection(banks, f"{path}pcr_banks")
     values = {bank: _values(of_bank, f"{path}pcr_values.{bank}", bank) for bank, *of_bank in items}
+    for bank, of_bank in values.items():
+        if not of_bank and bank not in selection:
+            expected = f"at least one PCR of bank {bank}; a bank without any is left out of pcr_banks and pcr_values"
+            raise EvidenceError(f"{path}pcr_values.{bank}", expected, "an empty object")
     if selection.keys() != values.keys() or any(set(selection[bank]) != values[bank].keys() for bank in values):
         reported = "+".join(f"{bank}:{','.join(map(str, sorted(of_bank)))}" for bank, of_bank in values.items())
-        raise EvidenceError(f"{path}pcr_values", f"values for exactly pcr_banks, {banks}", reported or "none")
+        expected = f"values for exactly pcr_banks, {banks}, which names the PCRs that were signed"
+        raise EvidenceError(f"{path}pcr_values", expected, reported or "none")
     return PcrReport(banks, values)
 
 

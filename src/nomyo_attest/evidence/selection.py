@@ -24,6 +24,9 @@ def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int,
             raise EvidenceError(where, "a bank: one of " + ", ".join(HASH_ALGORITHMS), repr(bank[:20]))
         if bank in selection:
             raise EvidenceError(where, "each bank once", f"{bank} twice")
+        if not listed:
+            expected = f"at least one PCR of bank {bank}; a bank without any is left out of pcr_banks and pcr_values"
+            raise EvidenceError(where, expected, f"{bank} without a PCR")
         indices = []
         for word in listed.split(","):
             index = INDICES.get(word)

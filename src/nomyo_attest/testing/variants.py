@@ -148,6 +148,10 @@ def banks() -> Iterator[Variant]:
         world(selection="sha256:0,7+sha384:0"),
         at("selections", lambda signed: signed[::-1]),
     )
+    reason = "A bank that the TPM does not have was asked for: it is signed with no PCR in it, and not reported."
+    first = at("selections", lambda signed: [("sha1", []), *signed])
+    yield Variant("banks-unallocated-before", reason, spoil=first)
+    yield Variant("banks-unallocated-behind", reason, spoil=at("selections", lambda signed: [*signed, ("sha1", [])]))
     yield Variant(
         "banks-sha1-beside",
         "A SHA-1 bank is quoted beside the SHA-256 bank, and no reference value relies on it.",

@@ -171,7 +171,7 @@ def rows() -> Iterator[tuple[str, Spoil, str]]:
         yield f"a bank's values {value!r}", put_bank("sha256", value), "pcr_values.sha256"
     yield "a bank's values {}", put_bank("sha256", {}), "pcr_values"
     yield "a bank too many", put_bank("sha1", {"0": "00" * 20}), "pcr_values"
-    yield "an empty bank too many", put_bank("sha1", {}), "pcr_values"
+    yield "an empty bank too many", put_bank("sha1", {}), "pcr_values.sha1"
     yield "a bank missing", lambda block: block["pcr_values"].pop("sha384"), "pcr_values"
     yield "an index missing", lambda block: block["pcr_values"]["sha256"].pop("7"), "pcr_values"
     yield "an index too many", lambda block: block["pcr_values"]["sha256"].update({"8": "00" * 32}), "pcr_values"

@@ -100,3 +100,26 @@ def test_a_response_gives_the_report_that_its_block_gives() -> None:
     block = response["_metadata"]["tpm_attestation"]
     assert read_evidence(response).pcrs.values == read_evidence(block).pcrs.values
     assert pcrs.NO_PCRS.values == {}
+
+
+@pytest.mark.parametrize(
+    ("banks", "values"),
+    [
+        ("sha1:+sha256:0", {"sha256": {"0": "11" * 32}}),
+        ("sha1:+sha256:0", {"sha1": {}, "sha256": {"0": "11" * 32}}),
+        ("sha256:0", {"sha1": {}, "sha256": {"0": "11" * 32}}),
+    ],
+)
+def test_a_report_that_lists_a_bank_without_pcrs_is_told_to_leave_it_out(banks: str, values: object) -> None:
+    with pytest.raises(EvidenceError) as caught:
+        read_report(banks, values, "")
+    assert (
+        caught.value.expected
+        == "at least one PCR of bank sha1; a bank without any is left out of pcr_banks and pcr_values"
+    )
+
+
+def test_a_report_that_names_what_was_asked_for_is_told_to_name_what_was_signed() -> None:
+    with pytest.raises(EvidenceError) as caught:
+        read_report("sha1:0+sha256:0", {"sha256": {"0": "11" * 32}}, "")
+    assert "which names the PCRs that were signed" in caught.value.expected

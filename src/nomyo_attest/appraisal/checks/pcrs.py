@@ -16,11 +16,13 @@ _NO_QUOTE = "there is no quote that parses"
 def pcr_selection(facts: Settled) -> Answer:
     """Are the reported PCRs exactly the ones that were signed?
 
-    The signed selection must not be empty, name each bank once, and select in each bank just the indices that
-    `pcr_values` reports. An unsigned value beside signed ones would look as good as they do; a bank listed twice
-    could report one value and sign another.
+    The signed selection must select at least one PCR, name each bank once, and select in each bank just the indices
+    that `pcr_values` reports. An unsigned value beside signed ones would look as good as they do; a bank listed twice
+    could report one value and sign another. A TPM keeps a bank that was asked for and is not allocated in the
+    selection, with no PCR selected (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report
+    leaves it out.
 
-    What to do: do not rely on the answer. What is reported is not what was signed.
+    What to do: do not rely on the response. What is reported is not what was signed.
     """
     report, signed = facts.report, facts.signed
     if signed is None:

@@ -44,7 +44,14 @@ def selections() -> Iterator[Fault]:
     yield selection("bank-twice-empty", twice + "once with no PCR in it.", [right, ("sha256", [])])
     thrice: Selections = [("sha256", [0]), ("sha256", [7]), ("sha256", [10])]
     yield selection("bank-thrice", "The same bank was signed three times.", thrice)
-    yield selection("empty-bank-more", "Another bank was signed with no PCR in it.", [right, ("sha384", [])])
+    yield selection(
+        "empty-bank-reported",
+        "A value is reported of a bank of which no PCR was signed.",
+        [right, ("sha384", [])],
+        pins="0 7 10",
+        world=world(selection="sha256:0,7,10+sha384:0"),
+    )
+    yield selection("empty-banks", "Two banks were signed with no PCR in them.", [("sha256", []), ("sha384", [])])
     yield selection(
         "fewer-banks",
         "A second bank is reported, and was not signed.",

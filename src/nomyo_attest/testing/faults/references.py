@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nomyo_attest.testing import keys
-from nomyo_attest.testing.faults.changes import Policy, Spoil, any_ten, nothing, pins_only, with_, world
+from nomyo_attest.testing.faults.changes import Policy, Spoil, any_ten, at, both, nothing, pins_only, with_, world
 from nomyo_attest.testing.faults.model import Fault
 from nomyo_attest.testing.forge import Forge
 
@@ -44,6 +44,12 @@ def values() -> Iterator[Fault]:
     yield value("any-not-signed", reason, with_(selection="sha256:0,7"), policy=any_ten)
     reason = "The policy's values are of a bank that is not signed."
     yield value("other-bank", reason, with_(selection="sha384:0,7,10"))
+    yield value(
+        "unallocated-bank",
+        "The policy names a PCR of a bank that the TPM does not have: it was signed with no PCR in it.",
+        both(with_(selection="sha256:0,7"), at("selections", lambda signed: [*signed, ("sha384", [])])),
+        world=world(selection="sha256:0,7+sha384:0"),
+    )
     reason = "The known value of PCR 7 is in PCR 23, which anybody can reset and extend."
     yield value("resettable-pcr", reason, _in_twenty_three, policy=pins_only("0 7"))
     two_banks = world(selection="sha256:0,7+sha384:0,7")

@@ -53,6 +53,18 @@ def test_a_report_of_other_pcrs_than_the_signed_ones_is_refused(
     assert outcome("pcr.selection", forge) is (PASS if same else FAIL)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("bank", ["sha1", "sha384", 0x0012, 0x0027])
+def test_a_bank_that_is_signed_with_no_pcr_beside_others_is_left_out_of_the_report(bank: Any, place: int) -> None:
+    """TPM 2.0 Part 3, TPM2_PCR_Read: a bank that is not allocated stays in the selection, with every bit clear."""
+    signed: list[tuple[Any, list[int]]] = [("sha256", [0, 7, 10])]
+    signed.insert(place, (bank, []))
+    forge = Forge(key="p256").spoil("selections", lambda _: signed)
+    assert na.appraise(forge.response(), policy_for(forge)).verdict is na.Verdict.AFFIRMING
+    unknown = policy_of(forge, {"sha256": forge.policy()["pcrs"]["sha256"], "sha1": {"0": "any"}})
+    assert na.appraise(forge.response(), unknown).failed == ("pcr.values",)
+
+
 @pytest.mark.parametrize(
     "signed",
     [
@@ -63,7 +75,7 @@ def test_a_report_of_other_pcrs_than_the_signed_ones_is_refused(
         [("sha256", []), ("sha256", [0, 7, 10])],
         [("sha256", [0, 7, 10]), ("sha256", [0, 7, 10])],
         [("sha256", [0, 7]), ("sha256", [10])],
-        [("sha256", [0, 7, 10]), ("sha1", [])],
+        [("sha256", [0, 7, 10]), ("sha1", []), ("sha1", [])],
         [("sha256", [0, 7, 10]), ("sha1", [0])],
         [("sha256", [0, 7])],
         [("sha256", [0, 7, 10, 11])],
