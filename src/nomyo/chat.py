@@ -38,7 +38,7 @@ class SecureChatCompletion(Closing):
         allow_http: take plain HTTP to this machine, for development.
         api_key: bearer token. It is sent to `base_url` only.
         secure_memory: lock plaintext in memory while it is worked on, where the system allows it.
-        max_retries: tries after the first: for 408, 425, 429, 500, 502, 503, 504, 529 and broken connections.
+        max_retries: tries after the first, for the statuses in `nomyo.retry.RETRYABLE` and for broken connections.
         attestation_policy: an `AppraisalPolicy`, or the path of one.
         require_attestation: whether a completion is handed over only if the policy affirms its evidence, for every call
             that does not say otherwise; by default so if there is a policy.

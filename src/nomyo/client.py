@@ -72,7 +72,7 @@ class SecureCompletionClient(Closing):
         allow_http: take plain HTTP to this machine, for development.
         secure_memory: lock plaintext in memory while it is worked on, where the system allows it. A number in its place
             is taken as `max_retries`, which the service's API reference puts third.
-        max_retries: tries after the first: for 408, 425, 429, 500, 502, 503, 504, 529 and broken connections.
+        max_retries: tries after the first, for the statuses in `nomyo.retry.RETRYABLE` and for broken connections.
         key_dir: folder that the key pair is kept in; None for one that lives as long as the client.
         key_password: what the private key there is encrypted with.
         server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import urllib.parse
 from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -46,6 +48,8 @@ _IN_THREAD: Final = 256 * 1024
 
 
 _RANDOM: Final = secrets.SystemRandom()
+
+_TIMING: Final = ("date", "retry-after", "retry-after-ms")
 
 _NO_KEY: Final = (
     "the server's public key is refused: what came is in an encoding that was not asked for, or far too large"
@@ -282,9 +286,20 @@ class Exchange:
         if reply.status == 200:
             return reply.body
         # Not its words: this request carried nothing of a prompt, but the server may have seen some before.
-        told = {name: reply.headers[name] for name in ("retry-after", "retry-after-ms") if name in reply.headers}
-        error = status_error(reply.status, told, b"")
-        error.message = f"Failed to fetch server's public key: HTTP {reply.status}"
+        timing = {name: reply.headers[name] for name in _TIMING if name in reply.headers}
+        error = status_error(reply.status, timing, b"")
+        error.message = (
+            f"Failed to fetch server's public key: HTTP {reply.status}{_without_v1(reply.status, self._base)}"
+        )
         error.args = (error.message,)
         error.retryable = status_may_be_retried(reply.status, None, error.retry_after)
         raise error
+
+
+def _without_v1(status: int, base: str) -> str:
+    """A remark on a base URL that seems to be that of an OpenAI-compatible API; empty for any other."""
+    path = urllib.parse.urlsplit(base).path
+    found = re.search(r"/v1(/chat(/completions)?)?$", path)
+    if status != HTTPStatus.NOT_FOUND or found is None:
+        return ""
+    return f". The base URL ends with {found[0]}; give it without {found[0]}: the client appends its own paths"

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-RETRYABLE: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
-"""Statuses of the published client (429, 500, 502, 503, 504), and three more that ask for another try: 408 and 425
-(RFC 9110, 15.5.9; RFC 8470, 5.2) and 529, overloaded.
+RETRYABLE: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+"""Statuses that may be retried: those of nomyo 0.2.9 (429, 500, 502, 503, 504); 408 and 425, which ask for another try
+(RFC 9110, 15.5.9; RFC 8470, 5.2); 520 to 524, with which Cloudflare reports an origin that is down, unreachable or too
+slow, as 502 and 504 do; and 529, overloaded.
 """
 
 RETRY_AFTER_MAX: Final = 60.0
@@ -30,13 +31,14 @@ def backoff(retry: int, fraction: float) -> float:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that an answer asks to wait; None if it does not say, or not in a form that can be read.
+    """Seconds that a response asks to wait; None if it does not say, or not in a form that can be read.
 
-    ``retry-after-ms`` in milliseconds goes before ``retry-after`` in seconds or as a date (RFC 9110, 10.2.3).
+    ``retry-after-ms`` in milliseconds goes before ``retry-after`` in seconds or as a date (RFC 9110, 10.2.3). A date is
+    compared with the response's own ``date`` (RFC 9110, 6.6.1), so that a wrong clock on this machine changes nothing.
 
     Args:
         headers: names in lower case.
-        now: the time of the answer, with an offset.
+        now: this machine's time, with an offset, for a response without a date of its own.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -45,13 +47,17 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     seconds = _number(text)
     if seconds is not None or text is None:
         return seconds
+    until = _date(text)
+    return None if until is None else max(0.0, (until - (_date(headers.get("date", "")) or now)).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    """A date of HTTP; None for any other text."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # the latter for a year of twenty digits
         return None
-    if moment.tzinfo is None:  # RFC 9110, 5.6.7: a date of HTTP is in UTC
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # RFC 9110, 5.6.7: HTTP dates are in UTC
 
 
 def _number(text: str | None) -> float | None:

@@ -7,6 +7,7 @@ the API key and the texts of the prompt are taken out of it first (see `redact`)
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,6 +30,13 @@ BODY_MAX: Final = 64 * 1024
 
 DETAIL_MAX: Final = 500
 """Characters of a detail in a message."""
+
+NOT_THE_ROUTERS: Final = "not the router's response: a gateway or proxy may have answered"
+"""Said of a body that is not in the router's form."""
+
+_HTML: Final = re.compile(
+    r"\s*(<!--.{0,200}?-->\s*)?<(!doctype\s+html|html|head|body|title|h1|center)\b", re.IGNORECASE | re.DOTALL
+)
 
 # status → class, what the message begins with, and what it says where the service gives no detail in JSON, or no JSON
 # fmt: off
@@ -56,7 +64,7 @@ def status_error(
         headers: names in lower case.
         body: whatever came, `BODY_MAX` bytes at the most.
         secrets: texts to be taken out wherever they stand.
-        now: the time of the answer, for Retry-After as a date; None for now.
+        now: the time, for a Retry-After date in a response that has no date of its own; None for now.
     """
     document, is_json = _document(body)
     without_secrets = Redaction(secrets)
@@ -66,8 +74,12 @@ def status_error(
     kind, start, no_detail, no_json = _KINDS.get(
         status, (APIStatusError, f"Unexpected status code: {status} ", "unknown", "unknown")
     )
-    detail = _detail(document) if is_json else ""
-    error = kind(start + (detail or (no_detail if is_json else no_json)), status)
+    what = _foreign(document)
+    if what:
+        message = f"{start or f'HTTP {status}: '}{what}"
+    else:
+        message = start + ((_detail(document) or no_detail) if is_json else no_json)
+    error = kind(message, status)
     if isinstance(document, dict) and (status in _KINDS or status in (502, 504)):
         error.error_details = document
     error.headers = told
@@ -85,10 +97,24 @@ def _document(body: bytes) -> tuple[Any, bool]:
         return text, False
 
 
+def _foreign(document: Any) -> str:
+    """What a body is that the router did not write: an HTML page, or an error in a gateway's JSON. Empty otherwise."""
+    if isinstance(document, str):
+        return f"an HTML page, {NOT_THE_ROUTERS}" if _HTML.match(document) else ""
+    if not isinstance(document, dict) or "detail" in document:
+        return ""
+    error = document.get("error", document)
+    text = error.get("message") if isinstance(error, dict) else error
+    return f"{_shortened(text)} ({NOT_THE_ROUTERS})" if isinstance(text, str) and text else ""
+
+
 def _detail(document: Any) -> str:
-    """What a body says went wrong: its `detail`, or itself where it is a list or a string. Shortened."""
+    """What a body says went wrong: its `detail`, or the body itself where it is a list or a string. Shortened."""
     detail = document.get("detail") if isinstance(document, dict) else document
     if detail is None:
         return ""
-    text = detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False)
+    return _shortened(detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False))
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= DETAIL_MAX else f"{text[:DETAIL_MAX]}…"

@@ -26,7 +26,7 @@ from nomyo import (
     ServiceUnavailableError,
 )
 from nomyo.exchange import Exchange, Request
-from nomyo.retry import BACKOFF_MAX, RETRY_AFTER_MAX
+from nomyo.retry import BACKOFF_MAX, RETRY_AFTER_MAX, RETRYABLE
 from nomyo.transport import Transport
 from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, facts, only, run
 from tests.nomyo.wire.plain_router import Reply, error, limited
@@ -40,8 +40,8 @@ KINDS: dict[int, type[APIStatusError]] = {
     500: ServerError,
     503: ServiceUnavailableError,
 }
-RETRIED = (408, 425, 429, 500, 502, 503, 504, 529)
-NOT_RETRIED = (201, 304, 400, 401, 402, 403, 404, 405, 409, 413, 418, 422, 501, 505)
+RETRIED = tuple(sorted(RETRYABLE))
+NOT_RETRIED = (201, 304, 400, 401, 402, 403, 404, 405, 409, 413, 418, 422, 501, 505, 525)
 
 
 class Patient:
@@ -242,3 +242,22 @@ def test_the_deadline_holds_over_all_tries(wire: Wire) -> None:
         wire.ask({"max_retries": 50, "timeout": 1.5})
     assert 0.3 < time.monotonic() - before < 3
     assert caught.value.attempts == len(wire.posts) < 6
+
+
+@pytest.mark.parametrize("path", ["/v1", "/eu/v1/", "/v1/chat", "/v1/chat/completions"])
+def test_a_base_url_of_an_openai_api_is_recognized_when_the_key_is_not_found(wire: Wire, path: str) -> None:
+    failure = wire.refused(NotFoundError, {"base_url": wire.router.url + path})
+    assert f"give it without {path.removeprefix('/eu').rstrip('/')}: the client appends its own paths" in str(failure)
+    assert (failure.stage, wire.posts) == ("key", [])
+
+
+def test_another_base_url_without_a_key_gets_no_advice_about_v1(wire: Wire) -> None:
+    assert "without" not in str(wire.refused(NotFoundError, {"base_url": f"{wire.router.url}/v10"}))
+
+
+def test_the_date_of_the_response_is_what_retry_after_is_compared_with(patient: Patient) -> None:
+    headers = [("Date", "Fri, 02 Jan 1998 03:04:05 GMT"), ("Retry-After", "Fri, 02 Jan 1998 03:04:12 GMT")]
+    patient.wire.router.answer(Reply(503, headers), on="GET")
+    patient.wire.router.answer(Reply(503, headers))
+    patient.ask()
+    assert patient.naps == [7.0, 7.0]

@@ -22,7 +22,7 @@ def after(text: str | None = None, ms: str | None = None) -> float | None:
 
 
 def test_the_statuses_are_these() -> None:
-    assert sorted(retry.RETRYABLE) == [408, 425, 429, 500, 502, 503, 504, 529]
+    assert sorted(retry.RETRYABLE) == [408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529]
 
 
 def test_the_bounds_are_these() -> None:
@@ -63,6 +63,21 @@ def test_what_is_neither_seconds_nor_a_date_asks_for_nothing(text: str) -> None:
 )
 def test_retry_after_may_be_a_date_of_http(text: str, seconds: float) -> None:
     assert after(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Fri, 02 Jan 2026 02:04:15 GMT", 3600.0),
+        ("Fri, 02 Jan 2026 04:04:15 GMT", 0.0),
+        ("Friday, 02-Jan-26 03:04:00 GMT", 15.0),
+        ("soon", 10.0),
+        ("Fri, 02 Jan 99999999999 03:04:15 GMT", 10.0),
+    ],
+)
+def test_a_date_is_compared_with_the_date_of_the_response(date: str, seconds: float) -> None:
+    headers = {"retry-after": "Fri, 02 Jan 2026 03:04:15 GMT", "date": date}
+    assert retry.retry_after(headers, NOW) == seconds
 
 
 @pytest.mark.parametrize("year", ["10000", "99999999999", "9" * 30])
@@ -127,7 +142,7 @@ def test_the_bounds_double_from_one_second_to_thirty() -> None:
 @pytest.mark.parametrize("tier", [None, "standard", "high", "maximum"])
 @pytest.mark.parametrize("wait", [None, 0.0, 5.0])
 def test_some_statuses_may_be_retried_but_not_a_503_that_means_no_tpm(tier: str | None, wait: float | None) -> None:
-    expected = {408, 425, 429, 500, 502, 503, 504, 529}
+    expected = set(retry.RETRYABLE)
     if tier == "maximum" and wait is None:
         expected -= {503}
     assert {status for status in range(100, 600) if retry.status_may_be_retried(status, tier, wait)} == expected

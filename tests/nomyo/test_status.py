@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nomyo import errors
 from nomyo.errors import APIStatusError
 from nomyo.redact import REDACTED
-from nomyo.status import BODY_MAX, DETAIL_MAX, status_error
+from nomyo.status import BODY_MAX, DETAIL_MAX, NOT_THE_ROUTERS, status_error
 from tests.nomyo.defects.walker import places_of, reachable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -41,7 +41,7 @@ WORDS = {
     500: ("Server error: why", "Server error: unknown", "Server error: unknown"),
     503: ("Service unavailable: why", "Service unavailable: unknown", "Service unavailable: unknown"),
 }  # fmt: skip
-for _status in (201, 302, 402, 418, 422, 502, 504, 529, 599):
+for _status in (201, 302, 402, 418, 422, 502, 504, 524, 529, 599):
     _start = f"Unexpected status code: {_status} "
     WORDS[_status] = (f"{_start}why", f"{_start}unknown", f"{_start}unknown")
 SECRET = "a-prompt-of-several-words-6c1f4b2d8e0a9357"
@@ -59,11 +59,9 @@ def test_each_status_has_the_published_class_and_words(status: int) -> None:
         (b"{}", without_detail),
         (b'{"detail": null}', without_detail),
         (b'{"detail": ""}', without_detail),
-        (b'{"error": "why"}', without_detail),
         (b"null", without_detail),
         (b"", without_json),
         (b"why", without_json),
-        (b"<html>why</html>", without_json),
         (b'{"detail": "why"', without_json),
     ):
         error = error_of(body, status)
@@ -71,6 +69,42 @@ def test_each_status_has_the_published_class_and_words(status: int) -> None:
         assert str(error) == error.message == message, body
         assert error.args == (message,)
         assert error.status_code == status
+
+
+@pytest.mark.parametrize("status", WORDS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>why</html>",
+        "<!DOCTYPE html>\n<html lang='en'><title>Just a moment…</title>",
+        "  <!-- by a proxy -->\n<HTML><body>",
+        "<h1>Forbidden</h1>",
+        "<head><title>502 Bad Gateway</title></head>\r\n<body>",
+    ],
+)
+def test_an_html_page_is_not_taken_for_the_routers_word(status: int, body: str) -> None:
+    error = error_of(body.encode(), status)
+    assert f"an HTML page, {NOT_THE_ROUTERS}" in str(error)
+    assert WORDS[status][2] not in str(error)
+    assert type(error) is KINDS.get(status, APIStatusError)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "blocked by policy 7", "type": "gateway"}},
+        {"error": "blocked by policy 7"},
+        {"message": "blocked by policy 7", "requestId": "r1"},
+    ],
+)
+def test_a_gateways_words_are_quoted_as_a_gateways(body: dict[str, Any]) -> None:
+    error = error_of(json.dumps(body).encode(), 403)
+    assert str(error) == f"Forbidden: blocked by policy 7 ({NOT_THE_ROUTERS})"
+    assert error.body == body
+
+
+def test_an_error_without_a_prefix_names_its_status_where_the_router_did_not_write_it() -> None:
+    assert str(error_of(b"<html>", 401)) == f"HTTP 401: an HTML page, {NOT_THE_ROUTERS}"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +218,7 @@ def test_any_status_and_any_bytes_are_the_right_class_and_of_bounded_length(
     error = error_of(body * times, status)
     assert type(error) is KINDS.get(status, APIStatusError)
     assert error.status_code == status
-    assert len(str(error)) <= len("Unexpected status code: 000 ") + 501 + len("…")
+    assert len(str(error)) <= len("Unexpected status code: 000 ") + 501 + len(f"… ({NOT_THE_ROUTERS})")
     start = WORDS[status][0].removesuffix("why") if status in KINDS else f"Unexpected status code: {status} "
     assert str(error).startswith(start)
     assert size_of(error) <= 3 * BODY_MAX + 5000

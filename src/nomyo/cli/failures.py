@@ -26,6 +26,7 @@ from nomyo.errors import (
     ServerKeyError,
     ServiceUnavailableError,
 )
+from nomyo.status import NOT_THE_ROUTERS
 
 _NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
 
@@ -88,8 +89,11 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
 
 
 def _mend(error: NomyoError) -> str:
-    if "SSL_CERT_FILE" in str(error):
+    text = str(error)
+    if "SSL_CERT_FILE" in text or "; give it without /" in text or "(407)" in text:
         return ""  # the message says it already
+    if NOT_THE_ROUTERS in text:
+        return _NO_ROUTER
     if isinstance(error, APIError) and error.retryable:
         seconds = getattr(error, "retry_after", None)
         return "try again later" if seconds is None else f"try again in {seconds:.0f} s"

@@ -109,6 +109,13 @@ def test_a_certificate_that_does_not_verify_is_said(
     assert "its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name" in answer
 
 
+def test_a_gateways_page_is_not_blamed_on_the_model(router: PlainRouter) -> None:
+    router.answer(Reply(403, [("Content-Type", "text/html")], b"<!DOCTYPE html><title>Blocked</title>"))
+    answer = complaint(run("chat", "x"))
+    assert "an HTML page, not the router's response" in answer
+    assert answer.endswith("check the base URL: is it that of a NOMYO router?")
+
+
 def test_to_a_key_that_is_not_pinned_nothing_is_sent(router: PlainRouter) -> None:
     answer = complaint(run("chat", "--server-key-pin", f"sha256/{'A' * 43}=", "x"))
     assert "which is not pinned" in answer
