@@ -60,17 +60,22 @@ class Chunk(ABC):
 
 
 class Tally(msgspec.Struct):
-    """How often one rule did not hold (`failed`) or could not be told (`undecided`) in one source of one chunk.
+    """The records of one source in one chunk that have the same outcome of the same rule.
 
-    `lines` are the first ten that it failed for, and only if there are none those of which it could not be told;
-    `message` is the first one's.
+    Attributes:
+        source: the source's number.
+        rule, requirement: the rule, and what the policy makes of it.
+        outcome: one of `nomyo_attest.audit.summary.OUTCOMES`.
+        records: how many records.
+        lines: the first ten of them.
+        message: the sentence of the first one.
     """
 
     source: int
     rule: str
     requirement: str
-    failed: int
-    undecided: int
+    outcome: str
+    records: int
     lines: list[int]
     message: str
 
@@ -108,7 +113,7 @@ class ChunkResult(msgspec.Struct, kw_only=True):
         written: how many.
         facts: one for each record that was appraised or unreadable.
         profiles: PCR profile → its values, as JSON text.
-        tallies: by source and rule.
+        tallies: by source, rule and outcome.
         counts: source's number → records by verdict, in the order of `VERDICTS`, and those outside the window of time.
         failures: rows (JSON) of what is contraindicated, none or unreadable; the first `FAILURES_LISTED`.
         not_established: what the results do not establish.

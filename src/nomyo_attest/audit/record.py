@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ import msgspec
 
 from nomyo_attest.appraisal.answer import FAIL, UNDECIDED, Outcome
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import Finding
 from nomyo_attest.appraisal.result import AttestationResult, Verdict
 from nomyo_attest.appraisal.verifier import examine
@@ -150,6 +151,19 @@ class RecordAppraiser:
         return known
 
 
+def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
+    """The undecided rules of one record that another rule of it explains; see `consequences`."""
+    return consequences(
+        undecided={finding.rule for finding in findings if finding.outcome in (UNDECIDED, UNDECIDED.value)},
+        failed={finding.rule for finding in findings if finding.outcome in (FAIL, FAIL.value)},
+        ignored={
+            finding.rule
+            for finding in findings
+            if finding.requirement in (Requirement.IGNORE, Requirement.IGNORE.value)
+        },
+    )
+
+
 def unreadable(source: str, line: int, problem: str) -> Row:
     """The row of a record, or of a source, that could not be read."""
     return Row(source=source, line=line, verdict=UNREADABLE, reason=problem)
@@ -169,7 +183,8 @@ def _claims(evidence: Evidence | EvidenceError) -> tuple[int | None, str | None]
 def _reason(verdict: Verdict, findings: list[Finding]) -> str:
     """The sentence of the first finding that the verdict stands on."""
     outcome = FAIL if verdict is Verdict.CONTRAINDICATED else UNDECIDED
-    for finding in findings:
+    following = consequences_of(findings)
+    for finding in sorted(findings, key=lambda one: one.rule in following):  # a consequence only where there is no more
         if verdict is Verdict.WARNING and finding.requirement is Requirement.WARN:
             return _sound(finding.message)
         if finding.requirement is Requirement.REQUIRED and finding.outcome is outcome:

@@ -7,7 +7,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x4E6F4175
 """SQLite's mark of whose file it is."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised with every change of the tables: a store of another format is not gone on with."""
 
 LINES_KEPT: Final = 10
@@ -30,8 +30,8 @@ SCHEMA: Final = (
         unreadable INTEGER, outside INTEGER)""",
     # `lines` joined by commas: the first `LINES_KEPT` of them, and maybe more.
     """CREATE TABLE tallies (
-        source INTEGER, rule TEXT, requirement TEXT, failed INTEGER, undecided INTEGER, lines TEXT, message TEXT,
-        PRIMARY KEY (source, rule)) WITHOUT ROWID""",
+        source INTEGER, rule TEXT, requirement TEXT, outcome TEXT, records INTEGER, lines TEXT, message TEXT,
+        PRIMARY KEY (source, rule, outcome)) WITHOUT ROWID""",
     # `named` is 0 for the records without a tier, which are no records of a tier "".
     "CREATE TABLE tiers (named INTEGER, tier TEXT, records INTEGER, PRIMARY KEY (named, tier)) WITHOUT ROWID",
     "CREATE TABLE failures (number INTEGER PRIMARY KEY, row BLOB NOT NULL)",
@@ -55,11 +55,8 @@ _LONG_ENOUGH: Final = 21 * LINES_KEPT
 
 UPSERT_TALLY: Final = f"""
 INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (source, rule) DO UPDATE SET failed = failed + excluded.failed, undecided = undecided + excluded.undecided,
-    lines = CASE WHEN failed = 0 AND excluded.failed > 0 THEN excluded.lines
-        WHEN failed > 0 AND excluded.failed = 0 OR length(lines) >= {_LONG_ENOUGH} THEN lines
-        ELSE lines || ',' || excluded.lines END,
-    message = CASE WHEN failed = 0 AND excluded.failed > 0 THEN excluded.message ELSE message END"""  # noqa: S608 - a number
+ON CONFLICT (source, rule, outcome) DO UPDATE SET records = records + excluded.records,
+    lines = CASE WHEN length(lines) >= {_LONG_ENOUGH} THEN lines ELSE lines || ',' || excluded.lines END"""  # noqa: S608 - a number
 
 UPSERT_TIER: Final = """
 INSERT INTO tiers VALUES (?, ?, ?)

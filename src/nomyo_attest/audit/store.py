@@ -266,4 +266,4 @@ def _told(path: Path) -> Iterator[None]:
 
 def _tally(one: Tally) -> tuple[Any, ...]:
     lines = ",".join(map(str, one.lines[:LINES_KEPT]))
-    return one.source, one.rule, one.requirement, one.failed, one.undecided, lines, one.message[:MESSAGE_KEPT]
+    return one.source, one.rule, one.requirement, one.outcome, one.records, lines, one.message[:MESSAGE_KEPT]

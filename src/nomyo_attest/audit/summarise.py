@@ -22,6 +22,7 @@ from nomyo_attest.audit.tallied import (
     failures_of,
     inputs_digest_of,
     places_of,
+    places_total_of,
     rules_of,
     sources_of,
     tiers_of,
@@ -74,7 +75,7 @@ def summarise(
         "SELECT COUNT(*), coalesce(SUM(problem <> ''), 0), coalesce(SUM(blank), 0) FROM sources"
     )
     ((written,),) = store.query("SELECT written FROM totals")
-    ((places_total,),) = store.query("SELECT COUNT(*) FROM tallies")
+    places_total = places_total_of(store)
     status, reason = status_of(
         counts,
         sources_unreadable=sources_unreadable,

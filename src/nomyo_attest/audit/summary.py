@@ -12,13 +12,23 @@ SUMMARY_FORMAT: Final = "nomyo-attest-audit/1"
 SOURCES_LISTED: Final = 1000
 FAILURES_LISTED: Final = 1000
 PLACES_LISTED: Final = 25_000
-"""(source, rule) pairs: no more than SARIF may have."""
+"""(source, rule, outcome) triples: no more than SARIF may have."""
 SERIES_LISTED: Final = 1000
 PROFILES_LISTED: Final = 50
 PROFILES_OVER_TIME: Final = 12
 TIERS_LISTED: Final = 20
 GAPS_LISTED: Final = 10
 BUCKETS_MOST: Final = 120
+
+
+FAIL: Final = "fail"
+UNDECIDED: Final = "undecided"
+CONSEQUENCE: Final = "consequence"
+
+OUTCOMES: Final = (FAIL, UNDECIDED, CONSEQUENCE)
+"""What a rule can come to for a record, other than that it holds: it fails, it is undecided for a reason of its own, or
+it is undecided as the consequence of another rule of the same record.
+"""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -69,31 +79,43 @@ class SourceSummary(msgspec.Struct, kw_only=True):
 
 
 class RuleSummary(msgspec.Struct, kw_only=True):
-    """How often one rule did not hold (`failed`) or could not be told (`undecided`).
+    """All records that have the same outcome of the same rule: everything in it is about these records.
 
-    `first` is where it did not hold first, and only if it held everywhere else where it could not be told first.
+    Attributes:
+        rule, requirement: the rule, and what the policy makes of it.
+        outcome: one of `OUTCOMES`.
+        records: how many records.
+        first: the first of them.
+        message: the sentence of that one.
     """
 
     rule: str
     requirement: str
-    failed: int
-    undecided: int
+    outcome: str
+    records: int
     first: Place
+    message: str
 
 
 class RulePlace(msgspec.Struct, kw_only=True):
-    """One rule in one source: records it did not hold for or could not be told of.
+    """The records of one source that have the same outcome of the same rule, `CONSEQUENCE` excepted.
 
-    `lines` are the first few that it did not hold for, and only if there are none those of which it could not be told.
+    Attributes:
+        source: the source.
+        rule, requirement: the rule, and what the policy makes of it.
+        outcome: `FAIL` or `UNDECIDED`.
+        records: how many records.
+        lines: the first few of them.
+        message: the sentence of the first one.
     """
 
     source: str
     rule: str
-    failed: int
-    undecided: int
+    requirement: str
+    outcome: str
+    records: int
     lines: list[int]
     message: str
-    """The first one's sentence."""
 
 
 class SeriesFinding(msgspec.Struct, kw_only=True):

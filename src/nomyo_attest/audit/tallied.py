@@ -12,6 +12,9 @@ from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.schema import LINES_KEPT
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
+    CONSEQUENCE,
+    FAIL,
+    OUTCOMES,
     PLACES_LISTED,
     SOURCES_LISTED,
     TIERS_LISTED,
@@ -35,18 +38,19 @@ LIMIT {SOURCES_LISTED}
 """  # noqa: S608 - constants
 # What counts most comes first: rules required before those that warn or are ignored, failed before undecided.
 _PLACES: Final = f"""
-SELECT tallies.source, coalesce(name, ''), rule, failed, undecided, lines, message
+SELECT tallies.source, coalesce(name, ''), rule, requirement, outcome, records, lines, message
 FROM tallies LEFT JOIN sources ON sources.number = tallies.source
-ORDER BY CASE requirement WHEN 'required' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, failed = 0, tallies.source, rule
+WHERE outcome <> '{CONSEQUENCE}'
+ORDER BY CASE requirement WHEN 'required' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, outcome <> '{FAIL}',
+    tallies.source, rule
 LIMIT {PLACES_LISTED}
 """  # noqa: S608 - constants
-# Of the columns that are neither grouped by nor summed up, SQLite gives those of the row that has the minimum: of the
-# first source that it failed in, and only if there is none of the first in which it could not be told.
+# For columns that are neither grouped by nor aggregated, SQLite returns those of the row with the minimum: the first
+# source.
 _RULES: Final = """
-SELECT rule, requirement, SUM(failed), SUM(undecided), MIN((failed = 0) << 40 | tallies.source), tallies.source, lines,
-    coalesce(name, '')
+SELECT rule, requirement, outcome, SUM(records), MIN(tallies.source), lines, message, coalesce(name, '')
 FROM tallies LEFT JOIN sources ON sources.number = tallies.source
-GROUP BY rule
+GROUP BY rule, outcome
 """
 
 
@@ -85,22 +89,44 @@ def inputs_digest_of(store: Store) -> str:
 
 
 def rules_of(store: Store) -> list[RuleSummary]:
-    """The rules that did not hold somewhere, in the order of the table of rules."""
+    """The rules that did not hold somewhere, in the order of the table of rules, each outcome for itself."""
     found = []
-    for rule, requirement, failed, undecided, _, source, lines, name in store.query(_RULES):
+    for rule, requirement, outcome, records, source, lines, message, name in store.query(_RULES):
         line = _lines(lines)[0]
-        first = Place(name, line, _time_of(store, source, line))
-        found.append(RuleSummary(rule=rule, requirement=requirement, failed=failed, undecided=undecided, first=first))
-    return sorted(found, key=lambda one: _rule_order(one.rule))
+        found.append(
+            RuleSummary(
+                rule=rule,
+                requirement=requirement,
+                outcome=outcome,
+                records=records,
+                first=Place(name, line, _time_of(store, source, line)),
+                message=message,
+            )
+        )
+    return sorted(found, key=lambda one: (_rule_order(one.rule), _outcome_order(one.outcome)))
 
 
 def places_of(store: Store) -> list[RulePlace]:
     """The places listed, in the order read; if there are more, those left out count least."""
-    rows = sorted(store.query(_PLACES), key=lambda row: (row[0], _rule_order(row[2])))
+    rows = sorted(store.query(_PLACES), key=lambda row: (row[0], _rule_order(row[2]), _outcome_order(row[4])))
     return [
-        RulePlace(source=name, rule=rule, failed=failed, undecided=undecided, lines=_lines(lines), message=message)
-        for _, name, rule, failed, undecided, lines, message in rows
+        RulePlace(
+            source=name,
+            rule=rule,
+            requirement=requirement,
+            outcome=outcome,
+            records=records,
+            lines=_lines(lines),
+            message=message,
+        )
+        for _, name, rule, requirement, outcome, records, lines, message in rows
     ]
+
+
+def places_total_of(store: Store) -> int:
+    """How many places there are, listed or not."""
+    ((total,),) = store.query("SELECT COUNT(*) FROM tallies WHERE outcome <> ?", (CONSEQUENCE,))
+    return int(total)
 
 
 def failures_of(store: Store) -> list[dict[str, Any]]:
@@ -154,6 +180,10 @@ def _rule_order(rule: str) -> tuple[int, str]:
         return _ORDER[find_rule(rule).id], rule
     except KeyError:  # of a store that another version made
         return len(_ORDER), rule
+
+
+def _outcome_order(outcome: str) -> int:
+    return OUTCOMES.index(outcome) if outcome in OUTCOMES else len(OUTCOMES)
 
 
 def _bounded(value: Any) -> Any:

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from nomyo_attest.audit.chunk import Chunk, ChunkResult, Fact, RawRecord, Tally
-from nomyo_attest.audit.record import RecordAppraiser, unreadable
+from nomyo_attest.audit.record import RecordAppraiser, consequences_of, unreadable
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS, Row, encode_row
-from nomyo_attest.audit.summary import FAILURES_LISTED
+from nomyo_attest.audit.summary import CONSEQUENCE, FAILURES_LISTED
 from nomyo_attest.policy.model import AppraisalPolicy
 
 LINES_TOLD: Final = 10
@@ -65,7 +65,7 @@ class _Sum:
         self._rows: list[bytes] = []
         self._facts: list[Fact] = []
         self._profiles: dict[bytes, str] = {}
-        self._tallies: dict[tuple[int, str], Tally] = {}
+        self._tallies: dict[tuple[int, str, str], Tally] = {}
         self._counts: dict[int, list[int]] = {}
         self._failures: list[bytes] = []
         self._not_established: set[str] = set()
@@ -86,14 +86,10 @@ class _Sum:
         if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
             self._profiles[fact.pcr_profile] = bytes(row.pcrs).decode("ascii")
         for tally in _tallies(record.source, row):
-            known = self._tallies.setdefault((tally.source, tally.rule), tally)
+            known = self._tallies.setdefault((tally.source, tally.rule, tally.outcome), tally)
             if known is not tally:
-                if tally.failed and not known.failed:
-                    known.lines, known.message = tally.lines, tally.message
-                elif bool(tally.failed) is bool(known.failed):
-                    known.lines += tally.lines[: LINES_TOLD - len(known.lines)]
-                known.failed += tally.failed
-                known.undecided += tally.undecided
+                known.records += 1
+                known.lines += tally.lines[: LINES_TOLD - len(known.lines)]
         encoded = encode_row(row)
         if row.verdict in self._select:
             self._rows.append(encoded)
@@ -118,9 +114,10 @@ class _Sum:
 
 
 def _tallies(source: int, row: Row) -> Iterator[Tally]:
+    following = consequences_of(row.findings)
     for finding in row.findings:
-        fails = finding.outcome == "fail"
-        yield Tally(source, finding.rule, finding.requirement, int(fails), int(not fails), [row.line], finding.message)
+        outcome = CONSEQUENCE if finding.rule in following else finding.outcome
+        yield Tally(source, finding.rule, finding.requirement, outcome, 1, [row.line], finding.message)
 
 
 def _fact(source: int, row: Row) -> Fact:

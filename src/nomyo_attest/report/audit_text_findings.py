@@ -6,7 +6,7 @@ from typing import Final
 
 from nomyo_attest.audit.summary import SeriesFinding, SeriesRuleSummary, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes, causes_by_source, ignored, waiting
-from nomyo_attest.report.audit_words import Compared, lines_text, many, mend_of, number, source_name, where
+from nomyo_attest.report.audit_words import Compared, lines_text, many, mend_of, source_name, where
 from nomyo_attest.report.clean import short
 from nomyo_attest.report.look import Ink, Look, sentence
 
@@ -26,12 +26,13 @@ _INKS: Final[dict[str, Ink]] = {"FAIL": "bad", "UNDECIDED": "bad", "WARNING": "w
 def rules(summary: Summary, look: Look) -> list[str]:
     """The rules that are reasons: how many records, what was expected and found first, where, and what to do."""
     compared = Compared(summary)
-    first = {one.rule: where(one.first) for one in summary.rules}
     by_source = causes_by_source(summary)
     parts = []
     for cause in causes(summary):
-        lines = _rule(cause, compared, first[cause.rule], look)
-        places = [one for one in by_source if one.rule == cause.rule] if look.verbose else []
+        lines = _rule(cause, compared, look)
+        places = (
+            [one for one in by_source if (one.rule, one.outcome) == (cause.rule, cause.outcome)] if look.verbose else []
+        )
         for one in places[:_PLACES_SHOWN]:
             told = f"{source_name(one.source)}: {lines_text(one.lines, one.records)}"
             lines += _row("in", told, look)
@@ -78,17 +79,14 @@ def _under(title: str, parts: list[list[str]]) -> list[str]:
     return lines
 
 
-def _rule(cause: Cause, compared: Compared, first: str, look: Look) -> list[str]:
-    what = many(cause.records, "record")
-    if cause.failed and cause.undecided:
-        what += f", {number(cause.undecided)} of them undecided"
-    lines = _tagged(cause.tag, _named(cause.rule), what, look)
+def _rule(cause: Cause, compared: Compared, look: Look) -> list[str]:
+    lines = _tagged(cause.tag, _named(cause.rule), many(cause.records, "record"), look)
     expected, got = compared.of(cause)
     if expected:
         lines += _row("expected", expected, look) + _row("got", got, look)
     elif cause.message:
         lines += _row("problem", sentence(short(cause.message)), look)
-    lines += _row("first", first, look)
+    lines += _row("first", where(cause.first), look)
     mend = mend_of(cause.rule)
     return lines + _row("what to do", sentence(mend), look) if mend else lines
 

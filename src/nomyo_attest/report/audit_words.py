@@ -166,23 +166,18 @@ def unreadable_within(summary: Summary) -> list[Unreadable]:
 
 
 class Compared:
-    """What was expected and found where a rule did not hold first, as far as the summary lists such records.
-
-    Of a rule that never fails, where it could not be told first.
-    """
+    """What was expected and found in the first record of a cause, as far as the summary lists that record."""
 
     def __init__(self, summary: Summary) -> None:
-        self._findings: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in summary.failures:
-            for finding in row.get("findings") or ():
-                for source in (row["source"], ""):
-                    known = self._findings.setdefault((source, finding["rule"]), finding)
-                    if known["outcome"] != "fail" and finding["outcome"] == "fail":
-                        self._findings[source, finding["rule"]] = finding
+        self._findings: dict[tuple[str, int, str], dict[str, Any]] = {
+            (row["source"], row["line"], finding["rule"]): finding
+            for row in summary.failures
+            for finding in row.get("findings") or ()
+        }
 
     def of(self, cause: Cause) -> tuple[str, str]:
-        """The values of a rule in one source, or in all: texts of one line, empty where nothing is to be compared."""
-        finding = self._findings.get((cause.source, cause.rule))
+        """The values of a cause's first record: texts of one line, empty where there is nothing to compare."""
+        finding = self._findings.get((cause.first.source, cause.first.line, cause.rule))
         if finding is None or finding["expected"] is None or finding["got"] is None:
             return "", ""
         expected, got = finding["expected"], finding["got"]

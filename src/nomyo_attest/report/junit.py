@@ -181,7 +181,8 @@ def _none_refused(suite: ET.Element, source: SourceSummary, found: list[Cause]) 
 
 
 def _rule(suite: ET.Element, cause: Cause, compared: Compared) -> None:
-    case = _case(suite, short(cause.rule), cause.source)
+    name = short(cause.rule) if cause.failed else f"{short(cause.rule)} ({cause.outcome})"
+    case = _case(suite, name, cause.source)
     message = f"{many(cause.records, 'record')}: {short(cause.message)}"
     text = [f"{source_name(cause.source)}: {lines_text(cause.lines, cause.records)}"]
     values = compared.of(cause)

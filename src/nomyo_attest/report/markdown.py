@@ -123,16 +123,15 @@ def _rules(summary: Summary) -> list[str]:
     found = causes(summary)
     if not found:
         return []
-    first = {one.rule: one.first for one in summary.rules}
     compared = Compared(summary)
     rows, mends = [], []
     for cause in found[:_RULES]:
         expected, got = compared.of(cause)
         told = f"expected {code(expected)}, got {code(got)}" if expected else prose(short(cause.message))
-        place = _place(first[cause.rule])
-        rows.append([f"**{cause.tag}**", code(short(cause.rule)), number(cause.records), place, told])
-        if mend_of(cause.rule):
-            mends.append(f"- {code(short(cause.rule))}: {mend_of(cause.rule)}")
+        rows.append([f"**{cause.tag}**", code(short(cause.rule)), number(cause.records), _place(cause.first), told])
+        mend = f"- {code(short(cause.rule))}: {mend_of(cause.rule)}"
+        if mend_of(cause.rule) and mend not in mends:
+            mends.append(mend)
     parts = [
         "### Rules that do not hold",
         _table(["", "rule", ">records", "first", "why"], rows),

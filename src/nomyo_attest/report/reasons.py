@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 import msgspec
 
 from nomyo_attest.appraisal import AttestationResult, Finding, Outcome
+from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.policy.model import Requirement
-
-NEEDS: Final[dict[str, tuple[str, ...]]] = {
-    "attest.form": ("evidence.available", "evidence.form"),
-    "signature.form": ("evidence.available", "evidence.form"),
-    "key.form": ("evidence.available", "evidence.form"),
-    "evidence.available": ("evidence.form",),
-    "evidence.form": ("evidence.available",),
-    "attest.magic": ("attest.form",),
-    "attest.type": ("attest.form",),
-    "key.attributes": ("key.form",),
-    "key.template": ("key.form",),
-    "key.strength": ("key.form",),
-    "key.hierarchy": ("attest.form", "key.form"),
-    "key.trust": ("key.form",),
-    "signer.name": ("attest.form", "key.form"),
-    "signature.scheme": ("signature.form", "key.form"),
-    "signature.hash": ("signature.form", "key.form"),
-    "signature.valid": ("attest.form", "signature.form", "key.form", "key.strength"),
-    "nonce.match": ("attest.form",),
-    "clock.safe": ("attest.form",),
-    "pcr.selection": ("attest.form", "attest.type"),
-    "pcr.digest": ("attest.form", "attest.type", "signature.form", "pcr.selection"),
-    "pcr.values": ("attest.form", "attest.type"),
-    "firmware.version": ("attest.form", "key.form"),
-    "claims.*": ("evidence.form",),
-}
-"""What a rule cannot be decided without: the rules that must hold first. One without an entry stands by itself."""
 
 
 class Reasons(msgspec.Struct, frozen=True):
@@ -64,17 +37,17 @@ def reasons(result: AttestationResult) -> Reasons:
 def sort_findings(findings: Iterable[Finding]) -> Reasons:
     """Sort findings wherever they are from: a result, or the row that an audit made of one."""
     findings = [finding for finding in findings if finding.outcome is not Outcome.PASS]
-    by_rule = {finding.rule: finding for finding in findings}
-
-    def waits(finding: Finding) -> bool:
-        if finding.outcome is not Outcome.UNDECIDED:
-            return False
-        needs = NEEDS.get("claims.*" if finding.rule.startswith("claims.") else finding.rule, ())
-        return any(_explains(by_rule[rule], finding) for rule in needs if rule in by_rule)
+    following = consequences(
+        undecided={finding.rule for finding in findings if finding.outcome is Outcome.UNDECIDED},
+        failed={finding.rule for finding in findings if finding.outcome is Outcome.FAIL},
+        ignored={finding.rule for finding in findings if finding.requirement is Requirement.IGNORE},
+    )
 
     def of(requirement: Requirement, outcomes: Iterable[Outcome], *, waiting: bool = False) -> tuple[Finding, ...]:
         return tuple(
-            f for f in findings if f.requirement is requirement and f.outcome in outcomes and waits(f) is waiting
+            f
+            for f in findings
+            if f.requirement is requirement and f.outcome in outcomes and (f.rule in following) is waiting
         )
 
     undecided, both = (Outcome.UNDECIDED,), (Outcome.FAIL, Outcome.UNDECIDED)
@@ -85,13 +58,3 @@ def sort_findings(findings: Iterable[Finding]) -> Reasons:
         waiting=of(Requirement.REQUIRED, undecided, waiting=True) + of(Requirement.WARN, undecided, waiting=True),
         ignored=of(Requirement.IGNORE, both) + of(Requirement.IGNORE, undecided, waiting=True),
     )
-
-
-def _explains(reason: Finding, finding: Finding) -> bool:
-    """Whether a reader who is shown `reason` need not be shown `finding`: what is ignored is not shown.
-
-    Without evidence, `evidence.available` and `evidence.form` both cannot be told, and the first is the reason.
-    """
-    if (reason.rule, finding.rule) == ("evidence.form", "evidence.available"):
-        return reason.outcome is Outcome.FAIL
-    return reason.requirement is not Requirement.IGNORE

@@ -190,7 +190,8 @@ def _causes(causes: list[Cause], compared: Compared) -> Iterable[dict[str, Any]]
         which = f"{many(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}"
         text = f"{which}: {sentence(short(cause.message))}"
         values = compared.sentence(cause)
-        told = "here too" if cause.failed else "cannot be told here either"
+        told = "here too" if cause.failed else "undecided here too"
         places = [(cause.source, line, told) for line in cause.lines] or [(cause.source, 0, "")]
         level = "warning" if cause.softened else "error"
-        yield _result(clean(cause.rule), level, f"{text} {values}".rstrip(), places, cause.source)
+        identity = () if cause.failed else (cause.outcome,)
+        yield _result(clean(cause.rule), level, f"{text} {values}".rstrip(), places, cause.source, *identity)

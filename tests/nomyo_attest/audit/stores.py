@@ -77,5 +77,5 @@ def series_of(
 
 
 def tally(source: int, rule: str, **fields: Any) -> Tally:
-    given: dict[str, Any] = {"requirement": "required", "failed": 1, "undecided": 0, "lines": [1], "message": "no"}
+    given: dict[str, Any] = {"requirement": "required", "outcome": "fail", "records": 1, "lines": [1], "message": "no"}
     return Tally(source=source, rule=rule, **{**given, **fields})

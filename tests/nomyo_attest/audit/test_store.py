@@ -30,7 +30,7 @@ def test_what_was_added_after_the_last_checkpoint_is_not_there_when_the_store_is
         assert store.meta() == {"next": 1, "length": 20}
         for table, rows in {"facts": 2, "tallies": 1, "failures": 1, "sources": 1, "counts": 1}.items():
             assert number_of(store, table) == rows
-        assert list(store.query("SELECT failed FROM tallies")) == [(1,)]
+        assert list(store.query("SELECT records FROM tallies")) == [(1,)]
         assert list(store.query("SELECT written FROM totals")) == [(2,)]
 
 
@@ -64,19 +64,25 @@ def test_a_checkpoint_keeps_what_earlier_ones_said(tmp_path: Path) -> None:
 
 def test_counts_and_tallies_of_a_source_add_up_over_its_chunks(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
-        store.add(result(counts={0: [1, 2, 3, 4, 5, 6]}, tallies=[tally(0, "nonce.match", failed=2, lines=[3, 4])]))
+        store.add(result(counts={0: [1, 2, 3, 4, 5, 6]}, tallies=[tally(0, "nonce.match", records=2, lines=[3, 4])]))
         store.add(
             result(
                 number=1,
                 counts={0: [10, 20, 30, 40, 50, 60], 1: [1, 0, 0, 0, 0, 0]},
-                tallies=[tally(0, "nonce.match", failed=1, undecided=4, lines=[8], message="another")],
+                tallies=[
+                    tally(0, "nonce.match", lines=[8], message="another"),
+                    tally(0, "nonce.match", outcome="undecided", records=4, lines=[5], message="no quote"),
+                ],
             )
         )
         assert list(store.query("SELECT * FROM counts ORDER BY source")) == [
             (0, 11, 22, 33, 44, 55, 66),
             (1, 1, 0, 0, 0, 0, 0),
         ]
-        assert list(store.query("SELECT * FROM tallies")) == [(0, "nonce.match", "required", 3, 4, "3,4,8", "no")]
+        assert list(store.query("SELECT * FROM tallies")) == [
+            (0, "nonce.match", "required", "fail", 3, "3,4,8", "no"),
+            (0, "nonce.match", "required", "undecided", 4, "5", "no quote"),
+        ]
 
 
 def test_the_first_lines_of_a_tally_are_kept_and_no_more_than_bounded_text(tmp_path: Path) -> None:
@@ -88,7 +94,7 @@ def test_the_first_lines_of_a_tally_are_kept_and_no_more_than_bounded_text(tmp_p
         store.add(result(number=400, ends=(end(0, "a"),)))
         (place,) = summary_of(store).places
         assert place.lines == [number + 10**9 for number in range(LINES_KEPT)]
-        assert place.failed == 400
+        assert place.records == 400
 
 
 def test_a_message_is_kept_up_to_a_bound(tmp_path: Path) -> None:
@@ -154,7 +160,7 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "s")
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(StoreError, match="expected a store of format 1, got 99"):
+    with pytest.raises(StoreError, match="expected a store of format 2, got 99"):
         Store.open(tmp_path / "s")
 
 

@@ -76,13 +76,17 @@ def test_rules_are_in_the_order_of_the_table_and_say_where_first(store: Store) -
     facts = [NOTHING._replace(source=source, line=line, processed_at=100 * source + line)
              for source in range(3) for line in range(1, 6)]  # fmt: skip
     fill(store, facts, ("z", "y", "x"))
-    store.add(result(number=50, tallies=[tally(1, "pcr.values", failed=2, lines=[4, 5]), tally(1, "nonce.match")]))
-    store.add(result(number=51, tallies=[tally(2, "pcr.values", failed=1, undecided=3), tally(2, "claims.a.b")]))
+    store.add(result(number=50, tallies=[tally(1, "pcr.values", records=2, lines=[4, 5]), tally(1, "nonce.match")]))
+    undecided = tally(0, "pcr.values", outcome="undecided", records=3, lines=[2, 3, 5], message="no quote")
+    following = tally(0, "claims.a.b", outcome="consequence", lines=[2], message="no claims")
+    store.add(result(number=51, tallies=[tally(2, "pcr.values"), undecided, tally(2, "claims.a.b"), following]))
     rules = summary_of(store).rules
-    assert [(rule.rule, rule.failed, rule.undecided, rule.first) for rule in rules] == [
-        ("nonce.match", 1, 0, Place("y", 1, 101)),
-        ("pcr.values", 3, 3, Place("y", 4, 104)),
-        ("claims.a.b", 1, 0, Place("x", 1, 201)),
+    assert [(rule.rule, rule.outcome, rule.records, rule.first, rule.message) for rule in rules] == [
+        ("nonce.match", "fail", 1, Place("y", 1, 101), "no"),
+        ("pcr.values", "fail", 3, Place("y", 4, 104), "no"),
+        ("pcr.values", "undecided", 3, Place("z", 2, 2), "no quote"),
+        ("claims.a.b", "fail", 1, Place("x", 1, 201), "no"),
+        ("claims.a.b", "consequence", 1, Place("z", 2, 2), "no claims"),
     ]
 
 
@@ -92,7 +96,8 @@ def test_places_are_in_the_order_read_and_those_left_out_count_least(
     store.add(result(
         tallies=[
             tally(0, "pcr.values", requirement="ignore"), tally(1, "clock.safe", requirement="warn", lines=[7]),
-            tally(2, "pcr.values", failed=0, undecided=1), tally(3, "nonce.match"), tally(3, "key.form"),
+            tally(2, "pcr.values", outcome="undecided"), tally(0, "key.form", outcome="consequence"),
+            tally(3, "nonce.match"), tally(3, "key.form"),
         ],
         ends=tuple(end(number, str(number)) for number in range(4)),
     ))  # fmt: skip

@@ -69,11 +69,16 @@ def test_what_is_outside_the_window_is_counted_and_nothing_else() -> None:
 
 def test_a_tally_counts_all_and_names_the_first_lines() -> None:
     result = work([BAD] * (LINES_TOLD + 5) + [ABSENT])
-    tallies = {tally.rule: tally for tally in result.tallies}
-    assert (tallies["nonce.match"].failed, tallies["nonce.match"].undecided) == (LINES_TOLD + 5, 1)
-    assert tallies["nonce.match"].lines == list(range(1, LINES_TOLD + 1))
-    assert tallies["nonce.match"].requirement == "required"
-    assert tallies["evidence.available"].lines == [LINES_TOLD + 6]
+    tallies = {(tally.rule, tally.outcome): tally for tally in result.tallies}
+    nonce = tallies["nonce.match", "fail"]
+    assert (nonce.records, nonce.lines, nonce.requirement) == (
+        LINES_TOLD + 5,
+        list(range(1, LINES_TOLD + 1)),
+        "required",
+    )
+    following = tallies["nonce.match", "consequence"]
+    assert (following.records, following.lines) == (1, [LINES_TOLD + 6])
+    assert tallies["evidence.available", "undecided"].lines == [LINES_TOLD + 6]
 
 
 def test_failures_are_kept_up_to_a_number() -> None:

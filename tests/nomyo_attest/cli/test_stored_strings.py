@@ -40,15 +40,15 @@ results.result.quote results.result.quote.framing results.result.trust results.r
 AUDIT_KEYS = """
 aiks aiks_pinned beyond blank bucket_seconds counts counts.affirming counts.contraindicated counts.none
 counts.unreadable counts.warning failures failures_total format gaps gaps.begins gaps.ends gaps.records inputs_digest
-not_established outside passed_over passed_over_total places places.failed places.lines places.message places.rule
-places.source places.undecided places_total policy policy.digest policy.document policy.id policy.source profiles
-profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
+not_established outside passed_over passed_over_total places places.lines places.message places.outcome places.records
+places.requirement places.rule places.source places_total policy policy.digest policy.document policy.id policy.source
+profiles profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
 profiles.counts.unreadable profiles.counts.warning profiles.first profiles.first.line profiles.first.processed_at
 profiles.first.source profiles.first_seen profiles.last profiles.last.line profiles.last.processed_at
 profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs profiles.profile profiles_total repeated
-repeated_total rules rules.failed rules.first rules.first.line rules.first.processed_at rules.first.source
-rules.requirement rules.rule rules.undecided run run.at run.command run.processes run.resumed run.seconds run.select
-run.since run.started_at run.until run.version run.workers_lost series series.first series.first.line
+repeated_total rules rules.first rules.first.line rules.first.processed_at rules.first.source rules.message
+rules.outcome rules.records rules.requirement rules.rule run run.at run.command run.processes run.resumed run.seconds
+run.select run.since run.started_at run.until run.version run.workers_lost series series.first series.first.line
 series.first.processed_at series.first.source series.key series.last series.last.line series.last.processed_at
 series.last.source series.message series.places series.places.line series.places.processed_at series.places.source
 series.records series.rule series_rules series_rules.findings series_rules.mend series_rules.question

@@ -310,6 +310,27 @@ def summary(**changes: Any) -> Summary:
     warned = sum(one.get("warned", 0) for one in buckets)
     first_odd, first_without = (Place(rows[0].source, rows[0].line, rows[0].processed_at) for rows in (odd, without))
     first_warned = Place("recorded/2026-11.jsonl.gz", 187, START + STEP)
+    tallied: list[tuple[str, str, str, int, Place, list[int], str]] = [
+        (
+            "pcr.values",
+            "required",
+            "fail",
+            len(odd),
+            first_odd,
+            [row.line for row in odd[:10]],
+            "not as the policy has it: sha256:7",
+        ),
+        (
+            "evidence.available",
+            "required",
+            "undecided",
+            len(without),
+            first_without,
+            [row.line for row in without[:10]],
+            "the server says that it has no TPM evidence",
+        ),
+        ("clock.safe", "warn", "fail", warned, first_warned, [187, 402], "the clock may have gone back"),
+    ]
     whole = Summary(
         policy=Policy(id=policy.id, digest=policy.digest, source="policy.toml", document=policy.to_dict()),
         run=Run(
@@ -331,32 +352,27 @@ def summary(**changes: Any) -> Summary:
         passed_over_total=2,
         inputs_digest=digest("inputs"),
         rules=[
-            RuleSummary(rule="pcr.values", requirement="required", failed=len(odd), undecided=0, first=first_odd),
             RuleSummary(
-                rule="evidence.available", requirement="required", failed=0, undecided=len(without), first=first_without
-            ),
-            RuleSummary(rule="clock.safe", requirement="warn", failed=warned, undecided=0, first=first_warned),
+                rule=rule,
+                requirement=requirement,
+                outcome=outcome,
+                records=records,
+                first=first,
+                message=message,
+            )
+            for rule, requirement, outcome, records, first, _, message in tallied
         ],
         places=[
             RulePlace(
                 source="recorded/2026-11.jsonl.gz",
                 rule=rule,
-                failed=failed,
-                undecided=undecided,
+                requirement=requirement,
+                outcome=outcome,
+                records=records,
                 lines=lines,
                 message=message,
             )
-            for rule, failed, undecided, lines, message in [
-                ("pcr.values", len(odd), 0, [row.line for row in odd[:10]], "not as the policy has it: sha256:7"),
-                (
-                    "evidence.available",
-                    0,
-                    len(without),
-                    [row.line for row in without[:10]],
-                    "the server says that it has no TPM evidence",
-                ),
-                ("clock.safe", warned, 0, [187, 402], "the clock may have gone back"),
-            ]
+            for rule, requirement, outcome, records, _, lines, message in tallied
         ],
         places_total=3,
         failures=[msgspec.json.decode(encode_row(row)) for row in failures],

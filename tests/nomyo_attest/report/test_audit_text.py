@@ -65,7 +65,10 @@ def test_each_rule_has_its_count_the_values_compared_the_first_place_and_what_to
 
 def test_a_rule_that_only_follows_is_named_and_not_explained() -> None:
     sample = summary()
-    more = [msgspec.structs.replace(sample.rules[1], rule=rule) for rule in ("attest.form", "key.form", "nonce.match")]
+    more = [
+        msgspec.structs.replace(sample.rules[1], rule=rule, outcome="consequence")
+        for rule in ("attest.form", "key.form", "nonce.match")
+    ]
     text = audit_text(summary(rules=[*sample.rules, *more]), Look())
     assert "not decided because of these: attest.form, key.form, nonce.match" in text
     assert "UNDECIDED  nonce.match" not in text

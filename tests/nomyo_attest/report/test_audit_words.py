@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from nomyo_attest.audit.summary import Place
 from nomyo_attest.report.audit_reasons import Cause
 from nomyo_attest.report.audit_words import (
     Compared,
@@ -56,6 +59,12 @@ def test_a_place_without_a_line_is_the_source() -> None:
     assert place_text("a.jsonl", 0) == "a.jsonl"
 
 
+def first_of(row: dict[str, Any]) -> Cause:
+    """The cause whose first record is `row`."""
+    rule = row["findings"][0]["rule"]
+    return Cause("", rule, "required", "fail", 1, Place(row["source"], row["line"]))
+
+
 @pytest.mark.parametrize(
     ("got", "told"),
     [
@@ -69,7 +78,7 @@ def test_a_place_without_a_line_is_the_source() -> None:
 def test_values_are_one_short_line_whatever_their_type(got: object, told: str) -> None:
     row = next(one for one in summary().failures if one["failed"] == ["pcr.values"])
     row["findings"] = [row["findings"][0] | {"expected": {"sha256:7": ["cd" * 32, "ef" * 32]}, "got": got}]
-    expected, found = Compared(summary(failures=[row])).of(Cause(row["source"], row["findings"][0]["rule"], "", 1, 0))
+    expected, found = Compared(summary(failures=[row])).of(first_of(row))
     assert told in found
     assert len(found) < 450
     assert "cdcdcdcd…cdcd" in expected
@@ -78,7 +87,7 @@ def test_values_are_one_short_line_whatever_their_type(got: object, told: str) -
 def test_a_claim_that_looks_like_a_digest_is_shown_as_the_text_that_it_is() -> None:
     row = dict(summary().failures[0])
     row["findings"] = [row["findings"][0] | {"rule": "claims.x", "expected": ["ab" * 32], "got": "cd" * 32}]
-    _, got = Compared(summary(failures=[row])).of(Cause("", "claims.x", "required", 1, 0))
+    _, got = Compared(summary(failures=[row])).of(first_of(row))
     assert got == f'"{"cd" * 32}"'
 
 
@@ -87,14 +96,21 @@ def test_commands_to_ci_systems_are_none_any_more() -> None:
     assert text == "a::b\n  \\x3a:add-mask::x\n\\x23#[group]g \\x23#vso[task.setvariable]v \\x23#teamcity[x] # ## [y]"
 
 
-def test_the_values_shown_are_those_of_a_record_that_the_rule_fails_for() -> None:
+def test_the_values_shown_are_those_of_the_first_record_of_the_cause() -> None:
     failing = next(one for one in summary().failures if one["failed"] == ["pcr.values"])
-    waiting = dict(failing) | {
-        "findings": [failing["findings"][0] | {"outcome": "undecided", "got": None, "message": "no quote"}]
+    other = dict(failing) | {
+        "line": failing["line"] - 1,
+        "findings": [failing["findings"][0] | {"got": {"sha256:7": "ab"}}],
     }
-    for source in ("", failing["source"]):
-        compared = Compared(summary(failures=[waiting, failing, waiting]))
-        assert compared.of(Cause(source, "pcr.values", "required", 1, 0))[1] == "sha256:7 006b7583…31aa"
+    compared = Compared(summary(failures=[other, failing]))
+    assert compared.of(first_of(failing))[1] == "sha256:7 006b7583…31aa"
+    assert compared.of(first_of(other))[1] == "sha256:7 ab"
+
+
+def test_values_of_another_record_are_not_shown_where_the_first_record_is_not_listed() -> None:
+    failing = next(one for one in summary().failures if one["failed"] == ["pcr.values"])
+    compared = Compared(summary(failures=[failing]))
+    assert compared.of(first_of(failing | {"line": failing["line"] - 1})) == ("", "")
 
 
 def test_a_source_that_could_not_be_read_is_told_also_where_other_failures_fill_the_list() -> None:

@@ -40,7 +40,15 @@ def _decoded(text: str) -> str:
 
 def places(number: int, rule: str = "pcr.values") -> list[RulePlace]:
     return [
-        RulePlace(source=f"{one:03}.jsonl", rule=rule, failed=2, undecided=0, lines=[3, 4], message="not so")
+        RulePlace(
+            source=f"{one:03}.jsonl",
+            rule=rule,
+            requirement="required",
+            outcome="fail",
+            records=2,
+            lines=[3, 4],
+            message="not so",
+        )
         for one in range(number)
     ]
 

@@ -70,8 +70,18 @@ def test_a_rule_that_does_not_hold_is_a_failure_with_lines_values_and_what_to_do
 
 
 def test_a_rule_that_cannot_be_told_fails_too(tmp_path: Path) -> None:
-    (failure,) = cases(read_back(summary(), tmp_path))[SOURCE, "evidence.available"].result
+    (failure,) = cases(read_back(summary(), tmp_path))[SOURCE, "evidence.available (undecided)"].result
     assert isinstance(failure, junitparser.Failure)
+
+
+def test_failures_and_undecided_records_of_one_rule_are_two_cases_with_two_names(tmp_path: Path) -> None:
+    places = summary().places
+    both = [*places, msgspec.structs.replace(places[0], outcome="undecided", lines=[9], message="there is no quote")]
+    found = cases(read_back(summary(places=both), tmp_path))
+    assert {name for source, name in found if source == SOURCE and name.startswith("pcr.values")} == {
+        "pcr.values",
+        "pcr.values (undecided)",
+    }
 
 
 def test_a_softened_rule_passes_and_says_what_it_warns_of(tmp_path: Path) -> None:
@@ -147,8 +157,9 @@ def test_the_report_of_a_million_records_is_a_few_megabytes_and_counts_what_is_c
         RulePlace(
             source=f"recorded/{number:05}.jsonl",
             rule=rule,
-            failed=40,
-            undecided=0,
+            requirement="required",
+            outcome="fail",
+            records=40,
             lines=[*range(10)],
             message="x" * 300,
         )

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
+from nomyo_attest.appraisal.consequences import NEEDS
 from nomyo_attest.audit.summary import Counts, Place, SeriesRuleSummary, Summary
 from nomyo_attest.report.clean import clean
 from nomyo_attest.report.markdown import BYTES_MOST, audit_markdown, code, prose
-from nomyo_attest.report.reasons import NEEDS
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -137,5 +137,5 @@ def test_what_only_follows_is_named_where_it_is_little_and_counted_where_it_is_m
         (["attest.form", "nonce.match"], "`attest.form`, `nonce.match`."),
         (list(NEEDS)[:3] + list(NEEDS)[5:12], "10 other rules."),
     ):
-        following = [msgspec.structs.replace(rules[1], rule=one) for one in ids]
+        following = [msgspec.structs.replace(rules[1], rule=one, outcome="consequence") for one in ids]
         assert f"Not decided because of these: {told}" in audit_markdown(summary(rules=[*rules, *following]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import nomyo_attest as na
 from nomyo_attest.appraisal import RULES
-from nomyo_attest.report.reasons import NEEDS, reasons
+from nomyo_attest.appraisal.consequences import NEEDS
+from nomyo_attest.report.reasons import reasons
 from nomyo_attest.testing import FAULTS, Forge
 from tests.nomyo_attest.report.faulty import everything, judged
 

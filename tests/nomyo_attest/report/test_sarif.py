@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_a_result_and_a_notification() -> None:
 def test_a_fingerprint_stays_where_lines_and_counts_change_and_differs_by_rule_and_source() -> None:
     sample = summary()
     moved = [
-        msgspec.structs.replace(one, failed=one.failed + 1, lines=[line + 5 for line in one.lines])
+        msgspec.structs.replace(one, records=one.records + 1, lines=[line + 5 for line in one.lines])
         for one in sample.places
     ]
     fingerprints = [
@@ -190,11 +190,26 @@ def test_a_large_audit_stays_under_the_limits_of_github() -> None:
     message = "not as the policy has it: sha256:0, sha256:7"
     whole = summary(
         rules=[
-            RuleSummary(rule=rule, requirement="required", failed=99, undecided=0, first=summary().rules[0].first)
+            RuleSummary(
+                rule=rule,
+                requirement="required",
+                outcome="fail",
+                records=99,
+                first=summary().rules[0].first,
+                message=message,
+            )
             for rule in rules
         ],
         places=[
-            RulePlace(source=name, rule=rule, failed=20, undecided=0, lines=[*range(1000, 1010)], message=message)
+            RulePlace(
+                source=name,
+                rule=rule,
+                requirement="required",
+                outcome="fail",
+                records=20,
+                lines=[*range(1000, 1010)],
+                message=message,
+            )
             for name in names
             for rule in rules
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.appraisal.rules import Rule, find_rule
-from nomyo_attest.audit.summary import RuleSummary, Summary
+from nomyo_attest.audit.summary import OUTCOMES, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes, ignored, waiting
 from nomyo_attest.report.audit_words import number
 from nomyo_attest.report.clean import short
@@ -38,23 +38,19 @@ def _reasons(summary: Summary) -> Markup:
     found = causes(summary)
     if not found:
         return element("p", "None that the policy heeds: see the table of all.")
-    first = {one.rule: one for one in summary.rules}
-    # The sentence of the very record that is named as the first, where the summary has it.
-    said = {(one.source, one.rule): one.message for one in summary.places}
-    found = [one._replace(message=said.get((first[one.rule].first.source, one.rule), one.message)) for one in found]
-    rows = fit((_row(summary, one, first[one.rule]) for one in found), _SIZE)
+    rows = fit((_row(summary, one) for one in found), _SIZE)
     cut = "" if len(rows) == len(found) else f" The first {len(rows)} of {number(len(found))} are shown."
     caption = f"Rules that are the reason why records are not affirmed, or only with a warning.{cut}"
     return table("rules", caption, of, rows)
 
 
-def _row(summary: Summary, cause: Cause, found: RuleSummary) -> Markup:
+def _row(summary: Summary, cause: Cause) -> Markup:
     of = columns("", "", "#", "", "")
     words, kind = _KINDS.get(cause.tag, ("warning", "warning"))
     total = summary.counts.total
     bars = join([bar(cause.records, total, kind), element("small", share(cause.records, total))])
     told = element("span", words, class_=f"v v-{kind}")
-    return row(of, [_told(cause), told, number(cause.records), bars, place(found.first)])
+    return row(of, [_told(cause), told, number(cause.records), bars, place(cause.first)])
 
 
 def _told(cause: Cause) -> Markup:
@@ -70,34 +66,29 @@ def _told(cause: Cause) -> Markup:
 
 
 def _everything(summary: Summary) -> Markup:
-    """All counts as they are, those included that only follow from another rule's."""
-    of = columns("rule", "policy says", "#fails", "#cannot be told", "note")
+    """All counts, those included that are a consequence of another rule's."""
+    of = columns("rule", "policy says", "#fails", "#undecided", "#undecided because of another rule", "note")
     late, quiet = set(waiting(summary)), set(ignored(summary))
     notes = dict.fromkeys(late, "only because of a rule above") | dict.fromkeys(quiet, "the policy ignores it")
+    counts: dict[str, dict[str, int]] = {}
+    for one in summary.rules:
+        counts.setdefault(one.rule, dict.fromkeys(OUTCOMES, 0))[one.outcome] = one.records
+    says = {one.rule: one.requirement for one in summary.rules}
     rows = fit(
         (
-            row(
-                of,
-                [
-                    code(one.rule),
-                    short(one.requirement, 20),
-                    number(one.failed),
-                    number(one.undecided),
-                    notes.get(one.rule, ""),
-                ],
-            )
-            for one in summary.rules
+            row(of, [code(rule), short(says[rule], 20), *(number(by[one]) for one in OUTCOMES), notes.get(rule, "")])
+            for rule, by in counts.items()
         ),
         _SIZE,
     )
-    title = f"Every rule that does not hold, or cannot be told, for some record: {number(len(summary.rules))}"
+    title = f"Every rule that does not hold, or is undecided, for some record: {number(len(counts))}"
     if late:
         title += f"; {len(late)} of them only because of others"
     told = (
-        "Without evidence, or with broken evidence, many rules cannot be told. What cannot be told is never affirmed."
+        "Without evidence, or with malformed evidence, many rules are undecided. An undecided record is never affirmed."
     )
     caption = "Counts of every rule"
-    if len(rows) < len(summary.rules):
+    if len(rows) < len(counts):
         caption += f"; the first {len(rows)} are shown"
     return fold(title, element("p", told), table("everyrule", caption, of, rows))
 

@@ -159,20 +159,21 @@ def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) ->
 
 def test_rules_that_cannot_be_told_for_the_sake_of_others_are_counted_apart(page: Node) -> None:
     sample = summary()
-    late = msgspec.structs.replace(sample.rules[1], rule="attest.form")
+    late = msgspec.structs.replace(sample.rules[1], rule="attest.form", outcome="consequence")
     quiet = msgspec.structs.replace(sample.rules[2], rule="key.hierarchy", requirement="ignore")
     section = of(rules=[*sample.rules, late, quiet]).by_id("rules")
     assert [row[1] for row in rows(table(section, "rules"))] == ["fails", "cannot be told", "warning"]
     assert "for some record: 5" in section.all("summary")[0].words
     assert rows(table(section, "everyrule"))[3:] == [
-        ["attest.form", "required", "0", "146", "only because of a rule above"],
-        ["key.hierarchy", "ignore", "50", "0", "the policy ignores it"],
+        ["attest.form", "required", "0", "0", "146", "only because of a rule above"],
+        ["key.hierarchy", "ignore", "50", "0", "0", "the policy ignores it"],
     ]
 
 
 def test_a_rule_that_the_table_does_not_have_is_shown_by_its_id() -> None:
     rule = msgspec.structs.replace(summary().rules[0], rule="future.rule")
-    assert rows(table(of(rules=[rule]), "rules"))[0][0] == "future.rule"
+    told = rows(table(of(rules=[rule]), "rules"))[0][0]
+    assert told == "future.rule At the first: not as the policy has it: sha256:7"
 
 
 def test_an_audit_without_failing_rules_says_so() -> None:
