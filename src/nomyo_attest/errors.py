@@ -7,6 +7,7 @@
         ├── ParseError (ValueError)      bytes are not the TPM structure they should be
         │   └── UnsupportedError         they are, of a kind this library names but does not read
         ├── EvidenceError (ValueError)   a recorded response is not well-formed evidence
+        │   └── MisplacedEvidenceError   a record has evidence, but not at the top level
         ├── PolicyError (ValueError)     an appraisal policy cannot be used
         ├── AttestationError             the appraisal did not affirm; carries `.result`
         ├── LedgerError                  an evidence ledger cannot be read, or not be written to
@@ -80,6 +81,32 @@ class EvidenceError(NomyoAttestError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.where}: expected {self.expected}, got {self.got}"
+
+
+class MisplacedEvidenceError(EvidenceError):
+    """A record has evidence, but not where evidence is read: at the top level, under the protocol's keys.
+
+    Log systems wrap responses, put them into arrays or rename keys. `nomyo_attest.appraise` reports such a record as
+    contraindicated by `evidence.form`; an audit counts it as unreadable.
+
+    Attributes:
+        pointer: JSON Pointer (RFC 6901) to the evidence, in ASCII, with long keys cut; ``""`` for the record itself.
+        form: what is there, such as ``"JSON text in a string"``.
+        hint: how to unwrap the record.
+    """
+
+    def __init__(self, pointer: str, form: str, hint: str) -> None:
+        self.pointer = pointer
+        self.form = form
+        self.hint = hint
+        expected = "evidence at the top level: _metadata, tpm_attestation or is_available"
+        super().__init__("response", expected, f"evidence at {pointer} ({form})" if pointer else form)
+        self.args = (pointer, form, hint)
+
+    def __str__(self) -> str:
+        if not self.pointer:
+            return f"the record is {self.form}, not a JSON object; {self.hint}"
+        return f"the evidence is not at the top level of the record but at {self.pointer} ({self.form}); {self.hint}"
 
 
 class PolicyError(NomyoAttestError, ValueError):

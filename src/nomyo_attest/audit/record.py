@@ -18,7 +18,7 @@ from nomyo_attest.appraisal.result import AttestationResult, Verdict
 from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.kept import Kept, RepairError, kept_evidence, unwrap
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
-from nomyo_attest.errors import EvidenceError, detached
+from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, detached
 from nomyo_attest.evidence.lines import CLAIMS_READ, read_line
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport
@@ -79,8 +79,8 @@ class RecordAppraiser:
         """The row of the record `text`; None if its time is outside the window. Never raises for a record."""
         try:
             return self._appraise(source, line, text)
-        except RepairError as repair:
-            return Appraised(unreadable(source, line, str(repair)))
+        except (RepairError, MisplacedEvidenceError) as error:
+            return Appraised(unreadable(source, line, str(error)))
         except Exception as error:  # noqa: BLE001 - one record must not end the audit of a million; it is told as ours
             return Appraised(unreadable(source, line, f"internal error: {_place_of(error)}; please report it"))
 
@@ -89,6 +89,8 @@ class RecordAppraiser:
         try:
             kept = unwrap(text)
             evidence: Evidence | EvidenceError = self._read(text) if kept is None else read_evidence(kept.evidence)
+        except MisplacedEvidenceError:
+            raise  # the record has to be unwrapped first; it is not appraised
         except EvidenceError as error:
             evidence = detached(error)
         time, tier = _claims(evidence)

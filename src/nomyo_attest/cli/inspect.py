@@ -4,7 +4,7 @@ No verdict: what is shown is what the evidence says, whether it holds or not. A
 blob that does not parse is shown as it is, with the place where it goes wrong.
 
 Exit status: 0; 1 if the evidence is malformed, or a blob of it; 2 if the file
-cannot be read.
+cannot be read, or its evidence is not at the top level.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.file
     content = read_input(name)
 
-    from nomyo_attest.errors import EvidenceError, UnsupportedError
+    from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, UnsupportedError
     from nomyo_attest.evidence import Evidence
     from nomyo_attest.report.fields import inspection_text
     from nomyo_attest.report.inspection import inspection
 
     try:
         evidence = Evidence.from_response(content)
+    except MisplacedEvidenceError as error:
+        raise CommandError(f"{name}: {error}") from None
     except EvidenceError as error:
         mend = "compare it with nomyo-attest schema evidence"
         raise CommandError(f"{name}: {error}; {mend}", status=NOT_AFFIRMED) from None

@@ -31,7 +31,7 @@ def recording_from(content: bytes | Mapping[str, Any], *, file: str, name: str) 
         name: what the policy's labels call it.
     """
     from nomyo_attest.appraisal import Outcome, Verdict, appraise
-    from nomyo_attest.errors import EvidenceError
+    from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
     from nomyo_attest.evidence import Evidence
     from nomyo_attest.policy import AppraisalPolicy
     from nomyo_attest.policy.learn import Recording
@@ -41,6 +41,8 @@ def recording_from(content: bytes | Mapping[str, Any], *, file: str, name: str) 
     evidence: Evidence
     try:
         evidence = Evidence.from_response(content)
+    except MisplacedEvidenceError as error:
+        raise CommandError(f"{file}: {error}") from None
     except EvidenceError as error:
         raise CommandError(f"{file}: refused by evidence.form: {error}", status=NOT_AFFIRMED) from None
     result = appraise(evidence, AppraisalPolicy.from_dict(_PROBE))

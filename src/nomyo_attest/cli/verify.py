@@ -72,6 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     policy = load_policy(arguments.policy)
 
     from nomyo_attest.appraisal import Verdict, appraise
+    from nomyo_attest.appraisal.verifier import try_to_read
+    from nomyo_attest.errors import MisplacedEvidenceError
+    from nomyo_attest.evidence import Evidence
     from nomyo_attest.report.clean import clean
     from nomyo_attest.report.verdict import body_text, head_text, limits_text, summary_text
 
@@ -92,7 +95,14 @@ def run(arguments: argparse.Namespace) -> int:
             counts["unreadable"] += 1
             documents.append({"file": name, "error": str(error)})
             continue
-        result = appraise(content, policy, payload_id=payload_id, nonce=nonce, now=now)
+        evidence = try_to_read(content)
+        if isinstance(evidence, MisplacedEvidenceError):
+            complain(f"{name}: {evidence}")
+            counts["unreadable"] += 1
+            documents.append({"file": name, "error": f"{name}: {evidence}"})
+            continue
+        given = evidence if isinstance(evidence, Evidence) else content
+        result = appraise(given, policy, payload_id=payload_id, nonce=nonce, now=now)
         counts[result.verdict.value] += 1
         if "evidence.form" in result.failed and name.endswith(OF_MANY):
             complain(f"notice: {name}: verify takes one record a file; nomyo-attest audit takes files of many")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.misplaced import find_misplaced, find_respelled
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import read_report
 from nomyo_attest.evidence.text import JsonObject, kind_of, parse_json, the_object
@@ -32,12 +33,13 @@ def read_evidence(response: object) -> Evidence:
     """Read evidence out of `response`: a dict, or JSON as str or bytes; the whole response, its `_metadata`, or the
     bare block.
 
-    Raises `EvidenceError`, which names the place, what is expected there and what was got.
+    Raises `EvidenceError`, which names the place, what is expected there and what was got; `MisplacedEvidenceError`
+    for a record with evidence that is not at the top level.
     """
     if isinstance(response, (str, bytes)):
         response = parse_json(response)
     if not isinstance(response, dict):
-        raise EvidenceError("response", "a JSON object", kind_of(response))
+        raise find_misplaced(response) or EvidenceError("response", "a JSON object", kind_of(response))
     if METADATA in response:
         _refuse_twice(response, (METADATA,), "")
         if BLOCK in response or "is_available" in response:
@@ -47,6 +49,9 @@ def read_evidence(response: object) -> Evidence:
         return _read_metadata(response, "")
     if "is_available" in response:
         return _read_block(response, "", None, {})
+    misplaced = find_misplaced(response)
+    if misplaced is not None:
+        raise misplaced
     return Evidence(available=False, absence=f"there is no {METADATA}.{BLOCK}")
 
 
@@ -71,6 +76,9 @@ def _read_metadata(metadata: dict[Any, Any], path: str) -> Evidence:
     if "payload_id" in metadata:
         payload_id = check_payload_id(metadata["payload_id"], path)
     if BLOCK not in metadata:
+        misplaced = find_respelled(metadata)
+        if misplaced is not None:
+            raise misplaced
         absence = f"there is no {path}{BLOCK}"
         return Evidence(available=False, payload_id=payload_id, claims=metadata, absence=absence)
     return _read_block(the_object(metadata[BLOCK], path, BLOCK), f"{path}{BLOCK}.", payload_id, metadata)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.misplaced import find_misplaced, find_respelled
 from nomyo_attest.evidence.response import BLOCK, METADATA, PAYLOAD_ID_MAX, check_payload_id, read_evidence
 from nomyo_attest.evidence.text import JsonObject
 from nomyo_attest.policy import AppraisalPolicy
@@ -48,6 +49,9 @@ DIGEST_MAX: Final = 1024
 
 _DEPTH_MAX: Final = 20
 """Levels of nesting in which a key that stands twice is looked for: no claim of a policy is as deep."""
+
+MISPLACED: Final = {"tpmAttestation": {"isAvailable": None}}
+"""Stands for evidence that is not where it is read: an appraisal refuses both for the same reason."""
 
 OTHER_ID: Final = "…"
 """Stands for a payload id that must not be kept; none that is sent is outside ASCII."""
@@ -114,6 +118,8 @@ class _Keeping:
             kept = self._metadata(response)
         elif "is_available" in response:
             kept = self._block(response)
+        elif find_misplaced(response) is not None:
+            kept = self._changed(dict(MISPLACED))
         return kept
 
     def _changed(self, value: Any) -> Any:
@@ -128,6 +134,8 @@ class _Keeping:
             kept["payload_id"] = self._payload_id(metadata["payload_id"])
         if BLOCK in metadata:
             kept[BLOCK] = self._block(metadata[BLOCK])
+        elif find_respelled(metadata) is not None:
+            kept |= self._changed(MISPLACED)
         if "is_available" in metadata:
             kept["is_available"] = self._scalar(metadata["is_available"], CLAIM_MAX)
         for path in self.paths:

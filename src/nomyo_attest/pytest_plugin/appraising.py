@@ -25,16 +25,19 @@ class RefusedError(Exception):
 def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, place: str) -> AttestationResult:
     """The result for one record of any form that is kept. Raises `RefusedError`."""
     from nomyo_attest.appraisal import appraise
+    from nomyo_attest.appraisal.verifier import try_to_read
     from nomyo_attest.audit.kept import RepairError, unwrap
-    from nomyo_attest.errors import EvidenceError
+    from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 
     try:
         kept = unwrap(text)
     except (EvidenceError, RepairError) as error:
         raise RefusedError("no evidence can be read", f"{place}: {_clean(str(error))}") from None
-    if kept is None:
-        return appraise(text, policy, now=at)
-    return appraise(kept.evidence, policy, payload_id=kept.payload_id, now=at)
+    given, payload_id = (text, None) if kept is None else (kept.evidence, kept.payload_id)
+    evidence = try_to_read(given)
+    if isinstance(evidence, MisplacedEvidenceError):
+        raise RefusedError("the evidence is not at the top level", f"{place}: {_clean(str(evidence))}")
+    return appraise(given if isinstance(evidence, EvidenceError) else evidence, policy, payload_id=payload_id, now=at)
 
 
 def told(place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False) -> tuple[str, str]:

@@ -193,3 +193,10 @@ def test_a_flood_of_claims_is_cut(folder: Path) -> None:
     write("flood.json", Forge().spoil("_metadata", lambda metadata: {**flood, **metadata}))
     assert len(run("inspect", "flood.json", "--format", "json").json()["claims"]) == 64
     assert len(run("inspect", "flood.json").out.splitlines()) < 200
+
+
+def test_a_wrapped_response_is_unreadable(folder: Path) -> None:
+    Path("wrapped.json").write_text(json.dumps({"log": Forge().text()}), encoding="utf-8")
+    ran = run("inspect", "wrapped.json")
+    assert (ran.status, ran.out) == (2, "")
+    assert "at /log (JSON text in a string)" in one_complaint(ran)

@@ -179,3 +179,11 @@ def test_nothing_in_a_file_or_its_name_can_write_a_line_of_the_policy(folder: Pa
     assert not policy.unsafe_any_nonce
     assert not policy.unsafe_accept_any_pcrs
     assert policy.rules == {}
+
+
+def test_nothing_is_learned_from_a_wrapped_response(folder: Path) -> None:
+    Path("wrapped.json").write_text(json.dumps({"log": Forge().text()}), encoding="utf-8")
+    ran = run("policy", "learn", "wrapped.json", "-o", "learned.toml")
+    assert (ran.status, ran.out) == (2, "")
+    assert "at /log (JSON text in a string)" in one_complaint(ran)
+    assert not Path("learned.toml").exists()

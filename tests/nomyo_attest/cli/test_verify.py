@@ -336,3 +336,28 @@ def on_a_terminal(columns: int, *argv: str, **more: str) -> str:
             pass
     assert done.returncode in {0, 1}
     return printed.decode().replace("\r\n", "\n")
+
+
+def wrap(name: str, **fields: object) -> None:
+    text = json.dumps({"log": json.dumps(json.loads(Path("good.json").read_text(encoding="utf-8"))), **fields})
+    Path(name).write_text(text, encoding="utf-8")
+
+
+def test_a_wrapped_response_is_unreadable_and_the_others_are_appraised(folder: Path) -> None:
+    wrap("wrapped.json")
+    ran = run("verify", "wrapped.json", "good.json", "--policy", "policy.toml")
+    assert ran.status == 2
+    problem = ran.err.removeprefix("nomyo-attest: ").removesuffix("\n")
+    assert problem.startswith("wrapped.json: the evidence is not at the top level of the record but at /log ")
+    assert "jq -c '.log | fromjson'" in problem
+    assert ran.out.startswith("good.json      affirming")
+    document = run("verify", "wrapped.json", "--policy", "policy.toml", "--format", "json").json()
+    assert document["counts"]["unreadable"] == 1
+    assert document["results"] == [{"file": "wrapped.json", "error": problem}]
+
+
+def test_a_response_with_choices_is_not_searched_for_evidence(folder: Path) -> None:
+    wrap("chat.json", choices=[])
+    ran = run("verify", "chat.json", "--policy", "policy.toml")
+    assert (ran.status, ran.err) == (1, "")
+    assert ran.out.startswith("chat.json   none")

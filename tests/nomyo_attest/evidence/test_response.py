@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nomyo_attest.errors import EvidenceError
+from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
 from tests.nomyo_attest.evidence.spoilt import FORMS, RESPONSE, SPOILT, SPOILT_IN_JSON, Json, made, without_tpm
 
@@ -104,7 +104,9 @@ def test_a_spoilt_block_is_refused_at_the_place_that_is_spoilt(form: str, spoil:
     given = made(form, change)
     before = copy.deepcopy(given)
     if form == "block" and "is_available" not in given:
-        assert not read_evidence(given).available  # nothing marks it as a block any more
+        error = refused(given)
+        assert isinstance(error, MisplacedEvidenceError)  # nothing marks it as a block any more
+        assert error.pointer == "/pcr_banks"
     else:
         error = refused(given)
         assert error.where == FORMS[form] + where

@@ -242,3 +242,12 @@ def test_two_processes_find_the_same(make: Make) -> None:
     ran = pytester.runpytest_subprocess("-n", "2")
     ran.assert_outcomes(passed=2, failed=1)
     ran.stdout.fnmatch_lines(["*FAIL  pcr.values", "FAILED day.attest.jsonl::another-firmware - contraindicated: *"])
+
+
+def test_a_wrapped_record_fails_with_the_place_of_its_evidence(make: Make) -> None:
+    ran = make(wrapped__attest__json=json.dumps({"log": GOOD.text()})).runpytest()
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(
+        ["wrapped.attest.json: the evidence is not at the top level*", "FAILED *the evidence is not at the top level"]
+    )
+    assert "contraindicated" not in ran.stdout.str()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.settled import Settled
-from nomyo_attest.errors import ParseError, UnsupportedError
+from nomyo_attest.errors import MisplacedEvidenceError, ParseError, UnsupportedError
 from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST, specification_name
 
 
@@ -33,6 +33,8 @@ def evidence_form(facts: Settled) -> Answer:
     changed it, or the server does not speak the protocol.
     """
     error = facts.evidence_error
+    if isinstance(error, MisplacedEvidenceError):
+        return FAIL, error.expected, error.got, str(error)
     if error is not None:
         return FAIL, error.expected, error.got, f"{error.where} is not as it must be"
     if facts.available:

@@ -228,3 +228,11 @@ def test_arguments_that_no_record_could_be_judged_by_are_refused_at_once(
 def test_garbage_is_a_row(text: bytes) -> None:
     (row,) = rows([batch(response=[text])])
     assert row.verdict in {"contraindicated", "none"}
+
+
+def test_a_wrapped_record_is_a_row_that_is_unreadable() -> None:
+    wrapped = json.dumps({"log": Forge().text()}).encode()
+    (row,) = rows([batch(response=[wrapped])])
+    assert row.verdict == "unreadable"
+    assert row.reason is not None
+    assert "at /log (JSON text in a string)" in row.reason

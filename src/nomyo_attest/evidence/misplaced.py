@@ -1,0 +1,335 @@
+"""Find evidence in a record that has none at the top level, where evidence is read.
+
+Log systems wrap responses: in a field (`{"log": "…"}`), as JSON text in a string, in base64, in an array, or with the
+keys spelled in another way. Such a record does not lack evidence; it has to be unwrapped before it is appraised.
+
+The search is bounded: two levels of objects and arrays, one string decoded on the way, `VALUES_MAX` values. It never
+enters `choices`, `messages` or a chat message: what a model or a user writes about attestation is not evidence.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
+from nomyo_attest.evidence.text import JsonObject, parse_json
+
+VALUES_MAX: Final = 10_000
+"""Values that one search looks at."""
+
+BASE64_BYTES_MAX: Final = 64 * 1024
+"""Decoded bytes of the longest base64 text that is decoded."""
+
+LEVELS: Final = 2
+"""Levels of objects and arrays below the top that are searched; a decoded string is no level of its own."""
+
+_NOT_SEARCHED: Final = frozenset({"choices", "messages"})
+_KEY_SHOWN_MAX: Final = 60
+"""Characters of a key that a pointer shows."""
+
+_BLOCK: Final = "tpmattestation"
+_METADATA: Final = "metadata"
+_FIELDS: Final = ("isavailable", "pcrbanks", "pcrvalues", "quoteb64", "signatureb64", "aikpubkeyb64")
+"""Names of the protocol, as `_plain` has them. A flattened name, such as `tpm_attestation.quote_b64`, ends like one."""
+
+_MENTIONED: Final = re.compile(r"tpm[\W_]*attestation|quote[\W_]*b64|is[\W_]*available", re.IGNORECASE)
+"""Text without any of these holds no evidence and is not parsed."""
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]++={0,2}+\s*+", re.ASCII)
+_BASE64_CHARACTERS_MAX: Final = BASE64_BYTES_MAX // 3 * 4 + 4096
+"""With room for line breaks."""
+
+_PARSED: Final = "JSON text in a string"
+_DECODED: Final = "JSON text in base64"
+_OBJECT: Final = "an object"
+
+_FILTERS: Final = {_OBJECT: "", _PARSED: " | fromjson", _DECODED: " | @base64d | fromjson"}
+"""What jq has to do with the value, by its form."""
+
+_WRAPPERS: Final = {
+    "/_raw": "._raw",  # Splunk
+    "/_source": "._source",  # Elasticsearch
+    "/_source/log": "._source.log",
+    "/_source/message": "._source.message",
+    "/attributes/*": ".attributes[]",  # OpenTelemetry
+    "/body": ".body",  # OpenTelemetry, Amazon API Gateway
+    "/body/stringValue": ".body.stringValue",
+    "/Body": ".Body",  # Amazon SQS
+    "/data": ".data",  # CloudEvents, Amazon Kinesis
+    "/event": ".event",  # Splunk's HTTP event collector
+    "/evidence": ".evidence",  # lines of our ledger, stored verdicts
+    "/jsonPayload": ".jsonPayload",  # Google Cloud Logging
+    "/line": ".line",  # Grafana Loki
+    "/log": ".log",  # Docker, Fluent Bit
+    "/message": ".message",  # Logstash, Filebeat, Amazon CloudWatch
+    "/message/data": ".message.data",  # Google Pub/Sub
+    "/Message": ".Message",  # Amazon SNS
+    "/MESSAGE": ".MESSAGE",  # journald
+    "/payload": ".payload",  # kcat, Kafka Connect
+    "/response": ".response",
+    "/response/body": ".response.body",  # batch outputs
+    "/result": ".result",  # JSON-RPC
+    "/result/_raw": ".result._raw",
+    "/textPayload": ".textPayload",
+    "/value": ".value",  # Kafka REST
+    "/*": ".[]",  # an array of responses
+    "/data/*": ".data[]",
+    "/items/*": ".items[]",
+    "/records/*": ".records[]",
+    "/responses/*": ".responses[]",
+    "/results/*": ".results[]",
+}
+"""Known wrappers: where they have the response, and the jq filter that takes it out. `*` is any index of an array, or
+any key of OpenTelemetry's attributes. Filters are fixed: nothing of a record becomes part of a command.
+"""
+
+_DEEPER: Final = (
+    ("hits.hits.*._source", ".hits.hits[]._source"),  # Elasticsearch, a search's result
+    ("hits.hits.*._source.message", ".hits.hits[]._source.message"),
+    ("attributes.*.value.stringValue", ".attributes[].value.stringValue // empty"),  # OpenTelemetry, as exported
+    (
+        "resourceLogs.*.scopeLogs.*.logRecords.*.body.stringValue",
+        ".resourceLogs[].scopeLogs[].logRecords[].body.stringValue",
+    ),
+    (
+        "resourceLogs.*.scopeLogs.*.logRecords.*.attributes.*.value.stringValue",
+        ".resourceLogs[].scopeLogs[].logRecords[].attributes[].value.stringValue // empty",
+    ),
+    (
+        "resourceSpans.*.scopeSpans.*.spans.*.attributes.*.value.stringValue",
+        ".resourceSpans[].scopeSpans[].spans[].attributes[].value.stringValue // empty",
+    ),
+)
+"""Known wrappers that are deeper than the search goes."""
+
+_SELECT: Final = " | select(._metadata?)"
+"""Behind a filter that also gives values without evidence."""
+
+_SPELLING_HINT: Final = (
+    "keep the response as it was received: the keys are _metadata, tpm_attestation, is_available, pcr_banks, "
+    "pcr_values, quote_b64, signature_b64, aik_pubkey_b64"
+)
+
+
+class _Found(NamedTuple):
+    """Evidence: its path (keys and indices), the form of the value there, and whether its keys are the protocol's."""
+
+    path: tuple[str | int, ...]
+    form: str
+    exact: bool
+    jq: str = ""
+
+
+def find_misplaced(document: object) -> MisplacedEvidenceError | None:
+    """The evidence in a parsed record that is not where it is read; None if there is none.
+
+    Args:
+        document: a JSON value whose top level has none of `_metadata`, `tpm_attestation` and `is_available`. Under
+            `choices` at the top, which a response has, other spellings of those keys are looked for and nothing else.
+    """
+    found = _respelled_here(document)
+    if found is None and not (_is_object(document) and "choices" in document):
+        search = _Search()
+        found = search.of(document) or search.deeper(document)
+    return None if found is None else _error(found)
+
+
+def find_respelled(metadata: dict[Any, Any]) -> MisplacedEvidenceError | None:
+    """The evidence in a response's `_metadata` that has no `tpm_attestation`, under another spelling of that key."""
+    found = _respelled_here(metadata)
+    return None if found is None else _error(found._replace(path=("_metadata", *found.path)))
+
+
+def _error(found: _Found) -> MisplacedEvidenceError:
+    pointer = _pointer(found.path)
+    if not found.exact:
+        return MisplacedEvidenceError(pointer, "its keys are not those of the protocol", _SPELLING_HINT)
+    if found.jq:
+        return MisplacedEvidenceError(pointer, found.form, _jq_hint(found.jq, found.form))
+    if not found.path:
+        return MisplacedEvidenceError(pointer, found.form, _jq_hint("", found.form))
+    wrapper = next((one for one in _patterns(found.path) if one in _WRAPPERS), "")
+    if wrapper == "/evidence":
+        hint = "nomyo-attest audit reads ledger lines and stored verdicts as they are"
+        return MisplacedEvidenceError(pointer, found.form, f"{hint}; to unwrap them: jq -c '.evidence'")
+    if wrapper:
+        return MisplacedEvidenceError(pointer, found.form, _jq_hint(_WRAPPERS[wrapper], found.form))
+    return MisplacedEvidenceError(pointer, found.form, "unwrap the records first, so that each is a response")
+
+
+def _jq_hint(wrapper: str, form: str) -> str:
+    several = " // empty" in wrapper or wrapper == ".attributes[]"
+    decoded = _FILTERS[form].replace("fromjson", "fromjson?") if several else _FILTERS[form]
+    return f"unwrap the records first: jq -c '{(wrapper + decoded + _SELECT * several).removeprefix(' | ')}'"
+
+
+def _patterns(path: tuple[str | int, ...]) -> Iterator[str]:
+    """The patterns of `_WRAPPERS` that a path can match: as it is, and with ``*`` in place of its last step."""
+    if all(type(step) is str and step.replace("_", "").isalpha() for step in path):
+        yield "/" + "/".join(map(str, path))
+    if path and (type(path[-1]) is int or path[:-1] == ("attributes",)):
+        yield "/" + "/".join([*map(str, path[:-1]), "*"])
+
+
+def _pointer(path: tuple[str | int, ...]) -> str:
+    """A JSON Pointer (RFC 6901) in ASCII, with keys that are too long cut."""
+    steps = []
+    for step in path:
+        text = str(step)
+        shown = text if len(text) <= _KEY_SHOWN_MAX else f"{text[:_KEY_SHOWN_MAX]}…"
+        steps.append(json.dumps(shown.replace("~", "~0").replace("/", "~1"))[1:-1])
+    return "".join(f"/{step}" for step in steps)
+
+
+class _Search:
+    """One search through one record."""
+
+    def __init__(self) -> None:
+        self._left = VALUES_MAX
+
+    def of(
+        self, document: Any, path: tuple[str | int, ...] = (), levels: int = LEVELS, form: str = ""
+    ) -> _Found | None:
+        """The first evidence below `document`, not in it; `form` is that of the string it was decoded from."""
+        if levels:
+            for step, value in self._children(document):
+                here = (*path, step)
+                found = self._at(value, here, form) or self.of(value, here, levels - 1, form)
+                if found is not None:
+                    return found
+        if not form and not path and type(document) is str:
+            return self._at(document, path, form)
+        return None
+
+    def _at(self, value: Any, path: tuple[str | int, ...], form: str) -> _Found | None:
+        """The evidence that `value` is, or that it has when it is decoded."""
+        if _is_object(value):
+            exact = _is_evidence(value)
+            return None if exact is None else _Found(path, form or _OBJECT, exact)
+        if type(value) is not str or form:
+            return None
+        for decoded, decoded_form in _decoded(value):
+            if _is_object(decoded):
+                exact = _is_evidence(decoded)
+                if exact is not None:
+                    return _Found(path, decoded_form, exact)
+            levels = max(LEVELS - len(path), int(type(decoded) is list))
+            found = self.of(decoded, path, levels, decoded_form)
+            if found is not None:
+                return found._replace(path=path)
+        return None
+
+    def deeper(self, document: Any) -> _Found | None:
+        """The first evidence at a known place that `of` does not reach."""
+        for place, jq in _DEEPER:
+            for path, value in self._values(document, place.split("."), ()):
+                found = self._at(value, path, "")
+                if found is not None:
+                    return found._replace(jq=jq)
+        return None
+
+    def _values(
+        self, value: Any, steps: list[str], path: tuple[str | int, ...]
+    ) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+        if not steps:
+            yield path, value
+        elif steps[0] == "*":
+            if type(value) is list:
+                for index, inner in self._children(value):
+                    yield from self._values(inner, steps[1:], (*path, index))
+        elif _is_object(value) and steps[0] in value:
+            yield from self._values(value[steps[0]], steps[1:], (*path, steps[0]))
+
+    def _children(self, value: Any) -> Iterator[tuple[str | int, Any]]:
+        """What is in an object or an array, as far as it is searched."""
+        steps: Any = ()
+        if type(value) is list:
+            steps = enumerate(value)
+        elif _is_object(value) and "choices" not in value and not ("role" in value and "content" in value):
+            steps = value.items()  # of what is neither a response nor a chat message
+        for step, inner in steps:
+            if self._left <= 0:
+                return
+            self._left -= 1
+            if type(step) in (str, int) and step not in _NOT_SEARCHED:
+                yield step, inner
+
+
+def _is_object(value: object) -> bool:
+    return type(value) in (dict, JsonObject)
+
+
+def _decoded(text: str) -> Iterator[tuple[Any, str]]:
+    """The JSON value that a string may hold, and in which form."""
+    if _MENTIONED.search(text):
+        yield from _parsed(text, _PARSED)
+    elif 16 < len(text) <= _BASE64_CHARACTERS_MAX and _BASE64.fullmatch(text):
+        try:
+            content = binascii.a2b_base64(text)
+        except ValueError:
+            return
+        if len(content) <= BASE64_BYTES_MAX and _MENTIONED.search(content.decode("utf-8", "replace")):
+            yield from _parsed(content, _DECODED)
+
+
+def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
+    try:
+        yield parse_json(text), form
+    except (EvidenceError, ValueError):  # ValueError: a lone surrogate
+        return
+
+
+def _respelled_here(value: object) -> _Found | None:
+    """Evidence in `value` itself whose keys are not spelled as the protocol has them."""
+    if not _is_object(value):
+        return None
+    assert isinstance(value, dict)
+    names = {_plain(key): key for key in value if type(key) is str}
+    for name, is_it in ((_BLOCK, _is_named_block), (_METADATA, _is_metadata)):
+        if name in names and is_it(value[names[name]]):
+            return _Found((names[name],), _OBJECT, exact=False)
+    if _fields(value) >= 2:
+        first = next(key for name, key in names.items() if name.endswith(_FIELDS))
+        return _Found((first,), _OBJECT, exact=False)
+    return None
+
+
+def _is_evidence(value: dict[Any, Any]) -> bool | None:
+    """Whether an object is evidence with the protocol's keys (True) or with others (False); None if it is neither."""
+    block = value.get("tpm_attestation")
+    metadata = value.get("_metadata")
+    if _is_named_block(block) or (_is_object(metadata) and _is_named_block(metadata.get("tpm_attestation"))):
+        return True
+    if "is_available" in value and _fields(value) >= 2:
+        return True
+    return None if _respelled_here(value) is None else False
+
+
+def _is_named_block(value: object) -> bool:
+    """Whether an object with the name of the block is one: it has a field of it."""
+    return _fields(value) >= 1
+
+
+def _is_metadata(value: object) -> bool:
+    """Whether an object with the name of the metadata has evidence."""
+    if not isinstance(value, dict) or not _is_object(value):
+        return False
+    block = next((value[key] for key in value if type(key) is str and _plain(key) == _BLOCK), None)
+    return _is_named_block(block) or _fields(value) >= 2
+
+
+def _fields(value: object) -> int:
+    """How many different fields of the block an object has, however they are spelled."""
+    if not isinstance(value, dict) or not _is_object(value):
+        return 0
+    names = [_plain(key) for key in value if type(key) is str]
+    return sum(any(name.endswith(field) for name in names) for field in _FIELDS)
+
+
+def _plain(key: str) -> str:
+    """A key without case and separators: `tpm_attestation`, `tpmAttestation` and `TPM-Attestation` are the same."""
+    return "".join(character for character in key[-_KEY_SHOWN_MAX:].lower() if character.isalnum())

@@ -1,0 +1,259 @@
+"""Evidence that is in a record, but not at the top level, where it is read."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+import nomyo_attest as na
+from nomyo_attest.evidence import read_evidence
+from nomyo_attest.evidence.lines import read_line
+from nomyo_attest.evidence.misplaced import BASE64_BYTES_MAX
+from nomyo_attest.testing import Forge
+
+FORGE = Forge(key="p256")
+RESPONSE: dict[str, Any] = FORGE.response()
+TEXT = json.dumps(RESPONSE)
+METADATA: dict[str, Any] = RESPONSE["_metadata"]
+BLOCK: dict[str, Any] = METADATA["tpm_attestation"]
+
+
+def in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def camel_case(value: Any, *, strip: bool = True) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        re.sub(r"(?<=[a-z0-9])_([a-z0-9])", lambda found: found[1].upper(), key.lstrip("_") if strip else key): inner
+        if key in ("pcr_values", "choices")
+        else camel_case(inner, strip=strip)
+        for key, inner in value.items()
+    }
+
+
+WRAPPED: dict[str, tuple[Any, str, str]] = {
+    "Docker": ({"log": TEXT + "\n", "stream": "stdout"}, "/log", ".log | fromjson"),
+    "Elasticsearch, text": (
+        {"_index": "x", "_source": {"message": TEXT}},
+        "/_source/message",
+        "._source.message | fromjson",
+    ),
+    "Elasticsearch, object": ({"_index": "x", "_source": RESPONSE}, "/_source", "._source"),
+    "Elasticsearch, a search": (
+        {"hits": {"hits": [{"_source": RESPONSE}]}},
+        "/hits/hits/0/_source",
+        ".hits.hits[]._source",
+    ),
+    "Kafka, base64": ({"topic": "t", "value": in_base64(TEXT)}, "/value", ".value | @base64d | fromjson"),
+    "Kafka, text": ({"topic": "t", "payload": TEXT}, "/payload", ".payload | fromjson"),
+    "Kafka, object": ({"topic": "t", "value": RESPONSE}, "/value", ".value"),
+    "Pub/Sub": ({"message": {"data": in_base64(TEXT)}}, "/message/data", ".message.data | @base64d | fromjson"),
+    "OpenTelemetry, attributes": (
+        {"attributes": {"llm.response": TEXT}},
+        "/attributes/llm.response",
+        ".attributes[] | fromjson? | select(._metadata?)",
+    ),
+    "OpenTelemetry, attributes as exported": (
+        {"attributes": [{"key": "model", "value": {"stringValue": "m"}}, {"key": "r", "value": {"stringValue": TEXT}}]},
+        "/attributes/1/value/stringValue",
+        ".attributes[].value.stringValue // empty | fromjson? | select(._metadata?)",
+    ),
+    "OpenTelemetry, a log": (
+        {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": TEXT}}]}]}]},
+        "/resourceLogs/0/scopeLogs/0/logRecords/0/body/stringValue",
+        ".resourceLogs[].scopeLogs[].logRecords[].body.stringValue | fromjson",
+    ),
+    "an array of responses": ([RESPONSE, RESPONSE], "/0", ".[]"),
+    "responses in a field": ({"records": [RESPONSE]}, "/records/0", ".records[]"),
+    "a string": (TEXT, "", "fromjson"),
+    "base64": (in_base64(TEXT), "", "@base64d | fromjson"),
+    "its metadata": ({"log": json.dumps(METADATA)}, "/log", ".log | fromjson"),
+    "its block": ({"log": json.dumps(BLOCK)}, "/log", ".log | fromjson"),
+    "without a TPM": (
+        {"log": json.dumps({"_metadata": {"tpm_attestation": {"is_available": False}}})},
+        "/log",
+        ".log | fromjson",
+    ),
+}
+
+
+def misplaced(record: Any) -> na.MisplacedEvidenceError:
+    with pytest.raises(na.MisplacedEvidenceError) as caught:
+        read_evidence(record if isinstance(record, str) else json.dumps(record))
+    return caught.value
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_known_wrapper_is_reported_with_its_pointer_and_its_jq_filter(name: str) -> None:
+    record, pointer, jq = WRAPPED[name]
+    error = misplaced(json.dumps(record))
+    assert error.pointer == pointer
+    assert f"jq -c '{jq}'" in error.hint
+    assert pointer in str(error)
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_both_readers_say_the_same_of_a_wrapped_record(name: str) -> None:
+    record, _, _ = WRAPPED[name]
+    text = json.dumps(record).encode()
+    told = []
+    for reader in (read_evidence, read_line):
+        with pytest.raises(na.MisplacedEvidenceError) as caught:
+            reader(text)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+@pytest.mark.parametrize("name", WRAPPED)
+def test_the_jq_filter_unwraps_the_record(name: str) -> None:
+    record, _, jq = WRAPPED[name]
+    ran = subprocess.run(["jq", "-c", jq], input=json.dumps(record), capture_output=True, text=True, check=True)
+    evidence = [read_evidence(line) for line in ran.stdout.splitlines()]
+    assert evidence
+    assert all(one.available or "is_available: false" in one.absence for one in evidence)
+
+
+def test_a_filter_is_never_made_of_a_records_keys() -> None:
+    for key in ("x' ; rm -rf ~ ; '", "log'", "a/b~c", "\x1b[31m", "\u202e", "##vso[x]", "k" * 5000, "$(id)"):
+        for record in ({key: TEXT}, {key: RESPONSE}, {"_source": {key: TEXT}}, {"records": {key: RESPONSE}}):
+            error = misplaced(record)
+            assert "jq" not in error.hint
+            assert str(error).isascii()
+            assert str(error).isprintable()
+            assert len(str(error)) < 400
+
+
+def test_a_pointer_is_escaped_as_rfc_6901_says() -> None:
+    assert misplaced({"a/b~c": RESPONSE}).pointer == "/a~1b~0c"
+    assert misplaced({'q"\n': RESPONSE}).pointer == '/q\\"\\n'
+
+
+@pytest.mark.parametrize(
+    ("record", "pointer"),
+    [
+        (camel_case(RESPONSE), "/metadata"),
+        (camel_case(RESPONSE, strip=False), "/_metadata/tpmAttestation"),
+        (camel_case(METADATA), "/tpmAttestation"),
+        (camel_case(BLOCK), "/isAvailable"),
+        ({"Tpm-Attestation": BLOCK}, "/Tpm-Attestation"),
+        ({"metadata": METADATA, "choices": []}, "/metadata"),
+        (
+            {f"_metadata.tpm_attestation.{key}": value for key, value in BLOCK.items()},
+            "/_metadata.tpm_attestation.is_available",
+        ),
+        ({f"tpm_attestation_{key}": value for key, value in BLOCK.items()}, "/tpm_attestation_is_available"),
+        ({"detail": camel_case(METADATA)}, "/detail"),
+        ({key: value for key, value in BLOCK.items() if key != "is_available"}, "/pcr_banks"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_other_spellings_of_the_keys_are_reported(record: Any, pointer: str) -> None:
+    error = misplaced(record)
+    assert error.pointer == pointer
+    assert "not those of the protocol" in str(error)
+    assert "tpm_attestation" in error.hint
+
+
+CHAT = [{"index": 0, "message": {"role": "assistant", "content": TEXT, "tool_calls": [{"arguments": TEXT}]}}]
+NOT_EVIDENCE: dict[str, Any] = {
+    "a completion": {"choices": CHAT},
+    "a completion beside a wrapper": {"choices": CHAT, "log": TEXT, "data": [RESPONSE]},
+    "a request": {
+        "model": "m",
+        "messages": [{"role": "tool", "content": TEXT}, {"role": "user", "content": [RESPONSE]}],
+    },
+    "a logged request": {"request": {"messages": [{"role": "user", "content": TEXT}], "metadata": {"a": "b"}}},
+    "a logged completion": {"response": {"id": "x", "choices": CHAT, "note": TEXT}},
+    "a chat message": {"role": "user", "content": TEXT},
+    "an array of chat messages": [{"role": "user", "content": TEXT}],
+    "output of the Responses API": {"output": [{"type": "message", "role": "assistant", "content": [{"text": TEXT}]}]},
+    "text about evidence": {"log": "tpm_attestation has is_available and quote_b64"},
+    "a word": {"tpm": {"tpm_attestation": "none"}, "log": '"is_available"'},
+    "a product": {"products": [{"sku": 1, "is_available": True}]},
+    "a wrapped response without evidence": {"log": json.dumps({"_metadata": {"payload_id": "x"}})},
+    "three levels down": {"a": {"b": {"c": RESPONSE}}},
+    "two strings deep": {"log": json.dumps({"log": TEXT})},
+    "no JSON": {"log": TEXT[:-1]},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("name", NOT_EVIDENCE)
+def test_what_is_not_evidence_is_not_taken_for_it(name: str) -> None:
+    text = json.dumps(NOT_EVIDENCE[name])
+    if isinstance(NOT_EVIDENCE[name], list):
+        with pytest.raises(na.EvidenceError) as caught:
+            read_evidence(text)
+        assert type(caught.value) is na.EvidenceError
+    else:
+        assert not read_evidence(text).available
+
+
+@pytest.mark.parametrize(
+    "beside", [{"log": TEXT}, {"data": [RESPONSE]}, {"tpmAttestation": BLOCK}, {"metadata": METADATA}]
+)
+def test_a_record_whose_top_level_is_recognized_is_never_misplaced(beside: Any) -> None:
+    for good in (RESPONSE, METADATA, BLOCK):
+        assert read_evidence(json.dumps({**good, **beside})).available
+    assert not read_evidence(json.dumps({"_metadata": {"payload_id": "x"}, **beside})).available
+
+
+def test_base64_is_decoded_up_to_64_kib_and_not_above() -> None:
+    room = BASE64_BYTES_MAX - len(json.dumps({**RESPONSE, "pad": ""}))
+    fits = json.dumps({**RESPONSE, "pad": "x" * room})
+    assert len(fits) == BASE64_BYTES_MAX
+    assert misplaced({"value": in_base64(fits)}).pointer == "/value"
+    assert misplaced({"value": base64.encodebytes(fits.encode()).decode()}).pointer == "/value"
+    assert not read_evidence(json.dumps({"value": in_base64(fits + " ")})).available
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"value": "QUFB" * 20_000 + " " * 9_000 + "!"},
+        {str(n): "tpm_attestation " + "[" * 200 for n in range(10_000)},
+        {"a": ['{"is_available":' * 20] * 20_000},
+        {"log": json.dumps({"quote_b64": "[" * 400 + "]" * 400} | {str(n): {} for n in range(50_000)})},
+        [[{"is_available": 1}] * 100] * 2_000,
+    ],
+    ids=["almost base64", "many strings", "a long array", "a large string", "many objects"],
+)
+def test_the_search_is_bounded(hostile: Any) -> None:
+    text = json.dumps(hostile)
+    begun = time.process_time()
+    with contextlib.suppress(na.EvidenceError):
+        assert not read_evidence(text).available
+    parsing = -time.process_time()
+    json.loads(text)
+    parsing += time.process_time()
+    assert time.process_time() - begun < 1 + 20 * parsing
+
+
+def test_an_appraisal_refuses_misplaced_evidence_and_says_where_it_is() -> None:
+    policy = na.AppraisalPolicy.from_dict(FORGE.policy())
+    result = na.appraise({"log": TEXT}, policy)
+    assert result.verdict is na.Verdict.CONTRAINDICATED
+    assert "evidence.form" in result.failed
+    (finding,) = (one for one in result.findings if one.rule == "evidence.form")
+    assert "/log" in finding.message
+    assert "jq -c '.log | fromjson'" in finding.message
+
+
+def test_the_error_survives_pickling() -> None:
+    error = misplaced({"log": TEXT})
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert (again.pointer, again.form, again.hint) == (error.pointer, error.form, error.hint)
+    assert (again.where, again.expected, again.got) == (error.where, error.expected, error.got)
