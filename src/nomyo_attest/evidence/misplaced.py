@@ -13,7 +13,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence.text import JsonObject, parse_json
@@ -259,7 +259,7 @@ class _Search:
                 yield step, inner
 
 
-def _is_object(value: object) -> bool:
+def _is_object(value: object) -> TypeGuard[dict[Any, Any]]:
     return type(value) in (dict, JsonObject)
 
 
@@ -287,7 +287,6 @@ def _respelled_here(value: object) -> _Found | None:
     """Evidence in `value` itself whose keys are not spelled as the protocol has them."""
     if not _is_object(value):
         return None
-    assert isinstance(value, dict)
     names = {_plain(key): key for key in value if type(key) is str}
     for name, is_it in ((_BLOCK, _is_named_block), (_METADATA, _is_metadata)):
         if name in names and is_it(value[names[name]]):
@@ -316,7 +315,7 @@ def _is_named_block(value: object) -> bool:
 
 def _is_metadata(value: object) -> bool:
     """Whether an object with the name of the metadata has evidence."""
-    if not isinstance(value, dict) or not _is_object(value):
+    if not _is_object(value):
         return False
     block = next((value[key] for key in value if type(key) is str and _plain(key) == _BLOCK), None)
     return _is_named_block(block) or _fields(value) >= 2
@@ -324,7 +323,7 @@ def _is_metadata(value: object) -> bool:
 
 def _fields(value: object) -> int:
     """How many different fields of the block an object has, however they are spelled."""
-    if not isinstance(value, dict) or not _is_object(value):
+    if not _is_object(value):
         return 0
     names = [_plain(key) for key in value if type(key) is str]
     return sum(any(name.endswith(field) for name in names) for field in _FIELDS)
