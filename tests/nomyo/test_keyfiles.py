@@ -332,7 +332,7 @@ def with_a_linked_public_key(folder: Path) -> None:
 
 def readable_by_others(folder: Path) -> None:
     save_new(folder, key())
-    (folder / PRIVATE_NAME).chmod(0o640)
+    (folder / PRIVATE_NAME).chmod(0o644)
 
 
 def in_a_folder_others_write_to(folder: Path) -> None:
@@ -393,7 +393,7 @@ REFUSED: list[Case] = [
 
 if hasattr(os, "geteuid"):
     REFUSED += [
-        (readable_by_others, None, PRIVATE_NAME, "has mode 0640: others may use it"),
+        (readable_by_others, None, PRIVATE_NAME, "has mode 0644: others may use it"),
         (in_a_folder_others_write_to, None, "", "has mode 0777: others may write to it"),
     ]
 

@@ -250,7 +250,7 @@ def test_the_file_and_then_the_folder_are_synced(folder: Path, monkeypatch: pyte
 
 
 @posix
-@pytest.mark.parametrize("bits", [0o040, 0o020, 0o010, 0o004, 0o002, 0o001, 0o044])
+@pytest.mark.parametrize("bits", [0o020, 0o010, 0o004, 0o002, 0o001, 0o044])
 def test_a_private_file_of_use_to_others_is_refused(folder: Path, bits: int) -> None:
     place(folder)
     (folder / NAME).chmod(0o600 | bits)

@@ -40,6 +40,7 @@ _FLAGS: Final = {
     "default_tier": "--default-tier",
     "fault": "--fault",
     "host": "--host",
+    "key": "--key",
     "models": "--model",
     "port": "--port",
     "server_key": "--server-key",

@@ -1,13 +1,14 @@
-"""Passwords and API keys from files: never from the command line, which every user of the machine can read."""
+"""Read passwords and API keys from files: every user of the machine can read a command line."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from typing import Final
 
 from nomyo.cli.errors import CommandError, complain
-from nomyo_attest.cli.files import STANDARD_INPUT, read_input
+from nomyo_attest.cli.files import STANDARD_INPUT, read_input, unreadable
 
 SECRET_MAX: Final = 4096
 """Bytes of the longest password or API key."""
@@ -17,9 +18,10 @@ SECRETS_MAX: Final = 1024 * 1024
 
 
 def read_secret(name: str, flag: str) -> str:
-    """The one line in the file `name`, or on standard input for ``-``, without its end. Raises `CommandError`.
+    """The one line in the file `name`, or on standard input for ``-``, without its end.
 
-    Complains of a file that others may read. No message quotes the content.
+    The file must belong to the user or to root, and nobody else may write to it. A file that every user can read is
+    reported. No message quotes the content. Raises `CommandError`.
     """
     text = _text(name, flag, SECRET_MAX)
     line = text.removesuffix("\n").removesuffix("\r")
@@ -44,9 +46,8 @@ def read_secrets(name: str, flag: str) -> tuple[str, ...]:
 def _text(name: str, flag: str, most: int) -> str:
     if os.path.isdir(name):  # noqa: PTH112 - a name as typed, NUL bytes and all
         raise CommandError(f"{flag}: {name}: is a folder; name a file")
-    _look_at_mode(name)
     try:
-        content = read_input(name, most)
+        content = read_input(name, most) if name == STANDARD_INPUT else _read(name, most + 1)
     except CommandError as error:
         raise CommandError(f"{flag}: {error}") from None
     if len(content) > most:
@@ -57,13 +58,34 @@ def _text(name: str, flag: str, most: int) -> str:
         raise CommandError(f"{flag}: {name}: expected text in UTF-8, got other bytes") from None
 
 
-def _look_at_mode(name: str) -> None:
-    if os.name != "posix" or name == STANDARD_INPUT:
-        return
+def _read(name: str, most: int) -> bytes:
+    """Open the file, check the open file's owner and mode, and read at most `most` bytes. Raises `CommandError`.
+
+    Links are followed: Kubernetes mounts secrets as links. A pipe, as a shell makes for ``<(…)``, is not checked.
+    """
     try:
-        found = os.stat(name)  # noqa: PTH116 - a name as typed, NUL bytes and all
-    except (OSError, ValueError):
-        return  # reading it says why
-    others = stat.S_IMODE(found.st_mode) & (stat.S_IRGRP | stat.S_IROTH)
-    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and others:
-        complain(f"notice: {name}: other users of this machine may read it; chmod 600 mends that")
+        with open(name, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all: ValueError is caught below
+            _check(name, os.fstat(file.fileno()))
+            return file.read(most)
+    except (OSError, ValueError) as error:
+        raise unreadable(name, error) from None
+
+
+def _check(name: str, found: os.stat_result) -> None:
+    """Refuse a file that another user could have written; report one that every user can read."""
+    if not hasattr(os, "geteuid") or not stat.S_ISREG(found.st_mode):
+        return
+    user = os.geteuid()
+    mode = stat.S_IMODE(found.st_mode)
+    quoted = shlex.quote(name)
+    if found.st_uid not in {user, 0}:
+        raise CommandError(
+            f"{name}: belongs to user {found.st_uid}, not to user {user} or root; "
+            f"as root, chown it to user {user}, or name a copy that belongs to that user"
+        )
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mend = f"chmod go-w {quoted}" if user in {found.st_uid, 0} else "name a copy that only you can write to"
+        raise CommandError(f"{name}: has mode {mode:04o}: others may write to it; {mend}")
+    if mode & stat.S_IROTH:
+        mend = f"; chmod 600 {quoted} prevents that" if user in {found.st_uid, 0} else ""
+        complain(f"notice: {name}: has mode {mode:04o}: every user of this machine can read it{mend}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import ssl
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from nomyo.errors import KeyStoreError
+from nomyo.keyfolder import open_folder
 from nomyo.router.errors import RouterError
 
 
@@ -27,10 +30,19 @@ class ServerTLS:
 
 
 def from_files(cert: Path, key: Path) -> ServerTLS:
-    """A certificate chain and its private key, both in PEM. Raises `RouterError`."""
+    """A certificate chain and its private key, both in PEM.
+
+    The key file is checked as a client's key file is (`nomyo.keyfolder`), and may be any symbolic link of root, as
+    ACME clients make. Raises `RouterError`.
+    """
     context = _server_context()
     try:
-        context.load_cert_chain(cert, key, password=_no_password)
+        with open_folder(key.parent) as folder, folder.opened(key.name, private=True, any_link=True) as descriptor:
+            # `ssl` reads files by name only; this name is the open file that was checked.
+            name = f"/dev/fd/{descriptor}" if os.name == "posix" else key
+            context.load_cert_chain(cert, name, password=_no_password)
+    except KeyStoreError as error:
+        raise RouterError(f"key: {error}") from None
     except OSError as error:  # ssl.SSLError is one
         reason = error.strerror or type(error).__name__
         raise RouterError(f"cert {cert} and key {key}: not a certificate chain and its key in PEM ({reason})") from None

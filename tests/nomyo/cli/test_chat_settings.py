@@ -190,10 +190,11 @@ def test_a_key_file_that_is_no_line_is_refused_without_being_quoted(
     assert "xxx" not in answer
 
 
-def test_a_key_file_that_others_may_read_is_noticed(router: PlainRouter, here: Path) -> None:
+def test_a_key_file_that_every_user_can_read_is_reported(router: PlainRouter, here: Path) -> None:
     Path("key").write_text("secret-of-mine", encoding="utf-8")
-    Path("key").chmod(0o640)
+    Path("key").chmod(0o644)
     ran = run("chat", "--api-key-file", "key", "x")
     assert ran.status == 0
-    assert ran.err.startswith("nomyo: notice: key: other users of this machine may read it")
+    notice = "key: has mode 0644: every user of this machine can read it; chmod 600 key prevents that"
+    assert ran.err.startswith(f"nomyo: notice: {notice}\n")
     assert router.posts[0].header("Authorization") == "Bearer secret-of-mine"

@@ -111,7 +111,7 @@ def test_show_says_what_it_can_of_a_key_whose_password_it_does_not_have(
 
 
 def others_may_read(pair: Path) -> None:
-    (pair / "private_key.pem").chmod(0o640)
+    (pair / "private_key.pem").chmod(0o644)
 
 
 def others_may_write(pair: Path) -> None:
@@ -131,7 +131,7 @@ def of_another(pair: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (others_may_read, "has mode 0640: others may use it; chmod 600"),
+        (others_may_read, "has mode 0644: others may use it; chmod 600"),
         (others_may_write, "has mode 0777: others may write to it; chmod go-w"),
         (linked, "is a symbolic link"),
         (of_another, "belongs to another private key"),

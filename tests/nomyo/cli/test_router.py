@@ -81,7 +81,7 @@ def test_the_choices_are_those_of_the_router() -> None:
         (["--port", "70000"], "--port: expected 0 to 65535, got 70000"),
         (["--host", "0.0.0.0"], "--host '0.0.0.0': a throw-away CA is for loopback only"),
         (["--cert", "x"], "cert and key: expected both or neither"),
-        (["--cert", "x", "--key", "y"], "not a certificate chain and its key in PEM"),
+        (["--cert", "x", "--key", "y"], "--key: y: is not there; check its name"),
         (["--model", "m=top"], "--model: tier: expected one of standard, high, maximum, got 'top'"),
         (["--upstream", "ftp://x"], "--upstream: expected a base URL such as http://"),
         (["--upstream", "http://10.0.0.1/v1"], "or say --unsafe-remote-upstream"),

@@ -209,6 +209,7 @@ def test_a_certificate_from_files_is_served(server_key: rsa.RSAPrivateKey, tmp_p
     cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
     cert.write_bytes(b"".join(one.bytes() for one in leaf.cert_chain_pems))
     leaf.private_key_pem.write_to_path(key)
+    key.chmod(0o600)
     authority.cert_pem.write_to_path(ca)
     with RunningRouter(RouterOptions(tpm="none", cert=cert, key=key), server_key=server_key) as router:
         assert router.ca is None

@@ -88,6 +88,7 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
     authority.cert_pem.write_to_path(ca)
     cert.write_bytes(b"".join(one.bytes() for one in leaf.cert_chain_pems))
     leaf.private_key_pem.write_to_path(key)
+    key.chmod(0o600)
     return ca, cert, key
 
 
@@ -100,10 +101,13 @@ def test_a_certificate_from_files_is_used(files: tuple[Path, Path, Path]) -> Non
 
 def test_files_that_will_not_do_are_named(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     _, cert, key = files
-    for pair in ((tmp_path / "none.pem", key), (cert, tmp_path / "none.pem"), (key, cert), (cert, cert)):
+    cert.chmod(0o600)
+    for pair in ((tmp_path / "none.pem", key), (key, cert), (cert, cert)):
         with pytest.raises(RouterError, match="not a certificate chain and its key in PEM") as caught:
             tls.from_files(*pair)
         assert str(pair[0]) in str(caught.value)
+    with pytest.raises(RouterError, match=r"^key: .*none\.pem: is not there; check its name$"):
+        tls.from_files(cert, tmp_path / "none.pem")
 
 
 def test_an_encrypted_key_is_refused_and_no_terminal_is_asked(files: tuple[Path, Path, Path]) -> None:
