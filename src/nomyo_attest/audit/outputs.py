@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, Protocol
 
 from nomyo_attest.audit.placing import OutputError, copy, link, placed
 from nomyo_attest.audit.tables import write_csv, write_parquet
@@ -50,12 +50,24 @@ def output(name: str) -> Output:
     raise OutputError(name, f"its ending says no kind of output; let it end in {ENDINGS_TOLD}")
 
 
-def write_rows(rows: Path, output: Output, *, replace: bool) -> None:
-    """Write the JSON Lines in the file `rows` as `output`, whole or not at all. Raises `OutputError`."""
+class Rows(Protocol):
+    """A file of rows as JSON Lines, such as `nomyo_attest.audit.state.State` has."""
+
+    def open_rows(self) -> IO[bytes]:
+        """Open it for reading."""
+        ...
+
+    def link_rows(self, target: Path) -> None:
+        """Give it the path `target`, too. Raises `OSError` where that cannot be."""
+        ...
+
+
+def write_rows(rows: Rows, output: Output, *, replace: bool) -> None:
+    """Write `rows` as `output`, whole or not at all. Raises `OutputError`."""
     name, writer = output.name, _WRITERS[output.kind]
-    if writer is copy and not output.packing and link(rows, name, replace=replace):
+    if writer is copy and not output.packing and link(rows.link_rows, name, replace=replace):
         return
-    with rows.open("rb") as source, placed(name, replace=replace) as out, _packed(out, output.packing) as packed:
+    with rows.open_rows() as source, placed(name, replace=replace) as out, _packed(out, output.packing) as packed:
         writer(source, packed)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Final
 
 from nomyo_attest.errors import NomyoAttestError
+
+_NO_FOLLOW: Final[dict[str, Any]] = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 
 
 class OutputError(NomyoAttestError):
@@ -30,29 +33,37 @@ class OutputError(NomyoAttestError):
 
 @contextlib.contextmanager
 def placed(name: str, *, replace: bool) -> Iterator[IO[bytes]]:
-    """A file to write to, which has the name `name` when the block ends without an error, and is gone when not.
+    """A new file to write to, which gets the name `name` when the block ends without an error.
 
-    Until then it stands beside, under a name that the next attempt takes again: one that was killed leaves nothing
-    for good. Without `replace` the name must be free. Raises `OutputError`.
+    Until then it has another name in the same folder, which is removed on an error. Links are not followed, and no file
+    that is there is written to. Without `replace` the name must be free. Raises `OutputError`.
     """
     path = Path(name)
     with told(name), _temporary(path) as temporary:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=_open_new) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         _move(temporary, path, replace=replace)
 
 
-def link(source: Path, name: str, *, replace: bool) -> bool:
-    """Give the file `source` the name `name`, too, without a copy; False where the file system cannot.
+def _open_new(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def link(make_link: Callable[[Path], None], name: str, *, replace: bool) -> bool:
+    """Give a file the name `name`, too, without a copy; False where the file system cannot.
+
+    Args:
+        make_link: gives the file the path that is its argument; raises `OSError`.
+        name, replace: see `placed`.
 
     Raises `OutputError`.
     """
     path = Path(name)
     with told(name), _temporary(path) as temporary:
         try:
-            temporary.hardlink_to(source)
+            make_link(temporary)
         except OSError:  # another file system, or one without links
             return False
         _move(temporary, path, replace=replace)
@@ -77,9 +88,16 @@ def reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """A name beside `path` that is free before and after."""
+    """A name beside `path` that is free before and after.
+
+    The name is always the same, so that an audit that is killed leaves no file for good, unless somebody else has put
+    there what cannot be removed.
+    """
     temporary = path.with_name(f".{path.name[:100]}.audit.tmp")
-    temporary.unlink(missing_ok=True)
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:
+        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
     finally:
@@ -89,7 +107,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 def _move(temporary: Path, path: Path, *, replace: bool) -> None:
     if not replace:
         try:
-            path.hardlink_to(temporary)  # fails where a rename would overwrite
+            os.link(temporary, path, **_NO_FOLLOW)  # fails where a rename would overwrite
         except FileExistsError:
             raise
         except OSError:  # a file system without links

@@ -113,13 +113,21 @@ class Audit:
         state.checkpoint(at=at, started_at=started_at, resumed=self._resumed)
 
     @classmethod
-    def begin(cls, request: Request, folder: Path | None = None, *, resume: bool = False, force: bool = False) -> Self:
-        """Look at what there is to read, and take up what an interrupted audit left.
+    def begin(
+        cls,
+        request: Request,
+        folder: Path | None = None,
+        *,
+        resume: bool = False,
+        force: bool = False,
+        or_temporary: bool = False,
+    ) -> Self:
+        """List the inputs, and open the state, which may be an interrupted audit's.
 
         Args:
             request: what is asked for.
-            folder: where the state is kept; in a temporary folder by default, and then nobody can go on with it.
-            resume, force: see `State.kept`.
+            folder: where the state is stored; by default in a temporary folder, and then it cannot be resumed.
+            resume, force, or_temporary: see `State.kept`.
 
         Raises:
             InventoryError, StateError, StoreError.
@@ -129,7 +137,8 @@ class Audit:
         if folder is None:
             state = State.temporary(identity)
         else:
-            state = State.kept(folder, identity, resume=resume, force=force, again=inventory.resumable)
+            again = inventory.resumable
+            state = State.kept(folder, identity, resume=resume, force=force, again=again, or_temporary=or_temporary)
         try:
             return cls(request, inventory, state)
         except BaseException:

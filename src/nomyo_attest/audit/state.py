@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, Self
 
 import msgspec
 
-from nomyo_attest.audit.placing import reason, sync_folder
+from nomyo_attest.audit.placing import reason
+from nomyo_attest.audit.state_folder import StateError, StateFolder, open_beside, told
 from nomyo_attest.audit.store import Store
-from nomyo_attest.errors import NomyoAttestError
+
+__all__ = ["LOCK", "ROWS", "STORE", "State", "StateDamagedError", "StateError"]
 
 STORE: Final = "store.sqlite"
 ROWS: Final = "rows.part"  # an ending that no source has, should the folder be in one
 LOCK: Final = "lock"
 
-_OURS: Final = (f"{STORE}-journal", STORE, ROWS, LOCK)
+_JOURNAL: Final = f"{STORE}-journal"
+_OURS: Final = (_JOURNAL, STORE, ROWS, LOCK)
 _TEMPORARY: Final = "etilqs_"  # how SQLite calls its temporary files
 
 _SAID: Final = {
@@ -63,23 +65,6 @@ class _Meta(msgspec.Struct):
     finished: bool = False
 
 
-class StateError(NomyoAttestError):
-    """The state of an audit cannot be used.
-
-    Attributes:
-        folder: where it is.
-        problem: what is wrong, and what to do.
-    """
-
-    def __init__(self, folder: str, problem: str) -> None:
-        self.folder = folder
-        self.problem = problem
-        super().__init__(folder, problem)
-
-    def __str__(self) -> str:
-        return f"{self.folder}: {self.problem}"
-
-
 class StateDamagedError(StateError):
     """The state is not what an audit left, or was not enough of it: nobody can go on with it."""
 
@@ -94,85 +79,148 @@ class State:
     """The state of one audit; nobody else can use it until it is closed.
 
     Attributes:
-        folder: where it is.
+        folder: path of its folder.
         store: the store.
         meta: what the last checkpoint said.
-        resumed: whether an audit was interrupted here that this one goes on with.
-        rows: the file of the rows so far.
+        resumed: whether this audit resumes an interrupted one.
     """
 
-    def __init__(self, folder: Path, lock: IO[bytes], *, keep: bool) -> None:
-        self.folder = folder
-        self.rows = folder / ROWS
+    def __init__(self, folder: StateFolder, lock: IO[bytes], *, keep: bool) -> None:
+        self.folder = folder.path
         self.resumed = False
         self.meta: dict[str, Any] = {}
         self.store: Store
+        self._held = folder
         self._lock = lock
         self._keep = keep
         self._out: IO[bytes] | None = None
 
     @classmethod
     def temporary(cls, identity: Mapping[str, Any]) -> Self:
-        """A state that nobody goes on with: it is gone when it is closed. Raises `StateError`, `StoreError`."""
-        with _told("the temporary folder"):
-            folder = Path(tempfile.mkdtemp(prefix="nomyo-attest-audit-"))
-        return cls._begun(folder, identity, resume=False, force=False, keep=False)
+        """A state that cannot be resumed: it is removed when it is closed. Raises `StateError`, `StoreError`."""
+        return cls._begun(StateFolder.temporary(), identity, resume=False, force=False, keep=False)
 
     @classmethod
-    def kept(cls, folder: Path, identity: Mapping[str, Any], *, resume: bool, force: bool, again: bool) -> Self:
+    def kept(
+        cls,
+        folder: Path,
+        identity: Mapping[str, Any],
+        *,
+        resume: bool,
+        force: bool,
+        again: bool,
+        or_temporary: bool = False,
+    ) -> Self:
         """The state in `folder`, made if it is not there; it stays until `remove`.
 
         Args:
-            folder: nothing but a state may be in it.
-            identity: what must be the same for an audit to be gone on with; of JSON's types.
-            resume: go on where an audit was interrupted, if one was.
-            force: throw away what is left of one, unless `resume` is given.
+            folder: contains nothing but a state, has mode 0700 and belongs to the effective user.
+            identity: what must be the same for an audit to be resumed; of JSON's types.
+            resume: resume the interrupted audit, if there is one.
+            force: remove what is left of an interrupted audit, unless `resume` is given.
             again: whether the inputs could be read again, should this audit be interrupted.
+            or_temporary: use a private folder in the folder for temporary files where `folder` cannot be private.
 
         Raises:
-            StateError: it is used, or another audit's, or not to be resumed.
+            StateError: it is in use, is another audit's, cannot be resumed, or could have been changed by others.
             StoreError: its store cannot be used.
         """
-        with _told(folder):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            foreign = sorted(one.name for one in folder.iterdir() if not _is_ours(one.name))
-        if foreign:
-            raise StateError(
-                str(folder), f"is no state of an audit: there is {foreign[0]!r} in it; name another folder"
-            )
-        return cls._begun(folder, identity, resume=resume, force=force, keep=again)
+        held = open_beside(folder) if or_temporary else StateFolder.open(folder)
+        try:
+            for name in held.names():
+                if not _is_ours(name):
+                    problem = f"is not the state of an audit: it contains {name!r}; name another folder with --state"
+                    raise StateError(str(held.path), problem)
+                held.check_file(name, links=name == ROWS)  # complete rows may be an output already
+        except BaseException:
+            held.close()
+            raise
+        return cls._begun(held, identity, resume=resume, force=force, keep=again)
 
     @classmethod
-    def _begun(cls, folder: Path, identity: Mapping[str, Any], *, resume: bool, force: bool, keep: bool) -> Self:
-        with _told(folder):
-            state = cls(folder, _locked(folder), keep=keep)
+    def _begun(cls, folder: StateFolder, identity: Mapping[str, Any], *, resume: bool, force: bool, keep: bool) -> Self:
+        fresh = not folder.names()
         try:
-            state._open(dict(identity), resume=resume, force=force)
+            state = cls(folder, _locked(folder), keep=keep)
+            try:
+                state._open(dict(identity), resume=resume, force=force)
+            except BaseException:
+                if fresh:
+                    state._discard()
+                state._lock.close()
+                raise
         except BaseException:
-            state._lock.close()
+            if fresh:
+                with contextlib.suppress(StateError):
+                    folder.remove()
+            folder.close()
             raise
         return state
 
     def _open(self, identity: dict[str, Any], *, resume: bool, force: bool) -> None:
         if force and not resume:
             self._clear()
-        self.store = Store.open(self.folder / STORE)
+        self.store = self._open_store()
         try:
             self.meta = self.store.meta()
             if "identity" in self.meta:
                 self._check_sound()
                 self._check(identity, resume=resume)
                 self.resumed = True
-            with _told(self.folder):
-                # Read and written without a buffer: what was written is in the file, whoever ends.
-                self._out = self.rows.open("r+b" if self.resumed and self.rows.exists() else "w+b", buffering=0)
+            # Read and written without a buffer: what was written is in the file, however this process ends.
+            self._out = self._open_rows()
+            with told(self.folder):
                 self._cut()
-                sync_folder(self.folder)
+            self._held.sync()
             if not self.resumed:
                 self.checkpoint(identity=identity, next=0, again=self._keep)
         except BaseException:
             self._close()
             raise
+
+    def _open_store(self) -> Store:
+        """Open the store, and see that SQLite opened the files of our folder: it opens them by path."""
+        folder = self._held
+        if not folder.holds(STORE):
+            os.close(folder.open_file(STORE, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        folder.check_place()
+        before = folder.changed(STORE)
+        try:
+            store = Store.open(self.folder / STORE)
+            try:
+                folder.check_open(STORE)
+                folder.check_open(_JOURNAL)
+            except BaseException:
+                store.close()
+                raise
+        except BaseException:
+            # SQLite may have rolled back what the journal of another folder says: nobody may resume from that.
+            if before != folder.changed(STORE):
+                with contextlib.suppress(StateError):
+                    folder.unlink(STORE)
+            raise
+        return store
+
+    def _open_rows(self) -> IO[bytes]:
+        folder, there = self._held, self._held.holds(ROWS)
+        if there and self.resumed and self.meta.get("complete"):
+            # Nothing is written to complete rows, so they may have the name of an output, too (`link_rows`).
+            return os.fdopen(folder.open_file(ROWS, os.O_RDONLY, links=True), "rb", buffering=0)
+        if there and self.resumed:
+            return os.fdopen(folder.open_file(ROWS, os.O_RDWR), "r+b", buffering=0)
+        if there:
+            folder.check_file(ROWS)
+            folder.unlink(ROWS)
+        # Not 0600, since the file may become an output; nobody else can enter its folder.
+        return os.fdopen(folder.open_file(ROWS, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b", buffering=0)
+
+    def open_rows(self) -> IO[bytes]:
+        """Open the rows so far for reading. Raises `StateError`."""
+        return os.fdopen(self._held.open_file(ROWS, os.O_RDONLY, links=True), "rb")
+
+    def link_rows(self, target: Path) -> None:
+        """Give the file of rows the path `target`, too. Raises `OSError`, also where the file system has no links."""
+        self._held.link(ROWS, target)
 
     def _check_sound(self) -> None:
         """Refuse what no audit of ours left. Raises `StateError`."""
@@ -203,17 +251,20 @@ class State:
         assert self._out is not None
         if self.meta.get("finished"):
             return  # nobody needs them any more, and they may be gone
-        length = self.meta.get("length", 0)
-        if self._out.seek(0, os.SEEK_END) < length:
+        length, found = self.meta.get("length", 0), self._out.seek(0, os.SEEK_END)
+        if found < length:
             problem = f"{ROWS} is shorter than it was; --force begins anew"
             raise StateError(str(self.folder), problem)
-        self._out.truncate(length)
+        if self._out.writable():
+            self._out.truncate(length)
+        elif found != length:
+            raise StateDamagedError(str(self.folder))
         self._out.seek(length)
 
     def write(self, rows: bytes) -> None:
         """Add rows. Raises `StateError`."""
         assert self._out is not None
-        with _told(self.folder):
+        with told(self.folder):
             left = memoryview(rows)
             while left:
                 left = left[self._out.write(left) :]
@@ -221,7 +272,7 @@ class State:
     def checkpoint(self, **meta: Any) -> None:
         """Make everything so far lasting, with `meta`. Raises `StateError`, `StoreError`."""
         assert self._out is not None
-        with _told(self.folder):
+        with told(self.folder):
             os.fsync(self._out.fileno())
             length = self._out.tell()
         self.store.checkpoint(**meta, length=length)
@@ -239,55 +290,54 @@ class State:
         return self._keep and bool(self.meta.get("next") or self.meta.get("complete"))
 
     def close(self) -> None:
-        """Let it go. It stays for another to go on with, unless there is nothing to go on with."""
+        """Close it. It stays for another audit to resume, unless there is nothing to resume."""
         self._close()
         if not self.stays:
-            with contextlib.suppress(OSError, StateError):  # a leftover is told when it is in the way
-                self._clear()
-                (self.folder / LOCK).unlink()
-                self.folder.rmdir()
+            self._discard()
+            with contextlib.suppress(StateError):  # a leftover is reported when it is in the way
+                self._held.remove()
         self._lock.close()
+        self._held.close()
 
     def _close(self) -> None:
         self.store.close()
         if self._out is not None:
             self._out.close()
 
+    def _discard(self) -> None:
+        with contextlib.suppress(StateError):
+            self._clear()
+            self._held.unlink(LOCK)
+
     def _clear(self) -> None:
         """Remove what is left of an audit, but for the lock. The store says what is to be thought of the rest and goes
         late; its journal goes after it, since without that it might be half-written and look whole.
         """
-        with _told(self.folder):
-            for one in sorted(self.folder.iterdir(), key=lambda one: (one.name.startswith(STORE), one.name)):
-                if _is_ours(one.name) and one.name != LOCK:
-                    one.unlink()
+        for name in sorted(self._held.names(), key=lambda name: (name.startswith(STORE), name)):
+            if _is_ours(name) and name != LOCK:
+                self._held.unlink(name)
 
 
 def _is_ours(name: str) -> bool:
     return name in _OURS or name.startswith(_TEMPORARY)
 
 
-def _locked(folder: Path) -> IO[bytes]:
+def _locked(folder: StateFolder) -> IO[bytes]:
     """The lock of a folder, held until the file is closed or this process is gone. Raises `StateError`."""
-    file = (folder / LOCK).open("ab")
+    file = os.fdopen(folder.open_file(LOCK, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
     try:
         import fcntl
     except ImportError:  # not on Windows, where SQLite's own lock does
         return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not folder.has_name(file.fileno(), LOCK):  # the audit that had it has ended and removed it
+            raise BlockingIOError
     except OSError as error:
         file.close()
         if isinstance(error, BlockingIOError):
-            raise StateError(str(folder), "another audit is at work with it; wait for its end") from None
-        raise
+            raise StateError(str(folder.path), "another audit is at work with it; wait for its end") from None
+        raise StateError(
+            str(folder.path), f"cannot be locked: {reason(error)}; name another folder with --state"
+        ) from None
     return file
-
-
-@contextlib.contextmanager
-def _told(folder: Path | str) -> Iterator[None]:
-    """Errors of the system as `StateError`."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise StateError(str(folder), f"the audit's state cannot be kept: {reason(error)}") from None

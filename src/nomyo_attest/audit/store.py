@@ -230,7 +230,9 @@ def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
-    """Bounds of memory; what does not fit goes to temporary files beside the store. Leaves a transaction open."""
+    """Bounds of memory; what does not fit goes to temporary files beside the store. Leaves a transaction open, which
+    has written something, so that SQLite has its journal open, too, and keeps it open.
+    """
     quoted = str(folder).replace("'", "''")
     for pragma in (
         "locking_mode = EXCLUSIVE",
@@ -243,6 +245,8 @@ def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
     ):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("BEGIN EXCLUSIVE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:

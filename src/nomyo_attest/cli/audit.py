@@ -11,9 +11,9 @@ The summary is printed; --out and the reports are written when all is appraised,
 each whole or not at all, and only if no file of that name is there. What is in
 them does not depend on the number of processes.
 
-With --out FILE or --state an audit that was interrupted, or killed, is gone on
-with by the same command and --resume: nothing is lost, nothing is told twice.
-The state is in FILE.audit-state until the audit is complete.
+With --out FILE or --state an audit that was interrupted, or killed, is resumed
+by the same command with --resume. Until the audit is complete, its state is in
+FILE.audit-state: a private folder (mode 0700) of the user, which --resume trusts.
 
 Exit status: 0; 1 if there is more of what --fail-on names than --max-failures
 allows, or no record was appraised; 2 for wrong usage, a policy that cannot be
@@ -99,8 +99,8 @@ def configure(parser: Parser) -> None:
     )
     run = parser.add_argument_group("how it is run")
     run.add_argument("--processes", type=int, metavar="N", help="how many appraise; default: the cores allowed")
-    run.add_argument("--state", metavar="DIR", help="keep the state in this folder")
-    run.add_argument("--resume", action="store_true", help="go on where this audit was interrupted")
+    run.add_argument("--state", metavar="DIR", help="folder of the state; default: FILE.audit-state beside --out FILE")
+    run.add_argument("--resume", action="store_true", help="resume this audit where it was interrupted")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -136,8 +136,19 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with (
             _ended_by_sigterm(),
-            Audit.begin(request, reports.state, resume=arguments.resume, force=arguments.force) as audit,
+            Audit.begin(
+                request,
+                reports.state,
+                resume=arguments.resume,
+                force=arguments.force,
+                or_temporary=arguments.state is None,
+            ) as audit,
         ):
+            if reports.state is not None and audit.state.folder != reports.state:
+                complain(
+                    f"notice: {reports.state} cannot be a folder that is private to you, so the audit's state is in"
+                    f" {audit.state.folder}; --state names another place"
+                )
             if arguments.resume:
                 if not audit.state.resumed:
                     complain("notice: there is no audit to resume; this one begins at the start")

@@ -42,7 +42,7 @@ def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool
     if audit.finished:
         return
     for output in reports.outputs:
-        write_rows(audit.state.rows, output, replace=replace)
+        write_rows(audit.state, output, replace=replace)
     for kind, name in reports.texts.items():
         with placed(name, replace=replace) as file:
             file.write(_REPORTS[kind](summary, reports).encode("utf-8"))
@@ -56,7 +56,7 @@ def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: arg
         if told := annotations(summary):
             say(told.removesuffix("\n"))
     if reports.streams:
-        with audit.state.rows.open("rb") as rows:
+        with audit.state.open_rows() as rows:
             send(pieces(rows))
     if arguments.format == "json":
         import msgspec

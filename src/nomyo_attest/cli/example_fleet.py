@@ -69,9 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
         _check(folder, name, force=arguments.force)
         beside = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(8)}.tmp")
         try:
-            beside.mkdir()
-            write_fleet(fleet, beside)
-            _put_in_place(beside, folder)
+            beside.mkdir(0o700)  # nobody else can put links in it while its files are written
+            new = beside / folder.name
+            new.mkdir()
+            write_fleet(fleet, new)
+            _put_in_place(new, folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except FileNotFoundError:
@@ -107,7 +109,7 @@ def _made_here(folder: Path) -> bool:
 def _put_in_place(new: Path, folder: Path) -> None:
     """Give the folder its name; what had it is there until the new one is whole."""
     if folder.exists():
-        old = new.with_suffix(".old")
+        old = new.parent.with_suffix(".old")
         folder.rename(old)
         try:
             new.rename(folder)

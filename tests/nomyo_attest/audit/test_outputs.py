@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -36,14 +36,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class RowsFile:
+    """A file of rows that is no part of a state."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self.path = path
+        path.write_bytes(content)
+
+    def open_rows(self) -> IO[bytes]:
+        return self.path.open("rb")
+
+    def link_rows(self, target: Path) -> None:
+        os.link(self.path, target)
+
+
 @pytest.fixture
-def rows() -> Path:
-    path = Path("part")
-    path.write_bytes(b"".join(encode_row(record.row(keep_evidence=True)) for record in mixed_bag()))
-    return path
+def rows() -> RowsFile:
+    content = b"".join(encode_row(record.row(keep_evidence=True)) for record in mixed_bag())
+    return RowsFile(Path("part"), content)
 
 
-def write(rows: Path, name: str, *, replace: bool = False) -> bytes:
+def write(rows: RowsFile, name: str, *, replace: bool = False) -> bytes:
     write_rows(rows, output(name), replace=replace)
     return Path(name).read_bytes()
 
@@ -52,16 +65,15 @@ def names() -> set[str]:
     return {path.name for path in Path().iterdir()} - {"part"}
 
 
-def cells(rows: Path) -> list[dict[str, str]]:
+def cells(rows: RowsFile) -> list[dict[str, str]]:
     text = write(rows, "v.csv", replace=True).decode("utf-8")
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def of(**values: Any) -> Path:
+def of(**values: Any) -> RowsFile:
     """A file of one row."""
     given: dict[str, Any] = {"source": "a", "line": 1, "verdict": "none"} | values
-    Path("part").write_bytes(encode_row(Row(**given)))
-    return Path("part")
+    return RowsFile(Path("part"), encode_row(Row(**given)))
 
 
 @pytest.mark.parametrize(
@@ -74,34 +86,34 @@ def of(**values: Any) -> Path:
         (".jsonl.zst", zstd.decompress),
     ],
 )
-def test_json_lines_are_the_rows_byte_for_byte(rows: Path, ending: str, unpacked: Callable[[bytes], bytes]) -> None:
-    assert unpacked(write(rows, f"v{ending}")) == rows.read_bytes()
+def test_json_lines_are_the_rows_byte_for_byte(rows: RowsFile, ending: str, unpacked: Callable[[bytes], bytes]) -> None:
+    assert unpacked(write(rows, f"v{ending}")) == rows.path.read_bytes()
     assert names() == {f"v{ending}"}
 
 
 @pytest.mark.parametrize("ending", [".csv.gz", ".csv.zst", ".jsonl.gz", ".parquet"])
-def test_the_same_rows_are_the_same_bytes(rows: Path, ending: str) -> None:
+def test_the_same_rows_are_the_same_bytes(rows: RowsFile, ending: str) -> None:
     assert write(rows, f"first{ending}") == write(rows, f"second{ending}")
 
 
-def test_parquet_has_the_schema_of_results_and_every_row_unchanged(rows: Path) -> None:
+def test_parquet_has_the_schema_of_results_and_every_row_unchanged(rows: RowsFile) -> None:
     write(rows, "v.parquet")
     table = pq.read_table("v.parquet")
     assert table.schema.equals(RESULT_SCHEMA)
-    assert b"".join(map(encode_row, batch_to_rows(table))) == rows.read_bytes()
+    assert b"".join(map(encode_row, batch_to_rows(table))) == rows.path.read_bytes()
 
 
 def test_no_rows_are_files_without_rows() -> None:
-    Path("part").write_bytes(b"")
-    assert write(Path("part"), "v.jsonl") == b""
-    assert write(Path("part"), "v.csv") == (",".join(COLUMNS) + "\r\n").encode()
-    write(Path("part"), "v.parquet")
+    none = RowsFile(Path("part"), b"")
+    assert write(none, "v.jsonl") == b""
+    assert write(none, "v.csv") == (",".join(COLUMNS) + "\r\n").encode()
+    write(none, "v.parquet")
     assert pq.read_table("v.parquet").num_rows == 0
 
 
-def test_csv_has_a_cell_for_every_column_of_every_row(rows: Path) -> None:
+def test_csv_has_a_cell_for_every_column_of_every_row(rows: RowsFile) -> None:
     found = cells(rows)
-    for cell, line in zip(found, rows.read_bytes().splitlines(), strict=True):
+    for cell, line in zip(found, rows.path.read_bytes().splitlines(), strict=True):
         row = json.loads(line)
         assert list(cell) == list(COLUMNS)
         assert cell["line"] == str(row["line"])
@@ -143,7 +155,7 @@ def test_parquet_without_the_extra_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["v.jsonl", "v.csv", "v.jsonl.gz", "v.parquet"])
-def test_a_file_that_is_there_stays_unless_it_may_be_replaced(rows: Path, name: str) -> None:
+def test_a_file_that_is_there_stays_unless_it_may_be_replaced(rows: RowsFile, name: str) -> None:
     Path(name).write_bytes(b"mine")
     with pytest.raises(OutputError, match=f"{name}: is there already; --force overwrites it"):
         write_rows(rows, output(name), replace=False)
@@ -155,7 +167,7 @@ def test_a_file_that_is_there_stays_unless_it_may_be_replaced(rows: Path, name: 
 
 
 @pytest.mark.parametrize("name", ["v.jsonl", "v.csv", "v.jsonl.zst", "v.parquet"])
-def test_where_links_are_not_to_be_had_it_is_copied(rows: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_links_are_not_to_be_had_it_is_copied(rows: RowsFile, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = write(rows, f"linked-{name}")
 
     def refuse(*_: object, **__: object) -> None:
@@ -169,7 +181,9 @@ def test_where_links_are_not_to_be_had_it_is_copied(rows: Path, name: str, monke
 
 
 @pytest.mark.parametrize("name", ["v.csv", "v.jsonl.gz", "v.jsonl.zst", "v.parquet"])
-def test_a_full_disk_leaves_the_old_file_and_no_other(rows: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_other(
+    rows: RowsFile, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path(name).write_bytes(b"old")
 
     def fail(descriptor: int) -> None:
@@ -182,7 +196,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(rows: Path, name: str, mon
     assert names() == {name}
 
 
-def test_a_folder_that_is_not_there_is_an_error(rows: Path) -> None:
+def test_a_folder_that_is_not_there_is_an_error(rows: RowsFile) -> None:
     for name in ("no/v.jsonl", "no/v.csv"):
         with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
             write_rows(rows, output(name), replace=False)

@@ -122,9 +122,9 @@ def test_nobody_uses_a_state_that_is_used(folder: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(0o700)
     (folder / "letters.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(StateError, match="is no state of an audit: there is 'letters"):
+    with pytest.raises(StateError, match="is not the state of an audit: it contains 'letters"):
         kept(folder, force=True)
     assert [path.name for path in folder.iterdir()] == ["letters.txt"]
 
@@ -137,7 +137,7 @@ def test_rows_that_were_cut_by_somebody_else_are_not_gone_on_with(folder: Path) 
 
 
 def test_a_store_without_a_first_checkpoint_is_a_beginning(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(0o700)
     (folder / STORE).write_bytes(b"")
     (folder / ROWS).write_bytes(b"left over")
     state = kept(folder)

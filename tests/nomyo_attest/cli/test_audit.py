@@ -374,16 +374,16 @@ def test_a_state_in_which_records_are_missing_makes_no_report(sql: str, monkeypa
 
 @pytest.mark.usefixtures("recorded")
 def test_a_disk_that_fills_up_leaves_no_half_file_and_the_audit_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    write = Path.open
+    open_file = os.open
 
-    def full(self: Path, *args: Any, **options: Any) -> Any:
-        if self.name == ".v.csv.audit.tmp":
+    def full(path: Any, *args: Any, **options: Any) -> int:
+        if str(path).endswith(".v.csv.audit.tmp"):
             raise OSError(28, "No space left on device")
-        return write(self, *args, **options)
+        return open_file(path, *args, **options)
 
     argv = ("recorded", "--out", "v.jsonl", "--out", "v.csv")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full)
+        patch.setattr(os, "open", full)
         ran = audit(*argv)
     assert (ran.status, one_complaint(ran)) == (2, "v.csv: cannot be written: No space left on device")
     assert names() == {"v.jsonl", "v.jsonl.audit-state"}
@@ -411,6 +411,7 @@ def test_no_room_for_the_state_is_one_line_that_says_how_to_go_on(monkeypatch: p
         patch.setattr("nomyo_attest.audit.run.CHECKPOINT_SECONDS", 0)
         ran = audit(*argv)
     told = "v.jsonl.audit-state: the audit's state cannot be kept: No space left on device"
+    told += "; free some space there, or choose a folder with more space with --state (or TMPDIR)"
     assert (ran.status, one_complaint(ran)) == (2, f"{told}; the same command with --resume goes on with it")
     assert Path("v.jsonl").read_bytes() == b"to be overwritten"
     assert audit(*argv, "--resume")[::2] == (1, "")
@@ -493,3 +494,74 @@ class TestWrappedRecords:
         chat = {"choices": [{"message": {"role": "tool", "content": answer(0).text()}}]}
         Path("chat.jsonl").write_text(json.dumps(chat) + "\n", encoding="utf-8")
         assert summary("chat.jsonl")["counts"]["none"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners, modes and links are POSIX's")
+@pytest.mark.usefixtures("recorded")
+class TestPlaces:
+    @pytest.mark.parametrize("option", [[], ["--resume"], ["--force"]])
+    def test_a_state_folder_that_somebody_prepared_is_a_usage_error(self, option: list[str]) -> None:
+        Path("private").write_text("private", encoding="utf-8")
+        state = Path("v.jsonl.audit-state")
+        state.mkdir(0o700)
+        (state / "rows.part").symlink_to("../private")
+        ran = audit("recorded", "--out", "v.jsonl", *option)
+        assert ran.status == 2
+        assert one_complaint(ran).startswith("v.jsonl.audit-state/rows.part: is a symbolic link; ")
+        state.chmod(0o755)
+        ran = audit("recorded", "--out", "v.jsonl", *option)
+        assert ran.status == 2
+        assert "expected mode 0700, got 0755: others can or could change it; name another" in one_complaint(ran)
+        assert Path("private").read_text(encoding="utf-8") == "private"
+        assert names() == {"private", "v.jsonl.audit-state"}
+
+    def test_a_state_that_cannot_be_private_is_in_the_temporary_folder_and_found_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        temporary = tmp_path.with_name("temporary")
+        temporary.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        make = Path.mkdir
+
+        def mkdir(self: Path, *args: Any, **options: Any) -> None:
+            if self.name == "v.jsonl.audit-state":
+                raise PermissionError(1, "Operation not permitted")
+            make(self, *args, **options)
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        argv = ("recorded", "--out", "v.jsonl", "--out", "v.csv")
+        with monkeypatch.context() as patch:
+            patch.setattr(Audit, "place", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            ran = audit(*argv)
+        assert ran.status == 130
+        assert "notice: v.jsonl.audit-state cannot be a folder that is private to you, so" in ran.err
+        assert "--state names another place" in ran.err
+        assert len(list(temporary.iterdir())) == 1
+        ran = audit(*argv, "--resume", "--format", "json")
+        assert ran.status == 1
+        assert ran.json()["run"]["resumed"] == 1
+        assert not list(temporary.iterdir())
+        assert names() == {"v.jsonl", "v.csv"}
+
+    @pytest.mark.parametrize("mode", [0o2775, 0o1777])
+    def test_outputs_are_written_to_folders_that_others_can_write_to(self, mode: int) -> None:
+        Path("shared").mkdir()
+        Path("shared").chmod(mode)
+        before = os.umask(0o002)
+        try:
+            assert audit("recorded", "--out", "shared/v.jsonl", "--html", "shared/r.html")[::2] == (1, "")
+        finally:
+            os.umask(before)
+        assert {path.name: path.stat().st_mode & 0o777 for path in Path("shared").iterdir()} == {
+            "v.jsonl": 0o664,
+            "r.html": 0o664,
+        }
+
+    def test_an_output_is_written_beside_what_somebody_put_in_the_way_of_its_temporary_file(self) -> None:
+        Path("private").write_text("private", encoding="utf-8")
+        Path(".v.csv.audit.tmp").symlink_to("private")
+        Path(".r.html.audit.tmp").mkdir()
+        assert audit("recorded", "--out", "v.csv", "--html", "r.html").status == 1
+        assert Path("private").read_text(encoding="utf-8") == "private"
+        assert names() == {"private", "v.csv", "r.html", ".r.html.audit.tmp"}
+        assert not Path("v.csv").is_symlink()

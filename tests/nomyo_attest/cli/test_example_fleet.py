@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +101,26 @@ def test_a_hostile_name_reaches_the_terminal_as_escapes(tmp_path: Path) -> None:
     ran = run("example", "fleet", tmp_path / "fl\x1b[2Jeet", *SMALL)
     assert ran.status == 0
     assert "\x1b" not in ran.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no modes in these terms")
+def test_nobody_else_can_put_links_where_its_files_are_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    write = Path.write_text
+
+    def write_text(self: Path, *args: Any, **options: Any) -> int:
+        modes.append(self.parents[1].stat().st_mode & 0o777)
+        return write(self, *args, **options)
+
+    before = os.umask(0o002)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", write_text)
+            assert run("example", "fleet", tmp_path / "fleet", *SMALL).status == 0
+    finally:
+        os.umask(before)
+    assert modes[-1] == 0o700  # of the folder around the new one
+    assert (tmp_path / "fleet").stat().st_mode & 0o777 == 0o775
+    assert {path.name for path in tmp_path.iterdir()} == {"fleet"}

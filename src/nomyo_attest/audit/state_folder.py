@@ -1,0 +1,369 @@
+"""The private folder of an audit's state: make it, check it, and open files in it.
+
+An audit believes what its state says (`--resume`) and writes to its files, so nobody else may be able to prepare or
+change either. The folder has mode 0700, belongs to the effective user and is no symbolic link; it is opened once, and
+the files in it are opened relative to its descriptor. The folders above it are not checked: they may be writable for
+others (umask 0002, a container's workspace, a volume with fsGroup, /tmp). Who may write to such a folder can rename
+the state folder and put another in its place, which `check_open` detects for the one file that is opened by path.
+
+Windows has neither owners nor modes in these terms; there only symbolic links are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+
+from nomyo_attest.audit.placing import reason, sync_folder
+from nomyo_attest.errors import NomyoAttestError
+
+MODE: Final = 0o700
+
+_OTHER_FOLDER: Final = "name another folder with --state"
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_HERE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOSYS})
+_HAS_OWNERS: Final = hasattr(os, "geteuid")
+_BY_DESCRIPTOR: Final = {os.open, os.stat, os.unlink, os.link} <= os.supports_dir_fd and os.listdir in os.supports_fd
+
+
+def _flag(name: str) -> int:
+    """A flag for `os.open`; 0 on a system that does not have it."""
+    value = getattr(os, name, 0)
+    assert isinstance(value, int)
+    return value
+
+
+# Without O_NONBLOCK, opening a FIFO would wait for its other end.
+_FILE: Final = _flag("O_NOFOLLOW") | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_CLOEXEC") | _flag("O_BINARY")
+_FOLDER: Final = os.O_RDONLY | _flag("O_DIRECTORY") | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC")
+
+
+class StateError(NomyoAttestError):
+    """The state of an audit cannot be used.
+
+    Attributes:
+        folder: where it is.
+        problem: what is wrong, and what to do.
+    """
+
+    def __init__(self, folder: str, problem: str) -> None:
+        self.folder = folder
+        self.problem = problem
+        super().__init__(folder, problem)
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {self.problem}"
+
+
+class NoPrivateFolderError(StateError):
+    """No private folder can be made at this path, for example because the file system ignores permissions."""
+
+
+class StateFolder:
+    """The open folder of an audit's state; made by `StateFolder.open` and `open_beside`.
+
+    Attributes:
+        path: its path, for messages and for SQLite.
+    """
+
+    def __init__(self, path: Path, descriptor: int | None) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the folder at `path`, made if nothing has that name.
+
+        Raises:
+            NoPrivateFolderError: no folder can be made there, or none that only its owner can enter.
+            StateError: it is no folder, a symbolic link, belongs to another user, or has another mode than 0700.
+        """
+        return cls._opened(path, new=_make(path))
+
+    @classmethod
+    def _opened(cls, path: Path, *, new: bool) -> Self:
+        with told(path):
+            if path.is_symlink():
+                raise StateError(str(path), f"is a symbolic link; {_OTHER_FOLDER}")
+            if not _BY_DESCRIPTOR:
+                if not path.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                return cls(path, None)
+            descriptor = os.open(path, _FOLDER)
+        try:
+            with told(path):
+                _check_folder(path, descriptor, new=new)
+            return cls(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            if new:
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)  # noqa: PTH106 - beside the other calls of `os`
+            raise
+
+    @classmethod
+    def temporary(cls) -> Self:
+        """Open a new folder in the folder for temporary files (TMPDIR). Raises `StateError`."""
+        parent = _temporary_folder()
+        with told(parent):
+            path = Path(tempfile.mkdtemp(prefix="nomyo-attest-audit-", dir=parent))
+        return cls._opened(path, new=True)
+
+    def names(self) -> list[str]:
+        """Names of everything in it. Raises `StateError`."""
+        with told(self.path):
+            return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))  # noqa: PTH208 - of a descriptor
+
+    def holds(self, name: str) -> bool:
+        """Whether something has this name, a dangling symbolic link included. Raises `StateError`."""
+        with told(self.path):
+            return self._status(name) is not None
+
+    def open_file(self, name: str, flags: int, mode: int = 0o600, *, links: bool = False) -> int:
+        """Open the regular file `name` of the user, without following links.
+
+        Args:
+            flags: of `os.open`.
+            mode: of a file that is made.
+            links: allow other names for the file (hard links); for reading only.
+
+        Returns:
+            A descriptor.
+
+        Raises:
+            StateError: it cannot be opened, is no regular file, belongs to another user, or has another name.
+        """
+        where = self.path / name
+        with told(where):
+            if self.is_link(name):
+                raise StateError(str(where), f"is a symbolic link; remove it, or {_OTHER_FOLDER}")
+            descriptor = os.open(self._at(name), flags | _FILE, mode, dir_fd=self._descriptor)
+            try:
+                _check_file(where, os.fstat(descriptor), links=links)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return descriptor
+
+    def check_file(self, name: str, *, links: bool = False) -> None:
+        """Check a file as `open_file` does, and close it. Raises `StateError`."""
+        os.close(self.open_file(name, os.O_RDONLY, links=links))
+
+    def check_open(self, name: str) -> None:
+        """See that this process has the file `name` of this folder open.
+
+        SQLite opens its files by path. If the folder at that path was another one at that moment, the files that
+        SQLite has open are not the files here. Raises `StateError`.
+        """
+        if self._descriptor is None:
+            return
+        with told(self.path):
+            status = self._status(name)
+            if status is None or (status.st_dev, status.st_ino) not in _open_files():
+                problem = f"another folder was put in its place while {name} was opened"
+                raise StateError(str(self.path), f"{problem}; {_OTHER_FOLDER}, in a folder that only you can write to")
+
+    def check_place(self) -> None:
+        """See that its path still leads here. Raises `StateError`."""
+        with told(self.path):
+            if not self._is_in_place():
+                problem = (
+                    f"another folder was put in its place; {_OTHER_FOLDER}, in a folder that only you can write to"
+                )
+                raise StateError(str(self.path), problem)
+
+    def has_name(self, descriptor: int, name: str) -> bool:
+        """Whether the open file `descriptor` still has this name. Raises `StateError`."""
+        with told(self.path):
+            status = self._status(name)
+            return status is not None and os.path.samestat(status, os.fstat(descriptor))
+
+    def changed(self, name: str) -> tuple[int, int] | None:
+        """Time of the last change in nanoseconds and size in bytes; None if it is not there. Raises `StateError`."""
+        with told(self.path):
+            status = self._status(name)
+            return None if status is None else (status.st_mtime_ns, status.st_size)
+
+    def unlink(self, name: str) -> None:
+        """Remove the name of a file. Raises `StateError`."""
+        with told(self.path):
+            os.unlink(self._at(name), dir_fd=self._descriptor)
+
+    def link(self, name: str, target: Path) -> None:
+        """Give the file `name` the path `target`, too, which must be free. Raises `OSError`."""
+        if self._descriptor is None:
+            os.link(self.path / name, target)
+        else:
+            os.link(name, target, src_dir_fd=self._descriptor, follow_symlinks=False)
+
+    def is_link(self, name: str) -> bool:
+        """Whether `name` is a symbolic link. Raises `OSError`."""
+        status = self._status(name)
+        return status is not None and stat.S_ISLNK(status.st_mode)
+
+    def sync(self) -> None:
+        """Make the names in it last over a loss of power, where the system can."""
+        if self._descriptor is None:
+            sync_folder(self.path)
+        else:
+            with contextlib.suppress(OSError):
+                os.fsync(self._descriptor)
+
+    def remove(self) -> None:
+        """Remove it, which is empty. Raises `StateError`."""
+        with told(self.path):
+            if self._is_in_place():
+                self.path.rmdir()
+
+    def close(self) -> None:
+        """Close it. Closing it again does nothing."""
+        if self._descriptor is not None and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1  # not None, which stands for a system where files are opened by path
+
+    def _at(self, name: str) -> str:
+        return name if self._descriptor is not None else str(self.path / name)
+
+    def _status(self, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _is_in_place(self) -> bool:
+        if self._descriptor is None:
+            return True
+        return os.path.samestat(self.path.stat(follow_symlinks=False), os.fstat(self._descriptor))
+
+
+def open_beside(path: Path) -> StateFolder:
+    """Open the state folder at `path`, or a private one in the folder for temporary files where `path` cannot be one.
+
+    The latter's name is the same for the same `path` and user, so that an interrupted audit can be resumed.
+    Raises `StateError`.
+    """
+    try:
+        elsewhere = _elsewhere(path)
+    except StateError:
+        elsewhere = None
+    if elsewhere is not None and not os.path.lexists(path) and _is_own_folder(elsewhere):
+        return StateFolder.open(elsewhere)
+    try:
+        return StateFolder.open(path)
+    except NoPrivateFolderError:
+        if elsewhere is None:
+            raise
+        return StateFolder.open(elsewhere)
+
+
+@contextlib.contextmanager
+def told(where: Path | str) -> Iterator[None]:
+    """Raise the errors of the system as `StateError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise StateError(str(where), f"the audit's state cannot be kept: {reason(error)}{_hint(error)}") from None
+
+
+def no_space_hint() -> str:
+    """What to do about a full file system."""
+    return "free some space there, or choose a folder with more space with --state (or TMPDIR)"
+
+
+def _hint(error: Exception) -> str:
+    return f"; {no_space_hint()}" if getattr(error, "errno", None) in _NO_SPACE else ""
+
+
+def _make(path: Path) -> bool:
+    """Make the folder unless something has its name; returns whether it is new."""
+    with told(path):
+        try:
+            path.mkdir(mode=MODE)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            problem = f"no folder can be made there: {reason(error)}; {_OTHER_FOLDER}"
+            raise NoPrivateFolderError(str(path), problem) from None
+        return True
+
+
+def _check_folder(path: Path, descriptor: int, *, new: bool) -> None:
+    status = os.fstat(descriptor)
+    if new and _mode(status) != MODE:  # by an unusual umask, or an access control list that the parent hands down
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, MODE)
+        status = os.fstat(descriptor)
+    user, mode = os.geteuid(), _mode(status)
+    if new and (status.st_uid != user or mode != MODE):
+        problem = f"a folder made there has mode {mode:04o} and belongs to user {status.st_uid}, so it is not private"
+        raise NoPrivateFolderError(str(path), f"{problem}; {_OTHER_FOLDER}, on a file system that keeps permissions")
+    if status.st_uid != user:
+        problem = f"belongs to user {status.st_uid}, not to user {user}, who could have changed it"
+        raise StateError(str(path), f"{problem}; {_OTHER_FOLDER}")
+    if mode != MODE:
+        problem = f"expected mode 0700, got {mode:04o}: others can or could change it"
+        raise StateError(str(path), f"{problem}; {_OTHER_FOLDER}, or remove this one if nothing in it is needed")
+
+
+def _check_file(where: Path, status: os.stat_result, *, links: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise StateError(str(where), f"is not a regular file; {_OTHER_FOLDER}")
+    if not _HAS_OWNERS:
+        return
+    user = os.geteuid()
+    if status.st_uid != user:
+        raise StateError(str(where), f"belongs to user {status.st_uid}, not to user {user}; {_OTHER_FOLDER}")
+    if status.st_nlink != 1 and not links:
+        raise StateError(str(where), f"is one of {status.st_nlink} names of a file (hard links); {_OTHER_FOLDER}")
+
+
+def _mode(status: os.stat_result) -> int:
+    """Permission bits; set-group-ID, which new folders inherit on some volumes, permits nothing."""
+    return stat.S_IMODE(status.st_mode) & 0o777
+
+
+def _open_files() -> set[tuple[int, int]]:
+    """Device and inode of every file that this process has open."""
+    numbers: Any = range(4096)
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError, ValueError):
+            numbers = [int(path.name) for path in Path(folder).iterdir()]
+            break
+    found = set()
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            status = os.fstat(number)
+            found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _temporary_folder() -> str:
+    """The folder for temporary files. Raises `StateError`."""
+    try:
+        return tempfile.gettempdir()
+    except OSError as error:
+        problem = f"{reason(error)}; name a folder with --state, or set TMPDIR to one that you can write to"
+        raise StateError("temporary folder", problem) from None
+
+
+def _elsewhere(path: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
+    user = os.geteuid() if _HAS_OWNERS else 0
+    return Path(_temporary_folder(), f"nomyo-attest-{user}-{digest}.audit-state")
+
+
+def _is_own_folder(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and (not _HAS_OWNERS or status.st_uid == os.geteuid())
