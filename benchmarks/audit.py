@@ -78,14 +78,6 @@ def memory_peak(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def is_worker(pid: int) -> bool:
-    """Whether a process below the audit is one that appraises; that of multiprocessing is none."""
-    try:
-        return b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
 def descendants(pid: int) -> Iterator[int]:
     """Every process below one."""
     try:
@@ -125,7 +117,7 @@ def audit(source: Path, policy: Path, records: int, processes: int) -> Measured:
             )
             while running.poll() is None:
                 measured.parent = max(measured.parent, memory_peak(running.pid))
-                for child in filter(is_worker, descendants(running.pid)):
+                for child in descendants(running.pid):
                     measured.workers[child] = max(measured.workers.get(child, 0), memory_peak(child))
                     seen = time.monotonic()
                 measured.store = max(measured.store, on_disk(folder))

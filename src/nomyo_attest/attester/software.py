@@ -86,10 +86,7 @@ class SoftwareTPM:
         """Make a new TPM and give it power. Raises `SoftwareTPMError`, also if it runs already."""
         if self._directory is not None:
             raise SoftwareTPMError("this swtpm is running already")
-        if shutil.which(self.program) is None:
-            raise SoftwareTPMError(
-                f"no program {self.program!r} found: apt install swtpm (Debian, Ubuntu) or dnf install swtpm (Fedora)"
-            )
+        _find(self.program)
         self._power_on(_private_directory())
 
     def stop(self) -> None:
@@ -115,7 +112,7 @@ class SoftwareTPM:
 
     def _power_on(self, directory: Path) -> None:
         try:
-            self._process = _spawn(self.program, directory)
+            self._process = _spawn(_find(self.program), directory)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             self._directory = self._finalizer = None
@@ -128,11 +125,30 @@ class SoftwareTPM:
 def software_tpm_version(program: str = "swtpm") -> str:
     """The version that swtpm gives for itself, e.g. ``"0.7.1"``. Raises `SoftwareTPMError` if it cannot be run."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=START_SECONDS)
+        command = [_find(program), "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=START_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise SoftwareTPMError(f"{program!r} cannot be run: {error}") from error
     # It says: TPM emulator version 0.7.1, Copyright (c) 2014-2021 IBM Corp.
     return done.stdout.partition("version ")[2].partition(",")[0].strip() or "unknown"
+
+
+def _find(program: str) -> str:
+    """The path of a program. A name is looked up in those folders of PATH that do not depend on the working directory:
+    an empty or relative entry would start a file that somebody put beside the evidence.
+
+    Raises:
+        SoftwareTPMError: if there is none.
+    """
+    if Path(program).name != program:
+        return program
+    folders = [folder for folder in os.get_exec_path() if Path(folder).is_absolute()]
+    found = shutil.which(program, path=os.pathsep.join(folders))
+    if found is None:
+        raise SoftwareTPMError(
+            f"no program {program!r} found: apt install swtpm (Debian, Ubuntu) or dnf install swtpm (Fedora)"
+        )
+    return found
 
 
 def _private_directory() -> Path:

@@ -1,32 +1,24 @@
-"""One process that appraises: how it is started, spoken to, and known to be gone."""
+"""One worker process: start it, give it chunks, receive their results, and learn how it ended."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-from collections.abc import Iterator
 from dataclasses import fields
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from nomyo_attest.audit.child import READY, Child, ChildStartError
 from nomyo_attest.audit.chunk import Chunk, ChunkResult
 from nomyo_attest.audit.worker import Worker, WorkOrder
 from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.policy.model import AppraisalPolicy
 
-_CONTEXT: Final = SpawnContext()
-_READY: Final = b""
-_GRACE: Final = 5.0
-"""Seconds that a process has to end by itself when there is nothing left for it."""
-
 
 class WorkerFailedError(NomyoAttestError):
-    """A process that appraises raised where nothing may, or none can be started."""
+    """A worker process cannot be started, or raised where nothing may."""
 
 
 class MemberGoneError(Exception):
@@ -42,91 +34,84 @@ class MemberGoneError(Exception):
 
 
 class _Failure(msgspec.Struct, frozen=True):
-    """What a worker says instead of a result: the kind of an error and where. Its text may quote a record."""
+    """Sent instead of a result: the kind and the place of an error. The error's text may quote a record."""
 
     what: str
 
 
 class Member:
-    """A process, and this process's end of the pipe to it. Nobody else has one: when the process is gone, however it
-    went and whatever it was in the midst of sending, the pipe says so.
+    """A worker process and this process's end of the connection to it.
 
     Attributes:
-        connection: to be waited for; readable when there is an answer, or none to come.
+        connection: readable when there is a result, or when the process has ended.
         chunk: what it is working on.
-        ready: whether it has said that it can work.
+        ready: whether it has reported that it can work.
+
+    Raises:
+        WorkerFailedError: if no process can be started.
     """
 
     def __init__(self, order: WorkOrder) -> None:
-        self.connection, theirs = _CONTEXT.Pipe()
         self.chunk: Chunk | None = None
         self.ready = False
-        self._process = _CONTEXT.Process(
-            target=_serve, args=(theirs, _packed(order)), name="nomyo-attest audit", daemon=True
-        )
-        with theirs, _without_interrupts():
-            self._process.start()
+        try:
+            self._child = Child(__name__)
+        except ChildStartError as error:
+            raise _cannot_start(error) from None
+        self.connection = self._child.connection
+        with contextlib.suppress(OSError):  # `take` reports that it is gone
+            self.connection.send(_packed(order))
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._child.pid
 
     def give(self, chunk: Chunk) -> None:
-        """Let it work on `chunk`; it must have nothing else to do. If it is gone, `take` will tell."""
+        """Send it `chunk`; it must have nothing else to do. If the process is gone, `take` reports it."""
         self.chunk = chunk
         with contextlib.suppress(OSError):
             self.connection.send(chunk)
 
     def take(self) -> ChunkResult | None:
-        """What it sent, waiting for it: None is the word that it is ready.
+        """Wait for what it sends: a result, or None for the message that it is ready.
 
-        Raises `MemberGoneError`, after which it is of no more use, and `WorkerFailedError`.
+        Raises:
+            MemberGoneError: if the process has ended; it cannot be used afterwards.
+            WorkerFailedError: if it could not start, or raised where nothing may.
         """
         try:
-            answer = self.connection.recv()
+            if not self.ready:
+                self._child.check_ready()
+                self.ready = True
+                return None
+            message = self.connection.recv()
+        except ChildStartError as error:
+            self._child.stop()
+            raise _cannot_start(error) from None
         except (EOFError, OSError):
-            raise MemberGoneError(self._end()) from None
-        if isinstance(answer, _Failure):
-            raise WorkerFailedError(f"a process that appraises failed: {answer.what}")
-        self.ready = True
-        if answer == _READY:
-            return None
+            code = self._child.wait()
+            raise MemberGoneError(f"signal {-code}" if code < 0 else f"status {code}") from None
+        if isinstance(message, _Failure):
+            raise WorkerFailedError(f"a worker process failed: {message.what}")
         self.chunk = None
-        assert isinstance(answer, ChunkResult)
-        return answer
+        assert isinstance(message, ChunkResult)
+        return message
 
     def dismiss(self) -> None:
-        """Let it end, as it does when the pipe is closed."""
-        self.connection.close()
-        self._process.join(_GRACE)
-        self.stop()
+        """Let it end, as it does when the connection is closed."""
+        self._child.wait()
 
     def stop(self) -> None:
-        """End it at once. It has nothing that could get lost."""
-        self.connection.close()
-        self._process.kill()
-        self._process.join()
-
-    def _end(self) -> str:
-        self.connection.close()
-        self._process.join(_GRACE)  # it closed the pipe, so it is ending
-        self._process.kill()
-        self._process.join()
-        code = self._process.exitcode or 0
-        return f"signal {-code}" if code < 0 else f"status {code}"
+        """Kill it. It has nothing that could get lost."""
+        self._child.stop()
 
 
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal, and SIGTERM may reach every process of a job. One that is started
-    with them blocked never hears of them, from its first moment on; the one that started it does, and ends it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # A helper of multiprocessing's, which starting it with the first process would let Ctrl-C through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _cannot_start(error: ChildStartError) -> WorkerFailedError:
+    return WorkerFailedError(
+        f"a worker process cannot start: {error}; hint: worker processes do not import from the working directory; "
+        "install nomyo-attest and its dependencies into the environment, or appraise without workers (--processes 1)"
+    )
 
 
 def _packed(order: WorkOrder) -> dict[str, Any]:
@@ -138,20 +123,22 @@ def _packed(order: WorkOrder) -> dict[str, Any]:
     return msgspec.structs.asdict(order) | {"policy": policy | plain}
 
 
-def _serve(connection: Connection, order: dict[str, Any]) -> None:
-    """What runs in the process: chunks in, results out, until the other end of the pipe is closed."""
-    with contextlib.suppress(ValueError, OSError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, OSError):  # whoever wants the results is gone
-        try:
-            worker = Worker(WorkOrder(**order | {"policy": AppraisalPolicy(**order["policy"])}))
-            connection.send(_READY)
-            while True:
-                connection.send(worker.work(connection.recv()))
-        except (EOFError, OSError):
-            raise
-        except Exception as error:  # noqa: BLE001 - told to the process that can tell a user
-            connection.send(_Failure(_place_of(error)))
+def serve(connection: Connection) -> None:
+    """Run in the worker process: receive the order, then chunks; send results until the connection is closed."""
+    order: dict[str, Any] = connection.recv()
+    try:
+        worker = Worker(WorkOrder(**order | {"policy": AppraisalPolicy(**order["policy"])}))
+    except Exception as error:  # noqa: BLE001 - sent to the process that can report it
+        connection.send_bytes(_place_of(error).encode("utf-8", "replace"))
+        return
+    connection.send_bytes(READY)
+    try:
+        while True:
+            connection.send(worker.work(connection.recv()))
+    except (EOFError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        connection.send(_Failure(_place_of(error)))
 
 
 def _place_of(error: BaseException) -> str:

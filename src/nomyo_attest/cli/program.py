@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -35,6 +36,8 @@ class Program:
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the program with `argv`, by default this process's own arguments. Returns the exit status (`exits`)."""
+        if argv is None:
+            _forget_working_directory()
         try:
             return self._complained(list(sys.argv[1:] if argv is None else argv))
         finally:
@@ -116,6 +119,19 @@ class Program:
         close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
         return f"unknown command {argv[0]!r}; {hint}"
+
+
+def _forget_working_directory() -> None:
+    """Remove the working directory from ``sys.path``: what a command imports must not come from files beside evidence.
+
+    ``python -m`` puts it first, and an empty entry of ``PYTHONPATH`` stands for it. What Python imported before this
+    may have come from it; ``python -P`` prevents that.
+    """
+    try:
+        here = os.path.realpath(os.getcwd())  # noqa: PTH109 - pathlib would be imported for this alone
+    except OSError:  # it was removed
+        return
+    sys.path[:] = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
 
 
 def _end_quietly() -> None:

@@ -169,8 +169,20 @@ def test_a_missing_program_is_an_error_that_says_what_to_install() -> None:
         SoftwareTPM("there-is-no-swtpm"),
     ):
         pass
-    with pytest.raises(SoftwareTPMError, match="'there-is-no-swtpm' cannot be run"):
+    with pytest.raises(SoftwareTPMError, match="no program 'there-is-no-swtpm' found"):
         software_tpm_version("there-is-no-swtpm")
+    with pytest.raises(SoftwareTPMError, match="'/there/is/no/swtpm' cannot be run"):
+        software_tpm_version("/there/is/no/swtpm")
+
+
+def test_a_program_in_the_working_directory_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    script(tmp_path / "swtpm", "touch started")
+    monkeypatch.setenv("PATH", os.pathsep.join(["", ".", os.environ["PATH"]]))
+    with SoftwareTPM() as swtpm:
+        assert swtpm.exit_status() is None
+    assert software_tpm_version()
+    assert not (tmp_path / "started").exists()
 
 
 def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:

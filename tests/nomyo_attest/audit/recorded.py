@@ -32,11 +32,10 @@ SMALL_STEPS = """if True:
     from nomyo_attest.audit.sources import lines, reading
     from nomyo_attest.cli import main
 
-    if __name__ == "__main__":
-        run.CHECKPOINT_SECONDS = run.CHECKPOINT_COSTS = 0
-        reading.CHUNK_PARTS = 4
-        lines.LineCutter.__init__.__defaults__ = (8192, 16 * 1024 * 1024)
-        sys.exit(main())
+    run.CHECKPOINT_SECONDS = run.CHECKPOINT_COSTS = 0
+    reading.CHUNK_PARTS = 4
+    lines.LineCutter.__init__.__defaults__ = (8192, 16 * 1024 * 1024)
+    sys.exit(main())
 """
 
 
@@ -57,11 +56,18 @@ def start(folder: Path, *argv: str) -> subprocess.Popen[bytes]:
     )
 
 
+CHILD = b"nomyo_attest.audit."
+"""What the command line of a child process contains: the module that it runs."""
+
+ROOT = Path(__file__).parents[3]
+"""The folder to put on PYTHONPATH for child processes that import modules of the tests."""
+
+
 def children(pid: int) -> list[int]:
-    """The worker processes of an audit (Linux)."""
+    """The child processes of an audit, or of this process (Linux)."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-        return [child for child in map(int, text.split()) if b"spawn_main" in command_of(child)]
+        return [child for child in map(int, text.split()) if CHILD in command_of(child)]
     except OSError:
         return []
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +20,19 @@ from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.worker import WorkOrder
 from tests.nomyo_attest.audit.deadly import Deadly, DeadlyToGet, Failing, Made, chunks
 from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_bag
+from tests.nomyo_attest.audit.recorded import ROOT, children
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sends signals, and looks for processes in /proc")
 
 ORDER = WorkOrder(policy=POLICY)
 TEXTS = [record.text for record in mixed_bag() if record.text is not None]
 SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def _workers_import_modules_of_the_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # entries of PYTHONPATH in the working directory are not used
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def results(processes: int, texts: list[bytes] = TEXTS) -> list[ChunkResult]:
@@ -59,11 +66,11 @@ def test_a_process_killed_from_outside_costs_nothing(undisturbed: list[ChunkResu
     for result in pool.results(chunks(TEXTS, SIZE)):
         if not found:
             ready = next(member for member in pool._members if member.ready)
-            os.kill(ready._process.pid or 0, signal.SIGKILL)
+            os.kill(ready.pid, signal.SIGKILL)
         found.append(result)
     assert found == undisturbed
     assert pool.lost == 1
-    assert multiprocessing.active_children() == []
+    assert children(os.getpid()) == []
 
 
 def test_a_chunk_is_tried_again_after_the_death_of_who_had_it(tmp_path: Path) -> None:
@@ -130,16 +137,16 @@ def test_no_more_chunks_are_taken_than_a_few_for_each_process() -> None:
 def test_closing_ends_all_processes_at_once() -> None:
     running = Pool(ORDER, 2).results(chunks(TEXTS, 1))
     next(running)
-    assert multiprocessing.active_children()
+    assert children(os.getpid())
     running.close()
-    assert multiprocessing.active_children() == []
+    assert children(os.getpid()) == []
 
 
 def test_a_fault_of_ours_ends_the_audit_and_is_told_by_its_place() -> None:
     with pytest.raises(WorkerFailedError) as caught:
         list(Pool(ORDER, 2).results(iter([Made(0, TEXTS[:1]), Failing(1, [])])))
-    assert str(caught.value).startswith("a process that appraises failed: FailingError at deadly.py, line ")
-    assert multiprocessing.active_children() == []
+    assert str(caught.value).startswith("a worker process failed: FailingError at deadly.py, line ")
+    assert children(os.getpid()) == []
 
 
 def test_processes_that_cannot_start_end_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +163,10 @@ def test_processes_that_cannot_make_sense_of_the_order_end_the_audit(monkeypatch
         list(Pool(ORDER, 2).results(chunks(TEXTS, SIZE)))
 
 
-def test_ctrl_c_does_not_reach_the_processes() -> None:
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_do_not_reach_the_processes(interrupt: signal.Signals) -> None:
     running = Pool(ORDER, 2).results(chunks(TEXTS, 1))
     next(running)
-    (first, *_) = multiprocessing.active_children()
-    os.kill(first.pid or 0, signal.SIGINT)
+    (first, *_) = children(os.getpid())
+    os.kill(first, interrupt)
     assert len(list(running)) == len(TEXTS) - 1

@@ -21,7 +21,7 @@ from nomyo_attest.audit.sources import lines, reading
 from nomyo_attest.audit.state import State
 from nomyo_attest.audit.store import Store
 from nomyo_attest.cli import main
-from tests.nomyo_attest.audit.recorded import children, command_of, make_folder, start
+from tests.nomyo_attest.audit.recorded import CHILD, children, command_of, make_folder, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes, and looks for them in /proc")
 
@@ -201,7 +201,7 @@ def test_workers_end_by_themselves_when_the_audit_is_killed(tmp_path: Path) -> N
     process.kill()
     process.communicate(timeout=60)  # ends when nobody has its pipes any more
     deadline = time.monotonic() + 30
-    while any(b"spawn_main" in command_of(pid) for pid in found):
+    while any(CHILD in command_of(pid) for pid in found):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

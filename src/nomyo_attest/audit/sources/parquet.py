@@ -1,23 +1,22 @@
-"""Parquet, read by a process of its own, which may crash or be killed and takes nothing with it.
+"""Read Parquet files in a child process, which may crash or be killed without harm to the audit.
 
 pyarrow decodes in C++ what a stranger may have made; a page of a few bytes may ask for gigabytes; and a row group can
-only be read from its beginning. So one process reads the column, and its cells come through a pipe: no worker reads a
-row group over again to get at its share, the process that writes the verdicts stays small, and if the reader dies, what
-it did not get to is a record that is unreadable.
+only be read from its beginning. So one process reads the column and sends its cells: no worker reads a row group over
+again to get at its share, the process that writes the verdicts stays small, and if the reader dies, the rows that it
+did not reach are one unreadable record.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Final, Self
 
 import msgspec
 
+from nomyo_attest.audit.child import READY, Child, ChildStartError
 from nomyo_attest.audit.sources.column import Cut, Event, Lost, Rows, read_column
 from nomyo_attest.audit.sources.kinds import Source
 from nomyo_attest.audit.sources.parts import Cells, End, Part, Unread, failed
@@ -37,8 +36,7 @@ class ParquetReader:
 
     def __init__(self, column: str | None) -> None:
         self._column = column
-        self._process: BaseProcess | None = None
-        self._connection: Connection | None = None
+        self._child: Child | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +75,7 @@ class ParquetReader:
         yield End(source.ended(stored.sha256, problem), before + size)
 
     def _events(self, path: str) -> Iterator[Event]:
-        """What the reader says of a file; if it dies, `Lost` for what it did not get to."""
+        """What the reader sends for a file; if it dies, `Lost` for what it did not reach."""
         line, total = 0, 0
         finished = False
         try:
@@ -91,58 +89,46 @@ class ParquetReader:
                     line = event.first + len(event.cells)
                 yield event
             finished = True
+        except ChildStartError as error:
+            yield Lost(0, f"cannot be read: the process that reads Parquet cannot start: {error}")
         except (EOFError, OSError):
             finished = True
             what = f"rows {line} to {total} cannot be read" if line else "cannot be read"
             yield Lost(line, f"{what}: the process that reads Parquet {self._death()}")
         finally:
-            if not finished:  # whoever reads has given up in the middle
+            if not finished:  # it cannot start, or the caller has given up in the middle
                 self._stop()
 
     def _started(self) -> Connection:
-        if self._connection is None:
-            context = multiprocessing.get_context("spawn")
-            self._connection, theirs = context.Pipe()
-            with theirs:
-                process = context.Process(target=serve, args=(theirs,), daemon=True)
-                process.start()
-            self._process = process
-        return self._connection
+        if self._child is None:
+            self._child = Child(__name__)
+            self._child.check_ready()
+        return self._child.connection
 
     def _death(self) -> str:
-        """Why the reader is no more. The next file gets a new one."""
-        process = self._process
-        if process is None:
-            self._stop()
-            return "could not be started"
-        process.join(10)
-        code = process.exitcode
-        self._stop()
-        if code is not None and code < 0:
+        """How the reader ended. The next file gets a new one."""
+        assert self._child is not None  # only its connection can have been lost
+        code = self._child.wait()
+        self._child = None
+        if code < 0:
             with contextlib.suppress(ValueError):
                 return f"was ended by {signal.Signals(-code).name}"
         return f"ended with status {code}"
 
     def _stop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._process.close()
-        self._process = self._connection = None
+        if self._child is not None:
+            self._child.stop()
+        self._child = None
 
 
 def serve(connection: Connection) -> None:
-    """The reader: reads the files it is told, until nobody tells it any more."""
-    # Ctrl-C goes to every process of the terminal; this one ends when its pipe does.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            path, column = connection.recv()
-            for event in read_column(path, column):
-                connection.send_bytes(_encode(event))
-            connection.send_bytes(_END)
+    """Run in the child process: read each file that is asked for, until the connection is closed."""
+    connection.send_bytes(READY)
+    while True:
+        path, column = connection.recv()
+        for event in read_column(path, column):
+            connection.send_bytes(_encode(event))
+        connection.send_bytes(_END)
 
 
 def _read_to(stored: Stored, place: int) -> None:

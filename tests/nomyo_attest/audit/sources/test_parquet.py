@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,11 +16,14 @@ from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources import parquet as parquet_module
 from nomyo_attest.audit.sources import read_chunks, take_inventory
-from nomyo_attest.audit.sources.column import Cut, Event, Rows
 from nomyo_attest.evidence.text import TEXT_MAX
+from tests.nomyo_attest.audit.recorded import CHILD, children, command_of
 from tests.nomyo_attest.audit.sources.look import numbered, read, written
 
 CELLS = [line.decode() for line in numbered(3000, 1000)]
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +54,7 @@ def test_every_row_is_a_record_and_files_after_one_another_are_read_by_one_proce
     assert progress == sorted(progress)
     assert progress[-1] == result.inventory.size
     assert len(result.chunks) == 3
-    assert not multiprocessing.active_children()
+    assert not children(os.getpid())
 
 
 def test_a_cell_longer_than_a_record_is_one_unreadable_record() -> None:
@@ -106,22 +108,31 @@ def test_a_file_that_is_gone_or_another_since_the_inventory_says_so() -> None:
     ]
 
 
-def dying(path: str, column: str | None) -> Iterator[Event]:
-    """A reader that reads two rows of ten and is killed."""
+def dying_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the child process be one that reads two rows of ten and is killed."""
+    program = """
+import os, signal
+from nomyo_attest.audit.sources import parquet
+from nomyo_attest.audit.sources.column import Cut, Rows
+
+def dying(path, column):
     yield Rows(10)
     yield Cut(1, [b"1", b"2"])
     os.kill(os.getpid(), signal.SIGKILL)
 
+parquet.read_column = dying
+serve = parquet.serve
+"""
+    written(tmp_path, {"modules/dying_reader.py": program.encode(), "evidence/unrelated.txt": b""})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.chdir(tmp_path / "evidence")
+    monkeypatch.setattr(parquet_module, "__name__", "dying_reader")
 
-def serve_dying(connection: object) -> None:
-    parquet_module.read_column = dying  # type: ignore[attr-defined]  # in that process only
-    parquet_module.serve(connection)  # type: ignore[arg-type]  # as it came
 
-
-def test_a_reader_that_is_killed_takes_nothing_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_is_killed_takes_nothing_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying_reader(tmp_path, monkeypatch)
     write("a.parquet", ["{}"] * 10)
     write("b.parquet", ["{}"] * 10)
-    monkeypatch.setattr(parquet_module, "serve", serve_dying)
     result = read("a.parquet", "b.parquet")
     words = "rows 3 to 10 cannot be read: the process that reads Parquet was ended by SIGKILL"
     assert [(record.name, record.line, record.problem) for record in result.records] == [
@@ -134,38 +145,47 @@ def test_a_reader_that_is_killed_takes_nothing_with_it(monkeypatch: pytest.Monke
 def test_a_reader_that_cannot_be_started_is_a_source_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     write("a.parquet", ["{}"])
 
-    def refused(process: object) -> None:
-        raise OSError(12, "Cannot allocate memory")
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert read("a.parquet").problem == (
+        "cannot be read: the process that reads Parquet cannot start: /no/such/python: No such file or directory"
+    )
 
-    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", refused)
-    assert read("a.parquet").problem == "cannot be read: the process that reads Parquet could not be started"
+
+@pytest.mark.parametrize(("attribute", "value"), [("frozen", True), ("executable", "python"), ("executable", "")])
+def test_a_reader_without_an_interpreter_to_run_is_a_source_that_fails(
+    monkeypatch: pytest.MonkeyPatch, attribute: str, value: object
+) -> None:
+    write("a.parquet", ["{}"])
+    monkeypatch.setattr(sys, attribute, value, raising=False)
+    assert "this program has no Python interpreter of its own (sys.executable)" in read("a.parquet").problem
 
 
 def test_the_reader_ends_when_reading_is_given_up() -> None:
     write("a.parquet", CELLS)
     chunks = read_chunks(take_inventory(["a.parquet"]))
     next(chunks)
-    (reader,) = multiprocessing.active_children()
-    number = reader.pid
+    assert len(children(os.getpid())) == 1
     chunks.close()  # type: ignore[attr-defined]  # the iterator is a generator
-    assert number not in {child.pid for child in multiprocessing.active_children()}
+    assert not children(os.getpid())
 
 
 def test_the_reader_ends_when_the_process_that_started_it_is_killed() -> None:
     write("a.parquet", CELLS)
     program = """
-import multiprocessing, time
+import os, time
 from nomyo_attest.audit.sources import read_chunks, take_inventory
-if __name__ == "__main__":
-    chunks = read_chunks(take_inventory(["a.parquet"]))
-    next(chunks)
-    print(len(multiprocessing.active_children()), flush=True)
-    time.sleep(60)
+chunks = read_chunks(take_inventory(["a.parquet"]))
+next(chunks)
+print("reading", flush=True)
+time.sleep(60)
 """
     Path("program.py").write_text(program)
     with subprocess.Popen([sys.executable, "program.py"], stdout=subprocess.PIPE) as started:
         assert started.stdout is not None
-        assert started.stdout.readline() == b"1\n"
+        assert started.stdout.readline() == b"reading\n"
+        (reader,) = children(started.pid)
         started.kill()
-        # Its standard output is the reader's as well: it ends when both have.
-        assert started.communicate(timeout=20)[0] == b""
+        deadline = time.monotonic() + 20
+        while CHILD in command_of(reader):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

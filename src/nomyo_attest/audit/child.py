@@ -1,0 +1,215 @@
+"""Start, talk to and end one child process whose imports no file of the working directory can decide.
+
+The working directory of an audit is often a folder of evidence, and the evidence may come from somebody who wants it
+affirmed. `multiprocessing` starts its children with the working directory first on `sys.path` and runs the caller's
+main module in them once more; a `json.py` beside the records would then appraise the records. The children of this
+module run ``sys.executable -P`` with a fixed program instead:
+
+- ``sys.path`` is what the interpreter makes of its own installation, with virtual environment, ``.pth`` files and
+  editable installs. It is not inherited: what the caller, or pytest, inserted into its own ``sys.path`` is not in it.
+- ``PYTHONPATH`` loses the entries that are relative, or that are or lie in the working directory.
+- `nomyo_attest` is imported from where this process imported it, without adding that folder to ``sys.path``.
+- The caller's main module is not imported, so a program needs no ``if __name__ == "__main__":``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Final
+
+import nomyo_attest
+
+READY: Final = b""
+"""The first message of a child that can work. A child that cannot sends the reason instead, as UTF-8, and ends."""
+
+_GRACE: Final = 5.0
+"""Seconds that a child has to end by itself after its connection was closed."""
+
+# Arguments: the folder that holds nomyo_attest, the module to run, the handle of the connection.
+_PROGRAM: Final = """\
+import os, sys
+try:
+    here = os.path.realpath(os.getcwd())
+except OSError:
+    here = None
+sys.path[:] = [path for path in sys.path if os.path.isabs(path) and os.path.realpath(path) != here]
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+spec = PathFinder.find_spec("nomyo_attest", [sys.argv[1]])
+package = sys.modules["nomyo_attest"] = module_from_spec(spec)
+spec.loader.exec_module(package)
+from nomyo_attest.audit.child import run
+run(sys.argv[2], int(sys.argv[3]))
+"""
+
+_RELATIVE_REFUSED: Final = ("PYTHONUSERBASE", "PYTHONPYCACHEPREFIX")
+"""Variables by which the interpreter finds code, and which a relative value would make it find in the working
+directory."""
+
+
+class ChildStartError(Exception):
+    """No child process could be started, or it could not import what it needs. The text is the reason."""
+
+
+class Child:
+    """A child process and this process's end of the connection to it.
+
+    No other process has that end: when either process ends, however it ends, the other one reads end-of-file.
+
+    SIGINT and SIGTERM are blocked in the child. Ctrl-C reaches every process of a terminal, and SIGTERM may reach every
+    process of a job; the process that started the child handles them, and ends the child.
+
+    Args:
+        module: the module whose ``serve(connection)`` runs in the child. It must send `READY` first.
+
+    Attributes:
+        connection: sends to the child and receives from it.
+
+    Raises:
+        ChildStartError: if no process can be started.
+    """
+
+    def __init__(self, module: str) -> None:
+        if not Path(sys.executable or "").is_absolute() or getattr(sys, "frozen", False):
+            raise ChildStartError("this program has no Python interpreter of its own (sys.executable)")
+        self.connection, theirs = Pipe()
+        try:
+            with theirs, _signals_blocked():
+                self._process = _start(module, theirs)
+        except (OSError, ValueError) as error:
+            self.connection.close()
+            raise ChildStartError(f"{sys.executable}: {_reason(error)}") from None
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def check_ready(self) -> None:
+        """Receive the child's first message.
+
+        Raises:
+            ChildStartError: if it is not `READY`.
+            EOFError, OSError: if the child ended without one.
+        """
+        message = self.connection.recv_bytes()
+        if message != READY:
+            raise ChildStartError(message.decode("utf-8", "replace"))
+
+    def wait(self, seconds: float = _GRACE) -> int:
+        """The exit status of a child that is ending, negative for a signal. It is killed after `seconds`."""
+        self.connection.close()
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            return self._process.returncode
+
+    def stop(self) -> None:
+        """Kill the child, unless it has ended."""
+        self.connection.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _start(module: str, theirs: Connection) -> subprocess.Popen[bytes]:
+    handle = theirs.fileno()
+    (package,) = nomyo_attest.__path__
+    command = [sys.executable, *_interpreter_options(), "-c", _PROGRAM]
+    command += [os.path.dirname(package), module, str(handle)]  # noqa: PTH120 - perhaps inside a zip file
+    nowhere = subprocess.DEVNULL  # what a crashing decoder prints may quote the file that crashed it
+    environment = child_environment(os.environ)
+    if sys.platform == "win32":
+        os.set_handle_inheritable(handle, True)
+        startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
+        return subprocess.Popen(
+            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, startupinfo=startup
+        )
+    return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, pass_fds=(handle,))
+
+
+def _interpreter_options() -> Iterator[str]:
+    """-P, and those options of this process that decide where an interpreter finds modules and how it names files."""
+    yield "-P"
+    flags = sys.flags
+    for is_set, option in (
+        (flags.isolated, "-I"),
+        (flags.ignore_environment, "-E"),
+        (flags.no_user_site, "-s"),
+        (flags.no_site, "-S"),
+        (flags.dont_write_bytecode, "-B"),
+    ):
+        if is_set:
+            yield option
+    yield from ("-X", f"utf8={flags.utf8_mode}")
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """A copy of `environment` whose ``PYTHONPATH`` and other places of code do not depend on the working directory."""
+    made = dict(environment)
+    for name in _RELATIVE_REFUSED:
+        if name in made and not Path(made[name]).is_absolute():
+            del made[name]
+    entries = made.pop("PYTHONPATH", "").split(os.pathsep)
+    if outside := [entry for entry in entries if not _depends_on_working_directory(entry)]:
+        made["PYTHONPATH"] = os.pathsep.join(outside)
+    return made
+
+
+def _depends_on_working_directory(entry: str) -> bool:
+    """Whether a folder of modules is relative, or is the working directory or a folder below it."""
+    if not Path(entry).is_absolute():
+        return True
+    try:
+        here = Path(os.path.realpath(Path.cwd()))
+    except OSError:  # it was removed: nothing is below it
+        return False
+    there = Path(os.path.realpath(entry))
+    # Everything is below the root directory, where a container's processes often start.
+    return there == here or (here in there.parents and here.parent != here)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block SIGINT and SIGTERM; a process that is started meanwhile has them blocked from its first instruction on."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run(module: str, handle: int) -> None:
+    """Run ``serve`` of `module` in a child process, over the connection that it inherited."""
+    with contextlib.suppress(ValueError, OSError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems that cannot block it
+    with _connection(handle) as connection, contextlib.suppress(EOFError, OSError):  # the other process has ended
+        try:
+            serve = import_module(module).serve
+        except ImportError as error:
+            connection.send_bytes(f"{error} (in the modules of {sys.executable})".encode("utf-8", "replace"))
+            return
+        serve(connection)
+
+
+def _connection(handle: int) -> Connection:
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+
+        return PipeConnection(handle)
+    return Connection(handle)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
