@@ -9,11 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from ruamel.yaml import YAML
+
+from requirements.lock import LOCKS
 
 ROOT: Final = Path(__file__).parents[1]
 EVIDENCE: Final = ROOT / "fixtures/evidence"
@@ -120,8 +123,7 @@ class Job:
         self.summary = folder / "summary.md"
         self.output = folder / "output"
         self.workspace.mkdir()
-        (self.temporary / "nomyo-attest/bin").mkdir(parents=True)
-        (self.temporary / "nomyo-attest/bin/nomyo-attest").symlink_to(BIN / "nomyo-attest")
+        self.temporary.mkdir()
         self.output.touch()
         recorded = self.workspace / "recorded"
         recorded.mkdir()
@@ -131,8 +133,29 @@ class Job:
     def add_other_firmware(self) -> None:
         shutil.copy(EVIDENCE / "other-firmware.json", self.workspace / "recorded/tuesday.attest.json")
 
-    def run(self, name: str, **inputs: str) -> subprocess.CompletedProcess[str]:
-        """Run a step with some inputs, others at their defaults."""
+    def plant(self) -> Path:
+        """Put files into the workspace that Python or pip would load from the working directory.
+
+        Returns the file that gets a line for each one that was loaded.
+        """
+        log = self.temporary / "loaded"
+        for name in PLANTED:
+            path = self.workspace / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"open({str(log)!r}, 'a').write({name!r} + '\\n')\n", encoding="utf-8")
+        evil = self.temporary / "evil"
+        (self.workspace / "pyproject.toml").write_text('[build-system]\nrequires = ["evil"]\n', encoding="utf-8")
+        (self.workspace / "setup.cfg").write_text("[install]\nprefix = evil\n", encoding="utf-8")
+        for name in ("pip.conf", ".pip/pip.conf", "pip/pip.conf"):
+            path = self.workspace / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"[global]\nlog = {evil}\nindex-url = https://evil.invalid/\n", encoding="utf-8")
+        return log
+
+    def run(
+        self, name: str, variables: Mapping[str, str] | None = None, **inputs: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a step with some inputs, others at their defaults, and with `variables` of the job."""
         defaults = {key: str(one.get("default", "")) for key, one in action()["inputs"].items()}
         given = {key.replace("_", "-"): value for key, value in inputs.items()}
         assert set(given) <= set(defaults)
@@ -140,6 +163,7 @@ class Job:
             "github.action_path": str(ROOT),
             "github.action_ref": "v1.2.3",
             "github.action_repository": "owner/project",
+            "steps.install.outputs.python": self.outputs().get("python", sys.executable),
         }
         environment = {
             "GITHUB_OUTPUT": str(self.output),
@@ -148,6 +172,7 @@ class Job:
             "HOME": str(self.temporary),
             "PATH": os.environ["PATH"],
             "RUNNER_TEMP": str(self.temporary),
+            **(variables or {}),
         }
         found = step(name)
         for key, value in found["env"].items():
@@ -233,15 +258,26 @@ def test_a_policy_that_cannot_be_used_fails_with_status_2_and_no_reports(job: Jo
     assert job.outputs()["status"] == "2"
 
 
+PLANTED: Final = [
+    *("venv.py", "pip.py", "ensurepip.py", "sitecustomize.py", "usercustomize.py", "hatchling.py", "json.py"),
+    *("argparse.py", "multiprocessing.py", "subprocess.py", "msgspec.py", "cryptography.py", "rich.py"),
+    *("nomyo_attest/__init__.py", "setup.py"),
+]
+"""Modules that are loaded in place of real ones if the workspace is on Python's path."""
+
+
 def fake_python(folder: Path, version_status: int) -> tuple[Path, Path]:
-    """A Python that makes no environment but notes what it is asked for, and so does the one in the environment."""
+    """A Python that makes no environment but notes where it is, its variables and what it is asked for.
+
+    The one in the environment does the same.
+    """
     log = folder / "asked"
     path = folder / "python"
     path.write_text(
         f"""#!/bin/bash
-printf '%s\\n' "$*" >> {shlex.quote(str(log))}
-if [ "$1" = -c ]; then exit {version_status}; fi
-if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
+printf '%s|%s|%s\\n' "$PWD" "${{!PYTHON*}}" "$*" >> {shlex.quote(str(log))}
+if [ "$2" = -c ]; then exit {version_status}; fi
+if [ "$3" = venv ]; then mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; fi
 """,
         encoding="utf-8",
     )
@@ -249,15 +285,95 @@ if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
     return path, log
 
 
-@pytest.mark.parametrize(("extras", "installed"), [("", str(ROOT)), ("parquet", f"{ROOT}[parquet]")])
-def test_the_action_installs_its_own_commit_into_an_environment_of_its_own(
-    job: Job, tmp_path: Path, extras: str, installed: str
+def test_the_planted_files_would_be_loaded_by_a_python_that_is_not_isolated(job: Job) -> None:
+    log = job.plant()
+    run(sys.executable, "-c", "import venv, pip, json, nomyo_attest", cwd=job.workspace)
+    run(sys.executable, "-c", "pass", cwd=job.temporary, env=os.environ | {"PYTHONPATH": str(job.workspace)})
+    loaded = log.read_text(encoding="utf-8").split()
+    assert {"venv.py", "pip.py", "json.py", "nomyo_attest/__init__.py", "sitecustomize.py"} <= set(loaded)
+
+
+@pytest.mark.parametrize(("extras", "lock"), [("", "action.txt"), ("parquet", "action-parquet.txt")])
+def test_the_action_installs_locked_dependencies_and_then_its_own_commit_away_from_the_workspace(
+    job: Job, tmp_path: Path, extras: str, lock: str
 ) -> None:
     python, log = fake_python(tmp_path, 0)
-    assert job.run("Install nomyo-attest", python=str(python), extras=extras).returncode == 0
-    _, environment, install = log.read_text(encoding="utf-8").splitlines()
-    assert environment == f"-m venv {job.temporary}/nomyo-attest"
-    assert install == f"-m pip install --quiet --disable-pip-version-check {installed}"
+    variables = {"PYTHONPATH": "src", "PYTHONSTARTUP": "x.py"}
+    assert job.run("Install nomyo-attest", variables, python=str(python), extras=extras).returncode == 0
+    lines = [line.split("|") for line in log.read_text(encoding="utf-8").splitlines()]
+    (folder,) = {folder for folder, _, _ in lines}
+    assert Path(folder).parent == job.temporary
+    assert {names for _, names, _ in lines} == {""}
+    _, environment, dependencies, own = [asked for _, _, asked in lines]
+    assert environment == f"-I -m venv {folder}/venv"
+    install = "-I -m pip install --quiet --disable-pip-version-check --no-input"
+    wanted = f"{ROOT}/requirements/{lock}"
+    assert dependencies == f"{install} --only-binary=:all: --require-hashes --requirement {wanted}"
+    assert own == f"{install} --no-index --no-deps --no-build-isolation {ROOT}"
+    assert Path(wanted).is_file()
+    assert job.outputs() == {"python": f"{folder}/venv/bin/python"}
+
+
+def test_the_extras_of_the_action_are_those_that_are_locked() -> None:
+    found = re.findall(r"^ +(\S+)\) lock=(\S+) ;;$", step("Install nomyo-attest")["run"], re.MULTILINE)
+    locked = {name: ",".join(extras) for name, extras in LOCKS.items()}
+    assert {file: extra.strip('"') for extra, file in found} == locked
+
+
+@pytest.mark.parametrize("extras", ["router", "parquet,router", "parquet]", "evil @ https://evil.invalid/e.whl", "\n"])
+def test_the_action_installs_no_extra_that_is_not_locked(job: Job, tmp_path: Path, extras: str) -> None:
+    python, log = fake_python(tmp_path, 0)
+    done = job.run("Install nomyo-attest", python=str(python), extras=extras)
+    assert done.returncode == 2
+    assert done.stdout.startswith("::error title=nomyo-attest::unsupported value of the input extras; expected parquet")
+    assert not log.exists()
+
+
+def test_the_action_starts_no_python_by_a_path_in_the_workspace(job: Job) -> None:
+    python, log = fake_python(job.workspace, 0)
+    done = job.run("Install nomyo-attest", python=f"./{python.name}")
+    assert done.returncode == 2
+    assert done.stdout.startswith("::error title=nomyo-attest::the input python is a relative path")
+    relative = f".:{job.workspace.name}:{os.environ['PATH']}"
+    done = job.run("Install nomyo-attest", {"PATH": relative, "PIP_NO_INDEX": "1"})
+    assert done.returncode == 1
+    assert not log.exists()
+
+
+def test_the_install_step_loads_nothing_from_the_workspace(job: Job) -> None:
+    """Without an index, so it ends where pip looks for the first dependency."""
+    log = job.plant()
+    variables = {"PYTHONPATH": str(job.workspace), "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "pip.conf"}
+    done = job.run("Install nomyo-attest", variables)
+    assert done.returncode == 1
+    assert "No matching distribution found for" in done.stderr, done.stderr
+    assert not log.exists()
+    assert not (job.temporary / "evil").exists()
+    assert "evil" not in done.stdout + done.stderr
+
+
+def test_the_audit_step_loads_nothing_from_the_workspace(job: Job) -> None:
+    log = job.plant()
+    job.add_other_firmware()
+    done = job.run("Audit", {"PYTHONPATH": "."}, sources="recorded", policy="policy.toml", arguments="--processes\n2")
+    assert done.returncode == 1, done.stderr
+    assert "::error file=recorded/tuesday.attest.json" in done.stdout
+    assert not log.exists()
+
+
+@pytest.mark.skipif("NOMYO_PACKAGE_INDEX" not in os.environ, reason="installs from the package index: tox -e action")
+def test_the_action_installs_and_audits_in_a_workspace_full_of_planted_files(job: Job) -> None:
+    log = job.plant()
+    index = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    done = job.run("Install nomyo-attest", index, extras="parquet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    installed = Path(job.outputs()["python"])
+    assert installed.is_relative_to(job.temporary)
+    done = job.run("Audit", sources="recorded", policy="policy.toml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = run(installed, "-I", "-c", "import nomyo_attest, pyarrow; print(nomyo_attest.__file__)").stdout
+    assert Path(found.strip()).is_relative_to(job.temporary)
+    assert not log.exists()
 
 
 def test_the_action_says_that_an_old_python_will_not_do(job: Job, tmp_path: Path) -> None:
