@@ -223,6 +223,7 @@ class Audit:
         fail_on: frozenset[str],
         max_failures: int = 0,
         max_gap: int | None = None,
+        allow_no_evidence: bool = False,
         on_finding: Callable[[SeriesFinding], None] | None = None,
     ) -> Summary:
         """What all records come to; see `summarise`. Raises `StoreError`."""
@@ -239,6 +240,7 @@ class Audit:
             max_gap=max_gap,
             fail_on=fail_on,
             max_failures=max_failures,
+            allow_no_evidence=allow_no_evidence,
             on_finding=on_finding,
         )
 

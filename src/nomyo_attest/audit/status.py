@@ -26,8 +26,10 @@ def status_of(
     *,
     sources_unreadable: int,
     series: int,
+    evidence: bool,
     fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
     max_failures: int = 0,
+    allow_no_evidence: bool = False,
 ) -> tuple[int, str]:
     """The exit status and its reason.
 
@@ -35,17 +37,23 @@ def status_of(
         counts: records by verdict.
         sources_unreadable: sources of which not all could be read.
         series: findings across records.
-        fail_on: those of `FAIL_ON` that count; none: the status is 0 whatever was found.
+        evidence: whether any record has evidence, malformed or not.
+        fail_on: those of `FAIL_ON` that count; none: no verdict, finding or unreadable source counts.
         max_failures: how many records of these verdicts are tolerated; findings across records and sources that cannot
             be read are not.
+        allow_no_evidence: accept an audit in which no record has evidence. Without it the status of such an audit is
+            never 0, whatever `fail_on` and `max_failures` are: it would be the same if the records were not responses.
 
     Returns:
         2 if a source could not be read and ``unreadable`` counts; else 1 if more records are of a verdict that counts
-        than are tolerated, if there are findings across records and ``series`` counts, or if no record was appraised
-        although something counts, since nothing examined affirms nothing: there was none, or none that could be read;
-        else 0.
+        than are tolerated, if there are findings across records and ``series`` counts, if no record was appraised
+        although something counts, or if no record has evidence; else 0.
     """
+    none_appraised = counts.total == counts.unreadable
+    missing = "" if evidence or allow_no_evidence else "no record has evidence; see whether the records are responses"
     if not fail_on:
+        if missing:
+            return FAILED, "no record was appraised" if none_appraised else missing
         return OK, "nothing counts as a failure"
     if sources_unreadable and UNREADABLE in fail_on:
         return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
@@ -60,8 +68,10 @@ def status_of(
         reasons.append(f"{_number(series, 'finding')} across records")
     if reasons:
         return FAILED, "; ".join(reasons)
-    if counts.total == counts.unreadable:
+    if none_appraised:
         return FAILED, "no record was appraised"
+    if missing:
+        return FAILED, missing
     if failures:
         return OK, f"{_number(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
     return OK, f"none of {_number(counts.total, 'record')} failed"

@@ -20,6 +20,7 @@ from nomyo_attest.audit.summary import SERIES_LISTED, Policy, Run, SeriesFinding
 from nomyo_attest.audit.tallied import (
     counts_of,
     failures_of,
+    has_evidence,
     inputs_digest_of,
     places_of,
     places_total_of,
@@ -46,6 +47,7 @@ def summarise(
     max_gap: int | None = None,
     fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
     max_failures: int = 0,
+    allow_no_evidence: bool = False,
     on_finding: Callable[[SeriesFinding], None] | None = None,
 ) -> Summary:
     """Everything that an audit found out.
@@ -57,7 +59,7 @@ def summarise(
         passed_over, passed_over_total: names of files that are no records, and how many there were in all.
         repeated, repeated_total: names under which files were found again, and how many.
         max_gap: seconds for `series.gap`, which is not asked without it.
-        fail_on, max_failures: see `status_of`.
+        fail_on, max_failures, allow_no_evidence: see `status_of`.
         on_finding: called with each finding across records, of which the summary lists `SERIES_LISTED`.
 
     Raises:
@@ -80,8 +82,10 @@ def summarise(
         counts,
         sources_unreadable=sources_unreadable,
         series=sum(rule.findings for rule in series_rules),
+        evidence=has_evidence(store),
         fail_on=fail_on,
         max_failures=max_failures,
+        allow_no_evidence=allow_no_evidence,
     )
     return Summary(
         policy=Policy(id=policy.id, digest=policy.digest, source=policy.source, document=policy.to_dict()),

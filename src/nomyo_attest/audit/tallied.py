@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.appraisal.rules import RULES, find_rule
-from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.schema import LINES_KEPT
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
@@ -59,6 +59,15 @@ def counts_of(store: Store) -> tuple[Counts, int]:
     sums = ", ".join(f"coalesce(SUM({one}), 0)" for one in (*VERDICTS, "outside"))
     ((*counts, outside),) = store.query(f"SELECT {sums} FROM counts")  # noqa: S608 - constants
     return _counts(counts), outside
+
+
+def has_evidence(store: Store) -> bool:
+    """Whether any record has evidence: well-formed, or malformed so that nobody can say whether it is available."""
+    unreadable = VERDICTS.index(UNREADABLE)
+    ((found,),) = store.query(
+        "SELECT EXISTS(SELECT 1 FROM facts WHERE available IS NOT 0 AND verdict <> ?)", (unreadable,)
+    )
+    return bool(found)
 
 
 def sources_of(store: Store) -> list[SourceSummary]:

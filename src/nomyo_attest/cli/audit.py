@@ -16,7 +16,8 @@ by the same command with --resume. Until the audit is complete, its state is in
 FILE.audit-state: a private folder (mode 0700) of the user, which --resume trusts.
 
 Exit status: 0; 1 if there is more of what --fail-on names than --max-failures
-allows, or no record was appraised; 2 for wrong usage, a policy that cannot be
+allows, no record was appraised, or no record has evidence (unless
+--allow-no-evidence is given); 2 for wrong usage, a policy that cannot be
 used, a source that could not be read (unless --fail-on leaves unreadable out)
 or an output that could not be written; 130 if interrupted, 143 by SIGTERM.
 """
@@ -96,6 +97,11 @@ def configure(parser: Parser) -> None:
     )
     how.add_argument(
         "--max-failures", type=int, default=0, metavar="N", help="how many such records are tolerated; default: 0"
+    )
+    how.add_argument(
+        "--allow-no-evidence",
+        action="store_true",
+        help="accept an audit in which no record has evidence; without it the exit status is 1 whatever --fail-on says",
     )
     run = parser.add_argument_group("how it is run")
     run.add_argument("--processes", type=int, metavar="N", help="how many appraise; default: the cores allowed")

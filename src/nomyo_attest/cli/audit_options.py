@@ -34,6 +34,7 @@ class Order(NamedTuple):
     select: frozenset[str]
     fail_on: frozenset[str]
     max_failures: int
+    allow_no_evidence: bool
     max_gap: int | None
 
 
@@ -65,6 +66,7 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
         select=_words(arguments.select, "--select", VERDICTS) if arguments.select is not None else frozenset(VERDICTS),
         fail_on=_fail_on(arguments.fail_on),
         max_failures=arguments.max_failures,
+        allow_no_evidence=arguments.allow_no_evidence,
         max_gap=_duration(arguments.max_gap) if arguments.max_gap is not None else None,
     )
 

@@ -33,7 +33,11 @@ def summarised(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
                 file.write(msgspec.json.encode(finding) + b"\n")
 
         return audit.summary(
-            fail_on=order.fail_on, max_failures=order.max_failures, max_gap=order.max_gap, on_finding=write
+            fail_on=order.fail_on,
+            max_failures=order.max_failures,
+            allow_no_evidence=order.allow_no_evidence,
+            max_gap=order.max_gap,
+            on_finding=write,
         )
 
 

@@ -155,7 +155,7 @@ def _error(found: _Found) -> MisplacedEvidenceError:
     wrapper = next((one for one in _patterns(found.path) if one in _WRAPPERS), "")
     if wrapper == "/evidence":
         hint = "nomyo-attest audit reads ledger lines and stored verdicts as they are"
-        return MisplacedEvidenceError(pointer, found.form, f"{hint}; to unwrap them: jq -c '.evidence'")
+        return MisplacedEvidenceError(pointer, found.form, f"{hint}; to unwrap them: `jq -c '.evidence'`")
     if wrapper:
         return MisplacedEvidenceError(pointer, found.form, _jq_hint(_WRAPPERS[wrapper], found.form))
     return MisplacedEvidenceError(pointer, found.form, "unwrap the records first, so that each is a response")
@@ -164,7 +164,7 @@ def _error(found: _Found) -> MisplacedEvidenceError:
 def _jq_hint(wrapper: str, form: str) -> str:
     several = " // empty" in wrapper or wrapper == ".attributes[]"
     decoded = _FILTERS[form].replace("fromjson", "fromjson?") if several else _FILTERS[form]
-    return f"unwrap the records first: jq -c '{(wrapper + decoded + _SELECT * several).removeprefix(' | ')}'"
+    return f"unwrap the records first: `jq -c '{(wrapper + decoded + _SELECT * several).removeprefix(' | ')}'`"
 
 
 def _patterns(path: tuple[str | int, ...]) -> Iterator[str]:

@@ -25,8 +25,8 @@ PASSED_OVER: Final = "Passed over, for their names say that they are no records"
 REPEATED: Final = "Found again under another name, and read once"
 
 MEND_UNREADABLE: Final = (
-    "see that the file is whole, of a kind that is read here, and that this user may read it; fetch one that was cut "
-    "off again"
+    "see the problem: a file must be whole, of a kind that is read here, and readable by this user; a record must be a "
+    "response as it was received"
 )
 
 _COMMAND: Final = re.compile(r"^(\s*):(?=:)|#(?=#[a-z]*\[)", re.MULTILINE)

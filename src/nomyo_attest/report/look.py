@@ -17,6 +17,9 @@ _HEX: Final = re.compile(r"(?:sha\d+:)?[0-9a-f]+", re.ASCII)
 _HEX_STEP: Final = 16
 """Digits: long hex is cut after a multiple of eight bytes."""
 
+_COMMAND: Final = re.compile(r"`[^`]{1,100}`")
+_GLUE: Final = "\0"
+
 _OWN_LINE: Final = 4
 """Columns before a digest that stands on a line of its own."""
 
@@ -42,11 +45,16 @@ class Look:
         return f"\x1b[{_INKS[ink]}m{text}\x1b[0m" if self.colour else text
 
     def wrap(self, text: str, first: str = "", then: str | None = None) -> list[str]:
-        """`text` in lines of `width` columns, the first begun with `first`, the others with `then` (blanks as wide)."""
+        """`text` in lines of `width` columns, the first begun with `first`, the others with `then` (blanks as wide).
+
+        A command in backticks is not broken, unless it is longer than a line.
+        """
         hang = " " * len(first) if then is None else then
-        return textwrap.wrap(
-            text, self.width, initial_indent=first, subsequent_indent=hang, break_on_hyphens=False
+        glued = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), text)
+        lines = textwrap.wrap(
+            glued, self.width, initial_indent=first, subsequent_indent=hang, break_on_hyphens=False
         ) or [first.rstrip()]
+        return [line.replace(_GLUE, " ") for line in lines]
 
     def beside(self, first: str, text: str) -> list[str]:
         """`text` beside `first`. A digest that only fits by itself has a line of its own; longer hex is cut evenly."""

@@ -11,7 +11,7 @@ GOOD = Counts(affirming=90, warning=10)
 
 
 def status(counts: Counts, **given: Any) -> tuple[int, str]:
-    return status_of(counts, **{"sources_unreadable": 0, "series": 0, **given})
+    return status_of(counts, **{"sources_unreadable": 0, "series": 0, "evidence": True, **given})
 
 
 def test_what_may_be_named_and_what_counts_by_default() -> None:
@@ -56,3 +56,24 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
 )
 def test_the_status_and_its_reason(counts: Counts, given: dict[str, Any], expected: tuple[int, str]) -> None:
     assert status(counts, **given) == expected
+
+
+@pytest.mark.parametrize("fail_on", [set(), {"contraindicated"}, {"warning"}, set(FAIL_ON) - {"none"}])
+@pytest.mark.parametrize("counts", [Counts(none=5), Counts(none=5, unreadable=1)])
+def test_an_audit_in_which_no_record_has_evidence_fails_whatever_counts_as_a_failure(
+    counts: Counts, fail_on: set[str]
+) -> None:
+    limits = {"fail_on": fail_on, "max_failures": 10}
+    number, reason = status(counts, evidence=False, **limits)
+    assert number == 1
+    assert "no record has evidence" in reason
+    assert status(counts, evidence=False, allow_no_evidence=True, **limits)[0] == 0
+    assert status(counts, evidence=True, **limits)[0] == 0
+
+
+@pytest.mark.parametrize("counts", [Counts(), Counts(unreadable=3)])
+def test_an_audit_that_appraised_nothing_fails_even_if_nothing_counts_as_a_failure(counts: Counts) -> None:
+    assert status(counts, evidence=False, fail_on=set()) == (1, "no record was appraised")
+    assert status(counts, evidence=False, fail_on={"contraindicated"}) == (1, "no record was appraised")
+    assert status(counts, evidence=False, fail_on={"contraindicated"}, allow_no_evidence=True)[0] == 1
+    assert status(counts, evidence=False, fail_on=set(), allow_no_evidence=True)[0] == 0

@@ -479,23 +479,6 @@ class TestAllowedProcesses:
         assert engine._quota(tmp_path) == quota
 
 
-@pytest.mark.usefixtures("folder")
-class TestWrappedRecords:
-    def test_they_are_unreadable_and_the_report_says_where_the_evidence_is(self) -> None:
-        Path("wrapped.jsonl").write_text(json.dumps({"log": answer(0).text()}) + "\n", encoding="utf-8")
-        ran = audit("wrapped.jsonl", "--out", "v.jsonl")
-        assert ran.status == 1
-        assert "jq -c '.log | fromjson'" in " ".join(ran.out.split())
-        (row,) = rows("v.jsonl")
-        assert row["verdict"] == "unreadable"
-        assert row["reason"].startswith("the evidence is not at the top level of the record but at /log ")
-
-    def test_a_chat_about_attestation_is_no_evidence(self) -> None:
-        chat = {"choices": [{"message": {"role": "tool", "content": answer(0).text()}}]}
-        Path("chat.jsonl").write_text(json.dumps(chat) + "\n", encoding="utf-8")
-        assert summary("chat.jsonl")["counts"]["none"] == 1
-
-
 @pytest.mark.skipif(os.name != "posix", reason="owners, modes and links are POSIX's")
 @pytest.mark.usefixtures("recorded")
 class TestPlaces:

@@ -52,3 +52,11 @@ def test_words() -> None:
     assert sentence("self_asserted: no") == "self_asserted: no."
     assert sentence("is it?") == "Is it?"
     assert sentence("done.") == "Done."
+
+
+def test_a_command_in_backticks_is_not_broken_over_lines() -> None:
+    lines = Look(width=40).wrap("unwrap the records before: `jq -c '.log | fromjson'` and audit them")
+    assert any("`jq -c '.log | fromjson'`" in line for line in lines)
+    assert all(len(line) <= 40 for line in lines)
+    long = "`" + "command " * 12 + "`"
+    assert " ".join(Look(width=40).wrap(long)).replace("  ", " ").count("command") >= 10
