@@ -77,8 +77,7 @@ class RunningRouter:
         if options.cert is not None and options.key is not None:
             secured = tls.from_files(options.cert, options.key)
         else:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="nomyo-router-"))
-            secured = tls.throw_away(Path(directory), options.host)
+            secured = _throw_away_tls(stack, options.host)
         source = open_source(options)
         stack.callback(source.close)
         key = ServerKey.first(options) if self._given_key is None else ServerKey.of(self._given_key)
@@ -185,3 +184,16 @@ def _url(options: RouterOptions, port: int) -> str:
     if address.is_unspecified:  # listening everywhere is no address to go to
         return f"https://localhost:{port}"
     return f"https://[{host}]:{port}" if address.version == 6 else f"https://{host}:{port}"
+
+
+def _throw_away_tls(stack: ExitStack, host: str) -> tls.ServerTLS:
+    """A throw-away CA in a new temporary folder, which `stack` removes. Raises `RouterError`."""
+    try:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="nomyo-router-"))
+        return tls.throw_away(Path(directory), host)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RouterError(
+            f"temporary folder: {reason}; set TMPDIR to a folder with free space that you can write to, or give"
+            " a certificate with cert and key"
+        ) from None

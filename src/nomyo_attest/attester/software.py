@@ -28,6 +28,9 @@ SOCKET_PATH_MAX: Final = 100
 """Bytes of the longest socket path used: sockaddr_un takes 108 on Linux and 104 on the BSDs, with a NUL."""
 
 
+_TEMPORARY_HINT: Final = "set TMPDIR to a folder with free space that you can write to"
+
+
 class SoftwareTPM:
     """A fresh TPM 2.0 in a process of its own, reachable through `tcti`, gone when the context ends.
 
@@ -152,9 +155,12 @@ def _find(program: str) -> str:
 
 
 def _private_directory() -> Path:
-    """A directory of mode 0700 whose path leaves room for a socket's name."""
+    """A directory of mode 0700 whose path leaves room for a socket's name. Raises `SoftwareTPMError`."""
     for parent in (None, "/tmp"):  # noqa: S108 - mkdtemp makes a directory of its own in there
-        directory = Path(tempfile.mkdtemp(prefix="nomyo-swtpm-", dir=parent))
+        try:
+            directory = Path(tempfile.mkdtemp(prefix="nomyo-swtpm-", dir=parent))
+        except OSError as error:
+            raise SoftwareTPMError(f"temporary folder: {error.strerror}; {_TEMPORARY_HINT}") from error
         if len(bytes(directory / "tpm.ctrl")) <= SOCKET_PATH_MAX:
             return directory
         directory.rmdir()
@@ -168,7 +174,11 @@ def _spawn(program: str, directory: Path) -> subprocess.Popen[bytes]:
     log = directory / "log"
     command = [program, "socket", "--tpm2", "--flags", "startup-clear", "--tpmstate", f"dir={directory}"]
     command += ["--server", f"type=unixio,path={server}", "--ctrl", f"type=unixio,path={control}"]
-    with log.open("wb") as output:
+    try:
+        output = log.open("wb")
+    except OSError as error:
+        raise SoftwareTPMError(f"{log}: cannot be written: {error.strerror}; {_TEMPORARY_HINT}") from error
+    with output:
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         except OSError as error:
@@ -214,4 +224,6 @@ def _clean_up(process: subprocess.Popen[bytes], directory: Path, owner: int) -> 
 
 
 def _tail(log: Path) -> str:
-    return " / ".join(log.read_text(errors="replace").splitlines()[-3:]) or "it said nothing"
+    """The last lines that swtpm logged; a hint if there are none, as where its log cannot be written."""
+    lines = log.read_text(errors="replace").splitlines()[-3:]
+    return " / ".join(lines) or f"it logged nothing; if {log.parent} is on a full file system, {_TEMPORARY_HINT}"

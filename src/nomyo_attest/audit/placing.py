@@ -13,6 +13,9 @@ from nomyo_attest.errors import NomyoAttestError
 
 _NO_FOLLOW: Final[dict[str, Any]] = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 
+NO_SPACE_HINT: Final = "free some space there, or choose a folder with more space with --state (or TMPDIR)"
+"""What to do if the file system of an audit's state is full."""
+
 
 class OutputError(NomyoAttestError):
     """A file cannot be written.

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
-from nomyo_attest.audit.placing import reason, sync_folder
+from nomyo_attest.audit.placing import NO_SPACE_HINT, reason, sync_folder
 from nomyo_attest.errors import NomyoAttestError
 
 MODE: Final = 0o700
@@ -272,13 +272,8 @@ def told(where: Path | str) -> Iterator[None]:
         raise StateError(str(where), f"the audit's state cannot be kept: {reason(error)}{_hint(error)}") from None
 
 
-def no_space_hint() -> str:
-    """What to do about a full file system."""
-    return "free some space there, or choose a folder with more space with --state (or TMPDIR)"
-
-
 def _hint(error: Exception) -> str:
-    return f"; {no_space_hint()}" if getattr(error, "errno", None) in _NO_SPACE else ""
+    return f"; {NO_SPACE_HINT}" if getattr(error, "errno", None) in _NO_SPACE else ""
 
 
 def _make(path: Path) -> bool:

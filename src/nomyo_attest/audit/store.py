@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from nomyo_attest.audit.chunk import ChunkResult, Fact, Tally
+from nomyo_attest.audit.placing import NO_SPACE_HINT
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.schema import (
     APPLICATION_ID,
@@ -264,7 +265,10 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        problem = "another audit uses it" if getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY" else str(error)
+        name = getattr(error, "sqlite_errorname", "")
+        problem = "another audit uses it" if name == "SQLITE_BUSY" else str(error)
+        if name == "SQLITE_FULL":
+            problem += f"; {NO_SPACE_HINT}"
         raise StoreError(str(path), problem) from error
 
 

@@ -12,6 +12,8 @@ from nomyo_attest.cli.errors import CommandError
 
 STANDARD_INPUT: Final = "-"
 
+_NEW: Final[int] = os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+
 EVIDENCE_FILE: Final = "a recorded response, its _metadata or its tpm_attestation; - is standard input"
 """The help of an argument that `read_input` reads."""
 
@@ -82,7 +84,7 @@ def write_output(name: str, text: str, *, force: bool, private: bool = False) ->
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         try:
-            opener = _open_private if private else None
+            opener = _open_private if private else _open_new
             with open(temporary, "x", encoding="utf-8", newline="\n", opener=opener) as file:
                 file.write(text)
                 file.flush()
@@ -98,7 +100,11 @@ def write_output(name: str, text: str, *, force: bool, private: bool = False) ->
 
 
 def _open_private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)
+    return os.open(name, flags | _NEW, 0o600)
+
+
+def _open_new(name: str, flags: int) -> int:
+    return os.open(name, flags | _NEW, 0o666)
 
 
 def _move_to_new(temporary: Path, path: Path) -> None:

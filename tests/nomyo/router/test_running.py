@@ -350,3 +350,22 @@ def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(router: RunningRo
         client.key_document()
         seconds.append(time.monotonic() - began)
     assert min(seconds) < 0.02
+
+
+def test_no_temporary_folder_is_an_error_that_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(RouterError, match=r"^temporary folder: No such file or directory; set TMPDIR to a folder"):
+        RunningRouter(RouterOptions(tpm="none")).__enter__()
+
+
+def test_a_full_temporary_folder_is_an_error_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RouterError, match=r"^temporary folder: No space left on device; set TMPDIR to a folder"):
+        RunningRouter(RouterOptions(tpm="none")).__enter__()
+    assert not list(tmp_path.iterdir())

@@ -197,7 +197,7 @@ def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: P
 def test_a_program_that_never_answers_is_an_error_and_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, "START_SECONDS", 0.3)
     program = script(tmp_path / "swtpm", f"echo $$ > {tmp_path}/pid; exec sleep 60")
-    with pytest.raises(SoftwareTPMError, match=r"did not answer within 0\.3 s: it said nothing"), SoftwareTPM(program):
+    with pytest.raises(SoftwareTPMError, match=r"within 0\.3 s: it logged nothing"), SoftwareTPM(program):
         pass
     assert not is_running(int((tmp_path / "pid").read_text()))
 
@@ -225,3 +225,9 @@ def test_a_temporary_directory_too_deep_for_a_socket_is_not_used(
 
 def test_it_says_its_version() -> None:
     assert software_tpm_version()[0].isdigit()
+
+
+def test_no_temporary_folder_is_an_error_that_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(SoftwareTPMError, match=r"^temporary folder: No such file or directory; set TMPDIR to a folder"):
+        SoftwareTPM().start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import pytest
 
 from nomyo_attest import AppraisalPolicy, appraise
 from nomyo_attest._version import __version__
-from nomyo_attest.audit import engine
+from nomyo_attest.audit import engine, store
 from nomyo_attest.audit.run import Audit
+from nomyo_attest.audit.schema import SCHEMA
 from nomyo_attest.audit.state import StateError
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import Ran, environment, one_complaint, run, start
@@ -548,3 +550,44 @@ class TestPlaces:
         assert Path("private").read_text(encoding="utf-8") == "private"
         assert names() == {"private", "v.csv", "r.html", ".r.html.audit.tmp"}
         assert not Path("v.csv").is_symlink()
+
+
+@pytest.mark.usefixtures("recorded")
+class TestTemporaryFolder:
+    def test_none_that_can_be_written_to_is_one_line_that_names_the_ways_out(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tempfile.tempdir", None)
+        monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nowhere"])
+        ran = audit("recorded")
+        assert ran.status == 2
+        told = one_complaint(ran)
+        assert told.startswith("temporary folder: No usable temporary directory found in ['/nowhere']; ")
+        assert told.endswith("name a folder with --state, or set TMPDIR to one that you can write to")
+        assert audit("recorded", "--state", "s")[::2] == (1, "")
+        assert audit("recorded", "--out", "v.jsonl")[::2] == (1, "")
+        assert names() == {"v.jsonl"}
+
+    @pytest.mark.parametrize("pages", [1, 40])
+    def test_a_full_one_is_one_line_that_names_the_ways_out_and_nothing_is_left(
+        self, pages: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        temporary = tmp_path.with_name("temporary")
+        temporary.mkdir(exist_ok=True)
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        set_up = store._set_up
+
+        def limited(connection: sqlite3.Connection, folder: Path) -> None:
+            set_up(connection, folder)
+            connection.execute(f"PRAGMA max_page_count = {pages}")  # then SQLite says what it says of a full disk
+
+        monkeypatch.setattr(store, "_set_up", limited)
+        large = "INSERT INTO meta VALUES ('x', zeroblob(300000))"
+        monkeypatch.setattr("nomyo_attest.audit.store.SCHEMA", [*SCHEMA, large])
+        ran = audit("recorded")
+        assert ran.status == 2
+        assert re.search(
+            r"store\.sqlite: database or disk is full; free some space there, or .* --state \(or TMPDIR\)$",
+            one_complaint(ran),
+        )
+        assert not list(temporary.iterdir())
