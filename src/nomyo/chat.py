@@ -51,6 +51,9 @@ class SecureChatCompletion(Closing):
         unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
         evidence_log: the ledger that the evidence of every answer is appended to, a path or an
             `nomyo_attest.EvidenceLog`; None for none.
+        rate_limit: requests per second that are sent at most, evenly spaced; `math.inf` for no limit. By default 1.8
+            for the public service and no limit for other servers. All clients of the process with the same server and
+            API key share one queue. Time in it counts against `timeout`.
         evidence_log_failure: ``"raise"`` to hand over no answer whose evidence could not be kept; ``"warn"`` to log
             that, and to hand the answer over.
 
@@ -85,6 +88,7 @@ class SecureChatCompletion(Closing):
         unsafe_remote_http: bool = False,
         evidence_log: EvidenceLog | str | PathLike[str] | None = None,
         evidence_log_failure: str = "raise",
+        rate_limit: float | None = None,
     ) -> None:
         self._set_up(
             {
@@ -104,6 +108,7 @@ class SecureChatCompletion(Closing):
                 "unsafe_remote_http": unsafe_remote_http,
                 "evidence_log": evidence_log,
                 "evidence_log_failure": evidence_log_failure,
+                "rate_limit": rate_limit,
             },
             None,
         )

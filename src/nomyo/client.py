@@ -29,6 +29,7 @@ from nomyo.exchange import Exchange, Request
 from nomyo.keyring import KeyPair, Keyring
 from nomyo.leak import guarded, guarded_async
 from nomyo.ledger import Ledger
+from nomyo.rate_limit import CallQueue, check_rate_limit
 from nomyo.transport import Transport
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ class SecureCompletionClient(Closing):
         unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
         evidence_log: the ledger that the evidence of every answer is appended to, a path or an
             `nomyo_attest.EvidenceLog`; None for none.
+        rate_limit: requests per second that are sent at most, evenly spaced; `math.inf` for no limit. By default 1.8
+            for the public service and no limit for other servers. All clients of the process with the same server and
+            API key share one queue. Time in it counts against `timeout`.
         evidence_log_failure: ``"raise"`` to hand over no answer whose evidence could not be kept; ``"warn"`` to log
             that, and to hand the answer over.
 
@@ -109,6 +113,7 @@ class SecureCompletionClient(Closing):
         unsafe_remote_http: bool = False,
         evidence_log: EvidenceLog | str | PathLike[str] | None = None,
         evidence_log_failure: str = "raise",
+        rate_limit: float | None = None,
     ) -> None:
         if type(secure_memory) is int:
             secure_memory, max_retries = True, secure_memory
@@ -128,6 +133,7 @@ class SecureCompletionClient(Closing):
             min_server_key_bits=check_key_bits(min_server_key_bits),
             secure_memory=secure_memory,
             ledger=Ledger.of(evidence_log, evidence_log_failure),
+            queue=CallQueue(base.origin, check_rate_limit(rate_limit)),
         )
 
     @property

@@ -28,6 +28,7 @@ from nomyo.errors import (
 from nomyo.keyring import KeyPair, Keyring
 from nomyo.ledger import Ledger
 from nomyo.memory import SecureBuffer
+from nomyo.rate_limit import CallQueue, QueueFullError
 from nomyo.redact import texts
 from nomyo.retry import status_may_be_retried, wait_before
 from nomyo.server_key import ServerKey, ServerKeys
@@ -48,6 +49,9 @@ _IN_THREAD: Final = 256 * 1024
 
 
 _RANDOM: Final = secrets.SystemRandom()
+
+_PAUSING: Final = frozenset({429, 503})
+"""Statuses that make all calls with the same API key wait, if they say for how long."""
 
 _TIMING: Final = ("date", "retry-after", "retry-after-ms")
 
@@ -118,11 +122,14 @@ class _Tries:
         if not failure.retryable or self._retries >= self._most:
             return None
         asked = failure.retry_after if isinstance(failure, APIStatusError) else None
-        when = self._limit.when()
-        left = float("inf") if when is None else when - asyncio.get_running_loop().time()
-        wait = wait_before(self._retries, asked, left, random)
+        wait = wait_before(self._retries, asked, self.left(), random)
         self._retries += 1
         return wait
+
+    def left(self) -> float:
+        """Seconds until the deadline of the call."""
+        when = self._limit.when()
+        return float("inf") if when is None else when - asyncio.get_running_loop().time()
 
 
 class Exchange:
@@ -132,6 +139,7 @@ class Exchange:
         base: its base URL, without a slash at the end.
         secure_memory: whether to lock plaintext in memory where the system allows it.
         ledger: where the evidence of answers is kept; None for nowhere.
+        queue: spaces the calls.
         sleep, random: asyncio.sleep, and a number from 0 to 1, unless a test says otherwise.
     """
 
@@ -145,6 +153,7 @@ class Exchange:
         min_server_key_bits: int,
         secure_memory: bool = True,
         ledger: Ledger | None = None,
+        queue: CallQueue,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = _RANDOM.random,
     ) -> None:
@@ -153,6 +162,7 @@ class Exchange:
         self.keyring = keyring
         self._lock = secure_memory
         self.ledger = ledger
+        self._queue = queue
         self._sleep = sleep
         self._random = random
         self.server_keys = ServerKeys(self._fetch_key, pins, min_server_key_bits)
@@ -176,6 +186,8 @@ class Exchange:
                 return await self._answered(request, tries)
         except NomyoError as error:
             failure = error
+        except QueueFullError as full:
+            failure = APITimeoutError(str(full))
         except TimeoutError:
             failure = APITimeoutError(f"no answer within {seconds:g} s")
             tries.maybe_processed |= tries.stage == "completion"
@@ -187,17 +199,20 @@ class Exchange:
         raise failure
 
     async def _answered(self, request: Request, tries: _Tries) -> dict[str, Any]:
+        # Before anything is sent, the request for the server's key included.
+        self._queue.check(request.api_key, tries.left())
         pair = await self.keyring.get()
+        failure: APIConnectionError | APIStatusError | None = None
         sealed: tuple[str, bytes] | None = None  # fingerprint of the key it is sealed to, package
         renewed = False
         while True:
-            failure: APIConnectionError | APIStatusError
             try:
                 tries.stage = "key"
                 server_key = await self.server_keys.get()
                 tries.stage = ""
                 if sealed is None or sealed[0] != server_key.fingerprint:
                     sealed = server_key.fingerprint, await self.seal(request.payload, server_key)
+                await self._queue.turn(request.api_key, tries.left, self._sleep)
                 tries.stage = "completion"
                 tries.sent += 1
                 reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), sealed[1])
@@ -213,11 +228,17 @@ class Exchange:
                     renewed = True
                     if await self._was_rotated(server_key):
                         continue
+            except QueueFullError:
+                if failure is None:
+                    raise
+                raise failure from None  # the try before says more
             except (APIConnectionError, APIStatusError) as error:
                 failure = error
                 failure.stage = failure.stage or tries.stage
                 if tries.stage == "completion" and isinstance(error, APIConnectionError):
                     tries.maybe_processed |= error.maybe_processed
+            if isinstance(failure, APIStatusError) and failure.status_code in _PAUSING and failure.retry_after:
+                self._queue.pause(request.api_key, failure.retry_after)
             wait = tries.wait_after(failure, self._random)
             if wait is None:
                 raise failure

@@ -9,7 +9,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo import SecureChatCompletion, keys
+from nomyo import SecureChatCompletion, keys, rate_limit
 from nomyo_attest.testing import Forge
 from tests.nomyo.calling import Wire, made_at_once
 from tests.nomyo.wire.plain_router import PlainRouter
@@ -25,6 +25,12 @@ def authority() -> trustme.CA:
 def donor() -> SecureChatCompletion:
     """A client whose key pair others use; nothing is sent with it."""
     return SecureChatCompletion("https://localhost")
+
+
+@pytest.fixture(autouse=True)
+def no_rate_limiters() -> None:
+    """Forget what servers of other tests, which may have had the same port, asked to wait."""
+    rate_limit.forget_limiters()
 
 
 @pytest.fixture

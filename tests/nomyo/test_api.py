@@ -101,6 +101,7 @@ def test_the_constructor_of_chat_completions_is_that_of_the_api_reference() -> N
         "unsafe_remote_http": False,
         "evidence_log": None,
         "evidence_log_failure": "raise",
+        "rate_limit": None,
     }
 
 
@@ -121,6 +122,7 @@ def test_the_constructor_of_the_layer_underneath_is_that_of_the_published_client
         "unsafe_remote_http": False,
         "evidence_log": None,
         "evidence_log_failure": "raise",
+        "rate_limit": None,
     }
 
 

@@ -26,6 +26,7 @@ from nomyo import (
     ServiceUnavailableError,
 )
 from nomyo.exchange import Exchange, Request
+from nomyo.rate_limit import CallQueue, RateLimiter
 from nomyo.retry import BACKOFF_MAX, RETRY_AFTER_MAX, RETRYABLE
 from nomyo.transport import Transport
 from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, facts, only, run
@@ -53,9 +54,12 @@ class Patient:
         self.during_naps: Callable[[], object] = lambda: None
         self._keyring = donor.client.keyring
         self._chance = chance
+        self._now = 0.0
+        self._limiter = RateLimiter(lambda: self._now, lambda: 0.0)
 
     async def _nap(self, seconds: float) -> None:
         self.naps.append(seconds)
+        self._now += seconds
         self.during_naps()
 
     def ask(self, *, seconds: float = 900.0, max_retries: int = 2, tier: str | None = None) -> dict[str, Any]:
@@ -66,6 +70,7 @@ class Patient:
                 transport,
                 self._keyring,
                 min_server_key_bits=4096,
+                queue=CallQueue(("https", "localhost", 443), limiter=lambda api_key: self._limiter),
                 sleep=self._nap,
                 random=lambda: self._chance,
             )

@@ -1,0 +1,280 @@
+"""When may a call be sent? One limiter for each service and API key, shared by all clients of the process.
+
+The service allows two requests a second for an API key, and locks the key out for half an hour after repeated abuse.
+Calls that start together are therefore sent one after another, a little slower than that, and a response that asks to
+wait (429 or 503 with Retry-After) makes every call of the same service and key wait, not only the one that received it.
+
+A limiter does no I/O and does not sleep: it hands out points in time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from nomyo.errors import ArgumentError, ArgumentTypeError
+
+SERVICE_HOST: Final = "api.nomyo.ai"
+"""The public service, whose limits are known."""
+
+SERVICE_RATE: Final = 1.8
+"""Requests per second to the public service by default: it allows 2 (its page on rate limits), and requests may arrive
+closer together than they were sent.
+"""
+
+PAUSE_MAX: Final = 30 * 60.0
+"""Seconds of the longest pause: how long the service locks out. A response that asks for more is not authenticated, and
+must not stop a process for good.
+"""
+
+LIMITERS_MAX: Final = 1024
+"""Limiters that are remembered; the one that was used least recently is forgotten first."""
+
+_APART: Final = (0.05, 0.15)
+"""Seconds between two calls after a pause where no rate is known, at random: they must not return together."""
+
+_JITTER: Final = 0.1
+"""Part of a pause by which its end is delayed at most, at random, so that processes do not return together."""
+
+_JITTER_MAX: Final = 10.0
+"""Seconds of the longest such delay."""
+
+
+_RANDOM: Final = secrets.SystemRandom()
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """When a call may be sent.
+
+    Attributes:
+        at: in seconds of the limiter's clock.
+        pauses: how many pauses there had been when it was handed out.
+    """
+
+    at: float
+    pauses: int
+
+
+class RateLimiter:
+    """Spaces the calls of one service and API key. Safe in several threads.
+
+    Args:
+        clock: gives seconds that never run backwards.
+        random: a number from 0 to 1.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, random: Callable[[], float] = _RANDOM.random
+    ) -> None:
+        self.clock = clock
+        self._random = random
+        self._lock = threading.Lock()
+        self._next = -math.inf  # the first time that nobody has
+        self._returned: list[float] = []  # a heap: times handed out and given back, before `_next`
+        self._paused_until = -math.inf
+        self._pauses = 0
+        self._interval = 0.0  # between the last two times handed out
+        self._spread_until = -math.inf
+
+    def reserve(self, rate: float, left: float) -> Slot | None:
+        """Reserve the earliest time at which a call may be sent; None if that is not before its deadline.
+
+        Args:
+            rate: requests per second; `math.inf` for no limit: then only pauses count.
+            left: seconds until the call's deadline.
+        """
+        with self._lock:
+            now = self.clock()
+            at = self._earliest(rate, now)
+            if at > now and at - now >= left:
+                return None
+            self._take(at, rate, now)
+            return Slot(at, self._pauses)
+
+    def wait(self, rate: float) -> float:
+        """Seconds until a call could be sent, as things are now."""
+        with self._lock:
+            now = self.clock()
+            return self._earliest(rate, now) - now
+
+    def paused_for(self) -> float:
+        """Seconds that are left of the time that the service asked to wait."""
+        with self._lock:
+            return max(0.0, self._paused_until - self.clock())
+
+    def give_back(self, slot: Slot) -> None:
+        """Return the time of a call that is not sent, for another call."""
+        with self._lock:
+            if slot.pauses == self._pauses and slot.at > self.clock():
+                heapq.heappush(self._returned, slot.at)
+
+    def is_void(self, slot: Slot) -> bool:
+        """Whether the service has asked to wait since this time was handed out: another one has to be reserved."""
+        with self._lock:
+            return slot.pauses != self._pauses and self.clock() < self._paused_until
+
+    def pause(self, seconds: float) -> None:
+        """Send nothing for so many seconds, `PAUSE_MAX` at most, and a little more at random."""
+        with self._lock:
+            seconds = min(seconds, PAUSE_MAX)
+            jitter = self._random() * min(_JITTER * seconds, _JITTER_MAX)
+            until = self.clock() + max(seconds + jitter, self._interval)
+            if until > self._paused_until:
+                self._paused_until = self._next = until
+                self._returned.clear()
+                self._pauses += 1
+
+    def _earliest(self, rate: float, now: float) -> float:
+        while self._returned and self._returned[0] < now:
+            heapq.heappop(self._returned)
+        if math.isinf(rate):
+            # Only the calls that a pause has held up are spaced.
+            return max(now, self._next) if now < max(self._paused_until, self._spread_until) else now
+        return self._returned[0] if self._returned else max(now, self._next)
+
+    def _take(self, at: float, rate: float, now: float) -> None:
+        if self._returned and self._returned[0] == at:
+            heapq.heappop(self._returned)
+        elif not math.isinf(rate):
+            self._interval = 1 / rate
+            self._next = at + self._interval
+        elif at > now:
+            low, high = _APART
+            self._next = self._spread_until = at + low + self._random() * (high - low)
+
+
+class QueueFullError(Exception):
+    """A call cannot be sent before its deadline. Nothing was sent for it, and it did not wait."""
+
+
+class CallQueue:
+    """How the calls of one client are spaced.
+
+    Args:
+        origin: scheme, host and port of the service.
+        rate: requests per second, `math.inf` for no limit; None for the default of the service.
+        limiter: gives the limiter for an API key, unless a test says otherwise.
+    """
+
+    def __init__(
+        self,
+        origin: tuple[str, str, int],
+        rate: float | None = None,
+        limiter: Callable[[str | None], RateLimiter] | None = None,
+    ) -> None:
+        self.rate = _default_rate(origin[1]) if rate is None else rate
+        self._host = origin[1]
+        self._limiter = limiter or partial(limiter_for, origin)
+
+    def check(self, api_key: str | None, left: float) -> None:
+        """Raise `QueueFullError` if a call that begins now could not be sent within `left` seconds."""
+        limiter = self._limiter(api_key)
+        wait = limiter.wait(self.rate)
+        if wait > 0 and wait >= left:
+            raise self._full(limiter, wait, left)
+
+    async def turn(
+        self, api_key: str | None, left: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """Wait until a call may be sent.
+
+        Args:
+            left: gives the seconds until the call's deadline.
+            sleep: waits for so many seconds.
+
+        Raises:
+            QueueFullError: the call cannot be sent before its deadline.
+        """
+        limiter = self._limiter(api_key)
+        while True:
+            seconds = left()
+            slot = limiter.reserve(self.rate, seconds)
+            if slot is None:
+                raise self._full(limiter, limiter.wait(self.rate), seconds)
+            wait = slot.at - limiter.clock()
+            if wait <= 0:
+                return
+            try:
+                await sleep(wait)
+            except BaseException:
+                limiter.give_back(slot)
+                raise
+            if not limiter.is_void(slot):
+                return
+
+    def pause(self, api_key: str | None, seconds: float) -> None:
+        """Let all calls with this API key wait: the service asked for it."""
+        self._limiter(api_key).pause(seconds)
+
+    def _full(self, limiter: RateLimiter, wait: float, left: float) -> QueueFullError:
+        paused = limiter.paused_for()
+        if paused:
+            reason = f"the service asked to wait (Retry-After), and calls to it are paused for another {paused:.0f} s"
+            advice = "Call again later"
+        else:
+            reason = f"the calls before it are sent at {self.rate:g} per second (rate_limit)"
+            advice = "Start fewer calls at once, or give a longer timeout"
+        return QueueFullError(
+            f"rate limiter for {self._host}: this call could be sent in {wait:.1f} s, but only "
+            f"{max(0.0, left):.1f} s of its timeout are left: {reason}. Nothing was sent. {advice}"
+        )
+
+
+def check_rate_limit(value: object) -> float | None:
+    """Requests per second, above 0; `math.inf` for no limit, None for the default. Raises `ArgumentError`."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ArgumentTypeError(f"rate_limit: expected requests per second as a number, got {type(value).__name__}")
+    rate = float(min(value, 10**9)) if isinstance(value, int) else value
+    if not rate > 0:
+        raise ArgumentError(f"rate_limit: expected a number above 0, got {rate}; math.inf sets no limit")
+    return rate
+
+
+def _default_rate(host: str) -> float:
+    """Requests per second where nothing else is asked for: `SERVICE_RATE` for the public service, else no limit."""
+    return SERVICE_RATE if host == SERVICE_HOST else math.inf
+
+
+_LIMITERS: Final[OrderedDict[tuple[tuple[str, str, int], bytes], RateLimiter]] = OrderedDict()
+_SALT: Final = secrets.token_bytes(16)
+_LIMITERS_LOCK = threading.Lock()
+
+
+def limiter_for(origin: tuple[str, str, int], api_key: str | None) -> RateLimiter:
+    """The limiter that all clients of this process share for a service and an API key.
+
+    Args:
+        origin: scheme, host and port of the service.
+        api_key: the bearer token; None for none. Only a salted digest of it is kept.
+    """
+    name = origin, hashlib.sha256(_SALT + (api_key or "").encode()).digest()
+    with _LIMITERS_LOCK:
+        limiter = _LIMITERS.pop(name, None) or RateLimiter()
+        _LIMITERS[name] = limiter
+        if len(_LIMITERS) > LIMITERS_MAX:
+            _LIMITERS.popitem(last=False)
+        return limiter
+
+
+def forget_limiters() -> None:
+    """Forget all limiters: in a forked child, where no thread would release a lock that another thread holds."""
+    global _LIMITERS_LOCK  # noqa: PLW0603 - a lock cannot be released by a thread that does not exist here
+    _LIMITERS_LOCK = threading.Lock()
+    _LIMITERS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_limiters)
