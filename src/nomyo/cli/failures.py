@@ -34,10 +34,10 @@ _NO_KEY: Final = "no API key was sent: give one in NOMYO_API_KEY or --api-key-fi
 
 _MENDS: Final[Mapping[type[NomyoError], str]] = {
     AuthenticationError: "check the API key, in NOMYO_API_KEY or --api-key-file",
-    ForbiddenError: "choose another --model or --tier",
+    ForbiddenError: "ask the operator which models and tiers this API key may use",
     InvalidRequestError: "check --model, and whether the prompt is too long for it",
     NotFoundError: _NO_ROUTER,
-    ServiceUnavailableError: "choose another --tier, or ask the operator why",  # one that waiting does not mend
+    ServiceUnavailableError: "ask the operator why this --tier is not available",  # waiting does not help here
     APIError: _NO_ROUTER,
     APITimeoutError: "--timeout allows more seconds",
     APIConnectionError: "check the base URL and the network",

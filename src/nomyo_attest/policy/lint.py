@@ -9,7 +9,8 @@ from enum import Enum
 import msgspec
 
 from nomyo_attest.policy.model import CONDITIONAL, STRONG_HASHES, AppraisalPolicy, PcrReference, Requirement, Trust
-from nomyo_attest.policy.pcr_meanings import never_extended, reset_by
+from nomyo_attest.policy.pcr_meanings import MEANINGS, QUOTED, never_extended, reset_by
+from nomyo_attest.policy.toml import toml_path
 
 
 class Weight(Enum):
@@ -90,7 +91,7 @@ def _reference_values(policy: AppraisalPolicy) -> Iterator[Remark]:
         yield _warning(
             _where(fresh),
             "a reference value is that of a PCR that was never extended: it says nothing about the machine",
-            'remove it, or write "any"',
+            "pin a value of a machine whose firmware measures into this PCR, and remove this one",
         )
     for reason in dict.fromkeys(reset_by(pcr.index) for pcr in policy.pcrs if pcr.values):
         if reason:
@@ -108,6 +109,13 @@ def _where(pcrs: list[PcrReference]) -> str:
 
 def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
     pinned = {pcr.index for pcr in policy.pcrs if pcr.values}
+    free = [pcr for pcr in policy.pcrs if pcr.index in QUOTED and pcr.index not in pinned]
+    for pcr in free:
+        yield _warning(
+            toml_path("pcrs", pcr.bank, str(pcr.index)),
+            f'PCR {pcr.index} is "any": every value is accepted ({MEANINGS[pcr.index]})',
+            "pin its values; nomyo-attest policy learn prints those of a recorded response",
+        )
     if not pinned:
         return  # said by _unsafe
     if pinned <= {10}:
@@ -118,7 +126,7 @@ def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
         )
         return
     for index, what in ((0, "firmware"), (7, "Secure Boot")):
-        if index not in pinned:
+        if index not in pinned and index not in {pcr.index for pcr in free}:
             yield _note(
                 "pcrs",
                 f"PCR {index} has no reference value: {what} is free",
@@ -174,7 +182,7 @@ def _asked(policy: AppraisalPolicy) -> Iterator[Remark]:
 
 def _softened(policy: AppraisalPolicy) -> Iterator[Remark]:
     for rule, requirement in sorted(policy.rules.items()):
-        where = f"rules.{rule}"
+        where = toml_path("rules", rule)
         if not policy.asks(rule):
             yield _warning(where, "the rule is not asked: it has nothing to compare with", f"write {CONDITIONAL[rule]}")
         elif requirement is Requirement.REQUIRED:
@@ -187,5 +195,5 @@ def _softened(policy: AppraisalPolicy) -> Iterator[Remark]:
             )
         else:
             yield _warning(
-                where, "evidence for which it does not hold passes, and nothing is said", 'write "warn", or remove it'
+                where, "evidence for which it does not hold passes, and nothing is said", "remove the rule here"
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nomyo_attest.errors import PolicyError
 from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, ReferenceValue, Requirement, Trust
 from nomyo_attest.policy.schema import first_problem
+from nomyo_attest.policy.toml import toml_path
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -95,7 +96,10 @@ def _plain(value: object, where: str, depth: int) -> Any:
             if type(key) is not str:
                 shown = repr(key) if isinstance(key, int) and -24 < key < 24 else f"of type {type(key).__name__}"
                 raise PolicyError(where, f"the key {shown} is no string", 'write keys as strings, PCR indices too: "7"')
-        return {key: _plain(inner, f"{where}.{key}" if where else key, depth + 1) for key, inner in value.items()}
+        return {
+            key: _plain(inner, f"{where}.{toml_path(key)}" if where else toml_path(key), depth + 1)
+            for key, inner in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_plain(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
     if isinstance(value, (datetime, date, time)):

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from nomyo_attest.errors import PolicyError
+from nomyo_attest.policy.toml import toml_path
 
 POLICY_FORMAT: Final = "nomyo-attest-policy/1"
 STRONG_HASHES: Final = ("sha256", "sha384", "sha512")
@@ -226,11 +227,13 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
     Raises `PolicyError`.
     """
     if not policy.unsafe_accept_any_pcrs:
-        flag = "say unsafe_accept_any_pcrs = true if any PCR values are to do"
+        flag = "write unsafe_accept_any_pcrs = true to accept every machine state"
         if not any(pcr.values for pcr in policy.pcrs):
             raise PolicyError("pcrs", "no PCR value is pinned, so any machine state would do", f"pin one, or {flag}")
         if policy.rules.get("pcr.values") is Requirement.IGNORE:
-            raise PolicyError("rules.pcr.values", "the pinned PCR values are ignored", f'remove "ignore", or {flag}')
+            raise PolicyError(
+                toml_path("rules", "pcr.values"), "the pinned PCR values are ignored", f'remove "ignore", or {flag}'
+            )
     if policy.rsa_min_bits < RSA_BITS_LEAST:
         raise PolicyError(
             "key.rsa_min_bits", f"{policy.rsa_min_bits} bits are too few", f"write {RSA_BITS_LEAST} or more"
@@ -241,7 +244,9 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
         raise PolicyError("valid_until", "the period ends before it begins", "write a later time")
     for rule, requirement in policy.rules.items():
         if not policy.asks(rule) and rule not in CONDITIONAL:
-            raise PolicyError(f"rules.{rule}", "[claims] has no such claim", "add it there, or remove the rule here")
+            raise PolicyError(
+                toml_path("rules", rule), "[claims] has no such claim", "add it there, or remove the rule here"
+            )
         if not policy.asks(rule) and requirement is Requirement.REQUIRED and rule != "claims.*":
             mend = f"write {CONDITIONAL[rule]}, or remove the rule here"
-            raise PolicyError(f"rules.{rule}", "it is required and has nothing to compare with", mend)
+            raise PolicyError(toml_path("rules", rule), "it is required and has nothing to compare with", mend)

@@ -30,6 +30,9 @@ MEANINGS: Final = {
 }
 """PCR index → its meaning, in a few words."""
 
+QUOTED: Final = (0, 7, 10)
+"""The PCRs that the service quotes, in its SHA-256 bank."""
+
 FIRST_RESETTABLE: Final = 16
 """From here on a PCR can be reset without a reboot (PC Client Platform TPM Profile, "PCR attributes")."""
 

@@ -1,11 +1,14 @@
-"""The policy's JSON Schema, and its complaints in words with a mend."""
+"""The policy's JSON Schema, and its errors in words, each with a hint."""
 
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from nomyo_attest.policy.toml import toml_path
 from nomyo_attest.schemas import load_schema
 
 if TYPE_CHECKING:
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 
 Problem = tuple[str, str, str]
 """Where, what is wrong, and what to write instead."""
+
+_SHOWN_MAX: Final = 40
+"""Characters of the longest value that an error shows whole."""
 
 
 @cache
@@ -26,57 +32,133 @@ def _validator() -> Draft202012Validator:
 def first_problem(document: object) -> Problem | None:
     """The complaint about the earliest place in `document` that the schema refuses; None if there is none."""
     errors = sorted(_validator().iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
-    return _in_words(errors[0]) if errors else None
+    return _in_words(errors[0], document) if errors else None
 
 
-def _in_words(error: ValidationError) -> Problem:
-    where = _place(list(error.absolute_path))
+def _in_words(error: ValidationError, document: Any) -> Problem:
+    path = list(error.absolute_path)
+    where = toml_path(*path)
     given: Any = error.instance
     rule: Any = error.validator_value
     schema: Any = error.schema  # a dict: the shipped schema has no `true` or `false` in place of one
-    mend = schema.get("$comment", "see docs/policy.md")
+    hint = schema.get("$comment", "see docs/policy.md")
     match error.validator:
         case "additionalProperties" | "unevaluatedProperties":
-            known = [*schema.get("properties", {})]
-            patterns = schema.get("patternProperties", {})
-            unknown = sorted(key for key in given if key not in known and not _fits(key, patterns))
-            close = difflib.get_close_matches(unknown[0], known, 1)
-            problem = f"unknown key {_short(unknown[0])}"
-            if close and where != "rules":  # there it may be a core rule, and no other was meant
-                return where, problem, f"did you mean {close[0]!r}?"
-            return where, problem, mend if patterns else f"known here: {', '.join(known)}"
+            return _unknown_key(path, given, schema, hint)
         case "required":
             missing = next(key for key in rule if key not in given)
-            return where, f"the key {missing!r} is missing", mend
+            return where, f"the key {missing!r} is missing", _misplaced(missing, document) if not path else hint
         case "const":
-            return where, f"{_short(given)} is not allowed", f"write {rule!r}"
+            return (where, *_not_a_list(given)) if rule == "any" else (where, *_not_allowed(given, f"write {rule!r}"))
         case "enum":
             comment = f" ({schema['$comment']})" if "$comment" in schema else ""
-            return where, f"{_short(given)} is not allowed", f"write one of {', '.join(map(repr, rule))}{comment}"
+            return where, *_not_allowed(given, f"write one of {', '.join(map(repr, rule))}{comment}")
         case "type":
             wanted = " or ".join([rule] if isinstance(rule, str) else rule)
-            return where, f"{_short(given)} is of the wrong type, {wanted} is wanted", mend
+            if path[:1] == ["claims"] and len(path) == 2 and path[1] in _top_level():
+                hint = f"{_above(path[1])}; for a claim, {hint}"
+            elif path[:1] == ["claims"] and isinstance(given, Mapping) and given:
+                hint = _quote_hint(path[-1], given)
+            return where, f"{_short(given)} is of the wrong type, {wanted} is wanted", hint
         case "minItems" | "minLength" | "minProperties":
-            return where, "it is empty", mend
+            return where, "it is empty", hint
         case "uniqueItems":
             return where, "something stands twice in it", "list each once"
+        case "pattern":
+            return where, f"{_short(given)} is not allowed{_first_wrong(given, rule)}", hint
         case _:
-            return where, f"{_short(given)} is not allowed", mend
+            return where, *_not_allowed(given, hint)
 
 
-def _fits(key: str, patterns: dict[str, Any]) -> bool:
-    import re
+def _not_allowed(given: object, hint: str) -> tuple[str, str]:
+    return f"{_short(given)} is not allowed", hint
 
+
+def _not_a_list(given: str) -> tuple[str, str]:
+    """A PCR's values given as a text other than "any"."""
+    example = given[:4] if re.fullmatch("[0-9a-fA-F]{8,}", given) else "9f"
+    hint = f'list the values: ["{example}…"]'
+    if given.strip().lower() == "any":
+        hint += '; "any", in lower case and by itself, accepts every value'
+    return f"{_short(given)} is not allowed in place of a list", hint
+
+
+def _unknown_key(path: list[str | int], given: Mapping[str, Any], schema: Mapping[str, Any], hint: str) -> Problem:
+    where = toml_path(*path)
+    known = [*schema.get("properties", {})]
+    patterns = schema.get("patternProperties", {})
+    unknown = min(key for key in given if key not in known and not _fits(key, patterns))
+    problem = f"unknown key {_short(unknown)}"
+    if path and unknown in _top_level():
+        return where, problem, _above(unknown)
+    if path == ["rules"]:
+        if isinstance(given[unknown], Mapping):
+            return where, problem, _quote_hint(unknown, given[unknown])
+        return where, problem, hint  # it may be a core rule, and no other was meant
+    close = difflib.get_close_matches(unknown, known, 1)
+    if close:
+        return where, problem, f"did you mean {close[0]!r}?"
+    return where, problem, hint if patterns else f"known here: {', '.join(known)}"
+
+
+@cache
+def _top_level() -> frozenset[str]:
+    return frozenset(load_schema("policy")["properties"])
+
+
+def _above(key: object) -> str:
+    """The hint for a key of the policy itself that stands below the header of a table."""
+    return f"write {key!r} above the first [table]: below one, it is a key of that table"
+
+
+def _quote_hint(key: object, table: Mapping[str, Any]) -> str:
+    """A dotted key without quotes is a table inside a table."""
+    path = str(key)
+    value: Any = table
+    while isinstance(value, Mapping) and len(value) == 1:
+        inner, value = next(iter(value.items()))
+        path += f".{inner}"
+    dotted = path if not isinstance(value, Mapping) else f"{path}.…"
+    return f'write a key with dots in quotes: "{_cut(dotted)}" = …'
+
+
+def _misplaced(missing: str, document: Any) -> str:
+    """The hint for a key of the policy itself that is missing, or stands below the header of a table."""
+    for where in _tables_with(missing, document, ()):
+        return f"write {missing!r} above the first [table]: below [{where}] it is a key of that table"
+    return "a policy has format and id, above the first [table], and pcrs"
+
+
+def _tables_with(key: str, table: Any, path: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(table, Mapping):
+        for name, inner in table.items():
+            if isinstance(inner, Mapping):
+                if key in inner:
+                    yield toml_path(*path, name)
+                yield from _tables_with(key, inner, (*path, name))
+
+
+def _first_wrong(given: str, pattern: str) -> str:
+    """Which character of a text its pattern refuses, or how many there are too few or too many."""
+    digits = re.search(r"\[0-9a-fA-F\]\{(?:1,)?(\d+)\}", pattern)
+    allowed = r"[0-9a-fA-F]" if digits else r"[^\x00-\x1f\x7f]" if r"\x1f" in pattern else ""
+    start = 2 if given[:2] == "0x" and pattern.startswith("^0x") else 0
+    for at, character in enumerate(given[start:], start + 1):
+        if allowed and not re.fullmatch(allowed, character, re.ASCII):
+            return f": character {at} is {character!r}"
+    if digits and "|" not in pattern and not pattern.startswith("^0x"):
+        return f": it has {len(given)} characters"
+    return ""
+
+
+def _fits(key: str, patterns: Mapping[str, Any]) -> bool:
     return any(re.search(pattern, key) for pattern in patterns)
 
 
-def _place(path: list[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
 
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "…"
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "…"

@@ -1,8 +1,12 @@
-"""Text and tables in TOML 1.0, as far as a learned policy needs them: the standard library only reads it."""
+"""Text, comments and paths in TOML 1.0, which the standard library reads and does not write."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+"""A key that needs no quotes (TOML 1.0, "Keys")."""
 
 _SHORT: Final = {'"': '\\"', "\\": "\\\\"}
 
@@ -10,6 +14,18 @@ _SHORT: Final = {'"': '\\"', "\\": "\\\\"}
 def toml_string(text: str) -> str:
     """`text` as a basic string. What does not print is escaped, so nothing hides; a lone surrogate becomes U+FFFD."""
     return f'"{"".join(map(_character, text))}"'
+
+
+def toml_path(*path: str | int) -> str:
+    """The place of a value: ``pcrs.sha256.7[0]``, ``rules."clock.safe"``. Keys are quoted where TOML needs it."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        key = part if _BARE_KEY.fullmatch(part) else toml_string(part)
+        text += f".{key}" if text else key
+    return text
 
 
 def toml_comment(text: str) -> str:

@@ -61,7 +61,7 @@ def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, m
     [
         (error(400, "too long"), "Bad request: too long; check --model, and whether the prompt is too long for it"),
         (error(401, "no"), "no; no API key was sent: give one in NOMYO_API_KEY or --api-key-file"),
-        (error(403, "not m"), "Forbidden: not m; choose another --model or --tier"),
+        (error(403, "not m"), "Forbidden: not m; ask the operator which models and tiers this API key may use"),
         (error(404, "off"), "Endpoint not found: off; check the base URL: is it that of a NOMYO router?"),
         (
             Reply(status=429, headers=[("Retry-After", "3600")]),

@@ -39,10 +39,10 @@ def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError])
     ("kind", "mend"),
     [
         (errors.AuthenticationError, "check the API key"),
-        (errors.ForbiddenError, "choose another --model or --tier"),
+        (errors.ForbiddenError, "ask the operator which models and tiers this API key may use"),
         (errors.NotFoundError, "check the base URL"),
         (errors.InvalidRequestError, "check --model"),
-        (errors.ServiceUnavailableError, "choose another --tier"),
+        (errors.ServiceUnavailableError, "ask the operator why this --tier is not available"),
         (errors.APIStatusError, "check the base URL"),
         (errors.APITimeoutError, "--timeout allows more seconds"),
         (errors.APIConnectionError, "check the base URL and the network"),

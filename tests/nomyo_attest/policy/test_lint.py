@@ -20,7 +20,7 @@ def sound(**changes: Any) -> dict[str, Any]:
     return {
         "format": "nomyo-attest-policy/1",
         "id": "sound",
-        "pcrs": {"sha256": {"0": [VALUE], "7": [VALUE], "10": "any"}},
+        "pcrs": {"sha256": {"0": [VALUE], "7": [VALUE], "14": "any"}},
         "key": {"hierarchy": ["endorsement"], "trust": "pinned_aik", "pinned": [NAME]},
     } | changes
 
@@ -55,7 +55,9 @@ def test_a_sound_policy_gets_no_remark() -> None:
         ("note", "pcrs.sha256.4", {"pcrs": pcrs(p4=["cd" * 32])}),
         ("warning", "pcrs", {"pcrs": {"sha256": {"0": "any", "10": [VALUE]}}}),
         ("note", "pcrs", {"pcrs": {"sha256": {"0": [VALUE]}}}),
-        ("note", "pcrs", {"pcrs": {"sha256": {"0": "any", "7": [VALUE]}}}),
+        ("warning", "pcrs.sha256.0", {"pcrs": {"sha256": {"0": "any", "7": [VALUE]}}}),
+        ("warning", "pcrs.sha256.10", {"pcrs": pcrs(p10="any")}),
+        ("warning", "pcrs.sha256.7", {"unsafe_accept_any_pcrs": True, "pcrs": {"sha256": {"7": "any"}}}),
         ("warning", "key.hierarchy", {"key": {"trust": "pinned_aik", "pinned": [NAME]}}),
         ("note", "key.trust", {"key": {"hierarchy": ["endorsement"]}}),
         ("note", "key.pinned", {"key": {"hierarchy": ["endorsement"], "pinned": [NAME], "trust": "self_asserted"}}),
@@ -75,17 +77,34 @@ def test_a_sound_policy_gets_no_remark() -> None:
             {"firmware": {"versions": ["0x1"]}, "key": sound()["key"] | {"hierarchy": ["owner"]}},
         ),
         ("note", "claims", {"claims": {"security_tier": ["high"]}}),
-        ("note", "rules.clock.safe", {"rules": {"clock.safe": "warn"}}),
-        ("note", "rules.clock.safe", {"rules": {"clock.safe": "ignore"}}),
-        ("warning", "rules.pcr.values", {"rules": {"pcr.values": "warn"}}),
-        ("warning", "rules.key.attributes", {"rules": {"key.attributes": "ignore"}}),
-        ("warning", "rules.firmware.version", {"rules": {"firmware.version": "warn"}}),
-        ("warning", "rules.policy.period", {"rules": {"policy.period": "warn"}}),
-        ("warning", "rules.claims.*", {"rules": {"claims.*": "warn"}}),
+        ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "warn"}}),
+        ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "ignore"}}),
+        ("warning", 'rules."pcr.values"', {"rules": {"pcr.values": "warn"}}),
+        ("warning", 'rules."key.attributes"', {"rules": {"key.attributes": "ignore"}}),
+        ("warning", 'rules."firmware.version"', {"rules": {"firmware.version": "warn"}}),
+        ("warning", 'rules."policy.period"', {"rules": {"policy.period": "warn"}}),
+        ("warning", 'rules."claims.*"', {"rules": {"claims.*": "warn"}}),
     ],
 )
 def test_each_weakness_gets_its_remark(weight: str, where: str, changes: dict[str, Any]) -> None:
     assert (weight, where) in [(one.weight.value, one.where) for one in remarks(**changes)]
+
+
+def test_a_pcr_that_is_any_in_one_bank_and_pinned_in_another_is_no_remark() -> None:
+    assert remarks(pcrs=pcrs() | {"sha384": {"0": "any", "7": "any"}}) == ()
+
+
+def test_one_remark_says_that_a_pcr_is_free() -> None:
+    found = remarks(pcrs={"sha256": {"0": "any", "7": [VALUE]}})
+    assert [(one.weight.value, one.where) for one in found] == [("warning", "pcrs.sha256.0")]
+    assert "pin" in found[0].mend
+
+
+def test_no_remark_advises_to_accept_more() -> None:
+    weak = {"pcrs": pcrs(p4=["00" * 32], p10="any"), "rules": {"clock.safe": "ignore", "claims.*": "ignore"}}
+    for one in remarks(**weak, unsafe_any_nonce=True, signature={"hashes": ["sha1"]}):
+        assert '"any"' not in one.mend
+        assert '"warn"' not in one.mend
 
 
 def test_a_rule_that_is_required_and_asked_is_no_remark() -> None:

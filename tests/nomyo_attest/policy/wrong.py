@@ -12,7 +12,7 @@ Row = tuple[str, Json, str, str, str]
 """A name; the change; the place that the error must name; a part of the problem; a part of the mend."""
 
 TYPE, NOT_ALLOWED, EMPTY, TWICE = "wrong type", "is not allowed", "it is empty", "stands twice"
-ANY: Final = 'write "any", or a list'
+VALUES: Final = "list the values, of 64 hexadecimal digits each"
 VALUE: Final = "write the value as 64 hexadecimal digits in quotes"
 NAME: Final = "write a Name in hex"
 TIME: Final = "2026-11-30T00:00:00Z"
@@ -23,10 +23,16 @@ def top() -> Iterator[Row]:
     """The keys that stand by themselves."""
     value: Any
     format_ = "write 'nomyo-attest-policy/1'"
-    yield "no format", {"format": None}, "", "'format' is missing", "format, id and pcrs"
+    yield (
+        "no format",
+        {"format": None},
+        "",
+        "'format' is missing",
+        "a policy has format and id, above the first [table]",
+    )
     for value in ("nomyo-attest-policy/2", "nomyo-attest-policy/1\n", "", 1):
         yield f"format {value!r}", {"format": value}, "format", NOT_ALLOWED, format_
-    yield "no id", {"id": None}, "", "'id' is missing", "format, id and pcrs"
+    yield "no id", {"id": None}, "", "'id' is missing", "a policy has format and id, above the first [table]"
     yield "empty id", {"id": ""}, "id", EMPTY, "name of one line"
     for value in ("a\nb", "a\n", "\na", "a\x1b[31m", "a\0", "a" * 201):
         yield f"id {value[:9]!r}", {"id": value}, "id", NOT_ALLOWED, "name of one line"
@@ -57,11 +63,11 @@ def unknown_keys() -> Iterator[Row]:
         yield f"claim {path!r}", {"claims": {path: ["x"]}}, "claims", f"unknown key {path!r}", mend
     for word in ("required", "warn", "ignore"):
         rule = "claims.security_tier"
-        yield f"{rule} {word}", {"rules": {rule: word}}, f"rules.{rule}", "no such claim", "remove the rule"
+        yield f"{rule} {word}", {"rules": {rule: word}}, f'rules."{rule}"', "no such claim", "remove the rule"
     for rule, what in (
         ("key.hierarchy", "key.hierarchy"), ("firmware.version", "firmware.versions"), ("policy.period", "valid_from"),
     ):  # fmt: skip
-        yield f"{rule} alone", {"rules": {rule: "required"}}, f"rules.{rule}", "nothing to compare with", what
+        yield f"{rule} alone", {"rules": {rule: "required"}}, f'rules."{rule}"', "nothing to compare with", what
     yield "rule clock", {"rules": {"clock": "warn"}}, "rules", "unknown key 'clock'", ""
     yield (
         "rule clock.save",
@@ -76,21 +82,70 @@ def unknown_keys() -> Iterator[Row]:
             yield f"{rule} {word}", {"rules": {rule: word}}, "rules", f"unknown key {rule!r}", mend
 
 
+def toml_slips() -> Iterator[Row]:
+    """What comes of a key below a table's header that belongs above it, and of dots without quotes."""
+    above = "above the first [table]: below"
+    change: Json
+    for key, value in (("unsafe_any_nonce", True), ("description", "x"), ("valid_until", "2026-01-01T00:00:00Z")):
+        for table in ("rules", "key", "bank"):
+            yield (
+                f"{key} in {table}",
+                {table: {key: value}},
+                table,
+                f"unknown key {key!r}",
+                f"write {key!r} {above} one",
+            )
+        yield f"{key} in claims", {"claims": {key: value}}, f"claims.{key}", TYPE, f"write {key!r} {above} one"
+        change = {"pcrs": {"sha256": {"0": [ZEROS], key: value}}}
+        yield f"{key} in a bank", change, "pcrs.sha256", f"unknown key {key!r}", f"write {key!r} {above} one"
+    yield "id in key", {"id": None, "key": {"id": "x"}}, "", "'id' is missing", f"write 'id' {above} [key] it is"
+    change = {"id": None, "pcrs": {"sha256": {"0": [ZEROS], "id": "x"}}}
+    yield "id in a bank", change, "", "'id' is missing", f"write 'id' {above} [pcrs.sha256] it is"
+    rule = {"rules": {"clock": {"safe": "warn"}}}
+    yield "rule without quotes", rule, "rules", "unknown key 'clock'", 'in quotes: "clock.safe" = …'
+    claim: Json = {"claims": {"memory_protection": {"memory_locking": [True]}}}
+    mend = 'in quotes: "memory_protection.memory_locking" = …'
+    yield "claim without quotes", claim, "claims.memory_protection", TYPE, mend
+    claim = {"claims": {"memory_protection": {"memory_locking": [True], "platform": ["linux"]}}}
+    yield "claims without quotes", claim, "claims.memory_protection", TYPE, 'in quotes: "memory_protection.…" = …'
+
+
+def wrong_characters() -> Iterator[Row]:
+    """A long value is cut where it is shown, so the error says which character is wrong."""
+    for at in (1, 40, 64):
+        text = ZEROS[: at - 1] + "g" + ZEROS[at:]
+        yield f"g at {at}", {"pcrs": {"sha256": {"0": [text]}}}, "pcrs.sha256.0[0]", f"character {at} is 'g'", VALUE
+    for size in (63, 65):
+        text = "0" * size
+        yield f"{size} digits", {"pcrs": {"sha256": {"0": [text]}}}, "pcrs.sha256.0[0]", f"has {size} characters", VALUE
+    name = "000b" + ZEROS[:-1] + "x"
+    yield "x in a Name", {"key": {"pinned": [name]}}, "key.pinned[0]", "character 68 is 'x'", NAME
+    yield (
+        "g in a version",
+        {"firmware": {"versions": ["0x000g"]}},
+        "firmware.versions[0]",
+        "character 6 is 'g'",
+        "digits",
+    )
+    yield "a tab in the id", {"id": "a" * 60 + "\t"}, "id", "character 61 is '\\t'", "name of one line"
+
+
 def pcrs() -> Iterator[Row]:
     """Reference values."""
     given: Any
     flag = "unsafe_accept_any_pcrs = true"
     for what, given in (("no", None), ("empty", {}), ("any alone", {"sha256": {"0": "any", "7": "any"}})):
         yield f"pcrs {what}", {"pcrs": given}, "pcrs", "no PCR value is pinned", flag
-    yield "pcr.values ignored", {"rules": {"pcr.values": "ignore"}}, "rules.pcr.values", "ignored", flag
+    yield "pcr.values ignored", {"rules": {"pcr.values": "ignore"}}, 'rules."pcr.values"', "ignored", flag
     yield "pcrs a list", {"pcrs": []}, "pcrs", TYPE, "name banks"
     yield "bank empty", {"pcrs": {"sha256": {}}}, "pcrs.sha256", EMPTY, "name PCRs by index"
     yield "bank a list", {"pcrs": {"sha256": [ZEROS]}}, "pcrs.sha256", TYPE, "name PCRs by index"
-    yield "values empty", {"pcrs": {"sha256": {"0": []}}}, "pcrs.sha256.0", EMPTY, ANY
-    for text in (ZEROS, "ANY", "any\n", ""):
-        yield f"values {text[:4]!r}", {"pcrs": {"sha256": {"0": text}}}, "pcrs.sha256.0", NOT_ALLOWED, "write 'any'"
+    yield "values empty", {"pcrs": {"sha256": {"0": []}}}, "pcrs.sha256.0", EMPTY, VALUES
+    for text, example in ((ZEROS, "0000"), ("ANY", "9f"), ("any\n", "9f"), ("", "9f"), ("48C9dea1", "48C9")):
+        mend = f'list the values: ["{example}…"]'
+        yield f"values {text[:4]!r}", {"pcrs": {"sha256": {"0": text}}}, "pcrs.sha256.0", "in place of a list", mend
     for given in (7, True, {"value": ZEROS}, None):
-        yield f"values {given!r:.9}", {"pcrs": {"sha256": {"0": given}}}, "pcrs.sha256.0", TYPE, ANY
+        yield f"values {given!r:.9}", {"pcrs": {"sha256": {"0": given}}}, "pcrs.sha256.0", TYPE, VALUES
     for text in (
         *("any", "00", "00" * 20, "00" * 33, "0x" + ZEROS, "0x" + ZEROS[2:], "0g" * 32, " " + ZEROS[1:], ZEROS + "\n"),
         *(ZEROS[:-1] + "\n", "\u0660" * 64, "\uff10" * 64, "00 " * 21 + "0", ""),
@@ -100,9 +155,9 @@ def pcrs() -> Iterator[Row]:
         change = {"pcrs": {"sha256": {"0": [{"value": text, "label": "x"}]}}}
         yield f"labelled {what}", change, "pcrs.sha256.0[0].value", NOT_ALLOWED, VALUE
     for given in (7, True, None, [ZEROS]):
-        yield f"value {given!r:.9}", {"pcrs": {"sha256": {"0": [given]}}}, "pcrs.sha256.0[0]", TYPE, ANY
+        yield f"value {given!r:.9}", {"pcrs": {"sha256": {"0": [given]}}}, "pcrs.sha256.0[0]", TYPE, VALUES
     entries: list[tuple[Json, str, str, str]] = [
-        ({"label": "x"}, "", "'value' is missing", ANY),
+        ({"label": "x"}, "", "'value' is missing", VALUES),
         ({"value": ZEROS, "label": 7}, ".label", TYPE, "in quotes"),
         ({"value": ZEROS, "lable": "x"}, "", "unknown key 'lable'", "did you mean 'label'?"),
     ]
@@ -171,7 +226,7 @@ def lists() -> Iterator[Row]:
     for text in ("2024", "0x", "0x" + "0" * 17, "0x1\n", "0xg", "0X1", "1", ""):
         change = {"firmware": {"versions": [text]}}
         yield f"firmware {text!r}", change, "firmware.versions[0]", NOT_ALLOWED, "up to 16 digits"
-    for given in ("high", {"b": [True]}, True, None):
+    for given in ("high", {}, True, None):
         yield f"claim {given!r}", {"claims": {"a": given}}, "claims.a", TYPE, "list the values allowed"
     yield "claim empty", {"claims": {"a": []}}, "claims.a", EMPTY, "list the values allowed"
     yield "claim twice", {"claims": {"a": ["x", "x"]}}, "claims.a", TWICE, "once"
@@ -179,7 +234,7 @@ def lists() -> Iterator[Row]:
         yield f"claim of {given!r}", {"claims": {"a": [given]}}, "claims.a[0]", TYPE, CLAIM
     for word in ("off", "WARN", "warn\n", "", False, None):
         mend = "'required', 'warn', 'ignore'"
-        yield f"word {word!r}", {"rules": {"clock.safe": word}}, "rules.clock.safe", NOT_ALLOWED, mend
+        yield f"word {word!r}", {"rules": {"clock.safe": word}}, 'rules."clock.safe"', NOT_ALLOWED, mend
 
 
 def period() -> Iterator[Row]:
@@ -201,6 +256,6 @@ def period() -> Iterator[Row]:
 
 WRONG: Final = {
     name: (change, where, problem, mend)
-    for rows in (top, unknown_keys, pcrs, key, lists, period)
+    for rows in (top, unknown_keys, toml_slips, wrong_characters, pcrs, key, lists, period)
     for name, change, where, problem, mend in rows()
 }

@@ -13,8 +13,8 @@ def nonce_match(case: Case) -> Answer:
     extraData must be the first 16 bytes of SHA-256 over the payload id, exactly, or the nonce that was given. A
     payload id that was given must also be the one recorded in the response, if one is.
 
-    What to do: if the payload id or the nonce was given by hand, check it; if not, do not rely on the answer: its
-    quote was made for another. For evidence whose payload id is lost, a policy may say `unsafe_any_nonce = true`.
+    What to do: if the payload id or the nonce was given by hand, check it. If not, do not rely on the response: its
+    quote was made for another request. If the response does not contain its payload id, give the one of the request.
     """
     if case.attest is None:
         return UNDECIDED, case.nonce, None, "the quote does not parse"
@@ -37,8 +37,8 @@ def clock_safe(facts: Settled) -> Answer:
     `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the
     most by default. Until then, clocks of different quotes cannot be put in order.
 
-    What to do: if quotes are not put in order by their clock, let the policy say `"clock.safe" = "warn"`; if they
-    are, wait and ask again.
+    What to do: wait and ask again. If nothing orders these quotes by their clock, the policy may make the rule a
+    warning: `"clock.safe" = "warn"`.
     """
     if facts.clock_safe is None:
         return UNDECIDED, True, None, "the quote does not parse"

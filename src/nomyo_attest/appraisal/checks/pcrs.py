@@ -70,8 +70,8 @@ def pcr_bank(facts: Settled) -> Answer:
     SHA-512 banks are allowed, and the hashes the policy lists. A SHA-1 bank that is quoted beside them does no harm:
     no reference value relies on it.
 
-    What to do: pin the values of a stronger bank; if the service quotes none, list the hash in the policy's
-    `bank.hashes`.
+    What to do: pin the values of a SHA-256, SHA-384 or SHA-512 bank. If the service quotes none, ask its operator for
+    one; a policy that lists a weaker hash under `bank.hashes` accepts values that can be reached otherwise.
     """
     policy = facts.policy
     if policy.weak_banks:
