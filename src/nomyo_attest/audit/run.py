@@ -32,7 +32,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What an audit is asked for.
 
     Attributes:
-        names: files, folders, ``"-"``; see `take_inventory`, also for `column`.
+        names: files, folders, ``"-"``; see `take_inventory`, also for `column` and `follow_links`.
         policy: the policy.
         at: the time of all appraisals; by default that of the audit's start, if the policy has a period.
         since, until, select, keep_evidence: see `WorkOrder`.
@@ -44,6 +44,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     names: Sequence[str]
     policy: AppraisalPolicy
     column: str | None = None
+    follow_links: bool = False
     at: datetime | None = None
     since: int | None = None
     until: int | None = None
@@ -132,7 +133,7 @@ class Audit:
         Raises:
             InventoryError, StateError, StoreError.
         """
-        inventory = take_inventory(request.names, column=request.column)
+        inventory = take_inventory(request.names, column=request.column, follow_links=request.follow_links)
         identity = request.identity(inventory)
         if folder is None:
             state = State.temporary(identity)

@@ -84,6 +84,9 @@ def configure(parser: Parser) -> None:
     what.add_argument("--until", metavar="TIME", help="leave out records processed at this time or later")
     what.add_argument("--select", metavar="V,V", help="write only rows of these verdicts; all are counted")
     what.add_argument("--column", metavar="NAME", help="the column of Parquet files that has the records")
+    what.add_argument(
+        "--follow-links", action="store_true", help="read also what symbolic links in a folder lead to outside of it"
+    )
     what.add_argument("--keep-evidence", action="store_true", help="keep in each row what appraises it again")
     what.add_argument(
         "--max-gap", metavar="TIME", help="ask for times without records that are longer, such as 90s, 15m, 6h, 2d"
@@ -130,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         names=arguments.sources,
         policy=policy,
         column=arguments.column,
+        follow_links=arguments.follow_links,
         at=order.at,
         since=order.since,
         until=order.until,

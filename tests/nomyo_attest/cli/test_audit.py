@@ -591,3 +591,32 @@ class TestTemporaryFolder:
             one_complaint(ran),
         )
         assert not list(temporary.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes symbolic links")
+@pytest.mark.usefixtures("recorded")
+class TestNames:
+    def test_a_link_that_leads_out_of_the_folder_is_unreadable_unless_links_are_to_be_followed(self) -> None:
+        Path("elsewhere").mkdir()
+        Path("elsewhere/c.json").write_text(answer(4).text(), encoding="utf-8")
+        Path("recorded/all").symlink_to("../elsewhere")
+        ran = audit("recorded", "--out", "v.jsonl")
+        assert ran.status == 2
+        (row,) = [row for row in rows("v.jsonl") if row["verdict"] == "unreadable"]
+        assert row["source"] == "recorded/all"
+        target = Path("elsewhere").absolute()
+        assert row["reason"].startswith(f"is a symbolic link to {target}, which is outside the folder ")
+        assert row["reason"].endswith("name the target as a source, or give --follow-links to read what links lead to")
+        assert summary("recorded", "--follow-links")["counts"] == summary("recorded", "elsewhere")["counts"]
+
+    def test_a_file_whose_name_begins_with_a_dot_is_read(self) -> None:
+        before = summary("recorded")["counts"]
+        Path("recorded/.bad.jsonl").write_text("{\n", encoding="utf-8")
+        assert summary("recorded")["counts"] == before | {"contraindicated": before["contraindicated"] + 1}
+
+    def test_a_delta_table_is_one_unreadable_source(self) -> None:
+        Path("recorded/_delta_log").mkdir()
+        Path("recorded/_delta_log/00000000000000000000.json").write_text("{}\n{}\n", encoding="utf-8")
+        document = summary("recorded", status=2)
+        assert document["counts"]["unreadable"] == 1
+        assert document["passed_over"] == ["recorded/_delta_log"]

@@ -51,8 +51,11 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
 Event = Rows | Cut | Lost
 
 
-def read_column(path: str, column: str | None) -> Iterator[Event]:
-    """`Rows`, then all cells; `Lost` for what cannot be read. Never raises for what is wrong with the file."""
+def read_column(path: str, column: str | None, within: str = "") -> Iterator[Event]:
+    """`Rows`, then all cells; `Lost` for what cannot be read. Never raises for what is wrong with the file.
+
+    For `within` see `open_regular`.
+    """
     try:
         import pyarrow as pa
         from pyarrow import parquet as pq
@@ -60,7 +63,7 @@ def read_column(path: str, column: str | None) -> Iterator[Event]:
         yield Lost(0, _MISSING)
         return
     try:
-        opened = open_regular(path)
+        opened = open_regular(path, within)
     except DamageError as damage:
         yield Lost(0, str(damage))
         return

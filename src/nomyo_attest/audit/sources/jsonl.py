@@ -52,7 +52,7 @@ def jsonl_parts(source: Source, before: int) -> Iterator[Part]:
 def _open(source: Source) -> AbstractContextManager[BinaryIO]:
     """The source, open. Raises `OSError`, `ValueError`, `DamageError`."""
     if source.path != STANDARD_INPUT:
-        return open_regular(source.path)
+        return open_regular(source.path, source.within)
     if sys.stdin is None:
         raise DamageError(_CLOSED)
     return contextlib.nullcontext(sys.stdin.buffer)

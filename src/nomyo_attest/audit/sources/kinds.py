@@ -30,6 +30,7 @@ class Source(NamedTuple):
         size: bytes as stored; None where they are not known: a pipe, what is not there.
         mtime: time of its last change, in nanoseconds; None where `size` is.
         problem: why it cannot be read; empty as far as the inventory knows.
+        within: real path of the folder that the file must be in when it is opened; empty for anywhere.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Source(NamedTuple):
     size: int | None
     mtime: int | None
     problem: str = ""
+    within: str = ""
 
     def ended(self, sha256: str | None, problem: str, blank: int = 0) -> SourceEnd:
         """What is known of it when all of it has been read, as far as that was possible."""

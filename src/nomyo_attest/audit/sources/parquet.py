@@ -48,7 +48,7 @@ class ParquetReader:
         """The parts of a source; `before` are the bytes on disk of the sources in front of it."""
         size = source.size or 0
         try:
-            file = open_regular(source.path)
+            file = open_regular(source.path, source.within)
         except DamageError as damage:
             yield from failed(source, str(damage), before + size)
             return
@@ -59,7 +59,7 @@ class ParquetReader:
             # The digest is taken as the rows come, since the disk has read those bytes just then.
             stored = Stored(file, size)
             problem, line, total = "", 1, 0
-            for event in self._events(source.path):
+            for event in self._events(source.path, source.within):
                 if isinstance(event, Rows):
                     total = event.count
                 elif isinstance(event, Cut):
@@ -74,13 +74,13 @@ class ParquetReader:
                 yield Unread(source, line, problem, before + size)
         yield End(source.ended(stored.sha256, problem), before + size)
 
-    def _events(self, path: str) -> Iterator[Event]:
+    def _events(self, path: str, within: str) -> Iterator[Event]:
         """What the reader sends for a file; if it dies, `Lost` for what it did not reach."""
         line, total = 0, 0
         finished = False
         try:
             connection = self._started()
-            connection.send((path, self._column))
+            connection.send((path, self._column, within))
             while (message := connection.recv_bytes()) != _END:
                 event = _decode(message)
                 if isinstance(event, Rows):
@@ -125,8 +125,8 @@ def serve(connection: Connection) -> None:
     """Run in the child process: read each file that is asked for, until the connection is closed."""
     connection.send_bytes(READY)
     while True:
-        path, column = connection.recv()
-        for event in read_column(path, column):
+        path, column, within = connection.recv()
+        for event in read_column(path, column, within):
             connection.send_bytes(_encode(event))
         connection.send_bytes(_END)
 

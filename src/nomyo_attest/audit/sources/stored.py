@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, Final
 
 BLOCK: Final = 256 * 1024
@@ -44,8 +46,25 @@ def changed_problem(then: int, now: int) -> str:
     return f"changed while it was audited: {sizes}; audit a copy of it"
 
 
-def open_regular(path: str) -> BinaryIO:
-    """Open a regular file, unbuffered. Raises `OSError`, `ValueError`, or `DamageError` if it is no regular file.
+def link_problem(target: str, folder: str) -> str:
+    """What is reported of a symbolic link to `target`, which is not in the folder that was named."""
+    return (
+        f"is a symbolic link to {target}, which is outside the folder {folder}; name the target as a source,"
+        " or give --follow-links to read what links lead to"
+    )
+
+
+def open_regular(path: str, within: str = "") -> BinaryIO:
+    """Open a regular file, unbuffered.
+
+    Args:
+        path: its path.
+        within: real path of a folder that the file must be in, however the links in `path` lead; empty for anywhere.
+            What counts is the file that was opened: a folder or file may have been replaced by a link meanwhile.
+
+    Raises:
+        OSError, ValueError: it cannot be opened.
+        DamageError: it is no regular file, or not in the folder.
 
     Opening a pipe would wait for its other end, for ever perhaps, and a file may have become one since the inventory:
     hence O_NONBLOCK, which means nothing for a regular file.
@@ -56,10 +75,28 @@ def open_regular(path: str) -> BinaryIO:
         mode = os.fstat(number).st_mode
         if not stat.S_ISREG(mode):
             raise DamageError(special_problem(mode))
+        if within and not is_within(real := real_path(number, path), within):
+            raise DamageError(f"changed while it was audited: {link_problem(real, within)}")
         return os.fdopen(number, "rb", buffering=0)
     except BaseException:
         os.close(number)
         raise
+
+
+def real_path(descriptor: int, path: str) -> str:
+    """Path without links of the open file `descriptor`; empty if it is not the file at `path`, by which it was opened.
+
+    Raises `OSError`.
+    """
+    with contextlib.suppress(OSError):
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    real = os.path.realpath(path)
+    return real if os.path.samestat(os.stat(real), os.fstat(descriptor)) else ""  # noqa: PTH116 - as above
+
+
+def is_within(real: str, folder: str) -> bool:
+    """Whether a path without links is the folder, or leads into it."""
+    return real == folder or real.startswith(folder.rstrip("/") + "/")
 
 
 class Stored:

@@ -37,7 +37,7 @@ class Whole(Part):
 def _content(source: Source) -> _Content:
     assert source.size is not None
     try:
-        file = open_regular(source.path)
+        file = open_regular(source.path, source.within)
     except DamageError as damage:
         return _Content(None, None, str(damage), line=0)
     except (OSError, ValueError) as error:

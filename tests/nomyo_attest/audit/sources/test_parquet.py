@@ -115,7 +115,7 @@ import os, signal
 from nomyo_attest.audit.sources import parquet
 from nomyo_attest.audit.sources.column import Cut, Rows
 
-def dying(path, column):
+def dying(path, column, within=""):
     yield Rows(10)
     yield Cut(1, [b"1", b"2"])
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nomyo_attest.audit.sources import Inventory, InventoryError, take_inventory
+from nomyo_attest.audit.sources import Inventory, InventoryError, read_chunks, take_inventory
 from nomyo_attest.audit.sources import inventory as inventory_module
 from nomyo_attest.audit.sources import listing as listing_module
 from nomyo_attest.errors import NomyoAttestError
@@ -69,10 +69,10 @@ def test_a_folder_with_more_names_than_are_sorted_at_once_is_sorted_all_the_same
 
 
 def test_what_is_not_named_as_records_are_is_passed_over_and_told() -> None:
-    tree("d/a.json", "d/readme.md", "d/.hidden.json", "d/.git/b.json", "d/s/notes")
+    tree("d/a.json", "d/readme.md", "d/.hidden", "d/.git/b.json", "d/s/notes")
     inventory = take_inventory(["d"])
     assert names(inventory) == ["d/a.json"]
-    assert inventory.passed_over == ("d/.git", "d/.hidden.json", "d/readme.md", "d/s/notes")
+    assert inventory.passed_over == ("d/.git", "d/.hidden", "d/readme.md", "d/s/notes")
     assert inventory.passed_over_total == 4
 
 
@@ -83,11 +83,47 @@ def test_the_first_hundred_of_what_is_passed_over_are_named_and_all_are_counted(
     assert inventory.passed_over_total == 150
 
 
-def test_what_is_hidden_is_read_if_it_is_named() -> None:
-    tree(".a.json", ".d/b.json", ".d/.c.json")
-    inventory = take_inventory([".a.json", ".d"])
-    assert names(inventory) == [".a.json", ".d/b.json"]
-    assert inventory.passed_over == (".d/.c.json",)
+def test_a_name_that_begins_with_a_dot_or_an_underscore_is_read() -> None:
+    tree("d/.bad.jsonl", "d/.x/bad.json", "d/_bad.parquet", "d/_x/.y/_bad.json.gz", "d/part-0.json", "d/_SUCCESS")
+    inventory = take_inventory(["d"])
+    assert names(inventory) == [
+        "d/.bad.jsonl",
+        "d/.x/bad.json",
+        "d/_bad.parquet",
+        "d/_x/.y/_bad.json.gz",
+        "d/part-0.json",
+    ]
+    assert inventory.passed_over == ("d/_SUCCESS",)
+
+
+@pytest.mark.parametrize("sign", ["t/_SUCCESS", "t/part-00000-1.json", "t/a.snappy.parquet"])
+def test_unfinished_files_in_a_folder_that_spark_writes_are_passed_over(sign: str) -> None:
+    tree(
+        "d/b.json", f"d/{sign}", f"d/t/.{Path(sign).name}.crc", "d/t/_temporary/0/part-0.json", "d/t/_temporary/1.json"
+    )
+    inventory = take_inventory(["d"])
+    assert not [name for name in names(inventory) if "_temporary" in name]
+    assert {f"d/t/.{Path(sign).name}.crc", "d/t/_temporary"} <= set(inventory.passed_over)
+    assert not problems(inventory)
+
+
+def test_a_folder_called_temporary_elsewhere_is_read() -> None:
+    tree("d/_temporary/bad.json", "d/a.json")
+    Path("d/z.json").symlink_to("_temporary/bad.json")
+    inventory = take_inventory(["d"])
+    assert names(inventory) == ["d/_temporary/bad.json", "d/a.json"]
+    assert inventory.repeated == ("d/z.json",)
+
+
+@pytest.mark.parametrize("typed", ["d", "d/t"])
+def test_a_delta_table_is_reported_with_a_hint_and_its_log_is_not_read_as_records(typed: str) -> None:
+    tree("d/t/_delta_log/00000000000000000000.json", "d/t/part-00000-1.snappy.parquet", "d/t/day=1/part-2.parquet")
+    inventory = take_inventory([typed])
+    assert names(inventory) == ["d/t", "d/t/day=1/part-2.parquet", "d/t/part-00000-1.snappy.parquet"]
+    assert inventory.passed_over == ("d/t/_delta_log",)
+    (problem,) = problems(inventory).items()
+    assert problem[0] == "d/t"
+    assert problem[1].startswith("is a Delta table, whose Parquet files may also contain rows that were deleted")
 
 
 def test_a_name_that_does_not_exist_is_a_source_that_fails() -> None:
@@ -116,7 +152,7 @@ def test_a_file_whose_name_tells_nothing_fails_if_it_is_named() -> None:
     assert "its name does not say what it is" in read("notes.txt").problem
 
 
-@pytest.mark.parametrize("names", [(), (".hidden.json",), ("notes.txt", "s/more.txt")])
+@pytest.mark.parametrize("names", [(), (".hidden",), (".git/a.json",), ("notes.txt", "s/more.txt")])
 def test_a_folder_without_records_is_a_source_that_fails(names: tuple[str, ...]) -> None:
     Path("d").mkdir()
     tree(*(f"d/{name}" for name in names))
@@ -199,10 +235,73 @@ def test_links_are_followed_and_no_file_is_read_twice_by_them() -> None:
     Path("d/folder").symlink_to("../out")
     Path("d/within").symlink_to("../out/s")
     Path("d/other.json").symlink_to("../out/data.bin")
-    inventory = take_inventory(["d"])
+    inventory = take_inventory(["d"], follow_links=True)
     # "folder" comes before "one.json" and has what that leads to.
     assert names(inventory) == ["d/a.json", "d/folder/b.json", "d/folder/s/c.json", "d/other.json"]
     assert inventory.repeated == ("d/latest.json", "d/one.json", "d/two.json", "d/within")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_a_source_that_fails(tmp_path: Path) -> None:
+    tree("d/a.json", "d/s/notes", "out/b.json", "d-too/c.json")
+    Path("d/all").symlink_to("/")
+    Path("d/beside.json").symlink_to("../d-too/c.json")
+    Path("d/folder").symlink_to(tmp_path / "out")
+    Path("d/up").symlink_to("../..")
+    Path("d/notes").symlink_to("../out/b.json")
+    inventory = take_inventory(["d"])
+    assert names(inventory) == ["d/a.json", "d/all", "d/beside.json", "d/folder", "d/up"]
+    hint = f"which is outside the folder {tmp_path}/d; name the target as a source, or give --follow-links to read"
+    assert {name: problem.partition(hint)[0] for name, problem in problems(inventory).items()} == {
+        "d/all": "is a symbolic link to /, ",
+        "d/beside.json": f"is a symbolic link to {tmp_path}/d-too/c.json, ",
+        "d/folder": f"is a symbolic link to {tmp_path}/out, ",
+        "d/up": f"is a symbolic link to {tmp_path.parent}, ",
+    }
+    assert inventory.passed_over == ("d/notes", "d/s/notes")
+    result = read("d")
+    assert result.places == [("d/a.json", 1), ("d/all", 0), ("d/beside.json", 0), ("d/folder", 0), ("d/up", 0)]
+
+
+def test_a_link_to_what_is_named_too_is_no_failure() -> None:
+    tree("d/a.json", "out/b.json", "out/s/c.json")
+    Path("d/folder").symlink_to("../out")
+    Path("d/file.json").symlink_to("../out/s/c.json")
+    inventory = take_inventory(["d", "out"])
+    assert names(inventory) == ["d/a.json", "out/b.json", "out/s/c.json"]
+    assert inventory.repeated == ("d/file.json", "d/folder")
+
+
+def test_a_link_within_the_folder_that_is_named_by_a_link_is_followed() -> None:
+    tree("real/.git/annex/KEY", "real/a.json")
+    Path("d").symlink_to("real")
+    Path("real/b.json").symlink_to(".git/annex/KEY")
+    assert names(take_inventory(["d"])) == ["d/a.json", "d/b.json"]
+    assert read("d").texts == [b"{}", b"{}"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("swapped", ["file", "folder"])
+def test_what_becomes_a_link_out_of_the_folder_before_it_is_read_is_not_read(name: str, swapped: str) -> None:
+    tree(f"d/s/{name}", f"out/s/{name}")
+    status = Path("d", "s", name).stat()
+    os.utime(f"out/s/{name}", ns=(status.st_atime_ns, status.st_mtime_ns))
+    inventory = take_inventory(["d"])
+    place = Path("d", "s", name) if swapped == "file" else Path("d/s")
+    place.rename("away")
+    place.symlink_to(Path("out", *place.parts[1:]).absolute())
+    records = [record for chunk in read_chunks(inventory) for record in chunk.records()]
+    assert [(record.text, record.line) for record in records] == [(None, 0)]
+    assert records[0].problem.startswith("changed while it was audited: is a symbolic link to ")
+
+
+def test_a_folder_that_was_moved_can_be_resumed() -> None:
+    tree("one/d/a.json")
+    os.chdir("one")
+    before = take_inventory(["d"]).identity()
+    os.chdir("..")
+    Path("one").rename("two")
+    os.chdir("two")
+    assert take_inventory(["d"]).identity() == before
 
 
 def test_links_that_go_round_end(tmp_path: Path) -> None:
@@ -212,7 +311,7 @@ def test_links_that_go_round_end(tmp_path: Path) -> None:
     Path("d/self.json").symlink_to("self.json")
     Path("d/gone.json").symlink_to("nowhere")
     Path("d/gone").symlink_to("nowhere")
-    inventory = take_inventory(["d"])
+    inventory = take_inventory(["d"], follow_links=True)
     assert names(inventory) == ["d/a.json", "d/gone.json", "d/s/b.json", "d/s/top/c.json", "d/self.json"]
     assert problems(inventory) == {
         "d/gone.json": "cannot be read: No such file or directory; check the name",
@@ -230,10 +329,13 @@ def test_a_link_that_is_named_is_read_under_that_name() -> None:
     assert inventory.repeated == ("d/a.json",)
 
 
-def test_a_link_to_what_is_hidden_is_followed() -> None:
-    tree("d/.store/a.json")
-    Path("d/current").symlink_to(".store")
-    assert names(take_inventory(["d"])) == ["d/current/a.json"]
+def test_a_link_to_a_folder_with_a_dot_is_read_once() -> None:
+    tree("d/..2026_11/a.json")  # as Kubernetes mounts a ConfigMap
+    Path("d/..data").symlink_to("..2026_11")
+    Path("d/a.json").symlink_to("..data/a.json")
+    inventory = take_inventory(["d"])
+    assert names(inventory) == ["d/..2026_11/a.json"]
+    assert inventory.repeated == ("d/..data", "d/a.json")
 
 
 def test_of_hard_links_to_one_file_the_first_is_read() -> None:
