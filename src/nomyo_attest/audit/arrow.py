@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
 
-from nomyo_attest.audit.record import RecordAppraiser, unreadable
+from nomyo_attest.audit.record import Outside, RecordAppraiser, unreadable
 from nomyo_attest.audit.row import Row
 from nomyo_attest.installation import install_command
 from nomyo_attest.policy.model import AppraisalPolicy
@@ -76,8 +76,10 @@ def appraise_batches(
             the line is the record's position, from 1, among all of `batches`: in a partition, where an engine
             partitions.
         at: the time of all appraisals; by default the time of this call, if the policy has a period.
-        since, until: appraise only records whose `processed_at` is at `since` or later, and before `until`, and those
-            that say no time.
+        since, until: appraise only records whose time is at `since` or later, and before `until`, and those that have
+            none. The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
+            claims and nothing signs: a server can date a response out of the window. To count what is outside, appraise
+            all records and filter the rows by these two columns.
         keep_evidence: keep in each row what it takes to appraise it again.
 
     Raises:
@@ -141,4 +143,4 @@ def _row(appraiser: RecordAppraiser, given: Given) -> Row | None:
     if given.text is None:
         return unreadable(given.name, given.line, given.problem)
     appraised = appraiser.appraise(given.name, given.line, given.text)
-    return None if appraised is None else appraised.row
+    return None if isinstance(appraised, Outside) else appraised.row

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
+
+from nomyo_attest.audit.row import VERDICTS
+
+COUNTED: Final = len(VERDICTS) + 2
+"""Numbers that are counted of each source; see `ChunkResult`."""
 
 
 class RawRecord(NamedTuple):
@@ -114,9 +119,12 @@ class ChunkResult(msgspec.Struct, kw_only=True):
         facts: one for each record that was appraised or unreadable.
         profiles: PCR profile → its values, as JSON text.
         tallies: by source, rule and outcome.
-        counts: source's number → records by verdict, in the order of `VERDICTS`, and those outside the window of time.
+        counts: source's number → `COUNTED` numbers: records by verdict, in the order of `VERDICTS`; then those outside
+            the window of time by the client's clock, and those outside by the server's.
         failures: rows (JSON) of what is contraindicated, none or unreadable; the first `FAILURES_LISTED`.
         not_established: what the results do not establish.
+        released: (released, gate, verdict's place in `VERDICTS`) → records of ledgers that say whether they were
+            released; the gate is empty where they do not say.
         ends: the sources that end here.
         progress: the chunk's.
     """
@@ -130,5 +138,6 @@ class ChunkResult(msgspec.Struct, kw_only=True):
     counts: dict[int, list[int]]
     failures: list[bytes]
     not_established: set[str]
+    released: dict[tuple[bool, str, int], int]
     ends: tuple[SourceEnd, ...]
     progress: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import msgspec
@@ -10,9 +10,10 @@ import msgspec
 from nomyo_attest.audit.row import COLUMNS
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import BLOCK, METADATA
-from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, parse_json
+from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, kind_of, parse_json
+from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.keep import CLAIMS, FIELDS
-from nomyo_attest.ledger.line import LEDGER_FORMAT, is_line, is_repair, open_line
+from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is_repair, open_line, recorded_of
 
 _MARKS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
 """What such a line has in it; few responses do."""
@@ -37,13 +38,21 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What was kept: the evidence as parsed, for an appraisal; the payload id that the client gave, if it did; both as
-    JSON text, to be kept once more, None if they cannot be cut out.
+    """What a line stores beside the completion of a response.
+
+    Attributes:
+        evidence: the evidence as parsed, for an appraisal.
+        payload_id: the payload id that the client gave; None if it gave none.
+        text: both as JSON text, to be stored once more; None if they cannot be cut out.
+        recorded: what the line says about the recording.
+        problem: why the line cannot be appraised; None if it can.
     """
 
     evidence: Any
     payload_id: str | None = None
     text: msgspec.Raw | None = None
+    recorded: Recorded = Recorded()
+    problem: EvidenceError | None = None
 
 
 class RepairError(Exception):
@@ -81,15 +90,37 @@ def unwrap(text: bytes) -> Kept | None:
         raise RepairError(document)
     part = _cut(text.removeprefix(_BOM), _Line)
     if is_line(document):
-        return _opened(document, part)
+        return _with_recording(document, part, lambda: recorded_of(document))
     if not _ROW_KEYS <= document.keys() <= _COLUMNS or document["evidence"] is None:
         return None
     if type(document) is JsonObject and document.duplicates:
         raise EvidenceError(min(document.duplicates)[:40], "the key once", "it twice or more")
     evidence = document["evidence"]
     if is_line(evidence) and not any(key in evidence for key in _HOLDERS):
-        return _opened(evidence, part and _cut(bytes(part), _Line))
-    return Kept(evidence, None, part if _may_be_kept(evidence) else None)
+        return _with_recording(evidence, part and _cut(bytes(part), _Line), lambda: _recorded_in_row(document))
+    return Kept(evidence, None, part if _may_be_kept(evidence) else None, _recorded_in_row(document))
+
+
+def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recorded]) -> Kept:
+    """What a ledger's line holds, with what is known about its recording, also where it cannot be appraised."""
+    recorded = Recorded()
+    try:
+        recorded = read()
+        return msgspec.structs.replace(_opened(line, part), recorded=recorded)
+    except EvidenceError as error:
+        return Kept(None, recorded=recorded, problem=error)
+
+
+def _recorded_in_row(row: dict[str, Any]) -> Recorded:
+    """What a verdict that was written from a ledger's line says about the recording. Raises `EvidenceError`."""
+    at, gate, released = row.get("recorded_at"), row.get("gate"), row.get("released")
+    if at is not None and (type(at) is not int or seconds_of(at) is None):
+        raise EvidenceError("recorded_at", "whole seconds since 1970", kind_of(at))
+    if gate is not None and gate not in GATES:
+        raise EvidenceError("gate", "'on' or 'off'", kind_of(gate))
+    if released is not None and type(released) is not bool:
+        raise EvidenceError("released", "true, false or null", kind_of(released))
+    return Recorded(at, gate, released)
 
 
 def _may_be_kept(evidence: Any) -> bool:

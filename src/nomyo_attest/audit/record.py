@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,10 +24,9 @@ from nomyo_attest.evidence.lines import CLAIMS_READ, read_line
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport
 from nomyo_attest.evidence.response import read_evidence
+from nomyo_attest.evidence.times import seconds_of
+from nomyo_attest.ledger.line import Recorded
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
-
-TIME_MOST: Final = 2**53
-"""Seconds since 1970, either way, that are still a time: what every JSON reader keeps exactly."""
 
 CLOCK_MOST: Final = 2**63 - 1
 """Milliseconds: what databases have room for. No TPM gets there in 292 million years."""
@@ -45,14 +45,22 @@ class Appraised(NamedTuple):
     not_established: tuple[str, ...] = ()
 
 
+class Outside(Enum):
+    """A record whose time is outside the window, by whose clock."""
+
+    BY_CLIENT = "recorded_at"
+    BY_SERVER = "processed_at"
+
+
 class RecordAppraiser:
     """Appraises records one after another; what the policy alone decides is worked out once.
 
     Args:
         policy: the policy.
         at: the time of all appraisals, for a policy that has a period.
-        since, until: seconds since 1970; a record whose `processed_at` is before `since` or not before `until` is not
-            appraised. One without a time is.
+        since, until: seconds since 1970; a record whose time is before `since` or not before `until` is not appraised.
+            The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
+            claims and nothing signs. A record without a time is appraised.
         keep_evidence: keep in each row what it takes to appraise it again.
     """
 
@@ -75,8 +83,8 @@ class RecordAppraiser:
         self._any_value = {(bank, index) for bank, index, values in policy.accepted if not values}
         self._profiles: dict[PcrReport, tuple[str, msgspec.Raw]] = {}
 
-    def appraise(self, source: str, line: int, text: bytes) -> Appraised | None:
-        """The row of the record `text`; None if its time is outside the window. Never raises for a record."""
+    def appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:
+        """The row of the record `text`, unless its time is outside the window. Never raises for a record."""
         try:
             return self._appraise(source, line, text)
         except (RepairError, MisplacedEvidenceError) as error:
@@ -84,26 +92,33 @@ class RecordAppraiser:
         except Exception as error:  # noqa: BLE001 - one record must not end the audit of a million; it is told as ours
             return Appraised(unreadable(source, line, f"internal error: {_place_of(error)}; please report it"))
 
-    def _appraise(self, source: str, line: int, text: bytes) -> Appraised | None:
+    def _appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:
         kept: Kept | None = None
         try:
             kept = unwrap(text)
+            if kept is not None and kept.problem is not None:
+                raise kept.problem
             evidence: Evidence | EvidenceError = self._read(text) if kept is None else read_evidence(kept.evidence)
         except MisplacedEvidenceError:
             raise  # the record has to be unwrapped first; it is not appraised
         except EvidenceError as error:
             evidence = detached(error)
         time, tier = _claims(evidence)
-        if time is not None and (
-            (self._since is not None and time < self._since) or (self._until is not None and time >= self._until)
-        ):
-            return None
+        recorded = Recorded() if kept is None else kept.recorded
+        if self._is_outside(time if recorded.at is None else recorded.at):
+            return Outside.BY_SERVER if recorded.at is None else Outside.BY_CLIENT
         case, result = examine(evidence, self.policy, kept.payload_id if kept else None, None, self._at)
         row = self._row(source, line, evidence, case, result)
         row["processed_at"], row["security_tier"] = time, tier
+        row["recorded_at"], row["gate"], row["released"] = recorded
         if self._keep:
             row["evidence"] = kept_evidence(text, self._claims) if kept is None else kept.text
         return Appraised(Row(**row), result.not_established)
+
+    def _is_outside(self, time: int | None) -> bool:
+        if time is None:
+            return False
+        return (self._since is not None and time < self._since) or (self._until is not None and time >= self._until)
 
     def _row(
         self, source: str, line: int, evidence: Evidence | EvidenceError, case: Case, result: AttestationResult
@@ -176,10 +191,7 @@ def _claims(evidence: Evidence | EvidenceError) -> tuple[int | None, str | None]
     if isinstance(evidence, EvidenceError):
         return None, None
     time, tier = evidence.claims.get("processed_at"), evidence.claims.get("security_tier")
-    return (
-        time if type(time) is int and abs(time) < TIME_MOST else None,
-        _sound(tier[:TIER_MAX]) if type(tier) is str else None,
-    )
+    return seconds_of(time), _sound(tier[:TIER_MAX]) if type(tier) is str else None
 
 
 def _reason(verdict: Verdict, findings: list[Finding]) -> str:

@@ -13,6 +13,10 @@ VERDICTS: Final = ("affirming", "warning", "contraindicated", "none", UNREADABLE
 """Every verdict of a row: those of AR4SI, and `UNREADABLE`; in this order everywhere."""
 
 
+PASSING: Final = frozenset({"affirming", "warning"})
+"""Verdicts with which a gate releases a completion: every required rule holds."""
+
+
 class RowFinding(msgspec.Struct, frozen=True):
     """A rule that does not hold, or cannot be told, for one record.
 
@@ -45,6 +49,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         reason: for any verdict but affirming a sentence; None for affirming.
         trust: the trust in the AIK; None if unreadable.
         processed_at: the server's time of the answer, in seconds since 1970, UTC; None if it says none that is one.
+        recorded_at: the client's time of the response, in seconds since 1970, UTC: that of a ledger's line; None for
+            records that are none.
+        gate: whether the client's gate was ``"on"`` or ``"off"``, as the ledger's line says; None if it does not say.
+        released: whether the client's caller got the completion, as the ledger's line says; None if it does not say.
         security_tier: the tier the server claims; None if none.
         available: whether the record has evidence; None if it could not be told.
         signature_valid: whether the signature verifies; None if it could not be told.
@@ -69,6 +77,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     trust: str | None = None
     processed_at: int | None = None
+    recorded_at: int | None = None
+    gate: str | None = None
+    released: bool | None = None
     security_tier: str | None = None
     available: bool | None = None
     signature_valid: bool | None = None

@@ -27,7 +27,10 @@ SCHEMA: Final = (
     "CREATE TABLE profiles (number INTEGER PRIMARY KEY, profile BLOB NOT NULL, pcrs TEXT NOT NULL)",
     """CREATE TABLE counts (
         source INTEGER PRIMARY KEY, affirming INTEGER, warning INTEGER, contraindicated INTEGER, none INTEGER,
-        unreadable INTEGER, outside INTEGER)""",
+        unreadable INTEGER, outside_by_client INTEGER, outside_by_server INTEGER)""",
+    """CREATE TABLE released (
+        released INTEGER, gate TEXT, verdict INTEGER, records INTEGER,
+        PRIMARY KEY (released, gate, verdict)) WITHOUT ROWID""",
     # `lines` joined by commas: the first `LINES_KEPT` of them, and maybe more.
     """CREATE TABLE tallies (
         source INTEGER, rule TEXT, requirement TEXT, outcome TEXT, records INTEGER, lines TEXT, message TEXT,
@@ -45,10 +48,16 @@ SCHEMA: Final = (
 )
 
 UPSERT_COUNTS: Final = """
-INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (source) DO UPDATE SET affirming = affirming + excluded.affirming, warning = warning + excluded.warning,
     contraindicated = contraindicated + excluded.contraindicated, none = none + excluded.none,
-    unreadable = unreadable + excluded.unreadable, outside = outside + excluded.outside"""
+    unreadable = unreadable + excluded.unreadable,
+    outside_by_client = outside_by_client + excluded.outside_by_client,
+    outside_by_server = outside_by_server + excluded.outside_by_server"""
+
+UPSERT_RELEASED: Final = """
+INSERT INTO released VALUES (?, ?, ?, ?)
+ON CONFLICT (released, gate, verdict) DO UPDATE SET records = records + excluded.records"""
 
 # Of lines joined, 20 digits and a comma each at the most, a text this long has enough.
 _LONG_ENOUGH: Final = 21 * LINES_KEPT

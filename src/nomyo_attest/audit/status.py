@@ -6,19 +6,23 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import Counts
+from nomyo_attest.audit.summary import Counts, Released
 
 SERIES: Final = "series"
+RELEASED: Final = "released"
+OUTSIDE: Final = "outside"
 NOTHING: Final = "nothing"
 
-FAIL_ON: Final = (*VERDICTS[1:], SERIES)
+FAIL_ON: Final = (*VERDICTS[1:], SERIES, RELEASED, OUTSIDE)
 """What `--fail-on` may name, beside `NOTHING` alone."""
 
-FAIL_ON_DEFAULT: Final = frozenset(FAIL_ON) - {"warning"}
+FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, SERIES})
 
 OK: Final = 0
 FAILED: Final = 1
 UNUSABLE: Final = 2
+
+_NOT_SAID: Final = "no record says whether its completion was released: only lines of an evidence ledger do"
 
 
 def status_of(
@@ -27,6 +31,8 @@ def status_of(
     sources_unreadable: int,
     series: int,
     evidence: bool,
+    outside_by_server: int = 0,
+    released: Released | None = None,
     fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
     max_failures: int = 0,
     allow_no_evidence: bool = False,
@@ -38,16 +44,19 @@ def status_of(
         sources_unreadable: sources of which not all could be read.
         series: findings across records.
         evidence: whether any record has evidence, malformed or not.
+        outside_by_server: records outside the window by the server's own time.
+        released: records of ledgers by whether they were released; None for none.
         fail_on: those of `FAIL_ON` that count; none: no verdict, finding or unreadable source counts.
-        max_failures: how many records of these verdicts are tolerated; findings across records and sources that cannot
-            be read are not.
+        max_failures: how many records are tolerated that are of a verdict that counts, or, if ``released`` counts, were
+            released though not affirmed; nothing else is tolerated.
         allow_no_evidence: accept an audit in which no record has evidence. Without it the status of such an audit is
             never 0, whatever `fail_on` and `max_failures` are: it would be the same if the records were not responses.
 
     Returns:
-        2 if a source could not be read and ``unreadable`` counts; else 1 if more records are of a verdict that counts
-        than are tolerated, if there are findings across records and ``series`` counts, if no record was appraised
-        although something counts, or if no record has evidence; else 0.
+        2 if a source could not be read and ``unreadable`` counts; else 1 if more records than are tolerated failed, if
+        there are findings across records and ``series`` counts, if records are outside the window by the server's own
+        time and ``outside`` counts, if ``released`` counts and no record says whether it was released, if no record was
+        appraised although something counts, or if no record has evidence; else 0.
     """
     none_appraised = counts.total == counts.unreadable
     missing = "" if evidence or allow_no_evidence else "no record has evidence; see whether the records are responses"
@@ -57,15 +66,23 @@ def status_of(
         return OK, "nothing counts as a failure"
     if sources_unreadable and UNREADABLE in fail_on:
         return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
+    released = released or Released()
     found = {one: getattr(counts, one) for one in VERDICTS if one in fail_on}
+    if RELEASED in fail_on:
+        others = {one: getattr(released.counts, one) for one in VERDICTS if one not in fail_on}
+        found |= {f"{one} though released": number for one, number in others.items()}
     failures = sum(found.values())
     reasons = []
     if failures > max_failures:
-        told = ", ".join(f"{number:,} {verdict}" for verdict, number in found.items() if number)
+        told = ", ".join(f"{number:,} {what}" for what, number in found.items() if number)
         limit = f", more than the {max_failures:,} tolerated" if max_failures else ""
         reasons.append(f"{_number(failures, 'record')} failed{limit}: {told}")
     if series and SERIES in fail_on:
         reasons.append(f"{_number(series, 'finding')} across records")
+    if outside_by_server and OUTSIDE in fail_on:
+        reasons.append(f"{_number(outside_by_server, 'record')} outside the window by the server's own time")
+    if RELEASED in fail_on and counts.total and not released.known:
+        reasons.append(_NOT_SAID)
     if reasons:
         return FAILED, "; ".join(reasons)
     if none_appraised:

@@ -28,6 +28,7 @@ from nomyo_attest.audit.schema import (
     MESSAGE_KEPT,
     SCHEMA,
     UPSERT_COUNTS,
+    UPSERT_RELEASED,
     UPSERT_TALLY,
     UPSERT_TIER,
 )
@@ -109,6 +110,7 @@ class Store:
             many = self.connection.executemany
             many(UPSERT_COUNTS, ((source, *counts) for source, counts in sorted(result.counts.items())))
             many(UPSERT_TALLY, map(_tally, result.tallies))
+            many(UPSERT_RELEASED, ((*key, records) for key, records in sorted(result.released.items())))
             many("INSERT OR IGNORE INTO not_established VALUES (?)", ((one,) for one in sorted(result.not_established)))
             kept = result.failures[: FAILURES_LISTED - self._failures]
             many("INSERT INTO failures (row) VALUES (?)", ((row,) for row in kept))

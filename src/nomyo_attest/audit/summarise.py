@@ -24,6 +24,7 @@ from nomyo_attest.audit.tallied import (
     inputs_digest_of,
     places_of,
     places_total_of,
+    released_of,
     rules_of,
     sources_of,
     tiers_of,
@@ -70,7 +71,8 @@ def summarise(
     series, series_rules = _series(stored, max_gap, on_finding)
     timeline = timeline_of(store)
     profiles, profiles_total = profiles_of(store, order, stored, timeline)
-    counts, outside = counts_of(store)
+    counts, outside_by_client, outside_by_server = counts_of(store)
+    released = released_of(store)
     tiers, tiers_total = tiers_of(store)
     aiks, aiks_pinned = stored.aiks()
     ((sources_total, sources_unreadable, blank),) = store.query(
@@ -83,6 +85,8 @@ def summarise(
         sources_unreadable=sources_unreadable,
         series=sum(rule.findings for rule in series_rules),
         evidence=has_evidence(store),
+        outside_by_server=outside_by_server,
+        released=released,
         fail_on=fail_on,
         max_failures=max_failures,
         allow_no_evidence=allow_no_evidence,
@@ -91,7 +95,9 @@ def summarise(
         policy=Policy(id=policy.id, digest=policy.digest, source=policy.source, document=policy.to_dict()),
         run=run,
         counts=counts,
-        outside=outside,
+        outside=outside_by_client + outside_by_server,
+        outside_by_server=outside_by_server,
+        released=released,
         blank=blank,
         written=written,
         sources_total=sources_total,

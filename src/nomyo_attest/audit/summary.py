@@ -64,6 +64,8 @@ class SourceSummary(msgspec.Struct, kw_only=True):
         sha256: of the bytes as stored, in hex; None where not all could be read.
         counts: its records.
         outside: records outside `since` and `until`: not appraised.
+        outside_by_server: those of them that are outside by the server's claim `processed_at`, which nothing signs; the
+            others by the time of a ledger's line.
         blank: blank lines.
         problem: why not all of it could be read; empty if it could.
     """
@@ -74,8 +76,28 @@ class SourceSummary(msgspec.Struct, kw_only=True):
     sha256: str | None = None
     counts: Counts
     outside: int = 0
+    outside_by_server: int = 0
     blank: int = 0
     problem: str = ""
+
+
+class Released(msgspec.Struct, kw_only=True):
+    """Records of evidence ledgers by whether the client's caller got the completion.
+
+    Attributes:
+        known: records that say it.
+        released: those whose completion was released.
+        not_affirmed: those of them whose verdict is neither affirming nor warning; `counts` has their verdicts.
+        gate_off, gate_on: those of `not_affirmed` for which the client's gate was off, and on, by the client's own
+            policy; the others do not say.
+    """
+
+    known: int = 0
+    released: int = 0
+    not_affirmed: int = 0
+    gate_off: int = 0
+    gate_on: int = 0
+    counts: Counts = msgspec.field(default_factory=Counts)
 
 
 class RuleSummary(msgspec.Struct, kw_only=True):
@@ -261,3 +283,6 @@ class Summary(msgspec.Struct, kw_only=True):
     repeated: list[str] = []
     """Names under which a file was found again: it is read once."""
     repeated_total: int = 0
+    outside_by_server: int = 0
+    """Records of `outside` that are outside by the server's claim `processed_at`, which nothing signs."""
+    released: Released = msgspec.field(default_factory=Released)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.appraisal.rules import RULES, find_rule
-from nomyo_attest.audit.row import UNREADABLE, VERDICTS
+from nomyo_attest.audit.row import PASSING, UNREADABLE, VERDICTS
 from nomyo_attest.audit.schema import LINES_KEPT
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
@@ -20,6 +20,7 @@ from nomyo_attest.audit.summary import (
     TIERS_LISTED,
     Counts,
     Place,
+    Released,
     RulePlace,
     RuleSummary,
     SourceSummary,
@@ -31,7 +32,8 @@ VALUE_MOST: Final = 4096
 _ORDER: Final = {rule.id: place for place, rule in enumerate(RULES)}
 _ZEROS: Final = ", ".join(f"coalesce({one}, 0)" for one in VERDICTS)
 _SOURCES: Final = f"""
-SELECT name, kind, size, sha256, blank, problem, coalesce(outside, 0), {_ZEROS}
+SELECT name, kind, size, sha256, blank, problem, coalesce(outside_by_client + outside_by_server, 0),
+    coalesce(outside_by_server, 0), {_ZEROS}
 FROM sources LEFT JOIN counts ON counts.source = sources.number
 ORDER BY problem <> '' OR coalesce(contraindicated + none + unreadable, 0) > 0 DESC, number
 LIMIT {SOURCES_LISTED}
@@ -54,11 +56,29 @@ GROUP BY rule, outcome
 """
 
 
-def counts_of(store: Store) -> tuple[Counts, int]:
-    """All records by verdict, and how many were outside the window of time."""
-    sums = ", ".join(f"coalesce(SUM({one}), 0)" for one in (*VERDICTS, "outside"))
-    ((*counts, outside),) = store.query(f"SELECT {sums} FROM counts")  # noqa: S608 - constants
-    return _counts(counts), outside
+def counts_of(store: Store) -> tuple[Counts, int, int]:
+    """All records by verdict; and how many were outside the window of time by the client's, and the server's clock."""
+    sums = ", ".join(f"coalesce(SUM({one}), 0)" for one in (*VERDICTS, "outside_by_client", "outside_by_server"))
+    ((*counts, by_client, by_server),) = store.query(f"SELECT {sums} FROM counts")  # noqa: S608 - constants
+    return _counts(counts), by_client, by_server
+
+
+def released_of(store: Store) -> Released:
+    """What the records of ledgers say about release."""
+    found = Released()
+    for released, gate, place, records in store.query("SELECT released, gate, verdict, records FROM released"):
+        found.known += records
+        if not released:
+            continue
+        found.released += records
+        verdict = VERDICTS[place]
+        if verdict in PASSING:
+            continue
+        found.not_affirmed += records
+        found.gate_off += records * (gate == "off")
+        found.gate_on += records * (gate == "on")
+        setattr(found.counts, verdict, getattr(found.counts, verdict) + records)
+    return found
 
 
 def has_evidence(store: Store) -> bool:
@@ -80,10 +100,11 @@ def sources_of(store: Store) -> list[SourceSummary]:
             sha256=sha256,
             counts=_counts(counts),
             outside=outside,
+            outside_by_server=by_server,
             blank=blank,
             problem=problem,
         )
-        for name, kind, size, sha256, blank, problem, outside, *counts in store.query(_SOURCES)
+        for name, kind, size, sha256, blank, problem, outside, by_server, *counts in store.query(_SOURCES)
     ]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from nomyo_attest.audit.chunk import Chunk, ChunkResult, Fact, RawRecord, Tally
-from nomyo_attest.audit.record import RecordAppraiser, consequences_of, unreadable
+from nomyo_attest.audit.chunk import COUNTED, Chunk, ChunkResult, Fact, RawRecord, Tally
+from nomyo_attest.audit.record import Outside, RecordAppraiser, consequences_of, unreadable
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS, Row, encode_row
 from nomyo_attest.audit.summary import CONSEQUENCE, FAILURES_LISTED
 from nomyo_attest.policy.model import AppraisalPolicy
@@ -18,7 +19,7 @@ LINES_TOLD: Final = 10
 """Lines that a tally names."""
 
 _PLACE: Final = {verdict: place for place, verdict in enumerate(VERDICTS)}
-_OUTSIDE: Final = len(VERDICTS)
+_OUTSIDE: Final = {Outside.BY_CLIENT: len(VERDICTS), Outside.BY_SERVER: len(VERDICTS) + 1}
 _FAILURES: Final = frozenset({"contraindicated", "none", UNREADABLE})
 
 
@@ -50,8 +51,8 @@ class Worker:
                 sum_up.add(record, unreadable(record.name, record.line, record.problem), ())
                 continue
             appraised = self._appraiser.appraise(record.name, record.line, record.text)
-            if appraised is None:
-                sum_up.count(record.source, _OUTSIDE)
+            if isinstance(appraised, Outside):
+                sum_up.count(record.source, _OUTSIDE[appraised])
             else:
                 sum_up.add(record, *appraised)
         return sum_up.result(chunk)
@@ -69,12 +70,13 @@ class _Sum:
         self._counts: dict[int, list[int]] = {}
         self._failures: list[bytes] = []
         self._not_established: set[str] = set()
+        self._released: Counter[tuple[bool, str, int]] = Counter()
 
     def count(self, source: int, place: int) -> None:
         """Count one record of a source."""
         counts = self._counts.get(source)
         if counts is None:
-            counts = self._counts[source] = [0] * (_OUTSIDE + 1)
+            counts = self._counts[source] = [0] * COUNTED
         counts[place] += 1
 
     def add(self, record: RawRecord, row: Row, not_established: tuple[str, ...]) -> None:
@@ -83,6 +85,8 @@ class _Sum:
         fact = _fact(record.source, row)
         self._facts.append(fact)
         self._not_established.update(not_established)
+        if row.released is not None:
+            self._released[row.released, row.gate or "", _PLACE[row.verdict]] += 1
         if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
             self._profiles[fact.pcr_profile] = bytes(row.pcrs).decode("ascii")
         for tally in _tallies(record.source, row):
@@ -108,6 +112,7 @@ class _Sum:
             counts=self._counts,
             failures=self._failures,
             not_established=self._not_established,
+            released=self._released,
             ends=chunk.ends(),
             progress=chunk.progress,
         )

@@ -80,8 +80,13 @@ def configure(parser: Parser) -> None:
     out.add_argument("--force", action="store_true", help="overwrite files that are there; without --resume begin anew")
     what = parser.add_argument_group("what is looked at")
     what.add_argument("--at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
-    what.add_argument("--since", metavar="TIME", help="leave out records processed before this time")
-    what.add_argument("--until", metavar="TIME", help="leave out records processed at this time or later")
+    what.add_argument(
+        "--since",
+        metavar="TIME",
+        help="leave out records from before this time: by `recorded_at` of a ledger's line; by the"
+        " server's own `processed_at`, which nothing signs, of any other record",
+    )
+    what.add_argument("--until", metavar="TIME", help="leave out records from this time or later, by the same times")
     what.add_argument("--select", metavar="V,V", help="write only rows of these verdicts; all are counted")
     what.add_argument("--column", metavar="NAME", help="the column of Parquet files that has the records")
     what.add_argument(
@@ -95,8 +100,9 @@ def configure(parser: Parser) -> None:
     how.add_argument(
         "--fail-on",
         metavar="W,W",
-        help="warning, contraindicated, none, unreadable, series, or nothing;"
-        " default: contraindicated,none,unreadable,series",
+        help="warning, contraindicated, none, unreadable, series, released (records of a ledger that were released"
+        " though not affirmed), outside (records outside the window by the server's own time), or nothing; default:"
+        " contraindicated,none,unreadable,series",
     )
     how.add_argument(
         "--max-failures", type=int, default=0, metavar="N", help="how many such records are tolerated; default: 0"

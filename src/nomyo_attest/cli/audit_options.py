@@ -59,12 +59,15 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
     until = _seconds(arguments.until, "--until")
     if since is not None and until is not None and since >= until:
         raise CommandError("--until: it is not after --since, so no record can be between them")
+    fail_on = _fail_on(arguments.fail_on)
+    if "outside" in fail_on and since is None and until is None:
+        raise CommandError("--fail-on outside: there is no window to be outside of; give --since or --until, too")
     return Order(
         at=parse_time(arguments.at) if arguments.at is not None else None,
         since=since,
         until=until,
         select=_words(arguments.select, "--select", VERDICTS) if arguments.select is not None else frozenset(VERDICTS),
-        fail_on=_fail_on(arguments.fail_on),
+        fail_on=fail_on,
         max_failures=arguments.max_failures,
         allow_no_evidence=arguments.allow_no_evidence,
         max_gap=_duration(arguments.max_gap) if arguments.max_gap is not None else None,

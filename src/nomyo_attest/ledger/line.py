@@ -21,11 +21,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import check_payload_id
 from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, kind_of
+from nomyo_attest.evidence.times import seconds_of
 
 LEDGER_FORMAT: Final = "nomyo-attest-ledger/1"
 
@@ -46,7 +47,22 @@ _REPAIR_KEYS: Final = frozenset({"format", "number", "previous", "continues", "r
 _ELSEWHERE: Final = ("_metadata", "tpm_attestation", "is_available")
 """Keys under which evidence would stand outside `evidence`: then there are two, and either could be meant."""
 
-_READ: Final = ("format", "payload_id", "given", "evidence", "recorded_at", "refused", "gate")
+_READ: Final = frozenset({"format", "payload_id", "given", "evidence"})
+_RECORDING: Final = frozenset({"recorded_at", "refused", "gate"})
+
+
+class Recorded(NamedTuple):
+    """What a line says about the recording of a response, in the words of the client and by its clock.
+
+    Attributes:
+        at: `recorded_at` in whole seconds since 1970, UTC; None if the line has none.
+        gate: one of `GATES`; None if the line does not say.
+        released: whether the caller got the completion: `refused` is null. None if the line has no `refused`.
+    """
+
+    at: int | None = None
+    gate: str | None = None
+    released: bool | None = None
 
 
 def digest_of(line: bytes) -> str:
@@ -78,6 +94,20 @@ def is_repair(document: object) -> bool:
     return is_line(document) and isinstance(document, dict) and "repair" in document and document.keys() <= _REPAIR_KEYS
 
 
+def recorded_of(document: dict[str, Any]) -> Recorded:
+    """What a record's line says about its recording. Raises `EvidenceError` for a value that no writer makes."""
+    _refuse_twice(document, _RECORDING)
+    time, gate, refused = document.get("recorded_at"), document.get("gate"), document.get("refused")
+    at = seconds_of(time) if isinstance(time, str) else None
+    if time is not None and at is None:
+        raise EvidenceError("recorded_at", "an RFC 3339 time with an offset", kind_of(time))
+    if gate is not None and gate not in GATES:
+        raise EvidenceError("gate", "'on' or 'off'", kind_of(gate))
+    if refused is not None and not isinstance(refused, str):
+        raise EvidenceError("refused", "null or a code", kind_of(refused))
+    return Recorded(at, gate, refused is None if "refused" in document else None)
+
+
 def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
     """What a record's line holds for an appraisal: ``appraise(evidence, policy, payload_id=payload_id)``.
 
@@ -86,8 +116,7 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
 
     Raises `EvidenceError` for a line that is not as it must be, or that notes a repair.
     """
-    if type(document) is JsonObject and document.duplicates & {*_READ}:
-        raise EvidenceError(min(document.duplicates & {*_READ}), "the key once", "it twice or more")
+    _refuse_twice(document, _READ)
     for key in _ELSEWHERE:
         if key in document:
             raise EvidenceError(key, "evidence in one place, evidence", "more of it beside that")
@@ -98,3 +127,8 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
     if type(given) is not bool:
         raise EvidenceError("given", "true or false", kind_of(given))
     return document["evidence"], check_payload_id(document.get("payload_id"), "") if given else None
+
+
+def _refuse_twice(document: dict[str, Any], keys: frozenset[str]) -> None:
+    if type(document) is JsonObject and document.duplicates & keys:
+        raise EvidenceError(min(document.duplicates & keys), "the key once", "it twice or more")

@@ -7,9 +7,19 @@ from typing import Final
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.audit_text_about import over_time, passed_over, profiles, repeated, sources, tiers, unread
 from nomyo_attest.report.audit_text_findings import rules, series
-from nomyo_attest.report.audit_words import many, no_commands, number, share, verdict_counts
+from nomyo_attest.report.audit_words import (
+    MEND_RELEASED,
+    NOT_AFFIRMED,
+    many,
+    no_commands,
+    number,
+    outside_text,
+    released_text,
+    share,
+    verdict_counts,
+)
 from nomyo_attest.report.clean import short
-from nomyo_attest.report.look import Ink, Look
+from nomyo_attest.report.look import Ink, Look, sentence
 
 _INKS: Final[dict[str, Ink]] = {
     "affirming": "good",
@@ -29,6 +39,7 @@ def audit_text(summary: Summary, look: Look) -> str:
     parts = [
         _head(summary, look),
         _verdicts(summary, look),
+        _released(summary, look),
         rules(summary, look),
         series(summary, look),
         profiles(summary, look),
@@ -70,7 +81,8 @@ def _verdicts(summary: Summary, look: Look) -> list[str]:
     if summary.outside:
         run = summary.run
         window = " ".join([f"from {run.since}"] * bool(run.since) + [f"until {run.until}"] * bool(run.until))
-        beside.append(("outside", summary.outside, f"not appraised: not {short(window) or 'in the time asked for'}"))
+        remark = f"not appraised: not {short(window) or 'in the time asked for'}; {outside_text(summary)}"
+        beside.append(("outside", summary.outside, remark))
     if summary.blank:
         beside.append(("blank", summary.blank, f"line{'s' * (summary.blank != 1)} without a record"))
     column = max([len(name) for name, _ in found] + [len(name) for name, *_ in beside], default=0)
@@ -82,6 +94,18 @@ def _verdicts(summary: Summary, look: Look) -> list[str]:
     for name, value, remark in beside:
         lines += look.wrap(remark, f"  {name.ljust(column)}  {number(value).rjust(digits)}  ")
     return lines or ["  There is nothing to appraise."]
+
+
+def _released(summary: Summary, look: Look) -> list[str]:
+    """How many completions the clients released though this policy does not affirm their evidence."""
+    told = released_text(summary.released)
+    if not told:
+        return []
+    lines = look.wrap(f"{NOT_AFFIRMED}: {told}")
+    if summary.released.not_affirmed:
+        lines[0] = lines[0].replace(NOT_AFFIRMED, look.paint(NOT_AFFIRMED, "bad"), 1)
+        lines += look.wrap(sentence(MEND_RELEASED), "    what to do  ")
+    return lines
 
 
 def _limits(summary: Summary, look: Look) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.rules import find_rule
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import Counts, Place, Summary
+from nomyo_attest.audit.summary import Counts, Place, Released, Summary
 from nomyo_attest.report.audit_reasons import Cause
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.values import Digests, digests, value_text
@@ -23,6 +23,12 @@ WHY_UNREADABLE: Final = "What could not be read was not appraised, and nothing i
 
 PASSED_OVER: Final = "Passed over, for their names say that they are no records"
 REPEATED: Final = "Found again under another name, and read once"
+
+NOT_AFFIRMED: Final = "Released though not affirmed"
+
+MEND_RELEASED: Final = (
+    'treat these completions as not attested; a client built with `require_attestation="always"` cannot release them'
+)
 
 MEND_UNREADABLE: Final = (
     "see the problem: a file must be whole, of a kind that is read here, and readable by this user; a record must be a "
@@ -113,6 +119,32 @@ def lines_text(lines: tuple[int, ...] | list[int], total: int) -> str:
     listed = ", ".join(map(str, lines))
     more = f" and {total - len(lines):,} more" if total > len(lines) else ""
     return f"line{'s' * (total > 1)} {listed}{more}"
+
+
+def outside_text(summary: Summary) -> str:
+    """By whose clock the records outside the window are outside; empty if there are none."""
+    if not summary.outside:
+        return ""
+    by_client = summary.outside - summary.outside_by_server
+    parts = []
+    if summary.outside_by_server:
+        parts.append(f"{number(summary.outside_by_server)} by the server's own time, which nothing signs")
+    if by_client:
+        parts.append(f"{number(by_client)} by the time that the client recorded")
+    return "; ".join(parts)
+
+
+def released_text(released: Released) -> str:
+    """How many records were released though not affirmed, and with what gate; empty if no record says it."""
+    if not released.known:
+        return ""
+    if not released.not_affirmed:
+        return f"none of {many(released.released, 'released record')}"
+    others = released.not_affirmed - released.gate_off - released.gate_on
+    parts = [f"{number(released.gate_off)} with the client's gate off"] * bool(released.gate_off)
+    parts += [f"{number(released.gate_on)} with the gate on, by the client's policy"] * bool(released.gate_on)
+    parts += [f"{number(others)} without a record of the gate"] * bool(others)
+    return f"{number(released.not_affirmed)} of {many(released.released, 'released record')}: {', '.join(parts)}"
 
 
 def mend_of(rule: str) -> str:

@@ -12,12 +12,16 @@ from typing import Final, NamedTuple
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
 from nomyo_attest.report.audit_words import (
+    MEND_RELEASED,
     MEND_UNREADABLE,
+    NOT_AFFIRMED,
     Compared,
     lines_text,
     many,
     mend_of,
     no_commands,
+    outside_text,
+    released_text,
     unreadable,
     where,
 )
@@ -40,12 +44,14 @@ class _Annotation(NamedTuple):
 def annotations(summary: Summary) -> str:
     """One workflow command a line, with line ends; empty where there is nothing to tell.
 
-    Errors are rules that the policy requires, what shows across records, and what could not be read; warnings are rules
-    that the policy softens.
+    Errors are records that were released though not affirmed, rules that the policy requires, findings across records,
+    and what could not be read; warnings are rules that the policy softens; a notice tells how many records are outside
+    the window by the server's own time.
     """
     compared = Compared(summary)
     causes = causes_by_source(summary)
     errors = [
+        *_released(summary),
         *_unreadable(summary),
         *_series(summary),
         *(_of_cause(one, compared) for one in causes if not one.softened),
@@ -53,7 +59,13 @@ def annotations(summary: Summary) -> str:
     warnings = [_of_cause(one, compared) for one in causes if one.softened]
     # More places than the summary lists are lost to this report too, and counted.
     unlisted = max(0, summary.places_total - len(summary.places))
-    return "".join([*_commands("error", errors, unlisted), *_commands("warning", warnings, 0)])
+    notices = []
+    if summary.outside_by_server:
+        told = f"{many(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"
+        notices.append(_Annotation("-", 0, "outside the time asked for", sentence(told)))
+    return "".join(
+        [*_commands("error", errors, unlisted), *_commands("warning", warnings, 0), *_commands("notice", notices, 0)]
+    )
 
 
 def _commands(kind: str, found: list[_Annotation], unlisted: int) -> Iterable[str]:
@@ -92,6 +104,12 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(clean(text)).replace(":", "%3A").replace(",", "%2C")
+
+
+def _released(summary: Summary) -> Iterable[_Annotation]:
+    if summary.released.not_affirmed:
+        told = [sentence(f"{NOT_AFFIRMED}: {released_text(summary.released)}"), sentence(MEND_RELEASED)]
+        yield _Annotation("-", 0, NOT_AFFIRMED.lower(), "\n".join(told))
 
 
 def _unreadable(summary: Summary) -> Iterable[_Annotation]:

@@ -14,13 +14,16 @@ from xml.etree import ElementTree as ET
 from nomyo_attest.audit.summary import SourceSummary, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
 from nomyo_attest.report.audit_words import (
+    MEND_RELEASED,
     MEND_UNREADABLE,
+    NOT_AFFIRMED,
     Compared,
     Unreadable,
     counts_line,
     lines_text,
     many,
     mend_of,
+    released_text,
     source_name,
     unreadable,
     where,
@@ -34,6 +37,7 @@ CASES_MOST: Final = 2000
 AUDIT: Final = "nomyo-attest audit"
 ACROSS: Final = "across records"
 READABLE: Final = "can be read"
+RELEASED: Final = "only affirmed records are released"
 NONE_REFUSED: Final = "no record is refused"
 """Names of suites and cases: CI systems compare by them from run to run."""
 
@@ -95,10 +99,17 @@ def _whole(summary: Summary) -> ET.Element:
         "records": str(summary.counts.total),
         "verdicts": counts_line(summary.counts),
         "outside the time asked for": str(summary.outside),
+        "outside by the server's own time": str(summary.outside_by_server),
+        "released": str(summary.released.released),
+        "released though not affirmed": str(summary.released.not_affirmed),
         "sources": str(summary.sources_total),
         "sources listed": str(len(summary.sources)),
     }.items():
         ET.SubElement(properties, "property", name=name, value=value)
+    if told := released_text(summary.released):
+        case = _case(suite, RELEASED)
+        if summary.released.not_affirmed:
+            _tell(case, "failure", f"{NOT_AFFIRMED}: {told}", [f"What to do: {sentence(MEND_RELEASED)}"])
     case = _case(suite, "exit status")
     if summary.status:
         _tell(case, "failure", f"exit status {summary.status}", [sentence(short(summary.status_reason, 1000))])

@@ -13,7 +13,9 @@ from typing import Final
 from nomyo_attest.audit.summary import Place, SeriesFinding, Summary
 from nomyo_attest.report.audit_reasons import causes, causes_by_source, ignored, waiting
 from nomyo_attest.report.audit_words import (
+    MEND_RELEASED,
     MEND_UNREADABLE,
+    NOT_AFFIRMED,
     PASSED_OVER,
     REPEATED,
     Compared,
@@ -23,7 +25,9 @@ from nomyo_attest.report.audit_words import (
     mend_of,
     moment,
     number,
+    outside_text,
     place_text,
+    released_text,
     share,
     source_name,
     span,
@@ -101,7 +105,8 @@ def _head(summary: Summary) -> list[str]:
     counts = summary.counts
     state = "passed" if summary.status == 0 else "not passed"
     records = f"**{many(counts.total, 'record')}** in {many(summary.sources_total, 'source')}"
-    beside = [f"{many(summary.outside, 'record')} outside the time asked for"] * bool(summary.outside)
+    beside = [f"{many(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"]
+    beside = beside * bool(summary.outside)
     beside += [many(summary.blank, "blank line")] * bool(summary.blank)
     told = f"{records} (beside {' and '.join(beside)})" if beside else records
     policy = f"policy {code(short(summary.policy.id, 60))} ({code(f'{summary.policy.digest[:19]}…')})"
@@ -115,8 +120,16 @@ def _head(summary: Summary) -> list[str]:
         f"## nomyo-attest audit: {state}",
         f"{told}, {policy}.",
         *([_table(["verdict", ">records", ">share"], rows)] if rows else ["There is nothing to appraise."]),
+        *_released(summary),
         f"Exit status {summary.status}{why}.",
     ]
+
+
+def _released(summary: Summary) -> list[str]:
+    told = released_text(summary.released)
+    if not summary.released.not_affirmed:
+        return [f"{NOT_AFFIRMED}: {told}."] * bool(told)
+    return [f"**{NOT_AFFIRMED}**: {told}. What to do: {sentence(MEND_RELEASED)}"]
 
 
 def _rules(summary: Summary) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from nomyo_attest.audit.record import RecordAppraiser, unreadable
+from nomyo_attest.audit.record import Appraised, RecordAppraiser, unreadable
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.policy import AppraisalPolicy
 from nomyo_attest.testing import FAULTS, VARIANTS, Forge
@@ -43,7 +43,7 @@ class Record:
         if self.text is None:
             return unreadable(self.source, self.line, "expected JSON text, got null")
         appraised = RecordAppraiser(POLICY, keep_evidence=keep_evidence).appraise(self.source, self.line, self.text)
-        assert appraised is not None
+        assert isinstance(appraised, Appraised)
         return appraised.row
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import nomyo_attest as na
-from nomyo_attest.audit.chunk import ChunkResult, Fact, SourceEnd, Tally
-from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.chunk import COUNTED, ChunkResult, Fact, SourceEnd, Tally
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarise import summarise
 from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
@@ -45,10 +44,10 @@ def result(facts: Iterable[Fact] = (), number: int = 0, **fields: Any) -> ChunkR
     facts = list(facts)
     counts: dict[int, list[int]] = {}
     for fact in facts:
-        counts.setdefault(fact.source, [0] * (len(VERDICTS) + 1))[fact.verdict] += 1
+        counts.setdefault(fact.source, [0] * COUNTED)[fact.verdict] += 1
     given: dict[str, Any] = {
         "rows": b"", "written": len(facts), "profiles": {}, "tallies": [], "counts": counts, "failures": [],
-        "not_established": set(), "ends": (), "progress": 0,
+        "not_established": set(), "released": {}, "ends": (), "progress": 0,
     }  # fmt: skip
     return ChunkResult(number=number, facts=facts, **{**given, **fields})
 

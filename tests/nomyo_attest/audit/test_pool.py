@@ -112,7 +112,7 @@ def test_a_chunk_whose_records_kill_only_together_is_accounted_for(
     texts[3] = Deadly.text(texts[3], tmp_path / "count", 1000)
     monkeypatch.setattr("nomyo_attest.audit.isolation._Single", lambda record: Made(0, []))
     (first, second) = Pool(ORDER, 2).results(chunks(texts, SIZE))
-    assert first.counts == {0: [0, 0, 0, 0, SIZE, 0]}
+    assert first.counts == {0: [0, 0, 0, 0, SIZE, 0, 0]}
     told = {json.loads(row)["reason"] for row in rows([first])}
     assert told == {"appraising it, and what stands beside it, ended the process (signal 9)"}
     assert len(rows([second])) == SIZE

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import nomyo_attest as na
-from nomyo_attest.audit.record import RecordAppraiser
+from nomyo_attest.audit.record import Appraised, Outside, RecordAppraiser
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.ledger.line import NO_PREVIOUS, encode_line
 from nomyo_attest.testing import FAULTS, VARIANTS, Forge
@@ -23,7 +23,7 @@ def text_of(response: Any) -> bytes:
 
 def row_of(text: bytes, policy: na.AppraisalPolicy, **options: Any) -> Row:
     appraised = RecordAppraiser(policy, **options).appraise("a.jsonl", 7, text)
-    assert appraised is not None
+    assert isinstance(appraised, Appraised)
     return appraised.row
 
 
@@ -116,10 +116,33 @@ def test_a_profile_leaves_out_what_the_policy_takes_in_any_form() -> None:
 def test_a_window_of_time_has_its_beginning_and_not_its_end(window: dict[str, Any], inside: bool) -> None:
     forge = Forge(key="p256")
     appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(forge.policy()), **window)
-    assert (appraiser.appraise("a", 1, text_of(forge.response())) is not None) is inside
+    appraised = appraiser.appraise("a", 1, text_of(forge.response()))
+    assert (appraised is not Outside.BY_SERVER) is inside
 
 
-@pytest.mark.parametrize("time", ["yesterday", None, 1.5, True, 2**53, -(2**60), [1]])
+@pytest.mark.parametrize(
+    "time",
+    [
+        1767225600.9,
+        "2026-01-01T00:00:00Z",
+        "2026-01-01t01:00:00.123456789+01:00",
+        "20251231T230000-0100",
+        "2026-01-01 00:00Z",
+    ],
+)
+def test_a_time_of_another_form_is_the_same_time(time: object) -> None:
+    forge = Forge(key="p256").spoil("_metadata", lambda metadata: {**metadata, "processed_at": time})
+    row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
+    assert row.processed_at == 1767225600
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        *("yesterday", None, True, 2**53, -(2**60), [1], 1e300, "1767225600"),
+        *("2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00Z" + 50 * " "),
+    ],
+)
 def test_a_record_without_a_time_is_inside_every_window(time: object) -> None:
     forge = Forge(key="p256").spoil("_metadata", lambda metadata: {**metadata, "processed_at": time})
     row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()), since=2**50)

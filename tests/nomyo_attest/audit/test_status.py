@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from nomyo_attest.audit.status import FAIL_ON, FAIL_ON_DEFAULT, status_of
-from nomyo_attest.audit.summary import Counts
+from nomyo_attest.audit.summary import Counts, Released
 
 GOOD = Counts(affirming=90, warning=10)
+BAD = Counts(affirming=4, none=9)
+RELEASED = Released(known=13, released=6, not_affirmed=2, gate_off=2, counts=Counts(none=2))
 
 
 def status(counts: Counts, **given: Any) -> tuple[int, str]:
@@ -15,7 +17,7 @@ def status(counts: Counts, **given: Any) -> tuple[int, str]:
 
 
 def test_what_may_be_named_and_what_counts_by_default() -> None:
-    assert FAIL_ON == ("warning", "contraindicated", "none", "unreadable", "series")
+    assert FAIL_ON == ("warning", "contraindicated", "none", "unreadable", "series", "released", "outside")
     assert sorted(FAIL_ON_DEFAULT) == ["contraindicated", "none", "series", "unreadable"]
 
 
@@ -40,6 +42,21 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
         (GOOD, {"sources_unreadable": 1}, (2, "1 source could not be read, or not to the end")),
         (GOOD, {"sources_unreadable": 2, "max_failures": 9}, (2, "2 sources could not be read, or not to the end")),
         (GOOD, {"sources_unreadable": 1, "fail_on": {"none"}}, (0, "none of 100 records failed")),
+        (GOOD, {"outside_by_server": 3}, (0, "none of 100 records failed")),
+        (
+            GOOD,
+            {"outside_by_server": 3, "fail_on": {"outside"}, "max_failures": 9},
+            (1, "3 records outside the window by the server's own time"),
+        ),
+        (BAD, {"released": RELEASED, "fail_on": {"released"}}, (1, "2 records failed: 2 none though released")),
+        (BAD, {"released": RELEASED, "fail_on": {"none", "released"}}, (1, "9 records failed: 9 none")),
+        (BAD, {"released": RELEASED, "fail_on": {"series"}}, (0, "none of 13 records failed")),
+        (BAD, {"released": Released(known=3, released=1), "fail_on": {"released"}}, (0, "none of 13 records failed")),
+        (
+            GOOD,
+            {"fail_on": {"released"}},
+            (1, "no record says whether its completion was released: only lines of an evidence ledger do"),
+        ),
         (Counts(), {}, (1, "no record was appraised")),
         (Counts(), {"fail_on": {"series"}}, (1, "no record was appraised")),
         (
@@ -58,7 +75,7 @@ def test_the_status_and_its_reason(counts: Counts, given: dict[str, Any], expect
     assert status(counts, **given) == expected
 
 
-@pytest.mark.parametrize("fail_on", [set(), {"contraindicated"}, {"warning"}, set(FAIL_ON) - {"none"}])
+@pytest.mark.parametrize("fail_on", [set(), {"contraindicated"}, {"warning"}, set(FAIL_ON) - {"none", "released"}])
 @pytest.mark.parametrize("counts", [Counts(none=5), Counts(none=5, unreadable=1)])
 def test_an_audit_in_which_no_record_has_evidence_fails_whatever_counts_as_a_failure(
     counts: Counts, fail_on: set[str]

@@ -64,11 +64,11 @@ def test_a_checkpoint_keeps_what_earlier_ones_said(tmp_path: Path) -> None:
 
 def test_counts_and_tallies_of_a_source_add_up_over_its_chunks(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
-        store.add(result(counts={0: [1, 2, 3, 4, 5, 6]}, tallies=[tally(0, "nonce.match", records=2, lines=[3, 4])]))
+        store.add(result(counts={0: [1, 2, 3, 4, 5, 6, 7]}, tallies=[tally(0, "nonce.match", records=2, lines=[3, 4])]))
         store.add(
             result(
                 number=1,
-                counts={0: [10, 20, 30, 40, 50, 60], 1: [1, 0, 0, 0, 0, 0]},
+                counts={0: [10, 20, 30, 40, 50, 60, 70], 1: [1, 0, 0, 0, 0, 0, 0]},
                 tallies=[
                     tally(0, "nonce.match", lines=[8], message="another"),
                     tally(0, "nonce.match", outcome="undecided", records=4, lines=[5], message="no quote"),
@@ -76,8 +76,8 @@ def test_counts_and_tallies_of_a_source_add_up_over_its_chunks(tmp_path: Path) -
             )
         )
         assert list(store.query("SELECT * FROM counts ORDER BY source")) == [
-            (0, 11, 22, 33, 44, 55, 66),
-            (1, 1, 0, 0, 0, 0, 0),
+            (0, 11, 22, 33, 44, 55, 66, 77),
+            (1, 1, 0, 0, 0, 0, 0, 0),
         ]
         assert list(store.query("SELECT * FROM tallies")) == [
             (0, "nonce.match", "required", "fail", 3, "3,4,8", "no"),

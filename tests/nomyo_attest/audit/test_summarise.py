@@ -51,17 +51,31 @@ def test_an_audit_of_nothing_has_a_summary(store: Store) -> None:
 def test_sources_with_a_problem_or_a_failure_come_first_and_totals_add_up(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = {0: [5, 0, 0, 0, 0, 2], 1: [1, 1, 0, 0, 0, 0], 2: [0, 0, 1, 0, 0, 0], 4: [3, 0, 0, 0, 1, 0]}
+    counts = {0: [5, 0, 0, 0, 0, 2, 7], 1: [1, 1, 0, 0, 0, 0, 0], 2: [0, 0, 1, 0, 0, 0, 0], 4: [3, 0, 0, 0, 1, 0, 0]}
     ends = [end(0, "a", blank=3), end(1, "b"), end(2, "c"), end(3, "d"), end(4, "e", sha256=None, problem="cut off")]
     store.add(result(counts=counts, ends=tuple(ends), written=9))
     summary = summary_of(store)
     assert [source.name for source in summary.sources] == ["c", "e", "a", "b", "d"]
     assert summary.counts == Counts(affirming=9, warning=1, contraindicated=1, unreadable=1)
-    assert (summary.outside, summary.blank, summary.written) == (2, 3, 9)
+    assert (summary.outside, summary.outside_by_server, summary.blank, summary.written) == (9, 7, 3, 9)
+    assert [(one.outside, one.outside_by_server) for one in summary.sources] == [(0, 0), (0, 0), (9, 7), (0, 0), (0, 0)]
     assert (summary.sources_total, summary.sources_unreadable, summary.failures_total) == (5, 1, 2)
     assert sum(source.counts.total for source in summary.sources) == summary.counts.total
     assert (summary.sources[1].problem, summary.sources[1].sha256) == ("cut off", None)
     assert summary.status == 2
+
+
+def test_records_that_were_released_though_not_affirmed_are_counted_by_the_gate(store: Store) -> None:
+    def of(released: bool, gate: str, verdict: str) -> tuple[bool, str, int]:
+        return released, gate, VERDICTS.index(verdict)
+
+    store.add(result(released={of(True, "on", "affirming"): 9, of(True, "off", "none"): 2, of(False, "on", "none"): 4}))
+    store.add(result(number=1, released={of(True, "off", "none"): 3, of(True, "on", "contraindicated"): 1}))
+    store.add(result(number=2, released={of(True, "", "unreadable"): 1, of(True, "on", "warning"): 5}))
+    found = summary_of(store).released
+    assert (found.known, found.released, found.not_affirmed) == (25, 21, 7)
+    assert (found.gate_off, found.gate_on) == (5, 1)
+    assert found.counts == Counts(none=5, contraindicated=1, unreadable=1)
 
 
 def test_the_inputs_in_one_value_are_every_sources_digest_and_name_in_order(store: Store) -> None:

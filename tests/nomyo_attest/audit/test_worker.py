@@ -43,7 +43,7 @@ def work(texts: Sequence[bytes | None], **order: Any) -> Any:
 
 def test_every_record_is_counted_once_under_its_verdict() -> None:
     result = work([GOOD, BAD, ABSENT, None, b"{", GOOD])
-    assert result.counts == {3: [2, 0, 2, 1, 1, 0]}
+    assert result.counts == {3: [2, 0, 2, 1, 1, 0, 0]}
     assert [json.loads(row)["verdict"] for row in result.rows.splitlines()] == [
         "affirming", "contraindicated", "none", "unreadable", "contraindicated", "affirming",
     ]  # fmt: skip
@@ -56,14 +56,14 @@ def test_what_is_not_selected_is_not_written_and_is_counted_all_the_same() -> No
     result = work([GOOD, BAD, None], select=frozenset({"unreadable"}))
     assert [json.loads(row)["verdict"] for row in result.rows.splitlines()] == ["unreadable"]
     assert result.written == 1
-    assert result.counts == {3: [1, 0, 1, 0, 1, 0]}
+    assert result.counts == {3: [1, 0, 1, 0, 1, 0, 0]}
     assert len(result.facts) == 3
     assert len(result.failures) == 2
 
 
 def test_what_is_outside_the_window_is_counted_and_nothing_else() -> None:
     result = work([GOOD, BAD, ABSENT], until=10)
-    assert result.counts == {3: [0, 0, 0, 1, 0, 2]}
+    assert result.counts == {3: [0, 0, 0, 1, 0, 0, 2]}
     assert len(result.facts) == 1
 
 

@@ -40,28 +40,32 @@ results.result.quote results.result.quote.framing results.result.trust results.r
 AUDIT_KEYS = """
 aiks aiks_pinned beyond blank bucket_seconds counts counts.affirming counts.contraindicated counts.none
 counts.unreadable counts.warning failures failures_total format gaps gaps.begins gaps.ends gaps.records inputs_digest
-not_established outside passed_over passed_over_total places places.lines places.message places.outcome places.records
-places.requirement places.rule places.source places_total policy policy.digest policy.document policy.id policy.source
-profiles profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
-profiles.counts.unreadable profiles.counts.warning profiles.first profiles.first.line profiles.first.processed_at
-profiles.first.source profiles.first_seen profiles.last profiles.last.line profiles.last.processed_at
-profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs profiles.profile profiles_total repeated
-repeated_total rules rules.first rules.first.line rules.first.processed_at rules.first.source rules.message
-rules.outcome rules.records rules.requirement rules.rule run run.at run.command run.processes run.resumed run.seconds
-run.select run.since run.started_at run.until run.version run.workers_lost series series.first series.first.line
-series.first.processed_at series.first.source series.key series.last series.last.line series.last.processed_at
-series.last.source series.message series.places series.places.line series.places.processed_at series.places.source
-series.records series.rule series_rules series_rules.findings series_rules.mend series_rules.question
-series_rules.records series_rules.rule sources sources.blank sources.counts sources.counts.affirming
-sources.counts.contraindicated sources.counts.none sources.counts.unreadable sources.counts.warning sources.kind
-sources.name sources.outside sources.problem sources.sha256 sources.size sources_total sources_unreadable status
-status_reason tiers tiers_total timeline timeline.at timeline.counts timeline.counts.affirming
-timeline.counts.contraindicated timeline.counts.none timeline.counts.unreadable timeline.counts.warning
-timeline.unavailable unavailable unavailable.begins unavailable.ends unavailable.records undated written
+not_established outside outside_by_server passed_over passed_over_total places places.lines places.message
+places.outcome places.records places.requirement places.rule places.source places_total policy policy.digest
+policy.document policy.id policy.source profiles profiles.aiks profiles.counts profiles.counts.affirming
+profiles.counts.contraindicated profiles.counts.none profiles.counts.unreadable profiles.counts.warning profiles.first
+profiles.first.line profiles.first.processed_at profiles.first.source profiles.first_seen profiles.last
+profiles.last.line profiles.last.processed_at profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs
+profiles.profile profiles_total released released.counts released.counts.affirming released.counts.contraindicated
+released.counts.none released.counts.unreadable released.counts.warning released.gate_off released.gate_on
+released.known released.not_affirmed released.released repeated repeated_total rules rules.first rules.first.line
+rules.first.processed_at rules.first.source rules.message rules.outcome rules.records rules.requirement rules.rule run
+run.at run.command run.processes run.resumed run.seconds run.select run.since run.started_at run.until run.version
+run.workers_lost series series.first series.first.line series.first.processed_at series.first.source series.key
+series.last series.last.line series.last.processed_at series.last.source series.message series.places series.places.line
+series.places.processed_at series.places.source series.records series.rule series_rules series_rules.findings
+series_rules.mend series_rules.question series_rules.records series_rules.rule sources sources.blank sources.counts
+sources.counts.affirming sources.counts.contraindicated sources.counts.none sources.counts.unreadable
+sources.counts.warning sources.kind sources.name sources.outside sources.outside_by_server sources.problem
+sources.sha256 sources.size sources_total sources_unreadable status status_reason tiers tiers_total timeline timeline.at
+timeline.counts timeline.counts.affirming timeline.counts.contraindicated timeline.counts.none
+timeline.counts.unreadable timeline.counts.warning timeline.unavailable unavailable unavailable.begins unavailable.ends
+unavailable.records undated written
 """
 VERDICT_COLUMNS = """
-source line payload_id verdict failed undecided reason trust processed_at security_tier available signature_valid
-aik_name aik_pinned quote clock reset_count restart_count firmware_version pcr_profile pcrs findings evidence
+source line payload_id verdict failed undecided reason trust processed_at recorded_at gate released security_tier
+available signature_valid aik_name aik_pinned quote clock reset_count restart_count firmware_version pcr_profile pcrs
+findings evidence
 """
 SERIES_RULE_IDS = """
 series.quote series.payload_id series.aik series.clock series.counters series.gap

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import nomyo_attest as na
-from nomyo_attest.audit.record import RecordAppraiser, unreadable
+from nomyo_attest.audit.record import Appraised, RecordAppraiser, unreadable
 from nomyo_attest.audit.row import COLUMNS, VERDICTS, encode_row
 from nomyo_attest.schemas import load_schema
 from nomyo_attest.testing import FAULTS, VARIANTS
@@ -31,7 +31,7 @@ def test_every_row_is_valid(kind: str) -> None:
         data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(case.policy), keep_evidence=True)
         appraised = appraiser.appraise("a", 1, data)
-        assert appraised is not None
+        assert isinstance(appraised, Appraised)
         assert list(VALIDATOR.iter_errors(json.loads(encode_row(appraised.row)))) == [], one.name
 
 

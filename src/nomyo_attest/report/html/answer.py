@@ -6,7 +6,7 @@ from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.audit_words import NOT_AFFIRMED, many, number, outside_text, released_text
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
 from nomyo_attest.report.html.wording import code, digits, moment, outside, share, verdict
@@ -89,6 +89,10 @@ def _facts(summary: Summary) -> Markup:
     if summary.timeline:
         end = summary.timeline[-1].at + summary.bucket_seconds
         facts.append(("Period", f"{moment(summary.timeline[0].at)} to {moment(end)} UTC"))
+    if summary.outside:
+        facts.append(("Outside the window", f"{many(summary.outside, 'record')}: {outside_text(summary)}"))
+    if told := released_text(summary.released):
+        facts.append((NOT_AFFIRMED, told))
     facts += [
         ("PCR profiles", number(summary.profiles_total)),
         ("AIKs", f"{number(summary.aiks)}, of which the policy pins {number(summary.aiks_pinned)}"),

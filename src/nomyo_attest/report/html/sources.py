@@ -6,7 +6,7 @@ from typing import Final
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Counts, SourceSummary, Summary
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.audit_words import many, number, outside_text
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, fold, row, section, table
 from nomyo_attest.report.html.wording import code, digits, outside, size
@@ -41,7 +41,8 @@ def _sum(summary: Summary) -> str:
     read = counts.total + summary.outside
     told = f"{each} = {many(counts.total, 'record')}. "
     if summary.outside:
-        told += f"With {number(summary.outside)} outside the window of time, {many(read, 'record')} were read. "
+        told += f"With {number(summary.outside)} outside the window of time ({outside_text(summary)}), "
+        told += f"{many(read, 'record')} were read. "
     if summary.blank:
         told += f"Beside them stood {many(summary.blank, 'blank line')}. "
     return (

@@ -1,0 +1,37 @@
+"""Which moment does a time in a record name? Seconds since 1970, or text of ISO 8601 with an offset."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Final
+
+TIME_MAX: Final = 2**53
+"""Seconds since 1970, either way, that are still a time: every JSON reader keeps these integers exactly."""
+
+_TEXT_MAX: Final = 64
+"""Characters of the longest text that is read as a time."""
+
+
+def seconds_of(time: object) -> int | None:
+    """Whole seconds since 1970, UTC, rounded down; None for a value that names no moment.
+
+    Args:
+        time: an integer or a finite number of seconds; or text of ISO 8601, RFC 3339 included, with an offset from UTC.
+            Text without an offset names no moment, since nobody knows whose local time it is.
+    """
+    if type(time) is str:
+        return _of_text(time)
+    if type(time) is float and math.isfinite(time):
+        time = math.floor(time)
+    return time if type(time) is int and abs(time) < TIME_MAX else None
+
+
+def _of_text(text: str) -> int | None:
+    if not text.isascii() or len(text) > _TEXT_MAX:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    return None if moment.utcoffset() is None else math.floor(moment.timestamp())
