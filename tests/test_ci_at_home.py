@@ -387,8 +387,10 @@ def test_the_action_says_that_an_old_python_will_not_do(job: Job, tmp_path: Path
 # The hooks, run as pre-commit runs them: the entry, the arguments, then the names of the files that match.
 
 
-def run_hook(job: Job, hook_id: str, names: list[str]) -> subprocess.CompletedProcess[str]:
-    hook = hooks()[hook_id]
+def run_hook(
+    job: Job, hook_id: str, names: list[str], args: list[str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    hook = hooks()[hook_id] | ({} if args is None else {"args": args})
     matching = [name for name in names if re.search(hook["files"], name)]
     assert matching
     program, *words = shlex.split(hook["entry"])
@@ -404,6 +406,62 @@ def test_a_hook_passes_and_fails_as_the_policy_says(job: Job, hook_id: str) -> N
     done = run_hook(job, hook_id, [*names, "recorded/tuesday.attest.json"])
     assert done.returncode == 1
     assert "FAIL  pcr.values" in done.stdout
+
+
+EVIL: Final = "--policy=evil.attest.json"
+"""A file that pre-commit takes for a recorded response, and whose name is an option."""
+
+
+def plant_evil_policy(job: Job) -> None:
+    """A policy that accepts the other firmware, as a recorded response, and a file whose name selects it."""
+    job.add_other_firmware()
+    learned = run(*(BIN / "nomyo-attest", "policy", "learn", EVIDENCE / "other-firmware.json"), cwd=job.workspace)
+    (job.workspace / "evil.attest.json").write_text(learned.stdout, encoding="utf-8")
+    (job.workspace / EVIL).write_text("{}", encoding="utf-8")
+
+
+@pytest.mark.parametrize("hook_id", ["nomyo-attest-verify", "nomyo-attest-audit"])
+@pytest.mark.parametrize("args", [None, ["--policy", "policy.toml"], ["--policy=policy.toml", "--format", "json"], []])
+def test_a_file_named_like_an_option_is_not_one_whatever_the_arguments_of_the_hook_are(
+    job: Job, hook_id: str, args: list[str] | None
+) -> None:
+    plant_evil_policy(job)
+    done = run_hook(job, hook_id, [EVIL, "recorded/tuesday.attest.json"], args)
+    if args is None:  # the hook's own end with --
+        assert done.returncode in {1, 2}
+        assert "FAIL  pcr.values" in done.stdout
+        assert EVIL in done.stdout
+    else:
+        assert done.returncode == 2
+        assert f"{EVIL!r} is the name of a file in the working directory" in done.stderr
+        assert done.stdout == ""
+
+
+def test_the_arguments_of_every_hook_and_of_the_snippet_put_names_after_two_hyphens() -> None:
+    (block,) = blocks(".pre-commit-config.yaml")
+    configured = [hook for repo in yaml(block)["repos"] for hook in repo["hooks"]]
+    for hook in [*hooks().values(), *configured]:
+        if hook["id"] != "nomyo-attest-policy-check":
+            assert hook["args"][-1] == "--"
+
+
+def test_pre_commit_passes_names_that_the_command_refuses_as_options(job: Job, tmp_path: Path) -> None:
+    """With pre-commit itself, and a hook as ours but for the environment, which would be installed from an index."""
+    plant_evil_policy(job)
+    hook = hooks()["nomyo-attest-audit"]
+    entry = f"{BIN}/{hook['entry']}"
+    local = {"id": "audit", "name": "audit", "language": "system", "entry": entry, "files": hook["files"]}
+    local |= {"args": ["--policy", "policy.toml"], "require_serial": True}
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"repos": [{"repo": "local", "hooks": [local]}]}), encoding="utf-8")
+    for command in (["init", "-q"], ["add", "--all"]):
+        assert run("git", *command, cwd=job.workspace).returncode == 0
+    environment = os.environ | {"PRE_COMMIT_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "pre_commit", "run", "--all-files", "--config", str(config)]
+    done = run(*command, cwd=job.workspace, env=environment)
+    assert done.returncode == 1
+    assert "exit code: 2" in done.stdout
+    assert f"{EVIL!r} is the name of a file in the working directory" in done.stdout
 
 
 def test_the_hook_of_the_policy_fails_on_a_warning(job: Job) -> None:

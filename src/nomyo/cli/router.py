@@ -95,7 +95,7 @@ def configure(parser: Parser) -> None:
         type=filled,
         action="append",
         metavar="NAME[=TIER,…]",
-        help="a model to allow, at these tiers or all; default: any model",
+        help="a model to allow, at these tiers or all; may be given several times; default: any model",
     )
     parser.add_argument("--default-tier", choices=TIERS, default=TIERS[0], help="of requests that name none")
     parser.add_argument("--fault", type=filled, metavar="NAME", help="answer wrongly in one way, for tests of clients")

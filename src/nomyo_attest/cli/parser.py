@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nomyo_attest.cli.console import say
 from nomyo_attest.cli.errors import CommandError
@@ -13,6 +13,9 @@ FORMATS = ("text", "json")
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line, and whose help ends with an example.
+
+    An option that is given twice is an error, unless it is declared to be repeatable (``action="append"``): the last
+    one would win, wherever it came from.
 
     Args:
         program: the program's name.
@@ -30,6 +33,20 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,  # an abbreviation in a script would break with the next option that begins the same way
         )
         self.words = words
+        self._given: set[argparse.Action] = set()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse; every call begins anew to look for options that are given twice."""
+        self._given = set()
+        return super().parse_known_args(args, namespace)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """As in argparse, which calls it once each time that an option occurs."""
+        if action.option_strings and not isinstance(action, argparse._AppendAction):
+            if action in self._given:
+                self.error(f"argument {'/'.join(action.option_strings)}: given twice, expected once")
+            self._given.add(action)
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise `CommandError`."""

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Final
 
 from nomyo_attest.cli.console import ReaderGoneError, say
 from nomyo_attest.cli.errors import CommandError, complain, confess
@@ -60,6 +61,7 @@ class Program:
 
     def run(self, argv: list[str]) -> int:
         """Find the command that `argv` names and run it. Returns the exit status; raises `CommandError`."""
+        _refuse_file_names_like_options(argv)
         if argv and argv[0] in ("-h", "--help", "help"):
             say(self._help())
             return OK
@@ -119,6 +121,27 @@ class Program:
         close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
         return f"unknown command {argv[0]!r}; {hint}"
+
+
+def _refuse_file_names_like_options(argv: list[str]) -> None:
+    """Raise `CommandError` if an argument that begins with a hyphen is the name of an existing file.
+
+    pre-commit, `xargs` and a shell's ``*`` append names of files, so a file called ``--policy=evil.attest.json`` would
+    be read as the option. They append only names of files that exist, relative to the working directory; that is what
+    is looked up here. What follows ``--`` is never an option, but ``-`` remains standard input there.
+    """
+    options = True
+    for word in argv:
+        if (word == "-" or (options and word.startswith("-"))) and os.path.lexists(word):
+            raise CommandError(
+                f"{word!r} is the name of a file in the working directory, and would be read as "
+                f"{_MEANINGS.get(word, 'an option')}. If the file is meant, write {'./' + word!r}, or "
+                "put -- before all file names. If not, rename the file or work in another folder"
+            )
+        options = options and word != "--"
+
+
+_MEANINGS: Final = {"-": "standard input", "--": "the end of the options"}
 
 
 def _forget_working_directory() -> None:

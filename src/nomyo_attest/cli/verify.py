@@ -45,7 +45,7 @@ OF_MANY: Final = (".jsonl", ".ndjson", ".gz", ".zst", ".parquet")
 
 EXAMPLE = """
 nomyo-attest verify response.json --policy policy.toml
-nomyo-attest verify responses/*.json --policy policy.toml --format json
+nomyo-attest verify --policy policy.toml --format json -- responses/*.json
 """
 
 

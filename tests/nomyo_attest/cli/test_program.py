@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import nomyo.cli.commands
+import nomyo_attest.cli.commands
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.parser import Parser
 from nomyo_attest.cli.program import Program
@@ -17,6 +21,9 @@ GROW = "Grow a plant."
 
 def configure(parser: Parser) -> None:
     parser.add_argument("plant", choices=["fern", "moss", "rose", "tulip"])
+    parser.add_argument("-c", "--color")
+    parser.add_argument("--tag", action="append")
+    parser.add_argument_group("more").add_argument("--wet", action="store_true")
 
 
 def grow(arguments: argparse.Namespace) -> int:
@@ -66,6 +73,96 @@ def test_it_complains_in_its_own_name(
     assert said in err
     assert "secret" not in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_folder")
+@pytest.mark.parametrize("name", ["--color=evil.attest.json", "--color", "-x", "-", "--", "--help", "-ofern"])
+def test_an_argument_like_an_option_that_is_the_name_of_a_file_is_refused(
+    garden: Program, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(name).write_text("{}", encoding="utf-8")
+    for argv in (["plant", "grow", "fern", name], [name, "plant", "grow"], ["plant", name], [name]):
+        assert garden.main(argv) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"garden: {name!r} is the name of a file in the working directory, and would be read as ")
+        assert f"write './{name}', or put -- before all file names" in err
+
+
+@pytest.mark.usefixtures("_folder")
+def test_a_link_that_leads_nowhere_has_a_name_too(garden: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("--color=red").symlink_to("nowhere")
+    assert garden.main(["plant", "grow", "fern", "--color=red"]) == 2
+    assert "'--color=red' is the name of a file" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_folder")
+def test_names_after_two_hyphens_are_names(garden: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("--color=red").touch()
+    assert garden.main(["plant", "grow", "--color", "green", "--", "fern"]) == 7
+    assert garden.main(["plant", "grow", "--", "--color=red"]) == 2
+    assert "argument plant: invalid choice: '--color=red'" in capsys.readouterr().err
+    Path("-").touch()
+    assert garden.main(["plant", "grow", "--", "-"]) == 2
+    assert "'-' is the name of a file in the working directory, and would be read as standard input" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.usefixtures("_folder")
+def test_arguments_that_are_no_names_of_files_are_parsed(garden: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fern").touch()
+    assert garden.main(["plant", "grow", "--color=red", "fern"]) == 7
+    assert garden.main(["plant", "grow", "fern", "--\0"]) == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--color=red", "--color=green"],
+        ["--color", "red", "--color=red"],
+        ["--color=red", "--color", "red"],
+        ["-cred", "--color", "red"],
+        ["--color=red", "fern", "--color=red"],
+        ["--wet", "--wet"],
+    ],
+)
+def test_an_option_given_twice_is_an_error(
+    garden: Program, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    option = "--wet" if "--wet" in options else "-c/--color"
+    for argv in (["plant", "grow", *options, "fern"], ["plant", "grow", "fern", *options]):
+        assert garden.main(argv) == 2
+        expected = f"garden: plant grow: argument {option}: given twice, expected once; see garden plant grow --help\n"
+        assert capsys.readouterr().err == expected
+
+
+def test_a_repeatable_option_and_a_second_run_may_give_an_option_again(garden: Program) -> None:
+    for _ in range(2):
+        assert garden.main(["plant", "grow", "--tag=a", "--color=red", "--tag", "b", "fern"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [(nomyo_attest.cli.commands, {"--out"}), (nomyo.cli.commands, {"--server-key-pin", "--model"})],
+)
+def test_the_repeatable_options_of_both_programs_are_these(commands: ModuleType, expected: set[str]) -> None:
+    repeatable = set()
+    for words, (name, _) in commands.COMMANDS.items():
+        module = import_module(f"{commands.PROGRAM.package}.{name}")
+        parser = Parser("x", words, "", "")
+        module.configure(parser)
+        for action in parser._actions:
+            if isinstance(action, argparse._AppendAction):
+                repeatable.add(action.option_strings[-1])
+    assert repeatable == expected
 
 
 def test_its_help_is_its_own(garden: Program, capsys: pytest.CaptureFixture[str]) -> None:
