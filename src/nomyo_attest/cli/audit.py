@@ -13,7 +13,8 @@ them does not depend on the number of processes.
 
 With --out FILE or --state an audit that was interrupted, or killed, is resumed
 by the same command with --resume. Until the audit is complete, its state is in
-FILE.audit-state: a private folder (mode 0700) of the user, which --resume trusts.
+FILE.audit-state: a private folder of the user (mode 0700), and --resume relies
+on what is in it.
 
 Exit status: 0; 1 if there is more of what --fail-on names than --max-failures
 allows, no record was appraised, or no record has evidence (unless

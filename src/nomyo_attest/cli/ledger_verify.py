@@ -1,6 +1,8 @@
 """Check that an evidence ledger is whole: that no line of it was changed, taken
 out, put in or moved since it was written.
 
+A FILE may be compressed (gzip or Zstandard), or - for standard input.
+
 Each line carries the digest of the one before it. The files that the first FILE
 continues are looked for beside it. Lines that a crash has torn, and that are
 noted by whoever appended next, are reported and are no fault.
@@ -25,19 +27,26 @@ file that cannot be read.
 
 from __future__ import annotations
 
+import io
+import itertools
+import os
 import re
-from typing import TYPE_CHECKING, Final
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
-from nomyo_attest.cli.files import unreadable
+from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, unreadable
 
 if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.cli.parser import Parser
-    from nomyo_attest.ledger.verify import Checked
+    from nomyo_attest.ledger.verify import Checked, Opened
     from nomyo_attest.report.look import Look
 
 FORMAT: Final = "nomyo-attest-ledger-verify/1"
@@ -45,7 +54,8 @@ FORMAT: Final = "nomyo-attest-ledger-verify/1"
 EXAMPLE = """
 nomyo-attest ledger verify evidence.jsonl
 nomyo-attest ledger verify evidence.jsonl --records 12 --head sha256:…
-nomyo-attest ledger verify evidence.0001.jsonl evidence.jsonl
+nomyo-attest ledger verify evidence.0001.jsonl.gz evidence.jsonl
+zcat backup.gz | nomyo-attest ledger verify -
 """
 
 PROBLEMS_SHOWN: Final = 10
@@ -56,7 +66,7 @@ _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="the ledger; several in the order of its chain")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="the ledger, or -; several in the order of its chain")
     parser.add_argument("--head", metavar="DIGEST", help="a digest that was kept: a line of the ledger must have it")
     parser.add_argument(
         "--records", type=int, metavar="N", help="the number kept with it: of that line, or of lines at the least"
@@ -69,6 +79,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
+    check_inputs(arguments.files)
     if len({*arguments.files}) < len(arguments.files):
         raise CommandError("ledger verify: a file is named twice; name each once, in the order of the chain")
     if arguments.records is not None and arguments.records < 0:
@@ -78,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.ledger.verify import verify
 
     try:
-        checked = verify(arguments.files, head=head, records=arguments.records, after=after)
+        checked = verify(arguments.files, head=head, records=arguments.records, after=after, open_file=_open)
     except (OSError, ValueError) as error:
         name = getattr(error, "filename", None)
         raise unreadable(name if isinstance(name, str) else arguments.files[0], error) from None
@@ -87,6 +98,66 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(_text(checked, look(), kept=head is not None))
     return OK if checked.whole else NOT_AFFIRMED
+
+
+class _Text(io.RawIOBase):
+    """The text in stored blocks, as a file; once it raised `DamageError`, it does so again."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._left = memoryview(b"")
+        self._damage = ""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer`, as far as a block does. Raises `nomyo_attest.ledger.verify.DamageError`."""
+        from nomyo_attest.audit.sources.stored import DamageError
+        from nomyo_attest.ledger import verify
+
+        try:
+            while not self._left and not self._damage:
+                self._left = memoryview(next(self._blocks))
+        except StopIteration:
+            return 0
+        except DamageError as damage:
+            self._damage = str(damage)
+        if not self._left:
+            raise verify.DamageError(self._damage)
+        count = min(len(buffer), len(self._left))
+        buffer[:count], self._left = self._left[:count], self._left[count:]
+        return count
+
+
+def _open(name: str, stack: ExitStack) -> Opened:
+    """Open a file of a ledger, which may be compressed, a pipe, or standard input.
+
+    Raises `OSError`, `ValueError`, `CommandError`.
+    """
+    from nomyo_attest.audit.sources.stored import BLOCK, special_problem
+    from nomyo_attest.audit.sources.unpack import packing_of, unpacked
+    from nomyo_attest.ledger.verify import Opened
+
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise CommandError("standard input is closed; name a file")
+        file, regular = sys.stdin.buffer, False
+    else:
+        file = stack.enter_context(open(name, "rb"))  # noqa: PTH123, SIM115 - a name as typed; the stack closes it
+        mode = os.fstat(file.fileno()).st_mode
+        regular = stat.S_ISREG(mode)
+        if not regular and not stat.S_ISFIFO(mode):
+            raise CommandError(f"{name}: {special_problem(mode)}")
+    first = file.read(BLOCK)
+    packing = packing_of(first)
+    if regular and not packing:
+        file.seek(0)
+        return Opened(file)
+    blocks = itertools.chain([first], iter(lambda: file.read(BLOCK), b""))
+    text = io.BufferedReader(_Text(unpacked(blocks, packing)), BLOCK)
+    return Opened(text, plain=False, in_folder=regular)
 
 
 def _digest(flag: str, text: str | None) -> str | None:
@@ -111,7 +182,7 @@ def _text(checked: Checked, look: Look, *, kept: bool) -> str:
     from nomyo_attest.report.look import count, sentence
 
     name = clean(checked.files[-1])
-    verdict = look.paint("whole", "good") if checked.whole else look.paint("not whole", "bad")
+    verdict = look.paint("whole", "good") if checked.whole else look.paint(_not_whole(checked), "bad")
     lines = [f"{name}   {verdict}   {count(checked.lines, 'line')} in {count(len(checked.files), 'file')}"]
     shown = checked.problems[:PROBLEMS_SHOWN]
     for problem in shown:
@@ -136,3 +207,11 @@ def _text(checked: Checked, look: Look, *, kept: bool) -> str:
             advice = "keep the two elsewhere: with --head and --records they show whether the ledger was shortened"
             lines += look.wrap(sentence(advice), "  ")
     return "\n".join(lines)
+
+
+def _not_whole(checked: Checked) -> str:
+    from nomyo_attest.ledger.verify import LINE_ENDS
+
+    if all(problem.way == LINE_ENDS for problem in checked.problems):
+        return "line ends were changed to CRLF"
+    return "not whole"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,7 +22,11 @@ from nomyo_attest.ledger.reading import Line, read_line
 LISTED: Final = 100
 """Problems, and notes of repairs, that are listed; beyond that they are counted."""
 
-WAYS: Final = ("form", "changed", "missing", "order", "beginning", "torn", "head", "records")
+LINE_ENDS: Final = "line_ends"
+COMPRESSED: Final = (".gz", ".zst")
+"""Endings that a file may have got since it was written."""
+
+WAYS: Final = ("form", "changed", "missing", "order", "beginning", "torn", "head", "records", LINE_ENDS)
 """What can be wrong with a ledger."""
 
 
@@ -50,6 +55,51 @@ class Repair(msgspec.Struct, frozen=True):
     file: str
     line: int
     bytes: int
+
+
+class DamageError(Exception):
+    """From here on a compressed file cannot be read; the message says why."""
+
+
+class Opened:
+    """A file of a ledger, read by lines.
+
+    Args:
+        file: open for reading, at the beginning of the ledger's text.
+        plain: whether it is the ledger's file itself, to which another process may be appending.
+        in_folder: whether its name leads to the folder where the files that it continues may be.
+    """
+
+    def __init__(self, file: BinaryIO, *, plain: bool = True, in_folder: bool = True) -> None:
+        self.in_folder = in_folder
+        self._file = file
+        self._plain = plain
+        self._pushed = b""
+
+    def first_line(self) -> bytes:
+        """The first line, which `readline` returns again. Raises `OSError`, `DamageError`."""
+        self._pushed = self._file.readline(LINE_MAX)
+        return self._pushed
+
+    def size(self) -> int:
+        """Bytes to be read: without those that are appended from now on. Raises `OSError`."""
+        return settled_size(self._file.fileno()) if self._plain else sys.maxsize
+
+    def readline(self, most: int) -> bytes:
+        """The next line, or the next `most` bytes of it; nothing at the end. Raises `OSError`, `DamageError`."""
+        line, self._pushed = self._pushed[:most], self._pushed[most:]
+        if len(line) < most and not line.endswith(b"\n"):
+            line += self._file.readline(most - len(line))
+        return line
+
+
+Opener = Callable[[str, contextlib.ExitStack], Opened]
+"""Opens a file by its name, to be closed by the stack. Raises `OSError`, `ValueError`."""
+
+
+def open_plain(name: str, stack: contextlib.ExitStack) -> Opened:
+    """Open a file as it is. Raises `OSError`, `ValueError`."""
+    return Opened(stack.enter_context(open(name, "rb")))  # noqa: PTH123 - a name as typed
 
 
 class Checked(msgspec.Struct, kw_only=True):
@@ -83,7 +133,12 @@ class Checked(msgspec.Struct, kw_only=True):
 
 
 def verify(
-    names: Sequence[str], *, head: str | None = None, records: int | None = None, after: str | None = None
+    names: Sequence[str],
+    *,
+    head: str | None = None,
+    records: int | None = None,
+    after: str | None = None,
+    open_file: Opener = open_plain,
 ) -> Checked:
     """Check the ledger in the files `names`, in the order of its chain; what the first one continues is looked for
     beside it, unless `after` is given.
@@ -93,28 +148,29 @@ def verify(
         records: how many lines there were then: the line with `head` must have this number, or the last one must have
             no lower number.
         after: the digest of the line that the first one must follow, where the files before it are kept elsewhere.
+        open_file: opens a file, such as one that is compressed.
 
     Raises `OSError` for a file that cannot be read.
     """
     following = _Following(head, after)
     with contextlib.ExitStack() as stack:
         # Opened before it is asked what it continues: it may be moved aside meanwhile, and is the same file still.
-        first = _opened(names[0], stack)
+        first = _opened(names[0], open_file, stack)
         last = {names[0]: first} if first is not None else {}
-        for name in [*([] if after else _before(names[0], first)), *names]:
+        for name in [*([] if after else _before(names[0], first, open_file)), *names]:
             if name in last:
                 following.file(name, last.pop(name))
             elif name != names[0]:
-                with open(name, "rb") as file:  # noqa: PTH123 - a name as typed
-                    following.file(name, file)
+                with contextlib.ExitStack() as opened:
+                    following.file(name, open_file(name, opened))
     following.end(records)
     return following.checked
 
 
-def _opened(name: str, stack: contextlib.ExitStack) -> BinaryIO | None:
+def _opened(name: str, open_file: Opener, stack: contextlib.ExitStack) -> Opened | None:
     """The file, at its beginning; None if it is not there, but files that were moved aside from it are."""
     try:
-        return stack.enter_context(open(name, "rb"))  # noqa: PTH123 - a name as typed
+        return open_file(name, stack)
     except FileNotFoundError:
         if not _aside(name):
             raise
@@ -128,26 +184,45 @@ def _aside(name: str) -> list[Path]:
         return []
 
 
-def _before(name: str, file: BinaryIO | None) -> list[str]:
+def _before(name: str, file: Opened | None, open_file: Opener) -> list[str]:
     """The names of the files that a file continues, as far as they are beside it."""
-    line = b"" if file is None else file.readline(LINE_MAX)
-    if file is not None:
-        file.seek(0)
+    if file is not None and not file.in_folder:
+        return []
+    line = b"" if file is None else _first_line(file)
     found: list[str] = []
     if not line:
         aside = _aside(name)
         if not aside:
             return []
         found = [str(aside[-1])]
-        with aside[-1].open("rb") as before:
-            line = before.readline(LINE_MAX)
-    while (continued := _continued(line)) and os.path.isfile(path := Path(name).with_name(continued)):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-        if str(path) in (name, *found):
+        line = _first_line_of(found[-1], open_file)
+    while (continued := _continued(line)) and (path := _beside(name, continued)):
+        if path in (name, *found):
             break
-        found.append(str(path))
-        with path.open("rb") as before:
-            line = before.readline(LINE_MAX)
+        found.append(path)
+        line = _first_line_of(path, open_file)
     return found[::-1]
+
+
+def _beside(name: str, continued: str) -> str | None:
+    """The path of the file `continued` beside `name`, which may have been compressed; None if it is not there."""
+    for ending in ("", *COMPRESSED):
+        path = str(Path(name).with_name(continued + ending))
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+            return path
+    return None
+
+
+def _first_line_of(name: str, open_file: Opener) -> bytes:
+    with contextlib.ExitStack() as stack:
+        return _first_line(open_file(name, stack))
+
+
+def _first_line(file: Opened) -> bytes:
+    try:
+        return file.first_line()
+    except DamageError:  # reported when the file is followed
+        return b""
 
 
 def _continued(line: bytes) -> str:
@@ -168,26 +243,41 @@ class _Following:
         self._previous: str | None = after or NO_PREVIOUS  # None: not known, since a line was too long to be read
         self._number: int | None = None if after else 0  # of the line before; None: not known
         self._place = ("", 0)  # of the line before
-        self._continues: str | None = None
+        self._carriage_returns = 0  # lines of the file that end in CRLF
         if head is not None and head == after:
             self.checked.since_head = self._head_number = 0
 
-    def file(self, name: str, file: BinaryIO) -> None:
+    def file(self, name: str, file: Opened) -> None:
         """Follow it through one file."""
         self.checked.files.append(name)
-        place, left = 0, settled_size(file.fileno())  # what is appended from now on is not looked at
-        while line := file.readline(min(left, LINE_MAX + 1)):
-            place, left = place + 1, left - len(line)
-            if len(line) > LINE_MAX:
-                self._problem(name, place, "form", "a line of a ledger", "a line that is too long", "is no line of it")
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(min(left, LINE_MAX))
-                    left -= len(line)
-                self._previous = self._number = None
-                continue
-            self._line(name, place, line)
+        self._carriage_returns = 0
+        place, left = 0, file.size()  # what is appended from now on is not looked at
+        try:
+            while line := file.readline(min(left, LINE_MAX + 1)):
+                place, left = place + 1, left - len(line)
+                if len(line) > LINE_MAX:
+                    got = "a line that is too long"
+                    self._problem(name, place, "form", "a line of a ledger", got, "is no line of it")
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(min(left, LINE_MAX))
+                        left -= len(line)
+                    self._previous = self._number = None
+                    continue
+                self._line(name, place, line)
+        except DamageError as damage:
+            self._problem(name, place + 1, "torn", "the rest of the file", str(damage), "cannot be read from here on")
+        if self._carriage_returns:
+            got = f"a carriage return before it in {self._carriage_returns} of {place} lines"
+            message = (
+                "its line ends were changed to CRLF, as some editors, Git's autocrlf and transfers in text mode do;"
+                r" to restore them: sed 's/\r$//' FILE > RESTORED"
+            )
+            self._problem(name, 0, LINE_ENDS, "a line feed at the end of each line", got, message)
 
     def _line(self, name: str, place: int, line: bytes) -> None:
+        if line.endswith(b"}\r\n"):  # a line's own carriage returns are escaped
+            self._carriage_returns += 1
+            line = line[:-2] + b"\n"
         read = read_line(line)
         if not line.endswith(b"\n"):
             got = f"{len(line)} bytes without a line end"

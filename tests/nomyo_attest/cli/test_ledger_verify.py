@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,11 @@ import nomyo_attest as na
 from nomyo_attest.ledger.line import digest_of
 from tests.nomyo_attest.cli.runner import one_complaint, run, start
 from tests.nomyo_attest.ledger.making import SMALL, records, small
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LEDGER = "evidence.jsonl"
 
@@ -160,3 +170,116 @@ def test_it_runs_as_a_command_of_its_own(lines: list[bytes]) -> None:
     ran = start("ledger", "verify", LEDGER)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "one more word" in start("ledger").stderr
+
+
+def zst(content: bytes) -> bytes:
+    return zstd.compress(content)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zst])
+@pytest.mark.parametrize("name", ["evidence.jsonl.gz", "evidence.jsonl.zst", "backup.jsonl"])
+def test_a_compressed_ledger_is_verified(lines: list[bytes], pack: Callable[[bytes], bytes], name: str) -> None:
+    Path(name).write_bytes(pack(b"".join(lines)))
+    ran = run("ledger", "verify", name, "--head", digest_of(lines[-1]))
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith(f"{name}   whole   5 lines in 1 file\n")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zst])
+def test_standard_input_is_verified(lines: list[bytes], pack: Callable[[bytes], bytes]) -> None:
+    content = pack(b"".join(lines))
+    ran = run("ledger", "verify", "-", stdin=content)
+    assert ran.status == 0
+    assert ran.out.startswith("-   whole   5 lines in 1 file\n")
+    assert run("ledger", "verify", "-", stdin=pack(b"".join([*lines[:2], *lines[3:]]))).status == 1
+    Path("first.jsonl").write_bytes(b"".join(lines[:2]))
+    ran = run("ledger", "verify", "first.jsonl", "-", stdin=pack(b"".join(lines[2:])))
+    assert ran.status == 0
+    assert "5 lines in 2 files" in ran.out
+
+
+def test_standard_input_is_read_once(lines: list[bytes]) -> None:
+    assert "standard input (-) can be read once only" in one_complaint(run("ledger", "verify", "-", "-"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes with names")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_pipe_with_a_name_is_read_to_its_end(lines: list[bytes], pack: Callable[[bytes], bytes]) -> None:
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(pack(b"".join(lines))))
+    writer.start()
+    ran = run("ledger", "verify", "pipe")
+    writer.join()
+    assert ran.status == 0
+    assert ran.out.startswith("pipe   whole   5 lines in 1 file\n")
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="this system has no /dev/null")
+def test_a_device_is_no_ledger() -> None:
+    ran = run("ledger", "verify", "/dev/null")
+    assert ran.status == 2
+    assert one_complaint(ran).startswith("/dev/null: is a device, not a file")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zst])
+@pytest.mark.parametrize("left", [5, 50, 0.9])
+def test_an_archive_that_is_cut_off_is_no_whole_ledger(
+    lines: list[bytes], pack: Callable[[bytes], bytes], left: float
+) -> None:
+    packed = pack(b"".join(lines))
+    Path("evidence.gz").write_bytes(packed[: int(left * len(packed)) if left < 1 else int(left)])
+    ran = run("ledger", "verify", "evidence.gz", "--format", "json")
+    assert ran.status == 1
+    document = ran.json()
+    assert not document["whole"]
+    assert document["problems"][-1]["way"] == "torn"
+    assert document["problems"][-1]["message"] == "cannot be read from here on"
+
+
+def test_files_before_it_that_were_compressed_meanwhile_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = na.EvidenceLog(LEDGER, rotate_bytes=1000)
+    for _ in range(12):
+        log.append(SMALL)
+    aside = sorted(Path().glob("evidence.0*.jsonl"))
+    assert len(aside) > 1
+    for number, path in enumerate(aside):
+        content = path.read_bytes()
+        path.unlink()
+        Path(f"{path}.gz" if number % 2 else f"{path}.zst").write_bytes(
+            gzip.compress(content) if number % 2 else zst(content)
+        )
+    ran = run("ledger", "verify", LEDGER)
+    assert ran.status == 0
+    assert f"{len(aside) + 1} files" in ran.out
+
+
+class TestLineEnds:
+    def test_changed_ones_are_reported_as_such(self, lines: list[bytes]) -> None:
+        Path(LEDGER).write_bytes(b"".join(lines).replace(b"\n", b"\r\n"))
+        ran = run("ledger", "verify", LEDGER)
+        assert ran.status == 1
+        assert ran.out.startswith("evidence.jsonl   line ends were changed to CRLF   5 lines in 1 file\n")
+        assert "not whole" not in ran.out
+        assert r"sed 's/\r$//' FILE > RESTORED" in " ".join(ran.out.split())
+        assert digest_of(lines[-1]) in ran.out
+        document = run("ledger", "verify", LEDGER, "--format", "json").json()
+        assert [problem["way"] for problem in document["problems"]] == ["line_ends"]
+        Path(LEDGER).write_bytes(Path(LEDGER).read_bytes().replace(b"\r", b""))
+        assert run("ledger", "verify", LEDGER).status == 0
+
+    def test_of_one_line_too(self, lines: list[bytes]) -> None:
+        Path(LEDGER).write_bytes(b"".join([*lines[:4], lines[4][:-1] + b"\r\n"]))
+        ran = run("ledger", "verify", LEDGER)
+        assert ran.status == 1
+        assert "a carriage return before it in 1 of 5 lines" in " ".join(ran.out.split())
+
+    def test_a_change_beside_them_is_not_hidden(self, lines: list[bytes]) -> None:
+        content = b"".join([lines[0], lines[1].replace(b'"id-1"', b'"id-7"'), *lines[2:]])
+        Path(LEDGER).write_bytes(content.replace(b"\n", b"\r\n"))
+        ran = run("ledger", "verify", LEDGER)
+        assert ran.status == 1
+        assert ran.out.startswith("evidence.jsonl   not whole   5 lines in 1 file\n")
+        assert "line 2 was changed after it was written" in ran.out
