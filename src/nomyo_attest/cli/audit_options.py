@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nomyo_attest.cli.arguments import parse_time
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, check_output
+from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, check_output, check_present
 
 if TYPE_CHECKING:
     import argparse
@@ -43,6 +43,7 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
     from nomyo_attest.audit.row import VERDICTS
 
     check_inputs(arguments.sources)
+    check_present(arguments.sources)
     if arguments.processes is not None and arguments.processes < 1:
         raise CommandError(f"--processes: {arguments.processes} is too few; it takes at least one")
     if arguments.max_failures < 0:

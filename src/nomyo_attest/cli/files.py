@@ -59,6 +59,21 @@ def check_inputs(names: list[str]) -> None:
         raise CommandError("standard input (-) can be read once only; name it once")
 
 
+def check_present(names: list[str]) -> None:
+    """Refuse names under which there is nothing: a mistyped name is a usage error, not a record that could not be read.
+
+    Raises `CommandError`.
+    """
+    for name in names:
+        try:
+            if name != STANDARD_INPUT:
+                os.stat(name)  # noqa: PTH116 - a name as typed, NUL bytes and all
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise unreadable(name, error) from None
+        except OSError:
+            pass  # it is there and cannot be read: the reader says why
+
+
 def check_output(name: str, *, force: bool, mend: str = "leave -o away to print on standard output") -> None:
     """Raise `CommandError` where `write_output` would refuse, before any work is done; `mend` is what to do instead."""
     path = Path(name)

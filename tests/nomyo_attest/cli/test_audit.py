@@ -206,7 +206,7 @@ class TestWhatIsWritten:
     @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--series"])
     def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
         Path("x.jsonl").write_bytes(b"mine")
-        ran = audit("no such source", option, "x.jsonl")
+        ran = audit("recorded", option, "x.jsonl")
         assert (ran.status, one_complaint(ran)) == (2, "x.jsonl: is there already; --force overwrites it")
         assert names() == {"x.jsonl"}
         assert audit("recorded", option, "x.jsonl", "--force").status == 1

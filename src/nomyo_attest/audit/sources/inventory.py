@@ -16,7 +16,7 @@ from nomyo_attest.errors import NomyoAttestError
 _PACK: Final = 1000
 """Sources packed together: sorted names differ little, and a million of them take about 10 MB like this."""
 
-_IDENTITY_FORMAT: Final = b"nomyo-attest-sources/1\n"
+_IDENTITY_FORMAT: Final = b"nomyo-attest-sources/2\n"
 """Changes when the same inputs give other chunks, so that no audit is resumed by a version that cuts otherwise."""
 
 

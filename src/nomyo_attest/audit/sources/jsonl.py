@@ -14,6 +14,7 @@ from nomyo_attest.audit.sources.lines import Blob, LineCutter, TooLong
 from nomyo_attest.audit.sources.parts import TOO_LARGE, End, Lines, Part, Unread, failed
 from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
 from nomyo_attest.audit.sources.unpack import packing_of, unpacked
+from nomyo_attest.evidence.content import EMPTY, enough_of_lines, lines_problem
 from nomyo_attest.evidence.text import TEXT_MAX
 
 _CLOSED: Final = "standard input is closed; name a file"
@@ -31,22 +32,50 @@ def jsonl_parts(source: Source, before: int) -> Iterator[Part]:
         return
     with opened as file:
         stored, lines = Stored(file, source.size), LineCutter()
-        problem = ""
+        problem, whole, empty = "", False, True
         try:
-            for text in _texts(source, stored):
+            for text in _recognized(_texts(source, stored)):
                 for piece in lines.feed(text):
+                    empty = False
                     yield _part(source, piece, before + stored.count)
         except DamageError as damage:
-            problem = str(damage)
+            problem, whole = str(damage), isinstance(damage, _NotLinesError)
         for piece in lines.abandon() if problem else lines.finish():
+            empty = False
             yield _part(source, piece, before + stored.count)
         stored.drain()
         if not problem and source.size is not None:
             problem = changed_since(file, source.size, source.mtime, may_grow=True)
+        if not problem and empty:
+            problem, whole = EMPTY, True
         progress = before + (stored.count if source.size is None else source.size)
         if problem:
-            yield Unread(source, lines.line, problem, progress)
+            yield Unread(source, 0 if whole else lines.line, problem, progress)
         yield End(source.ended(stored.sha256, problem, lines.blank), progress)
+
+
+class _NotLinesError(DamageError):
+    """The source is not JSON Lines."""
+
+
+def _recognized(texts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same text, from where its beginning shows that there is a record on each line. Raises `DamageError`."""
+    head, ended = bytearray(), False
+    damage: DamageError | None = None
+    try:
+        while not (ended or enough_of_lines(bytes(head))):
+            text = next(texts, None)
+            ended = text is None
+            head += text or b""
+    except DamageError as error:
+        damage = error
+    if problem := lines_problem(bytes(head), ended=ended):
+        raise _NotLinesError(problem)
+    if head:
+        yield bytes(head)
+    if damage is not None:
+        raise damage
+    yield from texts
 
 
 def _open(source: Source) -> AbstractContextManager[BinaryIO]:

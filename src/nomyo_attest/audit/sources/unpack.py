@@ -53,6 +53,8 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
                     raise DamageError("damaged: bytes that are no gzip stand behind the archive")
             if not data and not inside:
                 break
+            if not (members or inside or _GZIP_MAGIC.startswith(data[:2])):
+                raise DamageError("damaged: it does not begin as gzip does; if it is not compressed, rename it")
             before = member.copy()
             try:
                 text = member.decompress(data, TEXT_BLOCK)
@@ -74,7 +76,7 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
     if inside:
         raise DamageError("cut off: the gzip archive ends before its end")
     if not members:
-        raise DamageError("cut off: the file is empty, which not even a gzip archive of nothing is")
+        raise DamageError("cut off: the file is empty, not a gzip archive")
 
 
 def _in_front_of_damage(member: zlib._Decompress, data: bytes) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from nomyo_attest.audit.sources.kinds import Source
 from nomyo_attest.audit.sources.parts import TOO_LARGE, Part
 from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
 from nomyo_attest.audit.sources.unpack import unpacked
+from nomyo_attest.evidence.content import one_record_problem, wrong_content
 from nomyo_attest.evidence.text import TEXT_MAX
 
 
@@ -46,14 +47,15 @@ def _content(source: Source) -> _Content:
         if changed := changed_since(file, source.size, source.mtime, may_grow=False):
             return _Content(None, None, changed, line=0)
         stored = Stored(file, source.size)
-        problem, text = "", b""
+        problem, text, line = "", b"", 1
         try:
             text = _text(stored, source)
+            line = 0 if (problem := one_record_problem(text)) else 1
         except DamageError as damage:
             problem = str(damage)
         stored.drain()
         problem = changed_since(file, source.size, source.mtime, may_grow=False) or problem
-        return _Content(None if problem else text, stored.sha256, problem)
+        return _Content(None if problem else text, stored.sha256, problem, line)
 
 
 def _text(stored: Stored, source: Source) -> bytes:
@@ -63,5 +65,5 @@ def _text(stored: Stored, source: Source) -> bytes:
         text += piece
         if len(text) > TEXT_MAX:
             size = f"{source.size}" if not source.packing else f"more than {TEXT_MAX} unpacked"
-            raise DamageError(f"{size} {TOO_LARGE} {TEXT_MAX}")
+            raise DamageError(wrong_content(bytes(text[:64]), named=True) or f"{size} {TOO_LARGE} {TEXT_MAX}")
     return bytes(text)

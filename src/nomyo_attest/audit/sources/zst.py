@@ -88,10 +88,10 @@ def unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
         elif anything:
             raise DamageError("damaged: bytes that are no Zstandard stand behind the archive")
         else:
-            raise DamageError("damaged: it does not begin as Zstandard does")
+            raise DamageError("damaged: it does not begin as Zstandard does; if it is not compressed, rename it")
         anything = True
     if not anything:
-        raise DamageError("cut off: the file is empty, which not even a Zstandard archive of nothing is")
+        raise DamageError("cut off: the file is empty, not a Zstandard archive")
 
 
 def _frame(source: _Bytes) -> Iterator[bytes]:

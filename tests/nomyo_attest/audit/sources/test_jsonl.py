@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nomyo_attest.audit.sources import read_chunks, take_inventory
+from nomyo_attest.evidence.content import EMPTY
 from nomyo_attest.evidence.text import TEXT_MAX
 from tests.nomyo_attest.audit.sources.look import gz, joined, numbered, read, written, zst
 
@@ -67,11 +68,12 @@ def test_lines_end_with_lf_or_crlf_and_blank_ones_are_counted() -> None:
 @pytest.mark.parametrize(
     ("content", "blank"), [(b"", 0), (b"\n\n", 2), (b" ", 1), (b"\xef\xbb\xbf", 0), (b"\xef\xbb\xbf\n", 1)]
 )
-def test_a_file_without_lines_has_no_records_and_an_end(content: bytes, blank: int) -> None:
+def test_a_file_without_records_is_unreadable(content: bytes, blank: int) -> None:
     written(Path(), {"a.jsonl": content})
     result = read("a.jsonl")
-    assert result.records == []
-    assert (result.end.blank, result.end.problem, result.end.size) == (blank, "", len(content))
+    assert [(record.line, record.text, record.problem) for record in result.records] == [(0, None, EMPTY)]
+    assert result.end.problem == EMPTY
+    assert (result.end.blank, result.end.size) == (blank, len(content))
     assert result.end.sha256 == hashlib.sha256(content).hexdigest()
 
 

@@ -66,6 +66,7 @@ def test_every_record_is_there_once_and_in_order(mixture: Inventory, whole: Read
         "f.json.gz": 1,
         "g.parquet": 1500,
         "i.parquet": 1,
+        "h.jsonl": 1,
         "gone.jsonl": 1,
     }
     assert [(record.source, record.line) for record in whole.records] == sorted(

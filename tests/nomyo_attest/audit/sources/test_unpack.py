@@ -111,11 +111,14 @@ def test_an_archive_of_nothing_is_one_and_no_archive_is_not(packing: Packing) ->
     assert unpack(b"", packing)[1].startswith("cut off: the file is empty")
 
 
+PROGRAMS = {"gz": "gzip", "zst": "Zstandard"}
+
+
 @packings
 def test_what_is_no_archive_at_all_is_damage(packing: Packing) -> None:
     assert unpack(b'{"a": 1}\n', packing) == (
         b"",
-        {"gz": "damaged: incorrect header check", "zst": "damaged: it does not begin as Zstandard does"}[packing],
+        f"damaged: it does not begin as {PROGRAMS[packing]} does; if it is not compressed, rename it",
     )
 
 

@@ -1,0 +1,159 @@
+"""Recognize content that is not what the reader of a file expects, and say what to do about it.
+
+A file of responses that PowerShell wrote as UTF-16, a pretty-printed document under the name ``.jsonl`` or an archive
+under the name ``.json`` is not malformed evidence: no record of it can be read, for a reason that its owner can fix.
+Problems are phrases to follow a file's name: ``is UTF-16 text; save it as UTF-8``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from nomyo_attest.evidence.text import TEXT_MAX
+
+EMPTY: Final = "is empty: there is no record in it; see whether what should have written it failed"
+
+UTF_16: Final = (
+    "is UTF-16 text; save it as UTF-8 (Windows PowerShell writes UTF-16 unless it is given `Out-File -Encoding utf8`)"
+)
+_UTF_32: Final = "is UTF-32 text; save it as UTF-8"
+
+GZIP: Final = b"\x1f\x8b"
+ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
+PARQUET: Final = b"PAR1"
+
+_ARCHIVES: Final = (
+    (GZIP, "is compressed with gzip"),
+    (ZSTANDARD, "is compressed with Zstandard"),
+    (b"PK\x03\x04", "is a ZIP archive"),
+    (b"PK\x05\x06", "is a ZIP archive"),
+    (b"\xfd7zXZ\x00", "is compressed with xz"),
+    (b"BZh", "is compressed with bzip2"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive"),
+)
+"""First bytes of formats (RFC 1952, RFC 8878, PKWARE's APPNOTE 4.3, the .xz format 2.1.1.1)."""
+
+_BYTES_OF_JSON: Final = b' \t\r\n{["'
+"""What JSON text, or white space in front of it, begins with, as far as records do."""
+
+PEEK_MAX: Final = 1024 * 1024
+"""Bytes of a text, at most, by which its form is recognized."""
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_BOM: Final = b"\xef\xbb\xbf"
+_ONE_A_LINE: Final = "write one record on each line"
+
+
+def wrong_encoding(head: bytes) -> str:
+    """Why the beginning of a text is not UTF-8; empty if it may be. A byte order mark of UTF-8 is no problem."""
+    if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
+        return _UTF_32
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return UTF_16
+    first = head[:2]
+    if len(first) == 2 and 0 in first and first[first[0] == 0] in _BYTES_OF_JSON:
+        return UTF_16  # without a byte order mark
+    return ""
+
+
+def wrong_content(head: bytes, *, named: bool = False) -> str:
+    """Why no record can be read from a file that begins with `head`; empty if one may be.
+
+    Args:
+        head: the first bytes, 64 at least if the file has as many.
+        named: whether the reader recognizes compressed files and Parquet by their names, so that it is the name that
+            has to be changed.
+    """
+    problem = wrong_encoding(head)
+    if problem:
+        return problem
+    for magic, what in _ARCHIVES:
+        if head.startswith(magic):
+            extension = {GZIP: ".gz", ZSTANDARD: ".zst"}.get(magic, "")
+            if named and extension:
+                return f"{what}, and its name does not end in {extension}; rename it, or unpack it"
+            return f"{what}; unpack it first"
+    if head.startswith(PARQUET):
+        return "is a Parquet file; " + ("rename it, so that its name ends in .parquet" if named else "audit it")
+    return ""
+
+
+def one_record_problem(text: bytes) -> str:
+    """Why the content of a file of one record cannot be a record; empty if it may be, or may be malformed evidence."""
+    if not text.removeprefix(_BOM).strip():
+        return EMPTY
+    problem = wrong_content(text[:64], named=True)
+    if problem:
+        return problem
+    first, second, _ = _first_lines(text, ended=True)
+    if second.startswith(b"{") and _is_object(first):
+        return "is JSON Lines; rename it, so that its name ends in .jsonl, and audit it"
+    return ""
+
+
+def enough_of_lines(head: bytes) -> bool:
+    """Whether `lines_problem` can decide by the beginning of a text."""
+    start = head.removeprefix(_BOM).lstrip()
+    if start.startswith(b"["):
+        most = TEXT_MAX  # no record begins like that, and an array may be on one line
+    elif start.startswith(b"{") or not start:
+        most = PEEK_MAX
+    else:
+        return True
+    return len(head) > most or bool(_first_lines(head, ended=False)[2])
+
+
+def lines_problem(head: bytes, *, ended: bool) -> str:
+    """Why there is not a record on each line of a text; empty if there may be.
+
+    Args:
+        head: the beginning of the text: what `enough_of_lines`, or all of it.
+        ended: whether it is all of it.
+    """
+    problem = wrong_content(head[:64], named=True)
+    if problem:
+        return problem
+    first, second, third = _first_lines(head, ended=ended)
+    if first.startswith(b"["):
+        several = _is_left_open(first) and second and (not _is_object(second) or (first, third) == (b"[", b"]"))
+        if several or (ended and not second):
+            return f"is a JSON array, not JSON Lines; {_ONE_A_LINE}: `jq -c '.[]'`"
+    # A line that was cut off is followed by a record; the first line of a document is not.
+    elif first.startswith(b"{") and _is_left_open(first) and second and not _is_object(second):
+        return f"is pretty-printed JSON, not JSON Lines; {_ONE_A_LINE}: `jq -c .`"
+    return ""
+
+
+def _first_lines(head: bytes, *, ended: bool) -> tuple[bytes, bytes, bytes]:
+    """The first three lines that are not blank, without white space around them. A line is empty if it is not there,
+    or not known to be whole.
+    """
+    lines: list[bytes] = []
+    begin = len(_BOM) if head.startswith(_BOM) else 0
+    while len(lines) < 3 and begin < len(head):
+        end = head.find(b"\n", begin)
+        if end < 0 and not ended:
+            break
+        line = head[begin : end if end >= 0 else None].strip()
+        begin = end + 1 if end >= 0 else len(head)
+        if line:
+            lines.append(line)
+    first, second, third = (*lines, b"", b"", b"")[:3]
+    return first, second, third
+
+
+def _is_left_open(line: bytes) -> bool:
+    """Whether objects or arrays go on behind a line. A line that ends inside a string was cut off."""
+    bare = _STRING.sub(b"", line)
+    return b'"' not in bare and bare.count(b"{") + bare.count(b"[") > bare.count(b"}") + bare.count(b"]")
+
+
+def _is_object(line: bytes) -> bool:
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
