@@ -19,14 +19,16 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from nomyo_attest.audit.placing import NO_SPACE_HINT, reason, sync_folder
 from nomyo_attest.errors import NomyoAttestError
 
 MODE: Final = 0o700
 
-_OTHER_FOLDER: Final = "name another folder with --state"
+_OTHER_FOLDER: Final = "name another folder with --state (it is made if it is not there)"
+_REPLACED: Final = "another folder was put in its place"
+_OWN_PARENT: Final = "name another with --state, in a folder that only you can write to"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_HERE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOSYS})
 _HAS_OWNERS: Final = hasattr(os, "geteuid")
@@ -167,17 +169,13 @@ class StateFolder:
         with told(self.path):
             status = self._status(name)
             if status is None or (status.st_dev, status.st_ino) not in _open_files():
-                problem = f"another folder was put in its place while {name} was opened"
-                raise StateError(str(self.path), f"{problem}; {_OTHER_FOLDER}, in a folder that only you can write to")
+                raise StateError(str(self.path), f"{_REPLACED} while {name} was opened; {_OWN_PARENT}")
 
     def check_place(self) -> None:
         """See that its path still leads here. Raises `StateError`."""
         with told(self.path):
             if not self._is_in_place():
-                problem = (
-                    f"another folder was put in its place; {_OTHER_FOLDER}, in a folder that only you can write to"
-                )
-                raise StateError(str(self.path), problem)
+                raise StateError(str(self.path), f"{_REPLACED}; {_OWN_PARENT}")
 
     def has_name(self, descriptor: int, name: str) -> bool:
         """Whether the open file `descriptor` still has this name. Raises `StateError`."""
@@ -286,7 +284,7 @@ def _make(path: Path) -> bool:
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 raise
-            problem = f"no folder can be made there: {reason(error)}; {_OTHER_FOLDER}"
+            problem = f"no folder can be made there: {reason(error)}; name a folder elsewhere with --state"
             raise NoPrivateFolderError(str(path), problem) from None
         return True
 
@@ -300,13 +298,15 @@ def _check_folder(path: Path, descriptor: int, *, new: bool) -> None:
     user, mode = os.geteuid(), _mode(status)
     if new and (status.st_uid != user or mode != MODE):
         problem = f"a folder made there has mode {mode:04o} and belongs to user {status.st_uid}, so it is not private"
-        raise NoPrivateFolderError(str(path), f"{problem}; {_OTHER_FOLDER}, on a file system that keeps permissions")
+        raise NoPrivateFolderError(
+            str(path), f"{problem}; name another folder with --state, on a file system that keeps permissions"
+        )
     if status.st_uid != user:
         problem = f"belongs to user {status.st_uid}, not to user {user}, who could have changed it"
         raise StateError(str(path), f"{problem}; {_OTHER_FOLDER}")
     if mode != MODE:
         problem = f"expected mode 0700, got {mode:04o}: others can or could change it"
-        raise StateError(str(path), f"{problem}; {_OTHER_FOLDER}, or remove this one if nothing in it is needed")
+        raise StateError(str(path), f"{problem}; remove it if nothing in it is needed, or {_OTHER_FOLDER}")
 
 
 def _check_file(where: Path, status: os.stat_result, *, links: bool) -> None:
@@ -328,10 +328,10 @@ def _mode(status: os.stat_result) -> int:
 
 def _open_files() -> set[tuple[int, int]]:
     """Device and inode of every file that this process has open."""
-    numbers: Any = range(4096)
+    numbers = set(range(1024))  # where neither folder lists them all, such as on FreeBSD
     for folder in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError, ValueError):
-            numbers = [int(path.name) for path in Path(folder).iterdir()]
+            numbers |= {int(path.name) for path in Path(folder).iterdir()}
             break
     found = set()
     for number in numbers:

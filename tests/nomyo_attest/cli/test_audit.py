@@ -496,7 +496,7 @@ class TestPlaces:
         state.chmod(0o755)
         ran = audit("recorded", "--out", "v.jsonl", *option)
         assert ran.status == 2
-        assert "expected mode 0700, got 0755: others can or could change it; name another" in one_complaint(ran)
+        assert "expected mode 0700, got 0755: others can or could change it; remove it if nothing" in one_complaint(ran)
         assert Path("private").read_text(encoding="utf-8") == "private"
         assert names() == {"private", "v.jsonl.audit-state"}
 
