@@ -186,9 +186,8 @@ class State:
         folder.check_place()
         before = folder.changed(STORE)
         try:
-            store = Store.open(self.folder / STORE)
+            store = Store.open(self.folder / STORE, lambda: folder.check_open(STORE))
             try:
-                folder.check_open(STORE)
                 folder.check_open(_JOURNAL)
             except BaseException:
                 store.close()

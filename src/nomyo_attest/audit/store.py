@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from pathlib import Path
 from types import TracebackType
@@ -80,16 +80,25 @@ class Store:
         self._failures: int = connection.execute("SELECT COUNT(*) FROM failures").fetchone()[0]
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], check: Callable[[], None] | None = None) -> Self:
         """The store in the file `path`, made if there is none; nobody else can open it until it is closed.
 
-        What was added after the last checkpoint of an audit that was killed is not in it. Raises `StoreError`.
+        What was added after the last checkpoint of an audit that was killed is not in it.
+
+        Args:
+            path: its file.
+            check: called when SQLite has opened the file, and has neither read it nor written to it; may raise.
+
+        Raises:
+            StoreError: it cannot be opened.
         """
         path = Path(path).absolute()
         new = _create(path)
         with _told(path):
             connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             try:
+                if check is not None:
+                    check()
                 empty = _is_empty(connection, path)
                 _set_up(connection, path.parent)
                 if empty:

@@ -220,6 +220,29 @@ def test_a_folder_that_is_swapped_before_its_store_is_opened_is_noticed(
             kept(folder, resume=True)
 
 
+@pytest.mark.parametrize("content", [b"", PRIVATE])
+def test_what_a_link_in_a_swapped_folder_leads_to_is_not_written_to(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(content)
+    forged = tmp_path / "forged"
+    forged.mkdir(0o700)
+    (forged / STORE).symlink_to(victim)
+    opened = sqlite3.connect
+
+    def connect(path: Any, **options: Any) -> sqlite3.Connection:
+        swap(folder, forged)
+        connection: sqlite3.Connection = opened(path, **options)
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect)
+        with pytest.raises(StateError, match=f"another folder was put in its place while {STORE} was opened"):
+            kept(folder)
+    assert victim.read_bytes() == content
+
+
 def leave_journal(folder: Path) -> None:
     """Leave a journal with which SQLite makes the store of another folder equal to this one's."""
     pid = os.fork()
