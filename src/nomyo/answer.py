@@ -8,9 +8,10 @@ import msgspec
 
 from nomyo import envelope, jsontext
 from nomyo.config import TIERS
-from nomyo.errors import TIER_NOT_AS_REQUESTED, ResponseError, ResponseNotBoundError
+from nomyo.errors import TIER_NOT_AS_REQUESTED, ResponseError, ResponseNotBoundError, ResponseTooLargeError
 from nomyo.memory import SecureBuffer
 from nomyo.server_key import ServerKey
+from nomyo_attest.evidence.json_bounds import TooManyContainersError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -39,17 +40,29 @@ def open_answer(package: bytes, key: RSAPrivateKey, *, lock: bool = True) -> Ope
     Args:
         lock: whether to lock the plaintext's memory where the system allows it.
 
-    Raises `ResponseError`, the same one whatever is wrong.
+    Raises `ResponseError`, the same one whatever is wrong; but `ResponseTooLargeError` for one that was decrypted and
+    has too many objects and arrays. Whoever encrypted it knows that already.
     """
     unsealed = envelope.unseal(package, key)
     with SecureBuffer(unsealed.plaintext, lock=lock) as plaintext:
+        failure: ResponseError | None = None
+        completion = None
         try:
             completion = jsontext.decode(plaintext.data)
+        except TooManyContainersError as error:
+            failure = _too_large(error.found, error.limit)
         except ValueError:
-            completion = None
+            pass  # what it says is not passed on
+    if failure is not None:
+        raise failure
     if isinstance(completion, dict) and isinstance(completion.setdefault(METADATA, {}), dict):
         return Opened(completion, unsealed.processed_at)
     raise ResponseError
+
+
+def _too_large(found: int, limit: int) -> ResponseTooLargeError:
+    problem = f"the response has {found} objects and arrays; a response of its length may have {limit}"
+    return ResponseTooLargeError(f"{problem}. It was decrypted, and is not released", limit, found)
 
 
 def check_echoes(opened: Opened, payload_id: str, tier: str | None) -> None:

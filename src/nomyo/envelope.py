@@ -122,7 +122,7 @@ def unseal(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> U
 
 def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[bytearray, int | None]:
     """Raises ValueError or InvalidTag."""
-    outer = _object(jsontext.decode(package, most=_VALUES_MAX))
+    outer = _object(jsontext.decode(package, values_max=_VALUES_MAX))
     if not outer.keys() >= _REQUIRED or outer["version"] != VERSION or outer["algorithm"] != ALGORITHM:
         raise ValueError
     if any(outer.get(name, only) != only for name, only in _OPTIONAL.items()):

@@ -17,6 +17,7 @@
         │   └── APITimeoutError (TimeoutError)     not in time
         ├── SecurityError                       an answer or a setting is not to be relied on
         │   ├── ResponseError (ValueError)      a 200 that could not be read: one opaque error for all of them
+        │   │   └── ResponseTooLargeError       it is larger, or has more objects and arrays, than is read
         │   ├── ResponseNotBoundError           it belongs to another request, or names another tier
         │   ├── ServerKeyError (ValueError)     the server's key is weak, malformed or not pinned
         │   ├── InsecureURLError (ValueError)   plain HTTP where it is not allowed
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 require_own_package(sys.modules.get("nomyo"))
 
 UNREADABLE: Final = "response_unreadable"
+TOO_LARGE: Final = "response_too_large"
 NOT_BOUND: Final = "response_not_bound"
 TIER_NOT_AS_REQUESTED: Final = "tier_not_as_requested"
 KEY_REFUSED: Final = "server_key_refused"
@@ -203,6 +205,26 @@ class ResponseError(SecurityError, ValueError):
 
     def __init__(self, message: str = "the answer could not be decrypted and read", code: str = "") -> None:
         super().__init__(message, code)
+
+
+class ResponseTooLargeError(ResponseError):
+    """A response with status 200 exceeds a limit of this client. Asking again gives the same, so it is not retried.
+
+    Attributes:
+        limit: the limit that was exceeded, in bytes, or in objects and arrays.
+        found: how many the response has; of one that does not say its length, how many were read.
+    """
+
+    code = TOO_LARGE
+
+    def __init__(self, message: str, limit: int = 0, found: int = 0) -> None:
+        self.limit = limit
+        self.found = found
+        super().__init__(message)
+        self.args = (message, limit, found)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ResponseNotBoundError(SecurityError):

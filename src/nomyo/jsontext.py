@@ -15,6 +15,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NoReturn
 
 from nomyo.errors import ArgumentError, ArgumentTypeError
+from nomyo_attest.evidence.json_bounds import check_containers
 
 LONG: Final = 128 * 1024
 """Characters of a string that is written in slices of as many: a slice takes about half a millisecond."""
@@ -32,9 +33,6 @@ _TOLD_KEYS: Final = frozenset(
 """Keys that stand in messages of errors: the protocol's own. Any other may be a user's words; at the top, where the
 parameters' names stand, every identifier is told.
 """
-
-VALUES_MAX: Final = 500_000
-"""Values in the largest text that is read: a fifth of a second's work. 10 MiB of prose hold 200,000 commas."""
 
 _PLAIN: Final = frozenset({str, bool, type(None)})
 """Types whose values JSON can always say, and that never change."""
@@ -234,14 +232,18 @@ def _has_decimals(number: int) -> bool:
     return True
 
 
-def decode(data: bytes | bytearray, *, most: int = VALUES_MAX) -> Any:
-    """One JSON text in UTF-8 → its value. Raises `ValueError`, which says nothing of the text.
+def decode(data: bytes | bytearray, *, values_max: int | None = None) -> Any:
+    """One JSON text in UTF-8 → its value.
 
     Args:
-        most: how many values it may hold, roughly. They, not its length, are what reading it costs: a text of 16 MiB
-            may hold five million empty lists. Commas and brackets are counted, also those within strings.
+        values_max: how many values a text may hold that never has many, roughly: commas and brackets are counted, also
+            those within strings. None for the bound of `nomyo_attest.evidence.json_bounds`, on objects and arrays.
+
+    Raises `ValueError`, which quotes nothing of the text: `TooManyContainersError` for one that is beyond the bound.
     """
-    if sum(map(data.count, (b",", b"[", b"{"))) > most:
+    if values_max is None:
+        check_containers(data)
+    elif sum(map(data.count, (b",", b"[", b"{"))) > values_max:
         raise ValueError("more values than any honest text holds")
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite)

@@ -24,6 +24,7 @@ from nomyo.errors import (
     ClientClosedError,
     NomyoError,
     ResponseError,
+    ResponseTooLargeError,
 )
 from nomyo.proxies import EnvironmentProxy
 from nomyo.retry import RETRYABLE
@@ -88,7 +89,8 @@ class Transport:
             APIConnectionError: no whole response came; `APITimeoutError` if no connection was made in time. The message
                 names the host, and the proxy if there is one.
             ArgumentError: the environment names a proxy or certificates that cannot be used. Nothing was sent.
-            ResponseError: an answer of status 200 is too large, or in an encoding that nobody asked for.
+            ResponseError: a response of status 200 is in an encoding that was not asked for; `ResponseTooLargeError`
+                for one that is too large.
             ClientClosedError: the client is closed.
         """
         return await self._send("POST", url, headers, body, RESPONSE_MAX)
@@ -157,19 +159,26 @@ async def _read(response: httpx.Response, most: int) -> Reply:
         body = b"" if encoded else await _first_bytes(response, BODY_MAX)
         return Reply(response.status_code, headers, body)
     declared = headers.get("content-length", "0")
-    if encoded or (declared.isdecimal() and int(declared[:20]) > most):
+    if encoded:
         raise ResponseError
+    if declared.isdecimal() and int(declared[:20]) > most:
+        raise _too_large(most, int(declared[:20]), "")
     return Reply(200, headers, await _all_bytes(response, most))
 
 
 async def _all_bytes(response: httpx.Response, most: int) -> bytes:
-    """The whole body. Raises `ResponseError` if it is too large."""
+    """The whole body. Raises `ResponseTooLargeError`."""
     content = bytearray()
     async for chunk in _raw(response):
         content += chunk
         if len(content) > most:
-            raise ResponseError
+            raise _too_large(most, len(content), " or more")
     return bytes(content)
+
+
+def _too_large(limit: int, found: int, more: str) -> ResponseTooLargeError:
+    problem = f"the response has {found}{more} bytes; responses of up to {limit} bytes are read"
+    return ResponseTooLargeError(problem, limit, found)
 
 
 async def _first_bytes(response: httpx.Response, most: int) -> bytes:

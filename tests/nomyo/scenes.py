@@ -182,6 +182,12 @@ async def foreign_answer(stage: Stage) -> None:
     await low.decrypt_response(package, "an-id")
 
 
+async def too_many_arrays(stage: Stage) -> None:
+    echo = stage.wire.router.complete
+    stage.wire.router.complete = lambda payload, payload_id: {**echo(payload, payload_id), "more": [[]] * 100_000}
+    await stage.ask({"max_retries": 2})
+
+
 async def wrong_password(stage: Stage) -> None:
     async with stage.own(key_password=PASSWORD + "x") as client:
         await ask(client)
@@ -238,6 +244,7 @@ SCENES: dict[str, tuple[type[BaseException], Play]] = {
         )
     },
     "ResponseError by hand": (errors.ResponseError, foreign_answer),
+    "ResponseTooLargeError": (errors.ResponseTooLargeError, too_many_arrays),
     "ResponseNotBoundError": (errors.ResponseNotBoundError, faulty("echo-wrong")),
     "ResponseNotBoundError tier": (errors.ResponseNotBoundError, faulty("tier-other", security_tier="high")),
     "ServerKeyError": (errors.ServerKeyError, faulty("key-ec")),

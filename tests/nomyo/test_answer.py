@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nomyo import answer, memory
 from nomyo.answer import Opened
-from nomyo.errors import ResponseError, ResponseNotBoundError
+from nomyo.errors import ResponseError, ResponseNotBoundError, ResponseTooLargeError
 from nomyo.server_key import ServerKey
 from tests.nomyo.packages import KEY
 from tests.nomyo.wire import package as wire
@@ -64,7 +64,7 @@ UNREADABLE = {
     "cut": f'{{"a": "{SECRET}'.encode(),
     "something behind": f'{{"a": "{SECRET}"}} x'.encode(),
     "5000 digits": b'{"a": ' + b"1" * 5000 + b"}",
-    "deep": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep": b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     **{f"_metadata {value}": f'{{"a": "{SECRET}", "_metadata": {value}}}'.encode()
        for value in ("null", "[]", '""', '"x"', "0", "1.5", "true", "[{}]")},
 }  # fmt: skip
@@ -78,6 +78,19 @@ def test_an_answer_that_is_no_json_object_with_a_metadata_object_is_refused_by_t
     assert type(error) is ResponseError
     assert (str(error), error.code) == ("the answer could not be decrypted and read", "response_unreadable")
     assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_a_response_with_too_many_objects_and_arrays_is_an_error_of_its_own() -> None:
+    plaintext = b'{"choices": [' + b"[]," * 100_000 + b"0]}"
+    with pytest.raises(ResponseTooLargeError) as caught:
+        opened_from(plaintext)
+    error = caught.value
+    assert (error.found, error.limit, error.code) == (100_002, 10_000 + len(plaintext) // 24, "response_too_large")
+    assert str(error) == (
+        f"the response has 100002 objects and arrays; a response of its length may have {error.limit}. It was "
+        "decrypted, and is not released"
+    )
     assert error.__context__ is None
 
 

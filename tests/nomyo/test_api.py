@@ -32,7 +32,8 @@ ADDED = {
     "APIStatusError", "APITimeoutError", "ArgumentError", "ArgumentTypeError", "AttestationError", "BadRequestError",
     "ClientClosedError", "EvidenceLogError", "InsecureURLError", "InsecureWarning", "InternalError",
     "InternalServerError", "KeyFileNotFoundError", "KeyStoreError", "NomyoError", "NotFoundError",
-    "PermissionDeniedError", "ResponseError", "ResponseNotBoundError", "ServerKeyError", "__version__",
+    "PermissionDeniedError", "ResponseError", "ResponseNotBoundError", "ResponseTooLargeError", "ServerKeyError",
+    "__version__",
 }  # fmt: skip
 EXCEPTIONS = {name for name in PUBLISHED if name.endswith("Error")}
 REQUIRED = inspect.Parameter.empty

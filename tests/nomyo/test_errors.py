@@ -32,6 +32,7 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
     "APITimeoutError": (errors.APIConnectionError, TimeoutError),
     "SecurityError": (errors.NomyoError,),
     "ResponseError": (errors.SecurityError, ValueError),
+    "ResponseTooLargeError": (errors.ResponseError,),
     "ResponseNotBoundError": (errors.SecurityError,),
     "ServerKeyError": (errors.SecurityError, ValueError),
     "InsecureURLError": (errors.SecurityError, ValueError),
@@ -62,6 +63,7 @@ STATUSES = {
 # What programs compare and store. Changing one breaks them.
 CODES = {
     "UNREADABLE": "response_unreadable",
+    "TOO_LARGE": "response_too_large",
     "NOT_BOUND": "response_not_bound",
     "TIER_NOT_AS_REQUESTED": "tier_not_as_requested",
     "KEY_REFUSED": "server_key_refused",
@@ -72,6 +74,7 @@ CODES = {
 CODE_OF = {
     "SecurityError": "",
     "ResponseError": "response_unreadable",
+    "ResponseTooLargeError": "response_too_large",
     "ResponseNotBoundError": "response_not_bound",
     "ServerKeyError": "server_key_refused",
     "InsecureURLError": "insecure_url",
@@ -80,6 +83,7 @@ CODE_OF = {
 STAGE_OF = {
     "ServerKeyError": "key",
     "ResponseError": "completion",
+    "ResponseTooLargeError": "completion",
     "ResponseNotBoundError": "completion",
     "AttestationError": "completion",
 }

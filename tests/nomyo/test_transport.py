@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nomyo import APIConnectionError, APITimeoutError, ArgumentError, NomyoError, ResponseError
+from nomyo import APIConnectionError, APITimeoutError, ArgumentError, NomyoError, ResponseError, ResponseTooLargeError
 from nomyo import transport as transport_module
 from nomyo.status import BODY_MAX
 from nomyo.transport import Reply, Transport
@@ -118,12 +118,14 @@ def test_an_answer_is_read_up_to_the_cap(wire: Wire, chunked: bool, size: int, t
     if taken:
         assert len(run(get(wire.router.url + KEY_PATH, 1000)).body) == size
     else:
-        failure(get(wire.router.url + KEY_PATH, 1000), ResponseError)
+        error = failure(get(wire.router.url + KEY_PATH, 1000), ResponseTooLargeError)
+        assert error.limit == 1000 < error.found <= size
+        assert f"{error.found}{' or more' * chunked} bytes; responses of up to 1000 bytes" in str(error)
 
 
 def test_an_answer_that_says_it_is_too_large_is_not_read(wire: Wire) -> None:
     wire.router.answer(Answer(body=b"x" * 1001, drip=(1, 0.5)), on="GET")
-    failure(get(wire.router.url + KEY_PATH, 1000), ResponseError)
+    assert failure(get(wire.router.url + KEY_PATH, 1000), ResponseTooLargeError).found == 1001
 
 
 @pytest.mark.parametrize("size", [BODY_MAX, BODY_MAX + 1, 1 << 20])

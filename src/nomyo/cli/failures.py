@@ -23,6 +23,7 @@ from nomyo.errors import (
     NotFoundError,
     ResponseError,
     ResponseNotBoundError,
+    ResponseTooLargeError,
     ServerKeyError,
     ServiceUnavailableError,
 )
@@ -42,6 +43,7 @@ _MENDS: Final[Mapping[type[NomyoError], str]] = {
     APITimeoutError: "--timeout allows more seconds",
     APIConnectionError: "check the base URL and the network",
     ResponseNotBoundError: "do not rely on this server",
+    ResponseTooLargeError: "ask for less: fewer tokens (--max-tokens), answers or log probabilities",
     ResponseError: "try again; if it happens again, do not rely on this server",
     ServerKeyError: "do not send prompts to this server before you know why",
 }

@@ -14,6 +14,7 @@ from nomyo.config import TIERS
 from nomyo.errors import ResponseError, ServerKeyError
 from nomyo.memory import wipe
 from nomyo.router.errors import Refusal
+from nomyo_attest.evidence.json_bounds import TooManyContainersError
 
 PACKAGE_MAX: Final = 16 * 1024 * 1024
 """Bytes of the largest package: a plaintext of 10 MiB, the most a client sends, takes about 13.4 MiB sealed."""
@@ -79,6 +80,11 @@ def open_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
         ) from None
     try:
         payload = jsontext.decode(plaintext)
+    except TooManyContainersError as error:
+        raise Refusal(
+            400,
+            f"The payload has {error.found} objects and arrays; a payload of its length may have {error.limit}",
+        ) from None
     except ValueError:
         raise Refusal(400, "The payload must be a JSON object") from None
     finally:

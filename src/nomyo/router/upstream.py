@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nomyo import jsontext
 from nomyo.router.errors import Refusal
+from nomyo_attest.evidence.json_bounds import TooManyContainersError
 
 logger = logging.getLogger("nomyo.router")
 
@@ -24,6 +25,11 @@ ANSWER_MAX: Final = 64 * 1024 * 1024
 CONNECT_SECONDS: Final = 10.0
 
 _OK: Final = 200
+UNUSABLE: Final = 424
+"""Status for a response of the upstream that cannot be passed on and would be the same another time: Failed Dependency
+(RFC 4918, 11.4). Clients retry a 502 and would pay for each.
+"""
+
 _PASSED_ON: Final = {
     400: "The inference server refused the request",
     404: "The inference server does not have the model",
@@ -75,6 +81,9 @@ class Upstream:
             raise Refusal(502, "The inference server cannot be reached") from None
         try:
             completion = await run_in_threadpool(jsontext.decode, text)
+        except TooManyContainersError as error:
+            logger.warning("the upstream's response has %s", error)
+            raise Refusal(UNUSABLE, f"The inference server's response has {error}") from None
         except ValueError:
             completion = None
         if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
@@ -96,7 +105,7 @@ async def _limited(answer: httpx.Response) -> bytearray:
     async for piece in answer.aiter_bytes():
         text += piece
         if len(text) > ANSWER_MAX:
-            raise Refusal(502, "The inference server's answer is too large")
+            raise Refusal(UNUSABLE, f"The inference server's response is larger than {ANSWER_MAX} bytes")
     return text
 
 

@@ -10,7 +10,7 @@ import msgspec
 from nomyo_attest.audit.row import COLUMNS
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import BLOCK, METADATA
-from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, kind_of, parse_json
+from nomyo_attest.evidence.text import LONG, TEXT_MAX, JsonObject, kind_of, parse_long, parse_record
 from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.keep import CLAIMS, FIELDS
 from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is_repair, open_line, recorded_of
@@ -81,7 +81,7 @@ def unwrap(text: bytes) -> Kept | None:
     if not any(mark in text for mark in _MARKS) or len(text) > TEXT_MAX:
         return None
     try:
-        document = parse_json(text)
+        document = parse_record(text)
     except EvidenceError:
         return None  # whoever reads it as a response says why
     if not isinstance(document, dict) or _COMPLETION in document or any(key in document for key in _HOLDERS):
@@ -146,13 +146,13 @@ def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
 
 def kept_evidence(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw | None:
     """The part of a record that an appraisal needs, byte for byte and on one line: a response with its `_metadata`
-    alone, or a record that is less than a response. None where there is no such part.
+    alone, or a record that is less than a response. None where there is no such part, or it is longer than `LONG`.
 
     Never a completion: a text that holds one and no `_metadata`, or two of them, is not kept; and of what stands beside
     evidence at the top, where it may be anything, only what the protocol names and the `claims` that a policy asks for.
     Neither is what not every reader of JSON reads: a lone surrogate, NaN, a number out of range.
     """
-    document = _parsed(text)
+    document = _parsed(text) if len(text) <= LONG else parse_long(text)
     if not isinstance(document, dict) or (type(document) is JsonObject and document.duplicates):
         return None
     text = text.removeprefix(_BOM)
@@ -183,6 +183,8 @@ def _cut(text: bytes, holder: type[_Line | _Response]) -> msgspec.Raw | None:
 
 
 def _on_one_line(text: bytes) -> msgspec.Raw | None:
+    if len(text) > LONG:
+        return None  # no evidence has a tenth of this
     try:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -192,6 +194,6 @@ def _on_one_line(text: bytes) -> msgspec.Raw | None:
 
 def _parsed(text: bytes) -> Any:
     try:
-        return parse_json(text)
+        return parse_record(text)
     except EvidenceError:
         return None

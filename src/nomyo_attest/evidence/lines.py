@@ -18,7 +18,7 @@ from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport, read_report
 from nomyo_attest.evidence.response import BLOCK, METADATA, check_payload_id, decode_base64, read_evidence
-from nomyo_attest.evidence.text import DEPTH_MAX, TEXT_MAX
+from nomyo_attest.evidence.text import DEPTH_MAX, LONG, TEXT_MAX
 
 CLAIMS_READ: Final = ("processed_at", "security_tier")
 """The claims that an `Evidence` of `read_line` has at the least, where the server makes them."""
@@ -92,6 +92,8 @@ def _read_usual(text: bytes) -> Evidence | None:
     holders = text.count(_METADATA_KEY)
     if holders:
         path, raw = f"{METADATA}.", _response.decode(text).metadata
+    if len(bytes(raw)) > LONG:
+        return None  # `read_evidence` counts what is in it first
     metadata = _metadata.decode(raw)
     inner = bytes(metadata.tpm_attestation)
     start = text.find(b"{", text.find(_BLOCK_KEY))

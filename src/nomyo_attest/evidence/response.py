@@ -14,7 +14,7 @@ from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.misplaced import find_misplaced, find_respelled
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import read_report
-from nomyo_attest.evidence.text import JsonObject, kind_of, parse_json, the_object
+from nomyo_attest.evidence.text import JsonObject, kind_of, parse_record, the_object
 
 BLOB_CHARACTERS_MAX: Final = 8192
 """Base64 characters of the largest blob: three times what a quote over every bank or an RSA-4096 key needs."""
@@ -37,7 +37,7 @@ def read_evidence(response: object) -> Evidence:
     for a record with evidence that is not at the top level.
     """
     if isinstance(response, (str, bytes)):
-        response = parse_json(response)
+        response = parse_record(response)
     if not isinstance(response, dict):
         raise find_misplaced(response) or EvidenceError("response", "a JSON object", kind_of(response))
     if METADATA in response:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import getincrementaldecoder
 from typing import Any, Final
 
+import msgspec
+
 from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.json_bounds import (
+    TooManyContainersError,
+    check_containers,
+    count_strings,
+    is_deeper,
+    outside_strings,
+)
 
 TEXT_MAX: Final = 16 * 1024 * 1024
 """Bytes of the largest response read: above the largest prompt that the protocol allows, 10 MiB."""
@@ -19,10 +29,36 @@ DEPTH_MAX: Final = 500
 next, and from one caller to another: it counts the calls that lead to it, too.
 """
 
-_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A string, or what begins as one and never ends: no text is looked at twice, and nothing is remembered of it."""
+LONG: Final = 1024 * 1024
+"""Bytes of the longest text, or of the longest `_metadata`, of which every value is made into an object."""
 
-_NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
+_WHOLE: Final = {"objects and arrays": (b"[{", 30), "strings": (b'"', 15), "members": (b":", 24), "values": (b",", 8)}
+"""What a text longer than `LONG` that has to be read as a whole may hold: what marks it, and how many bytes of text
+there must be for each.
+"""
+
+_HOLDER: Final = "_metadata"
+_BESIDE: Final = ("tpm_attestation", "is_available")
+
+_HOLDER_KEY: Final = re.compile(
+    ('"' + "".join(rf"(?:{one}|\\u{ord(one):04x})" for one in _HOLDER) + '"').encode(), re.IGNORECASE
+)
+"""The key `_metadata`, with or without escapes. Letters in the other case match too, which does no harm."""
+
+_AS_DIGITS: Final = bytes(0x31 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
+_DIGITS: Final = b"1" * (_INTEGER_DIGITS_MAX + 1)
+"""A text, translated so, with these in it has an integer that is too long."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class _Response(msgspec.Struct):
+    metadata: msgspec.Raw = msgspec.field(name=_HOLDER)
+    block: msgspec.Raw = msgspec.field(name=_BESIDE[0], default_factory=msgspec.Raw)
+    available: msgspec.Raw = msgspec.field(name=_BESIDE[1], default_factory=msgspec.Raw)
+
+
+_response: Final = msgspec.json.Decoder(_Response)
 
 
 class JsonObject(dict[str, Any]):
@@ -52,34 +88,93 @@ def parse_json(text: str | bytes) -> Any:
 
     An object with a key twice comes back as `JsonObject`, so that a reader can refuse it where it matters.
     """
+    _check_bounds(text, text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+    return _parsed(text)
+
+
+def parse_record(text: str | bytes) -> Any:
+    """The same as `parse_json`, but that of a response longer than `LONG` only what a reader of evidence looks at is
+    made into objects: `_metadata`, and null for `tpm_attestation` and `is_available` where they stand beside it.
+
+    A long record that is not such a response, or whose `_metadata` is long itself, is read as a whole. It has to be in
+    the bounds of `_WHOLE`. Raises `EvidenceError`.
+    """
+    if not LONG < len(text) <= TEXT_MAX:
+        return parse_json(text)
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    _check_bounds(text, data)
+    response = _metadata_of(data.removeprefix(_BOM))
+    if response is not None:
+        return response
+    for what, (marks, size) in _WHOLE.items():
+        found = count_strings(data) if marks == b'"' else len(outside_strings(data, marks))
+        if found > len(data) // size:
+            expected = f"at most {len(data) // size} {what} in a record of this length"
+            raise EvidenceError("response", expected, f"{found}")
+    return _parsed(text)
+
+
+def parse_long(text: bytes) -> dict[str, Any] | None:
+    """What `parse_record` makes of a response longer than `LONG` if it reads `_metadata` alone; None for any other."""
+    return _metadata_of(text.removeprefix(_BOM)) if len(text) > LONG else None
+
+
+def _metadata_of(text: bytes) -> dict[str, Any] | None:
+    """A long response without what is not read; None if it has to be read as a whole, also to say what is wrong."""
+    try:
+        response = _response.decode(text)
+        metadata = bytes(response.metadata)
+        if len(metadata) > LONG or sum(1 for _ in _HOLDER_KEY.finditer(text)) != 1:
+            return None  # the latter: it may stand twice, or be the key of something in a completion
+        _check_utf8(text)  # the decoder does not look into strings that it skips
+        beside = zip(_BESIDE, (response.block, response.available), strict=True)
+        return {_HOLDER: _parsed(metadata), **{name: None for name, raw in beside if bytes(raw)}}
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _check_bounds(text: str | bytes, data: bytes) -> None:
+    """Raises `EvidenceError` for a text, `data` in UTF-8, that is too long, has too many containers, or is too deep."""
     if len(text) > TEXT_MAX:
         raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(text)}")
+    try:
+        check_containers(data)
+    except TooManyContainersError as error:
+        limit, found = error.limit, error.found
+    else:
+        if is_deeper(data, DEPTH_MAX):
+            raise _too_deep()
+        return
+    raise EvidenceError("response", f"at most {limit} objects and arrays in a text of this length", f"{found}")
+
+
+def _too_deep() -> EvidenceError:
+    return EvidenceError("response", "JSON of sensible depth", "objects or arrays nested too deep")
+
+
+def _check_utf8(text: bytes) -> None:
+    """Raises `UnicodeDecodeError`. Works in pieces: one emoji makes a str of four bytes a character."""
+    if not text.isascii():
+        decoder = getincrementaldecoder("utf-8")()
+        for start in range(0, len(text), LONG):
+            decoder.decode(text[start : start + LONG], final=start + LONG >= len(text))
+
+
+def _parsed(text: str | bytes) -> Any:
     # What the standard library raises carries the whole text with it: it must be gone before ours is raised.
     try:
+        plain = isinstance(text, bytes) and len(text) > LONG and _DIGITS not in text.translate(_AS_DIGITS)
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        if _is_deep(text):
-            raise RecursionError
-        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_integer)
+        parse_int = None if plain else _integer  # a function of ours, which millions of numbers would call
+        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=parse_int)
     except UnicodeDecodeError as error:
         expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
         expected, got = "JSON", f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
-    except RecursionError:
-        expected, got = "JSON of sensible depth", "objects or arrays nested too deep"
+    except RecursionError:  # the caller is deep itself
+        raise _too_deep() from None
     raise EvidenceError("response", expected, got)
-
-
-def _is_deep(text: str) -> bool:
-    """Whether a text is nested deeper than `DEPTH_MAX`; of one that is no JSON it may be either."""
-    if text.count("[") + text.count("{") <= DEPTH_MAX:
-        return False
-    depth = 0
-    for bracket in _NO_BRACKETS.sub("", _STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        if depth > DEPTH_MAX:
-            return True
-    return False
 
 
 def the_object(value: Any, path: str, key: str) -> dict[Any, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from nomyo_attest.evidence.json_bounds import check_containers
 from nomyo_attest.ledger.line import BEGINNING, LEDGER_FORMAT
 from nomyo_attest.ledger.tail import TORN_KEPT
 
@@ -69,6 +70,7 @@ def read_line(line: bytes) -> Line | str:
 
 def _read_slowly(line: bytes) -> Line | None:
     try:
+        check_containers(line)
         document = json.loads(line)
         document |= {key: msgspec.Raw(b"{}") for key in ("evidence", "result") if key in document}
         for key in ("payload_id", "refused", "gate"):

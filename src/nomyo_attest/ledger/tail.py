@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.errors import LedgerError
+from nomyo_attest.evidence.json_bounds import check_containers
 from nomyo_attest.ledger.line import BEGINNING, LINE_MAX, digest_of, is_line
 
 _BLOCK: Final = 64 * 1024
@@ -78,6 +79,7 @@ def number_of(line: bytes) -> int | None:
     if not (line.startswith(BEGINNING) and line.endswith(b"}\n")):
         return None
     try:
+        check_containers(line)
         document = json.loads(line)
     except (ValueError, RecursionError):
         return None

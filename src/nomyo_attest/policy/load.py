@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nomyo_attest.errors import PolicyError
+from nomyo_attest.evidence.json_bounds import check_containers
 from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, ReferenceValue, Requirement, Trust
 from nomyo_attest.policy.schema import first_problem
 from nomyo_attest.policy.toml import toml_path
@@ -56,6 +57,7 @@ def _parse(text: str, suffix: str) -> Any:
     if suffix == ".toml":
         return tomllib.loads(text)
     if suffix == ".json":
+        check_containers(text.encode())
         return json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
     raise _UnreadableError(f"its name ends in {suffix!r}" if suffix else "its name has no ending")
 
@@ -63,10 +65,9 @@ def _parse(text: str, suffix: str) -> Any:
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _UnreadableError(
-            f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object"
-        )
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() is the point
+        raise _UnreadableError(f"the key {twice!r} stands twice in one object")
     return table
 
 

@@ -73,11 +73,11 @@ def _payload_id(text: bytes) -> str:
     """The payload id as far as it serves as a name; empty if it does not. It is judged when the test runs."""
     from nomyo_attest.audit.kept import RepairError, unwrap
     from nomyo_attest.errors import EvidenceError
-    from nomyo_attest.evidence.text import parse_json
+    from nomyo_attest.evidence.text import parse_record
 
     try:
         kept = unwrap(text)
-        document = parse_json(text) if kept is None else kept.evidence
+        document = parse_record(text) if kept is None else kept.evidence
     except (EvidenceError, RepairError):
         return ""
     for holder in (document, document.get("_metadata") if isinstance(document, dict) else None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -142,6 +143,16 @@ def test_a_payload_that_is_wrong_is_a_400_without_anything_of_it(payload: object
     assert caught.value.status == 400
     assert said in caught.value.detail
     assert "secret" not in str(caught.value)
+
+
+def test_a_payload_of_too_many_objects_and_arrays_is_a_400_with_the_limit_and_the_number() -> None:
+    payload = {**PAYLOAD, "logit_bias": [[]] * 100_000}
+    with pytest.raises(Refusal) as caught:
+        open_payload(sealed(payload, small_key().public_key()), small_key())
+    limit = 10_000 + len(json.dumps(payload)) // 24
+    found = 100_004
+    said = f"The payload has {found} objects and arrays; a payload of its length may have {limit}"
+    assert (caught.value.status, caught.value.detail) == (400, said)
 
 
 def test_stream_false_is_no_stream() -> None:

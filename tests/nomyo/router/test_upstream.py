@@ -139,11 +139,39 @@ def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client
     assert (answer.status, detail(answer)) == (502, "The inference server cannot be reached")
 
 
-def test_an_answer_without_end_is_a_502(server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_without_end_gets_a_status_that_is_not_retried(
+    server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(upstream, "ANSWER_MAX", 10_000)
     server.answer = lambda _: Said(body=b" " * 10_001)
     answer = client.call(QUESTION, headers=BEARER)
-    assert (answer.status, detail(answer)) == (502, "The inference server's answer is too large")
+    assert (answer.status, detail(answer)) == (424, "The inference server's response is larger than 10000 bytes")
+
+
+def test_a_response_with_log_probabilities_of_twenty_alternatives_passes(server: OpenAIServer, client: Client) -> None:
+    alternative = {"token": " model", "logprob": -12.345678, "bytes": [32, 109, 111, 100, 101, 108]}
+    token = {**alternative, "top_logprobs": [alternative] * 20}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "logprobs": {"content": [token] * 5000}}
+    long = {**COMPLETION, "choices": [choice]}
+    body = json.dumps(long).encode()
+    assert len(body) > 8_000_000
+    server.answer = lambda _: Said(body=body)
+    assert read(client.call(QUESTION, headers=BEARER))["choices"] == long["choices"]
+
+
+def test_a_response_of_more_objects_than_are_read_gets_a_status_that_is_not_retried(
+    server: OpenAIServer, client: Client
+) -> None:
+    server.answer = lambda _: Said(body=b'{"choices": [' + b"{}," * 100_000 + b"{}]}")
+    answer = client.call(QUESTION, headers=BEARER)
+    assert answer.status == 424
+    assert detail(answer).startswith("The inference server's response has 100003 objects and arrays, more than the 225")
+
+
+def test_a_prompt_of_half_a_million_commas_reaches_the_upstream(server: OpenAIServer, client: Client) -> None:
+    table = "1,[x],{y}\n" * 251_000
+    read(client.call({**QUESTION, "messages": [{"role": "user", "content": table}]}, headers=BEARER))
+    assert server.asked[-1].payload["messages"][0]["content"] == table
 
 
 def test_an_upstream_that_is_not_there_is_a_502(server_key: rsa.RSAPrivateKey) -> None:

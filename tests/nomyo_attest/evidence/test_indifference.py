@@ -187,7 +187,7 @@ def test_numbers_that_json_does_not_have_and_endless_ones_may_stand_elsewhere() 
 
 def test_nesting_is_read_as_far_as_is_sensible_and_refused_beyond() -> None:
     text = json.dumps(RESPONSE)
-    for levels, sensible in ((100, True), (1_000_000, False)):
+    for levels, sensible in ((100, True), (1000, False)):
         nested = text.replace('"created": ', f'"more": {"[" * levels}{"]" * levels}, "created": ', 1)
         if sensible:
             assert read_evidence(nested).available

@@ -1,0 +1,129 @@
+"""How much time and memory the worst records of 16 MiB take: each kind in a process of its own.
+
+    python benchmarks/hostile_json.py                 # print the table
+    python benchmarks/hostile_json.py --write         # and put it into docs/performance.md
+
+The goal is one second of processor time and 200 MiB beyond the record itself, with evidence stored as well. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import nomyo_attest as na
+import page
+from nomyo_attest.audit.record import RecordAppraiser
+from nomyo_attest.evidence.json_bounds import TooManyContainersError, check_containers
+from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.testing import Forge
+
+METADATA: Final = json.dumps(Forge().response()["_metadata"])
+BESIDE: Final = f'{{"_metadata": {METADATA}, "choices": ['
+WITHIN: Final = f'{{"_metadata": {METADATA[:-1]}, "more": ['
+
+
+def filled(unit: str, head: str = BESIDE, tail: str = "0]}") -> bytes:
+    """The largest record that consists of `unit`."""
+    number = (TEXT_MAX - len(head.encode()) - len(tail)) // len(unit.encode())
+    return (head + unit * number + tail).encode()
+
+
+def members() -> bytes:
+    """As many different keys as a record that is read as a whole may have."""
+    each = 12
+    number = (TEXT_MAX - 100) // (13 + each)
+    return (
+        '{"_metadata": {"more": {' + "".join(f'"{n:06x}":1.5,{" " * each}' for n in range(number)) + '"":0}}}'
+    ).encode()
+
+
+def logprobs() -> bytes:
+    """A response with the log probabilities of 20 alternatives for each token, as long as a record may be."""
+    alternative = '{"token":" the","logprob":-12.345678,"bytes":[32,116,104,101]}'
+    token = f'{alternative[:-1]},"top_logprobs":[{",".join([alternative] * 20)}]}},'
+    return filled(token)
+
+
+RECORDS: Final[dict[str, Callable[[], bytes]]] = {
+    "log probabilities of 20 alternatives": logprobs,
+    "prose": lambda: filled('"' + "lorem ipsum, [dolor] {sit} amet, " * 100 + '",'),
+    "empty arrays": lambda: filled("[],"),
+    "as many arrays as there may be": lambda: filled("[" + "1," * 11 + "1],"),
+    "numbers": lambda: filled("1,"),
+    "strings": lambda: filled('"ab",'),
+    "quotation marks and brackets in strings": lambda: filled(r'"\"[",'),
+    "numbers in the metadata": lambda: filled("1.5," + " " * 5, WITHIN, "0]}}"),
+    "objects in the metadata": lambda: filled('{"a":1.5},' + " " * 21, WITHIN, "0]}}"),
+    "strings in the metadata": lambda: filled('"ab",' + " " * 11, WITHIN, "0]}}"),
+    "different keys in the metadata": members,
+    "objects, NaN and an emoji": lambda: filled('{"a":1.5},' + " " * 21, BESIDE + 'NaN, "\U0001f600", '),
+}
+
+
+def measure(name: str) -> dict[str, object]:
+    """Processor seconds and MiB for one record, in this process."""
+    text = RECORDS[name]()
+    appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(Forge().policy()), keep_evidence=True)
+    appraiser.appraise("warm", 1, json.dumps(Forge().response()).encode())
+    try:
+        check_containers(text)
+        accepted = "yes"
+    except TooManyContainersError:
+        accepted = "no"
+    before = _resident()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from now on
+    began = time.process_time()
+    appraised = appraiser.appraise("a.json", 1, text)
+    seconds = time.process_time() - began
+    assert appraised is not None
+    return {"seconds": seconds, "mib": _resident("VmHWM") - before, "bound": accepted, "verdict": appraised.row.verdict}
+
+
+def _resident(line: str = "VmRSS") -> float:
+    for one in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if one.startswith(f"{line}:"):
+            return int(one.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def tables() -> str:
+    """The table as Markdown."""
+    lines = [
+        f"Python {platform.python_version()}, {platform.machine()}; one record of 16 MiB, with `--keep-evidence`.",
+        "",
+        "| 16 MiB of | within the bound | verdict | processor seconds | MiB |",
+        "|---|---|---|--:|--:|",
+    ]
+    for name in RECORDS:
+        command = [sys.executable, __file__, "--one", name]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        one = json.loads(said)
+        lines.append(f"| {name} | {one['bound']} | {one['verdict']} | {one['seconds']:.2f} | {one['mib']:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--one", choices=RECORDS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments.one)))
+        return
+    text = tables()
+    print(text)
+    if arguments.write:
+        page.put(Path(__file__).name, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Records of megabytes: what is evidence in them is read, and no more objects are made than that takes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+
+import nomyo_attest as na
+from nomyo_attest.audit.kept import kept_evidence, unwrap
+from nomyo_attest.audit.record import RecordAppraiser
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.lines import read_line
+from nomyo_attest.evidence.response import read_evidence
+from nomyo_attest.evidence.text import LONG, TEXT_MAX, parse_record
+from nomyo_attest.testing import Forge
+
+RESPONSE = Forge().response()
+METADATA = json.dumps(RESPONSE["_metadata"])
+HEAD = f'{{"_metadata": {METADATA}, "choices": ['
+
+
+def logprobs(tokens: int = 5000, lowest: float = -20.5) -> dict[str, Any]:
+    """A response with the log probabilities of 20 alternatives for each token."""
+    alternative = {"token": " Schl\u00fcssel", "logprob": lowest, "bytes": [32, 83, 99, 104, 108, 195, 188]}
+    token = {**alternative, "top_logprobs": [alternative] * 20}
+    choice = {"index": 0, "message": {"content": "x"}, "logprobs": {"content": [token] * tokens}}
+    return {**RESPONSE, "choices": [choice]}
+
+
+def long(before: str = "", choices: str = "", after: str = "") -> str:
+    """A response of more than `LONG` bytes."""
+    return f'{{{before}"choices": ["{"x" * LONG}"{choices}], "_metadata": {METADATA}{after}}}'
+
+
+def filled(unit: str, head: str = HEAD, tail: str = "0]}") -> bytes:
+    """The largest text that consists of `unit`."""
+    number = (TEXT_MAX - len(head.encode()) - len(tail)) // len(unit.encode())
+    return (head + unit * number + tail).encode()
+
+
+@pytest.mark.parametrize("lowest", [-20.5, -math.inf])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_response_with_long_log_probabilities_is_read(lowest: float, ascii_only: bool) -> None:
+    text = json.dumps(logprobs(lowest=lowest), ensure_ascii=ascii_only)
+    assert text.count("{") + text.count("[") > 200_000
+    assert read_evidence(text) == read_evidence(text.encode()) == read_line(text.encode()) == read_evidence(RESPONSE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        long(),
+        "\ufeff" + long(),
+        long(choices=', {"_metadata": 5}'),
+        long(choices=', "say \\"_metadata\\""'),
+        long(choices=', "\U0001f600 \u00e9"'),
+        long(choices=', "\\ud800"'),
+        long(choices=", NaN, 1e999, " + "7" * 5000),
+        long().replace("_metadata", "_met\\u0061data"),
+    ],
+)
+def test_a_long_response_is_read_as_a_short_one(text: str) -> None:
+    assert read_evidence(text).quote == read_evidence(text.encode()).quote == read_evidence(RESPONSE).quote
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (long(before='"_metadata": {}, '), "_metadata: expected the key once"),
+        (long(before='"_met\\u0061data": {}, '), "_metadata: expected the key once"),
+        (long(before='"tpm_attestation": {}, '), "evidence in one place"),
+        (long(after=', "is_available": false'), "evidence in one place"),
+        (long(after=', "is_av\\u0061ilable": false'), "evidence in one place"),
+        (long().replace('"quote_b64"', '"quote_b64": 1, "quote_b64"'), "quote_b64: expected the key once"),
+        (long(choices=", ]"), "expected JSON, got"),
+        (long(choices=", 01"), "expected JSON, got"),
+        (long(after="}"), "expected JSON, got"),
+        (long(choices=", " + "[" * 501 + "]" * 501), "nested too deep"),
+        (long()[:-1], "expected JSON, got"),
+    ],
+)
+def test_a_long_response_is_refused_as_a_short_one_would_be(text: str, where: str) -> None:
+    with pytest.raises(EvidenceError, match=where):
+        read_evidence(text)
+    with pytest.raises(EvidenceError):
+        read_line(text.encode())
+
+
+def test_invalid_utf_8_in_a_long_completion_is_refused() -> None:
+    text = long(choices=', "\u00e9"').encode().replace(b"\xc3\xa9", b"\xc3")
+    with pytest.raises(EvidenceError, match="JSON in UTF-8"):
+        read_evidence(text)
+
+
+FLOODS = {
+    "empty arrays": filled("[],"),
+    "empty objects": filled("{},"),
+    "numbers": filled("1,"),
+    "decimals": filled("1.5,"),
+    "strings": filled('"ab",'),
+    "emoji": filled('"\U0001f600",'),
+    "as many arrays as there may be": filled("[" + "1," * 13 + "1],"),
+    "in the metadata": filled('"ab",', f'{{"_metadata": {METADATA[:-1]}, "x": [', "0]}}"),
+    "decimals in the metadata": filled("1.5,", f'{{"_metadata": {METADATA[:-1]}, "x": [', "0]}}"),
+    "bare": filled('"ab",', '{"x": ['),
+    "members": filled('"abcd":1,', '{"_metadata": {"x": {', '"a":0}}}'),
+    "with NaN and an emoji": filled('{"a":1},' + " " * 50, HEAD + 'NaN, "\U0001f600", '),
+    "quotation marks and brackets": filled('"\\\\\\"[",'),
+}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("name", FLOODS)
+def test_the_largest_record_takes_little_time_and_memory(name: str, keep: bool) -> None:
+    appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(Forge().policy()), keep_evidence=keep)
+    text = FLOODS[name]
+    tracemalloc.start()
+    try:
+        assert appraiser.appraise("a.json", 1, text) is not None
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 200 * 1024 * 1024
+    began = time.process_time()
+    appraiser.appraise("a.json", 1, text)
+    assert time.process_time() - began < 4  # a busy machine included; benchmarks/hostile_json.py measures
+
+
+def test_a_flood_is_refused_with_the_limit_and_the_number_found() -> None:
+    with pytest.raises(EvidenceError) as caught:
+        read_evidence(FLOODS["empty arrays"])
+    limit = 10_000 + len(FLOODS["empty arrays"]) // 24
+    assert caught.value.expected == f"at most {limit} objects and arrays in a text of this length"
+    assert int(caught.value.got) > 5_000_000
+
+
+@pytest.mark.parametrize(("what", "unit"), [("strings", '"ab",'), ("values", "1,"), ("members", '"":1,            ')])
+def test_a_long_record_that_has_to_be_read_as_a_whole_has_bounds_of_its_own(what: str, unit: str) -> None:
+    text = filled(unit, '{"x": {' if what == "members" else '{"x": [', '"a":0}}' if what == "members" else "0]}")
+    with pytest.raises(EvidenceError, match=f"at most [0-9]+ {what} in a record of this length"):
+        read_evidence(text)
+
+
+def test_of_a_long_response_the_metadata_alone_becomes_objects() -> None:
+    assert parse_record(long(before='"choices": {}, ')) == {"_metadata": RESPONSE["_metadata"]}
+    assert parse_record(json.dumps(RESPONSE)) == RESPONSE
+
+
+def test_the_evidence_of_a_long_response_is_kept_and_read_again() -> None:
+    kept = kept_evidence(json.dumps(logprobs()).encode())
+    assert kept is not None
+    assert json.loads(bytes(kept)) == {"_metadata": RESPONSE["_metadata"]}
+    assert unwrap(long(choices=', "pcr_profile"').encode()) is None
+
+
+def test_evidence_of_more_than_a_mebibyte_is_not_kept() -> None:
+    metadata = json.dumps({**RESPONSE["_metadata"], "more": "x" * LONG})
+    assert kept_evidence(f'{{"_metadata": {metadata}}}'.encode()) is None
