@@ -21,7 +21,7 @@ from typing import Final
 
 import nomyo_attest as na
 import page
-from nomyo_attest.audit.record import RecordAppraiser
+from nomyo_attest.audit.record import Appraised, RecordAppraiser
 from nomyo_attest.evidence.json_bounds import TooManyContainersError, check_containers
 from nomyo_attest.evidence.text import TEXT_MAX
 from nomyo_attest.testing import Forge
@@ -84,7 +84,7 @@ def measure(name: str) -> dict[str, object]:
     began = time.process_time()
     appraised = appraiser.appraise("a.json", 1, text)
     seconds = time.process_time() - began
-    assert appraised is not None
+    assert isinstance(appraised, Appraised)
     return {"seconds": seconds, "mib": _resident("VmHWM") - before, "bound": accepted, "verdict": appraised.row.verdict}
 
 

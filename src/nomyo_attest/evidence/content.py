@@ -7,11 +7,11 @@ Problems are phrases to follow a file's name: ``is UTF-16 text; save it as UTF-8
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Final
 
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.text import TEXT_MAX, parse_record
 
 EMPTY: Final = "is empty: there is no record in it; see whether what should have written it failed"
 
@@ -154,6 +154,6 @@ def _is_object(line: bytes) -> bool:
     if not (line.startswith(b"{") and line.endswith(b"}")):
         return False
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_record(line), dict)
+    except EvidenceError:
         return False

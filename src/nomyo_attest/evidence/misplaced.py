@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
-from nomyo_attest.evidence.text import JsonObject, parse_json
+from nomyo_attest.evidence.text import JsonObject, parse_record
 
 VALUES_MAX: Final = 10_000
 """Values that one search looks at."""
@@ -278,7 +278,7 @@ def _decoded(text: str) -> Iterator[tuple[Any, str]]:
 
 def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
     try:
-        yield parse_json(text), form
+        yield parse_record(text), form
     except (EvidenceError, ValueError):  # ValueError: a lone surrogate
         return
 

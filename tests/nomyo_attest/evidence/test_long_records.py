@@ -110,6 +110,7 @@ FLOODS = {
     "bare": filled('"ab",', '{"x": ['),
     "members": filled('"abcd":1,', '{"_metadata": {"x": {', '"a":0}}}'),
     "with NaN and an emoji": filled('{"a":1},' + " " * 50, HEAD + 'NaN, "\U0001f600", '),
+    "in a string of a wrapper": filled('\\"ab\\",', '{"log": "[\\"tpm_attestation\\",', '0]"}'),
     "quotation marks and brackets": filled('"\\\\\\"[",'),
 }
 
