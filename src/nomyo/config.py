@@ -165,18 +165,29 @@ def check_key_bits(value: object) -> int:
 
 
 def check_pins(value: object) -> tuple[str, ...]:
-    """Pins of the server's key, one or several; their form is for `ServerKeys`. Raises `ArgumentError`."""
+    """Pins of the server's key, one or several; their form is for `ServerKeys`.
+
+    Raises `ArgumentError`, also for a collection without any: it comes of a variable that is not set, and would accept
+    every key. The default of the argument, an empty tuple, stands for no pins.
+    """
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, Iterable):
         raise ArgumentTypeError(f"server_key_pins: expected strs, got {type(value).__name__}")
-    return tuple(value)
+    pins = tuple(value)
+    if not pins and type(value) is not tuple:
+        raise ArgumentError(
+            "server_key_pins: expected at least one fingerprint, got none; nomyo keys pin prints that of a server"
+        )
+    return pins
 
 
 def check_path(name: str, value: object) -> Path:
     """The path that the argument `name` gives. Raises `ArgumentError`."""
     if not isinstance(value, (str, os.PathLike)):
         raise ArgumentTypeError(f"{name}: expected a path, got {type(value).__name__}")
+    if not os.fspath(value):
+        raise ArgumentError(f"{name}: expected a path, got an empty one")
     return Path(value)
 
 

@@ -212,6 +212,8 @@ REFUSED: list[tuple[Callable[[Any], object], Any, type[ArgumentError], str]] = [
     (config.check_payload_id, None, ArgumentTypeError, "payload_id: expected a str, got NoneType"),
     (config.check_payload_id, b"id", ArgumentTypeError, "payload_id: expected a str, got bytes"),
     (config.check_pins, None, ArgumentTypeError, "server_key_pins: expected strs, got NoneType"),
+    (config.check_pins, [], ArgumentError, "server_key_pins: expected at least one fingerprint, got none"),
+    (config.check_pins, iter(()), ArgumentError, "server_key_pins: expected at least one fingerprint, got none"),
     (config.check_pins, 5, ArgumentTypeError, "server_key_pins: expected strs, got int"),
 ]
 

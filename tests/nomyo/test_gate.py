@@ -47,7 +47,7 @@ def test_an_answer_that_the_policy_affirms_passes_with_the_results_json_form() -
 
 
 def test_a_warning_passes_where_the_policy_softened_a_rule() -> None:
-    softened = {**Forge().policy(), "rules": {"pcr.values": "warn"}}
+    softened = {**Forge().policy(), "rules": {"pcr.values": "warn"}, "unsafe_warn_until": "9999-01-01"}
     value = completion(Forge().measure(0, b"other firmware"))
     result = gate.admit(value, na.AppraisalPolicy.from_dict(softened), ID)
     assert result["verdict"] == "warning"

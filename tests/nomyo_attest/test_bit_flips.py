@@ -14,6 +14,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.testing import Forge
+from tests.nomyo_attest.policy.documents import TIMED
 
 Json = dict[str, Any]
 Judge = Callable[[Json], None]
@@ -42,7 +43,8 @@ def policies(forge: Forge) -> list[na.AppraisalPolicy]:
     document = forge.policy()
     assert document["key"]["hierarchy"] == ["endorsement"]
     soft = [rule.id for rule in na.RULES if not rule.core and rule.id not in ("key.hierarchy", "claims.*")]
-    ignoring = {**document, "rules": dict.fromkeys(soft, "ignore"), "unsafe_accept_any_pcrs": True}
+    rules = {rule: "warn" if rule in TIMED and rule != "pcr.values" else "ignore" for rule in soft}
+    ignoring = {**document, "rules": rules, "unsafe_accept_any_pcrs": True, "unsafe_warn_until": "9999-01-01"}
     return [na.AppraisalPolicy.from_dict(document), na.AppraisalPolicy.from_dict(ignoring)]
 
 

@@ -118,6 +118,12 @@ class Case:
             return None
         return quote, signature, key, self.evidence.pcrs
 
+    @property
+    def warnings_ended(self) -> bool | None:
+        """Whether the policy's time-limited warnings have ended; None if it has none. They end if no time is known."""
+        until = self.policy.unsafe_warn_until
+        return None if until is None else self.now is None or self.now >= until
+
     def settle(self) -> Settled:
         """The settled facts, worked out from this answer."""
         attest = self.attest or self._errors.get("attest")

@@ -51,16 +51,22 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedRule(msgspec.Struct, frozen=True):
-    """A rule as one policy asks it: the id of its finding, and what it means for the verdict if it does not hold."""
+    """A rule as one policy asks it: the id of its finding, and what it means for the verdict if it does not hold.
+
+    `warned_until` is when the policy's `unsafe_warn_until` ended, for a rule that was a warning until then.
+    """
 
     id: str
     rule: Rule
     requirement: Requirement
+    warned_until: str = ""
 
 
 def finding_of(planned: PlannedRule, answer: Answer) -> Finding:
     """The finding that an answer is to a rule."""
     outcome, expected, got, message = answer
+    if planned.warned_until and outcome is not PASS:
+        message += f"; the rule was a warning until {planned.warned_until} (unsafe_warn_until)"
     return Finding(
         rule=planned.id,
         outcome=outcome,

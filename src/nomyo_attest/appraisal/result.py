@@ -41,6 +41,8 @@ class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
     trust: Trust
     policy_id: str
     policy_digest: str
+    warn_until: str | None
+    warn_ended: bool | None
     payload_id: str | None
     payload_id_source: str | None
     appraised_at: str | None
@@ -60,6 +62,8 @@ class AttestationResult:
         trust: how far the AIK is trusted; a pinned key whose signature does not verify is no more than self-asserted.
         policy_id: the policy applied.
         policy_digest: its digest.
+        warn_until: when the policy's time-limited warnings end (`unsafe_warn_until`); None if it has none.
+        warn_ended: whether they had ended at the time of the appraisal; None if the policy has none.
         payload_id: the payload id the nonce was derived from, or None.
         payload_id_source: ``"given"`` by the caller, ``"recorded"`` in the response, or None.
         appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
@@ -146,6 +150,14 @@ class AttestationResult:
         return self.facts.policy_digest
 
     @property
+    def warn_until(self) -> str | None:
+        return self.facts.warn_until
+
+    @property
+    def warn_ended(self) -> bool | None:
+        return self.facts.warn_ended
+
+    @property
     def payload_id(self) -> str | None:
         return self.facts.payload_id
 
@@ -196,11 +208,14 @@ class AttestationResult:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as `nomyo-attest schema result` describes it."""
         facts = self.facts
+        policy: dict[str, Any] = {"id": facts.policy_id, "digest": facts.policy_digest}
+        if facts.warn_until is not None:
+            policy |= {"warn_until": facts.warn_until, "warn_ended": facts.warn_ended}
         return {
             "format": RESULT_FORMAT,
             "verdict": self.verdict.value,
             "trust": facts.trust.value,
-            "policy": {"id": facts.policy_id, "digest": facts.policy_digest},
+            "policy": policy,
             "payload_id": facts.payload_id,
             "payload_id_source": facts.payload_id_source,
             "appraised_at": facts.appraised_at,
@@ -225,6 +240,8 @@ def _facts(case: Case, signature_holds: bool) -> ResultFacts:
         trust=trust,
         policy_id=case.policy.id,
         policy_digest=case.policy.digest,
+        warn_until=case.policy.unsafe_warn_until.isoformat() if case.policy.unsafe_warn_until else None,
+        warn_ended=case.warnings_ended,
         payload_id=case.payload_id,
         payload_id_source=source,
         appraised_at=case.now.isoformat() if case.now else None,

@@ -62,8 +62,12 @@ def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
         limits.append(_ANY_NONCE if policy.unsafe_any_nonce else _NO_NONCE)
     elif case.payload_id is not None and case.given_payload_id is None:
         limits.append(_RECORDED_ID)
-    if not policy.banks_relied_on or policy.rules.get("pcr.values", Requirement.REQUIRED) is not Requirement.REQUIRED:
+    softened = policy.rules.get("pcr.values", Requirement.REQUIRED) is not Requirement.REQUIRED
+    if not policy.banks_relied_on or (softened and not case.warnings_ended):
         limits.append(_ANY_PCRS)
+    if policy.warned and policy.unsafe_warn_until and not case.warnings_ended:
+        rules, until = ", ".join(policy.warned), policy.unsafe_warn_until.isoformat()
+        limits.append(f"What {rules} would refuse: the policy makes this a warning until {until} (unsafe_warn_until).")
     if case.key is not None and case.hierarchy is None and trust is not Trust.PINNED_AIK:
         limits.append(_LOOSE_KEY)
     if case.attest is not None and case.hierarchy not in ("endorsement", "platform"):

@@ -16,7 +16,7 @@ from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.errors import EvidenceError, detached
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.response import check_payload_id, read_evidence
-from nomyo_attest.policy.model import AppraisalPolicy
+from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
 NONCE_MAX = 64
 """Bytes of the longest nonce: what fits TPM2B_DATA beside an algorithm identifier (Part 2, 10.4.3)."""
@@ -41,10 +41,22 @@ class _Plan:
             elif policy.asks(rule.id):
                 entries.append((PlannedRule(rule.id, rule, requirement_of(rule.id, policy)), rule.check))
         self.rules = tuple(planned for planned, _ in entries)
+        until = policy.unsafe_warn_until
+        self._until = until
+        self._enforced = tuple(
+            PlannedRule(one.id, one.rule, Requirement.REQUIRED, warned_until=until.isoformat())
+            if until and one.id in policy.warned
+            else one
+            for one in self.rules
+        )
         checks = [(place, planned.rule, check) for place, (planned, check) in enumerate(entries)]
         self._settled = [(place, check) for place, rule, check in checks if rule.settled]
         self._fresh = [(place, check) for place, rule, check in checks if not rule.settled]
         self._makes: dict[tuple[object, ...], tuple[Settled, list[Any]]] = {}
+
+    def at(self, now: datetime | None) -> tuple[PlannedRule, ...]:
+        """The rules as they are required at a time; without one, no time-limited warning applies any more."""
+        return self._enforced if self._until and (now is None or now >= self._until) else self.rules
 
     def answers(self, case: Case) -> list[Answer]:
         """The answers of all checks for `case`, in order."""
@@ -88,8 +100,9 @@ def appraise(
             `Evidence`.
         policy: the appraisal policy.
         payload_id: the payload id of the request; by default the one recorded in the response's `_metadata`.
-        nonce: the extraData expected, 0 to 64 bytes, instead of a payload id.
-        now: the time of the appraisal, with an offset; by default the clock's, if the policy has a period.
+        nonce: the extraData expected, 1 to 64 bytes, instead of a payload id.
+        now: the time of the appraisal, with an offset; by default the clock's, if the policy has a period or
+            `unsafe_warn_until`.
 
     Raises:
         TypeError, ValueError: for arguments that no evidence could be judged by.
@@ -98,7 +111,7 @@ def appraise(
         raise TypeError(f"policy must be an AppraisalPolicy, not {type(policy).__name__}")
     if payload_id is not None or nonce is not None or now is not None:
         _check_arguments(payload_id, nonce, now)
-    if now is None and (policy.valid_from or policy.valid_until):
+    if now is None and policy.depends_on_time:
         now = datetime.now(UTC)
     if isinstance(response, Evidence):
         if not all(type(blob) is bytes for blob in (response.quote, response.signature, response.aik_public)):
@@ -131,7 +144,7 @@ def examine(
     plan = _plan(policy)
     answers = plan.answers(case)
     case.evidence = NO_EVIDENCE  # a result keeps what was found, and nothing of the response
-    return case, AttestationResult(case, plan.rules, answers)
+    return case, AttestationResult(case, plan.at(now), answers)
 
 
 def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime | None) -> None:
@@ -144,8 +157,8 @@ def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime 
     if nonce is not None:
         if not isinstance(nonce, bytes):
             raise TypeError(f"nonce must be bytes, not {type(nonce).__name__}")
-        if len(nonce) > NONCE_MAX:
-            raise ValueError(f"nonce must be {NONCE_MAX} bytes at the most, not {len(nonce)}")
+        if not 0 < len(nonce) <= NONCE_MAX:
+            raise ValueError(f"nonce must be 1 to {NONCE_MAX} bytes, not {len(nonce)}")
     if now is not None:
         if not isinstance(now, datetime):
             raise TypeError(f"now must be a datetime, not {type(now).__name__}")

@@ -99,9 +99,9 @@ def appraise_batches(
 
 
 def moment(policy: AppraisalPolicy, at: datetime | None) -> datetime | None:
-    """The time of all appraisals: `at`, else now if the policy has a period. Raises `TypeError`, `ValueError`."""
+    """The time of all appraisals: `at`, or now if the policy depends on it. Raises `TypeError`, `ValueError`."""
     if at is None:
-        return datetime.now(UTC) if policy.valid_from or policy.valid_until else None
+        return datetime.now(UTC) if policy.depends_on_time else None
     return _with_offset("at", at)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
+from typing import Final
 
 import msgspec
 
 from nomyo_attest.policy.model import CONDITIONAL, STRONG_HASHES, AppraisalPolicy, PcrReference, Requirement, Trust
 from nomyo_attest.policy.pcr_meanings import MEANINGS, QUOTED, never_extended, reset_by
 from nomyo_attest.policy.toml import toml_path
+
+WARN_FOR: Final = timedelta(days=90)
+"""How long rules may be warnings before `lint` objects: a quarter is enough to see every machine of a fleet update."""
 
 
 class Weight(Enum):
@@ -41,6 +45,7 @@ def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
     remarks = [
         *_period(policy, now),
         *_unsafe(policy),
+        *_warned(policy, now),
         *_reference_values(policy),
         *_coverage(policy),
         *_key(policy),
@@ -66,6 +71,25 @@ def _period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
         )
     if policy.valid_from and now < policy.valid_from:
         yield _warning("valid_from", "the policy's period has not begun: nothing is affirmed by it yet")
+
+
+def _warned(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
+    until = policy.unsafe_warn_until
+    if until is None:
+        return
+    where, rules = "unsafe_warn_until", ", ".join(policy.warned)
+    if not rules:
+        yield _warning(where, "no rule is made a warning by it", "remove it")
+    elif now >= until:
+        yield _warning(
+            where, f"the time is over: {rules} is required again", 'remove it, and the "warn" of these rules'
+        )
+    else:
+        yield _warning(
+            where, f"until then, evidence for which {rules} does not hold is accepted", "keep the time short"
+        )
+        if until - now > WARN_FOR:
+            yield _warning(where, f"the end is more than {WARN_FOR.days} days away", "write an earlier date")
 
 
 def _unsafe(policy: AppraisalPolicy) -> Iterator[Remark]:

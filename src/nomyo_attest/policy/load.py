@@ -28,6 +28,8 @@ FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 """date-time of RFC 3339, 5.6; `datetime.fromisoformat` reads other forms, too, some of which name no one moment."""
 
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
 _DEPTH_MAX: Final = 8
 """Tables inside tables: a policy has four levels."""
 
@@ -140,6 +142,7 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
         rules={rule: Requirement(word) for rule, word in document.get("rules", {}).items()},
         valid_from=_timestamp(document, "valid_from"),
         valid_until=_timestamp(document, "valid_until"),
+        unsafe_warn_until=_timestamp(document, "unsafe_warn_until", dates=True),
         unsafe_any_nonce=document.get("unsafe_any_nonce", False),
         unsafe_accept_any_pcrs=document.get("unsafe_accept_any_pcrs", False),
         source=source,
@@ -159,15 +162,18 @@ def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
     return references
 
 
-def _timestamp(document: dict[str, Any], name: str) -> datetime | None:
+def _timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
+    """The time of a key, None if it is not there; with `dates` a date is taken for its first moment in UTC."""
     if name not in document:
         return None
+    text = document[name]
+    if dates and _DATE.fullmatch(text):
+        text += "T00:00:00Z"
     moment = None
-    if _RFC_3339.fullmatch(document[name]):
+    if _RFC_3339.fullmatch(text):
         with suppress(ValueError):
-            moment = datetime.fromisoformat(document[name])
+            moment = datetime.fromisoformat(text)
     if moment is None:
-        raise PolicyError(
-            name, f"{document[name]!r} is no RFC 3339 time", "write one with an offset: 2026-11-30T00:00:00Z"
-        )
+        hint = "write one with an offset: 2026-11-30T00:00:00Z"
+        raise PolicyError(name, f"{document[name]!r} is not an RFC 3339 time", hint)
     return moment

@@ -83,6 +83,25 @@ CONDITIONAL: Final = {
 """Rules that are asked only where a policy gives them something to compare with, and the key under which it does."""
 
 
+TIMED: Final = frozenset(
+    {
+        "key.attributes",
+        "key.strength",
+        "key.hierarchy",
+        "key.trust",
+        "pcr.bank",
+        "pcr.values",
+        "firmware.version",
+    }
+)
+"""Rules that may be a warning until `unsafe_warn_until` only, and never ignored.
+
+Each alone decides what the evidence is worth: which state the machine booted, and which key may sign for it. The other
+rules that are not core do not: `clock.safe` is clear after every power cut, `signer.name` restates what `key.hierarchy`
+proves, `policy.period` is the owner's own reminder, and nothing signs claims.
+"""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AppraisalPolicy:
     """An Appraisal Policy for Evidence (RFC 9334, 8.5). Get one from `load` or `from_dict`; it never changes.
@@ -102,6 +121,8 @@ class AppraisalPolicy:
         rules: rule id → requirement, for the rules the policy names.
         valid_from: when the policy may first be used; None for no bound.
         valid_until: when it may last be used; None for no bound.
+        unsafe_warn_until: until when the `TIMED` rules that `rules` softens are warnings; they are required from then
+            on. None if none is softened.
         unsafe_any_nonce: accept evidence whose payload id is lost.
         unsafe_accept_any_pcrs: accept a policy that pins no PCR value.
         source: the file it was loaded from, or ``"policy"``.
@@ -127,6 +148,7 @@ class AppraisalPolicy:
     rules: Mapping[str, Requirement] = field(default_factory=dict)
     valid_from: datetime | None = None
     valid_until: datetime | None = None
+    unsafe_warn_until: datetime | None = None
     unsafe_any_nonce: bool = False
     unsafe_accept_any_pcrs: bool = False
     source: str = "policy"
@@ -200,7 +222,8 @@ class AppraisalPolicy:
             document["key"]["hierarchy"] = sorted(self.hierarchies)
         if self.firmware_versions:
             document["firmware"] = {"versions": [f"0x{version:016x}" for version in sorted(self.firmware_versions)]}
-        for name, bound in (("valid_from", self.valid_from), ("valid_until", self.valid_until)):
+        for name in ("valid_from", "valid_until", "unsafe_warn_until"):
+            bound: datetime | None = getattr(self, name)
             if bound:
                 document[name] = bound.isoformat()
         return document
@@ -217,6 +240,18 @@ class AppraisalPolicy:
         }
         return bool(given.get(rule_id, True))
 
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether an appraisal by this policy needs to know the time."""
+        return bool(self.valid_from or self.valid_until or self.unsafe_warn_until)
+
+    @property
+    def warned(self) -> tuple[str, ...]:
+        """The `TIMED` rules that are warnings until `unsafe_warn_until`, sorted."""
+        if not self.unsafe_warn_until:
+            return ()
+        return tuple(sorted(rule for rule, word in self.rules.items() if rule in TIMED and word is Requirement.WARN))
+
     def __repr__(self) -> str:
         return f"<AppraisalPolicy {self.id!r} {self.digest[:19]}>"
 
@@ -230,10 +265,6 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
         flag = "write unsafe_accept_any_pcrs = true to accept every machine state"
         if not any(pcr.values for pcr in policy.pcrs):
             raise PolicyError("pcrs", "no PCR value is pinned, so any machine state would do", f"pin one, or {flag}")
-        if policy.rules.get("pcr.values") is Requirement.IGNORE:
-            raise PolicyError(
-                toml_path("rules", "pcr.values"), "the pinned PCR values are ignored", f'remove "ignore", or {flag}'
-            )
     if policy.rsa_min_bits < RSA_BITS_LEAST:
         raise PolicyError(
             "key.rsa_min_bits", f"{policy.rsa_min_bits} bits are too few", f"write {RSA_BITS_LEAST} or more"
@@ -243,6 +274,7 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
     if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
         raise PolicyError("valid_until", "the period ends before it begins", "write a later time")
     for rule, requirement in policy.rules.items():
+        _refuse_untimed(policy, rule, requirement)
         if not policy.asks(rule) and rule not in CONDITIONAL:
             raise PolicyError(
                 toml_path("rules", rule), "[claims] has no such claim", "add it there, or remove the rule here"
@@ -250,3 +282,16 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
         if not policy.asks(rule) and requirement is Requirement.REQUIRED and rule != "claims.*":
             mend = f"write {CONDITIONAL[rule]}, or remove the rule here"
             raise PolicyError(toml_path("rules", rule), "it is required and has nothing to compare with", mend)
+
+
+def _refuse_untimed(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
+    """A rule of `TIMED` may be a warning for a time only. Raises `PolicyError`."""
+    if rule not in TIMED or (rule == "pcr.values" and policy.unsafe_accept_any_pcrs):
+        return
+    where, limit = toml_path("rules", rule), "unsafe_warn_until = 2026-12-31 above the first [table]"
+    if requirement is Requirement.IGNORE:
+        hint = f'remove it; to see first what the rule would refuse, write "warn" here and {limit}'
+        raise PolicyError(where, "this rule cannot be ignored", hint)
+    if requirement is Requirement.WARN and not policy.unsafe_warn_until:
+        hint = f"remove it; to see first what the rule would refuse, write {limit}, from when on the rule is required"
+        raise PolicyError(where, "this rule can be a warning for a limited time only", hint)

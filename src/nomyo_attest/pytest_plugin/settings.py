@@ -40,6 +40,8 @@ def settings_of(config: pytest.Config) -> Settings:
 def policy_path(config: pytest.Config) -> Path | None:
     """The policy's file: as the command line has it, else from the root folder on as the configuration has it."""
     given: str | None = config.getoption("attestation_policy")
+    if given == "":
+        raise pytest.UsageError("--attestation-policy: expected a file name, got an empty one; name the policy file")
     if given:
         return config.invocation_params.dir / given
     configured: str = config.getini("attestation_policy")
@@ -61,7 +63,10 @@ def _load(path: Path) -> AppraisalPolicy:
 
 
 def _time(config: pytest.Config) -> datetime | None:
-    text = config.getoption("attestation_at") or config.getini("attestation_at")
+    given: str | None = config.getoption("attestation_at")
+    if given == "":
+        raise pytest.UsageError("--attestation-at: expected a time, got an empty one; write 2026-11-30T00:00:00Z")
+    text = given or config.getini("attestation_at")
     if not text:
         return None
     try:

@@ -26,13 +26,16 @@ def policy_text(policy: AppraisalPolicy, look: Look) -> str:
         rows.append(("period", " ".join(_period(policy))))
     lines += ["", *look.pairs(rows), "", look.paint("PCRs", "bold"), *_pcrs(policy, look)]
     lines += ["", look.paint("Also asked", "bold"), *look.pairs(_asked(policy))]
-    if policy.unsafe_any_nonce or policy.unsafe_accept_any_pcrs:
+    if policy.unsafe_any_nonce or policy.unsafe_accept_any_pcrs or policy.unsafe_warn_until:
         lines += ["", look.paint("Unsafe", "bad")]
         unsafe = []
         if policy.unsafe_any_nonce:
             unsafe.append(("unsafe_any_nonce", "a quote made for any other request is accepted"))
         if policy.unsafe_accept_any_pcrs:
             unsafe.append(("unsafe_accept_any_pcrs", "a policy without reference values may be used"))
+        if policy.unsafe_warn_until:
+            what = f"until {policy.unsafe_warn_until.isoformat()}: {', '.join(policy.warned) or 'no rule'} only warns"
+            unsafe.append(("unsafe_warn_until", what))
         lines += look.pairs(unsafe)
     return "\n".join(lines)
 

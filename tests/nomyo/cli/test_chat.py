@@ -50,8 +50,9 @@ def test_without_evidence_a_policy_refuses(router: PlainRouter, policy: str) -> 
 
 
 def test_a_rule_that_the_policy_softens_is_named(router: PlainRouter, policy: str) -> None:
-    with Path(policy).open("a", encoding="utf-8") as file:
-        file.write('\n[rules]\n"pcr.values" = "warn"\n')
+    text = Path(policy).read_text(encoding="utf-8")
+    softened = f'unsafe_warn_until = 9999-01-01\n{text}\n[rules]\n"pcr.values" = "warn"\n'
+    Path(policy).write_text(softened, encoding="utf-8")
     router.attest = lambda payload_id: evidence(payload_id, b"other firmware")
     ran = run("chat", "--policy", policy, PROMPT)
     assert (ran.status, ran.out) == (0, f"{PROMPT}\n")

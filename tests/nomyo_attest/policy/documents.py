@@ -18,6 +18,9 @@ SOFT: Final = (
     "key.attributes", "key.strength", "key.hierarchy", "key.trust", "signer.name", "clock.safe", "pcr.bank",
     "pcr.values", "firmware.version", "policy.period",
 )  # fmt: skip
+TIMED: Final = (
+    "key.attributes", "key.strength", "key.hierarchy", "key.trust", "pcr.bank", "pcr.values", "firmware.version",
+)  # fmt: skip
 CORE: Final = (
     "evidence.available", "evidence.form", "attest.form", "signature.form", "key.form", "attest.magic", "attest.type",
     "key.template", "signature.scheme", "signature.hash", "signature.valid", "nonce.match", "pcr.selection",
@@ -98,12 +101,21 @@ def asked(rule: str, document: Json) -> bool:
 
 
 def pruned(document: Json) -> Json:
-    """Without the rules that would say nothing: of a claim not asked for, or required with nothing to compare."""
+    """Without the rules that are refused: of a claim not asked for, required with nothing to compare, ignored though
+    they may only be a warning, or a warning without an end.
+    """
+    free = ("pcr.values",) if document.get("unsafe_accept_any_pcrs") else ()
     rules = {
         rule: word
         for rule, word in document.get("rules", {}).items()
         if (not rule.startswith("claims.") or rule == "claims.*" or rule[7:] in document.get("claims", {}))
         and (word != "required" or asked(rule, document))
+        and (
+            rule not in TIMED
+            or rule in free
+            or word == "required"
+            or (word == "warn" and "unsafe_warn_until" in document)
+        )
     }
     return {**document, "rules": rules}
 
@@ -114,7 +126,7 @@ def usable(document: Json) -> bool:
     key = document.get("key", {})
     if key.get("trust") == "pinned_aik" and "pinned" not in key:
         return False
-    return bool(document.get("unsafe_accept_any_pcrs")) or (pinned and document["rules"].get("pcr.values") != "ignore")
+    return bool(document.get("unsafe_accept_any_pcrs")) or pinned
 
 
 one_line = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20)
@@ -136,6 +148,7 @@ some_policies = (
             "unsafe_any_nonce": st.booleans(),
             "unsafe_accept_any_pcrs": st.booleans(),
             "valid_from": times,
+            "unsafe_warn_until": times,
         },
     )
     .map(pruned)

@@ -79,9 +79,16 @@ def test_a_sound_policy_gets_no_remark() -> None:
         ("note", "claims", {"claims": {"security_tier": ["high"]}}),
         ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "warn"}}),
         ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "ignore"}}),
-        ("warning", 'rules."pcr.values"', {"rules": {"pcr.values": "warn"}}),
-        ("warning", 'rules."key.attributes"', {"rules": {"key.attributes": "ignore"}}),
-        ("warning", 'rules."firmware.version"', {"rules": {"firmware.version": "warn"}}),
+        ("warning", 'rules."pcr.values"', {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-07-01"}),
+        ("warning", "unsafe_warn_until", {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-07-01"}),
+        ("warning", "unsafe_warn_until", {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-05-01"}),
+        ("warning", "unsafe_warn_until", {"unsafe_warn_until": "2026-07-01"}),
+        ("warning", 'rules."key.attributes"', {"rules": {"key.attributes": "warn"}, "unsafe_warn_until": "2026-07-01"}),
+        (
+            "warning",
+            'rules."firmware.version"',
+            {"rules": {"firmware.version": "warn"}, "unsafe_warn_until": "2026-07-01"},
+        ),
         ("warning", 'rules."policy.period"', {"rules": {"policy.period": "warn"}}),
         ("warning", 'rules."claims.*"', {"rules": {"claims.*": "warn"}}),
     ],
@@ -125,3 +132,18 @@ def test_inside_its_period_a_policy_gets_no_remark_about_it() -> None:
 def test_warnings_come_before_notes() -> None:
     found = remarks(claims={"security_tier": ["high"]}, unsafe_any_nonce=True, rules={"clock.safe": "warn"})
     assert [one.weight for one in found] == [Weight.WARNING, Weight.NOTE, Weight.NOTE]
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ("2026-06-01T00:00:00Z", ["the time is over: pcr.values is required again"]),
+        ("2026-08-30T00:00:00Z", ["until then, evidence for which pcr.values does not hold is accepted"]),
+        ("2026-08-30T00:00:01Z", ["until then, evidence for which pcr.values", "more than 90 days away"]),
+    ],
+)
+def test_the_end_of_time_limited_warnings_is_remarked_on(until: str, said: list[str]) -> None:
+    found = list(remarks(rules={"pcr.values": "warn"}, unsafe_warn_until=until))
+    problems = [one.problem for one in found if one.where == "unsafe_warn_until"]
+    assert len(problems) == len(said)
+    assert all(part in problem for part, problem in zip(said, problems, strict=True))

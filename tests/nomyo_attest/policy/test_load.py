@@ -206,7 +206,7 @@ NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - without an offset, that is the po
 
 @pytest.mark.parametrize("moment", [NAIVE, date(2026, 1, 1), time_of_day(12), "2026-01-01T00:00:00"], ids=str)
 def test_a_time_without_an_offset_is_refused(moment: object) -> None:
-    with pytest.raises(na.PolicyError, match="no RFC 3339 time"):
+    with pytest.raises(na.PolicyError, match="not an RFC 3339 time"):
         AppraisalPolicy.from_dict(small(valid_from=moment))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tests.nomyo_attest.policy.documents import CORE, ZEROS, Json
+from tests.nomyo_attest.policy.documents import CORE, TIMED, ZEROS, Json
 
 Row = tuple[str, Json, str, str, str]
 """A name; the change; the place that the error must name; a part of the problem; a part of the mend."""
@@ -136,7 +136,16 @@ def pcrs() -> Iterator[Row]:
     flag = "unsafe_accept_any_pcrs = true"
     for what, given in (("no", None), ("empty", {}), ("any alone", {"sha256": {"0": "any", "7": "any"}})):
         yield f"pcrs {what}", {"pcrs": given}, "pcrs", "no PCR value is pinned", flag
-    yield "pcr.values ignored", {"rules": {"pcr.values": "ignore"}}, 'rules."pcr.values"', "ignored", flag
+    asking = {"key": {"hierarchy": ["owner"]}, "firmware": {"versions": ["0x1"]}}
+    for rule in TIMED:
+        where, end = f'rules."{rule}"', "unsafe_warn_until = 2026-12-31"
+        yield f"{rule} warned", {**asking, "rules": {rule: "warn"}}, where, "for a limited time only", end
+        yield f"{rule} ignored", {**asking, "rules": {rule: "ignore"}}, where, "cannot be ignored", end
+        until = {"unsafe_warn_until": TIME, "rules": {rule: "ignore"}}
+        yield f"{rule} ignored for a time", {**asking, **until}, where, "cannot be ignored", end
+    for text in ("soon", "2026-13-01", "2026-11-31", "2026-11", "20261130", "2026-11-30T00:00:00", "2026-11-30 ", ""):
+        yield f"until {text!r}", {"unsafe_warn_until": text}, "unsafe_warn_until", "not an RFC 3339 time", TIME
+    yield "until a number", {"unsafe_warn_until": 2026}, "unsafe_warn_until", TYPE, TIME
     yield "pcrs a list", {"pcrs": []}, "pcrs", TYPE, "name banks"
     yield "bank empty", {"pcrs": {"sha256": {}}}, "pcrs.sha256", EMPTY, "name PCRs by index"
     yield "bank a list", {"pcrs": {"sha256": [ZEROS]}}, "pcrs.sha256", TYPE, "name PCRs by index"
@@ -246,7 +255,7 @@ def period() -> Iterator[Row]:
             *("2026-11-30T00:00:00+2", " 2026-11-30T00:00:00Z", "2026-11-30T00:00:00Z\n", "2026-11-30T24:00:00Z"),
             *("\u0662\u0660\u0662\u0666-11-30T00:00:00Z", "2026-11-30T00:00:00 Z", "1764460800"),
         ):
-            yield f"{name} {text!r}", {name: text}, name, "no RFC 3339 time", TIME
+            yield f"{name} {text!r}", {name: text}, name, "not an RFC 3339 time", TIME
         yield f"{name} a number", {name: 1764460800}, name, TYPE, TIME
     begins = "2026-02-01T00:00:00Z"
     for what, ends in (("backwards", "2026-01-01T00:00:00Z"), ("empty", "2026-02-01T02:00:00+02:00")):

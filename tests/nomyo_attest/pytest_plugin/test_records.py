@@ -170,7 +170,7 @@ def test_a_hostile_payload_id_names_no_test_and_moves_no_cursor(make: Make) -> N
 
 
 def test_a_softened_rule_passes_with_a_warning_whatever_the_filter_says_but_ignore(make: Make) -> None:
-    policy = policy_of(rules={"pcr.values": "warn"})
+    policy = policy_of(rules={"pcr.values": "warn"}, unsafe_warn_until="9999-01-01")
     pytester = make(policy, bad__attest__json=BAD.text())
     for filters in ((), ("-W", "error")):
         ran = pytester.runpytest(*filters)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 import nomyo_attest as na
 from nomyo_attest.appraisal import RULES
 from nomyo_attest.appraisal.consequences import NEEDS
-from nomyo_attest.report.reasons import reasons
+from nomyo_attest.report.reasons import reasons, sort_findings
 from nomyo_attest.testing import FAULTS, Forge
 from tests.nomyo_attest.report.faulty import everything, judged
 
@@ -42,23 +44,32 @@ def test_the_reason_for_no_evidence_is_that_there_is_none() -> None:
 
 
 def test_softened_and_ignored_rules_have_groups_of_their_own() -> None:
-    forge = Forge(safe=0, firmware_version=1, hierarchy="owner")
-    document = forge.policy() | {"firmware": {"versions": ["0x2"]}}
+    forge = Forge(safe=0)
+    document = forge.policy() | {"claims": {"region": ["EU"]}}
     for word, group in (("warn", "softened"), ("ignore", "ignored")):
-        document["rules"] = {"clock.safe": word, "firmware.version": word}
+        document["rules"] = {"clock.safe": word, "claims.region": word}
         found = reasons(na.appraise(forge.response(), na.AppraisalPolicy.from_dict(document)))
-        assert [finding.rule for finding in getattr(found, group)] == ["clock.safe", "firmware.version"]
+        assert [finding.rule for finding in getattr(found, group)] == ["clock.safe", "claims.region"]
         assert found.failed == found.open == found.waiting == ()
 
 
-def test_what_follows_from_an_ignored_rule_is_shown_in_full_itself() -> None:
+def test_what_follows_from_a_warning_waits_for_it() -> None:
     fault, _, _ = judged("weak-point-off-curve")
     case = fault.case()
-    for word, group in (("warn", "waiting"), ("ignore", "open")):
-        policy = na.AppraisalPolicy.from_dict(case.policy | {"rules": {"key.strength": word}})
-        result = na.appraise(case.response, policy)
-        assert result.verdict is na.Verdict.NONE
-        assert [finding.rule for finding in getattr(reasons(result), group)] == ["signature.valid"]
+    document = case.policy | {"rules": {"key.strength": "warn"}, "unsafe_warn_until": "9999-01-01"}
+    result = na.appraise(case.response, na.AppraisalPolicy.from_dict(document))
+    assert result.verdict is na.Verdict.NONE
+    assert [finding.rule for finding in reasons(result).waiting] == ["signature.valid"]
+
+
+def test_what_follows_from_an_ignored_rule_is_shown_in_full_itself() -> None:
+    fault, result, _ = judged("weak-point-off-curve")
+    findings = [
+        msgspec.structs.replace(one, requirement=na.Requirement.IGNORE) if one.rule == "key.strength" else one
+        for one in result.findings
+    ]
+    assert fault.rule == "key.strength"
+    assert [finding.rule for finding in sort_findings(findings).open] == ["signature.valid"]
 
 
 def test_there_are_faults_to_explain() -> None:

@@ -23,6 +23,7 @@ _APART: Final = frozenset({"format", "id", "description", "pcrs"})
 _UNSAFE: Final = {
     "unsafe_any_nonce": "a quote made for any other request is accepted",
     "unsafe_accept_any_pcrs": "a policy without reference values may be used",
+    "unsafe_warn_until": "until then, evidence that fails the rules named below as warnings is accepted",
 }
 
 
@@ -33,7 +34,7 @@ def policy(summary: Summary) -> Markup:
     head.append(("Digest", join(["SHA-256 ", digits(applied.digest.removeprefix("sha256:"))])))
     if document.get("description"):
         head.append(("Description", outside(str(document["description"]), _TEXT_MAX)))
-    head += [("Unsafe", join([code(key), f": {told}"])) for key, told in _UNSAFE.items() if document.get(key) is True]
+    head += [("Unsafe", join([code(key), f": {told}"])) for key, told in _UNSAFE.items() if document.get(key)]
     return section(
         "policy", "The policy applied", pairs(head), _references(document), _asked(document), _whole(document)
     )

@@ -65,8 +65,6 @@ def payload_ids() -> Iterator[Fault]:
     yield other("recorded-id", reason, metadata(set_key("payload_id", _OTHER)), arguments=Arguments(payload_id=_ID))
     reason = "The quote holds another nonce than the one given."
     yield other("asked-nonce", reason, nothing, arguments=Arguments(nonce=bytes(16)))
-    reason = "An empty nonce is given, and the quote holds one."
-    yield other("asked-empty", reason, nothing, arguments=Arguments(nonce=b""))
     reason = "Nobody says which request the quote belongs to."
     yield other("unknown", reason, metadata(drop_key("payload_id")), undecided=True)
 
