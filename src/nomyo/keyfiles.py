@@ -13,6 +13,7 @@ PBKDF2 with a few thousand rounds: only a long random one resists somebody who h
 
 from __future__ import annotations
 
+import codecs
 import os
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from nomyo import keys
 from nomyo.errors import KeyStoreError
 from nomyo.keyfolder import PRIVATE_MODE, PUBLIC_MODE, KeyFolder, open_folder
 from nomyo.leak import guarded
+from nomyo_attest.evidence.content import wrong_encoding
 
 PRIVATE_NAME: Final = "private_key.pem"
 PUBLIC_NAME: Final = "public_key.pem"
@@ -156,6 +158,8 @@ def _load(folder: KeyFolder, name: str, secret: bytes | None, least: int) -> RSA
     except (ValueError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
         if secret is not None and b"ENCRYPTED" in pem:
             problem, mend = "cannot be decrypted: the password is wrong, or the file damaged", "give the right password"
+        elif wrong_encoding(pem[:64]):
+            problem, _, mend = wrong_encoding(pem[:64]).partition("; ")
         else:
             problem, mend = "holds no private key that can be read", "restore it, or move it away"
         raise KeyStoreError(path, problem, mend) from None
@@ -174,7 +178,8 @@ def _check_public(folder: KeyFolder, name: str, key: RSAPrivateKey) -> None:
     path = folder.path / name
     mend = "move it away: the public key is derived from the private one"
     try:
-        public = keys.load_public(folder.read(name, keys.PEM_MAX, private=False), keys.BITS_FLOOR)
+        pem = folder.read(name, keys.PEM_MAX, private=False).removeprefix(codecs.BOM_UTF8)
+        public = keys.load_public(pem, keys.BITS_FLOOR)
     except KeyStoreError:
         raise
     except ValueError as error:

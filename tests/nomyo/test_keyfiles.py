@@ -340,6 +340,12 @@ def in_a_folder_others_write_to(folder: Path) -> None:
     folder.chmod(0o777)
 
 
+def in_utf_16(folder: Path) -> None:
+    save_new(folder, key())
+    pem = (folder / PRIVATE_NAME).read_text(encoding="ascii")
+    (folder / PRIVATE_NAME).write_bytes(pem.encode("utf-16"))
+
+
 NOT_READ = "holds no private key that can be read"
 NOT_DECRYPTED = "cannot be decrypted: the password is wrong, or the file damaged"
 EXPECTED = "expected one PEM block PUBLIC KEY with an RSA key of at least 2048 bits, got"
@@ -350,6 +356,7 @@ REFUSED: list[Case] = [
     (garbage, None, PRIVATE_NAME, NOT_READ),
     (empty, None, PRIVATE_NAME, NOT_READ),
     (garbage, PASSWORD, PRIVATE_NAME, NOT_READ),
+    (in_utf_16, None, PRIVATE_NAME, "is UTF-16 text; save it as UTF-8"),
     (truncated, None, PRIVATE_NAME, NOT_READ),
     (truncated, PASSWORD, PRIVATE_NAME, NOT_READ),
     (
@@ -680,3 +687,11 @@ def test_a_process_killed_at_any_step_leaves_nothing_or_a_pair_that_can_be_loade
     # Before anything, with a file half placed, with only the private key, with both.
     assert {("False", "False", "0"), ("False", "False", "1"), ("True", "False", "0"), ("True", "True", "0")} <= states
     assert len(lines) > 20
+
+
+def test_a_byte_order_mark_in_front_of_a_key_is_no_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    save_new(folder, key())
+    for name in (PRIVATE_NAME, PUBLIC_NAME):
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    assert same(load(folder / PRIVATE_NAME, folder / PUBLIC_NAME), key())

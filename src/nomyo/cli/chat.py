@@ -36,6 +36,7 @@ from nomyo_attest.cli.console import look
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input
+from nomyo_attest.evidence.content import wrong_encoding
 
 if TYPE_CHECKING:
     import argparse
@@ -189,7 +190,9 @@ def _standard_input() -> str:
     content = read_input(STANDARD_INPUT, PROMPT_MAX)
     if len(content) > PROMPT_MAX:
         raise CommandError(f"standard input: longer than the {PROMPT_MAX} bytes of the longest prompt; shorten it")
+    if problem := wrong_encoding(content[:64]):
+        raise CommandError(f"standard input: {problem}")
     try:
-        return content.decode("utf-8").removesuffix("\n")
+        return content.decode("utf-8-sig").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise CommandError(f"standard input: is no text in UTF-8 (byte {error.start}); convert it first") from None

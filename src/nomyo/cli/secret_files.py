@@ -9,6 +9,7 @@ from typing import Final
 
 from nomyo.cli.errors import CommandError, complain
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input, unreadable
+from nomyo_attest.evidence.content import wrong_encoding
 
 SECRET_MAX: Final = 4096
 """Bytes of the longest password or API key."""
@@ -52,8 +53,10 @@ def _text(name: str, flag: str, most: int) -> str:
         raise CommandError(f"{flag}: {error}") from None
     if len(content) > most:
         raise CommandError(f"{flag}: {name}: expected at most {most} bytes, got more")
+    if problem := wrong_encoding(content[:64]):
+        raise CommandError(f"{flag}: {name}: {problem}")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # some editors put a byte order mark in front of it
     except UnicodeDecodeError:
         raise CommandError(f"{flag}: {name}: expected text in UTF-8, got other bytes") from None
 

@@ -17,6 +17,9 @@ _NEW: Final[int] = os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 EVIDENCE_FILE: Final = "a recorded response, its _metadata or its tpm_attestation; - is standard input"
 """The help of an argument that `read_input` reads."""
 
+OF_MANY: Final = (".jsonl", ".ndjson", ".gz", ".zst", ".parquet")
+"""Extensions of files in which an audit looks for many records."""
+
 _MENDS: Final = {
     FileNotFoundError: "check the name",
     PermissionError: "check its permissions",
@@ -44,6 +47,31 @@ def read_input(name: str, most: int | None = None) -> bytes:
             return file.read(most + 1)
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from None
+
+
+def read_record(name: str) -> bytes:
+    """The content of the file `name`, or of standard input for ``-``, which is to be one record. Raises `CommandError`.
+
+    What is certain not to be a record is refused: an archive, an empty file, text that is not UTF-8, many records.
+    """
+    from nomyo_attest.evidence.content import one_record_problem
+
+    refuse_many([name], "write one of them to a .json file")
+    content = read_input(name)
+    problem = one_record_problem(content)
+    if problem:
+        raise CommandError(f"{'standard input' if name == STANDARD_INPUT else name}: {problem}")
+    return content
+
+
+def refuse_many(names: list[str], hint: str) -> None:
+    """Refuse files in which an audit looks for many records, as their names say. Raises `CommandError`."""
+    for name in names:
+        if name.lower().endswith(OF_MANY):
+            what = "is a Parquet file" if name.lower().endswith(".parquet") else "has a record on each line"
+            if name.lower().endswith((".gz", ".zst")):
+                what = "is compressed"
+            raise CommandError(f"{name}: {what}, and this command reads files of one record; {hint}")
 
 
 def unreadable(name: str, error: Exception) -> CommandError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from nomyo_attest.cli.console import say
 from nomyo_attest.cli.errors import CommandError, complain
 from nomyo_attest.cli.exits import OK
-from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_input, write_output
+from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
 from nomyo_attest.cli.learning import policy_from, recording_from
 from nomyo_attest.report.clean import clean
 
@@ -84,7 +84,7 @@ def _read_all(files: list[str]) -> list[Recording]:
     problems: list[CommandError] = []
     for file, name in zip(files, names, strict=True):
         try:
-            recordings.append(recording_from(read_input(file), file=file, name=name))
+            recordings.append(recording_from(read_record(file), file=file, name=name))
         except CommandError as error:
             problems.append(error)
     for problem in problems[:-1]:

@@ -13,6 +13,9 @@ With --format json one object is printed, however many files:
 Each result is as `nomyo-attest schema result` describes it; a file that cannot
 be read has an error in its place.
 
+Each file holds one record. Files of many (.jsonl, .gz, .parquet …) are a usage
+error that shows the command line of nomyo-attest audit, which reads them.
+
 Exit status: 0 if every verdict is affirming or warning; 1 if any is not,
 malformed evidence included; 2 for wrong usage, a file that cannot be read (the
 others are appraised all the same) or a policy that cannot be used.
@@ -20,13 +23,14 @@ others are appraised all the same) or a policy that cannot be used.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.errors import CommandError, complain
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK, UNUSABLE
-from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, read_input
+from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, read_record, refuse_many
 from nomyo_attest.cli.progress import tracked
 
 if TYPE_CHECKING:
@@ -39,9 +43,6 @@ FORMAT: Final = "nomyo-attest-verify/1"
 
 NAME_WIDTH_MOST: Final = 40
 """Columns for the names where there are several: one long name is not to push all verdicts off the screen."""
-
-OF_MANY: Final = (".jsonl", ".ndjson", ".gz", ".zst", ".parquet")
-"""How the names of files end in which an audit looks for many records."""
 
 EXAMPLE = """
 nomyo-attest verify response.json --policy policy.toml
@@ -66,6 +67,7 @@ def configure(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     check_inputs(arguments.files)
+    refuse_many(arguments.files, f"run: {_audit_command(arguments)}")
     payload_id = parse_payload_id(arguments.payload_id) if arguments.payload_id is not None else None
     nonce = parse_nonce(arguments.nonce) if arguments.nonce is not None else None
     now = parse_time(arguments.at) if arguments.at is not None else None
@@ -89,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     gap = ""
     for name in tracked(arguments.files, "appraising"):
         try:
-            content = read_input(name)
+            content = read_record(name)
         except CommandError as error:
             complain(str(error))
             counts["unreadable"] += 1
@@ -104,8 +106,6 @@ def run(arguments: argparse.Namespace) -> int:
         given = evidence if isinstance(evidence, Evidence) else content
         result = appraise(given, policy, payload_id=payload_id, nonce=nonce, now=now)
         counts[result.verdict.value] += 1
-        if "evidence.form" in result.failed and name.endswith(OF_MANY):
-            complain(f"notice: {name}: verify takes one record a file; nomyo-attest audit takes files of many")
         if text:
             body = body_text(result, policy, view)
             say(f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else ""))
@@ -123,3 +123,9 @@ def run(arguments: argparse.Namespace) -> int:
     if counts["unreadable"]:
         return UNUSABLE
     return NOT_AFFIRMED if counts["contraindicated"] or counts["none"] else OK
+
+
+def _audit_command(arguments: argparse.Namespace) -> str:
+    """The command line that appraises the same files as files of many records."""
+    at = ["--at", arguments.at] if arguments.at is not None else []
+    return shlex.join(["nomyo-attest", "audit", *arguments.files, "--policy", arguments.policy, *at])

@@ -35,8 +35,7 @@ _ARCHIVES: Final = (
 )
 """First bytes of formats (RFC 1952, RFC 8878, PKWARE's APPNOTE 4.3, the .xz format 2.1.1.1)."""
 
-_BYTES_OF_JSON: Final = b' \t\r\n{["'
-"""What JSON text, or white space in front of it, begins with, as far as records do."""
+_ASCII_TEXT: Final = frozenset(b"\t\n\r") | frozenset(range(0x20, 0x7F))
 
 PEEK_MAX: Final = 1024 * 1024
 """Bytes of a text, at most, by which its form is recognized."""
@@ -53,7 +52,7 @@ def wrong_encoding(head: bytes) -> str:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return UTF_16
     first = head[:2]
-    if len(first) == 2 and 0 in first and first[first[0] == 0] in _BYTES_OF_JSON:
+    if len(first) == 2 and 0 in first and first[first[0] == 0] in _ASCII_TEXT:
         return UTF_16  # without a byte order mark
     return ""
 
@@ -76,20 +75,26 @@ def wrong_content(head: bytes, *, named: bool = False) -> str:
                 return f"{what}, and its name does not end in {extension}; rename it, or unpack it"
             return f"{what}; unpack it first"
     if head.startswith(PARQUET):
-        return "is a Parquet file; " + ("rename it, so that its name ends in .parquet" if named else "audit it")
+        return "is a Parquet file; " + (
+            "rename it, so that its name ends in .parquet" if named else "nomyo-attest audit reads such a file"
+        )
     return ""
 
 
-def one_record_problem(text: bytes) -> str:
-    """Why the content of a file of one record cannot be a record; empty if it may be, or may be malformed evidence."""
+def one_record_problem(text: bytes, *, named: bool = False) -> str:
+    """Why the content of a file of one record cannot be a record; empty if it may be, or may be malformed evidence.
+
+    `named` is that of `wrong_content`.
+    """
     if not text.removeprefix(_BOM).strip():
         return EMPTY
-    problem = wrong_content(text[:64], named=True)
+    problem = wrong_content(text[:64], named=named)
     if problem:
         return problem
     first, second, _ = _first_lines(text, ended=True)
     if second.startswith(b"{") and _is_object(first):
-        return "is JSON Lines; rename it, so that its name ends in .jsonl, and audit it"
+        mend = "rename it, so that its name ends in .jsonl" if named else "nomyo-attest audit reads such a file"
+        return f"has a record on each line; {mend}"
     return ""
 
 

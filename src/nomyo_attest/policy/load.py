@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nomyo_attest.errors import PolicyError
+from nomyo_attest.evidence.content import wrong_encoding
 from nomyo_attest.evidence.json_bounds import check_containers
 from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, ReferenceValue, Requirement, Trust
 from nomyo_attest.policy.schema import first_problem
@@ -42,8 +43,10 @@ def load_file(kind: type[P], path: str | PathLike[str]) -> P:
         content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
         raise PolicyError("", f"the file is larger than {FILE_BYTES_MAX} bytes", "name a policy file", source=source)
+    if wrong := wrong_encoding(content[:64]):
+        raise PolicyError("", f"the file {wrong.partition('; ')[0]}", wrong.partition("; ")[2], source=source)
     try:
-        document = _parse(content.decode("utf-8"), path.suffix.lower())
+        document = _parse(content.decode("utf-8-sig"), path.suffix.lower())
     except (ValueError, RecursionError) as error:  # of the parsers, and of numbers too long to be worked out
         problem = str(error) if not isinstance(error, RecursionError) else "tables nested too deep"
         mend = "write it as docs/policy.md shows; the file's name ends in .toml or .json"

@@ -198,3 +198,25 @@ def test_a_key_file_that_every_user_can_read_is_reported(router: PlainRouter, he
     notice = "key: has mode 0644: every user of this machine can read it; chmod 600 key prevents that"
     assert ran.err.startswith(f"nomyo: notice: {notice}\n")
     assert router.posts[0].header("Authorization") == "Bearer secret-of-mine"
+
+
+def test_a_byte_order_mark_is_not_part_of_an_api_key_or_a_prompt(router: PlainRouter, here: Path) -> None:
+    Path("key").write_bytes(b"\xef\xbb\xbfsecret-of-mine\r\n")
+    Path("key").chmod(0o600)
+    ran = run("chat", "--api-key-file", "key", "-", stdin=b"\xef\xbb\xbfHello\n")
+    assert ran.status == 0
+    assert router.posts[0].header("Authorization") == "Bearer secret-of-mine"
+    assert asked(router)["messages"][-1]["content"] == "Hello"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_key_file_or_a_prompt_in_utf_16_is_refused_with_what_to_do(
+    router: PlainRouter, here: Path, encoding: str
+) -> None:
+    Path("key").write_bytes("secret-of-mine\r\n".encode(encoding))
+    Path("key").chmod(0o600)
+    answer = complaint(run("chat", "--api-key-file", "key", "x"))
+    assert answer.startswith("--api-key-file: key: is UTF-16 text; save it as UTF-8")
+    answer = complaint(run("chat", "-", stdin="Hello".encode(encoding)))
+    assert answer.startswith("standard input: is UTF-16 text; save it as UTF-8")
+    assert router.posts == []

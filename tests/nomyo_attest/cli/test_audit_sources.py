@@ -25,7 +25,10 @@ CONTENTS = {
     "gzip.json": (gzip.compress(pretty()), "its name does not end in .gz; rename it"),
     "gzip.jsonl": (gzip.compress(pretty()), "its name does not end in .gz; rename it"),
     "zip.json": (b"PK\x03\x04" + bytes(60), "is a ZIP archive; unpack it first"),
-    "lines.json": (compact(answer(0)).encode() + b"\n" + compact(answer(1)).encode(), "ends in .jsonl"),
+    "lines.json": (
+        compact(answer(0)).encode() + b"\n" + compact(answer(1)).encode(),
+        "has a record on each line; rename it, so that its name ends in .jsonl",
+    ),
     "empty.json": (b"", "is empty"),
     "empty.jsonl": (b"", "is empty"),
     "blank.jsonl": (b"\n\n", "is empty"),

@@ -56,7 +56,8 @@ def commands(place: Path, content: bytes) -> dict[str, Ran]:
 @given(content=st.binary(max_size=300))
 def test_arbitrary_bytes_are_never_affirmed_and_never_a_traceback(place: Path, content: bytes) -> None:
     ran = commands(place, content)
-    assert {ran[name].status for name in ("verify", "verify --verbose", "verify json", "learn")} == {1}
+    (status,) = {ran[name].status for name in ("verify", "verify --verbose", "verify json", "learn")}
+    assert status in {1, 2}  # 2: it cannot be a record, whatever is in it
 
 
 @settings(max_examples=60)

@@ -154,11 +154,11 @@ def test_no_evidence_is_said_and_is_no_error(folder: Path) -> None:
 
 
 def test_malformed_evidence_is_one_line_and_status_1(folder: Path) -> None:
-    Path("empty.json").write_bytes(b"")
-    ran = run("inspect", "empty.json")
+    Path("cut.json").write_bytes(b"{")
+    ran = run("inspect", "cut.json")
     assert ran.status == 1
     complaint = one_complaint(ran)
-    assert complaint.startswith("empty.json: response: expected JSON, got ")
+    assert complaint.startswith("cut.json: response: expected JSON, got ")
     assert complaint.endswith("; compare it with nomyo-attest schema evidence")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -116,7 +117,7 @@ def test_an_unreadable_file_is_status_2_and_the_others_are_appraised(folder: Pat
     assert document["counts"]["unreadable"] == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"{", b"[]", b"null", b'"text"', b'{"is_available": 1}'])
+@pytest.mark.parametrize("content", [b"\x00\xff\xfe", b"{", b"[]", b"null", b'"text"', b'{"is_available": 1}'])
 def test_malformed_evidence_is_a_verdict_and_status_1(folder: Path, content: bytes) -> None:
     Path("broken.json").write_bytes(content)
     ran = run("verify", "broken.json", "--policy", "policy.toml")
@@ -125,14 +126,58 @@ def test_malformed_evidence_is_a_verdict_and_status_1(folder: Path, content: byt
     assert "  FAIL  evidence.form\n" in ran.out
 
 
-def test_whoever_verifies_a_file_of_many_records_is_told_of_the_audit(folder: Path) -> None:
-    line = " ".join(Path("good.json").read_text(encoding="utf-8").split())
-    Path("many.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
-    Path("one.jsonl").write_text(f"{line}\n", encoding="utf-8")
-    ran = run("verify", "many.jsonl", "--policy", "policy.toml")
-    assert ran.status == 1
-    assert "many.jsonl: verify takes one record a file; nomyo-attest audit takes files of many" in ran.err
-    assert run("verify", "one.jsonl", "--policy", "policy.toml").err == ""
+@pytest.mark.parametrize("name", ["day.jsonl", "day.NDJSON", "day.json.gz", "day.jsonl.zst", "day.parquet"])
+def test_a_file_of_many_records_is_a_usage_error_with_the_command_line_of_the_audit(folder: Path, name: str) -> None:
+    Path(name).write_bytes(b"{}\n")
+    ran = run("verify", "good.json", name, "--policy", "policy.toml", "--at", "2026-01-01T00:00:00Z")
+    assert ran.status == 2
+    command = f"nomyo-attest audit good.json {name} --policy policy.toml --at 2026-01-01T00:00:00Z"
+    assert one_complaint(ran).endswith(f"and this command reads files of one record; run: {command}")
+
+
+def test_the_command_line_of_the_audit_can_be_pasted_whatever_the_names_are(folder: Path) -> None:
+    Path("a b;c.jsonl").write_bytes(b"{}\n")
+    answer = one_complaint(run("verify", "a b;c.jsonl", "--policy", "my policy.toml"))
+    assert answer.endswith("run: nomyo-attest audit 'a b;c.jsonl' --policy 'my policy.toml'")
+
+
+UNUSABLE = {
+    "empty.json": (b"", "is empty"),
+    "utf16.json": (Forge().text().encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+    "gzip.json": (gzip.compress(b"{}"), "is compressed with gzip; unpack it first"),
+    "zip.json": (b"PK\x03\x04" + bytes(60), "is a ZIP archive; unpack it first"),
+    "lines.json": (b'{}\n{"a": 1}\n', "has a record on each line; nomyo-attest audit reads such a file"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_file_that_cannot_be_a_record_is_unreadable(folder: Path, name: str) -> None:
+    content, problem = UNUSABLE[name]
+    Path(name).write_bytes(content)
+    ran = run("verify", name, "good.json", "--policy", "policy.toml")
+    assert ran.status == 2
+    assert f"{name}: {problem}" in ran.err
+    assert "affirming" in ran.out
+    for command in (["inspect", name], ["policy", "learn", name]):
+        ran = run(*command)
+        assert ran.status == 2
+        assert one_complaint(ran).startswith(f"{name}: {problem}")
+    answer = one_complaint(run("inspect", "-", stdin=content))
+    assert answer.startswith(f"standard input: {problem}")
+
+
+def test_a_byte_order_mark_of_utf_8_is_no_problem(folder: Path) -> None:
+    Path("bom.json").write_bytes(b"\xef\xbb\xbf" + Path("good.json").read_bytes())
+    Path("bom.toml").write_bytes(b"\xef\xbb\xbf" + Path("policy.toml").read_bytes())
+    assert run("verify", "bom.json", "--policy", "bom.toml").status == 0
+    assert run("inspect", "bom.json").status == 0
+    assert run("policy", "learn", "bom.json", "-o", "learned.toml").status == 0
+
+
+def test_a_policy_in_utf_16_is_a_usage_error_that_says_what_to_do(folder: Path) -> None:
+    Path("utf16.toml").write_bytes(Path("policy.toml").read_text(encoding="utf-8").encode("utf-16"))
+    answer = one_complaint(run("verify", "good.json", "--policy", "utf16.toml"))
+    assert answer.startswith("utf16.toml: the file is UTF-16 text; save it as UTF-8")
 
 
 def test_a_softened_rule_is_a_warning_and_status_0(folder: Path) -> None:

@@ -81,7 +81,7 @@ def test_utf_8_is_no_problem_with_or_without_a_byte_order_mark(bom: bytes) -> No
     ids=lambda one: one if isinstance(one, str) else "",
 )
 def test_an_archive_under_the_name_of_a_text_is_recognized(content: bytes, what: str, mend: str) -> None:
-    for problem in (one_record_problem(content), said(content)):
+    for problem in (one_record_problem(content, named=True), said(content)):
         assert problem.startswith(what)
         assert mend in problem
     assert wrong_content(content[:64]).startswith(what)
@@ -95,7 +95,8 @@ def test_a_file_of_one_record_that_has_none_is_empty(text: bytes) -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_json_lines_under_the_name_of_one_record_are_recognized(end: bytes) -> None:
     for text in (LINE + end + LINE, end + LINE + end + end + LINE + end, b"\xef\xbb\xbf{}" + end + b'{"a":1}'):
-        assert "is JSON Lines" in one_record_problem(text)
+        assert one_record_problem(text) == "has a record on each line; nomyo-attest audit reads such a file"
+        assert ".jsonl" in one_record_problem(text, named=True)
     for text in (LINE, LINE + end, PRETTY + end, LINE + end + b"tail", LINE + end + b"[]", b"{" + end + b"{}"):
         assert one_record_problem(text) == ""
 

@@ -232,3 +232,21 @@ def test_a_hundred_thousand_reference_values_load_and_are_looked_up_at_once() ->
         assert na.appraise(response, policy).verdict is na.Verdict.AFFIRMING
     assert (time.perf_counter() - began) / len(responses) < 0.1
     assert na.appraise(Forge().measure(0, b"something else").response(), policy).failed == ("pcr.values",)
+
+
+@pytest.mark.parametrize("name", ["policy.toml", "policy.json"])
+def test_a_policy_with_a_byte_order_mark_of_utf_8_loads(tmp_path: Path, name: str) -> None:
+    text = TOML if name.endswith(".toml") else json.dumps(SAME)
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert AppraisalPolicy.load(tmp_path / name).digest == AppraisalPolicy.from_dict(SAME).digest
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["policy.toml", "policy.json"])
+def test_a_policy_in_utf_16_is_refused_with_what_to_do(tmp_path: Path, name: str, encoding: str) -> None:
+    text = TOML if name.endswith(".toml") else json.dumps(SAME)
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    with pytest.raises(na.PolicyError) as caught:
+        AppraisalPolicy.load(tmp_path / name)
+    assert caught.value.problem == "the file is UTF-16 text"
+    assert caught.value.mend.startswith("save it as UTF-8")

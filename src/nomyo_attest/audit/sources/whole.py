@@ -50,7 +50,7 @@ def _content(source: Source) -> _Content:
         problem, text, line = "", b"", 1
         try:
             text = _text(stored, source)
-            line = 0 if (problem := one_record_problem(text)) else 1
+            line = 0 if (problem := one_record_problem(text, named=True)) else 1
         except DamageError as damage:
             problem = str(damage)
         stored.drain()
