@@ -356,7 +356,7 @@ REFUSED: list[Case] = [
     (garbage, None, PRIVATE_NAME, NOT_READ),
     (empty, None, PRIVATE_NAME, NOT_READ),
     (garbage, PASSWORD, PRIVATE_NAME, NOT_READ),
-    (in_utf_16, None, PRIVATE_NAME, "is UTF-16 text; save it as UTF-8"),
+    (in_utf_16, None, PRIVATE_NAME, "is UTF-16 text"),
     (truncated, None, PRIVATE_NAME, NOT_READ),
     (truncated, PASSWORD, PRIVATE_NAME, NOT_READ),
     (
