@@ -5,6 +5,7 @@ Nothing the upstream says in an error is passed on: errors travel unsealed, and 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Mapping
@@ -24,10 +25,15 @@ ANSWER_MAX: Final = 64 * 1024 * 1024
 
 CONNECT_SECONDS: Final = 10.0
 
+KEEP_ALIVE_SECONDS: Final = 4.0
+"""Seconds that an idle connection to the upstream is kept. Many servers, uvicorn and Node.js among them, close theirs
+after 5: a request that is sent at that moment is lost.
+"""
+
 _OK: Final = 200
 UNUSABLE: Final = 424
-"""Status for a response of the upstream that cannot be passed on and would be the same another time: Failed Dependency
-(RFC 4918, 11.4). Clients retry a 502 and would pay for each.
+"""Status for a fault of the upstream that would be the same another time: Failed Dependency (RFC 4918, 11.4). Clients
+retry a 502 and would pay for each try. 424 is no 5xx either, which a proxy in between may retry.
 """
 
 _PASSED_ON: Final = {
@@ -38,10 +44,17 @@ _PASSED_ON: Final = {
     429: "The inference server is busy",
     503: "The inference server is not available",
 }
-"""Statuses that concern the caller, with what it is told; every other one is a 502."""
+"""Statuses that concern the caller, with what it is told."""
 
 _MAPPED: Final = {404: 400, 413: 400, 422: 400}
 """404 means that secure inference is not enabled here, and clients know no 413 or 422."""
+
+_MAY_PASS: Final = frozenset({408, 425, 500, 502, 504, *range(520, 531)})
+"""Statuses after which another try may succeed: they become 502. Those from 520 on are those of proxies and of
+overloaded services. All others (401, 403, redirects, 501 …) are `UNUSABLE`.
+"""
+
+_NO_COMPLETION: Final = "The inference server's response is not a chat completion"
 
 
 class Upstream:
@@ -50,10 +63,15 @@ class Upstream:
     Args:
         base_url: such as ``"http://127.0.0.1:8080/v1"``.
         api_key: bearer key for it.
-        timeout: seconds to wait for its answer.
+        timeout: seconds to wait for its response, and before that for one of the requests before it to end.
+        concurrency: requests that are sent to it at a time.
     """
 
-    def __init__(self, base_url: str, *, api_key: str | None = None, timeout: float = 600.0) -> None:
+    def __init__(
+        self, base_url: str, *, api_key: str | None = None, timeout: float = 600.0, concurrency: int = 100
+    ) -> None:
+        self._timeout = timeout
+        self._places = asyncio.Semaphore(concurrency)
         self._url = base_url.rstrip("/") + "/chat/completions"
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
         if api_key:
@@ -61,24 +79,32 @@ class Upstream:
         self._client = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            limits=httpx.Limits(
+                max_connections=None,  # `_places` limits them
+                max_keepalive_connections=concurrency,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
             trust_env=False,  # a proxy of the environment is not to see prompts
             verify=ssl.create_default_context(),
         )
 
     async def complete(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask it. Raises `Refusal`: 400, 429 or 503 as it said, 502 for what is no completion, 504 in silence."""
+        """Ask it. To cancel this ends the request to the upstream.
+
+        Raises `Refusal`: 400, 429 or 503 as the upstream responded; 502 or 504 for faults that may pass; `UNUSABLE`
+        for others.
+        """
         body = await run_in_threadpool(_encoded, payload)
         try:
-            async with self._client.stream("POST", self._url, content=body) as answer:
-                if answer.status_code != _OK:
-                    raise _refusal(answer.status_code, answer.headers.get("retry-after"))
-                text = await _limited(answer)
-        except httpx.TimeoutException:
-            logger.warning("the upstream did not answer in time")
-            raise Refusal(504, "The inference server did not answer in time") from None
-        except httpx.HTTPError as error:
-            logger.warning("the upstream cannot be reached: %s", type(error).__name__)
-            raise Refusal(502, "The inference server cannot be reached") from None
+            async with asyncio.timeout(self._timeout):
+                await self._places.acquire()
+        except TimeoutError:
+            logger.warning("no place was free at the upstream for %g s", self._timeout)
+            raise Refusal(503, "The inference server is busy", {"Retry-After": "5"}) from None
+        try:
+            text = await self._asked(body)
+        finally:
+            self._places.release()
         try:
             completion = await run_in_threadpool(jsontext.decode, text)
         except TooManyContainersError as error:
@@ -87,9 +113,28 @@ class Upstream:
         except ValueError:
             completion = None
         if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
-            logger.warning("the upstream's answer is no chat completion")
-            raise Refusal(502, "The inference server's answer is no chat completion")
+            logger.warning("the upstream's response is not a chat completion")
+            raise Refusal(UNUSABLE, _NO_COMPLETION)
         return completion
+
+    async def _asked(self, body: bytes) -> bytearray:
+        try:
+            async with self._client.stream("POST", self._url, content=body) as response:
+                if response.status_code != _OK:
+                    raise _refusal(response.status_code, response.headers.get("retry-after"))
+                return await _limited(response)
+        except httpx.TimeoutException:
+            logger.warning("the upstream did not respond in time")
+            raise Refusal(504, "The inference server did not respond in time") from None
+        except httpx.DecodingError:
+            logger.warning("the upstream's response cannot be decompressed")
+            raise Refusal(UNUSABLE, _NO_COMPLETION) from None
+        except httpx.HTTPError as error:
+            if _is_of_certificate(error):
+                logger.warning("the upstream's certificate is not trusted")
+                raise Refusal(UNUSABLE, "The inference server's certificate is not trusted") from None
+            logger.warning("the upstream cannot be reached: %s", type(error).__name__)
+            raise Refusal(502, "The inference server cannot be reached") from None
 
     async def aclose(self) -> None:
         """End its connections."""
@@ -100,18 +145,27 @@ def _encoded(payload: Mapping[str, Any]) -> bytes:
     return bytes(jsontext.encode({**payload, "stream": False}))
 
 
-async def _limited(answer: httpx.Response) -> bytearray:
+async def _limited(response: httpx.Response) -> bytearray:
     text = bytearray()
-    async for piece in answer.aiter_bytes():
+    async for piece in response.aiter_bytes():
         text += piece
         if len(text) > ANSWER_MAX:
+            logger.warning("the upstream's response is larger than %d bytes", ANSWER_MAX)
             raise Refusal(UNUSABLE, f"The inference server's response is larger than {ANSWER_MAX} bytes")
     return text
 
 
+def _is_of_certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _refusal(status: int, retry_after: str | None) -> Refusal:
-    logger.warning("the upstream answered with status %d", status)
-    if status not in _PASSED_ON:
-        return Refusal(502, f"The inference server failed (HTTP {status})")
-    headers = {"Retry-After": retry_after} if retry_after and status in (429, 503) else {}
-    return Refusal(_MAPPED.get(status, status), _PASSED_ON[status], headers)
+    logger.warning("the upstream responded with status %d", status)
+    if status in _PASSED_ON:
+        headers = {"Retry-After": retry_after} if retry_after and status in (429, 503) else {}
+        return Refusal(_MAPPED.get(status, status), _PASSED_ON[status], headers)
+    return Refusal(502 if status in _MAY_PASS else UNUSABLE, f"The inference server failed (HTTP {status})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -74,8 +75,9 @@ class OpenAIServer:
                 for name, value in said.headers:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(said.body)))
-                self.end_headers()
-                self.wfile.write(said.body[: len(said.body) // 2] if said.cut else said.body)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a client that went away
+                    self.end_headers()
+                    self.wfile.write(said.body[: len(said.body) // 2] if said.cut else said.body)
 
             def log_message(self, *_: object) -> None:
                 pass

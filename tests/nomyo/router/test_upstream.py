@@ -5,15 +5,60 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from nomyo.retry import RETRYABLE
 from nomyo.router import RouterOptions, RunningRouter, upstream
 from tests.nomyo.router.asking import client_of, detail
 from tests.nomyo.router.openai_server import COMPLETION, OpenAIServer, Said, completion
 from tests.nomyo.wire.by_hand import Client, read
+
+
+class ClosingServer:
+    """Answers each request on a connection, and closes the connection when it is idle for some seconds."""
+
+    def __init__(self, idle_seconds: float) -> None:
+        self.connections = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = idle_seconds
+
+            def setup(self) -> None:
+                super().setup()
+                outer.connections += 1
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                body = json.dumps(COMPLETION).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
 
 QUESTION = {
     "model": "llama",
@@ -89,10 +134,11 @@ def test_metadata_of_the_upstream_is_dropped(server: OpenAIServer, client: Clien
     ("status", "answered"),
     [
         (400, 400), (404, 400), (413, 400), (422, 400), (429, 429), (503, 503),
-        (401, 502), (403, 502), (500, 502), (502, 502), (504, 502), (418, 502), (302, 502), (204, 502),
+        (500, 502), (502, 502), (504, 502), (408, 502), (425, 502), (520, 502), (524, 502), (529, 502),
+        (401, 424), (402, 424), (403, 424), (405, 424), (418, 424), (302, 424), (204, 424), (501, 424), (505, 424),
     ],
 )  # fmt: skip
-def test_a_status_that_concerns_the_caller_is_passed_on_and_others_are_a_502(
+def test_a_status_that_concerns_the_caller_is_passed_on_and_only_faults_that_may_pass_are_retried(
     server: OpenAIServer, client: Client, status: int, answered: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -118,19 +164,46 @@ def test_retry_after_is_passed_on_with_its_status(
     "body",
     [
         b"", b"Hello.", b"[]", b"null", b"{}", b'{"choices": "x"}',
-        b'{"choices": [], "x": NaN}', b'{"choices": [], "\xff": 1}',
+        b'{"choices": [], "x": NaN}', b'{"choices": [], "\xff": 1}', b"<html><body>Sign in</body></html>",
     ],
 )  # fmt: skip
-def test_what_is_no_completion_is_a_502(server: OpenAIServer, client: Client, body: bytes) -> None:
+def test_a_response_that_is_not_a_completion_is_not_retried(server: OpenAIServer, client: Client, body: bytes) -> None:
     server.answer = lambda _: Said(body=body)
     answer = client.call(QUESTION, headers=BEARER)
-    assert (answer.status, detail(answer)) == (502, "The inference server's answer is no chat completion")
+    assert (answer.status, detail(answer)) == (424, "The inference server's response is not a chat completion")
+
+
+def test_a_response_that_cannot_be_decompressed_is_not_retried(server: OpenAIServer, client: Client) -> None:
+    server.answer = lambda _: Said(body=b"nonsense", headers=(("Content-Encoding", "gzip"),))
+    answer = client.call(QUESTION, headers=BEARER)
+    assert (answer.status, detail(answer)) == (424, "The inference server's response is not a chat completion")
+
+
+def test_the_status_of_faults_that_a_retry_cannot_fix_is_retried_by_no_client() -> None:
+    published = {429, 500, 502, 503, 504}
+    assert upstream.UNUSABLE not in published | RETRYABLE
+    assert upstream.UNUSABLE < 500  # many clients and proxies retry every 5xx
+
+
+def test_an_idle_connection_to_the_upstream_is_dropped_before_the_usual_five_seconds(
+    server_key: rsa.RSAPrivateKey,
+) -> None:
+    """A server that closes idle connections after five seconds, as uvicorn and Node.js do."""
+    with ClosingServer(5.0) as closing:
+        options = RouterOptions(tpm="none", upstream=closing.url)
+        with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
+            assert client.call(QUESTION).status == 200
+            assert client.call(QUESTION).status == 200
+            assert closing.connections == 1
+            time.sleep(4.5)
+            assert client.call(QUESTION).status == 200
+            assert closing.connections == 2
 
 
 def test_silence_is_a_504(server: OpenAIServer, client: Client) -> None:
     server.answer = lambda _: Said(delay=1.0)
     answer = client.call(QUESTION, headers=BEARER)
-    assert (answer.status, detail(answer)) == (504, "The inference server did not answer in time")
+    assert (answer.status, detail(answer)) == (504, "The inference server did not respond in time")
 
 
 def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client) -> None:
@@ -139,7 +212,7 @@ def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client
     assert (answer.status, detail(answer)) == (502, "The inference server cannot be reached")
 
 
-def test_a_response_without_end_gets_a_status_that_is_not_retried(
+def test_a_response_that_is_too_large_is_not_retried(
     server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upstream, "ANSWER_MAX", 10_000)
@@ -215,5 +288,6 @@ def test_an_upstream_with_tls_is_verified(server_key: rsa.RSAPrivateKey) -> None
     with RunningRouter(RouterOptions(tpm="none"), server_key=server_key) as stranger:
         options = RouterOptions(tpm="none", upstream=f"{stranger.url}/v1")
         with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
-            assert client.call(QUESTION).status == 502
+            answer = client.call(QUESTION)
+            assert (answer.status, detail(answer)) == (424, "The inference server's certificate is not trusted")
         assert stranger.counts.posts == 0
