@@ -11,6 +11,10 @@ is ready it prints one JSON line on standard output, and nothing else:
 Evidence comes from this machine's TPM, or else swtpm, or else keys that
 everybody knows (soft); its log says which. Needs the extra router.
 
+Ctrl-C or SIGTERM ends it: it accepts no more connections, answers new requests
+with 503, and lets requests in progress finish for --grace seconds. A second
+signal ends it at once.
+
 Exit status: 0 when it is ended by Ctrl-C or SIGTERM; 2 if it cannot start.
 """
 
@@ -39,12 +43,14 @@ _FLAGS: Final = {
     "api_keys": "--api-key-file",
     "default_tier": "--default-tier",
     "fault": "--fault",
+    "grace": "--grace",
     "host": "--host",
     "key": "--key",
     "models": "--model",
     "port": "--port",
     "server_key": "--server-key",
     "upstream": "--upstream",
+    "upstream_concurrency": "--upstream-concurrency",
     "upstream_timeout": "--upstream-timeout",
 }
 """Options of the router, as its messages begin with them → flags."""
@@ -88,6 +94,13 @@ def configure(parser: Parser) -> None:
         "--upstream-timeout", type=float, default=600.0, metavar="S", help="seconds it has; default: 600"
     )
     parser.add_argument(
+        "--upstream-concurrency",
+        type=int,
+        default=100,
+        metavar="N",
+        help="requests that are sent to it at a time; others wait; default: 100",
+    )
+    parser.add_argument(
         "--unsafe-remote-upstream", action="store_true", help="send prompts in clear to another machine"
     )
     parser.add_argument(
@@ -98,6 +111,16 @@ def configure(parser: Parser) -> None:
         help="a model to allow, at these tiers or all; may be given several times; default: any model",
     )
     parser.add_argument("--default-tier", choices=TIERS, default=TIERS[0], help="of requests that name none")
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds that requests in progress have to finish when the router is told to end; default: 30",
+    )
+    parser.add_argument(
+        "--log-format", choices=FORMATS, default="text", help="the log on standard error: text or json; default: text"
+    )
     parser.add_argument("--fault", type=filled, metavar="NAME", help="answer wrongly in one way, for tests of clients")
     parser.add_argument("--list-faults", action="store_true", help="list those ways, and end")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of that list: text or json; default: text")
@@ -152,9 +175,12 @@ def _options(arguments: argparse.Namespace) -> RouterOptions:
         upstream=arguments.upstream,
         upstream_api_key=read_secret(upstream_key, "--upstream-key-file") if upstream_key is not None else None,
         upstream_timeout=arguments.upstream_timeout,
+        upstream_concurrency=arguments.upstream_concurrency,
         unsafe_remote_upstream=arguments.unsafe_remote_upstream,
         rate_limit=arguments.rate_limit,
         server_key=arguments.server_key,
+        grace=arguments.grace,
+        log_format=arguments.log_format,
         fault=arguments.fault,
     )
 

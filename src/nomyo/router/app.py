@@ -1,14 +1,14 @@
-"""The router's two endpoints, and one request's way through them. No part of a prompt or an answer is ever logged."""
+"""The router's endpoints, and one request's way through them. No part of a prompt or a completion is ever logged."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,12 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive
 
 from nomyo import envelope, jsontext
+from nomyo.router.access import HEALTH_PATH, READY_PATH, AccessLog, note
 from nomyo.router.answering import NO_STORE, Sealed, with_metadata
 from nomyo.router.attesting import ABSENT, Source
 from nomyo.router.echo import echo
-from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED, Refusal
+from nomyo.router.errors import ENDING, FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, OUT_OF_TIME, UNAUTHORIZED, Refusal
 from nomyo.router.faults import BY_NAME, Fault, Switch
 from nomyo.router.faults.quote import stand_in
 from nomyo.router.limits import Limiter
@@ -40,6 +42,11 @@ _KEY_STAGES: Final = ("key",)
 _ANSWER_STAGES: Final = (
     "request", "forge", "evidence", "completion", "plaintext", "recipient", "seal", "bodies", "reply",
 )  # fmt: skip
+
+_ENDING_RETRY: Final = {"Retry-After": "5"}
+"""When a client may find another router, or this one started again."""
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
@@ -71,6 +78,8 @@ class Router:
         remembers: whether the last sealed answer is kept, for the fault that replays it.
         faults: the fault that is on.
         counts: what it has seen.
+        draining: whether the router is about to end: new requests get 503, those in progress go on.
+        out_of_time: set when requests in progress must end as well.
     """
 
     options: RouterOptions
@@ -80,24 +89,32 @@ class Router:
     remembers: bool = False
     faults: Switch = field(default_factory=lambda: Switch(BY_NAME))
     counts: Counts = field(default_factory=Counts)
+    draining: bool = False
+    out_of_time: asyncio.Event = field(default_factory=asyncio.Event)
     _limiter: Limiter = field(default_factory=Limiter)
     _upstream: Upstream | None = None
     _last: bytes | None = None
 
-    def app(self) -> Starlette:
-        """The ASGI application."""
+    def app(self) -> ASGIApp:
+        """The ASGI application; it is served inside `life`."""
         routes = [
             Route(KEY_PATH, self._key, methods=["GET"]),
             Route(COMPLETION_PATH, self._completion, methods=["POST"]),
+            Route(HEALTH_PATH, self._health, methods=["GET"]),
+            Route(READY_PATH, self._ready, methods=["GET"]),
         ]
-        return Starlette(routes=routes, lifespan=self._life, exception_handlers={HTTPException: _plain})
+        return AccessLog(Starlette(routes=routes, exception_handlers={HTTPException: _plain}))
 
     @asynccontextmanager
-    async def _life(self, _: Starlette) -> AsyncIterator[None]:
+    async def life(self) -> AsyncIterator[None]:
+        """What the application needs while it is served."""
         options = self.options
         if options.upstream is not None:
             self._upstream = Upstream(
-                options.upstream, api_key=options.upstream_api_key, timeout=options.upstream_timeout
+                options.upstream,
+                api_key=options.upstream_api_key,
+                timeout=options.upstream_timeout,
+                concurrency=options.upstream_concurrency,
             )
         try:
             yield
@@ -105,10 +122,20 @@ class Router:
             if self._upstream is not None:
                 await self._upstream.aclose()
 
-    async def _key(self, _: Request) -> Response:
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"}, headers=NO_STORE)
+
+    async def _ready(self, request: Request) -> Response:
+        if self.draining:
+            return _refused(request, Refusal(503, ENDING, _ENDING_RETRY))
+        return JSONResponse({"status": "ready"}, headers=NO_STORE)
+
+    async def _key(self, request: Request) -> Response:
         self.counts.key_fetches += 1
+        if self.draining:
+            return _refused(request, Refusal(503, ENDING, _ENDING_RETRY))
         if not self.options.secure_inference:
-            return _refused(Refusal(404, NOT_ENABLED))
+            return _refused(request, Refusal(404, NOT_ENABLED))
         honest = Response(self.server_key.pem, media_type="application/x-pem-file", headers=NO_STORE)
         fault = self.faults.take(*_KEY_STAGES)
         changed: Response = await run_in_threadpool(fault.at, "key", honest)
@@ -116,22 +143,21 @@ class Router:
 
     async def _completion(self, request: Request) -> Response:
         self.counts.posts += 1
-        began = time.perf_counter()
         try:
-            response = await self._answer(request)
+            return await self._answer(request)
         except Refusal as refusal:
-            logger.info("%s refused: %d %s", COMPLETION_PATH, refusal.status, refusal.detail)
-            return _refused(refusal)
+            return _refused(request, refusal)
         except ClientDisconnect:
-            logger.info("%s: the client went away", COMPLETION_PATH)
+            note(request.scope, "the client went away", gone=True)
             return Response(status_code=400)  # nobody reads it
         except Exception as error:  # noqa: BLE001 - its message and its traceback may quote the prompt
             logger.error("%s failed: %s", COMPLETION_PATH, type(error).__name__)
-            return _refused(Refusal(500, INTERNAL))
-        logger.info("%s: %d in %.0f ms", COMPLETION_PATH, response.status_code, 1000 * (time.perf_counter() - began))
-        return response
+            return _refused(request, Refusal(500, INTERNAL))
 
     async def _answer(self, request: Request) -> Response:
+        if self.draining:
+            await self._in_time(_body(request))  # a client that is still sending might not read the response
+            raise Refusal(503, ENDING, _ENDING_RETRY)
         fault = self.faults.take(*_ANSWER_STAGES)
         at_once: Response | None = fault.at("request", None)
         if at_once is not None:
@@ -145,7 +171,12 @@ class Router:
             self._limiter.admit(bearer if self.options.api_keys else host)
         heading = read_heading(request.headers)
         tier = heading.tier or self.options.default_tier
-        package = await _body(request)
+        package = await self._in_time(_body(request))
+        answer = self._answered(heading, tier, package, fault)
+        return await self._in_time(answer, while_connected=request.receive)
+
+    async def _answered(self, heading: Heading, tier: str, package: bytes, fault: Fault) -> Response:
+        """The response to a request that has arrived completely. Raises `Refusal`."""
         payload = await run_in_threadpool(open_payload, package, self.server_key.private)
         del package
         if not self.options.allows(payload["model"], tier):
@@ -159,6 +190,32 @@ class Router:
         self.counts.answered += 1
         changed: Response = fault.at("reply", Sealed(sealed))
         return changed
+
+    async def _in_time(self, work: Coroutine[Any, Any, _Result], *, while_connected: Receive | None = None) -> _Result:
+        """The result of `work`, which is cancelled when the router must end, or when the client goes away.
+
+        Args:
+            while_connected: how to learn that the client went away; None if `work` itself does.
+
+        Raises:
+            Refusal: the router ends.
+            ClientDisconnect: the client went away.
+        """
+        working = asyncio.ensure_future(work)
+        working.add_done_callback(_retrieve)
+        ending: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.out_of_time.wait())]
+        if while_connected is not None:
+            ending.append(asyncio.ensure_future(_gone(while_connected)))
+        try:
+            await asyncio.wait([working, *ending], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            if self.out_of_time.is_set():
+                raise Refusal(503, OUT_OF_TIME, _ENDING_RETRY)
+            raise ClientDisconnect
+        finally:
+            for task in (working, *ending):
+                task.cancel()
 
     def _authenticated(self, headers: Mapping[str, str]) -> str:
         """The bearer key, ``""`` for none. Raises `Refusal`."""
@@ -220,7 +277,20 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _refused(refusal: Refusal) -> Response:
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _retrieve(work: asyncio.Future[Any]) -> None:
+    """Look at the error of work whose result nobody waits for, so that asyncio does not log it with its traceback."""
+    if not work.cancelled():
+        work.exception()
+
+
+def _refused(request: Request, refusal: Refusal) -> Response:
+    note(request.scope, refusal.detail)
     return JSONResponse({"detail": refusal.detail}, refusal.status, {**NO_STORE, **refusal.headers})
 
 

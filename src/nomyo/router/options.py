@@ -17,7 +17,11 @@ TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
 ANY_MODEL: Final = "*"
 """The entry of `RouterOptions.models` for models that have none of their own."""
 
+LOG_FORMATS: Final = ("text", "json")
+"""How the log is written on standard error."""
+
 _PORT_MAX: Final = 65535
+_GRACE_MAX: Final = 24 * 60 * 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +42,14 @@ class RouterOptions:
         upstream: base URL of an OpenAI-compatible server, such as ``"http://127.0.0.1:8080/v1"``; None to echo.
         upstream_api_key: bearer key for `upstream`.
         upstream_timeout: seconds to wait for the upstream's answer.
+        upstream_concurrency: requests that are at the upstream at a time; others wait, `upstream_timeout` at most.
         unsafe_remote_upstream: send prompts over plain HTTP to another machine.
         rate_limit: two requests a second, as the service has it (`limits`).
         secure_inference: False to answer 404, as a router that has it disabled.
         server_key: file of the RSA private key that requests are sealed to; None to make one at start.
         server_key_bits: size of a key made at start; below 4096 only for tests of clients that must refuse it.
+        grace: seconds that requests in progress have to finish when `serve` is told to end.
+        log_format: one of `LOG_FORMATS`, for `serve`.
         fault: name of an entry of `faults.FAULTS`, for tests of clients.
     """
 
@@ -59,11 +66,14 @@ class RouterOptions:
     upstream: str | None = None
     upstream_api_key: str | None = field(default=None, repr=False)
     upstream_timeout: float = 600.0
+    upstream_concurrency: int = 100
     unsafe_remote_upstream: bool = False
     rate_limit: bool = False
     secure_inference: bool = True
     server_key: Path | None = None
     server_key_bits: int = 4096
+    grace: float = 30.0
+    log_format: str = "text"
     fault: str | None = None
 
     def __post_init__(self) -> None:
@@ -87,6 +97,11 @@ class RouterOptions:
             _check_upstream(self.upstream, remote=self.unsafe_remote_upstream)
         if self.upstream_timeout <= 0:
             raise RouterError(f"upstream_timeout: expected seconds above 0, got {self.upstream_timeout}")
+        if self.upstream_concurrency < 1:
+            raise RouterError(f"upstream_concurrency: expected 1 or more requests, got {self.upstream_concurrency}")
+        if not 0 <= self.grace <= _GRACE_MAX:
+            raise RouterError(f"grace: expected 0 to {_GRACE_MAX} seconds, got {self.grace:g}")
+        _one_of("log_format", self.log_format, LOG_FORMATS)
 
     def allows(self, model: str, tier: str) -> bool:
         """Whether a model may be used at a security tier."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from nomyo.router.errors import RouterError
 from nomyo.router.faults import BY_NAME
 from nomyo.router.options import RouterOptions
 from nomyo.router.server_key import ServerKey
-from nomyo.router.server_thread import ServerThread
+from nomyo.router.server_thread import STOP_SECONDS, ServerThread
 
 
 class RunningRouter:
@@ -48,6 +49,7 @@ class RunningRouter:
         self._switchable = switchable
         self._stack: ExitStack | None = None
         self._router: Router | None = None
+        self._server: ServerThread | None = None
         self._ca: Path | None = None
         self._url = ""
 
@@ -64,11 +66,20 @@ class RunningRouter:
     ) -> None:
         self.stop()
 
-    def stop(self) -> None:
-        """End it, and remove all it kept. Stopping twice does nothing."""
+    def stop(self, grace: float = STOP_SECONDS, *, at_once: threading.Event | None = None) -> None:
+        """End it, and remove all it kept. Stopping twice does nothing.
+
+        Args:
+            grace: seconds that requests in progress have to finish; new ones get 503 meanwhile. Those that do not
+                finish in time get 503 as well.
+            at_once: ends the time of grace when it is set.
+        """
         stack, self._stack = self._stack, None
+        server, self._server = self._server, None
         if stack is not None:
-            stack.close()
+            with stack:
+                if server is not None:
+                    server.stop(grace, at_once)
             self._router = None
 
     def _start(self, stack: ExitStack) -> None:
@@ -83,7 +94,8 @@ class RunningRouter:
         key = ServerKey.first(options) if self._given_key is None else ServerKey.of(self._given_key)
         router = Router(options, key, source, remembers=self._switchable or options.fault is not None)
         router.faults.turn(options.fault)
-        stack.callback(ServerThread(router.app(), listener, secured.context, router.counts).stop)
+        self._server = ServerThread(router, listener, secured.context)
+        stack.callback(self._server.stop)
         self._router, self._ca = router, secured.ca
         self._url = _url(options, listener.getsockname()[1])
 

@@ -1,120 +1,204 @@
-"""uvicorn in a thread: started when it says so, ended without waiting for idle peers, its connections counted."""
+"""The server, in a thread: accepts connections, lets uvicorn's protocol serve them, and ends in an orderly way.
+
+uvicorn's own server is not used: it cannot limit connections that have no request yet, gives a TLS handshake a minute,
+closes idle connections at the start of a shutdown instead of answering on them, and ends requests with a traceback.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import socket
 import ssl
 import threading
-from typing import Any, Final
+from email.utils import formatdate
+from typing import Final
 
 import uvicorn
-from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from nomyo.router.app import Counts
+from nomyo.router.app import Router
+from nomyo.router.connection import CLOSING_SECONDS, HEAD_SECONDS, Connection, IdleConnections, peer_of
 from nomyo.router.errors import RouterError
 
-KEEP_ALIVE_SECONDS: Final = 60
-"""How long an idle connection is kept, so that clients can come back on it."""
+logger = logging.getLogger("nomyo.router")
 
-GRACE_SECONDS: Final = 2
-"""How long requests in flight may take when the router ends."""
+KEEP_ALIVE_SECONDS: Final = 75
+"""Seconds that a connection is kept between requests: longer than clients keep theirs, so that they close first."""
+
+STOP_SECONDS: Final = 2.0
+"""Seconds that requests in progress have when a `RunningRouter` stops."""
+
+CUT_OFF_SECONDS: Final = 2.0
+"""Seconds that the responses to requests which ran out of time have to be sent."""
 
 START_SECONDS: Final = 30.0
+
+_PAUSE: Final = 0.05
+_TLS_CLOSE_SECONDS: Final = 10.0
+_OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class ServerThread:
     """A server in a thread of its own. Raises `RouterError` if it does not start.
 
     Args:
-        app: what it serves.
+        router: what it serves.
         listener: a socket that listens; it is closed in the end.
         context: for TLS.
-        counts: where connections are counted.
     """
 
-    def __init__(self, app: Starlette, listener: socket.socket, context: ssl.SSLContext, counts: Counts) -> None:
-        config = uvicorn.Config(
-            app,
-            http=_connection(counts),
+    def __init__(self, router: Router, listener: socket.socket, context: ssl.SSLContext) -> None:
+        self._router = router
+        self._listener = listener
+        self._context = context
+        self._config = uvicorn.Config(
+            router.app(),
+            http="h11",  # what `Connection` is built on; httptools accepts other things
             ws="none",
             loop="asyncio",
             interface="asgi3",
-            lifespan="on",
-            workers=1,
+            lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        config.load()
-        config.ssl = context  # uvicorn's own options for TLS take files alone
-        self._server = _Server(config)
-        self._thread = threading.Thread(target=self._run, args=(listener,), name="nomyo-router", daemon=True)
+        self._config.load()
+        self._state = ServerState()
+        self._idle = IdleConnections()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._ready = threading.Event()
+        self._started = False
+        self._stop = threading.Event()
+        self._at_once = threading.Event()
+        self._grace = STOP_SECONDS
+        self._thread = threading.Thread(target=self._run, name="nomyo-router", daemon=True)
         self._thread.start()
-        if not (self._server.ready.wait(START_SECONDS) and self._server.started):
+        if not (self._ready.wait(START_SECONDS) and self._started):
             self.stop()
             raise RouterError("the server did not start; its log says why")
 
-    def _run(self, listener: socket.socket) -> None:
-        try:
-            self._server.run([listener])
-        finally:
-            self._server.ready.set()
+    def stop(self, grace: float = STOP_SECONDS, at_once: threading.Event | None = None) -> None:
+        """End the server and wait for it.
 
-    def stop(self) -> None:
-        """End the server and wait for it."""
-        self._server.should_exit = True
+        Args:
+            grace: seconds that requests in progress have; they get 503 afterwards.
+            at_once: ends the time of grace when it is set.
+        """
+        self._grace = grace
+        self._at_once = at_once or self._at_once
+        self._stop.set()
         self._thread.join()
 
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001 - the thread's end is reported by its starter
+            logger.error("the server failed: %s", type(error).__name__)
+        finally:
+            self._listener.close()
+            self._ready.set()
 
-class _Server(uvicorn.Server):
-    """uvicorn, saying when it has started, and ending connections that nobody uses instead of waiting for their peers.
+    async def _serve(self) -> None:
+        self._listener.setblocking(False)
+        async with self._router.life():
+            self._set_headers()
+            accepting = asyncio.create_task(self._accept())
+            self._started = True
+            self._ready.set()
+            ticks = 0
+            while not self._stop.is_set() and not accepting.done():
+                await asyncio.sleep(_PAUSE)
+                ticks += 1
+                if ticks % 20 == 0:
+                    self._set_headers()
+            accepting.cancel()
+            await asyncio.wait({accepting})
+            self._listener.close()
+            await self._end()
 
-    Attributes:
-        ready: set when it listens, or has failed to.
-    """
+    def _set_headers(self, *more: tuple[bytes, bytes]) -> None:
+        """Set the headers of each response: in place, so that requests in progress have them too."""
+        self._state.default_headers[:] = [(b"date", formatdate(usegmt=True).encode()), *more]
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(self._listener)
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    logger.error("no connection can be accepted: %s", error.strerror)
+                    await asyncio.sleep(1)
+                continue
+            handshake = loop.create_task(self._admit(accepted, address))
+            self._handshakes.add(handshake)
+            handshake.add_done_callback(self._handshakes.discard)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, H11Protocol) and (connection.cycle is None or connection.cycle.response_complete):
-                connection.transport.abort()
-        await super().shutdown(sockets)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-
-
-def _connection(counts: Counts) -> type[H11Protocol]:
-    """uvicorn's protocol, counted, and shown to the application, where the faults of the wire need it."""
-
-    class Connection(H11Protocol):
-        def __init__(
-            self,
-            config: uvicorn.Config,
-            server_state: ServerState,
-            app_state: dict[str, Any],
-            _loop: asyncio.AbstractEventLoop | None = None,
-        ) -> None:
-            super().__init__(config, server_state, {**app_state, "connection": self}, _loop)
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-            counts.connections += 1
-            # asyncio does this for sockets that name TCP as their protocol alone; those of socket.create_server do not.
+    async def _admit(self, accepted: socket.socket, address: object) -> None:
+        """Set up TLS on a connection that was accepted, and hand it to the protocol."""
+        task = asyncio.current_task()
+        assert task is not None
+        connection = Connection(
+            self._config, self._state, peer=peer_of(address), idle=self._idle, made=self._made, abandon=task.cancel
+        )
+        try:
             # Without it the body waits for the acknowledgement of the head, which a client delays by 40 ms.
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            super().connection_made(transport)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self._context,
+                ssl_handshake_timeout=HEAD_SECONDS,
+                ssl_shutdown_timeout=_TLS_CLOSE_SECONDS,
+            )
+        except BaseException as error:
+            connection.forget()
+            accepted.close()
+            if not isinstance(error, (OSError, EOFError, asyncio.CancelledError)):
+                raise
 
-    return Connection
+    def _made(self) -> None:
+        self._router.counts.connections += 1
+
+    async def _end(self) -> None:
+        """Let requests in progress finish, answer new ones with 503, and close all connections."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._grace
+        self._router.draining = True
+        self._set_headers((b"connection", b"close"))
+        if self._state.tasks:
+            count = len(self._state.tasks)
+            logger.info("ending: %d requests in progress have %g s, new ones get 503", count, self._grace)
+        while self._state.tasks and loop.time() < until and not self._at_once.is_set():
+            await asyncio.wait({*self._state.tasks}, timeout=_PAUSE)
+        if self._state.tasks:
+            logger.warning("ending: %d requests did not finish in time", len(self._state.tasks))
+            self._router.out_of_time.set()
+            await asyncio.wait({*self._state.tasks}, timeout=CUT_OFF_SECONDS)
+        for handshake in [*self._handshakes]:
+            handshake.cancel()
+        flushing = [one for one in self._connections() if one.flushing]
+        for connection in self._connections():
+            if connection not in flushing:
+                connection.end()
+        await self._wait_for_end_of(flushing, max(until - loop.time(), CLOSING_SECONDS))
+        await self._wait_for_end_of(self._connections(), CLOSING_SECONDS / 2)
+        for connection in self._connections():
+            connection.transport.abort()
+        await asyncio.sleep(_PAUSE)
+
+    async def _wait_for_end_of(self, connections: list[Connection], seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        # Transports have no event for their end.
+        while {*connections} & {*self._connections()} and not self._at_once.is_set():
+            await asyncio.sleep(_PAUSE / 5)
+            if loop.time() > until:
+                return
+
+    def _connections(self) -> list[Connection]:
+        return [one for one in self._state.connections if isinstance(one, Connection)]

@@ -29,7 +29,8 @@ OPTIONS = {
     "keys show": "password-file",
     "keys pin": "allow-http timeout",
     "router": """host port cert key api-key-file rate-limit tpm pcrs aik server-key upstream upstream-key-file
-                 upstream-timeout unsafe-remote-upstream model default-tier fault list-faults""",
+                 upstream-timeout upstream-concurrency unsafe-remote-upstream model default-tier grace log-format fault
+                 list-faults""",
 }
 
 

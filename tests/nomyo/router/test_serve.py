@@ -61,7 +61,7 @@ def test_the_ready_line_is_all_of_standard_output_and_a_signal_ends_it(by: signa
     assert process.returncode == 0
     assert output == ""
     assert "WARNING FOR TESTS ONLY: the evidence of this router comes from soft, keys known to everybody" in log
-    assert "secure_completion: 200 in" in log
+    assert "INFO POST /v1/chat/secure_completion 200 " in log
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,166 @@
+"""One log line for each request, and the two formats of the router's log: text and JSON.
+
+No line contains anything of a prompt, a completion or a key. What a client chose (the payload id, the path) is escaped
+and shortened. A traceback is never logged, since it may quote a prompt: only the kind of the error is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nomyo_attest.report.clean import short
+
+logger = logging.getLogger("nomyo.router")
+
+HEALTH_PATH: Final = "/healthz"
+READY_PATH: Final = "/readyz"
+_PROBES: Final = (HEALTH_PATH, READY_PATH)
+
+_TEXT_MAX: Final = 128
+
+_NOTE: Final = "nomyo.note"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What is logged of a request.
+
+    Attributes:
+        method: HTTP method; None if the head of the request could not be read.
+        path: path without the query.
+        status: HTTP status of the response; None if the client went away before.
+        ms: milliseconds until the response was sent.
+        payload_id: the request's X-Payload-ID; None without one.
+        client: the address that the connection came from.
+        detail: why the request was refused; None if it was not.
+    """
+
+    method: str | None
+    path: str | None
+    status: int | None
+    ms: int
+    payload_id: str | None
+    client: str | None
+    detail: str | None = None
+
+    def log(self) -> None:
+        """Log it; successful probes of an orchestrator at level DEBUG."""
+        probe = self.path in _PROBES and self.status == 200
+        logger.log(logging.DEBUG if probe else logging.INFO, "%s", self, extra={"access": asdict(self)})
+
+    def __str__(self) -> str:
+        words = [self.method or "-", self.path or "-", "-" if self.status is None else str(self.status)]
+        words.append(f"{self.ms} ms")
+        if self.payload_id is not None:
+            words.append(f"id={json.dumps(self.payload_id)}")
+        words.append(f"client={self.client or '-'}")
+        if self.detail is not None:
+            words.append(f"detail={json.dumps(self.detail)}")
+        return " ".join(words)
+
+
+def refused_head(request: h11.Request | None, status: int, detail: str, client: tuple[str, int] | None) -> Access:
+    """The line of a request that never reached the application."""
+    method = path = payload_id = None
+    if request is not None:
+        method, path = request.method.decode("ascii"), _text(request.target.partition(b"?")[0])
+        payload_id = _payload_id([*request.headers])
+    return Access(method, path, status, 0, payload_id, client[0] if client else None, detail)
+
+
+class AccessLog:
+    """ASGI middleware that logs one line for each request when its response is complete."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status: int | None = None
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            note: _Note = scope.get(_NOTE) or _Note()
+            Access(
+                method=scope["method"],
+                path=short(scope["path"], _TEXT_MAX),
+                status=None if note.gone else status,
+                ms=round(1000 * (time.perf_counter() - began)),
+                payload_id=_payload_id(scope["headers"]),
+                client=scope["client"][0] if scope["client"] else None,
+                detail=note.detail,
+            ).log()
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    detail: str | None = None
+    gone: bool = False
+
+
+def note(scope: Scope, detail: str, *, gone: bool = False) -> None:
+    """Add to the line of a request why it was refused, or that the client went away."""
+    scope[_NOTE] = _Note(detail, gone)
+
+
+def _payload_id(headers: list[tuple[bytes, bytes]]) -> str | None:
+    found = next((value for name, value in headers if name == b"x-payload-id"), None)
+    return None if found is None else _text(found)
+
+
+def _text(sent: bytes) -> str:
+    return short(sent.decode("latin-1"), _TEXT_MAX)
+
+
+class TextFormatter(logging.Formatter):
+    """One line of text for each record."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return short(f"{super().format(_without_traceback(record))}{_kind_of_error(record)}", 4096)
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line for each record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        document: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name}
+        access = getattr(record, "access", None)
+        if access is not None:
+            return json.dumps({**document, "event": "request", **access})
+        return json.dumps({**document, "event": "message", "message": record.getMessage() + _kind_of_error(record)})
+
+
+def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:
+    copy = logging.makeLogRecord(record.__dict__)
+    copy.exc_info = copy.exc_text = copy.stack_info = None
+    return copy
+
+
+def _kind_of_error(record: logging.LogRecord) -> str:
+    error = record.exc_info[1] if record.exc_info else None
+    return "" if error is None else f" ({type(error).__name__})"

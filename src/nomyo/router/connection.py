@@ -1,0 +1,297 @@
+"""One client's connection: which HTTP it may speak, and how long it may take to send a request.
+
+uvicorn's `H11Protocol` runs the application, and h11 parses, whatever else is installed. Both accept more than a router
+should: bare LF as a line end and folded lines (RFC 9112, 2.2 and 5.2), repeated header fields, Content-Length beside
+Transfer-Encoding, and peers that never finish a request. A proxy in front may read such a request differently, so it is
+refused with 400.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from nomyo.router.access import refused_head
+
+HEAD_SECONDS: Final = 10.0
+"""Seconds from the start of a connection, or from the first byte of a later request, to the end of the head."""
+
+SILENCE_SECONDS: Final = 30.0
+"""Seconds without a byte while a request's body arrives."""
+
+BODY_SECONDS: Final = 300.0
+"""Seconds for a request's body."""
+
+CLOSING_SECONDS: Final = 1.0
+"""Seconds that a peer has to agree to the end of TLS when an idle connection is closed."""
+
+PEER_IDLE_MAX: Final = 100
+"""Connections of one peer without a request in progress; one more closes the one that is idle for longest."""
+
+HEAD_MAX: Final = 16 * 1024
+"""Bytes of the largest head."""
+
+SINGLE: Final = frozenset({b"authorization", b"content-type", b"x-payload-id", b"x-public-key", b"x-security-tier"})
+"""Header fields that a request may have once. Which of two was meant is not the router's to guess."""
+
+_END: Final = b"\r\n\r\n"
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+_BARE_CR: Final = re.compile(rb"\r[^\n]")
+_FOLDED: Final = re.compile(rb"\n[ \t]")
+
+_WHERE_NOT_STARTED: Final = (h11.IDLE, h11.SEND_RESPONSE)
+
+# uvicorn logs a warning for each malformed request, which has an access line already.
+_http_logger = logging.getLogger("nomyo.router.http")
+_http_logger.setLevel(logging.ERROR)
+
+
+class StrictConnection(h11.Connection):
+    """h11 for a server, refusing what h11 tolerates.
+
+    Attributes:
+        fault: what is wrong with the last request that was refused; None if h11 refused it.
+    """
+
+    fault: str | None = None
+    request: h11.Request | None = None
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, HEAD_MAX)
+
+    def next_event(self) -> Any:
+        """As h11. Raises `h11.RemoteProtocolError`."""
+        state = self.their_state
+        if state is h11.IDLE:
+            self._check_head(self.trailing_data[0])
+        elif state is h11.SEND_BODY and self._chunked:
+            return self._next_of_chunked()
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self.request = event
+            self._check_fields(event)
+        return event
+
+    def _check_head(self, data: bytes) -> None:
+        end = data.find(_END)
+        head = data if end < 0 else data[: end + len(_END)]
+        if len(head) > HEAD_MAX:
+            self._refuse(f"The head of the request has more than {HEAD_MAX} bytes")
+        if _BARE_LF.search(head) or _BARE_CR.search(head):
+            self._refuse("A line of the request ends in LF or CR alone; CRLF is required")
+        if _FOLDED.search(head):
+            self._refuse("A header field continues on a second line, which is not allowed")
+
+    def _check_fields(self, request: h11.Request) -> None:
+        names = [name for name, _ in request.headers]
+        for name in sorted(SINGLE):
+            if names.count(name) > 1:
+                self._refuse(f"The header field {name.decode()} appears more than once")
+        if b"transfer-encoding" in names and (b"content-length" in names or request.http_version < b"1.1"):
+            self._refuse("Transfer-Encoding is not allowed beside Content-Length, nor in HTTP/1.0")
+
+    @property
+    def _chunked(self) -> bool:
+        return self.request is not None and any(name == b"transfer-encoding" for name, _ in self.request.headers)
+
+    def _next_of_chunked(self) -> Any:
+        """h11 takes trailer fields, which no client of the protocol sends, with bare LF and folded lines."""
+        before = self.trailing_data[0]
+        event = super().next_event()
+        if isinstance(event, h11.EndOfMessage):
+            consumed = before[: len(before) - len(self.trailing_data[0])]
+            if [*event.headers] or not consumed.endswith(b"\r\n"):
+                self._refuse("The chunked body ends in trailer fields or without CRLF, which is not allowed")
+        return event
+
+    def _refuse(self, fault: str) -> None:
+        self.fault = fault
+        raise h11.RemoteProtocolError(fault)
+
+
+class IdleConnections:
+    """Connections without a request in progress, by peer: at most `PEER_IDLE_MAX` of each."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[Connection, None]] = {}
+
+    def add(self, connection: Connection) -> None:
+        """Count a connection, if it is not counted yet; closes the longest idle one of a peer that has too many."""
+        waiting = self._of.setdefault(connection.peer, {})
+        if connection in waiting:
+            return
+        if len(waiting) >= PEER_IDLE_MAX:
+            longest = next(iter(waiting))
+            del waiting[longest]
+            longest.end()
+        waiting[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        """Stop counting a connection."""
+        waiting = self._of.get(connection.peer, {})
+        waiting.pop(connection, None)
+        if not waiting:
+            self._of.pop(connection.peer, None)
+
+
+class Connection(H11Protocol):
+    """uvicorn's protocol with deadlines and strict parsing. Made when a connection is accepted, before TLS begins.
+
+    Args:
+        config: uvicorn's.
+        state: uvicorn's: connections and tasks.
+        peer: who it comes from, see `peer_of`.
+        idle: where it is counted while it has no request in progress.
+        made: called when TLS is established.
+        abandon: ends it before TLS is established.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        *,
+        peer: str,
+        idle: IdleConnections,
+        made: Callable[[], None],
+        abandon: Callable[[], object],
+    ) -> None:
+        super().__init__(config, state, {"connection": self})
+        self.conn = self._strict = StrictConnection()
+        self.logger = _http_logger
+        self.peer: Final = peer
+        self._idle = idle
+        self._made = made
+        self._established = False
+        self._abandon = abandon
+        self._head_until: float | None = self.loop.time() + HEAD_SECONDS
+        self._body_until: float | None = None
+        self._timer = self.loop.call_at(self._head_until, self._expire)
+        idle.add(self)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        self._made()
+        self._established = True
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.forget()
+
+    def forget(self) -> None:
+        """Count it no more: it has ended, or was never established."""
+        self._timer.cancel()
+        self._idle.remove(self)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is in progress."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    @property
+    def flushing(self) -> bool:
+        """Whether a response is on its way to a peer that reads slowly."""
+        return self.transport.is_closing() or self.transport.get_write_buffer_size() > 0
+
+    def end(self) -> None:
+        """Close it politely, and after a moment whether or not the peer agrees."""
+        self._idle.remove(self)
+        if not self._established:
+            self._abandon()
+            return
+        self.transport.close()
+        self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
+
+    def _watch(self) -> None:
+        """Set the deadline of what is to arrive next."""
+        if self.transport.is_closing():
+            return
+        if self.busy:
+            self._idle.remove(self)
+        else:
+            self._idle.add(self)
+        now, arriving = self.loop.time(), self.conn.their_state
+        if arriving is h11.IDLE:
+            self._body_until = None
+            if self._head_until is None and self.conn.trailing_data[0]:
+                self._head_until = now + HEAD_SECONDS
+            self._set(self._head_until)
+        elif arriving is h11.SEND_BODY:
+            self._head_until = None
+            self._body_until = self._body_until or now + BODY_SECONDS
+            self._set(min(now + SILENCE_SECONDS, self._body_until))
+        else:
+            self._head_until = self._body_until = None
+            self._set(None)
+
+    def _set(self, until: float | None) -> None:
+        self._timer.cancel()
+        if until is not None:
+            self._timer = self.loop.call_at(until, self._expire)
+
+    def _expire(self) -> None:
+        if not self._established:
+            self._abandon()
+        elif self.flow.read_paused:  # the application has not taken what has arrived
+            self._timer = self.loop.call_later(SILENCE_SECONDS, self._expire)
+        elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self.end()
+        else:
+            self._refuse(408, "The request did not arrive in time")
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not in the protocol's form
+        self._refuse(400, self._strict.fault or "The request is not valid HTTP/1.1")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer without the application, and close."""
+        if self.transport.is_closing():
+            return
+        request = self._strict.request if self.conn.their_state is not h11.IDLE else None
+        refused_head(request, status, detail, self.client).log()
+        if self.conn.our_state not in _WHERE_NOT_STARTED:
+            self.transport.abort()
+            return
+        body = json.dumps({"detail": detail}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        ]
+        response = h11.Response(status_code=status, headers=self.server_state.default_headers + headers)
+        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.end()
+
+
+def peer_of(address: object) -> str:
+    """Who a connection comes from: an IPv4 address, or the /64 of an IPv6 address, which one machine may have whole."""
+    host = address[0] if isinstance(address, tuple) and address else ""
+    try:
+        ip = ipaddress.ip_address(str(host).partition("%")[0])
+    except ValueError:
+        return str(host)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
