@@ -15,7 +15,7 @@ from nomyo_attest.report.audit_words import (
     number,
     outside_text,
     released_text,
-    share,
+    shares,
     verdict_counts,
 )
 from nomyo_attest.report.clean import short
@@ -88,8 +88,8 @@ def _verdicts(summary: Summary, look: Look) -> list[str]:
     column = max([len(name) for name, _ in found] + [len(name) for name, *_ in beside], default=0)
     digits = max([len(number(value)) for _, value in found] + [len(number(value)) for _, value, _ in beside], default=0)
     lines = []
-    for name, value in found:
-        rest = f"  {number(value).rjust(digits)}  {share(value, summary.counts.total):>7}"
+    for (name, value), share in zip(found, shares([value for _, value in found]), strict=True):
+        rest = f"  {number(value).rjust(digits)}  {share:>7}"
         lines.append(f"  {look.paint(name.ljust(column), _INKS[name])}{rest}")
     for name, value, remark in beside:
         lines += look.wrap(remark, f"  {name.ljust(column)}  {number(value).rjust(digits)}  ")

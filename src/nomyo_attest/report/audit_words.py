@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -59,15 +60,36 @@ def many(value: int, noun: str, plural: str = "") -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """``"98.7 %"``; never 0 or 100 where that is not exactly so."""
+    """``"98.7 %"``; never 0 or 100 where that is not exactly so; empty if there is no whole."""
+    return shares([part], whole)[0]
+
+
+def shares(parts: Sequence[int], whole: int | None = None) -> list[str]:
+    """The share of each part as `share` has it, rounded so that the shares of a whole add up to 100 %.
+
+    Rounded down, they lack a few tenths of a percent; those go to the parts that lose most by it (largest remainder).
+
+    Args:
+        parts: numbers of records.
+        whole: their sum, or more if not all parts are listed.
+    """
+    whole = sum(parts) if whole is None else whole
     if not whole:
-        return ""
-    permille = part * 1000 / whole
-    if 0 < permille < 1:
+        return ["" for _ in parts]
+    every = [*parts, max(0, whole - sum(parts))]
+    tenths = [part * 1000 // whole for part in every]
+    by_loss = sorted(range(len(every)), key=lambda at: (-(every[at] * 1000 % whole), at))
+    for at in by_loss[: max(0, 1000 - sum(tenths))]:
+        tenths[at] += 1
+    return [_share(part, whole, of_part) for part, of_part in zip(parts, tenths, strict=False)]
+
+
+def _share(part: int, whole: int, tenths: int) -> str:
+    if part and not tenths:
         return "<0.1 %"
-    if 999 < permille < 1000:
+    if part < whole and tenths == 1000:
         return ">99.9 %"
-    return f"{permille / 10:.1f} %"
+    return f"{tenths / 10:.1f} %"
 
 
 def verdict_counts(counts: Counts) -> list[tuple[str, int]]:

@@ -28,7 +28,7 @@ from nomyo_attest.report.audit_words import (
     outside_text,
     place_text,
     released_text,
-    share,
+    shares,
     source_name,
     span,
     unreadable_within,
@@ -111,10 +111,10 @@ def _head(summary: Summary) -> list[str]:
     told = f"{records} (beside {' and '.join(beside)})" if beside else records
     policy = f"policy {code(short(summary.policy.id, 60))} ({code(f'{summary.policy.digest[:19]}…')})"
     why = f": {prose(short(summary.status_reason))}" if summary.status_reason else ""
+    found = [(name, value) for name, value in verdict_counts(counts) if value]
     rows = [
-        [f"**{name}**" if name != "affirming" else name, number(value), share(value, counts.total)]
-        for name, value in verdict_counts(counts)
-        if value
+        [f"**{name}**" if name != "affirming" else name, number(value), share]
+        for (name, value), share in zip(found, shares([value for _, value in found]), strict=True)
     ]
     return [
         f"## nomyo-attest audit: {state}",

@@ -6,10 +6,10 @@ from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.audit_words import NOT_AFFIRMED, many, number, outside_text, released_text
+from nomyo_attest.report.audit_words import NOT_AFFIRMED, many, number, outside_text, released_text, share, shares
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
-from nomyo_attest.report.html.wording import code, digits, moment, outside, share, verdict
+from nomyo_attest.report.html.wording import code, digits, moment, outside, verdict
 
 _MEANINGS: Final = {
     "affirming": "every rule that the policy asks for holds",
@@ -73,10 +73,10 @@ def _counts(summary: Summary) -> Markup:
     of = columns("verdict", "#records", "#share", "of all")
     total = summary.counts.total
     rows = []
-    for name in VERDICTS:
-        part = getattr(summary.counts, name)
+    parts = [getattr(summary.counts, name) for name in VERDICTS]
+    for name, part, of_all in zip(VERDICTS, parts, shares(parts), strict=True):
         told = join([verdict(name), element("br"), element("small", _MEANINGS[name])])
-        rows.append(row(of, [told, number(part), share(part, total), bar(part, total, name)]))
+        rows.append(row(of, [told, number(part), of_all, bar(part, total, name)]))
     return table("counts", "Records by verdict", of, rows, [row(of, ["all", number(total), share(total, total), ""])])
 
 

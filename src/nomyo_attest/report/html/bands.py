@@ -7,10 +7,10 @@ from typing import Final
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Profile, Summary
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.audit_words import many, number, shares
 from nomyo_attest.report.html.chart import Scale, bar_height, figure, label, line, rect, time_axis
 from nomyo_attest.report.html.markup import Markup, element, join
-from nomyo_attest.report.html.wording import SYMBOLS, duration, moment, share
+from nomyo_attest.report.html.wording import SYMBOLS, duration, moment
 
 _LANE: Final = 64
 _BAR: Final = 30
@@ -30,7 +30,8 @@ def bands(summary: Summary) -> Markup:
         return Markup()
     scale = Scale(summary.timeline, summary.bucket_seconds)
     whole = summary.counts.total
-    drawn = [_lane(scale, place, one, whole, top * _LANE) for top, (place, one) in enumerate(lanes)]
+    of_all = shares([one.counts.total for one in summary.profiles], whole)
+    drawn = [_lane(scale, place, one, of_all[place - 1], top * _LANE) for top, (place, one) in enumerate(lanes)]
     height = len(lanes) * _LANE
     description = (
         f"A lane for each PCR profile, from {moment(scale.start)} to {moment(scale.end)} UTC. The band tells when it "
@@ -41,12 +42,11 @@ def bands(summary: Summary) -> Markup:
     return figure("bands", "PCR profiles over time", description, height, [*drawn, time_axis(scale, height + 4)])
 
 
-def _lane(scale: Scale, place: int, profile: Profile, whole: int, top: float) -> Markup:
+def _lane(scale: Scale, place: int, profile: Profile, share: str, top: float) -> Markup:
     counts = profile.over_time[: scale.count]
     most, foot, kind = max(counts, default=0), top + _LANE - _BAND, usual(profile)
-    total = profile.counts.total
     symbols = " ".join(SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
-    named = f"P{place} {symbols} {many(total, 'record')}, {share(total, whole)}"
+    named = f"P{place} {symbols} {many(profile.counts.total, 'record')}, {share}"
     said = join([named, element("tspan", f" of all; at most {number(most)} a bar", class_="wide")])
     parts = [label("0", foot - _BAR - 8, said, "lane"), line(foot + _BAND / 2, "grid")]
     for bucket, count in enumerate(counts):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.audit_words import many, number, shares
 from nomyo_attest.report.html.markup import Markup, element, fit
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
-from nomyo_attest.report.html.wording import code, duration, share
+from nomyo_attest.report.html.wording import code, duration
 
 _TIER_MAX: Final = 80
 _SIZE: Final = 20_000
@@ -40,7 +40,8 @@ def _tiers(summary: Summary) -> Markup:
     of = columns("tier", "#records", "#share")
     total = summary.counts.total
     named = ((code(tier, _TIER_MAX) if tier is not None else "none is claimed", part) for tier, part in summary.tiers)
-    rows = fit((row(of, [tier, number(part), share(part, total)]) for tier, part in named), _SIZE)
+    of_all = shares([part for _, part in summary.tiers], total)
+    rows = fit((row(of, [tier, number(part), one]) for (tier, part), one in zip(named, of_all, strict=True)), _SIZE)
     caption = "Security tiers that the server claims; nothing signs them."
     if len(rows) < summary.tiers_total:
         caption += f" The first {number(len(rows))} of {number(summary.tiers_total)} are shown."

@@ -8,11 +8,11 @@ from typing import Any, Final
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Profile, Summary
 from nomyo_attest.policy.pcr_meanings import MEANINGS
-from nomyo_attest.report.audit_words import number
+from nomyo_attest.report.audit_words import number, shares
 from nomyo_attest.report.html.bands import bands
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
-from nomyo_attest.report.html.wording import code, digits, outside, share, spot, stamp, verdict
+from nomyo_attest.report.html.wording import code, digits, outside, spot, stamp, verdict
 
 _SIZE: Final = 100_000
 _PLACES_MOST: Final = 100
@@ -44,14 +44,16 @@ def _pcrs(profile: Profile) -> dict[tuple[str, str], str]:
 def _in_use(summary: Summary) -> Markup:
     of = columns("profile", "differs from P1 in", "#records", "#share", "verdicts", "#AIKs", "first", "last")
     common = _pcrs(summary.profiles[0])
-    rows = fit((_profile(summary, at, one, common) for at, one in enumerate(summary.profiles, 1)), _SIZE)
+    of_all = shares([one.counts.total for one in summary.profiles], summary.counts.total)
+    found = enumerate(zip(summary.profiles, of_all, strict=True), 1)
+    rows = fit((_profile(at, one, share, common) for at, (one, share) in found), _SIZE)
     caption = "PCR profiles, the commonest first. Times are UTC."
     if len(rows) < summary.profiles_total:
         caption += f" The first {number(len(rows))} of {number(summary.profiles_total)} are shown."
     return table("profiles", caption, of, rows)
 
 
-def _profile(summary: Summary, at: int, profile: Profile, common: dict[tuple[str, str], str]) -> Markup:
+def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str], str]) -> Markup:
     of = columns("", "", "#", "#", "", "#", "", "")
     own = _pcrs(profile)
     differ = [key for key in dict.fromkeys([*common, *own]) if own.get(key) != common.get(key)]
@@ -65,12 +67,11 @@ def _profile(summary: Summary, at: int, profile: Profile, common: dict[tuple[str
         for name in VERDICTS
         if getattr(profile.counts, name)
     ]
-    total = profile.counts.total
     cells = [
         join([element("strong", f"P{at}"), element("br"), digits(profile.profile)]),
         told,
-        number(total),
-        share(total, summary.counts.total),
+        number(profile.counts.total),
+        share,
         join(counts, Markup("<br>")),
         number(profile.aiks),
         _seen(profile.first_seen, spot(profile.first.source, profile.first.line)),

@@ -7,12 +7,12 @@ from typing import Final
 from nomyo_attest.appraisal.rules import Rule, find_rule
 from nomyo_attest.audit.summary import OUTCOMES, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes, ignored, waiting
-from nomyo_attest.report.audit_words import number
+from nomyo_attest.report.audit_words import number, share
 from nomyo_attest.report.clean import short
 from nomyo_attest.report.html.answer import bar
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, fold, row, section, table
-from nomyo_attest.report.html.wording import code, outside, place, prose, share
+from nomyo_attest.report.html.wording import code, outside, place, prose
 from nomyo_attest.report.look import sentence
 
 _SIZE: Final = 100_000

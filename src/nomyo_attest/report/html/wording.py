@@ -48,15 +48,6 @@ def compact(value: int) -> str:
     return str(value)
 
 
-def share(part: int, whole: int) -> str:
-    """A percentage that is 0 or 100 only where it is exactly that."""
-    if not whole:
-        return "none"
-    if part in (0, whole):
-        return "100 %" if part else "0 %"
-    return f"{min(max(100 * part / whole, 0.01), 99.99):.{1 if 0.05 <= part / whole <= 0.95 else 2}f} %"
-
-
 def when(seconds: int) -> datetime:
     """A time in seconds since 1970, held to the years that a `datetime` has: 1 to 9999."""
     try:

@@ -44,8 +44,8 @@ def test_the_answer_is_at_the_top(page: Node) -> None:
     assert "222 are not affirmed. Across records there are 2 findings." in answer.words
     assert "prod-eu-2026-11" in answer.words
     counts = {row[0].split()[1]: row[1:3] for row in rows(table(page, "counts"))}
-    assert counts["affirming"] == ["10,252", "97.42 %"]
-    assert counts["unreadable"] == ["1", "0.01 %"]
+    assert counts["affirming"] == ["10,252", "97.4 %"]
+    assert counts["unreadable"] == ["1", "<0.1 %"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) ->
     assert first[0].startswith("pcr.values Is each PCR that the policy names signed")
     assert "What to do: If the machine was updated" in first[0]
     assert "At the first: not as the policy has it: sha256:7" in first[0]
-    assert first[1:4] == ["fails", "75", "0.71 %"]
+    assert first[1:4] == ["fails", "75", "0.7 %"]
     assert first[4].startswith("recorded/2026-11.jsonl.gz:")
 
 
@@ -193,12 +193,12 @@ def test_rules_across_records_tell_what_was_found_and_what_was_not(page: Node) -
 def test_each_profile_has_a_lane_and_a_row_that_says_in_what_it_differs(page: Node) -> None:
     svg = page.by_id("profiles").all("svg", "chart")[0]
     lanes = [one.words.partition(" of all")[0] for one in svg.all("text", "lane")]
-    assert lanes == ["P1 ✓ ! 5,866 records, 55.7 %", "P2 ✓ ! 4,436 records, 42.2 %", "P3 ✗ 75 records, 0.71 %"]
+    assert lanes == ["P1 ✓ ! 5,866 records, 55.7 %", "P2 ✓ ! 4,436 records, 42.2 %", "P3 ✗ 75 records, 0.7 %"]
     assert len(svg.all("rect", "l-contraindicated")) == 15, "the odd machine, in buckets 38 to 55 but for the gap"
     found = rows(table(page, "profiles"))
     assert [row[1] for row in found] == ["is P1", "≠ sha256:0", "≠ sha256:7"]
     assert found[2][0] == f"P3 {digest(ODD_ONE)}"
-    assert found[2][2:5] == ["75", "0.71 %", "✗ contraindicated 75"]
+    assert found[2][2:5] == ["75", "0.7 %", "✗ contraindicated 75"]
 
 
 def test_each_pcr_value_has_its_meaning_its_profiles_and_what_the_policy_says(page: Node) -> None:
@@ -308,7 +308,7 @@ def test_tiers_keys_and_missing_evidence_are_told(page: Node) -> None:
     claims = page.by_id("claims").words
     assert "10,377 different Names; the policy pins 0 of them" in claims
     assert "146 records with a time; in 1 stretch of time, 12 h together, no record has any" in claims
-    assert rows(table(page, "tiers"))[2] == ["none is claimed", "1", "0.01 %"]
+    assert rows(table(page, "tiers"))[2] == ["none is claimed", "1", "<0.1 %"]
 
 
 def test_the_run_can_be_made_again_from_what_the_page_says() -> None:

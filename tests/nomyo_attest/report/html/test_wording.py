@@ -12,7 +12,6 @@ from nomyo_attest.report.html.wording import (
     outside,
     place,
     prose,
-    share,
     size,
     verdict,
 )
@@ -30,22 +29,6 @@ def test_numbers_are_grouped_and_nouns_follow_them() -> None:
 )
 def test_numbers_of_an_axis_are_short(value: int, text: str) -> None:
     assert compact(value) == text
-
-
-@pytest.mark.parametrize(
-    ("part", "whole", "text"),
-    [
-        (0, 10, "0 %"),
-        (10, 10, "100 %"),
-        (1, 10_000_000, "0.01 %"),
-        (9_999_999, 10_000_000, "99.99 %"),
-        (1, 3, "33.3 %"),
-        (1, 50, "2.00 %"),
-        (0, 0, "none"),
-    ],
-)
-def test_a_share_is_nothing_or_everything_only_where_it_is_exactly_that(part: int, whole: int, text: str) -> None:
-    assert share(part, whole) == text
 
 
 @pytest.mark.parametrize(
