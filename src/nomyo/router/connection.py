@@ -9,6 +9,7 @@ refused with 400.
 from __future__ import annotations
 
 import asyncio
+import http
 import ipaddress
 import json
 import logging
@@ -277,7 +278,11 @@ class Connection(H11Protocol):
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
         ]
-        response = h11.Response(status_code=status, headers=self.server_state.default_headers + headers)
+        response = h11.Response(
+            status_code=status,
+            headers=self.server_state.default_headers + headers,
+            reason=http.HTTPStatus(status).phrase.encode(),
+        )
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.end()

@@ -7,6 +7,7 @@ closes idle connections at the start of a shutdown instead of answering on them,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -72,7 +73,8 @@ class ServerThread:
         self._handshakes: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._started = False
-        self._stop = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Final = asyncio.Event()
         self._at_once = threading.Event()
         self._grace = STOP_SECONDS
         self._thread = threading.Thread(target=self._run, name="nomyo-router", daemon=True)
@@ -90,7 +92,11 @@ class ServerThread:
         """
         self._grace = grace
         self._at_once = at_once or self._at_once
-        self._stop.set()
+        if self._loop is None:
+            self._stop.set()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
     def _run(self) -> None:
@@ -103,18 +109,16 @@ class ServerThread:
             self._ready.set()
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
         async with self._router.life():
             self._set_headers()
             accepting = asyncio.create_task(self._accept())
+            stopped = asyncio.create_task(self._stop.wait())
             self._started = True
             self._ready.set()
-            ticks = 0
-            while not self._stop.is_set() and not accepting.done():
-                await asyncio.sleep(_PAUSE)
-                ticks += 1
-                if ticks % 20 == 0:
-                    self._set_headers()
+            while not (await asyncio.wait({stopped, accepting}, timeout=1, return_when=asyncio.FIRST_COMPLETED))[0]:
+                self._set_headers()
             accepting.cancel()
             await asyncio.wait({accepting})
             self._listener.close()
@@ -133,6 +137,7 @@ class ServerThread:
                 if error.errno in _OUT_OF_RESOURCES:
                     logger.error("no connection can be accepted: %s", error.strerror)
                     await asyncio.sleep(1)
+                await asyncio.sleep(_PAUSE)
                 continue
             handshake = loop.create_task(self._admit(accepted, address))
             self._handshakes.add(handshake)
