@@ -34,6 +34,11 @@ CLOCK_MOST: Final = 2**63 - 1
 TIER_MAX: Final = 100
 """Characters of the longest security tier that is told; it is the server's word."""
 
+QUOTE_MAX: Final = 2000
+"""Characters of the longest text that a finding in a row quotes. A claim is the server's text and may have megabytes,
+and every report would repeat it. No field of evidence that the rules quote is longer.
+"""
+
 _PROFILES_KEPT: Final = 1024
 _AS_BOOL: Final[dict[Outcome | None, bool]] = {Outcome.PASS: True, Outcome.FAIL: False}
 
@@ -225,7 +230,8 @@ def _sound(text: str) -> str:
 
 def _sound_value(value: Any) -> Any:
     if isinstance(value, str):
-        return _sound(value)
+        whole = len(value) <= QUOTE_MAX
+        return _sound(value if whole else f"{value[:QUOTE_MAX]}… ({len(value):,} characters in all)")
     if isinstance(value, list):
         return [_sound_value(one) for one in value]
     if isinstance(value, dict):

@@ -191,6 +191,17 @@ def test_a_lone_surrogate_in_a_claim_does_not_keep_a_row_from_being_written() ->
     assert json.loads(encode_row(row))["security_tier"] == "\\ud800high"
 
 
+def test_a_row_quotes_the_beginning_of_a_long_claim() -> None:
+    forge = Forge(key="p256")
+    forge.spoil("_metadata", lambda metadata: {**metadata, "security_tier": "x" * 15_000_000})
+    policy = na.AppraisalPolicy.from_dict({**forge.policy(), "claims": {"security_tier": ["high"]}})
+    row = row_of(text_of(forge.response()), policy)
+    assert row.verdict == "contraindicated"
+    (finding,) = row.findings
+    assert finding.got == "x" * 2000 + "… (15,000,000 characters in all)"
+    assert len(encode_row(row)) < 5000
+
+
 def ledger_line(metadata: Any, *, payload_id: str, given: bool) -> bytes:
     more = {"payload_id": payload_id, "given": given, "evidence": {"_metadata": metadata}, "result": None}
     return encode_line(1, NO_PREVIOUS, more).rstrip(b"\n")
