@@ -61,8 +61,8 @@ class Columns:
     def check(self, schema: Any) -> None:
         """Raise `ColumnError` for a schema that lacks one of them, or has it in a type that cannot be read."""
         for wanted, default, fits, expected in (
-            (self._column, self._column, _is_text, "JSON text: string or binary"),
-            (self._source, SOURCE, _is_text, "string"),
+            (self._column, self._column, is_text, "JSON text: string or binary"),
+            (self._source, SOURCE, is_text, "string"),
             (self._line, LINE, pa.types.is_integer, "integer"),
         ):
             name = wanted or default
@@ -70,7 +70,7 @@ class Columns:
             if len(found) > 1 or (wanted and not found):
                 have = ", ".join(repr(one) for one in schema.names) or "none"
                 raise ColumnError(name, "one column of this name", f"{len(found)} among {have}")
-            if found and not fits(_plain(schema.field(found[0]).type)):
+            if found and not fits(plain_type(schema.field(found[0]).type)):
                 raise ColumnError(name, expected, str(schema.field(found[0]).type))
 
     def read(self, batch: Any, count: int) -> Iterator[Given]:
@@ -80,26 +80,35 @@ class Columns:
         lines = _array(batch, self._line or LINE)
         for index in range(batch.num_rows):
             text, problem = _text(texts[index])
-            source = _buffer(sources[index]) if sources is not None else None
+            source = buffer_of(sources[index]) if sources is not None else None
             name = self._name if source is None else source.to_pybytes().decode("utf-8", "replace")
             yield Given(name, count + index + 1 if lines is None else _number(lines[index]), text, problem)
 
 
 def _array(batch: Any, name: str) -> Any:
-    if name not in batch.schema.names:
-        return None
-    array = batch.column(name)
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
+    return plain_array(batch.column(name)) if name in batch.schema.names else None
 
 
-def _plain(kind: Any) -> Any:
-    """The type of the values, whatever they are wrapped in."""
-    if isinstance(kind, pa.BaseExtensionType):
-        kind = kind.storage_type
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+def plain_type(kind: Any) -> Any:
+    """The type of the values of a column, without extension types (`pa.json_()`, DuckDB's JSON) and dictionaries."""
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        else:
+            return kind
 
 
-def _is_text(kind: Any) -> bool:
+def plain_array(array: Any) -> Any:
+    """An array without the extension types around it; its dictionary, if it has one, may be of one."""
+    while isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    return array
+
+
+def is_text(kind: Any) -> bool:
+    """Whether the values of a plain type are strings or bytes, in any of Arrow's layouts."""
     is_one = pa.types
     small = is_one.is_string(kind) or is_one.is_binary(kind)
     return bool(small or is_one.is_large_string(kind) or is_one.is_large_binary(kind) or _is_view(kind))
@@ -109,15 +118,21 @@ def _is_view(kind: Any) -> bool:
     return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 
 
-def _buffer(scalar: Any) -> Any:
-    """The bytes of a string, without a copy and whatever its encoding; None for null."""
-    if isinstance(scalar, pa.DictionaryScalar) and scalar.is_valid:
+def _plain_scalar(scalar: Any) -> Any:
+    """A value without what wraps it; None for null."""
+    while isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar) and scalar.is_valid:
         scalar = scalar.value
-    return scalar.as_buffer() if scalar.is_valid else None
+    return scalar if scalar is not None and scalar.is_valid else None
+
+
+def buffer_of(scalar: Any) -> Any:
+    """The bytes of a string, without a copy and whatever its encoding; None for null."""
+    plain = _plain_scalar(scalar)
+    return None if plain is None else plain.as_buffer()
 
 
 def _text(scalar: Any) -> tuple[bytes | None, str]:
-    buffer = _buffer(scalar)
+    buffer = buffer_of(scalar)
     if buffer is None:
         return None, "expected JSON text, got null"
     if buffer.size > TEXT_MAX:
@@ -126,5 +141,6 @@ def _text(scalar: Any) -> tuple[bytes | None, str]:
 
 
 def _number(scalar: Any) -> int:
-    value = scalar.as_py()
-    return value if value is not None and 0 <= value <= _LINE_MAX else 0
+    plain = _plain_scalar(scalar)
+    value = 0 if plain is None else plain.as_py()
+    return value if 0 <= value <= _LINE_MAX else 0

@@ -1,21 +1,33 @@
-"""A Parquet file → the cells of the column that has the records, in a few dozen at a time.
+"""Read the cells of the column of a Parquet file that has the records, about a megabyte at a time.
 
-The only module here that imports pyarrow, which is slow to load, and which a file made for it may crash or make take
-gigabytes: so this runs in a process of its own (`parquet`).
+pyarrow is slow to load, and a hostile file may crash it or make it allocate gigabytes, so this runs in a child process
+with limited memory (`parquet`).
 """
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from nomyo_attest.audit.sources.stored import DamageError, open_regular, os_problem
+from nomyo_attest.evidence.text import TEXT_MAX
 from nomyo_attest.installation import install_command
 
-CELLS: Final = 64
-"""Rows read at once: few, since each may have 16 MiB however the file says it is packed."""
+CUT_BYTES: Final = 1024 * 1024
+"""Bytes of cells in one `Cut`, unless a single cell has more."""
+
+CUT_CELLS: Final = 64
+"""Cells in one `Cut` at most."""
+
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of cells that pyarrow decodes at once, as far as the file's metadata and its dictionaries show their sizes."""
+
+_BATCH_ROWS: Final = 1024
+"""Rows that pyarrow decodes at once at most."""
 
 COLUMNS_GUESSED: Final = ("response", "metadata", "_metadata", "evidence", "json", "record")
 """Columns taken for the records in a file that has several columns of text."""
@@ -41,6 +53,13 @@ class Cut(msgspec.Struct, frozen=True, tag=True):
     cells: list[bytes | None]
 
 
+class Oversize(msgspec.Struct, frozen=True, tag=True):
+    """A cell that is longer than a record may be, and its size in bytes; it is not sent."""
+
+    line: int
+    size: int
+
+
 class Lost(msgspec.Struct, frozen=True, tag=True):
     """The rows from `line` on to the end of their row group cannot be read; 0 stands for the whole file."""
 
@@ -48,17 +67,22 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
     problem: str
 
 
-Event = Rows | Cut | Lost
+Event = Rows | Cut | Oversize | Lost
 
 
-def read_column(path: str, column: str | None, within: str = "") -> Iterator[Event]:
+def read_column(path: str, column: str | None, within: str = "", limit: int = 0) -> Iterator[Event]:
     """`Rows`, then all cells; `Lost` for what cannot be read. Never raises for what is wrong with the file.
 
-    For `within` see `open_regular`.
+    Args:
+        path: the file.
+        column: the column that has the records, if it was given.
+        within: see `open_regular`.
+        limit: the memory that this process may use, in bytes, for messages; 0 if it is not limited.
     """
     try:
-        import pyarrow as pa
-        from pyarrow import parquet as pq
+        from pyarrow import parquet
+
+        from nomyo_attest.audit.arrow_columns import is_text, plain_type
     except ImportError:
         yield Lost(0, _MISSING)
         return
@@ -72,13 +96,13 @@ def read_column(path: str, column: str | None, within: str = "") -> Iterator[Eve
         return
     with opened:
         try:
-            # Pages are read as they are needed, not a whole row group; their checksums are checked where they have any.
-            file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True)
+            file = _open(parquet, opened)
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-            texts = [field.name for field in file.schema_arrow if _is_text(field.type, pa.types)]
+            texts = [field.name for field in file.schema_arrow if is_text(plain_type(field.type))]
             name, problem = _chosen(list(file.schema_arrow.names), texts, column)
+            compact = None if problem else _open(parquet, opened, file.metadata, name)
         except Exception as error:  # noqa: BLE001 - pyarrow raises what it likes for a damaged file
-            yield Lost(0, f"cannot be read as Parquet: {_words(error)}")
+            yield Lost(0, f"cannot be read as Parquet: {_words(error, limit)}")
             return
         if problem:
             yield Lost(0, problem)
@@ -86,48 +110,130 @@ def read_column(path: str, column: str | None, within: str = "") -> Iterator[Eve
         yield Rows(sum(groups))
         first = 1
         for number, rows in enumerate(groups):
-            yield from _group(file, number, name, first, rows, pa.large_binary())
+            yield from _group((file, compact), number, name, first, rows, limit)
             first += rows
 
 
-def _group(file: Any, number: int, name: str, first: int, rows: int, binary: Any) -> Iterator[Event]:
-    """One row group, which says that it has `rows` rows."""
-    done = 0
-    problem = "they are not there"
-    try:
-        for cells in _cells(file, number, name, CELLS, binary):
-            cells = cells[: rows - done]
-            if cells:
-                yield Cut(first + done, cells)
-            done += len(cells)
-    except Exception as error:  # noqa: BLE001 - as above
-        problem = _words(error)
-        # The first of the cells that it was about to read may be readable: all again, one by one.
+def _open(parquet: Any, opened: BinaryIO, metadata: Any = None, name: str | None = None) -> Any:
+    """A Parquet file. The column `name` is read with its dictionary, without a cell for each row.
+
+    Pages are read as they are needed, not a whole row group; their checksums are checked where they have any.
+    """
+    more: dict[str, Any] = {"metadata": metadata, "read_dictionary": [] if name is None else [name]}
+    if "arrow_extensions_enabled" in inspect.signature(parquet.ParquetFile).parameters:
+        more["arrow_extensions_enabled"] = False  # a column of an extension type has no dictionary
+    return parquet.ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True, **more)
+
+
+def _best_reading(file: Any, compact: Any, group: int, name: str) -> Iterator[memoryview | None]:
+    """The cells of a row group as `_buffers`, so many at once that they take about `_BATCH_BYTES`.
+
+    A row takes more than its share of the file where rows share an entry of the dictionary, or the beginning of the
+    cell before them. A file may hide both; then the memory limit ends the reading, and rows are read one by one.
+    """
+    metadata = compact.metadata.row_group(group)
+    columns = (metadata.column(number) for number in range(metadata.num_columns))
+    column = next((one for one in columns if one.path_in_schema == name), None)
+    if column is None or "DELTA_BYTE_ARRAY" in column.encodings:
+        return _cells(file, group, name, 1)
+    first = next(_arrays(compact, group, name, 1), None)
+    if first is None:
+        return iter(())
+    entries = getattr(first, "dictionary", first)
+    largest = max((len(cell or b"") for cell in _views(entries)), default=0)
+    if largest > _BATCH_BYTES and entries is not first:
+        return _cells(compact, group, name, _BATCH_ROWS)
+    share = column.total_uncompressed_size // max(1, metadata.num_rows)
+    rows = _BATCH_BYTES // max(1, share, largest)
+    return _cells(file, group, name, max(1, min(_BATCH_ROWS, rows)))
+
+
+def _group(files: tuple[Any, Any], group: int, name: str, first: int, rows: int, limit: int) -> Iterator[Event]:
+    """The cells of one row group, which says that it has `rows` rows.
+
+    Where reading many at once fails, the first of them may be readable: from there on they are read one by one.
+    """
+    file, compact = files
+    done, problem = 0, ""
+    for one_by_one in (False, True):
+        cut = _Cut(first + done)
+        problem, failed = "they are not there", False
         try:
-            for seen, cells in enumerate(_cells(file, number, name, 1, binary), 1):
-                if done < seen <= rows:
-                    yield Cut(first + done, cells)
-                    done = seen
-        except Exception as again:  # noqa: BLE001 - as above
-            problem = _words(again)
+            reading = _cells(file, group, name, 1) if one_by_one else _best_reading(file, compact, group, name)
+            for cell in itertools.islice(reading, done, rows):
+                yield from cut.add(cell)
+                done += 1
+        except Exception as error:  # noqa: BLE001 - as above
+            problem, failed = _words(error, limit), True
+        yield from cut.rest()
+        if not failed:
+            break
     if done < rows:
         yield Lost(first + done, f"rows {first + done} to {first + rows - 1} cannot be read: {problem}")
 
 
-def _cells(file: Any, group: int, name: str, size: int, binary: Any) -> Iterator[list[bytes | None]]:
+class _Cut:
+    """Cells, from row `first` on, that are sent together. What is sent follows from the cells alone."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._cells: list[bytes | None] = []
+        self._size = 0
+
+    def add(self, cell: memoryview | None) -> Iterator[Event]:
+        """Take the next cell; what is to be sent by now."""
+        size = 0 if cell is None else len(cell)
+        if size > TEXT_MAX:
+            yield from self.rest()
+            yield Oversize(self._first, size)
+            self._first += 1
+            return
+        if self._size + size > CUT_BYTES:
+            yield from self.rest()
+        self._cells.append(None if cell is None else bytes(cell))
+        self._size += size
+        if self._size >= CUT_BYTES or len(self._cells) >= CUT_CELLS:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[Event]:
+        """What was not sent yet."""
+        if self._cells:
+            yield Cut(self._first, self._cells)
+            self._first, self._cells, self._size = self._first + len(self._cells), [], 0
+
+
+def _arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
+    """The column in a row group, `size` rows at once."""
+    from nomyo_attest.audit.arrow_columns import plain_array
+
     for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=[name], use_threads=False):
-        array = batch.column(0)
-        if hasattr(array, "dictionary_decode"):
-            array = array.dictionary_decode()
-        # To bytes: text that is no UTF-8 is the record's own problem.
-        yield array.cast(binary).to_pylist()
+        yield plain_array(batch.column(0))
 
 
-def _is_text(kind: Any, types: Any) -> bool:
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    tests = ("is_string", "is_large_string", "is_binary", "is_large_binary", "is_string_view", "is_binary_view")
-    return any(getattr(types, test)(kind) for test in tests if hasattr(types, test))
+def _views(array: Any) -> Iterator[memoryview | None]:
+    """The bytes of each text of an array, without a copy: text that is not UTF-8 is the record's own problem. None for
+    null.
+    """
+    import pyarrow as pa
+
+    if isinstance(array, pa.DictionaryArray):
+        entries = list(_views(array.dictionary))
+        for index in array.indices.to_pylist():
+            yield None if index is None else entries[index]
+        return
+    array = array.cast(pa.large_binary())
+    _, offsets, data = array.buffers()
+    places = memoryview(offsets).cast("q")[array.offset : array.offset + len(array) + 1]
+    text = memoryview(data or b"")
+    valid = array.is_valid().to_pylist() if array.null_count else itertools.repeat(True)
+    for start, end, is_text in zip(places, places[1:], valid, strict=False):
+        yield text[start:end] if is_text else None
+
+
+def _cells(file: Any, group: int, name: str, size: int) -> Iterator[memoryview | None]:
+    """Each cell of a row group, `size` rows being decoded at once."""
+    for array in _arrays(file, group, name, size):
+        yield from _views(array)
 
 
 def _chosen(names: Sequence[str], texts: Sequence[str], column: str | None) -> tuple[str, str]:
@@ -159,7 +265,12 @@ def _listed(names: Sequence[str]) -> str:
     return told + (f" and {len(names) - _COLUMNS_TOLD} more" if len(names) > _COLUMNS_TOLD else "")
 
 
-def _words(error: Exception) -> str:
+def _words(error: Exception, limit: int) -> str:
+    if isinstance(error, MemoryError) and limit:
+        return (
+            f"reading them takes more than {limit // (1024 * 1024)} MiB of memory, the limit for a file of this size; "
+            "hint: write the file again with fewer rows in a page or row group, or as JSON Lines"
+        )
     lines = str(error).splitlines()
     words = lines[0] if lines else type(error).__name__
     return words if len(words) <= _WORDS_MAX else f"{words[:_WORDS_MAX]}…"

@@ -9,18 +9,31 @@ did not reach are one unreadable record.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
 from nomyo_attest.audit.child import READY, Child, ChildStartError
-from nomyo_attest.audit.sources.column import Cut, Event, Lost, Rows, read_column
+from nomyo_attest.audit.sources.column import Cut, Event, Lost, Oversize, Rows, read_column
 from nomyo_attest.audit.sources.kinds import Source
-from nomyo_attest.audit.sources.parts import Cells, End, Part, Unread, failed
+from nomyo_attest.audit.sources.parts import TOO_LARGE, Cells, End, Part, Unread, failed
 from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
+from nomyo_attest.evidence.text import TEXT_MAX
+
+MEMORY_BASE: Final = 512 * 1024 * 1024
+MEMORY_PER_BYTE: Final = 16
+MEMORY_MAX: Final = 4 * 1024 * 1024 * 1024
+"""Bytes of memory that reading a file may take: `MEMORY_BASE` and `MEMORY_PER_BYTE` for each byte of the file, at most
+`MEMORY_MAX`. pyarrow itself takes about 120 MB. A page is decompressed whole, and Arrow's writer puts 1,024 rows into
+one if it is not asked otherwise; reading it takes three times its size. So a file of 404 bytes cannot take gigabytes,
+and an honest one that is packed 5:1 can be read.
+"""
 
 _END: Final = b"end"
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -66,6 +79,9 @@ class ParquetReader:
                     line = event.first + len(event.cells)
                     _read_to(stored, size * (line - 1) // max(total, 1))
                     yield Cells(source, event.first, event.cells, before + stored.count)
+                elif isinstance(event, Oversize):
+                    line = event.line + 1
+                    yield Unread(source, event.line, f"{event.size} {TOO_LARGE} {TEXT_MAX}", before + stored.count)
                 else:
                     problem = problem or event.problem
                     yield Unread(source, event.line, event.problem, before + stored.count)
@@ -87,6 +103,8 @@ class ParquetReader:
                     line, total = 1, event.count
                 elif isinstance(event, Cut):
                     line = event.first + len(event.cells)
+                elif isinstance(event, Oversize):
+                    line = event.line + 1
                 yield event
             finished = True
         except ChildStartError as error:
@@ -123,12 +141,33 @@ class ParquetReader:
 
 def serve(connection: Connection) -> None:
     """Run in the child process: read each file that is asked for, until the connection is closed."""
+    # pyarrow's other allocators reserve a gigabyte at once, and keep what was freed.
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     connection.send_bytes(READY)
     while True:
         path, column, within = connection.recv()
-        for event in read_column(path, column, within):
+        for event in read_column(path, column, within, limit_memory(path)):
             connection.send_bytes(_encode(event))
         connection.send_bytes(_END)
+
+
+def limit_memory(path: str) -> int:
+    """Limit the memory of this process for reading a file. Returns the limit in bytes; 0 if there is none."""
+    if sys.platform != "linux":
+        return 0
+    import resource
+
+    try:
+        size = Path(path).stat().st_size
+    except (OSError, ValueError):  # reading it will fail, too
+        size = 0
+    limit = min(MEMORY_BASE + MEMORY_PER_BYTE * size, MEMORY_MAX)
+    # What an earlier file left behind does not count for this one.
+    in_use = int(Path("/proc/self/statm").read_text("ascii").split()[5]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = in_use + limit if hard == resource.RLIM_INFINITY else min(in_use + limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    return limit
 
 
 def _read_to(stored: Stored, place: int) -> None:

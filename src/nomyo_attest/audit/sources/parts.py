@@ -9,7 +9,6 @@ from typing import Final
 from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd
 from nomyo_attest.audit.sources.kinds import Source
 from nomyo_attest.audit.sources.lines import Blob, is_blank, lines_of
-from nomyo_attest.evidence.text import TEXT_MAX
 
 TOO_LARGE: Final = "bytes; a record has at most"
 
@@ -56,8 +55,6 @@ class Cells(Part):
         for row, cell in enumerate(self._cells, self._first):
             if cell is None:
                 yield RawRecord(self._source, self._name, row, None, "the cell is null")
-            elif len(cell) > TEXT_MAX:
-                yield RawRecord(self._source, self._name, row, None, f"{len(cell)} {TOO_LARGE} {TEXT_MAX}")
             else:
                 yield RawRecord(self._source, self._name, row, cell)
 

@@ -89,7 +89,16 @@ def test_a_column_of_arrows_json_type_is_read() -> None:
     if not hasattr(pa, "json_"):
         pytest.skip("this pyarrow has no such type")
     array = pa.ExtensionArray.from_storage(pa.json_(), pa.array([GOOD.decode()]))
-    assert [row.verdict for row in rows([batch(response=array)])] == ["affirming"]
+    dictionary = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), array)
+    twice = pa.ExtensionArray.from_storage(
+        pa.opaque(pa.dictionary(pa.int32(), pa.string()), "json", "maker"),
+        pa.array([GOOD.decode()]).dictionary_encode(),
+    )
+    for one in (array, dictionary, twice):
+        place = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["a.jsonl"]))
+        line = pa.ExtensionArray.from_storage(pa.opaque(pa.int64(), "line", "maker"), pa.array([7]))
+        (row,) = rows([batch(response=one, source=place, line=line)])
+        assert (row.verdict, row.source, row.line) == ("affirming", "a.jsonl", 7)
 
 
 def test_text_that_is_not_utf_8_in_a_column_of_strings_is_a_record_that_does_not_hold() -> None:

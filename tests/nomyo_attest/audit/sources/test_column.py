@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from nomyo_attest.audit.sources.column import Cut, Lost, Rows, read_column
+from nomyo_attest.audit.sources.column import Cut, Lost, Oversize, Rows, read_column
+from nomyo_attest.evidence.text import TEXT_MAX
 from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.sources.look import numbered
 
@@ -74,6 +75,42 @@ def test_text_of_every_type_is_read_and_a_null_is_none(kind: pa.DataType, tmp_pa
         pa.array(["{}", None, "", "é"]).cast(kind) if kind != pa.binary() else pa.array([b"{}", None, b"", b"\xc3\xa9"])
     )
     assert cells(write(tmp_path / "a.parquet", x=values)) == {1: b"{}", 2: None, 3: b"", 4: "é".encode()}
+
+
+def extension(kind: pa.DataType) -> pa.Array:
+    """Text in an extension type over `kind`."""
+    return pa.ExtensionArray.from_storage(kind, pa.array(["{}", None, "", "é"]).cast(kind.storage_type))
+
+
+@pytest.mark.skipif(not hasattr(pa, "json_"), reason="this pyarrow has no JSON type")
+@pytest.mark.parametrize("stored", [True, False], ids=["with the Arrow schema", "without"])
+@pytest.mark.parametrize("dictionary", [True, False], ids=["dictionary", "plain"])
+@pytest.mark.parametrize("storage", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_text_of_an_extension_type_is_read(
+    storage: pa.DataType, dictionary: bool, stored: bool, tmp_path: Path
+) -> None:
+    values = extension(pa.json_(storage))
+    opaque = extension(pa.opaque(storage, "json", "maker"))
+    for array in (values, opaque, opaque.storage):
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.table({"x": array}), path, use_dictionary=dictionary, store_schema=stored)
+        assert cells(path) == {1: b"{}", 2: None, 3: b"", 4: "é".encode()}
+
+
+@pytest.mark.skipif(not hasattr(pa, "uuid"), reason="this pyarrow has no UUID type")
+def test_an_extension_type_of_something_else_is_not_text(tmp_path: Path) -> None:
+    values = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16)))
+    assert problem(write(tmp_path / "a.parquet", x=values)) == "has no column of text; the file has x"
+
+
+def test_cells_come_in_pieces_of_a_megabyte_and_those_longer_than_a_record_are_not_sent(tmp_path: Path) -> None:
+    sizes = [400_000, 500_000, 200_000, TEXT_MAX, 1, TEXT_MAX + 1, 2, 3]
+    path = write(tmp_path / "a.parquet", x=["x" * size for size in sizes])
+    assert [
+        (event.line, event.size) if isinstance(event, Oversize) else [len(cell or b"") for cell in event.cells]
+        for event in read_column(str(path), None)
+        if isinstance(event, Cut | Oversize)
+    ] == [[400_000, 500_000], [200_000], [TEXT_MAX], [1], (6, TEXT_MAX + 1), [2, 3]]
 
 
 def test_bytes_that_are_no_utf8_are_the_records_own_problem(tmp_path: Path) -> None:
@@ -190,8 +227,7 @@ def test_rows_that_the_footer_tells_of_and_are_not_there_are_lost(file: Path, mo
     from nomyo_attest.audit.sources import column as module
 
     def short(*arguments: Any) -> Any:
-        yield [b"{}"] * 64
-        yield [b"{}"] * 6
+        yield from [memoryview(b"{}")] * 70
 
     monkeypatch.setattr(module, "_cells", short)
     events = list(read_column(str(file), None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -108,14 +109,80 @@ def test_a_file_that_is_gone_or_another_since_the_inventory_says_so() -> None:
     ]
 
 
-def dying_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the child process be one that reads two rows of ten and is killed."""
-    program = """
+def memory_peak(pid: int) -> int:
+    """The most memory that a process has had resident, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+
+@pytest.mark.parametrize("kind", ["string", "json"])
+def test_a_small_file_whose_rows_share_one_large_entry_takes_little_memory(kind: str) -> None:
+    """Decoded row by row, 64 rows would take 2 GiB."""
+    size, rows = 33_000_000, 300
+    entry = pa.array(["x" * size])
+    indices = pa.array([0] * rows, pa.int32())
+    table = pa.table({"response": pa.DictionaryArray.from_arrays(indices, entry)})
+    pq.write_table(table, "a.parquet", compression="zstd", write_statistics=False, store_schema=False)
+    if kind == "json":  # as DuckDB writes it: the column says that it is JSON
+        content = Path("a.parquet").read_bytes()
+        Path("a.parquet").write_bytes(as_json(content))
+        assert pq.read_schema("a.parquet").field(0).type == pa.json_()
+    assert Path("a.parquet").stat().st_size < 10_000
+    write("b.parquet", CELLS)  # the reader is at it when it is looked at
+    chunks = read_chunks(take_inventory(["a.parquet", "b.parquet"]))
+    chunk = next(chunks)
+    (reader,) = children(os.getpid())
+    peak = memory_peak(reader)
+    records = [record for one in (chunk, *chunks) for record in one.records() if record.name == "a.parquet"]
+    assert {record.problem for record in records} == {f"{size} bytes; a record has at most {TEXT_MAX}"}
+    assert [record.line for record in records] == list(range(1, rows + 1))
+    assert peak < 400_000_000
+
+
+def as_json(content: bytes) -> bytes:
+    """A Parquet file whose only column is a string, as one of JSON (ConvertedType, LogicalType of parquet.thrift)."""
+    utf8, json = b"\x25\x00\x4c\x1c\x00\x00", b"\x25\x26\x4c\xcc\x00\x00"
+    assert content.count(utf8) == 1
+    return content.replace(utf8, json)
+
+
+def reader_with(modules: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Let the child process be one that runs `program` first."""
+    written(modules, {"modules/changed_reader.py": program.encode(), "evidence/unrelated.txt": b""})
+    monkeypatch.setenv("PYTHONPATH", str(modules / "modules"))
+    monkeypatch.chdir(modules / "evidence")
+    monkeypatch.setattr(parquet_module, "__name__", "changed_reader")
+
+
+def test_a_file_that_takes_too_much_memory_is_unreadable_and_the_next_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = (
+        "from nomyo_attest.audit.sources import parquet\nparquet.MEMORY_BASE = 200 * 2**20\nserve = parquet.serve\n"
+    )
+    reader_with(tmp_path, monkeypatch, changed)
+    table = pa.table({"response": [f"{number}{'x' * 15_000_000}" for number in range(12)]})
+    pq.write_table(table, "a.parquet", compression="zstd", use_dictionary=False)  # one page of 180 MB
+    assert Path("a.parquet").stat().st_size < 100_000
+    write("b.parquet", ["{}"])
+    result = read("a.parquet", "b.parquet")
+    assert re.fullmatch(
+        "rows 1 to 12 cannot be read: reading them takes more than 20[0-9] MiB of memory, the limit for a file of this "
+        "size; hint: write the file again with fewer rows in a page or row group, or as JSON Lines",
+        result.records[0].problem,
+    )
+    assert [(record.name, record.line, record.text) for record in result.records] == [
+        ("a.parquet", 1, None),
+        ("b.parquet", 1, b"{}"),
+    ]
+
+
+DYING = """
 import os, signal
 from nomyo_attest.audit.sources import parquet
 from nomyo_attest.audit.sources.column import Cut, Rows
 
-def dying(path, column, within=""):
+def dying(path, column, within, limit):
     yield Rows(10)
     yield Cut(1, [b"1", b"2"])
     os.kill(os.getpid(), signal.SIGKILL)
@@ -123,14 +190,10 @@ def dying(path, column, within=""):
 parquet.read_column = dying
 serve = parquet.serve
 """
-    written(tmp_path, {"modules/dying_reader.py": program.encode(), "evidence/unrelated.txt": b""})
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
-    monkeypatch.chdir(tmp_path / "evidence")
-    monkeypatch.setattr(parquet_module, "__name__", "dying_reader")
 
 
 def test_a_reader_that_is_killed_takes_nothing_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dying_reader(tmp_path, monkeypatch)
+    reader_with(tmp_path, monkeypatch, DYING)
     write("a.parquet", ["{}"] * 10)
     write("b.parquet", ["{}"] * 10)
     result = read("a.parquet", "b.parquet")
