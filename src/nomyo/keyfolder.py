@@ -363,10 +363,12 @@ def _shared(path: Path, status: os.stat_result) -> KeyStoreError | None:
     if not _HAS_OWNERS or not mode & 0o022:
         return None
     user = os.geteuid()
-    if user in {status.st_uid, _ROOT}:
+    if mode & stat.S_ISVTX:  # a shared folder, as /tmp is
+        hint = "use a folder that nobody else can write to"
+    elif user in {status.st_uid, _ROOT}:
         hint = f"chmod go-w {shlex.quote(str(path))}"
     else:
-        hint = f"mount it read-only, or {_copy_hint(user)}"
+        hint = f"mount it read-only, or use a folder that only user {user} can write to"
     return KeyStoreError(path, f"has mode {mode:04o}: others may write to it", hint)
 
 

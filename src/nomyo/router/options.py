@@ -95,7 +95,7 @@ class RouterOptions:
                 _one_of("models: tier", tier, TIERS)
         if self.upstream is not None:
             _check_upstream(self.upstream, remote=self.unsafe_remote_upstream)
-        if self.upstream_timeout <= 0:
+        if not self.upstream_timeout > 0:  # nor NaN
             raise RouterError(f"upstream_timeout: expected seconds above 0, got {self.upstream_timeout}")
         if self.upstream_concurrency < 1:
             raise RouterError(f"upstream_concurrency: expected 1 or more requests, got {self.upstream_concurrency}")

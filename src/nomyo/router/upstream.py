@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
@@ -53,6 +54,9 @@ _MAY_PASS: Final = frozenset({408, 425, 500, 502, 504, *range(520, 531)})
 """Statuses after which another try may succeed: they become 502. Those from 520 on are those of proxies and of
 overloaded services. All others (401, 403, redirects, 501 …) are `UNUSABLE`.
 """
+
+_RETRY_AFTER: Final = re.compile(r"[ -~]{1,64}")
+"""A number of seconds or a date: ASCII, since another header field could not be sent on."""
 
 _NO_COMPLETION: Final = "The inference server's response is not a chat completion"
 
@@ -130,9 +134,10 @@ class Upstream:
             logger.warning("the upstream's response cannot be decompressed")
             raise Refusal(UNUSABLE, _NO_COMPLETION) from None
         except httpx.HTTPError as error:
-            if _is_of_certificate(error):
-                logger.warning("the upstream's certificate is not trusted")
-                raise Refusal(UNUSABLE, "The inference server's certificate is not trusted") from None
+            fault = _tls_fault(error) if isinstance(error, httpx.ConnectError) else None
+            if fault is not None:
+                logger.warning("no connection to the upstream: %s", fault)
+                raise Refusal(UNUSABLE, fault) from None
             logger.warning("the upstream cannot be reached: %s", type(error).__name__)
             raise Refusal(502, "The inference server cannot be reached") from None
 
@@ -155,17 +160,21 @@ async def _limited(response: httpx.Response) -> bytearray:
     return text
 
 
-def _is_of_certificate(error: BaseException | None) -> bool:
+def _tls_fault(error: BaseException | None) -> str | None:
+    """Why TLS could not be set up, if that is why there is no connection; None for what may pass, as a reset."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+            return "The inference server's certificate is not trusted"
+        if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return "The inference server does not speak TLS as this router does"
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _refusal(status: int, retry_after: str | None) -> Refusal:
     logger.warning("the upstream responded with status %d", status)
     if status in _PASSED_ON:
-        headers = {"Retry-After": retry_after} if retry_after and status in (429, 503) else {}
+        waits = status in (429, 503) and retry_after is not None and _RETRY_AFTER.fullmatch(retry_after)
+        headers = {"Retry-After": retry_after} if retry_after is not None and waits else {}
         return Refusal(_MAPPED.get(status, status), _PASSED_ON[status], headers)
     return Refusal(502 if status in _MAY_PASS else UNUSABLE, f"The inference server failed (HTTP {status})")

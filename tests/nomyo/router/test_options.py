@@ -33,6 +33,7 @@ from nomyo.router.options import ANY_MODEL
         ({"upstream": "http://127.0.0.1/v1?x=1"}, "upstream: expected a base URL"),
         ({"upstream": "http://models.example/v1"}, "prompts would go to models.example in clear"),
         ({"upstream_timeout": 0.0}, "upstream_timeout: expected seconds above 0"),
+        ({"upstream_timeout": float("nan")}, "upstream_timeout: expected seconds above 0, got nan"),
         ({"upstream_concurrency": 0}, "upstream_concurrency: expected 1 or more requests, got 0"),
         ({"grace": -1.0}, "grace: expected 0 to 86400 seconds, got -1"),
         ({"grace": float("nan")}, "grace: expected 0 to 86400 seconds, got nan"),

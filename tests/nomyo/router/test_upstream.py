@@ -151,6 +151,13 @@ def test_a_status_that_concerns_the_caller_is_passed_on_and_only_faults_that_may
     assert "the user said" not in caplog.text
 
 
+@pytest.mark.parametrize("value", ["", "7" * 65, "\xa07"])
+def test_a_retry_after_that_cannot_be_passed_on_is_dropped(server: OpenAIServer, client: Client, value: str) -> None:
+    server.answer = lambda _: Said(503, b"{}", (("Retry-After", value),))
+    answer = client.call(QUESTION, headers=BEARER)
+    assert (answer.status, answer.headers.get("retry-after")) == (503, None)
+
+
 @pytest.mark.parametrize(("status", "kept"), [(429, True), (503, True), (500, False)])
 def test_retry_after_is_passed_on_with_its_status(
     server: OpenAIServer, client: Client, status: int, kept: bool
@@ -291,3 +298,12 @@ def test_an_upstream_with_tls_is_verified(server_key: rsa.RSAPrivateKey) -> None
             answer = client.call(QUESTION)
             assert (answer.status, detail(answer)) == (424, "The inference server's certificate is not trusted")
         assert stranger.counts.posts == 0
+
+
+def test_an_upstream_that_does_not_speak_tls_is_not_retried(
+    server: OpenAIServer, server_key: rsa.RSAPrivateKey
+) -> None:
+    options = RouterOptions(tpm="none", upstream=server.url.replace("http:", "https:"))
+    with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
+        answer = client.call(QUESTION)
+    assert (answer.status, detail(answer)) == (424, "The inference server does not speak TLS as this router does")
