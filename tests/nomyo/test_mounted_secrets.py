@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Python imports a codec when it is first used, which another user may not be allowed to.
-b"".decode("utf-8-sig")
+codecs.lookup("utf-8-sig")
 
 NOBODY = 65534
 OTHER = 12345
