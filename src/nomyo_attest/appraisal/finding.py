@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
+from nomyo_attest.appraisal.remediation import remediation
 from nomyo_attest.appraisal.rules import Rule
 from nomyo_attest.policy.model import Requirement
 from nomyo_attest.tpm.constants import specification_name
@@ -75,7 +76,7 @@ def finding_of(planned: PlannedRule, answer: Answer) -> Finding:
         expected=deepcopy(expected),  # a settled answer is shared by many results
         got=deepcopy(got),
         message=message or "holds",
-        mend="" if outcome is PASS else planned.rule.mend,
+        mend=remediation(planned.id, answer, planned.rule.mend),
     )
 
 

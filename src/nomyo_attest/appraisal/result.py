@@ -12,6 +12,7 @@ import msgspec
 
 from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import Finding, PlannedRule, finding_of
 from nomyo_attest.appraisal.unestablished import not_established
 from nomyo_attest.errors import AttestationError
@@ -78,6 +79,7 @@ class AttestationResult:
         self._answers = answers
         self._facts: ResultFacts | None = None
         self._findings: tuple[Finding, ...] | None = None
+        self._remediations: list[str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: facts alone, nothing of the evidence or of how it was read."""
@@ -117,7 +119,11 @@ class AttestationResult:
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule the policy asks, in the order of the table."""
         if self._findings is None:
-            self._findings = tuple(finding_of(planned, answer) for planned, answer in self._answered)
+            made = (finding_of(planned, answer) for planned, answer in self._answered)
+            if self._remediations is not None:
+                pairs = zip(made, self._remediations, strict=True)
+                made = (msgspec.structs.replace(finding, mend=mend) for finding, mend in pairs)
+            self._findings = tuple(made)
         return self._findings
 
     @property
@@ -187,11 +193,17 @@ class AttestationResult:
         """
         if self.verdict in (Verdict.AFFIRMING, Verdict.WARNING):
             return self
-        reasons = [
-            f"{finding.rule}: {finding.message}"
+        ignored = [planned.id for planned in self._plan if planned.requirement is Requirement.IGNORE]
+        following = consequences(self.undecided, self.failed, ignored)
+        found = [
+            finding
             for finding in self.findings
             if finding.outcome is not Outcome.PASS and finding.requirement is Requirement.REQUIRED
         ]
+        reasons = [f"{finding.rule}: {finding.message}" for finding in found if finding.rule not in following]
+        left = len(found) - len(reasons)
+        if left:
+            reasons.append(f"undecided because of this: {left} other rule{'s' if left > 1 else ''}")
         raise AttestationError(f"the evidence is not affirmed ({self.verdict.value}): {'; '.join(reasons)}", self)
 
     def retold(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
@@ -201,6 +213,7 @@ class AttestationResult:
         given ``[expected, got, message]`` for each finding, all at once, and returns as many.
         """
         told = copy(self)  # of facts alone, as where it is pickled
+        told._remediations = [finding.mend for finding in self.findings]  # those for the values as they were found
         words = zip(told._answers, change([list(answer[1:]) for answer in told._answers]), strict=True)
         told._answers = [(answer[0], expected, got, message) for answer, (expected, got, message) in words]
         return told

@@ -27,7 +27,8 @@ class Settled:
 
     Attributes:
         policy: the policy applied.
-        available: whether there is evidence; `absence` says why not, `evidence_error` why it could not be read.
+        available: whether there is evidence; `absence` says why not, `denied` whether the server says so.
+        evidence_error: why the evidence could not be read; None if it could.
         report: the PCR values reported.
         attest_error, signature_error, key_error: why a blob does not parse; None if it does, or if there is none.
         attest_framing, signature_framing, key_framing: the structure that was sent; None if it does not parse.
@@ -49,6 +50,7 @@ class Settled:
         self.policy = policy
         self.available = evidence.available
         self.absence = evidence.absence
+        self.denied = evidence.denied
         self.evidence_error = evidence_error
         self.report: PcrReport = evidence.pcrs
         self.attest_error, self.signature_error, self.key_error = map(_error, (attest, signature, key))

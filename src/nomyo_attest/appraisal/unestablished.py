@@ -51,6 +51,9 @@ _OBFUSCATED: Final = (
     "The TPM's firmware version and reset counters: they are obfuscated outside the endorsement and platform "
     "hierarchies."
 )
+_MAYBE_OBFUSCATED: Final = (
+    "The TPM's firmware version and reset counters: they may be obfuscated, since the AIK's hierarchy is unknown."
+)
 
 
 def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
@@ -71,5 +74,5 @@ def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
     if case.key is not None and case.hierarchy is None and trust is not Trust.PINNED_AIK:
         limits.append(_LOOSE_KEY)
     if case.attest is not None and case.hierarchy not in ("endorsement", "platform"):
-        limits.append(_OBFUSCATED)
+        limits.append(_OBFUSCATED if case.hierarchy else _MAYBE_OBFUSCATED)
     return tuple(limits)

@@ -24,6 +24,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         payload_id: the `payload_id` of the response's `_metadata`; None if what was given holds none.
         claims: the response's `_metadata`: the server's words, which nothing signs. Empty for a bare block.
         absence: why there is no evidence; empty if there is.
+        denied: whether the server says that there is none (`is_available` false).
     """
 
     available: bool
@@ -34,6 +35,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     payload_id: str | None = None
     claims: Mapping[str, Any] = {}
     absence: str = ""
+    denied: bool = False
 
     def __repr__(self) -> str:
         """Without the claims: where the block stood at the top, they are the whole response."""

@@ -104,7 +104,7 @@ def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims
     available = block.get("is_available")
     if available is False:
         absence = f"the server says {path}is_available: false"
-        return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence)
+        return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence, denied=True)
     for key in _READ_IN_BLOCK:
         if key not in block:
             raise EvidenceError(path + key, "this key", "nothing: it is missing")

@@ -11,6 +11,14 @@ from nomyo_attest.report.decoded import spelled
 from nomyo_attest.report.look import Look, count
 
 _BLOBS: Final = {"quote": "quote_b64", "signature": "signature_b64", "key": "aik_pubkey_b64"}
+_OBFUSCATED: Final = frozenset({"firmware_version", "reset_count", "restart_count"})
+_OBFUSCATION: Final = {
+    True: " (obfuscated for this key)",
+    False: "",
+    None: " (may be obfuscated: the key's hierarchy is unknown)",
+}
+"""Fields that a TPM obfuscates for keys outside the endorsement and platform hierarchies, and what is said of them."""
+
 _SAME: Final = {True: "the same", False: "NOT the same", None: "cannot be compared"}
 
 
@@ -25,7 +33,7 @@ def inspection_text(name: str, document: dict[str, Any], look: Look) -> str:
     lines += _pcrs(document, look)
     lines += _aik(document, look)
     for blob, key in _BLOBS.items():
-        lines += ["", *_blob(key, document[blob], look)]
+        lines += ["", *_blob(key, document[blob], look, _OBFUSCATION[document["aik"]["obfuscated"]])]
     lines += _claims(document, look)
     lines += [
         "",
@@ -71,7 +79,9 @@ def _aik(document: dict[str, Any], look: Look) -> list[str]:
     if aik["hierarchy"]:
         hierarchy = f"{aik['hierarchy']}: qualifiedSigner is that of a primary key there"
     elif aik["name"] and aik["qualified_signer"] is not None:
-        hierarchy = "none: the AIK is the child of another key, or another key signed"
+        hierarchy = (
+            "none: the AIK is the child of another key, another key signed, or this is not the public area that signed"
+        )
     else:
         hierarchy = unknown
     rows = [
@@ -82,7 +92,7 @@ def _aik(document: dict[str, Any], look: Look) -> list[str]:
     return ["", _title("AIK", look), *look.pairs(rows)]
 
 
-def _blob(key: str, blob: dict[str, Any], look: Look) -> list[str]:
+def _blob(key: str, blob: dict[str, Any], look: Look, obfuscation: str) -> list[str]:
     error = blob["error"]
     if error is not None:
         rows = [
@@ -93,23 +103,23 @@ def _blob(key: str, blob: dict[str, Any], look: Look) -> list[str]:
         ]
         return [_title(f"{key}: {blob['bytes']} bytes", look), *look.pairs(rows)]
     title = f"{key}: {blob['framing']}, {blob['bytes']} bytes"
-    return [_title(title, look), *look.pairs(list(_fields(blob["fields"], "")))]
+    return [_title(title, look), *look.pairs(list(_fields(blob["fields"], "", obfuscation)))]
 
 
-def _fields(fields: dict[str, Any], indent: str) -> Iterator[tuple[str, str]]:
+def _fields(fields: dict[str, Any], indent: str, obfuscation: str) -> Iterator[tuple[str, str]]:
     for name, value in fields.items():
         if name == "structure":
             continue
         title = f"{indent}{spelled(name)}"
         if isinstance(value, dict) and "structure" in value:
             yield title, value["structure"]
-            yield from _fields(value, indent + "  ")
+            yield from _fields(value, indent + "  ", obfuscation)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for one in value:
                 yield title, one["structure"]
-                yield from _fields(one, indent + "  ")
+                yield from _fields(one, indent + "  ", obfuscation)
         else:
-            yield title, _value(name, value)
+            yield title, _value(name, value) + (obfuscation if name in _OBFUSCATED else "")
 
 
 def _value(name: str, value: Any) -> str:

@@ -31,7 +31,9 @@ T = TypeVar("T")
 def inspection(evidence: Evidence) -> tuple[dict[str, Any], list[ParseError]]:
     """Everything that `evidence` says, in JSON's types, and why its blobs do not parse, where they do not.
 
-    Nothing is appraised: ``matches`` and ``hierarchy`` are arithmetic on the values beside them.
+    Nothing is appraised: ``matches`` and ``hierarchy`` are arithmetic on the values beside them. ``obfuscated`` says
+    whether a TPM obfuscates firmwareVersion, resetCount and restartCount for this key, None if that is unknown (Part 1,
+    "Clock", "firmwareVersion").
     """
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -139,6 +141,7 @@ def _aik(key: Framed[TPMT_PUBLIC] | None, quote: Framed[TPMS_ATTEST] | None) -> 
         "name": name.hex() if name else None,
         "qualified_signer": signer.hex() if signer is not None else None,
         "hierarchy": hierarchy,
+        "obfuscated": None if hierarchy is None else hierarchy not in ("endorsement", "platform"),
     }
 
 

@@ -110,8 +110,8 @@ def _facts(result: AttestationResult) -> list[tuple[str, str]]:
         ("AIK", result.aik_name or "not known"),
     ]
     if result.aik_name:
-        primary = f"the {result.hierarchy} hierarchy" if result.hierarchy else "none of the hierarchies"
-        facts.append(("", f"a primary key of {primary}"))
+        primary = f"a primary key of the {result.hierarchy} hierarchy"
+        facts.append(("", primary if result.hierarchy else "not known to be a primary key of any hierarchy"))
     return facts
 
 

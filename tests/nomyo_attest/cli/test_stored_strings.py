@@ -136,7 +136,7 @@ def test_keys_of_inspect_json(folder: Path) -> None:
     document = run("inspect", "good.json", "--format", "json").json()
     assert sorted(document) == INSPECT_KEYS.split()
     assert sorted(document["quote"]) == ["bytes", "error", "fields", "framing", "hex"]
-    assert sorted(document["aik"]) == ["hierarchy", "name", "qualified_signer"]
+    assert sorted(document["aik"]) == ["hierarchy", "name", "obfuscated", "qualified_signer"]
     assert sorted(document["nonce"]) == ["extra_data", "matches", "of_payload_id"]
     assert sorted(document["pcr_digest"]) == ["hash", "matches", "of_values", "signed"]
     assert sorted(document["pcrs"][0]) == ["bank", "index", "signed", "value"]

@@ -13,17 +13,21 @@ def firmware_version(case: Case) -> Answer:
     """Does the TPM run firmware that the policy lists?
 
     `firmwareVersion` is a number of the TPM maker's. A TPM obfuscates it for keys outside the endorsement and
-    platform hierarchies: then it cannot be told.
+    platform hierarchies; for a key that is not a primary key, its hierarchy is unknown. Then the rule is undecided.
 
     What to do: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not
-    rely on the answer.
+    rely on the response. Where the version is undecided, have the service make its AIKs primary keys of the endorsement
+    hierarchy.
     """
     expected = [f"0x{version:016x}" for version in sorted(case.policy.firmware_versions)]
     if case.attest is None:
         return UNDECIDED, expected, None, "the quote does not parse"
     got = f"0x{case.attest.value.firmware_version:016x}"
+    if case.hierarchy is None:
+        problem = "whether the version is obfuscated is unknown, since the AIK's hierarchy is unknown"
+        return UNDECIDED, expected, got, problem
     if case.hierarchy not in ("endorsement", "platform"):
-        return UNDECIDED, expected, got, "the version is obfuscated outside the endorsement and platform hierarchies"
+        return UNDECIDED, expected, got, f"the version is obfuscated for keys of the {case.hierarchy} hierarchy"
     if case.attest.value.firmware_version in case.policy.firmware_versions:
         return PASS, expected, got, ""
     return FAIL, expected, got, f"the TPM's firmware is {got}"

@@ -14,12 +14,12 @@ def evidence_available(facts: Settled) -> Answer:
     A server without a TPM says so with `is_available: false`, at the tiers standard and high. That proves nothing
     either way, so nothing is affirmed.
 
-    What to do: ask for `security_tier="maximum"`, which only servers with a TPM may answer; if evidence was to be
-    there, keep the response and ask the service why it is not.
+    What to do: where the server says that it has no evidence, ask for `security_tier="maximum"`, which only servers
+    with a TPM may answer. Where the response says nothing, appraise the whole response, as the service sent it.
     """
     if facts.available:
         return PASS, True, True, ""
-    return UNDECIDED, True, False, facts.absence
+    return UNDECIDED, True, False if facts.denied else None, facts.absence
 
 
 def evidence_form(facts: Settled) -> Answer:

@@ -112,7 +112,9 @@ def key_strength(case: Case) -> Answer:
     (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521. The AIK's Name, which stands for the key, must not be a
     SHA-1 digest unless the policy allows SHA-1.
 
-    What to do: do not rely on the answer. Somebody may have computed the private key from the public one.
+    What to do: do not rely on the response where the key is weak: somebody may have computed the private key from the
+    public one. If it is only smaller than the policy asks, or of a kind that is not verified here, have the service
+    create other AIKs.
     """
     if case.key is None:
         return UNDECIDED, None, None, _NO_KEY

@@ -87,7 +87,8 @@ def pcr_values(facts: Settled) -> Answer:
     `pcr.digest` hold too.
 
     What to do: if the machine was updated and you know to what, add the new value to the policy, with a label
-    (`nomyo-attest policy learn` prints it); if not, do not rely on the answer: the server booted something else.
+    (`nomyo-attest policy learn` prints it); if not, do not rely on the response: the server booted something else. A
+    PCR that is not signed has no value to add: have the server quote it.
     """
     if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
@@ -98,8 +99,6 @@ def pcr_values(facts: Settled) -> Answer:
     got = {one.place: one.value for one in shown}
     if not unmet:
         return PASS, expected, got, ""
-    places = ", ".join(one.place if one.value is not None else f"{one.place} (not signed)" for one in unmet)
+    places = ", ".join(one.place if one.value is not None else f"{one.place} (not quoted)" for one in unmet)
     problem = f"not as the policy has it: {places}"
-    if any(one.value is None for one in unmet):
-        problem += "; a PCR that is not signed has no value that could be added: the server has to quote it"
     return FAIL, expected, got, problem

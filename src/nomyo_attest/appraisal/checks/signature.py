@@ -36,8 +36,8 @@ def signature_hash(facts: Settled) -> Answer:
 
     SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.
 
-    What to do: if the service's TPMs sign with another hash, list it in the policy's `signature.hashes`, if it is
-    sound; if not, do not rely on the answer.
+    What to do: if the hash is not that of the AIK's scheme, do not rely on the response: key and signature do not
+    belong together. If the policy does not allow it, have the service create AIKs that sign with an allowed one.
     """
     allowed, got = facts.policy.signature_hashes, facts.signature_hash
     if got is None or facts.key_scheme is None:

@@ -1,0 +1,96 @@
+"""What should be done about one finding?
+
+A rule's docstring says it for the rule in general, which is what catalogs and the summaries of audits show. Where the
+same rule fails for reasons that call for different actions, a finding gets the action for its own reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
+from nomyo_attest.crypto.hashes import HASHERS
+from nomyo_attest.policy.model import RSA_BITS_LEAST, STRONG_HASHES
+from nomyo_attest.tpm.constants import HASH_ALGORITHMS
+
+_UNSIGNED: Final = (
+    "have the server quote these PCRs; a PCR that is not signed has no value that could be compared, or added to the "
+    "policy. Until then do not rely on the response"
+)
+_SIGNED: Final = (
+    "if the machine was updated and you know to what, add the new value to the policy, with a label (`nomyo-attest "
+    "policy learn` prints it); if not, do not rely on the response: the server booted something else"
+)
+
+
+_SMALL_CURVES: Final = ("TPM_ECC_NIST_P192", "TPM_ECC_NIST_P224")
+
+
+def _pcr_values(answer: Answer) -> str:
+    outcome, _, got, _ = answer
+    if outcome is not FAIL or not isinstance(got, dict):
+        return ""
+    unsigned = [value is None for value in got.values()]
+    if all(unsigned):
+        return f"{_UNSIGNED}."
+    return f"{_SIGNED}. For PCRs that are not signed: {_UNSIGNED}." if any(unsigned) else f"{_SIGNED}."
+
+
+def _signature_hash(answer: Answer) -> str:
+    outcome, expected, got, _ = answer
+    if outcome is not FAIL:
+        return ""
+    if not isinstance(expected, tuple):
+        return "do not rely on the response. Key and signature do not belong together."
+    text = f"have the service create AIKs that sign with one of {', '.join(STRONG_HASHES)}"
+    if HASH_ALGORITHMS.get(got) not in HASHERS:
+        return f"{text}. Signatures with {got} cannot be verified here, whatever the policy allows."
+    return f"{text}, or with another hash that the policy's owner holds to be sound and lists in `signature.hashes`."
+
+
+def _key_strength(answer: Answer) -> str:
+    outcome, expected, got, _ = answer
+    if outcome is not FAIL or not isinstance(got, str):
+        return ""
+    if got in HASH_ALGORITHMS:
+        return f"have the service create AIKs with a nameAlg of {', '.join(STRONG_HASHES)}."
+    bits = got.removeprefix("RSA-")
+    if bits != got and int(bits) >= RSA_BITS_LEAST:
+        return f"have the service create AIKs as the policy asks: {expected}."
+    if got.startswith("TPM_ECC_") and got not in _SMALL_CURVES:
+        return "have the service create AIKs on P-256, P-384 or P-521. Signatures on this curve are not verified here."
+    if got.startswith("no point of") or "keyBits says" in got:
+        return "do not rely on the response. No TPM writes such a public area."
+    return ""
+
+
+def _firmware_version(answer: Answer) -> str:
+    outcome, _, got, _ = answer
+    if outcome is not UNDECIDED or got is None:
+        return ""
+    return "have the service make its AIKs primary keys of the endorsement hierarchy: their quotes state the version."
+
+
+def _evidence_available(answer: Answer) -> str:
+    _, _, got, _ = answer
+    if got is False:
+        return ""
+    return "appraise the whole response, as the service sent it: the evidence is its `_metadata.tpm_attestation`."
+
+
+_BY_RULE: Final[Mapping[str, Callable[[Answer], str]]] = {
+    "evidence.available": _evidence_available,
+    "key.strength": _key_strength,
+    "signature.hash": _signature_hash,
+    "pcr.values": _pcr_values,
+    "firmware.version": _firmware_version,
+}
+
+
+def remediation(rule: str, answer: Answer, general: str) -> str:
+    """The action for one finding: that for its own reason, else the rule's `general` one; empty where it holds."""
+    if answer[0] is PASS:
+        return ""
+    special = _BY_RULE.get(rule)
+    return (special(answer) if special else "") or general
