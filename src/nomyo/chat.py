@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from nomyo_attest.ledger import EvidenceLog
     from nomyo_attest.policy import AppraisalPolicy
 
+logger = logging.getLogger("nomyo")
+
+ALWAYS: Final = "always"
+"""`require_attestation` of a client whose gate nothing switches off."""
+
 _OTHERS_MOST: Final = 16
 """Clients kept for base URLs given in calls."""
 
@@ -40,8 +46,11 @@ class SecureChatCompletion(Closing):
         secure_memory: lock plaintext in memory while it is worked on, where the system allows it.
         max_retries: tries after the first, for the statuses in `nomyo.retry.RETRYABLE` and for broken connections.
         attestation_policy: an `AppraisalPolicy`, or the path of one.
-        require_attestation: whether a completion is handed over only if the policy affirms its evidence, for every call
-            that does not say otherwise; by default so if there is a policy.
+        require_attestation: whether a completion is released only if the policy affirms its evidence. True, the default
+            if there is a policy: a call may say otherwise, which is logged as a warning. ``"always"``: neither a call
+            nor `with_options` can switch the gate off or exchange the policy. False: off unless a call says True.
+            Whenever there is a policy and the gate is off, the evidence is appraised all the same and the ledger
+            records the result.
         key_dir: folder that the client's key pair is kept in; None for one that lives as long as the client.
         key_password: what the private key there is encrypted with.
         server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.
@@ -78,7 +87,7 @@ class SecureChatCompletion(Closing):
         max_retries: int = 2,
         *,
         attestation_policy: AppraisalPolicy | str | PathLike[str] | None = None,
-        require_attestation: bool | None = None,
+        require_attestation: bool | str | None = None,
         key_dir: str | PathLike[str] | None = None,
         key_password: str | None = None,
         server_key_pins: Iterable[str] = (),
@@ -121,7 +130,9 @@ class SecureChatCompletion(Closing):
         self._options = options
         self._closed = False
         self._policy: AppraisalPolicy | None = options["attestation_policy"]
-        self._gate = _is_gated(options["require_attestation"], self._policy is not None, self._policy)
+        required = options["require_attestation"]
+        self._always = required == ALWAYS
+        self._gate = _is_gated(True if self._always else required, self._policy is not None, self._policy)
         self.api_key: str | None = options["api_key"]
         check_api_key(self.api_key)
         not_below = ("base_url", "api_key", "attestation_policy", "require_attestation")
@@ -129,6 +140,7 @@ class SecureChatCompletion(Closing):
         self.client = SecureCompletionClient(options["base_url"], **below)
         if keyring is not None:
             self.client.use_keyring(keyring)
+        self.client.use_policy(self._policy, gated=self._always)
         self._others: OrderedDict[str, SecureChatCompletion] = OrderedDict()
         self.client.keyring.begin()
 
@@ -143,7 +155,8 @@ class SecureChatCompletion(Closing):
                 response_format and so on. Not sent are:
 
                 - ``security_tier``: ``"standard"``, ``"high"`` or ``"maximum"``; the answer must name the same.
-                - ``require_attestation``: whether the policy must affirm the evidence, for this call.
+                - ``require_attestation``: whether the policy must affirm the evidence, for this call. False under a
+                  client whose gate is on logs a warning, or raises `ArgumentError` (see the constructor).
                 - ``timeout``: seconds for this call.
                 - ``api_key``, ``base_url``: for this call. To another host the client's own key is not sent.
                 - ``extra_body``: a dict of more parameters to send, under any name.
@@ -173,13 +186,17 @@ class SecureChatCompletion(Closing):
         seconds = kwargs.pop("timeout", None)
         check_call(kwargs.keys() - {"extra_body"}, self._options)
         gated = _is_gated(required, self._gate, self._policy)
+        payload_id = str(uuid.uuid4())  # from the system's random source: the quote is bound to it
+        if self._gate and not gated:
+            self._lower(f"call {payload_id}")
         return await self.client.complete(
             _payload(model, messages, kwargs),
             seconds=seconds,
-            payload_id=str(uuid.uuid4()),  # from the system's random source: the quote is bound to it
+            payload_id=payload_id,
             api_key=self.api_key if own_key is None else own_key,
             tier=tier,
-            policy=self._policy if gated else None,
+            policy=self._policy,
+            gated=gated,
         )
 
     @guarded_async
@@ -205,12 +222,41 @@ class SecureChatCompletion(Closing):
             raise ArgumentTypeError(f"{problem} (options: {', '.join(self._options)})")
         options = {**self._options, "api_key": self.api_key, **changes}
         options["attestation_policy"] = load_policy(options["attestation_policy"])
+        if self._always:
+            self._stay_always(options)
         keeps_keys = not {"key_dir", "key_password"} & changes.keys()
         other = object.__new__(type(self))
         other._set_up(options, self.client.keyring if keeps_keys else None)
+        if self._gate and not other._gate:
+            self._lower("a client made by with_options()")
         if other.client.origin != self.client.origin and "api_key" not in changes:
             other.api_key = None
         return other
+
+    def _lower(self, where: str) -> None:
+        """Log that the gate is switched off, or raise `ArgumentError` if it must not be."""
+        if self._always:
+            raise ArgumentError(
+                f"require_attestation: the client was made with {ALWAYS!r}, so the gate cannot be off in {where}"
+            )
+        policy = self._policy
+        assert policy is not None  # no gate is on without one
+        logger.warning(
+            "the policy gate is on in the client and off in %s; policy %r (%s)", where, policy.id, policy.digest
+        )
+
+    def _stay_always(self, options: dict[str, Any]) -> None:
+        """Keep the gate of a client with require_attestation="always" as it is in one derived from it."""
+        required, policy = options["require_attestation"], options["attestation_policy"]
+        if required is False:
+            self._lower("a client made by with_options()")
+        if required in (None, True):
+            options["require_attestation"] = ALWAYS
+        if policy is None or self._policy is None or policy.digest != self._policy.digest:
+            raise ArgumentError(
+                f"attestation_policy: the client was made with require_attestation={ALWAYS!r}, so its policy cannot be "
+                "changed by with_options(); make a new client with the other policy"
+            )
 
     def _at(self, base_url: object) -> SecureChatCompletion:
         """The client for a base URL given in a call."""
@@ -247,7 +293,8 @@ def _is_gated(required: object, default: bool, policy: AppraisalPolicy | None) -
     if required is None:
         required = default
     if not isinstance(required, bool):
-        raise ArgumentTypeError(f"require_attestation: expected True or False, got {type(required).__name__}")
+        allowed = "True or False in a call, or 'always' in the constructor"
+        raise ArgumentTypeError(f"require_attestation: expected {allowed}, got {type(required).__name__}")
     if required and policy is None:
         raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
     return required

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nomyo import jsontext, keyfiles, keys
-from nomyo.admission import admit
 from nomyo.config import (
     DEFAULT_BASE_URL,
     SERVER_KEY_BITS,
@@ -123,6 +122,8 @@ class SecureCompletionClient(Closing):
         self.allow_http = allow_http
         self.max_retries = check_max_retries(max_retries)
         self.timeout = check_timeout(timeout)
+        self._policy: AppraisalPolicy | None = None
+        self._gated = False
         self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
         self._transport = Transport(http_client, origin=base.origin)
         self._exchange = Exchange(
@@ -226,8 +227,10 @@ class SecureCompletionClient(Closing):
         check_payload_id(payload_id)
         if self.keyring.pair is None:
             raise SecurityError("Private key not initialized. Call generate_keys() or load_keys() first.")
-        opened = await self._exchange.open(encrypted_response, self.keyring.pair)
-        return await admit(opened, payload_id, ledger=self._exchange.ledger)
+        policy, gated = self._policy, self._gated
+        return await self._exchange.accept(
+            encrypted_response, self.keyring.pair, payload_id, policy=policy, gated=gated
+        )
 
     @guarded_async
     async def send_secure_request(
@@ -237,7 +240,10 @@ class SecureCompletionClient(Closing):
         api_key: str | None = None,
         security_tier: str | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return its answer, decrypted. No evidence is appraised: see `SecureChatCompletion`.
+        """Send a request and return its response, decrypted.
+
+        The policy gate is that of `SecureChatCompletion`. It is off here, except in the `client` of one that was made
+        with ``require_attestation="always"``.
 
         Args:
             payload: the chat completion's request.
@@ -249,7 +255,14 @@ class SecureCompletionClient(Closing):
             ArgumentError: an argument makes no sense; nothing was sent.
             APIStatusError, APIConnectionError, SecurityError: in their kinds, see `nomyo.errors`.
         """
-        return await self.complete(payload, payload_id=payload_id, api_key=api_key, tier=security_tier)
+        return await self.complete(
+            payload,
+            payload_id=payload_id,
+            api_key=api_key,
+            tier=security_tier,
+            policy=self._policy,
+            gated=self._gated,
+        )
 
     async def complete(
         self,
@@ -259,6 +272,7 @@ class SecureCompletionClient(Closing):
         api_key: str | None = None,
         tier: str | None = None,
         policy: AppraisalPolicy | None = None,
+        gated: bool = True,
         seconds: float | None = None,
     ) -> dict[str, Any]:
         """Send a request, appraise its answer if there is a policy. Not guarded: for the methods that are."""
@@ -268,6 +282,7 @@ class SecureCompletionClient(Closing):
             api_key=check_api_key(api_key),
             tier=check_tier(tier),
             policy=policy,
+            gated=gated,
         )
         limit = self.timeout if seconds is None else check_timeout(seconds)
         return await self._exchange.run(request, seconds=limit, max_retries=check_max_retries(self.max_retries))
@@ -275,6 +290,10 @@ class SecureCompletionClient(Closing):
     def use_keyring(self, keyring: Keyring) -> None:
         """Use the key pair of another client from now on; a new one made by either is for both."""
         self.keyring = self._exchange.keyring = keyring
+
+    def use_policy(self, policy: AppraisalPolicy | None, *, gated: bool) -> None:
+        """Appraise by this policy what is asked for at this client itself; see `admit`."""
+        self._policy, self._gated = policy, gated
 
     @guarded_async
     async def aclose(self) -> None:

@@ -21,10 +21,13 @@ from nomyo.errors import (
     APIStatusError,
     APITimeoutError,
     ArgumentError,
+    EvidenceLogError,
     NomyoError,
     ResponseError,
+    SecurityError,
     ServerKeyError,
 )
+from nomyo.gate import log_refusal
 from nomyo.keyring import KeyPair, Keyring
 from nomyo.ledger import Ledger
 from nomyo.memory import SecureBuffer
@@ -74,7 +77,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         payload_id: its id, the same for every try.
         api_key: bearer token; None for none.
         tier: security tier requested; None for none.
-        policy: what the evidence must satisfy; None for no gate.
+        policy: what the evidence is appraised by; None for no appraisal.
+        gated: whether the response is released only if the policy affirms its evidence.
     """
 
     payload: dict[str, Any]
@@ -82,6 +86,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None
     tier: str | None
     policy: AppraisalPolicy | None
+    gated: bool = True
 
     def __repr__(self) -> str:
         return f"<Request {self.payload_id}>"
@@ -260,15 +265,30 @@ class Exchange:
 
     async def _accept(self, body: bytes, request: Request, pair: KeyPair, server_key: ServerKey) -> dict[str, Any]:
         """The answer, once nothing is against it. What raises here is never tried again."""
-        return await admit(
-            await self.open(body, pair),
+        return await self.accept(
+            body,
+            pair,
             request.payload_id,
             tier=request.tier,
             policy=request.policy,
+            gated=request.gated,
             secrets=request.texts(),
             server_key=server_key,
-            ledger=self.ledger,
         )
+
+    async def accept(self, body: bytes, pair: KeyPair, payload_id: str, **admission: Any) -> dict[str, Any]:
+        """Decrypt and read a response, and release it if `admit` lets it pass. Every refusal is logged.
+
+        Args:
+            admission: arguments of `admit`.
+
+        Raises `SecurityError`, in its kinds, and `EvidenceLogError`.
+        """
+        try:
+            return await admit(await self.open(body, pair), payload_id, ledger=self.ledger, **admission)
+        except (SecurityError, EvidenceLogError) as error:
+            log_refusal(payload_id, error, admission.get("policy"))
+            raise
 
     async def open(self, body: bytes, pair: KeyPair) -> answer.Opened:
         """Decrypt and read an answer. Raises `ResponseError`."""

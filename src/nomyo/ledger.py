@@ -71,20 +71,22 @@ class Ledger:
         result: dict[str, Any] | None,
         refusal: SecurityError | None,
         secrets: Iterable[str],
+        gate: str | None = None,
     ) -> dict[str, Any]:
         """Keep the evidence of an answer; returns when it is on the disk. To give up waiting does not stop it.
 
         Args:
-            policy, result: what the evidence was appraised by, and what that gave, if it let the answer pass.
+            policy, result: what the evidence was appraised by, and the result, unless it is in the refusal.
             refusal: why the answer is not handed over; it is told where the evidence is.
             secrets: what must not be kept, besides the completion.
+            gate: ``"on"`` or ``"off"`` if there is a policy, else None.
 
         Returns what the answer's `_metadata` is to say of it. Raises `EvidenceLogError`, unless there is a refusal:
         that is what a caller must hear of first, and it tells of the other.
         """
         if isinstance(refusal, AttestationError):
             result = refusal.result.to_dict()
-        line = _Line(opened, payload_id, policy, result, None if refusal is None else refusal.code, [*secrets])
+        line = _Line(opened, payload_id, policy, result, None if refusal is None else refusal.code, [*secrets], gate)
         try:
             receipt = await Early(partial(line.append, self.log)).get()
         except LedgerError as error:
@@ -116,6 +118,7 @@ class _Line:
         result: dict[str, Any] | None,
         refused: str | None,
         secrets: list[str],
+        gate: str | None,
     ) -> None:
         self._opened = opened
         self._payload_id = payload_id
@@ -123,6 +126,7 @@ class _Line:
         self._at = None if result is None else result["appraised_at"]
         self._refused = refused
         self._secrets = secrets
+        self._gate = gate
 
     def append(self, log: EvidenceLog) -> Receipt:
         """Append it; takes as long as the disk does. Raises `LedgerError`."""
@@ -133,6 +137,7 @@ class _Line:
             # The appraisal of what is kept is of the same moment, so that it gives the same.
             now=None if self._at is None else datetime.fromisoformat(self._at),
             refused=self._refused,
+            gate=self._gate,
             withhold=self._withheld,
             client=_CLIENT,
         )

@@ -227,7 +227,7 @@ def test_payload_ids_are_of_the_systems_random_source_and_nobody_elses(
     random.seed(1)
     wire.ask({"attestation_policy": policy()})
     random.seed(1)
-    wire.ask({"attestation_policy": policy()}, payload_id="chosen by the caller")
+    wire.ask({"attestation_policy": policy()}, extra_body={"payload_id": "chosen by the caller"})
     ids = [uuid.UUID(post.payload_id) for post in wire.posts]
     assert {each.version for each in ids} == {4}
     assert ids[0] != ids[1]

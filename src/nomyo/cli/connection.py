@@ -120,6 +120,8 @@ class _Noticed(logging.Handler):
     """What the client logs as a line of this program's own."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "refusal", ""):
+            return  # the command says in full what was refused
         complain(f"notice: {record.getMessage()}")
 
 
