@@ -117,11 +117,19 @@ def _move(temporary: Path, path: Path, *, replace: bool) -> None:
             if path.exists():
                 raise FileExistsError(path) from None
             temporary.replace(path)
-    elif path.exists() and temporary.samefile(path):
+    elif _is_same_file(temporary, path):
         return  # a rename of a file to another of its names does nothing, so that both would stay
     else:
         temporary.replace(path)
     sync_folder(path.parent)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are names of one file (hard links). A symbolic link is a file of its own: it is replaced."""
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

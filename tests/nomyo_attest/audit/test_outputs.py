@@ -208,3 +208,14 @@ def test_what_a_killed_attempt_left_is_gone_after_the_next() -> None:
         file.write(b"whole")
     assert Path("v.csv").read_bytes() == b"whole"
     assert names() == {"v.csv"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links need a right on Windows")
+@pytest.mark.parametrize("name", ["v.jsonl", "v.csv"])
+def test_a_link_to_the_name_of_the_temporary_file_is_replaced_by_the_output(rows: RowsFile, name: str) -> None:
+    Path(name).symlink_to(f".{name}.audit.tmp")
+    Path(f".{name}.audit.tmp").touch()
+    written = write(rows, name, replace=True)
+    assert not Path(name).is_symlink()
+    assert len(written.splitlines()) >= len(rows.path.read_bytes().splitlines())
+    assert sorted(path.name for path in Path().iterdir()) == sorted([name, "part"])
