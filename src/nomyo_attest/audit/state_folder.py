@@ -98,7 +98,7 @@ class StateFolder:
                 if not path.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                 return cls(path, None)
-            descriptor = os.open(path, _FOLDER)
+            descriptor = _open_folder(path)
         try:
             with told(path):
                 _check_folder(path, descriptor, new=new)
@@ -287,6 +287,14 @@ def _make(path: Path) -> bool:
             problem = f"no folder can be made there: {reason(error)}; name a folder elsewhere with --state"
             raise NoPrivateFolderError(str(path), problem) from None
         return True
+
+
+def _open_folder(path: Path) -> int:
+    """Open a folder without following a link. Raises `StateError`."""
+    try:
+        return os.open(path, _FOLDER)
+    except OSError as error:
+        raise StateError(str(path), f"cannot be opened as a folder: {reason(error)}; {_OTHER_FOLDER}") from None
 
 
 def _check_folder(path: Path, descriptor: int, *, new: bool) -> None:

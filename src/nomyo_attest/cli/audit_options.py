@@ -130,6 +130,10 @@ class Reports:
         from nomyo_attest.audit.outputs import output
         from nomyo_attest.audit.placing import OutputError
 
+        given = {name: [getattr(arguments, name)] for name in ("html", "markdown", "junit", "sarif", "series", "state")}
+        for option, values in (given | {"out": arguments.out}).items():
+            if "" in values:  # a variable that is not set; for --state it would be the working directory
+                raise CommandError(f"--{option}: expected a name, got an empty one")
         self.streams = STANDARD_OUTPUT in arguments.out
         names = [name for name in arguments.out if name != STANDARD_OUTPUT]
         try:

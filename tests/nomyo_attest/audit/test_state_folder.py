@@ -104,6 +104,12 @@ def test_a_folder_that_others_can_enter_is_refused(folder: Path, mode: int) -> N
     refused(folder, f"expected mode 0700, got {mode & 0o777:04o}")
 
 
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
+def test_what_is_no_folder_is_refused_with_the_way_out(folder: Path, make: Callable[[Path], None]) -> None:
+    make(folder)
+    refused(folder, "cannot be opened as a folder: Not a directory")
+
+
 @needs_root
 def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     interrupt(folder)

@@ -203,6 +203,11 @@ class TestWhatIsWritten:
         assert json.loads(ran.err)["written"] == 5
         assert names() == {"v.jsonl", "v.csv"}
 
+    @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--series", "--state"])
+    def test_an_empty_name_is_refused(self, option: str) -> None:
+        ran = audit("recorded", option, "")
+        assert (ran.status, one_complaint(ran)) == (2, f"{option}: expected a name, got an empty one")
+
     @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--series"])
     def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
         Path("x.jsonl").write_bytes(b"mine")
