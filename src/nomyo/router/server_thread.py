@@ -176,12 +176,12 @@ class ServerThread:
         self._router.draining = True
         self._set_headers((b"connection", b"close"))
         if self._state.tasks:
-            count = len(self._state.tasks)
-            logger.info("ending: %d requests in progress have %g s, new ones get 503", count, self._grace)
+            waiting = _requests(len(self._state.tasks))
+            logger.info("shutting down: %s in progress may take %g s, new ones get 503", waiting, self._grace)
         while self._state.tasks and loop.time() < until and not self._at_once.is_set():
             await asyncio.wait({*self._state.tasks}, timeout=_PAUSE)
         if self._state.tasks:
-            logger.warning("ending: %d requests did not finish in time", len(self._state.tasks))
+            logger.warning("shutting down: %s did not finish in time", _requests(len(self._state.tasks)))
             self._router.out_of_time.set()
             await asyncio.wait({*self._state.tasks}, timeout=CUT_OFF_SECONDS)
         for handshake in [*self._handshakes]:
@@ -207,3 +207,7 @@ class ServerThread:
 
     def _connections(self) -> list[Connection]:
         return [one for one in self._state.connections if isinstance(one, Connection)]
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"

@@ -109,7 +109,7 @@ def test_requests_in_progress_finish_and_new_ones_get_503(upstream: Upstream, tm
         read(call.result())
         _, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "ending: 1 requests in progress have 30 s" in log
+    assert "shutting down: 1 request in progress may take 30 s, new ones get 503" in log
     assert "Traceback" not in log
     assert list(tmp_path.iterdir()) == []
 
@@ -149,7 +149,7 @@ def test_a_request_that_does_not_finish_in_time_gets_503(upstream: Upstream, tmp
     assert (answer.status, detail(answer)) == (503, OUT_OF_TIME)
     assert answer.headers["retry-after"] == "5"
     assert process.returncode == 0
-    assert "ending: 1 requests did not finish in time" in log
+    assert "shutting down: 1 request did not finish in time" in log
     assert "Traceback" not in log
     assert "Exception" not in log
 
