@@ -18,6 +18,7 @@ from nomyo_attest._version import __version__
 from nomyo_attest.errors import LedgerError
 from nomyo_attest.ledger import EvidenceLog, Receipt
 from nomyo_attest.policy import AppraisalPolicy
+from nomyo_attest.report.clean import clean
 
 logger = logging.getLogger("nomyo")
 
@@ -96,7 +97,8 @@ class Ledger:
             return _noted(kept, refusal)
         if self._raises and refusal is None:
             raise _failure(failure, prompt_sent=True)
-        problem = str(failure)  # in the place of the error itself, whose frames hold the answer: log records are kept
+        # In the place of the error itself, whose frames hold the answer: log records are kept.
+        problem = clean(str(failure))
         logger.warning("the evidence of answer %s was not kept: %s", payload_id, problem)
         return _noted({"kept": False, "problem": problem}, refusal)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from nomyo.chat import SecureChatCompletion
 from nomyo.cli.errors import CommandError, complain
-from nomyo.cli.terminal import harmless
+from nomyo.cli.terminal import say_completion
 from nomyo.cli.verdict import NOT_APPRAISED, verdict_line
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import look, say_json
 from nomyo_attest.cli.errors import remark
 
 Message = Mapping[str, str]
@@ -51,7 +51,7 @@ class Asking:
         elif text is None:
             raise CommandError(f"{self.host}: the answer has no text; --format json shows what came")
         else:
-            say(harmless(text) if sys.stdout is not None and sys.stdout.isatty() else text)
+            say_completion(text)
         if reason == "length":
             complain("notice: the answer is cut off: the limit of the model, or --max-tokens, is reached")
         result = response["_metadata"].get("attestation_result")

@@ -1,12 +1,15 @@
-"""Standard output: that there is one, and how text of an answer reaches a terminal, which must not be driven by it."""
+"""Standard output: that there is one, and how a completion reaches a terminal or a log, which it must not drive."""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import sys
 from typing import Final
 
 from nomyo.cli.errors import CommandError
+from nomyo_attest.cli.console import say
 
 _DRIVING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters (ECMA-48), but for tab and line feed
@@ -15,11 +18,34 @@ _DRIVING: Final = re.compile(
 )
 """What could move the cursor, set the title, answer for the user, or show one text for another."""
 
+_CI_VARIABLES: Final = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
+"""Set in every job: by most CI systems, by GitHub Actions, by Azure Pipelines, by TeamCity."""
+
 
 def need_output() -> None:
     """Raise `CommandError` where standard output is closed: an answer would go nowhere, and nobody would know."""
     if sys.stdout is None:
         raise CommandError("standard output is closed, and what was asked for goes there; nothing was sent")
+
+
+def say_completion(text: str) -> None:
+    """Print a completion on standard output.
+
+    A program that reads it through a pipe, and a file, get it as it is. A terminal and the log of a CI job get it
+    without what could drive them: `harmless`, and in a log without commands to the CI system, too.
+    """
+    log = _in_a_log()
+    say(harmless(text) if log or (sys.stdout is not None and sys.stdout.isatty()) else text, commands=not log)
+
+
+def _in_a_log() -> bool:
+    """Whether standard output may be the log of a CI job: there is one, and it is not a regular file."""
+    if not any(os.environ.get(name) for name in _CI_VARIABLES):
+        return False
+    try:
+        return not stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError, AttributeError):  # closed, or not a file at all
+        return True
 
 
 def harmless(text: str) -> str:

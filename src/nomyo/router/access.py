@@ -16,7 +16,7 @@ from typing import Any, Final
 import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nomyo_attest.report.clean import short
+from nomyo_attest.report.clean import clean_json, short
 
 logger = logging.getLogger("nomyo.router")
 
@@ -151,8 +151,9 @@ class JSONFormatter(logging.Formatter):
         document: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name}
         access = getattr(record, "access", None)
         if access is not None:
-            return json.dumps({**document, "event": "request", **access})
-        return json.dumps({**document, "event": "message", "message": record.getMessage() + _kind_of_error(record)})
+            return clean_json(json.dumps({**document, "event": "request", **access}))
+        document |= {"event": "message", "message": record.getMessage() + _kind_of_error(record)}
+        return clean_json(json.dumps(document))
 
 
 def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from types import GenericAlias
 from typing import IO, Any, Final
 
@@ -31,14 +32,19 @@ _FOR_CSV: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=msg
 _FOR_PARQUET: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=_FINDINGS, evidence=msgspec.Raw))
 
 _NULL: Final = b"null"
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = re.compile(r"""((?:^|;)[\s"']*)([=+\-@\uff0b\uff0d\uff1d\uff20])""")
+"""A formula at the beginning of a cell, or of what is one where a semicolon separates cells, as in much of Europe."""
+
+_FORMULA_IN_JSON: Final = re.compile(r"""(;[\s"\\]*)([=+\-@\uff0b\uff0d\uff1d\uff20])""")
 
 
 def write_csv(rows: IO[bytes], out: IO[bytes]) -> None:
     """JSON Lines `rows` as CSV (RFC 4180), in UTF-8, with a header.
 
-    Lists are joined by blanks; ``pcrs``, ``findings`` and ``evidence`` are JSON text; nothing is an empty cell. Text
-    that a spreadsheet would take for a formula has an apostrophe before it.
+    Lists are joined by blanks; ``pcrs``, ``findings`` and ``evidence`` are JSON text; nothing is an empty cell.
+    No cell has a character that does not print, a line end included: it is an escape, such as ``\\n``. A character
+    with which a spreadsheet would begin a formula has an apostrophe before it, and is an escape in JSON, at the
+    beginning of a cell and after a semicolon.
     """
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=False)
     writer = csv.writer(text, lineterminator="\r\n")
@@ -58,9 +64,30 @@ def _cell(value: Any) -> str | int:
     if isinstance(value, int):
         return value
     if isinstance(value, msgspec.Raw):
-        return "" if bytes(value) == _NULL else bytes(value).decode()
-    text = value if isinstance(value, str) else " ".join(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+        return "" if bytes(value) == _NULL else _json_cell(bytes(value).decode())
+    text = _printing(value if isinstance(value, str) else " ".join(value), _escape)
+    return _FORMULA.sub(r"\1'\2", text)
+
+
+def _printing(text: str, escape: Callable[[str], str]) -> str:
+    """`text` with an escape for each character that does not print."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _escape_in_json(char: str) -> str:
+    """As two escapes beyond U+FFFF, as JSON has it (RFC 8259, section 7)."""
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _json_cell(text: str) -> str:
+    """JSON text of the same value, in which every character prints and none begins a formula."""
+    text = _printing(text, _escape_in_json)
+    return _FORMULA_IN_JSON.sub(lambda found: f"{found[1]}\\u{ord(found[2]):04x}", text)
 
 
 def write_parquet(rows: IO[bytes], out: IO[bytes]) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.audit.outputs import write_rows
-from nomyo_attest.audit.placing import pieces, placed
-from nomyo_attest.cli.console import look, say, say_json, send
+from nomyo_attest.audit.placing import placed
+from nomyo_attest.cli.console import json_text, look, say, say_json, send
 from nomyo_attest.cli.errors import remark
+from nomyo_attest.report.clean import clean_json
 
 if TYPE_CHECKING:
     import argparse
@@ -58,18 +59,17 @@ def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: arg
         from nomyo_attest.report.github import annotations
 
         if told := annotations(summary):
-            say(told.removesuffix("\n"))
+            say(told.removesuffix("\n"), commands=True)
     if reports.streams:
         with audit.state.open_rows() as rows:
-            send(pieces(rows))
+            # Line by line: a piece could end within what has to be escaped.
+            send(clean_json(line.decode()).encode() for line in rows)
     if arguments.format == "json":
         import msgspec
 
         document = msgspec.to_builtins(summary)
         if reports.streams:
-            import json
-
-            remark(json.dumps(document, indent=2))
+            remark(json_text(document))
         else:
             say_json(document)
         return

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from nomyo_attest.cli.errors import CommandError
+from nomyo_attest.report.clean import clean_json, no_commands
 
 if TYPE_CHECKING:
     from nomyo_attest.report.look import Look
@@ -23,8 +24,10 @@ class ReaderGoneError(Exception):
     """Whoever read standard output has closed it."""
 
 
-def say(text: str) -> None:
+def say(text: str, *, commands: bool = False) -> None:
     """Print `text` on standard output; what its encoding lacks is written as an escape.
+
+    Unless `commands`, no line of it is a command to a CI system.
 
     Raises `ReaderGoneError`, and `CommandError` where it cannot be written otherwise.
     """
@@ -34,7 +37,8 @@ def say(text: str) -> None:
     encoding = stream.encoding or "utf-8"
     with _told():
         # Flushed, so that what stands on standard error beside it comes in the right order.
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        shown = text if commands else no_commands(text)
+        print(shown.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def send(pieces: Iterable[bytes]) -> None:
@@ -72,10 +76,15 @@ def _forget_output() -> None:
 
 
 def say_json(document: Any) -> None:
-    """Print a JSON document, in ASCII: it reaches any script whole, and no terminal is moved by it."""
+    """Print a JSON document, as `json_text` writes it."""
+    say(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """Return a JSON document in ASCII: it reaches any script whole, and drives no terminal and no CI system."""
     import json
 
-    say(json.dumps(document, indent=2, allow_nan=False))
+    return clean_json(json.dumps(document, indent=2, allow_nan=False))
 
 
 def look(*, verbose: bool = False, stream: TextIO | None = None) -> Look:

@@ -9,7 +9,7 @@ from typing import Final
 
 from nomyo_attest.cli.exits import UNUSABLE
 from nomyo_attest.errors import NomyoAttestError
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.clean import clean, no_commands
 
 PROGRAM_USUAL: Final = "nomyo-attest"
 
@@ -32,12 +32,16 @@ def complain(text: str, program: str = PROGRAM_USUAL) -> None:
 
 
 def remark(text: str) -> None:
-    """Print `text`, which is clean, on standard error; where that is closed, nothing is left to be done."""
+    """Print `text`, whose parts are clean, on standard error; no line of it is a command to a CI system.
+
+    Where standard error is closed, nothing is printed.
+    """
     stream = sys.stderr
     if stream is not None:
         encoding = stream.encoding or "utf-8"
         with contextlib.suppress(OSError):
-            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+            shown = no_commands(text).encode(encoding, "backslashreplace").decode(encoding)
+            print(shown, file=stream, flush=True)
 
 
 def confess(error: BaseException, program: str = PROGRAM_USUAL) -> None:

@@ -11,11 +11,10 @@ written.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import parse_payload_id
-from nomyo_attest.cli.console import say
+from nomyo_attest.cli.console import json_text, say
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import OK
 from nomyo_attest.cli.files import check_output, write_output
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     except AttesterError as error:
         raise CommandError(str(error)) from None
-    text = json.dumps(response(block, payload_id), indent=2) + "\n"
+    text = json_text(response(block, payload_id)) + "\n"
     if arguments.output is None:
         say(text.removesuffix("\n"))
     else:

@@ -8,12 +8,19 @@ from typing import Final
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 """A key that needs no quotes (TOML 1.0, "Keys")."""
 
+_HASHES: Final = re.compile("#(?=#)")
+
 _SHORT: Final = {'"': '\\"', "\\": "\\\\"}
 
 
 def toml_string(text: str) -> str:
-    """`text` as a basic string. What does not print is escaped, so nothing hides; a lone surrogate becomes U+FFFD."""
-    return f'"{"".join(map(_character, text))}"'
+    """`text` as a basic string.
+
+    What does not print is escaped, so nothing hides; a lone surrogate becomes U+FFFD. Of ``##``, with which commands to
+    CI systems begin, the first character is escaped: a policy may be printed in a job's log.
+    """
+    escaped = _HASHES.sub(r"\\u0023", "".join(map(_character, text)))
+    return f'"{escaped}"'
 
 
 def toml_path(*path: str | int) -> str:

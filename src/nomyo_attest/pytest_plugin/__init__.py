@@ -43,7 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_report_header(config: pytest.Config) -> str | None:
     """The policy configured, unless there is none."""
     path = policy_path(config)
-    return f"attestation policy: {path}" if path else None
+    if path is None:
+        return None
+    from nomyo_attest.report.clean import clean
+
+    return f"attestation policy: {clean(str(path))}"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -18,8 +18,10 @@ class RefusedError(Exception):
     """A record is not affirmed. `brief` is the reason in a line, the message all of it."""
 
     def __init__(self, brief: str, text: str) -> None:
-        self.brief = brief
-        super().__init__(text)
+        from nomyo_attest.report.clean import no_commands
+
+        self.brief = no_commands(brief)
+        super().__init__(no_commands(text))
 
 
 def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, place: str) -> AttestationResult:
@@ -42,7 +44,7 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
 
 def told(place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False) -> tuple[str, str]:
     """Why a result is not affirming: in a line, and with all that is expected and got; digests in full if `verbose`."""
-    from nomyo_attest.report.clean import short
+    from nomyo_attest.report.clean import no_commands, short
     from nomyo_attest.report.look import Look
     from nomyo_attest.report.reasons import reasons
     from nomyo_attest.report.verdict import body_text, head_text
@@ -52,7 +54,7 @@ def told(place: str, result: AttestationResult, policy: AppraisalPolicy, *, verb
     look = Look(verbose=verbose)
     body = body_text(result, policy, look)
     brief = _clean(f"{result.verdict.value}: {'; '.join(because)}")
-    return brief, f"{head_text(place, result, look)}" + (f"\n\n{body}" if body else "")
+    return brief, no_commands(head_text(place, result, look) + (f"\n\n{body}" if body else ""))
 
 
 def _clean(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -20,6 +20,15 @@ class AttestationWarning(pytest.PytestWarning):
 
 class RecordFile(pytest.File):
     """A file with recorded responses: one, or one a line."""
+
+    @classmethod
+    def from_parent(cls, parent: Any, *, path: Path | None = None, **more: Any) -> Self:
+        """As in pytest, which prints name and id; both are cleaned, since the file's name may be anything."""
+        made: Self = super().from_parent(parent, path=path, **more)
+        name, nodeid = (_clean(text).replace("::", "\\x3a:") for text in (made.name, made.nodeid))
+        if (name, nodeid) == (made.name, made.nodeid):
+            return made
+        return super().from_parent(parent, path=path, name=name, nodeid=nodeid, **more)
 
     def collect(self) -> Iterator[RecordItem]:
         """One test a record; where there is none to be read, one that fails and says why."""
@@ -53,9 +62,7 @@ class RecordItem(pytest.Item):
 
     @property
     def _place(self) -> str:
-        from nomyo_attest.report.clean import clean
-
-        file = clean(self.nodeid.partition("::")[0])
+        file = self.nodeid.partition("::")[0]
         return f"{file}:{self.found.line}" if has_lines(self.path) else file
 
     def _text(self) -> bytes:
@@ -84,13 +91,19 @@ class RecordItem(pytest.Item):
             return super().repr_failure(excinfo, *more)
         shown = excinfo.getrepr(style="value")
         if shown.reprcrash is not None:
-            shown.reprcrash.path, shown.reprcrash.lineno = str(self.path), self.found.line
+            shown.reprcrash.path, shown.reprcrash.lineno = _clean(str(self.path)), self.found.line
             shown.reprcrash.message = excinfo.value.brief
         return shown
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where it stands, and its name."""
-        return self.path, self.found.line - 1, self.name
+        return Path(_clean(str(self.path))), self.found.line - 1, self.name
+
+
+def _clean(text: str) -> str:
+    from nomyo_attest.report.clean import clean
+
+    return clean(text)
 
 
 def _unreadable(error: OSError) -> str:

@@ -11,14 +11,13 @@ from nomyo_attest.report.audit_words import (
     MEND_RELEASED,
     NOT_AFFIRMED,
     many,
-    no_commands,
     number,
     outside_text,
     released_text,
     shares,
     verdict_counts,
 )
-from nomyo_attest.report.clean import short
+from nomyo_attest.report.clean import no_commands, short
 from nomyo_attest.report.look import Ink, Look, sentence
 
 _INKS: Final[dict[str, Ink]] = {

@@ -36,17 +36,9 @@ MEND_UNREADABLE: Final = (
     "response as it was received"
 )
 
-_COMMAND: Final = re.compile(r"^(\s*):(?=:)|#(?=#[a-z]*\[)", re.MULTILINE)
-"""``::error::`` after blanks, ``##[group]``, ``##vso[…]``, ``##teamcity[…]``."""
-
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){16,}", re.ASCII)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
 _LAST: Final = datetime.max.replace(tzinfo=UTC).timestamp()
-
-
-def no_commands(text: str) -> str:
-    """`text` without what GitHub Actions, Azure Pipelines or TeamCity take for a command to them in a job's log."""
-    return _COMMAND.sub(lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", text)
 
 
 def number(value: int) -> str:

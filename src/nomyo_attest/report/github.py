@@ -19,13 +19,12 @@ from nomyo_attest.report.audit_words import (
     lines_text,
     many,
     mend_of,
-    no_commands,
     outside_text,
     released_text,
     unreadable,
     where,
 )
-from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.clean import clean, no_commands, short
 from nomyo_attest.report.look import sentence
 
 SHOWN: Final = 10

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from nomyo.cli.terminal import harmless
+from nomyo.cli.terminal import _CI_VARIABLES, harmless, say_completion
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,62 @@ def test_no_control_character_passes_but_line_feed_and_tab() -> None:
     assert passed == {"\n", "\t"}
     bidirectional = {chr(c) for c in range(0x110000) if unicodedata.bidirectional(chr(c)) in _EMBEDDING}
     assert {char for char in bidirectional if harmless(char) == char} == set()
+
+
+COMPLETION = "a\x1b[2Jb\n::error::c\nd ##vso[x]e"
+IN_A_LOG = "a\\x1b[2Jb\n\\x3a:error::c\nd \\x23#vso[x]e\n"
+
+
+@pytest.fixture
+def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _CI_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_no_ci")
+def test_a_program_gets_a_completion_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    say_completion(COMPLETION)
+    assert capsys.readouterr().out == COMPLETION + "\n"
+
+
+@pytest.mark.usefixtures("_no_ci")
+def test_a_terminal_gets_a_completion_without_what_drives_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    say_completion(COMPLETION)
+    assert capsys.readouterr().out == harmless(COMPLETION) + "\n"
+
+
+@pytest.mark.usefixtures("_no_ci")
+@pytest.mark.parametrize("name", _CI_VARIABLES)
+def test_the_log_of_a_ci_job_gets_a_completion_without_commands(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "true")
+    say_completion(COMPLETION)
+    assert capsys.readouterr().out == IN_A_LOG
+
+
+@pytest.mark.usefixtures("_no_ci")
+def test_a_file_in_a_ci_job_gets_a_completion_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with (tmp_path / "completion").open("w", encoding="utf-8", newline="") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        say_completion(COMPLETION)
+    assert (tmp_path / "completion").read_text(encoding="utf-8") == COMPLETION + "\n"
+
+
+def test_a_pipe_in_a_ci_job_may_be_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "import sys; from nomyo.cli.terminal import say_completion; say_completion(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", command, COMPLETION],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"CI": "true", "PYTHONUTF8": "1"},
+        check=True,
+    )
+    assert done.stdout == IN_A_LOG
 
 
 _EMBEDDING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

@@ -119,7 +119,10 @@ def test_a_payload_id_forges_no_line_and_no_field(client: Client, log: Log, host
     assert text.count(" client=127.0.0.1 ") == 1
     assert re.search(r' id="(?:[^"\\]|\\.)*" client=127\.0\.0\.1 detail="', text)
     assert json.loads(JSONFormatter().format(line))["client"] == "127.0.0.1"
-    assert "\u009b" not in JSONFormatter().format(line)
+    for form in (text, JSONFormatter().format(line)):
+        assert "\u009b" not in form
+        assert "##vso[" not in form
+        assert not form.startswith("::")
 
 
 @pytest.mark.parametrize("hostile", ["%0aforged", "%1b[31m", "%c2%9b31m", "%e2%80%ae"])

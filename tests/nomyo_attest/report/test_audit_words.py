@@ -14,7 +14,6 @@ from nomyo_attest.report.audit_words import (
     Compared,
     lines_text,
     moment,
-    no_commands,
     place_text,
     share,
     shares,
@@ -126,11 +125,6 @@ def test_a_claim_that_looks_like_a_digest_is_shown_as_the_text_that_it_is() -> N
     row["findings"] = [row["findings"][0] | {"rule": "claims.x", "expected": ["ab" * 32], "got": "cd" * 32}]
     _, got = Compared(summary(failures=[row])).of(first_of(row))
     assert got == f'"{"cd" * 32}"'
-
-
-def test_commands_to_ci_systems_are_none_any_more() -> None:
-    text = no_commands("a::b\n  ::add-mask::x\n##[group]g ##vso[task.setvariable]v ##teamcity[x] # ## [y]")
-    assert text == "a::b\n  \\x3a:add-mask::x\n\\x23#[group]g \\x23#vso[task.setvariable]v \\x23#teamcity[x] # ## [y]"
 
 
 def test_the_values_shown_are_those_of_the_first_record_of_the_cause() -> None:
