@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.errors import CommandError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}", re.ASCII)
 
 
@@ -34,14 +35,20 @@ def load_policy(name: str) -> AppraisalPolicy:
 
 
 def parse_time(text: str, option: str = "--at") -> datetime:
-    """A time of RFC 3339, with its offset; `option` is what asked for it. Raises `CommandError`."""
+    """A time of RFC 3339 with its offset, or a date, which means its midnight in UTC. Raises `CommandError`.
+
+    `option` is the option that the time was given with.
+    """
     try:
         if _RFC_3339.fullmatch(text):
             return datetime.fromisoformat(text.upper())
+        if _DATE.fullmatch(text):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
         pass  # a 31st of June
     raise CommandError(
-        f"{option}: {text!r} is no RFC 3339 time; write one with an offset, such as 2026-11-30T00:00:00Z"
+        f"{option}: invalid time {text[:80]!r}; write a date, such as 2026-11-30 (midnight UTC), or an RFC 3339 time "
+        "with an offset, such as 2026-11-30T08:00:00Z"
     )
 
 

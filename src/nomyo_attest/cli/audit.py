@@ -80,11 +80,14 @@ def configure(parser: Parser) -> None:
     out.add_argument("--verbose", action="store_true", help="print digests in full and everything that is listed")
     out.add_argument("--force", action="store_true", help="overwrite files that are there; without --resume begin anew")
     what = parser.add_argument_group("what is looked at")
-    what.add_argument("--at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
+    what.add_argument(
+        "--at", metavar="TIME", help="appraise as of this time (RFC 3339, or a date: midnight UTC), not of now"
+    )
     what.add_argument(
         "--since",
         metavar="TIME",
-        help="leave out records from before this time: by `recorded_at` of a ledger's line; by the"
+        help="leave out records from before this time (RFC 3339, or a date: midnight UTC):"
+        " by `recorded_at` of a ledger's line; by the"
         " server's own `processed_at`, which nothing signs, of any other record",
     )
     what.add_argument("--until", metavar="TIME", help="leave out records from this time or later, by the same times")

@@ -76,7 +76,7 @@ def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: arg
     from nomyo_attest.report.audit_text import audit_text
 
     view = look(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
-    (remark if reports.streams else say)(audit_text(summary, view).removesuffix("\n"))
+    (remark if reports.streams else say)(audit_text(summary, view, reports.files).removesuffix("\n"))
 
 
 def _html(summary: Summary, _reports: Reports) -> str:

@@ -22,13 +22,21 @@ _PROBE: Final = {
 """What evidence must be like to be learned from: any PCR values, and everything else that is always asked."""
 
 
-def recording_from(content: bytes | Mapping[str, Any], *, file: str, name: str) -> Recording:
+def recording_from(
+    content: bytes | Mapping[str, Any],
+    *,
+    file: str,
+    name: str,
+    payload_id: str | None = None,
+    nonce: bytes | None = None,
+) -> Recording:
     """One response to learn from. Raises `CommandError` if it is not sound.
 
     Args:
         content: the response.
         file: what complaints call it.
         name: what the policy's labels call it.
+        payload_id, nonce: what the quote is bound to, instead of the payload id that the response records.
     """
     from nomyo_attest.appraisal import Outcome, Verdict, appraise
     from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
@@ -45,13 +53,16 @@ def recording_from(content: bytes | Mapping[str, Any], *, file: str, name: str) 
         raise CommandError(f"{file}: {error}") from None
     except EvidenceError as error:
         raise CommandError(f"{file}: refused by evidence.form: {error}", status=NOT_AFFIRMED) from None
-    result = appraise(evidence, AppraisalPolicy.from_dict(_PROBE))
+    result = appraise(evidence, AppraisalPolicy.from_dict(_PROBE), payload_id=payload_id, nonce=nonce)
     if result.verdict not in (Verdict.AFFIRMING, Verdict.WARNING):
         found = reasons(result)
         finding = (*found.failed, *found.open, *found.waiting)[0]
         what = "does not hold" if finding.outcome is Outcome.FAIL else "cannot be told"
         problem = f"{finding.rule} {what}: {finding.message}"
-        raise CommandError(f"{file}: refused: {problem}; learn from evidence that is sound", status=NOT_AFFIRMED)
+        hint = "learn from evidence that is sound"
+        if finding.rule == "nonce.match" and finding.outcome is Outcome.UNDECIDED:
+            hint = "give the payload id of the request (--payload-id), or the nonce that was quoted (--nonce)"
+        raise CommandError(f"{file}: refused: {problem}; {hint}", status=NOT_AFFIRMED)
     return Recording(
         name=name,
         evidence=evidence,
@@ -61,8 +72,18 @@ def recording_from(content: bytes | Mapping[str, Any], *, file: str, name: str) 
     )
 
 
-def policy_from(recordings: Sequence[Recording], *, policy_id: str, description: str) -> tuple[Lesson, AppraisalPolicy]:
-    """The policy learned from `recordings`, as text and as loaded from it; it affirms each. Raises `CommandError`."""
+def policy_from(
+    recordings: Sequence[Recording],
+    *,
+    policy_id: str,
+    description: str,
+    payload_id: str | None = None,
+    nonce: bytes | None = None,
+) -> tuple[Lesson, AppraisalPolicy]:
+    """The policy learned from `recordings`, as text and as loaded from it; it affirms each. Raises `CommandError`.
+
+    `payload_id` and `nonce` are those of `recording_from`, if they were given there.
+    """
     from nomyo_attest.errors import PolicyError
     from nomyo_attest.policy import AppraisalPolicy
     from nomyo_attest.policy.learn import learn
@@ -74,17 +95,19 @@ def policy_from(recordings: Sequence[Recording], *, policy_id: str, description:
         # The id is the user's own; anything else is what the files lack.
         status = UNUSABLE if error.where == "id" else NOT_AFFIRMED
         raise CommandError(f"{error.where}: {error.problem}; {error.mend}", status=status) from None
-    _check_affirms(policy, recordings)
+    _check_affirms(policy, recordings, payload_id, nonce)
     return lesson, policy
 
 
-def _check_affirms(policy: AppraisalPolicy, recordings: Sequence[Recording]) -> None:
+def _check_affirms(
+    policy: AppraisalPolicy, recordings: Sequence[Recording], payload_id: str | None, nonce: bytes | None
+) -> None:
     """Try the learned policy on what it was learned from, before anyone relies on it. Raises `CommandError`."""
     from nomyo_attest.appraisal import Verdict, appraise
 
     expected = {Verdict.AFFIRMING} if "clock.safe" not in policy.rules else {Verdict.AFFIRMING, Verdict.WARNING}
     for one in recordings:
-        result = appraise(one.evidence, policy)
+        result = appraise(one.evidence, policy, payload_id=payload_id, nonce=nonce)
         if result.verdict not in expected:
             rules = ", ".join((*result.failed, *result.undecided))
             raise CommandError(

@@ -28,7 +28,9 @@ def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("policy", metavar="P", help="a .toml or .json file")
     parser.add_argument("--strict", action="store_true", help="exit status 1 if there is a warning")
-    parser.add_argument("--at", metavar="TIME", help="judge its period as of this time (RFC 3339), not of now")
+    parser.add_argument(
+        "--at", metavar="TIME", help="judge its period as of this time (RFC 3339, or a date: midnight UTC), not of now"
+    )
     parser.add_format()
 
 

@@ -4,7 +4,8 @@ you rely on it.
 From several files the policy accepts, for each PCR that all of them sign, the
 values that any of them has, each labelled with its file. Evidence that fails a
 core rule, or has an unfit AIK, is refused. The policy affirms every file it was
-learned from.
+learned from. A bare tpm_attestation block names no payload id: give the one of
+the request, or the nonce that was quoted.
 
 Exit status: 0; 1 if evidence is refused or malformed; 2 if a file cannot be
 read or written.
@@ -12,25 +13,30 @@ read or written.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from nomyo_attest.cli.arguments import parse_nonce, parse_payload_id
 from nomyo_attest.cli.console import say
 from nomyo_attest.cli.errors import CommandError, complain
 from nomyo_attest.cli.exits import OK
 from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
 from nomyo_attest.cli.learning import policy_from, recording_from
 from nomyo_attest.report.clean import clean
+from nomyo_attest.report.look import count
 
 if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.policy import AppraisalPolicy
     from nomyo_attest.policy.learn import Recording
 
 EXAMPLE = """
 nomyo-attest policy learn known-good.json -o policy.toml
 nomyo-attest policy learn recorded/*.json --id prod-eu -o prod-eu.toml
+nomyo-attest policy learn block.json --nonce "$NONCE" -o policy.toml
 """
 
 _ID_MAX: Final = 200
@@ -43,17 +49,27 @@ def configure(parser: Parser) -> None:
     parser.add_argument("-o", dest="output", metavar="FILE", help="write to this .toml file, not to standard output")
     parser.add_argument("--id", metavar="ID", help="the policy's id; default: the first file's name without its ending")
     parser.add_argument("--description", metavar="TEXT", help="the policy's description")
+    freshness = parser.add_mutually_exclusive_group()
+    freshness.add_argument(
+        "--payload-id", metavar="ID", help="the payload id of the request, instead of the recorded one; for one FILE"
+    )
+    freshness.add_argument("--nonce", metavar="HEX", help="the extraData that was quoted; for one FILE")
     parser.add_argument("--force", action="store_true", help="overwrite the file if it is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     check_inputs(arguments.files)
+    payload_id = parse_payload_id(arguments.payload_id) if arguments.payload_id is not None else None
+    nonce = parse_nonce(arguments.nonce) if arguments.nonce is not None else None
+    if len(arguments.files) > 1 and (payload_id is not None or nonce is not None):
+        option = "--nonce" if payload_id is None else "--payload-id"
+        raise CommandError(f"{option}: it belongs to one response, and {len(arguments.files)} files are named")
     if arguments.output is not None:
         if not arguments.output.endswith(".toml"):
             raise CommandError(f"{arguments.output}: a learned policy is TOML; let its name end in .toml")
         check_output(arguments.output, force=arguments.force)
-    recordings = _read_all(arguments.files)
+    recordings = _read_all(arguments.files, payload_id, nonce)
 
     from nomyo_attest.policy.learn import names_text
 
@@ -62,21 +78,33 @@ def run(arguments: argparse.Namespace) -> int:
         policy_id = _id(arguments.files[0])
     if description is None:
         description = f"Learned from {names_text([one.name for one in recordings])}"
-    lesson, _ = policy_from(recordings, policy_id=policy_id, description=description)
+    lesson, policy = policy_from(
+        recordings, policy_id=policy_id, description=description, payload_id=payload_id, nonce=nonce
+    )
     for notice in lesson.notices:
         complain(f"notice: {notice}")
     if arguments.output is None:
         say(lesson.text.removesuffix("\n"))
     else:
         write_output(arguments.output, lesson.text, force=arguments.force)
+        say(_written(arguments.output, policy, len(recordings)))
     return OK
+
+
+def _written(name: str, policy: AppraisalPolicy, responses: int) -> str:
+    """What was written, and the next step."""
+    places = ", ".join(pcr.place for pcr in policy.pcrs)
+    learned = f"policy {clean(policy.id)}, learned from {count(responses, 'response')}"
+    check = clean(shlex.join(["nomyo-attest", "policy", "check", name]))
+    wrote = f"wrote {clean(name)}: {learned}; it pins {places}"
+    return f"{wrote}\nnext: read it, above all its comments, and check it: {check}"
 
 
 def _id(file: str) -> str:
     return clean(PurePath(file).stem)[:_ID_MAX] if file != STANDARD_INPUT else "learned"
 
 
-def _read_all(files: list[str]) -> list[Recording]:
+def _read_all(files: list[str], payload_id: str | None, nonce: bytes | None) -> list[Recording]:
     """Read and appraise every file. Raises `CommandError` if any cannot be learned from, after complaining of each."""
     short = [PurePath(file).name if file != STANDARD_INPUT else "standard input" for file in files]
     names = short if len(set(short)) == len(short) else files
@@ -84,7 +112,8 @@ def _read_all(files: list[str]) -> list[Recording]:
     problems: list[CommandError] = []
     for file, name in zip(files, names, strict=True):
         try:
-            recordings.append(recording_from(read_record(file), file=file, name=name))
+            record = read_record(file)
+            recordings.append(recording_from(record, file=file, name=name, payload_id=payload_id, nonce=nonce))
         except CommandError as error:
             problems.append(error)
     for problem in problems[:-1]:

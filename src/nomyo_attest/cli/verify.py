@@ -59,7 +59,9 @@ def configure(parser: Parser) -> None:
         "--payload-id", metavar="ID", help="the payload id of the request, instead of the recorded one"
     )
     freshness.add_argument("--nonce", metavar="HEX", help="the extraData to expect, instead of one from a payload id")
-    parser.add_argument("--at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
+    parser.add_argument(
+        "--at", metavar="TIME", help="appraise as of this time (RFC 3339, or a date: midnight UTC), not of now"
+    )
     parser.add_argument("--verbose", action="store_true", help="every finding, digests in full, all limits")
     parser.add_format()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,9 @@ NO_POLICY: Final = (
     "no policy says what is affirmed; name one: attestation_policy = policy.toml in the configuration of pytest, "
     "or --attestation-policy policy.toml"
 )
+
+
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,13 @@ def _time(config: pytest.Config) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text.upper())
+        if _DATE.fullmatch(text):
+            time = time.replace(tzinfo=UTC)
     except ValueError:
         time = None
     if time is None or time.utcoffset() is None:
         raise pytest.UsageError(
-            f"attestation_at: {text[:80]!r} is no RFC 3339 time; write one with an offset, such as 2026-11-30T00:00:00Z"
+            f"attestation_at: invalid time {text[:80]!r}; write a date, such as 2026-11-30 (midnight UTC), "
+            "or an RFC 3339 time with an offset, such as 2026-11-30T08:00:00Z"
         )
     return time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
@@ -15,6 +16,7 @@ from nomyo_attest.report.audit_words import (
     outside_text,
     released_text,
     shares,
+    source_name,
     verdict_counts,
 )
 from nomyo_attest.report.clean import no_commands, short
@@ -29,8 +31,10 @@ _INKS: Final[dict[str, Ink]] = {
 }
 
 
-def audit_text(summary: Summary, look: Look) -> str:
+def audit_text(summary: Summary, look: Look, written: Sequence[str] = ()) -> str:
     """`summary` as text, without a line end: what there was, what does not hold, and what the exit status is for.
+
+    `written` are the names of the files that the audit wrote.
 
     Ten of each list at the most; all that the summary lists with `Look.verbose`. Nothing in it is a command to a CI
     system, whatever the records say.
@@ -49,6 +53,7 @@ def audit_text(summary: Summary, look: Look) -> str:
         passed_over(summary, look),
         repeated(summary, look),
         _limits(summary, look),
+        look.wrap(", ".join(source_name(name) for name in written), "written: ") if written else [],
         _status(summary, look),
     ]
     text = "\n\n".join("\n".join(part) for part in parts if part)

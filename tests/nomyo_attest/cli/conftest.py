@@ -28,5 +28,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.json").write_text(Forge().text(), encoding="utf-8")
     ran = run("policy", "learn", "good.json", "-o", "policy.toml")
-    assert ran == (0, "", "")
+    assert (ran.status, ran.err) == (0, "")
     return tmp_path

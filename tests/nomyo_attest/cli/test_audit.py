@@ -251,8 +251,9 @@ class TestUsage:
             (["--fail-on", ""], "--fail-on: '' is none of its words"),
             (["--max-failures", "-1"], "--max-failures: -1 is no count"),
             (["--processes", "0"], "--processes: 0 is too few"),
-            (["--since", "yesterday"], "--since: 'yesterday' is no RFC 3339 time"),
-            (["--until", "2026-01-01"], "--until: '2026-01-01' is no RFC 3339 time"),
+            (["--since", "yesterday"], "--since: invalid time 'yesterday'; write a date, such as 2026-11-30"),
+            (["--until", "2026-01-01T08:00:00"], "--until: invalid time '2026-01-01T08:00:00'"),
+            (["--until", "2026-02-30"], "--until: invalid time '2026-02-30'"),
             (["--since", "0001-01-01T00:00:00+14:00"], "--since: '0001-01-01T00:00:00+14:00' is not in the years 1"),
             (["--until", "9999-12-31T23:59:59.5Z"], "--until: '9999-12-31T23:59:59.5Z' is not in the years 1 to 9999"),
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,28 @@ def test_a_name_under_which_there_is_nothing_is_a_usage_error(folder: Path, name
     assert ran.status == 2
     assert problem in one_complaint(ran)
     assert names() == before
+
+
+def test_the_files_that_were_written_are_listed_before_the_exit_status(folder: Path) -> None:
+    files = ["v.jsonl", "v.csv", "report.html", "junit.xml", "series.jsonl"]
+    options = ["--out", files[0], "--out", files[1], "--html", files[2], "--junit", files[3], "--series", files[4]]
+    ran = audit("good.json", *options)
+    assert ran.status == 0
+    *_, written, empty, status = ran.out.splitlines()
+    assert (written, empty) == (f"written: {', '.join(files)}", "")
+    assert status.startswith("exit status 0")
+    assert "written" not in audit("good.json").out
+    assert "written: w.jsonl" in audit("good.json", "--out", "w.jsonl", "--out", "-").err
+
+
+def test_a_date_means_midnight_utc(folder: Path) -> None:
+    day = datetime.fromtimestamp(answer(0).processed_at, UTC).date()
+    for since, until, appraised in ((day, None, 1), (day + timedelta(1), None, 0), (None, day, 0)):
+        options = ["--since", since] * (since is not None) + ["--until", until] * (until is not None)
+        document = audit("good.json", *options, "--format", "json").json()
+        assert (document["counts"]["affirming"], document["outside"]) == (appraised, 1 - appraised)
+        for name, given in (("since", since), ("until", until)):
+            assert document["run"][name] == (given and f"{given}T00:00:00Z")
+    assert (
+        audit("good.json", "--at", "2026-01-10", "--format", "json").json()["run"]["at"] == "2026-01-10T00:00:00+00:00"
+    )

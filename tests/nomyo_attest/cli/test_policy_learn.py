@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from pathlib import Path
@@ -44,7 +45,11 @@ def test_every_kind_of_right_evidence_can_be_learned_from(folder: Path, variant:
 def test_several_files_give_the_union_of_the_values_each_labelled_with_its_files(folder: Path) -> None:
     write("other.json", Forge(payload_id="2").measure(7, b"db 2026-11"))
     ran = run("policy", "learn", "good.json", "other.json", "-o", "both.toml")
-    assert ran == (0, "", "")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        "wrote both.toml: policy good, learned from 2 responses; it pins sha256:0, sha256:7, sha256:10",
+        "next: read it, above all its comments, and check it: nomyo-attest policy check both.toml",
+    ]
     policy = AppraisalPolicy.load("both.toml")
     labels = {pcr.place: {one.label for one in pcr.values} for pcr in policy.pcrs}
     both = {"good.json, other.json"}
@@ -93,7 +98,7 @@ def test_an_existing_file_is_left_alone_unless_forced(folder: Path) -> None:
     assert ran.status == 2
     assert one_complaint(ran) == "policy.toml: is there already; --force overwrites it"
     assert Path("policy.toml").read_text(encoding="utf-8") == "mine"
-    assert run("policy", "learn", "good.json", "-o", "policy.toml", "--force") == (0, "", "")
+    assert run("policy", "learn", "good.json", "-o", "policy.toml", "--force")[::2] == (0, "")
     assert AppraisalPolicy.load("policy.toml").id == "good"
     assert sorted(path.name for path in folder.iterdir()) == ["good.json", "policy.toml"]
 
@@ -187,3 +192,50 @@ def test_nothing_is_learned_from_a_wrapped_response(folder: Path) -> None:
     assert (ran.status, ran.out) == (2, "")
     assert "at /log (JSON text in a string)" in one_complaint(ran)
     assert not Path("learned.toml").exists()
+
+
+def block_of(forge: Forge) -> None:
+    Path("block.json").write_text(json.dumps(forge.response()["_metadata"]["tpm_attestation"]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["--payload-id", "--nonce"])
+def test_a_bare_block_is_learned_from_with_the_payload_id_or_the_nonce_of_its_request(
+    folder: Path, option: str
+) -> None:
+    forge = Forge(payload_id="mine")
+    block_of(forge)
+    ran = run("policy", "learn", "block.json", "-o", "block.toml")
+    assert ran.status == 1
+    assert one_complaint(ran).endswith(
+        "; give the payload id of the request (--payload-id), or the nonce that was quoted (--nonce)"
+    )
+    value = {"--payload-id": "mine", "--nonce": hashlib.sha256(b"mine").hexdigest()[:32]}[option]
+    assert run("policy", "learn", "block.json", option, value, "-o", "block.toml").status == 0
+    assert run("verify", "block.json", option, value, "--policy", "block.toml").status == 0
+
+
+def test_the_payload_id_that_is_given_counts_instead_of_the_recorded_one(folder: Path) -> None:
+    ran = run("policy", "learn", "good.json", "--payload-id", "other", "-o", "x.toml")
+    assert ran.status == 1
+    assert "nonce.match does not hold" in one_complaint(ran)
+    assert not Path("x.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--nonce", "xyz"], "--nonce: 'xyz' is no nonce"),
+        (["--nonce", ""], "--nonce: '' is no nonce"),
+        (["--payload-id", ""], "--payload-id: expected a string of 1 to 1024 characters"),
+        (["--payload-id", "a", "--nonce", "00"], "not allowed with argument"),
+        (["other.json", "--payload-id", "a"], "--payload-id: it belongs to one response, and 2 files are named"),
+        (["other.json", "--nonce", "00"], "--nonce: it belongs to one response, and 2 files are named"),
+    ],
+)
+def test_a_nonce_that_is_none_or_for_several_files_is_a_usage_error(
+    folder: Path, options: list[str], problem: str
+) -> None:
+    write("other.json", Forge(payload_id="2"))
+    ran = run("policy", "learn", "good.json", *options)
+    assert ran.status == 2
+    assert problem in one_complaint(ran)

@@ -83,13 +83,15 @@ def test_the_time_is_the_one_configured(folder: pytest.Pytester) -> None:
         folder.makeini(f"[pytest]\nattestation_policy = policy.json\nattestation_at = {time}\n")
         folder.runpytest().assert_outcomes(**outcomes)
     folder.runpytest("--attestation-at", "2026-01-15T00:00:00Z").assert_outcomes(passed=1)
+    folder.runpytest("--attestation-at", "2026-01-01").assert_outcomes(passed=1)  # midnight UTC
+    folder.runpytest("--attestation-at", "2026-02-02").assert_outcomes(failed=1)
 
 
-@pytest.mark.parametrize("time", ["yesterday", "2026-01-15", "2026-01-15T00:00:00"])
+@pytest.mark.parametrize("time", ["yesterday", "2026-02-30", "2026-01-15T00:00:00"])
 def test_a_time_that_is_none_is_a_usage_error(folder: pytest.Pytester, time: str) -> None:
     ran = folder.runpytest("--attestation-policy", "policy.json", "--attestation-at", time)
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
-    ran.stderr.fnmatch_lines([f"ERROR: attestation_at: '{time}' is no RFC 3339 time; *"])
+    ran.stderr.fnmatch_lines([f"ERROR: attestation_at: invalid time '{time}'; write a date*"])
 
 
 def test_the_fixtures_appraise_by_the_policy_configured(folder: pytest.Pytester) -> None:
