@@ -225,6 +225,7 @@ class Audit:
         max_failures: int = 0,
         max_gap: int | None = None,
         allow_no_evidence: bool = False,
+        allow_undated: bool = False,
         on_finding: Callable[[SeriesFinding], None] | None = None,
     ) -> Summary:
         """What all records come to; see `summarise`. Raises `StoreError`."""
@@ -242,6 +243,7 @@ class Audit:
             fail_on=fail_on,
             max_failures=max_failures,
             allow_no_evidence=allow_no_evidence,
+            allow_undated=allow_undated,
             on_finding=on_finding,
         )
 

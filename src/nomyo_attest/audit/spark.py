@@ -6,6 +6,7 @@
 
     verdicts = audit.appraise(spark.table("answers"), policy, column="response")
     findings = audit.series(verdicts)
+    checks = audit.series_checks(verdicts)
 
 Needs the extra `spark` on the driver, and this package with pyarrow wherever executors run Python. All functions return
 lazy DataFrames; nothing is collected. For PySpark 3.5 and 4.
@@ -26,7 +27,7 @@ try:
 
     from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraise_batches, moment
     from nomyo_attest.audit.spark_schema import spark_schema
-    from nomyo_attest.audit.spark_series import series
+    from nomyo_attest.audit.spark_series import series, series_checks
 except ImportError as error:
     raise ImportError(
         f"the audit on Spark needs PySpark and pyarrow, of the extra spark: {install_command('spark')}"
@@ -35,7 +36,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["SCHEMA", "appraise", "series"]
+__all__ = ["SCHEMA", "appraise", "series", "series_checks"]
 
 _RECORD: Final = "response"  # what the column is called on its way, whatever it is called in the table
 

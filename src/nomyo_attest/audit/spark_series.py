@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 
+from nomyo_attest.audit.series.coverage import Coverage, outcome_of, remark_of
 from nomyo_attest.audit.series.findings import AnswerRow, findings
 from nomyo_attest.audit.series.rules import SeriesRule, find_series_rule, rules_asked
 from nomyo_attest.audit.series.sql import ANSWER
@@ -39,6 +40,23 @@ SERIES_SCHEMA: Final = pa.schema(
 )
 """The fields of `SeriesFinding`, in order."""
 
+CHECKS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("findings", pa.int64(), nullable=False),
+        pa.field("records", pa.int64(), nullable=False),
+        pa.field("appraised", pa.int64(), nullable=False),
+        pa.field("usable", pa.int64(), nullable=False),
+        pa.field("undated", pa.int64(), nullable=False),
+        pa.field("compared", pa.int64(), nullable=False),
+        pa.field("remark", pa.string(), nullable=False),
+    ]
+)
+"""The fields of `SeriesRuleSummary` that depend on the records."""
+
+_COUNTED: Final = ("findings", "in_findings", "appraised", "usable", "undated", "compared")
+
 _FINDINGS_AT_ONCE: Final = 1024
 
 
@@ -54,6 +72,54 @@ def series(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
     """
     asked = [_asked(verdicts, rule, max_gap) for rule in rules_asked(max_gap)]
     return reduce(lambda one, other: one.unionAll(other), asked)
+
+
+def series_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
+    """What each rule comes to, as a DataFrame with one row a rule and the columns `CHECKS_SCHEMA`.
+
+    ``outcome`` is ``"held"``, ``"found"`` or ``"not_evaluated"``; the last is no answer, and ``remark`` says what the
+    records lack. The counts are those of `SeriesRuleSummary`. The audit on one machine fails for a rule that is found
+    or not evaluated.
+
+    Args:
+        verdicts, max_gap: as for `series`.
+    """
+    checks = [_checked(verdicts, rule, max_gap) for rule in rules_asked(max_gap)]
+    return reduce(lambda one, other: one.unionAll(other), checks)
+
+
+def _checked(verdicts: DataFrame, rule: SeriesRule, max_gap: int | None) -> DataFrame:
+    found = (
+        "SELECT COUNT(CASE WHEN place = 1 THEN 1 END) AS findings, "  # noqa: S608 - text of the table of rules
+        "COALESCE(SUM(CASE WHEN place = 1 THEN records END), 0) AS in_findings "
+        f"FROM ({rule.query(max_gap)})"
+    )
+    covered = f"SELECT records AS appraised, usable FROM ({rule.coverage})"  # noqa: S608 - as above
+    query = (
+        "WITH verdicts AS (SELECT * FROM {verdicts}) "  # noqa: S608 - as above
+        f"SELECT * FROM ({found}) CROSS JOIN ({covered}) CROSS JOIN ({rule.comparison})"
+    )
+    answer = verdicts.sparkSession.sql(query, verdicts=verdicts).selectExpr(
+        *(f"CAST({name} AS BIGINT) AS {name}" for name in _COUNTED)
+    )
+    return answer.mapInArrow(_check(rule.id), spark_schema(CHECKS_SCHEMA))
+
+
+def _check(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """What a task runs: pickled with the rule's name, not with the rule."""
+
+    def check(batches: Iterator[Any]) -> Iterator[Any]:
+        rule = find_series_rule(rule_id)
+        for batch in batches:
+            checks = []
+            for row in batch.to_pylist():
+                findings, in_findings, *counts = (row[name] for name in _COUNTED)
+                covered = Coverage(*counts)
+                values = (rule_id, outcome_of(rule, findings, covered), findings, in_findings, *covered)
+                checks.append(dict(zip(CHECKS_SCHEMA.names, (*values, remark_of(rule, covered)), strict=True)))
+            yield pa.RecordBatch.from_pylist(checks, schema=CHECKS_SCHEMA)
+
+    return check
 
 
 def _asked(verdicts: DataFrame, rule: SeriesRule, max_gap: int | None) -> DataFrame:

@@ -31,6 +31,7 @@ def status_of(
     sources_unreadable: int,
     series: int,
     evidence: bool,
+    not_evaluated: int = 0,
     outside_by_server: int = 0,
     released: Released | None = None,
     fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
@@ -44,6 +45,7 @@ def status_of(
         sources_unreadable: sources of which not all could be read.
         series: findings across records.
         evidence: whether any record has evidence, malformed or not.
+        not_evaluated: cross-record checks that were not evaluated, without those that an option or the policy accepts.
         outside_by_server: records outside the window by the server's own time.
         released: records of ledgers by whether they were released; None for none.
         fail_on: those of `FAIL_ON` that count; none: no verdict, finding or unreadable source counts.
@@ -53,10 +55,11 @@ def status_of(
             never 0, whatever `fail_on` and `max_failures` are: it would be the same if the records were not responses.
 
     Returns:
-        2 if a source could not be read and ``unreadable`` counts; else 1 if more records than are tolerated failed, if
-        there are findings across records and ``series`` counts, if records are outside the window by the server's own
-        time and ``outside`` counts, if ``released`` counts and no record says whether it was released, if no record was
-        appraised although something counts, or if no record has evidence; else 0.
+        2 if a source could not be read and ``unreadable`` counts; else 1 if more records than are tolerated failed; if
+        ``series`` counts and there are findings across records or cross-record checks that were not evaluated; if
+        ``outside`` counts and records are outside the window by the server's own time; if ``released`` counts and no
+        record says whether it was released; if no record was appraised although something counts; or if no record has
+        evidence; else 0.
     """
     none_appraised = counts.total == counts.unreadable
     missing = "" if evidence or allow_no_evidence else "no record has evidence; see whether the records are responses"
@@ -79,6 +82,8 @@ def status_of(
         reasons.append(f"{_number(failures, 'record')} failed{limit}: {told}")
     if series and SERIES in fail_on:
         reasons.append(f"{_number(series, 'finding')} across records")
+    if not_evaluated and SERIES in fail_on:
+        reasons.append(f"{_number(not_evaluated, 'cross-record check')} not evaluated")
     if outside_by_server and OUTSIDE in fail_on:
         reasons.append(f"{_number(outside_by_server, 'record')} outside the window by the server's own time")
     if RELEASED in fail_on and counts.total and not released.known:

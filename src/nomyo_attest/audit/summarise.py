@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final
 
 from nomyo_attest.audit.profiles import profiles_of
+from nomyo_attest.audit.series.coverage import outcome_of, remark_of
 from nomyo_attest.audit.series.findings import AnswerRow, findings
 from nomyo_attest.audit.series.rules import rules_asked
 from nomyo_attest.audit.series.sql import ANSWER
@@ -16,7 +17,15 @@ from nomyo_attest.audit.series.stored import StoredSeries
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.status import FAIL_ON_DEFAULT, status_of
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import SERIES_LISTED, Policy, Run, SeriesFinding, SeriesRuleSummary, Summary
+from nomyo_attest.audit.summary import (
+    NOT_EVALUATED,
+    SERIES_LISTED,
+    Policy,
+    Run,
+    SeriesFinding,
+    SeriesRuleSummary,
+    Summary,
+)
 from nomyo_attest.audit.tallied import (
     counts_of,
     failures_of,
@@ -49,6 +58,7 @@ def summarise(
     fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
     max_failures: int = 0,
     allow_no_evidence: bool = False,
+    allow_undated: bool = False,
     on_finding: Callable[[SeriesFinding], None] | None = None,
 ) -> Summary:
     """Everything that an audit found out.
@@ -61,6 +71,7 @@ def summarise(
         repeated, repeated_total: names under which files were found again, and how many.
         max_gap: seconds for `series.gap`, which is not asked without it.
         fail_on, max_failures, allow_no_evidence: see `status_of`.
+        allow_undated: accept cross-record checks that were not evaluated since records have no usable time.
         on_finding: called with each finding across records, of which the summary lists `SERIES_LISTED`.
 
     Raises:
@@ -69,6 +80,9 @@ def summarise(
     order = SourceOrder(store)
     stored = StoredSeries(store, order)
     series, series_rules = _series(stored, max_gap, on_finding)
+    evidence = has_evidence(store)
+    for rule in series_rules:
+        rule.accepted = _accepted(rule, policy, undated=allow_undated, no_evidence=allow_no_evidence and not evidence)
     timeline = timeline_of(store)
     profiles, profiles_total = profiles_of(store, order, stored, timeline)
     counts, outside_by_client, outside_by_server = counts_of(store)
@@ -84,7 +98,8 @@ def summarise(
         counts,
         sources_unreadable=sources_unreadable,
         series=sum(rule.findings for rule in series_rules),
-        evidence=has_evidence(store),
+        evidence=evidence,
+        not_evaluated=sum(rule.outcome == NOT_EVALUATED and not rule.accepted for rule in series_rules),
         outside_by_server=outside_by_server,
         released=released,
         fail_on=fail_on,
@@ -148,10 +163,22 @@ def _series(
         listed.append(list(islice(found, SERIES_LISTED)))
         # What is not listed need not be put in words, unless somebody wants it: then counting is all.
         deque(found if on_finding is not None else answer, maxlen=0)
+        covered = stored.coverage(rule)
+        summary.outcome, summary.remark = outcome_of(rule, summary.findings, covered), remark_of(rule, covered)
+        summary.appraised, summary.usable, summary.undated, summary.compared = covered
         summaries.append(summary)
     return [
         finding for some, share in zip(listed, _shares(summaries), strict=True) for finding in some[:share]
     ], summaries
+
+
+def _accepted(rule: SeriesRuleSummary, policy: AppraisalPolicy, *, undated: bool, no_evidence: bool) -> bool:
+    """Whether it is accepted that a rule was not evaluated: by an option, or since the policy needs no payload ids."""
+    if rule.outcome != NOT_EVALUATED:
+        return False
+    if rule.undated:
+        return undated
+    return no_evidence or (rule.rule == "series.payload_id" and policy.unsafe_any_nonce)
 
 
 def _counted(answer: Iterable[AnswerRow], summary: SeriesRuleSummary) -> Iterator[AnswerRow]:

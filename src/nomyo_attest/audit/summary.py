@@ -31,6 +31,14 @@ it is undecided as the consequence of another rule of the same record.
 """
 
 
+HELD: Final = "held"
+FOUND: Final = "found"
+NOT_EVALUATED: Final = "not_evaluated"
+
+SERIES_OUTCOMES: Final = (HELD, FOUND, NOT_EVALUATED)
+"""What a cross-record check comes to. A check that was not evaluated says nothing: it never counts as one that held."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where a record stands, and the server's time of it (seconds since 1970; None if it says none)."""
 
@@ -162,13 +170,32 @@ class SeriesFinding(msgspec.Struct, kw_only=True):
 
 
 class SeriesRuleSummary(msgspec.Struct, kw_only=True):
-    """One series rule: how many findings, of how many records together; `question` and `mend` in plain words."""
+    """One series rule.
+
+    Attributes:
+        rule, question, mend: its id, and in plain words what it asks and what to do about a finding.
+        findings, records: how many findings, of how many records together.
+        outcome: one of `SERIES_OUTCOMES`.
+        appraised: records that were appraised.
+        usable: those of them that have what the rule compares, apart from a time.
+        undated: those of `usable` that have no time, although the rule needs one to compare them.
+        compared: records that were compared with another one.
+        remark: which records were not compared, and why; empty if all were.
+        accepted: whether an option or the policy accepts that the rule was not evaluated.
+    """
 
     rule: str
     question: str
     mend: str
     findings: int
     records: int
+    outcome: str = NOT_EVALUATED
+    appraised: int = 0
+    usable: int = 0
+    undated: int = 0
+    compared: int = 0
+    remark: str = ""
+    accepted: bool = False
 
 
 class Profile(msgspec.Struct, kw_only=True):

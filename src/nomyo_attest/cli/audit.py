@@ -104,7 +104,8 @@ def configure(parser: Parser) -> None:
     how.add_argument(
         "--fail-on",
         metavar="W,W",
-        help="warning, contraindicated, none, unreadable, series, released (records of a ledger that were released"
+        help="warning, contraindicated, none, unreadable, series (findings across records, or a cross-record check that"
+        " could not be evaluated), released (records of a ledger that were released"
         " though not affirmed), outside (records outside the window by the server's own time), or nothing; default:"
         " contraindicated,none,unreadable,series",
     )
@@ -115,6 +116,11 @@ def configure(parser: Parser) -> None:
         "--allow-no-evidence",
         action="store_true",
         help="accept an audit in which no record has evidence; without it the exit status is 1 whatever --fail-on says",
+    )
+    how.add_argument(
+        "--allow-undated",
+        action="store_true",
+        help="accept cross-record checks that could not be evaluated since records have no usable `processed_at`",
     )
     run = parser.add_argument_group("how it is run")
     run.add_argument("--processes", type=int, metavar="N", help="how many appraise; default: the cores allowed")

@@ -35,6 +35,7 @@ class Order(NamedTuple):
     fail_on: frozenset[str]
     max_failures: int
     allow_no_evidence: bool
+    allow_undated: bool
     max_gap: int | None
 
 
@@ -71,6 +72,7 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
         fail_on=fail_on,
         max_failures=arguments.max_failures,
         allow_no_evidence=arguments.allow_no_evidence,
+        allow_undated=arguments.allow_undated,
         max_gap=_duration(arguments.max_gap) if arguments.max_gap is not None else None,
     )
 

@@ -37,6 +37,7 @@ def summarised(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
             fail_on=order.fail_on,
             max_failures=order.max_failures,
             allow_no_evidence=order.allow_no_evidence,
+            allow_undated=order.allow_undated,
             max_gap=order.max_gap,
             on_finding=write,
         )

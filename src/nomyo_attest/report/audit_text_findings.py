@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from nomyo_attest.audit.summary import SeriesFinding, SeriesRuleSummary, Summary
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, SeriesFinding, SeriesRuleSummary, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes, causes_by_source, ignored, waiting
-from nomyo_attest.report.audit_words import Compared, lines_text, many, mend_of, source_name, where
+from nomyo_attest.report.audit_words import (
+    Compared,
+    lines_text,
+    many,
+    mend_not_evaluated,
+    mend_of,
+    not_evaluated_text,
+    source_name,
+    where,
+)
 from nomyo_attest.report.clean import short
 from nomyo_attest.report.look import Ink, Look, sentence
 
@@ -14,13 +23,20 @@ RULE_MAX: Final = 60
 """Characters of a rule's id; only those of claims could be as long."""
 
 _LABEL: Final = 12
+_NOT_EVALUATED: Final = "NOT EVALUATED"
 _FINDINGS_SHOWN: Final = 3
 """Findings shown of one rule across records, without `Look.verbose`."""
 
 _PLACES_SHOWN: Final = 100
 """Sources shown of one rule, with `Look.verbose`."""
 
-_INKS: Final[dict[str, Ink]] = {"FAIL": "bad", "UNDECIDED": "bad", "WARNING": "warn", "FOUND": "bad", "holds": "good"}
+_INKS: Final[dict[str, Ink]] = {
+    "FAIL": "bad",
+    "UNDECIDED": "bad",
+    "WARNING": "warn",
+    "FOUND": "bad",
+    "holds": "good",
+}
 
 
 def rules(summary: Summary, look: Look) -> list[str]:
@@ -52,21 +68,46 @@ def rules(summary: Summary, look: Look) -> list[str]:
 
 
 def series(summary: Summary, look: Look) -> list[str]:
-    """The rules across records: each with its question, and what was found."""
+    """The cross-record checks: what was found, what was not evaluated and why, and what holds for which records."""
     parts = [
         _series_rule(rule, [one for one in summary.series if one.rule == rule.rule], look)
         for rule in summary.series_rules
-        if rule.findings
+        if rule.outcome == FOUND
     ]
-    holding: list[str] = []
-    appraised = summary.counts.total - summary.counts.unreadable
-    quiet = [rule for rule in summary.series_rules if not rule.findings and appraised]
-    if look.verbose:
-        holding = [line for rule in quiet for line in _tagged("holds", _named(rule.rule), rule.question, look)]
-    elif quiet:
-        holding = look.wrap(", ".join(_named(rule.rule) for rule in quiet), "  holds  ")
-        holding[0] = holding[0].replace("holds", look.paint("holds", "good"), 1)
+    asked = summary.series_rules if summary.counts.total > summary.counts.unreadable else []
+    parts += _not_evaluated([rule for rule in asked if rule.outcome == NOT_EVALUATED], look)
+    holding = _holding([rule for rule in asked if rule.outcome == HELD], look)
     return _under(look.paint("Across records", "bold"), [*parts, *([holding] if holding else [])])
+
+
+def _not_evaluated(rules: list[SeriesRuleSummary], look: Look) -> list[list[str]]:
+    """The checks that were not evaluated, those together that lack the same."""
+    parts = []
+    for remark in dict.fromkeys(map(not_evaluated_text, rules)):
+        alike = [rule for rule in rules if not_evaluated_text(rule) == remark]
+        named = look.wrap(", ".join(_named(rule.rule) for rule in alike), f"  {_NOT_EVALUATED}  ", "    ")
+        named[0] = named[0].replace(_NOT_EVALUATED, look.paint(_NOT_EVALUATED, "bad"), 1)
+        lines = named + _row("why", sentence(short(remark)), look)
+        if not alike[0].accepted:
+            lines += _row("what to do", sentence(mend_not_evaluated(alike[0])), look)
+        parts.append(lines)
+    return parts
+
+
+def _holding(rules: list[SeriesRuleSummary], look: Look) -> list[str]:
+    """The checks that hold, those together that hold for the same records."""
+    lines: list[str] = []
+    if look.verbose:
+        for rule in rules:
+            lines += _tagged("holds", _named(rule.rule), rule.question, look)
+            lines += _row("records", sentence(short(rule.remark)), look) if rule.remark else []
+        return lines
+    for remark in dict.fromkeys(rule.remark for rule in rules):
+        named = ", ".join(_named(rule.rule) for rule in rules if rule.remark == remark)
+        told = look.wrap(f"{named}: {short(remark)}" if remark else named, "  holds  ")
+        told[0] = told[0].replace("holds", look.paint("holds", "good"), 1)
+        lines += told
+    return lines
 
 
 def _under(title: str, parts: list[list[str]]) -> list[str]:
@@ -94,6 +135,7 @@ def _rule(cause: Cause, compared: Compared, look: Look) -> list[str]:
 def _series_rule(rule: SeriesRuleSummary, found: list[SeriesFinding], look: Look) -> list[str]:
     found_of = f"{many(rule.findings, 'finding')}, {many(rule.records, 'record')}"
     lines = _tagged("FOUND", _named(rule.rule), found_of, look) + _row("asks", rule.question, look)
+    lines += _row("records", sentence(short(rule.remark)), look) if rule.remark else []
     shown = found if look.verbose else found[:_FINDINGS_SHOWN]
     for one in shown:
         lines += _row("found", sentence(short(one.message)), look)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.rules import find_rule
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import Counts, Place, Released, Summary
+from nomyo_attest.audit.summary import Counts, Place, Released, SeriesRuleSummary, Summary
 from nomyo_attest.report.audit_reasons import Cause
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.values import Digests, digests, value_text
@@ -26,6 +26,12 @@ PASSED_OVER: Final = "Passed over, for their names say that they are no records"
 REPEATED: Final = "Found again under another name, and read once"
 
 NOT_AFFIRMED: Final = "Released though not affirmed"
+
+MEND_UNDATED: Final = (
+    "record `processed_at` of each response, as seconds since 1970 or as ISO 8601 with an offset from UTC; for records "
+    "whose time is lost, `--allow-undated` accepts that they are not compared"
+)
+MEND_NOT_EVALUATED: Final = "record what this check compares, which no record here has"
 
 MEND_RELEASED: Final = (
     'treat these completions as not attested; a client built with `require_attestation="always"` cannot release them'
@@ -146,6 +152,16 @@ def outside_text(summary: Summary) -> str:
     if by_client:
         parts.append(f"{number(by_client)} by the time that the client recorded")
     return "; ".join(parts)
+
+
+def not_evaluated_text(rule: SeriesRuleSummary) -> str:
+    """Why a cross-record check was not evaluated, and whether that is accepted."""
+    return f"{rule.remark}{' (accepted)' if rule.accepted else ''}"
+
+
+def mend_not_evaluated(rule: SeriesRuleSummary) -> str:
+    """What to do about a cross-record check that was not evaluated."""
+    return MEND_UNDATED if rule.undated else MEND_NOT_EVALUATED
 
 
 def released_text(released: Released) -> str:

@@ -13,7 +13,8 @@ _INTRODUCTION: Final = """\
 ## Across records
 
 What `nomyo-attest audit` asks of all records together. None of these is in a policy, and none changes the verdict of a
-record; what the audit makes of a finding `--fail-on` says. A rule marked *if asked* is asked only where a limit is
+record. A rule has one of three outcomes: it held, there are findings, or it was not evaluated, since records lack what
+it compares. `--fail-on series` fails for the last two. A rule marked *if asked* is asked only where a limit is
 given."""
 
 

@@ -9,7 +9,7 @@ ten warnings of a step and drops the others without a word, so the tenth says ho
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from nomyo_attest.audit.summary import Summary
+from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
 from nomyo_attest.report.audit_words import (
     MEND_RELEASED,
@@ -18,7 +18,9 @@ from nomyo_attest.report.audit_words import (
     Compared,
     lines_text,
     many,
+    mend_not_evaluated,
     mend_of,
+    not_evaluated_text,
     outside_text,
     released_text,
     unreadable,
@@ -44,8 +46,8 @@ def annotations(summary: Summary) -> str:
     """One workflow command a line, with line ends; empty where there is nothing to tell.
 
     Errors are records that were released though not affirmed, rules that the policy requires, findings across records,
-    and what could not be read; warnings are rules that the policy softens; a notice tells how many records are outside
-    the window by the server's own time.
+    cross-record checks that were not evaluated, and what could not be read; warnings are rules that the policy softens;
+    a notice tells how many records are outside the window by the server's own time.
     """
     compared = Compared(summary)
     causes = causes_by_source(summary)
@@ -120,6 +122,10 @@ def _unreadable(summary: Summary) -> Iterable[_Annotation]:
 
 
 def _series(summary: Summary) -> Iterable[_Annotation]:
+    for rule in summary.series_rules:
+        if rule.outcome == NOT_EVALUATED and not rule.accepted:
+            told = f"Not evaluated: {short(not_evaluated_text(rule))}.\n{sentence(mend_not_evaluated(rule))}"
+            yield _Annotation("-", 0, short(rule.rule, 60), told)
     mends = {one.rule: one.mend for one in summary.series_rules}
     for one in summary.series:
         places = "; ".join(map(where, one.places[:_PLACES]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from nomyo_attest.audit.summary import SourceSummary, Summary
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, SourceSummary, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
 from nomyo_attest.report.audit_words import (
     MEND_RELEASED,
@@ -22,7 +22,9 @@ from nomyo_attest.report.audit_words import (
     counts_line,
     lines_text,
     many,
+    mend_not_evaluated,
     mend_of,
+    not_evaluated_text,
     released_text,
     source_name,
     unreadable,
@@ -122,7 +124,16 @@ def _across(summary: Summary) -> ET.Element:
         case = _case(suite, short(rule.rule))
         if not summary.counts.total:
             _tell(case, "skipped", "no records", [])
-        if not rule.findings:
+        if rule.outcome == NOT_EVALUATED and summary.counts.total:
+            told = f"not evaluated: {short(not_evaluated_text(rule))}"
+            mend = [f"What to do: {sentence(mend_not_evaluated(rule))}"]
+            if rule.accepted:
+                _tell(case, "skipped", told, mend)
+            else:
+                _tell(case, "failure", told, mend, short(rule.rule))
+        if rule.outcome == HELD and rule.remark and summary.counts.total:
+            ET.SubElement(case, "system-out").text = sentence(short(rule.remark))
+        if rule.outcome != FOUND:
             continue
         found = [one for one in summary.series if one.rule == rule.rule][:_FINDINGS_MOST]
         text = []
@@ -133,6 +144,7 @@ def _across(summary: Summary) -> ET.Element:
         if rule.findings > len(found):
             text.append(f"And {many(rule.findings - len(found), 'more finding')}.")
         message = f"{rule.question} {many(rule.findings, 'finding')}, {many(rule.records, 'record')}"
+        text += [f"Records: {sentence(short(rule.remark))}"] * bool(rule.remark)
         _tell(case, "failure", message, [*text, f"What to do: {sentence(rule.mend)}"], short(rule.rule))
     return suite
 

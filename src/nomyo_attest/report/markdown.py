@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from nomyo_attest.audit.summary import Place, SeriesFinding, Summary
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, Place, SeriesFinding, Summary
 from nomyo_attest.report.audit_reasons import causes, causes_by_source, ignored, waiting
 from nomyo_attest.report.audit_words import (
     MEND_RELEASED,
@@ -22,8 +22,10 @@ from nomyo_attest.report.audit_words import (
     counts_line,
     lines_text,
     many,
+    mend_not_evaluated,
     mend_of,
     moment,
+    not_evaluated_text,
     number,
     outside_text,
     place_text,
@@ -166,18 +168,25 @@ def _series(summary: Summary) -> list[str]:
         return []
     parts = ["### Across records"]
     for rule in rules:
-        if not rule.findings:
+        if rule.outcome == NOT_EVALUATED:
+            why = prose(short(not_evaluated_text(rule)))
+            parts.append(f"**{code(short(rule.rule))}** {rule.question} **Not evaluated**: {why}.")
+            parts.append(f"What to do: {sentence(mend_not_evaluated(rule))}")
+        if rule.outcome != FOUND:
             continue
         found = [one for one in summary.series if one.rule == rule.rule][:_FINDINGS]
         parts.append(
             f"**{code(short(rule.rule))}** {rule.question} "
             f"**{many(rule.findings, 'finding')}**, {many(rule.records, 'record')}."
+            f"{f' Records: {prose(short(rule.remark))}.' if rule.remark else ''}"
         )
         parts.append("\n".join(f"- {_finding(one)}" for one in found))
         parts += _more(rule.findings - len(found), "finding")
         parts.append(f"What to do: {rule.mend}")
-    if holding := [code(short(one.rule)) for one in rules if not one.findings]:
-        parts.append(f"Nothing found by {', '.join(holding)}.")
+    held = [one for one in rules if one.outcome == HELD]
+    for remark in dict.fromkeys(one.remark for one in held):
+        holding = ", ".join(code(short(one.rule)) for one in held if one.remark == remark)
+        parts.append(f"Nothing found by {holding}{f' ({prose(short(remark))})' if remark else ''}.")
     return parts
 
 

@@ -13,9 +13,17 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
-from nomyo_attest.audit.summary import Place, Summary
+from nomyo_attest.audit.summary import NOT_EVALUATED, Place, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
-from nomyo_attest.report.audit_words import Compared, lines_text, many, place_text, unreadable, where
+from nomyo_attest.report.audit_words import (
+    Compared,
+    lines_text,
+    many,
+    not_evaluated_text,
+    place_text,
+    unreadable,
+    where,
+)
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.look import sentence
 from nomyo_attest.report.sarif_rules import UNREADABLE_RULE, descriptors
@@ -79,7 +87,7 @@ def _invocation(summary: Summary) -> dict[str, Any]:
         "exitCodeDescription": short(summary.status_reason, 1000),
         "arguments": [clean(one) for one in summary.run.command[1:]],
     }
-    notifications = [
+    notifications: list[dict[str, Any]] = [
         {
             "level": "error",
             "message": _message(f"{place_text(one.name, 0)}: {short(one.problem)}"),
@@ -87,6 +95,15 @@ def _invocation(summary: Summary) -> dict[str, Any]:
         }
         for one in summary.sources
         if one.problem
+    ]
+    notifications += [
+        {
+            "level": "note" if rule.accepted else "error",
+            "message": _message(f"{clean(rule.rule)} was not evaluated: {short(not_evaluated_text(rule))}"),
+            "associatedRule": {"id": clean(rule.rule)},
+        }
+        for rule in summary.series_rules
+        if rule.outcome == NOT_EVALUATED
     ]
     if notifications:
         invocation["toolExecutionNotifications"] = notifications
@@ -112,6 +129,18 @@ def _properties(summary: Summary, cut: int) -> dict[str, Any]:
         "policy": {"id": short(summary.policy.id), "digest": summary.policy.digest},
         "inputsDigest": summary.inputs_digest,
         "records": {name: getattr(counts, name) for name in counts.__struct_fields__},
+        "acrossRecords": {
+            clean(one.rule): {
+                "outcome": one.outcome,
+                "accepted": one.accepted,
+                "appraised": one.appraised,
+                "usable": one.usable,
+                "undated": one.undated,
+                "compared": one.compared,
+                "remark": clean(one.remark),
+            }
+            for one in summary.series_rules
+        },
         "outside": summary.outside,
         "outsideByServer": summary.outside_by_server,
         "released": summary.released.released,

@@ -53,14 +53,15 @@ rules.first.processed_at rules.first.source rules.message rules.outcome rules.re
 run.at run.command run.processes run.resumed run.seconds run.select run.since run.started_at run.until run.version
 run.workers_lost series series.first series.first.line series.first.processed_at series.first.source series.key
 series.last series.last.line series.last.processed_at series.last.source series.message series.places series.places.line
-series.places.processed_at series.places.source series.records series.rule series_rules series_rules.findings
-series_rules.mend series_rules.question series_rules.records series_rules.rule sources sources.blank sources.counts
-sources.counts.affirming sources.counts.contraindicated sources.counts.none sources.counts.unreadable
-sources.counts.warning sources.kind sources.name sources.outside sources.outside_by_server sources.problem
-sources.sha256 sources.size sources_total sources_unreadable status status_reason tiers tiers_total timeline timeline.at
-timeline.counts timeline.counts.affirming timeline.counts.contraindicated timeline.counts.none
-timeline.counts.unreadable timeline.counts.warning timeline.unavailable unavailable unavailable.begins unavailable.ends
-unavailable.records undated written
+series.places.processed_at series.places.source series.records series.rule series_rules series_rules.accepted
+series_rules.appraised series_rules.compared series_rules.findings series_rules.mend series_rules.outcome
+series_rules.question series_rules.records series_rules.remark series_rules.rule series_rules.undated
+series_rules.usable sources sources.blank sources.counts sources.counts.affirming sources.counts.contraindicated
+sources.counts.none sources.counts.unreadable sources.counts.warning sources.kind sources.name sources.outside
+sources.outside_by_server sources.problem sources.sha256 sources.size sources_total sources_unreadable status
+status_reason tiers tiers_total timeline timeline.at timeline.counts timeline.counts.affirming
+timeline.counts.contraindicated timeline.counts.none timeline.counts.unreadable timeline.counts.warning
+timeline.unavailable unavailable unavailable.begins unavailable.ends unavailable.records undated written
 """
 VERDICT_COLUMNS = """
 source line payload_id verdict failed undecided reason trust processed_at recorded_at gate released security_tier

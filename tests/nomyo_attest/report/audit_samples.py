@@ -263,6 +263,7 @@ def _series_rules(found: list[SeriesFinding]) -> list[SeriesRuleSummary]:
             mend=mend,
             findings=sum(one.rule == rule for one in found),
             records=sum(one.records for one in found if one.rule == rule),
+            outcome="found" if any(one.rule == rule for one in found) else "held",
         )
         for rule, question, mend in SERIES_RULES
     ]

@@ -85,7 +85,9 @@ def test_the_longest_summary_of_the_most_hostile_text_is_far_under_the_limit() -
     whole = hostile("|\x1b" * 5000)
     rules = [msgspec.structs.replace(whole.rules[0], rule=f"claims.{'|' * 500}{number}") for number in range(500)]
     across = [
-        SeriesRuleSummary(rule=f"series.{number}", question="Is it?", mend="see", findings=1000, records=5000)
+        SeriesRuleSummary(
+            rule=f"series.{number}", question="Is it?", mend="see", findings=1000, records=5000, outcome="found"
+        )
         for number in range(6)
     ]
     far = Place("|" * 5000, 1, 0)

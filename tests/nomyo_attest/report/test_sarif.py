@@ -54,7 +54,7 @@ def results(whole: Summary, rule: str) -> list[dict[str, Any]]:
 
 def asked_across() -> list[SeriesRuleSummary]:
     return [
-        SeriesRuleSummary(rule=one.id, question=one.question, mend=one.mend, findings=0, records=0)
+        SeriesRuleSummary(rule=one.id, question=one.question, mend=one.mend, findings=0, records=0, outcome="held")
         for one in SERIES_RULES
     ]
 

@@ -20,16 +20,34 @@ class SeriesRule:
         question: what it asks.
         explanation: why, and what else a finding can come from.
         mend: what to do about a finding.
+        needs: what a record must have to be compared, in words.
+        alone: why records that have it may have nothing to be compared with, in words.
+        coverage, comparison: the SQL that counts which records were compared; see `Coverage`.
         if_asked: whether it is asked only where a limit is given.
     """
 
-    def __init__(self, id: str, text: str, cites: str, query: str = "", *, if_asked: bool = False) -> None:  # noqa: A002 - the name users know it by
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the name users know it by
+        text: str,
+        cites: str,
+        query: str = "",
+        *,
+        needs: str,
+        usable: str,
+        comparison: str,
+        if_asked: bool = False,
+    ) -> None:
         parts = [" ".join(part.split()) for part in text.strip().split("\n\n")]
         self.id = id
         self.cites = cites
         self.question = parts[0]
         self.explanation = "\n\n".join(parts[1:-1])
         self.mend = parts[-1].removeprefix("What to do: ")
+        self.needs = needs
+        self.alone = "no AIK signed quotes at different times"
+        self.coverage = sql.coverage(usable)
+        self.comparison = comparison
         self.if_asked = if_asked
         self._query = query
 
@@ -59,6 +77,9 @@ SERIES_RULES: Final = (
         """,
         "TPMS_ATTEST",
         sql.repeated("quote", "payload_id"),
+        needs="a quote",
+        usable="quote IS NOT NULL",
+        comparison=sql.present("quote"),
     ),
     SeriesRule(
         "series.payload_id",
@@ -73,6 +94,9 @@ SERIES_RULES: Final = (
         """,
         "payload_id",
         sql.repeated("payload_id", "quote"),
+        needs="a payload id",
+        usable="payload_id IS NOT NULL",
+        comparison=sql.present("payload_id"),
     ),
     SeriesRule(
         "series.aik",
@@ -87,6 +111,9 @@ SERIES_RULES: Final = (
         """,
         "TPMT_PUBLIC",
         sql.repeated("aik_name", "quote", "aik_pinned = FALSE"),
+        needs="an AIK",
+        usable="aik_name IS NOT NULL",
+        comparison=sql.present("aik_name"),
     ),
     SeriesRule(
         "series.clock",
@@ -101,8 +128,10 @@ SERIES_RULES: Final = (
         back was no power cut. What it counted between a TPM2_Shutdown and the power-off before a TPM Resume may be
         lost: moments. TPM2_Clear starts it again from zero.
 
-        `processed_at` is the server's clock, in whole seconds. If that clock was set back, or if an answer took longer
-        than one whose quote was made later, the order is not that of the quotes: then the clock goes back by as much.
+        `processed_at` is the server's claim, and its clock, in whole seconds. If that clock was set back, or if an
+        answer took longer than one whose quote was made later, the order is not that of the quotes: then the clock goes
+        back by as much. A record without a usable `processed_at` has no place in the order. If its AIK signed other
+        records too, the rule is not evaluated.
 
         What to do: see by how much. By moments: answers that overtook each other, or a server's clock that was set. By
         more: two TPMs that share a key, a virtual TPM set back to an older state, or old quotes under a new date. Do
@@ -110,6 +139,9 @@ SERIES_RULES: Final = (
         """,
         "TPMS_CLOCK_INFO.clock",
         sql.CLOCK,
+        needs="a quote with a clock and a signature that verifies",
+        usable=sql.VOUCHED_FOR,
+        comparison=sql.in_order("aik_name, reset_count"),
     ),
     SeriesRule(
         "series.counters",
@@ -117,7 +149,7 @@ SERIES_RULES: Final = (
 
         Of one AIK's answers, in the order of `processed_at`, resetCount must not be less than the largest of the
         seconds before; nor restartCount, among answers of one resetCount, since TPM Reset starts it from zero. Only
-        quotes whose signature verifies count.
+        quotes whose signature verifies count. Records without a usable `processed_at` are as in `series.clock`.
 
         Outside the endorsement and platform hierarchies a TPM hides both by adding a value that is constant for a key,
         so they can be compared for one AIK, and only for one. That sum has 32 bits: once in 2^32 counts it starts from
@@ -128,17 +160,24 @@ SERIES_RULES: Final = (
         """,
         "TPMS_CLOCK_INFO.resetCount, restartCount",
         sql.COUNTERS,
+        needs="a quote with counters and a signature that verifies",
+        usable=sql.VOUCHED_FOR,
+        comparison=sql.in_order("aik_name"),
     ),
     SeriesRule(
         "series.gap",
         """Are there records all the time?
 
         Asked only with a limit (`--max-gap`): no two records that follow each other in `processed_at` may be further
-        apart. Verdicts do not matter for it, and neither does the time before the first record and after the last.
+        apart. Verdicts do not matter for it, and neither does the time before the first record and after the last. If
+        fewer than two records have a usable `processed_at`, and others have none, the rule is not evaluated.
 
         What to do: find out whether there were no answers in that time, or no recordings of them.
         """,
         "processed_at",
+        needs="a processed_at",
+        usable="TRUE",
+        comparison=sql.DATED,
         if_asked=True,
     ),
 )

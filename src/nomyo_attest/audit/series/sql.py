@@ -105,6 +105,58 @@ back AS (
 ),{_PLACED_BY_AIK}"""  # noqa: S608 - constants of this module
 """AIKs whose reset_count goes back, or their restart_count while reset_count is the same; a record counts once."""
 
+VOUCHED_FOR: Final = """signature_valid AND aik_name IS NOT NULL AND clock IS NOT NULL AND reset_count IS NOT NULL
+    AND restart_count IS NOT NULL"""
+"""Records whose clock can be compared, once they have a time."""
+
+
+def coverage(usable: str) -> str:
+    """How many records were appraised, and how many of them satisfy `usable`; one row."""
+    return f"""
+SELECT COUNT(*) AS records, COUNT(CASE WHEN {usable} THEN 1 END) AS usable
+FROM verdicts
+WHERE verdict <> 'unreadable'
+"""  # noqa: S608 - conditions named by the table of rules
+
+
+def in_order(group: str) -> str:
+    """How many records of a group of more than one have no time, and how many have one that a record of an earlier
+    second can be compared with; one row.
+    """
+    return f"""
+WITH seconds AS (
+  SELECT {group}, processed_at, COUNT(*) AS records
+  FROM verdicts
+  WHERE {VOUCHED_FOR}
+  GROUP BY {group}, processed_at
+),
+grouped AS (
+  SELECT processed_at, records,
+    SUM(records) OVER (PARTITION BY {group}) AS together,
+    MIN(processed_at) OVER (PARTITION BY {group}) AS begins
+  FROM seconds
+)
+SELECT COALESCE(SUM(CASE WHEN processed_at IS NULL AND together > 1 THEN records END), 0) AS undated,
+  COALESCE(SUM(CASE WHEN processed_at > begins THEN records END), 0) AS compared
+FROM grouped
+"""  # noqa: S608 - columns named by the table of rules
+
+
+def present(column: str) -> str:
+    """How many records have `column`, each of which is compared with all others; one row."""
+    return f"""
+SELECT 0 AS undated, CASE WHEN COUNT({column}) > 1 THEN COUNT({column}) ELSE 0 END AS compared FROM verdicts
+"""  # noqa: S608 - columns named by the table of rules
+
+
+DATED: Final = """
+SELECT COUNT(*) - COUNT(processed_at) AS undated, CASE WHEN COUNT(processed_at) > 1 THEN COUNT(processed_at) ELSE 0 END
+  AS compared
+FROM verdicts
+WHERE verdict <> 'unreadable'
+"""
+"""How many records have no time, and how many have one that another record's can be compared with; one row."""
+
 _GAP: Final = """
 WITH seconds AS (
   SELECT processed_at FROM verdicts WHERE processed_at IS NOT NULL GROUP BY processed_at

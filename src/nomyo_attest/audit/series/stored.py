@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.series.coverage import Coverage
 from nomyo_attest.audit.series.findings import AnswerRow, findings
 from nomyo_attest.audit.series.rules import SeriesRule, rules_asked
 from nomyo_attest.audit.series.sql import ANSWER
@@ -25,7 +27,9 @@ _FEW: Final = 8
 """If less than one in so many records shares its key with another, the query is run over those alone. Looking keys up
 in a table that does not fit into the cache takes longer than sorting everything."""
 
+_VERDICT: Final = " ".join(f"WHEN {place} THEN '{verdict}'" for place, verdict in enumerate(VERDICTS))
 _COLUMNS: Final = (
+    f"CASE verdict {_VERDICT} END AS verdict, "
     "payload_id, processed_at, signature_valid, aik_name, aik_pinned, quote, clock, reset_count, restart_count"
 )
 _SOURCE: Final = ANSWER.index("source")
@@ -83,18 +87,36 @@ class StoredSeries:
         """Whether `shared` are so few that looking values up among them is quicker than sorting everything."""
         return self.shared(column) * _FEW < self._facts
 
+    def coverage(self, rule: SeriesRule) -> Coverage:
+        """Which records the rule was evaluated for. Raises `StoreError`."""
+        self._view("")
+        ((records, usable),) = self._store.query(rule.coverage)
+        key = _KEYS.get(rule.id)
+        if key == "aik_name" and rule.id != "series.aik":
+            if not self.shared(key):
+                return Coverage(records, usable, 0, 0)  # each AIK signed one record
+            self._view(self._only(key))
+        ((undated, compared),) = self._store.query(rule.comparison)
+        return Coverage(records, usable, undated, compared)
+
+    def _only(self, key: str) -> str:
+        """SQL that leaves out the records that share their key with no other, where that is quicker."""
+        return f"WHERE {key} IN (SELECT value FROM temp.shared_{key})" if self.few(key) else ""  # noqa: S608 - as above
+
+    def _view(self, where: str) -> None:
+        self._store.run("DROP VIEW IF EXISTS temp.verdicts")
+        self._store.run(
+            f"CREATE TEMP VIEW verdicts AS SELECT {self._order.rank} AS source, line, {_COLUMNS} "  # noqa: S608 - constants
+            f"FROM facts {self._order.join} {where}"
+        )
+
     def answer(self, rule: SeriesRule, max_gap: int | None = None) -> Iterator[AnswerRow]:
         """The rows of a rule's query. Raises `StoreError`."""
         where = ""
         if key := _KEYS.get(rule.id):
             if not self.shared(key):
                 return
-            if self.few(key):
-                where = f"WHERE {key} IN (SELECT value FROM temp.shared_{key})"  # noqa: S608 - as above
-        self._store.run("DROP VIEW IF EXISTS temp.verdicts")
-        self._store.run(
-            f"CREATE TEMP VIEW verdicts AS SELECT {self._order.rank} AS source, line, {_COLUMNS} "  # noqa: S608 - constants
-            f"FROM facts {self._order.join} {where}"
-        )
+            where = self._only(key)
+        self._view(where)
         for row in self._store.query(rule.query(max_gap)):
             yield (*row[:_SOURCE], self._order.name(row[_SOURCE]), *row[_SOURCE + 1 :])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import Summary
+from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
 from nomyo_attest.report.audit_words import NOT_AFFIRMED, many, number, outside_text, released_text, share, shares
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
@@ -58,6 +58,8 @@ def _sentence(summary: Summary) -> str:
     findings = sum(rule.findings for rule in summary.series_rules)
     if findings:
         parts.append(f"Across records there {'is' if findings == 1 else 'are'} {many(findings, 'finding')}.")
+    if open_checks := sum(rule.outcome == NOT_EVALUATED for rule in summary.series_rules):
+        parts.append(f"{many(open_checks, 'cross-record check')} could not be evaluated.")
     return " ".join(parts)
 
 

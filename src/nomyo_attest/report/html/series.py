@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from nomyo_attest.audit.summary import SeriesFinding, SeriesRuleSummary, Summary
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, SeriesFinding, SeriesRuleSummary, Summary
+from nomyo_attest.report.audit_words import many, mend_not_evaluated, number
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, listing, row, section, table
 from nomyo_attest.report.html.wording import code, digits, outside, place, prose
@@ -15,6 +15,14 @@ _SIZE: Final = 300_000
 _RULES_SIZE: Final = 50_000
 _MESSAGE_MAX: Final = 500
 _PLACES_MOST: Final = 5
+
+
+_ANSWERS: Final = {
+    FOUND: ("contraindicated", "✗", "found"),
+    HELD: ("affirming", "✓", "nothing found"),
+    NOT_EVALUATED: ("none", "?", "not evaluated"),
+}
+"""Outcome → whose color it has, a symbol, and a word."""
 
 
 def series(summary: Summary) -> Markup:
@@ -37,10 +45,13 @@ def _asked(summary: Summary) -> Markup:
 def _rule(rule: SeriesRuleSummary) -> Markup:
     of = columns("", "", "#", "#")
     told: list[str] = [element("strong", code(rule.rule)), element("p", prose(rule.question, _MESSAGE_MAX))]
-    if rule.findings:
-        mend = prose(sentence(rule.mend), _MESSAGE_MAX)
-        told.append(element("p", element("b", "What to do: "), mend, class_="mend"))
-    kind, symbol, word = ("contraindicated", "✗", "found") if rule.findings else ("affirming", "✓", "nothing found")
+    if rule.remark:
+        told.append(element("p", element("b", "Records: "), outside(sentence(rule.remark), _MESSAGE_MAX)))
+    if rule.outcome != HELD:
+        mend = rule.mend if rule.outcome == FOUND else mend_not_evaluated(rule)
+        told.append(element("p", element("b", "What to do: "), prose(sentence(mend), _MESSAGE_MAX), class_="mend"))
+    kind, symbol, word = _ANSWERS.get(rule.outcome, _ANSWERS[NOT_EVALUATED])
+    word += ", accepted" if rule.accepted else ""
     answer = element("span", element("span", symbol, aria_hidden="true"), f" {word}", class_=f"v v-{kind}")
     return row(of, [join(told), answer, number(rule.findings), number(rule.records)])
 

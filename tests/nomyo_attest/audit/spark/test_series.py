@@ -17,6 +17,7 @@ from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import SeriesFinding
 from nomyo_attest.audit.worker import Worker, WorkOrder
 from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_bag
+from tests.nomyo_attest.audit.stores import summary_of
 
 pytestmark = pytest.mark.spark
 
@@ -69,3 +70,36 @@ def test_without_a_limit_no_gap_is_a_finding(spark: Any) -> None:
     texts = [(f'{{"_metadata": {{"processed_at": {at}}}}}',) for at in (0, 10**9)]
     verdicts = audit.appraise(spark.createDataFrame(texts, "response string"), POLICY)
     assert audit.series(verdicts).collect() == []
+
+
+def test_every_check_comes_to_the_same_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
+    from nomyo_attest.audit import spark as audit
+
+    verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()
+    found = {one.rule: one.asDict() for one in audit.series_checks(verdicts, max_gap=MAX_GAP).collect()}
+    verdicts.unpersist()
+    with Store.open(tmp_path / "store") as store:
+        store.add(Worker(WorkOrder(policy=POLICY)).work(Bag()))
+        store.checkpoint()
+        summary = summary_of(store, max_gap=MAX_GAP)
+    assert {one["outcome"] for one in found.values()} == {"found"}
+    expected = {one.rule: msgspec.to_builtins(one) for one in summary.series_rules}
+    assert found == {
+        rule: {key: value for key, value in one.items() if key not in ("question", "mend", "accepted")}
+        for rule, one in expected.items()
+    }
+
+
+def test_a_check_that_lacks_times_is_not_evaluated(table_of: Callable[..., Any]) -> None:
+    from pyspark.sql import functions
+
+    from nomyo_attest.audit import spark as audit
+
+    verdicts = audit.appraise(table_of(mixed_bag()), POLICY)
+    undated = verdicts.withColumn("processed_at", functions.lit(None).cast("bigint")).persist()
+    found = {one.rule: one for one in audit.series_checks(undated, max_gap=MAX_GAP).collect()}
+    undated.unpersist()
+    lacking = ("series.clock", "series.counters", "series.gap")
+    assert {rule for rule, one in found.items() if one.outcome == "not_evaluated"} == set(lacking)
+    assert all(found[rule].undated > 1 and not found[rule].compared for rule in lacking)
+    assert "no usable processed_at" in found["series.clock"].remark

@@ -214,7 +214,7 @@ def long_lists() -> Iterator[tuple[str, dict[str, Any]]]:
         over_time=[1] * 500,
     )
     found = SeriesFinding(rule=long, key=long, records=9, first=place, last=place, places=[place] * 100, message=long)
-    asked = SeriesRuleSummary(rule=long, question=long, mend=long, findings=1, records=1)
+    asked = SeriesRuleSummary(rule=long, question=long, mend=long, findings=1, records=1, outcome="found", remark=long)
     source = SourceSummary(name=long, kind=long, counts=counts, problem=long, sha256=long)
     yield "failures", {"failures": [failure] * 1000, "failures_total": 10**6}
     yield "profiles", {"profiles": [profile] * 50, "profiles_total": 10**6}
