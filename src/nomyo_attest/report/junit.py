@@ -1,9 +1,9 @@
 """An audit as JUnit XML, which most CI systems show as tests.
 
-A suite for each source, with a case that it can be read, a case for each rule that does not hold in it, and a case
-that passes where no record is refused; a suite for what shows across records, where every rule is a case; and one for
-the audit as a whole, whose case is the exit status. A rule that the policy makes a warning passes, with the warning as
-its output: JUnit has nothing between.
+A suite for each source with two cases: that it can be read, and that no record in it is refused, which fails with all
+rules that refuse one; a suite for what shows across records, where every rule is a case; and one for the audit as a
+whole. Thus a record is counted once, however many rules refuse it. A rule that the policy makes a warning passes, with
+the warning as its output: JUnit has nothing between.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, SourceSummary, Summary
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, Counts, SourceSummary, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
 from nomyo_attest.report.audit_words import (
     MEND_RELEASED,
@@ -33,14 +33,15 @@ from nomyo_attest.report.audit_words import (
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.look import sentence
 
-CASES_MOST: Final = 2000
-"""Cases of rules in sources, which makes 2 to 3 MB; what is cut is a failing case that says how many."""
+RULES_MOST: Final = 2000
+"""Rules in sources, which makes 2 to 3 MB; what is cut is a failing case that says how many."""
 
 AUDIT: Final = "nomyo-attest audit"
 ACROSS: Final = "across records"
 READABLE: Final = "can be read"
 RELEASED: Final = "only affirmed records are released"
 NONE_REFUSED: Final = "no record is refused"
+EXIT_STATUS: Final = "exit status"
 """Names of suites and cases: CI systems compare by them from run to run."""
 
 _FINDINGS_MOST: Final = 20
@@ -55,6 +56,7 @@ def junit_xml(summary: Summary) -> str:
         root.append(_across(summary))
     for suite in _sources(summary):
         root.append(suite)
+    _add_exit_status(summary, list(root.iter("testcase")))
     for suite in root:
         _add_counts(suite, list(suite.iter("testcase")))
     _add_counts(root, list(root.iter("testcase")))
@@ -112,10 +114,17 @@ def _whole(summary: Summary) -> ET.Element:
         case = _case(suite, RELEASED)
         if summary.released.not_affirmed:
             _tell(case, "failure", f"{NOT_AFFIRMED}: {told}", [f"What to do: {sentence(MEND_RELEASED)}"])
-    case = _case(suite, "exit status")
-    if summary.status:
-        _tell(case, "failure", f"exit status {summary.status}", [sentence(short(summary.status_reason, 1000))])
+    _case(suite, EXIT_STATUS)
     return suite
+
+
+def _add_exit_status(summary: Summary, cases: list[ET.Element]) -> None:
+    """Let the case of the exit status fail where no other case says why: else a single record would be two failures."""
+    case = next(case for case in cases if case.get("name") == EXIT_STATUS)
+    if summary.status:
+        others = any(one.find(kind) is not None for one in cases for kind in ("failure", "error"))
+        kind = "skipped" if others else "failure"
+        _tell(case, kind, f"exit status {summary.status}", [sentence(short(summary.status_reason, 1000))])
 
 
 def _across(summary: Summary) -> ET.Element:
@@ -153,7 +162,7 @@ def _sources(summary: Summary) -> list[ET.Element]:
     """A suite for each source that is listed, or that a rule does not hold in."""
     causes = causes_by_source(summary)
     by_source: dict[str, list[Cause]] = {}
-    for cause in causes[:CASES_MOST]:
+    for cause in causes[:RULES_MOST]:
         by_source.setdefault(cause.source, []).append(cause)
     compared = Compared(summary)
     lost = {one.source: one for one in unreadable(summary)}
@@ -161,20 +170,18 @@ def _sources(summary: Summary) -> list[ET.Element]:
     suites = []
     for name in dict.fromkeys([*known, *by_source]):
         suite = _suite(source_name(name))
-        source, found = known.get(name), by_source.get(name, [])
+        source = known.get(name)
         if source is not None:
             _readable(suite, source, lost.get(name))
-            _none_refused(suite, source, found)
-        for cause in found:
-            _rule(suite, cause, compared)
+        _none_refused(suite, name, source, by_source.get(name, []), compared)
         suites.append(suite)
-    cut = len(causes) - min(len(causes), CASES_MOST) + max(0, summary.places_total - len(summary.places))
+    cut = len(causes) - min(len(causes), RULES_MOST) + max(0, summary.places_total - len(summary.places))
     if cut:
         suite = _suite("not listed")
         _tell(
             _case(suite, "rules in sources"),
             "failure",
-            f"{many(cut, 'more case')} of a rule in a source",
+            f"{many(cut, 'more failure')} of a rule in a source",
             ["This report has the first of them. The verdicts have all."],
         )
         suites.append(suite)
@@ -189,31 +196,41 @@ def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None)
     _tell(case, "error", short(lost.problem), [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
 
 
-def _none_refused(suite: ET.Element, source: SourceSummary, found: list[Cause]) -> None:
-    """The case that stands for all records together, where no rule's case says that it fails."""
-    counts = source.counts
-    if any(not cause.softened for cause in found) or (counts.unreadable and counts.total == counts.unreadable):
-        return
-    case = _case(suite, NONE_REFUSED, source.name)
-    if not counts.total:
+def _none_refused(
+    suite: ET.Element, name: str, source: SourceSummary | None, found: list[Cause], compared: Compared
+) -> None:
+    """The case of all records of a source together: a record that several rules refuse is one failure, not several."""
+    counts = source.counts if source is not None else Counts()
+    if counts.unreadable and counts.total == counts.unreadable:
+        return  # they are errors of the other case
+    case = _case(suite, NONE_REFUSED, name)
+    causes = [cause for cause in found if not cause.softened]
+    refused = Counts(contraindicated=counts.contraindicated, none=counts.none)
+    warned = [line for cause in found if cause.softened for line in ["", *_rule(cause, compared)]]
+    if causes or refused.total:
+        text = [line for cause in causes for line in [*_rule(cause, compared), ""]]
+        message = counts_line(refused) if refused.total else many(max(cause.records for cause in causes), "record")
+        rules = ", ".join(dict.fromkeys(short(cause.rule) for cause in causes))
+        if causes:
+            if len(causes) == 1:
+                rules += f": {short(causes[0].message)}"
+            _tell(case, "failure", f"{message}: {rules}", text[:-1], short(causes[0].rule))
+        else:
+            _tell(case, "failure", message, ["The rules are not listed here. The verdicts have them."])
+    elif not counts.total:
         _tell(case, "skipped", "no records", [])
-    elif counts.contraindicated or counts.none:
-        _tell(case, "failure", counts_line(counts), ["The rules are not listed here. The verdicts have them."])
-    else:
-        ET.SubElement(case, "system-out").text = counts_line(counts)
+    if counts.total and (warned or not refused.total):
+        ET.SubElement(case, "system-out").text = "\n".join([counts_line(counts), *warned])
 
 
-def _rule(suite: ET.Element, cause: Cause, compared: Compared) -> None:
+def _rule(cause: Cause, compared: Compared) -> list[str]:
+    """What is said of a rule in one source: how many records, which, what was expected and got, what to do."""
     name = short(cause.rule) if cause.failed else f"{short(cause.rule)} ({cause.outcome})"
-    case = _case(suite, name, cause.source)
-    message = f"{many(cause.records, 'record')}: {short(cause.message)}"
-    text = [f"{source_name(cause.source)}: {lines_text(cause.lines, cause.records)}"]
+    head = f"{name}: {many(cause.records, 'record')}: {sentence(short(cause.message))}"
+    lines = [f"WARNING: {head}" if cause.softened else head]
+    lines.append(f"{source_name(cause.source)}: {lines_text(cause.lines, cause.records)}")
     values = compared.of(cause)
     if values[0]:
-        text += [f"expected    {values[0]}", f"got         {values[1]}"]
+        lines += [f"expected    {values[0]}", f"got         {values[1]}"]
     mend = mend_of(cause.rule)
-    text += [f"What to do: {sentence(mend)}"] if mend else []
-    if cause.softened:
-        ET.SubElement(case, "system-out").text = "\n".join([f"WARNING: {sentence(message)}", *text])
-    else:
-        _tell(case, "failure", message, text, short(cause.rule))
+    return lines + ([f"What to do: {sentence(mend)}"] if mend else [])
