@@ -68,10 +68,10 @@ def refuse_many(names: list[str], hint: str) -> None:
     """Refuse files in which an audit looks for many records, as their names say. Raises `CommandError`."""
     for name in names:
         if name.lower().endswith(OF_MANY):
-            what = "is a Parquet file" if name.lower().endswith(".parquet") else "has a record on each line"
+            what = "has many records"
             if name.lower().endswith((".gz", ".zst")):
                 what = "is compressed"
-            raise CommandError(f"{name}: {what}, and this command reads files of one record; {hint}")
+            raise CommandError(f"{name}: its name says that it {what}; this command reads files of one record; {hint}")
 
 
 def unreadable(name: str, error: Exception) -> CommandError:

@@ -130,4 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _audit_command(arguments: argparse.Namespace) -> str:
     """The command line that appraises the same files as files of many records."""
     at = ["--at", arguments.at] if arguments.at is not None else []
-    return shlex.join(["nomyo-attest", "audit", *arguments.files, "--policy", arguments.policy, *at])
+    options = ["--policy", arguments.policy, *at]
+    if any(name.startswith("-") for name in arguments.files):
+        return shlex.join(["nomyo-attest", "audit", *options, "--", *arguments.files])
+    return shlex.join(["nomyo-attest", "audit", *arguments.files, *options])

@@ -37,10 +37,7 @@ MEND_RELEASED: Final = (
     'treat these completions as not attested; a client built with `require_attestation="always"` cannot release them'
 )
 
-MEND_UNREADABLE: Final = (
-    "see the problem: a file must be whole, of a kind that is read here, and readable by this user; a record must be a "
-    "response as it was received"
-)
+MEND_UNREADABLE: Final = "fix what the problem names; fetch a file again that was cut off or damaged"
 
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){16,}", re.ASCII)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()

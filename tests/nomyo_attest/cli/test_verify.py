@@ -132,13 +132,15 @@ def test_a_file_of_many_records_is_a_usage_error_with_the_command_line_of_the_au
     ran = run("verify", "good.json", name, "--policy", "policy.toml", "--at", "2026-01-01T00:00:00Z")
     assert ran.status == 2
     command = f"nomyo-attest audit good.json {name} --policy policy.toml --at 2026-01-01T00:00:00Z"
-    assert one_complaint(ran).endswith(f"and this command reads files of one record; run: {command}")
+    assert one_complaint(ran).endswith(f"; this command reads files of one record; run: {command}")
 
 
 def test_the_command_line_of_the_audit_can_be_pasted_whatever_the_names_are(folder: Path) -> None:
     Path("a b;c.jsonl").write_bytes(b"{}\n")
     answer = one_complaint(run("verify", "a b;c.jsonl", "--policy", "my policy.toml"))
     assert answer.endswith("run: nomyo-attest audit 'a b;c.jsonl' --policy 'my policy.toml'")
+    answer = one_complaint(run("verify", "--policy", "policy.toml", "--", "-x.jsonl"))
+    assert answer.endswith("run: nomyo-attest audit --policy policy.toml -- -x.jsonl")
 
 
 UNUSABLE = {

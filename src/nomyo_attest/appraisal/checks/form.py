@@ -29,8 +29,9 @@ def evidence_form(facts: Settled) -> Answer:
     hexadecimal of exactly the right length, under bank and index names that exist; `pcr_banks` and the keys of
     `pcr_values` must say the same.
 
-    What to do: compare the response with `nomyo-attest schema evidence`. Something between the server and this file
-    changed it, or the server does not speak the protocol.
+    What to do: where the problem says that the evidence is in another place, appraise the response as it was received.
+    Otherwise compare it with `nomyo-attest schema evidence`: something between the server and this file changed it, or
+    the server does not speak the protocol.
     """
     error = facts.evidence_error
     if isinstance(error, MisplacedEvidenceError):
