@@ -8,7 +8,7 @@ from typing import Final
 from nomyo.router.errors import MissingExtraError
 from nomyo_attest.installation import install_command
 
-PACKAGES: Final = ("starlette", "uvicorn", "trustme")
+PACKAGES: Final = ("starlette", "uvicorn", "h11", "trustme")
 """What the router imports that the client does without."""
 
 _missing = [name for name in PACKAGES if find_spec(name) is None]

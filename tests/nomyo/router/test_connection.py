@@ -186,6 +186,17 @@ def test_a_chunked_body_with_trailer_fields_or_bare_lf_is_refused(
     assert "chunked body ends in trailer fields or without CRLF" in json.loads(body)["detail"]
 
 
+@pytest.mark.parametrize(
+    "chunks", [b"3\r\nabcXX0\r\n\r\n", b"3\r\nabc\n\n0\r\n\r\n", b"3\nabc\r\n0\r\n\r\n", b"3;a=\n\r\nabc\r\n0\r\n\r\n"]
+)
+def test_a_chunk_that_proxies_may_read_otherwise_is_refused(router: RunningRouter, chunks: bytes) -> None:
+    head = request_head(without="Content-Length", more=(("Transfer-Encoding", "chunked"),)) + b"\r\n"
+    with connected(router) as one:
+        one.sendall(head + chunks)
+        status, _, body = response(one)
+    assert (status, json.loads(body)["detail"]) == (400, INVALID)
+
+
 def test_a_second_request_on_a_connection_is_as_strict_as_the_first(router: RunningRouter) -> None:
     with connected(router) as one:
         one.sendall(GET + b"\r\n" + GET + b"X: 1\n\n")  # pipelined

@@ -316,7 +316,7 @@ def test_a_router_in_earnest_has_no_switch_and_remembers_no_answer(server_key: r
         assert router._running._last is None
 
 
-@pytest.mark.parametrize("missing", ["starlette", "uvicorn", "trustme"])
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn", "h11", "trustme"])
 @pytest.mark.parametrize("wanted", ["nomyo.router import RunningRouter", "nomyo.router.faults import FAULTS"])
 def test_without_the_extra_the_package_says_what_to_install(missing: str, wanted: str) -> None:
     code = (
