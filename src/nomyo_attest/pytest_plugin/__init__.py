@@ -6,22 +6,30 @@ it does is told in docs/pytest.md.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from nomyo_attest.pytest_plugin.appraising import Appraise
-from nomyo_attest.pytest_plugin.items import AttestationWarning, RecordFile, RecordItem
-from nomyo_attest.pytest_plugin.settings import NO_POLICY, Settings, policy_path, settings_of
+from nomyo_attest.pytest_plugin.files import matches
+from nomyo_attest.pytest_plugin.items import AttestationWarning, Missed, RecordFile, RecordItem
+from nomyo_attest.pytest_plugin.settings import (
+    NO_POLICY,
+    Settings,
+    check_configuration,
+    is_used,
+    policy_path,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
 
 __all__ = ["Appraise", "AttestationWarning"]
 
-FILES_USUAL: Final = ("*.attest.json", "*.attest.jsonl")
+FILES_USUAL: Final = ("*.attest.json", "*.attest.jsonl", "*.attest.ndjson")
 """Names of the files collected where the configuration names none."""
 
 
@@ -51,8 +59,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Where xdist has others collect: complain of the policy here, once, and not in each of them."""
+    """Refuse a configuration file that came with the evidence. Where xdist collects in other processes: report a policy
+    that cannot be used here, once, and not in each of them.
+    """
     config = session.config
+    if is_used(config):
+        check_configuration(config)
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput") and policy_path(config):
         settings_of(config)
 
@@ -65,12 +77,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect the files that the configuration names."""
-    config = parent.config
-    for pattern in config.getini("attestation_files"):
-        path = file_path.as_posix() if "/" in pattern else file_path.name
-        if fnmatchcase(path, f"*/{pattern.removeprefix('./')}" if "/" in pattern else pattern):
-            return RecordFile.from_parent(parent, path=file_path)
-    return None
+    patterns = parent.config.getini("attestation_files")
+    return RecordFile.from_parent(parent, path=file_path) if matches(file_path, patterns) else None
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
+    """Add the matching names in a folder that pytest does not ask `pytest_collect_file` about (pytest 8 and newer)."""
+    outcome = yield
+    if isinstance(collector, getattr(pytest, "Directory", ())):
+        missed = Missed(collector, collector.config.getini("attestation_files"))
+        report = outcome.get_result()
+        if report.passed:
+            report.result.extend(missed.files())
+        missed.warn()
 
 
 @pytest.fixture(scope="session")

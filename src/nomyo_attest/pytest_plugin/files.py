@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 LINE_FILES: Final = (".jsonl", ".ndjson")
 """Endings of names of files with a record a line."""
+
+PACKINGS: Final = (".gz", ".zst", ".bz2", ".xz", ".zip")
+"""Endings of names of packed files: their records are not read, and one test fails and says so."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 """Payload ids that may name a test: no other can be typed, and read back, in every terminal and shell."""
@@ -26,10 +34,64 @@ class Found(NamedTuple):
     problem: str = ""
 
 
+class UnreadableError(Exception):
+    """A file has no records that can be tests. The text is the reason."""
+
+
+def matches(path: Path, patterns: Sequence[str]) -> bool:
+    """Whether the configuration names a file, in upper or lower case, packed or not.
+
+    Args:
+        path: the file.
+        patterns: what the configuration names: with a ``/`` the end of the path, without one the name.
+    """
+    for pattern in patterns:
+        text = (path.as_posix() if "/" in pattern else path.name).lower()
+        wanted = (f"*/{pattern.removeprefix('./')}" if "/" in pattern else pattern).lower()
+        packing = Path(text).suffix
+        if fnmatchcase(text, wanted) or (packing in PACKINGS and fnmatchcase(text.removesuffix(packing), wanted)):
+            return True
+    return False
+
+
 def find_records(path: Path) -> list[Found]:
-    """Every record of a file: its only one, or one a line. Raises `OSError`."""
-    with path.open("rb") as file:
-        return list(_named(_lines(file) if has_lines(path) else _whole(file)))
+    """Every record of a file: its only one, or one a line.
+
+    Raises:
+        UnreadableError: if it cannot be read, is packed, or has no record.
+    """
+    with _opened(path) as file:
+        found = list(_named(_lines(file) if has_lines(path) else _whole(file)))
+    if not found:
+        raise UnreadableError("there is no record in this file")
+    return found
+
+
+def read_record(path: Path, record: Found) -> bytes:
+    """The text of a record that was found. Raises `UnreadableError`."""
+    with _opened(path) as file:
+        file.seek(record.offset)
+        return file.read(record.size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file with records, open. Raises `UnreadableError`, also for a pipe, which is not waited for."""
+    if path.suffix.lower() in PACKINGS:
+        raise UnreadableError("is packed, and only unpacked files become tests; hint: unpack it, or run an audit")
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError("is not a regular file")
+        with io.BufferedReader(io.FileIO(path, opener=_without_waiting)) as file:
+            yield file
+    except OSError as error:
+        what = "is a symbolic link to nothing" if path.is_symlink() and not path.exists() else "cannot be read"
+        raise UnreadableError(f"{what}: {error.strerror or type(error).__name__}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; if it has become a pipe meanwhile, do not wait for its other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def has_lines(path: Path) -> bool:
@@ -59,12 +121,12 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _named(records: Iterator[tuple[int, int, bytes]]) -> Iterator[Found]:
-    """Each record with its name: its payload id, if it has one that can be a name; told apart by lines else."""
+    """Each record with a name that no other one has: its payload id, if that can be a name, or its line, or both."""
     seen: set[str] = set()
     for line, offset, text in records:
-        name = _payload_id(text)
-        if not name or name in seen:
-            name = f"{name}-line-{line}" if name else f"line-{line}"
+        name = _payload_id(text) or f"line-{line}"
+        while name in seen:  # a payload id may look like a name that was made here
+            name = f"{name}-line-{line}"
         seen.add(name)
         yield Found(name, line, offset, len(text))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +27,15 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 @dataclass(frozen=True)
 class Settings:
-    """What records are appraised by: the policy, None if none is configured, and the time, None for now."""
+    """What records are appraised by: the policy and its file, None if none is configured; the time, None for now."""
 
     policy: AppraisalPolicy | None
+    path: Path | None
     at: datetime | None
 
+
+_PLACES: Final[tuple[Callable[[Path], Path], ...]] = (lambda path: Path(os.path.abspath(path)), Path.resolve)  # noqa: PTH100 - Path.absolute keeps ".."
+"""Where a path is: by its name, and by where links lead."""
 
 _SETTINGS: Final = pytest.StashKey[Settings]()
 
@@ -36,9 +43,54 @@ _SETTINGS: Final = pytest.StashKey[Settings]()
 def settings_of(config: pytest.Config) -> Settings:
     """What records are appraised by; worked out once. Raises `UsageError`."""
     if _SETTINGS not in config.stash:
+        check_configuration(config)
         path = policy_path(config)
-        config.stash[_SETTINGS] = Settings(_load(path) if path else None, _time(config))
+        config.stash[_SETTINGS] = Settings(_load(path) if path else None, path, _time(config))
     return config.stash[_SETTINGS]
+
+
+def check_configuration(config: pytest.Config) -> None:
+    """Raise `UsageError` for a configuration file that the command line does not name, and that is neither in the
+    folder in which pytest was started nor above it.
+
+    pytest takes the configuration from the folder that it is told to collect. If that folder holds evidence, who made
+    the evidence would choose the policy.
+    """
+    path, here = config.inipath, config.invocation_params.dir
+    if path is None or hasattr(config, "workerinput") or _names_configuration(config):
+        return
+    if not all(one(path.parent) in (one(here), *one(here).parents) for one in _PLACES):
+        from nomyo_attest.report.clean import clean
+
+        raise pytest.UsageError(
+            f"attestation: the configuration file {clean(str(path))} is not in the folder in which pytest was started, "
+            f"nor above it, and whoever made the evidence may have put it there; hint: name the file to be used: "
+            f"pytest -c pytest.ini {' '.join(clean(str(one)) for one in config.args[:1])}"
+        )
+
+
+def _names_configuration(config: pytest.Config) -> bool:
+    """Whether the command line, or PYTEST_ADDOPTS, names the configuration file. Its own `addopts` do not count."""
+    given = [*map(str, config.invocation_params.args), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    return any(one.startswith(("-c", "--config-file")) for one in given)
+
+
+def is_used(config: pytest.Config) -> bool:
+    """Whether attestation is configured: for this run, or in the folder in which pytest was started."""
+    if policy_path(config) or config.getoption("attestation_at") or config.getini("attestation_at"):
+        return True
+    for name in ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg"):
+        try:
+            if b"attestation_" in (config.invocation_params.dir / name).read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def shares_folder(policy: Path, evidence: Path) -> bool:
+    """Whether a policy is in the folder of an evidence file or below it, by its name or by where links lead."""
+    return any(one(evidence).parent in one(policy).parents for one in _PLACES)
 
 
 def policy_path(config: pytest.Config) -> Path | None:

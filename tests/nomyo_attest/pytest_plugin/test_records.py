@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from junitparser import JUnitXml
 import nomyo_attest as na
 from nomyo_attest.audit.record import Appraised, RecordAppraiser
 from nomyo_attest.audit.row import encode_row
-from nomyo_attest.pytest_plugin import items
+from nomyo_attest.pytest_plugin import files
 from nomyo_attest.testing import Forge
 
 pytest_plugins = ["pytester"]
@@ -30,11 +31,13 @@ def policy_of(forge: Forge = GOOD, **more: Any) -> str:
 
 @pytest.fixture
 def make(pytester: pytest.Pytester) -> Callable[..., pytest.Pytester]:
-    """Writes policy.json and the configuration that names it, and what else is given: name → text."""
+    """Writes ../policies/policy.json and the configuration that names it, and what else is given: name → text."""
 
     def write(policy: str | None = None, *, ini: str = "", **files: str) -> pytest.Pytester:
-        pytester.path.joinpath("policy.json").write_text(policy_of() if policy is None else policy)
-        pytester.makeini(f"[pytest]\nattestation_policy = policy.json\n{ini}")
+        policies = pytester.path.parent / "policies"  # not in the folder of the evidence
+        policies.mkdir(exist_ok=True)
+        policies.joinpath("policy.json").write_text(policy_of() if policy is None else policy)
+        pytester.makeini(f"[pytest]\nattestation_policy = ../policies/policy.json\n{ini}")
         for name, text in files.items():
             pytester.path.joinpath(name.replace("__", ".")).write_text(text)
         return pytester
@@ -136,10 +139,10 @@ def test_a_file_without_a_record_fails(make: Make) -> None:
 
 
 def test_a_file_that_cannot_be_read_fails(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refuse(path: str, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(items, "find_records", refuse)
+    monkeypatch.setattr(files, "_without_waiting", refuse)
     ran = make(good__attest__json=GOOD.text()).runpytest()
     ran.assert_outcomes(failed=1)
     ran.stdout.fnmatch_lines(["good.attest.json: cannot be read: Permission denied"])
@@ -207,9 +210,7 @@ def test_a_verdict_with_its_evidence_is_a_record_too(make: Make) -> None:
 )
 def test_the_configuration_names_the_files(make: Make, patterns: str, passed: int) -> None:
     pytester = make(ini=f"attestation_files = {patterns}")
-    pytester.path.joinpath("policy.json").rename(pytester.path / "policy.toml.json")
-    pytester.makeini(f"[pytest]\nattestation_policy = ../policy.json\nattestation_files = {patterns}")
-    pytester.path.joinpath("policy.toml.json").rename(pytester.path.parent / "policy.json")
+    pytester.makeini(f"[pytest]\nattestation_policy = ../policies/policy.json\nattestation_files = {patterns}")
     for name in ("recorded/a.json", "recorded/deep/c.json", "b.json", "other/d.json"):
         path = pytester.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,3 +252,66 @@ def test_a_wrapped_record_fails_with_the_place_of_its_evidence(make: Make) -> No
         ["wrapped.attest.json: the evidence is not at the top level*", "FAILED *the evidence is not at the top level"]
     )
     assert "contraindicated" not in ran.stdout.str()
+
+
+def test_names_that_are_not_regular_files_fail_and_a_pipe_is_not_waited_for(make: Make) -> None:
+    pytester = make(good__attest__json=GOOD.text())
+    os.mkfifo(pytester.path / "pipe.attest.jsonl")
+    pytester.path.joinpath("link.attest.json").symlink_to("nowhere")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.attest.json")
+        ran = pytester.runpytest("-v")
+    ran.assert_outcomes(passed=1, failed=3)
+    ran.stdout.fnmatch_lines_random(
+        [
+            "link.attest.json: is a symbolic link to nothing: No such file or directory",
+            "pipe.attest.jsonl:1: is not a regular file",
+            "socket.attest.json: is not a regular file",
+        ]
+    )
+    assert pytester.runpytest("-n", "2").parseoutcomes() == {"passed": 1, "failed": 3}
+    pytester.runpytest("pipe.attest.jsonl").assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize("name", ["GOOD.ATTEST.JSON", "good.attest.ndjson", "good.Attest.JsonL"])
+def test_names_match_in_upper_and_lower_case(make: Make, name: str) -> None:
+    make(**{name.replace(".", "__"): GOOD.text()}).runpytest().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst", "GZ", "zip"])
+def test_a_packed_file_fails_and_says_that_it_is_not_read(make: Make, ending: str) -> None:
+    ran = make(**{f"good__attest__jsonl__{ending}": "packed"}).runpytest()
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines([f"good.attest.jsonl.{ending}: is packed, and only unpacked files become tests; hint: *"])
+
+
+@pytest.mark.parametrize("error", ["", "-Werror"])
+def test_files_in_folders_of_build_products_are_reported_as_not_collected(make: Make, error: str) -> None:
+    pytester = make(good__attest__json=GOOD.text())
+    for name in ("build/lib/a.attest.json", "build/b.attest.json", "dist/c.attest.jsonl.gz", "other/dist/readme.txt"):
+        path = pytester.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(BAD.text())
+    ran = pytester.runpytest(*filter(None, [error]))
+    ran.assert_outcomes(passed=1, warnings=2)
+    ran.stdout.fnmatch_lines(
+        [
+            "*build: 2 files with recorded responses not collected: *",
+            "*dist: a file with recorded responses not collected: *",
+        ]
+    )
+    pytester.runpytest("build").assert_outcomes(failed=2)
+
+
+def test_every_record_has_a_name_of_its_own(make: Make) -> None:
+    names = ["line-3", "x", "", "x", "x-line-4", "line-3-line-3"]
+    lines = [json.dumps({"_metadata": {"payload_id": name}}) for name in names]
+    ran = make(odd__attest__jsonl="\n".join(lines)).runpytest("--collect-only", "-q")
+    assert [line.partition("::")[2] for line in ran.outlines if "::" in line] == [
+        "line-3",
+        "x",
+        "line-3-line-3",
+        "x-line-4",
+        "x-line-4-line-5",
+        "line-3-line-3-line-6",
+    ]
