@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from nomyo import jsontext, keyfiles, keys
 from nomyo.config import (
@@ -23,7 +23,7 @@ from nomyo.config import (
     check_timeout,
     parse_base_url,
 )
-from nomyo.errors import ArgumentError, SecurityError
+from nomyo.errors import ArgumentError, ArgumentTypeError, SecurityError
 from nomyo.exchange import Exchange, Request
 from nomyo.keyring import KeyPair, Keyring
 from nomyo.leak import guarded, guarded_async
@@ -56,6 +56,13 @@ class Closing(ABC):
 
     async def __aenter__(self) -> Self:
         return self
+
+    @guarded
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise ArgumentTypeError(
+            f"a {type(self).__name__} can be neither copied nor pickled: it holds a private key and open connections. "
+            "Make a new one, one in each process; SecureChatCompletion.with_options() makes one with the same key pair"
+        )
 
     @guarded_async
     async def __aexit__(

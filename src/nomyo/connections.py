@@ -104,6 +104,10 @@ class Connections:
         self.check_open()
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
+        if pool is not None and pool.client.is_closed:
+            # loop.shutdown_asyncgens() ended its life, and the loop goes on.
+            self._retire(pool)
+            pool = None
         if pool is None:
             context = await self._context.get()
             if self._closed:

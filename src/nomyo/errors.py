@@ -27,6 +27,7 @@
         │   └── KeyFileNotFoundError (FileNotFoundError)
         ├── ArgumentError (ValueError)          an argument makes no sense; nothing was sent
         │   └── ArgumentTypeError (TypeError)   it is of the wrong type
+        ├── EventLoopError (RuntimeError)       no event loop, or not the one that an HTTP client given belongs to
         ├── ClientClosedError (RuntimeError)    the client was closed
         └── InternalError (RuntimeError)        a fault of this package; says where, never what it was about
 
@@ -315,6 +316,13 @@ class ArgumentError(NomyoError, ValueError):
 
 class ArgumentTypeError(ArgumentError, TypeError):
     """An argument is of the wrong type, or has a name that nobody takes. Nothing was sent."""
+
+
+class EventLoopError(NomyoError, RuntimeError):
+    """The call cannot run on the event loop: there is none of asyncio, or a given HTTP client belongs to another one.
+
+    The message names the fix. Nothing was sent.
+    """
 
 
 class ClientClosedError(NomyoError, RuntimeError):

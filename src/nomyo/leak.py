@@ -8,6 +8,7 @@ becomes an `InternalError` that says its kind and its place in the code.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from nomyo.argument_names import hint
-from nomyo.errors import ArgumentTypeError, InternalError, NomyoError
+from nomyo.errors import ArgumentTypeError, EventLoopError, InternalError, NomyoError
 from nomyo_attest.errors import NomyoAttestError
 
 P = ParamSpec("P")
@@ -27,6 +28,12 @@ _TOLD = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
 
 _UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
 """How Python names an unknown argument; from 3.13 on, a suggestion of its own may follow."""
+
+
+_NO_LOOP = (
+    "no asyncio event loop is running. Run the call with asyncio.run(); under trio, in a thread of its own: "
+    "await trio.to_thread.run_sync(asyncio.run, client.create(…))"
+)
 
 
 class _Failure:
@@ -101,7 +108,20 @@ async def _run_async(method: Callable[..., Coroutine[Any, Any, T]], given: list[
     try:
         return _Success(await method(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
+        if _is_without_asyncio(error):
+            return _Failure(EventLoopError(_NO_LOOP))
         return _Failure(_without_frames(error, method))
+
+
+def _is_without_asyncio(error: BaseException) -> bool:
+    """Whether an error is asyncio's word that no event loop of it runs, as under trio."""
+    if type(error) is not RuntimeError or not ("event loop" in str(error) or "inside a task" in str(error)):
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _without_frames(error: BaseException, method: Callable[..., Any]) -> BaseException:

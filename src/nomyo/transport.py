@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+import weakref
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,6 +23,7 @@ from nomyo.errors import (
     APITimeoutError,
     ArgumentTypeError,
     ClientClosedError,
+    EventLoopError,
     NomyoError,
     ResponseError,
     ResponseTooLargeError,
@@ -44,6 +46,17 @@ _CHUNKS_AT_ONCE: Final = 32
 
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """Failures before a byte of the request went out."""
+
+
+_FIRST_LOOPS: Final[weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""HTTP clients that were given → the event loop that they were used on first."""
+
+_OTHER_LOOP: Final = (
+    "http_client: its connections belong to another event loop. Make an httpx.AsyncClient, and a client that uses it, "
+    "for each event loop, or leave http_client out: the client's own connections work on every loop"
+)
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -106,7 +119,33 @@ class Transport:
         self._connections.check_open()
         if self._given.is_closed:
             raise ClientClosedError("the http_client given is closed; give an open one")
-        return await _exchange(self._given, None, method, url, headers, body, most)
+        return await _on_its_loop(self._given, _exchange(self._given, None, method, url, headers, body, most))
+
+
+async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
+    """The result of a request by an HTTP client that was given, unless its connections belong to another event loop.
+
+    Raises `EventLoopError`.
+    """
+    loop = asyncio.get_running_loop()
+    first = _FIRST_LOOPS.setdefault(client, weakref.ref(loop))
+    if first() is not loop and _has_connections(client):
+        exchange.close()
+        raise EventLoopError(_OTHER_LOOP)
+    try:
+        return await exchange
+    except NomyoError:
+        raise
+    except RuntimeError as error:
+        if "loop" not in str(error):
+            raise
+    raise EventLoopError(_OTHER_LOOP)
+
+
+def _has_connections(client: httpx.AsyncClient) -> bool:
+    """Whether there are open connections, as far as httpx lets one see."""
+    transports = [client._transport, *client._mounts.values()]
+    return any(getattr(getattr(one, "_pool", None), "connections", ()) for one in transports)
 
 
 async def _exchange(

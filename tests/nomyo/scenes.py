@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +190,29 @@ async def too_many_arrays(stage: Stage) -> None:
     await stage.ask({"max_retries": 2})
 
 
+async def another_loop(stage: Stage) -> None:
+    http = httpx.AsyncClient(verify=httpx.create_ssl_context())
+    client = stage.client(http_client=http)
+
+    def elsewhere() -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(ask(client))
+        used.set()
+        done.wait()
+        loop.run_until_complete(http.aclose())
+        loop.close()
+
+    used, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    try:
+        await asyncio.to_thread(used.wait)
+        await ask(client)
+    finally:
+        done.set()
+        await asyncio.to_thread(thread.join)
+
+
 async def wrong_password(stage: Stage) -> None:
     async with stage.own(key_password=PASSWORD + "x") as client:
         await ask(client)
@@ -252,6 +277,7 @@ SCENES: dict[str, tuple[type[BaseException], Play]] = {
         errors.ServerKeyError,
         lambda stage: stage.ask({"server_key_pins": "sha256/" + "A" * 43 + "="}),
     ),
+    "EventLoopError": (errors.EventLoopError, another_loop),
     "InsecureURLError": (
         errors.InsecureURLError,
         at_once(lambda stage: stage.own(base_url="http://localhost:1")),

@@ -30,7 +30,7 @@ PUBLISHED = {
 }  # fmt: skip
 ADDED = {
     "APIStatusError", "APITimeoutError", "ArgumentError", "ArgumentTypeError", "AttestationError", "BadRequestError",
-    "ClientClosedError", "EvidenceLogError", "InsecureURLError", "InsecureWarning", "InternalError",
+    "ClientClosedError", "EventLoopError", "EvidenceLogError", "InsecureURLError", "InsecureWarning", "InternalError",
     "InternalServerError", "KeyFileNotFoundError", "KeyStoreError", "NomyoError", "NotFoundError",
     "PermissionDeniedError", "ResponseError", "ResponseNotBoundError", "ResponseTooLargeError", "ServerKeyError",
     "__version__",

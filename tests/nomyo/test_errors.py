@@ -42,6 +42,7 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
     "KeyFileNotFoundError": (errors.KeyStoreError, FileNotFoundError),
     "ArgumentError": (errors.NomyoError, ValueError),
     "ArgumentTypeError": (errors.ArgumentError, TypeError),
+    "EventLoopError": (errors.NomyoError, RuntimeError),
     "ClientClosedError": (errors.NomyoError, RuntimeError),
     "InternalError": (errors.NomyoError, RuntimeError),
     "InsecureWarning": (UserWarning,),
