@@ -200,3 +200,20 @@ def test_a_part_of_a_response_may_be_given(cut: str) -> None:
     kept, whole = kept_of(part[cut], policy())
     assert whole
     assert findings(kept, policy(), own) == findings(part[cut], policy(), own)
+
+
+def test_evidence_that_is_not_where_it_is_read_is_refused_from_what_was_kept_as_well() -> None:
+    metadata = Forge(key="p256").response()["_metadata"]
+    block = metadata.pop("tpm_attestation")
+    camel = {"isAvailable": True, "quoteB64": PROMPT, **block}
+    for response in (
+        {"choices": [], "_metadata": {**metadata, "tpmAttestation": camel}},
+        {"choices": [], "metadata": {**metadata, "tpmAttestation": camel}},
+        {"log": json.dumps({"_metadata": {"tpm_attestation": block}, "note": PROMPT})},
+    ):
+        kept, whole = kept_of(response, policy())
+        before, after = na.appraise(response, policy(), now=NOW), na.appraise(kept, policy(), now=NOW)
+        assert before.verdict == after.verdict == na.Verdict.CONTRAINDICATED
+        assert before.failed == after.failed == ("evidence.form",)
+        assert not whole
+        assert PROMPT not in json.dumps(kept)
