@@ -110,14 +110,15 @@ def enough_of_lines(head: bytes) -> bool:
     return len(head) > most or bool(_first_lines(head, ended=False)[2])
 
 
-def lines_problem(head: bytes, *, ended: bool) -> str:
+def lines_problem(head: bytes, *, ended: bool, named: bool = True) -> str:
     """Why there is not a record on each line of a text; empty if there may be.
 
     Args:
         head: the beginning of the text: what `enough_of_lines`, or all of it.
         ended: whether it is all of it.
+        named: that of `wrong_content`.
     """
-    problem = wrong_content(head[:64], named=True)
+    problem = wrong_content(head[:64], named=named)
     if problem:
         return problem
     first, second, third = _first_lines(head, ended=ended)

@@ -18,6 +18,9 @@ LINE_FILES: Final = (".jsonl", ".ndjson")
 PACKINGS: Final = (".gz", ".zst", ".bz2", ".xz", ".zip")
 """Endings of names of packed files: their records are not read, and one test fails and says so."""
 
+_BLOCK: Final = 256 * 1024
+"""Bytes read at once to recognize a file's content."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 """Payload ids that may name a test: no other can be typed, and read back, in every terminal and shell."""
 
@@ -58,9 +61,12 @@ def find_records(path: Path) -> list[Found]:
     """Every record of a file: its only one, or one a line.
 
     Raises:
-        UnreadableError: if it cannot be read, is packed, or has no record.
+        UnreadableError: if it cannot be read, is packed, has no record, or is not what its name says.
     """
     with _opened(path) as file:
+        if problem := _content_problem(file, lines=has_lines(path)):
+            raise UnreadableError(problem)
+        file.seek(0)
         found = list(_named(_lines(file) if has_lines(path) else _whole(file)))
     if not found:
         raise UnreadableError("there is no record in this file")
@@ -97,6 +103,20 @@ def _without_waiting(path: str, flags: int) -> int:
 def has_lines(path: Path) -> bool:
     """Whether a file has a record a line."""
     return path.suffix.lower() in LINE_FILES
+
+
+def _content_problem(file: BinaryIO, *, lines: bool) -> str:
+    """Why no record can be read from a file, as an audit says it; empty if one may be."""
+    from nomyo_attest.evidence.content import enough_of_lines, lines_problem, one_record_problem
+    from nomyo_attest.evidence.text import TEXT_MAX
+
+    if not lines:
+        return one_record_problem(file.read(TEXT_MAX + 1))
+    head, ended = b"", False
+    while not (ended or enough_of_lines(head)):
+        block = file.read(_BLOCK)
+        head, ended = head + block, not block
+    return lines_problem(head, ended=ended, named=False)
 
 
 def _whole(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:

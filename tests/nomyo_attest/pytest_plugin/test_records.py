@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
@@ -115,7 +116,7 @@ def test_records_are_chosen_as_tests_are(make: Make, arguments: tuple[str, ...],
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "*evidence.form*"),
+        ("", "*: is empty: *"),
         ("{", "*evidence.form*"),
         ('"\ud800"', "*evidence.form*"),
         ("[1]", "*evidence.form*"),
@@ -315,3 +316,32 @@ def test_every_record_has_a_name_of_its_own(make: Make) -> None:
         "x-line-4-line-5",
         "line-3-line-3-line-6",
     ]
+
+
+CONTENTS = {
+    "pretty.attest.jsonl": (json.dumps(json.loads(GOOD.text()), indent=1).encode(), "is pretty-printed JSON*`jq -c .`"),
+    "array.attest.jsonl": (b"[" + GOOD.text().encode() + b"]", "is a JSON array*"),
+    "utf16.attest.jsonl": (GOOD.text().encode("utf-16"), "is UTF-16 text; save it as UTF-8*"),
+    "utf16.attest.json": (GOOD.text().encode("utf-16"), "is UTF-16 text; save it as UTF-8*"),
+    "gzip.attest.json": (gzip.compress(GOOD.text().encode()), "is compressed with gzip; unpack it first*"),
+    "gzip.attest.jsonl": (gzip.compress(GOOD.text().encode()), "is compressed with gzip; unpack it first*"),
+    "lines.attest.json": (b'{}\n{"a": 1}\n', "has a record on each line*"),
+    "empty.attest.json": (b"", "is empty*"),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_file_that_is_not_what_its_name_says_is_one_test_that_fails_and_says_why(make: Make, name: str) -> None:
+    content, problem = CONTENTS[name]
+    folder = make()
+    (folder.path / name).write_bytes(content)
+    ran = folder.runpytest()
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines([f"{name}*: {problem}"])
+
+
+@pytest.mark.parametrize("name", ["bom.attest.json", "bom.attest.jsonl"])
+def test_a_byte_order_mark_of_utf_8_is_no_problem(make: Make, name: str) -> None:
+    folder = make()
+    (folder.path / name).write_bytes(b"\xef\xbb\xbf" + json.dumps(json.loads(GOOD.text())).encode() + b"\r\n")
+    folder.runpytest().assert_outcomes(passed=1)
