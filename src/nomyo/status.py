@@ -1,7 +1,8 @@
 """An answer whose status is not 200 → the exception that says so.
 
 The body is not authenticated: it is told, shortened, and nothing rests on it. A service might echo what it was sent, so
-the API key and the texts of the prompt are taken out of it first (see `redact`).
+the API key and the texts of the prompt are taken out of it first (see `redact`). A message ends in a program's log, so
+what could drive a terminal or a CI system is an escape in it; the attributes have the text as it came.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from nomyo.errors import (
 )
 from nomyo.redact import Redaction
 from nomyo.retry import retry_after
+from nomyo_attest.report.clean import clean
 
 BODY_MAX: Final = 64 * 1024
 """Bytes of an error's body that are read."""
@@ -79,7 +81,7 @@ def status_error(
         message = f"{start or f'HTTP {status}: '}{what}"
     else:
         message = start + ((_detail(document) or no_detail) if is_json else no_json)
-    error = kind(message, status)
+    error = kind(clean(message), status)
     if isinstance(document, dict) and (status in _KINDS or status in (502, 504)):
         error.error_details = document
     error.headers = told

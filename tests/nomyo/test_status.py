@@ -325,3 +325,13 @@ def test_a_prompt_of_megabytes_takes_no_time_to_be_taken_out() -> None:
     error = status_error(400, {}, body, secrets=secrets, now=NOW)
     assert perf_counter() - start < 1.0
     assert places_of("€ text", error) == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 500, 502])
+def test_a_message_is_one_line_without_commands_to_a_ci_system(status: int) -> None:
+    detail = "no\n::error::forged ##vso[task.complete]\x1b[31m"
+    found = status_error(status, {}, json.dumps({"detail": detail}).encode())
+    assert str(found).isprintable()
+    assert "no\\n::error::forged \\x23#vso[task.complete]\\x1b[31m" in str(found)
+    assert found.body == {"detail": detail}
+    assert found.error_details == {"detail": detail}

@@ -70,6 +70,7 @@ def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, m
         (Reply(status=302, headers=[("Location", "https://example.org")]), "check the base URL"),
         (Reply(status=200, body=b"<html>"), "could not be decrypted and read; try again; if it happens again"),
         (error(400, "\x1b[31mred\n\u202e"), "Bad request: \\x1b[31mred\\n\\u202e; check"),
+        (error(400, "##vso[task.complete]\n::error::x"), "Bad request: \\x23#vso[task.complete]\\n::error::x; check"),
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value.status),
 )
