@@ -36,7 +36,6 @@ from nomyo_attest.cli.console import look
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input
-from nomyo_attest.evidence.content import wrong_encoding
 
 if TYPE_CHECKING:
     import argparse
@@ -190,6 +189,8 @@ def _standard_input() -> str:
     content = read_input(STANDARD_INPUT, PROMPT_MAX)
     if len(content) > PROMPT_MAX:
         raise CommandError(f"standard input: longer than the {PROMPT_MAX} bytes of the longest prompt; shorten it")
+    from nomyo_attest.evidence.content import wrong_encoding
+
     if problem := wrong_encoding(content[:64]):
         raise CommandError(f"standard input: {problem}")
     try:

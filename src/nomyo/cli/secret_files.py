@@ -9,7 +9,6 @@ from typing import Final
 
 from nomyo.cli.errors import CommandError, complain
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input, unreadable
-from nomyo_attest.evidence.content import wrong_encoding
 
 SECRET_MAX: Final = 4096
 """Bytes of the longest password or API key."""
@@ -53,6 +52,8 @@ def _text(name: str, flag: str, most: int) -> str:
         raise CommandError(f"{flag}: {error}") from None
     if len(content) > most:
         raise CommandError(f"{flag}: {name}: expected at most {most} bytes, got more")
+    from nomyo_attest.evidence.content import wrong_encoding
+
     if problem := wrong_encoding(content[:64]):
         raise CommandError(f"{flag}: {name}: {problem}")
     try:
