@@ -97,6 +97,7 @@ class Fact(NamedTuple):
     verdict: int
     """Its place in `VERDICTS`."""
     processed_at: int | None
+    recorded_at: int | None
     security_tier: str | None
     available: bool | None
     signature_valid: bool | None

@@ -92,7 +92,7 @@ class RecordAppraiser:
         """The row of the record `text`, unless its time is outside the window. Never raises for a record."""
         try:
             return self._appraise(source, line, text)
-        except (RepairError, MisplacedEvidenceError) as error:
+        except RepairError as error:
             return Appraised(unreadable(source, line, str(error)))
         except Exception as error:  # noqa: BLE001 - one record must not end the audit of a million; it is told as ours
             return Appraised(unreadable(source, line, f"internal error: {_place_of(error)}; please report it"))
@@ -104,8 +104,10 @@ class RecordAppraiser:
             if kept is not None and kept.problem is not None:
                 raise kept.problem
             evidence: Evidence | EvidenceError = self._read(text) if kept is None else read_evidence(kept.evidence)
-        except MisplacedEvidenceError:
-            raise  # the record has to be unwrapped first; it is not appraised
+        except MisplacedEvidenceError as error:  # the record has to be unwrapped first; it is not appraised
+            recorded = Recorded() if kept is None else kept.recorded
+            row_of_none = unreadable(source, line, str(error))
+            return Appraised(msgspec.structs.replace(row_of_none, **recorded_columns(recorded)))
         except EvidenceError as error:
             evidence = detached(error)
         time, tier = _claims(evidence)
@@ -115,7 +117,7 @@ class RecordAppraiser:
         case, result = examine(evidence, self.policy, kept.payload_id if kept else None, None, self._at)
         row = self._row(source, line, evidence, case, result)
         row["processed_at"], row["security_tier"] = time, tier
-        row["recorded_at"], row["gate"], row["released"] = recorded
+        row |= recorded_columns(recorded)
         if self._keep:
             row["evidence"] = kept_evidence(text, self._claims) if kept is None else kept.text
         return Appraised(Row(**row), result.not_established)
@@ -184,6 +186,11 @@ def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
             if finding.requirement in (Requirement.IGNORE, Requirement.IGNORE.value)
         },
     )
+
+
+def recorded_columns(recorded: Recorded) -> dict[str, Any]:
+    """The columns of a row that say what a ledger's line says about the recording."""
+    return {"recorded_at": recorded.at, "gate": recorded.gate, "released": recorded.released}
 
 
 def unreadable(source: str, line: int, problem: str) -> Row:

@@ -20,7 +20,8 @@ SCHEMA: Final = (
     # One row a record, in the order of the chunks; no index, so that adding one is appending it. `profile` is a number
     # of `profiles`, or the digest where numbers had run out.
     """CREATE TABLE facts (
-        source INTEGER, line INTEGER, payload_id TEXT, verdict INTEGER, processed_at INTEGER, available INTEGER,
+        source INTEGER, line INTEGER, payload_id TEXT, verdict INTEGER, processed_at INTEGER, recorded_at INTEGER,
+        available INTEGER,
         signature_valid INTEGER, aik_name BLOB, aik_pinned INTEGER, quote BLOB, clock INTEGER, reset_count INTEGER,
         restart_count INTEGER, profile)""",
     # Those with a number above what facts use may be there more than once.

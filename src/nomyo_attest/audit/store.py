@@ -41,7 +41,7 @@ PROFILES_NUMBERED: Final = 10_000
 _CACHE_KIB: Final = 8_192
 _VERDICT, _TIER, _PROFILE = map(Fact._fields.index, ("verdict", "security_tier", "pcr_profile"))
 _UNREADABLE: Final = VERDICTS.index(UNREADABLE)
-_INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 14)})"  # noqa: S608 - question marks only
+_INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 15)})"  # noqa: S608 - question marks only
 
 
 class StoreError(NomyoAttestError):

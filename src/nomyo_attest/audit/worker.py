@@ -132,6 +132,7 @@ def _fact(source: int, row: Row) -> Fact:
         payload_id=row.payload_id,
         verdict=_PLACE[row.verdict],
         processed_at=row.processed_at,
+        recorded_at=row.recorded_at,
         security_tier=row.security_tier,
         available=row.available,
         signature_valid=row.signature_valid,

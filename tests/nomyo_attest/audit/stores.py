@@ -13,9 +13,9 @@ from nomyo_attest.audit.summarise import summarise
 from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
 
 NOTHING: Final = Fact(
-    source=0, line=1, payload_id=None, verdict=0, processed_at=None, security_tier=None, available=True,
-    signature_valid=True, aik_name=None, aik_pinned=None, quote=None, clock=None, reset_count=None, restart_count=None,
-    pcr_profile=None,
+    source=0, line=1, payload_id=None, verdict=0, processed_at=None, recorded_at=None, security_tier=None,
+    available=True, signature_valid=True, aik_name=None, aik_pinned=None, quote=None, clock=None, reset_count=None,
+    restart_count=None, pcr_profile=None,
 )  # fmt: skip
 POLICY: Final = na.AppraisalPolicy(id="any", unsafe_accept_any_pcrs=True)
 

@@ -119,6 +119,11 @@ def test_a_line_whose_evidence_cannot_be_read_was_released_all_the_same() -> Non
     assert appraised(line(given="yes"), until=AT) is Outside.BY_CLIENT
 
 
+def test_a_line_whose_evidence_is_not_where_it_belongs_was_released_all_the_same() -> None:
+    row = row_of(line(evidence={"log": {"_metadata": FORGE.response()["_metadata"]}}))
+    assert (row.verdict, row.released, row.gate, row.recorded_at) == ("unreadable", True, "off", AT)
+
+
 def test_a_verdict_that_stores_its_evidence_keeps_the_recording() -> None:
     first = row_of(line(), keep_evidence=True)
     stored = encode_row(first).rstrip(b"\n")

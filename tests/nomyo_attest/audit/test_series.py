@@ -179,3 +179,12 @@ def test_no_rule_takes_the_room_of_another_and_totals_are_exact(tmp_path: Path) 
     assert totals["series.aik"] == (10, 20)
     assert len(seen) == 2 * SERIES_LISTED + 10
     assert (again.series, again.series_rules) == (summary.series, summary.series_rules)
+
+
+def test_a_server_cannot_hide_a_gap_of_a_ledger_by_a_date_in_it(tmp_path: Path) -> None:
+    records = [{"recorded_at": 100, "processed_at": 100}, {"recorded_at": 100, "processed_at": 150}]
+    later = {"recorded_at": 200, "processed_at": 200}
+    (found,) = series_of(tmp_path, *records, later, max_gap=60)
+    assert (found.rule, found.key) == ("series.gap", "1970-01-01T00:01:40Z/1970-01-01T00:03:20Z")
+    assert found.message == "no record for 100 s"
+    assert found.places == [Place("a.jsonl", 2, 100), Place("a.jsonl", 3, 200)]

@@ -168,9 +168,10 @@ SERIES_RULES: Final = (
         "series.gap",
         """Are there records all the time?
 
-        Asked only with a limit (`--max-gap`): no two records that follow each other in `processed_at` may be further
-        apart. Verdicts do not matter for it, and neither does the time before the first record and after the last. If
-        fewer than two records have a usable `processed_at`, and others have none, the rule is not evaluated.
+        Asked only with a limit (`--max-gap`): no two records that follow each other in time may be further apart. The
+        time is `recorded_at` of a ledger's line, and of any other record the server's claim `processed_at`. Verdicts do
+        not matter for it, and neither does the time before the first record and after the last. If fewer than two
+        records have a usable time, and others have none, the rule is not evaluated.
 
         What to do: find out whether there were no answers in that time, or no recordings of them.
         """,

@@ -150,16 +150,23 @@ SELECT 0 AS undated, CASE WHEN COUNT({column}) > 1 THEN COUNT({column}) ELSE 0 E
 
 
 DATED: Final = """
-SELECT COUNT(*) - COUNT(processed_at) AS undated, CASE WHEN COUNT(processed_at) > 1 THEN COUNT(processed_at) ELSE 0 END
-  AS compared
+SELECT COUNT(*) - COUNT(COALESCE(recorded_at, processed_at)) AS undated,
+  CASE WHEN COUNT(COALESCE(recorded_at, processed_at)) > 1 THEN COUNT(COALESCE(recorded_at, processed_at)) ELSE 0 END
+    AS compared
 FROM verdicts
 WHERE verdict <> 'unreadable'
 """
 """How many records have no time, and how many have one that another record's can be compared with; one row."""
 
+# A ledger's line has the client's own time; the server's time of any other record is a claim.
+_TIMES: Final = "SELECT source, line, COALESCE(recorded_at, processed_at) AS processed_at FROM verdicts"
+
 _GAP: Final = """
-WITH seconds AS (
-  SELECT processed_at FROM verdicts WHERE processed_at IS NOT NULL GROUP BY processed_at
+WITH times AS (
+  {times}
+),
+seconds AS (
+  SELECT processed_at FROM times WHERE processed_at IS NOT NULL GROUP BY processed_at
 ),
 steps AS (
   SELECT LAG(processed_at) OVER (ORDER BY processed_at) AS gap_begins, processed_at AS gap_ends FROM seconds
@@ -170,11 +177,11 @@ gaps AS (
 edges AS (
   SELECT gap_begins, 1 AS place, source, line, processed_at,
     ROW_NUMBER() OVER (PARTITION BY gap_begins ORDER BY source DESC, line DESC) AS nearest
-  FROM verdicts JOIN gaps ON processed_at = gap_begins
+  FROM times JOIN gaps ON processed_at = gap_begins
   UNION ALL
   SELECT gap_begins, 2 AS place, source, line, processed_at,
     ROW_NUMBER() OVER (PARTITION BY gap_begins ORDER BY source, line) AS nearest
-  FROM verdicts JOIN gaps ON processed_at = gap_ends
+  FROM times JOIN gaps ON processed_at = gap_ends
 )
 SELECT gap_begins AS series_key, 2 AS records, place, source, line, processed_at,
   NULL AS detail, NULL AS high, NULL AS low
@@ -186,4 +193,4 @@ ORDER BY gap_begins, place
 
 def gap(max_gap: int) -> str:
     """Times of more than `max_gap` seconds without a record: the last record before, the first one after."""
-    return _GAP.format(max_gap=int(max_gap))
+    return _GAP.format(times=_TIMES, max_gap=int(max_gap))

@@ -30,7 +30,8 @@ in a table that does not fit into the cache takes longer than sorting everything
 _VERDICT: Final = " ".join(f"WHEN {place} THEN '{verdict}'" for place, verdict in enumerate(VERDICTS))
 _COLUMNS: Final = (
     f"CASE verdict {_VERDICT} END AS verdict, "
-    "payload_id, processed_at, signature_valid, aik_name, aik_pinned, quote, clock, reset_count, restart_count"
+    "payload_id, processed_at, recorded_at, signature_valid, aik_name, aik_pinned, quote, clock, reset_count, "
+    "restart_count"
 )
 _SOURCE: Final = ANSWER.index("source")
 
