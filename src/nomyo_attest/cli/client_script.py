@@ -19,6 +19,10 @@ _PACKAGE: Final = "nomyo"
 
 def main() -> int:
     """Run `nomyo` with the program's own arguments. Returns the exit status."""
+    from nomyo_attest.cli.program import forget_working_directory
+
+    forget_working_directory()
+
     from nomyo_attest.installation import InstallationError, require_own_package
 
     try:

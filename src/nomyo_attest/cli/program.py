@@ -38,7 +38,7 @@ class Program:
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the program with `argv`, by default this process's own arguments. Returns the exit status (`exits`)."""
         if argv is None:
-            _forget_working_directory()
+            forget_working_directory()
         try:
             return self._complained(list(sys.argv[1:] if argv is None else argv))
         finally:
@@ -144,7 +144,7 @@ def _refuse_file_names_like_options(argv: list[str]) -> None:
 _MEANINGS: Final = {"-": "standard input", "--": "the end of the options"}
 
 
-def _forget_working_directory() -> None:
+def forget_working_directory() -> None:
     """Remove the working directory from ``sys.path``: what a command imports must not come from files beside evidence.
 
     ``python -m`` puts it first, and an empty entry of ``PYTHONPATH`` stands for it. What Python imported before this

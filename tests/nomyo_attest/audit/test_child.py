@@ -111,6 +111,20 @@ def test_what_the_command_imports_late_is_not_imported_from_the_working_director
     assert imported(evidence) == []
 
 
+def test_the_clients_command_looks_for_nothing_in_the_working_directory(evidence: Path) -> None:
+    keep = {"cryptography", "httpx", "msgspec"}
+    for name in set(NAMES) - keep:
+        for path in evidence.glob(f"{name}*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    plant(evidence, "httpx")
+    (evidence / "nomyo-0.2.9.dist-info").mkdir()
+    command = Path(sys.executable).with_name("nomyo")
+    done = run(evidence, str(command), "keys", "show", "no-such-key", PYTHONPATH=f"{os.pathsep}/nowhere")
+    assert done.returncode == 2, done.stderr
+    assert "no-such-key" in done.stderr
+    assert imported(evidence) == []
+
+
 def test_planted_modules_do_not_run_when_a_program_audits_and_its_main_module_needs_no_guard(
     evidence: Path, tmp_path: Path
 ) -> None:
