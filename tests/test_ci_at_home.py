@@ -188,7 +188,9 @@ class Job:
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("policy") / "policy.toml"
-    learned = run(BIN / "nomyo-attest", "policy", "learn", EVIDENCE / "known-good.json", "-o", path)
+    learned = run(
+        BIN / "nomyo-attest", "policy", "learn", "--allow-test-keys", EVIDENCE / "known-good.json", "-o", path
+    )
     assert learned.returncode == 0, learned.stderr
     return path
 
@@ -415,7 +417,10 @@ EVIL: Final = "--policy=evil.attest.json"
 def plant_evil_policy(job: Job) -> None:
     """A policy that accepts the other firmware, as a recorded response, and a file whose name selects it."""
     job.add_other_firmware()
-    learned = run(*(BIN / "nomyo-attest", "policy", "learn", EVIDENCE / "other-firmware.json"), cwd=job.workspace)
+    learned = run(
+        *(BIN / "nomyo-attest", "policy", "learn", "--allow-test-keys", EVIDENCE / "other-firmware.json"),
+        cwd=job.workspace,
+    )
     (job.workspace / "evil.attest.json").write_text(learned.stdout, encoding="utf-8")
     (job.workspace / EVIL).write_text("{}", encoding="utf-8")
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from nomyo_attest.appraisal.settled import Settled
+from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import payload_nonce
 from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, verification_key
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
@@ -33,6 +34,7 @@ class Case:
         attest, signature, key: the parsed blobs with their framing.
         verification_key: the AIK as a key that verifies; `verification_key_error` says why it is none.
         name: the AIK's Name; hierarchy: the one whose primary key it is, None if none.
+        says_soft: whether the response says that its router runs the soft TPM.
         settled: the facts this answer shares with others of its make.
     """
 
@@ -49,6 +51,7 @@ class Case:
         "now",
         "payload_id",
         "policy",
+        "says_soft",
         "settled",
         "signature",
         "verification_key",
@@ -71,6 +74,7 @@ class Case:
         if isinstance(evidence, EvidenceError):
             self.evidence_error, evidence = evidence, NO_EVIDENCE
         self.evidence = evidence
+        self.says_soft = says_soft(evidence.claims)
         self.given_payload_id = payload_id
         self.payload_id = payload_id if payload_id is not None or nonce is not None else evidence.payload_id
         self.nonce = payload_nonce(self.payload_id) if self.payload_id is not None else nonce
@@ -123,6 +127,11 @@ class Case:
         """Whether the policy's time-limited warnings have ended; None if it has none. They end if no time is known."""
         until = self.policy.unsafe_warn_until
         return None if until is None else self.now is None or self.now >= until
+
+    @property
+    def test_key(self) -> bool:
+        """Whether the soft TPM, whose private keys everybody can make again, made the evidence."""
+        return self.says_soft or made_by_soft_tpm(self.key.value if self.key else None, self.settled.report)
 
     def settle(self) -> Settled:
         """The settled facts, worked out from this answer."""

@@ -49,6 +49,7 @@ class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
     appraised_at: str | None
     aik_name: str | None
     hierarchy: str | None
+    test_key: bool
     key_framing: str | None
     quote_framing: str | None
     not_established: tuple[str, ...]
@@ -70,6 +71,8 @@ class AttestationResult:
         appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
         hierarchy: the hierarchy whose primary key the AIK says to be; None if it is none, or cannot be told.
+        test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody
+            can make again; it is evidence of no machine, whatever the verdict.
         not_established: what this result does not establish, whatever the verdict, in plain sentences.
     """
 
@@ -184,6 +187,10 @@ class AttestationResult:
         return self.facts.hierarchy
 
     @property
+    def test_key(self) -> bool:
+        return self.facts.test_key
+
+    @property
     def not_established(self) -> tuple[str, ...]:
         return self.facts.not_established
 
@@ -232,7 +239,12 @@ class AttestationResult:
             "payload_id": facts.payload_id,
             "payload_id_source": facts.payload_id_source,
             "appraised_at": facts.appraised_at,
-            "aik": {"name": facts.aik_name, "hierarchy": facts.hierarchy, "framing": facts.key_framing},
+            "aik": {
+                "name": facts.aik_name,
+                "hierarchy": facts.hierarchy,
+                "framing": facts.key_framing,
+                "test_key": facts.test_key,
+            },
             "quote": {"framing": facts.quote_framing},
             "findings": [finding.to_dict() for finding in self.findings],
             "not_established": list(facts.not_established),
@@ -260,6 +272,7 @@ def _facts(case: Case, signature_holds: bool) -> ResultFacts:
         appraised_at=case.now.isoformat() if case.now else None,
         aik_name=case.name.hex() if case.name else None,
         hierarchy=case.hierarchy,
+        test_key=case.test_key,
         key_framing=case.key.framing if case.key else None,
         quote_framing=case.attest.framing if case.attest else None,
         not_established=not_established(case, trust),

@@ -29,6 +29,7 @@ def recording_from(
     name: str,
     payload_id: str | None = None,
     nonce: bytes | None = None,
+    allow_test_keys: bool = False,
 ) -> Recording:
     """One response to learn from. Raises `CommandError` if it is not sound.
 
@@ -37,6 +38,7 @@ def recording_from(
         file: what complaints call it.
         name: what the policy's labels call it.
         payload_id, nonce: what the quote is bound to, instead of the payload id that the response records.
+        allow_test_keys: learn from the soft TPM, too, whose private keys everybody can make again.
     """
     from nomyo_attest.appraisal import Outcome, Verdict, appraise
     from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
@@ -63,8 +65,13 @@ def recording_from(
         if finding.rule == "nonce.match" and finding.outcome is Outcome.UNDECIDED:
             hint = "give the payload id of the request (--payload-id), or the nonce that was quoted (--nonce)"
         raise CommandError(f"{file}: refused: {problem}; {hint}", status=NOT_AFFIRMED)
+    if result.test_key and not allow_test_keys:
+        problem = "the soft TPM of nomyo_attest.testing made this evidence, and everybody can make its keys again"
+        hint = "learn from a response of the machine that you trust; only for a trial, give --allow-test-keys"
+        raise CommandError(f"{file}: refused: {problem}; {hint}", status=NOT_AFFIRMED)
     return Recording(
         name=name,
+        test_key=result.test_key,
         evidence=evidence,
         hierarchy=result.hierarchy,
         clock_safe="clock.safe" not in result.failed,

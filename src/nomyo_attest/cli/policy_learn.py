@@ -54,6 +54,11 @@ def configure(parser: Parser) -> None:
         "--payload-id", metavar="ID", help="the payload id of the request, instead of the recorded one; for one FILE"
     )
     freshness.add_argument("--nonce", metavar="HEX", help="the extraData that was quoted; for one FILE")
+    parser.add_argument(
+        "--allow-test-keys",
+        action="store_true",
+        help="learn from the soft TPM of nomyo_attest.testing too, whose private keys everybody can make again",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite the file if it is there")
 
 
@@ -69,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.output.endswith(".toml"):
             raise CommandError(f"{arguments.output}: a learned policy is TOML; let its name end in .toml")
         check_output(arguments.output, force=arguments.force)
-    recordings = _read_all(arguments.files, payload_id, nonce)
+    recordings = _read_all(arguments, payload_id, nonce)
 
     from nomyo_attest.policy.learn import names_text
 
@@ -104,16 +109,25 @@ def _id(file: str) -> str:
     return clean(PurePath(file).stem)[:_ID_MAX] if file != STANDARD_INPUT else "learned"
 
 
-def _read_all(files: list[str], payload_id: str | None, nonce: bytes | None) -> list[Recording]:
+def _read_all(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes | None) -> list[Recording]:
     """Read and appraise every file. Raises `CommandError` if any cannot be learned from, after complaining of each."""
+    files: list[str] = arguments.files
     short = [PurePath(file).name if file != STANDARD_INPUT else "standard input" for file in files]
     names = short if len(set(short)) == len(short) else files
     recordings = []
     problems: list[CommandError] = []
     for file, name in zip(files, names, strict=True):
         try:
-            record = read_record(file)
-            recordings.append(recording_from(record, file=file, name=name, payload_id=payload_id, nonce=nonce))
+            recordings.append(
+                recording_from(
+                    read_record(file),
+                    file=file,
+                    name=name,
+                    payload_id=payload_id,
+                    nonce=nonce,
+                    allow_test_keys=arguments.allow_test_keys,
+                )
+            )
         except CommandError as error:
             problems.append(error)
     for problem in problems[:-1]:

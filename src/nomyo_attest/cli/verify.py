@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.errors import MisplacedEvidenceError
     from nomyo_attest.evidence import Evidence
     from nomyo_attest.report.clean import clean
-    from nomyo_attest.report.verdict import body_text, head_text, limits_text, summary_text
+    from nomyo_attest.report.verdict import body_text, head_text, limits_text, summary_text, test_keys_text
 
     text = arguments.format == "text"
     view = look(verbose=arguments.verbose)
@@ -90,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     counts = {verdict.value: 0 for verdict in Verdict} | {"unreadable": 0}
     results: list[AttestationResult] = []
     documents: list[dict[str, Any]] = []
+    made_for_tests: list[str] = []
     gap = ""
     for name in tracked(arguments.files, "appraising"):
         try:
@@ -108,6 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
         given = evidence if isinstance(evidence, Evidence) else content
         result = appraise(given, policy, payload_id=payload_id, nonce=nonce, now=now)
         counts[result.verdict.value] += 1
+        if result.test_key:
+            made_for_tests.append(name)
         if text:
             body = body_text(result, policy, view)
             say(f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else ""))
@@ -116,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             documents.append({"file": name, "result": result.to_dict()})
     if text:
-        for paragraph in (summary_text(counts), limits_text(results, view)):
+        for paragraph in (summary_text(counts), test_keys_text(made_for_tests, view), limits_text(results, view)):
             if paragraph:
                 say(f"\n{paragraph}")
     else:

@@ -33,6 +33,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         hierarchy: the one whose primary key the AIK is, None if of none.
         clock_safe: TPMS_CLOCK_INFO.safe.
         firmware_version: TPMS_ATTEST.firmwareVersion.
+        test_key: whether the soft TPM made it, whose private keys everybody can make again.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     hierarchy: str | None
     clock_safe: bool
     firmware_version: int
+    test_key: bool = False
 
 
 class Lesson(msgspec.Struct, frozen=True):
@@ -66,12 +68,13 @@ def learn(recordings: Sequence[Recording], *, policy_id: str, description: str) 
     lines = [
         *comment(f"Learned by nomyo-attest policy learn from {names_text([one.name for one in recordings])}."),
         *comment("Read it before you rely on it: it accepts whatever those machines had booted."),
+        *_test_key_lines(recordings),
         f"format = {toml_string(POLICY_FORMAT)}",
         f"id = {toml_string(policy_id)}",
         f"description = {toml_string(description)}",
         "",
         *comment("Reference values. Each PCR named here must be signed, with one of its values."),
-        *comment('"any" in place of a list asks only that the PCR be signed: 10 = "any"'),
+        *comment('"any" in place of a list accepts every value of that PCR, if it is signed.'),
     ]
     for bank in dict.fromkeys(bank for bank, _ in places):
         lines.append(f"[pcrs.{bank}]")
@@ -90,6 +93,16 @@ def learn(recordings: Sequence[Recording], *, policy_id: str, description: str) 
         *_open_lines(recordings),
     ]
     return Lesson("\n".join(lines).rstrip("\n") + "\n", tuple(notices))
+
+
+def _test_key_lines(recordings: Sequence[Recording]) -> list[str]:
+    names = [one.name for one in recordings if one.test_key]
+    if not names:
+        return []
+    return comment(
+        f"FOR TESTS ONLY: the soft TPM of nomyo_attest.testing made {names_text(names)} (--allow-test-keys). Everybody "
+        "can make its private keys again, and with them evidence that this policy affirms."
+    )
 
 
 def _common(recordings: Sequence[Recording], notices: list[str]) -> list[Place]:

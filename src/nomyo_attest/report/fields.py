@@ -9,6 +9,7 @@ from typing import Any, Final
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.decoded import spelled
 from nomyo_attest.report.look import Look, count
+from nomyo_attest.report.verdict import TEST_KEY
 
 _BLOBS: Final = {"quote": "quote_b64", "signature": "signature_b64", "key": "aik_pubkey_b64"}
 _OBFUSCATED: Final = frozenset({"firmware_version", "reset_count", "restart_count"})
@@ -89,6 +90,8 @@ def _aik(document: dict[str, Any], look: Look) -> list[str]:
         ("qualifiedSigner", aik["qualified_signer"] if aik["qualified_signer"] is not None else unknown),
         ("hierarchy", hierarchy),
     ]
+    if aik["test_key"]:
+        rows.append(("test key", TEST_KEY))
     return ["", _title("AIK", look), *look.pairs(rows)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from nomyo_attest.appraisal.selection import SignedSelection, recomputed_digest, signed_selection
+from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
 from nomyo_attest.errors import ParseError
@@ -52,7 +53,7 @@ def inspection(evidence: Evidence) -> tuple[dict[str, Any], list[ParseError]]:
         "pcr_banks": evidence.pcrs.banks,
         "pcrs": _pcrs(evidence, quote),
         "pcr_digest": _pcr_digest(evidence, quote, signature),
-        "aik": _aik(key, quote),
+        "aik": _aik(key, quote) | {"test_key": _test_key(evidence, key)},
         "quote": _blob(evidence.quote, quote_error, *_told(quote)),
         "signature": _blob(evidence.signature, signature_error, signature, "TPMT_SIGNATURE" if signature else None),
         "key": _blob(evidence.aik_public, key_error, *_told(key)),
@@ -143,6 +144,10 @@ def _aik(key: Framed[TPMT_PUBLIC] | None, quote: Framed[TPMS_ATTEST] | None) -> 
         "hierarchy": hierarchy,
         "obfuscated": None if hierarchy is None else hierarchy not in ("endorsement", "platform"),
     }
+
+
+def _test_key(evidence: Evidence, key: Framed[TPMT_PUBLIC] | None) -> bool:
+    return says_soft(evidence.claims) or made_by_soft_tpm(key.value if key else None, evidence.pcrs)
 
 
 def _claims(evidence: Evidence) -> dict[str, Any]:

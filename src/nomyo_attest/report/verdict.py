@@ -29,9 +29,16 @@ TAGS: Final[Mapping[tuple[Outcome, Requirement], tuple[str, Ink]]] = {
 }
 """What stands before a rule that does not hold, or cannot be told."""
 
+TEST_KEY: Final = (
+    "signed by a test key known to everybody (the soft TPM of nomyo_attest.testing made it); it is evidence of no "
+    "machine"
+)
+"""What is said of evidence for which `AttestationResult.test_key` is set."""
+
 _VERDICT_WIDTH: Final = max(len(verdict.value) for verdict in Verdict)
 _POLICY_ID_MAX: Final = 40
 _INDENT: Final = 4
+_NAMES_MAX: Final = 3
 _LABEL: Final = 12
 """Columns before a finding's rows, and of the names of those. With them a SHA-256 digest just fits into 80."""
 
@@ -179,6 +186,15 @@ def summary_text(counts: Mapping[str, int]) -> str:
     if total < 2:
         return ""
     return f"{count(total, 'file')}: " + ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+
+
+def test_keys_text(names: Sequence[str], look: Look) -> str:
+    """Which of these files the soft TPM made; empty if none."""
+    if not names:
+        return ""
+    shown = ", ".join(short(name) for name in names[:_NAMES_MAX])
+    more = f" and {count(len(names) - _NAMES_MAX, 'more file')}" if len(names) > _NAMES_MAX else ""
+    return "\n".join(look.wrap(f"Test evidence: {shown}{more}: {TEST_KEY}."))
 
 
 def limits_text(results: Sequence[AttestationResult], look: Look) -> str:

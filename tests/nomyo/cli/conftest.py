@@ -60,6 +60,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def policy(here: Path) -> str:
     """A policy that affirms `evidence` without an event."""
     Path("known.json").write_text(Forge().text(), encoding="utf-8")
-    ran = runner.run("policy", "learn", "known.json", "-o", "policy.toml")
+    ran = runner.run("policy", "learn", "--allow-test-keys", "known.json", "-o", "policy.toml")
     assert ran == (0, "", "")
     return "policy.toml"

@@ -76,7 +76,7 @@ def test_what_json_prints_can_be_learned_from(router: PlainRouter, here: Path) -
     from tests.nomyo_attest.cli import runner
 
     Path("first.json").write_text(run("chat", "--format", "json", PROMPT).out, encoding="utf-8")
-    assert runner.run("policy", "learn", "first.json", "-o", "learned.toml").status == 0
+    assert runner.run("policy", "learn", "--allow-test-keys", "first.json", "-o", "learned.toml").status == 0
     assert run("chat", "--policy", "learned.toml", PROMPT).err.startswith("affirming   policy first (")
 
 

@@ -171,7 +171,7 @@ def test_the_json_form_has_these_keys_and_no_others() -> None:
     ]  # fmt: skip
     assert document["format"] == RESULT_FORMAT == "nomyo-attest-result/1"
     assert list(document["policy"]) == ["id", "digest"]
-    assert list(document["aik"]) == ["name", "hierarchy", "framing"]
+    assert list(document["aik"]) == ["name", "hierarchy", "framing", "test_key"]
     assert list(document["quote"]) == ["framing"]
     for finding in document["findings"]:
         assert list(finding) == ["rule", "outcome", "requirement", "cites", "expected", "got", "message", "mend"]

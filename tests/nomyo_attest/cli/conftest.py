@@ -27,6 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: good.json, and the policy.toml learned from it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.json").write_text(Forge().text(), encoding="utf-8")
-    ran = run("policy", "learn", "good.json", "-o", "policy.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml")
     assert (ran.status, ran.err) == (0, "")
     return tmp_path

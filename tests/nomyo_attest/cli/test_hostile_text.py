@@ -159,7 +159,7 @@ def test_the_policy_commands_say_nothing_that_is_a_command(options: list[str], t
 def test_a_learned_policy_is_no_command_and_loads(text: str, folder: Path) -> None:
     name = f"{text}.json"
     (folder / name).write_text(Forge().text(), encoding="utf-8")
-    ran = run("policy", "learn", "--description", text, "--", name)
+    ran = run("policy", "learn", "--allow-test-keys", "--description", text, "--", name)
     assert ran.status == 0, ran.err
     check(*outputs(ran))
     (folder / "learned.toml").write_text(ran.out, encoding="utf-8")

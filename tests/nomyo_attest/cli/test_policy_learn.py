@@ -33,7 +33,7 @@ def test_every_kind_of_right_evidence_can_be_learned_from(folder: Path, variant:
     case = variant.case()  # type: ignore[attr-defined]  # a Variant; the parameter is typed loosely for its id
     text = case.response if isinstance(case.response, str) else json.dumps(case.response)
     Path("variant.json").write_text(text, encoding="utf-8")
-    ran = run("policy", "learn", "variant.json", "-o", "variant.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "variant.json", "-o", "variant.toml")
     if ran.status:  # a bare block has no payload id, a SHA-1 signature is not sound, and so on: then the reason is said
         assert ran.status == 1
         assert one_complaint(ran).startswith("variant.json: refused: ")
@@ -44,7 +44,7 @@ def test_every_kind_of_right_evidence_can_be_learned_from(folder: Path, variant:
 
 def test_several_files_give_the_union_of_the_values_each_labelled_with_its_files(folder: Path) -> None:
     write("other.json", Forge(payload_id="2").measure(7, b"db 2026-11"))
-    ran = run("policy", "learn", "good.json", "other.json", "-o", "both.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "other.json", "-o", "both.toml")
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         "wrote both.toml: policy good, learned from 2 responses; it pins sha256:0, sha256:7, sha256:10",
@@ -58,27 +58,36 @@ def test_several_files_give_the_union_of_the_values_each_labelled_with_its_files
 
 
 def test_without_an_output_the_policy_goes_to_standard_output(folder: Path) -> None:
-    ran = run("policy", "learn", "good.json")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json")
     assert (ran.status, ran.err) == (0, "")
     assert ran.out == Path("policy.toml").read_text(encoding="utf-8")
 
 
 def test_id_and_description_can_be_given(folder: Path) -> None:
-    ran = run("policy", "learn", "good.json", "--id", 'prod "eu"', "--description", "EU fleet\nfirmware 2.4\\")
+    ran = run(
+        "policy",
+        "learn",
+        "--allow-test-keys",
+        "good.json",
+        "--id",
+        'prod "eu"',
+        "--description",
+        "EU fleet\nfirmware 2.4\\",
+    )
     document = tomllib.loads(ran.out)
     assert (document["id"], document["description"]) == ('prod "eu"', "EU fleet\nfirmware 2.4\\")
 
 
 @pytest.mark.parametrize("given", ["", "two\nlines", "x" * 201])
 def test_an_id_that_no_policy_can_have_is_wrong_usage(folder: Path, given: str) -> None:
-    ran = run("policy", "learn", "good.json", "--id", given, "-o", "new.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "--id", given, "-o", "new.toml")
     assert ran.status == 2
     assert one_complaint(ran).startswith("id: ")
     assert not Path("new.toml").exists()
 
 
 def test_standard_input_can_be_learned_from(folder: Path) -> None:
-    ran = run("policy", "learn", "-", stdin=Path("good.json").read_bytes())
+    ran = run("policy", "learn", "--allow-test-keys", "-", stdin=Path("good.json").read_bytes())
     assert ran.status == 0
     assert tomllib.loads(ran.out)["id"] == "learned"
     assert 'label = "standard input"' in ran.out
@@ -88,24 +97,24 @@ def test_files_of_one_name_in_several_folders_keep_their_paths_as_labels(folder:
     for place in ("a", "b"):
         Path(place).mkdir()
         write(f"{place}/r.json", Forge(payload_id=place))
-    ran = run("policy", "learn", "a/r.json", "b/r.json")
+    ran = run("policy", "learn", "--allow-test-keys", "a/r.json", "b/r.json")
     assert 'label = "a/r.json, b/r.json"' in ran.out
 
 
 def test_an_existing_file_is_left_alone_unless_forced(folder: Path) -> None:
     Path("policy.toml").write_text("mine", encoding="utf-8")
-    ran = run("policy", "learn", "good.json", "-o", "policy.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml")
     assert ran.status == 2
     assert one_complaint(ran) == "policy.toml: is there already; --force overwrites it"
     assert Path("policy.toml").read_text(encoding="utf-8") == "mine"
-    assert run("policy", "learn", "good.json", "-o", "policy.toml", "--force")[::2] == (0, "")
+    assert run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml", "--force")[::2] == (0, "")
     assert AppraisalPolicy.load("policy.toml").id == "good"
     assert sorted(path.name for path in folder.iterdir()) == ["good.json", "policy.toml"]
 
 
 @pytest.mark.parametrize("output", ["policy.json", "policy", "nowhere/policy.toml", "good.json/policy.toml"])
 def test_an_output_that_cannot_be_is_wrong_usage(folder: Path, output: str) -> None:
-    ran = run("policy", "learn", "good.json", "-o", output)
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", output)
     assert ran.status == 2
     assert one_complaint(ran).startswith(f"{output}: ")
 
@@ -114,7 +123,7 @@ def test_a_folder_or_a_device_is_never_overwritten(folder: Path) -> None:
     Path("sub.toml").mkdir()
     Path("link.toml").symlink_to("/dev/null")
     for output in ("sub.toml", "link.toml"):
-        ran = run("policy", "learn", "good.json", "-o", output, "--force")
+        ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", output, "--force")
         assert ran.status == 2
         assert "is not a regular file" in one_complaint(ran)
 
@@ -141,7 +150,7 @@ def test_a_folder_or_a_device_is_never_overwritten(folder: Path) -> None:
 )
 def test_evidence_that_is_not_sound_is_refused_with_its_file_and_rule(folder: Path, forge: Forge, rule: str) -> None:
     write("bad.json", forge)
-    ran = run("policy", "learn", "good.json", "bad.json", "-o", "new.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "bad.json", "-o", "new.toml")
     assert ran.status == 1
     complaint = one_complaint(ran)
     assert complaint.startswith("bad.json: refused")
@@ -152,21 +161,21 @@ def test_evidence_that_is_not_sound_is_refused_with_its_file_and_rule(folder: Pa
 def test_every_bad_file_is_named_and_an_unreadable_one_is_status_2(folder: Path) -> None:
     write("bad.json", Forge(magic=0))
     Path("empty.json").write_bytes(b"")
-    ran = run("policy", "learn", "missing.json", "bad.json", "good.json", "empty.json")
+    ran = run("policy", "learn", "--allow-test-keys", "missing.json", "bad.json", "good.json", "empty.json")
     assert (ran.status, ran.out) == (2, "")
     assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == ["missing.json", "bad.json", "empty.json"]
 
 
 def test_files_that_sign_nothing_in_common_are_refused(folder: Path) -> None:
     write("other.json", Forge(selection="sha384:0"))
-    ran = run("policy", "learn", "good.json", "other.json")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "other.json")
     assert ran.status == 1
     assert "there is no PCR that every file signs" in one_complaint(ran)
 
 
 def test_an_unsafe_clock_makes_the_rule_a_warning_and_is_noticed(folder: Path) -> None:
     write("cut.json", Forge(safe=0))
-    ran = run("policy", "learn", "cut.json", "-o", "cut.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "cut.json", "-o", "cut.toml")
     assert ran.status == 0
     assert ran.err == "nomyo-attest: notice: clock.safe is made a warning: it does not hold in cut.json\n"
     assert AppraisalPolicy.load("cut.toml").rules == {"clock.safe": Requirement.WARN}
@@ -177,7 +186,7 @@ def test_an_unsafe_clock_makes_the_rule_a_warning_and_is_noticed(folder: Path) -
 def test_nothing_in_a_file_or_its_name_can_write_a_line_of_the_policy(folder: Path) -> None:
     name = 'x"]\nunsafe_any_nonce = true\n#\u2028\x1b.json'
     write(name, Forge(payload_id='"\n[rules]\n', security_tier='high"]\nunsafe_accept_any_pcrs = true\n#'))
-    ran = run("policy", "learn", name)
+    ran = run("policy", "learn", "--allow-test-keys", name)
     assert ran.status == 0
     assert all(line.isprintable() for line in ran.out.split("\n"))
     policy = AppraisalPolicy.from_dict(tomllib.loads(ran.out))
@@ -188,7 +197,7 @@ def test_nothing_in_a_file_or_its_name_can_write_a_line_of_the_policy(folder: Pa
 
 def test_nothing_is_learned_from_a_wrapped_response(folder: Path) -> None:
     Path("wrapped.json").write_text(json.dumps({"log": Forge().text()}), encoding="utf-8")
-    ran = run("policy", "learn", "wrapped.json", "-o", "learned.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "wrapped.json", "-o", "learned.toml")
     assert (ran.status, ran.out) == (2, "")
     assert "at /log (JSON text in a string)" in one_complaint(ran)
     assert not Path("learned.toml").exists()
@@ -204,18 +213,18 @@ def test_a_bare_block_is_learned_from_with_the_payload_id_or_the_nonce_of_its_re
 ) -> None:
     forge = Forge(payload_id="mine")
     block_of(forge)
-    ran = run("policy", "learn", "block.json", "-o", "block.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "block.json", "-o", "block.toml")
     assert ran.status == 1
     assert one_complaint(ran).endswith(
         "; give the payload id of the request (--payload-id), or the nonce that was quoted (--nonce)"
     )
     value = {"--payload-id": "mine", "--nonce": hashlib.sha256(b"mine").hexdigest()[:32]}[option]
-    assert run("policy", "learn", "block.json", option, value, "-o", "block.toml").status == 0
+    assert run("policy", "learn", "--allow-test-keys", "block.json", option, value, "-o", "block.toml").status == 0
     assert run("verify", "block.json", option, value, "--policy", "block.toml").status == 0
 
 
 def test_the_payload_id_that_is_given_counts_instead_of_the_recorded_one(folder: Path) -> None:
-    ran = run("policy", "learn", "good.json", "--payload-id", "other", "-o", "x.toml")
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "--payload-id", "other", "-o", "x.toml")
     assert ran.status == 1
     assert "nonce.match does not hold" in one_complaint(ran)
     assert not Path("x.toml").exists()
@@ -236,6 +245,26 @@ def test_a_nonce_that_is_none_or_for_several_files_is_a_usage_error(
     folder: Path, options: list[str], problem: str
 ) -> None:
     write("other.json", Forge(payload_id="2"))
-    ran = run("policy", "learn", "good.json", *options)
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", *options)
     assert ran.status == 2
     assert problem in one_complaint(ran)
+
+
+def test_evidence_of_the_soft_tpm_is_learned_from_only_where_that_is_asked_for(folder: Path) -> None:
+    ran = run("policy", "learn", "good.json", "-o", "learned.toml")
+    assert ran.status == 1
+    assert "good.json: refused: the soft TPM of nomyo_attest.testing made this evidence" in ran.err
+    assert "learn from a response of the machine that you trust" in ran.err
+    assert not Path("learned.toml").exists()
+    ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", "learned.toml")
+    assert ran.status == 0
+    text = Path("learned.toml").read_text(encoding="utf-8")
+    assert "# FOR TESTS ONLY: the soft TPM of nomyo_attest.testing made good.json" in text
+
+
+def test_evidence_of_another_tpm_needs_no_permission_and_no_comment(folder: Path) -> None:
+    pcrs = {"sha256": {index: bytes([index + 1]) * 32 for index in range(24)}}
+    write("mine.json", Forge(key="p256", label="mine", pcrs=pcrs))
+    ran = run("policy", "learn", "mine.json")
+    assert ran.status == 0
+    assert "FOR TESTS ONLY" not in ran.out

@@ -22,7 +22,7 @@ def test_a_recording_is_evidence_that_can_be_learned_from_and_verified(folder: P
     assert document["payload_id"] == PAYLOAD_ID
     assert document["pcr_banks"] == "sha256:0,7+sha384:0"
     assert document["aik"]["hierarchy"] == "endorsement"
-    assert run("policy", "learn", "recorded.json", "-o", "recorded.toml").status == 0
+    assert run("policy", "learn", "--allow-test-keys", "recorded.json", "-o", "recorded.toml").status == 0
     assert run("verify", "recorded.json", "--policy", "recorded.toml", "--payload-id", PAYLOAD_ID).status == 0
 
 

@@ -29,8 +29,8 @@ signature.scheme signature.hash signature.valid nonce.match pcr.selection pcr.di
 """
 VERIFY_KEYS = """
 counts counts.affirming counts.contraindicated counts.none counts.unreadable counts.warning format policy policy.digest
-policy.id results results.file results.result results.result.aik results.result.aik.framing
-results.result.aik.hierarchy results.result.aik.name results.result.appraised_at results.result.findings
+policy.id results results.file results.result results.result.aik results.result.aik.framing results.result.aik.hierarchy
+results.result.aik.name results.result.aik.test_key results.result.appraised_at results.result.findings
 results.result.findings.cites results.result.findings.expected results.result.findings.got results.result.findings.mend
 results.result.findings.message results.result.findings.outcome results.result.findings.requirement
 results.result.findings.rule results.result.format results.result.not_established results.result.payload_id
@@ -137,7 +137,7 @@ def test_keys_of_inspect_json(folder: Path) -> None:
     document = run("inspect", "good.json", "--format", "json").json()
     assert sorted(document) == INSPECT_KEYS.split()
     assert sorted(document["quote"]) == ["bytes", "error", "fields", "framing", "hex"]
-    assert sorted(document["aik"]) == ["hierarchy", "name", "obfuscated", "qualified_signer"]
+    assert sorted(document["aik"]) == ["hierarchy", "name", "obfuscated", "qualified_signer", "test_key"]
     assert sorted(document["nonce"]) == ["extra_data", "matches", "of_payload_id"]
     assert sorted(document["pcr_digest"]) == ["hash", "matches", "of_values", "signed"]
     assert sorted(document["pcrs"][0]) == ["bank", "index", "signed", "value"]

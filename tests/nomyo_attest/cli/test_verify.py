@@ -36,7 +36,9 @@ def test_an_affirmed_file_is_one_line_and_what_it_does_not_establish(folder: Pat
     digest = AppraisalPolicy.load("policy.toml").digest
     assert first == f"good.json   affirming   policy good ({digest[:11]}…)   AIK trust: self_asserted"
     assert empty == ""
-    assert rest[0].startswith("Not established (--verbose says why): that a TPM made the quote; that the")
+    assert rest[0].startswith("Test evidence: good.json: signed by a test key known to everybody")
+    limits = rest[rest.index("") + 1 :]
+    assert limits[0].startswith("Not established (--verbose says why): that a TPM made the quote; that the")
 
 
 def test_a_file_whose_pcr_differs_shows_both_values_with_the_label_and_what_to_do(folder: Path) -> None:
@@ -160,7 +162,7 @@ def test_a_file_that_cannot_be_a_record_is_unreadable(folder: Path, name: str) -
     assert ran.status == 2
     assert f"{name}: {problem}" in ran.err
     assert "affirming" in ran.out
-    for command in (["inspect", name], ["policy", "learn", name]):
+    for command in (["inspect", name], ["policy", "learn", "--allow-test-keys", name]):
         ran = run(*command)
         assert ran.status == 2
         assert one_complaint(ran).startswith(f"{name}: {problem}")
@@ -173,7 +175,7 @@ def test_a_byte_order_mark_of_utf_8_is_no_problem(folder: Path) -> None:
     Path("bom.toml").write_bytes(b"\xef\xbb\xbf" + Path("policy.toml").read_bytes())
     assert run("verify", "bom.json", "--policy", "bom.toml").status == 0
     assert run("inspect", "bom.json").status == 0
-    assert run("policy", "learn", "bom.json", "-o", "learned.toml").status == 0
+    assert run("policy", "learn", "--allow-test-keys", "bom.json", "-o", "learned.toml").status == 0
 
 
 def test_a_policy_in_utf_16_is_a_usage_error_that_says_what_to_do(folder: Path) -> None:
@@ -408,3 +410,14 @@ def test_a_response_with_choices_is_not_searched_for_evidence(folder: Path) -> N
     ran = run("verify", "chat.json", "--policy", "policy.toml")
     assert (ran.status, ran.err) == (1, "")
     assert ran.out.startswith("chat.json   none")
+
+
+def test_evidence_signed_by_a_test_key_is_called_that(folder: Path) -> None:
+    ran = run("verify", "good.json", "--policy", "policy.toml")
+    assert ran.status == 0
+    said = " ".join(ran.out.split())
+    assert "Test evidence: good.json: signed by a test key known to everybody" in said
+    assert run("verify", "good.json", "--policy", "policy.toml", "--format", "json").json()["results"][0]["result"][
+        "aik"
+    ]["test_key"]
+    assert "signed by a test key known to everybody" in " ".join(run("inspect", "good.json").out.split())

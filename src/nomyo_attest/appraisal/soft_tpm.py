@@ -1,0 +1,79 @@
+"""Was evidence made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody can make again?
+
+Such evidence is sound in every respect that a Verifier can check without a pinned key. Three things give it away: one
+of the keys that the fixtures use, a PCR value that only the soft TPM's measurements lead to, or the word of a reference
+router that runs it. None of them stops somebody who wants to hide it; they are for mistakes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from nomyo_attest.evidence.pcrs import PcrReport
+from nomyo_attest.tpm.public import TPMS_ECC_POINT, TPMT_PUBLIC
+
+TEST_KEYS: Final = frozenset(
+    {
+        "9cf849eaed6ac400",  # aik, rsa2048
+        "b35a48341cec612d",  # aik, rsa3072
+        "a15048062c2a3a79",  # aik, rsa4096
+        "2abe08a91d063489",  # aik, p256
+        "373d605c2d80963b",  # aik, p384
+        "392bdd86ae435e42",  # aik, p521
+        "d8d99b9a3f6d52f4",  # other, rsa2048
+        "223712a21e697208",  # other, p256
+        "6d200d12c7c3f18e",  # other, p384
+        "4a6d9b3f32fbd577",  # other, p521
+        "7de631c5fd4fb542",  # third, rsa2048
+        "2a204ba20605e667",  # third, p256
+        "4ffefcf8441813d7",  # third, p384
+        "8ac393f3eceba9d3",  # third, p521
+    }
+)
+"""SHA-256, its first 16 hexadecimal digits, over the modulus, or over x and y, of keys that the fixtures use."""
+
+_EVENTS: Final = {
+    0: ((b"firmware 2.4",), (b"firmware 2.5",)),
+    7: ((b"Secure Boot on", b"db 2026-10"), (b"Secure Boot off", b"db 2026-10")),
+}
+"""PCR index → what the soft TPM and the machines of the synthetic fleet measure into it as they boot."""
+
+_BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
+
+
+def key_digest(public: TPMT_PUBLIC) -> str:
+    """What `TEST_KEYS` lists of a key."""
+    unique = public.unique
+    octets = unique.x + unique.y if isinstance(unique, TPMS_ECC_POINT) else unique.modulus
+    return hashlib.sha256(octets).hexdigest()[:16]
+
+
+def says_soft(claims: Mapping[str, Any]) -> bool:
+    """Whether a response's `_metadata` says that the router runs the soft TPM."""
+    kind = claims.get("tpm_kind")
+    return isinstance(kind, str) and kind.startswith("soft")
+
+
+def made_by_soft_tpm(public: TPMT_PUBLIC | None, report: PcrReport) -> bool:
+    """Whether the key or a PCR value is one of the soft TPM's."""
+    if public is not None and key_digest(public) in TEST_KEYS:
+        return True
+    known = _values()
+    return any((bank, index, value) in known for bank, of in report.values.items() for index, value in of.items())
+
+
+@cache
+def _values() -> frozenset[tuple[str, int, bytes]]:
+    """Bank, index and value of each PCR that a boot of `_EVENTS` leads to (Part 1, "Extend of a PCR")."""
+    found = set()
+    for bank in _BANKS:
+        for index, boots in _EVENTS.items():
+            for events in boots:
+                value = bytes(hashlib.new(bank).digest_size)
+                for event in events:
+                    value = hashlib.new(bank, value + hashlib.new(bank, event).digest()).digest()
+                found.add((bank, index, value))
+    return frozenset(found)
