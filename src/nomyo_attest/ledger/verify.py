@@ -6,6 +6,7 @@ digests anew. That, and the loss of lines at the end, only a digest kept elsewhe
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from nomyo_attest.evidence.content import wrong_content
 from nomyo_attest.ledger.files import numbered, settled_size
 from nomyo_attest.ledger.line import LINE_MAX, NO_PREVIOUS, digest_of
 from nomyo_attest.ledger.reading import Line, read_line
@@ -255,6 +257,12 @@ class _Following:
         try:
             while line := file.readline(min(left, LINE_MAX + 1)):
                 place, left = place + 1, left - len(line)
+                if place == 1:
+                    if wrong := wrong_content(line[:64]):
+                        self._problem(name, 0, "form", "JSON Lines in UTF-8", wrong.partition(";")[0], wrong)
+                        self._previous = self._number = None
+                        return
+                    line = self._without_mark(name, line)
                 if len(line) > LINE_MAX:
                     got = "a line that is too long"
                     self._problem(name, place, "form", "a line of a ledger", got, "is no line of it")
@@ -273,6 +281,16 @@ class _Following:
                 r" to restore them: sed 's/\r$//' FILE > RESTORED"
             )
             self._problem(name, 0, LINE_ENDS, "a line feed at the end of each line", got, message)
+
+    def _without_mark(self, name: str, line: bytes) -> bytes:
+        """The first line without a byte order mark, which is a problem of the file and not of the line."""
+        if not line.startswith(codecs.BOM_UTF8):
+            return line
+        message = (
+            "a byte order mark was put in front of it, as some editors do; `tail -c +4 FILE > RESTORED` removes it"
+        )
+        self._problem(name, 0, "form", "a ledger as it was written", "a byte order mark in front of it", message)
+        return line[len(codecs.BOM_UTF8) :]
 
     def _line(self, name: str, place: int, line: bytes) -> None:
         if line.endswith(b"}\r\n"):  # a line's own carriage returns are escaped

@@ -283,3 +283,23 @@ class TestLineEnds:
         assert ran.status == 1
         assert ran.out.startswith("evidence.jsonl   not whole   5 lines in 1 file\n")
         assert "line 2 was changed after it was written" in ran.out
+
+
+def test_a_byte_order_mark_is_named_and_the_lines_are_verified_all_the_same(lines: list[bytes]) -> None:
+    Path("bom.jsonl").write_bytes(b"\xef\xbb\xbf" + b"".join(lines))
+    ran = run("ledger", "verify", "bom.jsonl", "--format", "json")
+    assert ran.status == 1
+    document = ran.json()
+    assert (document["lines"], document["head"], document["problem_count"]) == (5, digest_of(lines[-1]), 1)
+    assert "`tail -c +4 FILE > RESTORED` removes it" in document["problems"][0]["message"]
+    lines[1] = lines[1].replace(b"recorded_at", b"recorded_AT")
+    Path("bom.jsonl").write_bytes(b"\xef\xbb\xbf" + b"".join(lines))
+    assert run("ledger", "verify", "bom.jsonl", "--format", "json").json()["problem_count"] > 1
+
+
+def test_a_ledger_in_utf_16_is_one_problem_that_says_what_to_do(lines: list[bytes]) -> None:
+    Path("utf16.jsonl").write_bytes(b"".join(lines).decode().encode("utf-16"))
+    ran = run("ledger", "verify", "utf16.jsonl", "--format", "json")
+    assert ran.status == 1
+    (problem,) = ran.json()["problems"]
+    assert problem["message"].startswith("is UTF-16 text; save it as UTF-8")
