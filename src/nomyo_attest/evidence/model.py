@@ -46,7 +46,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def from_response(cls, response: object) -> Self:
         """Read a whole response, its `_metadata` or the bare `tpm_attestation` block; dict, str or bytes.
 
-        Raises `EvidenceError` for evidence that is not well-formed; a response without any gives `available` False.
+        Raises `EvidenceError` for evidence that is not well-formed, and `MisplacedEvidenceError`, which is one, for a
+        record with evidence that is not at the top level; a response without any gives `available` False.
         """
         from nomyo_attest.evidence.response import read_evidence  # the reader builds on this model
 
