@@ -56,7 +56,9 @@ def parse_nonce(text: str) -> bytes:
     """A nonce of 1 to 64 bytes in hex. Raises `CommandError`: an empty one would be a variable that is not set."""
     if _HEX.fullmatch(text):
         return bytes.fromhex(text)
-    raise CommandError(f"--nonce: {text[:80]!r} is no nonce; write 1 to 64 bytes in hexadecimal, without blanks")
+    at = next((at for at, one in enumerate(text, 1) if not re.fullmatch("[0-9a-fA-F]", one, re.ASCII)), 0)
+    problem = f"character {at} is {text[at - 1]!r}" if at else f"it has {len(text)} digits"
+    raise CommandError(f"--nonce: {text[:80]!r} is no nonce: {problem}; write 1 to 64 bytes in hexadecimal")
 
 
 def parse_payload_id(text: str) -> str:

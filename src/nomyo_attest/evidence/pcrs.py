@@ -48,6 +48,8 @@ class PcrReport:
 
 NO_PCRS: Final = PcrReport("", {})
 
+_HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
+
 Items = tuple[tuple[Any, ...], ...]
 """`pcr_values` as tuples, in the order of the JSON objects: for each bank, its name and then (index, value) pairs."""
 
@@ -113,5 +115,6 @@ def _values(items: list[tuple[str, str]], where: str, bank: str) -> dict[int, by
             # Not bytes.fromhex: that one skips blanks.
             values[index] = binascii.unhexlify(text)
             continue
-        raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", "something else among them")
+        at, wrong = next((at, one) for at, one in enumerate(text, 1) if one not in _HEXADECIMAL)
+        raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", f"{wrong!r} as character {at}")
     return values

@@ -22,6 +22,8 @@ BLOB_CHARACTERS_MAX: Final = 8192
 PAYLOAD_ID_MAX: Final = 1024
 """Characters of the longest payload id; honest ones are UUIDs of 36."""
 
+_BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+
 METADATA: Final = "_metadata"
 BLOCK: Final = "tpm_attestation"
 
@@ -131,7 +133,9 @@ def decode_base64(text: object, path: str, key: str) -> bytes:
         encoded = text.encode("ascii")
         decoded = binascii.a2b_base64(encoded)
     if not decoded:
-        raise EvidenceError(f"{path}{key}", "base64", "something else")
+        strays = ((at, one) for at, one in enumerate(text, 1) if one not in _BASE64)
+        at, stray = next(strays, (0, ""))
+        raise EvidenceError(f"{path}{key}", "base64", f"{stray!r} as character {at}" if at else "a wrong length")
     # Decoders skip strays and ignore the unused bits of the last character; encoding again tolerates neither.
     if binascii.b2a_base64(decoded, newline=False) != encoded:
         raise EvidenceError(f"{path}{key}", "canonical base64", "strays, padding or unused bits in it")

@@ -123,3 +123,11 @@ def test_a_report_that_names_what_was_asked_for_is_told_to_name_what_was_signed(
     with pytest.raises(EvidenceError) as caught:
         read_report("sha1:0+sha256:0", {"sha256": {"0": "11" * 32}}, "")
     assert "which names the PCRs that were signed" in caught.value.expected
+
+
+@pytest.mark.parametrize("at", [1, 33, 64])
+def test_a_value_with_a_wrong_character_names_it_and_its_place(at: int) -> None:
+    text = "a" * (at - 1) + "g" + "a" * (64 - at)
+    with pytest.raises(EvidenceError) as caught:
+        read_report("sha256:0", {"sha256": {"0": text}}, "")
+    assert caught.value.got == f"'g' as character {at}"

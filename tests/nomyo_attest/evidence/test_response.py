@@ -12,6 +12,7 @@ import pytest
 
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
+from nomyo_attest.evidence.response import decode_base64
 from tests.nomyo_attest.evidence.spoilt import FORMS, RESPONSE, SPOILT, SPOILT_IN_JSON, Json, made, without_tpm
 
 PAYLOAD_ID = RESPONSE["_metadata"]["payload_id"]
@@ -182,3 +183,12 @@ def test_evidence_in_two_places_is_refused() -> None:
         error = refused(given)
         assert error.where == "response"
         assert "in one place" in error.expected
+
+
+@pytest.mark.parametrize(
+    ("text", "got"), [("A" * 99 + "\u00e9", "'\u00e9' as character 100"), ("A" * 5, "a wrong length")]
+)
+def test_a_text_that_is_not_base64_is_refused_with_its_first_wrong_character(text: str, got: str) -> None:
+    with pytest.raises(EvidenceError) as caught:
+        decode_base64(text, "", "quote_b64")
+    assert (caught.value.where, caught.value.got) == ("quote_b64", got)
