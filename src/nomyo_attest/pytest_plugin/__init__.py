@@ -85,7 +85,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
     """Add the matching names in a folder that pytest does not ask `pytest_collect_file` about (pytest 8 and newer)."""
     outcome = yield
-    if isinstance(collector, getattr(pytest, "Directory", ())):
+    if isinstance(collector, getattr(pytest, "Directory", ())) and is_used(collector.config):
         missed = Missed(collector, collector.config.getini("attestation_files"))
         report = outcome.get_result()
         if report.passed:

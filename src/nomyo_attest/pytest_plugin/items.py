@@ -130,7 +130,9 @@ class Missed:
     def files(self) -> Iterator[RecordFile]:
         """Matching names that are not regular files: links to nothing, pipes, sockets, devices. Their tests fail."""
         for path in sorted(self._folder.path.iterdir()):
-            if matches(path, self._patterns) and not (os.path.isfile(path) or path.is_dir()):  # noqa: PTH113 - never raises
+            if not matches(path, self._patterns) or os.path.isfile(path) or path.is_dir():  # noqa: PTH113 - never raises
+                continue
+            if not self._folder.ihook.pytest_ignore_collect(collection_path=path, config=self._folder.config):
                 yield RecordFile.from_parent(self._folder, path=path)
 
     def warn(self) -> None:

@@ -38,6 +38,7 @@ _PLACES: Final[tuple[Callable[[Path], Path], ...]] = (lambda path: Path(os.path.
 """Where a path is: by its name, and by where links lead."""
 
 _SETTINGS: Final = pytest.StashKey[Settings]()
+_USED: Final = pytest.StashKey[bool]()
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -77,6 +78,12 @@ def _names_configuration(config: pytest.Config) -> bool:
 
 def is_used(config: pytest.Config) -> bool:
     """Whether attestation is configured: for this run, or in the folder in which pytest was started."""
+    if _USED not in config.stash:
+        config.stash[_USED] = _find_use(config)
+    return config.stash[_USED]
+
+
+def _find_use(config: pytest.Config) -> bool:
     if policy_path(config) or config.getoption("attestation_at") or config.getini("attestation_at"):
         return True
     for name in ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg"):

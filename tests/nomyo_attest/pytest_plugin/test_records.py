@@ -272,6 +272,8 @@ def test_names_that_are_not_regular_files_fail_and_a_pipe_is_not_waited_for(make
     )
     assert pytester.runpytest("-n", "2").parseoutcomes() == {"passed": 1, "failed": 3}
     pytester.runpytest("pipe.attest.jsonl").assert_outcomes(failed=1)
+    pytester.runpytest("--ignore=pipe.attest.jsonl", "--ignore-glob=s*.json").assert_outcomes(passed=1, failed=1)
+    pytester.runpytest("good.attest.json").assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("name", ["GOOD.ATTEST.JSON", "good.attest.ndjson", "good.Attest.JsonL"])
