@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NoReturn
 
@@ -33,6 +33,9 @@ _TOLD_KEYS: Final = frozenset(
 """Keys that stand in messages of errors: the protocol's own. Any other may be a user's words; at the top, where the
 parameters' names stand, every identifier is told.
 """
+
+_MEND: Final = "decode it with the right encoding, or replace it: text.encode('utf-8', 'replace').decode()"
+"""What to do about a lone surrogate: half of a UTF-16 pair, or a byte that Python could not decode (PEP 383)."""
 
 _PLAIN: Final = frozenset({str, bool, type(None)})
 """Types whose values JSON can always say, and that never change."""
@@ -63,7 +66,8 @@ def size_hint(value: object) -> int:
 def snapshot(value: object) -> Any:
     """A copy of `value` that later changes of it do not touch: dicts and lists are new, strings the same.
 
-    Raises as `encode` does, so that what JSON cannot say is refused before anything is sent.
+    Raises as `encode` does, so that what JSON cannot say is refused before anything is sent. Text with a lone surrogate
+    raises `ArgumentError` as well: JSON can write it as an escape, but most readers refuse or replace it.
     """
     try:
         return _copied(value, 0)
@@ -79,14 +83,20 @@ def _copied(value: Any, depth: int) -> Any:
     if depth > _DEPTH_MAX:
         raise ValueError
     if isinstance(value, dict):
-        if not {str}.issuperset(map(type, value)):
+        if not {str}.issuperset(map(type, value)) or not all(map(str.isascii, value)):
             _check_keys(value)
         if _PLAIN.issuperset(map(type, value.values())):
+            _check_texts(value.values())
             return dict(value)
         return {key: _copied(one, depth + 1) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         kinds = set(map(type, value))
-        if kinds <= _PLAIN or (kinds == {float} and all(map(math.isfinite, value))):
+        if kinds == {str} and all(map(str.isascii, value)):
+            return list(value)
+        if kinds <= _PLAIN:
+            _check_texts(value)
+            return list(value)
+        if kinds == {float} and all(map(math.isfinite, value)):
             return list(value)
         if kinds == {int} and _has_decimals(max(value)) and _has_decimals(min(value)):
             return list(value)
@@ -99,6 +109,23 @@ def _copied(value: Any, depth: int) -> Any:
 def _check_keys(value: dict[Any, Any]) -> None:
     if _unwritable(dict.fromkeys(value), "", 0, set()) is not None:
         raise ValueError
+
+
+def _check_texts(values: Iterable[object]) -> None:
+    """Raise `ValueError` for a str among `values` that UTF-8 cannot encode."""
+    if not all(is_text(one) for one in values if isinstance(one, str)):
+        raise ValueError
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can encode a str, which it can unless there is a lone surrogate in it."""
+    if value.isascii():
+        return True
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def encode(value: object) -> bytearray:
@@ -187,6 +214,8 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
         return place, "a number that is finite is expected, not NaN or an infinity", ArgumentError
     if isinstance(value, int) and not _has_decimals(value):
         return place, "a number of more digits than Python writes", ArgumentError
+    if isinstance(value, str) and not is_text(value):
+        return place, f"text that UTF-8 can encode is expected, not a lone surrogate; {_MEND}", ArgumentError
     if value is None or isinstance(value, (str, bool, int, float)):
         return None
     if not isinstance(value, (dict, list, tuple)):
@@ -200,6 +229,12 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
         for key in value:
             if not (key is None or isinstance(key, (str, bool, int, float))):
                 return place, f"a key must be a string, not {type(key).__name__}", ArgumentTypeError
+            if isinstance(key, str) and not is_text(key):
+                return (
+                    place,
+                    f"a key must be text that UTF-8 can encode, without a lone surrogate; {_MEND}",
+                    ArgumentError,
+                )
             if isinstance(key, float) and not math.isfinite(key):
                 return place, "a key must not be NaN or an infinity", ArgumentError
             if isinstance(key, int) and not _has_decimals(key):

@@ -20,6 +20,10 @@ from nomyo_attest.cli.errors import remark
 Message = Mapping[str, str]
 
 
+class NoTextError(CommandError):
+    """A response without text where its text is wanted, such as one with tool calls alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """How questions are asked.
@@ -41,7 +45,7 @@ class Asking:
     def ask(self, messages: Sequence[Message]) -> str:
         """Ask, print the answer, say the verdict; returns the answer's text.
 
-        Raises `NomyoError`, and `CommandError` for an answer without text where its text is wanted.
+        Raises `NomyoError`, and `NoTextError` for a response without text where its text is wanted.
         """
         with _waiting(f"asking {self.host} …"):
             response = self.runner.run(self.client.create(messages=[dict(one) for one in messages], **self.options))
@@ -49,7 +53,7 @@ class Asking:
         if self.as_json:
             say_json(response)
         elif text is None:
-            raise CommandError(f"{self.host}: the answer has no text; --format json shows what came")
+            raise NoTextError(f"{self.host}: the response has no text; --format json shows what came")
         else:
             say_completion(text)
         if reason == "length":

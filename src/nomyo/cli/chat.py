@@ -2,7 +2,8 @@
 
 The answer goes to standard output, and nothing else does; what the policy says
 of the server goes to standard error, in one line. A word - among those of the
-prompt stands for standard input. Without a prompt, a terminal is asked for one
+prompt stands for standard input; what is piped in without it is added to the
+end of the prompt. Without a prompt, a terminal is asked for one
 question after the other, and Ctrl-D ends the conversation.
 
 With --policy an answer is printed only if the policy affirms the server that
@@ -150,6 +151,9 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
         if sys.stdin is not None and sys.stdin.isatty():
             return None
         words = [STANDARD_INPUT]
+    elsewhere = STANDARD_INPUT in (arguments.api_key_file, arguments.key_password_file)
+    if STANDARD_INPUT not in words and not elsewhere and sys.stdin is not None and not sys.stdin.isatty():
+        words = [*words, STANDARD_INPUT]  # git diff | nomyo chat "Review this change"
     piped = words.count(STANDARD_INPUT)
     if piped + [arguments.api_key_file, arguments.key_password_file].count(STANDARD_INPUT) > 1:
         raise CommandError("standard input (-) can be read once only; name it once")

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from nomyo.cli.asking import Asking, Message
+from nomyo.cli.asking import Asking, Message, NoTextError
 from nomyo.cli.errors import complain
 from nomyo.cli.failures import failure
-from nomyo.errors import APIConnectionError, APIError, InvalidRequestError, NomyoError
+from nomyo.errors import APIConnectionError, APIError, ArgumentError, InvalidRequestError, NomyoError
 from nomyo_attest.cli.errors import remark
 
 PROMPT: Final = "> "
@@ -28,18 +28,21 @@ def converse(asking: Asking, begin: Sequence[Message]) -> None:
             answer = asking.ask(asked)
         except KeyboardInterrupt:
             complain("dropped; the server may have read the question all the same")
+        except NoTextError as error:
+            complain(str(error))
         except NomyoError as error:
             if not _passing(error):
                 raise
             complain(str(failure(error, asking.host)))
         else:
-            said = [*asked, {"role": "assistant", "content": answer}]
+            text = answer.encode("utf-8", "replace").decode()  # a model may end amid a character; the client sends none
+            said = [*asked, {"role": "assistant", "content": text}]
         remark("")  # sets one question apart from the next
 
 
 def _passing(error: NomyoError) -> bool:
     """Whether the next question may fare better."""
-    return isinstance(error, InvalidRequestError) or (
+    return isinstance(error, (ArgumentError, InvalidRequestError)) or (
         isinstance(error, (APIError, APIConnectionError)) and error.retryable
     )
 

@@ -161,7 +161,7 @@ def test_an_answer_without_text_is_said_and_json_shows_it(router: PlainRouter, c
         return answer
 
     router.complete = changed
-    assert "the answer has no text; --format json shows what came" in complaint(run("chat", "x"))
+    assert "the response has no text; --format json shows what came" in complaint(run("chat", "x"))
     ran = run("chat", "--format", "json", "x")
     assert (ran.status, ran.err) == (0, f"{NOT_APPRAISED}\n")
     assert "_metadata" in ran.json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,3 +168,44 @@ def test_no_colour_where_none_is_wanted(router: PlainRouter, policy: str, plain:
         assert terminal.end() == 0
     assert "affirming   policy known (" in terminal.shown
     assert "\x1b[3" not in terminal.shown
+
+
+def test_a_response_without_text_is_reported_and_the_conversation_goes_on(router: PlainRouter) -> None:
+    right = router.complete
+
+    def without_text(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
+        answer = right(payload, payload_id)
+        if payload["messages"][-1]["content"] == "first":
+            answer["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": []}
+        return answer
+
+    router.complete = without_text
+    with Terminal("chat") as terminal:
+        for question, answer in (("first", "the response has no text"), ("second", "not appraised")):
+            terminal.see("> ")
+            terminal.type(f"{question}\r")
+            terminal.see(answer)
+        terminal.see("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert said(router.posts[1]) == [("user", "second")]
+
+
+def test_a_completion_that_ends_amid_a_character_does_not_end_the_conversation(router: PlainRouter) -> None:
+    right = router.complete
+
+    def cut(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
+        answer = right(payload, payload_id)
+        answer["choices"][0]["message"]["content"] = "half of an emoji: \ud83d"
+        return answer
+
+    router.complete = cut
+    with Terminal("chat") as terminal:
+        for question in ("first", "second"):
+            terminal.see("> ")
+            terminal.type(f"{question}\r")
+            terminal.see("not appraised")
+        terminal.see("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert said(router.posts[1])[1] == ("assistant", "half of an emoji: ?")
