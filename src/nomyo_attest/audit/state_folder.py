@@ -98,6 +98,8 @@ class StateFolder:
                 if not path.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                 return cls(path, None)
+            if new:
+                _check_owner_can_enter(path)
             descriptor = _open_folder(path)
         try:
             with told(path):
@@ -287,6 +289,15 @@ def _make(path: Path) -> bool:
             problem = f"no folder can be made there: {reason(error)}; name a folder elsewhere with --state"
             raise NoPrivateFolderError(str(path), problem) from None
         return True
+
+
+def _check_owner_can_enter(path: Path) -> None:
+    """Remove a new folder in which not even its owner can make files. Raises `NoPrivateFolderError`."""
+    mode = _mode(path.lstat())
+    if mode & MODE != MODE:
+        path.rmdir()
+        problem = f"expected mode 0700, got {mode:04o}: set a umask that leaves the owner all rights"
+        raise NoPrivateFolderError(str(path), problem)
 
 
 def _open_folder(path: Path) -> int:

@@ -110,6 +110,17 @@ def test_what_is_no_folder_is_refused_with_the_way_out(folder: Path, make: Calla
     refused(folder, "cannot be opened as a folder: Not a directory")
 
 
+@pytest.mark.parametrize("umask", [0o777, 0o277])
+def test_a_umask_that_keeps_the_owner_out_is_named_and_leaves_no_folder(folder: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with pytest.raises(StateError, match=r"got 0[05]00: set a umask that leaves the owner all rights"):
+            kept(folder)
+    finally:
+        os.umask(before)
+    assert not folder.exists()
+
+
 @needs_root
 def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     interrupt(folder)
