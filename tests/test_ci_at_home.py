@@ -316,6 +316,22 @@ def test_the_action_installs_locked_dependencies_and_then_its_own_commit_away_fr
     assert job.outputs() == {"python": f"{folder}/venv/bin/python"}
 
 
+def test_no_program_of_the_workspace_is_run_where_path_has_a_relative_entry(job: Job, tmp_path: Path) -> None:
+    job.add_other_firmware()
+    log = tmp_path / "started"
+    for name in ("python3", "python", "mktemp", "cat", "env", "git", "pip", "swtpm"):
+        program = job.workspace / name
+        program.write_text(f"#!/bin/bash\necho {name} >> {shlex.quote(str(log))}\n", encoding="utf-8")
+        program.chmod(0o755)
+    variables = {"PATH": f".:{os.environ['PATH']}"}
+    python, _ = fake_python(tmp_path, 0)
+    assert job.run("Install nomyo-attest", variables, python=str(python)).returncode == 0
+    job.output.write_text("", encoding="utf-8")
+    assert job.run("Audit", variables, sources="recorded", policy="policy.toml").returncode == 1
+    assert not log.exists()
+    assert job.summary.read_text(encoding="utf-8").startswith("## nomyo-attest audit: not passed\n")
+
+
 def test_the_extras_of_the_action_are_those_that_are_locked() -> None:
     found = re.findall(r"^ +(\S+)\) lock=(\S+) ;;$", step("Install nomyo-attest")["run"], re.MULTILINE)
     locked = {name: ",".join(extras) for name, extras in LOCKS.items()}
