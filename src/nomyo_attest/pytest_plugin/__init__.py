@@ -86,11 +86,11 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     """Add the matching names in a folder that pytest does not ask `pytest_collect_file` about (pytest 8 and newer)."""
     outcome = yield
     if isinstance(collector, getattr(pytest, "Directory", ())) and is_used(collector.config):
-        missed = Missed(collector, collector.config.getini("attestation_files"))
         report = outcome.get_result()
         if report.passed:
+            missed = Missed(collector, collector.config.getini("attestation_files"), report.result)
             report.result.extend(missed.files())
-        missed.warn()
+            missed.warn()
 
 
 @pytest.fixture(scope="session")

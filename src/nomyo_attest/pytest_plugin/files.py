@@ -57,6 +57,18 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
     return False
 
 
+def count_matching(folder: Path, patterns: Sequence[str]) -> int:
+    """How many files in a folder and below it the configuration names; links to folders are not followed."""
+    endings = tuple({*PACKINGS, *(Path(pattern.lower()).suffix for pattern in patterns)})
+    literal = all(ending and not {"*", "?", "[", "]"}.intersection(ending) for ending in endings)
+    return sum(
+        matches(Path(path, name), patterns)
+        for path, _, names in os.walk(folder)
+        for name in names
+        if not literal or name.lower().endswith(endings)  # a virtual environment has tens of thousands of others
+    )
+
+
 def find_records(path: Path) -> list[Found]:
     """Every record of a file: its only one, or one a line.
 
@@ -86,6 +98,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     if path.suffix.lower() in PACKINGS:
         raise UnreadableError("is packed, and only unpacked files become tests; hint: unpack it, or run an audit")
     try:
+        if is_virtual_environment(path):
+            raise UnreadableError(
+                "has recorded responses that pytest passes over: pyvenv.cfg or conda-meta makes the folder a virtual "
+                "environment; hint: remove that file, or give --collect-in-virtualenv"
+            )
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableError("is not a regular file")
         with io.BufferedReader(io.FileIO(path, opener=_without_waiting)) as file:
@@ -93,6 +110,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         what = "is a symbolic link to nothing" if path.is_symlink() and not path.exists() else "cannot be read"
         raise UnreadableError(f"{what}: {error.strerror or type(error).__name__}") from None
+
+
+def is_virtual_environment(path: Path) -> bool:
+    """Whether pytest takes a folder for a virtual environment, and passes over it."""
+    return os.path.isfile(path / "pyvenv.cfg") or os.path.isfile(path / "conda-meta/history")  # noqa: PTH113 - never raises
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pytest
 
 from nomyo_attest.pytest_plugin.appraising import RefusedError, appraise_record, told
-from nomyo_attest.pytest_plugin.files import Found, UnreadableError, find_records, has_lines, matches, read_record
+from nomyo_attest.pytest_plugin.files import (
+    Found,
+    UnreadableError,
+    count_matching,
+    find_records,
+    has_lines,
+    is_virtual_environment,
+    matches,
+    read_record,
+)
 from nomyo_attest.pytest_plugin.settings import NO_POLICY, settings_of, shares_folder
+
+_VERSION_CONTROL: Final = frozenset({".git", ".hg", ".svn"})
 
 
 class AttestationWarning(pytest.PytestWarning):
@@ -121,29 +133,59 @@ def warn(node: pytest.Item | pytest.Collector, text: str) -> None:
 
 
 class Missed:
-    """What pytest leaves out of a folder that it collects: special files, and folders of build products."""
+    """What pytest leaves out of a folder that it collects: special files, and folders that it passes over.
 
-    def __init__(self, folder: pytest.Collector, patterns: Sequence[str]) -> None:
+    Args:
+        folder: the folder.
+        patterns: names of the files with records.
+        collected: what pytest collected in the folder.
+    """
+
+    def __init__(self, folder: pytest.Collector, patterns: Sequence[str], collected: Iterable[object]) -> None:
         self._folder = folder
         self._patterns = patterns
+        self._collected = {getattr(one, "path", None) for one in collected}
+        self._hidden: list[Path] = []
+        self._counts: dict[Path, int] = {}
+        for path in self._passed_over():
+            if count := count_matching(path, patterns):
+                usual = any(fnmatch(path.name, one) for one in folder.config.getini("norecursedirs"))
+                if is_virtual_environment(path) and not usual:
+                    self._hidden.append(path)
+                else:
+                    self._counts[path] = count
+
+    def _passed_over(self) -> Iterator[Path]:
+        """The folders that pytest passes over, but for those of version control and those that the command line leaves
+        out.
+        """
+        option = self._folder.config.getoption
+        ignored = {os.path.abspath(one) for one in option("ignore") or ()}  # noqa: PTH100 - as pytest reads them
+        globs = [os.path.abspath(one) for one in option("ignore_glob") or ()]  # noqa: PTH100
+        for path in sorted(self._folder.path.iterdir()):
+            if path.name in _VERSION_CONTROL or path in self._collected or not path.is_dir():
+                continue
+            if str(path) not in ignored and not any(fnmatch(str(path), one) for one in globs):
+                yield path
 
     def files(self) -> Iterator[RecordFile]:
-        """Matching names that are not regular files: links to nothing, pipes, sockets, devices. Their tests fail."""
+        """Matching names that are not regular files: links to nothing, pipes, sockets, devices. Their tests fail, and
+        so does one for a folder with records that a file in it makes a virtual environment.
+        """
         for path in sorted(self._folder.path.iterdir()):
             if not matches(path, self._patterns) or os.path.isfile(path) or path.is_dir():  # noqa: PTH113 - never raises
                 continue
             if not self._folder.ihook.pytest_ignore_collect(collection_path=path, config=self._folder.config):
                 yield RecordFile.from_parent(self._folder, path=path)
+        for path in self._hidden:
+            yield RecordFile.from_parent(self._folder, path=path)
 
     def warn(self) -> None:
-        """Warn of matching files in folders that pytest passes over by default."""
-        passed_over = {"build", "dist"}.intersection(self._folder.config.getini("norecursedirs"))
-        for path in (self._folder.path / name for name in sorted(passed_over)):
-            count = sum(matches(one, self._patterns) for one in path.rglob("*") if not one.is_dir())
-            if count:
-                files = "a file" if count == 1 else f"{count} files"
-                warn(
-                    self._folder,
-                    f"{path}: {files} with recorded responses not collected: pytest passes over folders of this name; "
-                    "name the folder on the command line, or set norecursedirs",
-                )
+        """Warn of matching files in other folders that pytest passes over."""
+        for path, count in self._counts.items():
+            files = "a file" if count == 1 else f"{count} files"
+            warn(
+                self._folder,
+                f"{_clean(str(path))}: {files} with recorded responses not collected: pytest passes over this folder; "
+                "name it on the command line, or set norecursedirs",
+            )

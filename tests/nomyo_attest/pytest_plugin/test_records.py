@@ -288,6 +288,33 @@ def test_a_packed_file_fails_and_says_that_it_is_not_read(make: Make, ending: st
     ran.stdout.fnmatch_lines([f"good.attest.jsonl.{ending}: is packed, and only unpacked files become tests; hint: *"])
 
 
+@pytest.mark.parametrize("marker", ["pyvenv.cfg", "conda-meta/history"])
+def test_a_file_that_makes_a_folder_a_virtual_environment_does_not_hide_its_records(make: Make, marker: str) -> None:
+    pytester = make(good__attest__json=GOOD.text())
+    for name in ("march/bad.attest.json", f"march/{marker}", f"tools/{marker}", f".venv/{marker}", ".venv/x.json"):
+        path = pytester.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(BAD.text())
+    ran = pytester.runpytest()
+    ran.assert_outcomes(passed=1, failed=1)
+    ran.stdout.fnmatch_lines(["march: has recorded responses that pytest passes over: *; hint: remove that file*"])
+    pytester.runpytest("--collect-in-virtualenv").assert_outcomes(passed=1, failed=1)
+    pytester.runpytest("--ignore=march").assert_outcomes(passed=1)
+
+
+def test_files_in_every_folder_that_pytest_passes_over_are_reported(make: Make) -> None:
+    pytester = make(good__attest__json=GOOD.text())
+    for folder in (".hidden", "venv", "node_modules", "x.egg", "CVS", ".git", "__pycache__"):
+        path = pytester.path / folder / "below/BAD.Attest.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(BAD.text())
+    ran = pytester.runpytest()
+    ran.assert_outcomes(passed=1, warnings=6)
+    ran.stdout.fnmatch_lines(
+        ["*.hidden: a file with recorded responses not collected: pytest passes over this folder*"]
+    )
+
+
 @pytest.mark.parametrize("error", ["", "-Werror"])
 def test_files_in_folders_of_build_products_are_reported_as_not_collected(make: Make, error: str) -> None:
     pytester = make(good__attest__json=GOOD.text())
