@@ -282,7 +282,12 @@ class SecureCompletionClient(Closing):
         gated: bool = True,
         seconds: float | None = None,
     ) -> dict[str, Any]:
-        """Send a request, appraise its answer if there is a policy. Not guarded: for the methods that are."""
+        """Send a request, appraise its answer if there is a policy. Not guarded: for the methods that are.
+
+        Where `use_policy` has switched the gate on for good, its policy decides, whatever `policy` and `gated` say.
+        """
+        if self._gated:
+            policy, gated = self._policy, True
         request = Request(
             payload=_payload(payload),
             payload_id=check_payload_id(payload_id),
@@ -299,7 +304,17 @@ class SecureCompletionClient(Closing):
         self.keyring = self._exchange.keyring = keyring
 
     def use_policy(self, policy: AppraisalPolicy | None, *, gated: bool) -> None:
-        """Appraise by this policy what is asked for at this client itself; see `admit`."""
+        """Set the policy for calls of this client itself; see `admit`.
+
+        Args:
+            gated: switch the gate on for good, for every call. Neither it nor the policy can be changed afterwards.
+
+        Raises `ArgumentError` for a change after that, and for a gate without a policy.
+        """
+        if self._gated or (gated and policy is None):
+            raise ArgumentError(
+                "require_attestation: the policy of a client whose gate is always on cannot be changed or missing"
+            )
         self._policy, self._gated = policy, gated
 
     @guarded_async

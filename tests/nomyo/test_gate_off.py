@@ -95,6 +95,26 @@ def test_under_always_the_gate_is_on_for_every_call_and_for_the_client_underneat
         wire.run(below())
 
 
+@pytest.mark.parametrize("arguments", [{}, {"policy": OTHER}, {"policy": policy(), "gated": False}])
+def test_under_always_no_argument_of_the_client_underneath_switches_the_gate_off(
+    wire: Wire, lying: Forge, arguments: dict[str, Any]
+) -> None:
+    async def below() -> Any:
+        async with wire.client(**ALWAYS) as client:
+            return await client.client.complete({"model": MODEL, "messages": MESSAGES}, payload_id="an-id", **arguments)
+
+    assert lying
+    with pytest.raises(AttestationError):
+        wire.run(below())
+
+
+def test_under_always_the_policy_of_the_client_underneath_cannot_be_exchanged(wire: Wire) -> None:
+    client = wire.client(**ALWAYS).client
+    for other, gated in ((None, False), (policy(), False), (OTHER, True)):
+        with pytest.raises(ArgumentError, match="always on"):
+            client.use_policy(other, gated=gated)
+
+
 def test_always_needs_a_policy(wire: Wire) -> None:
     with pytest.raises(ArgumentError, match="there is no policy to appraise by"):
         wire.client(require_attestation="always")
