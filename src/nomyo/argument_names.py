@@ -4,7 +4,8 @@
 ``require_atestation`` or ``policy``, would therefore switch a check off without any sign. So a name is refused if it
 
 - equals an option when case and punctuation are ignored,
-- is within an edit distance of 2 of an option of eight characters or more, or
+- is within an edit distance of 2 of an option of eight characters or more,
+- contains ``attest``, or
 - is in `BORROWED`: names that other libraries, or this one elsewhere, use for an option.
 
 ``extra_body`` sends a parameter under any name.
@@ -31,6 +32,8 @@ EDITS: Final = 2
 LONG: Final = 8
 """Characters of the shortest option whose misspellings are refused."""
 
+_STEM: Final = "attest"
+
 _NAME_MAX: Final = 40
 """Characters of the longest name that is compared and quoted."""
 
@@ -48,7 +51,10 @@ _NAMES: Final[Mapping[str, str]] = {
         attest attestation attestation_required attested check_attestation enforce_attestation gate require_attest
         require_policy require_quote verify_attestation verify_quote
     """,
-    "attestation_policy": "appraisal_policy policy policy_file policy_path",
+    "attestation_policy": """
+        appraisal_policy check_policy enforce_policy policies policy policy_file policy_path policy_toml
+        verification_policy
+    """,
     "evidence_log": "evidence_file evidence_ledger evidence_path ledger",
     "security_tier": "security_level tier",
     "server_key_pins": "key_pins pin pinned_key pinned_keys pinned_server_key pins server_key server_pins",
@@ -119,8 +125,15 @@ def meant_by(name: str, options: Collection[str]) -> str | None:
     counterpart; None if the name does not look like an option.
     """
     if len(name) > _NAME_MAX:
-        return None
+        return _related(_normal(name))
     return _meant_by(name, tuple(options))
+
+
+def _related(normal: str) -> str | None:
+    """The option meant by a name that contains ``attest``, which no model's parameter does; None for any other name."""
+    if _STEM not in normal:
+        return None
+    return "attestation_policy" if "polic" in normal else "require_attestation"
 
 
 @lru_cache(maxsize=512)
@@ -137,7 +150,7 @@ def _meant_by(name: str, options: tuple[str, ...]) -> str | None:
     if borrowed is not None:
         return borrowed
     near = [option for option in options if len(option) >= LONG and _within(normal, _normal(option), EDITS)]
-    return near[0] if near else None
+    return near[0] if near else _related(normal)
 
 
 def _within(one: str, other: str, most: int) -> bool:

@@ -78,6 +78,10 @@ def refused(wire: Wire, **arguments: Any) -> str:
         ("server_key_pin", "server_key_pins"),
         ("attestation", "require_attestation"),
         ("verify_attestation", "require_attestation"),
+        ("require_attested", "require_attestation"),
+        ("must_attest", "require_attestation"),
+        ("attestation_mode", "require_attestation"),
+        ("attestation_policies", "attestation_policy"),
         ("request_timeout", "timeout"),
         ("requestTimeout", "timeout"),
         ("Timeout", "timeout"),
@@ -93,6 +97,11 @@ def test_a_name_that_looks_like_an_option_is_refused_with_the_option_meant(name:
     message = refused(wire, **{name: SECRET})
     assert message.startswith(f"{name}: create() has no such option; did you mean {meant}")
     assert message.endswith("put it into extra_body")
+
+
+@pytest.mark.parametrize("name", ["require_attestation" + "_" * 30, "require_attestation_of_the_evidence_of_each_response"])
+def test_a_long_name_that_contains_an_option_is_refused(name: str, wire: Wire) -> None:
+    assert "did you mean require_attestation?" in refused(wire, **{name: SECRET})
 
 
 @pytest.mark.parametrize("name", sorted(BORROWED))
