@@ -51,6 +51,11 @@ _JITTER_MAX: Final = 10.0
 """Seconds of the longest such delay."""
 
 
+_LATE_MAX: Final = 0.25
+"""Seconds by which a call may miss its time, or the time between two calls if that is longer. Calls that miss theirs by
+more, because the event loop stood still, would be sent together.
+"""
+
 _RANDOM: Final = secrets.SystemRandom()
 
 
@@ -59,11 +64,9 @@ class Slot(msgspec.Struct, frozen=True):
 
     Attributes:
         at: in seconds of the limiter's clock.
-        pauses: how many pauses there had been when it was handed out.
     """
 
     at: float
-    pauses: int
 
 
 class RateLimiter:
@@ -83,7 +86,6 @@ class RateLimiter:
         self._next = -math.inf  # the first time that nobody has
         self._returned: list[float] = []  # a heap: times handed out and given back, before `_next`
         self._paused_until = -math.inf
-        self._pauses = 0
         self._interval = 0.0  # between the last two times handed out
         self._spread_until = -math.inf
 
@@ -100,7 +102,7 @@ class RateLimiter:
             if at > now and at - now >= left:
                 return None
             self._take(at, rate, now)
-            return Slot(at, self._pauses)
+            return Slot(at)
 
     def wait(self, rate: float) -> float:
         """Seconds until a call could be sent, as things are now."""
@@ -116,24 +118,27 @@ class RateLimiter:
     def give_back(self, slot: Slot) -> None:
         """Return the time of a call that is not sent, for another call."""
         with self._lock:
-            if slot.pauses == self._pauses and slot.at > self.clock():
+            if slot.at > self.clock() and slot.at >= self._paused_until:
                 heapq.heappush(self._returned, slot.at)
 
     def is_void(self, slot: Slot) -> bool:
-        """Whether the service has asked to wait since this time was handed out: another one has to be reserved."""
+        """Whether this time lies in a pause that began after it was handed out: another one has to be reserved."""
         with self._lock:
-            return slot.pauses != self._pauses and self.clock() < self._paused_until
+            return slot.at < self._paused_until
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for so many seconds, `PAUSE_MAX` at most, and a little more at random."""
+        """Send nothing for so many seconds, `PAUSE_MAX` at most, and a little more at random.
+
+        Times handed out for after the pause stay valid, so no other call gets one of them.
+        """
         with self._lock:
             seconds = min(seconds, PAUSE_MAX)
             jitter = self._random() * min(_JITTER * seconds, _JITTER_MAX)
             until = self.clock() + max(seconds + jitter, self._interval)
             if until > self._paused_until:
-                self._paused_until = self._next = until
-                self._returned.clear()
-                self._pauses += 1
+                self._paused_until = until
+                self._next = max(self._next, until)
+                self._returned = sorted(at for at in self._returned if at >= until)
 
     def _earliest(self, rate: float, now: float) -> float:
         while self._returned and self._returned[0] < now:
@@ -210,7 +215,8 @@ class CallQueue:
             except BaseException:
                 limiter.give_back(slot)
                 raise
-            if not limiter.is_void(slot):
+            late = limiter.clock() - slot.at
+            if late <= max(1 / self.rate, _LATE_MAX) and not limiter.is_void(slot):
                 return
 
     def pause(self, api_key: str | None, seconds: float) -> None:

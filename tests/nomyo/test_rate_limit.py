@@ -22,7 +22,7 @@ from nomyo import (
     ServiceUnavailableError,
 )
 from nomyo.errors import ArgumentTypeError
-from nomyo.rate_limit import PAUSE_MAX, RateLimiter, limiter_for
+from nomyo.rate_limit import PAUSE_MAX, CallQueue, RateLimiter, limiter_for
 from nomyo.router import RouterOptions, RunningRouter
 from nomyo.SecureCompletionClient import SecureCompletionClient
 from tests.nomyo.calling import API_KEY, PROMPT, Wire, ask, content, facts, run
@@ -101,17 +101,22 @@ def test_no_two_calls_are_sent_closer_together_than_the_rate_allows(
     waiting: list[Any] = []
     sent: list[float] = []
     for what, seconds, chance in steps:  # noqa: B007 - the limiter reads it
-        clock.now += seconds
-        sent += [slot.at for slot in waiting if slot.at <= clock.now and not one.is_void(slot)]
-        waiting = [slot for slot in waiting if slot.at > clock.now]
+        until = clock.now + seconds
+        while waiting and (first := min(waiting, key=lambda slot: slot.at)).at <= until:
+            waiting.remove(first)
+            clock.now = max(clock.now, first.at)
+            if one.is_void(first):
+                waiting.append(one.reserve(rate, math.inf))
+            else:
+                sent.append(first.at)
+        clock.now = until
         if what == "pause":
             one.pause(seconds)
-            waiting = []  # each of them reserves another time when it wakes
         elif what == "return" and waiting:
             one.give_back(waiting.pop())
         else:
             waiting.append(one.reserve(rate, math.inf))
-    sent = sorted(sent + [slot.at for slot in waiting])
+    sent = sorted(sent + [slot.at for slot in waiting if not one.is_void(slot)])
     assert all(later - earlier >= 1 / rate - 1e-6 for earlier, later in pairwise(sent))
 
 
@@ -130,6 +135,17 @@ def test_a_pause_holds_for_every_call_and_ends_with_one_call_at_a_time() -> None
     assert reserved(one, math.inf) == clock.now
 
 
+def test_a_pause_shorter_than_the_queue_does_not_give_times_out_twice() -> None:
+    clock = Clock()
+    one = limiter(clock)
+    before = [one.reserve(2.0, math.inf) for _ in range(10)]
+    one.pause(1.2)
+    after = [reserved(one, 2.0) for _ in range(3)]
+    kept = [slot.at for slot in before if slot is not None and not one.is_void(slot)]
+    assert kept == [101.5, 102.0, 102.5, 103.0, 103.5, 104.0, 104.5]
+    assert after == [105.0, 105.5, 106.0]
+
+
 def test_a_shorter_pause_does_not_end_a_longer_one_and_none_is_endless() -> None:
     clock = Clock()
     one = limiter(clock)
@@ -138,6 +154,29 @@ def test_a_shorter_pause_does_not_end_a_longer_one_and_none_is_endless() -> None
     assert reserved(one, 1.0) == 120.0
     one.pause(1e12)
     assert reserved(one, 1.0) == 100.0 + PAUSE_MAX
+
+
+def test_calls_that_miss_their_time_because_the_loop_stood_still_are_not_sent_together() -> None:
+    one = RateLimiter()
+    queue = CallQueue(ORIGIN, 20.0, lambda _: one)
+    sent: list[float] = []
+
+    async def call() -> None:
+        await queue.turn(None, lambda: math.inf, asyncio.sleep)
+        sent.append(time.monotonic())
+
+    async def main() -> None:
+        calls = [asyncio.create_task(call()) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        time.sleep(0.8)  # noqa: ASYNC251 - what a program must not do, and does
+        await asyncio.gather(*calls)
+
+    run(main())
+    after = [at for at in sent if at > sent[0] + 0.5]
+    assert len(after) == 19
+    # At most the calls of the quarter of a second that may be missed go at once.
+    assert sum(at < after[0] + 0.05 for at in after) <= 8
+    assert after[-1] - after[0] > 0.45
 
 
 def test_threads_never_get_the_same_time() -> None:
