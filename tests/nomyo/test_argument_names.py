@@ -99,7 +99,7 @@ def test_a_name_that_looks_like_an_option_is_refused_with_the_option_meant(name:
     assert message.endswith("put it into extra_body")
 
 
-@pytest.mark.parametrize("name", ["require_attestation" + "_" * 30, "require_attestation_of_the_evidence_of_each_response"])
+@pytest.mark.parametrize("name", ["require_attestation" + "_" * 30, "require_attestation_of_the_evidence_of_all"])
 def test_a_long_name_that_contains_an_option_is_refused(name: str, wire: Wire) -> None:
     assert "did you mean require_attestation?" in refused(wire, **{name: SECRET})
 
