@@ -14,7 +14,7 @@ import httpx
 
 from nomyo.early import Early
 from nomyo.errors import ArgumentError, ClientClosedError
-from nomyo.proxies import EnvironmentProxy, environment_proxy
+from nomyo.proxies import EnvironmentProxy, environment_proxy, not_a_proxy
 
 CONNECT_SECONDS: Final = 30.0
 """How long a connection may take to be made."""
@@ -131,6 +131,15 @@ class Connections:
                 del self._pools[loop]
 
 
+def _httpx_proxy(proxy: EnvironmentProxy) -> httpx.Proxy:
+    """The proxy as httpx takes it. Raises `ArgumentError` for a URL that is none to httpx, such as one too long."""
+    try:
+        return httpx.Proxy(proxy.url, ssl_context=_proxy_context(proxy))
+    except (httpx.InvalidURL, ValueError):
+        pass  # what httpx says may quote the URL
+    raise not_a_proxy(proxy.variable)
+
+
 def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
     """What verifies a proxy that is itself reached over TLS; None for one that is not."""
     return httpx.create_ssl_context() if proxy.url.lower().startswith("https:") else None
@@ -173,7 +182,7 @@ class Pool:
             limits=limits,
             cookies=no_cookies,
             trust_env=False,
-            proxy=None if proxy is None else httpx.Proxy(proxy.url, ssl_context=_proxy_context(proxy)),
+            proxy=None if proxy is None else _httpx_proxy(proxy),
         )
         self.borrowers = 0
         self.retired = False

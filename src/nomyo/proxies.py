@@ -106,9 +106,11 @@ def _checked(url: str, variable: str) -> EnvironmentProxy:
     if "://" not in url:
         url = f"http://{url}"
     scheme = url.partition("://")[0].lower()
+    if re.fullmatch(r"[a-z][a-z0-9+.-]{0,19}", scheme) is None:  # perhaps a user name and a password
+        raise not_a_proxy(variable)
     if scheme not in _SCHEMES:
         raise ArgumentError(
-            f"{variable}: proxies of the kind {scheme[:20]!r} are not supported; expected one of "
+            f"{variable}: proxies of the kind {scheme!r} are not supported; expected one of "
             f"{', '.join(_SCHEMES)}. Set another proxy, or exempt the host in NO_PROXY if it can be reached directly"
         )
     try:
@@ -117,10 +119,7 @@ def _checked(url: str, variable: str) -> EnvironmentProxy:
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     if not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise ArgumentError(
-            f"{variable}: not the URL of a proxy; expected http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
-            "special characters percent-encoded"
-        )
+        raise not_a_proxy(variable)
     if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
         raise ArgumentError(
             f"{variable}: a SOCKS proxy needs the extra 'socks': {install_command('socks')}. Or set an HTTP proxy, or "
@@ -129,6 +128,14 @@ def _checked(url: str, variable: str) -> EnvironmentProxy:
     named = f"[{host}]" if ":" in host else host
     place = f"{scheme}://{named}" + ("" if port is None else f":{port}")
     return EnvironmentProxy(url, variable, place, parts.username is not None or parts.password is not None)
+
+
+def not_a_proxy(variable: str) -> ArgumentError:
+    """The error for a variable whose value, which it does not quote, is not the URL of a proxy."""
+    return ArgumentError(
+        f"{variable}: not the URL of a proxy; expected http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
+        "special characters percent-encoded"
+    )
 
 
 def _variable(kind: str, value: str) -> str:
