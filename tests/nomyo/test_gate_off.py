@@ -95,15 +95,15 @@ def test_under_always_the_gate_is_on_for_every_call_and_for_the_client_underneat
         wire.run(below())
 
 
+@pytest.mark.usefixtures("lying")
 @pytest.mark.parametrize("arguments", [{}, {"policy": OTHER}, {"policy": policy(), "gated": False}])
 def test_under_always_no_argument_of_the_client_underneath_switches_the_gate_off(
-    wire: Wire, lying: Forge, arguments: dict[str, Any]
+    wire: Wire, arguments: dict[str, Any]
 ) -> None:
     async def below() -> Any:
         async with wire.client(**ALWAYS) as client:
             return await client.client.complete({"model": MODEL, "messages": MESSAGES}, payload_id="an-id", **arguments)
 
-    assert lying
     with pytest.raises(AttestationError):
         wire.run(below())
 
