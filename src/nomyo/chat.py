@@ -40,7 +40,8 @@ class SecureChatCompletion(Closing):
             response = await client.create(model="Qwen/Qwen3-0.6B", messages=[…], require_attestation=True)
 
     Args:
-        base_url: base URL of the NOMYO Router; HTTPS.
+        base_url: base URL of the NOMYO Router; HTTPS. It is not read from the environment: NOMYO_BASE_URL is a variable
+            of the command line.
         allow_http: take plain HTTP to this machine, for development.
         api_key: bearer token. It is sent to `base_url` only.
         secure_memory: lock plaintext in memory while it is worked on, where the system allows it.

@@ -75,7 +75,7 @@ class SecureCompletionClient(Closing):
     """Encryption, keys and communication with one NOMYO Router.
 
     Args:
-        router_url: base URL of the router; HTTPS. Paths are appended to it.
+        router_url: base URL of the router; HTTPS. Paths are appended to it. NOMYO_BASE_URL is not read.
         allow_http: take plain HTTP to this machine, for development.
         secure_memory: lock plaintext in memory while it is worked on, where the system allows it. A number in its place
             is taken as `max_retries`, which the service's API reference puts third.

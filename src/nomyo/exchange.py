@@ -194,7 +194,7 @@ class Exchange:
         except QueueFullError as full:
             failure = APITimeoutError(str(full))
         except TimeoutError:
-            failure = APITimeoutError(f"no answer within {seconds:g} s")
+            failure = APITimeoutError(f"{urllib.parse.urlsplit(self._base).netloc}: no answer within {seconds:g} s")
             tries.maybe_processed |= tries.stage == "completion"
         if isinstance(failure, APIConnectionError):
             failure.maybe_processed = tries.maybe_processed  # in any of the tries, not only the last
