@@ -138,6 +138,7 @@ def _open(name: str, stack: ExitStack) -> Opened:
     """
     from nomyo_attest.audit.sources.stored import BLOCK, special_problem
     from nomyo_attest.audit.sources.unpack import packing_of, unpacked
+    from nomyo_attest.evidence.content import EMPTY
     from nomyo_attest.ledger.verify import Opened
 
     if name == STANDARD_INPUT:
@@ -151,6 +152,8 @@ def _open(name: str, stack: ExitStack) -> Opened:
         if not regular and not stat.S_ISFIFO(mode):
             raise CommandError(f"{name}: {special_problem(mode)}")
     first = file.read(BLOCK)
+    if not first and not regular:  # the program before it in a pipeline has failed
+        raise CommandError(f"{'standard input' if name == STANDARD_INPUT else name}: {EMPTY}")
     packing = packing_of(first)
     if regular and not packing:
         file.seek(0)

@@ -202,6 +202,12 @@ def test_standard_input_is_read_once(lines: list[bytes]) -> None:
     assert "standard input (-) can be read once only" in one_complaint(run("ledger", "verify", "-", "-"))
 
 
+def test_an_empty_pipe_is_not_a_ledger() -> None:
+    ran = run("ledger", "verify", "-", stdin=b"")
+    assert (ran.status, ran.out) == (2, "")
+    assert one_complaint(ran).startswith("standard input: is empty: ")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs pipes with names")
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_pipe_with_a_name_is_read_to_its_end(lines: list[bytes], pack: Callable[[bytes], bytes]) -> None:
