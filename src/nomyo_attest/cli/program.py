@@ -135,8 +135,9 @@ def _refuse_file_names_like_options(argv: list[str]) -> None:
         if (word == "-" or (options and word.startswith("-"))) and os.path.lexists(word):
             raise CommandError(
                 f"{word!r} is the name of a file in the working directory, and would be read as "
-                f"{_MEANINGS.get(word, 'an option')}. If the file is meant, write {'./' + word!r}, or "
-                "put -- before all file names. If not, rename the file or work in another folder"
+                f"{_MEANINGS.get(word, 'an option')}. If the file is meant, write {'./' + word!r}"
+                f"{'' if word in _MEANINGS else ', or put -- before all file names'}. "
+                "If not, rename the file or work in another folder"
             )
         options = options and word != "--"
 

@@ -92,7 +92,9 @@ def test_an_argument_like_an_option_that_is_the_name_of_a_file_is_refused(
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith(f"garden: {name!r} is the name of a file in the working directory, and would be read as ")
-        assert f"write './{name}', or put -- before all file names" in err
+        # Two hyphens would not help: - after them is standard input, and a file of that name would be in the way.
+        other = "" if name in ("-", "--") else ", or put -- before all file names"
+        assert f"write './{name}'{other}. If not, rename" in err
 
 
 @pytest.mark.usefixtures("_folder")
