@@ -149,7 +149,7 @@ def forget_working_directory() -> None:
     """Remove the working directory from ``sys.path``: what a command imports must not come from files beside evidence.
 
     ``python -m`` puts it first, and an empty entry of ``PYTHONPATH`` stands for it. What Python imported before this
-    may have come from it; ``python -P`` prevents that.
+    may have come from it; ``python -I`` prevents that, and ``python -P`` where no entry of ``PYTHONPATH`` is relative.
     """
     try:
         here = os.path.realpath(os.getcwd())  # noqa: PTH109 - pathlib would be imported for this alone
