@@ -25,6 +25,7 @@ READY_PATH: Final = "/readyz"
 _PROBES: Final = (HEALTH_PATH, READY_PATH)
 
 _TEXT_MAX: Final = 128
+_METHOD_MAX: Final = 20
 
 _NOTE: Final = "nomyo.note"
 
@@ -35,7 +36,7 @@ class Access:
 
     Attributes:
         method: HTTP method; None if the head of the request could not be read.
-        path: path without the query.
+        path: path without the query, percent-encoded as it was sent, so that it contains no blank.
         status: HTTP status of the response; None if the client went away before.
         ms: milliseconds until the response was sent.
         payload_id: the request's X-Payload-ID; None without one.
@@ -71,7 +72,7 @@ def refused_head(request: h11.Request | None, status: int, detail: str, client: 
     """The line of a request that never reached the application."""
     method = path = payload_id = None
     if request is not None:
-        method, path = request.method.decode("ascii"), _text(request.target.partition(b"?")[0])
+        method, path = short(request.method.decode("ascii"), _METHOD_MAX), _text(request.target.partition(b"?")[0])
         payload_id = _payload_id([*request.headers])
     return Access(method, path, status, 0, payload_id, client[0] if client else None, detail)
 
@@ -101,8 +102,8 @@ class AccessLog:
         finally:
             note: _Note = scope.get(_NOTE) or _Note()
             Access(
-                method=scope["method"],
-                path=short(scope["path"], _TEXT_MAX),
+                method=short(scope["method"], _METHOD_MAX),
+                path=_text(scope["raw_path"]),
                 status=None if note.gone else status,
                 ms=round(1000 * (time.perf_counter() - began)),
                 payload_id=_payload_id(scope["headers"]),

@@ -170,6 +170,7 @@ class Connection(H11Protocol):
         super().__init__(config, state, {"connection": self})
         self.conn = self._strict = StrictConnection()
         self.logger = _http_logger
+        self.access_log = False  # uvicorn's lines have the query; it writes them if its logger has any handler by now
         self.peer: Final = peer
         self._idle = idle
         self._made = made
@@ -267,6 +268,9 @@ class Connection(H11Protocol):
         if self.transport.is_closing():
             return
         request = self._strict.request if self.conn.their_state is not h11.IDLE else None
+        if self.busy:  # the application, which may be about to answer, must not answer as well
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         refused_head(request, status, detail, self.client).log()
         if self.conn.our_state not in _WHERE_NOT_STARTED:
             self.transport.abort()

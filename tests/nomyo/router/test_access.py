@@ -131,6 +131,21 @@ def test_a_path_forges_no_line(client: Client, log: Log, hostile: str) -> None:
     assert TextFormatter().format(log.line()).isprintable()
 
 
+@pytest.mark.parametrize("hostile", ["%20200%205%20ms%20id=%22forged%22%20client=198.51.100.7", "%23%23vso[task]"])
+def test_a_path_forges_no_field(client: Client, log: Log, hostile: str) -> None:
+    client.send("GET", f"/{hostile}").read()
+    text = TextFormatter().format(log.line())
+    assert f" GET /{hostile} 404 " in text
+    assert text.count(" client=") == 1
+
+
+def test_a_long_method_is_shortened(router: RunningRouter, log: Log) -> None:
+    with connected(router) as one:
+        one.sendall(b"A" * 5000 + b" /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert response(one)[0] == 405
+    assert log.fields()["method"] == "A" * 20 + "… (5000 characters)"
+
+
 def test_a_traceback_is_never_logged() -> None:
     try:
         raise ValueError("what the user said")

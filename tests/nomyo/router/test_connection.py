@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import ssl
 import time
@@ -195,6 +196,25 @@ def test_a_chunk_that_proxies_may_read_otherwise_is_refused(router: RunningRoute
         one.sendall(head + chunks)
         status, _, body = response(one)
     assert (status, json.loads(body)["detail"]) == (400, INVALID)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_fault_in_a_body_that_the_application_does_not_read_is_no_error_in_the_log(
+    router: RunningRouter, caplog: pytest.LogCaptureFixture, together: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    head = request_head(without="Content-Length", more=(("Transfer-Encoding", "chunked"),)) + b"\r\n"
+    chunks = b"3\r\nabcXX0\r\n\r\n"
+    # The application answers 400 without reading the body.
+    head = head.replace(b"application/octet-stream", b"text/plain")
+    with connected(router) as one:
+        for piece in [head + chunks] if together else [head, chunks]:
+            one.sendall(piece)
+        assert response(one)[0] == 400
+        received(one)
+    time.sleep(0.2)
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+    assert {record.name for record in caplog.records} == {"nomyo.router"}
 
 
 def test_a_second_request_on_a_connection_is_as_strict_as_the_first(router: RunningRouter) -> None:
