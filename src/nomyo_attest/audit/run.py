@@ -16,6 +16,7 @@ from nomyo_attest._version import __version__
 from nomyo_attest.audit.engine import Engine
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
+from nomyo_attest.audit.sources.kinds import display
 from nomyo_attest.audit.state import State, StateDamagedError
 from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
 from nomyo_attest.audit.worker import WorkOrder
@@ -206,7 +207,7 @@ class Audit:
         request = self.request
         return Run(
             version=__version__,
-            command=list(request.command),
+            command=list(map(display, request.command)),
             at=self._at,
             since=_moment(request.since),
             until=_moment(request.until),
@@ -249,7 +250,7 @@ class Audit:
 
     def was_placing(self, names: Sequence[str]) -> bool:
         """Whether an interrupted audit had begun to write the files `names`: what is there is its own then."""
-        return bool(self.state.meta.get("placing") == list(names))
+        return bool(self.state.meta.get("placing") == list(map(display, names)))
 
     @property
     def stays(self) -> bool:
@@ -263,7 +264,7 @@ class Audit:
 
     def place(self, names: Sequence[str]) -> None:
         """Say that the files `names` are going to be written. Raises `StateError`, `StoreError`."""
-        self.state.checkpoint(placing=list(names))
+        self.state.checkpoint(placing=list(map(display, names)))
 
     def finish(self) -> None:
         """All is written: nothing is left to go on with."""

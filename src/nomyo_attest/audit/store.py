@@ -32,6 +32,7 @@ from nomyo_attest.audit.schema import (
     UPSERT_TALLY,
     UPSERT_TIER,
 )
+from nomyo_attest.audit.sources.kinds import display
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from nomyo_attest.errors import NomyoAttestError
 
@@ -246,6 +247,8 @@ def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
     has written something, so that SQLite has its journal open, too, and keeps it open.
     """
     quoted = str(folder).replace("'", "''")
+    if display(quoted) != quoted:  # no SQL text contains a path that is not UTF-8
+        quoted = ""
     for pragma in (
         "locking_mode = EXCLUSIVE",
         "page_size = 8192",

@@ -45,6 +45,8 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
 
     check_inputs(arguments.sources)
     check_present(arguments.sources)
+    if arguments.column is not None and not _is_utf_8(arguments.column):
+        raise CommandError("--column: expected a name in UTF-8, as the columns of Parquet files have, got other bytes")
     if arguments.processes is not None and arguments.processes < 1:
         raise CommandError(f"--processes: {arguments.processes} is too few; it takes at least one")
     if arguments.max_failures < 0:
@@ -187,6 +189,14 @@ class Reports:
             check_output(name, force=force, mend="name another")
         if self.state is not None and not self.state.parent.is_dir():
             raise CommandError(f"{self.state}: its folder is not there; make it first")
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _real(name: str) -> str:

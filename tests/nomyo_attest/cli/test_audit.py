@@ -227,6 +227,23 @@ class TestWhatIsWritten:
             assert "\u202e" not in out
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can a file have any bytes as its name")
+@pytest.mark.usefixtures("recorded")
+def test_names_that_are_no_utf_8_are_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = os.fsdecode(b"\xff")
+    (folder / bad).mkdir()
+    monkeypatch.chdir(folder / bad)
+    reports = ("--html", f"{bad}.html", "--sarif", f"{bad}.sarif", "--series", f"{bad}.s")
+    argv = ("audit", "../recorded", "--policy", "../policy.toml", "--out", f"{bad}.jsonl", *reports)
+    ran = run(*argv)
+    assert (ran.status, ran.err) == (1, "")
+    assert names() == {f"{bad}{ending}" for ending in (".jsonl", ".html", ".sarif", ".s")}
+    assert run(*argv, "--force", "--format", "json").json()["run"]["command"][-3] == "--force"
+    assert one_complaint(run(*argv, "--column", bad)) == (
+        "--column: expected a name in UTF-8, as the columns of Parquet files have, got other bytes"
+    )
+
+
 @pytest.mark.usefixtures("recorded")
 class TestUsage:
     @pytest.mark.parametrize(
