@@ -33,6 +33,9 @@ SILENCE_SECONDS: Final = 30.0
 BODY_SECONDS: Final = 300.0
 """Seconds for a request's body."""
 
+STALLED_SECONDS: Final = 60.0
+"""Seconds that a peer has to read what was sent of a response, up to 256 KiB (`answering`), before more is sent."""
+
 CLOSING_SECONDS: Final = 1.0
 """Seconds that a peer has to agree to the end of TLS when an idle connection is closed."""
 
@@ -178,6 +181,7 @@ class Connection(H11Protocol):
         self._abandon = abandon
         self._head_until: float | None = self.loop.time() + HEAD_SECONDS
         self._body_until: float | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._timer = self.loop.call_at(self._head_until, self._expire)
         idle.add(self)
 
@@ -193,7 +197,25 @@ class Connection(H11Protocol):
     def forget(self) -> None:
         """Count it no more: it has ended, or was never established."""
         self._timer.cancel()
+        self._end_stall()
         self._idle.remove(self)
+
+    def pause_writing(self) -> None:
+        """Called when the peer has too much left to read."""
+        super().pause_writing()
+        self._end_stall()
+        # Without this a peer that reads nothing would hold the response in memory for as long as it likes.
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Called when the peer has read it."""
+        self._end_stall()
+        super().resume_writing()
+
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -293,6 +293,45 @@ def test_a_body_that_comes_slowly_is_waited_for(hasty: RunningRouter, server_key
         assert response(one)[0] == 200
 
 
+def long_request(server_key: rsa.RSAPrivateKey) -> bytes:
+    """A request whose response, an echo of it, has 4 MB: more than the buffers of both systems hold."""
+    content = "x" * 4_000_000
+    body = sealed({"model": "m", "messages": [{"role": "user", "content": content}]}, server_key.public_key())
+    return request_head(length=len(body)) + b"\r\n" + body
+
+
+def test_a_response_that_is_not_read_is_given_up(
+    hasty: RunningRouter, server_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.5)
+    with connected(hasty) as one:
+        one.sendall(long_request(server_key))
+        until = time.monotonic() + 10
+        while not hasty.counts.answered:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(2)
+        with contextlib.suppress(OSError):
+            assert len(received(one)) < 4_000_000
+
+
+def test_a_response_that_is_read_slowly_arrives(
+    hasty: RunningRouter, server_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.5)
+    with connected(hasty) as one:
+        one.sendall(long_request(server_key))
+        data = one.recv(65536)
+        length = int(
+            next(line for line in data.lower().split(b"\r\n") if line.startswith(b"content-length")).split()[1]
+        )
+        began = time.monotonic()
+        while len(data) < length:
+            data += one.recv(65536)
+            time.sleep(0.02)
+        assert time.monotonic() - began > 1
+
+
 def test_a_body_that_never_ends_is_a_408(hasty: RunningRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "BODY_SECONDS", 1.0)
     began = time.monotonic()
