@@ -35,7 +35,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         names: files, folders, ``"-"``; see `take_inventory`, also for `column` and `follow_links`.
         policy: the policy.
-        at: the time of all appraisals; by default that of the audit's start, if the policy has a period.
+        at: the time of all appraisals; by default that of the audit's start, if the policy has a period or
+            `unsafe_warn_until`.
         since, until, select, keep_evidence: see `WorkOrder`.
         processes: how many processes appraise.
         rows: whether the rows are wanted.
@@ -103,7 +104,7 @@ class Audit:
         at: str | None = meta.get("at")
         if request.at is not None:
             at = request.at.isoformat()
-        elif at is None and (request.policy.valid_from or request.policy.valid_until):
+        elif at is None and request.policy.depends_on_time:
             at = datetime.now(UTC).isoformat()
         self._at = at
         self._records: int = meta.get("records", 0)

@@ -643,3 +643,18 @@ class TestNames:
         document = summary("recorded", status=2)
         assert document["counts"]["unreadable"] == 1
         assert document["passed_over"] == ["recorded/_delta_log"]
+
+
+@pytest.mark.parametrize(
+    ("until", "status", "verdict"), [("9999-01-01", 0, "warning"), ("2026-01-01", 1, "contraindicated")]
+)
+def test_an_audit_applies_time_limited_warnings_by_the_clock(
+    folder: Path, until: str, status: int, verdict: str
+) -> None:
+    Path("record.json").write_text(answer(0).measure(0, b"another firmware").text(), encoding="utf-8")
+    document = Forge().policy() | {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": until}
+    Path("warn.json").write_text(json.dumps(document), encoding="utf-8")
+    ran = run("audit", "record.json", "--policy", "warn.json", "--format", "json")
+    assert ran.status == status
+    assert ran.json()["counts"][verdict] == 1
+    assert run("verify", "record.json", "--policy", "warn.json").status == status
