@@ -51,7 +51,7 @@ def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
         *_key(policy),
         *_hashes(policy),
         *_asked(policy),
-        *_softened(policy),
+        *_softened(policy, now),
     ]
     return tuple(sorted(remarks, key=lambda remark: remark.weight is Weight.NOTE))
 
@@ -204,13 +204,14 @@ def _asked(policy: AppraisalPolicy) -> Iterator[Remark]:
         yield _note("claims", "these are the server's own words, which nothing signs: a server that lies passes")
 
 
-def _softened(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _softened(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
+    ended = policy.warned if policy.unsafe_warn_until and now >= policy.unsafe_warn_until else ()
     for rule, requirement in sorted(policy.rules.items()):
         where = toml_path("rules", rule)
         if not policy.asks(rule):
             yield _warning(where, "the rule is not asked: it has nothing to compare with", f"write {CONDITIONAL[rule]}")
-        elif requirement is Requirement.REQUIRED:
-            continue
+        elif requirement is Requirement.REQUIRED or rule in ended:
+            continue  # _warned reports rules whose time as a warning is over
         elif rule == "clock.safe":
             yield _note(where, "quotes cannot be put in order by their clock where it does not hold")
         elif requirement is Requirement.WARN:

@@ -147,3 +147,10 @@ def test_the_end_of_time_limited_warnings_is_remarked_on(until: str, said: list[
     problems = [one.problem for one in found if one.where == "unsafe_warn_until"]
     assert len(problems) == len(said)
     assert all(part in problem for part, problem in zip(said, problems, strict=True))
+
+
+def test_a_rule_whose_time_as_a_warning_is_over_is_not_said_to_pass() -> None:
+    softened = {"pcr.values": "warn", "clock.safe": "warn"}
+    places = [one.where for one in remarks(rules=softened, unsafe_warn_until="2026-06-01T00:00:00Z")]
+    assert 'rules."pcr.values"' not in places
+    assert 'rules."clock.safe"' in places
