@@ -3,7 +3,7 @@
 Log systems wrap responses: in a field (`{"log": "…"}`), as JSON text in a string, in base64, in an array, or with the
 keys spelled in another way. Such a record does not lack evidence; it has to be unwrapped before it is appraised.
 
-The search is bounded: two levels of objects and arrays, one string decoded on the way, `VALUES_MAX` values. It never
+The search is bounded: two levels of objects and arrays, two strings decoded on the way, `VALUES_MAX` values. It never
 enters `choices`, `messages` or a chat message: what a model or a user writes about attestation is not evidence.
 """
 
@@ -39,16 +39,32 @@ _FIELDS: Final = ("isavailable", "pcrbanks", "pcrvalues", "quoteb64", "signature
 _MENTIONED: Final = re.compile(r"tpm[\W_]*attestation|quote[\W_]*b64|is[\W_]*available", re.IGNORECASE)
 """Text without any of these holds no evidence and is not parsed."""
 
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]++={0,2}+\s*+", re.ASCII)
+_KEY_IN_TEXT: Final = re.compile(r'(?<!\\)"(?:tpm_attestation|quote_b64)"\s*+:')
+"""A key of the evidence in text that is not JSON as a whole. In what a chat says, the quotation marks are escaped."""
+
+_CONTAINER_LOG: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (?:stdout|stderr) [FP] \{")
+"""How a line of a container log begins on Kubernetes: a time, a stream and a tag, as the CRI writes them."""
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-\s]++={0,2}+\s*+", re.ASCII)
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 _BASE64_CHARACTERS_MAX: Final = BASE64_BYTES_MAX // 3 * 4 + 4096
 """With room for line breaks."""
 
 _PARSED: Final = "JSON text in a string"
+_PARSED_TWICE: Final = "JSON text in a string, encoded twice"
 _DECODED: Final = "JSON text in base64"
+_DECODED_OTHERWISE: Final = "JSON text in base64 without padding, or of the alphabet for URLs"
+_NESTED: Final = "JSON text in a string of JSON text"
+_TEXT: Final = "JSON in text that is not JSON as a whole: lines, a prefix, or a text that was cut off"
 _OBJECT: Final = "an object"
 
-_FILTERS: Final = {_OBJECT: "", _PARSED: " | fromjson", _DECODED: " | @base64d | fromjson"}
-"""What jq has to do with the value, by its form."""
+_FILTERS: Final = {
+    _OBJECT: "",
+    _PARSED: " | fromjson",
+    _PARSED_TWICE: " | fromjson | fromjson",
+    _DECODED: " | @base64d | fromjson",
+}
+"""What jq has to do with the value, by its form; for other forms there is no filter."""
 
 _WRAPPERS: Final = {
     "/_raw": "._raw",  # Splunk
@@ -90,6 +106,17 @@ any key of OpenTelemetry's attributes. Filters are fixed: nothing of a record be
 _DEEPER: Final = (
     ("hits.hits.*._source", ".hits.hits[]._source"),  # Elasticsearch, a search's result
     ("hits.hits.*._source.message", ".hits.hits[]._source.message"),
+    ("hits.hits.*._source.log", ".hits.hits[]._source.log"),
+    ("_source.event.original", "._source.event.original"),
+    ("fields.message.*", ".fields.message[]"),
+    ("events.*.message", ".events[].message"),  # Amazon CloudWatch, get-log-events
+    ("logEvents.*.message", ".logEvents[].message"),  # Amazon CloudWatch, subscription
+    ("Messages.*.Body", ".Messages[].Body"),  # Amazon SQS
+    ("Records.*.body", ".Records[].body"),
+    ("Records.*.kinesis.data", ".Records[].kinesis.data"),
+    ("records.*.data", ".records[].data"),  # Amazon Data Firehose
+    ("values.*.1", ".values[][1]"),  # Grafana Loki, a stream
+    ("data.result.*.values.*.1", ".data.result[].values[][1]"),  # Grafana Loki, a query's result
     ("attributes.*.value.stringValue", ".attributes[].value.stringValue // empty"),  # OpenTelemetry, as exported
     (
         "resourceLogs.*.scopeLogs.*.logRecords.*.body.stringValue",
@@ -109,6 +136,7 @@ _DEEPER: Final = (
 _SELECT: Final = " | select(._metadata?)"
 """Behind a filter that also gives values without evidence."""
 
+_UNWRAP_HINT: Final = "unwrap the records first, so that each is a response"
 _SPELLING_HINT: Final = (
     "keep the response as it was received: the keys are _metadata, tpm_attestation, is_available, pcr_banks, "
     "pcr_values, quote_b64, signature_b64, aik_pubkey_b64"
@@ -138,6 +166,16 @@ def find_misplaced(document: object) -> MisplacedEvidenceError | None:
     return None if found is None else _error(found)
 
 
+def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
+    """The evidence behind the prefix of a container log's line; None if `text` is not such a line with evidence."""
+    beginning = text[:100]
+    prefix = _CONTAINER_LOG.match(beginning if isinstance(beginning, bytes) else beginning.encode("utf-8", "replace"))
+    if prefix is None or not _KEY_IN_TEXT.search(text if isinstance(text, str) else text.decode("utf-8", "replace")):
+        return None
+    form = "a line of a container log, JSON text behind a time and a stream"
+    return MisplacedEvidenceError("", form, "remove the prefix of each line first: `cut -d' ' -f4-`")
+
+
 def find_respelled(metadata: dict[Any, Any]) -> MisplacedEvidenceError | None:
     """The evidence in a response's `_metadata` that has no `tpm_attestation`, under another spelling of that key."""
     found = _respelled_here(metadata)
@@ -148,6 +186,8 @@ def _error(found: _Found) -> MisplacedEvidenceError:
     pointer = _pointer(found.path)
     if not found.exact:
         return MisplacedEvidenceError(pointer, "its keys are not those of the protocol", _SPELLING_HINT)
+    if found.form not in _FILTERS:
+        return MisplacedEvidenceError(pointer, found.form, _UNWRAP_HINT)
     if found.jq:
         return MisplacedEvidenceError(pointer, found.form, _jq_hint(found.jq, found.form))
     if not found.path:
@@ -158,7 +198,7 @@ def _error(found: _Found) -> MisplacedEvidenceError:
         return MisplacedEvidenceError(pointer, found.form, f"{hint}; to unwrap them: `jq -c '.evidence'`")
     if wrapper:
         return MisplacedEvidenceError(pointer, found.form, _jq_hint(_WRAPPERS[wrapper], found.form))
-    return MisplacedEvidenceError(pointer, found.form, "unwrap the records first, so that each is a response")
+    return MisplacedEvidenceError(pointer, found.form, _UNWRAP_HINT)
 
 
 def _jq_hint(wrapper: str, form: str) -> str:
@@ -210,9 +250,12 @@ class _Search:
         if _is_object(value):
             exact = _is_evidence(value)
             return None if exact is None else _Found(path, form or _OBJECT, exact)
-        if type(value) is not str or form:
+        if type(value) is not str or form == _NESTED:
             return None
-        for decoded, decoded_form in _decoded(value):
+        for decoded, how in _decoded(value):
+            if how == _TEXT:
+                return _Found(path, _TEXT, exact=True)
+            decoded_form = _NESTED if form else how
             if _is_object(decoded):
                 exact = _is_evidence(decoded)
                 if exact is not None:
@@ -241,6 +284,9 @@ class _Search:
             if type(value) is list:
                 for index, inner in self._children(value):
                     yield from self._values(inner, steps[1:], (*path, index))
+        elif steps[0].isdigit():
+            if type(value) is list and int(steps[0]) < len(value):
+                yield from self._values(value[int(steps[0])], steps[1:], (*path, int(steps[0])))
         elif _is_object(value) and steps[0] in value:
             yield from self._values(value[steps[0]], steps[1:], (*path, steps[0]))
 
@@ -264,23 +310,32 @@ def _is_object(value: object) -> TypeGuard[dict[Any, Any]]:
 
 
 def _decoded(text: str) -> Iterator[tuple[Any, str]]:
-    """The JSON value that a string may hold, and in which form."""
+    """The JSON value that a string may hold, and in which form; None in the form `_TEXT` if it holds more or less than
+    one value.
+    """
     if _MENTIONED.search(text):
         yield from _parsed(text, _PARSED)
     elif 16 < len(text) <= _BASE64_CHARACTERS_MAX and _BASE64.fullmatch(text):
+        plain = "".join(text.split())
+        usual = plain.rstrip("=").translate(_URL_SAFE)
+        usual += "=" * (-len(usual) % 4)
         try:
-            content = binascii.a2b_base64(text)
+            content = binascii.a2b_base64(usual)
         except ValueError:
             return
         if len(content) <= BASE64_BYTES_MAX and _MENTIONED.search(content.decode("utf-8", "replace")):
-            yield from _parsed(content, _DECODED)
+            yield from _parsed(content, _DECODED if plain == usual else _DECODED_OTHERWISE)
 
 
 def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
     try:
-        yield parse_record(text), form
+        value = parse_record(text)
+        if type(value) is str and form == _PARSED and _MENTIONED.search(value):
+            value, form = parse_record(value), _PARSED_TWICE
+        yield value, form
     except (EvidenceError, ValueError):  # ValueError: a lone surrogate
-        return
+        if _KEY_IN_TEXT.search(text if isinstance(text, str) else text.decode("utf-8", "replace")):
+            yield None, _TEXT
 
 
 def _respelled_here(value: object) -> _Found | None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.misplaced import find_misplaced, find_respelled
+from nomyo_attest.evidence.misplaced import find_in_container_log, find_misplaced, find_respelled
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import read_report
 from nomyo_attest.evidence.text import JsonObject, kind_of, parse_record, the_object
@@ -39,6 +39,9 @@ def read_evidence(response: object) -> Evidence:
     for a record with evidence that is not at the top level.
     """
     if isinstance(response, (str, bytes)):
+        in_log = find_in_container_log(response)
+        if in_log is not None:
+            raise in_log
         response = parse_record(response)
     if not isinstance(response, dict):
         raise find_misplaced(response) or EvidenceError("response", "a JSON object", kind_of(response))

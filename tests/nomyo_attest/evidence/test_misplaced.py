@@ -55,6 +55,47 @@ WRAPPED: dict[str, tuple[Any, str, str]] = {
         "/hits/hits/0/_source",
         ".hits.hits[]._source",
     ),
+    "Elasticsearch, several texts of a search": (
+        {"hits": {"hits": [{"_source": {"log": TEXT}}]}},
+        "/hits/hits/0/_source/log",
+        ".hits.hits[]._source.log | fromjson",
+    ),
+    "Elasticsearch, the original": (
+        {"_source": {"event": {"original": TEXT}}},
+        "/_source/event/original",
+        "._source.event.original | fromjson",
+    ),
+    "Elasticsearch, fields": ({"fields": {"message": [TEXT]}}, "/fields/message/0", ".fields.message[] | fromjson"),
+    "CloudWatch, events": ({"events": [{"message": TEXT}]}, "/events/0/message", ".events[].message | fromjson"),
+    "CloudWatch, a subscription": (
+        {"logEvents": [{"id": "1", "message": TEXT}]},
+        "/logEvents/0/message",
+        ".logEvents[].message | fromjson",
+    ),
+    "SQS": ({"Messages": [{"Body": TEXT}]}, "/Messages/0/Body", ".Messages[].Body | fromjson"),
+    "SQS, an event": ({"Records": [{"body": TEXT}]}, "/Records/0/body", ".Records[].body | fromjson"),
+    "Kinesis, an event": (
+        {"Records": [{"kinesis": {"data": in_base64(TEXT)}}]},
+        "/Records/0/kinesis/data",
+        ".Records[].kinesis.data | @base64d | fromjson",
+    ),
+    "Firehose": (
+        {"records": [{"data": in_base64(TEXT)}]},
+        "/records/0/data",
+        ".records[].data | @base64d | fromjson",
+    ),
+    "Loki, a stream": (
+        {"stream": {"app": "x"}, "values": [["1767225600000000000", TEXT]]},
+        "/values/0/1",
+        ".values[][1] | fromjson",
+    ),
+    "Loki, a query": (
+        {"data": {"resultType": "streams", "result": [{"stream": {}, "values": [["1", TEXT]]}]}},
+        "/data/result/0/values/0/1",
+        ".data.result[].values[][1] | fromjson",
+    ),
+    "a string that was encoded twice": ({"log": json.dumps(TEXT)}, "/log", ".log | fromjson | fromjson"),
+    "a record that was encoded twice": (json.dumps(TEXT), "", "fromjson | fromjson"),
     "Kafka, base64": ({"topic": "t", "value": in_base64(TEXT)}, "/value", ".value | @base64d | fromjson"),
     "Kafka, text": ({"topic": "t", "payload": TEXT}, "/payload", ".payload | fromjson"),
     "Kafka, object": ({"topic": "t", "value": RESPONSE}, "/value", ".value"),
@@ -166,6 +207,57 @@ def test_other_spellings_of_the_keys_are_reported(record: Any, pointer: str) -> 
     assert "tpm_attestation" in error.hint
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT + "\n" + TEXT,
+        f"INFO response: {TEXT}",
+        f"data: {TEXT}\n\ndata: [DONE]\n",
+        TEXT[:-1],
+        in_base64(TEXT + "\n" + TEXT),
+    ],
+    ids=["lines", "a prefix", "an event stream", "cut off, as Docker does at 16 KiB", "lines in base64"],
+)
+def test_text_that_is_not_json_as_a_whole_is_reported_if_it_has_evidence(text: str) -> None:
+    error = misplaced({"log": text})
+    assert error.pointer == "/log"
+    assert "JSON in text that is not JSON as a whole" in str(error)
+    assert "jq" not in error.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [in_base64(TEXT + " ").rstrip("="), in_base64(TEXT + " ").replace("+", "-").replace("/", "_").rstrip("=")],
+    ids=["no padding", "URL-safe"],
+)
+def test_base64_without_padding_or_for_urls_is_decoded(text: str) -> None:
+    error = misplaced({"v": text})
+    assert error.pointer == "/v"
+    assert "JSON text in base64" in str(error)
+    assert "jq" not in error.hint
+
+
+def test_json_text_in_json_text_is_reported_without_a_filter() -> None:
+    error = misplaced({"log": json.dumps({"log": TEXT})})
+    assert error.pointer == "/log"
+    assert "JSON text in a string of JSON text" in str(error)
+    assert "jq" not in error.hint
+
+
+@pytest.mark.parametrize("tag", ["stdout F", "stderr P"])
+def test_a_line_of_a_container_log_on_kubernetes_is_reported(tag: str) -> None:
+    line = f"2026-01-01T00:00:00.123456789Z {tag} {TEXT}"
+    for text in (line, line.encode()):
+        with pytest.raises(na.MisplacedEvidenceError) as caught:
+            read_evidence(text)
+        assert "a line of a container log" in str(caught.value)
+        assert "cut -d' ' -f4-" in caught.value.hint
+    for other in (f"2026-01-01 {TEXT}", "2026-01-01T00:00:00Z stdout F {}", f"x{line}", f"{TEXT} stdout F {TEXT}"):
+        with pytest.raises(na.EvidenceError) as caught_other:
+            read_evidence(other)
+        assert type(caught_other.value) is na.EvidenceError
+
+
 CHAT = [{"index": 0, "message": {"role": "assistant", "content": TEXT, "tool_calls": [{"arguments": TEXT}]}}]
 NOT_EVIDENCE: dict[str, Any] = {
     "a completion": {"choices": CHAT},
@@ -184,8 +276,11 @@ NOT_EVIDENCE: dict[str, Any] = {
     "a product": {"products": [{"sku": 1, "is_available": True}]},
     "a wrapped response without evidence": {"log": json.dumps({"_metadata": {"payload_id": "x"}})},
     "three levels down": {"a": {"b": {"c": RESPONSE}}},
-    "two strings deep": {"log": json.dumps({"log": TEXT})},
-    "no JSON": {"log": TEXT[:-1]},
+    "three strings deep": {"log": json.dumps({"log": json.dumps({"log": TEXT})})},
+    "lines of chats about evidence": {"log": json.dumps({"choices": CHAT}) + "\n" + json.dumps({"choices": CHAT})},
+    "a chat about evidence, cut off": {"log": json.dumps({"choices": CHAT})[:-1]},
+    "a chat two strings deep": {"log": json.dumps({"log": json.dumps({"choices": CHAT})})},
+    "a chat message two strings deep": {"log": json.dumps({"role": "user", "content": TEXT})},
     "nothing": {},
 }
 
