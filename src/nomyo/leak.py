@@ -8,7 +8,6 @@ becomes an `InternalError` that says its kind and its place in the code.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
 from collections.abc import Callable, Coroutine
@@ -117,6 +116,8 @@ def _is_without_asyncio(error: BaseException) -> bool:
     """Whether an error is asyncio's word that no event loop of it runs, as under trio."""
     if type(error) is not RuntimeError or not ("event loop" in str(error) or "inside a task" in str(error)):
         return False
+    import asyncio  # commands that make no call start without it
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

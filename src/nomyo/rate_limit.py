@@ -25,6 +25,9 @@ import msgspec
 
 from nomyo.errors import ArgumentError, ArgumentTypeError
 
+QUEUE_FULL: Final = "rate limiter for "
+"""How the message begins about a call that cannot be sent before its deadline."""
+
 SERVICE_HOST: Final = "api.nomyo.ai"
 """The public service, whose limits are known."""
 
@@ -232,7 +235,7 @@ class CallQueue:
             reason = f"the calls before it are sent at {self.rate:g} per second (rate_limit)"
             advice = "Start fewer calls at once, or give a longer timeout"
         return QueueFullError(
-            f"rate limiter for {self._host}: this call could be sent in {wait:.1f} s, but only "
+            f"{QUEUE_FULL}{self._host}: this call could be sent in {wait:.1f} s, but only "
             f"{max(0.0, left):.1f} s of its timeout are left: {reason}. Nothing was sent. {advice}"
         )
 

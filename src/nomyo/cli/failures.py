@@ -27,6 +27,7 @@ from nomyo.errors import (
     ServerKeyError,
     ServiceUnavailableError,
 )
+from nomyo.rate_limit import QUEUE_FULL
 from nomyo.status import NOT_THE_ROUTERS
 
 _NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
@@ -92,7 +93,7 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
 
 def _mend(error: NomyoError) -> str:
     text = str(error)
-    if "SSL_CERT_FILE" in text or "; give it without /" in text or "(407)" in text:
+    if text.startswith(QUEUE_FULL) or "SSL_CERT_FILE" in text or "; give it without /" in text or "(407)" in text:
         return ""  # the message says it already
     if NOT_THE_ROUTERS in text:
         return _NO_ROUTER

@@ -65,9 +65,9 @@ def test_after_a_refusal_nothing_more_is_sent(router: PlainRouter, policy: str) 
 
 
 def test_what_another_question_may_mend_does_not_end_it_and_counts_as_not_asked(router: PlainRouter) -> None:
-    router.answer(error(400, "too long"), Reply(status=429, headers=[("Retry-After", "3600")]), None)
+    router.answer(error(400, "too long"), None)
     with Terminal("chat") as terminal:
-        for question, answer in (("one", "Bad request"), ("two", "try again in 3600 s"), ("three", "not appraised")):
+        for question, answer in (("one", "Bad request"), ("three", "not appraised")):
             terminal.see("> ")
             terminal.type(f"{question}\r")
             terminal.see(answer)
@@ -75,6 +75,19 @@ def test_what_another_question_may_mend_does_not_end_it_and_counts_as_not_asked(
         terminal.type("\x04")
         assert terminal.end() == 0
     assert said(router.posts[-1]) == [("user", "three")]
+
+
+def test_a_question_during_a_pause_that_the_service_asked_for_is_not_sent(router: PlainRouter) -> None:
+    router.answer(Reply(status=429, headers=[("Retry-After", "3600")]), None)
+    with Terminal("chat") as terminal:
+        for question, answer in (("one", "try again in 3600 s"), ("two", "Nothing was sent. Call again later\r\n")):
+            terminal.see("> ")
+            terminal.type(f"{question}\r")
+            terminal.see(answer)
+        terminal.see("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert len(router.posts) == 1
 
 
 def test_what_no_question_can_mend_ends_it(router: PlainRouter) -> None:

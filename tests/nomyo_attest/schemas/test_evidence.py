@@ -59,7 +59,9 @@ def test_every_kind_of_right_evidence_is_valid() -> None:
 
 def test_the_shipped_evidence_is_valid(fixtures: Path) -> None:
     files = sorted((fixtures / "evidence").rglob("*.json"))
-    responses = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    # A recording holds the response beside where it comes from; the reader refuses evidence that is one level down.
+    responses = [document.get("response", document) for document in documents]
     assert (fixtures / "evidence" / "known-good.json") in files
     for path, response in zip(files, responses, strict=True):
         assert VALIDATOR.is_valid(response) is reads(response), path.name
