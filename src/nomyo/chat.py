@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nomyo.argument_names import check_call, hint
 from nomyo.client import Closing, SecureCompletionClient
-from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_pins
+from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_flag, check_pins
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.gate import load_policy
 from nomyo.keyring import Keyring
@@ -128,6 +128,8 @@ class SecureChatCompletion(Closing):
         if options["evidence_log"] is not None:
             options["evidence_log"] = load_log(options["evidence_log"])  # the path is that of now, wherever one goes
         options["server_key_pins"] = check_pins(options["server_key_pins"])  # an iterator would be empty the next time
+        # Here, since SecureCompletionClient takes a number in its place as max_retries.
+        options["secure_memory"] = check_flag("secure_memory", options["secure_memory"])
         self._options = options
         self._closed = False
         self._policy: AppraisalPolicy | None = options["attestation_policy"]
@@ -295,7 +297,8 @@ def _is_gated(required: object, default: bool, policy: AppraisalPolicy | None) -
         required = default
     if not isinstance(required, bool):
         allowed = "True or False in a call, or 'always' in the constructor"
-        raise ArgumentTypeError(f"require_attestation: expected {allowed}, got {type(required).__name__}")
+        got = repr(required[:40]) if isinstance(required, str) else type(required).__name__
+        raise ArgumentTypeError(f"require_attestation: expected {allowed}, got {got}")
     if required and policy is None:
         raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
     return required

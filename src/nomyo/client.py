@@ -14,6 +14,7 @@ from nomyo.config import (
     SERVER_KEY_BITS,
     TIMEOUT,
     check_api_key,
+    check_flag,
     check_key_bits,
     check_max_retries,
     check_path,
@@ -123,6 +124,9 @@ class SecureCompletionClient(Closing):
     ) -> None:
         if type(secure_memory) is int:
             secure_memory, max_retries = True, secure_memory
+        secure_memory = check_flag("secure_memory", secure_memory)
+        allow_http = check_flag("allow_http", allow_http)
+        unsafe_remote_http = check_flag("unsafe_remote_http", unsafe_remote_http)
         base = parse_base_url(router_url, allow_http=allow_http, unsafe_remote_http=unsafe_remote_http)
         self.router_url = base.text
         self.origin = base.origin

@@ -140,6 +140,16 @@ def check_max_retries(value: object) -> int:
     return value
 
 
+def check_flag(name: str, value: object) -> bool:
+    """True or False; None, 0 and 1 are taken as such. Raises `ArgumentTypeError` for anything else.
+
+    A text is refused since ``"false"``, from a variable of the environment, is true in Python.
+    """
+    if value is None or isinstance(value, bool) or (type(value) is int and value in (0, 1)):
+        return bool(value)
+    raise ArgumentTypeError(f"{name}: expected True or False, got {type(value).__name__}")
+
+
 def check_timeout(value: object) -> float:
     """A number of seconds above 0. Raises `ArgumentError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

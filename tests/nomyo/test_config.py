@@ -123,6 +123,21 @@ def test_other_machines_need_a_second_louder_word(host: str) -> None:
         config.parse_base_url(f"http://{host}", allow_http=True, unsafe_remote_http=True)
 
 
+@pytest.mark.parametrize("name", ["allow_http", "unsafe_remote_http", "secure_memory"])
+@pytest.mark.parametrize("value", ["false", "0", "", "no", 2, 1.0, [], object()])
+def test_a_flag_is_true_or_false(name: str, value: object) -> None:
+    # bool("false"), as a variable of the environment may have it, is True.
+    arguments: dict[str, Any] = {"allow_http": True, "unsafe_remote_http": True, name: value}
+    with pytest.raises(ArgumentTypeError, match=f"{name}: expected True or False, got "):
+        SecureChatCompletion("http://192.0.2.1", **arguments)
+
+
+@pytest.mark.parametrize("value", [False, 0, None])
+def test_none_and_0_do_not_allow_plain_http(value: Any) -> None:
+    with pytest.raises(InsecureURLError):
+        SecureChatCompletion("http://127.0.0.1", allow_http=value)
+
+
 def test_neither_word_makes_https_insecure() -> None:
     assert config.parse_base_url("https://h", allow_http=True, unsafe_remote_http=True).origin[0] == "https"
 

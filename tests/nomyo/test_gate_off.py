@@ -120,6 +120,8 @@ def test_always_needs_a_policy(wire: Wire) -> None:
         wire.client(require_attestation="always")
     with pytest.raises(ArgumentTypeError, match="'always' in the constructor"):
         wire.client(attestation_policy=policy(), require_attestation="alway")
+    with pytest.raises(ArgumentTypeError, match="got 'Always'"):
+        wire.client(attestation_policy=policy(), require_attestation="Always")
 
 
 @pytest.mark.parametrize("in_the_client", [True, None])
