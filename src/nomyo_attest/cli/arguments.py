@@ -19,6 +19,8 @@ _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}", re.ASCII)
 
 def load_policy(name: str) -> AppraisalPolicy:
     """Load the policy file `name`. Raises `CommandError`."""
+    if not name:
+        raise CommandError("the policy: expected a file name, got an empty one; see whether a shell variable is empty")
     from nomyo_attest.errors import PolicyError
     from nomyo_attest.policy import AppraisalPolicy
 

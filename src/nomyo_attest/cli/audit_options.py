@@ -84,17 +84,15 @@ def _fail_on(text: str | None) -> frozenset[str]:
 
     if text is None:
         return FAIL_ON_DEFAULT
-    return frozenset() if text == NOTHING else _words(text, "--fail-on", FAIL_ON)
+    return frozenset() if text == NOTHING else _words(text, "--fail-on", FAIL_ON, alone=f"; or {NOTHING} by itself")
 
 
-def _words(text: str, option: str, known: tuple[str, ...]) -> frozenset[str]:
+def _words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -> frozenset[str]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in known:
-            choice = f"{', '.join(known[:-1])} or {known[-1]}"
-            raise CommandError(
-                f"{option}: {word[:80]!r} is none of its words; write {choice}, with commas between them"
-            )
+            choice = f"{', '.join(known)}, with commas between them{alone}"
+            raise CommandError(f"{option}: invalid value {word[:80]!r} (choose from {choice})")
     return frozenset(words)
 
 

@@ -82,7 +82,11 @@ def unreadable(name: str, error: Exception) -> CommandError:
 
 
 def check_inputs(names: list[str]) -> None:
-    """Refuse standard input given twice: the second reading would find nothing. Raises `CommandError`."""
+    """Refuse an empty name, as of a shell variable that is not set; and standard input given twice: the second reading
+    would find nothing. Raises `CommandError`.
+    """
+    if "" in names:
+        raise CommandError("expected a file name, got an empty one; see whether a shell variable is empty")
     if names.count(STANDARD_INPUT) > 1:
         raise CommandError("standard input (-) can be read once only; name it once")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
-from nomyo_attest.cli.files import EVIDENCE_FILE, read_record
+from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, read_record
 
 if TYPE_CHECKING:
     import argparse
@@ -36,6 +36,7 @@ def configure(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     name = arguments.file
+    check_inputs([name])
     content = read_record(name)
 
     from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, UnsupportedError

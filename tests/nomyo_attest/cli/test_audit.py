@@ -262,10 +262,14 @@ class TestUsage:
             (["--out", "recorded/a.jsonl", "--force"], "recorded/a.jsonl: in recorded it would be read"),
             (
                 ["--select", "good"],
-                "--select: 'good' is none of its words; write affirming, warning, contraindicated, ",
+                "--select: invalid value 'good' (choose from affirming, warning, contraindicated, ",
             ),
-            (["--fail-on", "all"], "--fail-on: 'all' is none of its words; write warning, "),
-            (["--fail-on", ""], "--fail-on: '' is none of its words"),
+            (["--fail-on", "all"], "--fail-on: invalid value 'all' (choose from warning, "),
+            (["--fail-on", ""], "--fail-on: invalid value ''"),
+            (
+                ["--fail-on", "nothing,series"],
+                "--fail-on: invalid value 'nothing' (choose from warning, contraindicated, none, unreadable, ",
+            ),
             (["--max-failures", "-1"], "--max-failures: -1 is no count"),
             (["--processes", "0"], "--processes: 0 is too few"),
             (["--since", "yesterday"], "--since: invalid time 'yesterday'; write a date, such as 2026-11-30"),

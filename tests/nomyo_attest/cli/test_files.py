@@ -13,6 +13,7 @@ import pytest
 from nomyo_attest.cli import files
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.evidence.text import TEXT_MAX
+from tests.nomyo_attest.cli.runner import one_complaint, run
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +122,23 @@ def test_a_very_long_name_is_an_error() -> None:
 def test_standard_input_is_read_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\x00\r\n")))
     assert files.read_input("-") == b"\xff\x00\r\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["audit", "", "--policy", "p.toml"],
+        ["verify", "", "--policy", "p.toml"],
+        ["verify", "a.json", "--policy", ""],
+        ["policy", "check", ""],
+        ["policy", "show", ""],
+        ["policy", "learn", "a.json", ""],
+        ["ledger", "verify", ""],
+        ["inspect", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_file_name_is_a_usage_error_that_says_so(argv: list[str]) -> None:
+    ran = run(*argv)
+    assert ran.status == 2
+    assert "expected a file name, got an empty one" in one_complaint(ran)
