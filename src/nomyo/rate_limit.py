@@ -36,6 +36,9 @@ SERVICE_RATE: Final = 1.8
 closer together than they were sent.
 """
 
+RATE_MIN: Final = 1 / 3600
+"""The lowest rate: with 1e-320 the next time of a limiter, which other clients share, would be never."""
+
 PAUSE_MAX: Final = 30 * 60.0
 """Seconds of the longest pause: how long the service locks out. A response that asks for more is not authenticated, and
 must not stop a process for good.
@@ -241,7 +244,10 @@ class CallQueue:
 
 
 def check_rate_limit(value: object) -> float | None:
-    """Requests per second, above 0; `math.inf` for no limit, None for the default. Raises `ArgumentError`."""
+    """Requests per second, `RATE_MIN` or more; `math.inf` for no limit, None for the default.
+
+    Raises `ArgumentError`.
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -249,6 +255,10 @@ def check_rate_limit(value: object) -> float | None:
     rate = float(min(value, 10**9)) if isinstance(value, int) else value
     if not rate > 0:
         raise ArgumentError(f"rate_limit: expected a number above 0, got {rate}; math.inf sets no limit")
+    if rate < RATE_MIN:
+        raise ArgumentError(
+            f"rate_limit: expected one request an hour ({RATE_MIN:.2g} per second) or more, got {rate:g}"
+        )
     return rate
 
 

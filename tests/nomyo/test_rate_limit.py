@@ -22,7 +22,7 @@ from nomyo import (
     ServiceUnavailableError,
 )
 from nomyo.errors import ArgumentTypeError
-from nomyo.rate_limit import PAUSE_MAX, CallQueue, RateLimiter, limiter_for
+from nomyo.rate_limit import PAUSE_MAX, RATE_MIN, CallQueue, RateLimiter, check_rate_limit, limiter_for
 from nomyo.router import RouterOptions, RunningRouter
 from nomyo.SecureCompletionClient import SecureCompletionClient
 from tests.nomyo.calling import API_KEY, PROMPT, Wire, ask, content, facts, run
@@ -222,6 +222,13 @@ def test_the_public_service_has_a_rate_by_default_and_others_have_none(
 ) -> None:
     assert SecureCompletionClient(url, rate_limit=given)._exchange._queue.rate == rate
     assert SecureChatCompletion(url, rate_limit=given).client._exchange._queue.rate == rate
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-320, 1e-5])
+def test_a_rate_that_would_stop_other_clients_is_refused(value: float) -> None:
+    with pytest.raises(ArgumentError, match="rate_limit: expected one request an hour"):
+        SecureChatCompletion(rate_limit=value)
+    assert check_rate_limit(RATE_MIN) == RATE_MIN
 
 
 @pytest.mark.parametrize("value", [0, -1, -0.0, math.nan, -math.inf])
