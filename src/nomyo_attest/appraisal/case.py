@@ -131,7 +131,9 @@ class Case:
     @property
     def test_key(self) -> bool:
         """Whether the soft TPM, whose private keys everybody can make again, made the evidence."""
-        return self.says_soft or made_by_soft_tpm(self.key.value if self.key else None, self.settled.report)
+        key = self.key.value if self.key else None
+        clock = self.attest.value.clock_info if self.attest else None
+        return self.says_soft or made_by_soft_tpm(key, self.settled.report, clock)
 
     def settle(self) -> Settled:
         """The settled facts, worked out from this answer."""

@@ -1,8 +1,9 @@
 """Was evidence made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody can make again?
 
-Such evidence is sound in every respect that a Verifier can check without a pinned key. Three things give it away: one
-of the keys that the fixtures use, a PCR value that only the soft TPM's measurements lead to, or the word of a reference
-router that runs it. None of them stops somebody who wants to hide it; they are for mistakes.
+Such evidence is sound in every respect that a Verifier can check without a pinned key. Four things give it away: one
+of the keys that the fixtures use; a PCR value that only the soft TPM's measurements lead to; the word of a reference
+router that runs it; or, without that word, the PCR values of such a router together with the soft TPM's clock. None of
+them stops somebody who wants to hide it; they are for mistakes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import cache
 from typing import Any, Final
 
 from nomyo_attest.evidence.pcrs import PcrReport
+from nomyo_attest.tpm.attest import TPMS_CLOCK_INFO
 from nomyo_attest.tpm.public import TPMS_ECC_POINT, TPMT_PUBLIC
 
 TEST_KEYS: Final = frozenset(
@@ -41,6 +43,19 @@ _EVENTS: Final = {
 }
 """PCR index → what the soft TPM and the machines of the synthetic fleet measure into it as they boot."""
 
+_ROUTER_EVENTS: Final = {
+    0: ((b"firmware 1.0",), (b"firmware 1.1, of unknown origin",)),
+    7: ((b"Secure Boot on",),),
+    10: tuple(
+        (f"boot aggregate of firmware {firmware}".encode(), b"nomyo reference router")
+        for firmware in ("1.0", "1.1, of unknown origin")
+    ),
+}
+"""The same for the reference router, which measures this into a swtpm as well."""
+
+_CLOCK: Final = (86_400_000, 17, 0)
+"""Clock in milliseconds, resetCount and restartCount of the soft TPM of a reference router; they never change."""
+
 _BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
 
 
@@ -57,20 +72,32 @@ def says_soft(claims: Mapping[str, Any]) -> bool:
     return isinstance(kind, str) and kind.startswith("soft")
 
 
-def made_by_soft_tpm(public: TPMT_PUBLIC | None, report: PcrReport) -> bool:
-    """Whether the key or a PCR value is one of the soft TPM's."""
+def made_by_soft_tpm(public: TPMT_PUBLIC | None, report: PcrReport, clock: TPMS_CLOCK_INFO | None) -> bool:
+    """Whether the key, a PCR value, or a PCR value together with the quote's clock is the soft TPM's."""
     if public is not None and key_digest(public) in TEST_KEYS:
         return True
-    known = _values()
-    return any((bank, index, value) in known for bank, of in report.values.items() for index, value in of.items())
+    reported = {(bank, index, value) for bank, of in report.values.items() for index, value in of.items()}
+    if not reported.isdisjoint(_values()):
+        return True
+    is_soft_clock = clock is not None and (clock.clock, clock.reset_count, clock.restart_count) == _CLOCK
+    return is_soft_clock and not reported.isdisjoint(_router_values())
 
 
 @cache
 def _values() -> frozenset[tuple[str, int, bytes]]:
-    """Bank, index and value of each PCR that a boot of `_EVENTS` leads to (Part 1, "Extend of a PCR")."""
+    return _values_of(_EVENTS)
+
+
+@cache
+def _router_values() -> frozenset[tuple[str, int, bytes]]:
+    return _values_of(_ROUTER_EVENTS)
+
+
+def _values_of(events_of: Mapping[int, tuple[tuple[bytes, ...], ...]]) -> frozenset[tuple[str, int, bytes]]:
+    """Bank, index and value of each PCR that a boot of these events leads to (Part 1, "Extend of a PCR")."""
     found = set()
     for bank in _BANKS:
-        for index, boots in _EVENTS.items():
+        for index, boots in events_of.items():
             for events in boots:
                 value = bytes(hashlib.new(bank).digest_size)
                 for event in events:

@@ -53,7 +53,7 @@ def inspection(evidence: Evidence) -> tuple[dict[str, Any], list[ParseError]]:
         "pcr_banks": evidence.pcrs.banks,
         "pcrs": _pcrs(evidence, quote),
         "pcr_digest": _pcr_digest(evidence, quote, signature),
-        "aik": _aik(key, quote) | {"test_key": _test_key(evidence, key)},
+        "aik": _aik(key, quote) | {"test_key": _test_key(evidence, key, quote)},
         "quote": _blob(evidence.quote, quote_error, *_told(quote)),
         "signature": _blob(evidence.signature, signature_error, signature, "TPMT_SIGNATURE" if signature else None),
         "key": _blob(evidence.aik_public, key_error, *_told(key)),
@@ -146,8 +146,9 @@ def _aik(key: Framed[TPMT_PUBLIC] | None, quote: Framed[TPMS_ATTEST] | None) -> 
     }
 
 
-def _test_key(evidence: Evidence, key: Framed[TPMT_PUBLIC] | None) -> bool:
-    return says_soft(evidence.claims) or made_by_soft_tpm(key.value if key else None, evidence.pcrs)
+def _test_key(evidence: Evidence, key: Framed[TPMT_PUBLIC] | None, quote: Framed[TPMS_ATTEST] | None) -> bool:
+    clock = quote.value.clock_info if quote else None
+    return says_soft(evidence.claims) or made_by_soft_tpm(key.value if key else None, evidence.pcrs, clock)
 
 
 def _claims(evidence: Evidence) -> dict[str, Any]:

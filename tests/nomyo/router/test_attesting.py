@@ -17,6 +17,7 @@ from nomyo.router import RouterError, RouterOptions, attesting
 from nomyo.router.attesting import Source, open_source
 from nomyo_attest.errors import AttesterError
 from nomyo_attest.installation import install_command
+from nomyo_attest.report.inspection import inspection
 
 KINDS = ["soft", pytest.param("swtpm", marks=pytest.mark.tpm)]
 
@@ -79,6 +80,26 @@ def test_other_firmware_may_boot_while_others_ask(source: Source) -> None:
     after = source.attest("x")["pcr_values"]
     assert all(one in (before, after) for one in seen)
     assert len(seen) == 80
+
+
+@pytest.mark.parametrize("pcrs", ["sha256:0,7,10", "sha384:7", "sha256:10", "sha1:0"])
+def test_evidence_of_the_soft_tpm_is_known_without_the_routers_word(pcrs: str) -> None:
+    found = open_source(RouterOptions(tpm="soft", pcrs=pcrs))
+    anything = na.AppraisalPolicy.from_dict(
+        {"format": "nomyo-attest-policy/1", "id": "any", "unsafe_accept_any_pcrs": True}
+    )
+    for _ in range(2):
+        block = found.attest("x")
+        assert na.appraise(dict(block), anything, payload_id="x").test_key
+        assert inspection(na.Evidence.from_response(dict(block)))[0]["aik"]["test_key"] is True
+        found.boot_other_firmware()
+
+
+@pytest.mark.tpm
+def test_evidence_of_a_swtpm_is_not_called_the_soft_tpms() -> None:
+    found = open_source(RouterOptions(tpm="swtpm"))
+    assert not appraise(found.attest("x"), policy(found.attest("x"))).test_key
+    found.close()
 
 
 @pytest.mark.tpm
