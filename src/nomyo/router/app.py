@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -30,13 +30,21 @@ from nomyo.router.limits import Limiter
 from nomyo.router.opening import PACKAGE_MAX, Heading, open_payload, read_heading
 from nomyo.router.options import RouterOptions
 from nomyo.router.server_key import ServerKey
-from nomyo.router.upstream import Upstream
+from nomyo.router.upstream import Upstream, encode_request
 from nomyo_attest.errors import AttesterError
 
 logger = logging.getLogger("nomyo.router")
 
 KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
+
+_LARGE: Final = 1024 * 1024
+"""Bytes of a large package."""
+
+LARGE_AT_A_TIME: Final = 2
+"""Large packages that are opened at a time: the objects made of 10 MiB of JSON can take 150 MB, and to make them takes
+the interpreter for a second, in which nothing else runs.
+"""
 
 _KEY_STAGES: Final = ("key",)
 _ANSWER_STAGES: Final = (
@@ -92,6 +100,7 @@ class Router:
     draining: bool = False
     out_of_time: asyncio.Event = field(default_factory=asyncio.Event)
     _limiter: Limiter = field(default_factory=Limiter)
+    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_A_TIME))
     _upstream: Upstream | None = None
     _last: bytes | None = None
 
@@ -177,15 +186,20 @@ class Router:
 
     async def _answered(self, heading: Heading, tier: str, package: bytes, fault: Fault) -> Response:
         """The response to a request that has arrived completely. Raises `Refusal`."""
-        payload = await run_in_threadpool(open_payload, package, self.server_key.private)
-        del package
-        if not self.options.allows(payload["model"], tier):
-            raise Refusal(403, FORBIDDEN)
+        async with self._large if len(package) > _LARGE else nullcontext():
+            payload = await run_in_threadpool(open_payload, package, self.server_key.private)
+            del package
+            if not self.options.allows(payload["model"], tier):
+                raise Refusal(403, FORBIDDEN)
+            body = b""
+            if self._upstream is not None:
+                body = await run_in_threadpool(encode_request, payload)
+                payload.clear()  # bytes take a fraction of the memory while the upstream works
         evidence = await run_in_threadpool(self._evidence, heading.payload_id, tier)
         if self._upstream is None:
             completion = await run_in_threadpool(echo, payload)
         else:
-            completion = await self._upstream.complete(payload)
+            completion = await self._upstream.complete(body)
         sealed = await run_in_threadpool(self._sealed, heading, tier, evidence, completion, fault)
         self.counts.answered += 1
         changed: Response = fault.at("reply", Sealed(sealed))

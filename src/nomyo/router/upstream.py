@@ -92,13 +92,15 @@ class Upstream:
             verify=ssl.create_default_context(),
         )
 
-    async def complete(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+    async def complete(self, body: bytes) -> dict[str, Any]:
         """Ask it. To cancel this ends the request to the upstream.
+
+        Args:
+            body: what `encode_request` made of the payload.
 
         Raises `Refusal`: 400, 429 or 503 as the upstream responded; 502 or 504 for faults that may pass; `UNUSABLE`
         for others.
         """
-        body = await run_in_threadpool(_encoded, payload)
         try:
             async with asyncio.timeout(self._timeout):
                 await self._places.acquire()
@@ -146,7 +148,8 @@ class Upstream:
         await self._client.aclose()
 
 
-def _encoded(payload: Mapping[str, Any]) -> bytes:
+def encode_request(payload: Mapping[str, Any]) -> bytes:
+    """The body of the request to the upstream."""
     return bytes(jsontext.encode({**payload, "stream": False}))
 
 

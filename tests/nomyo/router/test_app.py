@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import nomyo_attest as na
-from nomyo.router import RouterOptions, RunningRouter
+from nomyo.router import RouterOptions, RunningRouter, app
 from nomyo.router.app import KEY_PATH
 from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED
 from nomyo.router.opening import PACKAGE_MAX
@@ -44,6 +45,34 @@ def test_an_answer_has_everything_a_client_expects(client: Client) -> None:
     }
     assert metadata["cuda_device"] == {"available": False}
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_few_large_packages_are_opened_at_a_time(router: RunningRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+    real = app.open_payload
+
+    def counted(package: bytes, key: rsa.RSAPrivateKey) -> dict[str, Any]:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.1)
+        try:
+            return real(package, key)
+        finally:
+            with lock:
+                now -= 1
+
+    def ask(length: int) -> int:
+        with client_of(router) as one:
+            return one.call({"model": "m", "messages": [{"role": "user", "content": "x" * length}]}).status
+
+    monkeypatch.setattr(app, "open_payload", counted)
+    with ThreadPoolExecutor(6) as pool:
+        assert {*pool.map(ask, [1_000_000] * 6)} == {200}
+        assert most == app.LARGE_AT_A_TIME
+        assert {*pool.map(ask, [10] * 6)} == {200}
+        assert most > app.LARGE_AT_A_TIME
 
 
 def test_the_answer_says_that_its_evidence_is_for_tests_only(client: Client) -> None:
