@@ -17,7 +17,7 @@ import nomyo_attest as na
 from nomyo.router import RouterOptions, RunningRouter, app
 from nomyo.router.app import KEY_PATH
 from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED
-from nomyo.router.opening import PACKAGE_MAX
+from nomyo.router.opening import PACKAGE_MAX, open_payload
 from nomyo_attest.errors import AttesterError
 from tests.nomyo.router.asking import appraise, block, client_of, detail, policy_of
 from tests.nomyo.wire.by_hand import Client, read, right_headers
@@ -49,7 +49,7 @@ def test_an_answer_has_everything_a_client_expects(client: Client) -> None:
 
 def test_few_large_packages_are_opened_at_a_time(router: RunningRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     now, most, lock = 0, 0, threading.Lock()
-    real = app.open_payload
+    real = open_payload
 
     def counted(package: bytes, key: rsa.RSAPrivateKey) -> dict[str, Any]:
         nonlocal now, most
