@@ -63,9 +63,9 @@ def check_variables() -> None:
     for name in os.environ:
         if not name.upper().startswith(_PREFIX) or name in VARIABLES.values():
             continue
-        meant = meant_by(name, tuple(VARIABLES.values())) or VARIABLES.get(
-            meant_by(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or ""
-        )
+        meant = meant_by(name, tuple(VARIABLES.values()))
+        if meant not in VARIABLES.values():  # an option of the library, under a name of its own
+            meant = VARIABLES.get(meant_by(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or "")
         if meant is not None:
             raise CommandError(f"{name[:40]}: unknown environment variable; did you mean {meant}? Otherwise unset it")
 
