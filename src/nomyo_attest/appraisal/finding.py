@@ -63,8 +63,8 @@ class PlannedRule(msgspec.Struct, frozen=True):
     warned_until: str = ""
 
 
-def finding_of(planned: PlannedRule, answer: Answer) -> Finding:
-    """The finding that an answer is to a rule."""
+def finding_of(planned: PlannedRule, answer: Answer, *, vouched_for: bool = True) -> Finding:
+    """The finding that an answer is to a rule; `vouched_for` is that of `remediation`."""
     outcome, expected, got, message = answer
     if planned.warned_until and outcome is not PASS:
         message += f"; the rule was a warning until {planned.warned_until} (unsafe_warn_until)"
@@ -76,7 +76,7 @@ def finding_of(planned: PlannedRule, answer: Answer) -> Finding:
         expected=deepcopy(expected),  # a settled answer is shared by many results
         got=deepcopy(got),
         message=message or "holds",
-        mend=remediation(planned.id, answer, planned.rule.mend),
+        mend=remediation(planned.id, answer, planned.rule.mend, vouched_for=vouched_for),
     )
 
 

@@ -24,6 +24,13 @@ _SIGNED: Final = (
 )
 
 
+_NOT_VOUCHED_FOR: Final = (
+    "do not rely on the response, and do not add these values to the policy: pcr.selection, pcr.digest or "
+    "signature.valid does not hold, so the TPM did not sign them"
+)
+VOUCHING: Final = ("pcr.selection", "pcr.digest", "signature.valid")
+"""The rules that must hold before a reported PCR value is one that the AIK signed."""
+
 _SMALL_CURVES: Final = ("TPM_ECC_NIST_P192", "TPM_ECC_NIST_P224")
 
 
@@ -88,9 +95,18 @@ _BY_RULE: Final[Mapping[str, Callable[[Answer], str]]] = {
 }
 
 
-def remediation(rule: str, answer: Answer, general: str) -> str:
-    """The action for one finding: that for its own reason, else the rule's `general` one; empty where it holds."""
+def remediation(rule: str, answer: Answer, general: str, *, vouched_for: bool = True) -> str:
+    """The action for one finding: that for its own reason, else the rule's `general` one; empty where it holds.
+
+    Args:
+        rule: the finding's rule.
+        answer: the answer of its check.
+        general: the action that the rule's docstring gives.
+        vouched_for: whether the rules `VOUCHING` hold, so that the reported PCR values are the signed ones.
+    """
     if answer[0] is PASS:
         return ""
+    if rule == "pcr.values" and answer[0] is FAIL and not vouched_for:
+        return f"{_NOT_VOUCHED_FOR}."
     special = _BY_RULE.get(rule)
     return (special(answer) if special else "") or general

@@ -14,6 +14,7 @@ from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import Finding, PlannedRule, finding_of
+from nomyo_attest.appraisal.remediation import VOUCHING
 from nomyo_attest.appraisal.unestablished import not_established
 from nomyo_attest.errors import AttestationError
 from nomyo_attest.policy.model import Requirement, Trust
@@ -122,7 +123,8 @@ class AttestationResult:
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule the policy asks, in the order of the table."""
         if self._findings is None:
-            made = (finding_of(planned, answer) for planned, answer in self._answered)
+            vouched_for = all(answer[0] is PASS for planned, answer in self._answered if planned.id in VOUCHING)
+            made = (finding_of(planned, answer, vouched_for=vouched_for) for planned, answer in self._answered)
             if self._remediations is not None:
                 pairs = zip(made, self._remediations, strict=True)
                 made = (msgspec.structs.replace(finding, mend=mend) for finding, mend in pairs)

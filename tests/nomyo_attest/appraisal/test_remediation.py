@@ -34,6 +34,26 @@ def test_a_pcr_that_is_not_signed_is_to_be_quoted_and_not_added() -> None:
     assert "have the server quote these PCRs" in both
 
 
+def wrong_value(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    return {bank: of | {"0": "ab" * 32} for bank, of in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("rule", "forge"),
+    [
+        ("pcr.digest", Forge().spoil("pcr_values", wrong_value)),
+        ("signature.valid", Forge().measure(0, b"other firmware").spoil("signed", lambda attest: attest + b"x")),
+        ("pcr.selection", Forge().measure(0, b"other firmware").spoil("selections", lambda _: [("sha256", [0])])),
+    ],
+)
+def test_a_value_that_the_tpm_did_not_sign_is_not_to_be_added(rule: str, forge: Forge) -> None:
+    result = na.appraise(forge.response(), na.AppraisalPolicy.from_dict(Forge().policy()))
+    assert {rule, "pcr.values"} <= {*result.failed}
+    (advice,) = (finding.mend for finding in result.findings if finding.rule == "pcr.values")
+    assert "do not add these values to the policy" in advice
+    assert "add the new value" not in advice
+
+
 def test_a_hash_that_the_policy_does_not_allow_is_to_be_replaced_by_the_service() -> None:
     weak = mend("signature.hash", Forge(hash_alg="sha1"), {"signature": {"hashes": ["sha256"]}})
     assert weak.startswith("have the service create AIKs that sign with one of sha256, sha384, sha512")

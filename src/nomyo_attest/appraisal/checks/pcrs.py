@@ -88,7 +88,8 @@ def pcr_values(facts: Settled) -> Answer:
 
     What to do: if the machine was updated and you know to what, add the new value to the policy, with a label
     (`nomyo-attest policy learn` prints it); if not, do not rely on the response: the server booted something else. A
-    PCR that is not signed has no value to add: have the server quote it.
+    PCR that is not signed has no value to add: have the server quote it. Never add a value of a response for which
+    another rule does not hold: the TPM may not have signed it.
     """
     if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
