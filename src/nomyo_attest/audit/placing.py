@@ -81,7 +81,17 @@ def told(name: str) -> Iterator[None]:
     except FileExistsError:
         raise OutputError(name, "is there already; --force overwrites it") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and _is_possible(name):
+            raise  # of what is written, not of the name
         raise OutputError(name, f"cannot be written: {reason(error)}") from None
+
+
+def _is_possible(name: str) -> bool:
+    """Whether a file can have this name."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def reason(error: Exception) -> str:

@@ -14,10 +14,11 @@ import msgspec
 
 from nomyo_attest._version import __version__
 from nomyo_attest.audit.engine import Engine
-from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.row import VERDICTS, Row
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
 from nomyo_attest.audit.sources.kinds import display
-from nomyo_attest.audit.state import State, StateDamagedError
+from nomyo_attest.audit.state import State, StateDamagedError, is_by_damage
+from nomyo_attest.audit.store import StoreError
 from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
 from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
@@ -144,8 +145,10 @@ class Audit:
             state = State.kept(folder, identity, resume=resume, force=force, again=again, or_temporary=or_temporary)
         try:
             return cls(request, inventory, state)
-        except BaseException:
+        except BaseException as error:
             state.close()
+            if state.resumed and is_by_damage(error):
+                raise StateDamagedError(str(state.folder)) from error
             raise
 
     def appraise(self) -> Iterator[Progress]:
@@ -230,10 +233,15 @@ class Audit:
         allow_undated: bool = False,
         on_finding: Callable[[SeriesFinding], None] | None = None,
     ) -> Summary:
-        """What all records come to; see `summarise`. Raises `StoreError`."""
+        """What all records come to; see `summarise`.
+
+        Raises:
+            StoreError: the store cannot be read.
+            msgspec.ValidationError: a value in the store of a resumed audit has another type than an audit stores.
+        """
         from nomyo_attest.audit.summarise import summarise  # the rules across records are not needed before
 
-        return summarise(
+        summary = summarise(
             self.state.store,
             policy=self.request.policy,
             run=self.run(),
@@ -248,6 +256,11 @@ class Audit:
             allow_undated=allow_undated,
             on_finding=on_finding,
         )
+        if self.state.resumed:  # SQLite keeps values of any type in any column
+            msgspec.convert(msgspec.to_builtins(summary), Summary)
+            for failure in summary.failures:
+                msgspec.convert(failure | {"pcrs": None}, Row)  # `pcrs` is any JSON
+        return summary
 
     def was_placing(self, names: Sequence[str]) -> bool:
         """Whether an interrupted audit had begun to write the files `names`: what is there is its own then."""
@@ -277,7 +290,15 @@ class Audit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.state.close()
+        """Close the state. Raises `StateDamagedError` instead of an error that damage of a resumed state explains."""
+        damaged = self.state.resumed and is_by_damage(error)
+        try:
+            self.state.close()
+        except StoreError:
+            if not damaged:
+                raise
+        if damaged:
+            raise StateDamagedError(str(self.state.folder)) from error
 
 
 class _Clock:

@@ -17,7 +17,8 @@ import msgspec
 
 from nomyo_attest.audit.placing import reason
 from nomyo_attest.audit.state_folder import StateError, StateFolder, open_beside, told
-from nomyo_attest.audit.store import Store
+from nomyo_attest.audit.store import Store, StoreDamagedError
+from nomyo_attest.errors import NomyoAttestError
 
 __all__ = ["LOCK", "ROWS", "STORE", "State", "StateDamagedError", "StateError"]
 
@@ -66,13 +67,30 @@ class _Meta(msgspec.Struct):
 
 
 class StateDamagedError(StateError):
-    """The state is not what an audit left, or was not enough of it: nobody can go on with it."""
+    """The stored state is not what an audit left, so it cannot be resumed."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__(folder, "is damaged: something is missing in it; --force begins anew")
+        super().__init__(folder, "the state is damaged; --force, without --resume, starts over")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StateDamagedError, (self.folder,)
+
+
+_BY_DAMAGE: Final = (
+    *(msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(AssertionError, RecursionError),
+)
+
+
+def is_by_damage(error: BaseException | None) -> bool:
+    """Whether `error`, raised while a stored state was used, is explained by a value in it that no audit wrote.
+
+    Whether the values make sense is not checked one by one: SQLite finds damage of its own structure, and a value of
+    the wrong type or out of its range makes whatever uses it raise. An error of the system says nothing of the kind.
+    """
+    if isinstance(error, NomyoAttestError):
+        return isinstance(error, StoreDamagedError)
+    return isinstance(error, _BY_DAMAGE)
 
 
 class State:
@@ -160,9 +178,15 @@ class State:
     def _open(self, identity: dict[str, Any], *, resume: bool, force: bool) -> None:
         if force and not resume:
             self._clear()
-        self.store = self._open_store()
         try:
-            self.meta = self.store.meta()
+            self.store = self._open_store()
+        except StoreDamagedError:
+            raise StateDamagedError(str(self.folder)) from None
+        try:
+            try:
+                self.meta = self.store.meta()
+            except StoreDamagedError:
+                raise StateDamagedError(str(self.folder)) from None
             if "identity" in self.meta:
                 self._check_sound()
                 self._check(identity, resume=resume)

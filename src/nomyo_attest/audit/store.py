@@ -42,6 +42,12 @@ PROFILES_NUMBERED: Final = 10_000
 _CACHE_KIB: Final = 8_192
 _VERDICT, _TIER, _PROFILE = map(Fact._fields.index, ("verdict", "security_tier", "pcr_profile"))
 _UNREADABLE: Final = VERDICTS.index(UNREADABLE)
+_OF_THE_SYSTEM: Final = (
+    *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"),
+    *("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM", "SQLITE_INTERRUPT", "SQLITE_PROTOCOL", "SQLITE_NOLFS"),
+)
+"""Beginnings of the names of SQLite's error codes that say nothing about the content of the file."""
+
 _INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 15)})"  # noqa: S608 - question marks only
 
 
@@ -60,6 +66,10 @@ class StoreError(NomyoAttestError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}"
+
+
+class StoreDamagedError(StoreError):
+    """The content of the store is not what an audit wrote."""
 
 
 class Store:
@@ -150,8 +160,8 @@ class Store:
             rows = self.connection.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
         try:
             return {key: msgspec.json.decode(value) for key, value in rows}
-        except msgspec.DecodeError:
-            raise StoreError(str(self.path), "is damaged: audit again from the start") from None
+        except (msgspec.DecodeError, TypeError, ValueError, RecursionError):
+            raise StoreDamagedError(str(self.path), "a value in it is not JSON") from None
 
     def query(self, sql: str, parameters: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, one after another. Raises `StoreError`."""
@@ -236,9 +246,10 @@ def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
     if (application, version, tables) == (0, 0, 0):
         return True
     if application != APPLICATION_ID:
-        raise StoreError(str(path), "expected the store of an audit, got another file")
+        raise StoreDamagedError(str(path), "expected the store of an audit, got another file")
     if version != FORMAT:
-        raise StoreError(str(path), f"expected a store of format {FORMAT}, got {version}: audit again from the start")
+        problem = f"expected a store of format {FORMAT}, got {version}: another version of nomyo-attest wrote it"
+        raise StoreError(str(path), f"{problem}; --force, without --resume, starts over")
     return False
 
 
@@ -275,7 +286,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """SQLite's errors as `StoreError`."""
+    """Raise SQLite's errors as `StoreError`; as `StoreDamagedError` unless the system is the cause of the error."""
     try:
         yield
     except sqlite3.Error as error:
@@ -283,7 +294,16 @@ def _told(path: Path) -> Iterator[None]:
         problem = "another audit uses it" if name == "SQLITE_BUSY" else str(error)
         if name == "SQLITE_FULL":
             problem += f"; {NO_SPACE_HINT}"
-        raise StoreError(str(path), problem) from error
+        of_the_system = name.startswith(_OF_THE_SYSTEM) or _is_misuse(error) or not os.access(path, os.W_OK)
+        kind = StoreError if of_the_system else StoreDamagedError
+        raise kind(str(path), problem) from error
+    except UnicodeDecodeError as error:  # a name in the schema, in an error of SQLite
+        raise StoreDamagedError(str(path), "a text in it is not UTF-8") from error
+
+
+def _is_misuse(error: sqlite3.Error) -> bool:
+    """Whether the caller is at fault, such as for a closed store: an error without a code of SQLite."""
+    return isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
 
 
 def _tally(one: Tally) -> tuple[Any, ...]:

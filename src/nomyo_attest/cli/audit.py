@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.audit.engine import allowed_processes
     from nomyo_attest.audit.run import Audit, Request
     from nomyo_attest.audit.state import StateDamagedError, StateError
-    from nomyo_attest.audit.store import StoreError
+    from nomyo_attest.audit.store import StoreDamagedError, StoreError
     from nomyo_attest.cli.audit_progress import shown
     from nomyo_attest.cli.audit_reports import say_summary, summarised, write_all
     from nomyo_attest.errors import NomyoAttestError
@@ -194,7 +194,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if audit.stays:
                     complain(f"interrupted; {_GO_ON}")
                 raise
-            except StateDamagedError:
+            except (StateDamagedError, StoreDamagedError):
                 raise
             except (StateError, StoreError) as error:
                 raise CommandError(f"{error}; {_GO_ON}" if audit.stays else str(error)) from None

@@ -50,8 +50,9 @@ def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool
     for output in reports.outputs:
         write_rows(audit.state, output, replace=replace)
     for kind, name in reports.texts.items():
+        report = _REPORTS[kind](summary, reports).encode("utf-8")
         with placed(name, replace=replace) as file:
-            file.write(_REPORTS[kind](summary, reports).encode("utf-8"))
+            file.write(report)
 
 
 def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: argparse.Namespace) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -397,8 +399,81 @@ def test_a_state_in_which_records_are_missing_makes_no_report(sql: str, monkeypa
     connection.commit()
     connection.close()
     complaint = one_complaint(audit(*argv, "--resume"))
-    assert complaint.endswith("is damaged: something is missing in it; --force begins anew")
+    assert complaint.endswith(DAMAGED)
     assert names() == {"v.jsonl.audit-state"}
+
+
+ALL_REPORTS = [
+    *("--out", "v.jsonl", "--out", "v.csv", "--html", "r.html", "--markdown", "r.md", "--junit", "r.xml"),
+    *("--sarif", "r.sarif", "--series", "s.jsonl"),
+]
+DAMAGED = "v.jsonl.audit-state: the state is damaged; --force, without --resume, starts over"
+
+
+def leave_appraised(*argv: str) -> Path:
+    """Interrupt an audit when everything is appraised and nothing is written; its store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Audit, "place", lambda *_: (_ for _ in ()).throw(StateError("s", "no")))
+        assert audit("recorded", *argv).status == 2
+    return Path("v.jsonl.audit-state/store.sqlite")
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE facts SET processed_at = 'noon'",
+        "UPDATE facts SET processed_at = 9223372036854775807",
+        "UPDATE profiles SET pcrs = '{'",
+        "UPDATE profiles SET pcrs = x'ff'",
+        "UPDATE profiles SET profile = 'text'",
+        "UPDATE tallies SET lines = 'x'",
+        "UPDATE tallies SET message = CAST(x'ff' AS TEXT)",
+        "UPDATE tallies SET records = 'many'",
+        "UPDATE tallies SET outcome = x'00'",
+        "UPDATE tiers SET records = 'many'",
+        "UPDATE failures SET row = '{'",
+        "UPDATE failures SET row = '{}'",
+        "UPDATE failures SET row = '[]'",
+        "UPDATE sources SET size = 'large'",
+        "UPDATE sources SET name = x'ff'",
+        "UPDATE totals SET written = 'all'",
+        "DELETE FROM totals",
+        "DROP TABLE tiers",
+        "ALTER TABLE facts RENAME COLUMN quote TO quota",
+    ],
+)
+def test_a_value_in_the_state_that_no_audit_stores_is_reported_as_damage(sql: str) -> None:
+    store = leave_appraised(*ALL_REPORTS)
+    connection = sqlite3.connect(store)
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
+    ran = audit("recorded", *ALL_REPORTS, "--resume")
+    assert (ran.status, one_complaint(ran)) == (2, DAMAGED)
+    assert audit("recorded", *ALL_REPORTS, "--force")[::2] == (1, "")
+    assert names() == set(ALL_REPORTS[1::2])
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_changed_byte_in_the_state_is_harmless_or_reported_as_damage() -> None:
+    store = leave_appraised(*ALL_REPORTS)
+    folder, content = store.parent, store.read_bytes()
+    shutil.copytree(folder, "spare")
+    used = [at for at, byte in enumerate(content) if byte]  # the rest is free space of pages
+    chosen = random.Random(13)
+    outcomes = set()
+    for at in [*range(16, 100, 3), *chosen.sample(used, 32)]:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree("spare", folder)
+        for name in names() & set(ALL_REPORTS[1::2]):
+            Path(name).unlink()
+        store.write_bytes(content[:at] + bytes([chosen.randrange(256)]) + content[at + 1 :])
+        ran = audit("recorded", *ALL_REPORTS, "--resume")
+        assert "internal error" not in ran.err, (at, ran.err)
+        assert ran.status in {0, 1} or re.search("audit-state.*; --force", one_complaint(ran)), at
+        outcomes.add(ran.err)
+    assert f"nomyo-attest: {DAMAGED}\n" in outcomes
 
 
 @pytest.mark.usefixtures("recorded")
