@@ -118,6 +118,10 @@ class Program:
             problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"{argv[0]} needs one more word"
             choice = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
             return f"{problem}; it is {self.name} {argv[0]} {choice}"
+        if argv[0].split() and " ".join(argv[0].split()) in self.commands:
+            words = " ".join(argv[0].split())
+            problem = f"unknown command {argv[0]!r}: expected each word as an argument of its own, got one argument"
+            return f"{problem}; write {words} without quotes"
         close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
         return f"unknown command {argv[0]!r}; {hint}"
