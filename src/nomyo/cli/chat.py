@@ -32,7 +32,7 @@ from nomyo.cli.connection import add_client, base_url, host_of, logs_noticed, op
 from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import filled, setting
 from nomyo.cli.terminal import need_output
-from nomyo_attest.cli.arguments import load_policy
+from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
 from nomyo_attest.cli.console import look
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
@@ -72,8 +72,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--model", type=filled, metavar="NAME", help=f"the model to ask; default: {MODEL}")
     parser.add_argument("--system", type=filled, metavar="TEXT", help="a system message to begin with")
     parser.add_argument("--tier", choices=TIERS, help=f"security tier to ask for: {', '.join(TIERS)}")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the longest answer")
-    parser.add_argument("--temperature", type=float, metavar="T", help="0 to 2")
+    parser.add_argument("--max-tokens", type=whole_number, metavar="N", help="tokens of the longest answer")
+    parser.add_argument("--temperature", type=decimal_number, metavar="T", help="0 to 2")
     add_client(parser)
     parser.add_format()
 

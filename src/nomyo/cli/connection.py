@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from nomyo.cli.errors import CommandError, complain
 from nomyo.cli.secret_files import read_secret
 from nomyo.cli.settings import check_variables, filled, setting
+from nomyo_attest.cli.arguments import decimal_number
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,11 @@ def add_server(parser: Parser, timeout: float = TIMEOUT) -> None:
     """Declare how a server may be reached."""
     parser.add_argument("--allow-http", action="store_true", help="plain HTTP to this machine, for development")
     parser.add_argument(
-        "--timeout", type=float, default=timeout, metavar="S", help=f"seconds for all of it; default: {timeout:g}"
+        "--timeout",
+        type=decimal_number,
+        default=timeout,
+        metavar="S",
+        help=f"seconds for all of it; default: {timeout:g}",
     )
 
 

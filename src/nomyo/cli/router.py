@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 from nomyo.cli.errors import CommandError
 from nomyo.cli.secret_files import read_secret, read_secrets
 from nomyo.cli.settings import filled
+from nomyo_attest.cli.arguments import decimal_number, whole_number
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.exits import OK
 
@@ -65,7 +66,7 @@ nomyo router --list-faults
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("--host", type=filled, default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="the port to listen on; default: a free one")
+    parser.add_argument("--port", type=whole_number, default=0, help="the port to listen on; default: a free one")
     parser.add_argument(
         "--cert", type=filled_path, metavar="FILE", help="certificate chain in PEM, for other machines to reach it"
     )
@@ -91,11 +92,11 @@ def configure(parser: Parser) -> None:
         "--upstream-key-file", type=filled, metavar="FILE", help="a file with the API key of the upstream"
     )
     parser.add_argument(
-        "--upstream-timeout", type=float, default=600.0, metavar="S", help="seconds it has; default: 600"
+        "--upstream-timeout", type=decimal_number, default=600.0, metavar="S", help="seconds it has; default: 600"
     )
     parser.add_argument(
         "--upstream-concurrency",
-        type=int,
+        type=whole_number,
         default=100,
         metavar="N",
         help="requests that are sent to it at a time; others wait; default: 100",
@@ -113,7 +114,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--default-tier", choices=TIERS, default=TIERS[0], help="of requests that name none")
     parser.add_argument(
         "--grace",
-        type=float,
+        type=decimal_number,
         default=30.0,
         metavar="S",
         help="seconds that requests in progress have to finish when the router is told to end; default: 30",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -15,6 +17,50 @@ if TYPE_CHECKING:
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}", re.ASCII)
+
+
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL: Final = re.compile(r"-?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
+
+
+def whole_number(text: str) -> int:
+    """The value of an option that is a whole number, in ASCII digits.
+
+    `int` also accepts digits of other scripts, underscores and blanks. Raises `argparse.ArgumentTypeError`.
+    """
+    if _WHOLE.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(
+            f"invalid number {text[:80]!r}: expected a whole number of at most 18 digits 0 to 9, such as 10"
+        )
+    return int(text)
+
+
+def decimal_number(text: str) -> float:
+    """The value of an option that is a finite decimal number, in ASCII digits. Raises `argparse.ArgumentTypeError`."""
+    value = float(text) if _DECIMAL.fullmatch(text) is not None else math.inf
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"invalid number {text[:80]!r}: expected a decimal number, such as 1.5 or 10")
+    return value
+
+
+def web_address(text: str) -> str:
+    """The value of an option that is a link in a report: an absolute http or https URL.
+
+    Reports show it to others, so no scheme that runs code, such as ``javascript:``, may get there. Raises
+    `argparse.ArgumentTypeError`.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(
+            f"invalid address {text[:80]!r}: expected an http or https URL, such as https://example.org/docs/rules.md"
+        )
+    return text
 
 
 def load_policy(name: str) -> AppraisalPolicy:

@@ -30,7 +30,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from nomyo_attest.cli.arguments import load_policy
+from nomyo_attest.cli.arguments import load_policy, web_address, whole_number
 from nomyo_attest.cli.audit_options import Reports, read_order
 from nomyo_attest.cli.errors import CommandError, complain
 from nomyo_attest.cli.exits import TERMINATED
@@ -72,7 +72,10 @@ def configure(parser: Parser) -> None:
     ):
         out.add_argument(f"--{name}", metavar="FILE", help=about)
     out.add_argument(
-        "--docs-url", metavar="URL", help="where docs/rules.md can be read, for the links of rules in SARIF"
+        "--docs-url",
+        type=web_address,
+        metavar="URL",
+        help="where docs/rules.md can be read, for the links of rules in SARIF",
     )
     out.add_argument("--series", metavar="FILE", help="every finding across records, as JSON Lines")
     out.add_argument("--github", action="store_true", help="print annotations for GitHub Actions, too")
@@ -110,7 +113,11 @@ def configure(parser: Parser) -> None:
         " contraindicated,none,unreadable,series",
     )
     how.add_argument(
-        "--max-failures", type=int, default=0, metavar="N", help="how many such records are tolerated; default: 0"
+        "--max-failures",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="how many such records are tolerated; default: 0",
     )
     how.add_argument(
         "--allow-no-evidence",
@@ -123,7 +130,9 @@ def configure(parser: Parser) -> None:
         help="accept cross-record checks that could not be evaluated since records have no usable `processed_at`",
     )
     run = parser.add_argument_group("how it is run")
-    run.add_argument("--processes", type=int, metavar="N", help="how many appraise; default: the cores allowed")
+    run.add_argument(
+        "--processes", type=whole_number, metavar="N", help="how many appraise; default: the cores allowed"
+    )
     run.add_argument("--state", metavar="DIR", help="folder of the state; default: FILE.audit-state beside --out FILE")
     run.add_argument("--resume", action="store_true", help="resume this audit where it was interrupted")
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import say
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import OK
@@ -44,13 +45,21 @@ def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("folder", metavar="DIR", help="the folder to make")
     parser.add_argument(
-        "--records", type=int, default=RECORDS_USUAL, metavar="N", help=f"answers; default: {RECORDS_USUAL}"
+        "--records", type=whole_number, default=RECORDS_USUAL, metavar="N", help=f"answers; default: {RECORDS_USUAL}"
     )
     parser.add_argument(
-        "--machines", type=int, default=MACHINES_USUAL, metavar="M", help=f"machines; default: {MACHINES_USUAL}"
+        "--machines",
+        type=whole_number,
+        default=MACHINES_USUAL,
+        metavar="M",
+        help=f"machines; default: {MACHINES_USUAL}",
     )
-    parser.add_argument("--days", type=int, default=DAYS_USUAL, metavar="D", help=f"days; default: {DAYS_USUAL}")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, another fleet; default: 0")
+    parser.add_argument(
+        "--days", type=whole_number, default=DAYS_USUAL, metavar="D", help=f"days; default: {DAYS_USUAL}"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="S", help="another seed, another fleet; default: 0"
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR, if this command made it")
 
 

@@ -37,6 +37,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
+from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import look, say, say_json
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
@@ -69,7 +70,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="the ledger, or -; several in the order of its chain")
     parser.add_argument("--head", metavar="DIGEST", help="a digest that was kept: a line of the ledger must have it")
     parser.add_argument(
-        "--records", type=int, metavar="N", help="the number kept with it: of that line, or of lines at the least"
+        "--records",
+        type=whole_number,
+        metavar="N",
+        help="the number kept with it: of that line, or of lines at the least",
     )
     parser.add_argument(
         "--after", metavar="DIGEST", help="the line that the first one follows, if what is before it is kept elsewhere"

@@ -273,6 +273,12 @@ class TestUsage:
                 "--fail-on: invalid value 'nothing' (choose from warning, contraindicated, none, unreadable, ",
             ),
             (["--max-failures", "-1"], "--max-failures: -1 is no count"),
+            (["--max-failures", "٩"], "audit: argument --max-failures: invalid number '٩': expected a whole number of"),
+            (["--processes", "1_0"], "audit: argument --processes: invalid number '1_0': expected a whole number of"),
+            (
+                ["--docs-url", "javascript:alert(1)"],
+                "audit: argument --docs-url: invalid address 'javascript:",
+            ),
             (["--processes", "0"], "--processes: 0 is too few"),
             (["--since", "yesterday"], "--since: invalid time 'yesterday'; write a date, such as 2026-11-30"),
             (["--until", "2026-01-01T08:00:00"], "--until: invalid time '2026-01-01T08:00:00'"),

@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_nothing_else(
         (("--records", 49, "--days", 5), "--records: expected 50 to 200000 for 5 days, got 49"),
         (("--machines", 3), "--machines: expected 4 to 200, got 3"),
         (("--seed", -1), "--seed: expected 0 to 4294967295, got -1"),
-        (("--records", "many"), "argument --records: invalid int value: 'many'"),
+        (("--records", "many"), "argument --records: invalid number 'many'"),
     ],
 )
 def test_numbers_that_make_no_fleet_are_told(tmp_path: Path, arguments: tuple[object, ...], complaint: str) -> None:

@@ -147,7 +147,7 @@ def test_files_that_were_moved_aside_are_found(lines: list[bytes], tmp_path: Pat
         ([LEDGER, "--head", "sha256:12"], "--head: 'sha256:12' is no digest; write sha256: and 64"),
         ([LEDGER, "--after", ""], "--after: '' is no digest"),
         ([LEDGER, "--records", "-1"], "--records: expected 0 or more, got -1"),
-        ([LEDGER, "--records", "x"], "invalid int value"),
+        ([LEDGER, "--records", "x"], "argument --records: invalid number 'x'"),
         (["a\0b"], "no file can have this name"),
     ],
 )
