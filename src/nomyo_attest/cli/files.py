@@ -107,7 +107,11 @@ def check_present(names: list[str]) -> None:
 
 
 def check_output(name: str, *, force: bool, mend: str = "leave -o away to print on standard output") -> None:
-    """Raise `CommandError` where `write_output` would refuse, before any work is done; `mend` is what to do instead."""
+    """Raise `CommandError` where `write_output` would refuse, before any work is done; `mend` is what to do instead.
+
+    A file is made in the folder of `name`, and removed: that finds a folder without permission to write, a read-only
+    file system, and a full one.
+    """
     path = Path(name)
     try:
         if path.is_symlink() or path.exists():
@@ -117,8 +121,17 @@ def check_output(name: str, *, force: bool, mend: str = "leave -o away to print 
                 raise CommandError(f"{name}: is there already; --force overwrites it")
         elif not path.parent.is_dir():
             raise CommandError(f"{name}: its folder is not there; make it first")
+        _make_and_remove(path.with_name(f".{secrets.token_hex(8)}.tmp"))
     except (OSError, ValueError) as error:
-        raise _unwritable(name, error) from None
+        raise _unwritable(name, error, mend) from None
+
+
+def _make_and_remove(path: Path) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | _NEW, 0o600)
+    try:
+        os.close(descriptor)
+    finally:
+        path.unlink()
 
 
 def write_output(name: str, text: str, *, force: bool, private: bool = False) -> None:
@@ -164,8 +177,8 @@ def _move_to_new(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _unwritable(name: str, error: Exception) -> CommandError:
+def _unwritable(name: str, error: Exception, mend: str = "choose another place with -o") -> CommandError:
     if isinstance(error, FileExistsError):
         return CommandError(f"{name}: is there already; --force overwrites it")
     reason = getattr(error, "strerror", None) or "no file can have this name"
-    return CommandError(f"{name}: cannot be written: {reason}; choose another place with -o")
+    return CommandError(f"{name}: cannot be written: {reason}; {mend}")

@@ -293,6 +293,7 @@ class TestUsage:
             (["--resume"], "--resume: nothing is kept of an audit without --out or --state"),
             (["--github", "--format", "json"], "--github and --format json both want standard output"),
             (["--github", "--out", "-"], "--github and --out - both want standard output"),
+            (["--out", "v" * 300 + ".csv"], "v" * 300 + ".csv: cannot be written: File name too long; name another"),
             (["--state", "no/state"], "no/state: its folder is not there"),
         ],
     )
@@ -300,6 +301,18 @@ class TestUsage:
         ran = audit("recorded", *argv)
         assert ran.status == 2
         assert one_complaint(ran).startswith(said)
+        assert names() == set()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can make files")
+    @pytest.mark.parametrize("option", ["--out", "--html", "--markdown", "--junit", "--sarif", "--series"])
+    def test_a_folder_that_cannot_be_written_to_is_found_before_any_work(
+        self, option: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Audit, "begin", lambda *_, **__: pytest.fail("the audit began"))
+        name = f"/proc/{os.getpid()}/v.csv"
+        for force in ([], ["--force"]):
+            complaint = one_complaint(audit("recorded", option, name, *force))
+            assert re.fullmatch(f"{name}: cannot be written: [A-Z][a-z ]+; name another", complaint)
         assert names() == set()
 
     def test_an_output_that_is_a_source_is_refused(self) -> None:

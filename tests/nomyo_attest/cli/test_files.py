@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -142,3 +143,11 @@ def test_an_empty_file_name_is_a_usage_error_that_says_so(argv: list[str]) -> No
     ran = run(*argv)
     assert ran.status == 2
     assert "expected a file name, got an empty one" in one_complaint(ran)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can make files")
+@pytest.mark.parametrize("argv", [["policy", "learn", "good.json"], ["record", "--payload-id", "x"]], ids=" ".join)
+def test_a_folder_that_cannot_be_written_to_is_found_before_any_work(argv: list[str]) -> None:
+    ran = run(*argv, "-o", f"/proc/{os.getpid()}/out.toml")
+    assert ran.status == 2
+    assert re.search("out.toml: cannot be written: .*; leave -o away to print on standard output", one_complaint(ran))

@@ -57,7 +57,7 @@ def test_the_status_is_the_commands_own(garden: Program) -> None:
     [
         ([], 2, "garden: no command is given; see garden --help\n"),
         (["plant"], 2, "garden: plant needs one more word; it is garden plant grow\n"),
-        (["plant grow", "fern"], 2, "unknown command 'plant grow'; expected each word as an argument of its own"),
+        (["plant grow", "fern"], 2, "unknown command 'plant grow': expected each word as an argument of its own"),
         ([" water "], 2, "got one argument; write water without quotes"),
         (["watr"], 2, "garden: unknown command 'watr'; did you mean 'water'?\n"),
         (["plant", "grow"], 2, "required: plant; see garden plant grow --help\n"),
