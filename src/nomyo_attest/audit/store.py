@@ -292,7 +292,9 @@ def _told(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
         problem = "another audit uses it" if name == "SQLITE_BUSY" else str(error)
-        if name == "SQLITE_FULL":
+        if name.startswith("SQLITE_IOERR"):
+            problem += " (such as of a failing disk, a quota, or a limit on the size of files, see ulimit -f)"
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
             problem += f"; {NO_SPACE_HINT}"
         of_the_system = name.startswith(_OF_THE_SYSTEM) or _is_misuse(error) or not os.access(path, os.W_OK)
         kind = StoreError if of_the_system else StoreDamagedError

@@ -183,6 +183,21 @@ def test_a_full_disk_is_an_error_of_the_store(tmp_path: Path) -> None:
             store.add(result(facts_of(*[{"payload_id": "x" * 99}] * 9999)))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+def test_a_limit_on_the_size_of_files_is_an_error_that_names_the_ways_out(tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Store.open(tmp_path / "s") as store:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+            with pytest.raises(StoreError, match=r"disk I/O error .*ulimit -f.*; free some space .*--state .*TMPDIR"):
+                store.add(result(facts_of(*[{"payload_id": "x" * 99}] * 99_999)))
+                store.checkpoint()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="modes are not Windows'")
 def test_a_store_is_for_its_owner_alone(tmp_path: Path) -> None:
     Store.open(tmp_path / "s").close()
