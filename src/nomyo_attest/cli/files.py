@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -121,12 +122,18 @@ def check_output(name: str, *, force: bool, mend: str = "leave -o away to print 
                 raise CommandError(f"{name}: is there already; --force overwrites it")
         elif not path.parent.is_dir():
             raise CommandError(f"{name}: its folder is not there; make it first")
-        _make_and_remove(path.with_name(f".{secrets.token_hex(8)}.tmp"))
+        _make_and_remove(path.parent)
     except (OSError, ValueError) as error:
         raise _unwritable(name, error, mend) from None
 
 
-def _make_and_remove(path: Path) -> None:
+def _make_and_remove(folder: Path) -> None:
+    """Make a file in a folder: without a name where the system can, so that a killed process leaves nothing."""
+    if hasattr(os, "O_TMPFILE"):
+        with contextlib.suppress(OSError):  # such as a file system without them
+            os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600))
+            return
+    path = folder / f".{secrets.token_hex(8)}.tmp"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | _NEW, 0o600)
     try:
         os.close(descriptor)
