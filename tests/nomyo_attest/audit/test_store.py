@@ -189,11 +189,11 @@ def test_a_limit_on_the_size_of_files_is_an_error_that_names_the_ways_out(tmp_pa
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Store.open(tmp_path / "s") as store:
+        many = result(facts_of(*[{"payload_id": "x" * 99}] * 99_999))  # more than SQLite holds in memory
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
             with pytest.raises(StoreError, match=r"disk I/O error .*ulimit -f.*; free some space .*--state .*TMPDIR"):
-                store.add(result(facts_of(*[{"payload_id": "x" * 99}] * 99_999)))
-                store.checkpoint()
+                store.add(many)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
