@@ -103,7 +103,7 @@ class State:
         resumed: whether this audit resumes an interrupted one.
     """
 
-    def __init__(self, folder: StateFolder, lock: IO[bytes], *, keep: bool) -> None:
+    def __init__(self, folder: StateFolder, lock: IO[bytes], *, keep: bool, made: bool) -> None:
         self.folder = folder.path
         self.resumed = False
         self.meta: dict[str, Any] = {}
@@ -111,12 +111,13 @@ class State:
         self._held = folder
         self._lock = lock
         self._keep = keep
+        self._made = made
         self._out: IO[bytes] | None = None
 
     @classmethod
     def temporary(cls, identity: Mapping[str, Any]) -> Self:
         """A state that cannot be resumed: it is removed when it is closed. Raises `StateError`, `StoreError`."""
-        return cls._begun(StateFolder.temporary(), identity, resume=False, force=False, keep=False)
+        return cls._begun(StateFolder.temporary(), identity, resume=False, force=False, keep=False, made=True)
 
     @classmethod
     def kept(
@@ -131,13 +132,16 @@ class State:
     ) -> Self:
         """The state in `folder`, made if it is not there; it stays until `remove`.
 
+        A folder that no audit made stays for good.
+
         Args:
             folder: contains nothing but a state, has mode 0700 and belongs to the effective user.
             identity: what must be the same for an audit to be resumed; of JSON's types.
             resume: resume the interrupted audit, if there is one.
             force: remove what is left of an interrupted audit, unless `resume` is given.
             again: whether the inputs could be read again, should this audit be interrupted.
-            or_temporary: use a private folder in the folder for temporary files where `folder` cannot be private.
+            or_temporary: use a private folder in the folder for temporary files where `folder` cannot be private. The
+                name of either was chosen by an audit, so it is removed even if it was there and empty.
 
         Raises:
             StateError: it is in use, is another audit's, cannot be resumed, or could have been changed by others.
@@ -153,14 +157,30 @@ class State:
         except BaseException:
             held.close()
             raise
-        return cls._begun(held, identity, resume=resume, force=force, keep=again)
+        return cls._begun(held, identity, resume=resume, force=force, keep=again, made=or_temporary)
 
     @classmethod
-    def _begun(cls, folder: StateFolder, identity: Mapping[str, Any], *, resume: bool, force: bool, keep: bool) -> Self:
+    def _begun(
+        cls,
+        folder: StateFolder,
+        identity: Mapping[str, Any],
+        *,
+        resume: bool,
+        force: bool,
+        keep: bool,
+        made: bool,
+    ) -> Self:
         fresh = not folder.names()
+        made = made or folder.new
         try:
-            state = cls(folder, _locked(folder), keep=keep)
+            lock = _locked(folder)
+            # A lock that is not empty says that the folder was made by an audit, however that ended.
+            made = made or os.fstat(lock.fileno()).st_size > 0
+            state = cls(folder, lock, keep=keep, made=made)
             try:
+                if folder.new:
+                    with told(folder.path):
+                        os.write(lock.fileno(), b"made\n")
                 state._open(dict(identity), resume=resume, force=force)
             except BaseException:
                 if fresh:
@@ -168,7 +188,7 @@ class State:
                 state._lock.close()
                 raise
         except BaseException:
-            if fresh:
+            if fresh and made:
                 with contextlib.suppress(StateError):
                     folder.remove()
             folder.close()
@@ -317,8 +337,9 @@ class State:
         self._close()
         if not self.stays:
             self._discard()
-            with contextlib.suppress(StateError):  # a leftover is reported when it is in the way
-                self._held.remove()
+            if self._made:
+                with contextlib.suppress(StateError):  # a leftover is reported when it is in the way
+                    self._held.remove()
         self._lock.close()
         self._held.close()
 

@@ -73,10 +73,12 @@ class StateFolder:
 
     Attributes:
         path: its path, for messages and for SQLite.
+        new: whether it was made when it was opened.
     """
 
-    def __init__(self, path: Path, descriptor: int | None) -> None:
+    def __init__(self, path: Path, descriptor: int | None, *, new: bool) -> None:
         self.path = path
+        self.new = new
         self._descriptor = descriptor
 
     @classmethod
@@ -97,14 +99,14 @@ class StateFolder:
             if not _BY_DESCRIPTOR:
                 if not path.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-                return cls(path, None)
+                return cls(path, None, new=new)
             if new:
                 _check_owner_can_enter(path)
             descriptor = _open_folder(path)
         try:
             with told(path):
                 _check_folder(path, descriptor, new=new)
-            return cls(path, descriptor)
+            return cls(path, descriptor, new=new)
         except BaseException:
             os.close(descriptor)
             if new:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nomyo_attest.audit.state import ROWS, STORE, State, StateDamagedError, StateError
+from nomyo_attest.audit.store import Store, StoreError
 
 IDENTITY = {"policy": "sha256:1", "inputs": "a", "since": None, "rows": True}
 
@@ -158,6 +159,34 @@ def test_a_temporary_state_is_gone_when_it_is_closed() -> None:
     assert state.folder.is_dir()
     state.close()
     assert not state.folder.exists()
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("how", ["at once", "resumed", "forced", "damaged and forced", "nothing done"])
+def test_a_folder_is_removed_only_if_an_audit_made_it(folder: Path, how: str, *, existing: bool) -> None:
+    if existing:
+        folder.mkdir(mode=0o700)
+    if how not in ("at once", "nothing done"):
+        interrupt(folder)
+    if how == "damaged and forced":
+        (folder / STORE).write_bytes(b"no store")
+    state = kept(folder, resume=how == "resumed", force="forced" in how)
+    if how != "nothing done":
+        state.checkpoint(next=1)
+        state.remove()
+    state.close()
+    assert folder.exists() == existing
+    assert not existing or not list(folder.iterdir())
+
+
+def test_a_folder_that_somebody_made_stays_when_the_state_cannot_be_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(Store, "open", lambda *_: (_ for _ in ()).throw(StoreError("s", "no")))
+    with pytest.raises(StoreError, match="no"):
+        kept(folder)
+    assert not list(folder.iterdir())
 
 
 def tamper(folder: Path, sql: str) -> None:
