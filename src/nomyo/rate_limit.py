@@ -39,10 +39,13 @@ closer together than they were sent.
 RATE_MIN: Final = 1 / 3600
 """The lowest rate: with 1e-320 the next time of a limiter, which other clients share, would be never."""
 
-PAUSE_MAX: Final = 30 * 60.0
-"""Seconds of the longest pause: how long the service locks out. A response that asks for more is not authenticated, and
-must not stop a process for good.
+PAUSE_MAX: Final = 60.0
+"""Seconds of the longest pause. A response that asks for more is not authenticated, so afterwards the next call finds
+out whether the server still refuses.
 """
+
+SERVICE_PAUSE_MAX: Final = 30 * 60.0
+"""Seconds of the longest pause for the public service, which locks API keys out for so long."""
 
 LIMITERS_MAX: Final = 1024
 """Limiters that are remembered; the one that was used least recently is forgotten first."""
@@ -81,13 +84,19 @@ class RateLimiter:
     Args:
         clock: gives seconds that never run backwards.
         random: a number from 0 to 1.
+        pause_max: seconds of the longest pause.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, random: Callable[[], float] = _RANDOM.random
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = _RANDOM.random,
+        *,
+        pause_max: float = PAUSE_MAX,
     ) -> None:
         self.clock = clock
         self._random = random
+        self._pause_max = pause_max
         self._lock = threading.Lock()
         self._next = -math.inf  # the first time that nobody has
         self._returned: list[float] = []  # a heap: times handed out and given back, before `_next`
@@ -133,12 +142,12 @@ class RateLimiter:
             return slot.at < self._paused_until
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for so many seconds, `PAUSE_MAX` at most, and a little more at random.
+        """Send nothing for so many seconds, `pause_max` at most, and a little more at random.
 
         Times handed out for after the pause stay valid, so no other call gets one of them.
         """
         with self._lock:
-            seconds = min(seconds, PAUSE_MAX)
+            seconds = min(seconds, self._pause_max)
             jitter = self._random() * min(_JITTER * seconds, _JITTER_MAX)
             until = self.clock() + max(seconds + jitter, self._interval)
             if until > self._paused_until:
@@ -281,7 +290,9 @@ def limiter_for(origin: tuple[str, str, int], api_key: str | None) -> RateLimite
     """
     name = origin, hashlib.sha256(_SALT + (api_key or "").encode()).digest()
     with _LIMITERS_LOCK:
-        limiter = _LIMITERS.pop(name, None) or RateLimiter()
+        limiter = _LIMITERS.pop(name, None) or RateLimiter(
+            pause_max=SERVICE_PAUSE_MAX if origin[1] == SERVICE_HOST else PAUSE_MAX
+        )
         _LIMITERS[name] = limiter
         if len(_LIMITERS) > LIMITERS_MAX:
             _LIMITERS.popitem(last=False)

@@ -156,6 +156,13 @@ def test_a_shorter_pause_does_not_end_a_longer_one_and_none_is_endless() -> None
     assert reserved(one, 1.0) == 100.0 + PAUSE_MAX
 
 
+@pytest.mark.parametrize(("host", "most"), [("api.nomyo.ai", 1800.0), ("router.example", 60.0)])
+def test_a_forged_pause_stops_another_server_for_a_minute_only(host: str, most: float) -> None:
+    one = limiter_for(("https", host, 443), API_KEY)
+    one.pause(99_999_999.0)
+    assert most - 1 < one.wait(1.0) <= most + 10
+
+
 def test_calls_that_miss_their_time_because_the_loop_stood_still_are_not_sent_together() -> None:
     one = RateLimiter()
     queue = CallQueue(ORIGIN, 20.0, lambda _: one)

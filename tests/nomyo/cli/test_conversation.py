@@ -79,7 +79,7 @@ def test_what_another_question_may_mend_does_not_end_it_and_counts_as_not_asked(
 
 def test_a_question_during_a_pause_that_the_service_asked_for_is_not_sent(router: PlainRouter) -> None:
     router.answer(Reply(status=429, headers=[("Retry-After", "3600")]), None)
-    with Terminal("chat") as terminal:
+    with Terminal("chat", "--timeout", "20") as terminal:
         for question, answer in (("one", "try again in 3600 s"), ("two", "Nothing was sent. Call again later\r\n")):
             terminal.see("> ")
             terminal.type(f"{question}\r")
