@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """
 nomyo-attest policy learn known-good.json -o policy.toml
-nomyo-attest policy learn recorded/*.json --id prod-eu -o prod-eu.toml
+nomyo-attest policy learn --id prod-eu -o prod-eu.toml -- recorded/*.json
 nomyo-attest policy learn block.json --nonce "$NONCE" -o policy.toml
 """
 

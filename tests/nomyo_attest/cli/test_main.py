@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_help_of_a_command_shows_how_to_type_it(words: str) -> None:
     assert (ran.status, ran.err) == (0, "")
     assert f"usage: nomyo-attest {words} " in ran.out
     assert f"example:\n  nomyo-attest {words}" in ran.out
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_examples_end_the_options_before_names_that_the_shell_fills_in(words: str) -> None:
+    """A file called --policy=x among them would be read as an option."""
+    example = import_module(f"nomyo_attest.cli.{COMMANDS[words][0]}").EXAMPLE
+    for line in example.strip().splitlines():
+        typed = line.split()
+        globs = [place for place, word in enumerate(typed) if "*" in word]
+        assert not globs or typed.index("--") < min(globs), line
 
 
 @pytest.mark.parametrize("words", ["", *COMMANDS])
