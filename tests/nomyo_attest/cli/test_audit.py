@@ -475,6 +475,17 @@ def test_a_value_in_the_state_that_no_audit_stores_is_reported_as_damage(sql: st
 
 
 @pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("byte", [b"\xff", b"}", b"\n"])
+def test_stored_rows_that_are_no_rows_are_reported_as_damage(byte: bytes) -> None:
+    rows_so_far = leave_appraised(*ALL_REPORTS).with_name("rows.part")
+    content = rows_so_far.read_bytes()
+    rows_so_far.write_bytes(content[:200] + byte + content[201:])
+    ran = audit("recorded", *ALL_REPORTS, "--resume")
+    assert (ran.status, one_complaint(ran)) == (2, DAMAGED)
+    assert "v.csv" not in names()
+
+
+@pytest.mark.usefixtures("recorded")
 def test_a_changed_byte_in_the_state_is_harmless_or_reported_as_damage() -> None:
     store = leave_appraised(*ALL_REPORTS)
     folder, content = store.parent, store.read_bytes()
