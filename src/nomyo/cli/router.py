@@ -117,7 +117,7 @@ def configure(parser: Parser) -> None:
         type=decimal_number,
         default=30.0,
         metavar="S",
-        help="seconds that requests in progress have to finish when the router is told to end; default: 30",
+        help="seconds that requests in progress have to finish when the router is asked to stop; default: 30",
     )
     parser.add_argument(
         "--log-format", choices=FORMATS, default="text", help="the log on standard error: text or json; default: text"

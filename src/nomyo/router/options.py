@@ -48,7 +48,7 @@ class RouterOptions:
         secure_inference: False to answer 404, as a router that has it disabled.
         server_key: file of the RSA private key that requests are sealed to; None to make one at start.
         server_key_bits: size of a key made at start; below 4096 only for tests of clients that must refuse it.
-        grace: seconds that requests in progress have to finish when `serve` is told to end.
+        grace: seconds that requests in progress have to finish when `serve` is asked to stop.
         log_format: one of `LOG_FORMATS`, for `serve`.
         fault: name of an entry of `faults.FAULTS`, for tests of clients.
     """

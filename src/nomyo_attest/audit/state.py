@@ -16,7 +16,7 @@ from typing import IO, Annotated, Any, Final, Self
 import msgspec
 
 from nomyo_attest.audit.placing import reason
-from nomyo_attest.audit.state_folder import StateError, StateFolder, open_beside, told
+from nomyo_attest.audit.state_folder import StateError, StateFolder, as_state_error, open_beside
 from nomyo_attest.audit.store import Store, StoreDamagedError
 from nomyo_attest.errors import NomyoAttestError
 
@@ -179,7 +179,7 @@ class State:
             state = cls(folder, lock, keep=keep, made=made)
             try:
                 if folder.new:
-                    with told(folder.path):
+                    with as_state_error(folder.path):
                         os.write(lock.fileno(), b"made\n")
                 state._open(dict(identity), resume=resume, force=force)
             except BaseException:
@@ -213,7 +213,7 @@ class State:
                 self.resumed = True
             # Read and written without a buffer: what was written is in the file, however this process ends.
             self._out = self._open_rows()
-            with told(self.folder):
+            with as_state_error(self.folder):
                 self._cut()
             self._held.sync()
             if not self.resumed:
@@ -307,7 +307,7 @@ class State:
     def write(self, rows: bytes) -> None:
         """Add rows. Raises `StateError`."""
         assert self._out is not None
-        with told(self.folder):
+        with as_state_error(self.folder):
             left = memoryview(rows)
             while left:
                 left = left[self._out.write(left) :]
@@ -315,7 +315,7 @@ class State:
     def checkpoint(self, **meta: Any) -> None:
         """Make everything so far lasting, with `meta`. Raises `StateError`, `StoreError`."""
         assert self._out is not None
-        with told(self.folder):
+        with as_state_error(self.folder):
             os.fsync(self._out.fileno())
             length = self._out.tell()
         self.store.checkpoint(**meta, length=length)

@@ -93,7 +93,7 @@ class StateFolder:
 
     @classmethod
     def _opened(cls, path: Path, *, new: bool) -> Self:
-        with told(path):
+        with as_state_error(path):
             if path.is_symlink():
                 raise StateError(str(path), f"is a symbolic link; {_OTHER_FOLDER}")
             if not _BY_DESCRIPTOR:
@@ -104,7 +104,7 @@ class StateFolder:
                 _check_owner_can_enter(path)
             descriptor = _open_folder(path)
         try:
-            with told(path):
+            with as_state_error(path):
                 _check_folder(path, descriptor, new=new)
             return cls(path, descriptor, new=new)
         except BaseException:
@@ -118,18 +118,18 @@ class StateFolder:
     def temporary(cls) -> Self:
         """Open a new folder in the folder for temporary files (TMPDIR). Raises `StateError`."""
         parent = _temporary_folder()
-        with told(parent):
+        with as_state_error(parent):
             path = Path(tempfile.mkdtemp(prefix="nomyo-attest-audit-", dir=parent))
         return cls._opened(path, new=True)
 
     def names(self) -> list[str]:
         """Names of everything in it. Raises `StateError`."""
-        with told(self.path):
+        with as_state_error(self.path):
             return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))  # noqa: PTH208 - of a descriptor
 
     def holds(self, name: str) -> bool:
         """Whether something has this name, a dangling symbolic link included. Raises `StateError`."""
-        with told(self.path):
+        with as_state_error(self.path):
             return self._status(name) is not None
 
     def open_file(self, name: str, flags: int, mode: int = 0o600, *, links: bool = False) -> int:
@@ -147,7 +147,7 @@ class StateFolder:
             StateError: it cannot be opened, is no regular file, belongs to another user, or has another name.
         """
         where = self.path / name
-        with told(where):
+        with as_state_error(where):
             if self.is_link(name):
                 raise StateError(str(where), f"is a symbolic link; remove it, or {_OTHER_FOLDER}")
             descriptor = os.open(self._at(name), flags | _FILE, mode, dir_fd=self._descriptor)
@@ -170,32 +170,32 @@ class StateFolder:
         """
         if self._descriptor is None:
             return
-        with told(self.path):
+        with as_state_error(self.path):
             status = self._status(name)
             if status is None or (status.st_dev, status.st_ino) not in _open_files():
                 raise StateError(str(self.path), f"{_REPLACED} while {name} was opened; {_OWN_PARENT}")
 
     def check_place(self) -> None:
         """See that its path still leads here. Raises `StateError`."""
-        with told(self.path):
+        with as_state_error(self.path):
             if not self._is_in_place():
                 raise StateError(str(self.path), f"{_REPLACED}; {_OWN_PARENT}")
 
     def has_name(self, descriptor: int, name: str) -> bool:
         """Whether the open file `descriptor` still has this name. Raises `StateError`."""
-        with told(self.path):
+        with as_state_error(self.path):
             status = self._status(name)
             return status is not None and os.path.samestat(status, os.fstat(descriptor))
 
     def changed(self, name: str) -> tuple[int, int] | None:
         """Time of the last change in nanoseconds and size in bytes; None if it is not there. Raises `StateError`."""
-        with told(self.path):
+        with as_state_error(self.path):
             status = self._status(name)
             return None if status is None else (status.st_mtime_ns, status.st_size)
 
     def unlink(self, name: str) -> None:
         """Remove the name of a file. Raises `StateError`."""
-        with told(self.path):
+        with as_state_error(self.path):
             os.unlink(self._at(name), dir_fd=self._descriptor)
 
     def link(self, name: str, target: Path) -> None:
@@ -220,7 +220,7 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove it, which is empty. Raises `StateError`."""
-        with told(self.path):
+        with as_state_error(self.path):
             if self._is_in_place():
                 self.path.rmdir()
 
@@ -266,7 +266,7 @@ def open_beside(path: Path) -> StateFolder:
 
 
 @contextlib.contextmanager
-def told(where: Path | str) -> Iterator[None]:
+def as_state_error(where: Path | str) -> Iterator[None]:
     """Raise the errors of the system as `StateError`."""
     try:
         yield
@@ -280,7 +280,7 @@ def _hint(error: Exception) -> str:
 
 def _make(path: Path) -> bool:
     """Make the folder unless something has its name; returns whether it is new."""
-    with told(path):
+    with as_state_error(path):
         try:
             path.mkdir(mode=MODE)
         except FileExistsError:
