@@ -47,6 +47,17 @@ def test_no_message_contains_an_install_command_of_its_own() -> None:
     assert [path.name for path, text in texts.items() if "pip install" in text] == ["installation.py"]
 
 
+ONLY_THESE: Final = """\
+import sys
+from importlib.machinery import PathFinder
+class OnlyThese:
+    def find_spec(self, name, path=None, target=None):
+        return PathFinder.find_spec(name, [{folder!r}]) if name in ("nomyo", "nomyo_attest") else None
+sys.meta_path.insert(0, OnlyThese())
+"""
+"""Hides the packages of this environment, which is an editable installation or one of a wheel."""
+
+
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
     """A folder with a copy of both packages, as an installer makes it."""
@@ -69,8 +80,7 @@ def add_other_files(folder: Path) -> None:
 def python(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `code` with the packages in `folder`, and their dependencies from this environment."""
     variables = os.environ | {"PYTHONPATH": str(folder)}
-    without_this_one = f"import sys; sys.path[:] = [path for path in sys.path if path != {str(SRC)!r}]\n"
-    command = [sys.executable, "-c", without_this_one + code, *arguments]
+    command = [sys.executable, "-c", ONLY_THESE.format(folder=str(folder)) + code, *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 

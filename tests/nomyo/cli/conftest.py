@@ -11,6 +11,7 @@ import trustme
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from nomyo import keys
+from nomyo.cli.terminal import _CI_VARIABLES
 from nomyo_attest.testing import Forge
 from tests.nomyo.cli.served import evidence
 from tests.nomyo.wire.plain_router import PlainRouter
@@ -19,9 +20,9 @@ from tests.nomyo_attest.cli import runner
 
 @pytest.fixture(autouse=True)
 def _plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting from outside: no terminal's, none of ours, and no proxy before a router on loopback."""
+    """No setting from outside: of a terminal, of a CI job, of this program, or of a proxy."""
     for name in os.environ:
-        if name in {"COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_DIR"} or name.startswith("NOMYO_"):
+        if name in {"COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_DIR", *_CI_VARIABLES} or name.startswith("NOMYO_"):
             monkeypatch.delenv(name)
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

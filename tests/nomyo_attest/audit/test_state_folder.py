@@ -422,9 +422,10 @@ def test_a_folder_that_root_prepared_is_refused_for_another_user(
 @pytest.fixture
 def as_user(tmp_path: Path) -> Callable[[Callable[[], None]], None]:
     """Run a function in a child process that is not root."""
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        if os.geteuid() == 0:
-            path.chmod(path.stat().st_mode | 0o055)
+    if os.geteuid() == 0:
+        for path in (tmp_path, *tmp_path.parents):
+            if path.stat().st_mode & 0o055 != 0o055 and path != path.parent:
+                path.chmod(path.stat().st_mode | 0o055)
 
     def run(work: Callable[[], None]) -> None:
         if os.geteuid() != 0:
