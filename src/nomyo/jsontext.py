@@ -15,7 +15,8 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NoReturn
 
 from nomyo.errors import ArgumentError, ArgumentTypeError
-from nomyo_attest.evidence.json_bounds import check_containers
+from nomyo_attest.evidence.json_bounds import check_containers, is_deeper
+from nomyo_attest.evidence.text import DEPTH_MAX
 
 LONG: Final = 128 * 1024
 """Characters of a string that is written in slices of as many: a slice takes about half a millisecond."""
@@ -280,10 +281,14 @@ def decode(data: bytes | bytearray, *, values_max: int | None = None) -> Any:
         check_containers(data)
     elif sum(map(data.count, (b",", b"[", b"{"))) > values_max:
         raise ValueError("more values than any honest text holds")
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError):
-        pass  # what json raises carries the whole text
+    # The parser's own limit on depth differs from one Python to the next, and counts the calls that lead to it.
+    if not is_deeper(data, DEPTH_MAX):
+        try:
+            return json.loads(
+                data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite
+            )
+        except (ValueError, RecursionError):
+            pass  # what json raises carries the whole text
     raise ValueError("not JSON, or ambiguous")
 
 

@@ -213,13 +213,25 @@ def _json(data: bytes, what: str) -> object:
         raise ValueError(f"{what} has {name}")
 
     try:
-        return json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=constant)
+        value = json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=constant)
     except UnicodeDecodeError:
         raise ValueError(f"{what} is no text") from None
     except json.JSONDecodeError:
         raise ValueError(f"{what} is no JSON") from None
     except RecursionError:
         raise ValueError(f"{what} is too deep") from None
+    if _depth(value) > 500:  # the parser's own limit differs from one Python to the next
+        raise ValueError(f"{what} is too deep")
+    return value
+
+
+def _depth(value: object) -> int:
+    """How many objects and arrays are inside each other."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, (dict, list))]:
+        depth += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def _bytes(value: object, name: str) -> bytes:
