@@ -319,7 +319,7 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 
 class EventLoopError(NomyoError, RuntimeError):
-    """The call cannot run on the event loop: there is none of asyncio, or a given HTTP client belongs to another one.
+    """No asyncio event loop is running, or the HTTP client that was given belongs to another event loop.
 
     The message names the fix. Nothing was sent.
     """

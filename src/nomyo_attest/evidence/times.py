@@ -18,7 +18,7 @@ def seconds_of(time: object) -> int | None:
 
     Args:
         time: an integer or a finite number of seconds; or text of ISO 8601, RFC 3339 included, with an offset from UTC.
-            Text without an offset names no moment, since nobody knows whose local time it is.
+            Text without an offset names no moment, because it does not say whose local time it is.
     """
     if type(time) is str:
         return _of_text(time)

@@ -9,6 +9,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,22 @@ def swap(folder: Path, other: Path) -> None:
     other.rename(folder)
 
 
+@contextmanager
+def swapped_while_opened(folder: Path, other: Path) -> Iterator[None]:
+    """Swap the state's folder as SQLite opens the store; the block must be refused for that."""
+    opened = sqlite3.connect
+
+    def connect(path: Any, **options: Any) -> sqlite3.Connection:
+        swap(folder, other)
+        connection: sqlite3.Connection = opened(path, **options)
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect)
+        with pytest.raises(StateError, match=f"another folder was put in its place while {STORE} was opened"):
+            yield
+
+
 @pytest.fixture
 def forged(tmp_path: Path) -> Path:
     """A state that somebody else prepared, with other contents than the user's."""
@@ -220,43 +237,23 @@ def forged(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_folder_that_is_swapped_before_its_store_is_opened_is_noticed(
-    folder: Path, forged: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_swapped_before_its_store_is_opened_is_noticed(folder: Path, forged: Path) -> None:
     interrupt(folder)
-    opened = sqlite3.connect
-
-    def connect(path: Any, **options: Any) -> sqlite3.Connection:
-        swap(folder, forged)
-        connection: sqlite3.Connection = opened(path, **options)
-        return connection
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sqlite3, "connect", connect)
-        with pytest.raises(StateError, match=f"another folder was put in its place while {STORE} was opened"):
-            kept(folder, resume=True)
+    with swapped_while_opened(folder, forged):
+        kept(folder, resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", PRIVATE])
 def test_what_a_link_in_a_swapped_folder_leads_to_is_not_written_to(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+    folder: Path, tmp_path: Path, content: bytes
 ) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(content)
     forged = tmp_path / "forged"
     forged.mkdir(0o700)
     (forged / STORE).symlink_to(victim)
-    opened = sqlite3.connect
-
-    def connect(path: Any, **options: Any) -> sqlite3.Connection:
-        swap(folder, forged)
-        connection: sqlite3.Connection = opened(path, **options)
-        return connection
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sqlite3, "connect", connect)
-        with pytest.raises(StateError, match=f"another folder was put in its place while {STORE} was opened"):
-            kept(folder)
+    with swapped_while_opened(folder, forged):
+        kept(folder)
     assert victim.read_bytes() == content
 
 
