@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # the router and the proxy are the tests' own
 
 from nomyo_attest.testing import Forge  # noqa: E402 - after the path, like the next two
 from tests.nomyo.wire.plain_router import PlainRouter  # noqa: E402
-from tests.nomyo.wire.proxy import Behaviour, Proxy  # noqa: E402
+from tests.nomyo.wire.proxy import Behavior, Proxy  # noqa: E402
 
 CALLER = Path(__file__).with_name("caller.py")
 LONG_PROMPTS = 5
@@ -48,7 +48,7 @@ class Bench:
     ) -> dict[str, Any]:
         """One process of calls; what it measured, and what the router saw."""
         with Proxy("localhost", self.router.port) as proxy:
-            proxy.default = Behaviour(delay_ms=delay / 2)
+            proxy.default = Behavior(delay_ms=delay / 2)
             seen = len(self.router.requests)
             command = [python, str(CALLER), proxy.url, str(calls), str(long_prompts), *([policy] if policy else [])]
             environment = {**os.environ, "SSL_CERT_FILE": self.router.ca, "PYTHONPATH": ""}

@@ -29,7 +29,7 @@ logger = logging.getLogger("nomyo")
 ALWAYS: Final = "always"
 """`require_attestation` of a client whose gate nothing switches off."""
 
-_OTHERS_MOST: Final = 16
+_OTHERS_MAXIMUM: Final = 16
 """Clients kept for base URLs given in calls."""
 
 
@@ -270,7 +270,7 @@ class SecureChatCompletion(Closing):
         known = self._others.get(base_url)
         if known is None:
             known = self._others[base_url] = self._with_options({"base_url": base_url})
-            while len(self._others) > _OTHERS_MOST:
+            while len(self._others) > _OTHERS_MAXIMUM:
                 self._others.popitem(last=False)  # its connections end with it, when nobody uses it any more
         self._others.move_to_end(base_url)
         if known.client.origin == self.client.origin:

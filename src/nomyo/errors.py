@@ -273,7 +273,7 @@ class EvidenceLogError(NomyoError, attest_errors.LedgerError):
     """The evidence ledger cannot be used, or did not take the evidence of an answer, which is not handed over then.
 
     Attributes:
-        path, problem, mend: the ledger's file, what is wrong, what to do.
+        path, problem, hint: the ledger's file, what is wrong, what to do.
         prompt_sent: whether an answer had come: it is lost, and may have to be paid for.
     """
 
@@ -286,26 +286,26 @@ class KeyStoreError(NomyoError, ValueError):
     Attributes:
         path: the file or folder.
         problem: what is wrong.
-        mend: what to do.
+        hint: what to do.
     """
 
-    def __init__(self, path: str | os.PathLike[str], problem: str, mend: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], problem: str, hint: str) -> None:
         self.path = os.fspath(path)
         self.problem = problem
-        self.mend = mend
-        super().__init__(self.path, problem, mend)
+        self.hint = hint
+        super().__init__(self.path, problem, hint)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}; {self.mend}"
+        return f"{self.path}: {self.problem}; {self.hint}"
 
 
 class KeyFileNotFoundError(KeyStoreError, FileNotFoundError):
     """A key file is not there."""
 
     def __init__(
-        self, path: str | os.PathLike[str], problem: str = "is not there", mend: str = "check its name"
+        self, path: str | os.PathLike[str], problem: str = "is not there", hint: str = "check its name"
     ) -> None:
-        super().__init__(path, problem, mend)
+        super().__init__(path, problem, hint)
         self.errno = errno.ENOENT
         self.filename = os.fspath(path)
 

@@ -67,7 +67,7 @@ def load(
     public_path: StrPath | None = None,
     password: str | None = None,
     *,
-    least: int = keys.CLIENT_KEY_BITS_LEAST,
+    least: int = keys.CLIENT_KEY_BITS_MINIMUM,
 ) -> RSAPrivateKey:
     """Load a private key.
 
@@ -84,7 +84,7 @@ def load(
             is too weak, or the public key is another one.
     """
     path = Path(private_path)
-    _check_least(path, least)
+    _check_minimum_bits(path, least)
     secret = _secret(path, password)
     with open_folder(path.parent) as folder:
         key = _load(folder, path.name, secret, least)
@@ -97,7 +97,7 @@ def load(
 
 @guarded
 def load_or_create(
-    directory: StrPath, password: str | None = None, *, least: int = keys.CLIENT_KEY_BITS_LEAST
+    directory: StrPath, password: str | None = None, *, least: int = keys.CLIENT_KEY_BITS_MINIMUM
 ) -> RSAPrivateKey:
     """Load the key pair in `directory`, or make one where there is neither of its files.
 
@@ -112,7 +112,7 @@ def load_or_create(
         KeyStoreError: as `save_new` and `load`; also if there is only a public key. Nothing is changed then.
     """
     path = Path(directory)
-    _check_least(path, least)
+    _check_minimum_bits(path, least)
     secret = _secret(path / PRIVATE_NAME, password)
     with open_folder(path, create=True) as folder:
         # In this order: a private key is there before its public one, so that the pair of a process that is just
@@ -120,8 +120,8 @@ def load_or_create(
         public = folder.holds(PUBLIC_NAME)
         if not folder.holds(PRIVATE_NAME):
             if public:
-                mend = f"restore it, or move {PUBLIC_NAME} away to have a new pair made"
-                raise KeyStoreError(path / PRIVATE_NAME, f"is not there, although {PUBLIC_NAME} is", mend)
+                hint = f"restore it, or move {PUBLIC_NAME} away to have a new pair made"
+                raise KeyStoreError(path / PRIVATE_NAME, f"is not there, although {PUBLIC_NAME} is", hint)
             key = keys.generate(max(keys.KEY_BITS, least))
             if _save(folder, key, secret):
                 return key
@@ -157,12 +157,12 @@ def _load(folder: KeyFolder, name: str, secret: bytes | None, least: int) -> RSA
         raise KeyStoreError(path, "is not encrypted, yet a password was given", "leave the password away") from None
     except (ValueError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
         if secret is not None and b"ENCRYPTED" in pem:
-            problem, mend = "cannot be decrypted: the password is wrong, or the file damaged", "give the right password"
+            problem, hint = "cannot be decrypted: the password is wrong, or the file damaged", "give the right password"
         elif wrong_encoding(pem[:64]):
-            problem, _, mend = wrong_encoding(pem[:64]).partition("; ")
+            problem, _, hint = wrong_encoding(pem[:64]).partition("; ")
         else:
-            problem, mend = "holds no private key that can be read", "restore it, or move it away"
-        raise KeyStoreError(path, problem, mend) from None
+            problem, hint = "holds no private key that can be read", "restore it, or move it away"
+        raise KeyStoreError(path, problem, hint) from None
     return _check_key(path, key, least)
 
 
@@ -176,22 +176,22 @@ def _check_key(path: Path, key: object, least: int) -> RSAPrivateKey:
 def _check_public(folder: KeyFolder, name: str, key: RSAPrivateKey) -> None:
     """Refuse a file that is not the public key of `key`."""
     path = folder.path / name
-    mend = "move it away: the public key is derived from the private one"
+    hint = "move it away: the public key is derived from the private one"
     try:
         pem = folder.read(name, keys.PEM_MAX, private=False).removeprefix(codecs.BOM_UTF8)
         public = keys.load_public(pem, keys.BITS_FLOOR)
     except KeyStoreError:
         raise
     except ValueError as error:
-        raise KeyStoreError(path, f"is no public key: {error}", mend) from None
+        raise KeyStoreError(path, f"is no public key: {error}", hint) from None
     if public != key.public_key():
-        raise KeyStoreError(path, "belongs to another private key", mend)
+        raise KeyStoreError(path, "belongs to another private key", hint)
 
 
-def _check_least(path: Path, least: int) -> None:
-    if not keys.BITS_FLOOR <= least <= keys.BITS_MOST:
-        mend = f"allow {keys.BITS_FLOOR} to {keys.BITS_MOST}"
-        raise KeyStoreError(path, f"its key cannot be required to have {least} bits", mend)
+def _check_minimum_bits(path: Path, least: int) -> None:
+    if not keys.BITS_FLOOR <= least <= keys.BITS_MAXIMUM:
+        hint = f"allow {keys.BITS_FLOOR} to {keys.BITS_MAXIMUM}"
+        raise KeyStoreError(path, f"its key cannot be required to have {least} bits", hint)
 
 
 def _secret(path: Path, password: str | None) -> bytes | None:

@@ -22,16 +22,16 @@ from nomyo_attest.crypto.strength import F4, rsa_weakness
 KEY_BITS: Final = 4096
 """Bits of a new client key: what the protocol's algorithm id promises."""
 
-CLIENT_KEY_BITS_LEAST: Final = 3072
+CLIENT_KEY_BITS_MINIMUM: Final = 3072
 """Bits a client key loaded from a file must have: the 128-bit strength of NIST SP 800-57 part 1, table 2."""
 
 BITS_FLOOR: Final = 2048
 """No key below this is used, whatever is asked for."""
 
-BITS_MOST: Final = 16384
+BITS_MAXIMUM: Final = 16384
 """OpenSSL uses no larger modulus (OPENSSL_RSA_MAX_MODULUS_BITS)."""
 
-EXPONENT_BITS_MOST: Final = 64
+EXPONENT_BITS_MAXIMUM: Final = 64
 """OpenSSL uses no larger exponent with a modulus above 3072 bits (OPENSSL_RSA_MAX_PUBEXP_BITS)."""
 
 PEM_MAX: Final = 16 * 1024
@@ -52,10 +52,10 @@ def generate(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
     """A new key pair with exponent 65537. RSA-4096 takes 0.1 to 3 s, without the GIL.
 
     Raises:
-        ValueError: fewer than `BITS_FLOOR` bits, or more than `BITS_MOST`.
+        ValueError: fewer than `BITS_FLOOR` bits, or more than `BITS_MAXIMUM`.
     """
-    if not BITS_FLOOR <= bits <= BITS_MOST:
-        raise ValueError(f"a key has {BITS_FLOOR} to {BITS_MOST} bits, not {bits}")
+    if not BITS_FLOOR <= bits <= BITS_MAXIMUM:
+        raise ValueError(f"a key has {BITS_FLOOR} to {BITS_MAXIMUM} bits, not {bits}")
     return rsa.generate_private_key(F4, bits)
 
 
@@ -67,7 +67,7 @@ def check_private(key: object, least: int) -> rsa.RSAPrivateKey:
         ValueError: it is not; the message names its kind or weakness and holds no key material. Also if `least` is
             below `BITS_FLOOR`.
     """
-    _check_least(least)
+    _check_minimum_bits(least)
     if not isinstance(key, rsa.RSAPrivateKey):
         # The key came out of a file, not out of a caller's code: one error for every key that will not do.
         raise ValueError(f"expected an RSA private key of at least {least} bits, got {_kind(key)}")  # noqa: TRY004
@@ -119,7 +119,7 @@ def load_server_key(pem: bytes, least: int) -> rsa.RSAPublicKey:
         ServerKeyError: the body holds anything else. The message says what came without quoting it.
         ValueError: `least` is below `BITS_FLOOR`.
     """
-    _check_least(least)
+    _check_minimum_bits(least)
     try:
         return load_public(pem, least)
     except ValueError as error:
@@ -137,7 +137,7 @@ def load_public(pem: bytes, least: int) -> rsa.RSAPublicKey:
         ValueError: there is anything else, or the key is not RSA, is too small or too large, has an exponent that is
             even, below 65537 or above 64 bits, or is weak otherwise. The message says what there is without quoting it.
     """
-    _check_least(least)
+    _check_minimum_bits(least)
     block = _BLOCK.fullmatch(pem) if len(pem) <= PEM_MAX else None
     if block is None:
         raise _refused(least, _foreign(pem))
@@ -163,7 +163,7 @@ def _public(key: rsa.RSAPrivateKey | rsa.RSAPublicKey) -> rsa.RSAPublicKey:
     return key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
 
 
-def _check_least(least: int) -> None:
+def _check_minimum_bits(least: int) -> None:
     if least < BITS_FLOOR:
         raise ValueError(f"no key below {BITS_FLOOR} bits is ever used; the least size cannot be {least}")
 
@@ -171,10 +171,10 @@ def _check_least(least: int) -> None:
 def _weakness(key: rsa.RSAPublicKey, least: int) -> str:
     """Why a key will not do; empty if it does. Numbers too large to print are told by their size."""
     numbers, bits = key.public_numbers(), key.key_size
-    if bits > BITS_MOST:
-        return f"RSA-{bits}, above the {BITS_MOST} bits that can be used"
-    if numbers.e.bit_length() > EXPONENT_BITS_MOST:
-        return f"an RSA key with an exponent of {numbers.e.bit_length()} bits, above {EXPONENT_BITS_MOST}"
+    if bits > BITS_MAXIMUM:
+        return f"RSA-{bits}, above the {BITS_MAXIMUM} bits that can be used"
+    if numbers.e.bit_length() > EXPONENT_BITS_MAXIMUM:
+        return f"an RSA key with an exponent of {numbers.e.bit_length()} bits, above {EXPONENT_BITS_MAXIMUM}"
     weakness = rsa_weakness(numbers.n, bits, numbers.e, least)
     return f"an RSA key with {weakness}" if weakness and not weakness.startswith("RSA-") else weakness
 

@@ -170,6 +170,6 @@ def load_log(log: object) -> EvidenceLog:
 
 def _failure(error: LedgerError, *, prompt_sent: bool) -> EvidenceLogError:
     lost = "the evidence of an answer could not be kept, so the answer is not handed over: " if prompt_sent else ""
-    failure = EvidenceLogError(error.path, lost + error.problem, error.mend)
+    failure = EvidenceLogError(error.path, lost + error.problem, error.hint)
     failure.prompt_sent = prompt_sent
     return failure

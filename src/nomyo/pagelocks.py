@@ -1,6 +1,6 @@
 """Which pages of this process are locked in memory, and for how many buffers.
 
-mlock(2) does not count: one munlock undoes any number of mlocks, also those made for a neighbour on the same page. So
+mlock(2) does not count: one munlock undoes any number of mlocks, also those made for a neighbor on the same page. So
 the pages are counted here, for the whole process.
 """
 

@@ -3,7 +3,7 @@
 Taken out are texts as a whole; every run of `RUN` characters that stands in one of them, as in a quotation of a part;
 and the beginning of one at the end of what was cut off. Large and small letters of ASCII count as the same, since names
 of headers do. A text in which one of these stands as JSON, Python or HTML escape it is dropped altogether. What a
-service encodes in another way is not recognised.
+service encodes in another way is not recognized.
 
 The work is bounded: blocks of what was sent are looked up among those of what is told, in C, and where more is found
 than an echo of an error's body could hold, nothing of what is told is left.
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
 
-SECRET_LEAST: Final = 8
+SECRET_MINIMUM: Final = 8
 """Characters of the shortest text that is taken out: shorter ones, such as "user", stand in any message."""
 
 RUN: Final = 16
@@ -79,20 +79,20 @@ class Redaction:
     """Takes secrets out of values of JSON.
 
     Args:
-        secrets: the texts; those of fewer than `SECRET_LEAST` characters are left out.
+        secrets: the texts; those of fewer than `SECRET_MINIMUM` characters are left out.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        whole = {one for one in secrets if len(one) >= SECRET_LEAST}
+        whole = {one for one in secrets if len(one) >= SECRET_MINIMUM}
         self._too_much = len(whole) > _SECRETS_MAX or sum(map(len, whole)) > _SENT_MAX
         self._secrets = [] if self._too_much else [_folded(one) for one in whole]
 
     def __call__(self, value: Any) -> Any:
         """`value` without the secrets, in its keys, too. Bytes that hold one become text, what is nested more than 20
-        levels deep becomes None, and where looking would take long, every text of `SECRET_LEAST` characters is taken
+        levels deep becomes None, and where looking would take long, every text of `SECRET_MINIMUM` characters is taken
         out.
         """
-        told = {text for text in _told(value, 0) if len(text) >= SECRET_LEAST}
+        told = {text for text in _told(value, 0) if len(text) >= SECRET_MINIMUM}
         without = self._without(told)
         if without is None:
             without = dict.fromkeys(told, REDACTED)
@@ -139,7 +139,7 @@ class _Finder:
         self._beginnings: set[bytes] = set()
         for secret in begun:
             ends = [at for at in range(1, min(len(secret), 4 * RUN) + 1) if not _amid_character(secret, at)]
-            self._beginnings.update(secret[:end] for end in ends[SECRET_LEAST - 1 : RUN])
+            self._beginnings.update(secret[:end] for end in ends[SECRET_MINIMUM - 1 : RUN])
             if len(ends) < RUN:
                 self._short.setdefault(secret[:_BLOCK], set()).add(secret)
         self._lengths = {len(one) for one in self._beginnings}

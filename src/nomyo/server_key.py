@@ -57,7 +57,7 @@ class ServerKeys:
     Args:
         fetch: gets the PEM text from the server.
         pins: fingerprints one of which a key must have; none for any key.
-        least_bits: size of the smallest key taken.
+        minimum_bits: size of the smallest key taken.
         clock: seconds, monotonic.
 
     Raises `ArgumentError` for pins that are none.
@@ -67,12 +67,12 @@ class ServerKeys:
         self,
         fetch: Callable[[], Awaitable[bytes]],
         pins: Iterable[str],
-        least_bits: int,
+        minimum_bits: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._pins = _parse_pins(pins)
-        self._least_bits = least_bits
+        self._least_bits = minimum_bits
         self._clock = clock
         self._known: ServerKey | None = None
         self._closed = False

@@ -61,7 +61,7 @@ class ParseError(NomyoAttestError, ValueError):
 
 
 class UnsupportedError(ParseError):
-    """A valid value of the specification that this library recognises by name but does not read."""
+    """A valid value of the specification that this library recognizes by name but does not read."""
 
 
 class EvidenceError(NomyoAttestError, ValueError):
@@ -116,19 +116,19 @@ class PolicyError(NomyoAttestError, ValueError):
         source: file the policy came from, or ``"policy"`` for one given as a dict.
         where: place in the policy, e.g. ``"pcrs.sha256.7[0]"``; ``""`` for the policy as a whole.
         problem: what is wrong.
-        mend: what to write instead.
+        hint: what to write instead.
     """
 
-    def __init__(self, where: str, problem: str, mend: str, source: str = "policy") -> None:
+    def __init__(self, where: str, problem: str, hint: str, source: str = "policy") -> None:
         self.source = source
         self.where = where
         self.problem = problem
-        self.mend = mend
-        super().__init__(where, problem, mend, source)
+        self.hint = hint
+        super().__init__(where, problem, hint, source)
 
     def __str__(self) -> str:
         place = f"{self.source}: {self.where}" if self.where else self.source
-        return f"{place}: {self.problem}; {self.mend}"
+        return f"{place}: {self.problem}; {self.hint}"
 
 
 class AttestationError(NomyoAttestError):
@@ -152,17 +152,17 @@ class LedgerError(NomyoAttestError):
     Attributes:
         path: the file.
         problem: what is wrong.
-        mend: what to do.
+        hint: what to do.
     """
 
-    def __init__(self, path: str, problem: str, mend: str) -> None:
+    def __init__(self, path: str, problem: str, hint: str) -> None:
         self.path = path
         self.problem = problem
-        self.mend = mend
-        super().__init__(path, problem, mend)
+        self.hint = hint
+        super().__init__(path, problem, hint)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}; {self.mend}"
+        return f"{self.path}: {self.problem}; {self.hint}"
 
 
 class AttesterError(NomyoAttestError):

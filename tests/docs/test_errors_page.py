@@ -41,10 +41,10 @@ def rows(text: str) -> list[list[str]]:
 
 def test_every_exception_has_a_row_with_its_cause_and_what_to_do(page: str) -> None:
     named: list[str] = []
-    for first, cause, mend in rows(section(page, "All of them")):
+    for first, cause, remediation in rows(section(page, "All of them")):
         named += re.findall(r"`(\w+)`", first)
         assert cause, first
-        assert mend or "never raised" in cause, first
+        assert remediation or "never raised" in cause, first
     assert sorted(named) == sorted(EXCEPTIONS)
 
 

@@ -31,7 +31,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 TESTS = str(Path(__file__).parents[1])
-MOST = 1_000_000
+MAXIMUM = 1_000_000
 """Objects that are looked at: a hunt that finds more has run away, and says so."""
 
 STOPS = (types.ModuleType, type, types.CodeType, types.FrameType, logging.Logger, logging.Handler)
@@ -71,8 +71,8 @@ class Hunt:
             if id(value) in self._seen or isinstance(value, STOPS):
                 continue
             self._seen[id(value)] = value  # kept, so that no id is given to another object
-            if len(self._seen) > MOST:
-                raise RuntimeError(f"{MOST} objects can be reached; the last was at {path}")
+            if len(self._seen) > MAXIMUM:
+                raise RuntimeError(f"{MAXIMUM} objects can be reached; the last was at {path}")
             self._judge(path, value)
             left += [(f"{path}{step}", one) for step, one in inside(value)]
         return self

@@ -1,4 +1,4 @@
-"""Packages, right and spoiled, and whether one opens: what the tests of the package reader share.
+"""Packages, right and tampered, and whether one opens: what the tests of the package reader share.
 
 They are made by `tests.nomyo.wire.package`, which shares no code with what is tested.
 """
@@ -34,7 +34,7 @@ def valid(*, inside: bool = False) -> bytes:
 
 
 def document(*, inside: bool = False) -> dict[str, Any]:
-    """The same as a dict, to be spoiled."""
+    """The same as a dict, to be tampered."""
     value = json.loads(valid(inside=inside))
     assert isinstance(value, dict)
     return value
@@ -47,7 +47,7 @@ def holder(package: dict[str, Any], name: str) -> dict[str, Any]:
     return inner
 
 
-def spoiled(name: str, change: Callable[[Any], object], *, inside: bool = False) -> bytes:
+def tampered(name: str, change: Callable[[Any], object], *, inside: bool = False) -> bytes:
     """A package with one field changed."""
     package = document(inside=inside)
     at = holder(package, name)

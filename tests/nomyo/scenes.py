@@ -123,11 +123,11 @@ async def not_kept(stage: Stage) -> None:
     log = stage.folder / "evidence.jsonl"
     echo = stage.wire.router.complete
 
-    def spoil(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
+    def tamper(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
         log.chmod(0o666)
         return echo(payload, payload_id)
 
-    stage.wire.router.complete = spoil
+    stage.wire.router.complete = tamper
     log.unlink(missing_ok=True)
     await stage.ask({"evidence_log": log})
 

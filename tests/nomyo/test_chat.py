@@ -243,8 +243,8 @@ def test_a_call_to_another_host_takes_no_key_along_and_one_to_the_same_host_does
 
 
 def test_the_clients_for_other_hosts_are_kept_but_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chat._OTHERS_MOST == 16
-    monkeypatch.setattr(chat, "_OTHERS_MOST", 3)
+    assert chat._OTHERS_MAXIMUM == 16
+    monkeypatch.setattr(chat, "_OTHERS_MAXIMUM", 3)
     client = SecureChatCompletion("https://localhost:1")
     first, second, _ = (client._at(f"https://localhost:1/{number}") for number in range(3))
     assert client._at("https://localhost:1/0") is first

@@ -34,7 +34,7 @@ from tests.nomyo.packages import (
     holder,
     is_refused,
     opens,
-    spoiled,
+    tampered,
     valid,
 )  # fmt: skip
 from tests.nomyo.wire import package as wire
@@ -143,7 +143,7 @@ def test_the_four_fields_that_are_required_are_enough() -> None:
 
 @pytest.mark.parametrize("value", [None, 0, -1, 2**63, int("1" * 4000)])
 def test_the_outer_time_may_be_any_whole_number_or_null(value: int | None) -> None:
-    assert envelope.unseal(spoiled("processed_at", lambda _: value), KEY).processed_at == value
+    assert envelope.unseal(tampered("processed_at", lambda _: value), KEY).processed_at == value
 
 
 @given(name=st.text(max_size=12), value=st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers()))
@@ -200,20 +200,20 @@ def test_a_field_under_another_spelling_of_its_name_does_not_count(name: str) ->
     ],
 )  # fmt: skip
 def test_another_version_or_algorithm_is_refused(name: str, value: str) -> None:
-    assert is_refused(spoiled(name, lambda _: value))
+    assert is_refused(tampered(name, lambda _: value))
 
 
 @pytest.mark.parametrize("name", BASE64_FIELDS)
 def test_a_flip_of_any_bit_is_noticed(name: str) -> None:
     data = base64.b64decode(holder(document(), name)[name])
     for bit in range(8 * len(data)):
-        assert is_refused(spoiled(name, lambda _: wire.b64(flipped(data, bit)))), f"bit {bit}"  # noqa: B023 - used at once
+        assert is_refused(tampered(name, lambda _: wire.b64(flipped(data, bit)))), f"bit {bit}"  # noqa: B023 - used at once
 
 
 def test_a_flip_of_any_bit_is_noticed_where_the_tag_is_inside() -> None:
     data = base64.b64decode(document(inside=True)["encrypted_payload"]["ciphertext"])
     for bit in range(8 * len(data)):
-        package = spoiled("ciphertext", lambda _: wire.b64(flipped(data, bit)), inside=True)  # noqa: B023 - used at once
+        package = tampered("ciphertext", lambda _: wire.b64(flipped(data, bit)), inside=True)  # noqa: B023 - used at once
         assert is_refused(package, tag_inside=True), f"bit {bit}"
 
 
@@ -225,7 +225,7 @@ def test_a_ciphertext_that_is_cut_is_refused(bytes_off: int, at_the_end: bool, i
         data = base64.b64decode(text)
         return wire.b64(data[:-bytes_off] if at_the_end else data[bytes_off:])
 
-    assert is_refused(spoiled("ciphertext", cut, inside=inside), tag_inside=inside)
+    assert is_refused(tampered("ciphertext", cut, inside=inside), tag_inside=inside)
 
 
 @pytest.mark.parametrize("size", [size for size in range(41) if size != 12])
@@ -235,13 +235,13 @@ def test_a_nonce_of_another_length_is_refused(size: int, inside: bool) -> None:
     if size >= 8:
         package = wire.seal(PLAINTEXT, KEY.public_key(), nonce_bytes=size, tag_inside=inside)
     else:
-        package = spoiled("nonce", lambda text: wire.b64(base64.b64decode(text)[:size]), inside=inside)
+        package = tampered("nonce", lambda text: wire.b64(base64.b64decode(text)[:size]), inside=inside)
     assert is_refused(package, tag_inside=inside)
 
 
 @pytest.mark.parametrize("size", [*range(16), 17, 24, 32])
 def test_a_tag_of_another_length_is_refused_though_its_beginning_is_right(size: int) -> None:
-    assert is_refused(spoiled("tag", lambda text: wire.b64((base64.b64decode(text) + bytes(16))[:size])))
+    assert is_refused(tampered("tag", lambda text: wire.b64((base64.b64decode(text) + bytes(16))[:size])))
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 24, 31, 33, 64])
@@ -251,7 +251,7 @@ def test_an_aes_key_of_another_length_is_refused(size: int, inside: bool) -> Non
         package = wire.seal(PLAINTEXT, KEY.public_key(), aes_bytes=size, tag_inside=inside)
     else:
         wrapped = KEY.public_key().encrypt(os.urandom(size), wire.oaep())
-        package = spoiled("encrypted_aes_key", lambda _: wire.b64(wrapped), inside=inside)
+        package = tampered("encrypted_aes_key", lambda _: wire.b64(wrapped), inside=inside)
     assert is_refused(package, tag_inside=inside)
 
 
@@ -261,7 +261,7 @@ def test_an_encrypted_key_of_another_length_is_refused(size: int) -> None:
         data = base64.b64decode(text)
         return wire.b64((bytes(512) + data)[-size:] if size else b"")
 
-    assert is_refused(spoiled("encrypted_aes_key", fit))
+    assert is_refused(tampered("encrypted_aes_key", fit))
 
 
 def test_an_encrypted_key_without_its_leading_zero_is_refused() -> None:
@@ -269,7 +269,7 @@ def test_an_encrypted_key_without_its_leading_zero_is_refused() -> None:
     plain = os.urandom(32)
     wrapped = next(one for one in iter(lambda: public.encrypt(plain, wire.oaep()), b"") if one[0] == 0)
     assert KEY.decrypt(wrapped, wire.oaep()) == plain
-    assert is_refused(spoiled("encrypted_aes_key", lambda _: wire.b64(wrapped[1:])))
+    assert is_refused(tampered("encrypted_aes_key", lambda _: wire.b64(wrapped[1:])))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_additional_authenticated_data_is_refused() -> None:
 @pytest.mark.parametrize("name", BASE64_FIELDS)
 def test_parts_of_two_packages_do_not_mix(name: str) -> None:
     other = json.loads(wire.seal(PLAINTEXT, KEY.public_key()))
-    assert is_refused(spoiled(name, lambda _: holder(other, name)[name]))
+    assert is_refused(tampered(name, lambda _: holder(other, name)[name]))
 
 
 def refusal(package: bytes) -> ResponseError:
@@ -337,7 +337,7 @@ def test_what_was_decrypted_but_not_authenticated_is_wiped_and_not_to_be_found(
         seen.append(bytes(plaintext))
 
     monkeypatch.setattr(envelope, "_decrypt", watched)
-    last = spoiled(name, lambda text: wire.b64(flipped(base64.b64decode(text), 0)))
+    last = tampered(name, lambda text: wire.b64(flipped(base64.b64decode(text), 0)))
     error = refusal(last)
     (buffer,) = wiped
     assert len(buffer) == len(PLAINTEXT)
@@ -352,10 +352,10 @@ def test_every_refusal_looks_the_same_whatever_step_failed() -> None:
     for package in (
         b"",
         b"[]",
-        spoiled("version", lambda _: "0.9"),
-        spoiled("nonce", lambda _: "AAAA"),
-        spoiled("encrypted_aes_key", lambda text: wire.b64(flipped(base64.b64decode(text), 7))),
-        spoiled("tag", lambda text: wire.b64(flipped(base64.b64decode(text), 7))),
+        tampered("version", lambda _: "0.9"),
+        tampered("nonce", lambda _: "AAAA"),
+        tampered("encrypted_aes_key", lambda text: wire.b64(flipped(base64.b64decode(text), 7))),
+        tampered("tag", lambda text: wire.b64(flipped(base64.b64decode(text), 7))),
         wire.seal(PLAINTEXT, KEY.public_key(), aes_bytes=16),
     ):
         error = refusal(package)

@@ -252,10 +252,10 @@ def test_a_refused_answer_is_an_error_of_both_packages_and_carries_the_result() 
 
 
 @pytest.mark.parametrize("path", ["/k/private_key.pem", Path("/k/private_key.pem")])
-def test_a_key_store_error_says_path_problem_and_mend(path: Any) -> None:
+def test_a_key_store_error_says_path_problem_and_hint(path: Any) -> None:
     error = nomyo.KeyStoreError(path, "is a folder", "name a file")
     assert str(error) == "/k/private_key.pem: is a folder; name a file"
-    assert (error.path, error.problem, error.mend) == ("/k/private_key.pem", "is a folder", "name a file")
+    assert (error.path, error.problem, error.hint) == ("/k/private_key.pem", "is a folder", "name a file")
 
 
 def test_a_key_file_that_is_not_there_is_also_the_systems_error() -> None:

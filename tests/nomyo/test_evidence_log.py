@@ -177,26 +177,26 @@ def test_neither_prompt_nor_completion_nor_key_is_kept_whatever_the_server_does(
 # -- failing ledgers
 
 
-def spoiling(wire: Wire, path: Path) -> None:
+def tampering(wire: Wire, path: Path) -> None:
     """The ledger becomes unusable while the server is at work: the prompt is sent by then."""
     complete = wire.router.complete
 
-    def spoil(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
+    def tamper(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
         path.touch()
         path.chmod(0o666)
         return complete(payload, payload_id)
 
-    wire.router.complete = spoil
+    wire.router.complete = tamper
 
 
 def test_an_answer_whose_evidence_cannot_be_kept_is_lost_and_that_is_said(wire: Wire, tpm: Forge, path: Path) -> None:
-    spoiling(wire, path)
+    tampering(wire, path)
     failure = wire.refused(EvidenceLogError, {"evidence_log": path, "attestation_policy": policy(), "max_retries": 2})
     assert failure.prompt_sent is True
     assert failure.path == str(path)
     assert "could not be kept, so the answer is not handed over" in failure.problem
     assert "others may write to it" in failure.problem
-    assert failure.mend.startswith("chmod go-w ")
+    assert failure.hint.startswith("chmod go-w ")
     assert failure.payload_id == only(wire.posts).payload_id
     assert (failure.attempts, failure.stage, failure.retryable) == (1, "completion", False)
     assert isinstance(failure, na.LedgerError)
@@ -206,7 +206,7 @@ def test_an_answer_whose_evidence_cannot_be_kept_is_lost_and_that_is_said(wire: 
 def test_or_it_is_handed_over_and_that_is_said(
     wire: Wire, tpm: Forge, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spoiling(wire, path)
+    tampering(wire, path)
     options = {"evidence_log": path, "evidence_log_failure": "warn", "attestation_policy": policy()}
     answers = wire.ask_often(2, options)
     for answer, post in zip(answers, wire.posts, strict=True):
@@ -222,7 +222,7 @@ def test_or_it_is_handed_over_and_that_is_said(
 def test_a_refusal_comes_before_a_failing_ledger_and_tells_of_it(
     wire: Wire, path: Path, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spoiling(wire, path)
+    tampering(wire, path)
     options = {"evidence_log": path, "evidence_log_failure": failure, "attestation_policy": policy()}
     refusal = wire.refused(AttestationError, options)
     assert refusal.evidence_log is not None

@@ -24,7 +24,7 @@ from tests.nomyo.calling import API_KEY, PROMPT, Wire, ask, content, facts, only
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.http11 import Request
 from tests.nomyo.wire.plain_router import HTML, Reply
-from tests.nomyo.wire.proxy import At, Behaviour, Drip, Proxy, TlsProxy
+from tests.nomyo.wire.proxy import At, Behavior, Drip, Proxy, TlsProxy
 from tests.nomyo.wire.tls_proxy import flipped, html, on_the_way, redirected, zipped
 
 REQUEST, ANSWER = 2, 2  # of a connection: the first is the fetch of the key
@@ -51,21 +51,21 @@ def middle(wire: Wire) -> Iterator[TlsProxy]:
 
 # What happens to the request, and how often the router has seen it after one try.
 BROKEN = {
-    "reset-before": (Behaviour(reset="before", request=REQUEST), 0),
-    "reset-after": (Behaviour(reset="after", request=REQUEST), 1),
-    "reset-during": (Behaviour(reset="during", request=REQUEST), 1),
-    "cut-the-request": (Behaviour(cut_up=At(500, REQUEST)), 0),
-    "cut-the-answer": (Behaviour(cut_down=At(500, ANSWER)), 1),
-    "cut-before-the-answer": (Behaviour(cut_down=At(0, ANSWER)), 1),
-    "flip-the-request": (Behaviour(flip_up=At(700, REQUEST)), 0),
-    "flip-the-answer": (Behaviour(flip_down=At(700, ANSWER)), 1),
-    "flip-a-records-head": (Behaviour(flip_down=At(1, ANSWER)), 1),
+    "reset-before": (Behavior(reset="before", request=REQUEST), 0),
+    "reset-after": (Behavior(reset="after", request=REQUEST), 1),
+    "reset-during": (Behavior(reset="during", request=REQUEST), 1),
+    "cut-the-request": (Behavior(cut_up=At(500, REQUEST)), 0),
+    "cut-the-answer": (Behavior(cut_down=At(500, ANSWER)), 1),
+    "cut-before-the-answer": (Behavior(cut_down=At(0, ANSWER)), 1),
+    "flip-the-request": (Behavior(flip_up=At(700, REQUEST)), 0),
+    "flip-the-answer": (Behavior(flip_down=At(700, ANSWER)), 1),
+    "flip-a-records-head": (Behavior(flip_down=At(1, ANSWER)), 1),
 }
 NO_CONNECTION = {
-    "reset-accept": Behaviour(reset="accept"),
-    "cut-the-handshake": Behaviour(cut_down=100),
-    "flip-the-handshake": Behaviour(flip_down=100),
-    "flip-the-hello": Behaviour(flip_up=100),
+    "reset-accept": Behavior(reset="accept"),
+    "cut-the-handshake": Behavior(cut_down=100),
+    "flip-the-handshake": Behavior(flip_down=100),
+    "flip-the-hello": Behavior(flip_up=100),
 }
 
 
@@ -73,8 +73,8 @@ NO_CONNECTION = {
 def test_a_broken_wire_is_a_connection_error_that_says_it_may_have_been_processed(
     wire: Wire, proxy: Proxy, name: str
 ) -> None:
-    behaviour, seen = BROKEN[name]
-    proxy.behave(behaviour)
+    behavior, seen = BROKEN[name]
+    proxy.behave(behavior)
     error = wire.refused(APIConnectionError, {"base_url": proxy.url})
     assert facts(error) == ("", 1, "completion", True)
     assert error.maybe_processed is True
@@ -83,8 +83,8 @@ def test_a_broken_wire_is_a_connection_error_that_says_it_may_have_been_processe
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_wire_is_mended_by_a_second_try_with_the_same_bytes(wire: Wire, proxy: Proxy, name: str) -> None:
-    behaviour, seen = BROKEN[name]
-    proxy.behave(behaviour)
+    behavior, seen = BROKEN[name]
+    proxy.behave(behavior)
     answer = wire.ask({"base_url": proxy.url, "max_retries": 1})
     assert content(answer) == PROMPT
     assert len(wire.posts) == seen + 1
@@ -109,11 +109,11 @@ def test_a_connection_that_fails_once_is_made_again(wire: Wire, proxy: Proxy, na
     assert (len(wire.posts), wire.fetches) == (1, 1)
 
 
-@pytest.mark.parametrize("first", [Behaviour(reset="after", request=REQUEST), Behaviour()], ids=["reset", "500"])
-def test_what_may_have_been_processed_in_an_earlier_try_is_told(wire: Wire, proxy: Proxy, first: Behaviour) -> None:
+@pytest.mark.parametrize("first", [Behavior(reset="after", request=REQUEST), Behavior()], ids=["reset", "500"])
+def test_what_may_have_been_processed_in_an_earlier_try_is_told(wire: Wire, proxy: Proxy, first: Behavior) -> None:
     wire.router.answer(Reply(500, close=True))
     proxy.behave(first)
-    proxy.default = Behaviour(reset="accept")
+    proxy.default = Behavior(reset="accept")
     error = wire.refused(APIConnectionError, {"base_url": proxy.url, "max_retries": 1})
     assert facts(error) == ("", 2, "completion", True)
     assert error.maybe_processed is True
@@ -121,7 +121,7 @@ def test_what_may_have_been_processed_in_an_earlier_try_is_told(wire: Wire, prox
 
 
 def test_a_delay_costs_time_and_nothing_else(wire: Wire, proxy: Proxy) -> None:
-    proxy.default = Behaviour(delay_ms=40)
+    proxy.default = Behavior(delay_ms=40)
     before = time.monotonic()
     wire.ask_often(3, {"base_url": proxy.url})
     assert time.monotonic() - before > 4 * 0.08
@@ -129,22 +129,22 @@ def test_a_delay_costs_time_and_nothing_else(wire: Wire, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "attempts", "stage"),
+    ("behavior", "attempts", "stage"),
     [
-        (Behaviour(stall_down=At(0, ANSWER)), 1, "completion"),
-        (Behaviour(stall_down=At(200, ANSWER)), 1, "completion"),
-        (Behaviour(stall_up=At(200, REQUEST)), 1, "completion"),
-        (Behaviour(drip_down=Drip(32, 0.3, ANSWER)), 1, "completion"),
-        (Behaviour(drip_up=Drip(32, 0.3, REQUEST)), 1, "completion"),
-        (Behaviour(stall_down=At(0, 1)), 0, "key"),
-        (Behaviour(stall_down=0), 0, "key"),
-        (Behaviour(drip_down=Drip(32, 0.3)), 0, "key"),
+        (Behavior(stall_down=At(0, ANSWER)), 1, "completion"),
+        (Behavior(stall_down=At(200, ANSWER)), 1, "completion"),
+        (Behavior(stall_up=At(200, REQUEST)), 1, "completion"),
+        (Behavior(drip_down=Drip(32, 0.3, ANSWER)), 1, "completion"),
+        (Behavior(drip_up=Drip(32, 0.3, REQUEST)), 1, "completion"),
+        (Behavior(stall_down=At(0, 1)), 0, "key"),
+        (Behavior(stall_down=0), 0, "key"),
+        (Behavior(drip_down=Drip(32, 0.3)), 0, "key"),
     ],
 )
 def test_a_wire_that_is_too_slow_ends_at_the_deadline(
-    wire: Wire, proxy: Proxy, behaviour: Behaviour, attempts: int, stage: str
+    wire: Wire, proxy: Proxy, behavior: Behavior, attempts: int, stage: str
 ) -> None:
-    proxy.behave(behaviour)
+    proxy.behave(behavior)
     before = time.monotonic()
     error = wire.refused(APITimeoutError, {"base_url": proxy.url, "timeout": 0.9, "max_retries": 2})
     assert 0.9 <= time.monotonic() - before < 4

@@ -62,7 +62,7 @@ WRONG: dict[str, Any] = {
     "no evidence": lambda: {**completion(), "_metadata": {}},
     "no metadata": lambda: {"choices": [SECRET]},
     "nothing": dict,
-    "a wrong signature": lambda: completion(Forge().spoil("signature", lambda data: data[:-1] + bytes([data[-1] ^ 1]))),
+    "a wrong signature": lambda: completion(Forge().tamper("signature", lambda sig: sig[:-1] + bytes([sig[-1] ^ 1]))),
     "evidence that is text": lambda: {**completion(), "_metadata": {"tpm_attestation": SECRET}},
     "a verdict of the server's own": lambda: {**completion(), "_metadata": {"attestation_result": AFFIRMING}},
 }  # fmt: skip

@@ -114,7 +114,7 @@ def answering(wire: Wire, made_by: Fault | Variant) -> Wire:
     def made(payload: dict[str, Any], payload_id: str) -> Any:
         forge = made_by.world()
         forge.payload_id = payload_id
-        made_by.spoil(forge)
+        made_by.tamper(forge)
         return forge.answer()
 
     wire.router.complete = made

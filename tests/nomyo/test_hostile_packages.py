@@ -24,7 +24,7 @@ from tests.nomyo.packages import (
     holder,
     is_refused,
     opens,
-    spoiled,
+    tampered,
     valid,
 )  # fmt: skip
 from tests.nomyo.wire import package as wire
@@ -43,7 +43,7 @@ def test_a_field_of_any_other_value_or_type_is_refused(name: str, value: Any, in
     if (inside and name == "tag") or (type(before) is type(value) and before == value):
         return
     harmless = name == "processed_at" and (value is None or type(value) is int)
-    package = spoiled(name, lambda _: value, inside=inside)
+    package = tampered(name, lambda _: value, inside=inside)
     assert opens(package, tag_inside=inside) is harmless
 
 
@@ -196,7 +196,7 @@ def test_no_field_may_be_any_other_json(name: str, value: object, inside: bool) 
     before = holder(document(inside=inside), name).get(name)
     assume(value != before)
     assume(not (inside and name == "tag"))
-    assert is_refused(spoiled(name, lambda _: value, inside=inside), tag_inside=inside)
+    assert is_refused(tampered(name, lambda _: value, inside=inside), tag_inside=inside)
 
 
 @given(data=st.binary(max_size=300))

@@ -42,7 +42,7 @@ def trees(keys: st.SearchStrategy[Any], scalars: st.SearchStrategy[Any] = SCALAR
     )
 
 
-class Colour(enum.IntEnum):
+class Color(enum.IntEnum):
     """A number with a name."""
 
     RED = 3
@@ -143,7 +143,7 @@ def test_a_string_of_whole_slices_is_written_once(slices_of_it: int) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        {"role": Role.USER, Role.USER: Colour.RED, Colour.RED: [Colour.RED]},
+        {"role": Role.USER, Role.USER: Color.RED, Color.RED: [Color.RED]},
         Pair("a", Pair(1, None)),
         OrderedDict([("b", 1), ("a", 2)]),
         {"x": -0.0, "y": 1e300, "z": 5e-324, "big": 2**70, "true": True},

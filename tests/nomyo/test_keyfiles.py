@@ -419,7 +419,7 @@ def test_a_pair_that_cannot_be_loaded_is_told_and_neither_replaced_nor_changed(
         error = refusal(call)
         assert error.path == str(folder / name)
         assert error.problem == problem
-        assert error.mend
+        assert error.hint
         assert contents(folder) == before
     assert quick == []
 

@@ -256,7 +256,7 @@ def test_a_private_file_of_use_to_others_is_refused(folder: Path, bits: int) -> 
     (folder / NAME).chmod(0o600 | bits)
     error = refusal(read, folder)
     assert error.problem == f"has mode {0o600 | bits:04o}: others may use it"
-    assert error.mend == f"chmod 600 {folder / NAME}"
+    assert error.hint == f"chmod 600 {folder / NAME}"
     assert read(folder, private=False) == b"content"
 
 
@@ -274,7 +274,7 @@ def test_a_mend_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     folder = tmp_path / "my keys; rm"
     place(folder)
     (folder / NAME).chmod(0o644)
-    assert refusal(read, folder).mend == f"chmod 600 '{folder / NAME}'"
+    assert refusal(read, folder).hint == f"chmod 600 '{folder / NAME}'"
 
 
 @posix
@@ -286,7 +286,7 @@ def test_a_folder_others_may_write_to_is_refused(folder: Path, bits: int, use: C
     error = refusal(use, folder)
     assert error.problem == f"has mode {0o700 | bits:04o}: others may write to it"
     shared = "use a folder that nobody else can write to"
-    assert error.mend == (shared if bits & 0o1000 else f"chmod go-w {folder}")
+    assert error.hint == (shared if bits & 0o1000 else f"chmod go-w {folder}")
     assert names(folder) == ["other.pem"]
 
 

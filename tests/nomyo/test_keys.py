@@ -119,7 +119,7 @@ def test_a_private_key_that_will_not_do_is_refused_by_kind(make: Callable[[], ob
         warnings.simplefilter("ignore")
         key = make()
     with pytest.raises(ValueError, match=f"^expected an RSA private key of at least 3072 bits, {words}$"):
-        keys.check_private(key, keys.CLIENT_KEY_BITS_LEAST)
+        keys.check_private(key, keys.CLIENT_KEY_BITS_MINIMUM)
 
 
 def altered(**changes: int) -> rsa.RSAPrivateKey:
@@ -332,7 +332,7 @@ def judge(body: bytes) -> None:
 
 
 @given(st.data())
-def test_a_spoilt_pem_is_refused_or_is_another_key_in_the_same_form(data: st.DataObject) -> None:
+def test_a_tampered_pem_is_refused_or_is_another_key_in_the_same_form(data: st.DataObject) -> None:
     body = bytearray(good())
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(body)))

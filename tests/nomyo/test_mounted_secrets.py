@@ -126,7 +126,7 @@ def test_a_private_key_of_root_that_others_can_use_is_refused_with_a_hint_for_a_
     with user(NOBODY, FS_GROUP), pytest.raises(KeyStoreError) as refused:
         load(volume)
     assert refused.value.problem == f"has mode {mode:04o}: others may use it"
-    assert refused.value.mend == (
+    assert refused.value.hint == (
         "in a Kubernetes pod set fsGroup and the volume's defaultMode: 0400, which gives the file mode 0440; or use a "
         f"copy that belongs to user {NOBODY} and has mode 0600 (in a container, an entrypoint or init container can "
         "make it)"
@@ -138,7 +138,7 @@ def test_a_private_key_that_the_user_may_not_read_names_fs_group(volume: Path) -
     with user(), pytest.raises(KeyStoreError) as refused:
         load(volume)
     assert refused.value.problem == "cannot be read: Permission denied"
-    assert f"user {NOBODY} must be allowed to use it (in a Kubernetes pod, set fsGroup)" in refused.value.mend
+    assert f"user {NOBODY} must be allowed to use it (in a Kubernetes pod, set fsGroup)" in refused.value.hint
 
 
 def test_the_user_s_own_key_must_be_private_from_its_group(volume: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_key_of_another_user_as_in_a_bind_mount_is_refused(volume: Path) -> No
     with user(NOBODY, FS_GROUP), pytest.raises(KeyStoreError) as refused:
         load_alone(volume)
     assert refused.value.problem == f"belongs to user {OTHER}, not to user {NOBODY} or root"
-    assert refused.value.mend.startswith(f"as root, chown it to user {NOBODY}, or use a copy that belongs to user ")
+    assert refused.value.hint.startswith(f"as root, chown it to user {NOBODY}, or use a copy that belongs to user ")
 
 
 @pytest.mark.parametrize("part", [PRIVATE_NAME, "..data", "..2026_01_02_03_04_05.123456789", ""])
@@ -177,7 +177,7 @@ def test_a_folder_that_others_may_write_to_without_the_sticky_bit_is_refused(vol
     projected(volume).chmod(0o777)
     with user(NOBODY, FS_GROUP), pytest.raises(KeyStoreError, match="has mode 0777: others may write to it") as refused:
         load_alone(volume)
-    assert refused.value.mend.startswith("mount it read-only, or use a folder that only user ")
+    assert refused.value.hint.startswith("mount it read-only, or use a folder that only user ")
 
 
 def test_a_key_that_is_no_link_is_refused_in_a_folder_that_others_may_write_to(volume: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nomyo.redact import REDACTED, RUN, SECRET_LEAST, Redaction, texts
+from nomyo.redact import REDACTED, RUN, SECRET_MINIMUM, Redaction, texts
 
 SECRET = "Where did we bury the treasure, and who else was there on that night?"
 # Nothing of these letters is part of the word that takes their place.
@@ -42,10 +42,10 @@ def test_no_run_of_a_secret_is_left(secret: str, before: str, after: str, data: 
     assert [run for key in told for run in runs(secret, key)] == []
 
 
-@given(secret=st.text("abcdefgh 01234", min_size=SECRET_LEAST), text=st.text("ijklmnop {}[]💡 01"))
+@given(secret=st.text("abcdefgh 01234", min_size=SECRET_MINIMUM), text=st.text("ijklmnop {}[]💡 01"))
 def test_what_has_little_in_common_with_a_secret_is_left(secret: str, text: str) -> None:
     assume(
-        not any(text[at : at + SECRET_LEAST] in secret for at in range(max(1, len(text) - SECRET_LEAST + 1)))
+        not any(text[at : at + SECRET_MINIMUM] in secret for at in range(max(1, len(text) - SECRET_MINIMUM + 1)))
         or not text
     )
     assert Redaction([secret])([text, {text: None}, 1, True, 2.5]) == [text, {text: None}, 1, True, 2.5]
@@ -157,8 +157,8 @@ ESCAPES: dict[str, Callable[[str], str]] = {
 
 
 @given(
-    secret=st.text("ab\n\t\"'<&\\é€😀", min_size=SECRET_LEAST, max_size=60),
-    length=st.integers(SECRET_LEAST, 60),
+    secret=st.text("ab\n\t\"'<&\\é€😀", min_size=SECRET_MINIMUM, max_size=60),
+    length=st.integers(SECRET_MINIMUM, 60),
     rest=st.integers(0, 11),
 )
 @pytest.mark.parametrize("name", ESCAPES)

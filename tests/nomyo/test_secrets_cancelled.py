@@ -22,7 +22,7 @@ from tests.nomyo.calling import Wire, run
 from tests.nomyo.hunt import Hunt, Overheard, listening
 from tests.nomyo.scenes import API_KEY, COMPLETION, MESSAGES, PASSWORD, PROMPT, SECRETS, Stage, ask
 from tests.nomyo.wire.plain_router import Recorded, Reply
-from tests.nomyo.wire.proxy import At, Behaviour, Proxy
+from tests.nomyo.wire.proxy import At, Behavior, Proxy
 
 LONG = [{"role": "user", "content": PROMPT + "x" * 8_000_000}]
 
@@ -40,10 +40,10 @@ def fresh(stage: Stage) -> SecureChatCompletion:
 Begin = Callable[[Stage], Awaitable[Any]]
 
 
-def through(behaviour: Behaviour) -> Begin:
+def through(behavior: Behavior) -> Begin:
     async def begin(stage: Stage) -> None:
         with Proxy("localhost", stage.wire.router.port) as proxy:
-            proxy.default = behaviour
+            proxy.default = behavior
             await stage.ask({"base_url": proxy.url})
 
     return begin
@@ -73,10 +73,10 @@ async def long_answer(stage: Stage) -> None:
 MOMENTS: dict[str, tuple[Begin, float, int | None]] = {
     "at once": (slow(Reply(delay=9)), 0.0, 0),
     "its own key pair": (own_key, 0.05, 0),
-    "a connection": (through(Behaviour(stall_down=0)), 0.3, 0),
+    "a connection": (through(Behavior(stall_down=0)), 0.3, 0),
     "the server's key": (slow(Reply(delay=9), on="GET"), 0.3, 0),
     "the server's key, half of it": (slow(Reply(drip=(16, 0.2)), on="GET"), 0.5, 0),
-    "the request going out": (through(Behaviour(stall_up=At(500, 2))), 0.5, 0),
+    "the request going out": (through(Behavior(stall_up=At(500, 2))), 0.5, 0),
     "the answer": (slow(Reply(delay=9)), 0.3, 1),
     "the answer, half of it": (slow(Reply(drip=(16, 0.1))), 0.5, 1),
     "an error, half of it": (slow(Reply(500, body=b"x" * 100, drip=(1, 0.1))), 0.5, 1),

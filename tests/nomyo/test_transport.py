@@ -20,7 +20,7 @@ from tests.nomyo.calling import API_KEY, Wire, run
 from tests.nomyo.wire.loopback import Connection, Loopback
 from tests.nomyo.wire.plain_router import KEY_PATH, POST_PATH
 from tests.nomyo.wire.plain_router import Reply as Answer
-from tests.nomyo.wire.proxy import At, Behaviour, Proxy
+from tests.nomyo.wire.proxy import At, Behavior, Proxy
 
 HEADERS = {"X-Payload-ID": "an-id", "Content-Type": "application/octet-stream", "Authorization": f"Bearer {API_KEY}"}
 
@@ -234,15 +234,15 @@ def test_a_line_that_is_no_http_is_not_quoted(form: bytes) -> None:
 def test_a_flipped_bit_amid_an_answer_is_a_broken_connection(wire: Wire, at: At) -> None:
     wire.router.answer(Answer(body=b"x" * 65_536), on="GET")
     with Proxy("localhost", wire.router.port) as proxy:
-        proxy.behave(Behaviour(flip_down=at))
+        proxy.behave(Behavior(flip_down=at))
         error = failure(get(proxy.url + KEY_PATH))
     assert (error.retryable, error.maybe_processed) == (True, True)
 
 
-def test_of_an_error_whose_body_is_spoilt_on_the_way_the_status_is_told(wire: Wire) -> None:
+def test_of_an_error_whose_body_is_tampered_on_the_way_the_status_is_told(wire: Wire) -> None:
     wire.router.answer(Answer(503, body=b"x" * 65_536), on="GET")
     with Proxy("localhost", wire.router.port) as proxy:
-        proxy.behave(Behaviour(flip_down=At(40_000, 1)))
+        proxy.behave(Behavior(flip_down=At(40_000, 1)))
         assert run(get(proxy.url + KEY_PATH)).status == 503
 
 

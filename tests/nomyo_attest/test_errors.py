@@ -75,7 +75,7 @@ def test_an_evidence_error_says_place_expected_and_got() -> None:
     assert (error.where, error.expected, error.got) == ("_metadata.payload_id", "a non-empty string", "null")
 
 
-def test_a_policy_error_says_file_place_problem_and_mend() -> None:
+def test_a_policy_error_says_file_place_problem_and_hint() -> None:
     error = na.PolicyError("pcrs", "no value is pinned", "pin one", source="policy.toml")
     assert str(error) == "policy.toml: pcrs: no value is pinned; pin one"
     assert str(na.PolicyError("", "not a policy", "write one")) == "policy: not a policy; write one"

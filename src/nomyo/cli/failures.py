@@ -34,7 +34,7 @@ _NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
 
 _NO_KEY: Final = "no API key was sent: give one in NOMYO_API_KEY or --api-key-file"
 
-_MENDS: Final[Mapping[type[NomyoError], str]] = {
+_HINTS: Final[Mapping[type[NomyoError], str]] = {
     AuthenticationError: "check the API key, in NOMYO_API_KEY or --api-key-file",
     ForbiddenError: "ask the operator which models and tiers this API key may use",
     InvalidRequestError: "check --model, and whether the prompt is too long for it",
@@ -60,7 +60,7 @@ _FLAGS: Final = {
 }
 """Parameters of the client, as its messages name them → what stands for them here."""
 
-_KEY_MENDS: Final = {
+_KEY_HINTS: Final = {
     "give its password": "give its password in a file, --key-password-file",
     "leave the password away": "leave --key-password-file away",
 }
@@ -81,17 +81,17 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
     if isinstance(error, EvidenceLogError):
         return CommandError(f"--evidence-log: {text}")
     if isinstance(error, KeyStoreError):
-        return CommandError(f"{error.path}: {error.problem}; {_KEY_MENDS.get(error.mend, error.mend)}")
+        return CommandError(f"{error.path}: {error.problem}; {_KEY_HINTS.get(error.hint, error.hint)}")
     if isinstance(error, (ArgumentError, InternalError)):
         return CommandError(
             _flagged(text).replace("; give the API key as api_key", "; it would show in the process list")
         )
-    mend = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _mend(error)
+    hint = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _hint(error)
     said = text if host in text else f"{host}: {text}"
-    return CommandError(f"{said}; {mend}" if mend else said)
+    return CommandError(f"{said}; {hint}" if hint else said)
 
 
-def _mend(error: NomyoError) -> str:
+def _hint(error: NomyoError) -> str:
     text = str(error)
     if text.startswith(QUEUE_FULL) or "SSL_CERT_FILE" in text or "; give it without /" in text or "(407)" in text:
         return ""  # the message says it already
@@ -100,7 +100,7 @@ def _mend(error: NomyoError) -> str:
     if isinstance(error, APIError) and error.retryable:
         seconds = getattr(error, "retry_after", None)
         return "try again later" if seconds is None else f"try again in {seconds:.0f} s"
-    return next((_MENDS[kind] for kind in type(error).__mro__ if kind in _MENDS), "")
+    return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), "")
 
 
 def _flagged(text: str) -> str:

@@ -88,8 +88,8 @@ def _check(name: str, found: os.stat_result) -> None:
             f"as root, chown it to user {user}, or name a copy that belongs to that user"
         )
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        mend = f"chmod go-w {quoted}" if user in {found.st_uid, 0} else "name a copy that only you can write to"
-        raise CommandError(f"{name}: has mode {mode:04o}: others may write to it; {mend}")
+        hint = f"chmod go-w {quoted}" if user in {found.st_uid, 0} else "name a copy that only you can write to"
+        raise CommandError(f"{name}: has mode {mode:04o}: others may write to it; {hint}")
     if mode & stat.S_IROTH:
-        mend = f"; chmod 600 {quoted} prevents that" if user in {found.st_uid, 0} else ""
-        complain(f"notice: {name}: has mode {mode:04o}: every user of this machine can read it{mend}")
+        hint = f"; chmod 600 {quoted} prevents that" if user in {found.st_uid, 0} else ""
+        complain(f"notice: {name}: has mode {mode:04o}: every user of this machine can read it{hint}")

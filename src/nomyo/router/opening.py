@@ -22,7 +22,7 @@ PACKAGE_MAX: Final = 16 * 1024 * 1024
 PAYLOAD_ID_MAX: Final = 1024
 """Characters of the longest payload id; honest ones are UUIDs of 36."""
 
-CLIENT_KEY_LEAST: Final = 2048
+CLIENT_KEY_MINIMUM: Final = 2048
 """Bits that a client's key must have."""
 
 MEDIA_TYPE: Final = "application/octet-stream"
@@ -60,10 +60,10 @@ def read_heading(headers: Mapping[str, str]) -> Heading:
 def _client_key(text: str) -> RSAPublicKey:
     """Any percent-encoding of the PEM: ``/`` bare (Python's quote) or ``%2F`` (JavaScript's encodeURIComponent)."""
     try:
-        return keys.load_server_key(unquote(text).encode(), CLIENT_KEY_LEAST)
+        return keys.load_server_key(unquote(text).encode(), CLIENT_KEY_MINIMUM)
     except ServerKeyError:
         raise Refusal(
-            400, f"X-Public-Key must be a percent-encoded PEM public key, RSA of at least {CLIENT_KEY_LEAST} bits"
+            400, f"X-Public-Key must be a percent-encoded PEM public key, RSA of at least {CLIENT_KEY_MINIMUM} bits"
         ) from None
 
 

@@ -22,20 +22,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         rule: the rule's id, such as ``"pcr.digest"``.
         outcome: whether it holds, does not, or cannot be told.
         requirement: what the policy makes of it.
-        cites: the structure field it stands on.
+        field: the structure field or the key in the response that the rule examines.
         expected, got: the values compared; bytes, numbers, text, or lists and dicts of them.
         message: a sentence; ``"holds"`` where it does.
-        mend: what to do; empty where it holds.
+        remediation: what to do; empty where it holds.
     """
 
     rule: str
     outcome: Outcome
     requirement: Requirement
-    cites: str
+    field: str
     expected: Value
     got: Value
     message: str
-    mend: str
+    remediation: str
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; bytes are in hex."""
@@ -43,11 +43,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             "rule": self.rule,
             "outcome": self.outcome.value,
             "requirement": self.requirement.value,
-            "cites": self.cites,
+            "field": self.field,
             "expected": _jsonable(self.expected),
             "got": _jsonable(self.got),
             "message": self.message,
-            "mend": self.mend,
+            "remediation": self.remediation,
         }
 
 
@@ -72,11 +72,11 @@ def finding_of(planned: PlannedRule, answer: Answer, *, vouched_for: bool = True
         rule=planned.id,
         outcome=outcome,
         requirement=planned.requirement,
-        cites=planned.rule.cites,
+        field=planned.rule.field,
         expected=deepcopy(expected),  # a settled answer is shared by many results
         got=deepcopy(got),
         message=message or "holds",
-        mend=remediation(planned.id, answer, planned.rule.mend, vouched_for=vouched_for),
+        remediation=remediation(planned.id, answer, planned.rule.remediation, vouched_for=vouched_for),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.crypto.hashes import HASHERS
-from nomyo_attest.policy.model import RSA_BITS_LEAST, STRONG_HASHES
+from nomyo_attest.policy.model import RSA_BITS_MINIMUM, STRONG_HASHES
 from nomyo_attest.tpm.constants import HASH_ALGORITHMS
 
 _UNSIGNED: Final = (
@@ -63,7 +63,7 @@ def _key_strength(answer: Answer) -> str:
     if got in HASH_ALGORITHMS:
         return f"have the service create AIKs with a nameAlg of {', '.join(STRONG_HASHES)}."
     bits = got.removeprefix("RSA-")
-    if bits != got and int(bits) >= RSA_BITS_LEAST:
+    if bits != got and int(bits) >= RSA_BITS_MINIMUM:
         return f"have the service create AIKs as the policy asks: {expected}."
     if got.startswith("TPM_ECC_") and got not in _SMALL_CURVES:
         return "have the service create AIKs on P-256, P-384 or P-521. Signatures on this curve are not verified here."

@@ -127,7 +127,7 @@ class AttestationResult:
             made = (finding_of(planned, answer, vouched_for=vouched_for) for planned, answer in self._answered)
             if self._remediations is not None:
                 pairs = zip(made, self._remediations, strict=True)
-                made = (msgspec.structs.replace(finding, mend=mend) for finding, mend in pairs)
+                made = (msgspec.structs.replace(finding, remediation=remediation) for finding, remediation in pairs)
             self._findings = tuple(made)
         return self._findings
 
@@ -222,7 +222,9 @@ class AttestationResult:
         given ``[expected, got, message]`` for each finding, all at once, and returns as many.
         """
         told = copy(self)  # of facts alone, as where it is pickled
-        told._remediations = [finding.mend for finding in self.findings]  # those for the values as they were found
+        told._remediations = [
+            finding.remediation for finding in self.findings
+        ]  # those for the values as they were found
         words = zip(told._answers, change([list(answer[1:]) for answer in told._answers]), strict=True)
         told._answers = [(answer[0], expected, got, message) for answer, (expected, got, message) in words]
         return told

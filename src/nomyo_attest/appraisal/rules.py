@@ -22,7 +22,7 @@ class Rule:
     Attributes:
         id: the name users store: in policies, results, reports.
         check: its function, to an `Answer`; that of `claims.*` takes a path too.
-        cites: the structure field or the key in the response that it stands on.
+        field: the structure field or the key in the response that the rule examines.
         core: whether no policy may soften it.
         settled: whether its check takes a `Settled`, and so is asked once for each make of evidence; if not, a `Case`.
     """
@@ -31,14 +31,14 @@ class Rule:
         self,
         id: str,  # noqa: A002 - the name users know it by
         check: Callable[..., Answer],
-        cites: str,
+        field: str,
         *,
         core: bool = False,
         settled: bool = False,
     ) -> None:
         self.id = id
         self.check = check
-        self.cites = cites
+        self.field = field
         self.core = core
         self.settled = settled
 
@@ -61,7 +61,7 @@ class Rule:
         return "\n\n".join(self._paragraphs[1:-1])
 
     @property
-    def mend(self) -> str:
+    def remediation(self) -> str:
         """What to do when it does not hold."""
         return self._paragraphs[-1].removeprefix("What to do: ")
 

@@ -18,10 +18,10 @@ from nomyo_attest.audit.isolation import appraise_alone
 from nomyo_attest.audit.members import Member, MemberGoneError, WorkerFailedError
 from nomyo_attest.audit.worker import WorkOrder
 
-DEATHS_MOST: Final = 3
+DEATHS_MAXIMUM: Final = 3
 """Processes that may end while they work on one chunk, before its records are appraised one by one."""
 
-STARTS_MOST: Final = 3
+STARTS_MAXIMUM: Final = 3
 """Processes that may end, one after another, before they are ready."""
 
 
@@ -107,14 +107,14 @@ class Pool:
         chunk = member.chunk
         if not member.ready:
             self._failed_starts += 1
-            if self._failed_starts >= STARTS_MOST:
+            if self._failed_starts >= STARTS_MAXIMUM:
                 raise WorkerFailedError(f"the processes that appraise end before they begin ({gone.how})")
             return
         self.lost += 1
         if chunk is None:
             return
         self._deaths[chunk.number] += 1
-        if self._deaths[chunk.number] < DEATHS_MOST:
+        if self._deaths[chunk.number] < DEATHS_MAXIMUM:
             self._again.append(chunk)
             return
         self._done[chunk.number], lost = appraise_alone(chunk, self._order)

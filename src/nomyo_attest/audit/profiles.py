@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import VERDICTS
-from nomyo_attest.audit.series.stored import StoredSeries
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import PROFILES_LISTED, PROFILES_OVER_TIME, Counts, Place, Profile
@@ -35,7 +35,7 @@ _TOGETHER: Final = (
 
 
 def profiles_of(
-    store: Store, order: SourceOrder, series: StoredSeries, timeline: Timeline
+    store: Store, order: SourceOrder, series: StoredRecords, timeline: Timeline
 ) -> tuple[list[Profile], int]:
     """The profiles most used, and how many there are."""
     _make_cells(store, timeline)
@@ -102,7 +102,7 @@ def _places(store: Store, order: SourceOrder) -> dict[Any, tuple[Place, Place]]:
     }
 
 
-def _aiks(store: Store, series: StoredSeries) -> Counter[Any]:
+def _aiks(store: Store, series: StoredRecords) -> Counter[Any]:
     """How many AIK Names each profile listed has. Names of one record alone, where most are, need not be told apart."""
     if not series.few("aik_name"):
         return Counter(dict(store.query(_TOGETHER.format(only=""))))

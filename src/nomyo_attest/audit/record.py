@@ -28,7 +28,7 @@ from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.line import Recorded
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
-CLOCK_MOST: Final = 2**63 - 1
+CLOCK_MAXIMUM: Final = 2**63 - 1
 """Milliseconds: what databases have room for. No TPM gets there in 292 million years."""
 
 TIER_MAX: Final = 100
@@ -154,7 +154,7 @@ class RecordAppraiser:
             statement = case.attest.value
             clock = statement.clock_info
             row["quote"] = hashlib.sha256(case.attest.inner).hexdigest()
-            row["clock"] = clock.clock if clock.clock <= CLOCK_MOST else None
+            row["clock"] = clock.clock if clock.clock <= CLOCK_MAXIMUM else None
             row["reset_count"], row["restart_count"] = clock.reset_count, clock.restart_count
             row["firmware_version"] = f"{statement.firmware_version:016x}"
             row["signature_valid"] = _AS_BOOL.get(result.outcome_of("signature.valid"))

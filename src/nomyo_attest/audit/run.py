@@ -19,7 +19,7 @@ from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
 from nomyo_attest.audit.sources.kinds import display
 from nomyo_attest.audit.state import State, StateDamagedError, is_by_damage
 from nomyo_attest.audit.store import StoreError
-from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
+from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary
 from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
 
@@ -231,17 +231,17 @@ class Audit:
         max_gap: int | None = None,
         allow_no_evidence: bool = False,
         allow_undated: bool = False,
-        on_finding: Callable[[SeriesFinding], None] | None = None,
+        on_finding: Callable[[CrossRecordFinding], None] | None = None,
     ) -> Summary:
-        """What all records come to; see `summarise`.
+        """What all records come to; see `summarize`.
 
         Raises:
             StoreError: the store cannot be read.
             msgspec.ValidationError: a value in the store of a resumed audit has another type than an audit stores.
         """
-        from nomyo_attest.audit.summarise import summarise  # the rules across records are not needed before
+        from nomyo_attest.audit.summarize import summarize  # the rules across records are not needed before
 
-        summary = summarise(
+        summary = summarize(
             self.state.store,
             policy=self.request.policy,
             run=self.run(),

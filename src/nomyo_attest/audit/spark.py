@@ -5,8 +5,8 @@
     from nomyo_attest.audit import spark as audit
 
     verdicts = audit.appraise(spark.table("answers"), policy, column="response")
-    findings = audit.series(verdicts)
-    checks = audit.series_checks(verdicts)
+    findings = audit.cross_record(verdicts)
+    checks = audit.cross_record_checks(verdicts)
 
 Needs the extra `spark` on the driver, and this package with pyarrow wherever executors run Python. All functions return
 lazy DataFrames; nothing is collected. For PySpark 3.5 and 4.
@@ -26,8 +26,8 @@ try:
     from pyspark.sql import types
 
     from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraise_batches, moment
+    from nomyo_attest.audit.spark_cross_record import cross_record, cross_record_checks
     from nomyo_attest.audit.spark_schema import spark_schema
-    from nomyo_attest.audit.spark_series import series, series_checks
 except ImportError as error:
     raise ImportError(
         f"the audit on Spark needs PySpark and pyarrow, of the extra spark: {install_command('spark')}"
@@ -36,7 +36,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["SCHEMA", "appraise", "series", "series_checks"]
+__all__ = ["SCHEMA", "appraise", "cross_record", "cross_record_checks"]
 
 _RECORD: Final = "response"  # what the column is called on its way, whatever it is called in the table
 

@@ -8,15 +8,15 @@ from typing import Final
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.summary import Counts, Released
 
-SERIES: Final = "series"
+CROSS_RECORD: Final = "cross-record"
 RELEASED: Final = "released"
 OUTSIDE: Final = "outside"
 NOTHING: Final = "nothing"
 
-FAIL_ON: Final = (*VERDICTS[1:], SERIES, RELEASED, OUTSIDE)
+FAIL_ON: Final = (*VERDICTS[1:], CROSS_RECORD, RELEASED, OUTSIDE)
 """What `--fail-on` may name, beside `NOTHING` alone."""
 
-FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, SERIES})
+FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, CROSS_RECORD})
 
 OK: Final = 0
 FAILED: Final = 1
@@ -29,7 +29,7 @@ def status_of(
     counts: Counts,
     *,
     sources_unreadable: int,
-    series: int,
+    cross_record: int,
     evidence: bool,
     not_evaluated: int = 0,
     outside_by_server: int = 0,
@@ -43,7 +43,7 @@ def status_of(
     Args:
         counts: records by verdict.
         sources_unreadable: sources of which not all could be read.
-        series: findings across records.
+        cross_record: findings across records.
         evidence: whether any record has evidence, malformed or not.
         not_evaluated: cross-record checks that were not evaluated, without those that an option or the policy accepts.
         outside_by_server: records outside the window by the server's own time.
@@ -80,9 +80,9 @@ def status_of(
         told = ", ".join(f"{number:,} {what}" for what, number in found.items() if number)
         limit = f", more than the {max_failures:,} tolerated" if max_failures else ""
         reasons.append(f"{_number(failures, 'record')} failed{limit}: {told}")
-    if series and SERIES in fail_on:
-        reasons.append(f"{_number(series, 'finding')} across records")
-    if not_evaluated and SERIES in fail_on:
+    if cross_record and CROSS_RECORD in fail_on:
+        reasons.append(f"{_number(cross_record, 'finding')} across records")
+    if not_evaluated and CROSS_RECORD in fail_on:
         reasons.append(f"{_number(not_evaluated, 'cross-record check')} not evaluated")
     if outside_by_server and OUTSIDE in fail_on:
         reasons.append(f"{_number(outside_by_server, 'record')} outside the window by the server's own time")

@@ -77,7 +77,7 @@ class Store:
 
     Attributes:
         path: its file.
-        connection: to SQLite, for those who read it (`nomyo_attest.audit.series`, `summarise`).
+        connection: to SQLite, for those who read it (`nomyo_attest.audit.cross_record`, `summarize`).
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ PROFILES_LISTED: Final = 50
 PROFILES_OVER_TIME: Final = 12
 TIERS_LISTED: Final = 20
 GAPS_LISTED: Final = 10
-BUCKETS_MOST: Final = 120
+BUCKETS_MAXIMUM: Final = 120
 
 
 FAIL: Final = "fail"
@@ -148,11 +148,11 @@ class RulePlace(msgspec.Struct, kw_only=True):
     message: str
 
 
-class SeriesFinding(msgspec.Struct, kw_only=True):
+class CrossRecordFinding(msgspec.Struct, kw_only=True):
     """What shows across records only.
 
     Attributes:
-        rule: id of the series rule, such as ``"series.quote"``.
+        rule: id of the series rule, such as ``"duplicate.quote"``.
         key: what the records share: a quote's SHA-256, a payload id, a Name.
         records: how many.
         first, last: the first and the last of them.
@@ -169,11 +169,11 @@ class SeriesFinding(msgspec.Struct, kw_only=True):
     message: str
 
 
-class SeriesRuleSummary(msgspec.Struct, kw_only=True):
+class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
     """One series rule.
 
     Attributes:
-        rule, question, mend: its id, and in plain words what it asks and what to do about a finding.
+        rule, question, remediation: its id, and in plain words what it asks and what to do about a finding.
         findings, records: how many findings, of how many records together.
         outcome: one of `SERIES_OUTCOMES`.
         appraised: records that were appraised.
@@ -186,7 +186,7 @@ class SeriesRuleSummary(msgspec.Struct, kw_only=True):
 
     rule: str
     question: str
-    mend: str
+    remediation: str
     findings: int
     records: int
     outcome: str = NOT_EVALUATED
@@ -285,8 +285,8 @@ class Summary(msgspec.Struct, kw_only=True):
     failures: list[dict[str, Any]]
     """Rows (as dicts) whose verdict is contraindicated, none or unreadable."""
     failures_total: int
-    series: list[SeriesFinding]
-    series_rules: list[SeriesRuleSummary]
+    cross_record: list[CrossRecordFinding]
+    cross_record_rules: list[CrossRecordRuleSummary]
     profiles: list[Profile]
     profiles_total: int
     bucket_seconds: int

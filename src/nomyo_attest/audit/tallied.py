@@ -26,7 +26,7 @@ from nomyo_attest.audit.summary import (
     SourceSummary,
 )
 
-VALUE_MOST: Final = 4096
+VALUE_MAXIMUM: Final = 4096
 """Characters of JSON of the longest value, expected or got, that a failure listed holds whole."""
 
 _ORDER: Final = {rule.id: place for place, rule in enumerate(RULES)}
@@ -218,4 +218,4 @@ def _outcome_order(outcome: str) -> int:
 
 def _bounded(value: Any) -> Any:
     text = msgspec.json.encode(value).decode()
-    return value if len(text) <= VALUE_MOST else f"{text[:VALUE_MOST]}… ({len(text)} characters)"
+    return value if len(text) <= VALUE_MAXIMUM else f"{text[:VALUE_MAXIMUM]}… ({len(text)} characters)"

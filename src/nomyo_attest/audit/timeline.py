@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import BUCKETS_MOST, GAPS_LISTED, Bucket, Counts, Gap
+from nomyo_attest.audit.summary import BUCKETS_MAXIMUM, GAPS_LISTED, Bucket, Counts, Gap
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -101,9 +101,9 @@ def timeline_of(store: Store) -> Timeline:
 
 
 def bucket_length(first: int, last: int) -> int:
-    """The shortest length of which `BUCKETS_MOST`, each at a multiple of it, hold all from `first` to `last`."""
+    """The shortest length of which `BUCKETS_MAXIMUM`, each at a multiple of it, hold all from `first` to `last`."""
     for seconds in (*LADDER, *(LADDER[-1] << doubled for doubled in range(1, 64))):
-        if last // seconds - first // seconds < BUCKETS_MOST:
+        if last // seconds - first // seconds < BUCKETS_MAXIMUM:
             return seconds
     raise AssertionError(first, last)  # times are in 54 bits
 

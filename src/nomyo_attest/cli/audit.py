@@ -77,7 +77,7 @@ def configure(parser: Parser) -> None:
         metavar="URL",
         help="where docs/rules.md can be read, for the links of rules in SARIF",
     )
-    out.add_argument("--series", metavar="FILE", help="every finding across records, as JSON Lines")
+    out.add_argument("--cross-record", metavar="FILE", help="every finding across records, as JSON Lines")
     out.add_argument("--github", action="store_true", help="print annotations for GitHub Actions, too")
     parser.add_format()
     out.add_argument("--verbose", action="store_true", help="print digests in full and everything that is listed")
@@ -107,10 +107,10 @@ def configure(parser: Parser) -> None:
     how.add_argument(
         "--fail-on",
         metavar="W,W",
-        help="warning, contraindicated, none, unreadable, series (findings across records, or a cross-record check that"
-        " could not be evaluated), released (records of a ledger that were released"
+        help="warning, contraindicated, none, unreadable, cross-record (findings across records, or a cross-record"
+        " check that could not be evaluated), released (records of a ledger that were released"
         " though not affirmed), outside (records outside the window by the server's own time), or nothing; default:"
-        " contraindicated,none,unreadable,series",
+        " contraindicated,none,unreadable,cross-record",
     )
     how.add_argument(
         "--max-failures",
@@ -151,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.audit.state import StateDamagedError, StateError
     from nomyo_attest.audit.store import StoreDamagedError, StoreError
     from nomyo_attest.cli.audit_progress import shown
-    from nomyo_attest.cli.audit_reports import say_summary, summarised, write_all
+    from nomyo_attest.cli.audit_reports import say_summary, summarized, write_all
     from nomyo_attest.errors import NomyoAttestError
 
     request = Request(
@@ -197,7 +197,7 @@ def run(arguments: argparse.Namespace) -> int:
                     _check_still_free(audit, reports, force=arguments.force)
                 audit.place(reports.files)
                 replace = arguments.force or ours
-                summary = summarised(audit, reports, order, replace=replace)
+                summary = summarized(audit, reports, order, replace=replace)
                 write_all(audit, summary, reports, replace=replace)
             except (KeyboardInterrupt, SystemExit):
                 if audit.stays:

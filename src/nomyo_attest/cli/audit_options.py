@@ -122,7 +122,7 @@ class Reports:
         outputs: files of rows.
         streams: whether rows go to standard output.
         texts: kind of report → its file.
-        series: the file of the findings across records.
+        cross_record: the file of the findings across records.
         files: the names of all files.
         state: the folder of the audit's state; None for a temporary one.
         docs_url: the address of the page of rules; None if it is not known.
@@ -132,10 +132,12 @@ class Reports:
         from nomyo_attest.audit.outputs import output
         from nomyo_attest.audit.placing import OutputError
 
-        given = {name: [getattr(arguments, name)] for name in ("html", "markdown", "junit", "sarif", "series", "state")}
+        given = {
+            name: [getattr(arguments, name)] for name in ("html", "markdown", "junit", "sarif", "cross_record", "state")
+        }
         for option, values in (given | {"out": arguments.out}).items():
             if "" in values:  # a variable that is not set; for --state it would be the working directory
-                raise CommandError(f"--{option}: expected a name, got an empty one")
+                raise CommandError(f"--{option.replace('_', '-')}: expected a name, got an empty one")
         self.streams = STANDARD_OUTPUT in arguments.out
         names = [name for name in arguments.out if name != STANDARD_OUTPUT]
         try:
@@ -147,8 +149,8 @@ class Reports:
             for kind in ("html", "markdown", "junit", "sarif")
             if getattr(arguments, kind) is not None
         }
-        self.series: str | None = arguments.series
-        self.files: list[str] = [*names, *self.texts.values(), *filter(None, [self.series])]
+        self.cross_record: str | None = arguments.cross_record
+        self.files: list[str] = [*names, *self.texts.values(), *filter(None, [self.cross_record])]
         self.docs_url: str | None = arguments.docs_url
         self.state: Path | None = None
         if arguments.state is not None:
@@ -184,7 +186,7 @@ class Reports:
     def check_free(self, *, force: bool) -> None:
         """Refuse files that are there, and places where none can be. Raises `CommandError`."""
         for name in self.files:
-            check_output(name, force=force, mend="name another")
+            check_output(name, force=force, hint="name another")
         if self.state is not None and not self.state.parent.is_dir():
             raise CommandError(f"{self.state}: its folder is not there; make it first")
 

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.audit.run import Audit
-    from nomyo_attest.audit.summary import SeriesFinding, Summary
+    from nomyo_attest.audit.summary import CrossRecordFinding, Summary
     from nomyo_attest.cli.audit_options import Order, Reports
 
 
-def summarised(audit: Audit, reports: Reports, order: Order, *, replace: bool) -> Summary:
+def summarized(audit: Audit, reports: Reports, order: Order, *, replace: bool) -> Summary:
     """The summary; the findings across records are written meanwhile. Raises `StoreError`, `OutputError`."""
     with contextlib.ExitStack() as stack:
-        write: Callable[[SeriesFinding], None] | None = None
-        if reports.series is not None and not audit.finished:
+        write: Callable[[CrossRecordFinding], None] | None = None
+        if reports.cross_record is not None and not audit.finished:
             import msgspec
 
-            file = stack.enter_context(placed(reports.series, replace=replace))
+            file = stack.enter_context(placed(reports.cross_record, replace=replace))
 
-            def write(finding: SeriesFinding) -> None:
+            def write(finding: CrossRecordFinding) -> None:
                 file.write(msgspec.json.encode(finding) + b"\n")
 
         return audit.summary(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from nomyo_attest.report.look import Look
 
 WIDTH_USUAL: Final = 80
-WIDTH_LEAST: Final = 40
-WIDTH_MOST: Final = 100
+WIDTH_MINIMUM: Final = 40
+WIDTH_MAXIMUM: Final = 100
 """Columns: longer lines are hard to read, however wide the terminal."""
 
 
@@ -90,14 +90,14 @@ def json_text(document: Any) -> str:
 def look(*, verbose: bool = False, stream: TextIO | None = None) -> Look:
     """How what is written to `stream`, by default standard output, is to look.
 
-    In colour on a terminal, unless NO_COLOR is set (no-color.org) or it can show none.
+    In color on a terminal, unless NO_COLOR is set (no-color.org) or it can show none.
     """
     from nomyo_attest.report.look import Look
 
     stream = sys.stdout if stream is None else stream
     terminal = stream is not None and stream.isatty()
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or os.name == "nt"
-    return Look(width=_width(stream), colour=terminal and not plain, verbose=verbose, terminal=terminal)
+    return Look(width=_width(stream), color=terminal and not plain, verbose=verbose, terminal=terminal)
 
 
 def _width(stream: TextIO | None) -> int:
@@ -110,4 +110,4 @@ def _width(stream: TextIO | None) -> int:
             columns = os.get_terminal_size(stream.fileno()).columns
         except (OSError, ValueError, AttributeError):
             columns = 0
-    return min(max(columns, WIDTH_LEAST), WIDTH_MOST) if columns > 0 else WIDTH_USUAL
+    return min(max(columns, WIDTH_MINIMUM), WIDTH_MAXIMUM) if columns > 0 else WIDTH_USUAL

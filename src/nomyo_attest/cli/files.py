@@ -21,7 +21,7 @@ EVIDENCE_FILE: Final = "a recorded response, its _metadata or its tpm_attestatio
 OF_MANY: Final = (".jsonl", ".ndjson", ".gz", ".zst", ".parquet")
 """Extensions of files in which an audit looks for many records."""
 
-_MENDS: Final = {
+_HINTS: Final = {
     FileNotFoundError: "check the name",
     PermissionError: "check its permissions",
     IsADirectoryError: "name the files in it, such as FOLDER/*.json",
@@ -78,8 +78,8 @@ def refuse_many(names: list[str], hint: str) -> None:
 def unreadable(name: str, error: Exception) -> CommandError:
     """The complaint about a file that could not be opened or read."""
     reason = getattr(error, "strerror", None) or "no file can have this name"
-    mend = next((mend for kind, mend in _MENDS.items() if isinstance(error, kind)), "name a file that can be read")
-    return CommandError(f"{name}: cannot be read: {reason}; {mend}")
+    hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "name a file that can be read")
+    return CommandError(f"{name}: cannot be read: {reason}; {hint}")
 
 
 def check_inputs(names: list[str]) -> None:
@@ -107,8 +107,8 @@ def check_present(names: list[str]) -> None:
             pass  # it is there and cannot be read: the reader says why
 
 
-def check_output(name: str, *, force: bool, mend: str = "leave -o away to print on standard output") -> None:
-    """Raise `CommandError` where `write_output` would refuse, before any work is done; `mend` is what to do instead.
+def check_output(name: str, *, force: bool, hint: str = "leave -o away to print on standard output") -> None:
+    """Raise `CommandError` where `write_output` would refuse, before any work is done; `hint` is what to do instead.
 
     A file is made in the folder of `name`, and removed: that finds a folder without permission to write, a read-only
     file system, and a full one.
@@ -117,14 +117,14 @@ def check_output(name: str, *, force: bool, mend: str = "leave -o away to print 
     try:
         if path.is_symlink() or path.exists():
             if not path.is_file():
-                raise CommandError(f"{name}: is not a regular file; {mend}")
+                raise CommandError(f"{name}: is not a regular file; {hint}")
             if not force:
                 raise CommandError(f"{name}: is there already; --force overwrites it")
         elif not path.parent.is_dir():
             raise CommandError(f"{name}: its folder is not there; make it first")
         _make_and_remove(path.parent)
     except (OSError, ValueError) as error:
-        raise _unwritable(name, error, mend) from None
+        raise _unwritable(name, error, hint) from None
 
 
 def _make_and_remove(folder: Path) -> None:
@@ -184,8 +184,8 @@ def _move_to_new(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _unwritable(name: str, error: Exception, mend: str = "choose another place with -o") -> CommandError:
+def _unwritable(name: str, error: Exception, hint: str = "choose another place with -o") -> CommandError:
     if isinstance(error, FileExistsError):
         return CommandError(f"{name}: is there already; --force overwrites it")
     reason = getattr(error, "strerror", None) or "no file can have this name"
-    return CommandError(f"{name}: cannot be written: {reason}; {mend}")
+    return CommandError(f"{name}: cannot be written: {reason}; {hint}")

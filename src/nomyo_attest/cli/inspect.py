@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     except MisplacedEvidenceError as error:
         raise CommandError(f"{name}: {error}") from None
     except EvidenceError as error:
-        mend = "compare it with nomyo-attest schema evidence"
-        raise CommandError(f"{name}: {error}; {mend}", status=NOT_AFFIRMED) from None
+        hint = "compare it with nomyo-attest schema evidence"
+        raise CommandError(f"{name}: {error}; {hint}", status=NOT_AFFIRMED) from None
     document, errors = inspection(evidence)
     if arguments.format == "json":
         say_json({"format": document.pop("format"), "file": name, **document})

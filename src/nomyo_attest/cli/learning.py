@@ -101,7 +101,7 @@ def policy_from(
     except PolicyError as error:
         # The id is the user's own; anything else is what the files lack.
         status = UNUSABLE if error.where == "id" else NOT_AFFIRMED
-        raise CommandError(f"{error.where}: {error.problem}; {error.mend}", status=status) from None
+        raise CommandError(f"{error.where}: {error.problem}; {error.hint}", status=status) from None
     _check_affirms(policy, recordings, payload_id, nonce)
     return lesson, policy
 

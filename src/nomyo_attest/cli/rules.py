@@ -32,43 +32,46 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     from nomyo_attest.appraisal.rules import RULES, Rule, find_rule
     from nomyo_attest.report.catalogue import rule_text, rules_document, rules_markdown, rules_text
-    from nomyo_attest.report.catalogue_series import series_document, series_markdown, series_text
+    from nomyo_attest.report.catalogue_series import cross_record_document, cross_record_markdown, cross_record_text
 
     rules: tuple[Rule, ...] = RULES
-    if arguments.id is not None and arguments.id.startswith("series."):
-        return _series_rule(arguments.id, arguments.format)
     if arguments.id is not None:
         try:
             rules = (find_rule(arguments.id),)
         except KeyError:
-            raise CommandError(_unknown(arguments.id, [rule.id for rule in RULES])) from None
+            return _cross_record_rule(arguments.id, arguments.format)
     if arguments.format == "json":
-        say_json(rules_document(rules) | ({} if arguments.id else {"across_records": series_document()}))
+        say_json(rules_document(rules) | ({} if arguments.id else {"across_records": cross_record_document()}))
     elif arguments.format == "markdown":
-        say(rules_markdown(rules).removesuffix("\n") + ("" if arguments.id else f"\n\n{series_markdown()[:-1]}"))
+        say(rules_markdown(rules).removesuffix("\n") + ("" if arguments.id else f"\n\n{cross_record_markdown()[:-1]}"))
     elif arguments.id is not None:
         say(rule_text(rules[0], look()))
     else:
-        say(f"{rules_text(rules, look())}\n\n{series_text(look())}")
+        say(f"{rules_text(rules, look())}\n\n{cross_record_text(look())}")
     return OK
 
 
-def _series_rule(rule_id: str, form: str) -> int:
-    """Show one rule across records. Raises `CommandError`."""
-    from nomyo_attest.audit.series.rules import SERIES_RULES, find_series_rule
+def _cross_record_rule(rule_id: str, form: str) -> int:
+    """Show one cross-record rule. Raises `CommandError` for an id of neither table."""
+    from nomyo_attest.appraisal.rules import RULES
+    from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, find_cross_record_rule
     from nomyo_attest.report.catalogue import FORMAT
-    from nomyo_attest.report.catalogue_series import series_document, series_rule_markdown, series_rule_text
+    from nomyo_attest.report.catalogue_series import (
+        cross_record_document,
+        cross_record_rule_markdown,
+        cross_record_rule_text,
+    )
 
     try:
-        rule = find_series_rule(rule_id)
+        rule = find_cross_record_rule(rule_id)
     except KeyError:
-        raise CommandError(_unknown(rule_id, [one.id for one in SERIES_RULES])) from None
+        raise CommandError(_unknown(rule_id, [one.id for one in (*RULES, *CROSS_RECORD_RULES)])) from None
     if form == "json":
-        say_json({"format": FORMAT, "across_records": series_document([rule])})
+        say_json({"format": FORMAT, "across_records": cross_record_document([rule])})
     elif form == "markdown":
-        say(series_rule_markdown(rule))
+        say(cross_record_rule_markdown(rule))
     else:
-        say(series_rule_text(rule, look()))
+        say(cross_record_rule_text(rule, look()))
     return OK
 
 

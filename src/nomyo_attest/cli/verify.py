@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "nomyo-attest-verify/1"
 
-NAME_WIDTH_MOST: Final = 40
+NAME_WIDTH_MAXIMUM: Final = 40
 """Columns for the names where there are several: one long name is not to push all verdicts off the screen."""
 
 EXAMPLE = """
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = arguments.format == "text"
     view = look(verbose=arguments.verbose)
     name_width = (
-        min(max(len(clean(name)) for name in arguments.files), NAME_WIDTH_MOST) if len(arguments.files) > 1 else 0
+        min(max(len(clean(name)) for name in arguments.files), NAME_WIDTH_MAXIMUM) if len(arguments.files) > 1 else 0
     )
     counts = {verdict.value: 0 for verdict in Verdict} | {"unreadable": 0}
     results: list[AttestationResult] = []

@@ -65,19 +65,19 @@ def _is_strong_probable_prime(number: int, base: int, twos: int) -> bool:
     return False
 
 
-def rsa_weakness(modulus: int, bits: int, exponent: int, least_bits: int) -> str:
+def rsa_weakness(modulus: int, bits: int, exponent: int, minimum_bits: int) -> str:
     """Why an RSA key is too weak to rely on; empty if it is not.
 
     Args:
         modulus: n.
         bits: the size the public area claims, in bits.
         exponent: e, with TPM's 0 already read as 65537.
-        least_bits: the smallest size allowed, in bits.
+        minimum_bits: the smallest size allowed, in bits.
     """
     size = modulus.bit_length()
     if size != bits:
         return f"a modulus of {size} bits where keyBits says {bits}"
-    if size < least_bits:
+    if size < minimum_bits:
         return f"RSA-{size}"
     if exponent < F4 or exponent % 2 == 0:
         return f"exponent {exponent}"

@@ -93,8 +93,8 @@ def one_record_problem(text: bytes, *, named: bool = False) -> str:
         return problem
     first, second, _ = _first_lines(text, ended=True)
     if second.startswith(b"{") and _is_object(first):
-        mend = "rename it, so that its name ends in .jsonl" if named else "nomyo-attest audit reads such a file"
-        return f"has a record on each line; {mend}"
+        hint = "rename it, so that its name ends in .jsonl" if named else "nomyo-attest audit reads such a file"
+        return f"has a record on each line; {hint}"
     return ""
 
 

@@ -32,7 +32,7 @@ _METADATA_KEY: Final = f'"{METADATA}"'.encode()
 _ASCII_ESCAPED: Final = re.compile(rb"\\u00[2-7]")
 """An escape of a printable ASCII character, with which a key can be spelt so that it is not found in the bytes."""
 
-_NESTED_MOST: Final = DEPTH_MAX
+_NESTED_MAXIMUM: Final = DEPTH_MAX
 """Opening brackets in a text that `parse_json` cannot find nested too deep."""
 
 _REPORTS_KEPT: Final = 256
@@ -105,7 +105,7 @@ def _read_usual(text: bytes) -> Evidence | None:
         or any(outside.count(key) != 1 for key in _OUTSIDE_ONCE)
         or any(outside.count(key) > 1 for key in _CLAIM_KEYS)
         or _IN_BLOCK_ONLY in outside
-        or outside.count(b"{") + outside.count(b"[") > _NESTED_MOST
+        or outside.count(b"{") + outside.count(b"[") > _NESTED_MAXIMUM
     ):
         return None
     block = _block.decode(inner)

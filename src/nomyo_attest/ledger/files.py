@@ -22,7 +22,7 @@ from nomyo_attest.errors import LedgerError
 MODE: Final = 0o600
 
 _WAIT_FIRST: Final = 0.0005
-_WAIT_MOST: Final = 0.02
+_WAIT_MAXIMUM: Final = 0.02
 _SETTLED: Final = 1.0
 """Seconds between two tries to lock a file: locks are held for a write and a sync, some milliseconds."""
 
@@ -105,8 +105,8 @@ def _check(path: Path, status: os.stat_result) -> None:
         raise LedgerError(str(path), f"belongs to user {status.st_uid}, not to user {user}", "name a file of your own")
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o022:
-        mend = f"chmod go-w {shlex.quote(str(path))}"
-        raise LedgerError(str(path), f"has mode {mode:04o}: others may write to it", mend)
+        hint = f"chmod go-w {shlex.quote(str(path))}"
+        raise LedgerError(str(path), f"has mode {mode:04o}: others may write to it", hint)
 
 
 @contextlib.contextmanager
@@ -121,8 +121,8 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
     try:
         import fcntl
     except ImportError:
-        mend = "keep the ledger on a POSIX system"
-        raise LedgerError(str(path), "cannot be locked: this system has no fcntl", mend) from None
+        hint = "keep the ledger on a POSIX system"
+        raise LedgerError(str(path), "cannot be locked: this system has no fcntl", hint) from None
     wait = _WAIT_FIRST
     while True:
         descriptor = open_ledger(path)
@@ -131,8 +131,8 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    mend = "look for a process that has stopped with it"
-                    raise LedgerError(str(path), "is locked by another process", mend) from None
+                    hint = "look for a process that has stopped with it"
+                    raise LedgerError(str(path), "is locked by another process", hint) from None
             else:
                 try:
                     if _has_name(descriptor, path):
@@ -145,7 +145,7 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
         finally:
             os.close(descriptor)
         time.sleep(wait)
-        wait = min(2 * wait, _WAIT_MOST)
+        wait = min(2 * wait, _WAIT_MAXIMUM)
 
 
 def settled_size(descriptor: int) -> int:
@@ -163,7 +163,7 @@ def settled_size(descriptor: int) -> int:
             except BlockingIOError:
                 if time.monotonic() > until:
                     break
-                time.sleep(_WAIT_MOST)
+                time.sleep(_WAIT_MAXIMUM)
                 continue
             try:
                 return os.fstat(descriptor).st_size

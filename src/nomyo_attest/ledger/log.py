@@ -167,7 +167,7 @@ class EvidenceLog:
         before = self._before() if tail.last is None else None
         if tail.torn:
             line = self._line(tail.last, before, tail.note())
-            self._mend(descriptor, line, tail)
+            self._repair(descriptor, line, tail)
             tail, before = Tail(Last(_number(tail.last, before), digest_of(line)), tail.size + len(line), b""), None
         line = self._line(tail.last, before, record)
         if self._rotate_bytes is not None and tail.size and tail.size + len(line) > self._rotate_bytes:
@@ -210,7 +210,7 @@ class EvidenceLog:
             raise LedgerError(str(self.path), f"a line has {len(line)} bytes, which is too long", "shorten the policy")
         return line
 
-    def _mend(self, locked: int, line: bytes, tail: Tail) -> None:
+    def _repair(self, locked: int, line: bytes, tail: Tail) -> None:
         """Put `line`, which holds what was torn, in the place of that.
 
         What is longer than it goes behind it first: where there is no room, nothing is lost. Interrupted at any point,

@@ -17,7 +17,7 @@ from nomyo_attest.policy.toml import toml_comment, toml_string
 COMMENT_WIDTH: Final = 80
 """Columns of a comment in the policy."""
 
-LABEL_NAMES_MOST: Final = 3
+LABEL_NAMES_MAXIMUM: Final = 3
 """Files named in one label; the others are counted."""
 
 Place = tuple[str, int]
@@ -137,9 +137,9 @@ def _labelled(place: Place, recordings: Sequence[Recording]) -> dict[bytes, str]
 
 def names_text(names: list[str]) -> str:
     """Names of files, the first few and how many more there are."""
-    if len(names) <= LABEL_NAMES_MOST:
+    if len(names) <= LABEL_NAMES_MAXIMUM:
         return ", ".join(names)
-    return f"{', '.join(names[:LABEL_NAMES_MOST])} and {len(names) - LABEL_NAMES_MOST} more"
+    return f"{', '.join(names[:LABEL_NAMES_MAXIMUM])} and {len(names) - LABEL_NAMES_MAXIMUM} more"
 
 
 def _text(places: Sequence[Place]) -> str:

@@ -31,13 +31,13 @@ class Remark(msgspec.Struct, frozen=True):
         weight: warning or note.
         where: place in the policy, e.g. ``"pcrs.sha256.16"``.
         problem: what is to be known, a sentence.
-        mend: what to do about it, empty if nothing need be done.
+        hint: what to do about it, empty if nothing need be done.
     """
 
     weight: Weight
     where: str
     problem: str
-    mend: str
+    hint: str
 
 
 def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
@@ -56,12 +56,12 @@ def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
     return tuple(sorted(remarks, key=lambda remark: remark.weight is Weight.NOTE))
 
 
-def _warning(where: str, problem: str, mend: str = "") -> Remark:
-    return Remark(Weight.WARNING, where, problem, mend)
+def _warning(where: str, problem: str, hint: str = "") -> Remark:
+    return Remark(Weight.WARNING, where, problem, hint)
 
 
-def _note(where: str, problem: str, mend: str = "") -> Remark:
-    return Remark(Weight.NOTE, where, problem, mend)
+def _note(where: str, problem: str, hint: str = "") -> Remark:
+    return Remark(Weight.NOTE, where, problem, hint)
 
 
 def _period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:

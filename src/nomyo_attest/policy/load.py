@@ -49,8 +49,8 @@ def load_file(kind: type[P], path: str | PathLike[str]) -> P:
         document = _parse(content.decode("utf-8-sig"), path.suffix.lower())
     except (ValueError, RecursionError) as error:  # of the parsers, and of numbers too long to be worked out
         problem = str(error) if not isinstance(error, RecursionError) else "tables nested too deep"
-        mend = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
-        raise PolicyError("", f"not a policy file: {problem}", mend, source=source) from None
+        hint = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
+        raise PolicyError("", f"not a policy file: {problem}", hint, source=source) from None
     return from_document(kind, document, source)
 
 

@@ -24,7 +24,7 @@ STRONG_HASHES: Final = ("sha256", "sha384", "sha512")
 them.
 """
 
-RSA_BITS_LEAST: Final = 2048
+RSA_BITS_MINIMUM: Final = 2048
 """The smallest RSA key any policy may allow, in bits (NIST SP 800-131A, 3)."""
 
 
@@ -265,9 +265,9 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
         flag = "write unsafe_accept_any_pcrs = true to accept every machine state"
         if not any(pcr.values for pcr in policy.pcrs):
             raise PolicyError("pcrs", "no PCR value is pinned, so any machine state would do", f"pin one, or {flag}")
-    if policy.rsa_min_bits < RSA_BITS_LEAST:
+    if policy.rsa_min_bits < RSA_BITS_MINIMUM:
         raise PolicyError(
-            "key.rsa_min_bits", f"{policy.rsa_min_bits} bits are too few", f"write {RSA_BITS_LEAST} or more"
+            "key.rsa_min_bits", f"{policy.rsa_min_bits} bits are too few", f"write {RSA_BITS_MINIMUM} or more"
         )
     if policy.trust is Trust.PINNED_AIK and not policy.pinned:
         raise PolicyError("key.pinned", "pinned_aik is asked for and no AIK is pinned", "list the Names you trust")
@@ -280,8 +280,8 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
                 toml_path("rules", rule), "[claims] has no such claim", "add it there, or remove the rule here"
             )
         if not policy.asks(rule) and requirement is Requirement.REQUIRED and rule != "claims.*":
-            mend = f"write {CONDITIONAL[rule]}, or remove the rule here"
-            raise PolicyError(toml_path("rules", rule), "it is required and has nothing to compare with", mend)
+            hint = f"write {CONDITIONAL[rule]}, or remove the rule here"
+            raise PolicyError(toml_path("rules", rule), "it is required and has nothing to compare with", hint)
 
 
 def _refuse_untimed(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, SeriesFinding, SeriesRuleSummary, Summary
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, CrossRecordFinding, CrossRecordRuleSummary, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes, causes_by_source, ignored, waiting
 from nomyo_attest.report.audit_words import (
     Compared,
     lines_text,
     many,
-    mend_not_evaluated,
-    mend_of,
     not_evaluated_text,
+    remediation_not_evaluated,
+    remediation_of,
     source_name,
     where,
 )
@@ -70,17 +70,17 @@ def rules(summary: Summary, look: Look) -> list[str]:
 def series(summary: Summary, look: Look) -> list[str]:
     """The cross-record checks: what was found, what was not evaluated and why, and what holds for which records."""
     parts = [
-        _series_rule(rule, [one for one in summary.series if one.rule == rule.rule], look)
-        for rule in summary.series_rules
+        _cross_record_rule(rule, [one for one in summary.cross_record if one.rule == rule.rule], look)
+        for rule in summary.cross_record_rules
         if rule.outcome == FOUND
     ]
-    asked = summary.series_rules if summary.counts.total > summary.counts.unreadable else []
+    asked = summary.cross_record_rules if summary.counts.total > summary.counts.unreadable else []
     parts += _not_evaluated([rule for rule in asked if rule.outcome == NOT_EVALUATED], look)
     holding = _holding([rule for rule in asked if rule.outcome == HELD], look)
     return _under(look.paint("Across records", "bold"), [*parts, *([holding] if holding else [])])
 
 
-def _not_evaluated(rules: list[SeriesRuleSummary], look: Look) -> list[list[str]]:
+def _not_evaluated(rules: list[CrossRecordRuleSummary], look: Look) -> list[list[str]]:
     """The checks that were not evaluated, those together that lack the same."""
     parts = []
     for remark in dict.fromkeys(map(not_evaluated_text, rules)):
@@ -89,12 +89,12 @@ def _not_evaluated(rules: list[SeriesRuleSummary], look: Look) -> list[list[str]
         named[0] = named[0].replace(_NOT_EVALUATED, look.paint(_NOT_EVALUATED, "bad"), 1)
         lines = named + _row("why", sentence(short(remark)), look)
         if not alike[0].accepted:
-            lines += _row("what to do", sentence(mend_not_evaluated(alike[0])), look)
+            lines += _row("what to do", sentence(remediation_not_evaluated(alike[0])), look)
         parts.append(lines)
     return parts
 
 
-def _holding(rules: list[SeriesRuleSummary], look: Look) -> list[str]:
+def _holding(rules: list[CrossRecordRuleSummary], look: Look) -> list[str]:
     """The checks that hold, those together that hold for the same records."""
     lines: list[str] = []
     if look.verbose:
@@ -128,11 +128,11 @@ def _rule(cause: Cause, compared: Compared, look: Look) -> list[str]:
     elif cause.message:
         lines += _row("problem", sentence(short(cause.message)), look)
     lines += _row("first", where(cause.first), look)
-    mend = mend_of(cause.rule)
-    return lines + _row("what to do", sentence(mend), look) if mend else lines
+    remediation = remediation_of(cause.rule)
+    return lines + _row("what to do", sentence(remediation), look) if remediation else lines
 
 
-def _series_rule(rule: SeriesRuleSummary, found: list[SeriesFinding], look: Look) -> list[str]:
+def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFinding], look: Look) -> list[str]:
     found_of = f"{many(rule.findings, 'finding')}, {many(rule.records, 'record')}"
     lines = _tagged("FOUND", _named(rule.rule), found_of, look) + _row("asks", rule.question, look)
     lines += _row("records", sentence(short(rule.remark)), look) if rule.remark else []
@@ -147,7 +147,7 @@ def _series_rule(rule: SeriesRuleSummary, found: list[SeriesFinding], look: Look
     if left:
         hint = " (--verbose lists them)" if not look.verbose and left <= len(found) - len(shown) else ""
         lines += _row("", f"and {many(left, 'more finding')}{hint}", look)
-    return lines + _row("what to do", sentence(rule.mend), look)
+    return lines + _row("what to do", sentence(rule.remediation), look)
 
 
 def _named(rule: str) -> str:

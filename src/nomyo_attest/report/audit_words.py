@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.rules import find_rule
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import Counts, Place, Released, SeriesRuleSummary, Summary
+from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, Place, Released, Summary
 from nomyo_attest.report.audit_reasons import Cause
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.values import Digests, digests, value_text
@@ -151,12 +151,12 @@ def outside_text(summary: Summary) -> str:
     return "; ".join(parts)
 
 
-def not_evaluated_text(rule: SeriesRuleSummary) -> str:
+def not_evaluated_text(rule: CrossRecordRuleSummary) -> str:
     """Why a cross-record check was not evaluated, and whether that is accepted."""
     return f"{rule.remark}{' (accepted)' if rule.accepted else ''}"
 
 
-def mend_not_evaluated(rule: SeriesRuleSummary) -> str:
+def remediation_not_evaluated(rule: CrossRecordRuleSummary) -> str:
     """What to do about a cross-record check that was not evaluated."""
     return MEND_UNDATED if rule.undated else MEND_NOT_EVALUATED
 
@@ -174,10 +174,10 @@ def released_text(released: Released) -> str:
     return f"{number(released.not_affirmed)} of {many(released.released, 'released record')}: {', '.join(parts)}"
 
 
-def mend_of(rule: str) -> str:
+def remediation_of(rule: str) -> str:
     """What to do when an appraisal's rule does not hold; empty for an id that is none of ours."""
     try:
-        return find_rule(rule).mend
+        return find_rule(rule).remediation
     except KeyError:
         return ""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from nomyo_attest.appraisal.rules import RULES, Rule
-from nomyo_attest.audit.series.rules import SeriesRule
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule
 from nomyo_attest.policy.model import CONDITIONAL
 from nomyo_attest.report.look import Look, sentence
 
@@ -34,10 +34,10 @@ def rules_document(rules: Iterable[Rule] = RULES) -> dict[str, Any]:
                 "id": rule.id,
                 "core": rule.core,
                 "asked": "if the policy asks" if rule.id in CONDITIONAL else "always",
-                "cites": rule.cites,
+                "field": rule.field,
                 "question": rule.question,
                 "explanation": rule.explanation,
-                "mend": rule.mend,
+                "remediation": rule.remediation,
             }
             for rule in rules
         ],
@@ -68,7 +68,9 @@ def rule_text(rule: Rule, look: Look) -> str:
     lines = [look.paint(rule.id, "bold"), "", *look.wrap(rule.question), ""]
     for paragraph in rule.explanation.split("\n\n"):
         lines += [*look.wrap(paragraph), ""]
-    lines += look.pairs([("cites", rule.cites), ("required", kind), ("what to do", sentence(rule.mend))], indent=0)
+    lines += look.pairs(
+        [("field", rule.field), ("required", kind), ("what to do", sentence(rule.remediation))], indent=0
+    )
     return "\n".join(lines)
 
 
@@ -78,9 +80,9 @@ def rules_markdown(rules: Iterable[Rule] = RULES) -> str:
     parts = [_INTRODUCTION, "| rule | | asks |\n|---|---|---|\n" + "\n".join(_row(rule) for rule in rules)]
     for rule in rules:
         marks = ", ".join(_marks(rule))
-        cites = f"Cites `{rule.cites}`{f'; {marks}' if marks else ''}."
-        mend = f"**What to do:** {rule.mend}"
-        parts += [f"## {rule.id.replace('*', chr(92) + '*')}", rule.question, rule.explanation, cites, mend]
+        field = f"Field: `{rule.field}`{f'; {marks}' if marks else ''}."
+        remediation = f"**What to do:** {rule.remediation}"
+        parts += [f"## {rule.id.replace('*', chr(92) + '*')}", rule.question, rule.explanation, field, remediation]
     return "\n\n".join(parts) + "\n"
 
 
@@ -88,7 +90,7 @@ def _marks(rule: Rule) -> list[str]:
     return ["core"] * rule.core + ["if asked"] * (rule.id in CONDITIONAL)
 
 
-def rule_anchor(rule: Rule | SeriesRule) -> str:
+def rule_anchor(rule: Rule | CrossRecordRule) -> str:
     """The anchor of a rule's section in `docs/rules.md`, as repository hosts and Sphinx make it of the heading."""
     return "".join(char for char in rule.id.replace(".", "") if char.isalnum() or char in "-_")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from nomyo_attest.audit.series.rules import SERIES_RULES, SeriesRule
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
 from nomyo_attest.report.catalogue import rule_anchor
 from nomyo_attest.report.look import Look, sentence
 
@@ -14,62 +14,62 @@ _INTRODUCTION: Final = """\
 
 What `nomyo-attest audit` asks of all records together. None of these is in a policy, and none changes the verdict of a
 record. A rule has one of three outcomes: it held, there are findings, or it was not evaluated, since records lack what
-it compares. `--fail-on series` fails for the last two. A rule marked *if asked* is asked only where a limit is
+it compares. `--fail-on cross-record` fails for the last two. A rule marked *if asked* is asked only where a limit is
 given."""
 
 
-def series_document(rules: Iterable[SeriesRule] = SERIES_RULES) -> list[dict[str, Any]]:
+def cross_record_document(rules: Iterable[CrossRecordRule] = CROSS_RECORD_RULES) -> list[dict[str, Any]]:
     """Some rules in JSON's types."""
     return [
         {
             "id": rule.id,
             "asked": _asked(rule),
-            "cites": rule.cites,
+            "field": rule.field,
             "question": rule.question,
             "explanation": rule.explanation,
-            "mend": rule.mend,
+            "remediation": rule.remediation,
         }
         for rule in rules
     ]
 
 
-def _asked(rule: SeriesRule) -> str:
+def _asked(rule: CrossRecordRule) -> str:
     return "if a limit is given" if rule.if_asked else "always"
 
 
-def series_text(look: Look) -> str:
+def cross_record_text(look: Look) -> str:
     """The rules as a list, without a line end."""
-    column = 2 + max(len(rule.id) for rule in SERIES_RULES)
+    column = 2 + max(len(rule.id) for rule in CROSS_RECORD_RULES)
     lines = look.wrap("Across records, asked by nomyo-attest audit:")
-    for rule in SERIES_RULES:
+    for rule in CROSS_RECORD_RULES:
         kind = "if asked" if rule.if_asked else ""
         lines += look.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
     return "\n".join(lines)
 
 
-def series_rule_text(rule: SeriesRule, look: Look) -> str:
+def cross_record_rule_text(rule: CrossRecordRule, look: Look) -> str:
     """One rule in full, without a line end."""
     lines = [look.paint(rule.id, "bold"), "", *look.wrap(rule.question), ""]
     for paragraph in rule.explanation.split("\n\n"):
         lines += [*look.wrap(paragraph), ""]
     asked = f"by nomyo-attest audit, of all records together, {_asked(rule)}"
-    lines += look.pairs([("cites", rule.cites), ("asked", asked), ("what to do", sentence(rule.mend))], indent=0)
+    lines += look.pairs([("field", rule.field), ("asked", asked), ("what to do", sentence(rule.remediation))], indent=0)
     return "\n".join(lines)
 
 
-def series_markdown() -> str:
+def cross_record_markdown() -> str:
     """The last part of the page `docs/rules.md`, with its line end."""
-    parts = [_INTRODUCTION, "| rule | | asks |\n|---|---|---|\n" + "\n".join(map(_row, SERIES_RULES))]
-    parts += map(series_rule_markdown, SERIES_RULES)
+    parts = [_INTRODUCTION, "| rule | | asks |\n|---|---|---|\n" + "\n".join(map(_row, CROSS_RECORD_RULES))]
+    parts += map(cross_record_rule_markdown, CROSS_RECORD_RULES)
     return "\n\n".join(parts) + "\n"
 
 
-def series_rule_markdown(rule: SeriesRule) -> str:
+def cross_record_rule_markdown(rule: CrossRecordRule) -> str:
     """One rule's section of that page, without a line end."""
-    cites = f"Stands on `{rule.cites}`{'; if asked' if rule.if_asked else ''}."
-    parts = [f"### {rule.id}", rule.question, rule.explanation, cites, f"**What to do:** {rule.mend}"]
+    field = f"Field: `{rule.field}`{'; if asked' if rule.if_asked else ''}."
+    parts = [f"### {rule.id}", rule.question, rule.explanation, field, f"**What to do:** {rule.remediation}"]
     return "\n\n".join(part for part in parts if part)
 
 
-def _row(rule: SeriesRule) -> str:
+def _row(rule: CrossRecordRule) -> str:
     return f"| [`{rule.id}`](#{rule_anchor(rule)}) | {'if asked' if rule.if_asked else ''} | {rule.question} |"

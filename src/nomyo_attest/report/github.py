@@ -18,11 +18,11 @@ from nomyo_attest.report.audit_words import (
     Compared,
     lines_text,
     many,
-    mend_not_evaluated,
-    mend_of,
     not_evaluated_text,
     outside_text,
     released_text,
+    remediation_not_evaluated,
+    remediation_of,
     unreadable,
     where,
 )
@@ -122,15 +122,15 @@ def _unreadable(summary: Summary) -> Iterable[_Annotation]:
 
 
 def _series(summary: Summary) -> Iterable[_Annotation]:
-    for rule in summary.series_rules:
+    for rule in summary.cross_record_rules:
         if rule.outcome == NOT_EVALUATED and not rule.accepted:
-            told = f"Not evaluated: {short(not_evaluated_text(rule))}.\n{sentence(mend_not_evaluated(rule))}"
+            told = f"Not evaluated: {short(not_evaluated_text(rule))}.\n{sentence(remediation_not_evaluated(rule))}"
             yield _Annotation("-", 0, short(rule.rule, 60), told)
-    mends = {one.rule: one.mend for one in summary.series_rules}
-    for one in summary.series:
+    remediations = {one.rule: one.remediation for one in summary.cross_record_rules}
+    for one in summary.cross_record:
         places = "; ".join(map(where, one.places[:_PLACES]))
         left = f"; and {one.records - _PLACES:,} more" if one.records > _PLACES else ""
-        message = f"{sentence(short(one.message))}\n{places}{left}\n{sentence(mends.get(one.rule, ''))}"
+        message = f"{sentence(short(one.message))}\n{places}{left}\n{sentence(remediations.get(one.rule, ''))}"
         yield _Annotation(one.last.source, one.last.line, short(one.rule, 60), message)
 
 
@@ -140,7 +140,7 @@ def _of_cause(cause: Cause, compared: Compared) -> _Annotation:
     ]
     values = compared.sentence(cause)
     told += [values] if values else []
-    mend = mend_of(cause.rule)
-    told += [sentence(mend)] if mend else []
+    remediation = remediation_of(cause.rule)
+    told += [sentence(remediation)] if remediation else []
     line = cause.lines[0] if cause.lines else 1
     return _Annotation(cause.source, line, short(cause.rule, 60), "\n".join(told))

@@ -21,7 +21,7 @@ from nomyo_attest.tpm.signature import TPMT_SIGNATURE
 
 FORMAT: Final = "nomyo-attest-inspect/1"
 
-_CLAIMS_MOST: Final = 64
+_CLAIMS_MAXIMUM: Final = 64
 _CLAIM_DEPTH: Final = 4
 _CLAIM_CHARACTERS: Final = 300
 """How much is shown of what the server says of itself: far more than the protocol has."""
@@ -157,7 +157,7 @@ def _claims(evidence: Evidence) -> dict[str, Any]:
 
     def walk(holder: dict[Any, Any], path: str, depth: int) -> None:
         for key, value in holder.items():
-            if len(found) == _CLAIMS_MOST:
+            if len(found) == _CLAIMS_MAXIMUM:
                 return
             where = f"{path}{str(key)[:_CLAIM_CHARACTERS]}"
             if where in ("payload_id", "tpm_attestation"):

@@ -22,10 +22,10 @@ from nomyo_attest.report.audit_words import (
     counts_line,
     lines_text,
     many,
-    mend_not_evaluated,
-    mend_of,
     not_evaluated_text,
     released_text,
+    remediation_not_evaluated,
+    remediation_of,
     source_name,
     unreadable,
     where,
@@ -33,7 +33,7 @@ from nomyo_attest.report.audit_words import (
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.look import sentence
 
-RULES_MOST: Final = 2000
+RULES_MAXIMUM: Final = 2000
 """Rules in sources, which makes 2 to 3 MB; what is cut is a failing case that says how many."""
 
 AUDIT: Final = "nomyo-attest audit"
@@ -44,15 +44,15 @@ NONE_REFUSED: Final = "no record is refused"
 EXIT_STATUS: Final = "exit status"
 """Names of suites and cases: CI systems compare by them from run to run."""
 
-_FINDINGS_MOST: Final = 20
-_LINES_MOST: Final = 10
+_FINDINGS_MAXIMUM: Final = 20
+_LINES_MAXIMUM: Final = 10
 
 
 def junit_xml(summary: Summary) -> str:
     """The whole document, with its line end. Every character in it is one that XML 1.0 allows."""
     root = ET.Element("testsuites", name=AUDIT)
     root.append(_whole(summary))
-    if summary.series_rules:
+    if summary.cross_record_rules:
         root.append(_across(summary))
     for suite in _sources(summary):
         root.append(suite)
@@ -129,32 +129,32 @@ def _add_exit_status(summary: Summary, cases: list[ET.Element]) -> None:
 
 def _across(summary: Summary) -> ET.Element:
     suite = _suite(ACROSS)
-    for rule in summary.series_rules:
+    for rule in summary.cross_record_rules:
         case = _case(suite, short(rule.rule))
         if not summary.counts.total:
             _tell(case, "skipped", "no records", [])
         if rule.outcome == NOT_EVALUATED and summary.counts.total:
             told = f"not evaluated: {short(not_evaluated_text(rule))}"
-            mend = [f"What to do: {sentence(mend_not_evaluated(rule))}"]
+            remediation = [f"What to do: {sentence(remediation_not_evaluated(rule))}"]
             if rule.accepted:
-                _tell(case, "skipped", told, mend)
+                _tell(case, "skipped", told, remediation)
             else:
-                _tell(case, "failure", told, mend, short(rule.rule))
+                _tell(case, "failure", told, remediation, short(rule.rule))
         if rule.outcome == HELD and rule.remark and summary.counts.total:
             ET.SubElement(case, "system-out").text = sentence(short(rule.remark))
         if rule.outcome != FOUND:
             continue
-        found = [one for one in summary.series if one.rule == rule.rule][:_FINDINGS_MOST]
+        found = [one for one in summary.cross_record if one.rule == rule.rule][:_FINDINGS_MAXIMUM]
         text = []
         for one in found:
-            shown = one.places[:_LINES_MOST]
+            shown = one.places[:_LINES_MAXIMUM]
             text += [sentence(short(one.message)), *(f"  {where(place)}" for place in shown)]
             text += [f"  and {many(one.records - len(shown), 'more record')}"] * (one.records > len(shown))
         if rule.findings > len(found):
             text.append(f"And {many(rule.findings - len(found), 'more finding')}.")
         message = f"{rule.question} {many(rule.findings, 'finding')}, {many(rule.records, 'record')}"
         text += [f"Records: {sentence(short(rule.remark))}"] * bool(rule.remark)
-        _tell(case, "failure", message, [*text, f"What to do: {sentence(rule.mend)}"], short(rule.rule))
+        _tell(case, "failure", message, [*text, f"What to do: {sentence(rule.remediation)}"], short(rule.rule))
     return suite
 
 
@@ -162,7 +162,7 @@ def _sources(summary: Summary) -> list[ET.Element]:
     """A suite for each source that is listed, or that a rule does not hold in."""
     causes = causes_by_source(summary)
     by_source: dict[str, list[Cause]] = {}
-    for cause in causes[:RULES_MOST]:
+    for cause in causes[:RULES_MAXIMUM]:
         by_source.setdefault(cause.source, []).append(cause)
     compared = Compared(summary)
     lost = {one.source: one for one in unreadable(summary)}
@@ -175,7 +175,7 @@ def _sources(summary: Summary) -> list[ET.Element]:
             _readable(suite, source, lost.get(name))
         _none_refused(suite, name, source, by_source.get(name, []), compared)
         suites.append(suite)
-    cut = len(causes) - min(len(causes), RULES_MOST) + max(0, summary.places_total - len(summary.places))
+    cut = len(causes) - min(len(causes), RULES_MAXIMUM) + max(0, summary.places_total - len(summary.places))
     if cut:
         suite = _suite("not listed")
         _tell(
@@ -192,7 +192,7 @@ def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None)
     case = _case(suite, READABLE, source.name)
     if lost is None:
         return
-    told = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MOST], lost.records)}"]
+    told = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MAXIMUM], lost.records)}"]
     _tell(case, "error", short(lost.problem), [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
 
 
@@ -232,5 +232,5 @@ def _rule(cause: Cause, compared: Compared) -> list[str]:
     values = compared.of(cause)
     if values[0]:
         lines += [f"expected    {values[0]}", f"got         {values[1]}"]
-    mend = mend_of(cause.rule)
-    return lines + ([f"What to do: {sentence(mend)}"] if mend else [])
+    remediation = remediation_of(cause.rule)
+    return lines + ([f"What to do: {sentence(remediation)}"] if remediation else [])

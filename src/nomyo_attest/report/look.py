@@ -1,4 +1,4 @@
-"""How text is to look: width, colour, and the few shapes that all reports are made of."""
+"""How text is to look: width, color, and the few shapes that all reports are made of."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Look:
 
     Attributes:
         width: columns of a line.
-        colour: whether the terminal shows colour.
+        color: whether the terminal shows color.
         verbose: everything that is known, digests in full.
         terminal: whether a person looks on. Elsewhere the first line of a file's verdict stays one line, however long.
     """
 
     width: int = 80
-    colour: bool = False
+    color: bool = False
     verbose: bool = False
     terminal: bool = False
 
     def paint(self, text: str, ink: Ink) -> str:
-        """`text` in a colour, if there is colour. Lay text out first: the escape sequences have no width."""
-        return f"\x1b[{_INKS[ink]}m{text}\x1b[0m" if self.colour else text
+        """`text` in a color, if there is color. Lay text out first: the escape sequences have no width."""
+        return f"\x1b[{_INKS[ink]}m{text}\x1b[0m" if self.color else text
 
     def wrap(self, text: str, first: str = "", then: str | None = None) -> list[str]:
         """`text` in lines of `width` columns, the first begun with `first`, the others with `then` (blanks as wide).

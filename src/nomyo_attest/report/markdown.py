@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, Place, SeriesFinding, Summary
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, CrossRecordFinding, Place, Summary
 from nomyo_attest.report.audit_reasons import causes, causes_by_source, ignored, waiting
 from nomyo_attest.report.audit_words import (
     MEND_RELEASED,
@@ -22,14 +22,14 @@ from nomyo_attest.report.audit_words import (
     counts_line,
     lines_text,
     many,
-    mend_not_evaluated,
-    mend_of,
     moment,
     not_evaluated_text,
     number,
     outside_text,
     place_text,
     released_text,
+    remediation_not_evaluated,
+    remediation_of,
     shares,
     source_name,
     span,
@@ -39,7 +39,7 @@ from nomyo_attest.report.audit_words import (
 from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.look import sentence
 
-BYTES_MOST: Final = 1024 * 1024
+BYTES_MAXIMUM: Final = 1024 * 1024
 """What GitHub takes for the summary of a step; it shows nothing of a longer one. The limits below keep far under it."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 ,.:;()'-]+", re.ASCII)
@@ -53,7 +53,7 @@ _PROFILES: Final = 10
 
 
 def audit_markdown(summary: Summary) -> str:
-    """`summary` as Markdown of GitHub's flavour, with its line end: the first screen says what and why."""
+    """`summary` as Markdown of GitHub's flavor, with its line end: the first screen says what and why."""
     parts = [
         *_head(summary),
         *_rules(summary),
@@ -139,19 +139,19 @@ def _rules(summary: Summary) -> list[str]:
     if not found:
         return []
     compared = Compared(summary)
-    rows, mends = [], []
+    rows, remediations = [], []
     for cause in found[:_RULES]:
         expected, got = compared.of(cause)
         told = f"expected {code(expected)}, got {code(got)}" if expected else prose(short(cause.message))
         rows.append([f"**{cause.tag}**", code(short(cause.rule)), number(cause.records), _place(cause.first), told])
-        mend = f"- {code(short(cause.rule))}: {mend_of(cause.rule)}"
-        if mend_of(cause.rule) and mend not in mends:
-            mends.append(mend)
+        remediation = f"- {code(short(cause.rule))}: {remediation_of(cause.rule)}"
+        if remediation_of(cause.rule) and remediation not in remediations:
+            remediations.append(remediation)
     parts = [
         "### Rules that do not hold",
         _table(["", "rule", ">records", "first", "why"], rows),
         *_more(len(found) - _RULES, "rule"),
-        *(["What to do:", "\n".join(mends)] if mends else []),
+        *(["What to do:", "\n".join(remediations)] if remediations else []),
     ]
     if late := waiting(summary):
         named = ", ".join(code(short(one)) for one in late)
@@ -163,7 +163,7 @@ def _rules(summary: Summary) -> list[str]:
 
 
 def _series(summary: Summary) -> list[str]:
-    rules = summary.series_rules
+    rules = summary.cross_record_rules
     if not rules:
         return []
     parts = ["### Across records"]
@@ -171,10 +171,10 @@ def _series(summary: Summary) -> list[str]:
         if rule.outcome == NOT_EVALUATED:
             why = prose(short(not_evaluated_text(rule)))
             parts.append(f"**{code(short(rule.rule))}** {rule.question} **Not evaluated**: {why}.")
-            parts.append(f"What to do: {sentence(mend_not_evaluated(rule))}")
+            parts.append(f"What to do: {sentence(remediation_not_evaluated(rule))}")
         if rule.outcome != FOUND:
             continue
-        found = [one for one in summary.series if one.rule == rule.rule][:_FINDINGS]
+        found = [one for one in summary.cross_record if one.rule == rule.rule][:_FINDINGS]
         parts.append(
             f"**{code(short(rule.rule))}** {rule.question} "
             f"**{many(rule.findings, 'finding')}**, {many(rule.records, 'record')}."
@@ -182,7 +182,7 @@ def _series(summary: Summary) -> list[str]:
         )
         parts.append("\n".join(f"- {_finding(one)}" for one in found))
         parts += _more(rule.findings - len(found), "finding")
-        parts.append(f"What to do: {rule.mend}")
+        parts.append(f"What to do: {rule.remediation}")
     held = [one for one in rules if one.outcome == HELD]
     for remark in dict.fromkeys(one.remark for one in held):
         holding = ", ".join(code(short(one.rule)) for one in held if one.remark == remark)
@@ -190,7 +190,7 @@ def _series(summary: Summary) -> list[str]:
     return parts
 
 
-def _finding(one: SeriesFinding) -> str:
+def _finding(one: CrossRecordFinding) -> str:
     return f"{prose(sentence(short(one.message)))} First {_place(one.first)}; last {_place(one.last)}"
 
 

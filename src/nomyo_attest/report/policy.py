@@ -95,7 +95,7 @@ def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[s
         "format": CHECK_FORMAT,
         "policy": {"id": policy.id, "digest": policy.digest, "source": policy.source},
         "remarks": [
-            {"weight": one.weight.value, "where": one.where, "problem": one.problem, "mend": one.mend}
+            {"weight": one.weight.value, "where": one.where, "problem": one.problem, "hint": one.hint}
             for one in remarks
         ],
     }
@@ -110,7 +110,7 @@ def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], look: Look) -
         body = look.wrap(clean(one.where), f"  {weight.ljust(9)}")
         lines += ["", body[0].replace(weight, look.paint(weight, _INKS[one.weight]), 1), *body[1:]]
         lines += look.wrap(sentence(clean(one.problem)), " " * 11)
-        if one.mend:
-            lines += look.wrap(sentence(one.mend), " " * 11)
+        if one.hint:
+            lines += look.wrap(sentence(one.hint), " " * 11)
     numbers = [count(sum(one.weight is weight for one in remarks), weight.value) for weight in Weight]
     return "\n".join([*lines, "", ", ".join(numbers)])

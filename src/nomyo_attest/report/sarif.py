@@ -31,14 +31,14 @@ from nomyo_attest.report.sarif_rules import UNREADABLE_RULE, descriptors
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 """The schema's own name for itself."""
 
-RESULTS_MOST: Final = 25_000
+RESULTS_MAXIMUM: Final = 25_000
 """What GitHub takes of one run; it shows 5,000, the most severe first."""
 
 _NEAR: Final = 1000
 """Results with the other places beside the first: all 25,000 with theirs would be a file too large to be sent."""
 
-_ARTIFACTS_MOST: Final = 1000
-_RELATED_MOST: Final = 9
+_ARTIFACTS_MAXIMUM: Final = 1000
+_RELATED_MAXIMUM: Final = 9
 _LINK: Final = re.compile(r"\](?=\()")
 
 
@@ -52,8 +52,8 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
     rules = descriptors(summary, [one.rule for one in causes], docs_url)
     places = {rule["id"]: place for place, rule in enumerate(rules)}
     found = [*_unreadable(summary), *_series(summary), *_causes(causes, Compared(summary))]
-    cut = max(0, len(found) - RESULTS_MOST)
-    results = found[:RESULTS_MOST]
+    cut = max(0, len(found) - RESULTS_MAXIMUM)
+    results = found[:RESULTS_MAXIMUM]
     for place, result in enumerate(results):
         result["ruleIndex"] = places[result["ruleId"]]
         if place >= _NEAR:
@@ -102,7 +102,7 @@ def _invocation(summary: Summary) -> dict[str, Any]:
             "message": _message(f"{clean(rule.rule)} was not evaluated: {short(not_evaluated_text(rule))}"),
             "associatedRule": {"id": clean(rule.rule)},
         }
-        for rule in summary.series_rules
+        for rule in summary.cross_record_rules
         if rule.outcome == NOT_EVALUATED
     ]
     if notifications:
@@ -113,7 +113,7 @@ def _invocation(summary: Summary) -> dict[str, Any]:
 def _artifacts(summary: Summary) -> list[dict[str, Any]]:
     """The sources with their digests (3.24), so that a reader can tell what was audited."""
     artifacts = []
-    for one in summary.sources[:_ARTIFACTS_MOST]:
+    for one in summary.sources[:_ARTIFACTS_MAXIMUM]:
         artifact: dict[str, Any] = {"location": {"uri": source_uri(one.name)}}
         if one.size is not None:
             artifact["length"] = one.size
@@ -139,7 +139,7 @@ def _properties(summary: Summary, cut: int) -> dict[str, Any]:
                 "compared": one.compared,
                 "remark": clean(one.remark),
             }
-            for one in summary.series_rules
+            for one in summary.cross_record_rules
         },
         "outside": summary.outside,
         "outsideByServer": summary.outside_by_server,
@@ -193,7 +193,7 @@ def _result(rule: str, level: str, text: str, places: Sequence[tuple[str, int, s
         "partialFingerprints": {"nomyoAttestResult/v1": fingerprint},
     }
     if len(places) > 1:
-        result["relatedLocations"] = [_location(*place) for place in places[1 : _RELATED_MOST + 1]]
+        result["relatedLocations"] = [_location(*place) for place in places[1 : _RELATED_MAXIMUM + 1]]
     return result
 
 
@@ -205,7 +205,7 @@ def _unreadable(summary: Summary) -> Iterable[dict[str, Any]]:
 
 
 def _series(summary: Summary) -> Iterable[dict[str, Any]]:
-    for one in summary.series:
+    for one in summary.cross_record:
         places = [(place.source, place.line, where(place)) for place in _latest_first(one.places, one.last)]
         span = f"First {where(one.first)}; last {where(one.last)}."
         text = f"{sentence(short(one.message))} {span}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from nomyo_attest.appraisal.rules import RULES, Rule
-from nomyo_attest.audit.series.rules import SERIES_RULES, SeriesRule
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.audit_words import MEND_UNREADABLE, WHY_UNREADABLE
 from nomyo_attest.report.catalogue import rule_anchor
@@ -16,7 +16,7 @@ from nomyo_attest.report.look import sentence
 UNREADABLE_RULE: Final = "unreadable"
 """The id of results about what could not be read: that of the verdict."""
 
-_TEXT_MOST: Final = 1000
+_TEXT_MAXIMUM: Final = 1000
 """Characters of a description: GitHub takes 1024."""
 
 
@@ -31,36 +31,38 @@ def descriptors(summary: Summary, named: Iterable[str], docs_url: str | None) ->
         found += [
             _appraisal(one, rule, docs_url) for one in (claims if rule.id == "claims.*" and claims else [rule.id])
         ]
-    asked = {one.rule for one in summary.series_rules}
-    found += [_across(rule, docs_url) for rule in SERIES_RULES if rule.id in asked]
+    asked = {one.rule for one in summary.cross_record_rules}
+    found += [_across(rule, docs_url) for rule in CROSS_RECORD_RULES if rule.id in asked]
     known = {one["id"] for one in found}
-    for one in summary.series_rules:
+    for one in summary.cross_record_rules:
         if one.rule not in known:
-            found.append(_descriptor(one.rule, one.question, "", "", one.mend, None))
+            found.append(_descriptor(one.rule, one.question, "", "", one.remediation, None))
     found.append(_descriptor(UNREADABLE_RULE, "Can every record be read?", WHY_UNREADABLE, "", MEND_UNREADABLE, None))
     return found
 
 
 def _appraisal(rule_id: str, rule: Rule, docs_url: str | None) -> dict[str, Any]:
     page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
-    return _descriptor(clean(rule_id), rule.question, rule.explanation, rule.cites, rule.mend, page, core=rule.core)
+    return _descriptor(
+        clean(rule_id), rule.question, rule.explanation, rule.field, rule.remediation, page, core=rule.core
+    )
 
 
-def _across(rule: SeriesRule, docs_url: str | None) -> dict[str, Any]:
+def _across(rule: CrossRecordRule, docs_url: str | None) -> dict[str, Any]:
     page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
-    return _descriptor(rule.id, rule.question, rule.explanation, rule.cites, rule.mend, page)
+    return _descriptor(rule.id, rule.question, rule.explanation, rule.field, rule.remediation, page)
 
 
 def _descriptor(
-    rule_id: str, question: str, explanation: str, cites: str, mend: str, page: str | None, *, core: bool = False
+    rule_id: str, question: str, explanation: str, field: str, remediation: str, page: str | None, *, core: bool = False
 ) -> dict[str, Any]:
-    stands_on = f"Stands on {cites}." if cites else ""
-    text = [question, explanation, stands_on, f"What to do: {sentence(mend)}", f"More: {page}" if page else ""]
+    described = f"Field: {field}." if field else ""
+    text = [question, explanation, described, f"What to do: {sentence(remediation)}", f"More: {page}" if page else ""]
     markdown = [
         f"**{question}**",
         explanation,
-        f"Stands on `{cites}`." if cites else "",
-        f"**What to do:** {sentence(mend)}",
+        f"Field: `{field}`." if field else "",
+        f"**What to do:** {sentence(remediation)}",
         f"[More of `{rule_id}`]({page})" if page else "",
     ]
     descriptor: dict[str, Any] = {
@@ -84,6 +86,6 @@ def _joined(paragraphs: Iterable[str]) -> str:
 def _cut(text: str) -> str:
     """The sentences of `text` that fit."""
     text = " ".join(text.split())
-    if len(text) <= _TEXT_MOST:
+    if len(text) <= _TEXT_MAXIMUM:
         return text
-    return text[: text.rindex(". ", 0, _TEXT_MOST) + 1]
+    return text[: text.rindex(". ", 0, _TEXT_MAXIMUM) + 1]

@@ -142,7 +142,7 @@ def _finding(finding: Finding, labels: Labels, look: Look, *, waits: bool = Fals
     lines += _row("problem", sentence(short(finding.message)), look)
     if waits:
         return "\n".join(lines)
-    lines += _row("stands on", finding.cites, look)
+    lines += _row("field", finding.field, look)
     if finding.rule == "pcr.values" and isinstance(finding.expected, dict) and isinstance(finding.got, dict):
         lines += _pcr_rows(finding.expected, finding.got, labels, look)
     else:
@@ -151,7 +151,7 @@ def _finding(finding: Finding, labels: Labels, look: Look, *, waits: bool = Fals
             lines += _row("expected", value_text(finding.rule, finding.expected, written), look)
         if finding.got is not None:
             lines += _row("got", value_text(finding.rule, finding.got, written), look)
-    lines += _row("what to do", sentence(finding.mend), look)
+    lines += _row("what to do", sentence(finding.remediation), look)
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 FOR TESTS ONLY. Every key made here can be made again by anybody.
 
-- `Forge`: a soft TPM and its answer, to be spoiled in one place.
+- `Forge`: a soft TPM and its answer, to be tampered in one place.
 - `FAULTS`: every named way in which evidence can be wrong, each with the one rule that must catch it.
 - `VARIANTS`: every kind of evidence that is right.
 

@@ -5,11 +5,11 @@
     forge = Forge(key="p256", selection="sha256:0,7+sha384:0")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     na.appraise(forge.response(), policy)                                  # affirming
-    forge.spoil("pcr_digest", lambda digest: bytes(len(digest)))
+    forge.tamper("pcr_digest", lambda digest: bytes(len(digest)))
     na.appraise(forge.response(), policy)                                  # contraindicated, by pcr.digest alone
 
 What is made flows through the stages of `STAGES`, each from those before it, so a change keeps everything behind it
-right: a spoiled quote is signed as it is, a spoiled public area has its own Name.
+right: a tampered quote is signed as it is, a tampered public area has its own Name.
 
 FOR TESTS ONLY: the keys are known to everybody (see `keys`), and evidence made here says nothing about any machine. It
 is good evidence all the same to a Verifier that asks for no more than a `self_asserted` key: that is what such a key is
@@ -59,7 +59,7 @@ STAGES: Final = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What went into one forged answer, as spoiled: structures without framing, the response, the same as JSON text."""
+    """The parts of one forged response after tampering: unframed structures, the response, and its JSON text."""
 
     public: bytes
     name: bytes
@@ -107,7 +107,7 @@ class Forge(SoftAIK):
 
     _changes: list[tuple[str, Change]] = field(default_factory=list, init=False, repr=False)
 
-    def spoil(self, stage: str, change: Change) -> Forge:
+    def tamper(self, stage: str, change: Change) -> Forge:
         """Change what a stage of `STAGES` makes, after earlier changes of it. Returns itself. Raises `ForgeError`."""
         if stage not in STAGES:
             raise ForgeError("stage", f"one of {', '.join(STAGES)}", repr(stage))
@@ -131,7 +131,7 @@ class Forge(SoftAIK):
         return self.answer().text
 
     def policy(self) -> dict[str, Any]:
-        """A policy that the unspoiled answer satisfies: its PCR values, its hierarchy, SHA-1 where it uses that."""
+        """A policy that the untampered answer satisfies: its PCR values, its hierarchy, SHA-1 where it uses that."""
         selected = parse_selection(self.selection)
         policy: dict[str, Any] = {
             "format": "nomyo-attest-policy/1",

@@ -10,7 +10,7 @@ from typing import Any
 from nomyo_attest.testing import writer
 from nomyo_attest.testing.faults.changes import (
     Policy,
-    Spoil,
+    Tamper,
     any_ten,
     at,
     block,
@@ -40,7 +40,7 @@ class Variant:
         name: a slug; the vector's file is named after it.
         reason: one sentence: what is particular about it.
         world: makes the soft TPM.
-        spoil: changes it in a way that does no harm.
+        tamper: changes it in a way that does no harm.
         policy: changes the policy that it satisfies.
         view: what of the answer is handed over.
         arguments: see `Case`.
@@ -50,7 +50,7 @@ class Variant:
     name: str
     reason: str
     world: Callable[[], Forge] = Forge
-    spoil: Spoil = nothing
+    tamper: Tamper = nothing
     policy: Callable[[Policy], object] = nothing
     view: View = whole
     arguments: Arguments = field(default_factory=Arguments)
@@ -61,7 +61,7 @@ class Variant:
         forge = self.world()
         policy = forge.policy()
         self.policy(policy)
-        self.spoil(forge)
+        self.tamper(forge)
         answer = forge.answer()
         return Case(policy, answer.text if self.as_text else self.view(answer.response), self.arguments)
 
@@ -150,8 +150,8 @@ def banks() -> Iterator[Variant]:
     )
     reason = "A bank that the TPM does not have was asked for: it is signed with no PCR in it, and not reported."
     first = at("selections", lambda signed: [("sha1", []), *signed])
-    yield Variant("banks-unallocated-before", reason, spoil=first)
-    yield Variant("banks-unallocated-behind", reason, spoil=at("selections", lambda signed: [*signed, ("sha1", [])]))
+    yield Variant("banks-unallocated-before", reason, tamper=first)
+    yield Variant("banks-unallocated-behind", reason, tamper=at("selections", lambda signed: [*signed, ("sha1", [])]))
     yield Variant(
         "banks-sha1-beside",
         "A SHA-1 bank is quoted beside the SHA-256 bank, and no reference value relies on it.",
@@ -205,7 +205,7 @@ def nonces() -> Iterator[Variant]:
     yield Variant(
         "payload-id-not-recorded",
         "The payload id is given, and none is recorded.",
-        spoil=metadata(drop_key("payload_id")),
+        tamper=metadata(drop_key("payload_id")),
         arguments=given,
     )
     reason = "A payload id beyond ASCII is hashed as UTF-8."
@@ -229,12 +229,12 @@ def views() -> Iterator[Variant]:
     yield Variant("view-block", "The tpm_attestation alone, with the payload id given.", view=_block, arguments=given)
     beside = {"event_log_b64": "AAAA", "quote": None}
     reason = "Fields that the protocol does not know stand in the block; nothing reads them."
-    yield Variant("view-fields-beside", reason, spoil=block(lambda fields: fields | beside))
+    yield Variant("view-fields-beside", reason, tamper=block(lambda fields: fields | beside))
     reason = "The keys of the block stand in another order."
-    yield Variant("view-order", reason, spoil=block(lambda fields: dict(reversed(fields.items()))))
+    yield Variant("view-order", reason, tamper=block(lambda fields: dict(reversed(fields.items()))))
     reason = "A key stands twice in the completion, which nothing reads."
     twice = at("text", lambda text: text.replace('"role": ', '"role": "user", "role": ', 1))
-    yield Variant("view-twice-elsewhere", reason, spoil=twice, as_text=True)
+    yield Variant("view-twice-elsewhere", reason, tamper=twice, as_text=True)
 
 
 def _block(response: Any) -> Any:

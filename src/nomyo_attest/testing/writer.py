@@ -131,7 +131,7 @@ def tpms_attest(
     firmware_version: int,
     attested: bytes,
 ) -> bytes:
-    """TPMS_ATTEST (Part 2, 10.12.12); `clock_info` and `attested` are serialised already."""
+    """TPMS_ATTEST (Part 2, 10.12.12); `clock_info` and `attested` are serialized already."""
     return b"".join(
         (
             u32(magic),
@@ -218,5 +218,5 @@ def tpms_ecc_point(x: bytes, y: bytes) -> bytes:
 def tpmt_public(
     *, type_: int, name_alg: int, object_attributes: int, auth_policy: bytes, parameters: bytes, unique: bytes
 ) -> bytes:
-    """TPMT_PUBLIC (Part 2, 12.2.4); `parameters` and `unique` are serialised already."""
+    """TPMT_PUBLIC (Part 2, 12.2.4); `parameters` and `unique` are serialized already."""
     return u16(type_) + u16(name_alg) + u32(object_attributes) + tpm2b(auth_policy) + parameters + unique

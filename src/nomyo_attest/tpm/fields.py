@@ -151,7 +151,7 @@ class Selected:
         name = specification_name(key)
         allowed = "one of " + ", ".join(specification_name(known) for known in self.arms)
         if key in self.others:
-            got = f"{name}, recognised but not supported"
+            got = f"{name}, recognized but not supported"
             raise UnsupportedError(structure, self.selector, position, allowed, got) from None
         raise ParseError(structure, self.selector, position, allowed, name) from None
 

@@ -64,7 +64,7 @@ class BlobReader(Generic[S]):
             bare = self.kind.parse(data)
         except ParseError as error:
             value = self.kind.parse(data, 2)
-            # A template must stand for blobs that cannot be read bare either, so what spoils that reading must steer
+            # A template must stand for blobs that cannot be read bare either, so what tampers that reading must steer
             # this one.
             if error.offset + _FIELD_BYTES_MAX <= _STEERING_HEAD:
                 return self._learned(self.with_size, data, 2, value)

@@ -1,4 +1,4 @@
-"""TPMT_PUBLIC for RSA and ECC: the public area of a key; the other types are recognised by name (TPM 2.0 Part 2,
+"""TPMT_PUBLIC for RSA and ECC: the public area of a key; the other types are recognized by name (TPM 2.0 Part 2,
 11.1, 11.2, 12.2).
 """
 

@@ -1,4 +1,4 @@
-"""TPMT_SIGNATURE: RSASSA, RSAPSS and ECDSA; the other schemes are recognised by name (TPM 2.0 Part 2, 11.3)."""
+"""TPMT_SIGNATURE: RSASSA, RSAPSS and ECDSA; the other schemes are recognized by name (TPM 2.0 Part 2, 11.3)."""
 
 from __future__ import annotations
 

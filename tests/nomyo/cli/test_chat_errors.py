@@ -1,4 +1,4 @@
-"""What keeps `nomyo chat` from an answer: always one line, a mend, and status 2."""
+"""What keeps `nomyo chat` from an answer: always one line, a hint, and status 2."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, m
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value.status),
 )
-def test_what_a_server_refuses_is_one_line_with_a_mend(router: PlainRouter, reply: Reply, said: str) -> None:
+def test_what_a_server_refuses_is_one_line_with_a_hint(router: PlainRouter, reply: Reply, said: str) -> None:
     router.answer(lambda _: reply)
     answer = complaint(run("chat", PROMPT))
     assert answer.startswith(f"localhost:{router.port}: ")

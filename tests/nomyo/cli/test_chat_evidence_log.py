@@ -51,11 +51,11 @@ def test_a_ledger_that_cannot_be_used_is_one_line_and_nothing_is_sent(router: Pl
 def test_an_answer_that_cannot_be_kept_is_not_printed(router: PlainRouter, here: Path) -> None:
     echo = router.complete
 
-    def spoil(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
+    def tamper(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
         Path(LEDGER).chmod(0o666)
         return echo(payload, payload_id)
 
-    router.complete = spoil
+    router.complete = tamper
     ran = run("chat", "--evidence-log", LEDGER, PROMPT)
     assert (ran.status, ran.out) == (2, "")
     assert "could not be kept, so the answer is not handed over" in ran.err

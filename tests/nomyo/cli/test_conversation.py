@@ -176,7 +176,7 @@ def test_a_pasted_text_is_one_question(router: PlainRouter) -> None:
 
 
 @pytest.mark.parametrize("plain", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_no_colour_where_none_is_wanted(router: PlainRouter, policy: str, plain: dict[str, str]) -> None:
+def test_no_color_where_none_is_wanted(router: PlainRouter, policy: str, plain: dict[str, str]) -> None:
     with Terminal("chat", "--policy", policy, "x", more=plain) as terminal:
         assert terminal.end() == 0
     assert "affirming   policy known (" in terminal.shown

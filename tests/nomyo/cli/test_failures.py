@@ -36,7 +36,7 @@ def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError])
 
 
 @pytest.mark.parametrize(
-    ("kind", "mend"),
+    ("kind", "hint"),
     [
         (errors.AuthenticationError, "check the API key"),
         (errors.ForbiddenError, "ask the operator which models and tiers this API key may use"),
@@ -51,10 +51,10 @@ def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError])
         (errors.ServerKeyError, "do not send prompts to this server"),
     ],
 )
-def test_an_error_gets_the_mend_of_its_kind(kind: type[errors.NomyoError], mend: str) -> None:
+def test_an_error_gets_the_mend_of_its_kind(kind: type[errors.NomyoError], hint: str) -> None:
     text = str(failure(made(kind), "example.org"))
     assert text.startswith("example.org: something went wrong; ")
-    assert mend in text
+    assert hint in text
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(None, "try again later"), (12.4, "try again in 12 s")])

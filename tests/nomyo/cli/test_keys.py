@@ -129,7 +129,7 @@ def of_another(pair: Path) -> None:
 
 @posix
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("tamper", "said"),
     [
         (others_may_read, "has mode 0644: others may use it; chmod 600"),
         (others_may_write, "has mode 0777: others may write to it; chmod go-w"),
@@ -138,9 +138,9 @@ def of_another(pair: Path) -> None:
     ],
 )
 def test_show_says_why_a_client_would_not_use_a_key_and_shows_it_all_the_same(
-    pair: str, spoil: Callable[[Path], None], said: str
+    pair: str, tamper: Callable[[Path], None], said: str
 ) -> None:
-    spoil(Path(pair))
+    tamper(Path(pair))
     ran = run("keys", "show", pair)
     assert ran.status == 2
     assert ran.out.startswith("private key  pair/private_key.pem\n")

@@ -69,7 +69,7 @@ def test_help_fits_80_columns(words: str, monkeypatch: pytest.MonkeyPatch) -> No
         (["demo", "--tpm", "device"], "see nomyo demo --help"),
     ],
 )
-def test_wrong_usage_is_one_line_with_a_mend(argv: list[str], hint: str) -> None:
+def test_wrong_usage_is_one_line_with_a_hint(argv: list[str], hint: str) -> None:
     assert hint in complaint(run(*argv))
 
 

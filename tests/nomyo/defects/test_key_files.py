@@ -46,15 +46,15 @@ def nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("password", "spoil"),
+    ("password", "tamper"),
     [(b"secret", nothing), (None, truncate), (None, forget_private)],
     ids=["locked", "cut", "half"],
 )
 def test_k1_a_key_that_cannot_be_loaded_is_not_written_over(
-    chat: Chat, tmp_path: Path, password: bytes | None, spoil: Callable[[Path], None]
+    chat: Chat, tmp_path: Path, password: bytes | None, tamper: Callable[[Path], None]
 ) -> None:
     folder = write_keys(tmp_path / "keys", OTHERS, password=password)
-    spoil(folder)
+    tamper(folder)
     before = contents(folder)
     found = chat.ask({"key_dir": str(folder)})
     assert contents(folder) == before, "the key was written over by a new one, without a password"
@@ -110,12 +110,12 @@ def behind_a_link(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes and owners of files are POSIX's")
-@pytest.mark.parametrize("spoil", [readable_by_all, behind_a_link])
-def test_k3_a_private_key_that_others_can_get_at_is_not_loaded(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("tamper", [readable_by_all, behind_a_link])
+def test_k3_a_private_key_that_others_can_get_at_is_not_loaded(tmp_path: Path, tamper: Callable[[Path], None]) -> None:
     folder = write_keys(tmp_path / "keys", OTHERS)
-    spoil(folder)
+    tamper(folder)
     found = attempt(partial(SecureCompletionClient(LOW_LEVEL).load_keys, str(folder / "private_key.pem")))
-    assert is_error(found, ValueError, "private_key.pem"), f"a key {spoil.__name__} was loaded: {told(found)}"
+    assert is_error(found, ValueError, "private_key.pem"), f"a key {tamper.__name__} was loaded: {told(found)}"
 
 
 ONE_OF_TWO = """

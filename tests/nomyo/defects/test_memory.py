@@ -95,7 +95,7 @@ with ExitStack() as odd, ExitStack() as even:
 
 def test_m3_a_page_stays_locked_while_any_buffer_on_it_is_in_use() -> None:
     """In a process of its own, where no page is locked yet. Small buffers lie side by side, some 20 on a page: where
-    every other one is given up, its neighbours still need theirs."""
+    every other one is given up, its neighbors still need theirs."""
     needs_locking()
     command = [sys.executable, "-c", NEIGHBOURS]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)

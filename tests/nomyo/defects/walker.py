@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 TESTS = str(Path(__file__).parents[2])
-FOLLOWED_AT_MOST = 200_000
+FOLLOWED_AT_MAXIMUM = 200_000
 SKIPPED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType, types.FrameType, type)
 
 
@@ -48,8 +48,8 @@ def reachable(start: object, *, frames: bool = True) -> Iterator[tuple[str, obje
         path, value = left.pop()
         if id(value) in seen or isinstance(value, SKIPPED):
             continue
-        if len(seen) > FOLLOWED_AT_MOST:
-            raise RuntimeError(f"more than {FOLLOWED_AT_MOST} values can be reached; the last was {path}")
+        if len(seen) > FOLLOWED_AT_MAXIMUM:
+            raise RuntimeError(f"more than {FOLLOWED_AT_MAXIMUM} values can be reached; the last was {path}")
         seen.add(id(value))
         kept.append(value)
         yield path, value

@@ -14,7 +14,7 @@ from tests.nomyo.wire.http11 import Headers, Reply, Request
 from tests.nomyo.wire.package import PackageError, strict_object, unseal
 
 TIERS = ("standard", "high", "maximum")
-CLIENT_KEY_BITS_LEAST = 2048
+CLIENT_KEY_BITS_MINIMUM = 2048
 
 
 class RefusedError(Exception):
@@ -83,8 +83,8 @@ def client_key(request: Request) -> rsa.RSAPublicKey:
         raise RefusedError(400, "X-Public-Key is no PEM public key") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise RefusedError(400, "X-Public-Key is not RSA")
-    if key.key_size < CLIENT_KEY_BITS_LEAST:
-        raise RefusedError(400, f"X-Public-Key has {key.key_size} bits, fewer than {CLIENT_KEY_BITS_LEAST}")
+    if key.key_size < CLIENT_KEY_BITS_MINIMUM:
+        raise RefusedError(400, f"X-Public-Key has {key.key_size} bits, fewer than {CLIENT_KEY_BITS_MINIMUM}")
     return key
 
 

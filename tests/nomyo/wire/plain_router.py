@@ -143,7 +143,7 @@ class PlainRouter(Loopback):
         """Program the replies to the next requests of a method.
 
         Each reply is for one request, in their order, `None` meaning the right answer; after the last it is the right
-        answer again. A single callable is asked at every request instead, and stays until `mend` or the next callable.
+        answer again. A single callable is asked at every request instead, and stays until `hint` or the next callable.
         It sees the request with its plaintext, after `on_request`.
         """
         if len(replies) == 1 and callable(replies[0]):

@@ -1,8 +1,8 @@
-"""A TCP proxy that spoils the wire between a client and a server, whatever they say: it opens no TLS.
+"""A TCP proxy that tampers the wire between a client and a server, whatever they say: it opens no TLS.
 
     with PlainRouter() as router, Proxy("localhost", router.port) as proxy:
-        proxy.behave(Behaviour(reset="after"))        # the next connection; those after it pass
-        proxy.default = Behaviour(delay_ms=10)        # all others: a round trip of 20 ms
+        proxy.behave(Behavior(reset="after"))        # the next connection; those after it pass
+        proxy.default = Behavior(delay_ms=10)        # all others: a round trip of 20 ms
 
 `tls_proxy.TlsProxy` does open TLS, for faults of the HTTP in it.
 """
@@ -14,45 +14,46 @@ import time
 from collections import deque
 from typing import Literal
 
-from tests.nomyo.wire.behaviour import Action, At, Behaviour, Drip
+from tests.nomyo.wire.behavior import Action, At, Behavior, Drip
+
 from tests.nomyo.wire.loopback import LINE_LIMIT, Connection, Loopback
 from tests.nomyo.wire.records import HANDSHAKE, ClientRecords, read_unit
 from tests.nomyo.wire.tls_proxy import TlsProxy
 
-__all__ = ["At", "Behaviour", "Drip", "Proxy", "TlsProxy"]
+__all__ = ["At", "Behavior", "Drip", "Proxy", "TlsProxy"]
 
 _TICKETS = 0.3  # seconds: how long a server of TLS 1.3 may take to send its tickets, where it sends any
 _QUIET = 0.02  # seconds without another one, and they are complete
-_UNITS_MOST = 1024  # of up to 16 KiB under way in a direction
+_UNITS_MAXIMUM = 1024  # of up to 16 KiB under way in a direction
 
 
 class Proxy(Loopback):
-    """The proxy, as a context manager: `port` to connect to, `connections` that were accepted, `default` behaviour."""
+    """The proxy, as a context manager: `port` to connect to, `connections` that were accepted, `default` behavior."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__()
-        self.default = Behaviour()
+        self.default = Behavior()
         self._target = (host, port)
-        self._next: deque[Behaviour] = deque()
+        self._next: deque[Behavior] = deque()
 
     @property
     def url(self) -> str:
         """https://localhost and the proxy's port."""
         return f"https://localhost:{self.port}"
 
-    def behave(self, *behaviours: Behaviour) -> None:
+    def behave(self, *behaviors: Behavior) -> None:
         """What happens to the next connections, each for one, in their order."""
-        self._next.extend(behaviours)
+        self._next.extend(behaviors)
 
     async def serve(self, connection: Connection) -> None:
-        behaviour = self._next.popleft() if self._next else self.default
-        if behaviour.reset == "accept":
+        behavior = self._next.popleft() if self._next else self.default
+        if behavior.reset == "accept":
             connection.reset()
             return
         reader, writer = await asyncio.open_connection(*self._target, limit=LINE_LIMIT)
         server = Connection(0, reader, writer)
         try:
-            if await _Wire(connection, server, behaviour).run() == "reset":
+            if await _Wire(connection, server, behavior).run() == "reset":
                 connection.reset()
             else:
                 await asyncio.gather(connection.close(), server.close())
@@ -71,25 +72,25 @@ class _OverError(Exception):
 class _Direction:
     """One direction of a connection: what has passed, and what is under way."""
 
-    def __init__(self, name: Literal["up", "down"], source: Connection, sink: Connection, behaviour: Behaviour) -> None:
+    def __init__(self, name: Literal["up", "down"], source: Connection, sink: Connection, behavior: Behavior) -> None:
         self.reader = source.reader
         self.writer = sink.writer
-        self.strikes = list(behaviour.strikes(name))
-        self.drip = behaviour.drip_up if name == "up" else behaviour.drip_down
+        self.strikes = list(behavior.strikes(name))
+        self.drip = behavior.drip_up if name == "up" else behavior.drip_down
         self.passed = 0
         self.starts = {0: 0}
-        self.line: asyncio.Queue[tuple[float, bytes | Action | None]] = asyncio.Queue(_UNITS_MOST)
+        self.line: asyncio.Queue[tuple[float, bytes | Action | None]] = asyncio.Queue(_UNITS_MAXIMUM)
 
 
 class _Wire:
     """A client and a server, and what is between them."""
 
-    def __init__(self, client: Connection, server: Connection, behaviour: Behaviour) -> None:
-        self._up = _Direction("up", client, server, behaviour)
-        self._down = _Direction("down", server, client, behaviour)
-        self._delay = behaviour.delay_ms / 1000
+    def __init__(self, client: Connection, server: Connection, behavior: Behavior) -> None:
+        self._up = _Direction("up", client, server, behavior)
+        self._down = _Direction("down", server, client, behavior)
+        self._delay = behavior.delay_ms / 1000
         self._accepted = time.monotonic()
-        self._counts_requests = behaviour.counts_requests
+        self._counts_requests = behavior.counts_requests
         self._requests = 0
         self._answered = True
         self._tls = asyncio.Event()
@@ -98,7 +99,7 @@ class _Wire:
         self._heard = 0.0
 
     async def run(self) -> Action | None:
-        """Pass everything on until both sides have ended, or a behaviour ends it."""
+        """Pass everything on until both sides have ended, or a behavior ends it."""
         pumps = [self._read_up(), self._read_down(), self._write(self._up), self._write(self._down)]
         tasks = [asyncio.create_task(pump) for pump in pumps]
         try:

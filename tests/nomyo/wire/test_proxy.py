@@ -10,7 +10,7 @@ import pytest
 
 from tests.nomyo.wire.by_hand import LOST, Answer, Client, read, was_reset
 from tests.nomyo.wire.plain_router import PlainRouter, Reply
-from tests.nomyo.wire.proxy import At, Behaviour, Drip, Proxy
+from tests.nomyo.wire.proxy import At, Behavior, Drip, Proxy
 
 
 @pytest.fixture(params=["TLSv1_3", "TLSv1_2"])
@@ -50,7 +50,7 @@ def test_everything_passes_as_it_is(router: PlainRouter, proxy: Proxy, through: 
 @pytest.mark.parametrize("arrived", ["before", "after", "during"])
 def test_http_without_tls_passes_too_and_a_reset_is_an_rst(arrived: Literal["before", "after", "during"]) -> None:
     with PlainRouter(tls=False) as router, Proxy("localhost", router.port) as proxy, Client(proxy.port, None) as client:
-        proxy.behave(Behaviour(reset=arrived, request=2, reset_at=30))
+        proxy.behave(Behavior(reset=arrived, request=2, reset_at=30))
         key = router.private_key.public_key()
         read(client.call(key=key))
         with pytest.raises(ConnectionError) as caught:
@@ -61,7 +61,7 @@ def test_http_without_tls_passes_too_and_a_reset_is_an_rst(arrived: Literal["bef
 
 def test_a_delay_is_that_of_a_path(proxy: Proxy, router: PlainRouter, call: Callable[[], Answer]) -> None:
     trip = 0.1
-    proxy.default = Behaviour(delay_ms=50)
+    proxy.default = Behavior(delay_ms=50)
     laps = []
     for _ in range(4):
         begun = time.monotonic()
@@ -76,14 +76,14 @@ def test_a_delay_is_that_of_a_path(proxy: Proxy, router: PlainRouter, call: Call
 
 def test_a_new_connection_costs_a_round_trip_where_there_is_no_tls() -> None:
     with PlainRouter(tls=False) as router, Proxy("localhost", router.port) as proxy, Client(proxy.port, None) as client:
-        proxy.default = Behaviour(delay_ms=50)
+        proxy.default = Behavior(delay_ms=50)
         begun = time.monotonic()
         client.key_document()
         assert time.monotonic() - begun > 0.2
 
 
 def test_a_delay_does_not_limit_how_much_is_under_way(proxy: Proxy, router: PlainRouter, through: Client) -> None:
-    proxy.default = Behaviour(delay_ms=100)
+    proxy.default = Behavior(delay_ms=100)
     key = router.private_key.public_key()
     through.call(key=key)
     router.answer(Reply(body=bytes(8 << 20)))
@@ -95,7 +95,7 @@ def test_a_delay_does_not_limit_how_much_is_under_way(proxy: Proxy, router: Plai
 def test_a_reset_on_accept_reaches_no_server() -> None:
     # Without TLS: Python 3.11 leaves a socket open where the RST comes before its handshake begins.
     with PlainRouter(tls=False) as router, Proxy("localhost", router.port) as proxy, Client(proxy.port, None) as client:
-        proxy.behave(Behaviour(reset="accept"))
+        proxy.behave(Behavior(reset="accept"))
         with pytest.raises(ConnectionError) as caught:
             client.key_document()
         assert was_reset(caught.value)
@@ -107,7 +107,7 @@ def test_a_reset_on_accept_reaches_no_server() -> None:
 def test_a_reset_before_the_request_comes_after_the_handshake(
     router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]
 ) -> None:
-    proxy.behave(Behaviour(reset="before"))
+    proxy.behave(Behavior(reset="before"))
     with pytest.raises(LOST):
         call()
     assert router.connections == 1
@@ -118,7 +118,7 @@ def test_a_reset_before_the_request_comes_after_the_handshake(
 def test_a_reset_after_or_during_the_answer_comes_when_all_is_done(
     router: PlainRouter, proxy: Proxy, call: Callable[[], Answer], reset: str
 ) -> None:
-    proxy.behave(Behaviour(reset="after" if reset == "after" else "during"))
+    proxy.behave(Behavior(reset="after" if reset == "after" else "during"))
     router.answer(Reply(delay=0.3))
     begun = time.monotonic()
     with pytest.raises(LOST):
@@ -131,36 +131,36 @@ def test_a_reset_after_or_during_the_answer_comes_when_all_is_done(
 def test_a_reset_may_mean_the_second_request(
     router: PlainRouter, proxy: Proxy, through: Client, reset: str, arrived: int
 ) -> None:
-    proxy.behave(Behaviour(reset="before" if reset == "before" else "after", request=2))
+    proxy.behave(Behavior(reset="before" if reset == "before" else "after", request=2))
     with pytest.raises(LOST):
         through.call()
     assert [each.method for each in router.requests] == ["GET", "POST"][:arrived]
 
 
 @pytest.mark.parametrize(
-    "behaviour",
+    "behavior",
     [
-        Behaviour(cut_up=100),
-        Behaviour(cut_down=100),
-        Behaviour(cut_up=At(0, request=1)),
-        Behaviour(cut_up=At(300, request=1)),
-        Behaviour(cut_down=At(0, request=1)),
-        Behaviour(cut_down=At(300, request=1)),
+        Behavior(cut_up=100),
+        Behavior(cut_down=100),
+        Behavior(cut_up=At(0, request=1)),
+        Behavior(cut_up=At(300, request=1)),
+        Behavior(cut_down=At(0, request=1)),
+        Behavior(cut_down=At(300, request=1)),
     ],
 )
 def test_a_connection_may_be_cut_at_a_byte(
-    router: PlainRouter, proxy: Proxy, call: Callable[[], Answer], behaviour: Behaviour
+    router: PlainRouter, proxy: Proxy, call: Callable[[], Answer], behavior: Behavior
 ) -> None:
-    proxy.behave(behaviour)
+    proxy.behave(behavior)
     with pytest.raises(LOST):
         call()
-    assert len(router.posts) == (1 if isinstance(behaviour.cut_down, At) else 0)
+    assert len(router.posts) == (1 if isinstance(behavior.cut_down, At) else 0)
 
 
 @pytest.mark.parametrize("n", [0, 100, 2000])
 def test_exactly_so_many_bytes_come_before_a_cut(n: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, Proxy(*listener.getsockname()) as proxy:
-        proxy.behave(Behaviour(cut_down=n))
+        proxy.behave(Behavior(cut_down=n))
         with socket.create_connection(("127.0.0.1", proxy.port)) as client:
             client.sendall(b"x")
             server, _ = listener.accept()
@@ -173,16 +173,16 @@ def test_exactly_so_many_bytes_come_before_a_cut(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "up", "down"),
+    ("behavior", "up", "down"),
     [
-        (Behaviour(), b"question", b"answer"),
-        (Behaviour(flip_up=0), b"puestion", b"answer"),
-        (Behaviour(flip_up=2, flip_down=5), b"qudstion", b"answes"),
+        (Behavior(), b"question", b"answer"),
+        (Behavior(flip_up=0), b"puestion", b"answer"),
+        (Behavior(flip_up=2, flip_down=5), b"qudstion", b"answes"),
     ],
 )
-def test_one_bit_of_one_byte_is_another(behaviour: Behaviour, up: bytes, down: bytes) -> None:
+def test_one_bit_of_one_byte_is_another(behavior: Behavior, up: bytes, down: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, Proxy(*listener.getsockname()) as proxy:
-        proxy.behave(behaviour)
+        proxy.behave(behavior)
         with socket.create_connection(("127.0.0.1", proxy.port)) as client:
             client.sendall(b"question")
             server, _ = listener.accept()
@@ -195,7 +195,7 @@ def test_one_bit_of_one_byte_is_another(behaviour: Behaviour, up: bytes, down: b
 def test_a_flipped_bit_of_an_answer_is_an_alarm_of_tls(
     router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]
 ) -> None:
-    proxy.behave(Behaviour(flip_down=At(200, request=1)))
+    proxy.behave(Behavior(flip_down=At(200, request=1)))
     with pytest.raises(ssl.SSLError, match=r"(?i)bad record mac"):
         call()
     assert len(router.posts) == 1
@@ -204,20 +204,20 @@ def test_a_flipped_bit_of_an_answer_is_an_alarm_of_tls(
 def test_a_flipped_bit_of_a_request_never_reaches_the_server(
     router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]
 ) -> None:
-    proxy.behave(Behaviour(flip_up=At(200, request=1)))
+    proxy.behave(Behavior(flip_up=At(200, request=1)))
     with pytest.raises((ssl.SSLError, *LOST)):
         call()
     assert router.posts == []
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "arrived"),
-    [(Behaviour(stall_up=At(100, request=1)), 0), (Behaviour(stall_down=At(100, request=1)), 1)],
+    ("behavior", "arrived"),
+    [(Behavior(stall_up=At(100, request=1)), 0), (Behavior(stall_down=At(100, request=1)), 1)],
 )
 def test_a_stall_keeps_the_connection_and_passes_nothing(
-    router: PlainRouter, proxy: Proxy, through: Client, call: Callable[[], Answer], behaviour: Behaviour, arrived: int
+    router: PlainRouter, proxy: Proxy, through: Client, call: Callable[[], Answer], behavior: Behavior, arrived: int
 ) -> None:
-    proxy.behave(behaviour)
+    proxy.behave(behavior)
     through.connection.timeout = 0.5
     with pytest.raises(TimeoutError):
         call()
@@ -225,7 +225,7 @@ def test_a_stall_keeps_the_connection_and_passes_nothing(
 
 
 def test_an_answer_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]) -> None:
-    proxy.default = Behaviour(drip_down=Drip(500, 0.1, request=1))
+    proxy.default = Behavior(drip_down=Drip(500, 0.1, request=1))
     begun = time.monotonic()
     answer = call()
     read(answer)
@@ -233,14 +233,14 @@ def test_an_answer_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[]
 
 
 def test_a_request_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]) -> None:
-    proxy.default = Behaviour(drip_up=Drip(500, 0.1, request=1))
+    proxy.default = Behavior(drip_up=Drip(500, 0.1, request=1))
     begun = time.monotonic()
     read(call())
     assert router.posts[0].at - begun > len(router.posts[0].body) / 500 * 0.1 * 0.9
 
 
-def test_behaviours_are_for_one_connection_each_and_the_default_for_the_rest(router: PlainRouter, proxy: Proxy) -> None:
-    proxy.behave(Behaviour(reset="before"), Behaviour(), Behaviour(reset="before"))
+def test_behaviors_are_for_one_connection_each_and_the_default_for_the_rest(router: PlainRouter, proxy: Proxy) -> None:
+    proxy.behave(Behavior(reset="before"), Behavior(), Behavior(reset="before"))
     outcomes = []
     for _ in range(4):
         with Client(proxy.port, router.ca) as client:

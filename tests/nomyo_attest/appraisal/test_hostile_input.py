@@ -270,7 +270,7 @@ def test_evidence_put_together_by_hand_is_judged_like_any_other(fields: Json) ->
 
 @pytest.mark.parametrize("signed", [[], [("sha256", [])]], ids=str)
 def test_a_quote_over_an_empty_selection_is_refused_where_no_value_is_reported_either(signed: Any) -> None:
-    forge = Forge().spoil("selections", lambda _: signed)
+    forge = Forge().tamper("selections", lambda _: signed)
     whole = na.Evidence.from_response(forge.response())
     fields = {name: getattr(whole, name) for name in whole.__struct_fields__}
     policy = na.AppraisalPolicy.from_dict({**Forge().policy(), "pcrs": {}, "unsafe_accept_any_pcrs": True})

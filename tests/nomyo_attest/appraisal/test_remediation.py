@@ -14,7 +14,7 @@ SELECTION = "sha256:0,7,10"
 
 
 def mend(rule: str, forge: Forge, changes: dict[str, Any] | None = None, **arguments: Any) -> str:
-    return ask(rule, forge, changes, **arguments).mend
+    return ask(rule, forge, changes, **arguments).remediation
 
 
 def pcrs(**values: Any) -> dict[str, Any]:
@@ -41,15 +41,15 @@ def wrong_value(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     ("rule", "forge"),
     [
-        ("pcr.digest", Forge().spoil("pcr_values", wrong_value)),
-        ("signature.valid", Forge().measure(0, b"other firmware").spoil("signed", lambda attest: attest + b"x")),
-        ("pcr.selection", Forge().measure(0, b"other firmware").spoil("selections", lambda _: [("sha256", [0])])),
+        ("pcr.digest", Forge().tamper("pcr_values", wrong_value)),
+        ("signature.valid", Forge().measure(0, b"other firmware").tamper("signed", lambda attest: attest + b"x")),
+        ("pcr.selection", Forge().measure(0, b"other firmware").tamper("selections", lambda _: [("sha256", [0])])),
     ],
 )
 def test_a_value_that_the_tpm_did_not_sign_is_not_to_be_added(rule: str, forge: Forge) -> None:
     result = na.appraise(forge.response(), na.AppraisalPolicy.from_dict(Forge().policy()))
     assert {rule, "pcr.values"} <= {*result.failed}
-    (advice,) = (finding.mend for finding in result.findings if finding.rule == "pcr.values")
+    (advice,) = (finding.remediation for finding in result.findings if finding.rule == "pcr.values")
     assert "do not add these values to the policy" in advice
     assert "add the new value" not in advice
 
@@ -85,13 +85,13 @@ def test_a_curve_that_is_not_verified_is_not_called_broken(curve: int) -> None:
     def change(public: bytes) -> bytes:
         return public[:16] + curve.to_bytes(2, "big") + public[18:]  # TPMS_ECC_PARMS.curveID
 
-    said = mend("key.strength", Forge(key="p256").spoil("public", change))
+    said = mend("key.strength", Forge(key="p256").tamper("public", change))
     assert "create AIKs on P-256, P-384 or P-521" in said
     assert "private key" not in said
 
 
 def test_a_point_off_its_curve_is_no_public_area_of_a_tpm() -> None:
-    said = mend("key.strength", Forge(key="p256").spoil("public", lambda public: public[:-1] + b"\0"))
+    said = mend("key.strength", Forge(key="p256").tamper("public", lambda public: public[:-1] + b"\0"))
     assert said == "do not rely on the response. No TPM writes such a public area."
 
 
@@ -103,8 +103,8 @@ def test_a_version_that_is_obfuscated_or_may_be_is_not_to_be_added(hierarchy: st
     assert finding.outcome is na.Outcome.UNDECIDED
     assert message in finding.message
     assert ("obfuscated for" in finding.message) is (hierarchy is not None)
-    assert "add the version" not in finding.mend
-    assert "endorsement" in finding.mend
+    assert "add the version" not in finding.remediation
+    assert "endorsement" in finding.remediation
 
 
 def test_a_response_that_says_nothing_of_evidence_is_not_said_to_deny_it() -> None:
@@ -117,7 +117,7 @@ def test_a_response_that_says_nothing_of_evidence_is_not_said_to_deny_it() -> No
     ):
         finding = na.appraise(response, policy).findings[0]
         assert (finding.rule, finding.got) == ("evidence.available", got)
-        assert part in finding.mend
+        assert part in finding.remediation
 
 
 def test_an_error_names_the_cause_and_counts_what_follows_from_it() -> None:
@@ -128,7 +128,7 @@ def test_an_error_names_the_cause_and_counts_what_follows_from_it() -> None:
     assert message.count(": there is no evidence") == 0
     assert message.startswith("the evidence is not affirmed (none): evidence.available: there is no _metadata")
     assert message.endswith("; undecided because of this: 20 other rules")
-    forge = Forge().spoil("quote_blob", lambda blob: blob[:-1])
+    forge = Forge().tamper("quote_blob", lambda blob: blob[:-1])
     with pytest.raises(na.AttestationError) as caught:
         na.appraise(forge.response(), policy).require()
     assert "attest.form: " in str(caught.value)

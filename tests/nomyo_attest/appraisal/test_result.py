@@ -148,13 +148,13 @@ def test_there_is_one_finding_for_each_rule_that_is_asked_in_the_order_of_the_ta
 def test_a_finding_that_holds_says_so_and_one_that_does_not_says_what_to_do() -> None:
     for finding in refused().findings:
         rule = next(rule for rule in na.RULES if rule.id == finding.rule)
-        assert finding.cites == rule.cites
+        assert finding.field == rule.field
         if finding.outcome is PASS:
-            assert (finding.message, finding.mend) == ("holds", "")
+            assert (finding.message, finding.remediation) == ("holds", "")
         else:
             assert finding.message not in ("", "holds")
-            assert finding.mend
-            assert finding.rule == "pcr.values" or finding.mend == rule.mend
+            assert finding.remediation
+            assert finding.rule == "pcr.values" or finding.remediation == rule.remediation
             assert finding.expected != finding.got
 
 
@@ -174,7 +174,7 @@ def test_the_json_form_has_these_keys_and_no_others() -> None:
     assert list(document["aik"]) == ["name", "hierarchy", "framing", "test_key"]
     assert list(document["quote"]) == ["framing"]
     for finding in document["findings"]:
-        assert list(finding) == ["rule", "outcome", "requirement", "cites", "expected", "got", "message", "mend"]
+        assert list(finding) == ["rule", "outcome", "requirement", "field", "expected", "got", "message", "remediation"]
 
 
 def test_the_json_form_says_what_the_result_says() -> None:
@@ -254,8 +254,8 @@ def test_a_result_that_is_retold_has_other_words_and_the_same_outcomes() -> None
     assert [one.message for one in told.findings] == [
         "<>" if one.outcome is PASS else f"<{one.message}>" for one in result.findings
     ]
-    assert [(one.rule, one.outcome, one.requirement, one.mend) for one in told.findings] == [
-        (one.rule, one.outcome, one.requirement, one.mend) for one in result.findings
+    assert [(one.rule, one.outcome, one.requirement, one.remediation) for one in told.findings] == [
+        (one.rule, one.outcome, one.requirement, one.remediation) for one in result.findings
     ]
     assert (told.verdict, told.failed, told.undecided, told.facts) == (
         result.verdict, result.failed, result.undecided, result.facts

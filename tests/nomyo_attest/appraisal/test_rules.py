@@ -29,10 +29,10 @@ def test_the_rules_are_these_in_this_order() -> None:
 def test_a_rule_asks_explains_and_says_what_to_do(rule: na.Rule) -> None:
     assert rule.question.endswith("?")
     assert rule.explanation
-    assert rule.mend.endswith((".", ")"))
-    assert not rule.mend.startswith("What to do")
+    assert rule.remediation.endswith((".", ")"))
+    assert not rule.remediation.startswith("What to do")
     assert "What to do: " in (rule.check.__doc__ or "")
-    assert re.fullmatch(r"[\w.]+(, \w+)*", rule.cites)
+    assert re.fullmatch(r"[\w.]+(, \w+)*", rule.field)
 
 
 @pytest.mark.parametrize("rule", na.RULES, ids=lambda rule: rule.id)

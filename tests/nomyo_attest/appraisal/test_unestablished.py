@@ -56,7 +56,7 @@ def test_a_pinned_key_is_trusted_because_it_is_pinned_and_for_no_other_reason() 
 def test_a_pinned_key_whose_signature_does_not_verify_is_as_good_as_any() -> None:
     forge = Forge()
     pinned = forge.answer().name.hex()
-    found = limits(forge.spoil("signed", lambda signed: signed + b"\0"), key={"pinned": [pinned]})
+    found = limits(forge.tamper("signed", lambda signed: signed + b"\0"), key={"pinned": [pinned]})
     assert some(found, "no certificate")
 
 
@@ -73,7 +73,7 @@ def test_the_obfuscation_of_counters_is_named_outside_endorsement_and_platform()
 
 def test_what_an_unsafe_policy_gives_up_is_named() -> None:
     forge = Forge()
-    lost = forge.spoil("_metadata", lambda metadata: {"tpm_attestation": metadata["tpm_attestation"]})
+    lost = forge.tamper("_metadata", lambda metadata: {"tpm_attestation": metadata["tpm_attestation"]})
     assert some(limits(lost, unsafe_any_nonce=True), "unsafe_any_nonce")
     assert some(limits(lost), "no payload id is known")
     assert not some(limits(Forge()), "unsafe_any_nonce")

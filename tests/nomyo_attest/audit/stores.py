@@ -9,8 +9,8 @@ from typing import Any, Final
 import nomyo_attest as na
 from nomyo_attest.audit.chunk import COUNTED, ChunkResult, Fact, SourceEnd, Tally
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summarise import summarise
-from nomyo_attest.audit.summary import Run, SeriesFinding, Summary
+from nomyo_attest.audit.summarize import summarize
+from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary
 
 NOTHING: Final = Fact(
     source=0, line=1, payload_id=None, verdict=0, processed_at=None, recorded_at=None, security_tier=None,
@@ -63,16 +63,16 @@ def fill(store: Store, facts: Sequence[Fact], names: Sequence[str] = ("a.jsonl",
 
 
 def summary_of(store: Store, **arguments: Any) -> Summary:
-    return summarise(store, policy=POLICY, run=Run(version="1", command=[]), **arguments)
+    return summarize(store, policy=POLICY, run=Run(version="1", command=[]), **arguments)
 
 
 def series_of(
     folder: Path, *records: Mapping[str, Any], names: Sequence[str] = ("a.jsonl",), **arguments: Any
-) -> list[SeriesFinding]:
+) -> list[CrossRecordFinding]:
     """The findings across these records."""
     with Store.open(folder / "store.sqlite") as store:
         fill(store, facts_of(*records), names)
-        return summary_of(store, **arguments).series
+        return summary_of(store, **arguments).cross_record
 
 
 def tally(source: int, rule: str, **fields: Any) -> Tally:

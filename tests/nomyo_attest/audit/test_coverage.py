@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.audit.chunk import Fact
+from nomyo_attest.audit.cross_record.coverage import Coverage
+from nomyo_attest.audit.cross_record.rules import find_cross_record_rule, rules_asked
+from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.series.coverage import Coverage
-from nomyo_attest.audit.series.rules import find_series_rule, rules_asked
-from nomyo_attest.audit.series.stored import StoredSeries
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summarise import summarise
-from nomyo_attest.audit.summary import Run, SeriesRuleSummary, Summary
+from nomyo_attest.audit.summarize import summarize
+from nomyo_attest.audit.summary import CrossRecordRuleSummary, Run, Summary
 from tests.nomyo_attest.audit.stores import NOTHING, digest, facts_of, fill, name
-from tests.nomyo_attest.audit.test_series_model import NAMES, facts
+from tests.nomyo_attest.audit.test_cross_record_model import NAMES, facts
 
 POLICY = na.AppraisalPolicy(id="any", unsafe_accept_any_pcrs=True)
 
@@ -42,24 +42,24 @@ def alone(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def summary_of(folder: Path, *records: dict[str, Any], **arguments: Any) -> Summary:
-    given: dict[str, Any] = {"policy": POLICY, "fail_on": {"series"}, **arguments}
+    given: dict[str, Any] = {"policy": POLICY, "fail_on": {"cross-record"}, **arguments}
     with Store.open(folder / "s") as store:
         fill(store, facts_of(*records))
-        return summarise(store, run=Run(version="1", command=[]), **given)
+        return summarize(store, run=Run(version="1", command=[]), **given)
 
 
-def checks(summary: Summary) -> dict[str, SeriesRuleSummary]:
-    return {one.rule.removeprefix("series."): one for one in summary.series_rules}
+def checks(summary: Summary) -> dict[str, CrossRecordRuleSummary]:
+    return {one.rule.partition(".")[2]: one for one in summary.cross_record_rules}
 
 
 def outcomes(summary: Summary) -> set[str]:
-    return {one.outcome for one in summary.series_rules}
+    return {one.outcome for one in summary.cross_record_rules}
 
 
 def test_an_audit_of_complete_records_holds_and_passes(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, good(1), good(2), good(3), max_gap=5)
     assert outcomes(summary) == {"held"}
-    assert {one.remark for one in summary.series_rules} == {""}
+    assert {one.remark for one in summary.cross_record_rules} == {""}
     assert (summary.status, summary.status_reason) == (0, "none of 3 records failed")
 
 
@@ -167,10 +167,10 @@ def test_records_without_evidence_are_accepted_where_an_option_accepts_them(tmp_
 
 def test_a_gap_is_not_evaluated_where_fewer_than_two_records_have_a_time(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, alone(1), alone(2, processed_at=None), max_gap=5)
-    assert checks(summary)["gap"].outcome == "not_evaluated"
+    assert checks(summary)["records"].outcome == "not_evaluated"
     (tmp_path / "again").mkdir()
     more = summary_of(tmp_path / "again", alone(1), alone(2), alone(3, processed_at=None), max_gap=5)
-    assert (checks(more)["gap"].outcome, checks(more)["gap"].undated) == ("held", 1)
+    assert (checks(more)["records"].outcome, checks(more)["records"].undated) == ("held", 1)
 
 
 def test_what_could_not_be_read_is_no_record_of_a_check(tmp_path: Path) -> None:
@@ -213,18 +213,18 @@ def test_the_records_that_are_compared_are_those_of_a_model(records: list[Fact],
         ]
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s") as store:
         fill(store, records, NAMES)
-        stored = StoredSeries(store, SourceOrder(store))
+        stored = StoredRecords(store, SourceOrder(store))
         found = {rule.id: stored.coverage(rule) for rule in rules_asked(5)}
     dated = sum(fact.processed_at is not None for fact in records)
     assert found == {
-        "series.quote": repeated(records, "quote"),
-        "series.payload_id": repeated(records, "payload_id"),
-        "series.aik": repeated(records, "aik_name"),
-        "series.clock": ordered(records, lambda one: (one.aik_name, one.reset_count)),
-        "series.counters": ordered(records, lambda one: one.aik_name),
-        "series.gap": Coverage(len(records), len(records), len(records) - dated, dated if dated > 1 else 0),
+        "duplicate.quote": repeated(records, "quote"),
+        "duplicate.payload_id": repeated(records, "payload_id"),
+        "reused.aik": repeated(records, "aik_name"),
+        "rollback.clock": ordered(records, lambda one: (one.aik_name, one.reset_count)),
+        "rollback.counters": ordered(records, lambda one: one.aik_name),
+        "gap.records": Coverage(len(records), len(records), len(records) - dated, dated if dated > 1 else 0),
     }
 
 
 def test_every_rule_says_what_it_needs() -> None:
-    assert all(find_series_rule(rule.id).needs.startswith(("a ", "an ")) for rule in rules_asked(5))
+    assert all(find_cross_record_rule(rule.id).needs.startswith(("a ", "an ")) for rule in rules_asked(5))

@@ -37,7 +37,7 @@ def agrees(row: Row, result: na.AttestationResult) -> None:
     kept = [finding for finding in result.to_dict()["findings"] if finding["outcome"] != "pass"]
     plain = msgspec.to_builtins(row.findings)
     for finding in kept:
-        del finding["cites"], finding["mend"]
+        del finding["field"], finding["remediation"]
     assert json.loads(json.dumps(plain)) == json.loads(json.dumps(kept).encode().decode("utf-8", "backslashreplace"))
 
 
@@ -84,7 +84,7 @@ def test_a_quote_is_the_same_quote_whatever_its_framing_and_its_signature() -> N
     forge = Forge(key="p256")
     bare = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
     forge.sized_quote = True
-    forge.spoil("signature", lambda signature: signature[:-1] + bytes([signature[-1] ^ 1]))
+    forge.tamper("signature", lambda signature: signature[:-1] + bytes([signature[-1] ^ 1]))
     sized = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
     assert sized.quote == bare.quote
     assert sized.signature_valid is False
@@ -131,7 +131,7 @@ def test_a_window_of_time_has_its_beginning_and_not_its_end(window: dict[str, An
     ],
 )
 def test_a_time_of_another_form_is_the_same_time(time: object) -> None:
-    forge = Forge(key="p256").spoil("_metadata", lambda metadata: {**metadata, "processed_at": time})
+    forge = Forge(key="p256").tamper("_metadata", lambda metadata: {**metadata, "processed_at": time})
     row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
     assert row.processed_at == 1767225600
 
@@ -144,7 +144,7 @@ def test_a_time_of_another_form_is_the_same_time(time: object) -> None:
     ],
 )
 def test_a_record_without_a_time_is_inside_every_window(time: object) -> None:
-    forge = Forge(key="p256").spoil("_metadata", lambda metadata: {**metadata, "processed_at": time})
+    forge = Forge(key="p256").tamper("_metadata", lambda metadata: {**metadata, "processed_at": time})
     row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()), since=2**50)
     assert row.processed_at is None
     assert row.verdict == "affirming"
@@ -184,7 +184,7 @@ def test_what_a_row_keeps_holds_no_completion() -> None:
 
 def test_a_lone_surrogate_in_a_claim_does_not_keep_a_row_from_being_written() -> None:
     forge = Forge(key="p256")
-    forge.spoil("_metadata", lambda metadata: {**metadata, "security_tier": "\ud800high"})
+    forge.tamper("_metadata", lambda metadata: {**metadata, "security_tier": "\ud800high"})
     policy = na.AppraisalPolicy.from_dict({**forge.policy(), "claims": {"security_tier": ["high"]}})
     row = row_of(text_of(forge.response()), policy, keep_evidence=True)
     assert row.verdict == "contraindicated"
@@ -193,7 +193,7 @@ def test_a_lone_surrogate_in_a_claim_does_not_keep_a_row_from_being_written() ->
 
 def test_a_row_quotes_the_beginning_of_a_long_claim() -> None:
     forge = Forge(key="p256")
-    forge.spoil("_metadata", lambda metadata: {**metadata, "security_tier": "x" * 15_000_000})
+    forge.tamper("_metadata", lambda metadata: {**metadata, "security_tier": "x" * 15_000_000})
     policy = na.AppraisalPolicy.from_dict({**forge.policy(), "claims": {"security_tier": ["high"]}})
     row = row_of(text_of(forge.response()), policy)
     assert row.verdict == "contraindicated"

@@ -25,8 +25,8 @@ from tests.nomyo_attest.audit.recorded import CHILD, children, command_of, make_
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes, and looks for them in /proc")
 
-OUTS = ("verdicts.jsonl", "verdicts.csv", "series.jsonl")
-ARGUMENTS = ["--out", OUTS[0], "--out", OUTS[1], "--series", OUTS[2]]
+OUTS = ("verdicts.jsonl", "verdicts.csv", "cross-record.jsonl")
+ARGUMENTS = ["--out", OUTS[0], "--out", OUTS[1], "--cross-record", OUTS[2]]
 KILLED = 99
 
 

@@ -13,12 +13,12 @@ RELEASED = Released(known=13, released=6, not_affirmed=2, gate_off=2, counts=Cou
 
 
 def status(counts: Counts, **given: Any) -> tuple[int, str]:
-    return status_of(counts, **{"sources_unreadable": 0, "series": 0, "evidence": True, **given})
+    return status_of(counts, **{"sources_unreadable": 0, "cross_record": 0, "evidence": True, **given})
 
 
 def test_what_may_be_named_and_what_counts_by_default() -> None:
-    assert FAIL_ON == ("warning", "contraindicated", "none", "unreadable", "series", "released", "outside")
-    assert sorted(FAIL_ON_DEFAULT) == ["contraindicated", "none", "series", "unreadable"]
+    assert FAIL_ON == ("warning", "contraindicated", "none", "unreadable", "cross-record", "released", "outside")
+    assert sorted(FAIL_ON_DEFAULT) == ["contraindicated", "cross-record", "none", "unreadable"]
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,10 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
         (Counts(affirming=1, none=1), {"fail_on": {"contraindicated"}}, (0, "none of 2 records failed")),
         (Counts(none=2), {"max_failures": 2}, (0, "2 records failed, no more than the 2 tolerated")),
         (Counts(none=2), {"max_failures": 1}, (1, "2 records failed, more than the 1 tolerated: 2 none")),
-        (GOOD, {"series": 1}, (1, "1 finding across records")),
-        (GOOD, {"series": 2, "max_failures": 100}, (1, "2 findings across records")),
-        (GOOD, {"series": 2, "fail_on": {"none"}}, (0, "none of 100 records failed")),
-        (Counts(none=1), {"series": 2}, (1, "1 record failed: 1 none; 2 findings across records")),
+        (GOOD, {"cross_record": 1}, (1, "1 finding across records")),
+        (GOOD, {"cross_record": 2, "max_failures": 100}, (1, "2 findings across records")),
+        (GOOD, {"cross_record": 2, "fail_on": {"none"}}, (0, "none of 100 records failed")),
+        (Counts(none=1), {"cross_record": 2}, (1, "1 record failed: 1 none; 2 findings across records")),
         (GOOD, {"sources_unreadable": 1}, (2, "1 source could not be read, or not to the end")),
         (GOOD, {"sources_unreadable": 2, "max_failures": 9}, (2, "2 sources could not be read, or not to the end")),
         (GOOD, {"sources_unreadable": 1, "fail_on": {"none"}}, (0, "none of 100 records failed")),
@@ -50,7 +50,7 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
         ),
         (BAD, {"released": RELEASED, "fail_on": {"released"}}, (1, "2 records failed: 2 none though released")),
         (BAD, {"released": RELEASED, "fail_on": {"none", "released"}}, (1, "9 records failed: 9 none")),
-        (BAD, {"released": RELEASED, "fail_on": {"series"}}, (0, "none of 13 records failed")),
+        (BAD, {"released": RELEASED, "fail_on": {"cross-record"}}, (0, "none of 13 records failed")),
         (BAD, {"released": Released(known=3, released=1), "fail_on": {"released"}}, (0, "none of 13 records failed")),
         (
             GOOD,
@@ -58,7 +58,7 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
             (1, "no record says whether its completion was released: only lines of an evidence ledger do"),
         ),
         (Counts(), {}, (1, "no record was appraised")),
-        (Counts(), {"fail_on": {"series"}}, (1, "no record was appraised")),
+        (Counts(), {"fail_on": {"cross-record"}}, (1, "no record was appraised")),
         (
             Counts(unreadable=3),
             {"fail_on": {"contraindicated"}, "sources_unreadable": 3},
@@ -68,7 +68,11 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
         (Counts(unreadable=3), {}, (1, "3 records failed: 3 unreadable")),
         (Counts(unreadable=3, none=1), {"fail_on": {"contraindicated"}}, (0, "none of 4 records failed")),
         (Counts(unreadable=3), {"fail_on": set(), "sources_unreadable": 3}, (0, "nothing counts as a failure")),
-        (Counts(none=5), {"fail_on": set(), "series": 3, "sources_unreadable": 1}, (0, "nothing counts as a failure")),
+        (
+            Counts(none=5),
+            {"fail_on": set(), "cross_record": 3, "sources_unreadable": 1},
+            (0, "nothing counts as a failure"),
+        ),
     ],
 )
 def test_the_status_and_its_reason(counts: Counts, given: dict[str, Any], expected: tuple[int, str]) -> None:

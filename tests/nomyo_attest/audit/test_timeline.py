@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import BUCKETS_MOST, GAPS_LISTED, Gap
+from nomyo_attest.audit.summary import BUCKETS_MAXIMUM, GAPS_LISTED, Gap
 from nomyo_attest.audit.timeline import LADDER, REACH, Timeline, bucket_length, timeline_of
 from tests.nomyo_attest.audit.stores import facts_of, fill
 
@@ -74,7 +74,7 @@ def test_a_few_wrong_times_do_not_press_all_others_together(store: Store, wrong:
 
 def test_half_of_all_times_being_wrong_still_gives_few_buckets(store: Store) -> None:
     made = timeline(store, [-(2**53) + 1, 2**53 - 1] * 20 + [NOON])
-    assert len(made.buckets) <= BUCKETS_MOST
+    assert len(made.buckets) <= BUCKETS_MAXIMUM
     assert made.beyond == 0
 
 
@@ -113,7 +113,7 @@ def test_the_longest_times_without_evidence_end_where_any_record_has_some(store:
 def test_the_length_of_a_bucket_is_the_shortest_that_does(first: int, span: int) -> None:
     ladder = [*LADDER, *(LADDER[-1] << doubled for doubled in range(1, 40))]
     seconds = bucket_length(first, first + span)
-    fits = [one for one in ladder if (first + span) // one - first // one + 1 <= BUCKETS_MOST]
+    fits = [one for one in ladder if (first + span) // one - first // one + 1 <= BUCKETS_MAXIMUM]
     assert seconds == fits[0]
 
 
@@ -130,7 +130,7 @@ def test_every_record_is_in_a_bucket_or_undated_or_beyond(times: list[int | None
     shown = [at for at in dated if made.first <= at <= made.last]
     assert made.beyond == len(dated) - len(shown)
     assert made.beyond <= 2 * (len(dated) // 10)
-    assert len(made.buckets) <= BUCKETS_MOST
+    assert len(made.buckets) <= BUCKETS_MAXIMUM
     for bucket in made.buckets:
         assert bucket.counts.total == sum(bucket.at <= at < bucket.at + made.seconds for at in shown)
     assert sum(bucket.counts.total for bucket in made.buckets) == len(shown)

@@ -137,7 +137,7 @@ class TestWhatIsFound:
         outs = [
             word
             for name in ("v.jsonl", "v.csv", "s.jsonl")
-            for word in (("--series" if name[0] == "s" else "--out"), name)
+            for word in (("--cross-record" if name[0] == "s" else "--out"), name)
         ]
         audit("recorded", *outs)
         before = [Path(name).read_bytes() for name in ("v.jsonl", "v.csv", "s.jsonl")]
@@ -164,7 +164,7 @@ class TestStatus:
             (["--fail-on", "contraindicated"], 1),
             (["--fail-on", "contraindicated", "--max-failures", "1"], 1),
             (["--fail-on", "contraindicated", "--max-failures", "2"], 0),
-            (["--fail-on", "series"], 1),  # all of one AIK, which is not pinned
+            (["--fail-on", "cross-record"], 1),  # all of one AIK, which is not pinned
         ],
     )
     def test_it_is_what_fail_on_and_max_failures_say(self, argv: list[str], status: int) -> None:
@@ -186,9 +186,9 @@ class TestWhatIsWritten:
         assert names() == {f"report.{kind}" for kind in kinds}
 
     def test_all_findings_across_records(self) -> None:
-        document = summary("recorded", "--series", "series.jsonl")
-        assert rows("series.jsonl") == document["series"]
-        assert {finding["rule"] for finding in document["series"]} == {"series.aik"}
+        document = summary("recorded", "--cross-record", "cross-record.jsonl")
+        assert rows("cross-record.jsonl") == document["cross_record"]
+        assert {finding["rule"] for finding in document["cross_record"]} == {"reused.aik"}
 
     def test_annotations_stand_before_the_summary(self) -> None:
         lines = audit("recorded", "--github").out.splitlines()
@@ -205,12 +205,14 @@ class TestWhatIsWritten:
         assert json.loads(ran.err)["written"] == 5
         assert names() == {"v.jsonl", "v.csv"}
 
-    @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--series", "--state"])
+    @pytest.mark.parametrize(
+        "option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record", "--state"]
+    )
     def test_an_empty_name_is_refused(self, option: str) -> None:
         ran = audit("recorded", option, "")
         assert (ran.status, one_complaint(ran)) == (2, f"{option}: expected a name, got an empty one")
 
-    @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--series"])
+    @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record"])
     def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
         Path("x.jsonl").write_bytes(b"mine")
         ran = audit("recorded", option, "x.jsonl")
@@ -235,7 +237,7 @@ def test_names_that_are_no_utf_8_are_names(folder: Path, monkeypatch: pytest.Mon
     bad = os.fsdecode(b"\xff")
     (folder / bad).mkdir()
     monkeypatch.chdir(folder / bad)
-    reports = ("--html", f"{bad}.html", "--sarif", f"{bad}.sarif", "--series", f"{bad}.s")
+    reports = ("--html", f"{bad}.html", "--sarif", f"{bad}.sarif", "--cross-record", f"{bad}.s")
     argv = ("audit", "../recorded", "--policy", "../policy.toml", "--out", f"{bad}.jsonl", *reports)
     ran = run(*argv)
     assert (ran.status, ran.err) == (1, "")
@@ -269,7 +271,7 @@ class TestUsage:
             (["--fail-on", "all"], "--fail-on: invalid value 'all' (choose from warning, "),
             (["--fail-on", ""], "--fail-on: invalid value ''"),
             (
-                ["--fail-on", "nothing,series"],
+                ["--fail-on", "nothing,cross-record"],
                 "--fail-on: invalid value 'nothing' (choose from warning, contraindicated, none, unreadable, ",
             ),
             (["--max-failures", "-1"], "--max-failures: -1 is no count"),
@@ -304,7 +306,7 @@ class TestUsage:
         assert names() == set()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can make files")
-    @pytest.mark.parametrize("option", ["--out", "--html", "--markdown", "--junit", "--sarif", "--series"])
+    @pytest.mark.parametrize("option", ["--out", "--html", "--markdown", "--junit", "--sarif", "--cross-record"])
     def test_a_folder_that_cannot_be_written_to_is_found_before_any_work(
         self, option: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -424,7 +426,7 @@ def test_a_state_in_which_records_are_missing_makes_no_report(sql: str, monkeypa
 
 ALL_REPORTS = [
     *("--out", "v.jsonl", "--out", "v.csv", "--html", "r.html", "--markdown", "r.md", "--junit", "r.xml"),
-    *("--sarif", "r.sarif", "--series", "s.jsonl"),
+    *("--sarif", "r.sarif", "--cross-record", "s.jsonl"),
 ]
 DAMAGED = "v.jsonl.audit-state: the state is damaged; --force, without --resume, starts over"
 

@@ -40,7 +40,7 @@ def audit(times: list[object], *argv: str) -> Any:
 
 def outcomes(times: list[object]) -> dict[str, str]:
     document = audit(times, "--format", "json").json()
-    return {one["rule"]: one["outcome"] for one in document["series_rules"]}
+    return {one["rule"]: one["outcome"] for one in document["cross_record_rules"]}
 
 
 UNDATED: list[object] = ["2026-01-01T00:00:00", "yesterday"]
@@ -50,16 +50,16 @@ DATED: list[object] = ["2026-01-01T00:00:00Z", "2026-01-01T02:00:00+01:00"]
 @pytest.mark.usefixtures("pinned")
 class TestNotEvaluated:
     def test_a_clock_that_goes_back_is_found_where_times_are_in_iso_8601(self) -> None:
-        assert outcomes(DATED)["series.clock"] == "found"
+        assert outcomes(DATED)["rollback.clock"] == "found"
 
     @pytest.mark.parametrize("times", [UNDATED, [None, None], [None, 1767225600]])
     def test_a_clock_is_not_evaluated_where_a_record_has_no_usable_time(self, times: list[object]) -> None:
         found = outcomes(times)
-        assert (found["series.clock"], found["series.counters"]) == ("not_evaluated", "not_evaluated")
-        assert found["series.quote"] == "held"
+        assert (found["rollback.clock"], found["rollback.counters"]) == ("not_evaluated", "not_evaluated")
+        assert found["duplicate.quote"] == "held"
 
     def test_it_fails_by_default_and_under_series_and_not_with_allow_undated(self) -> None:
-        for argv in ((), ("--fail-on", "series")):
+        for argv in ((), ("--fail-on", "cross-record")):
             ran = audit(UNDATED, *argv)
             assert ran.status == 1
             assert "exit status 1: 2 cross-record checks not evaluated" in ran.out
@@ -72,40 +72,40 @@ class TestNotEvaluated:
 
     def test_the_text_says_why_and_what_to_do(self) -> None:
         text = audit(UNDATED).out
-        assert "  NOT EVALUATED  series.clock, series.counters\n" in text
+        assert "  NOT EVALUATED  rollback.clock, rollback.counters\n" in text
         assert WHY in " ".join(text.split())
         assert "what to do  Record `processed_at` of each response" in text
-        assert "holds  series.quote, series.payload_id, series.aik\n" in text
+        assert "holds  duplicate.quote, duplicate.payload_id, reused.aik\n" in text
         accepted = audit(UNDATED, "--allow-undated").out
-        assert "NOT EVALUATED  series.clock" in accepted
+        assert "NOT EVALUATED  rollback.clock" in accepted
         assert "compared (accepted)" in " ".join(accepted.split())
 
     def test_every_other_report_says_it(self) -> None:
         written = ("--markdown", "m.md", "--html", "r.html", "--junit", "j.xml", "--sarif", "s.json")
         ran = audit(UNDATED, "--github", *written)
-        assert f"::error title=series.clock::Not evaluated: {WHY}.%0A" in ran.out
+        assert f"::error title=rollback.clock::Not evaluated: {WHY}.%0A" in ran.out
         text = Path("m.md").read_text(encoding="utf-8")
         assert "**Not evaluated**: " in text
         assert WHY.split(";", maxsplit=1)[0] in text
-        assert "Nothing found by `series.quote`, `series.payload_id`, `series.aik`." in text
+        assert "Nothing found by `duplicate.quote`, `duplicate.payload_id`, `reused.aik`." in text
         page = Path("r.html").read_text(encoding="utf-8")
         assert page.count(" not evaluated</span>") == 2
         assert "2 cross-record checks could not be evaluated." in page
         cases = {case.get("name"): case for case in ET.parse("j.xml").getroot().iter("testcase")}
-        failure = cases["series.clock"].find("failure")
+        failure = cases["rollback.clock"].find("failure")
         assert failure is not None
         assert failure.get("message") == f"not evaluated: {WHY}"
         (sarif_run,) = json.loads(Path("s.json").read_text(encoding="utf-8"))["runs"]
         notified = sarif_run["invocations"][0]["toolExecutionNotifications"]
         assert [one["message"]["text"] for one in notified] == [
-            f"series.{rule} was not evaluated: {WHY}" for rule in ("clock", "counters")
+            f"rollback.{rule} was not evaluated: {WHY}" for rule in ("clock", "counters")
         ]
-        clock = sarif_run["properties"]["acrossRecords"]["series.clock"]
+        clock = sarif_run["properties"]["acrossRecords"]["rollback.clock"]
         assert (clock["outcome"], clock["undated"], clock["remark"]) == ("not_evaluated", 2, WHY)
 
     def test_what_is_accepted_is_skipped_in_junit_and_no_annotation(self) -> None:
         ran = audit(UNDATED, "--allow-undated", "--github", "--junit", "j.xml")
         assert "::error" not in ran.out
         cases = {case.get("name"): case for case in ET.parse("j.xml").getroot().iter("testcase")}
-        assert cases["series.clock"].find("failure") is None
-        assert cases["series.clock"].find("skipped") is not None
+        assert cases["rollback.clock"].find("failure") is None
+        assert cases["rollback.clock"].find("skipped") is not None

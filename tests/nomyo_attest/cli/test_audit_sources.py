@@ -91,8 +91,19 @@ def test_a_name_under_which_there_is_nothing_is_a_usage_error(folder: Path, name
 
 
 def test_the_files_that_were_written_are_listed_before_the_exit_status(folder: Path) -> None:
-    files = ["v.jsonl", "v.csv", "report.html", "junit.xml", "series.jsonl"]
-    options = ["--out", files[0], "--out", files[1], "--html", files[2], "--junit", files[3], "--series", files[4]]
+    files = ["v.jsonl", "v.csv", "report.html", "junit.xml", "cross-record.jsonl"]
+    options = [
+        "--out",
+        files[0],
+        "--out",
+        files[1],
+        "--html",
+        files[2],
+        "--junit",
+        files[3],
+        "--cross-record",
+        files[4],
+    ]
     ran = audit("good.json", *options)
     assert ran.status == 0
     *_, written, empty, status = ran.out.splitlines()

@@ -75,7 +75,7 @@ def test_both_framings_and_curves_are_shown(folder: Path, forge: Forge) -> None:
 def test_a_broken_blob_is_shown_with_its_fault_and_the_others_decoded(
     folder: Path, stage: str, blob: str, where: str
 ) -> None:
-    write("cut.json", Forge(sized_key=False).spoil(stage, lambda data: data[:-1]))
+    write("cut.json", Forge(sized_key=False).tamper(stage, lambda data: data[:-1]))
     ran = run("inspect", "cut.json")
     assert (ran.status, ran.err) == (1, "")
     assert f"  does not parse  {where} at byte " in ran.out
@@ -94,7 +94,7 @@ def test_a_broken_blob_is_shown_with_its_fault_and_the_others_decoded(
 def test_all_three_blobs_may_be_broken(folder: Path) -> None:
     forge = Forge()
     for stage in ("quote_blob", "signature", "key_blob"):
-        forge.spoil(stage, lambda _: b"\x00")
+        forge.tamper(stage, lambda _: b"\x00")
     write("dust.json", forge)
     ran = run("inspect", "dust.json")
     assert ran.status == 1
@@ -102,15 +102,15 @@ def test_all_three_blobs_may_be_broken(folder: Path) -> None:
 
 
 def test_a_signature_of_a_scheme_that_is_only_known_by_name_is_no_malformed_evidence(folder: Path) -> None:
-    write("hmac.json", Forge().spoil("signature", lambda data: b"\x00\x05" + data[2:]))
+    write("hmac.json", Forge().tamper("signature", lambda data: b"\x00\x05" + data[2:]))
     ran = run("inspect", "hmac.json")
     assert ran.status == 0
-    assert "TPM_ALG_HMAC, recognised but not supported" in ran.out
+    assert "TPM_ALG_HMAC, recognized but not supported" in ran.out
 
 
 def test_another_structure_than_a_quote_is_decoded_too(folder: Path) -> None:
     certify = b"\x00\x04\x00\x0b\xaa\xbb" + b"\x00\x04\x00\x0b\xcc\xdd"
-    write("certify.json", Forge(attest_type=0x8017).spoil("attested", lambda _: certify))
+    write("certify.json", Forge(attest_type=0x8017).tamper("attested", lambda _: certify))
     ran = run("inspect", "certify.json")
     assert ran.status == 0
     assert "TPMS_CERTIFY_INFO" in ran.out
@@ -119,7 +119,7 @@ def test_another_structure_than_a_quote_is_decoded_too(folder: Path) -> None:
 
 
 def test_values_that_were_not_signed_are_marked(folder: Path) -> None:
-    write("more.json", Forge().spoil("selections", lambda _: [("sha256", [0, 7, 11])]))
+    write("more.json", Forge().tamper("selections", lambda _: [("sha256", [0, 7, 11])]))
     ran = run("inspect", "more.json")
     assert ran.status == 0
     assert any(line.startswith("  sha256:10") and line.endswith("NOT signed") for line in unwrapped(ran.out))
@@ -180,7 +180,7 @@ def test_nothing_from_the_evidence_reaches_the_terminal_raw(folder: Path) -> Non
     def claim(metadata: dict[str, object]) -> dict[str, object]:
         return {**metadata, evil: evil, "deep": {evil: {evil: [evil]}}, "number": 1e400, "long": "x" * 10_000}
 
-    write("evil.json", Forge(payload_id=evil).spoil("_metadata", claim))
+    write("evil.json", Forge(payload_id=evil).tamper("_metadata", claim))
     for form in ("text", "json"):
         ran = run("inspect", "evil.json", "--format", form)
         assert ran.status == 0
@@ -190,7 +190,7 @@ def test_nothing_from_the_evidence_reaches_the_terminal_raw(folder: Path) -> Non
 
 def test_a_flood_of_claims_is_cut(folder: Path) -> None:
     flood = {f"claim{i}": i for i in range(20_000)}
-    write("flood.json", Forge().spoil("_metadata", lambda metadata: {**flood, **metadata}))
+    write("flood.json", Forge().tamper("_metadata", lambda metadata: {**flood, **metadata}))
     assert len(run("inspect", "flood.json", "--format", "json").json()["claims"]) == 64
     assert len(run("inspect", "flood.json").out.splitlines()) < 200
 

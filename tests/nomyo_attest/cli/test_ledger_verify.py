@@ -61,13 +61,13 @@ def test_a_digest_may_be_written_in_several_ways(lines: list[bytes], form: objec
 
 
 def test_what_is_wrong_is_said_with_file_line_expected_and_got(lines: list[bytes]) -> None:
-    spoilt = lines[1].replace(b'"id-1"', b'"id-7"')
-    Path(LEDGER).write_bytes(b"".join([lines[0], spoilt, *lines[2:]]))
+    tampered = lines[1].replace(b'"id-1"', b'"id-7"')
+    Path(LEDGER).write_bytes(b"".join([lines[0], tampered, *lines[2:]]))
     ran = run("ledger", "verify", LEDGER)
     assert (ran.status, ran.err) == (1, "")
     assert ran.out.startswith("evidence.jsonl   not whole   5 lines in 1 file\n\n  evidence.jsonl, line 3\n")
     assert "line 2 was changed after it was written" in ran.out
-    assert digest_of(spoilt) in ran.out
+    assert digest_of(tampered) in ran.out
     assert digest_of(lines[1]) in ran.out
     assert "Keep the two" not in ran.out
 

@@ -84,7 +84,7 @@ def test_no_command_is_an_error_that_says_where_help_is() -> None:
         (["record"], "--payload-id; see nomyo-attest record --help"),
     ],
 )
-def test_wrong_usage_is_one_line_with_a_mend(argv: list[str], hint: str) -> None:
+def test_wrong_usage_is_one_line_with_a_hint(argv: list[str], hint: str) -> None:
     ran = run(*argv)
     assert ran.status == 2
     assert hint in one_complaint(ran)

@@ -25,7 +25,7 @@ def test_one_rule_is_shown_in_full(rule: object) -> None:
     ran = run("rules", rule_id)
     assert (ran.status, ran.err) == (0, "")
     joined = " ".join(ran.out.split())
-    for text in (rule.question, rule.explanation, rule.mend[1:], rule.cites):  # type: ignore[attr-defined]  # as above
+    for text in (rule.question, rule.explanation, rule.remediation[1:], rule.field):  # type: ignore[attr-defined]  # as above
         assert " ".join(text.split()) in joined
 
 
@@ -45,7 +45,7 @@ def test_json_holds_the_whole_table() -> None:
     assert document["format"] == "nomyo-attest-rules/1"
     assert [rule["id"] for rule in document["rules"]] == [rule.id for rule in RULES]
     assert {rule["id"] for rule in document["rules"] if rule["core"]} == {rule.id for rule in RULES if rule.core}
-    assert all(rule["question"] and rule["explanation"] and rule["mend"] for rule in document["rules"])
+    assert all(rule["question"] and rule["explanation"] and rule["remediation"] for rule in document["rules"])
     (one,) = run("rules", "pcr.digest", "--format", "json").json()["rules"]
     assert one in document["rules"]
 

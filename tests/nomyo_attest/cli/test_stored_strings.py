@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from nomyo_attest import RULES, Outcome, Requirement, Trust, Verdict
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
 from nomyo_attest.audit.row import COLUMNS, VERDICTS
-from nomyo_attest.audit.series.rules import SERIES_RULES
 from nomyo_attest.cli import exits
 from nomyo_attest.cli.commands import COMMANDS
 from nomyo_attest.schemas import SCHEMAS
@@ -31,32 +31,34 @@ VERIFY_KEYS = """
 counts counts.affirming counts.contraindicated counts.none counts.unreadable counts.warning format policy policy.digest
 policy.id results results.file results.result results.result.aik results.result.aik.framing results.result.aik.hierarchy
 results.result.aik.name results.result.aik.test_key results.result.appraised_at results.result.findings
-results.result.findings.cites results.result.findings.expected results.result.findings.got results.result.findings.mend
-results.result.findings.message results.result.findings.outcome results.result.findings.requirement
-results.result.findings.rule results.result.format results.result.not_established results.result.payload_id
-results.result.payload_id_source results.result.policy results.result.policy.digest results.result.policy.id
-results.result.quote results.result.quote.framing results.result.trust results.result.verdict
+results.result.findings.expected results.result.findings.field results.result.findings.got
+results.result.findings.message results.result.findings.outcome results.result.findings.remediation
+results.result.findings.requirement results.result.findings.rule results.result.format results.result.not_established
+results.result.payload_id results.result.payload_id_source results.result.policy results.result.policy.digest
+results.result.policy.id results.result.quote results.result.quote.framing results.result.trust results.result.verdict
 """
 AUDIT_KEYS = """
 aiks aiks_pinned beyond blank bucket_seconds counts counts.affirming counts.contraindicated counts.none
-counts.unreadable counts.warning failures failures_total format gaps gaps.begins gaps.ends gaps.records inputs_digest
-not_established outside outside_by_server passed_over passed_over_total places places.lines places.message
-places.outcome places.records places.requirement places.rule places.source places_total policy policy.digest
-policy.document policy.id policy.source profiles profiles.aiks profiles.counts profiles.counts.affirming
-profiles.counts.contraindicated profiles.counts.none profiles.counts.unreadable profiles.counts.warning profiles.first
-profiles.first.line profiles.first.processed_at profiles.first.source profiles.first_seen profiles.last
-profiles.last.line profiles.last.processed_at profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs
-profiles.profile profiles_total released released.counts released.counts.affirming released.counts.contraindicated
-released.counts.none released.counts.unreadable released.counts.warning released.gate_off released.gate_on
-released.known released.not_affirmed released.released repeated repeated_total rules rules.first rules.first.line
+counts.unreadable counts.warning cross_record cross_record.first cross_record.first.line cross_record.first.processed_at
+cross_record.first.source cross_record.key cross_record.last cross_record.last.line cross_record.last.processed_at
+cross_record.last.source cross_record.message cross_record.places cross_record.places.line
+cross_record.places.processed_at cross_record.places.source cross_record.records cross_record.rule cross_record_rules
+cross_record_rules.accepted cross_record_rules.appraised cross_record_rules.compared cross_record_rules.findings
+cross_record_rules.outcome cross_record_rules.question cross_record_rules.records cross_record_rules.remark
+cross_record_rules.remediation cross_record_rules.rule cross_record_rules.undated cross_record_rules.usable failures
+failures_total format gaps gaps.begins gaps.ends gaps.records inputs_digest not_established outside outside_by_server
+passed_over passed_over_total places places.lines places.message places.outcome places.records places.requirement
+places.rule places.source places_total policy policy.digest policy.document policy.id policy.source profiles
+profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
+profiles.counts.unreadable profiles.counts.warning profiles.first profiles.first.line profiles.first.processed_at
+profiles.first.source profiles.first_seen profiles.last profiles.last.line profiles.last.processed_at
+profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs profiles.profile profiles_total released
+released.counts released.counts.affirming released.counts.contraindicated released.counts.none
+released.counts.unreadable released.counts.warning released.gate_off released.gate_on released.known
+released.not_affirmed released.released repeated repeated_total rules rules.first rules.first.line
 rules.first.processed_at rules.first.source rules.message rules.outcome rules.records rules.requirement rules.rule run
 run.at run.command run.processes run.resumed run.seconds run.select run.since run.started_at run.until run.version
-run.workers_lost series series.first series.first.line series.first.processed_at series.first.source series.key
-series.last series.last.line series.last.processed_at series.last.source series.message series.places series.places.line
-series.places.processed_at series.places.source series.records series.rule series_rules series_rules.accepted
-series_rules.appraised series_rules.compared series_rules.findings series_rules.mend series_rules.outcome
-series_rules.question series_rules.records series_rules.remark series_rules.rule series_rules.undated
-series_rules.usable sources sources.blank sources.counts sources.counts.affirming sources.counts.contraindicated
+run.workers_lost sources sources.blank sources.counts sources.counts.affirming sources.counts.contraindicated
 sources.counts.none sources.counts.unreadable sources.counts.warning sources.kind sources.name sources.outside
 sources.outside_by_server sources.problem sources.sha256 sources.size sources_total sources_unreadable status
 status_reason tiers tiers_total timeline timeline.at timeline.counts timeline.counts.affirming
@@ -69,7 +71,7 @@ available signature_valid aik_name aik_pinned quote clock reset_count restart_co
 findings evidence
 """
 SERIES_RULE_IDS = """
-series.quote series.payload_id series.aik series.clock series.counters series.gap
+duplicate.quote duplicate.payload_id reused.aik rollback.clock rollback.counters gap.records
 """
 INSPECT_KEYS = """
 absence aik available claims file format key nonce payload_id pcr_banks pcr_digest pcrs quote signature
@@ -102,7 +104,7 @@ def test_words_of_a_result() -> None:
 def test_words_of_an_audit() -> None:
     assert VERDICTS == ("affirming", "warning", "contraindicated", "none", "unreadable")
     assert list(COLUMNS) == VERDICT_COLUMNS.split()
-    assert [rule.id for rule in SERIES_RULES] == SERIES_RULE_IDS.split()
+    assert [rule.id for rule in CROSS_RECORD_RULES] == SERIES_RULE_IDS.split()
 
 
 def test_keys_of_audit_json(folder: Path) -> None:
@@ -149,13 +151,13 @@ def test_keys_of_rules_and_policy_check_json(folder: Path) -> None:
         [
             "format",
             "rules",
-            *(f"rules.{key}" for key in ("id", "core", "asked", "cites", "question", "explanation", "mend")),
+            *(f"rules.{key}" for key in ("id", "core", "asked", "field", "question", "explanation", "remediation")),
             "across_records",
-            *(f"across_records.{key}" for key in ("id", "asked", "cites", "question", "explanation", "mend")),
+            *(f"across_records.{key}" for key in ("id", "asked", "field", "question", "explanation", "remediation")),
         ]
     )
     check = run("policy", "check", "policy.toml", "--format", "json").json()
     assert sorted(set(paths(check))) == sorted(
         ["format", "policy", "policy.id", "policy.digest", "policy.source", "remarks"]
-        + [f"remarks.{key}" for key in ("weight", "where", "problem", "mend")]
+        + [f"remarks.{key}" for key in ("weight", "where", "problem", "hint")]
     )

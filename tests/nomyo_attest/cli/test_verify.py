@@ -52,7 +52,7 @@ def test_a_file_whose_pcr_differs_shows_both_values_with_the_label_and_what_to_d
     assert body.splitlines()[:6] == [
         "  FAIL  pcr.values",
         "    problem     Not as the policy has it: sha256:7.",
-        "    stands on   tpm_attestation.pcr_values",
+        "    field       tpm_attestation.pcr_values",
         "    sha256:7",
         f"      expected  {expected[:8]}…{expected[-4:]}  good.json",
         f"      got       {got[:8]}…{got[-4:]}",
@@ -337,7 +337,7 @@ def test_a_long_claim_is_cut_in_text_and_whole_in_json(folder: Path) -> None:
     assert "x" * 100_000 in run("verify", "long.json", "--policy", "policy.toml", "--format", "json").out
 
 
-def test_a_pipe_gets_neither_colour_nor_wrapped_first_lines(folder: Path) -> None:
+def test_a_pipe_gets_neither_color_nor_wrapped_first_lines(folder: Path) -> None:
     done = start("verify", "good.json", "--policy", "policy.toml", env=environment(COLUMNS="40", TERM="xterm-256color"))
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
@@ -346,12 +346,12 @@ def test_a_pipe_gets_neither_colour_nor_wrapped_first_lines(folder: Path) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize(
-    ("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)]
+    ("more", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)]
 )
-def test_a_terminal_gets_colour_unless_it_says_no(folder: Path, more: dict[str, str], *, coloured: bool) -> None:
+def test_a_terminal_gets_color_unless_it_says_no(folder: Path, more: dict[str, str], *, colored: bool) -> None:
     out = on_a_terminal(80, "verify", "good.json", "--policy", "policy.toml", **more)
-    assert ("\x1b[32maffirming\x1b[0m" in out) is coloured
-    assert ("\x1b" in out) is coloured
+    assert ("\x1b[32maffirming\x1b[0m" in out) is colored
+    assert ("\x1b" in out) is colored
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -35,7 +35,7 @@ def roca_prime(bits: int, m: int, rng: random.Random) -> int:
 
 @pytest.mark.parametrize("bits", ROCA_SIZES)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_modulus_of_two_roca_primes_is_recognised(bits: int, seed: int) -> None:
+def test_a_modulus_of_two_roca_primes_is_recognized(bits: int, seed: int) -> None:
     rng = random.Random(f"roca {bits} {seed}")
     m = prod(primes(ROCA_SIZES[bits]))
     modulus = roca_prime(bits // 2, m, rng) * roca_prime(bits // 2, m, rng)

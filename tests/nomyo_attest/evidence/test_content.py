@@ -68,7 +68,7 @@ def test_utf_8_is_no_problem_with_or_without_a_byte_order_mark(bom: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "what", "mend"),
+    ("content", "what", "remediation"),
     [
         (gzip.compress(LINE), "is compressed with gzip", ".gz"),
         (zipped(LINE), "is a ZIP archive", "unpack it first"),
@@ -80,10 +80,10 @@ def test_utf_8_is_no_problem_with_or_without_a_byte_order_mark(bom: bytes) -> No
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )
-def test_an_archive_under_the_name_of_a_text_is_recognized(content: bytes, what: str, mend: str) -> None:
+def test_an_archive_under_the_name_of_a_text_is_recognized(content: bytes, what: str, remediation: str) -> None:
     for problem in (one_record_problem(content, named=True), said(content)):
         assert problem.startswith(what)
-        assert mend in problem
+        assert remediation in problem
     assert wrong_content(content[:64]).startswith(what)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.nomyo_attest.evidence.tampered import BLOBS, FORMS, RESPONSE, SPOILT, Json, made
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
-from tests.nomyo_attest.evidence.spoilt import BLOBS, FORMS, RESPONSE, SPOILT, Json, made
 from tests.nomyo_attest.evidence.test_text import reachable
 
 READ = (*BLOBS, "is_available", "pcr_banks", "pcr_values")
@@ -199,9 +199,9 @@ def test_nesting_is_read_as_far_as_is_sensible_and_refused_beyond() -> None:
 SECRET = "what the user was told"
 
 
-@pytest.mark.parametrize("spoil", SPOILT)
-def test_no_error_holds_the_completion(spoil: str) -> None:
-    response = made("response", SPOILT[spoil][0])
+@pytest.mark.parametrize("tamper", SPOILT)
+def test_no_error_holds_the_completion(tamper: str) -> None:
+    response = made("response", SPOILT[tamper][0])
     response["choices"][0]["message"]["content"] = SECRET
     response["_metadata"]["cuda_device"] = SECRET
     with pytest.raises(EvidenceError) as caught:

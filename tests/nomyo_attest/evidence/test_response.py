@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.nomyo_attest.evidence.tampered import FORMS, RESPONSE, SPOILT, SPOILT_IN_JSON, Json, made, without_tpm
 
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
 from nomyo_attest.evidence.response import decode_base64
-from tests.nomyo_attest.evidence.spoilt import FORMS, RESPONSE, SPOILT, SPOILT_IN_JSON, Json, made, without_tpm
 
 PAYLOAD_ID = RESPONSE["_metadata"]["payload_id"]
 
@@ -57,11 +57,11 @@ def test_evidence_reads_itself_from_a_response() -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rest", [{}, {"quote_b64": 7, "pcr_values": []}])
 def test_a_server_without_a_tpm_gives_no_evidence_and_its_other_keys_do_not_matter(form: str, rest: Json) -> None:
-    def spoil(block: Json) -> None:
+    def tamper(block: Json) -> None:
         without_tpm(block)
         block.update(rest)
 
-    evidence = read_evidence(made(form, spoil))
+    evidence = read_evidence(made(form, tamper))
     assert evidence.available is False
     assert f"{FORMS[form]}is_available: false" in evidence.absence
     assert (evidence.quote, evidence.signature, evidence.aik_public) == (b"", b"", b"")
@@ -99,9 +99,9 @@ def test_what_is_no_object_is_no_response(given: object, got: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("spoil", SPOILT)
-def test_a_spoilt_block_is_refused_at_the_place_that_is_spoilt(form: str, spoil: str) -> None:
-    change, where = SPOILT[spoil]
+@pytest.mark.parametrize("tamper", SPOILT)
+def test_a_tampered_block_is_refused_at_the_place_that_is_tampered(form: str, tamper: str) -> None:
+    change, where = SPOILT[tamper]
     given = made(form, change)
     before = copy.deepcopy(given)
     if form == "block" and "is_available" not in given:
@@ -115,9 +115,9 @@ def test_a_spoilt_block_is_refused_at_the_place_that_is_spoilt(form: str, spoil:
     assert given == before, "the reader changed what it was given"
 
 
-@pytest.mark.parametrize("spoil", SPOILT_IN_JSON)
-def test_a_spoilt_block_is_refused_as_text_too(spoil: str) -> None:
-    change, where = SPOILT[spoil]
+@pytest.mark.parametrize("tamper", SPOILT_IN_JSON)
+def test_a_tampered_block_is_refused_as_text_too(tamper: str) -> None:
+    change, where = SPOILT[tamper]
     assert refused(json.dumps(made("response", change))).where == FORMS["response"] + where
 
 

@@ -170,7 +170,7 @@ def test_whoever_is_killed_at_any_step_loses_nothing_that_was_returned(tmp_path:
     killed = 0
     for when in range(1, 5):
         if not path.exists() or path.stat().st_nlink == 1:  # whoever finds two names writes to neither
-            with path.open("ab") as file:  # something torn for it to mend, in the middle of which it may be killed
+            with path.open("ab") as file:  # something torn for it to hint, in the middle of which it may be killed
                 file.write(BEGINNING[: 10 * when] if path.stat().st_size == 0 else b'{"torn": "' + b"x" * 100 * when)
             path.chmod(0o600)
         command = [sys.executable, "-c", code, str(path), at, str(when)]

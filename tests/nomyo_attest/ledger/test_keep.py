@@ -153,8 +153,8 @@ def test_a_payload_id_that_is_a_secret_goes_without_changing_what_is_found(paylo
 @pytest.mark.parametrize("field", [*FIELDS, "pcr_values"])
 @pytest.mark.parametrize("size", [9000, 20_000, 300_000])
 def test_what_is_kept_has_a_bound_and_stays_malformed(field: str, size: int) -> None:
-    spoilt = [size * "A", {str(number): "A" for number in range(size // 10)}, {"sha256": {"0": size * "A"}}, 10**size]
-    for value in spoilt[: 4 if size < 10_000 else 3]:
+    tampered = [size * "A", {str(number): "A" for number in range(size // 10)}, {"sha256": {"0": size * "A"}}, 10**size]
+    for value in tampered[: 4 if size < 10_000 else 3]:
         response = Forge().response()
         response["_metadata"]["tpm_attestation"][field] = value
         kept, _ = kept_of(response, policy())

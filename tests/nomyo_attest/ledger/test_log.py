@@ -95,9 +95,9 @@ def test_a_line_whose_gate_is_no_text_is_not_a_line_of_the_ledger(path: Path) ->
 def test_a_result_kept_is_that_of_appraising_what_is_kept(path: Path) -> None:
     from nomyo_attest.ledger.line import open_line
 
-    spoilt = json.loads(json.dumps(answer()))
-    spoilt["_metadata"]["tpm_attestation"]["pcr_values"]["sha256"]["0"] = 64 * "0"
-    na.EvidenceLog(path).append(spoilt, payload_id="an-id", policy=policy(), refused="not_affirmed")
+    tampered = json.loads(json.dumps(answer()))
+    tampered["_metadata"]["tpm_attestation"]["pcr_values"]["sha256"]["0"] = 64 * "0"
+    na.EvidenceLog(path).append(tampered, payload_id="an-id", policy=policy(), refused="not_affirmed")
     (record,) = records(path)
     evidence, payload_id = open_line(record)
     assert record["result"]["verdict"] == "contraindicated"
@@ -257,7 +257,7 @@ def test_a_write_that_fails_is_cut_back_and_told(path: Path, steps: Steps, step:
     with pytest.raises(na.LedgerError) as caught:
         log.append(answer())
     assert os.strerror(code) in caught.value.problem
-    assert ("make room" in caught.value.mend) is (code == errno.ENOSPC)
+    assert ("make room" in caught.value.hint) is (code == errno.ENOSPC)
     steps.fail = None
     assert path.read_bytes() == before
     assert log.append(SMALL).number == 2

@@ -141,18 +141,18 @@ def test_what_is_no_line_is_found_and_named(ledger: Ledger, lines: list[bytes], 
 
 
 def test_a_line_that_was_changed_is_named(ledger: Ledger, lines: list[bytes]) -> None:
-    spoilt = lines[1].replace(b'"id-1"', b'"id-7"')
-    assert ledger.ways(b"".join([lines[0], spoilt, *lines[2:]])) == ["changed"]
+    tampered = lines[1].replace(b'"id-1"', b'"id-7"')
+    assert ledger.ways(b"".join([lines[0], tampered, *lines[2:]])) == ["changed"]
     (problem,) = checked(ledger.path).problems
     assert problem.line == 3
     assert "line 2 was changed after it was written, or this line was" in problem.message
-    assert (problem.expected, problem.got) == (digest_of(spoilt), digest_of(lines[1]))
+    assert (problem.expected, problem.got) == (digest_of(tampered), digest_of(lines[1]))
 
 
 def test_the_last_line_is_vouched_for_by_the_digest_kept_alone(ledger: Ledger, lines: list[bytes], head: str) -> None:
-    spoilt = b"".join([*lines[:4], lines[4].replace(b'"id-4"', b'"id-7"')])
-    assert ledger.ways(spoilt) == []
-    assert ledger.ways(spoilt, head=head) == ["head"]
+    tampered = b"".join([*lines[:4], lines[4].replace(b'"id-4"', b'"id-7"')])
+    assert ledger.ways(tampered) == []
+    assert ledger.ways(tampered, head=head) == ["head"]
 
 
 def rewritten(lines: list[bytes], change: Any) -> list[bytes]:
@@ -382,7 +382,7 @@ def test_every_way_of_being_wrong_is_one_of_those_named() -> None:
     assert len(set(WAYS)) == len(WAYS) == 9
 
 
-def spoilt(lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
+def tampered(lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
     record = json.loads(lines[0])
     for key in ("number", "previous", "recorded_at", "given", "whole", "evidence", "result"):
         yield f"without {key}", json.dumps({name: one for name, one in record.items() if name != key}).encode()
@@ -402,7 +402,7 @@ def spoilt(lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
 
 def test_a_line_that_lacks_something_is_none(lines: list[bytes]) -> None:
     assert not isinstance(read_line(lines[0]), str)
-    for name, line in spoilt(lines):
+    for name, line in tampered(lines):
         compact = line.replace(b'", "', b'","').replace(b'": ', b'":').replace(b", ", b",")
         assert isinstance(read_line(compact + b"\n"), str), name
 

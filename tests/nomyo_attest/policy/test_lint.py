@@ -104,14 +104,14 @@ def test_a_pcr_that_is_any_in_one_bank_and_pinned_in_another_is_no_remark() -> N
 def test_one_remark_says_that_a_pcr_is_free() -> None:
     found = remarks(pcrs={"sha256": {"0": "any", "7": [VALUE]}})
     assert [(one.weight.value, one.where) for one in found] == [("warning", "pcrs.sha256.0")]
-    assert "pin" in found[0].mend
+    assert "pin" in found[0].hint
 
 
 def test_no_remark_advises_to_accept_more() -> None:
     weak = {"pcrs": pcrs(p4=["00" * 32], p10="any"), "rules": {"clock.safe": "ignore", "claims.*": "ignore"}}
     for one in remarks(**weak, unsafe_any_nonce=True, signature={"hashes": ["sha1"]}):
-        assert '"any"' not in one.mend
-        assert '"warn"' not in one.mend
+        assert '"any"' not in one.hint
+        assert '"warn"' not in one.hint
 
 
 def test_a_rule_that_is_required_and_asked_is_no_remark() -> None:

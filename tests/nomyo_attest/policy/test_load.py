@@ -141,7 +141,7 @@ def test_a_file_that_is_no_policy_is_refused_with_its_name(what: str, tmp_path: 
         AppraisalPolicy.load(path)
     assert caught.value.source == str(path)
     assert caught.value.problem
-    assert caught.value.mend
+    assert caught.value.hint
     assert len(str(caught.value)) < 800
 
 
@@ -249,4 +249,4 @@ def test_a_policy_in_utf_16_is_refused_with_what_to_do(tmp_path: Path, name: str
     with pytest.raises(na.PolicyError) as caught:
         AppraisalPolicy.load(tmp_path / name)
     assert caught.value.problem == "the file is UTF-16 text"
-    assert caught.value.mend.startswith("save it as UTF-8")
+    assert caught.value.hint.startswith("save it as UTF-8")

@@ -222,8 +222,8 @@ def test_core_rules_are_required_even_of_a_policy_that_was_put_together_by_hand(
         policy = AppraisalPolicy(id="by hand", rules=rules, unsafe_accept_any_pcrs=True, unsafe_any_nonce=True)
     except na.PolicyError:
         return
-    spoilt = Forge().spoil("signature", lambda blob: bytes(262)).response()
-    for given_ in ({"is_available": False}, {}, "nonsense", spoilt):
+    tampered = Forge().tamper("signature", lambda blob: bytes(262)).response()
+    for given_ in ({"is_available": False}, {}, "nonsense", tampered):
         result = na.appraise(given_, policy)
         assert result.verdict not in (na.Verdict.AFFIRMING, na.Verdict.WARNING)
 

@@ -24,17 +24,17 @@ def refused(document: Any) -> na.PolicyError:
 
 
 def check_error(error: na.PolicyError, what: str, source: str) -> None:
-    _, where, problem, mend = WRONG[what]
+    _, where, problem, hint = WRONG[what]
     assert (error.source, error.where) == (source, where)
     assert problem in error.problem
-    assert mend in error.mend
-    assert str(error) == f"{source}{': ' + where if where else ''}: {error.problem}; {error.mend}"
+    assert hint in error.hint
+    assert str(error) == f"{source}{': ' + where if where else ''}: {error.problem}; {error.hint}"
     assert len(str(error)) < 500
     assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_policy_is_refused_with_the_place_and_the_mend(what: str) -> None:
+def test_a_wrong_policy_is_refused_with_the_place_and_the_hint(what: str) -> None:
     check_error(refused(small(**WRONG[what][0])), what, "policy")
 
 
@@ -151,7 +151,7 @@ def test_any_document_is_a_policy_or_a_policy_error(document: Any) -> None:
     outcome = attempt(document)
     assert isinstance(outcome, na.PolicyError)  # `format` and `id` do not come right by chance
     assert outcome.problem
-    assert outcome.mend
+    assert outcome.hint
 
 
 @settings(max_examples=40)  # drawing a policy takes longer than loading it

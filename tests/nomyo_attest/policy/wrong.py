@@ -9,7 +9,7 @@ from typing import Any, Final
 from tests.nomyo_attest.policy.documents import CORE, TIMED, ZEROS, Json
 
 Row = tuple[str, Json, str, str, str]
-"""A name; the change; the place that the error must name; a part of the problem; a part of the mend."""
+"""A name; the change; the place that the error must name; a part of the problem; a part of the hint."""
 
 TYPE, NOT_ALLOWED, EMPTY, TWICE = "wrong type", "is not allowed", "it is empty", "stands twice"
 VALUES: Final = "list the values, of 64 hexadecimal digits each"
@@ -53,14 +53,14 @@ def unknown_keys() -> Iterator[Row]:
     yield "unknown hash", {"signature": {"hash": []}}, "signature", "unknown key 'hash'", "did you mean 'hashes'?"
     yield "unknown in bank", {"bank": {"sha1": True}}, "bank", "unknown key 'sha1'", "known here: hashes"
     yield "unknown version", {"firmware": {"version": []}}, "firmware", "unknown key", "did you mean 'versions'?"
-    for bank, mend in (("SHA256", "known here: sha1"), ("sha-256", "did you mean 'sha256'?"), ("", "known here: sha1")):
-        yield f"bank {bank!r}", {"pcrs": {bank: {"0": [ZEROS]}}}, "pcrs", f"unknown key {bank!r}", mend
+    for bank, hint in (("SHA256", "known here: sha1"), ("sha-256", "did you mean 'sha256'?"), ("", "known here: sha1")):
+        yield f"bank {bank!r}", {"pcrs": {bank: {"0": [ZEROS]}}}, "pcrs", f"unknown key {bank!r}", hint
     for name in ("24", "-1", "00", "07", "+7", " 7", "7 ", "7\n", "1\n", "0x7", "7.0", "", "\u0667", "\uff17", "all"):
         change = {"pcrs": {"sha256": {name: [ZEROS]}}}
         yield f"index {name!r}", change, "pcrs.sha256", f"unknown key {name!r}", "name PCRs by index, 0 to 23"
     for path in ("", ".", "a.", ".a", "a..b", "a b", "a\n", "a/b", "a[0]", "\u00e9"):
-        mend = "by their path in _metadata"
-        yield f"claim {path!r}", {"claims": {path: ["x"]}}, "claims", f"unknown key {path!r}", mend
+        hint = "by their path in _metadata"
+        yield f"claim {path!r}", {"claims": {path: ["x"]}}, "claims", f"unknown key {path!r}", hint
     for word in ("required", "warn", "ignore"):
         rule = "claims.security_tier"
         yield f"{rule} {word}", {"rules": {rule: word}}, f'rules."{rule}"', "no such claim", "remove the rule"
@@ -78,8 +78,8 @@ def unknown_keys() -> Iterator[Row]:
     )
     for rule in CORE:
         for word in ("warn", "ignore"):
-            mend = "core rules cannot be softened"
-            yield f"{rule} {word}", {"rules": {rule: word}}, "rules", f"unknown key {rule!r}", mend
+            hint = "core rules cannot be softened"
+            yield f"{rule} {word}", {"rules": {rule: word}}, "rules", f"unknown key {rule!r}", hint
 
 
 def toml_slips() -> Iterator[Row]:
@@ -104,8 +104,8 @@ def toml_slips() -> Iterator[Row]:
     rule = {"rules": {"clock": {"safe": "warn"}}}
     yield "rule without quotes", rule, "rules", "unknown key 'clock'", 'in quotes: "clock.safe" = …'
     claim: Json = {"claims": {"memory_protection": {"memory_locking": [True]}}}
-    mend = 'in quotes: "memory_protection.memory_locking" = …'
-    yield "claim without quotes", claim, "claims.memory_protection", TYPE, mend
+    hint = 'in quotes: "memory_protection.memory_locking" = …'
+    yield "claim without quotes", claim, "claims.memory_protection", TYPE, hint
     claim = {"claims": {"memory_protection": {"memory_locking": [True], "platform": ["linux"]}}}
     yield "claims without quotes", claim, "claims.memory_protection", TYPE, 'in quotes: "memory_protection.…" = …'
 
@@ -151,8 +151,8 @@ def pcrs() -> Iterator[Row]:
     yield "bank a list", {"pcrs": {"sha256": [ZEROS]}}, "pcrs.sha256", TYPE, "name PCRs by index"
     yield "values empty", {"pcrs": {"sha256": {"0": []}}}, "pcrs.sha256.0", EMPTY, VALUES
     for text, example in ((ZEROS, "0000"), ("ANY", "9f"), ("any\n", "9f"), ("", "9f"), ("48C9dea1", "48C9")):
-        mend = f'list the values: ["{example}…"]'
-        yield f"values {text[:4]!r}", {"pcrs": {"sha256": {"0": text}}}, "pcrs.sha256.0", "in place of a list", mend
+        hint = f'list the values: ["{example}…"]'
+        yield f"values {text[:4]!r}", {"pcrs": {"sha256": {"0": text}}}, "pcrs.sha256.0", "in place of a list", hint
     for given in (7, True, {"value": ZEROS}, None):
         yield f"values {given!r:.9}", {"pcrs": {"sha256": {"0": given}}}, "pcrs.sha256.0", TYPE, VALUES
     for text in (
@@ -170,8 +170,8 @@ def pcrs() -> Iterator[Row]:
         ({"value": ZEROS, "label": 7}, ".label", TYPE, "in quotes"),
         ({"value": ZEROS, "lable": "x"}, "", "unknown key 'lable'", "did you mean 'label'?"),
     ]
-    for entry, place, problem, mend in entries:
-        yield f"entry {problem}", {"pcrs": {"sha256": {"0": [entry]}}}, f"pcrs.sha256.0[0]{place}", problem, mend
+    for entry, place, problem, hint in entries:
+        yield f"entry {problem}", {"pcrs": {"sha256": {"0": [entry]}}}, f"pcrs.sha256.0[0]{place}", problem, hint
     wide = "write the value as 40 hexadecimal digits in quotes"
     yield "value too wide", {"pcrs": {"sha1": {"0": [ZEROS]}}}, "pcrs.sha1.0[0]", NOT_ALLOWED, wide
     upper, lower = "AB" * 32, "ab" * 32
@@ -242,8 +242,8 @@ def lists() -> Iterator[Row]:
     for given in (None, 1.0, 1.5, {}, [], math.inf):
         yield f"claim of {given!r}", {"claims": {"a": [given]}}, "claims.a[0]", TYPE, CLAIM
     for word in ("off", "WARN", "warn\n", "", False, None):
-        mend = "'required', 'warn', 'ignore'"
-        yield f"word {word!r}", {"rules": {"clock.safe": word}}, 'rules."clock.safe"', NOT_ALLOWED, mend
+        hint = "'required', 'warn', 'ignore'"
+        yield f"word {word!r}", {"rules": {"clock.safe": word}}, 'rules."clock.safe"', NOT_ALLOWED, hint
 
 
 def period() -> Iterator[Row]:
@@ -264,7 +264,7 @@ def period() -> Iterator[Row]:
 
 
 WRONG: Final = {
-    name: (change, where, problem, mend)
+    name: (change, where, problem, hint)
     for rows in (top, unknown_keys, toml_slips, wrong_characters, pcrs, key, lists, period)
-    for name, change, where, problem, mend in rows()
+    for name, change, where, problem, hint in rows()
 }

@@ -25,7 +25,7 @@ _OURS: Final = frozenset(
         "verdict",
         "kind",
         "question",
-        "mend",
+        "remediation",
         "digest",
         "sha256",
         "inputs_digest",
@@ -45,17 +45,17 @@ _OURS: Final = frozenset(
 
 def hostile(text: str = NASTY, **changes: Any) -> Summary:
     """The sample, every free text of it followed by `text`."""
-    plain = _spoilt(msgspec.to_builtins(summary(**changes)), "", text)
+    plain = _tampered(msgspec.to_builtins(summary(**changes)), "", text)
     return msgspec.convert(plain, Summary)
 
 
-def _spoilt(value: Any, name: str, text: str) -> Any:
+def _tampered(value: Any, name: str, text: str) -> Any:
     if name in _OURS:
         return value
     if isinstance(value, str):
         return value and value + text
     if isinstance(value, dict):
-        return {key: _spoilt(one, key, text) for key, one in value.items()}
+        return {key: _tampered(one, key, text) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_spoilt(one, name, text) for one in value]
+        return [_tampered(one, name, text) for one in value]
     return value

@@ -16,6 +16,8 @@ from nomyo_attest.audit.row import Row, RowFinding, encode_row
 from nomyo_attest.audit.summary import (
     Bucket,
     Counts,
+    CrossRecordFinding,
+    CrossRecordRuleSummary,
     Gap,
     Place,
     Policy,
@@ -23,8 +25,6 @@ from nomyo_attest.audit.summary import (
     RulePlace,
     RuleSummary,
     Run,
-    SeriesFinding,
-    SeriesRuleSummary,
     SourceSummary,
     Summary,
 )
@@ -222,12 +222,12 @@ def _profile(name: str, buckets: list[dict[str, int]]) -> Profile:
     )
 
 
-def _series() -> list[SeriesFinding]:
+def _series() -> list[CrossRecordFinding]:
     replayed = [Place("recorded/2026-11.jsonl.gz", line, START + STEP * 30 + line) for line in (6120, 6121, 6744)]
     shared = [Place("recorded/2026-11.jsonl.gz", line, START + STEP * 30 + line) for line in (6120, 6744)]
     return [
-        SeriesFinding(
-            rule="series.quote",
+        CrossRecordFinding(
+            rule="duplicate.quote",
             key=digest("quote 6120"),
             records=3,
             first=replayed[0],
@@ -235,8 +235,8 @@ def _series() -> list[SeriesFinding]:
             places=replayed,
             message="3 records carry the same quote, under 2 payload ids",
         ),
-        SeriesFinding(
-            rule="series.payload_id",
+        CrossRecordFinding(
+            rule="duplicate.payload_id",
             key=_payload_id(6120),
             records=2,
             first=shared[0],
@@ -247,25 +247,29 @@ def _series() -> list[SeriesFinding]:
     ]
 
 
-SERIES_RULES: Final = [
-    ("series.quote", "Is every quote seen once?", "find out who recorded or sent the same answer again"),
-    ("series.payload_id", "Is every payload id seen once?", "see that ids are random, and that nothing is kept twice"),
-    ("series.aik", "Does an AIK that is not pinned sign one quote only?", "ask the service why a key came back"),
-    ("series.clock", "Does the clock of an AIK only go forward?", "look for records out of order, or two TPMs"),
+CROSS_RECORD_RULES: Final = [
+    ("duplicate.quote", "Is every quote seen once?", "find out who recorded or sent the same answer again"),
+    (
+        "duplicate.payload_id",
+        "Is every payload id seen once?",
+        "see that ids are random, and that nothing is kept twice",
+    ),
+    ("reused.aik", "Does an AIK that is not pinned sign one quote only?", "ask the service why a key came back"),
+    ("rollback.clock", "Does the clock of an AIK only go forward?", "look for records out of order, or two TPMs"),
 ]
 
 
-def _series_rules(found: list[SeriesFinding]) -> list[SeriesRuleSummary]:
+def _cross_record_rules(found: list[CrossRecordFinding]) -> list[CrossRecordRuleSummary]:
     return [
-        SeriesRuleSummary(
+        CrossRecordRuleSummary(
             rule=rule,
             question=question,
-            mend=mend,
+            remediation=remediation,
             findings=sum(one.rule == rule for one in found),
             records=sum(one.records for one in found if one.rule == rule),
             outcome="found" if any(one.rule == rule for one in found) else "held",
         )
-        for rule, question, mend in SERIES_RULES
+        for rule, question, remediation in CROSS_RECORD_RULES
     ]
 
 
@@ -378,8 +382,8 @@ def summary(**changes: Any) -> Summary:
         places_total=3,
         failures=[msgspec.json.decode(encode_row(row)) for row in failures],
         failures_total=len(failures),
-        series=series,
-        series_rules=_series_rules(series),
+        cross_record=series,
+        cross_record_rules=_cross_record_rules(series),
         profiles=sorted(
             (_profile(name, buckets) for name in (OLD, NEW, ODD_ONE)), key=lambda one: one.counts.total, reverse=True
         ),

@@ -36,11 +36,11 @@ def test_whatever_records_say_every_line_prints_and_none_is_a_command_to_a_ci_sy
     assert "forged" in text
 
 
-def test_colour_changes_no_character_of_the_text() -> None:
+def test_color_changes_no_character_of_the_text() -> None:
     for verbose in (False, True):
-        coloured = audit_text(summary(), Look(colour=True, verbose=verbose))
-        assert coloured != audit_text(summary(), Look(verbose=verbose))
-        assert ESCAPE.sub("", coloured) == audit_text(summary(), Look(verbose=verbose))
+        colored = audit_text(summary(), Look(color=True, verbose=verbose))
+        assert colored != audit_text(summary(), Look(verbose=verbose))
+        assert ESCAPE.sub("", colored) == audit_text(summary(), Look(verbose=verbose))
 
 
 def test_the_numbers_shown_add_up_to_the_input() -> None:
@@ -76,20 +76,20 @@ def test_a_rule_that_only_follows_is_named_and_not_explained() -> None:
 
 def test_what_shows_across_records_says_where_and_the_other_rules_that_they_hold() -> None:
     text = audit_text(summary(), Look())
-    assert "  FOUND  series.quote  1 finding, 3 records\n" in text
+    assert "  FOUND  duplicate.quote  1 finding, 3 records\n" in text
     assert "    first       recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42Z\n" in text
-    assert "  holds  series.aik, series.clock\n" in text
-    assert "  holds  series.clock  Does the clock" in audit_text(summary(), Look(verbose=True))
+    assert "  holds  reused.aik, rollback.clock\n" in text
+    assert "  holds  rollback.clock  Does the clock" in audit_text(summary(), Look(verbose=True))
 
 
 def test_more_findings_than_are_shown_are_counted() -> None:
     sample = summary()
-    found = [msgspec.structs.replace(sample.series[0], key=str(number)) for number in range(8)]
-    rules = [msgspec.structs.replace(sample.series_rules[0], findings=5000, records=15000)]
-    brief = audit_text(summary(series=found, series_rules=rules), Look())
+    found = [msgspec.structs.replace(sample.cross_record[0], key=str(number)) for number in range(8)]
+    rules = [msgspec.structs.replace(sample.cross_record_rules[0], findings=5000, records=15000)]
+    brief = audit_text(summary(cross_record=found, cross_record_rules=rules), Look())
     assert brief.count("3 records carry the same quote") == 3
     assert "and 4,997 more findings\n" in brief
-    verbose = audit_text(summary(series=found, series_rules=rules), Look(verbose=True))
+    verbose = audit_text(summary(cross_record=found, cross_record_rules=rules), Look(verbose=True))
     assert verbose.count("3 records carry the same quote") == 8
     assert "and 4,992 more findings\n" in verbose
 
@@ -149,9 +149,9 @@ def test_a_passed_audit_is_short_and_says_so() -> None:
             rules=[],
             places=[],
             failures=[],
-            series=[],
-            series_rules=[
-                msgspec.structs.replace(one, findings=0, records=0, outcome="held") for one in sample.series_rules
+            cross_record=[],
+            cross_record_rules=[
+                msgspec.structs.replace(one, findings=0, records=0, outcome="held") for one in sample.cross_record_rules
             ],
             sources=[],
             sources_unreadable=0,
@@ -170,7 +170,9 @@ def test_a_passed_audit_is_short_and_says_so() -> None:
 
 
 def test_nothing_to_appraise_is_said() -> None:
-    nothing = summary(counts=Counts(), outside=0, blank=0, series=[], series_rules=summary().series_rules[2:])
+    nothing = summary(
+        counts=Counts(), outside=0, blank=0, cross_record=[], cross_record_rules=summary().cross_record_rules[2:]
+    )
     text = audit_text(nothing, Look())
     assert "There is nothing to appraise." in text
     assert "holds" not in text

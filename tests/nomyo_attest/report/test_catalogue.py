@@ -7,9 +7,9 @@ import re
 import pytest
 
 from nomyo_attest.appraisal import RULES
-from nomyo_attest.audit.series.rules import SERIES_RULES, SeriesRule
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
 from nomyo_attest.report.catalogue import rules_markdown
-from nomyo_attest.report.catalogue_series import series_markdown, series_rule_text
+from nomyo_attest.report.catalogue_series import cross_record_markdown, cross_record_rule_text
 from nomyo_attest.report.look import Look
 
 
@@ -24,7 +24,7 @@ def test_every_rule_has_a_row_and_a_section_that_the_row_links_to() -> None:
     for (_, _, marks, question), rule in zip(rows, RULES, strict=True):
         assert ("core" in marks) is rule.core
         assert question == rule.question
-        assert f"**What to do:** {rule.mend}\n" in page
+        assert f"**What to do:** {rule.remediation}\n" in page
 
 
 def test_the_page_says_how_it_is_made_and_ends_with_one_line_end() -> None:
@@ -35,22 +35,22 @@ def test_the_page_says_how_it_is_made_and_ends_with_one_line_end() -> None:
 
 
 def test_every_rule_across_records_has_a_row_and_a_section_that_the_row_links_to() -> None:
-    page = series_markdown()
+    page = cross_record_markdown()
     rows = re.findall(r"^\| \[`(.+?)`\]\(#(.+?)\) \| (.*?) \| (.+) \|$", page, re.MULTILINE)
     assert [(rule_id, bool(marks), question) for rule_id, _, marks, question in rows] == [
-        (rule.id, rule.if_asked, rule.question) for rule in SERIES_RULES
+        (rule.id, rule.if_asked, rule.question) for rule in CROSS_RECORD_RULES
     ]
     sections = re.findall(r"^### (.+)$", page, re.MULTILINE)
     assert [anchor for _, anchor, *_ in rows] == [re.sub(r"[^\w -]", "", section.lower()) for section in sections]
-    for rule in SERIES_RULES:
+    for rule in CROSS_RECORD_RULES:
         assert f"\n\n{rule.explanation}\n\n" in page
-        assert f"**What to do:** {rule.mend}\n" in page
+        assert f"**What to do:** {rule.remediation}\n" in page
 
 
-@pytest.mark.parametrize("rule", SERIES_RULES, ids=lambda rule: rule.id)
-def test_a_rule_across_records_fits_the_terminal_and_says_everything(rule: SeriesRule) -> None:
-    text = series_rule_text(rule, Look())
+@pytest.mark.parametrize("rule", CROSS_RECORD_RULES, ids=lambda rule: rule.id)
+def test_a_rule_across_records_fits_the_terminal_and_says_everything(rule: CrossRecordRule) -> None:
+    text = cross_record_rule_text(rule, Look())
     assert max(map(len, text.split("\n"))) <= 80
     joined = " ".join(text.split())
-    for part in (rule.question, " ".join(rule.explanation.split()), rule.cites):
+    for part in (rule.question, " ".join(rule.explanation.split()), rule.field):
         assert part in joined

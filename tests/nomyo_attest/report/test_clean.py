@@ -1,4 +1,4 @@
-"""No text from outside moves a terminal's cursor, changes its colour, forges a line or hides a part of one."""
+"""No text from outside moves a terminal's cursor, changes its color, forges a line or hides a part of one."""
 
 from __future__ import annotations
 

@@ -69,25 +69,25 @@ def test_a_softened_rule_is_a_warning() -> None:
 
 
 def test_what_shows_across_records_stands_where_it_came_again_and_names_the_places() -> None:
-    (found,) = (one for one in read_back(github.annotations(summary())) if one.properties["title"] == "series.quote")
+    (found,) = (one for one in read_back(github.annotations(summary())) if one.properties["title"] == "duplicate.quote")
     assert found.kind == "error"
     assert found.properties["line"] == "6744"
     assert "recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42Z; recorded/2026-11.jsonl.gz:6121" in found.message
 
 
 def test_whatever_names_and_records_say_there_are_no_more_commands_than_findings() -> None:
-    plain, spoilt = github.annotations(summary()), github.annotations(hostile())
-    found = read_back(spoilt)
+    plain, tampered = github.annotations(summary()), github.annotations(hostile())
+    found = read_back(tampered)
     assert len(found) == len(read_back(plain))
-    assert "##[" not in spoilt
+    assert "##[" not in tampered
     assert {tuple(one.properties) for one in found} == {("file", "line", "title")}
     assert found[0].properties["file"].endswith(r"\ud800 \ufffe 50%,a:b;c=d")
     assert "\r" not in found[0].message
-    assert NASTY not in spoilt
+    assert NASTY not in tampered
 
 
 def test_ten_are_shown_and_the_eleventh_is_not_lost_without_a_word() -> None:
-    only = {"failures": [], "sources": [], "series": [], "places_total": 10}
+    only = {"failures": [], "sources": [], "cross_record": [], "places_total": 10}
     ten = read_back(github.annotations(summary(places=places(github.SHOWN), **only)))
     assert [one.properties["file"] for one in ten] == [f"{one:03}.jsonl" for one in range(github.SHOWN)]
     eleven = read_back(github.annotations(summary(places=places(github.SHOWN + 1), **(only | {"places_total": 11}))))
@@ -97,7 +97,7 @@ def test_ten_are_shown_and_the_eleventh_is_not_lost_without_a_word() -> None:
 
 def test_places_that_the_summary_does_not_list_are_counted_too() -> None:
     found = read_back(
-        github.annotations(summary(places=places(3), places_total=30_003, failures=[], sources=[], series=[]))
+        github.annotations(summary(places=places(3), places_total=30_003, failures=[], sources=[], cross_record=[]))
     )
     assert found[-1].message.startswith("30,000 more errors, ")
 
@@ -109,8 +109,8 @@ def test_of_many_the_first_of_each_rule_are_shown() -> None:
     found = read_back(github.annotations(summary(places=many, places_total=100, rules=rules)))
     assert {one.properties["title"] for one in found[:5]} == {
         "unreadable",
-        "series.quote",
-        "series.payload_id",
+        "duplicate.quote",
+        "duplicate.payload_id",
         "pcr.values",
         "nonce.match",
     }
@@ -119,11 +119,11 @@ def test_of_many_the_first_of_each_rule_are_shown() -> None:
 def test_standard_input_is_no_file() -> None:
     place = msgspec.structs.replace(places(1)[0], source="-")
     (found,) = read_back(
-        github.annotations(summary(places=[place], places_total=1, failures=[], sources=[], series=[]))
+        github.annotations(summary(places=[place], places_total=1, failures=[], sources=[], cross_record=[]))
     )
     assert found.properties == {"title": "pcr.values"}
 
 
 def test_nothing_to_tell_is_no_output() -> None:
-    nothing: Summary = summary(places=[], places_total=0, failures=[], sources=[], series=[])
+    nothing: Summary = summary(places=[], places_total=0, failures=[], sources=[], cross_record=[])
     assert github.annotations(nothing) == ""

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from nomyo_attest.audit.summary import Counts, RulePlace, SourceSummary, Summary
-from nomyo_attest.report.junit import NONE_REFUSED, RULES_MOST, junit_xml
+from nomyo_attest.report.junit import NONE_REFUSED, RULES_MAXIMUM, junit_xml
 from tests.nomyo_attest.report.audit_hostile import hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -40,11 +40,13 @@ def passed(**changes: Any) -> Summary:
         SourceSummary(name=name, kind="jsonl", size=9, sha256="ab" * 32, counts=Counts(affirming=6, warning=1))
         for name in ("a.jsonl", "b.jsonl")
     ]
-    nothing: dict[str, Any] = {name: [] for name in ("rules", "places", "failures", "series")}
-    rules = [msgspec.structs.replace(one, findings=0, records=0, outcome="held") for one in summary().series_rules]
+    nothing: dict[str, Any] = {name: [] for name in ("rules", "places", "failures", "cross_record")}
+    rules = [
+        msgspec.structs.replace(one, findings=0, records=0, outcome="held") for one in summary().cross_record_rules
+    ]
     return summary(
         **nothing
-        | {"sources": sources, "series_rules": rules, "places_total": 0, "status": 0, "status_reason": ""}
+        | {"sources": sources, "cross_record_rules": rules, "places_total": 0, "status": 0, "status_reason": ""}
         | changes
     )
 
@@ -129,12 +131,12 @@ def test_every_rule_across_records_is_a_case_that_fails_or_passes(tmp_path: Path
         name: case for (suite, name), case in cases(read_back(summary(), tmp_path)).items() if suite == "across records"
     }
     assert [(name, len(case.result)) for name, case in found.items()] == [
-        ("series.quote", 1),
-        ("series.payload_id", 1),
-        ("series.aik", 0),
-        ("series.clock", 0),
+        ("duplicate.quote", 1),
+        ("duplicate.payload_id", 1),
+        ("reused.aik", 0),
+        ("rollback.clock", 0),
     ]
-    assert f"  {SOURCE}:6121, 2026-11-09 13:42Z\n" in found["series.quote"].result[0].text
+    assert f"  {SOURCE}:6121, 2026-11-09 13:42Z\n" in found["duplicate.quote"].result[0].text
 
 
 def test_a_passed_audit_has_cases_that_pass_and_none_that_does_not(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_a_source_without_records_affirms_nothing(tmp_path: Path) -> None:
 
 def test_without_records_no_rule_across_them_passes(tmp_path: Path) -> None:
     found = cases(read_back(passed(counts=Counts(), sources=[]), tmp_path))
-    assert [type(found["across records", one.rule].result[0]) for one in summary().series_rules] == [
+    assert [type(found["across records", one.rule].result[0]) for one in summary().cross_record_rules] == [
         junitparser.Skipped
     ] * 4
 
@@ -197,7 +199,7 @@ def test_the_report_of_a_million_records_is_a_few_megabytes_and_counts_what_is_c
     assert len(junit_xml(whole)) < 4_000_000
     report = read_back(whole, tmp_path)
     (failure,) = cases(report)["not listed", "rules in sources"].result
-    assert failure.message == f"{1_000_000 - RULES_MOST:,} more failures of a rule in a source"
+    assert failure.message == f"{1_000_000 - RULES_MAXIMUM:,} more failures of a rule in a source"
 
 
 def test_the_policy_and_the_inputs_are_properties(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ def test_pairs_stand_in_columns() -> None:
     assert Look().pairs([]) == []
 
 
-def test_paint_does_nothing_without_colour() -> None:
+def test_paint_does_nothing_without_color() -> None:
     assert Look().paint("x", "bad") == "x"
-    assert Look(colour=True).paint("x", "good") == "\x1b[32mx\x1b[0m"
+    assert Look(color=True).paint("x", "good") == "\x1b[32mx\x1b[0m"
 
 
 def test_words() -> None:

@@ -10,15 +10,15 @@ import pytest
 from markdown_it import MarkdownIt
 
 from nomyo_attest.appraisal.consequences import NEEDS
-from nomyo_attest.audit.summary import Counts, Place, SeriesRuleSummary, Summary
+from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, Place, Summary
 from nomyo_attest.report.clean import clean
-from nomyo_attest.report.markdown import BYTES_MOST, audit_markdown, code, prose
+from nomyo_attest.report.markdown import BYTES_MAXIMUM, audit_markdown, code, prose
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
 
 def rendered(text: str) -> ET.Element:
-    """The page as elements; with HTML in the Markdown let through, as repository hosts do before they sanitise."""
+    """The page as elements; with HTML in the Markdown let through, as repository hosts do before they sanitize."""
     page = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text)
     return ET.fromstring(f"<page>{page}</page>")
 
@@ -72,7 +72,9 @@ def test_the_first_screen_says_whether_it_passed_how_many_and_which_rule() -> No
 
 
 def test_a_passed_audit_says_so() -> None:
-    text = audit_markdown(summary(status=0, status_reason="", rules=[], places=[], series=[], series_rules=[]))
+    text = audit_markdown(
+        summary(status=0, status_reason="", rules=[], places=[], cross_record=[], cross_record_rules=[])
+    )
     assert text.startswith("## nomyo-attest audit: passed\n")
     assert "Rules that do not hold" not in text
 
@@ -85,14 +87,14 @@ def test_the_longest_summary_of_the_most_hostile_text_is_far_under_the_limit() -
     whole = hostile("|\x1b" * 5000)
     rules = [msgspec.structs.replace(whole.rules[0], rule=f"claims.{'|' * 500}{number}") for number in range(500)]
     across = [
-        SeriesRuleSummary(
-            rule=f"series.{number}", question="Is it?", mend="see", findings=1000, records=5000, outcome="found"
+        CrossRecordRuleSummary(
+            rule=f"series.{number}", question="Is it?", remediation="see", findings=1000, records=5000, outcome="found"
         )
         for number in range(6)
     ]
     far = Place("|" * 5000, 1, 0)
     found = [
-        msgspec.structs.replace(whole.series[0], rule=one.rule, message="|" * 5000, first=far, last=far)
+        msgspec.structs.replace(whole.cross_record[0], rule=one.rule, message="|" * 5000, first=far, last=far)
         for one in across
         for _ in range(150)
     ]
@@ -102,13 +104,13 @@ def test_the_longest_summary_of_the_most_hostile_text_is_far_under_the_limit() -
         places=[msgspec.structs.replace(whole.places[0], rule=rules[number % 500].rule) for number in range(25_000)],
         sources=whole.sources * 300,
         passed_over=["|" * 5000] * 1000,
-        series=found,
-        series_rules=across,
+        cross_record=found,
+        cross_record_rules=across,
         profiles=whole.profiles * 16,
         tiers=[("|" * 5000, 1)] * 20,
         not_established=["|" * 5000] * 100,
     )
-    assert len(audit_markdown(whole).encode()) < BYTES_MOST
+    assert len(audit_markdown(whole).encode()) < BYTES_MAXIMUM
 
 
 def test_what_is_not_shown_is_counted() -> None:

@@ -17,9 +17,9 @@ import msgspec
 import pytest
 
 from nomyo_attest.appraisal.rules import RULES
-from nomyo_attest.audit.series.rules import SERIES_RULES
-from nomyo_attest.audit.summary import Counts, RulePlace, RuleSummary, SeriesRuleSummary, SourceSummary, Summary
-from nomyo_attest.report.sarif import RESULTS_MOST, SCHEMA, sarif, source_uri
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
+from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, RulePlace, RuleSummary, SourceSummary, Summary
+from nomyo_attest.report.sarif import RESULTS_MAXIMUM, SCHEMA, sarif, source_uri
 from tests.nomyo_attest.report.audit_hostile import hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -52,14 +52,16 @@ def results(whole: Summary, rule: str) -> list[dict[str, Any]]:
     return [one for one in run_of(whole)["results"] if one["ruleId"] == rule]
 
 
-def asked_across() -> list[SeriesRuleSummary]:
+def asked_across() -> list[CrossRecordRuleSummary]:
     return [
-        SeriesRuleSummary(rule=one.id, question=one.question, mend=one.mend, findings=0, records=0, outcome="held")
-        for one in SERIES_RULES
+        CrossRecordRuleSummary(
+            rule=one.id, question=one.question, remediation=one.remediation, findings=0, records=0, outcome="held"
+        )
+        for one in CROSS_RECORD_RULES
     ]
 
 
-@pytest.mark.parametrize("whole", [summary(), hostile(), summary(status=2, places=[], series=[], failures=[])])
+@pytest.mark.parametrize("whole", [summary(), hostile(), summary(status=2, places=[], cross_record=[], failures=[])])
 def test_it_is_valid_and_every_result_points_at_its_rule(whole: Summary) -> None:
     run = run_of(whole, DOCS)
     rules = run["tool"]["driver"]["rules"]
@@ -87,7 +89,7 @@ def test_a_softened_rule_is_a_warning() -> None:
 
 
 def test_what_shows_across_records_is_a_result_at_the_last_place() -> None:
-    (result,) = results(summary(), "series.quote")
+    (result,) = results(summary(), "duplicate.quote")
     assert result["locations"][0]["physicalLocation"]["region"]["startLine"] == 6744
     assert [one["physicalLocation"]["region"]["startLine"] for one in result["relatedLocations"]] == [6120, 6121]
 
@@ -142,8 +144,8 @@ def test_messages_have_no_placeholder_and_no_link() -> None:
 def test_each_rule_has_help_and_a_link_into_the_page_of_rules() -> None:
     page = (Path(__file__).parents[3] / "docs/rules.md").read_text(encoding="utf-8")
     anchors = {re.sub(r"[^\w-]", "", heading.lower()) for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)}
-    rules = run_of(summary(series_rules=asked_across()), DOCS)["tool"]["driver"]["rules"]
-    assert [one["id"] for one in rules] == [*(one.id for one in (*RULES, *SERIES_RULES)), "unreadable"]
+    rules = run_of(summary(cross_record_rules=asked_across()), DOCS)["tool"]["driver"]["rules"]
+    assert [one["id"] for one in rules] == [*(one.id for one in (*RULES, *CROSS_RECORD_RULES)), "unreadable"]
     for rule in rules:
         assert rule["shortDescription"]["text"].endswith("?")
         assert "What to do: " in rule["help"]["text"]
@@ -218,7 +220,7 @@ def test_a_large_audit_stays_under_the_limits_of_github() -> None:
     )
     log = sarif(whole)
     (run,) = log["runs"]
-    assert len(run["results"]) == RESULTS_MOST
-    assert run["properties"]["resultsNotListed"] == 40_000 + 3 - RESULTS_MOST
+    assert len(run["results"]) == RESULTS_MAXIMUM
+    assert run["properties"]["resultsNotListed"] == 40_000 + 3 - RESULTS_MAXIMUM
     assert max(len(one["locations"]) + len(one.get("relatedLocations", [])) for one in run["results"]) <= 100
     assert len(gzip.compress(json.dumps(log).encode(), 6)) < 10_000_000

@@ -37,8 +37,8 @@ def test_every_fault_names_its_rule_its_field_and_what_to_do() -> None:
         (finding,) = (one for one in result.findings if one.rule == fault.rule)
         assert f"  {tag}  {fault.rule}\n" in text
         joined = " ".join(text.split())
-        assert f"stands on {finding.cites} " in joined
-        assert f"what to do {finding.mend[:1].upper()}{finding.mend[1:]}" in joined
+        assert f"field {finding.field} " in joined
+        assert f"what to do {finding.remediation[:1].upper()}{finding.remediation[1:]}" in joined
 
 
 def test_verbose_shows_every_finding_once() -> None:
@@ -95,7 +95,7 @@ def test_what_cannot_be_told_beside_a_failure_is_one_line_with_its_reason() -> N
     def without_id(metadata: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in metadata.items() if key != "payload_id"}
 
-    result, policy = appraised(Forge().measure(0, b"other").spoil("_metadata", without_id))
+    result, policy = appraised(Forge().measure(0, b"other").tamper("_metadata", without_id))
     text = body_text(result, policy, Look(width=200))
     assert text.startswith("  FAIL  pcr.values\n")
     assert text.endswith(
@@ -147,14 +147,14 @@ def test_on_a_narrow_terminal_the_first_line_is_broken_between_its_parts() -> No
     )
 
 
-def test_only_colour_sets_a_coloured_text_apart() -> None:
+def test_only_color_sets_a_colored_text_apart() -> None:
     for _, result, policy in everything()[::25]:
-        plain, coloured = (
+        plain, colored = (
             [head_text("r.json", result, look, name_width=10), body_text(result, policy, look)]
-            for look in (Look(), Look(colour=True))
+            for look in (Look(), Look(color=True))
         )
-        assert all("\x1b[" in text for text in coloured)
-        assert [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in coloured] == plain
+        assert all("\x1b[" in text for text in colored)
+        assert [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in colored] == plain
 
 
 def test_a_long_policy_id_is_cut_and_a_hostile_one_cannot_act() -> None:

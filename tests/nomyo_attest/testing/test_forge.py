@@ -1,4 +1,4 @@
-"""The forge makes evidence that is affirmed, and lets one thing be spoiled."""
+"""The forge makes evidence that is affirmed, and lets one thing be tampered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_example_of_the_documentation_holds() -> None:
     forge = Forge(key="p256", selection="sha256:0,7+sha384:0")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     assert na.appraise(forge.response(), policy).verdict is na.Verdict.AFFIRMING
-    forge.spoil("pcr_digest", lambda digest: bytes(len(digest)))
+    forge.tamper("pcr_digest", lambda digest: bytes(len(digest)))
     assert na.appraise(forge.response(), policy).failed == ("pcr.digest",)
 
 
@@ -74,37 +74,37 @@ def test_extra_data_is_of_the_payload_id() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_can_be_spoiled(stage: str) -> None:
+def test_every_stage_can_be_tampered(stage: str) -> None:
     seen: list[Any] = []
 
     def look(made: Any) -> Any:
         seen.append(copy.deepcopy(made))
         return made
 
-    forge = Forge(sized_quote=True).spoil(stage, look)
+    forge = Forge(sized_quote=True).tamper(stage, look)
     assert forge.answer() == Forge(sized_quote=True).answer()
     assert len(seen) == 1
 
 
 @pytest.mark.parametrize("stage", STAGE_OF_BYTES)
 def test_what_a_stage_is_changed_into_reaches_the_answer(stage: str) -> None:
-    spoiled = Forge().spoil(stage, lambda made: made[:-1] + bytes([made[-1] ^ 1]))
-    assert spoiled.answer().text != Forge().answer().text
+    tampered = Forge().tamper(stage, lambda made: made[:-1] + bytes([made[-1] ^ 1]))
+    assert tampered.answer().text != Forge().answer().text
 
 
 def test_changes_of_one_stage_follow_each_other() -> None:
-    forge = Forge().spoil("extra_data", lambda _: b"1").spoil("extra_data", lambda nonce: nonce + b"2")
+    forge = Forge().tamper("extra_data", lambda _: b"1").tamper("extra_data", lambda nonce: nonce + b"2")
     assert b"\x00\x0212" in forge.answer().attest
 
 
-def test_a_spoiled_quote_is_signed_as_it_is() -> None:
-    forge = Forge().spoil("attest", lambda quote: quote + b"\0")
+def test_a_tampered_quote_is_signed_as_it_is() -> None:
+    forge = Forge().tamper("attest", lambda quote: quote + b"\0")
     answer = forge.answer()
     assert answer.signature[6:] == keys.rsa_key("aik").sign_rsassa("sha256", answer.attest)
 
 
-def test_a_spoiled_public_area_has_its_own_name() -> None:
-    forge = Forge().spoil("public", lambda public: public[:-1] + bytes([public[-1] ^ 1]))
+def test_a_tampered_public_area_has_its_own_name() -> None:
+    forge = Forge().tamper("public", lambda public: public[:-1] + bytes([public[-1] ^ 1]))
     answer = forge.answer()
     assert answer.name[2:] == hashlib.sha256(answer.public).digest()
     assert answer.name != Forge().answer().name
@@ -127,9 +127,9 @@ def test_a_machine_that_boots_otherwise_is_not_what_the_policy_knows() -> None:
 
 
 def test_a_replaced_forge_begins_without_the_changes() -> None:
-    spoiled = Forge().spoil("pcr_digest", lambda _: b"")
-    assert appraise(replace(spoiled)).verdict is na.Verdict.AFFIRMING
-    assert appraise(spoiled).failed == ("pcr.digest",)
+    tampered = Forge().tamper("pcr_digest", lambda _: b"")
+    assert appraise(replace(tampered)).verdict is na.Verdict.AFFIRMING
+    assert appraise(tampered).failed == ("pcr.digest",)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_keys_that_cannot_be_are_refused() -> None:
 
 def test_a_stage_that_is_none_is_refused() -> None:
     with pytest.raises(ForgeError, match=r"stage: expected one of public, .*, got 'quote'"):
-        Forge().spoil("quote", lambda made: made)
+        Forge().tamper("quote", lambda made: made)
 
 
 def test_a_pcr_that_is_none_is_refused() -> None:

@@ -33,7 +33,7 @@ def by_verdict(stage: str, size: int) -> dict[na.Verdict, set[int]]:
     policy = na.AppraisalPolicy.from_dict(forge().policy())
     bits: dict[na.Verdict, set[int]] = {verdict: set() for verdict in na.Verdict}
     for bit in range(8 * size):
-        result = na.appraise(forge().spoil(stage, flipped(bit)).response(), policy)
+        result = na.appraise(forge().tamper(stage, flipped(bit)).response(), policy)
         bits[result.verdict].add(bit)
     return bits
 

@@ -102,6 +102,6 @@ def test_tpm2_pytss_reads_every_variant_and_verifies_it(variant: Variant) -> Non
 @pytest.mark.parametrize("fault", OF_TYPE, ids=lambda fault: fault.name)
 def test_tpm2_pytss_reads_the_attestations_that_are_no_quotes(fault: Any) -> None:
     forge = fault.world()
-    fault.spoil(forge)
+    fault.tamper(forge)
     attest = read_whole(tss.TPMS_ATTEST, forge.answer().attest)
     assert int(attest.type) == forge.attest_type != writer.ST_ATTEST_QUOTE

@@ -69,27 +69,27 @@ def test_an_arm_is_of_the_class_that_its_type_says(tag: int, arm: type, data: st
     assert parsed.type is TPM_ST(tag)
 
 
-def spoilt(offset: int, octets: bytes) -> bytes:
+def tampered(offset: int, octets: bytes) -> bytes:
     blob = join(layouts.attest(QUOTE))
     return blob[:offset] + octets + blob[offset + len(octets) :]
 
 
 @pytest.mark.parametrize("octet", range(2, 256))
 def test_a_boolean_other_than_0_and_1_is_refused(octet: int) -> None:
-    error = refused(TPMS_ATTEST, spoilt(AT["safe"], bytes([octet])))
+    error = refused(TPMS_ATTEST, tampered(AT["safe"], bytes([octet])))
     assert (error.where, error.offset) == ("TPMS_CLOCK_INFO.safe", AT["safe"])
     assert (error.expected, error.got) == ("TPMI_YES_NO, 0 or 1", f"0x{octet:02x}")
 
 
 @pytest.mark.parametrize("octet", [0, 1])
 def test_a_boolean_is_read_as_a_bool(octet: int) -> None:
-    assert TPMS_ATTEST.parse(spoilt(AT["safe"], bytes([octet]))).clock_info.safe is bool(octet)
+    assert TPMS_ATTEST.parse(tampered(AT["safe"], bytes([octet]))).clock_info.safe is bool(octet)
 
 
 # TPM 2.0 Part 2, 6.9: structure tags that are no TPMI_ST_ATTEST, and numbers that are no tag
 @pytest.mark.parametrize("tag", [0x00C4, 0x8000, 0x8001, 0x8002, 0x801B, 0x8021, 0x8024, 0x8029, 0x0000, 0xFFFF])
 def test_a_tag_that_is_no_attestation_is_refused(tag: int) -> None:
-    error = refused(TPMS_ATTEST, spoilt(AT["type"], tag.to_bytes(2, "big")))
+    error = refused(TPMS_ATTEST, tampered(AT["type"], tag.to_bytes(2, "big")))
     assert (error.where, error.offset, error.got) == ("TPMS_ATTEST.type", AT["type"], f"0x{tag:04x}")
 
 
@@ -118,7 +118,7 @@ def test_another_magic_is_read_as_it_stands_for_a_rule_to_refuse(magic: int) -> 
 
 def test_a_quote_under_the_tag_of_another_type_is_refused() -> None:
     for tag in ATTESTED.keys() - {0x8018}:
-        refused(TPMS_ATTEST, spoilt(AT["type"], tag.to_bytes(2, "big")))
+        refused(TPMS_ATTEST, tampered(AT["type"], tag.to_bytes(2, "big")))
 
 
 @given(layouts.some_clock_infos)

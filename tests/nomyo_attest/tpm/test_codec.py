@@ -170,7 +170,7 @@ STRUCTURES = [
 
 
 @pytest.mark.parametrize("kind", STRUCTURES, ids=lambda kind: kind.__name__)
-def test_a_structure_shows_the_text_of_its_reader_and_cites_the_specification(kind: type[Structure]) -> None:
+def test_a_structure_shows_the_text_of_its_reader_and_field_the_specification(kind: type[Structure]) -> None:
     assert kind.source.startswith("def read_from(data, position):")
     compile(kind.source, kind.__name__, "exec")
     assert kind.__doc__

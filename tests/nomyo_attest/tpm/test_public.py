@@ -61,7 +61,7 @@ def test_any_bytes_are_refused_or_are_a_public_area_to_the_last_bit(data: bytes)
     wire.check_any_bytes(TPMT_PUBLIC, public_layouts.public, data)
 
 
-def spoilt(fields: Fields, offset: int, octets: bytes) -> bytes:
+def tampered(fields: Fields, offset: int, octets: bytes) -> bytes:
     blob = join(public_layouts.public(fields))
     return blob[:offset] + octets + blob[offset + len(octets) :]
 
@@ -69,7 +69,7 @@ def spoilt(fields: Fields, offset: int, octets: bytes) -> bytes:
 @pytest.mark.parametrize("bit", [bit for bit in range(32) if not public_layouts.DEFINED_ATTRIBUTES >> bit & 1])
 def test_a_reserved_attribute_bit_is_refused(bit: int) -> None:
     attributes = 0x00050072 | 1 << bit
-    error = refused(TPMT_PUBLIC, spoilt(RSA, ATTRIBUTES, attributes.to_bytes(4, "big")))
+    error = refused(TPMT_PUBLIC, tampered(RSA, ATTRIBUTES, attributes.to_bytes(4, "big")))
     assert (error.where, error.offset) == ("TPMT_PUBLIC.object_attributes", ATTRIBUTES)
     assert error.got == f"0x{attributes:08x}"
     assert "reserved" in error.expected
@@ -85,21 +85,21 @@ def test_a_defined_attribute_bit_is_read(bit: int) -> None:
 
 @pytest.mark.parametrize(("type_", "name"), [(0x0008, "KEYEDHASH"), (0x0025, "SYMCIPHER")])
 def test_a_type_that_is_not_read_is_refused_by_its_name(type_: int, name: str) -> None:
-    error = refused(TPMT_PUBLIC, spoilt(RSA, 0, type_.to_bytes(2, "big")))
+    error = refused(TPMT_PUBLIC, tampered(RSA, 0, type_.to_bytes(2, "big")))
     assert isinstance(error, UnsupportedError)
-    assert (error.where, error.got) == ("TPMT_PUBLIC.type", f"TPM_ALG_{name}, recognised but not supported")
+    assert (error.where, error.got) == ("TPMT_PUBLIC.type", f"TPM_ALG_{name}, recognized but not supported")
 
 
 @pytest.mark.parametrize("type_", [one for one in TPM_ALG_ID if one not in (0x01, 0x08, 0x23, 0x25)])
 def test_an_algorithm_that_is_no_type_of_object_is_wrong_and_not_unsupported(type_: TPM_ALG_ID) -> None:
-    error = refused(TPMT_PUBLIC, spoilt(RSA, 0, type_.to_bytes(2, "big")))
+    error = refused(TPMT_PUBLIC, tampered(RSA, 0, type_.to_bytes(2, "big")))
     assert type(error) is ParseError
     assert (error.where, error.got) == ("TPMT_PUBLIC.type", f"TPM_ALG_{type_.name}")
 
 
 @pytest.mark.parametrize("name_alg", [0x0000, 0x0001, 0x0010, 0x0014, 0x7FFF])
 def test_a_name_algorithm_that_is_no_hash_is_refused(name_alg: int) -> None:
-    error = refused(TPMT_PUBLIC, spoilt(RSA, 2, name_alg.to_bytes(2, "big")))
+    error = refused(TPMT_PUBLIC, tampered(RSA, 2, name_alg.to_bytes(2, "big")))
     assert (error.where, error.offset, error.got) == ("TPMT_PUBLIC.name_alg", 2, f"0x{name_alg:04x}")
 
 
@@ -118,13 +118,13 @@ def test_an_algorithm_that_may_not_stand_in_a_place_is_refused_there(
 ) -> None:
     for algorithm in TPM_ALG_ID:
         if algorithm not in allowed:
-            error = refused(TPMT_PUBLIC, spoilt(fields, offset, algorithm.to_bytes(2, "big")))
+            error = refused(TPMT_PUBLIC, tampered(fields, offset, algorithm.to_bytes(2, "big")))
             assert (error.where, error.got) == (where, f"TPM_ALG_{algorithm.name}")
 
 
 @pytest.mark.parametrize("curve", [0x0000, 0x0006, 0x0012, 0x0021, 0x0033, 0x0042, 0xFFFF])
 def test_an_unknown_curve_is_refused(curve: int) -> None:
-    error = refused(TPMT_PUBLIC, spoilt(ECC, CURVE, curve.to_bytes(2, "big")))
+    error = refused(TPMT_PUBLIC, tampered(ECC, CURVE, curve.to_bytes(2, "big")))
     assert (error.where, error.offset, error.got) == ("TPMS_ECC_PARMS.curve_id", CURVE, f"0x{curve:04x}")
 
 
@@ -146,8 +146,8 @@ def test_a_policy_longer_than_a_digest_is_refused() -> None:
 
 
 def test_an_rsa_area_under_the_type_of_an_ecc_key_is_refused_and_the_other_way_round() -> None:
-    refused(TPMT_PUBLIC, spoilt(RSA, 0, b"\0\x23"))
-    refused(TPMT_PUBLIC, spoilt(ECC, 0, b"\0\x01"))
+    refused(TPMT_PUBLIC, tampered(RSA, 0, b"\0\x23"))
+    refused(TPMT_PUBLIC, tampered(ECC, 0, b"\0\x01"))
 
 
 @pytest.mark.parametrize("exponent", [0, 3, 65537, 2**32 - 1])

@@ -50,7 +50,7 @@ def test_a_scheme_that_is_not_read_is_refused_by_its_name(scheme: int, name: str
     error = refused(TPMT_SIGNATURE, scheme.to_bytes(2, "big") + ECC[2:])
     assert isinstance(error, UnsupportedError)
     assert error.where == "TPMT_SIGNATURE.sig_alg"
-    assert error.got == f"TPM_ALG_{name}, recognised but not supported"
+    assert error.got == f"TPM_ALG_{name}, recognized but not supported"
     assert "TPM_ALG_RSAPSS" in error.expected
 
 

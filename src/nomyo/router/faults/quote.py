@@ -10,9 +10,9 @@ from nomyo.router.faults.model import Fault
 from nomyo_attest.testing import Forge, writer
 
 
-def _forge(name: str, reason: str, spoil: Callable[[Forge], object]) -> Fault:
+def _forge(name: str, reason: str, tamper: Callable[[Forge], object]) -> Fault:
     def change(forge: Forge) -> Forge:
-        spoil(forge)
+        tamper(forge)
         return forge
 
     return Fault(f"quote-{name}", reason, "forge", change)
@@ -21,12 +21,12 @@ def _forge(name: str, reason: str, spoil: Callable[[Forge], object]) -> Fault:
 def statements() -> Iterator[Fault]:
     """What is signed."""
     reason = "extraData is that of another request."
-    yield _forge("nonce", reason, lambda forge: forge.spoil("extra_data", lambda data: bytes(len(data))))
+    yield _forge("nonce", reason, lambda forge: forge.tamper("extra_data", lambda data: bytes(len(data))))
     reason = "The structure does not begin with TPM_GENERATED: no TPM made it."
     yield _forge("magic", reason, lambda forge: setattr(forge, "magic", 0x00544347))
     yield _forge("type", "It is a TPM2_Certify, passed off as a quote.", _certify)
     reason = "The reported values stand under each other's PCRs."
-    yield _forge("swapped-values", reason, lambda forge: forge.spoil("pcr_values", _swapped))
+    yield _forge("swapped-values", reason, lambda forge: forge.tamper("pcr_values", _swapped))
     reason = "Only a SHA-1 bank is quoted."
     yield _forge("sha1-bank", reason, lambda forge: setattr(forge, "selection", _of_first_bank(forge, "sha1")))
     reason = "A PCR is reported that the quote does not cover."
@@ -72,7 +72,7 @@ def stand_in(block: Mapping[str, Any], payload_id: str) -> Forge:
 def _certify(forge: Forge) -> None:
     name = writer.u16(writer.ALG_SHA256) + bytes(32)
     forge.attest_type = writer.ST_ATTEST_CERTIFY
-    forge.spoil("attested", lambda _: writer.tpms_certify_info(name, name))
+    forge.tamper("attested", lambda _: writer.tpms_certify_info(name, name))
 
 
 def _swapped(banks: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -89,14 +89,14 @@ def _of_first_bank(forge: Forge, bank: str) -> str:
 
 def _reports_more(forge: Forge) -> None:
     selection, bank, index = _with_one_more(forge)
-    forge.spoil("pcr_banks", lambda _: selection)
+    forge.tamper("pcr_banks", lambda _: selection)
     value = forge.pcrs[bank][index].hex()
-    forge.spoil("pcr_values", lambda banks: {**banks, bank: {**banks[bank], str(index): value}})
+    forge.tamper("pcr_values", lambda banks: {**banks, bank: {**banks[bank], str(index): value}})
 
 
 def _signs_more(forge: Forge) -> None:
     _, bank, index = _with_one_more(forge)
-    forge.spoil("selections", lambda banks: [(one, [*of, index] if one == bank else of) for one, of in banks])
+    forge.tamper("selections", lambda banks: [(one, [*of, index] if one == bank else of) for one, of in banks])
 
 
 def _with_one_more(forge: Forge) -> tuple[str, str, int]:
@@ -126,9 +126,9 @@ def _signed_by_another(forge: Forge) -> None:
 
     def sign(_: bytes) -> bytes:
         other = Forge(key=forge.key, label=forge.label + " another")
-        return other.spoil("signed", lambda _: attests[-1]).answer().signature
+        return other.tamper("signed", lambda _: attests[-1]).answer().signature
 
-    forge.spoil("attest", keep).spoil("signature", sign)
+    forge.tamper("attest", keep).tamper("signature", sign)
 
 
 def _without(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 BLOCK: Final = 256 * 1024
 """Bytes read at once."""
 
-_MENDS: Final[dict[type, str]] = {
+_HINTS: Final[dict[type, str]] = {
     FileNotFoundError: "; check the name",
     PermissionError: "; check its permissions",
     NotADirectoryError: "; check the name: a part of it is a file",
@@ -28,8 +28,8 @@ def os_problem(error: OSError | ValueError, what: str = "cannot be read") -> str
     """What is said of a file that the system does not give out; `ValueError` is what a NUL byte in a name raises."""
     if not isinstance(error, OSError):
         return f"{what}: no file can have this name"
-    mend = _MENDS.get(type(error), "")
-    return f"{what}: {error.strerror or type(error).__name__}{mend}"
+    hint = _HINTS.get(type(error), "")
+    return f"{what}: {error.strerror or type(error).__name__}{hint}"
 
 
 def special_problem(mode: int) -> str:

@@ -55,10 +55,10 @@ def _sentence(summary: Summary) -> str:
         if counts.warning:
             parts.append(f"{number(counts.warning)} more pass with a warning that the policy allows.")
         parts.append(f"{number(rest)} {'is' if rest == 1 else 'are'} not affirmed." if rest else "None is refused.")
-    findings = sum(rule.findings for rule in summary.series_rules)
+    findings = sum(rule.findings for rule in summary.cross_record_rules)
     if findings:
         parts.append(f"Across records there {'is' if findings == 1 else 'are'} {many(findings, 'finding')}.")
-    if open_checks := sum(rule.outcome == NOT_EVALUATED for rule in summary.series_rules):
+    if open_checks := sum(rule.outcome == NOT_EVALUATED for rule in summary.cross_record_rules):
         parts.append(f"{many(open_checks, 'cross-record check')} could not be evaluated.")
     return " ".join(parts)
 
@@ -83,7 +83,7 @@ def _counts(summary: Summary) -> Markup:
 
 
 def _facts(summary: Summary) -> Markup:
-    findings = sum(rule.findings for rule in summary.series_rules)
+    findings = sum(rule.findings for rule in summary.cross_record_rules)
     facts: list[tuple[str, str]] = [
         ("Policy", join([code(summary.policy.id), " ", digits(summary.policy.digest.removeprefix("sha256:"))])),
         ("Made from", join([many(summary.sources_total, "source"), ", digest ", digits(summary.inputs_digest)])),

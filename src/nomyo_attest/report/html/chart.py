@@ -1,7 +1,7 @@
 """SVG that is as wide as the page and as high as it was drawn.
 
 Places along the time are percentages, heights are pixels, and there is no `viewBox`: so bars grow with the page and
-letters do not, and one drawing serves a phone and a wide screen. Nothing says its meaning by colour alone: each kind of
+letters do not, and one drawing serves a phone and a wide screen. Nothing says its meaning by color alone: each kind of
 bar has a pattern too, and beside every chart stands a table of the same numbers.
 """
 
@@ -20,7 +20,7 @@ BAR: Final = 0.86
 BAR_WIDEST: Final = 6.0
 """Per cent of the whole width."""
 
-LEAST: Final = 2.0
+MINIMUM: Final = 2.0
 """Pixels of the smallest bar that is not nothing: one record among a million is to be seen."""
 
 _AXIS: Final = 40
@@ -82,7 +82,7 @@ def label(x: str, y: float, text: str, kind: str) -> Markup:
 
 def bar_height(count: int, most: int, height: float) -> float:
     """Pixels of a bar; one that is not nothing can be seen."""
-    return max(LEAST, height * count / most) if count else 0.0
+    return max(MINIMUM, height * count / most) if count else 0.0
 
 
 def time_axis(scale: Scale, y: float) -> Markup:

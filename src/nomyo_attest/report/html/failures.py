@@ -20,7 +20,7 @@ from nomyo_attest.report.reasons import sort_findings
 _SIZE: Final = 1_250_000
 """Bytes of the table: the page has to fit into a mail."""
 
-_FINDINGS_MOST: Final = 4
+_FINDINGS_MAXIMUM: Final = 4
 _REASON_MAX: Final = 400
 
 
@@ -70,8 +70,8 @@ def _why(record: Mapping[str, Any], labels: Labels) -> Markup:
     reasons += [(one, "warning", "warning") for one in found.softened]
     if not reasons:
         return element("p", outside(str(record.get("reason") or "no reason is recorded"), _REASON_MAX))
-    parts = [told(one, labels, tag, kind) for one, tag, kind in reasons[:_FINDINGS_MOST]]
-    more = len(reasons) - _FINDINGS_MOST
+    parts = [told(one, labels, tag, kind) for one, tag, kind in reasons[:_FINDINGS_MAXIMUM]]
+    more = len(reasons) - _FINDINGS_MAXIMUM
     if more > 0:
         parts.append(element("p", f"and {count(more, 'other rule')}"))
     if found.waiting:
@@ -84,9 +84,9 @@ def _finding(record: Mapping[str, Any]) -> Finding:
         rule=str(record.get("rule", "")),
         outcome=Outcome(record.get("outcome", Outcome.UNDECIDED.value)),
         requirement=Requirement(record.get("requirement", Requirement.REQUIRED.value)),
-        cites="",
+        field="",
         expected=record.get("expected"),
         got=record.get("got"),
         message=str(record.get("message", "")),
-        mend="",
+        remediation="",
     )

@@ -12,13 +12,13 @@ from nomyo_attest.report.audit_words import many, number
 from nomyo_attest.report.html.answer import answer
 from nomyo_attest.report.html.chart import patterns
 from nomyo_attest.report.html.claims import claims
+from nomyo_attest.report.html.cross_record import cross_record
 from nomyo_attest.report.html.failures import failures
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.policy import policy
 from nomyo_attest.report.html.profiles import profiles
 from nomyo_attest.report.html.provenance import limits, provenance
 from nomyo_attest.report.html.rules import rules
-from nomyo_attest.report.html.series import series
 from nomyo_attest.report.html.sources import sources
 from nomyo_attest.report.html.style import STYLE
 from nomyo_attest.report.html.tables import listing
@@ -51,7 +51,7 @@ def html_report(summary: Summary) -> str:
         answer(summary),
         timeline(summary),
         rules(summary),
-        series(summary),
+        cross_record(summary),
         profiles(summary),
         failures(summary),
         claims(summary),
@@ -89,7 +89,7 @@ def _contents(summary: Summary) -> Markup:
         ("answer", "The answer", None),
         ("timeline", "Over time", None),
         ("rules", "Rules", len(causes(summary))),
-        ("series", "Across records", sum(rule.findings for rule in summary.series_rules)),
+        ("cross_record", "Across records", sum(rule.findings for rule in summary.cross_record_rules)),
         ("profiles", "PCR profiles", summary.profiles_total),
         ("failures", "Not affirmed", summary.failures_total),
         ("claims", "Tiers and keys", None),

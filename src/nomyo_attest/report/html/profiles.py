@@ -15,7 +15,7 @@ from nomyo_attest.report.html.tables import columns, row, section, table
 from nomyo_attest.report.html.wording import code, digits, outside, spot, stamp, verdict
 
 _SIZE: Final = 100_000
-_PLACES_MOST: Final = 100
+_PLACES_MAXIMUM: Final = 100
 """PCRs of one profile: there are 24, in a few banks."""
 
 _LABEL_MAX: Final = 80
@@ -37,7 +37,7 @@ def profiles(summary: Summary) -> Markup:
 def _pcrs(profile: Profile) -> dict[tuple[str, str], str]:
     """(bank, index) → value, in the order of indices."""
     found = {(bank, index): value for bank, values in profile.pcrs.items() for index, value in values.items()}
-    order = sorted(found, key=lambda key: (key[0], len(key[1]), key[1]))[:_PLACES_MOST]
+    order = sorted(found, key=lambda key: (key[0], len(key[1]), key[1]))[:_PLACES_MAXIMUM]
     return {key: found[key] for key in order}
 
 

@@ -21,7 +21,7 @@ _SIZE: Final = 100_000
 _MESSAGE_MAX: Final = 300
 
 _KINDS: Final = {"FAIL": ("fails", "contraindicated"), "UNDECIDED": ("cannot be told", "none")}
-"""Tag of a cause → in words, and whose colour it has."""
+"""Tag of a cause → in words, and whose color it has."""
 
 
 def rules(summary: Summary) -> Markup:
@@ -61,7 +61,9 @@ def _told(cause: Cause) -> Markup:
     if cause.message:
         parts.append(element("p", element("b", "At the first: "), outside(cause.message, _MESSAGE_MAX)))
     if rule:
-        parts.append(element("p", element("b", "What to do: "), prose(sentence(rule.mend)), class_="mend"))
+        parts.append(
+            element("p", element("b", "What to do: "), prose(sentence(rule.remediation)), class_="remediation")
+        )
     return join(parts)
 
 

@@ -26,7 +26,7 @@ _MONDAY: Final = 4 * _DAY
 
 _NAMES: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-TICKS_MOST: Final = 8
+TICKS_MAXIMUM: Final = 8
 
 
 class Tick(NamedTuple):
@@ -37,7 +37,7 @@ class Tick(NamedTuple):
     above: str
 
 
-def time_ticks(start: int, end: int, most: int = TICKS_MOST) -> list[Tick]:
+def time_ticks(start: int, end: int, most: int = TICKS_MAXIMUM) -> list[Tick]:
     """At most `most` marks from `start` to before `end`, at round times."""
     span = max(end - start, 1)
     step = next((one for one in _STEPS if span / one <= most), None)

@@ -41,13 +41,13 @@ DARK: Final[Mapping[str, str]] = {
     "unreadable-ground": "#59616a",
     "mark": "#6a5200",
 }
-"""Colours by name. As text, on `bg` and on `panel`, each that is not a ground, a line or `mark` has a contrast of 4.5
+"""Colors by name. As text, on `bg` and on `panel`, each that is not a ground, a line or `mark` has a contrast of 4.5
 or more (WCAG 2.2, 1.4.3).
 """
 
 
-def _variables(colours: Mapping[str, str]) -> str:
-    return ":root{" + ";".join(f"--{name}:{value}" for name, value in colours.items()) + "}"
+def _variables(colors: Mapping[str, str]) -> str:
+    return ":root{" + ";".join(f"--{name}:{value}" for name, value in colors.items()) + "}"
 
 
 _LAYOUT: Final = """
@@ -112,12 +112,12 @@ summary{cursor:pointer;color:var(--link)}
 .v-affirming{color:var(--affirming)}.v-warning{color:var(--warning)}.v-contraindicated{color:var(--contraindicated)}
 .v-none{color:var(--none)}.v-unreadable{color:var(--unreadable)}
 .t-failures{min-width:52rem}.t-rules,.t-findings,.t-profiles,.t-sources{min-width:54rem}
-.t-series,.t-values,.t-references{min-width:36rem}
+.t-cross_record,.t-values,.t-references{min-width:36rem}
 .t-failures tbody th{width:25%}.t-failures td:nth-child(2){width:21%}
 .t-failures td:nth-child(3){width:10rem}
 .t-counts td:nth-child(4){width:30%}.t-rules tbody td:nth-child(4){min-width:7rem}
 .t-rules tbody th{min-width:min(22rem,75vw);width:50%}
-.t-rules td:last-child{min-width:13rem}.t-series tbody th{width:60%}
+.t-rules td:last-child{min-width:13rem}.t-cross_record tbody th{width:60%}
 .t-sources th[scope=row]{min-width:17rem}
 .t-asked tbody th{min-width:min(13rem,40vw)}
 .t-profiles th{width:13rem}.t-profiles td:nth-child(2){min-width:6.5rem}

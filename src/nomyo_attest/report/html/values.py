@@ -13,8 +13,8 @@ from nomyo_attest.report.look import sentence
 from nomyo_attest.report.values import value_text
 
 _VALUE_MAX: Final = 400
-_REFERENCES_MOST: Final = 4
-_PLACES_MOST: Final = 6
+_REFERENCES_MAXIMUM: Final = 4
+_PLACES_MAXIMUM: Final = 6
 
 Labels = Mapping[str, Mapping[str, str]]
 """PCR, such as ``"sha256:7"`` → reference value in hex → its label."""
@@ -54,23 +54,23 @@ def _is_hex(value: object) -> bool:
 
 def _pcrs(expected: dict[str, Any], got: dict[str, Any], labels: Labels) -> Iterable[tuple[str, str]]:
     """Reference values and value of each PCR below each other."""
-    for place, references in list(expected.items())[:_PLACES_MOST]:
+    for place, references in list(expected.items())[:_PLACES_MAXIMUM]:
         known = [one for one in references if isinstance(one, str)] if isinstance(references, list) else []
         value = got.get(place)
         value = value if isinstance(value, str) else None
-        for at, reference in enumerate(known[:_REFERENCES_MOST]):
+        for at, reference in enumerate(known[:_REFERENCES_MAXIMUM]):
             label = labels.get(place, {}).get(reference, "")
             named = join([" ", code(label, 80)]) if label else ""
             name = join([code(place, 20), " or" if at else " expected"])
             yield name, join([digits(reference, value), named])
-        if len(known) > _REFERENCES_MOST:
-            yield "", f"or one of {len(known) - _REFERENCES_MOST} more"
+        if len(known) > _REFERENCES_MAXIMUM:
+            yield "", f"or one of {len(known) - _REFERENCES_MAXIMUM} more"
         if not known:
             yield join([code(place, 20), " expected"]), "any value, but signed"
         near = min(known, key=lambda one: _differing(one, value), default=None) if value else None
         yield join([code(place, 20), " got"]), "not signed" if value is None else digits(value, near)
-    if len(expected) > _PLACES_MOST:
-        yield "", f"and {len(expected) - _PLACES_MOST} more PCRs"
+    if len(expected) > _PLACES_MAXIMUM:
+        yield "", f"and {len(expected) - _PLACES_MAXIMUM} more PCRs"
 
 
 def _differing(one: str, other: str | None) -> int:

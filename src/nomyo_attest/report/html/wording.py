@@ -13,12 +13,12 @@ from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.html.markup import Markup, element, join
 
 SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", UNREADABLE: "∅"}
-"""What stands beside a verdict's colour."""
+"""What stands beside a verdict's color."""
 
 _HEX_STEP: Final = 16
 """Digits of a digest after which a line may break: eight bytes."""
 
-_MARKS_MOST: Final = 2
+_MARKS_MAXIMUM: Final = 2
 """Combining marks that a letter may carry. More, and they are drawn over the lines around."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ def _without_piles(text: str) -> str:
     parts, marks = [], 0
     for char in text:
         marks = marks + 1 if unicodedata.category(char).startswith("M") else 0
-        parts.append(clean(char) if marks <= _MARKS_MOST else f"\\u{ord(char):04x}")
+        parts.append(clean(char) if marks <= _MARKS_MAXIMUM else f"\\u{ord(char):04x}")
     return "".join(parts)
 
 
@@ -84,7 +84,7 @@ def size(count: int | None) -> str:
 
 
 def verdict(name: str) -> Markup:
-    """A verdict: symbol, colour and word."""
+    """A verdict: symbol, color and word."""
     symbol = SYMBOLS.get(name, "")
     kind = name if name in SYMBOLS else "none"
     return element("span", element("span", symbol, aria_hidden="true"), " ", outside(name), class_=f"v v-{kind}")

@@ -1,4 +1,4 @@
-"""The small changes that faults are put together from: of a forge (a *spoil*), of bytes, of a dict, of a policy."""
+"""The small changes that faults are put together from: of a forge (a *tamper*), of bytes, of a dict, of a policy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from nomyo_attest.testing.forge import Forge
 
-Spoil = Callable[[Forge], object]
+Tamper = Callable[[Forge], object]
 Bytes = Callable[[bytes], bytes]
 Policy = dict[str, Any]
 
@@ -16,29 +16,29 @@ def nothing(_: object) -> None:
     """Leave a forge, or a policy, as it is."""
 
 
-def at(stage: str, change: Callable[[Any], Any]) -> Spoil:
+def at(stage: str, change: Callable[[Any], Any]) -> Tamper:
     """Change what one stage of the forge makes."""
-    return lambda forge: forge.spoil(stage, change)
+    return lambda forge: forge.tamper(stage, change)
 
 
-def with_(**fields: Any) -> Spoil:
+def with_(**fields: Any) -> Tamper:
     """Set fields of the forge."""
 
-    def spoil(forge: Forge) -> None:
+    def tamper(forge: Forge) -> None:
         for name, value in fields.items():
             setattr(forge, name, value)
 
-    return spoil
+    return tamper
 
 
-def both(*spoils: Spoil) -> Spoil:
-    """One spoil after the other."""
+def both(*tampers: Tamper) -> Tamper:
+    """One tamper after the other."""
 
-    def spoil(forge: Forge) -> None:
-        for one in spoils:
+    def tamper(forge: Forge) -> None:
+        for one in tampers:
             one(forge)
 
-    return spoil
+    return tamper
 
 
 def world(**fields: Any) -> Callable[[], Forge]:
@@ -92,17 +92,17 @@ def change_key(key: str, change: Callable[[Any], Any]) -> Callable[[Mapping[str,
     return lambda holder: {**holder, key: change(holder[key])}
 
 
-def block(change: Callable[[Any], Any]) -> Spoil:
+def block(change: Callable[[Any], Any]) -> Tamper:
     """Change the `tpm_attestation` object."""
     return at("tpm_attestation", change)
 
 
-def metadata(change: Callable[[Any], Any]) -> Spoil:
+def metadata(change: Callable[[Any], Any]) -> Tamper:
     """Change the `_metadata` object."""
     return at("_metadata", change)
 
 
-def twice(key: str, first: str) -> Spoil:
+def twice(key: str, first: str) -> Tamper:
     """Let a key stand twice in the text, with some other JSON value the first time."""
     return at("text", lambda text: text.replace(f'"{key}": ', f'"{key}": {first}, "{key}": ', 1))
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from nomyo_attest.testing.faults.changes import (
     Policy,
-    Spoil,
+    Tamper,
     change_key,
     drop_key,
     metadata,
@@ -31,9 +31,9 @@ def firmware() -> Iterator[Fault]:
         return Fault(f"firmware-{name}", "firmware.version", reason, policy=_firmware, **more)
 
     reason = "The TPM's firmware is one that the policy does not list."
-    yield version("other", reason, spoil=with_(firmware_version=0x2024012500120001))
+    yield version("other", reason, tamper=with_(firmware_version=0x2024012500120001))
     reason = "The halves of the firmware version have changed places."
-    yield version("swapped", reason, spoil=with_(firmware_version=0x0012000020240125))
+    yield version("swapped", reason, tamper=with_(firmware_version=0x0012000020240125))
     for hierarchy in ("owner", "null"):
         reason = f"The key is of the {hierarchy} hierarchy, for which a TPM obfuscates its firmware version."
         yield version(hierarchy, reason, world=world(hierarchy=hierarchy), undecided=True)
@@ -44,9 +44,9 @@ def firmware() -> Iterator[Fault]:
 def tier() -> Iterator[Fault]:
     """Claims of a security tier other than the one the policy asks for, which is high."""
 
-    def claim(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
+    def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
         policy = _claims("security_tier", "high")
-        return Fault(f"claims-tier-{name}", "claims.security_tier", reason, spoil, policy=policy, **more)
+        return Fault(f"claims-tier-{name}", "claims.security_tier", reason, tamper, policy=policy, **more)
 
     values: _Values = (
         ("lower", "standard"),
@@ -67,8 +67,8 @@ def locking() -> Iterator[Fault]:
     """Claims on memory_locking other than the one the policy asks for, which is true."""
     path = "memory_protection.memory_locking"
 
-    def claim(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
-        return Fault(f"claims-locking-{name}", f"claims.{path}", reason, spoil, policy=_claims(path, True), **more)
+    def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+        return Fault(f"claims-locking-{name}", f"claims.{path}", reason, tamper, policy=_claims(path, True), **more)
 
     values: _Values = (("false", False), ("one", 1), ("string", "true"), ("float", 1.0), ("list", [True]))
     for name, value in values:
@@ -77,8 +77,8 @@ def locking() -> Iterator[Fault]:
     reason = "The server speaks twice of its memory protection."
     yield claim("twice-above", reason, twice("memory_protection", "{}"), as_text=True)
     reason = "The server says nothing of memory_locking."
-    spoil = metadata(change_key("memory_protection", drop_key("memory_locking")))
-    yield claim("missing", reason, spoil, undecided=True)
+    tamper = metadata(change_key("memory_protection", drop_key("memory_locking")))
+    yield claim("missing", reason, tamper, undecided=True)
     reason = "The server's word on its memory protection has no parts."
     yield claim("no-object", reason, metadata(set_key("memory_protection", "memory_locking")), undecided=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from nomyo_attest.testing.faults.changes import Spoil, always, at, block, change_key, drop_key, set_key, world
+from nomyo_attest.testing.faults.changes import Tamper, always, at, block, change_key, drop_key, set_key, world
 from nomyo_attest.testing.faults.evidence import form
 from nomyo_attest.testing.faults.model import Fault
 
@@ -36,8 +36,8 @@ def hex_digits() -> Iterator[Fault]:
         ("base64", "is base64", always("zKw7XFG+bxJgVmaif+N2mdngGl1Gr6d82829uFhcyGU=")),
     )
     for name, what, change in changes:
-        spoil = at("pcr_values", change_key("sha256", change_key("7", change)))
-        yield form(f"hex-{name}", f"The value of PCR 7 {what}.", spoil)
+        tamper = at("pcr_values", change_key("sha256", change_key("7", change)))
+        yield form(f"hex-{name}", f"The value of PCR 7 {what}.", tamper)
 
 
 def base64_text() -> Iterator[Fault]:
@@ -114,7 +114,7 @@ def selections() -> Iterator[Fault]:
         ("oversize", "sha256:" + ",".join(["0,7,10"] * 200), "is longer than any honest one"),
     ):
         yield form(f"banks-{name}", f"The selection text {what}.", at("pcr_banks", always(text)))
-    for name, reason, spoil in (
+    for name, reason, tamper in (
         ("none", "There are no values at all.", always({})),
         ("empty-bank", "A bank has no values.", set_key("sha256", {})),
         ("more-banks", "There are values of a bank that is not selected.", set_key("sha1", {"0": "00" * 20})),
@@ -122,7 +122,7 @@ def selections() -> Iterator[Fault]:
         ("bank-unknown", "Values stand under the name of no hash.", _renamed_bank("sha224")),
         ("bank-upper-case", "A bank is written in capitals.", _renamed_bank("SHA256")),
     ):
-        yield form(f"values-{name}", reason, at("pcr_values", spoil))
+        yield form(f"values-{name}", reason, at("pcr_values", tamper))
 
 
 def _trailing_bits(text: str) -> str:
@@ -135,7 +135,7 @@ def _one_more(text: str) -> str:
     return body + "A" * ((1 - len(body)) % 4 or 4)
 
 
-def _renamed_index(index: str) -> Spoil:
+def _renamed_index(index: str) -> Tamper:
     def rename(banks: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
         return {"sha256": {index if key == "7" else key: value for key, value in banks["sha256"].items()}}
 

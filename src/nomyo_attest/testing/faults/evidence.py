@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from nomyo_attest.testing.faults.changes import (
-    Spoil,
+    Tamper,
     always,
     at,
     block,
@@ -23,14 +23,14 @@ _FIELDS: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signa
 _Values = tuple[tuple[str, Any], ...]
 
 
-def form(name: str, reason: str, spoil: Spoil, *, as_text: bool = False) -> Fault:
+def form(name: str, reason: str, tamper: Tamper, *, as_text: bool = False) -> Fault:
     """A fault of the JSON's form."""
-    return Fault(f"evidence-{name}", "evidence.form", reason, spoil, as_text=as_text)
+    return Fault(f"evidence-{name}", "evidence.form", reason, tamper, as_text=as_text)
 
 
-def absent(name: str, reason: str, spoil: Spoil) -> Fault:
+def absent(name: str, reason: str, tamper: Tamper) -> Fault:
     """An answer without evidence."""
-    return Fault(f"absent-{name}", "evidence.available", reason, spoil, undecided=True)
+    return Fault(f"absent-{name}", "evidence.available", reason, tamper, undecided=True)
 
 
 def available() -> Iterator[Fault]:
@@ -80,8 +80,8 @@ def types() -> Iterator[Fault]:
         yield form(f"metadata-{name}", "_metadata is not an object.", metadata(always(value)))
     values = (("null", None), ("number", 0), ("list", ["00"]), ("empty", ""))
     for name, value in values:
-        spoil = at("pcr_values", change_key("sha256", set_key("7", value)))
-        yield form(f"value-{name}", "A PCR value is not a text of hex digits.", spoil)
+        tamper = at("pcr_values", change_key("sha256", set_key("7", value)))
+        yield form(f"value-{name}", "A PCR value is not a text of hex digits.", tamper)
     for name, text in (("list", "[]"), ("null", "null"), ("string", '"chat.completion"'), ("number", "1")):
         yield form(f"response-{name}", "The response is not an object.", at("text", always(text)), as_text=True)
 
@@ -150,11 +150,11 @@ def texts() -> Iterator[Fault]:
     )
 
 
-def _replace(old: str, new: str) -> Spoil:
+def _replace(old: str, new: str) -> Tamper:
     return at("text", lambda text: text.replace(old, new))
 
 
-def _before(key: str, between: str) -> Spoil:
+def _before(key: str, between: str) -> Tamper:
     return at("text", lambda text: text.replace(f'"{key}": ', f'{between}, "{key}": ', 1))
 
 

@@ -11,7 +11,7 @@ from nomyo_attest.testing import writer
 from nomyo_attest.testing.faults.changes import (
     Bytes,
     Policy,
-    Spoil,
+    Tamper,
     always,
     at,
     block,
@@ -52,8 +52,8 @@ def nonces() -> Iterator[Fault]:
 def payload_ids() -> Iterator[Fault]:
     """Payload ids that are not the quote's, whoever says them."""
 
-    def other(slug: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
-        return Fault(f"nonce-{slug}", "nonce.match", reason, spoil, **more)
+    def other(slug: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+        return Fault(f"nonce-{slug}", "nonce.match", reason, tamper, **more)
 
     reason = "The whole attestation of another request, genuine in every way: a replay."
     yield other("replayed", reason, block(always(_block_of(_OTHER))))
@@ -88,8 +88,8 @@ def signers() -> Iterator[Fault]:
         ("other-name-alg", "qualifiedSigner is of SHA-384; a TPM takes the key's nameAlg, SHA-256.", _of_sha384),
     )
     for slug, reason, change in changes:
-        spoil = at("qualified_signer", change)
-        yield Fault(f"signer-{slug}", "signer.name", reason, spoil, policy=without_hierarchy)
+        tamper = at("qualified_signer", change)
+        yield Fault(f"signer-{slug}", "signer.name", reason, tamper, policy=without_hierarchy)
 
 
 def periods() -> Iterator[Fault]:

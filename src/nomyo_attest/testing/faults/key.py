@@ -9,7 +9,7 @@ from nomyo_attest.testing import writer
 from nomyo_attest.testing.faults.changes import (
     Bytes,
     Policy,
-    Spoil,
+    Tamper,
     add,
     at,
     both,
@@ -139,8 +139,8 @@ def attributes() -> Iterator[Fault]:
 def templates() -> Iterator[Fault]:
     """Public areas that no TPM creates, or lets sign."""
 
-    def template(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
-        return Fault(f"template-{name}", "key.template", reason, spoil, **more)
+    def template(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+        return Fault(f"template-{name}", "key.template", reason, tamper, **more)
 
     aes = b"".join(map(writer.u16, (writer.ALG_AES, 128, writer.ALG_CFB)))
     for key in ("rsa2048", "p256"):
@@ -171,18 +171,18 @@ def hierarchies() -> Iterator[Fault]:
 
     for other in ("owner", "platform", "null"):
         reason = f"A primary key of the {other} hierarchy where the policy asks for endorsement."
-        yield hierarchy(other, reason, spoil=with_(hierarchy=other))
+        yield hierarchy(other, reason, tamper=with_(hierarchy=other))
     yield hierarchy(
         "endorsement",
         "A primary key of the endorsement hierarchy where the policy asks for owner or platform.",
         policy=lambda policy: policy["key"].update(hierarchy=["owner", "platform"]),
     )
     reason = "A child of another key: its qualified name does not tell which hierarchy it is in."
-    yield hierarchy("child", reason, spoil=with_(hierarchy=None), undecided=True)
+    yield hierarchy("child", reason, tamper=with_(hierarchy=None), undecided=True)
     yield hierarchy(
         "other-key",
         "A qualified name made from another key's Name: the quote does not name the key that is sent.",
-        spoil=at("qualified_signer", lambda _: Forge(label="other").answer().qualified_signer),
+        tamper=at("qualified_signer", lambda _: Forge(label="other").answer().qualified_signer),
         undecided=True,
     )
 

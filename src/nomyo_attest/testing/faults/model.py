@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
-from nomyo_attest.testing.faults.changes import Policy, Spoil, nothing
+from nomyo_attest.testing.faults.changes import Policy, Tamper, nothing
 from nomyo_attest.testing.forge import Forge
 
 RULES: Final = (
@@ -97,7 +97,7 @@ class Fault:
         name: a slug; the vector's file is named after it.
         rule: the one rule that must catch it. Were it not there, nothing else would fail.
         reason: one sentence: what is wrong and what would follow from taking it.
-        spoil: changes a fresh forge.
+        tamper: changes a fresh forge.
         world: makes the forge before the fault, a world in which all is right.
         policy: changes the policy of that world.
         undecided: the rule cannot tell, instead of failing.
@@ -110,7 +110,7 @@ class Fault:
     name: str
     rule: str
     reason: str
-    spoil: Spoil = nothing
+    tamper: Tamper = nothing
     world: Callable[[], Forge] = Forge
     policy: Callable[[Policy], object] = nothing
     undecided: bool = False
@@ -123,7 +123,7 @@ class Fault:
         """Act the fault out."""
         forge = self.world()
         policy = self._policy(forge)
-        self.spoil(forge)
+        self.tamper(forge)
         answer = forge.answer()
         return Case(policy, answer.text if self.as_text else answer.response, self.arguments)
 

@@ -8,7 +8,7 @@ from typing import Any
 from nomyo_attest.testing import keys, writer
 from nomyo_attest.testing.faults.changes import (
     Policy,
-    Spoil,
+    Tamper,
     add,
     always,
     any_ten,
@@ -28,8 +28,8 @@ Selections = list[tuple[str | int, list[int]]]
 
 def selection(name: str, reason: str, signed: Selections, *, pins: str = "", **more: Any) -> Fault:
     """Another signed selection than the reported one, under a policy of the PCRs that are in both."""
-    spoil = at("selections", always(signed))
-    return Fault(f"selection-{name}", "pcr.selection", reason, spoil, policy=pins_only(pins), **more)
+    tamper = at("selections", always(signed))
+    return Fault(f"selection-{name}", "pcr.selection", reason, tamper, policy=pins_only(pins), **more)
 
 
 def selections() -> Iterator[Fault]:
@@ -89,8 +89,8 @@ def unreported() -> Iterator[Fault]:
 def reported() -> Iterator[Fault]:
     """Values that the signed digest is not of, though each alone is one the policy knows."""
 
-    def values(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
-        return Fault(f"digest-{name}", "pcr.digest", reason, spoil, **more)
+    def values(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+        return Fault(f"digest-{name}", "pcr.digest", reason, tamper, **more)
 
     reason = "The values of PCR 0 and PCR 7 have changed places."
     swapped = at("pcr_values", change_key("sha256", _swapped))
@@ -158,7 +158,7 @@ def _last_bit(value: str) -> str:
 
 def _other_machine(forge: Forge) -> None:
     good = forge.response()["_metadata"]["tpm_attestation"]["pcr_values"]
-    forge.measure(0, b"firmware 2.5").spoil("pcr_values", always(good))
+    forge.measure(0, b"firmware 2.5").tamper("pcr_values", always(good))
 
 
 FAULTS = (*selections(), *unreported(), *reported(), *digests())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nomyo_attest.testing import keys
-from nomyo_attest.testing.faults.changes import Policy, Spoil, any_ten, at, both, nothing, pins_only, with_, world
+from nomyo_attest.testing.faults.changes import Policy, Tamper, any_ten, at, both, nothing, pins_only, with_, world
 from nomyo_attest.testing.faults.model import Fault
 from nomyo_attest.testing.forge import Forge
 
@@ -28,8 +28,8 @@ def banks() -> Iterator[Fault]:
 def values() -> Iterator[Fault]:
     """PCRs that do not hold what the policy knows, or were not signed."""
 
-    def value(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
-        return Fault(f"values-{name}", "pcr.values", reason, spoil, **more)
+    def value(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+        return Fault(f"values-{name}", "pcr.values", reason, tamper, **more)
 
     reason = "The machine booted other firmware."
     yield value("other-firmware", reason, lambda forge: forge.measure(0, b"firmware 2.5"))
@@ -67,11 +67,11 @@ def _other_values(policy: Policy) -> None:
     policy["pcrs"]["sha256"]["7"] = ["5a" * 32, "a5" * 32]
 
 
-def _holds(bank: str, index: int, value: bytes) -> Spoil:
-    def spoil(forge: Forge) -> None:
+def _holds(bank: str, index: int, value: bytes) -> Tamper:
+    def tamper(forge: Forge) -> None:
         forge.pcrs[bank][index] = value
 
-    return spoil
+    return tamper
 
 
 def _in_twenty_three(forge: Forge) -> None:

@@ -19,8 +19,8 @@ _KEY_HASH: Final = 14  # of the default forge's TPMT_PUBLIC: the hash of its sch
 
 def form(name: str, reason: str, change: Bytes, *, undecided: bool = False, **fields: Any) -> Fault:
     """A fault of the bytes of TPMT_SIGNATURE."""
-    spoil = at("signature", change)
-    return Fault(f"signature-{name}", "signature.form", reason, spoil, world=world(**fields), undecided=undecided)
+    tamper = at("signature", change)
+    return Fault(f"signature-{name}", "signature.form", reason, tamper, world=world(**fields), undecided=undecided)
 
 
 def lengths() -> Iterator[Fault]:
@@ -88,8 +88,8 @@ def schemes() -> Iterator[Fault]:
 def hashes() -> Iterator[Fault]:
     """A signature with a hash that is not the key's own, or not allowed; it verifies all the same."""
 
-    def hash_(name: str, reason: str, spoil: Any, **more: Any) -> Fault:
-        return Fault(f"hash-{name}", "signature.hash", reason, spoil, **more)
+    def hash_(name: str, reason: str, tamper: Any, **more: Any) -> Fault:
+        return Fault(f"hash-{name}", "signature.hash", reason, tamper, **more)
 
     for declared, used in (("sha384", "sha256"), ("sha256", "sha384"), ("sha1", "sha256")):
         reason = f"The key's public area says {declared}, the signature {used}: no restricted key of a TPM signs so."

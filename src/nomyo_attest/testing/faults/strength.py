@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from nomyo_attest.testing import keys, writer
-from nomyo_attest.testing.faults.changes import Bytes, Spoil, at, both, flip, nothing, put, with_, world
+from nomyo_attest.testing.faults.changes import Bytes, Tamper, at, both, flip, nothing, put, with_, world
 from nomyo_attest.testing.faults.key import CURVE, EXPONENT, KEY_BITS, UNIQUE, X
 from nomyo_attest.testing.faults.model import Fault
 
 _FIELD_OF_P521 = (1 << 521) - 1  # NIST SP 800-186, 3.2.1.5
 
 
-def weak(name: str, reason: str, spoil: Spoil, **more: Any) -> Fault:
+def weak(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
     """A key that loads, and verifies its signature."""
-    return Fault(f"weak-{name}", "key.strength", reason, spoil, **more)
+    return Fault(f"weak-{name}", "key.strength", reason, tamper, **more)
 
 
-def unusable(name: str, reason: str, spoil: Spoil, **fields: Any) -> Fault:
+def unusable(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
     """A key that libraries refuse to load, so that whether the signature verifies cannot be told."""
-    return weak(name, reason, spoil, world=world(**fields), also_undecided=("signature.valid",))
+    return weak(name, reason, tamper, world=world(**fields), also_undecided=("signature.valid",))
 
 
 def rsa() -> Iterator[Fault]:
@@ -70,7 +70,7 @@ def _named_curve(curve: str) -> Bytes:
     return put(CURVE, writer.u16(writer.CURVES[curve]))
 
 
-def _of_rsa1024(change: Bytes) -> Spoil:
+def _of_rsa1024(change: Bytes) -> Tamper:
     return both(with_(key="rsa1024"), at("public", change))
 
 

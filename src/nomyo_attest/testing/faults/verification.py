@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from nomyo_attest.testing import keys, writer
-from nomyo_attest.testing.faults.changes import Bytes, Spoil, always, at, both, flip, put, with_, world
+from nomyo_attest.testing.faults.changes import Bytes, Tamper, always, at, both, flip, put, with_, world
 from nomyo_attest.testing.faults.model import Fault
 from nomyo_attest.testing.forge import Forge
 
@@ -16,9 +16,9 @@ _ZERO_BYTE_CLOCK: Final = 86_400_070
 _LABEL: Final = Forge().label
 
 
-def invalid(name: str, reason: str, spoil: Spoil, **fields: Any) -> Fault:
+def invalid(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
     """A signature that does not verify, in a world of these fields."""
-    return Fault(f"signature-{name}", "signature.valid", reason, spoil, world=world(**fields))
+    return Fault(f"signature-{name}", "signature.valid", reason, tamper, world=world(**fields))
 
 
 def any_scheme() -> Iterator[Fault]:
@@ -100,7 +100,7 @@ def _by_another(key: str, scheme: str) -> Bytes:
 
     def sign(_: bytes) -> bytes:
         attest = Forge(key=key, scheme=scheme).answer().attest
-        return Forge(key=key, scheme=scheme, label="other").spoil("signed", always(attest)).answer().signature
+        return Forge(key=key, scheme=scheme, label="other").tamper("signed", always(attest)).answer().signature
 
     return sign
 
@@ -110,7 +110,7 @@ def _with_sha384(key: str, scheme: str) -> Bytes:
 
     def sign(blob: bytes) -> bytes:
         attest = Forge(key=key, scheme=scheme).answer().attest
-        other = Forge(key=key, scheme=scheme, hash_alg="sha384").spoil("signed", always(attest))
+        other = Forge(key=key, scheme=scheme, hash_alg="sha384").tamper("signed", always(attest))
         return blob[:4] + other.answer().signature[4:]
 
     return sign
@@ -135,7 +135,7 @@ def _plus_n(number: bytes) -> bytes:
     return (int.from_bytes(number, "big") + keys.rsa_key(_LABEL).n).to_bytes(256, "big")
 
 
-def _encoded(digest_info: str, hash_name: str) -> Spoil:
+def _encoded(digest_info: str, hash_name: str) -> Tamper:
     """Sign another encoding of the digest than that of RFC 8017, 9.2."""
     signed: list[bytes] = []
 
@@ -156,12 +156,12 @@ def _numbers(curve: str, change: Callable[[int, int, int], tuple[int, int]]) -> 
     """Change r and s of an ECDSA signature, given with the order of the curve."""
     size = keys.coordinate_size(curve)
 
-    def spoil(blob: bytes) -> bytes:
+    def tamper(blob: bytes) -> bytes:
         r, s = int.from_bytes(blob[6 : 6 + size], "big"), int.from_bytes(blob[8 + size :], "big")
         changed = change(r, s, keys.order(curve))
         return blob[:4] + b"".join(writer.tpm2b(number.to_bytes(size, "big")) for number in changed)
 
-    return spoil
+    return tamper
 
 
 FAULTS = (*any_scheme(), *rsa(), *ecdsa())

@@ -14,13 +14,13 @@ class Anomaly:
         name: a slug.
         what: what happened, in a sentence.
         rules: the rules that do not hold for its records, each by itself; none if every record passes.
-        series: the rules across records that find it; none if it shows in one record.
+        cross_record: the rules across records that find it; none if it shows in one record.
     """
 
     name: str
     what: str
     rules: tuple[str, ...] = ()
-    series: tuple[str, ...] = ()
+    cross_record: tuple[str, ...] = ()
 
 
 SECURE_BOOT: Final = Anomaly(
@@ -32,13 +32,13 @@ REPLAY: Final = Anomaly(
     "replayed-evidence",
     "The evidence of an answer is recorded again days later, with its payload id, around another answer. Each of the "
     "two passes every rule; together they are one quote, of an AIK that was to be used once.",
-    series=("series.quote", "series.payload_id", "series.aik"),
+    cross_record=("duplicate.quote", "duplicate.payload_id", "reused.aik"),
 )
 SNAPSHOT: Final = Anomaly(
     "restored-snapshot",
     "A machine with a pinned AIK is put back to a snapshot of some days before: the TPM's clock and resetCount go "
     "back. Every answer passes every rule.",
-    series=("series.clock", "series.counters"),
+    cross_record=("rollback.clock", "rollback.counters"),
 )
 
 ANOMALIES: Final = (SECURE_BOOT, REPLAY, SNAPSHOT)

@@ -92,5 +92,5 @@ class Fleet(Plan):
         if visit.number in self.odd:
             forge.pcrs["sha256"][7] = secure_boot_pcr(on=False)
         if visit.number in self.unavailable:
-            forge.spoil("tpm_attestation", lambda _: {"is_available": False})
+            forge.tamper("tpm_attestation", lambda _: {"is_available": False})
         return forge

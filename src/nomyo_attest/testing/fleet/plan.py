@@ -11,7 +11,7 @@ from nomyo_attest.testing.errors import ForgeError
 from nomyo_attest.testing.fleet.draws import choose, draw
 from nomyo_attest.testing.fleet.machine import DAY, Machine, Restored
 
-RECORDS_MOST: Final = 200_000
+RECORDS_MAXIMUM: Final = 200_000
 """Answers: what is made in half a minute."""
 MACHINES: Final = (4, 200)
 DAYS: Final = (5, 366)
@@ -58,8 +58,8 @@ class Plan:
             if not least <= getattr(self, name) <= most:
                 raise ForgeError(name, f"{least} to {most}", str(getattr(self, name)))
         least = DAILY * self.days
-        if not least <= self.records <= RECORDS_MOST:
-            raise ForgeError("records", f"{least} to {RECORDS_MOST} for {self.days} days", str(self.records))
+        if not least <= self.records <= RECORDS_MAXIMUM:
+            raise ForgeError("records", f"{least} to {RECORDS_MAXIMUM} for {self.days} days", str(self.records))
         if not 0 <= self.seed < 2**32:
             raise ForgeError("seed", "0 to 4294967295", str(self.seed))
 

@@ -65,7 +65,7 @@ def claiming(value: Any, path: tuple[str, ...] = ("security_tier",)) -> Forge:
             inner = {name: inner}
         return {**metadata, key: inner}
 
-    return Forge(key="p256").spoil("_metadata", change)
+    return Forge(key="p256").tamper("_metadata", change)
 
 
 @pytest.mark.parametrize("claimed", VALUES)
@@ -157,5 +157,5 @@ def test_claims_are_softened_one_by_one_or_all_together() -> None:
 
 def test_a_claim_that_holds_makes_up_for_nothing() -> None:
     changes = {"claims": {"security_tier": ["high"]}}
-    for forge in (Forge(magic=0), Forge(safe=0), Forge(payload_id="p").spoil("extra_data", lambda _: b"")):
+    for forge in (Forge(magic=0), Forge(safe=0), Forge(payload_id="p").tamper("extra_data", lambda _: b"")):
         assert na.appraise(forge.response(), policy_for(forge, **changes)).verdict is na.Verdict.CONTRAINDICATED

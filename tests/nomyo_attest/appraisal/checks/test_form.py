@@ -29,7 +29,7 @@ def test_without_evidence_nothing_can_be_told_and_nothing_is_contraindicated(res
 
 
 def test_malformed_evidence_is_contraindicated_at_its_place() -> None:
-    forge = Forge().spoil("tpm_attestation", lambda block: {**block, "quote_b64": "!"})
+    forge = Forge().tamper("tpm_attestation", lambda block: {**block, "quote_b64": "!"})
     finding = ask("evidence.form", forge)
     assert finding.outcome is FAIL
     assert "_metadata.tpm_attestation.quote_b64" in finding.message
@@ -45,7 +45,7 @@ def test_a_blob_that_does_not_parse_is_refused_with_structure_field_and_byte(rul
         "one byte": lambda blob: blob[:1],
         "half": lambda blob: blob[: len(blob) // 2],
     }[how]
-    finding = ask(rule, Forge().spoil(BLOBS[rule], change))
+    finding = ask(rule, Forge().tamper(BLOBS[rule], change))
     assert finding.outcome is FAIL
     assert "TPM" in finding.message
     assert " at byte " in finding.message
@@ -63,9 +63,9 @@ def test_a_blob_that_does_not_parse_is_refused_with_structure_field_and_byte(rul
     ],
 )
 def test_what_is_valid_but_not_supported_cannot_be_told_and_is_named(rule: str, change: Any) -> None:
-    finding = ask(rule, Forge().spoil(BLOBS[rule], change))
+    finding = ask(rule, Forge().tamper(BLOBS[rule], change))
     assert finding.outcome is UNDECIDED
-    assert "recognised but not supported" in finding.got
+    assert "recognized but not supported" in finding.got
 
 
 def test_the_framing_that_came_is_said() -> None:
@@ -85,10 +85,10 @@ def test_each_bit_of_the_magic_counts(bit: int) -> None:
 
 
 def test_every_rule_that_can_run_runs_beside_a_blob_that_does_not_parse() -> None:
-    forge = Forge(safe=0).spoil("signature", lambda blob: blob[:-1])
+    forge = Forge(safe=0).tamper("signature", lambda blob: blob[:-1])
     result = na.appraise(forge.response(), policy_for(forge, key={"hierarchy": ["owner"]}))
     assert result.failed == ("signature.form", "key.hierarchy", "clock.safe")
     assert ask("pcr.values", forge).outcome is PASS
-    forge = Forge().spoil("key_blob", lambda blob: blob[:-1])
+    forge = Forge().tamper("key_blob", lambda blob: blob[:-1])
     result = na.appraise(forge.response(), policy_for(forge))
     assert {"nonce.match", "pcr.digest", "pcr.values", "attest.magic"}.isdisjoint((*result.failed, *result.undecided))

@@ -27,7 +27,7 @@ def forge_of(payload_id: str = "p", nonce: bytes | None = None) -> Forge:
 
 
 def without_id(forge: Forge) -> Forge:
-    return forge.spoil("_metadata", lambda metadata: {key: metadata[key] for key in metadata if key != "payload_id"})
+    return forge.tamper("_metadata", lambda metadata: {key: metadata[key] for key in metadata if key != "payload_id"})
 
 
 @given(texts)
@@ -41,7 +41,7 @@ def test_a_quote_counts_for_its_own_payload_id(payload_id: str) -> None:
 def test_a_quote_counts_for_no_other_payload_id(payload_id: str, other: str) -> None:
     forge = forge_of(payload_id)
     if other != payload_id:
-        forge.spoil("_metadata", lambda metadata: {**metadata, "payload_id": other})
+        forge.tamper("_metadata", lambda metadata: {**metadata, "payload_id": other})
         assert outcome("nonce.match", forge) is FAIL
         assert outcome("nonce.match", without_id(forge_of(payload_id)), payload_id=other) is FAIL
 
@@ -72,7 +72,7 @@ def test_a_nonce_that_is_given_goes_before_the_payload_id_recorded() -> None:
 
 def test_a_payload_id_that_is_given_must_be_the_one_recorded() -> None:
     # Whoever recorded the answer and whoever asks name two requests; the quote is right for one of them.
-    mismatched = forge_of("asked").spoil("_metadata", lambda metadata: {**metadata, "payload_id": "recorded"})
+    mismatched = forge_of("asked").tamper("_metadata", lambda metadata: {**metadata, "payload_id": "recorded"})
     finding = ask("nonce.match", mismatched, payload_id="asked")
     assert finding.outcome is FAIL
     assert (finding.expected, finding.got) == ("asked", "recorded")

@@ -78,7 +78,7 @@ def test_a_signing_key_with_a_symmetric_algorithm_or_a_kdf_is_refused(key: str, 
         assert public[offset : offset + 2] == b"\0\x10"
         return public[:offset] + bytes.fromhex(instead) + public[offset + 2 :]
 
-    result = na.appraise(Forge(key=key).spoil("public", change).response(), policy_for(Forge(key=key)))
+    result = na.appraise(Forge(key=key).tamper("public", change).response(), policy_for(Forge(key=key)))
     assert result.verdict is na.Verdict.CONTRAINDICATED
     assert result.failed == ("key.template",)
     assert ("TPM_ALG_AES" if offset == 10 else "KDF1_SP800_56A") in str(result.findings)
@@ -87,7 +87,7 @@ def test_a_signing_key_with_a_symmetric_algorithm_or_a_kdf_is_refused(key: str, 
 def test_authorization_by_policy_alone_is_enough() -> None:
     assert outcome("key.template", Forge(attributes=SET | 1 << 7, auth_policy=bytes(32))) is PASS
     assert outcome("key.template", Forge(auth_policy=bytes(48), name_alg="sha384")) is PASS
-    assert outcome("key.template", Forge().spoil("key_blob", lambda blob: blob[:-1])) is UNDECIDED
+    assert outcome("key.template", Forge().tamper("key_blob", lambda blob: blob[:-1])) is UNDECIDED
 
 
 def test_a_policy_cannot_soften_the_rule_on_templates() -> None:
@@ -140,7 +140,7 @@ def test_a_modulus_with_zeros_in_front_is_no_key_that_a_tpm_writes(zeros: int) -
         size = 256 + zeros
         return public[:-258] + size.to_bytes(2, "big") + bytes(zeros) + public[-256:]
 
-    assert outcome("key.strength", Forge().spoil("public", padded)) is FAIL
+    assert outcome("key.strength", Forge().tamper("public", padded)) is FAIL
 
 
 def test_the_bits_of_an_rsa_key_do_not_concern_an_ecc_key() -> None:
@@ -177,7 +177,7 @@ def test_the_hierarchy_is_asked_only_where_the_policy_names_one() -> None:
 
 def test_a_quote_that_names_another_key_as_its_signer_does_not_tell_this_key_s_hierarchy() -> None:
     other = Forge(label="other").answer().qualified_signer
-    forge = Forge().spoil("qualified_signer", lambda _: other)
+    forge = Forge().tamper("qualified_signer", lambda _: other)
     assert outcome("key.hierarchy", forge) is UNDECIDED
     assert outcome("signer.name", forge) is PASS
 
@@ -187,7 +187,7 @@ def test_each_byte_of_the_signer_s_name_counts(octet: int) -> None:
     def change(name: bytes) -> bytes:
         return name[:octet] + bytes([name[octet] ^ 1]) + name[octet + 1 :]
 
-    forge = Forge(key="p256").spoil("qualified_signer", change)
+    forge = Forge(key="p256").tamper("qualified_signer", change)
     assert outcome("key.hierarchy", forge) is UNDECIDED
     assert outcome("signer.name", forge) is (FAIL if octet < 2 else PASS)
 
@@ -215,8 +215,8 @@ def test_the_result_says_pinned_only_where_the_signature_verifies_too() -> None:
     policy = policy_for(forge, key={"pinned": [forge.answer().name.hex()]})
     assert na.appraise(forge.response(), policy).trust is na.Trust.PINNED_AIK
     for stage in ("signed", "signature", "quote_blob"):
-        spoilt = Forge().spoil(stage, lambda blob: blob[:-1] + bytes([blob[-1] ^ 1]))
-        assert na.appraise(spoilt.response(), policy).trust is na.Trust.SELF_ASSERTED
+        tampered = Forge().tamper(stage, lambda blob: blob[:-1] + bytes([blob[-1] ^ 1]))
+        assert na.appraise(tampered.response(), policy).trust is na.Trust.SELF_ASSERTED
     # Somebody else's quote with the pinned key beside it.
     quote = Forge(label="other").response()["_metadata"]["tpm_attestation"]
     block = {**quote, "aik_pubkey_b64": forge.response()["_metadata"]["tpm_attestation"]["aik_pubkey_b64"]}
@@ -228,7 +228,7 @@ def test_the_result_says_pinned_only_where_the_signature_verifies_too() -> None:
 
 @pytest.mark.parametrize("size", [0, 2, 4, 33, 35, 50, 66])
 def test_a_signer_s_name_of_another_size_is_no_name(size: int) -> None:
-    forge = Forge(key="p256").spoil("qualified_signer", lambda name: (name + bytes(66))[:size])
+    forge = Forge(key="p256").tamper("qualified_signer", lambda name: (name + bytes(66))[:size])
     finding = ask("signer.name", forge)
     assert finding.outcome is FAIL
     assert finding.got == forge.answer().qualified_signer

@@ -46,7 +46,7 @@ def test_every_selection_that_is_reported_as_it_was_signed_is_affirmed(
 def test_a_report_of_other_pcrs_than_the_signed_ones_is_refused(
     signed: dict[str, list[int]], reported: dict[str, list[int]]
 ) -> None:
-    forge = forge_of(reported).spoil("selections", lambda _: list(signed.items()))
+    forge = forge_of(reported).tamper("selections", lambda _: list(signed.items()))
     same = {bank: set(indices) for bank, indices in signed.items()} == {
         bank: set(indices) for bank, indices in reported.items()
     }
@@ -59,7 +59,7 @@ def test_a_bank_that_is_signed_with_no_pcr_beside_others_is_left_out_of_the_repo
     """TPM 2.0 Part 3, TPM2_PCR_Read: a bank that is not allocated stays in the selection, with every bit clear."""
     signed: list[tuple[Any, list[int]]] = [("sha256", [0, 7, 10])]
     signed.insert(place, (bank, []))
-    forge = Forge(key="p256").spoil("selections", lambda _: signed)
+    forge = Forge(key="p256").tamper("selections", lambda _: signed)
     assert na.appraise(forge.response(), policy_for(forge)).verdict is na.Verdict.AFFIRMING
     unknown = policy_of(forge, {"sha256": forge.policy()["pcrs"]["sha256"], "sha1": {"0": "any"}})
     assert na.appraise(forge.response(), unknown).failed == ("pcr.values",)
@@ -87,7 +87,7 @@ def test_a_bank_that_is_signed_with_no_pcr_beside_others_is_left_out_of_the_repo
     ids=str,
 )
 def test_a_signed_selection_that_is_not_just_what_is_reported_is_refused(signed: list[tuple[Any, list[int]]]) -> None:
-    forge = Forge(key="p256").spoil("selections", lambda _: signed)
+    forge = Forge(key="p256").tamper("selections", lambda _: signed)
     finding = ask("pcr.selection", forge)
     assert finding.outcome is FAIL
     assert finding.expected != finding.got or "more than once" in finding.message
@@ -96,11 +96,11 @@ def test_a_signed_selection_that_is_not_just_what_is_reported_is_refused(signed:
 
 def test_the_order_of_banks_and_indices_in_the_report_does_not_matter_but_the_signed_one_does() -> None:
     for banks in ("sha256:0,7,10+sha384:1,2", "sha384:2,1+sha256:10,0,7"):
-        forge = forge_of("sha256:0,7,10+sha384:1,2").spoil("pcr_banks", lambda _, banks=banks: banks)  # type: ignore[misc]
+        forge = forge_of("sha256:0,7,10+sha384:1,2").tamper("pcr_banks", lambda _, banks=banks: banks)  # type: ignore[misc]
         assert na.appraise(forge.response(), policy_for(forge)).verdict is na.Verdict.AFFIRMING
     forge = forge_of("sha256:0,7,10+sha384:1,2")
     values = [forge.pcrs["sha384"][i] for i in (1, 2)] + [forge.pcrs["sha256"][i] for i in (0, 7, 10)]
-    forge.spoil("pcr_digest", lambda _: hashlib.sha256(b"".join(values)).digest())
+    forge.tamper("pcr_digest", lambda _: hashlib.sha256(b"".join(values)).digest())
     assert outcome("pcr.digest", forge) is FAIL
 
 
@@ -119,24 +119,24 @@ def test_the_digest_is_that_of_the_signature_s_hash_over_the_values_in_signed_or
 def test_a_digest_of_another_hash_does_not_count(used: str, other: str) -> None:
     forge = forge_of("sha256:0,7,10", hash_alg=used)
     values = b"".join(forge.pcrs["sha256"][i] for i in (0, 7, 10))
-    forge.spoil("pcr_digest", lambda _: hashlib.new(other, values).digest())
+    forge.tamper("pcr_digest", lambda _: hashlib.new(other, values).digest())
     assert outcome("pcr.digest", forge) is (PASS if used == other else FAIL)
 
 
 @pytest.mark.parametrize("size", [0, 1, 16, 31, 33, 64])
 def test_a_digest_cut_or_padded_does_not_count(size: int) -> None:
-    forge = Forge(key="p256").spoil("pcr_digest", lambda digest: (digest + bytes(64))[:size])
+    forge = Forge(key="p256").tamper("pcr_digest", lambda digest: (digest + bytes(64))[:size])
     assert outcome("pcr.digest", forge) is FAIL
 
 
 @given(st.sampled_from([0, 7, 10]), st.integers(0, 63), st.integers(1, 15))
 def test_each_digit_of_each_value_counts(index: int, digit: int, change: int) -> None:
-    def spoil(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    def tamper(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
         text = values["sha256"][str(index)]
         other = f"{int(text[digit], 16) ^ change:x}"
         return {"sha256": {**values["sha256"], str(index): text[:digit] + other + text[digit + 1 :]}}
 
-    forge = Forge(key="p256").spoil("pcr_values", spoil)
+    forge = Forge(key="p256").tamper("pcr_values", tamper)
     result = na.appraise(forge.response(), policy_for(forge))
     assert set(result.failed) == {"pcr.digest", "pcr.values"}
 
@@ -145,14 +145,14 @@ def test_values_under_swapped_indices_do_not_count() -> None:
     def swap(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
         return {"sha256": {**values["sha256"], "0": values["sha256"]["7"], "7": values["sha256"]["0"]}}
 
-    assert outcome("pcr.digest", Forge(key="p256").spoil("pcr_values", swap)) is FAIL
+    assert outcome("pcr.digest", Forge(key="p256").tamper("pcr_values", swap)) is FAIL
 
 
 def test_upper_case_digits_are_the_same_value() -> None:
     def upper(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
         return {bank: {index: value.upper() for index, value in of_bank.items()} for bank, of_bank in values.items()}
 
-    forge = Forge(key="p256").spoil("pcr_values", upper)
+    forge = Forge(key="p256").tamper("pcr_values", upper)
     assert na.appraise(forge.response(), policy_for(forge)).verdict is na.Verdict.AFFIRMING
 
 
@@ -220,7 +220,7 @@ def test_a_value_of_the_right_index_in_another_bank_does_not_count() -> None:
 
 
 def test_a_reported_value_that_was_not_signed_does_not_count_even_where_it_is_right() -> None:
-    forge = Forge(key="p256").spoil("selections", lambda _: [("sha256", [0, 10])])
+    forge = Forge(key="p256").tamper("selections", lambda _: [("sha256", [0, 10])])
     finding = ask("pcr.values", forge)
     assert finding.outcome is FAIL
     assert finding.got == {"sha256:7": None}
@@ -244,7 +244,7 @@ def test_a_policy_that_pins_nothing_still_wants_what_is_reported_to_be_signed() 
         ("selections", lambda _: [("sha256", [0, 7])]),
         ("signed", lambda signed: signed + b"\0"),
     ):
-        assert na.appraise(Forge(key="p256").spoil(stage, change).response(), policy).verdict in (
+        assert na.appraise(Forge(key="p256").tamper(stage, change).response(), policy).verdict in (
             na.Verdict.CONTRAINDICATED,
             na.Verdict.NONE,
         )
@@ -252,7 +252,7 @@ def test_a_policy_that_pins_nothing_still_wants_what_is_reported_to_be_signed() 
 
 def test_what_is_no_quote_has_no_pcrs() -> None:
     name = b"\0\x22" + b"\0\x0b" + bytes(32)
-    forge = Forge(key="p256", attest_type=0x8017).spoil("attested", lambda _: name + name)
+    forge = Forge(key="p256", attest_type=0x8017).tamper("attested", lambda _: name + name)
     for rule in ("pcr.selection", "pcr.digest", "pcr.values"):
         assert outcome(rule, forge) is UNDECIDED
     assert outcome("attest.type", forge) is FAIL

@@ -70,11 +70,11 @@ def test_a_signature_counts_for_the_bytes_received_and_no_others(world: str) -> 
         lambda signed: signed[::-1],
         lambda _: b"",
     ):
-        assert outcome("signature.valid", Forge(**WORLDS[world]).spoil("signed", other)) is FAIL
+        assert outcome("signature.valid", Forge(**WORLDS[world]).tamper("signed", other)) is FAIL
     sized = Forge(**WORLDS[world], sized_quote=True)
     assert outcome("signature.valid", sized) is PASS
     # Signed with its TPM2B size in front: not what a TPM signs.
-    sized.spoil("signed", lambda signed: len(signed).to_bytes(2, "big") + signed)
+    sized.tamper("signed", lambda signed: len(signed).to_bytes(2, "big") + signed)
     assert outcome("signature.valid", sized) is FAIL
 
 
@@ -82,7 +82,7 @@ def test_a_signature_counts_for_the_bytes_received_and_no_others(world: str) -> 
 def test_a_signature_counts_for_the_key_sent_and_no_other(world: str) -> None:
     fields = WORLDS[world]
     other = Forge(**fields, label="other").answer().key_blob
-    assert outcome("signature.valid", Forge(**fields).spoil("key_blob", lambda _: other)) is FAIL
+    assert outcome("signature.valid", Forge(**fields).tamper("key_blob", lambda _: other)) is FAIL
 
 
 @pytest.mark.parametrize("size", [0, 1, 16, 20, 31, 33, 48, 64, 221])
@@ -105,7 +105,7 @@ def test_ecdsa_numbers_count_padded_and_stripped(key: str, short: str, stripped:
 
 
 def test_a_signature_of_a_hash_that_cannot_be_computed_cannot_be_told() -> None:
-    forge = Forge(key="p256").spoil("signature", lambda blob: blob[:2] + b"\0\x12" + blob[4:])  # SM3-256
+    forge = Forge(key="p256").tamper("signature", lambda blob: blob[:2] + b"\0\x12" + blob[4:])  # SM3-256
     for rule in ("signature.valid", "pcr.digest"):
         finding = ask(rule, forge)
         assert finding.outcome is UNDECIDED
@@ -116,12 +116,12 @@ def test_a_signature_of_a_hash_that_cannot_be_computed_cannot_be_told() -> None:
 @pytest.mark.parametrize("hash_id", [0x27, 0x28, 0x29], ids=["sha3_256", "sha3_384", "sha3_512"])
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_signature_under_another_hash_s_name_does_not_count(world: str, hash_id: int) -> None:
-    forge = Forge(**WORLDS[world]).spoil("signature", lambda blob: blob[:2] + hash_id.to_bytes(2, "big") + blob[4:])
+    forge = Forge(**WORLDS[world]).tamper("signature", lambda blob: blob[:2] + hash_id.to_bytes(2, "big") + blob[4:])
     assert outcome("signature.valid", forge) is FAIL
     assert outcome("signature.hash", forge) is FAIL
 
 
 def test_a_key_that_is_none_cannot_tell_whether_the_signature_holds() -> None:
-    forge = Forge(key="p256").spoil("public", lambda public: public[:-32] + bytes(32))
+    forge = Forge(key="p256").tamper("public", lambda public: public[:-32] + bytes(32))
     assert outcome("signature.valid", forge) is UNDECIDED
     assert outcome("key.strength", forge) is FAIL

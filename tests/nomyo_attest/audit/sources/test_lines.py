@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nomyo_attest.audit.sources.lines import Blob, LineCutter, TooLong, is_blank, lines_of
 
-BLOB, MOST = 16, 24
+BLOB, MAXIMUM = 16, 24
 
 texts = st.lists(
     st.sampled_from([b"{}", b"\n", b"\r\n", b"\r", b" ", b"\t", b"\xef\xbb\xbf", b"\0", b"12345678", b"{" + b"x" * 30])
@@ -20,7 +20,7 @@ texts = st.lists(
 
 def cut(text: bytes, places: list[int], *, broken: bool = False) -> tuple[list[Blob | TooLong], LineCutter]:
     """The text, fed in pieces that end at `places`."""
-    cutter = LineCutter(BLOB, MOST)
+    cutter = LineCutter(BLOB, MAXIMUM)
     pieces: list[Blob | TooLong] = []
     for begin, end in pairwise([0, *sorted(place % (len(text) + 1) for place in places), len(text)]):
         pieces += cutter.feed(text[begin:end])
@@ -46,9 +46,9 @@ def expected(text: bytes) -> tuple[dict[int, bytes | int], int, int]:
         lines.pop()
     lines = [line.removesuffix(b"\r") for line in lines]
     told = {
-        number: line if len(line) <= MOST else len(line)
+        number: line if len(line) <= MAXIMUM else len(line)
         for number, line in enumerate(lines, 1)
-        if len(line) > MOST or line.strip(b" \t\r")
+        if len(line) > MAXIMUM or line.strip(b" \t\r")
     }
     return told, len(lines) - len(told), len(lines)
 
@@ -87,10 +87,10 @@ def test_of_a_text_that_breaks_off_the_whole_lines_are_left(text: bytes, places:
 
 
 def test_an_endless_line_takes_no_more_memory_than_the_longest_record() -> None:
-    cutter = LineCutter(BLOB, MOST)
+    cutter = LineCutter(BLOB, MAXIMUM)
     for _ in range(1000):
         assert not list(cutter.feed(b"x" * 100))
-        assert len(cutter._buffer) <= MOST + 100
+        assert len(cutter._buffer) <= MAXIMUM + 100
     assert list(cutter.feed(b"\n{}\n")) == [TooLong(1, 100_000)]
     assert list(cutter.finish()) == [Blob(2, b"{}\n")]
 

@@ -120,9 +120,9 @@ class Picture:
             head = body if kind == b"IHDR" else head
             packed += body if kind == b"IDAT" else b""
             at += 12 + length
-        width, height, depth, colour, *_, interlace = struct.unpack(">IIBBBBB", head)
+        width, height, depth, color, *_, interlace = struct.unpack(">IIBBBBB", head)
         assert (depth, interlace) == (8, 0)
-        step = {2: 3, 6: 4}[colour]
+        step = {2: 3, 6: 4}[color]
         raw, size = zlib.decompress(packed), width * step
         before, rows = bytes(size), []
         for start in range(0, height * (size + 1), size + 1):
@@ -130,8 +130,8 @@ class Picture:
             rows.append(b"".join(before[x : x + 3] for x in range(0, size, step)) if step == 4 else before)
         return cls(width, height, rows)
 
-    def colours(self) -> dict[bytes, int]:
-        """How many pixels have each colour."""
+    def colors(self) -> dict[bytes, int]:
+        """How many pixels have each color."""
         found: dict[bytes, int] = {}
         for row in self.rows:
             for x in range(0, len(row), 3):

@@ -1,4 +1,4 @@
-"""Keyboard, screen reader, print, and eyes that see colours differently."""
+"""Keyboard, screen reader, print, and eyes that see colors differently."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def test_each_verdict_but_the_good_one_has_a_pattern_of_its_own(page: Node) -> N
     assert len(set(verdicts)) == 4
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """WCAG 2.2, "relative luminance"."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -116,27 +116,27 @@ def test_contrast_is_measured_as_wcag_has_it() -> None:
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_text_has_contrast_enough_on_every_ground(colours: dict[str, str]) -> None:
+@pytest.mark.parametrize("colors", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_has_contrast_enough_on_every_ground(colors: dict[str, str]) -> None:
     assert set(LIGHT) == set(DARK)
     for name in ("fg", "soft", "link", "affirming", "warning", "contraindicated", "none", "unreadable"):
         for ground in ("bg", "panel"):
-            assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
-    assert contrast(colours["fg"], colours["mark"]) >= 4.5
+            assert contrast(colors[name], colors[ground]) >= 4.5, (name, ground)
+    assert contrast(colors["fg"], colors["mark"]) >= 4.5
 
 
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_the_patterns_of_the_bars_can_be_made_out(colours: dict[str, str]) -> None:
+@pytest.mark.parametrize("colors", [LIGHT, DARK], ids=["light", "dark"])
+def test_the_patterns_of_the_bars_can_be_made_out(colors: dict[str, str]) -> None:
     for name, ground in (
         ("warning", "warning-ground"),
         ("contraindicated", "contraindicated-line"),
         ("none", "none-ground"),
         ("unreadable", "unreadable-ground"),
     ):
-        assert contrast(colours[name], colours[ground]) >= 3, name
+        assert contrast(colors[name], colors[ground]) >= 3, name
 
 
-def test_every_colour_that_the_style_names_is_there() -> None:
+def test_every_color_that_the_style_names_is_there() -> None:
     assert set(re.findall(r"var\(--([\w-]+)\)", STYLE)) <= set(LIGHT)
 
 

@@ -92,25 +92,25 @@ def measured(chromium: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def colour(text: str) -> bytes:
+def color(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("#"))
 
 
-def test_the_page_is_drawn_in_the_colours_of_its_style(light: tuple[Ran, Picture]) -> None:
+def test_the_page_is_drawn_in_the_colors_of_its_style(light: tuple[Ran, Picture]) -> None:
     picture = light[1]
-    found = picture.colours()
+    found = picture.colors()
     assert (picture.width, picture.height) == (500, 900)
-    assert found[colour(LIGHT["bg"])] > 0.5 * 500 * 900
+    assert found[color(LIGHT["bg"])] > 0.5 * 500 * 900
     for name in ("contraindicated", "affirming", "panel", "link", "fg"):
-        assert found.get(colour(LIGHT[name]), 0) > 50, name
+        assert found.get(color(LIGHT[name]), 0) > 50, name
 
 
 def test_a_reader_who_wants_it_dark_gets_it_dark(dark: tuple[Ran, Picture]) -> None:
-    found = dark[1].colours()
-    assert found[colour(DARK["bg"])] > 0.5 * 500 * 900
-    assert found.get(colour(LIGHT["bg"]), 0) < 500
+    found = dark[1].colors()
+    assert found[color(DARK["bg"])] > 0.5 * 500 * 900
+    assert found.get(color(LIGHT["bg"]), 0) < 500
     for name in ("contraindicated", "affirming", "panel", "link", "fg"):
-        assert found.get(colour(DARK[name]), 0) > 50, name
+        assert found.get(color(DARK[name]), 0) > 50, name
 
 
 def test_the_browser_has_nothing_to_complain_of_and_asks_for_nothing(

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomyo_attest.audit.summary import (
-    BUCKETS_MOST,
+    BUCKETS_MAXIMUM,
     GAPS_LISTED,
     Counts,
+    CrossRecordFinding,
+    CrossRecordRuleSummary,
     Place,
     Profile,
     RuleSummary,
-    SeriesFinding,
-    SeriesRuleSummary,
     SourceSummary,
     Summary,
 )
@@ -48,19 +48,19 @@ HOSTILE = [
 OURS = {"outcome", "requirement", "format", "index", "bank"}
 
 
-def spoiled(value: Any, spoil: Callable[[str], str], key: str = "") -> Any:
-    """A copy of plain data with every text in it spoiled, keys too."""
+def tampered(value: Any, tamper: Callable[[str], str], key: str = "") -> Any:
+    """A copy of plain data with every text in it tampered, keys too."""
     if isinstance(value, str):
-        return value if key in OURS else spoil(value)
+        return value if key in OURS else tamper(value)
     if isinstance(value, dict):
         return {
-            (spoil(name) if key in {"pcrs", "sha256", "document", "got", "expected"} else name): spoiled(
-                inner, spoil, name
+            (tamper(name) if key in {"pcrs", "sha256", "document", "got", "expected"} else name): tampered(
+                inner, tamper, name
             )
             for name, inner in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [spoiled(one, spoil, key) for one in value]
+        return [tampered(one, tamper, key) for one in value]
     return value
 
 
@@ -75,9 +75,9 @@ PLAIN = _plain()
 """The sample as plain data, with few failures so that a page is made quickly."""
 
 
-def with_text(spoil: Callable[[str], str]) -> Summary:
-    """The sample with every text spoiled."""
-    return msgspec.convert(spoiled(PLAIN, spoil), Summary)
+def with_text(tamper: Callable[[str], str]) -> Summary:
+    """The sample with every text tampered."""
+    return msgspec.convert(tampered(PLAIN, tamper), Summary)
 
 
 def shape(page: Node) -> set[tuple[str, ...]]:
@@ -213,20 +213,24 @@ def long_lists() -> Iterator[tuple[str, dict[str, Any]]]:
         last_seen=1,
         over_time=[1] * 500,
     )
-    found = SeriesFinding(rule=long, key=long, records=9, first=place, last=place, places=[place] * 100, message=long)
-    asked = SeriesRuleSummary(rule=long, question=long, mend=long, findings=1, records=1, outcome="found", remark=long)
+    found = CrossRecordFinding(
+        rule=long, key=long, records=9, first=place, last=place, places=[place] * 100, message=long
+    )
+    asked = CrossRecordRuleSummary(
+        rule=long, question=long, remediation=long, findings=1, records=1, outcome="found", remark=long
+    )
     source = SourceSummary(name=long, kind=long, counts=counts, problem=long, sha256=long)
     yield "failures", {"failures": [failure] * 1000, "failures_total": 10**6}
     yield "profiles", {"profiles": [profile] * 50, "profiles_total": 10**6}
-    yield "series", {"series": [found] * 1000}
-    yield "series_rules", {"series_rules": [asked] * 500}
+    yield "cross_record", {"cross_record": [found] * 1000}
+    yield "cross_record_rules", {"cross_record_rules": [asked] * 500}
     yield "sources", {"sources": [source] * 1000, "sources_total": 10**6}
     rule = RuleSummary(rule=long, requirement=long, outcome="fail", records=1, first=place, message=long)
     yield "rules", {"rules": [rule] * 3000}
     yield "passed_over", {"passed_over": [long] * 1000, "passed_over_total": 10**6}
     yield "not_established", {"not_established": [long] * 1000}
     yield "tiers", {"tiers": [(long, 1)] * 1000, "tiers_total": 10**6}
-    yield "timeline", {"timeline": (summary().timeline * 9)[:BUCKETS_MOST]}
+    yield "timeline", {"timeline": (summary().timeline * 9)[:BUCKETS_MAXIMUM]}
     yield "gaps", {"gaps": summary().gaps * GAPS_LISTED, "unavailable": summary().unavailable * GAPS_LISTED}
     values = [{"value": long, "label": long}] * 9
     document = {"id": long, "description": long, "pcrs": {"sha256": {long: values, "7": values}}, long: [long] * 3}

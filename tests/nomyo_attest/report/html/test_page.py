@@ -31,7 +31,7 @@ def table(page: Node, name: str) -> Node:
 
 def test_the_sections_stand_in_the_order_an_auditor_asks(page: Node) -> None:
     assert [one.get("id") for one in page.all("section")] == [
-        *("answer", "timeline", "rules", "series", "profiles", "failures"),
+        *("answer", "timeline", "rules", "cross_record", "profiles", "failures"),
         *("claims", "sources", "policy", "limits", "provenance"),
     ]
 
@@ -71,8 +71,8 @@ def test_an_audit_of_nothing_affirms_nothing() -> None:
         rules=[],
         failures=[],
         failures_total=0,
-        series=[],
-        series_rules=[],
+        cross_record=[],
+        cross_record_rules=[],
         profiles=[],
         profiles_total=0,
         timeline=[],
@@ -181,11 +181,11 @@ def test_an_audit_without_failing_rules_says_so() -> None:
 
 
 def test_rules_across_records_tell_what_was_found_and_what_was_not(page: Node) -> None:
-    answers = {row[0].split()[0]: row[1:] for row in rows(table(page, "series"))}
-    assert answers["series.quote"] == ["✗ found", "1", "3"]
-    assert answers["series.clock"] == ["✓ nothing found", "0", "0"]
+    answers = {row[0].split()[0]: row[1:] for row in rows(table(page, "cross_record"))}
+    assert answers["duplicate.quote"] == ["✗ found", "1", "3"]
+    assert answers["rollback.clock"] == ["✓ nothing found", "0", "0"]
     finding = rows(table(page, "findings"))[0]
-    assert finding[0] == f"series.quote {digest('quote 6120')}"
+    assert finding[0] == f"duplicate.quote {digest('quote 6120')}"
     assert finding[2] == "3 records carry the same quote, under 2 payload ids."
     assert "recorded/2026-11.jsonl.gz:6744" in finding[3]
 
@@ -372,6 +372,6 @@ def test_a_single_record_is_shown() -> None:
     one = Counts(affirming=1)
     bucket = msgspec.structs.replace(sample.timeline[0], counts=one, unavailable=0)
     page = of(
-        counts=one, timeline=[bucket], bucket_seconds=1, undated=0, failures=[], failures_total=0, series_rules=[]
+        counts=one, timeline=[bucket], bucket_seconds=1, undated=0, failures=[], failures_total=0, cross_record_rules=[]
     )
     assert "The one record is affirmed." in page.by_id("answer").words

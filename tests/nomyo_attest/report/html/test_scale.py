@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomyo_attest.report.html.scale import TICKS_MOST, number_ticks, time_ticks
+from nomyo_attest.report.html.scale import TICKS_MAXIMUM, number_ticks, time_ticks
 
 DAY = 86400
 START = int(datetime(2026, 11, 2, tzinfo=UTC).timestamp())
@@ -38,7 +38,7 @@ def test_marks_stand_at_round_times_and_say_what_changed(seconds: int, first: li
 @given(st.integers(-(2**40), 253402300799), st.integers(1, 2**40))
 def test_marks_are_few_in_order_and_inside_whatever_the_times(start: int, seconds: int) -> None:
     ticks = time_ticks(start, start + seconds)
-    assert len(ticks) <= TICKS_MOST + 1
+    assert len(ticks) <= TICKS_MAXIMUM + 1
     assert all(one.at < other.at for one, other in pairwise(ticks))
     assert len(ticks) < 2 or all(start <= tick.at < start + seconds for tick in ticks)
 

@@ -70,7 +70,7 @@ def test_marks_piled_on_a_letter_are_written_as_escapes_from_the_third_on() -> N
     assert outside("Z" + "\u0301" * 4) == "<bdi>Z\u0301\u0301\\u0301\\u0301</bdi>"
 
 
-def test_a_verdict_has_a_symbol_and_a_word_beside_its_colour() -> None:
+def test_a_verdict_has_a_symbol_and_a_word_beside_its_color() -> None:
     node = parse(verdict("contraindicated"))
     assert node.words == "✗ contraindicated"
     assert node.get("class") == "v v-contraindicated"

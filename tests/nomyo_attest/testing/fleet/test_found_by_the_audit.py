@@ -46,13 +46,13 @@ def test_the_audit_finds_the_three_anomalies_and_nothing_else(
     assert summary["counts"] == {"warning": 0, "unreadable": 0} | counts
 
     # What only shows across records: evidence recorded twice, and a snapshot brought back.
-    found = {finding["rule"]: finding for finding in summary["series"]}
-    assert len(found) == len(summary["series"])
-    assert sorted(found) == sorted(rule for anomaly in ANOMALIES for rule in anomaly.series)
-    for rule in REPLAY.series:
+    found = {finding["rule"]: finding for finding in summary["cross_record"]}
+    assert len(found) == len(summary["cross_record"])
+    assert sorted(found) == sorted(rule for anomaly in ANOMALIES for rule in anomaly.cross_record)
+    for rule in REPLAY.cross_record:
         told = [(place["source"], place["line"]) for place in found[rule]["places"]]
         assert told == places(fleet, fleet.planted[REPLAY])
-    for rule in SNAPSHOT.series:
+    for rule in SNAPSHOT.cross_record:
         first = found[rule]["first"]
         assert [(first["source"], first["line"])] == places(fleet, fleet.planted[SNAPSHOT][1:])
 

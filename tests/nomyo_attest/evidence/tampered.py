@@ -1,4 +1,4 @@
-"""Each way to spoil a `tpm_attestation` block, with the place that the reader must name."""
+"""Each way to tamper a `tpm_attestation` block, with the place that the reader must name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from nomyo_attest.testing import Forge
 
 Json = dict[str, Any]
-Spoil = Callable[[Json], object]
+Tamper = Callable[[Json], object]
 
 FORMS: Final = {"response": "_metadata.tpm_attestation.", "metadata": "tpm_attestation.", "block": ""}
 """What the reader takes, and how it names the places in the block then."""
@@ -20,12 +20,12 @@ BLOBS: Final = ("quote_b64", "signature_b64", "aik_pubkey_b64")
 RESPONSE: Final[Json] = Forge(selection="sha256:0,7,10+sha384:0").response()
 
 
-def made(form: str, spoil: Spoil = lambda block: None) -> Json:
-    """A fresh response, its metadata or its block, with the block spoilt."""
+def made(form: str, tamper: Tamper = lambda block: None) -> Json:
+    """A fresh response, its metadata or its block, with the block tampered."""
     response: Json = copy.deepcopy(RESPONSE)
     metadata: Json = response["_metadata"]
     block: Json = metadata["tpm_attestation"]
-    spoil(block)
+    tamper(block)
     return {"response": response, "metadata": metadata, "block": block}[form]
 
 
@@ -35,32 +35,32 @@ def without_tpm(block: Json) -> None:
     block["is_available"] = False
 
 
-def put(key: str, value: Any) -> Spoil:
+def put(key: str, value: Any) -> Tamper:
     return lambda block: block.update({key: value})
 
 
-def changed(key: str, change: Callable[[str], Any]) -> Spoil:
+def changed(key: str, change: Callable[[str], Any]) -> Tamper:
     return lambda block: block.update({key: change(block[key])})
 
 
-def put_bank(name: Any, value: Any) -> Spoil:
+def put_bank(name: Any, value: Any) -> Tamper:
     return lambda block: block["pcr_values"].update({name: value})
 
 
-def changed_value(change: Callable[[str], Any]) -> Spoil:
-    def spoil(block: Json) -> None:
+def changed_value(change: Callable[[str], Any]) -> Tamper:
+    def tamper(block: Json) -> None:
         values = block["pcr_values"]["sha256"]
         values["7"] = change(values["7"])
 
-    return spoil
+    return tamper
 
 
-def renamed_index(name: Any) -> Spoil:
-    def spoil(block: Json) -> None:
+def renamed_index(name: Any) -> Tamper:
+    def tamper(block: Json) -> None:
         values = block["pcr_values"]["sha256"]
         values[name] = values.pop("7")
 
-    return spoil
+    return tamper
 
 
 NO_TEXTS: Final[dict[str, Any]] = {
@@ -146,7 +146,7 @@ OTHER_SELECTIONS: Final = [
 ]  # fmt: skip
 
 
-def rows() -> Iterator[tuple[str, Spoil, str]]:
+def rows() -> Iterator[tuple[str, Tamper, str]]:
     """What is wrong, how it is made wrong, and where in the block."""
     value: Any
     for value in (None, 1, 0, 1.0, "true", "false", "", [True], {}):
@@ -181,16 +181,16 @@ def rows() -> Iterator[tuple[str, Spoil, str]]:
         yield f"value {what}", changed_value(change), "pcr_values.sha256.7"
 
 
-SPOILT: Final = {name: (spoil, where) for name, spoil, where in rows()}
+SPOILT: Final = {name: (tamper, where) for name, tamper, where in rows()}
 
 
-def in_json(spoil: Spoil) -> bool:
+def in_json(tamper: Tamper) -> bool:
     """Whether JSON can say what a dict says."""
-    given = made("block", spoil)
+    given = made("block", tamper)
     try:
         return bool(json.loads(json.dumps(given)) == given)
     except TypeError:
         return False
 
 
-SPOILT_IN_JSON: Final = [name for name, (spoil, _) in SPOILT.items() if in_json(spoil)]
+SPOILT_IN_JSON: Final = [name for name, (tamper, _) in SPOILT.items() if in_json(tamper)]

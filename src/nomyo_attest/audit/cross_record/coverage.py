@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nomyo_attest.audit.series.rules import SeriesRule
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule
 from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED
 
 
 class Coverage(NamedTuple):
-    """Records of a series rule; the columns of the queries `SeriesRule.coverage` and `SeriesRule.comparison`.
+    """Records of a series rule; the columns of the queries `CrossRecordRule.coverage` and `CrossRecordRule.comparison`.
 
     Attributes:
         records: records that were appraised.
@@ -24,7 +24,7 @@ class Coverage(NamedTuple):
     compared: int
 
 
-def outcome_of(rule: SeriesRule, findings: int, covered: Coverage) -> str:
+def outcome_of(rule: CrossRecordRule, findings: int, covered: Coverage) -> str:
     """What the rule comes to. An audit of one record holds: there is nothing that was not compared."""
     if findings:
         return FOUND
@@ -35,7 +35,7 @@ def outcome_of(rule: SeriesRule, findings: int, covered: Coverage) -> str:
     return NOT_EVALUATED if covered.undated or not covered.usable else HELD
 
 
-def remark_of(rule: SeriesRule, covered: Coverage) -> str:
+def remark_of(rule: CrossRecordRule, covered: Coverage) -> str:
     """Which records were not compared, and why, in a sentence without its end; empty if all were, or there is one."""
     records, usable, undated, compared = covered
     if undated:

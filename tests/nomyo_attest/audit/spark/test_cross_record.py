@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd
-from nomyo_attest.audit.series.rules import SERIES_RULES
-from nomyo_attest.audit.series.stored import StoredSeries
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
+from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import SeriesFinding
+from nomyo_attest.audit.summary import CrossRecordFinding
 from nomyo_attest.audit.worker import Worker, WorkOrder
 from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_bag
 from tests.nomyo_attest.audit.stores import summary_of
@@ -42,11 +42,11 @@ class Bag(Chunk):
         return tuple(SourceEnd(source=number, name=name, kind="jsonl", size=0, sha256=None) for number, name in found)
 
 
-def on_one_machine(path: Path) -> list[SeriesFinding]:
+def on_one_machine(path: Path) -> list[CrossRecordFinding]:
     with Store.open(path) as store:
         store.add(Worker(WorkOrder(policy=POLICY)).work(Bag()))
         store.checkpoint()
-        return list(StoredSeries(store, SourceOrder(store)).findings(MAX_GAP))
+        return list(StoredRecords(store, SourceOrder(store)).findings(MAX_GAP))
 
 
 def told(found: list[Any]) -> list[bytes]:
@@ -57,10 +57,10 @@ def test_every_series_rule_finds_the_same_as_on_one_machine(table_of: Callable[.
     from nomyo_attest.audit import spark as audit
 
     verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()
-    found = [one.asDict(recursive=True) for one in audit.series(verdicts, max_gap=MAX_GAP).collect()]
+    found = [one.asDict(recursive=True) for one in audit.cross_record(verdicts, max_gap=MAX_GAP).collect()]
     verdicts.unpersist()
 
-    assert {one["rule"] for one in found} == {rule.id for rule in SERIES_RULES}, "a rule that finds nothing"
+    assert {one["rule"] for one in found} == {rule.id for rule in CROSS_RECORD_RULES}, "a rule that finds nothing"
     assert told(found) == told(on_one_machine(tmp_path / "store"))
 
 
@@ -69,23 +69,23 @@ def test_without_a_limit_no_gap_is_a_finding(spark: Any) -> None:
 
     texts = [(f'{{"_metadata": {{"processed_at": {at}}}}}',) for at in (0, 10**9)]
     verdicts = audit.appraise(spark.createDataFrame(texts, "response string"), POLICY)
-    assert audit.series(verdicts).collect() == []
+    assert audit.cross_record(verdicts).collect() == []
 
 
 def test_every_check_comes_to_the_same_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
     verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()
-    found = {one.rule: one.asDict() for one in audit.series_checks(verdicts, max_gap=MAX_GAP).collect()}
+    found = {one.rule: one.asDict() for one in audit.cross_record_checks(verdicts, max_gap=MAX_GAP).collect()}
     verdicts.unpersist()
     with Store.open(tmp_path / "store") as store:
         store.add(Worker(WorkOrder(policy=POLICY)).work(Bag()))
         store.checkpoint()
         summary = summary_of(store, max_gap=MAX_GAP)
     assert {one["outcome"] for one in found.values()} == {"found"}
-    expected = {one.rule: msgspec.to_builtins(one) for one in summary.series_rules}
+    expected = {one.rule: msgspec.to_builtins(one) for one in summary.cross_record_rules}
     assert found == {
-        rule: {key: value for key, value in one.items() if key not in ("question", "mend", "accepted")}
+        rule: {key: value for key, value in one.items() if key not in ("question", "remediation", "accepted")}
         for rule, one in expected.items()
     }
 
@@ -97,9 +97,9 @@ def test_a_check_that_lacks_times_is_not_evaluated(table_of: Callable[..., Any])
 
     verdicts = audit.appraise(table_of(mixed_bag()), POLICY)
     undated = verdicts.withColumn("processed_at", functions.lit(None).cast("bigint")).persist()
-    found = {one.rule: one for one in audit.series_checks(undated, max_gap=MAX_GAP).collect()}
+    found = {one.rule: one for one in audit.cross_record_checks(undated, max_gap=MAX_GAP).collect()}
     undated.unpersist()
-    lacking = ("series.clock", "series.counters", "series.gap")
+    lacking = ("rollback.clock", "rollback.counters", "gap.records")
     assert {rule for rule, one in found.items() if one.outcome == "not_evaluated"} == set(lacking)
     assert all(found[rule].undated > 1 and not found[rule].compared for rule in lacking)
-    assert "no usable processed_at" in found["series.clock"].remark
+    assert "no usable processed_at" in found["rollback.clock"].remark

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from nomyo_attest.audit.series import sql
+from nomyo_attest.audit.cross_record import sql
 
 
-class SeriesRule:
-    """One row of the table; `id`, `cites`, `question`, `explanation` and `mend` are those of an appraisal's `Rule`.
+class CrossRecordRule:
+    """One cross-record rule.
+
+    `id`, `field`, `question`, `explanation` and `remediation` have the same meaning as in an appraisal `Rule`.
 
     Attributes:
         id: the name users store.
-        cites: the column, and the structure field behind it, that the rule stands on.
+        field: the column, and the structure field behind it, that the rule examines.
         question: what it asks.
         explanation: why, and what else a finding can come from.
-        mend: what to do about a finding.
+        remediation: what to do about a finding.
         needs: what a record must have to be compared, in words.
         alone: why records that have it may have nothing to be compared with, in words.
         coverage, comparison: the SQL that counts which records were compared; see `Coverage`.
@@ -30,7 +32,7 @@ class SeriesRule:
         self,
         id: str,  # noqa: A002 - the name users know it by
         text: str,
-        cites: str,
+        field: str,
         query: str = "",
         *,
         needs: str,
@@ -40,10 +42,10 @@ class SeriesRule:
     ) -> None:
         parts = [" ".join(part.split()) for part in text.strip().split("\n\n")]
         self.id = id
-        self.cites = cites
+        self.field = field
         self.question = parts[0]
         self.explanation = "\n\n".join(parts[1:-1])
-        self.mend = parts[-1].removeprefix("What to do: ")
+        self.remediation = parts[-1].removeprefix("What to do: ")
         self.needs = needs
         self.alone = "no AIK signed quotes at different times"
         self.coverage = sql.coverage(usable)
@@ -52,9 +54,9 @@ class SeriesRule:
         self._query = query
 
     def query(self, max_gap: int | None = None) -> str:
-        """Its SQL over the table `verdicts`; see `nomyo_attest.audit.series.sql` for what it answers with.
+        """Its SQL over the table `verdicts`; see `nomyo_attest.audit.cross_record.sql` for what it answers with.
 
-        `max_gap`, in seconds, is what `series.gap` asks for; without it that rule has no query: `ValueError`.
+        `max_gap`, in seconds, is what `gap.records` asks for; without it that rule has no query: `ValueError`.
         """
         if not self.if_asked:
             return self._query
@@ -63,9 +65,9 @@ class SeriesRule:
         return sql.gap(max_gap)
 
 
-SERIES_RULES: Final = (
-    SeriesRule(
-        "series.quote",
+CROSS_RECORD_RULES: Final = (
+    CrossRecordRule(
+        "duplicate.quote",
         """Is every quote there once?
 
         Two records with the same TPMS_ATTEST are one quote used twice: an answer replayed, or one that was recorded
@@ -81,8 +83,8 @@ SERIES_RULES: Final = (
         usable="quote IS NOT NULL",
         comparison=sql.present("quote"),
     ),
-    SeriesRule(
-        "series.payload_id",
+    CrossRecordRule(
+        "duplicate.payload_id",
         """Is every payload id there once?
 
         A client draws a fresh random payload id for each request, and the quote's nonce is made of it: whoever knows
@@ -98,8 +100,8 @@ SERIES_RULES: Final = (
         usable="payload_id IS NOT NULL",
         comparison=sql.present("payload_id"),
     ),
-    SeriesRule(
-        "series.aik",
+    CrossRecordRule(
+        "reused.aik",
         """Is every AIK that the policy does not pin there once?
 
         The service makes an AIK for each answer and forgets it. A Name that comes again, although the policy does not
@@ -115,8 +117,8 @@ SERIES_RULES: Final = (
         usable="aik_name IS NOT NULL",
         comparison=sql.present("aik_name"),
     ),
-    SeriesRule(
-        "series.clock",
+    CrossRecordRule(
+        "rollback.clock",
         """Does the clock of each AIK only go forward while its resetCount stays?
 
         Of one AIK's answers, in the order of `processed_at`, each clock is compared with the largest of the seconds
@@ -143,19 +145,19 @@ SERIES_RULES: Final = (
         usable=sql.VOUCHED_FOR,
         comparison=sql.in_order("aik_name, reset_count"),
     ),
-    SeriesRule(
-        "series.counters",
+    CrossRecordRule(
+        "rollback.counters",
         """Do the reset and restart counters of each AIK only go up?
 
         Of one AIK's answers, in the order of `processed_at`, resetCount must not be less than the largest of the
         seconds before; nor restartCount, among answers of one resetCount, since TPM Reset starts it from zero. Only
-        quotes whose signature verifies count. Records without a usable `processed_at` are as in `series.clock`.
+        quotes whose signature verifies count. Records without a usable `processed_at` are as in `rollback.clock`.
 
         Outside the endorsement and platform hierarchies a TPM hides both by adding a value that is constant for a key,
         so they can be compared for one AIK, and only for one. That sum has 32 bits: once in 2^32 counts it starts from
         zero. TPM2_Clear sets both counters to zero.
 
-        What to do: as for `series.clock`: two TPMs that share a key, a virtual TPM set back to an older state, old
+        What to do: as for `rollback.clock`: two TPMs that share a key, a virtual TPM set back to an older state, old
         quotes under a new date, a TPM that somebody cleared, or a server whose clock was set back over a restart.
         """,
         "TPMS_CLOCK_INFO.resetCount, restartCount",
@@ -164,8 +166,8 @@ SERIES_RULES: Final = (
         usable=sql.VOUCHED_FOR,
         comparison=sql.in_order("aik_name"),
     ),
-    SeriesRule(
-        "series.gap",
+    CrossRecordRule(
+        "gap.records",
         """Are there records all the time?
 
         Asked only with a limit (`--max-gap`): no two records that follow each other in time may be further apart. The
@@ -184,14 +186,14 @@ SERIES_RULES: Final = (
 )
 
 
-def find_series_rule(rule_id: str) -> SeriesRule:
+def find_cross_record_rule(rule_id: str) -> CrossRecordRule:
     """The series rule of this id. Raises `KeyError` for another."""
-    for rule in SERIES_RULES:
+    for rule in CROSS_RECORD_RULES:
         if rule.id == rule_id:
             return rule
     raise KeyError(rule_id)
 
 
-def rules_asked(max_gap: int | None) -> tuple[SeriesRule, ...]:
-    """The rules that are asked, in order: `series.gap` with a limit only."""
-    return tuple(rule for rule in SERIES_RULES if max_gap is not None or not rule.if_asked)
+def rules_asked(max_gap: int | None) -> tuple[CrossRecordRule, ...]:
+    """The rules that are asked, in order: `gap.records` with a limit only."""
+    return tuple(rule for rule in CROSS_RECORD_RULES if max_gap is not None or not rule.if_asked)

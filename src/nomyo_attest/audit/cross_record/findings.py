@@ -8,9 +8,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from nomyo_attest.audit.series.rules import SeriesRule
-from nomyo_attest.audit.series.sql import ANSWER, PLACES_TOLD
-from nomyo_attest.audit.summary import Place, SeriesFinding
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule
+from nomyo_attest.audit.cross_record.sql import ANSWER, PLACES_TOLD
+from nomyo_attest.audit.summary import CrossRecordFinding, Place
 
 AnswerRow = tuple[Any, ...]
 """The columns `ANSWER` of one record."""
@@ -19,20 +19,20 @@ _RECORDS, _SOURCE, _LINE, _AT, _DETAIL, _HIGH, _LOW = map(
     ANSWER.index, ("records", "source", "line", "processed_at", "detail", "high", "low")
 )
 _REPEATED: Final = {
-    "series.quote": ("one quote", "with different payload ids"),
-    "series.payload_id": ("one payload id", "with different quotes"),
-    "series.aik": ("one AIK that is not pinned", "with different quotes"),
+    "duplicate.quote": ("one quote", "with different payload ids"),
+    "duplicate.payload_id": ("one payload id", "with different quotes"),
+    "reused.aik": ("one AIK that is not pinned", "with different quotes"),
 }
 _NAMES: Final = {"clock": "the clock", "reset_count": "resetCount", "restart_count": "restartCount"}
 
 
-def findings(rule: SeriesRule, rows: Iterable[AnswerRow]) -> Iterator[SeriesFinding]:
+def findings(rule: CrossRecordRule, rows: Iterable[AnswerRow]) -> Iterator[CrossRecordFinding]:
     """A rule's findings, one after another, from the rows of its query in their order."""
     for key, group in groupby(rows, key=itemgetter(0)):
         members = list(group)
         places = [Place(row[_SOURCE], row[_LINE], row[_AT]) for row in members]
         first = members[0]
-        yield SeriesFinding(
+        yield CrossRecordFinding(
             rule=rule.id,
             key=_key(key, places),
             records=first[_RECORDS],
@@ -62,7 +62,7 @@ def _key(key: Any, places: list[Place]) -> str:
     return f"{moment(begins)}/{moment(ends)}"
 
 
-def _message(rule: SeriesRule, first: AnswerRow, places: list[Place]) -> str:
+def _message(rule: CrossRecordRule, first: AnswerRow, places: list[Place]) -> str:
     records, detail = first[_RECORDS], first[_DETAIL]
     if rule.id in _REPEATED:
         what, differs = _REPEATED[rule.id]

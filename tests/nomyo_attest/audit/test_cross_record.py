@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import SERIES_LISTED, Place, SeriesFinding
+from nomyo_attest.audit.summary import SERIES_LISTED, CrossRecordFinding, Place
 from tests.nomyo_attest.audit.stores import digest, facts_of, fill, name, series_of, summary_of
 
 AIK: dict[str, Any] = {"aik_name": name(1), "aik_pinned": True, "clock": 5000, "reset_count": 7, "restart_count": 2}
@@ -26,8 +26,8 @@ def test_a_quote_twice_is_found_with_its_places_and_whether_the_payload_ids_diff
         {"quote": digest(2), "payload_id": "b", "processed_at": 5},
         {"quote": digest(1), "payload_id": "c", "processed_at": 3},
     )
-    assert found == SeriesFinding(
-        rule="series.quote",
+    assert found == CrossRecordFinding(
+        rule="duplicate.quote",
         key=digest(1).hex(),
         records=2,
         first=Place("a.jsonl", 3, 3),
@@ -39,19 +39,19 @@ def test_a_quote_twice_is_found_with_its_places_and_whether_the_payload_ids_diff
 
 def test_a_payload_id_twice_is_found_and_none_twice_is_nothing(tmp_path: Path) -> None:
     (found,) = series_of(tmp_path, {"payload_id": "é'\""}, {}, {}, {"payload_id": "é'\""}, {"payload_id": "e"})
-    assert (found.rule, found.key, found.records) == ("series.payload_id", "é'\"", 2)
+    assert (found.rule, found.key, found.records) == ("duplicate.payload_id", "é'\"", 2)
     assert found.message == "one payload id in 2 records"
 
 
 def test_a_pinned_aik_may_come_again_and_another_may_not(tmp_path: Path) -> None:
     other = {**AIK, "aik_name": name(2), "aik_pinned": False}
     (found,) = series_of(tmp_path, AIK, AIK, other, other, {**other, "aik_name": name(3)})
-    assert (found.rule, found.key, found.records) == ("series.aik", name(2).hex(), 2)
+    assert (found.rule, found.key, found.records) == ("reused.aik", name(2).hex(), 2)
 
 
 def test_a_clock_back_by_a_millisecond_is_found_and_the_message_says_so(tmp_path: Path) -> None:
     (found,) = series_of(tmp_path, clock(1, 5000), clock(2, 4999))
-    assert (found.rule, found.key, found.records) == ("series.clock", name(1).hex(), 1)
+    assert (found.rule, found.key, found.records) == ("rollback.clock", name(1).hex(), 1)
     assert found.places == [Place("a.jsonl", 2, 2)]
     assert found.message == "the clock goes back by 1 ms, from 5000 to 4999"
 
@@ -99,20 +99,20 @@ def test_the_largest_clocks_and_times_are_compared_exactly(tmp_path: Path) -> No
 
 def test_reset_count_going_back_is_found(tmp_path: Path) -> None:
     (found,) = series_of(tmp_path, counters(1, 7, 2), counters(2, 8, 0), counters(3, 6, 5))
-    assert (found.rule, found.records, found.first) == ("series.counters", 1, Place("a.jsonl", 3, 3))
+    assert (found.rule, found.records, found.first) == ("rollback.counters", 1, Place("a.jsonl", 3, 3))
     assert found.message == "resetCount goes back by 2, from 8 to 6"
 
 
 def test_restart_count_going_back_is_found_while_reset_count_is_the_same(tmp_path: Path) -> None:
     (found,) = series_of(tmp_path, counters(1, 7, 2), counters(2, 7, 1), counters(3, 8, 0), counters(4, 8, 0))
-    assert (found.rule, found.records) == ("series.counters", 1)
+    assert (found.rule, found.records) == ("rollback.counters", 1)
     assert found.message == "restartCount goes back by 1, from 2 to 1"
 
 
 def test_a_record_both_of_whose_counters_go_back_counts_once(tmp_path: Path) -> None:
     found = series_of(tmp_path, counters(1, 7, 5), counters(2, 8, 0), counters(3, 7, 4))
     assert [(one.rule, one.records, one.message) for one in found] == [
-        ("series.counters", 1, "resetCount goes back by 1, from 8 to 7")
+        ("rollback.counters", 1, "resetCount goes back by 1, from 8 to 7")
     ]
 
 
@@ -123,8 +123,8 @@ def test_counters_of_one_second_have_no_order(tmp_path: Path) -> None:
 def test_a_gap_is_found_if_it_is_longer_than_what_was_asked(tmp_path: Path) -> None:
     records = [{"processed_at": at} for at in (100, 0, None, 40, 100, 99)]
     (found,) = series_of(tmp_path, *records, max_gap=58)
-    assert found == SeriesFinding(
-        rule="series.gap",
+    assert found == CrossRecordFinding(
+        rule="gap.records",
         key="1970-01-01T00:00:40Z/1970-01-01T00:01:39Z",
         records=2,
         first=Place("a.jsonl", 4, 40),
@@ -167,24 +167,24 @@ def test_findings_of_a_rule_are_in_the_order_of_their_first_record(tmp_path: Pat
 def test_no_rule_takes_the_room_of_another_and_totals_are_exact(tmp_path: Path) -> None:
     quotes = [{"quote": digest(number // 2)} for number in range(4 * SERIES_LISTED)]
     names = [{**AIK, "aik_name": name(number // 2), "aik_pinned": False} for number in range(20)]
-    seen: list[SeriesFinding] = []
+    seen: list[CrossRecordFinding] = []
     with Store.open(tmp_path / "s") as store:
         fill(store, facts_of(*quotes, *names), at_once=500)
         summary = summary_of(store, on_finding=seen.append)
         again = summary_of(store)
-    assert len(summary.series) == SERIES_LISTED
-    assert [one.rule for one in summary.series].count("series.aik") == 10
-    totals = {one.rule: (one.findings, one.records) for one in summary.series_rules}
-    assert totals["series.quote"] == (2 * SERIES_LISTED, 4 * SERIES_LISTED)
-    assert totals["series.aik"] == (10, 20)
+    assert len(summary.cross_record) == SERIES_LISTED
+    assert [one.rule for one in summary.cross_record].count("reused.aik") == 10
+    totals = {one.rule: (one.findings, one.records) for one in summary.cross_record_rules}
+    assert totals["duplicate.quote"] == (2 * SERIES_LISTED, 4 * SERIES_LISTED)
+    assert totals["reused.aik"] == (10, 20)
     assert len(seen) == 2 * SERIES_LISTED + 10
-    assert (again.series, again.series_rules) == (summary.series, summary.series_rules)
+    assert (again.cross_record, again.cross_record_rules) == (summary.cross_record, summary.cross_record_rules)
 
 
 def test_a_server_cannot_hide_a_gap_of_a_ledger_by_a_date_in_it(tmp_path: Path) -> None:
     records = [{"recorded_at": 100, "processed_at": 100}, {"recorded_at": 100, "processed_at": 150}]
     later = {"recorded_at": 200, "processed_at": 200}
     (found,) = series_of(tmp_path, *records, later, max_gap=60)
-    assert (found.rule, found.key) == ("series.gap", "1970-01-01T00:01:40Z/1970-01-01T00:03:20Z")
+    assert (found.rule, found.key) == ("gap.records", "1970-01-01T00:01:40Z/1970-01-01T00:03:20Z")
     assert found.message == "no record for 100 s"
     assert found.places == [Place("a.jsonl", 2, 100), Place("a.jsonl", 3, 200)]

@@ -32,7 +32,7 @@ class Drip:
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Behavior:
     """What happens to one connection; as it stands, everything passes. A number stands for `At` of it.
 
     delay_ms: what comes, comes so much later, in each direction and without a limit to how much is under way; a new

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 
-from nomyo_attest.audit.series.coverage import Coverage, outcome_of, remark_of
-from nomyo_attest.audit.series.findings import AnswerRow, findings
-from nomyo_attest.audit.series.rules import SeriesRule, find_series_rule, rules_asked
-from nomyo_attest.audit.series.sql import ANSWER
+from nomyo_attest.audit.cross_record.coverage import Coverage, outcome_of, remark_of
+from nomyo_attest.audit.cross_record.findings import AnswerRow, findings
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule, find_cross_record_rule, rules_asked
+from nomyo_attest.audit.cross_record.sql import ANSWER
 from nomyo_attest.audit.spark_schema import spark_schema
-from nomyo_attest.audit.summary import SeriesFinding
+from nomyo_attest.audit.summary import CrossRecordFinding
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -38,7 +38,7 @@ SERIES_SCHEMA: Final = pa.schema(
         pa.field("message", pa.string(), nullable=False),
     ]
 )
-"""The fields of `SeriesFinding`, in order."""
+"""The fields of `CrossRecordFinding`, in order."""
 
 CHECKS_SCHEMA: Final = pa.schema(
     [
@@ -53,42 +53,42 @@ CHECKS_SCHEMA: Final = pa.schema(
         pa.field("remark", pa.string(), nullable=False),
     ]
 )
-"""The fields of `SeriesRuleSummary` that depend on the records."""
+"""The fields of `CrossRecordRuleSummary` that depend on the records."""
 
 _COUNTED: Final = ("findings", "in_findings", "appraised", "usable", "undated", "compared")
 
 _FINDINGS_AT_ONCE: Final = 1024
 
 
-def series(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
-    """What shows across records only, as a DataFrame of `SeriesFinding`'s fields, in no order.
+def cross_record(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
+    """What shows across records only, as a DataFrame of `CrossRecordFinding`'s fields, in no order.
 
     Each rule reads `verdicts` once or twice, and would appraise everything again: write the verdicts to a table first
     and hand over that table.
 
     Args:
         verdicts: what `appraise` gave, or a table it was written to, with all its columns or more.
-        max_gap: seconds; longer times without a record are findings of ``series.gap``. By default that is not asked.
+        max_gap: seconds; longer times without a record are findings of ``gap.records``. By default that is not asked.
     """
     asked = [_asked(verdicts, rule, max_gap) for rule in rules_asked(max_gap)]
     return reduce(lambda one, other: one.unionAll(other), asked)
 
 
-def series_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
+def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
     """What each rule comes to, as a DataFrame with one row a rule and the columns `CHECKS_SCHEMA`.
 
     ``outcome`` is ``"held"``, ``"found"`` or ``"not_evaluated"``; the last is no answer, and ``remark`` says what the
-    records lack. The counts are those of `SeriesRuleSummary`. The audit on one machine fails for a rule that is found
-    or not evaluated.
+    records lack. The counts are those of `CrossRecordRuleSummary`. The audit on one machine fails for a rule that is
+    found or not evaluated.
 
     Args:
-        verdicts, max_gap: as for `series`.
+        verdicts, max_gap: as for `cross_record`.
     """
     checks = [_checked(verdicts, rule, max_gap) for rule in rules_asked(max_gap)]
     return reduce(lambda one, other: one.unionAll(other), checks)
 
 
-def _checked(verdicts: DataFrame, rule: SeriesRule, max_gap: int | None) -> DataFrame:
+def _checked(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
     found = (
         "SELECT COUNT(CASE WHEN place = 1 THEN 1 END) AS findings, "  # noqa: S608 - text of the table of rules
         "COALESCE(SUM(CASE WHEN place = 1 THEN records END), 0) AS in_findings "
@@ -109,7 +109,7 @@ def _check(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """What a task runs: pickled with the rule's name, not with the rule."""
 
     def check(batches: Iterator[Any]) -> Iterator[Any]:
-        rule = find_series_rule(rule_id)
+        rule = find_cross_record_rule(rule_id)
         for batch in batches:
             checks = []
             for row in batch.to_pylist():
@@ -122,11 +122,11 @@ def _check(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
     return check
 
 
-def _asked(verdicts: DataFrame, rule: SeriesRule, max_gap: int | None) -> DataFrame:
+def _asked(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
     query = f"WITH verdicts AS (SELECT * FROM {{verdicts}}) SELECT * FROM ({rule.query(max_gap)})"  # noqa: S608 - text of the table of rules
     answer = verdicts.sparkSession.sql(query, verdicts=verdicts)
     # All of a finding's rows in one partition, one after another: there is nothing more to a group.
-    grouped = answer.repartition("series_key").sortWithinPartitions("series_key", "place")
+    grouped = answer.repartition("cross_record_key").sortWithinPartitions("cross_record_key", "place")
     return grouped.mapInArrow(_on_partition(rule.id), spark_schema(SERIES_SCHEMA))
 
 
@@ -134,7 +134,7 @@ def _on_partition(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """What a task runs: pickled with the rule's name, not with the rule."""
 
     def find(batches: Iterator[Any]) -> Iterator[Any]:
-        return _batches(findings(find_series_rule(rule_id), _rows(batches)))
+        return _batches(findings(find_cross_record_rule(rule_id), _rows(batches)))
 
     return find
 
@@ -145,7 +145,7 @@ def _rows(batches: Iterator[Any]) -> Iterator[AnswerRow]:
             yield tuple(row[name] for name in ANSWER)
 
 
-def _batches(found: Iterator[SeriesFinding]) -> Iterator[Any]:
+def _batches(found: Iterator[CrossRecordFinding]) -> Iterator[Any]:
     in_hand: list[dict[str, Any]] = []
     for finding in found:
         in_hand.append(msgspec.to_builtins(finding))

@@ -4,47 +4,52 @@ import re
 
 import pytest
 
+from nomyo_attest.audit.cross_record.findings import moment
+from nomyo_attest.audit.cross_record.rules import (
+    CROSS_RECORD_RULES,
+    CrossRecordRule,
+    find_cross_record_rule,
+    rules_asked,
+)
 from nomyo_attest.audit.row import COLUMNS
-from nomyo_attest.audit.series.findings import moment
-from nomyo_attest.audit.series.rules import SERIES_RULES, SeriesRule, find_series_rule, rules_asked
 
-IDS = ["series.quote", "series.payload_id", "series.aik", "series.clock", "series.counters", "series.gap"]
+IDS = ["duplicate.quote", "duplicate.payload_id", "reused.aik", "rollback.clock", "rollback.counters", "gap.records"]
 
 
 def test_the_series_rules_are_these_in_this_order() -> None:
-    assert [rule.id for rule in SERIES_RULES] == IDS
+    assert [rule.id for rule in CROSS_RECORD_RULES] == IDS
 
 
-@pytest.mark.parametrize("rule", SERIES_RULES, ids=lambda rule: rule.id)
-def test_a_series_rule_asks_explains_and_says_what_to_do(rule: SeriesRule) -> None:
+@pytest.mark.parametrize("rule", CROSS_RECORD_RULES, ids=lambda rule: rule.id)
+def test_a_series_rule_asks_explains_and_says_what_to_do(rule: CrossRecordRule) -> None:
     assert rule.question.endswith("?")
     assert rule.explanation
-    assert rule.mend.endswith(".")
-    assert not rule.mend.startswith("What to do")
-    assert re.fullmatch(r"[\w.]+(, \w+)*", rule.cites)
+    assert rule.remediation.endswith(".")
+    assert not rule.remediation.startswith("What to do")
+    assert re.fullmatch(r"[\w.]+(, \w+)*", rule.field)
 
 
-@pytest.mark.parametrize("rule", SERIES_RULES, ids=lambda rule: rule.id)
-def test_a_query_reads_the_verdicts_alone_and_columns_that_rows_have(rule: SeriesRule) -> None:
+@pytest.mark.parametrize("rule", CROSS_RECORD_RULES, ids=lambda rule: rule.id)
+def test_a_query_reads_the_verdicts_alone_and_columns_that_rows_have(rule: CrossRecordRule) -> None:
     query = rule.query(5)
     made = set(re.findall(r"(\w+) AS \(", query))
     assert set(re.findall(r"(?:FROM|JOIN) (\w+)", query)) <= made | {"verdicts"}
-    own = made | set(re.findall(r"AS (\w+)", query)) | {"series_key", "verdicts"}
+    own = made | set(re.findall(r"AS (\w+)", query)) | {"cross_record_key", "verdicts"}
     named = set(re.findall(r"\b[a-z_]+\b", re.sub(r"'\w+'", "", query)))
     assert named - own <= set(COLUMNS)
 
 
 def test_a_rule_is_found_by_its_id_and_no_other() -> None:
-    assert find_series_rule("series.aik") is SERIES_RULES[2]
+    assert find_cross_record_rule("reused.aik") is CROSS_RECORD_RULES[2]
     with pytest.raises(KeyError):
-        find_series_rule("series.nonce")
+        find_cross_record_rule("rollback.nonce")
 
 
 def test_the_gap_is_asked_for_with_a_limit_only() -> None:
     assert [rule.id for rule in rules_asked(None)] == IDS[:-1]
     assert [rule.id for rule in rules_asked(0)] == IDS
-    with pytest.raises(ValueError, match=r"series\.gap is asked with a limit only"):
-        find_series_rule("series.gap").query()
+    with pytest.raises(ValueError, match=r"gap\.records is asked with a limit only"):
+        find_cross_record_rule("gap.records").query()
 
 
 @pytest.mark.parametrize(

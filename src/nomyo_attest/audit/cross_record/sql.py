@@ -10,10 +10,10 @@ from typing import Final
 PLACES_TOLD: Final = 5
 """Records of a finding that are told, from the first on; the last one is told beside them."""
 
-ANSWER: Final = ("series_key", "records", "place", "source", "line", "processed_at", "detail", "high", "low")
+ANSWER: Final = ("cross_record_key", "records", "place", "source", "line", "processed_at", "detail", "high", "low")
 """What a query answers with.
 
-`series_key` is what the records share, `records` how many there are, `place` this one's number among them, from 1.
+`cross_record_key` is the value that the records share, `records` their number, `place` this record's number, from 1.
 `detail`, `high` and `low` are a rule's own: of a repeated value, whether something else of the records differs; of what
 goes back, its column, the largest value of the seconds before, and the value it went back to.
 """
@@ -25,16 +25,16 @@ _ORDER: Final = "processed_at NULLS FIRST, source, line"
 # Told are the first few and the last; findings are put in order by their first record.
 _TELL: Final = f"""
 told AS (
-  SELECT series_key, records, place, source, line, processed_at, detail, high, low,
-    FIRST_VALUE(processed_at) OVER (PARTITION BY series_key ORDER BY place) AS first_at,
-    FIRST_VALUE(source) OVER (PARTITION BY series_key ORDER BY place) AS first_source,
-    FIRST_VALUE(line) OVER (PARTITION BY series_key ORDER BY place) AS first_line
+  SELECT cross_record_key, records, place, source, line, processed_at, detail, high, low,
+    FIRST_VALUE(processed_at) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_at,
+    FIRST_VALUE(source) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_source,
+    FIRST_VALUE(line) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_line
   FROM placed
   WHERE place <= {PLACES_TOLD} OR place = records
 )
 SELECT {", ".join(ANSWER)}
 FROM told
-ORDER BY first_at NULLS FIRST, first_source, first_line, series_key, place
+ORDER BY first_at NULLS FIRST, first_source, first_line, cross_record_key, place
 """  # noqa: S608 - constants of this module
 
 # Nothing orders answers of one same second, so a value is compared with the largest of the seconds before.
@@ -49,7 +49,7 @@ def repeated(column: str, other: str, where: str = "") -> str:
     only = f" AND {where}" if where else ""
     return f"""
 WITH counted AS (
-  SELECT {column} AS series_key, source, line, processed_at,
+  SELECT {column} AS cross_record_key, source, line, processed_at,
     COUNT(*) OVER (PARTITION BY {column}) AS records,
     ROW_NUMBER() OVER (PARTITION BY {column} ORDER BY {_ORDER}) AS place,
     MIN({other}) OVER (PARTITION BY {column}) AS least,
@@ -58,7 +58,7 @@ WITH counted AS (
   WHERE {column} IS NOT NULL{only}
 ),
 placed AS (
-  SELECT series_key, records, place, source, line, processed_at,
+  SELECT cross_record_key, records, place, source, line, processed_at,
     CASE WHEN least < most THEN 'different' ELSE 'same' END AS detail, NULL AS high, NULL AS low
   FROM counted
   WHERE records > 1
@@ -67,21 +67,21 @@ placed AS (
 
 _PLACED_BY_AIK: Final = f"""
 placed AS (
-  SELECT series_key, source, line, processed_at, detail, high, low,
-    COUNT(*) OVER (PARTITION BY series_key) AS records,
-    ROW_NUMBER() OVER (PARTITION BY series_key ORDER BY {_ORDER}) AS place
+  SELECT cross_record_key, source, line, processed_at, detail, high, low,
+    COUNT(*) OVER (PARTITION BY cross_record_key) AS records,
+    ROW_NUMBER() OVER (PARTITION BY cross_record_key ORDER BY {_ORDER}) AS place
   FROM back
 ),{_TELL}"""  # noqa: S608 - constants of this module
 
 CLOCK: Final = f"""
 WITH compared AS (
-  SELECT aik_name AS series_key, source, line, processed_at, clock AS low,
+  SELECT aik_name AS cross_record_key, source, line, processed_at, clock AS low,
     MAX(clock) OVER (PARTITION BY aik_name, reset_count {_SECONDS_BEFORE}) AS high
   FROM verdicts
   WHERE {_VOUCHED_FOR}
 ),
 back AS (
-  SELECT series_key, source, line, processed_at, 'clock' AS detail, high, low
+  SELECT cross_record_key, source, line, processed_at, 'clock' AS detail, high, low
   FROM compared
   WHERE low < high
 ),{_PLACED_BY_AIK}"""  # noqa: S608 - constants of this module
@@ -89,14 +89,14 @@ back AS (
 
 COUNTERS: Final = f"""
 WITH compared AS (
-  SELECT aik_name AS series_key, source, line, processed_at, reset_count, restart_count,
+  SELECT aik_name AS cross_record_key, source, line, processed_at, reset_count, restart_count,
     MAX(reset_count) OVER (PARTITION BY aik_name {_SECONDS_BEFORE}) AS resets_before,
     MAX(restart_count) OVER (PARTITION BY aik_name, reset_count {_SECONDS_BEFORE}) AS restarts_before
   FROM verdicts
   WHERE {_VOUCHED_FOR}
 ),
 back AS (
-  SELECT series_key, source, line, processed_at,
+  SELECT cross_record_key, source, line, processed_at,
     CASE WHEN reset_count < resets_before THEN 'reset_count' ELSE 'restart_count' END AS detail,
     CASE WHEN reset_count < resets_before THEN resets_before ELSE restarts_before END AS high,
     CASE WHEN reset_count < resets_before THEN reset_count ELSE restart_count END AS low
@@ -183,7 +183,7 @@ edges AS (
     ROW_NUMBER() OVER (PARTITION BY gap_begins ORDER BY source, line) AS nearest
   FROM times JOIN gaps ON processed_at = gap_ends
 )
-SELECT gap_begins AS series_key, 2 AS records, place, source, line, processed_at,
+SELECT gap_begins AS cross_record_key, 2 AS records, place, source, line, processed_at,
   NULL AS detail, NULL AS high, NULL AS low
 FROM edges
 WHERE nearest = 1

@@ -42,8 +42,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_an_audit_of_nothing_has_a_summary(store: Store) -> None:
     summary = summary_of(store)
     assert summary.counts == Counts()
-    assert (summary.sources, summary.timeline, summary.profiles, summary.series) == ([], [], [], [])
-    assert [(rule.findings, rule.records) for rule in summary.series_rules] == [(0, 0)] * 5
+    assert (summary.sources, summary.timeline, summary.profiles, summary.cross_record) == ([], [], [], [])
+    assert [(rule.findings, rule.records) for rule in summary.cross_record_rules] == [(0, 0)] * 5
     assert (summary.status, summary.status_reason) == (1, "no record was appraised")
     assert summary.policy.document == POLICY.to_dict()
 
@@ -204,7 +204,7 @@ def test_a_summary_is_plain_data_that_json_holds(store: Store) -> None:
     assert (summary.passed_over, summary.passed_over_total) == (["notes.txt"], 7)
 
 
-def test_a_store_is_summarised_again_to_the_same_bytes(store: Store) -> None:
+def test_a_store_is_summarized_again_to_the_same_bytes(store: Store) -> None:
     fill(
         store, facts_of(*({"pcr_profile": digest(n % 3), "quote": digest(n % 5), "processed_at": n} for n in range(40)))
     )

@@ -8,22 +8,22 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Final
 
+from nomyo_attest.audit.cross_record.coverage import outcome_of, remark_of
+from nomyo_attest.audit.cross_record.findings import AnswerRow, findings
+from nomyo_attest.audit.cross_record.rules import rules_asked
+from nomyo_attest.audit.cross_record.sql import ANSWER
+from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.profiles import profiles_of
-from nomyo_attest.audit.series.coverage import outcome_of, remark_of
-from nomyo_attest.audit.series.findings import AnswerRow, findings
-from nomyo_attest.audit.series.rules import rules_asked
-from nomyo_attest.audit.series.sql import ANSWER
-from nomyo_attest.audit.series.stored import StoredSeries
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.status import FAIL_ON_DEFAULT, status_of
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
     NOT_EVALUATED,
     SERIES_LISTED,
+    CrossRecordFinding,
+    CrossRecordRuleSummary,
     Policy,
     Run,
-    SeriesFinding,
-    SeriesRuleSummary,
     Summary,
 )
 from nomyo_attest.audit.tallied import (
@@ -45,7 +45,7 @@ _PLACE: Final = ANSWER.index("place")
 _RECORDS: Final = ANSWER.index("records")
 
 
-def summarise(
+def summarize(
     store: Store,
     *,
     policy: AppraisalPolicy,
@@ -59,7 +59,7 @@ def summarise(
     max_failures: int = 0,
     allow_no_evidence: bool = False,
     allow_undated: bool = False,
-    on_finding: Callable[[SeriesFinding], None] | None = None,
+    on_finding: Callable[[CrossRecordFinding], None] | None = None,
 ) -> Summary:
     """Everything that an audit found out.
 
@@ -69,7 +69,7 @@ def summarise(
         run: how the audit was run; it is taken over as it is.
         passed_over, passed_over_total: names of files that are no records, and how many there were in all.
         repeated, repeated_total: names under which files were found again, and how many.
-        max_gap: seconds for `series.gap`, which is not asked without it.
+        max_gap: seconds for `gap.records`, which is not asked without it.
         fail_on, max_failures, allow_no_evidence: see `status_of`.
         allow_undated: accept cross-record checks that were not evaluated since records have no usable time.
         on_finding: called with each finding across records, of which the summary lists `SERIES_LISTED`.
@@ -78,10 +78,10 @@ def summarise(
         StoreError: the store cannot be read, or there is no room beside it for what does not fit into memory.
     """
     order = SourceOrder(store)
-    stored = StoredSeries(store, order)
-    series, series_rules = _series(stored, max_gap, on_finding)
+    stored = StoredRecords(store, order)
+    series, cross_record_rules = _series(stored, max_gap, on_finding)
     evidence = has_evidence(store)
-    for rule in series_rules:
+    for rule in cross_record_rules:
         rule.accepted = _accepted(rule, policy, undated=allow_undated, no_evidence=allow_no_evidence and not evidence)
     timeline = timeline_of(store)
     profiles, profiles_total = profiles_of(store, order, stored, timeline)
@@ -97,9 +97,9 @@ def summarise(
     status, reason = status_of(
         counts,
         sources_unreadable=sources_unreadable,
-        series=sum(rule.findings for rule in series_rules),
+        cross_record=sum(rule.findings for rule in cross_record_rules),
         evidence=evidence,
-        not_evaluated=sum(rule.outcome == NOT_EVALUATED and not rule.accepted for rule in series_rules),
+        not_evaluated=sum(rule.outcome == NOT_EVALUATED and not rule.accepted for rule in cross_record_rules),
         outside_by_server=outside_by_server,
         released=released,
         fail_on=fail_on,
@@ -128,8 +128,8 @@ def summarise(
         places_total=places_total,
         failures=failures_of(store),
         failures_total=counts.contraindicated + counts.none + counts.unreadable,
-        series=series,
-        series_rules=series_rules,
+        cross_record=series,
+        cross_record_rules=cross_record_rules,
         profiles=profiles,
         profiles_total=profiles_total,
         bucket_seconds=timeline.seconds,
@@ -149,13 +149,15 @@ def summarise(
 
 
 def _series(
-    stored: StoredSeries, max_gap: int | None, on_finding: Callable[[SeriesFinding], None] | None
-) -> tuple[list[SeriesFinding], list[SeriesRuleSummary]]:
+    stored: StoredRecords, max_gap: int | None, on_finding: Callable[[CrossRecordFinding], None] | None
+) -> tuple[list[CrossRecordFinding], list[CrossRecordRuleSummary]]:
     """The findings listed, in the order of the rules, and a line for each rule that was asked."""
-    summaries: list[SeriesRuleSummary] = []
-    listed: list[list[SeriesFinding]] = []
+    summaries: list[CrossRecordRuleSummary] = []
+    listed: list[list[CrossRecordFinding]] = []
     for rule in rules_asked(max_gap):
-        summary = SeriesRuleSummary(rule=rule.id, question=rule.question, mend=rule.mend, findings=0, records=0)
+        summary = CrossRecordRuleSummary(
+            rule=rule.id, question=rule.question, remediation=rule.remediation, findings=0, records=0
+        )
         answer = _counted(stored.answer(rule, max_gap), summary)
         found = findings(rule, answer)
         if on_finding is not None:
@@ -172,16 +174,16 @@ def _series(
     ], summaries
 
 
-def _accepted(rule: SeriesRuleSummary, policy: AppraisalPolicy, *, undated: bool, no_evidence: bool) -> bool:
+def _accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated: bool, no_evidence: bool) -> bool:
     """Whether it is accepted that a rule was not evaluated: by an option, or since the policy needs no payload ids."""
     if rule.outcome != NOT_EVALUATED:
         return False
     if rule.undated:
         return undated
-    return no_evidence or (rule.rule == "series.payload_id" and policy.unsafe_any_nonce)
+    return no_evidence or (rule.rule == "duplicate.payload_id" and policy.unsafe_any_nonce)
 
 
-def _counted(answer: Iterable[AnswerRow], summary: SeriesRuleSummary) -> Iterator[AnswerRow]:
+def _counted(answer: Iterable[AnswerRow], summary: CrossRecordRuleSummary) -> Iterator[AnswerRow]:
     """The rows as they are; each finding's first one is counted."""
     for row in answer:
         if row[_PLACE] == 1:
@@ -190,13 +192,15 @@ def _counted(answer: Iterable[AnswerRow], summary: SeriesRuleSummary) -> Iterato
         yield row
 
 
-def _shown(found: Iterable[SeriesFinding], on_finding: Callable[[SeriesFinding], None]) -> Iterator[SeriesFinding]:
+def _shown(
+    found: Iterable[CrossRecordFinding], on_finding: Callable[[CrossRecordFinding], None]
+) -> Iterator[CrossRecordFinding]:
     for finding in found:
         on_finding(finding)
         yield finding
 
 
-def _shares(summaries: Sequence[SeriesRuleSummary]) -> list[int]:
+def _shares(summaries: Sequence[CrossRecordRuleSummary]) -> list[int]:
     """How many findings of each rule are listed: all if there is room, and of the room there is no rule takes another's
     share.
     """

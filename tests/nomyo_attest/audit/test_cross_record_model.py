@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomyo_attest.audit.chunk import Fact
-from nomyo_attest.audit.series.stored import StoredSeries
+from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
 from tests.nomyo_attest.audit.stores import NOTHING, digest, fill, name
@@ -105,27 +105,27 @@ def model(facts: list[Fact], max_gap: int) -> list[Found]:
     backward = [one for one in facts if goes_back(facts, one, clock_back)]
     uncounted = [one for one in facts if goes_back(facts, one, counter_back)]
     found = [
-        *grouped("series.quote", facts, lambda one: one.quote, 2),
-        *grouped("series.payload_id", facts, lambda one: one.payload_id, 2),
-        *grouped("series.aik", (one for one in facts if one.aik_pinned is False), lambda one: one.aik_name, 2),
-        *grouped("series.clock", backward, lambda one: one.aik_name, 1),
-        *grouped("series.counters", uncounted, lambda one: one.aik_name, 1),
+        *grouped("duplicate.quote", facts, lambda one: one.quote, 2),
+        *grouped("duplicate.payload_id", facts, lambda one: one.payload_id, 2),
+        *grouped("reused.aik", (one for one in facts if one.aik_pinned is False), lambda one: one.aik_name, 2),
+        *grouped("rollback.clock", backward, lambda one: one.aik_name, 1),
+        *grouped("rollback.counters", uncounted, lambda one: one.aik_name, 1),
     ]
     dated = in_order(place(one) for one in facts if one.processed_at is not None)
     for one, other in pairwise(dated):
         assert one[2] is not None
         assert other[2] is not None
         if other[2] - one[2] > max_gap:
-            found.append(("series.gap", "", 2, [one, other], other))
+            found.append(("gap.records", "", 2, [one, other], other))
     return found
 
 
 def found_by(store: Store, max_gap: int) -> list[Found]:
     made = []
-    for one in StoredSeries(store, SourceOrder(store)).findings(max_gap):
+    for one in StoredRecords(store, SourceOrder(store)).findings(max_gap):
         places = [(each.source, each.line, each.processed_at) for each in one.places]
         last = (one.last.source, one.last.line, one.last.processed_at)
-        made.append((one.rule, "" if one.rule == "series.gap" else one.key, one.records, places, last))
+        made.append((one.rule, "" if one.rule == "gap.records" else one.key, one.records, places, last))
     return made
 
 
@@ -160,7 +160,7 @@ def test_looking_at_a_few_records_only_finds_the_same(records: list[Fact]) -> No
     ]
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s") as store:
         fill(store, [*records, *alone], NAMES, 100)
-        series = StoredSeries(store, SourceOrder(store))
+        series = StoredRecords(store, SourceOrder(store))
         assert not records or series.few("quote")
         got = found_by(store, 2**60)
     assert sorted(got, key=_by_key) == sorted(model(records, 2**60), key=_by_key)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from nomyo_attest.audit.cross_record.coverage import Coverage
+from nomyo_attest.audit.cross_record.findings import AnswerRow, findings
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule, rules_asked
+from nomyo_attest.audit.cross_record.sql import ANSWER
 from nomyo_attest.audit.row import VERDICTS
-from nomyo_attest.audit.series.coverage import Coverage
-from nomyo_attest.audit.series.findings import AnswerRow, findings
-from nomyo_attest.audit.series.rules import SeriesRule, rules_asked
-from nomyo_attest.audit.series.sql import ANSWER
 from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import SeriesFinding
+from nomyo_attest.audit.summary import CrossRecordFinding
 
 _KEYS: Final = {
-    "series.quote": "quote",
-    "series.payload_id": "payload_id",
-    "series.aik": "aik_name",
-    "series.clock": "aik_name",
-    "series.counters": "aik_name",
+    "duplicate.quote": "quote",
+    "duplicate.payload_id": "payload_id",
+    "reused.aik": "aik_name",
+    "rollback.clock": "aik_name",
+    "rollback.counters": "aik_name",
 }
 """What the records of a finding share: where no two records do, there is none."""
 
@@ -36,7 +36,7 @@ _COLUMNS: Final = (
 _SOURCE: Final = ANSWER.index("source")
 
 
-class StoredSeries:
+class StoredRecords:
     """The series rules over all facts of `store`, whose last checkpoint is made.
 
     Sorting is SQLite's, which keeps to its cache and writes the rest to temporary files.
@@ -49,8 +49,8 @@ class StoredSeries:
         self._facts: int = facts
         self._shared: dict[str, int] = {}
 
-    def findings(self, max_gap: int | None = None) -> Iterator[SeriesFinding]:
-        """Every finding of every rule, rule by rule; `series.gap` is asked with a limit only. Raises `StoreError`."""
+    def findings(self, max_gap: int | None = None) -> Iterator[CrossRecordFinding]:
+        """Every finding of every rule, rule by rule; `gap.records` is asked with a limit only. Raises `StoreError`."""
         for rule in rules_asked(max_gap):
             yield from findings(rule, self.answer(rule, max_gap))
 
@@ -88,12 +88,12 @@ class StoredSeries:
         """Whether `shared` are so few that looking values up among them is quicker than sorting everything."""
         return self.shared(column) * _FEW < self._facts
 
-    def coverage(self, rule: SeriesRule) -> Coverage:
+    def coverage(self, rule: CrossRecordRule) -> Coverage:
         """Which records the rule was evaluated for. Raises `StoreError`."""
         self._view("")
         ((records, usable),) = self._store.query(rule.coverage)
         key = _KEYS.get(rule.id)
-        if key == "aik_name" and rule.id != "series.aik":
+        if key == "aik_name" and rule.id != "reused.aik":
             if not self.shared(key):
                 return Coverage(records, usable, 0, 0)  # each AIK signed one record
             self._view(self._only(key))
@@ -111,7 +111,7 @@ class StoredSeries:
             f"FROM facts {self._order.join} {where}"
         )
 
-    def answer(self, rule: SeriesRule, max_gap: int | None = None) -> Iterator[AnswerRow]:
+    def answer(self, rule: CrossRecordRule, max_gap: int | None = None) -> Iterator[AnswerRow]:
         """The rows of a rule's query. Raises `StoreError`."""
         where = ""
         if key := _KEYS.get(rule.id):
