@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from nomyo_attest.appraisal.settled import Settled
+from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import payload_nonce
 from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, verification_key
@@ -35,7 +35,7 @@ class Case:
         verification_key: the AIK as a key that verifies; `verification_key_error` says why it is none.
         name: the AIK's Name; hierarchy: the one whose primary key it is, None if none.
         says_soft: whether the response says that its router runs the soft TPM.
-        settled: the facts this answer shares with others of its make.
+        layout: the facts that this response shares with all others of its layout.
     """
 
     __slots__ = (
@@ -46,19 +46,19 @@ class Case:
         "given_payload_id",
         "hierarchy",
         "key",
+        "layout",
         "name",
         "nonce",
         "now",
         "payload_id",
         "policy",
         "says_soft",
-        "settled",
         "signature",
         "verification_key",
         "verification_key_error",
     )
 
-    settled: Settled
+    layout: LayoutFacts
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class Case:
             self.verification_key_error = str(error)
 
     @property
-    def make(self) -> tuple[object, ...] | None:
-        """What identifies the make of this evidence; None if it is not known to be of one."""
+    def layout_key(self) -> tuple[object, ...] | None:
+        """The key that identifies the layout of this evidence; None if a blob has no layout."""
         if self.attest is None or self.signature is None or self.key is None:
             return None
-        quote, signature, key = self.attest.template, self.signature.template, self.key.template
+        quote, signature, key = self.attest.layout, self.signature.layout, self.key.layout
         if quote is None or signature is None or key is None:
             return None
         return quote, signature, key, self.evidence.pcrs
@@ -133,11 +133,11 @@ class Case:
         """Whether the soft TPM, whose private keys everybody can make again, made the evidence."""
         key = self.key.value if self.key else None
         clock = self.attest.value.clock_info if self.attest else None
-        return self.says_soft or made_by_soft_tpm(key, self.settled.report, clock)
+        return self.says_soft or made_by_soft_tpm(key, self.layout.report, clock)
 
-    def settle(self) -> Settled:
-        """The settled facts, worked out from this answer."""
+    def layout_facts(self) -> LayoutFacts:
+        """Collect the facts of the layout from this response."""
         attest = self.attest or self._errors.get("attest")
         signature = self.signature or self._errors.get("signature")
         key = self.key or self._errors.get("key")
-        return Settled(self.policy, self.evidence, self.evidence_error, attest, signature, key)
+        return LayoutFacts(self.policy, self.evidence, self.evidence_error, attest, signature, key)

@@ -73,7 +73,7 @@ def finding_of(planned: PlannedRule, answer: Answer, *, vouched_for: bool = True
         outcome=outcome,
         requirement=planned.requirement,
         field=planned.rule.field,
-        expected=deepcopy(expected),  # a settled answer is shared by many results
+        expected=deepcopy(expected),  # the answer of a layout check is shared by many results
         got=deepcopy(got),
         message=message or "holds",
         remediation=remediation(planned.id, answer, planned.rule.remediation, vouched_for=vouched_for),

@@ -24,7 +24,7 @@ class Rule:
         check: its function, to an `Answer`; that of `claims.*` takes a path too.
         field: the structure field or the key in the response that the rule examines.
         core: whether no policy may soften it.
-        settled: whether its check takes a `Settled`, and so is asked once for each make of evidence; if not, a `Case`.
+        settled: whether its check takes a `LayoutFacts` and runs once for each layout; if not, it takes a `Case`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What a signed PCR selection and a report of values have to do with each other.
 
 All of this depends on things that a fleet repeats from answer to answer: which PCRs, which values, which policy. The
-settled checks ask once for each make of evidence; the digest, which a check needs for each answer, is remembered here.
+layout checks run once for each layout of evidence; the digest, which a check needs for each answer, is remembered here.
 What is new in each quote, its own digest and its signature, is never looked up.
 """
 

@@ -10,9 +10,9 @@ from typing import Any
 from nomyo_attest.appraisal.answer import Answer
 from nomyo_attest.appraisal.case import NO_EVIDENCE, Case
 from nomyo_attest.appraisal.finding import PlannedRule
+from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.appraisal.result import AttestationResult
 from nomyo_attest.appraisal.rules import RULES, requirement_of
-from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.errors import EvidenceError, detached
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.response import check_payload_id, read_evidence
@@ -22,9 +22,9 @@ NONCE_MAX = 64
 """Bytes of the longest nonce: what fits TPM2B_DATA beside an algorithm identifier (Part 2, 10.4.3)."""
 
 
-_MAKES_KEPT = 1024
-"""Makes of evidence remembered for each policy: far more than a fleet has at a time. Beyond it, all are worked out
-anew.
+_LAYOUTS_STORED = 1024
+"""Layouts whose facts and answers are stored for each policy: far more than a fleet has at a time. When there are
+more, all are dropped.
 """
 
 
@@ -50,9 +50,9 @@ class _Plan:
             for one in self.rules
         )
         checks = [(place, planned.rule, check) for place, (planned, check) in enumerate(entries)]
-        self._settled = [(place, check) for place, rule, check in checks if rule.settled]
-        self._fresh = [(place, check) for place, rule, check in checks if not rule.settled]
-        self._makes: dict[tuple[object, ...], tuple[Settled, list[Any]]] = {}
+        self._layout_checks = [(place, check) for place, rule, check in checks if rule.settled]
+        self._response_checks = [(place, check) for place, rule, check in checks if not rule.settled]
+        self._layouts: dict[tuple[object, ...], tuple[LayoutFacts, list[Any]]] = {}
 
     def at(self, now: datetime | None) -> tuple[PlannedRule, ...]:
         """The rules as they are required at a time; without one, no time-limited warning applies any more."""
@@ -60,26 +60,26 @@ class _Plan:
 
     def answers(self, case: Case) -> list[Answer]:
         """The answers of all checks for `case`, in order."""
-        make = case.make
-        known = self._makes.get(make) if make is not None else None
+        key = case.layout_key
+        known = self._layouts.get(key) if key is not None else None
         if known is None:
-            known = self._settle(case)
-            if make is not None:
-                if len(self._makes) >= _MAKES_KEPT:
-                    self._makes.clear()
-                self._makes[make] = known
-        case.settled, common = known
+            known = self._check_layout(case)
+            if key is not None:
+                if len(self._layouts) >= _LAYOUTS_STORED:
+                    self._layouts.clear()
+                self._layouts[key] = known
+        case.layout, common = known
         answers: list[Answer] = common.copy()
-        for place, check in self._fresh:
+        for place, check in self._response_checks:
             answers[place] = check(case)
         return answers
 
-    def _settle(self, case: Case) -> tuple[Settled, list[Any]]:
-        settled = case.settle()
+    def _check_layout(self, case: Case) -> tuple[LayoutFacts, list[Any]]:
+        facts = case.layout_facts()
         common: list[Any] = [None] * len(self.rules)
-        for place, check in self._settled:
-            common[place] = check(settled)
-        return settled, common
+        for place, check in self._layout_checks:
+            common[place] = check(facts)
+        return facts, common
 
 
 _plan = lru_cache(maxsize=64)(_Plan)

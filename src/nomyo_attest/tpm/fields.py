@@ -24,7 +24,7 @@ class Fixed:
     not.
 
     A field `steers` if the reader, or what is made of the structure whatever its contents, depends on it (see
-    `tpm.template`).
+    `tpm.layout`).
     """
 
     def __init__(

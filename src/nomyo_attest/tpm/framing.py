@@ -15,9 +15,9 @@ import msgspec
 from nomyo_attest.errors import ParseError
 from nomyo_attest.tpm.attest import TPMS_ATTEST
 from nomyo_attest.tpm.codec import Structure
+from nomyo_attest.tpm.layout import Layout
 from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
-from nomyo_attest.tpm.template import Template
 
 S = TypeVar("S", bound=Structure)
 
@@ -30,13 +30,13 @@ class Framed(msgspec.Struct, Generic[S], frozen=True):
         inner: its bytes as received, without a TPM2B size. For a quote these are the signed bytes, for a key those
             its Name covers.
         framing: the structure that was sent, e.g. ``"TPMS_ATTEST"`` or ``"TPM2B_ATTEST"``.
-        template: what it has in common with others of its make; None for one whose reading hangs on its contents.
+        layout: what it has in common with all blobs of its layout; None if its reading depends on its contents.
     """
 
     value: S
     inner: bytes
     framing: str
-    template: Template[S] | None
+    layout: Layout[S] | None
 
 
 class BlobReader(Generic[S]):
@@ -45,15 +45,15 @@ class BlobReader(Generic[S]):
     def __init__(self, kind: type[S], with_size: str = "") -> None:
         self.kind = kind
         self.with_size = with_size
-        self._templates: dict[int, tuple[Template[S], ...]] = {}
+        self._layouts: dict[int, tuple[Layout[S], ...]] = {}
         self._learning = Lock()
 
     def __call__(self, data: bytes) -> Framed[S]:
         """Parse `data` to its last byte. Raises `ParseError`."""
-        for template in self._templates.get(len(data), ()):
-            value = template.match(data)
+        for layout in self._layouts.get(len(data), ()):
+            value = layout.match(data)
             if value is not None:
-                return Framed(value, data[template.start :], template.framing, template)
+                return Framed(value, data[layout.start :], layout.framing, layout)
         return self._from_scratch(data)
 
     def _from_scratch(self, data: bytes) -> Framed[S]:
@@ -64,8 +64,8 @@ class BlobReader(Generic[S]):
             bare = self.kind.parse(data)
         except ParseError as error:
             value = self.kind.parse(data, 2)
-            # A template must stand for blobs that cannot be read bare either, so what tampers that reading must steer
-            # this one.
+            # A blob of this layout must not parse bare either, so the bytes that make the bare reading fail must be
+            # among those the layout compares.
             if error.offset + _FIELD_BYTES_MAX <= _STEERING_HEAD:
                 return self._learned(self.with_size, data, 2, value)
             return Framed(value, data[2:], self.with_size, None)
@@ -76,18 +76,18 @@ class BlobReader(Generic[S]):
         raise ParseError(self.with_size, "", 0, f"a {name} or a {self.with_size}", "bytes that are both")
 
     def _learned(self, framing: str, data: bytes, start: int, value: S) -> Framed[S]:
-        template = Template(framing, data, start, value)
+        layout = Layout(framing, data, start, value)
         with self._learning:  # readers take no lock: they see a list as it was or as it is
-            of_length = self._templates.get(len(data), ())
-            self._templates[len(data)] = (*of_length[1 - _TEMPLATES_KEPT :], template)
-            if len(self._templates) > _LENGTHS_KEPT:
-                del self._templates[next(iter(self._templates))]
-        return Framed(value, data[start:], framing, template)
+            of_length = self._layouts.get(len(data), ())
+            self._layouts[len(data)] = (*of_length[1 - _LAYOUTS_STORED :], layout)
+            if len(self._layouts) > _LENGTHS_STORED:
+                del self._layouts[next(iter(self._layouts))]
+        return Framed(value, data[start:], framing, layout)
 
 
-_LENGTHS_KEPT: Final = 64
-_TEMPLATES_KEPT: Final = 8
-"""Lengths of blob, and templates for each: honest evidence has a handful. The oldest make room."""
+_LENGTHS_STORED: Final = 64
+_LAYOUTS_STORED: Final = 8
+"""Lengths of blob, and layouts for each length: honest evidence has a handful. The oldest are dropped."""
 
 _STEERING_HEAD: Final = 10
 """Bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC that all steer their reading: size, magic, type, a size; size,

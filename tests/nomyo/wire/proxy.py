@@ -15,7 +15,6 @@ from collections import deque
 from typing import Literal
 
 from tests.nomyo.wire.behavior import Action, At, Behavior, Drip
-
 from tests.nomyo.wire.loopback import LINE_LIMIT, Connection, Loopback
 from tests.nomyo.wire.records import HANDSHAKE, ClientRecords, read_unit
 from tests.nomyo.wire.tls_proxy import TlsProxy

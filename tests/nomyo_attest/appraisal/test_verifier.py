@@ -215,7 +215,7 @@ def test_more_policies_than_are_remembered_are_each_applied_as_they_are() -> Non
             gc.collect()
 
 
-def test_more_makes_of_evidence_than_are_remembered_are_each_judged_as_they_are() -> None:
+def test_more_layouts_than_are_stored_are_each_judged_as_they_are() -> None:
     document = {**Forge().policy(), "pcrs": {"sha256": {"0": [Forge().pcrs["sha256"][0].hex()]}}}
     policy = na.AppraisalPolicy.from_dict(document)
     forge = Forge(key="p256", selection="sha256:0,16")

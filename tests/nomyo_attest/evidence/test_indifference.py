@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.nomyo_attest.evidence.tampered import BLOBS, FORMS, RESPONSE, SPOILT, Json, made
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
+from tests.nomyo_attest.evidence.tampered import BLOBS, FORMS, RESPONSE, SPOILT, Json, made
 from tests.nomyo_attest.evidence.test_text import reachable
 
 READ = (*BLOBS, "is_available", "pcr_banks", "pcr_values")

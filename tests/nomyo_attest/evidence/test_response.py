@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.nomyo_attest.evidence.tampered import FORMS, RESPONSE, SPOILT, SPOILT_IN_JSON, Json, made, without_tpm
 
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
 from nomyo_attest.evidence.response import decode_base64
+from tests.nomyo_attest.evidence.tampered import FORMS, RESPONSE, SPOILT, SPOILT_IN_JSON, Json, made, without_tpm
 
 PAYLOAD_ID = RESPONSE["_metadata"]["payload_id"]
 

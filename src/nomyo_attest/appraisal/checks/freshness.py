@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.settled import Settled
+from nomyo_attest.appraisal.layout import LayoutFacts
 
 
 def nonce_match(case: Case) -> Answer:
@@ -31,7 +31,7 @@ def nonce_match(case: Case) -> Answer:
     return PASS, case.nonce, got, ""
 
 
-def clock_safe(facts: Settled) -> Answer:
+def clock_safe(facts: LayoutFacts) -> Answer:
     """Does the TPM vouch that its clock did not go back?
 
     `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the

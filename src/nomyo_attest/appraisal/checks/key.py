@@ -7,7 +7,7 @@ from typing import Final
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.settled import Settled
+from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.crypto.keys import CURVES, rsa_exponent
 from nomyo_attest.crypto.strength import is_composite_exponent, rsa_weakness
 from nomyo_attest.policy.model import Trust
@@ -40,7 +40,7 @@ _TEMPLATE: Final = "a public area that a TPM creates"
 _NO_KEY: Final = "the AIK does not parse"
 
 
-def key_attributes(facts: Settled) -> Answer:
+def key_attributes(facts: LayoutFacts) -> Answer:
     """Is the AIK a restricted signing key that never leaves its TPM?
 
     Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without

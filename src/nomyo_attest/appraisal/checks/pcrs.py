@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.appraisal.selection import compare_references, mismatch, recomputed_digest
-from nomyo_attest.appraisal.settled import Settled
 from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import hash_name
@@ -13,7 +13,7 @@ from nomyo_attest.tpm.constants import hash_name
 _NO_QUOTE = "there is no quote that parses"
 
 
-def pcr_selection(facts: Settled) -> Answer:
+def pcr_selection(facts: LayoutFacts) -> Answer:
     """Are the reported PCRs exactly the ones that were signed?
 
     The signed selection must select at least one PCR, name each bank once, and select in each bank just the indices
@@ -41,7 +41,7 @@ def pcr_digest(case: Case) -> Answer:
 
     What to do: do not rely on the answer. The values reported are not those the TPM signed.
     """
-    signed, algorithm = case.settled.signed, case.settled.signature_hash
+    signed, algorithm = case.layout.signed, case.layout.signature_hash
     if case.attest is None or signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
     quote = case.attest.value.attested
@@ -63,7 +63,7 @@ def pcr_digest(case: Case) -> Answer:
     return FAIL, quote.pcr_digest, digest, "the values reported do not give the signed digest"
 
 
-def pcr_bank(facts: Settled) -> Answer:
+def pcr_bank(facts: LayoutFacts) -> Answer:
     """Do reference values stand in banks with an allowed hash only?
 
     Values in a SHA-1 bank can be reached by other measurements than the ones they stand for. SHA-256, SHA-384 and
@@ -80,7 +80,7 @@ def pcr_bank(facts: Settled) -> Answer:
     return PASS, policy.bank_hashes, policy.banks_relied_on, ""
 
 
-def pcr_values(facts: Settled) -> Answer:
+def pcr_values(facts: LayoutFacts) -> Answer:
     """Is each PCR that the policy names signed, with one of its reference values?
 
     The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.settled import Settled
+from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.crypto.signatures import UnverifiableError, can_verify, verify_signature
 from nomyo_attest.tpm.constants import hash_name, specification_name
 
@@ -15,7 +15,7 @@ def _missing(signature: object, key: object) -> str:
     return "the AIK does not parse" if key is None else "the quote does not parse"
 
 
-def signature_scheme(facts: Settled) -> Answer:
+def signature_scheme(facts: LayoutFacts) -> Answer:
     """Is the signature's scheme the one the AIK is made for?
 
     A restricted key has one scheme, in its public area. A signature of another did not come from such a key.
@@ -31,7 +31,7 @@ def signature_scheme(facts: Settled) -> Answer:
     return FAIL, expected_name, got_name, f"the AIK's scheme is {expected_name}, the signature's {got_name}"
 
 
-def signature_hash(facts: Settled) -> Answer:
+def signature_hash(facts: LayoutFacts) -> Answer:
     """Is the signature's hash the one of the AIK's scheme, and allowed?
 
     SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.

@@ -1,4 +1,4 @@
-"""Templates: whatever was read before, a blob reads as if it were the first."""
+"""Layouts: whatever was read before, a blob reads as if it were the first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nomyo_attest.errors import ParseError
 from nomyo_attest.tpm import TPMS_ATTEST, TPMT_PUBLIC, TPMT_SIGNATURE
 from nomyo_attest.tpm.framing import BlobReader, Framed
-from nomyo_attest.tpm.template import Template
+from nomyo_attest.tpm.layout import Layout
 from tests.nomyo_attest.tpm import layouts, public_layouts
 from tests.nomyo_attest.tpm.test_attest import QUOTE
 from tests.nomyo_attest.tpm.test_public import ECC, RSA
@@ -108,18 +108,18 @@ def quote(**fields: Any) -> bytes:
     return join(layouts.attest({**QUOTE, **fields}))
 
 
-def test_contents_that_differ_are_of_one_template_and_are_read_each_as_they_stand() -> None:
+def test_contents_that_differ_have_one_layout_and_are_each_read_as_they_are() -> None:
     reader = BlobReader(TPMS_ATTEST, "TPM2B_ATTEST")
     one, other = reader(quote(extra_data=b"1" * 16)), reader(quote(extra_data=b"2" * 16, firmware_version=7))
-    assert one.template is not None
-    assert one.template is other.template
+    assert one.layout is not None
+    assert one.layout is other.layout
     assert (one.value.extra_data, other.value.extra_data) == (b"1" * 16, b"2" * 16)
     assert (one.value.firmware_version, other.value.firmware_version) == (4, 7)
 
 
 CLOCK: Fields = QUOTE["clock_info"]
 SELECT = {"pcr_selections": [{"hash": 0x000B, "pcr_select": b"\x80\x04\x01"}]}
-OTHER_MAKES: dict[str, Fields] = {
+OTHER_LAYOUTS: dict[str, Fields] = {
     "magic": {"magic": 0xFF544346},
     "safe": {"clock_info": {**CLOCK, "safe": False}},
     "selection": {"attested": {**QUOTE["attested"], "pcr_select": SELECT}},
@@ -127,38 +127,38 @@ OTHER_MAKES: dict[str, Fields] = {
 }
 
 
-@pytest.mark.parametrize("what", OTHER_MAKES)
-def test_whatever_an_answer_is_shared_over_is_the_same_in_all_blobs_of_a_template(what: str) -> None:
+@pytest.mark.parametrize("what", OTHER_LAYOUTS)
+def test_a_blob_with_another_steering_byte_has_another_layout(what: str) -> None:
     reader = BlobReader(TPMS_ATTEST, "TPM2B_ATTEST")
-    usual, other = quote(), quote(**OTHER_MAKES[what])
+    usual, other = quote(), quote(**OTHER_LAYOUTS[what])
     assert len(usual) == len(other)
-    assert reader(usual).template is not reader(other).template
-    assert reader(usual).template is reader(quote(extra_data=b"?" * 16)).template
+    assert reader(usual).layout is not reader(other).layout
+    assert reader(usual).layout is reader(quote(extra_data=b"?" * 16)).layout
 
 
-def test_attributes_and_algorithms_of_a_key_are_part_of_its_template() -> None:
+def test_attributes_and_algorithms_of_a_key_are_part_of_its_layout() -> None:
     reader = BlobReader(TPMT_PUBLIC, "TPM2B_PUBLIC")
     scheme = {"scheme": 0x0016, "details": {"hash_alg": 0x000B}}
     hashed = {"scheme": 0x0014, "details": {"hash_alg": 0x0004}}
-    makes = [
+    others = [
         RSA,
         {**RSA, "object_attributes": 0x00040072},
         {**RSA, "name_alg": 0x000C},
         {**RSA, "parameters": {**RSA["parameters"], "scheme": scheme}},
         {**RSA, "parameters": {**RSA["parameters"], "scheme": hashed}},
     ]
-    templates = [reader(join(public_layouts.public(fields))).template for fields in makes]
-    assert len({id(template) for template in templates}) == len(makes)
+    learned = [reader(join(public_layouts.public(fields))).layout for fields in others]
+    assert len({id(layout) for layout in learned}) == len(others)
 
 
-def test_a_template_matches_no_blob_of_another_make() -> None:
-    template: Template[TPMS_ATTEST] = Template("TPMS_ATTEST", quote(), 0, TPMS_ATTEST.parse(quote()))
-    assert template.match(quote()) == TPMS_ATTEST.parse(quote())
-    for fields in OTHER_MAKES.values():
-        assert template.match(quote(**fields)) is None
+def test_a_layout_matches_no_blob_of_another() -> None:
+    layout: Layout[TPMS_ATTEST] = Layout("TPMS_ATTEST", quote(), 0, TPMS_ATTEST.parse(quote()))
+    assert layout.match(quote()) == TPMS_ATTEST.parse(quote())
+    for fields in OTHER_LAYOUTS.values():
+        assert layout.match(quote(**fields)) is None
 
 
-def test_more_makes_than_are_kept_are_all_read_rightly() -> None:
+def test_more_layouts_than_are_stored_are_all_read_correctly() -> None:
     reader = BlobReader(TPMS_ATTEST, "TPM2B_ATTEST")
     blobs = [quote(qualified_signer=bytes(size), magic=magic) for size in range(67) for magic in range(12)]
     for _ in range(2):
@@ -167,7 +167,7 @@ def test_more_makes_than_are_kept_are_all_read_rightly() -> None:
             assert (framed.value, framed.inner) == (TPMS_ATTEST.parse(blob), blob)
 
 
-def test_threads_that_meet_more_lengths_than_are_kept_read_each_rightly() -> None:
+def test_threads_that_meet_more_lengths_than_are_stored_read_each_correctly() -> None:
     blobs = [
         join(layouts.signature({"sig_alg": 0x14, "signature": {"hash": 0x0B, "sig": bytes(size)}}))
         for size in range(300)

@@ -1,9 +1,8 @@
-"""What all evidence of one make has in common: the same framings, sizes, algorithms, attributes, selection and PCR
-values.
+"""Facts that all evidence of one layout has in common: the same framings, sizes, algorithms, attributes, selection and
+PCR values.
 
-A fleet's answers differ in nonce, clock, counters, key and signature, and in nothing else. The checks that look at
-the rest take a `Settled` and are asked once for each make, each policy. The others take a `Case`, and are asked for
-each answer.
+A fleet's responses differ in nonce, clock, counters, key and signature, and in nothing else. The layout checks take a
+`LayoutFacts` and run once for each layout and policy. The other checks take a `Case` and run for each response.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
 
 
-class Settled:
-    """Facts that do not change from answer to answer. A fact that could not be had is None, with the error beside it.
+class LayoutFacts:
+    """The facts of one layout under one policy. A fact that is not available is None, with the error beside it.
 
     Attributes:
         policy: the policy applied.

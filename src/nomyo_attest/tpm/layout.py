@@ -1,10 +1,10 @@
-"""Reads a structure that differs from one read before in its contents only.
+"""Read a structure that differs from an earlier one in its contents only.
 
 The AIKs of a fleet differ in their modulus, its quotes in nonce, clock and digest; sizes, counts, selectors and
 enumerations are the same in all of them. What a reader does depends on those alone. So once a blob has been read, its
-`Template` reads the next of its length in one step: it compares every byte that steered the reader and takes the rest
-as it stands. A blob that differs in any such byte is read from scratch. Two blobs of one template agree in everything
-but the contents, which `appraisal.settled` builds on.
+`Layout` reads the next blob of that length in one step: it compares every byte that steered the reader and copies the
+others. A blob that differs in any steering byte is read from scratch. Two blobs of one layout agree in every steering
+byte; `appraisal.layout` relies on that.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from nomyo_attest.tpm.fields import Counted, Fixed, Nested, Selected, Sized
 S = TypeVar("S", bound=Structure)
 
 
-class Template(Generic[S]):
-    """How blobs of one make are laid out. Equal by identity.
+class Layout(Generic[S]):
+    """How blobs of one layout are read. Equal by identity.
 
     Attributes:
-        framing: the structure whose make it is, as sent: ``"TPMS_ATTEST"``, ``"TPM2B_ATTEST"`` …
+        framing: the structure as sent: ``"TPMS_ATTEST"``, ``"TPM2B_ATTEST"`` …
         start: where `kind` begins in the blob, in bytes: 2 behind a TPM2B size, 0 without.
-        match: the structure in a blob as long as the one the template was made from; None if that is of another make.
+        match: the structure in a blob as long as the one the layout was made from; None if that has another layout.
         source: the text of `match`.
     """
 
@@ -47,7 +47,7 @@ class Template(Generic[S]):
             )
         )
         names: dict[str, object] = {**outline.constants, "unpack": struct.Struct(">" + "".join(outline.codes)).unpack}
-        exec(compile(self.source, f"<template {kind.__name__}>", "exec"), names)  # noqa: S102 - no byte of input enters the text
+        exec(compile(self.source, f"<layout {kind.__name__}>", "exec"), names)  # noqa: S102 - no byte of input enters the text
         self.match: Callable[[bytes], S | None] = names["match"]  # type: ignore[assignment]  # the text defines it
 
 
