@@ -23,8 +23,8 @@ from nomyo.cli.errors import CommandError
 from nomyo.cli.secret_files import read_secret, read_secrets
 from nomyo.errors import KeyStoreError
 from nomyo.keyfiles import PRIVATE_NAME, PUBLIC_NAME
-from nomyo.router import RouterError, RouterOptions, tls
-from nomyo.router.server_key import ServerKey
+from nomyo.router import RouterError, RouterOptions
+from nomyo.router.credentials import ServerKey, load_tls
 from tests.nomyo.cli.runner import run
 
 pytestmark = pytest.mark.skipif(
@@ -276,17 +276,17 @@ def certificate(volume: Path) -> Path:
 
 
 def test_a_tls_key_that_others_may_use_is_refused(certificate: Path) -> None:
-    tls.from_files(certificate, certificate.with_name("tls.pem"))
+    load_tls(certificate, certificate.with_name("tls.pem"))
     certificate.with_name("tls.pem").chmod(0o644)
     with pytest.raises(RouterError, match=r"key: .*tls\.pem: has mode 0644: others may use it; chmod 600 "):
-        tls.from_files(certificate, certificate.with_name("tls.pem"))
+        load_tls(certificate, certificate.with_name("tls.pem"))
 
 
 def test_a_tls_key_of_root_that_a_group_may_read_is_used(certificate: Path) -> None:
     private = certificate.with_name("tls.pem")
     write(private, private.read_bytes(), 0o640, group=FS_GROUP)
     with user(NOBODY, FS_GROUP):
-        tls.from_files(certificate, private)
+        load_tls(certificate, private)
 
 
 def test_links_of_root_to_a_tls_key_are_followed_as_certificate_tools_make_them(certificate: Path) -> None:
@@ -296,10 +296,10 @@ def test_links_of_root_to_a_tls_key_are_followed_as_certificate_tools_make_them(
     (volume / "tls.pem").rename(volume / "archive" / "privkey1.pem")
     (volume / "live" / "privkey.pem").symlink_to("../archive/privkey1.pem")
     (volume / "live" / "absolute.pem").symlink_to(volume / "archive" / "privkey1.pem")
-    tls.from_files(certificate, volume / "live" / "privkey.pem")
+    load_tls(certificate, volume / "live" / "privkey.pem")
     (volume / "archive").chmod(0o777)
     with pytest.raises(RouterError, match="others may write to a folder on its way"):
-        tls.from_files(certificate, volume / "live" / "privkey.pem")
+        load_tls(certificate, volume / "live" / "privkey.pem")
 
 
 def test_a_link_of_another_user_to_a_tls_key_is_refused(certificate: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_link_of_another_user_to_a_tls_key_is_refused(certificate: Path) -> No
     link.symlink_to("tls.pem")
     os.chown(link, OTHER, -1, follow_symlinks=False)
     with pytest.raises(RouterError, match=f"is a symbolic link, and .* belongs to user {OTHER}"):
-        tls.from_files(certificate, link)
+        load_tls(certificate, link)
 
 
 # API keys, tokens and passwords.

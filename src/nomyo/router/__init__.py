@@ -13,13 +13,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nomyo.router.errors import MissingExtraError, RouterError
+from nomyo.router.errors import MissingExtraError, RouterError, require_extra
 from nomyo.router.options import RouterOptions
 
 if TYPE_CHECKING:
     from nomyo.router.faults import FAULTS, Fault
-    from nomyo.router.running import RunningRouter
-    from nomyo.router.serving import serve
+    from nomyo.router.running import RunningRouter, serve
 
 __all__ = ["FAULTS", "Fault", "MissingExtraError", "RouterError", "RouterOptions", "RunningRouter", "serve"]
 
@@ -27,13 +26,13 @@ _HOMES = {
     "FAULTS": "nomyo.router.faults",
     "Fault": "nomyo.router.faults",
     "RunningRouter": "nomyo.router.running",
-    "serve": "nomyo.router.serving",
+    "serve": "nomyo.router.running",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_module("nomyo.router.extra")
+    require_extra()
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value

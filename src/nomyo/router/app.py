@@ -19,18 +19,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive
 
 from nomyo import envelope, jsontext
-from nomyo.router.access import HEALTH_PATH, READY_PATH, AccessLog, note
-from nomyo.router.answering import NO_STORE, Sealed, with_metadata
-from nomyo.router.attesting import ABSENT, Source
-from nomyo.router.echo import echo
+from nomyo.router.access_log import HEALTH_PATH, READY_PATH, AccessLog, note
+from nomyo.router.completions import Upstream, echo, encode_request
+from nomyo.router.credentials import ServerKey
 from nomyo.router.errors import ENDING, FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, OUT_OF_TIME, UNAUTHORIZED, Refusal
+from nomyo.router.evidence import ABSENT, Source
 from nomyo.router.faults import BY_NAME, Fault, Switch
-from nomyo.router.faults.quote import stand_in
-from nomyo.router.limits import Limiter
-from nomyo.router.opening import PACKAGE_MAX, Heading, open_payload, read_heading
+from nomyo.router.faults.response import stand_in
 from nomyo.router.options import RouterOptions
-from nomyo.router.server_key import ServerKey
-from nomyo.router.upstream import Upstream, encode_request
+from nomyo.router.protocol import NO_STORE, PACKAGE_MAX, Heading, Sealed, open_payload, read_heading, with_metadata
+from nomyo.router.rate_limit import Limiter
 from nomyo_attest.errors import AttesterError
 
 logger = logging.getLogger("nomyo.router")

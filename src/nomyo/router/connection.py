@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from nomyo.router.access import refused_head
+from nomyo.router.access_log import refused_head
 
 HEAD_SECONDS: Final = 10.0
 """Seconds from the start of a connection, or from the first byte of a later request, to the end of the head."""

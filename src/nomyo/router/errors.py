@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Final
 
 from nomyo.errors import NomyoError
+from nomyo_attest.installation import install_command
+
+EXTRA_PACKAGES: Final = ("starlette", "uvicorn", "h11", "trustme")
+"""Packages of the extra `router`, which the client does not need."""
 
 
 class RouterError(NomyoError, ValueError):
@@ -14,6 +19,15 @@ class RouterError(NomyoError, ValueError):
 
 class MissingExtraError(RouterError, ImportError):
     """The extra `router` is not installed. An `ImportError` too, so that optional imports fail as usual."""
+
+
+def require_extra() -> None:
+    """Check that the extra `router` is installed. Raises `MissingExtraError`."""
+    missing = [name for name in EXTRA_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"the reference router needs {', '.join(missing)}, of the extra router: {install_command('router')}"
+        )
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a mishap

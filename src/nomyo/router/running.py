@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import logging
+import signal
 import socket
+import sys
 import tempfile
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from nomyo.router import tls
+from nomyo.router.access_log import JSONFormatter, TextFormatter
 from nomyo.router.app import Counts, Router
-from nomyo.router.attesting import open_source
+from nomyo.router.credentials import ServerKey, ServerTLS, load_tls, make_temporary_tls
 from nomyo.router.errors import RouterError
+from nomyo.router.evidence import open_source
 from nomyo.router.faults import BY_NAME
 from nomyo.router.options import RouterOptions
-from nomyo.router.server_key import ServerKey
 from nomyo.router.server_thread import STOP_SECONDS, ServerThread
 
 
@@ -86,9 +91,9 @@ class RunningRouter:
         options = self.options
         listener = stack.enter_context(_listen(options))
         if options.cert is not None and options.key is not None:
-            secured = tls.from_files(options.cert, options.key)
+            secured = load_tls(options.cert, options.key)
         else:
-            secured = _throw_away_tls(stack, options.host)
+            secured = _temporary_tls(stack, options.host)
         source = open_source(options)
         stack.callback(source.close)
         key = ServerKey.first(options) if self._given_key is None else ServerKey.of(self._given_key)
@@ -198,14 +203,93 @@ def _url(options: RouterOptions, port: int) -> str:
     return f"https://[{host}]:{port}" if address.version == 6 else f"https://{host}:{port}"
 
 
-def _throw_away_tls(stack: ExitStack, host: str) -> tls.ServerTLS:
+def _temporary_tls(stack: ExitStack, host: str) -> ServerTLS:
     """A throw-away CA in a new temporary folder, which `stack` removes. Raises `RouterError`."""
     try:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="nomyo-router-"))
-        return tls.throw_away(Path(directory), host)
+        return make_temporary_tls(Path(directory), host)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise RouterError(
             f"temporary folder: {reason}; set TMPDIR to a folder with free space that you can write to, or give"
             " a certificate with cert and key"
         ) from None
+
+
+def serve(options: RouterOptions) -> int:
+    """Run a router until SIGINT, SIGTERM or SIGHUP. Call it in the main thread.
+
+    The signal makes it accept no more connections and answer new requests with 503. Requests in progress have
+    `options.grace` seconds to finish; a second signal ends that time.
+
+    When the router listens, one line is written to standard output, and nothing else ever::
+
+        {"url": "https://localhost:40123", "ca": "/tmp/nomyo-router-…/ca.pem", "tpm": "swtpm"}
+
+    `ca` is null where a certificate was given. Its log goes to standard error.
+
+    Returns:
+        the exit status: 0 when it was told to stop.
+
+    Raises:
+        RouterError: it cannot be run as asked.
+    """
+    if sys.stdout is None:
+        raise RouterError(
+            "standard output is closed, and the line that says where the router is goes there; leave it open"
+        )
+    with (
+        _log_on_stderr(options.log_format),
+        _signals() as (stop, at_once),
+        RunningRouter(options, switchable=False) as router,
+    ):
+        ready = {"url": router.url, "ca": None if router.ca is None else str(router.ca), "tpm": router.tpm}
+        try:
+            sys.stdout.write(json.dumps(ready) + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            raise RouterError(f"standard output cannot be written: {error.strerror}") from None
+        stop.wait()
+        router.stop(options.grace, at_once=at_once)
+    return 0
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Two events, while the context lasts: SIGINT, SIGTERM and SIGHUP set the first, and when repeated the second."""
+    stop, at_once = threading.Event(), threading.Event()
+
+    def handle(_: int, __: FrameType | None) -> None:
+        if stop.is_set():
+            at_once.set()
+        stop.set()
+
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup(1) ignores it
+        signals.append(signal.SIGHUP)
+    before = {one: signal.signal(one, handle) for one in signals}
+    try:
+        yield stop, at_once
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
+def _log_on_stderr(form: str) -> Iterator[None]:
+    """Log on standard error, in one format and without tracebacks: ours, uvicorn's and asyncio's."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
+    loggers = [logging.getLogger(name) for name in ("nomyo.router", "uvicorn", "asyncio")]
+    before = [(one.level, one.propagate) for one in loggers]
+    for one, level in zip(loggers, (logging.INFO, logging.WARNING, logging.WARNING), strict=True):
+        one.addHandler(handler)
+        one.setLevel(level)
+        one.propagate = False
+    try:
+        yield
+    finally:
+        for one, (level, propagate) in zip(loggers, before, strict=True):
+            one.removeHandler(handler)
+            one.setLevel(level)
+            one.propagate = propagate

@@ -17,7 +17,7 @@ import nomyo_attest as na
 from nomyo.router import RouterOptions, RunningRouter, app
 from nomyo.router.app import KEY_PATH
 from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED
-from nomyo.router.opening import PACKAGE_MAX, open_payload
+from nomyo.router.protocol import PACKAGE_MAX, open_payload
 from nomyo_attest.errors import AttesterError
 from tests.nomyo.router.asking import appraise, block, client_of, detail, policy_of
 from tests.nomyo.wire.by_hand import Client, read, right_headers
@@ -313,7 +313,7 @@ def test_the_largest_prompt_of_the_protocol_is_answered(client: Client) -> None:
     assert completion["choices"][0]["message"]["content"] == said
 
 
-# Rate limits, as far as they show on the wire; the arithmetic is in test_limits.py.
+# Rate limits, as far as they show on the wire; the arithmetic is in test_rate_limit.py.
 
 
 def test_the_fifth_request_at_once_is_a_429_with_retry_after(server_key: rsa.RSAPrivateKey) -> None:

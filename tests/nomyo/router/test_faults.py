@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 import nomyo_attest as na
 from nomyo.router import FAULTS, RouterError, RouterOptions, RunningRouter
-from nomyo.router.faults import STAGES, wire
-from nomyo.router.faults.statuses import DETAILS
+from nomyo.router.faults import STAGES
+from nomyo.router.faults import http as http_faults
+from nomyo.router.faults.http import DETAILS
 from tests.nomyo.router.asking import appraise, block, client_of, policy_of
 from tests.nomyo.wire.by_hand import OAEP, Answer, Client, own_key, read, right_headers, sealed
 
@@ -392,11 +393,11 @@ def test_a_cut_answer_promises_more_than_arrives(router: RunningRouter, client: 
 def test_a_dripping_answer_comes_slowly_and_whole(
     router: RunningRouter, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "DRIP_SECONDS", 0.005)
+    monkeypatch.setattr(http_faults, "DRIP_SECONDS", 0.005)
     router.fault = "drip"
     began = time.monotonic()
     answer = client.call()
-    pieces = len(answer.body) / wire.DRIP_BYTES
+    pieces = len(answer.body) / http_faults.DRIP_BYTES
     assert time.monotonic() - began > 0.8 * (pieces - 1) * 0.005
     read(answer)
 
@@ -420,13 +421,13 @@ def test_a_gzip_bomb_is_small_on_the_wire_and_huge_behind(router: RunningRouter,
     router.fault = "gzip-bomb"
     answer = client.call()
     assert answer.headers["content-encoding"] == "gzip"
-    assert len(answer.body) < wire.BOMB_BYTES // 500
+    assert len(answer.body) < http_faults.BOMB_BYTES // 500
     size = 0
     with gzip.open(io.BytesIO(answer.body)) as inflated:
         while piece := inflated.read(1 << 20):
             assert piece.count(b" ") == len(piece)
             size += len(piece)
-    assert size == wire.BOMB_BYTES
+    assert size == http_faults.BOMB_BYTES
 
 
 OTHERS = {"evidence-unavailable", "replay", "reset-before", "reset-after", "cut", "drip", "gzip-bomb"}

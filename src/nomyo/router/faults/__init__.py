@@ -1,23 +1,27 @@
-"""Every named way in which this router can be made to answer wrongly, for tests of clients; one at a time.
+"""Every named fault of the reference router, for tests of clients; one is on at a time.
 
-Most are wrong in exactly one way; some are only unusual, as their reason says. The table is what ``nomyo router
---fault NAME`` and `RunningRouter.fault` choose from.
+Most faults make a response wrong in exactly one way; some are only unusual, as their reason says. ``nomyo router
+--fault NAME`` and `RunningRouter.fault` choose from this table.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from nomyo.router import extra  # noqa: F401 - it says what to install
-from nomyo.router.faults import answers, keys, quote, statuses, wire
-from nomyo.router.faults.model import NONE, STAGES, Fault, Switch
+from nomyo.router.errors import require_extra
+
+require_extra()
+
+from nomyo.router.faults.http import connection_faults, key_faults, status_faults  # noqa: E402 - needs the extra
+from nomyo.router.faults.model import NONE, STAGES, Fault, Switch  # noqa: E402
+from nomyo.router.faults.response import evidence_faults, response_faults  # noqa: E402
 
 FAULTS: Final[tuple[Fault, ...]] = (
-    *keys.faults(),
-    *statuses.faults(),
-    *answers.faults(),
-    *quote.faults(),
-    *wire.faults(),
+    *key_faults(),
+    *status_faults(),
+    *response_faults(),
+    *evidence_faults(),
+    *connection_faults(),
 )
 """The table. Names are unique."""
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo.router import RouterError, RouterOptions, attesting
-from nomyo.router.attesting import Source, open_source
+from nomyo.router import RouterError, RouterOptions, evidence
+from nomyo.router.evidence import Source, open_source
 from nomyo_attest.errors import AttesterError
 from nomyo_attest.installation import install_command
 from nomyo_attest.report.inspection import inspection
@@ -129,7 +129,7 @@ def test_the_attestation_key_may_be_of_another_kind(aik: str) -> None:
 @pytest.mark.tpm
 def test_swtpm_is_ended_with_its_source_even_if_closed_twice() -> None:
     found = open_source(RouterOptions(tpm="swtpm"))
-    assert isinstance(found, attesting.SoftwareDevice)
+    assert isinstance(found, evidence.SoftwareDevice)
     process = found._software._process
     assert process is not None
     found.boot_other_firmware()
@@ -169,8 +169,8 @@ def test_the_best_at_hand_is_the_first_that_opens(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(attesting, "Device", refuses("this machine shows no TPM"))
-    monkeypatch.setattr(attesting, "SoftwareDevice", refuses("no program 'swtpm' found"))
+    monkeypatch.setattr(evidence, "Device", refuses("this machine shows no TPM"))
+    monkeypatch.setattr(evidence, "SoftwareDevice", refuses("no program 'swtpm' found"))
     assert open_source(RouterOptions()).kind == "soft"
     assert "tpm 'device' is not used: this machine shows no TPM" in caplog.text
     assert "tpm 'swtpm' is not used: no program 'swtpm' found" in caplog.text
@@ -181,7 +181,7 @@ def test_a_reason_that_two_have_in_common_is_logged_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     for name in ("Device", "SoftwareDevice"):
-        monkeypatch.setattr(attesting, name, refuses("the extra tpm is not installed"))
+        monkeypatch.setattr(evidence, name, refuses("the extra tpm is not installed"))
     assert open_source(RouterOptions()).kind == "soft"
     assert caplog.text.count("the extra tpm is not installed") == 1
     assert "tpm 'device' is not used: the extra tpm is not installed" in caplog.text
@@ -189,13 +189,13 @@ def test_a_reason_that_two_have_in_common_is_logged_once(
 
 
 def test_the_machine_s_own_tpm_is_the_best(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    class Chip(attesting.NoTPM):
+    class Chip(evidence.NoTPM):
         kind = "device"
 
         def __init__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(attesting, "Device", Chip)
+    monkeypatch.setattr(evidence, "Device", Chip)
     assert open_source(RouterOptions()).kind == "device"
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
@@ -203,7 +203,7 @@ def test_the_machine_s_own_tpm_is_the_best(monkeypatch: pytest.MonkeyPatch, capl
 def test_a_tpm_that_opens_and_cannot_quote_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
 
-    class Broken(attesting.NoTPM):
+    class Broken(evidence.NoTPM):
         kind = "device"
         attest = refuses("TPM2_Quote: out of order")
 
@@ -213,14 +213,14 @@ def test_a_tpm_that_opens_and_cannot_quote_is_not_passed_over_in_silence(monkeyp
         def close(self) -> None:
             closed.append(self)
 
-    monkeypatch.setattr(attesting, "Device", Broken)
+    monkeypatch.setattr(evidence, "Device", Broken)
     with pytest.raises(RouterError, match="tpm 'device' cannot make evidence as asked: TPM2_Quote: out of order"):
         open_source(RouterOptions())
     assert closed
 
 
 def test_a_tpm_that_is_asked_for_by_name_and_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attesting, "Device", refuses("this machine shows no TPM at /dev/tpmrm0"))
+    monkeypatch.setattr(evidence, "Device", refuses("this machine shows no TPM at /dev/tpmrm0"))
     with pytest.raises(RouterError, match="tpm 'device': this machine shows no TPM at /dev/tpmrm0"):
         open_source(RouterOptions(tpm="device"))
 
@@ -230,7 +230,7 @@ def test_without_tpm2_pytss_the_best_at_hand_is_the_soft_tpm() -> None:
     code = (
         "import sys; sys.modules['tpm2_pytss'] = None\n"
         "from nomyo.router import RouterOptions, RouterError\n"
-        "from nomyo.router.attesting import open_source\n"
+        "from nomyo.router.evidence import open_source\n"
         "print(open_source(RouterOptions()).kind)\n"
         "try:\n    open_source(RouterOptions(tpm='swtpm'))\n"
         "except RouterError as error:\n    print(error)\n"
@@ -251,8 +251,8 @@ def test_no_tpm_says_so_and_boots_nothing() -> None:
 def test_the_soft_tpm_does_not_remember_every_key_it_made(monkeypatch: pytest.MonkeyPatch) -> None:
     from nomyo_attest.testing import keys
 
-    monkeypatch.setattr(attesting, "_FORGOTTEN_EVERY", 8)
-    soft = attesting.Soft("sha256:0", "p256")
+    monkeypatch.setattr(evidence, "_FORGOTTEN_EVERY", 8)
+    soft = evidence.Soft("sha256:0", "p256")
     for _ in range(40):
         soft.attest("x")
     assert keys.ecc_key.cache_info().currsize <= 8

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo.retry import RETRYABLE
-from nomyo.router import RouterOptions, RunningRouter, upstream
+from nomyo.router import RouterOptions, RunningRouter, completions
+from nomyo.router.completions import echo
 from tests.nomyo.router.asking import client_of, detail
 from tests.nomyo.router.openai_server import COMPLETION, OpenAIServer, Said, completion
 from tests.nomyo.wire.by_hand import Client, read
@@ -188,8 +189,8 @@ def test_a_response_that_cannot_be_decompressed_is_not_retried(server: OpenAISer
 
 def test_the_status_of_faults_that_a_retry_cannot_fix_is_retried_by_no_client() -> None:
     published = {429, 500, 502, 503, 504}
-    assert upstream.UNUSABLE not in published | RETRYABLE
-    assert upstream.UNUSABLE < 500  # many clients and proxies retry every 5xx
+    assert completions.UNUSABLE not in published | RETRYABLE
+    assert completions.UNUSABLE < 500  # many clients and proxies retry every 5xx
 
 
 def test_an_idle_connection_to_the_upstream_is_dropped_before_the_usual_five_seconds(
@@ -222,7 +223,7 @@ def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client
 def test_a_response_that_is_too_large_is_not_retried(
     server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstream, "ANSWER_MAX", 10_000)
+    monkeypatch.setattr(completions, "ANSWER_MAX", 10_000)
     server.answer = lambda _: Said(body=b" " * 10_001)
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, detail(answer)) == (424, "The inference server's response is larger than 10000 bytes")
@@ -307,3 +308,72 @@ def test_an_upstream_that_does_not_speak_tls_is_not_retried(
     with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
         answer = client.call(QUESTION)
     assert (answer.status, detail(answer)) == (424, "The inference server does not speak TLS as this router does")
+
+
+def said(*contents: Any, **more: Any) -> dict[str, Any]:
+    """The echo of user messages with these contents."""
+    return echo({"model": "m", "messages": [{"role": "user", "content": one} for one in contents], **more})
+
+
+def content(completion: dict[str, Any]) -> Any:
+    return completion["choices"][0]["message"]["content"]
+
+
+def test_the_last_user_message_comes_back_in_openai_s_form() -> None:
+    completion = said("first", "Grüße, and more")
+    assert completion["object"] == "chat.completion"
+    assert completion["model"] == "m"
+    assert completion["id"].startswith("chatcmpl-")
+    assert completion["choices"] == [
+        {"index": 0, "message": {"role": "assistant", "content": "Grüße, and more"}, "finish_reason": "stop"}
+    ]
+    assert completion["usage"] == {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+
+
+def test_what_others_said_is_not_echoed() -> None:
+    messages = [{"role": "user", "content": "mine"}, {"role": "assistant", "content": "yours"}]
+    assert content(echo({"model": "m", "messages": messages})) == "mine"
+    assert content(echo({"model": "m", "messages": [{"role": "system", "content": "be kind"}]})) == ""
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}], "a\nb"),
+        ([], ""), (None, ""), (["a"], ""), ([{"type": "text"}], ""), ({"text": "a"}, ""),
+    ],
+)  # fmt: skip
+def test_content_in_parts_is_read(parts: object, text: str) -> None:
+    assert content(said(parts)) == text
+
+
+def test_max_tokens_cuts_after_so_many_words() -> None:
+    completion = said("one two  three four", max_tokens=3)
+    assert content(completion) == "one two  three"
+    assert completion["choices"][0]["finish_reason"] == "length"
+    assert completion["usage"]["completion_tokens"] == 3
+    assert said("one two", max_completion_tokens=1)["choices"][0]["finish_reason"] == "length"
+    assert said("one two", max_tokens=2)["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("most", [True, -1, "3", 1.0, None])
+def test_max_tokens_that_are_no_number_cut_nothing(most: object) -> None:
+    assert content(said("one two", max_tokens=most)) == "one two"
+
+
+@pytest.mark.parametrize(("n", "choices"), [(3, 3), (1, 1), (0, 1), (-1, 1), ("2", 1), (True, 1), (10**9, 16)])
+def test_as_many_choices_as_asked_for_within_reason(n: object, choices: int) -> None:
+    completion = said("a b", n=n)
+    assert [choice["index"] for choice in completion["choices"]] == list(range(choices))
+    assert completion["usage"]["completion_tokens"] == 2 * choices
+
+
+def test_a_cut_keeps_what_stands_before_the_first_word() -> None:
+    assert content(said("  one two", max_tokens=1)) == "  one"
+    assert content(said("one two", max_tokens=0)) == ""
+    assert said("", max_tokens=0)["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_long_prompt_is_counted_nearly_exactly() -> None:
+    usage = said("word " * 200_000)["usage"]
+    assert 200_000 <= usage["prompt_tokens"] <= 200_016

@@ -1,4 +1,4 @@
-"""The router's side of TLS: a certificate from files, or one of a throw-away CA that exists as long as the router."""
+"""The router's own key pair, which requests are sealed to: made or loaded at start, changed while it runs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,57 @@ import secrets
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import trustme
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from nomyo import keys
 from nomyo.errors import KeyStoreError
 from nomyo.keyfolder import open_folder
 from nomyo.router.errors import RouterError
+from nomyo.router.options import RouterOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKey:
+    """A key pair.
+
+    Attributes:
+        private: opens requests.
+        pem: what ``/pki/public_key`` serves.
+        pin: ``sha256/…``, for clients that pin it.
+    """
+
+    private: RSAPrivateKey
+    pem: str
+    pin: str
+
+    @classmethod
+    def of(cls, private: RSAPrivateKey) -> Self:
+        """With everything that follows from the private key."""
+        return cls(private, keys.public_pem(private), keys.fingerprint(private.public_key()))
+
+    @classmethod
+    def new(cls, bits: int) -> Self:
+        """Made now; RSA-4096 takes 0.1 to 3 s. Raises `RouterError` for a size that no client could use."""
+        try:
+            return cls.of(keys.generate(bits))
+        except ValueError as error:
+            raise RouterError(f"server_key_bits: {error}") from None
+
+    @classmethod
+    def first(cls, options: RouterOptions) -> Self:
+        """The one to start with. Raises `RouterError` if its file cannot be used."""
+        if options.server_key is None:
+            return cls.new(options.server_key_bits)
+        from nomyo import keyfiles
+
+        try:
+            return cls.of(keyfiles.load(options.server_key, least=options.server_key_bits))
+        except KeyStoreError as error:
+            raise RouterError(f"server_key: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +73,7 @@ class ServerTLS:
     ca: Path | None
 
 
-def from_files(cert: Path, key: Path) -> ServerTLS:
+def load_tls(cert: Path, key: Path) -> ServerTLS:
     """A certificate chain and its private key, both in PEM.
 
     The key file is checked as a client's key file is (`nomyo.keyfolder`), and may be any symbolic link of root, as
@@ -49,7 +93,7 @@ def from_files(cert: Path, key: Path) -> ServerTLS:
     return ServerTLS(context, None)
 
 
-def throw_away(directory: Path, host: str) -> ServerTLS:
+def make_temporary_tls(directory: Path, host: str) -> ServerTLS:
     """A CA made now, and a certificate of it for loopback and `host`.
 
     Only the CA's certificate stays in `directory`, which should be a private one: the CA's key is never written, and

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from nomyo.router.boot import DYNAMIC, FIRMWARE, OTHER_FIRMWARE, boot
 from nomyo.router.errors import RouterError
 from nomyo.router.options import RouterOptions
 from nomyo_attest.errors import AttesterError
@@ -218,3 +217,18 @@ def _open(kind: str, options: RouterOptions) -> Source:
     if kind == "soft":
         return Soft(options.pcrs, options.aik)
     return NoTPM()
+
+
+FIRMWARE: Final = "1.0"
+OTHER_FIRMWARE: Final = "1.1, of unknown origin"
+
+DYNAMIC: Final = frozenset(range(17, 23))
+"""The PCRs of a dynamic launch, which begin with ones; all others begin with zeros."""
+
+
+def boot(measure: Callable[[int, bytes], object], firmware: str = FIRMWARE) -> None:
+    """Extend the PCRs of a TPM that was just started; `measure` takes a PCR and an event."""
+    measure(0, f"firmware {firmware}".encode())
+    measure(7, b"Secure Boot on")
+    measure(10, f"boot aggregate of firmware {firmware}".encode())
+    measure(10, b"nomyo reference router")

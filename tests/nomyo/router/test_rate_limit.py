@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from nomyo.router import limits
+from nomyo.router import rate_limit
 from nomyo.router.errors import Refusal
-from nomyo.router.limits import ABUSE, CALLERS_MAX, COOL_DOWN, Limiter
+from nomyo.router.rate_limit import ABUSE, CALLERS_MAX, COOL_DOWN, Limiter
 
 
 class Clock:
@@ -94,7 +94,7 @@ def test_refusals_far_apart_lock_nobody_out(asking: Asking) -> None:
 def test_callers_long_gone_are_forgotten_and_locked_ones_are_not(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "CALLERS_MAX", 3)
+    monkeypatch.setattr(rate_limit, "CALLERS_MAX", 3)
     asking.statuses(4 + ABUSE, "abuser")
     for number in range(50):
         asking.clock.now += 61
@@ -107,7 +107,7 @@ def test_callers_long_gone_are_forgotten_and_locked_ones_are_not(
 def test_fresh_callers_and_locked_ones_fill_no_more_than_their_tables(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "CALLERS_MAX", 3)
+    monkeypatch.setattr(rate_limit, "CALLERS_MAX", 3)
     for number in range(50):
         assert asking.statuses(4 + ABUSE, f"abuser {number}")[-1] == 503
         assert asking.ask(f"caller {number}") == (200, "")
@@ -116,7 +116,7 @@ def test_fresh_callers_and_locked_ones_fill_no_more_than_their_tables(
 
 
 def test_whoever_asked_last_is_remembered_longest(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CALLERS_MAX", 3)
+    monkeypatch.setattr(rate_limit, "CALLERS_MAX", 3)
     asking.statuses(4, "busy")
     for number in range(50):
         assert asking.ask(f"caller {number}") == (200, "")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nomyo.router.errors import Refusal
-from nomyo.router.opening import open_payload, read_heading
+from nomyo.router.protocol import open_payload, read_heading
 from tests.nomyo.wire.by_hand import own_key, pem, sealed
 
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "a secret"}]}

@@ -1,0 +1,272 @@
+"""Faults of the status: answers other than 200, and error bodies in every shape but the documented one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from time import time
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from nomyo.router.errors import FORBIDDEN, NOT_ENABLED, UNAUTHORIZED
+from nomyo.router.faults.model import Fault
+
+PAGE = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>\n"
+"""What a hotel's network answers."""
+
+DETAILS: Final = {
+    400: "The request is invalid",
+    401: UNAUTHORIZED,
+    403: FORBIDDEN,
+    404: NOT_ENABLED,
+    408: "The request took too long",
+    409: "Conflict",
+    418: "I'm a teapot",
+    425: "Too early",
+    429: "Too many requests",
+    500: "Internal error",
+    502: "Bad gateway",
+    503: "The inference backend is unavailable",
+    504: "Gateway timeout",
+    529: "Overloaded",
+}
+"""Status → detail of its fault."""
+
+RETRY_SECONDS: Final = 1
+"""What the faults with a Retry-After ask to wait."""
+
+
+DRIP_BYTES: Final = 64
+DRIP_SECONDS: Final = 0.05
+
+BOMB_BYTES: Final = 1 << 30
+"""Size of the gzip bomb once it is inflated; on the wire it is a thousandth of that."""
+
+_BLOCK: Final = 1 << 20
+
+
+def _at_once(name: str, reason: str, answer: Response) -> Fault:
+    return Fault(name, reason, "request", lambda _: answer)
+
+
+def _status(name: str, reason: str, answer: Response) -> Fault:
+    return _at_once(f"status-{name}", reason, answer)
+
+
+def statuses() -> Iterator[Fault]:
+    """The documented body under every status."""
+    for status, detail in DETAILS.items():
+        yield _status(str(status), f"The router answers {status}.", JSONResponse({"detail": detail}, status))
+
+
+def retry_after() -> Iterator[Fault]:
+    """429 and 503 that say when to come again."""
+    for status in (429, 503):
+        body = {"detail": DETAILS[status]}
+        for name, header, value in (
+            ("seconds", "Retry-After", str(RETRY_SECONDS)),
+            ("ms", "retry-after-ms", str(1000 * RETRY_SECONDS)),
+            ("long", "Retry-After", "1800"),
+            ("nonsense", "Retry-After", "soon"),
+        ):
+            yield _status(
+                f"{status}-{name}", f"The router answers {status} with {header}: {value}.",
+                JSONResponse(body, status, {header: value}),
+            )  # fmt: skip
+        reason = f"The router answers {status} with a Retry-After that is a date {RETRY_SECONDS + 1} seconds ahead."
+        yield Fault(f"status-{status}-date", reason, "request", _with_date(status))
+
+
+def bodies() -> Iterator[Fault]:
+    """Error bodies that are not an object with a text as its detail."""
+    shapes: tuple[tuple[str, str, Any], ...] = (
+        ("list", "a list", ["The request is invalid"]),
+        ("string", "a string", "The request is invalid"),
+        ("null", "null", None),
+        ("number", "a number", 400),
+        ("detail-list", "an object whose detail is a list", {"detail": [{"loc": ["body"], "msg": "field required"}]}),
+        ("detail-null", "an object whose detail is null", {"detail": None}),
+        ("detail-missing", "an object without a detail", {"error": {"message": "The request is invalid"}}),
+        ("detail-long", "an object whose detail has a MiB", {"detail": "x" * (1 << 20)}),
+        ("detail-control", "an object whose detail would move a terminal's cursor", {"detail": "a\x1b[2J\r\nb\u202ec"}),
+    )
+    for name, what, body in shapes:
+        for status in (400, 503) if name in ("list", "string") else (400,):
+            slug = f"error-{name}" if status == 400 else f"error-{name}-{status}"
+            yield _at_once(slug, f"The body of a {status} is {what}.", JSONResponse(body, status))
+    yield _at_once("error-html", "A 502 comes as an HTML page.", HTMLResponse(PAGE, 502))
+    yield _at_once("error-empty", "A 400 comes without a body.", Response(status_code=400))
+
+
+def others() -> Iterator[Fault]:
+    """What proxies and captive portals answer."""
+    yield _at_once("html", "A 200 comes with an HTML page.", HTMLResponse(PAGE))
+    yield _at_once("empty", "A 200 comes without a body.", Response())
+    yield _at_once("redirect", "The router redirects the request.", RedirectResponse("/v1/elsewhere", 307))
+    yield _status("204", "The router answers 204.", Response(status_code=204))
+
+
+def _with_date(status: int) -> Callable[[None], Response]:
+    def answer(_: None) -> Response:
+        # A date has no fractions of a second: two ahead are at least one.
+        date = formatdate(time() + RETRY_SECONDS + 1, usegmt=True)
+        return JSONResponse({"detail": DETAILS[status]}, status, {"Retry-After": date})
+
+    return answer
+
+
+def status_faults() -> Iterator[Fault]:
+    """All of them."""
+    yield from statuses()
+    yield from retry_after()
+    yield from bodies()
+    yield from others()
+
+
+def key_faults() -> Iterator[Fault]:
+    """Keys that must not be used, and answers that are no key."""
+
+    def key(name: str, reason: str, answer: Response) -> Fault:
+        return Fault(f"key-{name}", reason, "key", lambda _: answer)
+
+    yield key("503", "The key endpoint answers 503.", JSONResponse({"detail": "Key service unavailable"}, 503))
+    yield key("404", "The key endpoint answers 404.", JSONResponse({"detail": "Not Found"}, 404))
+    yield key("html", "The key endpoint answers 200 with an HTML page.", HTMLResponse(PAGE))
+    yield key("redirect", "The key endpoint redirects.", RedirectResponse("/pki/elsewhere"))
+    yield key("empty", "The key endpoint answers 200 with nothing.", PlainTextResponse(""))
+    yield Fault("key-cut", "The PEM of the key is cut short.", "key", lambda honest: _text(bytes(honest.body)[:400]))
+    yield Fault(
+        "key-twice", "Two keys are served in one body.", "key", lambda honest: _text(bytes(honest.body) + _rsa(2048))
+    )
+    yield Fault("key-rsa-1024", "The key is RSA-1024.", "key", lambda _: _text(_rsa(1024)))
+    yield Fault("key-rsa-2048", "The key is RSA-2048, below what the algorithm's name says.", "key", _small)
+    yield Fault("key-ec", "The key is one on the curve P-256.", "key", lambda _: _text(_ec()))
+    yield Fault("key-other", "The key is sound, and not the one the router opens requests with.", "key", _other)
+
+
+def _small(_: Response) -> Response:
+    return _text(_rsa(2048))
+
+
+def _other(_: Response) -> Response:
+    return _text(_rsa(4096))
+
+
+def _text(body: bytes) -> Response:
+    return PlainTextResponse(body)
+
+
+@functools.cache
+def _rsa(bits: int) -> bytes:
+    return _pem(rsa.generate_private_key(65537, bits).public_key())
+
+
+@functools.cache
+def _ec() -> bytes:
+    return _pem(ec.generate_private_key(ec.SECP256R1()).public_key())
+
+
+def _pem(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+class Reset(Response):
+    """No response: the connection is reset (TCP RST)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        transport = scope["state"]["connection"].transport
+        raw = transport.get_extra_info("socket")
+        # Lingering for zero seconds makes close() send a RST in the place of a FIN.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+        await _gone(receive)
+
+
+class ResetUnprocessed(Reset):
+    """The same, once the request has arrived, so that the client is not still sending it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await super().__call__(scope, receive, send)
+
+
+class Cut(Response):
+    """The first half of a body whose Content-Length promises all, and the connection is closed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        half = bytes(self.body)[: len(self.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        scope["state"]["connection"].transport.close()
+        await _gone(receive)
+
+
+class Drip(Response):
+    """The body, `DRIP_BYTES` at a time, every `DRIP_SECONDS`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body, gone = bytes(self.body), asyncio.ensure_future(_gone(receive))
+        try:
+            for start in range(0, len(body), DRIP_BYTES):
+                last = start + DRIP_BYTES >= len(body)
+                piece = body[start : start + DRIP_BYTES]
+                await send({"type": "http.response.body", "body": piece, "more_body": not last})
+                await asyncio.wait([gone], timeout=DRIP_SECONDS)
+                if gone.done():
+                    return
+        finally:
+            gone.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@functools.cache
+def bomb() -> bytes:
+    """`BOMB_BYTES` of blanks, which JSON allows before an object, in gzip (RFC 1952).
+
+    A block ended by a full flush depends on none before it (RFC 1951, 2), so one is compressed, and repeated.
+    """
+    block = b" " * _BLOCK
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    piece = compressor.compress(block) + compressor.flush(zlib.Z_FULL_FLUSH)
+    end = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS).flush(zlib.Z_FINISH)
+    check = 0
+    for _ in range(BOMB_BYTES // _BLOCK):
+        check = zlib.crc32(block, check)
+    header = b"\x1f\x8b\x08\x00" + bytes(4) + b"\x02\xff"
+    return header + piece * (BOMB_BYTES // _BLOCK) + end + struct.pack("<II", check, BOMB_BYTES & 0xFFFFFFFF)
+
+
+def _around(kind: type[Response]) -> Any:
+    return lambda reply: kind(reply.body, media_type=reply.media_type)
+
+
+def connection_faults() -> Iterator[Fault]:
+    """All of them."""
+    reason = "The connection is reset when the request has arrived, before it is processed."
+    yield Fault("reset-before", reason, "request", lambda _: ResetUnprocessed())
+    reason = "The connection is reset when the request has been processed."
+    yield Fault("reset-after", reason, "reply", lambda _: Reset())
+    yield Fault("cut", "The connection is closed in the middle of the answer.", "reply", _around(Cut))
+    reason = f"The answer comes {DRIP_BYTES} bytes at a time, every {DRIP_SECONDS:g} seconds."
+    yield Fault("drip", reason, "reply", _around(Drip))
+    reason = f"The answer is a gzip bomb of {BOMB_BYTES >> 20} MiB."
+    yield Fault(
+        "gzip-bomb", reason, "reply",
+        lambda reply: Response(bomb(), headers={"Content-Encoding": "gzip"}, media_type=reply.media_type),
+    )  # fmt: skip
