@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nomyo import envelope, jsontext
+from nomyo import envelope, strict_json
 from nomyo.config import TIERS
 from nomyo.errors import TIER_NOT_AS_REQUESTED, ResponseError, ResponseNotBoundError, ResponseTooLargeError
 from nomyo.memory import SecureBuffer
@@ -24,7 +24,7 @@ class Opened(msgspec.Struct, frozen=True):
 
     Attributes:
         completion: the JSON object as the server made it; ``_metadata`` in it is an object.
-        processed_at: the field of that name outside the sealed part, which nothing authenticates; None if absent.
+        processed_at: the field of that name outside the encrypted part, which nothing authenticates; None if absent.
     """
 
     completion: dict[str, Any]
@@ -43,12 +43,12 @@ def open_answer(package: bytes, key: RSAPrivateKey, *, lock: bool = True) -> Ope
     Raises `ResponseError`, the same one whatever is wrong; but `ResponseTooLargeError` for one that was decrypted and
     has too many objects and arrays. Whoever encrypted it knows that already.
     """
-    unsealed = envelope.unseal(package, key)
-    with SecureBuffer(unsealed.plaintext, lock=lock) as plaintext:
+    decrypted = envelope.decrypt(package, key)
+    with SecureBuffer(decrypted.plaintext, lock=lock) as plaintext:
         failure: ResponseError | None = None
         completion = None
         try:
-            completion = jsontext.decode(plaintext.data)
+            completion = strict_json.decode(plaintext.data)
         except TooManyContainersError as error:
             failure = _too_large(error.found, error.limit)
         except ValueError:
@@ -56,7 +56,7 @@ def open_answer(package: bytes, key: RSAPrivateKey, *, lock: bool = True) -> Ope
     if failure is not None:
         raise failure
     if isinstance(completion, dict) and isinstance(completion.setdefault(METADATA, {}), dict):
-        return Opened(completion, unsealed.processed_at)
+        return Opened(completion, decrypted.processed_at)
     raise ResponseError
 
 

@@ -15,8 +15,8 @@ from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_k
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.gate import load_policy
 from nomyo.keyring import Keyring
-from nomyo.leak import guarded, guarded_async
 from nomyo.ledger import load_log
+from nomyo.traceback_scrubbing import guarded, guarded_async
 
 if TYPE_CHECKING:
     import httpx
@@ -34,7 +34,7 @@ _OTHERS_MAXIMUM: Final = 16
 
 
 class SecureChatCompletion(Closing):
-    """Chat completions, sealed to the server and back. ::
+    """Chat completions, encrypted for the server and back. ::
 
         async with SecureChatCompletion(api_key="…", attestation_policy="policy.toml") as client:
             response = await client.create(model="Qwen/Qwen3-0.6B", messages=[…], require_attestation=True)
@@ -305,11 +305,11 @@ def _is_gated(required: object, default: bool, policy: AppraisalPolicy | None) -
 
 
 def _payload(model: str, messages: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
-    """What is sealed: model and messages first, then the rest in the caller's order."""
+    """What is encrypted: model and messages first, then the rest in the caller's order."""
     body = more.pop("extra_body", None)
     if body is not None and not isinstance(body, dict):
         raise ArgumentTypeError(f"extra_body: expected a dict, got {type(body).__name__}")
     payload = {"model": model, "messages": messages, **more, **(body or {})}
     if payload.get("stream"):
-        raise ArgumentError("stream: only False is possible: an answer is sealed as a whole")
+        raise ArgumentError("stream: only False is possible: an answer is encrypted as a whole")
     return payload

@@ -8,7 +8,8 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from nomyo import jsontext, keyfiles, keys
+from nomyo import keyfiles, keys, strict_json
+from nomyo.call import Request, Service
 from nomyo.config import (
     DEFAULT_BASE_URL,
     SERVER_KEY_BITS,
@@ -25,11 +26,10 @@ from nomyo.config import (
     parse_base_url,
 )
 from nomyo.errors import ArgumentError, ArgumentTypeError, SecurityError
-from nomyo.exchange import Exchange, Request
 from nomyo.keyring import KeyPair, Keyring
-from nomyo.leak import guarded, guarded_async
 from nomyo.ledger import Ledger
 from nomyo.rate_limit import CallQueue, check_rate_limit
+from nomyo.traceback_scrubbing import guarded, guarded_async
 from nomyo.transport import Transport
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class SecureCompletionClient(Closing):
         self._gated = False
         self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
         self._transport = Transport(http_client, origin=base.origin)
-        self._exchange = Exchange(
+        self._service = Service(
             base.text,
             self._transport,
             self.keyring,
@@ -210,18 +210,18 @@ class SecureCompletionClient(Closing):
             ServerKeyError: it is weak, malformed or not pinned.
             APIConnectionError, APIStatusError: it could not be fetched.
         """
-        return (await self._exchange.server_keys.renewed()).pem
+        return (await self._service.server_keys.renewed()).pem
 
     @guarded_async
     async def encrypt_payload(self, payload: dict[str, Any]) -> bytes:
-        """Seal a payload to the server's key, which is fetched if need be: the body of a request.
+        """Encrypt a payload for the server's key, which is fetched if need be: the body of a request.
 
         Raises:
             ArgumentError: the payload is no dict, is empty, too large, or not JSON.
             ServerKeyError, APIConnectionError, APIStatusError: as of `fetch_server_public_key`.
         """
         payload = _payload(payload)
-        return await self._exchange.seal(payload, await self._exchange.server_keys.get())
+        return await self._service.encrypt(payload, await self._service.server_keys.get())
 
     @guarded_async
     async def decrypt_response(self, encrypted_response: bytes, payload_id: str) -> dict[str, Any]:
@@ -239,9 +239,7 @@ class SecureCompletionClient(Closing):
         if self.keyring.pair is None:
             raise SecurityError("Private key not initialized. Call generate_keys() or load_keys() first.")
         policy, gated = self._policy, self._gated
-        return await self._exchange.accept(
-            encrypted_response, self.keyring.pair, payload_id, policy=policy, gated=gated
-        )
+        return await self._service.accept(encrypted_response, self.keyring.pair, payload_id, policy=policy, gated=gated)
 
     @guarded_async
     async def send_secure_request(
@@ -301,11 +299,11 @@ class SecureCompletionClient(Closing):
             gated=gated,
         )
         limit = self.timeout if seconds is None else check_timeout(seconds)
-        return await self._exchange.run(request, seconds=limit, max_retries=check_max_retries(self.max_retries))
+        return await self._service.run(request, seconds=limit, max_retries=check_max_retries(self.max_retries))
 
     def use_keyring(self, keyring: Keyring) -> None:
         """Use the key pair of another client from now on; a new one made by either is for both."""
-        self.keyring = self._exchange.keyring = keyring
+        self.keyring = self._service.keyring = keyring
 
     def use_policy(self, policy: AppraisalPolicy | None, *, gated: bool) -> None:
         """Set the policy for calls of this client itself; see `admit`.
@@ -324,7 +322,7 @@ class SecureCompletionClient(Closing):
     @guarded_async
     async def aclose(self) -> None:
         """Close the connections; what is called afterwards raises `ClientClosedError`."""
-        await self._exchange.server_keys.aclose()
+        await self._service.server_keys.aclose()
         await self._transport.aclose()
 
     def __repr__(self) -> str:
@@ -337,5 +335,5 @@ def _payload(payload: object) -> dict[str, Any]:
         raise ArgumentError("Payload must be a dictionary")
     if not payload:
         raise ArgumentError("Payload cannot be empty")
-    copied: dict[str, Any] = jsontext.snapshot(payload)
+    copied: dict[str, Any] = strict_json.snapshot(payload)
     return copied

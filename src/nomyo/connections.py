@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from nomyo.early import Early
+from nomyo.background import BackgroundResult
 from nomyo.errors import ArgumentError, ClientClosedError
 from nomyo.proxies import EnvironmentProxy, environment_proxy, not_a_proxy
 
@@ -52,7 +52,7 @@ class Connections:
 
     def __init__(self, *, origin: tuple[str, str, int] | None, begin: bool) -> None:
         self._origin = origin
-        self._context = Early(ssl_context)
+        self._context = BackgroundResult(ssl_context)
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._closed = False
         if begin:

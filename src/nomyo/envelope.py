@@ -1,4 +1,4 @@
-"""The package on the wire ↔ what is sealed in it. Pure: no I/O, no state.
+"""The package on the wire ↔ what is encrypted in it. Pure: no I/O, no state.
 
 A package is JSON. Its plaintext is encrypted with AES-256-GCM (NIST SP 800-38D) under a fresh key, with a nonce of 12
 bytes, a tag of 16 and no associated data; that key is encrypted to the receiver's RSA key with RSAES-OAEP (RFC 8017,
@@ -9,7 +9,7 @@ bytes, a tag of 16 and no associated data; that key is encrypted to the receiver
      "encrypted_aes_key": …,
      "key_algorithm": "RSA-OAEP-SHA256", "payload_algorithm": "AES-256-GCM"}
 
-Nothing in it says who sealed it: whoever holds a public key can seal to it.
+Nothing in it says who encrypted it: whoever holds a public key can encrypt for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from nomyo import jsontext
+from nomyo import strict_json
 from nomyo.errors import ResponseError
 from nomyo.memory import wipe
 
@@ -59,7 +59,7 @@ def _oaep() -> padding.OAEP:
     return padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
 
 
-class Unsealed(msgspec.Struct, frozen=True):
+class Decrypted(msgspec.Struct, frozen=True):
     """What was in a package.
 
     Attributes:
@@ -71,14 +71,14 @@ class Unsealed(msgspec.Struct, frozen=True):
     processed_at: int | None
 
     def __repr__(self) -> str:
-        return f"<Unsealed {len(self.plaintext)} bytes>"
+        return f"<Decrypted {len(self.plaintext)} bytes>"
 
 
-def seal(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: int | None = None) -> bytes:
-    """Seal `plaintext` to `key`.
+def encrypt(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: int | None = None) -> bytes:
+    """Encrypt `plaintext` for `key`.
 
     Args:
-        processed_at: for answers: Unix time in seconds, put beside the sealed parts, in the clear.
+        processed_at: for answers: Unix time in seconds, put beside the encrypted parts, in the clear.
     """
     aes_key = secrets.token_bytes(KEY_BYTES)
     nonce = secrets.token_bytes(NONCE_BYTES)
@@ -103,8 +103,8 @@ def seal(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: int |
     return package.getvalue()
 
 
-def unseal(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> Unsealed:
-    """Open a package sealed to `key`, taking nothing but what the protocol promises.
+def decrypt(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> Decrypted:
+    """Open a package encrypted for `key`, taking nothing but what the protocol promises.
 
     Args:
         tag_inside: also take packages whose tag is the end of the ciphertext, as the JavaScript client sends them.
@@ -116,13 +116,13 @@ def unseal(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> U
     except (ValueError, InvalidTag):
         pass  # which step failed is nobody's business
     else:
-        return Unsealed(plaintext, processed_at)
+        return Decrypted(plaintext, processed_at)
     raise ResponseError
 
 
 def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[bytearray, int | None]:
     """Raises ValueError or InvalidTag."""
-    outer = _object(jsontext.decode(package, values_max=_VALUES_MAX))
+    outer = _object(strict_json.decode(package, values_max=_VALUES_MAX))
     if not outer.keys() >= _REQUIRED or outer["version"] != VERSION or outer["algorithm"] != ALGORITHM:
         raise ValueError
     if any(outer.get(name, only) != only for name, only in _OPTIONAL.items()):

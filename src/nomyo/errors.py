@@ -34,7 +34,7 @@
 As in the published client, neither `APIConnectionError` nor `SecurityError` is an `APIError`.
 
 No exception carries a prompt, a completion, a password or an API key, neither in its attributes nor in the frames of
-its traceback (see `leak`).
+its traceback (see `traceback_scrubbing`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from nomyo.config import check_path
 from nomyo.errors import AttestationError, EvidenceLogError, SecurityError
-from nomyo.redact import Redaction, texts
+from nomyo.redaction import Redaction, texts
 from nomyo_attest.appraisal import AttestationResult, appraise
 from nomyo_attest.errors import AttestationError as NotAffirmed
 from nomyo_attest.policy import AppraisalPolicy

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from nomyo import keys
 from nomyo.errors import KeyStoreError
 from nomyo.keyfolder import PRIVATE_MODE, PUBLIC_MODE, KeyFolder, open_folder
-from nomyo.leak import guarded
+from nomyo.traceback_scrubbing import guarded
 from nomyo_attest.evidence.content import wrong_encoding
 
 PRIVATE_NAME: Final = "private_key.pem"

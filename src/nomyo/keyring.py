@@ -1,4 +1,4 @@
-"""The client's key pair, to which answers are sealed: made or loaded in a thread, begun before it is needed."""
+"""The client's key pair, to which answers are encrypted: made or loaded in a thread, begun before it is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nomyo import keyfiles, keys
-from nomyo.early import Early
+from nomyo.background import BackgroundResult
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -41,7 +41,7 @@ class Keyring:
     def __init__(self, key_dir: str | PathLike[str] | None = None, password: str | None = None) -> None:
         self._key_dir = None if key_dir is None else Path(key_dir)
         self._password = password
-        self._early = Early(self._make)
+        self._early = BackgroundResult(self._make)
         self.pair: KeyPair | None = None
 
     def begin(self) -> None:

@@ -10,10 +10,10 @@ from os import PathLike
 from typing import Any, Final
 
 from nomyo.answer import METADATA, Opened
+from nomyo.background import BackgroundResult
 from nomyo.config import check_path
-from nomyo.early import Early
 from nomyo.errors import ArgumentError, AttestationError, EvidenceLogError, SecurityError
-from nomyo.redact import Redaction, texts
+from nomyo.redaction import Redaction, texts
 from nomyo_attest._version import __version__
 from nomyo_attest.errors import LedgerError
 from nomyo_attest.ledger import EvidenceLog, Receipt
@@ -56,7 +56,7 @@ class Ledger:
         Raises `EvidenceLogError`.
         """
         if self._raises:
-            await Early(self._check).get()
+            await BackgroundResult(self._check).get()
 
     def _check(self) -> None:
         try:
@@ -89,7 +89,7 @@ class Ledger:
             result = refusal.result.to_dict()
         line = _Line(opened, payload_id, policy, result, None if refusal is None else refusal.code, [*secrets], gate)
         try:
-            receipt = await Early(partial(line.append, self.log)).get()
+            receipt = await BackgroundResult(partial(line.append, self.log)).get()
         except LedgerError as error:
             failure = error
         else:

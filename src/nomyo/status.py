@@ -1,8 +1,9 @@
-"""An answer whose status is not 200 → the exception that says so.
+"""An HTTP response whose status is not 200 → the exception to raise.
 
-The body is not authenticated: it is told, shortened, and nothing rests on it. A service might echo what it was sent, so
-the API key and the texts of the prompt are taken out of it first (see `redact`). A message ends in a program's log, so
-what could drive a terminal or a CI system is an escape in it; the attributes have the text as it came.
+The body is not authenticated: it is quoted, shortened, and nothing depends on it. A service might echo what it was
+sent, so the API key and the texts of the prompt are removed from it first (see `redaction`). A message ends in a
+program's log, so characters that could drive a terminal or a CI system are escaped in it; the attributes have the text
+as it came.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nomyo.errors import (
     ServerError,
     ServiceUnavailableError,
 )
-from nomyo.redact import Redaction
+from nomyo.redaction import Redaction
 from nomyo.retry import retry_after
 from nomyo_attest.report.clean import clean
 

@@ -36,7 +36,7 @@ FAILED: Final = "Failed to connect to router: "
 """How the message of an `APIConnectionError` begins, as in nomyo 0.2.9."""
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
-"""Bytes of the largest answer that is read: twice the largest prompt, sealed."""
+"""Bytes of the largest answer that is read: twice the largest prompt, encrypted."""
 
 _CHUNK: Final = 64 * 1024
 """Bytes of a body that are handed to the connection at a time: encrypting all of a long one would hold the loop."""
@@ -115,11 +115,11 @@ class Transport:
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Reply:
         if self._given is None:
             async with self._connections.borrowed() as pool:
-                return await _exchange(pool.client, pool.proxy, method, url, headers, body, most)
+                return await _request(pool.client, pool.proxy, method, url, headers, body, most)
         self._connections.check_open()
         if self._given.is_closed:
             raise ClientClosedError("the http_client given is closed; give an open one")
-        return await _on_its_loop(self._given, _exchange(self._given, None, method, url, headers, body, most))
+        return await _on_its_loop(self._given, _request(self._given, None, method, url, headers, body, most))
 
 
 async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
@@ -148,7 +148,7 @@ def _has_connections(client: httpx.AsyncClient) -> bool:
     return any(getattr(getattr(one, "_pool", None), "connections", ()) for one in transports)
 
 
-async def _exchange(
+async def _request(
     client: httpx.AsyncClient,
     proxy: EnvironmentProxy | None,
     method: str,

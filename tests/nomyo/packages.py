@@ -59,7 +59,7 @@ def is_refused(package: bytes, *, key: rsa.RSAPrivateKey = KEY, tag_inside: bool
     """Whether a package is refused as every package must be: by one error, which leads nowhere near the plaintext."""
     error = None
     try:
-        envelope.unseal(package, key, tag_inside=tag_inside)
+        envelope.decrypt(package, key, tag_inside=tag_inside)
     except ResponseError as caught:
         error = caught
     if error is None:
@@ -78,7 +78,7 @@ def opens(package: bytes, *, tag_inside: bool = False) -> bool:
     """Whether a package opens, which it may do to the one plaintext only."""
     if is_refused(package, tag_inside=tag_inside):
         return False
-    assert envelope.unseal(package, KEY, tag_inside=tag_inside).plaintext == PLAINTEXT
+    assert envelope.decrypt(package, KEY, tag_inside=tag_inside).plaintext == PLAINTEXT
     return True
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo import SecureChatCompletion, chat, jsontext, keyfiles, keys
+from nomyo import SecureChatCompletion, chat, keyfiles, keys, strict_json
 from nomyo.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -78,14 +78,14 @@ def test_model_and_messages_come_first_then_the_rest_in_the_callers_order(wire: 
 
 def test_the_plaintext_is_what_json_dumps_makes_of_it(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
-    encode = jsontext.encode
+    encode = strict_json.encode
 
     def watched(value: object) -> bytearray:
         buffer = encode(value)
         written.append(bytes(buffer))
         return buffer
 
-    monkeypatch.setattr(jsontext, "encode", watched)
+    monkeypatch.setattr(strict_json, "encode", watched)
     wire.ask(prompt="Grüße \U0001f600", temperature=0.5, stop=("a", "b"))
     payload = {"model": MODEL, "messages": [{"role": "user", "content": "Grüße \U0001f600"}], "temperature": 0.5}
     assert written == [json.dumps({**payload, "stop": ("a", "b")}).encode()]
@@ -333,7 +333,7 @@ def test_a_client_with_other_options_has_the_same_key_pair_and_key_of_the_servic
     assert type(two) is SecureChatCompletion
     assert two is not one
     assert (two.client.max_retries, two.client.timeout, two.api_key) == (7, 5.0, API_KEY)
-    assert (one.client.max_retries, two.client._exchange._lock) == (1, False)
+    assert (one.client.max_retries, two.client._service._lock) == (1, False)
     assert two.client.keyring is one.client.keyring
     assert one.with_options().client.keyring is one.client.keyring
 
@@ -409,7 +409,7 @@ def test_pins_are_passed_on_though_they_were_given_once(pins: Any) -> None:
     again = client.with_options(timeout=5).with_options(timeout=6)
     expected = {pin} if pins else set()
     for one in (client, again):
-        assert one.client._exchange.server_keys._pins == expected
+        assert one.client._service.server_keys._pins == expected
 
 
 OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -562,7 +562,7 @@ def test_what_goes_wrong_inside_is_told_by_place_and_nothing_else(wire: Wire, mo
     def broken(value: object) -> None:
         raise KeyError(PROMPT, value)
 
-    monkeypatch.setattr(jsontext, "snapshot", broken)
+    monkeypatch.setattr(strict_json, "snapshot", broken)
     error = wire.refused(InternalError)
     assert re.fullmatch(r"internal error: KeyError at nomyo/test_chat\.py, line \d+; please report.*", str(error))
     assert places_of(PROMPT, error) == []

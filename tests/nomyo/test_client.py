@@ -16,7 +16,8 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo import answer, jsontext, keyfiles, keys
+from nomyo import answer, keyfiles, keys, strict_json
+from nomyo.call import PAYLOAD_MAX
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import (
     ArgumentError,
@@ -32,7 +33,6 @@ from nomyo.errors import (
     SecurityError,
     ServerKeyError,
 )
-from nomyo.exchange import PAYLOAD_MAX
 from nomyo.keyring import KeyPair
 from tests.nomyo.calling import Wire, made_at_once, only, run
 from tests.nomyo.wire import package as wire_package
@@ -88,7 +88,7 @@ def test_plaintext_is_locked_or_not_as_it_is_told(secure: bool, monkeypatch: pyt
     monkeypatch.setattr(answer, "open_answer", open_answer)
     run(client(secure_memory=secure).decrypt_response(sealed({}), "x"))
     assert asked == [secure]
-    assert client(secure_memory=secure)._exchange._lock is secure
+    assert client(secure_memory=secure)._service._lock is secure
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -494,14 +494,14 @@ def test_clients_may_share_a_key_pair(made: list[int]) -> None:
     two.use_keyring(one.keyring)
     one.generate_keys()
     assert two.private_key is KEY
-    assert two._exchange.keyring is one.keyring
+    assert two._service.keyring is one.keyring
 
 
 def test_what_goes_wrong_inside_is_told_by_place_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(value: object) -> None:
         raise KeyError(SECRET, value)
 
-    monkeypatch.setattr(jsontext, "snapshot", broken)
+    monkeypatch.setattr(strict_json, "snapshot", broken)
     calls: list[Coroutine[Any, Any, object]] = [
         client().encrypt_payload({"content": SECRET}),
         client().send_secure_request({"content": SECRET}, "an id"),

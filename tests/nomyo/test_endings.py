@@ -255,7 +255,7 @@ def test_a_program_that_is_interrupted_in_a_call_ends_and_tells_no_secret(progra
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert "Warning" not in err
     assert API_KEY not in err
-    assert "nomyo/exchange.py" not in err
+    assert "nomyo/call.py" not in err
 
 
 def test_an_error_that_nobody_catches_is_told_without_a_secret(program: Program) -> None:

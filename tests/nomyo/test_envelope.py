@@ -45,7 +45,7 @@ PIECE = envelope._PIECE
 
 @pytest.mark.parametrize("processed_at", [None, 0, 1_700_000_000])
 def test_a_package_is_byte_for_byte_what_json_dumps_makes_of_the_published_layout(processed_at: int | None) -> None:
-    package = envelope.seal(b"{}", KEY.public_key(), processed_at=processed_at)
+    package = envelope.encrypt(b"{}", KEY.public_key(), processed_at=processed_at)
     found = json.loads(package)
     layout: dict[str, Any] = {
         "version": "1.0",
@@ -67,18 +67,18 @@ def test_a_package_is_byte_for_byte_what_json_dumps_makes_of_the_published_layou
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_what_is_sealed_here_opens_elsewhere_and_the_other_way_round(size: int, kind: type[bytes]) -> None:
     plaintext = os.urandom(size)
-    assert wire.unseal(envelope.seal(kind(plaintext), KEY.public_key()), KEY) == plaintext
+    assert wire.unseal(envelope.encrypt(kind(plaintext), KEY.public_key()), KEY) == plaintext
     for inside in (False, True):
         package = wire.seal(plaintext, KEY.public_key(), tag_inside=inside)
-        unsealed = envelope.unseal(package, KEY, tag_inside=inside)
+        unsealed = envelope.decrypt(package, KEY, tag_inside=inside)
         assert unsealed.plaintext == plaintext
         assert type(unsealed.plaintext) is bytearray
 
 
 @given(plaintext=st.binary(max_size=200), processed_at=st.none() | st.integers(0, 2**40))
 def test_what_is_sealed_opens_again(plaintext: bytes, processed_at: int | None) -> None:
-    package = envelope.seal(plaintext, KEY.public_key(), processed_at=processed_at)
-    unsealed = envelope.unseal(package, KEY)
+    package = envelope.encrypt(plaintext, KEY.public_key(), processed_at=processed_at)
+    unsealed = envelope.decrypt(package, KEY)
     assert unsealed.plaintext == plaintext
     assert unsealed.processed_at == processed_at
 
@@ -86,16 +86,16 @@ def test_what_is_sealed_opens_again(plaintext: bytes, processed_at: int | None) 
 @pytest.mark.parametrize("bits", [2048, 2050, 2060, 3072, 4096])
 def test_keys_of_any_size_do(bits: int) -> None:
     key = server_keys.pair(1001, bits)
-    package = envelope.seal(b"x", key.public_key())
+    package = envelope.encrypt(b"x", key.public_key())
     assert len(base64.b64decode(json.loads(package)["encrypted_aes_key"])) == -(-key.key_size // 8)
     assert wire.unseal(package, key) == b"x"
-    assert envelope.unseal(package, key).plaintext == b"x"
+    assert envelope.decrypt(package, key).plaintext == b"x"
 
 
 def test_every_package_has_a_key_and_a_nonce_of_its_own() -> None:
     keys, nonces = set(), set()
     for _ in range(20):
-        package = json.loads(envelope.seal(b"the same", KEY.public_key()))
+        package = json.loads(envelope.encrypt(b"the same", KEY.public_key()))
         keys.add(KEY.decrypt(base64.b64decode(package["encrypted_aes_key"]), wire.oaep()))
         nonces.add(base64.b64decode(package["encrypted_payload"]["nonce"]))
     assert len(keys) == len(nonces) == 20
@@ -105,18 +105,18 @@ def test_every_package_has_a_key_and_a_nonce_of_its_own() -> None:
 
 def test_sealing_leaves_the_plaintext_to_its_owner() -> None:
     plaintext = bytearray(b"{}")
-    envelope.seal(plaintext, KEY.public_key())
+    envelope.encrypt(plaintext, KEY.public_key())
     plaintext += b"it can be resized, so no view of it is left"
     assert plaintext.startswith(b"{}")
 
 
 def test_what_was_opened_does_not_show_in_its_repr() -> None:
-    assert repr(envelope.unseal(valid(), KEY)) == f"<Unsealed {len(PLAINTEXT)} bytes>"
+    assert repr(envelope.decrypt(valid(), KEY)) == f"<Decrypted {len(PLAINTEXT)} bytes>"
 
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_right_package_opens(inside: bool) -> None:
-    unsealed = envelope.unseal(valid(inside=inside), KEY, tag_inside=inside)
+    unsealed = envelope.decrypt(valid(inside=inside), KEY, tag_inside=inside)
     assert unsealed.plaintext == PLAINTEXT
     assert unsealed.processed_at == 1_700_000_000
 
@@ -124,7 +124,7 @@ def test_a_right_package_opens(inside: bool) -> None:
 def test_a_tag_inside_the_ciphertext_is_taken_only_if_it_is_asked_for() -> None:
     assert is_refused(valid(inside=True))
     with pytest.raises(ResponseError):
-        envelope.unseal(valid(inside=True), KEY)
+        envelope.decrypt(valid(inside=True), KEY)
     assert opens(valid(), tag_inside=True)
 
 
@@ -143,7 +143,7 @@ def test_the_four_fields_that_are_required_are_enough() -> None:
 
 @pytest.mark.parametrize("value", [None, 0, -1, 2**63, int("1" * 4000)])
 def test_the_outer_time_may_be_any_whole_number_or_null(value: int | None) -> None:
-    assert envelope.unseal(tampered("processed_at", lambda _: value), KEY).processed_at == value
+    assert envelope.decrypt(tampered("processed_at", lambda _: value), KEY).processed_at == value
 
 
 @given(name=st.text(max_size=12), value=st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers()))
@@ -314,7 +314,7 @@ def test_parts_of_two_packages_do_not_mix(name: str) -> None:
 
 def refusal(package: bytes) -> ResponseError:
     with pytest.raises(ResponseError) as caught:
-        envelope.unseal(package, KEY)
+        envelope.decrypt(package, KEY)
     return caught.value
 
 

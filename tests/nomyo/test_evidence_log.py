@@ -371,7 +371,7 @@ async def begun(disk: SlowDisk) -> None:
 def settle() -> None:
     """Wait for what goes on in threads."""
     for thread in threading.enumerate():
-        if thread.name == "nomyo-early":
+        if thread.name == "nomyo-background":
             thread.join(30)
 
 

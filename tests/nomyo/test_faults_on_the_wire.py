@@ -179,7 +179,7 @@ def test_a_key_that_drips_ends_at_the_deadline_with_nothing_sent(wire: Wire) -> 
 
 
 def test_a_key_fetch_has_a_deadline_of_its_own(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo.exchange.KEY_SECONDS", 0.3)
+    monkeypatch.setattr("nomyo.call.KEY_SECONDS", 0.3)
     wire.router.answer(lambda _: Reply(drip=(16, 0.25)), on="GET")
     error = wire.refused(APITimeoutError)
     assert facts(error) == ("", 0, "key", True)
@@ -281,5 +281,5 @@ def test_no_fault_is_left_out() -> None:
     for test in COVERED:
         for mark in getattr(test, "pytestmark", []):
             named |= {str(case[0] if isinstance(case, tuple) else case) for case in mark.args[1]}
-    elsewhere = {"echo-missing", "processed-at-differs"}  # test_exchange.py: these answers are handed over
+    elsewhere = {"echo-missing", "processed-at-differs"}  # test_call.py: these answers are handed over
     assert FAULTS.keys() == (named & FAULTS.keys()) | elsewhere

@@ -227,8 +227,8 @@ def test_a_limiter_belongs_to_a_service_and_an_api_key_and_keeps_no_key() -> Non
 def test_the_public_service_has_a_rate_by_default_and_others_have_none(
     url: str, given: float | None, rate: float
 ) -> None:
-    assert SecureCompletionClient(url, rate_limit=given)._exchange._queue.rate == rate
-    assert SecureChatCompletion(url, rate_limit=given).client._exchange._queue.rate == rate
+    assert SecureCompletionClient(url, rate_limit=given)._service._queue.rate == rate
+    assert SecureChatCompletion(url, rate_limit=given).client._service._queue.rate == rate
 
 
 @pytest.mark.parametrize("value", [5e-324, 1e-320, 1e-5])

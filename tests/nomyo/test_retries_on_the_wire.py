@@ -25,7 +25,7 @@ from nomyo import (
     ServerError,
     ServiceUnavailableError,
 )
-from nomyo.exchange import Exchange, Request
+from nomyo.call import Request, Service
 from nomyo.rate_limit import CallQueue, RateLimiter
 from nomyo.retry import BACKOFF_MAX, RETRY_AFTER_MAX, RETRYABLE
 from nomyo.transport import Transport
@@ -65,7 +65,7 @@ class Patient:
     def ask(self, *, seconds: float = 900.0, max_retries: int = 2, tier: str | None = None) -> dict[str, Any]:
         async def call() -> dict[str, Any]:
             transport = Transport()
-            exchange = Exchange(
+            exchange = Service(
                 self.wire.router.url,
                 transport,
                 self._keyring,
@@ -192,7 +192,7 @@ def test_waits_grow_twofold_with_full_jitter_up_to_a_cap(
 
 
 def test_chance_is_the_systems_and_differs(wire: Wire, donor: SecureChatCompletion) -> None:
-    exchange = donor.client._exchange
+    exchange = donor.client._service
     drawn = {exchange._random() for _ in range(100)}
     assert len(drawn) == 100
     assert 0 <= min(drawn) < max(drawn) < 1

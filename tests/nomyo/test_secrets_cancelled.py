@@ -15,8 +15,8 @@ import pytest
 
 from nomyo import SecureChatCompletion
 from nomyo.answer import Opened
-from nomyo.envelope import Unsealed
-from nomyo.exchange import Request
+from nomyo.call import Request
+from nomyo.envelope import Decrypted
 from nomyo.transport import Reply as Received
 from tests.nomyo.calling import Wire, run
 from tests.nomyo.hunt import Hunt, Overheard, listening
@@ -122,7 +122,7 @@ async def cancelled(work: Awaitable[Any], seconds: float) -> None:
 
 
 def test_without_the_guard_a_cancelled_call_leaves_much(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo.leak._without_frames", lambda error, method: error)
+    monkeypatch.setattr("nomyo.traceback_scrubbing._without_frames", lambda error, method: error)
     with pytest.raises(AssertionError, match=r"error\.Cance"):
         given_up(stage, "the answer", cancelled)
 
@@ -252,7 +252,7 @@ def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage, tmp_pa
         stage.client(),
         request,
         Opened({"choices": COMPLETION}, None),
-        Unsealed(bytearray(COMPLETION, "ascii"), None),
+        Decrypted(bytearray(COMPLETION, "ascii"), None),
         Received(500, {"x-echo": API_KEY}, PROMPT.encode()),
         run(low.keyring.get()),
         low.keyring,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nomyo import errors
 from nomyo.errors import APIStatusError
-from nomyo.redact import REDACTED
+from nomyo.redaction import REDACTED
 from nomyo.status import BODY_MAX, DETAIL_MAX, NOT_THE_ROUTERS, status_error
 from tests.nomyo.defects.walker import places_of, reachable
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive
 
-from nomyo import envelope, jsontext
+from nomyo import envelope, strict_json
 from nomyo.router.access_log import HEALTH_PATH, READY_PATH, AccessLog, note
 from nomyo.router.completions import Upstream, echo, encode_request
 from nomyo.router.credentials import ServerKey
@@ -262,13 +262,13 @@ class Router:
         answer = with_metadata(
             completion, evidence, payload_id=heading.payload_id, tier=tier, tpm_kind=self.source.claim
         )
-        plaintext = fault.at("plaintext", bytes(jsontext.encode(fault.at("completion", answer))))
+        plaintext = fault.at("plaintext", bytes(strict_json.encode(fault.at("completion", answer))))
         recipient = fault.at("recipient", heading.client_key)
         seal = fault.at("seal", None)
         if seal is not None:
             body: bytes = seal(plaintext, recipient)
         else:
-            body = envelope.seal(plaintext, recipient, processed_at=answer["_metadata"]["processed_at"])
+            body = envelope.encrypt(plaintext, recipient, processed_at=answer["_metadata"]["processed_at"])
         body, _ = fault.at("bodies", (body, self._last))
         if self.remembers:
             self._last = body

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 from starlette.concurrency import run_in_threadpool
 
-from nomyo import jsontext
+from nomyo import strict_json
 from nomyo.router.errors import Refusal
 from nomyo_attest.evidence.json_bounds import TooManyContainersError
 
@@ -115,7 +115,7 @@ class Upstream:
         finally:
             self._places.release()
         try:
-            completion = await run_in_threadpool(jsontext.decode, text)
+            completion = await run_in_threadpool(strict_json.decode, text)
         except TooManyContainersError as error:
             logger.warning("the upstream's response has %s", error)
             raise Refusal(UNUSABLE, f"The inference server's response has {error}") from None
@@ -153,7 +153,7 @@ class Upstream:
 
 def encode_request(payload: Mapping[str, Any]) -> bytes:
     """The body of the request to the upstream."""
-    return bytes(jsontext.encode({**payload, "stream": False}))
+    return bytes(strict_json.encode({**payload, "stream": False}))
 
 
 async def _limited(response: httpx.Response) -> bytearray:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from nomyo import envelope, jsontext, keys
+from nomyo import envelope, keys, strict_json
 from nomyo.config import TIERS
 from nomyo.errors import ResponseError, ServerKeyError
 from nomyo.memory import wipe
@@ -78,13 +78,13 @@ def open_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
     Raises `Refusal`, the same one for whatever is wrong with a package: the reason would help an attacker who tries.
     """
     try:
-        plaintext = envelope.unseal(package, key, tag_inside=True).plaintext
+        plaintext = envelope.decrypt(package, key, tag_inside=True).plaintext
     except ResponseError:
         raise Refusal(
             400, "The package cannot be opened; it may be sealed to another key than /pki/public_key serves now"
         ) from None
     try:
-        payload = jsontext.decode(plaintext)
+        payload = strict_json.decode(plaintext)
     except TooManyContainersError as error:
         raise Refusal(
             400,

@@ -15,7 +15,7 @@ STAGES: Final = {
     "completion": "dict: the answer with its `_metadata`",
     "plaintext": "bytes: the answer as JSON",
     "recipient": "the public key that the answer is sealed to",
-    "seal": "None; a function of plaintext and key that seals in the place of `envelope.seal`",
+    "seal": "None; a function of plaintext and key that seals in the place of `envelope.encrypt`",
     "bodies": "(bytes of the sealed answer, those of the answer before it or None)",
     "reply": "the response that carries the sealed answer",
 }

@@ -112,7 +112,7 @@ def badly_sealed(
     tag_bytes: int = 16,
     tag_inside: bool = False,
 ) -> bytes:
-    """A package as `envelope.seal` makes it, in other sizes or with the tag elsewhere; it opens all the same.
+    """A package as `envelope.encrypt` makes it, in other sizes or with the tag elsewhere; it opens all the same.
 
     Like the forge of `nomyo_attest.testing`, it shares no code with what it tests.
     """

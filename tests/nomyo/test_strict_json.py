@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nomyo import jsontext
+from nomyo import strict_json
 from nomyo.errors import ArgumentError, ArgumentTypeError
 from nomyo_attest.evidence.json_bounds import TooManyContainersError
 
@@ -63,32 +63,32 @@ class Pair(NamedTuple):
 
 def written(value: object) -> bytes:
     """What `encode` makes of a value."""
-    buffer = jsontext.encode(value)
+    buffer = strict_json.encode(value)
     assert type(buffer) is bytearray
     return bytes(buffer)
 
 
-@pytest.fixture(params=[1, 2, 3, 7, jsontext.LONG], ids=lambda size: f"slices of {size}")
+@pytest.fixture(params=[1, 2, 3, 7, strict_json.LONG], ids=lambda size: f"slices of {size}")
 def slices(request: pytest.FixtureRequest) -> Iterator[int]:
     """Strings are cut into slices of so many characters."""
-    with patch.object(jsontext, "LONG", request.param):
+    with patch.object(strict_json, "LONG", request.param):
         yield request.param
 
 
-@given(value=trees(KEYS), size=st.sampled_from([1, 2, 3, 7, 20, jsontext.LONG]))
+@given(value=trees(KEYS), size=st.sampled_from([1, 2, 3, 7, 20, strict_json.LONG]))
 @example(value={"a": "\U0001f600" * 5}, size=1)
 @example(value="\ud83d\ude00", size=1)
 @example(value={None: "xx", True: "yy", 1.5: ("zz",), 7: {}}, size=1)
 @example(value=[[], {}, (), "", "x"], size=1)
 def test_what_is_written_is_what_json_dumps_writes_however_it_is_cut(value: Any, size: int) -> None:
-    with patch.object(jsontext, "LONG", size):
+    with patch.object(strict_json, "LONG", size):
         assert written(value) == json.dumps(value).encode()
 
 
 @pytest.mark.parametrize("character", ["a", "é", "€", "\U0001f600", "\ud83d", '"', "\\", "\x00", "\n", "\x7f"])
 @pytest.mark.parametrize("around", [-2, -1, 0, 1, 2])
 def test_a_long_string_is_whole_at_the_border_of_a_slice(character: str, around: int) -> None:
-    text = "x" * (jsontext.LONG + around) + character * 3 + "y" * 10
+    text = "x" * (strict_json.LONG + around) + character * 3 + "y" * 10
     assert written(text) == json.dumps(text).encode()
     assert (
         written({"messages": [{"content": text, text: ()}]})
@@ -105,11 +105,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         given.append(len(text))
         return encode_basestring_ascii(text)
 
-    monkeypatch.setattr(jsontext, "encode_basestring_ascii", encode)
+    monkeypatch.setattr(strict_json, "encode_basestring_ascii", encode)
     dumps = json.dumps
 
     def whole(value: object, **options: Any) -> str:
-        given.append(jsontext.size_hint(value))
+        given.append(strict_json.size_hint(value))
         return dumps(value, **options)
 
     monkeypatch.setattr(json, "dumps", whole)
@@ -120,23 +120,23 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_long_string_is_written_in_slices_so_that_other_threads_get_their_turn(
     wrap: Callable[[object], object], at_once: list[int]
 ) -> None:
-    jsontext.encode(wrap("€" * (3 * jsontext.LONG + 5)))
-    assert max(at_once) == jsontext.LONG
-    assert at_once.count(jsontext.LONG) == 3
+    strict_json.encode(wrap("€" * (3 * strict_json.LONG + 5)))
+    assert max(at_once) == strict_json.LONG
+    assert at_once.count(strict_json.LONG) == 3
     at_once.clear()
-    jsontext.encode(wrap(["x" * (jsontext.LONG // 2)] * 10))
-    assert max(at_once) < jsontext.LONG
+    strict_json.encode(wrap(["x" * (strict_json.LONG // 2)] * 10))
+    assert max(at_once) < strict_json.LONG
 
 
 def test_a_short_value_is_written_at_once(at_once: list[int]) -> None:
     value = {"messages": [{"role": "user", "content": "x" * 1000}] * 20}
-    jsontext.encode(value)
-    assert at_once == [jsontext.size_hint(value)]
+    strict_json.encode(value)
+    assert at_once == [strict_json.size_hint(value)]
 
 
 @pytest.mark.parametrize("slices_of_it", [1, 2, 3])
 def test_a_string_of_whole_slices_is_written_once(slices_of_it: int) -> None:
-    text = "€" * (slices_of_it * jsontext.LONG)
+    text = "€" * (slices_of_it * strict_json.LONG)
     assert written(text) == json.dumps(text).encode()
 
 
@@ -163,7 +163,7 @@ def test_what_was_written_is_read_as_it_was(value: Any) -> None:
             return [listed(each) for each in one]
         return {key: listed(each) for key, each in one.items()} if isinstance(one, dict) else one
 
-    again = jsontext.decode(jsontext.encode(value))
+    again = strict_json.decode(strict_json.encode(value))
     # By its text, so that True is not 1. A high and a low surrogate side by side are one character in JSON.
     assert json.dumps(again) == json.dumps(listed(value))
 
@@ -217,13 +217,13 @@ WRONG: list[tuple[Any, type[ArgumentError], str]] = [
 
 @pytest.mark.parametrize(("value", "kind", "message"), WRONG, ids=[message for _, _, message in WRONG])
 @pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
-@pytest.mark.parametrize("do", [jsontext.encode, jsontext.snapshot])
+@pytest.mark.parametrize("do", [strict_json.encode, strict_json.snapshot])
 def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
     value: Any, kind: type[ArgumentError], message: str, long: bool, do: Any
 ) -> None:
     if long:
         rest = value if isinstance(value, dict) else {"value": value}
-        value, message = {"first": "x" * jsontext.LONG, **rest}, message.replace("payload: JSON", "value: JSON")
+        value, message = {"first": "x" * strict_json.LONG, **rest}, message.replace("payload: JSON", "value: JSON")
     with pytest.raises(ArgumentError) as caught:
         do(value)
     error = caught.value
@@ -236,15 +236,15 @@ def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
 
 @pytest.mark.parametrize("key", [math.nan, math.inf, b"a", (1,), 10**5000], ids=lambda key: type(key).__name__)
 def test_a_key_that_is_none_is_refused_also_before_a_long_text(key: Any) -> None:
-    for value in ({key: "x" * jsontext.LONG}, {"a": [{key: ["x" * jsontext.LONG]}]}):
+    for value in ({key: "x" * strict_json.LONG}, {"a": [{key: ["x" * strict_json.LONG]}]}):
         with pytest.raises(ArgumentError, match="a key must "):
-            jsontext.encode(value)
+            strict_json.encode(value)
 
 
 def test_the_place_of_a_fault_behind_a_long_key_is_shortened() -> None:
     for value in ({"k" * 5000: math.nan}, {"a": {"k" * 5000: math.nan}}, {"k" * 5000: {"b": math.nan}}):
         with pytest.raises(ArgumentError) as caught:
-            jsontext.encode(value)
+            strict_json.encode(value)
         assert len(str(caught.value)) < 200
 
 
@@ -268,7 +268,7 @@ def test_the_place_of_a_fault_behind_a_long_key_is_shortened() -> None:
     ],
 )  # fmt: skip
 def test_a_place_is_told_in_the_protocols_words_and_not_in_the_users(value: Any, place: str) -> None:
-    for do in (jsontext.encode, jsontext.snapshot):
+    for do in (strict_json.encode, strict_json.snapshot):
         with pytest.raises(ArgumentError) as caught:
             do(value)
         assert str(caught.value).partition(": ")[0] == place
@@ -278,16 +278,16 @@ def test_a_place_is_told_in_the_protocols_words_and_not_in_the_users(value: Any,
 def test_the_number_of_values_is_told_by_commas_and_brackets(brackets: str) -> None:
     inner = ",".join(f'"k{n}": {n}' if brackets == "{{{}}}" else str(n) for n in range(10))
     data = brackets.format(inner).encode()  # nine commas and a bracket
-    assert len(jsontext.decode(data, values_max=10)) == 10
+    assert len(strict_json.decode(data, values_max=10)) == 10
     with pytest.raises(ValueError, match=r"^more values than any honest text holds$"):
-        jsontext.decode(data, values_max=9)
+        strict_json.decode(data, values_max=9)
 
 
 def test_objects_and_arrays_are_bounded_by_the_length_of_a_text_and_other_values_are_not() -> None:
-    assert len(jsontext.decode(b"[" + b"1," * 1_000_000 + b"1]")) == 1_000_001
-    assert jsontext.decode(json.dumps({"content": "1,[{" * 501_000}).encode())["content"].count(",") == 501_000
+    assert len(strict_json.decode(b"[" + b"1," * 1_000_000 + b"1]")) == 1_000_001
+    assert strict_json.decode(json.dumps({"content": "1,[{" * 501_000}).encode())["content"].count(",") == 501_000
     with pytest.raises(TooManyContainersError) as caught:
-        jsontext.decode(b"[" + b"[]," * 100_000 + b"1]")
+        strict_json.decode(b"[" + b"[]," * 100_000 + b"1]")
     assert (caught.value.found, caught.value.limit) == (100_001, 10_000 + 300_003 // 24)
 
 
@@ -305,7 +305,7 @@ def test_objects_and_arrays_are_bounded_by_the_length_of_a_text_and_other_values
 )
 def test_a_lone_surrogate_is_refused_with_its_place_before_anything_is_sent(value: Any, place: str) -> None:
     with pytest.raises(ArgumentError) as caught:
-        jsontext.snapshot(value)
+        strict_json.snapshot(value)
     assert str(caught.value).startswith(f"{place}: ")
     assert "a lone surrogate; decode it with the right encoding, or replace it" in str(caught.value)
     str(caught.value).encode("ascii")
@@ -313,13 +313,13 @@ def test_a_lone_surrogate_is_refused_with_its_place_before_anything_is_sent(valu
 
 def test_text_beyond_ascii_passes() -> None:
     value = {"messages": [{"content": "\u00e9\U0001f600"}, {"\u00e9": ["\u4e2d", None, "x"]}], "user": "\u00fc"}
-    assert jsontext.snapshot(value) == value
+    assert strict_json.snapshot(value) == value
 
 
 def test_what_was_written_before_a_fault_is_wiped() -> None:
     buffer = bytearray()
-    with patch.object(jsontext, "LONG", 4):
-        assert jsontext._write([SECRET, SECRET, object()], buffer) is False
+    with patch.object(strict_json, "LONG", 4):
+        assert strict_json._write([SECRET, SECRET, object()], buffer) is False
     assert len(buffer) > 2 * len(SECRET)
     assert not any(buffer)
 
@@ -328,9 +328,9 @@ def test_what_was_written_before_a_fault_is_wiped() -> None:
 def test_a_snapshot_is_written_as_its_original_and_shares_nothing_that_changes(value: Any) -> None:
     if re.search(r"[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
         with pytest.raises(ArgumentError, match="a lone surrogate"):
-            jsontext.snapshot(value)
+            strict_json.snapshot(value)
         return
-    taken = jsontext.snapshot(value)
+    taken = strict_json.snapshot(value)
     assert json.dumps(taken) == json.dumps(value)
     mutable, left = set(), [value]
     while left:
@@ -353,19 +353,21 @@ def test_a_snapshot_is_written_as_its_original_and_shares_nothing_that_changes(v
 )
 def test_lists_that_are_copied_at_once_are_looked_at_all_the_same(values: list[Any]) -> None:
     with pytest.raises(ArgumentError):
-        jsontext.snapshot({"values": values})
+        strict_json.snapshot({"values": values})
 
 
-@pytest.mark.parametrize("count", [jsontext._ITEMS - 1, jsontext._ITEMS, jsontext._ITEMS + 1, 3 * jsontext._ITEMS])
+@pytest.mark.parametrize(
+    "count", [strict_json._ITEMS - 1, strict_json._ITEMS, strict_json._ITEMS + 1, 3 * strict_json._ITEMS]
+)
 def test_long_lists_are_written_in_parts(count: int) -> None:
     for value in (["x" * 300] * count, list(range(count)) * 20, [{"content": "x" * 300}] * count):
-        assert bytes(jsontext.encode(value)) == json.dumps(value).encode()
+        assert bytes(strict_json.encode(value)) == json.dumps(value).encode()
 
 
 @pytest.mark.parametrize("levels", [10, 150])
 def test_honest_nesting_passes(levels: int, slices: int) -> None:
     value = {"schema": nested(levels)}
-    assert jsontext.snapshot(value) == value
+    assert strict_json.snapshot(value) == value
     assert written(value) == json.dumps(value).encode()
 
 
@@ -377,14 +379,14 @@ def test_nesting_has_an_end_before_python_gives_up(kind: str) -> None:
             value = [value, 0.5, "x"] if kind == "lists" or (kind == "both" and level % 2) else {"a": value, "b": None}
         return value
 
-    for inside in (SECRET, SECRET * jsontext.LONG):
-        assert jsontext.snapshot(around(200, inside)) == around(200, inside)
+    for inside in (SECRET, SECRET * strict_json.LONG):
+        assert strict_json.snapshot(around(200, inside)) == around(200, inside)
         assert written(around(200, inside)) == json.dumps(around(200, inside)).encode()
         for levels in (202, 400):
             with pytest.raises(ArgumentError, match="it is nested too deep"):
-                jsontext.snapshot(around(levels, inside))
+                strict_json.snapshot(around(levels, inside))
     with pytest.raises(ArgumentError, match="it is nested too deep"):
-        jsontext.encode(around(400, SECRET * jsontext.LONG))
+        strict_json.encode(around(400, SECRET * strict_json.LONG))
 
 
 def test_one_list_may_stand_in_several_places() -> None:
@@ -396,17 +398,17 @@ def test_one_list_may_stand_in_several_places() -> None:
 
 
 def test_the_hint_tells_long_payloads_from_short_ones() -> None:
-    assert jsontext.size_hint({"a": ["xx", ("yyy", {"k": "zzzz"})], "b": 5}) == 9 + 8
-    assert jsontext.size_hint([0] * jsontext.LONG) == jsontext.LONG
-    assert jsontext.size_hint([{"k": ""}] * jsontext.LONG) == jsontext.LONG
-    assert jsontext.size_hint(["x" * jsontext.LONG, "y"]) >= jsontext.LONG
-    assert jsontext.size_hint({"m": [{"content": "x"}] * 3, "n": "y" * jsontext.LONG}) >= jsontext.LONG
-    assert jsontext.size_hint(["x"] * (2 * jsontext.LONG)) >= jsontext.LONG
+    assert strict_json.size_hint({"a": ["xx", ("yyy", {"k": "zzzz"})], "b": 5}) == 9 + 8
+    assert strict_json.size_hint([0] * strict_json.LONG) == strict_json.LONG
+    assert strict_json.size_hint([{"k": ""}] * strict_json.LONG) == strict_json.LONG
+    assert strict_json.size_hint(["x" * strict_json.LONG, "y"]) >= strict_json.LONG
+    assert strict_json.size_hint({"m": [{"content": "x"}] * 3, "n": "y" * strict_json.LONG}) >= strict_json.LONG
+    assert strict_json.size_hint(["x"] * (2 * strict_json.LONG)) >= strict_json.LONG
 
 
 @pytest.mark.parametrize("kind", ["list", "dict"])
 def test_the_hint_comes_to_an_end_where_a_value_holds_itself(kind: str) -> None:
-    assert jsontext.size_hint(holding_itself(kind)) == len(SECRET)
+    assert strict_json.size_hint(holding_itself(kind)) == len(SECRET)
 
 
 UNREADABLE = {
@@ -452,7 +454,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_what_is_no_json_or_ambiguous_is_refused_without_a_word_about_it(name: str, kind: type[bytes]) -> None:
     with pytest.raises(ValueError, match=r"^not JSON, or ambiguous$") as caught:
-        jsontext.decode(kind(UNREADABLE[name]))
+        strict_json.decode(kind(UNREADABLE[name]))
     assert type(caught.value) is ValueError
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None  # what json raises holds the whole text
@@ -475,17 +477,17 @@ def test_what_is_no_json_or_ambiguous_is_refused_without_a_word_about_it(name: s
     ids=lambda each: repr(each)[:40],
 )
 def test_json_is_read(data: bytes, value: object) -> None:
-    assert jsontext.decode(data) == value
-    assert type(jsontext.decode(data)) is type(value)
+    assert strict_json.decode(data) == value
+    assert type(strict_json.decode(data)) is type(value)
 
 
 @given(data=st.binary(max_size=60) | st.text('{}[]",:0123456789.eE+-\\unaltrfsNIy ', max_size=40).map(str.encode))
 def test_any_bytes_are_read_or_refused_with_the_one_error(data: bytes) -> None:
     value: object = Ellipsis
     with suppress(ValueError):  # any other fails the test
-        value = jsontext.decode(data)
+        value = strict_json.decode(data)
     if value is Ellipsis:
         with pytest.raises(ValueError, match=r"^not JSON, or ambiguous$"):
-            jsontext.decode(data)
+            strict_json.decode(data)
     else:
         assert json.loads(data.decode()) == value

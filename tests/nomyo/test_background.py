@@ -1,4 +1,4 @@
-"""Work that is begun early: done once, told to all who wait, on any loop, and tried again after a failure."""
+"""A function run in the background: run once, its result for all who wait, on any loop; retried after a failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nomyo.early import Early
+from nomyo.background import BackgroundResult
 from nomyo.errors import KeyStoreError
 from tests.nomyo.calling import run
 
@@ -42,17 +42,17 @@ class Work:
 
 def test_nothing_is_done_before_it_is_begun() -> None:
     work = Work("value")
-    early = Early(work)
+    result = BackgroundResult(work)
     time.sleep(0.01)
     assert work.calls == 0
-    assert early.begin().result(PATIENCE) == "value"
+    assert result.begin().result(PATIENCE) == "value"
 
 
 def test_it_is_done_once_however_often_it_is_begun() -> None:
     work = Work("value", held=True)
-    early = Early(work)
+    result = BackgroundResult(work)
     futures: list[Future[object]] = []
-    threads = [threading.Thread(target=lambda: futures.append(early.begin())) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: futures.append(result.begin())) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -60,28 +60,28 @@ def test_it_is_done_once_however_often_it_is_begun() -> None:
     work.leave.set()
     assert {future.result(PATIENCE) for future in futures} == {"value"}
     assert len({id(future) for future in futures}) == 1
-    assert early.begin() is futures[0]
+    assert result.begin() is futures[0]
     assert work.calls == 1
 
 
 def test_it_is_done_in_a_thread_that_a_program_waits_for() -> None:
     work = Work("value")
-    Early(work).begin().result(PATIENCE)
+    BackgroundResult(work).begin().result(PATIENCE)
     (thread,) = work.threads
     assert thread is not threading.current_thread()
     assert not thread.daemon
-    assert thread.name == "nomyo-early"
+    assert thread.name == "nomyo-background"
 
 
 def test_all_who_wait_get_the_value_on_whichever_loop() -> None:
     work = Work(object(), held=True)
-    early = Early(work)
+    result = BackgroundResult(work)
 
     async def many() -> list[object]:
         threading.Timer(0.05, work.leave.set).start()
-        return await asyncio.gather(*(early.get() for _ in range(10)))
+        return await asyncio.gather(*(result.get() for _ in range(10)))
 
-    found = [*run(many()), *run(many()), run(early.get())]
+    found = [*run(many()), *run(many()), run(result.get())]
     assert len({id(one) for one in found}) == 1
     assert work.calls == 1
 
@@ -89,11 +89,11 @@ def test_all_who_wait_get_the_value_on_whichever_loop() -> None:
 def test_a_failure_is_told_to_all_who_wait_each_its_own_and_without_frames() -> None:
     first = KeyStoreError("k", "is a folder", "name a file")
     work = Work(first, held=True)
-    early = Early(work)
+    result = BackgroundResult(work)
 
     async def many() -> list[Any]:
         threading.Timer(0.05, work.leave.set).start()
-        return await asyncio.gather(*(early.get() for _ in range(5)), return_exceptions=True)
+        return await asyncio.gather(*(result.get() for _ in range(5)), return_exceptions=True)
 
     found = run(many())
     assert work.calls == 1
@@ -113,25 +113,25 @@ def test_a_failure_is_told_to_all_who_wait_each_its_own_and_without_frames() -> 
 
 @pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), SystemExit(3)], ids=repr)
 def test_a_failure_of_any_other_kind_is_told_too(error: BaseException) -> None:
-    early = Early(Work(error))
-    found = early.begin().exception(PATIENCE)
+    result = BackgroundResult(Work(error))
+    found = result.begin().exception(PATIENCE)
     assert found is error
     assert found.__traceback__ is None
 
 
 def test_after_a_failure_the_next_who_asks_has_it_tried_again() -> None:
     work = Work(KeyStoreError("k", "p", "m"), KeyStoreError("k", "p", "m"), "value")
-    early = Early(work)
+    result = BackgroundResult(work)
     for _ in range(2):
         with pytest.raises(KeyStoreError):
-            run(early.get())
-    assert [run(early.get()) for _ in range(3)] == ["value"] * 3
+            run(result.get())
+    assert [run(result.get()) for _ in range(3)] == ["value"] * 3
     assert work.calls == 3
 
 
 def test_a_failure_that_nobody_asks_about_is_not_tried_again() -> None:
     work = Work(KeyStoreError("k", "p", "m"))
-    Early(work).begin().exception(PATIENCE)
+    BackgroundResult(work).begin().exception(PATIENCE)
     time.sleep(0.01)
     assert work.calls == 1
 
@@ -139,15 +139,15 @@ def test_a_failure_that_nobody_asks_about_is_not_tried_again() -> None:
 @pytest.mark.parametrize("impatience", ["a cancelled task", "a timeout"])
 def test_one_who_stops_waiting_does_not_end_it_for_the_others(impatience: str) -> None:
     work = Work("value", held=True)
-    early = Early(work)
+    result = BackgroundResult(work)
 
     async def main() -> object:
-        patient = asyncio.create_task(early.get())
+        patient = asyncio.create_task(result.get())
         if impatience == "a timeout":
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(early.get(), 0.02)
+                await asyncio.wait_for(result.get(), 0.02)
         else:
-            impatient = asyncio.create_task(early.get())
+            impatient = asyncio.create_task(result.get())
             await asyncio.sleep(0.02)
             impatient.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -163,7 +163,7 @@ def test_a_loop_is_not_held_up_meanwhile() -> None:
     work = Work("value", held=True)
 
     async def main() -> int:
-        waiting = asyncio.create_task(Early(work).get())
+        waiting = asyncio.create_task(BackgroundResult(work).get())
         turns = 0
         while not waiting.done():
             turns += 1
@@ -178,8 +178,8 @@ def test_a_loop_is_not_held_up_meanwhile() -> None:
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="this system has no fork")
 def test_a_fork_waits_until_the_work_is_done() -> None:
     work = Work("value", held=True)
-    early = Early(work)
-    future = early.begin()
+    result = BackgroundResult(work)
+    future = result.begin()
     threading.Timer(0.1, work.leave.set).start()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: there are threads, which is the point
@@ -194,9 +194,9 @@ def no_more_threads(thread: threading.Thread) -> None:
 
 
 def test_a_thread_that_cannot_be_started_leaves_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    early = Early(Work("value"))
+    result = BackgroundResult(Work("value"))
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_more_threads)
         with pytest.raises(RuntimeError):
-            early.begin()
-    assert early.begin().result(PATIENCE) == "value"
+            result.begin()
+    assert result.begin().result(PATIENCE) == "value"

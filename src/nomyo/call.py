@@ -1,4 +1,4 @@
-"""One call: the server's key, the sealed request, the tries, and what an answer must be before it is handed over."""
+"""One call: the server's key, the encrypted request, the tries, and what an answer must be before it is handed over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from nomyo import answer, envelope, jsontext
+from nomyo import answer, envelope, strict_json
 from nomyo.admission import admit
 from nomyo.errors import (
     KEY_NOT_PINNED,
@@ -32,7 +32,7 @@ from nomyo.keyring import KeyPair, Keyring
 from nomyo.ledger import Ledger
 from nomyo.memory import SecureBuffer
 from nomyo.rate_limit import CallQueue, QueueFullError
-from nomyo.redact import texts
+from nomyo.redaction import texts
 from nomyo.retry import status_may_be_retried, wait_before
 from nomyo.server_key import ServerKey, ServerKeys
 from nomyo.status import status_error
@@ -45,7 +45,7 @@ KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
 PAYLOAD_MAX: Final = 10 * 1024 * 1024
-"""Bytes of the largest payload, before it is sealed."""
+"""Bytes of the largest payload, before it is encrypted."""
 
 _IN_THREAD: Final = 256 * 1024
 """Bytes of an answer above which it is opened in a thread: less takes no longer than handing it over."""
@@ -137,7 +137,7 @@ class _Tries:
         return float("inf") if when is None else when - asyncio.get_running_loop().time()
 
 
-class Exchange:
+class Service:
     """Calls to one service.
 
     Args:
@@ -208,23 +208,23 @@ class Exchange:
         self._queue.check(request.api_key, tries.left())
         pair = await self.keyring.get()
         failure: APIConnectionError | APIStatusError | None = None
-        sealed: tuple[str, bytes] | None = None  # fingerprint of the key it is sealed to, package
+        encrypted: tuple[str, bytes] | None = None  # fingerprint of the key it is encrypted for, package
         renewed = False
         while True:
             try:
                 tries.stage = "key"
                 server_key = await self.server_keys.get()
                 tries.stage = ""
-                if sealed is None or sealed[0] != server_key.fingerprint:
-                    sealed = server_key.fingerprint, await self.seal(request.payload, server_key)
+                if encrypted is None or encrypted[0] != server_key.fingerprint:
+                    encrypted = server_key.fingerprint, await self.encrypt(request.payload, server_key)
                 await self._queue.turn(request.api_key, tries.left, self._sleep)
                 tries.stage = "completion"
                 tries.sent += 1
-                reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), sealed[1])
+                reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), encrypted[1])
                 tries.maybe_processed = True
                 if reply.status == 200:
                     return await self._accept(reply.body, request, pair, server_key)
-                if jsontext.size_hint(request.payload) < jsontext.LONG:
+                if strict_json.size_hint(request.payload) < strict_json.LONG:
                     failure = self._refusal(reply, request)
                 else:  # what was sent is taken out of what is told: the more was sent, the longer it takes
                     failure = await asyncio.to_thread(self._refusal, reply, request)
@@ -250,18 +250,18 @@ class Exchange:
             logger.info("%s at the %s stage; trying again in %.1f s", type(failure).__name__, failure.stage, wait)
             await self._sleep(wait)
 
-    async def seal(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
-        """Write a payload as JSON and seal it. Raises `ArgumentError` for one that cannot be sent."""
-        if jsontext.size_hint(payload) < jsontext.LONG:
+    async def encrypt(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
+        """Write a payload as JSON and encrypt it. Raises `ArgumentError` for one that cannot be sent."""
+        if strict_json.size_hint(payload) < strict_json.LONG:
             return self._seal(payload, server_key)
         return await asyncio.to_thread(self._seal, payload, server_key)
 
     def _seal(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
-        text = jsontext.encode(payload)
+        text = strict_json.encode(payload)
         with SecureBuffer(text, lock=self._lock) as plaintext:
             if len(plaintext) > PAYLOAD_MAX:
                 raise ArgumentError(f"Payload too large: {len(plaintext)} bytes (max: {PAYLOAD_MAX})")
-            return envelope.seal(plaintext.data, server_key.key)
+            return envelope.encrypt(plaintext.data, server_key.key)
 
     async def _accept(self, body: bytes, request: Request, pair: KeyPair, server_key: ServerKey) -> dict[str, Any]:
         """The answer, once nothing is against it. What raises here is never tried again."""

@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_finish)
 
 
-class Early(Generic[T]):
+class BackgroundResult(Generic[T]):
     """The value of `work`, worked out once in a thread, however many ask for it.
 
     A failure is told to all who wait for it, and the next who asks has it tried again.
@@ -48,7 +48,7 @@ class Early(Generic[T]):
             future = Future[T]()
             future.set_running_or_notify_cancel()  # one who stops waiting does not end it for the others
             # Not a daemon: a program that ends waits for it, rather than pulling the ground from under OpenSSL.
-            thread = threading.Thread(target=self._run, args=(future,), name="nomyo-early")
+            thread = threading.Thread(target=self._run, args=(future,), name="nomyo-background")
             thread.start()
             _AT_WORK.add(thread)
             self._future = future

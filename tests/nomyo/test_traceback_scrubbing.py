@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from nomyo import errors, leak
-from nomyo.leak import guarded, guarded_async
+from nomyo import errors, traceback_scrubbing
+from nomyo.traceback_scrubbing import guarded, guarded_async
 from nomyo_attest.errors import EvidenceError
 from tests.nomyo.calling import run
 from tests.nomyo.defects.walker import places_of
@@ -174,7 +174,7 @@ def caught_from(call: Callable[..., object], *args: object, **kwargs: object) ->
 def own_part(traceback: TracebackType | None) -> TracebackType | None:
     """A traceback from the module under test on; the whole one where it does not go there."""
     part = traceback
-    while part is not None and part.tb_frame.f_code.co_filename != leak.__file__:
+    while part is not None and part.tb_frame.f_code.co_filename != traceback_scrubbing.__file__:
         part = part.tb_next
     return part or traceback
 
@@ -188,7 +188,7 @@ def holds_on_to(error: BaseException, watched: list[weakref.ref[Any]]) -> list[A
     traceback = error.__traceback__
     assert traceback is not None
     assert traceback.tb_next is None
-    assert traceback.tb_frame.f_code.co_filename == leak.__file__
+    assert traceback.tb_frame.f_code.co_filename == traceback_scrubbing.__file__
     found: list[Any] = [name for name, value in traceback.tb_frame.f_locals.items() if name != "method" and value != []]
     error.__traceback__ = traceback = None
     return found + [alive for one in watched if (alive := one()) is not None]
@@ -273,7 +273,8 @@ def test_an_unexpected_error_is_told_by_kind_and_place_alone(raising: Callable[[
         raise_a_group: "ExceptionGroup",
     }
     line = raising.__code__.co_firstlineno + 1
-    assert str(error) == f"internal error: {kinds[raising]} at nomyo/test_leak.py, line {line}; please report this line"
+    place = f"nomyo/test_traceback_scrubbing.py, line {line}"
+    assert str(error) == f"internal error: {kinds[raising]} at {place}; please report this line"
     assert error.args == (str(error),)
 
 
@@ -288,7 +289,7 @@ def test_a_group_with_an_interrupt_stays_one_that_quotes_nothing() -> None:
 
 
 def test_an_error_without_a_place_says_so() -> None:
-    assert leak._place(ValueError()) == "an unknown place"
+    assert traceback_scrubbing._place(ValueError()) == "an unknown place"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nomyo.redact import REDACTED, RUN, SECRET_MINIMUM, Redaction, texts
+from nomyo.redaction import REDACTED, RUN, SECRET_MINIMUM, Redaction, texts
 
 SECRET = "Where did we bury the treasure, and who else was there on that night?"
 # Nothing of these letters is part of the word that takes their place.
