@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from nomyo_attest.testing import writer
-from nomyo_attest.testing.faults.changes import (
+from nomyo_attest.testing.faults.model import (
+    Arguments,
+    Case,
     Policy,
     Tamper,
     any_ten,
@@ -20,8 +22,7 @@ from nomyo_attest.testing.faults.changes import (
     pins_only,
     world,
 )
-from nomyo_attest.testing.faults.claims import FIRMWARE
-from nomyo_attest.testing.faults.model import Arguments, Case
+from nomyo_attest.testing.faults.quote import FIRMWARE
 from nomyo_attest.testing.forge import Forge
 
 View = Callable[[Any], Any]

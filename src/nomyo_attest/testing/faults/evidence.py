@@ -1,11 +1,13 @@
-"""Faults of the JSON around the blobs: whether there is evidence, whole, once, in one place and of the right types."""
+"""Faults of the JSON around the blobs: presence, types, duplicate keys, encodings, and the server's claims."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from nomyo_attest.testing.faults.changes import (
+from nomyo_attest.testing.faults.model import (
+    Fault,
+    Policy,
     Tamper,
     always,
     at,
@@ -16,8 +18,8 @@ from nomyo_attest.testing.faults.changes import (
     set_key,
     twice,
     with_,
+    world,
 )
-from nomyo_attest.testing.faults.model import Fault
 
 _FIELDS: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
 _Values = tuple[tuple[str, Any], ...]
@@ -158,4 +160,200 @@ def _before(key: str, between: str) -> Tamper:
     return at("text", lambda text: text.replace(f'"{key}": ', f'{between}, "{key}": ', 1))
 
 
-FAULTS = (*available(), *missing(), *types(), *payload_ids(), *keys_twice(), *texts())
+_BLOBS: Final = {"quote": "quote_b64", "signature": "signature_b64", "key": "aik_pubkey_b64"}
+_BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def hex_digits() -> Iterator[Fault]:
+    """Values of PCR 7 that are not just its hex digits."""
+    changes: tuple[tuple[str, str, Callable[[str], str]], ...] = (
+        ("odd", "has an odd number of digits", lambda text: text[:-1]),
+        ("short", "is a byte short", lambda text: text[:-2]),
+        ("long", "is a byte long", lambda text: text + "00"),
+        ("of-sha1", "has the length of another bank's", lambda text: text[:40]),
+        ("blank-before", "begins with a blank", lambda text: " " + text),
+        ("blank-after", "ends with a line break", lambda text: text + "\n"),
+        ("blanks", "is broken up by blanks, which bytes.fromhex skips", lambda text: text[:32] + " " + text[32:]),
+        ("blanks-in-length", "has blanks in it, in the right length", lambda text: text[:30] + "  " + text[32:]),
+        ("colons", "is broken up by colons", lambda text: ":".join(text[i : i + 2] for i in range(0, 64, 2))),
+        ("prefix", "begins with 0x", lambda text: "0x" + text),
+        ("prefix-in-length", "begins with 0x, in the right length", lambda text: "0x" + text[2:]),
+        ("arabic", "has an Arabic digit, which int() takes", lambda text: "\u0667" + text[1:]),
+        ("full-width", "has a full-width digit, which int() takes", lambda text: text[:-1] + "\uff11"),
+        ("letter", "has a letter beyond f", lambda text: "g" + text[1:]),
+        ("underscore", "has an underscore in it, which int() takes", lambda text: text[:2] + "_" + text[3:]),
+        ("sign", "begins with a sign, which int() takes", lambda text: "+" + text[1:]),
+        ("nul", "ends with a NUL", lambda text: text[:-1] + "\0"),
+        ("base64", "is base64", always("zKw7XFG+bxJgVmaif+N2mdngGl1Gr6d82829uFhcyGU=")),
+    )
+    for name, what, change in changes:
+        tamper = at("pcr_values", change_key("sha256", change_key("7", change)))
+        yield form(f"hex-{name}", f"The value of PCR 7 {what}.", tamper)
+
+
+def base64_text() -> Iterator[Fault]:
+    """Base64 that some decoder takes for the right bytes, in a spelling that no encoder writes (RFC 4648, 3)."""
+    changes: tuple[tuple[str, str, Callable[[str], str]], ...] = (
+        ("trailing-bits", "has bits set behind its last byte", _trailing_bits),
+        ("no-padding", "lacks its padding", lambda text: text.rstrip("=")),
+        ("more-padding", "has too much padding", lambda text: text + "="),
+        ("blank", "has a blank in it", lambda text: text[:8] + " " + text[8:]),
+        ("line-break", "is broken into lines", lambda text: text[:76] + "\n" + text[76:]),
+        ("final-line-break", "ends with a line break", lambda text: text + "\n"),
+        ("url-alphabet", "is in the alphabet of URLs", lambda text: text.replace("+", "-").replace("/", "_")),
+        ("stray", "has a character in it that is none of base64's", lambda text: text[:8] + "!" + text[8:]),
+        ("non-ascii", "has a full-width letter in it", lambda text: "\uff21" + text[1:]),
+        ("two-texts", "is two texts in a row", lambda text: "AA==" + text),
+        ("oversize", "is larger than any honest blob", lambda text: text[:4] * 2049),
+        ("one-more", "is one character longer than base64 can be", _one_more),
+    )
+    # In this world every blob ends with padding, and has + or / in it.
+    padded = world(sized_quote=True, auth_policy=b"\xfb\xff" * 16)
+    for blob, key in _BLOBS.items():
+        for name, what, change in changes:
+            yield Fault(
+                f"base64-{blob}-{name}",
+                "evidence.form",
+                f"The base64 of the {blob} {what}.",
+                block(change_key(key, change)),
+                world=padded,
+            )
+
+
+def indices() -> Iterator[Fault]:
+    """Keys of a bank that are no PCR index, or one spelt otherwise."""
+    for name, index in (
+        ("leading-zero", "07"),
+        ("too-high", "24"),
+        ("negative", "-7"),
+        ("plus", "+7"),
+        ("blank", " 7"),
+        ("blank-after", "7 "),
+        ("arabic", "\u0667"),
+        ("full-width", "\uff17"),
+        ("superscript", "\u2077"),
+        ("fraction", "7.0"),
+        ("hex", "0x7"),
+        ("word", "seven"),
+        ("empty", ""),
+    ):
+        reason = f"A value stands under {index!a}, which is not how a PCR is called."
+        yield form(f"index-{name}", reason, _renamed_index(index))
+
+
+def selections() -> Iterator[Fault]:
+    """Selection texts that are none, and values that are not those of the selection."""
+    for name, text, what in (
+        ("index-leading-zero", "sha256:00,7,10", "spells an index with a leading zero"),
+        ("index-too-high", "sha256:0,7,10,24", "goes past PCR 23"),
+        ("index-arabic", "sha256:0,\u0667,10", "has an Arabic digit"),
+        ("index-twice", "sha256:0,7,7,10", "names a PCR twice"),
+        ("index-range", "sha256:0-10", "has a range"),
+        ("index-none", "sha256:", "names a bank without PCRs"),
+        ("bank-only", "sha256", "names a bank without PCRs"),
+        ("blank", "sha256: 0,7,10", "has a blank in it"),
+        ("comma", "sha256:0,7,10,", "ends with a comma"),
+        ("plus", "sha256:0,7,10+", "ends with a plus"),
+        ("bank-twice", "sha256:0,7+sha256:10", "names a bank twice"),
+        ("bank-upper-case", "SHA256:0,7,10", "writes a bank in capitals"),
+        ("bank-unknown", "sha224:0,7,10", "has a bank of a hash that TPMs do not have"),
+        ("bank-number", "0x000b:0,7,10", "has a number for a bank"),
+        ("fewer", "sha256:0,7", "names fewer PCRs than there are values"),
+        ("more", "sha256:0,4,7,10", "names more PCRs than there are values"),
+        ("other-bank", "sha384:0,7,10", "names another bank than the values'"),
+        ("more-banks", "sha256:0,7,10+sha384:0", "names a bank without values"),
+        ("oversize", "sha256:" + ",".join(["0,7,10"] * 200), "is longer than any honest one"),
+    ):
+        yield form(f"banks-{name}", f"The selection text {what}.", at("pcr_banks", always(text)))
+    for name, reason, tamper in (
+        ("none", "There are no values at all.", always({})),
+        ("empty-bank", "A bank has no values.", set_key("sha256", {})),
+        ("more-banks", "There are values of a bank that is not selected.", set_key("sha1", {"0": "00" * 20})),
+        ("fewer", "A selected PCR has no value.", change_key("sha256", drop_key("10"))),
+        ("bank-unknown", "Values stand under the name of no hash.", _renamed_bank("sha224")),
+        ("bank-upper-case", "A bank is written in capitals.", _renamed_bank("SHA256")),
+    ):
+        yield form(f"values-{name}", reason, at("pcr_values", tamper))
+
+
+def _trailing_bits(text: str) -> str:
+    body = text.rstrip("=")
+    return body[:-1] + _BASE64[_BASE64.index(body[-1]) | 1] + "=" * (len(text) - len(body))
+
+
+def _one_more(text: str) -> str:
+    body = text.rstrip("=")
+    return body + "A" * ((1 - len(body)) % 4 or 4)
+
+
+def _renamed_index(index: str) -> Tamper:
+    def rename(banks: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        return {"sha256": {index if key == "7" else key: value for key, value in banks["sha256"].items()}}
+
+    return at("pcr_values", rename)
+
+
+def _renamed_bank(name: str) -> Callable[[dict[str, object]], dict[str, object]]:
+    return lambda banks: {name: banks["sha256"]}
+
+
+def tier() -> Iterator[Fault]:
+    """Claims of a security tier other than the one the policy asks for, which is high."""
+
+    def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+        policy = _claims("security_tier", "high")
+        return Fault(f"claims-tier-{name}", "claims.security_tier", reason, tamper, policy=policy, **more)
+
+    values: _Values = (
+        ("lower", "standard"),
+        ("upper-case", "HIGH"),
+        ("blank", "high "),
+        ("list", ["high"]),
+        ("null", None),
+    )
+    for name, value in values:
+        reason = f"The server claims the tier {value!r} where the policy asks for 'high'."
+        yield claim(name, reason, metadata(set_key("security_tier", value)))
+    reason = "The server claims two tiers: readers differ in which they take."
+    yield claim("twice", reason, twice("security_tier", '"standard"'), as_text=True)
+    yield claim("missing", "The server claims no tier.", metadata(drop_key("security_tier")), undecided=True)
+
+
+def locking() -> Iterator[Fault]:
+    """Claims on memory_locking other than the one the policy asks for, which is true."""
+    path = "memory_protection.memory_locking"
+
+    def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+        return Fault(f"claims-locking-{name}", f"claims.{path}", reason, tamper, policy=_claims(path, True), **more)
+
+    values: _Values = (("false", False), ("one", 1), ("string", "true"), ("float", 1.0), ("list", [True]))
+    for name, value in values:
+        reason = f"The server claims memory_locking {value!r} where the policy asks for true."
+        yield claim(name, reason, metadata(change_key("memory_protection", set_key("memory_locking", value))))
+    reason = "The server speaks twice of its memory protection."
+    yield claim("twice-above", reason, twice("memory_protection", "{}"), as_text=True)
+    reason = "The server says nothing of memory_locking."
+    tamper = metadata(change_key("memory_protection", drop_key("memory_locking")))
+    yield claim("missing", reason, tamper, undecided=True)
+    reason = "The server's word on its memory protection has no parts."
+    yield claim("no-object", reason, metadata(set_key("memory_protection", "memory_locking")), undecided=True)
+
+
+def _claims(path: str, value: Any) -> Callable[[Policy], None]:
+    return lambda policy: policy.update(claims={path: [value]})
+
+
+FAULTS = (
+    *available(),
+    *missing(),
+    *types(),
+    *payload_ids(),
+    *keys_twice(),
+    *texts(),
+    *hex_digits(),
+    *base64_text(),
+    *indices(),
+    *selections(),
+    *tier(),
+    *locking(),
+)

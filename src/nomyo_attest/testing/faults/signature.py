@@ -1,13 +1,12 @@
-"""Faults of the signature's bytes, its scheme and its hash."""
+"""Faults of the signature: its bytes, its scheme, its hash, and signatures that parse and do not verify."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from nomyo_attest.testing import writer
-from nomyo_attest.testing.faults.changes import Bytes, add, at, both, cut, put, with_, world
-from nomyo_attest.testing.faults.model import Fault
+from nomyo_attest.testing import keys, writer
+from nomyo_attest.testing.faults.model import Bytes, Fault, Tamper, add, always, at, both, cut, flip, put, with_, world
 from nomyo_attest.testing.forge import Forge
 
 # Of TPMT_SIGNATURE: sigAlg 0, hash 2, the size of the first number 4, the number 6.
@@ -124,4 +123,158 @@ def _signature_of(key: str) -> Bytes:
     return lambda _: Forge(key=key).answer().signature
 
 
-FAULTS = (*lengths(), *algorithms(), *schemes(), *hashes())
+# A clock, in milliseconds, at which the default forge's signature begins with a zero byte.
+_ZERO_BYTE_CLOCK: Final = 86_400_070
+
+_LABEL: Final = Forge().label
+
+
+def invalid(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
+    """A signature that does not verify, in a world of these fields."""
+    return Fault(f"signature-{name}", "signature.valid", reason, tamper, world=world(**fields))
+
+
+def any_scheme() -> Iterator[Fault]:
+    """What goes wrong with every scheme alike."""
+    for key, scheme in (("rsa2048", "rsassa"), ("rsa2048", "rsapss"), ("p256", ""), ("p384", ""), ("p521", "")):
+        fields = {"key": key, "scheme": scheme}
+        kind = f"{key}-{scheme}" if scheme else key
+        for name, offset in (("first", 6), ("last", -1)):
+            reason = f"One bit of the signature's {name} byte differs."
+            yield invalid(f"{kind}-{name}-byte", reason, at("signature", flip(offset)), **fields)
+        reason = "Another key signed than the one that is sent."
+        yield invalid(f"{kind}-other-key", reason, at("signature", _by_another(key, scheme)), **fields)
+        reason = "The clock was changed after the quote was signed."
+        yield invalid(f"{kind}-other-clock", reason, at("signed", put(62, b"\xff")), **fields)
+        reason = "The signature is of the right digest, made with another hash than it says."
+        yield invalid(f"{kind}-other-hash", reason, at("signature", _with_sha384(key, scheme)), **fields)
+    yield Fault(
+        "signature-key-swapped",
+        "signature.valid",
+        "The key that is sent is neither the one that signed nor the one the quote names.",
+        at("key_blob", lambda _: Forge(label="other").answer().key_blob),
+        also_undecided=("key.hierarchy",),
+    )
+
+
+def rsa_numbers() -> Iterator[Fault]:
+    """Numbers and paddings that a lenient RSA verification takes."""
+    for size in (0, 20, 31, 33):
+        reason = f"The salt has {size} bytes; a TPM's has 32, as the digest, or the largest number that fits."
+        yield invalid(f"pss-salt-{size}", reason, with_(salt_size=size), scheme="rsapss")
+    for scheme, other in (("rsapss", "rsassa"), ("rsassa", "rsapss")):
+        reason = f"The signature is {other}, and says it is {scheme}, as the key does."
+        yield invalid(f"{other}-as-{scheme}", reason, at("signature", _renamed(scheme, other)), scheme=scheme)
+    changes: tuple[tuple[str, str, Bytes], ...] = (
+        ("zero", "The signature is zero.", always(bytes(256))),
+        ("one", "The signature is one.", always(bytes(255) + b"\1")),
+        ("empty", "The signature is empty.", always(b"")),
+        ("padded", "A zero byte stands before the signature.", lambda number: b"\0" + number),
+        ("unreduced", "The signature is larger than the modulus, and right modulo it.", _plus_n),
+    )
+    for name, reason, change in changes:
+        yield invalid(f"rsa-{name}", reason, at("signature", _number(change)))
+    reason = "The signature lacks the zero byte it begins with."
+    yield invalid("rsa-stripped", reason, at("signature", _number(_stripped)), clock=_ZERO_BYTE_CLOCK)
+    for name, reason, digest_info, hash_name in (
+        # DigestInfo for SHA-256 and SHA-1 of RFC 8017, 9.2, note 1; the first less its NULL
+        (
+            "without-null",
+            "DigestInfo lacks the NULL of its algorithm.",
+            "302f300b0609608648016503040201" + "0420",
+            "sha256",
+        ),
+        ("digest-info-of-sha1", "DigestInfo and digest are of SHA-1.", "3021300906052b0e03021a05000414", "sha1"),
+        ("without-digest-info", "The digest is padded without a DigestInfo.", "", "sha256"),
+    ):
+        yield invalid(f"rsa-{name}", reason, _encoded(digest_info, hash_name))
+
+
+def ecdsa_numbers() -> Iterator[Fault]:
+    """Pairs of numbers that a lenient ECDSA verification takes."""
+    changes: tuple[tuple[str, str, str, Callable[[int, int, int], tuple[int, int]]], ...] = (
+        ("zero", "p256", "r and s are zero.", lambda *_: (0, 0)),
+        ("one", "p256", "r and s are one.", lambda *_: (1, 1)),
+        ("r-zero", "p256", "r is zero.", lambda _, s, __: (0, s)),
+        ("s-zero", "p256", "s is zero.", lambda r, *_: (r, 0)),
+        ("swapped", "p256", "r and s have changed places.", lambda r, s, _: (s, r)),
+        ("r-negated", "p256", "r is the order less r.", lambda r, s, order: (order - r, s)),
+        ("order", "p256", "r and s are the order of the curve.", lambda _, __, order: (order, order)),
+        ("r-unreduced", "p521", "r is larger than the order, and right modulo it.", lambda r, s, order: (r + order, s)),
+        ("s-unreduced", "p521", "s is larger than the order, and right modulo it.", lambda r, s, order: (r, s + order)),
+    )
+    for name, curve, reason, change in changes:
+        yield invalid(f"ecdsa-{name}", reason, at("signature", _numbers(curve, change)), key=curve)
+    yield invalid("ecdsa-empty", "r and s are empty.", at("signature", lambda blob: blob[:4] + bytes(4)), key="p256")
+
+
+def _by_another(key: str, scheme: str) -> Bytes:
+    """The signature of another key over what the honest one signed."""
+
+    def sign(_: bytes) -> bytes:
+        attest = Forge(key=key, scheme=scheme).answer().attest
+        return Forge(key=key, scheme=scheme, label="other").tamper("signed", always(attest)).answer().signature
+
+    return sign
+
+
+def _with_sha384(key: str, scheme: str) -> Bytes:
+    """The key's signature of the same bytes with SHA-384, under the name of SHA-256."""
+
+    def sign(blob: bytes) -> bytes:
+        attest = Forge(key=key, scheme=scheme).answer().attest
+        other = Forge(key=key, scheme=scheme, hash_alg="sha384").tamper("signed", always(attest))
+        return blob[:4] + other.answer().signature[4:]
+
+    return sign
+
+
+def _renamed(scheme: str, other: str) -> Bytes:
+    """The number of a signature in the other scheme, under the name of this one."""
+    return lambda blob: blob[:6] + Forge(scheme=other, declared_scheme=scheme).answer().signature[6:]
+
+
+def _number(change: Bytes) -> Bytes:
+    """Change the number of an RSA signature, and its size with it."""
+    return lambda blob: blob[:4] + writer.tpm2b(change(blob[6:]))
+
+
+def _stripped(number: bytes) -> bytes:
+    assert number[0] == 0
+    return number[1:]
+
+
+def _plus_n(number: bytes) -> bytes:
+    return (int.from_bytes(number, "big") + keys.rsa_key(_LABEL).n).to_bytes(256, "big")
+
+
+def _encoded(digest_info: str, hash_name: str) -> Tamper:
+    """Sign another encoding of the digest than that of RFC 8017, 9.2."""
+    signed: list[bytes] = []
+
+    def keep(attest: bytes) -> bytes:
+        signed.append(attest)
+        return attest
+
+    def sign(_: bytes) -> bytes:
+        info = bytes.fromhex(digest_info) + keys.digest(hash_name, signed[-1])
+        signature = keys.rsa_key(_LABEL).root(b"\0\1" + b"\xff" * (253 - len(info)) + b"\0" + info)
+        assert signature is not None  # only even exponents have no roots
+        return signature
+
+    return both(at("signed", keep), at("signature", _number(sign)))
+
+
+def _numbers(curve: str, change: Callable[[int, int, int], tuple[int, int]]) -> Bytes:
+    """Change r and s of an ECDSA signature, given with the order of the curve."""
+    size = keys.coordinate_size(curve)
+
+    def tamper(blob: bytes) -> bytes:
+        r, s = int.from_bytes(blob[6 : 6 + size], "big"), int.from_bytes(blob[8 + size :], "big")
+        changed = change(r, s, keys.order(curve))
+        return blob[:4] + b"".join(writer.tpm2b(number.to_bytes(size, "big")) for number in changed)
+
+    return tamper
+
+
+FAULTS = (*lengths(), *algorithms(), *schemes(), *hashes(), *any_scheme(), *rsa_numbers(), *ecdsa_numbers())
