@@ -18,7 +18,7 @@ from nomyo_attest._version import __version__
 from nomyo_attest.errors import LedgerError
 from nomyo_attest.ledger import EvidenceLog, Receipt
 from nomyo_attest.policy import AppraisalPolicy
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.formatting import sanitize
 
 logger = logging.getLogger("nomyo")
 
@@ -98,7 +98,7 @@ class Ledger:
         if self._raises and refusal is None:
             raise _failure(failure, prompt_sent=True)
         # In the place of the error itself, whose frames hold the answer: log records are kept.
-        problem = clean(str(failure))
+        problem = sanitize(str(failure))
         logger.warning("the evidence of answer %s was not kept: %s", payload_id, problem)
         return _noted({"kept": False, "problem": problem}, refusal)
 

@@ -26,7 +26,7 @@ from nomyo.errors import (
 )
 from nomyo.redaction import Redaction
 from nomyo.retry import retry_after
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.formatting import sanitize
 
 BODY_MAX: Final = 64 * 1024
 """Bytes of an error's body that are read."""
@@ -82,7 +82,7 @@ def status_error(
         message = f"{start or f'HTTP {status}: '}{what}"
     else:
         message = start + ((_detail(document) or no_detail) if is_json else no_json)
-    error = kind(clean(message), status)
+    error = kind(sanitize(message), status)
     if isinstance(document, dict) and (status in _KINDS or status in (502, 504)):
         error.error_details = document
     error.headers = told

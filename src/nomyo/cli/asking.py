@@ -14,7 +14,7 @@ from nomyo.chat import SecureChatCompletion
 from nomyo.cli.errors import CommandError, complain
 from nomyo.cli.terminal import say_completion
 from nomyo.cli.verdict import NOT_APPRAISED, verdict_line
-from nomyo_attest.cli.console import look, say_json
+from nomyo_attest.cli.console import say_json, text_style
 from nomyo_attest.cli.errors import remark
 
 Message = Mapping[str, str]
@@ -59,7 +59,7 @@ class Asking:
         if reason == "length":
             complain("notice: the answer is cut off: the limit of the model, or --max-tokens, is reached")
         result = response["_metadata"].get("attestation_result")
-        there = look(stream=sys.stderr)
+        there = text_style(stream=sys.stderr)
         remark(there.paint(NOT_APPRAISED, "dim") if result is None else verdict_line(result, there))
         return text or ""
 

@@ -33,7 +33,7 @@ from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import filled, setting
 from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
-from nomyo_attest.cli.console import look
+from nomyo_attest.cli.console import text_style
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
                 asking.ask([*messages, {"role": "user", "content": prompt}])
         except AttestationError as refusal:
             assert policy is not None  # the gate is its policy's
-            remark(refusal_text(refusal.result, policy, look(stream=sys.stderr)))
+            remark(refusal_text(refusal.result, policy, text_style(stream=sys.stderr)))
             return NOT_AFFIRMED
         except NomyoError as error:
             raise failure(error, asking.host, keyless=client.api_key is None) from None

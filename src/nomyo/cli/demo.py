@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import filled
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
                 steps.append(step)
                 keeping.keep(step.keep)
                 if text:
-                    say(told(step, look()) + "\n")
+                    say(told(step, text_style()) + "\n")
         except RouterError as error:
             raise CommandError(str(error)) from None
         except NomyoError as error:
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = time.monotonic() - began
     went = steps[-1].went
     if text and went:
-        say(ending(look(), seconds, arguments.keep))
+        say(ending(text_style(), seconds, arguments.keep))
     if not text:
         say_json(_document(steps, seconds))
     if not went:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from nomyo.cli.demo_play import AFFIRMED, POLICY, Step
 from nomyo.cli.verdict import refusal_text, verdict_line
 from nomyo_attest.installation import install_command
 from nomyo_attest.policy.pcr_meanings import MEANINGS
-from nomyo_attest.report.clean import clean
-from nomyo_attest.report.look import Look
+from nomyo_attest.report.formatting import TextStyle, sanitize
 
 _SWTPM: Final = "swtpm, a TPM in software: it signs as a chip does, and says nothing about this machine."
 _SOFT: Final = "the soft TPM, whose keys are known to everybody: it shows the way, and proves nothing."
 _FOR_SWTPM: Final = f"For a better one, install the program swtpm and the extra tpm: {install_command('tpm')}."
 
 
-def told(step: Step, look: Look) -> str:
+def told(step: Step, style: TextStyle) -> str:
     """One step as text, without a line end."""
     heading, tell = _STEPS[step.name]
-    return "\n".join([look.paint(heading, "bold"), *tell(step, look)])
+    return "\n".join([style.paint(heading, "bold"), *tell(step, style)])
 
 
-def ending(look: Look, seconds: float, kept: str | None) -> str:
+def ending(style: TextStyle, seconds: float, kept: str | None) -> str:
     """What all of it shows and does not show, and what is left of it."""
     shows = (
         "An answer is handed over only if the evidence with it is what your policy says. In your code that is one "
@@ -36,12 +34,12 @@ def ending(look: Look, seconds: float, kept: str | None) -> str:
         "software can sign such evidence, as it did here. A PCR value says what was loaded, not that it is good. And "
         "the question was out each time before the evidence came."
     )
-    lines = [look.paint("What this shows", "bold"), *look.wrap(shows, "  "), ""]
-    lines += [look.paint("What it does not", "bold"), *look.wrap(trust, "  "), ""]
+    lines = [style.paint("What this shows", "bold"), *style.wrap(shows, "  "), ""]
+    lines += [style.paint("What it does not", "bold"), *style.wrap(trust, "  "), ""]
     if kept is None:
         return "\n".join([*lines, f"{seconds:.1f} s. Nothing is left behind."])
-    lines += [f"{seconds:.1f} s. Policy, answers and refusal are in {clean(kept)}. To look at them yourself:", ""]
-    files = (clean(shlex.quote(f"{kept}/{name}")) for name in (AFFIRMED, POLICY))
+    lines += [f"{seconds:.1f} s. Policy, answers and refusal are in {sanitize(kept)}. To look at them yourself:", ""]
+    files = (sanitize(shlex.quote(f"{kept}/{name}")) for name in (AFFIRMED, POLICY))
     return "\n".join([*lines, f"  nomyo-attest verify {' --policy '.join(files)}"])
 
 
@@ -55,53 +53,53 @@ def astray(step: Step) -> str:
     return f"the gate withheld the answer for other reasons than it should: {rules}"
 
 
-def _start(step: Step, look: Look) -> list[str]:
+def _start(step: Step, style: TextStyle) -> list[str]:
     tpm = _SWTPM if step.facts["tpm"] == "swtpm" else _SOFT
     better = f" {_FOR_SWTPM}" if step.facts["why_not_swtpm"] is not None else ""
-    return look.wrap(
+    return style.wrap(
         f"The reference router, at {step.facts['url']}, for this minute only. Its TPM is {tpm}{better}", "  "
     )
 
 
-def _ask(step: Step, look: Look) -> list[str]:
+def _ask(step: Step, style: TextStyle) -> list[str]:
     text = (
         f'"{step.facts["question"]}" was sealed to the server\'s key, its answer to ours. It is an echo: there is no '
         f"model here. With it came a quote: PCRs {step.facts['quoted']}, signed. Nobody has looked at that yet."
     )
-    return look.wrap(text, "  ")
+    return style.wrap(text, "  ")
 
 
-def _learn(step: Step, look: Look) -> list[str]:
-    lines = look.wrap("From now on only these values will do:", "  ")
+def _learn(step: Step, style: TextStyle) -> list[str]:
+    lines = style.wrap("From now on only these values will do:", "  ")
     for place, values in step.facts["pcrs"].items():
         meaning = MEANINGS[int(place.partition(":")[2])].partition(";")[0]
-        lines += look.wrap(meaning, f"    {place.ljust(11)}{values[0][:8]}…{values[0][-4:]}  ")
+        lines += style.wrap(meaning, f"    {place.ljust(11)}{values[0][:8]}…{values[0][-4:]}  ")
     return lines
 
 
-def _affirm(step: Step, look: Look) -> list[str]:
-    line = f"  {verdict_line(step.facts['result'], look)}"
+def _affirm(step: Step, style: TextStyle) -> list[str]:
+    line = f"  {verdict_line(step.facts['result'], style)}"
     if step.facts["answer"] is None:
         return [line]
-    return [line, *look.wrap(f'Handed over: "{clean(step.facts["answer"])}"', "  ")]
+    return [line, *style.wrap(f'Handed over: "{sanitize(step.facts["answer"])}"', "  ")]
 
 
-def _boot(_: Step, look: Look) -> list[str]:
+def _boot(_: Step, style: TextStyle) -> list[str]:
     text = (
         "Same address, same certificate, same key, answers as good as before. TLS and encryption have nothing to say "
         "about it."
     )
-    return look.wrap(text, "  ")
+    return style.wrap(text, "  ")
 
 
-def _refuse(step: Step, look: Look) -> list[str]:
+def _refuse(step: Step, style: TextStyle) -> list[str]:
     if step.result is None or step.policy is None:
-        return _affirm(step, look)
-    text = refusal_text(step.result, step.policy, replace(look, width=look.width - 2))
+        return _affirm(step, style)
+    text = refusal_text(step.result, step.policy, style._replace(width=style.width - 2))
     return [f"  {line}" if line else "" for line in text.splitlines()]
 
 
-_STEPS: Final[dict[str, tuple[str, Callable[[Step, Look], list[str]]]]] = {
+_STEPS: Final[dict[str, tuple[str, Callable[[Step, TextStyle], list[str]]]]] = {
     "start": ("A server", _start),
     "ask": ("A first answer, taken on trust", _ask),
     "learn": ("A policy, learned from it", _learn),

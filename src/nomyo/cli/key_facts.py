@@ -15,7 +15,7 @@ from nomyo.keyfiles import PRIVATE_NAME, PUBLIC_NAME, load
 from nomyo.keyfolder import open_folder
 from nomyo.keys import BITS_FLOOR, PEM_MAX, fingerprint, load_public
 from nomyo_attest.cli.files import read_input, unreadable
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.formatting import sanitize
 
 FORMAT: Final = "nomyo-keys-show/1"
 
@@ -74,7 +74,7 @@ class KeyFacts:
         rows = []
         for name, file in (("private key", self.private_key), ("public key", self.public_key)):
             if file is not None:
-                rows += [(name, clean(file.path)), ("", file.text())]
+                rows += [(name, sanitize(file.path)), ("", file.text())]
         rows.append(("fingerprint", self.fingerprint or "not known"))
         if self.private_key is not None and self.private_key.bits is None and self.fingerprint:
             rows.append(("", "of the public key; that it belongs to the private one is not checked"))

@@ -18,7 +18,7 @@ from nomyo.cli.connection import add_server, host_of, insecure_noticed
 from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import filled
 from nomyo.cli.terminal import need_output
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.cli.exits import OK
 
@@ -77,6 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
         say_json({"format": FORMAT, "url": arguments.url, "pin": pin, "bits": key.key_size, "public_key": pem})
     else:
         say(pin)
-        there = look(stream=sys.stderr)
+        there = text_style(stream=sys.stderr)
         remark("\n".join(there.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {MEANING}")))
     return OK

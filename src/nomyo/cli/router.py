@@ -27,7 +27,7 @@ from nomyo.cli.errors import CommandError
 from nomyo.cli.secret_files import read_secret, read_secrets
 from nomyo.cli.settings import filled
 from nomyo_attest.cli.arguments import decimal_number, whole_number
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.exits import OK
 
 if TYPE_CHECKING:
@@ -215,5 +215,5 @@ def _list_faults(*, as_json: bool) -> int:
         rows = [{"name": one.name, "reason": one.reason} for one in FAULTS]
         say_json({"format": "nomyo-router-faults/1", "faults": rows})
     else:
-        say("\n".join(look().pairs([(one.name, one.reason) for one in FAULTS], indent=0)))
+        say("\n".join(text_style().pairs([(one.name, one.reason) for one in FAULTS], indent=0)))
     return OK

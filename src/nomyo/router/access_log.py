@@ -16,7 +16,7 @@ from typing import Any, Final
 import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nomyo_attest.report.clean import clean_json, short
+from nomyo_attest.report.formatting import excerpt, sanitize_json
 
 logger = logging.getLogger("nomyo.router")
 
@@ -72,7 +72,7 @@ def refused_head(request: h11.Request | None, status: int, detail: str, client: 
     """The line of a request that never reached the application."""
     method = path = payload_id = None
     if request is not None:
-        method, path = short(request.method.decode("ascii"), _METHOD_MAX), _text(request.target.partition(b"?")[0])
+        method, path = excerpt(request.method.decode("ascii"), _METHOD_MAX), _text(request.target.partition(b"?")[0])
         payload_id = _payload_id([*request.headers])
     return Access(method, path, status, 0, payload_id, client[0] if client else None, detail)
 
@@ -102,7 +102,7 @@ class AccessLog:
         finally:
             note: _Note = scope.get(_NOTE) or _Note()
             Access(
-                method=short(scope["method"], _METHOD_MAX),
+                method=excerpt(scope["method"], _METHOD_MAX),
                 path=_text(scope["raw_path"]),
                 status=None if note.gone else status,
                 ms=round(1000 * (time.perf_counter() - began)),
@@ -129,7 +129,7 @@ def _payload_id(headers: list[tuple[bytes, bytes]]) -> str | None:
 
 
 def _text(sent: bytes) -> str:
-    return short(sent.decode("latin-1"), _TEXT_MAX)
+    return excerpt(sent.decode("latin-1"), _TEXT_MAX)
 
 
 class TextFormatter(logging.Formatter):
@@ -140,7 +140,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return short(f"{super().format(_without_traceback(record))}{_kind_of_error(record)}", 4096)
+        return excerpt(f"{super().format(_without_traceback(record))}{_kind_of_error(record)}", 4096)
 
 
 class JSONFormatter(logging.Formatter):
@@ -152,9 +152,9 @@ class JSONFormatter(logging.Formatter):
         document: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name}
         access = getattr(record, "access", None)
         if access is not None:
-            return clean_json(json.dumps({**document, "event": "request", **access}))
+            return sanitize_json(json.dumps({**document, "event": "request", **access}))
         document |= {"event": "message", "message": record.getMessage() + _kind_of_error(record)}
-        return clean_json(json.dumps(document))
+        return sanitize_json(json.dumps(document))
 
 
 def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.audit.outputs import write_rows
 from nomyo_attest.audit.placing import placed
-from nomyo_attest.cli.console import json_text, look, say, say_json, send
+from nomyo_attest.cli.console import json_text, say, say_json, send, text_style
 from nomyo_attest.cli.errors import remark
-from nomyo_attest.report.clean import clean_json
+from nomyo_attest.report.formatting import sanitize_json
 
 if TYPE_CHECKING:
     import argparse
@@ -65,7 +65,7 @@ def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: arg
     if reports.streams:
         with audit.state.open_rows() as rows:
             # Line by line: a piece could end within what has to be escaped.
-            send(clean_json(line.decode()).encode() for line in rows)
+            send(sanitize_json(line.decode()).encode() for line in rows)
     if arguments.format == "json":
         import msgspec
 
@@ -77,7 +77,7 @@ def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: arg
         return
     from nomyo_attest.report.audit_text import audit_text
 
-    view = look(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
+    view = text_style(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
     (remark if reports.streams else say)(audit_text(summary, view, reports.files).removesuffix("\n"))
 
 

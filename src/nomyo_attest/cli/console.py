@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.report.clean import clean_json, no_commands
+from nomyo_attest.report.formatting import escape_commands, sanitize_json
 
 if TYPE_CHECKING:
-    from nomyo_attest.report.look import Look
+    from nomyo_attest.report.formatting import TextStyle
 
 WIDTH_USUAL: Final = 80
 WIDTH_MINIMUM: Final = 40
@@ -37,7 +37,7 @@ def say(text: str, *, commands: bool = False) -> None:
     encoding = stream.encoding or "utf-8"
     with _told():
         # Flushed, so that what stands on standard error beside it comes in the right order.
-        shown = text if commands else no_commands(text)
+        shown = text if commands else escape_commands(text)
         print(shown.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
@@ -84,20 +84,20 @@ def json_text(document: Any) -> str:
     """Return a JSON document in ASCII: it reaches any script whole, and drives no terminal and no CI system."""
     import json
 
-    return clean_json(json.dumps(document, indent=2, allow_nan=False))
+    return sanitize_json(json.dumps(document, indent=2, allow_nan=False))
 
 
-def look(*, verbose: bool = False, stream: TextIO | None = None) -> Look:
-    """How what is written to `stream`, by default standard output, is to look.
+def text_style(*, verbose: bool = False, stream: TextIO | None = None) -> TextStyle:
+    """How what is written to `stream`, by default standard output, is to style.
 
     In color on a terminal, unless NO_COLOR is set (no-color.org) or it can show none.
     """
-    from nomyo_attest.report.look import Look
+    from nomyo_attest.report.formatting import TextStyle
 
     stream = sys.stdout if stream is None else stream
     terminal = stream is not None and stream.isatty()
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or os.name == "nt"
-    return Look(width=_width(stream), color=terminal and not plain, verbose=verbose, terminal=terminal)
+    return TextStyle(width=_width(stream), color=terminal and not plain, verbose=verbose, terminal=terminal)
 
 
 def _width(stream: TextIO | None) -> int:

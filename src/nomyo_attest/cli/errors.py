@@ -9,7 +9,7 @@ from typing import Final
 
 from nomyo_attest.cli.exits import UNUSABLE
 from nomyo_attest.errors import NomyoAttestError
-from nomyo_attest.report.clean import clean, no_commands
+from nomyo_attest.report.formatting import escape_commands, sanitize
 
 PROGRAM_USUAL: Final = "nomyo-attest"
 
@@ -28,11 +28,11 @@ class CommandError(NomyoAttestError):
 
 def complain(text: str, program: str = PROGRAM_USUAL) -> None:
     """Print one line on standard error, cleaned, after the program's name."""
-    remark(f"{program}: {clean(text)}")
+    remark(f"{program}: {sanitize(text)}")
 
 
 def remark(text: str) -> None:
-    """Print `text`, whose parts are clean, on standard error; no line of it is a command to a CI system.
+    """Print `text`, whose parts are sanitized, on standard error; no line of it is a command to a CI system.
 
     Where standard error is closed, nothing is printed.
     """
@@ -40,7 +40,7 @@ def remark(text: str) -> None:
     if stream is not None:
         encoding = stream.encoding or "utf-8"
         with contextlib.suppress(OSError):
-            shown = no_commands(text).encode(encoding, "backslashreplace").decode(encoding)
+            shown = escape_commands(text).encode(encoding, "backslashreplace").decode(encoding)
             print(shown, file=stream, flush=True)
 
 

@@ -24,7 +24,7 @@ from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import say
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import OK
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.formatting import sanitize
 
 if TYPE_CHECKING:
     import argparse
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         reason = getattr(error, "strerror", None) or "no folder can have this name"
         raise CommandError(f"{name}: cannot be made: {reason}; name another folder") from None
     what = f"{fleet.records} answers of {fleet.machines} machines in {fleet.days} days"
-    say(f"{clean(name)}: {what}; see README.txt in it")
+    say(f"{sanitize(name)}: {what}; see README.txt in it")
     return OK
 
 

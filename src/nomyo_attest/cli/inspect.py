@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, read_record
@@ -55,5 +55,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         say_json({"format": document.pop("format"), "file": name, **document})
     else:
-        say(inspection_text(name, document, look()))
+        say(inspection_text(name, document, text_style()))
     return NOT_AFFIRMED if any(not isinstance(error, UnsupportedError) for error in errors) else OK

@@ -38,7 +38,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import whole_number
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, unreadable
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from nomyo_attest.cli.parser import Parser
     from nomyo_attest.ledger.verify import Checked, Opened
-    from nomyo_attest.report.look import Look
+    from nomyo_attest.report.formatting import TextStyle
 
 FORMAT: Final = "nomyo-attest-ledger-verify/1"
 
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         say_json(_document(checked))
     else:
-        say(_text(checked, look(), kept=head is not None))
+        say(_text(checked, text_style(), kept=head is not None))
     return OK if checked.whole else NOT_AFFIRMED
 
 
@@ -183,36 +183,37 @@ def _document(checked: Checked) -> dict[str, object]:
     return document
 
 
-def _text(checked: Checked, look: Look, *, kept: bool) -> str:
+def _text(checked: Checked, style: TextStyle, *, kept: bool) -> str:
     """What was found, without a line end."""
-    from nomyo_attest.report.clean import clean
-    from nomyo_attest.report.look import count, sentence
+    from nomyo_attest.report.formatting import count, sanitize, sentence
 
-    name = clean(checked.files[-1])
-    verdict = look.paint("whole", "good") if checked.whole else look.paint(_not_whole(checked), "bad")
+    name = sanitize(checked.files[-1])
+    verdict = style.paint("whole", "good") if checked.whole else style.paint(_not_whole(checked), "bad")
     lines = [f"{name}   {verdict}   {count(checked.lines, 'line')} in {count(len(checked.files), 'file')}"]
     shown = checked.problems[:PROBLEMS_SHOWN]
     for problem in shown:
-        place = f"{clean(problem.file)}, line {problem.line}" if problem.line else clean(problem.file)
-        lines += ["", look.paint(f"  {place}", "bold"), *look.wrap(sentence(clean(problem.message)), "    ")]
-        lines += look.pairs([("expected", clean(problem.expected)), ("got", clean(problem.got))], indent=4)
+        place = f"{sanitize(problem.file)}, line {problem.line}" if problem.line else sanitize(problem.file)
+        lines += ["", style.paint(f"  {place}", "bold"), *style.wrap(sentence(sanitize(problem.message)), "    ")]
+        lines += style.pairs([("expected", sanitize(problem.expected)), ("got", sanitize(problem.got))], indent=4)
     if checked.problem_count > len(shown):
         lines += ["", f"  and {checked.problem_count - len(shown):,} more (--format json lists more)"]
     if checked.noted:
         lines += ["", "  torn by a crash, and noted"]
-        lines += [f"    {clean(one.file)}, line {one.line}: {count(one.bytes, 'byte')} left" for one in checked.noted]
+        lines += [
+            f"    {sanitize(one.file)}, line {one.line}: {count(one.bytes, 'byte')} left" for one in checked.noted
+        ]
     if checked.repairs > len(checked.noted):
         lines.append(f"    and {checked.repairs - len(checked.noted)} more")
     if checked.head is not None:
-        lines += ["", *look.pairs([("number", str(checked.number)), ("head", checked.head)])]
+        lines += ["", *style.pairs([("number", str(checked.number)), ("head", checked.head)])]
         if checked.since_head is not None:
             grown = f"{count(checked.since_head, 'line')} appended since the digest was kept"
-            lines += look.wrap(
+            lines += style.wrap(
                 sentence(f"nothing up to that digest was changed; {grown}" if checked.whole else grown), "  "
             )
         if checked.whole and not kept:
             advice = "keep the two elsewhere: with --head and --records they show whether the ledger was shortened"
-            lines += look.wrap(sentence(advice), "  ")
+            lines += style.wrap(sentence(advice), "  ")
     return "\n".join(lines)
 
 

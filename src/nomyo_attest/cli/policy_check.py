@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nomyo_attest.cli.arguments import load_policy, parse_time
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
 
 if TYPE_CHECKING:
@@ -48,5 +48,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         say_json(check_document(policy, remarks))
     else:
-        say(check_text(policy, remarks, look()))
+        say(check_text(policy, remarks, text_style()))
     return NOT_AFFIRMED if arguments.strict and any(one.weight is Weight.WARNING for one in remarks) else OK

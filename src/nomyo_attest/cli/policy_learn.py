@@ -23,8 +23,7 @@ from nomyo_attest.cli.errors import CommandError, complain
 from nomyo_attest.cli.exits import OK
 from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
 from nomyo_attest.cli.learning import policy_from, recording_from
-from nomyo_attest.report.clean import clean
-from nomyo_attest.report.look import count
+from nomyo_attest.report.formatting import count, sanitize
 
 if TYPE_CHECKING:
     import argparse
@@ -99,14 +98,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _written(name: str, policy: AppraisalPolicy, responses: int) -> str:
     """What was written, and the next step."""
     places = ", ".join(pcr.place for pcr in policy.pcrs)
-    learned = f"policy {clean(policy.id)}, learned from {count(responses, 'response')}"
-    check = clean(shlex.join(["nomyo-attest", "policy", "check", name]))
-    wrote = f"wrote {clean(name)}: {learned}; it pins {places}"
+    learned = f"policy {sanitize(policy.id)}, learned from {count(responses, 'response')}"
+    check = sanitize(shlex.join(["nomyo-attest", "policy", "check", name]))
+    wrote = f"wrote {sanitize(name)}: {learned}; it pins {places}"
     return f"{wrote}\nnext: read it, above all its comments, and check it: {check}"
 
 
 def _id(file: str) -> str:
-    return clean(PurePath(file).stem)[:_ID_MAX] if file != STANDARD_INPUT else "learned"
+    return sanitize(PurePath(file).stem)[:_ID_MAX] if file != STANDARD_INPUT else "learned"
 
 
 def _read_all(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes | None) -> list[Recording]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nomyo_attest.cli.arguments import load_policy
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.exits import OK
 
 if TYPE_CHECKING:
@@ -39,5 +39,5 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         from nomyo_attest.report.policy import policy_text
 
-        say(policy_text(policy, look()))
+        say(policy_text(policy, text_style()))
     return OK

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.exits import OK
 
@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.format == "markdown":
         say(rules_markdown(rules).removesuffix("\n") + ("" if arguments.id else f"\n\n{cross_record_markdown()[:-1]}"))
     elif arguments.id is not None:
-        say(rule_text(rules[0], look()))
+        say(rule_text(rules[0], text_style()))
     else:
-        say(f"{rules_text(rules, look())}\n\n{cross_record_text(look())}")
+        say(f"{rules_text(rules, text_style())}\n\n{cross_record_text(text_style())}")
     return OK
 
 
@@ -71,7 +71,7 @@ def _cross_record_rule(rule_id: str, form: str) -> int:
     elif form == "markdown":
         say(cross_record_rule_markdown(rule))
     else:
-        say(cross_record_rule_text(rule, look()))
+        say(cross_record_rule_text(rule, text_style()))
     return OK
 
 

@@ -27,7 +27,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
-from nomyo_attest.cli.console import look, say, say_json
+from nomyo_attest.cli.console import say, say_json, text_style
 from nomyo_attest.cli.errors import CommandError, complain
 from nomyo_attest.cli.exits import NOT_AFFIRMED, OK, UNUSABLE
 from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, read_record, refuse_many
@@ -79,13 +79,13 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.appraisal.verifier import try_to_read
     from nomyo_attest.errors import MisplacedEvidenceError
     from nomyo_attest.evidence import Evidence
-    from nomyo_attest.report.clean import clean
+    from nomyo_attest.report.formatting import sanitize
     from nomyo_attest.report.verdict import body_text, head_text, limits_text, summary_text, test_keys_text
 
     text = arguments.format == "text"
-    view = look(verbose=arguments.verbose)
+    view = text_style(verbose=arguments.verbose)
     name_width = (
-        min(max(len(clean(name)) for name in arguments.files), NAME_WIDTH_MAXIMUM) if len(arguments.files) > 1 else 0
+        min(max(len(sanitize(name)) for name in arguments.files), NAME_WIDTH_MAXIMUM) if len(arguments.files) > 1 else 0
     )
     counts = {verdict.value: 0 for verdict in Verdict} | {"unreadable": 0}
     results: list[AttestationResult] = []

@@ -53,9 +53,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     path = policy_path(config)
     if path is None:
         return None
-    from nomyo_attest.report.clean import clean
+    from nomyo_attest.report.formatting import sanitize
 
-    return f"attestation policy: {clean(str(path))}"
+    return f"attestation policy: {sanitize(str(path))}"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

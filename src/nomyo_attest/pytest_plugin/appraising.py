@@ -18,10 +18,10 @@ class RefusedError(Exception):
     """A record is not affirmed. `brief` is the reason in a line, the message all of it."""
 
     def __init__(self, brief: str, text: str) -> None:
-        from nomyo_attest.report.clean import no_commands
+        from nomyo_attest.report.formatting import escape_commands
 
-        self.brief = no_commands(brief)
-        super().__init__(no_commands(text))
+        self.brief = escape_commands(brief)
+        super().__init__(escape_commands(text))
 
 
 def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, place: str) -> AttestationResult:
@@ -44,23 +44,22 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
 
 def told(place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False) -> tuple[str, str]:
     """Why a result is not affirming: in a line, and with all that is expected and got; digests in full if `verbose`."""
-    from nomyo_attest.report.clean import no_commands, short
-    from nomyo_attest.report.look import Look
+    from nomyo_attest.report.formatting import TextStyle, escape_commands, excerpt
     from nomyo_attest.report.reasons import reasons
     from nomyo_attest.report.verdict import body_text, head_text
 
     found = reasons(result)
-    because = [f"{one.rule}: {short(one.message)}" for one in (*found.failed, *found.open, *found.softened)]
-    look = Look(verbose=verbose)
-    body = body_text(result, policy, look)
+    because = [f"{one.rule}: {excerpt(one.message)}" for one in (*found.failed, *found.open, *found.softened)]
+    style = TextStyle(verbose=verbose)
+    body = body_text(result, policy, style)
     brief = _clean(f"{result.verdict.value}: {'; '.join(because)}")
-    return brief, no_commands(head_text(place, result, look) + (f"\n\n{body}" if body else ""))
+    return brief, escape_commands(head_text(place, result, style) + (f"\n\n{body}" if body else ""))
 
 
 def _clean(text: str) -> str:
-    from nomyo_attest.report.clean import clean
+    from nomyo_attest.report.formatting import sanitize
 
-    return clean(text)
+    return sanitize(text)
 
 
 class Appraise:

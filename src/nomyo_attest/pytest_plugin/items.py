@@ -64,7 +64,7 @@ class RecordItem(pytest.Item):
 
     def runtest(self) -> None:
         """Appraise it. Raises `RefusedError`."""
-        from nomyo_attest.report.clean import clean
+        from nomyo_attest.report.formatting import sanitize
 
         settings = settings_of(self.config)
         if settings.policy is None or settings.path is None:
@@ -72,7 +72,8 @@ class RecordItem(pytest.Item):
         if shares_folder(settings.path, self.path):
             raise RefusedError(
                 "the policy is in the folder of the evidence",
-                f"{self._place}: the policy is in the folder of this evidence, or below it: {clean(str(settings.path))}"
+                f"{self._place}: the policy is in the folder of this evidence, or below it: "
+                f"{sanitize(str(settings.path))}"
                 "\nhint: keep the policy outside all folders with evidence; who can add evidence could replace it",
             )
         result = appraise_record(self._text(), settings.policy, settings.at, self._place)
@@ -116,9 +117,9 @@ class RecordItem(pytest.Item):
 
 
 def _clean(text: str) -> str:
-    from nomyo_attest.report.clean import clean
+    from nomyo_attest.report.formatting import sanitize
 
-    return clean(text)
+    return sanitize(text)
 
 
 def warn(node: pytest.Item | pytest.Collector, text: str) -> None:

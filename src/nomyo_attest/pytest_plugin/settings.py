@@ -61,12 +61,13 @@ def check_configuration(config: pytest.Config) -> None:
     if path is None or hasattr(config, "workerinput") or _names_configuration(config):
         return
     if not all(one(path.parent) in (one(here), *one(here).parents) for one in _PLACES):
-        from nomyo_attest.report.clean import clean
+        from nomyo_attest.report.formatting import sanitize
 
         raise pytest.UsageError(
-            f"attestation: the configuration file {clean(str(path))} is not in the folder in which pytest was started, "
+            f"attestation: the configuration file {sanitize(str(path))} "
+            f"is not in the folder in which pytest was started, "
             f"nor above it, and whoever made the evidence may have put it there; hint: name the file to be used: "
-            f"pytest -c pytest.ini {' '.join(clean(str(one)) for one in config.args[:1])}"
+            f"pytest -c pytest.ini {' '.join(sanitize(str(one)) for one in config.args[:1])}"
         )
 
 
@@ -114,15 +115,15 @@ def policy_path(config: pytest.Config) -> Path | None:
 def _load(path: Path) -> AppraisalPolicy:
     from nomyo_attest.errors import PolicyError
     from nomyo_attest.policy import AppraisalPolicy
-    from nomyo_attest.report.clean import clean
+    from nomyo_attest.report.formatting import sanitize
 
     try:
         return AppraisalPolicy.load(path)
     except PolicyError as error:
-        raise pytest.UsageError(f"attestation policy: {clean(str(error))}") from None
+        raise pytest.UsageError(f"attestation policy: {sanitize(str(error))}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no file can have this name"
-        raise pytest.UsageError(f"attestation policy: {clean(str(path))}: cannot be read: {reason}") from None
+        raise pytest.UsageError(f"attestation policy: {sanitize(str(path))}: cannot be read: {reason}") from None
 
 
 def _time(config: pytest.Config) -> datetime | None:

@@ -1,5 +1,4 @@
-"""Facts in, text out: attestation results, decoded evidence, rules and policies for people and for scripts.
+"""Reports: results, summaries and policies as text, JSON, HTML, Markdown, JUnit, SARIF and annotations.
 
-Pure: nothing here reads a file, a clock or a terminal, and nothing prints. Whatever came from outside is cleaned on its
-way into a line of text (`clean.py`); how wide a line is and whether it has color is said by a `Look` (`look.py`).
+Every report is a function of plain data. It reads no clock and no file, and every text from outside passes `formatting`.
 """

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.rules import find_rule
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, Place, Released, Summary
 from nomyo_attest.report.audit_reasons import Cause
-from nomyo_attest.report.clean import clean, short
-from nomyo_attest.report.values import Digests, digests, value_text
-
-NAME_MAX: Final = 200
-"""Characters of the longest name that is shown whole: of a source, a payload id, a policy."""
+from nomyo_attest.report.formatting import Digests, count, digests, excerpt, moment, number, sanitize, source_name
+from nomyo_attest.report.values import value_text
 
 VALUE_MAX: Final = 400
 """Characters of the longest expected or found values of a rule, together; each alone is cut by `short` before."""
@@ -40,51 +35,6 @@ MEND_RELEASED: Final = (
 MEND_UNREADABLE: Final = "fix what the problem names; fetch a file again that was cut off or damaged"
 
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){16,}", re.ASCII)
-_FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
-_LAST: Final = datetime.max.replace(tzinfo=UTC).timestamp()
-
-
-def number(value: int) -> str:
-    """``"1,234,567"``."""
-    return f"{value:,}"
-
-
-def many(value: int, noun: str, plural: str = "") -> str:
-    """``"1 record"``, ``"1,234 records"``; `plural` is one that is not made by an ``s``."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {plural or noun + 's'}"
-
-
-def share(part: int, whole: int) -> str:
-    """``"98.7 %"``; never 0 or 100 where that is not exactly so; empty if there is no whole."""
-    return shares([part], whole)[0]
-
-
-def shares(parts: Sequence[int], whole: int | None = None) -> list[str]:
-    """The share of each part as `share` has it, rounded so that the shares of a whole add up to 100 %.
-
-    Rounded down, they lack a few tenths of a percent; those go to the parts that lose most by it (largest remainder).
-
-    Args:
-        parts: numbers of records.
-        whole: their sum, or more if not all parts are listed.
-    """
-    whole = sum(parts) if whole is None else whole
-    if not whole:
-        return ["" for _ in parts]
-    every = [*parts, max(0, whole - sum(parts))]
-    tenths = [part * 1000 // whole for part in every]
-    by_loss = sorted(range(len(every)), key=lambda at: (-(every[at] * 1000 % whole), at))
-    for at in by_loss[: max(0, 1000 - sum(tenths))]:
-        tenths[at] += 1
-    return [_share(part, whole, of_part) for part, of_part in zip(parts, tenths, strict=False)]
-
-
-def _share(part: int, whole: int, tenths: int) -> str:
-    if part and not tenths:
-        return "<0.1 %"
-    if part < whole and tenths == 1000:
-        return ">99.9 %"
-    return f"{tenths / 10:.1f} %"
 
 
 def verdict_counts(counts: Counts) -> list[tuple[str, int]]:
@@ -95,27 +45,6 @@ def verdict_counts(counts: Counts) -> list[tuple[str, int]]:
 def counts_line(counts: Counts) -> str:
     """``"12 affirming, 1 none"``: what there is."""
     return ", ".join(f"{value:,} {verdict}" for verdict, value in verdict_counts(counts) if value) or "no records"
-
-
-def moment(seconds: int | None) -> str:
-    """Seconds since 1970 to the minute, in UTC: ``"2026-11-02 06:00Z"``; what is no year of ours as it is."""
-    if seconds is None:
-        return "no time"
-    if not _FIRST <= seconds <= _LAST:
-        return f"{seconds} s"
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%MZ}"
-
-
-def span(seconds: int) -> str:
-    """A length of time in its two largest units: ``"2 d 6 h"``, ``"45 min"``."""
-    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
-    parts = [f"{days:,} d"] * bool(days) + [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes)
-    return " ".join(parts[:2]) or f"{seconds} s"
-
-
-def source_name(name: str) -> str:
-    """The name of a source in one line; ``"-"`` is standard input."""
-    return "standard input" if name == "-" else short(name, NAME_MAX)
 
 
 def place_text(source: str, line: int) -> str:
@@ -132,7 +61,7 @@ def where(place: Place) -> str:
 def lines_text(lines: tuple[int, ...] | list[int], total: int) -> str:
     """``"line 7"``, ``"lines 7, 8, 12 and 34 more"``."""
     if not lines:
-        return many(total, "record")
+        return count(total, "record")
     listed = ", ".join(map(str, lines))
     more = f" and {total - len(lines):,} more" if total > len(lines) else ""
     return f"line{'s' * (total > 1)} {listed}{more}"
@@ -166,12 +95,12 @@ def released_text(released: Released) -> str:
     if not released.known:
         return ""
     if not released.not_affirmed:
-        return f"none of {many(released.released, 'released record')}"
+        return f"none of {count(released.released, 'released record')}"
     others = released.not_affirmed - released.gate_off - released.gate_on
     parts = [f"{number(released.gate_off)} with the client's gate off"] * bool(released.gate_off)
     parts += [f"{number(released.gate_on)} with the gate on, by the client's policy"] * bool(released.gate_on)
     parts += [f"{number(others)} without a record of the gate"] * bool(others)
-    return f"{number(released.not_affirmed)} of {many(released.released, 'released record')}: {', '.join(parts)}"
+    return f"{number(released.not_affirmed)} of {count(released.released, 'released record')}: {', '.join(parts)}"
 
 
 def remediation_of(rule: str) -> str:
@@ -244,8 +173,8 @@ class Compared:
             expected, got = _with_bytes(expected), _with_bytes(got)
         written = digests({*_bytes_in(expected), *_bytes_in(got)})
         return (
-            short(_text(cause.rule, expected, written), VALUE_MAX),
-            short(_text(cause.rule, got, written), VALUE_MAX),
+            excerpt(_text(cause.rule, expected, written), VALUE_MAX),
+            excerpt(_text(cause.rule, got, written), VALUE_MAX),
         )
 
     def sentence(self, cause: Cause) -> str:
@@ -274,7 +203,7 @@ def _bytes_in(value: Any) -> set[bytes]:
 
 def _text(rule: str, value: Any, written: Digests) -> str:
     if rule == "pcr.values" and isinstance(value, dict):
-        return ", ".join(f"{clean(place)} {_choice(rule, one, written)}" for place, one in value.items())
+        return ", ".join(f"{sanitize(place)} {_choice(rule, one, written)}" for place, one in value.items())
     return value_text(rule, value, written)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from nomyo_attest.appraisal.rules import RULES, Rule
 from nomyo_attest.audit.cross_record.rules import CrossRecordRule
 from nomyo_attest.policy.model import CONDITIONAL
-from nomyo_attest.report.look import Look, sentence
+from nomyo_attest.report.formatting import TextStyle, sentence
 
 FORMAT: Final = "nomyo-attest-rules/1"
 
@@ -44,31 +44,31 @@ def rules_document(rules: Iterable[Rule] = RULES) -> dict[str, Any]:
     }
 
 
-def rules_text(rules: Iterable[Rule], look: Look) -> str:
+def rules_text(rules: Iterable[Rule], style: TextStyle) -> str:
     """Some rules as a list: id, whether core, and what each asks; without a line end."""
     rules = list(rules)
     column = 2 + max(len(rule.id) for rule in rules)
     lines = []
     for rule in rules:
         kind = "core" if rule.core else "if asked" if rule.id in CONDITIONAL else ""
-        lines += look.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
+        lines += style.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
     lines += [
         "",
-        *look.wrap("core: no policy can soften it. if asked: only where the policy gives something to compare with."),
+        *style.wrap("core: no policy can soften it. if asked: only where the policy gives something to compare with."),
     ]
-    lines += look.wrap("nomyo-attest rules ID tells more of one.")
+    lines += style.wrap("nomyo-attest rules ID tells more of one.")
     return "\n".join(lines)
 
 
-def rule_text(rule: Rule, look: Look) -> str:
+def rule_text(rule: Rule, style: TextStyle) -> str:
     """One rule in full, without a line end."""
     kind = "core: no policy can soften it" if rule.core else "a policy may make it a warning, or ignore it"
     if rule.id in CONDITIONAL:
         kind += "; asked only where the policy gives it something to compare with"
-    lines = [look.paint(rule.id, "bold"), "", *look.wrap(rule.question), ""]
+    lines = [style.paint(rule.id, "bold"), "", *style.wrap(rule.question), ""]
     for paragraph in rule.explanation.split("\n\n"):
-        lines += [*look.wrap(paragraph), ""]
-    lines += look.pairs(
+        lines += [*style.wrap(paragraph), ""]
+    lines += style.pairs(
         [("field", rule.field), ("required", kind), ("what to do", sentence(rule.remediation))], indent=0
     )
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
 from nomyo_attest.report.catalogue import rule_anchor
-from nomyo_attest.report.look import Look, sentence
+from nomyo_attest.report.formatting import TextStyle, sentence
 
 _INTRODUCTION: Final = """\
 ## Across records
@@ -37,23 +37,25 @@ def _asked(rule: CrossRecordRule) -> str:
     return "if a limit is given" if rule.if_asked else "always"
 
 
-def cross_record_text(look: Look) -> str:
+def cross_record_text(style: TextStyle) -> str:
     """The rules as a list, without a line end."""
     column = 2 + max(len(rule.id) for rule in CROSS_RECORD_RULES)
-    lines = look.wrap("Across records, asked by nomyo-attest audit:")
+    lines = style.wrap("Across records, asked by nomyo-attest audit:")
     for rule in CROSS_RECORD_RULES:
         kind = "if asked" if rule.if_asked else ""
-        lines += look.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
+        lines += style.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
     return "\n".join(lines)
 
 
-def cross_record_rule_text(rule: CrossRecordRule, look: Look) -> str:
+def cross_record_rule_text(rule: CrossRecordRule, style: TextStyle) -> str:
     """One rule in full, without a line end."""
-    lines = [look.paint(rule.id, "bold"), "", *look.wrap(rule.question), ""]
+    lines = [style.paint(rule.id, "bold"), "", *style.wrap(rule.question), ""]
     for paragraph in rule.explanation.split("\n\n"):
-        lines += [*look.wrap(paragraph), ""]
+        lines += [*style.wrap(paragraph), ""]
     asked = f"by nomyo-attest audit, of all records together, {_asked(rule)}"
-    lines += look.pairs([("field", rule.field), ("asked", asked), ("what to do", sentence(rule.remediation))], indent=0)
+    lines += style.pairs(
+        [("field", rule.field), ("asked", asked), ("what to do", sentence(rule.remediation))], indent=0
+    )
     return "\n".join(lines)
 
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from nomyo_attest.report.clean import clean, short
 from nomyo_attest.report.decoded import spelled
-from nomyo_attest.report.look import Look, count
+from nomyo_attest.report.formatting import TextStyle, count, excerpt, sanitize
 from nomyo_attest.report.verdict import TEST_KEY
 
 _BLOBS: Final = {"quote": "quote_b64", "signature": "signature_b64", "key": "aik_pubkey_b64"}
@@ -23,42 +22,42 @@ _OBFUSCATION: Final = {
 _SAME: Final = {True: "the same", False: "NOT the same", None: "cannot be compared"}
 
 
-def inspection_text(name: str, document: dict[str, Any], look: Look) -> str:
+def inspection_text(name: str, document: dict[str, Any], style: TextStyle) -> str:
     """The document that `inspection` makes as text, without a line end."""
-    lines = [look.paint(clean(name), "bold"), ""]
+    lines = [style.paint(sanitize(name), "bold"), ""]
     if not document["available"]:
-        lines += look.wrap(f"There is no evidence: {short(document['absence'] or '')}.")
-        lines += _claims(document, look)
+        lines += style.wrap(f"There is no evidence: {excerpt(document['absence'] or '')}.")
+        lines += _claims(document, style)
         return "\n".join(lines)
-    lines += _nonce(document, look)
-    lines += _pcrs(document, look)
-    lines += _aik(document, look)
+    lines += _nonce(document, style)
+    lines += _pcrs(document, style)
+    lines += _aik(document, style)
     for blob, key in _BLOBS.items():
-        lines += ["", *_blob(key, document[blob], look, _OBFUSCATION[document["aik"]["obfuscated"]])]
-    lines += _claims(document, look)
+        lines += ["", *_blob(key, document[blob], style, _OBFUSCATION[document["aik"]["obfuscated"]])]
+    lines += _claims(document, style)
     lines += [
         "",
-        *look.wrap("No verdict: this is what the evidence says, not whether it holds. For that: nomyo-attest verify"),
+        *style.wrap("No verdict: this is what the evidence says, not whether it holds. For that: nomyo-attest verify"),
     ]
     return "\n".join(lines)
 
 
-def _title(text: str, look: Look) -> str:
-    return look.paint(text, "bold")
+def _title(text: str, style: TextStyle) -> str:
+    return style.paint(text, "bold")
 
 
-def _nonce(document: dict[str, Any], look: Look) -> list[str]:
+def _nonce(document: dict[str, Any], style: TextStyle) -> list[str]:
     nonce, payload_id = document["nonce"], document["payload_id"]
-    rows = [("payload id", short(payload_id) if payload_id is not None else "none recorded")]
+    rows = [("payload id", excerpt(payload_id) if payload_id is not None else "none recorded")]
     if nonce["of_payload_id"] is not None:
         rows.append(("its nonce", f"{nonce['of_payload_id']} (SHA-256(payload id)[:16])"))
     if nonce["extra_data"] is not None:
         compared = f" ({_SAME[nonce['matches']]})" if nonce["matches"] is not None else ""
         rows.append(("extraData", (nonce["extra_data"] or "no bytes") + compared))
-    return [_title("Freshness", look), *look.pairs(rows)]
+    return [_title("Freshness", style), *style.pairs(rows)]
 
 
-def _pcrs(document: dict[str, Any], look: Look) -> list[str]:
+def _pcrs(document: dict[str, Any], style: TextStyle) -> list[str]:
     rows = []
     for pcr in document["pcrs"]:
         signed = {True: "", False: "  NOT signed", None: "  not known to be signed"}[pcr["signed"]]
@@ -71,10 +70,10 @@ def _pcrs(document: dict[str, Any], look: Look) -> list[str]:
             rows.append(("", f"= {of}, in signed order"))
         else:
             rows.append(("", f"{of}: {digest['of_values'] or 'cannot be computed'} ({_SAME[digest['matches']]})"))
-    return ["", _title(f"PCRs {clean(document['pcr_banks'])}", look), *look.pairs(rows)]
+    return ["", _title(f"PCRs {sanitize(document['pcr_banks'])}", style), *style.pairs(rows)]
 
 
-def _aik(document: dict[str, Any], look: Look) -> list[str]:
+def _aik(document: dict[str, Any], style: TextStyle) -> list[str]:
     aik = document["aik"]
     unknown = "not known: a blob does not parse"
     if aik["hierarchy"]:
@@ -92,21 +91,21 @@ def _aik(document: dict[str, Any], look: Look) -> list[str]:
     ]
     if aik["test_key"]:
         rows.append(("test key", TEST_KEY))
-    return ["", _title("AIK", look), *look.pairs(rows)]
+    return ["", _title("AIK", style), *style.pairs(rows)]
 
 
-def _blob(key: str, blob: dict[str, Any], look: Look, obfuscation: str) -> list[str]:
+def _blob(key: str, blob: dict[str, Any], style: TextStyle, obfuscation: str) -> list[str]:
     error = blob["error"]
     if error is not None:
         rows = [
             ("does not parse", f"{error['where']} at byte {error['offset']}"),
-            ("expected", clean(error["expected"])),
-            ("got", clean(error["got"])),
+            ("expected", sanitize(error["expected"])),
+            ("got", sanitize(error["got"])),
             ("bytes", blob["hex"] or "none"),
         ]
-        return [_title(f"{key}: {blob['bytes']} bytes", look), *look.pairs(rows)]
+        return [_title(f"{key}: {blob['bytes']} bytes", style), *style.pairs(rows)]
     title = f"{key}: {blob['framing']}, {blob['bytes']} bytes"
-    return [_title(title, look), *look.pairs(list(_fields(blob["fields"], "", obfuscation)))]
+    return [_title(title, style), *style.pairs(list(_fields(blob["fields"], "", obfuscation)))]
 
 
 def _fields(fields: dict[str, Any], indent: str, obfuscation: str) -> Iterator[tuple[str, str]]:
@@ -150,11 +149,11 @@ def _duration(milliseconds: int) -> str:
     return f" ({' '.join(parts)} powered)" if parts else ""
 
 
-def _claims(document: dict[str, Any], look: Look) -> list[str]:
+def _claims(document: dict[str, Any], style: TextStyle) -> list[str]:
     if not document["claims"]:
         return []
     rows = []
     for path, value in document["claims"].items():
         text = value["kind"] if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
-        rows.append((short(path, 60), short(text)))
-    return ["", _title("Claims of the server (_metadata), which nothing signs", look), *look.pairs(rows)]
+        rows.append((excerpt(path, 60), excerpt(text)))
+    return ["", _title("Claims of the server (_metadata), which nothing signs", style), *style.pairs(rows)]

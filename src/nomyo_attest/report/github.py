@@ -17,7 +17,6 @@ from nomyo_attest.report.audit_words import (
     NOT_AFFIRMED,
     Compared,
     lines_text,
-    many,
     not_evaluated_text,
     outside_text,
     released_text,
@@ -26,8 +25,7 @@ from nomyo_attest.report.audit_words import (
     unreadable,
     where,
 )
-from nomyo_attest.report.clean import clean, no_commands, short
-from nomyo_attest.report.look import sentence
+from nomyo_attest.report.formatting import count, escape_commands, excerpt, sanitize, sentence
 
 SHOWN: Final = 10
 """Errors, and warnings, that GitHub shows of one step."""
@@ -62,7 +60,7 @@ def annotations(summary: Summary) -> str:
     unlisted = max(0, summary.places_total - len(summary.places))
     notices = []
     if summary.outside_by_server:
-        told = f"{many(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"
+        told = f"{count(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"
         notices.append(_Annotation("-", 0, "outside the time asked for", sentence(told)))
     return "".join(
         [*_commands("error", errors, unlisted), *_commands("warning", warnings, 0), *_commands("notice", notices, 0)]
@@ -79,7 +77,7 @@ def _commands(kind: str, found: list[_Annotation], unlisted: int) -> Iterable[st
             properties = [("file", one.source), ("line", str(max(one.line, 1))), *properties]
         yield _command(kind, properties, one.message)
     if total > len(shown):
-        left = many(total - len(shown), f"more {kind}")
+        left = count(total - len(shown), f"more {kind}")
         message = f"{left}, which GitHub would not show. The summary of the job and the verdicts have all of them."
         yield _command(kind, [("title", left)], message)
 
@@ -100,11 +98,11 @@ def _command(kind: str, properties: Iterable[tuple[str, str]], message: str) -> 
 
 def _data(text: str) -> str:
     """Text as the runner reads it back; with it, a line end in it is no new line of the log."""
-    return no_commands(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escape_commands(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    return _data(clean(text)).replace(":", "%3A").replace(",", "%2C")
+    return _data(sanitize(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 def _released(summary: Summary) -> Iterable[_Annotation]:
@@ -115,32 +113,31 @@ def _released(summary: Summary) -> Iterable[_Annotation]:
 
 def _unreadable(summary: Summary) -> Iterable[_Annotation]:
     for one in unreadable(summary):
-        told = [sentence(short(one.problem)), sentence(MEND_UNREADABLE)]
+        told = [sentence(excerpt(one.problem)), sentence(MEND_UNREADABLE)]
         if one.records > 1:
-            told.insert(0, f"{many(one.records, 'record')} unreadable.")
+            told.insert(0, f"{count(one.records, 'record')} unreadable.")
         yield _Annotation(one.source, one.lines[0] if one.lines else 0, "unreadable", "\n".join(told))
 
 
 def _series(summary: Summary) -> Iterable[_Annotation]:
     for rule in summary.cross_record_rules:
         if rule.outcome == NOT_EVALUATED and not rule.accepted:
-            told = f"Not evaluated: {short(not_evaluated_text(rule))}.\n{sentence(remediation_not_evaluated(rule))}"
-            yield _Annotation("-", 0, short(rule.rule, 60), told)
+            told = f"Not evaluated: {excerpt(not_evaluated_text(rule))}.\n{sentence(remediation_not_evaluated(rule))}"
+            yield _Annotation("-", 0, excerpt(rule.rule, 60), told)
     remediations = {one.rule: one.remediation for one in summary.cross_record_rules}
     for one in summary.cross_record:
         places = "; ".join(map(where, one.places[:_PLACES]))
         left = f"; and {one.records - _PLACES:,} more" if one.records > _PLACES else ""
-        message = f"{sentence(short(one.message))}\n{places}{left}\n{sentence(remediations.get(one.rule, ''))}"
-        yield _Annotation(one.last.source, one.last.line, short(one.rule, 60), message)
+        message = f"{sentence(excerpt(one.message))}\n{places}{left}\n{sentence(remediations.get(one.rule, ''))}"
+        yield _Annotation(one.last.source, one.last.line, excerpt(one.rule, 60), message)
 
 
 def _of_cause(cause: Cause, compared: Compared) -> _Annotation:
-    told = [
-        f"{many(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}: {sentence(short(cause.message))}"
-    ]
+    which = f"{count(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}"
+    told = [f"{which}: {sentence(excerpt(cause.message))}"]
     values = compared.sentence(cause)
     told += [values] if values else []
     remediation = remediation_of(cause.rule)
     told += [sentence(remediation)] if remediation else []
     line = cause.lines[0] if cause.lines else 1
-    return _Annotation(cause.source, line, short(cause.rule, 60), "\n".join(told))
+    return _Annotation(cause.source, line, excerpt(cause.rule, 60), "\n".join(told))

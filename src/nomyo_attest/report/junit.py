@@ -21,17 +21,14 @@ from nomyo_attest.report.audit_words import (
     Unreadable,
     counts_line,
     lines_text,
-    many,
     not_evaluated_text,
     released_text,
     remediation_not_evaluated,
     remediation_of,
-    source_name,
     unreadable,
     where,
 )
-from nomyo_attest.report.clean import clean, short
-from nomyo_attest.report.look import sentence
+from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence, source_name
 
 RULES_MAXIMUM: Final = 2000
 """Rules in sources, which makes 2 to 3 MB; what is cut is a failing case that says how many."""
@@ -79,7 +76,7 @@ def _case(suite: ET.Element, name: str, source: str = "") -> ET.Element:
     """A case that passes, until it is told that it does not."""
     case = ET.SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0")
     if source and source != "-":
-        case.set("file", clean(source))
+        case.set("file", sanitize(source))
     return case
 
 
@@ -93,11 +90,11 @@ def _tell(case: ET.Element, kind: str, message: str, text: list[str], rule: str 
 def _whole(summary: Summary) -> ET.Element:
     suite = _suite(AUDIT)
     if summary.run.started_at:
-        suite.set("timestamp", short(summary.run.started_at, 40))
+        suite.set("timestamp", excerpt(summary.run.started_at, 40))
     properties = ET.SubElement(suite, "properties")
     for name, value in {
-        "nomyo-attest": short(summary.run.version),
-        "policy": short(summary.policy.id),
+        "nomyo-attest": excerpt(summary.run.version),
+        "policy": excerpt(summary.policy.id),
         "policy digest": summary.policy.digest,
         "inputs digest": summary.inputs_digest,
         "records": str(summary.counts.total),
@@ -124,37 +121,37 @@ def _add_exit_status(summary: Summary, cases: list[ET.Element]) -> None:
     if summary.status:
         others = any(one.find(kind) is not None for one in cases for kind in ("failure", "error"))
         kind = "skipped" if others else "failure"
-        _tell(case, kind, f"exit status {summary.status}", [sentence(short(summary.status_reason, 1000))])
+        _tell(case, kind, f"exit status {summary.status}", [sentence(excerpt(summary.status_reason, 1000))])
 
 
 def _across(summary: Summary) -> ET.Element:
     suite = _suite(ACROSS)
     for rule in summary.cross_record_rules:
-        case = _case(suite, short(rule.rule))
+        case = _case(suite, excerpt(rule.rule))
         if not summary.counts.total:
             _tell(case, "skipped", "no records", [])
         if rule.outcome == NOT_EVALUATED and summary.counts.total:
-            told = f"not evaluated: {short(not_evaluated_text(rule))}"
+            told = f"not evaluated: {excerpt(not_evaluated_text(rule))}"
             remediation = [f"What to do: {sentence(remediation_not_evaluated(rule))}"]
             if rule.accepted:
                 _tell(case, "skipped", told, remediation)
             else:
-                _tell(case, "failure", told, remediation, short(rule.rule))
+                _tell(case, "failure", told, remediation, excerpt(rule.rule))
         if rule.outcome == HELD and rule.remark and summary.counts.total:
-            ET.SubElement(case, "system-out").text = sentence(short(rule.remark))
+            ET.SubElement(case, "system-out").text = sentence(excerpt(rule.remark))
         if rule.outcome != FOUND:
             continue
         found = [one for one in summary.cross_record if one.rule == rule.rule][:_FINDINGS_MAXIMUM]
         text = []
         for one in found:
             shown = one.places[:_LINES_MAXIMUM]
-            text += [sentence(short(one.message)), *(f"  {where(place)}" for place in shown)]
-            text += [f"  and {many(one.records - len(shown), 'more record')}"] * (one.records > len(shown))
+            text += [sentence(excerpt(one.message)), *(f"  {where(place)}" for place in shown)]
+            text += [f"  and {count(one.records - len(shown), 'more record')}"] * (one.records > len(shown))
         if rule.findings > len(found):
-            text.append(f"And {many(rule.findings - len(found), 'more finding')}.")
-        message = f"{rule.question} {many(rule.findings, 'finding')}, {many(rule.records, 'record')}"
-        text += [f"Records: {sentence(short(rule.remark))}"] * bool(rule.remark)
-        _tell(case, "failure", message, [*text, f"What to do: {sentence(rule.remediation)}"], short(rule.rule))
+            text.append(f"And {count(rule.findings - len(found), 'more finding')}.")
+        message = f"{rule.question} {count(rule.findings, 'finding')}, {count(rule.records, 'record')}"
+        text += [f"Records: {sentence(excerpt(rule.remark))}"] * bool(rule.remark)
+        _tell(case, "failure", message, [*text, f"What to do: {sentence(rule.remediation)}"], excerpt(rule.rule))
     return suite
 
 
@@ -181,7 +178,7 @@ def _sources(summary: Summary) -> list[ET.Element]:
         _tell(
             _case(suite, "rules in sources"),
             "failure",
-            f"{many(cut, 'more failure')} of a rule in a source",
+            f"{count(cut, 'more failure')} of a rule in a source",
             ["This report has the first of them. The verdicts have all."],
         )
         suites.append(suite)
@@ -193,7 +190,7 @@ def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None)
     if lost is None:
         return
     told = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MAXIMUM], lost.records)}"]
-    _tell(case, "error", short(lost.problem), [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
+    _tell(case, "error", excerpt(lost.problem), [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
 
 
 def _none_refused(
@@ -209,12 +206,12 @@ def _none_refused(
     warned = [line for cause in found if cause.softened for line in ["", *_rule(cause, compared)]]
     if causes or refused.total:
         text = [line for cause in causes for line in [*_rule(cause, compared), ""]]
-        message = counts_line(refused) if refused.total else many(max(cause.records for cause in causes), "record")
-        rules = ", ".join(dict.fromkeys(short(cause.rule) for cause in causes))
+        message = counts_line(refused) if refused.total else count(max(cause.records for cause in causes), "record")
+        rules = ", ".join(dict.fromkeys(excerpt(cause.rule) for cause in causes))
         if causes:
             if len(causes) == 1:
-                rules += f": {short(causes[0].message)}"
-            _tell(case, "failure", f"{message}: {rules}", text[:-1], short(causes[0].rule))
+                rules += f": {excerpt(causes[0].message)}"
+            _tell(case, "failure", f"{message}: {rules}", text[:-1], excerpt(causes[0].rule))
         else:
             _tell(case, "failure", message, ["The rules are not listed here. The verdicts have them."])
     elif not counts.total:
@@ -225,8 +222,8 @@ def _none_refused(
 
 def _rule(cause: Cause, compared: Compared) -> list[str]:
     """What is said of a rule in one source: how many records, which, what was expected and got, what to do."""
-    name = short(cause.rule) if cause.failed else f"{short(cause.rule)} ({cause.outcome})"
-    head = f"{name}: {many(cause.records, 'record')}: {sentence(short(cause.message))}"
+    name = excerpt(cause.rule) if cause.failed else f"{excerpt(cause.rule)} ({cause.outcome})"
+    head = f"{name}: {count(cause.records, 'record')}: {sentence(excerpt(cause.message))}"
     lines = [f"WARNING: {head}" if cause.softened else head]
     lines.append(f"{source_name(cause.source)}: {lines_text(cause.lines, cause.records)}")
     values = compared.of(cause)

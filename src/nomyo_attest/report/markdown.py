@@ -21,23 +21,26 @@ from nomyo_attest.report.audit_words import (
     Compared,
     counts_line,
     lines_text,
-    many,
-    moment,
     not_evaluated_text,
-    number,
     outside_text,
     place_text,
     released_text,
     remediation_not_evaluated,
     remediation_of,
-    shares,
-    source_name,
-    span,
     unreadable_within,
     verdict_counts,
 )
-from nomyo_attest.report.clean import clean, short
-from nomyo_attest.report.look import sentence
+from nomyo_attest.report.formatting import (
+    count,
+    duration,
+    excerpt,
+    moment,
+    number,
+    sanitize,
+    sentence,
+    shares,
+    source_name,
+)
 
 BYTES_MAXIMUM: Final = 1024 * 1024
 """What GitHub takes for the summary of a step; it shows nothing of a longer one. The limits below keep far under it."""
@@ -70,7 +73,7 @@ def audit_markdown(summary: Summary) -> str:
 
 def code(text: str) -> str:
     """`text` as a code span that nothing in it can end, and that fits into a cell of a table."""
-    text = clean(text)
+    text = sanitize(text)
     if text.strip() and "`" not in text and "|" not in text:
         return f"`{text}`"
     # Character references are no syntax to Markdown, and inside <code> nobody is mentioned and nothing linked.
@@ -95,7 +98,7 @@ def _folded(title: str, *parts: str) -> list[str]:
 
 
 def _more(left: int, noun: str) -> list[str]:
-    return [f"And {many(left, f'more {noun}')}."] if left > 0 else []
+    return [f"And {count(left, f'more {noun}')}."] if left > 0 else []
 
 
 def _place(place: Place) -> str:
@@ -106,13 +109,13 @@ def _place(place: Place) -> str:
 def _head(summary: Summary) -> list[str]:
     counts = summary.counts
     state = "passed" if summary.status == 0 else "not passed"
-    records = f"**{many(counts.total, 'record')}** in {many(summary.sources_total, 'source')}"
-    beside = [f"{many(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"]
+    records = f"**{count(counts.total, 'record')}** in {count(summary.sources_total, 'source')}"
+    beside = [f"{count(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"]
     beside = beside * bool(summary.outside)
-    beside += [many(summary.blank, "blank line")] * bool(summary.blank)
+    beside += [count(summary.blank, "blank line")] * bool(summary.blank)
     told = f"{records} (beside {' and '.join(beside)})" if beside else records
-    policy = f"policy {code(short(summary.policy.id, 60))} ({code(f'{summary.policy.digest[:19]}…')})"
-    why = f": {prose(short(summary.status_reason))}" if summary.status_reason else ""
+    policy = f"policy {code(excerpt(summary.policy.id, 60))} ({code(f'{summary.policy.digest[:19]}…')})"
+    why = f": {prose(excerpt(summary.status_reason))}" if summary.status_reason else ""
     found = [(name, value) for name, value in verdict_counts(counts) if value]
     rows = [
         [f"**{name}**" if name != "affirming" else name, number(value), share]
@@ -142,9 +145,9 @@ def _rules(summary: Summary) -> list[str]:
     rows, remediations = [], []
     for cause in found[:_RULES]:
         expected, got = compared.of(cause)
-        told = f"expected {code(expected)}, got {code(got)}" if expected else prose(short(cause.message))
-        rows.append([f"**{cause.tag}**", code(short(cause.rule)), number(cause.records), _place(cause.first), told])
-        remediation = f"- {code(short(cause.rule))}: {remediation_of(cause.rule)}"
+        told = f"expected {code(expected)}, got {code(got)}" if expected else prose(excerpt(cause.message))
+        rows.append([f"**{cause.tag}**", code(excerpt(cause.rule)), number(cause.records), _place(cause.first), told])
+        remediation = f"- {code(excerpt(cause.rule))}: {remediation_of(cause.rule)}"
         if remediation_of(cause.rule) and remediation not in remediations:
             remediations.append(remediation)
     parts = [
@@ -154,11 +157,11 @@ def _rules(summary: Summary) -> list[str]:
         *(["What to do:", "\n".join(remediations)] if remediations else []),
     ]
     if late := waiting(summary):
-        named = ", ".join(code(short(one)) for one in late)
-        told = named if len(late) <= _FOLLOWING else many(len(late), "other rule")
+        named = ", ".join(code(excerpt(one)) for one in late)
+        told = named if len(late) <= _FOLLOWING else count(len(late), "other rule")
         parts.append(f"Not decided because of these: {told}.")
     if quiet := ignored(summary):
-        parts.append(f"Not heeded, as the policy has it: {', '.join(code(short(one)) for one in quiet[:_RULES])}.")
+        parts.append(f"Not heeded, as the policy has it: {', '.join(code(excerpt(one)) for one in quiet[:_RULES])}.")
     return parts
 
 
@@ -169,35 +172,35 @@ def _series(summary: Summary) -> list[str]:
     parts = ["### Across records"]
     for rule in rules:
         if rule.outcome == NOT_EVALUATED:
-            why = prose(short(not_evaluated_text(rule)))
-            parts.append(f"**{code(short(rule.rule))}** {rule.question} **Not evaluated**: {why}.")
+            why = prose(excerpt(not_evaluated_text(rule)))
+            parts.append(f"**{code(excerpt(rule.rule))}** {rule.question} **Not evaluated**: {why}.")
             parts.append(f"What to do: {sentence(remediation_not_evaluated(rule))}")
         if rule.outcome != FOUND:
             continue
         found = [one for one in summary.cross_record if one.rule == rule.rule][:_FINDINGS]
         parts.append(
-            f"**{code(short(rule.rule))}** {rule.question} "
-            f"**{many(rule.findings, 'finding')}**, {many(rule.records, 'record')}."
-            f"{f' Records: {prose(short(rule.remark))}.' if rule.remark else ''}"
+            f"**{code(excerpt(rule.rule))}** {rule.question} "
+            f"**{count(rule.findings, 'finding')}**, {count(rule.records, 'record')}."
+            f"{f' Records: {prose(excerpt(rule.remark))}.' if rule.remark else ''}"
         )
         parts.append("\n".join(f"- {_finding(one)}" for one in found))
         parts += _more(rule.findings - len(found), "finding")
         parts.append(f"What to do: {rule.remediation}")
     held = [one for one in rules if one.outcome == HELD]
     for remark in dict.fromkeys(one.remark for one in held):
-        holding = ", ".join(code(short(one.rule)) for one in held if one.remark == remark)
-        parts.append(f"Nothing found by {holding}{f' ({prose(short(remark))})' if remark else ''}.")
+        holding = ", ".join(code(excerpt(one.rule)) for one in held if one.remark == remark)
+        parts.append(f"Nothing found by {holding}{f' ({prose(excerpt(remark))})' if remark else ''}.")
     return parts
 
 
 def _finding(one: CrossRecordFinding) -> str:
-    return f"{prose(sentence(short(one.message)))} First {_place(one.first)}; last {_place(one.last)}"
+    return f"{prose(sentence(excerpt(one.message)))} First {_place(one.first)}; last {_place(one.last)}"
 
 
 def _sources(summary: Summary) -> list[str]:
     parts = []
     if found := [one for one in summary.sources if one.problem]:
-        rows = [[code(source_name(one.name)), prose(short(one.problem)), counts_line(one.counts)] for one in found]
+        rows = [[code(source_name(one.name)), prose(excerpt(one.problem)), counts_line(one.counts)] for one in found]
         parts += [
             "### Sources that could not be read whole",
             _table(["source", "problem", "records"], rows[:_LISTED]),
@@ -206,7 +209,7 @@ def _sources(summary: Summary) -> list[str]:
         ]
     if within := unreadable_within(summary):
         rows = [
-            [code(source_name(one.source)), prose(short(one.problem)), lines_text(one.lines[:_LISTED], one.records)]
+            [code(source_name(one.source)), prose(excerpt(one.problem)), lines_text(one.lines[:_LISTED], one.records)]
             for one in within
         ]
         parts += [
@@ -221,7 +224,7 @@ def _sources(summary: Summary) -> list[str]:
         if total:
             shown = listed[:_LISTED]
             names = "\n".join(f"- {code(source_name(name))}" for name in shown)
-            parts += _folded(f"{title}: {many(total, 'file')}", names, *_more(total - len(shown), "file"))
+            parts += _folded(f"{title}: {count(total, 'file')}", names, *_more(total - len(shown), "file"))
     return parts
 
 
@@ -230,7 +233,7 @@ def _places(summary: Summary) -> list[str]:
     if not found:
         return []
     rows = [
-        [code(source_name(one.source)), code(short(one.rule)), one.tag, lines_text(one.lines, one.records)]
+        [code(source_name(one.source)), code(excerpt(one.rule)), one.tag, lines_text(one.lines, one.records)]
         for one in found[:_PLACES]
     ]
     left = len(found) - len(rows) + max(0, summary.places_total - len(summary.places))
@@ -251,28 +254,30 @@ def _profiles(summary: Summary) -> list[str]:
 
 def _over_time(summary: Summary) -> list[str]:
     rows = [
-        [what, moment(gap.begins), moment(gap.ends), span(gap.ends - gap.begins), number(gap.records)]
+        [what, moment(gap.begins), moment(gap.ends), duration(gap.ends - gap.begins), number(gap.records)]
         for what, gaps in (("no records", summary.gaps), ("no evidence", summary.unavailable))
         for gap in gaps[:_LISTED]
     ]
-    tiers = [f"{'no tier' if tier is None else code(short(tier, 40))} {number(of)}" for tier, of in summary.tiers]
+    tiers = [f"{'no tier' if tier is None else code(excerpt(tier, 40))} {number(of)}" for tier, of in summary.tiers]
     parts = []
     if rows:
         parts += _folded(
             "The longest times without records or evidence", _table(["", "from", "to", "long", ">records"], rows)
         )
     if summary.beyond:
-        parts.append(f"{many(summary.beyond, 'record')} of a time far from all others, in none of the gaps.")
+        parts.append(f"{count(summary.beyond, 'record')} of a time far from all others, in none of the gaps.")
     if tiers:
         left = summary.tiers_total - len(summary.tiers)
-        parts.append(f"Tiers claimed, which nothing signs: {', '.join([*tiers, *[many(left, 'other')] * (left > 0)])}.")
+        parts.append(
+            f"Tiers claimed, which nothing signs: {', '.join([*tiers, *[count(left, 'other')] * (left > 0)])}."
+        )
     return parts
 
 
 def _limits(summary: Summary) -> list[str]:
     if not summary.not_established:
         return []
-    limits = "\n".join(f"- {prose(short(one, 600))}" for one in summary.not_established[:_LISTED])
+    limits = "\n".join(f"- {prose(excerpt(one, 600))}" for one in summary.not_established[:_LISTED])
     return _folded("What the verdicts do not establish", limits)
 
 
@@ -281,7 +286,7 @@ def _provenance(summary: Summary) -> list[str]:
     rows = [
         ["policy", code(summary.policy.digest)],
         ["inputs", code(f"sha256:{summary.inputs_digest}")],
-        ["command", code(short(" ".join(run.command), 1000))],
+        ["command", code(excerpt(" ".join(run.command), 1000))],
         ["nomyo-attest", code(run.version)],
         *([["appraised as of", code(run.at)]] if run.at else []),
     ]

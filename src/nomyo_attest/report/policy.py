@@ -8,26 +8,25 @@ from typing import Any, Final
 from nomyo_attest.policy.lint import Remark, Weight
 from nomyo_attest.policy.model import AppraisalPolicy, Trust
 from nomyo_attest.policy.pcr_meanings import MEANINGS
-from nomyo_attest.report.clean import clean, short
-from nomyo_attest.report.look import Ink, Look, count, sentence
+from nomyo_attest.report.formatting import Ink, TextStyle, count, excerpt, sanitize, sentence
 
 CHECK_FORMAT: Final = "nomyo-attest-policy-check/1"
 
 _INKS: Final[dict[Weight, Ink]] = {Weight.WARNING: "warn", Weight.NOTE: "dim"}
 
 
-def policy_text(policy: AppraisalPolicy, look: Look) -> str:
+def policy_text(policy: AppraisalPolicy, style: TextStyle) -> str:
     """`policy` as a table, without a line end: reference values first, then what else is asked."""
-    lines = [look.paint(f"policy {clean(policy.id)}", "bold")]
+    lines = [style.paint(f"policy {sanitize(policy.id)}", "bold")]
     if policy.description:
-        lines += look.wrap(short(policy.description, 2000), "  ")
-    rows = [("digest", policy.digest), ("file", clean(policy.source))]
+        lines += style.wrap(excerpt(policy.description, 2000), "  ")
+    rows = [("digest", policy.digest), ("file", sanitize(policy.source))]
     if policy.valid_from or policy.valid_until:
         rows.append(("period", " ".join(_period(policy))))
-    lines += ["", *look.pairs(rows), "", look.paint("PCRs", "bold"), *_pcrs(policy, look)]
-    lines += ["", look.paint("Also asked", "bold"), *look.pairs(_asked(policy))]
+    lines += ["", *style.pairs(rows), "", style.paint("PCRs", "bold"), *_pcrs(policy, style)]
+    lines += ["", style.paint("Also asked", "bold"), *style.pairs(_asked(policy))]
     if policy.unsafe_any_nonce or policy.unsafe_accept_any_pcrs or policy.unsafe_warn_until:
-        lines += ["", look.paint("Unsafe", "bad")]
+        lines += ["", style.paint("Unsafe", "bad")]
         unsafe = []
         if policy.unsafe_any_nonce:
             unsafe.append(("unsafe_any_nonce", "a quote made for any other request is accepted"))
@@ -36,7 +35,7 @@ def policy_text(policy: AppraisalPolicy, look: Look) -> str:
         if policy.unsafe_warn_until:
             what = f"until {policy.unsafe_warn_until.isoformat()}: {', '.join(policy.warned) or 'no rule'} only warns"
             unsafe.append(("unsafe_warn_until", what))
-        lines += look.pairs(unsafe)
+        lines += style.pairs(unsafe)
     return "\n".join(lines)
 
 
@@ -47,16 +46,16 @@ def _period(policy: AppraisalPolicy) -> Iterable[str]:
         yield f"until {policy.valid_until.isoformat()}"
 
 
-def _pcrs(policy: AppraisalPolicy, look: Look) -> list[str]:
+def _pcrs(policy: AppraisalPolicy, style: TextStyle) -> list[str]:
     if not policy.pcrs:
         return ["  none named"]
     lines: list[str] = []
     for pcr in policy.pcrs:
-        lines += look.wrap(MEANINGS[pcr.index], f"  {pcr.place}  ")
+        lines += style.wrap(MEANINGS[pcr.index], f"  {pcr.place}  ")
         for one in pcr.values:
-            lines += look.beside("    ", one.value.hex())
+            lines += style.beside("    ", one.value.hex())
             if one.label:
-                lines += look.wrap(short(one.label), "      ")
+                lines += style.wrap(excerpt(one.label), "      ")
         if not pcr.values:
             lines.append("    any value, but signed")
     return lines
@@ -78,7 +77,7 @@ def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
     if policy.firmware_versions:
         rows.append(("TPM firmware", " or ".join(f"0x{version:016x}" for version in sorted(policy.firmware_versions))))
     for path, values in policy.claims.items():
-        rows.append((f"claim {path}", " or ".join(short(_claim(value)) for value in values)))
+        rows.append((f"claim {path}", " or ".join(excerpt(_claim(value)) for value in values)))
     rows += [(f"rule {rule}", requirement.value) for rule, requirement in sorted(policy.rules.items())]
     return rows
 
@@ -101,16 +100,16 @@ def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[s
     }
 
 
-def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], look: Look) -> str:
+def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], style: TextStyle) -> str:
     """The remarks on `policy` as text, without a line end."""
     remarks = list(remarks)
-    lines = [f"{clean(policy.source)}   usable   policy {short(policy.id, 40)}", f"  {policy.digest}"]
+    lines = [f"{sanitize(policy.source)}   usable   policy {excerpt(policy.id, 40)}", f"  {policy.digest}"]
     for one in remarks:
         weight = one.weight.value
-        body = look.wrap(clean(one.where), f"  {weight.ljust(9)}")
-        lines += ["", body[0].replace(weight, look.paint(weight, _INKS[one.weight]), 1), *body[1:]]
-        lines += look.wrap(sentence(clean(one.problem)), " " * 11)
+        body = style.wrap(sanitize(one.where), f"  {weight.ljust(9)}")
+        lines += ["", body[0].replace(weight, style.paint(weight, _INKS[one.weight]), 1), *body[1:]]
+        lines += style.wrap(sentence(sanitize(one.problem)), " " * 11)
         if one.hint:
-            lines += look.wrap(sentence(one.hint), " " * 11)
+            lines += style.wrap(sentence(one.hint), " " * 11)
     numbers = [count(sum(one.weight is weight for one in remarks), weight.value) for weight in Weight]
     return "\n".join([*lines, "", ", ".join(numbers)])

@@ -15,17 +15,8 @@ from urllib.parse import quote
 
 from nomyo_attest.audit.summary import NOT_EVALUATED, Place, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes_by_source
-from nomyo_attest.report.audit_words import (
-    Compared,
-    lines_text,
-    many,
-    not_evaluated_text,
-    place_text,
-    unreadable,
-    where,
-)
-from nomyo_attest.report.clean import clean, short
-from nomyo_attest.report.look import sentence
+from nomyo_attest.report.audit_words import Compared, lines_text, not_evaluated_text, place_text, unreadable, where
+from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence
 from nomyo_attest.report.sarif_rules import UNREADABLE_RULE, descriptors
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -62,7 +53,7 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
         "tool": {
             "driver": {
                 "name": "nomyo-attest",
-                "version": clean(summary.run.version),
+                "version": sanitize(summary.run.version),
                 "shortDescription": {"text": "Appraises recorded TPM 2.0 quotes by a policy."},
                 "rules": rules,
             }
@@ -84,13 +75,13 @@ def _invocation(summary: Summary) -> dict[str, Any]:
     invocation: dict[str, Any] = {
         "executionSuccessful": True,
         "exitCode": summary.status,
-        "exitCodeDescription": short(summary.status_reason, 1000),
-        "arguments": [clean(one) for one in summary.run.command[1:]],
+        "exitCodeDescription": excerpt(summary.status_reason, 1000),
+        "arguments": [sanitize(one) for one in summary.run.command[1:]],
     }
     notifications: list[dict[str, Any]] = [
         {
             "level": "error",
-            "message": _message(f"{place_text(one.name, 0)}: {short(one.problem)}"),
+            "message": _message(f"{place_text(one.name, 0)}: {excerpt(one.problem)}"),
             "locations": [_location(one.name, 0)],
         }
         for one in summary.sources
@@ -99,8 +90,8 @@ def _invocation(summary: Summary) -> dict[str, Any]:
     notifications += [
         {
             "level": "note" if rule.accepted else "error",
-            "message": _message(f"{clean(rule.rule)} was not evaluated: {short(not_evaluated_text(rule))}"),
-            "associatedRule": {"id": clean(rule.rule)},
+            "message": _message(f"{sanitize(rule.rule)} was not evaluated: {excerpt(not_evaluated_text(rule))}"),
+            "associatedRule": {"id": sanitize(rule.rule)},
         }
         for rule in summary.cross_record_rules
         if rule.outcome == NOT_EVALUATED
@@ -126,18 +117,18 @@ def _artifacts(summary: Summary) -> list[dict[str, Any]]:
 def _properties(summary: Summary, cut: int) -> dict[str, Any]:
     counts = summary.counts
     return {
-        "policy": {"id": short(summary.policy.id), "digest": summary.policy.digest},
+        "policy": {"id": excerpt(summary.policy.id), "digest": summary.policy.digest},
         "inputsDigest": summary.inputs_digest,
         "records": {name: getattr(counts, name) for name in counts.__struct_fields__},
         "acrossRecords": {
-            clean(one.rule): {
+            sanitize(one.rule): {
                 "outcome": one.outcome,
                 "accepted": one.accepted,
                 "appraised": one.appraised,
                 "usable": one.usable,
                 "undated": one.undated,
                 "compared": one.compared,
-                "remark": clean(one.remark),
+                "remark": sanitize(one.remark),
             }
             for one in summary.cross_record_rules
         },
@@ -148,7 +139,7 @@ def _properties(summary: Summary, cut: int) -> dict[str, Any]:
         "sources": summary.sources_total,
         "sourcesListed": len(summary.sources),
         "resultsNotListed": cut,
-        "notEstablished": [clean(one) for one in summary.not_established],
+        "notEstablished": [sanitize(one) for one in summary.not_established],
     }
 
 
@@ -199,7 +190,7 @@ def _result(rule: str, level: str, text: str, places: Sequence[tuple[str, int, s
 
 def _unreadable(summary: Summary) -> Iterable[dict[str, Any]]:
     for one in unreadable(summary):
-        text = f"{many(one.records, 'record')} could not be read: {sentence(short(one.problem))}"
+        text = f"{count(one.records, 'record')} could not be read: {sentence(excerpt(one.problem))}"
         places = [(one.source, line, "here too") for line in one.lines] or [(one.source, 0, "")]
         yield _result(UNREADABLE_RULE, "error", text, places, one.source)
 
@@ -208,8 +199,8 @@ def _series(summary: Summary) -> Iterable[dict[str, Any]]:
     for one in summary.cross_record:
         places = [(place.source, place.line, where(place)) for place in _latest_first(one.places, one.last)]
         span = f"First {where(one.first)}; last {where(one.last)}."
-        text = f"{sentence(short(one.message))} {span}"
-        yield _result(clean(one.rule), "error", text, places, one.key)
+        text = f"{sentence(excerpt(one.message))} {span}"
+        yield _result(sanitize(one.rule), "error", text, places, one.key)
 
 
 def _latest_first(places: list[Place], last: Place) -> list[Place]:
@@ -219,11 +210,11 @@ def _latest_first(places: list[Place], last: Place) -> list[Place]:
 
 def _causes(causes: list[Cause], compared: Compared) -> Iterable[dict[str, Any]]:
     for cause in causes:
-        which = f"{many(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}"
-        text = f"{which}: {sentence(short(cause.message))}"
+        which = f"{count(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}"
+        text = f"{which}: {sentence(excerpt(cause.message))}"
         values = compared.sentence(cause)
         told = "here too" if cause.failed else "undecided here too"
         places = [(cause.source, line, told) for line in cause.lines] or [(cause.source, 0, "")]
         level = "warning" if cause.softened else "error"
         identity = () if cause.failed else (cause.outcome,)
-        yield _result(clean(cause.rule), level, f"{text} {values}".rstrip(), places, cause.source, *identity)
+        yield _result(sanitize(cause.rule), level, f"{text} {values}".rstrip(), places, cause.source, *identity)

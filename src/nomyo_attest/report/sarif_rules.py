@@ -10,8 +10,7 @@ from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecor
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.audit_words import MEND_UNREADABLE, WHY_UNREADABLE
 from nomyo_attest.report.catalogue import rule_anchor
-from nomyo_attest.report.clean import clean
-from nomyo_attest.report.look import sentence
+from nomyo_attest.report.formatting import sanitize, sentence
 
 UNREADABLE_RULE: Final = "unreadable"
 """The id of results about what could not be read: that of the verdict."""
@@ -44,7 +43,7 @@ def descriptors(summary: Summary, named: Iterable[str], docs_url: str | None) ->
 def _appraisal(rule_id: str, rule: Rule, docs_url: str | None) -> dict[str, Any]:
     page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
     return _descriptor(
-        clean(rule_id), rule.question, rule.explanation, rule.field, rule.remediation, page, core=rule.core
+        sanitize(rule_id), rule.question, rule.explanation, rule.field, rule.remediation, page, core=rule.core
     )
 
 

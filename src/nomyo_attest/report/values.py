@@ -3,57 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
 from typing import Any, Final
 
-from nomyo_attest.report.clean import short
+from nomyo_attest.report.formatting import Digests, excerpt
 from nomyo_attest.tpm.constants import specification_name
-
-_SHOWN_WHOLE: Final = 40
-"""Hexadecimal digits that need no cutting: those of a nonce (32) and of a SHA-1 digest (40) fit beside their name."""
-
-_HEAD, _WINDOW, _TAIL = 8, 8, 4
-"""Digits shown of a longer value: at its start, where it begins to differ from its counterpart, at its end."""
-
-Digests = Mapping[bytes, str]
-"""How each of some byte strings is written."""
-
-
-def digests(values: Iterable[bytes], *, whole: bool = False) -> Digests:
-    """How to write some byte strings that are to be compared: in hex, cut so that what differs still looks different.
-
-    A cut value has its first 8 and last 4 digits; where those of another value are the same, also 8 digits from about
-    the place where the two part.
-    """
-    known = {value: value.hex() for value in values}
-    if whole or all(len(text) <= _SHOWN_WHOLE for text in known.values()):
-        return known
-    cut = {value: _cut(text, None) for value, text in known.items()}
-    if len(set(cut.values())) == len(cut):
-        return cut
-    places = {
-        value: _parting(text, [other for other in known.values() if other != text]) for value, text in known.items()
-    }
-    cut = {value: _cut(text, places[value]) for value, text in known.items()}
-    return cut if len(set(cut.values())) == len(cut) else known
-
-
-def _parting(text: str, others: list[str]) -> int:
-    """The first digit at which `text` differs from the value that is longest like it."""
-    return max(next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), 0) for other in others)
-
-
-def _cut(text: str, place: int | None) -> str:
-    if len(text) <= _SHOWN_WHOLE:
-        return text
-    head, tail = text[:_HEAD], text[-_TAIL:]
-    if place is None or place < _HEAD or place >= len(text) - _TAIL:
-        return f"{head}…{tail}"
-    start = place - place % 4
-    if start == _HEAD:
-        return f"{text[: start + _WINDOW]}…{tail}"
-    return f"{head}…{text[start : start + _WINDOW]}…{tail}"
 
 
 def _attributes(value: Any) -> str:
@@ -65,7 +20,7 @@ def _attributes(value: Any) -> str:
 def _claim(value: Any) -> str:
     """As JSON, so that the text "true" is not taken for the truth value."""
     values = value if isinstance(value, (list, tuple)) else [value]
-    return " or ".join(short(json.dumps(one, ensure_ascii=False)) for one in values)
+    return " or ".join(excerpt(json.dumps(one, ensure_ascii=False)) for one in values)
 
 
 def _period(value: Any) -> str:
@@ -92,7 +47,7 @@ def value_text(rule: str, value: Any, written: Digests | None = None) -> str:
     if rule.startswith("claims."):
         return _claim(value)
     if rule in _OF_RULES:
-        return short(_OF_RULES[rule](value))
+        return excerpt(_OF_RULES[rule](value))
     if isinstance(value, bytes):
         return (written or {}).get(value) or value.hex() or "no bytes"
     if isinstance(value, bool):
@@ -105,5 +60,5 @@ def value_text(rule: str, value: Any, written: Digests | None = None) -> str:
         joint = " or " if rule in _LISTS_ALLOWED else ", "
         return joint.join(value_text(rule, one, written) for one in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{short(str(key))} = {value_text(rule, one, written)}" for key, one in value.items())
-    return short(str(value))
+        return ", ".join(f"{excerpt(str(key))} = {value_text(rule, one, written)}" for key, one in value.items())
+    return excerpt(str(value))

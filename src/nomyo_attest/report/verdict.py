@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from nomyo_attest.appraisal import AttestationResult, Finding, Outcome, Verdict
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
-from nomyo_attest.report.clean import clean, short
-from nomyo_attest.report.look import Ink, Look, count, sentence
+from nomyo_attest.report.formatting import Ink, TextStyle, count, digests, excerpt, sanitize, sentence
 from nomyo_attest.report.reasons import reasons
-from nomyo_attest.report.values import digests, value_text
+from nomyo_attest.report.values import value_text
 
 VERDICT_INKS: Final[dict[Verdict, Ink]] = {
     Verdict.AFFIRMING: "good",
@@ -49,70 +48,70 @@ Labels = Mapping[str, Mapping[bytes, str]]
 """PCR, such as ``"sha256:7"`` → reference value → its label."""
 
 
-def head_text(name: str, result: AttestationResult, look: Look, *, name_width: int = 0) -> str:
+def head_text(name: str, result: AttestationResult, style: TextStyle, *, name_width: int = 0) -> str:
     """The first line: file, verdict, policy, trust. With `name_width` it is a row of a table."""
     verdict = result.verdict.value
-    name, shown = clean(name).ljust(name_width), verdict.ljust(_VERDICT_WIDTH if name_width else 0)
-    policy = f"policy {short(result.policy_id, _POLICY_ID_MAX)} ({result.policy_digest[:11]}…)"
+    name, shown = sanitize(name).ljust(name_width), verdict.ljust(_VERDICT_WIDTH if name_width else 0)
+    policy = f"policy {excerpt(result.policy_id, _POLICY_ID_MAX)} ({result.policy_digest[:11]}…)"
     trust = f"AIK trust: {result.trust.value}" if result.aik_name else "AIK trust: no AIK"
     first = f"{name}   {shown}   "
     line = f"{first}{policy}   {trust}"
-    if look.terminal and len(line) > look.width:
-        hang = " " * (len(first) if len(first) + len(policy) <= look.width else _INDENT)
+    if style.terminal and len(line) > style.width:
+        hang = " " * (len(first) if len(first) + len(policy) <= style.width else _INDENT)
         first = first if len(hang) == len(first) else f"{first.rstrip()}\n{hang}"
         line = f"{first}{policy}\n{hang}{trust}"
     at = len(name) + 3
-    return f"{line[:at]}{look.paint(verdict, VERDICT_INKS[result.verdict])}{line[at + len(verdict) :]}"
+    return f"{line[:at]}{style.paint(verdict, VERDICT_INKS[result.verdict])}{line[at + len(verdict) :]}"
 
 
-def body_text(result: AttestationResult, policy: AppraisalPolicy, look: Look) -> str:
-    """What does not hold, failures first, and what to do; empty if all holds. With `look.verbose` every finding.
+def body_text(result: AttestationResult, policy: AppraisalPolicy, style: TextStyle) -> str:
+    """What does not hold, failures first, and what to do; empty if all holds. With `style.verbose` every finding.
 
     `policy` is the one that `result` was made with: it knows the labels of the reference values.
     """
     labels = {pcr.place: {one.value: one.label for one in pcr.values} for pcr in policy.pcrs}
-    if not look.verbose:
-        return "\n\n".join(_reasons(result, labels, look))
-    parts = ["\n".join(look.pairs(_facts(result)))]
+    if not style.verbose:
+        return "\n\n".join(_reasons(result, labels, style))
+    parts = ["\n".join(style.pairs(_facts(result)))]
     waiting = {finding.rule for finding in reasons(result).waiting}
     holding: list[str] = []
     for finding in result.findings:
         if finding.outcome is Outcome.PASS:
-            holding += _holding(finding, labels, look)
+            holding += _holding(finding, labels, style)
         else:
-            parts.append(_finding(finding, labels, look, waits=finding.rule in waiting))
+            parts.append(_finding(finding, labels, style, waits=finding.rule in waiting))
     return "\n\n".join([*parts, *(["\n".join(holding)] if holding else [])])
 
 
-def _reasons(result: AttestationResult, labels: Labels, look: Look) -> list[str]:
+def _reasons(result: AttestationResult, labels: Labels, style: TextStyle) -> list[str]:
     found = reasons(result)
     parts = [
-        _finding(one, labels, look) for one in (*found.failed, *(() if found.failed else found.open), *found.softened)
+        _finding(one, labels, style) for one in (*found.failed, *(() if found.failed else found.open), *found.softened)
     ]
     brief = []
     if found.failed and found.open:
-        named = [f"{one.rule} ({short(one.message)})" for one in found.open]
-        brief += look.wrap("; ".join(named), "  not decided either: ", " " * _INDENT)
+        named = [f"{one.rule} ({excerpt(one.message)})" for one in found.open]
+        brief += style.wrap("; ".join(named), "  not decided either: ", " " * _INDENT)
     if found.waiting:
         named = [one.rule for one in found.waiting]
-        lines = look.wrap(", ".join(named), "  not decided because of this: ", " " * _INDENT)
+        lines = style.wrap(", ".join(named), "  not decided because of this: ", " " * _INDENT)
         if len(lines) > 2:
-            lines = look.wrap(
+            lines = style.wrap(
                 f"not decided because of this: {count(len(named), 'other rule')} (--verbose names them)", "  "
             )
         brief += lines
     if found.ignored:
         named = [one.rule for one in found.ignored]
-        brief += look.wrap(", ".join(named), "  not heeded, as the policy has it: ", " " * _INDENT)
+        brief += style.wrap(", ".join(named), "  not heeded, as the policy has it: ", " " * _INDENT)
     return [*parts, "\n".join(brief)] if brief else parts
 
 
 def _facts(result: AttestationResult) -> list[tuple[str, str]]:
     """What the first line has no room for."""
     facts = [
-        ("policy", short(result.policy_id)),
+        ("policy", excerpt(result.policy_id)),
         ("", result.policy_digest),
-        ("payload id", short(result.payload_id) if result.payload_id is not None else "none is known"),
+        ("payload id", excerpt(result.payload_id) if result.payload_id is not None else "none is known"),
         ("appraised", result.appraised_at or "at no given time: the policy has no period"),
         ("AIK", result.aik_name or "not known"),
     ]
@@ -122,61 +121,61 @@ def _facts(result: AttestationResult) -> list[tuple[str, str]]:
     return facts
 
 
-def _holding(finding: Finding, labels: Labels, look: Look) -> list[str]:
+def _holding(finding: Finding, labels: Labels, style: TextStyle) -> list[str]:
     """A rule that holds, with what it holds for; PCR values with the labels of the references they match."""
     if finding.rule == "pcr.values" and isinstance(finding.got, dict):
         lines = [f"  holds  {finding.rule}"]
         for place, value in finding.got.items():
-            lines += _row(place, value_text(finding.rule, value), look)
-            label = clean(labels.get(place, {}).get(value, ""))
+            lines += _row(place, value_text(finding.rule, value), style)
+            label = sanitize(labels.get(place, {}).get(value, ""))
             if label:
-                lines += _row("", label, look)
+                lines += _row("", label, style)
         return lines
-    return look.beside(f"  holds  {finding.rule.ljust(_RULE_WIDTH)}  ", value_text(finding.rule, finding.got))
+    return style.beside(f"  holds  {finding.rule.ljust(_RULE_WIDTH)}  ", value_text(finding.rule, finding.got))
 
 
-def _finding(finding: Finding, labels: Labels, look: Look, *, waits: bool = False) -> str:
+def _finding(finding: Finding, labels: Labels, style: TextStyle, *, waits: bool = False) -> str:
     """A rule that does not hold, or cannot be told. About one that `waits` for another there is nothing to be done."""
     tag, ink = TAGS[finding.outcome, finding.requirement]
-    lines = [f"  {look.paint(tag, ink)}  {look.paint(clean(finding.rule), 'bold')}"]
-    lines += _row("problem", sentence(short(finding.message)), look)
+    lines = [f"  {style.paint(tag, ink)}  {style.paint(sanitize(finding.rule), 'bold')}"]
+    lines += _row("problem", sentence(excerpt(finding.message)), style)
     if waits:
         return "\n".join(lines)
-    lines += _row("field", finding.field, look)
+    lines += _row("field", finding.field, style)
     if finding.rule == "pcr.values" and isinstance(finding.expected, dict) and isinstance(finding.got, dict):
-        lines += _pcr_rows(finding.expected, finding.got, labels, look)
+        lines += _pcr_rows(finding.expected, finding.got, labels, style)
     else:
-        written = digests((v for v in (finding.expected, finding.got) if isinstance(v, bytes)), whole=look.verbose)
+        written = digests((v for v in (finding.expected, finding.got) if isinstance(v, bytes)), whole=style.verbose)
         if finding.expected is not None:
-            lines += _row("expected", value_text(finding.rule, finding.expected, written), look)
+            lines += _row("expected", value_text(finding.rule, finding.expected, written), style)
         if finding.got is not None:
-            lines += _row("got", value_text(finding.rule, finding.got, written), look)
-    lines += _row("what to do", sentence(finding.remediation), look)
+            lines += _row("got", value_text(finding.rule, finding.got, written), style)
+    lines += _row("what to do", sentence(finding.remediation), style)
     return "\n".join(lines)
 
 
-def _row(name: str, text: str, look: Look) -> list[str]:
-    return look.wrap(text, f"{' ' * _INDENT}{name.ljust(_LABEL)}")
+def _row(name: str, text: str, style: TextStyle) -> list[str]:
+    return style.wrap(text, f"{' ' * _INDENT}{name.ljust(_LABEL)}")
 
 
-def _pcr_rows(expected: Mapping[str, Any], got: Mapping[str, Any], labels: Labels, look: Look) -> list[str]:
+def _pcr_rows(expected: Mapping[str, Any], got: Mapping[str, Any], labels: Labels, style: TextStyle) -> list[str]:
     """Reference values and value of each PCR below each other, the references with their labels."""
     lines = []
     for place, references in expected.items():
         known = references if isinstance(references, (list, tuple)) else ()
         value = got.get(place)
-        written = digests([*known, *([] if value is None else [value])], whole=look.verbose)
-        lines += _row(place, "", look)
+        written = digests([*known, *([] if value is None else [value])], whole=style.verbose)
+        lines += _row(place, "", style)
         name = "  expected"
         for reference in known:
-            label = clean(labels.get(place, {}).get(reference, ""))
-            lines += _row(name, f"{written[reference]}  {label}" if not look.verbose else written[reference], look)
-            if look.verbose and label:
-                lines += _row("", label, look)
+            label = sanitize(labels.get(place, {}).get(reference, ""))
+            lines += _row(name, f"{written[reference]}  {label}" if not style.verbose else written[reference], style)
+            if style.verbose and label:
+                lines += _row("", label, style)
             name = "  or"
         if not known:
-            lines += _row(name, "any value, but signed", look)
-        lines += _row("  got", "not signed" if value is None else written[value], look)
+            lines += _row(name, "any value, but signed", style)
+        lines += _row("  got", "not signed" if value is None else written[value], style)
     return lines
 
 
@@ -188,26 +187,26 @@ def summary_text(counts: Mapping[str, int]) -> str:
     return f"{count(total, 'file')}: " + ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
 
-def test_keys_text(names: Sequence[str], look: Look) -> str:
+def test_keys_text(names: Sequence[str], style: TextStyle) -> str:
     """Which of these files the soft TPM made; empty if none."""
     if not names:
         return ""
-    shown = ", ".join(short(name) for name in names[:_NAMES_MAX])
+    shown = ", ".join(excerpt(name) for name in names[:_NAMES_MAX])
     more = f" and {count(len(names) - _NAMES_MAX, 'more file')}" if len(names) > _NAMES_MAX else ""
-    return "\n".join(look.wrap(f"Test evidence: {shown}{more}: {TEST_KEY}."))
+    return "\n".join(style.wrap(f"Test evidence: {shown}{more}: {TEST_KEY}."))
 
 
-def limits_text(results: Sequence[AttestationResult], look: Look) -> str:
-    """What these results do not establish; empty if there are none. Without `look.verbose` only of those that pass."""
-    if not look.verbose:
+def limits_text(results: Sequence[AttestationResult], style: TextStyle) -> str:
+    """What these results do not establish; empty if there are none. Without `style.verbose` only of those that pass."""
+    if not style.verbose:
         results = [one for one in results if one.verdict in (Verdict.AFFIRMING, Verdict.WARNING)]
     limits = list(dict.fromkeys(limit for one in results for limit in one.not_established))
     if not limits:
         return ""
-    if look.verbose:
+    if style.verbose:
         lines = ["Not established, whatever the verdict:"]
         for limit in limits:
-            lines += look.wrap(limit, "  - ")
+            lines += style.wrap(limit, "  - ")
         return "\n".join(lines)
     brief = "; ".join(f"{limit[:1].lower()}{limit[1:].partition(':')[0]}" for limit in limits)
-    return "\n".join(look.wrap(f"Not established (--verbose says why): {brief}."))
+    return "\n".join(style.wrap(f"Not established (--verbose says why): {brief}."))

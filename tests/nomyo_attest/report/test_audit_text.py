@@ -10,25 +10,25 @@ import pytest
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Counts, Gap
 from nomyo_attest.report.audit_text import audit_text
+from nomyo_attest.report.formatting import TextStyle
 from nomyo_attest.report.html import html_report
-from nomyo_attest.report.look import Look
 from nomyo_attest.report.markdown import audit_markdown
 from tests.nomyo_attest.report.audit_hostile import hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
-LOOKS = [Look(), Look(verbose=True), Look(width=60), Look(width=40), Look(terminal=True)]
+STYLES = [TextStyle(), TextStyle(verbose=True), TextStyle(width=60), TextStyle(width=40), TextStyle(terminal=True)]
 ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=repr)
-def test_no_line_is_wider_than_the_terminal(look: Look) -> None:
-    for line in audit_text(summary(), look).split("\n"):
-        assert len(line) <= look.width or re.fullmatch(r" *[0-9a-f]{64}", line)
+@pytest.mark.parametrize("style", STYLES, ids=repr)
+def test_no_line_is_wider_than_the_terminal(style: TextStyle) -> None:
+    for line in audit_text(summary(), style).split("\n"):
+        assert len(line) <= style.width or re.fullmatch(r" *[0-9a-f]{64}", line)
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=repr)
-def test_whatever_records_say_every_line_prints_and_none_is_a_command_to_a_ci_system(look: Look) -> None:
-    text = audit_text(hostile(), look)
+@pytest.mark.parametrize("style", STYLES, ids=repr)
+def test_whatever_records_say_every_line_prints_and_none_is_a_command_to_a_ci_system(style: TextStyle) -> None:
+    text = audit_text(hostile(), style)
     for line in text.split("\n"):
         assert line.isprintable()
         assert not line.lstrip().startswith("::")
@@ -38,14 +38,14 @@ def test_whatever_records_say_every_line_prints_and_none_is_a_command_to_a_ci_sy
 
 def test_color_changes_no_character_of_the_text() -> None:
     for verbose in (False, True):
-        colored = audit_text(summary(), Look(color=True, verbose=verbose))
-        assert colored != audit_text(summary(), Look(verbose=verbose))
-        assert ESCAPE.sub("", colored) == audit_text(summary(), Look(verbose=verbose))
+        colored = audit_text(summary(), TextStyle(color=True, verbose=verbose))
+        assert colored != audit_text(summary(), TextStyle(verbose=verbose))
+        assert ESCAPE.sub("", colored) == audit_text(summary(), TextStyle(verbose=verbose))
 
 
 def test_the_numbers_shown_add_up_to_the_input() -> None:
     whole = summary()
-    text = audit_text(whole, Look())
+    text = audit_text(whole, TextStyle())
     shown = dict(re.findall(r"^  (\w+) +([\d,]+)  ", text, re.MULTILINE))
     found = {name: int(value.replace(",", "")) for name, value in shown.items()}
     assert sum(found[verdict] for verdict in VERDICTS) == whole.counts.total
@@ -54,10 +54,10 @@ def test_the_numbers_shown_add_up_to_the_input() -> None:
 
 
 def test_each_rule_has_its_count_the_values_compared_the_first_place_and_what_to_do() -> None:
-    joined = " ".join(audit_text(summary(), Look()).split())
+    joined = " ".join(audit_text(summary(), TextStyle()).split())
     assert (
         "FAIL pcr.values 75 records expected sha256:7 c6cf0b83…3530 got sha256:7 006b7583…31aa"
-        " first recorded/2026-11.jsonl.gz:7609, 2026-11-11 12:00Z what to do If the machine was updated" in joined
+        " first recorded/2026-11.jsonl.gz:7609, 2026-11-11 12:00:00Z what to do If the machine was updated" in joined
     )
     assert "UNDECIDED evidence.available 146 records" in joined
     assert "WARNING clock.safe 50 records problem The clock may have gone back." in joined
@@ -69,40 +69,40 @@ def test_a_rule_that_only_follows_is_named_and_not_explained() -> None:
         msgspec.structs.replace(sample.rules[1], rule=rule, outcome="consequence")
         for rule in ("attest.form", "key.form", "nonce.match")
     ]
-    text = audit_text(summary(rules=[*sample.rules, *more]), Look())
+    text = audit_text(summary(rules=[*sample.rules, *more]), TextStyle())
     assert "not decided because of these: attest.form, key.form, nonce.match" in text
     assert "UNDECIDED  nonce.match" not in text
 
 
 def test_what_shows_across_records_says_where_and_the_other_rules_that_they_hold() -> None:
-    text = audit_text(summary(), Look())
+    text = audit_text(summary(), TextStyle())
     assert "  FOUND  duplicate.quote  1 finding, 3 records\n" in text
-    assert "    first       recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42Z\n" in text
+    assert "    first       recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42:00Z\n" in text
     assert "  holds  reused.aik, rollback.clock\n" in text
-    assert "  holds  rollback.clock  Does the clock" in audit_text(summary(), Look(verbose=True))
+    assert "  holds  rollback.clock  Does the clock" in audit_text(summary(), TextStyle(verbose=True))
 
 
 def test_more_findings_than_are_shown_are_counted() -> None:
     sample = summary()
     found = [msgspec.structs.replace(sample.cross_record[0], key=str(number)) for number in range(8)]
     rules = [msgspec.structs.replace(sample.cross_record_rules[0], findings=5000, records=15000)]
-    brief = audit_text(summary(cross_record=found, cross_record_rules=rules), Look())
+    brief = audit_text(summary(cross_record=found, cross_record_rules=rules), TextStyle())
     assert brief.count("3 records carry the same quote") == 3
     assert "and 4,997 more findings\n" in brief
-    verbose = audit_text(summary(cross_record=found, cross_record_rules=rules), Look(verbose=True))
+    verbose = audit_text(summary(cross_record=found, cross_record_rules=rules), TextStyle(verbose=True))
     assert verbose.count("3 records carry the same quote") == 8
     assert "and 4,992 more findings\n" in verbose
 
 
 def test_profiles_show_the_pcrs_in_which_they_differ_with_the_labels_of_the_policy() -> None:
-    text = audit_text(summary(), Look())
+    text = audit_text(summary(), TextStyle())
     assert "            sha256:0  3f792f08…84e5  firmware 2.5\n" in text
     one = summary(profiles=summary().profiles[:1], profiles_total=1)
-    assert "sha256:0" not in audit_text(one, Look()).partition("PCR profiles")[2]
+    assert "sha256:0" not in audit_text(one, TextStyle()).partition("PCR profiles")[2]
 
 
 def test_verbose_has_whole_digests_and_the_places_in_each_source() -> None:
-    text = audit_text(summary(), Look(verbose=True))
+    text = audit_text(summary(), TextStyle(verbose=True))
     assert f"    sha256:0  {summary().profiles[0].pcrs['sha256']['0']}\n" in text
     assert summary().policy.digest in text
     assert "    in          recorded/2026-11.jsonl.gz: lines 7609, 7610," in text
@@ -110,7 +110,7 @@ def test_verbose_has_whole_digests_and_the_places_in_each_source() -> None:
 
 
 def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
-    text = audit_text(summary(), Look())
+    text = audit_text(summary(), TextStyle())
     assert "  recorded/2026-11-16.jsonl.zst\n    problem     The archive is cut off at byte 1048576.\n" in text
     assert "  recorded/notes.txt\n" in text
 
@@ -118,27 +118,27 @@ def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
 def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_its_end() -> None:
     sources = [msgspec.structs.replace(one, problem="") for one in summary().sources]
     sample = summary(sources=sources, sources_unreadable=0)
-    text, page = audit_text(sample, Look()), audit_markdown(sample)
+    text, page = audit_text(sample, TextStyle()), audit_markdown(sample)
     assert "Records that could not be read: 1\n  recorded/2026-11-16.jsonl.zst, line 412\n    problem     " in text
     assert "### Records that could not be read\n" in page
     assert "| line 412 |" in page
-    assert "Records that could not be read" not in audit_text(summary(), Look())
+    assert "Records that could not be read" not in audit_text(summary(), TextStyle())
     assert "Records that could not be read" not in audit_markdown(summary())
 
 
 def test_records_that_are_in_no_time_are_counted() -> None:
-    text = audit_text(summary(undated=3, beyond=1), Look())
+    text = audit_text(summary(undated=3, beyond=1), TextStyle())
     assert "  3 records without a time and 1 record of a time far from all others, in none\n  of these\n" in text
 
 
 def test_of_the_times_without_records_the_longest_are_shown() -> None:
     gaps = [Gap(begins=1_800_000_000, ends=1_800_000_000 + 60 * minutes, records=0) for minutes in (5, 90, 7, 60, 0)]
-    text = audit_text(summary(gaps=gaps, unavailable=gaps[-1:]), Look())
+    text = audit_text(summary(gaps=gaps, unavailable=gaps[-1:]), TextStyle())
     assert re.findall(r"no records +.* \((.+)\)$", text, re.MULTILINE) == ["1 h 30 min", "1 h", "7 min"]
-    assert "  no evidence  2027-01-15 08:00Z\n" in text
-    assert "(5 min)" in audit_text(summary(gaps=gaps), Look(verbose=True))
+    assert "  no evidence  2027-01-15 08:00:00Z\n" in text
+    assert "(5 min)" in audit_text(summary(gaps=gaps), TextStyle(verbose=True))
     seconds = [Gap(begins=1_800_000_000, ends=1_800_000_005, records=0)]
-    assert "  no records   2027-01-15 08:00Z (5 s)\n" in audit_text(summary(gaps=seconds), Look())
+    assert "  no records   2027-01-15 08:00:00Z (5 s)\n" in audit_text(summary(gaps=seconds), TextStyle())
 
 
 def test_a_passed_audit_is_short_and_says_so() -> None:
@@ -161,7 +161,7 @@ def test_a_passed_audit_is_short_and_says_so() -> None:
             status=0,
             status_reason="",
         ),
-        Look(),
+        TextStyle(),
     )
     assert "Rules that do not hold" not in text
     assert "FOUND" not in text
@@ -173,13 +173,13 @@ def test_nothing_to_appraise_is_said() -> None:
     nothing = summary(
         counts=Counts(), outside=0, blank=0, cross_record=[], cross_record_rules=summary().cross_record_rules[2:]
     )
-    text = audit_text(nothing, Look())
+    text = audit_text(nothing, TextStyle())
     assert "There is nothing to appraise." in text
     assert "holds" not in text
 
 
 def test_files_that_were_found_twice_are_named_in_every_report() -> None:
     found = summary(repeated=["again/a.jsonl"], repeated_total=3)
-    for report in (audit_text(found, Look(width=80)), audit_markdown(found), html_report(found)):
+    for report in (audit_text(found, TextStyle(width=80)), audit_markdown(found), html_report(found)):
         assert "again/a.jsonl" in report
         assert "ound again under another name, and read once" in report

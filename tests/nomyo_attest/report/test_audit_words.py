@@ -5,83 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nomyo_attest.audit.summary import Place
 from nomyo_attest.report.audit_reasons import Cause
-from nomyo_attest.report.audit_words import (
-    Compared,
-    lines_text,
-    moment,
-    place_text,
-    share,
-    shares,
-    span,
-    unreadable,
-)
+from nomyo_attest.report.audit_words import Compared, lines_text, place_text, unreadable
 from tests.nomyo_attest.report.audit_samples import summary
-
-
-def test_a_share_is_0_or_100_only_where_it_is_exactly_that() -> None:
-    assert [share(part, 100_000) for part in (0, 1, 99_999, 100_000, 97_400)] == [
-        "0.0 %",
-        "<0.1 %",
-        ">99.9 %",
-        "100.0 %",
-        "97.4 %",
-    ]
-    assert share(0, 0) == ""
-    assert [share(part, 30) for part in (1, 10, 20)] == ["3.3 %", "33.3 %", "66.7 %"]
-
-
-def tenths(text: str) -> int:
-    """A share in tenths of a percent; those of less than one, and of less than all, as the number they are beside."""
-    return {"<0.1 %": 0, ">99.9 %": 1000}.get(text) or round(10 * float(text.removesuffix(" %").lstrip("<>")))
-
-
-@pytest.mark.parametrize(
-    "parts", [[1, 1, 1], [1] * 6, [1] * 7, [2, 2, 3], [9_999, 1], [1, 1, 10**9], [5, 0, 0], [333, 333, 334]]
-)
-def test_the_shares_of_a_whole_add_up_to_100_percent(parts: list[int]) -> None:
-    found = shares(parts)
-    assert sum(0 if one == "<0.1 %" else tenths(one) for one in found) == 1000
-    assert all((one == "0.0 %") == (part == 0) for one, part in zip(found, parts, strict=True))
-    assert all((one == "100.0 %") == (part == sum(parts)) for one, part in zip(found, parts, strict=True))
-
-
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=8), st.integers(0, 10**6))
-def test_shares_are_right_to_a_tenth_and_add_up_however_many_are_listed(parts: list[int], rest: int) -> None:
-    whole = sum(parts) + rest
-    found = shares([*parts, rest], whole)
-    assert shares(parts, whole) == found[:-1]
-    if not whole:
-        assert set(found) == {""}
-        return
-    assert sum(0 if one == "<0.1 %" else tenths(one) for one in found) == 1000
-    for one, part in zip(found, [*parts, rest], strict=True):
-        exact = 1000 * part / whole
-        assert abs((0 if one == "<0.1 %" else tenths(one)) - exact) < 1
-
-
-def test_shares_of_more_than_the_whole_are_no_error() -> None:
-    assert shares([3, 3], 4) == ["75.0 %", "75.0 %"]
-
-
-def test_times_are_utc_and_those_of_no_year_are_shown_as_they_are() -> None:
-    assert moment(1793577600) == "2026-11-02 00:00Z"
-    assert moment(-62135596801) == "-62135596801 s"
-    assert moment(2**53 - 1) == "9007199254740991 s"
-    assert moment(None) == "no time"
-
-
-def test_a_span_has_two_units() -> None:
-    assert [span(seconds) for seconds in (30, 90, 3600, 86400 * 2 + 3600 * 5 + 60)] == [
-        "30 s",
-        "1 min",
-        "1 h",
-        "2 d 5 h",
-    ]
 
 
 def test_lines_say_how_many_more_there_are() -> None:

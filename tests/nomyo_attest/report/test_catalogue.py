@@ -10,7 +10,7 @@ from nomyo_attest.appraisal import RULES
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
 from nomyo_attest.report.catalogue import rules_markdown
 from nomyo_attest.report.catalogue_series import cross_record_markdown, cross_record_rule_text
-from nomyo_attest.report.look import Look
+from nomyo_attest.report.formatting import TextStyle
 
 
 def test_every_rule_has_a_row_and_a_section_that_the_row_links_to() -> None:
@@ -49,7 +49,7 @@ def test_every_rule_across_records_has_a_row_and_a_section_that_the_row_links_to
 
 @pytest.mark.parametrize("rule", CROSS_RECORD_RULES, ids=lambda rule: rule.id)
 def test_a_rule_across_records_fits_the_terminal_and_says_everything(rule: CrossRecordRule) -> None:
-    text = cross_record_rule_text(rule, Look())
+    text = cross_record_rule_text(rule, TextStyle())
     assert max(map(len, text.split("\n"))) <= 80
     joined = " ".join(text.split())
     for part in (rule.question, " ".join(rule.explanation.split()), rule.field):

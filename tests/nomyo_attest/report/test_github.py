@@ -72,7 +72,7 @@ def test_what_shows_across_records_stands_where_it_came_again_and_names_the_plac
     (found,) = (one for one in read_back(github.annotations(summary())) if one.properties["title"] == "duplicate.quote")
     assert found.kind == "error"
     assert found.properties["line"] == "6744"
-    assert "recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42Z; recorded/2026-11.jsonl.gz:6121" in found.message
+    assert "recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42:00Z; recorded/2026-11.jsonl.gz:6121" in found.message
 
 
 def test_whatever_names_and_records_say_there_are_no_more_commands_than_findings() -> None:

@@ -136,7 +136,7 @@ def test_every_rule_across_records_is_a_case_that_fails_or_passes(tmp_path: Path
         ("reused.aik", 0),
         ("rollback.clock", 0),
     ]
-    assert f"  {SOURCE}:6121, 2026-11-09 13:42Z\n" in found["duplicate.quote"].result[0].text
+    assert f"  {SOURCE}:6121, 2026-11-09 13:42:01Z\n" in found["duplicate.quote"].result[0].text
 
 
 def test_a_passed_audit_has_cases_that_pass_and_none_that_does_not(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from nomyo_attest.appraisal.consequences import NEEDS
 from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, Place, Summary
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.formatting import sanitize
 from nomyo_attest.report.markdown import BYTES_MAXIMUM, audit_markdown, code, prose
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
 from tests.nomyo_attest.report.audit_samples import summary
@@ -31,11 +31,11 @@ def test_code_shows_any_text_as_it_is_and_as_nothing_else(text: str) -> None:
     (span,) = paragraph
     assert span.tag == "code"
     assert len(span) == 0
-    assert (span.text or "") == clean(text)
+    assert (span.text or "") == sanitize(text)
     (table,) = rendered(f"| a | b |\n|---|---|\n| {code(text)} | c |")
     cells = table.findall("tbody/tr/td")
     assert [len(cell.findall("code")) for cell in cells] == [1, 0]
-    assert (cells[0][0].text or "").strip() == clean(text).strip()
+    assert (cells[0][0].text or "").strip() == sanitize(text).strip()
 
 
 @pytest.mark.parametrize(

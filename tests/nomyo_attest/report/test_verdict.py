@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo_attest.report.look import Look
+from nomyo_attest.report.formatting import TextStyle
 from nomyo_attest.report.verdict import TAGS, body_text, head_text, limits_text, summary_text
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.report.faulty import everything, judged
@@ -19,20 +19,22 @@ def appraised(forge: Forge, **changes: Any) -> tuple[na.AttestationResult, na.Ap
     return na.appraise(forge.response(), policy), policy
 
 
-@pytest.mark.parametrize("look", [Look(), Look(verbose=True), Look(width=60), Look(terminal=True)], ids=repr)
-def test_no_fault_makes_a_line_wider_than_the_terminal_or_one_that_does_not_print(look: Look) -> None:
+@pytest.mark.parametrize(
+    "style", [TextStyle(), TextStyle(verbose=True), TextStyle(width=60), TextStyle(terminal=True)], ids=repr
+)
+def test_no_fault_makes_a_line_wider_than_the_terminal_or_one_that_does_not_print(style: TextStyle) -> None:
     for fault, result, policy in everything():
-        texts = [body_text(result, policy, look), limits_text([result], look)]
-        if look.terminal:
-            texts.append(head_text("some/folder/response.json", result, look))
+        texts = [body_text(result, policy, style), limits_text([result], style)]
+        if style.terminal:
+            texts.append(head_text("some/folder/response.json", result, style))
         for line in "\n".join(texts).split("\n"):
-            assert len(line) <= look.width, fault.name
+            assert len(line) <= style.width, fault.name
             assert line.isprintable(), fault.name
 
 
 def test_every_fault_names_its_rule_its_field_and_what_to_do() -> None:
     for fault, result, policy in everything():
-        text = body_text(result, policy, Look())
+        text = body_text(result, policy, TextStyle())
         tag = "UNDECIDED" if fault.undecided else "FAIL"
         (finding,) = (one for one in result.findings if one.rule == fault.rule)
         assert f"  {tag}  {fault.rule}\n" in text
@@ -43,7 +45,7 @@ def test_every_fault_names_its_rule_its_field_and_what_to_do() -> None:
 
 def test_verbose_shows_every_finding_once() -> None:
     for fault, result, policy in everything():
-        text = body_text(result, policy, Look(verbose=True))
+        text = body_text(result, policy, TextStyle(verbose=True))
         tags = "|".join(["holds", *{tag for tag, _ in TAGS.values()}])
         shown = re.findall(rf"^  (?:{tags})  (\S+)", text, re.MULTILINE)
         assert sorted(shown) == sorted(finding.rule for finding in result.findings), fault.name
@@ -53,7 +55,7 @@ def test_verbose_shows_the_value_of_each_pcr_that_holds_with_its_label() -> None
     value = Forge().pcrs["sha256"][7].hex()
     pcrs = {"sha256": {"7": [{"value": value, "label": "db 2026-10"}, "aa" * 32], "10": "any"}}
     result, policy = appraised(Forge(), pcrs=pcrs)
-    lines = body_text(result, policy, Look(verbose=True)).splitlines()
+    lines = body_text(result, policy, TextStyle(verbose=True)).splitlines()
     at = lines.index("  holds  pcr.values")
     ten = Forge().pcrs["sha256"][10].hex()
     assert lines[at + 1 : at + 4] == [
@@ -65,27 +67,27 @@ def test_verbose_shows_the_value_of_each_pcr_that_holds_with_its_label() -> None
 
 def test_verbose_tells_what_to_do_about_the_reason_alone() -> None:
     _, result, policy = judged("absent-no-tpm")
-    text = body_text(result, policy, Look(verbose=True))
+    text = body_text(result, policy, TextStyle(verbose=True))
     assert text.count("UNDECIDED") > 15
     assert text.count("what to do") == 1
 
 
 def test_all_that_holds_needs_no_words() -> None:
     result, policy = appraised(Forge())
-    assert body_text(result, policy, Look()) == ""
+    assert body_text(result, policy, TextStyle()) == ""
 
 
 def test_failures_come_before_what_only_follows_from_them() -> None:
     _, result, policy = judged("attributes-not-restricted")
-    assert body_text(result, policy, Look()).startswith("  FAIL  key.attributes\n")
+    assert body_text(result, policy, TextStyle()).startswith("  FAIL  key.attributes\n")
     _, result, policy = judged("key-cut-in-type")
-    text = body_text(result, policy, Look())
+    text = body_text(result, policy, TextStyle())
     assert text.startswith("  FAIL  key.form\n")
     assert "\n\n  not decided because of this: 9 other rules (--verbose names them)" in text
-    verbose = body_text(result, policy, Look(verbose=True))
+    verbose = body_text(result, policy, TextStyle(verbose=True))
     assert all(f"  UNDECIDED  {rule}\n" in verbose for rule in ("key.attributes", "key.template", "key.strength"))
     _, result, policy = judged("evidence-hex-odd")
-    text = body_text(result, policy, Look())
+    text = body_text(result, policy, TextStyle())
     assert text.splitlines()[-1] == "  not decided because of this: 20 other rules (--verbose names them)"
     assert text.count("FAIL") == 1
     assert "UNDECIDED" not in text
@@ -96,7 +98,7 @@ def test_what_cannot_be_told_beside_a_failure_is_one_line_with_its_reason() -> N
         return {key: value for key, value in metadata.items() if key != "payload_id"}
 
     result, policy = appraised(Forge().measure(0, b"other").tamper("_metadata", without_id))
-    text = body_text(result, policy, Look(width=200))
+    text = body_text(result, policy, TextStyle(width=200))
     assert text.startswith("  FAIL  pcr.values\n")
     assert text.endswith(
         "\n\n  not decided either: nonce.match (neither the response nor the caller names a payload id)"
@@ -108,7 +110,7 @@ def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() ->
     known = [forge.pcrs["sha256"][7].hex(), "aa" * 32]
     pcrs = {"sha256": {"7": [{"value": known[0], "label": "db 2026-10"}, {"value": known[1], "label": "db 2026-04"}]}}
     result, policy = appraised(Forge().measure(7, b"more"), pcrs=pcrs)
-    rows = body_text(result, policy, Look()).splitlines()[3:7]
+    rows = body_text(result, policy, TextStyle()).splitlines()[3:7]
     got = Forge().measure(7, b"more").pcrs["sha256"][7].hex()
     first, second = sorted([(known[0], "db 2026-10"), (known[1], "db 2026-04")])
     assert rows == [
@@ -117,27 +119,27 @@ def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() ->
         f"      or        {second[0][:8]}…{second[0][-4:]}  {second[1]}",
         f"      got       {got[:8]}…{got[-4:]}",
     ]
-    verbose = body_text(result, policy, Look(verbose=True))
+    verbose = body_text(result, policy, TextStyle(verbose=True))
     assert all(value in verbose for value in (*known, got, "db 2026-10", "db 2026-04"))
 
 
 def test_a_pcr_that_is_not_signed_is_said_so() -> None:
     result, policy = appraised(Forge(), pcrs={"sha256": {"0": [Forge().pcrs["sha256"][0].hex()], "4": "any"}})
-    text = body_text(result, policy, Look())
+    text = body_text(result, policy, TextStyle())
     assert "      expected  any value, but signed\n      got       not signed\n" in text
 
 
 def test_the_first_line_says_file_verdict_policy_and_trust() -> None:
     result, policy = appraised(Forge())
     expected = f"response.json   affirming   policy forge ({policy.digest[:11]}…)   AIK trust: self_asserted"
-    assert head_text("response.json", result, Look()) == expected
-    assert head_text("r", result, Look(), name_width=4).startswith("r      affirming         policy forge")
+    assert head_text("response.json", result, TextStyle()) == expected
+    assert head_text("r", result, TextStyle(), name_width=4).startswith("r      affirming         policy forge")
 
 
 def test_on_a_narrow_terminal_the_first_line_is_broken_between_its_parts() -> None:
     result, policy = appraised(Forge())
     policy_part = f"policy forge ({policy.digest[:11]}…)"
-    wide, narrow = Look(terminal=True), Look(terminal=True, width=44)
+    wide, narrow = TextStyle(terminal=True), TextStyle(terminal=True, width=44)
     hang = " " * len("response.json   affirming   ")
     assert head_text("response.json", result, wide) == (
         f"response.json   affirming   {policy_part}\n{hang}AIK trust: self_asserted"
@@ -150,8 +152,8 @@ def test_on_a_narrow_terminal_the_first_line_is_broken_between_its_parts() -> No
 def test_only_color_sets_a_colored_text_apart() -> None:
     for _, result, policy in everything()[::25]:
         plain, colored = (
-            [head_text("r.json", result, look, name_width=10), body_text(result, policy, look)]
-            for look in (Look(), Look(color=True))
+            [head_text("r.json", result, style, name_width=10), body_text(result, policy, style)]
+            for style in (TextStyle(), TextStyle(color=True))
         )
         assert all("\x1b[" in text for text in colored)
         assert [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in colored] == plain
@@ -159,7 +161,7 @@ def test_only_color_sets_a_colored_text_apart() -> None:
 
 def test_a_long_policy_id_is_cut_and_a_hostile_one_cannot_act() -> None:
     result, _ = appraised(Forge(), id="\u202e" + "x" * 150)
-    head = head_text("r.json", result, Look())
+    head = head_text("r.json", result, TextStyle())
     assert head.isprintable()
     assert len(head) < 160
 
@@ -172,10 +174,10 @@ def test_several_files_are_summed_up_and_one_is_not() -> None:
 def test_limits_are_told_where_something_is_affirmed_and_in_full_when_asked() -> None:
     good, _ = appraised(Forge())
     bad = judged("magic-zero").result
-    brief = " ".join(limits_text([good], Look()).split())
+    brief = " ".join(limits_text([good], TextStyle()).split())
     assert brief.startswith("Not established (--verbose says why): that a TPM made the quote; ")
     assert all(limit.partition(":")[0][1:] in brief for limit in good.not_established)
-    assert limits_text([bad], Look()) == ""
-    assert limits_text([], Look(verbose=True)) == ""
-    verbose = " ".join(limits_text([bad, good], Look(verbose=True)).split())
+    assert limits_text([bad], TextStyle()) == ""
+    assert limits_text([], TextStyle(verbose=True)) == ""
+    verbose = " ".join(limits_text([bad, good], TextStyle(verbose=True)).split())
     assert all(limit in verbose for limit in (*good.not_established, *bad.not_established))

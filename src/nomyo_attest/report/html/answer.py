@@ -6,10 +6,11 @@ from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
-from nomyo_attest.report.audit_words import NOT_AFFIRMED, many, number, outside_text, released_text, share, shares
+from nomyo_attest.report.audit_words import NOT_AFFIRMED, outside_text, released_text
+from nomyo_attest.report.formatting import count, moment, number, share, shares
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
-from nomyo_attest.report.html.wording import code, digits, moment, outside, verdict
+from nomyo_attest.report.html.wording import code, digits, outside, verdict
 
 _MEANINGS: Final = {
     "affirming": "every rule that the policy asks for holds",
@@ -57,9 +58,9 @@ def _sentence(summary: Summary) -> str:
         parts.append(f"{number(rest)} {'is' if rest == 1 else 'are'} not affirmed." if rest else "None is refused.")
     findings = sum(rule.findings for rule in summary.cross_record_rules)
     if findings:
-        parts.append(f"Across records there {'is' if findings == 1 else 'are'} {many(findings, 'finding')}.")
+        parts.append(f"Across records there {'is' if findings == 1 else 'are'} {count(findings, 'finding')}.")
     if open_checks := sum(rule.outcome == NOT_EVALUATED for rule in summary.cross_record_rules):
-        parts.append(f"{many(open_checks, 'cross-record check')} could not be evaluated.")
+        parts.append(f"{count(open_checks, 'cross-record check')} could not be evaluated.")
     return " ".join(parts)
 
 
@@ -86,18 +87,18 @@ def _facts(summary: Summary) -> Markup:
     findings = sum(rule.findings for rule in summary.cross_record_rules)
     facts: list[tuple[str, str]] = [
         ("Policy", join([code(summary.policy.id), " ", digits(summary.policy.digest.removeprefix("sha256:"))])),
-        ("Made from", join([many(summary.sources_total, "source"), ", digest ", digits(summary.inputs_digest)])),
+        ("Made from", join([count(summary.sources_total, "source"), ", digest ", digits(summary.inputs_digest)])),
     ]
     if summary.timeline:
         end = summary.timeline[-1].at + summary.bucket_seconds
         facts.append(("Period", f"{moment(summary.timeline[0].at)} to {moment(end)} UTC"))
     if summary.outside:
-        facts.append(("Outside the window", f"{many(summary.outside, 'record')}: {outside_text(summary)}"))
+        facts.append(("Outside the window", f"{count(summary.outside, 'record')}: {outside_text(summary)}"))
     if told := released_text(summary.released):
         facts.append((NOT_AFFIRMED, told))
     facts += [
         ("PCR profiles", number(summary.profiles_total)),
         ("AIKs", f"{number(summary.aiks)}, of which the policy pins {number(summary.aiks_pinned)}"),
-        ("Across records", many(findings, "finding")),
+        ("Across records", count(findings, "finding")),
     ]
     return pairs(facts)

@@ -7,10 +7,10 @@ from typing import Final
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Profile, Summary
-from nomyo_attest.report.audit_words import many, number, shares
+from nomyo_attest.report.formatting import count, duration, moment, number, shares
 from nomyo_attest.report.html.chart import Scale, bar_height, figure, label, line, rect, time_axis
 from nomyo_attest.report.html.markup import Markup, element, join
-from nomyo_attest.report.html.wording import SYMBOLS, duration, moment
+from nomyo_attest.report.html.wording import SYMBOLS
 
 _LANE: Final = 64
 _BAR: Final = 30
@@ -46,13 +46,13 @@ def _lane(scale: Scale, place: int, profile: Profile, share: str, top: float) ->
     counts = profile.over_time[: scale.count]
     most, foot, kind = max(counts, default=0), top + _LANE - _BAND, usual(profile)
     symbols = " ".join(SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
-    named = f"P{place} {symbols} {many(profile.counts.total, 'record')}, {share}"
+    named = f"P{place} {symbols} {count(profile.counts.total, 'record')}, {share}"
     said = join([named, element("tspan", f" of all; at most {number(most)} a bar", class_="wide")])
     parts = [label("0", foot - _BAR - 8, said, "lane"), line(foot + _BAND / 2, "grid")]
-    for bucket, count in enumerate(counts):
-        height = bar_height(count, most, _BAR)
+    for bucket, records in enumerate(counts):
+        height = bar_height(records, most, _BAR)
         if height:
-            tip = element("title", f"P{place}, {moment(scale.start + bucket * scale.seconds)}: {number(count)}")
+            tip = element("title", f"P{place}, {moment(scale.start + bucket * scale.seconds)}: {number(records)}")
             parts.append(rect(scale.left(bucket), foot - 2 - height, scale.bar, height, f"l-{kind}", tip))
     parts += [
         rect(first * scale.slot, foot, (last - first) * scale.slot, _BAND, f"b-{kind}") for first, last in _runs(counts)
@@ -63,8 +63,8 @@ def _lane(scale: Scale, place: int, profile: Profile, share: str, top: float) ->
 def _runs(counts: Sequence[int]) -> list[tuple[int, int]]:
     """Stretches of buckets with records: first, and one behind the last."""
     runs: list[tuple[int, int]] = []
-    for place, count in enumerate(counts):
-        if not count:
+    for place, records in enumerate(counts):
+        if not records:
             continue
         if runs and runs[-1][1] == place:
             runs[-1] = (runs[-1][0], place + 1)

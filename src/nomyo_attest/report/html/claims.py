@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.audit_words import many, number, shares
+from nomyo_attest.report.formatting import count, duration, number, shares
 from nomyo_attest.report.html.markup import Markup, element, fit
 from nomyo_attest.report.html.tables import columns, pairs, row, section, table
-from nomyo_attest.report.html.wording import code, duration
+from nomyo_attest.report.html.wording import code
 
 _TIER_MAX: Final = 80
 _SIZE: Final = 20_000
@@ -22,9 +22,9 @@ def claims(summary: Summary) -> Markup:
 def _keys(summary: Summary) -> Markup:
     without = sum(bucket.unavailable for bucket in summary.timeline)
     outage = sum(gap.ends - gap.begins for gap in summary.unavailable)
-    lost = f"{many(without, 'record')} with a time"
+    lost = f"{count(without, 'record')} with a time"
     if summary.unavailable:
-        stretches = many(len(summary.unavailable), "stretch", "stretches")
+        stretches = count(len(summary.unavailable), "stretch", "stretches")
         lost += f"; in {stretches} of time, {duration(outage)} together, no record has any"
     aiks = f"{number(summary.aiks)} different Names; the policy pins {number(summary.aiks_pinned)} of them"
     trust = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, CrossRecordFinding, CrossRecordRuleSummary, Summary
-from nomyo_attest.report.audit_words import many, number, remediation_not_evaluated
+from nomyo_attest.report.audit_words import remediation_not_evaluated
+from nomyo_attest.report.formatting import count, number, sentence
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, listing, row, section, table
 from nomyo_attest.report.html.wording import code, digits, outside, place, prose
-from nomyo_attest.report.look import sentence
 
 _SIZE: Final = 300_000
 _RULES_SIZE: Final = 50_000
@@ -68,7 +68,7 @@ def _found(summary: Summary) -> Markup:
         return Markup()
     of = columns("rule, and what they share", "#records", "what was found", "where")
     rows = fit((_finding(one) for one in summary.cross_record), _SIZE)
-    caption = many(total, "finding")
+    caption = count(total, "finding")
     if len(rows) < total:
         caption = f"The first {number(len(rows))} of {caption} are shown"
     return table("findings", caption, of, rows)

@@ -9,12 +9,11 @@ from nomyo_attest.appraisal import Finding, Outcome
 from nomyo_attest.audit.row import UNREADABLE
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.policy.model import Requirement
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.formatting import count, number
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table
 from nomyo_attest.report.html.values import Labels, labels_of, told
 from nomyo_attest.report.html.wording import code, outside, spot, stamp, verdict
-from nomyo_attest.report.look import count
 from nomyo_attest.report.reasons import sort_findings
 
 _SIZE: Final = 1_250_000
@@ -34,7 +33,7 @@ def failures(summary: Summary) -> Markup:
     labels = labels_of(summary.policy.document)
     of = columns("record", "payload id, time (UTC)", "verdict", "rules, expected and got")
     rows = fit((_row(one, labels) for one in summary.failures), _SIZE)
-    caption = f"{many(summary.failures_total, 'record')}: contraindicated, none or unreadable."
+    caption = f"{count(summary.failures_total, 'record')}: contraindicated, none or unreadable."
     if len(rows) < summary.failures_total:
         caption = (
             f"The first {number(len(rows))} of {number(summary.failures_total)} are shown; the verdicts file (--out) "

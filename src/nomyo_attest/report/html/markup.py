@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable
 from typing import Final
 
-from nomyo_attest.report.clean import clean
+from nomyo_attest.report.formatting import sanitize
 
 VOID: Final = frozenset({"br", "meta", "wbr"})
 """Elements without an end tag (HTML, 13.1.2), as far as they are used here."""
@@ -22,13 +22,13 @@ def escape(text: str) -> Markup:
     """`text` as HTML: characters that do not print are written as escapes, those that mean something are quoted."""
     if isinstance(text, Markup):
         return text
-    return Markup(html.escape(clean(text)))
+    return Markup(html.escape(sanitize(text)))
 
 
 def element(name: str, /, *children: str, **attributes: str | int | None) -> Markup:
     """An element. An attribute's name loses a final ``_``, other ``_`` are hyphens; one that is None is left out."""
     start = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(clean(str(value)))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(sanitize(str(value)))}"'
         for key, value in attributes.items()
         if value is not None
     )

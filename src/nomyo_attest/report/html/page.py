@@ -8,7 +8,7 @@ from typing import Final
 
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.audit_reasons import causes
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.formatting import count, number
 from nomyo_attest.report.html.answer import answer
 from nomyo_attest.report.html.chart import patterns
 from nomyo_attest.report.html.claims import claims
@@ -74,11 +74,11 @@ def html_report(summary: Summary) -> str:
 
 def _title(summary: Summary) -> str:
     policy_id = summary.policy.id[:60]
-    return f"Attestation audit: exit status {summary.status}, {many(summary.counts.total, 'record')}, {policy_id}"
+    return f"Attestation audit: exit status {summary.status}, {count(summary.counts.total, 'record')}, {policy_id}"
 
 
 def _under_title(summary: Summary) -> Markup:
-    parts: list[str] = [many(summary.counts.total, "record"), ", policy ", code(summary.policy.id)]
+    parts: list[str] = [count(summary.counts.total, "record"), ", policy ", code(summary.policy.id)]
     if summary.run.started_at:
         parts += [", made ", outside(summary.run.started_at, 40)]
     return element("p", join(parts))

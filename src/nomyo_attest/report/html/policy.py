@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.audit_words import number
+from nomyo_attest.report.formatting import number
 from nomyo_attest.report.html.markup import Markup, element, escape, fit, join
 from nomyo_attest.report.html.profiles import meaning
 from nomyo_attest.report.html.tables import columns, fold, pairs, row, section, table

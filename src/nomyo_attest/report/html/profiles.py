@@ -8,7 +8,7 @@ from typing import Any, Final
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Profile, Summary
 from nomyo_attest.policy.pcr_meanings import MEANINGS
-from nomyo_attest.report.audit_words import number, shares
+from nomyo_attest.report.formatting import number, shares
 from nomyo_attest.report.html.bands import bands
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, row, section, table

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.formatting import count, duration, number
 from nomyo_attest.report.html.markup import Markup, element, fit
 from nomyo_attest.report.html.tables import pairs, section
-from nomyo_attest.report.html.wording import code, digits, duration, outside
+from nomyo_attest.report.html.wording import code, digits, outside
 
 _SIZE: Final = 30_000
 _TEXT_MAX: Final = 600
@@ -39,8 +39,8 @@ def provenance(summary: Summary) -> Markup:
         ("Since, until", f"{_or(run.since, 'the beginning')}, {_or(run.until, 'the end')}"),
         ("Rows selected", outside(", ".join(run.select)) if run.select else "all"),
         ("Started", outside(run.started_at) if run.started_at else "not recorded"),
-        ("Took", f"{duration(run.seconds)} with {many(run.processes, 'process', 'processes')}"),
-        ("Resumed", many(run.resumed, "time") if run.resumed else "never"),
+        ("Took", f"{duration(run.seconds)} with {count(run.processes, 'process', 'processes')}"),
+        ("Resumed", count(run.resumed, "time") if run.resumed else "never"),
         ("Workers lost", number(run.workers_lost) + (": their work was done again" if run.workers_lost else "")),
     ]
     command = element("pre", element("code", outside(command_text(run.command), _COMMAND_MAX)), tabindex=0)

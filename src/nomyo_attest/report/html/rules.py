@@ -7,13 +7,11 @@ from typing import Final
 from nomyo_attest.appraisal.rules import Rule, find_rule
 from nomyo_attest.audit.summary import OUTCOMES, Summary
 from nomyo_attest.report.audit_reasons import Cause, causes, ignored, waiting
-from nomyo_attest.report.audit_words import number, share
-from nomyo_attest.report.clean import short
+from nomyo_attest.report.formatting import excerpt, number, sentence, share
 from nomyo_attest.report.html.answer import bar
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, fold, row, section, table
 from nomyo_attest.report.html.wording import code, outside, place, prose
-from nomyo_attest.report.look import sentence
 
 _SIZE: Final = 100_000
 """Bytes of each of the two tables."""
@@ -78,7 +76,7 @@ def _everything(summary: Summary) -> Markup:
     says = {one.rule: one.requirement for one in summary.rules}
     rows = fit(
         (
-            row(of, [code(rule), short(says[rule], 20), *(number(by[one]) for one in OUTCOMES), notes.get(rule, "")])
+            row(of, [code(rule), excerpt(says[rule], 20), *(number(by[one]) for one in OUTCOMES), notes.get(rule, "")])
             for rule, by in counts.items()
         ),
         _SIZE,

@@ -6,10 +6,11 @@ from typing import Final
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Counts, SourceSummary, Summary
-from nomyo_attest.report.audit_words import many, number, outside_text
+from nomyo_attest.report.audit_words import outside_text
+from nomyo_attest.report.formatting import count, number, size
 from nomyo_attest.report.html.markup import Markup, element, fit, join
 from nomyo_attest.report.html.tables import columns, fold, row, section, table
-from nomyo_attest.report.html.wording import code, digits, outside, size
+from nomyo_attest.report.html.wording import code, digits, outside
 
 _SIZE: Final = 350_000
 _PASSED_OVER_SIZE: Final = 60_000
@@ -39,14 +40,14 @@ def _sum(summary: Summary) -> str:
     counts = summary.counts
     each = " + ".join(f"{number(getattr(counts, name))} {name}" for name in VERDICTS)
     read = counts.total + summary.outside
-    told = f"{each} = {many(counts.total, 'record')}. "
+    told = f"{each} = {count(counts.total, 'record')}. "
     if summary.outside:
         told += f"With {number(summary.outside)} outside the window of time ({outside_text(summary)}), "
-        told += f"{many(read, 'record')} were read. "
+        told += f"{count(read, 'record')} were read. "
     if summary.blank:
-        told += f"Beside them stood {many(summary.blank, 'blank line')}. "
+        told += f"Beside them stood {count(summary.blank, 'blank line')}. "
     return (
-        told + f"{many(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
+        told + f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
     )
 
 
@@ -55,7 +56,7 @@ def _problems(summary: Summary) -> Markup:
         return element("p", "Every source was read to its end.")
     symbol = element("span", "∅ ", aria_hidden="true")
     was = "was" if summary.sources_unreadable == 1 else "were"
-    told = f"{many(summary.sources_unreadable, 'source')} {was} not read to the end; each says why below."
+    told = f"{count(summary.sources_unreadable, 'source')} {was} not read to the end; each says why below."
     return element("p", element("strong", symbol, told), class_="note v-unreadable")
 
 
@@ -70,7 +71,7 @@ def _table(summary: Summary) -> Markup:
     foot = []
     if others > 0:
         counted = _numbers(Counts(**rest), summary.outside - outside_sum, summary.blank - blank_sum)
-        foot.append(row(_COLUMNS, [many(others, "other source"), *counted]))
+        foot.append(row(_COLUMNS, [count(others, "other source"), *counted]))
     all_of_it = join(["all", element("br"), element("small", "digest of all inputs ", digits(summary.inputs_digest))])
     foot.append(row(_COLUMNS, [all_of_it, *_numbers(summary.counts, summary.outside, summary.blank)]))
     caption = "Sources, those with a problem or a failure first. "
@@ -94,14 +95,14 @@ def _source(source: SourceSummary) -> Markup:
 def _passed_over(summary: Summary) -> Markup:
     if not summary.passed_over_total:
         return element("p", "No file in the folders was passed over.")
-    title = f"{many(summary.passed_over_total, 'file')} passed over: by name no records"
+    title = f"{count(summary.passed_over_total, 'file')} passed over: by name no records"
     return _names(title, summary.passed_over, summary.passed_over_total)
 
 
 def _repeated(summary: Summary) -> Markup:
     if not summary.repeated_total:
         return join([])
-    title = f"{many(summary.repeated_total, 'file')} found again under another name, and read once"
+    title = f"{count(summary.repeated_total, 'file')} found again under another name, and read once"
     return _names(title, summary.repeated, summary.repeated_total)
 
 

@@ -107,7 +107,7 @@ ul{padding-left:1.3rem}
 .plain{list-style:none;padding:0;margin:0}
 details{margin:.6rem 0}
 summary{cursor:pointer;color:var(--link)}
-.mend{color:var(--soft)}
+.remediation{color:var(--soft)}
 .v{white-space:nowrap;font-weight:600}
 .v-affirming{color:var(--affirming)}.v-warning{color:var(--warning)}.v-contraindicated{color:var(--contraindicated)}
 .v-none{color:var(--none)}.v-unreadable{color:var(--unreadable)}

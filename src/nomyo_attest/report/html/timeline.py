@@ -7,7 +7,7 @@ from typing import Final
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Bucket, Counts, Gap, Summary
-from nomyo_attest.report.audit_words import many, number
+from nomyo_attest.report.formatting import compact, count, duration, moment, number
 from nomyo_attest.report.html.chart import (
     Scale,
     bar_height,
@@ -22,7 +22,7 @@ from nomyo_attest.report.html.chart import (
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.scale import number_ticks
 from nomyo_attest.report.html.tables import columns, fold, listing, row, section, table
-from nomyo_attest.report.html.wording import compact, duration, moment, stamp, verdict
+from nomyo_attest.report.html.wording import stamp, verdict
 
 _HEIGHT: Final = 200
 _HEAD: Final = 18
@@ -53,7 +53,7 @@ def _undated(summary: Summary) -> str:
         return "No record says when it was made, so there is nothing to show over time."
     if not summary.undated:
         return "Every record says when it was made."
-    return f"{many(summary.undated, 'record')} without a time: counted everywhere, but not shown here."
+    return f"{count(summary.undated, 'record')} without a time: counted everywhere, but not shown here."
 
 
 def _count(counts: Counts, name: str) -> int:
@@ -110,11 +110,11 @@ def _lane(scale: Scale, name: str, counts: list[int], top: float) -> Markup:
     words = "without evidence" if name == UNAVAILABLE else name
     said = join([f"{words}: {number(sum(counts))}", element("tspan", f", at most {number(most)} a bar", class_="wide")])
     parts = [label("0", foot - _LANE_BAR - 6, said, "lane")]
-    for place, count in enumerate(counts):
-        height = bar_height(count, most, _LANE_BAR)
+    for place, records in enumerate(counts):
+        height = bar_height(records, most, _LANE_BAR)
         if height:
             kind = "none" if name == UNAVAILABLE else name
-            tip = element("title", f"{moment(scale.start + place * scale.seconds)}: {number(count)} {words}")
+            tip = element("title", f"{moment(scale.start + place * scale.seconds)}: {number(records)} {words}")
             parts.append(rect(scale.left(place), foot - height, scale.bar, height, f"b-{kind}", tip))
     parts.append(line(foot, "grid"))
     return join(parts)
@@ -151,7 +151,7 @@ def _stretches(summary: Summary) -> Markup:
     else:
         parts.append(element("p", "No time as long as a bar is without records, or without evidence in all of them."))
     if short:
-        title = f"{many(len(short), 'shorter time')} without records, or without evidence"
+        title = f"{count(len(short), 'shorter time')} without records, or without evidence"
         parts.append(fold(title, table("short", _SHORT, columns(*_STRETCH[1:]), short)))
     return join(parts)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from nomyo_attest.appraisal import Finding
+from nomyo_attest.report.formatting import sentence
 from nomyo_attest.report.html.markup import Markup, element, join
 from nomyo_attest.report.html.tables import pairs
 from nomyo_attest.report.html.wording import code, digits, outside
-from nomyo_attest.report.look import sentence
 from nomyo_attest.report.values import value_text
 
 _VALUE_MAX: Final = 400

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from nomyo_attest.audit.row import UNREADABLE
 from nomyo_attest.audit.summary import Place
-from nomyo_attest.report.audit_words import NAME_MAX, number
-from nomyo_attest.report.clean import clean, short
+from nomyo_attest.report.formatting import NAME_MAX, excerpt, moment, number, sanitize
 from nomyo_attest.report.html.markup import Markup, element, join
 
 SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", UNREADABLE: "∅"}
@@ -21,8 +19,6 @@ _HEX_STEP: Final = 16
 _MARKS_MAXIMUM: Final = 2
 """Combining marks that a letter may carry. More, and they are drawn over the lines around."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def outside(text: str, limit: int = NAME_MAX) -> Markup:
     """Text from outside on its own: cut, cleaned, and kept from turning the direction of what stands around it."""
@@ -32,55 +28,17 @@ def outside(text: str, limit: int = NAME_MAX) -> Markup:
 
 def _without_piles(text: str) -> str:
     if text.isascii():
-        return clean(text)
+        return sanitize(text)
     parts, marks = [], 0
     for char in text:
         marks = marks + 1 if unicodedata.category(char).startswith("M") else 0
-        parts.append(clean(char) if marks <= _MARKS_MAXIMUM else f"\\u{ord(char):04x}")
+        parts.append(sanitize(char) if marks <= _MARKS_MAXIMUM else f"\\u{ord(char):04x}")
     return "".join(parts)
-
-
-def compact(value: int) -> str:
-    """A number for an axis: ``"250k"``, ``"1.5M"``."""
-    for least, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= least:
-            return f"{value / least:.4g}{unit}"
-    return str(value)
-
-
-def when(seconds: int) -> datetime:
-    """A time in seconds since 1970, held to the years that a `datetime` has: 1 to 9999."""
-    try:
-        return _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return datetime.max.replace(tzinfo=UTC) if seconds > 0 else datetime.min.replace(tzinfo=UTC)
-
-
-def moment(seconds: int | None) -> str:
-    """``"2026-11-02 06:00:00"``, in UTC."""
-    return "no time" if seconds is None else when(seconds).isoformat(sep=" ", timespec="seconds")[:-6]
 
 
 def stamp(seconds: int | None) -> Markup:
     """A time in a table: never broken over two lines."""
     return element("time", moment(seconds)) if seconds is not None else Markup("no time")
-
-
-def duration(seconds: float) -> str:
-    """``"6 h"``, ``"1 d 12 h"``, ``"2.5 s"``: the two largest units."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    left, parts = int(seconds), []
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        whole, left = divmod(left, length)
-        if whole:
-            parts.append(f"{whole:,} {unit}")
-    return " ".join(parts[:2])
-
-
-def size(count: int | None) -> str:
-    """Bytes, exactly."""
-    return "not known" if count is None else f"{count:,} bytes"
 
 
 def verdict(name: str) -> Markup:
@@ -97,7 +55,7 @@ def code(text: str, limit: int = NAME_MAX) -> Markup:
 
 def prose(text: str, limit: int = 1000) -> Markup:
     """A sentence of ours, in which `names` stand in backticks."""
-    return join(element("code", part) if at % 2 else part for at, part in enumerate(short(text, limit).split("`")))
+    return join(element("code", part) if at % 2 else part for at, part in enumerate(excerpt(text, limit).split("`")))
 
 
 def digits(text: str, other: str | None = None, limit: int = NAME_MAX) -> Markup:

@@ -100,7 +100,7 @@ def test_every_bar_of_the_timeline_is_as_high_as_its_records_are_many(page: Node
     affirming = svg.all("rect", "b-affirming")
     most = max(float(one.get("height")) for one in affirming)
     assert most == pytest.approx(200 * max(one.counts.affirming for one in sample.timeline) / 400, abs=0.01)
-    assert tips[0].words == "2026-11-02 00:00:00: 90 affirming"
+    assert tips[0].words == "2026-11-02 00:00:00Z: 90 affirming"
 
 
 def test_one_bad_record_among_ten_million_is_seen() -> None:
@@ -120,8 +120,8 @@ def test_gaps_and_missing_evidence_are_marked_in_the_chart_and_told_in_words(pag
     assert gap.get("width") == "5.357%"
     assert {one.words for one in svg.all("text", "mark")} == {"G1", "E1"}
     assert rows(table(page, "stretches")) == [
-        ["G1", "2026-11-13 00:00:00", "2026-11-13 18:00:00", "18 h", "0", "records: none at all"],
-        ["E1", "2026-11-06 06:00:00", "2026-11-06 18:00:00", "12 h", "120", "evidence: no record has any"],
+        ["G1", "2026-11-13 00:00:00Z", "2026-11-13 18:00:00Z", "18 h", "0", "records: none at all"],
+        ["E1", "2026-11-06 06:00:00Z", "2026-11-06 18:00:00Z", "12 h", "120", "evidence: no record has any"],
     ]
 
 
@@ -211,7 +211,7 @@ def test_each_pcr_value_has_its_meaning_its_profiles_and_what_the_policy_says(pa
 def test_a_failure_names_record_payload_id_verdict_rules_expected_and_got(page: Node) -> None:
     found = next(row for row in rows(table(page, "failures")) if "contraindicated" in row[2])
     assert found[0] == "recorded/2026-11.jsonl.gz:7609"
-    assert "2026-11-11 12:00:00" in found[1]
+    assert "2026-11-11 12:00:00Z" in found[1]
     for text in (
         "pcr.values",
         "sha256:7",

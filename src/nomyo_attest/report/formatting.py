@@ -1,0 +1,299 @@
+"""Format text for reports: hostile text made safe, lines of limited width, numbers, shares, times and digests.
+
+`sanitize` and `excerpt` are for one text from a record, a file name or a server. `escape_commands` is for a whole
+output: a line end of our own may put ``::`` at the beginning of a line.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+TEXT_MAX: Final = 300
+"""Characters of the longest text from outside that is shown whole; JSON output holds it uncut."""
+
+NAME_MAX: Final = 200
+"""Characters of the longest name that is shown whole: of a source, a payload id, a policy."""
+
+# ---- hostile text
+
+_COMMAND: Final = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*):(?=:)|#(?=#[a-z]*\[)", re.MULTILINE | re.IGNORECASE)
+"""What CI systems take for a command in a log.
+
+``::error::`` at the beginning of a line, after blanks and colors (GitHub Actions); ``##[error]`` (GitHub, Azure),
+``##vso[…]`` (Azure Pipelines) and ``##teamcity[…]`` anywhere in it.
+"""
+
+_IN_JSON: Final = re.compile("#(?=#)|[\x7f-\U0010ffff]")
+"""What `sanitize_json` may have to escape: JSON itself escapes the control characters of ASCII but for DEL."""
+
+
+def sanitize(text: str) -> str:
+    r"""Return `text` with everything that could drive a terminal or a CI system written as an escape.
+
+    Every character that does not print becomes an escape, such as ``\x1b``: control characters, line ends of every
+    kind, characters that change the direction of writing, and lone surrogates. They could move the cursor, color a
+    terminal, forge a line, or hide a part of one. Commands to CI systems are escaped as `escape_commands` does it.
+    """
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return escape_commands(text)
+
+
+def escape_commands(text: str) -> str:
+    r"""Return `text`, of any number of lines, with the first character of each command to a CI system as ``\x``."""
+    if "::" not in text and "##" not in text:
+        return text
+    return _COMMAND.sub(lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", text)
+
+
+def sanitize_json(text: str) -> str:
+    r"""Return the JSON document `text` with the same value, and with escapes as `sanitize` writes them, but in JSON.
+
+    Line ends outside strings remain. ``##`` becomes ``\u0023#``; in JSON, ``#`` occurs in strings only, and ``::`` at
+    the beginning of a line not at all.
+    """
+    return _IN_JSON.sub(lambda found: _escape_in_json(found[0]), text)
+
+
+def _escape_in_json(char: str) -> str:
+    """An escape of JSON, or two beyond U+FFFF (RFC 8259, section 7); `char` itself if it prints and is not ``#``."""
+    if char != "#" and char.isprintable():
+        return char
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def excerpt(text: str, limit: int = TEXT_MAX) -> str:
+    """Return `text` sanitized, and cut where it is longer than `limit` characters."""
+    return sanitize(text) if len(text) <= limit else f"{sanitize(text[:limit])}… ({len(text)} characters)"
+
+
+def source_name(name: str) -> str:
+    """Format the name of a source in one line; ``"-"`` is standard input."""
+    return "standard input" if name == "-" else excerpt(name, NAME_MAX)
+
+
+# ---- lines
+
+Ink: TypeAlias = Literal["good", "warn", "bad", "dim", "bold"]
+
+_INKS: Final[dict[Ink, str]] = {"good": "32", "warn": "33", "bad": "31;1", "dim": "2", "bold": "1"}
+"""Select Graphic Rendition parameters (ECMA-48, 8.3.117) that light and dark terminals both show legibly."""
+
+_HEX: Final = re.compile(r"(?:sha\d+:)?[0-9a-f]+", re.ASCII)
+_HEX_STEP: Final = 16
+"""Digits: long hex is cut after a multiple of eight bytes."""
+
+_SHELL_COMMAND: Final = re.compile(r"`[^`]{1,100}`")
+_GLUE: Final = "\0"
+
+_OWN_LINE: Final = 4
+"""Columns before a digest that has a line of its own."""
+
+
+class TextStyle(NamedTuple):
+    """How wide and how detailed text is, and whether it has color.
+
+    Attributes:
+        width: columns of a line.
+        color: whether the terminal shows color.
+        verbose: everything that is known, digests in full.
+        terminal: whether the output is a terminal. Elsewhere the first line of a file's verdict stays one line, however
+            long.
+    """
+
+    width: int = 80
+    color: bool = False
+    verbose: bool = False
+    terminal: bool = False
+
+    def paint(self, text: str, ink: Ink) -> str:
+        """Color `text`, if there is color. Lay text out first: the escape sequences have no width."""
+        return f"\x1b[{_INKS[ink]}m{text}\x1b[0m" if self.color else text
+
+    def wrap(self, text: str, first: str = "", then: str | None = None) -> list[str]:
+        """Break `text` into lines of `width` columns.
+
+        A command in backticks is not broken, unless it is longer than a line.
+
+        Args:
+            text: a paragraph.
+            first: what the first line begins with.
+            then: what the other lines begin with; by default as many blanks as `first` has characters.
+        """
+        hang = " " * len(first) if then is None else then
+        glued = _SHELL_COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), text)
+        lines = textwrap.wrap(
+            glued, self.width, initial_indent=first, subsequent_indent=hang, break_on_hyphens=False
+        ) or [first.rstrip()]
+        return [line.replace(_GLUE, " ") for line in lines]
+
+    def beside(self, first: str, text: str) -> list[str]:
+        """`text` beside `first`. A digest that only fits by itself has a line of its own; longer hex is cut evenly."""
+        room = self.width - len(first)
+        if not _HEX.fullmatch(text) or len(text) <= room:
+            return self.wrap(text, first)
+        if _OWN_LINE + len(text) <= self.width:
+            return [*([first.rstrip()] if first.strip() else []), " " * _OWN_LINE + text]
+        step = max(room - room % _HEX_STEP, 2)
+        parts = [text[i : i + step] for i in range(0, len(text), step)]
+        return [(first if i == 0 else " " * len(first)) + part for i, part in enumerate(parts)]
+
+    def pairs(self, rows: Iterable[tuple[str, str]], indent: int = 2, gap: int = 2) -> list[str]:
+        """Names in a column, texts beside them."""
+        rows = list(rows)
+        column = indent + max((len(name) for name, _ in rows), default=0) + gap
+        return [line for name, text in rows for line in self.beside((" " * indent + name).ljust(column), text)]
+
+
+def sentence(text: str) -> str:
+    """Return `text` with a full stop, and with a capital unless it begins with a name such as ``qualifiedSigner``."""
+    first = text.partition(" ")[0].rstrip(".,:;")
+    capital = f"{text[:1].upper()}{text[1:]}" if first.isalpha() and first.islower() else text
+    return capital + "." * (text[-1:] not in {".", "…", "?"})
+
+
+# ---- numbers
+
+
+def number(value: int) -> str:
+    """``"1,234,567"``."""
+    return f"{value:,}"
+
+
+def count(value: int, noun: str, plural: str = "") -> str:
+    """``"1 record"``, ``"1,234 records"``; `plural` is one that is not formed with an ``s``."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {plural or noun + 's'}"
+
+
+def size(value: int | None) -> str:
+    """Bytes, exactly."""
+    return "not known" if value is None else f"{value:,} bytes"
+
+
+def compact(value: int) -> str:
+    """A number for an axis: ``"250k"``, ``"1.5M"``."""
+    for minimum, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= minimum:
+            return f"{value / minimum:.4g}{unit}"
+    return str(value)
+
+
+def share(part: int, whole: int) -> str:
+    """``"98.7 %"``; never 0 or 100 where that is not exactly so; empty if there is no whole."""
+    return shares([part], whole)[0]
+
+
+def shares(parts: Sequence[int], whole: int | None = None) -> list[str]:
+    """The share of each part as `share` formats it, rounded so that the shares of a whole add up to 100 %.
+
+    Rounded down, they lack a few tenths of a percent; those go to the parts that lose most by it (largest remainder).
+
+    Args:
+        parts: numbers of records.
+        whole: their sum, or more if not all parts are listed.
+    """
+    whole = sum(parts) if whole is None else whole
+    if not whole:
+        return ["" for _ in parts]
+    every = [*parts, max(0, whole - sum(parts))]
+    tenths = [part * 1000 // whole for part in every]
+    by_loss = sorted(range(len(every)), key=lambda at: (-(every[at] * 1000 % whole), at))
+    for at in by_loss[: max(0, 1000 - sum(tenths))]:
+        tenths[at] += 1
+    return [_share(part, whole, of_part) for part, of_part in zip(parts, tenths, strict=False)]
+
+
+def _share(part: int, whole: int, tenths: int) -> str:
+    if part and not tenths:
+        return "<0.1 %"
+    if part < whole and tenths == 1000:
+        return ">99.9 %"
+    return f"{tenths / 10:.1f} %"
+
+
+# ---- times
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def when(seconds: int) -> datetime:
+    """A time in seconds since 1970, limited to the years that a `datetime` has: 1 to 9999."""
+    if seconds <= _FIRST.timestamp():
+        return _FIRST
+    return _LAST if seconds >= _LAST.timestamp() else datetime.fromtimestamp(seconds, UTC)
+
+
+def moment(seconds: int | None) -> str:
+    """Seconds since 1970 in UTC: ``"2026-11-02 06:00:00Z"``; what is in no year of 1 to 9999 as it is."""
+    if seconds is None:
+        return "no time"
+    if not _FIRST.timestamp() <= seconds < _LAST.timestamp():
+        return f"{seconds} s"
+    return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)}Z"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: ``"2 d 6 h"``, ``"1 h 30 min"``, ``"2.5 s"``."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    left, parts = int(seconds), []
+    for length, unit in _UNITS:
+        whole, left = divmod(left, length)
+        if whole:
+            parts.append(f"{whole:,} {unit}")
+    return " ".join(parts[:2])
+
+
+# ---- digests
+
+_SHOWN_WHOLE: Final = 40
+"""Hexadecimal digits that need no cutting: those of a nonce (32) and of a SHA-1 digest (40) fit beside their name."""
+
+_HEAD, _WINDOW, _TAIL = 8, 8, 4
+"""Digits shown of a longer value: at its start, where it begins to differ from its counterpart, at its end."""
+
+Digests: TypeAlias = Mapping[bytes, str]
+"""How each of some byte strings is written."""
+
+
+def digests(values: Iterable[bytes], *, whole: bool = False) -> Digests:
+    """Format byte strings that are to be compared: in hex, cut so that what differs still looks different.
+
+    A cut value has its first 8 and last 4 digits; where those of another value are the same, also 8 digits from about
+    the place where the two part.
+    """
+    known = {value: value.hex() for value in values}
+    if whole or all(len(text) <= _SHOWN_WHOLE for text in known.values()):
+        return known
+    cut = {value: _cut(text, None) for value, text in known.items()}
+    if len(set(cut.values())) == len(cut):
+        return cut
+    places = {
+        value: _parting(text, [other for other in known.values() if other != text]) for value, text in known.items()
+    }
+    cut = {value: _cut(text, places[value]) for value, text in known.items()}
+    return cut if len(set(cut.values())) == len(cut) else known
+
+
+def _parting(text: str, others: list[str]) -> int:
+    """The first digit at which `text` differs from the value that is longest like it."""
+    return max(next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), 0) for other in others)
+
+
+def _cut(text: str, place: int | None) -> str:
+    if len(text) <= _SHOWN_WHOLE:
+        return text
+    head, tail = text[:_HEAD], text[-_TAIL:]
+    if place is None or place < _HEAD or place >= len(text) - _TAIL:
+        return f"{head}…{tail}"
+    start = place - place % 4
+    if start == _HEAD:
+        return f"{text[: start + _WINDOW]}…{tail}"
+    return f"{head}…{text[start : start + _WINDOW]}…{tail}"
