@@ -3,34 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
-NEEDS: Final[dict[str, tuple[str, ...]]] = {
-    "attest.form": ("evidence.available", "evidence.form"),
-    "signature.form": ("evidence.available", "evidence.form"),
-    "key.form": ("evidence.available", "evidence.form"),
-    "evidence.available": ("evidence.form",),
-    "evidence.form": ("evidence.available",),
-    "attest.magic": ("attest.form",),
-    "attest.type": ("attest.form",),
-    "key.attributes": ("key.form",),
-    "key.template": ("key.form",),
-    "key.strength": ("key.form",),
-    "key.hierarchy": ("attest.form", "key.form"),
-    "key.trust": ("key.form",),
-    "signer.name": ("attest.form", "key.form"),
-    "signature.scheme": ("signature.form", "key.form"),
-    "signature.hash": ("signature.form", "key.form"),
-    "signature.valid": ("attest.form", "signature.form", "key.form", "key.strength"),
-    "nonce.match": ("attest.form",),
-    "clock.safe": ("attest.form",),
-    "pcr.selection": ("attest.form", "attest.type"),
-    "pcr.digest": ("attest.form", "attest.type", "signature.form", "pcr.selection"),
-    "pcr.values": ("attest.form", "attest.type"),
-    "firmware.version": ("attest.form", "key.form"),
-    "claims.*": ("evidence.form",),
-}
-"""Rule → the rules that must hold before it can be evaluated. A rule without an entry needs no other."""
+from nomyo_attest.rules import rule_facts
 
 
 def consequences(undecided: Collection[str], failed: Collection[str], ignored: Collection[str]) -> frozenset[str]:
@@ -44,10 +18,17 @@ def consequences(undecided: Collection[str], failed: Collection[str], ignored: C
         rule
         for rule in undecided
         if any(
-            (need in undecided or need in failed) and _explains(need, rule, failed, ignored)
-            for need in NEEDS.get("claims.*" if rule.startswith("claims.") else rule, ())
+            (need in undecided or need in failed) and _explains(need, rule, failed, ignored) for need in _needs(rule)
         )
     )
+
+
+def _needs(rule: str) -> tuple[str, ...]:
+    """The rules that must hold before `rule` can be evaluated; none are known for a rule of another version."""
+    try:
+        return rule_facts(rule).needs
+    except KeyError:
+        return ()
 
 
 def _explains(reason: str, rule: str, failed: Collection[str], ignored: Collection[str]) -> bool:

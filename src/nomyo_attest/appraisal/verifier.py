@@ -50,8 +50,8 @@ class _Plan:
             for one in self.rules
         )
         checks = [(place, planned.rule, check) for place, (planned, check) in enumerate(entries)]
-        self._layout_checks = [(place, check) for place, rule, check in checks if rule.settled]
-        self._response_checks = [(place, check) for place, rule, check in checks if not rule.settled]
+        self._layout_checks = [(place, check) for place, rule, check in checks if rule.layout_only]
+        self._response_checks = [(place, check) for place, rule, check in checks if not rule.layout_only]
         self._layouts: dict[tuple[object, ...], tuple[LayoutFacts, list[Any]]] = {}
 
     def at(self, now: datetime | None) -> tuple[PlannedRule, ...]:

@@ -65,7 +65,9 @@ def _cross_record_rule(rule_id: str, form: str) -> int:
     try:
         rule = find_cross_record_rule(rule_id)
     except KeyError:
-        raise CommandError(_unknown(rule_id, [one.id for one in (*RULES, *CROSS_RECORD_RULES)])) from None
+        raise CommandError(
+            _unknown(rule_id, [*(one.id for one in RULES), *(one.id for one in CROSS_RECORD_RULES)])
+        ) from None
     if form == "json":
         say_json({"format": FORMAT, "across_records": cross_record_document([rule])})
     elif form == "markdown":

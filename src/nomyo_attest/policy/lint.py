@@ -9,9 +9,10 @@ from typing import Final
 
 import msgspec
 
-from nomyo_attest.policy.model import CONDITIONAL, STRONG_HASHES, AppraisalPolicy, PcrReference, Requirement, Trust
+from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, Requirement, Trust
 from nomyo_attest.policy.pcr_meanings import MEANINGS, QUOTED, never_extended, reset_by
 from nomyo_attest.policy.toml import toml_path
+from nomyo_attest.rules import rule_facts
 
 WARN_FOR: Final = timedelta(days=90)
 """How long rules may be warnings before `lint` objects: a quarter is enough to see every machine of a fleet update."""
@@ -209,7 +210,8 @@ def _softened(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
     for rule, requirement in sorted(policy.rules.items()):
         where = toml_path("rules", rule)
         if not policy.asks(rule):
-            yield _warning(where, "the rule is not asked: it has nothing to compare with", f"write {CONDITIONAL[rule]}")
+            hint = f"write {' or '.join(rule_facts(rule).asked_with)}"
+            yield _warning(where, "the rule is not asked: it has nothing to compare with", hint)
         elif requirement is Requirement.REQUIRED or rule in ended:
             continue  # _warned reports rules whose time as a warning is over
         elif rule == "clock.safe":

@@ -17,6 +17,7 @@ import msgspec
 
 from nomyo_attest.errors import PolicyError
 from nomyo_attest.policy.toml import toml_path
+from nomyo_attest.rules import rule_facts
 
 POLICY_FORMAT: Final = "nomyo-attest-policy/1"
 STRONG_HASHES: Final = ("sha256", "sha384", "sha512")
@@ -74,32 +75,14 @@ class PcrReference(msgspec.Struct, frozen=True):
         return f"{self.bank}:{self.index}"
 
 
-CONDITIONAL: Final = {
-    "key.hierarchy": "key.hierarchy",
-    "firmware.version": "firmware.versions",
-    "policy.period": "valid_from or valid_until",
-    "claims.*": "claims",
+_ATTRIBUTES: Final = {
+    "key.hierarchy": "hierarchies",
+    "firmware.versions": "firmware_versions",
+    "valid_from": "valid_from",
+    "valid_until": "valid_until",
+    "claims": "claims",
 }
-"""Rules that are asked only where a policy gives them something to compare with, and the key under which it does."""
-
-
-TIMED: Final = frozenset(
-    {
-        "key.attributes",
-        "key.strength",
-        "key.hierarchy",
-        "key.trust",
-        "pcr.bank",
-        "pcr.values",
-        "firmware.version",
-    }
-)
-"""Rules that may be a warning until `unsafe_warn_until` only, and never ignored.
-
-Each alone decides what the evidence is worth: which state the machine booted, and which key may sign for it. The other
-rules that are not core do not: `clock.safe` is clear after every power cut, `signer.name` restates what `key.hierarchy`
-proves, `policy.period` is the owner's own reminder, and nothing signs claims.
-"""
+"""Key of a policy file → the attribute of `AppraisalPolicy`, for the keys that make a policy ask a rule."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,8 +104,8 @@ class AppraisalPolicy:
         rules: rule id → requirement, for the rules the policy names.
         valid_from: when the policy may first be used; None for no bound.
         valid_until: when it may last be used; None for no bound.
-        unsafe_warn_until: until when the `TIMED` rules that `rules` softens are warnings; they are required from then
-            on. None if none is softened.
+        unsafe_warn_until: until when the rules with `temporary_warning` that `rules` softens are warnings; they are
+            required from then on. None if none is softened.
         unsafe_any_nonce: accept evidence whose payload id is lost.
         unsafe_accept_any_pcrs: accept a policy that pins no PCR value.
         source: the file it was loaded from, or ``"policy"``.
@@ -232,13 +215,8 @@ class AppraisalPolicy:
         """Whether this policy asks a rule: whether there is something to compare with, for those that need it."""
         if rule_id.startswith("claims.") and rule_id != "claims.*":
             return rule_id.removeprefix("claims.") in self.claims
-        given: dict[str, object] = {
-            "key.hierarchy": self.hierarchies,
-            "firmware.version": self.firmware_versions,
-            "policy.period": self.valid_from or self.valid_until,
-            "claims.*": self.claims,
-        }
-        return bool(given.get(rule_id, True))
+        keys = rule_facts(rule_id).asked_with
+        return not keys or any(getattr(self, _ATTRIBUTES[key]) for key in keys)
 
     @property
     def depends_on_time(self) -> bool:
@@ -247,10 +225,11 @@ class AppraisalPolicy:
 
     @property
     def warned(self) -> tuple[str, ...]:
-        """The `TIMED` rules that are warnings until `unsafe_warn_until`, sorted."""
+        """The rules that are warnings until `unsafe_warn_until`, sorted."""
         if not self.unsafe_warn_until:
             return ()
-        return tuple(sorted(rule for rule, word in self.rules.items() if rule in TIMED and word is Requirement.WARN))
+        warned = (rule for rule, word in self.rules.items() if word is Requirement.WARN)
+        return tuple(sorted(rule for rule in warned if rule_facts(rule).temporary_warning))
 
     def __repr__(self) -> str:
         return f"<AppraisalPolicy {self.id!r} {self.digest[:19]}>"
@@ -274,19 +253,23 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
     if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
         raise PolicyError("valid_until", "the period ends before it begins", "write a later time")
     for rule, requirement in policy.rules.items():
+        try:
+            rule_facts(rule)
+        except KeyError:
+            raise PolicyError(toml_path("rules", rule), "unknown rule", "nomyo-attest rules lists all") from None
         _refuse_untimed(policy, rule, requirement)
-        if not policy.asks(rule) and rule not in CONDITIONAL:
+        if rule != "claims.*" and rule.startswith("claims.") and not policy.asks(rule):
             raise PolicyError(
                 toml_path("rules", rule), "[claims] has no such claim", "add it there, or remove the rule here"
             )
         if not policy.asks(rule) and requirement is Requirement.REQUIRED and rule != "claims.*":
-            hint = f"write {CONDITIONAL[rule]}, or remove the rule here"
+            hint = f"write {' or '.join(rule_facts(rule).asked_with)}, or remove the rule here"
             raise PolicyError(toml_path("rules", rule), "it is required and has nothing to compare with", hint)
 
 
 def _refuse_untimed(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
-    """A rule of `TIMED` may be a warning for a time only. Raises `PolicyError`."""
-    if rule not in TIMED or (rule == "pcr.values" and policy.unsafe_accept_any_pcrs):
+    """Refuse a rule with `temporary_warning` that is softened for ever. Raises `PolicyError`."""
+    if not rule_facts(rule).temporary_warning or (rule == "pcr.values" and policy.unsafe_accept_any_pcrs):
         return
     where, limit = toml_path("rules", rule), "unsafe_warn_until = 2026-12-31 above the first [table]"
     if requirement is Requirement.IGNORE:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from nomyo_attest.appraisal.rules import RULES, Rule
 from nomyo_attest.audit.cross_record.rules import CrossRecordRule
-from nomyo_attest.policy.model import CONDITIONAL
 from nomyo_attest.report.formatting import TextStyle, sentence
 
 FORMAT: Final = "nomyo-attest-rules/1"
@@ -33,7 +32,7 @@ def rules_document(rules: Iterable[Rule] = RULES) -> dict[str, Any]:
             {
                 "id": rule.id,
                 "core": rule.core,
-                "asked": "if the policy asks" if rule.id in CONDITIONAL else "always",
+                "asked": "if the policy asks" if rule.asked_with else "always",
                 "field": rule.field,
                 "question": rule.question,
                 "explanation": rule.explanation,
@@ -50,7 +49,7 @@ def rules_text(rules: Iterable[Rule], style: TextStyle) -> str:
     column = 2 + max(len(rule.id) for rule in rules)
     lines = []
     for rule in rules:
-        kind = "core" if rule.core else "if asked" if rule.id in CONDITIONAL else ""
+        kind = "core" if rule.core else "if asked" if rule.asked_with else ""
         lines += style.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
     lines += [
         "",
@@ -63,7 +62,7 @@ def rules_text(rules: Iterable[Rule], style: TextStyle) -> str:
 def rule_text(rule: Rule, style: TextStyle) -> str:
     """One rule in full, without a line end."""
     kind = "core: no policy can soften it" if rule.core else "a policy may make it a warning, or ignore it"
-    if rule.id in CONDITIONAL:
+    if rule.asked_with:
         kind += "; asked only where the policy gives it something to compare with"
     lines = [style.paint(rule.id, "bold"), "", *style.wrap(rule.question), ""]
     for paragraph in rule.explanation.split("\n\n"):
@@ -87,7 +86,7 @@ def rules_markdown(rules: Iterable[Rule] = RULES) -> str:
 
 
 def _marks(rule: Rule) -> list[str]:
-    return ["core"] * rule.core + ["if asked"] * (rule.id in CONDITIONAL)
+    return ["core"] * rule.core + ["if asked"] * bool(rule.asked_with)
 
 
 def rule_anchor(rule: Rule | CrossRecordRule) -> str:

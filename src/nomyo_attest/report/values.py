@@ -8,6 +8,7 @@ from enum import Enum, IntEnum
 from typing import Any, Final
 
 from nomyo_attest.report.formatting import Digests, excerpt
+from nomyo_attest.rules import ValueStyle, rule_facts
 from nomyo_attest.tpm.constants import specification_name
 
 
@@ -30,24 +31,29 @@ def _period(value: Any) -> str:
     return " ".join([f"from {start}"] * bool(start) + [f"until {end}"] * bool(end))
 
 
-_OF_RULES: Final[Mapping[str, Callable[[Any], str]]] = {
-    "key.attributes": _attributes,
-    "policy.period": _period,
+_STYLES: Final[Mapping[ValueStyle, Callable[[Any], str]]] = {
+    ValueStyle.FLAGS: _attributes,
+    ValueStyle.PERIOD: _period,
 }
-"""Rules whose values say more than their type does."""
+"""How values are written that say more than their type does."""
 
-_LISTS_ALLOWED: Final = frozenset({"key.hierarchy", "signature.hash", "pcr.bank", "firmware.version"})
-"""Rules whose expected list is a choice."""
+
+def _style(rule: str) -> ValueStyle:
+    try:
+        return rule_facts(rule).style
+    except KeyError:  # of a store that another version made
+        return ValueStyle.PLAIN
 
 
 def value_text(rule: str, value: Any, written: Digests | None = None) -> str:
     """One value of a finding as one line of clean text; `written` says how digests are cut, if they are."""
     if value is None:
         return "nothing"
-    if rule.startswith("claims."):
+    style = _style(rule)
+    if style is ValueStyle.JSON:
         return _claim(value)
-    if rule in _OF_RULES:
-        return excerpt(_OF_RULES[rule](value))
+    if style in _STYLES:
+        return excerpt(_STYLES[style](value))
     if isinstance(value, bytes):
         return (written or {}).get(value) or value.hex() or "no bytes"
     if isinstance(value, bool):
@@ -57,7 +63,7 @@ def value_text(rule: str, value: Any, written: Digests | None = None) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, (list, tuple)):
-        joint = " or " if rule in _LISTS_ALLOWED else ", "
+        joint = " or " if style is ValueStyle.CHOICE else ", "
         return joint.join(value_text(rule, one, written) for one in value) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{excerpt(str(key))} = {value_text(rule, one, written)}" for key, one in value.items())

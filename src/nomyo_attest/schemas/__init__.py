@@ -1,22 +1,45 @@
-"""The JSON Schemas this package ships: `policy`, `evidence`, `result` and `verdict` (JSON Schema 2020-12)."""
+"""The JSON Schemas this package ships: `policy`, `evidence`, `result` and `verdict` (JSON Schema 2020-12).
+
+The files leave rule ids out; they are filled in from the table of rules when a schema is loaded.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, Final
+
+from nomyo_attest.rules import RULE_TABLE
 
 SCHEMAS: Final = ("policy", "evidence", "result", "verdict")
 
 
 def schema_text(name: str) -> str:
-    """The text of one of `SCHEMAS`. Raises `KeyError` for another name."""
-    if name not in SCHEMAS:
-        raise KeyError(name)
-    return (files(__name__) / f"{name}.json").read_text(encoding="utf-8")
+    """One of `SCHEMAS` as JSON text, with its line end. Raises `KeyError` for another name."""
+    return json.dumps(load_schema(name), indent=1) + "\n"
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """One of `SCHEMAS`, parsed. Raises `KeyError` for another name."""
-    schema: dict[str, Any] = json.loads(schema_text(name))
+    """One of `SCHEMAS`, parsed and filled in. Raises `KeyError` for another name."""
+    if name not in SCHEMAS:
+        raise KeyError(name)
+    schema: dict[str, Any] = json.loads((files(__name__) / f"{name}.json").read_text(encoding="utf-8"))
+    if name in _FILL_IN:
+        _FILL_IN[name](schema)
     return schema
+
+
+def _fill_in_policy(schema: dict[str, Any]) -> None:
+    """The rules that a policy may soften."""
+    rules = schema["properties"]["rules"]
+    words = rules["patternProperties"][next(iter(rules["patternProperties"]))]
+    rules["properties"] = {row.id: words for row in RULE_TABLE if not row.core and row.id != "claims.*"}
+
+
+def _fill_in_result(schema: dict[str, Any]) -> None:
+    """The rules that a finding may be of."""
+    schema["$defs"]["rule"]["anyOf"][0]["enum"] = [row.id for row in RULE_TABLE if row.id != "claims.*"]
+
+
+_FILL_IN: Final[dict[str, Callable[[dict[str, Any]], None]]] = {"policy": _fill_in_policy, "result": _fill_in_result}

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from nomyo_attest.rules import RULE_TABLE
+
 Json = dict[str, Any]
 
 ZEROS: Final = "00" * 32
@@ -14,18 +16,9 @@ SMALL: Final[Json] = {"format": "nomyo-attest-policy/1", "id": "small", "pcrs": 
 SIZES: Final = {
     "sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64, "sm3_256": 32, "sha3_256": 32, "sha3_384": 48, "sha3_512": 64,
 }  # fmt: skip
-SOFT: Final = (
-    "key.attributes", "key.strength", "key.hierarchy", "key.trust", "signer.name", "clock.safe", "pcr.bank",
-    "pcr.values", "firmware.version", "policy.period",
-)  # fmt: skip
-TIMED: Final = (
-    "key.attributes", "key.strength", "key.hierarchy", "key.trust", "pcr.bank", "pcr.values", "firmware.version",
-)  # fmt: skip
-CORE: Final = (
-    "evidence.available", "evidence.form", "attest.form", "signature.form", "key.form", "attest.magic", "attest.type",
-    "key.template", "signature.scheme", "signature.hash", "signature.valid", "nonce.match", "pcr.selection",
-    "pcr.digest",
-)  # fmt: skip
+SOFT: Final = tuple(row.id for row in RULE_TABLE if not row.core and row.id != "claims.*")
+TIMED: Final = tuple(row.id for row in RULE_TABLE if row.temporary_warning)
+CORE: Final = tuple(row.id for row in RULE_TABLE if row.core)
 
 
 def small(**changes: Any) -> Json:

@@ -228,6 +228,13 @@ def test_core_rules_are_required_even_of_a_policy_that_was_put_together_by_hand(
         assert result.verdict not in (na.Verdict.AFFIRMING, na.Verdict.WARNING)
 
 
+def test_a_policy_put_together_by_hand_with_an_unknown_rule_is_refused() -> None:
+    rules = {"pcr.value": na.Requirement.WARN}
+    with pytest.raises(na.PolicyError, match=r"unknown rule") as caught:
+        AppraisalPolicy(id="by hand", rules=rules, unsafe_accept_any_pcrs=True)
+    assert caught.value.where == 'rules."pcr.value"'
+
+
 def test_a_policy_put_together_by_hand_that_pins_nothing_is_refused() -> None:
     with pytest.raises(na.PolicyError):
         AppraisalPolicy(id="by hand")

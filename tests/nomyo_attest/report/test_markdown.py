@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from nomyo_attest.appraisal.consequences import NEEDS
 from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, Place, Summary
 from nomyo_attest.report.formatting import sanitize
 from nomyo_attest.report.markdown import BYTES_MAXIMUM, audit_markdown, code, prose
+from nomyo_attest.rules import RULE_TABLE
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -139,7 +139,7 @@ def test_what_only_follows_is_named_where_it_is_little_and_counted_where_it_is_m
     rules = summary().rules
     for ids, told in (
         (["attest.form", "nonce.match"], "`attest.form`, `nonce.match`."),
-        (list(NEEDS)[:3] + list(NEEDS)[5:12], "10 other rules."),
+        ([row.id for row in RULE_TABLE[2:5] + RULE_TABLE[5:12]], "10 other rules."),
     ):
         following = [msgspec.structs.replace(rules[1], rule=one, outcome="consequence") for one in ids]
         assert f"Not decided because of these: {told}" in audit_markdown(summary(rules=[*rules, *following]))

@@ -4,3 +4,7 @@ A check's docstring is its documentation. Its first line is the question it asks
 do:", is the advice a user gets when it does not hold. `nomyo-attest rules`, every failure message and docs/rules.md
 print it.
 """
+
+from nomyo_attest.appraisal.checks import claims, form, freshness, key, pcrs, signature
+
+__all__ = ["claims", "form", "freshness", "key", "pcrs", "signature"]

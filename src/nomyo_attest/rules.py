@@ -1,0 +1,127 @@
+"""The table of rules: one row for each question that an appraisal asks, in order.
+
+A row states everything about a rule but its code, which is a function of `appraisal/checks/`. Policies, JSON Schemas,
+reports and documentation read this table. It is below them all, so that a policy can be loaded without the Verifier.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+
+class ValueStyle(Enum):
+    """How reports display the values that a finding expected and got.
+
+    `PLAIN`: by their types. `CHOICE`: a list names alternatives. `FLAGS`: a list names bits that are set. `PERIOD`: a
+    pair of times, each of which may be missing. `JSON`: as JSON, so that the text ``"true"`` differs from the truth
+    value.
+    """
+
+    PLAIN = "plain"
+    CHOICE = "choice"
+    FLAGS = "flags"
+    PERIOD = "period"
+    JSON = "json"
+
+
+class RuleFacts(msgspec.Struct, frozen=True):
+    """One row of the table.
+
+    Attributes:
+        id: the name users store: in policies, results, reports.
+        check_name: module and name of its function in `appraisal/checks/`.
+        field: the structure field or the key in the response that the rule examines.
+        core: whether no policy may soften it.
+        layout_only: whether its check depends on the layout of the evidence and the policy alone, and so is evaluated
+            once for each layout; the others are evaluated for each response.
+        needs: ids of the rules that must hold before this one can be evaluated.
+        asked_with: the policy's keys that give the rule something to compare with. With none of them in a policy, the
+            rule is not asked. Empty for a rule that every policy asks.
+        temporary_warning: whether a policy may make it a warning only until `unsafe_warn_until`, and never ignore it.
+        style: how its values are displayed.
+    """
+
+    id: str
+    check_name: str
+    field: str
+    core: bool = False
+    layout_only: bool = False
+    needs: tuple[str, ...] = ()
+    asked_with: tuple[str, ...] = ()
+    temporary_warning: bool = False
+    style: ValueStyle = ValueStyle.PLAIN
+
+
+_EVIDENCE: Final = ("evidence.available", "evidence.form")
+_QUOTE: Final = ("attest.form", "attest.type")
+
+# The rules with `temporary_warning` each alone decide what the evidence is worth: which state the machine booted, and
+# which key may sign for it. The other rules that are not core do not: `clock.safe` is clear after every power cut,
+# `signer.name` restates what `key.hierarchy` proves, `policy.period` is the owner's own reminder, and nothing signs
+# claims.
+# fmt: off
+RULE_TABLE: Final = (
+    RuleFacts("evidence.available", "form.evidence_available", "tpm_attestation.is_available",
+              core=True, layout_only=True, needs=("evidence.form",)),
+    RuleFacts("evidence.form", "form.evidence_form", "tpm_attestation",
+              core=True, layout_only=True, needs=("evidence.available",)),
+    RuleFacts("attest.form", "form.attest_form", "TPMS_ATTEST",
+              core=True, layout_only=True, needs=_EVIDENCE),
+    RuleFacts("signature.form", "form.signature_form", "TPMT_SIGNATURE",
+              core=True, layout_only=True, needs=_EVIDENCE),
+    RuleFacts("key.form", "form.key_form", "TPMT_PUBLIC",
+              core=True, layout_only=True, needs=_EVIDENCE),
+    RuleFacts("attest.magic", "form.attest_magic", "TPMS_ATTEST.magic",
+              core=True, layout_only=True, needs=("attest.form",)),
+    RuleFacts("attest.type", "form.attest_type", "TPMS_ATTEST.type",
+              core=True, layout_only=True, needs=("attest.form",)),
+    RuleFacts("key.attributes", "key.key_attributes", "TPMT_PUBLIC.objectAttributes",
+              layout_only=True, needs=("key.form",), temporary_warning=True, style=ValueStyle.FLAGS),
+    RuleFacts("key.template", "key.key_template", "TPMT_PUBLIC",
+              core=True, needs=("key.form",)),
+    RuleFacts("key.strength", "key.key_strength", "TPMT_PUBLIC.unique",
+              needs=("key.form",), temporary_warning=True),
+    RuleFacts("key.hierarchy", "key.key_hierarchy", "TPMS_ATTEST.qualifiedSigner",
+              needs=("attest.form", "key.form"), asked_with=("key.hierarchy",), temporary_warning=True,
+              style=ValueStyle.CHOICE),
+    RuleFacts("key.trust", "key.key_trust", "TPMT_PUBLIC",
+              needs=("key.form",), temporary_warning=True),
+    RuleFacts("signer.name", "key.signer_name", "TPMS_ATTEST.qualifiedSigner",
+              needs=("attest.form", "key.form")),
+    RuleFacts("signature.scheme", "signature.signature_scheme", "TPMT_SIGNATURE.sigAlg",
+              core=True, layout_only=True, needs=("signature.form", "key.form")),
+    RuleFacts("signature.hash", "signature.signature_hash", "TPMT_SIGNATURE.signature.hash",
+              core=True, layout_only=True, needs=("signature.form", "key.form"), style=ValueStyle.CHOICE),
+    RuleFacts("signature.valid", "signature.signature_valid", "TPMT_SIGNATURE.signature",
+              core=True, needs=("attest.form", "signature.form", "key.form", "key.strength")),
+    RuleFacts("nonce.match", "freshness.nonce_match", "TPMS_ATTEST.extraData",
+              core=True, needs=("attest.form",)),
+    RuleFacts("clock.safe", "freshness.clock_safe", "TPMS_CLOCK_INFO.safe",
+              layout_only=True, needs=("attest.form",)),
+    RuleFacts("pcr.selection", "pcrs.pcr_selection", "TPMS_QUOTE_INFO.pcrSelect",
+              core=True, layout_only=True, needs=_QUOTE),
+    RuleFacts("pcr.digest", "pcrs.pcr_digest", "TPMS_QUOTE_INFO.pcrDigest",
+              core=True, needs=(*_QUOTE, "signature.form", "pcr.selection")),
+    RuleFacts("pcr.bank", "pcrs.pcr_bank", "TPMS_PCR_SELECTION.hash",
+              layout_only=True, temporary_warning=True, style=ValueStyle.CHOICE),
+    RuleFacts("pcr.values", "pcrs.pcr_values", "tpm_attestation.pcr_values",
+              layout_only=True, needs=_QUOTE, temporary_warning=True),
+    RuleFacts("firmware.version", "claims.firmware_version", "TPMS_ATTEST.firmwareVersion",
+              needs=("attest.form", "key.form"), asked_with=("firmware.versions",), temporary_warning=True,
+              style=ValueStyle.CHOICE),
+    RuleFacts("policy.period", "freshness.policy_period", "valid_from, valid_until",
+              asked_with=("valid_from", "valid_until"), style=ValueStyle.PERIOD),
+    RuleFacts("claims.*", "claims.claim", "_metadata",
+              needs=("evidence.form",), asked_with=("claims",), style=ValueStyle.JSON),
+)
+# fmt: on
+
+_ROWS: Final = {row.id: row for row in RULE_TABLE}
+
+
+def rule_facts(rule_id: str) -> RuleFacts:
+    """Find the row of a rule; ``claims.security_tier`` and its like are ``claims.*``. Raises `KeyError` for another."""
+    return _ROWS["claims.*" if rule_id.startswith("claims.") else rule_id]
