@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,6 @@ from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.kept import Kept, RepairError, kept_evidence, unwrap
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, detached
-from nomyo_attest.evidence.lines import CLAIMS_READ, read_line
 from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport
 from nomyo_attest.evidence.response import read_evidence
@@ -83,8 +82,6 @@ class RecordAppraiser:
         self._since, self._until = since, until
         self._keep = keep_evidence
         self._claims = frozenset(path.split(".")[0] for path in policy.claims)
-        quickly = policy.claims.keys() <= {*CLAIMS_READ}
-        self._read: Callable[[bytes], Evidence] = read_line if quickly else read_evidence
         self._any_value = {(bank, index) for bank, index, values in policy.accepted if not values}
         self._profiles: dict[PcrReport, tuple[str, msgspec.Raw]] = {}
 
@@ -103,7 +100,7 @@ class RecordAppraiser:
             kept = unwrap(text)
             if kept is not None and kept.problem is not None:
                 raise kept.problem
-            evidence: Evidence | EvidenceError = self._read(text) if kept is None else read_evidence(kept.evidence)
+            evidence: Evidence | EvidenceError = read_evidence(text if kept is None else kept.evidence)
         except MisplacedEvidenceError as error:  # the record has to be unwrapped first; it is not appraised
             recorded = Recorded() if kept is None else kept.recorded
             row_of_none = unreadable(source, line, str(error))

@@ -83,6 +83,11 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float("inf")
 
 
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
+_plain_decoder: Final = json.JSONDecoder(object_pairs_hook=_object)
+"""For texts without an integer that is too long: `_integer` would be called millions of times."""
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse one JSON text, UTF-8 with or without a byte order mark (RFC 8259, 8.1). Raises `EvidenceError`.
 
@@ -166,8 +171,8 @@ def _parsed(text: str | bytes) -> Any:
         plain = isinstance(text, bytes) and len(text) > LONG and _DIGITS not in text.translate(_AS_DIGITS)
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        parse_int = None if plain else _integer  # a function of ours, which millions of numbers would call
-        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=parse_int)
+        decoder = _plain_decoder if plain else _decoder
+        return decoder.decode(text.removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:

@@ -14,7 +14,6 @@ import nomyo_attest as na
 from nomyo_attest.audit.kept import kept_evidence, unwrap
 from nomyo_attest.audit.record import RecordAppraiser
 from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.lines import read_line
 from nomyo_attest.evidence.response import read_evidence
 from nomyo_attest.evidence.text import LONG, TEXT_MAX, parse_record
 from nomyo_attest.testing import Forge
@@ -48,7 +47,7 @@ def filled(unit: str, head: str = HEAD, tail: str = "0]}") -> bytes:
 def test_a_response_with_long_log_probabilities_is_read(lowest: float, ascii_only: bool) -> None:
     text = json.dumps(logprobs(lowest=lowest), ensure_ascii=ascii_only)
     assert text.count("{") + text.count("[") > 200_000
-    assert read_evidence(text) == read_evidence(text.encode()) == read_line(text.encode()) == read_evidence(RESPONSE)
+    assert read_evidence(text) == read_evidence(text.encode()) == read_evidence(RESPONSE)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +86,8 @@ def test_a_long_response_is_read_as_a_short_one(text: str) -> None:
 def test_a_long_response_is_refused_as_a_short_one_would_be(text: str, where: str) -> None:
     with pytest.raises(EvidenceError, match=where):
         read_evidence(text)
-    with pytest.raises(EvidenceError):
-        read_line(text.encode())
+    with pytest.raises(EvidenceError, match=where):
+        read_evidence(text.encode())
 
 
 def test_invalid_utf_8_in_a_long_completion_is_refused() -> None:
