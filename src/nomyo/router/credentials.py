@@ -18,6 +18,7 @@ from nomyo.errors import KeyStoreError
 from nomyo.keyfolder import open_folder
 from nomyo.router.errors import RouterError
 from nomyo.router.options import RouterOptions
+from nomyo_attest._files import write_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def make_temporary_tls(directory: Path, host: str) -> ServerTLS:
     names = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
     leaf = authority.issue_cert(*names)
     ca = directory / "ca.pem"
-    authority.cert_pem.write_to_path(ca)
+    write_new(ca, authority.cert_pem.bytes())
     password = secrets.token_bytes(32).hex()
     key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
     encrypted = key.private_bytes(
@@ -114,7 +115,7 @@ def make_temporary_tls(directory: Path, host: str) -> ServerTLS:
     chain = directory / "server.pem"
     context = _server_context()
     try:
-        chain.write_bytes(encrypted + b"".join(cert.bytes() for cert in leaf.cert_chain_pems))
+        write_new(chain, encrypted + b"".join(cert.bytes() for cert in leaf.cert_chain_pems), mode=0o600)
         context.load_cert_chain(chain, password=password)
     finally:
         chain.unlink(missing_ok=True)

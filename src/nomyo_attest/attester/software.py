@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from nomyo_attest._files import Access, as_file
 from nomyo_attest.attester.errors import SoftwareTPMError
 
 START_SECONDS: Final = 10.0
@@ -175,7 +176,7 @@ def _spawn(program: str, directory: Path) -> subprocess.Popen[bytes]:
     command = [program, "socket", "--tpm2", "--flags", "startup-clear", "--tpmstate", f"dir={directory}"]
     command += ["--server", f"type=unixio,path={server}", "--ctrl", f"type=unixio,path={control}"]
     try:
-        output = log.open("wb")
+        output = as_file(Access.NEW.open(log), Access.NEW)
     except OSError as error:
         raise SoftwareTPMError(f"{log}: cannot be written: {error.strerror}; {_TEMPORARY_HINT}") from error
     with output:

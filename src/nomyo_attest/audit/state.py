@@ -7,6 +7,7 @@ lasting together: the rows first, then the store, which says how long they were.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,7 +16,7 @@ from typing import IO, Annotated, Any, Final, Self
 
 import msgspec
 
-from nomyo_attest.audit.placing import reason
+from nomyo_attest._files import Access, reason, try_lock
 from nomyo_attest.audit.state_folder import StateError, StateFolder, as_state_error, open_beside
 from nomyo_attest.audit.store import Store, StoreDamagedError
 from nomyo_attest.errors import NomyoAttestError
@@ -226,7 +227,7 @@ class State:
         """Open the store, and see that SQLite opened the files of our folder: it opens them by path."""
         folder = self._held
         if not folder.holds(STORE):
-            os.close(folder.open_file(STORE, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            folder.open_file(STORE, Access.NEW).close()
         folder.check_place()
         before = folder.changed(STORE)
         try:
@@ -248,18 +249,18 @@ class State:
         folder, there = self._held, self._held.holds(ROWS)
         if there and self.resumed and self.meta.get("complete"):
             # Nothing is written to complete rows, so they may have the name of an output, too (`link_rows`).
-            return os.fdopen(folder.open_file(ROWS, os.O_RDONLY, links=True), "rb", buffering=0)
+            return folder.open_file(ROWS, Access.READ, links=True)
         if there and self.resumed:
-            return os.fdopen(folder.open_file(ROWS, os.O_RDWR), "r+b", buffering=0)
+            return folder.open_file(ROWS, Access.UPDATE)
         if there:
             folder.check_file(ROWS)
             folder.unlink(ROWS)
         # Not 0600, since the file may become an output; nobody else can enter its folder.
-        return os.fdopen(folder.open_file(ROWS, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b", buffering=0)
+        return folder.open_file(ROWS, Access.NEW, mode=0o666)
 
     def open_rows(self) -> IO[bytes]:
         """Open the rows so far for reading. Raises `StateError`."""
-        return os.fdopen(self._held.open_file(ROWS, os.O_RDONLY, links=True), "rb")
+        return self._held.open_file(ROWS, Access.READ, links=True, buffered=True)
 
     def link_rows(self, target: Path) -> None:
         """Give the file of rows the path `target`, too. Raises `OSError`, also where the file system has no links."""
@@ -368,20 +369,20 @@ def _is_ours(name: str) -> bool:
 
 def _locked(folder: StateFolder) -> IO[bytes]:
     """The lock of a folder, held until the file is closed or this process is gone. Raises `StateError`."""
-    file = os.fdopen(folder.open_file(LOCK, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+    file = folder.open_file(LOCK, Access.APPEND_OR_CREATE)
     try:
-        import fcntl
-    except ImportError:  # not on Windows, where SQLite's own lock does
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not folder.has_name(file.fileno(), LOCK):  # the audit that had it has ended and removed it
-            raise BlockingIOError
+        # If it has not that name any more, the audit that had it has ended and removed it.
+        free = try_lock(file.fileno()) and folder.has_name(file, LOCK)
     except OSError as error:
+        if error.errno == errno.ENOSYS:
+            return file  # Windows, where SQLite's own lock does
         file.close()
-        if isinstance(error, BlockingIOError):
-            raise StateError(str(folder.path), "another audit is at work with it; wait for its end") from None
-        raise StateError(
-            str(folder.path), f"cannot be locked: {reason(error)}; name another folder with --state"
-        ) from None
+        problem = f"cannot be locked: {reason(error)}; name another folder with --state"
+        raise StateError(str(folder.path), problem) from None
+    except BaseException:
+        file.close()
+        raise
+    if not free:
+        file.close()
+        raise StateError(str(folder.path), "another audit is at work with it; wait for its end")
     return file

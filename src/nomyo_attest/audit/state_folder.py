@@ -19,32 +19,22 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import IO, Final, Self
 
-from nomyo_attest.audit.placing import NO_SPACE_HINT, reason, sync_folder
+from nomyo_attest._files import BY_DESCRIPTOR, HAS_OWNERS, Access, Folder, as_file, flag, owner_problem, reason
 from nomyo_attest.errors import NomyoAttestError
 
 MODE: Final = 0o700
+
+NO_SPACE_HINT: Final = "free some space there, or choose a folder with more space with --state (or TMPDIR)"
+"""What to do if the file system of an audit's state is full."""
 
 _OTHER_FOLDER: Final = "name another folder with --state (it is made if it is not there)"
 _REPLACED: Final = "another folder was put in its place"
 _OWN_PARENT: Final = "name another with --state, in a folder that only you can write to"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_HERE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOSYS})
-_HAS_OWNERS: Final = hasattr(os, "geteuid")
-_BY_DESCRIPTOR: Final = {os.open, os.stat, os.unlink, os.link} <= os.supports_dir_fd and os.listdir in os.supports_fd
-
-
-def _flag(name: str) -> int:
-    """A flag for `os.open`; 0 on a system that does not have it."""
-    value = getattr(os, name, 0)
-    assert isinstance(value, int)
-    return value
-
-
-# Without O_NONBLOCK, opening a FIFO would wait for its other end.
-_FILE: Final = _flag("O_NOFOLLOW") | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_CLOEXEC") | _flag("O_BINARY")
-_FOLDER: Final = os.O_RDONLY | _flag("O_DIRECTORY") | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC")
+_FOLDER: Final = os.O_RDONLY | flag("O_DIRECTORY") | flag("O_NOFOLLOW") | flag("O_CLOEXEC")
 
 
 class StateError(NomyoAttestError):
@@ -68,18 +58,18 @@ class NoPrivateFolderError(StateError):
     """No private folder can be made at this path, for example because the file system ignores permissions."""
 
 
-class StateFolder:
-    """The open folder of an audit's state; made by `StateFolder.open` and `open_beside`.
+class StateFolder(Folder):
+    """The open folder of an audit's state; made by `StateFolder.open`, `temporary` and `open_beside`.
+
+    Its methods raise `StateError`, except `link`.
 
     Attributes:
-        path: its path, for messages and for SQLite.
         new: whether it was made when it was opened.
     """
 
     def __init__(self, path: Path, descriptor: int | None, *, new: bool) -> None:
-        self.path = path
+        super().__init__(path, descriptor)
         self.new = new
-        self._descriptor = descriptor
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -96,7 +86,7 @@ class StateFolder:
         with as_state_error(path):
             if path.is_symlink():
                 raise StateError(str(path), f"is a symbolic link; {_OTHER_FOLDER}")
-            if not _BY_DESCRIPTOR:
+            if not BY_DESCRIPTOR:
                 if not path.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                 return cls(path, None, new=new)
@@ -122,26 +112,33 @@ class StateFolder:
             path = Path(tempfile.mkdtemp(prefix="nomyo-attest-audit-", dir=parent))
         return cls._opened(path, new=True)
 
+    def status(self, name: str) -> os.stat_result | None:
+        with as_state_error(self.path):
+            return super().status(name)
+
     def names(self) -> list[str]:
-        """Names of everything in it. Raises `StateError`."""
         with as_state_error(self.path):
-            return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))  # noqa: PTH208 - of a descriptor
+            return super().names()
 
-    def holds(self, name: str) -> bool:
-        """Whether something has this name, a dangling symbolic link included. Raises `StateError`."""
+    def unlink(self, name: str) -> None:
         with as_state_error(self.path):
-            return self._status(name) is not None
+            super().unlink(name)
 
-    def open_file(self, name: str, flags: int, mode: int = 0o600, *, links: bool = False) -> int:
+    def sync(self) -> None:
+        with as_state_error(self.path):
+            super().sync()
+
+    def open_file(
+        self, name: str, access: Access, *, mode: int = 0o600, links: bool = False, buffered: bool = False
+    ) -> IO[bytes]:
         """Open the regular file `name` of the user, without following links.
 
         Args:
-            flags: of `os.open`.
-            mode: of a file that is made.
+            name: its name.
+            access: what for.
+            mode: of a file that is created.
             links: allow other names for the file (hard links); for reading only.
-
-        Returns:
-            A descriptor.
+            buffered: whether Python buffers what is read and written.
 
         Raises:
             StateError: it cannot be opened, is no regular file, belongs to another user, or has another name.
@@ -150,99 +147,62 @@ class StateFolder:
         with as_state_error(where):
             if self.is_link(name):
                 raise StateError(str(where), f"is a symbolic link; remove it, or {_OTHER_FOLDER}")
-            descriptor = os.open(self._at(name), flags | _FILE, mode, dir_fd=self._descriptor)
+            descriptor = self.open_descriptor(name, access, mode)
             try:
                 _check_file(where, os.fstat(descriptor), links=links)
             except BaseException:
                 os.close(descriptor)
                 raise
-        return descriptor
+            return as_file(descriptor, access, buffered=buffered)
 
     def check_file(self, name: str, *, links: bool = False) -> None:
-        """Check a file as `open_file` does, and close it. Raises `StateError`."""
-        os.close(self.open_file(name, os.O_RDONLY, links=links))
+        """Check a file as `open_file` does, and close it."""
+        self.open_file(name, Access.READ, links=links).close()
 
     def check_open(self, name: str) -> None:
         """See that this process has the file `name` of this folder open.
 
         SQLite opens its files by path. If the folder at that path was another one at that moment, the files that
-        SQLite has open are not the files here. Raises `StateError`.
+        SQLite has open are not the files here.
         """
-        if self._descriptor is None:
+        if self.descriptor is None:
             return
-        with as_state_error(self.path):
-            status = self._status(name)
-            if status is None or (status.st_dev, status.st_ino) not in _open_files():
-                raise StateError(str(self.path), f"{_REPLACED} while {name} was opened; {_OWN_PARENT}")
+        status = self.status(name)
+        if status is None or (status.st_dev, status.st_ino) not in _open_files():
+            raise StateError(str(self.path), f"{_REPLACED} while {name} was opened; {_OWN_PARENT}")
 
     def check_place(self) -> None:
-        """See that its path still leads here. Raises `StateError`."""
-        with as_state_error(self.path):
-            if not self._is_in_place():
-                raise StateError(str(self.path), f"{_REPLACED}; {_OWN_PARENT}")
+        """See that its path still leads here."""
+        if not self._is_in_place():
+            raise StateError(str(self.path), f"{_REPLACED}; {_OWN_PARENT}")
 
-    def has_name(self, descriptor: int, name: str) -> bool:
-        """Whether the open file `descriptor` still has this name. Raises `StateError`."""
-        with as_state_error(self.path):
-            status = self._status(name)
-            return status is not None and os.path.samestat(status, os.fstat(descriptor))
+    def has_name(self, file: IO[bytes], name: str) -> bool:
+        """Whether an open file still has this name."""
+        status = self.status(name)
+        return status is not None and os.path.samestat(status, os.fstat(file.fileno()))
 
     def changed(self, name: str) -> tuple[int, int] | None:
-        """Time of the last change in nanoseconds and size in bytes; None if it is not there. Raises `StateError`."""
-        with as_state_error(self.path):
-            status = self._status(name)
-            return None if status is None else (status.st_mtime_ns, status.st_size)
-
-    def unlink(self, name: str) -> None:
-        """Remove the name of a file. Raises `StateError`."""
-        with as_state_error(self.path):
-            os.unlink(self._at(name), dir_fd=self._descriptor)
-
-    def link(self, name: str, target: Path) -> None:
-        """Give the file `name` the path `target`, too, which must be free. Raises `OSError`."""
-        if self._descriptor is None:
-            os.link(self.path / name, target)
-        else:
-            os.link(name, target, src_dir_fd=self._descriptor, follow_symlinks=False)
-
-    def is_link(self, name: str) -> bool:
-        """Whether `name` is a symbolic link. Raises `OSError`."""
-        status = self._status(name)
-        return status is not None and stat.S_ISLNK(status.st_mode)
-
-    def sync(self) -> None:
-        """Make the names in it last over a loss of power, where the system can."""
-        if self._descriptor is None:
-            sync_folder(self.path)
-        else:
-            with contextlib.suppress(OSError):
-                os.fsync(self._descriptor)
+        """Time of the last change in nanoseconds and size in bytes; None if it is not there."""
+        status = self.status(name)
+        return None if status is None else (status.st_mtime_ns, status.st_size)
 
     def remove(self) -> None:
-        """Remove it, which is empty. Raises `StateError`."""
+        """Remove it, which is empty."""
         with as_state_error(self.path):
             if self._is_in_place():
                 self.path.rmdir()
 
     def close(self) -> None:
         """Close it. Closing it again does nothing."""
-        if self._descriptor is not None and self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1  # not None, which stands for a system where files are opened by path
-
-    def _at(self, name: str) -> str:
-        return name if self._descriptor is not None else str(self.path / name)
-
-    def _status(self, name: str) -> os.stat_result | None:
-        try:
-            return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
+        if self.descriptor is not None and self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1  # not None, which stands for a system where files are opened by path
 
     def _is_in_place(self) -> bool:
-        if self._descriptor is None:
-            return True
-        return os.path.samestat(self.path.stat(follow_symlinks=False), os.fstat(self._descriptor))
+        with as_state_error(self.path):
+            return self.descriptor is None or os.path.samestat(
+                self.path.stat(follow_symlinks=False), os.fstat(self.descriptor)
+            )
 
 
 def open_beside(path: Path) -> StateFolder:
@@ -322,9 +282,8 @@ def _check_folder(path: Path, descriptor: int, *, new: bool) -> None:
         raise NoPrivateFolderError(
             str(path), f"{problem}; name another folder with --state, on a file system that keeps permissions"
         )
-    if status.st_uid != user:
-        problem = f"belongs to user {status.st_uid}, not to user {user}, who could have changed it"
-        raise StateError(str(path), f"{problem}; {_OTHER_FOLDER}")
+    if foreign := owner_problem(status):
+        raise StateError(str(path), f"{foreign}, who could have changed it; {_OTHER_FOLDER}")
     if mode != MODE:
         problem = f"expected mode 0700, got {mode:04o}: others can or could change it"
         raise StateError(str(path), f"{problem}; remove it if nothing in it is needed, or {_OTHER_FOLDER}")
@@ -333,11 +292,10 @@ def _check_folder(path: Path, descriptor: int, *, new: bool) -> None:
 def _check_file(where: Path, status: os.stat_result, *, links: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise StateError(str(where), f"is not a regular file; {_OTHER_FOLDER}")
-    if not _HAS_OWNERS:
+    if not HAS_OWNERS:
         return
-    user = os.geteuid()
-    if status.st_uid != user:
-        raise StateError(str(where), f"belongs to user {status.st_uid}, not to user {user}; {_OTHER_FOLDER}")
+    if problem := owner_problem(status):
+        raise StateError(str(where), f"{problem}; {_OTHER_FOLDER}")
     if status.st_nlink != 1 and not links:
         raise StateError(str(where), f"is one of {status.st_nlink} names of a file (hard links); {_OTHER_FOLDER}")
 
@@ -373,7 +331,7 @@ def _temporary_folder() -> str:
 
 def _elsewhere(path: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
-    user = os.geteuid() if _HAS_OWNERS else 0
+    user = os.geteuid() if HAS_OWNERS else 0
     return Path(_temporary_folder(), f"nomyo-attest-{user}-{digest}.audit-state")
 
 
@@ -382,4 +340,4 @@ def _is_own_folder(path: Path) -> bool:
         status = path.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(status.st_mode) and (not _HAS_OWNERS or status.st_uid == os.geteuid())
+    return stat.S_ISDIR(status.st_mode) and (not HAS_OWNERS or status.st_uid == os.geteuid())

@@ -18,8 +18,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from nomyo_attest._files import create_empty
 from nomyo_attest.audit.chunk import ChunkResult, Fact, Tally
-from nomyo_attest.audit.placing import NO_SPACE_HINT
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.schema import (
     APPLICATION_ID,
@@ -33,6 +33,7 @@ from nomyo_attest.audit.schema import (
     UPSERT_TIER,
 )
 from nomyo_attest.audit.sources.kinds import display
+from nomyo_attest.audit.state_folder import NO_SPACE_HINT
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from nomyo_attest.errors import NomyoAttestError
 
@@ -227,12 +228,9 @@ class Store:
 def _create(path: Path) -> bool:
     """Make the file, for nobody else to read, and say whether it is new. Raises `StoreError`."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return False
+        return create_empty(path)
     except OSError as error:
         raise StoreError(str(path), error.strerror or type(error).__name__) from error
-    return True
 
 
 def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:

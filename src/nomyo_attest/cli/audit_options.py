@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from nomyo_attest.audit.outputs import Output
+    from nomyo_attest.audit.formats import Output
 
 STANDARD_OUTPUT: Final = "-"
 
@@ -129,8 +129,7 @@ class Reports:
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        from nomyo_attest.audit.outputs import output
-        from nomyo_attest.audit.placing import OutputError
+        from nomyo_attest.audit.formats import OutputError, parse_output
 
         given = {
             name: [getattr(arguments, name)] for name in ("html", "markdown", "junit", "sarif", "cross_record", "state")
@@ -141,7 +140,7 @@ class Reports:
         self.streams = STANDARD_OUTPUT in arguments.out
         names = [name for name in arguments.out if name != STANDARD_OUTPUT]
         try:
-            self.outputs: list[Output] = [output(name) for name in names]
+            self.outputs: list[Output] = [parse_output(name) for name in names]
         except OutputError as error:
             raise CommandError(str(error)) from None
         self.texts: dict[str, str] = {

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from nomyo_attest.audit.outputs import write_rows
-from nomyo_attest.audit.placing import placed
+from nomyo_attest.audit.formats import atomic_output, write_rows
 from nomyo_attest.cli.console import json_text, say, say_json, send, text_style
 from nomyo_attest.cli.errors import remark
 from nomyo_attest.report.formatting import sanitize_json
@@ -28,7 +27,7 @@ def summarized(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
         if reports.cross_record is not None and not audit.finished:
             import msgspec
 
-            file = stack.enter_context(placed(reports.cross_record, replace=replace))
+            file = stack.enter_context(atomic_output(reports.cross_record, replace=replace))
 
             def write(finding: CrossRecordFinding) -> None:
                 file.write(msgspec.json.encode(finding) + b"\n")
@@ -51,7 +50,7 @@ def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool
         write_rows(audit.state, output, replace=replace)
     for kind, name in reports.texts.items():
         report = _REPORTS[kind](summary, reports).encode("utf-8")
-        with placed(name, replace=replace) as file:
+        with atomic_output(name, replace=replace) as file:
             file.write(report)
 
 

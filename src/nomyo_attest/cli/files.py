@@ -1,19 +1,16 @@
-"""Files in and out: read with a limit and a good word, written whole or not at all."""
+"""Read the files that a command line names, and write its outputs, with errors that say what to do."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Final
 
+from nomyo_attest._files import atomic_file, check_writable, read_bounded, reason
 from nomyo_attest.cli.errors import CommandError
 
 STANDARD_INPUT: Final = "-"
-
-_NEW: Final[int] = os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 EVIDENCE_FILE: Final = "a recorded response, its _metadata or its tpm_attestation; - is standard input"
 """The help of an argument that `read_input` reads."""
@@ -29,31 +26,36 @@ _HINTS: Final = {
 }
 
 
-def read_input(name: str, most: int | None = None) -> bytes:
-    """The content of the file `name`, or of standard input for ``-``. Raises `CommandError`.
+def read_input(name: str, maximum: int | None = None) -> bytes:
+    """Read the file `name`, or standard input for ``-``.
 
-    Of a file larger than `most` bytes, by default than any response, one byte more is read, so that its reader refuses
-    it.
+    Of a file larger than `maximum` bytes (by default the size of the largest response) one byte more is read, so that
+    its reader refuses it.
+
+    Raises:
+        CommandError: the file cannot be read.
     """
-    if most is None:
+    if maximum is None:
         from nomyo_attest.evidence.text import TEXT_MAX
 
-        most = TEXT_MAX
+        maximum = TEXT_MAX
     try:
         if name == STANDARD_INPUT:
             if sys.stdin is None:
                 raise CommandError("standard input is closed; name a file")
-            return sys.stdin.buffer.read(most + 1)
-        with open(name, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all: ValueError is caught below
-            return file.read(most + 1)
+            return sys.stdin.buffer.read(maximum + 1)
+        return read_bounded(name, maximum + 1)
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from None
 
 
 def read_record(name: str) -> bytes:
-    """The content of the file `name`, or of standard input for ``-``, which is to be one record. Raises `CommandError`.
+    """Read the file `name`, or standard input for ``-``, which must be one record.
 
-    What is certain not to be a record is refused: an archive, an empty file, text that is not UTF-8, many records.
+    An archive, an empty file, text that is not UTF-8, and a file of many records are refused.
+
+    Raises:
+        CommandError: the file cannot be read, or is refused.
     """
     from nomyo_attest.evidence.content import one_record_problem
 
@@ -69,17 +71,16 @@ def refuse_many(names: list[str], hint: str) -> None:
     """Refuse files in which an audit looks for many records, as their names say. Raises `CommandError`."""
     for name in names:
         if name.lower().endswith(OF_MANY):
-            what = "has many records"
-            if name.lower().endswith((".gz", ".zst")):
-                what = "is compressed"
-            raise CommandError(f"{name}: its name says that it {what}; this command reads files of one record; {hint}")
+            kind = "compressed files" if name.lower().endswith((".gz", ".zst")) else "files of many records"
+            raise CommandError(
+                f"{name}: its extension is that of {kind}; this command reads files of one record; {hint}"
+            )
 
 
 def unreadable(name: str, error: Exception) -> CommandError:
-    """The complaint about a file that could not be opened or read."""
-    reason = getattr(error, "strerror", None) or "no file can have this name"
+    """Return the error for a file that could not be opened or read."""
     hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "name a file that can be read")
-    return CommandError(f"{name}: cannot be read: {reason}; {hint}")
+    return CommandError(f"{name}: cannot be read: {reason(error)}; {hint}")
 
 
 def check_inputs(names: list[str]) -> None:
@@ -122,70 +123,32 @@ def check_output(name: str, *, force: bool, hint: str = "leave -o away to print 
                 raise CommandError(f"{name}: is there already; --force overwrites it")
         elif not path.parent.is_dir():
             raise CommandError(f"{name}: its folder is not there; make it first")
-        _make_and_remove(path.parent)
+        check_writable(path.parent)
     except (OSError, ValueError) as error:
         raise _unwritable(name, error, hint) from None
 
 
-def _make_and_remove(folder: Path) -> None:
-    """Make a file in a folder: without a name where the system can, so that a killed process leaves nothing."""
-    if hasattr(os, "O_TMPFILE"):
-        with contextlib.suppress(OSError):  # such as a file system without them
-            os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600))
-            return
-    path = folder / f".{secrets.token_hex(8)}.tmp"
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | _NEW, 0o600)
-    try:
-        os.close(descriptor)
-    finally:
-        path.unlink()
-
-
 def write_output(name: str, text: str, *, force: bool, private: bool = False) -> None:
-    """Write the file `name`, whole or not at all; without `force` only if it is not there. Raises `CommandError`.
+    """Write the file `name`, atomically.
 
-    With `private` nobody but its owner may read it (mode 0600), however the umask stands.
+    Args:
+        name: the file.
+        text: its content, written as UTF-8.
+        force: replace a file that has the name.
+        private: give it mode 0600, whatever the umask is.
+
+    Raises:
+        CommandError: the file cannot be written, or exists and `force` is false.
     """
     check_output(name, force=force)
-    path = Path(name)
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            opener = _open_private if private else _open_new
-            with open(temporary, "x", encoding="utf-8", newline="\n", opener=opener) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            if force:
-                temporary.replace(path)
-            else:
-                _move_to_new(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_file(Path(name), replace=force, mode=0o600 if private else None) as file:
+            file.write(text.encode("utf-8"))
     except (OSError, ValueError) as error:
         raise _unwritable(name, error) from None
-
-
-def _open_private(name: str, flags: int) -> int:
-    return os.open(name, flags | _NEW, 0o600)
-
-
-def _open_new(name: str, flags: int) -> int:
-    return os.open(name, flags | _NEW, 0o666)
-
-
-def _move_to_new(temporary: Path, path: Path) -> None:
-    """Give a file its name, which must be free at that very moment: a link fails where a rename would overwrite."""
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links; `check_output` looked a moment ago
-        temporary.replace(path)
 
 
 def _unwritable(name: str, error: Exception, hint: str = "choose another place with -o") -> CommandError:
     if isinstance(error, FileExistsError):
         return CommandError(f"{name}: is there already; --force overwrites it")
-    reason = getattr(error, "strerror", None) or "no file can have this name"
-    return CommandError(f"{name}: cannot be written: {reason}; {hint}")
+    return CommandError(f"{name}: cannot be written: {reason(error)}; {hint}")

@@ -22,11 +22,12 @@ from typing import Any, Final
 
 import msgspec
 
+from nomyo_attest._files import Access, sync_folder
 from nomyo_attest._version import __version__
 from nomyo_attest.appraisal import appraise
 from nomyo_attest.errors import LedgerError
 from nomyo_attest.evidence.response import check_payload_id
-from nomyo_attest.ledger.files import locked, move_aside, numbered, open_reading, sync_folder, told
+from nomyo_attest.ledger.files import as_ledger_error, locked, move_aside, numbered, open_reading
 from nomyo_attest.ledger.keep import Withhold, keep
 from nomyo_attest.ledger.line import GATES, LINE_MAX, NO_PREVIOUS, digest_of, encode_line
 from nomyo_attest.ledger.tail import Last, Tail, read_tail
@@ -87,7 +88,7 @@ class EvidenceLog:
 
     def check(self) -> None:
         """See whether something can be appended; the file is made if it is not there. Raises `LedgerError`."""
-        with told(self.path, "opened"), self._locked() as descriptor:
+        with as_ledger_error(self.path, "opened"), self._locked() as descriptor:
             read_tail(descriptor, self.path)
 
     def append(
@@ -135,7 +136,7 @@ class EvidenceLog:
             "result": result,
             "client": dict(client),
         }
-        with told(self.path, "written"):
+        with as_ledger_error(self.path, "written"):
             while True:
                 with self._locked() as descriptor:
                     receipt = self._append(descriptor, record)
@@ -175,7 +176,7 @@ class EvidenceLog:
             return None
         _write(descriptor, line, tail.size)
         if not tail.size:
-            sync_folder(self.path)
+            sync_folder(self.path.parent)
         return Receipt(_number(tail.last, before), digest_of(line), str(self.path))
 
     def _is_aside(self, status: os.stat_result) -> bool:
@@ -216,7 +217,7 @@ class EvidenceLog:
         What is longer than it goes behind it first: where there is no room, nothing is lost. Interrupted at any point,
         this leaves something torn.
         """
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # O_APPEND writes at the end only
+        descriptor = Access.UPDATE.open(self.path)  # what is open for appending writes at the end only
         try:
             if not os.path.samestat(os.fstat(descriptor), os.fstat(locked)):
                 raise LedgerError(str(self.path), "was exchanged while it was locked", "see who writes to its folder")

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from nomyo_attest.evidence.content import wrong_content
-from nomyo_attest.ledger.files import numbered, settled_size
+from nomyo_attest.ledger.files import numbered, size_when_unlocked
 from nomyo_attest.ledger.line import LINE_MAX, NO_PREVIOUS, digest_of
 from nomyo_attest.ledger.reading import Line, read_line
 
@@ -85,7 +85,7 @@ class Opened:
 
     def size(self) -> int:
         """Bytes to be read: without those that are appended from now on. Raises `OSError`."""
-        return settled_size(self._file.fileno()) if self._plain else sys.maxsize
+        return size_when_unlocked(self._file.fileno()) if self._plain else sys.maxsize
 
     def readline(self, most: int) -> bytes:
         """The next line, or the next `most` bytes of it; nothing at the end. Raises `OSError`, `DamageError`."""

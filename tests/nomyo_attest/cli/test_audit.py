@@ -253,7 +253,7 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("argv", "said"),
         [
-            (["--out", "v.txt"], "v.txt: its ending says no kind of output"),
+            (["--out", "v.txt"], "v.txt: unsupported file extension; use .jsonl"),
             (["--out", "no/v.jsonl"], "no/v.jsonl: its folder is not there"),
             (["--out", "v.jsonl", "--html", "v.jsonl"], "v.jsonl: is to be written twice"),
             (["--html", "./policy.toml", "--force"], "./policy.toml: is the policy; choose another place"),

@@ -349,7 +349,7 @@ def test_a_torn_ledger_that_is_exchanged_under_the_lock_is_not_written_to(
     real = os.open
 
     def exchanging(name: Any, flags: int, *more: Any, **named: Any) -> int:
-        return real(other if flags & os.O_WRONLY else name, flags, *more, **named)
+        return real(name if flags & os.O_APPEND or name != path else other, flags, *more, **named)
 
     monkeypatch.setattr(os, "open", exchanging)
     with pytest.raises(na.LedgerError, match="was exchanged while it was locked"):

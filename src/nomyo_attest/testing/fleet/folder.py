@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+from nomyo_attest._files import write_new
 from nomyo_attest.testing.fleet.draws import FIRST
 from nomyo_attest.testing.fleet.fleet import Fleet
 
@@ -108,11 +109,11 @@ def _write(path: Path, texts: list[str]) -> None:
         octets = gzip.compress(octets, mtime=0)
     elif path.suffix == ".zst":
         octets = zstd.compress(octets)
-    path.write_bytes(octets)
+    write_new(path, octets)
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_new(path, text.encode("utf-8"))
 
 
 def _date(day: int) -> str:

@@ -16,10 +16,9 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 import pytest
 
-from nomyo_attest.audit import outputs as module
+from nomyo_attest.audit import formats as module
 from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows
-from nomyo_attest.audit.outputs import output, write_rows
-from nomyo_attest.audit.placing import OutputError, placed
+from nomyo_attest.audit.formats import OutputError, atomic_output, parse_output, write_rows
 from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
 from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.mixed_bag import mixed_bag
@@ -57,7 +56,7 @@ def rows() -> RowsFile:
 
 
 def write(rows: RowsFile, name: str, *, replace: bool = False) -> bytes:
-    write_rows(rows, output(name), replace=replace)
+    write_rows(rows, parse_output(name), replace=replace)
     return Path(name).read_bytes()
 
 
@@ -163,21 +162,21 @@ def test_a_cell_has_no_control_character_and_a_number_is_a_number() -> None:
 
 @pytest.mark.parametrize("name", ["v", "v.txt", "v.json", "v.parquet.gz", "v.gz", "v.jsonl.bz2", "-"])
 def test_an_ending_that_says_nothing_is_refused(name: str) -> None:
-    with pytest.raises(OutputError, match=r"let it end in \.jsonl"):
-        output(name)
+    with pytest.raises(OutputError, match=r"unsupported file extension; use \.jsonl"):
+        parse_output(name)
 
 
 def test_parquet_without_the_extra_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(OutputError, match=re.escape(install_command("parquet"))):
-        output("v.parquet")
+        parse_output("v.parquet")
 
 
 @pytest.mark.parametrize("name", ["v.jsonl", "v.csv", "v.jsonl.gz", "v.parquet"])
 def test_a_file_that_is_there_stays_unless_it_may_be_replaced(rows: RowsFile, name: str) -> None:
     Path(name).write_bytes(b"mine")
     with pytest.raises(OutputError, match=f"{name}: is there already; --force overwrites it"):
-        write_rows(rows, output(name), replace=False)
+        write_rows(rows, parse_output(name), replace=False)
     assert Path(name).read_bytes() == b"mine"
     assert names() == {name}
     assert write(rows, name, replace=True) != b"mine"
@@ -195,7 +194,7 @@ def test_where_links_are_not_to_be_had_it_is_copied(rows: RowsFile, name: str, m
     monkeypatch.setattr(os, "link", refuse)
     assert write(rows, name) == expected
     with pytest.raises(OutputError, match="is there already"):
-        write_rows(rows, output(name), replace=False)
+        write_rows(rows, parse_output(name), replace=False)
     assert names() == {name, f"linked-{name}"}
 
 
@@ -210,7 +209,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OutputError, match=f"{name}: cannot be written: No space left on device"):
-        write_rows(rows, output(name), replace=True)
+        write_rows(rows, parse_output(name), replace=True)
     assert Path(name).read_bytes() == b"old"
     assert names() == {name}
 
@@ -218,12 +217,12 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(
 def test_a_folder_that_is_not_there_is_an_error(rows: RowsFile) -> None:
     for name in ("no/v.jsonl", "no/v.csv"):
         with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
-            write_rows(rows, output(name), replace=False)
+            write_rows(rows, parse_output(name), replace=False)
 
 
 def test_what_a_killed_attempt_left_is_gone_after_the_next() -> None:
     Path(".v.csv.audit.tmp").write_bytes(b"half")
-    with placed("v.csv", replace=False) as file:
+    with atomic_output("v.csv", replace=False) as file:
         file.write(b"whole")
     assert Path("v.csv").read_bytes() == b"whole"
     assert names() == {"v.csv"}

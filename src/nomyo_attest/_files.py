@@ -1,0 +1,413 @@
+"""Bounded reads, atomic writes, locks, fsync, and checks of owner, mode and links.
+
+No other module of `nomyo_attest` or `nomyo` opens a file for writing, renames one or locks one; a test reads their
+source for that. Functions raise `OSError`, and `ValueError` for a path that no file can have (such as one with a NUL);
+callers turn both into their own errors, with `reason` for the message and a hint that fits their users.
+
+A new file is complete or absent: it is written under a temporary name in the same folder, synced, and then given its
+name. Symbolic links are not followed in the last part of a path unless a function says so. The checks of owner and mode
+are those of POSIX: access control lists and the folders above are not checked. Windows has neither in these terms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+HAS_OWNERS: Final = hasattr(os, "geteuid")
+"""Whether files have owners and modes."""
+
+BY_DESCRIPTOR: Final = {
+    os.open,
+    os.stat,
+    os.link,
+    os.rename,
+    os.unlink,
+} <= os.supports_dir_fd and os.listdir in os.supports_fd
+"""Whether files can be opened relative to an open folder, so that replacing the folder's path changes nothing."""
+
+GROUP_AND_OTHERS_WRITE: Final = 0o022
+"""The permission bits that let somebody else write to a file or folder."""
+
+_NO_FOLLOW: Final[dict[str, Any]] = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
+_NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+"""What the system says where a file system cannot sync a folder."""
+
+
+def flag(name: str) -> int:
+    """The flag `name` of `os.open`; 0 on a system that does not have it."""
+    value = getattr(os, name, 0)
+    assert isinstance(value, int)
+    return value
+
+
+# Without O_NONBLOCK, opening a FIFO would wait for its other end.
+_FLAGS: Final = (flag("O_NOFOLLOW") | flag("O_NONBLOCK") | flag("O_NOCTTY")) | (
+    flag("O_CLOEXEC") | flag("O_NOINHERIT") | flag("O_BINARY")
+)
+
+
+class Access(enum.Enum):
+    """What a file is opened for: the flags of `os.open`, and the mode of the Python file."""
+
+    READ = (os.O_RDONLY, "rb")
+    UPDATE = (os.O_RDWR, "r+b")
+    """Read and write a file that exists."""
+    APPEND = (os.O_RDWR | os.O_APPEND, "a+b")
+    """Read a file that exists and write to its end only."""
+    APPEND_OR_CREATE = (os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b")
+    NEW = (os.O_RDWR | os.O_CREAT | os.O_EXCL, "w+b")
+    """Create a file; fails with `FileExistsError` if anything has its name."""
+
+    def open(self, name: str | Path, mode: int = 0o600, *, folder: int | None = None) -> int:
+        """Open `name` without following a link, and return the descriptor.
+
+        Args:
+            name: a path, or a name in `folder`.
+            mode: of a file that is created, less the umask.
+            folder: descriptor of an open folder.
+
+        Raises:
+            OSError: it cannot be opened; a symbolic link is ``ELOOP`` on most systems.
+        """
+        return os.open(name, self.value[0] | _FLAGS, mode, dir_fd=folder)
+
+
+class Folder:
+    """A folder whose files are opened relative to its descriptor; by path where the system cannot, or none is given.
+
+    Attributes:
+        path: its path.
+        descriptor: the open folder, closed by whoever opened it; None to use `path`.
+    """
+
+    def __init__(self, path: Path, descriptor: int | None = None) -> None:
+        self.path = path
+        self.descriptor = descriptor
+
+    def at(self, name: str) -> str:
+        """What to give to functions of `os` together with ``dir_fd=self.descriptor``."""
+        return name if self.descriptor is not None else str(self.path / name)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """The status of `name` itself, not of what a link leads to; None if nothing has the name."""
+        try:
+            return os.stat(self.at(name), dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def holds(self, name: str) -> bool:
+        """Whether anything has this name, a dangling symbolic link included."""
+        return self.status(name) is not None
+
+    def is_link(self, name: str) -> bool:
+        """Whether `name` is a symbolic link."""
+        status = self.status(name)
+        return status is not None and stat.S_ISLNK(status.st_mode)
+
+    def names(self) -> list[str]:
+        """Names of everything in it, sorted."""
+        return sorted(os.listdir(self.path if self.descriptor is None else self.descriptor))  # noqa: PTH208 - of a descriptor
+
+    def open_descriptor(self, name: str, access: Access, mode: int = 0o600) -> int:
+        """Open a file as `Access.open` does, and return the descriptor."""
+        return access.open(self.at(name), mode, folder=self.descriptor)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name."""
+        os.unlink(self.at(name), dir_fd=self.descriptor)
+
+    def link(self, name: str, target: Path) -> None:
+        """Give the file `name` the path `target`, too, which must be free."""
+        os.link(self.at(name), target, src_dir_fd=self.descriptor, **_NO_FOLLOW)
+
+    def sync(self) -> None:
+        """Make the names in it survive a loss of power, where the file system can."""
+        if self.descriptor is None:
+            sync_folder(self.path)
+        else:
+            _sync(self.descriptor)
+
+    @contextlib.contextmanager
+    def new_file(
+        self, name: str, *, replace: bool = False, mode: int | None = None, temporary: str | None = None
+    ) -> Iterator[IO[bytes]]:
+        """Open a file for writing that gets the name `name`, complete and synced, when the context ends without error.
+
+        A process that is killed meanwhile leaves at most the file of the temporary name, with the same mode.
+
+        Args:
+            name: its name.
+            replace: replace what has the name. Without this the name must be free, at the very moment at which it is
+                given, too.
+            mode: its exact mode, from the start; None for 0666 less the umask.
+            temporary: its name until then. What has this name is removed. None for a random one.
+
+        Raises:
+            FileExistsError: the name is taken.
+            OSError: the file cannot be written; nothing is left of it.
+        """
+        with self._free_name(name, temporary) as free:
+            descriptor = self.open_descriptor(free, Access.NEW, 0o666 if mode is None else mode)
+            with as_file(descriptor, Access.NEW, buffered=True) as file:
+                if mode is not None and hasattr(os, "fchmod"):
+                    os.fchmod(descriptor, mode)  # the umask may have removed more than was asked for
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            self.rename(free, name, replace=replace)
+        self.sync()
+
+    def rename(self, old: str, new: str, *, replace: bool = False) -> None:
+        """Rename a file of the caller's. It may keep its old name if the process is killed: then it has both.
+
+        Raises:
+            FileExistsError: something has the name `new`, and `replace` is false.
+            OSError: it cannot be renamed.
+        """
+        ends: dict[str, Any] = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
+        status = self.status(old)
+        if replace:
+            # A rename between two names of one file does nothing; then only the old one is removed below.
+            if not self._is(new, status):
+                os.replace(self.at(old), self.at(new), **ends)
+                return
+        else:
+            try:
+                os.link(self.at(old), self.at(new), **ends, **_NO_FOLLOW)  # fails where a rename would overwrite
+            except FileExistsError:
+                # NFS may carry out a link, lose the reply, and refuse the repetition (link(2)).
+                if not self._is(new, status):
+                    raise
+            except OSError:
+                self._rename_without_links(old, new)
+                return
+        self.unlink(old)
+
+    def _is(self, name: str, status: os.stat_result | None) -> bool:
+        found = self.status(name)
+        return found is not None and status is not None and os.path.samestat(found, status)
+
+    def _rename_without_links(self, old: str, new: str) -> None:
+        """Rename to a free name on a file system without hard links, such as FAT."""
+        if os.name == "nt":
+            os.rename(self.at(old), self.at(new))  # fails where the name is taken
+            return
+        # rename(2) overwrites. So look first, and hold a lock on an open folder, so that nobody else who comes this way
+        # takes the name in between. Where such a folder cannot be locked, this fails, and nothing is written.
+        with contextlib.nullcontext() if self.descriptor is None else locked(self.descriptor):
+            if self.holds(new):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path / new))
+            os.replace(self.at(old), self.at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    @contextlib.contextmanager
+    def _free_name(self, name: str, temporary: str | None) -> Iterator[str]:
+        """A temporary name that is free before and after."""
+        free = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # somebody else has put there what cannot be removed
+                if self.holds(temporary):
+                    self.unlink(temporary)
+                free = temporary
+        try:
+            yield free
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                self.unlink(free)
+
+
+def atomic_file(
+    path: Path, *, replace: bool, mode: int | None = None, temporary: str | None = None
+) -> contextlib.AbstractContextManager[IO[bytes]]:
+    """Open the file `path` for writing, as `Folder.new_file` does."""
+    return Folder(path.parent).new_file(path.name, replace=replace, mode=mode, temporary=temporary)
+
+
+def atomic_link(make_link: Callable[[Path], None], path: Path, *, replace: bool, temporary: str | None = None) -> bool:
+    """Give a file the name `path`, too, without a copy; returns False where the file system cannot.
+
+    Args:
+        make_link: gives the file the path that is its argument; raises `OSError`.
+        path, replace, temporary: see `Folder.new_file`.
+
+    Raises:
+        FileExistsError: the name is taken, and `replace` is false.
+        OSError: it cannot be renamed.
+    """
+    folder = Folder(path.parent)
+    with folder._free_name(path.name, temporary) as free:
+        try:
+            make_link(path.with_name(free))
+        except OSError:  # another file system, or one without links
+            return False
+        folder.rename(free, path.name, replace=replace)
+    folder.sync()
+    return True
+
+
+def write_new(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a new file; for a folder that is removed as a whole if anything fails. Not synced.
+
+    Raises:
+        FileExistsError: something has the name.
+        OSError: it cannot be written.
+    """
+    with as_file(Access.NEW.open(path, mode), Access.NEW) as file:
+        file.write(content)
+
+
+def create_empty(path: Path, mode: int = 0o600) -> bool:
+    """Create an empty file; returns False, and changes nothing, if something has the name."""
+    try:
+        os.close(Access.NEW.open(path, mode))
+    except FileExistsError:
+        return False
+    return True
+
+
+def open_or_create(path: Path, mode: int) -> int:
+    """Open the file `path` for reading and appending, created with exactly this mode if nothing has the name."""
+    while True:
+        try:
+            return Access.APPEND.open(path)
+        except FileNotFoundError:
+            try:
+                descriptor = Access.NEW.open(path, mode)
+            except FileExistsError:
+                continue  # another process was faster
+            try:
+                os.fchmod(descriptor, mode)  # the umask may have removed more than was asked for
+            finally:
+                os.close(descriptor)
+
+
+def check_writable(folder: Path) -> None:
+    """Create a file in a folder and remove it: finds missing permission, a read-only file system, and a full one.
+
+    The file has no name where the system can do that, so that a killed process leaves nothing. Raises `OSError`.
+    """
+    if hasattr(os, "O_TMPFILE"):
+        with contextlib.suppress(OSError):  # such as a file system without them
+            os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600))
+            return
+    path = folder / f".{secrets.token_hex(8)}.tmp"
+    create_empty(path)
+    path.unlink()
+
+
+def as_file(descriptor: int, access: Access, *, buffered: bool = True) -> IO[bytes]:
+    """The Python file of a descriptor, which it closes, also if this fails."""
+    try:
+        return os.fdopen(descriptor, access.value[1], buffering=-1 if buffered else 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bounded(path: str | Path, maximum: int) -> bytes:
+    """The first `maximum` bytes of a file; links are followed. Ask for one byte more than is allowed, and refuse it."""
+    with open(path, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all
+        return file.read(maximum)
+
+
+def read_descriptor(descriptor: int, maximum: int) -> bytes:
+    """The next `maximum` bytes of an open file, or fewer at its end."""
+    content = b""
+    while len(content) < maximum and (part := os.read(descriptor, maximum - len(content))):
+        content += part
+    return content
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a loss of power, where the system can and the user may read the folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | flag("O_DIRECTORY") | flag("O_CLOEXEC"))
+    except PermissionError:  # on Windows always
+        return
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file or folder; returns False if another process, or another descriptor, has it locked.
+
+    The lock ends with `unlock`, or when every copy of the descriptor is closed: a forked child has one, and with it the
+    lock.
+
+    Raises:
+        OSError: the file system has no locks; ``ENOSYS`` on a system without `fcntl`.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """End the lock of `try_lock`."""
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def locked(descriptor: int) -> Iterator[None]:
+    """Lock an open file or folder, however long others have it, until the context ends. Raises as `try_lock`."""
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def has_name(descriptor: int, path: Path) -> bool:
+    """Whether an open file or folder still has this path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def owner_problem(status: os.stat_result, *, root: bool = False) -> str | None:
+    """What is wrong with the owner of a file or folder; None if it belongs to the effective user (or to root)."""
+    if not HAS_OWNERS:
+        return None
+    user = os.geteuid()
+    if status.st_uid == user or (root and status.st_uid == 0):
+        return None
+    return f"belongs to user {status.st_uid}, not to user {user}{' or root' if root else ''}"
+
+
+def mode_problem(status: os.stat_result, forbidden: int, consequence: str) -> str | None:
+    """What is wrong with the mode of a file or folder; None if it has none of the `forbidden` permission bits."""
+    mode = stat.S_IMODE(status.st_mode)
+    return f"has mode {mode:04o}: {consequence}" if HAS_OWNERS and mode & forbidden else None
+
+
+def reason(error: Exception) -> str:
+    """What the system says about a file, without the file's name."""
+    return getattr(error, "strerror", None) or "no file can have this name"
