@@ -162,10 +162,10 @@ class Folder:
                 yield file
                 file.flush()
                 os.fsync(descriptor)
-            self.rename(free, name, replace=replace)
+            self.move(free, name, replace=replace)
         self.sync()
 
-    def rename(self, old: str, new: str, *, replace: bool = False) -> None:
+    def move(self, old: str, new: str, *, replace: bool = False) -> None:
         """Rename a file of the caller's. It may keep its old name if the process is killed: then it has both.
 
         Raises:
@@ -247,7 +247,7 @@ def atomic_link(make_link: Callable[[Path], None], path: Path, *, replace: bool,
             make_link(path.with_name(free))
         except OSError:  # another file system, or one without links
             return False
-        folder.rename(free, path.name, replace=replace)
+        folder.move(free, path.name, replace=replace)
     folder.sync()
     return True
 

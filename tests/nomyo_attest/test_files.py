@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,7 @@ def _is_for_writing(call: ast.Call, position: int) -> bool:
 
 
 def modules() -> list[str]:
-    return sorted(
-        path.relative_to(package.parent).as_posix() for package in PACKAGES for path in package.rglob("*.py")
-    )
+    return sorted(path.relative_to(package.parent).as_posix() for package in PACKAGES for path in package.rglob("*.py"))
 
 
 @pytest.mark.parametrize(
@@ -153,9 +152,12 @@ def test_a_file_appears_only_when_it_is_complete(path: Path, replace: bool) -> N
 
 @pytest.mark.parametrize("replace", [True, False])
 def test_an_error_while_writing_leaves_nothing(path: Path, replace: bool) -> None:
-    with pytest.raises(ZeroDivisionError), atomic_file(path, replace=replace) as file:
-        file.write(b"content")
+    def content() -> Iterator[bytes]:
+        yield b"content"
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), atomic_file(path, replace=replace) as file:
+        file.writelines(content())
     assert names(path) == []
 
 
@@ -220,9 +222,9 @@ def test_a_folder_that_cannot_be_synced_is_no_error_and_a_failing_disk_is(
 def test_a_link_whose_reply_was_lost_has_succeeded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.link
 
-    def repeated(*arguments: object, **named: object) -> None:
-        real(*arguments, **named)  # type: ignore[arg-type] - as given
-        real(*arguments, **named)  # type: ignore[arg-type] - NFS repeats it
+    def repeated(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
+        real(*arguments, **named)  # as NFS does
 
     monkeypatch.setattr(os, "link", repeated)
     with atomic_file(path, replace=False) as file:

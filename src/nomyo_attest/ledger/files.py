@@ -185,7 +185,7 @@ def move_aside(path: Path) -> None:
         last = int(before[-1].name[len(path.stem) + 1 : len(before[-1].name) - len(path.suffix)]) if before else 0
         target = f"{path.stem}.{last + 1:04d}{path.suffix}"
         try:
-            folder.rename(path.name, target)
+            folder.move(path.name, target)
         except FileExistsError:
             continue
         folder.sync()

@@ -11,8 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo.router import RouterError, RouterOptions
+from nomyo.router import RouterError, RouterOptions, credentials
 from nomyo.router.credentials import ServerKey, ServerTLS, load_tls, make_temporary_tls
+from nomyo_attest import _files
 
 
 def save(path: Path, key: rsa.RSAPrivateKey, mode: int = 0o600) -> None:
@@ -112,13 +113,13 @@ def test_nothing_but_the_ca_s_certificate_stays_on_disk(tmp_path: Path) -> None:
 
 def test_the_server_s_key_is_never_on_disk_in_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
-    honest = Path.write_bytes
+    honest = _files.write_new
 
-    def write(path: Path, data: bytes) -> int:
-        written.append(data)
-        return honest(path, data)
+    def write(path: Path, content: bytes, mode: int = 0o666) -> None:
+        written.append(content)
+        honest(path, content, mode)
 
-    monkeypatch.setattr(Path, "write_bytes", write)
+    monkeypatch.setattr(credentials, "write_new", write)
     make_temporary_tls(tmp_path, "localhost")
     assert any(b"BEGIN ENCRYPTED PRIVATE KEY" in data for data in written)
     assert not any(b"BEGIN PRIVATE KEY" in data or b"BEGIN EC PRIVATE KEY" in data for data in written)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from nomyo_attest import _files
 from nomyo_attest.testing.fleet import folder as fleet_folder
 from tests.nomyo_attest.cli.runner import one_complaint, run
 
@@ -108,16 +108,16 @@ def test_nobody_else_can_put_links_where_its_files_are_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes = []
-    write = Path.write_text
+    write = _files.write_new
 
-    def write_text(self: Path, *args: Any, **options: Any) -> int:
-        modes.append(self.parents[1].stat().st_mode & 0o777)
-        return write(self, *args, **options)
+    def write_new(path: Path, content: bytes) -> None:
+        modes.append(path.parents[1].stat().st_mode & 0o777)
+        write(path, content)
 
     before = os.umask(0o002)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "write_text", write_text)
+            patch.setattr(fleet_folder, "write_new", write_new)
             assert run("example", "fleet", tmp_path / "fleet", *SMALL).status == 0
     finally:
         os.umask(before)
