@@ -9,21 +9,6 @@ import pytest
 import nomyo_attest as na
 from nomyo_attest.appraisal.rules import find_rule
 
-# Ids that users store in policies and find in results: name, and whether the rule is core.
-TABLE = [
-    ("evidence.available", True), ("evidence.form", True), ("attest.form", True), ("signature.form", True),
-    ("key.form", True), ("attest.magic", True), ("attest.type", True), ("key.attributes", False),
-    ("key.template", True), ("key.strength", False),
-    ("key.hierarchy", False), ("key.trust", False), ("signer.name", False),
-    ("signature.scheme", True), ("signature.hash", True), ("signature.valid", True), ("nonce.match", True),
-    ("clock.safe", False), ("pcr.selection", True), ("pcr.digest", True), ("pcr.bank", False), ("pcr.values", False),
-    ("firmware.version", False), ("policy.period", False), ("claims.*", False),
-]  # fmt: skip
-
-
-def test_the_rules_are_these_in_this_order() -> None:
-    assert [(rule.id, rule.core) for rule in na.RULES] == TABLE
-
 
 @pytest.mark.parametrize("rule", na.RULES, ids=lambda rule: rule.id)
 def test_a_rule_asks_explains_and_says_what_to_do(rule: na.Rule) -> None:

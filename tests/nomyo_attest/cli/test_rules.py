@@ -52,7 +52,7 @@ def test_json_holds_the_whole_table() -> None:
 
 def test_the_page_of_rules_is_what_the_command_prints(root: Path) -> None:
     page = (root / "docs" / "rules.md").read_text(encoding="utf-8")
-    assert page == run("rules", "--format", "markdown").out, "nomyo-attest rules --format markdown > docs/rules.md"
+    assert page == run("rules", "--format", "markdown").out, "run python fixtures/forge.py"
 
 
 def test_no_line_of_text_is_wider_than_80_columns() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
+from nomyo_attest.rules import RULE_TABLE
 from nomyo_attest.testing.forge import Forge
 
 Tamper = Callable[[Forge], object]
@@ -132,36 +133,12 @@ def any_ten(policy: Policy) -> None:
     policy["pcrs"]["sha256"]["10"] = "any"
 
 
-RULES: Final = (
-    "evidence.available",
-    "evidence.form",
-    "attest.form",
-    "signature.form",
-    "key.form",
-    "attest.magic",
-    "attest.type",
-    "key.attributes",
-    "key.template",
-    "key.strength",
-    "key.hierarchy",
-    "key.trust",
-    "signer.name",
-    "signature.scheme",
-    "signature.hash",
-    "signature.valid",
-    "nonce.match",
-    "clock.safe",
-    "pcr.selection",
-    "pcr.digest",
-    "pcr.bank",
-    "pcr.values",
-    "firmware.version",
-    "policy.period",
-)
+RULES: Final = tuple(row.id for row in RULE_TABLE if row.id != "claims.*")
 """The rules that a fault can be caught by; besides these, ``claims.`` and the path of a claim."""
 
-# Which rules cannot be told once another does not hold, because what they look at is missing or does not parse. Those
-# that the policy does not ask are left out by `Fault.expect`. pcr.bank and policy.period look at the policy alone.
+# Which rules are undecided once another does not hold, because what they examine is missing or does not parse. This is
+# stated here a second time, beside the `needs` of the table, so that the vectors test the table. Rules that the policy
+# does not ask are left out by `Fault.expect`; pcr.bank and policy.period examine the policy alone.
 _OF_PCRS: Final = ("pcr.selection", "pcr.digest", "pcr.values")
 _OF_SIGNER: Final = ("key.hierarchy", "signer.name", "firmware.version")
 _OF_KEY: Final = ("key.attributes", "key.template", "key.strength", "key.trust", *_OF_SIGNER)
