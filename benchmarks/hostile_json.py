@@ -22,8 +22,7 @@ from typing import Final
 import nomyo_attest as na
 import page
 from nomyo_attest.audit.record import Appraised, RecordAppraiser
-from nomyo_attest.evidence.json_bounds import TooManyContainersError, check_containers
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX, TooManyContainersError, check_containers
 from nomyo_attest.testing import Forge
 
 METADATA: Final = json.dumps(Forge().response()["_metadata"])

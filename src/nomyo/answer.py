@@ -11,7 +11,7 @@ from nomyo.config import TIERS
 from nomyo.errors import TIER_NOT_AS_REQUESTED, ResponseError, ResponseNotBoundError, ResponseTooLargeError
 from nomyo.memory import SecureBuffer
 from nomyo.server_key import ServerKey
-from nomyo_attest.evidence.json_bounds import TooManyContainersError
+from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey

@@ -15,8 +15,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NoReturn
 
 from nomyo.errors import ArgumentError, ArgumentTypeError
-from nomyo_attest.evidence.json_bounds import check_containers, is_deeper
-from nomyo_attest.evidence.text import DEPTH_MAX
+from nomyo_attest.evidence.strict_json import DEPTH_MAX, check_containers, is_deeper
 
 LONG: Final = 128 * 1024
 """Characters of a string that is written in slices of as many: a slice takes about half a millisecond."""
@@ -273,7 +272,7 @@ def decode(data: bytes | bytearray, *, values_max: int | None = None) -> Any:
 
     Args:
         values_max: how many values a text may hold that never has many, roughly: commas and brackets are counted, also
-            those within strings. None for the bound of `nomyo_attest.evidence.json_bounds`, on objects and arrays.
+            those within strings. None for the bound of `nomyo_attest.evidence.strict_json`, on objects and arrays.
 
     Raises `ValueError`, which quotes nothing of the text: `TooManyContainersError` for one that is beyond the bound.
     """

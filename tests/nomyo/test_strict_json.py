@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from nomyo import strict_json
 from nomyo.errors import ArgumentError, ArgumentTypeError
-from nomyo_attest.evidence.json_bounds import TooManyContainersError
+from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 SECRET = "prompt-6c1f4b2d8e"
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)  # lone surrogates, too
@@ -239,6 +239,16 @@ def test_a_key_that_is_none_is_refused_also_before_a_long_text(key: Any) -> None
     for value in ({key: "x" * strict_json.LONG}, {"a": [{key: ["x" * strict_json.LONG]}]}):
         with pytest.raises(ArgumentError, match="a key must "):
             strict_json.encode(value)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("index", [0, 12_345, 19_999])
+def test_a_number_that_is_not_finite_is_refused_inside_a_long_list(number: float, index: int) -> None:
+    floats = [0.5] * 20_000
+    floats[index] = number
+    for write in (strict_json.encode, strict_json.snapshot):
+        with pytest.raises(ArgumentError, match=rf"^embedding\[{index}\]: a number that is finite is expected"):
+            write({"embedding": floats})
 
 
 def test_the_place_of_a_fault_behind_a_long_key_is_shortened() -> None:

@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nomyo import strict_json
 from nomyo.router.errors import Refusal
-from nomyo_attest.evidence.json_bounds import TooManyContainersError
+from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 logger = logging.getLogger("nomyo.router")
 

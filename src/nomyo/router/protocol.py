@@ -19,7 +19,7 @@ from nomyo.config import TIERS
 from nomyo.errors import ResponseError, ServerKeyError
 from nomyo.memory import wipe
 from nomyo.router.errors import Refusal
-from nomyo_attest.evidence.json_bounds import TooManyContainersError
+from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 PACKAGE_MAX: Final = 16 * 1024 * 1024
 """Bytes of the largest package: a plaintext of 10 MiB, the most a client sends, takes about 13.4 MiB sealed."""

@@ -11,7 +11,7 @@ from nomyo_attest.crypto.hashes import payload_nonce
 from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, verification_key
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
 from nomyo_attest.errors import EvidenceError, ParseError, detached
-from nomyo_attest.evidence.model import Evidence
+from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.policy.model import AppraisalPolicy
 from nomyo_attest.tpm.attest import TPMS_ATTEST
 from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public, parse_signature

@@ -11,8 +11,8 @@ from typing import Any
 
 from nomyo_attest.appraisal.selection import SignedSelection, signed_selection
 from nomyo_attest.errors import EvidenceError, ParseError
-from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport
+from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.policy.model import AppraisalPolicy
 from nomyo_attest.tpm.attest import TPMS_ATTEST, TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import TPM_ALG_ID, TPM_ST

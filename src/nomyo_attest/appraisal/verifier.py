@@ -14,8 +14,7 @@ from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.appraisal.result import AttestationResult
 from nomyo_attest.appraisal.rules import RULES, requirement_of
 from nomyo_attest.errors import EvidenceError, detached
-from nomyo_attest.evidence.model import Evidence
-from nomyo_attest.evidence.response import check_payload_id, read_evidence
+from nomyo_attest.evidence.response import Evidence, check_payload_id, read_evidence
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
 NONCE_MAX = 64

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from nomyo_attest.attester._tss import TPML_PCR_SELECTION, TPMS_PCR_SELECTION
 from nomyo_attest.errors import AttesterError, EvidenceError
-from nomyo_attest.evidence.selection import parse_selection as parse_text
+from nomyo_attest.evidence.pcrs import parse_selection as parse_text
 from nomyo_attest.tpm.constants import HASH_ALGORITHMS, TPM_ALG_ID, hash_name
 
 Selection: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]

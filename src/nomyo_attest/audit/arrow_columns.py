@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from nomyo_attest.errors import NomyoAttestError
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 SOURCE: Final = "source"
 LINE: Final = "line"

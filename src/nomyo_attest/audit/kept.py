@@ -10,7 +10,7 @@ import msgspec
 from nomyo_attest.audit.row import COLUMNS
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import BLOCK, METADATA
-from nomyo_attest.evidence.text import LONG, TEXT_MAX, JsonObject, kind_of, parse_long, parse_record
+from nomyo_attest.evidence.strict_json import LONG, TEXT_MAX, JsonObject, describe_type, parse_long, parse_record
 from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.keep import CLAIMS, FIELDS
 from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is_repair, open_line, recorded_of
@@ -115,11 +115,11 @@ def _recorded_in_row(row: dict[str, Any]) -> Recorded:
     """What a verdict that was written from a ledger's line says about the recording. Raises `EvidenceError`."""
     at, gate, released = row.get("recorded_at"), row.get("gate"), row.get("released")
     if at is not None and (type(at) is not int or seconds_of(at) is None):
-        raise EvidenceError("recorded_at", "whole seconds since 1970", kind_of(at))
+        raise EvidenceError("recorded_at", "whole seconds since 1970", describe_type(at))
     if gate is not None and gate not in GATES:
-        raise EvidenceError("gate", "'on' or 'off'", kind_of(gate))
+        raise EvidenceError("gate", "'on' or 'off'", describe_type(gate))
     if released is not None and type(released) is not bool:
-        raise EvidenceError("released", "true, false or null", kind_of(released))
+        raise EvidenceError("released", "true, false or null", describe_type(released))
     return Recorded(at, gate, released)
 
 

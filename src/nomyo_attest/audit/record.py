@@ -20,9 +20,8 @@ from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.kept import Kept, RepairError, kept_evidence, unwrap
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, detached
-from nomyo_attest.evidence.model import Evidence
 from nomyo_attest.evidence.pcrs import PcrReport
-from nomyo_attest.evidence.response import read_evidence
+from nomyo_attest.evidence.response import Evidence, read_evidence
 from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.line import Recorded
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement

@@ -36,7 +36,7 @@ def read_input(name: str, maximum: int | None = None) -> bytes:
         CommandError: the file cannot be read.
     """
     if maximum is None:
-        from nomyo_attest.evidence.text import TEXT_MAX
+        from nomyo_attest.evidence.strict_json import TEXT_MAX
 
         maximum = TEXT_MAX
     try:

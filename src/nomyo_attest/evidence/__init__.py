@@ -1,7 +1,6 @@
-"""Evidence: what came from the Attester, read strictly out of a recorded response."""
+"""Read the Attester's evidence strictly from a recorded response."""
 
-from nomyo_attest.evidence.model import Evidence
-from nomyo_attest.evidence.response import read_evidence
-from nomyo_attest.evidence.selection import parse_selection
+from nomyo_attest.evidence.pcrs import parse_selection
+from nomyo_attest.evidence.response import Evidence, read_evidence
 
 __all__ = ["Evidence", "parse_selection", "read_evidence"]

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.text import TEXT_MAX, parse_record
+from nomyo_attest.evidence.strict_json import TEXT_MAX, parse_record
 
 EMPTY: Final = "is empty: there is no record in it; see whether what should have written it failed"
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
-from nomyo_attest.evidence.text import JsonObject, parse_record
+from nomyo_attest.evidence.strict_json import JsonObject, parse_record
 
 VALUES_MAX: Final = 10_000
 """Values that one search looks at."""

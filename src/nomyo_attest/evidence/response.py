@@ -1,20 +1,21 @@
-"""A recorded response, its `_metadata` or the bare `tpm_attestation` block → `Evidence`.
+"""Read the evidence in a recorded response, in its `_metadata` or in the bare `tpm_attestation` block.
 
-Strict about what it reads, indifferent to what it does not: the completion around the evidence is never looked at.
+Only the fields of evidence are read, and those strictly. The completion around them is never examined.
 """
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Self
+
+import msgspec
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.misplaced import find_in_container_log, find_misplaced, find_respelled
-from nomyo_attest.evidence.model import Evidence
-from nomyo_attest.evidence.pcrs import read_report
-from nomyo_attest.evidence.text import JsonObject, kind_of, parse_record, the_object
+from nomyo_attest.evidence.pcrs import NO_PCRS, PcrReport, read_report
+from nomyo_attest.evidence.strict_json import JsonObject, describe_type, parse_record, require_object
 
 BLOB_CHARACTERS_MAX: Final = 8192
 """Base64 characters of the largest blob: three times what a quote over every bank or an RSA-4096 key needs."""
@@ -22,34 +23,78 @@ BLOB_CHARACTERS_MAX: Final = 8192
 PAYLOAD_ID_MAX: Final = 1024
 """Characters of the longest payload id; honest ones are UUIDs of 36."""
 
-_BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
-
 METADATA: Final = "_metadata"
 BLOCK: Final = "tpm_attestation"
 
+_FIELDS: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
+"""The fields of the block that are read."""
 
-_READ_IN_BLOCK: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
+_BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """The evidence of one response: decoded, but not yet parsed or appraised. `from_response` reads it.
+
+    Attributes:
+        available: whether there is evidence; if not, the blobs are empty and `absence` states why.
+        quote: TPMS_ATTEST or TPM2B_ATTEST, as received.
+        signature: TPMT_SIGNATURE, as received.
+        aik_public: TPM2B_PUBLIC or TPMT_PUBLIC of the key that signed, as received.
+        pcrs: the reported PCR values and their selection text.
+        payload_id: the `payload_id` in the response's `_metadata`; None if there is none.
+        claims: the response's `_metadata`: the server's statements, which nothing signs. Empty for a bare block.
+        absence: why there is no evidence; empty if there is.
+        denied: whether the server states that it has none (`is_available` is false).
+    """
+
+    available: bool
+    quote: bytes = b""
+    signature: bytes = b""
+    aik_public: bytes = b""
+    pcrs: PcrReport = NO_PCRS
+    payload_id: str | None = None
+    claims: Mapping[str, Any] = {}
+    absence: str = ""
+    denied: bool = False
+
+    def __repr__(self) -> str:
+        """Without the claims: of a record with the block at its top level, they are the whole record."""
+        state = self.pcrs.banks if self.available else self.absence
+        return f"<Evidence {state}, payload id {self.payload_id!r}>"
+
+    @classmethod
+    def from_response(cls, response: object) -> Self:
+        """Read the evidence in a whole response, its `_metadata` or the bare `tpm_attestation` block.
+
+        Args:
+            response: a dict, or JSON text as str or bytes.
+
+        Returns:
+            The evidence; with `available` False for a response without any.
+
+        Raises:
+            EvidenceError: for evidence that is not well-formed. It names the field, what is expected and what was got.
+            MisplacedEvidenceError: for a record with evidence that is not at its top level; an `EvidenceError`.
+        """
+        evidence = read_evidence(response)
+        assert isinstance(evidence, cls)
+        return evidence
 
 
 def read_evidence(response: object) -> Evidence:
-    """Read evidence out of `response`: a dict, or JSON as str or bytes; the whole response, its `_metadata`, or the
-    bare block.
-
-    Raises `EvidenceError`, which names the place, what is expected there and what was got; `MisplacedEvidenceError`
-    for a record with evidence that is not at the top level.
-    """
+    """Read evidence as `Evidence.from_response` does."""
     if isinstance(response, (str, bytes)):
         in_log = find_in_container_log(response)
         if in_log is not None:
             raise in_log
         response = parse_record(response)
     if not isinstance(response, dict):
-        raise find_misplaced(response) or EvidenceError("response", "a JSON object", kind_of(response))
+        raise find_misplaced(response) or EvidenceError("response", "a JSON object", describe_type(response))
     if METADATA in response:
-        _refuse_twice(response, (METADATA,), "")
+        _refuse_duplicates(response, (METADATA,), "")
         if BLOCK in response or "is_available" in response:
             raise _ambiguous(METADATA)
-        return _read_metadata(the_object(response[METADATA], "", METADATA), "_metadata.")
+        return _read_metadata(require_object(response[METADATA], METADATA), "_metadata.")
     if BLOCK in response:
         return _read_metadata(response, "")
     if "is_available" in response:
@@ -60,13 +105,13 @@ def read_evidence(response: object) -> Evidence:
     return Evidence(available=False, absence=f"there is no {METADATA}.{BLOCK}")
 
 
-def _ambiguous(mark: str) -> EvidenceError:
-    """Evidence in two places at once could be read in two ways."""
-    return EvidenceError("response", f"evidence in one place, {mark}", "more of it beside that")
+def _ambiguous(key: str) -> EvidenceError:
+    """The error for evidence in two places, which could be read in two ways."""
+    return EvidenceError("response", f"evidence in one place, {key}", "more of it beside that")
 
 
-def _refuse_twice(holder: dict[Any, Any], keys: Iterable[str], path: str) -> None:
-    """A key that stood twice in the JSON text could be read in two ways."""
+def _refuse_duplicates(holder: dict[Any, Any], keys: Iterable[str], path: str) -> None:
+    """Raise `EvidenceError` for a duplicate key, which could be read in two ways."""
     if type(holder) is JsonObject:
         for key in keys:
             if key in holder.duplicates:
@@ -74,7 +119,7 @@ def _refuse_twice(holder: dict[Any, Any], keys: Iterable[str], path: str) -> Non
 
 
 def _read_metadata(metadata: dict[Any, Any], path: str) -> Evidence:
-    _refuse_twice(metadata, ("payload_id", BLOCK), path)
+    _refuse_duplicates(metadata, ("payload_id", BLOCK), path)
     if BLOCK in metadata and "is_available" in metadata:
         raise _ambiguous(BLOCK)
     payload_id = None
@@ -86,35 +131,21 @@ def _read_metadata(metadata: dict[Any, Any], path: str) -> Evidence:
             raise misplaced
         absence = f"there is no {path}{BLOCK}"
         return Evidence(available=False, payload_id=payload_id, claims=metadata, absence=absence)
-    return _read_block(the_object(metadata[BLOCK], path, BLOCK), f"{path}{BLOCK}.", payload_id, metadata)
-
-
-def check_payload_id(payload_id: object, path: str) -> str:
-    """`payload_id` itself, if it is a non-empty string that has a UTF-8 form and is not oversize. Raises
-    `EvidenceError`.
-    """
-    if type(payload_id) is not str:
-        raise EvidenceError(f"{path}payload_id", "a non-empty string", kind_of(payload_id))
-    if not 0 < len(payload_id) <= PAYLOAD_ID_MAX:
-        raise EvidenceError(
-            f"{path}payload_id", f"a string of 1 to {PAYLOAD_ID_MAX} characters", f"{len(payload_id)} characters"
-        )
-    if not payload_id.isascii() and any("\ud800" <= character <= "\udfff" for character in payload_id):
-        raise EvidenceError(f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate in it")
-    return payload_id
+    block = require_object(metadata[BLOCK], f"{path}{BLOCK}")
+    return _read_block(block, f"{path}{BLOCK}.", payload_id, metadata)
 
 
 def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims: dict[str, Any]) -> Evidence:
-    _refuse_twice(block, _READ_IN_BLOCK, path)
+    _refuse_duplicates(block, _FIELDS, path)
     available = block.get("is_available")
     if available is False:
         absence = f"the server says {path}is_available: false"
         return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence, denied=True)
-    for key in _READ_IN_BLOCK:
+    for key in _FIELDS:
         if key not in block:
             raise EvidenceError(path + key, "this key", "nothing: it is missing")
     if available is not True:
-        raise EvidenceError(f"{path}is_available", "true or false", kind_of(available))
+        raise EvidenceError(f"{path}is_available", "true or false", describe_type(available))
     return Evidence(
         available=True,
         pcrs=read_report(block["pcr_banks"], block["pcr_values"], path),
@@ -126,13 +157,34 @@ def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims
     )
 
 
+def check_payload_id(payload_id: object, path: str) -> str:
+    """Return `payload_id` if it is a string of 1 to `PAYLOAD_ID_MAX` characters that UTF-8 can encode.
+
+    Raises:
+        EvidenceError: for any other value; it names the field `payload_id` behind `path`.
+    """
+    if type(payload_id) is not str:
+        raise EvidenceError(f"{path}payload_id", "a non-empty string", describe_type(payload_id))
+    if not 0 < len(payload_id) <= PAYLOAD_ID_MAX:
+        raise EvidenceError(
+            f"{path}payload_id", f"a string of 1 to {PAYLOAD_ID_MAX} characters", f"{len(payload_id)} characters"
+        )
+    if not payload_id.isascii() and any("\ud800" <= character <= "\udfff" for character in payload_id):
+        raise EvidenceError(f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate in it")
+    return payload_id
+
+
 def decode_base64(text: object, path: str, key: str) -> bytes:
-    """Decode canonical base64 (RFC 4648, 4): the one text that encodes the bytes, no other that decodes to them."""
+    """Decode canonical base64 (RFC 4648, section 4): the one text that encodes the bytes, and no other.
+
+    Raises:
+        EvidenceError: for any other text; it names the field `key` behind `path`.
+    """
     if type(text) is not str or not 0 < len(text) <= BLOB_CHARACTERS_MAX:
-        got = f"{len(text)} characters" if type(text) is str and text else kind_of(text)
+        got = f"{len(text)} characters" if type(text) is str and text else describe_type(text)
         raise EvidenceError(f"{path}{key}", f"base64 of 1 to {BLOB_CHARACTERS_MAX} characters", got)
     encoded = decoded = b""
-    with suppress(ValueError):  # what it carries is not to travel on
+    with suppress(ValueError):  # which contains the text
         encoded = text.encode("ascii")
         decoded = binascii.a2b_base64(encoded)
     if not decoded:

@@ -1,4 +1,4 @@
-"""Which moment does a time in a record name? Seconds since 1970, or text of ISO 8601 with an offset."""
+"""Read a time in a record: seconds since 1970, or ISO 8601 text with an offset from UTC."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import datetime
 from typing import Final
 
 TIME_MAX: Final = 2**53
-"""Seconds since 1970, either way, that are still a time: every JSON reader keeps these integers exactly."""
+"""Seconds before or after 1970 that are still a time: every JSON reader represents these integers exactly."""
 
 _TEXT_MAX: Final = 64
 """Characters of the longest text that is read as a time."""
 
 
 def seconds_of(time: object) -> int | None:
-    """Whole seconds since 1970, UTC, rounded down; None for a value that names no moment.
+    """Whole seconds since 1970 UTC, rounded down; None for a value that is not a time.
 
     Args:
         time: an integer or a finite number of seconds; or text of ISO 8601, RFC 3339 included, with an offset from UTC.
-            Text without an offset names no moment, because it does not say whose local time it is.
+            Text without an offset is not a time, because it does not state whose local time it is.
     """
     if type(time) is str:
         return _of_text(time)

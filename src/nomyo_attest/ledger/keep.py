@@ -16,7 +16,7 @@ import msgspec
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.misplaced import find_misplaced, find_respelled
 from nomyo_attest.evidence.response import BLOCK, METADATA, PAYLOAD_ID_MAX, check_payload_id, read_evidence
-from nomyo_attest.evidence.text import JsonObject
+from nomyo_attest.evidence.strict_json import JsonObject
 from nomyo_attest.policy import AppraisalPolicy
 
 CLAIMS: Final = (

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import check_payload_id
-from nomyo_attest.evidence.text import TEXT_MAX, JsonObject, kind_of
+from nomyo_attest.evidence.strict_json import TEXT_MAX, JsonObject, describe_type
 from nomyo_attest.evidence.times import seconds_of
 
 LEDGER_FORMAT: Final = "nomyo-attest-ledger/1"
@@ -100,11 +100,11 @@ def recorded_of(document: dict[str, Any]) -> Recorded:
     time, gate, refused = document.get("recorded_at"), document.get("gate"), document.get("refused")
     at = seconds_of(time) if isinstance(time, str) else None
     if time is not None and at is None:
-        raise EvidenceError("recorded_at", "an RFC 3339 time with an offset", kind_of(time))
+        raise EvidenceError("recorded_at", "an RFC 3339 time with an offset", describe_type(time))
     if gate is not None and gate not in GATES:
-        raise EvidenceError("gate", "'on' or 'off'", kind_of(gate))
+        raise EvidenceError("gate", "'on' or 'off'", describe_type(gate))
     if refused is not None and not isinstance(refused, str):
-        raise EvidenceError("refused", "null or a code", kind_of(refused))
+        raise EvidenceError("refused", "null or a code", describe_type(refused))
     return Recorded(at, gate, refused is None if "refused" in document else None)
 
 
@@ -125,7 +125,7 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
         raise EvidenceError("evidence", "this key", got)
     given = document.get("given")
     if type(given) is not bool:
-        raise EvidenceError("given", "true or false", kind_of(given))
+        raise EvidenceError("given", "true or false", describe_type(given))
     return document["evidence"], check_payload_id(document.get("payload_id"), "") if given else None
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from nomyo_attest.evidence.json_bounds import check_containers
+from nomyo_attest.evidence.strict_json import check_containers
 from nomyo_attest.ledger.line import BEGINNING, LEDGER_FORMAT
 from nomyo_attest.ledger.tail import TORN_KEPT
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.errors import LedgerError
-from nomyo_attest.evidence.json_bounds import check_containers
+from nomyo_attest.evidence.strict_json import check_containers
 from nomyo_attest.ledger.line import BEGINNING, LINE_MAX, digest_of, is_line
 
 _BLOCK: Final = 64 * 1024

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from nomyo_attest.errors import PolicyError
-from nomyo_attest.evidence.model import Evidence
+from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.policy.model import POLICY_FORMAT, STRONG_HASHES
 from nomyo_attest.policy.pcr_meanings import MEANINGS, never_extended, reset_by
 from nomyo_attest.policy.toml import toml_comment, toml_string

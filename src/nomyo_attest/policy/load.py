@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nomyo_attest.errors import PolicyError
 from nomyo_attest.evidence.content import wrong_encoding
-from nomyo_attest.evidence.json_bounds import check_containers
+from nomyo_attest.evidence.strict_json import check_containers
 from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, ReferenceValue, Requirement, Trust
 from nomyo_attest.policy.schema import first_problem
 from nomyo_attest.policy.toml import toml_path

@@ -130,7 +130,7 @@ def has_lines(path: Path) -> bool:
 def _content_problem(file: BinaryIO, *, lines: bool) -> str:
     """Why no record can be read from a file, as an audit says it; empty if one may be."""
     from nomyo_attest.evidence.content import enough_of_lines, lines_problem, one_record_problem
-    from nomyo_attest.evidence.text import TEXT_MAX
+    from nomyo_attest.evidence.strict_json import TEXT_MAX
 
     if not lines:
         return one_record_problem(file.read(TEXT_MAX + 1))
@@ -143,14 +143,14 @@ def _content_problem(file: BinaryIO, *, lines: bool) -> str:
 
 def _whole(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """The one record of a file: line, offset, text."""
-    from nomyo_attest.evidence.text import TEXT_MAX
+    from nomyo_attest.evidence.strict_json import TEXT_MAX
 
     yield 1, 0, file.read(TEXT_MAX + 1)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """Each line that is not blank: its number, its offset, and its text as far as any response may be long."""
-    from nomyo_attest.evidence.text import TEXT_MAX
+    from nomyo_attest.evidence.strict_json import TEXT_MAX
 
     line = offset = 0
     while text := file.readline(TEXT_MAX + 2):
@@ -177,7 +177,7 @@ def _payload_id(text: bytes) -> str:
     """The payload id as far as it serves as a name; empty if it does not. It is judged when the test runs."""
     from nomyo_attest.audit.kept import RepairError, unwrap
     from nomyo_attest.errors import EvidenceError
-    from nomyo_attest.evidence.text import parse_record
+    from nomyo_attest.evidence.strict_json import parse_record
 
     try:
         kept = unwrap(text)

@@ -10,7 +10,7 @@ from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
 from nomyo_attest.errors import ParseError
-from nomyo_attest.evidence.model import Evidence
+from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.report.decoded import decoded
 from nomyo_attest.tpm.attest import TPMS_ATTEST, TPMS_QUOTE_INFO
 from nomyo_attest.tpm.codec import Structure

@@ -11,7 +11,7 @@ import nomyo_attest as na
 from nomyo_attest.audit.record import Appraised, Outside, RecordAppraiser
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.text import parse_json
+from nomyo_attest.evidence.strict_json import parse_json
 from nomyo_attest.ledger.line import LEDGER_FORMAT, Recorded, recorded_of
 from nomyo_attest.testing import Forge
 

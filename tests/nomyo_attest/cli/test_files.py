@@ -13,7 +13,7 @@ import pytest
 
 from nomyo_attest.cli import files
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.cli.runner import one_complaint, run
 
 
@@ -27,7 +27,7 @@ def names() -> list[str]:
 
 
 def test_an_endless_file_is_read_up_to_one_byte_more_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo_attest.evidence.text.TEXT_MAX", 1000)
+    monkeypatch.setattr("nomyo_attest.evidence.strict_json.TEXT_MAX", 1000)
     with Path("big").open("wb") as file:
         file.truncate(10_000)
     assert len(files.read_input("big")) == 1001

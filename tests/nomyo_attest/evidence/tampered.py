@@ -181,7 +181,7 @@ def rows() -> Iterator[tuple[str, Tamper, str]]:
         yield f"value {what}", changed_value(change), "pcr_values.sha256.7"
 
 
-SPOILT: Final = {name: (tamper, where) for name, tamper, where in rows()}
+TAMPERED: Final = {name: (tamper, where) for name, tamper, where in rows()}
 
 
 def in_json(tamper: Tamper) -> bool:
@@ -193,4 +193,4 @@ def in_json(tamper: Tamper) -> bool:
         return False
 
 
-SPOILT_IN_JSON: Final = [name for name, (tamper, _) in SPOILT.items() if in_json(tamper)]
+TAMPERED_IN_JSON: Final = [name for name, (tamper, _) in TAMPERED.items() if in_json(tamper)]

@@ -22,7 +22,7 @@ from nomyo_attest.evidence.content import (
     one_record_problem,
     wrong_content,
 )
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.testing import Forge
 
 RESPONSE = Forge(key="p256").response()

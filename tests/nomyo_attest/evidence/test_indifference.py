@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.nomyo_attest.evidence.test_strict_json import reachable
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
-from tests.nomyo_attest.evidence.tampered import BLOBS, FORMS, RESPONSE, SPOILT, Json, made
-from tests.nomyo_attest.evidence.test_text import reachable
+from nomyo_attest.evidence.strict_json import DEPTH_MAX
+from tests.nomyo_attest.evidence.tampered import BLOBS, FORMS, RESPONSE, TAMPERED, Json, made
 
 READ = (*BLOBS, "is_available", "pcr_banks", "pcr_values")
 keys = st.one_of(
@@ -185,23 +186,29 @@ def test_numbers_that_json_does_not_have_and_endless_ones_may_stand_elsewhere() 
         assert read_evidence(text.replace('"created": ', f'"more": {number}, "created": ', 1)).available
 
 
-def test_nesting_is_read_as_far_as_is_sensible_and_refused_beyond() -> None:
-    text = json.dumps(RESPONSE)
-    for levels, sensible in ((100, True), (1000, False)):
-        nested = text.replace('"created": ', f'"more": {"[" * levels}{"]" * levels}, "created": ', 1)
-        if sensible:
-            assert read_evidence(nested).available
-        else:
+@pytest.mark.parametrize("length", [0, 2 * 1024 * 1024], ids=["short", "long"])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_values_beside_the_evidence_may_be_nested_up_to_the_limit_and_no_deeper(opening: str, length: int) -> None:
+    closing = {"[": "]", "{": "}"}[opening[0]]
+    text = json.dumps({**RESPONSE, "padding": "x" * length})
+
+    def nested(levels: int) -> str:
+        return text.replace('"created": ', f'"more": {opening * levels}1{closing * levels}, "created": ', 1)
+
+    for levels in (100, DEPTH_MAX - 1):  # the response itself is one level
+        assert read_evidence(nested(levels)).available
+    for levels in (DEPTH_MAX, 600, 3000):
+        for given_ in (nested(levels), nested(levels).encode()):
             with pytest.raises(EvidenceError, match="nested too deep"):
-                read_evidence(nested)
+                read_evidence(given_)
 
 
 SECRET = "what the user was told"
 
 
-@pytest.mark.parametrize("tamper", SPOILT)
+@pytest.mark.parametrize("tamper", TAMPERED)
 def test_no_error_holds_the_completion(tamper: str) -> None:
-    response = made("response", SPOILT[tamper][0])
+    response = made("response", TAMPERED[tamper][0])
     response["choices"][0]["message"]["content"] = SECRET
     response["_metadata"]["cuda_device"] = SECRET
     with pytest.raises(EvidenceError) as caught:

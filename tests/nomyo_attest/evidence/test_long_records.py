@@ -15,7 +15,7 @@ from nomyo_attest.audit.kept import kept_evidence, unwrap
 from nomyo_attest.audit.record import RecordAppraiser
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import read_evidence
-from nomyo_attest.evidence.text import LONG, TEXT_MAX, parse_record
+from nomyo_attest.evidence.strict_json import LONG, TEXT_MAX, parse_record
 from nomyo_attest.testing import Forge
 
 RESPONSE = Forge().response()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import json
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import pytest
 
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
+from nomyo_attest.evidence.pcrs import NO_PCRS
 from nomyo_attest.evidence.response import decode_base64
-from tests.nomyo_attest.evidence.tampered import FORMS, RESPONSE, SPOILT, SPOILT_IN_JSON, Json, made, without_tpm
+from nomyo_attest.testing import Forge
+from tests.nomyo_attest.evidence.tampered import FORMS, RESPONSE, TAMPERED, TAMPERED_IN_JSON, Json, made, without_tpm
 
 PAYLOAD_ID = RESPONSE["_metadata"]["payload_id"]
 
@@ -99,9 +102,9 @@ def test_what_is_no_object_is_no_response(given: object, got: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("tamper", SPOILT)
+@pytest.mark.parametrize("tamper", TAMPERED)
 def test_a_tampered_block_is_refused_at_the_place_that_is_tampered(form: str, tamper: str) -> None:
-    change, where = SPOILT[tamper]
+    change, where = TAMPERED[tamper]
     given = made(form, change)
     before = copy.deepcopy(given)
     if form == "block" and "is_available" not in given:
@@ -115,9 +118,9 @@ def test_a_tampered_block_is_refused_at_the_place_that_is_tampered(form: str, ta
     assert given == before, "the reader changed what it was given"
 
 
-@pytest.mark.parametrize("tamper", SPOILT_IN_JSON)
+@pytest.mark.parametrize("tamper", TAMPERED_IN_JSON)
 def test_a_tampered_block_is_refused_as_text_too(tamper: str) -> None:
-    change, where = SPOILT[tamper]
+    change, where = TAMPERED[tamper]
     assert refused(json.dumps(made("response", change))).where == FORMS["response"] + where
 
 
@@ -192,3 +195,38 @@ def test_a_text_that_is_not_base64_is_refused_with_its_first_wrong_character(tex
     with pytest.raises(EvidenceError) as caught:
         decode_base64(text, "", "quote_b64")
     assert (caught.value.where, caught.value.got) == ("quote_b64", got)
+
+
+def test_evidence_cannot_be_changed() -> None:
+    evidence = read_evidence(Forge().response())
+    with pytest.raises(AttributeError):
+        evidence.payload_id = "another"  # type: ignore[misc]  # that is what must not work
+    with pytest.raises(TypeError):
+        evidence.pcrs.values["sha256"] = {}  # type: ignore[index]  # that is what must not work
+    with pytest.raises(TypeError):
+        evidence.pcrs.values["sha256"][0] = bytes(32)  # type: ignore[index]  # that is what must not work
+
+
+def test_evidence_of_equal_responses_is_equal_and_of_others_is_not() -> None:
+    assert read_evidence(Forge().response()) == read_evidence(Forge().text())
+    assert read_evidence(Forge().response()) != read_evidence(Forge(payload_id="another").response())
+
+
+def test_evidence_that_is_not_there_holds_nothing() -> None:
+    evidence = Evidence(available=False)
+    assert (evidence.quote, evidence.signature, evidence.aik_public) == (b"", b"", b"")
+    assert evidence.pcrs is NO_PCRS
+    assert (evidence.payload_id, evidence.absence, dict(evidence.claims)) == (None, "", {})
+
+
+def test_evidence_that_is_not_there_does_not_share_its_emptiness() -> None:
+    claims = Evidence(available=False).claims
+    with contextlib.suppress(TypeError):
+        claims["a"] = 1  # type: ignore[index]  # somebody might
+    assert not Evidence(available=False).claims
+
+
+def test_evidence_does_not_show_the_response_it_was_read_from() -> None:
+    response = {"choices": "what the user was told", **Forge().response()["_metadata"]}
+    for given in (response, {"choices": "what the user was told", "is_available": False}):
+        assert "what the user was told" not in repr(read_evidence(given))

@@ -11,7 +11,7 @@ import nomyo_attest as na
 from nomyo_attest.appraisal import appraise
 from nomyo_attest.audit.record import Appraised, RecordAppraiser
 from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.text import parse_json
+from nomyo_attest.evidence.strict_json import parse_json
 from nomyo_attest.ledger.keep import keep
 from nomyo_attest.ledger.line import encode_line, is_repair, open_line
 from nomyo_attest.testing import FAULTS, Forge

@@ -185,7 +185,7 @@ def test_evidence_in_two_places_is_still_in_two_places(beside: str) -> None:
 
 def test_a_key_that_stood_twice_is_not_made_one() -> None:
     text = Forge().text().replace('"payload_id"', '"payload_id": "other", "payload_id"', 1)
-    from nomyo_attest.evidence.text import parse_json
+    from nomyo_attest.evidence.strict_json import parse_json
 
     kept = keep(parse_json(text), policy())
     assert not kept.whole

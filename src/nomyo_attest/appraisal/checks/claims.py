@@ -6,7 +6,7 @@ from typing import Any
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.evidence.text import JsonObject, kind_of
+from nomyo_attest.evidence.strict_json import JsonObject, describe_type
 
 
 def firmware_version(case: Case) -> Answer:
@@ -65,4 +65,4 @@ def _shown(value: object) -> str | int | bool | None:
         return value
     if type(value) is str:
         return value
-    return kind_of(value)
+    return describe_type(value)

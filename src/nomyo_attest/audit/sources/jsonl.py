@@ -15,7 +15,7 @@ from nomyo_attest.audit.sources.parts import TOO_LARGE, End, Lines, Part, Unread
 from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
 from nomyo_attest.audit.sources.unpack import packing_of, unpacked
 from nomyo_attest.evidence.content import EMPTY, enough_of_lines, lines_problem
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 _CLOSED: Final = "standard input is closed; name a file"
 

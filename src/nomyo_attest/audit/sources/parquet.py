@@ -24,7 +24,7 @@ from nomyo_attest.audit.sources.column import Cut, Event, Lost, Oversize, Rows, 
 from nomyo_attest.audit.sources.kinds import Source
 from nomyo_attest.audit.sources.parts import TOO_LARGE, Cells, End, Part, Unread, failed
 from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 MEMORY_BASE: Final = 512 * 1024 * 1024
 MEMORY_PER_BYTE: Final = 16

@@ -11,7 +11,7 @@ from nomyo_attest.audit.sources.parts import TOO_LARGE, Part
 from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
 from nomyo_attest.audit.sources.unpack import unpacked
 from nomyo_attest.evidence.content import one_record_problem, wrong_content
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 
 class _Content(NamedTuple):

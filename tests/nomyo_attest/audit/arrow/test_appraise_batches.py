@@ -12,7 +12,7 @@ import pytest
 from nomyo_attest import AppraisalPolicy, NomyoAttestError
 from nomyo_attest.audit.arrow import RESULT_SCHEMA, ROWS_MAX, ColumnError, appraise_batches, batch_to_rows
 from nomyo_attest.audit.row import Row, encode_row
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.audit.mixed_bag import GARBAGE, POLICY, mixed_bag
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources.column import Cut, Lost, Oversize, Rows, read_column
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.sources.look import numbered
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nomyo_attest.audit.sources import read_chunks, take_inventory
 from nomyo_attest.evidence.content import EMPTY
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.audit.sources.look import gz, joined, numbered, read, written, zst
 
 LINES = numbered(4000, 1000)

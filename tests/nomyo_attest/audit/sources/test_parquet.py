@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources import parquet as parquet_module
 from nomyo_attest.audit.sources import read_chunks, take_inventory
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.audit.recorded import CHILD, children, command_of
 from tests.nomyo_attest.audit.sources.look import numbered, read, written
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.audit.sources.look import Read, gz, joined, numbered, read, written, zst
 
 

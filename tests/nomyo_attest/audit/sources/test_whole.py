@@ -10,7 +10,7 @@ import pytest
 
 from nomyo_attest.audit.sources import read_chunks, take_inventory
 from nomyo_attest.audit.sources.parts import PartsChunk
-from nomyo_attest.evidence.text import TEXT_MAX
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.audit.sources.look import gz, read, written, zst
 
 

@@ -1,0 +1,294 @@
+"""Parse hostile JSON text with bounded time and memory, and remember which keys an object has twice.
+
+What a hostile text costs depends on its containers: 16 MiB of ``[],`` are five million lists and 500 MB. They are
+counted before any object is created. Scalars are cheap, and so is text inside strings; neither is counted. A pasted
+table with a million commas and a response with the log probabilities of 20 alternatives per token are within the bound.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from codecs import getincrementaldecoder
+from itertools import accumulate
+from typing import Any, Final
+
+import msgspec
+
+from nomyo_attest.errors import EvidenceError
+
+TEXT_MAX: Final = 16 * 1024 * 1024
+"""Bytes of the largest record that is read. The protocol's largest prompt has 10 MiB."""
+
+DEPTH_MAX: Final = 500
+"""Levels of nested objects and arrays. The parser's own limit differs between Python versions and depends on how deep
+its caller is.
+"""
+
+CONTAINERS_BASE: Final = 10_000
+"""Objects and arrays that a text of any length may contain."""
+
+BYTES_PER_CONTAINER: Final = 24
+"""Bytes of text for each further object or array. Log probabilities have about 45 bytes each, tool calls far more."""
+
+LONG: Final = 1024 * 1024
+"""Bytes of the longest record, and of the longest `_metadata`, of which every value becomes an object."""
+
+_WHOLE: Final = {"objects and arrays": (b"[{", 30), "strings": (b'"', 15), "members": (b":", 24), "values": (b",", 8)}
+"""Bounds of a record longer than `LONG` that has to be parsed as a whole: the characters that are counted, and the
+bytes of text required for each.
+"""
+
+_METADATA: Final = "_metadata"
+_BLOCK: Final = "tpm_attestation"
+_AVAILABLE: Final = "is_available"
+
+_METADATA_KEY: Final = re.compile(
+    ('"' + "".join(rf"(?:{letter}|\\u{ord(letter):04x})" for letter in _METADATA) + '"').encode(), re.IGNORECASE
+)
+"""The key `_metadata`, with or without escapes. Letters in the other case match too, which does no harm."""
+
+_INTEGER_DIGITS_MAX: Final = 1000
+"""Longer integers become an infinite float: no value that is read is one, and converting them takes quadratic time."""
+
+_AS_DIGITS: Final = bytes(0x31 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
+_TOO_MANY_DIGITS: Final = b"1" * (_INTEGER_DIGITS_MAX + 1)
+"""A text translated by `_AS_DIGITS` contains this if it contains an integer that is too long."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_PIECE: Final = 1024 * 1024
+_ALL_BYTES: Final = bytes(range(256))
+
+
+class JsonObject(dict[str, Any]):
+    """A JSON object with duplicate keys.
+
+    Attributes:
+        duplicates: the keys that the text has more than once; the last value of each is the one in the dict.
+    """
+
+    __slots__ = ("duplicates",)
+    duplicates: frozenset[str]
+
+
+class TooManyContainersError(ValueError):
+    """A JSON text contains more objects and arrays than its length allows.
+
+    Attributes:
+        found: the number of objects and arrays in the text.
+        limit: the number allowed.
+    """
+
+    def __init__(self, found: int, limit: int) -> None:
+        self.found = found
+        self.limit = limit
+        super().__init__(found, limit)
+
+    def __str__(self) -> str:
+        return f"{self.found} objects and arrays, more than the {self.limit} that a text of this length may hold"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    seen: set[str] = set()
+    duplicates = {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]  # add() is the point
+    marked = JsonObject(plain)
+    marked.duplicates = frozenset(duplicates)
+    return marked
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float("inf")
+
+
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
+_decoder_of_short_integers: Final = json.JSONDecoder(object_pairs_hook=_object)
+"""For long texts without an integer that is too long: `_integer` could be called millions of times."""
+
+
+class _Response(msgspec.Struct):
+    metadata: msgspec.Raw = msgspec.field(name=_METADATA)
+    block: msgspec.Raw = msgspec.field(name=_BLOCK, default_factory=msgspec.Raw)
+    available: msgspec.Raw = msgspec.field(name=_AVAILABLE, default_factory=msgspec.Raw)
+
+
+_response: Final = msgspec.json.Decoder(_Response)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse one JSON text, in UTF-8 with or without a byte order mark (RFC 8259, section 8.1).
+
+    An object with a duplicate key is returned as a `JsonObject`, so that a reader can reject it where it matters.
+
+    Raises:
+        EvidenceError: for a text that is not JSON, or exceeds `TEXT_MAX`, `DEPTH_MAX` or the limit of containers.
+    """
+    _check_bounds(text, text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+    return _parse(text)
+
+
+def parse_record(text: str | bytes) -> Any:
+    """Parse a record as `parse_json` does, but of a response longer than `LONG` only the part with evidence.
+
+    Of such a response, `_metadata` becomes objects, and `tpm_attestation` and `is_available` beside it become null. A
+    long record that is not such a response, or whose `_metadata` is long itself, is parsed as a whole within the bounds
+    of `_WHOLE`.
+
+    Raises:
+        EvidenceError: as `parse_json` does.
+    """
+    if not LONG < len(text) <= TEXT_MAX:
+        return parse_json(text)
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    _check_bounds(text, data)
+    response = _parse_metadata(data.removeprefix(_BOM))
+    if response is not None:
+        return response
+    for what, (characters, size) in _WHOLE.items():
+        found = count_strings(data) if characters == b'"' else len(outside_strings(data, characters))
+        if found > len(data) // size:
+            expected = f"at most {len(data) // size} {what} in a record of this length"
+            raise EvidenceError("response", expected, f"{found}")
+    return _parse(text)
+
+
+def parse_long(text: bytes) -> dict[str, Any] | None:
+    """Parse the `_metadata` of a response longer than `LONG`, as `parse_record` does; None for any other record."""
+    return _parse_metadata(text.removeprefix(_BOM)) if len(text) > LONG else None
+
+
+def _parse_metadata(text: bytes) -> dict[str, Any] | None:
+    """The part of a long response that is read; None if it has to be parsed as a whole, or is not valid."""
+    try:
+        response = _response.decode(text)
+        metadata = bytes(response.metadata)
+        # Another `_metadata` may be a duplicate, which the decoder does not report, or a key in a completion.
+        if len(metadata) > LONG or sum(1 for _ in _METADATA_KEY.finditer(text)) != 1:
+            return None
+        _check_utf8(text)  # the decoder does not check strings that it skips
+        beside = ((_BLOCK, response.block), (_AVAILABLE, response.available))
+        return {_METADATA: _parse(metadata), **{key: None for key, raw in beside if bytes(raw)}}
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _check_bounds(text: str | bytes, data: bytes) -> None:
+    """Raise `EvidenceError` for a text, `data` in UTF-8, that is too long, has too many containers, or is too deep."""
+    if len(text) > TEXT_MAX:
+        raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(text)}")
+    try:
+        check_containers(data)
+    except TooManyContainersError as error:
+        limit, found = error.limit, error.found
+    else:
+        if is_deeper(data, DEPTH_MAX):
+            raise _too_deep()
+        return
+    raise EvidenceError("response", f"at most {limit} objects and arrays in a text of this length", f"{found}")
+
+
+def _too_deep() -> EvidenceError:
+    return EvidenceError("response", "JSON of sensible depth", "objects or arrays nested too deep")
+
+
+def _check_utf8(text: bytes) -> None:
+    """Raise `UnicodeDecodeError` if needed. Decodes in pieces: one emoji makes a str of four bytes per character."""
+    if not text.isascii():
+        decoder = getincrementaldecoder("utf-8")()
+        for start in range(0, len(text), LONG):
+            decoder.decode(text[start : start + LONG], final=start + LONG >= len(text))
+
+
+def _parse(text: str | bytes) -> Any:
+    # The standard library's exceptions contain the whole text: they must be gone before ours is raised.
+    try:
+        short = isinstance(text, bytes) and len(text) > LONG and _TOO_MANY_DIGITS not in text.translate(_AS_DIGITS)
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return (_decoder_of_short_integers if short else _decoder).decode(text.removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
+    except json.JSONDecodeError as error:
+        expected, got = "JSON", f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
+    except RecursionError:  # the caller is deep itself
+        raise _too_deep() from None
+    raise EvidenceError("response", expected, got)
+
+
+def check_containers(text: bytes | bytearray) -> None:
+    """Raise `TooManyContainersError` if a JSON text contains more objects and arrays than its length allows.
+
+    The count is exact for valid JSON. In invalid text it is exact up to the first error, where a parser stops.
+    """
+    limit = containers_max(len(text))
+    if text.count(b"[") + text.count(b"{") <= limit:  # an upper bound that is quick to compute: includes strings
+        return
+    found = len(outside_strings(text, b"[{"))
+    if found > limit:
+        raise TooManyContainersError(found, limit)
+
+
+def containers_max(length: int) -> int:
+    """The number of objects and arrays that a text of `length` bytes may contain."""
+    return CONTAINERS_BASE + length // BYTES_PER_CONTAINER
+
+
+def is_deeper(text: bytes | bytearray, levels: int) -> bool:
+    """Whether objects and arrays are nested more than `levels` deep."""
+    if text.count(b"[") + text.count(b"{") <= levels:
+        return False
+    steps = outside_strings(text, b"[]{}").translate(bytes.maketrans(b"[{]}", b"\1\1\0\0"))
+    return max(accumulate(map((-1, 1).__getitem__, steps)), default=0) > levels
+
+
+def count_strings(text: bytes | bytearray) -> int:
+    """The number of strings in a JSON text, keys included."""
+    return _without_escapes(text).count(b'"') // 2
+
+
+def outside_strings(text: bytes | bytearray, characters: bytes) -> bytes:
+    """Those of `characters` that are outside the strings of a JSON text, in order.
+
+    Args:
+        text: the JSON text.
+        characters: ASCII characters except ``"`` and ``\\``.
+    """
+    marks = bytes(_without_escapes(text).translate(None, bytes({*_ALL_BYTES} - {*characters, 0x22})))
+    # Two quotation marks in a row: a string without any of these characters, or the end of one and the beginning of the
+    # next. Without the pair every other character is still inside or outside a string as before.
+    marks = marks.replace(b'""', b"")
+    if b'"' not in marks:
+        return marks
+    outside, inside = [], 0
+    for start in range(0, len(marks), _PIECE):
+        parts = marks[start : start + _PIECE].split(b'"')
+        outside.append(b"".join(parts[inside::2]))
+        inside ^= (len(parts) - 1) & 1
+    return b"".join(outside)
+
+
+def _without_escapes(text: bytes | bytearray) -> bytes | bytearray:
+    """`text` without escaped backslashes and quotation marks: every mark that is left begins or ends a string."""
+    if b"\\" not in text:
+        return text
+    return text.replace(b"\\\\", b"").replace(b'\\"', b"")
+
+
+def require_object(value: Any, where: str) -> dict[Any, Any]:
+    """Return `value` if it is a JSON object. Raises `EvidenceError` that names the field `where`."""
+    if not isinstance(value, dict):
+        raise EvidenceError(where, "a JSON object", describe_type(value))
+    return value
+
+
+def describe_type(value: object) -> str:
+    """The JSON type of a value, for an error message that must not contain the value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    names = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
+    name = names.get(type(value), f"a {type(value).__name__}")
+    return "an empty string" if type(value) is str and not value else name
