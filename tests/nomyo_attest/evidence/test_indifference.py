@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.nomyo_attest.evidence.test_strict_json import reachable
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence import Evidence, read_evidence
 from nomyo_attest.evidence.strict_json import DEPTH_MAX
 from tests.nomyo_attest.evidence.tampered import BLOBS, FORMS, RESPONSE, TAMPERED, Json, made
+from tests.nomyo_attest.evidence.test_strict_json import reachable
 
 READ = (*BLOBS, "is_available", "pcr_banks", "pcr_values")
 keys = st.one_of(
