@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo import keyfiles, keys
-from nomyo.cli.errors import CommandError
-from nomyo.cli.secret_files import read_secret, read_secrets
+from nomyo.cli.settings import read_secret, read_secrets
 from nomyo.errors import KeyStoreError
 from nomyo.keyfiles import PRIVATE_NAME, PUBLIC_NAME
 from nomyo.router import RouterError, RouterOptions
 from nomyo.router.credentials import ServerKey, load_tls
+from nomyo_attest.cli.errors import CommandError
 from tests.nomyo.cli.runner import run
 
 pytestmark = pytest.mark.skipif(

@@ -1,14 +1,43 @@
-"""The command `nomyo`, made of the same parts as `nomyo-attest` (`nomyo_attest.cli`).
+"""The command `nomyo`, built from the same parts as `nomyo-attest` (`nomyo_attest.cli`).
 
-Importing this package costs a few milliseconds, and so does `nomyo --version`: a command imports what it needs when it
+Importing this package takes a few milliseconds, and so does `nomyo --version`: a command imports what it needs when it
 runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from nomyo.cli.commands import PROGRAM
+from nomyo_attest.cli.program import Program
+
+# fmt: off
+COMMANDS: Final = {
+    "demo":          ("demo", "show the client, the gate and a refusal on this machine"),
+    "chat":          ("chat", "ask a model, encrypted; with --policy, only a server it affirms"),
+    "keys generate": ("keys:Generate", "generate a key pair for the client"),
+    "keys show":     ("keys:Show", "show a key file's size, fingerprint and protection"),
+    "keys pin":      ("keys:Pin", "fetch a server's key and print the pin for it"),
+    "router":        ("router", "run the reference router (extra router)"),
+}
+"""Command → its module or class in this package, and its summary, in the order of the help."""
+# fmt: on
+
+_EXITS: Final = """\
+exit status:
+  0  the command succeeded; with --policy, the policy affirms the server
+  1  the response was refused, since the policy does not affirm the server;
+     or the demo did not go as expected
+  2  wrong usage, a file, key or policy that cannot be used, a server that
+     cannot be reached or sends an unusable response"""
+
+PROGRAM: Final = Program(
+    "nomyo",
+    about="Encrypted chat completions, released only if your policy affirms the server.",
+    package="nomyo.cli",
+    commands=COMMANDS,
+    exits=_EXITS,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,19 +29,17 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from nomyo.cli.connection import add_client, base_url, host_of, logs_noticed, open_client
-from nomyo.cli.errors import CommandError
 from nomyo.cli.settings import filled, setting
 from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
 from nomyo_attest.cli.console import text_style
-from nomyo_attest.cli.errors import remark
-from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
+from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError, remark
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input
 
 if TYPE_CHECKING:
     import argparse
 
-    from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.cli.arguments import Parser
     from nomyo_attest.policy import AppraisalPolicy
 
 MODEL: Final = "Qwen/Qwen3-0.6B"
@@ -102,10 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     import asyncio
 
-    from nomyo.cli.asking import Asking
-    from nomyo.cli.conversation import converse
-    from nomyo.cli.failures import failure
-    from nomyo.cli.verdict import refusal_text
+    from nomyo.cli.connection import failure
+    from nomyo.cli.conversation import Asking, converse
+    from nomyo.cli.terminal import refusal_text
     from nomyo.errors import AttestationError, NomyoError
 
     given = {name: value for name, value in options.items() if value is not None}

@@ -23,18 +23,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nomyo.cli.errors import CommandError
-from nomyo.cli.secret_files import read_secret, read_secrets
-from nomyo.cli.settings import filled
+from nomyo.cli.settings import filled, read_secret, read_secrets
 from nomyo_attest.cli.arguments import decimal_number, whole_number
 from nomyo_attest.cli.console import say, say_json, text_style
-from nomyo_attest.cli.exits import OK
+from nomyo_attest.cli.errors import OK, CommandError
 
 if TYPE_CHECKING:
     import argparse
 
     from nomyo.router.options import RouterOptions
-    from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.cli.arguments import Parser
 
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
 TIERS: Final = ("standard", "high", "maximum")

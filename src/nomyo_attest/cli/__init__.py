@@ -1,16 +1,48 @@
-"""The command `nomyo-attest`, and the parts of it that any command line of several commands is made of.
+"""The command `nomyo-attest`: its commands and its exit statuses.
 
-Importing this package costs a few milliseconds, and so does `nomyo-attest --version`: a command imports what it needs
+Importing this package takes a few milliseconds, and so does `nomyo-attest --version`: a command imports what it needs
 when it runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from nomyo_attest.cli.commands import PROGRAM
+from nomyo_attest.cli.program import Program
+
+# fmt: off
+COMMANDS: Final = {
+    "verify":        ("evidence:Verify", "appraise recorded responses by a policy"),
+    "audit":         ("audit", "appraise many records, and check them against each other"),
+    "ledger verify": ("ledger_verify", "check that an evidence ledger is complete and unchanged"),
+    "inspect":       ("evidence:Inspect", "show every field of a response's evidence; no verdict"),
+    "rules":         ("reference:Rules", "show what is checked, and what to do when a check fails"),
+    "policy learn":  ("policy:Learn", "make a policy from responses you trust"),
+    "policy check":  ("policy:Check", "lint a policy: report where it is weaker than it looks"),
+    "policy show":   ("policy:Show", "show a policy as a table"),
+    "schema":        ("reference:Schema", "print a JSON Schema: policy, evidence, result, verdict"),
+    "example fleet": ("example_fleet", "generate a fleet's recorded responses, to try an audit on"),
+    "record":        ("evidence:Record", "quote a TPM into a response-shaped file (extra tpm)"),
+}
+"""Command → its module or class in this package, and its summary, in the order of the help."""
+# fmt: on
+
+_EXITS: Final = """\
+exit status:
+  0  every verdict is affirming or warning, or the command succeeded
+  1  any other verdict, including malformed evidence
+  2  wrong usage, a file that cannot be read or written, an unusable policy"""
+
+PROGRAM: Final = Program(
+    "nomyo-attest",
+    about="Appraise TPM 2.0 quotes recorded from a chat service.",
+    package="nomyo_attest.cli",
+    commands=COMMANDS,
+    exits=_EXITS,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `nomyo-attest` with `argv`, by default the program's own arguments. Returns the exit status (`exits`)."""
+    """Run `nomyo-attest` with `argv`, by default the program's own arguments. Returns the exit status (`errors`)."""
     return PROGRAM.main(argv)

@@ -6,13 +6,15 @@ import argparse
 import math
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from nomyo_attest.cli.console import say
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.files import unreadable
 
 if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
+
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -119,3 +121,62 @@ def parse_payload_id(text: str) -> str:
     except EvidenceError as error:
         problem = f"--payload-id: expected {error.expected}, got {error.got}"
         raise CommandError(f"{problem}; give the payload id of the request") from None
+
+
+FORMATS = ("text", "json")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line, and whose help ends with an example.
+
+    An option that is given twice is an error, unless it is declared to be repeatable (``action="append"``): the last
+    one would win, wherever it came from.
+
+    Args:
+        program: the program's name.
+        words: the command, e.g. ``"policy learn"``.
+        about: what it does: its module's docstring.
+        example: lines to be typed into a shell.
+    """
+
+    def __init__(self, program: str, words: str, about: str, example: str) -> None:
+        super().__init__(
+            prog=f"{program} {words}",
+            description=about,
+            epilog="example:\n" + "\n".join(f"  {line}" for line in example.strip().splitlines()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # an abbreviation in a script would break with the next option that begins the same way
+        )
+        self.words = words
+        self._given: set[argparse.Action] = set()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse; every call begins anew to look for options that are given twice."""
+        self._given = set()
+        return super().parse_known_args(args, namespace)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """As in argparse, which calls it once each time that an option occurs."""
+        if action.option_strings and not isinstance(action, argparse._AppendAction):
+            if action in self._given:
+                self.error(f"argument {'/'.join(action.option_strings)}: given twice, expected once")
+            self._given.add(action)
+        return super()._get_values(action, arg_strings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `CommandError`."""
+        raise CommandError(f"{self.words}: {message}; see {self.prog} --help")
+
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help gives no file
+        """Print the help on standard output, whatever its encoding."""
+        say(self.format_help().rstrip("\n"))
+
+    def add_format(self, *more: str) -> None:
+        """Add ``--format``."""
+        formats = (*FORMATS, *more)
+        self.add_argument(
+            "--format",
+            choices=formats,
+            default="text",
+            help=f"{', '.join(formats[:-1])} or {formats[-1]}; default: text",
+        )

@@ -32,14 +32,13 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import load_policy, web_address, whole_number
 from nomyo_attest.cli.audit_options import Reports, read_order
-from nomyo_attest.cli.errors import CommandError, complain
-from nomyo_attest.cli.exits import TERMINATED
+from nomyo_attest.cli.errors import TERMINATED, CommandError, complain
 
 if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.audit.run import Audit
-    from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.cli.arguments import Parser
 
 EXAMPLE: Final = """
 nomyo-attest audit recorded/ --policy policy.toml --out verdicts.jsonl
@@ -150,8 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.audit.run import Audit, Request
     from nomyo_attest.audit.state import StateDamagedError, StateError
     from nomyo_attest.audit.store import StoreDamagedError, StoreError
-    from nomyo_attest.cli.audit_progress import shown
     from nomyo_attest.cli.audit_reports import say_summary, summarized, write_all
+    from nomyo_attest.cli.progress import track_audit
     from nomyo_attest.errors import NomyoAttestError
 
     request = Request(
@@ -190,7 +189,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if not audit.was_placing(reports.files):
                     reports.check_free(force=arguments.force)
             try:
-                for _ in shown(audit.appraise()):
+                for _ in track_audit(audit.appraise()):
                     pass
                 ours = audit.was_placing(reports.files)
                 if not ours:

@@ -11,8 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final
 
-from nomyo_attest.cli.errors import complain
-from nomyo_attest.cli.exits import UNUSABLE
+from nomyo_attest.cli.errors import UNUSABLE, complain
 
 _PACKAGE: Final = "nomyo"
 

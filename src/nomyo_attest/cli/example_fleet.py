@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import say
-from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.exits import OK
+from nomyo_attest.cli.errors import OK, CommandError
 from nomyo_attest.report.formatting import sanitize
 
 if TYPE_CHECKING:
     import argparse
 
-    from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.cli.arguments import Parser
 
 RECORDS_USUAL: Final = 2000
 MACHINES_USUAL: Final = 12

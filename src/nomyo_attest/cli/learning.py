@@ -6,8 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.exits import NOT_AFFIRMED, UNUSABLE
+from nomyo_attest.cli.errors import NOT_AFFIRMED, UNUSABLE, CommandError
 
 if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy

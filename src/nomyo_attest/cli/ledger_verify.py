@@ -39,14 +39,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import say, say_json, text_style
-from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.exits import NOT_AFFIRMED, OK
+from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError
 from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, unreadable
 
 if TYPE_CHECKING:
     import argparse
 
-    from nomyo_attest.cli.parser import Parser
+    from nomyo_attest.cli.arguments import Parser
     from nomyo_attest.ledger.verify import Checked, Opened
     from nomyo_attest.report.formatting import TextStyle
 

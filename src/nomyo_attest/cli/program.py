@@ -5,27 +5,47 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nomyo_attest.cli.console import ReaderGoneError, say
-from nomyo_attest.cli.errors import CommandError, complain, confess
-from nomyo_attest.cli.exits import INTERRUPTED, OK, PIPE_CLOSED, UNUSABLE
+from nomyo_attest.cli.errors import INTERRUPTED, OK, PIPE_CLOSED, UNUSABLE, CommandError, complain, confess
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.cli.arguments import Parser
+
+
+class Command(NamedTuple):
+    """One command of a program.
+
+    Attributes:
+        about: its help: a sentence, then paragraphs.
+        example: lines to be typed into a shell.
+        configure: declares its arguments on a parser.
+        run: runs it and returns the exit status; ``arguments.typed`` is the command line as it was typed.
+    """
+
+    about: str
+    example: str
+    configure: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
 
 
 class Program:
-    """A program and its commands; the one that is asked for is imported, and no other.
+    """A program of several commands. Only the command that is run is imported.
 
-    A command is a module with a docstring, which is its help, an ``EXAMPLE``, ``configure(parser)`` and
-    ``run(arguments)``, which returns the exit status; ``arguments.typed`` is the command line as it was typed.
+    A command is a module, or a class in one (``"module:Class"``). Its docstring is its help; it has ``EXAMPLE``,
+    ``configure`` and ``run``, as `Command` has them.
 
     Args:
-        name: what is typed to start it; it begins every complaint.
-        about: what it does, in a sentence.
-        package: where the commands' modules are.
-        commands: a command's words → its module in `package`, and what it does, in the order of the help.
-        exits: what its exit statuses mean, below its help.
+        name: the program's name, which begins every error message.
+        about: a sentence that says what it does.
+        package: the package of the commands' modules.
+        commands: command → its module or class in `package`, and its summary, in the order of the help.
+        exits: the meaning of its exit statuses, for the end of its help.
     """
 
     def __init__(self, name: str, *, about: str, package: str, commands: Mapping[str, tuple[str, str]], exits: str):
@@ -36,7 +56,7 @@ class Program:
         self.exits = exits
 
     def main(self, argv: Sequence[str] | None = None) -> int:
-        """Run the program with `argv`, by default this process's own arguments. Returns the exit status (`exits`)."""
+        """Run the program with `argv`, by default this process's own arguments. Returns the exit status."""
         if argv is None:
             forget_working_directory()
         try:
@@ -81,19 +101,26 @@ class Program:
                 return self._run(words, argv[length:])
         raise CommandError(self._unknown(argv))
 
-    def _run(self, words: str, argv: list[str]) -> int:
-        from nomyo_attest.cli.parser import Parser
+    def load(self, words: str) -> Command:
+        """Import the command that is called `words`, such as ``"policy learn"``."""
+        module, _, name = self.commands[words][0].partition(":")
+        command: Any = import_module(f"{self.package}.{module}")
+        if name:
+            command = getattr(command, name)
+        return Command(_dedent(command.__doc__), _dedent(command.EXAMPLE), command.configure, command.run)
 
-        module = import_module(f"{self.package}.{self.commands[words][0]}")
-        parser = Parser(self.name, words, module.__doc__ or "", module.EXAMPLE)
-        module.configure(parser)
+    def _run(self, words: str, argv: list[str]) -> int:
+        from nomyo_attest.cli.arguments import Parser
+
+        command = self.load(words)
+        parser = Parser(self.name, words, command.about, command.example)
+        command.configure(parser)
         try:
             arguments = parser.parse_args(argv)
         except SystemExit as end:  # --help
             return int(end.code or 0)
         arguments.typed = [self.name, *words.split(), *argv]
-        status: int = module.run(arguments)
-        return status
+        return command.run(arguments)
 
     def _groups(self) -> set[str]:
         """The first words of commands of two."""
@@ -125,6 +152,11 @@ class Program:
         close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
         return f"unknown command {argv[0]!r}; {hint}"
+
+
+def _dedent(text: str) -> str:
+    """`text` without the indentation of a class body."""
+    return "\n".join(line.removeprefix("    ") for line in text.splitlines())
 
 
 def _refuse_file_names_like_options(argv: list[str]) -> None:

@@ -1,33 +1,89 @@
-"""How far long work has come, on a terminal that shows nothing else of it."""
+"""Show on a terminal how far an appraisal of many files, or an audit, has come."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from nomyo_attest.audit.run import Progress as AuditProgress
 
 T = TypeVar("T")
 
-LONG = 200
-"""Items that take long enough to be shown: about a tenth of a second of appraisals."""
+ITEMS_MINIMUM = 200
+"""Number of items from which on a bar is shown; so many appraisals take about a tenth of a second."""
 
 
-def tracked(items: Sequence[T], what: str, *, out: TextIO | None = None, err: TextIO | None = None) -> Iterable[T]:
-    """The `items`, with a bar on standard error while they are gone through.
+def track_items(items: Sequence[T], what: str, *, out: TextIO | None = None, err: TextIO | None = None) -> Iterable[T]:
+    """Iterate over `items` and show a bar on standard error.
 
-    Shown only for `LONG` items or more, where standard error is a terminal and standard output is not: on a terminal
-    the results themselves show how far the work has come.
+    It is shown for `ITEMS_MINIMUM` items or more, if standard error is a terminal and standard output is not: on a
+    terminal the results themselves show the progress.
+
+    Args:
+        items: the items to iterate over.
+        what: the label of the bar, such as ``"appraising"``.
+        out, err: standard output and standard error, by default this process's own.
     """
     out, err = out or sys.stdout, err or sys.stderr
-    if len(items) < LONG or not err.isatty() or out.isatty():
+    if len(items) < ITEMS_MINIMUM or not err.isatty() or out.isatty():
         return items
-    return _with_bar(items, what, err)
+    return _items_with_bar(items, what, err)
 
 
-def _with_bar(items: Sequence[T], what: str, err: TextIO) -> Iterator[T]:
+def _items_with_bar(items: Sequence[T], what: str, err: TextIO) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=err), transient=True) as progress:
         yield from progress.track(items, description=what)
+
+
+def track_audit(steps: Iterator[AuditProgress], err: TextIO | None = None) -> Iterable[AuditProgress]:
+    """Iterate over the steps of an audit and show percent, records per second and the time left on standard error.
+
+    It is shown if standard error is a terminal. The summary is printed after the bar is removed, so standard output may
+    be a terminal too.
+    """
+    err = err or sys.stderr
+    return steps if err is None or not err.isatty() else _audit_with_bar(steps, err)
+
+
+def _audit_with_bar(steps: Iterator[AuditProgress], err: TextIO) -> Iterator[AuditProgress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("appraising"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=Console(file=err), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="", left="")
+        began = time.monotonic()
+        for step in steps:
+            rate = rate_text(step, time.monotonic() - began)
+            bar.update(task, total=step.size or None, completed=step.read, rate=rate, left="left" if step.size else "")
+            yield step
+        bar.refresh()
+        bar.columns = (TextColumn("running the cross-record checks"), TimeElapsedColumn())
+        bar.refresh()
+
+
+def rate_text(step: AuditProgress, seconds: float) -> str:
+    """Describe the number of records, and the rate of those appraised in this run (not those of a resumed audit)."""
+    text = f"{step.records:,} records"
+    return f"{text}, {step.fresh / seconds:,.0f}/s" if seconds >= 1 else text

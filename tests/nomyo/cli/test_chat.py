@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nomyo.cli.verdict import NOT_APPRAISED
+from nomyo.cli.terminal import NOT_APPRAISED
 from tests.nomyo.cli.runner import environment, run, start
 from tests.nomyo.cli.served import PROMPT, asked, evidence
 from tests.nomyo.wire.plain_router import PlainRouter

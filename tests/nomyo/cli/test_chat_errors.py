@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from nomyo.cli.verdict import NOT_APPRAISED
+from nomyo.cli.terminal import NOT_APPRAISED
 from tests.nomyo.cli.runner import complaint, run
 from tests.nomyo.cli.served import PROMPT
 from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error

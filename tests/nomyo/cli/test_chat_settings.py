@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from nomyo.cli.verdict import NOT_APPRAISED
+from nomyo.cli.terminal import NOT_APPRAISED
 from tests.nomyo.cli.runner import complaint, run
 from tests.nomyo.cli.served import PROMPT, asked, evidence
 from tests.nomyo.wire.plain_router import PlainRouter

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nomyo import keys
-from nomyo.cli import keys_pin
+from nomyo.cli import PROGRAM
 from tests.nomyo.cli.runner import complaint, environment, run, start
 from tests.nomyo.cli.served import PROMPT
 from tests.nomyo.wire import server_keys
@@ -234,7 +234,7 @@ def test_a_server_that_serves_no_key_is_said(router: PlainRouter) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="a line for a POSIX shell")
 def test_the_example_sends_to_the_pinned_key_and_nothing_where_there_is_no_pin(router: PlainRouter) -> None:
-    example = keys_pin.EXAMPLE.strip().partition("\n")[2]
+    example = PROGRAM.load("keys pin").example.strip().partition("\n")[2]
     assert "--server-key-pin" in example
     path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
 

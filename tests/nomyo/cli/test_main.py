@@ -7,15 +7,14 @@ import re
 import signal
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import nomyo
-from nomyo.cli.commands import COMMANDS
+from nomyo.cli import COMMANDS, PROGRAM
 from nomyo_attest.cli import client_script
-from nomyo_attest.cli.parser import Parser
+from nomyo_attest.cli.arguments import Parser
 from tests.nomyo.cli.runner import complaint, environment, run
 
 
@@ -76,7 +75,7 @@ def test_wrong_usage_is_one_line_with_a_hint(argv: list[str], hint: str) -> None
 @pytest.mark.parametrize("words", COMMANDS)
 def test_an_argument_that_is_given_and_empty_is_refused(words: str) -> None:
     parser = Parser("nomyo", words, "", "")
-    import_module(f"nomyo.cli.{COMMANDS[words][0]}").configure(parser)
+    PROGRAM.load(words).configure(parser)
     flags = [action for action in parser._actions if action.option_strings and action.nargs is None]
     positional = ["x" for action in parser._actions if not action.option_strings and action.nargs is None]
     assert flags
@@ -100,7 +99,7 @@ def test_an_error_of_the_program_itself_names_its_kind_and_place_and_no_content(
     def fail(_: object) -> int:
         raise RuntimeError("a prompt")
 
-    monkeypatch.setattr("nomyo.cli.keys_show.run", fail)
+    monkeypatch.setattr("nomyo.cli.keys.Show.run", fail)
     said = complaint(run("keys", "show", "x"))
     assert said.startswith("internal error: RuntimeError at cli/test_main.py, line ")
     assert "prompt" not in said

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nomyo.cli.commands import COMMANDS
+from nomyo.cli import COMMANDS
 from tests.nomyo.cli.runner import run
 from tests.nomyo.wire.plain_router import PlainRouter
 

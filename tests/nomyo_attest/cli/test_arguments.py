@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 
 import pytest
 
-from nomyo.cli.commands import COMMANDS as COMMANDS_OF_THE_CLIENT
-from nomyo_attest.cli.arguments import decimal_number, web_address, whole_number
-from nomyo_attest.cli.commands import COMMANDS
-from nomyo_attest.cli.parser import Parser
+import nomyo.cli
+import nomyo_attest.cli
+from nomyo_attest.cli.arguments import Parser, decimal_number, web_address, whole_number
+from nomyo_attest.cli.program import Program
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("007", 7), ("-12", -12), ("9" * 18, 10**18 - 1)])
@@ -60,14 +59,10 @@ def test_other_addresses_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "words", "module"),
-    [
-        (package, words, module)
-        for package, commands in (("nomyo_attest.cli", COMMANDS), ("nomyo.cli", COMMANDS_OF_THE_CLIENT))
-        for words, (module, _) in commands.items()
-    ],
+    ("program", "words"),
+    [(one, words) for one in (nomyo_attest.cli.PROGRAM, nomyo.cli.PROGRAM) for words in one.commands],
 )
-def test_no_option_uses_the_lenient_numbers_of_python(package: str, words: str, module: str) -> None:
+def test_no_option_uses_the_lenient_numbers_of_python(program: Program, words: str) -> None:
     parser = Parser("x", words, "", "")
-    import_module(f"{package}.{module}").configure(parser)
+    program.load(words).configure(parser)
     assert [action.dest for action in parser._actions if action.type in (int, float)] == []

@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import nomyo_attest
-from nomyo_attest.cli import main
-from nomyo_attest.cli.commands import COMMANDS
+from nomyo_attest.cli import COMMANDS, PROGRAM, main
 from tests.nomyo_attest.cli.runner import environment, one_complaint, run, start
 
 
@@ -48,7 +46,7 @@ def test_help_of_a_command_shows_how_to_type_it(words: str) -> None:
 @pytest.mark.parametrize("words", COMMANDS)
 def test_examples_end_the_options_before_names_that_the_shell_fills_in(words: str) -> None:
     """A file called --policy=x among them would be read as an option."""
-    example = import_module(f"nomyo_attest.cli.{COMMANDS[words][0]}").EXAMPLE
+    example = PROGRAM.load(words).example
     for line in example.strip().splitlines():
         typed = line.split()
         globs = [place for place, word in enumerate(typed) if "*" in word]
@@ -108,7 +106,7 @@ def test_an_error_of_the_program_itself_names_its_kind_and_place_and_no_content(
     def fail(_: object) -> int:
         raise RuntimeError("the content of a secret file")
 
-    monkeypatch.setattr("nomyo_attest.cli.schema.run", fail)
+    monkeypatch.setattr("nomyo_attest.cli.reference.Schema.run", fail)
     ran = run("schema", "policy")
     assert ran.status == 2
     complaint = one_complaint(ran)
@@ -121,7 +119,7 @@ def test_ctrl_c_ends_quietly_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nomyo_attest.cli.schema.run", interrupt)
+    monkeypatch.setattr("nomyo_attest.cli.reference.Schema.run", interrupt)
     assert run("schema", "policy") == (130, "", "")
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-import nomyo.cli.commands
-import nomyo_attest.cli.commands
+import nomyo.cli
+import nomyo_attest.cli
+from nomyo_attest.cli.arguments import Parser
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.parser import Parser
 from nomyo_attest.cli.program import Program
 
 GROW = "Grow a plant."
@@ -154,15 +153,14 @@ def test_a_repeatable_option_and_a_second_run_may_give_an_option_again(garden: P
 
 
 @pytest.mark.parametrize(
-    ("commands", "expected"),
-    [(nomyo_attest.cli.commands, {"--out"}), (nomyo.cli.commands, {"--server-key-pin", "--model"})],
+    ("program", "expected"),
+    [(nomyo_attest.cli.PROGRAM, {"--out"}), (nomyo.cli.PROGRAM, {"--server-key-pin", "--model"})],
 )
-def test_the_repeatable_options_of_both_programs_are_these(commands: ModuleType, expected: set[str]) -> None:
+def test_the_repeatable_options_of_both_programs_are_these(program: Program, expected: set[str]) -> None:
     repeatable = set()
-    for words, (name, _) in commands.COMMANDS.items():
-        module = import_module(f"{commands.PROGRAM.package}.{name}")
+    for words in program.commands:
         parser = Parser("x", words, "", "")
-        module.configure(parser)
+        program.load(words).configure(parser)
         for action in parser._actions:
             if isinstance(action, argparse._AppendAction):
                 repeatable.add(action.option_strings[-1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nomyo_attest.cli.record import HIERARCHIES
+from nomyo_attest.cli.evidence import HIERARCHIES
 from nomyo_attest.installation import install_command
 from tests.nomyo_attest.cli.runner import one_complaint, run
 

@@ -12,8 +12,7 @@ import msgspec
 from nomyo_attest import RULES, Outcome, Requirement, Trust, Verdict
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
 from nomyo_attest.audit.row import COLUMNS, VERDICTS
-from nomyo_attest.cli import exits
-from nomyo_attest.cli.commands import COMMANDS
+from nomyo_attest.cli import COMMANDS, errors
 from nomyo_attest.rules import RULE_TABLE
 from nomyo_attest.schemas import SCHEMAS
 from tests.nomyo_attest.cli.runner import run
@@ -113,7 +112,13 @@ def test_keys_of_audit_json(folder: Path) -> None:
 
 
 def test_exit_statuses() -> None:
-    assert (exits.OK, exits.NOT_AFFIRMED, exits.UNUSABLE, exits.INTERRUPTED, exits.PIPE_CLOSED) == (0, 1, 2, 130, 141)
+    assert (errors.OK, errors.NOT_AFFIRMED, errors.UNUSABLE, errors.INTERRUPTED, errors.PIPE_CLOSED) == (
+        0,
+        1,
+        2,
+        130,
+        141,
+    )
 
 
 def test_commands_and_schemas() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from nomyo import errors
-from nomyo.cli.failures import failure
-from nomyo_attest.cli.exits import UNUSABLE
+from nomyo.cli.connection import failure
+from nomyo_attest.cli.errors import UNUSABLE
 
 
 def classes(root: type[errors.NomyoError] = errors.NomyoError) -> Iterator[type[errors.NomyoError]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nomyo_attest.appraisal import RULES
+from nomyo_attest.schemas import SCHEMAS, load_schema
 from tests.nomyo_attest.cli.runner import one_complaint, run
 
 
@@ -58,3 +59,10 @@ def test_the_page_of_rules_is_what_the_command_prints(root: Path) -> None:
 def test_no_line_of_text_is_wider_than_80_columns() -> None:
     for argv in (["rules"], *(["rules", rule.id] for rule in RULES)):
         assert [line for line in run(*argv).out.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_is_printed_as_it_is_shipped(name: str) -> None:
+    ran = run("schema", name)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.json() == load_schema(name)

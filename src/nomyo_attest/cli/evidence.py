@@ -1,0 +1,266 @@
+"""Commands for one response's evidence: verify it, inspect it, or record it with a TPM."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any, Final
+
+from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
+from nomyo_attest.cli.console import json_text, say, say_json, text_style
+from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, complain
+from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, read_record, refuse_many, write_output
+from nomyo_attest.cli.progress import track_items
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.appraisal import AttestationResult
+    from nomyo_attest.cli.arguments import Parser
+
+
+FORMAT: Final = "nomyo-attest-verify/1"
+
+NAME_WIDTH_MAXIMUM: Final = 40
+"""Columns for the names where there are several: one long name is not to push all verdicts off the screen."""
+
+
+class Verify:
+    """Appraise recorded responses by a policy.
+
+    Prints for each file its verdict, the policy and the trust in the AIK; then, for
+    each rule that does not hold, what was expected, what was found, and what to do.
+    With --format json one object is printed, however many files:
+
+      {"format": "nomyo-attest-verify/1",
+       "policy": {"id": "…", "digest": "sha256:…"},
+       "results": [{"file": "…", "result": {…}}, {"file": "…", "error": "…"}],
+       "counts": {"affirming": 1, "warning": 0, "contraindicated": 0, "none": 0,
+                  "unreadable": 1}}
+
+    Each result is as `nomyo-attest schema result` describes it; a file that cannot
+    be read has an error in its place.
+
+    Each file holds one record. Files of many (.jsonl, .gz, .parquet …) are a usage
+    error that shows the command line of nomyo-attest audit, which reads them.
+
+    Exit status: 0 if every verdict is affirming or warning; 1 if any is not,
+    malformed evidence included; 2 for wrong usage, a file that cannot be read (the
+    others are appraised all the same) or a policy that cannot be used.
+    """
+
+    EXAMPLE = """
+    nomyo-attest verify response.json --policy policy.toml
+    nomyo-attest verify --policy policy.toml --format json -- responses/*.json
+    """
+
+    @staticmethod
+    def configure(parser: Parser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("files", nargs="+", metavar="FILE", help=EVIDENCE_FILE)
+        parser.add_argument("--policy", required=True, metavar="P", help="the policy, a .toml or .json file")
+        freshness = parser.add_mutually_exclusive_group()
+        freshness.add_argument(
+            "--payload-id", metavar="ID", help="the payload id of the request, instead of the recorded one"
+        )
+        freshness.add_argument(
+            "--nonce", metavar="HEX", help="the extraData to expect, instead of one from a payload id"
+        )
+        parser.add_argument(
+            "--at", metavar="TIME", help="appraise as of this time (RFC 3339, or a date: midnight UTC), not of now"
+        )
+        parser.add_argument("--verbose", action="store_true", help="every finding, digests in full, all limits")
+        parser.add_format()
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> int:
+        """Run the command; returns the exit status. Raises `CommandError`."""
+        check_inputs(arguments.files)
+        refuse_many(arguments.files, f"run: {_audit_command(arguments)}")
+        payload_id = parse_payload_id(arguments.payload_id) if arguments.payload_id is not None else None
+        nonce = parse_nonce(arguments.nonce) if arguments.nonce is not None else None
+        now = parse_time(arguments.at) if arguments.at is not None else None
+        policy = load_policy(arguments.policy)
+
+        from nomyo_attest.appraisal import Verdict, appraise
+        from nomyo_attest.appraisal.verifier import try_to_read
+        from nomyo_attest.errors import MisplacedEvidenceError
+        from nomyo_attest.evidence import Evidence
+        from nomyo_attest.report.formatting import sanitize
+        from nomyo_attest.report.verdict import body_text, head_text, limits_text, summary_text, test_keys_text
+
+        text = arguments.format == "text"
+        view = text_style(verbose=arguments.verbose)
+        name_width = (
+            min(max(len(sanitize(name)) for name in arguments.files), NAME_WIDTH_MAXIMUM)
+            if len(arguments.files) > 1
+            else 0
+        )
+        counts = {verdict.value: 0 for verdict in Verdict} | {"unreadable": 0}
+        results: list[AttestationResult] = []
+        documents: list[dict[str, Any]] = []
+        made_for_tests: list[str] = []
+        gap = ""
+        for name in track_items(arguments.files, "appraising"):
+            try:
+                content = read_record(name)
+            except CommandError as error:
+                complain(str(error))
+                counts["unreadable"] += 1
+                documents.append({"file": name, "error": str(error)})
+                continue
+            evidence = try_to_read(content)
+            if isinstance(evidence, MisplacedEvidenceError):
+                complain(f"{name}: {evidence}")
+                counts["unreadable"] += 1
+                documents.append({"file": name, "error": f"{name}: {evidence}"})
+                continue
+            given = evidence if isinstance(evidence, Evidence) else content
+            result = appraise(given, policy, payload_id=payload_id, nonce=nonce, now=now)
+            counts[result.verdict.value] += 1
+            if result.test_key:
+                made_for_tests.append(name)
+            if text:
+                body = body_text(result, policy, view)
+                say(f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else ""))
+                gap = "\n" if body else ""
+                results.append(result)
+            else:
+                documents.append({"file": name, "result": result.to_dict()})
+        if text:
+            for paragraph in (summary_text(counts), test_keys_text(made_for_tests, view), limits_text(results, view)):
+                if paragraph:
+                    say(f"\n{paragraph}")
+        else:
+            head = {"format": FORMAT, "policy": {"id": policy.id, "digest": policy.digest}}
+            say_json({**head, "results": documents, "counts": counts})
+        if counts["unreadable"]:
+            return UNUSABLE
+        return NOT_AFFIRMED if counts["contraindicated"] or counts["none"] else OK
+
+
+def _audit_command(arguments: argparse.Namespace) -> str:
+    """The command line that appraises the same files as files of many records."""
+    at = ["--at", arguments.at] if arguments.at is not None else []
+    options = ["--policy", arguments.policy, *at]
+    if any(name.startswith("-") for name in arguments.files):
+        return shlex.join(["nomyo-attest", "audit", *options, "--", *arguments.files])
+    return shlex.join(["nomyo-attest", "audit", *arguments.files, *options])
+
+
+class Inspect:
+    """Show every field of a response's evidence, decoded.
+
+    No verdict: what is shown is what the evidence says, whether it holds or not. A
+    blob that does not parse is shown as it is, with the place where it goes wrong.
+
+    Exit status: 0; 1 if the evidence is malformed, or a blob of it; 2 if the file
+    cannot be read, or its evidence is not at the top level.
+    """
+
+    EXAMPLE = """
+    nomyo-attest inspect response.json
+    nomyo-attest inspect response.json --format json
+    """
+
+    @staticmethod
+    def configure(parser: Parser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("file", metavar="FILE", help=EVIDENCE_FILE)
+        parser.add_format()
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> int:
+        """Run the command; returns the exit status. Raises `CommandError`."""
+        name = arguments.file
+        check_inputs([name])
+        content = read_record(name)
+
+        from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, UnsupportedError
+        from nomyo_attest.evidence import Evidence
+        from nomyo_attest.report.fields import inspection_text
+        from nomyo_attest.report.inspection import inspection
+
+        try:
+            evidence = Evidence.from_response(content)
+        except MisplacedEvidenceError as error:
+            raise CommandError(f"{name}: {error}") from None
+        except EvidenceError as error:
+            hint = "compare it with nomyo-attest schema evidence"
+            raise CommandError(f"{name}: {error}; {hint}", status=NOT_AFFIRMED) from None
+        document, errors = inspection(evidence)
+        if arguments.format == "json":
+            say_json({"format": document.pop("format"), "file": name, **document})
+        else:
+            say(inspection_text(name, document, text_style()))
+        return NOT_AFFIRMED if any(not isinstance(error, UnsupportedError) for error in errors) else OK
+
+
+class Record:
+    """Quote a TPM for a payload id, and write the evidence as a response of the
+    service would carry it.
+
+    The AIK is made for this quote and forgotten. Needs the extra tpm and a TPM:
+    that of this machine, or any other that a TCTI reaches, such as swtpm, which
+    --tcti swtpm starts.
+
+    Exit status: 0; 2 if there is no TPM, or it refuses, or the file cannot be
+    written.
+    """
+
+    EXAMPLE = """
+    nomyo-attest record --payload-id "$(uuidgen)" -o response.json
+    nomyo-attest record --tcti swtpm --payload-id x --key p256 --pcrs sha256:0,7
+    """
+
+    @staticmethod
+    def configure(parser: Parser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "--payload-id", required=True, metavar="ID", help="the payload id that the quote is to be bound to"
+        )
+        parser.add_argument(
+            "--tcti", metavar="TCTI", help="device:/dev/tpmrm0, swtpm or any other TCTI; default: this machine's TPM"
+        )
+        parser.add_argument(
+            "--pcrs", default="sha256:0,7,10", metavar="PCRS", help="what to quote; default: sha256:0,7,10"
+        )
+        parser.add_argument(
+            "--key", default="rsa2048", metavar="KEY", help="rsa2048, rsa3072-rsapss, p256, p384-ecdsa-sha384 …"
+        )
+        parser.add_argument(
+            "--hierarchy",
+            choices=HIERARCHIES,
+            default=HIERARCHIES[0],
+            help="where the AIK is a primary key; default: endorsement",
+        )
+        parser.add_argument("-o", dest="output", metavar="FILE", help="write to this file, not to standard output")
+        parser.add_argument("--force", action="store_true", help="overwrite the file if it is there")
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> int:
+        """Run the command; returns the exit status. Raises `CommandError`."""
+        payload_id = parse_payload_id(arguments.payload_id)
+        if arguments.output is not None:
+            check_output(arguments.output, force=arguments.force)
+
+        from nomyo_attest.errors import AttesterError
+
+        try:
+            from nomyo_attest.attester import Attester, response
+
+            with Attester.open(arguments.tcti) as attester:
+                block = attester.attest(
+                    payload_id=payload_id, pcrs=arguments.pcrs, key=arguments.key, hierarchy=arguments.hierarchy
+                )
+        except AttesterError as error:
+            raise CommandError(str(error)) from None
+        text = json_text(response(block, payload_id)) + "\n"
+        if arguments.output is None:
+            say(text.removesuffix("\n"))
+        else:
+            write_output(arguments.output, text, force=arguments.force)
+        return OK
+
+
+HIERARCHIES: Final = ("endorsement", "owner", "platform", "null")
+"""As `nomyo_attest.attester` has them, which cannot be imported without its extra."""

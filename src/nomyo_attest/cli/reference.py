@@ -1,0 +1,114 @@
+"""Commands that print the rules and the JSON Schemas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nomyo_attest.cli.console import say, say_json, text_style
+from nomyo_attest.cli.errors import OK, CommandError
+from nomyo_attest.schemas import SCHEMAS, schema_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nomyo_attest.cli.arguments import Parser
+
+
+class Rules:
+    """Show what an appraisal asks of evidence, and an audit of all records together:
+    all rules, or one of them in full, with what to do when it does not hold.
+    Markdown is what docs/rules.md is made of.
+    """
+
+    EXAMPLE = """
+    nomyo-attest rules
+    nomyo-attest rules pcr.values
+    """
+
+    @staticmethod
+    def configure(parser: Parser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "id", nargs="?", metavar="ID", help="a rule's id, such as pcr.values or claims.security_tier"
+        )
+        parser.add_format("markdown")
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> int:
+        """Run the command; returns the exit status. Raises `CommandError`."""
+        from nomyo_attest.appraisal.rules import RULES, Rule, find_rule
+        from nomyo_attest.report.catalogue import rule_text, rules_document, rules_markdown, rules_text
+        from nomyo_attest.report.catalogue_series import cross_record_document, cross_record_markdown, cross_record_text
+
+        rules: tuple[Rule, ...] = RULES
+        if arguments.id is not None:
+            try:
+                rules = (find_rule(arguments.id),)
+            except KeyError:
+                return _cross_record_rule(arguments.id, arguments.format)
+        if arguments.format == "json":
+            say_json(rules_document(rules) | ({} if arguments.id else {"across_records": cross_record_document()}))
+        elif arguments.format == "markdown":
+            say(
+                rules_markdown(rules).removesuffix("\n")
+                + ("" if arguments.id else f"\n\n{cross_record_markdown()[:-1]}")
+            )
+        elif arguments.id is not None:
+            say(rule_text(rules[0], text_style()))
+        else:
+            say(f"{rules_text(rules, text_style())}\n\n{cross_record_text(text_style())}")
+        return OK
+
+
+def _cross_record_rule(rule_id: str, form: str) -> int:
+    """Show one cross-record rule. Raises `CommandError` for an id of neither table."""
+    from nomyo_attest.appraisal.rules import RULES
+    from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, find_cross_record_rule
+    from nomyo_attest.report.catalogue import FORMAT
+    from nomyo_attest.report.catalogue_series import (
+        cross_record_document,
+        cross_record_rule_markdown,
+        cross_record_rule_text,
+    )
+
+    try:
+        rule = find_cross_record_rule(rule_id)
+    except KeyError:
+        raise CommandError(
+            _unknown(rule_id, [*(one.id for one in RULES), *(one.id for one in CROSS_RECORD_RULES)])
+        ) from None
+    if form == "json":
+        say_json({"format": FORMAT, "across_records": cross_record_document([rule])})
+    elif form == "markdown":
+        say(cross_record_rule_markdown(rule))
+    else:
+        say(cross_record_rule_text(rule, text_style()))
+    return OK
+
+
+def _unknown(given: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(given, known, 1)
+    return f"there is no rule {given!r}; " + (f"did you mean {close[0]}?" if close else "nomyo-attest rules lists all")
+
+
+class Schema:
+    """Print a JSON Schema (2020-12): of a policy, of the evidence that is read, of a
+    result, or of a line of the verdicts that audit writes.
+    """
+
+    EXAMPLE = """
+    nomyo-attest schema policy > policy.schema.json
+    """
+
+    @staticmethod
+    def configure(parser: Parser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("name", choices=SCHEMAS, help=f"one of {', '.join(SCHEMAS)}")
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> int:
+        """Run the command; returns the exit status."""
+        say(schema_text(arguments.name).rstrip("\n"))
+        return OK
