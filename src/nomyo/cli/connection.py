@@ -12,27 +12,6 @@ from urllib.parse import urlsplit
 
 from nomyo.cli.settings import check_variables, filled, read_secret, setting
 from nomyo.cli.terminal import complain
-from nomyo.errors import (
-    APIConnectionError,
-    APIError,
-    APITimeoutError,
-    ArgumentError,
-    AuthenticationError,
-    EvidenceLogError,
-    ForbiddenError,
-    InsecureURLError,
-    InsecureWarning,
-    InternalError,
-    InvalidRequestError,
-    KeyStoreError,
-    NomyoError,
-    NotFoundError,
-    ResponseError,
-    ResponseNotBoundError,
-    ResponseTooLargeError,
-    ServerKeyError,
-    ServiceUnavailableError,
-)
 from nomyo_attest.cli.arguments import decimal_number
 from nomyo_attest.cli.errors import CommandError
 
@@ -40,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
     from nomyo.chat import SecureChatCompletion
+    from nomyo.errors import NomyoError
     from nomyo_attest.cli.arguments import Parser
     from nomyo_attest.policy import AppraisalPolicy
 
@@ -109,7 +89,7 @@ def open_client(
         password = read_secret(arguments.key_password_file, "--key-password-file")
 
     from nomyo.chat import SecureChatCompletion
-    from nomyo.cli.connection import failure
+    from nomyo.errors import NomyoError
 
     try:
         with insecure_noticed():
@@ -167,6 +147,8 @@ def logs_noticed() -> Iterator[None]:
 @contextmanager
 def insecure_noticed() -> Iterator[None]:
     """Say on one line what the client warns about, rather than as Python does it."""
+    from nomyo.errors import InsecureWarning
+
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", InsecureWarning)
         yield
@@ -178,21 +160,21 @@ _NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
 
 _NO_KEY: Final = "no API key was sent: give one in NOMYO_API_KEY or --api-key-file"
 
-_HINTS: Final[Mapping[type[NomyoError], str]] = {
-    AuthenticationError: "check the API key, in NOMYO_API_KEY or --api-key-file",
-    ForbiddenError: "ask the operator which models and tiers this API key may use",
-    InvalidRequestError: "check --model, and whether the prompt is too long for it",
-    NotFoundError: _NO_ROUTER,
-    ServiceUnavailableError: "ask the operator why this --tier is not available",  # waiting does not help here
-    APIError: _NO_ROUTER,
-    APITimeoutError: "--timeout allows more seconds",
-    APIConnectionError: "check the base URL and the network",
-    ResponseNotBoundError: "do not rely on this server",
-    ResponseTooLargeError: "ask for less: fewer tokens (--max-tokens), answers or log probabilities",
-    ResponseError: "try again; if it happens again, do not rely on this server",
-    ServerKeyError: "do not send prompts to this server before you know why",
+_HINTS: Final[Mapping[str, str]] = {
+    "AuthenticationError": "check the API key, in NOMYO_API_KEY or --api-key-file",
+    "ForbiddenError": "ask the operator which models and tiers this API key may use",
+    "InvalidRequestError": "check --model, and whether the prompt is too long for it",
+    "NotFoundError": _NO_ROUTER,
+    "ServiceUnavailableError": "ask the operator why this --tier is not available",  # waiting does not help here
+    "APIError": _NO_ROUTER,
+    "APITimeoutError": "--timeout allows more seconds",
+    "APIConnectionError": "check the base URL and the network",
+    "ResponseNotBoundError": "do not rely on this server",
+    "ResponseTooLargeError": "ask for less: fewer tokens (--max-tokens), answers or log probabilities",
+    "ResponseError": "try again; if it happens again, do not rely on this server",
+    "ServerKeyError": "do not send prompts to this server before you know why",
 }
-"""What to do about an error, by its class or the nearest above it."""
+"""Class of an error → what to do about it; the nearest class in its MRO counts. Names, so that --help imports none."""
 
 _OPTIONS: Final = {
     "base_url": "base URL",
@@ -218,6 +200,15 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
         host: the server it happened with, if any.
         keyless: whether no API key was sent.
     """
+    from nomyo.errors import (
+        ArgumentError,
+        AuthenticationError,
+        EvidenceLogError,
+        InsecureURLError,
+        InternalError,
+        KeyStoreError,
+    )  # fmt: skip
+
     text = str(error)
     if isinstance(error, InsecureURLError):
         problem = _name_option(text.partition(": allow_http is")[0].partition(". Use https")[0])
@@ -236,6 +227,7 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
 
 
 def _hint(error: NomyoError) -> str:
+    from nomyo.errors import APIError
     from nomyo.rate_limit import QUEUE_FULL
     from nomyo.status import NOT_THE_ROUTERS
 
@@ -247,7 +239,7 @@ def _hint(error: NomyoError) -> str:
     if isinstance(error, APIError) and error.retryable:
         seconds = getattr(error, "retry_after", None)
         return "try again later" if seconds is None else f"try again in {seconds:.0f} s"
-    return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), "")
+    return next((_HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _HINTS), "")
 
 
 def _name_option(text: str) -> str:

@@ -68,7 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
 
     from nomyo.cli.connection import failure
-    from nomyo.cli.demo import Keeping, ended_like_ctrl_c
     from nomyo.cli.demo_steps import astray, ending, told
     from nomyo.errors import NomyoError
 

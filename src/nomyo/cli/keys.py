@@ -58,7 +58,6 @@ class Generate:
         if arguments.password_file is not None:
             password = read_secret(arguments.password_file, "--password-file")
 
-        from nomyo.cli.keys import facts_of
         from nomyo.errors import KeyStoreError
         from nomyo.keyfiles import save_new
         from nomyo.keys import generate
@@ -105,8 +104,6 @@ class Show:
         password = None
         if arguments.password_file is not None:
             password = read_secret(arguments.password_file, "--password-file")
-
-        from nomyo.cli.keys import facts_of
 
         facts = facts_of(arguments.path, password)
         if arguments.format == "json":
