@@ -13,23 +13,19 @@ from typing import Any, Final
 
 import msgspec
 
-from nomyo import answer, envelope, strict_json
-from nomyo.admission import admit
+from nomyo import envelope, strict_json
 from nomyo.errors import (
     KEY_NOT_PINNED,
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     ArgumentError,
-    EvidenceLogError,
     NomyoError,
     ResponseError,
-    SecurityError,
     ServerKeyError,
 )
-from nomyo.gate import log_refusal
+from nomyo.gate import Gate
 from nomyo.keyring import KeyPair, Keyring
-from nomyo.ledger import Ledger
 from nomyo.memory import SecureBuffer
 from nomyo.rate_limit import CallQueue, QueueFullError
 from nomyo.redaction import texts
@@ -46,10 +42,6 @@ COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
 PAYLOAD_MAX: Final = 10 * 1024 * 1024
 """Bytes of the largest payload, before it is encrypted."""
-
-_IN_THREAD: Final = 256 * 1024
-"""Bytes of an answer above which it is opened in a thread: less takes no longer than handing it over."""
-
 
 _RANDOM: Final = secrets.SystemRandom()
 
@@ -86,7 +78,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None
     tier: str | None
     policy: AppraisalPolicy | None
-    gated: bool = True
+    gated: bool
 
     def __repr__(self) -> str:
         return f"<Request {self.payload_id}>"
@@ -143,7 +135,8 @@ class Service:
     Args:
         base: its base URL, without a slash at the end.
         secure_memory: whether to lock plaintext in memory where the system allows it.
-        ledger: where the evidence of answers is kept; None for nowhere.
+        gate: what releases or refuses a response.
+        pins, min_server_key_bits: what the server's key must be; see `ServerKeys`.
         queue: spaces the calls.
         sleep, random: asyncio.sleep, and a number from 0 to 1, unless a test says otherwise.
     """
@@ -153,11 +146,11 @@ class Service:
         base: str,
         transport: Transport,
         keyring: Keyring,
+        gate: Gate,
         *,
         pins: tuple[str, ...] = (),
         min_server_key_bits: int,
         secure_memory: bool = True,
-        ledger: Ledger | None = None,
         queue: CallQueue,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = _RANDOM.random,
@@ -166,7 +159,7 @@ class Service:
         self._transport = transport
         self.keyring = keyring
         self._lock = secure_memory
-        self.ledger = ledger
+        self.gate = gate
         self._queue = queue
         self._sleep = sleep
         self._random = random
@@ -186,8 +179,7 @@ class Service:
         tries = _Tries(max_retries, limit)
         try:
             async with limit:
-                if self.ledger is not None:
-                    await self.ledger.ready()
+                await self.gate.check_log()
                 return await self._answered(request, tries)
         except NomyoError as error:
             failure = error
@@ -223,7 +215,17 @@ class Service:
                 reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), encrypted[1])
                 tries.maybe_processed = True
                 if reply.status == 200:
-                    return await self._accept(reply.body, request, pair, server_key)
+                    # What raises here is never tried again.
+                    return await self.gate.release(
+                        reply.body,
+                        pair.private,
+                        request.payload_id,
+                        policy=request.policy,
+                        gated=request.gated,
+                        tier=request.tier,
+                        secrets=request.texts(),
+                        server_key=server_key,
+                    )
                 if strict_json.size_hint(request.payload) < strict_json.LONG:
                     failure = self._refusal(reply, request)
                 else:  # what was sent is taken out of what is told: the more was sent, the longer it takes
@@ -262,39 +264,6 @@ class Service:
             if len(plaintext) > PAYLOAD_MAX:
                 raise ArgumentError(f"Payload too large: {len(plaintext)} bytes (max: {PAYLOAD_MAX})")
             return envelope.encrypt(plaintext.data, server_key.key)
-
-    async def _accept(self, body: bytes, request: Request, pair: KeyPair, server_key: ServerKey) -> dict[str, Any]:
-        """The answer, once nothing is against it. What raises here is never tried again."""
-        return await self.accept(
-            body,
-            pair,
-            request.payload_id,
-            tier=request.tier,
-            policy=request.policy,
-            gated=request.gated,
-            secrets=request.texts(),
-            server_key=server_key,
-        )
-
-    async def accept(self, body: bytes, pair: KeyPair, payload_id: str, **admission: Any) -> dict[str, Any]:
-        """Decrypt and read a response, and release it if `admit` lets it pass. Every refusal is logged.
-
-        Args:
-            admission: arguments of `admit`.
-
-        Raises `SecurityError`, in its kinds, and `EvidenceLogError`.
-        """
-        try:
-            return await admit(await self.open(body, pair), payload_id, ledger=self.ledger, **admission)
-        except (SecurityError, EvidenceLogError) as error:
-            log_refusal(payload_id, error, admission.get("policy"))
-            raise
-
-    async def open(self, body: bytes, pair: KeyPair) -> answer.Opened:
-        """Decrypt and read an answer. Raises `ResponseError`."""
-        if len(body) > _IN_THREAD:
-            return await asyncio.to_thread(answer.open_answer, body, pair.private, lock=self._lock)
-        return answer.open_answer(body, pair.private, lock=self._lock)
 
     def _refusal(self, reply: Reply, request: Request) -> APIStatusError:
         error = status_error(reply.status, reply.headers, reply.body, secrets=request.texts())

@@ -13,9 +13,8 @@ from nomyo.argument_names import check_call, hint
 from nomyo.client import Closing, SecureCompletionClient
 from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_flag, check_pins
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
-from nomyo.gate import load_policy
 from nomyo.keyring import Keyring
-from nomyo.ledger import load_log
+from nomyo.options import load_log, load_policy
 from nomyo.traceback_scrubbing import guarded, guarded_async
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from nomyo.config import (
     parse_base_url,
 )
 from nomyo.errors import ArgumentError, ArgumentTypeError, SecurityError
+from nomyo.gate import Gate
 from nomyo.keyring import KeyPair, Keyring
-from nomyo.ledger import Ledger
+from nomyo.options import load_log, must_store
 from nomyo.rate_limit import CallQueue, check_rate_limit
 from nomyo.traceback_scrubbing import guarded, guarded_async
 from nomyo.transport import Transport
@@ -137,14 +138,19 @@ class SecureCompletionClient(Closing):
         self._gated = False
         self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
         self._transport = Transport(http_client, origin=base.origin)
+        gate = Gate(
+            None if evidence_log is None else load_log(evidence_log),
+            must_store=must_store(evidence_log_failure),
+            lock_memory=secure_memory,
+        )
         self._service = Service(
             base.text,
             self._transport,
             self.keyring,
+            gate,
             pins=check_pins(server_key_pins),
             min_server_key_bits=check_key_bits(min_server_key_bits),
             secure_memory=secure_memory,
-            ledger=Ledger.of(evidence_log, evidence_log_failure),
             queue=CallQueue(base.origin, check_rate_limit(rate_limit)),
         )
 
@@ -238,8 +244,9 @@ class SecureCompletionClient(Closing):
         check_payload_id(payload_id)
         if self.keyring.pair is None:
             raise SecurityError("Private key not initialized. Call generate_keys() or load_keys() first.")
-        policy, gated = self._policy, self._gated
-        return await self._service.accept(encrypted_response, self.keyring.pair, payload_id, policy=policy, gated=gated)
+        return await self._service.gate.release(
+            encrypted_response, self.keyring.pair.private, payload_id, policy=self._policy, gated=self._gated
+        )
 
     @guarded_async
     async def send_secure_request(
@@ -280,8 +287,8 @@ class SecureCompletionClient(Closing):
         payload_id: str,
         api_key: str | None = None,
         tier: str | None = None,
-        policy: AppraisalPolicy | None = None,
-        gated: bool = True,
+        policy: AppraisalPolicy | None,
+        gated: bool,
         seconds: float | None = None,
     ) -> dict[str, Any]:
         """Send a request, appraise its answer if there is a policy. Not guarded: for the methods that are.

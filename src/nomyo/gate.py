@@ -1,72 +1,378 @@
-"""The policy gate: a completion passes if the policy affirms the evidence that came with it."""
+"""From an encrypted response to the completion that the caller gets: the only path, in the order of this page.
+
+1. Decrypt: the package becomes a JSON object. Every failure is the same opaque `ResponseError`.
+2. Check the binding: the response names this request, and the security tier that was requested.
+3. Appraise: the policy affirms the evidence in the response. With the gate off, the result is only recorded.
+4. Store: the evidence is on disk, whether or not the completion is released.
+5. Release: return the completion with the client's own facts in its `_metadata`, or raise the refusal of step 2 or 3.
+
+Nothing else in this package decrypts a response or returns a completion (tests/nomyo/test_gate_only_path.py).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
-from os import PathLike
-from typing import Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
-from nomyo.config import check_path
-from nomyo.errors import AttestationError, EvidenceLogError, SecurityError
+import msgspec
+
+from nomyo import envelope, strict_json
+from nomyo.background import BackgroundResult
+from nomyo.config import TIERS
+from nomyo.errors import (
+    TIER_NOT_AS_REQUESTED,
+    ArgumentError,
+    AttestationError,
+    EvidenceLogError,
+    ResponseError,
+    ResponseNotBoundError,
+    ResponseTooLargeError,
+    SecurityError,
+)
+from nomyo.memory import SecureBuffer
 from nomyo.redaction import Redaction, texts
+from nomyo.server_key import ServerKey
+from nomyo_attest import errors as attest_errors
+from nomyo_attest._version import __version__
 from nomyo_attest.appraisal import AttestationResult, appraise
-from nomyo_attest.errors import AttestationError as NotAffirmed
+from nomyo_attest.evidence.strict_json import TooManyContainersError
+from nomyo_attest.ledger import EvidenceLog, Receipt
 from nomyo_attest.policy import AppraisalPolicy
+from nomyo_attest.report.formatting import sanitize
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 logger = logging.getLogger("nomyo")
+
+METADATA: Final = "_metadata"
 
 NOT_LOGGED: Final = "evidence_not_logged"
 """How a log record names the refusal of a response whose evidence could not be stored."""
 
+_LONG: Final = 256 * 1024
+"""Bytes of a package above which it is decrypted in a thread: starting a thread takes as long as decrypting less."""
 
-def load_policy(policy: AppraisalPolicy | str | PathLike[str] | None) -> AppraisalPolicy | None:
-    """The policy itself, or the one in a file. Raises `ArgumentError`, `nomyo_attest.PolicyError` and `OSError`."""
-    if policy is None or isinstance(policy, AppraisalPolicy):
-        return policy
-    return AppraisalPolicy.load(check_path("attestation_policy", policy))
+_CLIENT: Final = {"name": "nomyo", "version": __version__}
+
+_CLIENT_KEYS: Final = ("attestation_result", "evidence_log", "verification", "transport_processed_at")
+"""Keys of `_metadata` that only the client sets: a value of the server's is dropped."""
 
 
-def admit(
-    completion: dict[str, Any], policy: AppraisalPolicy, payload_id: str, *, secrets: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Appraise the evidence in `completion`, which must have been made for `payload_id`.
+class DecryptedResponse(msgspec.Struct, frozen=True):
+    """A response that was decrypted and read; nothing in it has been checked.
+
+    Attributes:
+        completion: the JSON object as the server wrote it; ``_metadata`` in it is an object.
+        processed_at: the field of that name outside the ciphertext, which nothing authenticates; None if absent.
+    """
+
+    completion: dict[str, Any]
+    processed_at: int | None
+
+    def __repr__(self) -> str:
+        return "<DecryptedResponse>"
+
+
+class Gate:
+    """Releases a completion if nothing forbids it.
 
     Args:
-        secrets: what must not stand in the error, besides the completion: a server might put what it was sent into
-            its claims or its evidence. What the findings quote of it is taken out; their outcomes stay.
+        log: the evidence log; None to store no evidence.
+        must_store: whether a completion whose evidence could not be stored is withheld.
+        lock_memory: whether to lock the plaintext's memory where the system allows it.
 
-    Returns the result's JSON form if it affirms, or warns because the policy softened a rule.
+    Raises:
+        EvidenceLogError: with `must_store`, nothing can be appended to the log.
+    """
+
+    def __init__(self, log: EvidenceLog | None, *, must_store: bool = True, lock_memory: bool = True) -> None:
+        self._log, self._must_store, self._lock_memory = log, must_store, lock_memory
+        if log is not None and must_store:
+            _check_log(log)
+
+    async def check_log(self) -> None:
+        """Check, before a request is sent, that its evidence could be stored. Raises `EvidenceLogError`."""
+        log = self._log
+        if log is not None and self._must_store:
+            await BackgroundResult(lambda: _check_log(log)).get()
+
+    async def release(
+        self,
+        package: bytes,
+        key: RSAPrivateKey,
+        payload_id: str,
+        *,
+        policy: AppraisalPolicy | None,
+        gated: bool,
+        tier: str | None = None,
+        secrets: Iterable[str] = (),
+        server_key: ServerKey | None = None,
+    ) -> dict[str, Any]:
+        """Return the completion in an encrypted response, or refuse it. Every refusal is logged.
+
+        Args:
+            package: the response as it came.
+            key: the private key it is encrypted for.
+            payload_id: the id of the request, which the response must not contradict.
+            policy: what the evidence is appraised by; None for no appraisal.
+            gated: whether the policy must affirm the evidence. Otherwise the appraisal is recorded, and logged if it
+                does not affirm.
+            tier: the security tier that was requested; None for none.
+            secrets: what was sent: it appears in no error and is not stored.
+            server_key: the key that the request was encrypted for; None if unknown.
+
+        Raises:
+            ResponseError: the response cannot be decrypted and read.
+            ResponseNotBoundError: it is the response to another request, or at another tier.
+            AttestationError: the policy does not affirm the evidence.
+            EvidenceLogError: the evidence could not be stored, and must be.
+        """
+        if gated and policy is None:
+            raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
+        secrets = list(secrets) if policy is not None or self._log is not None else []
+        try:
+            if len(package) > _LONG:
+                response = await asyncio.to_thread(decrypt_response, package, key, lock_memory=self._lock_memory)
+            else:
+                response = decrypt_response(package, key, lock_memory=self._lock_memory)
+            result: AttestationResult | None = None
+            refusal: SecurityError | None = None
+            try:
+                check_binding(response, payload_id, tier)
+                if policy is not None and gated:
+                    result = require_affirmed(response.completion, policy, payload_id, secrets=secrets)
+                elif policy is not None:
+                    result = appraise(response.completion, policy, payload_id=payload_id)
+            except SecurityError as error:
+                refusal = error
+                if isinstance(error, AttestationError):
+                    result = error.result
+            stored: dict[str, Any] | None = None
+            try:
+                if self._log is not None:
+                    state = None if policy is None else "on" if gated else "off"
+                    stored = await self._store(response, payload_id, policy, result, refusal, secrets, state)
+                if refusal is not None:
+                    raise refusal
+            finally:
+                del refusal  # it would hold its own traceback
+        except (SecurityError, EvidenceLogError) as error:
+            _log_refusal(payload_id, error, policy)
+            raise
+        if result is not None and not gated:
+            _log_release(payload_id, result)
+        affirmed = result.to_dict() if result is not None and gated else None
+        return with_client_facts(response, payload_id, server_key, affirmed, stored)
+
+    async def _store(
+        self,
+        response: DecryptedResponse,
+        payload_id: str,
+        policy: AppraisalPolicy | None,
+        result: AttestationResult | None,
+        refusal: SecurityError | None,
+        secrets: list[str],
+        state: str | None,
+    ) -> dict[str, Any]:
+        """Append the evidence of a response to the log; returns when it is on disk.
+
+        A call that is canceled meanwhile does not stop the write.
+
+        Args:
+            state: ``"on"`` or ``"off"`` if there is a policy, else None.
+
+        Returns what `_metadata` reports about it; a refusal reports the same. Raises `EvidenceLogError`, unless there
+        is a refusal: the caller must see that one first.
+        """
+        log = self._log
+        assert log is not None
+        code = None if refusal is None else refusal.code
+        # What is stored is appraised as of the same moment, so that the stored result is the same.
+        now = None if result is None or result.appraised_at is None else datetime.fromisoformat(result.appraised_at)
+
+        def withheld(said: list[str]) -> set[str]:
+            """The texts that contain something of the prompt or the completion."""
+            redacted = Redaction([*secrets, *texts(response.completion.get("choices"))])(said)
+            return {before for before, after in zip(said, redacted, strict=True) if before != after}
+
+        def append() -> Receipt:
+            return log.append(
+                _stored_form(response, policy),
+                payload_id=payload_id,
+                policy=policy,
+                now=now,
+                refused=code,
+                gate=state,
+                withhold=withheld,
+                client=_CLIENT,
+            )
+
+        stored: dict[str, Any]
+        failure: attest_errors.LedgerError | None = None
+        try:
+            receipt = await BackgroundResult(append).get()
+            stored = {"stored": True, "number": receipt.number, "digest": receipt.digest, "path": receipt.path}
+        except attest_errors.LedgerError as error:
+            failure = error
+            stored = {"stored": False, "problem": sanitize(str(error))}
+        if failure is not None and self._must_store and refusal is None:
+            raise _log_failure(failure, prompt_sent=True)
+        if failure is not None:  # not logged itself: its frames hold the response, and log records live long
+            logger.warning("the evidence of response %s was not stored: %s", payload_id, stored["problem"])
+        if refusal is not None:
+            refusal.evidence_log = stored
+        return stored
+
+
+def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = True) -> DecryptedResponse:
+    """Step 1: decrypt and read a response; its plaintext is wiped.
+
+    Raises `ResponseError`, the same one whatever is wrong; but `ResponseTooLargeError` for one that was decrypted and
+    has too many objects and arrays: whoever encrypted it knows that already.
+    """
+    decrypted = envelope.decrypt(package, key)
+    with SecureBuffer(decrypted.plaintext, lock=lock_memory) as plaintext:
+        failure: ResponseError | None = None
+        completion = None
+        try:
+            completion = strict_json.decode(plaintext.data)
+        except TooManyContainersError as error:
+            problem = (
+                f"the response has {error.found} objects and arrays; a response of its length may have {error.limit}"
+            )
+            found = f"{problem}. It was decrypted, and is not released"
+            failure = ResponseTooLargeError(found, error.limit, error.found)
+        except ValueError:
+            pass  # its message would describe the plaintext
+    if failure is not None:
+        raise failure
+    if isinstance(completion, dict) and isinstance(completion.setdefault(METADATA, {}), dict):
+        return DecryptedResponse(completion, decrypted.processed_at)
+    raise ResponseError
+
+
+def check_binding(response: DecryptedResponse, payload_id: str, tier: str | None) -> None:
+    """Step 2: refuse a response to another request, or at another tier than the one requested.
+
+    A response need not name its request; it must name the tier, where one was requested. Raises
+    `ResponseNotBoundError`.
+    """
+    metadata = response.completion[METADATA]
+    if metadata.get("payload_id", payload_id) != payload_id:
+        raise ResponseNotBoundError("the response names another request than this one; it is not released")
+    if tier is not None and metadata.get("security_tier") != tier:
+        got = metadata.get("security_tier")
+        shown = repr(got) if got in TIERS else "none" if got is None else "something else"
+        problem = f"security_tier: expected {tier!r}, as requested, got {shown}; the response is not released"
+        raise ResponseNotBoundError(problem, TIER_NOT_AS_REQUESTED)
+
+
+def require_affirmed(
+    completion: dict[str, Any], policy: AppraisalPolicy, payload_id: str, *, secrets: Iterable[str] = ()
+) -> AttestationResult:
+    """Step 3: appraise the evidence in `completion`, which must have been made for `payload_id`.
+
+    Args:
+        secrets: what must not appear in the error, besides the texts of the completion: a server might put what it was
+            sent into its claims or its evidence. It is removed from what the findings quote; their outcomes stay.
+
+    Returns the result if it affirms, or warns because the policy softened a rule.
 
     Raises `AttestationError`, which holds the result and nothing of the completion.
     """
     result = appraise(completion, policy, payload_id=payload_id)
-    if not _refusal(result):
-        return result.to_dict()
-    told = result.retold(Redaction([*secrets, *texts(completion.get("choices"))]))
-    raise AttestationError(_refusal(told), told)
+    if not _reason_to_refuse(result):
+        return result
+    redacted = result.retold(Redaction([*secrets, *texts(completion.get("choices"))]))
+    raise AttestationError(_reason_to_refuse(redacted), redacted)
 
 
-def log_release(payload_id: str, result: AttestationResult) -> None:
-    """Write one record about a response that is released although the policy does not affirm it: the gate is off."""
-    if _refusal(result):
-        fields = {**_fields(payload_id, result, ""), "gate": "off"}
-        logger.warning("released, the gate is off: response to %s: %s", payload_id, _facts(result), extra=fields)
+def with_client_facts(
+    response: DecryptedResponse,
+    payload_id: str,
+    server_key: ServerKey | None,
+    attestation_result: dict[str, Any] | None,
+    evidence_log: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Step 5: the completion as users know it, with what the client found out in `_metadata`."""
+    metadata = response.completion[METADATA]
+    verification: dict[str, Any] = {
+        "payload_id_echoed": "payload_id" in metadata,
+        "security_tier_echoed": "security_tier" in metadata,
+    }
+    if server_key is not None:
+        verification["server_key"] = server_key.fingerprint
+        verification["server_key_pinned"] = server_key.pinned
+    for name in _CLIENT_KEYS:
+        metadata.pop(name, None)
+    metadata.setdefault("processed_at", response.processed_at)
+    metadata.update(payload_id=payload_id, is_encrypted=True, encryption_algorithm=envelope.ALGORITHM)
+    metadata["verification"] = verification
+    if response.processed_at is not None:
+        metadata["transport_processed_at"] = response.processed_at
+    if attestation_result is not None:
+        metadata["attestation_result"] = attestation_result
+    if evidence_log is not None:
+        metadata["evidence_log"] = evidence_log
+    return response.completion
 
 
-def log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, policy: AppraisalPolicy | None) -> None:
-    """Write one record about a response that is not released: ids, verdict and rules, nothing of the response.
+def _reason_to_refuse(result: AttestationResult) -> str:
+    """Why a result does not let a completion pass; empty if it does."""
+    try:
+        result.require()
+    except attest_errors.AttestationError as refusal:
+        return str(refusal)
+    return ""
+
+
+def _stored_form(response: DecryptedResponse, policy: AppraisalPolicy | None) -> dict[str, Any]:
+    """The response with the time that users see in `_metadata`, unless the policy has a rule about the server's."""
+    completion, processed_at = response.completion, response.processed_at
+    metadata = completion[METADATA]
+    claimed = policy is not None and "processed_at" in policy.claims
+    if processed_at is None or claimed or "processed_at" in metadata:
+        return completion
+    return {**completion, METADATA: {**metadata, "processed_at": processed_at}}
+
+
+def _check_log(log: EvidenceLog) -> None:
+    try:
+        log.check()
+    except attest_errors.LedgerError as error:
+        raise _log_failure(error, prompt_sent=False) from None
+
+
+def _log_failure(error: attest_errors.LedgerError, *, prompt_sent: bool) -> EvidenceLogError:
+    lost = "the evidence of a response could not be stored, so it is not released: " if prompt_sent else ""
+    failure = EvidenceLogError(error.path, lost + error.problem, error.hint)
+    failure.prompt_sent = prompt_sent
+    return failure
+
+
+def _log_release(payload_id: str, result: AttestationResult) -> None:
+    """Log that a response is released although the policy does not affirm it: the gate is off."""
+    if _reason_to_refuse(result):
+        fields = {**_log_fields(payload_id, result, ""), "gate": "off"}
+        logger.warning("released, the gate is off: response to %s: %s", payload_id, _summary(result), extra=fields)
+
+
+def _log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, policy: AppraisalPolicy | None) -> None:
+    """Log that a response is not released: ids, verdict and rules, nothing of the response.
 
     The record's attributes hold the same: `payload_id`, `refusal` (the error's code), and of a refusal by the policy
     `verdict`, `failed_rules`, `undecided_rules`, `policy_id`, `policy_digest`. Its level is WARNING if there is a
     policy and INFO if there is none.
     """
-    code = error.code if isinstance(error, SecurityError) else NOT_LOGGED
+    facts = code = error.code if isinstance(error, SecurityError) else NOT_LOGGED
     fields: dict[str, Any] = {"payload_id": payload_id, "refusal": code}
-    facts = code
     if isinstance(error, AttestationError):
-        fields = _fields(payload_id, error.result, code)
-        facts = f"{code}: {_facts(error.result)}"
+        fields = _log_fields(payload_id, error.result, code)
+        facts = f"{code}: {_summary(error.result)}"
     elif policy is not None:
         fields |= {"policy_id": policy.id, "policy_digest": policy.digest}
         facts = f"{code}: policy {policy.id!r} ({policy.digest})"
@@ -74,35 +380,21 @@ def log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, policy
     logger.log(level, "refused: response to %s: %s", payload_id, facts, extra=fields)
 
 
-def _facts(result: AttestationResult) -> str:
+def _summary(result: AttestationResult) -> str:
     """Verdict, rules and policy in one line."""
-    policy = result.to_dict()["policy"]
-    rules = "".join(
-        f"; {what} {', '.join(names)}"
-        for what, names in (("failed", result.failed), ("undecided", result.undecided))
-        if names
-    )
-    return f"{result.verdict.value}{rules}; policy {policy['id']!r} ({policy['digest']})"
+    outcomes = (("failed", result.failed), ("undecided", result.undecided))
+    rules = "".join(f"; {outcome} {', '.join(names)}" for outcome, names in outcomes if names)
+    return f"{result.verdict.value}{rules}; policy {result.policy_id!r} ({result.policy_digest})"
 
 
-def _fields(payload_id: str, result: AttestationResult, code: str) -> dict[str, Any]:
+def _log_fields(payload_id: str, result: AttestationResult, code: str) -> dict[str, Any]:
     """The same as attributes of a log record."""
-    policy = result.to_dict()["policy"]
     return {
         "payload_id": payload_id,
         "refusal": code,
         "verdict": result.verdict.value,
         "failed_rules": result.failed,
         "undecided_rules": result.undecided,
-        "policy_id": policy["id"],
-        "policy_digest": policy["digest"],
+        "policy_id": result.policy_id,
+        "policy_digest": result.policy_digest,
     }
-
-
-def _refusal(result: AttestationResult) -> str:
-    """Why a result does not let a completion pass; empty if it does."""
-    try:
-        result.require()
-    except NotAffirmed as refusal:
-        return str(refusal)
-    return ""

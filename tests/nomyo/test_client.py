@@ -16,7 +16,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo import answer, keyfiles, keys, strict_json
+from nomyo import gate, keyfiles, keys, strict_json
 from nomyo.call import PAYLOAD_MAX
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import (
@@ -79,13 +79,13 @@ def test_max_retries_may_stand_third_as_in_the_api_reference_or_fourth_as_in_the
 @pytest.mark.parametrize("secure", [True, False])
 def test_plaintext_is_locked_or_not_as_it_is_told(secure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
-    real: Callable[..., answer.Opened] = answer.open_answer
+    real: Callable[..., gate.DecryptedResponse] = gate.decrypt_response
 
-    def open_answer(package: bytes, key: rsa.RSAPrivateKey, *, lock: bool) -> answer.Opened:
-        asked.append(lock)
-        return real(package, key, lock=lock)
+    def decrypt_response(package: bytes, key: rsa.RSAPrivateKey, *, lock_memory: bool) -> gate.DecryptedResponse:
+        asked.append(lock_memory)
+        return real(package, key, lock_memory=lock_memory)
 
-    monkeypatch.setattr(answer, "open_answer", open_answer)
+    monkeypatch.setattr(gate, "decrypt_response", decrypt_response)
     run(client(secure_memory=secure).decrypt_response(sealed({}), "x"))
     assert asked == [secure]
     assert client(secure_memory=secure)._service._lock is secure
@@ -349,13 +349,13 @@ def test_a_long_answer_is_opened_in_a_thread_and_a_short_one_at_once(
     size: int, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
-    real: Callable[..., answer.Opened] = answer.open_answer
+    real: Callable[..., gate.DecryptedResponse] = gate.decrypt_response
 
-    def open_answer(package: bytes, key: rsa.RSAPrivateKey, *, lock: bool) -> answer.Opened:
+    def decrypt_response(package: bytes, key: rsa.RSAPrivateKey, *, lock_memory: bool) -> gate.DecryptedResponse:
         threads.append(threading.current_thread())
-        return real(package, key, lock=lock)
+        return real(package, key, lock_memory=lock_memory)
 
-    monkeypatch.setattr(answer, "open_answer", open_answer)
+    monkeypatch.setattr(gate, "decrypt_response", decrypt_response)
     opened = run(client().decrypt_response(sealed({"text": "x" * size}), "an id"))
     assert len(opened["text"]) == size
     assert (only(threads) is not threading.main_thread()) is elsewhere

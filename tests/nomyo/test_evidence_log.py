@@ -67,7 +67,7 @@ def test_an_answer_that_passes_is_kept_with_its_result(wire: Wire, tpm: Forge, p
     assert kept["tpm_attestation"] == metadata["tpm_attestation"]
     assert (kept["security_tier"], kept["processed_at"]) == ("high", metadata["processed_at"])
     told = metadata["evidence_log"]
-    assert told == {"kept": True, "number": 1, "digest": verify([str(path)]).head, "path": str(path)}
+    assert told == {"stored": True, "number": 1, "digest": verify([str(path)]).head, "path": str(path)}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -79,7 +79,7 @@ def test_an_answer_that_is_refused_is_kept_and_the_refusal_says_where(wire: Wire
     assert record["refused"] == "not_affirmed"
     assert record["result"] == refusal.result.to_dict() == again(record, policy())
     assert refusal.evidence_log is not None
-    assert (refusal.evidence_log["kept"], refusal.evidence_log["number"]) == (True, 1)
+    assert (refusal.evidence_log["stored"], refusal.evidence_log["number"]) == (True, 1)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_cannot_be_opened_is_no_answer_and_not_kept(wire: Wire, path: Path)
 
 def test_without_a_ledger_the_answer_says_nothing_of_one_whatever_the_server_does(wire: Wire) -> None:
     right = wire.router.right_metadata
-    wire.router.metadata = lambda post: {**right(post), "evidence_log": {"kept": True}}
+    wire.router.metadata = lambda post: {**right(post), "evidence_log": {"stored": True}}
     assert "evidence_log" not in wire.ask()["_metadata"]
 
 
@@ -194,7 +194,7 @@ def test_an_answer_whose_evidence_cannot_be_kept_is_lost_and_that_is_said(wire: 
     failure = wire.refused(EvidenceLogError, {"evidence_log": path, "attestation_policy": policy(), "max_retries": 2})
     assert failure.prompt_sent is True
     assert failure.path == str(path)
-    assert "could not be kept, so the answer is not handed over" in failure.problem
+    assert "could not be stored, so it is not released" in failure.problem
     assert "others may write to it" in failure.problem
     assert failure.hint.startswith("chmod go-w ")
     assert failure.payload_id == only(wire.posts).payload_id
@@ -212,7 +212,7 @@ def test_or_it_is_handed_over_and_that_is_said(
     for answer, post in zip(answers, wire.posts, strict=True):
         assert content(answer) == PROMPT
         told = answer["_metadata"]["evidence_log"]
-        assert told["kept"] is False
+        assert told["stored"] is False
         assert "others may write to it" in told["problem"]
         said = [record for record in caplog.records if post.payload_id in record.getMessage()]
         assert [(record.name, record.levelno) for record in said] == [("nomyo", logging.WARNING)]
@@ -226,8 +226,8 @@ def test_a_refusal_comes_before_a_failing_ledger_and_tells_of_it(
     options = {"evidence_log": path, "evidence_log_failure": failure, "attestation_policy": policy()}
     refusal = wire.refused(AttestationError, options)
     assert refusal.evidence_log is not None
-    assert refusal.evidence_log["kept"] is False
-    assert "was not kept" in caplog.text
+    assert refusal.evidence_log["stored"] is False
+    assert "was not stored" in caplog.text
 
 
 def test_a_ledger_that_cannot_be_used_is_told_before_anything_is_sent(wire: Wire, path: Path) -> None:
@@ -456,12 +456,12 @@ def test_nothing_of_a_call_is_held_on_to_when_its_line_is_written(wire: Wire, pa
         async with stage.client(evidence_log=path) as client:
             await ask_with_secrets(client)
             gc.collect()
-            return [repr(one) for one in gc.get_objects() if type(one).__module__ == "nomyo.ledger"]
+            return [repr(one) for one in gc.get_objects() if type(one).__module__ == "nomyo.gate"]
 
     with listening():
         left = run(main())
-    assert all("_Line" not in one for one in left)
-    assert any("Ledger" in one for one in left)
+    assert all("DecryptedResponse" not in one for one in left)
+    assert any("Gate" in one for one in left)
 
 
 # -- the reference router
@@ -532,5 +532,5 @@ def test_with_the_reference_router_a_full_disk_loses_no_answer_in_silence(
     else:
         answer = asking(evidence_log=path, evidence_log_failure="warn")
         assert content(answer) == PROMPT
-        assert answer["_metadata"]["evidence_log"]["kept"] is False
+        assert answer["_metadata"]["evidence_log"]["stored"] is False
     assert path.read_bytes() == b""

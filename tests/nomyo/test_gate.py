@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import nomyo_attest as na
 from nomyo import gate
-from nomyo.errors import ArgumentTypeError, AttestationError
+from nomyo.errors import AttestationError
 from nomyo_attest.testing import Forge
 from tests.nomyo.defects.walker import places_of
 
@@ -30,7 +29,7 @@ def completion(forge: Forge | None = None) -> dict[str, Any]:
 
 def refused(value: dict[str, Any], policy: na.AppraisalPolicy = POLICY, payload_id: str = ID) -> AttestationError:
     with pytest.raises(AttestationError) as caught:
-        gate.admit(value, policy, payload_id)
+        gate.require_affirmed(value, policy, payload_id)
     assert type(caught.value) is AttestationError
     return caught.value
 
@@ -38,7 +37,7 @@ def refused(value: dict[str, Any], policy: na.AppraisalPolicy = POLICY, payload_
 def test_an_answer_that_the_policy_affirms_passes_with_the_results_json_form() -> None:
     value = completion()
     before = json.dumps(value)
-    result = gate.admit(value, POLICY, ID)
+    result = gate.require_affirmed(value, POLICY, ID).to_dict()
     assert result["verdict"] == "affirming"
     assert result["payload_id"] == ID
     assert result["policy"]["id"] == "forge"
@@ -49,12 +48,12 @@ def test_an_answer_that_the_policy_affirms_passes_with_the_results_json_form() -
 def test_a_warning_passes_where_the_policy_softened_a_rule() -> None:
     softened = {**Forge().policy(), "rules": {"pcr.values": "warn"}, "unsafe_warn_until": "9999-01-01"}
     value = completion(Forge().measure(0, b"other firmware"))
-    result = gate.admit(value, na.AppraisalPolicy.from_dict(softened), ID)
+    result = gate.require_affirmed(value, na.AppraisalPolicy.from_dict(softened), ID).to_dict()
     assert result["verdict"] == "warning"
     assert refused(value).result.verdict is na.Verdict.CONTRAINDICATED
 
 
-AFFIRMING = gate.admit(completion(), POLICY, ID)
+AFFIRMING = gate.require_affirmed(completion(), POLICY, ID).to_dict()
 WRONG: dict[str, Any] = {
     "other firmware": lambda: completion(Forge().measure(0, b"other firmware")),
     "evidence for another request": lambda: completion(Forge(payload_id="another")),
@@ -83,7 +82,7 @@ def test_anything_else_is_refused_with_the_result_and_nothing_of_the_answer(name
 
 def test_the_payload_id_of_the_request_counts_not_the_one_in_the_answer() -> None:
     value = completion(Forge(payload_id="another"))
-    assert gate.admit(value, POLICY, "another")["verdict"] == "affirming"
+    assert gate.require_affirmed(value, POLICY, "another").to_dict()["verdict"] == "affirming"
     value["_metadata"]["payload_id"] = ID
     assert {finding.rule for finding in refused(value).result.findings if finding.outcome is na.Outcome.FAIL}
 
@@ -102,7 +101,10 @@ def claiming(name: object, status: object = "success") -> dict[str, Any]:
 
 
 def test_claims_that_the_policy_allows_pass_as_they_are() -> None:
-    assert gate.admit(claiming("a good one"), CLAIMING, ID, secrets=[PROMPT])["verdict"] == "affirming"
+    assert (
+        gate.require_affirmed(claiming("a good one"), CLAIMING, ID, secrets=[PROMPT]).to_dict()["verdict"]
+        == "affirming"
+    )
 
 
 @pytest.mark.parametrize("secret", [PROMPT, SECRET])
@@ -111,7 +113,7 @@ def test_a_claim_that_quotes_what_was_sent_or_answered_is_refused_without_the_qu
     value = claiming(form.format(secret))
     before = json.dumps(value)
     with pytest.raises(AttestationError) as caught:
-        gate.admit(value, CLAIMING, ID, secrets=[PROMPT])
+        gate.require_affirmed(value, CLAIMING, ID, secrets=[PROMPT])
     error = caught.value
     assert json.dumps(value) == before
     assert error.result.verdict is na.Verdict.CONTRAINDICATED
@@ -124,7 +126,7 @@ def test_a_claim_that_quotes_what_was_sent_or_answered_is_refused_without_the_qu
 
 def test_a_claim_that_quotes_nothing_is_told_as_it_is() -> None:
     with pytest.raises(AttestationError) as caught:
-        gate.admit(claiming("another one"), CLAIMING, ID, secrets=[PROMPT])
+        gate.require_affirmed(claiming("another one"), CLAIMING, ID, secrets=[PROMPT])
     (wrong,) = (one for one in caught.value.result.findings if one.outcome is na.Outcome.FAIL)
     assert "another one" in str(wrong.got)
 
@@ -132,10 +134,10 @@ def test_a_claim_that_quotes_nothing_is_told_as_it_is() -> None:
 def test_the_evidence_is_judged_by_its_own_payload_id_where_a_claim_is_taken_out_too() -> None:
     value = claiming(PROMPT)
     with pytest.raises(AttestationError) as caught:
-        gate.admit(value, CLAIMING, ID, secrets=[PROMPT])
+        gate.require_affirmed(value, CLAIMING, ID, secrets=[PROMPT])
     outcomes = {one.rule: one.outcome for one in caught.value.result.findings}
     with pytest.raises(AttestationError) as plain:
-        gate.admit(claiming("another one"), CLAIMING, ID)
+        gate.require_affirmed(claiming("another one"), CLAIMING, ID)
     assert outcomes == {one.rule: one.outcome for one in plain.value.result.findings}
 
 
@@ -143,7 +145,7 @@ def test_evidence_stays_as_it_is_whatever_stands_in_the_prompt() -> None:
     value = claiming(PROMPT)
     quote = value["_metadata"]["tpm_attestation"]["quote_b64"]
     with pytest.raises(AttestationError) as caught:
-        gate.admit(value, CLAIMING, ID, secrets=[PROMPT, quote, ID])
+        gate.require_affirmed(value, CLAIMING, ID, secrets=[PROMPT, quote, ID])
     assert [one.rule for one in caught.value.result.findings if one.outcome is na.Outcome.FAIL] == [
         "claims.cuda_device.name"
     ]
@@ -153,17 +155,17 @@ def test_an_answer_that_quotes_and_has_no_evidence_is_refused_for_both() -> None
     value = claiming(PROMPT)
     del value["_metadata"]["tpm_attestation"]
     with pytest.raises(AttestationError) as caught:
-        gate.admit(value, CLAIMING, ID, secrets=[PROMPT])
+        gate.require_affirmed(value, CLAIMING, ID, secrets=[PROMPT])
     assert places_of(PROMPT, caught.value, frames=False) == []
 
 
 def test_what_would_be_affirmed_only_without_its_quotation_is_still_refused() -> None:
     policy = na.AppraisalPolicy.from_dict({**Forge().policy(), "claims": {"cuda_device.name": ["[redacted]"]}})
     with pytest.raises(AttestationError, match=r"claims\.cuda_device\.name"):
-        gate.admit(claiming(PROMPT), policy, ID, secrets=[PROMPT])
+        gate.require_affirmed(claiming(PROMPT), policy, ID, secrets=[PROMPT])
 
 
-SPOILT: dict[str, Any] = {
+TAMPERED: dict[str, Any] = {
     "the selection": lambda block, text: {"pcr_banks": text},
     "a bank of the selection": lambda block, text: {"pcr_banks": f"{block['pcr_banks']}+{text}"},
     "an index of the selection": lambda block, text: {"pcr_banks": f"sha256:{text}"},
@@ -180,15 +182,15 @@ SPOILT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("secret", [PROMPT, SECRET])
-@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("name", TAMPERED)
 def test_evidence_that_quotes_is_refused_for_the_same_without_the_quotation(name: str, secret: str) -> None:
     found = []
     for text in (secret, "nothing-of-any-secret-at-all"):
         value = completion()
         block = value["_metadata"]["tpm_attestation"]
-        block.update(SPOILT[name](block, text))
+        block.update(TAMPERED[name](block, text))
         with pytest.raises(AttestationError) as caught:
-            gate.admit(value, POLICY, ID, secrets=[PROMPT])
+            gate.require_affirmed(value, POLICY, ID, secrets=[PROMPT])
         found.append(caught.value)
     told = json.dumps(found[0].result.to_dict())
     for form in (secret[:8], secret.encode().hex()[:32]):
@@ -202,31 +204,5 @@ def test_evidence_that_quotes_is_refused_for_the_same_without_the_quotation(name
 @pytest.mark.parametrize("metadata", [None, [], "text", 5])
 def test_metadata_that_is_no_object_is_refused_also_where_claims_are_judged(metadata: object) -> None:
     with pytest.raises(AttestationError) as caught:
-        gate.admit({**completion(), "_metadata": metadata}, CLAIMING, ID, secrets=[PROMPT])
+        gate.require_affirmed({**completion(), "_metadata": metadata}, CLAIMING, ID, secrets=[PROMPT])
     assert places_of(SECRET, caught.value, frames=False) == []
-
-
-def test_a_policy_is_taken_as_it_is_or_loaded_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "policy.json"
-    path.write_text(json.dumps(Forge().policy()), encoding="utf-8")
-    assert gate.load_policy(None) is None
-    assert gate.load_policy(POLICY) is POLICY
-    for given in (path, str(path)):
-        loaded = gate.load_policy(given)
-        assert isinstance(loaded, na.AppraisalPolicy)
-        assert loaded.id == "forge"
-
-
-def test_a_policy_that_is_none_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "policy.toml"
-    with pytest.raises(FileNotFoundError):
-        gate.load_policy(path)
-    path.write_text("format = 5", encoding="utf-8")
-    with pytest.raises(na.PolicyError):
-        gate.load_policy(path)
-
-
-@pytest.mark.parametrize("value", [5, Forge().policy(), b"policy.toml", True, ["policy.toml"]])
-def test_a_policy_of_another_type_is_refused(value: Any) -> None:
-    with pytest.raises(ArgumentTypeError, match=f"attestation_policy: expected a path, got {type(value).__name__}"):
-        gate.load_policy(value)

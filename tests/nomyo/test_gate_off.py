@@ -96,7 +96,10 @@ def test_under_always_the_gate_is_on_for_every_call_and_for_the_client_underneat
 
 
 @pytest.mark.usefixtures("lying")
-@pytest.mark.parametrize("arguments", [{}, {"policy": OTHER}, {"policy": policy(), "gated": False}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"policy": None, "gated": False}, {"policy": OTHER, "gated": True}, {"policy": policy(), "gated": False}],
+)
 def test_under_always_no_argument_of_the_client_underneath_switches_the_gate_off(
     wire: Wire, arguments: dict[str, Any]
 ) -> None:

@@ -1,6 +1,6 @@
 """When a call is tried again, after how long, and with which bytes: statuses and Retry-After over the wire.
 
-Time and chance are injected: the naps that an exchange takes are noted, not slept.
+Time and chance are injected: the naps that an service takes are noted, not slept.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from nomyo import (
     ServiceUnavailableError,
 )
 from nomyo.call import Request, Service
+from nomyo.gate import Gate
 from nomyo.rate_limit import CallQueue, RateLimiter
 from nomyo.retry import BACKOFF_MAX, RETRY_AFTER_MAX, RETRYABLE
 from nomyo.transport import Transport
@@ -46,7 +47,7 @@ NOT_RETRIED = (201, 304, 400, 401, 402, 403, 404, 405, 409, 413, 418, 422, 501, 
 
 
 class Patient:
-    """An exchange with the wire's router that naps without sleeping; what it would have slept is in `naps`."""
+    """An service with the wire's router that naps without sleeping; what it would have slept is in `naps`."""
 
     def __init__(self, wire: Wire, donor: SecureChatCompletion, *, chance: float = 1.0) -> None:
         self.wire = wire
@@ -65,10 +66,11 @@ class Patient:
     def ask(self, *, seconds: float = 900.0, max_retries: int = 2, tier: str | None = None) -> dict[str, Any]:
         async def call() -> dict[str, Any]:
             transport = Transport()
-            exchange = Service(
+            service = Service(
                 self.wire.router.url,
                 transport,
                 self._keyring,
+                Gate(None),
                 min_server_key_bits=4096,
                 queue=CallQueue(("https", "localhost", 443), limiter=lambda api_key: self._limiter),
                 sleep=self._nap,
@@ -81,9 +83,10 @@ class Patient:
                 api_key=API_KEY,
                 tier=tier,
                 policy=None,
+                gated=False,
             )
             try:
-                return await exchange.run(request, seconds=seconds, max_retries=max_retries)
+                return await service.run(request, seconds=seconds, max_retries=max_retries)
             finally:
                 await transport.aclose()
 
@@ -192,11 +195,11 @@ def test_waits_grow_twofold_with_full_jitter_up_to_a_cap(
 
 
 def test_chance_is_the_systems_and_differs(wire: Wire, donor: SecureChatCompletion) -> None:
-    exchange = donor.client._service
-    drawn = {exchange._random() for _ in range(100)}
+    service = donor.client._service
+    drawn = {service._random() for _ in range(100)}
     assert len(drawn) == 100
     assert 0 <= min(drawn) < max(drawn) < 1
-    assert exchange._sleep is asyncio.sleep
+    assert service._sleep is asyncio.sleep
 
 
 def test_without_retries_there_is_one_try(patient: Patient) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from nomyo import SecureChatCompletion
-from nomyo.answer import Opened
 from nomyo.call import Request
 from nomyo.envelope import Decrypted
+from nomyo.gate import DecryptedResponse
 from nomyo.transport import Reply as Received
 from tests.nomyo.calling import Wire, run
 from tests.nomyo.hunt import Hunt, Overheard, listening
@@ -81,7 +81,7 @@ MOMENTS: dict[str, tuple[Begin, float, int | None]] = {
     "the answer, half of it": (slow(Reply(drip=(16, 0.1))), 0.5, 1),
     "an error, half of it": (slow(Reply(500, body=b"x" * 100, drip=(1, 0.1))), 0.5, 1),
     "the next try": (slow(Reply(503, [("Retry-After", "9")])), 0.3, 1),
-    "a long prompt to be sealed": (slow(Reply(delay=9), messages=LONG), 0.04, None),
+    "a long prompt to be encrypted": (slow(Reply(delay=9), messages=LONG), 0.04, None),
     "a long answer to be opened": (long_answer, 0.4, None),
 }
 
@@ -246,12 +246,14 @@ def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage, tmp_pa
     stage.wire.router.on_request = look
     run(stage.ask())
     low = stage.own(key_dir=None, key_password=None).client
-    request = Request(payload={"messages": MESSAGES}, payload_id="an-id", api_key=API_KEY, tier=None, policy=None)
+    request = Request(
+        payload={"messages": MESSAGES}, payload_id="an-id", api_key=API_KEY, tier=None, policy=None, gated=False
+    )
     made = [
         low,
         stage.client(),
         request,
-        Opened({"choices": COMPLETION}, None),
+        DecryptedResponse({"choices": COMPLETION}, None),
         Decrypted(bytearray(COMPLETION, "ascii"), None),
         Received(500, {"x-echo": API_KEY}, PROMPT.encode()),
         run(low.keyring.get()),

@@ -1,4 +1,4 @@
-"""The answer: read or refused by one error, known to belong to this request, and handed over as users know it."""
+"""A response: decrypted or refused by one error, bound to its request, released with the client's facts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomyo import answer, memory
-from nomyo.answer import Opened
+from nomyo import gate, memory
 from nomyo.errors import ResponseError, ResponseNotBoundError, ResponseTooLargeError
+from nomyo.gate import DecryptedResponse
 from nomyo.server_key import ServerKey
 from tests.nomyo.packages import KEY
 from tests.nomyo.wire import package as wire
@@ -26,25 +26,25 @@ JSON = st.recursive(
 )
 
 
-def opened_from(plaintext: bytes | dict[str, Any], processed_at: int | None = None) -> Opened:
+def opened_from(plaintext: bytes | dict[str, Any], processed_at: int | None = None) -> DecryptedResponse:
     data = plaintext if isinstance(plaintext, bytes) else json.dumps(plaintext).encode()
-    return answer.open_answer(wire.seal(data, KEY.public_key(), processed_at), KEY)
+    return gate.decrypt_response(wire.seal(data, KEY.public_key(), processed_at), KEY)
 
 
-def with_metadata(**metadata: Any) -> Opened:
-    """An answer with this in its `_metadata`."""
-    return Opened({"choices": [SECRET], "_metadata": metadata}, None)
+def with_metadata(**metadata: Any) -> DecryptedResponse:
+    """A response with this in its `_metadata`."""
+    return DecryptedResponse({"choices": [SECRET], "_metadata": metadata}, None)
 
 
 @pytest.mark.parametrize("processed_at", [None, 1_700_000_000])
-def test_an_answer_is_the_json_object_in_the_package_and_the_time_outside(processed_at: int | None) -> None:
+def test_a_response_is_the_json_object_in_the_package_and_the_time_outside(processed_at: int | None) -> None:
     value = {"id": "x", "choices": [{"message": {"content": "€"}}], "_metadata": {"payload_id": ID}}
     opened = opened_from(value, processed_at)
     assert opened.completion == value
     assert opened.processed_at == processed_at
 
 
-def test_an_answer_without_metadata_gets_an_empty_one() -> None:
+def test_a_response_without_metadata_gets_an_empty_one() -> None:
     assert opened_from({"id": "x"}).completion == {"id": "x", "_metadata": {}}
 
 
@@ -71,7 +71,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_an_answer_that_is_no_json_object_with_a_metadata_object_is_refused_by_the_one_error(name: str) -> None:
+def test_a_response_without_a_metadata_object_is_refused_by_the_one_error(name: str) -> None:
     with pytest.raises(ResponseError) as caught:
         opened_from(UNREADABLE[name])
     error = caught.value
@@ -94,9 +94,9 @@ def test_a_response_with_too_many_objects_and_arrays_is_an_error_of_its_own() ->
     assert error.__context__ is None
 
 
-def test_a_package_that_does_not_open_is_refused_by_the_same_error() -> None:
+def test_a_package_that_cannot_be_decrypted_is_refused_by_the_same_error() -> None:
     with pytest.raises(ResponseError) as caught:
-        answer.open_answer(b"{}", KEY)
+        gate.decrypt_response(b"{}", KEY)
     assert str(caught.value) == "the answer could not be decrypted and read"
 
 
@@ -113,7 +113,7 @@ def test_the_plaintext_is_wiped_whether_or_not_it_could_be_read(
             super().__init__(data, lock)
             buffers.append(self.data)
 
-    monkeypatch.setattr(answer, "SecureBuffer", Watched)
+    monkeypatch.setattr(gate, "SecureBuffer", Watched)
     with suppress(ResponseError):
         opened_from(plaintext)
     assert [len(one) for one in buffers] == [len(plaintext)] * 2
@@ -129,23 +129,23 @@ def test_its_memory_is_locked_or_not_as_the_client_says(lock: bool, monkeypatch:
             asked.append(lock)
             super().__init__(data, lock)
 
-    monkeypatch.setattr(answer, "SecureBuffer", Watched)
-    answer.open_answer(wire.seal(b"{}", KEY.public_key()), KEY, lock=lock)
+    monkeypatch.setattr(gate, "SecureBuffer", Watched)
+    gate.decrypt_response(wire.seal(b"{}", KEY.public_key()), KEY, lock_memory=lock)
     assert asked == [lock]
 
 
-def test_an_opened_answer_does_not_show_what_it_holds() -> None:
-    assert repr(with_metadata(payload_id=ID)) == "<Opened>"
+def test_a_decrypted_response_does_not_show_its_content() -> None:
+    assert repr(with_metadata(payload_id=ID)) == "<DecryptedResponse>"
 
 
-def test_an_answer_that_names_this_request_and_the_tier_passes() -> None:
-    answer.check_echoes(with_metadata(payload_id=ID, security_tier="high"), ID, "high")
-    answer.check_echoes(with_metadata(payload_id=ID, security_tier="high"), ID, None)
+def test_a_response_that_names_this_request_and_the_tier_passes() -> None:
+    gate.check_binding(with_metadata(payload_id=ID, security_tier="high"), ID, "high")
+    gate.check_binding(with_metadata(payload_id=ID, security_tier="high"), ID, None)
 
 
-def test_an_answer_need_not_name_its_request_nor_a_tier_that_nobody_asked_for() -> None:
-    answer.check_echoes(with_metadata(), ID, None)
-    answer.check_echoes(with_metadata(security_tier=["anything", 5]), ID, None)
+def test_a_response_need_not_name_its_request_nor_a_tier_that_was_not_requested() -> None:
+    gate.check_binding(with_metadata(), ID, None)
+    gate.check_binding(with_metadata(security_tier=["anything", 5]), ID, None)
 
 
 OTHERS: list[Any] = [
@@ -155,11 +155,11 @@ OTHERS: list[Any] = [
 
 
 @given(echo=JSON.filter(lambda value: value != ID) | st.sampled_from(OTHERS))
-def test_an_answer_to_another_request_is_refused_and_not_quoted(echo: object) -> None:
+def test_a_response_to_another_request_is_refused_and_not_quoted(echo: object) -> None:
     with pytest.raises(ResponseNotBoundError) as caught:
-        answer.check_echoes(with_metadata(payload_id=echo, security_tier="high"), ID, "high")
+        gate.check_binding(with_metadata(payload_id=echo, security_tier="high"), ID, "high")
     assert caught.value.code == "response_not_bound"
-    assert str(caught.value) == "the answer names another request than this one; it is not handed over"
+    assert str(caught.value) == "the response names another request than this one; it is not released"
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_an_answer_to_another_request_is_refused_and_not_quoted(echo: object) ->
         ({"security_tier": SECRET}, "something else"), ({"Security_Tier": "high"}, "none"),
     ],
 )  # fmt: skip
-def test_an_answer_at_another_tier_than_the_one_requested_is_refused(metadata: dict[str, Any], said: str) -> None:
+def test_a_response_at_another_tier_than_the_one_requested_is_refused(metadata: dict[str, Any], said: str) -> None:
     with pytest.raises(ResponseNotBoundError) as caught:
-        answer.check_echoes(with_metadata(payload_id=ID, **metadata), ID, "high")
+        gate.check_binding(with_metadata(payload_id=ID, **metadata), ID, "high")
     assert caught.value.code == "tier_not_as_requested"
     assert str(caught.value) == (
-        f"security_tier: expected 'high', as requested, got {said}; the answer is not handed over"
+        f"security_tier: expected 'high', as requested, got {said}; the response is not released"
     )
 
 
@@ -186,18 +186,18 @@ TIERS = st.sampled_from(["standard", "high", "maximum"])
 
 
 @given(tier=TIERS, got=JSON | TIERS)
-def test_the_tier_is_the_same_or_the_answer_is_refused(tier: str, got: object) -> None:
+def test_the_tier_is_the_same_or_the_response_is_refused(tier: str, got: object) -> None:
     refused = False
     try:
-        answer.check_echoes(with_metadata(payload_id=ID, security_tier=got), ID, tier)
+        gate.check_binding(with_metadata(payload_id=ID, security_tier=got), ID, tier)
     except ResponseNotBoundError:
         refused = True
     assert refused is not (got == tier)
 
 
-def test_the_request_is_looked_at_before_the_tier() -> None:
+def test_the_request_is_checked_before_the_tier() -> None:
     with pytest.raises(ResponseNotBoundError) as caught:
-        answer.check_echoes(with_metadata(payload_id="another", security_tier="standard"), ID, "high")
+        gate.check_binding(with_metadata(payload_id="another", security_tier="standard"), ID, "high")
     assert caught.value.code == "response_not_bound"
 
 
@@ -205,9 +205,9 @@ def server_key(*, pinned: bool = False) -> ServerKey:
     return ServerKey(KEY.public_key(), "sha256/abc", pinned, 0.0)
 
 
-def test_a_completion_is_handed_over_as_it_is_with_what_users_know_in_its_metadata() -> None:
+def test_a_completion_is_released_unchanged_with_the_clients_facts_in_its_metadata() -> None:
     value = {"id": "x", "choices": [{"n": 1}], "_metadata": {"response_status": "success", "security_tier": "high"}}
-    handed = answer.hand_over(Opened(value, 7), ID, server_key(), None)
+    handed = gate.with_client_facts(DecryptedResponse(value, 7), ID, server_key(), None)
     assert handed is value
     metadata = handed.pop("_metadata")
     assert handed == {"id": "x", "choices": [{"n": 1}]}
@@ -231,14 +231,16 @@ def test_a_completion_is_handed_over_as_it_is_with_what_users_know_in_its_metada
 @pytest.mark.parametrize("inner", [5, 0, None, "text", [1]])
 @pytest.mark.parametrize("outer", [7, 0, None])
 def test_the_time_in_the_answer_stays_and_the_one_outside_has_a_name_of_its_own(inner: Any, outer: int | None) -> None:
-    metadata = answer.hand_over(Opened({"_metadata": {"processed_at": inner}}, outer), ID, None, None)["_metadata"]
+    metadata = gate.with_client_facts(DecryptedResponse({"_metadata": {"processed_at": inner}}, outer), ID, None, None)[
+        "_metadata"
+    ]
     assert metadata["processed_at"] == inner
     assert ("transport_processed_at" in metadata) is (outer is not None)
     assert metadata.get("transport_processed_at") == outer
 
 
 def test_without_a_time_anywhere_it_is_none() -> None:
-    metadata = answer.hand_over(Opened({"_metadata": {}}, None), ID, None, None)["_metadata"]
+    metadata = gate.with_client_facts(DecryptedResponse({"_metadata": {}}, None), ID, None, None)["_metadata"]
     assert metadata["processed_at"] is None
     assert "transport_processed_at" not in metadata
 
@@ -253,8 +255,8 @@ LIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_what_the_server_says_under_our_names_is_not_handed_over(name: str) -> None:
-    metadata = answer.hand_over(with_metadata(**{name: LIES[name]}), ID, None, None)["_metadata"]
+def test_what_the_server_puts_under_the_clients_keys_is_dropped(name: str) -> None:
+    metadata = gate.with_client_facts(with_metadata(**{name: LIES[name]}), ID, None, None)["_metadata"]
     assert metadata.get(name) != LIES[name]
     assert ("attestation_result" in metadata) is False
 
@@ -262,7 +264,7 @@ def test_what_the_server_says_under_our_names_is_not_handed_over(name: str) -> N
 def test_the_result_of_an_appraisal_is_in_the_metadata_where_there_was_one() -> None:
     result = {"verdict": "affirming"}
     lied = with_metadata(attestation_result={"verdict": "contraindicated"})
-    assert answer.hand_over(lied, ID, None, result)["_metadata"]["attestation_result"] is result
+    assert gate.with_client_facts(lied, ID, None, result)["_metadata"]["attestation_result"] is result
 
 
 @pytest.mark.parametrize(
@@ -274,10 +276,12 @@ def test_the_result_of_an_appraisal_is_in_the_metadata_where_there_was_one() -> 
                                        "server_key": "sha256/abc", "server_key_pinned": True}),
     ],
 )  # fmt: skip
-def test_what_was_checked_is_told(metadata: dict[str, Any], key: ServerKey | None, expected: dict[str, Any]) -> None:
-    assert answer.hand_over(with_metadata(**metadata), ID, key, None)["_metadata"]["verification"] == expected
+def test_the_metadata_says_what_was_checked(
+    metadata: dict[str, Any], key: ServerKey | None, expected: dict[str, Any]
+) -> None:
+    assert gate.with_client_facts(with_metadata(**metadata), ID, key, None)["_metadata"]["verification"] == expected
 
 
 def test_the_tag_is_not_looked_for_inside_the_ciphertext() -> None:
     with pytest.raises(ResponseError):  # servers send the published form
-        answer.open_answer(wire.seal(b"{}", KEY.public_key(), tag_inside=True), KEY)
+        gate.decrypt_response(wire.seal(b"{}", KEY.public_key(), tag_inside=True), KEY)
