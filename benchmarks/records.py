@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 import nomyo_attest as na
 from nomyo_attest.testing import writer
-from nomyo_attest.testing.response import metadata_around, nonce_of, response_around
+from nomyo_attest.testing.forge import metadata_around, nonce_of, response_around
 
 PINNED: Final = 8
 PINNED_ONE_IN: Final = 10

@@ -51,6 +51,36 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
         yield running
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--sample`, for the Pythons after the first and for `tox -e quick`."""
+    parser.addoption(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="run at most N parameter sets of each test: the first, the last, and between",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--sample=N`, keep N evenly spaced parameter sets of each test."""
+    size = config.getoption("sample")
+    if size is None:
+        return
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    chosen = {item for sets in tests.values() for item in sampled(sets, size)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
+
+
+def sampled(sets: list[pytest.Item], size: int) -> list[pytest.Item]:
+    """At most `size` elements, evenly spaced, the first and the last among them."""
+    if len(sets) <= size:
+        return sets
+    return [sets[round(number * (len(sets) - 1) / max(1, size - 1))] for number in range(size)]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with an argument `extra_vector`, a `Path`, for every file in the folder NOMYO_EXTRA_VECTORS names."""
     if "extra_vector" not in metafunc.fixturenames:

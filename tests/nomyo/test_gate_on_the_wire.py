@@ -112,10 +112,10 @@ def answering(wire: Wire, made_by: Fault | Variant) -> Wire:
     """Have the router answer as a soft TPM's machine does, with this fault or variant, for each request."""
 
     def made(payload: dict[str, Any], payload_id: str) -> Any:
-        forge = made_by.world()
+        forge = made_by.base()
         forge.payload_id = payload_id
         made_by.tamper(forge)
-        return forge.answer()
+        return forge.build()
 
     wire.router.complete = made
     wire.router.encode = lambda answer: (

@@ -105,7 +105,7 @@ def _check(folder: Path, name: str, *, force: bool) -> None:
 
 
 def _made_here(folder: Path) -> bool:
-    from nomyo_attest.testing.fleet.folder import README, README_BEGINS
+    from nomyo_attest.testing.fleet.fleet import README, README_BEGINS
 
     try:
         with (folder / README).open("rb") as file:

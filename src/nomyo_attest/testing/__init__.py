@@ -17,10 +17,21 @@ A test of your own gate::
 
 from __future__ import annotations
 
-from nomyo_attest.testing.errors import ForgeError
 from nomyo_attest.testing.faults import FAULTS, Fault
 from nomyo_attest.testing.faults.model import Arguments, Case
-from nomyo_attest.testing.forge import STAGES, Answer, Forge
+from nomyo_attest.testing.forge import STAGES, Forge, ForgedResponse
+from nomyo_attest.testing.keys import ForgeError
 from nomyo_attest.testing.variants import VARIANTS, Variant
 
-__all__ = ["FAULTS", "STAGES", "VARIANTS", "Answer", "Arguments", "Case", "Fault", "Forge", "ForgeError", "Variant"]
+__all__ = [
+    "FAULTS",
+    "STAGES",
+    "VARIANTS",
+    "Arguments",
+    "Case",
+    "Fault",
+    "Forge",
+    "ForgeError",
+    "ForgedResponse",
+    "Variant",
+]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nomyo_attest.testing import keys, writer
-from nomyo_attest.testing.errors import ForgeError
+from nomyo_attest.testing.keys import ForgeError
 
 
 @dataclass

@@ -19,6 +19,8 @@ worth.
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,9 +28,104 @@ from typing import Any, Final
 
 from nomyo_attest.testing import keys, writer
 from nomyo_attest.testing.aik import SoftAIK
-from nomyo_attest.testing.errors import ForgeError
-from nomyo_attest.testing.pcrs import Banks, booted, extend, parse_selection
-from nomyo_attest.testing.response import CREATED, metadata_around, nonce_of, response_around
+from nomyo_attest.testing.keys import ForgeError
+from nomyo_attest.testing.writer import HASHES
+
+Banks = dict[str, dict[int, bytes]]
+"""Bank name → PCR index → value."""
+
+# What the machine measured as it booted; after TCG PC Client Platform Firmware Profile, 3.3.4, "PCR usage".
+_EVENTS: dict[int, tuple[bytes, ...]] = {
+    0: (b"firmware 2.4",),
+    1: (b"set-up data",),
+    2: (b"option ROM",),
+    3: (b"option ROM data",),
+    4: (b"boot loader",),
+    5: (b"partition table",),
+    6: (b"maker",),
+    7: (b"Secure Boot on", b"db 2026-10"),
+    10: (b"boot aggregate", b"application"),
+}
+
+
+def extend(bank: str, value: bytes, event: bytes) -> bytes:
+    """The value of a PCR after TPM2_PCR_Event: H(old value, H(event)) with the hash of the bank."""
+    return hashlib.new(bank, value + hashlib.new(bank, event).digest()).digest()
+
+
+def booted() -> Banks:
+    """The PCRs of every bank, 0 to 23, of one machine that booted; 17 to 22 hold ones, as before a dynamic launch."""
+    return {bank: dict(values) for bank, values in _booted().items()}
+
+
+@functools.cache
+def _booted() -> Banks:
+    banks: Banks = {}
+    for bank in HASHES:
+        size = hashlib.new(bank).digest_size
+        values = {index: (b"\xff" if 17 <= index <= 22 else b"\x00") * size for index in range(24)}
+        for index, events in _EVENTS.items():
+            for event in events:
+                values[index] = extend(bank, values[index], event)
+        banks[bank] = values
+    return banks
+
+
+def parse_selection(selection: str) -> list[tuple[str, list[int]]]:
+    """Read ``"sha256:0,7+sha384:0"`` as ``[("sha256", [0, 7]), ("sha384", [0])]``. Raises `ForgeError`."""
+    banks = []
+    for part in selection.split("+"):
+        bank, _, indices = part.partition(":")
+        if bank not in HASHES or not all(one.isdecimal() and int(one) < 24 for one in indices.split(",")):
+            raise ForgeError("selection", "banks and PCR indices as in sha256:0,7+sha384:0", repr(selection))
+        banks.append((bank, [int(one) for one in indices.split(",")]))
+    return banks
+
+
+CREATED: Final = 1767225600
+"""When a forged answer was made, unless it says otherwise, in seconds since 1970: 2026-01-01T00:00:00Z."""
+
+
+def nonce_of(payload_id: str) -> bytes:
+    """What the service has its TPM sign along: the first 16 bytes of SHA-256 over the payload id."""
+    return hashlib.sha256(payload_id.encode()).digest()[:16]
+
+
+def metadata_around(
+    block: Any, payload_id: str, security_tier: str, *, processed_at: int = CREATED, device: str = "some GPU"
+) -> dict[str, Any]:
+    """The `_metadata` object around a `tpm_attestation` object, with what a server says of itself."""
+    return {
+        "payload_id": payload_id,
+        "processed_at": processed_at,
+        "is_encrypted": True,
+        "response_status": "success",
+        "security_tier": security_tier,
+        "memory_protection": {
+            "platform": "linux",
+            "memory_locking": True,
+            "secure_zeroing": True,
+            "core_dump_prevention": True,
+        },
+        "cuda_device": {"available": True, "device_hash": hashlib.sha256(device.encode()).hexdigest()},
+        "tpm_attestation": block,
+    }
+
+
+def response_around(metadata: Any, payload_id: str, *, created: int = CREATED) -> dict[str, Any]:
+    """The whole response around a `_metadata` object."""
+    return {
+        "id": f"chatcmpl-{hashlib.sha256(payload_id.encode()).hexdigest()[:12]}",
+        "object": "chat.completion",
+        "created": created,
+        "model": "forge/echo-1",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"},
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        "_metadata": metadata,
+    }
+
 
 Change = Callable[[Any], Any]
 """Takes what a stage made, returns what to use instead."""
@@ -58,7 +155,7 @@ STAGES: Final = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class ForgedResponse:
     """The parts of one forged response after tampering: unframed structures, the response, and its JSON text."""
 
     public: bytes
@@ -124,11 +221,11 @@ class Forge(SoftAIK):
 
     def response(self) -> Any:
         """The answer in the service's response form: a dict, unless a change made it otherwise. Raises `ForgeError`."""
-        return self.answer().response
+        return self.build().response
 
     def text(self) -> str:
         """The answer as JSON text."""
-        return self.answer().text
+        return self.build().text
 
     def policy(self) -> dict[str, Any]:
         """A policy that the untampered answer satisfies: its PCR values, its hierarchy, SHA-1 where it uses that."""
@@ -147,7 +244,7 @@ class Forge(SoftAIK):
             policy["bank"] = {"hashes": ["sha1", "sha256", "sha384", "sha512"]}
         return policy
 
-    def answer(self) -> Answer:
+    def build(self) -> ForgedResponse:
         """Make the answer, stage by stage. Raises `ForgeError`."""
         self._check_aik()
         public = self._stage("public", self._public_area())
@@ -174,7 +271,7 @@ class Forge(SoftAIK):
         around = response_around(self._stage("_metadata", metadata), self.payload_id, created=self.processed_at)
         response = self._stage("response", around)
         text = self._stage("text", json.dumps(response))
-        return Answer(public, name, qualified_signer, attest, signature, key_blob, response, text)
+        return ForgedResponse(public, name, qualified_signer, attest, signature, key_blob, response, text)
 
     def _stage(self, stage: str, made: Any) -> Any:
         for name, change in self._changes:

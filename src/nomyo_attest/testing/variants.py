@@ -17,10 +17,10 @@ from nomyo_attest.testing.faults.model import (
     at,
     block,
     drop_key,
+    forge_with,
     metadata,
     nothing,
     pins_only,
-    world,
 )
 from nomyo_attest.testing.faults.quote import FIRMWARE
 from nomyo_attest.testing.forge import Forge
@@ -40,7 +40,7 @@ class Variant:
     Attributes:
         name: a slug; the vector's file is named after it.
         reason: one sentence: what is particular about it.
-        world: makes the soft TPM.
+        base: makes the soft TPM.
         tamper: changes it in a way that does no harm.
         policy: changes the policy that it satisfies.
         view: what of the answer is handed over.
@@ -50,7 +50,7 @@ class Variant:
 
     name: str
     reason: str
-    world: Callable[[], Forge] = Forge
+    base: Callable[[], Forge] = Forge
     tamper: Tamper = nothing
     policy: Callable[[Policy], object] = nothing
     view: View = whole
@@ -59,17 +59,17 @@ class Variant:
 
     def case(self) -> Case:
         """Make it."""
-        forge = self.world()
+        forge = self.base()
         policy = forge.policy()
         self.policy(policy)
         self.tamper(forge)
-        answer = forge.answer()
+        answer = forge.build()
         return Case(policy, answer.text if self.as_text else self.view(answer.response), self.arguments)
 
 
 def made(name: str, reason: str, **fields: Any) -> Variant:
     """A forge with these fields."""
-    return Variant(name, reason, world(**fields))
+    return Variant(name, reason, forge_with(**fields))
 
 
 def signatures() -> Iterator[Variant]:
@@ -113,7 +113,7 @@ def keys() -> Iterator[Variant]:
     yield Variant(
         "hierarchy-of-two",
         "A primary key of one of the two hierarchies that the policy names.",
-        world(hierarchy="owner"),
+        forge_with(hierarchy="owner"),
         policy=lambda policy: policy["key"].update(hierarchy=["endorsement", "owner"]),
     )
     for quote in ("tpms", "tpm2b"):
@@ -122,7 +122,7 @@ def keys() -> Iterator[Variant]:
             sized = {"sized_quote": quote == "tpm2b", "sized_key": public == "tpm2b"}
             yield made(f"framing-{quote}-{public}", reason, **sized)
     yield Variant("pinned", "The policy pins this AIK, and another.", policy=_pins_both)
-    larger = world(key="rsa3072")
+    larger = forge_with(key="rsa3072")
     reason = "The policy asks for RSA-3072."
     yield Variant("rsa-min-bits", reason, larger, policy=lambda policy: policy["key"].update(rsa_min_bits=3072))
 
@@ -146,7 +146,7 @@ def banks() -> Iterator[Variant]:
     yield Variant(
         "banks-order",
         "The text lists the banks in another order than the signed one, which is what the digest goes by.",
-        world(selection="sha256:0,7+sha384:0"),
+        forge_with(selection="sha256:0,7+sha384:0"),
         at("selections", lambda signed: signed[::-1]),
     )
     reason = "A bank that the TPM does not have was asked for: it is signed with no PCR in it, and not reported."
@@ -156,7 +156,7 @@ def banks() -> Iterator[Variant]:
     yield Variant(
         "banks-sha1-beside",
         "A SHA-1 bank is quoted beside the SHA-256 bank, and no reference value relies on it.",
-        world(selection="sha1:0,7+sha256:0,7,10"),
+        forge_with(selection="sha1:0,7+sha256:0,7,10"),
         policy=lambda policy: (policy.pop("bank"), policy["pcrs"].pop("sha1")),
     )
 
@@ -180,7 +180,7 @@ def demands() -> Iterator[Variant]:
         yield Variant(
             f"firmware-{hierarchy}",
             f"The TPM's firmware is listed, and the {hierarchy} hierarchy does not obfuscate it.",
-            world(hierarchy=hierarchy),
+            forge_with(hierarchy=hierarchy),
             policy=lambda policy: policy.update(firmware={"versions": ["0x1", FIRMWARE]}),
         )
     claims = {
@@ -213,7 +213,7 @@ def nonces() -> Iterator[Variant]:
     yield made("payload-id-unicode", reason, payload_id="Anfrage-\u00fc-\U0001f511")
     for size in (8, 20, 32, 64):
         nonce, reason = bytes(range(size)), f"A nonce of {size} bytes is given."
-        yield Variant(f"nonce-{size}", reason, world(nonce=nonce), arguments={"nonce": nonce})
+        yield Variant(f"nonce-{size}", reason, forge_with(nonce=nonce), arguments={"nonce": nonce})
     yield Variant(
         "nonce-any",
         "The payload id is lost, and the policy says aloud that any nonce is to do.",
@@ -243,7 +243,7 @@ def _block(response: Any) -> Any:
 
 
 def _pins_both(policy: Policy) -> None:
-    names = [Forge(label=label).answer().name.hex() for label in ("other", "aik")]
+    names = [Forge(label=label).build().name.hex() for label in ("other", "aik")]
     policy["key"].update(trust="pinned_aik", pinned=names)
 
 

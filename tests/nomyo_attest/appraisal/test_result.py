@@ -201,7 +201,7 @@ def test_the_result_names_the_key_and_its_hierarchy() -> None:
     forge = Forge(key="p256", hierarchy="owner", sized_quote=True, sized_key=False)
     result = na.appraise(forge.response(), na.AppraisalPolicy.from_dict(forge.policy()))
     assert result.verdict is na.Verdict.AFFIRMING
-    assert result.aik_name == forge.answer().name.hex()
+    assert result.aik_name == forge.build().name.hex()
     assert result.hierarchy == "owner"
     assert result.payload_id == forge.payload_id
     assert result.to_dict()["aik"]["framing"] == "TPMT_PUBLIC"

@@ -48,14 +48,14 @@ def test_every_limit_is_a_sentence() -> None:
 
 def test_a_pinned_key_is_trusted_because_it_is_pinned_and_for_no_other_reason() -> None:
     forge = Forge()
-    found = limits(forge, key={"pinned": [forge.answer().name.hex()]})
+    found = limits(forge, key={"pinned": [forge.build().name.hex()]})
     assert some(found, "AIK lives in a TPM", "pins it")
     assert not some(found, "no certificate")
 
 
 def test_a_pinned_key_whose_signature_does_not_verify_is_as_good_as_any() -> None:
     forge = Forge()
-    pinned = forge.answer().name.hex()
+    pinned = forge.build().name.hex()
     found = limits(forge.tamper("signed", lambda signed: signed + b"\0"), key={"pinned": [pinned]})
     assert some(found, "no certificate")
 

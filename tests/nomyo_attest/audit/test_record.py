@@ -70,7 +70,7 @@ def test_a_line_that_is_no_record_has_the_verdict_of_appraise(text: bytes) -> No
 def test_a_row_holds_what_was_quoted() -> None:
     forge = Forge(key="p256", clock=5, reset_count=6, restart_count=7)
     row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
-    answer = forge.answer()
+    answer = forge.build()
     assert row.quote == hashlib.sha256(answer.attest).hexdigest()
     assert row.aik_name == answer.name.hex()
     assert (row.clock, row.reset_count, row.restart_count) == (5, 6, 7)

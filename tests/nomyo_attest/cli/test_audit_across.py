@@ -26,7 +26,7 @@ def response(number: int, time: object) -> dict[str, Any]:
 @pytest.fixture
 def pinned(folder: Path) -> Path:
     """A policy that pins the AIK of all responses."""
-    answer = Forge().answer()
+    answer = Forge().build()
     policy = Forge().policy() | {"key": {"pinned": [answer.name.hex()]}}
     (folder / "pinned.json").write_text(json.dumps(policy), encoding="utf-8")
     return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nomyo_attest import _files
-from nomyo_attest.testing.fleet import folder as fleet_folder
+from nomyo_attest.testing.fleet import fleet as fleet_files
 from tests.nomyo_attest.cli.runner import one_complaint, run
 
 SMALL = ("--records", 50, "--machines", 4, "--days", 5)
@@ -67,7 +67,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_nothing_else(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fleet_folder, "_write_text", full)
+    monkeypatch.setattr(fleet_files, "_write_text", full)
     ran = run("example", "fleet", tmp_path / "fleet", *SMALL, "--force")
     assert ran.status == 2
     assert "No space left on device" in one_complaint(ran)
@@ -117,7 +117,7 @@ def test_nobody_else_can_put_links_where_its_files_are_being_written(
     before = os.umask(0o002)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(fleet_folder, "write_new", write_new)
+            patch.setattr(fleet_files, "write_new", write_new)
             assert run("example", "fleet", tmp_path / "fleet", *SMALL).status == 0
     finally:
         os.umask(before)

@@ -17,7 +17,7 @@ def write(name: str, forge: Forge) -> None:
 
 
 def test_inspect_shows_the_values_and_gives_no_verdict(folder: Path) -> None:
-    answer = Forge().answer()
+    answer = Forge().build()
     ran = run("inspect", "good.json")
     assert (ran.status, ran.err) == (0, "")
     for value in (answer.name, answer.qualified_signer, *(Forge().pcrs["sha256"][i] for i in (0, 7, 10))):
@@ -43,7 +43,7 @@ def test_text_and_json_hold_the_same_fields(folder: Path) -> None:
     assert fields["attested"]["pcr_select"]["pcr_selections"][0]["indices"] == [0, 7, 10]
     assert document["key"]["fields"]["object_attributes"]["set"][0] == "fixedTPM"
     assert document["signature"]["fields"]["sig_alg"] == "TPM_ALG_RSASSA"
-    assert document["aik"]["name"] == Forge().answer().name.hex()
+    assert document["aik"]["name"] == Forge().build().name.hex()
     assert document["aik"]["hierarchy"] == "endorsement"
     assert document["nonce"]["matches"] is True
     assert document["pcr_digest"]["matches"] is True

@@ -83,6 +83,6 @@ def test_a_qualified_name_of_anything_else_is_that_of_no_hierarchy() -> None:
 def test_tpm2_pytss_computes_the_same_name(key: str, name_alg: str) -> None:
     import tpm2_pytss
 
-    area = Forge(key=key, name_alg=name_alg).answer().public
+    area = Forge(key=key, name_alg=name_alg).build().public
     theirs, _ = tpm2_pytss.TPMT_PUBLIC.unmarshal(area)
     assert key_name(area, parse_public(area).value.name_alg) == bytes(theirs.get_name())

@@ -31,7 +31,7 @@ def structures(structure: Structure) -> Iterator[tuple[Structure, Any]]:
 
 @pytest.mark.parametrize("key", ["rsa2048", "p256"])
 def test_every_field_of_every_structure_is_there(key: str) -> None:
-    answer = Forge(key=key).answer()
+    answer = Forge(key=key).build()
     for structure in (
         parse_attest(answer.attest).value,
         TPMT_SIGNATURE.parse(answer.signature),
@@ -44,10 +44,10 @@ def test_every_field_of_every_structure_is_there(key: str) -> None:
 
 
 def test_constants_have_their_names_and_bytes_are_hex() -> None:
-    plain = decoded(parse_attest(Forge().answer().attest).value)
+    plain = decoded(parse_attest(Forge().build().attest).value)
     assert plain["magic"] == "0xff544347"
     assert plain["type"] == "TPM_ST_ATTEST_QUOTE"
-    assert plain["qualified_signer"] == Forge().answer().qualified_signer.hex()
+    assert plain["qualified_signer"] == Forge().build().qualified_signer.hex()
     assert plain["clock_info"] == {
         "structure": "TPMS_CLOCK_INFO",
         "clock": 86_400_000,

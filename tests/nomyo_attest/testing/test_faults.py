@@ -56,9 +56,9 @@ def test_no_fault_is_expected_to_be_affirmed() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=by_name)
 def test_a_fault_changes_the_answer_the_policy_or_what_is_asked(fault: Fault) -> None:
-    before = fault.world()
+    before = fault.base()
     case = fault.case()
-    answer = before.answer()
+    answer = before.build()
     untouched = answer.text if fault.as_text else answer.response
     # As JSON, where true is not 1.
     assert case.arguments or json.dumps([case.response, case.policy]) != json.dumps([untouched, before.policy()])
@@ -68,8 +68,8 @@ def test_the_worlds_before_the_faults_are_affirmed() -> None:
     """So what a fault is refused for is the fault."""
     seen = set()
     for fault in FAULTS:
-        forge = fault.world()
-        answer = forge.answer()
+        forge = fault.base()
+        answer = forge.build()
         if answer.text not in seen:
             seen.add(answer.text)
             result = na.appraise(answer.response, na.AppraisalPolicy.from_dict(forge.policy()))

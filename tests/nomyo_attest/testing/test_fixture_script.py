@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo_attest.testing import primes
+from nomyo_attest.testing import keys
 
 SCRIPT = Path(__file__).parents[3] / "fixtures" / "forge.py"
 
@@ -30,7 +30,7 @@ def script() -> ModuleType:
 def made(script: ModuleType) -> dict[Path, str]:
     """Every file, built without a search for primes: their offsets are all kept."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(primes, "search", None)
+        patch.setattr(keys, "search", None)
         files: dict[Path, str] = script.files()
     return files
 

@@ -1,4 +1,4 @@
-"""The forge makes evidence that is affirmed, and lets one thing be tampered."""
+"""The forge's responses, and its PCRs, which are those of a machine that booted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,37 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.testing import STAGES, Forge, ForgeError, keys
+from nomyo_attest.testing.forge import booted, extend, parse_selection
+
+
+def test_a_pcr_is_extended_with_the_digest_of_the_event() -> None:
+    value = bytes(32)
+    assert extend("sha256", value, b"event") == hashlib.sha256(value + hashlib.sha256(b"event").digest()).digest()
+
+
+@pytest.mark.parametrize(("bank", "size"), [("sha1", 20), ("sha256", 32), ("sha384", 48), ("sha512", 64)])
+def test_every_bank_has_24_pcrs_of_its_size(bank: str, size: int) -> None:
+    values = booted()[bank]
+    assert sorted(values) == list(range(24))
+    assert {len(value) for value in values.values()} == {size}
+    assert values[16] == bytes(size)
+    assert values[17] == b"\xff" * size
+
+
+def test_the_pcrs_that_are_quoted_all_differ() -> None:
+    values = [bank[index] for bank in booted().values() for index in (0, 1, 2, 3, 4, 5, 6, 7, 10)]
+    assert len(set(values)) == len(values)
+
+
+def test_a_selection_is_read_in_its_order() -> None:
+    assert parse_selection("sha384:7,0+sha256:10") == [("sha384", [7, 0]), ("sha256", [10])]
+
+
+@pytest.mark.parametrize("text", ["", "sha256", "sha256:", "sha256:24", "sha256:x", "md5:0", "sha256:0,", "sha256:-1"])
+def test_a_selection_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ForgeError, match="selection: expected banks"):
+        parse_selection(text)
+
 
 STAGE_OF_BYTES = [stage for stage, what in STAGES.items() if what.startswith("bytes")]
 
@@ -43,13 +74,13 @@ def test_two_forges_make_the_same_answer_byte_for_byte() -> None:
         {"key": "p521", "short_number": "s"},
     )
     for fields in worlds:
-        assert Forge(**fields).answer() == Forge(**fields).answer()
+        assert Forge(**fields).build() == Forge(**fields).build()
 
 
 def test_an_answer_does_not_change_the_forge() -> None:
     forge = Forge()
-    first = forge.answer()
-    assert forge.answer() == first
+    first = forge.build()
+    assert forge.build() == first
 
 
 def test_the_answer_has_the_services_response_form() -> None:
@@ -70,7 +101,7 @@ def test_the_answer_has_the_services_response_form() -> None:
 
 def test_extra_data_is_of_the_payload_id() -> None:
     forge = Forge(payload_id="one request")
-    assert hashlib.sha256(b"one request").digest()[:16] in forge.answer().attest
+    assert hashlib.sha256(b"one request").digest()[:16] in forge.build().attest
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -82,32 +113,32 @@ def test_every_stage_can_be_tampered(stage: str) -> None:
         return made
 
     forge = Forge(sized_quote=True).tamper(stage, look)
-    assert forge.answer() == Forge(sized_quote=True).answer()
+    assert forge.build() == Forge(sized_quote=True).build()
     assert len(seen) == 1
 
 
 @pytest.mark.parametrize("stage", STAGE_OF_BYTES)
 def test_what_a_stage_is_changed_into_reaches_the_answer(stage: str) -> None:
     tampered = Forge().tamper(stage, lambda made: made[:-1] + bytes([made[-1] ^ 1]))
-    assert tampered.answer().text != Forge().answer().text
+    assert tampered.build().text != Forge().build().text
 
 
 def test_changes_of_one_stage_follow_each_other() -> None:
     forge = Forge().tamper("extra_data", lambda _: b"1").tamper("extra_data", lambda nonce: nonce + b"2")
-    assert b"\x00\x0212" in forge.answer().attest
+    assert b"\x00\x0212" in forge.build().attest
 
 
 def test_a_tampered_quote_is_signed_as_it_is() -> None:
     forge = Forge().tamper("attest", lambda quote: quote + b"\0")
-    answer = forge.answer()
+    answer = forge.build()
     assert answer.signature[6:] == keys.rsa_key("aik").sign_rsassa("sha256", answer.attest)
 
 
 def test_a_tampered_public_area_has_its_own_name() -> None:
     forge = Forge().tamper("public", lambda public: public[:-1] + bytes([public[-1] ^ 1]))
-    answer = forge.answer()
+    answer = forge.build()
     assert answer.name[2:] == hashlib.sha256(answer.public).digest()
-    assert answer.name != Forge().answer().name
+    assert answer.name != Forge().build().name
     expected = hashlib.sha256(bytes.fromhex("4000000b") + answer.name).digest()
     assert answer.qualified_signer == b"\x00\x0b" + expected
 
@@ -150,7 +181,7 @@ def test_a_forge_that_could_make_nothing_is_refused_by_the_field(field: str, val
     forge = Forge()
     setattr(forge, field, value)
     with pytest.raises(ForgeError, match=rf"forge: {field}: expected .*, got '{value}'") as caught:
-        forge.answer()
+        forge.build()
     assert caught.value.field == field
     assert isinstance(caught.value, na.NomyoAttestError)
 
@@ -158,7 +189,7 @@ def test_a_forge_that_could_make_nothing_is_refused_by_the_field(field: str, val
 def test_keys_that_cannot_be_are_refused() -> None:
     for forge in (Forge(key="rsa"), Forge(key="p999"), Forge(key="rsa100"), Forge(key="rsa3072", roca=True)):
         with pytest.raises(ForgeError):
-            forge.answer()
+            forge.build()
 
 
 def test_a_stage_that_is_none_is_refused() -> None:

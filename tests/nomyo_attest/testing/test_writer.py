@@ -59,7 +59,7 @@ def test_a_quote_is_written_as_part_2_lays_it_out() -> None:
 
 
 def test_an_rsa_public_area_is_written_as_part_2_lays_it_out() -> None:
-    public = Forge(auth_policy=b"\x77").answer().public
+    public = Forge(auth_policy=b"\x77").build().public
     assert public[:25].hex(" ") == (
         # type nameAlg attributes authPolicy symmetric scheme hash keyBits exponent size
         "00 01 00 0b 00 05 00 72 00 01 77 00 10 00 14 00 0b 08 00 00 00 00 00 01 00"
@@ -68,7 +68,7 @@ def test_an_rsa_public_area_is_written_as_part_2_lays_it_out() -> None:
 
 
 def test_an_ecc_public_area_is_written_as_part_2_lays_it_out() -> None:
-    public = Forge(key="p384", hash_alg="sha384").answer().public
+    public = Forge(key="p384", hash_alg="sha384").build().public
     # type nameAlg attributes authPolicy symmetric scheme hash curveID kdf, x, y
     assert public[:20].hex(" ") == "00 23 00 0b 00 05 00 72 00 00 00 10 00 18 00 0c 00 04 00 10"
     assert (public[20:22].hex(), public[70:72].hex(), len(public)) == ("0030", "0030", 120)
@@ -89,7 +89,7 @@ def read_whole(kind: Any, blob: bytes) -> Any:
 @pytest.mark.tpm
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_tpm2_pytss_reads_every_variant_and_verifies_it(variant: Variant) -> None:
-    answer = variant.world().answer()
+    answer = variant.base().build()
     attest = read_whole(tss.TPMS_ATTEST, answer.attest)
     signature = read_whole(tss.TPMT_SIGNATURE, answer.signature)
     public = tss.TPM2B_PUBLIC(publicArea=read_whole(tss.TPMT_PUBLIC, answer.public))
@@ -101,7 +101,7 @@ def test_tpm2_pytss_reads_every_variant_and_verifies_it(variant: Variant) -> Non
 @pytest.mark.tpm
 @pytest.mark.parametrize("fault", OF_TYPE, ids=lambda fault: fault.name)
 def test_tpm2_pytss_reads_the_attestations_that_are_no_quotes(fault: Any) -> None:
-    forge = fault.world()
+    forge = fault.base()
     fault.tamper(forge)
-    attest = read_whole(tss.TPMS_ATTEST, forge.answer().attest)
+    attest = read_whole(tss.TPMS_ATTEST, forge.build().attest)
     assert int(attest.type) == forge.attest_type != writer.ST_ATTEST_QUOTE

@@ -303,7 +303,7 @@ def _signed_by_another(forge: Forge) -> None:
 
     def sign(_: bytes) -> bytes:
         other = Forge(key=forge.key, label=forge.label + " another")
-        return other.tamper("signed", lambda _: attests[-1]).answer().signature
+        return other.tamper("signed", lambda _: attests[-1]).build().signature
 
     forge.tamper("attest", keep).tamper("signature", sign)
 

@@ -14,11 +14,11 @@ from nomyo_attest.testing.faults.model import (
     block,
     change_key,
     drop_key,
+    forge_with,
     metadata,
+    set_fields,
     set_key,
     twice,
-    with_,
-    world,
 )
 
 _FIELDS: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
@@ -101,7 +101,7 @@ def payload_ids() -> Iterator[Fault]:
     reason = "The payload id is no text that could have been hashed: nothing ties the quote to a request."
     for name, value in values:
         yield form(f"payload-id-{name}", reason, metadata(set_key("payload_id", value)))
-    yield form("payload-id-oversize", "A payload id longer than any honest one.", with_(payload_id="7" * 1025))
+    yield form("payload-id-oversize", "A payload id longer than any honest one.", set_fields(payload_id="7" * 1025))
 
 
 def keys_twice() -> Iterator[Fault]:
@@ -207,8 +207,8 @@ def base64_text() -> Iterator[Fault]:
         ("oversize", "is larger than any honest blob", lambda text: text[:4] * 2049),
         ("one-more", "is one character longer than base64 can be", _one_more),
     )
-    # In this world every blob ends with padding, and has + or / in it.
-    padded = world(sized_quote=True, auth_policy=b"\xfb\xff" * 16)
+    # Every blob of this forge ends with padding, and has + or / in it.
+    padded = forge_with(sized_quote=True, auth_policy=b"\xfb\xff" * 16)
     for blob, key in _BLOBS.items():
         for name, what, change in changes:
             yield Fault(
@@ -216,7 +216,7 @@ def base64_text() -> Iterator[Fault]:
                 "evidence.form",
                 f"The base64 of the {blob} {what}.",
                 block(change_key(key, change)),
-                world=padded,
+                base=padded,
             )
 
 

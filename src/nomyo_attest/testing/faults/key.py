@@ -13,14 +13,14 @@ from nomyo_attest.testing.faults.model import (
     Tamper,
     add,
     at,
-    both,
     cut,
     flip,
+    forge_with,
+    in_turn,
     nothing,
     put,
-    with_,
+    set_fields,
     without_hierarchy,
-    world,
 )
 from nomyo_attest.testing.forge import Forge
 
@@ -43,7 +43,7 @@ Y: Final = 54
 
 def form(name: str, reason: str, change: Bytes, *, key: str = "rsa2048", **more: Any) -> Fault:
     """A fault of the bytes of TPMT_PUBLIC; the quote's signer is named after them as they are."""
-    return Fault(f"key-{name}", "key.form", reason, at("public", change), world=world(key=key), **more)
+    return Fault(f"key-{name}", "key.form", reason, at("public", change), base=forge_with(key=key), **more)
 
 
 def lengths() -> Iterator[Fault]:
@@ -111,9 +111,9 @@ def framings() -> Iterator[Fault]:
     )
     for name, what, change in changes:
         yield Fault(f"key-framing-{name}", "key.form", f"The size of TPM2B_PUBLIC {what}.", at("key_blob", change))
-    bare = world(sized_key=False)
+    bare = forge_with(sized_key=False)
     reason = "A byte stands behind the bare TPMT_PUBLIC."
-    yield Fault("key-framing-bare-trailing", "key.form", reason, at("key_blob", add(b"\0")), world=bare)
+    yield Fault("key-framing-bare-trailing", "key.form", reason, at("key_blob", add(b"\0")), base=bare)
 
 
 def attributes() -> Iterator[Fault]:
@@ -132,10 +132,10 @@ def attributes() -> Iterator[Fault]:
             "was made in software and imported",
         ),
     ):
-        yield Fault(f"attributes-{name}", "key.attributes", f"The key {what}.", with_(attributes=value))
+        yield Fault(f"attributes-{name}", "key.attributes", f"The key {what}.", set_fields(attributes=value))
     reason = "The key has no attribute at all."
     also = ("key.template",)  # without userWithAuth and authPolicy nobody can sign with it either
-    yield Fault("attributes-none", "key.attributes", reason, with_(attributes=0), also_failed=also)
+    yield Fault("attributes-none", "key.attributes", reason, set_fields(attributes=0), also_failed=also)
 
 
 def templates() -> Iterator[Fault]:
@@ -148,21 +148,21 @@ def templates() -> Iterator[Fault]:
     for key in ("rsa2048", "p256"):
         reason = "The signing key has a symmetric algorithm, as a storage key has."
         yield template(
-            f"symmetric-{key}", reason, at("public", _in_place_of_null(SYMMETRIC, aes)), world=world(key=key)
+            f"symmetric-{key}", reason, at("public", _in_place_of_null(SYMMETRIC, aes)), base=forge_with(key=key)
         )
     reason = "The signing key has a key derivation function."
     kdf = writer.u16(writer.ALG_KDF1_SP800_108) + writer.u16(writer.ALG_SHA256)
-    yield template("kdf", reason, at("public", _in_place_of_null(KDF, kdf)), world=world(key="p256"))
+    yield template("kdf", reason, at("public", _in_place_of_null(KDF, kdf)), base=forge_with(key="p256"))
     for size in (1, 20, 48):
         reason = f"authPolicy has {size} bytes beside a nameAlg of SHA-256."
-        yield template(f"policy-{size}-bytes", reason, with_(auth_policy=b"\xa5" * size))
+        yield template(f"policy-{size}-bytes", reason, set_fields(auth_policy=b"\xa5" * size))
     right = writer.AIK_ATTRIBUTES
     reason = "The key has encryptedDuplication set beside fixedTPM."
-    yield template("encrypted-duplication", reason, with_(attributes=right | writer.ENCRYPTED_DUPLICATION))
+    yield template("encrypted-duplication", reason, set_fields(attributes=right | writer.ENCRYPTED_DUPLICATION))
     reason = "The key has neither userWithAuth nor an authPolicy, so that nobody can sign with it."
-    yield template("no-authorization", reason, with_(attributes=right & ~writer.USER_WITH_AUTH))
+    yield template("no-authorization", reason, set_fields(attributes=right & ~writer.USER_WITH_AUTH))
     reason = "The exponent is 65541, which is not prime."
-    yield template("exponent-composite", reason, with_(exponent=65541))
+    yield template("exponent-composite", reason, set_fields(exponent=65541))
 
 
 def hierarchies() -> Iterator[Fault]:
@@ -173,18 +173,18 @@ def hierarchies() -> Iterator[Fault]:
 
     for other in ("owner", "platform", "null"):
         reason = f"A primary key of the {other} hierarchy where the policy asks for endorsement."
-        yield hierarchy(other, reason, tamper=with_(hierarchy=other))
+        yield hierarchy(other, reason, tamper=set_fields(hierarchy=other))
     yield hierarchy(
         "endorsement",
         "A primary key of the endorsement hierarchy where the policy asks for owner or platform.",
         policy=lambda policy: policy["key"].update(hierarchy=["owner", "platform"]),
     )
     reason = "A child of another key: its qualified name does not tell which hierarchy it is in."
-    yield hierarchy("child", reason, tamper=with_(hierarchy=None), undecided=True)
+    yield hierarchy("child", reason, tamper=set_fields(hierarchy=None), undecided=True)
     yield hierarchy(
         "other-key",
         "A qualified name made from another key's Name: the quote does not name the key that is sent.",
-        tamper=at("qualified_signer", lambda _: Forge(label="other").answer().qualified_signer),
+        tamper=at("qualified_signer", lambda _: Forge(label="other").build().qualified_signer),
         undecided=True,
     )
 
@@ -201,7 +201,7 @@ def trust() -> Iterator[Fault]:
         "name-alg-sm3",
         "key.trust",
         "The key's nameAlg is SM3, which is not computed everywhere: its Name cannot be told.",
-        both(at("public", put(NAME_ALG, sm3)), at("name", lambda name: sm3 + name[2:])),
+        in_turn(at("public", put(NAME_ALG, sm3)), at("name", lambda name: sm3 + name[2:])),
         policy=without_hierarchy,
         undecided=True,
     )
@@ -219,7 +219,7 @@ def _in_place_of_null(offset: int, octets: bytes) -> Bytes:
 
 
 def _pins(pinned: Forge) -> Callable[[Policy], None]:
-    return lambda policy: policy["key"].update(trust="pinned_aik", pinned=[pinned.answer().name.hex()])
+    return lambda policy: policy["key"].update(trust="pinned_aik", pinned=[pinned.build().name.hex()])
 
 
 _FIELD_OF_P521 = (1 << 521) - 1  # NIST SP 800-186, 3.2.1.5
@@ -232,16 +232,16 @@ def weak(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
 
 def unusable(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
     """A key that libraries refuse to load, so that whether the signature verifies cannot be told."""
-    return weak(name, reason, tamper, world=world(**fields), also_undecided=("signature.valid",))
+    return weak(name, reason, tamper, base=forge_with(**fields), also_undecided=("signature.valid",))
 
 
 def weak_rsa_keys() -> Iterator[Fault]:
     """Weak RSA keys."""
     for bits in (1024, 1536):
-        yield weak(f"rsa-{bits}", f"RSA-{bits}.", with_(key=f"rsa{bits}"))
+        yield weak(f"rsa-{bits}", f"RSA-{bits}.", set_fields(key=f"rsa{bits}"))
     for exponent in (3, 257):
-        yield weak(f"exponent-{exponent}", f"RSA with the exponent {exponent}.", with_(exponent=exponent))
-    yield weak("roca", "A modulus of the form of CVE-2017-15361: it can be factored.", with_(roca=True))
+        yield weak(f"exponent-{exponent}", f"RSA with the exponent {exponent}.", set_fields(exponent=exponent))
+    yield weak("roca", "A modulus of the form of CVE-2017-15361: it can be factored.", set_fields(roca=True))
     reason = "keyBits says 4096 over a modulus of 2048 bits."
     yield weak("key-bits-more", reason, at("public", put(KEY_BITS, writer.u16(4096))))
     reason = "keyBits says 2048 over a modulus of 1024 bits."
@@ -251,15 +251,15 @@ def weak_rsa_keys() -> Iterator[Fault]:
     reason = "RSA-2048 where the policy asks for 3072 bits."
     yield weak("below-policy", reason, nothing, policy=lambda policy: policy["key"].update(rsa_min_bits=3072))
     reason = "RSA with the exponent 1: the signature is the padded digest, which anybody can write."
-    yield unusable("exponent-1", reason, with_(exponent=1))
-    yield unusable("exponent-even", "RSA with the exponent 65538.", with_(exponent=65538), scheme="rsapss")
+    yield unusable("exponent-1", reason, set_fields(exponent=1))
+    yield unusable("exponent-even", "RSA with the exponent 65538.", set_fields(exponent=65538), scheme="rsapss")
     yield unusable("modulus-empty", "The modulus is empty.", at("public", lambda blob: blob[:UNIQUE] + bytes(2)))
 
 
 def weak_ecc_keys() -> Iterator[Fault]:
     """Weak, unknown and broken ECC keys."""
     for curve, bits in (("p192", 192), ("p224", 224)):
-        yield unusable(curve, f"A curve of {bits} bits.", with_(key=curve), key="p256")
+        yield unusable(curve, f"A curve of {bits} bits.", set_fields(key=curve), key="p256")
     changes: tuple[tuple[str, str, Bytes], ...] = (
         ("curve-bn256", "A curve that is not supported: BN_P256.", _named_curve("bn256")),
         ("curve-sm2", "A curve that is not supported: SM2_P256.", _named_curve("sm2")),
@@ -280,7 +280,7 @@ def _named_curve(curve: str) -> Bytes:
 
 
 def _of_rsa1024(change: Bytes) -> Tamper:
-    return both(with_(key="rsa1024"), at("public", change))
+    return in_turn(set_fields(key="rsa1024"), at("public", change))
 
 
 def _padded_modulus(blob: bytes) -> bytes:

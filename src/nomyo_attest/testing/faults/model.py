@@ -24,7 +24,7 @@ def at(stage: str, change: Callable[[Any], Any]) -> Tamper:
     return lambda forge: forge.tamper(stage, change)
 
 
-def with_(**fields: Any) -> Tamper:
+def set_fields(**fields: Any) -> Tamper:
     """Set fields of the forge."""
 
     def tamper(forge: Forge) -> None:
@@ -34,7 +34,7 @@ def with_(**fields: Any) -> Tamper:
     return tamper
 
 
-def both(*tampers: Tamper) -> Tamper:
+def in_turn(*tampers: Tamper) -> Tamper:
     """One tamper after the other."""
 
     def tamper(forge: Forge) -> None:
@@ -44,8 +44,8 @@ def both(*tampers: Tamper) -> Tamper:
     return tamper
 
 
-def world(**fields: Any) -> Callable[[], Forge]:
-    """A world in which all is right, other than the default one."""
+def forge_with(**fields: Any) -> Callable[[], Forge]:
+    """A factory of valid forges with these fields."""
     return lambda: Forge(**fields)
 
 
@@ -197,8 +197,8 @@ class Fault:
         rule: the one rule that must catch it. Were it not there, nothing else would fail.
         reason: one sentence: what is wrong and what would follow from taking it.
         tamper: changes a fresh forge.
-        world: makes the forge before the fault, a world in which all is right.
-        policy: changes the policy of that world.
+        base: makes the valid forge that the fault is applied to.
+        policy: changes the policy that the valid forge satisfies.
         undecided: the rule cannot tell, instead of failing.
         also_failed: rules that must fail along with it, as they look at the same bytes.
         also_undecided: rules that cannot be told because of this fault, besides those in `WAITS_ON`.
@@ -210,7 +210,7 @@ class Fault:
     rule: str
     reason: str
     tamper: Tamper = nothing
-    world: Callable[[], Forge] = Forge
+    base: Callable[[], Forge] = Forge
     policy: Callable[[Policy], object] = nothing
     undecided: bool = False
     also_failed: tuple[str, ...] = ()
@@ -220,15 +220,15 @@ class Fault:
 
     def case(self) -> Case:
         """Act the fault out."""
-        forge = self.world()
+        forge = self.base()
         policy = self._policy(forge)
         self.tamper(forge)
-        answer = forge.answer()
+        answer = forge.build()
         return Case(policy, answer.text if self.as_text else answer.response, self.arguments)
 
     def expect(self) -> dict[str, Any]:
         """What an appraisal must say of it: verdict, failed rules, undecided rules; from this table, not a Verifier."""
-        policy = self._policy(self.world())
+        policy = self._policy(self.base())
         waiting = {rule for rule in WAITS_ON.get(self.rule, ()) if asked(rule, policy)}
         failed = {*self.also_failed} if self.undecided else {self.rule, *self.also_failed}
         undecided = {*waiting, *self.also_undecided} | ({self.rule} if self.undecided else set())

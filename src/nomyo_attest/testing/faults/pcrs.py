@@ -14,14 +14,14 @@ from nomyo_attest.testing.faults.model import (
     always,
     any_ten,
     at,
-    both,
     change_key,
     cut,
+    forge_with,
+    in_turn,
     nothing,
     pins_only,
+    set_fields,
     set_key,
-    with_,
-    world,
 )
 from nomyo_attest.testing.forge import Forge
 
@@ -51,7 +51,7 @@ def selections() -> Iterator[Fault]:
         "A value is reported of a bank of which no PCR was signed.",
         [right, ("sha384", [])],
         pins="0 7 10",
-        world=world(selection="sha256:0,7,10+sha384:0"),
+        base=forge_with(selection="sha256:0,7,10+sha384:0"),
     )
     yield selection("empty-banks", "Two banks were signed with no PCR in them.", [("sha256", []), ("sha384", [])])
     yield selection(
@@ -59,7 +59,7 @@ def selections() -> Iterator[Fault]:
         "A second bank is reported, and was not signed.",
         [("sha256", [0, 7])],
         pins="0 7",
-        world=world(selection="sha256:0,7+sha384:0"),
+        base=forge_with(selection="sha256:0,7+sha384:0"),
     )
 
 
@@ -82,7 +82,7 @@ def unreported() -> Iterator[Fault]:
             f"selection-bank-as-{bank}",
             "pcr.selection",
             f"The signed SHA-256 values are reported as those of a {bank} bank.",
-            both(at("pcr_banks", always(f"{bank}:0,7,10")), at("pcr_values", _renamed(bank))),
+            in_turn(at("pcr_banks", always(f"{bank}:0,7,10")), at("pcr_values", _renamed(bank))),
             policy=pins_only(""),
             also_undecided=("pcr.digest",),
         )
@@ -97,10 +97,10 @@ def reported() -> Iterator[Fault]:
     reason = "The values of PCR 0 and PCR 7 have changed places."
     swapped = at("pcr_values", change_key("sha256", _swapped))
     yield values("swapped-indices", reason, swapped, policy=_either)
-    two_banks = world(selection="sha256:0,7+sha384:0,7")
+    two_banks = forge_with(selection="sha256:0,7+sha384:0,7")
     reason = "The values of PCR 0 and PCR 7 have changed places in the second of two banks."
     swapped = at("pcr_values", change_key("sha384", _swapped))
-    yield values("swapped-in-second-bank", reason, swapped, policy=_either, world=two_banks)
+    yield values("swapped-in-second-bank", reason, swapped, policy=_either, base=two_banks)
     last_bit = at("pcr_values", change_key("sha256", change_key("10", _last_bit)))
     yield values("last-bit", "One bit of a reported value differs from what was signed.", last_bit, policy=any_ten)
     zeros = at("pcr_values", change_key("sha256", set_key("10", "00" * 32)))
@@ -132,11 +132,11 @@ def digests() -> Iterator[Fault]:
     yield digest("longer", "A byte follows the digest.", add(b"\0"))
     of_bank = keys.digest("sha384", b"".join(Forge().pcrs["sha384"][index] for index in (0, 7, 10)))
     reason = "The digest is taken with the hash of the bank, not with that of the signature."
-    yield digest("with-bank-hash", reason, always(of_bank), world=world(selection="sha384:0,7,10"))
+    yield digest("with-bank-hash", reason, always(of_bank), base=forge_with(selection="sha384:0,7,10"))
     pcrs = Forge().pcrs
     other_order = keys.digest("sha256", pcrs["sha384"][0] + pcrs["sha256"][0] + pcrs["sha256"][7])
     reason = "The digest is over the banks in another order than the signed one."
-    yield digest("bank-order", reason, always(other_order), world=world(selection="sha256:0,7+sha384:0"))
+    yield digest("bank-order", reason, always(other_order), base=forge_with(selection="sha256:0,7+sha384:0"))
 
 
 def _renamed(bank: str) -> Callable[[dict[str, object]], dict[str, object]]:
@@ -167,7 +167,7 @@ def reference_banks() -> Iterator[Fault]:
     """Reference values in banks that must not be relied on."""
 
     def bank(name: str, reason: str, policy: Callable[[Policy], object], selection: str) -> Fault:
-        return Fault(f"bank-{name}", "pcr.bank", reason, policy=policy, world=world(selection=selection))
+        return Fault(f"bank-{name}", "pcr.bank", reason, policy=policy, base=forge_with(selection=selection))
 
     reason = "The policy relies on a SHA-1 bank and does not allow SHA-1."
     yield bank("sha1", reason, _default_banks, "sha1:0,7,10")
@@ -191,22 +191,22 @@ def reference_values() -> Iterator[Fault]:
     reason = "PCR 7 holds the value that is known for PCR 0."
     yield value("of-another-pcr", reason, _holds("sha256", 7, Forge().pcrs["sha256"][0]))
     reason = "The policy names a PCR that is neither signed nor reported."
-    yield value("not-signed", reason, with_(selection="sha256:0,10"))
+    yield value("not-signed", reason, set_fields(selection="sha256:0,10"))
     reason = "The policy wants a PCR signed, whatever its value, and it is not."
-    yield value("any-not-signed", reason, with_(selection="sha256:0,7"), policy=any_ten)
+    yield value("any-not-signed", reason, set_fields(selection="sha256:0,7"), policy=any_ten)
     reason = "The policy's values are of a bank that is not signed."
-    yield value("other-bank", reason, with_(selection="sha384:0,7,10"))
+    yield value("other-bank", reason, set_fields(selection="sha384:0,7,10"))
     yield value(
         "unallocated-bank",
         "The policy names a PCR of a bank that the TPM does not have: it was signed with no PCR in it.",
-        both(with_(selection="sha256:0,7"), at("selections", lambda signed: [*signed, ("sha384", [])])),
-        world=world(selection="sha256:0,7+sha384:0"),
+        in_turn(set_fields(selection="sha256:0,7"), at("selections", lambda signed: [*signed, ("sha384", [])])),
+        base=forge_with(selection="sha256:0,7+sha384:0"),
     )
     reason = "The known value of PCR 7 is in PCR 23, which anybody can reset and extend."
     yield value("resettable-pcr", reason, _in_twenty_three, policy=pins_only("0 7"))
-    two_banks = world(selection="sha256:0,7+sha384:0,7")
+    two_banks = forge_with(selection="sha256:0,7+sha384:0,7")
     other = _holds("sha384", 0, keys.digest("sha384", b"other firmware"))
-    yield value("one-of-two-banks", "One bank is as known, the other is not.", other, world=two_banks)
+    yield value("one-of-two-banks", "One bank is as known, the other is not.", other, base=two_banks)
     reason = "The policy knows other values."
     yield value("other-policy", reason, nothing, policy=_other_values)
 

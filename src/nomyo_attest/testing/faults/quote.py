@@ -25,16 +25,16 @@ from nomyo_attest.testing.faults.model import (
     always,
     at,
     block,
-    both,
     cut,
     drop_key,
+    forge_with,
+    in_turn,
     metadata,
     nothing,
     put,
+    set_fields,
     set_key,
-    with_,
     without_hierarchy,
-    world,
 )
 from nomyo_attest.testing.forge import Forge
 
@@ -108,7 +108,7 @@ def framings() -> Iterator[Fault]:
     )
     for name, reason, change in changes:
         yield Fault(
-            f"quote-framing-{name}", "attest.form", reason, at("quote_blob", change), world=world(sized_quote=True)
+            f"quote-framing-{name}", "attest.form", reason, at("quote_blob", change), base=forge_with(sized_quote=True)
         )
 
 
@@ -121,7 +121,7 @@ def magics() -> Iterator[Fault]:
         ("first-byte", 0x00544347),
     ):
         reason = f"The structure begins with {magic:#010x}: a key signed bytes that no TPM made."
-        yield Fault(f"magic-{name}", "attest.magic", reason, with_(magic=magic))
+        yield Fault(f"magic-{name}", "attest.magic", reason, set_fields(magic=magic))
 
 
 def types() -> Iterator[Fault]:
@@ -143,14 +143,14 @@ def types() -> Iterator[Fault]:
             f"type-{slug}",
             "attest.type",
             f"A genuine attestation of another kind ({slug}), with the right extraData, passed off as a quote.",
-            both(with_(attest_type=type_), at("attested", always(attested))),
+            in_turn(set_fields(attest_type=type_), at("attested", always(attested))),
         )
     yield Fault(
         "type-nv-of-a-quote",
         "attest.type",
         "TPM2_NV_Certify over contents that are a quote's selection and digest: the host may write any there.",
-        both(
-            with_(attest_type=writer.ST_ATTEST_NV),
+        in_turn(
+            set_fields(attest_type=writer.ST_ATTEST_NV),
             at("attested", lambda quote_info: writer.tpms_nv_certify_info(name, 0, quote_info)),
         ),
     )
@@ -180,7 +180,7 @@ def nonces() -> Iterator[Fault]:
         ("raw-id", "extraData is the beginning of the payload id itself.", _ID.encode()[:16]),
         ("sha1", "extraData is of SHA-1.", hashlib.sha1(_ID.encode()).digest()[:16]),
     ):
-        yield Fault(f"nonce-{slug}", "nonce.match", reason, with_(nonce=nonce))
+        yield Fault(f"nonce-{slug}", "nonce.match", reason, set_fields(nonce=nonce))
 
 
 def payload_ids() -> Iterator[Fault]:
@@ -206,7 +206,7 @@ def payload_ids() -> Iterator[Fault]:
 def clocks() -> Iterator[Fault]:
     """A clock that may run through the same time again."""
     reason = "The TPM says of its own clock that it may have reported later times before."
-    yield Fault("clock-unsafe", "clock.safe", reason, with_(safe=0))
+    yield Fault("clock-unsafe", "clock.safe", reason, set_fields(safe=0))
 
 
 def signers() -> Iterator[Fault]:
@@ -274,14 +274,14 @@ def firmware() -> Iterator[Fault]:
         return Fault(f"firmware-{name}", "firmware.version", reason, policy=_firmware, **more)
 
     reason = "The TPM's firmware is one that the policy does not list."
-    yield version("other", reason, tamper=with_(firmware_version=0x2024012500120001))
+    yield version("other", reason, tamper=set_fields(firmware_version=0x2024012500120001))
     reason = "The halves of the firmware version have changed places."
-    yield version("swapped", reason, tamper=with_(firmware_version=0x0012000020240125))
+    yield version("swapped", reason, tamper=set_fields(firmware_version=0x0012000020240125))
     for hierarchy in ("owner", "null"):
         reason = f"The key is of the {hierarchy} hierarchy, for which a TPM obfuscates its firmware version."
-        yield version(hierarchy, reason, world=world(hierarchy=hierarchy), undecided=True)
+        yield version(hierarchy, reason, base=forge_with(hierarchy=hierarchy), undecided=True)
     reason = "The key is a child of another: whether the version is obfuscated is not known."
-    yield version("child", reason, world=world(hierarchy=None), undecided=True)
+    yield version("child", reason, base=forge_with(hierarchy=None), undecided=True)
 
 
 def _firmware(policy: Policy) -> None:

@@ -6,7 +6,20 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from nomyo_attest.testing import keys, writer
-from nomyo_attest.testing.faults.model import Bytes, Fault, Tamper, add, always, at, both, cut, flip, put, with_, world
+from nomyo_attest.testing.faults.model import (
+    Bytes,
+    Fault,
+    Tamper,
+    add,
+    always,
+    at,
+    cut,
+    flip,
+    forge_with,
+    in_turn,
+    put,
+    set_fields,
+)
 from nomyo_attest.testing.forge import Forge
 
 # Of TPMT_SIGNATURE: sigAlg 0, hash 2, the size of the first number 4, the number 6.
@@ -19,7 +32,7 @@ _KEY_HASH: Final = 14  # of the default forge's TPMT_PUBLIC: the hash of its sch
 def form(name: str, reason: str, change: Bytes, *, undecided: bool = False, **fields: Any) -> Fault:
     """A fault of the bytes of TPMT_SIGNATURE."""
     tamper = at("signature", change)
-    return Fault(f"signature-{name}", "signature.form", reason, tamper, world=world(**fields), undecided=undecided)
+    return Fault(f"signature-{name}", "signature.form", reason, tamper, base=forge_with(**fields), undecided=undecided)
 
 
 def lengths() -> Iterator[Fault]:
@@ -69,8 +82,8 @@ def schemes() -> Iterator[Fault]:
             f"scheme-{scheme}-of-{declared}",
             "signature.scheme",
             f"The key's public area says {declared}, the signature {scheme}: no restricted key of a TPM signs so.",
-            with_(declared_scheme=declared),
-            world=world(key=key, scheme=scheme),
+            set_fields(declared_scheme=declared),
+            base=forge_with(key=key, scheme=scheme),
             also_failed=("signature.hash",) if declared == "null" else (),  # no scheme has no hash either
         )
     for key, other in (("rsa2048", "p256"), ("p256", "rsa2048")):
@@ -79,7 +92,7 @@ def schemes() -> Iterator[Fault]:
             "signature.scheme",
             f"A signature by a {other} key beside a {key} key.",
             at("signature", _signature_of(other)),
-            world=world(key=key),
+            base=forge_with(key=key),
             also_failed=("signature.valid",),
         )
 
@@ -92,21 +105,21 @@ def hashes() -> Iterator[Fault]:
 
     for declared, used in (("sha384", "sha256"), ("sha256", "sha384"), ("sha1", "sha256")):
         reason = f"The key's public area says {declared}, the signature {used}: no restricted key of a TPM signs so."
-        yield hash_(f"{used}-of-{declared}", reason, with_(hash_alg=used, declared_hash=declared))
+        yield hash_(f"{used}-of-{declared}", reason, set_fields(hash_alg=used, declared_hash=declared))
     for key in ("rsa2048", "p256"):
         reason = "A SHA-1 signature, which the policy does not allow."
-        yield hash_(f"sha1-{key}", reason, with_(hash_alg="sha1"), world=world(key=key))
+        yield hash_(f"sha1-{key}", reason, set_fields(hash_alg="sha1"), base=forge_with(key=key))
     yield hash_(
         "not-listed",
         "A SHA-512 signature where the policy lists SHA-256 alone.",
-        with_(hash_alg="sha512"),
+        set_fields(hash_alg="sha512"),
         policy=lambda policy: policy.update(signature={"hashes": ["sha256"]}),
     )
     sm3 = writer.u16(writer.ALG_SM3_256)
     yield hash_(
         "sm3",
         "Key and signature say SM3, which the policy does not allow, and which is not computed everywhere.",
-        both(at("public", put(_KEY_HASH, sm3)), at("signature", put(_HASH, sm3))),
+        in_turn(at("public", put(_KEY_HASH, sm3)), at("signature", put(_HASH, sm3))),
         also_undecided=("signature.valid", "pcr.digest"),
     )
 
@@ -120,7 +133,7 @@ def _oversize_r(blob: bytes) -> bytes:
 
 
 def _signature_of(key: str) -> Bytes:
-    return lambda _: Forge(key=key).answer().signature
+    return lambda _: Forge(key=key).build().signature
 
 
 # A clock, in milliseconds, at which the default forge's signature begins with a zero byte.
@@ -131,7 +144,7 @@ _LABEL: Final = Forge().label
 
 def invalid(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
     """A signature that does not verify, in a world of these fields."""
-    return Fault(f"signature-{name}", "signature.valid", reason, tamper, world=world(**fields))
+    return Fault(f"signature-{name}", "signature.valid", reason, tamper, base=forge_with(**fields))
 
 
 def any_scheme() -> Iterator[Fault]:
@@ -152,7 +165,7 @@ def any_scheme() -> Iterator[Fault]:
         "signature-key-swapped",
         "signature.valid",
         "The key that is sent is neither the one that signed nor the one the quote names.",
-        at("key_blob", lambda _: Forge(label="other").answer().key_blob),
+        at("key_blob", lambda _: Forge(label="other").build().key_blob),
         also_undecided=("key.hierarchy",),
     )
 
@@ -161,7 +174,7 @@ def rsa_numbers() -> Iterator[Fault]:
     """Numbers and paddings that a lenient RSA verification takes."""
     for size in (0, 20, 31, 33):
         reason = f"The salt has {size} bytes; a TPM's has 32, as the digest, or the largest number that fits."
-        yield invalid(f"pss-salt-{size}", reason, with_(salt_size=size), scheme="rsapss")
+        yield invalid(f"pss-salt-{size}", reason, set_fields(salt_size=size), scheme="rsapss")
     for scheme, other in (("rsapss", "rsassa"), ("rsassa", "rsapss")):
         reason = f"The signature is {other}, and says it is {scheme}, as the key does."
         yield invalid(f"{other}-as-{scheme}", reason, at("signature", _renamed(scheme, other)), scheme=scheme)
@@ -212,8 +225,8 @@ def _by_another(key: str, scheme: str) -> Bytes:
     """The signature of another key over what the honest one signed."""
 
     def sign(_: bytes) -> bytes:
-        attest = Forge(key=key, scheme=scheme).answer().attest
-        return Forge(key=key, scheme=scheme, label="other").tamper("signed", always(attest)).answer().signature
+        attest = Forge(key=key, scheme=scheme).build().attest
+        return Forge(key=key, scheme=scheme, label="other").tamper("signed", always(attest)).build().signature
 
     return sign
 
@@ -222,16 +235,16 @@ def _with_sha384(key: str, scheme: str) -> Bytes:
     """The key's signature of the same bytes with SHA-384, under the name of SHA-256."""
 
     def sign(blob: bytes) -> bytes:
-        attest = Forge(key=key, scheme=scheme).answer().attest
+        attest = Forge(key=key, scheme=scheme).build().attest
         other = Forge(key=key, scheme=scheme, hash_alg="sha384").tamper("signed", always(attest))
-        return blob[:4] + other.answer().signature[4:]
+        return blob[:4] + other.build().signature[4:]
 
     return sign
 
 
 def _renamed(scheme: str, other: str) -> Bytes:
     """The number of a signature in the other scheme, under the name of this one."""
-    return lambda blob: blob[:6] + Forge(scheme=other, declared_scheme=scheme).answer().signature[6:]
+    return lambda blob: blob[:6] + Forge(scheme=other, declared_scheme=scheme).build().signature[6:]
 
 
 def _number(change: Bytes) -> Bytes:
@@ -262,7 +275,7 @@ def _encoded(digest_info: str, hash_name: str) -> Tamper:
         assert signature is not None  # only even exponents have no roots
         return signature
 
-    return both(at("signed", keep), at("signature", _number(sign)))
+    return in_turn(at("signed", keep), at("signature", _number(sign)))
 
 
 def _numbers(curve: str, change: Callable[[int, int, int], tuple[int, int]]) -> Bytes:

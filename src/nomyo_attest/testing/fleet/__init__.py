@@ -12,8 +12,6 @@ FOR TESTS ONLY. The keys are known to everybody.
 
 from __future__ import annotations
 
-from nomyo_attest.testing.fleet.anomalies import ANOMALIES, Anomaly
-from nomyo_attest.testing.fleet.fleet import Fleet, Recorded
-from nomyo_attest.testing.fleet.folder import place_of, write_fleet
+from nomyo_attest.testing.fleet.fleet import ANOMALIES, Anomaly, Fleet, RecordedResponse, place_of, write_fleet
 
-__all__ = ["ANOMALIES", "Anomaly", "Fleet", "Recorded", "place_of", "write_fleet"]
+__all__ = ["ANOMALIES", "Anomaly", "Fleet", "RecordedResponse", "place_of", "write_fleet"]

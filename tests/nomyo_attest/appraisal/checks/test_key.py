@@ -176,7 +176,7 @@ def test_the_hierarchy_is_asked_only_where_the_policy_names_one() -> None:
 
 
 def test_a_quote_that_names_another_key_as_its_signer_does_not_tell_this_key_s_hierarchy() -> None:
-    other = Forge(label="other").answer().qualified_signer
+    other = Forge(label="other").build().qualified_signer
     forge = Forge().tamper("qualified_signer", lambda _: other)
     assert outcome("key.hierarchy", forge) is UNDECIDED
     assert outcome("signer.name", forge) is PASS
@@ -194,7 +194,7 @@ def test_each_byte_of_the_signer_s_name_counts(octet: int) -> None:
 
 def test_trust_is_reached_by_the_pinned_key_and_no_other() -> None:
     forge = Forge()
-    name, other = forge.answer().name.hex(), Forge(label="other").answer().name.hex()
+    name, other = forge.build().name.hex(), Forge(label="other").build().name.hex()
     for pinned, trusted in (([name], True), ([other, name], True), ([other], False), ([name[:-2] + "00"], False)):
         finding = ask("key.trust", forge, {"key": {"trust": "pinned_aik", "pinned": pinned}})
         assert finding.outcome is (PASS if trusted else FAIL)
@@ -204,7 +204,7 @@ def test_trust_is_reached_by_the_pinned_key_and_no_other() -> None:
 
 def test_a_pinned_name_is_that_of_every_bit_of_the_public_area() -> None:
     forge = Forge(key="p256")
-    pinned = {"key": {"trust": "pinned_aik", "pinned": [forge.answer().name.hex()]}}
+    pinned = {"key": {"trust": "pinned_aik", "pinned": [forge.build().name.hex()]}}
     assert outcome("key.trust", forge, pinned) is PASS
     for changes in ({"auth_policy": bytes(32)}, {"attributes": forge.attributes ^ 1 << 6}, {"declared_hash": "sha384"}):
         assert outcome("key.trust", Forge(key="p256", **changes), pinned) is FAIL
@@ -212,7 +212,7 @@ def test_a_pinned_name_is_that_of_every_bit_of_the_public_area() -> None:
 
 def test_the_result_says_pinned_only_where_the_signature_verifies_too() -> None:
     forge = Forge()
-    policy = policy_for(forge, key={"pinned": [forge.answer().name.hex()]})
+    policy = policy_for(forge, key={"pinned": [forge.build().name.hex()]})
     assert na.appraise(forge.response(), policy).trust is na.Trust.PINNED_AIK
     for stage in ("signed", "signature", "quote_blob"):
         tampered = Forge().tamper(stage, lambda blob: blob[:-1] + bytes([blob[-1] ^ 1]))
@@ -231,4 +231,4 @@ def test_a_signer_s_name_of_another_size_is_no_name(size: int) -> None:
     forge = Forge(key="p256").tamper("qualified_signer", lambda name: (name + bytes(66))[:size])
     finding = ask("signer.name", forge)
     assert finding.outcome is FAIL
-    assert finding.got == forge.answer().qualified_signer
+    assert finding.got == forge.build().qualified_signer

@@ -81,7 +81,7 @@ def test_a_signature_counts_for_the_bytes_received_and_no_others(world: str) -> 
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_signature_counts_for_the_key_sent_and_no_other(world: str) -> None:
     fields = WORLDS[world]
-    other = Forge(**fields, label="other").answer().key_blob
+    other = Forge(**fields, label="other").build().key_blob
     assert outcome("signature.valid", Forge(**fields).tamper("key_blob", lambda _: other)) is FAIL
 
 

@@ -16,7 +16,7 @@ import pytest
 import nomyo_attest as na
 from nomyo_attest.testing import ForgeError
 from nomyo_attest.testing.fleet import ANOMALIES, Fleet, place_of, write_fleet
-from nomyo_attest.testing.fleet.anomalies import REPLAY, SECURE_BOOT, SNAPSHOT
+from nomyo_attest.testing.fleet.fleet import REPLAY, SECURE_BOOT, SNAPSHOT
 from nomyo_attest.tpm import TPMS_QUOTE_INFO, parse_attest
 
 if sys.version_info >= (3, 14):
@@ -39,7 +39,7 @@ def digest_of(folder: Path) -> str:
 
 def results_of(fleet: Fleet) -> dict[int, na.AttestationResult]:
     policy = na.AppraisalPolicy.from_dict(fleet.policy())
-    return {answer.number: na.appraise(answer.text, policy) for answer in fleet.answers()}
+    return {answer.number: na.appraise(answer.text, policy) for answer in fleet.responses()}
 
 
 def clock_of(text: str) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def test_evidence_is_recorded_twice_once_and_no_aik_but_a_pinned_one_is(fleet: F
     assert [tuple(numbers) for numbers in seen.values() if len(numbers) > 1] == [twice]
     assert [tuple(numbers) for numbers in names.values() if len(numbers) > 1] == [twice]
     texts = {
-        answer.number: json.loads(answer.text)["_metadata"] for answer in fleet.answers() if answer.number in twice
+        answer.number: json.loads(answer.text)["_metadata"] for answer in fleet.responses() if answer.number in twice
     }
     first, second = (texts[number] for number in twice)
     assert first["tpm_attestation"] == second["tpm_attestation"]
@@ -96,7 +96,7 @@ def test_evidence_is_recorded_twice_once_and_no_aik_but_a_pinned_one_is(fleet: F
 def test_clock_and_reset_counter_of_a_pinned_aik_go_back_once_only(fleet: Fleet) -> None:
     last: dict[int, tuple[int, tuple[int, int]]] = {}
     back = []
-    for answer in fleet.answers():
+    for answer in fleet.responses():
         machine = fleet.visits[answer.number].machine
         if machine >= fleet.pinned or answer.number in fleet.unavailable:
             continue
@@ -115,7 +115,7 @@ def test_every_machine_is_updated_once_and_from_the_old_firmware_to_the_new() ->
     fleet = Fleet(records=600, machines=6, days=20)
     old, new = (one["value"] for one in fleet.policy()["pcrs"]["sha256"]["0"])
     seen: dict[int, list[str]] = {}
-    for answer in fleet.answers():
+    for answer in fleet.responses():
         block = json.loads(answer.text)["_metadata"]["tpm_attestation"]
         visit = fleet.visits[answer.number]
         if block["is_available"] and answer.number not in fleet.planted[REPLAY]:
@@ -127,7 +127,7 @@ def test_every_machine_is_updated_once_and_from_the_old_firmware_to_the_new() ->
 
 
 def test_the_answers_are_quotes_over_three_pcrs() -> None:
-    answer = next(SMALL.answers())
+    answer = next(SMALL.responses())
     attested = parse_attest(na.Evidence.from_response(answer.text).quote).value.attested
     assert isinstance(attested, TPMS_QUOTE_INFO)
     assert [one.indices for one in attested.pcr_select.pcr_selections] == [(0, 7, 10)]
@@ -159,7 +159,7 @@ def test_every_answer_stands_where_its_place_says(tmp_path: Path) -> None:
             files[name] = [json.loads(line) for line in octets.splitlines()]
     assert {name.rpartition(".")[2] for name in files} == {"jsonl", "gz", "zst", "json"}
     assert sum(map(len, files.values())) == SMALL.records
-    for answer in SMALL.answers():
+    for answer in SMALL.responses():
         name, line = place_of(SMALL, answer.number)
         assert files[name][line - 1] == json.loads(answer.text)
     times = [one["_metadata"]["processed_at"] for name in sorted(files) for one in files[name]]

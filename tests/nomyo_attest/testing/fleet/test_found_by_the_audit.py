@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nomyo_attest.testing.fleet import ANOMALIES, Fleet, place_of
-from nomyo_attest.testing.fleet.anomalies import REPLAY, SECURE_BOOT, SNAPSHOT
+from nomyo_attest.testing.fleet.fleet import REPLAY, SECURE_BOOT, SNAPSHOT
 from tests.nomyo_attest.cli.runner import run
 
 FLEETS = [Fleet(), Fleet(records=50, machines=4, days=5, seed=3), Fleet(records=300, machines=60, days=30, seed=7)]
