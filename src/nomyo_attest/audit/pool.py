@@ -1,121 +1,373 @@
-"""Many processes that appraise: chunks in, results out in the order of the chunks, whichever process is killed.
+"""Appraise chunks in worker processes: results in the order of the chunks, whichever process is killed.
 
-Each process has a pipe of its own and one chunk at a time, so it is known which chunk was worked on by a process that
-is gone, and nothing that it leaves half-sent or locked is in anybody's way. (The standard library's
-`ProcessPoolExecutor` shares two queues among its processes; one that is killed while it sends a result leaves the lock
-taken, and all wait for ever.)
+Each worker has a pipe of its own and one chunk at a time. So it is known which chunk a worker had that is gone, and
+nothing that it leaves half-sent or locked is in the way of others. (`concurrent.futures.ProcessPoolExecutor` and
+`pebble.ProcessPool` share one queue or pipe, and its lock, among their workers, and start them with `multiprocessing`,
+which imports the caller's main module; see `nomyo_attest.audit.child`.)
+
+A chunk that ends several workers is appraised record by record, and the records that end a worker are reported as
+unreadable.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter, deque
-from collections.abc import Generator, Iterator
-from multiprocessing.connection import wait
-from typing import Final
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import fields
+from multiprocessing.connection import Connection, wait
+from typing import Any, Final
 
-from nomyo_attest.audit.chunk import Chunk, ChunkResult
-from nomyo_attest.audit.isolation import appraise_alone
-from nomyo_attest.audit.members import Member, MemberGoneError, WorkerFailedError
-from nomyo_attest.audit.worker import WorkOrder
+import msgspec
 
-DEATHS_MAXIMUM: Final = 3
-"""Processes that may end while they work on one chunk, before its records are appraised one by one."""
+from nomyo_attest.audit.child import READY, Child, ChildStartError
+from nomyo_attest.audit.chunk import Chunk, ChunkResult, RawRecord, SourceEnd
+from nomyo_attest.audit.record import place_of
+from nomyo_attest.audit.worker import Worker, WorkOrder
+from nomyo_attest.errors import NomyoAttestError
+from nomyo_attest.policy.model import AppraisalPolicy
+
+CHUNK_DEATHS_MAXIMUM: Final = 3
+"""Workers that may end while they have one chunk, before its records are appraised one by one."""
+
+RECORD_DEATHS_MAXIMUM: Final = 2
+"""Workers that may end while they have one record, before it is unreadable: another cause may have ended the first."""
 
 STARTS_MAXIMUM: Final = 3
-"""Processes that may end, one after another, before they are ready."""
+"""Workers that may end, one after another, before they are ready."""
+
+
+class WorkerFailedError(NomyoAttestError):
+    """A worker process cannot be started, or raised an exception where none is expected."""
+
+
+class _WorkerGoneError(Exception):
+    """A worker ended while it had work. The text says how: ``"signal 9"``, ``"status 1"``."""
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    """Sent instead of a result: the type and the place of an exception. Its text may quote a record."""
+
+    place: str
 
 
 class Pool:
-    """Works chunks off by one order on several processes.
+    """Appraise chunks as one order says, in several processes.
+
+    Args:
+        order: how to appraise.
+        processes: how many workers. 1 is this process alone; so is it for a single chunk.
 
     Attributes:
-        lost: how many processes ended before their time.
+        lost: how many workers ended while they had work, or waited for it.
     """
 
     def __init__(self, order: WorkOrder, processes: int) -> None:
         self.lost = 0
         self._order = order
         self._processes = processes
-        # A chunk for each process, one that waits for each, and a little for those done before their turn.
+        # One chunk for each worker, one that waits for each, and two for results that wait for an earlier one.
         self._window = 2 * processes + 2
-        self._members: list[Member] = []
-        self._under_way: deque[int] = deque()  # numbers of all chunks taken, whose results are not handed on
-        self._again: deque[Chunk] = deque()
-        self._ahead: deque[Chunk] = deque()
+        self._workers: list[WorkerProcess] = []
+        self._numbers: deque[int] = deque()  # of all chunks taken whose results were not yielded yet
+        self._waiting: deque[Chunk] = deque()
+        self._repeated: deque[Chunk] = deque()  # whose workers have ended
         self._done: dict[int, ChunkResult] = {}
         self._deaths: Counter[int] = Counter()
         self._failed_starts = 0
 
     def results(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
-        """The result of each chunk, in their order; close it to end all processes at once.
+        """Yield the result of each chunk, in their order; close it to end all workers at once.
 
-        Of `chunks` no more are taken than a few for each process. Raises `WorkerFailedError`.
+        Only a few chunks for each worker are taken ahead.
+
+        Raises:
+            WorkerFailedError: workers cannot be started, or one raised an exception.
         """
-        over = False
+        first = list(itertools.islice(chunks, 2))
+        if self._processes == 1 or len(first) < 2:
+            yield from map(Worker(self._order).work, _chain(first, chunks))
+            return
         try:
-            while self._under_way or not over:
-                if self._under_way and self._under_way[0] in self._done:
-                    yield self._done.pop(self._under_way.popleft())
-                    self._collect(0)  # who has become idle meanwhile comes first
-                elif not over and len(self._ahead) < self._processes and len(self._under_way) < self._window:
-                    chunk = next(chunks, None)
-                    if chunk is None:
-                        over = True
-                    else:
-                        self._ahead.append(chunk)
-                        self._under_way.append(chunk.number)
-                    self._collect(0)
-                else:
-                    self._collect(None)
-            for member in self._members:
-                member.connection.close()  # all at once, so that they end side by side
-            for member in self._members:
-                member.dismiss()
-            self._members.clear()
+            yield from self._results(_chain(first, chunks))
+            for worker in self._workers:
+                worker.connection.close()  # all at once, so that they end side by side
+            for worker in self._workers:
+                worker.wait()
+            self._workers.clear()
         finally:
-            for member in self._members:
-                member.stop()
+            for worker in self._workers:
+                worker.stop()
 
-    def _collect(self, seconds: float | None) -> None:
-        """Take what the processes have sent and give them more. Waits as long as `seconds`, None for ever."""
-        self._hand_out()
-        by_connection: dict[object, Member] = {member.connection: member for member in self._members}
-        for connection in wait([member.connection for member in self._members], seconds):
-            member = by_connection[connection]
+    def _results(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
+        exhausted = False
+        while self._numbers or not exhausted:
+            if self._numbers and self._numbers[0] in self._done:
+                yield self._done.pop(self._numbers.popleft())
+                self._receive(0)  # idle workers come before the next result
+            elif not exhausted and len(self._waiting) < self._processes and len(self._numbers) < self._window:
+                chunk = next(chunks, None)
+                if chunk is None:
+                    exhausted = True
+                else:
+                    self._waiting.append(chunk)
+                    self._numbers.append(chunk.number)
+                self._receive(0)
+            else:
+                self._receive(None)
+
+    def _receive(self, seconds: float | None) -> None:
+        """Receive what the workers have sent, and send them more. Waits at most `seconds`, None without a limit."""
+        self._assign()
+        by_connection: dict[object, WorkerProcess] = {worker.connection: worker for worker in self._workers}
+        for connection in wait([worker.connection for worker in self._workers], seconds):
+            worker = by_connection[connection]
             try:
-                result = member.take()
-            except MemberGoneError as gone:
-                self._members.remove(member)
-                self._bury(member, gone)
+                result = worker.receive()
+            except _WorkerGoneError as gone:
+                self._workers.remove(worker)
+                self._replace(worker, str(gone))
             else:
                 self._failed_starts = 0
                 if result is not None:
                     self._done[result.number] = result
-            self._hand_out()
+            self._assign()
 
-    def _hand_out(self) -> None:
-        """Give chunks to those who have none; start another process if there is more to do than they can."""
-        for member in self._members:
-            if member.ready and member.chunk is None and (waiting := self._again or self._ahead):
-                member.give(waiting.popleft())
-        starting = sum(not member.ready for member in self._members)
-        if len(self._members) < self._processes and len(self._again) + len(self._ahead) > starting:
-            self._members.append(Member(self._order))
+    def _assign(self) -> None:
+        """Send chunks to idle workers; start another worker if more chunks wait than workers are starting."""
+        for worker in self._workers:
+            if worker.ready and worker.chunk is None and (waiting := self._repeated or self._waiting):
+                worker.send(waiting.popleft())
+        starting = sum(not worker.ready for worker in self._workers)
+        if len(self._workers) < self._processes and len(self._repeated) + len(self._waiting) > starting:
+            self._workers.append(WorkerProcess(self._order))
 
-    def _bury(self, member: Member, gone: MemberGoneError) -> None:
-        """A process is gone: see that what it was working on is worked on by another."""
-        chunk = member.chunk
-        if not member.ready:
+    def _replace(self, worker: WorkerProcess, how: str) -> None:
+        """Repeat the chunk of a worker that is gone; isolate its records if it has ended too many workers."""
+        if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= STARTS_MAXIMUM:
-                raise WorkerFailedError(f"the processes that appraise end before they begin ({gone.how})")
+                raise _ends_early(how)
             return
         self.lost += 1
+        chunk = worker.chunk
         if chunk is None:
             return
         self._deaths[chunk.number] += 1
-        if self._deaths[chunk.number] < DEATHS_MAXIMUM:
-            self._again.append(chunk)
+        if self._deaths[chunk.number] < CHUNK_DEATHS_MAXIMUM:
+            self._repeated.append(chunk)
             return
-        self._done[chunk.number], lost = appraise_alone(chunk, self._order)
+        self._done[chunk.number], lost = appraise_isolated(chunk, self._order)
         self.lost += lost
+
+
+def _chain(first: list[Chunk], then: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield all of them, without storing the first ones."""
+    while first:
+        yield first.pop(0)
+    yield from then
+
+
+class WorkerProcess:
+    """A worker process and this process's end of the connection to it.
+
+    Attributes:
+        connection: readable when there is a result, or when the process has ended.
+        chunk: what it is working on.
+        ready: whether it has reported that it can work.
+
+    Raises:
+        WorkerFailedError: the process cannot be started.
+    """
+
+    def __init__(self, order: WorkOrder) -> None:
+        self.chunk: Chunk | None = None
+        self.ready = False
+        try:
+            self._child = Child(__name__)
+        except ChildStartError as error:
+            raise _cannot_start(error) from None
+        self.connection = self._child.connection
+        with contextlib.suppress(OSError):  # `receive` reports that it is gone
+            self.connection.send(_picklable(order))
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._child.pid
+
+    def send(self, chunk: Chunk) -> None:
+        """Send it `chunk`; it must be idle. If the process is gone, `receive` reports it."""
+        self.chunk = chunk
+        with contextlib.suppress(OSError):
+            self.connection.send(chunk)
+
+    def receive(self) -> ChunkResult | None:
+        """Wait for what it sends: a result, or None for the message that it is ready.
+
+        Raises:
+            _WorkerGoneError: the process has ended; it cannot be used afterwards.
+            WorkerFailedError: it could not start, or raised an exception.
+        """
+        try:
+            if not self.ready:
+                self._child.check_ready()
+                self.ready = True
+                return None
+            message = self.connection.recv()
+        except ChildStartError as error:
+            self._child.stop()
+            raise _cannot_start(error) from None
+        except (EOFError, OSError):
+            code = self._child.wait()
+            raise _WorkerGoneError(f"signal {-code}" if code < 0 else f"status {code}") from None
+        if isinstance(message, _Failure):
+            raise WorkerFailedError(f"a worker process failed: {message.place}")
+        self.chunk = None
+        assert isinstance(message, ChunkResult)
+        return message
+
+    def wait(self) -> None:
+        """Wait for its end, which closing the connection causes."""
+        self._child.wait()
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._child.stop()
+
+
+def _cannot_start(error: ChildStartError) -> WorkerFailedError:
+    return WorkerFailedError(
+        f"a worker process cannot start: {error}; hint: worker processes do not import from the working directory; "
+        "install nomyo-attest and its dependencies into the environment, or appraise without workers (--processes 1)"
+    )
+
+
+def _ends_early(how: str) -> WorkerFailedError:
+    return WorkerFailedError(f"worker processes end before they are ready ({how})")
+
+
+class _Single(Chunk):
+    """A chunk of one record, to find out whether appraising it ends a worker."""
+
+    def __init__(self, record: RawRecord) -> None:
+        self.number = self.progress = 0
+        self._record = record
+
+    def records(self) -> Iterator[RawRecord]:
+        yield self._record
+
+    def ends(self) -> tuple[SourceEnd, ...]:
+        return ()
+
+
+class _Marked(Chunk):
+    """A chunk some of whose records are unreadable; `problems` are by index, from 0."""
+
+    def __init__(self, chunk: Chunk, problems: Mapping[int, str]) -> None:
+        self.number, self.progress = chunk.number, chunk.progress
+        self._chunk, self._problems = chunk, problems
+
+    def records(self) -> Iterator[RawRecord]:
+        for index, record in enumerate(self._chunk.records()):
+            problem = self._problems.get(index)
+            yield record if problem is None else record._replace(text=None, problem=problem)
+
+    def ends(self) -> tuple[SourceEnd, ...]:
+        return self._chunk.ends()
+
+
+def appraise_isolated(chunk: Chunk, order: WorkOrder) -> tuple[ChunkResult, int]:
+    """Appraise each record of a chunk by itself, then all that do not end a worker.
+
+    Returns:
+        The result of the chunk, in which the records that ended workers are unreadable, and how many workers ended.
+
+    Raises:
+        WorkerFailedError: workers cannot be started, or one raised an exception.
+    """
+    isolated = _Isolated(order)
+    try:
+        problems: dict[int, str] = {}
+        count = 0
+        for index, record in enumerate(chunk.records()):
+            count += 1
+            if record.text is not None:
+                result = isolated.work(_Single(record))
+                if isinstance(result, str):
+                    problems[index] = f"appraising it ended the process ({result})"
+        result = isolated.work(_Marked(chunk, problems))
+        if isinstance(result, str):  # each record can be appraised, and all of them together cannot
+            problem = f"appraising it together with its neighbors ended the process ({result})"
+            result = Worker(order).work(_Marked(chunk, dict.fromkeys(range(count), problem) | problems))
+        return result, isolated.lost
+    finally:
+        isolated.close()
+
+
+class _Isolated:
+    """One worker, replaced when it is gone; `lost` counts those."""
+
+    def __init__(self, order: WorkOrder) -> None:
+        self.lost = 0
+        self._order = order
+        self._worker: WorkerProcess | None = None
+
+    def work(self, chunk: Chunk) -> ChunkResult | str:
+        """Return the result of `chunk`, or how it ends a worker."""
+        how = ""
+        for _ in range(RECORD_DEATHS_MAXIMUM):
+            worker = self._ready()
+            worker.send(chunk)
+            try:
+                result = worker.receive()
+            except _WorkerGoneError as gone:
+                self.lost += 1
+                self._worker, how = None, str(gone)
+                continue
+            assert result is not None  # the message that it is ready was received before
+            return result
+        return how
+
+    def _ready(self) -> WorkerProcess:
+        if self._worker is None:
+            worker = WorkerProcess(self._order)
+            try:
+                worker.receive()
+            except _WorkerGoneError as gone:
+                raise _ends_early(str(gone)) from None
+            self._worker = worker
+        return self._worker
+
+    def close(self) -> None:
+        """Kill the worker."""
+        if self._worker is not None:
+            self._worker.stop()
+
+
+def _picklable(order: WorkOrder) -> dict[str, Any]:
+    """The order as plain values. A policy would be pickled as a document that its schema checks again, and the
+    validator is larger than the rest of a worker.
+    """
+    policy = {one.name: getattr(order.policy, one.name) for one in fields(order.policy) if one.init}
+    plain = {name: dict(policy[name]) for name in ("claims", "rules")}
+    return msgspec.structs.asdict(order) | {"policy": policy | plain}
+
+
+def serve(connection: Connection) -> None:
+    """Run in the worker process: receive the order, then chunks; send results until the connection is closed."""
+    order: dict[str, Any] = connection.recv()
+    try:
+        worker = Worker(WorkOrder(**order | {"policy": AppraisalPolicy(**order["policy"])}))
+    except Exception as error:  # noqa: BLE001 - sent to the process that can report it
+        connection.send_bytes(place_of(error).encode("utf-8", "replace"))
+        return
+    connection.send_bytes(READY)
+    try:
+        while True:
+            connection.send(worker.work(connection.recv()))
+    except (EOFError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        connection.send(_Failure(place_of(error)))

@@ -17,8 +17,8 @@ from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import Finding
 from nomyo_attest.appraisal.result import AttestationResult, Verdict
 from nomyo_attest.appraisal.verifier import examine
-from nomyo_attest.audit.kept import Kept, RepairError, kept_evidence, unwrap
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
+from nomyo_attest.audit.stored_evidence import RepairError, StoredEvidence, evidence_to_store, unwrap
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, detached
 from nomyo_attest.evidence.pcrs import PcrReport
 from nomyo_attest.evidence.response import Evidence, read_evidence
@@ -91,31 +91,31 @@ class RecordAppraiser:
         except RepairError as error:
             return Appraised(unreadable(source, line, str(error)))
         except Exception as error:  # noqa: BLE001 - one record must not end the audit of a million; it is told as ours
-            return Appraised(unreadable(source, line, f"internal error: {_place_of(error)}; please report it"))
+            return Appraised(unreadable(source, line, f"internal error: {place_of(error)}; please report it"))
 
     def _appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:
-        kept: Kept | None = None
+        stored: StoredEvidence | None = None
         try:
-            kept = unwrap(text)
-            if kept is not None and kept.problem is not None:
-                raise kept.problem
-            evidence: Evidence | EvidenceError = read_evidence(text if kept is None else kept.evidence)
+            stored = unwrap(text)
+            if stored is not None and stored.problem is not None:
+                raise stored.problem
+            evidence: Evidence | EvidenceError = read_evidence(text if stored is None else stored.evidence)
         except MisplacedEvidenceError as error:  # the record has to be unwrapped first; it is not appraised
-            recorded = Recorded() if kept is None else kept.recorded
+            recorded = Recorded() if stored is None else stored.recorded
             row_of_none = unreadable(source, line, str(error))
             return Appraised(msgspec.structs.replace(row_of_none, **recorded_columns(recorded)))
         except EvidenceError as error:
             evidence = detached(error)
         time, tier = _claims(evidence)
-        recorded = Recorded() if kept is None else kept.recorded
+        recorded = Recorded() if stored is None else stored.recorded
         if self._is_outside(time if recorded.at is None else recorded.at):
             return Outside.BY_SERVER if recorded.at is None else Outside.BY_CLIENT
-        case, result = examine(evidence, self.policy, kept.payload_id if kept else None, None, self._at)
+        case, result = examine(evidence, self.policy, stored.payload_id if stored else None, None, self._at)
         row = self._row(source, line, evidence, case, result)
         row["processed_at"], row["security_tier"] = time, tier
         row |= recorded_columns(recorded)
         if self._keep:
-            row["evidence"] = kept_evidence(text, self._claims) if kept is None else kept.text
+            row["evidence"] = evidence_to_store(text, self._claims) if stored is None else stored.text
         return Appraised(Row(**row), result.not_established)
 
     def _is_outside(self, time: int | None) -> bool:
@@ -242,7 +242,7 @@ def _sound_value(value: Any) -> Any:
     return value
 
 
-def _place_of(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """The kind of an error and the line of ours that raised it; not its text, which may quote a record."""
     place, traceback = "", error.__traceback__
     while traceback is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -13,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from nomyo_attest._version import __version__
-from nomyo_attest.audit.engine import Engine
+from nomyo_attest.audit.pool import Pool
 from nomyo_attest.audit.row import VERDICTS, Row
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
 from nomyo_attest.audit.sources.kinds import display
@@ -131,7 +133,7 @@ class Audit:
         Args:
             request: what is asked for.
             folder: where the state is stored; by default in a temporary folder, and then it cannot be resumed.
-            resume, force, or_temporary: see `State.kept`.
+            resume, force, or_temporary: see `State.open`.
 
         Raises:
             InventoryError, StateError, StoreError.
@@ -142,7 +144,7 @@ class Audit:
             state = State.temporary(identity)
         else:
             again = inventory.resumable
-            state = State.kept(folder, identity, resume=resume, force=force, again=again, or_temporary=or_temporary)
+            state = State.open(folder, identity, resume=resume, force=force, again=again, or_temporary=or_temporary)
         try:
             return cls(request, inventory, state)
         except BaseException as error:
@@ -157,11 +159,11 @@ class Audit:
         if state.meta.get("complete"):
             self._check_whole()
             return
-        engine = Engine(self._order(), request.processes)
+        pool = Pool(self._order(), request.processes)
         lost, fresh = self._lost, 0
         checkpoint = _Clock()
         chunks = read_chunks(self.inventory, skip=state.meta["next"])
-        with closing(engine.results(chunks)) as results:
+        with closing(pool.results(chunks)) as results:
             for result in results:
                 if request.rows:
                     state.write(result.rows)
@@ -169,7 +171,7 @@ class Audit:
                 count = sum(map(sum, result.counts.values()))
                 self._records += count
                 fresh += count
-                self._lost = lost + engine.lost
+                self._lost = lost + pool.lost
                 if checkpoint.is_due():
                     with checkpoint:
                         self._checkpoint(next=result.number + 1)
@@ -321,3 +323,28 @@ class _Clock:
 
 def _moment(seconds: int | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def allowed_processes() -> int:
+    """Cores that this process may use: as the system allows, and as the quota of its container does."""
+    count = getattr(os, "process_cpu_count", None)
+    if count is not None:
+        cores = count() or 1
+    elif hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _quota()
+    return max(1, min(cores, math.ceil(quota)) if quota else cores)
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Cores' worth of time that Linux gives this container (cgroup v2, then v1); None for all there is."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            text = " ".join((root / name).read_text(encoding="ascii") for name in names)
+            quota, period = map(int, text.split())  # "max 100000" is no limit, and so is "-1 100000"
+        except (OSError, ValueError):
+            continue
+        return quota / period if quota > 0 and period > 0 else None
+    return None

@@ -121,7 +121,7 @@ class State:
         return cls._begun(StateFolder.temporary(), identity, resume=False, force=False, keep=False, made=True)
 
     @classmethod
-    def kept(
+    def open(
         cls,
         folder: Path,
         identity: Mapping[str, Any],

@@ -231,7 +231,7 @@ def as_state_error(where: Path | str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise StateError(str(where), f"the audit's state cannot be kept: {reason(error)}{_hint(error)}") from None
+        raise StateError(str(where), f"the audit's state cannot be stored: {reason(error)}{_hint(error)}") from None
 
 
 def _hint(error: Exception) -> str:

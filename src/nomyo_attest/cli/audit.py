@@ -145,8 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
         reports.check_free(force=arguments.force)
     policy = load_policy(arguments.policy)
 
-    from nomyo_attest.audit.engine import allowed_processes
-    from nomyo_attest.audit.run import Audit, Request
+    from nomyo_attest.audit.run import Audit, Request, allowed_processes
     from nomyo_attest.audit.state import StateDamagedError, StateError
     from nomyo_attest.audit.store import StoreDamagedError, StoreError
     from nomyo_attest.cli.audit_reports import say_summary, summarized, write_all

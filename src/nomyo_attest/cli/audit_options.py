@@ -80,7 +80,7 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
 
 
 def _fail_on(text: str | None) -> frozenset[str]:
-    from nomyo_attest.audit.status import FAIL_ON, FAIL_ON_DEFAULT, NOTHING
+    from nomyo_attest.audit.summarize import FAIL_ON, FAIL_ON_DEFAULT, NOTHING
 
     if text is None:
         return FAIL_ON_DEFAULT

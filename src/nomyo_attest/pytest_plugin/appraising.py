@@ -28,14 +28,14 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
     """The result for one record of any form that is kept. Raises `RefusedError`."""
     from nomyo_attest.appraisal import appraise
     from nomyo_attest.appraisal.verifier import try_to_read
-    from nomyo_attest.audit.kept import RepairError, unwrap
+    from nomyo_attest.audit.stored_evidence import RepairError, unwrap
     from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 
     try:
-        kept = unwrap(text)
+        stored = unwrap(text)
     except (EvidenceError, RepairError) as error:
         raise RefusedError("no evidence can be read", f"{place}: {_clean(str(error))}") from None
-    given, payload_id = (text, None) if kept is None else (kept.evidence, kept.payload_id)
+    given, payload_id = (text, None) if stored is None else (stored.evidence, stored.payload_id)
     evidence = try_to_read(given)
     if isinstance(evidence, MisplacedEvidenceError):
         raise RefusedError("the evidence is not at the top level", f"{place}: {_clean(str(evidence))}")

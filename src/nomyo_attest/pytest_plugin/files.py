@@ -175,13 +175,13 @@ def _named(records: Iterator[tuple[int, int, bytes]]) -> Iterator[Found]:
 
 def _payload_id(text: bytes) -> str:
     """The payload id as far as it serves as a name; empty if it does not. It is judged when the test runs."""
-    from nomyo_attest.audit.kept import RepairError, unwrap
+    from nomyo_attest.audit.stored_evidence import RepairError, unwrap
     from nomyo_attest.errors import EvidenceError
     from nomyo_attest.evidence.strict_json import parse_record
 
     try:
-        kept = unwrap(text)
-        document = parse_record(text) if kept is None else kept.evidence
+        stored = unwrap(text)
+        document = parse_record(text) if stored is None else stored.evidence
     except (EvidenceError, RepairError):
         return ""
     for holder in (document, document.get("_metadata") if isinstance(document, dict) else None):

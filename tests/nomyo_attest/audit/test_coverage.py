@@ -18,10 +18,10 @@ from nomyo_attest.audit.cross_record.coverage import Coverage
 from nomyo_attest.audit.cross_record.rules import find_cross_record_rule, rules_asked
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarize import summarize
 from nomyo_attest.audit.summary import CrossRecordRuleSummary, Run, Summary
+from nomyo_attest.audit.totals import SourceOrder
 from tests.nomyo_attest.audit.stores import NOTHING, digest, facts_of, fill, name
 from tests.nomyo_attest.audit.test_cross_record_model import NAMES, facts
 

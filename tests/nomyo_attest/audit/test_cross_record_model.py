@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from nomyo_attest.audit.chunk import Fact
 from nomyo_attest.audit.cross_record.stored import StoredRecords
-from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
+from nomyo_attest.audit.totals import SourceOrder
 from tests.nomyo_attest.audit.stores import NOTHING, digest, fill, name
 
 NAMES = ("m/2.jsonl", "m/10.jsonl", "é.jsonl", "m/2.jsonl")

@@ -8,7 +8,7 @@ from pathlib import Path
 import nomyo_attest as na
 from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd, Tally
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.tallied import places_of, rules_of
+from nomyo_attest.audit.totals import places_of, rules_of
 from nomyo_attest.audit.worker import Worker, WorkOrder
 from nomyo_attest.testing import Forge
 

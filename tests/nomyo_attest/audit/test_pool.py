@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from nomyo_attest.audit import members
+from nomyo_attest.audit import pool as pool_module
 from nomyo_attest.audit.chunk import ChunkResult
-from nomyo_attest.audit.engine import Engine
-from nomyo_attest.audit.members import WorkerFailedError
-from nomyo_attest.audit.pool import Pool
+from nomyo_attest.audit.pool import Pool, WorkerFailedError
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.worker import WorkOrder
 from tests.nomyo_attest.audit.deadly import Deadly, DeadlyToGet, Failing, Made, chunks
@@ -36,7 +34,7 @@ def _workers_import_modules_of_the_tests(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def results(processes: int, texts: list[bytes] = TEXTS) -> list[ChunkResult]:
-    return list(Engine(ORDER, processes).results(chunks(texts, SIZE)))
+    return list(Pool(ORDER, processes).results(chunks(texts, SIZE)))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,7 @@ def test_results_do_not_depend_on_the_number_of_processes(processes: int, undist
 
 
 def test_a_single_chunk_needs_no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo_attest.audit.pool.Member", None)
+    monkeypatch.setattr("nomyo_attest.audit.pool.WorkerProcess", None)
     assert len(results(4, TEXTS[:SIZE])) == 1
     assert results(4, []) == []
 
@@ -65,7 +63,7 @@ def test_a_process_killed_from_outside_costs_nothing(undisturbed: list[ChunkResu
     found: list[ChunkResult] = []
     for result in pool.results(chunks(TEXTS, SIZE)):
         if not found:
-            ready = next(member for member in pool._members if member.ready)
+            ready = next(worker for worker in pool._workers if worker.ready)
             os.kill(ready.pid, signal.SIGKILL)
         found.append(result)
     assert found == undisturbed
@@ -110,11 +108,11 @@ def test_a_chunk_whose_records_kill_only_together_is_accounted_for(
     """Each record is fine by itself, as where memory runs out."""
     texts = [*TEXTS[:32]]
     texts[3] = Deadly.text(texts[3], tmp_path / "count", 1000)
-    monkeypatch.setattr("nomyo_attest.audit.isolation._Single", lambda record: Made(0, []))
+    monkeypatch.setattr("nomyo_attest.audit.pool._Single", lambda record: Made(0, []))
     (first, second) = Pool(ORDER, 2).results(chunks(texts, SIZE))
     assert first.counts == {0: [0, 0, 0, 0, SIZE, 0, 0]}
     told = {json.loads(row)["reason"] for row in rows([first])}
-    assert told == {"appraising it, and what stands beside it, ended the process (signal 9)"}
+    assert told == {"appraising it together with its neighbors ended the process (signal 9)"}
     assert len(rows([second])) == SIZE
 
 
@@ -151,15 +149,15 @@ def test_a_fault_of_ours_ends_the_audit_and_is_told_by_its_place() -> None:
 
 def test_processes_that_cannot_start_end_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deadly = DeadlyToGet(str(tmp_path / "count").encode())
-    monkeypatch.setattr(members, "_packed", lambda order: {"policy": deadly})
-    with pytest.raises(WorkerFailedError, match=r"end before they begin \(signal 9\)"):
+    monkeypatch.setattr(pool_module, "_picklable", lambda order: {"policy": deadly})
+    with pytest.raises(WorkerFailedError, match=r"end before they are ready \(signal 9\)"):
         list(Pool(ORDER, 2).results(chunks(TEXTS, SIZE)))
     assert (tmp_path / "count").stat().st_size >= 3
 
 
 def test_processes_that_cannot_make_sense_of_the_order_end_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "_packed", lambda order: {"policy": {}})
-    with pytest.raises(WorkerFailedError, match="TypeError at members"):
+    monkeypatch.setattr(pool_module, "_picklable", lambda order: {"policy": {}})
+    with pytest.raises(WorkerFailedError, match="TypeError at pool"):
         list(Pool(ORDER, 2).results(chunks(TEXTS, SIZE)))
 
 

@@ -22,13 +22,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "v.jsonl.audit-state"
 
 
-def kept(folder: Path, *, resume: bool = False, force: bool = False, again: bool = True, **identity: Any) -> State:
-    return State.kept(folder, {**IDENTITY, **identity}, resume=resume, force=force, again=again)
+def open_state(folder: Path, *, resume: bool = False, force: bool = False, again: bool = True, **identity: Any) -> State:
+    return State.open(folder, {**IDENTITY, **identity}, resume=resume, force=force, again=again)
 
 
 def interrupt(folder: Path, **options: Any) -> None:
     """Leave a state of five bytes, four of them lasting."""
-    state = kept(folder, **options)
+    state = open_state(folder, **options)
     state.write(b"1234")
     state.checkpoint(next=1)
     state.write(b"5")
@@ -36,7 +36,7 @@ def interrupt(folder: Path, **options: Any) -> None:
 
 
 def test_a_state_is_its_owners_alone_and_gone_when_all_is_done(folder: Path) -> None:
-    state = kept(folder)
+    state = open_state(folder)
     if os.name == "posix":
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     state.checkpoint(next=1)
@@ -48,7 +48,7 @@ def test_a_state_is_its_owners_alone_and_gone_when_all_is_done(folder: Path) -> 
 def test_an_interrupted_audit_is_gone_on_with_from_the_last_checkpoint(folder: Path) -> None:
     interrupt(folder)
     assert (folder / ROWS).read_bytes() == b"12345"
-    state = kept(folder, resume=True)
+    state = open_state(folder, resume=True)
     assert state.resumed
     assert (state.meta["next"], state.meta["length"]) == (1, 4)
     assert (folder / ROWS).read_bytes() == b"1234"
@@ -59,22 +59,22 @@ def test_an_interrupted_audit_is_gone_on_with_from_the_last_checkpoint(folder: P
 
 
 def test_nothing_to_resume_is_a_beginning(folder: Path) -> None:
-    state = kept(folder, resume=True)
+    state = open_state(folder, resume=True)
     assert not state.resumed
     state.close()
 
 
 def test_an_audit_that_ends_before_anything_was_done_leaves_nothing(folder: Path) -> None:
-    kept(folder).close()
+    open_state(folder).close()
     assert not folder.exists()
 
 
 def test_what_was_interrupted_is_not_overwritten_unless_asked_for(folder: Path) -> None:
     interrupt(folder)
     with pytest.raises(StateError, match="was interrupted here; --resume goes on with it, --force begins anew"):
-        kept(folder)
+        open_state(folder)
     assert (folder / ROWS).read_bytes() == b"12345"
-    state = kept(folder, force=True)
+    state = open_state(folder, force=True)
     assert not state.resumed
     assert (folder / ROWS).read_bytes() == b""
     state.close()
@@ -95,37 +95,37 @@ def test_another_audit_than_the_interrupted_one_is_told_by_what_differs(
 ) -> None:
     interrupt(folder)
     with pytest.raises(StateError, match=f"is not this one: {said}; --force begins anew"):
-        kept(folder, resume=True, **other)
+        open_state(folder, resume=True, **other)
     assert (folder / ROWS).read_bytes() == b"12345"
 
 
 def test_what_came_from_standard_input_cannot_be_gone_on_with(folder: Path) -> None:
     interrupt(folder, again=False)
     assert not folder.exists()  # it ended orderly
-    state = kept(folder, again=False)
+    state = open_state(folder, again=False)
     state.checkpoint(next=1)
     state._close()
     state._lock.close()  # as if killed
     for resume in (False, True):
         with pytest.raises(StateError, match="standard input was interrupted here, which cannot be read again"):
-            kept(folder, resume=resume)
+            open_state(folder, resume=resume)
 
 
 def test_nobody_uses_a_state_that_is_used(folder: Path) -> None:
-    state = kept(folder)
+    state = open_state(folder)
     for options in ({}, {"resume": True}, {"force": True}):
         with pytest.raises(StateError, match="another audit is at work"):
-            kept(folder, **options)
+            open_state(folder, **options)
     state.checkpoint(next=1)
     state.close()
-    kept(folder, resume=True).close()
+    open_state(folder, resume=True).close()
 
 
 def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
     folder.mkdir(0o700)
     (folder / "letters.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(StateError, match="is not the state of an audit: it contains 'letters"):
-        kept(folder, force=True)
+        open_state(folder, force=True)
     assert [path.name for path in folder.iterdir()] == ["letters.txt"]
 
 
@@ -133,14 +133,14 @@ def test_rows_that_were_cut_by_somebody_else_are_not_gone_on_with(folder: Path) 
     interrupt(folder)
     (folder / ROWS).write_bytes(b"12")
     with pytest.raises(StateError, match="is shorter than it was"):
-        kept(folder, resume=True)
+        open_state(folder, resume=True)
 
 
 def test_a_store_without_a_first_checkpoint_is_a_beginning(folder: Path) -> None:
     folder.mkdir(0o700)
     (folder / STORE).write_bytes(b"")
     (folder / ROWS).write_bytes(b"left over")
-    state = kept(folder)
+    state = open_state(folder)
     assert (folder / ROWS).read_bytes() == b""
     state.close()
 
@@ -148,8 +148,8 @@ def test_a_store_without_a_first_checkpoint_is_a_beginning(folder: Path) -> None
 def test_a_place_where_no_folder_can_be_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in (tmp_path / "file", tmp_path / "file" / "x", tmp_path / "no" / "x"):
-        with pytest.raises(StateError, match=r"cannot be (kept|opened as a folder): "):
-            kept(place)
+        with pytest.raises(StateError, match=r"cannot be (stored|opened as a folder): "):
+            open_state(place)
 
 
 def test_a_temporary_state_is_gone_when_it_is_closed() -> None:
@@ -170,7 +170,7 @@ def test_a_folder_is_removed_only_if_an_audit_made_it(folder: Path, how: str, *,
         interrupt(folder)
     if how == "damaged and forced":
         (folder / STORE).write_bytes(b"no store")
-    state = kept(folder, resume=how == "resumed", force="forced" in how)
+    state = open_state(folder, resume=how == "resumed", force="forced" in how)
     if how != "nothing done":
         state.checkpoint(next=1)
         state.remove()
@@ -185,7 +185,7 @@ def test_a_folder_that_somebody_made_stays_when_the_state_cannot_be_opened(
     folder.mkdir(mode=0o700)
     monkeypatch.setattr(Store, "open", lambda *_: (_ for _ in ()).throw(StoreError("s", "no")))
     with pytest.raises(StoreError, match="no"):
-        kept(folder)
+        open_state(folder)
     assert not list(folder.iterdir())
 
 
@@ -213,8 +213,8 @@ def test_a_state_that_says_what_none_says_is_damaged(folder: Path, sql: str) -> 
     interrupt(folder)
     tamper(folder, sql)
     with pytest.raises(StateDamagedError, match="the state is damaged; --force"):
-        kept(folder, resume=True)
-    kept(folder, force=True).close()
+        open_state(folder, resume=True)
+    open_state(folder, force=True).close()
 
 
 def test_the_error_of_a_damaged_state_travels_between_processes() -> None:

@@ -54,13 +54,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def kept(folder: Path, *, resume: bool = False, force: bool = False, or_temporary: bool = False) -> State:
-    return State.kept(folder, {"policy": "p"}, resume=resume, force=force, again=True, or_temporary=or_temporary)
+def open_state(folder: Path, *, resume: bool = False, force: bool = False, or_temporary: bool = False) -> State:
+    return State.open(folder, {"policy": "p"}, resume=resume, force=force, again=True, or_temporary=or_temporary)
 
 
 def interrupt(folder: Path, *, or_temporary: bool = False) -> State:
     """Leave the state of an interrupted audit."""
-    state = kept(folder, or_temporary=or_temporary)
+    state = open_state(folder, or_temporary=or_temporary)
     state.write(b"1234")
     state.checkpoint(next=1)
     state.close()
@@ -72,7 +72,7 @@ def refused(folder: Path, match: str) -> None:
     before = snapshot(folder)
     for options in ({}, {"resume": True}, {"force": True}, {"resume": True, "or_temporary": True}):
         with pytest.raises(StateError, match=match) as caught:
-            kept(folder, **options)
+            open_state(folder, **options)
         assert "--state" in str(caught.value)
     assert snapshot(folder) == before
 
@@ -116,7 +116,7 @@ def test_a_umask_that_keeps_the_owner_out_is_named_and_leaves_no_folder(folder: 
     before = os.umask(umask)
     try:
         with pytest.raises(StateError, match=r"got 0[05]00: set a umask that leaves the owner all rights"):
-            kept(folder)
+            open_state(folder)
     finally:
         os.umask(before)
     assert not folder.exists()
@@ -156,7 +156,7 @@ def test_a_second_name_of_a_file_outside_is_never_written_to(folder: Path, victi
     (folder / name).unlink(missing_ok=True)
     os.link(victim, folder / name)
     with pytest.raises(StateError, match=f"{name}: is one of 2 names of a file"):
-        kept(folder, resume=True)
+        open_state(folder, resume=True)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -173,7 +173,7 @@ def test_the_folder_is_private_under_every_umask(folder: Path, umask: int) -> No
     try:
         interrupt(folder)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        kept(folder, resume=True).close()
+        open_state(folder, resume=True).close()
     finally:
         os.umask(before)
 
@@ -183,19 +183,19 @@ def test_a_folder_that_others_can_write_to_may_contain_a_state(folder: Path, tem
     folder.parent.chmod(mode)
     state = interrupt(folder, or_temporary=True)
     assert state.folder == folder
-    state = kept(folder, resume=True, or_temporary=True)
+    state = open_state(folder, resume=True, or_temporary=True)
     assert (state.folder, state.resumed) == (folder, True)
     state.close()
     assert not list(temporary.iterdir())
 
 
 def test_rows_that_are_an_output_already_are_read_and_not_written(folder: Path, tmp_path: Path) -> None:
-    state = kept(folder)
+    state = open_state(folder)
     state.write(b"1234")
     state.checkpoint(next=1, complete=True)
     state.link_rows(tmp_path / "v.jsonl")
     state.close()
-    state = kept(folder, resume=True)
+    state = open_state(folder, resume=True)
     with state.open_rows() as rows:
         assert rows.read() == b"1234"
     with pytest.raises(StateError):
@@ -217,7 +217,7 @@ def swapped_while_opened(folder: Path, other: Path) -> Iterator[None]:
 
     def connect(path: Any, **options: Any) -> sqlite3.Connection:
         swap(folder, other)
-        connection: sqlite3.Connection = opened(path, **options)
+        connection: sqlite3.Connection = open_state(path, **options)
         return connection
 
     with pytest.MonkeyPatch.context() as patch:
@@ -230,7 +230,7 @@ def swapped_while_opened(folder: Path, other: Path) -> Iterator[None]:
 def forged(tmp_path: Path) -> Path:
     """A state that somebody else prepared, with other contents than the user's."""
     path = tmp_path / "forged"
-    state = kept(path)
+    state = open_state(path)
     state.write(b"evil")
     state.checkpoint(next=1, forged=True)
     state.close()
@@ -240,7 +240,7 @@ def forged(tmp_path: Path) -> Path:
 def test_a_folder_that_is_swapped_before_its_store_is_opened_is_noticed(folder: Path, forged: Path) -> None:
     interrupt(folder)
     with swapped_while_opened(folder, forged):
-        kept(folder, resume=True)
+        open_state(folder, resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", PRIVATE])
@@ -253,7 +253,7 @@ def test_what_a_link_in_a_swapped_folder_leads_to_is_not_written_to(
     forged.mkdir(0o700)
     (forged / STORE).symlink_to(victim)
     with swapped_while_opened(folder, forged):
-        kept(folder)
+        open_state(folder)
     assert victim.read_bytes() == content
 
 
@@ -295,7 +295,7 @@ def test_a_journal_of_another_folder_is_noticed_and_what_it_changed_is_gone(
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, "connect", connect)
         with pytest.raises((StateError, StoreError)):
-            kept(folder, resume=True)
+            open_state(folder, resume=True)
     assert not ((folder if back else away) / STORE).exists()
 
 
@@ -312,7 +312,7 @@ def test_a_folder_that_is_swapped_before_it_is_used_is_noticed(folder: Path, for
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for open files in /proc")
 def test_sqlite_opens_no_further_file_by_path_once_the_store_is_open(folder: Path) -> None:
     interrupt(folder)
-    state = kept(folder, resume=True)
+    state = open_state(folder, resume=True)
     before = _open_in(folder)
     assert {STORE, JOURNAL} <= before
     for number in range(3):
@@ -351,7 +351,7 @@ class TestWherePermissionsAreIgnored:
         state = interrupt(folder, or_temporary=True)
         assert state.folder.parent == temporary
         assert not folder.exists()
-        again = kept(folder, resume=True, or_temporary=True)
+        again = open_state(folder, resume=True, or_temporary=True)
         assert again.resumed
         assert again.folder == state.folder
         again.remove()
@@ -367,15 +367,15 @@ class TestWherePermissionsAreIgnored:
         place = interrupt(folder, or_temporary=True).folder
         place.chmod(0o755)
         with pytest.raises(StateError, match=r"expected mode 0700, got 0755.*--state"):
-            kept(folder, resume=True, or_temporary=True)
+            open_state(folder, resume=True, or_temporary=True)
         shutil.rmtree(place)
         place.symlink_to(temporary)
         with pytest.raises(StateError, match=r"is a symbolic link.*--state"):
-            kept(folder, resume=True, or_temporary=True)
+            open_state(folder, resume=True, or_temporary=True)
 
     def test_a_folder_that_was_named_is_refused(self, folder: Path) -> None:
         with pytest.raises(StateError, match="it is not private; name another folder with --state"):
-            kept(folder)
+            open_state(folder)
         assert not folder.exists()
 
 
@@ -388,12 +388,12 @@ def test_where_no_folder_can_be_made_the_state_goes_to_the_temporary_folder(
     def work() -> None:
         state = interrupt(folder, or_temporary=True)
         assert state.folder.parent == temporary
-        again = kept(folder, resume=True, or_temporary=True)
+        again = open_state(folder, resume=True, or_temporary=True)
         assert again.resumed
         again.remove()
         again.close()
         with pytest.raises(StateError, match=r"no folder can be made there: Permission denied; .*--state"):
-            kept(folder)
+            open_state(folder)
 
     try:
         as_user(work)
@@ -411,7 +411,7 @@ def test_a_folder_that_root_prepared_is_refused_for_another_user(
 
     def work() -> None:
         with pytest.raises(StateError, match=r"--state|Permission denied"):
-            kept(folder, resume=True)
+            open_state(folder, resume=True)
 
     as_user(work)
 
@@ -452,5 +452,5 @@ def test_a_state_that_cannot_be_begun_leaves_no_folder(folder: Path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StateError, match="No space left on device; free some space there"):
-        kept(folder)
+        open_state(folder)
     assert not folder.exists()

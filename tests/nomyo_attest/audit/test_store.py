@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from nomyo_attest.audit import store as store_module
-from nomyo_attest.audit.schema import LINES_KEPT, MESSAGE_KEPT
-from nomyo_attest.audit.store import Store, StoreError
+from nomyo_attest.audit.store import LINES_KEPT, MESSAGE_KEPT, Store, StoreError
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from tests.nomyo_attest.audit.stores import digest, end, facts_of, fill, result, summary_of, tally
 

@@ -20,10 +20,11 @@ import pytest
 
 from nomyo_attest import AppraisalPolicy, appraise
 from nomyo_attest._version import __version__
-from nomyo_attest.audit import engine, store
+from nomyo_attest.audit import run as audit_run
+from nomyo_attest.audit import store
 from nomyo_attest.audit.run import Audit
-from nomyo_attest.audit.schema import SCHEMA
 from nomyo_attest.audit.state import StateError
+from nomyo_attest.audit.store import SCHEMA
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import Ran, environment, one_complaint, run, start
 
@@ -546,7 +547,7 @@ def test_no_room_for_the_state_is_one_line_that_says_how_to_go_on(monkeypatch: p
         patch.setattr(os, "fsync", full)
         patch.setattr("nomyo_attest.audit.run.CHECKPOINT_SECONDS", 0)
         ran = audit(*argv)
-    told = "v.jsonl.audit-state: the audit's state cannot be kept: No space left on device"
+    told = "v.jsonl.audit-state: the audit's state cannot be stored: No space left on device"
     told += "; free some space there, or choose a folder with more space with --state (or TMPDIR)"
     assert (ran.status, one_complaint(ran)) == (2, f"{told}; the same command with --resume goes on with it")
     assert Path("v.jsonl").read_bytes() == b"to be overwritten"
@@ -582,7 +583,7 @@ def start_code(code: str) -> str:
 
 
 def test_a_worker_imports_what_it_appraises_with_and_no_more() -> None:
-    code = "import sys, nomyo_attest.audit.members; print(*sys.modules, file=sys.stderr)"
+    code = "import sys, nomyo_attest.audit.pool; print(*sys.modules, file=sys.stderr)"
     loaded = set(start_code(code).split())
     assert not loaded & {"httpx", "rich", "jsonschema", "sqlite3", "pyarrow", "argparse", "tomllib"}
 
@@ -590,12 +591,12 @@ def test_a_worker_imports_what_it_appraises_with_and_no_more() -> None:
 class TestAllowedProcesses:
     def test_as_many_as_the_system_allows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "process_cpu_count", lambda: 6, raising=False)
-        monkeypatch.setattr(engine, "_quota", lambda: None)
-        assert engine.allowed_processes() == 6
-        monkeypatch.setattr(engine, "_quota", lambda: 2.5)
-        assert engine.allowed_processes() == 3
-        monkeypatch.setattr(engine, "_quota", lambda: 0.1)
-        assert engine.allowed_processes() == 1
+        monkeypatch.setattr(audit_run, "_quota", lambda: None)
+        assert audit_run.allowed_processes() == 6
+        monkeypatch.setattr(audit_run, "_quota", lambda: 2.5)
+        assert audit_run.allowed_processes() == 3
+        monkeypatch.setattr(audit_run, "_quota", lambda: 0.1)
+        assert audit_run.allowed_processes() == 1
 
     @pytest.mark.parametrize(
         ("files", "quota"),
@@ -612,7 +613,7 @@ class TestAllowedProcesses:
         (tmp_path / "cpu").mkdir()
         for name, text in files.items():
             (tmp_path / name).write_text(text, encoding="ascii")
-        assert engine._quota(tmp_path) == quota
+        assert audit_run._quota(tmp_path) == quota
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners, modes and links are POSIX's")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo_attest.audit.kept import kept_evidence, unwrap
 from nomyo_attest.audit.record import RecordAppraiser
+from nomyo_attest.audit.stored_evidence import evidence_to_store, unwrap
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import read_evidence
 from nomyo_attest.evidence.strict_json import LONG, TEXT_MAX, parse_record
@@ -152,7 +152,7 @@ def test_of_a_long_response_the_metadata_alone_becomes_objects() -> None:
 
 
 def test_the_evidence_of_a_long_response_is_kept_and_read_again() -> None:
-    kept = kept_evidence(json.dumps(logprobs()).encode())
+    kept = evidence_to_store(json.dumps(logprobs()).encode())
     assert kept is not None
     assert json.loads(bytes(kept)) == {"_metadata": RESPONSE["_metadata"]}
     assert unwrap(long(choices=', "pcr_profile"').encode()) is None
@@ -160,4 +160,4 @@ def test_the_evidence_of_a_long_response_is_kept_and_read_again() -> None:
 
 def test_evidence_of_more_than_a_mebibyte_is_not_kept() -> None:
     metadata = json.dumps({**RESPONSE["_metadata"], "more": "x" * LONG})
-    assert kept_evidence(f'{{"_metadata": {metadata}}}'.encode()) is None
+    assert evidence_to_store(f'{{"_metadata": {metadata}}}'.encode()) is None

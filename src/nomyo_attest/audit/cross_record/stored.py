@@ -10,9 +10,9 @@ from nomyo_attest.audit.cross_record.findings import AnswerRow, findings
 from nomyo_attest.audit.cross_record.rules import CrossRecordRule, rules_asked
 from nomyo_attest.audit.cross_record.sql import ANSWER
 from nomyo_attest.audit.row import VERDICTS
-from nomyo_attest.audit.source_order import SourceOrder
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import CrossRecordFinding
+from nomyo_attest.audit.totals import SourceOrder
 
 _KEYS: Final = {
     "duplicate.quote": "quote",

@@ -37,7 +37,7 @@ _NAMED: Final = frozenset(
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredEvidence(msgspec.Struct, frozen=True):
     """What a line stores beside the completion of a response.
 
     Attributes:
@@ -73,7 +73,7 @@ class _Response(msgspec.Struct):
     part: msgspec.Raw = msgspec.field(name=METADATA)
 
 
-def unwrap(text: bytes) -> Kept | None:
+def unwrap(text: bytes) -> StoredEvidence | None:
     """What a line kept; None if it is no such line, but a response.
 
     Raises `EvidenceError`, and `RepairError` for a line that keeps nothing.
@@ -98,17 +98,17 @@ def unwrap(text: bytes) -> Kept | None:
     evidence = document["evidence"]
     if is_line(evidence) and not any(key in evidence for key in _HOLDERS):
         return _with_recording(evidence, part and _cut(bytes(part), _Line), lambda: _recorded_in_row(document))
-    return Kept(evidence, None, part if _may_be_kept(evidence) else None, _recorded_in_row(document))
+    return StoredEvidence(evidence, None, part if _has_no_completion(evidence) else None, _recorded_in_row(document))
 
 
-def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recorded]) -> Kept:
+def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recorded]) -> StoredEvidence:
     """What a ledger's line holds, with what is known about its recording, also where it cannot be appraised."""
     recorded = Recorded()
     try:
         recorded = read()
         return msgspec.structs.replace(_opened(line, part), recorded=recorded)
     except EvidenceError as error:
-        return Kept(None, recorded=recorded, problem=error)
+        return StoredEvidence(None, recorded=recorded, problem=error)
 
 
 def _recorded_in_row(row: dict[str, Any]) -> Recorded:
@@ -123,12 +123,12 @@ def _recorded_in_row(row: dict[str, Any]) -> Recorded:
     return Recorded(at, gate, released)
 
 
-def _may_be_kept(evidence: Any) -> bool:
+def _has_no_completion(evidence: Any) -> bool:
     """Whether no completion is in what a line, which need not be one that we wrote, holds as evidence."""
     return isinstance(evidence, dict) and _COMPLETION not in evidence
 
 
-def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
+def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> StoredEvidence:
     """What a ledger's line holds, `part` being its evidence as text. Raises `EvidenceError`.
 
     A payload id that the client gave is kept with the evidence, in the form of such a line: without it the one that the
@@ -136,15 +136,15 @@ def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> Kept:
     itself, which is no evidence: it must not be opened the next time.
     """
     evidence, given = open_line(line)
-    if not _may_be_kept(evidence):
+    if not _has_no_completion(evidence):
         part = None
     if part is not None and (given is not None or is_line(evidence)):
         beginning = msgspec.json.encode({"format": LEDGER_FORMAT, "payload_id": given, "given": given is not None})
         part = msgspec.Raw(b'%s,"evidence":%s}' % (beginning.removesuffix(b"}"), bytes(part)))
-    return Kept(evidence, given, part)
+    return StoredEvidence(evidence, given, part)
 
 
-def kept_evidence(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw | None:
+def evidence_to_store(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw | None:
     """The part of a record that an appraisal needs, byte for byte and on one line: a response with its `_metadata`
     alone, or a record that is less than a response. None where there is no such part, or it is longer than `LONG`.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from nomyo_attest.appraisal.rules import RULES, find_rule
 from nomyo_attest.audit.row import PASSING, UNREADABLE, VERDICTS
-from nomyo_attest.audit.schema import LINES_KEPT
-from nomyo_attest.audit.store import Store
+from nomyo_attest.audit.store import LINES_KEPT, Store
 from nomyo_attest.audit.summary import (
     CONSEQUENCE,
     FAIL,
@@ -25,6 +25,8 @@ from nomyo_attest.audit.summary import (
     RuleSummary,
     SourceSummary,
 )
+
+_NAMES_REMEMBERED: Final = 4096
 
 VALUE_MAXIMUM: Final = 4096
 """Characters of JSON of the longest value, expected or got, that a failure listed holds whole."""
@@ -219,3 +221,37 @@ def _outcome_order(outcome: str) -> int:
 def _bounded(value: Any) -> Any:
     text = msgspec.json.encode(value).decode()
     return value if len(text) <= VALUE_MAXIMUM else f"{text[:VALUE_MAXIMUM]}… ({len(text)} characters)"
+
+
+class SourceOrder:
+    """Numbers of sources whose order is that of their names, as UTF-8 bytes; one number for one name.
+
+    Attributes:
+        rank: SQL for a fact's number.
+        join: SQL that `rank` needs after `FROM facts`; empty where the sources were read in that order anyway.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        ((unordered,),) = store.query(
+            "SELECT EXISTS (SELECT 1 FROM (SELECT name, LAG(name) OVER (ORDER BY number) AS before FROM sources) "
+            "WHERE name <= before)"
+        )
+        if not unordered:
+            self.rank, self.join = "facts.source", ""
+            self._name = "SELECT name FROM sources WHERE number = ?"
+        else:
+            store.run("DROP TABLE IF EXISTS temp.ranks")
+            store.run("CREATE TEMP TABLE ranks (number INTEGER PRIMARY KEY, rank INTEGER NOT NULL)")
+            store.run(
+                "INSERT INTO temp.ranks SELECT number, placed FROM "
+                "(SELECT number, DENSE_RANK() OVER (ORDER BY name) AS placed FROM sources) ORDER BY number"
+            )
+            store.run("CREATE INDEX temp.ranks_by_rank ON ranks (rank)")
+            self.rank, self.join = "ranks.rank", "LEFT JOIN temp.ranks ON ranks.number = facts.source"
+            self._name = "SELECT name FROM temp.ranks CROSS JOIN sources USING (number) WHERE rank = ? LIMIT 1"
+        self.name = lru_cache(_NAMES_REMEMBERED)(self._find)
+
+    def _find(self, rank: int) -> str:
+        names = [name for (name,) in self._store.query(self._name, (rank,))]
+        return names[0] if names else ""  # of a source whose end was not added: of an audit that is not finished
