@@ -22,7 +22,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "v.jsonl.audit-state"
 
 
-def open_state(folder: Path, *, resume: bool = False, force: bool = False, again: bool = True, **identity: Any) -> State:
+def open_state(
+    folder: Path, *, resume: bool = False, force: bool = False, again: bool = True, **identity: Any
+) -> State:
     return State.open(folder, {**IDENTITY, **identity}, resume=resume, force=force, again=again)
 
 

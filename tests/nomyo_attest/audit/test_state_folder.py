@@ -217,7 +217,7 @@ def swapped_while_opened(folder: Path, other: Path) -> Iterator[None]:
 
     def connect(path: Any, **options: Any) -> sqlite3.Connection:
         swap(folder, other)
-        connection: sqlite3.Connection = open_state(path, **options)
+        connection: sqlite3.Connection = opened(path, **options)
         return connection
 
     with pytest.MonkeyPatch.context() as patch:
