@@ -6,10 +6,9 @@ reports and documentation read this table. It is below them all, so that a polic
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
-
-import msgspec
 
 
 class ValueStyle(Enum):
@@ -27,7 +26,8 @@ class ValueStyle(Enum):
     JSON = "json"
 
 
-class RuleFacts(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class RuleFacts:
     """One row of the table.
 
     Attributes:

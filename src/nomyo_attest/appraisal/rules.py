@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final
-
-import msgspec
 
 from nomyo_attest.appraisal import checks
 from nomyo_attest.appraisal.answer import Answer
@@ -20,7 +19,7 @@ from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 from nomyo_attest.rules import RULE_TABLE, RuleFacts, rule_facts
 
 
-class Rule(RuleFacts, frozen=True):
+class Rule(RuleFacts):
     """One rule: the facts of its row in the table, its check, and the documentation in the check's docstring.
 
     Attributes:
@@ -69,7 +68,7 @@ def _paragraphs(check: Callable[..., Answer]) -> list[str]:
     return [" ".join(part.split()) for part in inspect.cleandoc(check.__doc__ or "").split("\n\n")]
 
 
-RULES: Final = tuple(Rule(**msgspec.structs.asdict(row)) for row in RULE_TABLE)
+RULES: Final = tuple(Rule(**asdict(row)) for row in RULE_TABLE)
 """All rules, in the order in which they are asked."""
 
 _RULES: Final = {rule.id: rule for rule in RULES}

@@ -127,7 +127,9 @@ def test_an_error_names_the_cause_and_counts_what_follows_from_it() -> None:
     message = str(caught.value)
     assert message.count(": there is no evidence") == 0
     assert message.startswith("the evidence is not affirmed (none): evidence.available: there is no _metadata")
-    assert message.endswith("; undecided because of this: 20 other rules")
+    others = len(caught.value.result.undecided) - 1
+    assert others >= 20
+    assert message.endswith(f"; undecided because of this: {others} other rules")
     forge = Forge().tamper("quote_blob", lambda blob: blob[:-1])
     with pytest.raises(na.AttestationError) as caught:
         na.appraise(forge.response(), policy).require()
