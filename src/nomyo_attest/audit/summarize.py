@@ -261,17 +261,17 @@ def status_of(
 
     Returns:
         2 if a source could not be read and ``unreadable`` counts; else 1 if more records than are tolerated failed; if
-        ``series`` counts and there are findings across records or cross-record checks that were not evaluated; if
+        ``cross-record`` counts and there are findings across records or cross-record checks that were not evaluated; if
         ``outside`` counts and records are outside the window by the server's own time; if ``released`` counts and no
-        record says whether it was released; if no record was appraised although something counts; or if no record has
+        record says whether it was released; if no record was appraised, which no option accepts; or if no record has
         evidence; else 0.
     """
     none_appraised = counts.total == counts.unreadable
     missing = "" if evidence or allow_no_evidence else "no record has evidence; see whether the records are responses"
     if not fail_on:
-        if missing:
-            return FAILED, "no record was appraised" if none_appraised else missing
-        return OK, "nothing counts as a failure"
+        if none_appraised:
+            return FAILED, "no record was appraised"
+        return (FAILED, missing) if missing else (OK, "nothing counts as a failure")
     if sources_unreadable and UNREADABLE in fail_on:
         return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
     released = released or Released()

@@ -1,10 +1,12 @@
-"""What several commands take from the command line, checked before any work is done."""
+"""Parse the command line of one command, and check the values that several commands take."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_OPTION: Final = re.compile(r"-[A-Za-z-]\S*")
+"""A word that argparse takes for an option: not a negative number, and without a blank."""
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}", re.ASCII)
 
 
@@ -127,7 +131,7 @@ FORMATS = ("text", "json")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, and whose help ends with an example.
+    """Parse the arguments of one command. Errors are one line; help begins with a sentence and an example.
 
     An option that is given twice is an error, unless it is declared to be repeatable (``action="append"``): the last
     one would win, wherever it came from.
@@ -135,15 +139,16 @@ class Parser(argparse.ArgumentParser):
     Args:
         program: the program's name.
         words: the command, e.g. ``"policy learn"``.
-        about: what it does: its module's docstring.
+        about: its help: a sentence, then paragraphs.
         example: lines to be typed into a shell.
     """
 
     def __init__(self, program: str, words: str, about: str, example: str) -> None:
+        sentence, _, details = about.strip().partition("\n\n")
+        lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
         super().__init__(
             prog=f"{program} {words}",
-            description=about,
-            epilog="example:\n" + "\n".join(f"  {line}" for line in example.strip().splitlines()),
+            description=f"{sentence}\n\nexample:\n{lines}" + (f"\n\n{details}" if details else ""),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # an abbreviation in a script would break with the next option that begins the same way
         )
@@ -151,9 +156,27 @@ class Parser(argparse.ArgumentParser):
         self._given: set[argparse.Action] = set()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As in argparse; every call begins anew to look for options that are given twice."""
+        """As in argparse, but report an unknown option first: it may be a required one, misspelled."""
         self._given = set()
+        self._refuse_unknown_options(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
+
+    def _refuse_unknown_options(self, args: Sequence[str]) -> None:
+        """Raise `CommandError` for a word before ``--`` that looks like an option and is none of this command's."""
+        words = list(args)
+        if "--" in words:
+            del words[words.index("--") :]
+        known = self._option_string_actions
+        if any(word in ("-h", "--help") for word in words):
+            return
+        for word in words:
+            name = word.partition("=")[0]
+            if not _OPTION.fullmatch(word) or name in known or (not word.startswith("--") and word[:2] in known):
+                continue
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, [option for option in known if option.startswith("--")], 1)
+            self.error(f"unknown option {name[:80]!r}" + (f" (did you mean {close[0]}?)" if close else ""))
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         """As in argparse, which calls it once each time that an option occurs."""

@@ -96,7 +96,7 @@ def _checked(path: Path, descriptor: int) -> int:
 
 def _check(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise LedgerError(str(path), "is no regular file", "name a file")
+        raise LedgerError(str(path), "is not a regular file", "name a file")
     if problem := owner_problem(status):
         raise LedgerError(str(path), problem, "name a file of your own")
     if problem := mode_problem(status, GROUP_AND_OTHERS_WRITE, "others may write to it"):

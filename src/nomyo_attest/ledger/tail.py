@@ -70,7 +70,9 @@ def read_tail(descriptor: int, path: Path) -> Tail:
         if number is not None:
             return Tail(Last(number, digest_of(above)), start + len(before), torn)
     if before or not _may_begin(torn):
-        raise LedgerError(str(path), "is no ledger: it does not end as one", "name another file, or move it away")
+        raise LedgerError(
+            str(path), "is not a ledger: its last line is not a line of one", "name another file, or move it away"
+        )
     return Tail(None, 0, torn)
 
 
@@ -92,7 +94,7 @@ def _last_lines(descriptor: int, size: int, path: Path) -> tuple[int, bytes]:
     start, blocks, ends = size, list[bytes](), 0
     while start > 0 and ends < 3:
         if size - start > 3 * LINE_MAX:
-            raise LedgerError(str(path), "is no ledger: its lines are too long", "name another file")
+            raise LedgerError(str(path), "is not a ledger: its lines are too long", "name another file")
         length = min(_BLOCK, start)
         block = os.pread(descriptor, length, start - length)
         if len(block) < length:

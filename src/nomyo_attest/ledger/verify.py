@@ -264,8 +264,8 @@ class _Following:
                         return
                     line = self._without_mark(name, line)
                 if len(line) > LINE_MAX:
-                    got = "a line that is too long"
-                    self._problem(name, place, "form", "a line of a ledger", got, "is no line of it")
+                    got = f"a line of more than {LINE_MAX} bytes"
+                    self._problem(name, place, "form", "a line of a ledger", got, "is not a line of an evidence ledger")
                     while line and not line.endswith(b"\n"):
                         line = file.readline(min(left, LINE_MAX))
                         left -= len(line)
@@ -304,7 +304,7 @@ class _Following:
             return
         checked, digest = self.checked, digest_of(line)
         if isinstance(read, str):
-            self._problem(name, place, "form", "a line of a ledger", read, "is no line of it")
+            self._problem(name, place, "form", "a line of a ledger", read, "is not a line of an evidence ledger")
             self._previous, self._place = digest, (name, place)
             self._number = None if self._number is None else self._number + 1
             return

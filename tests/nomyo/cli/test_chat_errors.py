@@ -36,7 +36,7 @@ from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
         (["--base-url", "https://u:secret@localhost", "x"], b"", "base URL: expected no user name"),
         (["--base-url", "http://localhost:1", "x"], b"", "--allow-http is for a server on this machine"),
         (["--base-url", "http://example.org", "--allow-http", "x"], b"", "which is not this machine"),
-        (["--api-key", "secret", "x"], b"", "unrecognized arguments: --api-key"),
+        (["--api-key", "secret", "x"], b"", "unknown option .--api-key. (did you mean --api-key-file?)"),
         (["\udcff"], b"", "the prompt is no text: it holds bytes that are not UTF-8"),
         (["--system", "\udcff", "x"], b"", "--system is no text: it holds bytes that are not UTF-8"),
     ],

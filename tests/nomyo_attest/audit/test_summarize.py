@@ -343,7 +343,7 @@ def test_what_may_be_named_and_what_counts_by_default() -> None:
         (Counts(unreadable=3), {"max_failures": 3}, (1, "no record was appraised")),
         (Counts(unreadable=3), {}, (1, "3 records failed: 3 unreadable")),
         (Counts(unreadable=3, none=1), {"fail_on": {"contraindicated"}}, (0, "none of 4 records failed")),
-        (Counts(unreadable=3), {"fail_on": set(), "sources_unreadable": 3}, (0, "nothing counts as a failure")),
+        (Counts(unreadable=3), {"fail_on": set(), "sources_unreadable": 3}, (1, "no record was appraised")),
         (
             Counts(none=5),
             {"fail_on": set(), "cross_record": 3, "sources_unreadable": 1},
@@ -373,4 +373,4 @@ def test_an_audit_that_appraised_nothing_fails_even_if_nothing_counts_as_a_failu
     assert status(counts, evidence=False, fail_on=set()) == (1, "no record was appraised")
     assert status(counts, evidence=False, fail_on={"contraindicated"}) == (1, "no record was appraised")
     assert status(counts, evidence=False, fail_on={"contraindicated"}, allow_no_evidence=True)[0] == 1
-    assert status(counts, evidence=False, fail_on=set(), allow_no_evidence=True)[0] == 0
+    assert status(counts, evidence=False, fail_on=set(), allow_no_evidence=True)[0] == 1

@@ -38,6 +38,13 @@ class TestWrappedRecords:
         assert audit("records.jsonl", "--fail-on", fail_on).status == 0
         assert audit("records.jsonl", "--allow-no-evidence").status == 1
 
+    @pytest.mark.parametrize("fail_on", ["nothing", "contraindicated"])
+    def test_an_audit_that_appraised_no_record_fails_whatever_is_allowed(self, fail_on: str) -> None:
+        Path("wrapped.jsonl").write_text(json.dumps({"log": answer(0).text()}) + "\n", encoding="utf-8")
+        options = ("--fail-on", fail_on, "--allow-no-evidence")
+        assert audit("wrapped.jsonl", *options).status == 1
+        assert summary("wrapped.jsonl", *options)["status_reason"] == "no record was appraised"
+
     def test_malformed_evidence_is_evidence(self) -> None:
         Path("bad.jsonl").write_text(json.dumps({"_metadata": {"tpm_attestation": {}}}), encoding="utf-8")
         assert audit("bad.jsonl", "--fail-on", "nothing").status == 0

@@ -123,7 +123,7 @@ def test_arguments_that_are_no_names_of_files_are_parsed(garden: Program, capsys
     Path("fern").touch()
     assert garden.main(["plant", "grow", "--color=red", "fern"]) == 7
     assert garden.main(["plant", "grow", "fern", "--\0"]) == 2
-    assert "unrecognized arguments" in capsys.readouterr().err
+    assert "unknown option" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,41 @@ def test_the_repeatable_options_of_both_programs_are_these(program: Program, exp
     assert repeatable == expected
 
 
+@pytest.mark.parametrize(
+    ("program", "argv", "problem"),
+    [
+        (nomyo_attest.cli.PROGRAM, ["audit", "x.jsonl", "--polcy", "p"], "'--polcy' (did you mean --policy?)"),
+        (nomyo_attest.cli.PROGRAM, ["verify", "--polcy=p"], "'--polcy' (did you mean --policy?)"),
+        (nomyo_attest.cli.PROGRAM, ["record", "--zzz"], "'--zzz'"),
+        (nomyo.cli.PROGRAM, ["keys", "pin", "--allow-htpp"], "'--allow-htpp' (did you mean --allow-http?)"),
+        (nomyo.cli.PROGRAM, ["keys", "pin", "-x"], "'-x'"),
+    ],
+)
+def test_an_unknown_option_is_reported_before_what_is_missing(
+    program: Program, argv: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.main(argv) == 2
+    complaint = capsys.readouterr().err
+    words = next(words for words in (" ".join(argv[:2]), argv[0]) if words in program.commands)
+    assert complaint == f"{program.name}: {words}: unknown option {problem}; see {program.name} {words} --help\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        (["plant", "grow", "--tag", "-1", "fern"], 7),  # a negative number is a value
+        (["plant", "grow", "--tg a", "fern"], 2),  # with a blank it is a name: one too many
+        (["plant", "grow", "--", "--fern"], 2),  # an invalid choice
+        (["plant", "grow", "--tg", "--help"], 0),
+    ],
+)
+def test_what_argparse_takes_for_no_option_is_not_called_one(
+    garden: Program, argv: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert garden.main(argv) == status
+    assert "unknown option" not in capsys.readouterr().err
+
+
 def test_its_help_is_its_own(garden: Program, capsys: pytest.CaptureFixture[str]) -> None:
     assert garden.main(["--help"]) == 0
     assert capsys.readouterr().out == (
@@ -177,4 +212,4 @@ def test_its_help_is_its_own(garden: Program, capsys: pytest.CaptureFixture[str]
     assert garden.main(["plant", "--help"]) == 0
     assert "water " not in capsys.readouterr().out
     assert garden.main(["plant", "grow", "--help"]) == 0
-    assert capsys.readouterr().out.endswith("example:\n  garden plant grow fern\n")
+    assert "\n\nexample:\n  garden plant grow fern\n\n" in capsys.readouterr().out

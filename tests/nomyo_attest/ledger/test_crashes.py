@@ -236,7 +236,7 @@ def test_a_first_line_of_which_not_all_reached_the_disk_is_noted(path: Path, lef
 def test_two_last_lines_that_are_none_are_nobodys_crash(path: Path) -> None:
     lines = small(path, 2)
     path.write_bytes(b"".join(lines) + b"one\ntwo\n")
-    with pytest.raises(na.LedgerError, match="does not end as one"):
+    with pytest.raises(na.LedgerError, match="its last line is not a line of one"):
         na.EvidenceLog(path).append(SMALL)
     assert path.read_bytes() == b"".join(lines) + b"one\ntwo\n"
 

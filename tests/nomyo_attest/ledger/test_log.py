@@ -159,9 +159,9 @@ def other_file(path: Path, kind: str) -> None:
         ("symbolic link", "is a symbolic link"),
         ("dangling link", "is a symbolic link"),
         ("folder", "is a folder"),
-        ("fifo", "is no regular file"),
-        ("text", "is no ledger"),
-        ("one line", "is no ledger"),
+        ("fifo", "is not a regular file"),
+        ("text", "is not a ledger"),
+        ("one line", "is not a ledger"),
         ("no folder", "its folder is not there; mkdir -p"),
     ],
 )
