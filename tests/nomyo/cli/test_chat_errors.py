@@ -36,7 +36,7 @@ from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
         (["--base-url", "https://u:secret@localhost", "x"], b"", "base URL: expected no user name"),
         (["--base-url", "http://localhost:1", "x"], b"", "--allow-http is for a server on this machine"),
         (["--base-url", "http://example.org", "--allow-http", "x"], b"", "which is not this machine"),
-        (["--api-key", "secret", "x"], b"", "unknown option .--api-key. (did you mean --api-key-file?)"),
+        (["--api-key", "secret", "x"], b"", "unknown option '--api-key' (did you mean --api-key-file?)"),
         (["\udcff"], b"", "the prompt is no text: it holds bytes that are not UTF-8"),
         (["--system", "\udcff", "x"], b"", "--system is no text: it holds bytes that are not UTF-8"),
     ],
@@ -128,7 +128,7 @@ def test_an_answer_at_another_tier_is_not_handed_over(router: PlainRouter) -> No
     right = router.metadata
     router.metadata = lambda request: {**_dict(right(request)), "security_tier": "standard"}
     answer = complaint(run("chat", "--tier", "maximum", PROMPT))
-    assert "expected 'maximum', as requested, got 'standard'; the answer is not handed over" in answer
+    assert "expected 'maximum', as requested, got 'standard'; the response is not released" in answer
 
 
 def _dict(value: object) -> dict[str, Any]:
