@@ -1,27 +1,35 @@
-"""Policy file → `AppraisalPolicy`: TOML or JSON, judged by the schema, then by what a schema cannot say."""
+"""Read a policy file and check it against the JSON Schema; explain what the schema refuses, with a hint."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.errors import PolicyError
 from nomyo_attest.evidence.content import wrong_encoding
 from nomyo_attest.evidence.strict_json import check_containers
-from nomyo_attest.policy.model import STRONG_HASHES, AppraisalPolicy, PcrReference, ReferenceValue, Requirement, Trust
-from nomyo_attest.policy.schema import first_problem
 from nomyo_attest.policy.toml import toml_path
+from nomyo_attest.schemas import load_schema
 
 if TYPE_CHECKING:
     from os import PathLike
 
-P = TypeVar("P", bound=AppraisalPolicy)
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+
+Problem = tuple[str, str, str]
+"""Where, what is wrong, and what to write instead."""
+
+_SHOWN_MAX: Final = 40
+"""Characters of the longest value that an error shows whole."""
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """The largest policy file read: far above a hundred thousand reference values."""
@@ -35,8 +43,8 @@ _DEPTH_MAX: Final = 8
 """Tables inside tables: a policy has four levels."""
 
 
-def load_file(kind: type[P], path: str | PathLike[str]) -> P:
-    """Load the policy file at `path`. Raises `PolicyError`, and `OSError` if it cannot be read."""
+def read_document(path: str | PathLike[str]) -> Any:
+    """Read the TOML or JSON file at `path`, unchecked. Raises `PolicyError`, and `OSError` if it cannot be read."""
     path = Path(path)
     source = str(path)
     with path.open("rb") as file:
@@ -46,12 +54,11 @@ def load_file(kind: type[P], path: str | PathLike[str]) -> P:
     if wrong := wrong_encoding(content[:64]):
         raise PolicyError("", f"the file {wrong.partition('; ')[0]}", wrong.partition("; ")[2], source=source)
     try:
-        document = _parse(content.decode("utf-8-sig"), path.suffix.lower())
+        return _parse(content.decode("utf-8-sig"), path.suffix.lower())
     except (ValueError, RecursionError) as error:  # of the parsers, and of numbers too long to be worked out
         problem = str(error) if not isinstance(error, RecursionError) else "tables nested too deep"
         hint = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
         raise PolicyError("", f"not a policy file: {problem}", hint, source=source) from None
-    return from_document(kind, document, source)
 
 
 class _UnreadableError(ValueError):
@@ -80,17 +87,13 @@ def _no_constant(name: str) -> Any:
     raise _UnreadableError(f"{name} is not JSON")
 
 
-def from_document(kind: type[P], document: object, source: str = "policy") -> P:
-    """Make a policy from a parsed document. Raises `PolicyError`."""
-    try:
-        plain = _plain(document, "", 0)
-        problem = first_problem(plain)
-        if problem:
-            raise PolicyError(*problem)
-        return _build(kind, plain, source)
-    except PolicyError as error:
-        error.source = source
-        raise
+def checked(document: object) -> dict[str, Any]:
+    """The document in JSON's types, accepted by the schema of policies. Raises `PolicyError`."""
+    plain: dict[str, Any] = _plain(document, "", 0)
+    errors = sorted(_validator().iter_errors(plain), key=lambda error: [str(part) for part in error.absolute_path])
+    if errors:
+        raise PolicyError(*_in_words(errors[0], plain))
+    return plain
 
 
 def _plain(value: object, where: str, depth: int) -> Any:
@@ -123,50 +126,11 @@ def _plain(value: object, where: str, depth: int) -> Any:
     )
 
 
-def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
-    key = document.get("key", {})
-    signature_hashes = tuple(document.get("signature", {}).get("hashes", STRONG_HASHES))
-    bank_hashes = document.get("bank", {}).get("hashes", [*STRONG_HASHES, *signature_hashes])
-    pinned = frozenset(bytes.fromhex(name) for name in key.get("pinned", ()))
-    # Who pins AIKs means them, unless he says otherwise.
-    trust = key.get("trust", (Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED).value)
-    return kind(
-        id=document["id"],
-        description=document.get("description", ""),
-        pcrs=tuple(_references(document.get("pcrs", {}))),
-        hierarchies=tuple(key.get("hierarchy", ())),
-        rsa_min_bits=key.get("rsa_min_bits", 2048),
-        trust=Trust(trust),
-        pinned=pinned,
-        signature_hashes=signature_hashes,
-        bank_hashes=tuple(dict.fromkeys(bank_hashes)),
-        firmware_versions=frozenset(int(version, 16) for version in document.get("firmware", {}).get("versions", ())),
-        claims={path: tuple(sorted(values, key=json.dumps)) for path, values in document.get("claims", {}).items()},
-        rules={rule: Requirement(word) for rule, word in document.get("rules", {}).items()},
-        valid_from=_timestamp(document, "valid_from"),
-        valid_until=_timestamp(document, "valid_until"),
-        unsafe_warn_until=_timestamp(document, "unsafe_warn_until", dates=True),
-        unsafe_any_nonce=document.get("unsafe_any_nonce", False),
-        unsafe_accept_any_pcrs=document.get("unsafe_accept_any_pcrs", False),
-        source=source,
-    )
+def timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
+    """The time under a key, None without the key; with `dates`, a date stands for its first moment in UTC.
 
-
-def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
-    references = []
-    for bank, of_bank in sorted(pcrs.items()):
-        for index, given in sorted(of_bank.items(), key=lambda item: int(item[0])):
-            entries = [] if given == "any" else [e if isinstance(e, dict) else {"value": e} for e in given]
-            values = [ReferenceValue(bytes.fromhex(e["value"]), e.get("label", "")) for e in entries]
-            where = f"pcrs.{bank}.{index}"
-            if len({one.value for one in values}) != len(values):
-                raise PolicyError(where, "a value stands twice", "list each value once")
-            references.append(PcrReference(bank, int(index), tuple(sorted(values, key=lambda one: one.value))))
-    return references
-
-
-def _timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
-    """The time of a key, None if it is not there; with `dates` a date is taken for its first moment in UTC."""
+    Raises `PolicyError`.
+    """
     if name not in document:
         return None
     text = document[name]
@@ -180,3 +144,139 @@ def _timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> d
         hint = "write one with an offset: 2026-11-30T00:00:00Z"
         raise PolicyError(name, f"{document[name]!r} is not an RFC 3339 time", hint)
     return moment
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    from jsonschema import Draft202012Validator  # 50 ms to import; only loading a policy needs it
+
+    return Draft202012Validator(load_schema("policy"))
+
+
+def _in_words(error: ValidationError, document: Any) -> Problem:
+    path = list(error.absolute_path)
+    where = toml_path(*path)
+    given: Any = error.instance
+    rule: Any = error.validator_value
+    schema: Any = error.schema  # a dict: the shipped schema has no `true` or `false` in place of one
+    hint = schema.get("$comment", "see docs/policy.md")
+    match error.validator:
+        case "additionalProperties" | "unevaluatedProperties":
+            return _unknown_key(path, given, schema, hint)
+        case "required":
+            missing = next(key for key in rule if key not in given)
+            return where, f"the key {missing!r} is missing", _misplaced(missing, document) if not path else hint
+        case "const":
+            return (where, *_not_a_list(given)) if rule == "any" else (where, *_not_allowed(given, f"write {rule!r}"))
+        case "enum":
+            comment = f" ({schema['$comment']})" if "$comment" in schema else ""
+            return where, *_not_allowed(given, f"write one of {', '.join(map(repr, rule))}{comment}")
+        case "type":
+            wanted = " or ".join([rule] if isinstance(rule, str) else rule)
+            if path[:1] == ["claims"] and len(path) == 2 and path[1] in _top_level():
+                hint = f"{_above(path[1])}; for a claim, {hint}"
+            elif path[:1] == ["claims"] and isinstance(given, Mapping) and given:
+                hint = _quote_hint(path[-1], given)
+            return where, f"{_short(given)} is of the wrong type, {wanted} is wanted", hint
+        case "minItems" | "minLength" | "minProperties":
+            return where, "it is empty", hint
+        case "uniqueItems":
+            return where, "something stands twice in it", "list each once"
+        case "pattern":
+            return where, f"{_short(given)} is not allowed{_first_wrong(given, rule)}", hint
+        case _:
+            return where, *_not_allowed(given, hint)
+
+
+def _not_allowed(given: object, hint: str) -> tuple[str, str]:
+    return f"{_short(given)} is not allowed", hint
+
+
+def _not_a_list(given: str) -> tuple[str, str]:
+    """A PCR's values given as a text other than "any"."""
+    example = given[:4] if re.fullmatch("[0-9a-fA-F]{8,}", given) else "9f"
+    hint = f'list the values: ["{example}…"]'
+    if given.strip().lower() == "any":
+        hint += '; "any", in lower case and by itself, accepts every value'
+    return f"{_short(given)} is not allowed in place of a list", hint
+
+
+def _unknown_key(path: list[str | int], given: Mapping[str, Any], schema: Mapping[str, Any], hint: str) -> Problem:
+    where = toml_path(*path)
+    known = [*schema.get("properties", {})]
+    patterns = schema.get("patternProperties", {})
+    unknown = min(key for key in given if key not in known and not _fits(key, patterns))
+    problem = f"unknown key {_short(unknown)}"
+    if path and unknown in _top_level():
+        return where, problem, _above(unknown)
+    if path == ["rules"]:
+        if isinstance(given[unknown], Mapping):
+            return where, problem, _quote_hint(unknown, given[unknown])
+        return where, problem, hint  # it may be a core rule, and no other was meant
+    close = difflib.get_close_matches(unknown, known, 1)
+    if close:
+        return where, problem, f"did you mean {close[0]!r}?"
+    return where, problem, hint if patterns else f"known here: {', '.join(known)}"
+
+
+@cache
+def _top_level() -> frozenset[str]:
+    return frozenset(load_schema("policy")["properties"])
+
+
+def _above(key: object) -> str:
+    """The hint for a key of the policy itself that stands below the header of a table."""
+    return f"write {key!r} above the first [table]: below one, it is a key of that table"
+
+
+def _quote_hint(key: object, table: Mapping[str, Any]) -> str:
+    """A dotted key without quotes is a table inside a table."""
+    path = str(key)
+    value: Any = table
+    while isinstance(value, Mapping) and len(value) == 1:
+        inner, value = next(iter(value.items()))
+        path += f".{inner}"
+    dotted = path if not isinstance(value, Mapping) else f"{path}.…"
+    return f'write a key with dots in quotes: "{_cut(dotted)}" = …'
+
+
+def _misplaced(missing: str, document: Any) -> str:
+    """The hint for a key of the policy itself that is missing, or stands below the header of a table."""
+    for where in _tables_with(missing, document, ()):
+        return f"write {missing!r} above the first [table]: below [{where}] it is a key of that table"
+    return "a policy has format and id, above the first [table], and pcrs"
+
+
+def _tables_with(key: str, table: Any, path: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(table, Mapping):
+        for name, inner in table.items():
+            if isinstance(inner, Mapping):
+                if key in inner:
+                    yield toml_path(*path, name)
+                yield from _tables_with(key, inner, (*path, name))
+
+
+def _first_wrong(given: str, pattern: str) -> str:
+    """Which character of a text its pattern refuses, or how many there are too few or too many."""
+    digits = re.search(r"\[0-9a-fA-F\]\{(?:1,)?(\d+)\}", pattern)
+    allowed = r"[0-9a-fA-F]" if digits else r"[^\x00-\x1f\x7f]" if r"\x1f" in pattern else ""
+    start = 2 if given[:2] == "0x" and pattern.startswith("^0x") else 0
+    for at, character in enumerate(given[start:], start + 1):
+        if allowed and not re.fullmatch(allowed, character, re.ASCII):
+            return f": character {at} is {character!r}"
+    if digits and "|" not in pattern and not pattern.startswith("^0x"):
+        return f": it has {len(given)} characters"
+    return ""
+
+
+def _fits(key: str, patterns: Mapping[str, Any]) -> bool:
+    return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "…"

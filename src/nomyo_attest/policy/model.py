@@ -10,12 +10,14 @@ from datetime import datetime
 from enum import Enum
 from functools import partial
 from os import PathLike
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
 from nomyo_attest.errors import PolicyError
+from nomyo_attest.policy.load import checked, read_document, timestamp
 from nomyo_attest.policy.toml import toml_path
 from nomyo_attest.rules import rule_facts
 
@@ -167,16 +169,20 @@ class AppraisalPolicy:
 
         Raises `PolicyError` for a policy that cannot be used, and `OSError` for a file that cannot be read.
         """
-        from nomyo_attest.policy.load import load_file  # the loader builds on this model
-
-        return load_file(cls, path)
+        return cls._from_document(read_document(path), str(Path(path)))
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """Make a policy from a dict of the same shape as a policy file. Raises `PolicyError`."""
-        from nomyo_attest.policy.load import from_document  # the loader builds on this model
+        return cls._from_document(document, "policy")
 
-        return from_document(cls, document)
+    @classmethod
+    def _from_document(cls, document: object, source: str) -> Self:
+        try:
+            return _build(cls, checked(document), source)
+        except PolicyError as error:
+            error.source = source
+            raise
 
     def to_dict(self) -> dict[str, Any]:
         """The policy in full, in the shape of a policy file: every default written out, digests in lower case, all
@@ -235,6 +241,52 @@ class AppraisalPolicy:
         return f"<AppraisalPolicy {self.id!r} {self.digest[:19]}>"
 
 
+P = TypeVar("P", bound=AppraisalPolicy)
+
+
+def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
+    """The policy that a checked document describes. Raises `PolicyError`."""
+    key = document.get("key", {})
+    signature_hashes = tuple(document.get("signature", {}).get("hashes", STRONG_HASHES))
+    bank_hashes = document.get("bank", {}).get("hashes", [*STRONG_HASHES, *signature_hashes])
+    pinned = frozenset(bytes.fromhex(name) for name in key.get("pinned", ()))
+    # A policy that pins AIKs requires them, unless it says otherwise.
+    trust = key.get("trust", (Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED).value)
+    return kind(
+        id=document["id"],
+        description=document.get("description", ""),
+        pcrs=tuple(_references(document.get("pcrs", {}))),
+        hierarchies=tuple(key.get("hierarchy", ())),
+        rsa_min_bits=key.get("rsa_min_bits", 2048),
+        trust=Trust(trust),
+        pinned=pinned,
+        signature_hashes=signature_hashes,
+        bank_hashes=tuple(dict.fromkeys(bank_hashes)),
+        firmware_versions=frozenset(int(version, 16) for version in document.get("firmware", {}).get("versions", ())),
+        claims={path: tuple(sorted(values, key=json.dumps)) for path, values in document.get("claims", {}).items()},
+        rules={rule: Requirement(word) for rule, word in document.get("rules", {}).items()},
+        valid_from=timestamp(document, "valid_from"),
+        valid_until=timestamp(document, "valid_until"),
+        unsafe_warn_until=timestamp(document, "unsafe_warn_until", dates=True),
+        unsafe_any_nonce=document.get("unsafe_any_nonce", False),
+        unsafe_accept_any_pcrs=document.get("unsafe_accept_any_pcrs", False),
+        source=source,
+    )
+
+
+def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
+    references = []
+    for bank, of_bank in sorted(pcrs.items()):
+        for index, given in sorted(of_bank.items(), key=lambda item: int(item[0])):
+            entries = [] if given == "any" else [e if isinstance(e, dict) else {"value": e} for e in given]
+            values = [ReferenceValue(bytes.fromhex(e["value"]), e.get("label", "")) for e in entries]
+            where = f"pcrs.{bank}.{index}"
+            if len({one.value for one in values}) != len(values):
+                raise PolicyError(where, "a value stands twice", "list each value once")
+            references.append(PcrReference(bank, int(index), tuple(sorted(values, key=lambda one: one.value))))
+    return references
+
+
 def refuse_unsafe(policy: AppraisalPolicy) -> None:
     """A policy that constrains nothing, or less than it seems to, may only come from someone who says so aloud.
 
@@ -271,7 +323,7 @@ def _refuse_untimed(policy: AppraisalPolicy, rule: str, requirement: Requirement
     """Refuse a rule with `temporary_warning` that is softened for ever. Raises `PolicyError`."""
     if not rule_facts(rule).temporary_warning or (rule == "pcr.values" and policy.unsafe_accept_any_pcrs):
         return
-    where, limit = toml_path("rules", rule), "unsafe_warn_until = 2026-12-31 above the first [table]"
+    where, limit = toml_path("rules", rule), "unsafe_warn_until = YYYY-MM-DD above the first [table]"
     if requirement is Requirement.IGNORE:
         hint = f'remove it; to see first what the rule would refuse, write "warn" here and {limit}'
         raise PolicyError(where, "this rule cannot be ignored", hint)

@@ -138,7 +138,7 @@ def pcrs() -> Iterator[Row]:
         yield f"pcrs {what}", {"pcrs": given}, "pcrs", "no PCR value is pinned", flag
     asking = {"key": {"hierarchy": ["owner"]}, "firmware": {"versions": ["0x1"]}}
     for rule in TIMED:
-        where, end = f'rules."{rule}"', "unsafe_warn_until = 2026-12-31"
+        where, end = f'rules."{rule}"', "unsafe_warn_until = YYYY-MM-DD"
         yield f"{rule} warned", {**asking, "rules": {rule: "warn"}}, where, "for a limited time only", end
         yield f"{rule} ignored", {**asking, "rules": {rule: "ignore"}}, where, "cannot be ignored", end
         until = {"unsafe_warn_until": TIME, "rules": {rule: "ignore"}}
