@@ -5,31 +5,25 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from nomyo.argument_names import check_call, hint
 from nomyo.client import Closing, SecureCompletionClient
-from nomyo.config import DEFAULT_BASE_URL, SERVER_KEY_BITS, TIMEOUT, check_api_key, check_flag, check_pins
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.keyring import Keyring
-from nomyo.options import load_log, load_policy
+from nomyo.options import ALWAYS, OPTION_NAMES, ChatOptions, Constructor, Options, is_gated, load_policy
 from nomyo.traceback_scrubbing import guarded, guarded_async
-
-if TYPE_CHECKING:
-    import httpx
-
-    from nomyo_attest.ledger import EvidenceLog
-    from nomyo_attest.policy import AppraisalPolicy
 
 logger = logging.getLogger("nomyo")
 
-ALWAYS: Final = "always"
-"""`require_attestation` of a client whose gate nothing switches off."""
-
 _OTHERS_MAXIMUM: Final = 16
 """Clients kept for base URLs given in calls."""
+
+
+_CONSTRUCTOR: Final = Constructor(
+    {name: name for name in ("base_url", "allow_http", "api_key", "secure_memory", "max_retries")},
+    ChatOptions.__annotations__,
+)
 
 
 class SecureChatCompletion(Closing):
@@ -77,72 +71,36 @@ class SecureChatCompletion(Closing):
         nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file not be read.
     """
 
+    @_CONSTRUCTOR.declare
     @guarded
     def __init__(
         self,
-        base_url: str = DEFAULT_BASE_URL,
-        allow_http: bool = False,
-        api_key: str | None = None,
-        secure_memory: bool = True,
-        max_retries: int = 2,
-        *,
-        attestation_policy: AppraisalPolicy | str | PathLike[str] | None = None,
-        require_attestation: bool | str | None = None,
-        key_dir: str | PathLike[str] | None = None,
-        key_password: str | None = None,
-        server_key_pins: Iterable[str] = (),
-        min_server_key_bits: int = SERVER_KEY_BITS,
-        timeout: float = TIMEOUT,
-        http_client: httpx.AsyncClient | None = None,
-        unsafe_remote_http: bool = False,
-        evidence_log: EvidenceLog | str | PathLike[str] | None = None,
-        evidence_log_failure: str = "raise",
-        rate_limit: float | None = None,
+        base_url: str = Options.base_url,
+        allow_http: bool = Options.allow_http,
+        api_key: str | None = Options.api_key,
+        secure_memory: bool = Options.secure_memory,
+        max_retries: int = Options.max_retries,
+        **options: Unpack[ChatOptions],
     ) -> None:
+        _CONSTRUCTOR.check_names(type(self).__name__, options)
         self._set_up(
-            {
-                "base_url": base_url,
-                "allow_http": allow_http,
-                "api_key": api_key,
-                "secure_memory": secure_memory,
-                "max_retries": max_retries,
-                "attestation_policy": load_policy(attestation_policy),
-                "require_attestation": require_attestation,
-                "key_dir": key_dir,
-                "key_password": key_password,
-                "server_key_pins": server_key_pins,
-                "min_server_key_bits": min_server_key_bits,
-                "timeout": timeout,
-                "http_client": http_client,
-                "unsafe_remote_http": unsafe_remote_http,
-                "evidence_log": evidence_log,
-                "evidence_log_failure": evidence_log_failure,
-                "rate_limit": rate_limit,
-            },
+            Options(
+                base_url=base_url,
+                allow_http=allow_http,
+                api_key=api_key,
+                secure_memory=secure_memory,
+                max_retries=max_retries,
+                **options,
+            ),
             None,
         )
 
-    def _set_up(self, options: dict[str, Any], keyring: Keyring | None) -> None:
-        """Become a client with these options, all of them, and with the key pair of `keyring` if there is one."""
-        if options["evidence_log"] is not None:
-            options["evidence_log"] = load_log(options["evidence_log"])  # the path is that of now, wherever one goes
-        options["server_key_pins"] = check_pins(options["server_key_pins"])  # an iterator would be empty the next time
-        # Here, since SecureCompletionClient takes a number in its place as max_retries.
-        options["secure_memory"] = check_flag("secure_memory", options["secure_memory"])
+    def _set_up(self, options: Options, keyring: Keyring | None) -> None:
+        """Become a client with these options, and with the key pair of `keyring` if there is one."""
         self._options = options
         self._closed = False
-        self._policy: AppraisalPolicy | None = options["attestation_policy"]
-        required = options["require_attestation"]
-        self._always = required == ALWAYS
-        self._gate = _is_gated(True if self._always else required, self._policy is not None, self._policy)
-        self.api_key: str | None = options["api_key"]
-        check_api_key(self.api_key)
-        not_below = ("base_url", "api_key", "attestation_policy", "require_attestation")
-        below = {name: value for name, value in options.items() if name not in not_below}
-        self.client = SecureCompletionClient(options["base_url"], **below)
-        if keyring is not None:
-            self.client.use_keyring(keyring)
-        self.client.use_policy(self._policy, gated=self._always)
+        self.api_key = options.api_key
+        self.client = SecureCompletionClient.from_options(options, keyring)
         self._others: OrderedDict[str, SecureChatCompletion] = OrderedDict()
         self.client.keyring.begin()
 
@@ -186,18 +144,18 @@ class SecureChatCompletion(Closing):
         own_key = kwargs.pop("api_key", None)
         required = kwargs.pop("require_attestation", None)
         seconds = kwargs.pop("timeout", None)
-        check_call(kwargs.keys() - {"extra_body"}, self._options)
-        gated = _is_gated(required, self._gate, self._policy)
+        check_call(kwargs.keys() - {"extra_body"}, OPTION_NAMES)
+        gated = is_gated(required, self._options.gated, self._options.policy)
         payload_id = str(uuid.uuid4())  # from the system's random source: the quote is bound to it
-        if self._gate and not gated:
-            self._lower(f"call {payload_id}")
+        if self._options.gated and not gated:
+            self._allow_gate_off(f"call {payload_id}")
         return await self.client.complete(
             _payload(model, messages, kwargs),
             seconds=seconds,
             payload_id=payload_id,
             api_key=self.api_key if own_key is None else own_key,
             tier=tier,
-            policy=self._policy,
+            policy=self._options.policy,
             gated=gated,
         )
 
@@ -217,48 +175,51 @@ class SecureChatCompletion(Closing):
         return self._with_options(changes)
 
     def _with_options(self, changes: dict[str, Any]) -> Self:
-        unknown = changes.keys() - self._options.keys()
+        unknown = changes.keys() - {*OPTION_NAMES}
         if unknown:
             name = min(unknown)
-            problem = f"with_options(): unknown option {name[:40]!r}{hint(name, self._options)}"
-            raise ArgumentTypeError(f"{problem} (options: {', '.join(self._options)})")
-        options = {**self._options, "api_key": self.api_key, **changes}
-        options["attestation_policy"] = load_policy(options["attestation_policy"])
-        if self._always:
-            self._stay_always(options)
-        keeps_keys = not {"key_dir", "key_password"} & changes.keys()
-        other = object.__new__(type(self))
-        other._set_up(options, self.client.keyring if keeps_keys else None)
-        if self._gate and not other._gate:
-            self._lower("a client made by with_options()")
-        if other.client.origin != self.client.origin and "api_key" not in changes:
+            problem = f"with_options(): unknown option {name[:40]!r}{hint(name, OPTION_NAMES)}"
+            raise ArgumentTypeError(f"{problem} (options: {', '.join(OPTION_NAMES)})")
+        given = changes.keys()
+        changes = {"api_key": self.api_key, **changes}
+        if self._options.always:
+            changes = self._always(changes)
+        shares_keys = not {"key_dir", "key_password"} & changes.keys()
+        other = type(self).__new__(type(self))
+        other._set_up(self._options.changed(changes), self.client.keyring if shares_keys else None)
+        if self._options.gated and not other._options.gated:
+            self._allow_gate_off("a client made by with_options()")
+        if other.client.origin != self.client.origin and "api_key" not in given:
             other.api_key = None
         return other
 
-    def _lower(self, where: str) -> None:
+    def _allow_gate_off(self, where: str) -> None:
         """Log that the gate is switched off, or raise `ArgumentError` if it must not be."""
-        if self._always:
+        if self._options.always:
             raise ArgumentError(
                 f"require_attestation: the client was made with {ALWAYS!r}, so the gate cannot be off in {where}"
             )
-        policy = self._policy
+        policy = self._options.policy
         assert policy is not None  # no gate is on without one
         logger.warning(
             "the policy gate is on in the client and off in %s; policy %r (%s)", where, policy.id, policy.digest
         )
 
-    def _stay_always(self, options: dict[str, Any]) -> None:
-        """Keep the gate of a client with require_attestation="always" as it is in one derived from it."""
-        required, policy = options["require_attestation"], options["attestation_policy"]
+    def _always(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """The changes that a client whose gate is always on may pass to a derived one: it stays on, by its policy."""
+        required = changes.get("require_attestation", ALWAYS)
         if required is False:
-            self._lower("a client made by with_options()")
+            self._allow_gate_off("a client made by with_options()")
         if required in (None, True):
-            options["require_attestation"] = ALWAYS
-        if policy is None or self._policy is None or policy.digest != self._policy.digest:
+            required = ALWAYS
+        own = self._options.policy
+        policy = load_policy(changes["attestation_policy"]) if "attestation_policy" in changes else own
+        if policy is None or own is None or policy.digest != own.digest:
             raise ArgumentError(
                 f"attestation_policy: the client was made with require_attestation={ALWAYS!r}, so its policy cannot be "
                 "changed by with_options(); make a new client with the other policy"
             )
+        return {**changes, "require_attestation": required, "attestation_policy": policy}
 
     def _at(self, base_url: object) -> SecureChatCompletion:
         """The client for a base URL given in a call."""
@@ -286,21 +247,9 @@ class SecureChatCompletion(Closing):
             await other.aclose()
 
     def __repr__(self) -> str:
-        gate = f", policy {self._policy.id!r}" if self._gate and self._policy is not None else ""
+        policy = self._options.policy
+        gate = f", policy {policy.id!r}" if self._options.gated and policy is not None else ""
         return f"<{type(self).__name__} {self.client.router_url}{gate}>"
-
-
-def _is_gated(required: object, default: bool, policy: AppraisalPolicy | None) -> bool:
-    """Whether the gate is on. Raises `ArgumentError` for one without a policy."""
-    if required is None:
-        required = default
-    if not isinstance(required, bool):
-        allowed = "True or False in a call, or 'always' in the constructor"
-        got = repr(required[:40]) if isinstance(required, str) else type(required).__name__
-        raise ArgumentTypeError(f"require_attestation: expected {allowed}, got {got}")
-    if required and policy is None:
-        raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
-    return required
 
 
 def _payload(model: str, messages: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:

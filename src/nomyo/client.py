@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, Unpack
 
 from nomyo import keyfiles, keys, strict_json
 from nomyo.call import Request, Service
 from nomyo.config import (
-    DEFAULT_BASE_URL,
-    SERVER_KEY_BITS,
-    TIMEOUT,
     check_api_key,
-    check_flag,
-    check_key_bits,
     check_max_retries,
     check_path,
     check_payload_id,
-    check_pins,
     check_tier,
     check_timeout,
-    parse_base_url,
 )
 from nomyo.errors import ArgumentError, ArgumentTypeError, SecurityError
 from nomyo.gate import Gate
 from nomyo.keyring import KeyPair, Keyring
-from nomyo.options import load_log, must_store
-from nomyo.rate_limit import CallQueue, check_rate_limit
+from nomyo.options import Constructor, Options, SharedOptions
+from nomyo.rate_limit import CallQueue
 from nomyo.traceback_scrubbing import guarded, guarded_async
 from nomyo.transport import Transport
 
 if TYPE_CHECKING:
-    import httpx
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    from nomyo_attest.ledger import EvidenceLog
     from nomyo_attest.policy import AppraisalPolicy
 
 
@@ -73,85 +64,97 @@ class Closing(ABC):
         await self.aclose()
 
 
+_CONSTRUCTOR: Final = Constructor(
+    {
+        "router_url": "base_url",
+        "allow_http": "allow_http",
+        "secure_memory": "secure_memory",
+        "max_retries": "max_retries",
+    },
+    SharedOptions.__annotations__,
+)
+
+
 class SecureCompletionClient(Closing):
     """Encryption, keys and communication with one NOMYO Router.
 
     Args:
-        router_url: base URL of the router; HTTPS. Paths are appended to it. NOMYO_BASE_URL is not read.
-        allow_http: take plain HTTP to this machine, for development.
-        secure_memory: lock plaintext in memory while it is worked on, where the system allows it. A number in its place
+        router_url: base URL of the router; HTTPS. Paths are appended to it.
+        allow_http: accept plain HTTP to this machine, for development.
+        secure_memory: lock plaintext in memory while it is processed, where the system allows it. A number in its place
             is taken as `max_retries`, which the service's API reference puts third.
-        max_retries: tries after the first, for the statuses in `nomyo.retry.RETRYABLE` and for broken connections.
-        key_dir: folder that the key pair is kept in; None for one that lives as long as the client.
-        key_password: what the private key there is encrypted with.
-        server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.
-        min_server_key_bits: size of the smallest server key taken, 2048 or more.
-        timeout: seconds that a call may take in all, its retries included.
-        http_client: an `httpx.AsyncClient` to use; it is not closed.
-        unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
-        evidence_log: the ledger that the evidence of every answer is appended to, a path or an
-            `nomyo_attest.EvidenceLog`; None for none.
-        rate_limit: requests per second that are sent at most, evenly spaced; `math.inf` for no limit. By default 1.8
-            for the public service and no limit for other servers. All clients of the process with the same server and
-            API key share one queue. Time in it counts against `timeout`.
-        evidence_log_failure: ``"raise"`` to hand over no answer whose evidence could not be kept; ``"warn"`` to log
-            that, and to hand the answer over.
+        max_retries: tries after the first, for retryable statuses (`nomyo.status.STATUSES`) and broken connections.
+        options: the other options of `SecureChatCompletion`, except those of the gate and `api_key`.
+
+    Attributes:
+        router_url: the base URL, without a slash at its end.
+        origin: scheme, host and port.
 
     Raises:
-        ArgumentError: an argument makes no sense. `InsecureURLError`: plain HTTP where it is not allowed.
-        EvidenceLogError: the ledger cannot be appended to, and must be.
+        ArgumentError: an argument is invalid. `InsecureURLError`: plain HTTP where it is not allowed.
+        EvidenceLogError: the evidence log cannot be appended to, and must be.
     """
 
     key_size = keys.KEY_BITS
 
+    @_CONSTRUCTOR.declare
     @guarded
     def __init__(
         self,
-        router_url: str = DEFAULT_BASE_URL,
-        allow_http: bool = False,
-        secure_memory: bool = True,
-        max_retries: int = 2,
-        *,
-        key_dir: str | PathLike[str] | None = None,
-        key_password: str | None = None,
-        server_key_pins: Iterable[str] = (),
-        min_server_key_bits: int = SERVER_KEY_BITS,
-        timeout: float = TIMEOUT,
-        http_client: httpx.AsyncClient | None = None,
-        unsafe_remote_http: bool = False,
-        evidence_log: EvidenceLog | str | PathLike[str] | None = None,
-        evidence_log_failure: str = "raise",
-        rate_limit: float | None = None,
+        router_url: str = Options.base_url,
+        allow_http: bool = Options.allow_http,
+        secure_memory: bool = Options.secure_memory,
+        max_retries: int = Options.max_retries,
+        **options: Unpack[SharedOptions],
     ) -> None:
+        _CONSTRUCTOR.check_names(type(self).__name__, options)
         if type(secure_memory) is int:
             secure_memory, max_retries = True, secure_memory
-        secure_memory = check_flag("secure_memory", secure_memory)
-        allow_http = check_flag("allow_http", allow_http)
-        unsafe_remote_http = check_flag("unsafe_remote_http", unsafe_remote_http)
-        base = parse_base_url(router_url, allow_http=allow_http, unsafe_remote_http=unsafe_remote_http)
-        self.router_url = base.text
-        self.origin = base.origin
-        self.allow_http = allow_http
-        self.max_retries = check_max_retries(max_retries)
-        self.timeout = check_timeout(timeout)
-        self._policy: AppraisalPolicy | None = None
-        self._gated = False
-        self.keyring = Keyring(None if key_dir is None else check_path("key_dir", key_dir), key_password)
-        self._transport = Transport(http_client, origin=base.origin)
-        gate = Gate(
-            None if evidence_log is None else load_log(evidence_log),
-            must_store=must_store(evidence_log_failure),
-            lock_memory=secure_memory,
+        self._set_up(
+            Options(
+                base_url=router_url,
+                allow_http=allow_http,
+                secure_memory=secure_memory,
+                max_retries=max_retries,
+                **options,
+            )
         )
+
+    @classmethod
+    def from_options(cls, options: Options, keyring: Keyring | None = None) -> Self:
+        """A client with these options.
+
+        Args:
+            options: of them, `policy` applies to every call, and an `always` gate cannot be switched off.
+            keyring: the key pair of another client; None for one of its own.
+        """
+        client = cls.__new__(cls)
+        client._set_up(options, keyring)
+        return client
+
+    def _set_up(self, options: Options, keyring: Keyring | None = None) -> None:
+        self.router_url = options.base.text
+        self.origin = options.base.origin
+        self.allow_http = options.allow_http
+        self.max_retries = options.max_retries
+        self.timeout = options.timeout
+        self._policy = options.policy
+        self._gated = options.always
+        self.keyring = Keyring(options.key_dir, options.key_password) if keyring is None else keyring
+        self._transport = Transport(options.http_client, origin=self.origin)
         self._service = Service(
-            base.text,
+            self.router_url,
             self._transport,
             self.keyring,
-            gate,
-            pins=check_pins(server_key_pins),
-            min_server_key_bits=check_key_bits(min_server_key_bits),
-            secure_memory=secure_memory,
-            queue=CallQueue(base.origin, check_rate_limit(rate_limit)),
+            Gate(
+                options.log,
+                must_store=options.evidence_log_failure == "raise",
+                lock_memory=options.secure_memory,
+            ),
+            pins=options.pins,
+            min_server_key_bits=options.min_server_key_bits,
+            secure_memory=options.secure_memory,
+            queue=CallQueue(self.origin, options.rate_limit),
         )
 
     @property
@@ -293,7 +296,7 @@ class SecureCompletionClient(Closing):
     ) -> dict[str, Any]:
         """Send a request, appraise its answer if there is a policy. Not guarded: for the methods that are.
 
-        Where `use_policy` has switched the gate on for good, its policy decides, whatever `policy` and `gated` say.
+        Where the gate is always on, the policy of the client decides, whatever `policy` and `gated` say.
         """
         if self._gated:
             policy, gated = self._policy, True
@@ -307,24 +310,6 @@ class SecureCompletionClient(Closing):
         )
         limit = self.timeout if seconds is None else check_timeout(seconds)
         return await self._service.run(request, seconds=limit, max_retries=check_max_retries(self.max_retries))
-
-    def use_keyring(self, keyring: Keyring) -> None:
-        """Use the key pair of another client from now on; a new one made by either is for both."""
-        self.keyring = self._service.keyring = keyring
-
-    def use_policy(self, policy: AppraisalPolicy | None, *, gated: bool) -> None:
-        """Set the policy for calls of this client itself; see `admit`.
-
-        Args:
-            gated: switch the gate on for good, for every call. Neither it nor the policy can be changed afterwards.
-
-        Raises `ArgumentError` for a change after that, and for a gate without a policy.
-        """
-        if self._gated or (gated and policy is None):
-            raise ArgumentError(
-                "require_attestation: the policy of a client whose gate is always on cannot be changed or missing"
-            )
-        self._policy, self._gated = policy, gated
 
     @guarded_async
     async def aclose(self) -> None:

@@ -524,7 +524,7 @@ def test_a_subclass_that_changes_create_changes_acreate_and_calls_to_other_hosts
 
     async def main() -> None:
         async with Mine(wire.router.url, api_key=API_KEY) as client:
-            client.client.use_keyring(wire.client().client.keyring)
+            client.client.keyring.pair = await wire.client().client.keyring.get()
             await client.acreate(MODEL, MESSAGES)
             await client.create(MODEL, MESSAGES, base_url=wire.router.url + "/")
 

@@ -34,6 +34,7 @@ from nomyo.errors import (
     ServerKeyError,
 )
 from nomyo.keyring import KeyPair
+from nomyo.options import Options
 from tests.nomyo.calling import Wire, made_at_once, only, run
 from tests.nomyo.wire import package as wire_package
 from tests.nomyo.wire import server_keys
@@ -490,8 +491,8 @@ def test_closing_ends_a_key_fetch_under_way_also_on_an_http_client_that_stays_op
 
 
 def test_clients_may_share_a_key_pair(made: list[int]) -> None:
-    one, two = SecureCompletionClient("https://h"), SecureCompletionClient("https://h")
-    two.use_keyring(one.keyring)
+    one = SecureCompletionClient("https://h")
+    two = SecureCompletionClient.from_options(Options(base_url="https://h"), one.keyring)
     one.generate_keys()
     assert two.private_key is KEY
     assert two._service.keyring is one.keyring
