@@ -18,7 +18,7 @@ from nomyo_attest._version import __version__
 from nomyo_attest.audit.pool import Pool
 from nomyo_attest.audit.row import VERDICTS, Row
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
-from nomyo_attest.audit.sources.kinds import display
+from nomyo_attest.audit.sources.source import display
 from nomyo_attest.audit.state import State, StateDamagedError, is_by_damage
 from nomyo_attest.audit.store import StoreError
 from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary

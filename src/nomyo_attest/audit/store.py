@@ -21,7 +21,7 @@ import msgspec
 from nomyo_attest._files import create_empty
 from nomyo_attest.audit.chunk import ChunkResult, Fact, Tally
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.sources.kinds import display
+from nomyo_attest.audit.sources.source import display
 from nomyo_attest.audit.state_folder import NO_SPACE_HINT
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from nomyo_attest.errors import NomyoAttestError

@@ -161,7 +161,7 @@ class Reports:
         """Refuse one file for two things: two outputs, an output that is a source, the policy, or the state's. Raises
         `CommandError`.
         """
-        from nomyo_attest.audit.sources.kinds import kind_of
+        from nomyo_attest.audit.sources.source import kind_of
 
         real = [(name, _real(name)) for name in self.files]
         state = None if self.state is None else _real(str(self.state))

@@ -117,7 +117,7 @@ class _Text(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill `buffer`, as far as a block does. Raises `nomyo_attest.ledger.verify.DamageError`."""
-        from nomyo_attest.audit.sources.stored import DamageError
+        from nomyo_attest.audit.sources.source import DamageError
         from nomyo_attest.ledger import verify
 
         try:
@@ -139,7 +139,7 @@ def _open(name: str, stack: ExitStack) -> Opened:
 
     Raises `OSError`, `ValueError`, `CommandError`.
     """
-    from nomyo_attest.audit.sources.stored import BLOCK, special_problem
+    from nomyo_attest.audit.sources.source import BLOCK, special_problem
     from nomyo_attest.audit.sources.unpack import packing_of, unpacked
     from nomyo_attest.evidence.content import EMPTY
     from nomyo_attest.ledger.verify import Opened

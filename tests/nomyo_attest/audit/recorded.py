@@ -29,12 +29,12 @@ def make_folder(folder: Path, *, files: int = 12, lines: int = 20) -> None:
 SMALL_STEPS = """if True:
     import sys
     from nomyo_attest.audit import run
-    from nomyo_attest.audit.sources import lines, reading
+    from nomyo_attest.audit.sources import parts, reading
     from nomyo_attest.cli import main
 
     run.CHECKPOINT_SECONDS = run.CHECKPOINT_COSTS = 0
     reading.CHUNK_PARTS = 4
-    lines.LineCutter.__init__.__defaults__ = (8192, 16 * 1024 * 1024)
+    parts.LineCutter.__init__.__defaults__ = (8192, 16 * 1024 * 1024)
     sys.exit(main())
 """
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from nomyo_attest.audit import run as audit_run
-from nomyo_attest.audit.sources import lines, reading
+from nomyo_attest.audit.sources import parts, reading
 from nomyo_attest.audit.state import State
 from nomyo_attest.audit.store import Store
 from nomyo_attest.cli import main
@@ -113,7 +113,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_run, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(audit_run, "CHECKPOINT_COSTS", 0)
     monkeypatch.setattr(reading, "CHUNK_PARTS", 4)
-    monkeypatch.setattr(lines.LineCutter.__init__, "__defaults__", (8192, 16 * 1024 * 1024))
+    monkeypatch.setattr(parts.LineCutter.__init__, "__defaults__", (8192, 16 * 1024 * 1024))
 
 
 @pytest.mark.usefixtures("small_steps")

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from nomyo_attest.audit.sources.stored import DamageError, open_regular, os_problem
+from nomyo_attest.audit.sources.source import DamageError, open_regular, os_problem
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
 

@@ -1,44 +1,104 @@
-"""What an audit is going to read, taken before it begins."""
+"""List the files that an audit reads: those behind the names given, each once, in an order fixed by the names."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import heapq
+import os
+import stat
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Generator, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
-from nomyo_attest.audit.sources.kinds import STANDARD_INPUT, Kind, Packing, Source, display, kind_of
-from nomyo_attest.audit.sources.walk import Found, Walk
+from nomyo_attest.audit.sources.source import (
+    EXTENSIONS,
+    STANDARD_INPUT,
+    Kind,
+    Packing,
+    Source,
+    display,
+    is_within,
+    kind_of,
+    link_problem,
+    os_problem,
+    real_path,
+    special_problem,
+)
 from nomyo_attest.errors import NomyoAttestError
 
-_PACK: Final = 1000
-"""Sources packed together: sorted names differ little, and a million of them take about 10 MB like this."""
+NAMES_MAX: Final = 100
+"""Names listed of files that are not read; their number is counted."""
 
-_IDENTITY_FORMAT: Final = b"nomyo-attest-sources/2\n"
+NAMES_SORTED: Final = 20_000
+"""Names of a folder that are sorted at once."""
+
+_PACK: Final = 1000
+"""Sources compressed together: sorted names differ little, and a million of them take about 10 MB like this."""
+
+_IDENTITY_FORMAT: Final = b"nomyo-attest-sources/3\n"
 """Changes when the same inputs give other chunks, so that no audit is resumed by a version that cuts otherwise."""
 
+_SUCCESS: Final = "_SUCCESS"
+_TEMPORARY: Final = "_temporary"
+_DELTA_LOG: Final = "_delta_log"
+_NOT_ENTERED: Final = frozenset({".git", ".hg", ".svn", _TEMPORARY, _DELTA_LOG})
 
-_Packed = tuple[bytes, int | None, int | None, str, bytes]  # the fields of `Found`, `within` last
+_DELTA: Final = (
+    "is a Delta table, whose Parquet files may also contain rows that were deleted or replaced; export the version that"
+    " is to be audited as Parquet or JSON Lines, or name the Parquet files themselves to audit all rows"
+)
 
 
 class InventoryError(NomyoAttestError, ValueError):
     """The names given cannot be read together."""
 
 
+class Found(NamedTuple):
+    """A file to be read: its path, size in bytes, time of last change in nanoseconds; or why it cannot be read.
+
+    `within` is the real path of the folder that it must be in when it is opened; empty for anywhere.
+    """
+
+    path: str
+    size: int | None
+    mtime: int | None
+    problem: str = ""
+    within: str = ""
+
+
+_Packed = tuple[bytes, int | None, int | None, str, bytes]  # the fields of `Found`, paths as bytes
+
+
+class Names:
+    """The first `NAMES_MAX` names of a set of files, and their number."""
+
+    def __init__(self) -> None:
+        self.first: list[str] = []
+        self.total = 0
+
+    def add(self, path: str) -> None:
+        """Add a name."""
+        self.total += 1
+        if len(self.first) < NAMES_MAX:
+            self.first.append(display(path))
+
+
 class Inventory:
     """The sources of an audit, in the order in which they are read.
 
     Attributes:
-        column: the column of Parquet files that has the records, if it was given.
-        count: how many sources there are.
-        size: bytes on disk of all of them, as far as they are known: of a pipe they are not.
-        passed_over: the first 100 names of what is in folders and is not named as records are.
-        passed_over_total: how many there are. A folder that is not entered counts as one.
-        repeated: the first 100 names under which something would have been read a second time. It is read once.
-        repeated_total: how many there are.
-        resumable: whether the same bytes can be read again; not so with standard input.
+        column: the column of Parquet files that contains the records, if it was given.
+        count: number of sources.
+        size: stored bytes of all of them, as far as they are known: those of a pipe are not.
+        passed_over: the first 100 files in folders that do not have a name of records.
+        passed_over_total: their number. A folder that is not entered counts as one.
+        repeated: the first 100 names under which a file would have been read a second time. It is read once.
+        repeated_total: their number.
+        resumable: whether the same bytes can be read again, which is not so for standard input.
     """
 
     def __init__(self, names: Sequence[str], column: str | None, *, follow_links: bool) -> None:
@@ -71,9 +131,8 @@ class Inventory:
         """All sources, from the first on each time."""
         number = 0
         for packed in self._packs:
-            for path, size, mtime, problem, within in msgspec.msgpack.decode(
-                zlib.decompress(packed), type=list[_Packed]
-            ):
+            pack = msgspec.msgpack.decode(zlib.decompress(packed), type=list[_Packed])
+            for path, size, mtime, problem, within in pack:
                 texts = (text.decode("utf-8", "surrogatepass") for text in (path, within))
                 yield _source(number, Found(next(texts), size, mtime, problem, next(texts)))
                 number += 1
@@ -81,30 +140,22 @@ class Inventory:
     def identity(self) -> str:
         """SHA-256, in hex, over every source's name, size and time of last change, and the column.
 
-        A run that is resumed has the same, or its inputs are not what they were. Of standard input it knows nothing.
+        An audit that is resumed must have the same identity. Nothing of standard input is included.
         """
         return self._identity.hexdigest()
 
 
-def _source(number: int, found: Found) -> Source:
-    # A pipe is read as JSON Lines; what has no kind does not get so far as to be read.
-    known: tuple[Kind, Packing] | None = ("jsonl", "") if found.path == STANDARD_INPUT else kind_of(found.path)
-    kind, packing = known or ("json", "")
-    name = display(found.path)
-    return Source(number, name, found.path, kind, packing, found.size, found.mtime, found.problem, found.within)
-
-
 def take_inventory(names: Sequence[str], *, column: str | None = None, follow_links: bool = False) -> Inventory:
-    """Find out what there is to read under `names`: files, folders, ``"-"`` for standard input.
+    """List the sources under `names`: files, folders, ``"-"`` for standard input.
 
-    Files are told by their endings, whatever their case: ``.json`` is one record; ``.jsonl`` and ``.ndjson`` have one a
-    line; each may also end in ``.gz`` or ``.zst``; ``.parquet`` has one a row. Standard input is JSON Lines, packed or
-    not. What is named and cannot be read is a source all the same, with its problem; so is what cannot be read in a
-    folder but has the name of a record, and a folder in which nothing has.
+    Files are recognized by their extensions, in any case: ``.json`` is one record; ``.jsonl`` and ``.ndjson`` have one
+    per line; each may also end in ``.gz`` or ``.zst``; ``.parquet`` has one per row. Standard input is JSON Lines,
+    compressed or not. A name that cannot be read is a source all the same, with its problem; so are an unreadable file
+    of records in a folder, and a folder without any.
 
     Args:
         names: as typed. A source is named as its file was typed, or ``typed/relative/path`` in a folder.
-        column: the column of Parquet files that has the records, where more than one may.
+        column: the column of Parquet files that contains the records, where more than one may.
         follow_links: read also what symbolic links in a folder lead to outside that folder. Without this such a link
             is a source with a problem. Links that are named themselves are always followed.
 
@@ -114,3 +165,232 @@ def take_inventory(names: Sequence[str], *, column: str | None = None, follow_li
     if list(names).count(STANDARD_INPUT) > 1:
         raise InventoryError("standard input (-) can be read once only; name it once")
     return Inventory(names, column, follow_links=follow_links)
+
+
+def _source(number: int, found: Found) -> Source:
+    # A pipe is read as JSON Lines; a source without a kind has a problem and is never read.
+    known: tuple[Kind, Packing] | None = ("jsonl", "") if found.path == STANDARD_INPUT else kind_of(found.path)
+    kind, packing = known or ("json", "")
+    name = display(found.path)
+    return Source(number, name, found.path, kind, packing, found.size, found.mtime, found.problem, found.within)
+
+
+class Walk:
+    """List the files under names: folders depth first, the names in each sorted.
+
+    No file is read twice, since its records would be found to be duplicates. A file or folder that is named is read
+    where it is named and left out of the folders around it. Links in folders are followed as far as they stay in the
+    folder that was named, but not to where a name or an earlier link leads. Of files that share their bytes (hard
+    links) the first is read. Content is not compared: a copy is another file.
+
+    A name that begins with a dot or an underscore is a name like others. Not entered are the folders of version control
+    (`.git`), and in folders that Spark writes `_temporary` and `_delta_log`.
+
+    Args:
+        names: as typed.
+        follow_links: follow links also out of the folder that was named.
+
+    Attributes:
+        passed_over: files in folders that do not have a name of records, and folders that are not entered.
+        repeated: names of files that are read under another name.
+    """
+
+    def __init__(self, names: Sequence[str], *, follow_links: bool = False) -> None:
+        self.passed_over = Names()
+        self.repeated = Names()
+        self._names = names
+        self._follow_links = follow_links
+        self._within = ""  # real path of the folder that was named; empty if links may lead out of it
+        self._real = {name: _real(name) for name in names if name != STANDARD_INPUT}
+        self._claimed = set(self._real.values())  # real paths of everything named
+        self._folders = sorted({real for real in self._claimed if os.path.isdir(real)})  # noqa: PTH112 - pathlib raises where this returns False
+        self._done: set[str] = set()  # real paths of what was named and read, or linked to and read
+        self._inodes: set[tuple[int, int]] = set()  # of files with several names
+
+    def found(self) -> Iterator[Found]:
+        """All files to be read, in order."""
+        for name in self._names:
+            if name == STANDARD_INPUT:
+                yield Found(name, None, None)
+            elif (real := self._real[name]) in self._done:
+                self.repeated.add(name)
+            else:
+                self._done.add(real)
+                yield from self._named(name, real)
+
+    def _named(self, name: str, real: str) -> Iterator[Found]:
+        try:
+            status = os.stat(name)  # noqa: PTH116 - a name as typed, NUL bytes and all
+        except (OSError, ValueError) as error:
+            yield Found(name, None, None, os_problem(error))
+            return
+        if stat.S_ISDIR(status.st_mode):
+            before = self.repeated.total
+            empty = True
+            for found in self._folder(name, real):
+                empty = False
+                yield found
+            if empty and self.repeated.total == before:
+                yield Found(name, None, None, f"contains no file of records: expected names ending in {EXTENSIONS}")
+        elif not stat.S_ISREG(status.st_mode):
+            yield Found(name, None, None, special_problem(status.st_mode))
+        elif kind_of(name) is None:
+            problem = f"unsupported file extension: expected {EXTENSIONS}; other content can be read from a pipe (-)"
+            yield Found(name, status.st_size, status.st_mtime_ns, problem)
+        else:
+            yield from self._file(name, status)
+
+    def _folder(self, top: str, top_real: str) -> Iterator[Found]:
+        """All files in a folder. Uses its own stack: folders may be nested deeper than calls can be."""
+        self._within = "" if self._follow_links else _real_folder(top, top_real)
+        stack: list[tuple[str, str, Iterator[str]]] = []
+        entering: tuple[str, str] | None = (top.rstrip("/") if top.strip("/") else "", top_real)
+        while entering or stack:
+            if entering:
+                path, real = entering
+                entering = None
+                try:
+                    stack.append((path, real, sorted_names(path or "/")))
+                except OSError as error:
+                    yield Found(path or "/", None, None, os_problem(error, "cannot be listed"))
+                continue
+            path, real, names = stack[-1]
+            name = next(names, None)
+            if name is None:
+                stack.pop()
+                continue
+            if _is_not_entered(path, name):
+                self.passed_over.add(f"{path}/{name}")
+                if name == _DELTA_LOG:
+                    yield Found(path or "/", None, None, _DELTA)
+                continue
+            entering = yield from self._entry(f"{path}/{name}", f"{real.rstrip('/')}/{name}")
+
+    def _entry(self, path: str, real: str) -> Generator[Found, None, tuple[str, str] | None]:
+        """One entry of a folder; returns path and real path of the folder to enter, if it is one."""
+        try:
+            status = os.lstat(path)
+            linked = stat.S_ISLNK(status.st_mode)
+            if linked:
+                status, real = os.stat(path), _real(path)  # noqa: PTH116 - as above
+        except OSError as error:
+            # A dangling link is judged by its name. Anything else might be a folder of records.
+            if kind_of(path) is None and error.errno in {errno.ENOENT, errno.ELOOP}:
+                self.passed_over.add(path)
+            else:
+                yield Found(path, None, None, os_problem(error))
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            if real in self._claimed or (linked and self._reached(real)):
+                self.repeated.add(path)
+                return None
+            if linked and self._leads_out(real):
+                yield Found(path, None, None, link_problem(display(real), display(self._within)))
+                return None
+            if linked:
+                self._claimed.add(real)
+                self._folders.append(real)
+            return path, real
+        if kind_of(path) is None:
+            self.passed_over.add(path)
+        elif not stat.S_ISREG(status.st_mode):
+            yield Found(path, None, None, special_problem(status.st_mode))
+        elif real in self._claimed or real in self._done or (linked and kind_of(real) and self._reached(real)):
+            self.repeated.add(path)
+        elif linked and self._leads_out(real):
+            yield Found(path, None, None, link_problem(display(real), display(self._within)))
+        else:
+            if linked:
+                self._done.add(real)
+            yield from self._file(path, status, self._within)
+        return None
+
+    def _leads_out(self, real: str) -> bool:
+        return bool(self._within) and not is_within(real, self._within)
+
+    def _reached(self, real: str) -> bool:
+        """Whether a folder that is listed contains this real path, with no folder between that is not entered."""
+        return any(is_within(real, folder) and not _has_not_entered(folder, real) for folder in self._folders)
+
+    def _file(self, path: str, status: os.stat_result, within: str = "") -> Iterator[Found]:
+        if status.st_nlink > 1:
+            inode = status.st_dev, status.st_ino
+            if inode in self._inodes:
+                self.repeated.add(path)
+                return
+            self._inodes.add(inode)
+        yield Found(path, status.st_size, status.st_mtime_ns, within=within)
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return path
+
+
+def _real_folder(path: str, real: str) -> str:
+    """Real path of a folder, as `open_regular` finds it for the files in it; `real` is what its path leads to."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:
+        return real
+    try:
+        return real_path(descriptor, path) or real
+    except OSError:
+        return real
+    finally:
+        os.close(descriptor)
+
+
+def _is_not_entered(folder: str, name: str) -> bool:
+    """Whether `name` in `folder` is the folder of a tool, not one of records."""
+    if name not in _NOT_ENTERED or not os.path.isdir(f"{folder}/{name}"):  # noqa: PTH112 - see above
+        return False
+    return name != _TEMPORARY or _is_table(folder)
+
+
+def _is_table(folder: str) -> bool:
+    """Whether a folder has the files of one that Spark wrote."""
+    with contextlib.suppress(OSError), os.scandir(folder or "/") as entries:
+        return any(
+            entry.name in {_SUCCESS, _DELTA_LOG} or entry.name.startswith("part-") or entry.name.endswith(".parquet")
+            for entry in entries
+        )
+    return False
+
+
+def _has_not_entered(folder: str, real: str) -> bool:
+    """Whether a folder between `folder` and `real` is not entered."""
+    for name in real[len(folder) :].strip("/").split("/"):
+        if _is_not_entered(folder, name):
+            return True
+        folder = f"{folder.rstrip('/')}/{name}"
+    return False
+
+
+def sorted_names(folder: str) -> Iterator[str]:
+    """The names in `folder`, sorted by their bytes, in UTF-8 the order of code points. Raises `OSError`, and at once.
+
+    A million names as a list of str take 100 MB, as sorted runs of bytes that are merged about 40.
+    """
+    runs: list[bytes] = []
+    names: list[bytes] = []
+    with os.scandir(os.fsencode(folder)) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) == NAMES_SORTED:
+                runs.append(b"/".join(sorted(names)) + b"/")  # no name contains a slash
+                names = []
+    if not runs:
+        return map(os.fsdecode, sorted(names))
+    if names:
+        runs.append(b"/".join(sorted(names)) + b"/")
+    return map(os.fsdecode, heapq.merge(*map(_names, runs)))
+
+
+def _names(run: bytes) -> Iterator[bytes]:
+    begin = 0
+    while (end := run.find(b"/", begin)) >= 0:
+        yield run[begin:end]
+        begin = end + 1

@@ -21,9 +21,8 @@ import msgspec
 
 from nomyo_attest.audit.child import READY, Child, ChildStartError
 from nomyo_attest.audit.sources.column import Cut, Event, Lost, Oversize, Rows, read_column
-from nomyo_attest.audit.sources.kinds import Source
 from nomyo_attest.audit.sources.parts import TOO_LARGE, Cells, End, Part, Unread, failed
-from nomyo_attest.audit.sources.stored import DamageError, Stored, changed_since, open_regular, os_problem
+from nomyo_attest.audit.sources.source import DamageError, Source, StoredBytes, changed_since, open_regular, os_problem
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 MEMORY_BASE: Final = 512 * 1024 * 1024
@@ -70,7 +69,7 @@ class ParquetReader:
             return
         with file:
             # The digest is taken as the rows come, since the disk has read those bytes just then.
-            stored = Stored(file, size)
+            stored = StoredBytes(file, size)
             problem, line, total = "", 1, 0
             for event in self._events(source.path, source.within):
                 if isinstance(event, Rows):
@@ -170,7 +169,7 @@ def limit_memory(path: str) -> int:
     return limit
 
 
-def _read_to(stored: Stored, place: int) -> None:
+def _read_to(stored: StoredBytes, place: int) -> None:
     """Read up to a place at least, in bytes. What is wrong with the file shows when all of it is read."""
     with contextlib.suppress(DamageError):
         while stored.count < place and stored.block():

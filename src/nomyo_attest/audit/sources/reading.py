@@ -1,20 +1,45 @@
-"""Sources → chunks."""
+"""Read the sources of an inventory and divide their records into chunks."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import sys
 from collections.abc import Iterator
-from typing import Final
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Final
 
 from nomyo_attest.audit.chunk import Chunk
 from nomyo_attest.audit.sources.inventory import Inventory
-from nomyo_attest.audit.sources.jsonl import jsonl_parts
-from nomyo_attest.audit.sources.kinds import Source
-from nomyo_attest.audit.sources.lines import BLOB
 from nomyo_attest.audit.sources.parquet import ParquetReader
-from nomyo_attest.audit.sources.parts import Part, PartsChunk, failed
-from nomyo_attest.audit.sources.whole import Whole
+from nomyo_attest.audit.sources.parts import (
+    BLOB_BYTES,
+    TOO_LARGE,
+    Blob,
+    End,
+    LineCutter,
+    Lines,
+    Part,
+    PartsChunk,
+    TooLong,
+    Unread,
+    Whole,
+    failed,
+)
+from nomyo_attest.audit.sources.source import (
+    STANDARD_INPUT,
+    DamageError,
+    Source,
+    StoredBytes,
+    changed_since,
+    open_regular,
+    os_problem,
+)
+from nomyo_attest.audit.sources.unpack import packing_of, unpacked
+from nomyo_attest.evidence.content import EMPTY, enough_of_lines, lines_problem
+from nomyo_attest.evidence.strict_json import TEXT_MAX
 
-CHUNK_BYTES: Final = BLOB
+CHUNK_BYTES: Final = BLOB_BYTES
 """Weight at which a chunk is full. A single line, cell or file may weigh more."""
 
 CHUNK_PARTS: Final = 500
@@ -24,10 +49,13 @@ CHUNK_PARTS: Final = 500
 def read_chunks(inventory: Inventory, *, skip: int = 0) -> Iterator[Chunk]:
     """All records of all sources, in order, in chunks.
 
-    The chunks follow from the inputs alone. `skip` leaves the first ones out: what comes is what would have come after
-    them, the ends of the sources with the digests of all their bytes included, so what was in them is read again.
+    The same inputs give the same chunks. A source that cannot be read raises nothing: it becomes an unreadable record,
+    and the source's `problem`.
 
-    What is wrong with a source never raises: it becomes a record that is unreadable, and the source's `problem`.
+    Args:
+        inventory: the sources.
+        skip: number of chunks left out at the beginning. Their sources are read again all the same, since the ends of
+            sources include the digests of all their bytes.
     """
     number = weight = 0
     parts: list[Part] = []
@@ -58,11 +86,92 @@ def _parts(inventory: Inventory) -> Iterator[Part]:
 
 
 def _parts_of(source: Source, before: int, parquet: ParquetReader) -> Iterator[Part]:
+    """The parts of a source; `before` are the stored bytes of the sources before it."""
     if source.problem:
         yield from failed(source, source.problem, before + (source.size or 0))
     elif source.kind == "json":
         yield Whole(source, before + (source.size or 0))
     elif source.kind == "jsonl":
-        yield from jsonl_parts(source, before)
+        yield from _jsonl_parts(source, before)
     else:
         yield from parquet.parts(source, before)
+
+
+def _jsonl_parts(source: Source, before: int) -> Iterator[Part]:
+    try:
+        opened = _open(source)
+    except DamageError as damage:
+        yield from failed(source, str(damage), before + (source.size or 0))
+        return
+    except (OSError, ValueError) as error:
+        yield from failed(source, os_problem(error), before + (source.size or 0))
+        return
+    with opened as file:
+        stored, lines = StoredBytes(file, source.size), LineCutter()
+        problem, whole, empty = "", False, True
+        try:
+            for text in _checked(_texts(source, stored)):
+                for piece in lines.feed(text):
+                    empty = False
+                    yield _part(source, piece, before + stored.count)
+        except DamageError as damage:
+            problem, whole = str(damage), isinstance(damage, _NotLinesError)
+        for piece in lines.abandon() if problem else lines.finish():
+            empty = False
+            yield _part(source, piece, before + stored.count)
+        stored.drain()
+        if not problem and source.size is not None:
+            problem = changed_since(file, source.size, source.mtime, may_grow=True)
+        if not problem and empty:
+            problem, whole = EMPTY, True
+        progress = before + (stored.count if source.size is None else source.size)
+        if problem:
+            yield Unread(source, 0 if whole else lines.line, problem, progress)
+        yield End(source.ended(stored.sha256, problem, lines.blank), progress)
+
+
+class _NotLinesError(DamageError):
+    """The source is not JSON Lines."""
+
+
+def _checked(texts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same text, once its beginning shows that there is a record on each line. Raises `DamageError`."""
+    head, ended = bytearray(), False
+    damage: DamageError | None = None
+    try:
+        while not (ended or enough_of_lines(bytes(head))):
+            text = next(texts, None)
+            ended = text is None
+            head += text or b""
+    except DamageError as error:
+        damage = error
+    if problem := lines_problem(bytes(head), ended=ended):
+        raise _NotLinesError(problem)
+    if head:
+        yield bytes(head)
+    if damage is not None:
+        raise damage
+    yield from texts
+
+
+def _open(source: Source) -> AbstractContextManager[BinaryIO]:
+    """Open the source. Raises `OSError`, `ValueError`, `DamageError`."""
+    if source.path != STANDARD_INPUT:
+        return open_regular(source.path, source.within)
+    if sys.stdin is None:
+        raise DamageError("standard input is closed; name a file")
+    return contextlib.nullcontext(sys.stdin.buffer)
+
+
+def _texts(source: Source, stored: StoredBytes) -> Iterator[bytes]:
+    """Its decompressed text. Raises `DamageError`."""
+    if source.path != STANDARD_INPUT:
+        return unpacked(stored.blocks(), source.packing)
+    first = stored.block()
+    return unpacked(itertools.chain([first] if first else [], stored.blocks()), packing_of(first))
+
+
+def _part(source: Source, piece: Blob | TooLong, progress: int) -> Part:
+    if isinstance(piece, Blob):
+        return Lines(source, piece, progress)
+    return Unread(source, piece.line, f"{piece.length} {TOO_LARGE} {TEXT_MAX}", progress)

@@ -1,44 +1,54 @@
-"""Stored bytes → the text in them: plain, gzip (RFC 1952) or Zstandard (RFC 8878), as a stream in bounded memory.
+"""Decompress stored bytes as a stream in bounded memory: gzip (RFC 1952), Zstandard (RFC 8878), or none.
 
-Everything in front of a damage comes out before `DamageError` is raised, and it is the same however the stored bytes
-were cut into blocks.
+The text is the same however the stored bytes were cut into blocks. Where an archive is cut off, all text before that
+place is returned. Where a gzip archive is damaged, all text before the damage is returned as well; of a Zstandard
+archive, less than `ZSTANDARD_TEXT` bytes of it are lost.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from nomyo_attest.audit.sources.kinds import Packing
-from nomyo_attest.audit.sources.stored import DamageError
+from nomyo_attest.audit.sources.source import DamageError, Packing
+from nomyo_attest.evidence.content import GZIP, ZSTANDARD
 
 TEXT_BLOCK: Final = 256 * 1024
-"""Bytes of text that come out at once: an archive of zeros has a thousand for each of its own."""
+"""Bytes of text decompressed at once: an archive of zeros has a thousand for each of its own."""
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP_WINDOW: Final = 31
-"""wbits of zlib: a gzip header, and a window of any size that deflate knows, at most 32 KiB."""
+"""wbits of zlib: a gzip header, and a window of any size that deflate allows, at most 32 KiB."""
+
+WINDOW_LOG_MAX: Final = 27
+"""Zstandard's window, as a power of two: 128 MiB, the largest that the program zstd accepts by default."""
+
+ZSTANDARD_TEXT: Final = 64 * 1024
+"""Bytes of text that the decompressor returns at once. An error in it loses the text of the same call."""
+
+_ZSTANDARD_INPUT: Final = 16 * 1024
+"""Stored bytes given to the decompressor at once. It copies those behind a frame, and a frame may have nine."""
+
+_SKIPPABLE: Final = range(0x184D2A50, 0x184D2A60)
+"""Magic numbers of Zstandard's skippable frames (RFC 8878, section 3.1.2)."""
 
 
 def unpacked(blocks: Iterator[bytes], packing: Packing) -> Iterator[bytes]:
-    """The text in stored `blocks`. Raises `DamageError` where it is damaged."""
+    """The text in stored `blocks`. Raises `DamageError` where it is damaged or cut off."""
     if packing == "gz":
         return _gunzipped(blocks)
     if packing == "zst":
-        from nomyo_attest.audit.sources.zst import unzstd
-
-        return unzstd(blocks)
+        return _unzstd(blocks)
     return blocks
 
 
 def packing_of(head: bytes) -> Packing:
-    """How something is packed that begins with the bytes `head`."""
-    if head.startswith(_GZIP_MAGIC):
+    """The compression of a file that begins with the bytes `head`."""
+    if head.startswith(GZIP):
         return "gz"
-    from nomyo_attest.audit.sources.zst import begins_frame
-
-    return "zst" if begins_frame(head) else ""
+    skippable = len(head) >= 4 and int.from_bytes(head[:4], "little") in _SKIPPABLE
+    return "zst" if skippable or head.startswith(ZSTANDARD) else ""
 
 
 def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -47,20 +57,20 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
     for data in blocks:
         while True:
             if members and not inside:
-                # Tapes and some file systems fill their last block with zeros; gzip itself takes them.
+                # Tapes and some file systems fill their last block with zeros; gzip itself accepts them.
                 data = data.lstrip(b"\0")
-                if data and not _GZIP_MAGIC.startswith(data[:2]):
-                    raise DamageError("damaged: bytes that are no gzip stand behind the archive")
+                if data and not GZIP.startswith(data[:2]):
+                    raise DamageError("damaged: the bytes behind the archive are not gzip")
             if not data and not inside:
                 break
-            if not (members or inside or _GZIP_MAGIC.startswith(data[:2])):
-                raise DamageError("damaged: it does not begin as gzip does; if it is not compressed, rename it")
+            if not (members or inside or GZIP.startswith(data[:2])):
+                raise DamageError("damaged: does not begin as gzip does; if it is not compressed, rename it")
             before = member.copy()
             try:
                 text = member.decompress(data, TEXT_BLOCK)
             except zlib.error as error:
-                # The text of a call that fails is lost with it: the same bytes again, one by one.
-                yield from _in_front_of_damage(before, data)
+                # The text of a call that fails is lost with it: decompress the same bytes again, one by one.
+                yield from _before_damage(before, data)
                 raise DamageError(f"damaged: {str(error).rpartition(': ')[2]}") from None
             inside = True
             if text:
@@ -74,15 +84,15 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
             else:
                 break
     if inside:
-        raise DamageError("cut off: the gzip archive ends before its end")
+        raise DamageError("cut off: the gzip archive is not complete")
     if not members:
         raise DamageError("cut off: the file is empty, not a gzip archive")
 
 
-def _in_front_of_damage(member: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+def _before_damage(member: zlib._Decompress, data: bytes) -> Iterator[bytes]:
     out = bytearray()
     try:
-        # What the last call had no room for: a byte at a time, since the damage may be right behind it.
+        # Output that the last call had no room for: a byte at a time, since the damage may be right behind it.
         while text := member.decompress(b"", 1):
             out += text
         for place in range(len(data)):
@@ -94,3 +104,71 @@ def _in_front_of_damage(member: zlib._Decompress, data: bytes) -> Iterator[bytes
         pass
     if out:
         yield bytes(out)
+
+
+def _unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    zstd = _zstandard()
+    # A frame that needs a larger window is refused before the decompressor allocates it.
+    options = {zstd.DecompressionParameter.window_log_max: WINDOW_LOG_MAX}
+    frames, frame = 0, None
+    for data in _slices(blocks, _ZSTANDARD_INPUT):
+        while data or (frame is not None and not frame.needs_input):
+            if frame is None:
+                frame = zstd.ZstdDecompressor(options=options)
+            try:
+                text = frame.decompress(data, ZSTANDARD_TEXT)
+            except zstd.ZstdError as error:
+                raise DamageError(_zstandard_problem(str(error), frames)) from None
+            if text:
+                yield text
+            data = b""
+            if frame.eof:
+                data = frame.unused_data
+                frames, frame = frames + 1, None
+    if frame is not None:
+        raise DamageError("cut off: the Zstandard archive is not complete")
+    if not frames:
+        raise DamageError("cut off: the file is empty, not a Zstandard archive")
+
+
+def _slices(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in slices of `size`, so that the text before damage does not depend on how they arrive."""
+    rest = b""
+    damage = None
+    try:
+        for block in blocks:
+            data = rest + block
+            whole = len(data) - len(data) % size
+            for start in range(0, whole, size):
+                yield data[start : start + size]
+            rest = data[whole:]
+    except DamageError as error:
+        damage = error
+    if rest:
+        yield rest
+    if damage is not None:
+        raise damage
+
+
+def _zstandard_problem(error: str, frames: int) -> str:
+    """Describe an error of the library, behind `frames` complete frames."""
+    if "too much memory" in error:
+        return f"needs more than {(1 << WINDOW_LOG_MAX) >> 20} MiB of memory to be decompressed; decompress it first"
+    if "Dictionary" in error:
+        return "compressed with a dictionary, which is not in the file; decompress it first"
+    if "Unknown frame" in error:
+        if frames:
+            return "damaged: the bytes behind the archive are not Zstandard"
+        return "damaged: does not begin as Zstandard does; if it is not compressed, rename it"
+    return f"damaged: {error.rpartition(': ')[2]}"
+
+
+def _zstandard() -> Any:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError:
+        raise DamageError("Zstandard is not part of this Python; decompress the file first") from None
+    return zstd

@@ -15,7 +15,7 @@ from pyarrow import parquet as pq
 from nomyo_attest.audit.sources.column import Cut, Lost, Oversize, Rows, read_column
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
-from tests.nomyo_attest.audit.sources.look import numbered
+from tests.nomyo_attest.audit.sources.helpers import numbered
 
 CELLS = [line.decode() for line in numbered(1000, 100)]
 

@@ -19,7 +19,7 @@ from nomyo_attest.audit.sources import parquet as parquet_module
 from nomyo_attest.audit.sources import read_chunks, take_inventory
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.audit.recorded import CHILD, children, command_of
-from tests.nomyo_attest.audit.sources.look import numbered, read, written
+from tests.nomyo_attest.audit.sources.helpers import numbered, read, written
 
 CELLS = [line.decode() for line in numbered(3000, 1000)]
 

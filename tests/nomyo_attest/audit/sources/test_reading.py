@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
+from nomyo_attest.evidence.content import EMPTY
 from nomyo_attest.evidence.strict_json import TEXT_MAX
-from tests.nomyo_attest.audit.sources.look import Read, gz, joined, numbered, read, written, zst
+from tests.nomyo_attest.audit.sources.helpers import Read, gz, joined, numbered, read, written, zst
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +190,215 @@ def test_the_chunks_of_an_inventory_can_be_asked_for_again(tmp_path: Path) -> No
     inventory = take_inventory([str(tmp_path)])
     assert [len(list(chunk.records())) for chunk in read_chunks(inventory)] == [10]
     assert [len(list(chunk.records())) for chunk in read_chunks(inventory)] == [10]
+
+
+LINES = numbered(4000, 1000)
+TEXT = joined(LINES)
+ARCHIVES = {"a.jsonl": TEXT, "a.jsonl.gz": gz(TEXT), "a.ndjson.zst": zst(TEXT)}
+archives = pytest.mark.parametrize("name", ARCHIVES)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that write a file in each example."""
+    return tmp_path_factory.mktemp("jsonl")
+
+
+@archives
+def test_every_line_is_a_record_in_chunks_of_about_a_megabyte(name: str) -> None:
+    written(Path(), {name: ARCHIVES[name]})
+    result = read(name)
+    assert result.texts == LINES
+    assert result.places == [(name, line) for line in range(1, 4001)]
+    assert [number for number, *_ in result.chunks] == list(range(len(result.chunks)))
+    assert len(result.chunks) == 4
+    for _, _, records, _ in result.chunks:
+        assert sum(len(record.text or b"") for record in records) < 1024 * 1024
+    assert result.end.size == len(ARCHIVES[name])
+    assert result.end.sha256 == hashlib.sha256(ARCHIVES[name]).hexdigest()
+    progress = [progress for _, progress, *_ in result.chunks]
+    assert progress == sorted(progress)
+    assert progress[-1] == result.inventory.size
+
+
+def test_lines_end_with_lf_or_crlf_and_blank_ones_are_counted() -> None:
+    written(Path(), {"a.jsonl": b"\xef\xbb\xbf{}\r\n\n \t\r\n[\r]\n\x00\n\xff\n\n{}"})
+    result = read("a.jsonl")
+    assert [(record.line, record.text) for record in result.records] == [
+        (1, b"{}"),
+        (4, b"[\r]"),
+        (5, b"\x00"),
+        (6, b"\xff"),
+        (8, b"{}"),
+    ]
+    assert result.end.blank == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "blank"), [(b"", 0), (b"\n\n", 2), (b" ", 1), (b"\xef\xbb\xbf", 0), (b"\xef\xbb\xbf\n", 1)]
+)
+def test_a_file_without_records_is_unreadable(content: bytes, blank: int) -> None:
+    written(Path(), {"a.jsonl": content})
+    result = read("a.jsonl")
+    assert [(record.line, record.text, record.problem) for record in result.records] == [(0, None, EMPTY)]
+    assert result.end.problem == EMPTY
+    assert (result.end.blank, result.end.size) == (blank, len(content))
+    assert result.end.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_goes_on(end: bytes) -> None:
+    long = b"1" * (TEXT_MAX + 1)
+    written(Path(), {"a.jsonl": b"first\n" + long[1:] + b"\r\n" + long + end + (b"last" if end else b"")})
+    result = read("a.jsonl")
+    assert [(record.line, len(record.text or b""), record.problem) for record in result.records] == [
+        (1, 5, ""),
+        (2, TEXT_MAX, ""),
+        (3, 0, "16777217 bytes; a record has at most 16777216"),
+    ] + ([(4, 4, "")] if end else [])
+    assert result.end.problem == ""
+
+
+@settings(max_examples=60)
+@given(cut=st.integers(0, 2**24), name=st.sampled_from(["a.jsonl.gz", "a.ndjson.zst"]))
+def test_of_an_archive_cut_off_the_records_before_are_records_and_one_row_tells(
+    folder: Path, cut: int, name: str
+) -> None:
+    content = ARCHIVES[name][: cut % len(ARCHIVES[name])]
+    result = read(written(folder, {name: content}) / name)
+    assert result.problem.startswith("cut off: ")
+    assert result.texts == LINES[: len(result.records) - 1]
+    assert result.records[-1].line == len(result.records)
+    assert result.end.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@settings(max_examples=60)
+@example(place=18, flip=18, name="a.ndjson.zst")  # lines of the text become blank
+@given(place=st.integers(0, 2**24), flip=st.integers(1, 255), name=st.sampled_from(["a.jsonl.gz", "a.ndjson.zst"]))
+def test_of_a_damaged_archive_the_records_before_are_records_and_one_row_tells(
+    folder: Path, place: int, flip: int, name: str
+) -> None:
+    content = bytearray(ARCHIVES[name])
+    content[place % len(content)] ^= flip
+    result = read(written(folder, {name: bytes(content)}) / name)
+    assert result.end.sha256 == hashlib.sha256(content).hexdigest()
+    if not result.end.problem:  # a byte of a header that says nothing of the text, such as the time
+        assert result.texts == LINES
+        return
+    assert result.problem.startswith(("cut off: ", "damaged: ", "packed ", "needs "))
+    lines = [record.line for record in result.records]
+    assert lines == sorted({*lines})
+    assert lines[-1] == len(lines) + result.end.blank  # what a damage makes of a line may be a blank one
+
+
+def test_the_row_of_a_damage_covers_the_line_in_which_it_is() -> None:
+    whole = gz(b"a\nb\nincomplete")
+    written(Path(), {"a.jsonl.gz": whole[:-1], "b.jsonl.gz": gz(b"a\nb\n") + b"x", "c.jsonl.gz": b"x"})
+    assert [(record.name, record.line, record.text) for record in read(".").records] == [
+        ("./a.jsonl.gz", 1, b"a"),
+        ("./a.jsonl.gz", 2, b"b"),
+        ("./a.jsonl.gz", 3, None),
+        ("./b.jsonl.gz", 1, b"a"),
+        ("./b.jsonl.gz", 2, b"b"),
+        ("./b.jsonl.gz", 3, None),
+        ("./c.jsonl.gz", 1, None),
+    ]
+
+
+def test_what_is_appended_after_the_inventory_is_no_part_of_the_audit() -> None:
+    written(Path(), {"a.jsonl": b"1\n2\n"})
+    inventory = take_inventory(["a.jsonl"])
+    with Path("a.jsonl").open("ab") as file:
+        file.write(b"3\n")
+    result = read(inventory=inventory)
+    assert result.texts == [b"1", b"2"]
+    assert (result.end.size, result.end.problem) == (4, "")
+    assert result.end.sha256 == hashlib.sha256(b"1\n2\n").hexdigest()
+
+
+def test_a_file_that_is_shorter_or_rewritten_since_the_inventory_says_so() -> None:
+    written(Path(), {"a.jsonl": b"1\n2\n", "b.jsonl": b"1\n2\n", "c.jsonl": b"1\n"})
+    inventory = take_inventory(["."])
+    Path("a.jsonl").write_bytes(b"1\n2")
+    Path("b.jsonl").write_bytes(b"3\n4\n")
+    os.utime("b.jsonl", ns=(1, 1))
+    Path("c.jsonl").unlink()
+    result = read(inventory=inventory)
+    assert [(record.name, record.line, record.text, record.problem) for record in result.records] == [
+        ("./a.jsonl", 1, b"1", ""),
+        (
+            "./a.jsonl",
+            2,
+            None,
+            "changed while it was audited: 4 bytes when the audit began, 3 when it was read; audit a copy of it",
+        ),
+        ("./b.jsonl", 1, b"3", ""),
+        ("./b.jsonl", 2, b"4", ""),
+        ("./b.jsonl", 3, None, "changed while it was audited: rewritten at its old size; audit a copy of it"),
+        ("./c.jsonl", 0, None, "cannot be read: No such file or directory; check the name"),
+    ]
+    assert [bool(end.sha256) for end in result.ends] == [False, True, False]
+
+
+class Failing(io.RawIOBase):
+    """Gives some bytes, then what a broken disk gives."""
+
+    def __init__(self, answers: list[bytes | OSError | None]) -> None:
+        self._answers = answers
+
+    def read(self, size: int = -1) -> bytes | None:
+        answer = self._answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (OSError(5, "Input/output error"), "cannot be read any further: Input/output error"),
+        (None, "cannot be read any further: standard input does not wait for its bytes (O_NONBLOCK)"),
+    ],
+)
+def test_a_source_that_breaks_while_it_is_read_ends_with_an_unreadable_row(
+    answer: OSError | None, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = type("Stream", (), {"buffer": Failing([b"1\n2", answer, b""])})()
+    monkeypatch.setattr(sys, "stdin", stream)
+    result = read("-")
+    assert result.texts == [b"1"]
+    assert result.problem == problem
+
+
+def test_closed_standard_input_is_a_source_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert read("-").problem == "standard input is closed; name a file"
+
+
+@archives
+def test_standard_input_is_json_lines_packed_or_not(name: str) -> None:
+    program = """
+import sys
+from nomyo_attest.audit.sources import read_chunks, take_inventory
+chunks = list(read_chunks(take_inventory(["-"])))
+print(sum(1 for chunk in chunks for record in chunk.records() if record.text), chunks[-1].ends())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=ARCHIVES[name], capture_output=True, check=True, timeout=60
+    )
+    digest = hashlib.sha256(ARCHIVES[name]).hexdigest()
+    assert done.stdout.decode().startswith(
+        f"4000 (SourceEnd(source=0, name='-', kind='jsonl', size=None, sha256='{digest}', blank=0, problem='')"
+    )
+
+
+def test_reading_may_be_given_up_in_the_middle() -> None:
+    written(Path(), {"a.jsonl": TEXT})
+    chunks = read_chunks(take_inventory(["a.jsonl"]))
+    assert next(chunks).number == 0
+    chunks.close()  # type: ignore[attr-defined]  # the iterator is a generator

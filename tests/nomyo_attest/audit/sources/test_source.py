@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nomyo_attest.audit.sources.kinds import display, kind_of
+from nomyo_attest.audit.sources.source import display, kind_of
 
 
 @pytest.mark.parametrize(

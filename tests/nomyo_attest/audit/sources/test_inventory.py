@@ -11,9 +11,8 @@ import pytest
 
 from nomyo_attest.audit.sources import Inventory, InventoryError, read_chunks, take_inventory
 from nomyo_attest.audit.sources import inventory as inventory_module
-from nomyo_attest.audit.sources import listing as listing_module
 from nomyo_attest.errors import NomyoAttestError
-from tests.nomyo_attest.audit.sources.look import read, written
+from tests.nomyo_attest.audit.sources.helpers import read, written
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +59,7 @@ def test_a_source_is_named_as_typed(typed: str, name: str) -> None:
 def test_a_folder_with_more_names_than_are_sorted_at_once_is_sorted_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listing_module, "RUN", 7)
+    monkeypatch.setattr(inventory_module, "NAMES_SORTED", 7)
     tree(*(f"d/{number * 37 % 101}.json" for number in range(101)), "e/only.json")
     assert names(take_inventory(["d", "e"])) == [
         *sorted(f"d/{number}.json" for number in range(101)),
@@ -149,14 +148,14 @@ def test_a_name_that_does_not_exist_is_a_source_that_fails() -> None:
 
 def test_a_file_whose_name_tells_nothing_fails_if_it_is_named() -> None:
     tree("notes.txt")
-    assert "its name does not say what it is" in read("notes.txt").problem
+    assert "unsupported file extension: expected .json" in read("notes.txt").problem
 
 
 @pytest.mark.parametrize("names", [(), (".hidden",), (".git/a.json",), ("notes.txt", "s/more.txt")])
 def test_a_folder_without_records_is_a_source_that_fails(names: tuple[str, ...]) -> None:
     Path("d").mkdir()
     tree(*(f"d/{name}" for name in names))
-    assert read("d").problem.startswith("no file in this folder is named as records are: .json")
+    assert read("d").problem.startswith("contains no file of records: expected names ending in .json")
 
 
 def test_a_folder_in_a_folder_may_be_empty() -> None:
@@ -198,9 +197,9 @@ def test_what_is_no_file_is_a_source_that_fails_if_its_name_is_a_records() -> No
         listener.bind("d/socket.json")
         inventory = take_inventory(["d", "/dev/null"])
     assert problems(inventory) == {
-        "d/pipe.jsonl": "is a pipe, not a file; what comes out of a pipe is read as standard input (-)",
-        "d/socket.json": "is a socket, not a file; what comes out of a pipe is read as standard input (-)",
-        "/dev/null": "is a device, not a file; what comes out of a device is read as standard input (-)",
+        "d/pipe.jsonl": "is a pipe, not a file; to read from it, connect it to standard input (-)",
+        "d/socket.json": "is a socket, not a file; to read from it, connect it to standard input (-)",
+        "/dev/null": "is a device, not a file; to read from it, connect it to standard input (-)",
     }
     assert inventory.passed_over == ("d/pipe",)
 
