@@ -12,8 +12,8 @@ from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import BLOCK, METADATA
 from nomyo_attest.evidence.strict_json import LONG, TEXT_MAX, JsonObject, describe_type, parse_long, parse_record
 from nomyo_attest.evidence.times import seconds_of
-from nomyo_attest.ledger.keep import CLAIMS, FIELDS
 from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is_repair, open_line, recorded_of
+from nomyo_attest.ledger.redaction import CLAIMS, FIELDS
 
 _MARKS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
 """What such a line has in it; few responses do."""

@@ -1,7 +1,6 @@
-"""A ledger's files: opened with care, locked against others, numbered when they are full.
+"""Open and lock the files of a ledger, and number those that are full.
 
-The checks are those of POSIX: owner, permission bits, symbolic links. A file that is open here need not be the one that
-has its name any more: another process may have moved it aside meanwhile, so names are looked at again under the lock.
+Another process may have moved a file aside between its opening and its locking, so its name is checked under the lock.
 """
 
 from __future__ import annotations
@@ -135,7 +134,7 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
                     unlock(descriptor)
                 continue
             if time.monotonic() > deadline:
-                hint = "look for a process that has stopped with it"
+                hint = "find the process that holds the lock"
                 raise LedgerError(str(path), "is locked by another process", hint)
         finally:
             os.close(descriptor)
@@ -161,7 +160,7 @@ def size_when_unlocked(descriptor: int) -> int:
 
 
 def numbered(path: Path) -> list[Path]:
-    """The files that were moved aside from `path`, such as ``evidence.0001.jsonl``, in their order."""
+    """Return the files that were moved aside from `path`, such as ``evidence.0001.jsonl``, by number."""
     form = re.compile(re.escape(path.stem) + r"\.([0-9]{4,})" + re.escape(path.suffix))
     found = []
     with os.scandir(path.parent) as entries:
@@ -173,14 +172,11 @@ def numbered(path: Path) -> list[Path]:
 
 
 def move_aside(path: Path) -> None:
-    """Give the file at `path`, which the caller has locked, the next number; no file is ever overwritten.
-
-    Raises `OSError`.
-    """
+    """Give the file at `path`, which the caller has locked, the next number; no file is overwritten."""
     folder = Folder(path.parent)
     while True:
         before = numbered(path)
-        if before and before[-1].samefile(path):  # somebody was killed between the two steps below
+        if before and before[-1].samefile(path):  # a process was killed between linking and unlinking
             break
         last = int(before[-1].name[len(path.stem) + 1 : len(before[-1].name) - len(path.suffix)]) if before else 0
         target = f"{path.stem}.{last + 1:04d}{path.suffix}"

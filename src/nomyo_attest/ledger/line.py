@@ -1,4 +1,4 @@
-"""One line of a ledger: what it says, its digest, and how it is read again.
+"""Write and read one line of a ledger.
 
 A ledger is JSON Lines in ASCII. A record::
 
@@ -11,33 +11,39 @@ A ledger is JSON Lines in ASCII. A record::
 was off for this call; it is absent if there was no policy, and in lines of older versions.
 
 The first line of a file that follows another one names it: ``"continues": "evidence.0001.jsonl"``, behind `previous`.
-A line that was torn by a crash is replaced by one that holds what was left of it::
+A line that a crash has torn is replaced by one that contains the rest of it::
 
     {"format": …, "number": …, "previous": …, "recorded_at": …, "repair": {"bytes": 17, "sha256": "…", "torn": "…"}}
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import check_payload_id
-from nomyo_attest.evidence.strict_json import TEXT_MAX, JsonObject, describe_type
+from nomyo_attest.evidence.strict_json import TEXT_MAX, JsonObject, check_containers, describe_type
 from nomyo_attest.evidence.times import seconds_of
 
 LEDGER_FORMAT: Final = "nomyo-attest-ledger/1"
 
 LINE_MAX: Final = TEXT_MAX
-"""Bytes of the longest line, its newline included: what a reader of evidence takes."""
+"""Bytes of the longest line, its newline included: the limit of the evidence reader."""
+
+TORN_STORED_MAX: Final = LINE_MAX // 4
+"""Bytes of a torn line that the line in its place contains: more than a client writes in one line."""
 
 NO_PREVIOUS: Final = "sha256:" + 64 * "0"
-"""`previous` of the first line of all."""
+"""`previous` of the first line of a ledger."""
 
 BEGINNING: Final = b'{"format":"' + LEDGER_FORMAT.encode() + b'","number":'
-"""How every line begins, to the byte: by it a line that was torn is told from a file that is no ledger."""
+"""The first bytes of every line; they distinguish a torn line from a file that is not a ledger."""
 
 GATES: Final = ("on", "off")
 """Values of `gate`."""
@@ -45,14 +51,14 @@ GATES: Final = ("on", "off")
 _REPAIR_KEYS: Final = frozenset({"format", "number", "previous", "continues", "recorded_at", "repair"})
 
 _ELSEWHERE: Final = ("_metadata", "tpm_attestation", "is_available")
-"""Keys under which evidence would stand outside `evidence`: then there are two, and either could be meant."""
+"""Keys of evidence outside `evidence`: with them it would be ambiguous which evidence is meant."""
 
 _READ: Final = frozenset({"format", "payload_id", "given", "evidence"})
 _RECORDING: Final = frozenset({"recorded_at", "refused", "gate"})
 
 
 class Recorded(NamedTuple):
-    """What a line says about the recording of a response, in the words of the client and by its clock.
+    """What a line says about the recording of a response, according to the client and its clock.
 
     Attributes:
         at: `recorded_at` in whole seconds since 1970, UTC; None if the line has none.
@@ -71,32 +77,31 @@ def digest_of(line: bytes) -> str:
 
 
 def encode_line(number: int, previous: str, more: Mapping[str, Any]) -> bytes:
-    """A line with its newline. `more` is what stands in it behind `format`, `number` and `previous`.
+    """Encode a line, with its newline; `more` are its keys after `format`, `number` and `previous`.
 
-    ASCII: lone surrogates, which JSON can say and UTF-8 cannot, stay what they are, and no reader sees a line end in a
-    text.
+    The line is ASCII, so that lone surrogates, which JSON can contain and UTF-8 cannot, do not change, and no reader
+    finds a line end in a text.
     """
     document = {"format": LEDGER_FORMAT, "number": number, "previous": previous, **more}
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
 def is_line(document: object) -> bool:
-    """Whether a JSON value is a line of a ledger, a record or a repair."""
+    """Whether a JSON value is a line of a ledger: a record, or a repair."""
     return isinstance(document, dict) and document.get("format") == LEDGER_FORMAT
 
 
 def is_repair(document: object) -> bool:
-    """Whether a JSON value is the line of a ledger that notes a repair: it is no record, and holds no evidence.
+    """Whether a JSON value is a ledger's line in the place of a torn one, which is no record and has no evidence.
 
-    Nothing else may stand in it, so that no response is passed over because its server made it look like one: what a
-    client hands over has `_metadata`.
+    It may have no other keys, so that no response is skipped because its server made it look like such a line.
     """
     return is_line(document) and isinstance(document, dict) and "repair" in document and document.keys() <= _REPAIR_KEYS
 
 
 def recorded_of(document: dict[str, Any]) -> Recorded:
-    """What a record's line says about its recording. Raises `EvidenceError` for a value that no writer makes."""
-    _refuse_twice(document, _RECORDING)
+    """Read what a record's line says about its recording. Raises `EvidenceError` for a value that no writer stores."""
+    _refuse_duplicates(document, _RECORDING)
     time, gate, refused = document.get("recorded_at"), document.get("gate"), document.get("refused")
     at = seconds_of(time) if isinstance(time, str) else None
     if time is not None and at is None:
@@ -109,14 +114,15 @@ def recorded_of(document: dict[str, Any]) -> Recorded:
 
 
 def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
-    """What a record's line holds for an appraisal: ``appraise(evidence, policy, payload_id=payload_id)``.
+    """Read what an appraisal needs from a record's line: ``appraise(evidence, policy, payload_id=payload_id)``.
 
-    Returns the evidence, ``{"_metadata": …}``, and the payload id that the client had sent, None where the line says
-    that it was not given.
+    Returns:
+        The evidence, ``{"_metadata": …}``, and the payload id that the client sent; None if it was not given.
 
-    Raises `EvidenceError` for a line that is not as it must be, or that notes a repair.
+    Raises:
+        EvidenceError: a key is missing, duplicate or of the wrong type, or the line is not a record's.
     """
-    _refuse_twice(document, _READ)
+    _refuse_duplicates(document, _READ)
     for key in _ELSEWHERE:
         if key in document:
             raise EvidenceError(key, "evidence in one place, evidence", "more of it beside that")
@@ -129,6 +135,83 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
     return document["evidence"], check_payload_id(document.get("payload_id"), "") if given else None
 
 
-def _refuse_twice(document: dict[str, Any], keys: frozenset[str]) -> None:
+def _refuse_duplicates(document: dict[str, Any], keys: frozenset[str]) -> None:
     if type(document) is JsonObject and document.duplicates & keys:
         raise EvidenceError(min(document.duplicates & keys), "the key once", "it twice or more")
+
+
+class Note(msgspec.Struct):
+    """What a line says about the torn line in whose place it is; see `Tail.note`."""
+
+    bytes: int
+    sha256: str
+    torn: str
+
+
+class Line(msgspec.Struct):
+    """The keys of a line; a later version may add more."""
+
+    format: str
+    number: int
+    previous: str
+    recorded_at: str
+    continues: str | None = None
+    repair: Note | None = None
+    given: bool | None = None
+    whole: bool | None = None
+    payload_id: str | None = None
+    refused: str | None = None
+    gate: str | None = None
+    evidence: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+
+
+_DECODER: Final = msgspec.json.Decoder(Line)
+
+
+def read_line(line: bytes) -> Line | str:
+    """Read a line for its chain; returns a description of what it is if it is not a line of a ledger."""
+    if not line.startswith(BEGINNING):
+        return "an empty line" if not line.strip() else "something else"
+    try:
+        read = _DECODER.decode(line)
+    except msgspec.ValidationError:
+        return "a line that lacks something"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # It may contain a lone surrogate, which is valid JSON, and which a UTF-8 decoder refuses.
+        slowly = _read_slowly(line)
+        if slowly is None:
+            return "broken JSON"
+        read = slowly
+    if read.format != LEDGER_FORMAT or read.number < 1 or not line.removesuffix(b"\n").endswith(b"}"):
+        return "a line of another format"
+    if (read.repair is None) is (not read.evidence):
+        return "neither a record nor a repair"
+    if read.repair is not None:
+        return read if _is_consistent(read.repair) else "a repair that does not say what it repaired"
+    if read.given is None or read.whole is None or not read.result:
+        return "a line that lacks something"
+    return read
+
+
+def _read_slowly(line: bytes) -> Line | None:
+    try:
+        check_containers(line)
+        document = json.loads(line)
+        document |= {key: msgspec.Raw(b"{}") for key in ("evidence", "result") if key in document}
+        for key in ("payload_id", "refused", "gate"):
+            if isinstance(document.get(key), str):
+                document[key] = ""
+        return msgspec.convert(document, Line)
+    except (ValueError, TypeError, RecursionError, msgspec.ValidationError):
+        return None
+
+
+def _is_consistent(note: Note) -> bool:
+    try:
+        torn = base64.b64decode(note.torn, validate=True)
+    except ValueError:
+        return False
+    if len(torn) < note.bytes:
+        return len(torn) == TORN_STORED_MAX
+    return len(torn) == note.bytes and hashlib.sha256(torn).hexdigest() == note.sha256

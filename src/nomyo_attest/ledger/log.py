@@ -1,16 +1,19 @@
-"""EvidenceLog: appending to a ledger, so that a line is there whole and for good, or not at all.
+"""Append lines to a ledger: a line is complete and synced, or absent.
 
-1. The file is locked, against threads and processes alike.
-2. Its last line is read: the new one carries the digest of that. What a crash has torn is noted first.
-3. The new line is written at once, and synced. If that fails, what was written is cut back.
+1. The file is locked against other threads and processes.
+2. Its last line is read, whose digest goes into the new line. A line that a crash has torn is replaced by a note first.
+3. The new line is written in one call, and synced. If that fails, the file is cut to its former size.
 
-So a line that `append` returned survives a crash of the process and, as far as the disk keeps its word, of the machine.
-A line may be there that was never returned: whoever asked for it was killed in between.
+So a line whose receipt `append` has returned survives a crash of the process and, if the disk syncs as it says, of the
+machine. A line without a receipt may be there, too: its process was killed in between.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import json
 import os
 import threading
 import time
@@ -27,27 +30,39 @@ from nomyo_attest._version import __version__
 from nomyo_attest.appraisal import appraise
 from nomyo_attest.errors import LedgerError
 from nomyo_attest.evidence.response import check_payload_id
+from nomyo_attest.evidence.strict_json import check_containers
 from nomyo_attest.ledger.files import as_ledger_error, locked, move_aside, numbered, open_reading
-from nomyo_attest.ledger.keep import Withhold, keep
-from nomyo_attest.ledger.line import GATES, LINE_MAX, NO_PREVIOUS, digest_of, encode_line
-from nomyo_attest.ledger.tail import Last, Tail, read_tail
+from nomyo_attest.ledger.line import (
+    BEGINNING,
+    GATES,
+    LINE_MAX,
+    NO_PREVIOUS,
+    TORN_STORED_MAX,
+    digest_of,
+    encode_line,
+    is_line,
+)
+from nomyo_attest.ledger.redaction import Withhold, redact
 from nomyo_attest.policy import AppraisalPolicy
 
+_BLOCK: Final = 64 * 1024
+
 ROTATE_BYTES: Final = 64 * 1024 * 1024
-"""Bytes that a file holds at the most, unless said otherwise: some 10,000 answers."""
+"""The default size limit of a file in bytes: about 10,000 responses."""
 
 LOCK_SECONDS: Final = 30.0
-"""Seconds that others may have the file locked before that is an error, unless said otherwise."""
+"""The default number of seconds to wait for a file that others have locked."""
 
 _OURS: Final = {"name": "nomyo-attest", "version": __version__}
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """Where an answer's evidence was kept.
+    """Where the evidence of a response was stored.
 
     Attributes:
         number: the line's number in the ledger, from 1.
-        digest: ``sha256:…`` of the line. Kept elsewhere it shows later whether anything up to this line was changed.
+        digest: ``sha256:…`` of the line. Stored elsewhere, it lets ``nomyo-attest ledger verify`` detect any change up
+            to this line.
         path: the file.
     """
 
@@ -57,16 +72,18 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class EvidenceLog:
-    """A ledger to append to. It may be shared by threads, processes and forks, and holds no file open.
+    """Append the evidence of responses to a ledger.
+
+    It may be shared by threads, processes and forks, and keeps no file open.
 
     Args:
-        path: the file; made with mode 0600 if it is not there. A full one is moved aside: ``evidence.jsonl`` becomes
+        path: the file; created with mode 0600 if it is not there. A full one is renamed: ``evidence.jsonl`` becomes
             ``evidence.0001.jsonl``.
-        rotate_bytes: how many bytes a file may have; None for any number.
-        lock_seconds: how long others may have it locked.
+        rotate_bytes: the size limit of a file in bytes; None for no limit.
+        lock_seconds: how many seconds to wait for a file that others have locked.
 
     Raises:
-        ValueError, TypeError: an argument makes no sense.
+        ValueError, TypeError: an argument is out of range or has another type.
     """
 
     def __init__(
@@ -87,7 +104,7 @@ class EvidenceLog:
         self._process = os.getpid()
 
     def check(self) -> None:
-        """See whether something can be appended; the file is made if it is not there. Raises `LedgerError`."""
+        """Check that lines can be appended; the file is created if it is not there. Raises `LedgerError`."""
         with as_ledger_error(self.path, "opened"), self._locked() as descriptor:
             read_tail(descriptor, self.path)
 
@@ -103,36 +120,37 @@ class EvidenceLog:
         withhold: Withhold | None = None,
         client: Mapping[str, str] = _OURS,
     ) -> Receipt:
-        """Keep the evidence of an answer, and what a policy makes of it; returns when both are on the disk.
+        """Store the evidence of a response and the result of its appraisal; returns when both are synced.
 
         Args:
-            response: a whole response, its `_metadata`, or the bare block. Nothing of a completion is kept: see `keep`.
-            payload_id: the one that was sent; None if that is not known.
-            policy: what the evidence is appraised by; None for no result.
+            response: a whole response, its `_metadata`, or the bare block. Nothing of a completion is stored: see
+                `nomyo_attest.ledger.redaction.redact`.
+            payload_id: the one that was sent; None if it is not known.
+            policy: the policy to appraise the evidence with; None to store no result.
             now: the time of the appraisal; see `appraise`.
-            refused: why the answer was not handed over, a code; None if it was.
+            refused: the code of the reason why the completion was not released; None if it was released.
             gate: ``"on"`` if the policy decided about the release of the completion, ``"off"`` if the gate was off for
                 this call; None where there was no policy.
-            withhold: says which texts must not be kept; see `keep`.
+            withhold: returns the texts that must not be stored; see `redact`.
             client: name and version of the program.
 
         Raises:
-            LedgerError: it could not be kept, and nothing was changed.
-            TypeError, ValueError: an argument makes no sense.
+            LedgerError: it could not be stored, and nothing was changed.
+            TypeError, ValueError: an argument is out of range or has another type.
         """
         if gate is not None and gate not in GATES:
             raise ValueError(f"gate: expected 'on', 'off' or None, got {gate!r:.60}")
-        kept = keep(response, policy, withhold)
+        stored = redact(response, policy, withhold)
         result = None
         if policy is not None:
-            result = appraise(kept.evidence, policy, payload_id=payload_id, now=now).to_dict()
+            result = appraise(stored.evidence, policy, payload_id=payload_id, now=now).to_dict()
         record = {
             "payload_id": None if payload_id is None else check_payload_id(payload_id, ""),
             "given": payload_id is not None,
             "refused": refused,
             **({} if gate is None else {"gate": gate}),
-            "whole": kept.whole,
-            "evidence": kept.evidence,
+            "whole": stored.whole,
+            "evidence": stored.evidence,
             "result": result,
             "client": dict(client),
         }
@@ -145,13 +163,13 @@ class EvidenceLog:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
-        """The file, opened and locked against this process's threads and against other processes."""
-        if self._process != os.getpid():  # forked: a thread that is not here may have had the lock
+        """Open the file, locked against threads of this process and against other processes."""
+        if self._process != os.getpid():  # forked: a thread of the parent may hold it
             self._mutex, self._process = threading.Lock(), os.getpid()
         mutex = self._mutex
         deadline = time.monotonic() + self._lock_seconds
         if not mutex.acquire(timeout=min(self._lock_seconds, threading.TIMEOUT_MAX)):
-            raise LedgerError(str(self.path), "is locked by another thread", "look for what that waits for")
+            raise LedgerError(str(self.path), "is locked by another thread", "find out what that thread waits for")
         try:
             with locked(self.path, deadline) as descriptor:
                 yield descriptor
@@ -159,7 +177,7 @@ class EvidenceLog:
             mutex.release()
 
     def _append(self, descriptor: int, record: dict[str, Any]) -> Receipt | None:
-        """Write the line of `record`; None if the file was full, and has been moved aside instead."""
+        """Write the line of `record`; returns None if the file was full and has been moved aside instead."""
         status = os.fstat(descriptor)
         if status.st_nlink > 1 and self._is_aside(status):
             move_aside(self.path)
@@ -180,12 +198,12 @@ class EvidenceLog:
         return Receipt(_number(tail.last, before), digest_of(line), str(self.path))
 
     def _is_aside(self, status: os.stat_result) -> bool:
-        """Whether the file has its number already: somebody was killed while moving it aside."""
+        """Whether the file has its number already: a process was killed while moving it aside."""
         before = numbered(self.path)
         return bool(before) and os.path.samestat(before[-1].stat(follow_symlinks=False), status)
 
     def _before(self) -> tuple[Path, Last] | None:
-        """The file that a new one continues, and its last line."""
+        """Return the file that a new one continues, and its last line."""
         files = numbered(self.path)
         if not files:
             return None
@@ -195,7 +213,7 @@ class EvidenceLog:
         finally:
             os.close(descriptor)
         if last is None:
-            raise LedgerError(str(files[-1]), "is empty, and a ledger is to continue it", "move it away")
+            raise LedgerError(str(files[-1]), "is empty, although the ledger continues it", "move it away")
         return files[-1], last
 
     def _line(self, last: Last | None, before: tuple[Path, Last] | None, more: Mapping[str, Any]) -> bytes:
@@ -212,15 +230,17 @@ class EvidenceLog:
         return line
 
     def _repair(self, locked: int, line: bytes, tail: Tail) -> None:
-        """Put `line`, which holds what was torn, in the place of that.
+        """Overwrite the torn rest with `line`, which contains it.
 
-        What is longer than it goes behind it first: where there is no room, nothing is lost. Interrupted at any point,
-        this leaves something torn.
+        The part of `line` that is longer than the rest is written first, behind it, so that nothing is lost if the disk
+        is full. Interrupted at any point, this leaves a torn line, which the next writer repairs.
         """
         descriptor = Access.UPDATE.open(self.path)  # what is open for appending writes at the end only
         try:
             if not os.path.samestat(os.fstat(descriptor), os.fstat(locked)):
-                raise LedgerError(str(self.path), "was exchanged while it was locked", "see who writes to its folder")
+                raise LedgerError(
+                    str(self.path), "was replaced while it was locked", "check which program writes to its folder"
+                )
             end = tail.size + len(tail.torn)
             try:
                 _write_at(descriptor, line[len(tail.torn) :], end)
@@ -238,21 +258,21 @@ class EvidenceLog:
 
 
 def _number(last: Last | None, before: tuple[Path, Last] | None) -> int:
-    """The next line's number."""
+    """The number of the next line."""
     if last is None and before is not None:
         last = before[1]
     return 1 if last is None else last.number + 1
 
 
 def _write(descriptor: int, line: bytes, size: int) -> None:
-    """Append a line to a file of `size` bytes, and sync it; the file is as it was if that fails."""
+    """Append a line to a file of `size` bytes, and sync it; cut the file to `size` if that fails."""
     try:
         written = 0
         while written < len(line):
             written += os.write(descriptor, line[written:])
         os.fsync(descriptor)
     except BaseException:
-        with contextlib.suppress(OSError):  # what stays behind is noted by the next who appends
+        with contextlib.suppress(OSError):  # the next writer notes what stays there
             os.ftruncate(descriptor, size)
         raise
 
@@ -261,3 +281,101 @@ def _write_at(descriptor: int, part: bytes, offset: int) -> None:
     written = 0
     while written < len(part):
         written += os.pwrite(descriptor, part[written:], offset + written)
+
+
+class Last(msgspec.Struct, frozen=True):
+    """The last complete line: its number and its digest."""
+
+    number: int
+    digest: str
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """The end of a file.
+
+    Attributes:
+        last: the last complete line; None if there is none.
+        size: bytes up to its end.
+        torn: what a crash left after it.
+    """
+
+    last: Last | None
+    size: int
+    torn: bytes
+
+    def note(self) -> dict[str, Any]:
+        """The keys of the line that replaces what was torn."""
+        stored = base64.b64encode(self.torn[:TORN_STORED_MAX]).decode("ascii")
+        return {"repair": {"bytes": len(self.torn), "sha256": hashlib.sha256(self.torn).hexdigest(), "torn": stored}}
+
+
+def read_tail(descriptor: int, path: Path) -> Tail:
+    """Read the end of a file.
+
+    A line is torn if it has no line end, because a write was cut short, or if it is no line of a ledger, because power
+    was lost before all its blocks were written.
+
+    Raises:
+        LedgerError: the file does not end as a ledger does.
+        OSError: it cannot be read.
+    """
+    size = os.fstat(descriptor).st_size
+    start, data = _last_lines(descriptor, size, path)
+    behind = data.rfind(b"\n") + 1
+    torn = data[behind:]
+    before = data[:behind]
+    line = _last_of(before)
+    if line:
+        number = number_of(line)
+        if number is not None:
+            return Tail(Last(number, digest_of(line)), start + behind, torn)
+        torn = line + torn
+        before = before[: len(before) - len(line)]
+        above = _last_of(before)
+        number = number_of(above)
+        if number is not None:
+            return Tail(Last(number, digest_of(above)), start + len(before), torn)
+    if before or not _may_begin(torn):
+        raise LedgerError(
+            str(path), "is not a ledger: its last line is not a line of one", "name another file, or move it away"
+        )
+    return Tail(None, 0, torn)
+
+
+def number_of(line: bytes) -> int | None:
+    """Return the number of a line; None if it is not a line of a ledger."""
+    if not (line.startswith(BEGINNING) and line.endswith(b"}\n")):
+        return None
+    try:
+        check_containers(line)
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    number = document.get("number") if is_line(document) else None
+    return number if type(number) is int and number > 0 else None
+
+
+def _last_lines(descriptor: int, size: int, path: Path) -> tuple[int, bytes]:
+    """Return the offset of the last two lines, and everything from there on."""
+    start, blocks, ends = size, list[bytes](), 0
+    while start > 0 and ends < 3:
+        if size - start > 3 * LINE_MAX:
+            raise LedgerError(str(path), "is not a ledger: its lines are too long", "name another file")
+        length = min(_BLOCK, start)
+        block = os.pread(descriptor, length, start - length)
+        if len(block) < length:
+            raise LedgerError(str(path), "changes while it is read", "make sure that no other program writes to it")
+        start -= length
+        ends += block.count(b"\n")
+        blocks.append(block)
+    return start, b"".join(reversed(blocks))
+
+
+def _last_of(text: bytes) -> bytes:
+    """Return the last line of a text that ends with a line end; empty for an empty text."""
+    return text[text[:-1].rfind(b"\n") + 1 :] if text else b""
+
+
+def _may_begin(torn: bytes) -> bool:
+    """Whether `torn` can be the rest of a ledger's first line, or nothing, and not another file's content."""
+    return torn[: len(BEGINNING)] == BEGINNING[: len(torn)] or not torn.strip(b"\0")

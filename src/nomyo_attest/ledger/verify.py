@@ -1,7 +1,7 @@
-"""Is a ledger whole? Its chain is followed from the first line to the last, in one pass and bounded memory.
+"""Verify the chain of a ledger from its first line to its last, in one pass and bounded memory.
 
-A chain shows that lines were changed, taken out, put in or moved, as long as whoever did it did not make all later
-digests anew. That, and the loss of lines at the end, only a digest kept elsewhere shows.
+The chain shows that lines were changed, removed, inserted or moved, unless all later digests were recomputed. That, and
+the loss of lines at the end, is detected only with a digest that was stored elsewhere.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ import msgspec
 
 from nomyo_attest.evidence.content import wrong_content
 from nomyo_attest.ledger.files import numbered, size_when_unlocked
-from nomyo_attest.ledger.line import LINE_MAX, NO_PREVIOUS, digest_of
-from nomyo_attest.ledger.reading import Line, read_line
+from nomyo_attest.ledger.line import LINE_MAX, NO_PREVIOUS, Line, digest_of, read_line
 
 LISTED: Final = 100
-"""Problems, and notes of repairs, that are listed; beyond that they are counted."""
+"""How many problems and repairs are listed; the others are counted."""
 
 LINE_ENDS: Final = "line_ends"
 COMPRESSED: Final = (".gz", ".zst")
-"""Endings that a file may have got since it was written."""
+"""Extensions that a file may have got since it was written."""
 
 WAYS: Final = ("form", "changed", "missing", "order", "beginning", "torn", "head", "records", LINE_ENDS)
-"""What can be wrong with a ledger."""
+"""The kinds of problems."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -52,7 +51,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Repair(msgspec.Struct, frozen=True):
-    """A line that was torn by a crash, as the line in its place notes it: how many bytes were left of it."""
+    """A line that a crash has torn: the place of the line that replaced it, and how many bytes were left of it."""
 
     file: str
     line: int
@@ -60,7 +59,7 @@ class Repair(msgspec.Struct, frozen=True):
 
 
 class DamageError(Exception):
-    """From here on a compressed file cannot be read; the message says why."""
+    """The rest of a compressed file cannot be read; the message says why."""
 
 
 class Opened:
@@ -69,7 +68,7 @@ class Opened:
     Args:
         file: open for reading, at the beginning of the ledger's text.
         plain: whether it is the ledger's file itself, to which another process may be appending.
-        in_folder: whether its name leads to the folder where the files that it continues may be.
+        in_folder: whether the files that it continues can be in the folder of its name.
     """
 
     def __init__(self, file: BinaryIO, *, plain: bool = True, in_folder: bool = True) -> None:
@@ -84,19 +83,19 @@ class Opened:
         return self._pushed
 
     def size(self) -> int:
-        """Bytes to be read: without those that are appended from now on. Raises `OSError`."""
+        """Return how many bytes to read: none that are appended from now on. Raises `OSError`."""
         return size_when_unlocked(self._file.fileno()) if self._plain else sys.maxsize
 
-    def readline(self, most: int) -> bytes:
-        """The next line, or the next `most` bytes of it; nothing at the end. Raises `OSError`, `DamageError`."""
-        line, self._pushed = self._pushed[:most], self._pushed[most:]
-        if len(line) < most and not line.endswith(b"\n"):
-            line += self._file.readline(most - len(line))
+    def readline(self, maximum: int) -> bytes:
+        """Return the next line, or its next `maximum` bytes; empty at the end. Raises `OSError`, `DamageError`."""
+        line, self._pushed = self._pushed[:maximum], self._pushed[maximum:]
+        if len(line) < maximum and not line.endswith(b"\n"):
+            line += self._file.readline(maximum - len(line))
         return line
 
 
 Opener = Callable[[str, contextlib.ExitStack], Opened]
-"""Opens a file by its name, to be closed by the stack. Raises `OSError`, `ValueError`."""
+"""Opens a file by its name; the stack closes it. Raises `OSError`, `ValueError`."""
 
 
 def open_plain(name: str, stack: contextlib.ExitStack) -> Opened:
@@ -110,12 +109,12 @@ class Checked(msgspec.Struct, kw_only=True):
     Attributes:
         files: their names, in the order of the chain.
         lines: how many there are.
-        repairs: how many of them note a repair, and no answer.
+        repairs: how many of them replaced a torn line.
         number: the last line's number; 0 if there is none.
         head: the last line's digest; None if there is none.
-        since_head: how many lines were appended since the digest was kept; None if none was given, or it was not found.
+        since_head: how many lines follow the one with the digest given; None if none was given, or it was not found.
         problems, noted: the first `LISTED` of each.
-        problem_count: of problems.
+        problem_count: how many problems there are.
     """
 
     files: list[str] = []
@@ -142,35 +141,36 @@ def verify(
     after: str | None = None,
     open_file: Opener = open_plain,
 ) -> Checked:
-    """Check the ledger in the files `names`, in the order of its chain; what the first one continues is looked for
-    beside it, unless `after` is given.
+    """Verify the ledger in the files `names`, which are in the order of its chain.
 
     Args:
-        head: a digest kept earlier: one of the lines must have it.
-        records: how many lines there were then: the line with `head` must have this number, or the last one must have
-            no lower number.
-        after: the digest of the line that the first one must follow, where the files before it are kept elsewhere.
-        open_file: opens a file, such as one that is compressed.
+        names: the files. The files that the first one continues are found in its folder, unless `after` is given.
+        head: a digest that was stored elsewhere: one of the lines must have it.
+        records: how many lines there were at that time: the line with `head` must have this number; without `head` the
+            last line must have this number or a higher one.
+        after: the digest of the line that the first one must follow, if the files before it are stored elsewhere.
+        open_file: opens a file, such as a compressed one.
 
-    Raises `OSError` for a file that cannot be read.
+    Raises:
+        OSError: a file cannot be read.
     """
-    following = _Following(head, after)
+    chain = _Chain(head, after)
     with contextlib.ExitStack() as stack:
-        # Opened before it is asked what it continues: it may be moved aside meanwhile, and is the same file still.
+        # Opened first: it may be moved aside while the files that it continues are looked up, and stays the same file.
         first = _opened(names[0], open_file, stack)
         last = {names[0]: first} if first is not None else {}
         for name in [*([] if after else _before(names[0], first, open_file)), *names]:
             if name in last:
-                following.file(name, last.pop(name))
+                chain.file(name, last.pop(name))
             elif name != names[0]:
                 with contextlib.ExitStack() as opened:
-                    following.file(name, open_file(name, opened))
-    following.end(records)
-    return following.checked
+                    chain.file(name, open_file(name, opened))
+    chain.end(records)
+    return chain.checked
 
 
 def _opened(name: str, open_file: Opener, stack: contextlib.ExitStack) -> Opened | None:
-    """The file, at its beginning; None if it is not there, but files that were moved aside from it are."""
+    """Open a file; returns None if it is not there, but files that were moved aside from it are."""
     try:
         return open_file(name, stack)
     except FileNotFoundError:
@@ -187,7 +187,7 @@ def _aside(name: str) -> list[Path]:
 
 
 def _before(name: str, file: Opened | None, open_file: Opener) -> list[str]:
-    """The names of the files that a file continues, as far as they are beside it."""
+    """Return the names of the files that a file continues, as far as they are in its folder."""
     if file is not None and not file.in_folder:
         return []
     line = b"" if file is None else _first_line(file)
@@ -207,7 +207,7 @@ def _before(name: str, file: Opened | None, open_file: Opener) -> list[str]:
 
 
 def _beside(name: str, continued: str) -> str | None:
-    """The path of the file `continued` beside `name`, which may have been compressed; None if it is not there."""
+    """Return the path of the file `continued`, perhaps compressed, in the folder of `name`; None if it is not there."""
     for ending in ("", *COMPRESSED):
         path = str(Path(name).with_name(continued + ending))
         if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
@@ -228,18 +228,18 @@ def _first_line(file: Opened) -> bytes:
 
 
 def _continued(line: bytes) -> str:
-    """The name of the file that a first line names; empty if it names none, or what is no plain name."""
+    """Return the name of the file that a first line continues; empty if it has none, or one that is a path."""
     read = read_line(line)
     name = read.continues if isinstance(read, Line) and read.continues else ""
     return name if name not in (".", "..") and "\0" not in name and Path(name).name == name else ""
 
 
-class _Following:
-    """The chain, as far as it was followed."""
+class _Chain:
+    """Follows the chain, and collects what is wrong with it."""
 
     def __init__(self, head: str | None, after: str | None) -> None:
         self.checked = Checked()
-        self._kept = head
+        self._head = head
         self._after = after
         self._head_number: int | None = None
         self._previous: str | None = after or NO_PREVIOUS  # None: not known, since a line was too long to be read
@@ -250,10 +250,10 @@ class _Following:
             self.checked.since_head = self._head_number = 0
 
     def file(self, name: str, file: Opened) -> None:
-        """Follow it through one file."""
+        """Follow the chain through one file."""
         self.checked.files.append(name)
         self._carriage_returns = 0
-        place, left = 0, file.size()  # what is appended from now on is not looked at
+        place, left = 0, file.size()  # what is appended from now on is not read
         try:
             while line := file.readline(min(left, LINE_MAX + 1)):
                 place, left = place + 1, left - len(line)
@@ -283,7 +283,7 @@ class _Following:
             self._problem(name, 0, LINE_ENDS, "a line feed at the end of each line", got, message)
 
     def _without_mark(self, name: str, line: bytes) -> bytes:
-        """The first line without a byte order mark, which is a problem of the file and not of the line."""
+        """Return the first line without a byte order mark, which is reported as a problem of the file."""
         if not line.startswith(codecs.BOM_UTF8):
             return line
         message = (
@@ -299,7 +299,7 @@ class _Following:
         read = read_line(line)
         if not line.endswith(b"\n"):
             got = f"{len(line)} bytes without a line end"
-            message = "is cut off: its writer was killed, or the file was cut. Whoever appends next notes it"
+            message = "is cut off: its writer was killed, or the file was cut; the next writer repairs it"
             self._problem(name, place, "torn", "a line end", got, message)
             return
         checked, digest = self.checked, digest_of(line)
@@ -313,7 +313,7 @@ class _Following:
         checked.number, checked.head = read.number, digest
         if checked.since_head is not None:
             checked.since_head += 1
-        if digest == self._kept:
+        if digest == self._head:
             checked.since_head, self._head_number = 0, read.number
         if read.repair is not None:
             checked.repairs += 1
@@ -330,7 +330,7 @@ class _Following:
             message = f"is not the first line: {what}; or give --after, the digest of the line that it follows"
             self._problem(name, place, "beginning", "number 1", f"number {read.number}", message)
         elif self._number is not None and read.number != self._number + 1:
-            self._unsteady(name, place, read.number, self._number + 1)
+            self._wrong_number(name, place, read.number, self._number + 1)
         elif self._previous is not None and read.previous != self._previous:
             if not self._place[1]:
                 what = "is the first line, and names another before it"
@@ -343,7 +343,7 @@ class _Following:
             message = f"does not follow: {where} was changed after it was written, or this line was"
             self._problem(name, place, "changed", self._previous, read.previous, message)
 
-    def _unsteady(self, name: str, place: int, number: int, expected: int) -> None:
+    def _wrong_number(self, name: str, place: int, number: int, expected: int) -> None:
         if number > expected:
             gone = f"number {expected} is" if number == expected + 1 else f"numbers {expected} to {number - 1} are"
             way, message = "missing", f"does not follow: {gone} missing before it"
@@ -352,16 +352,16 @@ class _Following:
         self._problem(name, place, way, f"number {expected}", f"number {number}", message)
 
     def end(self, records: int | None) -> None:
-        """Compare with what was kept."""
+        """Compare with the digest and the number that were stored elsewhere."""
         checked = self.checked
         name = checked.files[-1] if checked.files else ""
-        if self._kept is not None and self._head_number is None:
-            message = "no line has the digest that was kept: the ledger was shortened, or changed up to its end"
-            self._problem(name, 0, "head", self._kept, checked.head or "no line", message)
-        elif self._kept is not None and records is not None:
+        if self._head is not None and self._head_number is None:
+            message = "no line has the digest that was given: the ledger was shortened, or changed up to its end"
+            self._problem(name, 0, "head", self._head, checked.head or "no line", message)
+        elif self._head is not None and records is not None:
             # 0: the digest is that of --after, whose number is not known.
             if self._head_number and self._head_number != records:
-                message = "the line with the digest that was kept has another number"
+                message = "the line with the digest that was given has another number"
                 self._problem(name, 0, "records", f"number {records}", f"number {self._head_number}", message)
         elif records is not None and checked.number < records:
             message = "the ledger was shortened"
@@ -374,5 +374,5 @@ class _Following:
 
 
 def names_of(checked: Iterable[Problem]) -> list[str]:
-    """The ways in which a ledger is wrong, each once, in the order found."""
+    """The kinds of the problems, each once, in the order found."""
     return list(dict.fromkeys(problem.way for problem in checked))

@@ -12,8 +12,8 @@ from nomyo_attest.appraisal import appraise
 from nomyo_attest.audit.record import Appraised, RecordAppraiser
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.strict_json import parse_json
-from nomyo_attest.ledger.keep import keep
 from nomyo_attest.ledger.line import encode_line, is_repair, open_line
+from nomyo_attest.ledger.redaction import redact
 from nomyo_attest.testing import FAULTS, Forge
 
 FAULTS_KEPT = [fault for fault in FAULTS if not fault.as_text]
@@ -21,7 +21,7 @@ FAULTS_KEPT = [fault for fault in FAULTS if not fault.as_text]
 
 def line_of(response: dict[str, Any], by: na.AppraisalPolicy, **arguments: Any) -> bytes:
     """A line as `EvidenceLog.append` makes it."""
-    kept = keep(response, by)
+    kept = redact(response, by)
     payload_id = arguments.get("payload_id")
     result = appraise(kept.evidence, by, **arguments).to_dict()
     more = {"payload_id": payload_id, "given": payload_id is not None, "evidence": kept.evidence, "result": result}

@@ -20,8 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nomyo_attest as na
-from nomyo_attest.ledger.line import BEGINNING, is_repair
-from nomyo_attest.ledger.tail import TORN_KEPT
+from nomyo_attest.ledger.line import BEGINNING, TORN_STORED_MAX, is_repair
 from tests.nomyo_attest.ledger.making import SMALL, checked, records, small, ways
 
 APPENDER = """
@@ -243,12 +242,12 @@ def test_two_last_lines_that_are_none_are_nobodys_crash(path: Path) -> None:
 
 def test_of_a_torn_line_that_is_far_too_long_the_beginning_is_kept(path: Path) -> None:
     lines = small(path, 1)
-    path.write_bytes(lines[0] + b"x" * (TORN_KEPT + 9_000_000))
+    path.write_bytes(lines[0] + b"x" * (TORN_STORED_MAX + 9_000_000))
     na.EvidenceLog(path).append(SMALL)
     assert ways(path) == []
     note = records(path)[1]["repair"]
-    assert note["bytes"] == TORN_KEPT + 9_000_000
-    assert base64.b64decode(note["torn"]) == b"x" * TORN_KEPT
+    assert note["bytes"] == TORN_STORED_MAX + 9_000_000
+    assert base64.b64decode(note["torn"]) == b"x" * TORN_STORED_MAX
 
 
 def test_a_last_line_longer_than_any_is_no_ledger(path: Path) -> None:

@@ -352,7 +352,7 @@ def test_a_torn_ledger_that_is_exchanged_under_the_lock_is_not_written_to(
         return real(name if flags & os.O_APPEND or name != path else other, flags, *more, **named)
 
     monkeypatch.setattr(os, "open", exchanging)
-    with pytest.raises(na.LedgerError, match="was exchanged while it was locked"):
+    with pytest.raises(na.LedgerError, match="was replaced while it was locked"):
         na.EvidenceLog(path).append(SMALL)
     assert other.read_bytes() == b"mine"
 

@@ -18,8 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nomyo_attest as na
-from nomyo_attest.ledger.line import BEGINNING, NO_PREVIOUS, digest_of, encode_line
-from nomyo_attest.ledger.reading import read_line
+from nomyo_attest.ledger.line import BEGINNING, NO_PREVIOUS, digest_of, encode_line, read_line
 from nomyo_attest.ledger.verify import LISTED, WAYS
 from tests.nomyo_attest.ledger.making import SMALL, checked, records, small, ways
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo_attest.ledger.keep import CLAIMS, FIELDS, keep
 from nomyo_attest.ledger.line import encode_line, open_line
+from nomyo_attest.ledger.redaction import CLAIMS, FIELDS, redact
 from nomyo_attest.testing import FAULTS, VARIANTS, Case, Forge
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -27,7 +27,7 @@ def findings(response: object, by: na.AppraisalPolicy, payload_id: str | None = 
 
 def kept_of(response: dict[str, Any], by: na.AppraisalPolicy, *secrets: str) -> tuple[dict[str, Any], bool]:
     """What is kept, as it comes back from a line."""
-    kept = keep(response, by, lambda texts: [text for text in texts if any(secret in text for secret in secrets)])
+    kept = redact(response, by, lambda texts: [text for text in texts if any(secret in text for secret in secrets)])
     line = encode_line(1, "sha256:", {"payload_id": None, "given": False, "evidence": kept.evidence})
     return open_line(json.loads(line))[0], kept.whole
 
@@ -187,7 +187,7 @@ def test_a_key_that_stood_twice_is_not_made_one() -> None:
     text = Forge().text().replace('"payload_id"', '"payload_id": "other", "payload_id"', 1)
     from nomyo_attest.evidence.strict_json import parse_json
 
-    kept = keep(parse_json(text), policy())
+    kept = redact(parse_json(text), policy())
     assert not kept.whole
     assert na.appraise(kept.evidence, policy()).failed == ("evidence.form",)
 

@@ -1,0 +1,253 @@
+"""Select what a ledger stores of a response: the fields of `_metadata` that the protocol or the policy names.
+
+Any other field may contain words of a prompt, so it is left out. Appraising what is stored gives the same outcomes as
+appraising the response: a text that must not be stored becomes null, which no policy accepts, and malformed evidence
+stays malformed. Only the wording of findings differs then, and `Redacted.whole` says that something was changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from nomyo_attest.errors import EvidenceError
+from nomyo_attest.evidence.misplaced import find_misplaced, find_respelled
+from nomyo_attest.evidence.response import BLOCK, METADATA, PAYLOAD_ID_MAX, check_payload_id, read_evidence
+from nomyo_attest.evidence.strict_json import JsonObject
+from nomyo_attest.policy import AppraisalPolicy
+
+CLAIMS: Final = (
+    "processed_at",
+    "response_status",
+    "security_tier",
+    "memory_protection.platform",
+    "memory_protection.memory_locking",
+    "memory_protection.secure_zeroing",
+    "memory_protection.core_dump_prevention",
+    "cuda_device.available",
+    "cuda_device.device_hash",
+)
+"""What the protocol lets a server claim about itself and its response; the claims are not signed."""
+
+FIELDS: Final = ("is_available", "pcr_banks", "quote_b64", "signature_b64", "aik_pubkey_b64")
+"""Fields of `tpm_attestation` other than `pcr_values`, which is an object."""
+
+CLAIM_MAX: Final = 256
+"""Characters of the longest claim that is stored; honest ones are words and digests."""
+
+FIELD_MAX: Final = 16384
+"""Characters that are stored of a field of the evidence: no well-formed one has half as many."""
+
+TABLE_MAX: Final = 64
+"""Entries of `pcr_values`, or of a bank in it, and characters of their names; eight banks have at most 24 PCRs each."""
+
+DIGEST_MAX: Final = 1024
+"""Characters that are stored of a PCR value; the longest well-formed one, SHA-512, has 128."""
+
+_DEPTH_MAX: Final = 20
+"""Levels of nesting in which duplicate keys are looked for: no claim of a policy is as deep."""
+
+MISPLACED: Final = {"tpmAttestation": {"isAvailable": None}}
+"""Stored in place of evidence that is not where it is read: an appraisal refuses both for the same reason."""
+
+OTHER_ID: Final = "…"
+"""Stored in place of a payload id that must not be stored; a payload id that is sent is ASCII."""
+
+PLAIN_WORDS: Final = frozenset({"standard", "high", "maximum", "success"})
+"""Words of the protocol, which are stored although a prompt may consist of one of them."""
+
+Withhold = Callable[[list[str]], Collection[str]]
+"""Texts → those of them that must not be stored."""
+
+
+class Redacted(msgspec.Struct, frozen=True):
+    """What is stored of one response.
+
+    Attributes:
+        evidence: in the structure of the response, such as ``{"_metadata": {"tpm_attestation": {…}, …}}``.
+        whole: whether each field that the protocol or the policy names is unchanged.
+    """
+
+    evidence: dict[str, Any]
+    whole: bool
+
+
+def redact(
+    response: dict[str, Any], policy: AppraisalPolicy | None = None, withhold: Withhold | None = None
+) -> Redacted:
+    """Select what to store of a response.
+
+    Args:
+        response: a whole response, its `_metadata`, or the bare `tpm_attestation` block.
+        policy: its claims are stored in addition to those of the protocol, and the values that it accepts are never
+            withheld.
+        withhold: returns the texts that must not be stored. It is not asked about well-formed evidence: base64,
+            hexadecimal digits and the names of PCRs.
+    """
+    redaction = _Redaction(policy, frozenset())
+    redacted = redaction.of(response)
+    if withhold is not None:
+        texts = set(_texts(redacted.evidence, _is_evidence(redacted.evidence))) - redaction.plain
+        secret = frozenset(withhold(sorted(texts)))
+        if secret:
+            return _Redaction(policy, secret).of(response)
+    return redacted
+
+
+class _Redaction:
+    """One pass over a response, in which the texts in `secret` are withheld."""
+
+    def __init__(self, policy: AppraisalPolicy | None, secret: frozenset[str]) -> None:
+        asked = {} if policy is None else policy.claims
+        self.paths = (*CLAIMS, *(path for path in asked if path not in CLAIMS))
+        self.plain = PLAIN_WORDS | {value for values in asked.values() for value in values if isinstance(value, str)}
+        self._secret = secret
+        self._whole = True
+
+    def of(self, response: dict[str, Any]) -> Redacted:
+        evidence = self._response(response)
+        return Redacted(evidence, self._whole)
+
+    def _response(self, response: dict[str, Any]) -> dict[str, Any]:
+        stored: dict[str, Any] = {}
+        if _is_ambiguous(response, _DEPTH_MAX):
+            stored = {METADATA: self._changed(None)}
+        elif METADATA in response:
+            stored = {METADATA: self._metadata(response[METADATA])}
+            # Evidence beside the metadata makes it ambiguous; its presence is all that matters.
+            stored |= {key: self._changed(None) for key in (BLOCK, "is_available") if key in response}
+        elif BLOCK in response:
+            stored = self._metadata(response)
+        elif "is_available" in response:
+            stored = self._block(response)
+        elif find_misplaced(response) is not None:
+            stored = self._changed(dict(MISPLACED))
+        return stored
+
+    def _changed(self, value: Any) -> Any:
+        self._whole = False
+        return value
+
+    def _metadata(self, metadata: Any) -> Any:
+        if not isinstance(metadata, dict):
+            return self._scalar(metadata, CLAIM_MAX)
+        stored: dict[str, Any] = {}
+        if "payload_id" in metadata:
+            stored["payload_id"] = self._payload_id(metadata["payload_id"])
+        if BLOCK in metadata:
+            stored[BLOCK] = self._block(metadata[BLOCK])
+        elif find_respelled(metadata) is not None:
+            stored |= self._changed(MISPLACED)
+        if "is_available" in metadata:
+            stored["is_available"] = self._scalar(metadata["is_available"], CLAIM_MAX)
+        for path in self.paths:
+            self._claim(metadata, stored, path.split("."))
+        return stored
+
+    def _payload_id(self, given: Any) -> Any:
+        """A payload id that must not be stored becomes one that no request has: it still is that of another request."""
+        try:
+            check_payload_id(given, "")
+        except EvidenceError:
+            return self._scalar(given, PAYLOAD_ID_MAX + 1, cut=True)
+        return self._changed(OTHER_ID) if given in self._secret else given
+
+    def _claim(self, holder: Any, stored: dict[str, Any], path: list[str]) -> None:
+        for key in path[:-1]:
+            if type(holder) is not dict or key not in holder:
+                return
+            holder = holder[key]
+            if type(holder) is not dict or type(stored.setdefault(key, {})) is not dict:
+                stored.setdefault(key, None)
+                return
+            stored = stored[key]
+        name = path[-1]
+        if type(holder) is dict and name in holder and name not in stored:
+            stored[name] = self._scalar(holder[name], CLAIM_MAX)
+
+    def _block(self, block: Any) -> Any:
+        if not isinstance(block, dict):
+            return self._scalar(block, CLAIM_MAX)
+        stored = {name: self._scalar(block[name], FIELD_MAX, cut=True) for name in FIELDS if name in block}
+        if "pcr_values" in block:
+            stored["pcr_values"] = self._table(block["pcr_values"])
+        return stored
+
+    def _table(self, table: Any) -> Any:
+        """`pcr_values`; null instead if it is larger than any well-formed one, or a name in it must not be stored."""
+        if not isinstance(table, dict):
+            return self._scalar(table, DIGEST_MAX)
+        stored: dict[str, Any] = {}
+        for bank, of_bank in table.items():
+            if isinstance(of_bank, dict):
+                if len(of_bank) > TABLE_MAX or not all(map(self._is_storable_name, of_bank)):
+                    return self._changed(None)
+                stored[bank] = {index: self._scalar(value, DIGEST_MAX, cut=True) for index, value in of_bank.items()}
+            else:
+                stored[bank] = self._scalar(of_bank, DIGEST_MAX)
+        if len(table) > TABLE_MAX or not all(map(self._is_storable_name, table)):
+            return self._changed(None)
+        return stored
+
+    def _is_storable_name(self, name: object) -> bool:
+        return type(name) is str and len(name) <= TABLE_MAX and name not in self._secret
+
+    def _scalar(self, value: Any, maximum: int, *, cut: bool = False) -> Any:
+        """A text of at most `maximum` characters, a number or a boolean; for anything else a value of the same type.
+
+        A longer text is cut to `maximum` characters if `cut`, and becomes null otherwise.
+        """
+        if value is None or type(value) is bool:
+            return value
+        if type(value) is str:
+            if value in self._secret:
+                return self._changed(None)
+            if len(value) > maximum and value not in self.plain:
+                return self._cut(value[:maximum]) if cut else self._changed(None)
+            return value
+        if type(value) is int and value.bit_length() <= 64:
+            return value
+        if type(value) is float and math.isfinite(value):
+            return value
+        if isinstance(value, (int, float)):
+            return self._changed(0.0)
+        if isinstance(value, (list, tuple)):
+            return [] if not value else self._changed([])
+        if isinstance(value, dict):
+            return {} if not value else self._changed({})
+        return self._changed(None)
+
+    def _cut(self, beginning: str) -> str | None:
+        self._whole = False
+        return None if beginning in self._secret else beginning
+
+
+def _is_ambiguous(value: Any, depth: int) -> bool:
+    """Whether an object had a duplicate key, which what is stored could not show."""
+    if type(value) is JsonObject:
+        return True
+    return isinstance(value, dict) and depth > 0 and any(_is_ambiguous(inner, depth - 1) for inner in value.values())
+
+
+def _is_evidence(stored: dict[str, Any]) -> bool:
+    """Whether it contains well-formed evidence."""
+    try:
+        return read_evidence(stored).available
+    except EvidenceError:
+        return False
+
+
+def _texts(value: Any, well_formed: bool, named_by_us: bool = True) -> Iterator[str]:
+    """Yield every text in what is to be stored, names of PCRs included; none of well-formed evidence."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if well_formed and key in ("pcr_values", *FIELDS):
+                continue
+            if not named_by_us:
+                yield key
+            yield from _texts(inner, well_formed, named_by_us and key != "pcr_values")
