@@ -29,9 +29,8 @@ from nomyo.keyring import KeyPair, Keyring
 from nomyo.memory import SecureBuffer
 from nomyo.rate_limit import CallQueue, QueueFullError
 from nomyo.redaction import texts
-from nomyo.retry import status_may_be_retried, wait_before
 from nomyo.server_key import ServerKey, ServerKeys
-from nomyo.status import status_error
+from nomyo.status import may_be_retried, pauses_calls, status_error, wait_before
 from nomyo.transport import FAILED, Reply, Transport
 from nomyo_attest.policy import AppraisalPolicy
 
@@ -44,9 +43,6 @@ PAYLOAD_MAX: Final = 10 * 1024 * 1024
 """Bytes of the largest payload, before it is encrypted."""
 
 _RANDOM: Final = secrets.SystemRandom()
-
-_PAUSING: Final = frozenset({429, 503})
-"""Statuses that make all calls with the same API key wait, if they say for how long."""
 
 _TIMING: Final = ("date", "retry-after", "retry-after-ms")
 
@@ -244,7 +240,7 @@ class Service:
                 failure.stage = failure.stage or tries.stage
                 if tries.stage == "completion" and isinstance(error, APIConnectionError):
                     tries.maybe_processed |= error.maybe_processed
-            if isinstance(failure, APIStatusError) and failure.status_code in _PAUSING and failure.retry_after:
+            if isinstance(failure, APIStatusError) and pauses_calls(failure.status_code) and failure.retry_after:
                 self._queue.pause(request.api_key, failure.retry_after)
             wait = tries.wait_after(failure, self._random)
             if wait is None:
@@ -268,7 +264,7 @@ class Service:
     def _refusal(self, reply: Reply, request: Request) -> APIStatusError:
         error = status_error(reply.status, reply.headers, reply.body, secrets=request.texts())
         error.stage = "completion"
-        error.retryable = status_may_be_retried(reply.status, request.tier, error.retry_after)
+        error.retryable = may_be_retried(reply.status, request.tier, error.retry_after)
         return error
 
     async def _was_rotated(self, used: ServerKey) -> bool:
@@ -302,7 +298,7 @@ class Service:
             f"Failed to fetch server's public key: HTTP {reply.status}{_without_v1(reply.status, self._base)}"
         )
         error.args = (error.message,)
-        error.retryable = status_may_be_retried(reply.status, None, error.retry_after)
+        error.retryable = may_be_retried(reply.status, None, error.retry_after)
         raise error
 
 

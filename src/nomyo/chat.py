@@ -38,7 +38,7 @@ class SecureChatCompletion(Closing):
         allow_http: take plain HTTP to this machine, for development.
         api_key: bearer token. It is sent to `base_url` only.
         secure_memory: lock plaintext in memory while it is worked on, where the system allows it.
-        max_retries: tries after the first, for the statuses in `nomyo.retry.RETRYABLE` and for broken connections.
+        max_retries: tries after the first, for the statuses in `nomyo.status.STATUSES` and for broken connections.
         attestation_policy: an `AppraisalPolicy`, or the path of one.
         require_attestation: whether a completion is released only if the policy affirms its evidence. True, the default
             if there is a policy: a call may say otherwise, which is logged as a warning. ``"always"``: neither a call

@@ -1,18 +1,22 @@
-"""An HTTP response whose status is not 200 → the exception to raise.
+"""What an HTTP status other than 200 means: which exception, whether to try again, and after how long.
 
-The body is not authenticated: it is quoted, shortened, and nothing depends on it. A service might echo what it was
-sent, so the API key and the texts of the prompt are removed from it first (see `redaction`). A message ends in a
-program's log, so characters that could drive a terminal or a CI system are escaped in it; the attributes have the text
-as it came.
+`STATUSES` is the table. The body of such a response is not authenticated: it is quoted, shortened, and nothing depends
+on it. A service might echo what it was sent, so the API key and the texts of the prompt are removed from it first (see
+`redaction`). A message ends in a program's log, so characters that could drive a terminal or a CI system are escaped in
+it; the attributes have the text as it came.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
+
+import msgspec
 
 from nomyo.errors import (
     APIStatusError,
@@ -25,8 +29,65 @@ from nomyo.errors import (
     ServiceUnavailableError,
 )
 from nomyo.redaction import Redaction
-from nomyo.retry import retry_after
 from nomyo_attest.report.formatting import sanitize
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What one status means.
+
+    Attributes:
+        error: the exception.
+        prefix: how its message begins, as in nomyo 0.2.9; None for the status itself.
+        default: the rest of the message where the service gives no detail.
+        not_json: the same where the body is not JSON; empty for `default`.
+        retryable: whether the same request may be sent again.
+        pauses: whether all calls with the same API key wait if the response says for how long.
+        has_details: whether a JSON object in the body becomes `error_details`.
+    """
+
+    error: type[APIStatusError] = APIStatusError
+    prefix: str | None = None
+    default: str = "unknown"
+    not_json: str = ""
+    retryable: bool = False
+    pauses: bool = False
+    has_details: bool = True
+
+
+# fmt: off
+STATUSES: Final[Mapping[int, Status]] = {
+    400: Status(InvalidRequestError, "Bad request: ", "Unknown error", "Invalid response format"),
+    401: Status(AuthenticationError, "", "Invalid API key or authentication failed"),
+    403: Status(ForbiddenError, "Forbidden: ", "Model not allowed for the requested security tier"),
+    404: Status(NotFoundError, "Endpoint not found: ", "Secure inference not enabled"),
+    # 408 and 425 ask for another try (RFC 9110, 15.5.9; RFC 8470, 5.2).
+    408: Status(retryable=True, has_details=False),
+    425: Status(retryable=True, has_details=False),
+    # 429, 500, 502, 503 and 504 are retried by nomyo 0.2.9, too.
+    429: Status(RateLimitError, "Rate limit exceeded: ", retryable=True, pauses=True),
+    500: Status(ServerError, "Server error: ", retryable=True),
+    502: Status(retryable=True),
+    503: Status(ServiceUnavailableError, "Service unavailable: ", retryable=True, pauses=True),
+    504: Status(retryable=True),
+    # Cloudflare: the origin is down, unreachable or too slow, which other proxies report as 502 and 504.
+    520: Status(retryable=True, has_details=False),
+    521: Status(retryable=True, has_details=False),
+    522: Status(retryable=True, has_details=False),
+    523: Status(retryable=True, has_details=False),
+    524: Status(retryable=True, has_details=False),
+    # Overloaded.
+    529: Status(retryable=True, has_details=False),
+}
+# fmt: on
+
+OTHER_STATUS: Final = Status(has_details=False)
+"""What a status means that is not in the table."""
+
+RETRY_AFTER_MAX: Final = 60.0
+"""Seconds of the longest wait that a server can ask for; longer ones are left to the caller."""
+
+BACKOFF_MAX: Final = 30.0
+"""Seconds of the longest wait between two tries where the server does not say."""
 
 BODY_MAX: Final = 64 * 1024
 """Bytes of an error's body that are read."""
@@ -40,21 +101,6 @@ NOT_THE_ROUTERS: Final = "not the router's response: a gateway or proxy may have
 _HTML: Final = re.compile(
     r"\s*(<!--.{0,200}?-->\s*)?<(!doctype\s+html|html|head|body|title|h1|center)\b", re.IGNORECASE | re.DOTALL
 )
-
-# status → class, what the message begins with, and what it says where the service gives no detail in JSON, or no JSON
-# fmt: off
-_KINDS: Final[Mapping[int, tuple[type[APIStatusError], str, str, str]]] = {
-    400: (InvalidRequestError, "Bad request: ", "Unknown error", "Invalid response format"),
-    401: (AuthenticationError, "", "Invalid API key or authentication failed",
-          "Invalid API key or authentication failed"),
-    403: (ForbiddenError, "Forbidden: ", "Model not allowed for the requested security tier",
-          "Model not allowed for the requested security tier"),
-    404: (NotFoundError, "Endpoint not found: ", "Secure inference not enabled", "Secure inference not enabled"),
-    429: (RateLimitError, "Rate limit exceeded: ", "unknown", "unknown"),
-    500: (ServerError, "Server error: ", "unknown", "unknown"),
-    503: (ServiceUnavailableError, "Service unavailable: ", "unknown", "unknown"),
-}
-# fmt: on
 
 
 def status_error(
@@ -74,16 +120,17 @@ def status_error(
     document, told = without_secrets([document, dict(headers)])
     if not is_json:
         document = document[: 4 * DETAIL_MAX] or None
-    kind, start, no_detail, no_json = _KINDS.get(
-        status, (APIStatusError, f"Unexpected status code: {status} ", "unknown", "unknown")
-    )
-    what = _foreign(document)
-    if what:
-        message = f"{start or f'HTTP {status}: '}{what}"
+    meaning = STATUSES.get(status, OTHER_STATUS)
+    prefix = f"Unexpected status code: {status} " if meaning.prefix is None else meaning.prefix
+    foreign = _foreign(document)
+    if foreign:
+        message = f"{prefix or f'HTTP {status}: '}{foreign}"
+    elif is_json:
+        message = prefix + (_detail(document) or meaning.default)
     else:
-        message = start + ((_detail(document) or no_detail) if is_json else no_json)
-    error = kind(sanitize(message), status)
-    if isinstance(document, dict) and (status in _KINDS or status in (502, 504)):
+        message = prefix + (meaning.not_json or meaning.default)
+    error = meaning.error(sanitize(message), status)
+    if isinstance(document, dict) and meaning.has_details:
         error.error_details = document
     error.headers = told
     error.body = document
@@ -121,3 +168,85 @@ def _detail(document: Any) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= DETAIL_MAX else f"{text[:DETAIL_MAX]}…"
+
+
+def may_be_retried(status: int, tier: str | None, wait: float | None) -> bool:
+    """Whether a response of this status may be followed by another try.
+
+    A 503 for the tier `maximum` says that there is no TPM, unless it says when to come back: another try would find
+    none either.
+
+    Args:
+        tier: the security tier requested; None for none.
+        wait: what `retry_after` found.
+    """
+    if status == 503 and tier == "maximum" and wait is None:
+        return False
+    return STATUSES.get(status, OTHER_STATUS).retryable
+
+
+def pauses_calls(status: int | None) -> bool:
+    """Whether this status makes all calls with the same API key wait, if it says for how long."""
+    return status is not None and STATUSES.get(status, OTHER_STATUS).pauses
+
+
+def backoff(retry: int, fraction: float) -> float:
+    """Seconds before a retry, of which `retry` were made already: up to 1, 2, 4 … seconds, with full jitter.
+
+    Args:
+        fraction: from 0 to 1, at random, so that clients that failed together do not come back together.
+    """
+    return fraction * min(BACKOFF_MAX, 2.0 ** min(retry, 10))
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that a response asks to wait; None if it does not say, or not in a form that can be read.
+
+    ``retry-after-ms`` in milliseconds goes before ``retry-after`` in seconds or as a date (RFC 9110, 10.2.3). A date is
+    compared with the response's own ``date`` (RFC 9110, 6.6.1), so that a wrong clock on this machine changes nothing.
+
+    Args:
+        headers: names in lower case.
+        now: this machine's time, with an offset, for a response without a date of its own.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is not None or text is None:
+        return seconds
+    until = _date(text)
+    return None if until is None else max(0.0, (until - (_date(headers.get("date", "")) or now)).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    """A date of HTTP; None for any other text."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # the latter for a year of twenty digits
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # RFC 9110, 5.6.7: HTTP dates are in UTC
+
+
+def _number(text: str | None) -> float | None:
+    """A number of HTTP: digits, with or without a fraction. `float` would take ``1e9``, ``nan`` and ``1_0``, too."""
+    if text is None or not text.strip().replace(".", "", 1).isdecimal() or not text.isascii():
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def wait_before(retry: int, asked: float | None, left: float, random: Callable[[], float]) -> float | None:
+    """Seconds to wait before the next try; None if there is not to be one.
+
+    Args:
+        retry: how many retries were made already.
+        asked: what the server asked for, in seconds; None if it did not.
+        left: seconds until the deadline of the call.
+        random: a number from 0 to 1.
+    """
+    if asked is not None and asked > RETRY_AFTER_MAX:
+        return None
+    wait = backoff(retry, random()) if asked is None else asked
+    return wait if wait < left else None

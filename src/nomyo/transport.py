@@ -29,8 +29,7 @@ from nomyo.errors import (
     ResponseTooLargeError,
 )
 from nomyo.proxies import EnvironmentProxy
-from nomyo.retry import RETRYABLE
-from nomyo.status import BODY_MAX
+from nomyo.status import BODY_MAX, may_be_retried
 
 FAILED: Final = "Failed to connect to router: "
 """How the message of an `APIConnectionError` begins, as in nomyo 0.2.9."""
@@ -263,7 +262,7 @@ def _failure(error: httpx.TransportError | OSError, url: str, proxy: Environment
         _is_certificate_error(error)
         or isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError))
         or "location header" in str(error)  # httpx reads where a redirect leads, though it is not followed
-        or (refusal is not None and refusal not in RETRYABLE)
+        or (refusal is not None and not may_be_retried(refusal, None, None))
     )
     return failure
 

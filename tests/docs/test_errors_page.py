@@ -9,9 +9,8 @@ import pytest
 
 import nomyo
 from nomyo import errors
-from nomyo.retry import status_may_be_retried
 from nomyo.router.errors import MissingExtraError, RouterError
-from nomyo.status import status_error
+from nomyo.status import may_be_retried, status_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,11 +86,11 @@ def test_the_table_of_statuses_says_what_becomes_of_each(page: str) -> None:
             error = status_error(status, {}, b'{"detail": "why"}')
             assert f"`{type(error).__name__}`" == exception, status
             assert str(error).startswith(begins), status
-            assert status_may_be_retried(status, None, None) is again.startswith("yes"), status
+            assert may_be_retried(status, None, None) is again.startswith("yes"), status
             told.add(status)
     classes = {kind.usual_status for kind in EXCEPTIONS.values() if issubclass(kind, errors.APIStatusError)} - {None}
     assert classes <= told
-    assert {status for status in range(300, 600) if status_may_be_retried(status, None, None)} <= told
+    assert {status for status in range(300, 600) if may_be_retried(status, None, None)} <= told
 
 
 def test_the_table_of_codes_has_every_code_with_the_exception_that_carries_it(page: str) -> None:

@@ -33,7 +33,7 @@ REQUEST, ANSWER = 2, 2  # of a connection: the first is the fetch of the key
 @pytest.fixture(autouse=True)
 def prompt_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries take no time."""
-    monkeypatch.setattr("nomyo.retry.BACKOFF_MAX", 0.0)
+    monkeypatch.setattr("nomyo.status.BACKOFF_MAX", 0.0)
 
 
 @pytest.fixture

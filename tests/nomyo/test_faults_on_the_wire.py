@@ -38,7 +38,7 @@ AT_ONCE = ("response_unreadable", 1, "completion", False)
 @pytest.fixture
 def prompt_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries take no time."""
-    monkeypatch.setattr("nomyo.retry.BACKOFF_MAX", 0.0)
+    monkeypatch.setattr("nomyo.status.BACKOFF_MAX", 0.0)
 
 
 @pytest.mark.parametrize("name", [*UNREADABLE, "gzip", "gzip-bomb"])

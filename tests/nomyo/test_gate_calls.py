@@ -195,7 +195,7 @@ def test_a_result_that_the_server_brings_is_not_the_result(wire: Wire, tpm: Forg
 def test_retries_before_the_answer_do_not_weaken_the_gate(
     wire: Wire, tpm: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nomyo.retry.BACKOFF_MAX", 0.0)
+    monkeypatch.setattr("nomyo.status.BACKOFF_MAX", 0.0)
     other_firmware(tpm)
     wire.router.answer(Reply(503), Reply(reset="after"))
     failure = wire.refused(AttestationError, {"attestation_policy": policy(), "max_retries": 2})

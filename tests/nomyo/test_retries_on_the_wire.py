@@ -28,7 +28,7 @@ from nomyo import (
 from nomyo.call import Request, Service
 from nomyo.gate import Gate
 from nomyo.rate_limit import CallQueue, RateLimiter
-from nomyo.retry import BACKOFF_MAX, RETRY_AFTER_MAX, RETRYABLE
+from nomyo.status import BACKOFF_MAX, RETRY_AFTER_MAX, STATUSES
 from nomyo.transport import Transport
 from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, facts, only, run
 from tests.nomyo.wire.plain_router import Reply, error, limited
@@ -42,7 +42,7 @@ KINDS: dict[int, type[APIStatusError]] = {
     500: ServerError,
     503: ServiceUnavailableError,
 }
-RETRIED = tuple(sorted(RETRYABLE))
+RETRIED = tuple(sorted(status for status, meaning in STATUSES.items() if meaning.retryable))
 NOT_RETRIED = (201, 304, 400, 401, 402, 403, 404, 405, 409, 413, 418, 422, 501, 505, 525)
 
 

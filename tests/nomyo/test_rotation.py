@@ -57,7 +57,7 @@ def test_a_key_rotated_between_fetch_and_post_is_fetched_once_more_and_the_call_
 
 
 def test_a_key_rotated_between_two_tries_is_fetched_once_more(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo.retry.BACKOFF_MAX", 0.0)
+    monkeypatch.setattr("nomyo.status.BACKOFF_MAX", 0.0)
     wire.router.answer(Reply(500))
     rotate_at(wire, 2)
     answer = wire.ask({"max_retries": 1})
@@ -69,7 +69,7 @@ def test_a_key_rotated_between_two_tries_is_fetched_once_more(wire: Wire, monkey
 
 
 def test_a_try_that_failed_for_a_rotated_key_is_no_retry(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo.retry.BACKOFF_MAX", 0.0)
+    monkeypatch.setattr("nomyo.status.BACKOFF_MAX", 0.0)
     rotate_at(wire, 1)
     wire.router.answer(None, Reply(503), Reply(503))
     assert content(wire.ask({"max_retries": 2})) == PROMPT

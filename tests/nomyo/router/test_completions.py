@@ -14,9 +14,9 @@ from typing import Any, Self
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo.retry import RETRYABLE
 from nomyo.router import RouterOptions, RunningRouter, completions
 from nomyo.router.completions import echo
+from nomyo.status import STATUSES
 from tests.nomyo.router.asking import client_of, detail
 from tests.nomyo.router.openai_server import COMPLETION, OpenAIServer, Said, completion
 from tests.nomyo.wire.by_hand import Client, read
@@ -189,7 +189,7 @@ def test_a_response_that_cannot_be_decompressed_is_not_retried(server: OpenAISer
 
 def test_the_status_of_faults_that_a_retry_cannot_fix_is_retried_by_no_client() -> None:
     published = {429, 500, 502, 503, 504}
-    assert completions.UNUSABLE not in published | RETRYABLE
+    assert completions.UNUSABLE not in published | {status for status, meaning in STATUSES.items() if meaning.retryable}
     assert completions.UNUSABLE < 500  # many clients and proxies retry every 5xx
 
 

@@ -10,23 +10,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nomyo import retry
+from nomyo import status
 
+RETRYABLE = [408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529]
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def after(text: str | None = None, ms: str | None = None) -> float | None:
     """Seconds asked for by the headers ``retry-after`` and ``retry-after-ms``."""
     headers = {"retry-after": text, "retry-after-ms": ms}
-    return retry.retry_after({name: value for name, value in headers.items() if value is not None}, NOW)
-
-
-def test_the_statuses_are_these() -> None:
-    assert sorted(retry.RETRYABLE) == [408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529]
+    return status.retry_after({name: value for name, value in headers.items() if value is not None}, NOW)
 
 
 def test_the_bounds_are_these() -> None:
-    assert (retry.RETRY_AFTER_MAX, retry.BACKOFF_MAX) == (60.0, 30.0)
+    assert (status.RETRY_AFTER_MAX, status.BACKOFF_MAX) == (60.0, 30.0)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ def test_retry_after_may_be_a_date_of_http(text: str, seconds: float) -> None:
 )
 def test_a_date_is_compared_with_the_date_of_the_response(date: str, seconds: float) -> None:
     headers = {"retry-after": "Fri, 02 Jan 2026 03:04:15 GMT", "date": date}
-    assert retry.retry_after(headers, NOW) == seconds
+    assert status.retry_after(headers, NOW) == seconds
 
 
 @pytest.mark.parametrize("year", ["10000", "99999999999", "9" * 30])
@@ -129,23 +126,23 @@ def test_a_date_is_read_as_the_moment_it_is(moment: datetime, hours: int) -> Non
 def test_the_wait_without_a_word_from_the_server_lies_between_nothing_and_a_doubling_bound(
     fraction: float, count: int
 ) -> None:
-    wait = retry.backoff(count, fraction)
+    wait = status.backoff(count, fraction)
     assert 0 <= wait <= min(30.0, 2.0 ** min(count, 5))
-    assert retry.backoff(count, 1.0) == min(30.0, 2.0 ** min(count, 5))
-    assert retry.backoff(count, 0.5) == retry.backoff(count, 1.0) / 2
+    assert status.backoff(count, 1.0) == min(30.0, 2.0 ** min(count, 5))
+    assert status.backoff(count, 0.5) == status.backoff(count, 1.0) / 2
 
 
 def test_the_bounds_double_from_one_second_to_thirty() -> None:
-    assert [retry.backoff(count, 1.0) for count in range(8)] == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert [status.backoff(count, 1.0) for count in range(8)] == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
 @pytest.mark.parametrize("tier", [None, "standard", "high", "maximum"])
 @pytest.mark.parametrize("wait", [None, 0.0, 5.0])
 def test_some_statuses_may_be_retried_but_not_a_503_that_means_no_tpm(tier: str | None, wait: float | None) -> None:
-    expected = set(retry.RETRYABLE)
+    expected = set(RETRYABLE)
     if tier == "maximum" and wait is None:
         expected -= {503}
-    assert {status for status in range(100, 600) if retry.status_may_be_retried(status, tier, wait)} == expected
+    assert {code for code in range(100, 600) if status.may_be_retried(code, tier, wait)} == expected
 
 
 def draw() -> float:
@@ -157,23 +154,23 @@ def nobody() -> float:
 
 
 def test_what_the_server_asks_for_is_waited_and_no_more() -> None:
-    assert retry.wait_before(0, 5.0, 100.0, nobody) == 5.0
-    assert retry.wait_before(7, 0.0, 100.0, nobody) == 0.0
-    assert retry.wait_before(0, 60.0, 100.0, nobody) == 60.0
+    assert status.wait_before(0, 5.0, 100.0, nobody) == 5.0
+    assert status.wait_before(7, 0.0, 100.0, nobody) == 0.0
+    assert status.wait_before(0, 60.0, 100.0, nobody) == 60.0
 
 
 def test_more_than_a_minute_is_not_waited_for() -> None:
-    assert retry.wait_before(0, 60.001, math.inf, nobody) is None
-    assert retry.wait_before(0, 1800.0, math.inf, nobody) is None
+    assert status.wait_before(0, 60.001, math.inf, nobody) is None
+    assert status.wait_before(0, 1800.0, math.inf, nobody) is None
 
 
 def test_a_wait_that_would_last_to_the_deadline_is_not_begun() -> None:
-    assert retry.wait_before(0, 5.0, 5.001, nobody) == 5.0
-    assert retry.wait_before(0, 5.0, 5.0, nobody) is None
-    assert retry.wait_before(0, 0.0, 0.0, nobody) is None
-    assert retry.wait_before(2, None, 2.0, draw) is None
-    assert retry.wait_before(2, None, 2.1, draw) == 2.0
-    assert retry.wait_before(0, None, -1.0, draw) is None
+    assert status.wait_before(0, 5.0, 5.001, nobody) == 5.0
+    assert status.wait_before(0, 5.0, 5.0, nobody) is None
+    assert status.wait_before(0, 0.0, 0.0, nobody) is None
+    assert status.wait_before(2, None, 2.0, draw) is None
+    assert status.wait_before(2, None, 2.1, draw) == 2.0
+    assert status.wait_before(0, None, -1.0, draw) is None
 
 
 @given(
@@ -186,7 +183,7 @@ def test_all_waits_of_a_call_together_stay_below_its_deadline(
 ) -> None:
     left = deadline
     for count, each in enumerate(asked):
-        wait = retry.wait_before(count, each, left, lambda: fraction)
+        wait = status.wait_before(count, each, left, lambda: fraction)
         if wait is None:
             break
         assert 0 <= wait <= 60
