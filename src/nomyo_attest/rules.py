@@ -108,7 +108,7 @@ RULE_TABLE: Final = (
     RuleFacts("pcr.bank", "pcrs.pcr_bank", "TPMS_PCR_SELECTION.hash",
               layout_only=True, temporary_warning=True, style=ValueStyle.CHOICE),
     RuleFacts("pcr.values", "pcrs.pcr_values", "tpm_attestation.pcr_values",
-              layout_only=True, needs=_QUOTE, temporary_warning=True),
+              needs=_QUOTE, temporary_warning=True),
     RuleFacts("firmware.version", "claims.firmware_version", "TPMS_ATTEST.firmwareVersion",
               needs=("attest.form", "key.form"), asked_with=("firmware.versions",), temporary_warning=True,
               style=ValueStyle.CHOICE),

@@ -1,20 +1,32 @@
-"""One answer's appraisal in progress: the facts that the checks look at, each worked out once."""
+"""The facts that the checks examine: those of one response (`Case`), and those of all its layout (`LayoutFacts`).
+
+The responses of a fleet differ in nonce, clock, counters, PCR values, key and signature, and in nothing else. A check
+that depends on nothing else is a layout check: it takes a `LayoutFacts`, and its answer is reused for each response of
+the same layout and policy. Reuse is safe because a `LayoutFacts` is a function of `Case.layout_key` and the policy:
+
+- the layouts of the three blobs are compared byte by byte in everything that is read from the blobs here: framing,
+  magic, type, clockInfo.safe, pcrSelect, schemes, hashes, attributes (`tpm.layout`);
+- the layout of the report has the selection text and the PCRs reported, and no value;
+- evidence that cannot be read or does not parse has no key, so nothing about it is reused.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
-from nomyo_attest.crypto.hashes import payload_nonce
+from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
 from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, verification_key
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
 from nomyo_attest.errors import EvidenceError, ParseError, detached
+from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.policy.model import AppraisalPolicy
-from nomyo_attest.tpm.attest import TPMS_ATTEST
+from nomyo_attest.tpm.attest import TPMS_ATTEST, TPMS_QUOTE_INFO
+from nomyo_attest.tpm.constants import HASH_NAMES, HASH_SIZES, TPM_ALG_ID, TPM_ST
 from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public, parse_signature
+from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION
 from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
 
@@ -22,7 +34,7 @@ NO_EVIDENCE: Final = Evidence(available=False, absence="the evidence is not well
 
 
 class Case:
-    """The facts of one appraisal. A fact that could not be had is None.
+    """The facts of one appraisal. A fact that is not available is None.
 
     Attributes:
         policy: the policy applied.
@@ -31,8 +43,9 @@ class Case:
         payload_id: the payload id the nonce was derived from; None if there was none.
         given_payload_id: the payload id the caller gave; None if it gave none.
         now: the time of the appraisal; None unless given or asked for by the policy.
+        report: the PCR values reported.
         attest, signature, key: the parsed blobs with their framing.
-        verification_key: the AIK as a key that verifies; `verification_key_error` says why it is none.
+        verification_key: the AIK as a key that verifies; `verification_key_error` says why there is none.
         name: the AIK's Name; hierarchy: the one whose primary key it is, None if none.
         says_soft: whether the response says that its router runs the soft TPM.
         layout: the facts that this response shares with all others of its layout.
@@ -52,6 +65,7 @@ class Case:
         "now",
         "payload_id",
         "policy",
+        "report",
         "says_soft",
         "signature",
         "verification_key",
@@ -74,6 +88,7 @@ class Case:
         if isinstance(evidence, EvidenceError):
             self.evidence_error, evidence = evidence, NO_EVIDENCE
         self.evidence = evidence
+        self.report: PcrReport = evidence.pcrs
         self.says_soft = says_soft(evidence.claims)
         self.given_payload_id = payload_id
         self.payload_id = payload_id if payload_id is not None or nonce is not None else evidence.payload_id
@@ -120,7 +135,14 @@ class Case:
         quote, signature, key = self.attest.layout, self.signature.layout, self.key.layout
         if quote is None or signature is None or key is None:
             return None
-        return quote, signature, key, self.evidence.pcrs
+        return quote, signature, key, self.report.layout
+
+    def layout_facts(self) -> LayoutFacts:
+        """Collect the facts of the layout from this response."""
+        attest = self.attest or self._errors.get("attest")
+        signature = self.signature or self._errors.get("signature")
+        key = self.key or self._errors.get("key")
+        return LayoutFacts(self.policy, self.evidence, self.evidence_error, attest, signature, key)
 
     @property
     def warnings_ended(self) -> bool | None:
@@ -133,11 +155,130 @@ class Case:
         """Whether the soft TPM, whose private keys everybody can make again, made the evidence."""
         key = self.key.value if self.key else None
         clock = self.attest.value.clock_info if self.attest else None
-        return self.says_soft or made_by_soft_tpm(key, self.layout.report, clock)
+        return self.says_soft or made_by_soft_tpm(key, self.report, clock)
 
-    def layout_facts(self) -> LayoutFacts:
-        """Collect the facts of the layout from this response."""
-        attest = self.attest or self._errors.get("attest")
-        signature = self.signature or self._errors.get("signature")
-        key = self.key or self._errors.get("key")
-        return LayoutFacts(self.policy, self.evidence, self.evidence_error, attest, signature, key)
+
+class LayoutFacts:
+    """The facts of one layout under one policy. A fact that is not available is None, with the error beside it.
+
+    Attributes:
+        policy: the policy applied.
+        available: whether there is evidence; `absence` says why not, `denied` whether the server says so.
+        evidence_error: why the evidence could not be read; None if it could.
+        report: the PCRs reported, without their values.
+        attest_error, signature_error, key_error: why a blob does not parse; None if it does, or if there is none.
+        attest_framing, signature_framing, key_framing: the structure that was sent; None if it does not parse.
+        magic, attest_type, clock_safe: of TPMS_ATTEST.
+        signed: the PCRs that the quote selects; None if it is no quote.
+        references: the PCRs that the policy names, in its order; empty if it is no quote.
+        signature_scheme, signature_hash: of TPMT_SIGNATURE.
+        attributes, key_scheme, key_hash: of TPMT_PUBLIC; `key_hash` is None also if the scheme is TPM_ALG_NULL.
+    """
+
+    def __init__(
+        self,
+        policy: AppraisalPolicy,
+        evidence: Evidence,
+        evidence_error: EvidenceError | None,
+        attest: Framed[TPMS_ATTEST] | ParseError | None,
+        signature: Framed[TPMT_SIGNATURE] | ParseError | None,
+        key: Framed[TPMT_PUBLIC] | ParseError | None,
+    ) -> None:
+        self.policy = policy
+        self.available = evidence.available
+        self.absence = "" if evidence.available else evidence.absence
+        self.denied = not evidence.available and evidence.denied
+        self.evidence_error = evidence_error
+        self.report: PcrLayout = evidence.pcrs.layout
+        self.attest_error, self.signature_error, self.key_error = map(_error, (attest, signature, key))
+        self.attest_framing, self.signature_framing, self.key_framing = map(_framing, (attest, signature, key))
+        self.magic: int | None = None
+        self.attest_type: TPM_ST | None = None
+        self.clock_safe: bool | None = None
+        self.signed: SignedSelection | None = None
+        self.references: tuple[Reference, ...] = ()
+        if isinstance(attest, Framed):
+            statement = attest.value
+            self.magic, self.attest_type, self.clock_safe = statement.magic, statement.type, statement.clock_info.safe
+            if isinstance(statement.attested, TPMS_QUOTE_INFO):
+                self.signed = SignedSelection(statement.attested.pcr_select)
+                self.references = _references(policy, self.signed, self.report)
+        self.signature_scheme: TPM_ALG_ID | None = None
+        self.signature_hash: TPM_ALG_ID | None = None
+        if isinstance(signature, Framed):
+            self.signature_scheme, self.signature_hash = signature.value.sig_alg, signature.value.signature.hash
+        self.attributes: int | None = None
+        self.key_scheme: TPM_ALG_ID | None = None
+        self.key_hash: TPM_ALG_ID | None = None
+        if isinstance(key, Framed):
+            scheme = key.value.parameters.scheme
+            self.attributes, self.key_scheme = key.value.object_attributes, scheme.scheme
+            self.key_hash = scheme.details.hash_alg if scheme.details else None
+
+
+def _framing(blob: Any) -> str | None:
+    return blob.framing if isinstance(blob, Framed) else None
+
+
+def _error(blob: Any) -> ParseError | None:
+    return blob if isinstance(blob, ParseError) else None
+
+
+class SignedSelection:
+    """A TPML_PCR_SELECTION by the names that users write.
+
+    Attributes:
+        banks: in signed order: bank, indices, digest size in bytes. A bank is in it as often as it was signed.
+        text: as `pcr_banks` would write it.
+    """
+
+    __slots__ = ("banks", "text")
+
+    def __init__(self, select: TPML_PCR_SELECTION) -> None:
+        self.banks = tuple((HASH_NAMES[one.hash], one.indices, HASH_SIZES[one.hash]) for one in select.pcr_selections)
+        self.text = str(select)
+
+    def digest_of(self, report: PcrReport, algorithm: TPM_ALG_ID) -> bytes | None:
+        """H(values in signed order: banks as listed, indices rising); None if a value is missing or not of its bank's
+        length.
+        """
+        values = []
+        for bank, indices, size in self.banks:
+            of_bank = report.values.get(bank)
+            for index in indices:
+                value = of_bank.get(index) if of_bank else None
+                if value is None or len(value) != size:
+                    return None
+                values.append(value)
+        return HASHERS[algorithm](b"".join(values)).digest()
+
+
+class Reference(NamedTuple):
+    """A PCR that the policy names.
+
+    Attributes:
+        place: ``"sha256:7"``.
+        accepted: the values it may have; empty for any. `expected` is how a finding states them.
+        attested: bank and index of the PCR in the report; None if it is not both signed and reported.
+    """
+
+    place: str
+    accepted: frozenset[bytes]
+    expected: list[bytes] | str
+    attested: tuple[str, int] | None
+
+    def value_in(self, report: PcrReport) -> bytes | None:
+        """The value that was signed and reported; None if there is none."""
+        if self.attested is None:
+            return None
+        bank, index = self.attested
+        return report.values[bank][index]
+
+
+def _references(policy: AppraisalPolicy, signed: SignedSelection, report: PcrLayout) -> tuple[Reference, ...]:
+    attested = {(bank, i) for bank, of_bank, _ in signed.banks for i in of_bank if i in report.indices.get(bank, ())}
+    return tuple(
+        Reference(f"{bank}:{index}", accepted, sorted(accepted) or "any", place if place in attested else None)
+        for bank, index, accepted in policy.accepted
+        for place in [(bank, index)]
+    )

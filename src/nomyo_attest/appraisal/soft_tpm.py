@@ -9,7 +9,8 @@ them stops somebody who wants to hide it; they are for mistakes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any, Final
 
@@ -76,31 +77,43 @@ def made_by_soft_tpm(public: TPMT_PUBLIC | None, report: PcrReport, clock: TPMS_
     """Whether the key, a PCR value, or a PCR value together with the quote's clock is the soft TPM's."""
     if public is not None and key_digest(public) in TEST_KEYS:
         return True
-    reported = {(bank, index, value) for bank, of in report.values.items() for index, value in of.items()}
-    if not reported.isdisjoint(_values()):
+    if _reports_one_of(_values(), report):
         return True
     is_soft_clock = clock is not None and (clock.clock, clock.reset_count, clock.restart_count) == _CLOCK
-    return is_soft_clock and not reported.isdisjoint(_router_values())
+    return is_soft_clock and _reports_one_of(_router_values(), report)
+
+
+_Values = Mapping[str, Mapping[int, AbstractSet[bytes]]]
+
+
+def _reports_one_of(values: _Values, report: PcrReport) -> bool:
+    return any(
+        of_bank.get(index) in of_index
+        for bank, of_bank in report.values.items()
+        for index, of_index in values.get(bank, {}).items()
+    )
 
 
 @cache
-def _values() -> frozenset[tuple[str, int, bytes]]:
+def _values() -> _Values:
     return _values_of(_EVENTS)
 
 
 @cache
-def _router_values() -> frozenset[tuple[str, int, bytes]]:
+def _router_values() -> _Values:
     return _values_of(_ROUTER_EVENTS)
 
 
-def _values_of(events_of: Mapping[int, tuple[tuple[bytes, ...], ...]]) -> frozenset[tuple[str, int, bytes]]:
-    """Bank, index and value of each PCR that a boot of these events leads to (Part 1, "Extend of a PCR")."""
-    found = set()
-    for bank in _BANKS:
-        for index, boots in events_of.items():
-            for events in boots:
-                value = bytes(hashlib.new(bank).digest_size)
-                for event in events:
-                    value = hashlib.new(bank, value + hashlib.new(bank, event).digest()).digest()
-                found.add((bank, index, value))
-    return frozenset(found)
+def _values_of(events_of: Mapping[int, tuple[tuple[bytes, ...], ...]]) -> _Values:
+    """Bank → index → the values that boots of these events lead to (Part 1, "Extend of a PCR")."""
+    return {
+        bank: {index: {_measured(bank, events) for events in boots} for index, boots in events_of.items()}
+        for bank in _BANKS
+    }
+
+
+def _measured(bank: str, events: Iterable[bytes]) -> bytes:
+    value = bytes(hashlib.new(bank).digest_size)
+    for event in events:
+        value = hashlib.new(bank, value + hashlib.new(bank, event).digest()).digest()
+    return value

@@ -8,9 +8,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from nomyo_attest.appraisal.answer import Answer
-from nomyo_attest.appraisal.case import NO_EVIDENCE, Case
+from nomyo_attest.appraisal.case import NO_EVIDENCE, Case, LayoutFacts
 from nomyo_attest.appraisal.finding import PlannedRule
-from nomyo_attest.appraisal.layout import LayoutFacts
 from nomyo_attest.appraisal.result import AttestationResult
 from nomyo_attest.appraisal.rules import RULES, requirement_of
 from nomyo_attest.errors import EvidenceError, detached

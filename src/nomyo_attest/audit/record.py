@@ -20,7 +20,7 @@ from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
 from nomyo_attest.audit.stored_evidence import RepairError, StoredEvidence, evidence_to_store, unwrap
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, detached
-from nomyo_attest.evidence.pcrs import PcrReport
+from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.evidence.response import Evidence, read_evidence
 from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.line import Recorded
@@ -82,7 +82,8 @@ class RecordAppraiser:
         self._keep = keep_evidence
         self._claims = frozenset(path.split(".")[0] for path in policy.claims)
         self._any_value = {(bank, index) for bank, index, values in policy.accepted if not values}
-        self._profiles: dict[PcrReport, tuple[str, msgspec.Raw]] = {}
+        self._profiles: dict[tuple[object, ...], tuple[str, msgspec.Raw]] = {}
+        self._compared: dict[PcrLayout, list[tuple[str, int]]] = {}
 
     def appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:
         """The row of the record `text`, unless its time is outside the window. Never raises for a record."""
@@ -157,18 +158,28 @@ class RecordAppraiser:
         return row
 
     def _profile(self, report: PcrReport) -> tuple[str, msgspec.Raw]:
-        known = self._profiles.get(report)
+        compared = self._compared.get(report.layout)
+        if compared is None:
+            compared = [(bank, i) for bank, of in sorted(report.values.items()) for i in sorted(of)]
+            compared = [place for place in compared if place not in self._any_value]
+            _store(self._compared, report.layout, compared)
+        key = (report.layout, *[report.values[bank][index] for bank, index in compared])
+        known = self._profiles.get(key)
         if known is None:
-            values = {
-                bank: {str(i): of_bank[i].hex() for i in sorted(of_bank) if (bank, i) not in self._any_value}
-                for bank, of_bank in sorted(report.values.items())
-            }
+            values: dict[str, dict[str, str]] = {bank: {} for bank in sorted(report.values)}
+            for bank, index in compared:
+                values[bank][str(index)] = report.values[bank][index].hex()
             text = msgspec.json.encode(values)
             known = hashlib.sha256(text).hexdigest(), msgspec.Raw(text)
-            if len(self._profiles) >= _PROFILES_KEPT:
-                self._profiles.clear()
-            self._profiles[report] = known
+            _store(self._profiles, key, known)
         return known
+
+
+def _store(cache: dict[Any, Any], key: object, value: object) -> None:
+    """Add to a cache of `_PROFILES_KEPT` entries at most, which is emptied when it is full."""
+    if len(cache) >= _PROFILES_KEPT:
+        cache.clear()
+    cache[key] = value
 
 
 def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:

@@ -1,14 +1,13 @@
 """Read the PCR values that a server reports, and PCR selections such as ``sha256:0,7,10+sha384:0``.
 
-A fleet reports the same values again and again, so reports are interned: the same text returns the same object, and
-results that depend on the report alone (its digest, the comparison with a policy) can be reused.
+A report is its layout and its values. The layout (the text, and which PCRs are reported in which order) is the same in
+all responses of a fleet and is checked once; the values may differ in each response, and are read from each.
 """
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -23,35 +22,61 @@ INDICES: Final = {str(index): index for index in range(PCR_COUNT)}
 BANKS_TEXT_MAX: Final = 1024
 """Characters of the longest selection text: eight banks of 24 indices take fewer than 650."""
 
-_REPORTS_MAX: Final = 256
-"""Interned reports; the largest has eight banks of 24 values, 16 kB."""
+_LAYOUTS_STORED: Final = 256
+"""Layouts of reports that are stored: a fleet has a few. The least recently used one is dropped."""
 
 _HEX_DIGITS: Final = {bank: 2 * HASH_SIZES[algorithm] for bank, algorithm in HASH_ALGORITHMS.items()}
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
-Items = tuple[tuple[Any, ...], ...]
-"""`pcr_values` as tuples, in the order of the JSON objects: for each bank, its name and then (index, value) pairs."""
+
+class PcrLayout:
+    """What reports with the same text and the same PCRs have in common: everything but the values. Equal by identity.
+
+    Attributes:
+        banks: the selection text, e.g. ``"sha256:0,7,10"``.
+        indices: bank → indices of its PCRs, both in the order reported. Read-only.
+        places: the same as (bank, indices, size of each value in bytes).
+    """
+
+    __slots__ = ("banks", "indices", "places")
+
+    def __init__(self, banks: str, indices: Mapping[str, tuple[int, ...]]) -> None:
+        self.banks = banks
+        self.indices = MappingProxyType(dict(indices))
+        self.places = [(bank, of_bank, [_HEX_DIGITS[bank] // 2] * len(of_bank)) for bank, of_bank in indices.items()]
 
 
 class PcrReport:
-    """Reported PCR values. Compared by identity; see `read_report`.
+    """Reported PCR values. The mapping given is not copied.
 
     Attributes:
-        banks: the selection text, for example ``"sha256:0,7,10"``.
-        values: bank → PCR index → value; each value has its bank's digest size in bytes. Read-only.
+        layout: everything but the values.
+        values: bank → PCR index → value. Read-only. As read, each value has its bank's digest size in bytes, and the
+            PCRs are those of `layout`.
     """
 
-    __slots__ = ("__weakref__", "banks", "values")
+    __slots__ = ("layout", "values")
 
-    def __init__(self, banks: str, values: Mapping[str, Mapping[int, bytes]]) -> None:
-        self.banks = banks
-        self.values = MappingProxyType({bank: MappingProxyType(dict(of_bank)) for bank, of_bank in values.items()})
+    def __init__(self, layout: PcrLayout, values: Mapping[str, Mapping[int, bytes]]) -> None:
+        self.layout = layout
+        self.values = MappingProxyType(values)
+
+    @property
+    def banks(self) -> str:
+        """The selection text, e.g. ``"sha256:0,7,10"``."""
+        return self.layout.banks
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PcrReport) and (self.banks, self.values) == (other.banks, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.banks)
 
     def __repr__(self) -> str:
         return f"<PcrReport {self.banks}>"
 
 
-NO_PCRS: Final = PcrReport("", {})
+NO_PCRS: Final = PcrReport(PcrLayout("", {}), {})
 
 
 def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int, ...]]:
@@ -101,21 +126,35 @@ def read_report(banks: object, given: object, path: str) -> PcrReport:
         raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", describe_type(banks))
     tables = require_object(given, f"{path}pcr_values")
     _refuse_duplicates(tables, path)
-    items = []
+    names, texts = [], []
     for bank, of_bank in tables.items():
         if type(bank) is not str or bank not in _HEX_DIGITS:
             got = repr(bank)[:24] if type(bank) is str else describe_type(bank)
             raise EvidenceError(f"{path}pcr_values", "a bank: one of " + ", ".join(HASH_ALGORITHMS), got)
         require_object(of_bank, f"{path}pcr_values.{bank}")
         _refuse_duplicates(of_bank, path)
-        for key, text in of_bank.items():  # only str may be a key of the cache: 1 and True are equal
-            if type(key) is not str:
+        name, of_name = [bank], []
+        for key, text in of_bank.items():
+            if type(key) is not str:  # 1 and True are equal, and so would be one key of a cache
                 raise EvidenceError(f"{path}pcr_values.{bank}", 'a PCR index from "0" to "23"', describe_type(key))
             if type(text) is not str:
                 where = f"{path}pcr_values.{bank}.{key:.20}"
                 raise EvidenceError(where, f"{_HEX_DIGITS[bank]} hexadecimal digits", describe_type(text))
-        items.append((bank, *of_bank.items()))
-    return _interned(banks, tuple(items), path)
+            name.append(key)
+            of_name.append(text)
+        names.append(tuple(name))
+        texts.append(of_name)
+    values = {}
+    layout = _layout(banks, tuple(names), path)
+    for (bank, indices, sizes), of_bank in zip(layout.places, texts, strict=True):
+        try:
+            decoded = list(map(binascii.unhexlify, of_bank))  # not bytes.fromhex, which skips blanks
+        except ValueError:
+            decoded = []
+        if list(map(len, decoded)) != sizes:
+            raise _bad_value(bank, zip(indices, of_bank, strict=True), path)
+        values[bank] = MappingProxyType(dict(zip(indices, decoded, strict=True)))
+    return PcrReport(layout, values)
 
 
 def _refuse_duplicates(table: dict[Any, Any], path: str) -> None:
@@ -124,37 +163,42 @@ def _refuse_duplicates(table: dict[Any, Any], path: str) -> None:
         raise EvidenceError(f"{path}pcr_values", "each key once", f"{duplicate} twice or more")
 
 
-@lru_cache(maxsize=_REPORTS_MAX)
-def _interned(banks: str, items: Items, path: str) -> PcrReport:
+@lru_cache(maxsize=_LAYOUTS_STORED)
+def _layout(banks: str, names: tuple[tuple[str, ...], ...], path: str) -> PcrLayout:
+    """The layout of a report. Raises `EvidenceError` if its PCRs are not those of the text `banks`.
+
+    `names` has for each bank its name, then the keys of its values.
+    """
     selection = parse_selection(banks, f"{path}pcr_banks")
-    values = {bank: _values(of_bank, f"{path}pcr_values.{bank}", bank) for bank, *of_bank in items}
-    for bank, of_bank in values.items():
-        if not of_bank and bank not in selection:
+    reported = {}
+    for bank, *keys in names:
+        for key in keys:
+            if key not in INDICES:
+                raise EvidenceError(f"{path}pcr_values.{bank}", 'a PCR index from "0" to "23"', repr(key)[:24])
+        if not keys and bank not in selection:
             raise EvidenceError(f"{path}pcr_values.{bank}", _at_least_one_pcr(bank), "an empty object")
-    if selection.keys() != values.keys() or any(set(selection[bank]) != values[bank].keys() for bank in values):
-        reported = "+".join(f"{bank}:{','.join(map(str, sorted(of_bank)))}" for bank, of_bank in values.items())
+        reported[bank] = tuple(INDICES[key] for key in keys)
+    if selection.keys() != reported.keys() or any(set(selection[bank]) != set(of) for bank, of in reported.items()):
+        got = "+".join(f"{bank}:{','.join(map(str, sorted(of_bank)))}" for bank, of_bank in reported.items())
         expected = f"values for exactly pcr_banks, {banks}, which names the PCRs that were signed"
-        raise EvidenceError(f"{path}pcr_values", expected, reported or "none")
-    return PcrReport(banks, values)
+        raise EvidenceError(f"{path}pcr_values", expected, got or "none")
+    return PcrLayout(banks, reported)
 
 
 def _at_least_one_pcr(bank: str) -> str:
     return f"at least one PCR of bank {bank}; a bank without any is left out of pcr_banks and pcr_values"
 
 
-def _values(items: list[tuple[str, str]], where: str, bank: str) -> dict[int, bytes]:
+def _bad_value(bank: str, reported: Iterable[tuple[int, str]], path: str) -> EvidenceError:
+    """What is wrong with the first value of a bank that is not its digest in hexadecimal."""
     digits = _HEX_DIGITS[bank]
-    values: dict[int, bytes] = {}
-    for key, text in items:
-        index = INDICES.get(key)
-        if index is None:
-            raise EvidenceError(where, 'a PCR index from "0" to "23"', repr(key)[:24])
+    for index, text in reported:
+        stray = next(((at, one) for at, one in enumerate(text, 1) if one not in _HEXADECIMAL), None)
         if len(text) != digits:
-            raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", f"{len(text)} characters")
-        with suppress(ValueError):
-            # Not bytes.fromhex, which skips blanks.
-            values[index] = binascii.unhexlify(text)
+            got = f"{len(text)} characters"
+        elif stray is not None:
+            got = f"{stray[1]!r} as character {stray[0]}"
+        else:
             continue
-        at, wrong = next((at, one) for at, one in enumerate(text, 1) if one not in _HEXADECIMAL)
-        raise EvidenceError(f"{where}.{key}", f"{digits} hexadecimal digits", f"{wrong!r} as character {at}")
-    return values
+        return EvidenceError(f"{path}pcr_values.{bank}.{index}", f"{digits} hexadecimal digits", got)
+    raise AssertionError(bank)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from nomyo_attest.appraisal.selection import SignedSelection, recomputed_digest, signed_selection
+from nomyo_attest.appraisal.case import SignedSelection
 from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
 from nomyo_attest.crypto.names import key_name, primary_hierarchy
@@ -97,7 +97,7 @@ def _nonce(evidence: Evidence, quote: Framed[TPMS_ATTEST] | None) -> dict[str, A
 def _selection(quote: Framed[TPMS_ATTEST] | None) -> SignedSelection | None:
     if quote is None or not isinstance(quote.value.attested, TPMS_QUOTE_INFO):
         return None
-    return signed_selection(quote.value.attested.pcr_select)
+    return SignedSelection(quote.value.attested.pcr_select)
 
 
 def _pcrs(evidence: Evidence, quote: Framed[TPMS_ATTEST] | None) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def _pcr_digest(
         return None
     digest = quote.value.attested.pcr_digest
     algorithm = signature.signature.hash if signature else None
-    computed = recomputed_digest(selection, evidence.pcrs, algorithm) if algorithm and algorithm in HASHERS else None
+    computed = selection.digest_of(evidence.pcrs, algorithm) if algorithm and algorithm in HASHERS else None
     return {
         "hash": HASH_NAMES[algorithm] if algorithm is not None else None,
         "signed": digest.hex(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
-from nomyo_attest.appraisal.layout import LayoutFacts
+from nomyo_attest.appraisal.case import LayoutFacts
 from nomyo_attest.errors import MisplacedEvidenceError, ParseError, UnsupportedError
 from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST, specification_name
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
-from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.layout import LayoutFacts
+from nomyo_attest.appraisal.case import Case, LayoutFacts
 
 
 def nonce_match(case: Case) -> Answer:

@@ -6,8 +6,7 @@ from functools import cache
 from typing import Final
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
-from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.layout import LayoutFacts
+from nomyo_attest.appraisal.case import Case, LayoutFacts
 from nomyo_attest.crypto.keys import CURVES, rsa_exponent
 from nomyo_attest.crypto.strength import is_composite_exponent, rsa_weakness
 from nomyo_attest.policy.model import Trust

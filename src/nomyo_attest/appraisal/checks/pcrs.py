@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
-from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.layout import LayoutFacts
-from nomyo_attest.appraisal.selection import compare_references, mismatch, recomputed_digest
+from nomyo_attest.appraisal.case import Case, LayoutFacts, SignedSelection
 from nomyo_attest.crypto.hashes import HASHERS
+from nomyo_attest.evidence.pcrs import PcrLayout
 from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import hash_name
 
@@ -27,10 +26,27 @@ def pcr_selection(facts: LayoutFacts) -> Answer:
     report, signed = facts.report, facts.signed
     if signed is None:
         return UNDECIDED, report.banks or None, None, _NO_QUOTE
-    problem = mismatch(signed, report)
+    problem = _mismatch(signed, report)
     if problem:
         return FAIL, report.banks, signed.text, problem
     return PASS, report.banks, signed.text, ""
+
+
+def _mismatch(signed: SignedSelection, report: PcrLayout) -> str:
+    """Why the PCRs reported are not exactly the PCRs signed; empty if they are.
+
+    A bank of which no PCR is signed adds nothing to the digest and vouches for no value, so the report leaves it out.
+    """
+    banks = [bank for bank, _, _ in signed.banks]
+    if len(set(banks)) != len(banks):
+        return f"the signed selection lists the bank {max(banks, key=banks.count)} more than once"
+    if not any(indices for _, indices, _ in signed.banks):
+        return "the signed selection is empty: no PCR is attested"
+    if {bank for bank, indices, _ in signed.banks if indices} != report.indices.keys():
+        return "the banks reported are not the banks signed"
+    if any(indices and set(indices) != set(report.indices[bank]) for bank, indices, _ in signed.banks):
+        return "the PCRs reported are not the PCRs signed"
+    return ""
 
 
 def pcr_digest(case: Case) -> Answer:
@@ -50,7 +66,7 @@ def pcr_digest(case: Case) -> Answer:
         return UNDECIDED, quote.pcr_digest, None, "the signature does not parse, so the digest's hash is not known"
     if algorithm not in HASHERS:
         return UNDECIDED, quote.pcr_digest, None, f"{hash_name(algorithm)} cannot be computed here"
-    digest = recomputed_digest(signed, case.evidence.pcrs, algorithm)
+    digest = signed.digest_of(case.report, algorithm)
     if digest == quote.pcr_digest:
         return PASS, quote.pcr_digest, digest, ""
     if digest is None:
@@ -80,7 +96,7 @@ def pcr_bank(facts: LayoutFacts) -> Answer:
     return PASS, policy.bank_hashes, policy.banks_relied_on, ""
 
 
-def pcr_values(facts: LayoutFacts) -> Answer:
+def pcr_values(case: Case) -> Answer:
     """Is each PCR that the policy names signed, with one of its reference values?
 
     The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and
@@ -91,15 +107,13 @@ def pcr_values(facts: LayoutFacts) -> Answer:
     PCR that is not signed has no value to add: have the server quote it. Never add a value of a response for which
     another rule does not hold: the TPM may not have signed it.
     """
-    if facts.signed is None:
+    if case.layout.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    compared = compare_references(facts.policy, facts.signed, facts.report)
-    unmet = [one for one in compared if one.value is None or (one.accepted and one.value not in one.accepted)]
-    shown = unmet or compared
-    expected = {one.place: sorted(one.accepted) or "any" for one in shown}
-    got = {one.place: one.value for one in shown}
+    values = [(one, one.value_in(case.report)) for one in case.layout.references]
+    unmet = [(one, value) for one, value in values if value is None or (one.accepted and value not in one.accepted)]
+    expected = {one.place: one.expected for one, _ in unmet or values}
+    got = {one.place: value for one, value in unmet or values}
     if not unmet:
         return PASS, expected, got, ""
-    places = ", ".join(one.place if one.value is not None else f"{one.place} (not quoted)" for one in unmet)
-    problem = f"not as the policy has it: {places}"
-    return FAIL, expected, got, problem
+    places = ", ".join(one.place if value is not None else f"{one.place} (not quoted)" for one, value in unmet)
+    return FAIL, expected, got, f"not as the policy has it: {places}"

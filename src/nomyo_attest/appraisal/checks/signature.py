@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
-from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.layout import LayoutFacts
+from nomyo_attest.appraisal.case import Case, LayoutFacts
 from nomyo_attest.crypto.signatures import UnverifiableError, can_verify, verify_signature
 from nomyo_attest.tpm.constants import hash_name, specification_name
 
