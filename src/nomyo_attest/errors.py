@@ -9,6 +9,7 @@
         ├── EvidenceError (ValueError)   a recorded response is not well-formed evidence
         │   └── MisplacedEvidenceError   a record has evidence, but not at the top level
         ├── PolicyError (ValueError)     an appraisal policy cannot be used
+        ├── LearningError (ValueError)   no policy can be learned from these responses
         ├── AttestationError             the appraisal did not affirm; carries `.result`
         ├── LedgerError                  an evidence ledger cannot be read, or not be written to
         └── AttesterError                a TPM could not be used to make evidence
@@ -18,7 +19,7 @@ Bad evidence never raises out of `nomyo_attest.appraise`: there it becomes a fin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from nomyo_attest.appraisal.result import AttestationResult
@@ -144,6 +145,41 @@ class AttestationError(NomyoAttestError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class RefusedResponse(NamedTuple):
+    """A response that no policy is learned from.
+
+    Attributes:
+        name: the name it was given under.
+        problem: why it is refused.
+        hint: what to do instead.
+        error: why its evidence cannot be read; None if it can be, and a rule refuses it.
+    """
+
+    name: str
+    problem: str
+    hint: str
+    error: EvidenceError | None
+
+
+class LearningError(NomyoAttestError, ValueError):
+    """No policy can be learned from these responses.
+
+    Attributes:
+        problem: what is wrong; if responses are refused, with the first of them.
+        hint: what to do instead.
+        refused: every response that is refused; empty if it is not a single response that is at fault.
+    """
+
+    def __init__(self, problem: str, hint: str, refused: tuple[RefusedResponse, ...] = ()) -> None:
+        self.problem = problem
+        self.hint = hint
+        self.refused = refused
+        super().__init__(problem, hint, refused)
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.hint}"
 
 
 class LedgerError(NomyoAttestError):

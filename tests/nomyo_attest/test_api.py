@@ -17,8 +17,9 @@ from nomyo_attest.testing import Forge
 # What users may import. Taking a name away breaks them.
 NAMES = {
     "RULES", "AppraisalPolicy", "AttestationError", "AttestationResult", "AttesterError", "Evidence", "EvidenceError",
-    "EvidenceLog", "Finding", "LedgerError", "MisplacedEvidenceError", "NomyoAttestError", "Outcome", "ParseError",
-    "PolicyError", "Requirement", "Rule", "Trust", "UnsupportedError", "Verdict", "__version__", "appraise",
+    "EvidenceLog", "Finding", "LearningError", "LedgerError", "MisplacedEvidenceError", "NomyoAttestError", "Outcome",
+    "ParseError", "PolicyError", "Requirement", "Rule", "Trust", "UnsupportedError", "Verdict", "__version__",
+    "appraise",
 }  # fmt: skip
 
 

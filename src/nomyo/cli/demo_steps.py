@@ -17,9 +17,8 @@ from nomyo.cli.terminal import refusal_text, verdict_line
 from nomyo.errors import AttestationError
 from nomyo.router import RouterError, RouterOptions, RunningRouter
 from nomyo_attest.appraisal import AttestationResult, Verdict
-from nomyo_attest.cli.learning import policy_from, recording_from
 from nomyo_attest.installation import install_command
-from nomyo_attest.policy import AppraisalPolicy
+from nomyo_attest.policy import AppraisalPolicy, learn
 from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.formatting import TextStyle, sanitize
 
@@ -83,15 +82,19 @@ def play(tpm: str | None) -> Generator[Step]:
         facts = _facts(first) | {"server_key": first["_metadata"]["verification"]["server_key"]}
         yield Step("ask", True, clock.lap(), facts, keep={FIRST: first})
 
-        recording = recording_from(first, file="the first answer", name="the first answer", allow_test_keys=True)
-        lesson, policy = policy_from(
-            [recording], policy_id="demo", description="Learned by nomyo demo from its router's first answer"
+        learned = learn(
+            [first],
+            names=["the first answer"],
+            policy_id="demo",
+            description="Learned by nomyo demo from its router's first answer",
+            allow_test_keys=True,
         )
+        policy = learned.policy
         facts = {
             "policy": {"id": policy.id, "digest": policy.digest},
             "pcrs": {pcr.place: [one.value.hex() for one in pcr.values] for pcr in policy.pcrs},
         }
-        yield Step("learn", True, clock.lap(), facts, policy=policy, keep={POLICY: lesson.text})
+        yield Step("learn", True, clock.lap(), facts, policy=policy, keep={POLICY: learned.text})
 
         gated = client.with_options(attestation_policy=policy)
         stack.callback(lambda: runner.run(gated.aclose()))

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import say, say_json, text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError, complain
+from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, complain
 from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
-from nomyo_attest.cli.learning import policy_from, recording_from
 from nomyo_attest.report.formatting import count, sanitize
 
 if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.cli.arguments import Parser
-    from nomyo_attest.policy import AppraisalPolicy
-    from nomyo_attest.policy.learn import Recording
+    from nomyo_attest.policy import AppraisalPolicy, LearnedPolicy
 
 
 class Learn:
@@ -79,25 +77,15 @@ class Learn:
             if not arguments.output.endswith(".toml"):
                 raise CommandError(f"{arguments.output}: a learned policy is TOML; let its name end in .toml")
             check_output(arguments.output, force=arguments.force)
-        recordings = _read_all(arguments, payload_id, nonce)
-
-        from nomyo_attest.policy.learn import names_text
-
-        policy_id, description = arguments.id, arguments.description
-        if policy_id is None:
-            policy_id = _id(arguments.files[0])
-        if description is None:
-            description = f"Learned from {names_text([one.name for one in recordings])}"
-        lesson, policy = policy_from(
-            recordings, policy_id=policy_id, description=description, payload_id=payload_id, nonce=nonce
-        )
-        for notice in lesson.notices:
+        policy_id = arguments.id if arguments.id is not None else _id(arguments.files[0])
+        learned = _learn(arguments, payload_id, nonce, policy_id)
+        for notice in learned.notices:
             complain(f"notice: {notice}")
         if arguments.output is None:
-            say(lesson.text.removesuffix("\n"))
+            say(learned.text.removesuffix("\n"))
         else:
-            write_output(arguments.output, lesson.text, force=arguments.force)
-            say(_written(arguments.output, policy, len(recordings)))
+            write_output(arguments.output, learned.text, force=arguments.force)
+            say(_written(arguments.output, learned.policy, len(arguments.files)))
         return OK
 
 
@@ -118,32 +106,60 @@ def _id(file: str) -> str:
     return sanitize(PurePath(file).stem)[:_ID_MAX] if file != STANDARD_INPUT else "learned"
 
 
-def _read_all(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes | None) -> list[Recording]:
-    """Read and appraise every file. Raises `CommandError` if any cannot be learned from, after complaining of each."""
+_OPTIONS: Final = {
+    "(payload_id)": "(--payload-id)",
+    "(nonce)": "(--nonce)",
+    "(allow_test_keys)": "(--allow-test-keys)",
+}
+"""Parameters of `learn` that its hints name, as options."""
+
+
+def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes | None, policy_id: str) -> LearnedPolicy:
+    """Read every file and learn from all. Raises `CommandError` if any cannot be learned from, after naming each."""
+    from nomyo_attest.errors import LearningError, MisplacedEvidenceError, PolicyError
+    from nomyo_attest.policy import learn
+
     files: list[str] = arguments.files
     short = [PurePath(file).name if file != STANDARD_INPUT else "standard input" for file in files]
     names = short if len(set(short)) == len(short) else files
-    recordings = []
-    problems: list[CommandError] = []
-    for file, name in zip(files, names, strict=True):
+    file_of = dict(zip(names, files, strict=True))
+    contents: dict[str, bytes] = {}
+    problems: dict[str, CommandError] = {}
+    for name, file in file_of.items():
         try:
-            recordings.append(
-                recording_from(
-                    read_record(file),
-                    file=file,
-                    name=name,
-                    payload_id=payload_id,
-                    nonce=nonce,
-                    allow_test_keys=arguments.allow_test_keys,
-                )
-            )
+            contents[name] = read_record(file)
         except CommandError as error:
-            problems.append(error)
-    for problem in problems[:-1]:
-        complain(str(problem))
+            problems[name] = error
+    learned = None
+    try:
+        if contents:
+            learned = learn(
+                contents.values(),
+                names=list(contents),
+                payload_id=payload_id,
+                nonce=nonce,
+                policy_id=policy_id,
+                description=arguments.description,
+                allow_test_keys=arguments.allow_test_keys,
+            )
+    except LearningError as error:
+        if not error.refused and not problems:
+            raise CommandError(str(error), status=NOT_AFFIRMED) from None
+        for one in error.refused:
+            hint = one.hint
+            for parameter, option in _OPTIONS.items():
+                hint = hint.replace(parameter, option)
+            status = UNUSABLE if isinstance(one.error, MisplacedEvidenceError) else NOT_AFFIRMED
+            problems[one.name] = CommandError(f"{file_of[one.name]}: {one.problem}; {hint}", status=status)
+    except PolicyError as error:  # the id that was given
+        raise CommandError(f"{error.where}: {error.problem}; {error.hint}") from None
     if problems:
-        raise CommandError(str(problems[-1]), status=max(problem.status for problem in problems))
-    return recordings
+        *others, last = (problems[name] for name in names if name in problems)
+        for problem in others:
+            complain(str(problem))
+        raise CommandError(str(last), status=max(problem.status for problem in (*others, last)))
+    assert learned is not None  # there was a file, and it was read
+    return learned
 
 
 class Check:

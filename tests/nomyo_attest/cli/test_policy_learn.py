@@ -170,7 +170,7 @@ def test_files_that_sign_nothing_in_common_are_refused(folder: Path) -> None:
     write("other.json", Forge(selection="sha384:0"))
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "other.json")
     assert ran.status == 1
-    assert "there is no PCR that every file signs" in one_complaint(ran)
+    assert "there is no PCR that every response signs" in one_complaint(ran)
 
 
 def test_an_unsafe_clock_makes_the_rule_a_warning_and_is_noticed(folder: Path) -> None:

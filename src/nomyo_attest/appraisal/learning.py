@@ -1,0 +1,363 @@
+"""Learn a policy from responses that are trusted: judge them, write the policy, and try it on each of them."""
+
+from __future__ import annotations
+
+import textwrap
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from nomyo_attest.appraisal.answer import Outcome
+from nomyo_attest.appraisal.consequences import consequences
+from nomyo_attest.appraisal.finding import Finding
+from nomyo_attest.appraisal.result import AttestationResult, Verdict
+from nomyo_attest.appraisal.verifier import appraise
+from nomyo_attest.errors import EvidenceError, LearningError, MisplacedEvidenceError, RefusedResponse, detached
+from nomyo_attest.evidence.response import Evidence
+from nomyo_attest.policy.model import POLICY_FORMAT, STRONG_HASHES, AppraisalPolicy, Requirement
+from nomyo_attest.policy.pcr_meanings import MEANINGS, never_extended, reset_by
+from nomyo_attest.policy.toml import toml_comment, toml_string
+from nomyo_attest.tpm.framing import parse_attest
+
+COMMENT_WIDTH: Final = 80
+"""Columns of a comment in the policy."""
+
+LABEL_NAMES_MAXIMUM: Final = 3
+"""Files named in one label; the others are counted."""
+
+Place = tuple[str, int]
+"""Bank and PCR index."""
+
+
+class LearnedPolicy(msgspec.Struct, frozen=True):
+    """A policy that affirms the responses it was learned from.
+
+    Attributes:
+        text: the policy in TOML, with comments for its owner.
+        policy: the policy, as loaded from `text`.
+        notices: what its owner should know besides, a sentence each.
+    """
+
+    text: str
+    policy: AppraisalPolicy
+    notices: tuple[str, ...]
+
+
+class _Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """One response that passed.
+
+    Attributes:
+        name: where it came from; becomes the label of its values.
+        evidence: as read; its values are signed.
+        hierarchy: the one whose primary key the AIK is, None if of none.
+        clock_safe: TPMS_CLOCK_INFO.safe.
+        firmware_version: TPMS_ATTEST.firmwareVersion.
+        test_key: whether the soft TPM made it, whose private keys everybody can make again.
+    """
+
+    name: str
+    evidence: Evidence
+    hierarchy: str | None
+    clock_safe: bool
+    firmware_version: int
+    test_key: bool = False
+
+
+def learn(
+    responses: Iterable[object],
+    *,
+    names: Sequence[str] | None = None,
+    payload_id: str | None = None,
+    nonce: bytes | None = None,
+    policy_id: str = "learned",
+    description: str | None = None,
+    allow_test_keys: bool = False,
+) -> LearnedPolicy:
+    """Learn a policy that affirms every one of `responses`: for each PCR that all sign, the values that any has.
+
+    Every response is appraised first. Its PCR values and the safety of its clock aside, it must pass every rule that is
+    required by default. The learned policy is tried on every response before it is returned.
+
+    Args:
+        responses: responses of machines that you trust, each as `nomyo_attest.appraise` takes it.
+        names: one for each response: the labels of its values. By default ``"response 1"`` and so on.
+        payload_id: the payload id of the request, for a single response that does not record it.
+        nonce: the extraData that was quoted, instead of a payload id; for a single response too.
+        policy_id: the policy's id, one line of 1 to 200 characters.
+        description: the policy's description; by default ``"Learned from …"``.
+        allow_test_keys: learn from the soft TPM of `nomyo_attest.testing` too, whose private keys everybody can make
+            again. For tests only.
+
+    Raises:
+        LearningError: for responses that are refused, and for responses that sign no PCR in common.
+        PolicyError: for an id that no policy can have.
+        TypeError, ValueError: for arguments that no response could be judged by.
+    """
+    if isinstance(responses, (str, bytes, Mapping)):
+        raise TypeError("responses must be an iterable of responses; give [response] for one")
+    given = list(responses)
+    names = [f"response {number}" for number in range(1, len(given) + 1)] if names is None else list(names)
+    if not given:
+        raise ValueError("learn needs a response")
+    if len(names) != len(given):
+        raise ValueError(f"names has {len(names)} entries for {len(given)} responses")
+    if len(given) > 1 and (payload_id is not None or nonce is not None):
+        raise ValueError(f"payload_id and nonce belong to one response, and {len(given)} are given")
+    judged: list[_Judged] = []
+    refused: list[RefusedResponse] = []
+    for name, response in zip(names, given, strict=True):
+        one = _judge(response, name, payload_id, nonce, allow_test_keys=allow_test_keys)
+        (judged if isinstance(one, _Judged) else refused).append(one)  # type: ignore[arg-type]  # each to its own list
+    if refused:
+        first = refused[0]
+        more = f" ({len(refused) - 1} more refused)" if len(refused) > 1 else ""
+        raise LearningError(f"{first.name}: {first.problem}{more}", first.hint, tuple(refused))
+    if description is None:
+        description = f"Learned from {_names_text(names)}"
+    text, notices = _write(judged, policy_id=policy_id, description=description)
+    policy = AppraisalPolicy.from_dict(tomllib.loads(text))
+    _check_affirms(policy, judged, payload_id, nonce)
+    return LearnedPolicy(text, policy, notices)
+
+
+_PROBE: Final = {
+    "format": POLICY_FORMAT,
+    "id": "learn",
+    "unsafe_accept_any_pcrs": True,
+    "rules": {"clock.safe": "warn"},
+}
+"""What evidence must be like to be learned from: any PCR values, and every other rule that is asked by default."""
+
+
+def _judge(
+    response: object, name: str, payload_id: str | None, nonce: bytes | None, *, allow_test_keys: bool
+) -> _Judged | RefusedResponse:
+    """Appraise one response; return what is learned from it, or why it is refused."""
+    try:
+        evidence = response if isinstance(response, Evidence) else Evidence.from_response(response)
+    except MisplacedEvidenceError as error:
+        problem = str(error).removesuffix(f"; {error.hint}")
+        return RefusedResponse(name, problem, error.hint, detached(error))
+    except EvidenceError as error:
+        return RefusedResponse(name, f"refused: evidence.form does not hold: {error}", _SOUND, detached(error))
+    result = appraise(evidence, AppraisalPolicy.from_dict(_PROBE), payload_id=payload_id, nonce=nonce)
+    if result.verdict not in (Verdict.AFFIRMING, Verdict.WARNING):
+        finding = _cause(result)
+        outcome = "does not hold" if finding.outcome is Outcome.FAIL else "is undecided"
+        hint = _SOUND
+        if finding.rule == "nonce.match" and finding.outcome is Outcome.UNDECIDED:
+            hint = "give the payload id of the request (payload_id), or the nonce that was quoted (nonce)"
+        return RefusedResponse(name, f"refused: {finding.rule} {outcome}: {finding.message}", hint, None)
+    if result.test_key and not allow_test_keys:
+        problem = (
+            "refused: the soft TPM of nomyo_attest.testing made this evidence, and everybody can make its keys again"
+        )
+        hint = "learn from a response of the machine that you trust; only for a trial, allow its keys (allow_test_keys)"
+        return RefusedResponse(name, problem, hint, None)
+    return _Judged(
+        name=name,
+        test_key=result.test_key,
+        evidence=evidence,
+        hierarchy=result.hierarchy,
+        clock_safe="clock.safe" not in result.failed,
+        firmware_version=parse_attest(evidence.quote).value.firmware_version,
+    )
+
+
+_SOUND: Final = "learn from evidence that is sound"
+
+
+def _cause(result: AttestationResult) -> Finding:
+    """The first required finding that explains the verdict; one that fails goes before one that is undecided."""
+    following = consequences(result.undecided, result.failed, ())
+    found = [
+        one
+        for one in result.findings
+        if one.outcome is not Outcome.PASS and one.requirement is Requirement.REQUIRED and one.rule not in following
+    ]
+    return min(found, key=lambda one: one.outcome is not Outcome.FAIL)
+
+
+def _check_affirms(
+    policy: AppraisalPolicy, judged: Sequence[_Judged], payload_id: str | None, nonce: bytes | None
+) -> None:
+    """Try the learned policy on what it was learned from, before anyone relies on it. Raises `LearningError`."""
+    expected = {Verdict.AFFIRMING} if "clock.safe" not in policy.rules else {Verdict.AFFIRMING, Verdict.WARNING}
+    for one in judged:
+        result = appraise(one.evidence, policy, payload_id=payload_id, nonce=nonce)
+        if result.verdict not in expected:
+            rules = ", ".join((*result.failed, *result.undecided))
+            raise LearningError(
+                f"{one.name}: the policy learned from it would not affirm it ({rules})",
+                "no policy was made; learn from responses of one kind of machine",
+            )
+
+
+def _write(judged: Sequence[_Judged], *, policy_id: str, description: str) -> tuple[str, tuple[str, ...]]:
+    """The policy in TOML, and the notices for its owner. Raises `LearningError` if no PCR is signed by all."""
+    notices: list[str] = []
+    places = _common(judged, notices)
+    values = {place: _labelled(place, judged) for place in places}
+    notices += _suspicious(values)
+    lines = [
+        *_comment(f"Learned by nomyo-attest policy learn from {_names_text([one.name for one in judged])}."),
+        *_comment("Read it before you rely on it: it accepts whatever those machines had booted."),
+        *_test_key_lines(judged),
+        f"format = {toml_string(POLICY_FORMAT)}",
+        f"id = {toml_string(policy_id)}",
+        f"description = {toml_string(description)}",
+        "",
+        *_comment("Reference values. Each PCR named here must be signed, with one of its values."),
+        *_comment('"any" in place of a list accepts every value of that PCR, if it is signed.'),
+    ]
+    for bank in dict.fromkeys(bank for bank, _ in places):
+        lines.append(f"[pcrs.{bank}]")
+        for index in (index for of, index in places if of == bank):
+            lines += [*_comment(f"PCR {index}: {MEANINGS[index]}."), f"{index} = ["]
+            lines += [
+                f"    {{ value = {toml_string(v.hex())}, label = {toml_string(t)} }},"
+                for v, t in values[bank, index].items()
+            ]
+            lines.append("]")
+        lines.append("")
+    lines += [
+        *_bank_lines(places),
+        *_key_lines(judged, notices),
+        *_clock_lines(judged, notices),
+        *_open_lines(judged),
+    ]
+    return "\n".join(lines).rstrip("\n") + "\n", tuple(notices)
+
+
+def _test_key_lines(judged: Sequence[_Judged]) -> list[str]:
+    names = [one.name for one in judged if one.test_key]
+    if not names:
+        return []
+    return _comment(
+        f"FOR TESTS ONLY: the soft TPM of nomyo_attest.testing made {_names_text(names)} (--allow-test-keys). "
+        "Everybody can make its private keys again, and with them evidence that this policy affirms."
+    )
+
+
+def _common(judged: Sequence[_Judged], notices: list[str]) -> list[Place]:
+    """The PCRs to be pinned: those that every recording signs, but for a SHA-1 bank beside another."""
+    signed = [{(bank, i) for bank, of in one.evidence.pcrs.values.items() for i in of} for one in judged]
+    common = set.intersection(*signed)
+    if not common:
+        raise LearningError("there is no PCR that every response signs", "learn from responses of one kind of machine")
+    for one, places in zip(judged, signed, strict=True):
+        left = sorted(places - common)
+        if left:
+            notices.append(f"{one.name}: not every response signs {_text(left)}; left out")
+    if any(bank != "sha1" for bank, _ in common):
+        weak = sorted(place for place in common if place[0] == "sha1")
+        if weak:
+            notices.append(
+                f"{_text(weak)} left out: SHA-1 values can be reached by other measurements; a stronger bank is there"
+            )
+            common = common.difference(weak)
+    return sorted(common)
+
+
+def _labelled(place: Place, judged: Sequence[_Judged]) -> dict[bytes, str]:
+    bank, index = place
+    sources: dict[bytes, list[str]] = {}
+    for one in judged:
+        sources.setdefault(one.evidence.pcrs.values[bank][index], []).append(one.name)
+    return {value: _names_text(names) for value, names in sources.items()}
+
+
+def _names_text(names: list[str]) -> str:
+    """Names of files, the first few and how many more there are."""
+    if len(names) <= LABEL_NAMES_MAXIMUM:
+        return ", ".join(names)
+    return f"{', '.join(names[:LABEL_NAMES_MAXIMUM])} and {len(names) - LABEL_NAMES_MAXIMUM} more"
+
+
+def _text(places: Sequence[Place]) -> str:
+    banks: dict[str, list[str]] = {}
+    for bank, index in places:
+        banks.setdefault(bank, []).append(str(index))
+    return "+".join(f"{bank}:{','.join(indices)}" for bank, indices in banks.items())
+
+
+def _suspicious(values: dict[Place, dict[bytes, str]]) -> list[str]:
+    notices = []
+    fresh = [place for place, of_place in values.items() if any(map(never_extended, of_place))]
+    if fresh:
+        notices.append(f"{_text(fresh)}: a value of a PCR that was never extended says nothing about the machine")
+    for reason in dict.fromkeys(reset_by(index) for _, index in values):
+        if reason:
+            places = [place for place in values if reset_by(place[1]) == reason]
+            notices.append(f"{_text(places)}: the value proves little: {reason}")
+    return notices
+
+
+def _bank_lines(places: Sequence[Place]) -> list[str]:
+    banks = list(dict.fromkeys(bank for bank, _ in places))
+    if all(bank in STRONG_HASHES for bank in banks):
+        return []
+    reason = "SHA-1 is weak: its values can be reached by other measurements. There was no other bank."
+    hashes = ", ".join(toml_string(bank) for bank in dict.fromkeys([*STRONG_HASHES, *banks]))
+    return ["[bank]", *(_comment(reason) if "sha1" in banks else []), f"hashes = [{hashes}]", ""]
+
+
+def _key_lines(judged: Sequence[_Judged], notices: list[str]) -> list[str]:
+    hierarchies = list(dict.fromkeys(one.hierarchy for one in judged))
+    if None in hierarchies:
+        notices.append(
+            "no key.hierarchy is asked for: not every AIK is a primary key. Nothing ties its attributes to the quote"
+        )
+        return []
+    named = ", ".join(toml_string(str(hierarchy)) for hierarchy in hierarchies)
+    reason = "The AIK must be a primary key here. That ties every bit of its public area to the quote."
+    return ["[key]", *_comment(reason), f"hierarchy = [{named}]", ""]
+
+
+def _clock_lines(judged: Sequence[_Judged], notices: list[str]) -> list[str]:
+    unsafe = [one.name for one in judged if not one.clock_safe]
+    if not unsafe:
+        return []
+    notices.append(f"clock.safe is made a warning: it does not hold in {_names_text(unsafe)}")
+    reason = (
+        f"The clock's `safe` was clear in {_names_text(unsafe)}, as it is for a while after a power cut. "
+        "Remove the line if you order quotes by their clock."
+    )
+    return ["[rules]", *_comment(reason), '"clock.safe" = "warn"', ""]
+
+
+def _open_lines(judged: Sequence[_Judged]) -> list[str]:
+    """What the policy does not ask, as comments that can be put into force."""
+    lines = [
+        *_comment("Left open. Remove the # before a table and its line to ask for it, too."),
+        "#",
+        *_comment("Who vouches for the AIK. Nobody does here; one made for each answer cannot be pinned either."),
+    ]
+    if all(one.hierarchy in ("endorsement", "platform") for one in judged):
+        versions = ", ".join(toml_string(f"0x{v:016x}") for v in dict.fromkeys(one.firmware_version for one in judged))
+        lines += ["#", *_comment("The TPM's own firmware:"), "# [firmware]", f"# versions = [{versions}]"]
+    tiers = [tier for tier in dict.fromkeys(_tier(one.evidence) for one in judged) if tier is not None]
+    if tiers:
+        lines += ["#", *_comment("What the server says of itself, which nothing signs:"), "# [claims]"]
+        lines.append(f"# security_tier = [{', '.join(toml_string(tier) for tier in tiers)}]")
+    return lines
+
+
+def _comment(text: str) -> list[str]:
+    """`text` as comment lines of a policy file, safe whatever is in it."""
+    return textwrap.wrap(
+        toml_comment(text),
+        COMMENT_WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _tier(evidence: Evidence) -> str | None:
+    """The tier claimed, if it is one of the service's."""
+    tier = evidence.claims.get("security_tier")
+    return tier if tier in ("standard", "high", "maximum") else None
