@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo_attest.crypto.names import key_name
+from nomyo_attest.crypto.keys import key_name
 from nomyo_attest.tpm import (
     TPM_ALG_ID,
     TPM_GENERATED_VALUE,

@@ -24,8 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import nomyo_attest as na
-from nomyo_attest.crypto.keys import VerificationKey, verification_key
-from nomyo_attest.crypto.names import key_name
+from nomyo_attest.crypto.keys import VerificationKey, key_name, verification_key
 from nomyo_attest.crypto.signatures import verify_signature
 from nomyo_attest.tpm import TPMS_ATTEST, TPMS_QUOTE_INFO, TPMT_SIGNATURE, parse_attest, parse_public
 from nomyo_attest.tpm.constants import HASH_NAMES, TPM_ALG_ID

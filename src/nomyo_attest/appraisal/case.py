@@ -17,8 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
-from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, verification_key
-from nomyo_attest.crypto.names import key_name, primary_hierarchy
+from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, key_name, primary_hierarchy, verification_key
 from nomyo_attest.errors import EvidenceError, ParseError, detached
 from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.evidence.response import Evidence

@@ -1,4 +1,6 @@
-"""TPMT_PUBLIC → a key that verifies."""
+"""Keys and their Names: load the key of a TPMT_PUBLIC, and compute its Name and hierarchy (TPM 2.0 Part 1, "Names";
+Part 2, 10.5).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.crypto.strength import F4
-from nomyo_attest.tpm.constants import TPM_ECC_CURVE
+from nomyo_attest.tpm.constants import TPM_ALG_ID, TPM_ECC_CURVE, TPM_RH
 from nomyo_attest.tpm.public import TPMS_ECC_PARMS, TPMS_ECC_POINT, TPMS_RSA_PARMS, TPMS_RSA_UNIQUE, TPMT_PUBLIC
 
 CURVES: Final[dict[TPM_ECC_CURVE, ec.EllipticCurve]] = {
@@ -59,3 +62,34 @@ def _ecc_key(curve_id: TPM_ECC_CURVE, point: TPMS_ECC_POINT) -> ec.EllipticCurve
     return ec.EllipticCurvePublicKey.from_encoded_point(
         curve, b"\x04" + point.x.rjust(size, b"\0") + point.y.rjust(size, b"\0")
     )
+
+
+HIERARCHY_NAMES: Final[dict[TPM_RH, str]] = {
+    TPM_RH.ENDORSEMENT: "endorsement",
+    TPM_RH.OWNER: "owner",
+    TPM_RH.PLATFORM: "platform",
+    TPM_RH.NULL: "null",
+}
+"""Hierarchies by the name that policies write, the most usual for an AIK first."""
+
+_HANDLES: Final = tuple((handle.to_bytes(4, "big"), name) for handle, name in HIERARCHY_NAMES.items())
+
+
+def key_name(public_area: bytes, name_alg: TPM_ALG_ID) -> bytes | None:
+    """A key's Name: nameAlg ‖ H(TPMT_PUBLIC), over the bytes as received. None if the hash cannot be computed here."""
+    hasher = HASHERS.get(name_alg)
+    return name_alg.to_bytes(2, "big") + hasher(public_area).digest() if hasher else None
+
+
+def primary_hierarchy(name: bytes, name_alg: TPM_ALG_ID, qualified_name: bytes) -> str | None:
+    """The hierarchy in which a primary key of this `name` has this `qualified_name`; None if there is none.
+
+    The Qualified Name of a primary key is nameAlg ‖ H(handle of the hierarchy ‖ Name) (Part 1, "Qualified Name"). The
+    key names its hierarchy no other way, so each is tried. A key that is the child of another matches none.
+    """
+    hasher = HASHERS[name_alg]
+    prefix = name[:2]
+    for handle, hierarchy in _HANDLES:
+        if prefix + hasher(handle + name).digest() == qualified_name:
+            return hierarchy
+    return None

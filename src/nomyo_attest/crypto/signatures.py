@@ -10,17 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from nomyo_attest.crypto.keys import VerificationKey
-from nomyo_attest.tpm.constants import TPM_ALG_ID
+from nomyo_attest.tpm.constants import HASH_TABLE, TPM_ALG_ID
 from nomyo_attest.tpm.signature import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA, TPMT_SIGNATURE
 
+# SHA-1 is reached only where a policy allows it: `signature.hash` judges.
 _HASHES: Final[dict[TPM_ALG_ID, hashes.HashAlgorithm]] = {
-    TPM_ALG_ID.SHA1: hashes.SHA1(),  # noqa: S303 - only reached where a policy allows it; `signature.hash` judges
-    TPM_ALG_ID.SHA256: hashes.SHA256(),
-    TPM_ALG_ID.SHA384: hashes.SHA384(),
-    TPM_ALG_ID.SHA512: hashes.SHA512(),
-    TPM_ALG_ID.SHA3_256: hashes.SHA3_256(),
-    TPM_ALG_ID.SHA3_384: hashes.SHA3_384(),
-    TPM_ALG_ID.SHA3_512: hashes.SHA3_512(),
+    row.algorithm: getattr(hashes, row.name.upper())() for row in HASH_TABLE if row.computed
 }
 _ECDSA: Final = {algorithm: ec.ECDSA(hash_) for algorithm, hash_ in _HASHES.items()}
 _PKCS1V15: Final = padding.PKCS1v15()

@@ -20,9 +20,10 @@ from nomyo_attest.errors import PolicyError
 from nomyo_attest.policy.load import checked, read_document, timestamp
 from nomyo_attest.policy.toml import toml_path
 from nomyo_attest.rules import rule_facts
+from nomyo_attest.tpm.constants import HASH_TABLE
 
 POLICY_FORMAT: Final = "nomyo-attest-policy/1"
-STRONG_HASHES: Final = ("sha256", "sha384", "sha512")
+STRONG_HASHES: Final = tuple(row.name for row in HASH_TABLE if row.strong)
 """The hashes allowed where a policy does not say: those of CNSA and BSI TR-02102 that TPMs have; SHA-1 is not among
 them.
 """

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from nomyo_attest.appraisal.case import SignedSelection
 from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
-from nomyo_attest.crypto.names import key_name, primary_hierarchy
+from nomyo_attest.crypto.keys import key_name, primary_hierarchy
 from nomyo_attest.errors import ParseError
 from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.report.decoded import decoded

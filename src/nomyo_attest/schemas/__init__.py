@@ -1,6 +1,7 @@
 """The JSON Schemas this package ships: `policy`, `evidence`, `result` and `verdict` (JSON Schema 2020-12).
 
-The files leave rule ids out; they are filled in from the table of rules when a schema is loaded.
+The files leave rule ids, PCR banks and hashes out; they are filled in from the table of rules and the table of hashes
+when a schema is loaded.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from nomyo_attest.rules import RULE_TABLE
+from nomyo_attest.tpm.constants import HASH_TABLE
 
 SCHEMAS: Final = ("policy", "evidence", "result", "verdict")
 
@@ -31,10 +33,26 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def _fill_in_policy(schema: dict[str, Any]) -> None:
-    """The rules that a policy may soften."""
+    """The rules that a policy may soften, the banks and the hashes."""
     rules = schema["properties"]["rules"]
     words = rules["patternProperties"][next(iter(rules["patternProperties"]))]
     rules["properties"] = {row.id: words for row in RULE_TABLE if not row.core and row.id != "claims.*"}
+    schema["properties"]["pcrs"]["properties"] = _banks()
+    for section in ("signature", "bank"):
+        schema["properties"][section]["properties"]["hashes"]["items"]["enum"] = [row.name for row in HASH_TABLE]
+
+
+def _fill_in_evidence(schema: dict[str, Any]) -> None:
+    """The banks that may be reported."""
+    block = schema["$defs"]["tpm_attestation"]["then"]["properties"]
+    block["pcr_values"]["properties"] = _banks()
+    banks = "|".join(row.name for row in HASH_TABLE)
+    block["pcr_banks"]["pattern"] = block["pcr_banks"]["pattern"].replace("<bank>", banks)
+
+
+def _banks() -> dict[str, Any]:
+    """Bank → the definition of its values, by the number of their digits."""
+    return {row.name: {"$ref": f"#/$defs/bank{2 * row.size}"} for row in HASH_TABLE}
 
 
 def _fill_in_result(schema: dict[str, Any]) -> None:
@@ -42,4 +60,8 @@ def _fill_in_result(schema: dict[str, Any]) -> None:
     schema["$defs"]["rule"]["anyOf"][0]["enum"] = [row.id for row in RULE_TABLE if row.id != "claims.*"]
 
 
-_FILL_IN: Final[dict[str, Callable[[dict[str, Any]], None]]] = {"policy": _fill_in_policy, "result": _fill_in_result}
+_FILL_IN: Final[dict[str, Callable[[dict[str, Any]], None]]] = {
+    "policy": _fill_in_policy,
+    "evidence": _fill_in_evidence,
+    "result": _fill_in_result,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 TPM_GENERATED_VALUE: Final = 0xFF544347
 """TPM_GENERATED (Part 2, 6.2): ``ff`` and "TCG"; stands first in every structure a TPM made and signed itself."""
@@ -151,32 +151,43 @@ def _bit_name(bit: int) -> str:
     return {"signEncrypt": "sign", "x509Sign": "x509sign"}.get(spelled, spelled)
 
 
-HASH_NAMES: Final[dict[TPM_ALG_ID, str]] = {
-    TPM_ALG_ID.SHA1: "sha1",
-    TPM_ALG_ID.SHA256: "sha256",
-    TPM_ALG_ID.SHA384: "sha384",
-    TPM_ALG_ID.SHA512: "sha512",
-    TPM_ALG_ID.SM3_256: "sm3_256",
-    TPM_ALG_ID.SHA3_256: "sha3_256",
-    TPM_ALG_ID.SHA3_384: "sha3_384",
-    TPM_ALG_ID.SHA3_512: "sha3_512",
-}
-"""Hash algorithms by the name users write: in policies, `pcr_banks` and `pcr_values`."""
+class HashAlgorithm(NamedTuple):
+    """One row of `HASH_TABLE`.
 
-HASH_ALGORITHMS: Final[dict[str, TPM_ALG_ID]] = {name: algorithm for algorithm, name in HASH_NAMES.items()}
-"""The reverse of `HASH_NAMES`."""
+    Attributes:
+        algorithm: the algorithm's number.
+        name: as users write it: in policies, `pcr_banks` and `pcr_values`; `hashlib` has it under the same name.
+        size: of a digest, in bytes (TCG Algorithm Registry, hash algorithms).
+        strong: whether a policy allows it, for signatures and for banks of reference values, without listing it.
+        computed: whether it is computed here; if not, what depends on a digest is undecided.
+    """
 
-HASH_SIZES: Final[dict[TPM_ALG_ID, int]] = {
-    TPM_ALG_ID.SHA1: 20,
-    TPM_ALG_ID.SHA256: 32,
-    TPM_ALG_ID.SHA384: 48,
-    TPM_ALG_ID.SHA512: 64,
-    TPM_ALG_ID.SM3_256: 32,
-    TPM_ALG_ID.SHA3_256: 32,
-    TPM_ALG_ID.SHA3_384: 48,
-    TPM_ALG_ID.SHA3_512: 64,
-}
-"""Digest sizes in bytes (TCG Algorithm Registry, hash algorithms)."""
+    algorithm: TPM_ALG_ID
+    name: str
+    size: int
+    strong: bool = False
+    computed: bool = True
+
+
+# SM3-256 is known by name only: not every build of Python has it.
+HASH_TABLE: Final = (
+    HashAlgorithm(TPM_ALG_ID.SHA1, "sha1", 20),
+    HashAlgorithm(TPM_ALG_ID.SHA256, "sha256", 32, strong=True),
+    HashAlgorithm(TPM_ALG_ID.SHA384, "sha384", 48, strong=True),
+    HashAlgorithm(TPM_ALG_ID.SHA512, "sha512", 64, strong=True),
+    HashAlgorithm(TPM_ALG_ID.SM3_256, "sm3_256", 32, computed=False),
+    HashAlgorithm(TPM_ALG_ID.SHA3_256, "sha3_256", 32),
+    HashAlgorithm(TPM_ALG_ID.SHA3_384, "sha3_384", 48),
+    HashAlgorithm(TPM_ALG_ID.SHA3_512, "sha3_512", 64),
+)
+"""Every hash algorithm, and so every PCR bank, that can be read. All that depends on the hash alone is in its row;
+parsers, policies, schemas and signatures read it.
+"""
+
+HASH_NAMES: Final = {row.algorithm: row.name for row in HASH_TABLE}
+HASH_ALGORITHMS: Final = {row.name: row.algorithm for row in HASH_TABLE}
+HASH_SIZES: Final = {row.algorithm: row.size for row in HASH_TABLE}
+"""Digest sizes in bytes."""
 
 
 def hash_name(algorithm: TPM_ALG_ID) -> str:
