@@ -1,8 +1,7 @@
-"""Work that is begun before it is needed, in a thread, and waited for from any event loop."""
+"""Run a function once in a background thread, and wait for its result on any event loop."""
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import threading
@@ -29,25 +28,25 @@ if hasattr(os, "register_at_fork"):
 
 
 class BackgroundResult(Generic[T]):
-    """The value of `work`, worked out once in a thread, however many ask for it.
+    """The result of `function`, which runs once in a thread, however many callers wait for it.
 
-    A failure is told to all who wait for it, and the next who asks has it tried again.
+    Everyone who waits gets a failure; the next call after that runs the function again.
     """
 
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
         self._future: Future[T] | None = None
         self._lock = threading.Lock()
 
-    def begin(self) -> Future[T]:
-        """Begin, unless it has been begun; returns what to wait for."""
+    def start(self) -> Future[T]:
+        """Start the function unless it runs or has succeeded; returns its future."""
         with self._lock:
             known = self._future
             if known is not None and not (known.done() and known.exception() is not None):
                 return known
             future = Future[T]()
-            future.set_running_or_notify_cancel()  # one who stops waiting does not end it for the others
-            # Not a daemon: a program that ends waits for it, rather than pulling the ground from under OpenSSL.
+            future.set_running_or_notify_cancel()  # a caller that stops waiting does not cancel it for the others
+            # Not a daemon: a program that ends waits for it, since OpenSSL cleans up at exit.
             thread = threading.Thread(target=self._run, args=(future,), name="nomyo-background")
             thread.start()
             _AT_WORK.add(thread)
@@ -55,17 +54,19 @@ class BackgroundResult(Generic[T]):
             return future
 
     async def get(self) -> T:
-        """The value. Raises what `work` raised; of errors of this package, each who waits gets one of its own."""
+        """The result. Raises what the function raised; each caller gets its own copy of an error of this package."""
+        import asyncio  # commands that make no call start without it
+
         try:
-            return await asyncio.wrap_future(self.begin())
+            return await asyncio.wrap_future(self.start())
         except NomyoError as error:
             failure = copy.copy(error)
         raise failure
 
     def _run(self, future: Future[T]) -> None:
         try:
-            value = self._work()
-        except BaseException as error:  # noqa: BLE001 - it is told to whoever waits
+            value = self._function()
+        except BaseException as error:  # noqa: BLE001 - raised for every caller that waits
             error.__traceback__ = None
             future.set_exception(error)
         else:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from nomyo import envelope, strict_json
+from nomyo.client_keys import KeyPair, Keyring
 from nomyo.errors import (
     KEY_NOT_PINNED,
     APIConnectionError,
@@ -25,7 +26,6 @@ from nomyo.errors import (
     ServerKeyError,
 )
 from nomyo.gate import Gate
-from nomyo.keyring import KeyPair, Keyring
 from nomyo.memory import SecureBuffer
 from nomyo.rate_limit import CallQueue, QueueFullError
 from nomyo.redaction import texts

@@ -9,8 +9,8 @@ from typing import Any, Final, Self, Unpack
 
 from nomyo.argument_names import check_call, hint
 from nomyo.client import Closing, SecureCompletionClient
+from nomyo.client_keys import Keyring
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
-from nomyo.keyring import Keyring
 from nomyo.options import ALWAYS, OPTION_NAMES, ChatOptions, Constructor, Options, is_gated, load_policy
 from nomyo.traceback_scrubbing import guarded, guarded_async
 
@@ -102,7 +102,7 @@ class SecureChatCompletion(Closing):
         self.api_key = options.api_key
         self.client = SecureCompletionClient.from_options(options, keyring)
         self._others: OrderedDict[str, SecureChatCompletion] = OrderedDict()
-        self.client.keyring.begin()
+        self.client.keyring.start()
 
     @guarded_async
     async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, Unpack
 
-from nomyo import keyfiles, keys, strict_json
+from nomyo import client_keys, keys, strict_json
 from nomyo.call import Request, Service
+from nomyo.client_keys import KeyPair, Keyring
 from nomyo.config import (
     check_api_key,
     check_max_retries,
@@ -20,7 +21,6 @@ from nomyo.config import (
 )
 from nomyo.errors import ArgumentError, ArgumentTypeError, SecurityError
 from nomyo.gate import Gate
-from nomyo.keyring import KeyPair, Keyring
 from nomyo.options import Constructor, Options, SharedOptions
 from nomyo.rate_limit import CallQueue
 from nomyo.traceback_scrubbing import guarded, guarded_async
@@ -185,7 +185,7 @@ class SecureCompletionClient(Closing):
         folder = check_path("key_dir", key_dir) if save_to_file else None
         private = keys.generate(self.key_size)
         if folder is not None:
-            keyfiles.save_new(folder, private, password)
+            client_keys.save_new(folder, private, password)
         self.keyring.pair = KeyPair.of(private)
         return Done()
 
@@ -208,7 +208,7 @@ class SecureCompletionClient(Closing):
         """
         private = check_path("private_key_path", private_key_path)
         public = None if public_key_path is None else check_path("public_key_path", public_key_path)
-        self.keyring.pair = KeyPair.of(keyfiles.load(private, public, password))
+        self.keyring.pair = KeyPair.of(client_keys.load(private, public, password))
         return Done()
 
     @guarded_async

@@ -56,7 +56,7 @@ class Connections:
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._closed = False
         if begin:
-            self._context.begin()
+            self._context.start()
 
     def check_open(self) -> None:
         """Raise `ClientClosedError` after `aclose`."""

@@ -59,23 +59,23 @@ def generate(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(F4, bits)
 
 
-def check_private(key: object, least: int) -> rsa.RSAPrivateKey:
-    """`key`, if it is an RSA private key of at least `least` bits, not weak otherwise, whose numbers belong together.
+def check_private(key: object, minimum_bits: int) -> rsa.RSAPrivateKey:
+    """`key`, if it is an RSA private key of at least `minimum_bits`, not weak otherwise, whose numbers belong together.
     Whether its primes are prime is not asked.
 
     Raises:
-        ValueError: it is not; the message names its kind or weakness and holds no key material. Also if `least` is
-            below `BITS_FLOOR`.
+        ValueError: it is not; the message names its kind or weakness and holds no key material. Also if
+            `minimum_bits` is below `BITS_FLOOR`.
     """
-    _check_minimum_bits(least)
+    _check_minimum_bits(minimum_bits)
     if not isinstance(key, rsa.RSAPrivateKey):
         # The key came out of a file, not out of a caller's code: one error for every key that will not do.
-        raise ValueError(f"expected an RSA private key of at least {least} bits, got {_kind(key)}")  # noqa: TRY004
-    weakness = _weakness(key.public_key(), least)
+        raise ValueError(f"expected an RSA private key of at least {minimum_bits} bits, got {_kind(key)}")  # noqa: TRY004
+    weakness = _weakness(key.public_key(), minimum_bits)
     if not weakness and not _is_consistent(key.private_numbers()):
         weakness = "an RSA key whose numbers do not belong together"
     if weakness:
-        raise ValueError(f"expected an RSA private key of at least {least} bits, got {weakness}")
+        raise ValueError(f"expected an RSA private key of at least {minimum_bits} bits, got {weakness}")
     return key
 
 
@@ -112,50 +112,50 @@ def parse_pin(text: str) -> str:
     return pin
 
 
-def load_server_key(pem: bytes, least: int) -> rsa.RSAPublicKey:
+def load_server_key(pem: bytes, minimum_bits: int) -> rsa.RSAPublicKey:
     """The RSA key in the body of a server's ``/pki/public_key``: what `load_public` takes and nothing else.
 
     Raises:
         ServerKeyError: the body holds anything else. The message says what came without quoting it.
-        ValueError: `least` is below `BITS_FLOOR`.
+        ValueError: `minimum_bits` is below `BITS_FLOOR`.
     """
-    _check_minimum_bits(least)
+    _check_minimum_bits(minimum_bits)
     try:
-        return load_public(pem, least)
+        return load_public(pem, minimum_bits)
     except ValueError as error:
         raise ServerKeyError(f"the server's public key is refused: {error}") from None
 
 
-def load_public(pem: bytes, least: int) -> rsa.RSAPublicKey:
+def load_public(pem: bytes, minimum_bits: int) -> rsa.RSAPublicKey:
     """The RSA public key in a PEM file or body.
 
     Args:
         pem: one PEM block labelled ``PUBLIC KEY``, blank space around it at most; at most `PEM_MAX` bytes.
-        least: bits the key must have at least; at least `BITS_FLOOR`.
+        minimum_bits: bits the key must have, `BITS_FLOOR` or more.
 
     Raises:
         ValueError: there is anything else, or the key is not RSA, is too small or too large, has an exponent that is
             even, below 65537 or above 64 bits, or is weak otherwise. The message says what there is without quoting it.
     """
-    _check_minimum_bits(least)
+    _check_minimum_bits(minimum_bits)
     block = _BLOCK.fullmatch(pem) if len(pem) <= PEM_MAX else None
     if block is None:
-        raise _refused(least, _foreign(pem))
+        raise _refused(minimum_bits, _foreign(pem))
     der = _base64(block[1].replace(b"\r", b"").replace(b"\n", b""))
     if der is None:
-        raise _refused(least, "a PEM block whose content is not canonical base64")
+        raise _refused(minimum_bits, "a PEM block whose content is not canonical base64")
     try:
         key = serialization.load_der_public_key(der)
     except (ValueError, TypeError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
-        raise _refused(least, "a PEM block that holds no public key that can be read") from None
+        raise _refused(minimum_bits, "a PEM block that holds no public key that can be read") from None
     if not isinstance(key, rsa.RSAPublicKey):
-        raise _refused(least, _kind(key))
-    weakness = _weakness(key, least)
+        raise _refused(minimum_bits, _kind(key))
+    weakness = _weakness(key, minimum_bits)
     if weakness:
-        raise _refused(least, weakness)
+        raise _refused(minimum_bits, weakness)
     if key.public_bytes(serialization.Encoding.DER, _SPKI) != der:
         # Such as id-RSASSA-PSS, a key for signatures. The fingerprint is to be that of the bytes that came.
-        raise _refused(least, "an RSA key in another encoding than that of an RSA encryption key")
+        raise _refused(minimum_bits, "an RSA key in another encoding than that of an RSA encryption key")
     return key
 
 
@@ -163,19 +163,19 @@ def _public(key: rsa.RSAPrivateKey | rsa.RSAPublicKey) -> rsa.RSAPublicKey:
     return key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
 
 
-def _check_minimum_bits(least: int) -> None:
-    if least < BITS_FLOOR:
-        raise ValueError(f"no key below {BITS_FLOOR} bits is ever used; the least size cannot be {least}")
+def _check_minimum_bits(minimum_bits: int) -> None:
+    if minimum_bits < BITS_FLOOR:
+        raise ValueError(f"no key below {BITS_FLOOR} bits is ever used; the minimum cannot be {minimum_bits}")
 
 
-def _weakness(key: rsa.RSAPublicKey, least: int) -> str:
+def _weakness(key: rsa.RSAPublicKey, minimum_bits: int) -> str:
     """Why a key will not do; empty if it does. Numbers too large to print are told by their size."""
     numbers, bits = key.public_numbers(), key.key_size
     if bits > BITS_MAXIMUM:
         return f"RSA-{bits}, above the {BITS_MAXIMUM} bits that can be used"
     if numbers.e.bit_length() > EXPONENT_BITS_MAXIMUM:
         return f"an RSA key with an exponent of {numbers.e.bit_length()} bits, above {EXPONENT_BITS_MAXIMUM}"
-    weakness = rsa_weakness(numbers.n, bits, numbers.e, least)
+    weakness = rsa_weakness(numbers.n, bits, numbers.e, minimum_bits)
     return f"an RSA key with {weakness}" if weakness and not weakness.startswith("RSA-") else weakness
 
 
@@ -222,8 +222,8 @@ def _foreign(body: bytes) -> str:
     return f"{len(body)} bytes without a PEM block"
 
 
-def _refused(least: int, got: str) -> ValueError:
-    return ValueError(f"expected one PEM block PUBLIC KEY with an RSA key of at least {least} bits, got {got}")
+def _refused(minimum_bits: int, got: str) -> ValueError:
+    return ValueError(f"expected one PEM block PUBLIC KEY with an RSA key of at least {minimum_bits} bits, got {got}")
 
 
 def _base64(text: bytes) -> bytes | None:

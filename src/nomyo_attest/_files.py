@@ -200,12 +200,24 @@ class Folder:
         if os.name == "nt":
             os.rename(self.at(old), self.at(new))  # fails where the name is taken
             return
-        # rename(2) overwrites. So look first, and hold a lock on an open folder, so that nobody else who comes this way
-        # takes the name in between. Where such a folder cannot be locked, this fails, and nothing is written.
-        with contextlib.nullcontext() if self.descriptor is None else locked(self.descriptor):
+        # rename(2) overwrites. So look first, and hold a lock on the folder, so that nobody else who comes this way
+        # takes the name in between. Where the folder cannot be locked, this fails, and nothing is written.
+        with self._own_descriptor() as folder, locked(folder):
             if self.holds(new):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path / new))
             os.replace(self.at(old), self.at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    @contextlib.contextmanager
+    def _own_descriptor(self) -> Iterator[int]:
+        """Its descriptor; one of its path, closed at the end, where it has none."""
+        if self.descriptor is not None:
+            yield self.descriptor
+            return
+        descriptor = os.open(self.path, os.O_RDONLY | flag("O_DIRECTORY") | flag("O_CLOEXEC"))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def _free_name(self, name: str, temporary: str | None) -> Iterator[str]:

@@ -45,14 +45,14 @@ def test_nothing_is_done_before_it_is_begun() -> None:
     result = BackgroundResult(work)
     time.sleep(0.01)
     assert work.calls == 0
-    assert result.begin().result(PATIENCE) == "value"
+    assert result.start().result(PATIENCE) == "value"
 
 
 def test_it_is_done_once_however_often_it_is_begun() -> None:
     work = Work("value", held=True)
     result = BackgroundResult(work)
     futures: list[Future[object]] = []
-    threads = [threading.Thread(target=lambda: futures.append(result.begin())) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: futures.append(result.start())) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -60,13 +60,13 @@ def test_it_is_done_once_however_often_it_is_begun() -> None:
     work.leave.set()
     assert {future.result(PATIENCE) for future in futures} == {"value"}
     assert len({id(future) for future in futures}) == 1
-    assert result.begin() is futures[0]
+    assert result.start() is futures[0]
     assert work.calls == 1
 
 
 def test_it_is_done_in_a_thread_that_a_program_waits_for() -> None:
     work = Work("value")
-    BackgroundResult(work).begin().result(PATIENCE)
+    BackgroundResult(work).start().result(PATIENCE)
     (thread,) = work.threads
     assert thread is not threading.current_thread()
     assert not thread.daemon
@@ -114,7 +114,7 @@ def test_a_failure_is_told_to_all_who_wait_each_its_own_and_without_frames() -> 
 @pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), SystemExit(3)], ids=repr)
 def test_a_failure_of_any_other_kind_is_told_too(error: BaseException) -> None:
     result = BackgroundResult(Work(error))
-    found = result.begin().exception(PATIENCE)
+    found = result.start().exception(PATIENCE)
     assert found is error
     assert found.__traceback__ is None
 
@@ -131,7 +131,7 @@ def test_after_a_failure_the_next_who_asks_has_it_tried_again() -> None:
 
 def test_a_failure_that_nobody_asks_about_is_not_tried_again() -> None:
     work = Work(KeyStoreError("k", "p", "m"))
-    BackgroundResult(work).begin().exception(PATIENCE)
+    BackgroundResult(work).start().exception(PATIENCE)
     time.sleep(0.01)
     assert work.calls == 1
 
@@ -179,7 +179,7 @@ def test_a_loop_is_not_held_up_meanwhile() -> None:
 def test_a_fork_waits_until_the_work_is_done() -> None:
     work = Work("value", held=True)
     result = BackgroundResult(work)
-    future = result.begin()
+    future = result.start()
     threading.Timer(0.1, work.leave.set).start()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: there are threads, which is the point
@@ -198,5 +198,5 @@ def test_a_thread_that_cannot_be_started_leaves_nothing_to_wait_for(monkeypatch:
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_more_threads)
         with pytest.raises(RuntimeError):
-            result.begin()
-    assert result.begin().result(PATIENCE) == "value"
+            result.start()
+    assert result.start().result(PATIENCE) == "value"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo import SecureChatCompletion, chat, keyfiles, keys, strict_json
+from nomyo import SecureChatCompletion, chat, client_keys, keys, strict_json
+from nomyo.client_keys import Keyring
 from nomyo.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -24,7 +25,6 @@ from nomyo.errors import (
     InternalError,
     ResponseNotBoundError,
 )
-from nomyo.keyring import Keyring
 from nomyo_attest.testing import Forge
 from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, ask, content, only, run
 from tests.nomyo.defects.walker import places_of
@@ -339,7 +339,7 @@ def test_a_client_with_other_options_has_the_same_key_pair_and_key_of_the_servic
 
 
 def test_a_client_with_another_key_folder_has_another_key_pair(tmp_path: Path) -> None:
-    keyfiles.save_new(tmp_path / "keys", server_keys.pair(1003, 3072))
+    client_keys.save_new(tmp_path / "keys", server_keys.pair(1003, 3072))
     one = SecureChatCompletion("https://h")
     two = one.with_options(key_dir=tmp_path / "keys")
     assert two.client.keyring is not one.client.keyring
@@ -441,10 +441,10 @@ def test_the_published_place_of_the_key_folder_is_told_to_who_uses_it() -> None:
 def test_the_key_pair_is_begun_when_the_client_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Keyring] = []
 
-    def begin(keyring: Keyring) -> None:
+    def start(keyring: Keyring) -> None:
         begun.append(keyring)
 
-    monkeypatch.setattr(Keyring, "begin", begin)
+    monkeypatch.setattr(Keyring, "start", start)
     client = SecureChatCompletion("https://h")
     assert begun == [client.client.keyring]
 

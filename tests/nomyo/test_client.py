@@ -16,9 +16,10 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo import gate, keyfiles, keys, strict_json
+from nomyo import client_keys, gate, keys, strict_json
 from nomyo.call import PAYLOAD_MAX
 from nomyo.client import SecureCompletionClient
+from nomyo.client_keys import KeyPair
 from nomyo.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -33,7 +34,6 @@ from nomyo.errors import (
     SecurityError,
     ServerKeyError,
 )
-from nomyo.keyring import KeyPair
 from nomyo.options import Options
 from tests.nomyo.calling import Wire, made_at_once, only, run
 from tests.nomyo.wire import package as wire_package
@@ -192,7 +192,7 @@ def test_keys_that_are_there_are_not_overwritten_and_the_pair_stays_as_it_was(ma
 
 
 def test_a_failed_load_changes_nothing_and_quotes_no_password(tmp_path: Path) -> None:
-    keyfiles.save_new(tmp_path / "keys", KEY, "the right one")
+    client_keys.save_new(tmp_path / "keys", KEY, "the right one")
     private = tmp_path / "keys" / "private_key.pem"
     low = client()
     before = low.keyring.pair
@@ -214,7 +214,7 @@ def test_a_failed_load_changes_nothing_and_quotes_no_password(tmp_path: Path) ->
 
 
 def test_somebody_elses_public_key_is_refused(tmp_path: Path) -> None:
-    keyfiles.save_new(tmp_path / "keys", KEY)
+    client_keys.save_new(tmp_path / "keys", KEY)
     public = tmp_path / "keys" / "public_key.pem"
     public.write_bytes(server_keys.public_pem(server_keys.pair(1001, 2048).public_key()))
     low = SecureCompletionClient("https://h")
@@ -224,7 +224,7 @@ def test_somebody_elses_public_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_key_dir_is_used_for_the_calls(wire: Wire, tmp_path: Path) -> None:
-    keyfiles.save_new(tmp_path / "keys", KEY, "correct horse")
+    client_keys.save_new(tmp_path / "keys", KEY, "correct horse")
 
     async def main() -> dict[str, Any]:
         async with SecureCompletionClient(

@@ -18,10 +18,10 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo import keyfiles, keys
+from nomyo import client_keys, keys
 from nomyo.cli.settings import read_secret, read_secrets
+from nomyo.client_keys import PRIVATE_NAME, PUBLIC_NAME
 from nomyo.errors import KeyStoreError
-from nomyo.keyfiles import PRIVATE_NAME, PUBLIC_NAME
 from nomyo.router import RouterError, RouterOptions
 from nomyo.router.credentials import ServerKey, load_tls
 from nomyo_attest.cli.errors import CommandError
@@ -92,11 +92,11 @@ def write(path: Path, content: bytes, mode: int, owner: int = 0, group: int = 0)
 
 
 def load(folder: Path) -> rsa.RSAPublicKey:
-    return keyfiles.load(folder / PRIVATE_NAME, folder / PUBLIC_NAME).public_key()
+    return client_keys.load(folder / PRIVATE_NAME, folder / PUBLIC_NAME).public_key()
 
 
 def load_alone(folder: Path) -> rsa.RSAPublicKey:
-    return keyfiles.load(folder / PRIVATE_NAME).public_key()
+    return client_keys.load(folder / PRIVATE_NAME).public_key()
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o640])
@@ -104,7 +104,7 @@ def test_a_key_pair_in_a_kubernetes_volume_with_fs_group_is_loaded(volume: Path,
     projected(volume, mode | 0o040)  # Kubernetes adds the group's right to read
     with user(NOBODY, FS_GROUP):
         assert load(volume) == key().public_key()
-        assert keyfiles.load_or_create(volume).public_key() == key().public_key()
+        assert client_keys.load_or_create(volume).public_key() == key().public_key()
         assert (
             ServerKey.first(RouterOptions(server_key=volume / PRIVATE_NAME)).private.public_key() == key().public_key()
         )
@@ -190,7 +190,7 @@ def test_a_key_that_is_no_link_is_refused_in_a_folder_that_others_may_write_to(v
 def test_no_key_pair_is_made_in_a_folder_that_others_may_write_to(volume: Path) -> None:
     volume.chmod(0o1777)
     with pytest.raises(KeyStoreError, match="has mode 1777: others may write to it"):
-        keyfiles.save_new(volume, key())
+        client_keys.save_new(volume, key())
     assert list(volume.iterdir()) == []
 
 
@@ -235,10 +235,10 @@ def test_a_secret_that_is_replaced_while_it_is_read_is_read_again(
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from nomyo import keyfiles
+from nomyo import client_keys
 folder = Path(sys.argv[1])
 os.setgroups([{group}]); os.setgid({user}); os.setuid({user})
-print(keyfiles.load(folder / "private_key.pem", folder / "public_key.pem").key_size)
+print(client_keys.load(folder / "private_key.pem", folder / "public_key.pem").key_size)
 """
 
 

@@ -58,8 +58,8 @@ class Generate:
         if arguments.password_file is not None:
             password = read_secret(arguments.password_file, "--password-file")
 
+        from nomyo.client_keys import save_new
         from nomyo.errors import KeyStoreError
-        from nomyo.keyfiles import save_new
         from nomyo.keys import generate
 
         try:
@@ -272,7 +272,7 @@ def facts_of(name: str, password: str | None) -> KeyFacts:
 
 
 def _key_files(name: str) -> list[Path]:
-    from nomyo.keyfiles import PRIVATE_NAME, PUBLIC_NAME
+    from nomyo.client_keys import PRIVATE_NAME, PUBLIC_NAME
 
     path = Path(name)
     try:
@@ -303,10 +303,10 @@ def _read_public(facts: KeyFacts, pem: bytes) -> None:
 
 def _read_private(facts: KeyFacts, password: str | None) -> None:
     """Load it as a client would, and keep what that says."""
+    from nomyo.client_keys import load
     from nomyo.errors import KeyStoreError
-    from nomyo.keyfiles import load
-    from nomyo.keyfolder import open_folder
     from nomyo.keys import PEM_MAX, fingerprint
+    from nomyo.keystore import open_folder
 
     file = facts.private_key
     assert file is not None

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from nomyo import keys
 from nomyo.errors import KeyStoreError
-from nomyo.keyfolder import open_folder
+from nomyo.keystore import open_folder
 from nomyo.router.errors import RouterError
 from nomyo.router.options import RouterOptions
 from nomyo_attest._files import write_new
@@ -53,10 +53,10 @@ class ServerKey:
         """The one to start with. Raises `RouterError` if its file cannot be used."""
         if options.server_key is None:
             return cls.new(options.server_key_bits)
-        from nomyo import keyfiles
+        from nomyo import client_keys
 
         try:
-            return cls.of(keyfiles.load(options.server_key, least=options.server_key_bits))
+            return cls.of(client_keys.load(options.server_key, minimum_bits=options.server_key_bits))
         except KeyStoreError as error:
             raise RouterError(f"server_key: {error}") from None
 
@@ -77,7 +77,7 @@ class ServerTLS:
 def load_tls(cert: Path, key: Path) -> ServerTLS:
     """A certificate chain and its private key, both in PEM.
 
-    The key file is checked as a client's key file is (`nomyo.keyfolder`), and may be any symbolic link of root, as
+    The key file is checked as a client's key file is (`nomyo.keystore`), and may be any symbolic link of root, as
     ACME clients make. Raises `RouterError`.
     """
     context = _server_context()

@@ -1,4 +1,4 @@
-"""The client's key pair on disk.
+"""The client's key pair, for which responses are encrypted: made or loaded, in a thread if need be, and stored.
 
 ``private_key.pem`` is the pair: PKCS#8 in PEM, encrypted if there is a password. ``public_key.pem`` is written beside
 it for people to look at; it is never used, but where it stands it must be the same key, since a pair that does not
@@ -18,13 +18,15 @@ import os
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from nomyo import keys
+from nomyo.background import BackgroundResult
 from nomyo.errors import KeyStoreError
-from nomyo.keyfolder import PRIVATE_MODE, PUBLIC_MODE, KeyFolder, open_folder
+from nomyo.keystore import PRIVATE_MODE, PUBLIC_MODE, KeyFolder, open_folder
 from nomyo.traceback_scrubbing import guarded
 from nomyo_attest.evidence.content import wrong_encoding
 
@@ -35,6 +37,54 @@ PASSWORD_MAX: Final = 1023
 """Bytes of the longest password that OpenSSL takes."""
 
 StrPath = str | os.PathLike[str]
+
+
+class KeyPair(msgspec.Struct, frozen=True):
+    """A key pair of the client; `public_pem` is always derived from `private`."""
+
+    private: RSAPrivateKey
+    public_pem: str
+
+    @classmethod
+    def of(cls, private: RSAPrivateKey) -> KeyPair:
+        """The pair of a private key."""
+        return cls(private, keys.public_pem(private))
+
+    def __repr__(self) -> str:
+        return f"<KeyPair {keys.fingerprint(self.private.public_key())}>"
+
+
+class Keyring:
+    """One key pair for all calls of a client.
+
+    Args:
+        key_dir: the folder that stores it; None for a pair that lives as long as the client.
+        password: encrypts the file in `key_dir`; None for an unencrypted one.
+    """
+
+    def __init__(self, key_dir: StrPath | None = None, password: str | None = None) -> None:
+        self._key_dir = None if key_dir is None else Path(key_dir)
+        self._password = password
+        self._made = BackgroundResult(self._make_or_load)
+        self.pair: KeyPair | None = None
+
+    def start(self) -> None:
+        """Start to make or load the pair, unless there is one."""
+        if self.pair is None:
+            self._made.start()
+
+    async def get(self) -> KeyPair:
+        """The pair. Raises `KeyStoreError` where it cannot be loaded; a new one is never made instead."""
+        if self.pair is None:
+            pair = await self._made.get()
+            if self.pair is None:  # unless one was set meanwhile
+                self.pair = pair
+        return self.pair
+
+    def _make_or_load(self) -> KeyPair:
+        if self._key_dir is None:
+            return KeyPair.of(keys.generate())
+        return KeyPair.of(load_or_create(self._key_dir, self._password))
 
 
 @guarded
@@ -67,7 +117,7 @@ def load(
     public_path: StrPath | None = None,
     password: str | None = None,
     *,
-    least: int = keys.CLIENT_KEY_BITS_MINIMUM,
+    minimum_bits: int = keys.CLIENT_KEY_BITS_MINIMUM,
 ) -> RSAPrivateKey:
     """Load a private key.
 
@@ -76,7 +126,7 @@ def load(
             cannot write to.
         public_path: file of the public key, to be compared; None compares nothing.
         password: decrypts the private key; None if it is not encrypted.
-        least: bits the key must have at least.
+        minimum_bits: bits the key must have at least.
 
     Raises:
         KeyFileNotFoundError: a file is not there.
@@ -84,10 +134,10 @@ def load(
             is too weak, or the public key is another one.
     """
     path = Path(private_path)
-    _check_minimum_bits(path, least)
+    _check_minimum_bits(path, minimum_bits)
     secret = _secret(path, password)
     with open_folder(path.parent) as folder:
-        key = _load(folder, path.name, secret, least)
+        key = _load(folder, path.name, secret, minimum_bits)
     if public_path is not None:
         path = Path(public_path)
         with open_folder(path.parent, trusted=False) as folder:
@@ -97,7 +147,7 @@ def load(
 
 @guarded
 def load_or_create(
-    directory: StrPath, password: str | None = None, *, least: int = keys.CLIENT_KEY_BITS_MINIMUM
+    directory: StrPath, password: str | None = None, *, minimum_bits: int = keys.CLIENT_KEY_BITS_MINIMUM
 ) -> RSAPrivateKey:
     """Load the key pair in `directory`, or make one where there is neither of its files.
 
@@ -106,13 +156,13 @@ def load_or_create(
     Args:
         directory: see `save_new`.
         password: decrypts the private key that is there, or encrypts the one that is made.
-        least: bits a loaded key must have at least; a new one has 4096, or this if it is more.
+        minimum_bits: bits a loaded key must have at least; a new one has 4096, or this if it is more.
 
     Raises:
         KeyStoreError: as `save_new` and `load`; also if there is only a public key. Nothing is changed then.
     """
     path = Path(directory)
-    _check_minimum_bits(path, least)
+    _check_minimum_bits(path, minimum_bits)
     secret = _secret(path / PRIVATE_NAME, password)
     with open_folder(path, create=True) as folder:
         # In this order: a private key is there before its public one, so that the pair of a process that is just
@@ -122,10 +172,10 @@ def load_or_create(
             if public:
                 hint = f"restore it, or move {PUBLIC_NAME} away to have a new pair made"
                 raise KeyStoreError(path / PRIVATE_NAME, f"is not there, although {PUBLIC_NAME} is", hint)
-            key = keys.generate(max(keys.KEY_BITS, least))
+            key = keys.generate(max(keys.KEY_BITS, minimum_bits))
             if _save(folder, key, secret):
                 return key
-        key = _load(folder, PRIVATE_NAME, secret, least)
+        key = _load(folder, PRIVATE_NAME, secret, minimum_bits)
         if folder.holds(PUBLIC_NAME):
             _check_public(folder, PUBLIC_NAME, key)
         return key
@@ -137,14 +187,14 @@ def _save(folder: KeyFolder, key: RSAPrivateKey, secret: bytes | None) -> bool:
     if secret is not None:
         encryption = serialization.BestAvailableEncryption(secret)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    if not folder.place(PRIVATE_NAME, pem, PRIVATE_MODE):
+    if not folder.create(PRIVATE_NAME, pem, PRIVATE_MODE):
         return False
-    if not folder.place(PUBLIC_NAME, keys.public_pem(key).encode("ascii"), PUBLIC_MODE):
+    if not folder.create(PUBLIC_NAME, keys.public_pem(key).encode("ascii"), PUBLIC_MODE):
         raise _taken(folder, PUBLIC_NAME)
     return True
 
 
-def _load(folder: KeyFolder, name: str, secret: bytes | None, least: int) -> RSAPrivateKey:
+def _load(folder: KeyFolder, name: str, secret: bytes | None, minimum_bits: int) -> RSAPrivateKey:
     path = folder.path / name
     pem = folder.read(name, keys.PEM_MAX, private=True)
     try:
@@ -163,12 +213,12 @@ def _load(folder: KeyFolder, name: str, secret: bytes | None, least: int) -> RSA
         else:
             problem, hint = "holds no private key that can be read", "restore it, or move it away"
         raise KeyStoreError(path, problem, hint) from None
-    return _check_key(path, key, least)
+    return _check_key(path, key, minimum_bits)
 
 
-def _check_key(path: Path, key: object, least: int) -> RSAPrivateKey:
+def _check_key(path: Path, key: object, minimum_bits: int) -> RSAPrivateKey:
     try:
-        return keys.check_private(key, least)
+        return keys.check_private(key, minimum_bits)
     except ValueError as error:
         raise KeyStoreError(path, f"cannot be used: {error}", "use another key") from None
 
@@ -188,10 +238,10 @@ def _check_public(folder: KeyFolder, name: str, key: RSAPrivateKey) -> None:
         raise KeyStoreError(path, "belongs to another private key", hint)
 
 
-def _check_minimum_bits(path: Path, least: int) -> None:
-    if not keys.BITS_FLOOR <= least <= keys.BITS_MAXIMUM:
+def _check_minimum_bits(path: Path, minimum_bits: int) -> None:
+    if not keys.BITS_FLOOR <= minimum_bits <= keys.BITS_MAXIMUM:
         hint = f"allow {keys.BITS_FLOOR} to {keys.BITS_MAXIMUM}"
-        raise KeyStoreError(path, f"its key cannot be required to have {least} bits", hint)
+        raise KeyStoreError(path, f"its key cannot be required to have {minimum_bits} bits", hint)
 
 
 def _secret(path: Path, password: str | None) -> bytes | None:

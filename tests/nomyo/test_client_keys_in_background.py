@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo import keyfiles, keys
+from nomyo import client_keys, keys
+from nomyo.client_keys import KeyPair, Keyring
 from nomyo.errors import KeyStoreError
-from nomyo.keyring import KeyPair, Keyring
 from tests.nomyo.calling import made_at_once, run
 from tests.nomyo.wire import server_keys
 
@@ -39,8 +39,8 @@ def test_nothing_is_made_before_it_is_asked_for(made: list[int]) -> None:
     ring = Keyring()
     assert ring.pair is None
     assert made == []
-    ring.begin()
-    ring._early.begin().result(10)  # which does not begin it again
+    ring.start()
+    ring._made.start().result(10)  # which does not begin it again
     assert made == [4096]
     assert ring.pair is None
     run(ring.get())
@@ -49,7 +49,7 @@ def test_nothing_is_made_before_it_is_asked_for(made: list[int]) -> None:
 
 def test_what_was_begun_is_under_way_before_anybody_asks(made: list[int]) -> None:
     ring = Keyring()
-    ring.begin()
+    ring.start()
     deadline = time.monotonic() + 10
     while not made and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -58,7 +58,7 @@ def test_what_was_begun_is_under_way_before_anybody_asks(made: list[int]) -> Non
 
 def test_all_calls_get_one_pair(made: list[int]) -> None:
     ring = Keyring()
-    ring.begin()
+    ring.start()
 
     async def many() -> list[KeyPair]:
         return await asyncio.gather(*(ring.get() for _ in range(20)))
@@ -72,7 +72,7 @@ def test_all_calls_get_one_pair(made: list[int]) -> None:
 def test_a_pair_that_is_set_is_used_and_none_is_made(made: list[int]) -> None:
     ring, pair = Keyring(), KeyPair.of(KEY)
     ring.pair = pair
-    ring.begin()
+    ring.start()
     assert run(ring.get()) is pair
     assert made == []
 
@@ -100,14 +100,14 @@ def test_a_folder_gets_a_pair_once_and_gives_it_back(tmp_path: Path, monkeypatch
         asked.append((directory, password))
         return KEY
 
-    monkeypatch.setattr(keyfiles, "load_or_create", load_or_create)
+    monkeypatch.setattr(client_keys, "load_or_create", load_or_create)
     assert run(Keyring(str(tmp_path), "a password").get()).public_pem == PEM
     assert asked == [(tmp_path, "a password")]
 
 
 @pytest.mark.parametrize("password", [None, "the right one"])
 def test_a_pair_on_disk_is_loaded(tmp_path: Path, password: str | None, made: list[int]) -> None:
-    keyfiles.save_new(tmp_path / "keys", KEY, password)
+    client_keys.save_new(tmp_path / "keys", KEY, password)
     assert run(Keyring(tmp_path / "keys", password).get()).public_pem == PEM
     assert made == []
 
@@ -116,7 +116,7 @@ def test_a_pair_on_disk_is_loaded(tmp_path: Path, password: str | None, made: li
 def test_a_pair_that_cannot_be_loaded_is_an_error_and_none_is_made_instead(
     tmp_path: Path, password: str | None, made: list[int]
 ) -> None:
-    keyfiles.save_new(tmp_path / "keys", KEY, "the right one")
+    client_keys.save_new(tmp_path / "keys", KEY, "the right one")
     before = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
     ring = Keyring(tmp_path / "keys", password)
     for _ in range(2):
@@ -130,7 +130,7 @@ def test_a_pair_that_cannot_be_loaded_is_an_error_and_none_is_made_instead(
 
 def test_a_fault_that_was_mended_is_forgotten(tmp_path: Path, made: list[int]) -> None:
     folder = tmp_path / "keys"
-    keyfiles.save_new(folder, KEY)
+    client_keys.save_new(folder, KEY)
     (folder / "private_key.pem").rename(folder / "elsewhere")
     ring = Keyring(folder)
     with pytest.raises(KeyStoreError):

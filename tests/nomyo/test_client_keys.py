@@ -24,9 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nomyo import keys
+from nomyo.client_keys import PRIVATE_NAME, PUBLIC_NAME, load, load_or_create, save_new
 from nomyo.errors import KeyFileNotFoundError, KeyStoreError, NomyoError
-from nomyo.keyfiles import PRIVATE_NAME, PUBLIC_NAME, load, load_or_create, save_new
-from nomyo.keyfolder import KeyFolder
+from nomyo.keystore import KeyFolder
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes are those of POSIX")
 
@@ -177,14 +177,14 @@ def test_a_dangling_link_of_that_name_is_neither_followed_nor_replaced(
 
 
 def test_a_public_key_that_appears_meanwhile_is_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = KeyFolder.place
+    place = KeyFolder.create
 
     def plants(self: KeyFolder, name: str, content: bytes, mode: int) -> bool:
         placed = place(self, name, content, mode)
         (folder / PUBLIC_NAME).write_bytes(b"planted")
         return placed
 
-    monkeypatch.setattr(KeyFolder, "place", plants)
+    monkeypatch.setattr(KeyFolder, "create", plants)
     assert refusal(save_new, folder, key()).path == str(folder / PUBLIC_NAME)
     assert (folder / PUBLIC_NAME).read_bytes() == b"planted"
 
@@ -213,19 +213,19 @@ def test_a_pair_is_made_with_the_password(folder: Path, quick: list[int]) -> Non
 def test_a_new_key_has_4096_bits_or_as_many_as_are_required(
     folder: Path, quick: list[int], least: int, bits: int
 ) -> None:
-    load_or_create(folder, least=least)
+    load_or_create(folder, minimum_bits=least)
     assert quick == [bits]
 
 
 def test_a_new_key_is_really_one_of_4096_bits(folder: Path) -> None:
     assert load_or_create(folder).key_size == 4096
-    assert load(folder / PRIVATE_NAME, least=4096).key_size == 4096
+    assert load(folder / PRIVATE_NAME, minimum_bits=4096).key_size == 4096
 
 
 @pytest.mark.parametrize("least", [0, 2047, 16385])
 def test_no_size_that_makes_no_sense_can_be_required(folder: Path, quick: list[int], least: int) -> None:
     for call in (load_or_create, load):
-        assert f"required to have {least} bits" in refusal(call, folder, least=least).problem
+        assert f"required to have {least} bits" in refusal(call, folder, minimum_bits=least).problem
     assert contents(folder) == {}
 
 
@@ -445,7 +445,7 @@ def test_a_damaged_private_key_is_refused_or_still_the_same(data: st.DataObject)
         path = Path(folder) / PRIVATE_NAME
         write_private(path, pem_of(bytes(der)))
         try:
-            loaded = load(path, least=2048)
+            loaded = load(path, minimum_bits=2048)
         except KeyStoreError:
             return
         assert same(loaded, key(2048))
@@ -528,8 +528,8 @@ def test_the_public_key_may_lie_in_a_folder_of_others_since_it_is_only_compared(
 
 def test_a_smaller_key_is_loaded_when_that_is_asked_for(folder: Path) -> None:
     save_new(folder, key(2048))
-    assert same(load(folder / PRIVATE_NAME, folder / PUBLIC_NAME, least=2048), key(2048))
-    assert same(load_or_create(folder, least=2048), key(2048))
+    assert same(load(folder / PRIVATE_NAME, folder / PUBLIC_NAME, minimum_bits=2048), key(2048))
+    assert same(load_or_create(folder, minimum_bits=2048), key(2048))
 
 
 def test_a_password_that_is_no_text_is_refused_by_its_type(folder: Path) -> None:
@@ -584,7 +584,7 @@ def run(program: str, *arguments: str, count: int = 1) -> list[list[str]]:
 
 RACE = """
     import errno, os, sys
-    from nomyo import keys, keyfiles
+    from nomyo import keys, client_keys
 
     root, rounds, links = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "links"
     own = keys.generate(2048)
@@ -596,8 +596,8 @@ RACE = """
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(rounds):
-        key = keyfiles.load_or_create(f"{root}/{number}", least=2048)
-        assert keys.fingerprint(keyfiles.load_or_create(f"{root}/{number}", least=2048).public_key()) == (
+        key = client_keys.load_or_create(f"{root}/{number}", minimum_bits=2048)
+        assert keys.fingerprint(client_keys.load_or_create(f"{root}/{number}", minimum_bits=2048).public_key()) == (
             keys.fingerprint(key.public_key()))
         print(keys.fingerprint(key.public_key()), key is own, flush=True)
 """
@@ -613,14 +613,14 @@ def test_processes_that_race_end_with_one_pair_and_all_use_it(tmp_path: Path, li
         assert len({pin for pin, _ in answers}) == 1, f"round {number}: not one key"
         assert [own for _, own in answers].count("True") == 1, f"round {number}: not one winner"
         folder = tmp_path / "keys" / str(number)
-        pair = load(folder / PRIVATE_NAME, folder / PUBLIC_NAME, least=2048)
+        pair = load(folder / PRIVATE_NAME, folder / PUBLIC_NAME, minimum_bits=2048)
         assert sorted(contents(folder)) == [PRIVATE_NAME, PUBLIC_NAME]
         assert keys.fingerprint(pair.public_key()) == answers[0][0]
 
 
 CRASH = """
     import errno, os, sys
-    from nomyo import keys, keyfiles
+    from nomyo import keys, client_keys
 
     root, links = sys.argv[1], sys.argv[2] == "links"
     old, new = keys.generate(2048), keys.generate(2048)
@@ -648,7 +648,7 @@ CRASH = """
 
     def created(directory, key):
         keys.generate = lambda bits: key
-        return keyfiles.load_or_create(directory, least=2048)
+        return client_keys.load_or_create(directory, minimum_bits=2048)
 
     print("ready", flush=True)
     sys.stdin.readline()
@@ -663,16 +663,16 @@ CRASH = """
             ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             assert ended in (0, 77), ended
             names = os.listdir(directory) if os.path.isdir(directory) else []
-            private = keyfiles.PRIVATE_NAME in names
-            assert private or keyfiles.PUBLIC_NAME not in names, names
+            private = client_keys.PRIVATE_NAME in names
+            assert private or client_keys.PUBLIC_NAME not in names, names
             for name in names:
-                assert name == keyfiles.PUBLIC_NAME or name.startswith(f".{keyfiles.PUBLIC_NAME}.") or (
+                assert name == client_keys.PUBLIC_NAME or name.startswith(f".{client_keys.PUBLIC_NAME}.") or (
                     os.stat(f"{directory}/{name}").st_mode & 0o77 == 0), name
             key = created(directory, new)
             assert key.private_numbers() == (old if private else new).private_numbers()
             assert created(directory, old).private_numbers() == key.private_numbers()
             leftovers = sum(name.endswith(".tmp") for name in names)
-            print(ended, private, keyfiles.PUBLIC_NAME in names, leftovers, flush=True)
+            print(ended, private, client_keys.PUBLIC_NAME in names, leftovers, flush=True)
             if ended == 0:
                 break
 """

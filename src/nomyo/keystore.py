@@ -1,10 +1,11 @@
 """Read and write private keys in a folder that is opened once, checked, and then used through its descriptor.
 
-A new file is complete, replaces nothing, and has its mode from the start. A private key must have the owner and mode
-that PostgreSQL requires: it belongs to the user and has mode 0600 or stricter, or it belongs to root and has mode 0640
-or stricter. A symbolic link is followed only in the layout of a Kubernetes volume (``NAME -> ..data/NAME``,
-``..data -> ..TIMESTAMP``), and only if root owns the links and the folders. The checks are those of POSIX: access
-control lists and the folders above are not checked. On Windows the only check is that symbolic links are refused.
+A new file is complete, replaces nothing, and has its mode from the start (`nomyo_attest._files`). A private key must
+have the owner and mode that PostgreSQL requires: it belongs to the user and has mode 0600 or stricter, or it belongs to
+root and has mode 0640 or stricter. A symbolic link is followed only in the layout of a Kubernetes volume
+(``NAME -> ..data/NAME``, ``..data -> ..TIMESTAMP``), and only if root owns the links and the folders. The checks are
+those of POSIX: access control lists and the folders above are not checked. On Windows the only check is that symbolic
+links are refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shlex
 import stat
 from collections.abc import Iterator
@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Final
 
 from nomyo.errors import KeyFileNotFoundError, KeyStoreError
+from nomyo_attest import _files
+from nomyo_attest._files import GROUP_AND_OTHERS_WRITE, Access, flag, mode_problem, owner_problem
 
 PRIVATE_MODE: Final = 0o600
 PUBLIC_MODE: Final = 0o644
 FOLDER_MODE: Final = 0o700
-
-_BY_DESCRIPTOR: Final = {os.open, os.stat, os.link, os.rename, os.unlink} <= os.supports_dir_fd
-_HAS_OWNERS: Final = hasattr(os, "geteuid")
 
 _ROOT: Final = 0
 _OWN_FORBIDDEN: Final = 0o077
@@ -37,56 +36,35 @@ _ROOTS_FORBIDDEN: Final = 0o037
 as PostgreSQL's libpq (src/interfaces/libpq/fe-secure-openssl.c).
 """
 
-
-def _flag(name: str) -> int:
-    """A flag for `os.open`; 0 on a system that does not have it."""
-    value = getattr(os, name, 0)
-    assert isinstance(value, int)
-    return value
-
-
 _LINKS_MAX: Final = 8
-_FOLLOWED_MAX: Final = 3
+_ATTEMPTS: Final = 3
 """How often a link is followed: the kubelet may replace a folder of secrets between two steps."""
 
-_CLOEXEC: Final = _flag("O_CLOEXEC") | _flag("O_NOINHERIT")
-_FOLDER: Final = _flag("O_DIRECTORY") | _CLOEXEC
-_STEP: Final = _FOLDER | _flag("O_NOFOLLOW") | (_flag("O_PATH") or os.O_RDONLY)
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_BINARY") | _CLOEXEC
-# Without O_NONBLOCK, opening a FIFO that somebody put there would wait for a writer.
-_READ: Final = (
-    os.O_RDONLY | _flag("O_NOFOLLOW") | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY") | _CLOEXEC
-)
+_FOLDER: Final = flag("O_DIRECTORY") | flag("O_CLOEXEC") | flag("O_NOINHERIT")
+_PATH_ONLY: Final = flag("O_PATH") or os.O_RDONLY
+_STEP: Final = _FOLDER | flag("O_NOFOLLOW") | _PATH_ONLY
+
+_USE_A_COPY: Final = "name the file itself, or put a copy in its place"
 
 
-class KeyFolder:
-    """An open folder of key files; made by `open_folder`.
-
-    Attributes:
-        path: its path, for messages.
-    """
+class KeyFolder(_files.Folder):
+    """An open folder of key files; made by `open_folder`."""
 
     def __init__(self, path: Path, descriptor: int | None, objection: KeyStoreError | None = None) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        self._objection = objection  # why the folder is used for links of root only
+        super().__init__(path, descriptor)
+        self._objection = objection  # why nothing but links of root is used
 
     def holds(self, name: str) -> bool:
-        """Whether there is anything of this name, if only a dangling symbolic link."""
-        with _told(self.path / name, "looked at"):
-            try:
-                os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                return False
-            return True
+        with _key_store_errors(self.path / name, "looked at"):
+            return super().holds(name)
 
-    def read(self, name: str, most: int, *, private: bool) -> bytes:
-        """The content of the regular file `name`, of at most `most` bytes. Raises `KeyStoreError` as `opened` does."""
+    def read(self, name: str, maximum: int, *, private: bool) -> bytes:
+        """The content of the regular file `name`, of at most `maximum` bytes. Raises `KeyStoreError` as `opened`."""
         path = self.path / name
-        with self.opened(name, private=private) as descriptor, _told(path, "read"):
-            content = _read(descriptor, most + 1)
-        if len(content) > most:
-            raise KeyStoreError(path, f"has more than {most} bytes, no key has as many", "name a key file")
+        with self.opened(name, private=private) as descriptor, _key_store_errors(path, "read"):
+            content = _files.read_descriptor(descriptor, maximum + 1)
+        if len(content) > maximum:
+            raise KeyStoreError(path, f"has more than {maximum} bytes, no key has as many", "name a key file")
         return content
 
     @contextlib.contextmanager
@@ -104,10 +82,10 @@ class KeyFolder:
                 if `private`, it belongs to another user, or others have permissions on it.
         """
         path = self.path / name
-        with _told(path, "read"):
+        with _key_store_errors(path, "read"):
             descriptor = self._open(name, any_link=any_link)
         try:
-            with _told(path, "read"):
+            with _key_store_errors(path, "read"):
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
                     raise KeyStoreError(path, "is no regular file", "name a file")
@@ -118,101 +96,34 @@ class KeyFolder:
             os.close(descriptor)
 
     def _open(self, name: str, *, any_link: bool) -> int:
-        path = self.path / name
-        if self._objection is not None and not (self.holds(name) and self._is_link(name)):
+        is_link = self.is_link(name)
+        if self._objection is not None and not is_link:
             raise self._objection
-        if not self._is_link(name):
-            return os.open(self._at(name), _READ, dir_fd=self._descriptor)
-        folder = self._descriptor
+        if not is_link:
+            return self.open_descriptor(name, Access.READ)
+        path, folder = self.path / name, self.descriptor
         if folder is None or not (any_link or os.readlink(name, dir_fd=folder) == f"..data/{name}"):
-            raise KeyStoreError(path, "is a symbolic link", "name the file itself, or put a copy in its place")
-        for _ in range(_FOLLOWED_MAX - 1):
+            raise KeyStoreError(path, "is a symbolic link", _USE_A_COPY)
+        for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(FileNotFoundError):
                 return _follow(folder, name, path)
         return _follow(folder, name, path)
 
-    def place(self, name: str, content: bytes, mode: int) -> bool:
-        """Make the file `name`, whole or not at all. Returns False, and changes nothing, if the name is taken.
-
-        What is left behind by a process that is killed meanwhile is at most a file ``.NAME.….tmp`` of the same mode.
+    def create(self, name: str, content: bytes, mode: int) -> bool:
+        """Create the file `name`, complete or not at all. Returns False, and changes nothing, if the name is taken.
 
         Raises:
             KeyStoreError: the file cannot be written.
         """
         if self._objection is not None:
             raise self._objection
-        path = self.path / name
-        temporary = f".{name}.{secrets.token_hex(8)}.tmp"
-        with _told(path, "written"):
-            descriptor = os.open(self._at(temporary), _NEW, mode, dir_fd=self._descriptor)
+        with _key_store_errors(self.path / name, "written"):
             try:
-                with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no path
-                    if hasattr(os, "fchmod"):
-                        os.fchmod(descriptor, mode)  # the umask may have taken more than was asked for
+                with self.new_file(name, mode=mode) as file:
                     file.write(content)
-                    file.flush()
-                    os.fsync(descriptor)
-                placed = self._name(temporary, name)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._at(temporary), dir_fd=self._descriptor)
-            self._sync()
-        return placed
-
-    def _at(self, name: str) -> str:
-        return name if self._descriptor is not None else str(self.path / name)
-
-    def _status(self, name: str) -> os.stat_result:
-        return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
-
-    def _is_link(self, name: str) -> bool:
-        return stat.S_ISLNK(self._status(name).st_mode)
-
-    def _name(self, temporary: str, name: str) -> bool:
-        """Give a file its name, which must be free at that very moment."""
-        own = self._status(temporary)
-        source, target = self._at(temporary), self._at(name)
-        try:
-            os.link(source, target, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        except FileExistsError:
-            # NFS may carry out a link, lose the answer, and refuse the repetition (link(2)).
-            return os.path.samestat(own, self._status(name))
-        except OSError:
-            return self._rename(source, target, name)
-        return True
-
-    def _rename(self, source: str, target: str, name: str) -> bool:
-        """The same where the file system has no hard links, such as FAT."""
-        if os.name == "nt":
-            try:
-                os.rename(source, target)  # fails where the name is taken
             except FileExistsError:
                 return False
-            return True
-        if self._descriptor is None:
-            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-        import fcntl
-
-        # rename(2) overwrites; so look first, and let nobody else who comes this way do so meanwhile. The lock goes
-        # with the process, however that ends. Where there are no locks either, this fails, and nothing is written.
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
-            if self.holds(name):
-                return False
-            os.rename(source, target, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-            return True
-        finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def _sync(self) -> None:
-        """Make names last over a loss of power."""
-        if self._descriptor is None:
-            return
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # a file system that syncs no folders
-                raise
+        return True
 
 
 @contextlib.contextmanager
@@ -229,15 +140,14 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
         KeyFileNotFoundError: it is not there.
         KeyStoreError: it is no folder, cannot be opened or made, or is not trustworthy.
     """
-    with _told(path, "opened"):
+    descriptor = None
+    with _key_store_errors(path, "opened"):
         if create:
-            _make(path)
-        if not _BY_DESCRIPTOR:
-            if not path.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-            descriptor = None
-        else:
-            descriptor = os.open(path, _FOLDER | (os.O_RDONLY if create else getattr(os, "O_PATH", os.O_RDONLY)))
+            _make_folders(path)
+        if _files.BY_DESCRIPTOR:
+            descriptor = os.open(path, _FOLDER | (os.O_RDONLY if create else _PATH_ONLY))
+        elif not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     try:
         objection = None
         if trusted and descriptor is not None:
@@ -254,14 +164,7 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
             os.close(descriptor)
 
 
-def _read(descriptor: int, most: int) -> bytes:
-    content = b""
-    while len(content) < most and (part := os.read(descriptor, most - len(content))):
-        content += part
-    return content
-
-
-def _make(path: Path) -> None:
+def _make_folders(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):  # another process was faster
@@ -287,7 +190,7 @@ def _follow(folder: int, name: str, path: Path) -> int:
             is_link = stat.S_ISLNK(status.st_mode)
             _check_step(path, here, status if is_link or parts else None)
             if not is_link and not parts:
-                return os.open(part, _READ, dir_fd=here)
+                return Access.READ.open(part, folder=here)
             if is_link:
                 links += 1
                 if links > _LINKS_MAX:
@@ -310,13 +213,13 @@ def _check_step(path: Path, folder: int, entry: os.stat_result | None) -> None:
     `entry` is None for the file at the end.
     """
     status = os.fstat(folder)
-    hint = "name the file itself, or put a copy in its place"
     for one, kind in ((status, "a folder"), (entry, "a symbolic link or folder")):
         if one is not None and one.st_uid != _ROOT:
-            raise KeyStoreError(path, f"is a symbolic link, and {kind} on its way belongs to user {one.st_uid}", hint)
+            problem = f"is a symbolic link, and {kind} on its way belongs to user {one.st_uid}"
+            raise KeyStoreError(path, problem, _USE_A_COPY)
     sticky = entry is not None and status.st_mode & stat.S_ISVTX
     if _shared(path, status) is not None and not sticky and not _is_read_only(folder, status):
-        raise KeyStoreError(path, "is a symbolic link, and others may write to a folder on its way", hint)
+        raise KeyStoreError(path, "is a symbolic link, and others may write to a folder on its way", _USE_A_COPY)
 
 
 def _is_read_only(folder: int, status: os.stat_result) -> bool:
@@ -325,19 +228,18 @@ def _is_read_only(folder: int, status: os.stat_result) -> bool:
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
-    if not _HAS_OWNERS:
-        return
-    user = os.geteuid()
-    if status.st_uid not in {user, _ROOT}:
-        problem = f"belongs to user {status.st_uid}, not to user {user} or root"
+    problem = owner_problem(status, root=True)
+    if problem is not None:
+        user = os.geteuid()
         raise KeyStoreError(path, problem, f"as root, chown it to user {user}, or {_copy_hint(user)}")
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
     """Refuse a file that does not have the owner and mode of a private key."""
     _check_owner(path, status)
-    mode = stat.S_IMODE(status.st_mode)
-    if not _HAS_OWNERS or not mode & (_ROOTS_FORBIDDEN if status.st_uid == _ROOT else _OWN_FORBIDDEN):
+    forbidden = _ROOTS_FORBIDDEN if status.st_uid == _ROOT else _OWN_FORBIDDEN
+    problem = mode_problem(status, forbidden, "others may use it")
+    if problem is None:
         return
     user = os.geteuid()
     if user == status.st_uid:
@@ -347,7 +249,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
             "in a Kubernetes pod set fsGroup and the volume's defaultMode: 0400, which gives the file mode 0440; "
             f"or {_copy_hint(user)}"
         )
-    raise KeyStoreError(path, f"has mode {mode:04o}: others may use it", hint)
+    raise KeyStoreError(path, problem, hint)
 
 
 def _copy_hint(user: int) -> str:
@@ -359,22 +261,22 @@ def _copy_hint(user: int) -> str:
 
 def _shared(path: Path, status: os.stat_result) -> KeyStoreError | None:
     """The objection to a folder that others may write to; None if they may not."""
-    mode = stat.S_IMODE(status.st_mode)
-    if not _HAS_OWNERS or not mode & 0o022:
+    problem = mode_problem(status, GROUP_AND_OTHERS_WRITE, "others may write to it")
+    if problem is None:
         return None
     user = os.geteuid()
-    if mode & stat.S_ISVTX:  # a shared folder, as /tmp is
+    if status.st_mode & stat.S_ISVTX:  # a shared folder, as /tmp is
         hint = "use a folder that nobody else can write to"
     elif user in {status.st_uid, _ROOT}:
         hint = f"chmod go-w {shlex.quote(str(path))}"
     else:
         hint = f"mount it read-only, or use a folder that only user {user} can write to"
-    return KeyStoreError(path, f"has mode {mode:04o}: others may write to it", hint)
+    return KeyStoreError(path, problem, hint)
 
 
 @contextlib.contextmanager
-def _told(path: Path, done: str) -> Iterator[None]:
-    """Turn errors of the system into ours. They quote file names, never content."""
+def _key_store_errors(path: Path, action: str) -> Iterator[None]:
+    """Raise `KeyStoreError` for errors of the system. They quote file names, never content."""
     try:
         yield
     except KeyStoreError:
@@ -384,14 +286,14 @@ def _told(path: Path, done: str) -> Iterator[None]:
     except NotADirectoryError:
         raise KeyStoreError(path, "is no folder, or a part of its path is none", "name a folder") from None
     except PermissionError as error:
-        raise KeyStoreError(path, f"cannot be {done}: {error.strerror}", _permission_hint()) from None
+        raise KeyStoreError(path, f"cannot be {action}: {error.strerror}", _permission_hint()) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or "no file can have this name"
-        raise KeyStoreError(path, f"cannot be {done}: {reason}", "check its name and permissions") from None
+        problem = f"cannot be {action}: {_files.reason(error)}"
+        raise KeyStoreError(path, problem, "check its name and permissions") from None
 
 
 def _permission_hint() -> str:
     hint = "check its permissions and those of its folder"
-    if not _HAS_OWNERS or os.geteuid() == _ROOT:
+    if not _files.HAS_OWNERS or os.geteuid() == _ROOT:
         return hint
     return f"{hint}: user {os.geteuid()} must be allowed to use it (in a Kubernetes pod, set fsGroup)"

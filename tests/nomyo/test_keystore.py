@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nomyo import keyfolder
+from nomyo import keystore
 from nomyo.errors import KeyFileNotFoundError, KeyStoreError
-from nomyo.keyfolder import PRIVATE_MODE, open_folder
+from nomyo.keystore import PRIVATE_MODE, open_folder
+from nomyo_attest import _files
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="owners and modes are those of POSIX")
 root_only = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
@@ -47,7 +48,7 @@ def mode(path: Path) -> int:
 
 def place(folder: Path, content: bytes = b"content", name: str = NAME, mode: int = PRIVATE_MODE) -> bool:
     with open_folder(folder, create=True) as opened:
-        return opened.place(name, content, mode)
+        return opened.create(name, content, mode)
 
 
 def read(folder: Path, name: str = NAME, most: int = 100, *, private: bool = True) -> bytes:
@@ -173,13 +174,27 @@ def test_a_file_system_without_hard_links_and_locks_gets_nothing(folder: Path, m
 
 
 @posix
-def test_where_nothing_excludes_another_writer_nothing_is_written(
+def test_without_links_and_descriptors_the_folder_is_locked_by_its_path(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyfolder, "_BY_DESCRIPTOR", False)
+    import fcntl
+
+    locked: list[int] = []
+    flock = fcntl.flock
+
+    def locks(descriptor: int, operation: int) -> None:
+        assert os.path.samestat(os.fstat(descriptor), folder.stat())
+        locked.append(operation)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(_files, "BY_DESCRIPTOR", False)
     monkeypatch.setattr(os, "link", failing(errno.EPERM))
-    assert refusal(place, folder).problem == f"cannot be written: {os.strerror(errno.ENOTSUP)}"
-    assert names(folder) == []
+    monkeypatch.setattr(fcntl, "flock", locks)
+    assert place(folder)
+    assert locked == [fcntl.LOCK_EX, fcntl.LOCK_UN]
+    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
+    assert refusal(lambda: place(folder, b"second")).problem == f"cannot be written: {os.strerror(errno.ENOLCK)}"
+    assert names(folder) == [NAME]
 
 
 def test_a_link_that_was_made_although_it_is_reported_as_taken_is_a_success(
@@ -205,7 +220,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(
         pytest.skip(f"no os.{failure} on this system")
     with open_folder(folder, create=True) as opened:
         monkeypatch.setattr(os, failure, failing(errno.ENOSPC))
-        error = refusal(lambda: opened.place(NAME, b"content", PRIVATE_MODE))
+        error = refusal(lambda: opened.create(NAME, b"content", PRIVATE_MODE))
     assert error.problem == f"cannot be written: {os.strerror(errno.ENOSPC)}"
     assert error.path == str(folder / NAME)
     assert names(folder) == []
@@ -332,7 +347,7 @@ def test_a_symbolic_link_that_comes_after_the_look_is_not_followed(
     (tmp_path / "target.pem").write_bytes(b"content")
     (tmp_path / "target.pem").chmod(0o600)
     (folder / NAME).symlink_to(tmp_path / "target.pem")
-    monkeypatch.setattr(keyfolder.KeyFolder, "_is_link", lambda self, name: False)
+    monkeypatch.setattr(keystore.KeyFolder, "is_link", lambda self, name: False)
     assert os.strerror(errno.ELOOP) in refusal(read, folder).problem
 
 
@@ -412,7 +427,7 @@ def test_what_is_not_there_is_told_as_such(folder: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("descriptors", [True, False])
 def test_a_file_is_no_folder(tmp_path: Path, descriptors: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyfolder, "_BY_DESCRIPTOR", descriptors and keyfolder._BY_DESCRIPTOR)
+    monkeypatch.setattr(_files, "BY_DESCRIPTOR", descriptors and _files.BY_DESCRIPTOR)
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         for use in (place, read):
@@ -442,8 +457,8 @@ def test_a_name_is_looked_for_without_following_it(folder: Path) -> None:
 
 def test_without_descriptors_and_owners_the_rest_still_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on Windows, where os.rename fails for a name that is taken.
-    monkeypatch.setattr(keyfolder, "_BY_DESCRIPTOR", False)
-    monkeypatch.setattr(keyfolder, "_HAS_OWNERS", False)
+    monkeypatch.setattr(_files, "BY_DESCRIPTOR", False)
+    monkeypatch.setattr(_files, "HAS_OWNERS", False)
     folder.chmod(0o777)
     assert place(folder)
     (folder / NAME).chmod(0o666)
@@ -465,12 +480,12 @@ def test_a_rename_that_fails_where_the_name_is_taken_will_do_without_locks(
         rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(keyfolder, "_BY_DESCRIPTOR", False)
+        patch.setattr(_files, "BY_DESCRIPTOR", False)
         patch.setattr(os, "link", failing(errno.EPERM))
         patch.setattr(os, "rename", as_on_windows)
         with open_folder(folder, create=True) as opened:
             patch.setattr(os, "name", "nt")
-            first, second = opened.place(NAME, b"content", 0o600), opened.place(NAME, b"second", 0o600)
+            first, second = opened.create(NAME, b"content", 0o600), opened.create(NAME, b"second", 0o600)
     assert (first, second) == (True, False)
     assert names(folder) == [NAME]
     assert read(folder) == b"content"
