@@ -187,7 +187,7 @@ class EvidenceLog:
         if tail.torn:
             line = self._line(tail.last, before, tail.note())
             self._repair(descriptor, line, tail)
-            tail, before = Tail(Last(_number(tail.last, before), digest_of(line)), tail.size + len(line), b""), None
+            tail = Tail(Last(_number(tail.last, before), digest_of(line)), tail.size + len(line), b"")
         line = self._line(tail.last, before, record)
         if self._rotate_bytes is not None and tail.size and tail.size + len(line) > self._rotate_bytes:
             move_aside(self.path)

@@ -144,3 +144,18 @@ def test_a_verdict_with_a_recording_that_no_audit_writes_is_malformed_evidence(c
 
 def test_a_line_that_says_nothing_about_its_recording_has_an_empty_one() -> None:
     assert recorded_of({}) == Recorded(None, None, None)
+
+
+@pytest.mark.parametrize("key", ["client", "result", "whole", "number", "previous"])
+def test_a_duplicate_key_that_no_appraisal_reads_changes_nothing(key: str) -> None:
+    text = line(**{key: 1}).replace(f'"{key}"'.encode(), f'"{key}": {{}}, "{key}"'.encode(), 1)
+    row = row_of(text, keep_evidence=True)
+    assert (row.verdict, row.released, row.gate, row.recorded_at) == ("affirming", True, "off", AT)
+    assert row.evidence is not None
+
+
+@pytest.mark.parametrize("key", ["format", "payload_id", "given", "evidence"])
+def test_a_duplicate_key_that_an_appraisal_reads_is_malformed_evidence(key: str) -> None:
+    text = line().replace(f'"{key}"'.encode(), f'"{key}": "{LEDGER_FORMAT}", "{key}"'.encode(), 1)
+    row = row_of(text)
+    assert (row.verdict, row.failed, row.released) == ("contraindicated", ["evidence.form"], True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
+from nomyo_attest.evidence.response import PAYLOAD_ID_MAX
 from nomyo_attest.ledger.line import encode_line, open_line
 from nomyo_attest.ledger.redaction import CLAIMS, FIELDS, redact
 from nomyo_attest.testing import FAULTS, VARIANTS, Case, Forge
@@ -217,3 +218,108 @@ def test_evidence_that_is_not_where_it_is_read_is_refused_from_what_was_kept_as_
         assert before.failed == after.failed == ("evidence.form",)
         assert not whole
         assert PROMPT not in json.dumps(kept)
+
+
+def with_field(field: str, value: Any) -> dict[str, Any]:
+    """A response one field of whose evidence is `value`."""
+    response: dict[str, Any] = Forge().response()
+    response["_metadata"]["tpm_attestation"][field] = value
+    return response
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"sha256": {PROMPT: 64 * "a"}}, {PROMPT: {"0": 64 * "a"}}, {PROMPT: 64 * "a"}, {"sha256": PROMPT}],
+    ids=["index", "bank", "bank without PCRs", "value instead of a bank"],
+)
+def test_no_name_or_value_in_the_pcr_table_may_be_a_secret(table: Any) -> None:
+    response = with_field("pcr_values", table)
+    stored, whole = kept_of(response, policy(), PROMPT)
+    assert PROMPT not in json.dumps(stored)
+    assert not whole
+    assert na.appraise(stored, policy()).failed == na.appraise(response, policy()).failed == ("evidence.form",)
+
+
+def test_one_secret_index_among_honest_ones_removes_the_table() -> None:
+    table = Forge().response()["_metadata"]["tpm_attestation"]["pcr_values"]
+    table["sha256"][PROMPT] = 64 * "a"
+    stored, whole = kept_of(with_field("pcr_values", table), policy(), PROMPT)
+    assert stored["_metadata"]["tpm_attestation"]["pcr_values"] is None
+    assert not whole
+
+
+@pytest.mark.parametrize(
+    ("table", "is_stored"),
+    [
+        ({"sha256": {64 * "7": "a"}}, True),
+        ({"sha256": {65 * "7": "a"}}, False),
+        ({64 * "b": {"0": "a"}}, True),
+        ({65 * "b": {"0": "a"}}, False),
+        ({"sha256": {str(index): "a" for index in range(64)}}, True),
+        ({"sha256": {str(index): "a" for index in range(65)}}, False),
+        ({str(bank): {} for bank in range(64)}, True),
+        ({str(bank): {} for bank in range(65)}, False),
+    ],
+    ids=["index of 64", "index of 65", "bank of 64", "bank of 65", "64 PCRs", "65 PCRs", "64 banks", "65 banks"],
+)
+def test_a_pcr_table_is_stored_up_to_its_limits_and_becomes_null_beyond(table: Any, is_stored: bool) -> None:
+    stored, whole = kept_of(with_field("pcr_values", table), policy())
+    assert stored["_metadata"]["tpm_attestation"]["pcr_values"] == (table if is_stored else None)
+    assert whole is is_stored
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize(("size", "stored_size"), [(16_384, 16_384), (16_385, 16_384), (20_000, 16_384)])
+def test_a_long_field_of_the_evidence_is_cut_and_the_record_says_so(field: str, size: int, stored_size: int) -> None:
+    stored, whole = kept_of(with_field(field, size * "A"), policy())
+    assert stored["_metadata"]["tpm_attestation"][field] == stored_size * "A"
+    assert whole is (size == stored_size)
+
+
+@pytest.mark.parametrize(("size", "stored_size"), [(1024, 1024), (1025, 1024)])
+def test_a_long_pcr_value_is_cut_and_the_record_says_so(size: int, stored_size: int) -> None:
+    stored, whole = kept_of(with_field("pcr_values", {"sha256": {"0": size * "a"}}), policy())
+    assert stored["_metadata"]["tpm_attestation"]["pcr_values"] == {"sha256": {"0": stored_size * "a"}}
+    assert whole is (size == stored_size)
+
+
+@pytest.mark.parametrize(("size", "is_stored"), [(256, True), (257, False)])
+def test_a_long_claim_becomes_null_and_the_record_says_so(size: int, is_stored: bool) -> None:
+    response = Forge().response()
+    response["_metadata"]["response_status"] = size * "x"
+    stored, whole = kept_of(response, policy())
+    assert stored["_metadata"]["response_status"] == (size * "x" if is_stored else None)
+    assert whole is is_stored
+
+
+def test_a_payload_id_too_long_to_be_one_is_cut_and_stays_too_long() -> None:
+    response = Forge().response()
+    response["_metadata"]["payload_id"] = (PAYLOAD_ID_MAX + 2) * "p"
+    stored, whole = kept_of(response, policy())
+    assert stored["_metadata"]["payload_id"] == (PAYLOAD_ID_MAX + 1) * "p"
+    assert not whole
+
+
+def test_a_field_whose_stored_beginning_is_a_secret_becomes_null() -> None:
+    beginning = 16_384 * "A"
+    stored, whole = kept_of(with_field("quote_b64", beginning + "B"), policy(), beginning)
+    assert stored["_metadata"]["tpm_attestation"]["quote_b64"] is None
+    assert not whole
+
+
+@pytest.mark.parametrize("word", ["standard", "high", "maximum", "success"])
+@pytest.mark.parametrize("claim", ["security_tier", "response_status"])
+def test_each_word_of_the_protocol_is_stored_though_it_was_sent(word: str, claim: str) -> None:
+    response = Forge().response()
+    response["_metadata"][claim] = word
+    stored, whole = kept_of(response, policy(), word)
+    assert stored["_metadata"][claim] == word
+    assert whole
+
+
+def test_any_other_word_that_was_sent_is_not_stored() -> None:
+    response = Forge().response()
+    response["_metadata"]["security_tier"] = "Maximum"
+    stored, whole = kept_of(response, policy(), "Maximum")
+    assert stored["_metadata"]["security_tier"] is None
+    assert not whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -18,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nomyo_attest as na
-from nomyo_attest.ledger.line import BEGINNING, NO_PREVIOUS, digest_of, encode_line, read_line
+from nomyo_attest.ledger import verify as verify_module
+from nomyo_attest.ledger.line import BEGINNING, NO_PREVIOUS, digest_of, encode_line, is_repair, read_line
 from nomyo_attest.ledger.verify import LISTED, WAYS
 from tests.nomyo_attest.ledger.making import SMALL, checked, records, small, ways
 
@@ -246,6 +248,24 @@ def test_files_in_another_order_are_found(rotated: list[Path]) -> None:
     assert ways(two, one, three)
 
 
+@pytest.mark.parametrize("left", [1, len(BEGINNING), 200])
+def test_a_continued_file_may_begin_with_the_repair_of_a_torn_line(rotated: list[Path], left: int) -> None:
+    one, two, three = rotated
+    torn = three.read_bytes()[:left]
+    three.write_bytes(torn)
+    receipt = na.EvidenceLog(three).append(SMALL)
+    repair, record = records(three)
+    assert is_repair(repair)
+    assert (repair["number"], repair["continues"], repair["repair"]["bytes"]) == (5, two.name, left)
+    assert repair["previous"] == digest_of(two.read_bytes().splitlines()[-1])
+    assert (receipt.number, record["previous"]) == (6, digest_of(three.read_bytes().splitlines()[0]))
+    assert "continues" not in record
+    found = checked(three)
+    assert found.whole
+    assert (found.files, found.repairs, found.number) == ([str(one), str(two), str(three)], 1, 6)
+    assert [(one.file, one.line, one.bytes) for one in found.noted] == [(str(three), 1, left)]
+
+
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_file_that_is_gone_is_found(rotated: list[Path], gone: int) -> None:
     last = digest_of(rotated[gone].read_bytes().splitlines()[-1])
@@ -375,6 +395,55 @@ def test_a_line_that_is_far_too_long_is_one_problem_and_not_held_in_memory(path:
     with path.open("ab") as file:
         file.write(b"\n" + lines[1])
     assert ways(path) == ["form"]
+
+
+@pytest.mark.parametrize("behind", [0, 1, 200, 5000])
+def test_junk_after_a_line_that_is_too_long_is_a_problem_of_its_own(
+    ledger: Ledger, lines: list[bytes], monkeypatch: pytest.MonkeyPatch, behind: int
+) -> None:
+    longest = max(map(len, lines))
+    monkeypatch.setattr(verify_module, "LINE_MAX", longest)
+    too_long = (longest + behind) * b"x" + b"\n"
+    assert ledger.ways(b"".join([lines[0], too_long, b"junk\n", *lines[1:]])) == ["form", "changed"]
+    found = checked(ledger.path)
+    problems = [(problem.line, problem.way, problem.got) for problem in found.problems]
+    assert problems[0][:2] == (2, "form")
+    assert problems[1] == (3, "form", "something else")
+    assert problems[2:] == [(4, "changed", digest_of(lines[0]))]  # it follows another line than the junk
+    assert (found.lines, found.number) == (5, 5)
+
+
+def test_a_line_as_long_as_the_limit_is_a_line(
+    ledger: Ledger, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_module, "LINE_MAX", max(map(len, lines)))
+    assert ledger.ways(b"".join(lines)) == []
+    monkeypatch.setattr(verify_module, "LINE_MAX", max(map(len, lines)) - 1)
+    assert "form" in ledger.ways(b"".join(lines))
+
+
+def test_what_is_appended_behind_a_line_that_is_too_long_while_it_is_read_is_left_for_the_next_time(
+    ledger: Ledger, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_module, "LINE_MAX", max(map(len, lines)))
+    cut_off = lines[0] + 3000 * b"x"
+    ledger.path.write_bytes(cut_off + 10_000 * b"x" + b"\njunk\n")
+    monkeypatch.setattr(verify_module, "size_when_unlocked", lambda descriptor: len(cut_off))
+    read = 0
+
+    class Counted(verify_module.Opened):
+        def readline(self, maximum: int) -> bytes:
+            nonlocal read
+            line = super().readline(maximum)
+            read += len(line)
+            return line
+
+    def open_file(name: str, stack: contextlib.ExitStack) -> Counted:
+        return Counted(stack.enter_context(Path(name).open("rb")))
+
+    found = verify_module.verify([str(ledger.path)], open_file=open_file)
+    assert [problem.line for problem in found.problems] == [2]
+    assert read == len(cut_off)
 
 
 def test_every_way_of_being_wrong_is_one_of_those_named() -> None:
