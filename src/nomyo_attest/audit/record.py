@@ -37,7 +37,7 @@ QUOTE_MAX: Final = 2000
 and every report would repeat it. No field of evidence that the rules quote is longer.
 """
 
-_PROFILES_KEPT: Final = 1024
+_PROFILES_STORED: Final = 1024
 _AS_BOOL: Final[dict[Outcome | None, bool]] = {Outcome.PASS: True, Outcome.FAIL: False}
 
 
@@ -176,8 +176,8 @@ class RecordAppraiser:
 
 
 def _store(cache: dict[Any, Any], key: object, value: object) -> None:
-    """Add to a cache of `_PROFILES_KEPT` entries at most, which is emptied when it is full."""
-    if len(cache) >= _PROFILES_KEPT:
+    """Add to a cache of `_PROFILES_STORED` entries at most, which is emptied when it is full."""
+    if len(cache) >= _PROFILES_STORED:
         cache.clear()
     cache[key] = value
 

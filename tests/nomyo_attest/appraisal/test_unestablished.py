@@ -79,3 +79,10 @@ def test_what_an_unsafe_policy_gives_up_is_named() -> None:
     assert not some(limits(Forge()), "unsafe_any_nonce")
     assert some(limits(Forge(), pcrs={}, unsafe_accept_any_pcrs=True), "unsafe_accept_any_pcrs")
     assert not some(limits(Forge()), "unsafe_accept_any_pcrs")
+
+
+def test_that_an_older_response_passes_is_named_only_where_no_payload_id_was_given() -> None:
+    policy, response = na.AppraisalPolicy.from_dict(Forge().policy()), Forge().response()
+    assert some(na.appraise(response, policy).not_established, "older response passes")
+    for given in ({"payload_id": Forge().payload_id}, {"payload_id": "another"}, {"nonce": bytes(16)}):
+        assert not some(na.appraise(response, policy, **given).not_established, "older response passes")

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nomyo_attest as na
+from nomyo_attest.appraisal import verifier
 from nomyo_attest.testing import Forge
 from nomyo_attest.testing.faults import FAULTS, Fault
 from tests.nomyo_attest.policy.documents import TIMED
@@ -215,15 +216,24 @@ def test_more_policies_than_are_remembered_are_each_applied_as_they_are() -> Non
             gc.collect()
 
 
-def test_more_layouts_than_are_stored_are_each_judged_as_they_are() -> None:
+def test_more_layouts_than_are_stored_are_each_judged_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifier, "_LAYOUTS_STORED", 5)
     document = {**Forge().policy(), "pcrs": {"sha256": {"0": [Forge().pcrs["sha256"][0].hex()]}}}
     policy = na.AppraisalPolicy.from_dict(document)
-    forge = Forge(key="p256", selection="sha256:0,16")
-    for number in range(1200):
-        forge.pcrs["sha256"][16] = number.to_bytes(32, "big")
-        forge.safe = 0 if number % 7 == 0 else 1
+    stored = []
+    for number in (*range(1, 24), *range(1, 24)):
+        forge = Forge(key="p256", selection=f"sha256:0,{number}", safe=0 if number % 7 == 0 else 1)
         expected = ("clock.safe",) if number % 7 == 0 else ()
         assert na.appraise(forge.response(), policy).failed == expected
+        stored.append(len(verifier._plan(policy)._layouts))
+    assert max(stored) == 5
+
+
+def test_the_numbers_of_plans_and_layouts_that_are_stored_are_bounded() -> None:
+    assert verifier._LAYOUTS_STORED == 1024
+    for number in range(100):
+        na.appraise({}, na.AppraisalPolicy.from_dict({**Forge().policy(), "id": f"policy {number}"}))
+    assert verifier._plan.cache_info().currsize == 64
 
 
 def test_what_happens_to_the_response_afterwards_does_not_reach_the_result() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 import nomyo_attest as na
+from nomyo_attest.audit import record
 from nomyo_attest.audit.record import Appraised, Outside, RecordAppraiser
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.ledger.line import NO_PREVIOUS, encode_line
@@ -356,3 +357,22 @@ def test_a_completion_in_a_line_that_somebody_made_is_not_kept(as_text: bool) ->
     row = row_of(text_of(line), policy, keep_evidence=True)
     assert row.verdict == "affirming"
     assert b"Hello." not in encode_row(row)
+
+
+def test_more_profiles_than_are_stored_are_each_written_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert record._PROFILES_STORED == 1024
+    monkeypatch.setattr(record, "_PROFILES_STORED", 5)
+    appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(Forge().policy()))
+    for number in (*range(12), *range(12)):
+        evidence = na.Evidence.from_response(
+            Forge().measure(23, bytes([number])).measure(7, bytes([number])).response()
+        )
+        digest, text = appraiser._profile(evidence.pcrs)
+        values = {bank: {str(i): one.hex() for i, one in of.items()} for bank, of in evidence.pcrs.values.items()}
+        assert (json.loads(bytes(text)), digest) == (values, hashlib.sha256(bytes(text)).hexdigest())
+        assert len(appraiser._profiles) <= 5
+    for size in range(1, 12):
+        evidence = na.Evidence.from_response(Forge(selection=f"sha256:{','.join(map(str, range(size)))}").response())
+        appraiser._profile(evidence.pcrs)
+        assert len(appraiser._compared) <= 5
+    assert len(appraiser._compared) > 1

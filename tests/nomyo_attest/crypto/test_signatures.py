@@ -262,3 +262,13 @@ def test_the_same_signature_numbers_as_no_tpm_writes_them_still_name_one_signatu
     mirrored = of_ecc(SHA256, r.to_bytes(32, "big"), (CURVES["p256"][1] - s).to_bytes(32, "big"))
     assert verify_signature(ecc_key("p256").public_key(), mirrored, MESSAGE)
     assert not verify_signature(ecc_key("p256").public_key(), mirrored, MESSAGE + b"\0")
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("scheme", [RSASSA, RSAPSS])
+@pytest.mark.parametrize("size", [32, 48, 64, 66, 256])
+def test_an_rsa_signature_of_any_length_does_not_verify_with_a_key_on_a_curve(
+    curve: str, scheme: int, size: int
+) -> None:
+    # key_size of a curve counts bits, as that of an RSA key does: 32 and 48 bytes are as long as P-256 and P-384.
+    assert verify_signature(ecc_key(curve).public_key(), of_rsa(scheme, SHA256, bytes(size)), MESSAGE) is False

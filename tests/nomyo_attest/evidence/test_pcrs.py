@@ -220,3 +220,11 @@ def test_any_text_is_refused_or_is_the_one_way_to_write_its_selection(text: str)
     except EvidenceError:
         return
     assert written({bank: list(indices) for bank, indices in selection.items()}) == text
+
+
+def test_the_number_of_layouts_that_are_stored_is_bounded() -> None:
+    for one in range(24):
+        for other in range(24):
+            banks = f"sha256:{one}+sha384:{other}"
+            read_report(banks, {"sha256": {str(one): ZEROS}, "sha384": {str(other): "00" * 48}}, "")
+    assert pcrs._layout.cache_info().currsize == 256

@@ -165,6 +165,8 @@ def test_more_layouts_than_are_stored_are_all_read_correctly() -> None:
         for blob in blobs:
             framed = reader(blob)
             assert (framed.value, framed.inner) == (TPMS_ATTEST.parse(blob), blob)
+    assert {len(layouts) for layouts in reader._layouts.values()} == {8}
+    assert len(reader._layouts) == 64
 
 
 def test_threads_that_meet_more_lengths_than_are_stored_read_each_correctly() -> None:

@@ -119,7 +119,7 @@ def test_an_algorithm_that_may_not_stand_in_a_place_is_refused_there(
     for algorithm in TPM_ALG_ID:
         if algorithm not in allowed:
             error = refused(TPMT_PUBLIC, tampered(fields, offset, algorithm.to_bytes(2, "big")))
-            assert (error.where, error.got) == (where, f"TPM_ALG_{algorithm.name}")
+            assert (error.where, error.offset, error.got) == (where, offset, f"TPM_ALG_{algorithm.name}")
 
 
 @pytest.mark.parametrize("curve", [0x0000, 0x0006, 0x0012, 0x0021, 0x0033, 0x0042, 0xFFFF])

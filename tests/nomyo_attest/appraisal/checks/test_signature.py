@@ -125,3 +125,30 @@ def test_a_key_that_is_none_cannot_tell_whether_the_signature_holds() -> None:
     forge = Forge(key="p256").tamper("public", lambda public: public[:-32] + bytes(32))
     assert outcome("signature.valid", forge) is UNDECIDED
     assert outcome("key.strength", forge) is FAIL
+
+
+@pytest.mark.parametrize(("key", "size"), [("p256", 32), ("p384", 48)])
+def test_an_rsa_signature_as_long_as_the_curve_of_the_aik_is_invalid(key: str, size: int) -> None:
+    rsassa = bytes.fromhex("0014000b") + size.to_bytes(2, "big") + bytes(size)
+    finding = ask("signature.valid", Forge(key=key).tamper("signature", lambda _: rsassa))
+    assert (finding.outcome, finding.got) == (FAIL, "invalid")
+
+
+BLOBS = {"signature": "the signature does not parse", "key_blob": "the AIK does not parse"}
+
+
+@pytest.mark.parametrize("blob", BLOBS)
+@pytest.mark.parametrize("rule", ["signature.scheme", "signature.hash", "signature.valid"])
+def test_an_undecided_rule_names_the_blob_that_does_not_parse(rule: str, blob: str) -> None:
+    finding = ask(rule, Forge().tamper(blob, lambda octets: octets[:-1]))
+    assert (finding.outcome, finding.message) == (UNDECIDED, BLOBS[blob])
+
+
+def test_a_signature_without_a_quote_that_parses_is_undecided_because_of_the_quote() -> None:
+    finding = ask("signature.valid", Forge().tamper("quote_blob", lambda octets: octets[:-1]))
+    assert (finding.outcome, finding.message) == (UNDECIDED, "the quote does not parse")
+
+
+def test_where_neither_signature_nor_key_parse_the_signature_is_named() -> None:
+    forge = Forge().tamper("signature", lambda octets: octets[:-1]).tamper("key_blob", lambda octets: octets[:-1])
+    assert ask("signature.valid", forge).message == "the signature does not parse"
