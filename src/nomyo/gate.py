@@ -287,7 +287,7 @@ def require_affirmed(
     result = appraise(completion, policy, payload_id=payload_id)
     if not _reason_to_refuse(result):
         return result
-    redacted = result.retold(Redaction([*secrets, *texts(completion.get("choices"))]))
+    redacted = result.redacted(Redaction([*secrets, *texts(completion.get("choices"))]))
     raise AttestationError(_reason_to_refuse(redacted), redacted)
 
 

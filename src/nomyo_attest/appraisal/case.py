@@ -1,7 +1,7 @@
 """The facts that the checks examine: those of one response (`Case`), and those of all its layout (`LayoutFacts`).
 
 The responses of a fleet differ in nonce, clock, counters, PCR values, key and signature, and in nothing else. A check
-that depends on nothing else is a layout check: it takes a `LayoutFacts`, and its answer is reused for each response of
+that depends on nothing else is a layout check: it takes a `LayoutFacts`, and its result is reused for each response of
 the same layout and policy. Reuse is safe because a `LayoutFacts` is a function of `Case.layout_key` and the policy:
 
 - the layouts of the three blobs are compared byte by byte in everything that is read from the blobs here: framing,

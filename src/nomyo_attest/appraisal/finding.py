@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
+from nomyo_attest.appraisal.outcome import PASS, CheckResult, Outcome, Value
 from nomyo_attest.appraisal.remediation import remediation
 from nomyo_attest.appraisal.rules import Rule
 from nomyo_attest.policy.model import Requirement
@@ -63,9 +63,9 @@ class PlannedRule(msgspec.Struct, frozen=True):
     warned_until: str = ""
 
 
-def finding_of(planned: PlannedRule, answer: Answer, *, vouched_for: bool = True) -> Finding:
-    """The finding that an answer is to a rule; `vouched_for` is that of `remediation`."""
-    outcome, expected, got, message = answer
+def finding_of(planned: PlannedRule, checked: CheckResult, *, vouched_for: bool = True) -> Finding:
+    """Make the finding of a rule from what its check returned; `vouched_for` is that of `remediation`."""
+    outcome, expected, got, message = checked
     if planned.warned_until and outcome is not PASS:
         message += f"; the rule was a warning until {planned.warned_until} (unsafe_warn_until)"
     return Finding(
@@ -73,10 +73,10 @@ def finding_of(planned: PlannedRule, answer: Answer, *, vouched_for: bool = True
         outcome=outcome,
         requirement=planned.requirement,
         field=planned.rule.field,
-        expected=deepcopy(expected),  # the answer of a layout check is shared by many results
+        expected=deepcopy(expected),  # what a layout check returned is shared by many results
         got=deepcopy(got),
         message=message or "holds",
-        remediation=remediation(planned.id, answer, planned.rule.remediation, vouched_for=vouched_for),
+        remediation=remediation(planned.id, checked, planned.rule.remediation, vouched_for=vouched_for),
     )
 
 

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from nomyo_attest.appraisal.answer import Outcome
-from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import Finding
+from nomyo_attest.appraisal.outcome import Outcome
 from nomyo_attest.appraisal.result import AttestationResult, Verdict
+from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.appraisal.verifier import appraise
 from nomyo_attest.errors import EvidenceError, LearningError, MisplacedEvidenceError, RefusedResponse, detached
 from nomyo_attest.evidence.response import Evidence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
+from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.policy.model import RSA_BITS_MINIMUM, STRONG_HASHES
 from nomyo_attest.tpm.constants import HASH_ALGORITHMS
@@ -34,8 +34,8 @@ VOUCHING: Final = ("pcr.selection", "pcr.digest", "signature.valid")
 _SMALL_CURVES: Final = ("TPM_ECC_NIST_P192", "TPM_ECC_NIST_P224")
 
 
-def _pcr_values(answer: Answer) -> str:
-    outcome, _, got, _ = answer
+def _pcr_values(checked: CheckResult) -> str:
+    outcome, _, got, _ = checked
     if outcome is not FAIL or not isinstance(got, dict):
         return ""
     unsigned = [value is None for value in got.values()]
@@ -44,8 +44,8 @@ def _pcr_values(answer: Answer) -> str:
     return f"{_SIGNED}. For PCRs that are not signed: {_UNSIGNED}." if any(unsigned) else f"{_SIGNED}."
 
 
-def _signature_hash(answer: Answer) -> str:
-    outcome, expected, got, _ = answer
+def _signature_hash(checked: CheckResult) -> str:
+    outcome, expected, got, _ = checked
     if outcome is not FAIL:
         return ""
     if not isinstance(expected, tuple):
@@ -56,8 +56,8 @@ def _signature_hash(answer: Answer) -> str:
     return f"{text}, or with another hash that the policy's owner holds to be sound and lists in `signature.hashes`."
 
 
-def _key_strength(answer: Answer) -> str:
-    outcome, expected, got, _ = answer
+def _key_strength(checked: CheckResult) -> str:
+    outcome, expected, got, _ = checked
     if outcome is not FAIL or not isinstance(got, str):
         return ""
     if got in HASH_ALGORITHMS:
@@ -72,21 +72,21 @@ def _key_strength(answer: Answer) -> str:
     return ""
 
 
-def _firmware_version(answer: Answer) -> str:
-    outcome, _, got, _ = answer
+def _firmware_version(checked: CheckResult) -> str:
+    outcome, _, got, _ = checked
     if outcome is not UNDECIDED or got is None:
         return ""
     return "have the service make its AIKs primary keys of the endorsement hierarchy: their quotes state the version."
 
 
-def _evidence_available(answer: Answer) -> str:
-    _, _, got, _ = answer
+def _evidence_available(checked: CheckResult) -> str:
+    _, _, got, _ = checked
     if got is False:
         return ""
     return "appraise the whole response, as the service sent it: the evidence is its `_metadata.tpm_attestation`."
 
 
-_BY_RULE: Final[Mapping[str, Callable[[Answer], str]]] = {
+_BY_RULE: Final[Mapping[str, Callable[[CheckResult], str]]] = {
     "evidence.available": _evidence_available,
     "key.strength": _key_strength,
     "signature.hash": _signature_hash,
@@ -95,18 +95,18 @@ _BY_RULE: Final[Mapping[str, Callable[[Answer], str]]] = {
 }
 
 
-def remediation(rule: str, answer: Answer, general: str, *, vouched_for: bool = True) -> str:
+def remediation(rule: str, checked: CheckResult, general: str, *, vouched_for: bool = True) -> str:
     """The action for one finding: that for its own reason, else the rule's `general` one; empty where it holds.
 
     Args:
         rule: the finding's rule.
-        answer: the answer of its check.
+        checked: what its check returned.
         general: the action that the rule's docstring gives.
         vouched_for: whether the rules `VOUCHING` hold, so that the reported PCR values are the signed ones.
     """
-    if answer[0] is PASS:
+    if checked[0] is PASS:
         return ""
-    if rule == "pcr.values" and answer[0] is FAIL and not vouched_for:
+    if rule == "pcr.values" and checked[0] is FAIL and not vouched_for:
         return f"{_NOT_VOUCHED_FOR}."
     special = _BY_RULE.get(rule)
-    return (special(answer) if special else "") or general
+    return (special(checked) if special else "") or general

@@ -10,12 +10,12 @@ from typing import Any, Final, NoReturn, Self
 
 import msgspec
 
-from nomyo_attest.appraisal.answer import PASS, Answer, Outcome, Value
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import Finding, PlannedRule, finding_of
+from nomyo_attest.appraisal.limitations import not_established
+from nomyo_attest.appraisal.outcome import PASS, CheckResult, Outcome, Value
 from nomyo_attest.appraisal.remediation import VOUCHING
-from nomyo_attest.appraisal.unestablished import not_established
+from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.errors import AttestationError
 from nomyo_attest.policy.model import Requirement, Trust
 
@@ -71,16 +71,16 @@ class AttestationResult:
         payload_id_source: ``"given"`` by the caller, ``"recorded"`` in the response, or None.
         appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
-        hierarchy: the hierarchy whose primary key the AIK says to be; None if it is none, or cannot be told.
+        hierarchy: the hierarchy whose primary key the AIK says to be; None if it is none, or cannot be changed.
         test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody
             can make again; it is evidence of no machine, whatever the verdict.
         not_established: what this result does not establish, whatever the verdict, in plain sentences.
     """
 
-    def __init__(self, case: Case, plan: Sequence[PlannedRule], answers: Sequence[Answer]) -> None:
+    def __init__(self, case: Case, plan: Sequence[PlannedRule], check_results: Sequence[CheckResult]) -> None:
         self._case: Case | None = case
         self._plan = plan
-        self._answers = answers
+        self._check_results = check_results
         self._facts: ResultFacts | None = None
         self._findings: tuple[Finding, ...] | None = None
         self._remediations: list[str] | None = None
@@ -88,7 +88,7 @@ class AttestationResult:
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: facts alone, nothing of the evidence or of how it was read."""
         plain = {"_case": None, "_facts": self.facts, "_findings": None}
-        return self.__dict__ | plain | {"_answers": [tuple(deepcopy(answer)) for answer in self._answers]}
+        return self.__dict__ | plain | {"_check_results": [tuple(deepcopy(checked)) for checked in self._check_results]}
 
     @property
     def facts(self) -> ResultFacts:
@@ -101,7 +101,7 @@ class AttestationResult:
     @property
     def verdict(self) -> Verdict:
         """The verdict that the findings give."""
-        outcomes = list(map(_outcome_of, self._answers))
+        outcomes = list(map(_outcome_of, self._check_results))
         if outcomes.count(PASS) == len(outcomes):
             return Verdict.AFFIRMING if outcomes else Verdict.NONE
         required = self._outcomes(Requirement.REQUIRED)
@@ -112,19 +112,19 @@ class AttestationResult:
         return Verdict.AFFIRMING if self._outcomes(Requirement.WARN) <= {PASS} else Verdict.WARNING
 
     @property
-    def _answered(self) -> Iterator[tuple[PlannedRule, Answer]]:
-        """Each rule the policy asks, with the answer of its check."""
-        return zip(self._plan, self._answers, strict=True)
+    def _pairs(self) -> Iterator[tuple[PlannedRule, CheckResult]]:
+        """Each rule the policy asks, with the result of its check."""
+        return zip(self._plan, self._check_results, strict=True)
 
     def _outcomes(self, requirement: Requirement) -> set[Outcome]:
-        return {answer[0] for planned, answer in self._answered if planned.requirement is requirement}
+        return {checked[0] for planned, checked in self._pairs if planned.requirement is requirement}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule the policy asks, in the order of the table."""
         if self._findings is None:
-            vouched_for = all(answer[0] is PASS for planned, answer in self._answered if planned.id in VOUCHING)
-            made = (finding_of(planned, answer, vouched_for=vouched_for) for planned, answer in self._answered)
+            vouched_for = all(checked[0] is PASS for planned, checked in self._pairs if planned.id in VOUCHING)
+            made = (finding_of(planned, checked, vouched_for=vouched_for) for planned, checked in self._pairs)
             if self._remediations is not None:
                 pairs = zip(made, self._remediations, strict=True)
                 made = (msgspec.structs.replace(finding, remediation=remediation) for finding, remediation in pairs)
@@ -142,11 +142,11 @@ class AttestationResult:
         return self._with(Outcome.UNDECIDED)
 
     def _with(self, outcome: Outcome) -> tuple[str, ...]:
-        return tuple(planned.id for planned, answer in self._answered if answer[0] is outcome)
+        return tuple(planned.id for planned, checked in self._pairs if checked[0] is outcome)
 
     def outcome_of(self, rule_id: str) -> Outcome | None:
         """What one rule found; None if the policy does not ask it."""
-        return next((answer[0] for planned, answer in self._answered if planned.id == rule_id), None)
+        return next((checked[0] for planned, checked in self._pairs if planned.id == rule_id), None)
 
     @property
     def trust(self) -> Trust:
@@ -215,19 +215,21 @@ class AttestationResult:
             reasons.append(f"undecided because of this: {left} other rule{'s' if left > 1 else ''}")
         raise AttestationError(f"the evidence is not affirmed ({self.verdict.value}): {'; '.join(reasons)}", self)
 
-    def retold(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
-        """The same result in other words: what its findings expected, got and say is as `change` has it.
+    def redacted(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
+        """Return the same result with other values and messages in its findings, for callers that may not pass on what
+        the evidence quotes. Outcomes, verdict and remediations stay.
 
-        Outcomes stay, and with them the verdict. For one who must not pass on what the evidence quotes. `change` is
-        given ``[expected, got, message]`` for each finding, all at once, and returns as many.
+        Args:
+            change: takes ``[expected, got, message]`` for each finding, all at once, and returns as many.
         """
-        told = copy(self)  # of facts alone, as where it is pickled
-        told._remediations = [
-            finding.remediation for finding in self.findings
-        ]  # those for the values as they were found
-        words = zip(told._answers, change([list(answer[1:]) for answer in told._answers]), strict=True)
-        told._answers = [(answer[0], expected, got, message) for answer, (expected, got, message) in words]
-        return told
+        changed = copy(self)  # of facts alone, as where it is pickled
+        changed._remediations = [finding.remediation for finding in self.findings]  # for the values that were found
+        words = change([list(checked[1:]) for checked in changed._check_results])
+        changed._check_results = [
+            (checked[0], expected, got, message)
+            for checked, (expected, got, message) in zip(changed._check_results, words, strict=True)
+        ]
+        return changed
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as `nomyo-attest schema result` describes it."""

@@ -7,14 +7,14 @@ policy gives it something to compare with yields no finding elsewhere.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
 from nomyo_attest.appraisal import checks
-from nomyo_attest.appraisal.answer import Answer
+from nomyo_attest.appraisal.outcome import CheckResult
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 from nomyo_attest.rules import RULE_TABLE, RuleFacts, rule_facts
 
@@ -39,11 +39,11 @@ class Rule(RuleFacts):
         return find_rule, (self.id,)
 
     @property
-    def check(self) -> Callable[..., Answer]:
+    def check(self) -> Callable[..., CheckResult]:
         """Its function. It takes a `LayoutFacts` if the rule is `layout_only`, else a `Case`; that of ``claims.*``
         takes a path too.
         """
-        check: Callable[..., Answer] = attrgetter(self.check_name)(checks)
+        check: Callable[..., CheckResult] = attrgetter(self.check_name)(checks)
         return check
 
     @property
@@ -63,7 +63,7 @@ class Rule(RuleFacts):
 
 
 @cache
-def _paragraphs(check: Callable[..., Answer]) -> list[str]:
+def _paragraphs(check: Callable[..., CheckResult]) -> list[str]:
     """The paragraphs of a check's docstring, each on one line."""
     return [" ".join(part.split()) for part in inspect.cleandoc(check.__doc__ or "").split("\n\n")]
 
@@ -89,3 +89,37 @@ def requirement_of(rule_id: str, policy: AppraisalPolicy) -> Requirement:
         policy.rules.get("claims.*", Requirement.REQUIRED) if rule_id.startswith("claims.") else Requirement.REQUIRED
     )
     return policy.rules.get(rule_id, fallback)
+
+
+def consequences(undecided: Collection[str], failed: Collection[str], ignored: Collection[str]) -> frozenset[str]:
+    """The undecided rules of one record that another rule of that record explains.
+
+    Args:
+        undecided, failed: ids of the rules that are undecided and that do not hold, for this one record.
+        ignored: ids of the rules that the policy ignores. They explain nothing, since reports do not show them.
+    """
+    return frozenset(
+        rule
+        for rule in undecided
+        if any(
+            (need in undecided or need in failed) and _explains(need, rule, failed, ignored) for need in _needs(rule)
+        )
+    )
+
+
+def _needs(rule: str) -> tuple[str, ...]:
+    """The rules that must hold before `rule` can be evaluated; none are known for a rule of another version."""
+    try:
+        return rule_facts(rule).needs
+    except KeyError:
+        return ()
+
+
+def _explains(reason: str, rule: str, failed: Collection[str], ignored: Collection[str]) -> bool:
+    """Whether a reader who sees `reason` need not see `rule`.
+
+    Without evidence, `evidence.available` and `evidence.form` are both undecided, and the first is the reason.
+    """
+    if (reason, rule) == ("evidence.form", "evidence.available"):
+        return reason in failed
+    return reason not in ignored

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
 
-from nomyo_attest.appraisal.answer import Answer
 from nomyo_attest.appraisal.case import NO_EVIDENCE, Case, LayoutFacts
 from nomyo_attest.appraisal.finding import PlannedRule
+from nomyo_attest.appraisal.outcome import CheckResult
 from nomyo_attest.appraisal.result import AttestationResult
 from nomyo_attest.appraisal.rules import RULES, requirement_of
 from nomyo_attest.errors import EvidenceError, detached
@@ -21,7 +21,7 @@ NONCE_MAX = 64
 
 
 _LAYOUTS_STORED = 1024
-"""Layouts whose facts and answers are stored for each policy: far more than a fleet has at a time. When there are
+"""Layouts whose facts and check results are stored for each policy: far more than a fleet has at a time. When there are
 more, all are dropped.
 """
 
@@ -30,7 +30,7 @@ class _Plan:
     """What one policy asks, in order, worked out once for the policy."""
 
     def __init__(self, policy: AppraisalPolicy) -> None:
-        entries: list[tuple[PlannedRule, Callable[..., Answer]]] = []
+        entries: list[tuple[PlannedRule, Callable[..., CheckResult]]] = []
         for rule in RULES:
             if rule.id == "claims.*":
                 for path in policy.claims:
@@ -56,8 +56,8 @@ class _Plan:
         """The rules as they are required at a time; without one, no time-limited warning applies any more."""
         return self._enforced if self._until and (now is None or now >= self._until) else self.rules
 
-    def answers(self, case: Case) -> list[Answer]:
-        """The answers of all checks for `case`, in order."""
+    def check_results(self, case: Case) -> list[CheckResult]:
+        """The results of all checks for `case`, in order."""
         key = case.layout_key
         known = self._layouts.get(key) if key is not None else None
         if known is None:
@@ -67,10 +67,10 @@ class _Plan:
                     self._layouts.clear()
                 self._layouts[key] = known
         case.layout, common = known
-        answers: list[Answer] = common.copy()
+        results: list[CheckResult] = common.copy()
         for place, check in self._response_checks:
-            answers[place] = check(case)
-        return answers
+            results[place] = check(case)
+        return results
 
     def _check_layout(self, case: Case) -> tuple[LayoutFacts, list[Any]]:
         facts = case.layout_facts()
@@ -140,9 +140,9 @@ def examine(
     """
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)
-    answers = plan.answers(case)
+    check_results = plan.check_results(case)
     case.evidence = NO_EVIDENCE  # a result keeps what was found, and nothing of the response
-    return case, AttestationResult(case, plan.at(now), answers)
+    return case, AttestationResult(case, plan.at(now), check_results)
 
 
 def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime | None) -> None:

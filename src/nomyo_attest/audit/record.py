@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from nomyo_attest.appraisal.answer import FAIL, UNDECIDED, Outcome
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import Finding
+from nomyo_attest.appraisal.outcome import FAIL, UNDECIDED, Outcome
 from nomyo_attest.appraisal.result import AttestationResult, Verdict
+from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
 from nomyo_attest.audit.stored_evidence import RepairError, StoredEvidence, evidence_to_store, unwrap

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from nomyo_attest.appraisal import AttestationResult, Finding, Outcome
-from nomyo_attest.appraisal.consequences import consequences
+from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.policy.model import Requirement
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.appraisal.case import NO_EVIDENCE, Case
-from nomyo_attest.appraisal.consequences import consequences
 from nomyo_attest.appraisal.finding import PlannedRule
 from nomyo_attest.appraisal.result import RESULT_FORMAT
+from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.testing import Forge
 
 Asked = tuple[na.Outcome, na.Requirement]
@@ -246,10 +246,10 @@ def test_a_result_comes_the_same_from_another_process(result: na.AttestationResu
         assert (again.failed, again.undecided, again.trust) == (result.failed, result.undecided, result.trust)
 
 
-def test_a_result_that_is_retold_has_other_words_and_the_same_outcomes() -> None:
+def test_a_redacted_result_has_other_words_and_the_same_outcomes() -> None:
     result = refused()
     before = result.to_dict()
-    told = result.retold(lambda words: [["expected", "got", f"<{message}>"] for _, _, message in words])
+    told = result.redacted(lambda words: [["expected", "got", f"<{message}>"] for _, _, message in words])
     assert [(one.expected, one.got) for one in told.findings] == [("expected", "got")] * len(result.findings)
     assert [one.message for one in told.findings] == [
         "<>" if one.outcome is PASS else f"<{one.message}>" for one in result.findings
@@ -262,7 +262,7 @@ def test_a_result_that_is_retold_has_other_words_and_the_same_outcomes() -> None
     )  # fmt: skip
     assert result.to_dict() == before
     with pytest.raises(ValueError, match="zip"):
-        result.retold(lambda words: words[1:])
+        result.redacted(lambda words: words[1:])
 
 
 SECRET = "what the user was told"

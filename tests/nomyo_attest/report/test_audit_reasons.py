@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from nomyo_attest.appraisal import Outcome
-from nomyo_attest.appraisal.consequences import consequences
+from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.report.audit_reasons import causes, causes_by_source, ignored, waiting
 from nomyo_attest.report.reasons import reasons
 from nomyo_attest.testing import FAULTS

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case
+from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 from nomyo_attest.evidence.strict_json import JsonObject, describe_type
 
 
-def firmware_version(case: Case) -> Answer:
+def firmware_version(case: Case) -> CheckResult:
     """Does the TPM run firmware that the policy lists?
 
     `firmwareVersion` is a number of the TPM maker's. A TPM obfuscates it for keys outside the endorsement and
@@ -33,7 +33,7 @@ def firmware_version(case: Case) -> Answer:
     return FAIL, expected, got, f"the TPM's firmware is {got}"
 
 
-def claim(case: Case, path: str) -> Answer:
+def claim(case: Case, path: str) -> CheckResult:
     """Does the server claim what the policy asks?
 
     One finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the response's

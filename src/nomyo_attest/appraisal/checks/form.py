@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import LayoutFacts
+from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 from nomyo_attest.errors import MisplacedEvidenceError, ParseError, UnsupportedError
 from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST, specification_name
 
 
-def evidence_available(facts: LayoutFacts) -> Answer:
+def evidence_available(facts: LayoutFacts) -> CheckResult:
     """Is there evidence?
 
     A server without a TPM says so with `is_available: false`, at the tiers standard and high. That proves nothing
@@ -22,7 +22,7 @@ def evidence_available(facts: LayoutFacts) -> Answer:
     return UNDECIDED, True, False if facts.denied else None, facts.absence
 
 
-def evidence_form(facts: LayoutFacts) -> Answer:
+def evidence_form(facts: LayoutFacts) -> CheckResult:
     """Is the evidence whole and well-formed?
 
     Every field of the `tpm_attestation` block must be there once, of the right type, in canonical base64 or
@@ -43,7 +43,7 @@ def evidence_form(facts: LayoutFacts) -> Answer:
     return UNDECIDED, "well-formed", None, "there is no evidence to look at"
 
 
-def _parsed(facts: LayoutFacts, error: ParseError | None, framing: str | None) -> Answer:
+def _parsed(facts: LayoutFacts, error: ParseError | None, framing: str | None) -> CheckResult:
     if not facts.available:
         return UNDECIDED, "parses to its last byte", None, "there is no evidence to look at"
     if error is None:
@@ -52,7 +52,7 @@ def _parsed(facts: LayoutFacts, error: ParseError | None, framing: str | None) -
     return outcome, error.expected, error.got, f"{error.where} at byte {error.offset} is not as it must be"
 
 
-def attest_form(facts: LayoutFacts) -> Answer:
+def attest_form(facts: LayoutFacts) -> CheckResult:
     """Does the quote parse as TPMS_ATTEST or TPM2B_ATTEST, to its last byte?
 
     Sizes and counts must fit the bytes that are there, booleans be 0 or 1, algorithms be known, and no byte be left
@@ -63,7 +63,7 @@ def attest_form(facts: LayoutFacts) -> Answer:
     return _parsed(facts, facts.attest_error, facts.attest_framing)
 
 
-def signature_form(facts: LayoutFacts) -> Answer:
+def signature_form(facts: LayoutFacts) -> CheckResult:
     """Does the signature parse as TPMT_SIGNATURE, to its last byte?
 
     RSASSA, RSAPSS and ECDSA are read. Other schemes of the specification are named and left undecided.
@@ -74,7 +74,7 @@ def signature_form(facts: LayoutFacts) -> Answer:
     return _parsed(facts, facts.signature_error, facts.signature_framing)
 
 
-def key_form(facts: LayoutFacts) -> Answer:
+def key_form(facts: LayoutFacts) -> CheckResult:
     """Does the AIK parse as TPM2B_PUBLIC or TPMT_PUBLIC, to its last byte?
 
     RSA and ECC keys are read. Other types are named and left undecided. The framing in which it came is reported.
@@ -85,13 +85,13 @@ def key_form(facts: LayoutFacts) -> Answer:
     return _parsed(facts, facts.key_error, facts.key_framing)
 
 
-def attest_magic(facts: LayoutFacts) -> Answer:
+def attest_magic(facts: LayoutFacts) -> CheckResult:
     """Does the signed structure begin with TPM_GENERATED_VALUE?
 
     A restricted key signs data from outside only if it does not begin so. Without this value, somebody else's bytes
     were signed, which may say anything.
 
-    What to do: do not rely on the answer. The signed bytes were not made by a TPM.
+    What to do: do not rely on the response. The signed bytes were not made by a TPM.
     """
     expected = f"0x{TPM_GENERATED_VALUE:08x}"
     if facts.magic is None:
@@ -102,13 +102,13 @@ def attest_magic(facts: LayoutFacts) -> Answer:
     return FAIL, expected, got, f"the signed bytes begin with {got}: no TPM made them"
 
 
-def attest_type(facts: LayoutFacts) -> Answer:
+def attest_type(facts: LayoutFacts) -> CheckResult:
     """Is the signed structure a quote?
 
     A TPM signs other structures with the same key and the same extraData: certifications, times, creation data, NV
     contents. None of them says anything about PCRs.
 
-    What to do: do not rely on the answer. Something else was passed off as a quote.
+    What to do: do not rely on the response. Something else was passed off as a quote.
     """
     expected = "TPM_ST_ATTEST_QUOTE"
     kind = facts.attest_type

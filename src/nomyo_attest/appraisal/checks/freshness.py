@@ -1,12 +1,12 @@
-"""Was the quote made for this answer, by a clock that can be relied on, under a policy that still counts?"""
+"""Was the quote made for this response, by a clock that can be relied on, under a policy that still counts?"""
 
 from __future__ import annotations
 
-from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case, LayoutFacts
+from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 
 
-def nonce_match(case: Case) -> Answer:
+def nonce_match(case: Case) -> CheckResult:
     """Was the quote made for this payload id?
 
     extraData must be the first 16 bytes of SHA-256 over the payload id, exactly, or the nonce that was given. A
@@ -30,7 +30,7 @@ def nonce_match(case: Case) -> Answer:
     return PASS, case.nonce, got, ""
 
 
-def clock_safe(facts: LayoutFacts) -> Answer:
+def clock_safe(facts: LayoutFacts) -> CheckResult:
     """Does the TPM vouch that its clock did not go back?
 
     `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the
@@ -46,7 +46,7 @@ def clock_safe(facts: LayoutFacts) -> Answer:
     return FAIL, True, False, "the TPM was cut off from power, its clock may have been reported further on"
 
 
-def policy_period(case: Case) -> Answer:
+def policy_period(case: Case) -> CheckResult:
     """Is the policy used in the period that its owner set for it?
 
     `valid_from` and `valid_until` of the policy; the time is the one given, or that of the appraisal. Outside it,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case, LayoutFacts
+from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 from nomyo_attest.crypto.keys import CURVES, rsa_exponent
 from nomyo_attest.crypto.strength import is_composite_exponent, rsa_weakness
 from nomyo_attest.policy.model import Trust
@@ -39,14 +39,14 @@ _TEMPLATE: Final = "a public area that a TPM creates"
 _NO_KEY: Final = "the AIK does not parse"
 
 
-def key_attributes(facts: LayoutFacts) -> Answer:
+def key_attributes(facts: LayoutFacts) -> CheckResult:
     """Is the AIK a restricted signing key that never leaves its TPM?
 
     Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without
     `restricted` the key signs whatever it is given, a made-up quote too; without the others it may exist outside the
     TPM. The attributes are the key's own word: they bind a TPM, not somebody who writes the bytes.
 
-    What to do: do not rely on the answer. Its quote proves nothing, whatever it says.
+    What to do: do not rely on the response. Its quote proves nothing, whatever it says.
     """
     expected = _NAMES_TO_BE_SET
     value = facts.attributes
@@ -62,7 +62,7 @@ def key_attributes(facts: LayoutFacts) -> Answer:
     return FAIL, expected, attribute_names(value), ", ".join(wrong)
 
 
-def key_template(case: Case) -> Answer:
+def key_template(case: Case) -> CheckResult:
     """Is the AIK's public area one that a TPM creates and signs with?
 
     A TPM refuses to create a signing key with a symmetric algorithm (Part 2, 12.2.3.5 and 12.2.3.6) or an ECC key with
@@ -104,7 +104,7 @@ def _rsa(bits: int) -> str:
     return f"RSA-{bits}"
 
 
-def key_strength(case: Case) -> Answer:
+def key_strength(case: Case) -> CheckResult:
     """Is the AIK strong enough?
 
     RSA: 2048 bits or what the policy asks, exponent odd and 65537 or above, no modulus of the ROCA form
@@ -142,14 +142,14 @@ def key_strength(case: Case) -> Answer:
     return PASS, expected, curve, ""
 
 
-def key_hierarchy(case: Case) -> Answer:
+def key_hierarchy(case: Case) -> CheckResult:
     """Is the AIK a primary key of one of the policy's hierarchies?
 
     A primary key's Qualified Name is computed from the hierarchy's handle and the key's Name, which covers every bit
     of its public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another
     matches none, and neither does another key than the one that signed: then it cannot be told.
 
-    What to do: if the service makes its AIKs elsewhere now, learn the policy anew; if not, do not rely on the answer.
+    What to do: if the service makes its AIKs elsewhere now, learn the policy anew; if not, do not rely on the response.
     """
     expected = case.policy.hierarchies
     if case.key is None or case.attest is None:
@@ -161,7 +161,7 @@ def key_hierarchy(case: Case) -> Answer:
     return FAIL, expected, case.hierarchy, f"the AIK is a primary key of the {case.hierarchy} hierarchy"
 
 
-def key_trust(case: Case) -> Answer:
+def key_trust(case: Case) -> CheckResult:
     """Does the AIK reach the trust that the policy asks for?
 
     `self_asserted`: the key came with the evidence; nothing vouches for it. `pinned_aik`: the policy names this very
@@ -179,13 +179,13 @@ def key_trust(case: Case) -> Answer:
     return FAIL, wanted, got, f"the AIK {case.name.hex()} is not pinned"
 
 
-def signer_name(case: Case) -> Answer:
+def signer_name(case: Case) -> CheckResult:
     """Is `qualifiedSigner` a well-formed Qualified Name of such a key?
 
     It must be the AIK's own hash algorithm and a digest of its size. The hierarchy in which it is the name of this
     primary key is reported; none is no fault, for the AIK may be the child of another key.
 
-    What to do: do not rely on the answer. No TPM names a key so.
+    What to do: do not rely on the response. No TPM names a key so.
     """
     if case.key is None or case.attest is None:
         return UNDECIDED, None, None, _NO_KEY if case.key is None else "the quote does not parse"

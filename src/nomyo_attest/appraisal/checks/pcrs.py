@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case, LayoutFacts, SignedSelection
+from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.evidence.pcrs import PcrLayout
 from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
@@ -12,7 +12,7 @@ from nomyo_attest.tpm.constants import hash_name
 _NO_QUOTE = "there is no quote that parses"
 
 
-def pcr_selection(facts: LayoutFacts) -> Answer:
+def pcr_selection(facts: LayoutFacts) -> CheckResult:
     """Are the reported PCRs exactly the ones that were signed?
 
     The signed selection must select at least one PCR, name each bank once, and select in each bank just the indices
@@ -49,13 +49,13 @@ def _mismatch(signed: SignedSelection, report: PcrLayout) -> str:
     return ""
 
 
-def pcr_digest(case: Case) -> Answer:
+def pcr_digest(case: Case) -> CheckResult:
     """Do the reported values give the digest that was signed?
 
     The values are hashed with the hash of the signature's scheme, in signed order: banks as listed, indices rising
     (TPM 2.0 Part 3, TPM2_Quote). Each value must have its bank's length.
 
-    What to do: do not rely on the answer. The values reported are not those the TPM signed.
+    What to do: do not rely on the response. The values reported are not those the TPM signed.
     """
     signed, algorithm = case.layout.signed, case.layout.signature_hash
     if case.attest is None or signed is None:
@@ -79,7 +79,7 @@ def pcr_digest(case: Case) -> Answer:
     return FAIL, quote.pcr_digest, digest, "the values reported do not give the signed digest"
 
 
-def pcr_bank(facts: LayoutFacts) -> Answer:
+def pcr_bank(facts: LayoutFacts) -> CheckResult:
     """Do reference values stand in banks with an allowed hash only?
 
     Values in a SHA-1 bank can be reached by other measurements than the ones they stand for. SHA-256, SHA-384 and
@@ -96,7 +96,7 @@ def pcr_bank(facts: LayoutFacts) -> Answer:
     return PASS, policy.bank_hashes, policy.banks_relied_on, ""
 
 
-def pcr_values(case: Case) -> Answer:
+def pcr_values(case: Case) -> CheckResult:
     """Is each PCR that the policy names signed, with one of its reference values?
 
     The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nomyo_attest.appraisal.answer import FAIL, PASS, UNDECIDED, Answer
 from nomyo_attest.appraisal.case import Case, LayoutFacts
+from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 from nomyo_attest.crypto.signatures import UnverifiableError, can_verify, verify_signature
 from nomyo_attest.tpm.constants import hash_name, specification_name
 
@@ -14,12 +14,12 @@ def _missing(signature: object, key: object) -> str:
     return "the AIK does not parse" if key is None else "the quote does not parse"
 
 
-def signature_scheme(facts: LayoutFacts) -> Answer:
+def signature_scheme(facts: LayoutFacts) -> CheckResult:
     """Is the signature's scheme the one the AIK is made for?
 
     A restricted key has one scheme, in its public area. A signature of another did not come from such a key.
 
-    What to do: do not rely on the answer. Signature and key do not belong together.
+    What to do: do not rely on the response. Signature and key do not belong together.
     """
     expected, got = facts.key_scheme, facts.signature_scheme
     if expected is None or got is None:
@@ -30,7 +30,7 @@ def signature_scheme(facts: LayoutFacts) -> Answer:
     return FAIL, expected_name, got_name, f"the AIK's scheme is {expected_name}, the signature's {got_name}"
 
 
-def signature_hash(facts: LayoutFacts) -> Answer:
+def signature_hash(facts: LayoutFacts) -> CheckResult:
     """Is the signature's hash the one of the AIK's scheme, and allowed?
 
     SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.
@@ -50,12 +50,12 @@ def signature_hash(facts: LayoutFacts) -> Answer:
     return FAIL, allowed, name, f"the policy does not allow {name} signatures"
 
 
-def signature_valid(case: Case) -> Answer:
+def signature_valid(case: Case) -> CheckResult:
     """Does the signature verify over the quote, as received, with the AIK?
 
     RSASSA is PKCS#1 v1.5; RSAPSS may have a salt as long as the digest or as the key allows; ECDSA is FIPS 186-5.
 
-    What to do: do not rely on the answer. The quote was altered, or signed by another key.
+    What to do: do not rely on the response. The quote was altered, or signed by another key.
     """
     if case.signature is None or case.key is None or case.attest is None:
         return UNDECIDED, "valid", None, _missing(case.signature, case.key)
