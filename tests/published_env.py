@@ -25,7 +25,8 @@ sys.path.insert(0, str(ROOT))  # so that this runs as a script
 from tests.nomyo.defects.rows import ROWS, row_of  # noqa: E402 (needs the line above)
 
 PUBLISHED = "nomyo==0.2.9"
-TOOLS = ("pytest>=8.4", "trustme>=1.2")
+TOOLS = ("pytest>=8.4", "pytest-xdist>=3.6", "trustme>=1.2")
+PARALLEL = ("-n", "auto", "--dist", "loadfile")
 WORKS = (
     "tests/nomyo/published",
     "tests/nomyo/wire/test_plain_router.py",
@@ -74,7 +75,8 @@ def prove(python: Path, folder: Path, arguments: list[str]) -> ET.Element:
     # many things, which is not what makes a test fail.
     options = ["--confcutdir", "tests/nomyo/defects", "-o", "filterwarnings=default", "-p", "no:anyio", "-rN"]
     options += ["--junitxml", str(report)]
-    command = [str(python), "-m", "pytest", "tests/nomyo/defects", "-q", "--tb=no", "--no-header", *options, *arguments]
+    command = [str(python), "-m", "pytest", "tests/nomyo/defects", "-q", "--tb=no", "--no-header"]
+    command += [*PARALLEL, *options, *arguments]
     variables = clean() | {"NOMYO_DEFECTS_SDIST": str(sdist)}
     ran = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, timeout=SECONDS, check=False)
     found = ET.parse(report).getroot() if report.exists() else None
@@ -126,7 +128,7 @@ def main() -> int:
     """0 if every proof holds and the published client works with both routers."""
     folder, arguments = Path(sys.argv[1]).absolute(), sys.argv[2:]
     python = environment(folder)
-    command = [sys.executable, "-m", "pytest", "-q", *WORKS, *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", *PARALLEL, *WORKS, *arguments]
     variables = os.environ | {"NOMYO_PUBLISHED_PYTHON": str(python)}
     works = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode
     cases = list(prove(python, folder, arguments).iter("testcase"))
