@@ -10,13 +10,11 @@ Importing this package without tpm2-pytss raises `MissingExtraError`, an `Attest
 which says what to install.
 """
 
-from nomyo_attest.attester.aik import Aik
-from nomyo_attest.attester.attester import Attester
-from nomyo_attest.attester.errors import MissingExtraError, SoftwareTPMError, UnsupportedByTPMError
-from nomyo_attest.attester.keys import AIK_ATTRIBUTES, HIERARCHIES, KeyKind
-from nomyo_attest.attester.response import TpmAttestation, evidence_block, qualifying_data, response
-from nomyo_attest.attester.selection import parse_selection
-from nomyo_attest.attester.software import SoftwareTPM, software_tpm_version
+from nomyo_attest.attester._tss import MissingExtraError, SoftwareTPMError, UnsupportedByTPMError
+from nomyo_attest.attester.attester import Attester, TpmAttestation, evidence_block, qualifying_data, response
+from nomyo_attest.attester.connection import SoftwareTPM, software_tpm_version
+from nomyo_attest.attester.keys import AIK_ATTRIBUTES, HIERARCHIES, Aik, KeyKind
+from nomyo_attest.attester.pcrs import parse_selection
 from nomyo_attest.errors import AttesterError
 
 __all__ = [

@@ -1,11 +1,32 @@
-"""The door to tpm2-pytss: no other module imports it, so that its absence is said once and well."""
+"""Import tpm2-pytss, and report its absence: no other module imports it. And the errors of this package.
+
+::
+
+    AttesterError                        nomyo_attest.errors
+    ├── MissingExtraError (ImportError)  the extra `tpm`, or the library it binds, is not installed
+    ├── SoftwareTPMError                 swtpm cannot be started, or has ended
+    └── UnsupportedByTPMError            this TPM has no such bank, PCR, key size or hash
+"""
 
 from __future__ import annotations
 
 import os
 
-from nomyo_attest.attester.errors import MissingExtraError
+from nomyo_attest.errors import AttesterError
 from nomyo_attest.installation import install_command
+
+
+class MissingExtraError(AttesterError, ImportError):
+    """tpm2-pytss cannot be imported. An `ImportError` too, so that optional imports of this package fail as usual."""
+
+
+class SoftwareTPMError(AttesterError):
+    """The software TPM (swtpm) is not installed, did not start, or ended too early."""
+
+
+class UnsupportedByTPMError(AttesterError):
+    """The TPM is reachable and well, but lacks what was asked for."""
+
 
 # libtss2 writes every failed command to stderr by itself. Here each failure becomes an exception with the same text, so
 # the default is silence; whoever sets TSS2_LOG keeps the last word.
@@ -63,5 +84,8 @@ __all__ = [
     "TPMT_PUBLIC_PARMS",
     "TPMT_SYM_DEF",
     "TPMU_HA",
+    "MissingExtraError",
+    "SoftwareTPMError",
     "TSS2_Exception",
+    "UnsupportedByTPMError",
 ]

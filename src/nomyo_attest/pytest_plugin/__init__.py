@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from nomyo_attest.pytest_plugin.appraising import Appraise
-from nomyo_attest.pytest_plugin.files import matches
-from nomyo_attest.pytest_plugin.items import AttestationWarning, Missed, RecordFile, RecordItem
-from nomyo_attest.pytest_plugin.settings import (
+from nomyo_attest.pytest_plugin.appraising import (
     NO_POLICY,
+    Appraise,
     Settings,
     check_configuration,
     is_used,
     policy_path,
     settings_of,
 )
+from nomyo_attest.pytest_plugin.records import AttestationWarning, Missed, RecordFile, RecordItem, matches
 
 if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy

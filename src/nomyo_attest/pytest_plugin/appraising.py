@@ -1,13 +1,151 @@
-"""Appraising one record, and telling why it is not affirmed: as a test's failure, and for tests of one's own."""
+"""What records are appraised by, as pytest is configured; appraising one; and why it is not affirmed."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+import os
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from nomyo_attest.pytest_plugin.settings import NO_POLICY, Settings
+if TYPE_CHECKING:
+    from nomyo_attest.policy import AppraisalPolicy
+
+NO_POLICY: Final = (
+    "no policy says what is affirmed; name one: attestation_policy = policy.toml in the configuration of pytest, "
+    "or --attestation-policy policy.toml"
+)
+
+
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What records are appraised by: the policy and its file, None if none is configured; the time, None for now."""
+
+    policy: AppraisalPolicy | None
+    path: Path | None
+    at: datetime | None
+
+
+_PLACES: Final[tuple[Callable[[Path], Path], ...]] = (lambda path: Path(os.path.abspath(path)), Path.resolve)  # noqa: PTH100 - Path.absolute keeps ".."
+"""Where a path is: by its name, and by where links lead."""
+
+_SETTINGS: Final = pytest.StashKey[Settings]()
+_USED: Final = pytest.StashKey[bool]()
+
+
+def settings_of(config: pytest.Config) -> Settings:
+    """What records are appraised by; worked out once. Raises `UsageError`."""
+    if _SETTINGS not in config.stash:
+        check_configuration(config)
+        path = policy_path(config)
+        config.stash[_SETTINGS] = Settings(_load(path) if path else None, path, _time(config))
+    return config.stash[_SETTINGS]
+
+
+def check_configuration(config: pytest.Config) -> None:
+    """Raise `UsageError` for a configuration file that the command line does not name, and that is neither in the
+    folder in which pytest was started nor above it.
+
+    pytest takes the configuration from the folder that it is told to collect. If that folder holds evidence, who made
+    the evidence would choose the policy.
+    """
+    path, here = config.inipath, config.invocation_params.dir
+    if path is None or hasattr(config, "workerinput") or _names_configuration(config):
+        return
+    if not all(one(path.parent) in (one(here), *one(here).parents) for one in _PLACES):
+        from nomyo_attest.report.formatting import sanitize
+
+        raise pytest.UsageError(
+            f"attestation: the configuration file {sanitize(str(path))} "
+            f"is not in the folder in which pytest was started, "
+            f"nor above it, and whoever made the evidence may have put it there; hint: name the file to be used: "
+            f"pytest -c pytest.ini {' '.join(sanitize(str(one)) for one in config.args[:1])}"
+        )
+
+
+def _names_configuration(config: pytest.Config) -> bool:
+    """Whether the command line, or PYTEST_ADDOPTS, names the configuration file. Its own `addopts` do not count."""
+    given = [*map(str, config.invocation_params.args), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    return any(one.startswith(("-c", "--config-file")) for one in given)
+
+
+def is_used(config: pytest.Config) -> bool:
+    """Whether attestation is configured: for this run, or in the folder in which pytest was started."""
+    if _USED not in config.stash:
+        config.stash[_USED] = _find_use(config)
+    return config.stash[_USED]
+
+
+def _find_use(config: pytest.Config) -> bool:
+    if policy_path(config) or config.getoption("attestation_at") or config.getini("attestation_at"):
+        return True
+    for name in ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg"):
+        try:
+            if b"attestation_" in (config.invocation_params.dir / name).read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def shares_folder(policy: Path, evidence: Path) -> bool:
+    """Whether a policy is in the folder of an evidence file or below it, by its name or by where links lead."""
+    return any(one(evidence).parent in one(policy).parents for one in _PLACES)
+
+
+def policy_path(config: pytest.Config) -> Path | None:
+    """The policy's file: as the command line has it, else from the root folder on as the configuration has it."""
+    given: str | None = config.getoption("attestation_policy")
+    if given == "":
+        raise pytest.UsageError("--attestation-policy: expected a file name, got an empty one; name the policy file")
+    if given:
+        return config.invocation_params.dir / given
+    configured: str = config.getini("attestation_policy")
+    return config.rootpath / configured if configured else None
+
+
+def _load(path: Path) -> AppraisalPolicy:
+    from nomyo_attest.errors import PolicyError
+    from nomyo_attest.policy import AppraisalPolicy
+    from nomyo_attest.report.formatting import sanitize
+
+    try:
+        return AppraisalPolicy.load(path)
+    except PolicyError as error:
+        raise pytest.UsageError(f"attestation policy: {sanitize(str(error))}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no file can have this name"
+        raise pytest.UsageError(f"attestation policy: {sanitize(str(path))}: cannot be read: {reason}") from None
+
+
+def _time(config: pytest.Config) -> datetime | None:
+    given: str | None = config.getoption("attestation_at")
+    if given == "":
+        raise pytest.UsageError("--attestation-at: expected a time, got an empty one; write 2026-11-30T00:00:00Z")
+    text = given or config.getini("attestation_at")
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text.upper())
+        if _DATE.fullmatch(text):
+            time = time.replace(tzinfo=UTC)
+    except ValueError:
+        time = None
+    if time is None or time.utcoffset() is None:
+        raise pytest.UsageError(
+            f"attestation_at: invalid time {text[:80]!r}; write a date, such as 2026-11-30 (midnight UTC), "
+            "or an RFC 3339 time with an offset, such as 2026-11-30T08:00:00Z"
+        )
+    return time
+
 
 if TYPE_CHECKING:
     from nomyo_attest.appraisal import AttestationResult
@@ -34,15 +172,17 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
     try:
         stored = unwrap(text)
     except (EvidenceError, RepairError) as error:
-        raise RefusedError("no evidence can be read", f"{place}: {_clean(str(error))}") from None
+        raise RefusedError("no evidence can be read", f"{place}: {sanitized(str(error))}") from None
     given, payload_id = (text, None) if stored is None else (stored.evidence, stored.payload_id)
     evidence = try_to_read(given)
     if isinstance(evidence, MisplacedEvidenceError):
-        raise RefusedError("the evidence is not at the top level", f"{place}: {_clean(str(evidence))}")
+        raise RefusedError("the evidence is not at the top level", f"{place}: {sanitized(str(evidence))}")
     return appraise(given if isinstance(evidence, EvidenceError) else evidence, policy, payload_id=payload_id, now=at)
 
 
-def told(place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False) -> tuple[str, str]:
+def explanation(
+    place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False
+) -> tuple[str, str]:
     """Why a result is not affirming: in a line, and with all that is expected and got; digests in full if `verbose`."""
     from nomyo_attest.report.formatting import TextStyle, escape_commands, excerpt
     from nomyo_attest.report.reasons import reasons
@@ -52,14 +192,8 @@ def told(place: str, result: AttestationResult, policy: AppraisalPolicy, *, verb
     because = [f"{one.rule}: {excerpt(one.message)}" for one in (*found.failed, *found.open, *found.softened)]
     style = TextStyle(verbose=verbose)
     body = body_text(result, policy, style)
-    brief = _clean(f"{result.verdict.value}: {'; '.join(because)}")
+    brief = sanitized(f"{result.verdict.value}: {'; '.join(because)}")
     return brief, escape_commands(head_text(place, result, style) + (f"\n\n{body}" if body else ""))
-
-
-def _clean(text: str) -> str:
-    from nomyo_attest.report.formatting import sanitize
-
-    return sanitize(text)
 
 
 class Appraise:
@@ -97,7 +231,7 @@ class Appraise:
         policy = self._policy(policy)
         result = self(response, policy=policy, payload_id=payload_id, nonce=nonce, now=now)
         if result.verdict.value not in ("affirming", "warning"):
-            pytest.fail(told("response", result, policy)[1], pytrace=False)
+            pytest.fail(explanation("response", result, policy)[1], pytrace=False)
         return result
 
     def _policy(self, given: AppraisalPolicy | None) -> AppraisalPolicy:
@@ -105,3 +239,10 @@ class Appraise:
         if policy is None:
             pytest.fail(NO_POLICY, pytrace=False)
         return policy
+
+
+def sanitized(text: str) -> str:
+    """The text as it may be printed on any terminal."""
+    from nomyo_attest.report.formatting import sanitize
+
+    return sanitize(text)

@@ -29,7 +29,6 @@ if importlib.util.find_spec("tpm2_pytss") is not None:  # without it, the marker
         connection,
         parse_selection,
         response,
-        software,
     )
 
 pytestmark = pytest.mark.tpm
@@ -367,7 +366,7 @@ def test_a_tpm_that_has_power_but_was_not_started_is_started(tmp_path: Path) -> 
     with subprocess.Popen(["swtpm", "socket", "--tpm2", *state, *channels]) as process:
         try:
             until = time.monotonic() + 10
-            while not all(software._listens(Path(path)) for path in (f"{socket}.ctrl", socket)):
+            while not all(connection._listens(Path(path)) for path in (f"{socket}.ctrl", socket)):
                 assert time.monotonic() < until
                 time.sleep(0.005)
             with Attester.open(f"swtpm:path={socket}") as attester:

@@ -15,7 +15,7 @@ from junitparser import JUnitXml
 import nomyo_attest as na
 from nomyo_attest.audit.record import Appraised, RecordAppraiser
 from nomyo_attest.audit.row import encode_row
-from nomyo_attest.pytest_plugin import files
+from nomyo_attest.pytest_plugin import records
 from nomyo_attest.testing import Forge
 
 pytest_plugins = ["pytester"]
@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_read_fails(make: Make, monkeypatch: pytest.Monkey
     def refuse(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(files, "_without_waiting", refuse)
+    monkeypatch.setattr(records, "_without_waiting", refuse)
     ran = make(good__attest__json=GOOD.text()).runpytest()
     ran.assert_outcomes(failed=1)
     ran.stdout.fnmatch_lines(["good.attest.json: cannot be read: Permission denied"])
@@ -310,9 +310,7 @@ def test_files_in_every_folder_that_pytest_passes_over_are_reported(make: Make) 
         path.write_text(BAD.text())
     ran = pytester.runpytest()
     ran.assert_outcomes(passed=1, warnings=6)
-    ran.stdout.fnmatch_lines(
-        ["*.hidden: a file with recorded responses not collected: pytest passes over this folder*"]
-    )
+    ran.stdout.fnmatch_lines(["*.hidden: a file with recorded responses not collected: pytest skips this folder*"])
 
 
 @pytest.mark.parametrize("error", ["", "-Werror"])

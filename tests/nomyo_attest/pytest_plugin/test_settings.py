@@ -170,7 +170,7 @@ def test_every_pytest_of_the_environment_loads_it_and_nothing_behind_it() -> Non
         "'rich', 'httpx', 'tomllib', 'json'}), sorted(name for name in sys.modules if name.startswith('nomyo')))"
     )
     ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, encoding="utf-8", check=True, timeout=60)
-    loaded = "'nomyo_attest.pytest_plugin.appraising', 'nomyo_attest.pytest_plugin.files'"
+    loaded = "'nomyo_attest.pytest_plugin.appraising', 'nomyo_attest.pytest_plugin.records'"
     assert "'cryptography'" not in ran.stdout
     assert "'msgspec'" not in ran.stdout
     assert "'jsonschema'" not in ran.stdout

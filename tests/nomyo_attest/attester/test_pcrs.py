@@ -10,7 +10,7 @@ import pytest
 import nomyo_attest as na
 
 if importlib.util.find_spec("tpm2_pytss") is not None:  # without it, the marker below skips these tests
-    from nomyo_attest.attester.selection import (
+    from nomyo_attest.attester.pcrs import (
         parse_selection,
         pcr_digest,
         selection_structure,

@@ -17,7 +17,7 @@ import pytest
 import nomyo_attest as na
 
 if importlib.util.find_spec("tpm2_pytss") is not None:  # without it, the marker below skips these tests
-    from nomyo_attest.attester import Attester, SoftwareTPM, SoftwareTPMError, software, software_tpm_version
+    from nomyo_attest.attester import Attester, SoftwareTPM, SoftwareTPMError, connection, software_tpm_version
 
 pytestmark = pytest.mark.tpm
 
@@ -195,7 +195,7 @@ def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: P
 
 
 def test_a_program_that_never_answers_is_an_error_and_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(software, "START_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "START_SECONDS", 0.3)
     program = script(tmp_path / "swtpm", f"echo $$ > {tmp_path}/pid; exec sleep 60")
     with pytest.raises(SoftwareTPMError, match=r"within 0\.3 s: it logged nothing"), SoftwareTPM(program):
         pass
