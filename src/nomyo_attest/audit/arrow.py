@@ -1,4 +1,4 @@
-"""The audit over Arrow: batches of records in, batches of verdicts out, for any engine that speaks Arrow.
+"""Appraise records in Arrow batches: batches of records in, batches of verdicts out, for any engine that uses Arrow.
 
 ::
 
@@ -8,19 +8,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
 
+import msgspec
+
 from nomyo_attest.audit.record import Outside, RecordAppraiser, unreadable
-from nomyo_attest.audit.row import Row
+from nomyo_attest.audit.row import COLUMNS, Row, RowFinding
 from nomyo_attest.installation import install_command
 from nomyo_attest.policy.model import AppraisalPolicy
 
 try:
-    from nomyo_attest.audit.arrow_columns import LINE, SOURCE, ColumnError, Columns, Given
-    from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows, row_of, rows_to_batch
+    import pyarrow as pa
+
+    from nomyo_attest.audit.arrow_columns import LINE, SOURCE, ColumnError, Columns, InputRow
 except ImportError as error:
     raise ImportError(
         f"the audit over Arrow needs pyarrow, of the extra parquet: {install_command('parquet')}"
@@ -38,12 +41,59 @@ __all__ = [
 ]
 
 ROWS_MAX: Final = 1024
-"""Rows of the largest batch that comes out."""
+"""Rows of the largest batch of verdicts."""
 
-_TEXT_IN_HAND: Final = 16 * 1024 * 1024
-"""Bytes of records whose rows are held back for one batch. With evidence kept, a row is as large as its record, and a
-column of strings ends at 2 GiB.
+_BATCH_TEXT_MAX: Final = 16 * 1024 * 1024
+"""Bytes of records whose rows are collected for one batch. A row that includes its evidence is as large as its record,
+and a column of strings is limited to 2 GiB.
 """
+
+
+def _list_of(kind: Any) -> Any:
+    # Parquet and Spark call a list's items "element"; pyarrow alone would call them "item".
+    return pa.list_(pa.field("element", kind, nullable=False))
+
+
+_STRINGS: Final = _list_of(pa.string())
+_FINDINGS: Final = _list_of(
+    pa.struct([pa.field(one.encode_name, pa.string(), nullable=False) for one in msgspec.structs.fields(RowFinding)])
+)
+
+_TYPES: Final[dict[str, tuple[Any, bool]]] = {
+    "source": (pa.string(), False),
+    "line": (pa.int64(), False),
+    "payload_id": (pa.string(), True),
+    "verdict": (pa.string(), False),
+    "failed": (_STRINGS, False),
+    "undecided": (_STRINGS, False),
+    "reason": (pa.string(), True),
+    "trust": (pa.string(), True),
+    "processed_at": (pa.int64(), True),
+    "recorded_at": (pa.int64(), True),
+    "gate": (pa.string(), True),
+    "released": (pa.bool_(), True),
+    "security_tier": (pa.string(), True),
+    "available": (pa.bool_(), True),
+    "signature_valid": (pa.bool_(), True),
+    "aik_name": (pa.string(), True),
+    "aik_pinned": (pa.bool_(), True),
+    "quote": (pa.string(), True),
+    "clock": (pa.int64(), True),
+    "reset_count": (pa.int64(), True),
+    "restart_count": (pa.int64(), True),
+    "firmware_version": (pa.string(), True),
+    "pcr_profile": (pa.string(), True),
+    "pcrs": (pa.string(), True),
+    "findings": (_FINDINGS, False),
+    "evidence": (pa.string(), True),
+}
+"""A column's type, and whether it may be null. Spark has no unsigned integers, so there are none."""
+
+RESULT_SCHEMA: Final = pa.schema([pa.field(name, *_TYPES[name]) for name in COLUMNS])
+"""The columns of `Row`, in order. `pcrs`, `evidence`, and `expected` and `got` of a finding are JSON text."""
+
+_JSON: Final = frozenset({"pcrs", "evidence"})
+_FINDING_JSON: Final = ("expected", "got")
 
 
 def appraise_batches(
@@ -59,38 +109,38 @@ def appraise_batches(
     until: datetime | None = None,
     keep_evidence: bool = False,
 ) -> Iterator[Any]:
-    """Appraise each row of `batches`, one batch at a time, when it is asked for.
+    """Appraise each row of `batches`, one batch at a time, as the result is consumed.
 
-    Every input row gives one row of `RESULT_SCHEMA`, in order, but for those outside `since` and `until`, which give
-    none. Null, an oversize text and a broken one are rows too; what is in a record never raises. Batches without rows
-    come out as none.
+    Every input row gives one row of `RESULT_SCHEMA`, in order, except those outside `since` and `until`, which give
+    none. A null, a text that is too long and malformed evidence give rows too; the content of a record never raises.
+    Batches without rows are left out.
 
     Args:
         batches: `pyarrow.RecordBatch`es of one schema, such as a `RecordBatchReader`.
         policy: the policy.
         column: the column with the records, each a JSON text: string or binary in any of Arrow's layouts.
-        source: the column with the name of what a record stood in; by default ``"source"``, if there is one.
-        line: the column with its line or row; by default ``"line"``, if there is one. Null and what is negative
+        source: the column with the name of a record's source; by default ``"source"``, if it exists.
+        line: the column with a record's line or row; by default ``"line"``, if it exists. Null and negative numbers
             become 0.
         name: the source's name where there is no such column, or null in it. Where there is no column with a line,
             the line is the record's position, from 1, among all of `batches`: in a partition, where an engine
             partitions.
         at: the time of all appraisals; by default the time of this call, if the policy has a period.
-        since, until: appraise only records whose time is at `since` or later, and before `until`, and those that have
-            none. The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
-            claims and nothing signs: a server can date a response out of the window. To count what is outside, appraise
-            all records and filter the rows by these two columns.
-        keep_evidence: keep in each row what it takes to appraise it again.
+        since, until: appraise only records whose time is at `since` or later, and before `until`, and those without a
+            time. The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
+            claims and nothing signs: a server can date a response out of the window. To count the records outside,
+            appraise all records and filter the rows by these two columns.
+        keep_evidence: include the evidence in each row, so that it can be appraised again.
 
     Raises:
-        TypeError, ValueError: at once, for arguments that no record could be judged by.
+        TypeError, ValueError: at once, for arguments by which no record can be appraised.
         ColumnError: at the first batch, and no later, for columns that are missing or of another type.
     """
     if not isinstance(policy, AppraisalPolicy):
         raise TypeError(f"policy must be an AppraisalPolicy, not {type(policy).__name__}")
     appraiser = RecordAppraiser(
         policy,
-        at=moment(policy, at),
+        at=appraisal_time(policy, at),
         since=_seconds("since", since),
         until=_seconds("until", until),
         keep_evidence=keep_evidence,
@@ -98,7 +148,7 @@ def appraise_batches(
     return _appraise(iter(batches), appraiser, Columns(column, source, line, name))
 
 
-def moment(policy: AppraisalPolicy, at: datetime | None) -> datetime | None:
+def appraisal_time(policy: AppraisalPolicy, at: datetime | None) -> datetime | None:
     """The time of all appraisals: `at`, or now if the policy depends on it. Raises `TypeError`, `ValueError`."""
     if at is None:
         return datetime.now(UTC) if policy.depends_on_time else None
@@ -125,22 +175,62 @@ def _appraise(batches: Iterator[Any], appraiser: RecordAppraiser, columns: Colum
             columns.check(batch.schema)
             schema = batch.schema
         rows: list[Row] = []
-        in_hand = 0
-        for given in columns.read(batch, count):
-            row = _row(appraiser, given)
+        text_size = 0
+        for record in columns.read(batch, count):
+            row = _row(appraiser, record)
             if row is not None:
                 rows.append(row)
-                in_hand += len(given.text or b"")
-            if len(rows) >= ROWS_MAX or in_hand >= _TEXT_IN_HAND:
+                text_size += len(record.text or b"")
+            if len(rows) >= ROWS_MAX or text_size >= _BATCH_TEXT_MAX:
                 yield rows_to_batch(rows)
-                rows, in_hand = [], 0
+                rows, text_size = [], 0
         if rows:
             yield rows_to_batch(rows)
         count += batch.num_rows
 
 
-def _row(appraiser: RecordAppraiser, given: Given) -> Row | None:
-    if given.text is None:
-        return unreadable(given.name, given.line, given.problem)
-    appraised = appraiser.appraise(given.name, given.line, given.text)
+def _row(appraiser: RecordAppraiser, record: InputRow) -> Row | None:
+    if record.text is None:
+        return unreadable(record.name, record.line, record.problem)
+    appraised = appraiser.appraise(record.name, record.line, record.text)
     return None if isinstance(appraised, Outside) else appraised.row
+
+
+def rows_to_batch(rows: Sequence[Row]) -> Any:
+    """Convert rows to one `pyarrow.RecordBatch` of `RESULT_SCHEMA`."""
+    arrays = [pa.array([_flat(name, getattr(row, name)) for row in rows], _TYPES[name][0]) for name in COLUMNS]
+    return pa.RecordBatch.from_arrays(arrays, schema=RESULT_SCHEMA)
+
+
+def batch_to_rows(batch: Any) -> Iterator[Row]:
+    """The rows of a batch, or table, of `RESULT_SCHEMA`.
+
+    `encode_row` of each is its line in JSON Lines, byte for byte.
+    """
+    for record in batch.select(list(COLUMNS)).to_pylist():
+        yield row_of(record)
+
+
+def row_of(record: Mapping[str, Any]) -> Row:
+    """Convert a mapping, which an engine made of one row of a result, to a `Row`."""
+    return Row(**{name: _structured(name, record[name]) for name in COLUMNS})
+
+
+def _flat(name: str, value: Any) -> Any:
+    if name == "findings":
+        return [msgspec.structs.asdict(one) | {key: _json(getattr(one, key)) for key in _FINDING_JSON} for one in value]
+    return _json(value) if name in _JSON and value is not None else value
+
+
+def _structured(name: str, value: Any) -> Any:
+    if name == "findings":
+        return [RowFinding(**(one | {key: _raw(one[key]) for key in _FINDING_JSON})) for one in value]
+    return _raw(value) if name in _JSON and value is not None else value
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _raw(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())

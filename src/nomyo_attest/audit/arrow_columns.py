@@ -1,4 +1,4 @@
-"""The columns of a batch that the audit reads: a record's text, and where it stood."""
+"""Read a record's text and its place from the columns of an Arrow batch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 SOURCE: Final = "source"
 LINE: Final = "line"
-_LINE_MAX: Final = 2**63 - 1  # what a column of 64 bits holds
+_LINE_MAX: Final = 2**63 - 1  # of a column of 64 bits
 
 
 class ColumnError(NomyoAttestError, ValueError):
-    """A table has no such column, or one that cannot be what it is asked to be: nothing of it can be read.
+    """A table lacks a column, or has it in a type that cannot be read.
 
     Attributes:
         column: its name.
-        expected: what it must be.
-        got: what it is.
+        expected: the type or number that is expected.
+        got: the type or number found.
     """
 
     def __init__(self, column: str, expected: str, got: str) -> None:
@@ -34,8 +34,8 @@ class ColumnError(NomyoAttestError, ValueError):
         return f"column {self.column!r}: expected {self.expected}, got {self.got}"
 
 
-class Given(NamedTuple):
-    """One input row. `text` is None where it could not be had, and `problem` says why."""
+class InputRow(NamedTuple):
+    """One input row. `text` is None where it cannot be read, and `problem` states why."""
 
     name: str
     line: int
@@ -44,12 +44,13 @@ class Given(NamedTuple):
 
 
 class Columns:
-    """Which columns to read.
+    """The columns that contain the records.
 
     Args:
         column: the one with the JSON text.
-        source, line: the ones with the name and the line of a record; by default those called so, if there are such.
-        name: the source's name where there is none.
+        source, line: the ones with the name of a record's source and its line; by default ``"source"`` and ``"line"``,
+            if they exist.
+        name: the source's name where there is no such column.
     """
 
     def __init__(self, column: str, source: str | None, line: str | None, name: str) -> None:
@@ -73,8 +74,8 @@ class Columns:
             if found and not fits(plain_type(schema.field(found[0]).type)):
                 raise ColumnError(name, expected, str(schema.field(found[0]).type))
 
-    def read(self, batch: Any, count: int) -> Iterator[Given]:
-        """Each row of a batch that has been checked; `count` rows came before it."""
+    def read(self, batch: Any, count: int) -> Iterator[InputRow]:
+        """Each row of a batch that `check` accepted; `count` rows came before it."""
         texts = _array(batch, self._column)
         sources = _array(batch, self._source or SOURCE)
         lines = _array(batch, self._line or LINE)
@@ -82,7 +83,7 @@ class Columns:
             text, problem = _text(texts[index])
             source = buffer_of(sources[index]) if sources is not None else None
             name = self._name if source is None else source.to_pybytes().decode("utf-8", "replace")
-            yield Given(name, count + index + 1 if lines is None else _number(lines[index]), text, problem)
+            yield InputRow(name, count + index + 1 if lines is None else _number(lines[index]), text, problem)
 
 
 def _array(batch: Any, name: str) -> Any:
@@ -119,14 +120,14 @@ def _is_view(kind: Any) -> bool:
 
 
 def _plain_scalar(scalar: Any) -> Any:
-    """A value without what wraps it; None for null."""
+    """A value without extension types and dictionaries; None for null."""
     while isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar) and scalar.is_valid:
         scalar = scalar.value
     return scalar if scalar is not None and scalar.is_valid else None
 
 
 def buffer_of(scalar: Any) -> Any:
-    """The bytes of a string, without a copy and whatever its encoding; None for null."""
+    """The bytes of a string or binary value, without a copy; None for null."""
     plain = _plain_scalar(scalar)
     return None if plain is None else plain.as_buffer()
 

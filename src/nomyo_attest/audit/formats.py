@@ -255,7 +255,7 @@ def write_parquet(rows: IO[bytes], out: IO[bytes]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, rows_to_batch
+    from nomyo_attest.audit.arrow import RESULT_SCHEMA, rows_to_batch
 
     with pq.ParquetWriter(out, RESULT_SCHEMA, compression="zstd") as writer:
         for group in _groups(rows):

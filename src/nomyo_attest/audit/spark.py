@@ -1,4 +1,4 @@
-"""The audit on a Spark cluster: verdicts, and what only shows across records.
+"""Audit on a Spark cluster: verdicts, and cross-record checks.
 
 ::
 
@@ -16,18 +16,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings, outcome_of, remark_of
+from nomyo_attest.audit.cross_record.rules import (
+    QUERY_COLUMNS,
+    CrossRecordRule,
+    evaluated_rules,
+    find_cross_record_rule,
+)
+from nomyo_attest.audit.summary import CrossRecordFinding
 from nomyo_attest.installation import install_command
 from nomyo_attest.policy.model import AppraisalPolicy
 
 try:
+    import pyarrow as pa
     from pyspark import TaskContext
     from pyspark.sql import types
 
-    from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraise_batches, moment
-    from nomyo_attest.audit.spark_cross_record import cross_record, cross_record_checks
-    from nomyo_attest.audit.spark_schema import spark_schema
+    from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraisal_time, appraise_batches
 except ImportError as error:
     raise ImportError(
         f"the audit on Spark needs PySpark and pyarrow, of the extra spark: {install_command('spark')}"
@@ -38,7 +48,69 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "appraise", "cross_record", "cross_record_checks"]
 
-_RECORD: Final = "response"  # what the column is called on its way, whatever it is called in the table
+_RECORD: Final = "response"  # the column's name in the tasks, whatever its name in the table
+
+_PLACE: Final = pa.struct(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("processed_at", pa.int64()),
+    ]
+)
+
+FINDINGS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("records", pa.int64(), nullable=False),
+        pa.field("first", _PLACE, nullable=False),
+        pa.field("last", _PLACE, nullable=False),
+        pa.field("places", pa.list_(pa.field("element", _PLACE, nullable=False)), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+    ]
+)
+"""The fields of `CrossRecordFinding`, in order."""
+
+CHECKS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("findings", pa.int64(), nullable=False),
+        pa.field("records", pa.int64(), nullable=False),
+        pa.field("appraised", pa.int64(), nullable=False),
+        pa.field("usable", pa.int64(), nullable=False),
+        pa.field("undated", pa.int64(), nullable=False),
+        pa.field("compared", pa.int64(), nullable=False),
+        pa.field("remark", pa.string(), nullable=False),
+    ]
+)
+"""The fields of `CrossRecordRuleSummary` that depend on the records."""
+
+_COUNTS: Final = ("findings", "in_findings", "appraised", "usable", "undated", "compared")
+
+_FINDINGS_PER_BATCH: Final = 1024
+
+
+def _spark_schema(fields: Any) -> types.StructType:
+    """The fields of a `pyarrow` schema or struct as Spark's. Raises `KeyError` for a type that no result has."""
+    return types.StructType([types.StructField(one.name, _spark_type(one.type), one.nullable) for one in fields])
+
+
+def _spark_type(kind: Any) -> types.DataType:
+    if pa.types.is_list(kind):
+        return types.ArrayType(_spark_type(kind.value_type), containsNull=kind.value_field.nullable)
+    if pa.types.is_struct(kind):
+        return _spark_schema(kind)
+    simple: dict[Any, types.DataType] = {
+        pa.string(): types.StringType(),
+        pa.int64(): types.LongType(),
+        pa.bool_(): types.BooleanType(),
+    }
+    return simple[kind]
+
+
+SCHEMA: Final = _spark_schema(RESULT_SCHEMA)
+"""`RESULT_SCHEMA` in Spark's types."""
 
 
 def appraise(
@@ -54,42 +126,42 @@ def appraise(
     until: datetime | None = None,
     keep_evidence: bool = False,
 ) -> DataFrame:
-    """The verdict of each row of `df`, as a DataFrame with the columns of `nomyo_attest.audit.row.Row`.
+    """Appraise each row of `df`; returns a DataFrame with the columns of `nomyo_attest.audit.row.Row`.
 
-    Arguments are those of `nomyo_attest.audit.arrow.appraise_batches`, and the rows are the same. The policy travels
-    to the executors as the document it stands for.
+    Arguments are those of `nomyo_attest.audit.arrow.appraise_batches`, and the rows are the same. The policy is sent to
+    the executors as its document.
 
     Args:
         df: any DataFrame; only the columns named here are read.
         policy: the policy.
         column: the column with the records, each a JSON text; string or binary.
-        source, line: columns with a record's place; by default ``"source"`` and ``"line"``, where they are there.
-            Without them a place tells partition and position, which differ wherever Spark partitions otherwise.
+        source, line: columns with a record's place; by default ``"source"`` and ``"line"``, if they exist. Without
+            them, a place is partition and position, which change when Spark partitions differently.
         name: the source's name where there is no such column; by default ``"partition 0"`` and so on.
         at: the time of all appraisals; by default the time of this call, if the policy has a period. It does not
             depend on when a task runs, or runs again.
         since, until, keep_evidence: as there.
 
     Raises:
-        TypeError, ValueError: for arguments that no record could be judged by.
+        TypeError, ValueError: for arguments by which no record can be appraised.
         ColumnError: for columns that are missing or of another type.
     """
     arguments: dict[str, Any] = {"at": at, "since": since, "until": until, "keep_evidence": keep_evidence}
-    appraise_batches((), policy, **arguments)  # raises here, not in a task, for what is wrong with them
-    arguments["at"] = moment(policy, at)
+    appraise_batches((), policy, **arguments)  # raises for wrong arguments here, not in a task
+    arguments["at"] = appraisal_time(policy, at)
     wanted = {
-        _RECORD: _found(df, column, (types.StringType, types.BinaryType), "JSON text: string or binary"),
-        SOURCE: _found(df, source or SOURCE, (types.StringType,), "string", optional=source is None),
-        LINE: _found(df, line or LINE, (types.IntegralType,), "integer", optional=line is None),
+        _RECORD: _find_column(df, column, (types.StringType, types.BinaryType), "JSON text: string or binary"),
+        SOURCE: _find_column(df, source or SOURCE, (types.StringType,), "string", optional=source is None),
+        LINE: _find_column(df, line or LINE, (types.IntegralType,), "integer", optional=line is None),
     }
     records = df.selectExpr(*(f"{_quoted(found)} AS {alias}" for alias, found in wanted.items() if found))
-    return records.mapInArrow(_on_partition(policy, name, arguments), SCHEMA)
+    return records.mapInArrow(_appraise_task(policy, name, arguments), SCHEMA)
 
 
-def _on_partition(
+def _appraise_task(
     policy: AppraisalPolicy, name: str | None, arguments: dict[str, Any]
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """What a task runs. Pickled with the policy, which becomes its document and is checked again when it arrives."""
+    """The function of a task. Pickled with the policy, which becomes its document and is checked again on arrival."""
 
     def appraise_partition(batches: Iterator[Any]) -> Iterator[Any]:
         task = TaskContext.get()
@@ -99,10 +171,10 @@ def _on_partition(
     return appraise_partition
 
 
-def _found(
+def _find_column(
     df: DataFrame, name: str, kinds: tuple[type[types.DataType], ...], expected: str, *, optional: bool = False
 ) -> str | None:
-    """`name`, if `df` has one such column, of one of the kinds; None for an optional one that it has not."""
+    """`name`, if `df` has one such column, of one of the types; None for an optional column that it does not have."""
     found = [field for field in df.schema.fields if field.name == name]
     if not found and optional:
         return None
@@ -120,5 +192,98 @@ def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-SCHEMA: Final = spark_schema(RESULT_SCHEMA)
-"""`RESULT_SCHEMA` in Spark's types."""
+def cross_record(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
+    """The findings of the cross-record checks, as a DataFrame of `CrossRecordFinding`'s fields, in no order.
+
+    Each rule reads `verdicts` once or twice, which would appraise every record again: write the verdicts to a table
+    first and pass that table.
+
+    Args:
+        verdicts: the result of `appraise`, or a table it was written to, with at least all its columns.
+        max_gap: seconds; longer times without a record are findings of ``gap.records``. Without it that rule is not
+            evaluated.
+    """
+    found = [_findings_of(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
+    return reduce(lambda one, other: one.unionAll(other), found)
+
+
+def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
+    """The outcome of each cross-record rule, as a DataFrame with one row per rule and the columns `CHECKS_SCHEMA`.
+
+    ``outcome`` is ``"held"``, ``"found"`` or ``"not_evaluated"``; for the last, ``remark`` states what the records
+    lack. The counts are those of `CrossRecordRuleSummary`. The audit on one machine fails for a rule that is found or
+    not evaluated.
+
+    Args:
+        verdicts, max_gap: as for `cross_record`.
+    """
+    checks = [_check_of(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
+    return reduce(lambda one, other: one.unionAll(other), checks)
+
+
+def _check_of(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
+    found = (
+        "SELECT COUNT(CASE WHEN place = 1 THEN 1 END) AS findings, "  # noqa: S608 - text of the table of rules
+        "COALESCE(SUM(CASE WHEN place = 1 THEN records END), 0) AS in_findings "
+        f"FROM ({rule.query(max_gap)})"
+    )
+    covered = f"SELECT records AS appraised, usable FROM ({rule.coverage})"  # noqa: S608 - as above
+    query = (
+        "WITH verdicts AS (SELECT * FROM {verdicts}) "  # noqa: S608 - as above
+        f"SELECT * FROM ({found}) CROSS JOIN ({covered}) CROSS JOIN ({rule.comparison})"
+    )
+    counts = verdicts.sparkSession.sql(query, verdicts=verdicts).selectExpr(
+        *(f"CAST({name} AS BIGINT) AS {name}" for name in _COUNTS)
+    )
+    return counts.mapInArrow(_check_task(rule.id), _spark_schema(CHECKS_SCHEMA))
+
+
+def _check_task(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """The function of a task: pickled with the rule's id, not with the rule."""
+
+    def check(batches: Iterator[Any]) -> Iterator[Any]:
+        rule = find_cross_record_rule(rule_id)
+        for batch in batches:
+            checks = []
+            for row in batch.to_pylist():
+                number, in_findings, *counts = (row[name] for name in _COUNTS)
+                covered = Coverage(*counts)
+                values = (rule_id, outcome_of(rule, number, covered), number, in_findings, *covered)
+                checks.append(dict(zip(CHECKS_SCHEMA.names, (*values, remark_of(rule, covered)), strict=True)))
+            yield pa.RecordBatch.from_pylist(checks, schema=CHECKS_SCHEMA)
+
+    return check
+
+
+def _findings_of(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
+    query = f"WITH verdicts AS (SELECT * FROM {{verdicts}}) SELECT * FROM ({rule.query(max_gap)})"  # noqa: S608 - text of the table of rules
+    rows = verdicts.sparkSession.sql(query, verdicts=verdicts)
+    # All rows of a finding are in one partition, one after another.
+    grouped = rows.repartition("cross_record_key").sortWithinPartitions("cross_record_key", "place")
+    return grouped.mapInArrow(_findings_task(rule.id), _spark_schema(FINDINGS_SCHEMA))
+
+
+def _findings_task(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """The function of a task: pickled with the rule's id, not with the rule."""
+
+    def find(batches: Iterator[Any]) -> Iterator[Any]:
+        return _batches(findings(find_cross_record_rule(rule_id), _rows(batches)))
+
+    return find
+
+
+def _rows(batches: Iterator[Any]) -> Iterator[QueryRow]:
+    for batch in batches:
+        for row in batch.to_pylist():
+            yield tuple(row[name] for name in QUERY_COLUMNS)
+
+
+def _batches(found: Iterator[CrossRecordFinding]) -> Iterator[Any]:
+    rows: list[dict[str, Any]] = []
+    for finding in found:
+        rows.append(msgspec.to_builtins(finding))
+        if len(rows) == _FINDINGS_PER_BATCH:
+            yield pa.RecordBatch.from_pylist(rows, schema=FINDINGS_SCHEMA)
+            rows = []
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, schema=FINDINGS_SCHEMA)

@@ -8,10 +8,8 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Final
 
-from nomyo_attest.audit.cross_record.coverage import outcome_of, remark_of
-from nomyo_attest.audit.cross_record.findings import AnswerRow, findings
-from nomyo_attest.audit.cross_record.rules import rules_asked
-from nomyo_attest.audit.cross_record.sql import ANSWER
+from nomyo_attest.audit.cross_record.findings import QueryRow, findings, outcome_of, remark_of
+from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, evaluated_rules
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.store import Store
@@ -59,8 +57,8 @@ UNUSABLE: Final = 2
 _NOT_SAID: Final = "no record says whether its completion was released: only lines of an evidence ledger do"
 
 
-_PLACE: Final = ANSWER.index("place")
-_RECORDS: Final = ANSWER.index("records")
+_PLACE: Final = QUERY_COLUMNS.index("place")
+_RECORDS: Final = QUERY_COLUMNS.index("records")
 
 
 def summarize(
@@ -172,11 +170,11 @@ def _series(
     """The findings listed, in the order of the rules, and a line for each rule that was asked."""
     summaries: list[CrossRecordRuleSummary] = []
     listed: list[list[CrossRecordFinding]] = []
-    for rule in rules_asked(max_gap):
+    for rule in evaluated_rules(max_gap):
         summary = CrossRecordRuleSummary(
             rule=rule.id, question=rule.question, remediation=rule.remediation, findings=0, records=0
         )
-        answer = _counted(stored.answer(rule, max_gap), summary)
+        answer = _counted(stored.query_rows(rule, max_gap), summary)
         found = findings(rule, answer)
         if on_finding is not None:
             found = _shown(found, on_finding)
@@ -201,7 +199,7 @@ def _accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated:
     return no_evidence or (rule.rule == "duplicate.payload_id" and policy.unsafe_any_nonce)
 
 
-def _counted(answer: Iterable[AnswerRow], summary: CrossRecordRuleSummary) -> Iterator[AnswerRow]:
+def _counted(answer: Iterable[QueryRow], summary: CrossRecordRuleSummary) -> Iterator[QueryRow]:
     """The rows as they are; each finding's first one is counted."""
     for row in answer:
         if row[_PLACE] == 1:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.audit.chunk import Fact
-from nomyo_attest.audit.cross_record.coverage import Coverage
-from nomyo_attest.audit.cross_record.rules import find_cross_record_rule, rules_asked
+from nomyo_attest.audit.cross_record.findings import Coverage
+from nomyo_attest.audit.cross_record.rules import evaluated_rules, find_cross_record_rule
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.store import Store
@@ -214,7 +214,7 @@ def test_the_records_that_are_compared_are_those_of_a_model(records: list[Fact],
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s") as store:
         fill(store, records, NAMES)
         stored = StoredRecords(store, SourceOrder(store))
-        found = {rule.id: stored.coverage(rule) for rule in rules_asked(5)}
+        found = {rule.id: stored.coverage(rule) for rule in evaluated_rules(5)}
     dated = sum(fact.processed_at is not None for fact in records)
     assert found == {
         "duplicate.quote": repeated(records, "quote"),
@@ -227,4 +227,4 @@ def test_the_records_that_are_compared_are_those_of_a_model(records: list[Fact],
 
 
 def test_every_rule_says_what_it_needs() -> None:
-    assert all(find_cross_record_rule(rule.id).needs.startswith(("a ", "an ")) for rule in rules_asked(5))
+    assert all(find_cross_record_rule(rule.id).needs.startswith(("a ", "an ")) for rule in evaluated_rules(5))

@@ -69,7 +69,9 @@ def test_a_clock_is_compared_with_the_largest_of_all_seconds_before(tmp_path: Pa
         tmp_path, clock(1, 9000), clock(1, 100), clock(3, 5000), clock(2, 8000), clock(4, 9000), clock(5, 8999)
     )
     assert found.places == [Place("a.jsonl", 4, 2), Place("a.jsonl", 3, 3), Place("a.jsonl", 6, 5)]
-    assert found.message == "the clock goes back by 1,000 ms, from 9000 to 8000, and 2 more records are behind"
+    assert (
+        found.message == "the clock goes back by 1,000 ms, from 9000 to 8000, and 2 more records have an earlier clock"
+    )
 
 
 def test_a_clock_across_a_reset_is_not_compared_since_a_power_cut_may_take_it_back(tmp_path: Path) -> None:

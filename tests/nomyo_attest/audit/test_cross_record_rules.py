@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from nomyo_attest.audit.cross_record.findings import moment
+from nomyo_attest.audit.cross_record.findings import rfc3339
 from nomyo_attest.audit.cross_record.rules import (
     CROSS_RECORD_RULES,
     CrossRecordRule,
+    evaluated_rules,
     find_cross_record_rule,
-    rules_asked,
 )
 from nomyo_attest.audit.row import COLUMNS
 
@@ -46,9 +46,9 @@ def test_a_rule_is_found_by_its_id_and_no_other() -> None:
 
 
 def test_the_gap_is_asked_for_with_a_limit_only() -> None:
-    assert [rule.id for rule in rules_asked(None)] == IDS[:-1]
-    assert [rule.id for rule in rules_asked(0)] == IDS
-    with pytest.raises(ValueError, match=r"gap\.records is asked with a limit only"):
+    assert [rule.id for rule in evaluated_rules(None)] == IDS[:-1]
+    assert [rule.id for rule in evaluated_rules(0)] == IDS
+    with pytest.raises(ValueError, match=r"gap\.records is evaluated only with a limit"):
         find_cross_record_rule("gap.records").query()
 
 
@@ -64,4 +64,4 @@ def test_the_gap_is_asked_for_with_a_limit_only() -> None:
     ],
 )
 def test_a_time_outside_the_calendar_is_told_in_seconds(seconds: int, text: str) -> None:
-    assert moment(seconds) == text
+    assert rfc3339(seconds) == text

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nomyo_attest.audit import formats as module
-from nomyo_attest.audit.arrow_rows import RESULT_SCHEMA, batch_to_rows
+from nomyo_attest.audit.arrow import RESULT_SCHEMA, batch_to_rows
 from nomyo_attest.audit.formats import OutputError, atomic_output, parse_output, write_rows
 from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
 from nomyo_attest.installation import install_command

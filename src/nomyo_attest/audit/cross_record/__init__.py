@@ -1,1 +1,1 @@
-"""What one record cannot show: rules over all of them, and the findings they give."""
+"""Cross-record checks: rules over all records of an audit, and their findings."""

@@ -1,4 +1,4 @@
-"""From the rows that a rule's query answers with to findings: the same for every engine."""
+"""Turn the query results of a cross-record rule into findings, an outcome and a remark: the same for every engine."""
 
 from __future__ import annotations
 
@@ -6,28 +6,43 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from nomyo_attest.audit.cross_record.rules import CrossRecordRule
-from nomyo_attest.audit.cross_record.sql import ANSWER, PLACES_TOLD
-from nomyo_attest.audit.summary import CrossRecordFinding, Place
+from nomyo_attest.audit.cross_record.rules import PLACES_MAX, QUERY_COLUMNS, CrossRecordRule
+from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, CrossRecordFinding, Place
 
-AnswerRow = tuple[Any, ...]
-"""The columns `ANSWER` of one record."""
+QueryRow = tuple[Any, ...]
+"""The columns `QUERY_COLUMNS` of one record."""
 
 _RECORDS, _SOURCE, _LINE, _AT, _DETAIL, _HIGH, _LOW = map(
-    ANSWER.index, ("records", "source", "line", "processed_at", "detail", "high", "low")
+    QUERY_COLUMNS.index, ("records", "source", "line", "processed_at", "detail", "high", "low")
 )
 _REPEATED: Final = {
     "duplicate.quote": ("one quote", "with different payload ids"),
     "duplicate.payload_id": ("one payload id", "with different quotes"),
     "reused.aik": ("one AIK that is not pinned", "with different quotes"),
 }
-_NAMES: Final = {"clock": "the clock", "reset_count": "resetCount", "restart_count": "restartCount"}
+_COUNTER_NAMES: Final = {"clock": "the clock", "reset_count": "resetCount", "restart_count": "restartCount"}
 
 
-def findings(rule: CrossRecordRule, rows: Iterable[AnswerRow]) -> Iterator[CrossRecordFinding]:
-    """A rule's findings, one after another, from the rows of its query in their order."""
+class Coverage(NamedTuple):
+    """Which records a cross-record rule compared; the results of `CrossRecordRule.coverage` and `comparison`.
+
+    Attributes:
+        records: records that were appraised.
+        usable: those that have what the rule compares, apart from a time.
+        undated: those of `usable` that have no time, although the rule needs one to compare them with others.
+        compared: those that were compared with another record.
+    """
+
+    records: int
+    usable: int
+    undated: int
+    compared: int
+
+
+def findings(rule: CrossRecordRule, rows: Iterable[QueryRow]) -> Iterator[CrossRecordFinding]:
+    """The findings of a rule, from the rows of its query in their order."""
     for key, group in groupby(rows, key=itemgetter(0)):
         members = list(group)
         places = [Place(row[_SOURCE], row[_LINE], row[_AT]) for row in members]
@@ -38,13 +53,13 @@ def findings(rule: CrossRecordRule, rows: Iterable[AnswerRow]) -> Iterator[Cross
             records=first[_RECORDS],
             first=places[0],
             last=places[-1],
-            places=places[:PLACES_TOLD],
+            places=places[:PLACES_MAX],
             message=_message(rule, first, places),
         )
 
 
-def moment(seconds: int) -> str:
-    """A time since 1970 in RFC 3339, or what is outside the years of that form as its seconds."""
+def rfc3339(seconds: int) -> str:
+    """A time since 1970 in RFC 3339; in seconds if it is outside the years of that form."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
     except (ValueError, OverflowError, OSError):
@@ -56,25 +71,66 @@ def _key(key: Any, places: list[Place]) -> str:
         return key.hex()
     if isinstance(key, str):
         return key
+    begins, ends = _gap(places)
+    return f"{rfc3339(begins)}/{rfc3339(ends)}"
+
+
+def _gap(places: list[Place]) -> tuple[int, int]:
     begins, ends = places[0].processed_at, places[-1].processed_at
     assert begins is not None  # a gap is between times
     assert ends is not None
-    return f"{moment(begins)}/{moment(ends)}"
+    return begins, ends
 
 
-def _message(rule: CrossRecordRule, first: AnswerRow, places: list[Place]) -> str:
+def _message(rule: CrossRecordRule, first: QueryRow, places: list[Place]) -> str:
     records, detail = first[_RECORDS], first[_DETAIL]
     if rule.id in _REPEATED:
-        what, differs = _REPEATED[rule.id]
-        told = f"{what} in {records:,} records"
-        return f"{told}, {differs}" if detail == "different" else told
+        what, difference = _REPEATED[rule.id]
+        message = f"{what} in {records:,} records"
+        return f"{message}, {difference}" if detail == "different" else message
     if rule.if_asked:
-        begins, ends = places[0].processed_at, places[-1].processed_at
-        assert begins is not None  # a gap is between times
-        assert ends is not None
+        begins, ends = _gap(places)
         return f"no record for {ends - begins:,} s"
     unit = " ms" if detail == "clock" else ""
     high, low = first[_HIGH], first[_LOW]
-    told = f"{_NAMES[detail]} goes back by {high - low:,}{unit}, from {high} to {low}"
-    others = records - 1
-    return f"{told}, and {others:,} more {'record is' if others == 1 else 'records are'} behind" if others else told
+    message = f"{_COUNTER_NAMES[detail]} goes back by {high - low:,}{unit}, from {high} to {low}"
+    more = records - 1
+    if not more:
+        return message
+    lower = "an earlier clock" if detail == "clock" else "a lower counter"
+    return f"{message}, and {more:,} more {'record has' if more == 1 else 'records have'} {lower}"
+
+
+def outcome_of(rule: CrossRecordRule, number: int, covered: Coverage) -> str:
+    """The outcome of a rule with `number` findings. Of fewer than two records, every rule holds."""
+    if number:
+        return FOUND
+    if covered.records < 2:
+        return HELD
+    if rule.if_asked:  # records without a time may be in the gap, so that a single time shows nothing
+        return HELD if covered.compared or not covered.undated else NOT_EVALUATED
+    return NOT_EVALUATED if covered.undated or not covered.usable else HELD
+
+
+def remark_of(rule: CrossRecordRule, covered: Coverage) -> str:
+    """Which records were not compared, and why, as a sentence without a period.
+
+    Empty if all records were compared, or if there are fewer than two.
+    """
+    records, usable, undated, compared = covered
+    if undated:
+        were = "was" if compared == 1 else "were"
+        without = _records(undated) + (" has" if undated == 1 else " have")
+        return f"{without} no usable processed_at, so the order is unknown; {_records(compared)} {were} compared"
+    if records < 2:
+        return ""
+    if not usable:
+        return f"no record has {rule.needs}"
+    part = f"{usable:,} of {_records(records)} {'has' if usable == 1 else 'have'} {rule.needs}"
+    if not compared:
+        return f"nothing to compare: {'no AIK signed quotes at different times' if usable > 1 else part}"
+    return "" if usable == records else part
+
+
+def _records(number: int) -> str:
+    return f"{number:,} {'record' if number == 1 else 'records'}"

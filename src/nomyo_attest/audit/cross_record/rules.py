@@ -1,14 +1,211 @@
-"""The series rules: every question asked of all records together, in order.
+"""The cross-record rules, in order, with the SQL query of each.
 
-A rule asks for what an honest TPM never does, so a finding needs an explanation, and each rule says which there are.
-The records' verdicts are another matter: they do not change.
+A rule looks for what an honest TPM never does, so a finding needs an explanation, and each rule lists the possible
+ones. The verdicts of the records do not change.
+
+The queries read a table `verdicts` with the columns of `Row`, in the SQL that SQLite (3.34 or newer), Spark and DuckDB
+have in common.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from nomyo_attest.audit.cross_record import sql
+PLACES_MAX: Final = 5
+"""Records of a finding that are listed, from the first on; the last one is listed as well."""
+
+QUERY_COLUMNS: Final = (
+    "cross_record_key",
+    "records",
+    "place",
+    "source",
+    "line",
+    "processed_at",
+    "detail",
+    "high",
+    "low",
+)
+"""The columns of a query's result: up to six records of each finding, in order.
+
+`cross_record_key` is the value that the records share, `records` their number, `place` this record's number, from 1.
+`detail`, `high` and `low` depend on the rule: of a repeated value, whether another value of the records differs; of a
+value that goes back, its column, the largest value of the seconds before, and the value it went back to.
+"""
+
+# Records without a time come first, then by time, then by place. NULLS FIRST is not the default of all engines.
+_ORDER: Final = "processed_at NULLS FIRST, source, line"
+
+# The first few records and the last one are listed; findings are ordered by their first record.
+_LISTED: Final = f"""
+listed AS (
+  SELECT cross_record_key, records, place, source, line, processed_at, detail, high, low,
+    FIRST_VALUE(processed_at) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_at,
+    FIRST_VALUE(source) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_source,
+    FIRST_VALUE(line) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_line
+  FROM placed
+  WHERE place <= {PLACES_MAX} OR place = records
+)
+SELECT {", ".join(QUERY_COLUMNS)}
+FROM listed
+ORDER BY first_at NULLS FIRST, first_source, first_line, cross_record_key, place
+"""  # noqa: S608 - constants of this module
+
+# Records of the same second have no order, so a value is compared with the largest of the seconds before.
+_SECONDS_BEFORE: Final = "ORDER BY processed_at RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
+
+_SIGNED: Final = """signature_valid AND aik_name IS NOT NULL AND clock IS NOT NULL AND reset_count IS NOT NULL
+    AND restart_count IS NOT NULL"""
+"""Records whose clock and counters the TPM signed: they can be compared once they have a time."""
+
+_SIGNED_AND_DATED: Final = f"{_SIGNED} AND processed_at IS NOT NULL"
+
+
+def _repeated(column: str, other: str, where: str = "") -> str:
+    """Query values of `column` in more than one record; `detail` is ``different`` if their `other` values differ."""
+    only = f" AND {where}" if where else ""
+    return f"""
+WITH counted AS (
+  SELECT {column} AS cross_record_key, source, line, processed_at,
+    COUNT(*) OVER (PARTITION BY {column}) AS records,
+    ROW_NUMBER() OVER (PARTITION BY {column} ORDER BY {_ORDER}) AS place,
+    MIN({other}) OVER (PARTITION BY {column}) AS lowest,
+    MAX({other}) OVER (PARTITION BY {column}) AS highest
+  FROM verdicts
+  WHERE {column} IS NOT NULL{only}
+),
+placed AS (
+  SELECT cross_record_key, records, place, source, line, processed_at,
+    CASE WHEN lowest < highest THEN 'different' ELSE 'same' END AS detail, NULL AS high, NULL AS low
+  FROM counted
+  WHERE records > 1
+),{_LISTED}"""  # noqa: S608 - columns named by the table of rules
+
+
+_PLACED_BY_AIK: Final = f"""
+placed AS (
+  SELECT cross_record_key, source, line, processed_at, detail, high, low,
+    COUNT(*) OVER (PARTITION BY cross_record_key) AS records,
+    ROW_NUMBER() OVER (PARTITION BY cross_record_key ORDER BY {_ORDER}) AS place
+  FROM back
+),{_LISTED}"""  # noqa: S608 - constants of this module
+
+_CLOCK: Final = f"""
+WITH compared AS (
+  SELECT aik_name AS cross_record_key, source, line, processed_at, clock AS low,
+    MAX(clock) OVER (PARTITION BY aik_name, reset_count {_SECONDS_BEFORE}) AS high
+  FROM verdicts
+  WHERE {_SIGNED_AND_DATED}
+),
+back AS (
+  SELECT cross_record_key, source, line, processed_at, 'clock' AS detail, high, low
+  FROM compared
+  WHERE low < high
+),{_PLACED_BY_AIK}"""  # noqa: S608 - constants of this module
+"""Query AIKs whose clock goes back while their reset_count stays the same."""
+
+_COUNTERS: Final = f"""
+WITH compared AS (
+  SELECT aik_name AS cross_record_key, source, line, processed_at, reset_count, restart_count,
+    MAX(reset_count) OVER (PARTITION BY aik_name {_SECONDS_BEFORE}) AS resets_before,
+    MAX(restart_count) OVER (PARTITION BY aik_name, reset_count {_SECONDS_BEFORE}) AS restarts_before
+  FROM verdicts
+  WHERE {_SIGNED_AND_DATED}
+),
+back AS (
+  SELECT cross_record_key, source, line, processed_at,
+    CASE WHEN reset_count < resets_before THEN 'reset_count' ELSE 'restart_count' END AS detail,
+    CASE WHEN reset_count < resets_before THEN resets_before ELSE restarts_before END AS high,
+    CASE WHEN reset_count < resets_before THEN reset_count ELSE restart_count END AS low
+  FROM compared
+  WHERE reset_count < resets_before OR restart_count < restarts_before
+),{_PLACED_BY_AIK}"""  # noqa: S608 - constants of this module
+"""Query AIKs whose reset_count goes back, or their restart_count under one reset_count; a record counts once."""
+
+
+def _coverage(usable: str) -> str:
+    """Count the records that were appraised, and those of them that satisfy `usable`; one row."""
+    return f"""
+SELECT COUNT(*) AS records, COUNT(CASE WHEN {usable} THEN 1 END) AS usable
+FROM verdicts
+WHERE verdict <> 'unreadable'
+"""  # noqa: S608 - conditions named by the table of rules
+
+
+def _in_order(group: str) -> str:
+    """Count, in groups of more than one record, those without a time, and those that are compared with a record of an
+    earlier second; one row.
+    """
+    return f"""
+WITH seconds AS (
+  SELECT {group}, processed_at, COUNT(*) AS records
+  FROM verdicts
+  WHERE {_SIGNED}
+  GROUP BY {group}, processed_at
+),
+grouped AS (
+  SELECT processed_at, records,
+    SUM(records) OVER (PARTITION BY {group}) AS together,
+    MIN(processed_at) OVER (PARTITION BY {group}) AS begins
+  FROM seconds
+)
+SELECT COALESCE(SUM(CASE WHEN processed_at IS NULL AND together > 1 THEN records END), 0) AS undated,
+  COALESCE(SUM(CASE WHEN processed_at > begins THEN records END), 0) AS compared
+FROM grouped
+"""  # noqa: S608 - columns named by the table of rules
+
+
+def _present(column: str) -> str:
+    """Count the records that have `column`, each of which is compared with all others; one row."""
+    return f"""
+SELECT 0 AS undated, CASE WHEN COUNT({column}) > 1 THEN COUNT({column}) ELSE 0 END AS compared FROM verdicts
+"""  # noqa: S608 - columns named by the table of rules
+
+
+_DATED: Final = """
+SELECT COUNT(*) - COUNT(COALESCE(recorded_at, processed_at)) AS undated,
+  CASE WHEN COUNT(COALESCE(recorded_at, processed_at)) > 1 THEN COUNT(COALESCE(recorded_at, processed_at)) ELSE 0 END
+    AS compared
+FROM verdicts
+WHERE verdict <> 'unreadable'
+"""
+"""Count the records without a time, and those whose time is compared with another record's; one row."""
+
+# A ledger's line has the client's own time; of any other record there is only the server's claim.
+_TIMES: Final = "SELECT source, line, COALESCE(recorded_at, processed_at) AS processed_at FROM verdicts"
+
+_GAP_QUERY: Final = """
+WITH times AS (
+  {times}
+),
+seconds AS (
+  SELECT processed_at FROM times WHERE processed_at IS NOT NULL GROUP BY processed_at
+),
+steps AS (
+  SELECT LAG(processed_at) OVER (ORDER BY processed_at) AS gap_begins, processed_at AS gap_ends FROM seconds
+),
+gaps AS (
+  SELECT gap_begins, gap_ends FROM steps WHERE gap_ends - gap_begins > {max_gap}
+),
+edges AS (
+  SELECT gap_begins, 1 AS place, source, line, processed_at,
+    ROW_NUMBER() OVER (PARTITION BY gap_begins ORDER BY source DESC, line DESC) AS nearest
+  FROM times JOIN gaps ON processed_at = gap_begins
+  UNION ALL
+  SELECT gap_begins, 2 AS place, source, line, processed_at,
+    ROW_NUMBER() OVER (PARTITION BY gap_begins ORDER BY source, line) AS nearest
+  FROM times JOIN gaps ON processed_at = gap_ends
+)
+SELECT gap_begins AS cross_record_key, 2 AS records, place, source, line, processed_at,
+  NULL AS detail, NULL AS high, NULL AS low
+FROM edges
+WHERE nearest = 1
+ORDER BY gap_begins, place
+"""
+
+
+def _gap(max_gap: int) -> str:
+    """Query gaps of more than `max_gap` seconds between records: the last record before, the first one after."""
+    return _GAP_QUERY.format(times=_TIMES, max_gap=int(max_gap))
 
 
 class CrossRecordRule:
@@ -19,13 +216,12 @@ class CrossRecordRule:
     Attributes:
         id: the name users store.
         field: the column, and the structure field behind it, that the rule examines.
-        question: what it asks.
-        explanation: why, and what else a finding can come from.
+        question: what it checks.
+        explanation: why, and what else may cause a finding.
         remediation: what to do about a finding.
         needs: what a record must have to be compared, in words.
-        alone: why records that have it may have nothing to be compared with, in words.
         coverage, comparison: the SQL that counts which records were compared; see `Coverage`.
-        if_asked: whether it is asked only where a limit is given.
+        if_asked: whether it is evaluated only where a limit is given.
     """
 
     def __init__(
@@ -47,153 +243,158 @@ class CrossRecordRule:
         self.explanation = "\n\n".join(parts[1:-1])
         self.remediation = parts[-1].removeprefix("What to do: ")
         self.needs = needs
-        self.alone = "no AIK signed quotes at different times"
-        self.coverage = sql.coverage(usable)
+        self.coverage = _coverage(usable)
         self.comparison = comparison
         self.if_asked = if_asked
         self._query = query
 
     def query(self, max_gap: int | None = None) -> str:
-        """Its SQL over the table `verdicts`; see `nomyo_attest.audit.cross_record.sql` for what it answers with.
+        """Its SQL over the table `verdicts`, with the result columns `QUERY_COLUMNS`.
 
-        `max_gap`, in seconds, is what `gap.records` asks for; without it that rule has no query: `ValueError`.
+        Args:
+            max_gap: the limit of `gap.records`, in seconds.
+
+        Raises:
+            ValueError: for `gap.records` without a limit.
         """
         if not self.if_asked:
             return self._query
         if max_gap is None:
-            raise ValueError(f"{self.id} is asked with a limit only")
-        return sql.gap(max_gap)
+            raise ValueError(f"{self.id} is evaluated only with a limit")
+        return _gap(max_gap)
 
 
 CROSS_RECORD_RULES: Final = (
     CrossRecordRule(
         "duplicate.quote",
-        """Is every quote there once?
+        """Is every quote unique?
 
-        Two records with the same TPMS_ATTEST are one quote used twice: an answer replayed, or one that was recorded
-        twice. What was signed is compared, not the signature, since of an ECDSA signature anybody can make a second
-        valid one.
+        Two records with the same TPMS_ATTEST contain the same quote: an answer was replayed, or recorded twice. The
+        signed structure is compared, not the signature, since anybody can compute a second valid form of an ECDSA
+        signature.
 
-        What to do: look at the places named. If the records are the same answer, kept in two files or sent twice, audit
-        it once; if their payload ids differ, one of the answers came with the quote of another: do not rely on them.
+        What to do: compare the records listed. If they are the same answer, stored in two files or sent twice, audit it
+        once. If their payload ids differ, one of the answers came with the quote of another: do not rely on them.
         """,
         "TPMS_ATTEST",
-        sql.repeated("quote", "payload_id"),
+        _repeated("quote", "payload_id"),
         needs="a quote",
         usable="quote IS NOT NULL",
-        comparison=sql.present("quote"),
+        comparison=_present("quote"),
     ),
     CrossRecordRule(
         "duplicate.payload_id",
-        """Is every payload id there once?
+        """Is every payload id unique?
 
-        A client draws a fresh random payload id for each request, and the quote's nonce is made of it: whoever knows
-        that an id comes again can have its quote ready. Two records with one payload id are one answer recorded twice,
-        a request sent again under its old id, or a replay.
+        A client generates a random payload id for each request, and the quote's nonce is derived from it: an attacker
+        who knows that an id will be used again can prepare a quote for it. Two records with one payload id are one
+        answer recorded twice, a request sent again under its old id, or a replay.
 
-        What to do: look at the places named. If they are one answer, audit it once; if a client of yours uses ids
-        again, mend it.
+        What to do: compare the records listed. If they are the same answer, audit it once. If one of your clients
+        reuses payload ids, fix that client.
         """,
         "payload_id",
-        sql.repeated("payload_id", "quote"),
+        _repeated("payload_id", "quote"),
         needs="a payload id",
         usable="payload_id IS NOT NULL",
-        comparison=sql.present("payload_id"),
+        comparison=_present("payload_id"),
     ),
     CrossRecordRule(
         "reused.aik",
-        """Is every AIK that the policy does not pin there once?
+        """Is every AIK that the policy does not pin used only once?
 
-        The service makes an AIK for each answer and forgets it. A Name that comes again, although the policy does not
-        pin it, is a key that was kept, maybe outside any TPM, or an answer recorded twice. A Name that the policy pins
-        may come as often as it likes.
+        The service creates an AIK for each answer and discards it. If a Name that the policy does not pin appears
+        again, the key was stored, possibly outside any TPM, or an answer was recorded twice. A Name that the policy
+        pins may appear any number of times.
 
-        What to do: if the service keeps its AIKs now, pin their Names in the policy's `key.pinned`; if the records are
-        one answer, audit it once; if neither, ask the service, and do not rely on these answers until then.
+        What to do: if the service now keeps its AIKs, pin their Names in the policy's `key.pinned`. If the records are
+        the same answer, audit it once. Otherwise ask the operator of the service, and do not rely on these answers
+        until there is an explanation.
         """,
         "TPMT_PUBLIC",
-        sql.repeated("aik_name", "quote", "aik_pinned = FALSE"),
+        _repeated("aik_name", "quote", "aik_pinned = FALSE"),
         needs="an AIK",
         usable="aik_name IS NOT NULL",
-        comparison=sql.present("aik_name"),
+        comparison=_present("aik_name"),
     ),
     CrossRecordRule(
         "rollback.clock",
-        """Does the clock of each AIK only go forward while its resetCount stays?
+        """Does the clock of each AIK only increase while its resetCount stays the same?
 
-        Of one AIK's answers, in the order of `processed_at`, each clock is compared with the largest of the seconds
-        before; answers of one second have no order among themselves. Only quotes whose signature verifies count.
+        The records of an AIK are ordered by `processed_at`, and each clock is compared with the largest clock of all
+        earlier seconds. Records of the same second are not compared. Only quotes whose signature verifies count.
 
-        A TPM's clock runs on through TPM Restart and TPM Resume. A power cut without TPM2_Shutdown may take it back to
-        the value last saved, up to 70 minutes by default, and the next start is then a TPM Reset, which adds one to
-        resetCount: so across different values of resetCount nothing is compared, and with one value a clock that goes
-        back was no power cut. What it counted between a TPM2_Shutdown and the power-off before a TPM Resume may be
-        lost: moments. TPM2_Clear starts it again from zero.
+        A TPM's clock continues through TPM Restart and TPM Resume. A power failure without TPM2_Shutdown may set it
+        back to the value saved last, by up to 70 minutes by default, but the next start is then a TPM Reset, which
+        increments resetCount. Therefore clocks are compared only under the same resetCount, where a power failure
+        cannot explain a clock that goes back. The time counted between TPM2_Shutdown and the power-off before a TPM
+        Resume, usually moments, may be lost. TPM2_Clear resets the clock to zero.
 
-        `processed_at` is the server's claim, and its clock, in whole seconds. If that clock was set back, or if an
-        answer took longer than one whose quote was made later, the order is not that of the quotes: then the clock goes
-        back by as much. A record without a usable `processed_at` has no place in the order. If its AIK signed other
-        records too, the rule is not evaluated.
+        `processed_at` is a claim by the server, taken from the server's own clock, in whole seconds. If that clock was
+        set back, or if one answer took longer than another whose quote was created later, the records are not in the
+        order of their quotes, and the TPM's clock appears to go back by the difference. A record without a usable
+        `processed_at` cannot be ordered. If its AIK signed other records too, the rule is not evaluated.
 
-        What to do: see by how much. By moments: answers that overtook each other, or a server's clock that was set. By
-        more: two TPMs that share a key, a virtual TPM set back to an older state, or old quotes under a new date. Do
-        not rely on the answers until it is explained.
+        What to do: check by how much the clock went back. Moments: answers overtook each other, or the server's clock
+        was set back. More: two TPMs share a key, a virtual TPM was restored to an earlier state, or old quotes were
+        given a new date. Do not rely on the answers until there is an explanation.
         """,
         "TPMS_CLOCK_INFO.clock",
-        sql.CLOCK,
+        _CLOCK,
         needs="a quote with a clock and a signature that verifies",
-        usable=sql.VOUCHED_FOR,
-        comparison=sql.in_order("aik_name, reset_count"),
+        usable=_SIGNED,
+        comparison=_in_order("aik_name, reset_count"),
     ),
     CrossRecordRule(
         "rollback.counters",
-        """Do the reset and restart counters of each AIK only go up?
+        """Do the reset and restart counters of each AIK only increase?
 
-        Of one AIK's answers, in the order of `processed_at`, resetCount must not be less than the largest of the
-        seconds before; nor restartCount, among answers of one resetCount, since TPM Reset starts it from zero. Only
-        quotes whose signature verifies count. Records without a usable `processed_at` are as in `rollback.clock`.
+        The records of an AIK are ordered by `processed_at`. resetCount must not be less than the largest resetCount of
+        all earlier seconds. The same holds for restartCount among records with one resetCount, since a TPM Reset sets
+        it to zero. Only quotes whose signature verifies count. Records without a usable `processed_at` are treated as
+        in `rollback.clock`.
 
-        Outside the endorsement and platform hierarchies a TPM hides both by adding a value that is constant for a key,
-        so they can be compared for one AIK, and only for one. That sum has 32 bits: once in 2^32 counts it starts from
-        zero. TPM2_Clear sets both counters to zero.
+        For a key outside the endorsement and platform hierarchies, a TPM obfuscates both counters by adding a value
+        that is constant for the key, so they can be compared only for the same AIK. The sum has 32 bits and wraps to
+        zero once in 2^32 counts. TPM2_Clear sets both counters to zero.
 
-        What to do: as for `rollback.clock`: two TPMs that share a key, a virtual TPM set back to an older state, old
-        quotes under a new date, a TPM that somebody cleared, or a server whose clock was set back over a restart.
+        What to do: as for `rollback.clock`. Two TPMs share a key, a virtual TPM was restored to an earlier state, old
+        quotes were given a new date, the TPM was cleared, or the server's clock was set back across a restart.
         """,
         "TPMS_CLOCK_INFO.resetCount, restartCount",
-        sql.COUNTERS,
+        _COUNTERS,
         needs="a quote with counters and a signature that verifies",
-        usable=sql.VOUCHED_FOR,
-        comparison=sql.in_order("aik_name"),
+        usable=_SIGNED,
+        comparison=_in_order("aik_name"),
     ),
     CrossRecordRule(
         "gap.records",
-        """Are there records all the time?
+        """Is every gap between consecutive records within the limit?
 
-        Asked only with a limit (`--max-gap`): no two records that follow each other in time may be further apart. The
-        time is `recorded_at` of a ledger's line, and of any other record the server's claim `processed_at`. Verdicts do
-        not matter for it, and neither does the time before the first record and after the last. If fewer than two
-        records have a usable time, and others have none, the rule is not evaluated.
+        Evaluated only with a limit (`--max-gap`): two consecutive records may not be further apart in time. The time is
+        `recorded_at` of a ledger's line, and of any other record the server's claim `processed_at`. Records count
+        whatever their verdict. The time before the first record and after the last is not examined. If fewer than two
+        records have a usable time and others have none, the rule is not evaluated.
 
-        What to do: find out whether there were no answers in that time, or no recordings of them.
+        What to do: find out whether there were no answers in that time, or whether they were not recorded.
         """,
         "processed_at",
         needs="a processed_at",
         usable="TRUE",
-        comparison=sql.DATED,
+        comparison=_DATED,
         if_asked=True,
     ),
 )
 
 
 def find_cross_record_rule(rule_id: str) -> CrossRecordRule:
-    """The series rule of this id. Raises `KeyError` for another."""
+    """The cross-record rule with this id. Raises `KeyError` for an unknown id."""
     for rule in CROSS_RECORD_RULES:
         if rule.id == rule_id:
             return rule
     raise KeyError(rule_id)
 
 
-def rules_asked(max_gap: int | None) -> tuple[CrossRecordRule, ...]:
-    """The rules that are asked, in order: `gap.records` with a limit only."""
+def evaluated_rules(max_gap: int | None) -> tuple[CrossRecordRule, ...]:
+    """The rules that are evaluated, in order; `gap.records` only with a limit."""
     return tuple(rule for rule in CROSS_RECORD_RULES if max_gap is not None or not rule.if_asked)

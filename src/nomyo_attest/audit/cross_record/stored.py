@@ -1,14 +1,12 @@
-"""The series rules over a store: the queries of the table of rules, run by SQLite where they can find anything."""
+"""Run the cross-record rules over a store, by SQLite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from nomyo_attest.audit.cross_record.coverage import Coverage
-from nomyo_attest.audit.cross_record.findings import AnswerRow, findings
-from nomyo_attest.audit.cross_record.rules import CrossRecordRule, rules_asked
-from nomyo_attest.audit.cross_record.sql import ANSWER
+from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings
+from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, CrossRecordRule, evaluated_rules
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import CrossRecordFinding
@@ -21,11 +19,12 @@ _KEYS: Final = {
     "rollback.clock": "aik_name",
     "rollback.counters": "aik_name",
 }
-"""What the records of a finding share: where no two records do, there is none."""
+"""The column whose value the records of a finding share: without a shared value there is no finding."""
 
 _FEW: Final = 8
-"""If less than one in so many records shares its key with another, the query is run over those alone. Looking keys up
-in a table that does not fit into the cache takes longer than sorting everything."""
+"""If less than one in eight records shares its key with another, the query is run over those records only. Looking keys
+up in a table that does not fit into the cache takes longer than sorting everything.
+"""
 
 _VERDICT: Final = " ".join(f"WHEN {place} THEN '{verdict}'" for place, verdict in enumerate(VERDICTS))
 _COLUMNS: Final = (
@@ -33,13 +32,17 @@ _COLUMNS: Final = (
     "payload_id, processed_at, recorded_at, signature_valid, aik_name, aik_pinned, quote, clock, reset_count, "
     "restart_count"
 )
-_SOURCE: Final = ANSWER.index("source")
+_SOURCE: Final = QUERY_COLUMNS.index("source")
 
 
 class StoredRecords:
-    """The series rules over all facts of `store`, whose last checkpoint is made.
+    """Run the cross-record rules over all facts of a store.
 
-    Sorting is SQLite's, which keeps to its cache and writes the rest to temporary files.
+    SQLite does the sorting, within its cache, and writes the rest to temporary files.
+
+    Args:
+        store: the store, after its last checkpoint.
+        order: the order and the names of its sources.
     """
 
     def __init__(self, store: Store, order: SourceOrder) -> None:
@@ -50,14 +53,14 @@ class StoredRecords:
         self._shared: dict[str, int] = {}
 
     def findings(self, max_gap: int | None = None) -> Iterator[CrossRecordFinding]:
-        """Every finding of every rule, rule by rule; `gap.records` is asked with a limit only. Raises `StoreError`."""
-        for rule in rules_asked(max_gap):
-            yield from findings(rule, self.answer(rule, max_gap))
+        """All findings, rule by rule; those of `gap.records` only with a limit. Raises `StoreError`."""
+        for rule in evaluated_rules(max_gap):
+            yield from findings(rule, self.query_rows(rule, max_gap))
 
     def shared(self, column: str) -> int:
-        """How many facts have a value of `column` (one of the blobs or texts) that another one has, too.
+        """The number of facts whose value of `column`, a blob or text, another fact has as well.
 
-        Afterwards the table `temp.shared_<column>` has these values, as `value`, and the `facts` of each.
+        Creates the table `temp.shared_<column>` with these values, as `value`, and the number of `facts` of each.
         """
         if column not in self._shared:
             table = f"temp.shared_{column}"
@@ -74,22 +77,22 @@ class StoredRecords:
         return self._shared[column]
 
     def aiks(self) -> tuple[int, int]:
-        """How many AIK Names there are, and how many of them the policy pins."""
+        """The number of different AIK Names, and how many of them the policy pins."""
         self.shared("aik_name")
-        ((every, pinned),) = self._store.query(
+        ((total, pinned),) = self._store.query(
             "SELECT COUNT(aik_name), COUNT(CASE WHEN aik_pinned = 1 THEN aik_name END) FROM facts"
         )
-        ((again, pinned_again),) = self._store.query(
+        ((repeated, pinned_repeated),) = self._store.query(
             "SELECT coalesce(SUM(facts - 1), 0), coalesce(SUM((facts - 1) * pinned), 0) FROM temp.shared_aik_name"
         )
-        return every - again, pinned - pinned_again
+        return total - repeated, pinned - pinned_repeated
 
     def few(self, column: str) -> bool:
-        """Whether `shared` are so few that looking values up among them is quicker than sorting everything."""
+        """Whether few enough values are `shared` that looking them up is quicker than sorting everything."""
         return self.shared(column) * _FEW < self._facts
 
     def coverage(self, rule: CrossRecordRule) -> Coverage:
-        """Which records the rule was evaluated for. Raises `StoreError`."""
+        """Which records the rule compared. Raises `StoreError`."""
         self._view("")
         ((records, usable),) = self._store.query(rule.coverage)
         key = _KEYS.get(rule.id)
@@ -101,7 +104,7 @@ class StoredRecords:
         return Coverage(records, usable, undated, compared)
 
     def _only(self, key: str) -> str:
-        """SQL that leaves out the records that share their key with no other, where that is quicker."""
+        """SQL that leaves out records whose key no other record has, where that is quicker."""
         return f"WHERE {key} IN (SELECT value FROM temp.shared_{key})" if self.few(key) else ""  # noqa: S608 - as above
 
     def _view(self, where: str) -> None:
@@ -111,8 +114,8 @@ class StoredRecords:
             f"FROM facts {self._order.join} {where}"
         )
 
-    def answer(self, rule: CrossRecordRule, max_gap: int | None = None) -> Iterator[AnswerRow]:
-        """The rows of a rule's query. Raises `StoreError`."""
+    def query_rows(self, rule: CrossRecordRule, max_gap: int | None = None) -> Iterator[QueryRow]:
+        """The result rows of a rule's query. Raises `StoreError`."""
         where = ""
         if key := _KEYS.get(rule.id):
             if not self.shared(key):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nomyo_attest import AppraisalPolicy
-from nomyo_attest.audit.arrow_rows import row_of
+from nomyo_attest.audit.arrow import row_of
 from nomyo_attest.audit.row import COLUMNS, VERDICTS, Row
 from nomyo_attest.installation import install_command
 from nomyo_attest.testing import Forge
