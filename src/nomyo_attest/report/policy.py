@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from nomyo_attest.policy.lint import Remark, Weight
@@ -79,10 +79,28 @@ def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
     for path, values in policy.claims.items():
         rows.append((f"claim {path}", " or ".join(excerpt(_claim(value)) for value in values)))
     rows += [(f"rule {rule}", requirement.value) for rule, requirement in sorted(policy.rules.items())]
-    return rows
+    return [*rows, *_without_label(policy)]
 
 
-def _claim(value: str | int | bool) -> str:
+_LABELLED: Final = frozenset({
+    "format", "id", "description", "pcrs", "valid_from", "valid_until", "claims", "rules", "key.hierarchy", "key.trust",
+    "key.rsa_min_bits", "key.pinned", "signature.hashes", "bank.hashes", "firmware.versions", "unsafe_warn_until",
+    "unsafe_any_nonce", "unsafe_accept_any_pcrs",
+})  # fmt: skip
+"""The keys of a policy that the table shows under labels of their own."""
+
+
+def _without_label(policy: AppraisalPolicy) -> Iterator[tuple[str, str]]:
+    """The other keys of a policy and their values as JSON, so that no key is left out of the table."""
+    for key, value in policy.to_dict().items():
+        inner = {key: value} if key in _LABELLED or not isinstance(value, dict) else value
+        for name, of_name in inner.items():
+            path = key if inner is not value else f"{key}.{name}"
+            if path not in _LABELLED:
+                yield path, excerpt(_claim(of_name))
+
+
+def _claim(value: object) -> str:
     import json
 
     return json.dumps(value, ensure_ascii=False)

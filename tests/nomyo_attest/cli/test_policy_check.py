@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from nomyo_attest import AppraisalPolicy
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import one_complaint, run
@@ -79,6 +81,17 @@ def test_show_says_what_is_free_and_what_is_unsafe(folder: Path) -> None:
     assert "  unsafe_any_nonce  a quote made for any other request is accepted\n" in ran.out
     assert '"high" or "true" or true' in ran.out
     assert "until 2026-01-31T00:00:00+00:00" in ran.out
+
+
+def test_show_leaves_no_key_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = AppraisalPolicy.load("policy.toml").to_dict()
+    document["key"]["rsa_max_bits"] = 4096
+    monkeypatch.setattr(AppraisalPolicy, "to_dict", lambda self: document | {"new": {"list": ["a"]}, "flag": True})
+    out = run("policy", "show", "policy.toml").out
+    assert "  key.rsa_max_bits  4096\n" in out
+    assert '  new.list          ["a"]\n' in out
+    assert "  flag              true\n" in out
+    assert out.count("claims") == 0
 
 
 def test_show_as_json_is_a_policy_with_the_same_digest(folder: Path) -> None:
