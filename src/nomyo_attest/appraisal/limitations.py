@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from nomyo_attest.appraisal.case import Case
-from nomyo_attest.policy.model import Requirement, Trust
+from nomyo_attest.policy.model import AppraisalPolicy, Requirement, Trust
+
+_LIMITS_STORED: Final = 256
+"""Lists of limits that are stored: a policy has a few. The least recently used one is dropped."""
 
 _SELF_ASSERTED: Final = (
     "That a TPM made the quote: the AIK came with the answer, no certificate vouches for it, and software can write "
@@ -58,21 +62,44 @@ _MAYBE_OBFUSCATED: Final = (
 
 def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
     """The limits that hold for this case."""
-    policy = case.policy
+    return _limits(
+        case.policy,
+        trust,
+        nonce_known=case.nonce is not None,
+        recorded_id=case.payload_id is not None and case.given_payload_id is None,
+        warnings_ended=case.warnings_ended,
+        key_parses=case.key is not None,
+        quote_parses=case.attest is not None,
+        hierarchy=case.hierarchy,
+    )
+
+
+@lru_cache(maxsize=_LIMITS_STORED)
+def _limits(
+    policy: AppraisalPolicy,
+    trust: Trust,
+    *,
+    nonce_known: bool,
+    recorded_id: bool,
+    warnings_ended: bool | None,
+    key_parses: bool,
+    quote_parses: bool,
+    hierarchy: str | None,
+) -> tuple[str, ...]:
     limits = [_PINNED if trust is Trust.PINNED_AIK else _SELF_ASSERTED]
     limits += [_TEXT, _RELAY, _REPLY, _ORDER, _MEASURED, _MEMORY, _CLAIMS]
-    if case.nonce is None:
+    if not nonce_known:
         limits.append(_ANY_NONCE if policy.unsafe_any_nonce else _NO_NONCE)
-    elif case.payload_id is not None and case.given_payload_id is None:
+    elif recorded_id:
         limits.append(_RECORDED_ID)
     softened = policy.rules.get("pcr.values", Requirement.REQUIRED) is not Requirement.REQUIRED
-    if not policy.banks_relied_on or (softened and not case.warnings_ended):
+    if not policy.banks_relied_on or (softened and not warnings_ended):
         limits.append(_ANY_PCRS)
-    if policy.warned and policy.unsafe_warn_until and not case.warnings_ended:
+    if policy.warned and policy.unsafe_warn_until and not warnings_ended:
         rules, until = ", ".join(policy.warned), policy.unsafe_warn_until.isoformat()
         limits.append(f"What {rules} would refuse: the policy makes this a warning until {until} (unsafe_warn_until).")
-    if case.key is not None and case.hierarchy is None and trust is not Trust.PINNED_AIK:
+    if key_parses and hierarchy is None and trust is not Trust.PINNED_AIK:
         limits.append(_LOOSE_KEY)
-    if case.attest is not None and case.hierarchy not in ("endorsement", "platform"):
-        limits.append(_OBFUSCATED if case.hierarchy else _MAYBE_OBFUSCATED)
+    if quote_parses and hierarchy not in ("endorsement", "platform"):
+        limits.append(_OBFUSCATED if hierarchy else _MAYBE_OBFUSCATED)
     return tuple(limits)

@@ -71,7 +71,7 @@ class AttestationResult:
         payload_id_source: ``"given"`` by the caller, ``"recorded"`` in the response, or None.
         appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
-        hierarchy: the hierarchy whose primary key the AIK says to be; None if it is none, or cannot be changed.
+        hierarchy: the hierarchy of which the AIK is a primary key; None if it is not known to be one.
         test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody
             can make again; it is evidence of no machine, whatever the verdict.
         not_established: what this result does not establish, whatever the verdict, in plain sentences.
@@ -142,6 +142,8 @@ class AttestationResult:
         return self._with(Outcome.UNDECIDED)
 
     def _with(self, outcome: Outcome) -> tuple[str, ...]:
+        if outcome not in map(_outcome_of, self._check_results):
+            return ()
         return tuple(planned.id for planned, checked in self._pairs if checked[0] is outcome)
 
     def outcome_of(self, rule_id: str) -> Outcome | None:

@@ -89,7 +89,7 @@ class _Sum:
             self._released[row.released, row.gate or "", _PLACE[row.verdict]] += 1
         if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
             self._profiles[fact.pcr_profile] = bytes(row.pcrs).decode("ascii")
-        for tally in _tallies(record.source, row):
+        for tally in _tallies(record.source, row) if row.findings else ():
             known = self._tallies.setdefault((tally.source, tally.rule, tally.outcome), tally)
             if known is not tally:
                 known.records += 1

@@ -178,6 +178,8 @@ def _check_bounds(text: str | bytes, data: bytes) -> None:
     """Raise `EvidenceError` for a text, `data` in UTF-8, that is too long, has too many containers, or is too deep."""
     if len(text) > TEXT_MAX:
         raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(text)}")
+    if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
+        return  # too few for either limit
     try:
         check_containers(data)
     except TooManyContainersError as error:
