@@ -33,7 +33,7 @@ from nomyo.cli.settings import filled, setting
 from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
 from nomyo_attest.cli.console import text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError, remark
+from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError, print_stderr
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
                 asking.ask([*messages, {"role": "user", "content": prompt}])
         except AttestationError as refusal:
             assert policy is not None  # the gate is its policy's
-            remark(refusal_text(refusal.result, policy, text_style(stream=sys.stderr)))
+            print_stderr(refusal_text(refusal.result, policy, text_style(stream=sys.stderr)))
             return NOT_AFFIRMED
         except NomyoError as error:
             raise failure(error, asking.host, keyless=client.api_key is None) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from nomyo.cli.settings import check_variables, filled, read_secret, setting
-from nomyo.cli.terminal import complain
+from nomyo.cli.terminal import print_error
 from nomyo_attest.cli.arguments import decimal_number
 from nomyo_attest.cli.errors import CommandError
 
@@ -129,7 +129,7 @@ class _Noticed(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "refusal", ""):
             return  # the command says in full what was refused
-        complain(f"notice: {record.getMessage()}")
+        print_error(f"notice: {record.getMessage()}")
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def insecure_noticed() -> Iterator[None]:
         warnings.simplefilter("always", InsecureWarning)
         yield
     for one in seen:
-        complain(f"notice: {one.message}")
+        print_error(f"notice: {one.message}")
 
 
 _NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"

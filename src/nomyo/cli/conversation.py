@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from nomyo.chat import SecureChatCompletion
 from nomyo.cli.connection import failure
-from nomyo.cli.terminal import NOT_APPRAISED, complain, say_completion, verdict_line
+from nomyo.cli.terminal import NOT_APPRAISED, print_completion, print_error, verdict_line
 from nomyo.errors import APIConnectionError, APIError, ArgumentError, InvalidRequestError, NomyoError
-from nomyo_attest.cli.console import say_json, text_style
-from nomyo_attest.cli.errors import CommandError, remark
+from nomyo_attest.cli.console import print_json, text_style
+from nomyo_attest.cli.errors import CommandError, print_stderr
 
 Message = Mapping[str, str]
 
@@ -51,16 +51,16 @@ class Asking:
             response = self.runner.run(self.client.create(messages=[dict(one) for one in messages], **self.options))
         text, reason = _first_choice(response)
         if self.as_json:
-            say_json(response)
+            print_json(response)
         elif text is None:
             raise NoTextError(f"{self.host}: the response has no text; --format json shows what came")
         else:
-            say_completion(text)
+            print_completion(text)
         if reason == "length":
-            complain("notice: the answer is cut off: the limit of the model, or --max-tokens, is reached")
+            print_error("notice: the answer is cut off: the limit of the model, or --max-tokens, is reached")
         result = response["_metadata"].get("attestation_result")
         there = text_style(stream=sys.stderr)
-        remark(there.paint(NOT_APPRAISED, "dim") if result is None else verdict_line(result, there))
+        print_stderr(there.paint(NOT_APPRAISED, "dim") if result is None else verdict_line(result, there))
         return text or ""
 
 
@@ -102,17 +102,17 @@ def converse(asking: Asking, begin: Sequence[Message]) -> None:
         try:
             answer = asking.ask(asked)
         except KeyboardInterrupt:
-            complain("dropped; the server may have read the question all the same")
+            print_error("dropped; the server may have read the question all the same")
         except NoTextError as error:
-            complain(str(error))
+            print_error(str(error))
         except NomyoError as error:
             if not _passing(error):
                 raise
-            complain(str(failure(error, asking.host)))
+            print_error(str(failure(error, asking.host)))
         else:
             text = answer.encode("utf-8", "replace").decode()  # a model may end amid a character; the client sends none
             said = [*asked, {"role": "assistant", "content": text}]
-        remark("")  # sets one question apart from the next
+        print_stderr("")  # sets one question apart from the next
 
 
 def _passing(error: NomyoError) -> bool:
@@ -129,7 +129,7 @@ def _questions() -> Iterator[str]:
         try:
             line = _typed()
         except EOFError:
-            remark("")  # the cursor stands behind the prompt
+            print_stderr("")  # the cursor stands behind the prompt
             return
         if line.strip():
             yield line

@@ -23,7 +23,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nomyo.cli.settings import filled
-from nomyo_attest.cli.console import say, say_json, text_style
+from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError
 from nomyo_attest.cli.files import write_output
 
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
                 steps.append(step)
                 keeping.keep(step.keep)
                 if text:
-                    say(told(step, text_style()) + "\n")
+                    print_output(told(step, text_style()) + "\n")
         except RouterError as error:
             raise CommandError(str(error)) from None
         except NomyoError as error:
@@ -87,9 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = time.monotonic() - began
     went = steps[-1].went
     if text and went:
-        say(ending(text_style(), seconds, arguments.keep))
+        print_output(ending(text_style(), seconds, arguments.keep))
     if not text:
-        say_json(_document(steps, seconds))
+        print_json(_document(steps, seconds))
     if not went:
         raise CommandError(astray(steps[-1]), status=NOT_AFFIRMED)
     return OK

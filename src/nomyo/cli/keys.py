@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nomyo.cli.connection import add_server, host_of, insecure_noticed
 from nomyo.cli.settings import filled, read_secret
 from nomyo.cli.terminal import need_output
-from nomyo_attest.cli.console import say, say_json, text_style
-from nomyo_attest.cli.errors import OK, CommandError, remark
+from nomyo_attest.cli.console import print_json, print_output, text_style
+from nomyo_attest.cli.errors import OK, CommandError, print_stderr
 from nomyo_attest.cli.files import read_input, unreadable
 from nomyo_attest.report.formatting import sanitize
 
@@ -68,9 +68,9 @@ class Generate:
             raise CommandError(str(error)) from None
         facts = facts_of(arguments.directory, password)
         if arguments.format == "json":
-            say_json(facts.to_dict())
+            print_json(facts.to_dict())
         else:
-            say(facts.text())
+            print_output(facts.text())
         return OK
 
 
@@ -107,9 +107,9 @@ class Show:
 
         facts = facts_of(arguments.path, password)
         if arguments.format == "json":
-            say_json(facts.to_dict())
+            print_json(facts.to_dict())
         else:
-            say(facts.text())
+            print_output(facts.text())
         if facts.problem is not None:
             raise CommandError(facts.problem)
         return OK
@@ -178,11 +178,13 @@ class Pin:
         key = load_server_key(pem.encode(), KEY_BITS)
         pin = fingerprint(key)
         if arguments.format == "json":
-            say_json({"format": PIN_FORMAT, "url": arguments.url, "pin": pin, "bits": key.key_size, "public_key": pem})
+            print_json(
+                {"format": PIN_FORMAT, "url": arguments.url, "pin": pin, "bits": key.key_size, "public_key": pem}
+            )
         else:
-            say(pin)
+            print_output(pin)
             there = text_style(stream=sys.stderr)
-            remark("\n".join(there.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {MEANING}")))
+            print_stderr("\n".join(there.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {MEANING}")))
         return OK
 
 

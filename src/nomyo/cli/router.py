@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo.cli.settings import filled, read_secret, read_secrets
 from nomyo_attest.cli.arguments import decimal_number, whole_number
-from nomyo_attest.cli.console import say, say_json, text_style
+from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import OK, CommandError
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _list_faults(*, as_json: bool) -> int:
 
     if as_json:
         rows = [{"name": one.name, "reason": one.reason} for one in FAULTS]
-        say_json({"format": "nomyo-router-faults/1", "faults": rows})
+        print_json({"format": "nomyo-router-faults/1", "faults": rows})
     else:
-        say("\n".join(text_style().pairs([(one.name, one.reason) for one in FAULTS], indent=0)))
+        print_output("\n".join(text_style().pairs([(one.name, one.reason) for one in FAULTS], indent=0)))
     return OK

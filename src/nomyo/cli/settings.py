@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from nomyo.cli.terminal import complain
+from nomyo.cli.terminal import print_error
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input, unreadable
 
@@ -163,4 +163,4 @@ def _check(name: str, found: os.stat_result) -> None:
         raise CommandError(f"{name}: has mode {mode:04o}: others may write to it; {hint}")
     if mode & stat.S_IROTH:
         hint = f"; chmod 600 {quoted} prevents that" if user in {found.st_uid, 0} else ""
-        complain(f"notice: {name}: has mode {mode:04o}: every user of this machine can read it{hint}")
+        print_error(f"notice: {name}: has mode {mode:04o}: every user of this machine can read it{hint}")

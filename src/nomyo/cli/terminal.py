@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli import errors
-from nomyo_attest.cli.console import say
+from nomyo_attest.cli.console import print_output
 from nomyo_attest.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def need_output() -> None:
         raise CommandError("standard output is closed, and what was asked for goes there; nothing was sent")
 
 
-def say_completion(text: str) -> None:
+def print_completion(text: str) -> None:
     """Print a completion on standard output.
 
     A program that reads it through a pipe, and a file, get it as it is. A terminal and the log of a CI job get it
     without what could drive them: `harmless`, and in a log without commands to the CI system, too.
     """
     log = _in_a_log()
-    say(harmless(text) if log or (sys.stdout is not None and sys.stdout.isatty()) else text, commands=not log)
+    print_output(harmless(text) if log or (sys.stdout is not None and sys.stdout.isatty()) else text, commands=not log)
 
 
 def _in_a_log() -> bool:
@@ -65,9 +65,9 @@ def harmless(text: str) -> str:
     return _DRIVING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text.replace("\r\n", "\n"))
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print one line on standard error, after the program's name; control characters are escaped."""
-    errors.complain(text, "nomyo")
+    errors.print_error(text, "nomyo")
 
 
 NOT_APPRAISED = "not appraised: no --policy, so nothing is known of the server that answered"

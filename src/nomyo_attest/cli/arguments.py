@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from nomyo_attest.cli.console import say
+from nomyo_attest.cli.console import print_output
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.files import unreadable
 
@@ -192,7 +192,7 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help gives no file
         """Print the help on standard output, whatever its encoding."""
-        say(self.format_help().rstrip("\n"))
+        print_output(self.format_help().rstrip("\n"))
 
     def add_format(self, *more: str) -> None:
         """Add ``--format``."""

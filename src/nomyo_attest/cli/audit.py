@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import load_policy, web_address, whole_number
 from nomyo_attest.cli.audit_options import Reports, read_order
-from nomyo_attest.cli.errors import TERMINATED, CommandError, complain
+from nomyo_attest.cli.errors import TERMINATED, CommandError, print_error
 
 if TYPE_CHECKING:
     import argparse
@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo_attest.audit.run import Audit, Request, allowed_processes
     from nomyo_attest.audit.state import StateDamagedError, StateError
     from nomyo_attest.audit.store import StoreDamagedError, StoreError
-    from nomyo_attest.cli.audit_reports import say_summary, summarized, write_all
+    from nomyo_attest.cli.audit_reports import print_summary, summarized, write_all
     from nomyo_attest.cli.progress import track_audit
     from nomyo_attest.errors import NomyoAttestError
 
@@ -178,13 +178,13 @@ def run(arguments: argparse.Namespace) -> int:
             ) as audit,
         ):
             if reports.state is not None and audit.state.folder != reports.state:
-                complain(
+                print_error(
                     f"notice: {reports.state} cannot be a folder that is private to you, so the audit's state is in"
                     f" {audit.state.folder}; --state names another place"
                 )
             if arguments.resume:
                 if not audit.state.resumed:
-                    complain("notice: there is no audit to resume; this one begins at the start")
+                    print_error("notice: there is no audit to resume; this one begins at the start")
                 if not audit.was_placing(reports.files):
                     reports.check_free(force=arguments.force)
             try:
@@ -199,14 +199,14 @@ def run(arguments: argparse.Namespace) -> int:
                 write_all(audit, summary, reports, replace=replace)
             except (KeyboardInterrupt, SystemExit):
                 if audit.stays:
-                    complain(f"interrupted; {_GO_ON}")
+                    print_error(f"interrupted; {_GO_ON}")
                 raise
             except (StateDamagedError, StoreDamagedError):
                 raise
             except (StateError, StoreError) as error:
                 raise CommandError(f"{error}; {_GO_ON}" if audit.stays else str(error)) from None
             audit.finish()
-            say_summary(audit, summary, reports, arguments)
+            print_summary(audit, summary, reports, arguments)
     except CommandError:
         raise
     except NomyoAttestError as error:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.audit.formats import atomic_output, write_rows
-from nomyo_attest.cli.console import json_text, say, say_json, send, text_style
-from nomyo_attest.cli.errors import remark
+from nomyo_attest.cli.console import json_text, print_bytes, print_json, print_output, text_style
+from nomyo_attest.cli.errors import print_stderr
 from nomyo_attest.report.formatting import sanitize_json
 
 if TYPE_CHECKING:
@@ -54,30 +54,30 @@ def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool
             file.write(report)
 
 
-def say_summary(audit: Audit, summary: Summary, reports: Reports, arguments: argparse.Namespace) -> None:
+def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: argparse.Namespace) -> None:
     """Print the summary: on standard output, or on standard error where the rows go there."""
     if arguments.github:
         from nomyo_attest.report.github import annotations
 
         if told := annotations(summary):
-            say(told.removesuffix("\n"), commands=True)
+            print_output(told.removesuffix("\n"), commands=True)
     if reports.streams:
         with audit.state.open_rows() as rows:
             # Line by line: a piece could end within what has to be escaped.
-            send(sanitize_json(line.decode()).encode() for line in rows)
+            print_bytes(sanitize_json(line.decode()).encode() for line in rows)
     if arguments.format == "json":
         import msgspec
 
         document = msgspec.to_builtins(summary)
         if reports.streams:
-            remark(json_text(document))
+            print_stderr(json_text(document))
         else:
-            say_json(document)
+            print_json(document)
         return
     from nomyo_attest.report.audit_text import audit_text
 
     view = text_style(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
-    (remark if reports.streams else say)(audit_text(summary, view, reports.files).removesuffix("\n"))
+    (print_stderr if reports.streams else print_output)(audit_text(summary, view, reports.files).removesuffix("\n"))
 
 
 def _html(summary: Summary, _reports: Reports) -> str:

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final
 
-from nomyo_attest.cli.errors import UNUSABLE, complain
+from nomyo_attest.cli.errors import UNUSABLE, print_error
 
 _PACKAGE: Final = "nomyo"
 
@@ -27,7 +27,7 @@ def main() -> int:
     try:
         require_own_package(_imported())
     except InstallationError as error:
-        complain(str(error), _PACKAGE)
+        print_error(str(error), _PACKAGE)
         return UNUSABLE
     status: int = import_module(f"{_PACKAGE}.cli").main()
     return status

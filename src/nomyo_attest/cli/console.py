@@ -24,7 +24,7 @@ class ReaderGoneError(Exception):
     """Whoever read standard output has closed it."""
 
 
-def say(text: str, *, commands: bool = False) -> None:
+def print_output(text: str, *, commands: bool = False) -> None:
     """Print `text` on standard output; what its encoding lacks is written as an escape.
 
     Unless `commands`, no line of it is a command to a CI system.
@@ -41,8 +41,8 @@ def say(text: str, *, commands: bool = False) -> None:
         print(shown.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
-def send(pieces: Iterable[bytes]) -> None:
-    """Write bytes to standard output as they are. Raises `ReaderGoneError`, `CommandError` as `say` does."""
+def print_bytes(pieces: Iterable[bytes]) -> None:
+    """Write bytes to standard output as they are. Raises `ReaderGoneError`, `CommandError` as `print_output` does."""
     if sys.stdout is None:
         return
     with _told():
@@ -75,9 +75,9 @@ def _forget_output() -> None:
         pass  # standard output is no file, so nothing is written at exit either
 
 
-def say_json(document: Any) -> None:
+def print_json(document: Any) -> None:
     """Print a JSON document, as `json_text` writes it."""
-    say(json_text(document))
+    print_output(json_text(document))
 
 
 def json_text(document: Any) -> str:

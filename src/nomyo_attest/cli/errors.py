@@ -43,12 +43,12 @@ class CommandError(NomyoAttestError):
         super().__init__(message)
 
 
-def complain(text: str, program: str = PROGRAM_USUAL) -> None:
+def print_error(text: str, program: str = PROGRAM_USUAL) -> None:
     """Print one line on standard error, cleaned, after the program's name."""
-    remark(f"{program}: {sanitize(text)}")
+    print_stderr(f"{program}: {sanitize(text)}")
 
 
-def remark(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Print `text`, whose parts are sanitized, on standard error; no line of it is a command to a CI system.
 
     Where standard error is closed, nothing is printed.
@@ -61,7 +61,7 @@ def remark(text: str) -> None:
             print(shown, file=stream, flush=True)
 
 
-def confess(error: BaseException, program: str = PROGRAM_USUAL) -> None:
+def print_internal_error(error: BaseException, program: str = PROGRAM_USUAL) -> None:
     """Say that this program is at fault: the kind of error and where, never its text, which may quote a file."""
     place = ""
     traceback = error.__traceback__
@@ -70,4 +70,4 @@ def confess(error: BaseException, program: str = PROGRAM_USUAL) -> None:
         place = f"{os.path.basename(folder)}/{name}, line {traceback.tb_lineno}"  # noqa: PTH119 - pathlib would cost an import
         traceback = traceback.tb_next
     said = f"internal error: {type(error).__name__} at {place}"
-    complain(f"{said}. The fault is not yours: please report it with this line and the command you typed", program)
+    print_error(f"{said}. The fault is not yours: please report it with this line and the command you typed", program)

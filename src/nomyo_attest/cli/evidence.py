@@ -6,8 +6,8 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
-from nomyo_attest.cli.console import json_text, say, say_json, text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, complain
+from nomyo_attest.cli.console import json_text, print_json, print_output, text_style
+from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, print_error
 from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, read_record, refuse_many, write_output
 from nomyo_attest.cli.progress import track_items
 
@@ -104,13 +104,13 @@ class Verify:
             try:
                 content = read_record(name)
             except CommandError as error:
-                complain(str(error))
+                print_error(str(error))
                 counts["unreadable"] += 1
                 documents.append({"file": name, "error": str(error)})
                 continue
             evidence = try_to_read(content)
             if isinstance(evidence, MisplacedEvidenceError):
-                complain(f"{name}: {evidence}")
+                print_error(f"{name}: {evidence}")
                 counts["unreadable"] += 1
                 documents.append({"file": name, "error": f"{name}: {evidence}"})
                 continue
@@ -121,7 +121,9 @@ class Verify:
                 made_for_tests.append(name)
             if text:
                 body = body_text(result, policy, view)
-                say(f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else ""))
+                print_output(
+                    f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else "")
+                )
                 gap = "\n" if body else ""
                 results.append(result)
             else:
@@ -129,10 +131,10 @@ class Verify:
         if text:
             for paragraph in (summary_text(counts), test_keys_text(made_for_tests, view), limits_text(results, view)):
                 if paragraph:
-                    say(f"\n{paragraph}")
+                    print_output(f"\n{paragraph}")
         else:
             head = {"format": FORMAT, "policy": {"id": policy.id, "digest": policy.digest}}
-            say_json({**head, "results": documents, "counts": counts})
+            print_json({**head, "results": documents, "counts": counts})
         if counts["unreadable"]:
             return UNUSABLE
         return NOT_AFFIRMED if counts["contraindicated"] or counts["none"] else OK
@@ -189,9 +191,9 @@ class Inspect:
             raise CommandError(f"{name}: {error}; {hint}", status=NOT_AFFIRMED) from None
         document, errors = inspection(evidence)
         if arguments.format == "json":
-            say_json({"format": document.pop("format"), "file": name, **document})
+            print_json({"format": document.pop("format"), "file": name, **document})
         else:
-            say(inspection_text(name, document, text_style()))
+            print_output(inspection_text(name, document, text_style()))
         return NOT_AFFIRMED if any(not isinstance(error, UnsupportedError) for error in errors) else OK
 
 
@@ -256,7 +258,7 @@ class Record:
             raise CommandError(str(error)) from None
         text = json_text(response(block, payload_id)) + "\n"
         if arguments.output is None:
-            say(text.removesuffix("\n"))
+            print_output(text.removesuffix("\n"))
         else:
             write_output(arguments.output, text, force=arguments.force)
         return OK

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import whole_number
-from nomyo_attest.cli.console import say
+from nomyo_attest.cli.console import print_output
 from nomyo_attest.cli.errors import OK, CommandError
 from nomyo_attest.report.formatting import sanitize
 
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         reason = getattr(error, "strerror", None) or "no folder can have this name"
         raise CommandError(f"{name}: cannot be made: {reason}; name another folder") from None
     what = f"{fleet.records} answers of {fleet.machines} machines in {fleet.days} days"
-    say(f"{sanitize(name)}: {what}; see README.txt in it")
+    print_output(f"{sanitize(name)}: {what}; see README.txt in it")
     return OK
 
 

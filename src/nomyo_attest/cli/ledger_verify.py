@@ -38,7 +38,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import whole_number
-from nomyo_attest.cli.console import say, say_json, text_style
+from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError
 from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, unreadable
 
@@ -97,9 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
         name = getattr(error, "filename", None)
         raise unreadable(name if isinstance(name, str) else arguments.files[0], error) from None
     if arguments.format == "json":
-        say_json(_document(checked))
+        print_json(_document(checked))
     else:
-        say(_text(checked, text_style(), kept=head is not None))
+        print_output(_text(checked, text_style(), kept=head is not None))
     return OK if checked.whole else NOT_AFFIRMED
 
 

@@ -7,8 +7,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
-from nomyo_attest.cli.console import say, say_json, text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, complain
+from nomyo_attest.cli.console import print_json, print_output, text_style
+from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, print_error
 from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
 from nomyo_attest.report.formatting import count, sanitize
 
@@ -80,12 +80,12 @@ class Learn:
         policy_id = arguments.id if arguments.id is not None else _id(arguments.files[0])
         learned = _learn(arguments, payload_id, nonce, policy_id)
         for notice in learned.notices:
-            complain(f"notice: {notice}")
+            print_error(f"notice: {notice}")
         if arguments.output is None:
-            say(learned.text.removesuffix("\n"))
+            print_output(learned.text.removesuffix("\n"))
         else:
             write_output(arguments.output, learned.text, force=arguments.force)
-            say(_written(arguments.output, learned.policy, len(arguments.files)))
+            print_output(_written(arguments.output, learned.policy, len(arguments.files)))
         return OK
 
 
@@ -156,7 +156,7 @@ def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes |
     if problems:
         *others, last = (problems[name] for name in names if name in problems)
         for problem in others:
-            complain(str(problem))
+            print_error(str(problem))
         raise CommandError(str(last), status=max(problem.status for problem in (*others, last)))
     assert learned is not None  # there was a file, and it was read
     return learned
@@ -200,9 +200,9 @@ class Check:
 
         remarks = lint(policy, now)
         if arguments.format == "json":
-            say_json(check_document(policy, remarks))
+            print_json(check_document(policy, remarks))
         else:
-            say(check_text(policy, remarks, text_style()))
+            print_output(check_text(policy, remarks, text_style()))
         return NOT_AFFIRMED if arguments.strict and any(one.weight is Weight.WARNING for one in remarks) else OK
 
 
@@ -231,9 +231,9 @@ class Show:
         """Run the command; returns the exit status. Raises `CommandError`."""
         policy = load_policy(arguments.policy)
         if arguments.format == "json":
-            say_json(policy.to_dict())
+            print_json(policy.to_dict())
         else:
             from nomyo_attest.report.policy import policy_text
 
-            say(policy_text(policy, text_style()))
+            print_output(policy_text(policy, text_style()))
         return OK

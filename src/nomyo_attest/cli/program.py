@@ -9,8 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nomyo_attest.cli.console import ReaderGoneError, say
-from nomyo_attest.cli.errors import INTERRUPTED, OK, PIPE_CLOSED, UNUSABLE, CommandError, complain, confess
+from nomyo_attest.cli.console import ReaderGoneError, print_output
+from nomyo_attest.cli.errors import (
+    INTERRUPTED,
+    OK,
+    PIPE_CLOSED,
+    UNUSABLE,
+    CommandError,
+    print_error,
+    print_internal_error,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -69,31 +77,31 @@ class Program:
         try:
             return self.run(argv)
         except CommandError as error:
-            complain(str(error), self.name)
+            print_error(str(error), self.name)
             return error.status
         except KeyboardInterrupt:
             return INTERRUPTED
         except ReaderGoneError:
             return PIPE_CLOSED
         except Exception as error:  # noqa: BLE001 - the last net: whatever it is, a user gets a sentence
-            confess(error, self.name)
+            print_internal_error(error, self.name)
             return UNUSABLE
 
     def run(self, argv: list[str]) -> int:
         """Find the command that `argv` names and run it. Returns the exit status; raises `CommandError`."""
         _refuse_file_names_like_options(argv)
         if argv and argv[0] in ("-h", "--help", "help"):
-            say(self._help())
+            print_output(self._help())
             return OK
         if argv and argv[0] in ("-V", "--version"):
             from nomyo_attest._version import __version__
 
-            say(f"{self.name} {__version__}")
+            print_output(f"{self.name} {__version__}")
             return OK
         if not argv:
             raise CommandError(f"no command is given; see {self.name} --help")
         if argv[0] in self._groups() and len(argv) > 1 and argv[1] in ("-h", "--help"):
-            say(self._help(f"{argv[0]} "))
+            print_output(self._help(f"{argv[0]} "))
             return OK
         for length in (2, 1):
             words = " ".join(argv[:length])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nomyo_attest.cli.console import say, say_json, text_style
+from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import OK, CommandError
 from nomyo_attest.schemas import SCHEMAS, schema_text
 
@@ -47,16 +47,16 @@ class Rules:
             except KeyError:
                 return _cross_record_rule(arguments.id, arguments.format)
         if arguments.format == "json":
-            say_json(rules_document(rules) | ({} if arguments.id else {"across_records": cross_record_document()}))
+            print_json(rules_document(rules) | ({} if arguments.id else {"across_records": cross_record_document()}))
         elif arguments.format == "markdown":
-            say(
+            print_output(
                 rules_markdown(rules).removesuffix("\n")
                 + ("" if arguments.id else f"\n\n{cross_record_markdown()[:-1]}")
             )
         elif arguments.id is not None:
-            say(rule_text(rules[0], text_style()))
+            print_output(rule_text(rules[0], text_style()))
         else:
-            say(f"{rules_text(rules, text_style())}\n\n{cross_record_text(text_style())}")
+            print_output(f"{rules_text(rules, text_style())}\n\n{cross_record_text(text_style())}")
         return OK
 
 
@@ -78,11 +78,11 @@ def _cross_record_rule(rule_id: str, form: str) -> int:
             _unknown(rule_id, [*(one.id for one in RULES), *(one.id for one in CROSS_RECORD_RULES)])
         ) from None
     if form == "json":
-        say_json({"format": FORMAT, "across_records": cross_record_document([rule])})
+        print_json({"format": FORMAT, "across_records": cross_record_document([rule])})
     elif form == "markdown":
-        say(cross_record_rule_markdown(rule))
+        print_output(cross_record_rule_markdown(rule))
     else:
-        say(cross_record_rule_text(rule, text_style()))
+        print_output(cross_record_rule_text(rule, text_style()))
     return OK
 
 
@@ -110,5 +110,5 @@ class Schema:
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
         """Run the command; returns the exit status."""
-        say(schema_text(arguments.name).rstrip("\n"))
+        print_output(schema_text(arguments.name).rstrip("\n"))
         return OK

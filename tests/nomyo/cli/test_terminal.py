@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nomyo.cli.terminal import _CI_VARIABLES, harmless, say_completion
+from nomyo.cli.terminal import _CI_VARIABLES, harmless, print_completion
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_ci")
 def test_a_program_gets_a_completion_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    say_completion(COMPLETION)
+    print_completion(COMPLETION)
     assert capsys.readouterr().out == COMPLETION + "\n"
 
 
@@ -74,7 +74,7 @@ def test_a_terminal_gets_a_completion_without_what_drives_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    say_completion(COMPLETION)
+    print_completion(COMPLETION)
     assert capsys.readouterr().out == harmless(COMPLETION) + "\n"
 
 
@@ -84,7 +84,7 @@ def test_the_log_of_a_ci_job_gets_a_completion_without_commands(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "true")
-    say_completion(COMPLETION)
+    print_completion(COMPLETION)
     assert capsys.readouterr().out == IN_A_LOG
 
 
@@ -93,12 +93,12 @@ def test_a_file_in_a_ci_job_gets_a_completion_as_it_is(tmp_path: Path, monkeypat
     monkeypatch.setenv("CI", "true")
     with (tmp_path / "completion").open("w", encoding="utf-8", newline="") as file:
         monkeypatch.setattr(sys, "stdout", file)
-        say_completion(COMPLETION)
+        print_completion(COMPLETION)
     assert (tmp_path / "completion").read_text(encoding="utf-8") == COMPLETION + "\n"
 
 
 def test_a_pipe_in_a_ci_job_may_be_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = "import sys; from nomyo.cli.terminal import say_completion; say_completion(sys.argv[1])"
+    command = "import sys; from nomyo.cli.terminal import say_completion; print_completion(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", command, COMPLETION],
         capture_output=True,
