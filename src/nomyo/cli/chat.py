@@ -153,7 +153,7 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
         words = [*words, STANDARD_INPUT]  # git diff | nomyo chat "Review this change"
     piped = words.count(STANDARD_INPUT)
     if piped + [arguments.api_key_file, arguments.key_password_file].count(STANDARD_INPUT) > 1:
-        raise CommandError("standard input (-) can be read once only; name it once")
+        raise CommandError("standard input (-) can be read only once; give it once")
     words = [_as_typed(word) for word in words]
     prompt = " ".join(words)
     if piped:

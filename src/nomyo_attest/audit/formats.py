@@ -146,7 +146,7 @@ def _as_output_error(name: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        raise OutputError(name, "is there already; --force overwrites it") from None
+        raise OutputError(name, "already exists; choose another name, or add --force to overwrite it") from None
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and _is_possible(name):
             raise  # about the content, not about the name

@@ -30,7 +30,7 @@ _DECIMAL: Final = re.compile(r"-?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE
 
 
 def whole_number(text: str) -> int:
-    """The value of an option that is a whole number, in ASCII digits.
+    """Parse the value of an option that is a whole number in ASCII digits.
 
     `int` also accepts digits of other scripts, underscores and blanks. Raises `argparse.ArgumentTypeError`.
     """
@@ -42,7 +42,10 @@ def whole_number(text: str) -> int:
 
 
 def decimal_number(text: str) -> float:
-    """The value of an option that is a finite decimal number, in ASCII digits. Raises `argparse.ArgumentTypeError`."""
+    """Parse the value of an option that is a finite decimal number in ASCII digits.
+
+    Raises `argparse.ArgumentTypeError`.
+    """
     value = float(text) if _DECIMAL.fullmatch(text) is not None else math.inf
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"invalid number {text[:80]!r}: expected a decimal number, such as 1.5 or 10")
@@ -50,9 +53,9 @@ def decimal_number(text: str) -> float:
 
 
 def web_address(text: str) -> str:
-    """The value of an option that is a link in a report: an absolute http or https URL.
+    """Parse the value of an option that is a link in a report: an absolute http or https URL.
 
-    Reports show it to others, so no scheme that runs code, such as ``javascript:``, may get there. Raises
+    Others open the report, so a scheme that runs code, such as ``javascript:``, is refused. Raises
     `argparse.ArgumentTypeError`.
     """
     from urllib.parse import urlsplit
@@ -72,7 +75,9 @@ def web_address(text: str) -> str:
 def load_policy(name: str) -> AppraisalPolicy:
     """Load the policy file `name`. Raises `CommandError`."""
     if not name:
-        raise CommandError("the policy: expected a file name, got an empty one; see whether a shell variable is empty")
+        raise CommandError(
+            "the policy: expected a file name, got an empty one; check whether a shell variable is empty"
+        )
     from nomyo_attest.errors import PolicyError
     from nomyo_attest.policy import AppraisalPolicy
 
@@ -89,9 +94,14 @@ def load_policy(name: str) -> AppraisalPolicy:
 
 
 def parse_time(text: str, option: str = "--at") -> datetime:
-    """A time of RFC 3339 with its offset, or a date, which means its midnight in UTC. Raises `CommandError`.
+    """Parse an RFC 3339 time with its offset, or a date, which means its midnight in UTC.
 
-    `option` is the option that the time was given with.
+    Args:
+        text: the time.
+        option: the option that it is the value of, for the error message.
+
+    Raises:
+        CommandError: it is neither.
     """
     try:
         if _RFC_3339.fullmatch(text):
@@ -99,7 +109,7 @@ def parse_time(text: str, option: str = "--at") -> datetime:
         if _DATE.fullmatch(text):
             return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
-        pass  # a 31st of June
+        pass  # such as a 31st of June
     raise CommandError(
         f"{option}: invalid time {text[:80]!r}; write a date, such as 2026-11-30 (midnight UTC), or an RFC 3339 time "
         "with an offset, such as 2026-11-30T08:00:00Z"
@@ -107,16 +117,19 @@ def parse_time(text: str, option: str = "--at") -> datetime:
 
 
 def parse_nonce(text: str) -> bytes:
-    """A nonce of 1 to 64 bytes in hex. Raises `CommandError`: an empty one would be a variable that is not set."""
+    """Parse a nonce of 1 to 64 bytes in hexadecimal. An empty one is refused: a shell variable is not set.
+
+    Raises `CommandError`.
+    """
     if _HEX.fullmatch(text):
         return bytes.fromhex(text)
     at = next((at for at, one in enumerate(text, 1) if not re.fullmatch("[0-9a-fA-F]", one, re.ASCII)), 0)
     problem = f"character {at} is {text[at - 1]!r}" if at else f"it has {len(text)} digits"
-    raise CommandError(f"--nonce: {text[:80]!r} is no nonce: {problem}; write 1 to 64 bytes in hexadecimal")
+    raise CommandError(f"--nonce: invalid nonce {text[:80]!r}: {problem}; write 1 to 64 bytes in hexadecimal")
 
 
 def parse_payload_id(text: str) -> str:
-    """A payload id. Raises `CommandError`."""
+    """Check a payload id and return it. Raises `CommandError`."""
     from nomyo_attest.errors import EvidenceError
     from nomyo_attest.evidence.response import check_payload_id
 

@@ -1,26 +1,25 @@
-"""Appraise many recorded answers by a policy: a verdict for each, and what only
-shows across all of them.
+"""Appraise many recorded responses by a policy, and check them against each other.
 
 A SOURCE is a file (.json, .jsonl, .ndjson, each also .gz or .zst; .parquet), a
-folder with such files, or - for standard input (JSON Lines). Records are
+folder of such files, or - for standard input (JSON Lines). Records are
 responses, their _metadata, bare tpm_attestation blocks, lines of an evidence
-ledger, or verdicts written with --keep-evidence. What cannot be read is counted
-as unreadable and told with its reason; nothing stops the audit.
+ledger, or verdicts written with --keep-evidence. A record that cannot be read
+is counted as unreadable and reported with the reason; the audit continues.
 
-The summary is printed; --out and the reports are written when all is appraised,
-each whole or not at all, and only if no file of that name is there. What is in
-them does not depend on the number of processes.
+The summary is printed. --out and the reports are written atomically when every
+record is appraised, and only if no file of that name exists. Their content does
+not depend on the number of processes.
 
-With --out FILE or --state an audit that was interrupted, or killed, is resumed
-by the same command with --resume. Until the audit is complete, its state is in
-FILE.audit-state: a private folder of the user (mode 0700), and --resume relies
-on what is in it.
+With --out FILE or --state, an audit that was interrupted or killed can be
+resumed by repeating the command with --resume. Until the audit is complete, its
+state is in FILE.audit-state, a private folder of the user (mode 0700), which
+--resume trusts.
 
-Exit status: 0; 1 if there is more of what --fail-on names than --max-failures
-allows, no record was appraised, or no record has evidence (unless
---allow-no-evidence is given); 2 for wrong usage, a policy that cannot be
-used, a source that could not be read (unless --fail-on leaves unreadable out)
-or an output that could not be written; 130 if interrupted, 143 by SIGTERM.
+Exit status: 0; 1 if there are more failures, as --fail-on defines them, than
+--max-failures allows, if no record was appraised, or if no record has evidence
+(unless --allow-no-evidence is given); 2 for wrong usage, a policy that cannot
+be used, a source that could not be read (unless --fail-on omits unreadable) or
+an output that could not be written; 130 if interrupted, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ nomyo-attest audit a.jsonl.zst b.parquet --policy p.toml --out v.csv --resume
 zcat old.gz | nomyo-attest audit - --policy policy.toml --format json
 """
 
-_GO_ON: Final = "the same command with --resume goes on with it"
+_RESUME_HINT: Final = "repeat the command with --resume to continue"
 
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a file, a folder, or - for standard input")
     parser.add_argument("--policy", required=True, metavar="P", help="the policy, a .toml or .json file")
-    out = parser.add_argument_group("what is written")
+    out = parser.add_argument_group("output")
     out.add_argument(
         "--out",
         action="append",
@@ -64,8 +63,8 @@ def configure(parser: Parser) -> None:
         " for standard output; may be given several times",
     )
     for name, about in (
-        ("html", "the report to look at, one file"),
-        ("markdown", "the summary, for a comment or a job's page"),
+        ("html", "the report as one HTML file"),
+        ("markdown", "the summary in Markdown, for a comment or a job's page"),
         ("junit", "JUnit XML, for CI"),
         ("sarif", "SARIF 2.1.0, for code scanning"),
     ):
@@ -74,35 +73,32 @@ def configure(parser: Parser) -> None:
         "--docs-url",
         type=web_address,
         metavar="URL",
-        help="where docs/rules.md can be read, for the links of rules in SARIF",
+        help="the address of docs/rules.md, for the links of rules in SARIF",
     )
     out.add_argument("--cross-record", metavar="FILE", help="every finding across records, as JSON Lines")
-    out.add_argument("--github", action="store_true", help="print annotations for GitHub Actions, too")
+    out.add_argument("--github", action="store_true", help="also print annotations for GitHub Actions")
     parser.add_format()
-    out.add_argument("--verbose", action="store_true", help="print digests in full and everything that is listed")
-    out.add_argument("--force", action="store_true", help="overwrite files that are there; without --resume begin anew")
-    what = parser.add_argument_group("what is looked at")
-    what.add_argument(
-        "--at", metavar="TIME", help="appraise as of this time (RFC 3339, or a date: midnight UTC), not of now"
-    )
+    out.add_argument("--verbose", action="store_true", help="print whole digests and whole lists")
+    out.add_argument("--force", action="store_true", help="overwrite existing files; without --resume start again")
+    what = parser.add_argument_group("records")
+    what.add_argument("--at", metavar="TIME", help="appraise at this time (RFC 3339, or a date: midnight UTC), not now")
     what.add_argument(
         "--since",
         metavar="TIME",
-        help="leave out records from before this time (RFC 3339, or a date: midnight UTC):"
-        " by `recorded_at` of a ledger's line; by the"
-        " server's own `processed_at`, which nothing signs, of any other record",
+        help="omit records from before this time (RFC 3339, or a date: midnight UTC), by `recorded_at` of a ledger line"
+        " or, for any other record, by the server's own unsigned `processed_at`",
     )
-    what.add_argument("--until", metavar="TIME", help="leave out records from this time or later, by the same times")
-    what.add_argument("--select", metavar="V,V", help="write only rows of these verdicts; all are counted")
-    what.add_argument("--column", metavar="NAME", help="the column of Parquet files that has the records")
+    what.add_argument("--until", metavar="TIME", help="omit records from this time or later, by the same times")
+    what.add_argument("--select", metavar="V,V", help="write only rows with these verdicts; all records are counted")
+    what.add_argument("--column", metavar="NAME", help="the column of Parquet files that contains the records")
     what.add_argument(
-        "--follow-links", action="store_true", help="read also what symbolic links in a folder lead to outside of it"
+        "--follow-links", action="store_true", help="follow symbolic links in a folder that lead out of it"
     )
-    what.add_argument("--keep-evidence", action="store_true", help="keep in each row what appraises it again")
     what.add_argument(
-        "--max-gap", metavar="TIME", help="ask for times without records that are longer, such as 90s, 15m, 6h, 2d"
+        "--keep-evidence", action="store_true", help="store the evidence in each row, so that it can be re-appraised"
     )
-    how = parser.add_argument_group("what is a failure")
+    what.add_argument("--max-gap", metavar="TIME", help="report longer times without records; such as 90s, 15m, 6h, 2d")
+    how = parser.add_argument_group("failures")
     how.add_argument(
         "--fail-on",
         metavar="W,W",
@@ -116,21 +112,21 @@ def configure(parser: Parser) -> None:
         type=whole_number,
         default=0,
         metavar="N",
-        help="how many such records are tolerated; default: 0",
+        help="number of such records that are tolerated; default: 0",
     )
     how.add_argument(
         "--allow-no-evidence",
         action="store_true",
-        help="accept an audit in which no record has evidence; without it the exit status is 1 whatever --fail-on says",
+        help="accept an audit in which no record has evidence; otherwise its exit status is 1 whatever --fail-on says",
     )
     how.add_argument(
         "--allow-undated",
         action="store_true",
         help="accept cross-record checks that could not be evaluated since records have no usable `processed_at`",
     )
-    run = parser.add_argument_group("how it is run")
+    run = parser.add_argument_group("execution")
     run.add_argument(
-        "--processes", type=whole_number, metavar="N", help="how many appraise; default: the cores allowed"
+        "--processes", type=whole_number, metavar="N", help="number of worker processes; default: the available cores"
     )
     run.add_argument("--state", metavar="DIR", help="folder of the state; default: FILE.audit-state beside --out FILE")
     run.add_argument("--resume", action="store_true", help="resume this audit where it was interrupted")
@@ -184,7 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             if arguments.resume:
                 if not audit.state.resumed:
-                    print_error("notice: there is no audit to resume; this one begins at the start")
+                    print_error("notice: there is no audit to resume; starting at the beginning")
                 if not audit.was_placing(reports.files):
                     reports.check_free(force=arguments.force)
             try:
@@ -199,12 +195,12 @@ def run(arguments: argparse.Namespace) -> int:
                 write_all(audit, summary, reports, replace=replace)
             except (KeyboardInterrupt, SystemExit):
                 if audit.stays:
-                    print_error(f"interrupted; {_GO_ON}")
+                    print_error(f"interrupted; {_RESUME_HINT}")
                 raise
             except (StateDamagedError, StoreDamagedError):
                 raise
             except (StateError, StoreError) as error:
-                raise CommandError(f"{error}; {_GO_ON}" if audit.stays else str(error)) from None
+                raise CommandError(f"{error}; {_RESUME_HINT}" if audit.stays else str(error)) from None
             audit.finish()
             print_summary(audit, summary, reports, arguments)
     except CommandError:
@@ -216,14 +212,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the audit as Ctrl-C does: a job that is cancelled leaves nothing in the temporary folder."""
+    """Let SIGTERM end the audit as Ctrl-C does, so that a canceled job leaves nothing in the temporary folder."""
 
     def end(*_: object) -> None:
         raise SystemExit(TERMINATED)
 
     try:
         before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # called in another thread, where signals do not arrive
+    except ValueError:  # not the main thread, which alone can set handlers
         yield
         return
     try:
@@ -233,10 +229,11 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _check_still_free(audit: Audit, reports: Reports, *, force: bool) -> None:
-    """Refuse what others have put in the place of an output meanwhile: once outputs are being written, what is there
-    is taken for ours. Raises `CommandError`.
+    """Refuse files that others created under the names of outputs since the audit began.
+
+    Once this audit has started to write its outputs, files of these names are taken for its own. Raises `CommandError`.
     """
     try:
         reports.check_free(force=force)
     except CommandError as error:
-        raise CommandError(f"{error}; if it is moved away, {_GO_ON}" if audit.stays else str(error)) from None
+        raise CommandError(f"{error}; then {_RESUME_HINT}" if audit.stays else str(error)) from None

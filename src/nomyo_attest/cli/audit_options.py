@@ -1,4 +1,4 @@
-"""What is typed after `nomyo-attest audit`, checked before any work is done."""
+"""Check the options of `nomyo-attest audit`, before any record is read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Order(NamedTuple):
-    """Options that stand for something else than their text; see `nomyo_attest.audit.run.Request`."""
+    """Parsed options of an audit that are not part of its `nomyo_attest.audit.run.Request`, or not as text."""
 
     at: datetime | None
     since: int | None
@@ -40,7 +40,7 @@ class Order(NamedTuple):
 
 
 def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
-    """Check what does not need the policy or the sources. Raises `CommandError`."""
+    """Parse and check the options, without the policy and the content of the sources. Raises `CommandError`."""
     from nomyo_attest.audit.row import VERDICTS
 
     check_inputs(arguments.sources)
@@ -48,24 +48,24 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
     if arguments.column is not None and not _is_utf_8(arguments.column):
         raise CommandError("--column: expected a name in UTF-8, as the columns of Parquet files have, got other bytes")
     if arguments.processes is not None and arguments.processes < 1:
-        raise CommandError(f"--processes: {arguments.processes} is too few; it takes at least one")
+        raise CommandError(f"--processes: expected 1 or more, got {arguments.processes}")
     if arguments.max_failures < 0:
-        raise CommandError(f"--max-failures: {arguments.max_failures} is no count; write 0 or more")
+        raise CommandError(f"--max-failures: expected 0 or more, got {arguments.max_failures}")
     if arguments.resume and reports.state is None:
-        raise CommandError("--resume: nothing is kept of an audit without --out or --state; give one of them")
+        raise CommandError("--resume: an audit without --out or --state has no stored state; give one of them")
     if arguments.resume and STANDARD_INPUT in arguments.sources:
-        raise CommandError("--resume: standard input (-) cannot be read again; write it to a file first")
+        raise CommandError("--resume: standard input (-) cannot be read again; write the records to a file first")
     if arguments.github and arguments.format == "json":
-        raise CommandError("--github and --format json both want standard output; give one of them")
+        raise CommandError("--github and --format json both write to standard output; give one of them")
     if arguments.github and STANDARD_OUTPUT in arguments.out:
-        raise CommandError("--github and --out - both want standard output; give one of them")
+        raise CommandError("--github and --out - both write to standard output; give one of them")
     since = _seconds(arguments.since, "--since")
     until = _seconds(arguments.until, "--until")
     if since is not None and until is not None and since >= until:
-        raise CommandError("--until: it is not after --since, so no record can be between them")
+        raise CommandError("--until: expected a time after --since; no record can be between the two")
     fail_on = _fail_on(arguments.fail_on)
     if "outside" in fail_on and since is None and until is None:
-        raise CommandError("--fail-on outside: there is no window to be outside of; give --since or --until, too")
+        raise CommandError("--fail-on outside: requires a window; also give --since or --until")
     return Order(
         at=parse_time(arguments.at) if arguments.at is not None else None,
         since=since,
@@ -97,35 +97,35 @@ def _words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -
 
 
 def _seconds(text: str | None, option: str) -> int | None:
-    """Seconds since 1970. Records have whole ones, so a fraction moves the bound to the next."""
+    """Seconds since 1970. Times of records are whole seconds, so a fraction is rounded up."""
     if text is None:
         return None
     seconds = math.ceil(parse_time(text, option).timestamp())
     try:
-        datetime.fromtimestamp(seconds, UTC)  # as the summary tells it
+        datetime.fromtimestamp(seconds, UTC)  # the summary prints it so
     except (ValueError, OverflowError):
-        raise CommandError(f"{option}: {text!r} is not in the years 1 to 9999 of UTC") from None
+        raise CommandError(f"{option}: expected a time in the years 1 to 9999 of UTC, got {text!r}") from None
     return seconds
 
 
 def _duration(text: str) -> int:
     match = _DURATION.fullmatch(text)
     if match is None or int(match[1]) == 0:
-        raise CommandError(f"--max-gap: {text[:80]!r} is no time; write a number and s, m, h or d, such as 15m")
+        raise CommandError(f"--max-gap: invalid duration {text[:80]!r}; write a number and s, m, h or d, such as 15m")
     return int(match[1]) * _SECONDS[match[2]]
 
 
 class Reports:
-    """Everything that the command writes.
+    """The outputs of an audit.
 
     Attributes:
         outputs: files of rows.
-        streams: whether rows go to standard output.
+        streams: whether rows are written to standard output.
         texts: kind of report → its file.
         cross_record: the file of the findings across records.
         files: the names of all files.
         state: the folder of the audit's state; None for a temporary one.
-        docs_url: the address of the page of rules; None if it is not known.
+        docs_url: the address of the page of rules; None if it was not given.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -135,7 +135,7 @@ class Reports:
             name: [getattr(arguments, name)] for name in ("html", "markdown", "junit", "sarif", "cross_record", "state")
         }
         for option, values in (given | {"out": arguments.out}).items():
-            if "" in values:  # a variable that is not set; for --state it would be the working directory
+            if "" in values:  # such as a shell variable that is not set; as --state it would be the working directory
                 raise CommandError(f"--{option.replace('_', '-')}: expected a name, got an empty one")
         self.streams = STANDARD_OUTPUT in arguments.out
         names = [name for name in arguments.out if name != STANDARD_OUTPUT]
@@ -158,36 +158,41 @@ class Reports:
             self.state = Path(f"{names[0]}.audit-state")
 
     def check_places(self, sources: Sequence[str], policy: str) -> None:
-        """Refuse one file for two things: two outputs, an output that is a source, the policy, or the state's. Raises
-        `CommandError`.
+        """Refuse an output that is also another output, a source, the policy, or in the state folder.
+
+        Raises `CommandError`.
         """
         from nomyo_attest.audit.sources.source import kind_of
 
         real = [(name, _real(name)) for name in self.files]
         state = None if self.state is None else _real(str(self.state))
-        for place, (name, path) in enumerate(real):
+        for position, (name, path) in enumerate(real):
             if name == STANDARD_OUTPUT:
                 raise CommandError(f"{name}: only --out writes to standard output; name a file")
-            if path in {other for _, other in real[:place]}:
-                raise CommandError(f"{name}: is to be written twice; give each output a name of its own")
+            if path in {other for _, other in real[:position]}:
+                raise CommandError(f"{name}: two outputs have this name; give each its own")
             if path == _real(policy):
-                raise CommandError(f"{name}: is the policy; choose another place for it")
+                raise CommandError(f"{name}: this output is the policy file; choose another name")
             if state is not None and f"{path}/".startswith(f"{state}/"):
-                raise CommandError(f"{name}: is where the audit's state is kept; choose another place for it")
+                raise CommandError(f"{name}: this output is in the folder of the audit's state; choose another name")
         folders = [(name, _real(name)) for name in sources if name != STANDARD_INPUT]
         for name, path in real:
             for source, folder in folders:
                 inside = kind_of(name) is not None and path.startswith(f"{folder.rstrip('/')}/")
                 if path == folder or inside:
-                    problem = f"in {source} it would be read as records the next time" if inside else "is a source"
-                    raise CommandError(f"{name}: {problem}; choose another place for it")
+                    problem = (
+                        f"this output is in {source}, where it would be read as records"
+                        if inside
+                        else "this output is a source"
+                    )
+                    raise CommandError(f"{name}: {problem}; choose another name")
 
     def check_free(self, *, force: bool) -> None:
-        """Refuse files that are there, and places where none can be. Raises `CommandError`."""
+        """Refuse existing files, and names where no file can be written. Raises `CommandError`."""
         for name in self.files:
             check_output(name, force=force, hint="name another")
         if self.state is not None and not self.state.parent.is_dir():
-            raise CommandError(f"{self.state}: its folder is not there; make it first")
+            raise CommandError(f"{self.state}: its parent folder does not exist; create it first")
 
 
 def _is_utf_8(text: str) -> bool:

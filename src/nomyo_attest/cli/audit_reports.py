@@ -59,8 +59,8 @@ def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: a
     if arguments.github:
         from nomyo_attest.report.github import annotations
 
-        if told := annotations(summary):
-            print_output(told.removesuffix("\n"), commands=True)
+        if text := annotations(summary):
+            print_output(text.removesuffix("\n"), commands=True)
     if reports.streams:
         with audit.state.open_rows() as rows:
             # Line by line: a piece could end within what has to be escaped.

@@ -1,8 +1,8 @@
-"""Console script `nomyo`: start the client's command, or say in one line why it cannot be started.
+"""Console script `nomyo`: start the client's command, or report in one line why it cannot start.
 
-It is not in the package `nomyo`, because importing any module of a package imports the package first, and that is what
-may fail: without the extra `client`, or beside the other distribution called `nomyo`. The package is named by a string
-for the same reason as a command's module: it is loaded when it is run, and nothing here depends on it.
+This module is not in the package `nomyo`: to import a module of a package, Python first imports the package, and that
+may fail, without the extra `client` or beside the other distribution called `nomyo`. The package is named by a string,
+so that this package does not depend on it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> int:
     from nomyo_attest.installation import InstallationError, require_own_package
 
     try:
-        require_own_package(_imported())
+        require_own_package(_import_client())
     except InstallationError as error:
         print_error(str(error), _PACKAGE)
         return UNUSABLE
@@ -33,8 +33,8 @@ def main() -> int:
     return status
 
 
-def _imported() -> ModuleType | None:
-    """The package `nomyo`; None if it cannot be imported for a reason that is not ours."""
+def _import_client() -> ModuleType | None:
+    """Import the package `nomyo`; None if that fails for a reason other than our own checks."""
     from nomyo_attest.installation import InstallationError
 
     try:

@@ -1,4 +1,4 @@
-"""Standard output: what it can show, and the one way to write to it."""
+"""Print to standard output, and choose the width and color of text."""
 
 from __future__ import annotations
 
@@ -21,39 +21,43 @@ WIDTH_MAXIMUM: Final = 100
 
 
 class ReaderGoneError(Exception):
-    """Whoever read standard output has closed it."""
+    """The reader of standard output has closed it."""
 
 
 def print_output(text: str, *, commands: bool = False) -> None:
-    """Print `text` on standard output; what its encoding lacks is written as an escape.
+    """Print `text` on standard output. Characters that its encoding lacks are written as escapes.
 
-    Unless `commands`, no line of it is a command to a CI system.
+    Args:
+        text: the text, whose parts are sanitized.
+        commands: leave lines that a CI system would read as commands; by default they are escaped.
 
-    Raises `ReaderGoneError`, and `CommandError` where it cannot be written otherwise.
+    Raises:
+        ReaderGoneError: the reader of standard output has closed it.
+        CommandError: it cannot be written for another reason.
     """
     stream = sys.stdout
-    if stream is None:  # closed by whoever started the program
+    if stream is None:  # the parent process closed it
         return
     encoding = stream.encoding or "utf-8"
-    with _told():
-        # Flushed, so that what stands on standard error beside it comes in the right order.
+    with _output_errors():
+        # Flushed, so that output and error messages appear in the order in which they were written.
         shown = text if commands else escape_commands(text)
         print(shown.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def print_bytes(pieces: Iterable[bytes]) -> None:
-    """Write bytes to standard output as they are. Raises `ReaderGoneError`, `CommandError` as `print_output` does."""
+    """Write bytes to standard output, unchanged. Raises `ReaderGoneError` and `CommandError` as `print_output` does."""
     if sys.stdout is None:
         return
-    with _told():
+    with _output_errors():
         for piece in pieces:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors of the system as what the program makes of them."""
+def _output_errors() -> Iterator[None]:
+    """Turn an `OSError` of a write to standard output into the error that the program handles."""
     try:
         yield
     except BrokenPipeError:
@@ -62,17 +66,17 @@ def _told() -> Iterator[None]:
     except OSError as error:
         _forget_output()
         reason = error.strerror or type(error).__name__
-        raise CommandError(f"the output cannot be written: {reason}; see that there is room for it") from None
+        raise CommandError(f"standard output cannot be written: {reason}; check that there is room for it") from None
 
 
 def _forget_output() -> None:
-    """Let what is still buffered go nowhere: Python would try to write it once more at exit, and complain."""
+    """Discard buffered output. Python would try to write it again at exit, and report the error."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
     except (OSError, ValueError):
-        pass  # standard output is no file, so nothing is written at exit either
+        pass  # standard output is not a file, so nothing is written at exit
 
 
 def print_json(document: Any) -> None:
@@ -81,7 +85,7 @@ def print_json(document: Any) -> None:
 
 
 def json_text(document: Any) -> str:
-    """Return a JSON document in ASCII: it reaches any script whole, and drives no terminal and no CI system."""
+    """Return a JSON document in ASCII, so that no encoding damages it and no terminal or CI system acts on it."""
     import json
 
     return sanitize_json(json.dumps(document, indent=2, allow_nan=False))

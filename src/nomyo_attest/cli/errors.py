@@ -1,4 +1,4 @@
-"""How a command says that it cannot go on: one line on standard error, and an exit status."""
+"""Errors of the commands: exit statuses, and messages on standard error."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.report.formatting import escape_commands, sanitize
 
 OK: Final = 0
-"""All evidence is affirming or warning; what was asked for is done."""
+"""Every verdict is affirming or warning, or the command succeeded."""
 
 NOT_AFFIRMED: Final = 1
-"""Some evidence is not affirmed, or malformed; a policy has a warning (``policy check --strict``)."""
+"""A verdict is neither affirming nor warning, evidence is malformed, or ``policy check --strict`` found a warning."""
 
 UNUSABLE: Final = 2
-"""Wrong usage; a file that cannot be read or written; a policy that cannot be used."""
+"""Wrong usage, a file that cannot be read or written, or an unusable policy."""
 
 INTERRUPTED: Final = 130
-"""Ctrl-C: 128 and SIGINT, as shells count."""
+"""Ctrl-C: 128 + SIGINT, as in shells."""
 
 TERMINATED: Final = 143
-"""SIGTERM, where there is something to be put away before the end: 128 and SIGTERM."""
+"""SIGTERM, in commands that clean up before they end: 128 + SIGTERM."""
 
 PIPE_CLOSED: Final = 141
-"""Whoever read the output went away: 128 and SIGPIPE. Not 0, for nobody has seen the rest."""
+"""The reader of the output closed it: 128 + SIGPIPE. Not 0, since part of the output is lost."""
 
 PROGRAM_USUAL: Final = "nomyo-attest"
 
 
 class CommandError(NomyoAttestError):
-    """A command cannot do what it was asked for.
+    """A command cannot continue. The message is one line: where, what is wrong, and what to do.
 
     Attributes:
         status: the exit status.
@@ -44,14 +44,14 @@ class CommandError(NomyoAttestError):
 
 
 def print_error(text: str, program: str = PROGRAM_USUAL) -> None:
-    """Print one line on standard error, cleaned, after the program's name."""
+    """Print one line on standard error, sanitized, after the program's name."""
     print_stderr(f"{program}: {sanitize(text)}")
 
 
 def print_stderr(text: str) -> None:
-    """Print `text`, whose parts are sanitized, on standard error; no line of it is a command to a CI system.
+    """Print `text`, whose parts are sanitized, on standard error, if it is open.
 
-    Where standard error is closed, nothing is printed.
+    Lines that a CI system would read as commands are escaped.
     """
     stream = sys.stderr
     if stream is not None:
@@ -62,12 +62,12 @@ def print_stderr(text: str) -> None:
 
 
 def print_internal_error(error: BaseException, program: str = PROGRAM_USUAL) -> None:
-    """Say that this program is at fault: the kind of error and where, never its text, which may quote a file."""
+    """Report a bug in this program: the class of the error and its place, but not its text, which may quote a file."""
     place = ""
     traceback = error.__traceback__
     while traceback is not None:
         folder, name = os.path.split(traceback.tb_frame.f_code.co_filename)
         place = f"{os.path.basename(folder)}/{name}, line {traceback.tb_lineno}"  # noqa: PTH119 - pathlib would cost an import
         traceback = traceback.tb_next
-    said = f"internal error: {type(error).__name__} at {place}"
-    print_error(f"{said}. The fault is not yours: please report it with this line and the command you typed", program)
+    summary = f"internal error: {type(error).__name__} at {place}"
+    print_error(f"{summary}. This is a bug: please report it with this line and the command you typed", program)

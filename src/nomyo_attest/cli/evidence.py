@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 FORMAT: Final = "nomyo-attest-verify/1"
 
 NAME_WIDTH_MAXIMUM: Final = 40
-"""Columns for the names where there are several: one long name is not to push all verdicts off the screen."""
+"""Maximum width of the column of file names in characters, so that one long name does not move all verdicts."""
 
 
 class Verify:
     """Appraise recorded responses by a policy.
 
-    Prints for each file its verdict, the policy and the trust in the AIK; then, for
+    Prints the verdict of each file, the policy and the trust in the AIK; then, for
     each rule that does not hold, what was expected, what was found, and what to do.
-    With --format json one object is printed, however many files:
+    With --format json one object is printed for all files:
 
       {"format": "nomyo-attest-verify/1",
        "policy": {"id": "…", "digest": "sha256:…"},
@@ -37,15 +37,15 @@ class Verify:
        "counts": {"affirming": 1, "warning": 0, "contraindicated": 0, "none": 0,
                   "unreadable": 1}}
 
-    Each result is as `nomyo-attest schema result` describes it; a file that cannot
-    be read has an error in its place.
+    `nomyo-attest schema result` describes a result. A file that cannot be read has
+    an error instead of a result.
 
-    Each file holds one record. Files of many (.jsonl, .gz, .parquet …) are a usage
-    error that shows the command line of nomyo-attest audit, which reads them.
+    Each file contains one record. Files of many records (.jsonl, .gz, .parquet …)
+    are refused with the command line of nomyo-attest audit, which reads them.
 
-    Exit status: 0 if every verdict is affirming or warning; 1 if any is not,
-    malformed evidence included; 2 for wrong usage, a file that cannot be read (the
-    others are appraised all the same) or a policy that cannot be used.
+    Exit status: 0 if every verdict is affirming or warning; 1 for any other
+    verdict, including malformed evidence; 2 for wrong usage, a file that cannot be
+    read (the others are still appraised) or a policy that cannot be used.
     """
 
     EXAMPLE = """
@@ -66,9 +66,11 @@ class Verify:
             "--nonce", metavar="HEX", help="the extraData to expect, instead of one from a payload id"
         )
         parser.add_argument(
-            "--at", metavar="TIME", help="appraise as of this time (RFC 3339, or a date: midnight UTC), not of now"
+            "--at", metavar="TIME", help="appraise at this time (RFC 3339, or a date: midnight UTC), not now"
         )
-        parser.add_argument("--verbose", action="store_true", help="every finding, digests in full, all limits")
+        parser.add_argument(
+            "--verbose", action="store_true", help="print every finding, whole digests, and all that is not established"
+        )
         parser.add_format()
 
     @staticmethod
@@ -141,7 +143,7 @@ class Verify:
 
 
 def _audit_command(arguments: argparse.Namespace) -> str:
-    """The command line that appraises the same files as files of many records."""
+    """Return the command line that appraises the same files as files of many records."""
     at = ["--at", arguments.at] if arguments.at is not None else []
     options = ["--policy", arguments.policy, *at]
     if any(name.startswith("-") for name in arguments.files):
@@ -152,10 +154,11 @@ def _audit_command(arguments: argparse.Namespace) -> str:
 class Inspect:
     """Show every field of a response's evidence, decoded.
 
-    No verdict: what is shown is what the evidence says, whether it holds or not. A
-    blob that does not parse is shown as it is, with the place where it goes wrong.
+    There is no verdict: this shows what the evidence says, whether it is valid or
+    not. A blob that does not parse is shown in hexadecimal, with the place of the
+    error.
 
-    Exit status: 0; 1 if the evidence is malformed, or a blob of it; 2 if the file
+    Exit status: 0; 1 if the evidence or a blob in it is malformed; 2 if the file
     cannot be read, or its evidence is not at the top level.
     """
 
@@ -198,15 +201,14 @@ class Inspect:
 
 
 class Record:
-    """Quote a TPM for a payload id, and write the evidence as a response of the
-    service would carry it.
+    """Quote a TPM for a payload id, and write the evidence as in a response.
 
-    The AIK is made for this quote and forgotten. Needs the extra tpm and a TPM:
-    that of this machine, or any other that a TCTI reaches, such as swtpm, which
-    --tcti swtpm starts.
+    The AIK is created for this quote and then discarded. This needs the extra tpm
+    and a TPM: that of this machine, or another one that a TCTI reaches. --tcti
+    swtpm starts swtpm.
 
-    Exit status: 0; 2 if there is no TPM, or it refuses, or the file cannot be
-    written.
+    Exit status: 0; 2 if there is no TPM, the TPM reports an error, or the file
+    cannot be written.
     """
 
     EXAMPLE = """
@@ -218,7 +220,7 @@ class Record:
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
         parser.add_argument(
-            "--payload-id", required=True, metavar="ID", help="the payload id that the quote is to be bound to"
+            "--payload-id", required=True, metavar="ID", help="the payload id that the quote is bound to"
         )
         parser.add_argument(
             "--tcti", metavar="TCTI", help="device:/dev/tpmrm0, swtpm or any other TCTI; default: this machine's TPM"
@@ -233,7 +235,7 @@ class Record:
             "--hierarchy",
             choices=HIERARCHIES,
             default=HIERARCHIES[0],
-            help="where the AIK is a primary key; default: endorsement",
+            help="the hierarchy of the AIK, which is a primary key; default: endorsement",
         )
         parser.add_argument("-o", dest="output", metavar="FILE", help="write to this file, not to standard output")
         parser.add_argument("--force", action="store_true", help="overwrite the file if it is there")
@@ -265,4 +267,4 @@ class Record:
 
 
 HIERARCHIES: Final = ("endorsement", "owner", "platform", "null")
-"""As `nomyo_attest.attester` has them, which cannot be imported without its extra."""
+"""The hierarchies of `nomyo_attest.attester`, which cannot be imported without its extra."""

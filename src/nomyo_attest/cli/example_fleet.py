@@ -1,15 +1,17 @@
-"""Make a fleet's recorded answers, to try an audit on: a new folder DIR with
+"""Generate a fleet's recorded responses, to try an audit on.
+
+The new folder DIR contains:
 
   recorded/    JSON Lines, a file a day, two of them compressed, and some JSON
   policy.toml  the policy of the fleet's owner
-  README.txt   what is in it
+  README.txt   what is in the folder
 
-Some of the machines keep their AIK, the others have a new one for each answer.
-Every machine is updated once, and three things are not as they should be; to
-find them, audit DIR/recorded by the policy. The same arguments make the same
-fleet. FOR TESTS ONLY: the keys are known to everybody.
+Some of the machines keep their AIK, the others have a new one for each
+response. Every machine is updated once, and there are three anomalies; to find
+them, audit DIR/recorded by the policy. The same arguments generate the same
+fleet. FOR TESTS ONLY: the private keys are public.
 
-Exit status: 0; 2 for wrong usage, or a folder that cannot be made.
+Exit status: 0; 2 for wrong usage, or a folder that cannot be created.
 """
 
 from __future__ import annotations
@@ -42,24 +44,32 @@ nomyo-attest audit fleet/recorded --policy fleet/policy.toml
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("folder", metavar="DIR", help="the folder to make")
+    parser.add_argument("folder", metavar="DIR", help="the folder to create")
     parser.add_argument(
-        "--records", type=whole_number, default=RECORDS_USUAL, metavar="N", help=f"answers; default: {RECORDS_USUAL}"
+        "--records",
+        type=whole_number,
+        default=RECORDS_USUAL,
+        metavar="N",
+        help=f"number of responses; default: {RECORDS_USUAL}",
     )
     parser.add_argument(
         "--machines",
         type=whole_number,
         default=MACHINES_USUAL,
         metavar="M",
-        help=f"machines; default: {MACHINES_USUAL}",
+        help=f"number of machines; default: {MACHINES_USUAL}",
     )
     parser.add_argument(
-        "--days", type=whole_number, default=DAYS_USUAL, metavar="D", help=f"days; default: {DAYS_USUAL}"
+        "--days", type=whole_number, default=DAYS_USUAL, metavar="D", help=f"number of days; default: {DAYS_USUAL}"
     )
     parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="S", help="another seed, another fleet; default: 0"
+        "--seed",
+        type=whole_number,
+        default=0,
+        metavar="S",
+        help="seed of the generator; another seed makes another fleet; default: 0",
     )
-    parser.add_argument("--force", action="store_true", help="replace DIR, if this command made it")
+    parser.add_argument("--force", action="store_true", help="replace DIR, if this command created it")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,10 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--{error.field}: expected {error.expected}, got {error.got}") from None
     try:
         folder = Path(name)
-        _check(folder, name, force=arguments.force)
+        _check_replaceable(folder, name, force=arguments.force)
         beside = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(8)}.tmp")
         try:
-            beside.mkdir(0o700)  # nobody else can put links in it while its files are written
+            beside.mkdir(0o700)  # no other user can put links into it while its files are written
             new = beside / folder.name
             new.mkdir()
             write_fleet(fleet, new)
@@ -85,26 +95,28 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except FileNotFoundError:
-        raise CommandError(f"{name}: its folder is not there; make it first") from None
+        raise CommandError(f"{name}: its parent folder does not exist; create it first") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no folder can have this name"
-        raise CommandError(f"{name}: cannot be made: {reason}; name another folder") from None
-    what = f"{fleet.records} answers of {fleet.machines} machines in {fleet.days} days"
+        reason = getattr(error, "strerror", None) or "invalid folder name"
+        raise CommandError(f"{name}: cannot be created: {reason}; name another folder") from None
+    what = f"{fleet.records} responses of {fleet.machines} machines in {fleet.days} days"
     print_output(f"{sanitize(name)}: {what}; see README.txt in it")
     return OK
 
 
-def _check(folder: Path, name: str, *, force: bool) -> None:
-    """Raise `CommandError` unless the name is free, or what has it may be replaced."""
+def _check_replaceable(folder: Path, name: str, *, force: bool) -> None:
+    """Raise `CommandError` unless nothing has the name, or what has it may be replaced."""
     if not (folder.is_symlink() or folder.exists()):
         return
     if not force:
-        raise CommandError(f"{name}: is there already; --force replaces a folder that this command made")
-    if folder.is_symlink() or not _made_here(folder):
-        raise CommandError(f"{name}: is no folder that this command made; name another one, or remove it yourself")
+        raise CommandError(
+            f"{name}: already exists; name another folder, or add --force to replace one that this command created"
+        )
+    if folder.is_symlink() or not _is_example_fleet(folder):
+        raise CommandError(f"{name}: not a folder that this command created; name another one, or remove it yourself")
 
 
-def _made_here(folder: Path) -> bool:
+def _is_example_fleet(folder: Path) -> bool:
     from nomyo_attest.testing.fleet.fleet import README, README_BEGINS
 
     try:
@@ -115,7 +127,7 @@ def _made_here(folder: Path) -> bool:
 
 
 def _put_in_place(new: Path, folder: Path) -> None:
-    """Give the folder its name; what had it is there until the new one is whole."""
+    """Move the complete new folder to its name; a folder that had the name is removed afterwards."""
     if folder.exists():
         old = new.parent.with_suffix(".old")
         folder.rename(old)

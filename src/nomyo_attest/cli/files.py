@@ -84,17 +84,18 @@ def unreadable(name: str, error: Exception) -> CommandError:
 
 
 def check_inputs(names: list[str]) -> None:
-    """Refuse an empty name, as of a shell variable that is not set; and standard input given twice: the second reading
-    would find nothing. Raises `CommandError`.
+    """Refuse an empty name (a shell variable is not set), and standard input given twice (the second time it is empty).
+
+    Raises `CommandError`.
     """
     if "" in names:
-        raise CommandError("expected a file name, got an empty one; see whether a shell variable is empty")
+        raise CommandError("expected a file name, got an empty one; check whether a shell variable is empty")
     if names.count(STANDARD_INPUT) > 1:
-        raise CommandError("standard input (-) can be read once only; name it once")
+        raise CommandError("standard input (-) can be read only once; give it once")
 
 
 def check_present(names: list[str]) -> None:
-    """Refuse names under which there is nothing: a mistyped name is a usage error, not a record that could not be read.
+    """Refuse names that do not exist: a mistyped name is a usage error, not an unreadable record.
 
     Raises `CommandError`.
     """
@@ -105,10 +106,10 @@ def check_present(names: list[str]) -> None:
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise unreadable(name, error) from None
         except OSError:
-            pass  # it is there and cannot be read: the reader says why
+            pass  # it exists but cannot be read: the reader reports why
 
 
-def check_output(name: str, *, force: bool, hint: str = "leave -o away to print on standard output") -> None:
+def check_output(name: str, *, force: bool, hint: str = "omit -o to print to standard output") -> None:
     """Raise `CommandError` where `write_output` would refuse, before any work is done; `hint` is what to do instead.
 
     A file is made in the folder of `name`, and removed: that finds a folder without permission to write, a read-only
@@ -120,9 +121,9 @@ def check_output(name: str, *, force: bool, hint: str = "leave -o away to print 
             if not path.is_file():
                 raise CommandError(f"{name}: is not a regular file; {hint}")
             if not force:
-                raise CommandError(f"{name}: is there already; --force overwrites it")
+                raise CommandError(f"{name}: already exists; choose another name, or add --force to overwrite it")
         elif not path.parent.is_dir():
-            raise CommandError(f"{name}: its folder is not there; make it first")
+            raise CommandError(f"{name}: its folder does not exist; create it first")
         check_writable(path.parent)
     except (OSError, ValueError) as error:
         raise _unwritable(name, error, hint) from None
@@ -150,5 +151,5 @@ def write_output(name: str, text: str, *, force: bool, private: bool = False) ->
 
 def _unwritable(name: str, error: Exception, hint: str = "choose another place with -o") -> CommandError:
     if isinstance(error, FileExistsError):
-        return CommandError(f"{name}: is there already; --force overwrites it")
+        return CommandError(f"{name}: already exists; choose another name, or add --force to overwrite it")
     return CommandError(f"{name}: cannot be written: {reason(error)}; {hint}")

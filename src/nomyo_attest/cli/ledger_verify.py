@@ -1,16 +1,15 @@
-"""Check that an evidence ledger is whole: that no line of it was changed, taken
-out, put in or moved since it was written.
+"""Check that no line of an evidence ledger was changed, removed, added or moved.
 
 A FILE may be compressed (gzip or Zstandard), or - for standard input.
 
-Each line carries the digest of the one before it. The files that the first FILE
-continues are looked for beside it. Lines that a crash has torn, and that are
-noted by whoever appended next, are reported and are no fault.
+Each line contains the digest of the line before it. Files that the first FILE
+continues are looked for in its folder. Lines that a crash cut off, and that the
+next writer noted, are reported but are not problems.
 
-What the chain alone cannot show is that lines at the end are gone, or that all
-of it was written anew. So keep what this command prints, number and digest of
-the last line, where those who can write to the ledger cannot, and give them the
-next time: --head and --records. The ledger may have grown meanwhile.
+The chain alone cannot show that lines at its end were removed, or that the
+whole ledger was rewritten. Store the number and digest that this command prints where
+writers of the ledger cannot change them, and give them the next time as
+--records and --head. The ledger may have grown in between.
 
 With --format json one object is printed:
 
@@ -19,7 +18,7 @@ With --format json one object is printed:
    "since_head": null, "problem_count": 0, "problems": [], "noted": [
    {"file": "…", "line": 7, "bytes": 312}]}
 
-A problem has file, line (0: all of the ledger), way, expected, got, message.
+A problem has file, line (0: the whole ledger), way, expected, got, message.
 
 Exit status: 0 if the ledger is whole; 1 if it is not; 2 for wrong usage, or a
 file that cannot be read.
@@ -59,7 +58,7 @@ zcat backup.gz | nomyo-attest ledger verify -
 """
 
 PROBLEMS_SHOWN: Final = 10
-"""Problems of a ledger that a terminal shows; of a file that is none, every line is one."""
+"""Number of problems that the text output shows; in a file that is not a ledger, every line is a problem."""
 
 _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
 
@@ -67,15 +66,15 @@ _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="the ledger, or -; several in the order of its chain")
-    parser.add_argument("--head", metavar="DIGEST", help="a digest that was kept: a line of the ledger must have it")
+    parser.add_argument("--head", metavar="DIGEST", help="a stored digest: a line of the ledger must have it")
     parser.add_argument(
         "--records",
         type=whole_number,
         metavar="N",
-        help="the number kept with it: of that line, or of lines at the least",
+        help="the number stored with it: of that line, or the minimum of lines",
     )
     parser.add_argument(
-        "--after", metavar="DIGEST", help="the line that the first one follows, if what is before it is kept elsewhere"
+        "--after", metavar="DIGEST", help="the digest of the line before the first, if earlier files are elsewhere"
     )
     parser.add_format()
 
@@ -84,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     check_inputs(arguments.files)
     if len({*arguments.files}) < len(arguments.files):
-        raise CommandError("ledger verify: a file is named twice; name each once, in the order of the chain")
+        raise CommandError("ledger verify: a file is given twice; give each once, in the order of the chain")
     if arguments.records is not None and arguments.records < 0:
         raise CommandError(f"--records: expected 0 or more, got {arguments.records}")
     head, after = _digest("--head", arguments.head), _digest("--after", arguments.after)
@@ -104,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Text(io.RawIOBase):
-    """The text in stored blocks, as a file; once it raised `DamageError`, it does so again."""
+    """The text in stored blocks, as a file. After it raised `DamageError`, every read raises it again."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
@@ -112,11 +111,11 @@ class _Text(io.RawIOBase):
         self._damage = ""
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer`, as far as a block does. Raises `nomyo_attest.ledger.verify.DamageError`."""
+        """Fill `buffer` from one block. Raises `nomyo_attest.ledger.verify.DamageError`."""
         from nomyo_attest.audit.sources.source import DamageError
         from nomyo_attest.ledger import verify
 
@@ -155,7 +154,7 @@ def _open(name: str, stack: ExitStack) -> Opened:
         if not regular and not stat.S_ISFIFO(mode):
             raise CommandError(f"{name}: {special_problem(mode)}")
     first = file.read(BLOCK)
-    if not first and not regular:  # the program before it in a pipeline has failed
+    if not first and not regular:  # the previous program in the pipeline failed
         raise CommandError(f"{'standard input' if name == STANDARD_INPUT else name}: {EMPTY}")
     packing = packing_of(first)
     if regular and not packing:
@@ -171,7 +170,7 @@ def _digest(flag: str, text: str | None) -> str | None:
         return None
     found = _DIGEST.fullmatch(text)
     if found is None:
-        raise CommandError(f"{flag}: {text[:80]!r} is no digest; write sha256: and 64 hexadecimal digits")
+        raise CommandError(f"{flag}: invalid digest {text[:80]!r}; write sha256: and 64 hexadecimal digits")
     return f"sha256:{found[1].lower()}"
 
 
@@ -183,7 +182,7 @@ def _document(checked: Checked) -> dict[str, object]:
 
 
 def _text(checked: Checked, style: TextStyle, *, kept: bool) -> str:
-    """What was found, without a line end."""
+    """The outcome as text, without a line end."""
     from nomyo_attest.report.formatting import count, sanitize, sentence
 
     name = sanitize(checked.files[-1])
@@ -197,21 +196,21 @@ def _text(checked: Checked, style: TextStyle, *, kept: bool) -> str:
     if checked.problem_count > len(shown):
         lines += ["", f"  and {checked.problem_count - len(shown):,} more (--format json lists more)"]
     if checked.noted:
-        lines += ["", "  torn by a crash, and noted"]
+        lines += ["", "  cut off by a crash, and noted by the next writer"]
         lines += [
-            f"    {sanitize(one.file)}, line {one.line}: {count(one.bytes, 'byte')} left" for one in checked.noted
+            f"    {sanitize(one.file)}, line {one.line}: {count(one.bytes, 'byte')} remain" for one in checked.noted
         ]
     if checked.repairs > len(checked.noted):
         lines.append(f"    and {checked.repairs - len(checked.noted)} more")
     if checked.head is not None:
         lines += ["", *style.pairs([("number", str(checked.number)), ("head", checked.head)])]
         if checked.since_head is not None:
-            grown = f"{count(checked.since_head, 'line')} appended since the digest was kept"
+            grown = f"{count(checked.since_head, 'line')} appended since the digest was stored"
             lines += style.wrap(
                 sentence(f"nothing up to that digest was changed; {grown}" if checked.whole else grown), "  "
             )
         if checked.whole and not kept:
-            advice = "keep the two elsewhere: with --head and --records they show whether the ledger was shortened"
+            advice = "store the two elsewhere: with --records and --head they show whether the ledger was shortened"
             lines += style.wrap(sentence(advice), "  ")
     return "\n".join(lines)
 

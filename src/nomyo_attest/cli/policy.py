@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Learn:
-    """Make a policy, in TOML, from recorded responses that you trust; read it before
-    you rely on it.
+    """Make a policy, in TOML, from recorded responses that you trust.
 
-    From several files the policy accepts, for each PCR that all of them sign, the
-    values that any of them has, each labelled with its file. Evidence that fails a
-    core rule, or has an unfit AIK, is refused. The policy affirms every file it was
-    learned from. A bare tpm_attestation block names no payload id: give the one of
-    the request, or the nonce that was quoted.
+    Read the policy before you rely on it. If several files are given, it accepts,
+    for each PCR that all of them sign, the value in each file, labeled with the
+    file's name. Evidence that fails a core rule or has an unsuitable AIK is
+    refused. The policy affirms every file that it was learned from. A bare
+    tpm_attestation block has no payload id: give that of the request, or the nonce
+    that was quoted.
 
     Exit status: 0; 1 if evidence is refused or malformed; 2 if a file cannot be
     read or written.
@@ -47,7 +47,7 @@ class Learn:
             "-o", dest="output", metavar="FILE", help="write to this .toml file, not to standard output"
         )
         parser.add_argument(
-            "--id", metavar="ID", help="the policy's id; default: the first file's name without its ending"
+            "--id", metavar="ID", help="the policy's id; default: the first file's name without its extension"
         )
         parser.add_argument("--description", metavar="TEXT", help="the policy's description")
         freshness = parser.add_mutually_exclusive_group()
@@ -60,7 +60,7 @@ class Learn:
         parser.add_argument(
             "--allow-test-keys",
             action="store_true",
-            help="learn from the soft TPM of nomyo_attest.testing too, whose private keys everybody can make again",
+            help="also learn from the soft TPM of nomyo_attest.testing, whose private keys are public",
         )
         parser.add_argument("--force", action="store_true", help="overwrite the file if it is there")
 
@@ -72,10 +72,11 @@ class Learn:
         nonce = parse_nonce(arguments.nonce) if arguments.nonce is not None else None
         if len(arguments.files) > 1 and (payload_id is not None or nonce is not None):
             option = "--nonce" if payload_id is None else "--payload-id"
-            raise CommandError(f"{option}: it belongs to one response, and {len(arguments.files)} files are named")
+            problem = f"expected one FILE, since it belongs to one response, got {len(arguments.files)}"
+            raise CommandError(f"{option}: {problem}")
         if arguments.output is not None:
             if not arguments.output.endswith(".toml"):
-                raise CommandError(f"{arguments.output}: a learned policy is TOML; let its name end in .toml")
+                raise CommandError(f"{arguments.output}: expected the extension .toml, since a learned policy is TOML")
             check_output(arguments.output, force=arguments.force)
         policy_id = arguments.id if arguments.id is not None else _id(arguments.files[0])
         learned = _learn(arguments, payload_id, nonce, policy_id)
@@ -94,12 +95,12 @@ _ID_MAX: Final = 200
 
 
 def _written(name: str, policy: AppraisalPolicy, responses: int) -> str:
-    """What was written, and the next step."""
+    """Describe what was written, and the next step."""
     places = ", ".join(pcr.place for pcr in policy.pcrs)
     learned = f"policy {sanitize(policy.id)}, learned from {count(responses, 'response')}"
     check = sanitize(shlex.join(["nomyo-attest", "policy", "check", name]))
     wrote = f"wrote {sanitize(name)}: {learned}; it pins {places}"
-    return f"{wrote}\nnext: read it, above all its comments, and check it: {check}"
+    return f"{wrote}\nnext: read it, especially its comments, and check it: {check}"
 
 
 def _id(file: str) -> str:
@@ -115,7 +116,7 @@ _OPTIONS: Final = {
 
 
 def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes | None, policy_id: str) -> LearnedPolicy:
-    """Read every file and learn from all. Raises `CommandError` if any cannot be learned from, after naming each."""
+    """Read every file and learn from all of them. Prints an error for each that is refused, and raises the last one."""
     from nomyo_attest.errors import LearningError, MisplacedEvidenceError, PolicyError
     from nomyo_attest.policy import learn
 
@@ -163,8 +164,7 @@ def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes |
 
 
 class Check:
-    """Say of a policy what a careful colleague would: where it is weaker than it
-    looks, and what is good to know.
+    """Lint a policy: report where it is weaker than it looks.
 
     Exit status: 0, also with remarks; with --strict 1 if one of them is a warning;
     2 if the policy cannot be used.
@@ -183,7 +183,7 @@ class Check:
         parser.add_argument(
             "--at",
             metavar="TIME",
-            help="judge its period as of this time (RFC 3339, or a date: midnight UTC), not of now",
+            help="check its validity period at this time (RFC 3339, or a date: midnight UTC), not now",
         )
         parser.add_format()
 
@@ -207,11 +207,10 @@ class Check:
 
 
 class Show:
-    """Show a policy as a table: reference values with their labels, and what else is
-    asked.
+    """Show a policy as a table: reference values with their labels, and requirements.
 
-    With --format json the policy is printed in full, every default written out: a
-    policy file of its own, with the same digest.
+    With --format json the whole policy is printed, including every default. The
+    output is a policy file with the same digest.
 
     Exit status: 0; 2 if the policy cannot be used.
     """

@@ -1,4 +1,4 @@
-"""A command line of several commands: which one is asked for, and what becomes of its errors."""
+"""Run one of a program's commands, and turn its errors into a message and an exit status."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Program:
         if argv is None:
             forget_working_directory()
         try:
-            return self._complained(list(sys.argv[1:] if argv is None else argv))
+            return self._run_reporting_errors(list(sys.argv[1:] if argv is None else argv))
         finally:
             if argv is None and "threading" in sys.modules:
                 _end_quietly()
 
-    def _complained(self, argv: list[str]) -> int:
+    def _run_reporting_errors(self, argv: list[str]) -> int:
         try:
             return self.run(argv)
         except CommandError as error:
@@ -83,12 +83,12 @@ class Program:
             return INTERRUPTED
         except ReaderGoneError:
             return PIPE_CLOSED
-        except Exception as error:  # noqa: BLE001 - the last net: whatever it is, a user gets a sentence
+        except Exception as error:  # noqa: BLE001 - the user gets a sentence, never a traceback
             print_internal_error(error, self.name)
             return UNUSABLE
 
     def run(self, argv: list[str]) -> int:
-        """Find the command that `argv` names and run it. Returns the exit status; raises `CommandError`."""
+        """Run the command that `argv` names. Returns its exit status; raises `CommandError`."""
         _refuse_file_names_like_options(argv)
         if argv and argv[0] in ("-h", "--help", "help"):
             print_output(self._help())
@@ -99,7 +99,7 @@ class Program:
             print_output(f"{self.name} {__version__}")
             return OK
         if not argv:
-            raise CommandError(f"no command is given; see {self.name} --help")
+            raise CommandError(f"no command was given; see {self.name} --help")
         if argv[0] in self._groups() and len(argv) > 1 and argv[1] in ("-h", "--help"):
             print_output(self._help(f"{argv[0]} "))
             return OK
@@ -131,7 +131,7 @@ class Program:
         return command.run(arguments)
 
     def _groups(self) -> set[str]:
-        """The first words of commands of two."""
+        """The first words of two-word commands."""
         return {words.split()[0] for words in self.commands if " " in words}
 
     def _help(self, start: str = "") -> str:
@@ -150,9 +150,9 @@ class Program:
 
         if argv[0] in self._groups():
             known = [words.split()[1] for words in self.commands if words.startswith(f"{argv[0]} ")]
-            problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"{argv[0]} needs one more word"
+            problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"incomplete command {argv[0]!r}"
             choice = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
-            return f"{problem}; it is {self.name} {argv[0]} {choice}"
+            return f"{problem}; choose from {self.name} {argv[0]} {choice}"
         if argv[0].split() and " ".join(argv[0].split()) in self.commands:
             words = " ".join(argv[0].split())
             problem = f"unknown command {argv[0]!r}: expected each word as an argument of its own, got one argument"
@@ -171,8 +171,8 @@ def _refuse_file_names_like_options(argv: list[str]) -> None:
     """Raise `CommandError` if an argument that begins with a hyphen is the name of an existing file.
 
     pre-commit, `xargs` and a shell's ``*`` append names of files, so a file called ``--policy=evil.attest.json`` would
-    be read as the option. They append only names of files that exist, relative to the working directory; that is what
-    is looked up here. What follows ``--`` is never an option, but ``-`` remains standard input there.
+    be read as the option. They append only names of existing files, relative to the working directory, so those are
+    looked up here. What follows ``--`` is never an option, but ``-`` still means standard input there.
     """
     options = True
     for word in argv:
@@ -190,14 +190,14 @@ _MEANINGS: Final = {"-": "standard input", "--": "the end of the options"}
 
 
 def forget_working_directory() -> None:
-    """Remove the working directory from ``sys.path``: what a command imports must not come from files beside evidence.
+    """Remove the working directory from ``sys.path``, so that no command imports files that lie beside evidence.
 
-    ``python -m`` puts it first, and an empty entry of ``PYTHONPATH`` stands for it. What Python imported before this
-    may have come from it; ``python -I`` prevents that, and ``python -P`` where no entry of ``PYTHONPATH`` is relative.
+    ``python -m`` puts it first, and an empty entry of ``PYTHONPATH`` means it. Modules that Python imported before this
+    call may come from it; ``python -I`` prevents that, as does ``python -P`` if no entry of ``PYTHONPATH`` is relative.
     """
     try:
         here = os.path.realpath(os.getcwd())  # noqa: PTH109 - pathlib would be imported for this alone
-    except OSError:  # it was removed
+    except OSError:  # the working directory was removed
         return
     sys.path[:] = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
 
@@ -205,9 +205,9 @@ def forget_working_directory() -> None:
 def _end_quietly() -> None:
     """Let Ctrl-C end the process at once from now on.
 
-    All is done, but Python waits for threads before it ends, and a Ctrl-C meanwhile would be told with a traceback.
+    The work is done, but Python waits for threads before it ends, and would print a traceback for a Ctrl-C meanwhile.
     """
     import signal
 
-    with contextlib.suppress(ValueError):  # called in another thread, where signals do not arrive
+    with contextlib.suppress(ValueError):  # not the main thread, which alone can set handlers
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class Rules:
-    """Show what an appraisal asks of evidence, and an audit of all records together:
-    all rules, or one of them in full, with what to do when it does not hold.
-    Markdown is what docs/rules.md is made of.
+    """Show the rules of an appraisal and of an audit, or one of them in full.
+
+    One rule is shown with its explanation and with what to do when it does not
+    hold. docs/rules.md is the output of --format markdown.
     """
 
     EXAMPLE = """
@@ -90,12 +91,16 @@ def _unknown(given: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(given, known, 1)
-    return f"there is no rule {given!r}; " + (f"did you mean {close[0]}?" if close else "nomyo-attest rules lists all")
+    return f"unknown rule {given!r}; " + (
+        f"did you mean {close[0]}?" if close else "nomyo-attest rules lists all rules"
+    )
 
 
 class Schema:
-    """Print a JSON Schema (2020-12): of a policy, of the evidence that is read, of a
-    result, or of a line of the verdicts that audit writes.
+    """Print a JSON Schema (2020-12).
+
+    policy: an appraisal policy; evidence: a response or a part of it; result: the
+    result of an appraisal; verdict: a line of the verdicts that audit writes.
     """
 
     EXAMPLE = """

@@ -56,7 +56,7 @@ def test_help_fits_80_columns(words: str, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("argv", "hint"),
     [
-        ([], "no command is given; see nomyo --help"),
+        ([], "no command was given; see nomyo --help"),
         (["dmeo"], "did you mean 'demo'?"),
         (["keys"], "nomyo keys generate, show or pin"),
         (["keys", "make"], "nomyo keys generate, show or pin"),

@@ -175,7 +175,9 @@ def test_parquet_without_the_extra_is_refused(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", ["v.jsonl", "v.csv", "v.jsonl.gz", "v.parquet"])
 def test_a_file_that_is_there_stays_unless_it_may_be_replaced(rows: RowsFile, name: str) -> None:
     Path(name).write_bytes(b"mine")
-    with pytest.raises(OutputError, match=f"{name}: is there already; --force overwrites it"):
+    with pytest.raises(
+        OutputError, match=f"{name}: already exists; choose another name, or add --force to overwrite it"
+    ):
         write_rows(rows, parse_output(name), replace=False)
     assert Path(name).read_bytes() == b"mine"
     assert names() == {name}
@@ -193,7 +195,7 @@ def test_where_links_are_not_to_be_had_it_is_copied(rows: RowsFile, name: str, m
 
     monkeypatch.setattr(os, "link", refuse)
     assert write(rows, name) == expected
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         write_rows(rows, parse_output(name), replace=False)
     assert names() == {name, f"linked-{name}"}
 

@@ -218,7 +218,7 @@ def test_ctrl_c_ends_it_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, b"")
-    assert err == b"nomyo-attest: interrupted; the same command with --resume goes on with it\n"
+    assert err == b"nomyo-attest: interrupted; repeat the command with --resume to continue\n"
     assert not any(command_of(pid) for pid in found)
 
 

@@ -217,7 +217,10 @@ class TestWhatIsWritten:
     def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
         Path("x.jsonl").write_bytes(b"mine")
         ran = audit("recorded", option, "x.jsonl")
-        assert (ran.status, one_complaint(ran)) == (2, "x.jsonl: is there already; --force overwrites it")
+        assert (ran.status, one_complaint(ran)) == (
+            2,
+            "x.jsonl: already exists; choose another name, or add --force to overwrite it",
+        )
         assert names() == {"x.jsonl"}
         assert audit("recorded", option, "x.jsonl", "--force").status == 1
         assert Path("x.jsonl").read_bytes() != b"mine"
@@ -255,16 +258,28 @@ class TestUsage:
         ("argv", "said"),
         [
             (["--out", "v.txt"], "v.txt: unsupported file extension; use .jsonl"),
-            (["--out", "no/v.jsonl"], "no/v.jsonl: its folder is not there"),
-            (["--out", "v.jsonl", "--html", "v.jsonl"], "v.jsonl: is to be written twice"),
-            (["--html", "./policy.toml", "--force"], "./policy.toml: is the policy; choose another place"),
-            (["--out", "v.jsonl", "--state", "v.jsonl"], "v.jsonl: is where the audit's state is kept"),
-            (["--state", "s", "--html", "s/store.sqlite"], "s/store.sqlite: is where the audit's state is kept"),
+            (["--out", "no/v.jsonl"], "no/v.jsonl: its folder does not exist"),
+            (["--out", "v.jsonl", "--html", "v.jsonl"], "v.jsonl: two outputs have this name"),
+            (
+                ["--html", "./policy.toml", "--force"],
+                "./policy.toml: this output is the policy file; choose another name",
+            ),
+            (["--out", "v.jsonl", "--state", "v.jsonl"], "v.jsonl: this output is in the folder of the audit's state"),
+            (
+                ["--state", "s", "--html", "s/store.sqlite"],
+                "s/store.sqlite: this output is in the folder of the audit's state",
+            ),
             (["--junit", "-"], "-: only --out writes to standard output; name a file"),
-            (["--html", "recorded", "--force"], "recorded: is a source"),
+            (["--html", "recorded", "--force"], "recorded: this output is a source"),
             (["--html", ".", "--force"], ".: is not a regular file; name another"),
-            (["--out", "recorded/v.jsonl"], "recorded/v.jsonl: in recorded it would be read as records the next time"),
-            (["--out", "recorded/a.jsonl", "--force"], "recorded/a.jsonl: in recorded it would be read"),
+            (
+                ["--out", "recorded/v.jsonl"],
+                "recorded/v.jsonl: this output is in recorded, where it would be read as records",
+            ),
+            (
+                ["--out", "recorded/a.jsonl", "--force"],
+                "recorded/a.jsonl: this output is in recorded, where it would be read",
+            ),
             (
                 ["--select", "good"],
                 "--select: invalid value 'good' (choose from affirming, warning, contraindicated, ",
@@ -275,29 +290,29 @@ class TestUsage:
                 ["--fail-on", "nothing,cross-record"],
                 "--fail-on: invalid value 'nothing' (choose from warning, contraindicated, none, unreadable, ",
             ),
-            (["--max-failures", "-1"], "--max-failures: -1 is no count"),
+            (["--max-failures", "-1"], "--max-failures: expected 0 or more, got -1"),
             (["--max-failures", "٩"], "audit: argument --max-failures: invalid number '٩': expected a whole number of"),
             (["--processes", "1_0"], "audit: argument --processes: invalid number '1_0': expected a whole number of"),
             (
                 ["--docs-url", "javascript:alert(1)"],
                 "audit: argument --docs-url: invalid address 'javascript:",
             ),
-            (["--processes", "0"], "--processes: 0 is too few"),
+            (["--processes", "0"], "--processes: expected 1 or more, got 0"),
             (["--since", "yesterday"], "--since: invalid time 'yesterday'; write a date, such as 2026-11-30"),
             (["--until", "2026-01-01T08:00:00"], "--until: invalid time '2026-01-01T08:00:00'"),
             (["--until", "2026-02-30"], "--until: invalid time '2026-02-30'"),
-            (["--since", "0001-01-01T00:00:00+14:00"], "--since: '0001-01-01T00:00:00+14:00' is not in the years 1"),
-            (["--until", "9999-12-31T23:59:59.5Z"], "--until: '9999-12-31T23:59:59.5Z' is not in the years 1 to 9999"),
+            (["--since", "0001-01-01T00:00:00+14:00"], "--since: expected a time in the years 1 to 9999 of UTC"),
+            (["--until", "9999-12-31T23:59:59.5Z"], "--until: expected a time in the years 1 to 9999 of UTC"),
             (
                 ["--since", "2026-01-02T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
-                "--until: it is not after --since",
+                "--until: expected a time after --since",
             ),
-            (["--max-gap", "0s"], "--max-gap: '0s' is no time"),
-            (["--resume"], "--resume: nothing is kept of an audit without --out or --state"),
-            (["--github", "--format", "json"], "--github and --format json both want standard output"),
-            (["--github", "--out", "-"], "--github and --out - both want standard output"),
+            (["--max-gap", "0s"], "--max-gap: invalid duration '0s'"),
+            (["--resume"], "--resume: an audit without --out or --state has no stored state"),
+            (["--github", "--format", "json"], "--github and --format json both write to standard output"),
+            (["--github", "--out", "-"], "--github and --out - both write to standard output"),
             (["--out", "v" * 300 + ".csv"], "v" * 300 + ".csv: cannot be written: File name too long; name another"),
-            (["--state", "no/state"], "no/state: its folder is not there"),
+            (["--state", "no/state"], "no/state: its parent folder does not exist"),
         ],
     )
     def test_what_cannot_be_done_is_one_line_before_any_work(self, argv: list[str], said: str) -> None:
@@ -321,10 +336,10 @@ class TestUsage:
     def test_an_output_that_is_a_source_is_refused(self) -> None:
         ran = audit("recorded/a.jsonl", "--out", "./recorded/../recorded/a.jsonl", "--force")
         assert ran.status == 2
-        assert one_complaint(ran).endswith("a.jsonl: is a source; choose another place for it")
+        assert one_complaint(ran).endswith("a.jsonl: this output is a source; choose another name")
 
     def test_standard_input_is_read_once_and_never_again(self) -> None:
-        assert "can be read once only" in one_complaint(audit("-", "-"))
+        assert "can be read only once" in one_complaint(audit("-", "-"))
         assert "cannot be read again" in one_complaint(audit("-", "--out", "v.jsonl", "--resume"))
 
     def test_a_policy_that_cannot_be_used_is_one_line(self) -> None:
@@ -337,10 +352,13 @@ class TestUsage:
     def test_nothing_to_resume_is_said(self) -> None:
         ran = audit("recorded", "--out", "v.jsonl", "--resume")
         assert ran.status == 1
-        assert ran.err == "nomyo-attest: notice: there is no audit to resume; this one begins at the start\n"
+        assert ran.err == "nomyo-attest: notice: there is no audit to resume; starting at the beginning\n"
         ran = audit("recorded", "--out", "v.jsonl", "--resume")
         assert ran.status == 2
-        assert ran.err.splitlines()[-1] == "nomyo-attest: v.jsonl: is there already; --force overwrites it"
+        assert (
+            ran.err.splitlines()[-1]
+            == "nomyo-attest: v.jsonl: already exists; choose another name, or add --force to overwrite it"
+        )
         assert names() == {"v.jsonl"}
 
 
@@ -377,7 +395,7 @@ def test_a_full_disk_is_one_line_and_no_success() -> None:
     with Path("/dev/full").open("w") as full:
         done = start("audit", "recorded", "--policy", "policy.toml", capture_output=False, stdout=full, stderr=-1)
     assert done.returncode == 2
-    assert done.stderr.startswith("nomyo-attest: the output cannot be written: No space left on device")
+    assert done.stderr.startswith("nomyo-attest: standard output cannot be written: No space left on device")
     assert done.stderr.count("\n") == 1
 
 
@@ -394,7 +412,10 @@ def test_a_file_that_somebody_puts_in_an_outputs_place_meanwhile_is_never_writte
     argv = ("recorded", "--out", "v.jsonl", "--out", "v.csv")
     with monkeypatch.context() as patch:
         patch.setattr(Audit, "appraise", meanwhile)
-        assert "v.csv: is there already; --force overwrites it; if it is moved" in one_complaint(audit(*argv))
+        assert (
+            "v.csv: already exists; choose another name, or add --force to overwrite it; then repeat the command"
+            in one_complaint(audit(*argv))
+        )
     assert audit(*argv, "--resume").status == 2
     assert Path("v.csv").read_text(encoding="utf-8") == "somebody's"
     Path("v.csv").unlink()
@@ -526,7 +547,7 @@ def test_a_disk_that_fills_up_leaves_no_half_file_and_the_audit_can_go_on(monkey
     assert names() == {"v.jsonl", "v.jsonl.audit-state"}
     ran = audit(*argv)
     assert ran.status == 2
-    assert "--resume goes on with it" not in one_complaint(ran)  # v.jsonl is in the way first
+    assert "--resume to continue" not in one_complaint(ran)  # v.jsonl is in the way first
     assert audit(*argv, "--resume").status == 1
     assert names() == {"v.jsonl", "v.csv"}
 
@@ -549,7 +570,7 @@ def test_no_room_for_the_state_is_one_line_that_says_how_to_go_on(monkeypatch: p
         ran = audit(*argv)
     told = "v.jsonl.audit-state: the audit's state cannot be stored: No space left on device"
     told += "; free some space there, or choose a folder with more space with --state (or TMPDIR)"
-    assert (ran.status, one_complaint(ran)) == (2, f"{told}; the same command with --resume goes on with it")
+    assert (ran.status, one_complaint(ran)) == (2, f"{told}; repeat the command with --resume to continue")
     assert Path("v.jsonl").read_bytes() == b"to be overwritten"
     assert audit(*argv, "--resume")[::2] == (1, "")
     assert len(rows("v.jsonl")) == 5

@@ -20,7 +20,7 @@ def names_in(folder: Path) -> list[str]:
 
 def test_it_makes_the_folder_and_says_so(tmp_path: Path) -> None:
     ran = run("example", "fleet", tmp_path / "fleet", *SMALL)
-    assert ran == (0, f"{tmp_path}/fleet: 50 answers of 4 machines in 5 days; see README.txt in it\n", "")
+    assert ran == (0, f"{tmp_path}/fleet: 50 responses of 4 machines in 5 days; see README.txt in it\n", "")
     assert names_in(tmp_path / "fleet") == ["README.txt", "policy.toml", "recorded"]
     assert names_in(tmp_path) == ["fleet"]
 
@@ -34,7 +34,7 @@ def test_a_folder_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "fleet").mkdir()
     ran = run("example", "fleet", tmp_path / "fleet", *SMALL)
     assert ran.status == 2
-    assert "is there already" in one_complaint(ran)
+    assert "already exists; name another folder" in one_complaint(ran)
     assert names_in(tmp_path / "fleet") == []
 
 
@@ -54,7 +54,7 @@ def test_force_replaces_nothing_else(tmp_path: Path, readme: str | None) -> None
     before = names_in(tmp_path / "mine")
     ran = run("example", "fleet", tmp_path / "mine", *SMALL, "--force")
     assert ran.status == 2
-    assert "is no folder that this command made" in one_complaint(ran)
+    assert "not a folder that this command created" in one_complaint(ran)
     assert names_in(tmp_path / "mine") == before
 
 

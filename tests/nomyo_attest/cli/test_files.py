@@ -81,7 +81,7 @@ def test_a_file_that_appears_at_the_last_moment_is_not_overwritten(monkeypatch: 
         Path("new").write_text("someone else's", encoding="utf-8")
 
     monkeypatch.setattr(os, "fsync", race)
-    with pytest.raises(CommandError, match="is there already"):
+    with pytest.raises(CommandError, match="already exists"):
         files.write_output("new", "mine", force=False)
     assert Path("new").read_text(encoding="utf-8") == "someone else's"
     assert names() == ["new"]
@@ -152,4 +152,4 @@ def test_an_empty_file_name_is_a_usage_error_that_says_so(argv: list[str]) -> No
 def test_a_folder_that_cannot_be_written_to_is_found_before_any_work(argv: list[str]) -> None:
     ran = run(*argv, "-o", f"/proc/{os.getpid()}/out.toml")
     assert ran.status == 2
-    assert re.search("out.toml: cannot be written: .*; leave -o away to print on standard output", one_complaint(ran))
+    assert re.search("out.toml: cannot be written: .*; omit -o to print to standard output", one_complaint(ran))

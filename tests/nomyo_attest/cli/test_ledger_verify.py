@@ -41,7 +41,7 @@ def test_a_whole_ledger_is_said_to_be_and_what_to_keep(lines: list[bytes]) -> No
         "  number  5",
         "  head",
         f"    {head}",
-        "  Keep the two elsewhere: with --head and --records they show whether the ledger",
+        "  Store the two elsewhere: with --records and --head they show whether the ledger",
         "  was shortened.",
     ]
 
@@ -51,7 +51,7 @@ def test_what_was_kept_is_found_again_and_how_far_it_has_grown(lines: list[bytes
     ran = run("ledger", "verify", LEDGER, "--head", digest_of(lines[-1]), "--records", 5)
     assert ran.status == 0
     assert "Nothing up to that digest was changed; 1 line appended since the digest" in ran.out
-    assert "Keep the two" not in ran.out
+    assert "Store the two" not in ran.out
 
 
 @pytest.mark.parametrize("form", [str.upper, lambda text: text.removeprefix("sha256:")])
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said_with_file_line_expected_and_got(lines: list[bytes
     assert "line 2 was changed after it was written" in ran.out
     assert digest_of(tampered) in ran.out
     assert digest_of(lines[1]) in ran.out
-    assert "Keep the two" not in ran.out
+    assert "Store the two" not in ran.out
 
 
 def test_a_shortened_ledger_is_found_by_what_was_kept(lines: list[bytes]) -> None:
@@ -87,7 +87,10 @@ def test_a_repair_is_reported_and_no_fault(lines: list[bytes]) -> None:
     na.EvidenceLog(LEDGER).append(SMALL)
     ran = run("ledger", "verify", LEDGER)
     assert ran.status == 0
-    assert f"  torn by a crash, and noted\n    evidence.jsonl, line 5: {len(lines[4]) - 20} bytes left" in ran.out
+    noted = (
+        f"  cut off by a crash, and noted by the next writer\n    evidence.jsonl, line 5: {len(lines[4]) - 20} bytes"
+    )
+    assert f"{noted} remain" in ran.out
 
 
 def test_json_says_it_all(lines: list[bytes]) -> None:
@@ -143,9 +146,9 @@ def test_files_that_were_moved_aside_are_found(lines: list[bytes], tmp_path: Pat
     [
         (["none.jsonl"], "none.jsonl: cannot be read: No such file or directory"),
         (["."], ".: cannot be read: Is a directory"),
-        ([LEDGER, LEDGER], "a file is named twice"),
-        ([LEDGER, "--head", "sha256:12"], "--head: 'sha256:12' is no digest; write sha256: and 64"),
-        ([LEDGER, "--after", ""], "--after: '' is no digest"),
+        ([LEDGER, LEDGER], "a file is given twice"),
+        ([LEDGER, "--head", "sha256:12"], "--head: invalid digest 'sha256:12'; write sha256: and 64"),
+        ([LEDGER, "--after", ""], "--after: invalid digest ''"),
         ([LEDGER, "--records", "-1"], "--records: expected 0 or more, got -1"),
         ([LEDGER, "--records", "x"], "argument --records: invalid number 'x'"),
         (["a\0b"], "no file can have this name"),
@@ -199,7 +202,7 @@ def test_standard_input_is_verified(lines: list[bytes], pack: Callable[[bytes], 
 
 
 def test_standard_input_is_read_once(lines: list[bytes]) -> None:
-    assert "standard input (-) can be read once only" in one_complaint(run("ledger", "verify", "-", "-"))
+    assert "standard input (-) can be read only once" in one_complaint(run("ledger", "verify", "-", "-"))
 
 
 def test_an_empty_pipe_is_not_a_ledger() -> None:

@@ -64,7 +64,7 @@ def test_help_fits_80_columns(words: str) -> None:
 def test_no_command_is_an_error_that_says_where_help_is() -> None:
     ran = run()
     assert ran.status == 2
-    assert one_complaint(ran) == "no command is given; see nomyo-attest --help"
+    assert one_complaint(ran) == "no command was given; see nomyo-attest --help"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_full_disk_is_said_and_is_no_success(folder: Path) -> None:
             "verify", "good.json", "--policy", "policy.toml", capture_output=False, stdout=full, stderr=subprocess.PIPE
         )
     assert done.returncode == 2
-    assert done.stderr.startswith("nomyo-attest: the output cannot be written: No space left on device")
+    assert done.stderr.startswith("nomyo-attest: standard output cannot be written: No space left on device")
     assert done.stderr.count("\n") == 1
 
 

@@ -48,7 +48,7 @@ def test_several_files_give_the_union_of_the_values_each_labelled_with_its_files
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         "wrote both.toml: policy good, learned from 2 responses; it pins sha256:0, sha256:7, sha256:10",
-        "next: read it, above all its comments, and check it: nomyo-attest policy check both.toml",
+        "next: read it, especially its comments, and check it: nomyo-attest policy check both.toml",
     ]
     policy = AppraisalPolicy.load("both.toml")
     labels = {pcr.place: {one.label for one in pcr.values} for pcr in policy.pcrs}
@@ -105,7 +105,7 @@ def test_an_existing_file_is_left_alone_unless_forced(folder: Path) -> None:
     Path("policy.toml").write_text("mine", encoding="utf-8")
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml")
     assert ran.status == 2
-    assert one_complaint(ran) == "policy.toml: is there already; --force overwrites it"
+    assert one_complaint(ran) == "policy.toml: already exists; choose another name, or add --force to overwrite it"
     assert Path("policy.toml").read_text(encoding="utf-8") == "mine"
     assert run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml", "--force")[::2] == (0, "")
     assert AppraisalPolicy.load("policy.toml").id == "good"
@@ -233,12 +233,15 @@ def test_the_payload_id_that_is_given_counts_instead_of_the_recorded_one(folder:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--nonce", "xyz"], "--nonce: 'xyz' is no nonce"),
-        (["--nonce", ""], "--nonce: '' is no nonce"),
+        (["--nonce", "xyz"], "--nonce: invalid nonce 'xyz'"),
+        (["--nonce", ""], "--nonce: invalid nonce ''"),
         (["--payload-id", ""], "--payload-id: expected a string of 1 to 1024 characters"),
         (["--payload-id", "a", "--nonce", "00"], "not allowed with argument"),
-        (["other.json", "--payload-id", "a"], "--payload-id: it belongs to one response, and 2 files are named"),
-        (["other.json", "--nonce", "00"], "--nonce: it belongs to one response, and 2 files are named"),
+        (
+            ["other.json", "--payload-id", "a"],
+            "--payload-id: expected one FILE, since it belongs to one response, got 2",
+        ),
+        (["other.json", "--nonce", "00"], "--nonce: expected one FILE, since it belongs to one response, got 2"),
     ],
 )
 def test_a_nonce_that_is_none_or_for_several_files_is_a_usage_error(

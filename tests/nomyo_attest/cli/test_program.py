@@ -54,8 +54,8 @@ def test_the_status_is_the_commands_own(garden: Program) -> None:
 @pytest.mark.parametrize(
     ("argv", "status", "said"),
     [
-        ([], 2, "garden: no command is given; see garden --help\n"),
-        (["plant"], 2, "garden: plant needs one more word; it is garden plant grow\n"),
+        ([], 2, "garden: no command was given; see garden --help\n"),
+        (["plant"], 2, "garden: incomplete command 'plant'; choose from garden plant grow\n"),
         (["plant grow", "fern"], 2, "unknown command 'plant grow': expected each word as an argument of its own"),
         ([" water "], 2, "got one argument; write water without quotes"),
         (["watr"], 2, "garden: unknown command 'watr'; did you mean 'water'?\n"),

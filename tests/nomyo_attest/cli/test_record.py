@@ -64,7 +64,7 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
 def test_an_existing_file_is_refused_before_the_tpm_is_asked(folder: Path) -> None:
     ran = run("record", "--tcti", "no such tcti", "--payload-id", "x", "-o", "good.json")
     assert ran.status == 2
-    assert one_complaint(ran) == "good.json: is there already; --force overwrites it"
+    assert one_complaint(ran) == "good.json: already exists; choose another name, or add --force to overwrite it"
 
 
 def test_a_payload_id_that_cannot_be_one_is_wrong_usage() -> None:

@@ -306,7 +306,7 @@ def test_a_file_without_permission_is_said_so(folder: Path, monkeypatch: pytest.
     def refuse(*_: object) -> None:  # root, who may run this test, may read everything
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("nomyo_attest.cli.files.open", refuse, raising=False)
+    monkeypatch.setattr("nomyo_attest._files.open", refuse, raising=False)
     ran = run("verify", "good.json", "--policy", "policy.toml")
     assert ran.status == 2
     assert "Permission denied; check its permissions" in ran.err

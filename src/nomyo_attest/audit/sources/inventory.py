@@ -163,7 +163,7 @@ def take_inventory(names: Sequence[str], *, column: str | None = None, follow_li
         InventoryError: standard input is named twice.
     """
     if list(names).count(STANDARD_INPUT) > 1:
-        raise InventoryError("standard input (-) can be read once only; name it once")
+        raise InventoryError("standard input (-) can be read only once; give it once")
     return Inventory(names, column, follow_links=follow_links)
 
 
