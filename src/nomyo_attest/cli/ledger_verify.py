@@ -7,8 +7,8 @@ continues are looked for in its folder. Lines that a crash cut off, and that the
 next writer noted, are reported but are not problems.
 
 The chain alone cannot show that lines at its end were removed, or that the
-whole ledger was rewritten. Store the number and digest that this command prints where
-writers of the ledger cannot change them, and give them the next time as
+whole ledger was rewritten. Store the number and digest that this command prints
+where writers of the ledger cannot change them, and give them the next time as
 --records and --head. The ledger may have grown in between.
 
 With --format json one object is printed:
