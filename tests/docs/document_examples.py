@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sybil import Document, Example, Region
 
 ANYTHING = "…"
-SECONDS = 60
+SECONDS = 180
 # A reader would type these in too, and nobody would notice when they stop working.
 UNCHECKED = {"bash", "doctest", "py", "py3", "pycon", "python3", "sh", "shell", "shell-session", "zsh"}
 WITH_ROUTER = re.compile(r"^<!-- with-router -->$", re.MULTILINE)

@@ -16,7 +16,7 @@ from nomyo.background import BackgroundResult
 from nomyo.errors import KeyStoreError
 from tests.nomyo.calling import run
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Work:

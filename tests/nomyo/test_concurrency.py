@@ -155,7 +155,7 @@ def test_one_key_pair_is_made_for_all_who_wait_for_it_also_where_some_give_up(wi
 
 @pytest.mark.parametrize("first", [True, False])
 def test_one_fetch_of_the_servers_key_goes_on_where_some_who_wait_for_it_give_up(wire: Wire, first: bool) -> None:
-    wire.router.answer(Reply(delay=0.4), on="GET")
+    wire.router.answer(Reply(delay=2), on="GET")
 
     async def main() -> list[Any]:
         async with wire.client() as client:
@@ -225,14 +225,14 @@ def test_a_closed_client_says_so_and_sends_nothing(wire: Wire) -> None:
 def test_calls_under_way_on_a_client_that_is_closed_end_at_once_and_say_so(
     wire: Wire, max_retries: int, waiting_for: Literal["POST", "GET"]
 ) -> None:
-    wire.router.answer(lambda request: Reply(delay=20), on=waiting_for)
+    wire.router.answer(lambda request: Reply(delay=60), on=waiting_for)
 
     async def main() -> list[Any]:
         client = wire.client(max_retries=max_retries)
         tasks = [asyncio.create_task(ask(client)) for _ in range(5)]
         await asyncio.sleep(0.4)
         await client.aclose()
-        return list(await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5))
+        return list(await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30))
 
     assert {type(one) for one in run(main())} == {ClientClosedError}
 

@@ -87,9 +87,9 @@ def test_9_mib_are_wiped_in_milliseconds() -> None:
     buffer = bytearray(b"\xa5") * (9 * 1024 * 1024)
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         wipe(buffer)
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     # About 0.4 ms on an idle machine, where a loop over the bytes takes 400: the bound is for a busy one.
     assert min(times) < 0.02
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -75,19 +75,19 @@ def test_without_secrets_a_value_stays_but_for_its_depths() -> None:
 )
 def test_a_prompt_of_megabytes_is_searched_in_little_time(secret: str, told: str) -> None:
     redact = Redaction([secret])
-    start = perf_counter()
+    start = thread_time()
     found = redact({"detail": told})["detail"]
-    assert perf_counter() - start < 2.0
+    assert thread_time() - start < 2.0
     assert runs(SECRET, found) == [] or SECRET not in secret
 
 
 def test_a_text_that_begins_many_runs_and_goes_on_with_none_takes_little_time() -> None:
     secret = "".join(f"abcdefgh{number:08}" for number in range(50_000))
     told = "".join(f"abcdefgh{chr(0x4E00 + number % 5000)}" for number in range(7_000))
-    start = perf_counter()
+    start = thread_time()
     assert Redaction([secret])(told) == REDACTED  # too many of its blocks are told
     assert Redaction([secret[:80_000]])(told) == told
-    assert perf_counter() - start < 2.0
+    assert thread_time() - start < 2.0
 
 
 def test_texts_are_all_but_keys_roles_and_types() -> None:
@@ -110,9 +110,9 @@ def test_texts_are_all_but_keys_roles_and_types() -> None:
     ids=["many", "long", "alike"],
 )
 def test_where_looking_would_take_long_nothing_is_told(secrets: list[str]) -> None:
-    start = perf_counter()
+    start = thread_time()
     assert Redaction(secrets)({"detail": ["a message", 5, "short"]}) == {"detail": [REDACTED, 5, "short"]}
-    assert perf_counter() - start < 2.0
+    assert thread_time() - start < 2.0
 
 
 def test_of_very_much_nothing_is_told() -> None:
@@ -141,9 +141,9 @@ BODY = 64 * 1024
     ids=["twos", "eights", "beginnings", "blocks", "echo", "runs", "one", "escapes", "entities", "unreadable"],
 )
 def test_a_long_talk_and_a_body_made_to_cost_much_take_little_time(told: object) -> None:
-    start = perf_counter()
+    start = thread_time()
     Redaction(TALK)({"detail": told})
-    assert perf_counter() - start < 1.0  # a twentieth of that where nothing else runs
+    assert thread_time() - start < 1.0  # a twentieth of that where nothing else runs
 
 
 ESCAPES: dict[str, Callable[[str], str]] = {

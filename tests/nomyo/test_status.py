@@ -6,7 +6,7 @@ import html
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -321,9 +321,9 @@ def test_what_has_nothing_of_the_prompt_is_left_as_it_is(secret: str, text: str)
 def test_a_prompt_of_megabytes_takes_no_time_to_be_taken_out() -> None:
     secrets = [f"{number} {'€ text ' * 100_000}" for number in range(20)]
     body = json.dumps({"detail": secrets[3]}).encode()
-    start = perf_counter()
+    start = thread_time()
     error = status_error(400, {}, body, secrets=secrets, now=NOW)
-    assert perf_counter() - start < 1.0
+    assert thread_time() - start < 1.0
     assert places_of("€ text", error) == []
 
 

@@ -19,7 +19,7 @@ MODEL = "Qwen/Qwen3-0.6B"
 API_KEY = "bearer-5f1d0c4e9a7b"
 PROMPT = "the-prompt-6c1f4b2d8e"
 MESSAGES = [{"role": "user", "content": PROMPT}]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a call counts as hung."""
 
 

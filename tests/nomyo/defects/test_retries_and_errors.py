@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -102,15 +103,16 @@ def test_r3_a_status_that_means_later_is_tried_later(chat: Chat, status: int) ->
     assert isinstance(answer, dict), f"{status} was not tried again: {told(answer)}"
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port of this machine that refuses connections: it is taken, and nothing listens at it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
-def test_r4_a_key_that_cannot_be_fetched_is_a_connection_problem(chat: Chat) -> None:
-    found = chat.ask({"base_url": f"https://localhost:{free_port()}"})
+def test_r4_a_key_that_cannot_be_fetched_is_a_connection_problem(chat: Chat, refusing_port: int) -> None:
+    found = chat.ask({"base_url": f"https://localhost:{refusing_port}"})
     assert is_error(found, nomyo.APIConnectionError), f"a connection refused is told as {told(found)}"
     assert found.stage == "key"
 

@@ -115,7 +115,7 @@ def slow_generation(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[thr
 
 
 def test_p4_the_event_loop_goes_on_while_a_key_pair_is_made(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = 1.0
+    seconds = 3.0
     made = slow_generation(monkeypatch, seconds)
     ticker = Ticker()
 

@@ -36,7 +36,7 @@ class Log:
 
     def line(self, number: int = 1) -> logging.LogRecord:
         """The line of one request."""
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while len(self._caplog.records) < number:
             assert time.monotonic() < until
             time.sleep(0.01)

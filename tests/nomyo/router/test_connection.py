@@ -306,7 +306,7 @@ def test_a_response_that_is_not_read_is_given_up(
     monkeypatch.setattr(connection, "STALLED_SECONDS", 0.5)
     with connected(hasty) as one:
         one.sendall(long_request(server_key))
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not hasty.counts.answered:
             assert time.monotonic() < until
             time.sleep(0.05)

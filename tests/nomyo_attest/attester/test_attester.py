@@ -365,7 +365,7 @@ def test_a_tpm_that_has_power_but_was_not_started_is_started(tmp_path: Path) -> 
     state = ["--tpmstate", f"dir={tmp_path}", "--flags", "not-need-init"]
     with subprocess.Popen(["swtpm", "socket", "--tpm2", *state, *channels]) as process:
         try:
-            until = time.monotonic() + 10
+            until = time.monotonic() + 60
             while not all(connection._listens(Path(path)) for path in (f"{socket}.ctrl", socket)):
                 assert time.monotonic() < until
                 time.sleep(0.005)

