@@ -267,6 +267,8 @@ def _has_decimals(number: int) -> bool:
     return True
 
 
+# `nomyo_attest.evidence.strict_json` has the bounds, but its `parse_json` serves a verifier: it marks duplicate keys
+# instead of refusing them, replaces integers that are too long, and says in its errors what is wrong with the text.
 def decode(data: bytes | bytearray, *, values_max: int | None = None) -> Any:
     """One JSON text in UTF-8 → its value.
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from nomyo.connections import CONNECT_SECONDS, Connections, Handshake
+from nomyo.connections import CONNECT_SECONDS, Connections, EnvironmentProxy, Handshake
 from nomyo.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -28,7 +28,6 @@ from nomyo.errors import (
     ResponseError,
     ResponseTooLargeError,
 )
-from nomyo.proxies import EnvironmentProxy
 from nomyo.status import BODY_MAX, may_be_retried
 
 FAILED: Final = "Failed to connect to router: "

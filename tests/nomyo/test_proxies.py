@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nomyo import APIConnectionError, ArgumentError, InternalError, NomyoError
-from nomyo.proxies import environment_proxy, is_exempt
+from nomyo.connections import environment_proxy, is_exempt
 from tests.nomyo.calling import PROMPT, Wire, content
 from tests.nomyo.wire.loopback import Connection, Loopback
 
