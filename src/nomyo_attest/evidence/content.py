@@ -1,4 +1,4 @@
-"""Recognize content that is not what the reader of a file expects, and say what to do about it.
+"""Recognize files whose content is not in the format of their name, and state how to fix them.
 
 A file of responses that PowerShell wrote as UTF-16, a pretty-printed document under the name ``.jsonl`` or an archive
 under the name ``.json`` is not malformed evidence: no record of it can be read, for a reason that its owner can fix.
@@ -13,7 +13,7 @@ from typing import Final
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.strict_json import TEXT_MAX, parse_record
 
-EMPTY: Final = "is empty: there is no record in it; see whether what should have written it failed"
+EMPTY: Final = "is empty: it contains no record; check whether the program that should have written it failed"
 
 UTF_16: Final = (
     "is UTF-16 text; save it as UTF-8 (Windows PowerShell writes UTF-16 unless it is given `Out-File -Encoding utf8`)"
@@ -37,16 +37,16 @@ _ARCHIVES: Final = (
 
 _ASCII_TEXT: Final = frozenset(b"\t\n\r") | frozenset(range(0x20, 0x7F))
 
-PEEK_MAX: Final = 1024 * 1024
-"""Bytes of a text, at most, by which its form is recognized."""
+HEAD_MAX: Final = 1024 * 1024
+"""Bytes of the beginning of a text by which its format is recognized."""
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BOM: Final = b"\xef\xbb\xbf"
-_ONE_A_LINE: Final = "write one record on each line"
+_ONE_PER_LINE: Final = "write one record on each line"
 
 
 def wrong_encoding(head: bytes) -> str:
-    """Why the beginning of a text is not UTF-8; empty if it may be. A byte order mark of UTF-8 is no problem."""
+    """Why the beginning of a text is not UTF-8; empty if it may be. A byte order mark of UTF-8 is accepted."""
     if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
         return _UTF_32
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -61,9 +61,9 @@ def wrong_content(head: bytes, *, named: bool = False) -> str:
     """Why no record can be read from a file that begins with `head`; empty if one may be.
 
     Args:
-        head: the first bytes, 64 at least if the file has as many.
-        named: whether the reader recognizes compressed files and Parquet by their names, so that it is the name that
-            has to be changed.
+        head: the first bytes: at least 64, if the file has as many.
+        named: whether the reader recognizes compressed files and Parquet by their names, so that the name has to be
+            changed.
     """
     problem = wrong_encoding(head)
     if problem:
@@ -82,9 +82,9 @@ def wrong_content(head: bytes, *, named: bool = False) -> str:
 
 
 def one_record_problem(text: bytes, *, named: bool = False) -> str:
-    """Why the content of a file of one record cannot be a record; empty if it may be, or may be malformed evidence.
+    """Why the content of a file of one record is not a record; empty if it may be one, or may be malformed evidence.
 
-    `named` is that of `wrong_content`.
+    `named` is as in `wrong_content`.
     """
     if not text.removeprefix(_BOM).strip():
         return EMPTY
@@ -102,21 +102,21 @@ def enough_of_lines(head: bytes) -> bool:
     """Whether `lines_problem` can decide by the beginning of a text."""
     start = head.removeprefix(_BOM).lstrip()
     if start.startswith(b"["):
-        most = TEXT_MAX  # no record begins like that, and an array may be on one line
+        maximum = TEXT_MAX  # no record begins like that, and an array may be on one line
     elif start.startswith(b"{") or not start:
-        most = PEEK_MAX
+        maximum = HEAD_MAX
     else:
         return True
-    return len(head) > most or bool(_first_lines(head, ended=False)[2])
+    return len(head) > maximum or bool(_first_lines(head, ended=False)[2])
 
 
 def lines_problem(head: bytes, *, ended: bool, named: bool = True) -> str:
     """Why there is not a record on each line of a text; empty if there may be.
 
     Args:
-        head: the beginning of the text: what `enough_of_lines`, or all of it.
-        ended: whether it is all of it.
-        named: that of `wrong_content`.
+        head: the beginning of the text for which `enough_of_lines` is true, or the whole text.
+        ended: whether it is the whole text.
+        named: as in `wrong_content`.
     """
     problem = wrong_content(head[:64], named=named)
     if problem:
@@ -125,16 +125,17 @@ def lines_problem(head: bytes, *, ended: bool, named: bool = True) -> str:
     if first.startswith(b"["):
         several = _is_left_open(first) and second and (not _is_object(second) or (first, third) == (b"[", b"]"))
         if several or (ended and not second):
-            return f"is a JSON array, not JSON Lines; {_ONE_A_LINE}: `jq -c '.[]'`"
+            return f"is a JSON array, not JSON Lines; {_ONE_PER_LINE}: `jq -c '.[]'`"
     # A line that was cut off is followed by a record; the first line of a document is not.
     elif first.startswith(b"{") and _is_left_open(first) and second and not _is_object(second):
-        return f"is pretty-printed JSON, not JSON Lines; {_ONE_A_LINE}: `jq -c .`"
+        return f"is pretty-printed JSON, not JSON Lines; {_ONE_PER_LINE}: `jq -c .`"
     return ""
 
 
 def _first_lines(head: bytes, *, ended: bool) -> tuple[bytes, bytes, bytes]:
-    """The first three lines that are not blank, without white space around them. A line is empty if it is not there,
-    or not known to be whole.
+    """The first three lines that are not blank, without white space around them.
+
+    A line is empty if it does not exist, or may be incomplete.
     """
     lines: list[bytes] = []
     begin = len(_BOM) if head.startswith(_BOM) else 0
@@ -151,7 +152,7 @@ def _first_lines(head: bytes, *, ended: bool) -> tuple[bytes, bytes, bytes]:
 
 
 def _is_left_open(line: bytes) -> bool:
-    """Whether objects or arrays go on behind a line. A line that ends inside a string was cut off."""
+    """Whether a line ends inside an object or array. A line that ends inside a string was cut off."""
     bare = _STRING.sub(b"", line)
     return b'"' not in bare and bare.count(b"{") + bare.count(b"[") > bare.count(b"}") + bare.count(b"]")
 

@@ -1,7 +1,7 @@
-"""Find evidence in a record that has none at the top level, where evidence is read.
+"""Find evidence in a record that has none at its top level, where evidence is read.
 
-Log systems wrap responses: in a field (`{"log": "…"}`), as JSON text in a string, in base64, in an array, or with the
-keys spelled in another way. Such a record does not lack evidence; it has to be unwrapped before it is appraised.
+Log systems wrap responses: in a field (`{"log": "…"}`), as JSON text in a string, in base64, in an array, or with
+different spellings of the keys. Such a record does not lack evidence; it has to be unwrapped before it is appraised.
 
 The search is bounded: two levels of objects and arrays, two strings decoded on the way, `VALUES_MAX` values. It never
 enters `choices`, `messages` or a chat message: what a model or a user writes about attestation is not evidence.
@@ -19,7 +19,7 @@ from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence.strict_json import JsonObject, parse_record
 
 VALUES_MAX: Final = 10_000
-"""Values that one search looks at."""
+"""Values that one search examines."""
 
 BASE64_BYTES_MAX: Final = 64 * 1024
 """Decoded bytes of the longest base64 text that is decoded."""
@@ -34,13 +34,15 @@ _KEY_SHOWN_MAX: Final = 60
 _BLOCK: Final = "tpmattestation"
 _METADATA: Final = "metadata"
 _FIELDS: Final = ("isavailable", "pcrbanks", "pcrvalues", "quoteb64", "signatureb64", "aikpubkeyb64")
-"""Names of the protocol, as `_plain` has them. A flattened name, such as `tpm_attestation.quote_b64`, ends like one."""
+"""Names of the protocol, as `_normalized` returns them. A flattened name, such as `tpm_attestation.quote_b64`, ends
+with one.
+"""
 
 _MENTIONED: Final = re.compile(r"tpm[\W_]*attestation|quote[\W_]*b64|is[\W_]*available", re.IGNORECASE)
-"""Text without any of these holds no evidence and is not parsed."""
+"""Text without any of these contains no evidence and is not parsed."""
 
 _KEY_IN_TEXT: Final = re.compile(r'(?<!\\)"(?:tpm_attestation|quote_b64)"\s*+:')
-"""A key of the evidence in text that is not JSON as a whole. In what a chat says, the quotation marks are escaped."""
+"""A key of the evidence in text that is not JSON as a whole. In the text of a chat, its quotation marks are escaped."""
 
 _CONTAINER_LOG: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (?:stdout|stderr) [FP] \{")
 """How a line of a container log begins on Kubernetes: a time, a stream and a tag, as the CRI writes them."""
@@ -53,7 +55,7 @@ _BASE64_CHARACTERS_MAX: Final = BASE64_BYTES_MAX // 3 * 4 + 4096
 _PARSED: Final = "JSON text in a string"
 _PARSED_TWICE: Final = "JSON text in a string, encoded twice"
 _DECODED: Final = "JSON text in base64"
-_DECODED_OTHERWISE: Final = "JSON text in base64 without padding, or of the alphabet for URLs"
+_DECODED_VARIANT: Final = "JSON text in base64 without padding, or of the alphabet for URLs"
 _NESTED: Final = "JSON text in a string of JSON text"
 _TEXT: Final = "JSON in text that is not JSON as a whole: lines, a prefix, or a text that was cut off"
 _OBJECT: Final = "an object"
@@ -64,7 +66,7 @@ _FILTERS: Final = {
     _PARSED_TWICE: " | fromjson | fromjson",
     _DECODED: " | @base64d | fromjson",
 }
-"""What jq has to do with the value, by its form; for other forms there is no filter."""
+"""The jq filter that decodes the value, by its form; other forms have none."""
 
 _WRAPPERS: Final = {
     "/_raw": "._raw",  # Splunk
@@ -77,7 +79,7 @@ _WRAPPERS: Final = {
     "/Body": ".Body",  # Amazon SQS
     "/data": ".data",  # CloudEvents, Amazon Kinesis
     "/event": ".event",  # Splunk's HTTP event collector
-    "/evidence": ".evidence",  # lines of our ledger, stored verdicts
+    "/evidence": ".evidence",  # lines of a ledger, stored verdicts
     "/jsonPayload": ".jsonPayload",  # Google Cloud Logging
     "/line": ".line",  # Grafana Loki
     "/log": ".log",  # Docker, Fluent Bit
@@ -99,8 +101,8 @@ _WRAPPERS: Final = {
     "/responses/*": ".responses[]",
     "/results/*": ".results[]",
 }
-"""Known wrappers: where they have the response, and the jq filter that takes it out. `*` is any index of an array, or
-any key of OpenTelemetry's attributes. Filters are fixed: nothing of a record becomes part of a command.
+"""Known wrappers: the path of the response, and the jq filter that extracts it. `*` is any index of an array, or any
+key of OpenTelemetry's attributes. Filters are fixed: nothing of a record becomes part of a command.
 """
 
 _DEEPER: Final = (
@@ -131,20 +133,20 @@ _DEEPER: Final = (
         ".resourceSpans[].scopeSpans[].spans[].attributes[].value.stringValue // empty",
     ),
 )
-"""Known wrappers that are deeper than the search goes."""
+"""Known wrappers in which the response is deeper than the search goes."""
 
 _SELECT: Final = " | select(._metadata?)"
-"""Behind a filter that also gives values without evidence."""
+"""Appended to a filter that also returns values without evidence."""
 
 _UNWRAP_HINT: Final = "unwrap the records first, so that each is a response"
 _SPELLING_HINT: Final = (
-    "keep the response as it was received: the keys are _metadata, tpm_attestation, is_available, pcr_banks, "
+    "store the response as it was received: the keys are _metadata, tpm_attestation, is_available, pcr_banks, "
     "pcr_values, quote_b64, signature_b64, aik_pubkey_b64"
 )
 
 
 class _Found(NamedTuple):
-    """Evidence: its path (keys and indices), the form of the value there, and whether its keys are the protocol's."""
+    """Evidence that was found: its path (keys and indices), its form, and whether its keys are the protocol's."""
 
     path: tuple[str | int, ...]
     form: str
@@ -153,21 +155,21 @@ class _Found(NamedTuple):
 
 
 def find_misplaced(document: object) -> MisplacedEvidenceError | None:
-    """The evidence in a parsed record that is not where it is read; None if there is none.
+    """Find evidence in a parsed record in a place where it is not read; None if there is none.
 
     Args:
-        document: a JSON value whose top level has none of `_metadata`, `tpm_attestation` and `is_available`. Under
-            `choices` at the top, which a response has, other spellings of those keys are looked for and nothing else.
+        document: a JSON value whose top level has none of `_metadata`, `tpm_attestation` and `is_available`. If it has
+            `choices`, as a response does, only other spellings of those keys are searched for.
     """
     found = _respelled_here(document)
     if found is None and not (_is_object(document) and "choices" in document):
         search = _Search()
-        found = search.of(document) or search.deeper(document)
+        found = search.below(document) or search.deeper(document)
     return None if found is None else _error(found)
 
 
 def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
-    """The evidence behind the prefix of a container log's line; None if `text` is not such a line with evidence."""
+    """Find evidence behind the prefix of a container log's line; None if `text` is not such a line with evidence."""
     beginning = text[:100]
     prefix = _CONTAINER_LOG.match(beginning if isinstance(beginning, bytes) else beginning.encode("utf-8", "replace"))
     if prefix is None or not _KEY_IN_TEXT.search(text if isinstance(text, str) else text.decode("utf-8", "replace")):
@@ -177,7 +179,7 @@ def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
 
 
 def find_respelled(metadata: dict[Any, Any]) -> MisplacedEvidenceError | None:
-    """The evidence in a response's `_metadata` that has no `tpm_attestation`, under another spelling of that key."""
+    """Find evidence under another spelling of `tpm_attestation` in a `_metadata` without that key."""
     found = _respelled_here(metadata)
     return None if found is None else _error(found._replace(path=("_metadata", *found.path)))
 
@@ -208,7 +210,7 @@ def _jq_hint(wrapper: str, form: str) -> str:
 
 
 def _patterns(path: tuple[str | int, ...]) -> Iterator[str]:
-    """The patterns of `_WRAPPERS` that a path can match: as it is, and with ``*`` in place of its last step."""
+    """The patterns of `_WRAPPERS` that a path can match: the path itself, and with ``*`` in place of its last step."""
     if all(type(step) is str and step.replace("_", "").isalpha() for step in path):
         yield "/" + "/".join(map(str, path))
     if path and (type(path[-1]) is int or path[:-1] == ("attributes",)):
@@ -216,7 +218,7 @@ def _patterns(path: tuple[str | int, ...]) -> Iterator[str]:
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:
-    """A JSON Pointer (RFC 6901) in ASCII, with keys that are too long cut."""
+    """A JSON Pointer (RFC 6901) in ASCII, with long keys cut."""
     steps = []
     for step in path:
         text = str(step)
@@ -226,19 +228,19 @@ def _pointer(path: tuple[str | int, ...]) -> str:
 
 
 class _Search:
-    """One search through one record."""
+    """One bounded search through one record."""
 
     def __init__(self) -> None:
         self._left = VALUES_MAX
 
-    def of(
+    def below(
         self, document: Any, path: tuple[str | int, ...] = (), levels: int = LEVELS, form: str = ""
     ) -> _Found | None:
         """The first evidence below `document`, not in it; `form` is that of the string it was decoded from."""
         if levels:
             for step, value in self._children(document):
                 here = (*path, step)
-                found = self._at(value, here, form) or self.of(value, here, levels - 1, form)
+                found = self._at(value, here, form) or self.below(value, here, levels - 1, form)
                 if found is not None:
                     return found
         if not form and not path and type(document) is str:
@@ -246,7 +248,7 @@ class _Search:
         return None
 
     def _at(self, value: Any, path: tuple[str | int, ...], form: str) -> _Found | None:
-        """The evidence that `value` is, or that it has when it is decoded."""
+        """The evidence that `value` is, or contains once it is decoded."""
         if _is_object(value):
             exact = _is_evidence(value)
             return None if exact is None else _Found(path, form or _OBJECT, exact)
@@ -261,13 +263,13 @@ class _Search:
                 if exact is not None:
                     return _Found(path, decoded_form, exact)
             levels = max(LEVELS - len(path), int(type(decoded) is list))
-            found = self.of(decoded, path, levels, decoded_form)
+            found = self.below(decoded, path, levels, decoded_form)
             if found is not None:
                 return found._replace(path=path)
         return None
 
     def deeper(self, document: Any) -> _Found | None:
-        """The first evidence at a known place that `of` does not reach."""
+        """The first evidence at a known place that `below` does not reach."""
         for place, jq in _DEEPER:
             for path, value in self._values(document, place.split("."), ()):
                 found = self._at(value, path, "")
@@ -291,12 +293,12 @@ class _Search:
             yield from self._values(value[steps[0]], steps[1:], (*path, steps[0]))
 
     def _children(self, value: Any) -> Iterator[tuple[str | int, Any]]:
-        """What is in an object or an array, as far as it is searched."""
+        """The values in an object or an array, as far as they are searched."""
         steps: Any = ()
         if type(value) is list:
             steps = enumerate(value)
         elif _is_object(value) and "choices" not in value and not ("role" in value and "content" in value):
-            steps = value.items()  # of what is neither a response nor a chat message
+            steps = value.items()  # neither a response nor a chat message
         for step, inner in steps:
             if self._left <= 0:
                 return
@@ -310,9 +312,7 @@ def _is_object(value: object) -> TypeGuard[dict[Any, Any]]:
 
 
 def _decoded(text: str) -> Iterator[tuple[Any, str]]:
-    """The JSON value that a string may hold, and in which form; None in the form `_TEXT` if it holds more or less than
-    one value.
-    """
+    """The JSON value in a string, with its form; None in the form `_TEXT` if the string is not exactly one value."""
     if _MENTIONED.search(text):
         yield from _parsed(text, _PARSED)
     elif 16 < len(text) <= _BASE64_CHARACTERS_MAX and _BASE64.fullmatch(text):
@@ -324,7 +324,7 @@ def _decoded(text: str) -> Iterator[tuple[Any, str]]:
         except ValueError:
             return
         if len(content) <= BASE64_BYTES_MAX and _MENTIONED.search(content.decode("utf-8", "replace")):
-            yield from _parsed(content, _DECODED if plain == usual else _DECODED_OTHERWISE)
+            yield from _parsed(content, _DECODED if plain == usual else _DECODED_VARIANT)
 
 
 def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
@@ -339,12 +339,12 @@ def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
 
 
 def _respelled_here(value: object) -> _Found | None:
-    """Evidence in `value` itself whose keys are not spelled as the protocol has them."""
+    """Evidence in `value` itself whose keys are not spelled as in the protocol."""
     if not _is_object(value):
         return None
-    names = {_plain(key): key for key in value if type(key) is str}
-    for name, is_it in ((_BLOCK, _is_named_block), (_METADATA, _is_metadata)):
-        if name in names and is_it(value[names[name]]):
+    names = {_normalized(key): key for key in value if type(key) is str}
+    for name, matches in ((_BLOCK, _is_named_block), (_METADATA, _is_metadata)):
+        if name in names and matches(value[names[name]]):
             return _Found((names[name],), _OBJECT, exact=False)
     if _fields(value) >= 2:
         first = next(key for name, key in names.items() if name.endswith(_FIELDS))
@@ -364,26 +364,26 @@ def _is_evidence(value: dict[Any, Any]) -> bool | None:
 
 
 def _is_named_block(value: object) -> bool:
-    """Whether an object with the name of the block is one: it has a field of it."""
+    """Whether an object under the name of the block is one: it has a field of it."""
     return _fields(value) >= 1
 
 
 def _is_metadata(value: object) -> bool:
-    """Whether an object with the name of the metadata has evidence."""
+    """Whether an object under the name of the metadata contains evidence."""
     if not _is_object(value):
         return False
-    block = next((value[key] for key in value if type(key) is str and _plain(key) == _BLOCK), None)
+    block = next((value[key] for key in value if type(key) is str and _normalized(key) == _BLOCK), None)
     return _is_named_block(block) or _fields(value) >= 2
 
 
 def _fields(value: object) -> int:
-    """How many different fields of the block an object has, however they are spelled."""
+    """The number of different fields of the block that an object has, in any spelling."""
     if not _is_object(value):
         return 0
-    names = [_plain(key) for key in value if type(key) is str]
+    names = [_normalized(key) for key in value if type(key) is str]
     return sum(any(name.endswith(field) for name in names) for field in _FIELDS)
 
 
-def _plain(key: str) -> str:
+def _normalized(key: str) -> str:
     """A key without case and separators: `tpm_attestation`, `tpmAttestation` and `TPM-Attestation` are the same."""
     return "".join(character for character in key[-_KEY_SHOWN_MAX:].lower() if character.isalnum())

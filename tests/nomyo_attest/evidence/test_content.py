@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nomyo_attest.evidence.content import (
     EMPTY,
-    PEEK_MAX,
+    HEAD_MAX,
     UTF_16,
     enough_of_lines,
     lines_problem,
@@ -120,7 +120,7 @@ ARRAYS = {
     "a single element": b"[\n" + LINE + b"\n]",
     "elements on lines beside the bracket": b"[" + LINE + b",\n" + LINE + b"]",
     "nothing": b"[]",
-    "longer than what is peeked at": b"[" + b",".join([LINE] * (PEEK_MAX // len(LINE) + 2)) + b"]",
+    "longer than the beginning that is examined": b"[" + b",".join([LINE] * (HEAD_MAX // len(LINE) + 2)) + b"]",
 }
 
 
@@ -146,7 +146,7 @@ LINES = {
     "an open bracket before records": b"[\n" + LINE + b"\n" + LINE,
     "words": b"words\n{\n",
     "a number": b"1\n2\n",
-    "a long record": b'{"a": "' + b"x" * (2 * PEEK_MAX) + b'"}\n{\n"b": 1\n}',
+    "a long record": b'{"a": "' + b"x" * (2 * HEAD_MAX) + b'"}\n{\n"b": 1\n}',
 }
 
 
@@ -168,7 +168,7 @@ def test_what_is_said_does_not_depend_on_where_the_text_is_cut(parts: list[bytes
 
 def test_no_more_is_held_than_a_record_may_be_long() -> None:
     assert enough_of_lines(b"[" + bytes(TEXT_MAX))
-    assert enough_of_lines(b"{" + bytes(PEEK_MAX))
-    assert enough_of_lines(b" " * (PEEK_MAX + 1))
+    assert enough_of_lines(b"{" + bytes(HEAD_MAX))
+    assert enough_of_lines(b" " * (HEAD_MAX + 1))
     assert enough_of_lines(b"x")
     assert not enough_of_lines(b"")

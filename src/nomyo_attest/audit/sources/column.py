@@ -1,4 +1,4 @@
-"""Read the cells of the column of a Parquet file that has the records, about a megabyte at a time.
+"""Read the column of a Parquet file that contains the records, about a megabyte at a time.
 
 pyarrow is slow to load, and a hostile file may crash it or make it allocate gigabytes, so this runs in a child process
 with limited memory (`parquet`).
@@ -21,27 +21,27 @@ CUT_BYTES: Final = 1024 * 1024
 """Bytes of cells in one `Cut`, unless a single cell has more."""
 
 CUT_CELLS: Final = 64
-"""Cells in one `Cut` at most."""
+"""Maximum number of cells in one `Cut`."""
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 """Bytes of cells that pyarrow decodes at once, as far as the file's metadata and its dictionaries show their sizes."""
 
 _BATCH_ROWS: Final = 1024
-"""Rows that pyarrow decodes at once at most."""
+"""Maximum number of rows that pyarrow decodes at once."""
 
 COLUMNS_GUESSED: Final = ("response", "metadata", "_metadata", "evidence", "json", "record")
-"""Columns taken for the records in a file that has several columns of text."""
+"""Names of the column with the records in a file with several columns of text."""
 
 _BUFFER: Final = 1024 * 1024
 """Bytes read ahead. Without it pyarrow reads a whole row group."""
 
-_COLUMNS_TOLD: Final = 10
-_WORDS_MAX: Final = 200
+_COLUMNS_LISTED: Final = 10
+_MESSAGE_MAX: Final = 200
 _MISSING: Final = f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
 
 
 class Rows(msgspec.Struct, frozen=True, tag=True):
-    """How many rows the file says it has."""
+    """The number of rows according to the file's metadata."""
 
     count: int
 
@@ -54,29 +54,29 @@ class Cut(msgspec.Struct, frozen=True, tag=True):
 
 
 class Oversize(msgspec.Struct, frozen=True, tag=True):
-    """A cell that is longer than a record may be, and its size in bytes; it is not sent."""
+    """A cell that is longer than a record may be, with its size in bytes; its text is not sent."""
 
     line: int
     size: int
 
 
-class Lost(msgspec.Struct, frozen=True, tag=True):
-    """The rows from `line` on to the end of their row group cannot be read; 0 stands for the whole file."""
+class Unreadable(msgspec.Struct, frozen=True, tag=True):
+    """The rows from `line` to the end of their row group cannot be read; 0 means the whole file."""
 
     line: int
     problem: str
 
 
-Event = Rows | Cut | Oversize | Lost
+Event = Rows | Cut | Oversize | Unreadable
 
 
 def read_column(path: str, column: str | None, within: str = "", limit: int = 0) -> Iterator[Event]:
-    """`Rows`, then all cells; `Lost` for what cannot be read. Never raises for what is wrong with the file.
+    """Yield `Rows`, then all cells; `Unreadable` for rows that cannot be read. A damaged file never raises.
 
     Args:
         path: the file.
-        column: the column that has the records, if it was given.
-        within: see `open_regular`.
+        column: the column that contains the records, if it was given.
+        within: as in `open_regular`.
         limit: the memory that this process may use, in bytes, for messages; 0 if it is not limited.
     """
     try:
@@ -84,28 +84,28 @@ def read_column(path: str, column: str | None, within: str = "", limit: int = 0)
 
         from nomyo_attest.audit.arrow_columns import is_text, plain_type
     except ImportError:
-        yield Lost(0, _MISSING)
+        yield Unreadable(0, _MISSING)
         return
     try:
         opened = open_regular(path, within)
     except DamageError as damage:
-        yield Lost(0, str(damage))
+        yield Unreadable(0, str(damage))
         return
     except (OSError, ValueError) as error:
-        yield Lost(0, os_problem(error))
+        yield Unreadable(0, os_problem(error))
         return
     with opened:
         try:
             file = _open(parquet, opened)
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             texts = [field.name for field in file.schema_arrow if is_text(plain_type(field.type))]
-            name, problem = _chosen(list(file.schema_arrow.names), texts, column)
+            name, problem = _choose_column(list(file.schema_arrow.names), texts, column)
             compact = None if problem else _open(parquet, opened, file.metadata, name)
-        except Exception as error:  # noqa: BLE001 - pyarrow raises what it likes for a damaged file
-            yield Lost(0, f"cannot be read as Parquet: {_words(error, limit)}")
+        except Exception as error:  # noqa: BLE001 - pyarrow raises many types for a damaged file
+            yield Unreadable(0, f"cannot be read as Parquet: {_describe(error, limit)}")
             return
         if problem:
-            yield Lost(0, problem)
+            yield Unreadable(0, problem)
             return
         yield Rows(sum(groups))
         first = 1
@@ -115,9 +115,9 @@ def read_column(path: str, column: str | None, within: str = "", limit: int = 0)
 
 
 def _open(parquet: Any, opened: BinaryIO, metadata: Any = None, name: str | None = None) -> Any:
-    """A Parquet file. The column `name` is read with its dictionary, without a cell for each row.
+    """Open a Parquet file. The column `name` is read as its dictionary, without a cell for each row.
 
-    Pages are read as they are needed, not a whole row group; their checksums are checked where they have any.
+    Pages are read as they are needed, not a whole row group; their checksums are verified if they have any.
     """
     more: dict[str, Any] = {"metadata": metadata, "read_dictionary": [] if name is None else [name]}
     if "arrow_extensions_enabled" in inspect.signature(parquet.ParquetFile).parameters:
@@ -125,8 +125,8 @@ def _open(parquet: Any, opened: BinaryIO, metadata: Any = None, name: str | None
     return parquet.ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True, **more)
 
 
-def _best_reading(file: Any, compact: Any, group: int, name: str) -> Iterator[memoryview | None]:
-    """The cells of a row group as `_buffers`, so many at once that they take about `_BATCH_BYTES`.
+def _bounded_cells(file: Any, compact: Any, group: int, name: str) -> Iterator[memoryview | None]:
+    """The cells of a row group, decoded in batches of about `_BATCH_BYTES`.
 
     A row takes more than its share of the file where rows share an entry of the dictionary, or the beginning of the
     cell before them. A file may hide both; then the memory limit ends the reading, and rows are read one by one.
@@ -149,31 +149,31 @@ def _best_reading(file: Any, compact: Any, group: int, name: str) -> Iterator[me
 
 
 def _group(files: tuple[Any, Any], group: int, name: str, first: int, rows: int, limit: int) -> Iterator[Event]:
-    """The cells of one row group, which says that it has `rows` rows.
+    """The cells of one row group, which has `rows` rows according to the metadata.
 
     Where reading many at once fails, the first of them may be readable: from there on they are read one by one.
     """
     file, compact = files
     done, problem = 0, ""
     for one_by_one in (False, True):
-        cut = _Cut(first + done)
-        problem, failed = "they are not there", False
+        cut = _Cutter(first + done)
+        problem, failed = "they are missing", False
         try:
-            reading = _cells(file, group, name, 1) if one_by_one else _best_reading(file, compact, group, name)
+            reading = _cells(file, group, name, 1) if one_by_one else _bounded_cells(file, compact, group, name)
             for cell in itertools.islice(reading, done, rows):
                 yield from cut.add(cell)
                 done += 1
         except Exception as error:  # noqa: BLE001 - as above
-            problem, failed = _words(error, limit), True
+            problem, failed = _describe(error, limit), True
         yield from cut.rest()
         if not failed:
             break
     if done < rows:
-        yield Lost(first + done, f"rows {first + done} to {first + rows - 1} cannot be read: {problem}")
+        yield Unreadable(first + done, f"rows {first + done} to {first + rows - 1} cannot be read: {problem}")
 
 
-class _Cut:
-    """Cells, from row `first` on, that are sent together. What is sent follows from the cells alone."""
+class _Cutter:
+    """Collect cells, from row `first` on, into cuts. The cuts depend on the cells alone."""
 
     def __init__(self, first: int) -> None:
         self._first = first
@@ -181,7 +181,7 @@ class _Cut:
         self._size = 0
 
     def add(self, cell: memoryview | None) -> Iterator[Event]:
-        """Take the next cell; what is to be sent by now."""
+        """Add the next cell; yields the cuts that are complete."""
         size = 0 if cell is None else len(cell)
         if size > TEXT_MAX:
             yield from self.rest()
@@ -196,14 +196,14 @@ class _Cut:
             yield from self.rest()
 
     def rest(self) -> Iterator[Event]:
-        """What was not sent yet."""
+        """The cells that were not sent yet."""
         if self._cells:
             yield Cut(self._first, self._cells)
             self._first, self._cells, self._size = self._first + len(self._cells), [], 0
 
 
 def _arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
-    """The column in a row group, `size` rows at once."""
+    """The column in a row group, in arrays of `size` rows."""
     from nomyo_attest.audit.arrow_columns import plain_array
 
     for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=[name], use_threads=False):
@@ -211,9 +211,7 @@ def _arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
 
 
 def _views(array: Any) -> Iterator[memoryview | None]:
-    """The bytes of each text of an array, without a copy: text that is not UTF-8 is the record's own problem. None for
-    null.
-    """
+    """The bytes of each text of an array, without a copy; None for null. Text that is not UTF-8 is not refused here."""
     import pyarrow as pa
 
     if isinstance(array, pa.DictionaryArray):
@@ -231,15 +229,16 @@ def _views(array: Any) -> Iterator[memoryview | None]:
 
 
 def _cells(file: Any, group: int, name: str, size: int) -> Iterator[memoryview | None]:
-    """Each cell of a row group, `size` rows being decoded at once."""
+    """Each cell of a row group, decoded in batches of `size` rows."""
     for array in _arrays(file, group, name, size):
         yield from _views(array)
 
 
-def _chosen(names: Sequence[str], texts: Sequence[str], column: str | None) -> tuple[str, str]:
-    """The column that has the records, or why it cannot be told.
+def _choose_column(names: Sequence[str], texts: Sequence[str], column: str | None) -> tuple[str, str]:
+    """The column that contains the records, and why there is no such column; one of both is empty.
 
-    The one asked for, else the only one of text, else the only one of text that is named as one of `COLUMNS_GUESSED`.
+    It is the column asked for, else the only column of text, else the only one of text with a name in
+    `COLUMNS_GUESSED`.
     """
     has = f"; the file has {_listed(names)}"
     if column is None:
@@ -247,30 +246,30 @@ def _chosen(names: Sequence[str], texts: Sequence[str], column: str | None) -> t
         if not texts:
             return "", f"has no column of text{has}"
         if not guesses:
-            return "", f"which column has the records cannot be told{has}; name it (--column)"
+            return "", f"more than one column of text{has}; name the one with the records (--column)"
         if len(guesses) > 1:
             return "", f"more than one column may have the records: {_listed(guesses)}; name it (--column)"
         column = guesses[0]
     elif column not in names:
         return "", f"has no column {column!r}{has}"
     elif column not in texts:
-        return "", f"its column {column!r} is no text{has}"
+        return "", f"column {column!r} does not contain text{has}"
     if names.count(column) > 1:
         return "", f"has the column {column!r} {names.count(column)} times"
     return column, ""
 
 
 def _listed(names: Sequence[str]) -> str:
-    told = ", ".join(name if len(name) <= 50 else f"{name[:50]}…" for name in names[:_COLUMNS_TOLD])
-    return told + (f" and {len(names) - _COLUMNS_TOLD} more" if len(names) > _COLUMNS_TOLD else "")
+    listed = ", ".join(name if len(name) <= 50 else f"{name[:50]}…" for name in names[:_COLUMNS_LISTED])
+    return listed + (f" and {len(names) - _COLUMNS_LISTED} more" if len(names) > _COLUMNS_LISTED else "")
 
 
-def _words(error: Exception, limit: int) -> str:
+def _describe(error: Exception, limit: int) -> str:
     if isinstance(error, MemoryError) and limit:
         return (
             f"reading them takes more than {limit // (1024 * 1024)} MiB of memory, the limit for a file of this size; "
             "hint: write the file again with fewer rows in a page or row group, or as JSON Lines"
         )
     lines = str(error).splitlines()
-    words = lines[0] if lines else type(error).__name__
-    return words if len(words) <= _WORDS_MAX else f"{words[:_WORDS_MAX]}…"
+    message = lines[0] if lines else type(error).__name__
+    return message if len(message) <= _MESSAGE_MAX else f"{message[:_MESSAGE_MAX]}…"

@@ -1,9 +1,9 @@
 """Read Parquet files in a child process, which may crash or be killed without harm to the audit.
 
-pyarrow decodes in C++ what a stranger may have made; a page of a few bytes may ask for gigabytes; and a row group can
-only be read from its beginning. So one process reads the column and sends its cells: no worker reads a row group over
-again to get at its share, the process that writes the verdicts stays small, and if the reader dies, the rows that it
-did not reach are one unreadable record.
+pyarrow decodes untrusted files in C++, a page of a few bytes may need gigabytes, and a row group can only be read from
+its beginning. So one process reads the column and sends its cells: no worker reads a row group again for its share, the
+process that writes the verdicts stays small, and if the reader dies, the rows that it did not reach are one unreadable
+record.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, Self
 import msgspec
 
 from nomyo_attest.audit.child import READY, Child, ChildStartError
-from nomyo_attest.audit.sources.column import Cut, Event, Lost, Oversize, Rows, read_column
+from nomyo_attest.audit.sources.column import Cut, Event, Oversize, Rows, Unreadable, read_column
 from nomyo_attest.audit.sources.parts import TOO_LARGE, Cells, End, Part, Unread, failed
 from nomyo_attest.audit.sources.source import DamageError, Source, StoredBytes, changed_since, open_regular, os_problem
 from nomyo_attest.evidence.strict_json import TEXT_MAX
@@ -30,8 +30,8 @@ MEMORY_PER_BYTE: Final = 16
 MEMORY_MAX: Final = 4 * 1024 * 1024 * 1024
 """Bytes of memory that reading a file may take: `MEMORY_BASE` and `MEMORY_PER_BYTE` for each byte of the file, at most
 `MEMORY_MAX`. pyarrow itself takes about 120 MB. A page is decompressed whole, and Arrow's writer puts 1,024 rows into
-one if it is not asked otherwise; reading it takes three times its size. So a file of 404 bytes cannot take gigabytes,
-and an honest one that is packed 5:1 can be read.
+one by default; reading it takes three times its size. So a file of 404 bytes cannot take gigabytes, and an honest one
+that is compressed 5:1 can be read.
 """
 
 _END: Final = b"end"
@@ -40,10 +40,10 @@ _decode: Final = msgspec.msgpack.Decoder(Event).decode
 
 
 class ParquetReader:
-    """Reads Parquet files; the process for it is started with the first one.
+    """Read Parquet files in a child process, which is started for the first one.
 
     Args:
-        column: the column that has the records, if it was given.
+        column: the column that contains the records, if it was given.
     """
 
     def __init__(self, column: str | None) -> None:
@@ -57,7 +57,7 @@ class ParquetReader:
         self._stop()
 
     def parts(self, source: Source, before: int) -> Iterator[Part]:
-        """The parts of a source; `before` are the bytes on disk of the sources in front of it."""
+        """The parts of a source; `before` are the stored bytes of the sources before it."""
         size = source.size or 0
         try:
             file = open_regular(source.path, source.within)
@@ -90,7 +90,7 @@ class ParquetReader:
         yield End(source.ended(stored.sha256, problem), before + size)
 
     def _events(self, path: str, within: str) -> Iterator[Event]:
-        """What the reader sends for a file; if it dies, `Lost` for what it did not reach."""
+        """The reader's events for a file; if it dies, `Unreadable` for the rows that it did not reach."""
         line, total = 0, 0
         finished = False
         try:
@@ -107,13 +107,13 @@ class ParquetReader:
                 yield event
             finished = True
         except ChildStartError as error:
-            yield Lost(0, f"cannot be read: the process that reads Parquet cannot start: {error}")
+            yield Unreadable(0, f"cannot be read: the process that reads Parquet cannot start: {error}")
         except (EOFError, OSError):
             finished = True
-            what = f"rows {line} to {total} cannot be read" if line else "cannot be read"
-            yield Lost(line, f"{what}: the process that reads Parquet {self._death()}")
+            rows = f"rows {line} to {total} cannot be read" if line else "cannot be read"
+            yield Unreadable(line, f"{rows}: the process that reads Parquet {self._death()}")
         finally:
-            if not finished:  # it cannot start, or the caller has given up in the middle
+            if not finished:  # it cannot start, or the caller stopped in the middle
                 self._stop()
 
     def _started(self) -> Connection:
@@ -139,8 +139,8 @@ class ParquetReader:
 
 
 def serve(connection: Connection) -> None:
-    """Run in the child process: read each file that is asked for, until the connection is closed."""
-    # pyarrow's other allocators reserve a gigabyte at once, and keep what was freed.
+    """Run in the child process: read each file that is requested, until the connection is closed."""
+    # pyarrow's other allocators reserve a gigabyte at once, and do not return freed memory.
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     connection.send_bytes(READY)
     while True:
@@ -158,19 +158,19 @@ def limit_memory(path: str) -> int:
 
     try:
         size = Path(path).stat().st_size
-    except (OSError, ValueError):  # reading it will fail, too
+    except (OSError, ValueError):  # reading it will fail as well
         size = 0
     limit = min(MEMORY_BASE + MEMORY_PER_BYTE * size, MEMORY_MAX)
-    # What an earlier file left behind does not count for this one.
+    # Memory in use since an earlier file does not count for this one.
     in_use = int(Path("/proc/self/statm").read_text("ascii").split()[5]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = in_use + limit if hard == resource.RLIM_INFINITY else min(in_use + limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    maximum = in_use + limit if hard == resource.RLIM_INFINITY else min(in_use + limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (maximum, hard))
     return limit
 
 
 def _read_to(stored: StoredBytes, place: int) -> None:
-    """Read up to a place at least, in bytes. What is wrong with the file shows when all of it is read."""
+    """Read at least up to `place`, in bytes. Damage is reported when all of the file is read."""
     with contextlib.suppress(DamageError):
         while stored.count < place and stored.block():
             pass

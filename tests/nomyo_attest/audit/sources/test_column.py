@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from nomyo_attest.audit.sources.column import Cut, Lost, Oversize, Rows, read_column
+from nomyo_attest.audit.sources.column import Cut, Oversize, Rows, Unreadable, read_column
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.sources.helpers import numbered
@@ -51,7 +51,7 @@ def cells(path: Path, column: str | None = None) -> dict[int, bytes | None]:
 def problem(path: Path, column: str | None = None) -> str:
     """Why nothing of a file can be read."""
     (event,) = read_column(str(path), column)
-    assert isinstance(event, Lost)
+    assert isinstance(event, Unreadable)
     assert event.line == 0
     return event.problem
 
@@ -142,7 +142,7 @@ def test_the_column_is_the_one_asked_for_or_the_only_one_of_text_or_has_a_known_
         (
             {"a": ["x"], "b": ["y"]},
             None,
-            "which column has the records cannot be told; the file has a, b; name it (--column)",
+            "more than one column of text; the file has a, b; name the one with the records (--column)",
         ),
         (
             {"response": ["x"], "evidence": ["y"]},
@@ -150,7 +150,7 @@ def test_the_column_is_the_one_asked_for_or_the_only_one_of_text_or_has_a_known_
             "more than one column may have the records: response, evidence; name it (--column)",
         ),
         ({"a": ["x"]}, "b", "has no column 'b'; the file has a"),
-        ({"a": [1]}, "a", "its column 'a' is no text; the file has a"),
+        ({"a": [1]}, "a", "column 'a' does not contain text; the file has a"),
         (
             {f"c{n}": [n] for n in range(12)},
             "b",
@@ -205,7 +205,7 @@ def test_a_damaged_row_group_gives_the_rows_before_and_one_row_that_tells_and_th
     damaged = tmp_path_factory.getbasetemp() / "damaged.parquet"
     damaged.write_bytes(content)
     events = list(read_column(str(damaged), "response"))
-    lost = [event for event in events if isinstance(event, Lost)]
+    lost = [event for event in events if isinstance(event, Unreadable)]
     rows = [row for event in events if isinstance(event, Cut) for row in enumerate(event.cells, event.first)]
     if place % footer < 4:  # the first letters of the file, which nobody needs
         return
@@ -231,5 +231,5 @@ def test_rows_that_the_footer_tells_of_and_are_not_there_are_lost(file: Path, mo
 
     monkeypatch.setattr(module, "_cells", short)
     events = list(read_column(str(file), None))
-    assert [event.line for event in events if isinstance(event, Lost)] == list(range(71, 1000, 100))
-    assert events[3] == Lost(71, "rows 71 to 100 cannot be read: they are not there")
+    assert [event.line for event in events if isinstance(event, Unreadable)] == list(range(71, 1000, 100))
+    assert events[3] == Unreadable(71, "rows 71 to 100 cannot be read: they are missing")

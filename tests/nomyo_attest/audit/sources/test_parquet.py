@@ -92,7 +92,7 @@ def test_a_damaged_row_group_is_a_problem_of_its_source() -> None:
 def test_the_column_asked_for_is_read() -> None:
     pq.write_table(pa.table({"a": ["1"], "b": ["2"]}), "a.parquet")
     assert read("a.parquet", column="b").texts == [b"2"]
-    assert "name it (--column)" in read("a.parquet").problem
+    assert "name the one with the records (--column)" in read("a.parquet").problem
 
 
 def test_a_file_that_is_gone_or_another_since_the_inventory_says_so() -> None:
