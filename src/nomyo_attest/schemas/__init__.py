@@ -29,7 +29,19 @@ def load_schema(name: str) -> dict[str, Any]:
     schema: dict[str, Any] = json.loads((files(__name__) / f"{name}.json").read_text(encoding="utf-8"))
     if name in _FILL_IN:
         _FILL_IN[name](schema)
+    if "$defs" in schema:
+        schema["$defs"] = _for_each_size(schema["$defs"])
     return schema
+
+
+def _for_each_size(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The definitions; one whose name has ``<digits>`` in it becomes one for each size of a digest, in hex digits."""
+    filled: dict[str, Any] = {}
+    for name, definition in definitions.items():
+        text = json.dumps({name: definition})
+        for digits in dict.fromkeys(2 * row.size for row in HASH_TABLE) if "<digits>" in name else (0,):
+            filled |= json.loads(text.replace("<digits>", str(digits)))
+    return filled
 
 
 def _fill_in_policy(schema: dict[str, Any]) -> None:
