@@ -1,25 +1,26 @@
-"""Ask a model, end to end encrypted.
+"""Ask a model, end-to-end encrypted.
 
-The answer goes to standard output, and nothing else does; what the policy says
-of the server goes to standard error, in one line. A word - among those of the
-prompt stands for standard input; what is piped in without it is added to the
-end of the prompt. Without a prompt, a terminal is asked for one
-question after the other, and Ctrl-D ends the conversation.
+The completion is printed on standard output, and nothing else is; the verdict
+is printed on standard error, in one line. A word - in the prompt is replaced by
+standard input; piped input without such a word is appended to the prompt.
+Without a prompt, the command reads one question after another from the
+terminal; Ctrl-D ends the conversation.
 
-With --policy an answer is printed only if the policy affirms the server that
-gave it. A refusal says what does not hold, and ends a conversation. The prompt
-has been sent by then, for evidence comes with an answer.
+With --policy, a completion is printed only if the policy affirms the server. A
+refusal lists the rules that do not hold, and ends a conversation. The prompt
+has been sent by then, since evidence comes with the response.
 
-With --evidence-log the evidence of every answer, and what the policy says of
-it, is appended to a file before the answer is printed or refused; of prompt and
-answer nothing is. An answer whose evidence cannot be kept is not printed.
+With --evidence-log, the evidence and the verdict of every response are appended
+to a file before the completion is printed or refused; prompt and completion are
+not. If this fails, the completion is not printed.
 
-The environment stands for what is not given: NOMYO_API_KEY, NOMYO_BASE_URL,
-NOMYO_POLICY, NOMYO_EVIDENCE_LOG, NOMYO_MODEL, NOMYO_SECURITY_TIER,
-NOMYO_SERVER_KEY_PINS (several with commas). SSL_CERT_FILE names the certificate
-of a private CA.
+Environment variables are used for options that are not given: NOMYO_API_KEY,
+NOMYO_BASE_URL, NOMYO_POLICY, NOMYO_EVIDENCE_LOG, NOMYO_MODEL,
+NOMYO_SECURITY_TIER, NOMYO_SERVER_KEY_PINS (separated by commas). SSL_CERT_FILE
+names the certificate of a private CA.
 
-Exit status: 0; 1 if the answer is refused; 2 if there is none, or wrong usage.
+Exit status: 0; 1 if the response is refused; 2 for wrong usage, or if there is
+no response.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from nomyo.cli.connection import add_client, base_url, host_of, logs_noticed, open_client
-from nomyo.cli.settings import filled, setting
+from nomyo.cli.connection import add_client, base_url, host_of, log_notices, open_client
+from nomyo.cli.settings import nonempty, setting
 from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
 from nomyo_attest.cli.console import text_style
@@ -47,7 +48,7 @@ MODEL: Final = "Qwen/Qwen3-0.6B"
 TIERS: Final = ("standard", "high", "maximum")
 
 PROMPT_MAX: Final = 10 * 1024 * 1024
-"""Bytes of the longest prompt: the protocol's limit for the whole request."""
+"""Maximum size of the prompt in bytes: the protocol's limit for the whole request."""
 
 EXAMPLE = """
 nomyo chat --format json "Hello" > first.json
@@ -60,18 +61,21 @@ nomyo chat --policy policy.toml
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; - is standard input")
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the prompt; - is standard input")
     parser.add_argument(
-        "--policy", type=filled, metavar="P", help="print an answer only if this policy affirms its server"
+        "--policy", type=nonempty, metavar="P", help="print a completion only if this policy affirms the server"
     )
     parser.add_argument(
-        "--evidence-log", type=filled, metavar="FILE", help="a ledger to append every answer's evidence and verdict to"
+        "--evidence-log",
+        type=nonempty,
+        metavar="FILE",
+        help="a ledger, to which every response's evidence and verdict are appended",
     )
-    parser.add_argument("--model", type=filled, metavar="NAME", help=f"the model to ask; default: {MODEL}")
-    parser.add_argument("--system", type=filled, metavar="TEXT", help="a system message to begin with")
-    parser.add_argument("--tier", choices=TIERS, help=f"security tier to ask for: {', '.join(TIERS)}")
-    parser.add_argument("--max-tokens", type=whole_number, metavar="N", help="tokens of the longest answer")
-    parser.add_argument("--temperature", type=decimal_number, metavar="T", help="0 to 2")
+    parser.add_argument("--model", type=nonempty, metavar="NAME", help=f"the model to ask; default: {MODEL}")
+    parser.add_argument("--system", type=nonempty, metavar="TEXT", help="a system message at the beginning")
+    parser.add_argument("--tier", choices=TIERS, help=f"requested security tier: {', '.join(TIERS)}")
+    parser.add_argument("--max-tokens", type=whole_number, metavar="N", help="maximum tokens of the completion")
+    parser.add_argument("--temperature", type=decimal_number, metavar="T", help="sampling temperature, 0 to 2")
     add_client(parser)
     parser.add_format()
 
@@ -100,25 +104,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     import asyncio
 
-    from nomyo.cli.connection import failure
-    from nomyo.cli.conversation import Asking, converse
+    from nomyo.cli.connection import command_error
+    from nomyo.cli.conversation import Chat, converse
     from nomyo.cli.terminal import refusal_text
     from nomyo.errors import AttestationError, NomyoError
 
     given = {name: value for name, value in options.items() if value is not None}
-    with logs_noticed(), asyncio.Runner() as runner:
-        asking = Asking(runner, client, host_of(base_url(arguments)), given, as_json=arguments.format == "json")
+    with log_notices(), asyncio.Runner() as runner:
+        chat = Chat(runner, client, host_of(base_url(arguments)), given, as_json=arguments.format == "json")
         try:
             if prompt is None:
-                converse(asking, messages)
+                converse(chat, messages)
             else:
-                asking.ask([*messages, {"role": "user", "content": prompt}])
+                chat.ask([*messages, {"role": "user", "content": prompt}])
         except AttestationError as refusal:
-            assert policy is not None  # the gate is its policy's
+            assert policy is not None  # there is a gate only with a policy
             print_stderr(refusal_text(refusal.result, policy, text_style(stream=sys.stderr)))
             return NOT_AFFIRMED
         except NomyoError as error:
-            raise failure(error, asking.host, keyless=client.api_key is None) from None
+            raise command_error(error, chat.host, keyless=client.api_key is None) from None
         finally:
             runner.run(client.aclose())
     return OK
@@ -142,7 +146,7 @@ def _policy(arguments: argparse.Namespace) -> AppraisalPolicy | None:
 
 
 def _prompt(arguments: argparse.Namespace) -> str | None:
-    """The prompt; None where there is to be a conversation. Raises `CommandError`."""
+    """Return the prompt; None if the command is to hold a conversation. Raises `CommandError`."""
     words: list[str] = arguments.prompt
     if not words:
         if sys.stdin is not None and sys.stdin.isatty():
@@ -166,30 +170,30 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
 
 
 def _as_typed(word: str) -> str:
-    """A word of the command line, also where the locale has no UTF-8 and the word does.
+    """Return a word of the command line as UTF-8, also if the locale's encoding is another one.
 
-    Python decodes what was typed with the locale's encoding, and keeps bytes that are none as lone surrogates.
+    Python decodes arguments with the locale's encoding, and represents invalid bytes as lone surrogates.
     """
     if not any("\ud800" <= character <= "\udfff" for character in word):
         return word
     try:
         return os.fsencode(word).decode("utf-8")
     except UnicodeError:
-        return word  # and `_check_text` refuses it
+        return word  # `_check_text` refuses it
 
 
 def _check_text(name: str, text: str) -> None:
-    """Refuse words that were no text when they were typed: Python keeps their bytes as lone surrogates."""
+    """Refuse arguments whose bytes are not text: Python represents them as lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise CommandError(f"{name} is no text: it holds bytes that are not UTF-8; convert them first") from None
+        raise CommandError(f"{name}: not valid UTF-8; convert it first") from None
 
 
 def _standard_input() -> str:
     content = read_input(STANDARD_INPUT, PROMPT_MAX)
     if len(content) > PROMPT_MAX:
-        raise CommandError(f"standard input: longer than the {PROMPT_MAX} bytes of the longest prompt; shorten it")
+        raise CommandError(f"standard input: expected at most {PROMPT_MAX} bytes, the limit of a prompt; shorten it")
     from nomyo_attest.evidence.content import wrong_encoding
 
     if problem := wrong_encoding(content[:64]):
@@ -197,4 +201,4 @@ def _standard_input() -> str:
     try:
         return content.decode("utf-8-sig").removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise CommandError(f"standard input: is no text in UTF-8 (byte {error.start}); convert it first") from None
+        raise CommandError(f"standard input: not valid UTF-8 (byte {error.start}); convert it first") from None

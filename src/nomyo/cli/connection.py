@@ -1,4 +1,4 @@
-"""Which server is asked, and as whom: flags, environment, and the client made of them."""
+"""Open a client from options and the environment, and turn its errors into messages for a command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from nomyo.cli.settings import check_variables, filled, read_secret, setting
+from nomyo.cli.settings import check_variables, nonempty, read_secret, setting
 from nomyo.cli.terminal import print_error
 from nomyo_attest.cli.arguments import decimal_number
 from nomyo_attest.cli.errors import CommandError
@@ -27,58 +27,71 @@ if TYPE_CHECKING:
 BASE_URL: Final = "https://api.nomyo.ai"
 
 TIMEOUT: Final = 900.0
-"""Seconds; as `nomyo.config` has it, which the help must not import."""
+"""Seconds; the default of `nomyo.config`, which --help must not import."""
 
 
 def add_server(parser: Parser, timeout: float = TIMEOUT) -> None:
-    """Declare how a server may be reached."""
-    parser.add_argument("--allow-http", action="store_true", help="plain HTTP to this machine, for development")
+    """Declare the options of a connection to a server."""
+    parser.add_argument("--allow-http", action="store_true", help="allow plain HTTP to this machine, for development")
     parser.add_argument(
         "--timeout",
         type=decimal_number,
         default=timeout,
         metavar="S",
-        help=f"seconds for all of it; default: {timeout:g}",
+        help=f"total timeout in seconds; default: {timeout:g}",
     )
 
 
 def add_client(parser: Parser) -> None:
-    """Declare whom to ask, with which key, and which keys to take."""
-    parser.add_argument("--base-url", type=filled, metavar="URL", help=f"the router; default: {BASE_URL}")
+    """Declare the options of a client: the server, the API key, and the keys of both sides."""
     parser.add_argument(
-        "--api-key-file", type=filled, metavar="FILE", help="a file with the API key, if it is not in NOMYO_API_KEY"
+        "--base-url", type=nonempty, metavar="URL", help=f"base URL of the service; default: {BASE_URL}"
+    )
+    parser.add_argument(
+        "--api-key-file",
+        type=nonempty,
+        metavar="FILE",
+        help="a file that contains the API key, if it is not in NOMYO_API_KEY",
     )
     parser.add_argument(
         "--server-key-pin",
-        type=filled,
+        type=nonempty,
         action="append",
         metavar="PIN",
-        help="the only server key to send to: sha256/…; may be given several times",
+        help="an accepted server key, sha256/…; no other is used; may be given several times",
     )
     parser.add_argument(
-        "--key-dir", type=filled, metavar="DIR", help="folder of the client's key pair; made there if it has none"
+        "--key-dir",
+        type=nonempty,
+        metavar="DIR",
+        help="folder of the client's key pair, which is generated if it has none",
     )
-    parser.add_argument("--key-password-file", type=filled, metavar="FILE", help="a file with the password of that key")
+    parser.add_argument(
+        "--key-password-file", type=nonempty, metavar="FILE", help="a file that contains the password of that key"
+    )
     add_server(parser)
 
 
 def base_url(arguments: argparse.Namespace) -> str:
-    """The router's address, as given."""
+    """Return the base URL of the service, as given."""
     return setting("--base-url", arguments.base_url, "NOMYO_BASE_URL").value or BASE_URL
 
 
 def host_of(url: str) -> str:
-    """What complaints call the server at `url`, which has been found to be usable."""
+    """Return host and port of `url`, which was checked, for error messages."""
     return urlsplit(url).netloc
 
 
 def open_client(
     arguments: argparse.Namespace, policy: AppraisalPolicy | None, evidence_log: str | None = None
 ) -> SecureChatCompletion:
-    """The client that the arguments of `add_client` ask for; with a policy, its gate is shut. Raises `CommandError`."""
+    """Create the client from the arguments of `add_client`; with a policy, it requires attestation.
+
+    Raises `CommandError`.
+    """
     check_variables()
     if arguments.key_password_file is not None and arguments.key_dir is None:
-        raise CommandError("--key-password-file: there is no --key-dir whose key it could open")
+        raise CommandError("--key-password-file: requires --key-dir, the folder of the key that it opens")
     pins = _pins(arguments)
     if arguments.api_key_file is not None:
         api_key: str | None = read_secret(arguments.api_key_file, "--api-key-file")
@@ -92,7 +105,7 @@ def open_client(
     from nomyo.errors import NomyoError
 
     try:
-        with insecure_noticed():
+        with insecurity_notices():
             return SecureChatCompletion(
                 base_url(arguments),
                 allow_http=arguments.allow_http,
@@ -106,7 +119,7 @@ def open_client(
                 evidence_log=evidence_log,
             )
     except NomyoError as error:
-        raise failure(error) from None
+        raise command_error(error) from None
 
 
 def _pins(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -123,20 +136,20 @@ def _pins(arguments: argparse.Namespace) -> tuple[str, ...]:
         raise CommandError(f"{source}: {error}") from None
 
 
-class _Noticed(logging.Handler):
-    """What the client logs as a line of this program's own."""
+class _NoticeHandler(logging.Handler):
+    """Print log records of the client as notices of this program."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "refusal", ""):
-            return  # the command says in full what was refused
+            return  # the command itself prints the refusal
         print_error(f"notice: {record.getMessage()}")
 
 
 @contextmanager
-def logs_noticed() -> Iterator[None]:
-    """Say on one line what the client logs as a warning, such as that the server's key has changed."""
+def log_notices() -> Iterator[None]:
+    """Print warnings that the client logs as notices, such as that the server's key has changed."""
     logger = logging.getLogger("nomyo")
-    handler = _Noticed(logging.WARNING)
+    handler = _NoticeHandler(logging.WARNING)
     logger.addHandler(handler)
     try:
         yield
@@ -145,8 +158,8 @@ def logs_noticed() -> Iterator[None]:
 
 
 @contextmanager
-def insecure_noticed() -> Iterator[None]:
-    """Say on one line what the client warns about, rather than as Python does it."""
+def insecurity_notices() -> Iterator[None]:
+    """Print the client's `InsecureWarning`s as notices of one line, instead of in Python's format."""
     from nomyo.errors import InsecureWarning
 
     with warnings.catch_warnings(record=True) as seen:
@@ -156,7 +169,7 @@ def insecure_noticed() -> Iterator[None]:
         print_error(f"notice: {one.message}")
 
 
-_NO_ROUTER: Final = "check the base URL: is it that of a NOMYO router?"
+_NO_ROUTER: Final = "check that the base URL is that of a NOMYO router"
 
 _NO_KEY: Final = "no API key was sent: give one in NOMYO_API_KEY or --api-key-file"
 
@@ -167,12 +180,12 @@ _HINTS: Final[Mapping[str, str]] = {
     "NotFoundError": _NO_ROUTER,
     "ServiceUnavailableError": "ask the operator why this --tier is not available",  # waiting does not help here
     "APIError": _NO_ROUTER,
-    "APITimeoutError": "--timeout allows more seconds",
+    "APITimeoutError": "increase --timeout",
     "APIConnectionError": "check the base URL and the network",
     "ResponseNotBoundError": "do not rely on this server",
-    "ResponseTooLargeError": "ask for less: fewer tokens (--max-tokens), answers or log probabilities",
+    "ResponseTooLargeError": "request less: fewer tokens (--max-tokens), choices or log probabilities",
     "ResponseError": "try again; if it happens again, do not rely on this server",
-    "ServerKeyError": "do not send prompts to this server before you know why",
+    "ServerKeyError": "do not send prompts to this server until you know the reason",
 }
 """Class of an error → what to do about it; the nearest class in its MRO counts. Names, so that --help imports none."""
 
@@ -184,20 +197,20 @@ _OPTIONS: Final = {
     "key_dir": "--key-dir",
     "key_password": "--key-password-file",
 }
-"""Parameters of the client, as its messages name them → what stands for them here."""
+"""Parameter of the client that a message begins with → the option that sets it."""
 
 _KEY_HINTS: Final = {
     "give its password": "give its password in a file, --key-password-file",
     "leave the password away": "leave --key-password-file away",
 }
-"""What a key file's error asks of a program → what it asks of somebody at a command line."""
+"""Hint of a key file's error → the same hint for a command line."""
 
 
-def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> CommandError:
-    """The complaint about `error`.
+def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -> CommandError:
+    """Return the error of the command for an `error` of the client, with a hint.
 
     Args:
-        host: the server it happened with, if any.
+        host: host and port of the server, if any.
         keyless: whether no API key was sent.
     """
     from nomyo.errors import (
@@ -212,18 +225,18 @@ def failure(error: NomyoError, host: str = "", *, keyless: bool = False) -> Comm
     text = str(error)
     if isinstance(error, InsecureURLError):
         problem = _name_option(text.partition(": allow_http is")[0].partition(". Use https")[0])
-        return CommandError(f"{problem}; use https; --allow-http is for a server on this machine")
+        return CommandError(f"{problem}; use https (--allow-http is only for a server on this machine)")
     if isinstance(error, EvidenceLogError):
         return CommandError(f"--evidence-log: {text}")
     if isinstance(error, KeyStoreError):
         return CommandError(f"{error.path}: {error.problem}; {_KEY_HINTS.get(error.hint, error.hint)}")
     if isinstance(error, (ArgumentError, InternalError)):
         return CommandError(
-            _name_option(text).replace("; give the API key as api_key", "; it would show in the process list")
+            _name_option(text).replace("; give the API key as api_key", "; every user could see it in the process list")
         )
     hint = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _hint(error)
-    said = text if host in text else f"{host}: {text}"
-    return CommandError(f"{said}; {hint}" if hint else said)
+    problem = text if host in text else f"{host}: {text}"
+    return CommandError(f"{problem}; {hint}" if hint else problem)
 
 
 def _hint(error: NomyoError) -> str:
@@ -233,7 +246,7 @@ def _hint(error: NomyoError) -> str:
 
     text = str(error)
     if text.startswith(QUEUE_FULL) or "SSL_CERT_FILE" in text or "; give it without /" in text or "(407)" in text:
-        return ""  # the message says it already
+        return ""  # the message contains the hint
     if NOT_THE_ROUTERS in text:
         return _NO_ROUTER
     if isinstance(error, APIError) and error.retryable:
@@ -243,5 +256,5 @@ def _hint(error: NomyoError) -> str:
 
 
 def _name_option(text: str) -> str:
-    """`text` with the parameter it begins with as the flag that sets it."""
+    """Replace the parameter that `text` begins with by the option that sets it."""
     return re.sub(r"^(\w+)(?=:)", lambda found: _OPTIONS.get(found[1], found[1]), text)

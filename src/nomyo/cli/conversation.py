@@ -1,4 +1,4 @@
-"""One question to a server, and its answer on standard output."""
+"""Ask a server one question, or hold a conversation at a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nomyo.chat import SecureChatCompletion
-from nomyo.cli.connection import failure
+from nomyo.cli.connection import command_error
 from nomyo.cli.terminal import NOT_APPRAISED, print_completion, print_error, verdict_line
 from nomyo.errors import APIConnectionError, APIError, ArgumentError, InvalidRequestError, NomyoError
 from nomyo_attest.cli.console import print_json, text_style
@@ -21,19 +21,19 @@ Message = Mapping[str, str]
 
 
 class NoTextError(CommandError):
-    """A response without text where its text is wanted, such as one with tool calls alone."""
+    """A response contains no text to print, such as one with tool calls only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """How questions are asked.
+class Chat:
+    """Send messages to a server, print the completions and their verdicts.
 
     Attributes:
         runner: the event loop.
-        client: whom they go to; its gate is open or shut.
-        host: what the server is called.
-        options: what `create` is given besides the messages.
-        as_json: print all that came, not the text alone.
+        client: the client; with a policy, it requires attestation.
+        host: host and port of the server, for messages.
+        options: arguments of `create` besides the messages.
+        as_json: print the whole response, not only its text.
     """
 
     runner: asyncio.Runner
@@ -43,9 +43,9 @@ class Asking:
     as_json: bool = False
 
     def ask(self, messages: Sequence[Message]) -> str:
-        """Ask, print the answer, say the verdict; returns the answer's text.
+        """Send the messages, print completion and verdict, and return the completion's text.
 
-        Raises `NomyoError`, and `NoTextError` for a response without text where its text is wanted.
+        Raises `NomyoError`, and `NoTextError` if the text is to be printed and there is none.
         """
         with _waiting(f"asking {self.host} …"):
             response = self.runner.run(self.client.create(messages=[dict(one) for one in messages], **self.options))
@@ -53,19 +53,19 @@ class Asking:
         if self.as_json:
             print_json(response)
         elif text is None:
-            raise NoTextError(f"{self.host}: the response has no text; --format json shows what came")
+            raise NoTextError(f"{self.host}: the response has no text; --format json prints the whole response")
         else:
             print_completion(text)
         if reason == "length":
-            print_error("notice: the answer is cut off: the limit of the model, or --max-tokens, is reached")
+            print_error("notice: the completion is cut off at the limit of the model or of --max-tokens")
         result = response["_metadata"].get("attestation_result")
-        there = text_style(stream=sys.stderr)
-        print_stderr(there.paint(NOT_APPRAISED, "dim") if result is None else verdict_line(result, there))
+        style = text_style(stream=sys.stderr)
+        print_stderr(style.paint(NOT_APPRAISED, "dim") if result is None else verdict_line(result, style))
         return text or ""
 
 
 def _first_choice(response: Mapping[str, Any]) -> tuple[str | None, object]:
-    """Text and finish reason, as far as the answer has the shape of one: its content is the server's to choose."""
+    """Return text and finish reason of the first choice; None for what is missing or of another type."""
     choices = response.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")
@@ -75,7 +75,7 @@ def _first_choice(response: Mapping[str, Any]) -> tuple[str | None, object]:
 
 @contextmanager
 def _waiting(text: str) -> Iterator[None]:
-    """Show `text` on a terminal for as long as this takes."""
+    """Show `text` on a terminal while the context lasts."""
     stream = sys.stderr
     if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
         yield
@@ -90,54 +90,54 @@ def _waiting(text: str) -> Iterator[None]:
 PROMPT: Final = "> "
 
 
-def converse(asking: Asking, begin: Sequence[Message]) -> None:
-    """Ask what is typed, until Ctrl-D.
+def converse(chat: Chat, begin: Sequence[Message]) -> None:
+    """Send each line that is typed, with all messages before it, until Ctrl-D.
 
-    What may be mended by another question, or by waiting, is said and passed over: that question counts as not asked.
-    Raises `NomyoError` for anything else; whoever is refused once is told nothing more.
+    An error that another question or waiting may avoid is printed, and its question is left out of the conversation.
+    Raises `NomyoError` for any other error: after a refusal nothing more is sent.
     """
-    said = list(begin)
+    history = list(begin)
     for question in _questions():
-        asked = [*said, {"role": "user", "content": question}]
+        asked = [*history, {"role": "user", "content": question}]
         try:
-            answer = asking.ask(asked)
+            completion = chat.ask(asked)
         except KeyboardInterrupt:
-            print_error("dropped; the server may have read the question all the same")
+            print_error("canceled; the server may still have read the question")
         except NoTextError as error:
             print_error(str(error))
         except NomyoError as error:
-            if not _passing(error):
+            if not _may_succeed_later(error):
                 raise
-            print_error(str(failure(error, asking.host)))
+            print_error(str(command_error(error, chat.host)))
         else:
-            text = answer.encode("utf-8", "replace").decode()  # a model may end amid a character; the client sends none
-            said = [*asked, {"role": "assistant", "content": text}]
-        print_stderr("")  # sets one question apart from the next
+            text = completion.encode("utf-8", "replace").decode()  # a model may end amid a character
+            history = [*asked, {"role": "assistant", "content": text}]
+        print_stderr("")  # an empty line before the next question
 
 
-def _passing(error: NomyoError) -> bool:
-    """Whether the next question may fare better."""
+def _may_succeed_later(error: NomyoError) -> bool:
+    """Whether another question, or the same one later, may succeed."""
     return isinstance(error, (ArgumentError, InvalidRequestError)) or (
         isinstance(error, (APIError, APIConnectionError)) and error.retryable
     )
 
 
 def _questions() -> Iterator[str]:
-    """What is typed, a line at a time, until Ctrl-D; empty lines are passed over."""
+    """Read lines from the terminal until Ctrl-D; empty lines are skipped."""
     _edit_lines()
     while True:
         try:
-            line = _typed()
+            line = _read_typed_line()
         except EOFError:
-            print_stderr("")  # the cursor stands behind the prompt
+            print_stderr("")  # the cursor is still behind the prompt
             return
         if line.strip():
             yield line
 
 
-def _typed() -> str:
+def _read_typed_line() -> str:
     if sys.stdout is not None and sys.stdout.isatty():
-        return input(PROMPT)  # the line editor has to know the prompt, to draw it anew
+        return input(PROMPT)  # the line editor redraws the prompt, so it must know it
     if sys.stderr is not None:
         print(PROMPT, end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
@@ -147,7 +147,7 @@ def _typed() -> str:
 
 
 def _edit_lines() -> None:
-    """Arrow keys and earlier lines where there is a line editor; a text pasted with line ends stays one question."""
+    """Enable line editing, if there is a line editor; pasted text with line ends stays one question."""
     try:
         import readline
     except ImportError:

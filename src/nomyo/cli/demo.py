@@ -1,14 +1,15 @@
-"""The whole story on this machine, in a few seconds: no account and no TPM.
+"""Show the client, the gate and a refusal on this machine, in a few seconds.
 
-Starts the reference router on loopback, asks it, learns a policy from its first
-answer, gets an answer through the gate of that policy, lets the router boot
-other firmware, and is refused. Tells what each step shows, and what it does
-not. Evidence is made by swtpm, or without it by keys that everybody knows; the
-TPM of this machine is not touched. Needs the extra router.
+The demo starts the reference router on loopback, asks it, learns a policy from
+its first response, gets a response through the gate of that policy, lets the
+router boot other firmware, and is refused. It explains what each step shows,
+and what it does not show. It needs no account and no TPM: swtpm makes the
+evidence, or else a software TPM whose keys are public. It needs the extra
+router.
 
-Nothing is left behind, unless --keep names a folder.
+It leaves no files behind, unless --keep names a folder.
 
-Exit status: 0 if the story went as it should; 1 if not; 2 if it cannot begin.
+Exit status: 0 if every step went as expected; 1 if not; 2 if it cannot start.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from nomyo.cli.settings import filled
+from nomyo.cli.settings import nonempty
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError
 from nomyo_attest.cli.files import write_output
@@ -45,10 +46,10 @@ nomyo demo --keep story
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "--tpm", choices=("swtpm", "soft"), help="who makes the evidence; default: swtpm if it is there"
+        "--tpm", choices=("swtpm", "soft"), help="the TPM that makes the evidence; default: swtpm if it is installed"
     )
     parser.add_argument(
-        "--keep", type=filled, metavar="DIR", help="keep policy, answers and refusal in this new folder"
+        "--keep", type=nonempty, metavar="DIR", help="store policy, responses and refusal in this new folder"
     )
     parser.add_format()
 
@@ -63,50 +64,50 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
 
     try:
-        from nomyo.cli.demo_steps import play
+        from nomyo.cli.demo_steps import run_steps
     except MissingExtraError as error:
         raise CommandError(str(error)) from None
 
-    from nomyo.cli.connection import failure
-    from nomyo.cli.demo_steps import astray, ending, told
+    from nomyo.cli.connection import command_error
+    from nomyo.cli.demo_steps import closing_text, step_text, unexpected
     from nomyo.errors import NomyoError
 
     text = arguments.format == "text"
     steps: list[Step] = []
-    with ended_like_ctrl_c(), Keeping(arguments.keep) as keeping, closing(play(arguments.tpm)) as played:
+    with interrupted_by_signals(), OutputFolder(arguments.keep) as folder, closing(run_steps(arguments.tpm)) as played:
         try:
             for step in played:
                 steps.append(step)
-                keeping.keep(step.keep)
+                folder.write(step.files)
                 if text:
-                    print_output(told(step, text_style()) + "\n")
+                    print_output(step_text(step, text_style()) + "\n")
         except RouterError as error:
             raise CommandError(str(error)) from None
         except NomyoError as error:
-            raise CommandError(str(failure(error)), status=NOT_AFFIRMED) from None
+            raise CommandError(str(command_error(error)), status=NOT_AFFIRMED) from None
     seconds = time.monotonic() - began
-    went = steps[-1].went
-    if text and went:
-        print_output(ending(text_style(), seconds, arguments.keep))
+    succeeded = steps[-1].succeeded
+    if text and succeeded:
+        print_output(closing_text(text_style(), seconds, arguments.keep))
     if not text:
         print_json(_document(steps, seconds))
-    if not went:
-        raise CommandError(astray(steps[-1]), status=NOT_AFFIRMED)
+    if not succeeded:
+        raise CommandError(unexpected(steps[-1]), status=NOT_AFFIRMED)
     return OK
 
 
 def _document(steps: list[Step], seconds: float) -> dict[str, Any]:
-    rows = [{"step": one.name, "as_it_should": one.went, "seconds": one.seconds, **one.facts} for one in steps]
-    return {"format": FORMAT, "as_it_should": steps[-1].went, "seconds": round(seconds, 3), "steps": rows}
+    rows = [{"step": one.name, "as_it_should": one.succeeded, "seconds": one.seconds, **one.facts} for one in steps]
+    return {"format": FORMAT, "as_it_should": steps[-1].succeeded, "seconds": round(seconds, 3), "steps": rows}
 
 
-class Keeping:
-    """A folder to keep files in, for their owner alone; gone again if nothing was kept when the context ends.
+class OutputFolder:
+    """A new private folder for files of a command; it is removed at the end of the context if it is empty.
 
     Args:
-        directory: a folder that is not there yet; None keeps nothing.
+        directory: a folder that does not exist yet; None to write nothing.
 
-    Raises `CommandError`, on entering, if it is there, or cannot be made.
+    Raises `CommandError`, on entering, if it exists or cannot be created.
     """
 
     def __init__(self, directory: str | None) -> None:
@@ -114,7 +115,7 @@ class Keeping:
 
     def __enter__(self) -> Self:
         if self._directory is not None:
-            _make(self._directory)
+            _create(self._directory)
         return self
 
     def __exit__(
@@ -124,8 +125,8 @@ class Keeping:
             with suppress(OSError):  # it is not empty
                 Path(self._directory).rmdir()
 
-    def keep(self, files: Mapping[str, Any]) -> None:
-        """Write `files`: name → text, or what is to be JSON. Raises `CommandError`."""
+    def write(self, files: Mapping[str, Any]) -> None:
+        """Write `files`: name → text, or a document to write as JSON. Raises `CommandError`."""
         if self._directory is None:
             return
         for name, content in files.items():
@@ -133,23 +134,23 @@ class Keeping:
             write_output(str(Path(self._directory, name)), text, force=False, private=True)
 
 
-def _make(directory: str) -> None:
+def _create(directory: str) -> None:
     try:
         Path(directory).mkdir(0o700)
     except FileExistsError:
-        raise CommandError(f"{directory}: is there already; name a folder that is not") from None
+        raise CommandError(f"{directory}: already exists; name a new folder") from None
     except FileNotFoundError:
-        raise CommandError(f"{directory}: its folder is not there; make it first") from None
+        raise CommandError(f"{directory}: its parent folder does not exist; create it first") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no folder can have this name"
-        raise CommandError(f"{directory}: cannot be made: {reason}; name another folder") from None
+        reason = getattr(error, "strerror", None) or "invalid folder name"
+        raise CommandError(f"{directory}: cannot be created: {reason}; name another folder") from None
 
 
 @contextmanager
-def ended_like_ctrl_c() -> Iterator[None]:
-    """While the context lasts, SIGTERM and SIGHUP raise `KeyboardInterrupt` in the main thread, as Ctrl-C does."""
+def interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise `KeyboardInterrupt` in the main thread, as Ctrl-C does, while the context lasts."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield  # only the main thread can set handlers
         return
 
     def interrupt(_: int, __: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The demonstration, played: what is done, step by step, and what came of each."""
+"""Run the steps of `nomyo demo`, and describe each in a few lines."""
 
 from __future__ import annotations
 
@@ -23,55 +23,55 @@ from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.formatting import TextStyle, sanitize
 
 MODEL: Final = "echo"
-"""The router has no model: it answers with what it was asked."""
+"""The router has no model: its completion repeats the prompt."""
 
 QUESTION: Final = "Is this still the machine I trust?"
 
-FIRST: Final = "first-answer.json"
+FIRST: Final = "first-response.json"
 POLICY: Final = "policy.toml"
-AFFIRMED: Final = "affirmed-answer.json"
+AFFIRMED: Final = "affirmed-response.json"
 REFUSAL: Final = "refusal.json"
 
-MOVED: Final = "pcr.values"
-"""The rule that other firmware breaks, and no other."""
+BROKEN_RULE: Final = "pcr.values"
+"""The only rule that does not hold after other firmware has booted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the story.
+    """One step of the demo.
 
     Attributes:
-        name: which.
-        went: whether it went as it should.
-        seconds: how long it took.
-        facts: what is to be said of it, in JSON's types.
-        result: the appraisal's result, where there was one.
-        policy: the policy learned, from that step on.
-        keep: what there is to be looked at later: file name → content.
+        name: its name in the JSON output.
+        succeeded: whether it went as expected.
+        seconds: its duration.
+        facts: its facts, in JSON's types.
+        result: the result of the appraisal, if it was a refusal.
+        policy: the learned policy, from that step on.
+        files: files for ``--keep``: name → content.
     """
 
     name: str
-    went: bool
+    succeeded: bool
     seconds: float
     facts: Mapping[str, Any]
     result: AttestationResult | None = None
     policy: AppraisalPolicy | None = None
-    keep: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Any] = field(default_factory=dict)
 
 
-def play(tpm: str | None) -> Generator[Step]:
-    """Play it; the last step is the first that did not go as it should, if any. What was started ends with it.
+def run_steps(tpm: str | None) -> Generator[Step]:
+    """Run the demo; it stops after the first step that did not go as expected. The router ends with the generator.
 
     Args:
-        tpm: ``"swtpm"`` or ``"soft"``; None for the better one that is there. Never this machine's own: the story goes
-            on with other firmware.
+        tpm: ``"swtpm"`` or ``"soft"``; None for swtpm if it can be started. Never this machine's TPM, since the demo
+            boots other firmware.
 
-    Raises `RouterError`, and `NomyoError` if a call fails that should not.
+    Raises `RouterError`, and `NomyoError` for a call that fails unexpectedly.
     """
     with ExitStack() as stack:
         stack.enter_context(_quiet())
         clock = _Clock()
-        router, instead = _started(stack, tpm)
+        router, instead = _start_router(stack, tpm)
         stack.enter_context(_trusting(router))
         runner = stack.enter_context(asyncio.Runner())
         yield Step("start", True, clock.lap(), {"url": router.url, "tpm": router.tpm, "why_not_swtpm": instead})
@@ -80,13 +80,13 @@ def play(tpm: str | None) -> Generator[Step]:
         stack.callback(lambda: runner.run(client.aclose()))
         first = runner.run(client.create(MODEL, _MESSAGES))
         facts = _facts(first) | {"server_key": first["_metadata"]["verification"]["server_key"]}
-        yield Step("ask", True, clock.lap(), facts, keep={FIRST: first})
+        yield Step("ask", True, clock.lap(), facts, files={FIRST: first})
 
         learned = learn(
             [first],
-            names=["the first answer"],
+            names=["the first response"],
             policy_id="demo",
-            description="Learned by nomyo demo from its router's first answer",
+            description="Learned by nomyo demo from its router's first response",
             allow_test_keys=True,
         )
         policy = learned.policy
@@ -94,39 +94,39 @@ def play(tpm: str | None) -> Generator[Step]:
             "policy": {"id": policy.id, "digest": policy.digest},
             "pcrs": {pcr.place: [one.value.hex() for one in pcr.values] for pcr in policy.pcrs},
         }
-        yield Step("learn", True, clock.lap(), facts, policy=policy, keep={POLICY: learned.text})
+        yield Step("learn", True, clock.lap(), facts, policy=policy, files={POLICY: learned.text})
 
         gated = client.with_options(attestation_policy=policy)
         stack.callback(lambda: runner.run(gated.aclose()))
-        affirmed = _asked(runner, gated, policy, clock, "affirm", AFFIRMED)
+        affirmed = _ask_through_gate(runner, gated, policy, clock, "affirm", AFFIRMED)
         yield affirmed
-        if not affirmed.went:
+        if not affirmed.succeeded:
             return
 
         router.boot_other_firmware()
         yield Step("boot", True, clock.lap(), {})
-        yield _asked(runner, gated, policy, clock, "refuse", REFUSAL)
+        yield _ask_through_gate(runner, gated, policy, clock, "refuse", REFUSAL)
 
 
 _MESSAGES: Final = [{"role": "user", "content": QUESTION}]
 
 
-def _asked(
+def _ask_through_gate(
     runner: asyncio.Runner, client: SecureChatCompletion, policy: AppraisalPolicy, clock: _Clock, name: str, file: str
 ) -> Step:
-    """Ask with the gate; to be affirmed or refused, as the name says."""
+    """Ask through the gate; the step's `name` says whether the response is to be affirmed or refused."""
     try:
         answer = runner.run(client.create(MODEL, _MESSAGES))
     except AttestationError as refusal:
         result = refusal.result
-        went = name == "refuse" and result.verdict is Verdict.CONTRAINDICATED and result.failed == (MOVED,)
+        succeeded = name == "refuse" and result.verdict is Verdict.CONTRAINDICATED and result.failed == (BROKEN_RULE,)
         document = result.to_dict()
         facts = {"answer": None, "result": document}
-        return Step(name, went, clock.lap(), facts, result=result, policy=policy, keep={file: document})
+        return Step(name, succeeded, clock.lap(), facts, result=result, policy=policy, files={file: document})
     document = answer["_metadata"]["attestation_result"]
-    went = name == "affirm" and document["verdict"] == Verdict.AFFIRMING.value
+    succeeded = name == "affirm" and document["verdict"] == Verdict.AFFIRMING.value
     facts = {**_facts(answer), "result": document}
-    return Step(name, went, clock.lap(), facts, policy=policy, keep={file: answer})
+    return Step(name, succeeded, clock.lap(), facts, policy=policy, files={file: answer})
 
 
 def _facts(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,8 +139,8 @@ def _facts(answer: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _started(stack: ExitStack, tpm: str | None) -> tuple[RunningRouter, str | None]:
-    """A router, and why it does not have the better TPM, if it was to be chosen."""
+def _start_router(stack: ExitStack, tpm: str | None) -> tuple[RunningRouter, str | None]:
+    """Start a router. Returns it, and the reason why it does not use swtpm, if that was tried."""
     if tpm is not None:
         return stack.enter_context(RunningRouter(RouterOptions(tpm=tpm))), None
     try:
@@ -154,14 +154,14 @@ class _Clock:
         self._last = time.monotonic()
 
     def lap(self) -> float:
-        """Seconds since the last call."""
+        """Return the seconds since the last call."""
         before, self._last = self._last, time.monotonic()
         return round(self._last - before, 3)
 
 
 @contextmanager
 def _trusting(router: RunningRouter) -> Iterator[None]:
-    """The environment of somebody who trusts the router's throw-away CA, and reaches it without a proxy."""
+    """Set the environment so that clients trust the router's temporary CA and reach it without a proxy."""
     changes = {"SSL_CERT_FILE": str(router.ca), "NO_PROXY": "localhost", "no_proxy": "localhost"}
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
@@ -177,7 +177,7 @@ def _trusting(router: RunningRouter) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No log on standard error: the story tells what the router would warn of."""
+    """Suppress logs on standard error: the demo explains what the router would warn about."""
     handler = logging.NullHandler()
     logger = logging.getLogger("nomyo")
     logger.addHandler(handler)
@@ -187,65 +187,65 @@ def _quiet() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-_SWTPM: Final = "swtpm, a TPM in software: it signs as a chip does, and says nothing about this machine."
-_SOFT: Final = "the soft TPM, whose keys are known to everybody: it shows the way, and proves nothing."
-_FOR_SWTPM: Final = f"For a better one, install the program swtpm and the extra tpm: {install_command('tpm')}."
+_SWTPM: Final = "swtpm, a software TPM: it signs as a chip does, but says nothing about this machine."
+_SOFT: Final = "the soft TPM, whose keys are public: it shows how evidence works, and proves nothing."
+_FOR_SWTPM: Final = f"To use swtpm, install the program swtpm and the extra tpm: {install_command('tpm')}."
 
 
-def told(step: Step, style: TextStyle) -> str:
-    """One step as text, without a line end."""
-    heading, tell = _STEPS[step.name]
-    return "\n".join([style.paint(heading, "bold"), *tell(step, style)])
+def step_text(step: Step, style: TextStyle) -> str:
+    """Format one step as text, without a line end."""
+    heading, describe = _STEPS[step.name]
+    return "\n".join([style.paint(heading, "bold"), *describe(step, style)])
 
 
-def ending(style: TextStyle, seconds: float, kept: str | None) -> str:
-    """What all of it shows and does not show, and what is left of it."""
+def closing_text(style: TextStyle, seconds: float, folder: str | None) -> str:
+    """Explain what the demo shows and what it does not, and name the files that it stored."""
     shows = (
-        "An answer is handed over only if the evidence with it is what your policy says. In your code that is one "
+        "A response is released only if its evidence matches your policy. In your code that is one "
         'argument: attestation_policy="policy.toml".'
     )
     trust = (
-        "AIK trust is self_asserted: the key that signs is made for each answer and nobody vouches for it, so any "
-        "software can sign such evidence, as it did here. A PCR value says what was loaded, not that it is good. And "
-        "the question was out each time before the evidence came."
+        "AIK trust is self_asserted: the signing key is created for each response and nobody certifies it, so any "
+        "software can sign such evidence, as it did here. A PCR value identifies the loaded software, and does not say "
+        "that it is good. And each time the prompt was sent before the evidence arrived."
     )
     lines = [style.paint("What this shows", "bold"), *style.wrap(shows, "  "), ""]
-    lines += [style.paint("What it does not", "bold"), *style.wrap(trust, "  "), ""]
-    if kept is None:
-        return "\n".join([*lines, f"{seconds:.1f} s. Nothing is left behind."])
-    lines += [f"{seconds:.1f} s. Policy, answers and refusal are in {sanitize(kept)}. To look at them yourself:", ""]
-    files = (sanitize(shlex.quote(f"{kept}/{name}")) for name in (AFFIRMED, POLICY))
+    lines += [style.paint("What this does not show", "bold"), *style.wrap(trust, "  "), ""]
+    if folder is None:
+        return "\n".join([*lines, f"{seconds:.1f} s. No files were left behind."])
+    lines += [f"{seconds:.1f} s. Policy, responses and refusal are in {sanitize(folder)}. To appraise them again:", ""]
+    files = (sanitize(shlex.quote(f"{folder}/{name}")) for name in (AFFIRMED, POLICY))
     return "\n".join([*lines, f"  nomyo-attest verify {' --policy '.join(files)}"])
 
 
-def astray(step: Step) -> str:
-    """What went otherwise than it should."""
+def unexpected(step: Step) -> str:
+    """Describe how a step went wrong."""
     if step.result is None:
-        return "the gate handed over an answer that it should have withheld"
+        return "the gate released a response that it should have refused"
     if step.name == "affirm":
-        return "the gate withheld an answer that its policy was learned from"
+        return "the gate refused a response of the server that its policy was learned from"
     rules = ", ".join((*step.result.failed, *step.result.undecided))
-    return f"the gate withheld the answer for other reasons than it should: {rules}"
+    return f"the gate refused the response for unexpected reasons: {rules}"
 
 
 def _start(step: Step, style: TextStyle) -> list[str]:
     tpm = _SWTPM if step.facts["tpm"] == "swtpm" else _SOFT
     better = f" {_FOR_SWTPM}" if step.facts["why_not_swtpm"] is not None else ""
     return style.wrap(
-        f"The reference router, at {step.facts['url']}, for this minute only. Its TPM is {tpm}{better}", "  "
+        f"The reference router runs at {step.facts['url']} during the demo. Its TPM is {tpm}{better}", "  "
     )
 
 
 def _ask(step: Step, style: TextStyle) -> list[str]:
     text = (
-        f'"{step.facts["question"]}" was sealed to the server\'s key, its answer to ours. It is an echo: there is no '
-        f"model here. With it came a quote: PCRs {step.facts['quoted']}, signed. Nobody has looked at that yet."
+        f'"{step.facts["question"]}" was encrypted to the server\'s key, the response to ours. It is an echo, since '
+        f"there is no model here. It came with a quote, signed over PCRs {step.facts['quoted']}, not appraised yet."
     )
     return style.wrap(text, "  ")
 
 
 def _learn(step: Step, style: TextStyle) -> list[str]:
-    lines = style.wrap("From now on only these values will do:", "  ")
+    lines = style.wrap("From now on only these values are accepted:", "  ")
     for place, values in step.facts["pcrs"].items():
         meaning = MEANINGS[int(place.partition(":")[2])].partition(";")[0]
         lines += style.wrap(meaning, f"    {place.ljust(11)}{values[0][:8]}…{values[0][-4:]}  ")
@@ -256,13 +256,12 @@ def _affirm(step: Step, style: TextStyle) -> list[str]:
     line = f"  {verdict_line(step.facts['result'], style)}"
     if step.facts["answer"] is None:
         return [line]
-    return [line, *style.wrap(f'Handed over: "{sanitize(step.facts["answer"])}"', "  ")]
+    return [line, *style.wrap(f'Released: "{sanitize(step.facts["answer"])}"', "  ")]
 
 
 def _boot(_: Step, style: TextStyle) -> list[str]:
     text = (
-        "Same address, same certificate, same key, answers as good as before. TLS and encryption have nothing to say "
-        "about it."
+        "Address, certificate, key and completions are the same as before. TLS and encryption do not show the change."
     )
     return style.wrap(text, "  ")
 
@@ -276,7 +275,7 @@ def _refuse(step: Step, style: TextStyle) -> list[str]:
 
 _STEPS: Final[dict[str, tuple[str, Callable[[Step, TextStyle], list[str]]]]] = {
     "start": ("A server", _start),
-    "ask": ("A first answer, taken on trust", _ask),
+    "ask": ("A first response, trusted", _ask),
     "learn": ("A policy, learned from it", _learn),
     "affirm": ("The same question, through the gate", _affirm),
     "boot": ("The server boots other firmware", _boot),

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nomyo.cli.connection import add_server, host_of, insecure_noticed
-from nomyo.cli.settings import filled, read_secret
+from nomyo.cli.connection import add_server, host_of, insecurity_notices
+from nomyo.cli.settings import nonempty, read_secret
 from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import OK, CommandError, print_stderr
@@ -42,10 +42,10 @@ class Generate:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("directory", type=filled, metavar="DIR", help="the folder of the pair")
+        parser.add_argument("directory", type=nonempty, metavar="DIR", help="the folder of the pair")
         parser.add_argument(
             "--password-file",
-            type=filled,
+            type=nonempty,
             metavar="FILE",
             help="encrypt the private key with the password in this file; - is standard input",
         )
@@ -91,10 +91,10 @@ class Show:
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
         parser.add_argument(
-            "path", type=filled, metavar="PATH", help="the folder of a key pair, or one key file in PEM"
+            "path", type=nonempty, metavar="PATH", help="the folder of a key pair, or one key file in PEM"
         )
         parser.add_argument(
-            "--password-file", type=filled, metavar="FILE", help="a file with the password; - is standard input"
+            "--password-file", type=nonempty, metavar="FILE", help="a file with the password; - is standard input"
         )
         parser.add_format()
 
@@ -145,7 +145,7 @@ class Pin:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("url", type=filled, metavar="URL", help="base URL of the router")
+        parser.add_argument("url", type=nonempty, metavar="URL", help="base URL of the router")
         add_server(parser, timeout=60)
         parser.add_format()
 
@@ -156,13 +156,13 @@ class Pin:
         import asyncio
         import sys
 
-        from nomyo.cli.connection import failure
+        from nomyo.cli.connection import command_error
         from nomyo.client import SecureCompletionClient
         from nomyo.errors import NomyoError
         from nomyo.keys import KEY_BITS, fingerprint, load_server_key
 
         async def fetch() -> str:
-            with insecure_noticed():
+            with insecurity_notices():
                 client = SecureCompletionClient(
                     arguments.url, allow_http=arguments.allow_http, timeout=arguments.timeout
                 )
@@ -172,7 +172,7 @@ class Pin:
         try:
             pem = asyncio.run(fetch())
         except NomyoError as error:
-            raise failure(error, host_of(arguments.url)) from None
+            raise command_error(error, host_of(arguments.url)) from None
         except TimeoutError:
             raise CommandError(f"{host_of(arguments.url)}: no answer within {arguments.timeout:g} s") from None
         key = load_server_key(pem.encode(), KEY_BITS)

@@ -23,7 +23,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nomyo.cli.settings import filled, read_secret, read_secrets
+from nomyo.cli.settings import nonempty, read_secret, read_secrets
 from nomyo_attest.cli.arguments import decimal_number, whole_number
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import OK, CommandError
@@ -63,31 +63,39 @@ nomyo router --list-faults
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--host", type=filled, default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")
+    parser.add_argument(
+        "--host", type=nonempty, default="127.0.0.1", help="the address to listen on; default: 127.0.0.1"
+    )
     parser.add_argument("--port", type=whole_number, default=0, help="the port to listen on; default: a free one")
     parser.add_argument(
-        "--cert", type=filled_path, metavar="FILE", help="certificate chain in PEM, for other machines to reach it"
+        "--cert", type=nonempty_path, metavar="FILE", help="certificate chain in PEM, for other machines to reach it"
     )
-    parser.add_argument("--key", type=filled_path, metavar="FILE", help="the certificate's private key in PEM")
+    parser.add_argument("--key", type=nonempty_path, metavar="FILE", help="the certificate's private key in PEM")
     parser.add_argument(
-        "--api-key-file", type=filled, metavar="FILE", help="the API keys that are let in, one a line; default: anybody"
+        "--api-key-file",
+        type=nonempty,
+        metavar="FILE",
+        help="the API keys that are let in, one a line; default: anybody",
     )
     parser.add_argument("--rate-limit", action="store_true", help="two requests a second, as the service has it")
     parser.add_argument("--tpm", choices=TPMS, default="auto", help=f"where evidence comes from: {', '.join(TPMS)}")
     parser.add_argument(
-        "--pcrs", type=filled, default="sha256:0,7,10", metavar="PCRS", help="what is quoted; default: sha256:0,7,10"
+        "--pcrs", type=nonempty, default="sha256:0,7,10", metavar="PCRS", help="what is quoted; default: sha256:0,7,10"
     )
     parser.add_argument(
-        "--aik", type=filled, default="p256", metavar="KEY", help="p256, rsa2048, …: the key made for each quote"
+        "--aik", type=nonempty, default="p256", metavar="KEY", help="p256, rsa2048, …: the key made for each quote"
     )
     parser.add_argument(
-        "--server-key", type=filled_path, metavar="FILE", help="the RSA key requests are sealed to; default: a new one"
+        "--server-key",
+        type=nonempty_path,
+        metavar="FILE",
+        help="the RSA key requests are sealed to; default: a new one",
     )
     parser.add_argument(
-        "--upstream", type=filled, metavar="URL", help="forward to this server, such as http://127.0.0.1:8080/v1"
+        "--upstream", type=nonempty, metavar="URL", help="forward to this server, such as http://127.0.0.1:8080/v1"
     )
     parser.add_argument(
-        "--upstream-key-file", type=filled, metavar="FILE", help="a file with the API key of the upstream"
+        "--upstream-key-file", type=nonempty, metavar="FILE", help="a file with the API key of the upstream"
     )
     parser.add_argument(
         "--upstream-timeout", type=decimal_number, default=600.0, metavar="S", help="seconds it has; default: 600"
@@ -104,7 +112,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--model",
-        type=filled,
+        type=nonempty,
         action="append",
         metavar="NAME[=TIER,…]",
         help="a model to allow, at these tiers or all; may be given several times; default: any model",
@@ -120,14 +128,16 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--log-format", choices=FORMATS, default="text", help="the log on standard error: text or json; default: text"
     )
-    parser.add_argument("--fault", type=filled, metavar="NAME", help="answer wrongly in one way, for tests of clients")
+    parser.add_argument(
+        "--fault", type=nonempty, metavar="NAME", help="answer wrongly in one way, for tests of clients"
+    )
     parser.add_argument("--list-faults", action="store_true", help="list those ways, and end")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of that list: text or json; default: text")
 
 
-def filled_path(text: str) -> Path:
-    """As `filled`: an empty path would be the working folder."""
-    return Path(filled(text))
+def nonempty_path(text: str) -> Path:
+    """As `nonempty`: an empty path would be the working folder."""
+    return Path(nonempty(text))
 
 
 def run(arguments: argparse.Namespace) -> int:

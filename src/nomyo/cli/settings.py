@@ -1,8 +1,11 @@
-"""What may be given by a flag or by the environment: the flag wins, and complaints name the one that was used.
+"""Read settings from options, environment variables and secret files.
 
-Neither may be given and empty. Most often that is a shell variable which is not set, or a command that failed:
-``export NOMYO_SERVER_KEY_PINS=$(…)`` hides its status. To take it as "not given" would drop a pin or a policy without a
-word, or send a prompt elsewhere.
+An option wins over its variable, and error messages name the one that was used. An empty value is an error in both. It
+usually comes from a shell variable that is not set, or from a command that failed: ``export
+NOMYO_SERVER_KEY_PINS=$(…)`` hides its status. To ignore it would drop a pin or a policy silently, or send a prompt to
+another server.
+
+Secrets are read from files, because every user of the machine can read a command line.
 """
 
 from __future__ import annotations
@@ -34,11 +37,11 @@ VARIABLES: Final[Mapping[str, str]] = {
 
 
 class Setting(NamedTuple):
-    """A value, and where it was given.
+    """A value and its source.
 
     Attributes:
-        value: as given; None if it was not.
-        source: flag or variable, such as ``"--policy"``.
+        value: the value; None if it was not given.
+        source: the option or variable, such as ``"--policy"``.
     """
 
     value: str | None
@@ -46,19 +49,22 @@ class Setting(NamedTuple):
 
 
 def setting(flag: str, value: str | None, variable: str) -> Setting:
-    """What `flag` says, or else the environment's `variable`. Raises `CommandError` for a variable that is empty."""
+    """Return the value of the option `flag`, or else of the environment variable `variable`.
+
+    Raises `CommandError` if the variable is empty.
+    """
     if value is not None:
         return Setting(value, flag)
     found = os.environ.get(variable)
     if found is not None and not found.strip():
-        raise CommandError(f"{variable}: is set and empty; give it a value, or unset it")
+        raise CommandError(f"{variable}: empty environment variable; set a value, or unset it")
     return Setting(found, variable)
 
 
 def check_variables() -> None:
-    """Refuse variables of the environment that look like a misspelled one of `VARIABLES`.
+    """Refuse environment variables that look like a misspelled one of `VARIABLES`.
 
-    An unknown variable has no effect, so that a misspelled ``NOMYO_POLICY`` would switch the gate off without any sign.
+    An unknown variable has no effect, so a misspelled ``NOMYO_POLICY`` would disable the gate silently.
 
     Raises `CommandError`.
     """
@@ -68,16 +74,19 @@ def check_variables() -> None:
         if not name.upper().startswith(_PREFIX) or name in VARIABLES.values():
             continue
         meant = meant_by(name, tuple(VARIABLES.values()))
-        if meant not in VARIABLES.values():  # an option of the library, under a name of its own
+        if meant not in VARIABLES.values():  # the name of an option of the library
             meant = VARIABLES.get(meant_by(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or "")
         if meant is not None:
             raise CommandError(f"{name[:40]}: unknown environment variable; did you mean {meant}? Otherwise unset it")
 
 
-def filled(text: str) -> str:
-    """The value of a flag, if there is one: the type of every argument that is a text."""
+def nonempty(text: str) -> str:
+    """Return `text` unless it is empty or blank: the type of every argument that is a text.
+
+    Raises `argparse.ArgumentTypeError`.
+    """
     if not text.strip():
-        raise argparse.ArgumentTypeError("is given and empty; give it a value (is a shell variable not set?)")
+        raise argparse.ArgumentTypeError("expected a value, got an empty one; check whether a shell variable is empty")
     return text
 
 
@@ -89,10 +98,10 @@ SECRETS_MAX: Final = 1024 * 1024
 
 
 def read_secret(name: str, flag: str) -> str:
-    """The one line in the file `name`, or on standard input for ``-``, without its end.
+    """Return the only line of the file `name`, or of standard input for ``-``, without its line end.
 
-    The file must belong to the user or to root, and nobody else may write to it. A file that every user can read is
-    reported. No message quotes the content. Raises `CommandError`.
+    The file must belong to the user or to root, and no other user may be able to write to it. A file that every user
+    can read is reported. No message quotes the content. Raises `CommandError`.
     """
     text = _text(name, flag, SECRET_MAX)
     line = text.removesuffix("\n").removesuffix("\r")
@@ -103,7 +112,7 @@ def read_secret(name: str, flag: str) -> str:
 
 
 def read_secrets(name: str, flag: str) -> tuple[str, ...]:
-    """The lines of the file `name`, without blanks around them; not the empty ones, nor those that begin with ``#``.
+    """Return the lines of the file `name`, stripped, without empty lines and those that begin with ``#``.
 
     Raises `CommandError` as `read_secret` does.
     """
@@ -114,15 +123,15 @@ def read_secrets(name: str, flag: str) -> tuple[str, ...]:
     return secrets
 
 
-def _text(name: str, flag: str, most: int) -> str:
+def _text(name: str, flag: str, maximum: int) -> str:
     if os.path.isdir(name):  # noqa: PTH112 - a name as typed, NUL bytes and all
         raise CommandError(f"{flag}: {name}: is a folder; name a file")
     try:
-        content = read_input(name, most) if name == STANDARD_INPUT else _read(name, most + 1)
+        content = read_input(name, maximum) if name == STANDARD_INPUT else _read(name, maximum + 1)
     except CommandError as error:
         raise CommandError(f"{flag}: {error}") from None
-    if len(content) > most:
-        raise CommandError(f"{flag}: {name}: expected at most {most} bytes, got more")
+    if len(content) > maximum:
+        raise CommandError(f"{flag}: {name}: expected at most {maximum} bytes, got more")
     from nomyo_attest.evidence.content import wrong_encoding
 
     if problem := wrong_encoding(content[:64]):
@@ -133,21 +142,21 @@ def _text(name: str, flag: str, most: int) -> str:
         raise CommandError(f"{flag}: {name}: expected text in UTF-8, got other bytes") from None
 
 
-def _read(name: str, most: int) -> bytes:
-    """Open the file, check the open file's owner and mode, and read at most `most` bytes. Raises `CommandError`.
+def _read(name: str, maximum: int) -> bytes:
+    """Open the file, check the owner and mode of the open file, and read up to `maximum` bytes. Raises `CommandError`.
 
     Links are followed: Kubernetes mounts secrets as links. A pipe, as a shell makes for ``<(…)``, is not checked.
     """
     try:
         with open(name, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all: ValueError is caught below
             _check(name, os.fstat(file.fileno()))
-            return file.read(most)
+            return file.read(maximum)
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from None
 
 
 def _check(name: str, found: os.stat_result) -> None:
-    """Refuse a file that another user could have written; report one that every user can read."""
+    """Refuse a file that another user could have written, and report one that every user can read."""
     if not hasattr(os, "geteuid") or not stat.S_ISREG(found.st_mode):
         return
     user = os.geteuid()

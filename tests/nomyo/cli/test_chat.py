@@ -37,7 +37,7 @@ def test_a_refusal_shows_the_findings_and_never_the_answer(router: PlainRouter, 
         assert ran.err.startswith("contraindicated   policy known (")
         assert "\n  FAIL  pcr.values\n" in ran.err
         assert "what to do" in ran.err
-        assert "The answer is withheld. The prompt has been sent" in ran.err
+        assert "The response is not released. The prompt has been sent" in ran.err
         assert PROMPT not in ran.err
 
 
@@ -117,7 +117,7 @@ def test_an_answer_that_was_cut_off_is_noticed(router: PlainRouter) -> None:
     router.complete = cut
     ran = run("chat", "x")
     assert (ran.status, ran.out) == (0, "x\n")
-    assert ran.err.startswith("nomyo: notice: the answer is cut off")
+    assert ran.err.startswith("nomyo: notice: the completion is cut off")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes its output")
@@ -132,7 +132,7 @@ def test_nothing_is_sent_where_standard_output_is_closed(router: PlainRouter, co
         env=environment(),
     )
     assert done.returncode == 2
-    assert done.stderr == "nomyo: standard output is closed, and what was asked for goes there; nothing was sent\n"
+    assert done.stderr == "nomyo: standard output is closed, but the output is written there; nothing was sent\n"
     assert router.requests == []
 
 

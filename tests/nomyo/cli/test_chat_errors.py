@@ -21,7 +21,7 @@ from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
         ([], b"", "the prompt is empty"),
         ([], b" \n\n", "the prompt is empty"),
         ([" "], b"", "the prompt is empty"),
-        (["-"], b"abc\xff", "standard input: is no text in UTF-8 (byte 3)"),
+        (["-"], b"abc\xff", "standard input: not valid UTF-8 (byte 3)"),
         (["-", "-"], b"x", "standard input (-) can be read only once"),
         (["-", "--api-key-file", "-"], b"x", "standard input (-) can be read only once"),
         (["--max-tokens", "0", "x"], b"", "--max-tokens: expected 1 or more, got 0"),
@@ -29,16 +29,20 @@ from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
         (["--temperature", "nan", "x"], b"", "chat: argument --temperature: invalid number 'nan'"),
         (["--timeout", "0", "x"], b"", "--timeout: expected"),
         (["--timeout", "inf", "x"], b"", "chat: argument --timeout: invalid number 'inf'"),
-        (["--key-password-file", "x", "x"], b"", "there is no --key-dir"),
+        (["--key-password-file", "x", "x"], b"", "--key-password-file: requires --key-dir"),
         (["--server-key-pin", "x", "x"], b"", "--server-key-pin: expected a pin"),
         (["--policy", "missing.toml", "x"], b"", "--policy: missing.toml: cannot be read"),
         (["--base-url", "localhost:1", "x"], b"", "base URL: expected https://HOST"),
         (["--base-url", "https://u:secret@localhost", "x"], b"", "base URL: expected no user name"),
-        (["--base-url", "http://localhost:1", "x"], b"", "--allow-http is for a server on this machine"),
+        (
+            ["--base-url", "http://localhost:1", "x"],
+            b"",
+            "use https (--allow-http is only for a server on this machine)",
+        ),
         (["--base-url", "http://example.org", "--allow-http", "x"], b"", "which is not this machine"),
         (["--api-key", "secret", "x"], b"", "unknown option '--api-key' (did you mean --api-key-file?)"),
-        (["\udcff"], b"", "the prompt is no text: it holds bytes that are not UTF-8"),
-        (["--system", "\udcff", "x"], b"", "--system is no text: it holds bytes that are not UTF-8"),
+        (["\udcff"], b"", "the prompt: not valid UTF-8"),
+        (["--system", "\udcff", "x"], b"", "--system: not valid UTF-8"),
     ],
 )
 def test_what_cannot_be_asked_is_said_before_anything_is_sent(
@@ -52,7 +56,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_sent(
 
 def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nomyo.cli.chat.PROMPT_MAX", 10)
-    assert "longer than the 10 bytes" in complaint(run("chat", stdin=b"x" * 11))
+    assert "expected at most 10 bytes" in complaint(run("chat", stdin=b"x" * 11))
     assert router.posts == []
 
 
@@ -62,12 +66,12 @@ def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, m
         (error(400, "too long"), "Bad request: too long; check --model, and whether the prompt is too long for it"),
         (error(401, "no"), "no; no API key was sent: give one in NOMYO_API_KEY or --api-key-file"),
         (error(403, "not m"), "Forbidden: not m; ask the operator which models and tiers this API key may use"),
-        (error(404, "off"), "Endpoint not found: off; check the base URL: is it that of a NOMYO router?"),
+        (error(404, "off"), "Endpoint not found: off; check that the base URL is that of a NOMYO router"),
         (
             Reply(status=429, headers=[("Retry-After", "3600")]),
             "Rate limit exceeded: Programmed: 429; try again in 3600 s",
         ),
-        (Reply(status=302, headers=[("Location", "https://example.org")]), "check the base URL"),
+        (Reply(status=302, headers=[("Location", "https://example.org")]), "check that the base URL"),
         (Reply(status=200, body=b"<html>"), "could not be decrypted and read; try again; if it happens again"),
         (error(400, "\x1b[31mred\n\u202e"), "Bad request: \\x1b[31mred\\n\\u202e; check"),
         (error(400, "##vso[task.complete]\n::error::x"), "Bad request: \\x23#vso[task.complete]\\n::error::x; check"),
@@ -93,7 +97,7 @@ def test_a_wrong_api_key_is_to_be_checked_and_not_shown(router: PlainRouter, mon
 def test_a_server_that_does_not_answer_in_time_is_said(router: PlainRouter) -> None:
     router.answer(lambda _: Reply(delay=30))
     answer = complaint(run("chat", "--timeout", "1.5", "x"))
-    assert answer == f"localhost:{router.port}: no answer within 1.5 s; --timeout allows more seconds"
+    assert answer == f"localhost:{router.port}: no answer within 1.5 s; increase --timeout"
 
 
 def test_a_server_that_is_not_there_is_said(router: PlainRouter) -> None:
@@ -114,13 +118,13 @@ def test_a_gateways_page_is_not_blamed_on_the_model(router: PlainRouter) -> None
     router.answer(Reply(403, [("Content-Type", "text/html")], b"<!DOCTYPE html><title>Blocked</title>"))
     answer = complaint(run("chat", "x"))
     assert "an HTML page, not the router's response" in answer
-    assert answer.endswith("check the base URL: is it that of a NOMYO router?")
+    assert answer.endswith("check that the base URL is that of a NOMYO router")
 
 
 def test_to_a_key_that_is_not_pinned_nothing_is_sent(router: PlainRouter) -> None:
     answer = complaint(run("chat", "--server-key-pin", f"sha256/{'A' * 43}=", "x"))
     assert "which is not pinned" in answer
-    assert answer.endswith("do not send prompts to this server before you know why")
+    assert answer.endswith("do not send prompts to this server until you know the reason")
     assert router.posts == []
 
 
@@ -161,7 +165,7 @@ def test_an_answer_without_text_is_said_and_json_shows_it(router: PlainRouter, c
         return answer
 
     router.complete = changed
-    assert "the response has no text; --format json shows what came" in complaint(run("chat", "x"))
+    assert "the response has no text; --format json prints the whole response" in complaint(run("chat", "x"))
     ran = run("chat", "--format", "json", "x")
     assert (ran.status, ran.err) == (0, f"{NOT_APPRAISED}\n")
     assert "_metadata" in ran.json()

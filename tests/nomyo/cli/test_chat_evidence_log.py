@@ -36,7 +36,7 @@ def test_the_environment_may_name_the_ledger(router: PlainRouter, here: Path, mo
     assert run("chat", PROMPT).status == 0
     assert len(records()) == 1
     monkeypatch.setenv("NOMYO_EVIDENCE_LOG", "")
-    assert "NOMYO_EVIDENCE_LOG: is set and empty" in run("chat", PROMPT).err
+    assert "NOMYO_EVIDENCE_LOG: empty environment variable" in run("chat", PROMPT).err
 
 
 def test_a_ledger_that_cannot_be_used_is_one_line_and_nothing_is_sent(router: PlainRouter, here: Path) -> None:

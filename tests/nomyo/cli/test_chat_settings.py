@@ -106,7 +106,7 @@ def test_an_empty_variable_is_refused_before_anything_is_sent(
     router: PlainRouter, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"NOMYO_{name}", value)
-    assert complaint(run("chat", "x")) == f"NOMYO_{name}: is set and empty; give it a value, or unset it"
+    assert complaint(run("chat", "x")) == f"NOMYO_{name}: empty environment variable; set a value, or unset it"
     assert router.requests == []
 
 

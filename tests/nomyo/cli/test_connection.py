@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from nomyo import errors
-from nomyo.cli.connection import failure
+from nomyo.cli.connection import command_error
 from nomyo_attest.cli.errors import UNUSABLE
 
 
@@ -30,7 +30,7 @@ def made(kind: type[errors.NomyoError]) -> errors.NomyoError:
 
 @pytest.mark.parametrize("kind", dict.fromkeys(classes()))
 def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError]) -> None:
-    complaint = failure(made(kind), "example.org")
+    complaint = command_error(made(kind), "example.org")
     assert complaint.status == UNUSABLE
     assert str(made(kind)).partition(";")[0].removesuffix(".") in str(complaint)
 
@@ -40,11 +40,11 @@ def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError])
     [
         (errors.AuthenticationError, "check the API key"),
         (errors.ForbiddenError, "ask the operator which models and tiers this API key may use"),
-        (errors.NotFoundError, "check the base URL"),
+        (errors.NotFoundError, "check that the base URL"),
         (errors.InvalidRequestError, "check --model"),
         (errors.ServiceUnavailableError, "ask the operator why this --tier is not available"),
-        (errors.APIStatusError, "check the base URL"),
-        (errors.APITimeoutError, "--timeout allows more seconds"),
+        (errors.APIStatusError, "check that the base URL"),
+        (errors.APITimeoutError, "increase --timeout"),
         (errors.APIConnectionError, "check the base URL and the network"),
         (errors.ResponseError, "try again"),
         (errors.ResponseNotBoundError, "do not rely on this server"),
@@ -52,7 +52,7 @@ def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError])
     ],
 )
 def test_an_error_gets_the_mend_of_its_kind(kind: type[errors.NomyoError], hint: str) -> None:
-    text = str(failure(made(kind), "example.org"))
+    text = str(command_error(made(kind), "example.org"))
     assert text.startswith("example.org: something went wrong; ")
     assert hint in text
 
@@ -62,9 +62,9 @@ def test_what_may_be_tried_again_says_when(seconds: float | None, said: str) -> 
     error = errors.ServiceUnavailableError("cooling down")
     error.retryable = True
     error.retry_after = seconds
-    assert str(failure(error, "example.org")) == f"example.org: cooling down; {said}"
+    assert str(command_error(error, "example.org")) == f"example.org: cooling down; {said}"
 
 
 def test_parameters_are_named_as_they_are_typed() -> None:
-    assert str(failure(errors.ArgumentError("timeout: expected more"))) == "--timeout: expected more"
-    assert str(failure(errors.ArgumentError("base_url: expected https"))) == "base URL: expected https"
+    assert str(command_error(errors.ArgumentError("timeout: expected more"))) == "--timeout: expected more"
+    assert str(command_error(errors.ArgumentError("base_url: expected https"))) == "base URL: expected https"

@@ -58,7 +58,7 @@ def test_after_a_refusal_nothing_more_is_sent(router: PlainRouter, policy: str) 
         terminal.type("second\r")
         terminal.see("contraindicated")
         terminal.see("pcr.values")
-        terminal.see("The answer is withheld.")
+        terminal.see("The response is not released.")
         assert terminal.end() == 1
     assert len(router.posts) == 2
     assert "second\r\n\x1b[31" not in terminal.shown
@@ -109,7 +109,7 @@ def test_ctrl_c_drops_a_question_that_is_being_asked(router: PlainRouter) -> Non
         terminal.see(f"asking localhost:{router.port} …")
         assert asked.wait(PATIENCE)
         terminal.type("\x03")
-        terminal.see("nomyo: dropped; the server may have read the question all the same\r\n")
+        terminal.see("nomyo: canceled; the server may still have read the question\r\n")
         terminal.see("> ")
         terminal.type("quick\r")
         terminal.see("not appraised")

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.usefixtures("_quick")
 
 HEADINGS = [
     "A server",
-    "A first answer, taken on trust",
+    "A first response, trusted",
     "A policy, learned from it",
     "The same question, through the gate",
     "The server boots other firmware",
     "The same question again",
     "What this shows",
-    "What it does not",
+    "What this does not show",
 ]
 STEPS = ["start", "ask", "learn", "affirm", "boot", "refuse"]
 
@@ -59,14 +59,14 @@ def test_the_story_with_the_soft_tpm(temporary: Path, monkeypatch: pytest.Monkey
     assert (ran.status, ran.err) == (0, "")
     *told, last = headings(ran.out)
     assert told == HEADINGS
-    assert last.endswith(" s. Nothing is left behind.")
-    assert "the soft TPM, whose keys are known to everybody" in " ".join(ran.out.split())
+    assert last.endswith(" s. No files were left behind.")
+    assert "the soft TPM, whose keys are public" in " ".join(ran.out.split())
     assert "  affirming   policy demo (sha256:" in ran.out
     assert "  contraindicated   policy demo (sha256:" in ran.out
     assert ran.out.count("FAIL") == 1
     assert "FAIL  pcr.values" in ran.out
     assert "Not as the policy has it: sha256:0, sha256:10." in ran.out
-    assert "self_asserted" in ran.out.partition("What it does not")[2]
+    assert "self_asserted" in ran.out.partition("What this does not show")[2]
     assert max(map(len, ran.out.splitlines())) <= 80
     assert list(temporary.iterdir()) == []
     assert dict(os.environ) == before
@@ -125,16 +125,21 @@ def test_what_is_kept_is_private_and_can_be_looked_at(here: Path) -> None:
         os.umask(before)
     assert (ran.status, ran.err) == (0, "")
     files = sorted(Path("story").iterdir())
-    assert [path.name for path in files] == ["affirmed-answer.json", "first-answer.json", "policy.toml", "refusal.json"]
+    assert [path.name for path in files] == [
+        "affirmed-response.json",
+        "first-response.json",
+        "policy.toml",
+        "refusal.json",
+    ]
     assert stat.S_IMODE(Path("story").stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     command = ran.out.splitlines()[-1].split()
     assert command[0] == "nomyo-attest"
     assert attest.run(*command[1:]).status == 0
     policy = AppraisalPolicy.load("story/policy.toml")
-    assert appraise(Path("story/first-answer.json").read_bytes(), policy).verdict is Verdict.AFFIRMING
+    assert appraise(Path("story/first-response.json").read_bytes(), policy).verdict is Verdict.AFFIRMING
     assert json.loads(Path("story/refusal.json").read_bytes())["verdict"] == "contraindicated"
-    assert "is there already" in complaint(run("demo", "--keep", "story"))
+    assert "already exists" in complaint(run("demo", "--keep", "story"))
 
 
 @pytest.mark.parametrize("name", ["no/where", "file/story", "a\0b", "x" * 300])
@@ -147,7 +152,7 @@ def test_a_gate_that_lets_through_what_it_should_not_is_status_1(monkeypatch: py
     monkeypatch.setattr("nomyo.router.RunningRouter.boot_other_firmware", lambda self: None)
     ran = run("demo", "--tpm", "soft")
     assert ran.status == 1
-    assert ran.err == "nomyo: the gate handed over an answer that it should have withheld\n"
+    assert ran.err == "nomyo: the gate released a response that it should have refused\n"
     assert "What this shows" not in ran.out
     document = run("demo", "--tpm", "soft", "--format", "json").json()
     assert document["as_it_should"] is False
@@ -160,7 +165,7 @@ def test_a_refusal_for_another_reason_is_status_1(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(RunningRouter, "boot_other_firmware", lambda self: self.set_fault("quote-nonce"))
     ran = run("demo", "--tpm", "soft")
     assert ran.status == 1
-    assert ran.err.startswith("nomyo: the gate withheld the answer for other reasons than it should: nonce.match")
+    assert ran.err.startswith("nomyo: the gate refused the response for unexpected reasons: nonce.match")
 
 
 def test_a_server_that_fails_on_the_way_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

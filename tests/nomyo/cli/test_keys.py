@@ -228,7 +228,7 @@ def test_a_server_that_serves_no_key_is_said(router: PlainRouter) -> None:
     answer = complaint(run("keys", "pin", router.url, "--timeout", "1"))
     assert answer == f"localhost:{router.port}: no answer within 1 s"
     router.mend()
-    assert "check the base URL" in complaint(run("keys", "pin", f"{router.url}/elsewhere"))
+    assert "check that the base URL" in complaint(run("keys", "pin", f"{router.url}/elsewhere"))
     assert "base URL: expected https://HOST" in complaint(run("keys", "pin", "localhost"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nomyo.cli.terminal import _CI_VARIABLES, harmless, print_completion
+from nomyo.cli.terminal import _CI_VARIABLES, escape_controls, print_completion
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from nomyo.cli.terminal import _CI_VARIABLES, harmless, print_completion
     ],
 )
 def test_text_stays_text(text: str) -> None:
-    assert harmless(text) == text
+    assert escape_controls(text) == text
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,15 @@ def test_text_stays_text(text: str) -> None:
     ],
 )
 def test_what_drives_a_terminal_becomes_an_escape(text: str, shown: str) -> None:
-    assert harmless(text) == shown
+    assert escape_controls(text) == shown
 
 
 def test_no_control_character_passes_but_line_feed_and_tab() -> None:
     controls = {chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in {"Cc", "Cs"}}
-    passed = {char for char in controls if harmless(char) == char}
+    passed = {char for char in controls if escape_controls(char) == char}
     assert passed == {"\n", "\t"}
     bidirectional = {chr(c) for c in range(0x110000) if unicodedata.bidirectional(chr(c)) in _EMBEDDING}
-    assert {char for char in bidirectional if harmless(char) == char} == set()
+    assert {char for char in bidirectional if escape_controls(char) == char} == set()
 
 
 COMPLETION = "a\x1b[2Jb\n::error::c\nd ##vso[x]e"
@@ -75,7 +75,7 @@ def test_a_terminal_gets_a_completion_without_what_drives_it(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     print_completion(COMPLETION)
-    assert capsys.readouterr().out == harmless(COMPLETION) + "\n"
+    assert capsys.readouterr().out == escape_controls(COMPLETION) + "\n"
 
 
 @pytest.mark.usefixtures("_no_ci")
@@ -98,7 +98,7 @@ def test_a_file_in_a_ci_job_gets_a_completion_as_it_is(tmp_path: Path, monkeypat
 
 
 def test_a_pipe_in_a_ci_job_may_be_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = "import sys; from nomyo.cli.terminal import say_completion; print_completion(sys.argv[1])"
+    command = "import sys; from nomyo.cli.terminal import print_completion; print_completion(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", command, COMPLETION],
         capture_output=True,
