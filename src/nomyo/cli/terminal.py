@@ -78,8 +78,8 @@ NOT_APPRAISED = "not appraised: without --policy nothing is known about the serv
 def verdict_line(result: Mapping[str, Any], style: TextStyle) -> str:
     """Format an attestation result, given in its JSON form, as one line."""
     from nomyo_attest.appraisal import Verdict
+    from nomyo_attest.report.explain import VERDICT_INKS
     from nomyo_attest.report.formatting import excerpt
-    from nomyo_attest.report.verdict import VERDICT_INKS
 
     verdict = Verdict(result["verdict"])
     policy = f"policy {excerpt(result['policy']['id'], 40)} ({result['policy']['digest'][:11]}…)"
@@ -91,7 +91,7 @@ def verdict_line(result: Mapping[str, Any], style: TextStyle) -> str:
 
 def refusal_text(result: AttestationResult, policy: AppraisalPolicy, style: TextStyle) -> str:
     """Format a refusal: verdict, findings with remediation, and the note that the prompt has been sent."""
-    from nomyo_attest.report.verdict import body_text
+    from nomyo_attest.report.explain import body_text
 
     end = "The response is not released. The prompt has been sent: evidence comes with the response, not before it."
     return "\n\n".join(

@@ -74,7 +74,7 @@ def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: a
         else:
             print_json(document)
         return
-    from nomyo_attest.report.audit_text import audit_text
+    from nomyo_attest.report.text import audit_text
 
     view = text_style(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
     (print_stderr if reports.streams else print_output)(audit_text(summary, view, reports.files).removesuffix("\n"))

@@ -87,8 +87,8 @@ class Verify:
         from nomyo_attest.appraisal.verifier import try_to_read
         from nomyo_attest.errors import MisplacedEvidenceError
         from nomyo_attest.evidence import Evidence
+        from nomyo_attest.report.explain import body_text, head_text, limits_text, summary_text, test_keys_text
         from nomyo_attest.report.formatting import sanitize
-        from nomyo_attest.report.verdict import body_text, head_text, limits_text, summary_text, test_keys_text
 
         text = arguments.format == "text"
         view = text_style(verbose=arguments.verbose)

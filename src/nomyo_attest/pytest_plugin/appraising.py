@@ -184,12 +184,11 @@ def explanation(
     place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False
 ) -> tuple[str, str]:
     """Why a result is not affirming: in a line, and with all that is expected and got; digests in full if `verbose`."""
+    from nomyo_attest.report.explain import body_text, head_text, reasons
     from nomyo_attest.report.formatting import TextStyle, escape_commands, excerpt
-    from nomyo_attest.report.reasons import reasons
-    from nomyo_attest.report.verdict import body_text, head_text
 
     found = reasons(result)
-    because = [f"{one.rule}: {excerpt(one.message)}" for one in (*found.failed, *found.open, *found.softened)]
+    because = [f"{one.rule}: {excerpt(one.message)}" for one in (*found.failed, *found.undecided, *found.softened)]
     style = TextStyle(verbose=verbose)
     body = body_text(result, policy, style)
     brief = sanitized(f"{result.verdict.value}: {'; '.join(because)}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from nomyo_attest.report.decoded import spelled
+from nomyo_attest.report.explain import TEST_KEY
 from nomyo_attest.report.formatting import TextStyle, count, excerpt, sanitize
-from nomyo_attest.report.verdict import TEST_KEY
 
 _BLOBS: Final = {"quote": "quote_b64", "signature": "signature_b64", "key": "aik_pubkey_b64"}
 _OBFUSCATED: Final = frozenset({"firmware_version", "reset_count", "restart_count"})

@@ -10,18 +10,16 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
-from nomyo_attest.report.audit_reasons import Cause, causes_by_source
-from nomyo_attest.report.audit_words import (
-    MEND_RELEASED,
-    MEND_UNREADABLE,
+from nomyo_attest.report.causes import (
     NOT_AFFIRMED,
-    Compared,
-    lines_text,
+    REMEDIATION_RELEASED,
+    REMEDIATION_UNREADABLE,
+    Cause,
+    causes_by_source,
     not_evaluated_text,
     outside_text,
     released_text,
     remediation_not_evaluated,
-    remediation_of,
     unreadable,
     where,
 )
@@ -47,15 +45,14 @@ def annotations(summary: Summary) -> str:
     cross-record checks that were not evaluated, and what could not be read; warnings are rules that the policy softens;
     a notice tells how many records are outside the window by the server's own time.
     """
-    compared = Compared(summary)
     causes = causes_by_source(summary)
     errors = [
         *_released(summary),
         *_unreadable(summary),
         *_series(summary),
-        *(_of_cause(one, compared) for one in causes if not one.softened),
+        *(_of_cause(one) for one in causes if not one.softened),
     ]
-    warnings = [_of_cause(one, compared) for one in causes if one.softened]
+    warnings = [_of_cause(one) for one in causes if one.softened]
     # More places than the summary lists are lost to this report too, and counted.
     unlisted = max(0, summary.places_total - len(summary.places))
     notices = []
@@ -107,13 +104,13 @@ def _property(text: str) -> str:
 
 def _released(summary: Summary) -> Iterable[_Annotation]:
     if summary.released.not_affirmed:
-        told = [sentence(f"{NOT_AFFIRMED}: {released_text(summary.released)}"), sentence(MEND_RELEASED)]
+        told = [sentence(f"{NOT_AFFIRMED}: {released_text(summary.released)}"), sentence(REMEDIATION_RELEASED)]
         yield _Annotation("-", 0, NOT_AFFIRMED.lower(), "\n".join(told))
 
 
 def _unreadable(summary: Summary) -> Iterable[_Annotation]:
     for one in unreadable(summary):
-        told = [sentence(excerpt(one.problem)), sentence(MEND_UNREADABLE)]
+        told = [sentence(excerpt(one.problem)), sentence(REMEDIATION_UNREADABLE)]
         if one.records > 1:
             told.insert(0, f"{count(one.records, 'record')} unreadable.")
         yield _Annotation(one.source, one.lines[0] if one.lines else 0, "unreadable", "\n".join(told))
@@ -132,12 +129,7 @@ def _series(summary: Summary) -> Iterable[_Annotation]:
         yield _Annotation(one.last.source, one.last.line, excerpt(one.rule, 60), message)
 
 
-def _of_cause(cause: Cause, compared: Compared) -> _Annotation:
-    which = f"{count(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}"
-    told = [f"{which}: {sentence(excerpt(cause.message))}"]
-    values = compared.sentence(cause)
-    told += [values] if values else []
-    remediation = remediation_of(cause.rule)
-    told += [sentence(remediation)] if remediation else []
+def _of_cause(cause: Cause) -> _Annotation:
+    lines = [f"{cause.affected}: {cause.problem}", cause.compared, cause.remediation]
     line = cause.lines[0] if cause.lines else 1
-    return _Annotation(cause.source, line, excerpt(cause.rule, 60), "\n".join(told))
+    return _Annotation(cause.source, line, excerpt(cause.rule, 60), "\n".join(filter(None, lines)))

@@ -12,19 +12,18 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, Counts, SourceSummary, Summary
-from nomyo_attest.report.audit_reasons import Cause, causes_by_source
-from nomyo_attest.report.audit_words import (
-    MEND_RELEASED,
-    MEND_UNREADABLE,
+from nomyo_attest.report.causes import (
     NOT_AFFIRMED,
-    Compared,
+    REMEDIATION_RELEASED,
+    REMEDIATION_UNREADABLE,
+    Cause,
     Unreadable,
+    causes_by_source,
     counts_line,
     lines_text,
     not_evaluated_text,
     released_text,
     remediation_not_evaluated,
-    remediation_of,
     unreadable,
     where,
 )
@@ -110,7 +109,7 @@ def _whole(summary: Summary) -> ET.Element:
     if told := released_text(summary.released):
         case = _case(suite, RELEASED)
         if summary.released.not_affirmed:
-            _tell(case, "failure", f"{NOT_AFFIRMED}: {told}", [f"What to do: {sentence(MEND_RELEASED)}"])
+            _tell(case, "failure", f"{NOT_AFFIRMED}: {told}", [f"What to do: {sentence(REMEDIATION_RELEASED)}"])
     _case(suite, EXIT_STATUS)
     return suite
 
@@ -161,7 +160,6 @@ def _sources(summary: Summary) -> list[ET.Element]:
     by_source: dict[str, list[Cause]] = {}
     for cause in causes[:RULES_MAXIMUM]:
         by_source.setdefault(cause.source, []).append(cause)
-    compared = Compared(summary)
     lost = {one.source: one for one in unreadable(summary)}
     known = {one.name: one for one in summary.sources}
     suites = []
@@ -170,7 +168,7 @@ def _sources(summary: Summary) -> list[ET.Element]:
         source = known.get(name)
         if source is not None:
             _readable(suite, source, lost.get(name))
-        _none_refused(suite, name, source, by_source.get(name, []), compared)
+        _none_refused(suite, name, source, by_source.get(name, []))
         suites.append(suite)
     cut = len(causes) - min(len(causes), RULES_MAXIMUM) + max(0, summary.places_total - len(summary.places))
     if cut:
@@ -190,12 +188,12 @@ def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None)
     if lost is None:
         return
     told = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MAXIMUM], lost.records)}"]
-    _tell(case, "error", excerpt(lost.problem), [*told, f"What to do: {sentence(MEND_UNREADABLE)}"], "unreadable")
+    _tell(
+        case, "error", excerpt(lost.problem), [*told, f"What to do: {sentence(REMEDIATION_UNREADABLE)}"], "unreadable"
+    )
 
 
-def _none_refused(
-    suite: ET.Element, name: str, source: SourceSummary | None, found: list[Cause], compared: Compared
-) -> None:
+def _none_refused(suite: ET.Element, name: str, source: SourceSummary | None, found: list[Cause]) -> None:
     """The case of all records of a source together: a record that several rules refuse is one failure, not several."""
     counts = source.counts if source is not None else Counts()
     if counts.unreadable and counts.total == counts.unreadable:
@@ -203,9 +201,9 @@ def _none_refused(
     case = _case(suite, NONE_REFUSED, name)
     causes = [cause for cause in found if not cause.softened]
     refused = Counts(contraindicated=counts.contraindicated, none=counts.none)
-    warned = [line for cause in found if cause.softened for line in ["", *_rule(cause, compared)]]
+    warned = [line for cause in found if cause.softened for line in ["", *_rule(cause)]]
     if causes or refused.total:
-        text = [line for cause in causes for line in [*_rule(cause, compared), ""]]
+        text = [line for cause in causes for line in [*_rule(cause), ""]]
         message = counts_line(refused) if refused.total else count(max(cause.records for cause in causes), "record")
         rules = ", ".join(dict.fromkeys(excerpt(cause.rule) for cause in causes))
         if causes:
@@ -220,14 +218,12 @@ def _none_refused(
         ET.SubElement(case, "system-out").text = "\n".join([counts_line(counts), *warned])
 
 
-def _rule(cause: Cause, compared: Compared) -> list[str]:
+def _rule(cause: Cause) -> list[str]:
     """What is said of a rule in one source: how many records, which, what was expected and got, what to do."""
     name = excerpt(cause.rule) if cause.failed else f"{excerpt(cause.rule)} ({cause.outcome})"
-    head = f"{name}: {count(cause.records, 'record')}: {sentence(excerpt(cause.message))}"
+    head = f"{name}: {count(cause.records, 'record')}: {cause.problem}"
     lines = [f"WARNING: {head}" if cause.softened else head]
     lines.append(f"{source_name(cause.source)}: {lines_text(cause.lines, cause.records)}")
-    values = compared.of(cause)
-    if values[0]:
-        lines += [f"expected    {values[0]}", f"got         {values[1]}"]
-    remediation = remediation_of(cause.rule)
-    return lines + ([f"What to do: {sentence(remediation)}"] if remediation else [])
+    if cause.expected:
+        lines += [f"expected    {cause.expected}", f"got         {cause.got}"]
+    return lines + ([f"What to do: {cause.remediation}"] if cause.remediation else [])

@@ -13,11 +13,21 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
+from nomyo_attest.appraisal.rules import RULES, Rule
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
 from nomyo_attest.audit.summary import NOT_EVALUATED, Place, Summary
-from nomyo_attest.report.audit_reasons import Cause, causes_by_source
-from nomyo_attest.report.audit_words import Compared, lines_text, not_evaluated_text, place_text, unreadable, where
+from nomyo_attest.report.catalogue import rule_anchor
+from nomyo_attest.report.causes import (
+    REMEDIATION_UNREADABLE,
+    WHY_UNREADABLE,
+    Cause,
+    causes_by_source,
+    not_evaluated_text,
+    place_text,
+    unreadable,
+    where,
+)
 from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence
-from nomyo_attest.report.sarif_rules import UNREADABLE_RULE, descriptors
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 """The schema's own name for itself."""
@@ -27,6 +37,12 @@ RESULTS_MAXIMUM: Final = 25_000
 
 _NEAR: Final = 1000
 """Results with the other places beside the first: all 25,000 with theirs would be a file too large to be sent."""
+
+UNREADABLE_RULE: Final = "unreadable"
+"""The id of results about what could not be read: that of the verdict."""
+
+_DESCRIPTION_MAXIMUM: Final = 1000
+"""Characters of a description: GitHub takes 1024."""
 
 _ARTIFACTS_MAXIMUM: Final = 1000
 _RELATED_MAXIMUM: Final = 9
@@ -40,9 +56,9 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
     into it. Without it they have their help as text only.
     """
     causes = causes_by_source(summary)
-    rules = descriptors(summary, [one.rule for one in causes], docs_url)
+    rules = _descriptors(summary, [one.rule for one in causes], docs_url)
     places = {rule["id"]: place for place, rule in enumerate(rules)}
-    found = [*_unreadable(summary), *_series(summary), *_causes(causes, Compared(summary))]
+    found = [*_unreadable(summary), *_series(summary), *_causes(causes)]
     cut = max(0, len(found) - RESULTS_MAXIMUM)
     results = found[:RESULTS_MAXIMUM]
     for place, result in enumerate(results):
@@ -208,13 +224,87 @@ def _latest_first(places: list[Place], last: Place) -> list[Place]:
     return [last, *(place for place in places if place != last)]
 
 
-def _causes(causes: list[Cause], compared: Compared) -> Iterable[dict[str, Any]]:
+def _causes(causes: list[Cause]) -> Iterable[dict[str, Any]]:
     for cause in causes:
-        which = f"{count(cause.records, 'record')}, {lines_text(cause.lines, cause.records)}"
-        text = f"{which}: {sentence(excerpt(cause.message))}"
-        values = compared.sentence(cause)
-        told = "here too" if cause.failed else "undecided here too"
-        places = [(cause.source, line, told) for line in cause.lines] or [(cause.source, 0, "")]
+        text = f"{cause.affected}: {cause.problem} {cause.compared}".rstrip()
+        beside = "here too" if cause.failed else "undecided here too"
+        places = [(cause.source, line, beside) for line in cause.lines] or [(cause.source, 0, "")]
         level = "warning" if cause.softened else "error"
         identity = () if cause.failed else (cause.outcome,)
-        yield _result(sanitize(cause.rule), level, f"{text} {values}".rstrip(), places, cause.source, *identity)
+        yield _result(sanitize(cause.rule), level, text, places, cause.source, *identity)
+
+
+# ---- rules
+
+
+def _descriptors(summary: Summary, named: Iterable[str], docs_url: str | None) -> list[dict[str, Any]]:
+    """Every rule of the appraisals and across records, in the order of their tables; then that of `UNREADABLE_RULE`.
+
+    `named` are the ids that results have: those of claims, such as ``claims.security_tier``, get a descriptor each.
+    """
+    claims = sorted({one for one in named if one.startswith("claims.")})
+    found = []
+    for rule in RULES:
+        found += [
+            _appraisal(one, rule, docs_url) for one in (claims if rule.id == "claims.*" and claims else [rule.id])
+        ]
+    asked = {one.rule for one in summary.cross_record_rules}
+    found += [_across(rule, docs_url) for rule in CROSS_RECORD_RULES if rule.id in asked]
+    known = {one["id"] for one in found}
+    for one in summary.cross_record_rules:
+        if one.rule not in known:
+            found.append(_descriptor(one.rule, one.question, "", "", one.remediation, None))
+    found.append(
+        _descriptor(UNREADABLE_RULE, "Can every record be read?", WHY_UNREADABLE, "", REMEDIATION_UNREADABLE, None)
+    )
+    return found
+
+
+def _appraisal(rule_id: str, rule: Rule, docs_url: str | None) -> dict[str, Any]:
+    page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
+    return _descriptor(
+        sanitize(rule_id), rule.question, rule.explanation, rule.field, rule.remediation, page, core=rule.core
+    )
+
+
+def _across(rule: CrossRecordRule, docs_url: str | None) -> dict[str, Any]:
+    page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
+    return _descriptor(rule.id, rule.question, rule.explanation, rule.field, rule.remediation, page)
+
+
+def _descriptor(
+    rule_id: str, question: str, explanation: str, field: str, remediation: str, page: str | None, *, core: bool = False
+) -> dict[str, Any]:
+    described = f"Field: {field}." if field else ""
+    text = [question, explanation, described, f"What to do: {sentence(remediation)}", f"More: {page}" if page else ""]
+    markdown = [
+        f"**{question}**",
+        explanation,
+        f"Field: `{field}`." if field else "",
+        f"**What to do:** {sentence(remediation)}",
+        f"[More of `{rule_id}`]({page})" if page else "",
+    ]
+    descriptor: dict[str, Any] = {
+        "id": rule_id,
+        "shortDescription": {"text": question},
+        "fullDescription": {"text": _cut(explanation or question)},
+        "help": {"text": _joined(text), "markdown": _joined(markdown)},
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": ["attestation", *(["core"] if core else [])]},
+    }
+    if page:
+        descriptor["helpUri"] = page
+    return descriptor
+
+
+def _joined(paragraphs: Iterable[str]) -> str:
+    """Paragraphs with what in them would be a placeholder (3.11.5) escaped."""
+    return "\n\n".join(one for one in paragraphs if one).replace("{", "{{").replace("}", "}}")
+
+
+def _cut(text: str) -> str:
+    """The sentences of `text` that fit."""
+    text = " ".join(text.split())
+    if len(text) <= _DESCRIPTION_MAXIMUM:
+        return text
+    return text[: text.rindex(". ", 0, _DESCRIPTION_MAXIMUM) + 1]

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, Place, Summary
 from nomyo_attest.report.formatting import sanitize
-from nomyo_attest.report.markdown import BYTES_MAXIMUM, audit_markdown, code, prose
+from nomyo_attest.report.markdown import BYTES_MAXIMUM, audit_markdown, code_span, prose
 from nomyo_attest.rules import RULE_TABLE
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
 from tests.nomyo_attest.report.audit_samples import summary
@@ -27,12 +27,12 @@ def rendered(text: str) -> ET.Element:
     "text", [NASTY, "`", "``a``", "|", "a|b", "\\|", "\\", " ", "", "a`b", "&amp;", "*x* _y_ ~~z~~"]
 )
 def test_code_shows_any_text_as_it_is_and_as_nothing_else(text: str) -> None:
-    (paragraph,) = rendered(f"x {code(text)} y")
+    (paragraph,) = rendered(f"x {code_span(text)} y")
     (span,) = paragraph
     assert span.tag == "code"
     assert len(span) == 0
     assert (span.text or "") == sanitize(text)
-    (table,) = rendered(f"| a | b |\n|---|---|\n| {code(text)} | c |")
+    (table,) = rendered(f"| a | b |\n|---|---|\n| {code_span(text)} | c |")
     cells = table.findall("tbody/tr/td")
     assert [len(cell.findall("code")) for cell in cells] == [1, 0]
     assert (cells[0][0].text or "").strip() == sanitize(text).strip()
@@ -42,7 +42,7 @@ def test_code_shows_any_text_as_it_is_and_as_nothing_else(text: str) -> None:
     "text", ["*x*", "a_b_", "<b>", "@team", "#12", "[a](b)", "https://x", "www.x.test", "a|b", "`"]
 )
 def test_only_plain_words_are_no_code(text: str) -> None:
-    assert prose(text) == code(text)
+    assert prose(text) == code_span(text)
     assert prose("The archive is cut off at byte 12: sha256:7.") == "The archive is cut off at byte 12: sha256:7."
 
 
@@ -64,11 +64,16 @@ def test_nothing_links_loads_runs_or_mentions_and_every_table_is_whole(whole: Su
 
 
 def test_the_first_screen_says_whether_it_passed_how_many_and_which_rule() -> None:
-    screen = audit_markdown(summary()).splitlines()[:22]
+    screen = audit_markdown(summary()).splitlines()[:28]
     assert screen[0] == "## nomyo-attest audit: not passed"
     assert "| **contraindicated** | 75 | 0.7 % |" in screen
     assert "Exit status 1: 75 contraindicated, 146 none, 1 unreadable, 2 findings across records." in screen
-    assert any(line.startswith("| **FAIL** | `pcr.values` | 75 | `recorded/2026-11.jsonl.gz:7609`") for line in screen)
+    at = screen.index("**FAIL** `pcr.values` 75 records")
+    assert screen[at + 2 : at + 5] == [
+        "- expected: `sha256:7 c6cf0b83…3530`",
+        "- got: `sha256:7 006b7583…31aa`",
+        "- first: `recorded/2026-11.jsonl.gz:7609`, 2026-11-11 12:00:00Z",
+    ]
 
 
 def test_a_passed_audit_says_so() -> None:
@@ -80,7 +85,7 @@ def test_a_passed_audit_says_so() -> None:
 
 
 def test_no_record_at_all_is_said() -> None:
-    assert "There is nothing to appraise." in audit_markdown(summary(counts=Counts()))
+    assert "No record was appraised, so nothing is affirmed." in audit_markdown(summary(counts=Counts()))
 
 
 def test_the_longest_summary_of_the_most_hostile_text_is_far_under_the_limit() -> None:
@@ -118,13 +123,12 @@ def test_what_is_not_shown_is_counted() -> None:
     text = audit_markdown(
         summary(
             places=sample.places * 40,
-            places_total=5000,
             passed_over=[f"{number}.txt" for number in range(1000)],
             passed_over_total=1234,
             profiles_total=77,
         )
     )
-    assert "And 4,950 more places." in text
+    assert "- and 37 more sources\n" in text
     assert "And 1,214 more files." in text
     assert "And 74 more profiles." in text
 
@@ -139,7 +143,10 @@ def test_what_only_follows_is_named_where_it_is_little_and_counted_where_it_is_m
     rules = summary().rules
     for ids, told in (
         (["attest.form", "nonce.match"], "`attest.form`, `nonce.match`."),
-        ([row.id for row in RULE_TABLE[2:5] + RULE_TABLE[5:12]], "10 other rules."),
+        (
+            [row.id for row in RULE_TABLE[2:12]],
+            "`attest.form`, `signature.form`, `key.form`, `attest.magic`, `attest.type`, `key.attributes` and 4 more.",
+        ),
     ):
         following = [msgspec.structs.replace(rules[1], rule=one, outcome="consequence") for one in ids]
-        assert f"Not decided because of these: {told}" in audit_markdown(summary(rules=[*rules, *following]))
+        assert f"Undecided because of these rules: {told}" in audit_markdown(summary(rules=[*rules, *following]))

@@ -1,4 +1,4 @@
-"""Where the marks of an axis stand: round numbers, and times that people would choose, in UTC."""
+"""Place the marks of an axis: at round numbers, and at times that people would choose, in UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the report looks: light, dark, narrow, printed."""
+"""The style sheet of the page: light, dark, narrow, printed."""
 
 from __future__ import annotations
 
@@ -101,31 +101,34 @@ dl{margin:.6rem 0 1rem}
 dl>div{display:grid;grid-template-columns:9.5rem minmax(0,1fr);gap:.2rem .8rem;padding:.15rem 0}
 dt{color:var(--soft)}
 dd{margin:0}
-td dl{margin:.2rem 0 .5rem}
-td dl>div{grid-template-columns:9.5rem minmax(11rem,1fr);padding:0}
 ul{padding-left:1.3rem}
 .plain{list-style:none;padding:0;margin:0}
 details{margin:.6rem 0}
 summary{cursor:pointer;color:var(--link)}
-.remediation{color:var(--soft)}
+.entries{list-style:none;padding:0;margin:.6rem 0 1rem}
+.entries>li{border-left:3px solid var(--line);padding:.1rem 0 .1rem .9rem;margin:0 0 1.1rem;max-width:60rem}
+.e-failures>li{margin-bottom:.8rem}
+.head{max-width:none;margin:.2rem 0 .3rem}
+.amount{color:var(--soft)}
+.entries dl{margin:.1rem 0 .3rem}
+.entries dl>div{grid-template-columns:7.5rem minmax(0,1fr);padding:.05rem 0}
+.entries .plain>li{border-top:1px solid var(--line);padding:.3rem 0}
 .v{white-space:nowrap;font-weight:600}
 .v-affirming{color:var(--affirming)}.v-warning{color:var(--warning)}.v-contraindicated{color:var(--contraindicated)}
 .v-none{color:var(--none)}.v-unreadable{color:var(--unreadable)}
-.t-failures{min-width:52rem}.t-rules,.t-findings,.t-profiles,.t-sources{min-width:54rem}
-.t-cross_record,.t-values,.t-references{min-width:36rem}
-.t-failures tbody th{width:25%}.t-failures td:nth-child(2){width:21%}
-.t-failures td:nth-child(3){width:10rem}
-.t-counts td:nth-child(4){width:30%}.t-rules tbody td:nth-child(4){min-width:7rem}
-.t-rules tbody th{min-width:min(22rem,75vw);width:50%}
-.t-rules td:last-child{min-width:13rem}.t-cross_record tbody th{width:60%}
+.t-profiles,.t-sources{min-width:54rem}
+.t-values,.t-references{min-width:40rem}
+.t-values tbody th,.t-references tbody th{min-width:7rem}
+.t-counts td:nth-child(3){width:22%}.t-counts td:nth-child(4){color:var(--soft);width:40%}
 .t-sources th[scope=row]{min-width:17rem}
 .t-asked tbody th{min-width:min(13rem,40vw)}
 .t-profiles th{width:13rem}.t-profiles td:nth-child(2){min-width:6.5rem}
-.t-findings tbody th{width:30%}.t-findings td:last-child{width:34%}
 figure{margin:1rem 0}
 figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:0;margin:.5rem 0}
 .swatch,.bar{vertical-align:middle;border-radius:2px}
+.bar{display:block;max-width:14rem;margin-top:.2rem}
+td.n .bar{margin-left:auto}
 .defs{position:absolute}
 .chart{display:block;overflow:visible;margin:.6rem 0 .4rem 3.2rem;width:calc(100% - 4.6rem)}
 .chart text{font-size:12px;fill:var(--soft)}
@@ -148,7 +151,7 @@ figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
 footer{color:var(--soft);font-size:.88rem;padding-bottom:2rem}
 @media (max-width:40rem){
 .wide,.t-counts th:nth-child(4),.t-counts td:nth-child(4){display:none}
-dl>div{grid-template-columns:1fr}h1{font-size:1.4rem}
+dl>div{grid-template-columns:1fr}.entries dl>div{grid-template-columns:5.5rem minmax(0,1fr)}h1{font-size:1.4rem}
 .chart{margin-left:2.4rem;width:calc(100% - 3.4rem)}
 .chart .lane{font-size:12px}
 }
@@ -165,7 +168,7 @@ thead{position:static}
 table,th[scope]{min-width:0!important}
 table{font-size:8pt}
 th,td{padding:.2rem .35rem}
-tr,figure,dl>div{break-inside:avoid}
+tr,figure,.entries>li>p,dl>div{break-inside:avoid}
 thead{display:table-header-group}
 tfoot{display:table-row-group}
 .t-asked tbody th{width:24%}

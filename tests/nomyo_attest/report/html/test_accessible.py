@@ -29,7 +29,7 @@ def test_there_is_one_of_each_landmark_and_a_way_past_the_contents(page: Node) -
     assert [one.name for one in page.walk() if one.name in {"header", "nav", "main", "footer"}] == [
         *("header", "nav", "main", "footer")
     ]
-    assert page.all("a", "skip")[0].get("href") == "#answer"
+    assert page.all("a", "skip")[0].get("href") == "#result"
     assert page.get("lang") == "en"
 
 

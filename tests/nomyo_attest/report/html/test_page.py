@@ -31,18 +31,18 @@ def table(page: Node, name: str) -> Node:
 
 def test_the_sections_stand_in_the_order_an_auditor_asks(page: Node) -> None:
     assert [one.get("id") for one in page.all("section")] == [
-        *("answer", "timeline", "rules", "cross_record", "profiles", "failures"),
+        *("result", "rules", "cross_record", "unreadable", "timeline", "profiles", "failures"),
         *("claims", "sources", "policy", "limits", "provenance"),
     ]
 
 
-def test_the_answer_is_at_the_top(page: Node) -> None:
-    answer = page.by_id("answer")
-    (status,) = answer.all("p", "status")
+def test_the_result_is_at_the_top(page: Node) -> None:
+    (status,) = page.all("header")[0].all("p", "status")
+    result = page.by_id("result")
     assert status.words.startswith("✗ Exit status 1: not passed 75 contraindicated, 146 none, 1 unreadable")
-    assert "10,252 of 10,524 records are affirmed. 50 more pass with a warning" in answer.words
-    assert "222 are not affirmed. Across records there are 2 findings." in answer.words
-    assert "prod-eu-2026-11" in answer.words
+    assert "10,252 of 10,524 records are affirmed. 50 more pass with a warning" in result.words
+    assert "222 are not affirmed. There are 2 findings across records." in result.words
+    assert "prod-eu-2026-11" in result.words
     counts = {row[0].split()[1]: row[1:3] for row in rows(table(page, "counts"))}
     assert counts["affirming"] == ["10,252", "97.4 %"]
     assert counts["unreadable"] == ["1", "<0.1 %"]
@@ -58,7 +58,7 @@ def test_the_answer_is_at_the_top(page: Node) -> None:
     ],
 )
 def test_the_exit_status_is_told_in_words(status: int, text: str) -> None:
-    assert of(status=status).by_id("answer").all("p", "status")[0].words.startswith(text)
+    assert of(status=status).all("p", "status")[0].words.startswith(text)
 
 
 def test_an_audit_of_nothing_affirms_nothing() -> None:
@@ -86,7 +86,7 @@ def test_an_audit_of_nothing_affirms_nothing() -> None:
         passed_over_total=0,
         status=0,
     )
-    assert "No record was appraised, so nothing is affirmed." in page.by_id("answer").words
+    assert "No record was appraised, so nothing is affirmed." in page.by_id("result").words
     assert "There is no record to show." in page.by_id("timeline").words
     assert "Nothing was appraised, so nothing is established." in page.by_id("limits").words
     assert page.all("svg", "chart") == []
@@ -108,8 +108,9 @@ def test_one_bad_record_among_ten_million_is_seen() -> None:
     timeline = [msgspec.structs.replace(one, counts=Counts(affirming=10_000_000 // 56)) for one in sample.timeline]
     timeline[5] = msgspec.structs.replace(timeline[5], counts=Counts(affirming=10_000_000 // 56, contraindicated=1))
     svg = of(timeline=timeline, counts=Counts(affirming=10_000_000, contraindicated=1)).by_id("timeline")
-    bars = svg.all("svg", "chart")[0].all("rect", "b-contraindicated")
-    assert [float(one.get("height")) for one in bars] == [2, 24], "in the stack, and in a lane of its own"
+    chart = svg.all("svg", "chart")[0]
+    stacked, lane = (chart.all("rect", f"{kind}-contraindicated") for kind in ("b", "l"))
+    assert [float(one.get("height")) for one in (*stacked, *lane)] == [2, 24]
 
 
 def test_gaps_and_missing_evidence_are_marked_in_the_chart_and_told_in_words(page: Node) -> None:
@@ -119,9 +120,9 @@ def test_gaps_and_missing_evidence_are_marked_in_the_chart_and_told_in_words(pag
     assert gap.get("x") == "78.571%"
     assert gap.get("width") == "5.357%"
     assert {one.words for one in svg.all("text", "mark")} == {"G1", "E1"}
-    assert rows(table(page, "stretches")) == [
-        ["G1", "2026-11-13 00:00:00Z", "2026-11-13 18:00:00Z", "18 h", "0", "records: none at all"],
-        ["E1", "2026-11-06 06:00:00Z", "2026-11-06 18:00:00Z", "12 h", "120", "evidence: no record has any"],
+    assert rows(table(page, "gaps")) == [
+        ["no records", "G1", "2026-11-13 00:00:00Z", "2026-11-13 18:00:00Z", "18 h", "0"],
+        ["no evidence", "E1", "2026-11-06 06:00:00Z", "2026-11-06 18:00:00Z", "12 h", "120"],
     ]
 
 
@@ -130,8 +131,8 @@ def test_what_is_shorter_than_a_bar_is_listed_but_not_drawn() -> None:
     short = [Gap(begins=one.at, ends=one.at + 3600, records=1) for one in sample.timeline[:3]]
     section = of(gaps=[], unavailable=short).by_id("timeline")
     assert section.all("rect", "b-outage") == []
-    assert section.all("summary")[0].words == "3 shorter times without records, or without evidence"
-    assert rows(table(section, "short"))[0][2:] == ["1 h", "1", "evidence: no record has any"]
+    assert [row[:2] for row in rows(table(section, "gaps"))] == [["no evidence", "not drawn"]] * 3
+    assert rows(table(section, "gaps"))[0][4:] == ["1 h", "1"]
 
 
 def test_records_without_a_time_are_told(page: Node) -> None:
@@ -148,87 +149,109 @@ def test_the_numbers_of_the_chart_stand_in_a_table_that_adds_up(page: Node) -> N
     assert "do not add up" in table(of(undated=0), "buckets").all("caption")[0].words
 
 
+def entries(page: Node, name: str) -> list[Node]:
+    """The entries of a list."""
+    (found,) = page.all("ul", f"e-{name}")
+    return [one for one in found.inside if isinstance(one, Node)]
+
+
+def facts(node: Node) -> dict[str, str]:
+    """Names and texts; of several of one name the last."""
+    return {one.all("dt")[0].words: one.all("dd")[0].words for one in node.all("div") if one.all("dt")}
+
+
 def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) -> None:
-    first = rows(table(page, "rules"))[0]
-    assert first[0].startswith("pcr.values Is each PCR that the policy names signed")
-    assert "What to do: If the machine was updated" in first[0]
-    assert "At the first: not as the policy has it: sha256:7" in first[0]
-    assert first[1:4] == ["fails", "75", "0.7 %"]
-    assert first[4].startswith("recorded/2026-11.jsonl.gz:")
+    first = entries(page, "rules")[0]
+    assert first.all("p", "head")[0].words == "✗ FAIL pcr.values 75 records"
+    told = facts(first)
+    assert told["question"].startswith("Is each PCR that the policy names signed")
+    assert told["problem"] == "Not as the policy has it: sha256:7."
+    assert (told["expected"], told["got"]) == ("sha256:7 c6cf0b83…3530", "sha256:7 006b7583…31aa")
+    assert told["share"] == "0.7 %"
+    assert told["first"] == "recorded/2026-11.jsonl.gz:7609 2026-11-11 12:00:00Z"
+    assert told["what to do"].startswith("If the machine was updated")
+    assert told["in"].endswith("7796, 7797, 7798 and 65 more")
 
 
-def test_rules_that_cannot_be_told_for_the_sake_of_others_are_counted_apart(page: Node) -> None:
+def test_rules_that_are_undecided_because_of_others_are_counted_apart(page: Node) -> None:
     sample = summary()
     late = msgspec.structs.replace(sample.rules[1], rule="attest.form", outcome="consequence")
     quiet = msgspec.structs.replace(sample.rules[2], rule="key.hierarchy", requirement="ignore")
     section = of(rules=[*sample.rules, late, quiet]).by_id("rules")
-    assert [row[1] for row in rows(table(section, "rules"))] == ["fails", "cannot be told", "warning"]
-    assert "for some record: 5" in section.all("summary")[0].words
+    heads = [one.all("p", "head")[0].words for one in entries(section, "rules")]
+    assert [one.split()[1] for one in heads] == ["FAIL", "UNDECIDED", "WARNING"]
+    assert "Undecided because of these rules: attest.form." in section.words
+    assert "Ignored, as the policy says: key.hierarchy." in section.words
+    assert "for some record: 5; 1 of them only because of others" in section.all("summary")[0].words
     assert rows(table(section, "everyrule"))[3:] == [
-        ["attest.form", "required", "0", "0", "146", "only because of a rule above"],
-        ["key.hierarchy", "ignore", "50", "0", "0", "the policy ignores it"],
+        ["attest.form", "required", "0", "0", "146"],
+        ["key.hierarchy", "ignore", "50", "0", "0"],
     ]
 
 
 def test_a_rule_that_the_table_does_not_have_is_shown_by_its_id() -> None:
     rule = msgspec.structs.replace(summary().rules[0], rule="future.rule")
-    told = rows(table(of(rules=[rule]), "rules"))[0][0]
-    assert told == "future.rule At the first: not as the policy has it: sha256:7"
+    (entry,) = entries(of(rules=[rule]), "rules")
+    assert entry.all("p", "head")[0].words == "✗ FAIL future.rule 75 records"
+    assert list(facts(entry)) == ["problem", "share", "first"]
 
 
 def test_an_audit_without_failing_rules_says_so() -> None:
     assert "Every rule holds" in of(rules=[]).by_id("rules").words
 
 
-def test_rules_across_records_tell_what_was_found_and_what_was_not(page: Node) -> None:
-    answers = {row[0].split()[0]: row[1:] for row in rows(table(page, "cross_record"))}
-    assert answers["duplicate.quote"] == ["✗ found", "1", "3"]
-    assert answers["rollback.clock"] == ["✓ nothing found", "0", "0"]
-    finding = rows(table(page, "findings"))[0]
-    assert finding[0] == f"duplicate.quote {digest('quote 6120')}"
-    assert finding[2] == "3 records carry the same quote, under 2 payload ids."
-    assert "recorded/2026-11.jsonl.gz:6744" in finding[3]
+def test_checks_across_records_say_what_was_found_and_what_was_not(page: Node) -> None:
+    found = entries(page, "cross_record")
+    heads = [one.all("p", "head")[0].words for one in found]
+    assert heads == [
+        "✗ FOUND duplicate.quote 1 finding, 3 records",
+        "✗ FOUND duplicate.payload_id 1 finding, 2 records",
+        "✓ holds reused.aik",
+        "✓ holds rollback.clock",
+    ]
+    (finding,) = found[0].all("ul", "plain")[0].all("li")
+    told = facts(finding)
+    assert told["found"] == "3 records carry the same quote, under 2 payload ids."
+    assert told["key"] == digest("quote 6120")
+    assert [told[name].split()[0].rpartition(":")[2] for name in ("first", "last", "also")] == ["6120", "6744", "6121"]
 
 
 def test_each_profile_has_a_lane_and_a_row_that_says_in_what_it_differs(page: Node) -> None:
     svg = page.by_id("profiles").all("svg", "chart")[0]
     lanes = [one.words.partition(" of all")[0] for one in svg.all("text", "lane")]
-    assert lanes == ["P1 ✓ ! 5,866 records, 55.7 %", "P2 ✓ ! 4,436 records, 42.2 %", "P3 ✗ 75 records, 0.7 %"]
+    assert lanes == ["P1: ✓ ! 5,866 records, 55.7 %", "P2: ✓ ! 4,436 records, 42.2 %", "P3: ✗ 75 records, 0.7 %"]
     assert len(svg.all("rect", "l-contraindicated")) == 15, "the odd machine, in buckets 38 to 55 but for the gap"
     found = rows(table(page, "profiles"))
-    assert [row[1] for row in found] == ["is P1", "≠ sha256:0", "≠ sha256:7"]
+    assert [row[1] for row in found] == ["none", "sha256:0", "sha256:7"]
     assert found[2][0] == f"P3 {digest(ODD_ONE)}"
     assert found[2][2:5] == ["75", "0.7 %", "✗ contraindicated 75"]
 
 
 def test_each_pcr_value_has_its_meaning_its_profiles_and_what_the_policy_says(page: Node) -> None:
     found = rows(table(page, "values"))
-    assert found[0][0].startswith("sha256:0 ≠ firmware code")
-    assert found[0][1:] == [digest("firmware 2.4"), "P1, P3", "✓ accepts it: firmware 2.4"]
-    assert found[3][1:] == [digest("secure boot off"), "P3", "✗ does not accept it"]
+    assert found[0][:4] == ["sha256:0 ≠", digest("firmware 2.4"), "P1, P3", "✓ accepts it: firmware 2.4"]
+    assert found[0][4].startswith("firmware code")
+    assert found[3][:4] == ["sha256:7 ≠", digest("secure boot off"), "P3", "✗ does not accept it"]
 
 
 def test_a_failure_names_record_payload_id_verdict_rules_expected_and_got(page: Node) -> None:
-    found = next(row for row in rows(table(page, "failures")) if "contraindicated" in row[2])
-    assert found[0] == "recorded/2026-11.jsonl.gz:7609"
-    assert "2026-11-11 12:00:00Z" in found[1]
-    for text in (
-        "pcr.values",
-        "sha256:7",
-        digest("secure boot"),
-        "Secure Boot on, db 2026-10",
-        digest("secure boot off"),
-    ):
-        assert text in found[3]
+    found = next(one for one in entries(page, "failures") if "contraindicated" in one.words)
+    head = found.all("p", "head")[0].words
+    assert head.startswith("✗ contraindicated recorded/2026-11.jsonl.gz:7609 2026-11-11 12:00:00Z payload id ")
+    assert facts(found) == {
+        "fails": "pcr.values: Not as the policy has it: sha256:7.",
+        "sha256:7 expected": f"{digest('secure boot')} Secure Boot on, db 2026-10",
+        "sha256:7 got": digest("secure boot off"),
+    }
 
 
 def test_an_unreadable_record_has_its_reason(page: Node) -> None:
-    last = rows(table(page, "failures"))[-1]
-    assert last[2] == "∅ unreadable"
-    assert last[3] == "the archive is cut off at byte 1048576: the records behind are lost"
+    last = entries(page, "failures")[-1]
+    assert last.all("p", "head")[0].words.startswith("∅ unreadable recorded/2026-11-16.jsonl.zst:412 ")
+    assert facts(last) == {"reason": "the archive is cut off at byte 1048576: the records behind are lost"}
 
 
-def test_rules_that_only_wait_for_another_are_counted_not_told() -> None:
+def test_rules_that_are_undecided_because_of_another_are_counted_not_listed() -> None:
     waiting: dict[str, Any] = {
         "outcome": "undecided",
         "requirement": "required",
@@ -238,24 +261,25 @@ def test_rules_that_only_wait_for_another_are_counted_not_told() -> None:
     }
     record = summary().failures[0]
     record["findings"] = [record["findings"][0], *({"rule": rule} | waiting for rule in ("attest.form", "nonce.match"))]
-    text = rows(table(of(failures=[record]), "failures"))[0][3]
-    assert "2 rules not decided because of this" in text
+    text = entries(of(failures=[record]), "failures")[0].words
+    assert "2 rules undecided because of this" in text
     assert "nonce.match" not in text
 
 
 def test_a_cut_list_of_failures_says_so(page: Node) -> None:
-    caption = table(of(failures=summary().failures, failures_total=12_345), "failures").all("caption")[0].words
-    assert caption == "The first 222 of 12,345 are shown; the verdicts file (--out) has all."
-    assert table(page, "failures").all("caption")[0].words == "222 records: contraindicated, none or unreadable."
+    cut = of(failures=summary().failures, failures_total=12_345).by_id("failures").words
+    assert "The verdicts file (--out) has every record. The first 222 of 12,345 are shown." in cut
+    assert "are shown" not in page.by_id("failures").words
 
 
 def test_sources_stand_with_their_digests_and_add_up(page: Node) -> None:
     found = table(page, "sources")
     assert "no digest" in rows(found)[0][0]
-    assert "the archive is cut off" in rows(found)[0][0]
+    assert rows(found)[0][0].endswith("∅ not read to its end")
+    assert "The archive is cut off at byte 1048576." in page.by_id("unreadable").words
     assert digest("2026-11.jsonl.gz") in rows(found)[1][0]
     assert rows(found, "tfoot")[0][1:] == ["10,252", "50", "75", "146", "1", "10,524", "340", "2"]
-    assert found.all("caption")[0].words.endswith("The columns add up.")
+    assert found.all("caption")[0].words.endswith("the columns add up")
     assert "10,252 affirming + 50 warning + 75 contraindicated + 146 none + 1 unreadable = 10,524 records." in (
         page.by_id("sources").words
     )
@@ -265,7 +289,7 @@ def test_sources_that_are_not_listed_are_counted() -> None:
     sources = summary().sources
     found = table(of(sources=sources[:1], sources_total=2001), "sources")
     assert rows(found, "tfoot")[0] == ["2,000 other sources", "9,841", "50", "75", "146", "0", "10,112", "340", "2"]
-    assert "The first 1 of 2,001 are shown. The columns add up." in found.all("caption")[0].words
+    assert "the columns add up. The first 1 of 2,001 are shown." in found.all("caption")[0].words
 
 
 @pytest.mark.parametrize("change", [{"outside": 7}, {"blank": 0}, {"counts": Counts(affirming=1)}])
@@ -275,7 +299,9 @@ def test_sources_that_do_not_add_up_are_told(change: dict[str, Any]) -> None:
 
 def test_files_passed_over_are_named(page: Node) -> None:
     (folded,) = page.by_id("sources").all("details")
-    assert folded.words == ("2 files passed over: by name no records recorded/README.md recorded/notes.txt")
+    assert folded.words == (
+        "2 files passed over: their names say that they are no records recorded/README.md recorded/notes.txt"
+    )
 
 
 def test_the_policy_is_shown_whole_and_its_digest_is_of_the_characters_shown(page: Node) -> None:
@@ -307,8 +333,8 @@ def test_the_limits_of_the_verdicts_are_listed(page: Node) -> None:
 def test_tiers_keys_and_missing_evidence_are_told(page: Node) -> None:
     claims = page.by_id("claims").words
     assert "10,377 different Names; the policy pins 0 of them" in claims
-    assert "146 records with a time; in 1 stretch of time, 12 h together, no record has any" in claims
-    assert rows(table(page, "tiers"))[2] == ["none is claimed", "1", "<0.1 %"]
+    assert "146 records with a time; in 1 period, 12 h together, no record has any" in claims
+    assert rows(table(page, "tiers"))[2] == ["no tier", "1", "<0.1 %"]
 
 
 def test_the_run_can_be_made_again_from_what_the_page_says() -> None:
@@ -333,7 +359,7 @@ def test_the_run_can_be_made_again_from_what_the_page_says() -> None:
     assert told["Version"] == "nomyo-attest 1.2.3"
     assert told["Inputs"] == digest("inputs")
     assert told["Appraised as of"] == "2026-11-30T00:00:00+00:00"
-    assert told["Since, until"] == "2026-11-01T00:00:00+00:00, the end"
+    assert told["Window"] == "2026-11-01T00:00:00+00:00 to the end"
     assert told["Rows selected"] == "none, contraindicated"
     assert told["Took"] == "1 h 2 min with 1 process"
     assert told["Resumed"] == "2 times"
@@ -374,4 +400,4 @@ def test_a_single_record_is_shown() -> None:
     page = of(
         counts=one, timeline=[bucket], bucket_seconds=1, undated=0, failures=[], failures_total=0, cross_record_rules=[]
     )
-    assert "The one record is affirmed." in page.by_id("answer").words
+    assert "The one record is affirmed." in page.by_id("result").words

@@ -1,15 +1,20 @@
-"""An attestation result as text: one line with the verdict, then, for whatever does not hold, why and what to do."""
+"""Explain an attestation result: which findings are the reason for the verdict, with which values, and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum, IntEnum
 from typing import Any, Final
 
+import msgspec
+
 from nomyo_attest.appraisal import AttestationResult, Finding, Outcome, Verdict
+from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
-from nomyo_attest.report.formatting import Ink, TextStyle, count, digests, excerpt, sanitize, sentence
-from nomyo_attest.report.reasons import reasons
-from nomyo_attest.report.values import value_text
+from nomyo_attest.report.formatting import Digests, Ink, TextStyle, count, digests, excerpt, sanitize, sentence
+from nomyo_attest.rules import ValueStyle, rule_facts
+from nomyo_attest.tpm.constants import specification_name
 
 VERDICT_INKS: Final[dict[Verdict, Ink]] = {
     Verdict.AFFIRMING: "good",
@@ -48,6 +53,122 @@ Labels = Mapping[str, Mapping[bytes, str]]
 """PCR, such as ``"sha256:7"`` → reference value → its label."""
 
 
+# ---- reasons
+
+
+class Reasons(msgspec.Struct, frozen=True):
+    """The findings that do not hold, sorted by what they mean for a reader; each group in the order of the table.
+
+    Attributes:
+        failed: required, and do not hold.
+        undecided: required, and undecided for a reason of their own.
+        softened: do not hold, or are undecided, and the policy makes that a warning.
+        consequences: undecided because another rule does not hold or is undecided.
+        ignored: do not hold, or are undecided, and the policy ignores that.
+    """
+
+    failed: tuple[Finding, ...]
+    undecided: tuple[Finding, ...]
+    softened: tuple[Finding, ...]
+    consequences: tuple[Finding, ...]
+    ignored: tuple[Finding, ...]
+
+
+def reasons(result: AttestationResult) -> Reasons:
+    """Sort the findings of `result`."""
+    return sort_findings(result.findings)
+
+
+def sort_findings(findings: Iterable[Finding]) -> Reasons:
+    """Sort findings of any origin: of a result, or of the row that an audit made of one."""
+    findings = [finding for finding in findings if finding.outcome is not Outcome.PASS]
+    following = consequences(
+        undecided={finding.rule for finding in findings if finding.outcome is Outcome.UNDECIDED},
+        failed={finding.rule for finding in findings if finding.outcome is Outcome.FAIL},
+        ignored={finding.rule for finding in findings if finding.requirement is Requirement.IGNORE},
+    )
+
+    def of(requirement: Requirement, *outcomes: Outcome, follows: bool = False) -> tuple[Finding, ...]:
+        return tuple(
+            one
+            for one in findings
+            if one.requirement is requirement and one.outcome in outcomes and (one.rule in following) is follows
+        )
+
+    fail, undecided = Outcome.FAIL, Outcome.UNDECIDED
+    return Reasons(
+        failed=of(Requirement.REQUIRED, fail),
+        undecided=of(Requirement.REQUIRED, undecided),
+        softened=of(Requirement.WARN, fail, undecided),
+        consequences=of(Requirement.REQUIRED, undecided, follows=True) + of(Requirement.WARN, undecided, follows=True),
+        ignored=of(Requirement.IGNORE, fail, undecided) + of(Requirement.IGNORE, undecided, follows=True),
+    )
+
+
+# ---- values
+
+
+def _attributes(value: Any) -> str:
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    return ", ".join(map(str, value)) or "none"
+
+
+def _claim(value: Any) -> str:
+    """As JSON, so that the text "true" is not taken for the truth value."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return " or ".join(excerpt(json.dumps(one, ensure_ascii=False)) for one in values)
+
+
+def _period(value: Any) -> str:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return str(value)
+    start, end = value
+    return " ".join([f"from {start}"] * bool(start) + [f"until {end}"] * bool(end))
+
+
+_STYLES: Final[Mapping[ValueStyle, Callable[[Any], str]]] = {
+    ValueStyle.FLAGS: _attributes,
+    ValueStyle.PERIOD: _period,
+}
+"""How values are written that say more than their type does."""
+
+
+def _style(rule: str) -> ValueStyle:
+    try:
+        return rule_facts(rule).style
+    except KeyError:  # of a store that another version made
+        return ValueStyle.PLAIN
+
+
+def value_text(rule: str, value: Any, written: Digests | None = None) -> str:
+    """One value of a finding as one line of clean text; `written` says how digests are cut, if they are."""
+    if value is None:
+        return "nothing"
+    style = _style(rule)
+    if style is ValueStyle.JSON:
+        return _claim(value)
+    if style in _STYLES:
+        return excerpt(_STYLES[style](value))
+    if isinstance(value, bytes):
+        return (written or {}).get(value) or value.hex() or "no bytes"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, IntEnum):
+        return specification_name(value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, (list, tuple)):
+        joint = " or " if style is ValueStyle.CHOICE else ", "
+        return joint.join(value_text(rule, one, written) for one in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{excerpt(str(key))} = {value_text(rule, one, written)}" for key, one in value.items())
+    return excerpt(str(value))
+
+
+# ---- text
+
+
 def head_text(name: str, result: AttestationResult, style: TextStyle, *, name_width: int = 0) -> str:
     """The first line: file, verdict, policy, trust. With `name_width` it is a row of a table."""
     verdict = result.verdict.value
@@ -73,7 +194,7 @@ def body_text(result: AttestationResult, policy: AppraisalPolicy, style: TextSty
     if not style.verbose:
         return "\n\n".join(_reasons(result, labels, style))
     parts = ["\n".join(style.pairs(_facts(result)))]
-    waiting = {finding.rule for finding in reasons(result).waiting}
+    waiting = {finding.rule for finding in reasons(result).consequences}
     holding: list[str] = []
     for finding in result.findings:
         if finding.outcome is Outcome.PASS:
@@ -86,14 +207,15 @@ def body_text(result: AttestationResult, policy: AppraisalPolicy, style: TextSty
 def _reasons(result: AttestationResult, labels: Labels, style: TextStyle) -> list[str]:
     found = reasons(result)
     parts = [
-        _finding(one, labels, style) for one in (*found.failed, *(() if found.failed else found.open), *found.softened)
+        _finding(one, labels, style)
+        for one in (*found.failed, *(() if found.failed else found.undecided), *found.softened)
     ]
     brief = []
-    if found.failed and found.open:
-        named = [f"{one.rule} ({excerpt(one.message)})" for one in found.open]
+    if found.failed and found.undecided:
+        named = [f"{one.rule} ({excerpt(one.message)})" for one in found.undecided]
         brief += style.wrap("; ".join(named), "  not decided either: ", " " * _INDENT)
-    if found.waiting:
-        named = [one.rule for one in found.waiting]
+    if found.consequences:
+        named = [one.rule for one in found.consequences]
         lines = style.wrap(", ".join(named), "  not decided because of this: ", " " * _INDENT)
         if len(lines) > 2:
             lines = style.wrap(

@@ -1,17 +1,124 @@
-"""A result as text that people read in 80 columns."""
+"""The reason for a verdict comes first, with its values; what only follows from it does not bury it."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 import nomyo_attest as na
+from nomyo_attest.appraisal import RULES, Outcome
+from nomyo_attest.policy import Trust
+from nomyo_attest.report.explain import (
+    TAGS,
+    body_text,
+    head_text,
+    limits_text,
+    reasons,
+    sort_findings,
+    summary_text,
+    value_text,
+)
 from nomyo_attest.report.formatting import TextStyle
-from nomyo_attest.report.verdict import TAGS, body_text, head_text, limits_text, summary_text
-from nomyo_attest.testing import Forge
+from nomyo_attest.testing import FAULTS, Forge
+from nomyo_attest.tpm import TPM_ALG_ID
 from tests.nomyo_attest.report.faulty import everything, judged
+
+
+def test_every_fault_is_explained_by_its_own_rule_and_those_that_fail_with_it() -> None:
+    for fault, result, _ in everything():
+        found = reasons(result)
+        explained = [finding.rule for finding in found.failed] or [finding.rule for finding in found.undecided]
+        assert set(explained) <= {fault.rule, *fault.also_failed}, fault.name
+        assert fault.rule in explained, fault.name
+
+
+def test_every_finding_that_is_no_pass_stands_in_one_group() -> None:
+    for fault, result, _ in everything():
+        found = reasons(result)
+        grouped = [
+            one.rule
+            for group in (found.failed, found.undecided, found.softened, found.consequences, found.ignored)
+            for one in group
+        ]
+        assert sorted(grouped) == sorted((*result.failed, *result.undecided)), fault.name
+
+
+def test_what_a_rule_needs_are_rules() -> None:
+    ids = {rule.id for rule in RULES}
+    assert {need for rule in RULES for need in rule.needs} <= ids
+
+
+def test_the_reason_for_no_evidence_is_that_there_is_none() -> None:
+    found = reasons(judged("absent-no-tpm").result)
+    assert [finding.rule for finding in found.undecided] == ["evidence.available"]
+    assert len(found.consequences) > 15
+    assert found.failed == ()
+
+
+def test_softened_and_ignored_rules_have_groups_of_their_own() -> None:
+    forge = Forge(safe=0)
+    document = forge.policy() | {"claims": {"region": ["EU"]}}
+    for word, group in (("warn", "softened"), ("ignore", "ignored")):
+        document["rules"] = {"clock.safe": word, "claims.region": word}
+        found = reasons(na.appraise(forge.response(), na.AppraisalPolicy.from_dict(document)))
+        assert [finding.rule for finding in getattr(found, group)] == ["clock.safe", "claims.region"]
+        assert found.failed == found.undecided == found.consequences == ()
+
+
+def test_what_follows_from_a_warning_waits_for_it() -> None:
+    fault, _, _ = judged("weak-point-off-curve")
+    case = fault.case()
+    document = case.policy | {"rules": {"key.strength": "warn"}, "unsafe_warn_until": "9999-01-01"}
+    result = na.appraise(case.response, na.AppraisalPolicy.from_dict(document))
+    assert result.verdict is na.Verdict.NONE
+    assert [finding.rule for finding in reasons(result).consequences] == ["signature.valid"]
+
+
+def test_what_follows_from_an_ignored_rule_is_shown_in_full_itself() -> None:
+    fault, result, _ = judged("weak-point-off-curve")
+    findings = [
+        msgspec.structs.replace(one, requirement=na.Requirement.IGNORE) if one.rule == "key.strength" else one
+        for one in result.findings
+    ]
+    assert fault.rule == "key.strength"
+    assert [finding.rule for finding in sort_findings(findings).undecided] == ["signature.valid"]
+
+
+def test_there_are_faults_to_explain() -> None:
+    assert len(FAULTS) > 100
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "text"),
+    [
+        ("key.attributes", ["sign"], "sign"),
+        ("key.attributes", [], "none"),
+        ("signature.hash", ("sha256", "sha384"), "sha256 or sha384"),
+        ("policy.period", ["2026", None], "from 2026"),
+        ("policy.period", [None, "2027"], "until 2027"),
+        ("policy.period", ["2026", "2027"], "from 2026 until 2027"),
+        ("claims.tier", ["high", True, 1], '"high" or true or 1'),
+        ("claims.tier", "true", '"true"'),
+        ("claims.tier", "a\x1b", '"a\\u001b"'),
+        ("clock.safe", True, "true"),
+        ("clock.safe", False, "false"),
+        ("nonce.match", b"", "no bytes"),
+        ("nonce.match", b"\xab", "ab"),
+        ("signature.scheme", TPM_ALG_ID.RSASSA, "TPM_ALG_RSASSA"),
+        ("key.trust", Trust.PINNED_AIK, "pinned_aik"),
+        ("any", Outcome.FAIL, "fail"),
+        ("any", None, "nothing"),
+        ("any", 7, "7"),
+        ("any", (), "none"),
+        ("any", {"sha256:7": [b"\x01"]}, "sha256:7 = 01"),
+        ("evidence.form", "a\nb", "a\\nb"),
+    ],
+)
+def test_every_kind_of_value_has_its_words(rule: str, value: object, text: str) -> None:
+    assert value_text(rule, value) == text
 
 
 def appraised(forge: Forge, **changes: Any) -> tuple[na.AttestationResult, na.AppraisalPolicy]:

@@ -9,10 +9,10 @@ import pytest
 
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import Counts, Gap
-from nomyo_attest.report.audit_text import audit_text
 from nomyo_attest.report.formatting import TextStyle
 from nomyo_attest.report.html import html_report
 from nomyo_attest.report.markdown import audit_markdown
+from nomyo_attest.report.text import audit_text
 from tests.nomyo_attest.report.audit_hostile import hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -49,8 +49,8 @@ def test_the_numbers_shown_add_up_to_the_input() -> None:
     shown = dict(re.findall(r"^  (\w+) +([\d,]+)  ", text, re.MULTILINE))
     found = {name: int(value.replace(",", "")) for name, value in shown.items()}
     assert sum(found[verdict] for verdict in VERDICTS) == whole.counts.total
-    assert found["outside"] == whole.outside
-    assert found["blank"] == whole.blank
+    assert f"  Outside the window  {whole.outside} records, not appraised: " in text
+    assert f"  Without a record    {whole.blank} blank lines\n" in text
 
 
 def test_each_rule_has_its_count_the_values_compared_the_first_place_and_what_to_do() -> None:
@@ -70,7 +70,7 @@ def test_a_rule_that_only_follows_is_named_and_not_explained() -> None:
         for rule in ("attest.form", "key.form", "nonce.match")
     ]
     text = audit_text(summary(rules=[*sample.rules, *more]), TextStyle())
-    assert "not decided because of these: attest.form, key.form, nonce.match" in text
+    assert "  Undecided because of these rules: attest.form, key.form, nonce.match.\n" in text
     assert "UNDECIDED  nonce.match" not in text
 
 
@@ -78,8 +78,9 @@ def test_what_shows_across_records_says_where_and_the_other_rules_that_they_hold
     text = audit_text(summary(), TextStyle())
     assert "  FOUND  duplicate.quote  1 finding, 3 records\n" in text
     assert "    first       recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42:00Z\n" in text
-    assert "  holds  reused.aik, rollback.clock\n" in text
-    assert "  holds  rollback.clock  Does the clock" in audit_text(summary(), TextStyle(verbose=True))
+    assert "  holds  reused.aik\n  holds  rollback.clock\n" in text
+    verbose = audit_text(summary(), TextStyle(verbose=True))
+    assert "  holds  rollback.clock\n    question    Does the clock of an AIK only go forward?\n" in verbose
 
 
 def test_more_findings_than_are_shown_are_counted() -> None:
@@ -88,7 +89,7 @@ def test_more_findings_than_are_shown_are_counted() -> None:
     rules = [msgspec.structs.replace(sample.cross_record_rules[0], findings=5000, records=15000)]
     brief = audit_text(summary(cross_record=found, cross_record_rules=rules), TextStyle())
     assert brief.count("3 records carry the same quote") == 3
-    assert "and 4,997 more findings\n" in brief
+    assert "and 4,997 more findings (--verbose lists more)\n" in brief
     verbose = audit_text(summary(cross_record=found, cross_record_rules=rules), TextStyle(verbose=True))
     assert verbose.count("3 records carry the same quote") == 8
     assert "and 4,992 more findings\n" in verbose
@@ -96,49 +97,62 @@ def test_more_findings_than_are_shown_are_counted() -> None:
 
 def test_profiles_show_the_pcrs_in_which_they_differ_with_the_labels_of_the_policy() -> None:
     text = audit_text(summary(), TextStyle())
-    assert "            sha256:0  3f792f08…84e5  firmware 2.5\n" in text
+    assert "  sha256:0 ≠  3f792f08…84e5  P2        accepts it: firmware 2.5\n" in text
+    assert "  sha256:7 ≠  006b7583…31aa  P3        does not accept it\n" in text
     one = summary(profiles=summary().profiles[:1], profiles_total=1)
     assert "sha256:0" not in audit_text(one, TextStyle()).partition("PCR profiles")[2]
 
 
 def test_verbose_has_whole_digests_and_the_places_in_each_source() -> None:
     text = audit_text(summary(), TextStyle(verbose=True))
-    assert f"    sha256:0  {summary().profiles[0].pcrs['sha256']['0']}\n" in text
-    assert summary().policy.digest in text
+    assert f"  sha256:0 ≠\n    {summary().profiles[0].pcrs['sha256']['0']}\n" in text
+    assert summary().policy.digest.removeprefix("sha256:") in text
     assert "    in          recorded/2026-11.jsonl.gz: lines 7609, 7610," in text
     assert "no certificate" in text
 
 
 def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
     text = audit_text(summary(), TextStyle())
-    assert "  recorded/2026-11-16.jsonl.zst\n    problem     The archive is cut off at byte 1048576.\n" in text
-    assert "  recorded/notes.txt\n" in text
+    assert (
+        "  UNREADABLE  recorded/2026-11-16.jsonl.zst  line 412\n"
+        "    problem     The archive is cut off at byte 1048576.\n" in text
+    )
+    assert "  - recorded/notes.txt\n" in text
 
 
 def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_its_end() -> None:
     sources = [msgspec.structs.replace(one, problem="") for one in summary().sources]
     sample = summary(sources=sources, sources_unreadable=0)
     text, page = audit_text(sample, TextStyle()), audit_markdown(sample)
-    assert "Records that could not be read: 1\n  recorded/2026-11-16.jsonl.zst, line 412\n    problem     " in text
-    assert "### Records that could not be read\n" in page
-    assert "| line 412 |" in page
-    assert "Records that could not be read" not in audit_text(summary(), TextStyle())
-    assert "Records that could not be read" not in audit_markdown(summary())
+    named = "Could not be read: 1 source"
+    assert f"{named}\n  UNREADABLE  recorded/2026-11-16.jsonl.zst  line 412\n    problem     The archive is" in text
+    assert f"### {named}\n\n**UNREADABLE** `recorded/2026-11-16.jsonl.zst` line 412\n\n- problem: The archive" in page
+    failures = [one for one in sample.failures if one["verdict"] != "unreadable"]
+    sources[0].counts.unreadable = 0
+    sample = summary(sources=sources, sources_unreadable=0, failures=failures)
+    assert "ould not be read" not in audit_text(sample, TextStyle())
+    assert "ould not be read" not in audit_markdown(sample)
 
 
 def test_records_that_are_in_no_time_are_counted() -> None:
     text = audit_text(summary(undated=3, beyond=1), TextStyle())
-    assert "  3 records without a time and 1 record of a time far from all others, in none\n  of these\n" in text
+    assert (
+        "  3 records without a time and 1 record with a time far from all others: counted\n"
+        "  everywhere, but not shown here.\n" in text
+    )
 
 
 def test_of_the_times_without_records_the_longest_are_shown() -> None:
     gaps = [Gap(begins=1_800_000_000, ends=1_800_000_000 + 60 * minutes, records=0) for minutes in (5, 90, 7, 60, 0)]
     text = audit_text(summary(gaps=gaps, unavailable=gaps[-1:]), TextStyle())
-    assert re.findall(r"no records +.* \((.+)\)$", text, re.MULTILINE) == ["1 h 30 min", "1 h", "7 min"]
-    assert "  no evidence  2027-01-15 08:00:00Z\n" in text
-    assert "(5 min)" in audit_text(summary(gaps=gaps), TextStyle(verbose=True))
+    assert re.findall(r"no records +.*Z  ([^Z]+?) +0$", text, re.MULTILINE) == ["1 h 30 min", "1 h", "7 min"]
+    assert "  no evidence  2027-01-15 08:00:00Z  2027-01-15 08:00:00Z  0 s               0\n" in text
+    assert "  and 2 more times (--verbose lists more)\n" in text
+    assert "  5 min " in audit_text(summary(gaps=gaps), TextStyle(verbose=True))
     seconds = [Gap(begins=1_800_000_000, ends=1_800_000_005, records=0)]
-    assert "  no records   2027-01-15 08:00:00Z (5 s)\n" in audit_text(summary(gaps=seconds), TextStyle())
+    assert "  no records   2027-01-15 08:00:00Z  2027-01-15 08:00:05Z  5 s " in audit_text(
+        summary(gaps=seconds), TextStyle()
+    )
 
 
 def test_a_passed_audit_is_short_and_says_so() -> None:
@@ -174,7 +188,7 @@ def test_nothing_to_appraise_is_said() -> None:
         counts=Counts(), outside=0, blank=0, cross_record=[], cross_record_rules=summary().cross_record_rules[2:]
     )
     text = audit_text(nothing, TextStyle())
-    assert "There is nothing to appraise." in text
+    assert "No record was appraised, so nothing is affirmed." in text
     assert "holds" not in text
 
 

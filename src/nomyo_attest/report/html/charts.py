@@ -1,0 +1,307 @@
+"""Draw the verdicts, and the PCR profiles, over time.
+
+SVG that is as wide as the page and as high as it was drawn. Places along the time are percentages, heights are pixels,
+and there is no `viewBox`: so bars grow with the page and letters do not, and one drawing serves a phone and a wide
+screen. Nothing is said by color alone: each kind of bar has a pattern too, and beside every chart there is a table of
+the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Bucket, Counts, Gap, Profile, Summary
+from nomyo_attest.report.document import VERDICT_SYMBOLS, Mark
+from nomyo_attest.report.formatting import compact, count, duration, moment, number, shares
+from nomyo_attest.report.html.markup import Markup, element, join, mark
+from nomyo_attest.report.html.scale import number_ticks, time_ticks
+from nomyo_attest.report.sections.fleet import drawn, usual
+
+BAR: Final = 0.86
+"""Of the room that a bucket has, what its bar takes."""
+
+BAR_WIDEST: Final = 6.0
+"""Per cent of the whole width."""
+
+MINIMUM: Final = 2.0
+"""Pixels of the smallest bar that is not nothing: one record among a million is to be seen."""
+
+_AXIS: Final = 40
+"""Pixels below a chart for the marks of time."""
+
+
+class Scale:
+    """The axis of time of a timeline: each bucket has an equal share of the width."""
+
+    def __init__(self, timeline: Sequence[Bucket], seconds: int) -> None:
+        self.count = len(timeline)
+        self.start = timeline[0].at
+        self.seconds = max(seconds, 1)
+        self.end = self.start + self.count * self.seconds
+        self.slot = 100 / self.count
+        self.bar = min(self.slot * BAR, BAR_WIDEST)
+
+    def left(self, bucket: int) -> float:
+        """Where the bar of a bucket begins, in per cent."""
+        return bucket * self.slot + (self.slot - self.bar) / 2
+
+    def at(self, time: float) -> float:
+        """Where a time is, in per cent; what is outside is held to the edge."""
+        return 100 * min(max((time - self.start) / (self.end - self.start), 0.0), 1.0)
+
+
+def percent(value: float) -> str:
+    """A length in per cent, without needless digits."""
+    return f"{value:.3f}".rstrip("0").rstrip(".") + "%"
+
+
+def pixels(value: float) -> str:
+    """A length in pixels, without needless digits."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def rect(x: float, y: float, width: float, height: float, kind: str, *inside: str) -> Markup:
+    """A rectangle: `x` and `width` in per cent, `y` and `height` in pixels."""
+    return element(
+        "rect",
+        *inside,
+        x=percent(x),
+        y=pixels(y),
+        width=percent(width),
+        height=pixels(max(height, 0)),
+        class_=kind,
+    )
+
+
+def line(y: float, kind: str) -> Markup:
+    """A line across the chart."""
+    return element("line", x1="0", x2="100%", y1=pixels(y), y2=pixels(y), class_=kind)
+
+
+def label(x: str, y: float, text: str, kind: str) -> Markup:
+    """A word in a chart."""
+    return element("text", text, x=x, y=pixels(y), class_=kind)
+
+
+def bar_height(records: int, highest: int, height: float) -> float:
+    """Pixels of a bar; one that is not nothing can be seen."""
+    return max(MINIMUM, height * records / highest) if records else 0.0
+
+
+def time_axis(scale: Scale, y: float) -> Markup:
+    """Marks of time at the foot of a chart. On a narrow page every other label is left out."""
+    parts = [line(y, "axis")]
+    for place, tick in enumerate(time_ticks(scale.start, scale.end)):
+        x = percent(scale.at(tick.at))
+        parts.append(element("line", x1=x, x2=x, y1=pixels(y), y2=pixels(y + 5), class_="axis"))
+        parts.append(label(x, y + 18, tick.label, "tick wide" if place % 2 else "tick"))
+        if tick.above:
+            parts.append(label(x, y + 33, tick.above, "tick sub"))
+    return join(parts)
+
+
+def spans(scale: Scale, gaps: Iterable[Gap], height: float, letter: str, kind: str) -> Markup:
+    """Stretches of time, hatched and numbered: ``G1``, ``G2``."""
+    parts, free = [], -1.0
+    for place, gap in enumerate(gaps, 1):
+        x, end = scale.at(gap.begins), scale.at(gap.ends)
+        parts.append(rect(x, 0, max(end - x, 0.4), height, kind))
+        if (middle := (x + end) / 2) >= free:
+            parts.append(label(percent(middle), 12, f"{letter}{place}", "mark"))
+            free = middle + 4
+    return join(parts)
+
+
+def figure(name: str, title: str, description: str, height: float, drawn: Iterable[str], *below: str) -> Markup:
+    """A drawing with an axis of time, its words for those who do not see it, and what stands below it."""
+    drawing = element(
+        "svg",
+        element("title", title, id=f"{name}-svg-title"),
+        element("desc", description, id=f"{name}-svg-desc"),
+        *drawn,
+        class_="chart",
+        role="img",
+        width="100%",
+        height=pixels(height + _AXIS),
+        aria_labelledby=f"{name}-svg-title {name}-svg-desc",
+    )
+    return element("figure", drawing, element("figcaption", description), *below)
+
+
+def patterns() -> Markup:
+    """What the bars of each verdict, and stretches of time, are filled with; once on a page."""
+    strokes: dict[str, list[tuple[str, float]]] = {
+        "warning": [("M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4", 2.5)],
+        "contraindicated": [("M0,0 l8,8 M0,8 l8,-8", 1)],
+        "none": [("M2,2 h1.6 M6,6 h1.6", 1.6)],
+        "unreadable": [("M0,2 h8 M0,6 h8", 1.5)],
+    }
+    made = [_pattern(kind, f"f-{kind}", paths) for kind, paths in strokes.items()]
+    made.append(_pattern("gap", "f-gap", [("M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4", 1)]))
+    made.append(_pattern("outage", "f-gap", [("M2,2 h2 M6,6 h2", 2)]))
+    return element("svg", element("defs", *made), class_="defs", width=0, height=0, aria_hidden="true")
+
+
+def _pattern(name: str, ground: str, paths: Iterable[tuple[str, float]]) -> Markup:
+    drawn = [element("path", d=d, stroke_width=pixels(width), class_=f"s-{name}") for d, width in paths]
+    return element(
+        "pattern",
+        element("rect", width=8, height=8, class_=ground),
+        *drawn,
+        id=f"p-{name}",
+        width=8,
+        height=8,
+        patternUnits="userSpaceOnUse",
+    )
+
+
+def swatch(kind: str) -> Markup:
+    """A piece of a verdict's fill, for a legend."""
+    filled = element("rect", width=16, height=16, class_=f"b-{kind}")
+    return element("svg", filled, class_="swatch", width=16, height=16, aria_hidden="true")
+
+
+# ---- verdicts over time
+
+_HEIGHT: Final = 200
+_HEAD: Final = 18
+"""Pixels above the bars, for the numbers of gaps."""
+
+_LANE: Final = 56
+_LANE_BAR: Final = 24
+_BAND: Final = 6
+"""Pixels of a lane, of its highest bar, and of the band below the bars of a PCR profile."""
+
+UNAVAILABLE: Final = "without evidence"
+"""The lane of records without evidence: not a verdict, but part of `none` as a rule."""
+
+
+def timeline(summary: Summary) -> Markup:
+    """The verdicts: stacked bars, and below them what is rare on a scale of its own."""
+    scale = Scale(summary.timeline, summary.bucket_seconds)
+    buckets = summary.timeline
+    ticks = number_ticks(max(bucket.counts.total for bucket in buckets))
+    foot = _HEAD + _HEIGHT
+    parts: list[str] = []
+    for tick in ticks:
+        y = foot - _HEIGHT * tick / ticks[-1]
+        parts += [line(y, "grid"), label("-8", y + 4, compact(tick), "count")]
+    parts += [spans(scale, drawn(summary, summary.gaps), foot, "G", "b-gap")]
+    parts += [spans(scale, drawn(summary, summary.unavailable), foot, "E", "b-outage")]
+    parts += [_stack(scale, place, bucket, ticks[-1], foot) for place, bucket in enumerate(buckets)]
+    lanes = _lanes(buckets)
+    for place, (name, counts) in enumerate(lanes):
+        kind = "none" if name == UNAVAILABLE else name
+        parts.append(_lane(scale, name, number(sum(counts)), counts, foot + place * _LANE, kind))
+    height = foot + len(lanes) * _LANE
+    parts += [line(foot, "axis"), time_axis(scale, height + 4)]
+    description = (
+        f"Records by verdict, each bar {duration(summary.bucket_seconds)}, from {moment(scale.start)} to "
+        f"{moment(scale.end)}. Below the stacked bars what is not affirming, each on a scale of its own."
+    )
+    return figure("timeline", "Verdicts over time", description, height, parts, _legend(summary, lanes))
+
+
+def _count(counts: Counts, name: str) -> int:
+    return int(getattr(counts, name))
+
+
+def _stack(scale: Scale, place: int, bucket: Bucket, highest: int, foot: float) -> Markup:
+    """The bar of one bucket, from its foot up."""
+    y, parts = foot, []
+    for name in VERDICTS:
+        height = bar_height(_count(bucket.counts, name), highest, _HEIGHT)
+        if height:
+            y -= height
+            parts.append(rect(scale.left(place), y, scale.bar, height, f"b-{name}"))
+    said = [f"{number(_count(bucket.counts, name))} {name}" for name in VERDICTS if _count(bucket.counts, name)]
+    tip = element("title", f"{moment(bucket.at)}: {', '.join(said) or 'no record'}")
+    parts.append(rect(place * scale.slot, 0, scale.slot, foot, "tip", tip))
+    return join(parts)
+
+
+def _lanes(buckets: Sequence[Bucket]) -> list[tuple[str, list[int]]]:
+    lanes = [(name, [_count(bucket.counts, name) for bucket in buckets]) for name in VERDICTS[1:]]
+    lanes.append((UNAVAILABLE, [bucket.unavailable for bucket in buckets]))
+    return [(name, counts) for name, counts in lanes if any(counts)]
+
+
+def _lane(scale: Scale, name: str, said: str, counts: Sequence[int], top: float, kind: str) -> Markup:
+    """Counts over time on a scale of their own.
+
+    Args:
+        scale: the axis of time.
+        name: what is counted.
+        said: how many there are, in words.
+        counts: of each bucket.
+        top: pixels from the top of the chart.
+        kind: the verdict with whose fill the bars are drawn.
+    """
+    foot, highest = top + _LANE - _BAND, max(counts, default=0)
+    note = element("tspan", f"; at most {number(highest)} a bar", class_="wide")
+    parts = [label("0", foot - _LANE_BAR - 6, join([f"{name}: {said}", note]), "lane"), line(foot + _BAND / 2, "grid")]
+    for bucket, records in enumerate(counts):
+        height = bar_height(records, highest, _LANE_BAR)
+        if height:
+            tip = element("title", f"{moment(scale.start + bucket * scale.seconds)}: {number(records)} {name}")
+            parts.append(rect(scale.left(bucket), foot - 1 - height, scale.bar, height, f"l-{kind}", tip))
+    return join(parts)
+
+
+def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
+    shown = ["affirming", *(name for name, _ in lanes if name != UNAVAILABLE)]
+    items = [join([swatch(name), " ", mark(Mark(name, name))]) for name in shown]
+    if drawn(summary, summary.gaps):
+        items.append(join([swatch("gap"), " G: no records"]))
+    if drawn(summary, summary.unavailable):
+        items.append(join([swatch("outage"), " E: records without evidence only"]))
+    return element("ul", *(element("li", item) for item in items), class_="legend")
+
+
+# ---- PCR profiles over time
+
+
+def profiles(summary: Summary) -> Markup:
+    """The chart; empty where no profile has numbers over time."""
+    lanes = [(place, one) for place, one in enumerate(summary.profiles, 1) if any(one.over_time)]
+    lanes = lanes[:PROFILES_OVER_TIME]
+    if not lanes or not summary.timeline:
+        return Markup()
+    scale = Scale(summary.timeline, summary.bucket_seconds)
+    whole = summary.counts.total
+    of_all = shares([one.counts.total for one in summary.profiles], whole)
+    parts = [_profile_lane(scale, place, one, of_all[place - 1], top * _LANE) for top, (place, one) in enumerate(lanes)]
+    height = len(lanes) * _LANE
+    description = (
+        f"A lane for each PCR profile, from {moment(scale.start)} to {moment(scale.end)}. The band shows when it "
+        f"was in use; the bars how much, in each {duration(summary.bucket_seconds)}, on a scale of its own."
+    )
+    if len(lanes) < summary.profiles_total:
+        description += f" {len(lanes)} of {number(summary.profiles_total)} profiles are drawn."
+    return figure("bands", "PCR profiles over time", description, height, [*parts, time_axis(scale, height + 4)])
+
+
+def _profile_lane(scale: Scale, place: int, profile: Profile, share: str, top: float) -> Markup:
+    counts, kind = profile.over_time[: scale.count], usual(profile)
+    symbols = " ".join(VERDICT_SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
+    said = f"{symbols} {count(profile.counts.total, 'record')}, {share} of all"
+    foot = top + _LANE - _BAND
+    bands = [
+        rect(first * scale.slot, foot, (last - first) * scale.slot, _BAND, f"b-{kind}") for first, last in _runs(counts)
+    ]
+    return join([_lane(scale, f"P{place}", said, counts, top, kind), *bands])
+
+
+def _runs(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Stretches of buckets with records: first, and one behind the last."""
+    runs: list[tuple[int, int]] = []
+    for place, records in enumerate(counts):
+        if not records:
+            continue
+        if runs and runs[-1][1] == place:
+            runs[-1] = (runs[-1][0], place + 1)
+        else:
+            runs.append((place, place + 1))
+    return runs

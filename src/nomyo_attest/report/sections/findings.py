@@ -1,0 +1,343 @@
+"""What does not hold: rules, contradictions across records, unreadable sources, and the records themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from nomyo_attest.appraisal import Finding, Outcome
+from nomyo_attest.audit.row import UNREADABLE, VERDICTS
+from nomyo_attest.audit.summary import (
+    FOUND,
+    HELD,
+    NOT_EVALUATED,
+    OUTCOMES,
+    CrossRecordFinding,
+    CrossRecordRuleSummary,
+    Place,
+    Summary,
+)
+from nomyo_attest.policy.model import Requirement
+from nomyo_attest.report.causes import (
+    REMEDIATION_UNREADABLE,
+    VALUE_MAX,
+    Cause,
+    causes,
+    causes_by_source,
+    dependent_rules,
+    ignored,
+    known_rule,
+    lines_text,
+    remediation_not_evaluated,
+    unreadable,
+)
+from nomyo_attest.report.document import (
+    Block,
+    Column,
+    Detail,
+    Digest,
+    Entries,
+    Entry,
+    Fact,
+    Fold,
+    Mark,
+    Name,
+    Paragraph,
+    Quote,
+    Row,
+    Section,
+    Share,
+    Table,
+    Text,
+)
+from nomyo_attest.report.explain import sort_findings, value_text
+from nomyo_attest.report.formatting import count, number, sentence, shares
+
+FULL, PAGE = Detail.FULL, Detail.PAGE
+
+_TAG_KINDS: Final = {"FAIL": "contraindicated", "UNDECIDED": "none", "WARNING": "warning"}
+_UNSAFE: Final = {
+    "unsafe_any_nonce": "a quote made for any other request is accepted",
+    "unsafe_accept_any_pcrs": "a policy without reference values may be used",
+    "unsafe_warn_until": "until then, evidence that fails the rules listed below as warnings is accepted",
+}
+_MESSAGE_MAX: Final = 500
+_LONG_MAX: Final = 2000
+_SOURCES_MAXIMUM: Final = 100
+_PLACES_MAXIMUM: Final = 5
+_FINDINGS_MAXIMUM: Final = 4
+_REFERENCES_MAXIMUM: Final = 4
+_COMPARED_MAXIMUM: Final = 6
+
+
+# ---- rules and causes
+
+
+def rules(summary: Summary) -> Section:
+    """The rules that are the reason why records are not affirmed, or only with a warning."""
+    title = "Rules that do not hold"
+    if not summary.rules:
+        return Section("rules", title, [Paragraph("Every rule holds for every record appraised.", PAGE)])
+    found = causes(summary)
+    by_source: dict[tuple[str, str], list[Cause]] = {}
+    for one in causes_by_source(summary):
+        by_source.setdefault((one.rule, one.outcome), []).append(one)
+    entries = [_cause(one, by_source.get((one.rule, one.outcome), []), summary) for one in found]
+    blocks: list[Block] = [Entries("rules", entries, "rule")]
+    if not found:
+        blocks = [Paragraph("None that the policy requires: see the table of all rules.", PAGE)]
+    if late := dependent_rules(summary):
+        blocks.append(Paragraph(("Undecided because of these rules: ", *_names(late, 6), ".")))
+    if quiet := ignored(summary):
+        blocks.append(Paragraph(("Ignored, as the policy says: ", *_names(quiet, 30), ".")))
+    return Section("rules", title, [*blocks, _every_rule(summary, late)], number(len(found)) if found else "")
+
+
+def _names(rules: Sequence[str], maximum: int) -> Iterator[Text]:
+    for at, rule in enumerate(rules[:maximum]):
+        yield from (", ", Name(rule, 60)) if at else (Name(rule, 60),)
+    if len(rules) > maximum:
+        yield f" and {number(len(rules) - maximum)} more"
+
+
+def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
+    rule = known_rule(cause.rule)
+    total = summary.counts.total
+    facts = [Fact("question", rule.question, PAGE)] if rule else []
+    facts.append(
+        Fact("problem", Quote(cause.message, _MESSAGE_MAX, message=True), PAGE if cause.expected else Detail.BRIEF)
+    )
+    if cause.expected:
+        facts += [
+            Fact("expected", Quote(cause.expected, 2 * VALUE_MAX)),
+            Fact("got", Quote(cause.got, 2 * VALUE_MAX)),
+        ]
+    share = Share(shares([cause.records], total)[0], cause.records, total, _TAG_KINDS[cause.tag])
+    facts += [Fact("share", share, PAGE), Fact("first", cause.first)]
+    if cause.remediation:
+        facts.append(Fact("what to do", cause.remediation))
+    if rule and rule.core:
+        facts.append(Fact("policy", "a core rule: no policy can soften it", PAGE))
+    items = [
+        [Fact("in", (Name(one.source), ": ", lines_text(one.lines, one.records)))]
+        for one in by_source[:_SOURCES_MAXIMUM]
+    ]
+    return Entry(
+        Mark(_TAG_KINDS[cause.tag], cause.tag),
+        Name(cause.rule, 60),
+        count(cause.records, "record"),
+        facts,
+        items,
+        noun="source",
+        total=len(by_source),
+    )
+
+
+def _every_rule(summary: Summary, late: Sequence[str]) -> Fold:
+    """All counts, those included that are a consequence of another rule's."""
+    of = [Column(name) for name in ("rule", "policy")]
+    of += [Column(name, numeric=True) for name in ("fails", "undecided", "undecided because of another rule")]
+    counts: dict[str, dict[str, int]] = {}
+    for one in summary.rules:
+        counts.setdefault(one.rule, dict.fromkeys(OUTCOMES, 0))[one.outcome] = one.records
+    requirements = {one.rule: one.requirement for one in summary.rules}
+    rows = [
+        Row((Name(rule), Quote(requirements[rule], 20), *(by[one] for one in OUTCOMES))) for rule, by in counts.items()
+    ]
+    title = f"Every rule that does not hold, or is undecided, for some record: {number(len(counts))}"
+    if late:
+        title += f"; {len(late)} of them only because of others"
+    why = (
+        "Without evidence, or with malformed evidence, many rules are undecided. An undecided record is never affirmed."
+    )
+    return Fold(title, [Paragraph(why), Table("everyrule", "Counts of every rule", of, rows, "rule")], PAGE)
+
+
+# ---- across records
+
+_OUTCOME_MARKS: Final = {
+    FOUND: Mark("contraindicated", "FOUND"),
+    NOT_EVALUATED: Mark("none", "NOT EVALUATED"),
+    HELD: Mark("affirming", "holds"),
+}
+
+
+def cross_record(summary: Summary) -> Section:
+    """The checks across records: what they found, what was not evaluated and why, and what holds."""
+    title = "Across records"
+    rules = [one for one in summary.cross_record_rules if summary.counts.total or one.outcome != HELD]
+    if not rules:
+        return Section("cross_record", title, [Paragraph("No check across records was made.", PAGE)])
+    by_rule: dict[str, list[CrossRecordFinding]] = {}
+    for one in summary.cross_record:
+        by_rule.setdefault(one.rule, []).append(one)
+    order = list(_OUTCOME_MARKS)
+    rules.sort(key=lambda one: order.index(one.outcome) if one.outcome in order else len(order))
+    intro = "Each record may be affirmed although the records contradict each other. These checks compare them."
+    entries = [_cross_record_rule(one, by_rule.pop(one.rule, [])) for one in rules]
+    findings = sum(one.findings for one in rules)
+    amount = count(findings, "finding") if findings else ""
+    return Section("cross_record", title, [Paragraph(intro, PAGE), Entries("cross_record", entries, "check")], amount)
+
+
+def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFinding]) -> Entry:
+    mark = _OUTCOME_MARKS.get(rule.outcome, _OUTCOME_MARKS[NOT_EVALUATED])
+    amount: Text = Quote(rule.remark, _MESSAGE_MAX)
+    facts = [Fact("question", rule.question, FULL if rule.outcome == HELD else Detail.BRIEF)]
+    if rule.outcome == FOUND:
+        amount = f"{count(rule.findings, 'finding')}, {count(rule.records, 'record')}"
+        if rule.remark:
+            facts.append(Fact("records", Quote(rule.remark, _MESSAGE_MAX, message=True)))
+        facts.append(Fact("what to do", sentence(rule.remediation[:_LONG_MAX])))
+    elif rule.outcome != HELD:
+        amount = ""
+        facts.append(Fact("problem", (Quote(rule.remark, _MESSAGE_MAX, message=True), " (accepted)" * rule.accepted)))
+        facts.append(Fact("what to do", sentence(remediation_not_evaluated(rule))))
+    items = [_finding(one) for one in found]
+    return Entry(mark, Name(rule.rule, 60), amount, facts, items, 3, "finding", rule.findings)
+
+
+def _finding(found: CrossRecordFinding) -> list[Fact]:
+    between = [one for one in found.places[: _PLACES_MAXIMUM + 1] if one not in (found.first, found.last)]
+    also: list[Text] = [part for place in between for part in (place, "\n")]
+    unlisted = found.records - len(between) - 2
+    if unlisted > 0:
+        also.append(f"{number(unlisted)} more" if not between else f"and {number(unlisted)} more")
+    facts = [
+        Fact("found", Quote(found.message, _MESSAGE_MAX, message=True)),
+        Fact("key", Digest(found.key), FULL),
+        Fact("first", found.first),
+        Fact("last", found.last),
+    ]
+    return [*facts, Fact("also", tuple(also), PAGE)] if also else facts
+
+
+# ---- what could not be read
+
+
+def unreadable_sources(summary: Summary) -> Section:
+    """The sources that could not be read whole, or with records that could not be read."""
+    title = "Could not be read"
+    found = unreadable(summary)
+    if not found:
+        return Section("unreadable", title, [Paragraph("Every source was read to its end.", PAGE)])
+    entries = [
+        Entry(
+            Mark("unreadable", "UNREADABLE"),
+            Name(one.source),
+            lines_text(one.lines[:10], one.records),
+            [
+                Fact("problem", Quote(one.problem, message=True)),
+                Fact("what to do", sentence(REMEDIATION_UNREADABLE)),
+            ],
+        )
+        for one in found
+    ]
+    unlisted = max(0, summary.sources_unreadable - sum(bool(one.problem) for one in summary.sources))
+    total = len(entries) + unlisted
+    return Section("unreadable", title, [Entries("unreadable", entries, "source", total)], count(total, "source"))
+
+
+# ---- records that are not affirmed
+
+
+def failures(summary: Summary) -> Section:
+    """The records that are not affirmed, which rules refuse each, and on what values."""
+    title = "Records that are not affirmed"
+    if not summary.failures_total:
+        told = "None: every record is affirming, or has a warning that the policy allows."
+        return Section("failures", title, [Paragraph(told, PAGE)])
+    note = (
+        "Where a digest nearly equals the expected one, the digits that differ are marked. The verdicts file (`--out`) "
+        "has every record."
+    )
+    labels = {
+        f"{bank}:{index}": {one.get("value", ""): one.get("label") or "" for one in values}
+        for bank, indices in summary.policy.document.get("pcrs", {}).items()
+        for index, values in indices.items()
+        if isinstance(values, list)
+    }
+    entries = [_failure(one, labels) for one in summary.failures]
+    listed = Entries("failures", entries, "record", summary.failures_total, PAGE)
+    return Section("failures", title, [Paragraph(note, PAGE), listed], number(summary.failures_total))
+
+
+_Labels = Mapping[str, Mapping[str, str]]
+"""PCR, such as ``"sha256:7"`` → reference value in hex → its label."""
+
+
+def _failure(record: Mapping[str, Any], labels: _Labels) -> Entry:
+    verdict = str(record.get("verdict", UNREADABLE))
+    payload_id = record.get("payload_id")
+    place = Place(str(record.get("source", "")), record.get("line", 0), record.get("processed_at"))
+    found = sort_findings(_as_finding(one) for one in record.get("findings") or ())
+    reasons = [*(("fails", one) for one in found.failed), *(("undecided", one) for one in found.undecided)]
+    reasons += [("warning", one) for one in found.softened]
+    facts = [fact for tag, one in reasons[:_FINDINGS_MAXIMUM] for fact in _explained(tag, one, labels)]
+    if not reasons:
+        facts = [Fact("reason", Quote(str(record.get("reason") or "no reason is recorded"), _MESSAGE_MAX))]
+    if len(reasons) > _FINDINGS_MAXIMUM:
+        facts.append(Fact("", f"and {count(len(reasons) - _FINDINGS_MAXIMUM, 'other rule')}"))
+    if found.consequences:
+        facts.append(Fact("", f"{count(len(found.consequences), 'rule')} undecided because of this"))
+    named: Text = ("payload id ", Name(str(payload_id))) if payload_id is not None else "no payload id"
+    return Entry(Mark(verdict if verdict in VERDICTS else "none", verdict), place, named, facts)
+
+
+def _as_finding(record: Mapping[str, Any]) -> Finding:
+    return Finding(
+        rule=str(record.get("rule", "")),
+        outcome=Outcome(record.get("outcome", Outcome.UNDECIDED.value)),
+        requirement=Requirement(record.get("requirement", Requirement.REQUIRED.value)),
+        field="",
+        expected=record.get("expected"),
+        got=record.get("got"),
+        message=str(record.get("message", "")),
+        remediation="",
+    )
+
+
+def _explained(tag: str, finding: Finding, labels: _Labels) -> Iterator[Fact]:
+    """A finding: its rule, its message, and the two values side by side."""
+    yield Fact(tag, (Name(finding.rule), ": ", Quote(finding.message, VALUE_MAX, message=True)))
+    if finding.rule == "pcr.values" and isinstance(finding.expected, dict) and isinstance(finding.got, dict):
+        yield from _pcrs_compared(finding.expected, finding.got, labels)
+        return
+    if finding.expected is not None:
+        yield Fact("expected", _value(finding.rule, finding.expected, finding.got))
+    if finding.got is not None:
+        yield Fact("got", _value(finding.rule, finding.got, finding.expected))
+
+
+def _value(rule: str, value: Any, other: Any) -> Text:
+    if _is_hex(value) and not rule.startswith("claims."):
+        return Digest(value, near=other if _is_hex(other) and len(other) == len(value) else "")
+    return Name(value_text(rule, value), VALUE_MAX)
+
+
+def _is_hex(value: object) -> bool:
+    return isinstance(value, str) and 16 <= len(value) <= VALUE_MAX and not set(value) - set("0123456789abcdef")
+
+
+def _pcrs_compared(expected: dict[str, Any], got: dict[str, Any], labels: _Labels) -> Iterator[Fact]:
+    """Reference values and value of each PCR below each other."""
+    for pcr, references in list(expected.items())[:_COMPARED_MAXIMUM]:
+        known = [one for one in references if isinstance(one, str)] if isinstance(references, list) else []
+        value = got.get(pcr)
+        value = value if isinstance(value, str) else None
+        for at, reference in enumerate(known[:_REFERENCES_MAXIMUM]):
+            label = labels.get(pcr, {}).get(reference, "")
+            named = (" ", Quote(label, 80)) if label else ()
+            yield Fact((Name(pcr, 20), " or" if at else " expected"), (Digest(reference, near=value or ""), *named))
+        if len(known) > _REFERENCES_MAXIMUM:
+            yield Fact("", f"or one of {len(known) - _REFERENCES_MAXIMUM} more")
+        if not known:
+            yield Fact((Name(pcr, 20), " expected"), "any value, but signed")
+        near = min(known, key=lambda one: _differing(one, value), default="") if value else ""
+        yield Fact((Name(pcr, 20), " got"), "not signed" if value is None else Digest(value, near=near))
+    if len(expected) > _COMPARED_MAXIMUM:
+        yield Fact("", f"and {len(expected) - _COMPARED_MAXIMUM} more PCRs")
+
+
+def _differing(one: str, other: str | None) -> int:
+    return sum(a != b for a, b in zip(one, other or "", strict=False))

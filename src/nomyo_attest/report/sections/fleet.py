@@ -1,0 +1,289 @@
+"""What the records say of the machines: verdicts over time, PCR profiles, tiers and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from nomyo_attest.audit.row import VERDICTS
+from nomyo_attest.audit.summary import (
+    Counts,
+    Gap,
+    Place,
+    Profile,
+    Summary,
+)
+from nomyo_attest.policy.pcr_meanings import MEANINGS
+from nomyo_attest.report.causes import (
+    verdict_counts,
+)
+from nomyo_attest.report.document import (
+    Block,
+    Chart,
+    Column,
+    Detail,
+    Digest,
+    Fact,
+    Facts,
+    Fold,
+    Mark,
+    Name,
+    Paragraph,
+    Quote,
+    Row,
+    Section,
+    Share,
+    Table,
+    Text,
+)
+from nomyo_attest.report.formatting import count, digests, duration, moment, number, shares
+
+FULL, PAGE = Detail.FULL, Detail.PAGE
+
+_PCRS_MAXIMUM: Final = 100
+"""PCRs of one profile: there are 24, in a few banks."""
+_PROFILES_NAMED: Final = 12
+
+
+# ---- over time
+
+
+def timeline(summary: Summary) -> Section:
+    """The verdicts over time, and the longest times without records or evidence."""
+    blocks: list[Block] = []
+    if summary.timeline:
+        blocks.append(Chart("timeline"))
+    gaps = [*_gaps(summary, summary.gaps, "no records", "G"), *_gaps(summary, summary.unavailable, "no evidence", "E")]
+    undated = _undated(summary)
+    blocks.append(Paragraph(undated, Detail.BRIEF if summary.beyond or (gaps and summary.undated) else PAGE))
+    if gaps:
+        of = (
+            Column("missing"),
+            Column("mark", detail=PAGE),
+            Column("from"),
+            Column("until"),
+            Column("for"),
+            Column("records", numeric=True),
+        )
+        blocks.append(Table("gaps", "The longest times without records, or without evidence", of, gaps, "time"))
+    elif summary.timeline:
+        blocks.append(Paragraph("No time is without records, or without evidence in all of them.", PAGE))
+    if summary.timeline:
+        blocks.append(Fold("The chart as a table", [_buckets(summary)], PAGE))
+    return Section("timeline", "Over time", blocks, folded=True)
+
+
+def drawn(summary: Summary, gaps: Iterable[Gap]) -> list[Gap]:
+    """The times that are as long as a bar of the chart is wide, and so can be drawn."""
+    return [gap for gap in gaps if gap.ends - gap.begins >= max(summary.bucket_seconds, 1)]
+
+
+def _gaps(summary: Summary, gaps: list[Gap], missing: str, letter: str) -> list[Row]:
+    marks = {id(gap): f"{letter}{at}" for at, gap in enumerate(drawn(summary, gaps), 1)}
+    longest = sorted(gaps, key=lambda gap: gap.begins - gap.ends)
+    return [
+        Row(
+            (
+                missing,
+                marks.get(id(gap), "not drawn"),
+                moment(gap.begins),
+                moment(gap.ends),
+                duration(gap.ends - gap.begins),
+                gap.records,
+            ),
+            Detail.BRIEF if at < 3 else FULL,
+        )
+        for at, gap in enumerate(longest)
+    ]
+
+
+def _undated(summary: Summary) -> str:
+    if not summary.counts.total:
+        return "There is no record to show."
+    if not summary.timeline:
+        return "No record says when it was made, so there is nothing to show over time."
+    parts = [f"{count(summary.undated, 'record')} without a time"] * bool(summary.undated)
+    parts += [f"{count(summary.beyond, 'record')} with a time far from all others"] * bool(summary.beyond)
+    if not parts:
+        return "Every record says when it was made."
+    return f"{' and '.join(parts)}: counted everywhere, but not shown here."
+
+
+def _buckets(summary: Summary) -> Table:
+    of = [Column("from"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "without evidence"))]
+    rows = [Row((moment(one.at), *numbers(one.counts), one.counts.total, one.unavailable)) for one in summary.timeline]
+    dated = Counts(**{name: sum(getattr(one.counts, name) for one in summary.timeline) for name in VERDICTS})
+    totals: tuple[Text, ...] = (
+        "all with a time",
+        *numbers(dated),
+        dated.total,
+        sum(one.unavailable for one in summary.timeline),
+    )
+    adds = f"{number(dated.total)} with a time and {number(summary.undated)} without: {number(summary.counts.total)}."
+    if dated.total + summary.undated != summary.counts.total:
+        adds = f"These do not add up to the {number(summary.counts.total)} records of the audit."
+    caption = f"The numbers of the chart, by {duration(summary.bucket_seconds)}. {adds}"
+    return Table("buckets", caption, of, rows, "bar", totals=totals)
+
+
+def numbers(counts: Counts) -> Iterator[int]:
+    """The numbers of records of each verdict."""
+    return (getattr(counts, name) for name in VERDICTS)
+
+
+# ---- PCR profiles
+
+
+def profiles(summary: Summary) -> Section:
+    """Which sets of PCR values are in use, by how many records, and in what they differ."""
+    if not summary.profiles:
+        return Section("profiles", "PCR profiles", [Paragraph("No record reports PCR values.", PAGE)])
+    intro = (
+        "A profile is a set of PCR values that machines reported, without those of which the policy accepts any. "
+        "Records of one profile come from machines that booted alike. P1 is the most frequent."
+    )
+    of = (
+        Column("profile"),
+        Column("differs in"),
+        Column("records", numeric=True),
+        Column("share", numeric=True, detail=PAGE),
+        Column("verdicts", detail=FULL),
+        Column("AIKs", numeric=True, detail=FULL),
+        Column("first"),
+        Column("last"),
+        Column("first record", detail=PAGE),
+        Column("last record", detail=PAGE),
+    )
+    common = _pcrs(summary.profiles[0])
+    of_all = shares([one.counts.total for one in summary.profiles], summary.counts.total)
+    rows = [
+        _profile(at, one, share, common, summary.counts.total)
+        for at, (one, share) in enumerate(zip(summary.profiles, of_all, strict=True), 1)
+    ]
+    in_use = Table(
+        "profiles",
+        "PCR profiles, the most frequent first, and the PCRs in which they differ from P1",
+        of,
+        rows,
+        "profile",
+        total=summary.profiles_total,
+    )
+    amount = number(summary.profiles_total)
+    blocks: list[Block] = [Paragraph(intro, PAGE), Chart("profiles"), in_use, _values(summary)]
+    return Section("profiles", "PCR profiles", blocks, amount, folded=True)
+
+
+def _pcrs(profile: Profile) -> dict[tuple[str, str], str]:
+    """(bank, index) → value, in the order of indices."""
+    found = {(bank, index): value for bank, values in profile.pcrs.items() for index, value in values.items()}
+    order = sorted(found, key=lambda key: (key[0], len(key[1]), key[1]))[:_PCRS_MAXIMUM]
+    return {key: found[key] for key in order}
+
+
+def usual(profile: Profile) -> str:
+    """The verdict that most records of a profile have; the worse of two that are as frequent."""
+    return max(reversed(VERDICTS), key=lambda name: int(getattr(profile.counts, name)))
+
+
+def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str], str], whole: int) -> Row:
+    own = _pcrs(profile)
+    differ = [key for key in dict.fromkeys([*common, *own]) if own.get(key) != common.get(key)]
+    told: tuple[Text, ...] = ("none",) if at == 1 else ("nothing shown",)
+    if differ:
+        told = tuple(part for key in differ[:24] for part in (Name(":".join(key), 20), " "))[:-1]
+    verdicts: list[Text] = []
+    for name, records in verdict_counts(profile.counts):
+        if records:
+            verdicts += [Mark(name, name), f" {number(records)}", "\n"]
+    return Row(
+        (
+            (f"P{at} ", Digest(profile.profile, profile.profile[:8])),
+            told,
+            profile.counts.total,
+            Share(share, profile.counts.total, whole, usual(profile)),
+            tuple(verdicts[:-1]),
+            profile.aiks,
+            moment(profile.first_seen),
+            moment(profile.last_seen),
+            Place(profile.first.source, profile.first.line),
+            Place(profile.last.source, profile.last.line),
+        )
+    )
+
+
+def _values(summary: Summary) -> Table:
+    """Every value of every PCR, with the profiles that have it: where a PCR has two lines, machines differ."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for at, profile in enumerate(summary.profiles, 1):
+        for key, value in _pcrs(profile).items():
+            found.setdefault(key, {}).setdefault(value, []).append(f"P{at}")
+    written = digests(_bytes(value) for values in found.values() for value in values)
+    rows = []
+    for (bank, index), values in found.items():
+        name: Text = (Name(f"{bank}:{index}", 20), " ≠" if len(values) > 1 else "")
+        for value, having in values.items():
+            names = ", ".join(having[:_PROFILES_NAMED])
+            names += f" and {len(having) - _PROFILES_NAMED} more" if len(having) > _PROFILES_NAMED else ""
+            short = written.get(_bytes(value), "")
+            accepted = _accepted(summary.policy.document, bank, index, value)
+            cells = (name, Digest(value, short), names, accepted, pcr_meaning(index))
+            rows.append(Row(cells, Detail.BRIEF if len(values) > 1 else FULL))
+    of = (*map(Column, ("PCR", "value", "profiles", "policy")), Column("measures", detail=PAGE))
+    caption = "PCR values of these profiles: a PCR with several values differs (≠)"
+    return Table("values", caption, of, rows, "value")
+
+
+def _bytes(value: str) -> bytes:
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        return b""
+
+
+def pcr_meaning(index: str) -> str:
+    """What a PCR measures; empty for what is no index."""
+    return MEANINGS.get(int(index), "") if index.isdecimal() and len(index) < 4 else ""
+
+
+def _accepted(document: dict[str, Any], bank: str, index: str, value: str) -> Text:
+    known = document.get("pcrs", {}).get(bank, {}).get(index)
+    if known is None:
+        return "does not name this PCR"
+    if not isinstance(known, list):
+        return "accepts any value"
+    for one in known:
+        if one.get("value") == value:
+            label = one.get("label") or ""
+            return (Mark("affirming", "accepts it"), *((": ", Quote(label, 80)) if label else ()))
+    return Mark("contraindicated", "does not accept it")
+
+
+# ---- tiers and keys
+
+
+def claims(summary: Summary) -> Section:
+    """Which tiers the server claims, which keys signed, and how much evidence is missing."""
+    without = sum(bucket.unavailable for bucket in summary.timeline)
+    lost = f"{count(without, 'record')} with a time"
+    if summary.unavailable:
+        outage = sum(gap.ends - gap.begins for gap in summary.unavailable)
+        periods = count(len(summary.unavailable), "period")
+        lost += f"; in {periods}, {duration(outage)} together, no record has any"
+    aiks = f"{number(summary.aiks)} different Names; the policy pins {number(summary.aiks_pinned)} of them"
+    trust = (
+        "`pinned_aik` where the policy pins the Name and the signature verifies; `self_asserted` everywhere else: "
+        "nothing vouches for a key that came with its quote"
+    )
+    facts = Facts([Fact("AIKs", aiks), Fact("Trust in them", trust), Fact("Without evidence", lost)], PAGE)
+    if not summary.tiers:
+        tiers: Block = Paragraph("No record claims a tier.", PAGE)
+    else:
+        of_all = shares([records for _, records in summary.tiers], summary.counts.total)
+        rows = [
+            Row((Name(tier, 80) if tier is not None else "no tier", records, share))
+            for (tier, records), share in zip(summary.tiers, of_all, strict=True)
+        ]
+        of = (Column("tier"), Column("records", numeric=True), Column("share", numeric=True))
+        caption = "Security tiers that the server claims; nothing signs them"
+        tiers = Table("tiers", caption, of, rows, "tier", total=summary.tiers_total)
+    return Section("claims", "Tiers and keys", [facts, tiers], folded=True)

@@ -1,0 +1,246 @@
+"""The summary of an audit as text on a terminal or in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from nomyo_attest.audit.summary import Place, Summary
+from nomyo_attest.report.causes import where
+from nomyo_attest.report.document import (
+    Block,
+    Bullets,
+    Chart,
+    Detail,
+    Digest,
+    Entries,
+    Entry,
+    Fact,
+    Facts,
+    Fold,
+    Mark,
+    Name,
+    Paragraph,
+    Quote,
+    Row,
+    Section,
+    Share,
+    Table,
+    Text,
+    Verbatim,
+    more,
+    select,
+)
+from nomyo_attest.report.formatting import (
+    NAME_MAX,
+    Ink,
+    TextStyle,
+    escape_commands,
+    excerpt,
+    number,
+    sanitize,
+    source_name,
+)
+from nomyo_attest.report.sections import document
+
+_LISTED: Final = 10
+"""How many rows, entries and names of a list are shown without `TextStyle.verbose`."""
+
+_LABEL: Final = 12
+"""Columns of the names of an entry's facts, as those of a single result's findings."""
+
+_OUR_TEXT_MAX: Final = 4000
+_LONG_HEX: Final = 40
+_INKS: Final[dict[str, Ink]] = {"affirming": "good", "warning": "warn"}
+
+
+def audit_text(summary: Summary, style: TextStyle, written: Sequence[str] = ()) -> str:
+    """Format `summary` as text, without a line end. Nothing in it is a command to a CI system.
+
+    Args:
+        summary: what the audit found.
+        style: the width of a line; ten entries of each list, or with `TextStyle.verbose` all that the summary lists.
+        written: the names of the files that the audit wrote.
+    """
+    report = document(summary)
+    renderer = _Renderer(style)
+    parts = [[style.paint(report.title, "bold"), *style.wrap(renderer.text(report.subject), "  ")]]
+    parts += [renderer.section(one, heading=at > 0) for at, one in enumerate(report.sections)]
+    if written:
+        parts.append(style.wrap(", ".join(source_name(name) for name in written), "written: "))
+    tag = f"exit status {report.code}"
+    status = style.wrap(f"{tag}: {excerpt(report.reason, 600)}" if report.reason else tag)
+    status[0] = status[0].replace(tag, style.paint(tag, _ink(report.status)), 1)
+    return escape_commands("\n\n".join("\n".join(part) for part in [*parts, status] if part))
+
+
+def _ink(mark: Mark) -> Ink:
+    return _INKS.get(mark.kind, "bad")
+
+
+class _Renderer:
+    def __init__(self, style: TextStyle) -> None:
+        self.style = style
+        self.detail = Detail.FULL if style.verbose else Detail.BRIEF
+
+    def text(self, text: Text) -> str:
+        """One line of sanitized text."""
+        match text:
+            case str():
+                return excerpt(text.replace("\n", ", "), _OUR_TEXT_MAX)
+            case int():
+                return number(text)
+            case Name():
+                return excerpt(text.text, text.limit)
+            case Quote():
+                return excerpt(text.shown, text.limit)
+            case Digest():
+                return excerpt(text.hex if self.style.verbose or not text.short else text.short, NAME_MAX)
+            case Mark():
+                return sanitize(text.text)
+            case Share():
+                return text.text
+            case Place():
+                return where(text)
+        return "".join(map(self.text, text)).removesuffix(", ")
+
+    def section(self, section: Section, *, heading: bool) -> list[str]:
+        """A section under its heading; nothing if all of it is of more detail."""
+        parts = [part for part in map(self.block, select(section.blocks, self.detail)) if part]
+        if not parts:
+            return []
+        lines = [self.style.paint(section.heading, "bold")] if heading else []
+        for at, part in enumerate(parts):
+            lines += [""] * (at > 0) + part
+        return lines
+
+    def block(self, block: Block) -> list[str]:
+        match block:
+            case Paragraph():
+                return self.style.wrap(self.text(block.text), "  ")
+            case Facts():
+                return self.style.pairs(
+                    (self.text(one.name), self.text(one.text)) for one in select(block.rows, self.detail)
+                )
+            case Table():
+                return self._table(block)
+            case Entries():
+                return self._entries(block)
+            case Bullets():
+                return self._bullets(block)
+            case Verbatim():
+                return self.style.wrap(excerpt(block.text, 1000), "  ")
+            case Fold():
+                lines = [line for one in select(block.blocks, self.detail) for line in self.block(one)]
+                return [*self.style.wrap(block.title, "  "), *lines]
+            case Chart():
+                return []
+
+    # ---- lists
+
+    def _more(self, shown: int, listed: int, total: int, noun: str, indent: str = "  ") -> list[str]:
+        left = more(max(total, listed) - shown, noun)
+        if not left:
+            return []
+        return self.style.wrap(left + ("" if self.style.verbose else " (--verbose lists more)"), indent)
+
+    def _bullets(self, block: Bullets) -> list[str]:
+        if block.brief and not self.style.verbose:
+            return self.style.wrap(excerpt(block.brief, 1000), "  ")
+        shown = block.items if self.style.verbose else block.items[:_LISTED]
+        lines = [line for one in shown for line in self.style.wrap(self.text(one), "  - ")]
+        return lines + self._more(len(shown), len(block.items), block.total, block.noun)
+
+    def _entries(self, block: Entries) -> list[str]:
+        listed = select(block.entries, self.detail)
+        shown = listed if self.style.verbose else listed[: 3 * _LISTED]
+        lines: list[str] = []
+        for at, entry in enumerate(shown):
+            rendered = self._entry(entry)
+            apart = at > 0 and (len(rendered) > 1 or (len(lines) > 1 and lines[-1].startswith("    ")))
+            lines += [""] * apart + rendered
+        return lines + self._more(len(shown), len(listed), block.total, block.noun)
+
+    def _entry(self, entry: Entry) -> list[str]:
+        lines = self._head(entry)
+        for fact in select(entry.facts, self.detail):
+            if fact.name == "what to do":
+                continue
+            lines += self._fact(fact)
+        items = entry.items if self.style.verbose else entry.items[: entry.brief]
+        for item in items:
+            for fact in select(item, self.detail):
+                lines += self._fact(fact)
+        if items:
+            lines += self._more(len(items), len(entry.items), entry.total, entry.noun, " " * (_LABEL + 4))
+        return lines + [line for one in entry.facts if one.name == "what to do" for line in self._fact(one)]
+
+    def _head(self, entry: Entry) -> list[str]:
+        """Mark and name, as before a rule of a single result, and the amount beside them, or below if too long."""
+        tag, name, amount = entry.mark.text, self.text(entry.name), self.text(entry.amount)
+        first = f"  {tag}  {name}  "
+        lines = [f"{first}{amount}".rstrip()]
+        if len(lines[0]) > self.style.width:
+            lines = [*self.style.wrap(name, f"  {tag}  ", "    "), *self.style.wrap(amount, "    ")]
+        rest = lines[0].removeprefix(f"  {tag}  ")
+        name = rest[: len(name)]
+        painted = f"{self.style.paint(name, 'bold')}{rest[len(name) :]}"
+        return [f"  {self.style.paint(tag, _ink(entry.mark))}  {painted}", *lines[1:]]
+
+    def _fact(self, fact: Fact) -> list[str]:
+        return self.style.wrap(self.text(fact.text), f"    {self.text(fact.name).ljust(_LABEL)}")
+
+    # ---- tables
+
+    def _table(self, block: Table) -> list[str]:
+        at = [position for position, one in enumerate(block.columns) if one.detail <= self.detail]
+        rows = select(block.rows, self.detail)
+        shown = rows if self.style.verbose else rows[:_LISTED]
+        if not shown:
+            return []
+        listed = len(select(block.rows, Detail.FULL))
+        cells = [[self.text(row.cells[position]) for position in at] for row in [*shown, *self._foot(block, shown)]]
+        head = [block.columns[position].title for position in at]
+        numeric = [block.columns[position].numeric for position in at]
+        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+        lines = self.style.wrap(block.caption, "  ") if block.name != "counts" else []
+        if 2 + sum(widths) + 2 * (len(widths) - 1) <= self.style.width:
+            lines.append(self.style.paint(_aligned(head, widths, numeric), "dim"))
+            lines += [self._painted(row, _aligned(one, widths, numeric)) for row, one in _paired(shown, cells)]
+        else:
+            lines += [line for one in cells for line in self._stacked(one, head, numeric)]
+        return lines + self._more(len(shown), listed, block.total, block.noun)
+
+    def _foot(self, block: Table, shown: Sequence[Row]) -> Iterable[Row]:
+        hidden = max(block.total, len(block.rows)) - len(shown)
+        return (Row(cells) for cells in block.foot(shown, hidden))
+
+    def _painted(self, row: Row | None, line: str) -> str:
+        first = row.cells[0] if row is not None else None
+        if not isinstance(first, Mark):
+            return line
+        return line.replace(first.text, self.style.paint(first.text, _ink(first)), 1)
+
+    def _stacked(self, cells: Sequence[str], head: Sequence[str], numeric: Sequence[bool]) -> list[str]:
+        """A row that is too wide for columns: its first cell on a line, the others below it."""
+        first, *others = zip(cells, head, numeric, strict=True)
+        lines = self.style.wrap(first[0], "  ", "    ")
+        beside = []
+        for cell, title, is_number in others:
+            if not is_number and len(cell) > _LONG_HEX and cell.isalnum():
+                lines += self.style.beside("    ", cell)
+            elif cell and cell != "0":
+                beside.append(f"{cell} {title}" if is_number else f"{title} {cell}")
+        return lines + (self.style.wrap(", ".join(beside), "    ") if beside else [])
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    aligned = (
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, widths, numeric, strict=True)
+    )
+    return f"  {'  '.join(aligned)}".rstrip()
+
+
+def _paired(shown: Sequence[Row], cells: Sequence[Sequence[str]]) -> Iterable[tuple[Row | None, Sequence[str]]]:
+    return ((shown[at] if at < len(shown) else None, one) for at, one in enumerate(cells))
