@@ -20,6 +20,7 @@ from nomyo_attest.report.document import (
     Digest,
     Entries,
     Entry,
+    Fact,
     Facts,
     Fold,
     Mark,
@@ -147,13 +148,14 @@ def _entry(entry: Entry) -> list[str]:
     head = f"{_text(entry.mark)} {_text(entry.name)} {_text(entry.amount)}".rstrip()
     lines = [_fact(_text(one.name), _text(one.text)) for one in select(entry.facts, Detail.BRIEF)]
     shown = entry.items[:_ITEMS]
-    lines += [
-        _fact("", "; ".join(f"{_text(one.name)} {_text(one.text)}" for one in select(item, Detail.BRIEF)))
-        for item in shown
-    ]
+    lines += [_fact("", _joined(item)) for item in shown]
     if shown and (left := more(max(len(entry.items), entry.total) - len(shown), entry.noun)):
         lines.append(f"- {left}")
     return ["\n".join([head, "", *lines]) if lines else head]
+
+
+def _joined(item: Sequence[Fact]) -> str:
+    return "; ".join(f"{_text(one.name)} {_text(one.text).removesuffix('.')}" for one in select(item, Detail.BRIEF))
 
 
 def _table(block: Table) -> list[str]:

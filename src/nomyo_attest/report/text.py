@@ -155,10 +155,10 @@ class _Renderer:
         listed = select(block.entries, self.detail)
         shown = listed if self.style.verbose else listed[: 3 * _LISTED]
         lines: list[str] = []
-        for at, entry in enumerate(shown):
-            rendered = self._entry(entry)
-            apart = at > 0 and (len(rendered) > 1 or (len(lines) > 1 and lines[-1].startswith("    ")))
-            lines += [""] * apart + rendered
+        detailed = False
+        for entry in shown:
+            previous, detailed = detailed, bool(select(entry.facts, self.detail))
+            lines += [""] * (bool(lines) and (previous or detailed)) + self._entry(entry)
         return lines + self._more(len(shown), len(listed), block.total, block.noun)
 
     def _entry(self, entry: Entry) -> list[str]:

@@ -69,8 +69,8 @@ def document(summary: Summary) -> Document:
         sections=(
             _result(summary),
             rules(summary),
-            cross_record(summary),
             unreadable_sources(summary),
+            cross_record(summary),
             timeline(summary),
             profiles(summary),
             failures(summary),
