@@ -130,9 +130,9 @@ class TestReleased:
         told = "1 of 2 released records: 1 with the client's gate off"
         written = ("--markdown", "m.md", "--html", "r.html", "--junit", "j.xml", "--sarif", "s.json")
         ran = audit(ledger, "--github", *written)
-        assert f"Released though not affirmed: {told}" in " ".join(ran.out.split())
+        assert f"Released though not affirmed {told}" in " ".join(ran.out.split())
         assert f"::error title=released though not affirmed::Released though not affirmed: {told}." in ran.out
-        assert f"**Released though not affirmed**: {told}" in Path("m.md").read_text(encoding="utf-8")
+        assert f"- Released though not affirmed: {told}" in Path("m.md").read_text(encoding="utf-8")
         assert told.replace("'", "&#x27;") in Path("r.html").read_text(encoding="utf-8")
         root = ET.parse("j.xml").getroot()
         found = {one.get("name"): one.get("value") for one in root.iter("property")}

@@ -190,8 +190,8 @@ def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFind
             facts.append(Fact("records", Quote(rule.remark, _MESSAGE_MAX, message=True)))
         facts.append(Fact("what to do", sentence(rule.remediation[:_LONG_MAX])))
     elif rule.outcome != HELD:
-        amount = ""
-        facts.append(Fact("problem", (Quote(rule.remark, _MESSAGE_MAX, message=True), " (accepted)" * rule.accepted)))
+        amount = "accepted" if rule.accepted else ""
+        facts.append(Fact("problem", Quote(rule.remark, _MESSAGE_MAX, message=True)))
         facts.append(Fact("what to do", sentence(remediation_not_evaluated(rule))))
     items = [_finding(one) for one in found]
     return Entry(mark, Name(rule.rule, 60), amount, facts, items, 3, "finding", rule.findings)
