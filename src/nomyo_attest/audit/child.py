@@ -5,8 +5,8 @@ affirmed. `multiprocessing` starts its children with the working directory first
 main module in them once more; a `json.py` beside the records would then appraise the records. The children of this
 module run ``sys.executable -P`` with a fixed program instead:
 
-- ``sys.path`` is what the interpreter makes of its own installation, with virtual environment, ``.pth`` files and
-  editable installs. It is not inherited: what the caller, or pytest, inserted into its own ``sys.path`` is not in it.
+- ``sys.path`` is that of the interpreter's installation, with virtual environment, ``.pth`` files and editable
+  installs. It is not inherited: entries that the caller, or pytest, inserted into its own ``sys.path`` are not in it.
 - ``PYTHONPATH`` loses the entries that are relative, or that are or lie in the working directory.
 - `nomyo_attest` is imported from where this process imported it, without adding that folder to ``sys.path``.
 - The caller's main module is not imported, so a program needs no ``if __name__ == "__main__":``.
@@ -28,10 +28,10 @@ from typing import Final
 import nomyo_attest
 
 READY: Final = b""
-"""The first message of a child that can work. A child that cannot sends the reason instead, as UTF-8, and ends."""
+"""The first message of a child that can work. Otherwise the child sends the reason, as UTF-8, and ends."""
 
 _GRACE: Final = 5.0
-"""Seconds that a child has to end by itself after its connection was closed."""
+"""Seconds that a child may take to end after its connection was closed."""
 
 # Arguments: the folder that holds nomyo_attest, the module to run, the handle of the connection.
 _PROGRAM: Final = """\
@@ -51,8 +51,7 @@ run(sys.argv[2], int(sys.argv[3]))
 """
 
 _RELATIVE_REFUSED: Final = ("PYTHONUSERBASE", "PYTHONPYCACHEPREFIX")
-"""Variables by which the interpreter finds code, and which a relative value would make it find in the working
-directory."""
+"""Variables by which the interpreter finds code; with a relative value it would find code in the working directory."""
 
 
 class ChildStartError(Exception):
@@ -105,7 +104,7 @@ class Child:
             raise ChildStartError(message.decode("utf-8", "replace"))
 
     def wait(self, seconds: float = _GRACE) -> int:
-        """The exit status of a child that is ending, negative for a signal. It is killed after `seconds`."""
+        """Wait for a child to end, and kill it after `seconds`; returns its exit status, negative for a signal."""
         self.connection.close()
         try:
             return self._process.wait(seconds)
@@ -137,7 +136,7 @@ def _start(module: str, theirs: Connection) -> subprocess.Popen[bytes]:
 
 
 def _interpreter_options() -> Iterator[str]:
-    """-P, and those options of this process that decide where an interpreter finds modules and how it names files."""
+    """Yield -P, and the options of this process that affect its search for modules and its encoding of names."""
     yield "-P"
     flags = sys.flags
     for is_set, option in (
@@ -153,15 +152,15 @@ def _interpreter_options() -> Iterator[str]:
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy of `environment` whose ``PYTHONPATH`` and other places of code do not depend on the working directory."""
-    made = dict(environment)
+    """Copy `environment` without places of code that depend on the working directory, such as in ``PYTHONPATH``."""
+    copy = dict(environment)
     for name in _RELATIVE_REFUSED:
-        if name in made and not Path(made[name]).is_absolute():
-            del made[name]
-    entries = made.pop("PYTHONPATH", "").split(os.pathsep)
+        if name in copy and not Path(copy[name]).is_absolute():
+            del copy[name]
+    entries = copy.pop("PYTHONPATH", "").split(os.pathsep)
     if outside := [entry for entry in entries if not _depends_on_working_directory(entry)]:
-        made["PYTHONPATH"] = os.pathsep.join(outside)
-    return made
+        copy["PYTHONPATH"] = os.pathsep.join(outside)
+    return copy
 
 
 def _depends_on_working_directory(entry: str) -> bool:
@@ -179,7 +178,7 @@ def _depends_on_working_directory(entry: str) -> bool:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM; a process that is started meanwhile has them blocked from its first instruction on."""
+    """Block SIGINT and SIGTERM, also in a process that is started in this context, from its first instruction on."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -1,4 +1,4 @@
-"""What travels between the process that reads and the processes that appraise."""
+"""The data that travels between the process that reads and the workers that appraise."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import msgspec
 from nomyo_attest.audit.row import VERDICTS
 
 COUNTED: Final = len(VERDICTS) + 2
-"""Numbers that are counted of each source; see `ChunkResult`."""
+"""How many numbers are counted for each source; see `ChunkResult.counts`."""
+
+
+LINES_LISTED: Final = 10
+"""How many lines a tally lists."""
 
 
 class RawRecord(NamedTuple):
-    """One record before anything was made of it.
+    """One record as read.
 
     Attributes:
         source: number of the source, from 0 in the order read.
         name: the source's name.
-        line: line or row, from 1; of a source that fails as a whole where it failed, 0 where nothing was read.
-        text: its JSON text; None where it could not be had.
-        problem: why not; empty if it could.
+        line: line or row, from 1; for a source that fails as a whole where it failed, 0 if nothing was read.
+        text: its JSON text; None if it could not be read.
+        problem: why not; empty if it could be read.
     """
 
     source: int
@@ -33,7 +37,7 @@ class RawRecord(NamedTuple):
 
 
 class SourceEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a source when all of it has been read, as far as that was possible; see `SourceSummary`."""
+    """What is known about a source after it was read, as far as possible; see `SourceSummary`."""
 
     source: int
     name: str
@@ -45,10 +49,10 @@ class SourceEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(ABC):
-    """Some records in a row, small enough to be sent to another process: about a megabyte.
+    """Consecutive records, about a megabyte of them, to be sent to a worker.
 
     Attributes:
-        number: from 0 without gaps. The same inputs give the same chunks, whoever reads them.
+        number: from 0 without gaps. The same inputs give the same chunks, however many workers there are.
         progress: bytes on disk read when the chunk ends, counted from the beginning of all sources.
     """
 
@@ -57,11 +61,11 @@ class Chunk(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[RawRecord]:
-        """Each record, in order. Reads files where the chunk names them; never raises for what is wrong with them."""
+        """Yield each record, in order. Reads the files that it names; never raises for a damaged one."""
 
     @abstractmethod
     def ends(self) -> tuple[SourceEnd, ...]:
-        """The sources that end in this chunk; to be asked after `records`, in the process that went through them."""
+        """Return the sources that end in this chunk; call it after `records`, in the same process."""
 
 
 class Tally(msgspec.Struct):
@@ -69,11 +73,11 @@ class Tally(msgspec.Struct):
 
     Attributes:
         source: the source's number.
-        rule, requirement: the rule, and what the policy makes of it.
+        rule, requirement: the rule, and what the policy says about it.
         outcome: one of `nomyo_attest.audit.summary.OUTCOMES`.
         records: how many records.
-        lines: the first ten of them.
-        message: the sentence of the first one.
+        lines: the first `LINES_LISTED` of them.
+        message: the message of the first one.
     """
 
     source: int
@@ -86,7 +90,7 @@ class Tally(msgspec.Struct):
 
 
 class Fact(NamedTuple):
-    """One record as the series rules see it; names and meaning are those of `Row`, `source` is the source's number.
+    """Fields of one `Row`, for the cross-record rules; `source` is the number of the source.
 
     `quote` and `pcr_profile` are 32 bytes, `aik_name` is the Name's bytes.
     """
@@ -95,7 +99,7 @@ class Fact(NamedTuple):
     line: int
     payload_id: str | None
     verdict: int
-    """Its place in `VERDICTS`."""
+    """Its index in `VERDICTS`."""
     processed_at: int | None
     recorded_at: int | None
     security_tier: str | None
@@ -111,20 +115,20 @@ class Fact(NamedTuple):
 
 
 class ChunkResult(msgspec.Struct, kw_only=True):
-    """What came of one chunk.
+    """The result of one chunk.
 
     Attributes:
         number: the chunk's.
         rows: the rows selected, as JSON Lines.
-        written: how many.
+        written: how many rows.
         facts: one for each record that was appraised or unreadable.
         profiles: PCR profile → its values, as JSON text.
         tallies: by source, rule and outcome.
         counts: source's number → `COUNTED` numbers: records by verdict, in the order of `VERDICTS`; then those outside
             the window of time by the client's clock, and those outside by the server's.
-        failures: rows (JSON) of what is contraindicated, none or unreadable; the first `FAILURES_LISTED`.
+        failures: rows (JSON) whose verdict is contraindicated, none or unreadable; the first `FAILURES_LISTED`.
         not_established: what the results do not establish.
-        released: (released, gate, verdict's place in `VERDICTS`) → records of ledgers that say whether they were
+        released: (released, gate, verdict's index in `VERDICTS`) → records of ledgers that say whether they were
             released; the gate is empty where they do not say.
         ends: the sources that end here.
         progress: the chunk's.

@@ -1,4 +1,4 @@
-"""One record: its text and the policy in, its row out."""
+"""Appraise one record: from its text and the policy to its row."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from nomyo_attest.ledger.line import Recorded
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
 CLOCK_MAXIMUM: Final = 2**63 - 1
-"""Milliseconds: what databases have room for. No TPM gets there in 292 million years."""
+"""Milliseconds: the largest integer of databases. No TPM gets there in 292 million years."""
 
 TIER_MAX: Final = 100
-"""Characters of the longest security tier that is told; it is the server's word."""
+"""Characters of the longest security tier in a row; the server chooses the text."""
 
 QUOTE_MAX: Final = 2000
-"""Characters of the longest text that a finding in a row quotes. A claim is the server's text and may have megabytes,
-and every report would repeat it. No field of evidence that the rules quote is longer.
+"""Characters of the longest text that a finding in a row quotes. The server chooses the text of a claim, which may have
+megabytes, and every report would repeat it. No field of evidence that the rules quote is longer.
 """
 
 _PROFILES_STORED: Final = 1024
@@ -42,21 +42,21 @@ _AS_BOOL: Final[dict[Outcome | None, bool]] = {Outcome.PASS: True, Outcome.FAIL:
 
 
 class Appraised(NamedTuple):
-    """A row, and the sentences of what its verdict does not establish."""
+    """A row, and sentences on what its verdict does not establish."""
 
     row: Row
     not_established: tuple[str, ...] = ()
 
 
 class Outside(Enum):
-    """A record whose time is outside the window, by whose clock."""
+    """A record whose time is outside the window, and whose clock says so."""
 
     BY_CLIENT = "recorded_at"
     BY_SERVER = "processed_at"
 
 
 class RecordAppraiser:
-    """Appraises records one after another; what the policy alone decides is worked out once.
+    """Appraise records one after another; what depends on the policy alone is computed once.
 
     Args:
         policy: the policy.
@@ -64,7 +64,7 @@ class RecordAppraiser:
         since, until: seconds since 1970; a record whose time is before `since` or not before `until` is not appraised.
             The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
             claims and nothing signs. A record without a time is appraised.
-        keep_evidence: keep in each row what it takes to appraise it again.
+        keep_evidence: store in each row the evidence, so that the record can be re-appraised.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RecordAppraiser:
         self._compared: dict[PcrLayout, list[tuple[str, int]]] = {}
 
     def appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:
-        """The row of the record `text`, unless its time is outside the window. Never raises for a record."""
+        """Return the row of the record `text`, unless its time is outside the window. Never raises for a record."""
         try:
             return self._appraise(source, line, text)
         except RepairError as error:
@@ -101,10 +101,10 @@ class RecordAppraiser:
             if stored is not None and stored.problem is not None:
                 raise stored.problem
             evidence: Evidence | EvidenceError = read_evidence(text if stored is None else stored.evidence)
-        except MisplacedEvidenceError as error:  # the record has to be unwrapped first; it is not appraised
+        except MisplacedEvidenceError as error:  # the evidence is not where it is read, so the record is not appraised
             recorded = Recorded() if stored is None else stored.recorded
-            row_of_none = unreadable(source, line, str(error))
-            return Appraised(msgspec.structs.replace(row_of_none, **recorded_columns(recorded)))
+            without_verdict = unreadable(source, line, str(error))
+            return Appraised(msgspec.structs.replace(without_verdict, **recorded_columns(recorded)))
         except EvidenceError as error:
             evidence = detached(error)
         time, tier = _claims(evidence)
@@ -183,7 +183,7 @@ def _store(cache: dict[Any, Any], key: object, value: object) -> None:
 
 
 def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
-    """The undecided rules of one record that another rule of it explains; see `consequences`."""
+    """Return the undecided rules of one record that another finding of it explains; see `consequences`."""
     return consequences(
         undecided={finding.rule for finding in findings if finding.outcome in (UNDECIDED, UNDECIDED.value)},
         failed={finding.rule for finding in findings if finding.outcome in (FAIL, FAIL.value)},
@@ -196,65 +196,65 @@ def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
 
 
 def recorded_columns(recorded: Recorded) -> dict[str, Any]:
-    """The columns of a row that say what a ledger's line says about the recording."""
+    """Return the columns of a row about the recording, as a ledger's line has it."""
     return {"recorded_at": recorded.at, "gate": recorded.gate, "released": recorded.released}
 
 
 def unreadable(source: str, line: int, problem: str) -> Row:
-    """The row of a record, or of a source, that could not be read."""
+    """Return the row of a record, or of a source, that could not be read."""
     return Row(source=source, line=line, verdict=UNREADABLE, reason=problem)
 
 
 def _claims(evidence: Evidence | EvidenceError) -> tuple[int | None, str | None]:
-    """`processed_at` and the tier, if the server says what can be one."""
+    """Return `processed_at` and the security tier, None for a value that cannot be one."""
     if isinstance(evidence, EvidenceError):
         return None, None
     time, tier = evidence.claims.get("processed_at"), evidence.claims.get("security_tier")
-    return seconds_of(time), _sound(tier[:TIER_MAX]) if type(tier) is str else None
+    return seconds_of(time), _encodable(tier[:TIER_MAX]) if type(tier) is str else None
 
 
 def _reason(verdict: Verdict, findings: list[Finding]) -> str:
-    """The sentence of the first finding that the verdict stands on."""
+    """Return the message of the first finding that causes the verdict."""
     outcome = FAIL if verdict is Verdict.CONTRAINDICATED else UNDECIDED
     following = consequences_of(findings)
-    for finding in sorted(findings, key=lambda one: one.rule in following):  # a consequence only where there is no more
+    for finding in sorted(findings, key=lambda one: one.rule in following):  # consequences last
         if verdict is Verdict.WARNING and finding.requirement is Requirement.WARN:
-            return _sound(finding.message)
+            return _encodable(finding.message)
         if finding.requirement is Requirement.REQUIRED and finding.outcome is outcome:
-            return _sound(finding.message)
-    raise AssertionError(verdict)  # a verdict that nothing explains is a fault of ours
+            return _encodable(finding.message)
+    raise AssertionError(verdict)  # unreachable: a verdict is derived from the findings
 
 
 def _row_finding(finding: Finding) -> RowFinding:
     plain = finding.to_dict()
     return RowFinding(
-        rule=_sound(finding.rule),
+        rule=_encodable(finding.rule),
         outcome=plain["outcome"],
         requirement=plain["requirement"],
-        expected=_sound_value(plain["expected"]),
-        got=_sound_value(plain["got"]),
-        message=_sound(finding.message),
+        expected=_encodable_value(plain["expected"]),
+        got=_encodable_value(plain["got"]),
+        message=_encodable(finding.message),
     )
 
 
-def _sound(text: str) -> str:
-    """Text that UTF-8 can encode: a lone surrogate in a server's words becomes its escape."""
+def _encodable(text: str) -> str:
+    """Return text that UTF-8 can encode: a lone surrogate becomes its escape."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _sound_value(value: Any) -> Any:
+def _encodable_value(value: Any) -> Any:
     if isinstance(value, str):
         whole = len(value) <= QUOTE_MAX
-        return _sound(value if whole else f"{value[:QUOTE_MAX]}… ({len(value):,} characters in all)")
+        return _encodable(value if whole else f"{value[:QUOTE_MAX]}… ({len(value):,} characters in all)")
     if isinstance(value, list):
-        return [_sound_value(one) for one in value]
+        return [_encodable_value(one) for one in value]
     if isinstance(value, dict):
-        return {_sound(str(key)): _sound_value(one) for key, one in value.items()}
+        return {_encodable(str(key)): _encodable_value(one) for key, one in value.items()}
     return value
 
 
 def place_of(error: BaseException) -> str:
-    """The kind of an error and the line of ours that raised it; not its text, which may quote a record."""
+    """Return the type of an exception and the line that raised it; not its text, which may quote a record."""
     place, traceback = "", error.__traceback__
     while traceback is not None:
         place = f"{os.path.basename(traceback.tb_frame.f_code.co_filename)}, line {traceback.tb_lineno}"  # noqa: PTH119 - a name, not a path to be opened

@@ -1,4 +1,4 @@
-"""One record's line in the verdicts: the same columns in JSON Lines, CSV, Parquet, Arrow, SQLite and Spark."""
+"""The row of one record: the same columns in JSON Lines, CSV, Parquet, Arrow and Spark."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Final
 import msgspec
 
 UNREADABLE: Final = "unreadable"
-"""The verdict of what could not be read at all: a file, an archive cut off, a line too long. Nothing was appraised."""
+"""The verdict of what could not be read, such as a truncated archive or a line that is too long."""
 
 VERDICTS: Final = ("affirming", "warning", "contraindicated", "none", UNREADABLE)
-"""Every verdict of a row: those of AR4SI, and `UNREADABLE`; in this order everywhere."""
+"""The verdicts of rows: those of AR4SI, and `UNREADABLE`; in this order everywhere."""
 
 
 PASSING: Final = frozenset({"affirming", "warning"})
@@ -18,12 +18,12 @@ PASSING: Final = frozenset({"affirming", "warning"})
 
 
 class RowFinding(msgspec.Struct, frozen=True):
-    """A rule that does not hold, or cannot be told, for one record.
+    """A rule that failed or is undecided for one record.
 
     Attributes:
         rule: the rule's id.
         outcome: ``"fail"`` or ``"undecided"``.
-        requirement: what the policy makes of it: ``"required"``, ``"warn"`` or ``"ignore"``.
+        requirement: what the policy says about the rule: ``"required"``, ``"warn"`` or ``"ignore"``.
         expected, got: the values compared, as in the JSON form of a result.
         message: a sentence.
     """
@@ -37,35 +37,35 @@ class RowFinding(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What the audit says of one record.
+    """The result for one record.
 
     Attributes:
-        source: the name of the file it stood in, or ``"-"``.
+        source: the name of its file, or ``"-"``.
         line: its line in that file, or its row, from 1; 1 in a file of one record; of a source that fails as a whole
             the place where it failed, 0 where nothing was read.
         payload_id: as recorded; None if there is none.
         verdict: one of `VERDICTS`.
-        failed, undecided: ids of the rules that do not hold, or cannot be told.
+        failed, undecided: ids of the rules that failed, or are undecided.
         reason: for any verdict but affirming a sentence; None for affirming.
         trust: the trust in the AIK; None if unreadable.
-        processed_at: the server's time of the answer, in seconds since 1970, UTC; None if it says none that is one.
-        recorded_at: the client's time of the response, in seconds since 1970, UTC: that of a ledger's line; None for
-            records that are none.
+        processed_at: the server's time of the response, in seconds since 1970, UTC; None if it is missing or invalid.
+        recorded_at: the client's time of the response, in seconds since 1970, UTC, from a ledger's line; None for
+            other records.
         gate: whether the client's gate was ``"on"`` or ``"off"``, as the ledger's line says; None if it does not say.
-        released: whether the client's caller got the completion, as the ledger's line says; None if it does not say.
-        security_tier: the tier the server claims; None if none.
-        available: whether the record has evidence; None if it could not be told.
-        signature_valid: whether the signature verifies; None if it could not be told.
+        released: whether the completion was released, as the ledger's line says; None if it does not say.
+        security_tier: the tier that the server claims; None if it claims none.
+        available: whether the record has evidence; None if it is malformed.
+        signature_valid: whether the signature verifies; None if that is undecided.
         aik_name: the AIK's Name in hex; None if there is none.
         aik_pinned: whether the policy pins that Name; None if there is none.
-        quote: SHA-256, in hex, over TPMS_ATTEST, what was signed. Of the signature it says nothing: an ECDSA signature
-            has a second valid form, so signatures are no identity.
+        quote: SHA-256, in hex, over TPMS_ATTEST, the signed structure; not over the signature, since an ECDSA signature
+            has a second valid form.
         clock, reset_count, restart_count: TPMS_CLOCK_INFO; clock in milliseconds, None above 2**63 - 1.
         firmware_version: in hex, 16 digits.
         pcr_profile: SHA-256, in hex, over the PCR values reported, without those of which the policy accepts any.
         pcrs: those values: bank → index → hex. JSON text in flat forms.
-        findings: what does not hold or cannot be told.
-        evidence: what an appraisal needs, kept on request: a response that is `_metadata` alone; None otherwise.
+        findings: the rules that failed or are undecided.
+        evidence: stored on request so that the record can be re-appraised: a response with `_metadata` alone.
     """
 
     source: str
@@ -101,5 +101,5 @@ COLUMNS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Row
 
 
 def encode_row(row: Row) -> bytes:
-    """One line of JSON, with its newline: compact, UTF-8, keys in the order of `COLUMNS`."""
+    """Encode a row as one line of JSON, with its newline: compact, UTF-8, keys in the order of `COLUMNS`."""
     return msgspec.json.encode(row) + b"\n"

@@ -1,4 +1,4 @@
-"""One audit from its beginning to its end, or from where another was interrupted."""
+"""Run an audit from its start, or from where an interrupted one stopped, to its end."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
 
 CHECKPOINT_SECONDS: Final = 2.0
-"""Seconds of work that a killed audit loses at the most, unless checkpoints are slow."""
+"""Seconds between checkpoints, the work that an audit loses when it is killed, unless checkpoints are slow."""
 
 CHECKPOINT_COSTS: Final = 30
-"""A checkpoint is made when the last one's time has passed this many times: no more than 3 % of all time."""
+"""A checkpoint is written at the earliest after this many times the duration of the last one: 3 % of the time."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What an audit is asked for.
+    """The options of an audit.
 
     Attributes:
         names: files, folders, ``"-"``; see `take_inventory`, also for `column` and `follow_links`.
         policy: the policy.
-        at: the time of all appraisals; by default that of the audit's start, if the policy has a period or
-            `unsafe_warn_until`.
+        at: the time of all appraisals; by default the start of the audit, if the policy depends on the time.
         since, until, select, keep_evidence: see `WorkOrder`.
-        processes: how many processes appraise.
-        rows: whether the rows are wanted.
-        command: what was typed, to be reported.
+        processes: how many worker processes; 1 for none.
+        rows: whether to write rows.
+        command: the command line, for reports.
     """
 
     names: Sequence[str]
@@ -60,7 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     command: Sequence[str] = ()
 
     def identity(self, inventory: Inventory) -> dict[str, Any]:
-        """What decides about rows and facts: an interrupted audit is gone on with by one that has the same."""
+        """Return what determines rows and facts: an interrupted audit is resumed by one with the same values."""
         return {
             "version": __version__,
             "inputs": inventory.identity(),
@@ -76,12 +75,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def selected(self) -> list[str]:
-        """The verdicts selected, in the order of `VERDICTS`."""
+        """The selected verdicts, in the order of `VERDICTS`."""
         return [verdict for verdict in VERDICTS if verdict in self.select]
 
 
 class Progress(NamedTuple):
-    """How far an audit is: records, those of this run, bytes on disk, and how many there are (0 if nobody knows)."""
+    """Progress: records, those of this run, bytes read from disk, and bytes of all sources (0 if not known)."""
 
     records: int
     fresh: int
@@ -90,12 +89,12 @@ class Progress(NamedTuple):
 
 
 class Audit:
-    """An audit; a context manager that leaves its state for another to go on with, unless it is `finish`ed.
+    """An audit; a context manager whose state stays, to be resumed, unless `finish` was called.
 
     Attributes:
-        request: what is asked for.
-        inventory: what is read.
-        state: what is kept meanwhile.
+        request: its options.
+        inventory: the files that are read.
+        state: what is stored until it is finished.
     """
 
     def __init__(self, request: Request, inventory: Inventory, state: State) -> None:
@@ -128,10 +127,10 @@ class Audit:
         force: bool = False,
         or_temporary: bool = False,
     ) -> Self:
-        """List the inputs, and open the state, which may be an interrupted audit's.
+        """List the inputs, and open the state, which may be that of an interrupted audit.
 
         Args:
-            request: what is asked for.
+            request: the options.
             folder: where the state is stored; by default in a temporary folder, and then it cannot be resumed.
             resume, force, or_temporary: see `State.open`.
 
@@ -154,10 +153,10 @@ class Audit:
             raise
 
     def appraise(self) -> Iterator[Progress]:
-        """Appraise all records that are left. Raises `StateError`, `StoreError`, `WorkerFailedError`."""
+        """Appraise the remaining records. Raises `StateError`, `StoreError`, `WorkerFailedError`."""
         state, request = self.state, self.request
         if state.meta.get("complete"):
-            self._check_whole()
+            self._check_complete()
             return
         pool = Pool(self._order(), request.processes)
         lost, fresh = self._lost, 0
@@ -176,12 +175,13 @@ class Audit:
                     with checkpoint:
                         self._checkpoint(next=result.number + 1)
                 yield Progress(self._records, fresh, result.progress, self.inventory.size)
-        self._check_whole()
+        self._check_complete()
         self._checkpoint(complete=True)
 
-    def _check_whole(self) -> None:
-        """See that every source was read to its end and every record that was counted is there, should the state not be
-        what this audit, or the one it goes on with, has left. Raises `StateDamagedError`, `StoreError`.
+    def _check_complete(self) -> None:
+        """Check that every source was read to its end and that the store has every record that was counted.
+
+        Raises `StateDamagedError`, `StoreError`.
         """
         store = self.state.store
         ((sources, facts, counted),) = store.query(
@@ -209,7 +209,7 @@ class Audit:
         return round(self._seconds + time.monotonic() - self._begun, 3)
 
     def run(self) -> Run:
-        """How it was run."""
+        """Return how the audit was run."""
         request = self.request
         return Run(
             version=__version__,
@@ -235,13 +235,13 @@ class Audit:
         allow_undated: bool = False,
         on_finding: Callable[[CrossRecordFinding], None] | None = None,
     ) -> Summary:
-        """What all records come to; see `summarize`.
+        """Summarize all records; see `summarize`.
 
         Raises:
             StoreError: the store cannot be read.
             msgspec.ValidationError: a value in the store of a resumed audit has another type than an audit stores.
         """
-        from nomyo_attest.audit.summarize import summarize  # the rules across records are not needed before
+        from nomyo_attest.audit.summarize import summarize  # the cross-record rules are not needed earlier
 
         summary = summarize(
             self.state.store,
@@ -264,26 +264,26 @@ class Audit:
                 msgspec.convert(failure | {"pcrs": None}, Row)  # `pcrs` is any JSON
         return summary
 
-    def was_placing(self, names: Sequence[str]) -> bool:
-        """Whether an interrupted audit had begun to write the files `names`: what is there is its own then."""
-        return bool(self.state.meta.get("placing") == list(map(display, names)))
+    def has_begun_outputs(self, names: Sequence[str]) -> bool:
+        """Whether the audit, before it was interrupted, has called `begin_outputs` for `names`: they may be its own."""
+        return bool(self.state.meta.get("outputs") == list(map(display, names)))
 
     @property
     def stays(self) -> bool:
-        """Whether another audit can go on with this one, should it end now."""
+        """Whether the audit can be resumed if it ends now."""
         return self.state.stays
 
     @property
     def finished(self) -> bool:
-        """Whether an interrupted audit had written everything."""
+        """Whether the audit had written all outputs before it was interrupted."""
         return bool(self.state.meta.get("finished"))
 
-    def place(self, names: Sequence[str]) -> None:
-        """Say that the files `names` are going to be written. Raises `StateError`, `StoreError`."""
-        self.state.checkpoint(placing=list(map(display, names)))
+    def begin_outputs(self, names: Sequence[str]) -> None:
+        """Record that the files `names` will be written. Raises `StateError`, `StoreError`."""
+        self.state.checkpoint(outputs=list(map(display, names)))
 
     def finish(self) -> None:
-        """All is written: nothing is left to go on with."""
+        """Record that all outputs are written, so that there is nothing to resume."""
         self.state.remove()
 
     def __enter__(self) -> Self:
@@ -292,7 +292,7 @@ class Audit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the state. Raises `StateDamagedError` instead of an error that damage of a resumed state explains."""
+        """Close the state. Raises `StateDamagedError` instead of an error that a damaged state has caused."""
         damaged = self.state.resumed and is_by_damage(error)
         try:
             self.state.close()
@@ -304,7 +304,7 @@ class Audit:
 
 
 class _Clock:
-    """When a checkpoint is due; its `with` block is one."""
+    """Determines when a checkpoint is due; the checkpoint is its context."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -326,7 +326,7 @@ def _moment(seconds: int | None) -> str | None:
 
 
 def allowed_processes() -> int:
-    """Cores that this process may use: as the system allows, and as the quota of its container does."""
+    """Return how many cores the system and the quota of the container allow this process to use."""
     count = getattr(os, "process_cpu_count", None)
     if count is not None:
         cores = count() or 1
@@ -339,11 +339,11 @@ def allowed_processes() -> int:
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores' worth of time that Linux gives this container (cgroup v2, then v1); None for all there is."""
+    """Return the CPU quota of the container in cores (cgroup v2, then v1); None if there is none."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             text = " ".join((root / name).read_text(encoding="ascii") for name in names)
-            quota, period = map(int, text.split())  # "max 100000" is no limit, and so is "-1 100000"
+            quota, period = map(int, text.split())  # without a limit: "max 100000" or "-1 100000"
         except (OSError, ValueError):
             continue
         return quota / period if quota > 0 and period > 0 else None

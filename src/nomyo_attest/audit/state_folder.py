@@ -1,10 +1,10 @@
-"""The private folder of an audit's state: make it, check it, and open files in it.
+"""Create and check the private folder of an audit's state, and open files in it.
 
-An audit believes what its state says (`--resume`) and writes to its files, so nobody else may be able to prepare or
-change either. The folder has mode 0700, belongs to the effective user and is no symbolic link; it is opened once, and
-the files in it are opened relative to its descriptor. The folders above it are not checked: they may be writable for
-others (umask 0002, a container's workspace, a volume with fsGroup, /tmp). Who may write to such a folder can rename
-the state folder and put another in its place, which `check_open` detects for the one file that is opened by path.
+An audit trusts its state (`--resume`) and writes to its files, so no other user may be able to prepare or change them.
+The folder has mode 0700, belongs to the effective user and is not a symbolic link; it is opened once, and the files in
+it are opened relative to its descriptor. The folders above it are not checked: other users may be able to write to them
+(umask 0002, a container's workspace, a volume with fsGroup, /tmp). Whoever can write to such a folder can replace the
+state folder, which `check_open` detects for the one file that is opened by path.
 
 Windows has neither owners nor modes in these terms; there only symbolic links are refused.
 """
@@ -27,9 +27,9 @@ from nomyo_attest.errors import NomyoAttestError
 MODE: Final = 0o700
 
 NO_SPACE_HINT: Final = "free some space there, or choose a folder with more space with --state (or TMPDIR)"
-"""What to do if the file system of an audit's state is full."""
+"""The hint if the file system of an audit's state is full."""
 
-_OTHER_FOLDER: Final = "name another folder with --state (it is made if it is not there)"
+_OTHER_FOLDER: Final = "name another folder with --state (it is created if it is not there)"
 _REPLACED: Final = "another folder was put in its place"
 _OWN_PARENT: Final = "name another with --state, in a folder that only you can write to"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -41,8 +41,8 @@ class StateError(NomyoAttestError):
     """The state of an audit cannot be used.
 
     Attributes:
-        folder: where it is.
-        problem: what is wrong, and what to do.
+        folder: its path.
+        problem: what is wrong, with a hint.
     """
 
     def __init__(self, folder: str, problem: str) -> None:
@@ -55,7 +55,7 @@ class StateError(NomyoAttestError):
 
 
 class NoPrivateFolderError(StateError):
-    """No private folder can be made at this path, for example because the file system ignores permissions."""
+    """No private folder can be created at this path, such as on a file system that ignores permissions."""
 
 
 class StateFolder(Folder):
@@ -64,7 +64,7 @@ class StateFolder(Folder):
     Its methods raise `StateError`, except `link`.
 
     Attributes:
-        new: whether it was made when it was opened.
+        new: whether it was created when it was opened.
     """
 
     def __init__(self, path: Path, descriptor: int | None, *, new: bool) -> None:
@@ -73,13 +73,13 @@ class StateFolder(Folder):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the folder at `path`, made if nothing has that name.
+        """Open the folder at `path`, created if nothing has that name.
 
         Raises:
-            NoPrivateFolderError: no folder can be made there, or none that only its owner can enter.
-            StateError: it is no folder, a symbolic link, belongs to another user, or has another mode than 0700.
+            NoPrivateFolderError: no folder can be created there, or none that only its owner can enter.
+            StateError: it is not a folder, is a symbolic link, belongs to another user, or has another mode than 0700.
         """
-        return cls._opened(path, new=_make(path))
+        return cls._opened(path, new=_create(path))
 
     @classmethod
     def _opened(cls, path: Path, *, new: bool) -> Self:
@@ -135,7 +135,7 @@ class StateFolder(Folder):
 
         Args:
             name: its name.
-            access: what for.
+            access: what to open it for.
             mode: of a file that is created.
             links: allow other names for the file (hard links); for reading only.
             buffered: whether Python buffers what is read and written.
@@ -160,7 +160,7 @@ class StateFolder(Folder):
         self.open_file(name, Access.READ, links=links).close()
 
     def check_open(self, name: str) -> None:
-        """See that this process has the file `name` of this folder open.
+        """Check that this process has the file `name` of this folder open.
 
         SQLite opens its files by path. If the folder at that path was another one at that moment, the files that
         SQLite has open are not the files here.
@@ -172,7 +172,7 @@ class StateFolder(Folder):
             raise StateError(str(self.path), f"{_REPLACED} while {name} was opened; {_OWN_PARENT}")
 
     def check_place(self) -> None:
-        """See that its path still leads here."""
+        """Check that its path still leads here."""
         if not self._is_in_place():
             raise StateError(str(self.path), f"{_REPLACED}; {_OWN_PARENT}")
 
@@ -182,12 +182,12 @@ class StateFolder(Folder):
         return status is not None and os.path.samestat(status, os.fstat(file.fileno()))
 
     def changed(self, name: str) -> tuple[int, int] | None:
-        """Time of the last change in nanoseconds and size in bytes; None if it is not there."""
+        """Return the time of the last change in nanoseconds and the size in bytes; None if it is not there."""
         status = self.status(name)
         return None if status is None else (status.st_mtime_ns, status.st_size)
 
     def remove(self) -> None:
-        """Remove it, which is empty."""
+        """Remove the folder, which must be empty."""
         with as_state_error(self.path):
             if self._is_in_place():
                 self.path.rmdir()
@@ -196,7 +196,7 @@ class StateFolder(Folder):
         """Close it. Closing it again does nothing."""
         if self.descriptor is not None and self.descriptor >= 0:
             os.close(self.descriptor)
-            self.descriptor = -1  # not None, which stands for a system where files are opened by path
+            self.descriptor = -1  # not None, with which files would be opened by path
 
     def _is_in_place(self) -> bool:
         with as_state_error(self.path):
@@ -206,9 +206,9 @@ class StateFolder(Folder):
 
 
 def open_beside(path: Path) -> StateFolder:
-    """Open the state folder at `path`, or a private one in the folder for temporary files where `path` cannot be one.
+    """Open the state folder at `path`, or a private one in the folder for temporary files if `path` cannot be one.
 
-    The latter's name is the same for the same `path` and user, so that an interrupted audit can be resumed.
+    The name of the latter depends on `path` and the user only, so that an interrupted audit can be resumed.
     Raises `StateError`.
     """
     try:
@@ -238,8 +238,8 @@ def _hint(error: Exception) -> str:
     return f"; {NO_SPACE_HINT}" if getattr(error, "errno", None) in _NO_SPACE else ""
 
 
-def _make(path: Path) -> bool:
-    """Make the folder unless something has its name; returns whether it is new."""
+def _create(path: Path) -> bool:
+    """Create the folder unless something has its name; returns whether it is new."""
     with as_state_error(path):
         try:
             path.mkdir(mode=MODE)
@@ -248,13 +248,13 @@ def _make(path: Path) -> bool:
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 raise
-            problem = f"no folder can be made there: {reason(error)}; name a folder elsewhere with --state"
+            problem = f"no folder can be created there: {reason(error)}; name a folder elsewhere with --state"
             raise NoPrivateFolderError(str(path), problem) from None
         return True
 
 
 def _check_owner_can_enter(path: Path) -> None:
-    """Remove a new folder in which not even its owner can make files. Raises `NoPrivateFolderError`."""
+    """Remove a new folder in which its owner cannot create files. Raises `NoPrivateFolderError`."""
     mode = _mode(path.lstat())
     if mode & MODE != MODE:
         path.rmdir()
@@ -272,13 +272,15 @@ def _open_folder(path: Path) -> int:
 
 def _check_folder(path: Path, descriptor: int, *, new: bool) -> None:
     status = os.fstat(descriptor)
-    if new and _mode(status) != MODE:  # by an unusual umask, or an access control list that the parent hands down
+    if new and _mode(status) != MODE:  # by an unusual umask, or an inherited access control list
         with contextlib.suppress(OSError):
             os.fchmod(descriptor, MODE)
         status = os.fstat(descriptor)
     user, mode = os.geteuid(), _mode(status)
     if new and (status.st_uid != user or mode != MODE):
-        problem = f"a folder made there has mode {mode:04o} and belongs to user {status.st_uid}, so it is not private"
+        problem = (
+            f"a folder created there has mode {mode:04o} and belongs to user {status.st_uid}, so it is not private"
+        )
         raise NoPrivateFolderError(
             str(path), f"{problem}; name another folder with --state, on a file system that keeps permissions"
         )
@@ -301,13 +303,13 @@ def _check_file(where: Path, status: os.stat_result, *, links: bool) -> None:
 
 
 def _mode(status: os.stat_result) -> int:
-    """Permission bits; set-group-ID, which new folders inherit on some volumes, permits nothing."""
+    """Permission bits, without set-group-ID, which new folders inherit on some volumes."""
     return stat.S_IMODE(status.st_mode) & 0o777
 
 
 def _open_files() -> set[tuple[int, int]]:
-    """Device and inode of every file that this process has open."""
-    numbers = set(range(1024))  # where neither folder lists them all, such as on FreeBSD
+    """Return device and inode of every file that this process has open."""
+    numbers = set(range(1024))  # if neither folder lists them, such as on FreeBSD
     for folder in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError, ValueError):
             numbers |= {int(path.name) for path in Path(folder).iterdir()}

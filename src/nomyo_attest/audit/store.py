@@ -1,7 +1,7 @@
-"""What the audit keeps while it runs: one SQLite file, bounded memory, and a state to go on from.
+"""Store the results of an audit in one SQLite file, in bounded memory, so that the audit can be resumed.
 
-Results are added in the order of their chunks; `checkpoint` makes everything added since the last one lasting, at once
-or not at all. What a killed audit had added after it is gone, and is added again when it is resumed.
+Results are added in the order of their chunks. `checkpoint` commits all that was added since the last one, in one
+transaction. What an audit that is killed has added after its last checkpoint is added again when it is resumed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from nomyo_attest._files import create_empty
-from nomyo_attest.audit.chunk import ChunkResult, Fact, Tally
+from nomyo_attest.audit.chunk import LINES_LISTED, ChunkResult, Fact, Tally
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.sources.source import display
 from nomyo_attest.audit.state_folder import NO_SPACE_HINT
@@ -27,26 +27,23 @@ from nomyo_attest.audit.summary import FAILURES_LISTED
 from nomyo_attest.errors import NomyoAttestError
 
 APPLICATION_ID: Final = 0x4E6F4175
-"""SQLite's mark of whose file it is."""
+"""The application id by which SQLite files of this kind are recognized."""
 
 FORMAT: Final = 2
-"""Raised with every change of the tables: a store of another format is not gone on with."""
+"""Incremented with every change of the tables: an audit with a store of another format cannot be resumed."""
 
-LINES_KEPT: Final = 10
-"""Lines that a tally names."""
-
-MESSAGE_KEPT: Final = 500
-"""Characters of a tally's message: a summary holds many of them."""
+MESSAGE_MAX: Final = 500
+"""Characters of the message of a tally; a summary has many of them."""
 
 SCHEMA: Final = (
-    # One row a record, in the order of the chunks; no index, so that adding one is appending it. `profile` is a number
-    # of `profiles`, or the digest where numbers had run out.
+    # One row for each record, in the order of the chunks, without an index, so that rows are appended. `profile` is a
+    # number of `profiles`, or the digest after `PROFILES_NUMBERED` numbers.
     """CREATE TABLE facts (
         source INTEGER, line INTEGER, payload_id TEXT, verdict INTEGER, processed_at INTEGER, recorded_at INTEGER,
         available INTEGER,
         signature_valid INTEGER, aik_name BLOB, aik_pinned INTEGER, quote BLOB, clock INTEGER, reset_count INTEGER,
         restart_count INTEGER, profile)""",
-    # Those with a number above what facts use may be there more than once.
+    # Profiles with a number above `PROFILES_NUMBERED` may be duplicate.
     "CREATE TABLE profiles (number INTEGER PRIMARY KEY, profile BLOB NOT NULL, pcrs TEXT NOT NULL)",
     """CREATE TABLE counts (
         source INTEGER PRIMARY KEY, affirming INTEGER, warning INTEGER, contraindicated INTEGER, none INTEGER,
@@ -54,11 +51,11 @@ SCHEMA: Final = (
     """CREATE TABLE released (
         released INTEGER, gate TEXT, verdict INTEGER, records INTEGER,
         PRIMARY KEY (released, gate, verdict)) WITHOUT ROWID""",
-    # `lines` joined by commas: the first `LINES_KEPT` of them, and maybe more.
+    # `lines` joined by commas: the first `LINES_LISTED` of them, and perhaps more.
     """CREATE TABLE tallies (
         source INTEGER, rule TEXT, requirement TEXT, outcome TEXT, records INTEGER, lines TEXT, message TEXT,
         PRIMARY KEY (source, rule, outcome)) WITHOUT ROWID""",
-    # `named` is 0 for the records without a tier, which are no records of a tier "".
+    # `named` is 0 for records without a tier, which is not the same as a tier "".
     "CREATE TABLE tiers (named INTEGER, tier TEXT, records INTEGER, PRIMARY KEY (named, tier)) WITHOUT ROWID",
     "CREATE TABLE failures (number INTEGER PRIMARY KEY, row BLOB NOT NULL)",
     "CREATE TABLE not_established (sentence TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -82,20 +79,20 @@ UPSERT_RELEASED: Final = """
 INSERT INTO released VALUES (?, ?, ?, ?)
 ON CONFLICT (released, gate, verdict) DO UPDATE SET records = records + excluded.records"""
 
-# Of lines joined, 20 digits and a comma each at the most, a text this long has enough.
-_LONG_ENOUGH: Final = 21 * LINES_KEPT
+# A text this long has enough lines: each has at most 20 digits and a comma.
+_LINES_LENGTH: Final = 21 * LINES_LISTED
 
 UPSERT_TALLY: Final = f"""
 INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (source, rule, outcome) DO UPDATE SET records = records + excluded.records,
-    lines = CASE WHEN length(lines) >= {_LONG_ENOUGH} THEN lines ELSE lines || ',' || excluded.lines END"""  # noqa: S608 - a number
+    lines = CASE WHEN length(lines) >= {_LINES_LENGTH} THEN lines ELSE lines || ',' || excluded.lines END"""  # noqa: S608 - a number
 
 UPSERT_TIER: Final = """
 INSERT INTO tiers VALUES (?, ?, ?)
 ON CONFLICT (named, tier) DO UPDATE SET records = records + excluded.records"""
 
 PROFILES_NUMBERED: Final = 10_000
-"""PCR profiles that facts name by a small number; further ones stand in full in each fact."""
+"""How many PCR profiles facts refer to by a small number; for further ones each fact has the digest."""
 
 _CACHE_KIB: Final = 8_192
 _VERDICT, _TIER, _PROFILE = map(Fact._fields.index, ("verdict", "security_tier", "pcr_profile"))
@@ -104,7 +101,7 @@ _OF_THE_SYSTEM: Final = (
     *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"),
     *("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM", "SQLITE_INTERRUPT", "SQLITE_PROTOCOL", "SQLITE_NOLFS"),
 )
-"""Beginnings of the names of SQLite's error codes that say nothing about the content of the file."""
+"""Prefixes of the names of SQLite's error codes that do not concern the content of the file."""
 
 _INSERT_FACT: Final = f"INSERT INTO facts VALUES ({', '.join('?' * 15)})"  # noqa: S608 - question marks only
 
@@ -135,7 +132,7 @@ class Store:
 
     Attributes:
         path: its file.
-        connection: to SQLite, for those who read it (`nomyo_attest.audit.cross_record`, `summarize`).
+        connection: to SQLite, for `nomyo_attest.audit.cross_record`.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -144,26 +141,26 @@ class Store:
         self._profiles: dict[bytes, int] = dict(
             connection.execute("SELECT profile, number FROM profiles WHERE number <= ?", (PROFILES_NUMBERED,))
         )
-        self._lately: set[bytes] = set()
+        self._recent: set[bytes] = set()
         self._closed = False
         self._failures: int = connection.execute("SELECT COUNT(*) FROM failures").fetchone()[0]
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], check: Callable[[], None] | None = None) -> Self:
-        """The store in the file `path`, made if there is none; nobody else can open it until it is closed.
+        """Open the store in the file `path`, created if there is none; no other process can open it until it is closed.
 
-        What was added after the last checkpoint of an audit that was killed is not in it.
+        What an audit that was killed added after its last checkpoint is not in it.
 
         Args:
             path: its file.
-            check: called when SQLite has opened the file, and has neither read it nor written to it; may raise.
+            check: called after SQLite has opened the file, and before SQLite reads it or writes to it; may raise.
 
         Raises:
             StoreError: it cannot be opened.
         """
         path = Path(path).absolute()
         new = _create(path)
-        with _told(path):
+        with _as_store_error(path):
             connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             try:
                 if check is not None:
@@ -171,7 +168,7 @@ class Store:
                 empty = _is_empty(connection, path)
                 _set_up(connection, path.parent)
                 if empty:
-                    _make_tables(connection)
+                    _create_tables(connection)
                 return cls(path, connection)
             except BaseException:
                 connection.close()
@@ -180,8 +177,8 @@ class Store:
                 raise
 
     def add(self, result: ChunkResult) -> None:
-        """Add what came of the next chunk. Raises `StoreError`, after which only what is in a checkpoint counts."""
-        with _told(self.path):
+        """Add the result of the next chunk. Raises `StoreError`, after which only the last checkpoint is valid."""
+        with _as_store_error(self.path):
             self._add_profiles(result.profiles)
             if result.facts:
                 self._add_facts(result.facts)
@@ -190,9 +187,9 @@ class Store:
             many(UPSERT_TALLY, map(_tally, result.tallies))
             many(UPSERT_RELEASED, ((*key, records) for key, records in sorted(result.released.items())))
             many("INSERT OR IGNORE INTO not_established VALUES (?)", ((one,) for one in sorted(result.not_established)))
-            kept = result.failures[: FAILURES_LISTED - self._failures]
-            many("INSERT INTO failures (row) VALUES (?)", ((row,) for row in kept))
-            self._failures += len(kept)
+            listed = result.failures[: FAILURES_LISTED - self._failures]
+            many("INSERT INTO failures (row) VALUES (?)", ((row,) for row in listed))
+            self._failures += len(listed)
             many(
                 "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
                 ((one.source, one.name, one.kind, one.size, one.sha256, one.blank, one.problem) for one in result.ends),
@@ -200,11 +197,11 @@ class Store:
             self.connection.execute("UPDATE totals SET written = written + ?", (result.written,))
 
     def checkpoint(self, **meta: Any) -> None:
-        """Make everything added so far lasting, together with values (of JSON's types) that `meta` gives back.
+        """Commit all that was added so far, together with values (of JSON's types) for `meta`.
 
-        All of it is on the disk when this returns. Raises `StoreError`.
+        It is synced when this returns. Raises `StoreError`.
         """
-        with _told(self.path):
+        with _as_store_error(self.path):
             self.connection.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                 ((key, msgspec.json.encode(value).decode()) for key, value in meta.items()),
@@ -213,8 +210,8 @@ class Store:
             self.connection.execute("BEGIN IMMEDIATE")
 
     def meta(self) -> dict[str, Any]:
-        """The values of all checkpoints, the last one's for each key."""
-        with _told(self.path):
+        """Return the values of all checkpoints: for each key that of the last one. Raises `StoreError`."""
+        with _as_store_error(self.path):
             rows = self.connection.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
         try:
             return {key: msgspec.json.decode(value) for key, value in rows}
@@ -222,28 +219,28 @@ class Store:
             raise StoreDamagedError(str(self.path), "a value in it is not JSON") from None
 
     def query(self, sql: str, parameters: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query, one after another. Raises `StoreError`."""
-        with _told(self.path):
+        """Yield the rows of a query. Raises `StoreError`."""
+        with _as_store_error(self.path):
             for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 - `yield from` would close the cursor, which raises once the store is closed
                 yield row
 
     def run(self, sql: str, rows: Iterable[tuple[Any, ...]] | None = None) -> None:
-        """A statement, for each of `rows` if there are any given. Raises `StoreError`."""
-        with _told(self.path):
+        """Execute a statement, once for each of `rows` if they are given. Raises `StoreError`."""
+        with _as_store_error(self.path):
             if rows is None:
                 self.connection.execute(sql)
             else:
                 self.connection.executemany(sql, rows)
 
     def close(self) -> None:
-        """Close it; what was added since the last checkpoint is gone. Closing it again does nothing."""
+        """Close it; what was added since the last checkpoint is lost. Closing it again does nothing."""
         if self._closed:
             return
         self._closed = True
-        with contextlib.suppress(sqlite3.Error):  # of a query that an error has left half read
-            self.connection.rollback()  # what was added since; inside a transaction the next line is refused
-            self.connection.execute("PRAGMA temp_store_directory = ''")  # SQLite's for the whole process
-        with _told(self.path):
+        with contextlib.suppress(sqlite3.Error):  # of a query whose rows were not all read
+            self.connection.rollback()  # inside a transaction the next statement fails
+            self.connection.execute("PRAGMA temp_store_directory = ''")  # a setting of the whole process
+        with _as_store_error(self.path):
             self.connection.close()
 
     def __enter__(self) -> Self:
@@ -255,35 +252,37 @@ class Store:
         self.close()
 
     def _add_facts(self, facts: list[Fact]) -> None:
-        """By columns: a few calls for a chunk are quicker than a few for each record."""
+        """Add facts by columns: a few calls for a chunk are quicker than a few for each record."""
         columns: list[tuple[Any, ...]] = list(zip(*facts, strict=True))
         tier, profile = columns[_TIER], columns[_PROFILE]
         columns[_PROFILE] = tuple(map(self._profiles.get, profile, profile))
         del columns[_TIER]
         self.connection.executemany(_INSERT_FACT, zip(*columns, strict=True))
-        read = map(_UNREADABLE.__ne__, columns[_VERDICT])  # of the others nobody knows what tier they claim
+        read = map(_UNREADABLE.__ne__, columns[_VERDICT])  # the others have no tier
         claimed = Counter(compress(tier, read)).items()
         self.connection.executemany(UPSERT_TIER, [(name is not None, name or "", count) for name, count in claimed])
 
     def _add_profiles(self, profiles: dict[bytes, str]) -> None:
-        """Number the new ones. Of those past the last number only the latest are remembered as known: what they are is
-        kept again then, which costs room and changes nothing.
+        """Number the new profiles.
+
+        Beyond `PROFILES_NUMBERED` only the most recent ones are remembered; the others are stored again when they occur
+        again, which costs space and changes no result.
         """
         for profile, pcrs in profiles.items():
-            if profile in self._profiles or profile in self._lately:
+            if profile in self._profiles or profile in self._recent:
                 continue
             added = self.connection.execute("INSERT INTO profiles (profile, pcrs) VALUES (?, ?)", (profile, pcrs))
             assert added.lastrowid is not None  # of an INSERT that did not raise
             if added.lastrowid <= PROFILES_NUMBERED:
                 self._profiles[profile] = added.lastrowid
                 continue
-            if len(self._lately) >= PROFILES_NUMBERED:
-                self._lately.clear()
-            self._lately.add(profile)
+            if len(self._recent) >= PROFILES_NUMBERED:
+                self._recent.clear()
+            self._recent.add(profile)
 
 
 def _create(path: Path) -> bool:
-    """Make the file, for nobody else to read, and say whether it is new. Raises `StoreError`."""
+    """Create the file with mode 0600; returns whether it is new. Raises `StoreError`."""
     try:
         return create_empty(path)
     except OSError as error:
@@ -291,8 +290,10 @@ def _create(path: Path) -> bool:
 
 
 def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file has yet to become a store, as a new one or one whose maker was killed; of any other make sure
-    that it is one, before anything is done to it.
+    """Whether the file is empty: new, or of an audit that was killed early.
+
+    Raises:
+        StoreError: the file has another content than a store of this format; nothing was written to it.
     """
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -309,8 +310,9 @@ def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
-    """Bounds of memory; what does not fit goes to temporary files beside the store. Leaves a transaction open, which
-    has written something, so that SQLite has its journal open, too, and keeps it open.
+    """Limit the memory that SQLite uses; the rest goes to temporary files in the folder of the store.
+
+    Leaves a transaction open that has written something, so that SQLite has opened its journal, too, and keeps it open.
     """
     quoted = str(folder).replace("'", "''")
     if display(quoted) != quoted:  # no SQL text contains a path that is not UTF-8
@@ -330,7 +332,7 @@ def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
     connection.execute(f"PRAGMA user_version = {version}")
 
 
-def _make_tables(connection: sqlite3.Connection) -> None:
+def _create_tables(connection: sqlite3.Connection) -> None:
     for statement in SCHEMA:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -340,8 +342,8 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors as `StoreError`; as `StoreDamagedError` unless the system is the cause of the error."""
+def _as_store_error(path: Path) -> Iterator[None]:
+    """Raise the errors of SQLite as `StoreError`, as `StoreDamagedError` if the content of the file is the cause."""
     try:
         yield
     except sqlite3.Error as error:
@@ -354,15 +356,15 @@ def _told(path: Path) -> Iterator[None]:
         of_the_system = name.startswith(_OF_THE_SYSTEM) or _is_misuse(error) or not os.access(path, os.W_OK)
         kind = StoreError if of_the_system else StoreDamagedError
         raise kind(str(path), problem) from error
-    except UnicodeDecodeError as error:  # a name in the schema, in an error of SQLite
+    except UnicodeDecodeError as error:  # a name of the schema in an error message
         raise StoreDamagedError(str(path), "a text in it is not UTF-8") from error
 
 
 def _is_misuse(error: sqlite3.Error) -> bool:
-    """Whether the caller is at fault, such as for a closed store: an error without a code of SQLite."""
+    """Whether the caller caused the error, such as by using a closed store: it has no error code of SQLite."""
     return isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
 
 
 def _tally(one: Tally) -> tuple[Any, ...]:
-    lines = ",".join(map(str, one.lines[:LINES_KEPT]))
-    return one.source, one.rule, one.requirement, one.outcome, one.records, lines, one.message[:MESSAGE_KEPT]
+    lines = ",".join(map(str, one.lines[:LINES_LISTED]))
+    return one.source, one.rule, one.requirement, one.outcome, one.records, lines, one.message[:MESSAGE_MAX]

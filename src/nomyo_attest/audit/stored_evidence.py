@@ -1,4 +1,4 @@
-"""Records that keep evidence instead of a response: a ledger's lines, and verdicts that were asked to keep it."""
+"""Read and write stored evidence: records that are lines of a ledger, or verdicts of ``--keep-evidence``."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is
 from nomyo_attest.ledger.redaction import CLAIMS, FIELDS
 
 _MARKS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
-"""What such a line has in it; few responses do."""
+"""Texts of which such a record contains one; few responses do."""
 
 _HOLDERS: Final = (METADATA, BLOCK, "is_available")
-"""Keys of a response, its metadata or its block: what has one of them at the top is read as that."""
+"""Keys of a response, its metadata or its block: an object with one of them at the top is read as that."""
 
 _ROW_KEYS: Final = frozenset({"source", "line", "verdict", "pcr_profile", "evidence"})
-"""Keys by which a verdict is known that keeps its evidence, if it has no others than those of a row."""
+"""Keys of a verdict with evidence, which has no other keys than those of a row."""
 
 _COLUMNS: Final = frozenset(COLUMNS)
 
 _COMPLETION: Final = "choices"
-"""What a response has and nothing that we write: a server cannot make its response look like something of ours."""
+"""A key of each response, and of nothing that is stored: no server can make its response look like stored evidence."""
 
 _NAMED: Final = frozenset(
     {*FIELDS, "pcr_values", BLOCK, "payload_id", "is_encrypted", *(path.split(".")[0] for path in CLAIMS)}
 )
-"""What the protocol names in `_metadata` and in the block."""
+"""The keys of the protocol in `_metadata` and in the block."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 class StoredEvidence(msgspec.Struct, frozen=True):
-    """What a line stores beside the completion of a response.
+    """The evidence of one record.
 
     Attributes:
         evidence: the evidence as parsed, for an appraisal.
         payload_id: the payload id that the client gave; None if it gave none.
-        text: both as JSON text, to be stored once more; None if they cannot be cut out.
+        text: both as JSON text, to be stored again; None if they cannot be extracted.
         recorded: what the line says about the recording.
         problem: why the line cannot be appraised; None if it can.
     """
@@ -56,7 +56,7 @@ class StoredEvidence(msgspec.Struct, frozen=True):
 
 
 class RepairError(Exception):
-    """A ledger's line is what was left of one whose writer was stopped: there is no evidence in it to be appraised."""
+    """A line of a ledger replaces one that a crash has torn; it has no evidence."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         repair = document["repair"]
@@ -74,16 +74,18 @@ class _Response(msgspec.Struct):
 
 
 def unwrap(text: bytes) -> StoredEvidence | None:
-    """What a line kept; None if it is no such line, but a response.
+    """Read the evidence that a record stores; returns None if the record is a response.
 
-    Raises `EvidenceError`, and `RepairError` for a line that keeps nothing.
+    Raises:
+        EvidenceError: the record is malformed.
+        RepairError: it is a ledger's line in the place of a torn one.
     """
     if not any(mark in text for mark in _MARKS) or len(text) > TEXT_MAX:
         return None
     try:
         document = parse_record(text)
     except EvidenceError:
-        return None  # whoever reads it as a response says why
+        return None  # the reader of responses reports why
     if not isinstance(document, dict) or _COMPLETION in document or any(key in document for key in _HOLDERS):
         return None
     if is_repair(document):
@@ -102,7 +104,7 @@ def unwrap(text: bytes) -> StoredEvidence | None:
 
 
 def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recorded]) -> StoredEvidence:
-    """What a ledger's line holds, with what is known about its recording, also where it cannot be appraised."""
+    """Read a ledger's line; what is known about its recording is returned even if it cannot be appraised."""
     recorded = Recorded()
     try:
         recorded = read()
@@ -112,7 +114,7 @@ def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callab
 
 
 def _recorded_in_row(row: dict[str, Any]) -> Recorded:
-    """What a verdict that was written from a ledger's line says about the recording. Raises `EvidenceError`."""
+    """Read what a verdict of a ledger's line says about the recording. Raises `EvidenceError`."""
     at, gate, released = row.get("recorded_at"), row.get("gate"), row.get("released")
     if at is not None and (type(at) is not int or seconds_of(at) is None):
         raise EvidenceError("recorded_at", "whole seconds since 1970", describe_type(at))
@@ -124,16 +126,16 @@ def _recorded_in_row(row: dict[str, Any]) -> Recorded:
 
 
 def _has_no_completion(evidence: Any) -> bool:
-    """Whether no completion is in what a line, which need not be one that we wrote, holds as evidence."""
+    """Whether the evidence of a line, which another program may have written, is an object without a completion."""
     return isinstance(evidence, dict) and _COMPLETION not in evidence
 
 
 def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> StoredEvidence:
-    """What a ledger's line holds, `part` being its evidence as text. Raises `EvidenceError`.
+    """Read the evidence of a ledger's line, `part` being its text. Raises `EvidenceError`.
 
-    A payload id that the client gave is kept with the evidence, in the form of such a line: without it the one that the
-    server recorded would count, and another answer's evidence be taken for this one's. So is what looks like a line
-    itself, which is no evidence: it must not be opened the next time.
+    A payload id that the client gave is stored with the evidence, as such a line: without it a re-appraisal would use
+    the one in the response, and accept the evidence of another response. Evidence that looks like a line is stored as
+    the evidence of a line, too, so that it is not read as one the next time.
     """
     evidence, given = open_line(line)
     if not _has_no_completion(evidence):
@@ -145,12 +147,14 @@ def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> StoredEvidence:
 
 
 def evidence_to_store(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw | None:
-    """The part of a record that an appraisal needs, byte for byte and on one line: a response with its `_metadata`
-    alone, or a record that is less than a response. None where there is no such part, or it is longer than `LONG`.
+    """Return the part of a record that an appraisal needs, unchanged and on one line.
 
-    Never a completion: a text that holds one and no `_metadata`, or two of them, is not kept; and of what stands beside
-    evidence at the top, where it may be anything, only what the protocol names and the `claims` that a policy asks for.
-    Neither is what not every reader of JSON reads: a lone surrogate, NaN, a number out of range.
+    It is a response with its `_metadata` alone, or a record that is less than a response. A completion is never part of
+    it: of a record without `_metadata` only the keys of the protocol and the `claims` of a policy are returned.
+
+    Returns:
+        The part. None if there is none, if it is ambiguous or longer than `LONG`, or if not every reader of JSON
+        accepts it: with a lone surrogate, NaN or a number out of range.
     """
     document = _parsed(text) if len(text) <= LONG else parse_long(text)
     if not isinstance(document, dict) or (type(document) is JsonObject and document.duplicates):
@@ -159,7 +163,7 @@ def evidence_to_store(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw 
     beside = BLOCK in document or "is_available" in document
     if METADATA in document:
         if beside:
-            return None  # without what makes it ambiguous it would be read otherwise
+            return None  # ambiguous: a part of it would be read differently
         part = _cut(text, _Response)
         return part and msgspec.Raw(b'{"%s":%s}' % (METADATA.encode(), bytes(part)))
     if not beside or _COMPLETION in document:
@@ -178,13 +182,13 @@ def _cut(text: bytes, holder: type[_Line | _Response]) -> msgspec.Raw | None:
     try:
         part = bytes(msgspec.json.decode(text, type=holder).part)
     except (msgspec.MsgspecError, RecursionError):
-        return None  # a lone surrogate somewhere, say
+        return None  # such as for a lone surrogate
     return _on_one_line(part)
 
 
 def _on_one_line(text: bytes) -> msgspec.Raw | None:
     if len(text) > LONG:
-        return None  # no evidence has a tenth of this
+        return None  # ten times the size of any evidence
     try:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

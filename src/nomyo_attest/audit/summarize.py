@@ -1,4 +1,4 @@
-"""From a store to the summary that every report is made from."""
+"""Summarize an audit: from its store to the summary, with the exit status and its reason."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
+    CROSS_RECORD_LISTED,
     NOT_EVALUATED,
-    SERIES_LISTED,
     Counts,
     CrossRecordFinding,
     CrossRecordRuleSummary,
@@ -46,7 +46,7 @@ OUTSIDE: Final = "outside"
 NOTHING: Final = "nothing"
 
 FAIL_ON: Final = (*VERDICTS[1:], CROSS_RECORD, RELEASED, OUTSIDE)
-"""What `--fail-on` may name, beside `NOTHING` alone."""
+"""The values of ``--fail-on``, except `NOTHING`, which must be the only one."""
 
 FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, CROSS_RECORD})
 
@@ -54,7 +54,7 @@ OK: Final = 0
 FAILED: Final = 1
 UNUSABLE: Final = 2
 
-_NOT_SAID: Final = "no record says whether its completion was released: only lines of an evidence ledger do"
+_RELEASE_UNKNOWN: Final = "no record says whether its completion was released: only lines of an evidence ledger do"
 
 
 _PLACE: Final = QUERY_COLUMNS.index("place")
@@ -77,25 +77,25 @@ def summarize(
     allow_undated: bool = False,
     on_finding: Callable[[CrossRecordFinding], None] | None = None,
 ) -> Summary:
-    """Everything that an audit found out.
+    """Summarize an audit.
 
     Args:
-        store: everything was added to it.
+        store: all results were added to it.
         policy: the policy applied.
-        run: how the audit was run; it is taken over as it is.
-        passed_over, passed_over_total: names of files that are no records, and how many there were in all.
-        repeated, repeated_total: names under which files were found again, and how many.
-        max_gap: seconds for `gap.records`, which is not asked without it.
+        run: how the audit was run; it is not changed.
+        passed_over, passed_over_total: names of files that were skipped, and how many there are.
+        repeated, repeated_total: further names of files that were read already, and how many there are.
+        max_gap: seconds for `gap.records`, which is not evaluated without it.
         fail_on, max_failures, allow_no_evidence: see `status_of`.
         allow_undated: accept cross-record checks that were not evaluated since records have no usable time.
-        on_finding: called with each finding across records, of which the summary lists `SERIES_LISTED`.
+        on_finding: called with each finding across records; the summary lists `CROSS_RECORD_LISTED` of them.
 
     Raises:
-        StoreError: the store cannot be read, or there is no room beside it for what does not fit into memory.
+        StoreError: the store cannot be read, or the disk is too full for temporary files.
     """
     order = SourceOrder(store)
     stored = StoredRecords(store, order)
-    series, cross_record_rules = _series(stored, max_gap, on_finding)
+    cross_record, cross_record_rules = _cross_record(stored, max_gap, on_finding)
     evidence = has_evidence(store)
     for rule in cross_record_rules:
         rule.accepted = _accepted(rule, policy, undated=allow_undated, no_evidence=allow_no_evidence and not evidence)
@@ -144,7 +144,7 @@ def summarize(
         places_total=places_total,
         failures=failures_of(store),
         failures_total=counts.contraindicated + counts.none + counts.unreadable,
-        cross_record=series,
+        cross_record=cross_record,
         cross_record_rules=cross_record_rules,
         profiles=profiles,
         profiles_total=profiles_total,
@@ -164,23 +164,23 @@ def summarize(
     )
 
 
-def _series(
+def _cross_record(
     stored: StoredRecords, max_gap: int | None, on_finding: Callable[[CrossRecordFinding], None] | None
 ) -> tuple[list[CrossRecordFinding], list[CrossRecordRuleSummary]]:
-    """The findings listed, in the order of the rules, and a line for each rule that was asked."""
+    """Return the findings listed, in the order of the rules, and the summary of each rule."""
     summaries: list[CrossRecordRuleSummary] = []
     listed: list[list[CrossRecordFinding]] = []
     for rule in evaluated_rules(max_gap):
         summary = CrossRecordRuleSummary(
             rule=rule.id, question=rule.question, remediation=rule.remediation, findings=0, records=0
         )
-        answer = _counted(stored.query_rows(rule, max_gap), summary)
-        found = findings(rule, answer)
+        rows = _counted(stored.query_rows(rule, max_gap), summary)
+        found = findings(rule, rows)
         if on_finding is not None:
-            found = _shown(found, on_finding)
-        listed.append(list(islice(found, SERIES_LISTED)))
-        # What is not listed need not be put in words, unless somebody wants it: then counting is all.
-        deque(found if on_finding is not None else answer, maxlen=0)
+            found = _reported(found, on_finding)
+        listed.append(list(islice(found, CROSS_RECORD_LISTED)))
+        # Findings that are not listed are only counted, unless `on_finding` needs them.
+        deque(found if on_finding is not None else rows, maxlen=0)
         covered = stored.coverage(rule)
         summary.outcome, summary.remark = outcome_of(rule, summary.findings, covered), remark_of(rule, covered)
         summary.appraised, summary.usable, summary.undated, summary.compared = covered
@@ -191,7 +191,7 @@ def _series(
 
 
 def _accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated: bool, no_evidence: bool) -> bool:
-    """Whether it is accepted that a rule was not evaluated: by an option, or since the policy needs no payload ids."""
+    """Whether an option, or a policy that needs no payload ids, accepts that a rule was not evaluated."""
     if rule.outcome != NOT_EVALUATED:
         return False
     if rule.undated:
@@ -199,16 +199,16 @@ def _accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated:
     return no_evidence or (rule.rule == "duplicate.payload_id" and policy.unsafe_any_nonce)
 
 
-def _counted(answer: Iterable[QueryRow], summary: CrossRecordRuleSummary) -> Iterator[QueryRow]:
-    """The rows as they are; each finding's first one is counted."""
-    for row in answer:
+def _counted(rows: Iterable[QueryRow], summary: CrossRecordRuleSummary) -> Iterator[QueryRow]:
+    """Yield the rows unchanged, and count the first one of each finding."""
+    for row in rows:
         if row[_PLACE] == 1:
             summary.findings += 1
             summary.records += row[_RECORDS]
         yield row
 
 
-def _shown(
+def _reported(
     found: Iterable[CrossRecordFinding], on_finding: Callable[[CrossRecordFinding], None]
 ) -> Iterator[CrossRecordFinding]:
     for finding in found:
@@ -217,11 +217,9 @@ def _shown(
 
 
 def _shares(summaries: Sequence[CrossRecordRuleSummary]) -> list[int]:
-    """How many findings of each rule are listed: all if there is room, and of the room there is no rule takes another's
-    share.
-    """
+    """Return how many findings of each rule are listed: all if there is room; otherwise the room is shared evenly."""
     shares = [0] * len(summaries)
-    room = SERIES_LISTED
+    room = CROSS_RECORD_LISTED
     for done, index in enumerate(sorted(range(len(summaries)), key=lambda one: summaries[one].findings)):
         shares[index] = min(summaries[index].findings, room // (len(summaries) - done))
         room -= shares[index]
@@ -241,7 +239,7 @@ def status_of(
     max_failures: int = 0,
     allow_no_evidence: bool = False,
 ) -> tuple[int, str]:
-    """The exit status and its reason.
+    """Return the exit status and its reason.
 
     Args:
         counts: records by verdict.
@@ -251,21 +249,21 @@ def status_of(
         not_evaluated: cross-record checks that were not evaluated, without those that an option or the policy accepts.
         outside_by_server: records outside the window by the server's own time.
         released: records of ledgers by whether they were released; None for none.
-        fail_on: those of `FAIL_ON` that count; none: no verdict, finding or unreadable source counts.
-        max_failures: how many records are tolerated that are of a verdict that counts, or, if ``released`` counts, were
-            released though not affirmed; nothing else is tolerated.
+        fail_on: those of `FAIL_ON` that are failures; empty if nothing is a failure.
+        max_failures: how many records with a verdict of `fail_on` are tolerated, including those that were released
+            though not affirmed if it has ``released``. Nothing else is tolerated.
         allow_no_evidence: accept an audit in which no record has evidence. Without it the status of such an audit is
-            never 0, whatever `fail_on` and `max_failures` are: it would be the same if the records were not responses.
+            never 0, whatever `fail_on` and `max_failures` are, since its records may not be responses at all.
 
     Returns:
-        2 if a source could not be read and ``unreadable`` counts; else 1 if more records than are tolerated failed; if
-        ``cross-record`` counts and there are findings across records or cross-record checks that were not evaluated; if
-        ``outside`` counts and records are outside the window by the server's own time; if ``released`` counts and no
-        record says whether it was released; if no record was appraised, which no option accepts; or if no record has
-        evidence; else 0.
+        2 if a source could not be read and `fail_on` has ``unreadable``. Otherwise 1 if more records than are tolerated
+        failed; if `fail_on` has ``cross-record`` and there are findings across records, or cross-record checks that
+        were not evaluated; if it has ``outside`` and records are outside the window by the server's own time; if it has
+        ``released`` and no record says whether it was released; if it is not empty and no record was appraised; or if
+        no record has evidence. Otherwise 0.
     """
     none_appraised = counts.total == counts.unreadable
-    missing = "" if evidence or allow_no_evidence else "no record has evidence; see whether the records are responses"
+    missing = "" if evidence or allow_no_evidence else "no record has evidence; check that the records are responses"
     if not fail_on:
         if none_appraised:
             return FAILED, "no record was appraised"
@@ -280,9 +278,9 @@ def status_of(
     failures = sum(found.values())
     reasons = []
     if failures > max_failures:
-        told = ", ".join(f"{number:,} {what}" for what, number in found.items() if number)
+        verdicts = ", ".join(f"{number:,} {verdict}" for verdict, number in found.items() if number)
         limit = f", more than the {max_failures:,} tolerated" if max_failures else ""
-        reasons.append(f"{_number(failures, 'record')} failed{limit}: {told}")
+        reasons.append(f"{_number(failures, 'record')} failed{limit}: {verdicts}")
     if cross_record and CROSS_RECORD in fail_on:
         reasons.append(f"{_number(cross_record, 'finding')} across records")
     if not_evaluated and CROSS_RECORD in fail_on:
@@ -290,7 +288,7 @@ def status_of(
     if outside_by_server and OUTSIDE in fail_on:
         reasons.append(f"{_number(outside_by_server, 'record')} outside the window by the server's own time")
     if RELEASED in fail_on and counts.total and not released.known:
-        reasons.append(_NOT_SAID)
+        reasons.append(_RELEASE_UNKNOWN)
     if reasons:
         return FAILED, "; ".join(reasons)
     if none_appraised:
@@ -302,5 +300,5 @@ def status_of(
     return OK, f"none of {_number(counts.total, 'record')} failed"
 
 
-def _number(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _number(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The summary of an audit: plain data that every report is made from, and nothing else."""
+"""The summary of an audit: the data of every report."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ import msgspec
 
 SUMMARY_FORMAT: Final = "nomyo-attest-audit/1"
 
-# What a summary lists at the most; totals are exact whatever is listed.
+# How many entries a summary lists; its totals count all of them.
 SOURCES_LISTED: Final = 1000
 FAILURES_LISTED: Final = 1000
 PLACES_LISTED: Final = 25_000
-"""(source, rule, outcome) triples: no more than SARIF may have."""
-SERIES_LISTED: Final = 1000
+"""(source, rule, outcome) triples: the limit for results in SARIF."""
+CROSS_RECORD_LISTED: Final = 1000
 PROFILES_LISTED: Final = 50
 PROFILES_OVER_TIME: Final = 12
 TIERS_LISTED: Final = 20
 GAPS_LISTED: Final = 10
 BUCKETS_MAXIMUM: Final = 120
 
-
 FAIL: Final = "fail"
 UNDECIDED: Final = "undecided"
 CONSEQUENCE: Final = "consequence"
 
 OUTCOMES: Final = (FAIL, UNDECIDED, CONSEQUENCE)
-"""What a rule can come to for a record, other than that it holds: it fails, it is undecided for a reason of its own, or
-it is undecided as the consequence of another rule of the same record.
+"""The outcomes of a rule for a record, other than that it passes: it fails, it is undecided for a reason of its own, or
+it is undecided as the consequence of another finding of the same record.
 """
 
 
@@ -35,12 +34,12 @@ HELD: Final = "held"
 FOUND: Final = "found"
 NOT_EVALUATED: Final = "not_evaluated"
 
-SERIES_OUTCOMES: Final = (HELD, FOUND, NOT_EVALUATED)
-"""What a cross-record check comes to. A check that was not evaluated says nothing: it never counts as one that held."""
+CROSS_RECORD_OUTCOMES: Final = (HELD, FOUND, NOT_EVALUATED)
+"""The outcomes of a cross-record check. A check that was not evaluated never counts as one that held."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a record stands, and the server's time of it (seconds since 1970; None if it says none)."""
+    """The place of a record, and its time by the server's clock (seconds since 1970; None if it has none)."""
 
     source: str
     line: int
@@ -58,7 +57,7 @@ class Counts(msgspec.Struct, kw_only=True):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of all records."""
         return self.affirming + self.warning + self.contraindicated + self.none + self.unreadable
 
 
@@ -67,15 +66,15 @@ class SourceSummary(msgspec.Struct, kw_only=True):
 
     Attributes:
         name: as in the rows.
-        kind: ``"json"``, ``"jsonl"``, ``"parquet"``; what could not be opened has its would-be kind.
+        kind: ``"json"``, ``"jsonl"``, ``"parquet"``; by its name if it could not be opened.
         size: bytes as stored; None for a pipe.
-        sha256: of the bytes as stored, in hex; None where not all could be read.
+        sha256: of the bytes as stored, in hex; None if not all could be read.
         counts: its records.
-        outside: records outside `since` and `until`: not appraised.
+        outside: records whose time is outside `since` and `until`; they are not appraised.
         outside_by_server: those of them that are outside by the server's claim `processed_at`, which nothing signs; the
             others by the time of a ledger's line.
         blank: blank lines.
-        problem: why not all of it could be read; empty if it could.
+        problem: why it could not be read to the end; empty if it could.
     """
 
     name: str
@@ -90,10 +89,10 @@ class SourceSummary(msgspec.Struct, kw_only=True):
 
 
 class Released(msgspec.Struct, kw_only=True):
-    """Records of evidence ledgers by whether the client's caller got the completion.
+    """Records of evidence ledgers, by whether the completion was released.
 
     Attributes:
-        known: records that say it.
+        known: records that have this information.
         released: those whose completion was released.
         not_affirmed: those of them whose verdict is neither affirming nor warning; `counts` has their verdicts.
         gate_off, gate_on: those of `not_affirmed` for which the client's gate was off, and on, by the client's own
@@ -109,14 +108,14 @@ class Released(msgspec.Struct, kw_only=True):
 
 
 class RuleSummary(msgspec.Struct, kw_only=True):
-    """All records that have the same outcome of the same rule: everything in it is about these records.
+    """All records for which a rule has the same outcome.
 
     Attributes:
-        rule, requirement: the rule, and what the policy makes of it.
+        rule, requirement: the rule, and what the policy says about it.
         outcome: one of `OUTCOMES`.
         records: how many records.
         first: the first of them.
-        message: the sentence of that one.
+        message: the message of the first one.
     """
 
     rule: str
@@ -128,15 +127,15 @@ class RuleSummary(msgspec.Struct, kw_only=True):
 
 
 class RulePlace(msgspec.Struct, kw_only=True):
-    """The records of one source that have the same outcome of the same rule, `CONSEQUENCE` excepted.
+    """The records of one source for which a rule has the same outcome, other than `CONSEQUENCE`.
 
     Attributes:
         source: the source.
-        rule, requirement: the rule, and what the policy makes of it.
+        rule, requirement: the rule, and what the policy says about it.
         outcome: `FAIL` or `UNDECIDED`.
         records: how many records.
         lines: the first few of them.
-        message: the sentence of the first one.
+        message: the message of the first one.
     """
 
     source: str
@@ -149,11 +148,11 @@ class RulePlace(msgspec.Struct, kw_only=True):
 
 
 class CrossRecordFinding(msgspec.Struct, kw_only=True):
-    """What shows across records only.
+    """A finding across records.
 
     Attributes:
-        rule: id of the series rule, such as ``"duplicate.quote"``.
-        key: what the records share: a quote's SHA-256, a payload id, a Name.
+        rule: id of the cross-record rule, such as ``"duplicate.quote"``.
+        key: the value that the records share: the SHA-256 of a quote, a payload id, a Name.
         records: how many.
         first, last: the first and the last of them.
         places: the first few.
@@ -170,14 +169,14 @@ class CrossRecordFinding(msgspec.Struct, kw_only=True):
 
 
 class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
-    """One series rule.
+    """One cross-record rule.
 
     Attributes:
-        rule, question, remediation: its id, and in plain words what it asks and what to do about a finding.
+        rule, question, remediation: its id, what it asks, and what to do about a finding.
         findings, records: how many findings, of how many records together.
-        outcome: one of `SERIES_OUTCOMES`.
+        outcome: one of `CROSS_RECORD_OUTCOMES`.
         appraised: records that were appraised.
-        usable: those of them that have what the rule compares, apart from a time.
+        usable: those of them that have the values that the rule compares, apart from a time.
         undated: those of `usable` that have no time, although the rule needs one to compare them.
         compared: records that were compared with another one.
         remark: which records were not compared, and why; empty if all were.
@@ -199,7 +198,7 @@ class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """A set of PCR values in use. `over_time` has a count for each bucket of the timeline; few have it."""
+    """A set of PCR values. `over_time` has a count for each bucket of the timeline; only the first profiles have it."""
 
     profile: str
     pcrs: dict[str, dict[str, str]]
@@ -213,16 +212,16 @@ class Profile(msgspec.Struct, kw_only=True):
 
 
 class Bucket(msgspec.Struct, kw_only=True):
-    """The records whose `processed_at` is from `at` (seconds since 1970) until the next bucket's."""
+    """The records whose `processed_at` is in the bucket that begins `at` (seconds since 1970)."""
 
     at: int
     counts: Counts
     unavailable: int
-    """Records without evidence, as part of the counts."""
+    """Records without evidence; they are included in the counts."""
 
 
 class Gap(msgspec.Struct, kw_only=True):
-    """A time without records, or with records that have no evidence only (`records` of them)."""
+    """A time without records, or one in which no record has evidence (there are `records` of them)."""
 
     begins: int
     ends: int
@@ -230,7 +229,7 @@ class Gap(msgspec.Struct, kw_only=True):
 
 
 class Policy(msgspec.Struct, kw_only=True):
-    """The policy applied: its id, digest, file, and all it says (`AppraisalPolicy.to_dict`)."""
+    """The policy: its id, digest, file, and document (`AppraisalPolicy.to_dict`)."""
 
     id: str
     digest: str
@@ -239,12 +238,12 @@ class Policy(msgspec.Struct, kw_only=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """How the audit was run: what it takes to run it again, and what differs from one run to the next."""
+    """How the audit was run: its options, and what differs between runs."""
 
     version: str
     command: list[str]
     at: str | None = None
-    """The time of all appraisals (RFC 3339), if the policy asks for one or one was given."""
+    """The time of all appraisals (RFC 3339), if the policy depends on it or it was given."""
     since: str | None = None
     until: str | None = None
     select: list[str] = []
@@ -257,9 +256,9 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """Everything an audit found out. Lists are cut to the limits above; `*_total` are exact.
+    """The results of an audit. Lists are cut to the limits above; `*_total` count all entries.
 
-    `counts.total + outside` is the number of records read; blank lines are beside that.
+    `counts.total + outside` is the number of records read, without blank lines.
     """
 
     format: str = SUMMARY_FORMAT
@@ -269,14 +268,14 @@ class Summary(msgspec.Struct, kw_only=True):
     outside: int
     blank: int
     written: int
-    """Rows written: those selected."""
+    """Rows written, which are those of the selected verdicts."""
     sources_total: int
     sources_unreadable: int
     sources: list[SourceSummary]
-    """The ones with a problem or a failure first, then in the order read."""
+    """Those with a problem or a failure first, then in the order read."""
     passed_over: list[str]
     passed_over_total: int
-    """Files in folders whose names say that they are no records."""
+    """Files in folders whose extension is not one of records."""
     inputs_digest: str
     """SHA-256 over every source's SHA-256 and name, in order: all inputs in one value."""
     rules: list[RuleSummary]
@@ -291,24 +290,24 @@ class Summary(msgspec.Struct, kw_only=True):
     profiles_total: int
     bucket_seconds: int
     timeline: list[Bucket]
-    """Every bucket from the first to the last, empty ones too."""
+    """Every bucket from the first to the last, including empty ones."""
     undated: int
     """Records without a time, which are in no bucket."""
     beyond: int = 0
-    """Records whose time is too far from that of the others to be shown with them: in no bucket, and in no gap."""
+    """Records whose time is too far from that of the others; they are in no bucket and in no gap."""
     gaps: list[Gap]
     unavailable: list[Gap]
     tiers: list[tuple[str | None, int]]
     tiers_total: int
     aiks: int
-    """AIK Names seen."""
+    """How many AIK Names there are."""
     aiks_pinned: int
     not_established: list[str]
     status: int
     """The exit status."""
     status_reason: str
     repeated: list[str] = []
-    """Names under which a file was found again: it is read once."""
+    """Further names of files that were read already; each file is read once."""
     repeated_total: int = 0
     outside_by_server: int = 0
     """Records of `outside` that are outside by the server's claim `processed_at`, which nothing signs."""

@@ -1,4 +1,4 @@
-"""The records over time: which span to show, in which steps, and where nothing was, or nothing but no evidence."""
+"""The records and the PCR profiles over time: buckets, gaps, times without evidence, and the profiles in use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LADDER: Final = (
     *(_HOUR, 2 * _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR),
     *(_DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY),
 )
-"""How long a bucket may be, in seconds; beyond that the last one doubled, as often as it takes."""
+"""The lengths of buckets, in seconds; longer ones are the last one times a power of two."""
 
 REACH: Final = 30 * _DAY
 
@@ -46,15 +46,15 @@ _COUNTS: Final = ", ".join(VERDICTS)
 
 
 class Timeline(NamedTuple):
-    """The buckets, and what is in none of them.
+    """The buckets, and the records that are in none of them.
 
     Attributes:
-        begins: the first bucket's time; 0 if there is none.
-        seconds: a bucket's length.
-        first, last: the time shown, both included: facts of that time are in buckets.
-        buckets: every one from the first to the last.
+        begins: the time of the first bucket; 0 if there is none.
+        seconds: the length of a bucket.
+        first, last: the span of the buckets; facts of this time, both ends included, are in buckets.
+        buckets: all of them, including empty ones.
         undated: records without a time.
-        beyond: records with a time too far from the others'.
+        beyond: records whose time is too far from that of the others.
         gaps, unavailable: see `Summary`.
     """
 
@@ -70,7 +70,7 @@ class Timeline(NamedTuple):
 
     @property
     def bucket_of(self) -> str:
-        """SQL for the number of a fact's bucket; NULL if it is in none."""
+        """SQL for the number of a fact's bucket; NULL for a fact that is in none."""
         return (
             f"CASE WHEN processed_at BETWEEN {self.first} AND {self.last} "
             f"THEN (processed_at - {self.begins}) / {self.seconds} END"
@@ -78,12 +78,11 @@ class Timeline(NamedTuple):
 
 
 def timeline_of(store: Store) -> Timeline:
-    """The timeline of all facts.
+    """Compute the timeline of all facts.
 
-    Times are the servers' word, and one wrong one must not press all others into one bucket. So the ends are left out
-    of account, 0.05 % of the records on each side (or three, but no more than one in ten), and what remains is widened
-    by as much again on both sides, or by `REACH` if that is more. Records beyond that are in no bucket and in no gap,
-    and are counted.
+    The servers choose the times, and one wrong time must not put all other records into one bucket. So 0.05 % of the
+    records at each end are ignored (at least three, and at most one in ten), and the span of the others is extended by
+    its length on both sides, or by `REACH` if that is more. Records outside the extended span are only counted.
     """
     store.run("DROP TABLE IF EXISTS temp.seconds")
     columns = ", ".join(f"{one} INTEGER" for one in (*VERDICTS, "records", "unavailable"))
@@ -116,7 +115,7 @@ def timeline_of(store: Store) -> Timeline:
 
 
 def bucket_length(first: int, last: int) -> int:
-    """The shortest length of which `BUCKETS_MAXIMUM`, each at a multiple of it, hold all from `first` to `last`."""
+    """Return the shortest length with which `BUCKETS_MAXIMUM` buckets, at its multiples, contain `first` to `last`."""
     for seconds in (*LADDER, *(LADDER[-1] << doubled for doubled in range(1, 64))):
         if last // seconds - first // seconds < BUCKETS_MAXIMUM:
             return seconds
@@ -124,7 +123,7 @@ def bucket_length(first: int, last: int) -> int:
 
 
 def _span(store: Store, dated: int) -> tuple[int, int]:
-    """First and last time to show."""
+    """Return the first and the last time of the timeline."""
     ignored = min(max(dated // 2000, 3), dated // 10)
     low, high = _after(store, ignored, "ASC"), _after(store, ignored, "DESC")
     reach = max(high - low, REACH)
@@ -135,7 +134,7 @@ def _span(store: Store, dated: int) -> tuple[int, int]:
 
 
 def _after(store: Store, ignored: int, direction: str) -> int:
-    """The time of the next record when so many have been left out."""
+    """Return the time of the first record, in this direction, that is not ignored."""
     for at, records in store.query(f"SELECT at, records FROM temp.seconds ORDER BY at {direction}"):  # noqa: S608 - ASC or DESC
         ignored -= records
         if ignored < 0:
@@ -160,7 +159,7 @@ def _buckets(store: Store, begins: int, seconds: int, first: int, last: int) -> 
 
 
 def _gaps(store: Store, first: int, last: int) -> list[Gap]:
-    """The longest times without a record, of those in which a whole second is missing."""
+    """Return the longest times without a record of at least one whole second."""
     rows = store.query(
         "SELECT before, at FROM (SELECT at, LAG(at) OVER (ORDER BY at) AS before FROM temp.seconds "
         "WHERE at BETWEEN ? AND ?) WHERE at - before > 1 ORDER BY at - before DESC, at LIMIT ?",
@@ -170,10 +169,10 @@ def _gaps(store: Store, first: int, last: int) -> list[Gap]:
 
 
 def _runs(store: Store, first: int, last: int) -> list[Gap]:
-    """The longest times in which no record had evidence."""
+    """Return the longest times in which no record had evidence."""
     query = "SELECT EXISTS (SELECT 1 FROM temp.seconds WHERE unavailable = records AND at BETWEEN ? AND ?)"
-    ((any_at_all,),) = store.query(query, (first, last))
-    if not any_at_all:
+    ((exists,),) = store.query(query, (first, last))
+    if not exists:
         return []
     found = heapq.nlargest(GAPS_LISTED, _all_runs(store, first, last), key=_weight)
     return sorted(found, key=_weight, reverse=True)
@@ -215,20 +214,20 @@ _TOGETHER: Final = (
 
 
 def profiles_of(
-    store: Store, order: SourceOrder, series: StoredRecords, timeline: Timeline
+    store: Store, order: SourceOrder, stored: StoredRecords, timeline: Timeline
 ) -> tuple[list[Profile], int]:
-    """The profiles most used, and how many there are."""
-    _make_cells(store, timeline)
+    """Return the profiles of most records, and how many profiles there are."""
+    _create_cells(store, timeline)
     ((total,),) = store.query("SELECT COUNT(DISTINCT profile) FROM temp.cells")
     rows = list(store.query(_MOST_USED))
     store.run("DROP TABLE IF EXISTS temp.listed")
-    # A profile is a number, or the digest where there was none left: as in the facts, so without a type.
+    # A profile is a number or a digest, as in the facts, so its column has no type.
     store.run("CREATE TEMP TABLE listed (profile PRIMARY KEY, first_at INTEGER, last_at INTEGER) WITHOUT ROWID")
     listed = []
     for profile, _, *_, undated, first_seen, last_seen, _ in rows:
         listed.append((profile, None if undated else first_seen, last_seen))
     store.run("INSERT INTO temp.listed VALUES (?, ?, ?)", listed)
-    places, aiks, values = _places(store, order), _aiks(store, series), _values(store, [row[0] for row in rows])
+    places, aiks, values = _places(store, order), _aiks(store, stored), _values(store, [row[0] for row in rows])
     over_time = _over_time(store, [row[0] for row in rows[:PROFILES_OVER_TIME]], len(timeline.buckets))
     found = []
     for profile, digest, *counts, _, first_seen, last_seen, _ in rows:
@@ -249,8 +248,8 @@ def profiles_of(
     return found, total
 
 
-def _make_cells(store: Store, timeline: Timeline) -> None:
-    """The facts by profile, verdict and bucket."""
+def _create_cells(store: Store, timeline: Timeline) -> None:
+    """Count the facts by profile, verdict and bucket."""
     store.run("DROP TABLE IF EXISTS temp.cells")
     store.run(
         "CREATE TEMP TABLE cells AS SELECT profile, verdict, "  # noqa: S608 - numbers
@@ -261,7 +260,7 @@ def _make_cells(store: Store, timeline: Timeline) -> None:
 
 
 def _places(store: Store, order: SourceOrder) -> dict[Any, tuple[Place, Place]]:
-    """First and last record of each profile listed: those without a time first, then by time, source and line."""
+    """Return the first and the last record of each profile listed: without a time first, then by time, source, line."""
     first: dict[Any, tuple[int, int, int | None]] = {}
     last: dict[Any, tuple[int, int, int | None]] = {}
     rows = store.query(
@@ -282,9 +281,9 @@ def _places(store: Store, order: SourceOrder) -> dict[Any, tuple[Place, Place]]:
     }
 
 
-def _aiks(store: Store, series: StoredRecords) -> Counter[Any]:
-    """How many AIK Names each profile listed has. Names of one record alone, where most are, need not be told apart."""
-    if not series.few("aik_name"):
+def _aiks(store: Store, stored: StoredRecords) -> Counter[Any]:
+    """Return how many AIK Names each profile listed has. Names of one record alone are not compared."""
+    if not stored.few("aik_name"):
         return Counter(dict(store.query(_TOGETHER.format(only=""))))
     alone = Counter(dict(store.query(_ALONE)))
     alone.update(dict(store.query(_TOGETHER.format(only=f"AND aik_name IN {_SHARED}"))))
@@ -292,7 +291,7 @@ def _aiks(store: Store, series: StoredRecords) -> Counter[Any]:
 
 
 def _values(store: Store, profiles: list[Any]) -> dict[Any, str]:
-    """Their PCR values, as JSON text; numbered profiles by number, others by digest."""
+    """Return the PCR values of profiles as JSON text, by number or digest."""
     values: dict[Any, str] = {}
     digests = [profile for profile in profiles if isinstance(profile, bytes)]
     for profile in profiles:

@@ -1,4 +1,4 @@
-"""What the store counted while it was filled: sources, rules, places, failures, tiers."""
+"""Read from the store what was counted while it was filled: sources, rules, places, failures, tiers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.appraisal.rules import RULES, find_rule
+from nomyo_attest.audit.chunk import LINES_LISTED
 from nomyo_attest.audit.row import PASSING, UNREADABLE, VERDICTS
-from nomyo_attest.audit.store import LINES_KEPT, Store
+from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
     CONSEQUENCE,
     FAIL,
@@ -26,12 +27,12 @@ from nomyo_attest.audit.summary import (
     SourceSummary,
 )
 
-_NAMES_REMEMBERED: Final = 4096
+_NAMES_CACHED: Final = 4096
 
 VALUE_MAXIMUM: Final = 4096
-"""Characters of JSON of the longest value, expected or got, that a failure listed holds whole."""
+"""Characters of JSON of a value, expected or got, in a failure that is listed; a longer one is cut."""
 
-_ORDER: Final = {rule.id: place for place, rule in enumerate(RULES)}
+_ORDER: Final = {rule.id: index for index, rule in enumerate(RULES)}
 _ZEROS: Final = ", ".join(f"coalesce({one}, 0)" for one in VERDICTS)
 _SOURCES: Final = f"""
 SELECT name, kind, size, sha256, blank, problem, coalesce(outside_by_client + outside_by_server, 0),
@@ -40,7 +41,7 @@ FROM sources LEFT JOIN counts ON counts.source = sources.number
 ORDER BY problem <> '' OR coalesce(contraindicated + none + unreadable, 0) > 0 DESC, number
 LIMIT {SOURCES_LISTED}
 """  # noqa: S608 - constants
-# What counts most comes first: rules required before those that warn or are ignored, failed before undecided.
+# The most important ones first: rules required before those that warn or are ignored, failed before undecided.
 _PLACES: Final = f"""
 SELECT tallies.source, coalesce(name, ''), rule, requirement, outcome, records, lines, message
 FROM tallies LEFT JOIN sources ON sources.number = tallies.source
@@ -49,8 +50,8 @@ ORDER BY CASE requirement WHEN 'required' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, 
     tallies.source, rule
 LIMIT {PLACES_LISTED}
 """  # noqa: S608 - constants
-# For columns that are neither grouped by nor aggregated, SQLite returns those of the row with the minimum: the first
-# source.
+# Other columns than those grouped by or aggregated are those of the row with the minimum, the first source (SQLite,
+# "Bare columns in an aggregate query").
 _RULES: Final = """
 SELECT rule, requirement, outcome, SUM(records), MIN(tallies.source), lines, message, coalesce(name, '')
 FROM tallies LEFT JOIN sources ON sources.number = tallies.source
@@ -59,21 +60,21 @@ GROUP BY rule, outcome
 
 
 def counts_of(store: Store) -> tuple[Counts, int, int]:
-    """All records by verdict; and how many were outside the window of time by the client's, and the server's clock."""
+    """Return the records by verdict, and how many were outside the window by the client's and by the server's clock."""
     sums = ", ".join(f"coalesce(SUM({one}), 0)" for one in (*VERDICTS, "outside_by_client", "outside_by_server"))
     ((*counts, by_client, by_server),) = store.query(f"SELECT {sums} FROM counts")  # noqa: S608 - constants
     return _counts(counts), by_client, by_server
 
 
 def released_of(store: Store) -> Released:
-    """What the records of ledgers say about release."""
+    """Return what the records of ledgers say about release."""
     found = Released()
-    for released, gate, place, records in store.query("SELECT released, gate, verdict, records FROM released"):
+    for released, gate, index, records in store.query("SELECT released, gate, verdict, records FROM released"):
         found.known += records
         if not released:
             continue
         found.released += records
-        verdict = VERDICTS[place]
+        verdict = VERDICTS[index]
         if verdict in PASSING:
             continue
         found.not_affirmed += records
@@ -84,7 +85,7 @@ def released_of(store: Store) -> Released:
 
 
 def has_evidence(store: Store) -> bool:
-    """Whether any record has evidence: well-formed, or malformed so that nobody can say whether it is available."""
+    """Whether any record has evidence, which may be malformed."""
     unreadable = VERDICTS.index(UNREADABLE)
     ((found,),) = store.query(
         "SELECT EXISTS(SELECT 1 FROM facts WHERE available IS NOT 0 AND verdict <> ?)", (unreadable,)
@@ -93,7 +94,7 @@ def has_evidence(store: Store) -> bool:
 
 
 def sources_of(store: Store) -> list[SourceSummary]:
-    """The sources listed: those with a problem or a failure first, then in the order read."""
+    """Return the sources listed: those with a problem or a failure first, then in the order read."""
     return [
         SourceSummary(
             name=name,
@@ -111,8 +112,9 @@ def sources_of(store: Store) -> list[SourceSummary]:
 
 
 def inputs_digest_of(store: Store) -> str:
-    """SHA-256, in hex, over a line of JSON for each source, in the order read: its SHA-256 (null where it could not be
-    read to the end), and its name.
+    """Return the SHA-256, in hex, over a line of JSON for each source, in the order read.
+
+    The line has the source's SHA-256 (null if it could not be read to the end) and its name.
     """
     digest = hashlib.sha256()
     for row in store.query("SELECT sha256, name FROM sources ORDER BY number"):
@@ -121,7 +123,7 @@ def inputs_digest_of(store: Store) -> str:
 
 
 def rules_of(store: Store) -> list[RuleSummary]:
-    """The rules that did not hold somewhere, in the order of the table of rules, each outcome for itself."""
+    """Return the rules that did not pass for some record, in the order of the table of rules, one entry per outcome."""
     found = []
     for rule, requirement, outcome, records, source, lines, message, name in store.query(_RULES):
         line = _lines(lines)[0]
@@ -139,7 +141,7 @@ def rules_of(store: Store) -> list[RuleSummary]:
 
 
 def places_of(store: Store) -> list[RulePlace]:
-    """The places listed, in the order read; if there are more, those left out count least."""
+    """Return the places listed, in the order read; if there are more, the least important ones are left out."""
     rows = sorted(store.query(_PLACES), key=lambda row: (row[0], _rule_order(row[2]), _outcome_order(row[4])))
     return [
         RulePlace(
@@ -156,13 +158,13 @@ def places_of(store: Store) -> list[RulePlace]:
 
 
 def places_total_of(store: Store) -> int:
-    """How many places there are, listed or not."""
+    """Return how many places there are, listed or not."""
     ((total,),) = store.query("SELECT COUNT(*) FROM tallies WHERE outcome <> ?", (CONSEQUENCE,))
     return int(total)
 
 
 def failures_of(store: Store) -> list[dict[str, Any]]:
-    """The rows of failures listed, without the evidence, and with values too long to be looked at cut."""
+    """Return the rows of the failures listed, without the evidence, and with long values cut."""
     found = []
     for (row,) in store.query("SELECT row FROM failures ORDER BY number"):
         failure: dict[str, Any] = msgspec.json.decode(row)
@@ -175,7 +177,7 @@ def failures_of(store: Store) -> list[dict[str, Any]]:
 
 
 def tiers_of(store: Store) -> tuple[list[tuple[str | None, int]], int]:
-    """The tiers claimed by most records, and how many there are; None for records that claim none."""
+    """Return the tiers that most records claim, and how many tiers there are; None stands for no tier."""
     ((total,),) = store.query("SELECT COUNT(*) FROM tiers")
     rows = store.query(
         "SELECT named, tier, records FROM tiers ORDER BY records DESC, named, tier LIMIT ?", (TIERS_LISTED,)
@@ -184,15 +186,15 @@ def tiers_of(store: Store) -> tuple[list[tuple[str | None, int]], int]:
 
 
 def _time_of(store: Store, source: int, line: int) -> int | None:
-    """`processed_at` of the record at a line. Facts stand in the order read, so it is found by halving."""
+    """Return `processed_at` of the record at a line, found by bisection, since facts are in the order read."""
     ((low, high),) = store.query("SELECT 1, coalesce(MAX(rowid), 0) FROM facts")
     while low <= high:
         middle = (low + high) // 2
         rows = "SELECT source, line, processed_at, rowid FROM facts WHERE rowid >= ? ORDER BY rowid LIMIT 1"
-        ((*place, at, row),) = store.query(rows, (middle,))
-        if place == [source, line]:
+        ((*found, at, row),) = store.query(rows, (middle,))
+        if found == [source, line]:
             return None if at is None else int(at)
-        if place < [source, line]:
+        if found < [source, line]:
             low = row + 1
         else:
             high = middle - 1
@@ -204,13 +206,13 @@ def _counts(counts: list[int]) -> Counts:
 
 
 def _lines(joined: str) -> list[int]:
-    return [int(line) for line in joined.split(",", LINES_KEPT)[:LINES_KEPT]]
+    return [int(line) for line in joined.split(",", LINES_LISTED)[:LINES_LISTED]]
 
 
 def _rule_order(rule: str) -> tuple[int, str]:
     try:
         return _ORDER[find_rule(rule).id], rule
-    except KeyError:  # of a store that another version made
+    except KeyError:  # of a rule of another version
         return len(_ORDER), rule
 
 
@@ -224,11 +226,11 @@ def _bounded(value: Any) -> Any:
 
 
 class SourceOrder:
-    """Numbers of sources whose order is that of their names, as UTF-8 bytes; one number for one name.
+    """Ranks of the sources by name, as UTF-8 bytes: sorting ranks needs less space than sorting names.
 
     Attributes:
-        rank: SQL for a fact's number.
-        join: SQL that `rank` needs after `FROM facts`; empty where the sources were read in that order anyway.
+        rank: SQL for the rank of a fact's source.
+        join: SQL that `rank` needs after `FROM facts`; empty if the sources were read in that order.
     """
 
     def __init__(self, store: Store) -> None:
@@ -250,8 +252,8 @@ class SourceOrder:
             store.run("CREATE INDEX temp.ranks_by_rank ON ranks (rank)")
             self.rank, self.join = "ranks.rank", "LEFT JOIN temp.ranks ON ranks.number = facts.source"
             self._name = "SELECT name FROM temp.ranks CROSS JOIN sources USING (number) WHERE rank = ? LIMIT 1"
-        self.name = lru_cache(_NAMES_REMEMBERED)(self._find)
+        self.name = lru_cache(_NAMES_CACHED)(self._find)
 
     def _find(self, rank: int) -> str:
         names = [name for (name,) in self._store.query(self._name, (rank,))]
-        return names[0] if names else ""  # of a source whose end was not added: of an audit that is not finished
+        return names[0] if names else ""  # of a source whose end was not added, in an audit that is not complete

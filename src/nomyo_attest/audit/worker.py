@@ -1,4 +1,4 @@
-"""What a process does with a chunk: every record to its row, and what the rows add up to."""
+"""Appraise a chunk: its records to rows, and the rows to sums."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from typing import Final
 
 import msgspec
 
-from nomyo_attest.audit.chunk import COUNTED, Chunk, ChunkResult, Fact, RawRecord, Tally
+from nomyo_attest.audit.chunk import COUNTED, LINES_LISTED, Chunk, ChunkResult, Fact, RawRecord, Tally
 from nomyo_attest.audit.record import Outside, RecordAppraiser, consequences_of, unreadable
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS, Row, encode_row
 from nomyo_attest.audit.summary import CONSEQUENCE, FAILURES_LISTED
 from nomyo_attest.policy.model import AppraisalPolicy
 
-LINES_TOLD: Final = 10
-"""Lines that a tally names."""
-
-_PLACE: Final = {verdict: place for place, verdict in enumerate(VERDICTS)}
+_INDEX: Final = {verdict: index for index, verdict in enumerate(VERDICTS)}
 _OUTSIDE: Final = {Outside.BY_CLIENT: len(VERDICTS), Outside.BY_SERVER: len(VERDICTS) + 1}
 _FAILURES: Final = frozenset({"contraindicated", "none", UNREADABLE})
 
 
 class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of every chunk; see `RecordAppraiser`. `select` are the verdicts whose rows are wanted."""
+    """How to appraise every chunk; see `RecordAppraiser`. `select` are the verdicts whose rows are written."""
 
     policy: AppraisalPolicy
     at: datetime | None = None
@@ -35,7 +32,7 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Works chunks off, one after another, by one order."""
+    """Appraises chunks, one after another, as one order says."""
 
     def __init__(self, order: WorkOrder) -> None:
         self._select = order.select
@@ -44,22 +41,22 @@ class Worker:
         )
 
     def work(self, chunk: Chunk) -> ChunkResult:
-        """Everything that is to be known of a chunk."""
-        sum_up = _Sum(self._select)
+        """Appraise the records of a chunk."""
+        sums = _Sums(self._select)
         for record in chunk.records():
             if record.text is None:
-                sum_up.add(record, unreadable(record.name, record.line, record.problem), ())
+                sums.add(record, unreadable(record.name, record.line, record.problem), ())
                 continue
             appraised = self._appraiser.appraise(record.name, record.line, record.text)
             if isinstance(appraised, Outside):
-                sum_up.count(record.source, _OUTSIDE[appraised])
+                sums.count(record.source, _OUTSIDE[appraised])
             else:
-                sum_up.add(record, *appraised)
-        return sum_up.result(chunk)
+                sums.add(record, *appraised)
+        return sums.result(chunk)
 
 
-class _Sum:
-    """What the records of a chunk add up to."""
+class _Sums:
+    """Collects the rows of a chunk and their sums."""
 
     def __init__(self, select: frozenset[str]) -> None:
         self._select = select
@@ -72,28 +69,28 @@ class _Sum:
         self._not_established: set[str] = set()
         self._released: Counter[tuple[bool, str, int]] = Counter()
 
-    def count(self, source: int, place: int) -> None:
-        """Count one record of a source."""
+    def count(self, source: int, index: int) -> None:
+        """Count one record of a source; see `ChunkResult.counts` for the index."""
         counts = self._counts.get(source)
         if counts is None:
             counts = self._counts[source] = [0] * COUNTED
-        counts[place] += 1
+        counts[index] += 1
 
     def add(self, record: RawRecord, row: Row, not_established: tuple[str, ...]) -> None:
         """Add one record's row."""
-        self.count(record.source, _PLACE[row.verdict])
+        self.count(record.source, _INDEX[row.verdict])
         fact = _fact(record.source, row)
         self._facts.append(fact)
         self._not_established.update(not_established)
         if row.released is not None:
-            self._released[row.released, row.gate or "", _PLACE[row.verdict]] += 1
+            self._released[row.released, row.gate or "", _INDEX[row.verdict]] += 1
         if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
             self._profiles[fact.pcr_profile] = bytes(row.pcrs).decode("ascii")
         for tally in _tallies(record.source, row) if row.findings else ():
             known = self._tallies.setdefault((tally.source, tally.rule, tally.outcome), tally)
             if known is not tally:
                 known.records += 1
-                known.lines += tally.lines[: LINES_TOLD - len(known.lines)]
+                known.lines += tally.lines[: LINES_LISTED - len(known.lines)]
         encoded = encode_row(row)
         if row.verdict in self._select:
             self._rows.append(encoded)
@@ -101,7 +98,7 @@ class _Sum:
             self._failures.append(encoded)
 
     def result(self, chunk: Chunk) -> ChunkResult:
-        """All of it."""
+        """Return the result of the chunk."""
         return ChunkResult(
             number=chunk.number,
             rows=b"".join(self._rows),
@@ -130,7 +127,7 @@ def _fact(source: int, row: Row) -> Fact:
         source=source,
         line=row.line,
         payload_id=row.payload_id,
-        verdict=_PLACE[row.verdict],
+        verdict=_INDEX[row.verdict],
         processed_at=row.processed_at,
         recorded_at=row.recorded_at,
         security_tier=row.security_tier,

@@ -181,15 +181,15 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.resume:
                 if not audit.state.resumed:
                     print_error("notice: there is no audit to resume; starting at the beginning")
-                if not audit.was_placing(reports.files):
+                if not audit.has_begun_outputs(reports.files):
                     reports.check_free(force=arguments.force)
             try:
                 for _ in track_audit(audit.appraise()):
                     pass
-                ours = audit.was_placing(reports.files)
+                ours = audit.has_begun_outputs(reports.files)
                 if not ours:
                     _check_still_free(audit, reports, force=arguments.force)
-                audit.place(reports.files)
+                audit.begin_outputs(reports.files)
                 replace = arguments.force or ours
                 summary = summarized(audit, reports, order, replace=replace)
                 write_all(audit, summary, reports, replace=replace)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import SERIES_LISTED, CrossRecordFinding, Place
+from nomyo_attest.audit.summary import CROSS_RECORD_LISTED, CrossRecordFinding, Place
 from tests.nomyo_attest.audit.stores import digest, facts_of, fill, name, series_of, summary_of
 
 AIK: dict[str, Any] = {"aik_name": name(1), "aik_pinned": True, "clock": 5000, "reset_count": 7, "restart_count": 2}
@@ -167,19 +167,19 @@ def test_findings_of_a_rule_are_in_the_order_of_their_first_record(tmp_path: Pat
 
 
 def test_no_rule_takes_the_room_of_another_and_totals_are_exact(tmp_path: Path) -> None:
-    quotes = [{"quote": digest(number // 2)} for number in range(4 * SERIES_LISTED)]
+    quotes = [{"quote": digest(number // 2)} for number in range(4 * CROSS_RECORD_LISTED)]
     names = [{**AIK, "aik_name": name(number // 2), "aik_pinned": False} for number in range(20)]
     seen: list[CrossRecordFinding] = []
     with Store.open(tmp_path / "s") as store:
         fill(store, facts_of(*quotes, *names), at_once=500)
         summary = summary_of(store, on_finding=seen.append)
         again = summary_of(store)
-    assert len(summary.cross_record) == SERIES_LISTED
+    assert len(summary.cross_record) == CROSS_RECORD_LISTED
     assert [one.rule for one in summary.cross_record].count("reused.aik") == 10
     totals = {one.rule: (one.findings, one.records) for one in summary.cross_record_rules}
-    assert totals["duplicate.quote"] == (2 * SERIES_LISTED, 4 * SERIES_LISTED)
+    assert totals["duplicate.quote"] == (2 * CROSS_RECORD_LISTED, 4 * CROSS_RECORD_LISTED)
     assert totals["reused.aik"] == (10, 20)
-    assert len(seen) == 2 * SERIES_LISTED + 10
+    assert len(seen) == 2 * CROSS_RECORD_LISTED + 10
     assert (again.cross_record, again.cross_record_rules) == (summary.cross_record, summary.cross_record_rules)
 
 

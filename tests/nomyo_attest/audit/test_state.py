@@ -73,7 +73,7 @@ def test_an_audit_that_ends_before_anything_was_done_leaves_nothing(folder: Path
 
 def test_what_was_interrupted_is_not_overwritten_unless_asked_for(folder: Path) -> None:
     interrupt(folder)
-    with pytest.raises(StateError, match="was interrupted here; --resume goes on with it, --force begins anew"):
+    with pytest.raises(StateError, match="was interrupted here; --resume resumes it, --force starts over"):
         open_state(folder)
     assert (folder / ROWS).read_bytes() == b"12345"
     state = open_state(folder, force=True)
@@ -96,7 +96,7 @@ def test_another_audit_than_the_interrupted_one_is_told_by_what_differs(
     folder: Path, other: dict[str, Any], said: str
 ) -> None:
     interrupt(folder)
-    with pytest.raises(StateError, match=f"is not this one: {said}; --force begins anew"):
+    with pytest.raises(StateError, match=f"is another one: {said}; --force starts over"):
         open_state(folder, resume=True, **other)
     assert (folder / ROWS).read_bytes() == b"12345"
 
@@ -116,7 +116,7 @@ def test_what_came_from_standard_input_cannot_be_gone_on_with(folder: Path) -> N
 def test_nobody_uses_a_state_that_is_used(folder: Path) -> None:
     state = open_state(folder)
     for options in ({}, {"resume": True}, {"force": True}):
-        with pytest.raises(StateError, match="another audit is at work"):
+        with pytest.raises(StateError, match="another audit uses it"):
             open_state(folder, **options)
     state.checkpoint(next=1)
     state.close()
@@ -134,7 +134,7 @@ def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
 def test_rows_that_were_cut_by_somebody_else_are_not_gone_on_with(folder: Path) -> None:
     interrupt(folder)
     (folder / ROWS).write_bytes(b"12")
-    with pytest.raises(StateError, match="is shorter than it was"):
+    with pytest.raises(StateError, match="is shorter than at the last checkpoint"):
         open_state(folder, resume=True)
 
 
@@ -207,7 +207,7 @@ def tamper(folder: Path, sql: str) -> None:
         "UPDATE meta SET value = '-1' WHERE key = 'length'",
         "UPDATE meta SET value = '[]' WHERE key = 'identity'",
         "INSERT INTO meta VALUES ('at', '\"yesterday\"')",
-        "INSERT INTO meta VALUES ('placing', '\"v.csv\"')",
+        "INSERT INTO meta VALUES ('outputs', '\"v.csv\"')",
         "UPDATE meta SET value = '{' WHERE key = 'next'",
     ],
 )

@@ -392,7 +392,7 @@ def test_where_no_folder_can_be_made_the_state_goes_to_the_temporary_folder(
         assert again.resumed
         again.remove()
         again.close()
-        with pytest.raises(StateError, match=r"no folder can be made there: Permission denied; .*--state"):
+        with pytest.raises(StateError, match=r"no folder can be created there: Permission denied; .*--state"):
             open_state(folder)
 
     try:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nomyo_attest.audit import store as store_module
-from nomyo_attest.audit.store import LINES_KEPT, MESSAGE_KEPT, Store, StoreError
+from nomyo_attest.audit.chunk import LINES_LISTED
+from nomyo_attest.audit.store import MESSAGE_MAX, Store, StoreError
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from tests.nomyo_attest.audit.stores import digest, end, facts_of, fill, result, summary_of, tally
 
@@ -92,14 +93,14 @@ def test_the_first_lines_of_a_tally_are_kept_and_no_more_than_bounded_text(tmp_p
         assert len(lines) < 1000
         store.add(result(number=400, ends=(end(0, "a"),)))
         (place,) = summary_of(store).places
-        assert place.lines == [number + 10**9 for number in range(LINES_KEPT)]
+        assert place.lines == [number + 10**9 for number in range(LINES_LISTED)]
         assert place.records == 400
 
 
 def test_a_message_is_kept_up_to_a_bound(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         store.add(result(tallies=[tally(0, "nonce.match", message="é" * 10**6)]))
-        assert list(store.query("SELECT message FROM tallies")) == [("é" * MESSAGE_KEPT,)]
+        assert list(store.query("SELECT message FROM tallies")) == [("é" * MESSAGE_MAX,)]
 
 
 def test_the_first_failures_are_kept_also_over_a_resumption(tmp_path: Path) -> None:

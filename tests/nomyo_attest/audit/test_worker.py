@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import nomyo_attest as na
-from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd
+from nomyo_attest.audit.chunk import LINES_LISTED, Chunk, RawRecord, SourceEnd
 from nomyo_attest.audit.summary import FAILURES_LISTED
-from nomyo_attest.audit.worker import LINES_TOLD, Worker, WorkOrder
+from nomyo_attest.audit.worker import Worker, WorkOrder
 from nomyo_attest.testing import Forge
 
 END = SourceEnd(source=3, name="a.jsonl", kind="jsonl", size=9, sha256="00" * 32)
@@ -68,17 +68,17 @@ def test_what_is_outside_the_window_is_counted_and_nothing_else() -> None:
 
 
 def test_a_tally_counts_all_and_names_the_first_lines() -> None:
-    result = work([BAD] * (LINES_TOLD + 5) + [ABSENT])
+    result = work([BAD] * (LINES_LISTED + 5) + [ABSENT])
     tallies = {(tally.rule, tally.outcome): tally for tally in result.tallies}
     nonce = tallies["nonce.match", "fail"]
     assert (nonce.records, nonce.lines, nonce.requirement) == (
-        LINES_TOLD + 5,
-        list(range(1, LINES_TOLD + 1)),
+        LINES_LISTED + 5,
+        list(range(1, LINES_LISTED + 1)),
         "required",
     )
     following = tallies["nonce.match", "consequence"]
-    assert (following.records, following.lines) == (1, [LINES_TOLD + 6])
-    assert tallies["evidence.available", "undecided"].lines == [LINES_TOLD + 6]
+    assert (following.records, following.lines) == (1, [LINES_LISTED + 6])
+    assert tallies["evidence.available", "undecided"].lines == [LINES_LISTED + 6]
 
 
 def test_failures_are_kept_up_to_a_number() -> None:

@@ -31,7 +31,7 @@ class TestWrappedRecords:
         records = [json.dumps({"log": answer(0).text()}), json.dumps({"choices": []})]
         Path("records.jsonl").write_text("\n".join(records), encoding="utf-8")
         document = summary("records.jsonl", "--fail-on", fail_on)
-        assert document["status_reason"] == "no record has evidence; see whether the records are responses"
+        assert document["status_reason"] == "no record has evidence; check that the records are responses"
         assert audit("records.jsonl", "--fail-on", fail_on, "--allow-no-evidence").status == 0
         with Path("records.jsonl").open("a", encoding="utf-8") as file:
             file.write("\n" + compact(answer(1)))
