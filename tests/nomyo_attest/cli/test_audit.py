@@ -435,7 +435,7 @@ def test_a_file_that_somebody_puts_in_an_outputs_place_meanwhile_is_never_writte
 def test_a_state_in_which_records_are_missing_makes_no_report(sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ("recorded", "--out", "v.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr(Audit, "place", lambda *_: (_ for _ in ()).throw(StateError("s", "no")))
+        patch.setattr(Audit, "begin_outputs", lambda *_: (_ for _ in ()).throw(StateError("s", "no")))
         assert audit(*argv).status == 2
     connection = sqlite3.connect("v.jsonl.audit-state/store.sqlite")
     connection.execute(sql)
@@ -456,7 +456,7 @@ DAMAGED = "v.jsonl.audit-state: the state is damaged; --force, without --resume,
 def leave_appraised(*argv: str) -> Path:
     """Interrupt an audit when everything is appraised and nothing is written; its store."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Audit, "place", lambda *_: (_ for _ in ()).throw(StateError("s", "no")))
+        patch.setattr(Audit, "begin_outputs", lambda *_: (_ for _ in ()).throw(StateError("s", "no")))
         assert audit("recorded", *argv).status == 2
     return Path("v.jsonl.audit-state/store.sqlite")
 
@@ -672,7 +672,7 @@ class TestPlaces:
         monkeypatch.setattr(Path, "mkdir", mkdir)
         argv = ("recorded", "--out", "v.jsonl", "--out", "v.csv")
         with monkeypatch.context() as patch:
-            patch.setattr(Audit, "place", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(Audit, "begin_outputs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             ran = audit(*argv)
         assert ran.status == 130
         assert "notice: v.jsonl.audit-state cannot be a folder that is private to you, so" in ran.err
