@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -67,6 +66,8 @@ class _UnreadableError(ValueError):
 
 def _parse(text: str, suffix: str) -> Any:
     if suffix == ".toml":
+        import tomllib  # not needed by worker processes
+
         return tomllib.loads(text)
     if suffix == ".json":
         check_containers(text.encode())
