@@ -251,7 +251,8 @@ def test_a_program_that_is_interrupted_in_a_call_ends_and_tells_no_secret(progra
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode in (-signal.SIGINT, 130)
+    # 1: CPython forgets that it was interrupted if another thread calls eval() while the program ends, as imports do.
+    assert process.returncode in (-signal.SIGINT, 130, 1)
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert "Warning" not in err
     assert API_KEY not in err
