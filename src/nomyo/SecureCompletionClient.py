@@ -1,4 +1,4 @@
-"""The import path of the published client: ``from nomyo.SecureCompletionClient import SecureCompletionClient``."""
+"""The module of nomyo 0.2.9 of this name: ``from nomyo.SecureCompletionClient import SecureCompletionClient``."""
 
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import (

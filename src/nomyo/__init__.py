@@ -1,4 +1,4 @@
-"""nomyo: encrypted chat completions that are handed over only when a policy affirms the server.
+"""nomyo: encrypted chat completions, released only if a policy affirms the server's evidence.
 
 ::
 
@@ -7,7 +7,7 @@
     async with SecureChatCompletion(api_key="…", attestation_policy="policy.toml") as client:
         response = await client.create(model="Qwen/Qwen3-0.6B", messages=[…], require_attestation=True)
 
-Nothing is imported before it is used, so that `nomyo --version` stays quick.
+Names are imported when they are first used, so that `nomyo --version` stays fast.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "SecureCompletionClient":  # a module, as in the published client; importing it sets the attribute
+    if name == "SecureCompletionClient":  # a module, as in nomyo 0.2.9; importing it sets the attribute
         return import_module("nomyo.SecureCompletionClient")
     if name in __all__:
         value = globals()[name] = getattr(import_module(_HOMES.get(name, "nomyo.errors")), name)

@@ -121,8 +121,8 @@ def _call_problem(name: str, meant: str, known: Collection[str]) -> str:
 
 
 def meant_by(name: str, options: Collection[str]) -> str | None:
-    """The option in `options` that `name` stands for, equals or misspells; a sentence for a borrowed name that has no
-    counterpart; None if the name does not look like an option.
+    """The option in `options` that `name` equals, misspells or borrows from another library; a reason for a
+    borrowed name without a counterpart; None if the name does not look like an option.
     """
     if len(name) > _NAME_MAX:
         return _related(_normal(name))
@@ -153,9 +153,9 @@ def _meant_by(name: str, options: tuple[str, ...]) -> str | None:
     return near[0] if near else _related(normal)
 
 
-def _within(one: str, other: str, most: int) -> bool:
-    """Whether the Levenshtein distance between two names is at most `most`."""
-    if abs(len(one) - len(other)) > most:
+def _within(one: str, other: str, maximum: int) -> bool:
+    """Whether the Levenshtein distance between two names is at most `maximum`."""
+    if abs(len(one) - len(other)) > maximum:
         return False
     before = list(range(len(other) + 1))
     for place, character in enumerate(one, 1):
@@ -163,7 +163,7 @@ def _within(one: str, other: str, most: int) -> bool:
         for index, counterpart in enumerate(other, 1):
             row.append(min(before[index] + 1, row[-1] + 1, before[index - 1] + (character != counterpart)))
         before = row
-    return before[-1] <= most
+    return before[-1] <= maximum
 
 
 def hint(name: str, accepted: Collection[str]) -> str:

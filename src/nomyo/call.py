@@ -1,4 +1,4 @@
-"""One call: the server's key, the encrypted request, the tries, and what an answer must be before it is handed over."""
+"""One call: fetch the server's key, encrypt and send the request, retry, and pass the response to the gate."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ _RANDOM: Final = secrets.SystemRandom()
 _TIMING: Final = ("date", "retry-after", "retry-after-ms")
 
 _NO_KEY: Final = (
-    "the server's public key is refused: what came is in an encoding that was not asked for, or far too large"
+    "the server's public key is refused: the response is in an encoding that was not requested, or far too large"
 )
 
 KEY_PAGE_MAX: Final = 64 * 1024
 """Bytes of the largest page that is read for the server's key, which has one of them."""
 
 KEY_SECONDS: Final = 30.0
-"""How long a fetch of the server's key may take: whoever asks meanwhile waits for it."""
+"""Seconds that a fetch of the server's key may take; other calls wait for it."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked.
+    """One request.
 
     Attributes:
-        payload: the plaintext to be, a JSON object.
+        payload: the plaintext, a JSON object.
         payload_id: its id, the same for every try.
         api_key: bearer token; None for none.
         tier: security tier requested; None for none.
@@ -93,26 +93,26 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return headers
 
     def texts(self) -> Iterator[str]:
-        """What must not come back in an error: the API key, and every text of the payload but the model's name."""
+        """The texts that no error may contain: the API key, and every text of the payload except the model's name."""
         if self.api_key is not None:
             yield self.api_key
         yield from texts({name: value for name, value in self.payload.items() if name != "model"})
 
 
 class _Tries:
-    """How far a request has come: how often it was sent, and whether it may be sent again."""
+    """The state of one call: how often its request was sent, and whether it may be sent again."""
 
-    def __init__(self, most: int, limit: asyncio.Timeout) -> None:
+    def __init__(self, maximum: int, limit: asyncio.Timeout) -> None:
         self.sent = 0
         self.stage = ""
         self.maybe_processed = False
         self._retries = 0
-        self._most = most
+        self._maximum = maximum
         self._limit = limit
 
     def wait_after(self, failure: APIConnectionError | APIStatusError, random: Callable[[], float]) -> float | None:
         """Seconds until the next try; None if there is none."""
-        if not failure.retryable or self._retries >= self._most:
+        if not failure.retryable or self._retries >= self._maximum:
             return None
         asked = failure.retry_after if isinstance(failure, APIStatusError) else None
         wait = wait_before(self._retries, asked, self.left(), random)
@@ -134,7 +134,7 @@ class Service:
         gate: what releases or refuses a response.
         pins, min_server_key_bits: what the server's key must be; see `ServerKeys`.
         queue: spaces the calls.
-        sleep, random: asyncio.sleep, and a number from 0 to 1, unless a test says otherwise.
+        sleep, random: for tests: a replacement of `asyncio.sleep`, and of a random number from 0 to 1.
     """
 
     def __init__(
@@ -162,11 +162,11 @@ class Service:
         self.server_keys = ServerKeys(self._fetch_key, pins, min_server_key_bits)
 
     async def run(self, request: Request, *, seconds: float, max_retries: int) -> dict[str, Any]:
-        """Send a request, again if need be, and return its answer.
+        """Send a request, retry it if necessary, and return its completion.
 
         Args:
-            seconds: for all tries and waits together.
-            max_retries: how many tries may follow the first.
+            seconds: for all attempts and waits together.
+            max_retries: how often the request may be sent again.
 
         Raises:
             NomyoError: in its kinds; `payload_id`, `attempts` and `stage` are set.
@@ -176,13 +176,13 @@ class Service:
         try:
             async with limit:
                 await self.gate.check_log()
-                return await self._answered(request, tries)
+                return await self._send_until_released(request, tries)
         except NomyoError as error:
             failure = error
         except QueueFullError as full:
             failure = APITimeoutError(str(full))
         except TimeoutError:
-            failure = APITimeoutError(f"{urllib.parse.urlsplit(self._base).netloc}: no answer within {seconds:g} s")
+            failure = APITimeoutError(f"{urllib.parse.urlsplit(self._base).netloc}: no response within {seconds:g} s")
             tries.maybe_processed |= tries.stage == "completion"
         if isinstance(failure, APIConnectionError):
             failure.maybe_processed = tries.maybe_processed  # in any of the tries, not only the last
@@ -191,7 +191,7 @@ class Service:
         failure.stage = failure.stage or tries.stage
         raise failure
 
-    async def _answered(self, request: Request, tries: _Tries) -> dict[str, Any]:
+    async def _send_until_released(self, request: Request, tries: _Tries) -> dict[str, Any]:
         # Before anything is sent, the request for the server's key included.
         self._queue.check(request.api_key, tries.left())
         pair = await self.keyring.get()
@@ -223,9 +223,9 @@ class Service:
                         server_key=server_key,
                     )
                 if strict_json.size_hint(request.payload) < strict_json.LONG:
-                    failure = self._refusal(reply, request)
-                else:  # what was sent is taken out of what is told: the more was sent, the longer it takes
-                    failure = await asyncio.to_thread(self._refusal, reply, request)
+                    failure = self._status_error(reply, request)
+                else:  # the texts of a long prompt take long to be removed from the error
+                    failure = await asyncio.to_thread(self._status_error, reply, request)
                 if reply.status == 400 and not renewed:
                     # An honest server says 400 to what it cannot decrypt: its key may have been rotated.
                     renewed = True
@@ -261,14 +261,14 @@ class Service:
                 raise ArgumentError(f"Payload too large: {len(plaintext)} bytes (max: {PAYLOAD_MAX})")
             return envelope.encrypt(plaintext.data, server_key.key)
 
-    def _refusal(self, reply: Reply, request: Request) -> APIStatusError:
+    def _status_error(self, reply: Reply, request: Request) -> APIStatusError:
         error = status_error(reply.status, reply.headers, reply.body, secrets=request.texts())
         error.stage = "completion"
         error.retryable = may_be_retried(reply.status, request.tier, error.retry_after)
         return error
 
     async def _was_rotated(self, used: ServerKey) -> bool:
-        """Whether the server has another key by now. Where that cannot be told, it has not."""
+        """Whether the server has another key now. False if its key cannot be fetched."""
         try:
             return (await self.server_keys.renewed()).fingerprint != used.fingerprint
         except (APIConnectionError, APIStatusError):
@@ -281,7 +281,7 @@ class Service:
     async def _fetch_key(self) -> bytes:
         try:
             async with asyncio.timeout(KEY_SECONDS):
-                reply = await self._transport.get(self._base + KEY_PATH, most=KEY_PAGE_MAX)
+                reply = await self._transport.get(self._base + KEY_PATH, maximum=KEY_PAGE_MAX)
         except TimeoutError as late:
             if isinstance(late, APITimeoutError):
                 raise
@@ -291,7 +291,7 @@ class Service:
             raise ServerKeyError(_NO_KEY) from None
         if reply.status == 200:
             return reply.body
-        # Not its words: this request carried nothing of a prompt, but the server may have seen some before.
+        # The body is not quoted: this request carried nothing of a prompt, but the server may have seen one before.
         timing = {name: reply.headers[name] for name in _TIMING if name in reply.headers}
         error = status_error(reply.status, timing, b"")
         error.message = (

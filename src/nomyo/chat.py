@@ -17,7 +17,7 @@ from nomyo.traceback_scrubbing import guarded, guarded_async
 logger = logging.getLogger("nomyo")
 
 _OTHERS_MAXIMUM: Final = 16
-"""Clients kept for base URLs given in calls."""
+"""Clients stored for base URLs given in calls."""
 
 
 _CONSTRUCTOR: Final = Constructor(
@@ -35,40 +35,39 @@ class SecureChatCompletion(Closing):
     Args:
         base_url: base URL of the NOMYO Router; HTTPS. It is not read from the environment: NOMYO_BASE_URL is a variable
             of the command line.
-        allow_http: take plain HTTP to this machine, for development.
+        allow_http: accept plain HTTP to this machine, for development.
         api_key: bearer token. It is sent to `base_url` only.
-        secure_memory: lock plaintext in memory while it is worked on, where the system allows it.
-        max_retries: tries after the first, for the statuses in `nomyo.status.STATUSES` and for broken connections.
+        secure_memory: lock plaintext in memory while it is processed, where the system allows it.
+        max_retries: tries after the first, for retryable statuses (`nomyo.status.STATUSES`) and broken connections.
         attestation_policy: an `AppraisalPolicy`, or the path of one.
         require_attestation: whether a completion is released only if the policy affirms its evidence. True, the default
             if there is a policy: a call may say otherwise, which is logged as a warning. ``"always"``: neither a call
             nor `with_options` can switch the gate off or exchange the policy. False: off unless a call says True.
-            Whenever there is a policy and the gate is off, the evidence is appraised all the same and the ledger
-            records the result.
-        key_dir: folder that the client's key pair is kept in; None for one that lives as long as the client.
-        key_password: what the private key there is encrypted with.
+            With a policy and the gate off, the evidence is still appraised, and the evidence log records the result.
+        key_dir: folder that stores the client's key pair; None for a pair that lives as long as the client.
+        key_password: encrypts the private key there.
         server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.
-        min_server_key_bits: size of the smallest server key taken, 2048 or more.
-        timeout: seconds that a call may take in all, its retries included.
+        min_server_key_bits: size of the smallest server key accepted, in bits; 2048 or more.
+        timeout: seconds that a call may take, retries included.
         http_client: an `httpx.AsyncClient` to use; it is not closed.
-        unsafe_remote_http: with `allow_http`, take plain HTTP to any host.
-        evidence_log: the ledger that the evidence of every answer is appended to, a path or an
+        unsafe_remote_http: with `allow_http`, accept plain HTTP to any host.
+        evidence_log: the file to which the evidence of every response is appended: a path, or an
             `nomyo_attest.EvidenceLog`; None for none.
-        rate_limit: requests per second that are sent at most, evenly spaced; `math.inf` for no limit. By default 1.8
+        rate_limit: maximum of requests per second, evenly spaced; `math.inf` for no limit. By default 1.8
             for the public service and no limit for other servers. All clients of the process with the same server and
             API key share one queue. Time in it counts against `timeout`.
-        evidence_log_failure: ``"raise"`` to hand over no answer whose evidence could not be kept; ``"warn"`` to log
-            that, and to hand the answer over.
+        evidence_log_failure: ``"raise"`` to withhold a completion whose evidence could not be stored; ``"warn"`` to
+            log that and release it.
 
     Attributes:
         client: the `SecureCompletionClient` underneath.
         api_key: the bearer token.
 
     Raises:
-        ArgumentError: an argument makes no sense; also if attestation is required without a policy.
+        ArgumentError: an argument is invalid; also if attestation is required without a policy.
         InsecureURLError: plain HTTP where it is not allowed.
-        EvidenceLogError: the ledger cannot be appended to, and must be.
-        nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file not be read.
+        EvidenceLogError: the evidence log cannot be appended to, and must be.
+        nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file cannot be read.
     """
 
     @_CONSTRUCTOR.declare
@@ -106,7 +105,7 @@ class SecureChatCompletion(Closing):
 
     @guarded_async
     async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
-        """Ask for a chat completion.
+        """Request a chat completion.
 
         Args:
             model: name of the model.
@@ -114,7 +113,7 @@ class SecureChatCompletion(Closing):
             kwargs: sent with it as they are: temperature, top_p, max_tokens, stop, n, seed, user, tools, tool_choice,
                 response_format and so on. Not sent are:
 
-                - ``security_tier``: ``"standard"``, ``"high"`` or ``"maximum"``; the answer must name the same.
+                - ``security_tier``: ``"standard"``, ``"high"`` or ``"maximum"``; the response must name the same.
                 - ``require_attestation``: whether the policy must affirm the evidence, for this call. False under a
                   client whose gate is on logs a warning, or raises `ArgumentError` (see the constructor).
                 - ``timeout``: seconds for this call.
@@ -127,15 +126,15 @@ class SecureChatCompletion(Closing):
         Returns:
             The completion as the server made it, with ``_metadata``. There ``verification`` says what was checked, and
             ``attestation_result``, if attestation was required, is the JSON form of the appraisal's result;
-            ``evidence_log``, if a ledger is kept, tells the line that the evidence is in.
+            ``evidence_log``, if there is one, names the line that holds the evidence.
 
         Raises:
-            ArgumentError: an argument makes no sense; nothing was sent.
+            ArgumentError: an argument is invalid; nothing was sent.
             AttestationError: the policy does not affirm the evidence. The prompt was sent all the same: evidence comes
-                only with the answer. It is not tried again.
-            EvidenceLogError: the evidence could not be kept; `prompt_sent` says whether an answer had come.
-            SecurityError: in its other kinds: the answer, or the server's key, is not to be relied on.
-            APIStatusError, APIConnectionError: in their kinds: the service refused, or did not answer.
+                only with the response. The request is not retried.
+            EvidenceLogError: the evidence could not be stored; `prompt_sent` says whether a response had arrived.
+            SecurityError: one of its other subclasses: the response or the server's key cannot be trusted.
+            APIStatusError, APIConnectionError: the service refused the request, or did not respond.
         """
         base_url = kwargs.pop("base_url", None)
         if base_url is not None:
@@ -166,7 +165,7 @@ class SecureChatCompletion(Closing):
 
     @guarded
     def with_options(self, **changes: Any) -> Self:
-        """A client with other options, as the constructor takes them, and the same key pair unless that changes.
+        """A client with some options changed, and the same key pair unless `key_dir` or `key_password` changes.
 
         With another `base_url`, of another scheme, host or port, it has no API key unless one is given.
 
@@ -231,7 +230,7 @@ class SecureChatCompletion(Closing):
         if known is None:
             known = self._others[base_url] = self._with_options({"base_url": base_url})
             while len(self._others) > _OTHERS_MAXIMUM:
-                self._others.popitem(last=False)  # its connections end with it, when nobody uses it any more
+                self._others.popitem(last=False)  # garbage collection closes its connections when no call uses it
         self._others.move_to_end(base_url)
         if known.client.origin == self.client.origin:
             known.api_key = self.api_key
@@ -239,7 +238,7 @@ class SecureChatCompletion(Closing):
 
     @guarded_async
     async def aclose(self) -> None:
-        """Close the connections; what is called afterwards raises `ClientClosedError`."""
+        """Close the connections; later calls raise `ClientClosedError`."""
         self._closed = True
         await self.client.aclose()
         while self._others:
@@ -253,11 +252,11 @@ class SecureChatCompletion(Closing):
 
 
 def _payload(model: str, messages: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
-    """What is encrypted: model and messages first, then the rest in the caller's order."""
+    """The plaintext: model and messages first, then the rest in the caller's order."""
     body = more.pop("extra_body", None)
     if body is not None and not isinstance(body, dict):
         raise ArgumentTypeError(f"extra_body: expected a dict, got {type(body).__name__}")
     payload = {"model": model, "messages": messages, **more, **(body or {})}
     if payload.get("stream"):
-        raise ArgumentError("stream: only False is possible: an answer is encrypted as a whole")
+        raise ArgumentError("stream: only False is supported: a response is encrypted as a whole")
     return payload

@@ -1,4 +1,4 @@
-"""SecureCompletionClient: the layer underneath, with the names that users of the published client know."""
+"""SecureCompletionClient: encryption, keys and requests, with the names of nomyo 0.2.9."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Done:
-    """What a finished method returns: nothing, which may also be awaited, since much documentation does."""
+    """The return value of a synchronous method that may also be awaited, as documentation of nomyo 0.2.9 does."""
 
     def __await__(self) -> Generator[None, None, None]:
         return
@@ -41,7 +41,7 @@ class Done:
 
 
 class Closing(ABC):
-    """What is closed at the end of its context."""
+    """An object that its context closes."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -171,8 +171,8 @@ class SecureCompletionClient(Closing):
     def generate_keys(
         self, save_to_file: bool = False, key_dir: str | PathLike[str] = "client_keys", password: str | None = None
     ) -> Done:
-        """Make a new RSA-4096 key pair and use it. It takes up to some seconds, in which an event loop stands still;
-        without this call a pair is made in a thread.
+        """Generate an RSA-4096 key pair and use it. This takes up to a few seconds and blocks the event loop; without
+        this call the client generates a pair in a thread.
 
         Args:
             save_to_file: also save it, as ``private_key.pem`` and ``public_key.pem``.
@@ -180,7 +180,7 @@ class SecureCompletionClient(Closing):
             password: encrypts the private key.
 
         Raises:
-            KeyStoreError: there is a key already, which is never overwritten, or the files cannot be written.
+            KeyStoreError: a key exists, which is never overwritten, or the files cannot be written.
         """
         folder = check_path("key_dir", key_dir) if save_to_file else None
         private = keys.generate(self.key_size)
@@ -223,10 +223,10 @@ class SecureCompletionClient(Closing):
 
     @guarded_async
     async def encrypt_payload(self, payload: dict[str, Any]) -> bytes:
-        """Encrypt a payload for the server's key, which is fetched if need be: the body of a request.
+        """Encrypt a payload for the server's key, which is fetched if necessary: the body of a request.
 
         Raises:
-            ArgumentError: the payload is no dict, is empty, too large, or not JSON.
+            ArgumentError: the payload is not a dict, is empty, too large, or cannot be written as JSON.
             ServerKeyError, APIConnectionError, APIStatusError: as of `fetch_server_public_key`.
         """
         payload = _payload(payload)
@@ -234,13 +234,13 @@ class SecureCompletionClient(Closing):
 
     @guarded_async
     async def decrypt_response(self, encrypted_response: bytes, payload_id: str) -> dict[str, Any]:
-        """Open the body of an answer, and refuse one that names another request than `payload_id`.
+        """Decrypt the body of a response, and refuse one that names another request than `payload_id`.
 
         Raises:
-            ResponseError: it cannot be read; the reason is not told.
-            ResponseNotBoundError: it is the answer to another request.
-            EvidenceLogError: its evidence could not be kept, and must be.
-            SecurityError: there is no private key to open it with.
+            ResponseError: it cannot be read; the error does not say why.
+            ResponseNotBoundError: it is the response to another request.
+            EvidenceLogError: its evidence could not be stored, and must be.
+            SecurityError: there is no private key to decrypt it with.
         """
         if not isinstance(encrypted_response, bytes):
             raise ArgumentError("Encrypted response must be bytes")
@@ -271,7 +271,7 @@ class SecureCompletionClient(Closing):
             security_tier: ``"standard"``, ``"high"`` or ``"maximum"``.
 
         Raises:
-            ArgumentError: an argument makes no sense; nothing was sent.
+            ArgumentError: an argument is invalid; nothing was sent.
             APIStatusError, APIConnectionError, SecurityError: in their kinds, see `nomyo.errors`.
         """
         return await self.complete(
@@ -294,7 +294,7 @@ class SecureCompletionClient(Closing):
         gated: bool,
         seconds: float | None = None,
     ) -> dict[str, Any]:
-        """Send a request, appraise its answer if there is a policy. Not guarded: for the methods that are.
+        """Send a request and return its completion. For methods that are guarded, since this one is not.
 
         Where the gate is always on, the policy of the client decides, whatever `policy` and `gated` say.
         """
@@ -313,7 +313,7 @@ class SecureCompletionClient(Closing):
 
     @guarded_async
     async def aclose(self) -> None:
-        """Close the connections; what is called afterwards raises `ClientClosedError`."""
+        """Close the connections; later calls raise `ClientClosedError`."""
         await self._service.server_keys.aclose()
         await self._transport.aclose()
 
@@ -322,7 +322,7 @@ class SecureCompletionClient(Closing):
 
 
 def _payload(payload: object) -> dict[str, Any]:
-    """The payload as it is now, whatever becomes of it while the call waits. Raises `ArgumentError`."""
+    """A copy of the payload, which later changes by the caller do not affect. Raises `ArgumentError`."""
     if not isinstance(payload, dict):
         raise ArgumentError("Payload must be a dictionary")
     if not payload:

@@ -1,8 +1,8 @@
 """The client's key pair, for which responses are encrypted: made or loaded, in a thread if need be, and stored.
 
-``private_key.pem`` is the pair: PKCS#8 in PEM, encrypted if there is a password. ``public_key.pem`` is written beside
-it for people to look at; it is never used, but where it stands it must be the same key, since a pair that does not
-belong together is a mistake or an attack.
+``private_key.pem`` is the pair: PKCS#8 in PEM, encrypted if there is a password. ``public_key.pem`` is written
+next to it for people to read; it is never used, but if it exists it must be the same key: a pair that does not match is
+a mistake or an attack.
 
 A key is never overwritten, and none is made because one could not be loaded. No error holds a password or a part of a
 key, nor do the frames of its traceback.
@@ -34,7 +34,7 @@ PRIVATE_NAME: Final = "private_key.pem"
 PUBLIC_NAME: Final = "public_key.pem"
 
 PASSWORD_MAX: Final = 1023
-"""Bytes of the longest password that OpenSSL takes."""
+"""Bytes of the longest password that OpenSSL accepts."""
 
 StrPath = str | os.PathLike[str]
 
@@ -151,7 +151,7 @@ def load_or_create(
 ) -> RSAPrivateKey:
     """Load the key pair in `directory`, or make one where there is neither of its files.
 
-    Processes that do this at once end up with one key, whoever was first.
+    Processes that do this at the same time get the same key.
 
     Args:
         directory: see `save_new`.

@@ -1,4 +1,4 @@
-"""What a client is told, checked when it is made: the base URL, and the other options."""
+"""Checks of the base URL and of the other arguments."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from nomyo.errors import ArgumentError, ArgumentTypeError, InsecureURLError, Ins
 DEFAULT_BASE_URL: Final = "https://api.nomyo.ai"
 
 TIMEOUT: Final = 900.0
-"""Seconds that one call may take in all: what the published client allows each request."""
+"""Seconds that one call may take: what nomyo 0.2.9 allows each request."""
 
 SERVER_KEY_BITS: Final = 4096
 """What the protocol's algorithm id promises of the server's key."""
 
 BITS_FLOOR: Final = 2048
-"""The least that can be asked for instead (NIST SP 800-131A, 3)."""
+"""The minimum that can be requested instead (NIST SP 800-131A, 3)."""
 
 TIERS: Final = ("standard", "high", "maximum")
 
@@ -37,7 +37,7 @@ class BaseURL(msgspec.Struct, frozen=True):
     """A base URL that may be used.
 
     Attributes:
-        text: scheme and host in lower case, path prefix kept, no slash at the end.
+        text: scheme and host in lower case, with the path prefix, no slash at the end.
         origin: scheme, host and port: what an API key is meant for.
     """
 
@@ -49,12 +49,12 @@ def parse_base_url(text: str, *, allow_http: bool = False, unsafe_remote_http: b
     """Check a base URL.
 
     Args:
-        allow_http: also take ``http:`` to this machine (localhost and loopback addresses).
-        unsafe_remote_http: with `allow_http`, take it to any host.
+        allow_http: also accept ``http:`` to this machine (localhost and loopback addresses).
+        unsafe_remote_http: with `allow_http`, accept it to any host.
 
     Raises:
-        ArgumentError: for what is no URL, or one with a user name, a password, a query or a fragment. The message does
-            not quote it: it may hold a password.
+        ArgumentError: for a text that is not a URL, or a URL with a user name, a password, a query or a
+            fragment. The message does not quote it: it may contain a password.
         InsecureURLError: for plain HTTP that is not allowed.
     """
     if not isinstance(text, str):
@@ -141,9 +141,9 @@ def check_max_retries(value: object) -> int:
 
 
 def check_flag(name: str, value: object) -> bool:
-    """True or False; None, 0 and 1 are taken as such. Raises `ArgumentTypeError` for anything else.
+    """True or False; None, 0 and 1 are accepted as such. Raises `ArgumentTypeError` for anything else.
 
-    A text is refused since ``"false"``, from a variable of the environment, is true in Python.
+    A string is refused since ``"false"``, from a variable of the environment, is true in Python.
     """
     if value is None or isinstance(value, bool) or (type(value) is int and value in (0, 1)):
         return bool(value)
@@ -164,7 +164,7 @@ def check_timeout(value: object) -> float:
 
 
 def check_key_bits(value: object) -> int:
-    """The size of the smallest server key to be taken, in bits. Raises `ArgumentError`."""
+    """The size of the smallest server key to accept, in bits. Raises `ArgumentError`."""
     if type(value) is not int:
         raise ArgumentTypeError(f"min_server_key_bits: expected an int, got {type(value).__name__}")
     if value < BITS_FLOOR:
@@ -177,8 +177,8 @@ def check_key_bits(value: object) -> int:
 def check_pins(value: object) -> tuple[str, ...]:
     """Pins of the server's key, one or several; their form is for `ServerKeys`.
 
-    Raises `ArgumentError`, also for a collection without any: it comes of a variable that is not set, and would accept
-    every key. The default of the argument, an empty tuple, stands for no pins.
+    Raises `ArgumentError`, also for an empty collection: it may come from a variable that is not set, and would accept
+    every key. The default of the argument, an empty tuple, means no pins.
     """
     if isinstance(value, str):
         return (value,)

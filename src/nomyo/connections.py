@@ -29,23 +29,23 @@ from nomyo.errors import ArgumentError, ClientClosedError
 from nomyo_attest.installation import install_command
 
 CONNECT_SECONDS: Final = 30.0
-"""How long a connection may take to be made."""
+"""Seconds that making a connection may take."""
 
 IDLE_SECONDS: Final = 60.0
-"""How long a connection is kept for the next call. A server may close it before: that is noticed, or tried again."""
+"""Seconds that an idle connection stays open. If the server closes it earlier, a new one is made."""
 
 _SOCKS: Final = ("socks5", "socks5h")
 _SCHEMES: Final = ("http", "https", *_SOCKS)
 _SYSTEM: Final = "the system's proxy settings"
 
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
-"""Pools on their way out: a loop keeps no reference to its tasks."""
+"""Tasks that close pools: a loop holds no strong reference to its tasks."""
 
 
 def ssl_context() -> ssl.SSLContext:
     """What httpx verifies servers with: certifi's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
 
-    It takes some 40 ms of work. Raises `ArgumentError` where those name what cannot be loaded.
+    Creating it takes about 40 ms. Raises `ArgumentError` if those variables name files that cannot be loaded.
     """
     try:
         context = httpx.create_ssl_context()
@@ -63,15 +63,15 @@ class Connections:
 
     Args:
         origin: scheme, host and port of the service, to find its proxy in the environment; None for no proxy.
-        begin: whether to begin with the SSL context now.
+        start: whether to start making the SSL context now.
     """
 
-    def __init__(self, *, origin: tuple[str, str, int] | None, begin: bool) -> None:
+    def __init__(self, *, origin: tuple[str, str, int] | None, start: bool) -> None:
         self._origin = origin
         self._context = BackgroundResult(ssl_context)
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._closed = False
-        if begin:
+        if start:
             self._context.start()
 
     def check_open(self) -> None:
@@ -92,14 +92,14 @@ class Connections:
         try:
             yield pool
         except asyncio.CancelledError:
-            # A request that is given up may leave its connection in the pool for ever, busy with nobody. So this pool
-            # takes no more requests, and is closed when the others that it has are done.
+            # A canceled request may leave its connection in the pool, occupied, forever. So this pool gets no more
+            # requests, and is closed when its other requests are done.
             self._retire(pool)
             raise
         finally:
             pool.borrowers -= 1
             if pool.retired and not pool.borrowers:
-                _begin_to_close(pool, asyncio.get_running_loop())
+                _start_closing(pool, asyncio.get_running_loop())
 
     async def aclose(self) -> None:
         """Close all connections. Afterwards nothing is sent any more."""
@@ -121,7 +121,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is not None and pool.client.is_closed:
-            # loop.shutdown_asyncgens() ended its life, and the loop goes on.
+            # loop.shutdown_asyncgens() closed it, and the loop still runs.
             self._retire(pool)
             pool = None
         if pool is None:
@@ -135,7 +135,7 @@ class Connections:
             if pool is None:
                 proxy = None if self._origin is None else environment_proxy(*self._origin)
                 self._pools[loop] = pool = Pool(context, proxy)
-                # Dropped without aclose(), while the loop goes on: the pool outlives this object until it is closed.
+                # If this object is dropped without aclose() while the loop runs, the pool lives until it is closed.
                 weakref.finalize(self, _close_soon, pool, loop).atexit = False
                 await pool.open()
         return pool
@@ -148,7 +148,7 @@ class Connections:
 
 
 def _httpx_proxy(proxy: EnvironmentProxy) -> httpx.Proxy:
-    """The proxy as httpx takes it. Raises `ArgumentError` for a URL that is none to httpx, such as one too long."""
+    """The proxy as httpx expects it. Raises `ArgumentError` for a URL that httpx rejects."""
     try:
         return httpx.Proxy(proxy.url, ssl_context=_proxy_context(proxy))
     except (httpx.InvalidURL, ValueError):
@@ -164,7 +164,7 @@ def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
 class Handshake:
     """Closes the connection of a TLS handshake that was cancelled: httpcore leaves that to the garbage collector.
 
-    It is told of every step of a request (extension ``trace`` of httpx).
+    httpx calls it at every step of a request (extension ``trace``).
     """
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ class Pool:
 
     def __init__(self, context: ssl.SSLContext, proxy: EnvironmentProxy | None) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # calls are not to be told to belong together
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # cookies would link calls to each other
         self.proxy = proxy
         self.client = httpx.AsyncClient(
             verify=context,
@@ -205,7 +205,7 @@ class Pool:
         self._life = self._live()
 
     async def open(self) -> None:
-        """Begin the life of the pool."""
+        """Open the pool."""
         await anext(self._life)
 
     async def close(self) -> None:
@@ -214,7 +214,7 @@ class Pool:
 
     async def _live(self) -> AsyncGenerator[None, None]:
         # An event loop closes the asynchronous generators left on it when it ends, and those that are collected. So
-        # connections are closed in order also where nobody calls aclose(), as after asyncio.run(client.create(…)).
+        # connections are closed in order without aclose(), too, as after asyncio.run(client.create(…)).
         try:
             yield
         finally:
@@ -223,17 +223,17 @@ class Pool:
 
 def _close_soon(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
     if not (loop.is_closed() or pool.client.is_closed):
-        loop.call_soon_threadsafe(_begin_to_close, pool, loop)
+        loop.call_soon_threadsafe(_start_closing, pool, loop)
 
 
-def _begin_to_close(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+def _start_closing(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
     closing = loop.create_task(pool.close())
     _CLOSING.add(closing)
     closing.add_done_callback(_CLOSING.discard)
 
 
 class EnvironmentProxy(msgspec.Struct, frozen=True):
-    """A proxy that the environment asks for.
+    """A proxy that the environment names.
 
     Attributes:
         url: its URL, with the user name and password if there are any.

@@ -1,4 +1,4 @@
-"""The package on the wire ↔ what is encrypted in it. Pure: no I/O, no state.
+"""Encrypt and decrypt the packages of the protocol. Pure functions: no I/O, no state.
 
 A package is JSON. Its plaintext is encrypted with AES-256-GCM (NIST SP 800-38D) under a fresh key, with a nonce of 12
 bytes, a tag of 16 and no associated data; that key is encrypted to the receiver's RSA key with RSAES-OAEP (RFC 8017,
@@ -9,7 +9,7 @@ bytes, a tag of 16 and no associated data; that key is encrypted to the receiver
      "encrypted_aes_key": …,
      "key_algorithm": "RSA-OAEP-SHA256", "payload_algorithm": "AES-256-GCM"}
 
-Nothing in it says who encrypted it: whoever holds a public key can encrypt for it.
+Nothing in it says who encrypted it: anybody who has a public key can encrypt for it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _oaep() -> padding.OAEP:
 
 
 class Decrypted(msgspec.Struct, frozen=True):
-    """What was in a package.
+    """A decrypted package.
 
     Attributes:
         plaintext: a buffer that the caller wipes.
@@ -78,12 +78,12 @@ def encrypt(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: in
     """Encrypt `plaintext` for `key`.
 
     Args:
-        processed_at: for answers: Unix time in seconds, put beside the encrypted parts, in the clear.
+        processed_at: for responses: Unix time in seconds, in the clear next to the ciphertext.
     """
     aes_key = secrets.token_bytes(KEY_BYTES)
     nonce = secrets.token_bytes(NONCE_BYTES)
     encryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce)).encryptor()
-    package = io.BytesIO()  # grows and is handed over without a copy, which would hold the interpreter for long
+    package = io.BytesIO()  # grows and is returned without a copy, which would hold the GIL for long
     package.write(
         f'{{"version": "{VERSION}", "algorithm": "{ALGORITHM}", "encrypted_payload": {{"ciphertext": "'.encode()
     )
@@ -104,17 +104,17 @@ def encrypt(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: in
 
 
 def decrypt(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> Decrypted:
-    """Open a package encrypted for `key`, taking nothing but what the protocol promises.
+    """Decrypt a package encrypted for `key`; anything that deviates from the protocol is refused.
 
     Args:
-        tag_inside: also take packages whose tag is the end of the ciphertext, as the JavaScript client sends them.
+        tag_inside: also accept packages whose tag is the end of the ciphertext, as the JavaScript client sends them.
 
     Raises `ResponseError`, the same one whatever is wrong.
     """
     try:
         plaintext, processed_at = _open(package, key, tag_inside=tag_inside)
     except (ValueError, InvalidTag):
-        pass  # which step failed is nobody's business
+        pass  # the error must not say which step failed: it would be an oracle
     else:
         return Decrypted(plaintext, processed_at)
     raise ResponseError
@@ -149,7 +149,7 @@ def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[byte
         _decrypt(decryptor, ciphertext, plaintext)
         decryptor.finalize()
     except BaseException:
-        wipe(plaintext)  # what is not authenticated is not looked at
+        wipe(plaintext)  # it is not authenticated
         raise
     return plaintext, processed_at
 

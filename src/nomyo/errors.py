@@ -4,8 +4,8 @@
 
     Exception
     └── NomyoError                              catch this one to catch them all
-        ├── APIError                            the service refused; the published name
-        │   └── APIStatusError                  it answered with an HTTP status other than 200
+        ├── APIError                            the service refused the request; the name of nomyo 0.2.9
+        │   └── APIStatusError                  it responded with an HTTP status other than 200
         │       ├── InvalidRequestError         400   (BadRequestError)
         │       ├── AuthenticationError         401
         │       ├── ForbiddenError              403   (PermissionDeniedError)
@@ -13,25 +13,25 @@
         │       ├── RateLimitError              429
         │       ├── ServerError                 500   (InternalServerError)
         │       └── ServiceUnavailableError     503
-        ├── APIConnectionError (ConnectionError)   no answer came
+        ├── APIConnectionError (ConnectionError)   no response arrived
         │   └── APITimeoutError (TimeoutError)     not in time
-        ├── SecurityError                       an answer or a setting is not to be relied on
-        │   ├── ResponseError (ValueError)      a 200 that could not be read: one opaque error for all of them
+        ├── SecurityError                       a response or a setting cannot be trusted
+        │   ├── ResponseError (ValueError)      a 200 that could not be read; it does not say why
         │   │   └── ResponseTooLargeError       it is larger, or has more objects and arrays, than is read
         │   ├── ResponseNotBoundError           it belongs to another request, or names another tier
         │   ├── ServerKeyError (ValueError)     the server's key is weak, malformed or not pinned
         │   ├── InsecureURLError (ValueError)   plain HTTP where it is not allowed
         │   └── AttestationError (nomyo_attest.AttestationError)   the policy does not affirm the evidence
-        ├── EvidenceLogError (nomyo_attest.LedgerError)   the evidence of an answer cannot be kept
+        ├── EvidenceLogError (nomyo_attest.LedgerError)   the evidence of a response cannot be stored
         ├── KeyStoreError (ValueError)          a key file cannot be used
         │   └── KeyFileNotFoundError (FileNotFoundError)
-        ├── ArgumentError (ValueError)          an argument makes no sense; nothing was sent
+        ├── ArgumentError (ValueError)          an argument is invalid; nothing was sent
         │   └── ArgumentTypeError (TypeError)   it is of the wrong type
         ├── EventLoopError (RuntimeError)       no event loop, or not the one that an HTTP client given belongs to
         ├── ClientClosedError (RuntimeError)    the client was closed
         └── InternalError (RuntimeError)        a fault of this package; says where, never what it was about
 
-As in the published client, neither `APIConnectionError` nor `SecurityError` is an `APIError`.
+As in nomyo 0.2.9, neither `APIConnectionError` nor `SecurityError` is an `APIError`.
 
 No exception carries a prompt, a completion, a password or an API key, neither in its attributes nor in the frames of
 its traceback (see `traceback_scrubbing`).
@@ -87,8 +87,8 @@ class APIError(NomyoError):
     Attributes:
         message: what went wrong; also `str()` of the error.
         status_code: HTTP status; None if there was none.
-        error_details: the body of the answer, if it was a JSON object. It is not authenticated: nothing may rest on it.
-        headers: the answer's headers, names in lower case.
+        error_details: the body of the response, if it was a JSON object. It is not authenticated.
+        headers: the response's headers, names in lower case.
         body: the body as JSON value or text, shortened; None if there was none.
         retry_after: seconds the server asks to wait; None if it does not say.
     """
@@ -109,7 +109,7 @@ class APIError(NomyoError):
 
 
 class APIStatusError(APIError):
-    """The service answered with an HTTP status other than 200."""
+    """The service responded with an HTTP status other than 200."""
 
     usual_status: int | None = None
 
@@ -156,7 +156,7 @@ class ServerError(APIStatusError):
 
 
 class ServiceUnavailableError(APIStatusError):
-    """The service cannot answer: overloaded, cooling down, or without the TPM that the tier needs (503)."""
+    """The service cannot process the request: overloaded, cooling down, or without the TPM that a tier needs (503)."""
 
     usual_status = 503
 
@@ -167,7 +167,7 @@ InternalServerError = ServerError
 
 
 class APIConnectionError(NomyoError, ConnectionError):
-    """No whole answer came: no connection, a broken one, or a proxy in the way.
+    """No complete response arrived: no connection, a broken one, or a proxy that refuses.
 
     Attributes:
         maybe_processed: whether the service may have processed the request all the same.
@@ -178,16 +178,16 @@ class APIConnectionError(NomyoError, ConnectionError):
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """No whole answer came in time."""
+    """No complete response arrived in time."""
 
 
 class SecurityError(NomyoError):
-    """An answer, a key or a setting is not to be relied on.
+    """A response, a key or a setting cannot be trusted.
 
     Attributes:
         code: which kind, for programs: one of this module's constants.
-        evidence_log: of an answer that was opened and refused, where its evidence was kept, as `_metadata` would say
-            it; None where no ledger is kept, or there was nothing to keep.
+        evidence_log: where the evidence of a response that was decrypted and refused is stored, in the form of
+            `_metadata`; None if there is no evidence log, or the response could not be decrypted.
     """
 
     code: str = ""
@@ -199,12 +199,12 @@ class SecurityError(NomyoError):
 
 
 class ResponseError(SecurityError, ValueError):
-    """An answer with status 200 could not be read. It does not say why: the reason would help an attacker who tries."""
+    """A response with status 200 could not be read. It does not say why: the reason would help an attacker."""
 
     code = UNREADABLE
     stage = "completion"
 
-    def __init__(self, message: str = "the answer could not be decrypted and read", code: str = "") -> None:
+    def __init__(self, message: str = "the response could not be decrypted and read", code: str = "") -> None:
         super().__init__(message, code)
 
 
@@ -229,7 +229,7 @@ class ResponseTooLargeError(ResponseError):
 
 
 class ResponseNotBoundError(SecurityError):
-    """An answer that names another request than ours, or another security tier than the one requested."""
+    """The response names another request, or another security tier than the one requested."""
 
     code = NOT_BOUND
     stage = "completion"
@@ -249,11 +249,11 @@ class InsecureURLError(SecurityError, ValueError):
 
 
 class AttestationError(SecurityError, attest_errors.AttestationError):
-    """The policy does not affirm the evidence that came with an answer; the answer is not handed over.
+    """The policy does not affirm the evidence in a response; the completion is not released.
 
     Attributes:
         result: the whole `nomyo_attest.AttestationResult`, with every finding; nothing of the completion.
-        prompt_sent: True. The protocol carries evidence only with the answer, when the prompt has been processed.
+        prompt_sent: True. The protocol carries evidence only in the response, when the prompt has been processed.
     """
 
     code = NOT_AFFIRMED
@@ -270,11 +270,11 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
 
 
 class EvidenceLogError(NomyoError, attest_errors.LedgerError):
-    """The evidence ledger cannot be used, or did not take the evidence of an answer, which is not handed over then.
+    """The evidence log cannot be used, or the evidence of a response could not be stored, so it is not released.
 
     Attributes:
-        path, problem, hint: the ledger's file, what is wrong, what to do.
-        prompt_sent: whether an answer had come: it is lost, and may have to be paid for.
+        path, problem, hint: the file, what is wrong, what to do.
+        prompt_sent: whether a response had arrived: it is lost, and may have to be paid for.
     """
 
     prompt_sent: bool = False
@@ -311,11 +311,11 @@ class KeyFileNotFoundError(KeyStoreError, FileNotFoundError):
 
 
 class ArgumentError(NomyoError, ValueError):
-    """An argument makes no sense. Nothing was sent."""
+    """An argument is invalid. Nothing was sent."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """An argument is of the wrong type, or has a name that nobody takes. Nothing was sent."""
+    """An argument has the wrong type or an unknown name. Nothing was sent."""
 
 
 class EventLoopError(NomyoError, RuntimeError):

@@ -1,6 +1,6 @@
 """RSA keys: made, checked, named by fingerprint, written as PEM; the server's read strictly.
 
-The server's key decides who can read a prompt, so `load_server_key` takes one form only: a PEM block of a
+The server's key decides who can read a prompt, so `load_server_key` accepts one form only: a PEM block of a
 SubjectPublicKeyInfo (RFC 7468, section 13; RFC 5280, section 4.1.2.7) that holds an RSA key (RFC 3279, section 2.3.1)
 in canonical DER, alone in the body.
 """
@@ -26,7 +26,7 @@ CLIENT_KEY_BITS_MINIMUM: Final = 3072
 """Bits a client key loaded from a file must have: the 128-bit strength of NIST SP 800-57 part 1, table 2."""
 
 BITS_FLOOR: Final = 2048
-"""No key below this is used, whatever is asked for."""
+"""No key below this is used, whatever the options say."""
 
 BITS_MAXIMUM: Final = 16384
 """OpenSSL uses no larger modulus (OPENSSL_RSA_MAX_MODULUS_BITS)."""
@@ -35,7 +35,7 @@ EXPONENT_BITS_MAXIMUM: Final = 64
 """OpenSSL uses no larger exponent with a modulus above 3072 bits (OPENSSL_RSA_MAX_PUBEXP_BITS)."""
 
 PEM_MAX: Final = 16 * 1024
-"""Bytes of the largest body `load_server_key` looks at. The PEM of an RSA-16384 key has about 2,900."""
+"""Bytes of the largest body `load_server_key` reads. The PEM of an RSA-16384 key has about 2,900."""
 
 PIN_PREFIX: Final = "sha256/"
 
@@ -61,7 +61,7 @@ def generate(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
 
 def check_private(key: object, minimum_bits: int) -> rsa.RSAPrivateKey:
     """`key`, if it is an RSA private key of at least `minimum_bits`, not weak otherwise, whose numbers belong together.
-    Whether its primes are prime is not asked.
+    Its primes are not tested for primality.
 
     Raises:
         ValueError: it is not; the message names its kind or weakness and holds no key material. Also if
@@ -69,7 +69,7 @@ def check_private(key: object, minimum_bits: int) -> rsa.RSAPrivateKey:
     """
     _check_minimum_bits(minimum_bits)
     if not isinstance(key, rsa.RSAPrivateKey):
-        # The key came out of a file, not out of a caller's code: one error for every key that will not do.
+        # The key came out of a file, not out of a caller's code: one error for every unusable key.
         raise ValueError(f"expected an RSA private key of at least {minimum_bits} bits, got {_kind(key)}")  # noqa: TRY004
     weakness = _weakness(key.public_key(), minimum_bits)
     if not weakness and not _is_consistent(key.private_numbers()):
@@ -91,7 +91,7 @@ def fingerprint(key: rsa.RSAPublicKey) -> str:
 
 
 def parse_pin(text: str) -> str:
-    """A pin as `fingerprint` writes it. Blank space around it is dropped, nothing else is mended.
+    """A pin as `fingerprint` writes it. Blank space around it is dropped; nothing else is corrected.
 
     Raises:
         ValueError: `text` has another form. The message names the right one and does not quote `text`, which may be
@@ -113,10 +113,10 @@ def parse_pin(text: str) -> str:
 
 
 def load_server_key(pem: bytes, minimum_bits: int) -> rsa.RSAPublicKey:
-    """The RSA key in the body of a server's ``/pki/public_key``: what `load_public` takes and nothing else.
+    """The RSA key in the body of a server's ``/pki/public_key``: what `load_public` accepts.
 
     Raises:
-        ServerKeyError: the body holds anything else. The message says what came without quoting it.
+        ServerKeyError: the body holds anything else. The message says what it holds without quoting it.
         ValueError: `minimum_bits` is below `BITS_FLOOR`.
     """
     _check_minimum_bits(minimum_bits)
@@ -154,7 +154,7 @@ def load_public(pem: bytes, minimum_bits: int) -> rsa.RSAPublicKey:
     if weakness:
         raise _refused(minimum_bits, weakness)
     if key.public_bytes(serialization.Encoding.DER, _SPKI) != der:
-        # Such as id-RSASSA-PSS, a key for signatures. The fingerprint is to be that of the bytes that came.
+        # Such as id-RSASSA-PSS, a key for signatures. The fingerprint must be that of the bytes received.
         raise _refused(minimum_bits, "an RSA key in another encoding than that of an RSA encryption key")
     return key
 
@@ -169,7 +169,7 @@ def _check_minimum_bits(minimum_bits: int) -> None:
 
 
 def _weakness(key: rsa.RSAPublicKey, minimum_bits: int) -> str:
-    """Why a key will not do; empty if it does. Numbers too large to print are told by their size."""
+    """Why a key is refused; empty if it is accepted. Large numbers are described by their size."""
     numbers, bits = key.public_numbers(), key.key_size
     if bits > BITS_MAXIMUM:
         return f"RSA-{bits}, above the {BITS_MAXIMUM} bits that can be used"
@@ -227,7 +227,7 @@ def _refused(minimum_bits: int, got: str) -> ValueError:
 
 
 def _base64(text: bytes) -> bytes | None:
-    """What base64 stands for; None unless it is what an encoder writes for it (RFC 4648, section 3.5)."""
+    """The decoded bytes; None unless the text is canonical base64 (RFC 4648, section 3.5)."""
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:

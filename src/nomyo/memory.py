@@ -1,16 +1,16 @@
 """Buffers that are wiped, and kept out of swap where the system allows it.
 
-What this does: a `bytearray` is overwritten in place as soon as it has served, and meanwhile the pages it lies on are
-locked in memory (mlock(2)), if the system lets this process lock them. Only POSIX systems are asked.
+What this does: a `bytearray` is overwritten in place after use, and until then its pages are locked in memory
+(mlock(2)), if the system lets this process lock them. Only POSIX systems can.
 
 What it cannot do, and what Python cannot:
 
-- `str` and `bytes` cannot be overwritten. A prompt, an answer or a password that is one stays in memory until that
+- `str` and `bytes` cannot be overwritten. A prompt, a completion or a password that is one stays in memory until that
   memory happens to be used again, and so does every copy that a function makes of it.
 - Copies inside OpenSSL, the TLS layer and the HTTP client, and those left behind where a growing buffer had to move,
   are out of reach.
-- A locked page is kept out of swap; not out of a hibernation image, a core dump, a debugger, or a child process forked
-  meanwhile.
+- A locked page is kept out of swap; not out of a hibernation image, a core dump, a debugger, or a child process that is
+  forked while it is locked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ZEROS: Final = memoryview(bytes(64 * 1024))
 
 
 class MemoryProtectionInfo(TypedDict):
-    """What `get_memory_protection_info` tells."""
+    """The return value of `get_memory_protection_info`."""
 
     enabled: bool
     platform: str
@@ -57,7 +57,7 @@ def wipe(buffer: bytearray) -> None:
 
 
 class _Owned(bytearray):
-    """The bytes of a `SecureBuffer`, wiped and then unlocked when the last reference to them goes, whoever holds it."""
+    """The bytes of a `SecureBuffer`, wiped and then unlocked when the last reference to them is dropped."""
 
     __slots__ = ("hold",)
     hold: Hold | None
@@ -163,7 +163,7 @@ class SecureBuffer:
         return f"<SecureBuffer of {len(self)} bytes, {'locked' if self.locked else 'not locked'}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a SecureBuffer is neither copied nor pickled: nobody would wipe the copy")
+        raise TypeError("a SecureBuffer can be neither copied nor pickled: the copy would not be wiped")
 
 
 class _Default:

@@ -1,12 +1,11 @@
-"""Taking out of what a service says the texts that it was sent: it might echo a prompt or an API key.
+"""Remove the texts that were sent to a service from what it sends back: it might echo a prompt or an API key.
 
-Taken out are texts as a whole; every run of `RUN` characters that stands in one of them, as in a quotation of a part;
-and the beginning of one at the end of what was cut off. Large and small letters of ASCII count as the same, since names
-of headers do. A text in which one of these stands as JSON, Python or HTML escape it is dropped altogether. What a
-service encodes in another way is not recognized.
+Removed are whole texts; every run of `RUN` characters of such a text, as in a partial quotation; and the beginning of
+one at the end of a truncated text. Upper and lower case of ASCII are the same, as in names of headers. A text that
+contains one of these as a JSON, Python or HTML escape is removed as a whole. Other encodings are not recognized.
 
-The work is bounded: blocks of what was sent are looked up among those of what is told, in C, and where more is found
-than an echo of an error's body could hold, nothing of what is told is left.
+The work is bounded: blocks of what was sent are searched in what was received, in C, and if there are more matches than
+an echo of an error's body could have, everything that was received is removed.
 """
 
 from __future__ import annotations
@@ -21,35 +20,35 @@ from typing import Any, Final
 REDACTED: Final = "[redacted]"
 
 SECRET_MINIMUM: Final = 8
-"""Characters of the shortest text that is taken out: shorter ones, such as "user", stand in any message."""
+"""Characters of the shortest text that is removed: shorter ones, such as "user", occur in any message."""
 
 RUN: Final = 16
-"""Characters in a row that are taken out where they stand in a secret: fewer stand there by chance."""
+"""Characters of the shortest part of a secret that is removed: shorter parts occur by chance."""
 
 _BLOCK: Final = 8
-"""Bytes looked up at once. Secrets are cut into such blocks: of a run of `RUN`, one block at least is whole."""
+"""Bytes compared at once. Secrets are cut into such blocks: a run of `RUN` contains at least one whole block."""
 
-_TOLD_MAX: Final = 256 * 1024
-"""Bytes of what is told, with what it says unescaped. Of more, nothing is told; the body of an error has 64 KiB."""
-
-_SENT_MAX: Final = 16 * 1024 * 1024
-"""Bytes of all secrets, more than a payload has. Where there are more, nothing is told."""
-
-_SECRETS_MAX: Final = 20_000
-"""Secrets at the most. Where there are more, nothing is told."""
-
-_FOUND_MAX: Final = 10_000
-"""Blocks of secrets, and secrets, that are followed up where they stand in what is told: an echo of 64 KiB has 8,192
-blocks.
+_RECEIVED_MAX: Final = 256 * 1024
+"""Bytes received, with their unescaped forms, that are searched. If there are more, all texts are removed; the body of
+an error has 64 KiB.
 """
 
+_SENT_MAX: Final = 16 * 1024 * 1024
+"""Bytes of all secrets, more than a payload has. If there are more, all texts are removed."""
+
+_SECRETS_MAX: Final = 20_000
+"""Number of secrets. If there are more, all texts are removed."""
+
+_FOUND_MAX: Final = 10_000
+"""Matching blocks, and matching secrets, that are examined further: an echo of 64 KiB has 8,192 blocks."""
+
 _PART: Final = 1024 * 1024
-"""Bytes of secrets that are looked up in one call."""
+"""Bytes of secrets that are compared in one call."""
 
 _DEPTH_MAX: Final = 20
 
 _END: Final = 256
-"""Characters at the end of a text that is cut off which the beginning of a secret may take, however it is escaped."""
+"""Characters at the end of a truncated text that the beginning of a secret may occupy, escaped or not."""
 
 _MARK: Final = b"\1"
 _MARKED: Final = re.compile(_MARK + b"+")
@@ -76,7 +75,7 @@ def texts(value: object) -> Iterator[str]:
 
 
 class Redaction:
-    """Takes secrets out of values of JSON.
+    """Removes secrets from JSON values.
 
     Args:
         secrets: the texts; those of fewer than `SECRET_MINIMUM` characters are left out.
@@ -89,39 +88,39 @@ class Redaction:
 
     def __call__(self, value: Any) -> Any:
         """`value` without the secrets, in its keys, too. Bytes that hold one become text, what is nested more than 20
-        levels deep becomes None, and where looking would take long, every text of `SECRET_MINIMUM` characters is taken
-        out.
+        levels deep becomes None, and if the search would take long, every text of `SECRET_MINIMUM` characters is
+        removed.
         """
-        told = {text for text in _told(value, 0) if len(text) >= SECRET_MINIMUM}
-        without = self._without(told)
+        received = {text for text in _all_texts(value, 0) if len(text) >= SECRET_MINIMUM}
+        without = self._without(received)
         if without is None:
-            without = dict.fromkeys(told, REDACTED)
+            without = dict.fromkeys(received, REDACTED)
         return _rebuilt(value, without, 0)
 
-    def _without(self, told: set[str]) -> dict[str, str] | None:
-        """The texts that hold a secret, without it; None if looking would take long."""
-        if self._too_much or sum(map(len, told)) > _TOLD_MAX:
+    def _without(self, received: set[str]) -> dict[str, str] | None:
+        """The texts that contain a secret, without it; None if the search would take long."""
+        if self._too_much or sum(map(len, received)) > _RECEIVED_MAX:
             return None
-        if not self._secrets or not told:
+        if not self._secrets or not received:
             return {}
-        forms = {text: [_folded(form) for form in (text, *_unescaped(text))] for text in told}
+        forms = {text: [_folded(form) for form in (text, *_unescaped(text))] for text in received}
         everything = b"\0".join(form for several in forms.values() for form in several)
-        if len(everything) > _TOLD_MAX:
+        if len(everything) > _RECEIVED_MAX:
             return None
         blocks: set[int] = set().union(*(_blocks(everything[shift:]) for shift in range(_BLOCK)))
-        begun = [one for one in self._secrets if int.from_bytes(one[:_BLOCK], sys.byteorder) in blocks]
+        candidates = [one for one in self._secrets if int.from_bytes(one[:_BLOCK], sys.byteorder) in blocks]
         sent = b"\0".join(self._secrets)
         common: set[int] = set()
-        for part in range(0, len(sent), _PART):  # other threads have their turn in between
+        for part in range(0, len(sent), _PART):  # other threads run in between
             common |= blocks.intersection(_blocks(sent[part : part + _PART]))
-        if not begun and not common:
+        if not candidates and not common:
             return {}
         found = (at for at, block in enumerate(_blocks(sent)) if block in common)
         places = list(islice(found, _FOUND_MAX + 1)) if common else []
-        if max(len(begun), len(places)) > _FOUND_MAX:
+        if max(len(candidates), len(places)) > _FOUND_MAX:
             return None
         around = {sent[max(0, at - 1) * _BLOCK : (at + 2) * _BLOCK] for at in places}
-        finder = _Finder(begun, {one[at : at + RUN] for one in around for at in range(len(one) - RUN + 1)})
+        finder = _Finder(candidates, {one[at : at + RUN] for one in around for at in range(len(one) - RUN + 1)})
         return {text: _cut(text, finder, *several) for text, several in forms.items()}
 
 
@@ -129,15 +128,15 @@ class _Finder:
     """Finds runs of secrets, short secrets, and the beginning of one at the end.
 
     Args:
-        begun: the secrets whose first block is told.
-        runs: every `RUN` bytes of the secrets that have a block which is told.
+        candidates: the secrets whose first block was received.
+        runs: every `RUN` bytes of the secrets that have a block which was received.
     """
 
-    def __init__(self, begun: list[bytes], runs: set[bytes]) -> None:
+    def __init__(self, candidates: list[bytes], runs: set[bytes]) -> None:
         self._runs = runs
         self._short: dict[bytes, set[bytes]] = {}
         self._beginnings: set[bytes] = set()
-        for secret in begun:
+        for secret in candidates:
             ends = [at for at in range(1, min(len(secret), 4 * RUN) + 1) if not _amid_character(secret, at)]
             self._beginnings.update(secret[:end] for end in ends[SECRET_MINIMUM - 1 : RUN])
             if len(ends) < RUN:
@@ -145,7 +144,7 @@ class _Finder:
         self._lengths = {len(one) for one in self._beginnings}
 
     def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Start and end of what is found, in order, none touching another."""
+        """Start and end of each match, in order; no two touch."""
         marks = bytearray(len(data))
         for at in range(len(data) - RUN + 1) if self._runs else ():
             if data[at : at + RUN] in self._runs:
@@ -167,23 +166,23 @@ class _Finder:
 
 
 def _cut(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
-    """A text without what is found in it; nothing of it if something is found in what it says unescaped."""
+    """A text without its matches; `REDACTED` if one of its unescaped forms has a match."""
     if any(finder.spans(one) for one in unescaped):
         return REDACTED
     data = text.encode("utf-8", "surrogatepass")  # of the same length as `plain`
-    kept, done = b"", 0
+    result, done = b"", 0
     for start, end in finder.spans(plain):
         while _amid_character(data, start):
             start -= 1
         while _amid_character(data, end):
             end += 1
-        kept += data[done:start] + REDACTED.encode()
+        result += data[done:start] + REDACTED.encode()
         done = end
-    return (kept + data[done:]).decode("utf-8", "surrogatepass")
+    return (result + data[done:]).decode("utf-8", "surrogatepass")
 
 
 def _folded(text: str) -> bytes:
-    """UTF-8 with the large letters of ASCII made small: of the same length as without."""
+    """UTF-8 with the ASCII letters in lower case; its length is that of the UTF-8."""
     return text.encode("utf-8", "surrogatepass").lower()
 
 
@@ -213,14 +212,14 @@ def _unescaped(text: str) -> set[str]:
 
 
 def _character(escape: re.Match[str]) -> str:
-    """What an escape of JSON or Python stands for."""
+    """The character of an escape of JSON or Python."""
     code = escape[1] or escape[2] or escape[3]
     if not code:
         return _LETTERS.get(escape[4], escape[4])
     return chr(int(code, 16)) if int(code, 16) <= sys.maxunicode else escape[0]
 
 
-def _told(value: Any, depth: int) -> Iterator[str]:
+def _all_texts(value: Any, depth: int) -> Iterator[str]:
     """Every text in a value of JSON, keys and all, and bytes as the text they are."""
     if isinstance(value, str):
         yield value
@@ -228,11 +227,11 @@ def _told(value: Any, depth: int) -> Iterator[str]:
         yield _text(value)
     elif isinstance(value, dict) and depth <= _DEPTH_MAX:
         for key, one in value.items():
-            yield from _told(key, depth)
-            yield from _told(one, depth + 1)
+            yield from _all_texts(key, depth)
+            yield from _all_texts(one, depth + 1)
     elif isinstance(value, (list, tuple)) and depth <= _DEPTH_MAX:
         for one in value:
-            yield from _told(one, depth + 1)
+            yield from _all_texts(one, depth + 1)
 
 
 def _text(data: bytes) -> str:

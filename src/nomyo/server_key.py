@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nomyo")
 
 LIFETIME: Final = 300.0
-"""Seconds for which a fetched key is used: how long a server that takes both its old key and its new gets the old."""
+"""Seconds for which a fetched key is used: a server that rotates its key must accept the old one for as long."""
 
 
 class ServerKey(msgspec.Struct, frozen=True):
-    """A key of the server's.
+    """A public key of the server.
 
     Attributes:
         key: the key itself.
@@ -57,10 +57,10 @@ class ServerKeys:
     Args:
         fetch: gets the PEM text from the server.
         pins: fingerprints one of which a key must have; none for any key.
-        minimum_bits: size of the smallest key taken.
+        minimum_bits: size of the smallest key accepted.
         clock: seconds, monotonic.
 
-    Raises `ArgumentError` for pins that are none.
+    Raises `ArgumentError` for invalid pins.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class ServerKeys:
     ) -> None:
         self._fetch = fetch
         self._pins = _parse_pins(pins)
-        self._least_bits = minimum_bits
+        self._minimum_bits = minimum_bits
         self._clock = clock
         self._known: ServerKey | None = None
         self._closed = False
-        self._flights: dict[asyncio.AbstractEventLoop, asyncio.Task[ServerKey | NomyoError]] = {}
+        self._fetches: dict[asyncio.AbstractEventLoop, asyncio.Task[ServerKey | NomyoError]] = {}
 
     async def get(self) -> ServerKey:
         """The server's key, fetched where none is known or the known one is old. Errors as of `renewed`."""
@@ -86,39 +86,39 @@ class ServerKeys:
         return await self.renewed()
 
     async def renewed(self) -> ServerKey:
-        """The server's key, fetched now; whoever asks while a fetch is under way on this loop waits for that one.
+        """Fetch the server's key now; callers on the same loop share one fetch.
 
         Raises:
             ServerKeyError: it is weak, malformed or not pinned.
             APIConnectionError, APIStatusError: it could not be fetched; `stage` is ``"key"``.
         """
         loop = asyncio.get_running_loop()
-        flight = self._flights.get(loop)
-        if flight is None or flight.done():
-            self._flights[loop] = flight = asyncio.create_task(self._renew(), name="nomyo server key")
-            flight.add_done_callback(self._landed)
-        outcome = await asyncio.shield(flight)  # one who gives up does not end it for the others
+        fetch = self._fetches.get(loop)
+        if fetch is None or fetch.done():
+            self._fetches[loop] = fetch = asyncio.create_task(self._renew(), name="nomyo server key")
+            fetch.add_done_callback(self._fetch_done)
+        outcome = await asyncio.shield(fetch)  # a canceled caller does not cancel it for the others
         if isinstance(outcome, NomyoError):
-            raise copy.copy(outcome)  # each who waited gets an exception of its own
+            raise copy.copy(outcome)  # each caller gets its own exception
         return outcome
 
     async def aclose(self) -> None:
-        """End the fetch under way on this loop; whoever waits for it gets `ClientClosedError`."""
+        """Cancel the fetch on this loop; its callers get `ClientClosedError`."""
         self._closed = True
-        flight = self._flights.get(asyncio.get_running_loop())
-        if flight is not None:
-            flight.cancel()
-            await asyncio.wait([flight])
+        fetch = self._fetches.get(asyncio.get_running_loop())
+        if fetch is not None:
+            fetch.cancel()
+            await asyncio.wait([fetch])
 
-    def _landed(self, flight: asyncio.Task[ServerKey | NomyoError]) -> None:
-        loop = flight.get_loop()
-        if self._flights.get(loop) is flight:
-            del self._flights[loop]
+    def _fetch_done(self, fetch: asyncio.Task[ServerKey | NomyoError]) -> None:
+        loop = fetch.get_loop()
+        if self._fetches.get(loop) is fetch:
+            del self._fetches[loop]
 
     async def _renew(self) -> ServerKey | NomyoError:
         try:
             pem = await self._fetch()
-            key = load_server_key(pem, self._least_bits)
+            key = load_server_key(pem, self._minimum_bits)
         except asyncio.CancelledError:
             if not self._closed:
                 raise

@@ -106,18 +106,18 @@ _HTML: Final = re.compile(
 def status_error(
     status: int, headers: Mapping[str, str], body: bytes, *, secrets: Iterable[str] = (), now: datetime | None = None
 ) -> APIStatusError:
-    """The exception for an answer.
+    """The exception for an HTTP response.
 
     Args:
         status: HTTP status, not 200.
         headers: names in lower case.
-        body: whatever came, `BODY_MAX` bytes at the most.
-        secrets: texts to be taken out wherever they stand.
+        body: the body as received, at most `BODY_MAX` bytes of it.
+        secrets: texts to remove wherever they occur.
         now: the time, for a Retry-After date in a response that has no date of its own; None for now.
     """
     document, is_json = _document(body)
     without_secrets = Redaction(secrets)
-    document, told = without_secrets([document, dict(headers)])
+    document, redacted_headers = without_secrets([document, dict(headers)])
     if not is_json:
         document = document[: 4 * DETAIL_MAX] or None
     meaning = STATUSES.get(status, OTHER_STATUS)
@@ -132,7 +132,7 @@ def status_error(
     error = meaning.error(sanitize(message), status)
     if isinstance(document, dict) and meaning.has_details:
         error.error_details = document
-    error.headers = told
+    error.headers = redacted_headers
     error.body = document
     error.retry_after = retry_after(headers, now or datetime.now(UTC))
     return error
@@ -159,7 +159,7 @@ def _foreign(document: Any) -> str:
 
 
 def _detail(document: Any) -> str:
-    """What a body says went wrong: its `detail`, or the body itself where it is a list or a string. Shortened."""
+    """The error that a body describes: its `detail`, or the body itself if it is a list or a string. Shortened."""
     detail = document.get("detail") if isinstance(document, dict) else document
     if detail is None:
         return ""
@@ -237,16 +237,16 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def wait_before(retry: int, asked: float | None, left: float, random: Callable[[], float]) -> float | None:
+def wait_before(retry: int, requested: float | None, left: float, random: Callable[[], float]) -> float | None:
     """Seconds to wait before the next try; None if there is not to be one.
 
     Args:
         retry: how many retries were made already.
-        asked: what the server asked for, in seconds; None if it did not.
+        requested: what the server requested for, in seconds; None if it did not.
         left: seconds until the deadline of the call.
         random: a number from 0 to 1.
     """
-    if asked is not None and asked > RETRY_AFTER_MAX:
+    if requested is not None and requested > RETRY_AFTER_MAX:
         return None
-    wait = backoff(retry, random()) if asked is None else asked
+    wait = backoff(retry, random()) if requested is None else requested
     return wait if wait < left else None

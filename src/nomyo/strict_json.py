@@ -23,18 +23,18 @@ LONG: Final = 128 * 1024
 _ITEMS: Final = 1000
 """Items of a long list that are written at a time."""
 
-_TOLD_KEYS: Final = frozenset(
+_PROTOCOL_KEYS: Final = frozenset(
     {
         *("arguments", "audio", "content", "description", "function", "functions", "image_url", "input_audio", "name"),
         *("json_schema", "messages", "metadata", "parameters", "properties", "required", "response_format", "role"),
         *("schema", "text", "tool_call_id", "tool_calls", "tools", "type", "url"),
     }
 )
-"""Keys that stand in messages of errors: the protocol's own. Any other may be a user's words; at the top, where the
-parameters' names stand, every identifier is told.
+"""Keys that error messages may contain: those of the protocol. Any other may be a user's text. At the top level, which
+has the names of the parameters, every identifier may appear.
 """
 
-_MEND: Final = "decode it with the right encoding, or replace it: text.encode('utf-8', 'replace').decode()"
+_HINT: Final = "decode it with the right encoding, or replace it: text.encode('utf-8', 'replace').decode()"
 """What to do about a lone surrogate: half of a UTF-16 pair, or a byte that Python could not decode (PEP 383)."""
 
 _PLAIN: Final = frozenset({str, bool, type(None)})
@@ -215,7 +215,7 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
     if isinstance(value, int) and not _has_decimals(value):
         return place, "a number of more digits than Python writes", ArgumentError
     if isinstance(value, str) and not is_text(value):
-        return place, f"text that UTF-8 can encode is expected, not a lone surrogate; {_MEND}", ArgumentError
+        return place, f"text that UTF-8 can encode is expected, not a lone surrogate; {_HINT}", ArgumentError
     if value is None or isinstance(value, (str, bool, int, float)):
         return None
     if not isinstance(value, (dict, list, tuple)):
@@ -232,14 +232,14 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
             if isinstance(key, str) and not is_text(key):
                 return (
                     place,
-                    f"a key must be text that UTF-8 can encode, without a lone surrogate; {_MEND}",
+                    f"a key must be text that UTF-8 can encode, without a lone surrogate; {_HINT}",
                     ArgumentError,
                 )
             if isinstance(key, float) and not math.isfinite(key):
                 return place, "a key must not be NaN or an infinity", ArgumentError
             if isinstance(key, int) and not _has_decimals(key):
                 return place, "a key must not be a number of more digits than Python writes", ArgumentError
-        inner: Any = ((_behind(place, key), one) for key, one in value.items())
+        inner: Any = ((_place_of(place, key), one) for key, one in value.items())
     else:
         inner = ((f"{place}[{index}]", one) for index, one in enumerate(value))
     for where, one in inner:
@@ -249,11 +249,11 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
     return None
 
 
-def _behind(place: str, key: object) -> str:
-    """The place of a key's value. A key that may be a user's words is not told."""
+def _place_of(place: str, key: object) -> str:
+    """The place of a key's value. A key that may be a user's text is not shown."""
     if not place:
         return key if isinstance(key, str) and key.isidentifier() and len(key) <= 40 else "…"
-    return f"{place}.{key}" if isinstance(key, str) and key in _TOLD_KEYS else f"{place}.…"
+    return f"{place}.{key}" if isinstance(key, str) and key in _PROTOCOL_KEYS else f"{place}.…"
 
 
 def _has_decimals(number: int) -> bool:

@@ -1,8 +1,8 @@
-"""Keeping prompts, answers, passwords and API keys out of exceptions.
+"""Keep prompts, completions, passwords and API keys out of exceptions.
 
-A traceback holds the frames it went through, and they hold what was being worked on; crash reporters and log handlers
-print that. So every public method runs guarded: what it raises is taken out of its frames, stripped of the errors
-behind it, and raised anew from a frame that holds nothing. An unexpected error may quote anything in its message, so it
+A traceback holds the frames it went through, and they hold the data being processed; crash reporters and log handlers
+print that. So every public method is guarded: its exception loses its traceback and its chained exceptions, and is
+raised again from a frame that holds nothing. An unexpected error may quote anything in its message, so it
 becomes an `InternalError` that says its kind and its place in the code.
 """
 
@@ -22,8 +22,8 @@ from nomyo_attest.errors import NomyoAttestError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_TOLD = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
-"""Errors whose message is known to quote nothing: ours, and those that speak of files and machines."""
+_QUOTES_NOTHING = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
+"""Errors whose messages quote no secret: those of both packages, and those about files and memory."""
 
 _UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
 """How Python names an unknown argument; from 3.13 on, a suggestion of its own may follow."""
@@ -52,7 +52,7 @@ class _Success(Generic[T]):
 
 
 def guarded(method: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function so that nothing it worked on is reachable from what it raises."""
+    """Decorate a function so that none of its data is reachable from an exception that it raises."""
 
     @wraps(method)
     def guard(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -130,7 +130,7 @@ def _without_frames(error: BaseException, method: Callable[..., Any]) -> BaseExc
     if type(error) is TypeError and traceback is not None and traceback.tb_next is None:
         # Raised by the call itself: an argument is missing or unknown. The message contains parameter names only.
         return ArgumentTypeError(_with_hint(str(error), method))
-    return _told(error)
+    return _sanitized(error)
 
 
 def _with_hint(problem: str, method: Callable[..., Any]) -> str:
@@ -141,15 +141,15 @@ def _with_hint(problem: str, method: Callable[..., Any]) -> str:
     return problem[: unknown.end()] + hint(unknown[1], inspect.signature(method).parameters)
 
 
-def _told(error: BaseException) -> BaseException:
-    """What is raised instead: the error itself, if its message quotes nothing."""
-    told = error
-    if isinstance(error, Exception) and not isinstance(error, _TOLD):
-        told = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
+def _sanitized(error: BaseException) -> BaseException:
+    """The sanitized exception to raise instead: the error itself, if its message quotes nothing."""
+    sanitized = error
+    if isinstance(error, Exception) and not isinstance(error, _QUOTES_NOTHING):
+        sanitized = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
     elif isinstance(error, BaseExceptionGroup):  # each in it has frames of its own
-        told = BaseExceptionGroup("several at once", [_told(one) for one in error.exceptions])
-    error.__traceback__ = error.__context__ = error.__cause__ = None  # also for whoever else holds it
-    return told
+        sanitized = BaseExceptionGroup("several at once", [_sanitized(one) for one in error.exceptions])
+    error.__traceback__ = error.__context__ = error.__cause__ = None  # also where another reference to it exists
+    return sanitized
 
 
 def _place(error: BaseException) -> str:

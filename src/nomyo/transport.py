@@ -1,6 +1,6 @@
-"""HTTP: requests, answers, and what goes wrong with them; with `connections` the only importer of httpx.
+"""HTTP requests, responses and errors; with `connections` the only importer of httpx.
 
-Redirects are not followed, no content encoding is asked for or taken, and a body is read up to a cap.
+Redirects are not followed, no content encoding is requested or accepted, and a body is read up to a limit.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ FAILED: Final = "Failed to connect to router: "
 """How the message of an `APIConnectionError` begins, as in nomyo 0.2.9."""
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
-"""Bytes of the largest answer that is read: twice the largest prompt, encrypted."""
+"""Bytes of the largest response that is read: twice the largest prompt, encrypted."""
 
 _CHUNK: Final = 64 * 1024
-"""Bytes of a body that are handed to the connection at a time: encrypting all of a long one would hold the loop."""
+"""Bytes of a body that are sent at a time: encrypting all of a long one at once would block the loop."""
 
 _CHUNKS_AT_ONCE: Final = 32
-"""Chunks of an answer that are taken before others get their turn."""
+"""Chunks of a response that are read before other tasks run."""
 
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-"""Failures before a byte of the request went out."""
+"""Failures before a byte of the request was sent."""
 
 
 _FIRST_LOOPS: Final[weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]]] = (
@@ -58,7 +58,7 @@ _OTHER_LOOP: Final = (
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer.
+    """An HTTP response.
 
     Attributes:
         status: HTTP status.
@@ -78,7 +78,7 @@ class Transport:
     """Requests to one service.
 
     Args:
-        client: an HTTP client of the caller's to be used instead of connections of ours; the caller closes it.
+        client: the caller's HTTP client, used instead of own connections; the caller closes it.
         origin: scheme, host and port of the service, whose proxy the environment may name; None to use no proxy. A
             `client` given has its own.
     """
@@ -87,20 +87,20 @@ class Transport:
         if client is not None and not isinstance(client, httpx.AsyncClient):
             raise ArgumentTypeError(f"http_client: expected an httpx.AsyncClient, got {type(client).__name__}")
         self._given = client
-        self._connections = Connections(origin=origin, begin=client is None)
+        self._connections = Connections(origin=origin, start=client is None)
 
-    async def get(self, url: str, *, most: int) -> Reply:
-        """GET `url`, of which an answer has `most` bytes at the most. Errors as of `post`."""
-        return await self._send("GET", url, {}, b"", most)
+    async def get(self, url: str, *, maximum: int) -> Reply:
+        """GET `url`; the response may have `maximum` bytes. Raises as `post` does."""
+        return await self._send("GET", url, {}, b"", maximum)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """POST `body` to `url`. How long that may take is for the caller to say (`asyncio.timeout`).
+        """POST `body` to `url`. The caller limits the time (`asyncio.timeout`).
 
         Raises:
             APIConnectionError: no whole response came; `APITimeoutError` if no connection was made in time. The message
                 names the host, and the proxy if there is one.
             ArgumentError: the environment names a proxy or certificates that cannot be used. Nothing was sent.
-            ResponseError: a response of status 200 is in an encoding that was not asked for; `ResponseTooLargeError`
+            ResponseError: a response of status 200 is in an encoding that was not requested; `ResponseTooLargeError`
                 for one that is too large.
             ClientClosedError: the client is closed.
         """
@@ -110,14 +110,14 @@ class Transport:
         """Close the connections. Afterwards nothing is sent any more."""
         await self._connections.aclose()
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Reply:
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, maximum: int) -> Reply:
         if self._given is None:
             async with self._connections.borrowed() as pool:
-                return await _request(pool.client, pool.proxy, method, url, headers, body, most)
+                return await _request(pool.client, pool.proxy, method, url, headers, body, maximum)
         self._connections.check_open()
         if self._given.is_closed:
             raise ClientClosedError("the http_client given is closed; give an open one")
-        return await _on_its_loop(self._given, _request(self._given, None, method, url, headers, body, most))
+        return await _on_its_loop(self._given, _request(self._given, None, method, url, headers, body, maximum))
 
 
 async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
@@ -153,7 +153,7 @@ async def _request(
     url: str,
     headers: Mapping[str, str],
     body: bytes,
-    most: int,
+    maximum: int,
 ) -> Reply:
     length = {"Content-Length": str(len(body))} if method == "POST" else {}
     request = client.build_request(
@@ -168,15 +168,18 @@ async def _request(
     try:
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
-            return await _read(response, most)
+            return await _read(response, maximum)
         finally:
             await response.aclose()
-    except (httpx.TransportError, OSError) as error:  # OSError: httpx lets an ssl.SSLError amid an answer pass
+    except (
+        httpx.TransportError,
+        OSError,
+    ) as error:  # OSError: httpx does not convert an ssl.SSLError in the middle of a response
         failure = ClientClosedError(ClientClosedError.MEANWHILE) if client.is_closed else _failure(error, url, proxy)
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         failure = APIConnectionError(f"{FAILED}{_host_of(url)}: {type(error).__name__}")
         failure.retryable = False
-    except RuntimeError:  # what httpx says of a client that was closed meanwhile
+    except RuntimeError:  # raised by httpx for a client that was closed during the request
         if not client.is_closed:
             raise
         failure = ClientClosedError(ClientClosedError.MEANWHILE)
@@ -189,7 +192,7 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
         yield bytes(view[start : start + _CHUNK])
 
 
-async def _read(response: httpx.Response, most: int) -> Reply:
+async def _read(response: httpx.Response, maximum: int) -> Reply:
     headers = {name.lower(): value for name, value in response.headers.items()}
     encoded = headers.get("content-encoding", "identity").strip().lower() != "identity"
     if response.status_code != 200:
@@ -198,18 +201,18 @@ async def _read(response: httpx.Response, most: int) -> Reply:
     declared = headers.get("content-length", "0")
     if encoded:
         raise ResponseError
-    if declared.isdecimal() and int(declared[:20]) > most:
-        raise _too_large(most, int(declared[:20]), "")
-    return Reply(200, headers, await _all_bytes(response, most))
+    if declared.isdecimal() and int(declared[:20]) > maximum:
+        raise _too_large(maximum, int(declared[:20]), "")
+    return Reply(200, headers, await _all_bytes(response, maximum))
 
 
-async def _all_bytes(response: httpx.Response, most: int) -> bytes:
+async def _all_bytes(response: httpx.Response, maximum: int) -> bytes:
     """The whole body. Raises `ResponseTooLargeError`."""
     content = bytearray()
     async for chunk in _raw(response):
         content += chunk
-        if len(content) > most:
-            raise _too_large(most, len(content), " or more")
+        if len(content) > maximum:
+            raise _too_large(maximum, len(content), " or more")
     return bytes(content)
 
 
@@ -218,19 +221,19 @@ def _too_large(limit: int, found: int, more: str) -> ResponseTooLargeError:
     return ResponseTooLargeError(problem, limit, found)
 
 
-async def _first_bytes(response: httpx.Response, most: int) -> bytes:
+async def _first_bytes(response: httpx.Response, maximum: int) -> bytes:
     """The beginning of an error's body; whatever can be had of one that breaks off."""
     body = bytearray()
     with suppress(httpx.TransportError, OSError):
         async for chunk in _raw(response):
             body += chunk
-            if len(body) > most:
+            if len(body) > maximum:
                 break
-    return bytes(body[:most])
+    return bytes(body[:maximum])
 
 
 async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The chunks of a body. A server may send them byte by byte, thousands in one packet: others get their turn."""
+    """The chunks of a body. A server may send single bytes, thousands in one packet: other tasks run in between."""
     number = 0
     async for chunk in response.aiter_raw():
         number += 1
@@ -240,7 +243,7 @@ async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 def _failure(error: httpx.TransportError | OSError, url: str, proxy: EnvironmentProxy | None) -> APIConnectionError:
-    """The error of ours for what was raised, which is not kept: it holds the request with its headers."""
+    """The `APIConnectionError` for an error of httpx, which is not chained: it holds the request with its headers."""
     sent = not isinstance(error, _NEVER_SENT)
     start = f"{FAILED}{_host_of(url)}: "
     refusal = _proxy_status(error)
@@ -301,5 +304,5 @@ def _reason(error: BaseException) -> str:
     """What went wrong: the text of connection errors names hosts and system errors, nothing of a request."""
     text = str(error)
     if isinstance(error, httpx.RemoteProtocolError):
-        text = text.partition(":")[0]  # behind it stands what the server said, which may be what it was sent
+        text = text.partition(":")[0]  # the rest quotes the server, which may quote the request
     return (text or f"the connection broke off ({type(error).__name__})")[:200]

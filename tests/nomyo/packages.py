@@ -65,7 +65,7 @@ def is_refused(package: bytes, *, key: rsa.RSAPrivateKey = KEY, tag_inside: bool
     if error is None:
         return False
     assert type(error) is ResponseError
-    assert str(error) == "the answer could not be decrypted and read"
+    assert str(error) == "the response could not be decrypted and read"
     assert error.code == "response_unreadable"
     assert error.args == (str(error),)
     assert vars(error) == vars(ResponseError())

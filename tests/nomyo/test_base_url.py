@@ -33,4 +33,4 @@ def test_a_connection_error_names_the_host_that_could_not_be_reached(monkeypatch
 def test_a_response_that_does_not_come_in_time_names_the_host(wire: Wire) -> None:
     wire.router.answer(Reply(delay=5))
     error = wire.refused(APITimeoutError, timeout=0.5)
-    assert str(error) == f"localhost:{wire.router.port}: no answer within 0.5 s"
+    assert str(error) == f"localhost:{wire.router.port}: no response within 0.5 s"

@@ -117,8 +117,8 @@ def refused(kind: type[Exception], words: str, wire: Wire, **arguments: Any) -> 
 
 @pytest.mark.parametrize("value", [True, 1, "yes"])
 def test_a_stream_is_not_to_be_had(value: object, wire: Wire) -> None:
-    assert type(refused(ValueError, "stream: only False is possible", wire, stream=value)) is ArgumentError
-    refused(ValueError, "stream: only False is possible", wire, extra_body={"stream": value})
+    assert type(refused(ValueError, "stream: only False is supported", wire, stream=value)) is ArgumentError
+    refused(ValueError, "stream: only False is supported", wire, extra_body={"stream": value})
 
 
 @pytest.mark.parametrize("value", [False, None, 0])

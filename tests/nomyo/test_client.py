@@ -371,7 +371,7 @@ def test_an_answer_to_another_request_is_not_opened() -> None:
 
 @pytest.mark.parametrize("package", [b"", b"{}", sealed({}, server_keys.pair(1001, 2048)), sealed([1])])
 def test_an_answer_that_cannot_be_read_is_the_one_error(package: bytes) -> None:
-    with pytest.raises(ResponseError, match=r"^the answer could not be decrypted and read$"):
+    with pytest.raises(ResponseError, match=r"^the response could not be decrypted and read$"):
         run(client().decrypt_response(package, "an id"))
 
 

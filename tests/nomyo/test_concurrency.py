@@ -133,7 +133,7 @@ def test_loops_that_come_and_go_in_threads_leave_nothing_in_the_client(wire: Wir
     assert found == [[PROMPT] * 5] * 4
     run(ask(client))
     assert len(client.client._transport._connections._pools) <= 1
-    assert len(client.client._service.server_keys._flights) <= 1
+    assert len(client.client._service.server_keys._fetches) <= 1
 
 
 def test_one_key_pair_is_made_for_all_who_wait_for_it_also_where_some_give_up(wire: Wire) -> None:

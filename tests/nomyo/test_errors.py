@@ -236,7 +236,7 @@ def test_a_code_can_be_told_besides_the_message() -> None:
 
 
 def test_an_answer_that_cannot_be_read_has_one_message() -> None:
-    assert str(nomyo.ResponseError()) == "the answer could not be decrypted and read"
+    assert str(nomyo.ResponseError()) == "the response could not be decrypted and read"
     assert nomyo.ResponseError().code == "response_unreadable"
 
 

@@ -76,7 +76,7 @@ def test_a_response_without_a_metadata_object_is_refused_by_the_one_error(name: 
         opened_from(UNREADABLE[name])
     error = caught.value
     assert type(error) is ResponseError
-    assert (str(error), error.code) == ("the answer could not be decrypted and read", "response_unreadable")
+    assert (str(error), error.code) == ("the response could not be decrypted and read", "response_unreadable")
     assert error.__cause__ is None
     assert error.__context__ is None
 
@@ -97,7 +97,7 @@ def test_a_response_with_too_many_objects_and_arrays_is_an_error_of_its_own() ->
 def test_a_package_that_cannot_be_decrypted_is_refused_by_the_same_error() -> None:
     with pytest.raises(ResponseError) as caught:
         gate.decrypt_response(b"{}", KEY)
-    assert str(caught.value) == "the answer could not be decrypted and read"
+    assert str(caught.value) == "the response could not be decrypted and read"
 
 
 @pytest.mark.parametrize("plaintext", [b'{"a": "text"}', b'{"a": "text", "a": 1}', b"[]"])

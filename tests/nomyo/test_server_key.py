@@ -113,7 +113,7 @@ def test_on_another_loop_it_is_the_same_key() -> None:
     run(cache.renewed())
     run(cache.renewed())
     assert server.fetches == 3
-    assert cache._flights == {}
+    assert cache._fetches == {}
 
 
 @pytest.mark.parametrize("impatience", ["a cancelled task", "a timeout"])
@@ -157,7 +157,7 @@ def test_closing_ends_the_fetch_and_whoever_waits_for_it_is_told() -> None:
     assert {type(one) for one in found} == {ClientClosedError}
     assert {str(one) for one in found} == {"the client was closed during the call"}
     assert len({id(one) for one in found}) == 3
-    assert cache._flights == {}
+    assert cache._fetches == {}
 
 
 def test_closing_without_a_fetch_under_way_does_nothing() -> None:
@@ -177,7 +177,7 @@ def test_a_fetch_that_is_cancelled_by_anybody_else_is_cancelled() -> None:
         server.leave = asyncio.Event()
         waiting = asyncio.create_task(cache.get())
         await asyncio.sleep(0.01)
-        (flight,) = cache._flights.values()
+        (flight,) = cache._fetches.values()
         flight.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting

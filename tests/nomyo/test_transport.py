@@ -28,7 +28,7 @@ HEADERS = {"X-Payload-ID": "an-id", "Content-Type": "application/octet-stream", 
 async def get(url: str, most: int = 1 << 20) -> Reply:
     transport = Transport()
     try:
-        return await transport.get(url, most=most)
+        return await transport.get(url, maximum=most)
     finally:
         await transport.aclose()
 
@@ -193,7 +193,7 @@ def test_certificates_that_cannot_be_loaded_are_an_argument_error(
     transport = Transport()
     for _ in range(2):
         with pytest.raises(ArgumentError, match="SSL_CERT_FILE"):
-            run(transport.get("https://localhost:1/", most=9))
+            run(transport.get("https://localhost:1/", maximum=9))
 
 
 def test_a_server_without_tls(wire: Wire) -> None:

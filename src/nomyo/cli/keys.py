@@ -174,7 +174,7 @@ class Pin:
         except NomyoError as error:
             raise command_error(error, host_of(arguments.url)) from None
         except TimeoutError:
-            raise CommandError(f"{host_of(arguments.url)}: no answer within {arguments.timeout:g} s") from None
+            raise CommandError(f"{host_of(arguments.url)}: no response within {arguments.timeout:g} s") from None
         key = load_server_key(pem.encode(), KEY_BITS)
         pin = fingerprint(key)
         if arguments.format == "json":

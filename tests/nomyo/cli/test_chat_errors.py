@@ -97,7 +97,7 @@ def test_a_wrong_api_key_is_to_be_checked_and_not_shown(router: PlainRouter, mon
 def test_a_server_that_does_not_answer_in_time_is_said(router: PlainRouter) -> None:
     router.answer(lambda _: Reply(delay=30))
     answer = complaint(run("chat", "--timeout", "1.5", "x"))
-    assert answer == f"localhost:{router.port}: no answer within 1.5 s; increase --timeout"
+    assert answer == f"localhost:{router.port}: no response within 1.5 s; increase --timeout"
 
 
 def test_a_server_that_is_not_there_is_said(router: PlainRouter) -> None:

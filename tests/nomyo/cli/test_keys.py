@@ -226,7 +226,7 @@ def test_a_server_that_serves_no_key_is_said(router: PlainRouter) -> None:
     assert "Failed to fetch server's public key: HTTP " in complaint(run("keys", "pin", router.url))
     router.answer(lambda _: Reply(delay=30), on="GET")
     answer = complaint(run("keys", "pin", router.url, "--timeout", "1"))
-    assert answer == f"localhost:{router.port}: no answer within 1 s"
+    assert answer == f"localhost:{router.port}: no response within 1 s"
     router.mend()
     assert "check that the base URL" in complaint(run("keys", "pin", f"{router.url}/elsewhere"))
     assert "base URL: expected https://HOST" in complaint(run("keys", "pin", "localhost"))
