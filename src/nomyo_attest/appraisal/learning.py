@@ -12,7 +12,6 @@ import msgspec
 from nomyo_attest.appraisal.finding import Finding
 from nomyo_attest.appraisal.outcome import Outcome
 from nomyo_attest.appraisal.result import AttestationResult, Verdict
-from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.appraisal.verifier import appraise
 from nomyo_attest.errors import EvidenceError, LearningError, MisplacedEvidenceError, RefusedResponse, detached
 from nomyo_attest.evidence.response import Evidence
@@ -170,12 +169,12 @@ _SOUND: Final = "learn from evidence that is sound"
 
 
 def _cause(result: AttestationResult) -> Finding:
-    """The first required finding that explains the verdict; one that fails goes before one that is undecided."""
-    following = consequences(result.undecided, result.failed, ())
+    """The finding that explains why a result does not affirm: the first that fails, else the first that is undecided.
+
+    A rule comes after those that it needs, so what only follows from another finding is never the first.
+    """
     found = [
-        one
-        for one in result.findings
-        if one.outcome is not Outcome.PASS and one.requirement is Requirement.REQUIRED and one.rule not in following
+        one for one in result.findings if one.outcome is not Outcome.PASS and one.requirement is Requirement.REQUIRED
     ]
     return min(found, key=lambda one: one.outcome is not Outcome.FAIL)
 

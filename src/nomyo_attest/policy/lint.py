@@ -1,4 +1,4 @@
-"""What a careful colleague says of a policy that loads."""
+"""Lint a policy that loads: report where it is weaker than it looks."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ WARN_FOR: Final = timedelta(days=90)
 
 
 class Weight(Enum):
-    """How heavily a remark weighs: a policy that is weaker than it looks, or something good to know."""
+    """How serious a remark is: the policy is weaker than it looks, or something is good to know."""
 
     WARNING = "warning"
     NOTE = "note"
 
 
 class Remark(msgspec.Struct, frozen=True):
-    """One thing to say of a policy.
+    """One remark on a policy.
 
     Attributes:
         weight: warning or note.
         where: place in the policy, e.g. ``"pcrs.sha256.16"``.
-        problem: what is to be known, a sentence.
-        hint: what to do about it, empty if nothing need be done.
+        problem: what the policy's owner should know, a sentence.
+        hint: what to do about it; empty if nothing has to be done.
     """
 
     weight: Weight
@@ -105,7 +105,7 @@ def _unsafe(policy: AppraisalPolicy) -> Iterator[Remark]:
         problem = (
             "it permits a policy without reference values, which this one has"
             if pinned
-            else "any machine state will do"
+            else "every machine state is accepted"
         )
         yield _warning("unsafe_accept_any_pcrs", problem, "remove it" if pinned else "pin PCR values, and remove it")
 
@@ -215,12 +215,14 @@ def _softened(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
         elif requirement is Requirement.REQUIRED or rule in ended:
             continue  # _warned reports rules whose time as a warning is over
         elif rule == "clock.safe":
-            yield _note(where, "quotes cannot be put in order by their clock where it does not hold")
+            yield _note(where, "where the rule does not hold, quotes cannot be put in order by their clock")
         elif requirement is Requirement.WARN:
             yield _warning(
-                where, "evidence for which it does not hold passes, with a warning", "remove it when it is not needed"
+                where,
+                "evidence for which the rule does not hold passes with a warning",
+                "remove it when it is not needed",
             )
         else:
             yield _warning(
-                where, "evidence for which it does not hold passes, and nothing is said", "remove the rule here"
+                where, "evidence for which the rule does not hold passes without a warning", "remove the rule here"
             )

@@ -72,7 +72,7 @@ def _parse(text: str, suffix: str) -> Any:
     if suffix == ".json":
         check_containers(text.encode())
         return json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
-    raise _UnreadableError(f"its name ends in {suffix!r}" if suffix else "its name has no ending")
+    raise _UnreadableError(f"its name ends in {suffix!r}" if suffix else "its name has no extension")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() is the point
-        raise _UnreadableError(f"the key {twice!r} stands twice in one object")
+        raise _UnreadableError(f"duplicate key {twice!r} in one object")
     return table
 
 
@@ -105,7 +105,9 @@ def _plain(value: object, where: str, depth: int) -> Any:
         for key in value:
             if type(key) is not str:
                 shown = repr(key) if isinstance(key, int) and -24 < key < 24 else f"of type {type(key).__name__}"
-                raise PolicyError(where, f"the key {shown} is no string", 'write keys as strings, PCR indices too: "7"')
+                raise PolicyError(
+                    where, f"the key {shown} is not a string", 'write keys as strings, PCR indices too: "7"'
+                )
         return {
             key: _plain(inner, f"{where}.{toml_path(key)}" if where else toml_path(key), depth + 1)
             for key, inner in value.items()
@@ -115,16 +117,12 @@ def _plain(value: object, where: str, depth: int) -> Any:
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise PolicyError(where, "there is a lone surrogate in the text", "write text that UTF-8 can encode")
+        raise PolicyError(where, "the text contains a lone surrogate", "write text that UTF-8 can encode")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise PolicyError(
-            where, "the number is larger than any that could be meant", "write one of 64 bits at the most"
-        )
+        raise PolicyError(where, "the number does not fit into 64 bits", "write a smaller number")
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    raise PolicyError(
-        where, f"a {type(value).__name__} is of the wrong type", "write text, whole numbers or true/false"
-    )
+    raise PolicyError(where, f"wrong type: {type(value).__name__}", "write text, whole numbers or true/false")
 
 
 def timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
@@ -178,11 +176,11 @@ def _in_words(error: ValidationError, document: Any) -> Problem:
                 hint = f"{_above(path[1])}; for a claim, {hint}"
             elif path[:1] == ["claims"] and isinstance(given, Mapping) and given:
                 hint = _quote_hint(path[-1], given)
-            return where, f"{_short(given)} is of the wrong type, {wanted} is wanted", hint
+            return where, f"wrong type: expected {wanted}, got {_short(given)}", hint
         case "minItems" | "minLength" | "minProperties":
-            return where, "it is empty", hint
+            return where, "must not be empty", hint
         case "uniqueItems":
-            return where, "something stands twice in it", "list each once"
+            return where, "duplicate entry", "list each once"
         case "pattern":
             return where, f"{_short(given)} is not allowed{_first_wrong(given, rule)}", hint
         case _:
@@ -226,12 +224,12 @@ def _top_level() -> frozenset[str]:
 
 
 def _above(key: object) -> str:
-    """The hint for a key of the policy itself that stands below the header of a table."""
+    """The hint for a key of the policy itself that was written below the header of a table."""
     return f"write {key!r} above the first [table]: below one, it is a key of that table"
 
 
 def _quote_hint(key: object, table: Mapping[str, Any]) -> str:
-    """A dotted key without quotes is a table inside a table."""
+    """The hint for a dotted key without quotes, which TOML reads as a table inside a table."""
     path = str(key)
     value: Any = table
     while isinstance(value, Mapping) and len(value) == 1:
@@ -242,7 +240,7 @@ def _quote_hint(key: object, table: Mapping[str, Any]) -> str:
 
 
 def _misplaced(missing: str, document: Any) -> str:
-    """The hint for a key of the policy itself that is missing, or stands below the header of a table."""
+    """The hint for a key of the policy itself that is missing, or was written below the header of a table."""
     for where in _tables_with(missing, document, ()):
         return f"write {missing!r} above the first [table]: below [{where}] it is a key of that table"
     return "a policy has format and id, above the first [table], and pcrs"
@@ -258,7 +256,7 @@ def _tables_with(key: str, table: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _first_wrong(given: str, pattern: str) -> str:
-    """Which character of a text its pattern refuses, or how many there are too few or too many."""
+    """Name the first character that the pattern refuses, or the length if it is wrong."""
     digits = re.search(r"\[0-9a-fA-F\]\{(?:1,)?(\d+)\}", pattern)
     allowed = r"[0-9a-fA-F]" if digits else r"[^\x00-\x1f\x7f]" if r"\x1f" in pattern else ""
     start = 2 if given[:2] == "0x" and pattern.startswith("^0x") else 0

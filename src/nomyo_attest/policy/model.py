@@ -1,4 +1,4 @@
-"""The appraisal policy as this library holds it."""
+"""The appraisal policy: what evidence must be like to be affirmed."""
 
 from __future__ import annotations
 
@@ -283,16 +283,13 @@ def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
             values = [ReferenceValue(bytes.fromhex(e["value"]), e.get("label", "")) for e in entries]
             where = f"pcrs.{bank}.{index}"
             if len({one.value for one in values}) != len(values):
-                raise PolicyError(where, "a value stands twice", "list each value once")
+                raise PolicyError(where, "duplicate value", "list each value once")
             references.append(PcrReference(bank, int(index), tuple(sorted(values, key=lambda one: one.value))))
     return references
 
 
 def refuse_unsafe(policy: AppraisalPolicy) -> None:
-    """A policy that constrains nothing, or less than it seems to, may only come from someone who says so aloud.
-
-    Raises `PolicyError`.
-    """
+    """Refuse a policy that constrains nothing, or less than it seems to, unless it says so. Raises `PolicyError`."""
     if not policy.unsafe_accept_any_pcrs:
         flag = "write unsafe_accept_any_pcrs = true to accept every machine state"
         if not any(pcr.values for pcr in policy.pcrs):

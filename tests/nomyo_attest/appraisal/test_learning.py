@@ -246,6 +246,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "refused: attest.magic does not hold: the signed bytes begin with 0x00000000: no TPM made them",
         "learn from evidence that is sound",
     ),
+    "a failure after what is undecided": (
+        without("payload_id").tamper("pcr_digest", lambda digest: bytes(len(digest))).response(),
+        "refused: pcr.digest does not hold: the values reported do not give the signed digest",
+        "learn from evidence that is sound",
+    ),
     "no evidence": (
         {"is_available": False},
         "refused: evidence.available is undecided: the server says is_available: false",

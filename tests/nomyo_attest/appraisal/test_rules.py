@@ -33,3 +33,11 @@ def test_every_claim_is_judged_by_one_rule() -> None:
 def test_another_id_is_no_rule(rule_id: str) -> None:
     with pytest.raises(KeyError):
         find_rule(rule_id)
+
+
+def test_a_rule_needs_only_rules_before_it_in_the_table() -> None:
+    """But for the first two, which need each other: without evidence, neither is decided."""
+    ids = [rule.id for rule in na.RULES]
+    for place, rule in enumerate(na.RULES[2:], 2):
+        assert set(rule.needs) <= set(ids[:place]), rule.id
+    assert [na.RULES[0].needs, na.RULES[1].needs] == [(ids[1],), (ids[0],)]

@@ -39,60 +39,62 @@ def test_a_sound_policy_gets_no_remark() -> None:
     assert remarks() == ()
 
 
-@pytest.mark.parametrize(
-    ("weight", "where", "changes"),
-    [
-        ("warning", "valid_until", {"valid_until": "2026-05-31T00:00:00Z"}),
-        ("warning", "valid_from", {"valid_from": "2026-06-02T00:00:00Z"}),
-        ("warning", "unsafe_any_nonce", {"unsafe_any_nonce": True}),
-        ("warning", "unsafe_accept_any_pcrs", {"unsafe_accept_any_pcrs": True}),
-        ("warning", "unsafe_accept_any_pcrs", {"unsafe_accept_any_pcrs": True, "pcrs": {}}),
-        ("warning", "pcrs.sha256.4", {"pcrs": pcrs(p4=[VALUE, {"value": "00" * 32, "label": "x"}])}),
-        ("warning", "pcrs.sha256.4", {"pcrs": pcrs(p4=[{"value": "ff" * 32, "label": "x"}])}),
-        ("warning", "pcrs.sha256.16", {"pcrs": pcrs(p16=[VALUE])}),
-        ("warning", "pcrs.sha256.16, pcrs.sha256.23", {"pcrs": pcrs(p16=[VALUE], p23=[VALUE])}),
-        ("warning", "pcrs.sha256.18", {"pcrs": pcrs(p18=[VALUE])}),
-        ("note", "pcrs.sha256.4", {"pcrs": pcrs(p4=["cd" * 32])}),
-        ("warning", "pcrs", {"pcrs": {"sha256": {"0": "any", "10": [VALUE]}}}),
-        ("note", "pcrs", {"pcrs": {"sha256": {"0": [VALUE]}}}),
-        ("warning", "pcrs.sha256.0", {"pcrs": {"sha256": {"0": "any", "7": [VALUE]}}}),
-        ("warning", "pcrs.sha256.10", {"pcrs": pcrs(p10="any")}),
-        ("warning", "pcrs.sha256.7", {"unsafe_accept_any_pcrs": True, "pcrs": {"sha256": {"7": "any"}}}),
-        ("warning", "key.hierarchy", {"key": {"trust": "pinned_aik", "pinned": [NAME]}}),
-        ("note", "key.trust", {"key": {"hierarchy": ["endorsement"]}}),
-        ("note", "key.pinned", {"key": {"hierarchy": ["endorsement"], "pinned": [NAME], "trust": "self_asserted"}}),
-        ("warning", "signature.hashes", {"signature": {"hashes": ["sha1", "sha256"]}}),
-        ("warning", "bank.hashes", {"pcrs": pcrs() | {"sha1": {"0": [{"value": "ab" * 20, "label": "x"}]}}}),
-        (
-            "warning",
-            "bank.hashes",
-            {
-                "pcrs": pcrs() | {"sha1": {"0": [{"value": "ab" * 20, "label": "x"}]}},
-                "bank": {"hashes": ["sha1", "sha256"]},
-            },
-        ),
-        (
-            "warning",
-            "firmware.versions",
-            {"firmware": {"versions": ["0x1"]}, "key": sound()["key"] | {"hierarchy": ["owner"]}},
-        ),
-        ("note", "claims", {"claims": {"security_tier": ["high"]}}),
-        ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "warn"}}),
-        ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "ignore"}}),
-        ("warning", 'rules."pcr.values"', {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-07-01"}),
-        ("warning", "unsafe_warn_until", {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-07-01"}),
-        ("warning", "unsafe_warn_until", {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-05-01"}),
-        ("warning", "unsafe_warn_until", {"unsafe_warn_until": "2026-07-01"}),
-        ("warning", 'rules."key.attributes"', {"rules": {"key.attributes": "warn"}, "unsafe_warn_until": "2026-07-01"}),
-        (
-            "warning",
-            'rules."firmware.version"',
-            {"rules": {"firmware.version": "warn"}, "unsafe_warn_until": "2026-07-01"},
-        ),
-        ("warning", 'rules."policy.period"', {"rules": {"policy.period": "warn"}}),
-        ("warning", 'rules."claims.*"', {"rules": {"claims.*": "warn"}}),
-    ],
-)
+WEAK: list[tuple[str, str, dict[str, Any]]] = [
+    ("warning", "valid_until", {"valid_until": "2026-05-31T00:00:00Z"}),
+    ("warning", "valid_from", {"valid_from": "2026-06-02T00:00:00Z"}),
+    ("warning", "unsafe_any_nonce", {"unsafe_any_nonce": True}),
+    ("warning", "unsafe_accept_any_pcrs", {"unsafe_accept_any_pcrs": True}),
+    ("warning", "unsafe_accept_any_pcrs", {"unsafe_accept_any_pcrs": True, "pcrs": {}}),
+    ("warning", "pcrs.sha256.4", {"pcrs": pcrs(p4=[VALUE, {"value": "00" * 32, "label": "x"}])}),
+    ("warning", "pcrs.sha256.4", {"pcrs": pcrs(p4=[{"value": "ff" * 32, "label": "x"}])}),
+    ("warning", "pcrs.sha256.16", {"pcrs": pcrs(p16=[VALUE])}),
+    ("warning", "pcrs.sha256.16, pcrs.sha256.23", {"pcrs": pcrs(p16=[VALUE], p23=[VALUE])}),
+    ("warning", "pcrs.sha256.18", {"pcrs": pcrs(p18=[VALUE])}),
+    ("note", "pcrs.sha256.4", {"pcrs": pcrs(p4=["cd" * 32])}),
+    ("warning", "pcrs", {"pcrs": {"sha256": {"0": "any", "10": [VALUE]}}}),
+    ("note", "pcrs", {"pcrs": {"sha256": {"0": [VALUE]}}}),
+    ("warning", "pcrs.sha256.0", {"pcrs": {"sha256": {"0": "any", "7": [VALUE]}}}),
+    ("warning", "pcrs.sha256.10", {"pcrs": pcrs(p10="any")}),
+    ("warning", "pcrs.sha256.7", {"unsafe_accept_any_pcrs": True, "pcrs": {"sha256": {"7": "any"}}}),
+    ("warning", "key.hierarchy", {"key": {"trust": "pinned_aik", "pinned": [NAME]}}),
+    ("note", "key.trust", {"key": {"hierarchy": ["endorsement"]}}),
+    ("note", "key.pinned", {"key": {"hierarchy": ["endorsement"], "pinned": [NAME], "trust": "self_asserted"}}),
+    ("warning", "signature.hashes", {"signature": {"hashes": ["sha1", "sha256"]}}),
+    ("warning", "bank.hashes", {"pcrs": pcrs() | {"sha1": {"0": [{"value": "ab" * 20, "label": "x"}]}}}),
+    (
+        "warning",
+        "bank.hashes",
+        {
+            "pcrs": pcrs() | {"sha1": {"0": [{"value": "ab" * 20, "label": "x"}]}},
+            "bank": {"hashes": ["sha1", "sha256"]},
+        },
+    ),
+    (
+        "warning",
+        "firmware.versions",
+        {"firmware": {"versions": ["0x1"]}, "key": sound()["key"] | {"hierarchy": ["owner"]}},
+    ),
+    ("note", "claims", {"claims": {"security_tier": ["high"]}}),
+    ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "warn"}}),
+    ("note", 'rules."clock.safe"', {"rules": {"clock.safe": "ignore"}}),
+    ("warning", 'rules."pcr.values"', {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-07-01"}),
+    ("warning", "unsafe_warn_until", {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-07-01"}),
+    ("warning", "unsafe_warn_until", {"rules": {"pcr.values": "warn"}, "unsafe_warn_until": "2026-05-01"}),
+    ("warning", "unsafe_warn_until", {"unsafe_warn_until": "2026-07-01"}),
+    ("warning", 'rules."key.attributes"', {"rules": {"key.attributes": "warn"}, "unsafe_warn_until": "2026-07-01"}),
+    (
+        "warning",
+        'rules."firmware.version"',
+        {"rules": {"firmware.version": "warn"}, "unsafe_warn_until": "2026-07-01"},
+    ),
+    ("warning", 'rules."policy.period"', {"rules": {"policy.period": "warn"}}),
+    ("warning", 'rules."claims.*"', {"rules": {"claims.*": "warn"}}),
+    ("warning", 'rules."claims.*"', {"rules": {"claims.*": "warn"}, "claims": {"a": ["b"]}}),
+    ("warning", 'rules."claims.a"', {"rules": {"claims.a": "ignore"}, "claims": {"a": ["b"]}}),
+]
+
+
+@pytest.mark.parametrize(("weight", "where", "changes"), WEAK)
 def test_each_weakness_gets_its_remark(weight: str, where: str, changes: dict[str, Any]) -> None:
     assert (weight, where) in [(one.weight.value, one.where) for one in remarks(**changes)]
 
@@ -154,3 +156,120 @@ def test_a_rule_whose_time_as_a_warning_is_over_is_not_said_to_pass() -> None:
     places = [one.where for one in remarks(rules=softened, unsafe_warn_until="2026-06-01T00:00:00Z")]
     assert 'rules."pcr.values"' not in places
     assert 'rules."clock.safe"' in places
+
+
+REMARKS = [
+    ("warning: valid_until: the policy's period is over: nothing is affirmed by it any more; write a new policy"),
+    ("warning: valid_from: the policy's period has not begun: nothing is affirmed by it yet; "),
+    (
+        "warning: unsafe_any_nonce: a quote made for any other request, at any time, is accepted; r"
+        "emove it, and give the payload id with --payload-id where it is not recorded"
+    ),
+    ("warning: unsafe_accept_any_pcrs: it permits a policy without reference values, which this one has; remove it"),
+    ("warning: unsafe_accept_any_pcrs: every machine state is accepted; pin PCR values, and remove it"),
+    (
+        "warning: pcrs.sha256.4: a reference value is that of a PCR that was never extended: it say"
+        "s nothing about the machine; pin a value of a machine whose firmware measures into this PC"
+        "R, and remove this one"
+    ),
+    (
+        "warning: pcrs.sha256.16: the value proves little: any program on the machine can reset it "
+        "and extend it anew; rely on PCRs 0 to 15"
+    ),
+    (
+        "warning: pcrs.sha256.16, pcrs.sha256.23: the value proves little: any program on the machi"
+        "ne can reset it and extend it anew; rely on PCRs 0 to 15"
+    ),
+    (
+        "warning: pcrs.sha256.18: the value proves little: a dynamic launch resets it and extends i"
+        "t anew; rely on PCRs 0 to 15"
+    ),
+    ('note: pcrs.sha256.4: no label says where a value comes from; write { value = "…", label = "…" }'),
+    (
+        "warning: pcrs: only PCR 10 has reference values: what measured it, firmware, boot loader a"
+        "nd kernel, is free; pin PCR 0 and PCR 7 too"
+    ),
+    ("note: pcrs: PCR 7 has no reference value: Secure Boot is free; pin PCR 7, if the service quotes it"),
+    (
+        'warning: pcrs.sha256.0: PCR 0 is "any": every value is accepted (firmware code; changes wh'
+        "en the firmware is updated); pin its values; nomyo-attest policy learn prints those of a r"
+        "ecorded response"
+    ),
+    (
+        'warning: pcrs.sha256.10: PCR 10 is "any": every value is accepted (what Linux IMA measured'
+        ", the application among it; changes when the application is updated); pin its values; nomy"
+        "o-attest policy learn prints those of a recorded response"
+    ),
+    (
+        'warning: pcrs.sha256.7: PCR 7 is "any": every value is accepted (Secure Boot: on or off, a'
+        "nd its keys; changes when those (db, dbx) are updated); pin its values; nomyo-attest polic"
+        "y learn prints those of a recorded response"
+    ),
+    (
+        "warning: key.hierarchy: no hierarchy is asked for, so nothing ties the AIK's public area, "
+        'its attributes included, to the quote; write hierarchy = ["endorsement"], or what nomyo-at'
+        "test inspect shows"
+    ),
+    (
+        "note: key.trust: self_asserted: no certificate vouches for the AIK, and software can write"
+        " such evidence; pin AIKs that persist, if the service has any"
+    ),
+    ('note: key.pinned: other AIKs than the pinned ones pass too; write trust = "pinned_aik" to refuse them'),
+    ("warning: signature.hashes: SHA-1 signatures are accepted: collisions are found in practice; remove sha1"),
+    (
+        "warning: bank.hashes: reference values stand in the sha1 bank, which is not allowed: nothi"
+        "ng is affirmed; pin values of another bank, one of sha256, sha384, sha512"
+    ),
+    ("warning: bank.hashes: reference values stand in a SHA-1 bank; pin those of a stronger bank"),
+    (
+        "warning: firmware.versions: TPMs obfuscate it for keys outside the endorsement and platfor"
+        "m hierarchies, which are then not affirmed; ask for one of these hierarchies only, or remo"
+        "ve it"
+    ),
+    ("note: claims: these are the server's own words, which nothing signs: a server that lies passes; "),
+    ('note: rules."clock.safe": where the rule does not hold, quotes cannot be put in order by their clock; '),
+    (
+        'warning: rules."pcr.values": evidence for which the rule does not hold passes with a warni'
+        "ng; remove it when it is not needed"
+    ),
+    (
+        "warning: unsafe_warn_until: until then, evidence for which pcr.values does not hold is acc"
+        "epted; keep the time short"
+    ),
+    (
+        "warning: unsafe_warn_until: the time is over: pcr.values is required again; remove it, and"
+        ' the "warn" of these rules'
+    ),
+    ("warning: unsafe_warn_until: no rule is made a warning by it; remove it"),
+    (
+        'warning: rules."key.attributes": evidence for which the rule does not hold passes with a w'
+        "arning; remove it when it is not needed"
+    ),
+    (
+        'warning: rules."firmware.version": the rule is not asked: it has nothing to compare with; '
+        "write firmware.versions"
+    ),
+    (
+        'warning: rules."policy.period": the rule is not asked: it has nothing to compare with; wri'
+        "te valid_from or valid_until"
+    ),
+    ('warning: rules."claims.*": the rule is not asked: it has nothing to compare with; write claims'),
+    (
+        'warning: rules."claims.*": evidence for which the rule does not hold passes with a warning'
+        "; remove it when it is not needed"
+    ),
+    (
+        'warning: rules."claims.a": evidence for which the rule does not hold passes without a warn'
+        "ing; remove the rule here"
+    ),
+]
+
+
+def test_the_whole_text_of_each_remark() -> None:
+    found = {
+        f"{one.weight.value}: {one.where}: {one.problem}; {one.hint}": None
+        for weight, where, changes in WEAK
+        for one in remarks(**changes)
+        if (one.weight.value, one.where) == (weight, where)
+    }
+    assert list(found) == REMARKS

@@ -145,12 +145,32 @@ def test_a_file_that_is_no_policy_is_refused_with_its_name(what: str, tmp_path: 
     assert len(str(caught.value)) < 800
 
 
+FORM = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
+WHOLE = {
+    "no ending": f"not a policy file: its name has no extension; {FORM}",
+    "another ending": f"not a policy file: its name ends in '.yaml'; {FORM}",
+    "an ending in front": f"not a policy file: its name has no extension; {FORM}",
+    "JSON with NaN": f"not a policy file: NaN is not JSON; {FORM}",
+    "JSON with Infinity": f"not a policy file: -Infinity is not JSON; {FORM}",
+    "JSON in UTF-16": "the file is UTF-16 text; save it as UTF-8 "
+    "(Windows PowerShell writes UTF-16 unless it is given `Out-File -Encoding utf8`)",
+}
+
+
+@pytest.mark.parametrize("what", WHOLE)
+def test_the_whole_message_of_a_file_that_is_no_policy(what: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, *NO_POLICIES[what])
+    with pytest.raises(na.PolicyError) as caught:
+        AppraisalPolicy.load(path)
+    assert str(caught.value) == f"{path}: {WHOLE[what]}"
+
+
 @pytest.mark.parametrize("key", ["format", "id", "pcrs", "sha256", "0", "rsa_min_bits", "clock.safe", "security_tier"])
 def test_a_json_policy_with_a_key_twice_is_refused(key: str, tmp_path: Path) -> None:
     name = json.dumps(key)
     for first in ("null", '"ignore"'):
         text = json.dumps(SAME).replace(f"{name}: ", f"{name}: {first}, {name}: ", 1)
-        with pytest.raises(na.PolicyError, match="stands twice in one object"):
+        with pytest.raises(na.PolicyError, match=r"duplicate key .* in one object"):
             AppraisalPolicy.load(saved(tmp_path, "policy.json", text))
 
 
@@ -158,8 +178,9 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     with path.open("wb") as file:
         file.truncate(FILE_BYTES_MAX + 1)
-    with pytest.raises(na.PolicyError, match="larger than"):
+    with pytest.raises(na.PolicyError) as caught:
         AppraisalPolicy.load(path)
+    assert str(caught.value) == f"{path}: the file is larger than {FILE_BYTES_MAX} bytes; name a policy file"
 
 
 def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:

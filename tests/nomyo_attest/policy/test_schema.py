@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import nomyo_attest as na
 from nomyo_attest.policy import AppraisalPolicy
 from tests.nomyo_attest.policy.documents import CORE, SOFT, TIMED, ZEROS, Json, small, some_policies
-from tests.nomyo_attest.policy.wrong import WRONG
+from tests.nomyo_attest.policy.wrong import WHOLE, WRONG
 
 
 def refused(document: Any) -> na.PolicyError:
@@ -35,6 +35,11 @@ def check_error(error: na.PolicyError, what: str, source: str) -> None:
 @pytest.mark.parametrize("what", WRONG)
 def test_a_wrong_policy_is_refused_with_the_place_and_the_hint(what: str) -> None:
     check_error(refused(small(**WRONG[what][0])), what, "policy")
+
+
+@pytest.mark.parametrize("what", WHOLE)
+def test_the_whole_message_of_an_error(what: str) -> None:
+    assert str(refused(small(**WRONG[what][0]))) == f"policy: {WHOLE[what]}"
 
 
 def in_json(change: Json) -> bool:
@@ -76,7 +81,7 @@ def test_a_number_too_long_to_be_written_out_is_refused(what: str) -> None:
 @pytest.mark.parametrize("key", [7, 7.0, None, True, ("a",), b"id", ENDLESS], ids=lambda key: type(key).__name__)
 def test_a_key_that_is_no_text_is_refused(key: Any) -> None:
     for document in ({**small(), key: 1}, small(pcrs={"sha256": {key: [ZEROS]}}), small(claims={key: ["x"]})):
-        assert "is no string" in refused(document).problem
+        assert "is not a string" in refused(document).problem
 
 
 @pytest.mark.parametrize("value", [{1}, b"x", object(), 1j, Path(), range(3)], ids=lambda value: type(value).__name__)

@@ -11,7 +11,7 @@ from tests.nomyo_attest.policy.documents import CORE, TIMED, ZEROS, Json
 Row = tuple[str, Json, str, str, str]
 """A name; the change; the place that the error must name; a part of the problem; a part of the hint."""
 
-TYPE, NOT_ALLOWED, EMPTY, TWICE = "wrong type", "is not allowed", "it is empty", "stands twice"
+TYPE, NOT_ALLOWED, EMPTY, TWICE = "wrong type", "is not allowed", "must not be empty", "duplicate"
 VALUES: Final = "list the values, of 64 hexadecimal digits each"
 VALUE: Final = "write the value as 64 hexadecimal digits in quotes"
 NAME: Final = "write a Name in hex"
@@ -36,8 +36,8 @@ def top() -> Iterator[Row]:
     yield "empty id", {"id": ""}, "id", EMPTY, "name of one line"
     for value in ("a\nb", "a\n", "\na", "a\x1b[31m", "a\0", "a" * 201):
         yield f"id {value[:9]!r}", {"id": value}, "id", NOT_ALLOWED, "name of one line"
-    yield "id a number", {"id": 7}, "id", "7 is of the wrong type", "in quotes"
-    yield "description a number", {"description": 7}, "description", "7 is of the wrong type", "in quotes"
+    yield "id a number", {"id": 7}, "id", "wrong type: expected string, got 7", "in quotes"
+    yield "description a number", {"description": 7}, "description", "wrong type: expected string, got 7", "in quotes"
     for flag in ("unsafe_any_nonce", "unsafe_accept_any_pcrs"):
         for value in ("true", "yes", 1, 0, []):
             yield f"{flag} {value!r}", {flag: value}, flag, TYPE, "write true or false"
@@ -190,7 +190,7 @@ def key() -> Iterator[Row]:
         yield f"bits {no_number!r}", {"key": {"rsa_min_bits": no_number}}, "key.rsa_min_bits", TYPE, bits
     for fraction in (2048.0, 2048.5, math.nan, math.inf):
         with_fraction: Json = {"key": {"rsa_min_bits": fraction}}
-        yield f"bits {fraction!r}", with_fraction, "key.rsa_min_bits", "a float", "whole numbers"
+        yield f"bits {fraction!r}", with_fraction, "key.rsa_min_bits", "wrong type: float", "whole numbers"
     yield "hierarchy a text", {"key": {"hierarchy": "owner"}}, "key.hierarchy", TYPE, "list hierarchies"
     yield "hierarchy empty", {"key": {"hierarchy": []}}, "key.hierarchy", EMPTY, "list hierarchies"
     yield "hierarchy twice", {"key": {"hierarchy": ["owner"] * 2}}, "key.hierarchy", TWICE, "once"
@@ -268,3 +268,127 @@ WRONG: Final = {
     for rows in (top, unknown_keys, toml_slips, wrong_characters, pcrs, key, lists, period)
     for name, change, where, problem, hint in rows()
 }
+
+
+WHOLE: Final = {
+    "no format": ("the key 'format' is missing; a policy has format and id, above the first [table], and pcrs"),
+    "format 'nomyo-attest-policy/2'": ("format: 'nomyo-attest-policy/2' is not allowed; write 'nomyo-attest-policy/1'"),
+    "empty id": ("id: must not be empty; give the policy a name of one line in quotes"),
+    "id 'a\\nb'": ("id: 'a\\nb' is not allowed: character 2 is '\\n'; give the policy a name of one line in quotes"),
+    "id a number": ("id: wrong type: expected string, got 7; give the policy a name of one line in quotes"),
+    "unsafe_any_nonce []": ("unsafe_any_nonce: wrong type: expected boolean, got []; write true or false"),
+    "unknown pcr": ("unknown key 'pcr'; did you mean 'pcrs'?"),
+    "unknown in bank": ("bank: unknown key 'sha1'; known here: hashes"),
+    "index '24'": ("pcrs.sha256: unknown key '24'; name PCRs by index, 0 to 23"),
+    "claim ''": (
+        "claims: unknown key ''; name claims by their path in _metadata: \"memory_protection.memory_locking\""
+    ),
+    "claims.security_tier required": (
+        'rules."claims.security_tier": [claims] has no such claim; add it there, or remove the rule here'
+    ),
+    "firmware.version alone": (
+        'rules."firmware.version": it is required and has nothing to compare with; write firmware.version'
+        "s, or remove the rule here"
+    ),
+    "policy.period alone": (
+        'rules."policy.period": it is required and has nothing to compare with; write valid_from or valid'
+        "_until, or remove the rule here"
+    ),
+    "rule clock": ("rules: unknown key 'clock'; core rules cannot be softened; nomyo-attest rules lists all"),
+    "unsafe_any_nonce in rules": (
+        "rules: unknown key 'unsafe_any_nonce'; write 'unsafe_any_nonce' above the first [table]: below o"
+        "ne, it is a key of that table"
+    ),
+    "unsafe_any_nonce in claims": (
+        "claims.unsafe_any_nonce: wrong type: expected array, got True; write 'unsafe_any_nonce' above th"
+        'e first [table]: below one, it is a key of that table; for a claim, list the values allowed: ["h'
+        'igh", "maximum"]'
+    ),
+    "id in a bank": (
+        "the key 'id' is missing; write 'id' above the first [table]: below [pcrs.sha256] it is a key of that table"
+    ),
+    "rule without quotes": ("rules: unknown key 'clock'; write a key with dots in quotes: \"clock.safe\" = …"),
+    "claims without quotes": (
+        "claims.memory_protection: wrong type: expected array, got {'memory_locking': [True], 'platform'…"
+        '; write a key with dots in quotes: "memory_protection.…" = …'
+    ),
+    "g at 1": (
+        "pcrs.sha256.0[0]: 'g00000000000000000000000000000000000… is not allowed: character 1 is 'g'; wri"
+        "te the value as 64 hexadecimal digits in quotes"
+    ),
+    "63 digits": (
+        "pcrs.sha256.0[0]: '000000000000000000000000000000000000… is not allowed: it has 63 characters; w"
+        "rite the value as 64 hexadecimal digits in quotes"
+    ),
+    "x in a Name": (
+        "key.pinned[0]: '000b00000000000000000000000000000000… is not allowed: character 68 is 'x'; write"
+        " a Name in hex: 000b and 64 digits for SHA-256; nomyo-attest inspect shows it"
+    ),
+    "g in a version": (
+        "firmware.versions[0]: '0x000g' is not allowed: character 6 is 'g'; write the version in hex and "
+        "in quotes: 0x and up to 16 digits"
+    ),
+    "pcrs no": (
+        "pcrs: no PCR value is pinned, so any machine state would do; pin one, or write unsafe_accept_any"
+        "_pcrs = true to accept every machine state"
+    ),
+    "key.attributes warned": (
+        'rules."key.attributes": this rule can be a warning for a limited time only; remove it; to see fi'
+        "rst what the rule would refuse, write unsafe_warn_until = YYYY-MM-DD above the first [table], fr"
+        "om when on the rule is required"
+    ),
+    "key.attributes ignored": (
+        'rules."key.attributes": this rule cannot be ignored; remove it; to see first what the rule would'
+        ' refuse, write "warn" here and unsafe_warn_until = YYYY-MM-DD above the first [table]'
+    ),
+    "until 'soon'": (
+        "unsafe_warn_until: 'soon' is not an RFC 3339 time; write one with an offset: 2026-11-30T00:00:00Z"
+    ),
+    "until a number": (
+        "unsafe_warn_until: wrong type: expected string, got 2026; write a date, or a time with an offset"
+        ": 2026-11-30T00:00:00Z"
+    ),
+    "pcrs a list": ("pcrs: wrong type: expected object, got []; name banks: [pcrs.sha256]"),
+    "values empty": (
+        'pcrs.sha256.0: must not be empty; list the values, of 64 hexadecimal digits each: ["9f…", { valu'
+        'e = "41…", label = "…" }]'
+    ),
+    "values '0000'": (
+        "pcrs.sha256.0: '000000000000000000000000000000000000… is not allowed in place of a list; list th"
+        'e values: ["0000…"]'
+    ),
+    "values 'ANY'": (
+        'pcrs.sha256.0: \'ANY\' is not allowed in place of a list; list the values: ["9f…"]; "any", in lowe'
+        "r case and by itself, accepts every value"
+    ),
+    "values 7": (
+        "pcrs.sha256.0: wrong type: expected array or string, got 7; list the values, of 64 hexadecimal d"
+        'igits each: ["9f…", { value = "41…", label = "…" }]'
+    ),
+    "entry 'value' is missing": (
+        "pcrs.sha256.0[0]: the key 'value' is missing; list the values, of 64 hexadecimal digits each: [\""
+        '9f…", { value = "41…", label = "…" }]'
+    ),
+    "value twice": ("pcrs.sha256.0: duplicate value; list each value once"),
+    "bits 512": ("key.rsa_min_bits: 512 is not allowed; write a size in bits, 2048 or more"),
+    "bits 2048.0": ("key.rsa_min_bits: wrong type: float; write text, whole numbers or true/false"),
+    "hierarchy twice": ("key.hierarchy: duplicate entry; list each once"),
+    "hierarchy 'ek'": (
+        "key.hierarchy[0]: 'ek' is not allowed; write one of 'endorsement', 'owner', 'platform', 'null'"
+    ),
+    "trust reserved": (
+        "key.trust: 'certified_aik' is not allowed; write one of 'self_asserted', 'pinned_aik' (certified"
+        "_aik is reserved: no evidence carries a certificate)"
+    ),
+    "trust without a pin": ("key.pinned: pinned_aik is asked for and no AIK is pinned; list the Names you trust"),
+    "pinned '' 0": (
+        "key.pinned[0]: '' is not allowed; write a Name in hex: 000b and 64 digits for SHA-256; nomyo-att"
+        "est inspect shows it"
+    ),
+    "claim of None": (
+        "claims.a[0]: wrong type: expected string or boolean or integer, got None; write text, whole numb"
+        "ers or true/false"
+    ),
+    "period backwards": ("valid_until: the period ends before it begins; write a later time"),
+}
+"""Whole messages, without the source: one for each way in which an error is put together."""

@@ -31,24 +31,33 @@ def test_attributes_hold_only_with_all_five_set_and_decrypt_and_reserved_bits_cl
     assert outcome("key.attributes", attributes(value)) is expected
 
 
-@pytest.mark.parametrize(
-    ("bit", "name"), [(1, "fixedTPM"), (4, "fixedParent"), (5, "sensitiveDataOrigin"), (16, "restricted"), (18, "sign")]
-)
-def test_an_attribute_that_is_missing_is_named(bit: int, name: str) -> None:
-    finding = ask("key.attributes", attributes(SET & ~(1 << bit)))
-    assert finding.outcome is FAIL
-    assert name in finding.expected
-    assert name not in finding.got
-    assert f"{name} is clear" in finding.message
+NAMES = {1: "fixedTPM", 4: "fixedParent", 5: "sensitiveDataOrigin", 16: "restricted", 18: "sign"}
 
 
-def test_an_attribute_too_many_is_named() -> None:
-    finding = ask("key.attributes", attributes(SET | DECRYPT))
-    assert finding.outcome is FAIL
-    assert "decrypt is set" in finding.message
-    finding = ask("key.attributes", attributes(SET | 1 << 31))
-    assert finding.outcome is FAIL
-    assert "reserved bit 31" in finding.got
+def flags(*changes: int) -> tuple[list[str], list[str], str]:
+    """What `key.attributes` expects, gets and says of the right attributes with these bits flipped."""
+    value = SET
+    for bit in changes:
+        value ^= 1 << bit
+    finding = ask("key.attributes", attributes(value))
+    assert finding.outcome is (FAIL if changes else PASS)
+    return list(finding.expected), list(finding.got), finding.message
+
+
+@pytest.mark.parametrize(("bit", "name"), NAMES.items())
+def test_an_attribute_that_is_missing_is_named_and_no_other(bit: int, name: str) -> None:
+    required = list(NAMES.values())
+    assert flags(bit) == (required, [other for other in required if other != name], f"{name} is clear")
+
+
+def test_an_attribute_too_many_is_named_and_no_other() -> None:
+    required = list(NAMES.values())
+    set_ = ["fixedTPM", "fixedParent", "sensitiveDataOrigin", "restricted", "decrypt", "sign"]
+    assert flags(17) == (required, set_, "decrypt is set")
+    assert flags(31) == (required, [*required, "reserved bit 31"], "reserved bits of the attributes are set")
+    missing = ["fixedTPM", "fixedParent", "sensitiveDataOrigin", "decrypt", "sign"]
+    assert flags(16, 17) == (required, missing, "restricted is clear, decrypt is set")
+    assert flags() == (required, required, "holds")
 
 
 TEMPLATES: dict[str, tuple[dict[str, Any], str]] = {
