@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 from nomyo_attest.cli.arguments import load_policy, web_address, whole_number
 from nomyo_attest.cli.audit_options import Reports, read_order
 from nomyo_attest.cli.errors import TERMINATED, CommandError, print_error
+from nomyo_attest.report.formats import FORMATS
 
 if TYPE_CHECKING:
     import argparse
@@ -62,13 +63,8 @@ def configure(parser: Parser) -> None:
         help="a row for each record: .jsonl, .ndjson or .csv (each also .gz or .zst), .parquet (extra parquet), or -"
         " for standard output; may be given several times",
     )
-    for name, about in (
-        ("html", "the report as one HTML file"),
-        ("markdown", "the summary in Markdown, for a comment or a job's page"),
-        ("junit", "JUnit XML, for CI"),
-        ("sarif", "SARIF 2.1.0, for code scanning"),
-    ):
-        out.add_argument(f"--{name}", metavar="FILE", help=about)
+    for one in FORMATS.values():
+        out.add_argument(f"--{one.name}", metavar="FILE", help=one.about)
     out.add_argument(
         "--docs-url",
         type=web_address,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nomyo_attest.cli.arguments import parse_time
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, check_output, check_present
+from nomyo_attest.report.formats import FORMATS
 
 if TYPE_CHECKING:
     import argparse
@@ -131,9 +132,7 @@ class Reports:
     def __init__(self, arguments: argparse.Namespace) -> None:
         from nomyo_attest.audit.formats import OutputError, parse_output
 
-        given = {
-            name: [getattr(arguments, name)] for name in ("html", "markdown", "junit", "sarif", "cross_record", "state")
-        }
+        given = {name: [getattr(arguments, name)] for name in (*FORMATS, "cross_record", "state")}
         for option, values in (given | {"out": arguments.out}).items():
             if "" in values:  # such as a shell variable that is not set; as --state it would be the working directory
                 raise CommandError(f"--{option.replace('_', '-')}: expected a name, got an empty one")
@@ -144,9 +143,7 @@ class Reports:
         except OutputError as error:
             raise CommandError(str(error)) from None
         self.texts: dict[str, str] = {
-            kind: getattr(arguments, kind)
-            for kind in ("html", "markdown", "junit", "sarif")
-            if getattr(arguments, kind) is not None
+            kind: getattr(arguments, kind) for kind in FORMATS if getattr(arguments, kind) is not None
         }
         self.cross_record: str | None = arguments.cross_record
         self.files: list[str] = [*names, *self.texts.values(), *filter(None, [self.cross_record])]

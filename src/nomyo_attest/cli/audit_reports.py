@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nomyo_attest.audit.formats import atomic_output, write_rows
 from nomyo_attest.cli.console import json_text, print_bytes, print_json, print_output, text_style
 from nomyo_attest.cli.errors import print_stderr
+from nomyo_attest.report.formats import render
 from nomyo_attest.report.formatting import sanitize_json
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool
     for output in reports.outputs:
         write_rows(audit.state, output, replace=replace)
     for kind, name in reports.texts.items():
-        report = _REPORTS[kind](summary, reports).encode("utf-8")
+        report = render(kind, summary, reports.docs_url).encode("utf-8")
         with atomic_output(name, replace=replace) as file:
             file.write(report)
 
@@ -78,37 +79,3 @@ def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: a
 
     view = text_style(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
     (print_stderr if reports.streams else print_output)(audit_text(summary, view, reports.files).removesuffix("\n"))
-
-
-def _html(summary: Summary, _reports: Reports) -> str:
-    from nomyo_attest.report.html import html_report
-
-    return html_report(summary)
-
-
-def _markdown(summary: Summary, _reports: Reports) -> str:
-    from nomyo_attest.report.markdown import audit_markdown
-
-    return audit_markdown(summary)
-
-
-def _junit(summary: Summary, _reports: Reports) -> str:
-    from nomyo_attest.report.junit import junit_xml
-
-    return junit_xml(summary)
-
-
-def _sarif(summary: Summary, reports: Reports) -> str:
-    import json
-
-    from nomyo_attest.report.sarif import sarif
-
-    return json.dumps(sarif(summary, reports.docs_url), indent=2, ensure_ascii=False) + "\n"
-
-
-_REPORTS: Final[dict[str, Callable[[Summary, Reports], str]]] = {
-    "html": _html,
-    "markdown": _markdown,
-    "junit": _junit,
-    "sarif": _sarif,
-}

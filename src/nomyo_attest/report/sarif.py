@@ -7,6 +7,7 @@ those of the standard.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -80,6 +81,11 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
         "properties": _properties(summary, cut + max(0, summary.places_total - len(summary.places))),
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def sarif_text(summary: Summary, docs_url: str | None = None) -> str:
+    """The log file as JSON text, with its line end."""
+    return json.dumps(sarif(summary, docs_url), indent=2, ensure_ascii=False) + "\n"
 
 
 def _invocation(summary: Summary) -> dict[str, Any]:
