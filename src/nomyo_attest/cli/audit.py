@@ -64,7 +64,7 @@ def configure(parser: Parser) -> None:
         " for standard output; may be given several times",
     )
     for one in FORMATS.values():
-        out.add_argument(f"--{one.name}", metavar="FILE", help=one.about)
+        out.add_argument(f"--{one.name.replace('_', '-')}", metavar="FILE", help=one.about)
     out.add_argument(
         "--docs-url",
         type=web_address,

@@ -18,7 +18,7 @@ class ReportFormat(NamedTuple):
     """One format.
 
     Attributes:
-        name: of the option.
+        name: of the option, with underscores for hyphens.
         about: the help of the option.
         module, function: what renders a `Summary`; imported when the format is asked for.
         linked: whether the function takes the address of the page of rules, too.
