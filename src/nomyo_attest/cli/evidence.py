@@ -182,8 +182,7 @@ class Inspect:
 
         from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, UnsupportedError
         from nomyo_attest.evidence import Evidence
-        from nomyo_attest.report.fields import inspection_text
-        from nomyo_attest.report.inspection import inspection
+        from nomyo_attest.report.inspection import inspection, inspection_text
 
         try:
             evidence = Evidence.from_response(content)

@@ -38,8 +38,15 @@ class Rules:
     def run(arguments: argparse.Namespace) -> int:
         """Run the command; returns the exit status. Raises `CommandError`."""
         from nomyo_attest.appraisal.rules import RULES, Rule, find_rule
-        from nomyo_attest.report.catalogue import rule_text, rules_document, rules_markdown, rules_text
-        from nomyo_attest.report.catalogue_series import cross_record_document, cross_record_markdown, cross_record_text
+        from nomyo_attest.report.rules_page import (
+            cross_record_document,
+            cross_record_markdown,
+            cross_record_text,
+            rule_text,
+            rules_document,
+            rules_markdown,
+            rules_text,
+        )
 
         rules: tuple[Rule, ...] = RULES
         if arguments.id is not None:
@@ -65,8 +72,8 @@ def _cross_record_rule(rule_id: str, form: str) -> int:
     """Show one cross-record rule. Raises `CommandError` for an id of neither table."""
     from nomyo_attest.appraisal.rules import RULES
     from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, find_cross_record_rule
-    from nomyo_attest.report.catalogue import FORMAT
-    from nomyo_attest.report.catalogue_series import (
+    from nomyo_attest.report.rules_page import (
+        FORMAT,
         cross_record_document,
         cross_record_rule_markdown,
         cross_record_rule_text,

@@ -17,7 +17,6 @@ from urllib.parse import quote
 from nomyo_attest.appraisal.rules import RULES, Rule
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
 from nomyo_attest.audit.summary import NOT_EVALUATED, Place, Summary
-from nomyo_attest.report.catalogue import rule_anchor
 from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,
     WHY_UNREADABLE,
@@ -29,6 +28,7 @@ from nomyo_attest.report.causes import (
     where,
 )
 from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence
+from nomyo_attest.report.rules_page import rule_anchor
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 """The schema's own name for itself."""

@@ -1,5 +1,196 @@
-"""The audit as one HTML file that needs nothing else: no network, no script, no second file."""
+"""Render an audit's report as one HTML file that needs nothing else: no network, no script, no second file."""
 
-from nomyo_attest.report.html.page import html_report
+from __future__ import annotations
 
-__all__ = ["html_report"]
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.document import (
+    VERDICT_SYMBOLS,
+    Block,
+    Bullets,
+    Chart,
+    Document,
+    Entries,
+    Entry,
+    Fact,
+    Facts,
+    Fold,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Text,
+    Verbatim,
+    more,
+)
+from nomyo_attest.report.formatting import number
+from nomyo_attest.report.html import charts
+from nomyo_attest.report.html.markup import Markup, element, fit, join, outside, render
+from nomyo_attest.report.html.style import STYLE
+from nomyo_attest.report.sections import document
+
+_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+CONTENT_SECURITY_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'"
+"""Nothing may be loaded, run or sent: a browser applies this one style sheet, whatever else got into the page."""
+
+_SIZE: Final = 100_000
+_SIZES: Final = {
+    "failures": 1_200_000,
+    "sources": 350_000,
+    "rules": 200_000,
+    "cross_record": 250_000,
+    "passed": 60_000,
+    "repeated": 60_000,
+    "limits": 30_000,
+}
+"""Bytes of a list by its name; of the others `_SIZE`. The page has to fit into a mail."""
+
+_ITEMS_SIZE: Final = 50_000
+"""Bytes of the items of one entry."""
+
+_CHARTS: Final[dict[str, Callable[[Summary], Markup]]] = {"timeline": charts.timeline, "profiles": charts.profiles}
+
+
+def html_report(summary: Summary) -> str:
+    """Format `summary` as one HTML file that needs nothing else: to be read, mailed, printed.
+
+    It has no script and loads nothing. Whatever a summary holds, the file is not larger than about 3 MB; what is cut
+    says so.
+    """
+    report = document(summary)
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=CONTENT_SECURITY_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", f"Attestation audit: exit status {report.code}, {report.title}, {summary.policy.id[:60]}"),
+        element("style", Markup(STYLE)),
+    )
+    renderer = _Renderer(summary)
+    body = element(
+        "body",
+        element("a", "Skip to the result", href="#result", class_="skip"),
+        charts.patterns(),
+        element(
+            "header",
+            element("h1", "Attestation audit"),
+            element("p", report.title, ", ", render(report.subject)),
+            _status(report),
+        ),
+        element("nav", _contents(report), aria_label="Contents"),
+        element("main", *map(renderer.section, report.sections)),
+        element("footer", element("p", "One file: no script, nothing loaded. All times are UTC.")),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _status(report: Document) -> Markup:
+    symbol = element("span", VERDICT_SYMBOLS[report.status.kind], aria_hidden="true")
+    head = element("strong", symbol, f" Exit status {report.code}: {report.status.text}")
+    reason = outside(report.reason, 1000) if report.reason else ""
+    return element("p", head, " ", reason, class_=f"status status-{report.status.kind}")
+
+
+def _contents(report: Document) -> Markup:
+    return _list(
+        join([element("a", one.title, href=f"#{one.name}"), element("small", one.amount) if one.amount else ""])
+        for one in report.sections
+    )
+
+
+def _list(items: Iterable[str], **attributes: str | None) -> Markup:
+    return element("ul", *(element("li", item) for item in items), **attributes)
+
+
+class _Renderer:
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+
+    def section(self, section: Section) -> Markup:
+        """A section of the page: a landmark with its heading."""
+        heading = element("h2", section.title, id=f"{section.name}-title")
+        blocks = join(map(self.block, section.blocks))
+        return element("section", heading, blocks, id=section.name, aria_labelledby=f"{section.name}-title")
+
+    def block(self, block: Block) -> Markup:
+        match block:
+            case Paragraph():
+                return element("p", render(block.text))
+            case Facts():
+                return _facts(block.rows)
+            case Table():
+                return _table(block)
+            case Entries():
+                return _entries(block)
+            case Bullets():
+                items = fit((element("li", render(one)) for one in block.items), _SIZES.get(block.name, _SIZE))
+                left = more(max(len(block.items), block.total) - len(items), block.noun)
+                return join([element("ul", *items), element("p", left) if left else ""])
+            case Verbatim():
+                return element("pre", element("code", outside(block.text, block.limit)), tabindex=0)
+            case Fold():
+                return element("details", element("summary", block.title), *map(self.block, block.blocks))
+            case Chart():
+                return _CHARTS[block.name](self.summary)
+
+
+def _facts(rows: Iterable[Fact]) -> Markup:
+    divided = [element("div", element("dt", render(one.name)), element("dd", render(one.text))) for one in rows]
+    return element("dl", *divided) if divided else Markup()
+
+
+def _table(block: Table) -> Markup:
+    """A table under its caption, in a region that scrolls sideways where the page is too narrow."""
+    rows = fit((_row(block, one.cells) for one in block.rows), _SIZES.get(block.name, _SIZE))
+    shown: Sequence[Row] = block.rows[: len(rows)]
+    total = max(len(block.rows), block.total)
+    caption = block.caption
+    if len(rows) < total:
+        caption += f". The first {number(len(rows))} of {number(total)} are shown."
+    foot = [_row(block, cells) for cells in block.foot(shown, total - len(rows))]
+    head = [element("th", one.title, scope="col", class_="n" if one.numeric else None) for one in block.columns]
+    whole = element(
+        "table",
+        element("caption", caption, id=f"{block.name}-caption"),
+        element("thead", element("tr", *head)),
+        element("tbody", *rows),
+        *([element("tfoot", *foot)] if foot else []),
+        class_=f"t-{block.name}",
+    )
+    region = {"role": "region", "aria_labelledby": f"{block.name}-caption"}
+    return element("div", whole, class_="scroll", tabindex=0, **region)
+
+
+def _row(block: Table, cells: Sequence[Text]) -> Markup:
+    """A row; its first cell is its heading."""
+    first, *others = (
+        (render(cell), "n" if column.numeric else None) for cell, column in zip(cells, block.columns, strict=True)
+    )
+    return element(
+        "tr",
+        element("th", first[0], scope="row", class_=first[1]),
+        *(element("td", cell, class_=kind) for cell, kind in others),
+    )
+
+
+def _entries(block: Entries) -> Markup:
+    entries = fit(map(_entry, block.entries), _SIZES.get(block.name, _SIZE))
+    total = max(len(block.entries), block.total)
+    cut = f"The first {number(len(entries))} of {number(total)} are shown." if len(entries) < total else ""
+    return join([element("p", cut) if cut else "", element("ul", *entries, class_=f"entries e-{block.name}")])
+
+
+def _entry(entry: Entry) -> Markup:
+    name, amount = element("strong", render(entry.name)), element("span", render(entry.amount), class_="amount")
+    head = element("p", render(entry.mark), " ", name, " ", amount, class_="head")
+    items = fit((_facts(one) for one in entry.items), _ITEMS_SIZE)
+    left = more(max(len(entry.items), entry.total) - len(items), entry.noun)
+    below = join([*(element("li", one) for one in items), element("li", left) if left else ""])
+    return element("li", head, _facts(entry.facts), element("ul", below, class_="plain") if entry.items else "")

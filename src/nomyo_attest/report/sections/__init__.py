@@ -5,10 +5,14 @@ Built once from a `Summary`. What each format shows of them, and how, is up to i
 
 from __future__ import annotations
 
-from typing import Final
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
-from nomyo_attest.audit.row import UNREADABLE
-from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
+from nomyo_attest.audit.row import UNREADABLE, VERDICTS
+from nomyo_attest.audit.summary import NOT_EVALUATED, SourceSummary, Summary
 from nomyo_attest.report.causes import (
     NOT_AFFIRMED,
     REMEDIATION_RELEASED,
@@ -18,6 +22,7 @@ from nomyo_attest.report.causes import (
 )
 from nomyo_attest.report.document import (
     Block,
+    Bullets,
     Column,
     Detail,
     Digest,
@@ -26,18 +31,21 @@ from nomyo_attest.report.document import (
     Entry,
     Fact,
     Facts,
+    Fold,
     Mark,
     Name,
     Paragraph,
+    Quote,
     Row,
     Section,
     Share,
     Table,
+    Text,
+    Verbatim,
 )
-from nomyo_attest.report.formatting import count, moment, number, sentence, shares
+from nomyo_attest.report.formatting import count, duration, moment, number, sentence, shares, size
 from nomyo_attest.report.sections.findings import cross_record, failures, rules, unreadable_sources
-from nomyo_attest.report.sections.fleet import claims, profiles, timeline
-from nomyo_attest.report.sections.inputs import limits, policy, provenance, sources
+from nomyo_attest.report.sections.fleet import claims, numbers, pcr_meaning, profiles, timeline
 
 __all__ = ["document"]
 
@@ -55,6 +63,18 @@ _MEANINGS: Final = {
     "none": "no required rule fails, but one is undecided; or there is no evidence",
     UNREADABLE: "a file, an archive or a line could not be read: nothing was appraised",
 }
+
+_UNSAFE: Final = {
+    "unsafe_any_nonce": "a quote made for any other request is accepted",
+    "unsafe_accept_any_pcrs": "a policy without reference values may be used",
+    "unsafe_warn_until": "until then, evidence that fails the rules listed below as warnings is accepted",
+}
+_POLICY_PARTS: Final = frozenset({"format", "id", "description", "pcrs"})
+"""Keys of a policy that have places of their own."""
+
+_LONG_MAX: Final = 2000
+_COMMAND_MAX: Final = 20_000
+_DOCUMENT_MAX: Final = 60_000
 
 
 def document(summary: Summary) -> Document:
@@ -75,10 +95,10 @@ def document(summary: Summary) -> Document:
             profiles(summary),
             failures(summary),
             claims(summary),
-            sources(summary),
-            policy(summary),
-            limits(summary),
-            provenance(summary),
+            _sources(summary),
+            _policy(summary),
+            _limits(summary),
+            _provenance(summary),
         ),
     )
 
@@ -145,3 +165,176 @@ def _released(summary: Summary) -> list[Block]:
     amount = count(summary.released.not_affirmed, "completion")
     facts = [Fact("what to do", sentence(REMEDIATION_RELEASED))]
     return [Entries("released", [Entry(Mark("contraindicated", "RELEASED"), "not affirmed", amount, facts)])]
+
+
+# ---- sources
+
+
+def _sources(summary: Summary) -> Section:
+    """Every source with its digest, and totals that add up."""
+    counts = summary.counts
+    each = " + ".join(f"{number(records)} {name}" for name, records in verdict_counts(counts))
+    told = f"{each} = {count(counts.total, 'record')}. "
+    if summary.outside:
+        told += f"With {number(summary.outside)} outside the window of time ({outside_text(summary)}), "
+        told += f"{count(counts.total + summary.outside, 'record')} were read. "
+    if summary.blank:
+        told += f"Beside them there {'was' if summary.blank == 1 else 'were'} {count(summary.blank, 'blank line')}. "
+    told += f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
+    of = [Column("source"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "outside", "blank"))]
+    all_of_it: Text = ("all", "\n", "digest of all inputs ", Digest(summary.inputs_digest))
+    table = Table(
+        "sources",
+        "",
+        of,
+        [_source(one) for one in summary.sources],
+        "source",
+        total=summary.sources_total,
+        totals=(all_of_it, *numbers(counts), counts.total, summary.outside, summary.blank),
+        detail=FULL,
+    )
+    sums = "the columns add up" if table.adds_up else "the columns do not add up to the totals, do not rely on them"
+    caption = f"Sources, those with a problem or a failure first; {sums}"
+    blocks: list[Block] = [Paragraph(told, PAGE), replace(table, caption=caption)]
+    passed = "passed over: their names say that they are no records"
+    for title, name, names, total in (
+        (passed, "passed", summary.passed_over, summary.passed_over_total),
+        ("found again under another name, and read once", "repeated", summary.repeated, summary.repeated_total),
+    ):
+        if total:
+            listed = Bullets(name, [Name(one) for one in names], "file", total)
+            blocks.append(Fold(f"{count(total, 'file')} {title}", [listed]))
+    return Section("sources", "Sources", blocks, number(summary.sources_total), folded=True)
+
+
+def _source(source: SourceSummary) -> Row:
+    name: Text = "standard input" if source.name == "-" else Name(source.name)
+    digest: Text = Digest(source.sha256) if source.sha256 else "no digest: not all of it could be read"
+    named: list[Text] = [name, "\n", Quote(source.kind, 20), f", {size(source.size)}", "\n", digest]
+    if source.problem:
+        named += ["\n", Mark("unreadable", "not read to its end")]
+    counts = source.counts
+    return Row((tuple(named), *numbers(counts), counts.total, source.outside, source.blank))
+
+
+# ---- the policy
+
+
+def _policy(summary: Summary) -> Section:
+    """The policy that was applied: its digest, and everything in it."""
+    applied, document = summary.policy, summary.policy.document
+    facts = [
+        Fact("Id", Name(applied.id)),
+        Fact("File", Name(applied.source)),
+        Fact("Digest", ("SHA-256 ", Digest(applied.digest.removeprefix("sha256:")))),
+    ]
+    if document.get("description"):
+        facts.append(Fact("Description", Quote(str(document["description"]), _LONG_MAX)))
+    facts += [Fact("Unsafe", (Name(key), f": {told}")) for key, told in _UNSAFE.items() if document.get(key)]
+    references = list(_references(document))
+    pcrs: Block = Paragraph("The policy names no PCR.", PAGE)
+    if references:
+        of = tuple(map(Column, ("PCR", "reference value", "label", "measures")))
+        caption = "PCRs that must be signed, and the values they may have"
+        pcrs = Table("references", caption, of, references, "value", detail=PAGE)
+    flat = (pair for key, value in document.items() if key not in _POLICY_PARTS for pair in _flat(key, value))
+    rest = Table(
+        "asked",
+        "Everything else in the policy, with the defaults written out",
+        (Column("key"), Column("value")),
+        [Row((Name(key), Name(value, _LONG_MAX))) for key, value in flat],
+        "key",
+        detail=PAGE,
+    )
+    raw = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    whole: list[Block] = [
+        Paragraph("The digest is the SHA-256 of exactly these characters, without a line end."),
+        Verbatim(raw, _DOCUMENT_MAX),
+    ]
+    if len(raw) > _DOCUMENT_MAX:
+        whole = [Paragraph("The policy as JSON is too long for this page; `nomyo-attest policy show` prints it.")]
+    blocks = [Facts(facts, FULL), pcrs, rest, Fold("The policy as JSON", whole, PAGE)]
+    return Section("policy", "The policy applied", blocks, folded=True)
+
+
+def _references(document: dict[str, Any]) -> Iterator[Row]:
+    for bank, indices in document.get("pcrs", {}).items():
+        for index, values in indices.items():
+            name = Name(f"{bank}:{index}", 20)
+            if not isinstance(values, list):
+                yield Row((name, "any value, but signed", "", pcr_meaning(index)))
+                continue
+            for one in values:
+                label = Quote(str(one.get("label") or ""))
+                yield Row((name, Digest(str(one.get("value", ""))), label, pcr_meaning(index)))
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(f"{key}.{name}", inner)
+    elif isinstance(value, list):
+        yield key, ", ".join(one if isinstance(one, str) else json.dumps(one) for one in value)
+    else:
+        yield key, value if isinstance(value, str) else json.dumps(value)
+
+
+# ---- limits and provenance
+
+
+def _limits(summary: Summary) -> Section:
+    """What the verdicts do not establish."""
+    title = "Not established, whatever the verdicts"
+    if not summary.not_established:
+        return Section("limits", title, [Paragraph("Nothing was appraised, so nothing is established.", PAGE)])
+    named = [limit[:600].partition(":")[0].rstrip(".") for limit in summary.not_established]
+    brief = "; ".join(f"{limit[:1].lower()}{limit[1:]}" for limit in named)
+    listed = Bullets(
+        "limits", [Quote(one, 600) for one in summary.not_established], "limit", brief=f"{brief} (--verbose says why)"
+    )
+    return Section("limits", title, [listed], folded=True)
+
+
+def _provenance(summary: Summary) -> Section:
+    """How the audit was run, and what it takes to run it again."""
+    run = summary.run
+    window = f"{run.since[:40] if run.since else 'the beginning'} to {run.until[:40] if run.until else 'the end'}"
+    lost = f"{number(run.workers_lost)}: their work was done again" if run.workers_lost else "0"
+    facts = [
+        Fact("Version", Name(f"nomyo-attest {run.version}")),
+        Fact("Inputs", Digest(summary.inputs_digest)),
+        Fact("", "SHA-256 over every source's SHA-256 and name, in the order read", PAGE),
+        Fact("Appraised as of", Quote(run.at) if run.at else "no time: the policy has no period"),
+        Fact("Window", Quote(window, 100), FULL if run.since or run.until else PAGE),
+        Fact("Rows selected", Quote(", ".join(run.select)) if run.select else "all", PAGE),
+        Fact("Started", Quote(run.started_at) if run.started_at else "not recorded", PAGE),
+        Fact("Took", f"{duration(run.seconds)} with {count(run.processes, 'process', 'processes')}"),
+        Fact("Resumed", count(run.resumed, "time") if run.resumed else "never", FULL if run.resumed else PAGE),
+        Fact("Workers lost", lost, FULL if run.workers_lost else PAGE),
+    ]
+    again = "With the same version, inputs and policy this command gives the same verdicts, byte for byte:"
+    command = Verbatim(command_text(run.command), _COMMAND_MAX, FULL)
+    return Section(
+        "provenance", "How this was made", [Facts(facts, FULL), Paragraph(again, PAGE), command], folded=True
+    )
+
+
+def command_text(command: Sequence[str]) -> str:
+    r"""Format a command as a POSIX shell reads it; what does not print is written as bash's ``$'\x1b'``."""
+    return " ".join(map(_argument, command))
+
+
+def _argument(text: str) -> str:
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = []
+    for char in text:
+        if char in "\\'":
+            escaped.append(f"\\{char}")
+        elif char.isprintable():
+            escaped.append(char)
+        else:
+            # A file's name may hold bytes that are no UTF-8; Python holds such a byte as a lone surrogate (PEP 383).
+            byte = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+            escaped += [f"\\x{one:02x}" for one in char.encode("utf-8", byte)]
+    return f"$'{''.join(escaped)}'"

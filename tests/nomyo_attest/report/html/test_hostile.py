@@ -22,8 +22,7 @@ from nomyo_attest.audit.summary import (
     SourceSummary,
     Summary,
 )
-from nomyo_attest.report.html import html_report
-from nomyo_attest.report.html.page import CONTENT_SECURITY_POLICY
+from nomyo_attest.report.html import CONTENT_SECURITY_POLICY, html_report
 from tests.nomyo_attest.report.audit_samples import summary
 from tests.nomyo_attest.report.html.parsed import Node, parse
 

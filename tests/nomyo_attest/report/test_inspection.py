@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nomyo_attest.report.decoded import decoded, spelled
+from nomyo_attest.report.inspection import decoded, field_name
 from nomyo_attest.testing import Forge
 from nomyo_attest.tpm import TPMT_SIGNATURE, parse_attest, parse_public
 from nomyo_attest.tpm.codec import Structure
@@ -62,4 +62,4 @@ def test_constants_have_their_names_and_bytes_are_hex() -> None:
     [("extra_data", "extraData"), ("magic", "magic"), ("signature_r", "signatureR"), ("curve_id", "curveID")],
 )
 def test_fields_are_spelled_as_in_part_2(field: str, name: str) -> None:
-    assert spelled(field) == name
+    assert field_name(field) == name

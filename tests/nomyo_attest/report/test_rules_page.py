@@ -8,9 +8,8 @@ import pytest
 
 from nomyo_attest.appraisal import RULES
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
-from nomyo_attest.report.catalogue import rules_markdown
-from nomyo_attest.report.catalogue_series import cross_record_markdown, cross_record_rule_text
 from nomyo_attest.report.formatting import TextStyle
+from nomyo_attest.report.rules_page import cross_record_markdown, cross_record_rule_text, rules_markdown
 
 
 def test_every_rule_has_a_row_and_a_section_that_the_row_links_to() -> None:
