@@ -13,6 +13,7 @@ the same layout and policy. Reuse is safe because a `LayoutFacts` is a function 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
@@ -28,6 +29,9 @@ from nomyo_attest.tpm.framing import Framed, parse_attest, parse_public, parse_s
 from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION
 from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
+
+_DIGESTS_STORED: Final = 512
+"""Digests of reports that are stored, one for each report that `evidence.pcrs` interns. A report never changes."""
 
 NO_EVIDENCE: Final = Evidence(available=False, absence="the evidence is not well-formed")
 
@@ -224,7 +228,7 @@ def _error(blob: Any) -> ParseError | None:
 
 
 class SignedSelection:
-    """A TPML_PCR_SELECTION by the names that users write.
+    """A TPML_PCR_SELECTION by the names that users write. Compared by identity.
 
     Attributes:
         banks: in signed order: bank, indices, digest size in bytes. A bank is in it as often as it was signed.
@@ -237,19 +241,21 @@ class SignedSelection:
         self.banks = tuple((HASH_NAMES[one.hash], one.indices, HASH_SIZES[one.hash]) for one in select.pcr_selections)
         self.text = str(select)
 
-    def digest_of(self, report: PcrReport, algorithm: TPM_ALG_ID) -> bytes | None:
-        """H(values in signed order: banks as listed, indices rising); None if a value is missing or not of its bank's
-        length.
-        """
-        values = []
-        for bank, indices, size in self.banks:
-            of_bank = report.values.get(bank)
-            for index in indices:
-                value = of_bank.get(index) if of_bank else None
-                if value is None or len(value) != size:
-                    return None
-                values.append(value)
-        return HASHERS[algorithm](b"".join(values)).digest()
+
+@lru_cache(maxsize=_DIGESTS_STORED)
+def recomputed_digest(signed: SignedSelection, report: PcrReport, algorithm: TPM_ALG_ID) -> bytes | None:
+    """H(values in signed order: banks as listed, indices rising); None if a value is missing or not of its bank's
+    length.
+    """
+    values = []
+    for bank, indices, size in signed.banks:
+        of_bank = report.values.get(bank, {})
+        for index in indices:
+            value = of_bank.get(index)
+            if value is None or len(value) != size:
+                return None
+            values.append(value)
+    return HASHERS[algorithm](b"".join(values)).digest()
 
 
 class Reference(NamedTuple):

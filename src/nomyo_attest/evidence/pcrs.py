@@ -1,7 +1,8 @@
 """Read the PCR values that a server reports, and PCR selections such as ``sha256:0,7,10+sha384:0``.
 
 A report is its layout and its values. The layout (the text, and which PCRs are reported in which order) is the same in
-all responses of a fleet and is checked once; the values may differ in each response, and are read from each.
+all responses of a fleet; the values may differ in each response. Both are interned: reports of the same text and values
+are one object, so that what depends on the report alone can be reused.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ INDICES: Final = {str(index): index for index in range(PCR_COUNT)}
 
 BANKS_TEXT_MAX: Final = 1024
 """Characters of the longest selection text: eight banks of 24 indices take fewer than 650."""
+
+_REPORTS_STORED: Final = 512
+"""Interned reports; the largest has eight banks of 24 values, 16 kB. The least recently used one is dropped."""
 
 _LAYOUTS_STORED: Final = 256
 """Layouts of reports that are stored: a fleet has a few. The least recently used one is dropped."""
@@ -47,7 +51,7 @@ class PcrLayout:
 
 
 class PcrReport:
-    """Reported PCR values. The mapping given is not copied.
+    """Reported PCR values. Compared by identity; see `read_report`. The mapping given is not copied.
 
     Attributes:
         layout: everything but the values.
@@ -65,12 +69,6 @@ class PcrReport:
     def banks(self) -> str:
         """The selection text, e.g. ``"sha256:0,7,10"``."""
         return self.layout.banks
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PcrReport) and (self.banks, self.values) == (other.banks, other.values)
-
-    def __hash__(self) -> int:
-        return hash(self.banks)
 
     def __repr__(self) -> str:
         return f"<PcrReport {self.banks}>"
@@ -126,41 +124,44 @@ def read_report(banks: object, given: object, path: str) -> PcrReport:
         raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", describe_type(banks))
     tables = require_object(given, f"{path}pcr_values")
     _refuse_duplicates(tables, path)
-    names, texts = [], []
+    items = []
     for bank, of_bank in tables.items():
         if type(bank) is not str or bank not in _HEX_DIGITS:
             got = repr(bank)[:24] if type(bank) is str else describe_type(bank)
             raise EvidenceError(f"{path}pcr_values", "a bank: one of " + ", ".join(HASH_ALGORITHMS), got)
         require_object(of_bank, f"{path}pcr_values.{bank}")
         _refuse_duplicates(of_bank, path)
-        name, of_name = [bank], []
-        for key, text in of_bank.items():
-            if type(key) is not str:  # 1 and True are equal, and so would be one key of a cache
+        for key, text in of_bank.items():  # only str may be a key of the cache: 1 and True are equal
+            if type(key) is not str:
                 raise EvidenceError(f"{path}pcr_values.{bank}", 'a PCR index from "0" to "23"', describe_type(key))
             if type(text) is not str:
                 where = f"{path}pcr_values.{bank}.{key:.20}"
                 raise EvidenceError(where, f"{_HEX_DIGITS[bank]} hexadecimal digits", describe_type(text))
-            name.append(key)
-            of_name.append(text)
-        names.append(tuple(name))
-        texts.append(of_name)
-    values = {}
-    layout = _layout(banks, tuple(names), path)
-    for (bank, indices, sizes), of_bank in zip(layout.places, texts, strict=True):
-        try:
-            decoded = list(map(binascii.unhexlify, of_bank))  # not bytes.fromhex, which skips blanks
-        except ValueError:
-            decoded = []
-        if list(map(len, decoded)) != sizes:
-            raise _bad_value(bank, zip(indices, of_bank, strict=True), path)
-        values[bank] = MappingProxyType(dict(zip(indices, decoded, strict=True)))
-    return PcrReport(layout, values)
+        items.append((bank, *of_bank.items()))
+    return _report(banks, tuple(items), path)
 
 
 def _refuse_duplicates(table: dict[Any, Any], path: str) -> None:
     if type(table) is JsonObject:
         duplicate = repr(min(table.duplicates))[:24]
         raise EvidenceError(f"{path}pcr_values", "each key once", f"{duplicate} twice or more")
+
+
+@lru_cache(maxsize=_REPORTS_STORED)
+def _report(banks: str, items: tuple[tuple[Any, ...], ...], path: str) -> PcrReport:
+    """The report of `items`: for each bank its name, then (index, value) pairs. Raises `EvidenceError`."""
+    layout = _layout(banks, tuple([(bank, *[key for key, _ in of_bank]) for bank, *of_bank in items]), path)
+    values = {}
+    for (bank, indices, sizes), (_, *of_bank) in zip(layout.places, items, strict=True):
+        texts = [text for _, text in of_bank]
+        try:
+            decoded = list(map(binascii.unhexlify, texts))  # not bytes.fromhex, which skips blanks
+        except ValueError:
+            decoded = []
+        if list(map(len, decoded)) != sizes:
+            raise _bad_value(bank, zip(indices, texts, strict=True), path)
+        values[bank] = MappingProxyType(dict(zip(indices, decoded, strict=True)))
+    return PcrReport(layout, values)
 
 
 @lru_cache(maxsize=_LAYOUTS_STORED)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
-from nomyo_attest.appraisal.case import SignedSelection
+from nomyo_attest.appraisal.case import SignedSelection, recomputed_digest
 from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
 from nomyo_attest.crypto.keys import key_name, primary_hierarchy
@@ -127,7 +127,7 @@ def _pcr_digest(
         return None
     digest = quote.value.attested.pcr_digest
     algorithm = signature.signature.hash if signature else None
-    computed = selection.digest_of(evidence.pcrs, algorithm) if algorithm and algorithm in HASHERS else None
+    computed = recomputed_digest(selection, evidence.pcrs, algorithm) if algorithm and algorithm in HASHERS else None
     return {
         "hash": HASH_NAMES[algorithm] if algorithm is not None else None,
         "signed": digest.hex(),

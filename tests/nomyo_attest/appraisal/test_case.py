@@ -46,14 +46,15 @@ POLICIES = [
 def nothing_remembered() -> Iterator[None]:
     """Layouts and answers that were learned before are out of reach inside, and come back afterwards."""
     learned = [reader._layouts for reader in READERS]
-    plan, layout = verifier._plan, pcrs._layout
+    plan, layout, report = verifier._plan, pcrs._layout, pcrs._report
     for reader in READERS:
         reader._layouts = {}
     verifier._plan, pcrs._layout = verifier._Plan, pcrs._layout.__wrapped__  # type: ignore[assignment]  # no cache
+    pcrs._report = pcrs._report.__wrapped__  # type: ignore[assignment]  # no cache
     try:
         yield
     finally:
-        verifier._plan, pcrs._layout = plan, layout
+        verifier._plan, pcrs._layout, pcrs._report = plan, layout, report
         for reader, layouts in zip(READERS, learned, strict=True):
             reader._layouts = layouts
 

@@ -30,7 +30,7 @@ def test_reports_of_the_same_pcrs_have_one_layout_and_each_its_own_values() -> N
     assert one.values == {"sha256": {0: bytes(32)}}
     assert other.values == {"sha256": {0: b"\xff" * 32}}
     assert one != other
-    assert one == read_report("sha256:0", {"sha256": {"0": ZEROS}}, "")
+    assert one is read_report("sha256:0", {"sha256": {"0": ZEROS}}, "")
 
 
 def test_reports_whose_text_or_pcrs_differ_in_content_or_order_have_different_layouts() -> None:
@@ -222,9 +222,10 @@ def test_any_text_is_refused_or_is_the_one_way_to_write_its_selection(text: str)
     assert written({bank: list(indices) for bank, indices in selection.items()}) == text
 
 
-def test_the_number_of_layouts_that_are_stored_is_bounded() -> None:
+def test_the_numbers_of_layouts_and_reports_that_are_stored_are_bounded() -> None:
     for one in range(24):
         for other in range(24):
             banks = f"sha256:{one}+sha384:{other}"
             read_report(banks, {"sha256": {str(one): ZEROS}, "sha384": {str(other): "00" * 48}}, "")
     assert pcrs._layout.cache_info().currsize == 256
+    assert pcrs._report.cache_info().currsize == 512

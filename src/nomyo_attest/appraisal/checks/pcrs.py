@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from nomyo_attest.appraisal.case import Case, LayoutFacts, SignedSelection
+from functools import lru_cache
+from typing import Final
+
+from nomyo_attest.appraisal.case import Case, LayoutFacts, SignedSelection, recomputed_digest
 from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 from nomyo_attest.crypto.hashes import HASHERS
-from nomyo_attest.evidence.pcrs import PcrLayout
+from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import hash_name
+
+_COMPARISONS_STORED: Final = 512
+"""Comparisons with a policy that are stored: one for each report that `evidence.pcrs` interns. Reports never change."""
 
 _NO_QUOTE = "there is no quote that parses"
 
@@ -66,7 +72,7 @@ def pcr_digest(case: Case) -> CheckResult:
         return UNDECIDED, quote.pcr_digest, None, "the signature does not parse, so the digest's hash is not known"
     if algorithm not in HASHERS:
         return UNDECIDED, quote.pcr_digest, None, f"{hash_name(algorithm)} cannot be computed here"
-    digest = signed.digest_of(case.report, algorithm)
+    digest = recomputed_digest(signed, case.report, algorithm)
     if digest == quote.pcr_digest:
         return PASS, quote.pcr_digest, digest, ""
     if digest is None:
@@ -107,9 +113,14 @@ def pcr_values(case: Case) -> CheckResult:
     PCR that is not signed has no value to add: have the server quote it. Never add a value of a response for which
     another rule does not hold: the TPM may not have signed it.
     """
-    if case.layout.signed is None:
+    return _compare_values(case.layout, case.report)
+
+
+@lru_cache(maxsize=_COMPARISONS_STORED)
+def _compare_values(facts: LayoutFacts, report: PcrReport) -> CheckResult:
+    if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    values = [(one, one.value_in(case.report)) for one in case.layout.references]
+    values = [(one, one.value_in(report)) for one in facts.references]
     unmet = [(one, value) for one, value in values if value is None or (one.accepted and value not in one.accepted)]
     expected = {one.place: one.expected for one, _ in unmet or values}
     got = {one.place: value for one, value in unmet or values}
