@@ -61,7 +61,7 @@ def test_utf_32_is_recognized() -> None:
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-def test_utf_8_is_no_problem_with_or_without_a_byte_order_mark(bom: bytes) -> None:
+def test_utf_8_is_accepted_with_and_without_a_byte_order_mark(bom: bytes) -> None:
     assert wrong_content(bom + LINE[:64]) == ""
     assert one_record_problem(bom + LINE) == one_record_problem(bom + PRETTY) == ""
     assert said(bom + LINE + b"\n" + LINE) == said(bom + LINE) == ""
@@ -151,14 +151,14 @@ LINES = {
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_lines_are_left_to_the_reader_of_each_even_if_one_is_damaged(name: str) -> None:
+def test_json_lines_with_a_damaged_line_are_still_json_lines(name: str) -> None:
     assert said(LINES[name]) == ""
 
 
 @given(
     st.lists(st.sampled_from([LINE, b"{", b"[", b"}", b"]", b'"', b"\\", b"\n", b" ", b"{}", b",", b'"a": 1', b"\xff"]))
 )
-def test_what_is_said_does_not_depend_on_where_the_text_is_cut(parts: list[bytes]) -> None:
+def test_the_problem_does_not_depend_on_where_the_text_is_cut(parts: list[bytes]) -> None:
     text = b"".join(parts)
     whole = lines_problem(text, ended=True)
     for end in range(0, len(text), max(1, len(text) // 7)):
@@ -166,7 +166,7 @@ def test_what_is_said_does_not_depend_on_where_the_text_is_cut(parts: list[bytes
             assert lines_problem(text[:end], ended=False) == whole
 
 
-def test_no_more_is_held_than_a_record_may_be_long() -> None:
+def test_no_more_text_is_buffered_than_a_record_may_have() -> None:
     assert enough_of_lines(b"[" + bytes(TEXT_MAX))
     assert enough_of_lines(b"{" + bytes(HEAD_MAX))
     assert enough_of_lines(b" " * (HEAD_MAX + 1))

@@ -42,7 +42,7 @@ like_evidence = st.dictionaries(
 
 
 @given(some_json)
-def test_the_completion_may_hold_anything(anything: Any) -> None:
+def test_the_completion_may_contain_anything(anything: Any) -> None:
     expected = read_evidence(RESPONSE)
     for name in ("choices", "usage", "id", "model", "created", "tpm"):
         response = {**RESPONSE, name: anything}
@@ -51,7 +51,7 @@ def test_the_completion_may_hold_anything(anything: Any) -> None:
 
 
 @given(some_json)
-def test_the_metadata_may_hold_anything_else(anything: Any) -> None:
+def test_the_metadata_may_contain_other_keys_with_any_value(anything: Any) -> None:
     metadata = {**RESPONSE["_metadata"], "security_tier": anything, "more": anything}
     read = read_evidence({"_metadata": metadata})
     expected = read_evidence(RESPONSE)
@@ -63,7 +63,7 @@ def test_the_metadata_may_hold_anything_else(anything: Any) -> None:
 
 
 @given(some_json)
-def test_the_block_may_hold_other_keys(anything: Any) -> None:
+def test_the_block_may_contain_other_keys(anything: Any) -> None:
     block = {**RESPONSE["_metadata"]["tpm_attestation"], "event_log": anything}
     assert read_evidence(block).quote == read_evidence(RESPONSE).quote
 
@@ -90,7 +90,7 @@ def test_any_text_or_bytes_are_evidence_or_an_evidence_error(anything: str | byt
 
 
 @given(st.integers(0), st.sampled_from(["set", "insert", "remove"]), st.characters())
-def test_a_changed_character_of_the_text_is_refused_or_read_as_json_has_it(at: int, how: str, character: str) -> None:
+def test_text_with_a_changed_character_is_refused_or_read_like_json(at: int, how: str, character: str) -> None:
     text = json.dumps(RESPONSE["_metadata"]["tpm_attestation"])
     at %= len(text)
     changed = text[:at] + ("" if how == "remove" else character) + text[at + (how != "insert") :]
@@ -128,7 +128,7 @@ TWICE = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("key", TWICE)
 @pytest.mark.parametrize("first", ["null", "true", "{}", '""', "false"])
-def test_a_key_of_the_block_that_stands_twice_is_refused(form: str, key: str, first: str) -> None:
+def test_a_duplicate_key_in_the_block_is_refused(form: str, key: str, first: str) -> None:
     with pytest.raises(EvidenceError) as caught:
         read_evidence(doubled(json.dumps(made(form)), key, first=first))
     assert caught.value.where.startswith(FORMS[form] + TWICE[key])
@@ -136,7 +136,7 @@ def test_a_key_of_the_block_that_stands_twice_is_refused(form: str, key: str, fi
 
 
 @pytest.mark.parametrize("key", [*READ, "sha256", "0"])
-def test_a_key_that_stands_twice_with_one_value_is_refused_all_the_same(key: str) -> None:
+def test_a_duplicate_key_with_equal_values_is_refused(key: str) -> None:
     block = made("block")
     value = {**block, **block["pcr_values"], **block["pcr_values"]["sha256"]}[key]
     with pytest.raises(EvidenceError, match="twice or more"):
@@ -144,7 +144,7 @@ def test_a_key_that_stands_twice_with_one_value_is_refused_all_the_same(key: str
 
 
 @pytest.mark.parametrize("key", READ)
-def test_a_key_that_stands_twice_in_two_spellings_is_refused(key: str) -> None:
+def test_a_duplicate_key_with_an_escape_is_refused(key: str) -> None:
     spelled = f"\\u{ord(key[0]):04x}{key[1:]}"
     with pytest.raises(EvidenceError, match="twice or more"):
         read_evidence(doubled(json.dumps(made("response")), key, first="true", spelled=spelled))
@@ -160,7 +160,7 @@ def test_a_key_that_stands_twice_in_two_spellings_is_refused(key: str) -> None:
         ("metadata", "tpm_attestation", "tpm_attestation"),
     ],
 )
-def test_a_key_around_the_block_that_stands_twice_is_refused(form: str, key: str, where: str) -> None:
+def test_a_duplicate_key_around_the_block_is_refused(form: str, key: str, where: str) -> None:
     for first in ("null", "{}", json.dumps(made("block")), '"p"'):
         with pytest.raises(EvidenceError, match="twice or more") as caught:
             read_evidence(doubled(json.dumps(made(form)), key, first=first))
@@ -170,17 +170,17 @@ def test_a_key_around_the_block_that_stands_twice_is_refused(form: str, key: str
 @pytest.mark.parametrize(
     "key", ["id", "choices", "content", "index", "usage", "security_tier", "platform", "device_hash"]
 )
-def test_a_key_that_is_not_read_may_stand_twice(key: str) -> None:
+def test_a_duplicate_key_that_is_not_read_is_accepted(key: str) -> None:
     read = read_evidence(doubled(json.dumps(RESPONSE), key, first="null"))
     assert read.quote == read_evidence(RESPONSE).quote
 
 
-def test_a_claim_that_stands_twice_is_kept_marked_for_the_rule_that_reads_it() -> None:
+def test_a_duplicate_claim_is_marked_for_the_rule_that_reads_it() -> None:
     read = read_evidence(doubled(json.dumps(RESPONSE), "security_tier", first='"maximum"'))
     assert getattr(read.claims, "duplicates", None) == {"security_tier"}
 
 
-def test_numbers_that_json_does_not_have_and_endless_ones_may_stand_elsewhere() -> None:
+def test_invalid_and_very_long_numbers_are_accepted_outside_the_evidence() -> None:
     text = json.dumps(RESPONSE)
     for number in ("NaN", "-Infinity", "1e999", "7" * 100_000, "-" + "7" * 5000):
         assert read_evidence(text.replace('"created": ', f'"more": {number}, "created": ', 1)).available
@@ -207,7 +207,7 @@ SECRET = "what the user was told"
 
 
 @pytest.mark.parametrize("tamper", TAMPERED)
-def test_no_error_holds_the_completion(tamper: str) -> None:
+def test_no_error_contains_the_completion(tamper: str) -> None:
     response = made("response", TAMPERED[tamper][0])
     response["choices"][0]["message"]["content"] = SECRET
     response["_metadata"]["cuda_device"] = SECRET
@@ -216,7 +216,7 @@ def test_no_error_holds_the_completion(tamper: str) -> None:
     assert SECRET not in reachable(caught.value)
 
 
-def test_what_is_shown_of_a_value_is_its_kind() -> None:
+def test_an_error_shows_the_type_of_a_value_and_not_the_value() -> None:
     for key in (*BLOBS, "is_available", "pcr_banks"):
         with pytest.raises(EvidenceError) as caught:
             read_evidence({**made("block"), key: [SECRET]})
@@ -224,7 +224,7 @@ def test_what_is_shown_of_a_value_is_its_kind() -> None:
 
 
 @pytest.mark.parametrize("key", READ)
-def test_a_dict_that_makes_up_missing_keys_is_not_believed(key: str) -> None:
+def test_default_values_of_a_dict_are_not_read(key: str) -> None:
     whole: Json = made("block")
     block = collections.defaultdict(lambda: whole[key], {name: whole[name] for name in whole if name != key})
     with pytest.raises(EvidenceError, match="missing"):

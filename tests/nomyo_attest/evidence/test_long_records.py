@@ -63,7 +63,7 @@ def test_a_response_with_long_log_probabilities_is_read(lowest: float, ascii_onl
         long().replace("_metadata", "_met\\u0061data"),
     ],
 )
-def test_a_long_response_is_read_as_a_short_one(text: str) -> None:
+def test_a_long_response_is_read_like_a_short_one(text: str) -> None:
     assert read_evidence(text).quote == read_evidence(text.encode()).quote == read_evidence(RESPONSE).quote
 
 
@@ -83,7 +83,7 @@ def test_a_long_response_is_read_as_a_short_one(text: str) -> None:
         (long()[:-1], "expected JSON, got"),
     ],
 )
-def test_a_long_response_is_refused_as_a_short_one_would_be(text: str, where: str) -> None:
+def test_a_long_response_is_refused_like_a_short_one(text: str, where: str) -> None:
     with pytest.raises(EvidenceError, match=where):
         read_evidence(text)
     with pytest.raises(EvidenceError, match=where):
@@ -131,7 +131,7 @@ def test_the_largest_record_takes_little_time_and_memory(name: str, keep: bool) 
     assert time.process_time() - began < 4  # a busy machine included; benchmarks/hostile_json.py measures
 
 
-def test_a_flood_is_refused_with_the_limit_and_the_number_found() -> None:
+def test_too_many_containers_are_refused_with_the_limit_and_the_number_found() -> None:
     with pytest.raises(EvidenceError) as caught:
         read_evidence(FLOODS["empty arrays"])
     limit = 10_000 + len(FLOODS["empty arrays"]) // 24
@@ -140,24 +140,24 @@ def test_a_flood_is_refused_with_the_limit_and_the_number_found() -> None:
 
 
 @pytest.mark.parametrize(("what", "unit"), [("strings", '"ab",'), ("values", "1,"), ("members", '"":1,            ')])
-def test_a_long_record_that_has_to_be_read_as_a_whole_has_bounds_of_its_own(what: str, unit: str) -> None:
+def test_a_long_record_that_is_parsed_as_a_whole_has_its_own_bounds(what: str, unit: str) -> None:
     text = filled(unit, '{"x": {' if what == "members" else '{"x": [', '"a":0}}' if what == "members" else "0]}")
     with pytest.raises(EvidenceError, match=f"at most [0-9]+ {what} in a record of this length"):
         read_evidence(text)
 
 
-def test_of_a_long_response_the_metadata_alone_becomes_objects() -> None:
+def test_only_the_metadata_of_a_long_response_becomes_objects() -> None:
     assert parse_record(long(before='"choices": {}, ')) == {"_metadata": RESPONSE["_metadata"]}
     assert parse_record(json.dumps(RESPONSE)) == RESPONSE
 
 
-def test_the_evidence_of_a_long_response_is_kept_and_read_again() -> None:
+def test_the_evidence_of_a_long_response_is_stored_and_read_again() -> None:
     kept = evidence_to_store(json.dumps(logprobs()).encode())
     assert kept is not None
     assert json.loads(bytes(kept)) == {"_metadata": RESPONSE["_metadata"]}
     assert unwrap(long(choices=', "pcr_profile"').encode()) is None
 
 
-def test_evidence_of_more_than_a_mebibyte_is_not_kept() -> None:
+def test_evidence_of_more_than_a_mebibyte_is_not_stored() -> None:
     metadata = json.dumps({**RESPONSE["_metadata"], "more": "x" * LONG})
     assert evidence_to_store(f'{{"_metadata": {metadata}}}'.encode()) is None

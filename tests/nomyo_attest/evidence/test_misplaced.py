@@ -153,7 +153,7 @@ def test_the_jq_filter_unwraps_the_record(name: str) -> None:
     assert all(one.available or "is_available: false" in one.absence for one in evidence)
 
 
-def test_a_filter_is_never_made_of_a_records_keys() -> None:
+def test_a_filter_never_contains_keys_of_the_record() -> None:
     for key in ("x' ; rm -rf ~ ; '", "log'", "a/b~c", "\x1b[31m", "\u202e", "##vso[x]", "k" * 5000, "$(id)"):
         for record in ({key: TEXT}, {key: RESPONSE}, {"_source": {key: TEXT}}, {"records": {key: RESPONSE}}):
             error = misplaced(record)
@@ -163,7 +163,7 @@ def test_a_filter_is_never_made_of_a_records_keys() -> None:
             assert len(str(error)) < 400
 
 
-def test_a_pointer_is_escaped_as_rfc_6901_says() -> None:
+def test_a_pointer_is_escaped_as_in_rfc_6901() -> None:
     assert misplaced({"a/b~c": RESPONSE}).pointer == "/a~1b~0c"
     assert misplaced({'q"\n': RESPONSE}).pointer == '/q\\"\\n'
 
@@ -205,7 +205,7 @@ def test_other_spellings_of_the_keys_are_reported(record: Any, pointer: str) -> 
     ],
     ids=["lines", "a prefix", "an event stream", "cut off, as Docker does at 16 KiB", "lines in base64"],
 )
-def test_text_that_is_not_json_as_a_whole_is_reported_if_it_has_evidence(text: str) -> None:
+def test_text_that_is_not_one_json_value_is_reported_if_it_contains_evidence(text: str) -> None:
     error = misplaced({"log": text})
     assert error.pointer == "/log"
     assert "JSON in text that is not JSON as a whole" in str(error)
@@ -273,7 +273,7 @@ NOT_EVIDENCE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", NOT_EVIDENCE)
-def test_what_is_not_evidence_is_not_taken_for_it(name: str) -> None:
+def test_other_content_is_not_mistaken_for_evidence(name: str) -> None:
     text = json.dumps(NOT_EVIDENCE[name])
     if isinstance(NOT_EVIDENCE[name], list):
         with pytest.raises(na.EvidenceError) as caught:

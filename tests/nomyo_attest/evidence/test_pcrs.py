@@ -54,7 +54,7 @@ def test_reports_whose_text_or_pcrs_differ_in_content_or_order_have_different_la
             assert report.layout.indices == {bank: tuple(of) for bank, of in report.values.items()}
 
 
-def test_a_report_that_was_read_once_does_not_let_a_bad_one_pass() -> None:
+def test_a_stored_report_does_not_make_a_malformed_one_pass() -> None:
     read_report("sha256:0", {"sha256": {"0": ZEROS}}, "")
     for banks, values in (
         (Text("sha256:0"), {"sha256": {"0": ZEROS}}),
@@ -84,7 +84,7 @@ def test_a_report_is_refused_each_time_it_is_read() -> None:
         assert caught.value.where == "there.pcr_values.sha256.0"
 
 
-def test_a_report_does_not_follow_the_dict_it_was_read_from() -> None:
+def test_a_report_does_not_change_with_the_dict_it_was_read_from() -> None:
     given = {"sha256": {"0": ZEROS}}
     report = read_report("sha256:0", given, "")
     given["sha256"]["0"] = ONES
@@ -92,11 +92,11 @@ def test_a_report_does_not_follow_the_dict_it_was_read_from() -> None:
     assert read_report("sha256:0", given, "").values == {"sha256": {0: b"\xff" * 32}}
 
 
-def test_no_report_shows_the_values_in_its_name() -> None:
+def test_the_repr_of_a_report_does_not_show_its_values() -> None:
     assert repr(read_report("sha256:0", {"sha256": {"0": ONES}}, "")) == "<PcrReport sha256:0>"
 
 
-def test_a_response_gives_the_report_that_its_block_gives() -> None:
+def test_a_response_and_its_block_have_the_same_report() -> None:
     response = Forge().response()
     block = response["_metadata"]["tpm_attestation"]
     assert read_evidence(response).pcrs.values == read_evidence(block).pcrs.values
@@ -111,7 +111,7 @@ def test_a_response_gives_the_report_that_its_block_gives() -> None:
         ("sha256:0", {"sha1": {}, "sha256": {"0": "11" * 32}}),
     ],
 )
-def test_a_report_that_lists_a_bank_without_pcrs_is_told_to_leave_it_out(banks: str, values: object) -> None:
+def test_the_error_for_a_bank_without_pcrs_says_to_leave_it_out(banks: str, values: object) -> None:
     with pytest.raises(EvidenceError) as caught:
         read_report(banks, values, "")
     assert (
@@ -120,7 +120,7 @@ def test_a_report_that_lists_a_bank_without_pcrs_is_told_to_leave_it_out(banks: 
     )
 
 
-def test_a_report_that_names_what_was_asked_for_is_told_to_name_what_was_signed() -> None:
+def test_the_error_for_other_pcrs_than_the_reported_ones_mentions_the_signed_ones() -> None:
     with pytest.raises(EvidenceError) as caught:
         read_report("sha1:0+sha256:0", {"sha256": {"0": "11" * 32}}, "")
     assert "which names the PCRs that were signed" in caught.value.expected
@@ -145,7 +145,7 @@ def written(selection: dict[str, list[int]]) -> str:
 
 
 @given(some_selections)
-def test_a_selection_reads_as_it_was_written_in_its_order(selection: dict[str, list[int]]) -> None:
+def test_a_selection_is_parsed_in_its_order(selection: dict[str, list[int]]) -> None:
     parsed = parse_selection(written(selection))
     assert list(parsed.items()) == [(bank, tuple(indices)) for bank, indices in selection.items()]
 
@@ -200,13 +200,13 @@ def test_the_indices_are_0_to_23_in_one_spelling() -> None:
         ("sha256:0\x00", r"'0\\x00'"),
     ],
 )
-def test_anything_else_is_refused_and_shown(text: str, got: str) -> None:
+def test_a_malformed_selection_is_refused_and_shown(text: str, got: str) -> None:
     with pytest.raises(EvidenceError, match=f"got {got}$") as caught:
         parse_selection(text, "here")
     assert caught.value.where == "here"
 
 
-def test_what_is_shown_is_short() -> None:
+def test_a_malformed_selection_is_shown_shortened() -> None:
     for text in ("x" * 1000, "sha256:" + "9" * 1000):
         with pytest.raises(EvidenceError) as caught:
             parse_selection(text)
@@ -214,7 +214,7 @@ def test_what_is_shown_is_short() -> None:
 
 
 @given(st.one_of(st.text(), st.from_regex(re.compile(r"(sha[0-9_]{1,6}:[0-9,]{0,9}\+?){1,4}"))))
-def test_any_text_is_refused_or_is_the_one_way_to_write_its_selection(text: str) -> None:
+def test_every_selection_has_one_spelling(text: str) -> None:
     try:
         selection = parse_selection(text)
     except EvidenceError:

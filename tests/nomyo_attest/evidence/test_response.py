@@ -59,7 +59,7 @@ def test_evidence_reads_itself_from_a_response() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rest", [{}, {"quote_b64": 7, "pcr_values": []}])
-def test_a_server_without_a_tpm_gives_no_evidence_and_its_other_keys_do_not_matter(form: str, rest: Json) -> None:
+def test_a_server_without_a_tpm_gives_no_evidence_whatever_its_other_keys(form: str, rest: Json) -> None:
     def tamper(block: Json) -> None:
         without_tpm(block)
         block.update(rest)
@@ -96,14 +96,14 @@ def test_a_response_without_a_block_gives_no_evidence(given: object, absent: str
         (bytearray(b"{}"), "a bytearray"), (("a",), "a tuple"), ({1}, "a set"), (object(), "a object"),
     ],
 )  # fmt: skip
-def test_what_is_no_object_is_no_response(given: object, got: str) -> None:
+def test_a_response_that_is_not_an_object_is_refused(given: object, got: str) -> None:
     error = refused(given)
     assert (error.where, error.expected, error.got) == ("response", "a JSON object", got)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("tamper", TAMPERED)
-def test_a_tampered_block_is_refused_at_the_place_that_is_tampered(form: str, tamper: str) -> None:
+def test_the_error_for_a_tampered_block_names_the_tampered_field(form: str, tamper: str) -> None:
     change, where = TAMPERED[tamper]
     given = made(form, change)
     before = copy.deepcopy(given)
@@ -132,7 +132,7 @@ PAYLOAD_IDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("form", ["response", "metadata"])
 @pytest.mark.parametrize("what", PAYLOAD_IDS)
-def test_a_payload_id_that_is_no_proper_string_is_refused_evidence_or_not(form: str, what: str) -> None:
+def test_a_malformed_payload_id_is_refused_with_and_without_evidence(form: str, what: str) -> None:
     for response in (made("response"), made("response", without_tpm)):
         response["_metadata"]["payload_id"] = PAYLOAD_IDS[what]
         error = refused(response if form == "response" else response["_metadata"])
@@ -146,14 +146,14 @@ def test_a_payload_id_that_is_a_number_of_many_digits_is_refused_as_a_number(dig
     assert (error.where, error.got) == ("_metadata.payload_id", "a number")
 
 
-def test_a_number_of_many_digits_is_no_base64_either() -> None:
+def test_a_number_of_many_digits_is_refused_as_base64() -> None:
     block = made("block")
     text = json.dumps(block).replace(json.dumps(block["signature_b64"]), "7" * 1004)
     assert refused(text).where == "signature_b64"
 
 
 @pytest.mark.parametrize("payload_id", ["p", "p" * 1024, "\u00e9", "\U0001f512", " ", "\n", "\0", "7"])
-def test_any_other_string_is_a_payload_id(payload_id: str) -> None:
+def test_any_string_of_valid_length_is_a_payload_id(payload_id: str) -> None:
     response = made("response")
     response["_metadata"]["payload_id"] = payload_id
     for given in (response, json.dumps(response), json.dumps(response, ensure_ascii=False).encode()):
@@ -212,14 +212,14 @@ def test_evidence_of_equal_responses_is_equal_and_of_others_is_not() -> None:
     assert read_evidence(Forge().response()) != read_evidence(Forge(payload_id="another").response())
 
 
-def test_evidence_that_is_not_there_holds_nothing() -> None:
+def test_absent_evidence_is_empty() -> None:
     evidence = Evidence(available=False)
     assert (evidence.quote, evidence.signature, evidence.aik_public) == (b"", b"", b"")
     assert evidence.pcrs is NO_PCRS
     assert (evidence.payload_id, evidence.absence, dict(evidence.claims)) == (None, "", {})
 
 
-def test_evidence_that_is_not_there_does_not_share_its_emptiness() -> None:
+def test_absent_evidence_does_not_share_a_mutable_default() -> None:
     claims = Evidence(available=False).claims
     with contextlib.suppress(TypeError):
         claims["a"] = 1  # type: ignore[index]  # somebody might

@@ -40,7 +40,7 @@ def refused(text: str | bytes) -> EvidenceError:
 
 
 @given(some_json)
-def test_json_reads_as_the_standard_library_reads_it(value: Any) -> None:
+def test_json_is_parsed_as_by_the_standard_library(value: Any) -> None:
     text = json.dumps(value)
     assert parse_json(text) == parse_json(text.encode()) == parse_json(b"\xef\xbb\xbf" + text.encode()) == value
 
@@ -56,7 +56,7 @@ def test_any_text_or_bytes_are_read_or_refused_with_an_evidence_error(text: str 
     assert refusal.startswith("response")
 
 
-def test_an_object_remembers_which_of_its_keys_stood_twice() -> None:
+def test_an_object_lists_its_duplicate_keys() -> None:
     plain = parse_json('{"a": {"a": 1}, "b": 2}')
     assert type(plain) is dict
     assert type(plain["a"]) is dict
@@ -67,13 +67,13 @@ def test_an_object_remembers_which_of_its_keys_stood_twice() -> None:
     assert marked["c"].duplicates == {"d"}
 
 
-def test_a_key_written_in_two_ways_stands_twice_all_the_same() -> None:
+def test_a_key_with_and_without_an_escape_is_a_duplicate() -> None:
     marked = parse_json('{"quote": 1, "\\u0071uote": 2}')
     assert isinstance(marked, JsonObject)
     assert marked.duplicates == {"quote"}
 
 
-def test_keys_that_only_look_alike_are_two() -> None:
+def test_keys_that_look_alike_are_different() -> None:
     assert type(parse_json('{"a": 1, "A": 2, "\u0430": 3, "a ": 4}')) is dict
 
 
@@ -84,7 +84,7 @@ def test_keys_that_only_look_alike_are_two() -> None:
         ".5", "0x10", '{"a" 1}', "{a: 1}", "// no\n{}", "\x00", "{}\x00", '"\\x41"', '"\\ud8"',
     ],
 )  # fmt: skip
-def test_what_is_not_json_is_refused_with_line_and_column(text: str) -> None:
+def test_invalid_json_is_refused_with_line_and_column(text: str) -> None:
     error = refused(text)
     assert error.expected == "JSON"
     assert " at line " in error.got
@@ -99,13 +99,13 @@ def test_bytes_that_are_not_utf_8_are_refused_with_the_byte_and_its_place(octets
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":['])
-def test_nesting_without_end_is_refused_and_raises_no_recursion_error(opening: str) -> None:
+def test_unclosed_nesting_is_refused_without_a_recursion_error(opening: str) -> None:
     assert refused(opening * 1000).got == "objects or arrays nested too deep"
     assert "objects and arrays in a text of this length" in refused(opening * 1_000_000).expected
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"]":', "}"), ('["[[{\\"[",', "]")])
-def test_nesting_has_one_limit_however_deep_the_calls_are_that_lead_here(opening: str, closing: str) -> None:
+def test_the_depth_limit_does_not_depend_on_the_depth_of_the_caller(opening: str, closing: str) -> None:
     def called_from(calls: int, text: str) -> Any:
         return called_from(calls - 1, text) if calls else parse_json(text)
 
@@ -125,19 +125,19 @@ def test_closed_siblings_before_a_deep_value_do_not_count_against_its_depth(sibl
         parse_json(text(DEPTH_MAX + 1))
 
 
-def test_many_brackets_in_texts_or_side_by_side_are_not_deep() -> None:
+def test_brackets_in_strings_or_side_by_side_do_not_count_as_depth() -> None:
     assert parse_json(json.dumps({"a": "[{" * 1000 + '"' + "[" * 1000 + "\\", "b": [[]] * 1000})).keys() == {"a", "b"}
 
 
 @pytest.mark.parametrize("text", ['"' + "\\" * 4_000_000, '["' + '\\"' * 2_000_000, '"' * 4_000_001])
-def test_a_text_that_never_ends_is_looked_at_once(text: str) -> None:
+def test_an_unterminated_string_is_scanned_in_linear_time(text: str) -> None:
     began = time.thread_time()
     refused("[" * DEPTH_MAX + "[]," + text)
     assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize("digits", [1000, 4300, 4301, 100_000])
-def test_an_integer_of_any_length_is_read_in_no_time(digits: int) -> None:
+def test_an_integer_of_any_length_is_parsed_quickly(digits: int) -> None:
     began = time.thread_time()
     for sign in ("", "-"):
         parsed = parse_json('{"a": ' + sign + "7" * digits + "}")
@@ -146,23 +146,23 @@ def test_an_integer_of_any_length_is_read_in_no_time(digits: int) -> None:
 
 
 @pytest.mark.parametrize("digits", [1000, 1001, 1024, 5000])
-def test_an_integer_of_any_length_is_no_string(digits: int) -> None:
+def test_an_integer_of_any_length_is_not_a_string(digits: int) -> None:
     assert not isinstance(parse_json("7" * digits), str)
 
 
-def test_numbers_that_json_does_not_have_are_read_where_nobody_looks() -> None:
+def test_numbers_that_are_not_json_are_parsed() -> None:
     parsed = parse_json('{"a": NaN, "b": Infinity, "c": -Infinity, "d": 1e999}')
     assert parsed.keys() == {"a", "b", "c", "d"}
 
 
-def test_a_byte_order_mark_is_taken_off_once() -> None:
+def test_one_byte_order_mark_is_removed() -> None:
     assert parse_json("\ufeff{}") == {}
     assert parse_json(b"\xef\xbb\xbf{}") == {}
     refused("\ufeff\ufeff{}")
     refused(b"\xef\xbb\xbf\xef\xbb\xbf{}")
 
 
-def test_text_larger_than_the_largest_answer_is_refused_unread() -> None:
+def test_text_larger_than_the_maximum_is_refused_without_parsing() -> None:
     error = refused(" " * (TEXT_MAX + 1))
     assert (error.expected, error.got) == (f"at most {TEXT_MAX} bytes", str(TEXT_MAX + 1))
     assert TEXT_MAX > 10 * 1024 * 1024, "the protocol allows prompts of that size"
@@ -195,11 +195,11 @@ HOLDING: dict[str, str | bytes] = {
 
 
 @pytest.mark.parametrize("text", HOLDING.values(), ids=HOLDING)
-def test_an_error_holds_nothing_of_the_text(text: str | bytes) -> None:
+def test_an_error_contains_nothing_of_the_text(text: str | bytes) -> None:
     assert SECRET not in reachable(refused(text))
 
 
-def test_reading_does_not_change_how_deep_python_may_nest() -> None:
+def test_parsing_does_not_change_the_recursion_limit() -> None:
     before = sys.getrecursionlimit()
     refused("[" * 100_000)
     assert sys.getrecursionlimit() == before
@@ -242,7 +242,7 @@ def test_counts_are_those_of_the_parsed_value(value: Any, ascii_only: bool, inde
 
 
 @given(texts=st.lists(HARD_TEXT, min_size=1, max_size=20))
-def test_marks_are_inside_or_outside_also_across_the_pieces_of_a_long_text(texts: list[str]) -> None:
+def test_characters_are_counted_correctly_across_the_pieces_of_a_long_text(texts: list[str]) -> None:
     text = json.dumps([texts, {}] * 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nomyo_attest.evidence.strict_json._PIECE", 3)
@@ -251,7 +251,7 @@ def test_marks_are_inside_or_outside_also_across_the_pieces_of_a_long_text(texts
 
 
 @pytest.mark.parametrize("text", [b'{"a": "\\\\"}', b'["\\"[[[", "]"]', b'["\\\\\\"[", {}]', b'"[{"', b'{"[":"{"}'])
-def test_escapes_and_quotation_marks_do_not_mislead_the_count(text: bytes) -> None:
+def test_escapes_and_quotation_marks_are_counted_correctly(text: bytes) -> None:
     assert len(outside_strings(text, b"[{")) == containers_of(json.loads(text))
 
 
@@ -280,13 +280,13 @@ def test_containers_in_strings_and_scalars_do_not_count() -> None:
     check_containers(json.dumps({"content": "[{" * 100_000, "cells": [1, "a", None] * 100_000}).encode())
 
 
-def test_the_error_tells_the_limit_and_the_number_found() -> None:
+def test_the_error_names_the_limit_and_the_number_found() -> None:
     with pytest.raises(TooManyContainersError, match=r"^20001 objects and arrays, more than the 12500 that a text of"):
         check_containers(b"[" + b"[]," * 20_000 + b"]")
 
 
 @pytest.mark.parametrize("unit", [b"[],", b'"[",', b'"\\"[",', b'"\\\\",', b'"",', b'{"a":"b"},'])
-def test_a_text_of_sixteen_mebibytes_is_counted_at_once(unit: bytes) -> None:
+def test_a_text_of_sixteen_mebibytes_is_counted_quickly(unit: bytes) -> None:
     text = b"[" + unit * (16 * 1024 * 1024 // len(unit)) + b"0]"
     began = time.process_time()
     try:

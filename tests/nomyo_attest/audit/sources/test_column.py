@@ -113,7 +113,7 @@ def test_cells_come_in_pieces_of_a_megabyte_and_those_longer_than_a_record_are_n
     ] == [[400_000, 500_000], [200_000], [TEXT_MAX], [1], (6, TEXT_MAX + 1), [2, 3]]
 
 
-def test_bytes_that_are_no_utf8_are_the_records_own_problem(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_passed_on_in_the_record(tmp_path: Path) -> None:
     values = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff\x00"]).buffers())
     assert cells(write(tmp_path / "a.parquet", x=values)) == {1: b"\xff\x00"}
 
@@ -158,7 +158,7 @@ def test_the_column_is_the_one_asked_for_or_the_only_one_of_text_or_has_a_known_
         ),
     ],
 )
-def test_a_column_that_cannot_be_told_is_asked_for(
+def test_an_ambiguous_column_is_an_error_with_a_hint(
     columns: dict[str, list[Any]], asked: str | None, words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.parquet"
@@ -166,7 +166,7 @@ def test_a_column_that_cannot_be_told_is_asked_for(
     assert problem(path, asked) == words
 
 
-def test_a_column_that_is_there_twice_is_not_guessed_at(tmp_path: Path) -> None:
+def test_a_duplicate_column_is_an_error(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["response", "response"])
     pq.write_table(table, tmp_path / "a.parquet")
     assert problem(tmp_path / "a.parquet", "response") == "has the column 'response' 2 times"
@@ -177,18 +177,18 @@ def test_a_long_column_name_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"{}" * 100, b"PAR1" + b"\xff" * 100 + b"PAR1"])
-def test_what_is_no_parquet_says_so(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_unreadable(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
     words = problem(tmp_path / "a.parquet")
     assert words.startswith("cannot be read as Parquet: ")
     assert len(words) < 300
 
 
-def test_a_file_that_is_gone_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
     assert problem(tmp_path / "a.parquet") == "cannot be read: No such file or directory; check the name"
 
 
-def test_without_pyarrow_it_is_said_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_the_problem_names_the_extra(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert problem(file) == f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
 
@@ -196,7 +196,7 @@ def test_without_pyarrow_it_is_said_what_to_install(file: Path, monkeypatch: pyt
 @settings(max_examples=60)
 @example(place=507, flip=1)  # in the header of a dictionary
 @given(place=st.integers(0, 2**24), flip=st.integers(1, 255))
-def test_a_damaged_row_group_gives_the_rows_before_and_one_row_that_tells_and_the_others_are_read(
+def test_a_damaged_row_group_loses_only_its_rows_from_the_damage_on(
     file: Path, tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
 ) -> None:
     content = bytearray(file.read_bytes())
@@ -223,7 +223,7 @@ def test_a_damaged_row_group_gives_the_rows_before_and_one_row_that_tells_and_th
     assert len({(row - 1) // 100 for row, cell in rows if cell != CELLS[row - 1].encode()}) <= 1
 
 
-def test_rows_that_the_footer_tells_of_and_are_not_there_are_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_are_missing_from_a_row_group_are_unreadable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nomyo_attest.audit.sources import column as module
 
     def short(*arguments: Any) -> Any:

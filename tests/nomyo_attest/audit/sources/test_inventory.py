@@ -56,7 +56,7 @@ def test_a_source_is_named_as_typed(typed: str, name: str) -> None:
     assert names(take_inventory([typed])) == [name]
 
 
-def test_a_folder_with_more_names_than_are_sorted_at_once_is_sorted_all_the_same(
+def test_a_folder_with_more_names_than_are_sorted_at_once_is_sorted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(inventory_module, "NAMES_SORTED", 7)
@@ -67,7 +67,7 @@ def test_a_folder_with_more_names_than_are_sorted_at_once_is_sorted_all_the_same
     ]
 
 
-def test_what_is_not_named_as_records_are_is_passed_over_and_told() -> None:
+def test_files_without_a_name_of_records_are_passed_over_and_listed() -> None:
     tree("d/a.json", "d/readme.md", "d/.hidden", "d/.git/b.json", "d/s/notes")
     inventory = take_inventory(["d"])
     assert names(inventory) == ["d/a.json"]
@@ -75,7 +75,7 @@ def test_what_is_not_named_as_records_are_is_passed_over_and_told() -> None:
     assert inventory.passed_over_total == 4
 
 
-def test_the_first_hundred_of_what_is_passed_over_are_named_and_all_are_counted() -> None:
+def test_the_first_hundred_files_passed_over_are_listed_and_all_are_counted() -> None:
     tree("d/a.json", *(f"d/{number:03}.txt" for number in range(150)))
     inventory = take_inventory(["d"])
     assert inventory.passed_over == tuple(f"d/{number:03}.txt" for number in range(100))
@@ -146,7 +146,7 @@ def test_a_name_that_does_not_exist_is_a_source_that_fails() -> None:
     assert [end.problem for end in result.ends] == [record.problem for record in result.records]
 
 
-def test_a_file_whose_name_tells_nothing_fails_if_it_is_named() -> None:
+def test_a_named_file_with_an_unsupported_extension_fails() -> None:
     tree("notes.txt")
     assert "unsupported file extension: expected .json" in read("notes.txt").problem
 
@@ -189,7 +189,7 @@ def test_a_file_and_a_folder_that_may_not_be_read_are_sources_that_fail(monkeypa
     ]
 
 
-def test_what_is_no_file_is_a_source_that_fails_if_its_name_is_a_records() -> None:
+def test_a_special_file_with_a_name_of_records_is_a_source_that_fails() -> None:
     tree("d/a.json")
     os.mkfifo("d/pipe.jsonl")
     os.mkfifo("d/pipe")
@@ -204,7 +204,7 @@ def test_what_is_no_file_is_a_source_that_fails_if_its_name_is_a_records() -> No
     assert inventory.passed_over == ("d/pipe",)
 
 
-def test_a_file_named_twice_is_read_once_and_told() -> None:
+def test_a_file_named_twice_is_read_once_and_listed() -> None:
     tree("d/a.json", "d/b.json")
     inventory = take_inventory(["d/a.json", "d", "./d/a.json", "d/", "d/b.json"])
     assert names(inventory) == ["d/a.json", "d/b.json"]
@@ -261,7 +261,7 @@ def test_a_link_that_leads_out_of_the_folder_is_a_source_that_fails(tmp_path: Pa
     assert result.places == [("d/a.json", 1), ("d/all", 0), ("d/beside.json", 0), ("d/folder", 0), ("d/up", 0)]
 
 
-def test_a_link_to_what_is_named_too_is_no_failure() -> None:
+def test_a_link_to_another_named_file_does_not_fail() -> None:
     tree("d/a.json", "out/b.json", "out/s/c.json")
     Path("d/folder").symlink_to("../out")
     Path("d/file.json").symlink_to("../out/s/c.json")
@@ -280,7 +280,7 @@ def test_a_link_within_the_folder_that_is_named_by_a_link_is_followed() -> None:
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.parquet"])
 @pytest.mark.parametrize("swapped", ["file", "folder"])
-def test_what_becomes_a_link_out_of_the_folder_before_it_is_read_is_not_read(name: str, swapped: str) -> None:
+def test_a_file_replaced_by_a_link_out_of_the_folder_is_not_read(name: str, swapped: str) -> None:
     tree(f"d/s/{name}", f"out/s/{name}")
     status = Path("d", "s", name).stat()
     os.utime(f"out/s/{name}", ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -303,7 +303,7 @@ def test_a_folder_that_was_moved_can_be_resumed() -> None:
     assert take_inventory(["d"]).identity() == before
 
 
-def test_links_that_go_round_end(tmp_path: Path) -> None:
+def test_circular_links_end(tmp_path: Path) -> None:
     tree("d/a.json", "d/s/b.json", "c.json")
     Path("d/s/up").symlink_to("..")
     Path("d/s/top").symlink_to("../..")
@@ -352,14 +352,14 @@ def test_a_copy_is_read() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes there only")
-def test_a_name_that_is_no_utf8_is_read_and_written_with_backslashes() -> None:
+def test_a_name_that_is_not_utf_8_is_read_and_written_with_backslashes() -> None:
     Path("d").mkdir()
     with open(b"d/\xff.jsonl", "wb") as file:  # noqa: PTH123 - a name in bytes
         file.write(b"{}\n")
     assert read("d").places == [(r"d/\xff.jsonl", 1)]
 
 
-def test_folders_nested_deeper_than_calls_may_be_are_gone_through() -> None:
+def test_folders_nested_deeper_than_calls_may_be_are_listed() -> None:
     deep = "/".join("d" * 300)
     for length in range(1, len(deep) + 1, 2):
         Path(deep[:length]).mkdir()
@@ -404,7 +404,7 @@ def test_the_identity_changes_with_everything_that_would_be_read() -> None:
     assert len(seen) == 7
 
 
-def test_what_is_passed_over_does_not_change_the_identity() -> None:
+def test_files_passed_over_do_not_change_the_identity() -> None:
     tree("d/a.json")
     before = take_inventory(["d"]).identity()
     tree("d/verdicts.txt")
@@ -417,7 +417,7 @@ def test_an_audit_of_a_pipe_cannot_be_resumed() -> None:
     assert not take_inventory(["a.json", "-"]).resumable
 
 
-def test_the_sources_can_be_gone_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sources_can_be_iterated_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory_module, "_PACK", 10)
     tree(*(f"d/{number:02}.json" for number in range(25)))
     inventory = take_inventory(["d"])

@@ -68,7 +68,7 @@ def test_a_cell_longer_than_a_record_is_one_unreadable_record() -> None:
     ]
 
 
-def test_what_is_no_parquet_is_a_source_that_fails_and_the_rest_goes_on() -> None:
+def test_a_file_that_is_not_parquet_fails_and_the_others_are_read() -> None:
     written(Path(), {"a.parquet": b"nonsense"})
     write("b.parquet", ["{}"])
     result = read("a.parquet", "b.parquet")
@@ -89,13 +89,13 @@ def test_a_damaged_row_group_is_a_problem_of_its_source() -> None:
     assert [record.line for record in result.records if record.text] == [*range(1, row.line), *range(2001, 3001)]
 
 
-def test_the_column_asked_for_is_read() -> None:
+def test_the_column_given_is_read() -> None:
     pq.write_table(pa.table({"a": ["1"], "b": ["2"]}), "a.parquet")
     assert read("a.parquet", column="b").texts == [b"2"]
     assert "name the one with the records (--column)" in read("a.parquet").problem
 
 
-def test_a_file_that_is_gone_or_another_since_the_inventory_says_so() -> None:
+def test_a_file_that_was_removed_or_replaced_since_the_inventory_is_unreadable() -> None:
     for name in ("a.parquet", "b.parquet"):
         write(name, ["{}"])
     inventory = take_inventory(["a.parquet", "b.parquet"])
@@ -192,7 +192,9 @@ serve = parquet.serve
 """
 
 
-def test_a_reader_that_is_killed_takes_nothing_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_is_killed_loses_only_the_rows_it_did_not_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader_with(tmp_path, monkeypatch, DYING)
     write("a.parquet", ["{}"] * 10)
     write("b.parquet", ["{}"] * 10)
@@ -223,7 +225,7 @@ def test_a_reader_without_an_interpreter_to_run_is_a_source_that_fails(
     assert "this program has no Python interpreter of its own (sys.executable)" in read("a.parquet").problem
 
 
-def test_the_reader_ends_when_reading_is_given_up() -> None:
+def test_the_reader_ends_when_reading_is_abandoned() -> None:
     write("a.parquet", CELLS)
     chunks = read_chunks(take_inventory(["a.parquet"]))
     next(chunks)

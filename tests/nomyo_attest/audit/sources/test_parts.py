@@ -65,7 +65,7 @@ def expected(text: bytes) -> tuple[dict[int, bytes | int], int, int]:
 @example(b"x" * 25 + b"\r\n{}", [24, 25, 26])
 @example(b"x" * 24 + b"\r\n{}", [24, 25, 26])
 @example(b" " * 30 + b"\n{}", [3])
-def test_every_line_is_a_record_or_blank_or_too_long_however_the_text_comes(text: bytes, places: list[int]) -> None:
+def test_every_line_is_a_record_or_blank_or_too_long_however_the_text_is_cut(text: bytes, places: list[int]) -> None:
     pieces, cutter = cut(text, places)
     told, blank, lines = expected(text)
     assert by_line(pieces) == told
@@ -73,7 +73,7 @@ def test_every_line_is_a_record_or_blank_or_too_long_however_the_text_comes(text
 
 
 @given(texts, st.lists(st.integers(0, 2000), max_size=20))
-def test_the_blobs_are_the_same_however_the_text_comes(text: bytes, places: list[int]) -> None:
+def test_the_blobs_are_the_same_however_the_text_is_cut(text: bytes, places: list[int]) -> None:
     assert cut(text, places)[0] == cut(text, [])[0]
 
 
@@ -85,7 +85,7 @@ def test_a_blob_is_small_or_one_line(text: bytes, places: list[int]) -> None:
 
 
 @given(texts, st.lists(st.integers(0, 2000), max_size=20))
-def test_of_a_text_that_breaks_off_the_whole_lines_are_left(text: bytes, places: list[int]) -> None:
+def test_the_whole_lines_of_a_text_that_breaks_off_are_returned(text: bytes, places: list[int]) -> None:
     pieces, cutter = cut(text, places, broken=True)
     whole, _, incomplete = text.rpartition(b"\n")
     told, _, lines = expected(whole + b"\n" if b"\n" in text else b"")
@@ -102,7 +102,7 @@ def test_an_endless_line_takes_no_more_memory_than_the_longest_record() -> None:
     assert list(cutter.finish()) == [Blob(2, b"{}\n")]
 
 
-def test_white_space_that_json_does_not_have_is_no_blank_line() -> None:
+def test_white_space_outside_json_does_not_make_a_blank_line() -> None:
     assert by_line(cut(b"\f\n\v\n\xc2\xa0\n", [])[0]) == {1: b"\f", 2: b"\v", 3: b"\xc2\xa0"}
 
 
@@ -120,7 +120,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.json.zst", zst(b"{") + zst(b"}"), b"{}"),
     ],
 )
-def test_the_text_is_what_is_in_the_file(name: str, content: bytes, text: bytes) -> None:
+def test_the_text_of_a_record_is_the_content_of_the_file(name: str, content: bytes, text: bytes) -> None:
     written(Path(), {name: content})
     result = read(name)
     assert result.places == [(name, 1)]
@@ -130,7 +130,7 @@ def test_the_text_is_what_is_in_the_file(name: str, content: bytes, text: bytes)
 
 
 @pytest.mark.parametrize(("name", "pack"), [("a.json", bytes), ("a.json.gz", gz), ("a.json.zst", zst)])
-def test_sixteen_mebibytes_are_read_and_no_byte_more(name: str, pack: type[bytes]) -> None:
+def test_sixteen_mebibytes_are_read_and_one_byte_more_is_refused(name: str, pack: type[bytes]) -> None:
     text = b"1" * TEXT_MAX
     written(Path(), {name: pack(text)})
     assert read(name).texts == [text]
@@ -159,7 +159,7 @@ def test_a_damaged_archive_is_unreadable_and_has_a_digest(name: str, content: by
     assert result.end.sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_a_file_that_is_gone_or_another_when_its_turn_comes_is_unreadable() -> None:
+def test_a_file_that_was_removed_or_replaced_before_it_is_read_is_unreadable() -> None:
     written(Path(), {f"{name}.json": b"{}" for name in ("gone", "longer", "newer", "pipe", "same")})
     inventory = take_inventory(["gone.json", "longer.json", "newer.json", "pipe.json", "same.json"])
     Path("gone.json").unlink()
@@ -178,7 +178,7 @@ def test_a_file_that_is_gone_or_another_when_its_turn_comes_is_unreadable() -> N
     assert [end.problem for end in result.ends] == [record.problem for record in result.records]
 
 
-def test_small_files_travel_together_by_number_and_by_size() -> None:
+def test_small_files_share_a_chunk_up_to_a_number_and_a_size() -> None:
     written(Path("d"), {f"{number:04}.json": b"{}" for number in range(1100)})
     result = read("d")
     assert [len(records) for _, _, records, _ in result.chunks] == [500, 500, 100]

@@ -52,7 +52,7 @@ def whole(mixture: Inventory) -> Read:
     return read(inventory=mixture)
 
 
-def test_every_record_is_there_once_and_in_order(mixture: Inventory, whole: Read) -> None:
+def test_every_record_is_read_once_and_in_order(mixture: Inventory, whole: Read) -> None:
     counts: dict[str, int] = {}
     for record in whole.records:
         key = Path(record.name).name if "/d/" not in record.name else "d"
@@ -75,7 +75,7 @@ def test_every_record_is_there_once_and_in_order(mixture: Inventory, whole: Read
     )
 
 
-def test_every_source_has_one_end_behind_its_last_record(mixture: Inventory, whole: Read) -> None:
+def test_every_source_has_one_end_after_its_last_record(mixture: Inventory, whole: Read) -> None:
     assert sorted(end.source for end in whole.ends) == list(range(mixture.count))
     assert [(end.source, end.name) for end in whole.ends] == [
         (source.number, source.name) for source in mixture.sources
@@ -103,9 +103,7 @@ def test_the_numbers_have_no_gaps_and_progress_ends_at_the_size_of_all(mixture: 
 
 
 @pytest.mark.parametrize("skip", [0, 1, 2, 5, 9, 10, 11, 12, 13, 100])
-def test_reading_goes_on_from_any_chunk_as_if_it_had_begun_at_the_first(
-    mixture: Inventory, whole: Read, skip: int
-) -> None:
+def test_reading_can_be_resumed_from_any_chunk(mixture: Inventory, whole: Read, skip: int) -> None:
     assert read(inventory=mixture, skip=skip).chunks == whole.chunks[skip:]
 
 
@@ -123,7 +121,7 @@ def test_small_sources_share_a_chunk(tmp_path: Path) -> None:
     assert len(result.records) == len(result.ends) == 200
 
 
-def test_standard_input_goes_between_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_read_in_its_place_between_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     written(tmp_path, {"a.json": b"1", "b.jsonl": b"3\n"})
     stream = type("Stream", (), {"buffer": io.BytesIO(gz(b"2\n2\n"))})()
@@ -135,7 +133,7 @@ def test_standard_input_goes_between_files(tmp_path: Path, monkeypatch: pytest.M
     assert (result.inventory.size, result.inventory.resumable) == (3, False)
 
 
-def test_nothing_is_read_of_no_names() -> None:
+def test_no_names_give_no_chunks() -> None:
     assert read().chunks == []
 
 
@@ -144,7 +142,7 @@ names = st.sampled_from(["a.json", "a.jsonl", "a.json.gz", "a.jsonl.gz", "a.json
 
 @settings(max_examples=80)
 @given(st.dictionaries(names, st.binary(max_size=60) | st.sampled_from([gz(b"1\n"), zst(b"1\n"), b"PAR1xxxxPAR1"])))
-def test_whatever_is_in_the_files_reading_does_not_fail_and_every_source_ends(
+def test_reading_arbitrary_content_never_fails_and_every_source_ends(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "anything"
@@ -164,7 +162,7 @@ def test_whatever_is_in_the_files_reading_does_not_fail_and_every_source_ends(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-def test_the_process_that_reads_stays_small(tmp_path: Path) -> None:
+def test_the_process_that_reads_uses_little_memory(tmp_path: Path) -> None:
     """A line of 100 MB in an archive, 60 MB of records and 5,000 files: peak memory grows by less than 45 MB."""
     written(tmp_path, {"a.jsonl.zst": zst(b"1" * 100_000_000), "b.jsonl.gz": gz(b"{}\n" * 20_000_000)})
     folder = tmp_path / "many"
@@ -185,7 +183,7 @@ print(peak() - before)
     assert float(done.stdout) < 45
 
 
-def test_the_chunks_of_an_inventory_can_be_asked_for_again(tmp_path: Path) -> None:
+def test_the_chunks_of_an_inventory_can_be_read_again(tmp_path: Path) -> None:
     written(tmp_path, {"a.jsonl": joined(numbered(10))})
     inventory = take_inventory([str(tmp_path)])
     assert [len(list(chunk.records())) for chunk in read_chunks(inventory)] == [10]
@@ -252,7 +250,7 @@ def test_a_file_without_records_is_unreadable(content: bytes, blank: int) -> Non
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
-def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_goes_on(end: bytes) -> None:
+def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_is_read(end: bytes) -> None:
     long = b"1" * (TEXT_MAX + 1)
     written(Path(), {"a.jsonl": b"first\n" + long[1:] + b"\r\n" + long + end + (b"last" if end else b"")})
     result = read("a.jsonl")
@@ -266,9 +264,7 @@ def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_goes_
 
 @settings(max_examples=60)
 @given(cut=st.integers(0, 2**24), name=st.sampled_from(["a.jsonl.gz", "a.ndjson.zst"]))
-def test_of_an_archive_cut_off_the_records_before_are_records_and_one_row_tells(
-    folder: Path, cut: int, name: str
-) -> None:
+def test_the_records_before_the_end_of_a_cut_off_archive_are_read(folder: Path, cut: int, name: str) -> None:
     content = ARCHIVES[name][: cut % len(ARCHIVES[name])]
     result = read(written(folder, {name: content}) / name)
     assert result.problem.startswith("cut off: ")
@@ -280,9 +276,7 @@ def test_of_an_archive_cut_off_the_records_before_are_records_and_one_row_tells(
 @settings(max_examples=60)
 @example(place=18, flip=18, name="a.ndjson.zst")  # lines of the text become blank
 @given(place=st.integers(0, 2**24), flip=st.integers(1, 255), name=st.sampled_from(["a.jsonl.gz", "a.ndjson.zst"]))
-def test_of_a_damaged_archive_the_records_before_are_records_and_one_row_tells(
-    folder: Path, place: int, flip: int, name: str
-) -> None:
+def test_the_records_before_the_damage_of_an_archive_are_read(folder: Path, place: int, flip: int, name: str) -> None:
     content = bytearray(ARCHIVES[name])
     content[place % len(content)] ^= flip
     result = read(written(folder, {name: bytes(content)}) / name)
@@ -296,7 +290,7 @@ def test_of_a_damaged_archive_the_records_before_are_records_and_one_row_tells(
     assert lines[-1] == len(lines) + result.end.blank  # what a damage makes of a line may be a blank one
 
 
-def test_the_row_of_a_damage_covers_the_line_in_which_it_is() -> None:
+def test_damage_is_reported_for_the_line_in_which_it_is() -> None:
     whole = gz(b"a\nb\nincomplete")
     written(Path(), {"a.jsonl.gz": whole[:-1], "b.jsonl.gz": gz(b"a\nb\n") + b"x", "c.jsonl.gz": b"x"})
     assert [(record.name, record.line, record.text) for record in read(".").records] == [
@@ -310,7 +304,7 @@ def test_the_row_of_a_damage_covers_the_line_in_which_it_is() -> None:
     ]
 
 
-def test_what_is_appended_after_the_inventory_is_no_part_of_the_audit() -> None:
+def test_bytes_appended_after_the_inventory_are_not_read() -> None:
     written(Path(), {"a.jsonl": b"1\n2\n"})
     inventory = take_inventory(["a.jsonl"])
     with Path("a.jsonl").open("ab") as file:
@@ -321,7 +315,7 @@ def test_what_is_appended_after_the_inventory_is_no_part_of_the_audit() -> None:
     assert result.end.sha256 == hashlib.sha256(b"1\n2\n").hexdigest()
 
 
-def test_a_file_that_is_shorter_or_rewritten_since_the_inventory_says_so() -> None:
+def test_a_file_that_was_truncated_or_rewritten_since_the_inventory_is_reported() -> None:
     written(Path(), {"a.jsonl": b"1\n2\n", "b.jsonl": b"1\n2\n", "c.jsonl": b"1\n"})
     inventory = take_inventory(["."])
     Path("a.jsonl").write_bytes(b"1\n2")
@@ -365,7 +359,7 @@ class Failing(io.RawIOBase):
         (None, "cannot be read any further: standard input does not wait for its bytes (O_NONBLOCK)"),
     ],
 )
-def test_a_source_that_breaks_while_it_is_read_ends_with_an_unreadable_row(
+def test_a_source_that_fails_while_it_is_read_ends_with_an_unreadable_record(
     answer: OSError | None, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = type("Stream", (), {"buffer": Failing([b"1\n2", answer, b""])})()
@@ -381,7 +375,7 @@ def test_closed_standard_input_is_a_source_that_fails(monkeypatch: pytest.Monkey
 
 
 @archives
-def test_standard_input_is_json_lines_packed_or_not(name: str) -> None:
+def test_standard_input_is_json_lines_compressed_or_not(name: str) -> None:
     program = """
 import sys
 from nomyo_attest.audit.sources import read_chunks, take_inventory
@@ -397,7 +391,7 @@ print(sum(1 for chunk in chunks for record in chunk.records() if record.text), c
     )
 
 
-def test_reading_may_be_given_up_in_the_middle() -> None:
+def test_reading_may_be_abandoned_in_the_middle() -> None:
     written(Path(), {"a.jsonl": TEXT})
     chunks = read_chunks(take_inventory(["a.jsonl"]))
     assert next(chunks).number == 0

@@ -27,11 +27,13 @@ from nomyo_attest.audit.sources.source import display, kind_of
         ("", None),
     ],
 )
-def test_the_ending_tells_kind_and_packing_whatever_its_case(name: str, kind: tuple[str, str] | None) -> None:
+def test_format_and_compression_are_recognized_by_the_extension_in_any_case(
+    name: str, kind: tuple[str, str] | None
+) -> None:
     assert kind_of(name) == kind
 
 
-def test_a_name_that_is_no_utf8_is_written_with_backslashes() -> None:
+def test_a_name_that_is_not_utf_8_is_written_with_backslashes() -> None:
     assert display("r\udcffé.json") == r"r\xffé.json"
     assert display("\ud800.json").isascii()
     assert display("ré.json") == "ré.json"

@@ -50,13 +50,13 @@ def unpack(data: bytes, packing: Packing, places: list[int] | None = None) -> tu
 
 @packings
 @given(places=st.lists(st.integers(0, 2**20), max_size=8))
-def test_an_archive_gives_its_text_however_it_comes(packing: Packing, places: list[int]) -> None:
+def test_an_archive_gives_the_same_text_however_it_is_cut_into_blocks(packing: Packing, places: list[int]) -> None:
     assert unpack(PACKED[packing], packing, places) == (TEXT, "")
 
 
 @packings
 @given(cut=st.integers(0, 2**20), places=st.lists(st.integers(0, 2**20), max_size=3))
-def test_an_archive_cut_off_anywhere_gives_what_stands_before_and_says_so(
+def test_an_archive_cut_off_anywhere_gives_the_text_before_and_an_error(
     packing: Packing, cut: int, places: list[int]
 ) -> None:
     data = PACKED[packing][: cut % len(PACKED[packing])]
@@ -69,7 +69,9 @@ def test_an_archive_cut_off_anywhere_gives_what_stands_before_and_says_so(
 
 @packings
 @given(place=st.integers(0, 2**20), flip=st.integers(1, 255), places=st.lists(st.integers(0, 2**20), max_size=3))
-def test_a_changed_byte_is_told_or_changes_nothing(packing: Packing, place: int, flip: int, places: list[int]) -> None:
+def test_a_changed_byte_is_reported_or_changes_nothing(
+    packing: Packing, place: int, flip: int, places: list[int]
+) -> None:
     data = bytearray(PACKED[packing])
     data[place % len(data)] ^= flip
     text, problem = unpack(bytes(data), packing, places)
@@ -110,7 +112,7 @@ def test_several_archives_in_one_file_are_one_text(packing: Packing) -> None:
 
 @packings
 @pytest.mark.parametrize("garbage", [b"x", b"\x1f", b"garbage", b"\0\0x"])
-def test_what_stands_behind_an_archive_is_damage(packing: Packing, garbage: bytes) -> None:
+def test_other_bytes_behind_an_archive_are_damage(packing: Packing, garbage: bytes) -> None:
     text, problem = unpack(PACKERS[packing](b"a\n") + garbage, packing)
     assert text == b"a\n"
     assert problem.startswith(("damaged: the bytes behind the archive are not", "cut off: "))
@@ -122,7 +124,7 @@ def test_zeros_behind_gzip_are_padding() -> None:
 
 
 @packings
-def test_an_archive_of_nothing_is_one_and_no_archive_is_not(packing: Packing) -> None:
+def test_an_empty_archive_is_valid_and_an_empty_file_is_not(packing: Packing) -> None:
     assert unpack(PACKERS[packing](b""), packing) == (b"", "")
     assert unpack(b"", packing)[1].startswith("cut off: the file is empty")
 
@@ -131,7 +133,7 @@ PROGRAMS = {"gz": "gzip", "zst": "Zstandard"}
 
 
 @packings
-def test_what_is_no_archive_at_all_is_damage(packing: Packing) -> None:
+def test_a_file_that_is_not_an_archive_is_damage(packing: Packing) -> None:
     assert unpack(b'{"a": 1}\n', packing) == (
         b"",
         f"damaged: does not begin as {PROGRAMS[packing]} does; if it is not compressed, rename it",
@@ -139,7 +141,7 @@ def test_what_is_no_archive_at_all_is_damage(packing: Packing) -> None:
 
 
 @packings
-def test_a_bomb_is_unpacked_in_bounded_memory(packing: Packing) -> None:
+def test_a_decompression_bomb_is_read_in_bounded_memory(packing: Packing) -> None:
     bomb = PACKERS[packing](bytes(64 * 1024 * 1024))
     tracemalloc.start()
     try:
@@ -150,7 +152,7 @@ def test_a_bomb_is_unpacked_in_bounded_memory(packing: Packing) -> None:
     assert size == 64 * 1024 * 1024
 
 
-def test_frames_that_zstandard_skips_are_skipped() -> None:
+def test_skippable_frames_are_skipped() -> None:
     skippable = b"\x5a\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
     assert unpack(skippable + zst(b"a\n") + skippable, "zst") == (b"a\n", "")
     assert unpack(skippable, "zst") == (b"", "")
@@ -167,28 +169,28 @@ def windowed(log: int) -> bytes:
     return packer.compress(b"a\n" * 100) + packer.flush()
 
 
-def test_a_window_larger_than_is_given_is_refused_before_memory_is_taken() -> None:
+def test_a_frame_with_a_window_above_the_limit_is_refused() -> None:
     assert unpack(windowed(27), "zst") == (b"a\n" * 100, "")
     text, problem = unpack(windowed(28), "zst")
     assert text == b""
     assert problem == "needs more than 128 MiB of memory to be decompressed; decompress it first"
 
 
-def test_an_archive_that_needs_a_dictionary_says_so() -> None:
+def test_an_archive_that_needs_a_dictionary_is_refused() -> None:
     words = zstd.train_dict([b'{"sample": %d}' % number for number in range(2000)], 2000)
     assert "dictionary" in unpack(zstd.compress(b'{"sample": 1}\n', zstd_dict=words), "zst")[1]
 
 
 @pytest.mark.parametrize("level", [1, 3, 19, -5])
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 65_791, 65_792, 131_072, 131_073, 1_000_000])
-def test_frames_of_every_header_are_walked_through(level: int, size: int) -> None:
+def test_frames_with_every_form_of_header_are_decompressed(level: int, size: int) -> None:
     text = os.urandom(size // 2) + b"b" * (size - size // 2)
     packer = zstd.ZstdCompressor(level=level)
     streamed = packer.compress(text[:1000]) + packer.flush(packer.FLUSH_BLOCK) + packer.compress(text[1000:])
     assert unpack(streamed + packer.flush() + zstd.compress(text, level), "zst") == (text * 2, "")
 
 
-def test_a_python_without_zstandard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_zstandard_in_python_the_problem_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = zst(b"a\n")
     package = sys.modules[zstd.__name__.rpartition(".")[0]]
     monkeypatch.delattr(package, "zstd")
@@ -199,5 +201,5 @@ def test_a_python_without_zstandard_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("head", "packing"), [(gz(b""), "gz"), (zst(b""), "zst"), (b'{"a', ""), (b"", ""), (b"\x1f", "")]
 )
-def test_the_first_bytes_tell_the_packing(head: bytes, packing: str) -> None:
+def test_the_compression_is_recognized_by_the_first_bytes(head: bytes, packing: str) -> None:
     assert packing_of(head) == packing

@@ -67,7 +67,7 @@ def test_without_a_place_it_is_partition_and_position(spark: Any) -> None:
         ("response string, response string", {}, "got 2 among 'response', 'response'"),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused_before_anything_runs(
+def test_a_table_with_wrong_columns_is_refused_before_anything_runs(
     spark: Any, schema: str, arguments: dict[str, Any], expected: str
 ) -> None:
     from nomyo_attest.audit import spark as audit
@@ -86,7 +86,7 @@ def test_a_table_that_does_not_fit_is_refused_before_anything_runs(
     ],
     ids=["policy", "time without an offset", "number for a time"],
 )
-def test_arguments_that_no_record_could_be_judged_by_are_refused_before_anything_runs(
+def test_invalid_arguments_are_refused_before_anything_runs(
     spark: Any, policy: Any, arguments: dict[str, Any], error: type[Exception]
 ) -> None:
     from nomyo_attest.audit import spark as audit

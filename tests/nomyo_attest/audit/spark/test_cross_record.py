@@ -53,7 +53,7 @@ def told(found: list[Any]) -> list[bytes]:
     return sorted(msgspec.json.encode(one, order="sorted") for one in found)
 
 
-def test_every_series_rule_finds_the_same_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
+def test_every_cross_record_rule_finds_the_same_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
     verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()
@@ -72,7 +72,7 @@ def test_without_a_limit_no_gap_is_a_finding(spark: Any) -> None:
     assert audit.cross_record(verdicts).collect() == []
 
 
-def test_every_check_comes_to_the_same_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
+def test_every_check_has_the_same_outcome_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
     verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()

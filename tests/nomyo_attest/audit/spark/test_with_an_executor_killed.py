@@ -43,7 +43,7 @@ def cluster(sessions: Sessions, tmp_path: Path) -> Any:
     )
 
 
-def test_every_record_is_there_once_after_an_executor_was_killed_in_mid_run(cluster: Any, tmp_path: Path) -> None:
+def test_every_record_appears_once_after_an_executor_was_killed(cluster: Any, tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
     rows = [(one.source, one.line, one.text and bytearray(one.text)) for one in mixed_bag()]

@@ -16,12 +16,12 @@ from nomyo_attest.audit.row import COLUMNS
 IDS = ["duplicate.quote", "duplicate.payload_id", "reused.aik", "rollback.clock", "rollback.counters", "gap.records"]
 
 
-def test_the_series_rules_are_these_in_this_order() -> None:
+def test_the_cross_record_rules_are_these_in_this_order() -> None:
     assert [rule.id for rule in CROSS_RECORD_RULES] == IDS
 
 
 @pytest.mark.parametrize("rule", CROSS_RECORD_RULES, ids=lambda rule: rule.id)
-def test_a_series_rule_asks_explains_and_says_what_to_do(rule: CrossRecordRule) -> None:
+def test_a_cross_record_rule_has_a_question_an_explanation_and_a_remediation(rule: CrossRecordRule) -> None:
     assert rule.question.endswith("?")
     assert rule.explanation
     assert rule.remediation.endswith(".")
@@ -45,7 +45,7 @@ def test_a_rule_is_found_by_its_id_and_no_other() -> None:
         find_cross_record_rule("rollback.nonce")
 
 
-def test_the_gap_is_asked_for_with_a_limit_only() -> None:
+def test_the_gap_is_evaluated_only_with_a_limit() -> None:
     assert [rule.id for rule in evaluated_rules(None)] == IDS[:-1]
     assert [rule.id for rule in evaluated_rules(0)] == IDS
     with pytest.raises(ValueError, match=r"gap\.records is evaluated only with a limit"):
@@ -63,5 +63,5 @@ def test_the_gap_is_asked_for_with_a_limit_only() -> None:
         (-(2**53), "-9007199254740992 s"),
     ],
 )
-def test_a_time_outside_the_calendar_is_told_in_seconds(seconds: int, text: str) -> None:
+def test_a_time_outside_the_calendar_is_shown_in_seconds(seconds: int, text: str) -> None:
     assert rfc3339(seconds) == text

@@ -146,7 +146,7 @@ def test_every_finding_of_the_model_is_found_and_no_other(records: list[Fact], m
 
 @settings(max_examples=15)
 @given(facts())
-def test_looking_at_a_few_records_only_finds_the_same(records: list[Fact]) -> None:
+def test_a_query_over_the_shared_records_only_finds_the_same(records: list[Fact]) -> None:
     alone = [
         NOTHING._replace(
             source=3,

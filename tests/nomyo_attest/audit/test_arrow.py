@@ -7,16 +7,25 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 
 from nomyo_attest import AppraisalPolicy, NomyoAttestError
-from nomyo_attest.audit.arrow import RESULT_SCHEMA, ROWS_MAX, ColumnError, appraise_batches, batch_to_rows
-from nomyo_attest.audit.row import Row, encode_row
+from nomyo_attest.audit.arrow import (
+    RESULT_SCHEMA,
+    ROWS_MAX,
+    ColumnError,
+    appraise_batches,
+    batch_to_rows,
+    rows_to_batch,
+)
+from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.audit.mixed_bag import GARBAGE, POLICY, mixed_bag
 
 pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 
 GOOD = Forge().text().encode()
 
@@ -51,7 +60,7 @@ def test_every_batch_that_comes_out_has_the_schema_of_the_results() -> None:
     found.validate(full=True)
 
 
-def test_a_row_can_be_appraised_again_from_the_evidence_it_kept() -> None:
+def test_a_row_can_be_appraised_again_from_its_stored_evidence() -> None:
     once = rows([batch(response=[GOOD])], keep_evidence=True)
     again = rows([batch(response=[encode_row(row) for row in once])], keep_evidence=True)
     assert again == once
@@ -101,7 +110,7 @@ def test_a_column_of_arrows_json_type_is_read() -> None:
         assert (row.verdict, row.source, row.line) == ("affirming", "a.jsonl", 7)
 
 
-def test_text_that_is_not_utf_8_in_a_column_of_strings_is_a_record_that_does_not_hold() -> None:
+def test_text_that_is_not_utf_8_in_a_column_of_strings_is_a_malformed_record() -> None:
     (row,) = rows([batch(response=pa.array([b"\xff"]).view(pa.string()))])
     assert row.verdict == "contraindicated"
     assert row.failed == ["evidence.form"]
@@ -124,7 +133,7 @@ def test_a_text_too_large_to_be_read_is_unreadable_and_says_how_large_it_is() ->
     ],
     ids=["struct", "integer", "list", "null", "dictionary of integers"],
 )
-def test_a_column_that_is_no_text_is_refused_by_its_type(array: Any, got: str) -> None:
+def test_a_column_that_is_not_text_is_refused_by_its_type(array: Any, got: str) -> None:
     with pytest.raises(
         ColumnError, match=rf"column 'response': expected JSON text: string or binary, got {got}"
     ) as told:
@@ -133,7 +142,7 @@ def test_a_column_that_is_no_text_is_refused_by_its_type(array: Any, got: str) -
     assert told.value.column == "response"
 
 
-def test_a_column_that_is_not_there_is_refused_and_told_from_those_that_are() -> None:
+def test_a_missing_column_is_refused_with_the_names_of_the_others() -> None:
     with pytest.raises(
         ColumnError, match="column 'answer': expected one column of this name, got 0 among 'response', 'n'"
     ):
@@ -169,13 +178,13 @@ def test_places_are_carried_over_from_columns_of_any_name() -> None:
 
 
 @pytest.mark.parametrize("line", [None, -1, 2**63, 2**64 - 1])
-def test_a_line_that_is_none_becomes_0(line: int | None) -> None:
+def test_an_invalid_line_becomes_0(line: int | None) -> None:
     kind = pa.uint64() if line and line > 0 else pa.int64()
     found = rows([batch(response=[b"{"], source=pa.array([None], pa.string()), line=pa.array([line], kind))], name="x")
     assert [(row.source, row.line) for row in found] == [("x", 0)]
 
 
-def test_a_batch_is_read_when_it_is_asked_for_and_its_rows_come_in_batches_of_bounded_size() -> None:
+def test_batches_are_read_lazily_and_results_have_bounded_size() -> None:
     taken = []
 
     def source() -> Iterator[Any]:
@@ -189,7 +198,7 @@ def test_a_batch_is_read_when_it_is_asked_for_and_its_rows_come_in_batches_of_bo
     assert taken == [0, 1]
 
 
-def test_with_evidence_kept_a_batch_ends_where_its_records_get_large() -> None:
+def test_with_stored_evidence_a_batch_ends_where_its_records_get_large() -> None:
     padded = Forge().response()
     padded["_metadata"]["more"] = "x" * 3_000_000
     text = json.dumps(padded).encode()
@@ -205,7 +214,7 @@ def test_records_outside_the_window_of_time_give_no_row() -> None:
     assert [row.line for row in found] == [1, 2, 3, 5]
 
 
-def test_the_time_of_all_appraisals_is_the_one_given_and_that_of_the_call_without() -> None:
+def test_the_time_of_all_appraisals_is_the_one_given_or_that_of_the_call() -> None:
     now = datetime.now(UTC)
     document = Forge().policy() | {"valid_until": (now + timedelta(hours=1)).isoformat()}
     policy = AppraisalPolicy.from_dict(document)
@@ -226,15 +235,13 @@ def test_the_time_of_all_appraisals_is_the_one_given_and_that_of_the_call_withou
     ],
     ids=["policy", "time without an offset", "number for a time"],
 )
-def test_arguments_that_no_record_could_be_judged_by_are_refused_at_once(
-    call: Callable[[], object], error: type[Exception]
-) -> None:
+def test_invalid_arguments_are_refused_at_once(call: Callable[[], object], error: type[Exception]) -> None:
     with pytest.raises(error):
         call()
 
 
 @pytest.mark.parametrize("text", GARBAGE, ids=lambda text: repr(text[:20]))
-def test_garbage_is_a_row(text: bytes) -> None:
+def test_arbitrary_bytes_give_a_row(text: bytes) -> None:
     (row,) = rows([batch(response=[text])])
     assert row.verdict in {"contraindicated", "none"}
 
@@ -245,3 +252,54 @@ def test_a_wrapped_record_is_a_row_that_is_unreadable() -> None:
     assert row.verdict == "unreadable"
     assert row.reason is not None
     assert "at /log (JSON text in a string)" in row.reason
+
+
+def test_the_columns_are_those_of_a_row_in_order() -> None:
+    assert tuple(RESULT_SCHEMA.names) == COLUMNS
+
+
+def test_a_column_may_be_null_exactly_where_a_row_may_have_none() -> None:
+    least = msgspec.to_builtins(Row(source="a", line=1, verdict="none"))
+    assert {one.name for one in RESULT_SCHEMA if one.nullable} == {name for name in COLUMNS if least[name] is None}
+
+
+FULL = Row(
+    source="a",
+    line=2**63 - 1,
+    payload_id="ü",
+    verdict="contraindicated",
+    failed=["a"],
+    undecided=["b", "c"],
+    pcrs=msgspec.Raw(b'{"sha256":{"0":"00"}}'),
+    clock=2**63 - 1,
+    findings=[
+        RowFinding("a", "fail", "required", {"b": [1, None, "x"]}, None, "m"),
+        RowFinding("b", "undecided", "warn", "text", 2**64 - 1, ""),
+    ],
+    evidence=msgspec.Raw(b'{"tpm_attestation": {"is_available": false}}'),
+)
+
+
+def test_rows_are_converted_back_to_the_same_bytes() -> None:
+    rows = [FULL, *(one.row(keep_evidence=True) for one in mixed_bag())]
+    assert list(map(encode_row, batch_to_rows(rows_to_batch(rows)))) == list(map(encode_row, rows))
+
+
+def test_no_rows_are_a_batch_without_rows() -> None:
+    empty = rows_to_batch([])
+    assert empty.num_rows == 0
+    assert empty.schema == RESULT_SCHEMA
+
+
+def test_the_values_of_a_finding_are_json_text() -> None:
+    (first, second) = rows_to_batch([FULL]).column("findings")[0].as_py()
+    assert (first["expected"], first["got"]) == ('{"b":[1,null,"x"]}', "null")
+    assert (second["expected"], second["got"]) == ('"text"', "18446744073709551615")
+
+
+def test_parquet_preserves_the_columns_and_the_rows(tmp_path: Any) -> None:
+    path = tmp_path / "verdicts.parquet"
+    pq.write_table(pa.Table.from_batches([rows_to_batch([FULL])]), path)
+    table = pq.read_table(path)
+    assert table.schema.equals(RESULT_SCHEMA)
+    assert [encode_row(row) for row in batch_to_rows(table)] == [encode_row(FULL)]

@@ -19,7 +19,7 @@ def counters(at: int, resets: int, restarts: int, **fields: Any) -> dict[str, An
     return {**AIK, "processed_at": at, "clock": 10 * at, "reset_count": resets, "restart_count": restarts, **fields}
 
 
-def test_a_quote_twice_is_found_with_its_places_and_whether_the_payload_ids_differ(tmp_path: Path) -> None:
+def test_a_duplicate_quote_is_found_with_its_places_and_whether_the_payload_ids_differ(tmp_path: Path) -> None:
     (found,) = series_of(
         tmp_path,
         {"quote": digest(1), "payload_id": "a", "processed_at": 9},
@@ -37,13 +37,13 @@ def test_a_quote_twice_is_found_with_its_places_and_whether_the_payload_ids_diff
     )
 
 
-def test_a_payload_id_twice_is_found_and_none_twice_is_nothing(tmp_path: Path) -> None:
+def test_a_duplicate_payload_id_is_found_and_missing_ones_are_not(tmp_path: Path) -> None:
     (found,) = series_of(tmp_path, {"payload_id": "é'\""}, {}, {}, {"payload_id": "é'\""}, {"payload_id": "e"})
     assert (found.rule, found.key, found.records) == ("duplicate.payload_id", "é'\"", 2)
     assert found.message == "one payload id in 2 records"
 
 
-def test_a_pinned_aik_may_come_again_and_another_may_not(tmp_path: Path) -> None:
+def test_a_pinned_aik_may_be_reused_and_another_may_not(tmp_path: Path) -> None:
     other = {**AIK, "aik_name": name(2), "aik_pinned": False}
     (found,) = series_of(tmp_path, AIK, AIK, other, other, {**other, "aik_name": name(3)})
     assert (found.rule, found.key, found.records) == ("reused.aik", name(2).hex(), 2)
@@ -56,11 +56,11 @@ def test_a_clock_back_by_a_millisecond_is_found_and_the_message_says_so(tmp_path
     assert found.message == "the clock goes back by 1 ms, from 5000 to 4999"
 
 
-def test_a_clock_that_stands_still_or_goes_on_is_none(tmp_path: Path) -> None:
+def test_a_clock_that_stays_the_same_or_increases_is_not_a_finding(tmp_path: Path) -> None:
     assert series_of(tmp_path, clock(1, 5000), clock(2, 5000), clock(3, 5001)) == []
 
 
-def test_answers_of_one_second_have_no_order(tmp_path: Path) -> None:
+def test_records_of_one_second_are_not_compared(tmp_path: Path) -> None:
     assert series_of(tmp_path, clock(1, 5000), clock(1, 4000), clock(1, 4500), clock(2, 5000)) == []
 
 
@@ -74,7 +74,7 @@ def test_a_clock_is_compared_with_the_largest_of_all_seconds_before(tmp_path: Pa
     )
 
 
-def test_a_clock_across_a_reset_is_not_compared_since_a_power_cut_may_take_it_back(tmp_path: Path) -> None:
+def test_clocks_across_a_reset_are_not_compared(tmp_path: Path) -> None:
     assert series_of(tmp_path, clock(1, 5000), clock(2, 4000, reset_count=8)) == []
 
 
@@ -82,7 +82,7 @@ def test_a_clock_of_another_aik_is_not_compared(tmp_path: Path) -> None:
     assert series_of(tmp_path, clock(1, 5000), clock(2, 4000, aik_name=name(2))) == []
 
 
-def test_clocks_and_counters_count_where_the_signature_verifies_and_the_time_is_known(tmp_path: Path) -> None:
+def test_only_records_with_a_valid_signature_and_a_time_are_compared(tmp_path: Path) -> None:
     assert series_of(
         tmp_path,
         clock(1, 9000, signature_valid=False, reset_count=9),
@@ -122,7 +122,7 @@ def test_counters_of_one_second_have_no_order(tmp_path: Path) -> None:
     assert series_of(tmp_path, counters(1, 8, 0), counters(1, 7, 3), counters(1, 7, 1)) == []
 
 
-def test_a_gap_is_found_if_it_is_longer_than_what_was_asked(tmp_path: Path) -> None:
+def test_a_gap_is_found_if_it_is_longer_than_the_limit(tmp_path: Path) -> None:
     records = [{"processed_at": at} for at in (100, 0, None, 40, 100, 99)]
     (found,) = series_of(tmp_path, *records, max_gap=58)
     assert found == CrossRecordFinding(
@@ -166,7 +166,7 @@ def test_findings_of_a_rule_are_in_the_order_of_their_first_record(tmp_path: Pat
     assert [found.key for found in series_of(tmp_path, *records)] == [digest(key).hex() for key in (1, 2, 3)]
 
 
-def test_no_rule_takes_the_room_of_another_and_totals_are_exact(tmp_path: Path) -> None:
+def test_each_rule_has_its_share_of_the_list_and_totals_are_exact(tmp_path: Path) -> None:
     quotes = [{"quote": digest(number // 2)} for number in range(4 * CROSS_RECORD_LISTED)]
     names = [{**AIK, "aik_name": name(number // 2), "aik_pinned": False} for number in range(20)]
     seen: list[CrossRecordFinding] = []

@@ -22,8 +22,8 @@ from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarize import summarize
 from nomyo_attest.audit.summary import CrossRecordRuleSummary, Run, Summary
 from nomyo_attest.audit.totals import SourceOrder
+from tests.nomyo_attest.audit.cross_record.test_stored import NAMES, facts
 from tests.nomyo_attest.audit.stores import NOTHING, digest, facts_of, fill, name
-from tests.nomyo_attest.audit.test_cross_record_model import NAMES, facts
 
 POLICY = na.AppraisalPolicy(id="any", unsafe_accept_any_pcrs=True)
 
@@ -113,7 +113,7 @@ def test_allow_undated_does_not_accept_a_finding(tmp_path: Path) -> None:
     assert summary_of(tmp_path, *records, allow_undated=True).status == 1
 
 
-def test_what_is_not_evaluated_counts_under_the_word_series_alone(tmp_path: Path) -> None:
+def test_a_check_that_was_not_evaluated_fails_only_for_cross_record(tmp_path: Path) -> None:
     records = (good(1, processed_at=None), good(2, processed_at=None))
     assert summary_of(tmp_path, *records, fail_on={"contraindicated"}).status == 0
 
@@ -173,7 +173,7 @@ def test_a_gap_is_not_evaluated_where_fewer_than_two_records_have_a_time(tmp_pat
     assert (checks(more)["records"].outcome, checks(more)["records"].undated) == ("held", 1)
 
 
-def test_what_could_not_be_read_is_no_record_of_a_check(tmp_path: Path) -> None:
+def test_unreadable_records_are_not_counted_by_a_check(tmp_path: Path) -> None:
     unreadable = {"verdict": VERDICTS.index(UNREADABLE), "available": None, "signature_valid": None}
     summary = summary_of(tmp_path, good(1), good(2), unreadable)
     assert (checks(summary)["quote"].appraised, checks(summary)["quote"].remark) == (2, "")
