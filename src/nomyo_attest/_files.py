@@ -2,11 +2,11 @@
 
 No other module of `nomyo_attest` or `nomyo` opens a file for writing, renames one or locks one; a test reads their
 source for that. Functions raise `OSError`, and `ValueError` for a path that no file can have (such as one with a NUL);
-callers turn both into their own errors, with `reason` for the message and a hint that fits their users.
+callers turn both into their own errors, with `reason` for the message.
 
 A new file is complete or absent: it is written under a temporary name in the same folder, synced, and then given its
 name. Symbolic links are not followed in the last part of a path unless a function says so. The checks of owner and mode
-are those of POSIX: access control lists and the folders above are not checked. Windows has neither in these terms.
+are those of POSIX, without access control lists and the folders above; Windows has neither in these terms.
 """
 
 from __future__ import annotations
@@ -67,15 +67,9 @@ class Access(enum.Enum):
     """Create a file; fails with `FileExistsError` if anything has its name."""
 
     def open(self, name: str | Path, mode: int = 0o600, *, folder: int | None = None) -> int:
-        """Open `name` without following a link, and return the descriptor.
+        """Open the path `name`, or a name in an open `folder`, without following a link, and return the descriptor.
 
-        Args:
-            name: a path, or a name in `folder`.
-            mode: of a file that is created, less the umask.
-            folder: descriptor of an open folder.
-
-        Raises:
-            OSError: it cannot be opened; a symbolic link is ``ELOOP`` on most systems.
+        `mode` is that of a file that is created, less the umask. Raises `OSError`.
         """
         return os.open(name, self.value[0] | _FLAGS, mode, dir_fd=folder)
 
@@ -129,11 +123,15 @@ class Folder:
         os.link(self.at(name), target, src_dir_fd=self.descriptor, **_NO_FOLLOW)
 
     def sync(self) -> None:
-        """Make the names in it survive a loss of power, where the file system can."""
-        if self.descriptor is None:
-            sync_folder(self.path)
-        else:
-            _sync(self.descriptor)
+        """Make the names in it survive a loss of power, where the file system can and the user may read the folder."""
+        try:
+            with self._own_descriptor() as descriptor:
+                os.fsync(descriptor)
+        except PermissionError:  # on Windows always
+            return
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_SYNC:
+                raise
 
     @contextlib.contextmanager
     def new_file(
@@ -166,11 +164,10 @@ class Folder:
         self.sync()
 
     def move(self, old: str, new: str, *, replace: bool = False) -> None:
-        """Rename a file of the caller's. It may keep its old name if the process is killed: then it has both.
+        """Rename a file. If the process is killed meanwhile, the file may have both names.
 
         Raises:
             FileExistsError: something has the name `new`, and `replace` is false.
-            OSError: it cannot be renamed.
         """
         ends: dict[str, Any] = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
         status = self.status(old)
@@ -200,8 +197,8 @@ class Folder:
         if os.name == "nt":
             os.rename(self.at(old), self.at(new))  # fails where the name is taken
             return
-        # rename(2) overwrites. So look first, and hold a lock on the folder, so that nobody else who comes this way
-        # takes the name in between. Where the folder cannot be locked, this fails, and nothing is written.
+        # rename(2) overwrites. So look first, and hold a lock on the folder, so that no other process that uses
+        # this function takes the name in between. If the folder cannot be locked, this fails, and nothing is written.
         with self._own_descriptor() as folder, locked(folder):
             if self.holds(new):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path / new))
@@ -209,7 +206,7 @@ class Folder:
 
     @contextlib.contextmanager
     def _own_descriptor(self) -> Iterator[int]:
-        """Its descriptor; one of its path, closed at the end, where it has none."""
+        """Yield its descriptor; if it has none, open its path until the context ends."""
         if self.descriptor is not None:
             yield self.descriptor
             return
@@ -224,7 +221,7 @@ class Folder:
         """A temporary name that is free before and after."""
         free = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
         if temporary is not None:
-            with contextlib.suppress(OSError):  # somebody else has put there what cannot be removed
+            with contextlib.suppress(OSError):  # it cannot be removed, such as a folder
                 if self.holds(temporary):
                     self.unlink(temporary)
                 free = temporary
@@ -337,31 +334,10 @@ def read_descriptor(descriptor: int, maximum: int) -> bytes:
     return content
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a loss of power, where the system can and the user may read the folder."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | flag("O_DIRECTORY") | flag("O_CLOEXEC"))
-    except PermissionError:  # on Windows always
-        return
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: int) -> None:
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
-            raise
-
-
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     """Lock an open file or folder; returns False if another process, or another descriptor, has it locked.
 
-    The lock ends with `unlock`, or when every copy of the descriptor is closed: a forked child has one, and with it the
-    lock.
+    The lock ends with `unlock`, or when every copy of the descriptor is closed; a forked child has a copy.
 
     Raises:
         OSError: the file system has no locks; ``ENOSYS`` on a system without `fcntl`.

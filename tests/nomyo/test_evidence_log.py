@@ -526,7 +526,7 @@ def test_with_the_reference_router_a_full_disk_loses_no_answer_in_silence(
 
     monkeypatch.setattr(os, "write", full)
     if failure == "raise":
-        with pytest.raises(EvidenceLogError, match="No space left on device; make room") as caught:
+        with pytest.raises(EvidenceLogError, match="No space left on device; free some space") as caught:
             asking(evidence_log=path)
         assert caught.value.prompt_sent is True
     else:

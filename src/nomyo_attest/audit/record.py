@@ -91,7 +91,7 @@ class RecordAppraiser:
             return self._appraise(source, line, text)
         except RepairError as error:
             return Appraised(unreadable(source, line, str(error)))
-        except Exception as error:  # noqa: BLE001 - one record must not end the audit of a million; it is told as ours
+        except Exception as error:  # noqa: BLE001 - one record must not end an audit of a million
             return Appraised(unreadable(source, line, f"internal error: {place_of(error)}; please report it"))
 
     def _appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:

@@ -1,4 +1,4 @@
-"""The evidence ledger: what answers showed of their servers, in a chain of lines that cannot be changed unnoticed."""
+"""The evidence ledger: the evidence of responses, in a chain of lines whose later change is detected."""
 
 from nomyo_attest.ledger.log import EvidenceLog, Receipt
 

@@ -42,17 +42,17 @@ _UNLOCKED_WITHIN: Final = 1.0
 
 
 @contextlib.contextmanager
-def as_ledger_error(path: Path, done: str) -> Iterator[None]:
-    """Raise the errors of the system as `LedgerError`; `done` is what failed, such as ``"written"``."""
+def as_ledger_error(path: Path, action: str) -> Iterator[None]:
+    """Raise the errors of the system as `LedgerError`; `action` is what failed, such as ``"written"``."""
     try:
         yield
     except LedgerError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _complaint(path, done, error) from None
+        raise _ledger_error(path, action, error) from None
 
 
-def _complaint(path: Path, done: str, error: Exception) -> LedgerError:
+def _ledger_error(path: Path, action: str, error: Exception) -> LedgerError:
     code = getattr(error, "errno", None)
     if code == errno.ELOOP:
         return LedgerError(str(path), "is a symbolic link", "name the file itself")
@@ -61,8 +61,8 @@ def _complaint(path: Path, done: str, error: Exception) -> LedgerError:
     if code == errno.ENOENT:
         return LedgerError(str(path), "its folder is not there", f"mkdir -p {shlex.quote(str(path.parent))}")
     if code in (errno.ENOSPC, errno.EDQUOT):
-        return LedgerError(str(path), f"cannot be {done}: {os.strerror(code)}", "make room")
-    return LedgerError(str(path), f"cannot be {done}: {reason(error)}", "check its name and permissions")
+        return LedgerError(str(path), f"cannot be {action}: {os.strerror(code)}", "free some space")
+    return LedgerError(str(path), f"cannot be {action}: {reason(error)}", "check its name and permissions")
 
 
 def open_ledger(path: Path) -> int:
@@ -72,7 +72,7 @@ def open_ledger(path: Path) -> int:
         A descriptor.
 
     Raises:
-        LedgerError: it is no regular file, belongs to another user, or others may write to it.
+        LedgerError: it is not a regular file, belongs to another user, or others may write to it.
         OSError: it cannot be opened.
     """
     return _checked(path, open_or_create(path, MODE))

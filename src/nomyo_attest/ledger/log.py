@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
-from nomyo_attest._files import Access, sync_folder
+from nomyo_attest._files import Access, Folder
 from nomyo_attest._version import __version__
 from nomyo_attest.appraisal import appraise
 from nomyo_attest.errors import LedgerError
@@ -194,7 +194,7 @@ class EvidenceLog:
             return None
         _write(descriptor, line, tail.size)
         if not tail.size:
-            sync_folder(self.path.parent)
+            Folder(self.path.parent).sync()
         return Receipt(_number(tail.last, before), digest_of(line), str(self.path))
 
     def _is_aside(self, status: os.stat_result) -> bool:

@@ -257,7 +257,7 @@ def test_a_write_that_fails_is_cut_back_and_told(path: Path, steps: Steps, step:
     with pytest.raises(na.LedgerError) as caught:
         log.append(answer())
     assert os.strerror(code) in caught.value.problem
-    assert ("make room" in caught.value.hint) is (code == errno.ENOSPC)
+    assert ("free some space" in caught.value.hint) is (code == errno.ENOSPC)
     steps.fail = None
     assert path.read_bytes() == before
     assert log.append(SMALL).number == 2
