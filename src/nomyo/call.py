@@ -114,8 +114,8 @@ class _Tries:
         """Seconds until the next try; None if there is none."""
         if not failure.retryable or self._retries >= self._maximum:
             return None
-        asked = failure.retry_after if isinstance(failure, APIStatusError) else None
-        wait = wait_before(self._retries, asked, self.left(), random)
+        requested = failure.retry_after if isinstance(failure, APIStatusError) else None
+        wait = wait_before(self._retries, requested, self.left(), random)
         self._retries += 1
         return wait
 

@@ -7,7 +7,7 @@ a mistake or an attack.
 A key is never overwritten, and none is made because one could not be loaded. No error holds a password or a part of a
 key, nor do the frames of its traceback.
 
-A password is taken as UTF-8, 1 to 1023 bytes. It is stretched by what `cryptography` takes as best for PKCS#8, which is
+A password is encoded as UTF-8, 1 to 1023 bytes. It is stretched by what `cryptography` considers best for PKCS#8:
 PBKDF2 with a few thousand rounds: only a long random one resists somebody who has the file.
 """
 
@@ -198,8 +198,8 @@ def _load(folder: KeyFolder, name: str, secret: bytes | None, minimum_bits: int)
     path = folder.path / name
     pem = folder.read(name, keys.PEM_MAX, private=True)
     try:
-        # The library would also test the primes, holding the GIL: 220 ms for RSA-4096, in which an event loop stands
-        # still. `check_private` makes sure that the numbers belong together, and no damaged file has numbers that do.
+        # The library would also test the primes, holding the GIL: 220 ms for RSA-4096, which block the
+        # event loop. `check_private` makes sure that the numbers belong together, which those of a damaged file do not.
         key = serialization.load_pem_private_key(pem, secret, unsafe_skip_rsa_key_validation=True)
     except TypeError:  # cryptography's word for a password that is missing, or not needed
         if secret is None:

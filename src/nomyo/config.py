@@ -109,7 +109,7 @@ def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> Non
             f"base_url: plain http to {host}, which is not this machine: allow_http is for localhost only. Use https, "
             "or say unsafe_remote_http=True besides"
         )
-    _warn(f"plain http to {host}: whoever is on the way can read and change everything")
+    _warn(f"plain http to {host}: anybody on the network path can read and change everything")
 
 
 def is_loopback(host: str) -> bool:
@@ -170,7 +170,7 @@ def check_key_bits(value: object) -> int:
     if value < BITS_FLOOR:
         raise ArgumentError(f"min_server_key_bits: expected {BITS_FLOOR} or more, got {value}")
     if value < SERVER_KEY_BITS:
-        _warn(f"server keys of {value} bits are taken; the protocol promises {SERVER_KEY_BITS}")
+        _warn(f"server keys of {value} bits are accepted; the protocol promises {SERVER_KEY_BITS}")
     return value
 
 

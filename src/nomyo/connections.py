@@ -257,8 +257,8 @@ class EnvironmentProxy(msgspec.Struct, frozen=True):
 def environment_proxy(scheme: str, host: str, port: int) -> EnvironmentProxy | None:
     """The proxy for requests to an origin; None for a direct connection.
 
-    ``HTTPS_PROXY`` goes before ``ALL_PROXY``, and ``NO_PROXY`` before both; each also in lower case. Plain HTTP never
-    goes through a proxy: the API key would be readable there.
+    ``HTTPS_PROXY`` overrides ``ALL_PROXY``, and ``NO_PROXY`` overrides both; each also in lower case. Plain HTTP never
+    uses a proxy: it could read the API key.
 
     Args:
         scheme: ``"https"`` or ``"http"``.

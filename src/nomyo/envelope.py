@@ -41,8 +41,8 @@ NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 
 _PIECE: Final = 768 * 1024
-"""Bytes worked on at a time, divisible by three for base64: each takes less than a millisecond, and between two of them
-other threads get their turn.
+"""Bytes processed at a time, divisible by three for base64: a piece takes less than a millisecond, and other threads
+run between two pieces.
 """
 
 _TEXT_PIECE: Final = _PIECE // 3 * 4

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from nomyo_attest.appraisal import AttestationResult
 
 # Every module of this package imports this one, and the other distribution called nomyo has none of this name: so this
-# runs although that one's __init__.py has replaced ours.
+# runs although that one's __init__.py has replaced the one of this package.
 require_own_package(sys.modules.get("nomyo"))
 
 UNREADABLE: Final = "response_unreadable"

@@ -232,7 +232,7 @@ def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = 
     """Step 1: decrypt and read a response; its plaintext is wiped.
 
     Raises `ResponseError`, the same one whatever is wrong; but `ResponseTooLargeError` for one that was decrypted and
-    has too many objects and arrays: whoever encrypted it knows that already.
+    has too many objects and arrays: the sender, who encrypted it, knows that.
     """
     decrypted = envelope.decrypt(package, key)
     with SecureBuffer(decrypted.plaintext, lock=lock_memory) as plaintext:

@@ -1,4 +1,4 @@
-"""Buffers that are wiped, and kept out of swap where the system allows it.
+"""Buffers that are wiped after use, and not swapped out where the system allows it.
 
 What this does: a `bytearray` is overwritten in place after use, and until then its pages are locked in memory
 (mlock(2)), if the system lets this process lock them. Only POSIX systems can.
@@ -81,11 +81,12 @@ class SecureBuffer:
             use(buffer.data)
 
     The bytes are wiped and the pages unlocked when the context ends, and at the latest when the last reference to the
-    buffer and its `data` is gone. `locked` tells whether the pages are; the module's description, what neither does.
+    buffer and its `data` is gone. `locked` says whether the pages are locked.
+    The limits of both are described at the top of this module.
 
     Args:
         data: bytes to copy. A `bytearray` is wiped once it is copied. `bytes` cannot be wiped: the original stays in
-            memory for as long as Python pleases.
+            memory until Python reuses it.
         lock: whether to try to lock the pages. They are locked before the copy is made.
 
     Raises:
@@ -177,7 +178,7 @@ def secure_bytearray(data: bytes | bytearray, lock: bool = True) -> SecureBuffer
 
     Args:
         data: a bytearray is wiped once it is copied; bytes cannot be.
-        lock: whether to try to lock the pages. After `disable_secure_memory` they are not, whatever is said here.
+        lock: whether to try to lock the pages. After `disable_secure_memory` they are not, whatever this argument is.
     """
     return SecureBuffer(data, lock=lock and _Default.enabled)
 

@@ -145,7 +145,7 @@ class Options:
         return self.require_attestation == ALWAYS
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
-        """These options with some changed, checked anew."""
+        """These options with some changed, checked again."""
         return type(self)(**{name: getattr(self, name) for name in OPTION_NAMES} | dict(changes))
 
     def _set(self, **values: object) -> None:

@@ -23,7 +23,7 @@ PATIENCE: Final = 1.0
 that wants it in the very thread that holds it: then the pages stay unlocked, which is counted as a failure."""
 
 LockCall = Callable[[int, int], int]
-"""A function of an address and a size in bytes, such as mlock; 0 is success, and errno tells of a failure."""
+"""A function of an address and a size in bytes, such as mlock; 0 is success; errno describes a failure."""
 
 _NO_BYTES: Final = ctypes.c_char * 0
 
@@ -81,7 +81,7 @@ class PageLocks:
             self.failures += 1
             return None
         try:
-            # First what was released: such a page may have been unmapped since, and mapped anew for this very buffer.
+            # First unlock released pages: one may have been unmapped since, and mapped again for this buffer.
             self._settle()
             pages = range(address // self.page_size, -(-(address + size) // self.page_size)) if size else range(0)
             tried: list[range] = []
@@ -99,7 +99,7 @@ class PageLocks:
             self._drain()
 
     def release(self, pages: range) -> None:
-        """End a claim; for `Hold`. Never waits, since finalizers call it: whoever has the table sees to it later."""
+        """End a claim; for `Hold`. Never waits, since finalizers call it: the holder of the table unlocks the pages."""
         self._released.append(pages)
         self._drain()
 
@@ -126,7 +126,7 @@ class PageLocks:
         self._mutex = threading.Lock()
 
     def _drain(self) -> None:
-        # Looked at again after each round, so that what came while the table was held is not left behind.
+        # Checked again after each round, so that pages released while the table was held are unlocked, too.
         while self._released and self._mutex.acquire(blocking=False):
             try:
                 self._settle()
@@ -134,7 +134,7 @@ class PageLocks:
                 self._mutex.release()
 
     def _settle(self) -> None:
-        """Unlock the released pages that nobody else claims. The table must be held."""
+        """Unlock the released pages without another claim. The table must be held."""
         while self._released:
             unclaimed = []
             for page in self._released.popleft():
@@ -202,7 +202,7 @@ def system_calls() -> tuple[LockCall, LockCall] | None:
 
 
 def memlock_limit() -> int | None:
-    """The soft RLIMIT_MEMLOCK in bytes; None if there is no limit, or the system cannot tell."""
+    """The soft RLIMIT_MEMLOCK in bytes; None if there is no limit, or the system does not report one."""
     try:
         import resource
 

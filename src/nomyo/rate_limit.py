@@ -98,7 +98,7 @@ class RateLimiter:
         self._random = random
         self._pause_max = pause_max
         self._lock = threading.Lock()
-        self._next = -math.inf  # the first time that nobody has
+        self._next = -math.inf  # the first time that is free
         self._returned: list[float] = []  # a heap: times handed out and given back, before `_next`
         self._paused_until = -math.inf
         self._interval = 0.0  # between the last two times handed out
@@ -126,7 +126,7 @@ class RateLimiter:
             return self._earliest(rate, now) - now
 
     def paused_for(self) -> float:
-        """Seconds that are left of the time that the service asked to wait."""
+        """Seconds until the pause that the service requested ends."""
         with self._lock:
             return max(0.0, self._paused_until - self.clock())
 
@@ -235,7 +235,7 @@ class CallQueue:
                 return
 
     def pause(self, api_key: str | None, seconds: float) -> None:
-        """Let all calls with this API key wait: the service asked for it."""
+        """Make all calls with this API key wait, as the service requested."""
         self._limiter(api_key).pause(seconds)
 
     def _full(self, limiter: RateLimiter, wait: float, left: float) -> QueueFullError:
@@ -272,7 +272,7 @@ def check_rate_limit(value: object) -> float | None:
 
 
 def _default_rate(host: str) -> float:
-    """Requests per second where nothing else is asked for: `SERVICE_RATE` for the public service, else no limit."""
+    """Requests per second without the option `rate_limit`: `SERVICE_RATE` for the public service, else no limit."""
     return SERVICE_RATE if host == SERVICE_HOST else math.inf
 
 
@@ -286,7 +286,7 @@ def limiter_for(origin: tuple[str, str, int], api_key: str | None) -> RateLimite
 
     Args:
         origin: scheme, host and port of the service.
-        api_key: the bearer token; None for none. Only a salted digest of it is kept.
+        api_key: the bearer token; None for none. Only a salted digest of it is stored.
     """
     name = origin, hashlib.sha256(_SALT + (api_key or "").encode()).digest()
     with _LIMITERS_LOCK:

@@ -18,7 +18,7 @@ from nomyo.errors import ArgumentError, ArgumentTypeError
 from nomyo_attest.evidence.strict_json import DEPTH_MAX, check_containers, is_deeper
 
 LONG: Final = 128 * 1024
-"""Characters of a string that is written in slices of as many: a slice takes about half a millisecond."""
+"""Characters of a slice, in which longer strings are written: a slice takes about half a millisecond."""
 
 _ITEMS: Final = 1000
 """Items of a long list that are written at a time."""
@@ -45,7 +45,7 @@ _DEPTH_MAX: Final = 200
 
 
 def size_hint(value: object) -> int:
-    """Characters of `value` as JSON, roughly and no more than `LONG`: enough to tell a long one from a short one."""
+    """Characters of `value` as JSON, roughly, up to `LONG`: enough to distinguish long from short."""
     total, left = 0, [value]
     seen: set[int] = set()  # a list may hold itself
     while left and total < LONG:
@@ -72,7 +72,7 @@ def snapshot(value: object) -> Any:
     try:
         return _copied(value, 0)
     except (TypeError, ValueError, RecursionError, RuntimeError):
-        pass  # what they say is said better below
+        pass  # `_complain` raises a better error
     return _complain(value)
 
 

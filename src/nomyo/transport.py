@@ -97,8 +97,8 @@ class Transport:
         """POST `body` to `url`. The caller limits the time (`asyncio.timeout`).
 
         Raises:
-            APIConnectionError: no whole response came; `APITimeoutError` if no connection was made in time. The message
-                names the host, and the proxy if there is one.
+            APIConnectionError: no complete response arrived; `APITimeoutError` if no connection was made in time. The
+                message names the host, and the proxy if there is one.
             ArgumentError: the environment names a proxy or certificates that cannot be used. Nothing was sent.
             ResponseError: a response of status 200 is in an encoding that was not requested; `ResponseTooLargeError`
                 for one that is too large.
@@ -301,7 +301,7 @@ def _is_certificate_error(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong: the text of connection errors names hosts and system errors, nothing of a request."""
+    """The reason of a failure: the text of connection errors names hosts and system errors, nothing of a request."""
     text = str(error)
     if isinstance(error, httpx.RemoteProtocolError):
         text = text.partition(":")[0]  # the rest quotes the server, which may quote the request

@@ -190,7 +190,7 @@ def test_fetching_the_key_by_hand_renews_it_for_calls(wire: Wire) -> None:
 
 def test_smaller_keys_are_taken_where_that_is_said_aloud(wire: Wire) -> None:
     wire.router.rotate_key(2048)
-    with pytest.warns(UserWarning, match="2048 bits are taken"):
+    with pytest.warns(UserWarning, match="2048 bits are accepted"):
         client = wire.client(min_server_key_bits=2048)
 
     async def call() -> dict[str, Any]:
