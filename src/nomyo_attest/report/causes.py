@@ -186,7 +186,7 @@ def _compared(rule: str, expected: Any, got: Any) -> tuple[str, str]:
 
 
 def _with_bytes(value: Any) -> Any:
-    """`value`, with digests as the bytes that they stand for, so that they are cut as those of a single result."""
+    """`value`, with digests as bytes, so that they are cut like those of a single result."""
     if isinstance(value, str):
         return bytes.fromhex(value) if _DIGEST.fullmatch(value) else value
     if isinstance(value, list):

@@ -31,13 +31,13 @@ TAGS: Final[Mapping[tuple[Outcome, Requirement], tuple[str, Ink]]] = {
     (Outcome.FAIL, Requirement.IGNORE): ("ignored", "dim"),
     (Outcome.UNDECIDED, Requirement.IGNORE): ("ignored", "dim"),
 }
-"""What stands before a rule that does not hold, or cannot be told."""
+"""The word before a rule that does not hold or is undecided, and its color."""
 
 TEST_KEY: Final = (
     "signed by a test key known to everybody (the soft TPM of nomyo_attest.testing made it); it is evidence of no "
     "machine"
 )
-"""What is said of evidence for which `AttestationResult.test_key` is set."""
+"""How reports describe evidence for which `AttestationResult.test_key` is set."""
 
 _VERDICT_WIDTH: Final = max(len(verdict.value) for verdict in Verdict)
 _POLICY_ID_MAX: Final = 40
@@ -131,7 +131,7 @@ _STYLES: Final[Mapping[ValueStyle, Callable[[Any], str]]] = {
     ValueStyle.FLAGS: _attributes,
     ValueStyle.PERIOD: _period,
 }
-"""How values are written that say more than their type does."""
+"""How values are formatted that say more than their type does."""
 
 
 def _style(rule: str) -> ValueStyle:
@@ -142,7 +142,7 @@ def _style(rule: str) -> ValueStyle:
 
 
 def value_text(rule: str, value: Any, written: Digests | None = None) -> str:
-    """One value of a finding as one line of clean text; `written` says how digests are cut, if they are."""
+    """One value of a finding as one line of sanitized text; `written` has the digests as they are cut."""
     if value is None:
         return "nothing"
     style = _style(rule)
@@ -224,7 +224,7 @@ def _reasons(result: AttestationResult, labels: Labels, style: TextStyle) -> lis
         brief += lines
     if found.ignored:
         named = [one.rule for one in found.ignored]
-        brief += style.wrap(", ".join(named), "  not heeded, as the policy has it: ", " " * _INDENT)
+        brief += style.wrap(", ".join(named), "  ignored, as the policy says: ", " " * _INDENT)
     return [*parts, "\n".join(brief)] if brief else parts
 
 
@@ -257,7 +257,7 @@ def _holding(finding: Finding, labels: Labels, style: TextStyle) -> list[str]:
 
 
 def _finding(finding: Finding, labels: Labels, style: TextStyle, *, waits: bool = False) -> str:
-    """A rule that does not hold, or cannot be told. About one that `waits` for another there is nothing to be done."""
+    """A rule that does not hold or is undecided. One that `waits` for another has no remediation of its own."""
     tag, ink = TAGS[finding.outcome, finding.requirement]
     lines = [f"  {style.paint(tag, ink)}  {style.paint(sanitize(finding.rule), 'bold')}"]
     lines += _row("problem", sentence(excerpt(finding.message)), style)

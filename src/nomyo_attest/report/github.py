@@ -43,13 +43,13 @@ def annotations(summary: Summary) -> str:
 
     Errors are records that were released though not affirmed, rules that the policy requires, findings across records,
     cross-record checks that were not evaluated, and what could not be read; warnings are rules that the policy softens;
-    a notice tells how many records are outside the window by the server's own time.
+    a notice says how many records are outside the window by the server's own time.
     """
     causes = causes_by_source(summary)
     errors = [
         *_released(summary),
         *_unreadable(summary),
-        *_series(summary),
+        *_cross_record(summary),
         *(_of_cause(one) for one in causes if not one.softened),
     ]
     warnings = [_of_cause(one) for one in causes if one.softened]
@@ -57,8 +57,8 @@ def annotations(summary: Summary) -> str:
     unlisted = max(0, summary.places_total - len(summary.places))
     notices = []
     if summary.outside_by_server:
-        told = f"{count(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"
-        notices.append(_Annotation("-", 0, "outside the time asked for", sentence(told)))
+        message = f"{count(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"
+        notices.append(_Annotation("-", 0, "outside the time asked for", sentence(message)))
     return "".join(
         [*_commands("error", errors, unlisted), *_commands("warning", warnings, 0), *_commands("notice", notices, 0)]
     )
@@ -104,23 +104,25 @@ def _property(text: str) -> str:
 
 def _released(summary: Summary) -> Iterable[_Annotation]:
     if summary.released.not_affirmed:
-        told = [sentence(f"{NOT_AFFIRMED}: {released_text(summary.released)}"), sentence(REMEDIATION_RELEASED)]
-        yield _Annotation("-", 0, NOT_AFFIRMED.lower(), "\n".join(told))
+        lines = [sentence(f"{NOT_AFFIRMED}: {released_text(summary.released)}"), sentence(REMEDIATION_RELEASED)]
+        yield _Annotation("-", 0, NOT_AFFIRMED.lower(), "\n".join(lines))
 
 
 def _unreadable(summary: Summary) -> Iterable[_Annotation]:
     for one in unreadable(summary):
-        told = [sentence(excerpt(one.problem)), sentence(REMEDIATION_UNREADABLE)]
+        lines = [sentence(excerpt(one.problem)), sentence(REMEDIATION_UNREADABLE)]
         if one.records > 1:
-            told.insert(0, f"{count(one.records, 'record')} unreadable.")
-        yield _Annotation(one.source, one.lines[0] if one.lines else 0, "unreadable", "\n".join(told))
+            lines.insert(0, f"{count(one.records, 'record')} unreadable.")
+        yield _Annotation(one.source, one.lines[0] if one.lines else 0, "unreadable", "\n".join(lines))
 
 
-def _series(summary: Summary) -> Iterable[_Annotation]:
+def _cross_record(summary: Summary) -> Iterable[_Annotation]:
     for rule in summary.cross_record_rules:
         if rule.outcome == NOT_EVALUATED and not rule.accepted:
-            told = f"Not evaluated: {excerpt(not_evaluated_text(rule))}.\n{sentence(remediation_not_evaluated(rule))}"
-            yield _Annotation("-", 0, excerpt(rule.rule, 60), told)
+            message = (
+                f"Not evaluated: {excerpt(not_evaluated_text(rule))}.\n{sentence(remediation_not_evaluated(rule))}"
+            )
+            yield _Annotation("-", 0, excerpt(rule.rule, 60), message)
     remediations = {one.rule: one.remediation for one in summary.cross_record_rules}
     for one in summary.cross_record:
         places = "; ".join(map(where, one.places[:_PLACES]))

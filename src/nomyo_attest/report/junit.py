@@ -72,18 +72,18 @@ def _suite(name: str) -> ET.Element:
 
 
 def _case(suite: ET.Element, name: str, source: str = "") -> ET.Element:
-    """A case that passes, until it is told that it does not."""
+    """A case that passes, unless `_set_outcome` says otherwise."""
     case = ET.SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0")
     if source and source != "-":
         case.set("file", sanitize(source))
     return case
 
 
-def _tell(case: ET.Element, kind: str, message: str, text: list[str], rule: str = "") -> None:
-    told = ET.SubElement(case, kind, message=message)
+def _set_outcome(case: ET.Element, kind: str, message: str, text: list[str], rule: str = "") -> None:
+    outcome = ET.SubElement(case, kind, message=message)
     if rule:
-        told.set("type", rule)
-    told.text = "\n".join(text)
+        outcome.set("type", rule)
+    outcome.text = "\n".join(text)
 
 
 def _whole(summary: Summary) -> ET.Element:
@@ -106,10 +106,10 @@ def _whole(summary: Summary) -> ET.Element:
         "sources listed": str(len(summary.sources)),
     }.items():
         ET.SubElement(properties, "property", name=name, value=value)
-    if told := released_text(summary.released):
+    if text := released_text(summary.released):
         case = _case(suite, RELEASED)
         if summary.released.not_affirmed:
-            _tell(case, "failure", f"{NOT_AFFIRMED}: {told}", [f"What to do: {sentence(REMEDIATION_RELEASED)}"])
+            _set_outcome(case, "failure", f"{NOT_AFFIRMED}: {text}", [f"What to do: {sentence(REMEDIATION_RELEASED)}"])
     _case(suite, EXIT_STATUS)
     return suite
 
@@ -120,7 +120,7 @@ def _add_exit_status(summary: Summary, cases: list[ET.Element]) -> None:
     if summary.status:
         others = any(one.find(kind) is not None for one in cases for kind in ("failure", "error"))
         kind = "skipped" if others else "failure"
-        _tell(case, kind, f"exit status {summary.status}", [sentence(excerpt(summary.status_reason, 1000))])
+        _set_outcome(case, kind, f"exit status {summary.status}", [sentence(excerpt(summary.status_reason, 1000))])
 
 
 def _across(summary: Summary) -> ET.Element:
@@ -128,14 +128,14 @@ def _across(summary: Summary) -> ET.Element:
     for rule in summary.cross_record_rules:
         case = _case(suite, excerpt(rule.rule))
         if not summary.counts.total:
-            _tell(case, "skipped", "no records", [])
+            _set_outcome(case, "skipped", "no records", [])
         if rule.outcome == NOT_EVALUATED and summary.counts.total:
-            told = f"not evaluated: {excerpt(not_evaluated_text(rule))}"
+            message = f"not evaluated: {excerpt(not_evaluated_text(rule))}"
             remediation = [f"What to do: {sentence(remediation_not_evaluated(rule))}"]
             if rule.accepted:
-                _tell(case, "skipped", told, remediation)
+                _set_outcome(case, "skipped", message, remediation)
             else:
-                _tell(case, "failure", told, remediation, excerpt(rule.rule))
+                _set_outcome(case, "failure", message, remediation, excerpt(rule.rule))
         if rule.outcome == HELD and rule.remark and summary.counts.total:
             ET.SubElement(case, "system-out").text = sentence(excerpt(rule.remark))
         if rule.outcome != FOUND:
@@ -150,7 +150,7 @@ def _across(summary: Summary) -> ET.Element:
             text.append(f"And {count(rule.findings - len(found), 'more finding')}.")
         message = f"{rule.question} {count(rule.findings, 'finding')}, {count(rule.records, 'record')}"
         text += [f"Records: {sentence(excerpt(rule.remark))}"] * bool(rule.remark)
-        _tell(case, "failure", message, [*text, f"What to do: {sentence(rule.remediation)}"], excerpt(rule.rule))
+        _set_outcome(case, "failure", message, [*text, f"What to do: {sentence(rule.remediation)}"], excerpt(rule.rule))
     return suite
 
 
@@ -173,7 +173,7 @@ def _sources(summary: Summary) -> list[ET.Element]:
     cut = len(causes) - min(len(causes), RULES_MAXIMUM) + max(0, summary.places_total - len(summary.places))
     if cut:
         suite = _suite("not listed")
-        _tell(
+        _set_outcome(
             _case(suite, "rules in sources"),
             "failure",
             f"{count(cut, 'more failure')} of a rule in a source",
@@ -187,9 +187,13 @@ def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None)
     case = _case(suite, READABLE, source.name)
     if lost is None:
         return
-    told = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MAXIMUM], lost.records)}"]
-    _tell(
-        case, "error", excerpt(lost.problem), [*told, f"What to do: {sentence(REMEDIATION_UNREADABLE)}"], "unreadable"
+    where_lost = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MAXIMUM], lost.records)}"]
+    _set_outcome(
+        case,
+        "error",
+        excerpt(lost.problem),
+        [*where_lost, f"What to do: {sentence(REMEDIATION_UNREADABLE)}"],
+        "unreadable",
     )
 
 
@@ -209,11 +213,11 @@ def _none_refused(suite: ET.Element, name: str, source: SourceSummary | None, fo
         if causes:
             if len(causes) == 1:
                 rules += f": {excerpt(causes[0].message)}"
-            _tell(case, "failure", f"{message}: {rules}", text[:-1], excerpt(causes[0].rule))
+            _set_outcome(case, "failure", f"{message}: {rules}", text[:-1], excerpt(causes[0].rule))
         else:
-            _tell(case, "failure", message, ["The rules are not listed here. The verdicts have them."])
+            _set_outcome(case, "failure", message, ["The rules are not listed here. The verdicts have them."])
     elif not counts.total:
-        _tell(case, "skipped", "no records", [])
+        _set_outcome(case, "skipped", "no records", [])
     if counts.total and (warned or not refused.total):
         ET.SubElement(case, "system-out").text = "\n".join([counts_line(counts), *warned])
 

@@ -59,7 +59,7 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
     causes = causes_by_source(summary)
     rules = _descriptors(summary, [one.rule for one in causes], docs_url)
     places = {rule["id"]: place for place, rule in enumerate(rules)}
-    found = [*_unreadable(summary), *_series(summary), *_causes(causes)]
+    found = [*_unreadable(summary), *_cross_record(summary), *_causes(causes)]
     cut = max(0, len(found) - RESULTS_MAXIMUM)
     results = found[:RESULTS_MAXIMUM]
     for place, result in enumerate(results):
@@ -179,10 +179,10 @@ def source_uri(name: str) -> str:
     return f"./{escaped}" if ":" in path.partition("/")[0] else escaped
 
 
-def _location(source: str, line: int, told: str = "") -> dict[str, Any]:
+def _location(source: str, line: int, note: str = "") -> dict[str, Any]:
     """One place (3.28); a source of which nothing was read is shown at its first line."""
     physical = {"artifactLocation": {"uri": source_uri(source)}, "region": {"startLine": max(line, 1)}}
-    return {"physicalLocation": physical} | ({"message": _message(told)} if told else {})
+    return {"physicalLocation": physical} | ({"message": _message(note)} if note else {})
 
 
 def _message(text: str) -> dict[str, str]:
@@ -217,7 +217,7 @@ def _unreadable(summary: Summary) -> Iterable[dict[str, Any]]:
         yield _result(UNREADABLE_RULE, "error", text, places, one.source)
 
 
-def _series(summary: Summary) -> Iterable[dict[str, Any]]:
+def _cross_record(summary: Summary) -> Iterable[dict[str, Any]]:
     for one in summary.cross_record:
         places = [(place.source, place.line, where(place)) for place in _latest_first(one.places, one.last)]
         span = f"First {where(one.first)}; last {where(one.last)}."
@@ -226,7 +226,7 @@ def _series(summary: Summary) -> Iterable[dict[str, Any]]:
 
 
 def _latest_first(places: list[Place], last: Place) -> list[Place]:
-    """The place to look at is where what was there before came again."""
+    """The last place comes first: it is where the earlier value appeared again."""
     return [last, *(place for place in places if place != last)]
 
 

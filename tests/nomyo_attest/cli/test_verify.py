@@ -201,7 +201,7 @@ def test_an_ignored_rule_is_named_all_the_same(folder: Path) -> None:
     ran = run("verify", "cut.json", "--policy", "policy.toml")
     assert ran.status == 0
     assert "cut.json   affirming   " in ran.out
-    assert "  not heeded, as the policy has it: clock.safe\n" in ran.out
+    assert "  ignored, as the policy says: clock.safe\n" in ran.out
 
 
 def test_standard_input_is_a_file_called_minus(folder: Path) -> None:

@@ -115,7 +115,7 @@ def spans(scale: Scale, gaps: Iterable[Gap], height: float, letter: str, kind: s
 
 
 def figure(name: str, title: str, description: str, height: float, drawn: Iterable[str], *below: str) -> Markup:
-    """A drawing with an axis of time, its words for those who do not see it, and what stands below it."""
+    """A drawing with an axis of time, its description for screen readers, and what is below it."""
     drawing = element(
         "svg",
         element("title", title, id=f"{name}-svg-title"),

@@ -105,7 +105,7 @@ def document(summary: Summary) -> Document:
 
 def _result(summary: Summary) -> Section:
     total = summary.counts.total
-    told = Paragraph(_sentence(summary), PAGE if total else Detail.BRIEF)
+    verdict = Paragraph(_sentence(summary), PAGE if total else Detail.BRIEF)
     found = verdict_counts(summary.counts)
     rows = [
         Row(
@@ -117,7 +117,7 @@ def _result(summary: Summary) -> Section:
     numeric = (Column("records", numeric=True), Column("share", numeric=True))
     of = (Column("verdict"), *numeric, Column("meaning", detail=PAGE))
     table = Table("counts", "Records by verdict", of, rows if total else ())
-    return Section("result", "Result", [told, table, _facts(summary), *_released(summary)])
+    return Section("result", "Result", [verdict, table, _facts(summary), *_released(summary)])
 
 
 def _sentence(summary: Summary) -> str:
@@ -174,13 +174,17 @@ def _sources(summary: Summary) -> Section:
     """Every source with its digest, and totals that add up."""
     counts = summary.counts
     each = " + ".join(f"{number(records)} {name}" for name, records in verdict_counts(counts))
-    told = f"{each} = {count(counts.total, 'record')}. "
+    sums_text = f"{each} = {count(counts.total, 'record')}. "
     if summary.outside:
-        told += f"With {number(summary.outside)} outside the window of time ({outside_text(summary)}), "
-        told += f"{count(counts.total + summary.outside, 'record')} were read. "
+        sums_text += f"With {number(summary.outside)} outside the window of time ({outside_text(summary)}), "
+        sums_text += f"{count(counts.total + summary.outside, 'record')} were read. "
     if summary.blank:
-        told += f"Beside them there {'was' if summary.blank == 1 else 'were'} {count(summary.blank, 'blank line')}. "
-    told += f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
+        sums_text += (
+            f"Beside them there {'was' if summary.blank == 1 else 'were'} {count(summary.blank, 'blank line')}. "
+        )
+    sums_text += (
+        f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
+    )
     of = [Column("source"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "outside", "blank"))]
     all_of_it: Text = ("all", "\n", "digest of all inputs ", Digest(summary.inputs_digest))
     table = Table(
@@ -195,7 +199,7 @@ def _sources(summary: Summary) -> Section:
     )
     sums = "the columns add up" if table.adds_up else "the columns do not add up to the totals, do not rely on them"
     caption = f"Sources, those with a problem or a failure first; {sums}"
-    blocks: list[Block] = [Paragraph(told, PAGE), replace(table, caption=caption)]
+    blocks: list[Block] = [Paragraph(sums_text, PAGE), replace(table, caption=caption)]
     passed = "passed over: their names say that they are no records"
     for title, name, names, total in (
         (passed, "passed", summary.passed_over, summary.passed_over_total),
@@ -230,7 +234,7 @@ def _policy(summary: Summary) -> Section:
     ]
     if document.get("description"):
         facts.append(Fact("Description", Quote(str(document["description"]), _LONG_MAX)))
-    facts += [Fact("Unsafe", (Name(key), f": {told}")) for key, told in _UNSAFE.items() if document.get(key)]
+    facts += [Fact("Unsafe", (Name(key), f": {effect}")) for key, effect in _UNSAFE.items() if document.get(key)]
     references = list(_references(document))
     pcrs: Block = Paragraph("The policy names no PCR.", PAGE)
     if references:

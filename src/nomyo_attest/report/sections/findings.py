@@ -86,11 +86,11 @@ def rules(summary: Summary) -> Section:
     blocks: list[Block] = [Entries("rules", entries, "rule")]
     if not found:
         blocks = [Paragraph("None that the policy requires: see the table of all rules.", PAGE)]
-    if late := dependent_rules(summary):
-        blocks.append(Paragraph(("Undecided because of these rules: ", *_names(late, 6), ".")))
-    if quiet := ignored(summary):
-        blocks.append(Paragraph(("Ignored, as the policy says: ", *_names(quiet, 30), ".")))
-    return Section("rules", title, [*blocks, _every_rule(summary, late)], number(len(found)) if found else "")
+    if dependent := dependent_rules(summary):
+        blocks.append(Paragraph(("Undecided because of these rules: ", *_names(dependent, 6), ".")))
+    if unheeded := ignored(summary):
+        blocks.append(Paragraph(("Ignored, as the policy says: ", *_names(unheeded, 30), ".")))
+    return Section("rules", title, [*blocks, _every_rule(summary, dependent)], number(len(found)) if found else "")
 
 
 def _names(rules: Sequence[str], maximum: int) -> Iterator[Text]:
@@ -133,7 +133,7 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
     )
 
 
-def _every_rule(summary: Summary, late: Sequence[str]) -> Fold:
+def _every_rule(summary: Summary, dependent: Sequence[str]) -> Fold:
     """All counts, those included that are a consequence of another rule's."""
     of = [Column(name) for name in ("rule", "policy")]
     of += [Column(name, numeric=True) for name in ("fails", "undecided", "undecided because of another rule")]
@@ -145,8 +145,8 @@ def _every_rule(summary: Summary, late: Sequence[str]) -> Fold:
         Row((Name(rule), Quote(requirements[rule], 20), *(by[one] for one in OUTCOMES))) for rule, by in counts.items()
     ]
     title = f"Every rule that does not hold, or is undecided, for some record: {number(len(counts))}"
-    if late:
-        title += f"; {len(late)} of them only because of others"
+    if dependent:
+        title += f"; {len(dependent)} of them only because of others"
     why = (
         "Without evidence, or with malformed evidence, many rules are undecided. An undecided record is never affirmed."
     )
@@ -245,8 +245,8 @@ def failures(summary: Summary) -> Section:
     """The records that are not affirmed, which rules refuse each, and on what values."""
     title = "Records that are not affirmed"
     if not summary.failures_total:
-        told = "None: every record is affirming, or has a warning that the policy allows."
-        return Section("failures", title, [Paragraph(told, PAGE)])
+        text = "None: every record is affirming, or has a warning that the policy allows."
+        return Section("failures", title, [Paragraph(text, PAGE)])
     note = (
         "Where a digest nearly equals the expected one, the digits that differ are marked. The verdicts file (`--out`) "
         "has every record."

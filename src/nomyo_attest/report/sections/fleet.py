@@ -188,9 +188,9 @@ def usual(profile: Profile) -> str:
 def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str], str], whole: int) -> Row:
     own = _pcrs(profile)
     differ = [key for key in dict.fromkeys([*common, *own]) if own.get(key) != common.get(key)]
-    told: tuple[Text, ...] = ("none",) if at == 1 else ("nothing shown",)
+    differing: tuple[Text, ...] = ("none",) if at == 1 else ("nothing shown",)
     if differ:
-        told = tuple(part for key in differ[:24] for part in (Name(":".join(key), 20), " "))[:-1]
+        differing = tuple(part for key in differ[:24] for part in (Name(":".join(key), 20), " "))[:-1]
     verdicts: list[Text] = []
     for name, records in verdict_counts(profile.counts):
         if records:
@@ -198,7 +198,7 @@ def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str]
     return Row(
         (
             (f"P{at} ", Digest(profile.profile, profile.profile[:8])),
-            told,
+            differing,
             profile.counts.total,
             Share(share, profile.counts.total, whole, usual(profile)),
             tuple(verdicts[:-1]),

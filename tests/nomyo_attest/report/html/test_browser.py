@@ -37,7 +37,7 @@ addEventListener("load", () => {
         [...svg.querySelectorAll("text")].filter(shown).map(one => [one.textContent, ...box(one)])),
       sizes: [...page.querySelectorAll("svg.chart text")].map(one => parseFloat(view.getComputedStyle(one).fontSize)),
       bars: [...page.querySelectorAll("svg.chart .b-affirming")].map(one => box(one)[1] - box(one)[0]),
-      rows: [...page.querySelectorAll("tr")].filter(one => !one.closest("details")).map(one =>
+      rows: [...page.querySelectorAll("tr, .entries > li")].filter(one => !one.closest("details")).map(one =>
         [one.textContent, one.getClientRects().length, one.offsetHeight]),
     };
   }
@@ -158,7 +158,7 @@ def test_the_words_of_the_charts_can_be_read_at_any_width(measured: dict[str, An
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
-def test_every_row_of_every_table_is_shown_at_any_width(measured: dict[str, Any], width: int) -> None:
+def test_every_row_and_every_entry_is_shown_at_any_width(measured: dict[str, Any], width: int) -> None:
     found = measured[f"w{width}"]["rows"]
     assert len(found) > 250
     for text, boxes, height in found:
