@@ -38,11 +38,11 @@ GROUP_AND_OTHERS_WRITE: Final = 0o022
 
 _NO_FOLLOW: Final[dict[str, Any]] = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
-"""What the system says where a file system cannot sync a folder."""
+"""The errors of a file system that cannot sync folders."""
 
 
 def flag(name: str) -> int:
-    """The flag `name` of `os.open`; 0 on a system that does not have it."""
+    """Return the flag `name` of `os.open`; 0 on a system that does not have it."""
     value = getattr(os, name, 0)
     assert isinstance(value, int)
     return value
@@ -55,7 +55,7 @@ _FLAGS: Final = (flag("O_NOFOLLOW") | flag("O_NONBLOCK") | flag("O_NOCTTY")) | (
 
 
 class Access(enum.Enum):
-    """What a file is opened for: the flags of `os.open`, and the mode of the Python file."""
+    """The purpose of opening a file: the flags of `os.open`, and the mode of the Python file."""
 
     READ = (os.O_RDONLY, "rb")
     UPDATE = (os.O_RDWR, "r+b")
@@ -87,11 +87,11 @@ class Folder:
         self.descriptor = descriptor
 
     def at(self, name: str) -> str:
-        """What to give to functions of `os` together with ``dir_fd=self.descriptor``."""
+        """Return the path for functions of `os` that are given ``dir_fd=self.descriptor``."""
         return name if self.descriptor is not None else str(self.path / name)
 
     def status(self, name: str) -> os.stat_result | None:
-        """The status of `name` itself, not of what a link leads to; None if nothing has the name."""
+        """Return the status of `name` itself, not of a link's target; None if nothing has the name."""
         try:
             return os.stat(self.at(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -107,7 +107,7 @@ class Folder:
         return status is not None and stat.S_ISLNK(status.st_mode)
 
     def names(self) -> list[str]:
-        """Names of everything in it, sorted."""
+        """Return the names of everything in it, sorted."""
         return sorted(os.listdir(self.path if self.descriptor is None else self.descriptor))  # noqa: PTH208 - of a descriptor
 
     def open_descriptor(self, name: str, access: Access, mode: int = 0o600) -> int:
@@ -218,7 +218,7 @@ class Folder:
 
     @contextlib.contextmanager
     def _free_name(self, name: str, temporary: str | None) -> Iterator[str]:
-        """A temporary name that is free before and after."""
+        """Yield a temporary name that is free before and after."""
         free = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
         if temporary is not None:
             with contextlib.suppress(OSError):  # it cannot be removed, such as a folder
@@ -262,11 +262,9 @@ def atomic_link(make_link: Callable[[Path], None], path: Path, *, replace: bool,
 
 
 def write_new(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a new file; for a folder that is removed as a whole if anything fails. Not synced.
+    """Write a new file, without syncing it; for a folder that is removed as a whole if anything fails.
 
-    Raises:
-        FileExistsError: something has the name.
-        OSError: it cannot be written.
+    Raises `FileExistsError` if something has the name.
     """
     with as_file(Access.NEW.open(path, mode), Access.NEW) as file:
         file.write(content)
@@ -312,7 +310,7 @@ def check_writable(folder: Path) -> None:
 
 
 def as_file(descriptor: int, access: Access, *, buffered: bool = True) -> IO[bytes]:
-    """The Python file of a descriptor, which it closes, also if this fails."""
+    """Return the Python file of a descriptor; the descriptor is closed if this fails."""
     try:
         return os.fdopen(descriptor, access.value[1], buffering=-1 if buffered else 0)
     except BaseException:
@@ -321,13 +319,13 @@ def as_file(descriptor: int, access: Access, *, buffered: bool = True) -> IO[byt
 
 
 def read_bounded(path: str | Path, maximum: int) -> bytes:
-    """The first `maximum` bytes of a file; links are followed. Ask for one byte more than is allowed, and refuse it."""
+    """Read the first `maximum` bytes of a file; links are followed."""
     with open(path, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all
         return file.read(maximum)
 
 
 def read_descriptor(descriptor: int, maximum: int) -> bytes:
-    """The next `maximum` bytes of an open file, or fewer at its end."""
+    """Read the next `maximum` bytes of an open file, or fewer at its end."""
     content = b""
     while len(content) < maximum and (part := os.read(descriptor, maximum - len(content))):
         content += part
@@ -381,7 +379,7 @@ def has_name(descriptor: int, path: Path) -> bool:
 
 
 def owner_problem(status: os.stat_result, *, root: bool = False) -> str | None:
-    """What is wrong with the owner of a file or folder; None if it belongs to the effective user (or to root)."""
+    """Describe a wrong owner of a file or folder; returns None if the effective user (or root) owns it."""
     if not HAS_OWNERS:
         return None
     user = os.geteuid()
@@ -391,11 +389,11 @@ def owner_problem(status: os.stat_result, *, root: bool = False) -> str | None:
 
 
 def mode_problem(status: os.stat_result, forbidden: int, consequence: str) -> str | None:
-    """What is wrong with the mode of a file or folder; None if it has none of the `forbidden` permission bits."""
+    """Describe a wrong mode of a file or folder; returns None if it has none of the `forbidden` permission bits."""
     mode = stat.S_IMODE(status.st_mode)
     return f"has mode {mode:04o}: {consequence}" if HAS_OWNERS and mode & forbidden else None
 
 
 def reason(error: Exception) -> str:
-    """What the system says about a file, without the file's name."""
+    """Return the text of a system error, without the name of the file."""
     return getattr(error, "strerror", None) or "no file can have this name"

@@ -11,7 +11,7 @@ from typing import Any
 from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd
 
 
-class Made(Chunk):
+class ListChunk(Chunk):
     """Records of one source, `name`."""
 
     def __init__(self, number: int, texts: list[bytes], first: int = 1, *, last: bool = False) -> None:
@@ -30,10 +30,10 @@ class Made(Chunk):
         return (end,) if self._last else ()
 
 
-def chunks(texts: list[bytes], size: int) -> Iterator[Made]:
+def chunks(texts: list[bytes], size: int) -> Iterator[ListChunk]:
     """All of them, `size` in a chunk."""
     for number, begin in enumerate(range(0, len(texts), size)):
-        yield Made(number, texts[begin : begin + size], begin + 1, last=begin + size >= len(texts))
+        yield ListChunk(number, texts[begin : begin + size], begin + 1, last=begin + size >= len(texts))
 
 
 class Deadly(bytes):
@@ -77,7 +77,7 @@ class FailingError(Exception):
     """Raised by `Failing`."""
 
 
-class Failing(Made):
+class Failing(ListChunk):
     """A chunk that breaks its promise never to raise."""
 
     def records(self) -> Iterator[RawRecord]:

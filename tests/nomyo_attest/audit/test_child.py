@@ -191,7 +191,7 @@ def test_a_child_imports_the_nomyo_attest_of_its_parent(tmp_path: Path, monkeypa
     assert imported(other) == []
 
 
-def test_a_child_that_cannot_import_what_it_needs_says_so() -> None:
+def test_a_child_that_cannot_import_its_module_reports_the_reason() -> None:
     child = Child("no_such_module_anywhere")
     with pytest.raises(ChildStartError, match=f"No module named 'no_such_module_anywhere' .*{sys.executable}"):
         child.check_ready()

@@ -222,7 +222,7 @@ def test_a_folder_that_is_not_there_is_an_error(rows: RowsFile) -> None:
             write_rows(rows, parse_output(name), replace=False)
 
 
-def test_what_a_killed_attempt_left_is_gone_after_the_next() -> None:
+def test_the_next_attempt_removes_the_file_of_a_killed_one() -> None:
     Path(".v.csv.audit.tmp").write_bytes(b"half")
     with atomic_output("v.csv", replace=False) as file:
         file.write(b"whole")

@@ -16,7 +16,7 @@ from nomyo_attest.audit.chunk import ChunkResult
 from nomyo_attest.audit.pool import Pool, WorkerFailedError
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.worker import WorkOrder
-from tests.nomyo_attest.audit.deadly import Deadly, DeadlyToGet, Failing, Made, chunks
+from tests.nomyo_attest.audit.deadly import Deadly, DeadlyToGet, Failing, ListChunk, chunks
 from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_bag
 from tests.nomyo_attest.audit.recorded import ROOT, children
 
@@ -71,7 +71,7 @@ def test_a_process_killed_from_outside_costs_nothing(undisturbed: list[ChunkResu
     assert children(os.getpid()) == []
 
 
-def test_a_chunk_is_tried_again_after_the_death_of_who_had_it(tmp_path: Path) -> None:
+def test_a_chunk_is_repeated_after_the_death_of_its_worker(tmp_path: Path) -> None:
     texts = [*TEXTS]
     texts[20] = Deadly.text(texts[20], tmp_path / "count", times=2)
     pool = Pool(ORDER, 2)
@@ -80,7 +80,7 @@ def test_a_chunk_is_tried_again_after_the_death_of_who_had_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
-def test_records_that_kill_are_told_as_unreadable_and_nothing_else_changes(
+def test_records_that_kill_workers_are_unreadable_and_nothing_else_changes(
     tmp_path: Path, undisturbed: list[ChunkResult], how: signal.Signals
 ) -> None:
     texts, deadly = [*TEXTS], (17, 21)
@@ -108,7 +108,7 @@ def test_a_chunk_whose_records_kill_only_together_is_accounted_for(
     """Each record is fine by itself, as where memory runs out."""
     texts = [*TEXTS[:32]]
     texts[3] = Deadly.text(texts[3], tmp_path / "count", 1000)
-    monkeypatch.setattr("nomyo_attest.audit.pool._Single", lambda record: Made(0, []))
+    monkeypatch.setattr("nomyo_attest.audit.pool._Single", lambda record: ListChunk(0, []))
     (first, second) = Pool(ORDER, 2).results(chunks(texts, SIZE))
     assert first.counts == {0: [0, 0, 0, 0, SIZE, 0, 0]}
     told = {json.loads(row)["reason"] for row in rows([first])}
@@ -119,7 +119,7 @@ def test_a_chunk_whose_records_kill_only_together_is_accounted_for(
 def test_no_more_chunks_are_taken_than_a_few_for_each_process() -> None:
     taken = 0
 
-    def counted() -> Iterator[Made]:
+    def counted() -> Iterator[ListChunk]:
         nonlocal taken
         for chunk in chunks(TEXTS, 4):
             taken += 1
@@ -140,9 +140,9 @@ def test_closing_ends_all_processes_at_once() -> None:
     assert children(os.getpid()) == []
 
 
-def test_a_fault_of_ours_ends_the_audit_and_is_told_by_its_place() -> None:
+def test_an_exception_in_a_worker_ends_the_audit_and_is_reported_with_its_place() -> None:
     with pytest.raises(WorkerFailedError) as caught:
-        list(Pool(ORDER, 2).results(iter([Made(0, TEXTS[:1]), Failing(1, [])])))
+        list(Pool(ORDER, 2).results(iter([ListChunk(0, TEXTS[:1]), Failing(1, [])])))
     assert str(caught.value).startswith("a worker process failed: FailingError at deadly.py, line ")
     assert children(os.getpid()) == []
 

@@ -43,7 +43,7 @@ def agrees(row: Row, result: na.AttestationResult) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
-def test_a_row_says_of_good_evidence_what_appraise_says(variant: Any) -> None:
+def test_the_row_of_good_evidence_has_the_result_of_appraise(variant: Any) -> None:
     case = variant.case()
     policy = na.AppraisalPolicy.from_dict(case.policy)
     text = text_of(case.response)
@@ -52,7 +52,7 @@ def test_a_row_says_of_good_evidence_what_appraise_says(variant: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_row_says_of_every_fault_what_appraise_says(fault: Any) -> None:
+def test_the_row_of_every_fault_has_the_result_of_appraise(fault: Any) -> None:
     case = fault.case()
     policy = na.AppraisalPolicy.from_dict(case.policy)
     text = text_of(case.response)
@@ -61,14 +61,14 @@ def test_a_row_says_of_every_fault_what_appraise_says(fault: Any) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b'{"_metadata": 1}', b"{}", b"[" * 5000])
-def test_a_line_that_is_no_record_has_the_verdict_of_appraise(text: bytes) -> None:
+def test_a_line_that_is_not_a_record_has_the_verdict_of_appraise(text: bytes) -> None:
     policy = na.AppraisalPolicy.from_dict(Forge().policy())
     row = row_of(text, policy)
     agrees(row, na.appraise(text, policy))
     assert row.reason
 
 
-def test_a_row_holds_what_was_quoted() -> None:
+def test_a_row_has_the_fields_of_the_quote() -> None:
     forge = Forge(key="p256", clock=5, reset_count=6, restart_count=7)
     row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
     answer = forge.build()
@@ -91,7 +91,7 @@ def test_a_quote_is_the_same_quote_whatever_its_framing_and_its_signature() -> N
     assert sized.signature_valid is False
 
 
-def test_a_profile_leaves_out_what_the_policy_takes_in_any_form() -> None:
+def test_a_profile_omits_pcrs_of_which_the_policy_accepts_any_value() -> None:
     forge = Forge(key="p256")
     document = forge.policy()
     document["pcrs"]["sha256"]["10"] = "any"
@@ -151,7 +151,7 @@ def test_a_record_without_a_time_is_inside_every_window(time: object) -> None:
     assert row.verdict == "affirming"
 
 
-def test_what_a_row_keeps_is_appraised_again_to_the_same() -> None:
+def test_the_evidence_of_a_row_is_appraised_with_the_same_result() -> None:
     for fault in FAULTS:
         case = fault.case()
         policy = na.AppraisalPolicy.from_dict(case.policy)
@@ -164,7 +164,7 @@ def test_what_a_row_keeps_is_appraised_again_to_the_same() -> None:
         assert encode_row(again) == line, fault.name
 
 
-def test_nearly_every_fault_can_be_kept() -> None:
+def test_nearly_every_fault_can_be_stored() -> None:
     lost = []
     for fault in FAULTS:
         case = fault.case()
@@ -174,7 +174,7 @@ def test_nearly_every_fault_can_be_kept() -> None:
     assert len(lost) < len(FAULTS) // 20, lost
 
 
-def test_what_a_row_keeps_holds_no_completion() -> None:
+def test_the_evidence_of_a_row_has_no_completion() -> None:
     forge = Forge(key="p256")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     response = forge.response()
@@ -253,7 +253,7 @@ def again(row: Row, policy: na.AppraisalPolicy) -> Row:
 
 @pytest.mark.parametrize("sent", ["mine", "other"])
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_payload_id_that_was_sent_is_kept_with_the_evidence(sent: str, recorded: bool) -> None:
+def test_a_payload_id_that_was_sent_is_stored_with_the_evidence(sent: str, recorded: bool) -> None:
     forge = Forge(key="p256", payload_id="mine")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     metadata = forge.response()["_metadata"]
@@ -270,7 +270,7 @@ def test_a_payload_id_that_was_sent_is_kept_with_the_evidence(sent: str, recorde
 
 @pytest.mark.parametrize("odd", ["NaN", "-Infinity", "1e999", "9" * 5000, '"\\ud800"', "[" * 480 + "]" * 480])
 @pytest.mark.parametrize("shape", ["whole", "metadata"])
-def test_what_few_readers_read_is_not_kept_so_that_every_row_can_be_read(odd: str, shape: str) -> None:
+def test_evidence_that_few_readers_accept_is_not_stored_so_that_every_row_can_be_read(odd: str, shape: str) -> None:
     forge = Forge(key="p256")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     metadata = {**forge.response()["_metadata"], "cuda_device": "?"}
@@ -284,7 +284,7 @@ def test_what_few_readers_read_is_not_kept_so_that_every_row_can_be_read(odd: st
             assert encode_row(again(row, policy)) == encode_row(row)
 
 
-def test_a_byte_order_mark_is_not_kept() -> None:
+def test_a_byte_order_mark_is_not_stored() -> None:
     forge = Forge(key="p256")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     metadata = forge.response()["_metadata"]
@@ -326,7 +326,7 @@ def test_a_ledger_line_inside_a_ledger_line_is_not_opened(given: bool) -> None:
     assert encode_row(again(second, policy)) == encode_row(second) == encode_row(first)
 
 
-def test_white_space_around_a_record_is_not_kept() -> None:
+def test_white_space_around_a_record_is_not_stored() -> None:
     forge = Forge(key="p256")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     for shape in (forge.response()["_metadata"], forge.response()["_metadata"]["tpm_attestation"]):
@@ -334,7 +334,7 @@ def test_white_space_around_a_record_is_not_kept() -> None:
         assert encode_row(row) == encode_row(row_of(text_of(shape), policy, keep_evidence=True))
 
 
-def test_what_stands_beside_evidence_is_not_kept_unless_the_protocol_or_the_policy_names_it() -> None:
+def test_a_key_beside_evidence_is_stored_only_if_the_protocol_or_the_policy_names_it() -> None:
     forge = Forge(key="p256")
     policy = na.AppraisalPolicy.from_dict({**forge.policy(), "claims": {"site.name": ["here"]}})
     metadata = {**forge.response()["_metadata"], "site": {"name": "here"}}
@@ -349,7 +349,7 @@ def test_what_stands_beside_evidence_is_not_kept_unless_the_protocol_or_the_poli
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_a_completion_in_a_line_that_somebody_made_is_not_kept(as_text: bool) -> None:
+def test_a_completion_in_a_line_of_another_program_is_not_stored(as_text: bool) -> None:
     forge = Forge(key="p256", payload_id="mine")
     policy = na.AppraisalPolicy.from_dict(forge.policy())
     line = json.loads(ledger_line({}, payload_id="mine", given=True))

@@ -62,12 +62,14 @@ def test_the_row_of_a_ledgers_line_has_the_clients_time_the_gate_and_the_release
         ({"gate": ..., "refused": ...}, None, None),
     ],
 )
-def test_what_a_line_does_not_say_is_unknown(changes: dict[str, Any], gate: str | None, released: bool | None) -> None:
+def test_a_value_that_a_line_does_not_have_is_unknown(
+    changes: dict[str, Any], gate: str | None, released: bool | None
+) -> None:
     row = row_of(line(**changes))
     assert (row.verdict, row.gate, row.released) == ("affirming", gate, released)
 
 
-def test_a_response_that_is_no_line_has_no_recording() -> None:
+def test_a_response_that_is_not_a_line_has_no_recording() -> None:
     row = row_of(FORGE.text().encode())
     assert (row.recorded_at, row.gate, row.released) == (None, None, None)
 

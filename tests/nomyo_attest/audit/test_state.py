@@ -71,7 +71,7 @@ def test_an_audit_that_ends_before_anything_was_done_leaves_nothing(folder: Path
     assert not folder.exists()
 
 
-def test_what_was_interrupted_is_not_overwritten_unless_asked_for(folder: Path) -> None:
+def test_an_interrupted_audit_is_overwritten_only_with_force(folder: Path) -> None:
     interrupt(folder)
     with pytest.raises(StateError, match="was interrupted here; --resume resumes it, --force starts over"):
         open_state(folder)
@@ -92,7 +92,7 @@ def test_what_was_interrupted_is_not_overwritten_unless_asked_for(folder: Path) 
         ({"more": 1}, "more differs"),
     ],
 )
-def test_another_audit_than_the_interrupted_one_is_told_by_what_differs(
+def test_an_error_names_how_an_audit_differs_from_the_interrupted_one(
     folder: Path, other: dict[str, Any], said: str
 ) -> None:
     interrupt(folder)
@@ -101,7 +101,7 @@ def test_another_audit_than_the_interrupted_one_is_told_by_what_differs(
     assert (folder / ROWS).read_bytes() == b"12345"
 
 
-def test_what_came_from_standard_input_cannot_be_gone_on_with(folder: Path) -> None:
+def test_an_audit_of_standard_input_cannot_be_resumed(folder: Path) -> None:
     interrupt(folder, again=False)
     assert not folder.exists()  # it ended orderly
     state = open_state(folder, again=False)
@@ -113,7 +113,7 @@ def test_what_came_from_standard_input_cannot_be_gone_on_with(folder: Path) -> N
             open_state(folder, resume=resume)
 
 
-def test_nobody_uses_a_state_that_is_used(folder: Path) -> None:
+def test_a_state_in_use_is_refused(folder: Path) -> None:
     state = open_state(folder)
     for options in ({}, {"resume": True}, {"force": True}):
         with pytest.raises(StateError, match="another audit uses it"):
@@ -131,7 +131,7 @@ def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["letters.txt"]
 
 
-def test_rows_that_were_cut_by_somebody_else_are_not_gone_on_with(folder: Path) -> None:
+def test_an_audit_whose_rows_were_shortened_is_not_resumed(folder: Path) -> None:
     interrupt(folder)
     (folder / ROWS).write_bytes(b"12")
     with pytest.raises(StateError, match="is shorter than at the last checkpoint"):
@@ -181,7 +181,7 @@ def test_a_folder_is_removed_only_if_an_audit_made_it(folder: Path, how: str, *,
     assert not existing or not list(folder.iterdir())
 
 
-def test_a_folder_that_somebody_made_stays_when_the_state_cannot_be_opened(
+def test_a_folder_of_the_user_stays_when_the_state_cannot_be_opened(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir(mode=0o700)
@@ -211,7 +211,7 @@ def tamper(folder: Path, sql: str) -> None:
         "UPDATE meta SET value = '{' WHERE key = 'next'",
     ],
 )
-def test_a_state_that_says_what_none_says_is_damaged(folder: Path, sql: str) -> None:
+def test_a_state_with_a_value_that_no_audit_stores_is_damaged(folder: Path, sql: str) -> None:
     interrupt(folder)
     tamper(folder, sql)
     with pytest.raises(StateDamagedError, match="the state is damaged; --force"):

@@ -106,7 +106,7 @@ def test_a_folder_that_others_can_enter_is_refused(folder: Path, mode: int) -> N
 
 
 @pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
-def test_what_is_no_folder_is_refused_with_the_way_out(folder: Path, make: Callable[[Path], None]) -> None:
+def test_a_path_that_is_not_a_folder_is_refused_with_a_hint(folder: Path, make: Callable[[Path], None]) -> None:
     make(folder)
     refused(folder, "cannot be opened as a folder: Not a directory")
 
@@ -244,7 +244,7 @@ def test_a_folder_that_is_swapped_before_its_store_is_opened_is_noticed(folder: 
 
 
 @pytest.mark.parametrize("content", [b"", PRIVATE])
-def test_what_a_link_in_a_swapped_folder_leads_to_is_not_written_to(
+def test_the_target_of_a_link_in_a_swapped_folder_is_not_written_to(
     folder: Path, tmp_path: Path, content: bytes
 ) -> None:
     victim = tmp_path / "victim"
@@ -271,7 +271,7 @@ def leave_journal(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_a_journal_of_another_folder_is_noticed_and_what_it_changed_is_gone(
+def test_a_journal_of_another_folder_is_detected_and_the_store_it_changed_is_removed(
     folder: Path, forged: Path, monkeypatch: pytest.MonkeyPatch, *, back: bool
 ) -> None:
     interrupt(folder)

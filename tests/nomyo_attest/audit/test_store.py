@@ -21,7 +21,7 @@ def number_of(store: Store, table: str) -> int:
     return int(number)
 
 
-def test_what_was_added_after_the_last_checkpoint_is_not_there_when_the_store_is_opened_again(tmp_path: Path) -> None:
+def test_results_after_the_last_checkpoint_are_gone_when_the_store_is_opened_again(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         store.add(result(facts_of({}, {}), tallies=[tally(0, "pcr.values")], failures=[b"{}"], ends=(end(0, "a"),)))
         store.checkpoint(next=1, length=20)
@@ -55,7 +55,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert list(store.query("PRAGMA integrity_check")) == [("ok",)]
 
 
-def test_a_checkpoint_keeps_what_earlier_ones_said(tmp_path: Path) -> None:
+def test_a_checkpoint_does_not_remove_values_of_earlier_ones(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         store.checkpoint(identity={"a": [1, None, "é"]}, next=0)
         store.checkpoint(next=5)
@@ -85,7 +85,7 @@ def test_counts_and_tallies_of_a_source_add_up_over_its_chunks(tmp_path: Path) -
         ]
 
 
-def test_the_first_lines_of_a_tally_are_kept_and_no_more_than_bounded_text(tmp_path: Path) -> None:
+def test_a_tally_stores_its_first_lines_and_a_bounded_text(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         for number in range(400):
             store.add(result(number=number, tallies=[tally(0, "nonce.match", lines=[number + 10**9])]))
@@ -97,13 +97,13 @@ def test_the_first_lines_of_a_tally_are_kept_and_no_more_than_bounded_text(tmp_p
         assert place.records == 400
 
 
-def test_a_message_is_kept_up_to_a_bound(tmp_path: Path) -> None:
+def test_a_message_is_stored_up_to_a_limit(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         store.add(result(tallies=[tally(0, "nonce.match", message="é" * 10**6)]))
         assert list(store.query("SELECT message FROM tallies")) == [("é" * MESSAGE_MAX,)]
 
 
-def test_the_first_failures_are_kept_also_over_a_resumption(tmp_path: Path) -> None:
+def test_the_first_failures_are_stored_also_when_an_audit_is_resumed(tmp_path: Path) -> None:
     rows = [b'{"line": %d}' % line for line in range(FAILURES_LISTED + 30)]
     with Store.open(tmp_path / "s") as store:
         store.add(result(failures=rows[:20]))
@@ -143,7 +143,7 @@ def test_a_store_is_used_by_one_audit_at_a_time(tmp_path: Path) -> None:
     assert other.stderr.splitlines()[-1].endswith(f"StoreError: {tmp_path / 's'}: another audit uses it")
 
 
-def test_a_file_that_is_no_store_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_refused_and_not_changed(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database at all, and long enough to be read as one" * 20)
     other = sqlite3.connect(tmp_path / "other")
     other.execute("CREATE TABLE mine (x)")
@@ -204,7 +204,7 @@ def test_a_store_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
 
 
-def test_what_does_not_fit_into_memory_goes_beside_the_store(tmp_path: Path) -> None:
+def test_temporary_files_of_sqlite_are_in_the_folder_of_the_store(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         assert list(store.query("PRAGMA temp_store_directory")) == [(str(tmp_path),)]
         assert list(store.query("PRAGMA temp_store")) == [(1,)]

@@ -150,13 +150,13 @@ def test_tiers_are_listed_by_how_many_claim_them_and_no_tier_is_not_an_empty_one
     assert summary.tiers_total == 4
 
 
-def test_what_could_not_be_read_claims_no_tier_and_is_not_one_without(store: Store) -> None:
+def test_an_unreadable_record_is_not_counted_among_the_tiers(store: Store) -> None:
     unreadable = VERDICTS.index("unreadable")
     fill(store, facts_of({"verdict": unreadable}, {"security_tier": "high"}, {"verdict": unreadable}))
     assert summary_of(store).tiers == [("high", 1)]
 
 
-def test_what_is_not_established_is_said_once(store: Store) -> None:
+def test_each_sentence_on_what_is_not_established_occurs_once(store: Store) -> None:
     store.add(result(not_established={"b", "a"}))
     store.add(result(number=1, not_established={"b", "c"}))
     assert summary_of(store).not_established == ["a", "b", "c"]
@@ -292,7 +292,7 @@ def status(counts: Counts, **given: Any) -> tuple[int, str]:
     return status_of(counts, **{"sources_unreadable": 0, "cross_record": 0, "evidence": True, **given})
 
 
-def test_what_may_be_named_and_what_counts_by_default() -> None:
+def test_the_values_of_fail_on_and_its_default() -> None:
     assert FAIL_ON == ("warning", "contraindicated", "none", "unreadable", "cross-record", "released", "outside")
     assert sorted(FAIL_ON_DEFAULT) == ["contraindicated", "cross-record", "none", "unreadable"]
 

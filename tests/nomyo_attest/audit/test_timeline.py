@@ -53,7 +53,7 @@ def test_buckets_begin_at_multiples_of_their_length(store: Store) -> None:
     assert [bucket.at % 60 for bucket in made.buckets] == [0] * 91
 
 
-def test_buckets_count_by_verdict_and_what_has_no_evidence(store: Store) -> None:
+def test_buckets_count_verdicts_and_records_without_evidence(store: Store) -> None:
     fill(store, facts_of(
         {"processed_at": NOON, "verdict": 3, "available": False}, {"processed_at": NOON, "verdict": 2},
         {"processed_at": NOON, "verdict": 2, "available": None}, {"processed_at": NOON + 1, "verdict": 4},

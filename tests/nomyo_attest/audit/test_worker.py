@@ -52,7 +52,7 @@ def test_every_record_is_counted_once_under_its_verdict() -> None:
     assert [fact.line for fact in result.facts] == [1, 2, 3, 4, 5, 6]
 
 
-def test_what_is_not_selected_is_not_written_and_is_counted_all_the_same() -> None:
+def test_a_record_that_is_not_selected_is_counted_and_not_written() -> None:
     result = work([GOOD, BAD, None], select=frozenset({"unreadable"}))
     assert [json.loads(row)["verdict"] for row in result.rows.splitlines()] == ["unreadable"]
     assert result.written == 1
@@ -61,7 +61,7 @@ def test_what_is_not_selected_is_not_written_and_is_counted_all_the_same() -> No
     assert len(result.failures) == 2
 
 
-def test_what_is_outside_the_window_is_counted_and_nothing_else() -> None:
+def test_a_record_outside_the_window_is_only_counted() -> None:
     result = work([GOOD, BAD, ABSENT], until=10)
     assert result.counts == {3: [0, 0, 0, 1, 0, 0, 2]}
     assert len(result.facts) == 1
@@ -81,13 +81,13 @@ def test_a_tally_counts_all_and_names_the_first_lines() -> None:
     assert tallies["evidence.available", "undecided"].lines == [LINES_LISTED + 6]
 
 
-def test_failures_are_kept_up_to_a_number() -> None:
+def test_failures_are_listed_up_to_a_limit() -> None:
     result = work([b"{"] * (FAILURES_LISTED + 5))
     assert len(result.failures) == FAILURES_LISTED
     assert result.written == FAILURES_LISTED + 5
 
 
-def test_profiles_are_told_once_with_their_values() -> None:
+def test_a_profile_occurs_once_with_its_values() -> None:
     result = work([GOOD, BAD])
     assert len(result.profiles) == 1
     ((profile, text),) = result.profiles.items()
@@ -103,6 +103,6 @@ def test_an_order_and_a_result_travel_between_processes() -> None:
     assert (again.rows, again.facts, again.tallies) == (result.rows, result.facts, result.tallies)
 
 
-def test_what_the_verdicts_do_not_establish_is_gathered() -> None:
+def test_sentences_on_what_verdicts_do_not_establish_are_collected() -> None:
     result = work([GOOD, ABSENT])
     assert any("no certificate vouches for it" in sentence for sentence in result.not_established)

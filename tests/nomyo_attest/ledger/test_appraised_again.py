@@ -28,7 +28,7 @@ def line_of(response: dict[str, Any], by: na.AppraisalPolicy, **arguments: Any) 
     return encode_line(1, "sha256:", more)
 
 
-def test_every_fault_has_the_result_that_was_kept_when_it_is_appraised_again() -> None:
+def test_every_fault_has_the_stored_result_when_it_is_appraised_again() -> None:
     tried = 0
     for fault in FAULTS_KEPT:
         case = fault.case()
@@ -106,7 +106,7 @@ def test_a_line_that_is_not_as_it_must_be_is_malformed_evidence(changes: dict[st
 
 
 @pytest.mark.parametrize("key", ["format", "payload_id", "given", "evidence"])
-def test_what_stands_twice_is_ambiguous(key: str) -> None:
+def test_a_duplicate_key_is_ambiguous(key: str) -> None:
     text = json.dumps(line())
     doubled = parse_json(text.replace(f'"{key}"', f'"{key}": null, "{key}"', 1))
     with pytest.raises(EvidenceError, match="twice"):

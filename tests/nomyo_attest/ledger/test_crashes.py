@@ -118,7 +118,7 @@ def test_a_fork_appends_though_a_thread_that_is_not_there_had_the_lock(path: Pat
     assert ways(path) == []
 
 
-def test_whoever_is_killed_at_random_loses_nothing_that_was_returned(tmp_path: Path, path: Path) -> None:
+def test_a_process_killed_at_random_loses_no_line_whose_receipt_it_returned(tmp_path: Path, path: Path) -> None:
     chance = random.Random(20260101)
     returned: dict[str, int] = {}
     for round_ in range(7):
@@ -144,7 +144,9 @@ def test_whoever_is_killed_at_random_loses_nothing_that_was_returned(tmp_path: P
 
 
 @pytest.mark.parametrize("at", ["write", "pwrite", "fsync", "ftruncate", "link", "unlink"])
-def test_whoever_is_killed_at_any_step_loses_nothing_that_was_returned(tmp_path: Path, path: Path, at: str) -> None:
+def test_a_process_killed_at_any_step_loses_no_line_whose_receipt_it_returned(
+    tmp_path: Path, path: Path, at: str
+) -> None:
     """Also in the middle of a write, which the system call itself hardly ever gives a chance to."""
     code = (
         "import os, signal, sys\n"
@@ -232,7 +234,7 @@ def test_a_first_line_of_which_not_all_reached_the_disk_is_noted(path: Path, lef
     assert checked(path).repairs == 1
 
 
-def test_two_last_lines_that_are_none_are_nobodys_crash(path: Path) -> None:
+def test_two_last_lines_of_another_format_are_not_taken_for_a_crash(path: Path) -> None:
     lines = small(path, 2)
     path.write_bytes(b"".join(lines) + b"one\ntwo\n")
     with pytest.raises(na.LedgerError, match="its last line is not a line of one"):
@@ -240,7 +242,7 @@ def test_two_last_lines_that_are_none_are_nobodys_crash(path: Path) -> None:
     assert path.read_bytes() == b"".join(lines) + b"one\ntwo\n"
 
 
-def test_of_a_torn_line_that_is_far_too_long_the_beginning_is_kept(path: Path) -> None:
+def test_the_beginning_of_a_torn_line_that_is_far_too_long_is_stored(path: Path) -> None:
     lines = small(path, 1)
     path.write_bytes(lines[0] + b"x" * (TORN_STORED_MAX + 9_000_000))
     na.EvidenceLog(path).append(SMALL)
@@ -250,7 +252,7 @@ def test_of_a_torn_line_that_is_far_too_long_the_beginning_is_kept(path: Path) -
     assert base64.b64decode(note["torn"]) == b"x" * TORN_STORED_MAX
 
 
-def test_a_last_line_longer_than_any_is_no_ledger(path: Path) -> None:
+def test_a_file_whose_last_line_is_too_long_is_not_a_ledger(path: Path) -> None:
     lines = small(path, 1)
     with path.open("wb") as file:
         file.write(lines[0])
@@ -259,7 +261,7 @@ def test_a_last_line_longer_than_any_is_no_ledger(path: Path) -> None:
         na.EvidenceLog(path).append(SMALL)
 
 
-def test_a_note_of_a_repair_is_no_record_and_nothing_else_passes_for_one(path: Path) -> None:
+def test_a_repair_is_not_a_record_and_nothing_else_is_taken_for_a_repair(path: Path) -> None:
     lines = small(path, 1)
     path.write_bytes(lines[0] + b"torn")
     na.EvidenceLog(path).append(SMALL)

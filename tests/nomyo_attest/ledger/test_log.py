@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "evidence.jsonl"
 
 
-def test_a_line_says_what_was_asked_and_found(path: Path) -> None:
+def test_a_line_has_the_request_and_the_result(path: Path) -> None:
     before = datetime.now(UTC)
     receipt = na.EvidenceLog(path).append(answer(), payload_id="an-id", policy=policy())
     (record,) = records(path)
@@ -60,7 +60,7 @@ def test_each_line_carries_the_digest_of_the_one_before(path: Path) -> None:
     assert ways(path) == []
 
 
-def test_without_a_policy_there_is_no_result_and_without_a_payload_id_none_was_given(path: Path) -> None:
+def test_a_line_without_policy_and_payload_id_has_no_result_and_none_given(path: Path) -> None:
     na.EvidenceLog(path).append(answer())
     (record,) = records(path)
     assert (record["result"], record["payload_id"], record["given"]) == (None, None, False)
@@ -86,13 +86,13 @@ def test_a_gate_that_is_neither_on_nor_off_is_refused_and_nothing_is_written(pat
     assert not path.exists()
 
 
-def test_a_line_whose_gate_is_no_text_is_not_a_line_of_the_ledger(path: Path) -> None:
+def test_a_line_whose_gate_is_not_a_text_is_not_a_line_of_the_ledger(path: Path) -> None:
     na.EvidenceLog(path).append(answer(), policy=policy(), gate="on")
     path.write_bytes(path.read_bytes().replace(b'"gate":"on"', b'"gate":true'))
     assert ways(path) == ["form"]
 
 
-def test_a_result_kept_is_that_of_appraising_what_is_kept(path: Path) -> None:
+def test_the_stored_result_is_that_of_appraising_the_stored_evidence(path: Path) -> None:
     from nomyo_attest.ledger.line import open_line
 
     tampered = json.loads(json.dumps(answer()))
@@ -105,7 +105,7 @@ def test_a_result_kept_is_that_of_appraising_what_is_kept(path: Path) -> None:
     assert na.appraise(evidence, policy(), payload_id=payload_id).to_dict() == record["result"]
 
 
-def test_a_ledger_is_private_however_the_umask_stands(tmp_path: Path) -> None:
+def test_a_ledger_is_private_with_any_umask(tmp_path: Path) -> None:
     for mask in (0o000, 0o022, 0o077, 0o777):
         path = tmp_path / f"{mask}.jsonl"
         before = os.umask(mask)
@@ -165,7 +165,7 @@ def other_file(path: Path, kind: str) -> None:
         ("no folder", "its folder is not there; mkdir -p"),
     ],
 )
-def test_what_is_no_ledger_is_refused_and_left_alone(tmp_path: Path, kind: str, said: str) -> None:
+def test_a_file_that_is_not_a_ledger_is_refused_and_not_changed(tmp_path: Path, kind: str, said: str) -> None:
     path = tmp_path / "none" / "evidence.jsonl" if kind == "no folder" else tmp_path / "evidence.jsonl"
     other_file(path, kind)
     log = na.EvidenceLog(path)
@@ -249,7 +249,7 @@ def test_a_line_is_written_at_once_then_synced_and_a_new_files_name_too(path: Pa
 
 
 @pytest.mark.parametrize(("step", "code"), [("write", errno.ENOSPC), ("write", errno.EIO), ("fsync", errno.EIO)])
-def test_a_write_that_fails_is_cut_back_and_told(path: Path, steps: Steps, step: str, code: int) -> None:
+def test_a_write_that_fails_is_undone_and_reported(path: Path, steps: Steps, step: str, code: int) -> None:
     log = na.EvidenceLog(path)
     log.append(SMALL)
     before = path.read_bytes()
@@ -264,7 +264,7 @@ def test_a_write_that_fails_is_cut_back_and_told(path: Path, steps: Steps, step:
     assert ways(path) == []
 
 
-def test_a_disk_so_full_that_nothing_can_be_cut_back_leaves_what_the_next_one_notes(path: Path, steps: Steps) -> None:
+def test_a_torn_line_that_cannot_be_cut_on_a_full_disk_is_repaired_by_the_next_writer(path: Path, steps: Steps) -> None:
     log = na.EvidenceLog(path)
     log.append(SMALL)
     steps.fail = ("write", errno.ENOSPC)
@@ -280,7 +280,7 @@ def test_a_disk_so_full_that_nothing_can_be_cut_back_leaves_what_the_next_one_no
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file system that can be filled")
-def test_a_file_system_that_is_full_is_told(tmp_path: Path) -> None:
+def test_a_full_file_system_is_reported(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys, nomyo_attest as na\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -370,7 +370,7 @@ def test_no_file_stays_open(path: Path) -> None:
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_full_file_is_moved_aside_and_the_chain_goes_on(tmp_path: Path, path: Path) -> None:
+def test_a_full_file_is_moved_aside_and_the_chain_continues(tmp_path: Path, path: Path) -> None:
     small(path, 10, rotate_bytes=1200)
     parts = sorted(tmp_path.iterdir())
     names = [part.name for part in parts]
@@ -421,7 +421,7 @@ def test_numbers_go_on_after_the_highest(tmp_path: Path, path: Path) -> None:
     assert records(path)[0]["number"] == 4
 
 
-def test_whoever_was_killed_between_the_two_steps_of_moving_aside_is_no_problem(tmp_path: Path, path: Path) -> None:
+def test_a_process_killed_between_the_steps_of_moving_aside_leaves_a_usable_ledger(tmp_path: Path, path: Path) -> None:
     small(path, 2)
     os.link(path, tmp_path / "evidence.0001.jsonl")
     assert na.EvidenceLog(path).append(SMALL).number == 3
@@ -430,7 +430,7 @@ def test_whoever_was_killed_between_the_two_steps_of_moving_aside_is_no_problem(
     assert ways(path) == []
 
 
-def test_whoever_was_killed_after_moving_aside_is_no_problem(tmp_path: Path, path: Path) -> None:
+def test_a_process_killed_after_moving_aside_leaves_a_usable_ledger(tmp_path: Path, path: Path) -> None:
     small(path, 2)
     path.rename(tmp_path / "evidence.0001.jsonl")
     assert checked(path).number == 2
@@ -451,7 +451,7 @@ def test_files_are_moved_aside_where_there_are_no_links(
     assert ways(path) == []
 
 
-def test_a_file_that_was_moved_away_while_somebody_waited_for_it_is_not_written_to(tmp_path: Path, path: Path) -> None:
+def test_a_file_that_was_moved_while_a_writer_waited_for_its_lock_is_not_written_to(tmp_path: Path, path: Path) -> None:
     small(path, 1)
     descriptor = os.open(path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

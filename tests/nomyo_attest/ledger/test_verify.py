@@ -60,7 +60,7 @@ def ledger() -> Iterator[Ledger]:
         yield Ledger(Path(folder) / "evidence.jsonl")
 
 
-def test_a_ledger_that_nobody_touched_is_whole(path: Path) -> None:
+def test_an_unchanged_ledger_is_whole(path: Path) -> None:
     lines = small(path, 5)
     found = checked(path)
     assert found.whole
@@ -69,7 +69,7 @@ def test_a_ledger_that_nobody_touched_is_whole(path: Path) -> None:
     assert found.since_head is None
 
 
-def test_an_empty_ledger_is_whole_unless_something_was_kept(path: Path) -> None:
+def test_an_empty_ledger_is_whole_unless_a_digest_or_number_is_given(path: Path) -> None:
     path.touch()
     assert checked(path).whole
     assert checked(path).head is None
@@ -97,7 +97,7 @@ def test_every_byte_taken_out_or_put_in_is_found(ledger: Ledger, lines: list[byt
                 assert ledger.ways(change), place
 
 
-def test_a_ledger_cut_off_anywhere_is_found_with_the_digest_kept(ledger: Ledger, lines: list[bytes], head: str) -> None:
+def test_a_ledger_cut_off_anywhere_is_detected_with_the_head(ledger: Ledger, lines: list[bytes], head: str) -> None:
     whole = b"".join(lines)
     ends = set(itertools.accumulate(map(len, lines)))
     for length in range(len(whole)):
@@ -133,7 +133,9 @@ def test_a_line_put_in_again_is_found(ledger: Ledger, lines: list[bytes], line: 
 @pytest.mark.parametrize(
     "text", [b"\n", b"{}\n", b"Dear diary\n", BEGINNING + b"3}\n", b"\xff\n", b"[" * 100_000 + b"\n"]
 )
-def test_what_is_no_line_is_found_and_named(ledger: Ledger, lines: list[bytes], place: int, text: bytes) -> None:
+def test_text_that_is_not_a_line_is_detected_and_named(
+    ledger: Ledger, lines: list[bytes], place: int, text: bytes
+) -> None:
     assert "form" in ledger.ways(b"".join([*lines[:place], text, *lines[place:]]))
     problem = checked(ledger.path).problems[0]
     assert (problem.way, problem.line) == ("form", place + 1)
@@ -150,7 +152,9 @@ def test_a_line_that_was_changed_is_named(ledger: Ledger, lines: list[bytes]) ->
     assert (problem.expected, problem.got) == (digest_of(tampered), digest_of(lines[1]))
 
 
-def test_the_last_line_is_vouched_for_by_the_digest_kept_alone(ledger: Ledger, lines: list[bytes], head: str) -> None:
+def test_a_change_of_the_last_line_is_detected_only_with_the_head(
+    ledger: Ledger, lines: list[bytes], head: str
+) -> None:
     tampered = b"".join([*lines[:4], lines[4].replace(b'"id-4"', b'"id-7"')])
     assert ledger.ways(tampered) == []
     assert ledger.ways(tampered, head=head) == ["head"]
@@ -176,7 +180,7 @@ def rewritten(lines: list[bytes], change: Any) -> list[bytes]:
         lambda lines: [*lines, lines[0]][1:],
     ],
 )
-def test_a_ledger_written_anew_is_found_with_the_digest_kept_and_only_then(
+def test_a_ledger_with_recomputed_digests_is_detected_only_with_the_head(
     ledger: Ledger, lines: list[bytes], head: str, change: Any
 ) -> None:
     assert ledger.ways(b"".join(rewritten(lines, change))) == []
@@ -188,7 +192,7 @@ def test_making_all_anew_without_changing_anything_changes_nothing(lines: list[b
 
 
 @pytest.mark.parametrize("kept", range(5))
-def test_a_digest_kept_earlier_says_how_far_the_ledger_has_grown(ledger: Ledger, lines: list[bytes], kept: int) -> None:
+def test_an_earlier_head_shows_how_far_the_ledger_has_grown(ledger: Ledger, lines: list[bytes], kept: int) -> None:
     digest = digest_of(lines[kept])
     assert ledger.ways(b"".join(lines), head=digest, records=kept + 1) == []
     assert checked(ledger.path, head=digest).since_head == 4 - kept
@@ -198,14 +202,14 @@ def test_a_digest_kept_earlier_says_how_far_the_ledger_has_grown(ledger: Ledger,
         assert ledger.ways(b"".join([*lines[:kept], *lines[kept + 1 :]]), head=digest)
 
 
-def test_a_number_kept_alone_is_how_many_there_are_at_the_least(ledger: Ledger, lines: list[bytes]) -> None:
+def test_a_number_without_a_head_is_the_minimum_of_lines(ledger: Ledger, lines: list[bytes]) -> None:
     for number in range(8):
         assert ledger.ways(b"".join(lines), records=number) == ([] if number <= 5 else ["records"])
 
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_any_edit_is_found_with_the_digest_kept(
+def test_any_edit_is_detected_with_the_head(
     lines: list[bytes], head: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     whole = b"".join(lines)
@@ -289,13 +293,13 @@ def test_a_line_that_was_changed_at_the_end_of_a_file_is_found_by_the_next(rotat
     assert f"{rotated[0]}, line 2," in problem.message
 
 
-def test_a_digest_kept_before_the_file_was_moved_aside_still_counts(rotated: list[Path]) -> None:
+def test_a_head_from_before_the_file_was_moved_aside_is_valid(rotated: list[Path]) -> None:
     digest = digest_of(rotated[0].read_bytes().splitlines()[0])
     found = checked(rotated[2], head=digest, records=1)
     assert (found.whole, found.since_head) == (True, 5)
 
 
-def test_a_digest_of_what_goes_before_may_be_the_one_that_was_kept(rotated: list[Path]) -> None:
+def test_the_head_may_be_the_digest_of_the_line_before_the_first_file(rotated: list[Path]) -> None:
     digest = digest_of(rotated[1].read_bytes().splitlines()[-1])
     found = checked(rotated[2], head=digest, after=digest, records=4)
     assert (found.whole, found.since_head) == (True, 2)
@@ -311,7 +315,7 @@ def test_a_newest_file_that_is_empty_or_not_there_yet_has_the_others_before_it(r
 
 
 @pytest.mark.parametrize("name", ["../other.jsonl", "/etc/passwd", ".", "..", "", "a\0b", "evidence.jsonl", "x" * 300])
-def test_what_a_line_says_goes_before_it_is_looked_for_beside_it_and_nowhere_else(path: Path, name: str) -> None:
+def test_a_continued_file_is_looked_up_in_the_same_folder_and_nowhere_else(path: Path, name: str) -> None:
     other = path.parent.parent / "other.jsonl"
     small(other, 1)
     try:
@@ -364,7 +368,7 @@ def test_a_line_that_is_being_written_is_not_taken_for_a_torn_one(path: Path) ->
     timer.join()
 
 
-def test_somebody_who_never_ends_writing_is_not_waited_for(path: Path) -> None:
+def test_a_writer_that_never_ends_is_not_waited_for(path: Path) -> None:
     small(path, 2)
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -422,7 +426,7 @@ def test_a_line_as_long_as_the_limit_is_a_line(
     assert "form" in ledger.ways(b"".join(lines))
 
 
-def test_what_is_appended_behind_a_line_that_is_too_long_while_it_is_read_is_left_for_the_next_time(
+def test_text_appended_to_a_line_that_is_too_long_while_it_is_read_is_not_read(
     ledger: Ledger, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify_module, "LINE_MAX", max(map(len, lines)))
@@ -468,14 +472,14 @@ def tampered(lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
     yield "more behind it", lines[0].rstrip() + b"}"
 
 
-def test_a_line_that_lacks_something_is_none(lines: list[bytes]) -> None:
+def test_a_line_without_a_required_key_is_not_a_line(lines: list[bytes]) -> None:
     assert not isinstance(read_line(lines[0]), str)
     for name, line in tampered(lines):
         compact = line.replace(b'", "', b'","').replace(b'": ', b'":').replace(b", ", b",")
         assert isinstance(read_line(compact + b"\n"), str), name
 
 
-def test_a_repair_that_does_not_say_what_it_repaired_is_none(path: Path) -> None:
+def test_a_repair_that_does_not_match_the_torn_text_is_not_a_line(path: Path) -> None:
     lines = small(path, 1)
     path.write_bytes(lines[0] + b"torn")
     na.EvidenceLog(path).append(SMALL)
