@@ -1,9 +1,9 @@
-"""Was evidence made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody can make again?
+"""Recognize evidence of the soft TPM of `nomyo_attest.testing`, whose private keys everybody can derive.
 
-Such evidence is sound in every respect that a Verifier can check without a pinned key. Four things give it away: one
-of the keys that the fixtures use; a PCR value that only the soft TPM's measurements lead to; the word of a reference
-router that runs it; or, without that word, the PCR values of such a router together with the soft TPM's clock. None of
-them stops somebody who wants to hide it; they are for mistakes.
+Such evidence is valid in every respect that a Verifier can check without a pinned key. Four things identify it: one of
+the keys that the fixtures use; a PCR value that only the soft TPM's measurements lead to; the statement of a reference
+router that runs it; or, without that statement, the PCR values of such a router together with the soft TPM's clock.
+They prevent mistakes, and stop nobody who wants to hide it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The appraisal: evidence and a policy in, an attestation result out."""
+"""Appraise evidence by a policy: `appraise` returns the attestation result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ more, all are dropped.
 
 
 class _Plan:
-    """What one policy asks, in order, worked out once for the policy."""
+    """The rules that one policy asks, in order, prepared once for the policy."""
 
     def __init__(self, policy: AppraisalPolicy) -> None:
         entries: list[tuple[PlannedRule, Callable[..., CheckResult]]] = []

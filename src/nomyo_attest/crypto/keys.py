@@ -25,8 +25,9 @@ VerificationKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 class KeyUnusableError(Exception):
-    """A public area parsed, yet holds no key that could verify anything. The message says why; it never leaves
-    `appraise`.
+    """A public area parses but contains no key that can verify a signature. The message says why.
+
+    It never leaves `appraise`.
     """
 
 

@@ -1,4 +1,4 @@
-"""Does a TPMT_SIGNATURE verify over the signed bytes?"""
+"""Verify a TPMT_SIGNATURE over the signed bytes."""
 
 from __future__ import annotations
 

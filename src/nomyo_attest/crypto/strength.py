@@ -1,4 +1,4 @@
-"""Is a public key strong enough to rely on?"""
+"""Check the strength of RSA keys: size, exponent, the ROCA form."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _PRIMES: Final = tuple(p for p in range(3, 168, 2) if all(p % q for q in range(3
 
 
 def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
-    """For each prime, the residues that powers of 65537 reach, the most telling prime first; those that reach all are
-    left out.
+    """For each prime, the residues that powers of 65537 reach; the most selective prime first. Primes for which they
+    reach all residues are left out.
     """
     table = []
     for prime in _PRIMES:

@@ -1,4 +1,4 @@
-"""Reads TPM 2.0 structures that are declared once, field by field in wire order.
+"""Read TPM 2.0 structures that are declared once, field by field in wire order.
 
 A structure is a frozen `msgspec.Struct` whose annotations say how each field is written on the wire (Part 1,
 "Marshaling": big-endian integers, TPM2B buffers behind a two-byte size, lists behind a four-byte count)::
@@ -12,10 +12,9 @@ A structure is a frozen `msgspec.Struct` whose annotations say how each field is
 
 `declared` writes the function that reads them, as `dataclasses` writes `__init__`: one statement for each run of
 fixed-size fields, a few for each other field. Appraising a quote takes three such structures, and a loop over the
-fields at run time costs more than half as much as the signature itself. `Structure.source` holds the text, for the
-curious.
+fields at run time costs more than half as much as the signature itself. `Structure.source` is the generated text.
 
-Every limit is checked before the bytes behind it are touched, and every failure says structure, field and byte.
+Every limit is checked before the bytes after it are read, and every error names structure, field and byte.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class Structure(msgspec.Struct, frozen=True):
     """The base of every declared TPM structure."""
 
     declaration: ClassVar[dict[str, Field]]
-    """How each field stands on the wire, in wire order."""
+    """How each field is encoded, in wire order."""
     read_from: ClassVar[Callable[[bytes, int], tuple[Any, int]]]
-    """Reads one structure at a position in bytes; returns it with the position behind it. Raises `ParseError`."""
+    """Read one structure at a position in bytes; return it and the position after it. Raises `ParseError`."""
     source: ClassVar[str]
     """The text of `read_from`."""
 
@@ -53,14 +52,14 @@ class Structure(msgspec.Struct, frozen=True):
 
 
 class Field(Protocol):
-    """How one field stands on the wire: writes the statements that read it into a variable of the reader."""
+    """How one field is encoded. It writes the statements that read it into a variable of the reader."""
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
-        """`structure` and `field` are for errors; `prefix` and `field` together are the variable."""
+        """Write the statements. `structure` and `field` are for errors; `prefix` + `field` is the variable."""
 
 
 class ReaderSource:
-    """The text of one structure's reader as it grows."""
+    """The text of one structure's reader while it is being written."""
 
     def __init__(self) -> None:
         self.after_run: list[str] = []
@@ -82,13 +81,13 @@ class ReaderSource:
 
     @contextmanager
     def indented(self) -> Iterator[None]:
-        """What is emitted inside stands in a block."""
+        """Indent what is emitted inside by one level."""
         outer, self._indent = self._indent, self._indent + "    "
         yield
         self._indent = outer
 
     def when_read(self, line: str) -> None:
-        """Add a line that needs the fields added so far, open run included."""
+        """Add a line that uses the fields added so far, including those of the open run."""
         if self._run:
             self.after_run.append(line)
         else:
@@ -102,7 +101,7 @@ class ReaderSource:
         return at
 
     def close_run(self) -> None:
-        """Write the statements that read the open run and judge its values."""
+        """Write the statements that read the open run and check its values."""
         if self._run:
             variables, codes, structures, fields = zip(*self._run, strict=True)
             unpack = self.constant(struct.Struct(">" + "".join(codes)).unpack_from)
@@ -118,7 +117,7 @@ class ReaderSource:
         self._run, self._run_size, self.after_run = [], 0, []
 
     def write_fields(self, kind: type[Structure], prefix: str) -> str:
-        """Write the reading of all fields of `kind`; returns the expression that makes the structure of them."""
+        """Write the statements that read all fields of `kind`; return the expression that builds the structure."""
         selectors = {getattr(field, "selector", None) for field in kind.declaration.values()}
         for name, field in kind.declaration.items():
             at = self._run_size
@@ -129,9 +128,9 @@ class ReaderSource:
 
     def compile(self, kind: type[Structure]) -> tuple[str, Callable[[bytes, int], tuple[Any, int]]]:
         """The whole text of the reader of `kind`, and the function it defines."""
-        made = self.write_fields(kind, "")
+        built = self.write_fields(kind, "")
         self.close_run()
-        self.emit(f"return {made}, position")
+        self.emit(f"return {built}, position")
         source = "def read_from(data, position):\n" + "".join(f"    {line}\n" for line in self._lines)
         names = {
             **self._constants,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 TPM_GENERATED_VALUE: Final = 0xFF544347
-"""TPM_GENERATED (Part 2, 6.2): ``ff`` and "TCG"; stands first in every structure a TPM made and signed itself."""
+"""TPM_GENERATED (Part 2, 6.2): ``ff`` and "TCG", the first bytes of every structure that a TPM made and signed."""
 
 PCR_COUNT: Final = 24
 """PCRs of a TPM for PC Client platforms (PC Client Platform TPM Profile, "PCR requirements"): indices 0 to 23."""
@@ -129,8 +129,8 @@ def specification_name(member: IntEnum) -> str:
     return f"{prefix}_{member.name}"
 
 
-_ATTRIBUTES_KEPT: Final = 256
-"""Values whose names are known: a fleet's keys have the same few."""
+_ATTRIBUTES_STORED: Final = 256
+"""Values whose names are stored: the keys of a fleet have the same few."""
 
 
 def attribute_names(value: int) -> list[str]:
@@ -138,7 +138,7 @@ def attribute_names(value: int) -> list[str]:
     return list(_attribute_names(value))
 
 
-@lru_cache(maxsize=_ATTRIBUTES_KEPT)
+@lru_cache(maxsize=_ATTRIBUTES_STORED)
 def _attribute_names(value: int) -> tuple[str, ...]:
     return tuple(_bit_name(bit) for bit in range(32) if value >> bit & 1)
 

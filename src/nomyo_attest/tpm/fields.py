@@ -1,4 +1,4 @@
-"""The kinds of field a TPM 2.0 structure is declared with, and the usual ones by name."""
+"""The kinds of field that TPM 2.0 structures are declared with, and the common fields by name."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from nomyo_attest.tpm.constants import (
 
 
 class Fixed:
-    """An integer of fixed size: its `struct` code; the values it may have, if it is an enumeration; the bits it may
-    not.
+    """An integer of fixed size.
 
-    A field `steers` if the reader, or what is made of the structure whatever its contents, depends on it (see
-    `tpm.layout`).
+    Args:
+        code: its `struct` code.
+        table: for an enumeration, the values it may have.
+        reserved: bits that must be clear.
+        allowed: what errors say is expected.
+        steers: whether the reader depends on it, or a check that is reused for every structure of the same layout (see
+            `tpm.layout`). Enumerations and fields with reserved bits always do.
     """
 
     def __init__(
@@ -55,19 +59,25 @@ class Fixed:
 
 
 class Sized:
-    """Bytes behind their size: a TPM2B (a size of two bytes), or with `code` "B" a bitmap (a size of one byte)."""
+    """Bytes after their size: a TPM2B (a size of two bytes), or with `code` "B" a bitmap (a size of one byte).
 
-    def __init__(self, limit: int, *, least: int = 0, code: str = "H") -> None:
+    Args:
+        limit: the largest size in bytes.
+        minimum: the smallest.
+        code: the `struct` code of the size.
+    """
+
+    def __init__(self, limit: int, *, minimum: int = 0, code: str = "H") -> None:
         self.limit = limit
-        self.least = least
+        self.minimum = minimum
         self.code = code
         self.size = struct.calcsize(code)
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable, size = prefix + field, f"{prefix}{field}_size"
         at = reader.add_fixed(size, self.code, structure, field)
-        span = f"a size of {self.least} to {self.limit}" if self.least else f"a size of {self.limit} at the most"
-        wrong = f"not {self.least} <= {size} <= {self.limit}" if self.least else f"{size} > {self.limit}"
+        span = f"a size of {self.minimum} to {self.limit}" if self.minimum else f"a size of {self.limit} at the most"
+        wrong = f"not {self.minimum} <= {size} <= {self.limit}" if self.minimum else f"{size} > {self.limit}"
         reader.after_run += [
             f"if {wrong}:",
             f"    _refuse({structure!r}, {field!r}, position + {at}, {span!r}, {size}, 0)",
@@ -82,7 +92,7 @@ class Sized:
 
 
 class Nested:
-    """Another structure in place: its fields are read among those of the outer one."""
+    """Another structure in place: its fields are read together with those of the outer one."""
 
     def __init__(self, kind: type[Structure]) -> None:
         self.kind = kind
@@ -102,10 +112,10 @@ class Counted:
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable, count = prefix + field, f"{prefix}{field}_count"
         at = reader.add_fixed(count, "I", structure, field)
-        most = f"a count of {self.limit} at the most"
+        allowed = f"a count of {self.limit} at the most"
         reader.after_run += [
             f"if {count} > {self.limit}:",
-            f"    _refuse({structure!r}, {field!r}, position + {at}, {most!r}, {count}, 0)",
+            f"    _refuse({structure!r}, {field!r}, position + {at}, {allowed!r}, {count}, 0)",
         ]
         reader.close_run()
         reader.emit("members = []", f"for _ in range({count}):")
@@ -117,10 +127,10 @@ class Counted:
 
 
 class Selected:
-    """A TPMU: what stands here depends on the field `selector` before it.
+    """A TPMU: the structure depends on the field `selector` before it.
 
-    An arm of None is empty. A selector without an arm is refused by its name: with `UnsupportedError` where the
-    specification allows it here (`others`), with `ParseError` where it may not stand here at all.
+    An arm of None is empty. A selector without an arm is refused by its name: with `UnsupportedError` if the
+    specification allows it here (`others`), with `ParseError` if it does not.
     """
 
     def __init__(

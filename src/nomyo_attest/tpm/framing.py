@@ -1,8 +1,8 @@
-"""Whole blobs, with or without their TPM2B size: which of the two readings makes sense?
+"""Parse whole blobs, with or without their TPM2B size.
 
 The service's documentation calls its quote a TPMS_ATTEST in one place and a TPM2B_ATTEST in another, and tools write
-public keys both ways. A blob is read in the one way in which it parses to its last byte; if both ways or none do, it
-is refused.
+public keys both ways. A blob is read in the one way in which it parses to its last byte; if both ways or neither do,
+it is refused.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class BlobReader(Generic[S]):
 
     def _learned(self, framing: str, data: bytes, start: int, value: S) -> Framed[S]:
         layout = Layout(framing, data, start, value)
-        with self._learning:  # readers take no lock: they see a list as it was or as it is
+        with self._learning:  # readers take no lock: they see the old tuple or the new one
             of_length = self._layouts.get(len(data), ())
             self._layouts[len(data)] = (*of_length[1 - _LAYOUTS_STORED :], layout)
             if len(self._layouts) > _LENGTHS_STORED:

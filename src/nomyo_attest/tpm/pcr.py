@@ -30,7 +30,7 @@ class TPMS_PCR_SELECTION(Structure, frozen=True):
     """TPMS_PCR_SELECTION (Part 2, 10.6.2): some PCRs of one bank."""
 
     hash: HASH_ALG
-    pcr_select: Annotated[bytes, Sized(PCR_SELECT_MAX, least=PCR_SELECT_MIN, code="B")]
+    pcr_select: Annotated[bytes, Sized(PCR_SELECT_MAX, minimum=PCR_SELECT_MIN, code="B")]
 
     @property
     def indices(self) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class Toy(Structure, frozen=True):
 @declared
 class ToyBuffers(Structure, frozen=True):
     one: Annotated[bytes, Sized(4)]
-    two: Annotated[bytes, Sized(3, least=1, code="B")]
+    two: Annotated[bytes, Sized(3, minimum=1, code="B")]
 
 
 @declared
