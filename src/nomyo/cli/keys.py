@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 
 class Generate:
-    """Make a key pair of the client's own and keep it in a folder, which is made if
-    it is not there. What is there already is never overwritten.
+    """Generate a key pair for the client in a folder.
 
-    Nobody needs one: without it the client makes a pair in memory for each run, a
-    second of work, and a key that is not kept cannot be stolen later. One that is
-    kept saves that second.
+    The folder is created if it does not exist. Existing files are never
+    overwritten.
 
-    Exit status: 0; 2 if the pair cannot be made or written.
+    A stored key pair is optional: without one, the client generates a pair in
+    memory for each run, which takes about a second, and a key that is not stored
+    cannot be stolen later.
+
+    Exit status: 0; 2 if the pair cannot be generated or written.
     """
 
     EXAMPLE = """
@@ -42,7 +44,7 @@ class Generate:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("directory", type=nonempty, metavar="DIR", help="the folder of the pair")
+        parser.add_argument("directory", type=nonempty, metavar="DIR", help="the folder of the key pair")
         parser.add_argument(
             "--password-file",
             type=nonempty,
@@ -66,7 +68,7 @@ class Generate:
             save_new(arguments.directory, generate(), password)
         except KeyStoreError as error:
             raise CommandError(str(error)) from None
-        facts = facts_of(arguments.directory, password)
+        facts = read_key_facts(arguments.directory, password)
         if arguments.format == "json":
             print_json(facts.to_dict())
         else:
@@ -75,11 +77,11 @@ class Generate:
 
 
 class Show:
-    """Say what a key file is: size, fingerprint, whether a password protects it, and
-    who may read it; and whether the client would use it.
+    """Show a key file's size, fingerprint, encryption and mode.
 
-    Exit status: 0; 2 if the client would not use it, which is said on standard
-    error, or if there is none.
+    If the client would refuse the key, the reason is printed on standard error.
+
+    Exit status: 0; 2 if there is no key, or the client would refuse it.
     """
 
     EXAMPLE = """
@@ -94,7 +96,10 @@ class Show:
             "path", type=nonempty, metavar="PATH", help="the folder of a key pair, or one key file in PEM"
         )
         parser.add_argument(
-            "--password-file", type=nonempty, metavar="FILE", help="a file with the password; - is standard input"
+            "--password-file",
+            type=nonempty,
+            metavar="FILE",
+            help="a file that contains the password; - is standard input",
         )
         parser.add_format()
 
@@ -105,7 +110,7 @@ class Show:
         if arguments.password_file is not None:
             password = read_secret(arguments.password_file, "--password-file")
 
-        facts = facts_of(arguments.path, password)
+        facts = read_key_facts(arguments.path, password)
         if arguments.format == "json":
             print_json(facts.to_dict())
         else:
@@ -118,22 +123,21 @@ class Show:
 PIN_FORMAT: Final = "nomyo-keys-pin/1"
 
 MEANING: Final = (
-    "Pinned on first use: another key would be noticed from now on. That this is the right one, nobody has checked: "
-    "compare it with what the operator publishes."
+    "This pin was fetched on first use: it detects a later change of the key, but nobody has checked that this is the "
+    "right key. Compare it with what the operator publishes."
 )
 
 
 class Pin:
-    """Fetch the public key of a server, check it, and print the pin that stands for
-    it.
+    """Fetch the public key of a server, check it, and print its pin.
 
-    A pin is a promise to send to this key only: nomyo chat --server-key-pin, or
-    NOMYO_SERVER_KEY_PINS. It is worth what you know of the key. Taken from the
-    server itself it says "the same as today", which is not "the right one": whoever
-    stands between you and the server now is pinned with it. Compare it with what
-    the operator publishes, or fetch it over another network.
+    With a pin (nomyo chat --server-key-pin, or NOMYO_SERVER_KEY_PINS) the client
+    encrypts to this key only. A pin fetched from the server shows later changes of
+    the key, not that it is the right key: an attacker between you and the server
+    can replace it now. Compare the pin with what the operator publishes, or fetch
+    it over another network.
 
-    Exit status: 0; 2 if there is no key, or none that may be used.
+    Exit status: 0; 2 if there is no key, or the client would refuse it.
     """
 
     EXAMPLE = """
@@ -145,7 +149,7 @@ class Pin:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("url", type=nonempty, metavar="URL", help="base URL of the router")
+        parser.add_argument("url", type=nonempty, metavar="URL", help="base URL of the service")
         add_server(parser, timeout=60)
         parser.add_format()
 
@@ -174,7 +178,9 @@ class Pin:
         except NomyoError as error:
             raise command_error(error, host_of(arguments.url)) from None
         except TimeoutError:
-            raise CommandError(f"{host_of(arguments.url)}: no response within {arguments.timeout:g} s") from None
+            raise CommandError(
+                f"{host_of(arguments.url)}: no response within {arguments.timeout:g} s; increase --timeout"
+            ) from None
         key = load_server_key(pem.encode(), KEY_BITS)
         pin = fingerprint(key)
         if arguments.format == "json":
@@ -183,8 +189,8 @@ class Pin:
             )
         else:
             print_output(pin)
-            there = text_style(stream=sys.stderr)
-            print_stderr("\n".join(there.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {MEANING}")))
+            style = text_style(stream=sys.stderr)
+            print_stderr("\n".join(style.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {MEANING}")))
         return OK
 
 
@@ -210,7 +216,7 @@ class FileFacts:
     bits: int | None = None
 
     def text(self) -> str:
-        """In words, without the path."""
+        """Describe the file in words, without its path."""
         words = [f"RSA-{self.bits}"] if self.bits is not None else []
         if self.encrypted is not None:
             words.append("encrypted" if self.encrypted else "not encrypted")
@@ -221,13 +227,13 @@ class FileFacts:
 
 @dataclass(slots=True)
 class KeyFacts:
-    """A key pair, or the half of it that is there.
+    """A key pair, or one half of it.
 
     Attributes:
-        private_key, public_key: the files; None for one that is not there, or was not named.
-        fingerprint: of the private key, or of the public one where that cannot be opened; None for neither.
-        belong_together: whether the two files are of one key; None if that cannot be told.
-        problem: why no client would use it; None if one would, or if only the password could tell.
+        private_key, public_key: the files; None for one that does not exist or was not given.
+        fingerprint: of the private key, or of the public key if the private one cannot be opened; else None.
+        belong_together: whether the two files belong to one key; None if that is unknown.
+        problem: why the client would refuse it; None if it would not, or if that is unknown without the password.
     """
 
     private_key: FileFacts | None = None
@@ -237,23 +243,23 @@ class KeyFacts:
     problem: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """Return the facts in JSON's types."""
         return {"format": SHOW_FORMAT, **asdict(self)}
 
     def text(self) -> str:
-        """As a table, without a line end."""
+        """Format the facts as a table, without a line end."""
         rows = []
         for name, file in (("private key", self.private_key), ("public key", self.public_key)):
             if file is not None:
                 rows += [(name, sanitize(file.path)), ("", file.text())]
-        rows.append(("fingerprint", self.fingerprint or "not known"))
+        rows.append(("fingerprint", self.fingerprint or "unknown"))
         if self.private_key is not None and self.private_key.bits is None and self.fingerprint:
-            rows.append(("", "of the public key; that it belongs to the private one is not checked"))
+            rows.append(("", "of the public key; whether it belongs to the private key was not checked"))
         return "\n".join(f"{name.ljust(13)}{text}" for name, text in rows)
 
 
-def facts_of(name: str, password: str | None) -> KeyFacts:
-    """The facts about the folder or file `name`. Raises `CommandError` if there is no key in it."""
+def read_key_facts(name: str, password: str | None) -> KeyFacts:
+    """Collect the facts about the folder or key file `name`. Raises `CommandError` if it contains no key."""
     from nomyo.keys import PEM_MAX
 
     facts = KeyFacts()
@@ -261,7 +267,7 @@ def facts_of(name: str, password: str | None) -> KeyFacts:
         content = read_input(str(path), PEM_MAX)
         label = _LABEL.search(content)
         if label is None or len(content) > PEM_MAX:
-            raise CommandError(f"{path}: holds no key in PEM; name a key file, or a folder with one")
+            raise CommandError(f"{path}: expected a key in PEM; name a key file, or a folder that contains one")
         file = FileFacts(str(path), _mode(path))
         if label[2] == b"PUBLIC":
             facts.public_key = file
@@ -280,13 +286,13 @@ def _key_files(name: str) -> list[Path]:
     try:
         if not path.is_dir():
             return [path]
-        # The public key first: what is found of the private one counts for more.
+        # The public key first, so that facts of the private key replace those of the public one.
         found = [path / one for one in (PUBLIC_NAME, PRIVATE_NAME) if os.path.lexists(path / one)]
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from None
     if not found:
-        problem = f"{name}: holds neither {PRIVATE_NAME} nor {PUBLIC_NAME}"
-        raise CommandError(f"{problem}; nomyo keys generate {name} makes a pair")
+        problem = f"{name}: contains neither {PRIVATE_NAME} nor {PUBLIC_NAME}"
+        raise CommandError(f"{problem}; nomyo keys generate {name} generates a key pair")
     return found
 
 
@@ -297,14 +303,14 @@ def _read_public(facts: KeyFacts, pem: bytes) -> None:
     try:
         key = load_public(pem, BITS_FLOOR)
     except ValueError as error:
-        facts.problem = f"{facts.public_key.path}: is no public key: {error}"
+        facts.problem = f"{facts.public_key.path}: not a public key: {error}"
     else:
         facts.public_key.bits = key.key_size
         facts.fingerprint = fingerprint(key)
 
 
 def _read_private(facts: KeyFacts, password: str | None) -> None:
-    """Load it as a client would, and keep what that says."""
+    """Load the private key as a client would, and record the outcome."""
     from nomyo.client_keys import load
     from nomyo.errors import KeyStoreError
     from nomyo.keys import PEM_MAX, fingerprint

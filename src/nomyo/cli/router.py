@@ -1,19 +1,21 @@
-"""Run the reference router: the service's protocol on your own machine, with
-evidence from its TPM, for development, for tests, and before any server that
-speaks OpenAI's protocol.
+"""Run the reference router on this machine.
 
-Without --upstream it answers with what it was asked. Without --cert it makes a
-certificate authority that lives as long as it does, on loopback only. When it
-is ready it prints one JSON line on standard output, and nothing else:
+It implements the protocol of the service, with evidence from this machine's
+TPM, for development and tests, and in front of any OpenAI-compatible server.
+
+Without --upstream a completion repeats the prompt. Without --cert the router
+creates a temporary certificate authority, for loopback only. When it is ready,
+it prints one JSON line on standard output, and nothing else:
 
   {"url": "https://localhost:…", "ca": "<the CA's PEM>", "tpm": "swtpm"}
 
-Evidence comes from this machine's TPM, or else swtpm, or else keys that
-everybody knows (soft); its log says which. Needs the extra router.
+Evidence comes from this machine's TPM, or else from swtpm, or else from a
+software TPM whose keys are public (soft); the log says which. This needs the
+extra router.
 
-Ctrl-C or SIGTERM ends it: it accepts no more connections, answers new requests
-with 503, and lets requests in progress finish for --grace seconds. A second
-signal ends it at once.
+Ctrl-C or SIGTERM ends it: it accepts no more connections, responds to new
+requests with 503, and lets requests in progress finish for --grace seconds. A
+second signal ends it at once.
 
 Exit status: 0 when it is ended by Ctrl-C or SIGTERM; 2 if it cannot start.
 """
@@ -38,7 +40,7 @@ TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
 TIERS: Final = ("standard", "high", "maximum")
 FORMATS: Final = ("text", "json")
 
-_FLAGS: Final = {
+_OPTIONS: Final = {
     "api_keys": "--api-key-file",
     "default_tier": "--default-tier",
     "fault": "--fault",
@@ -52,7 +54,7 @@ _FLAGS: Final = {
     "upstream_concurrency": "--upstream-concurrency",
     "upstream_timeout": "--upstream-timeout",
 }
-"""Options of the router, as its messages begin with them → flags."""
+"""Option of the router that a message begins with → the option of the command."""
 
 EXAMPLE = """
 nomyo router --port 8443
@@ -68,75 +70,99 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--port", type=whole_number, default=0, help="the port to listen on; default: a free one")
     parser.add_argument(
-        "--cert", type=nonempty_path, metavar="FILE", help="certificate chain in PEM, for other machines to reach it"
+        "--cert",
+        type=nonempty_path,
+        metavar="FILE",
+        help="certificate chain in PEM, needed for other addresses than loopback",
     )
     parser.add_argument("--key", type=nonempty_path, metavar="FILE", help="the certificate's private key in PEM")
     parser.add_argument(
         "--api-key-file",
         type=nonempty,
         metavar="FILE",
-        help="the API keys that are let in, one a line; default: anybody",
-    )
-    parser.add_argument("--rate-limit", action="store_true", help="two requests a second, as the service has it")
-    parser.add_argument("--tpm", choices=TPMS, default="auto", help=f"where evidence comes from: {', '.join(TPMS)}")
-    parser.add_argument(
-        "--pcrs", type=nonempty, default="sha256:0,7,10", metavar="PCRS", help="what is quoted; default: sha256:0,7,10"
+        help="accepted API keys, one per line; default: every client is accepted",
     )
     parser.add_argument(
-        "--aik", type=nonempty, default="p256", metavar="KEY", help="p256, rsa2048, …: the key made for each quote"
+        "--rate-limit", action="store_true", help="limit callers to two requests a second, as the service does"
+    )
+    parser.add_argument("--tpm", choices=TPMS, default="auto", help=f"source of evidence: {', '.join(TPMS)}")
+    parser.add_argument(
+        "--pcrs", type=nonempty, default="sha256:0,7,10", metavar="PCRS", help="quoted PCRs; default: sha256:0,7,10"
+    )
+    parser.add_argument(
+        "--aik",
+        type=nonempty,
+        default="p256",
+        metavar="KEY",
+        help="kind of the key that is created for each quote: p256, rsa2048, …; default: p256",
     )
     parser.add_argument(
         "--server-key",
         type=nonempty_path,
         metavar="FILE",
-        help="the RSA key requests are sealed to; default: a new one",
+        help="private RSA key to which requests are encrypted; default: a new one",
     )
     parser.add_argument(
-        "--upstream", type=nonempty, metavar="URL", help="forward to this server, such as http://127.0.0.1:8080/v1"
+        "--upstream",
+        type=nonempty,
+        metavar="URL",
+        help="forward requests to this server, such as http://127.0.0.1:8080/v1",
     )
     parser.add_argument(
-        "--upstream-key-file", type=nonempty, metavar="FILE", help="a file with the API key of the upstream"
+        "--upstream-key-file", type=nonempty, metavar="FILE", help="a file that contains the API key of the upstream"
     )
     parser.add_argument(
-        "--upstream-timeout", type=decimal_number, default=600.0, metavar="S", help="seconds it has; default: 600"
+        "--upstream-timeout",
+        type=decimal_number,
+        default=600.0,
+        metavar="S",
+        help="timeout of the upstream in seconds; default: 600",
     )
     parser.add_argument(
         "--upstream-concurrency",
         type=whole_number,
         default=100,
         metavar="N",
-        help="requests that are sent to it at a time; others wait; default: 100",
+        help="maximum of concurrent requests to the upstream; others wait; default: 100",
     )
     parser.add_argument(
-        "--unsafe-remote-upstream", action="store_true", help="send prompts in clear to another machine"
+        "--unsafe-remote-upstream", action="store_true", help="send prompts unencrypted to another machine"
     )
     parser.add_argument(
         "--model",
         type=nonempty,
         action="append",
         metavar="NAME[=TIER,…]",
-        help="a model to allow, at these tiers or all; may be given several times; default: any model",
+        help="an allowed model, at these tiers or at all; may be given several times; default: any model",
     )
-    parser.add_argument("--default-tier", choices=TIERS, default=TIERS[0], help="of requests that name none")
+    parser.add_argument(
+        "--default-tier",
+        choices=TIERS,
+        default=TIERS[0],
+        help="security tier of requests without one; default: standard",
+    )
     parser.add_argument(
         "--grace",
         type=decimal_number,
         default=30.0,
         metavar="S",
-        help="seconds that requests in progress have to finish when the router is asked to stop; default: 30",
+        help="seconds that requests in progress may take after Ctrl-C or SIGTERM; default: 30",
     )
     parser.add_argument(
-        "--log-format", choices=FORMATS, default="text", help="the log on standard error: text or json; default: text"
+        "--log-format",
+        choices=FORMATS,
+        default="text",
+        help="format of the log on standard error: text or json; default: text",
     )
+    parser.add_argument("--fault", type=nonempty, metavar="NAME", help="commit this fault, for tests of clients")
+    parser.add_argument("--list-faults", action="store_true", help="list the faults, and exit")
     parser.add_argument(
-        "--fault", type=nonempty, metavar="NAME", help="answer wrongly in one way, for tests of clients"
+        "--format", choices=FORMATS, default="text", help="format of that list: text or json; default: text"
     )
-    parser.add_argument("--list-faults", action="store_true", help="list those ways, and end")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="of that list: text or json; default: text")
 
 
 def nonempty_path(text: str) -> Path:
-    """As `nonempty`: an empty path would be the working folder."""
+    """Return a path, as `nonempty`: an empty one would be the working directory."""
     return Path(nonempty(text))
 
 
@@ -153,13 +179,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         serve(_options(arguments))
     except NomyoError as error:
-        raise CommandError(_flagged(str(error))) from None
+        raise CommandError(_name_option(str(error))) from None
     return OK
 
 
-def _flagged(text: str) -> str:
-    """A complaint of the router with its options as flags."""
-    for name, flag in _FLAGS.items():
+def _name_option(text: str) -> str:
+    """Replace the router option that `text` begins with by the option of the command."""
+    for name, flag in _OPTIONS.items():
         if text.startswith((f"{name}:", f"{name} ")):
             return flag + text.removeprefix(name).replace("unsafe_remote_upstream", "--unsafe-remote-upstream")
     return text
@@ -195,7 +221,7 @@ def _options(arguments: argparse.Namespace) -> RouterOptions:
 
 
 def _models(given: list[str] | None) -> dict[str, frozenset[str]] | None:
-    """``["a", "b=high,maximum"]`` → what may be asked at which tiers; None for anything at any."""
+    """Parse ``["a", "b=high,maximum"]`` into allowed tiers by model; None, for any model at any tier, if not given."""
     if given is None:
         return None
     models = {}
@@ -212,8 +238,8 @@ def _check_fault(name: str) -> None:
 
     if name not in BY_NAME:
         close = get_close_matches(name, BY_NAME, 1)
-        hint = f"did you mean {close[0]}?" if close else "nomyo router --list-faults lists all"
-        raise CommandError(f"--fault: there is none of the name {name[:40]!r}; {hint}")
+        hint = f"did you mean {close[0]}?" if close else "nomyo router --list-faults lists all faults"
+        raise CommandError(f"--fault: unknown fault {name[:40]!r}; {hint}")
 
 
 def _list_faults(*, as_json: bool) -> int:

@@ -1,11 +1,11 @@
-"""The reference router (extra `router`): the other end of the protocol, for development, tests and self-hosting. ::
+"""The reference router (extra `router`): the server's side of the protocol, for development, tests and hosting. ::
 
     from nomyo.router import RouterOptions, RunningRouter
 
     with RunningRouter(RouterOptions(tpm="soft")) as router:
         print(router.url, router.ca)
 
-`serve` is the same as a program: ``nomyo router``.
+`serve` runs one until a signal arrives, as ``nomyo router`` does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAULTS", "Fault", "MissingExtraError", "RouterError", "RouterOptions", "RunningRouter", "serve"]
 
-_HOMES = {
+_MODULES = {
     "FAULTS": "nomyo.router.faults",
     "Fault": "nomyo.router.faults",
     "RunningRouter": "nomyo.router.running",
@@ -31,8 +31,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require_extra()
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
     return value

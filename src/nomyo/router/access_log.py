@@ -1,7 +1,7 @@
-"""One log line for each request, and the two formats of the router's log: text and JSON.
+"""Log one line for each request, in the two formats of the router's log: text and JSON.
 
-No line contains anything of a prompt, a completion or a key. What a client chose (the payload id, the path) is escaped
-and shortened. A traceback is never logged, since it may quote a prompt: only the kind of the error is.
+No line contains a part of a prompt, a completion or a key. Values that a client chooses (payload id, path) are escaped
+and shortened. Of an error only the class is logged, since its traceback may quote a prompt.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _PROBES: Final = (HEALTH_PATH, READY_PATH)
 _TEXT_MAX: Final = 128
 _METHOD_MAX: Final = 20
 
-_NOTE: Final = "nomyo.note"
+_REMARK: Final = "nomyo.note"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What is logged of a request.
+    """The logged facts of a request.
 
     Attributes:
         method: HTTP method; None if the head of the request could not be read.
-        path: path without the query, percent-encoded as it was sent, so that it contains no blank.
-        status: HTTP status of the response; None if the client went away before.
+        path: path without the query, percent-encoded as received, so that it contains no blank.
+        status: HTTP status of the response; None if the client disconnected before it.
         ms: milliseconds until the response was sent.
-        payload_id: the request's X-Payload-ID; None without one.
-        client: the address that the connection came from.
+        payload_id: X-Payload-ID of the request; None without one.
+        client: address of the client.
         detail: why the request was refused; None if it was not.
     """
 
@@ -53,7 +53,7 @@ class Access:
     detail: str | None = None
 
     def log(self) -> None:
-        """Log it; successful probes of an orchestrator at level DEBUG."""
+        """Log the line; successful health and readiness probes at level DEBUG."""
         probe = self.path in _PROBES and self.status == 200
         logger.log(logging.DEBUG if probe else logging.INFO, "%s", self, extra={"access": asdict(self)})
 
@@ -68,8 +68,8 @@ class Access:
         return " ".join(words)
 
 
-def refused_head(request: h11.Request | None, status: int, detail: str, client: tuple[str, int] | None) -> Access:
-    """The line of a request that never reached the application."""
+def head_refusal(request: h11.Request | None, status: int, detail: str, client: tuple[str, int] | None) -> Access:
+    """Build the line of a request that was refused before it reached the application."""
     method = path = payload_id = None
     if request is not None:
         method, path = excerpt(request.method.decode("ascii"), _METHOD_MAX), _text(request.target.partition(b"?")[0])
@@ -84,43 +84,43 @@ class AccessLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle an ASGI call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
         status: int | None = None
 
-        async def noting(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, record_status)
         finally:
-            note: _Note = scope.get(_NOTE) or _Note()
+            remark: _Remark = scope.get(_REMARK) or _Remark()
             Access(
                 method=excerpt(scope["method"], _METHOD_MAX),
                 path=_text(scope["raw_path"]),
-                status=None if note.gone else status,
+                status=None if remark.gone else status,
                 ms=round(1000 * (time.perf_counter() - began)),
                 payload_id=_payload_id(scope["headers"]),
                 client=scope["client"][0] if scope["client"] else None,
-                detail=note.detail,
+                detail=remark.detail,
             ).log()
 
 
 @dataclass(frozen=True, slots=True)
-class _Note:
+class _Remark:
     detail: str | None = None
     gone: bool = False
 
 
-def note(scope: Scope, detail: str, *, gone: bool = False) -> None:
-    """Add to the line of a request why it was refused, or that the client went away."""
-    scope[_NOTE] = _Note(detail, gone)
+def add_remark(scope: Scope, detail: str, *, gone: bool = False) -> None:
+    """Add to the line of a request why it was refused, or that the client disconnected."""
+    scope[_REMARK] = _Remark(detail, gone)
 
 
 def _payload_id(headers: list[tuple[bytes, bytes]]) -> str | None:
@@ -133,27 +133,27 @@ def _text(sent: bytes) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """One line of text for each record."""
+    """Format each record as one line of text."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        return excerpt(f"{super().format(_without_traceback(record))}{_kind_of_error(record)}", 4096)
+        """Format one record."""
+        return excerpt(f"{super().format(_without_traceback(record))}{_error_class(record)}", 4096)
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line for each record."""
+    """Format each record as one JSON object on a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format one record."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         document: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name}
         access = getattr(record, "access", None)
         if access is not None:
             return sanitize_json(json.dumps({**document, "event": "request", **access}))
-        document |= {"event": "message", "message": record.getMessage() + _kind_of_error(record)}
+        document |= {"event": "message", "message": record.getMessage() + _error_class(record)}
         return sanitize_json(json.dumps(document))
 
 
@@ -163,6 +163,6 @@ def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:
     return copy
 
 
-def _kind_of_error(record: logging.LogRecord) -> str:
+def _error_class(record: logging.LogRecord) -> str:
     error = record.exc_info[1] if record.exc_info else None
     return "" if error is None else f" ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""The router's endpoints, and one request's way through them. No part of a prompt or a completion is ever logged."""
+"""The router's endpoints, from a request to its response. No part of a prompt or a completion is ever logged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive
 
 from nomyo import envelope, strict_json
-from nomyo.router.access_log import HEALTH_PATH, READY_PATH, AccessLog, note
+from nomyo.router.access_log import HEALTH_PATH, READY_PATH, AccessLog, add_remark
 from nomyo.router.completions import Upstream, echo, encode_request
 from nomyo.router.credentials import ServerKey
 from nomyo.router.errors import ENDING, FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, OUT_OF_TIME, UNAUTHORIZED, Refusal
@@ -27,7 +27,15 @@ from nomyo.router.evidence import ABSENT, Source
 from nomyo.router.faults import BY_NAME, Fault, Switch
 from nomyo.router.faults.response import stand_in
 from nomyo.router.options import RouterOptions
-from nomyo.router.protocol import NO_STORE, PACKAGE_MAX, Heading, Sealed, open_payload, read_heading, with_metadata
+from nomyo.router.protocol import (
+    NO_STORE,
+    PACKAGE_MAX,
+    EncryptedResponse,
+    Heading,
+    open_payload,
+    read_heading,
+    with_metadata,
+)
 from nomyo.router.rate_limit import Limiter
 from nomyo_attest.errors import AttesterError
 
@@ -37,11 +45,11 @@ KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
 _LARGE: Final = 1024 * 1024
-"""Bytes of a large package."""
+"""Size in bytes from which on a package is large."""
 
 LARGE_AT_A_TIME: Final = 2
-"""Large packages that are opened at a time: the objects made of 10 MiB of JSON can take 150 MB, and to make them takes
-the interpreter for a second, in which nothing else runs.
+"""Maximum of large packages that are decrypted at a time: the objects of 10 MiB of JSON can take 150 MB, and to create
+them takes a second in which the interpreter does nothing else.
 """
 
 _KEY_STAGES: Final = ("key",)
@@ -50,20 +58,20 @@ _ANSWER_STAGES: Final = (
 )  # fmt: skip
 
 _ENDING_RETRY: Final = {"Retry-After": "5"}
-"""When a client may find another router, or this one started again."""
+"""Seconds until a client may find another router, or this one restarted."""
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
 class Counts:
-    """What a router has seen, for tests and benchmarks.
+    """Counts of connections and requests, for tests and benchmarks.
 
     Attributes:
         connections: connections accepted.
         key_fetches: requests for the router's key.
         posts: requests for a completion.
-        answered: completions that were made and sealed, whether or not they arrived.
+        answered: responses that were encrypted, whether or not they arrived.
     """
 
     connections: int = 0
@@ -74,18 +82,18 @@ class Counts:
 
 @dataclass(slots=True)
 class Router:
-    """One router's parts, and what may change while it runs.
+    """One router: its parts, and its state while it runs.
 
     Attributes:
-        options: what it was started with.
-        server_key: opens requests.
-        source: makes evidence.
+        options: its options.
+        server_key: the key pair that decrypts requests.
+        source: the source of evidence.
         tpm_available: False to behave as a router without a TPM.
-        remembers: whether the last sealed answer is kept, for the fault that replays it.
+        remembers: whether the last encrypted response is stored, for the fault that replays it.
         faults: the fault that is on.
-        counts: what it has seen.
-        draining: whether the router is about to end: new requests get 503, those in progress go on.
-        out_of_time: set when requests in progress must end as well.
+        counts: counts of connections and requests.
+        draining: whether the router is shutting down: new requests get 503, those in progress continue.
+        out_of_time: set when requests in progress must end, too.
     """
 
     options: RouterOptions
@@ -103,7 +111,7 @@ class Router:
     _last: bytes | None = None
 
     def app(self) -> ASGIApp:
-        """The ASGI application; it is served inside `life`."""
+        """Build the ASGI application; serve it inside `lifespan`."""
         routes = [
             Route(KEY_PATH, self._key, methods=["GET"]),
             Route(COMPLETION_PATH, self._completion, methods=["POST"]),
@@ -113,8 +121,8 @@ class Router:
         return AccessLog(Starlette(routes=routes, exception_handlers={HTTPException: _plain}))
 
     @asynccontextmanager
-    async def life(self) -> AsyncIterator[None]:
-        """What the application needs while it is served."""
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Open and close what the application needs while it is served."""
         options = self.options
         if options.upstream is not None:
             self._upstream = Upstream(
@@ -151,19 +159,19 @@ class Router:
     async def _completion(self, request: Request) -> Response:
         self.counts.posts += 1
         try:
-            return await self._answer(request)
+            return await self._handle_completion(request)
         except Refusal as refusal:
             return _refused(request, refusal)
         except ClientDisconnect:
-            note(request.scope, "the client went away", gone=True)
+            add_remark(request.scope, "the client disconnected", gone=True)
             return Response(status_code=400)  # nobody reads it
         except Exception as error:  # noqa: BLE001 - its message and its traceback may quote the prompt
             logger.error("%s failed: %s", COMPLETION_PATH, type(error).__name__)
             return _refused(request, Refusal(500, INTERNAL))
 
-    async def _answer(self, request: Request) -> Response:
+    async def _handle_completion(self, request: Request) -> Response:
         if self.draining:
-            await self._in_time(_body(request))  # a client that is still sending might not read the response
+            await self._in_time(_read_body(request))  # a client that is still sending might not read the response
             raise Refusal(503, ENDING, _ENDING_RETRY)
         fault = self.faults.take(*_ANSWER_STAGES)
         at_once: Response | None = fault.at("request", None)
@@ -171,19 +179,19 @@ class Router:
             return at_once
         if not self.options.secure_inference:
             raise Refusal(404, NOT_ENABLED)
-        bearer = self._authenticated(request.headers)
+        bearer = self._authenticate(request.headers)
         if self.options.rate_limit:
             # Without configured keys a bearer is whatever the caller makes up, and would be a new caller each time.
             host = request.client.host if request.client else ""
             self._limiter.admit(bearer if self.options.api_keys else host)
         heading = read_heading(request.headers)
         tier = heading.tier or self.options.default_tier
-        package = await self._in_time(_body(request))
-        answer = self._answered(heading, tier, package, fault)
-        return await self._in_time(answer, while_connected=request.receive)
+        package = await self._in_time(_read_body(request))
+        response = self._respond(heading, tier, package, fault)
+        return await self._in_time(response, while_connected=request.receive)
 
-    async def _answered(self, heading: Heading, tier: str, package: bytes, fault: Fault) -> Response:
-        """The response to a request that has arrived completely. Raises `Refusal`."""
+    async def _respond(self, heading: Heading, tier: str, package: bytes, fault: Fault) -> Response:
+        """Respond to a request that has arrived completely. Raises `Refusal`."""
         async with self._large if len(package) > _LARGE else nullcontext():
             payload = await run_in_threadpool(open_payload, package, self.server_key.private)
             del package
@@ -192,26 +200,26 @@ class Router:
             body = b""
             if self._upstream is not None:
                 body = await run_in_threadpool(encode_request, payload)
-                payload.clear()  # bytes take a fraction of the memory while the upstream works
+                payload.clear()  # while the upstream works, the bytes take a fraction of the memory
         evidence = await run_in_threadpool(self._evidence, heading.payload_id, tier)
         if self._upstream is None:
             completion = await run_in_threadpool(echo, payload)
         else:
             completion = await self._upstream.complete(body)
-        sealed = await run_in_threadpool(self._sealed, heading, tier, evidence, completion, fault)
+        encrypted = await run_in_threadpool(self._encrypt, heading, tier, evidence, completion, fault)
         self.counts.answered += 1
-        changed: Response = fault.at("reply", Sealed(sealed))
+        changed: Response = fault.at("reply", EncryptedResponse(encrypted))
         return changed
 
     async def _in_time(self, work: Coroutine[Any, Any, _Result], *, while_connected: Receive | None = None) -> _Result:
-        """The result of `work`, which is cancelled when the router must end, or when the client goes away.
+        """Await `work`, and cancel it when the router must end or the client disconnects.
 
         Args:
-            while_connected: how to learn that the client went away; None if `work` itself does.
+            while_connected: where to receive a disconnect; None if `work` itself receives.
 
         Raises:
-            Refusal: the router ends.
-            ClientDisconnect: the client went away.
+            Refusal: the router must end.
+            ClientDisconnect: the client disconnected.
         """
         working = asyncio.ensure_future(work)
         working.add_done_callback(_retrieve)
@@ -229,19 +237,19 @@ class Router:
             for task in (working, *ending):
                 task.cancel()
 
-    def _authenticated(self, headers: Mapping[str, str]) -> str:
-        """The bearer key, ``""`` for none. Raises `Refusal`."""
+    def _authenticate(self, headers: Mapping[str, str]) -> str:
+        """Check the bearer key and return it, ``""`` for none. Raises `Refusal`."""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         bearer = bearer.strip() if scheme.lower() == "bearer" else ""
         allowed = self.options.api_keys
-        # Every key is compared, in constant time each, so that time tells nothing of which one is near.
+        # Every key is compared, each in constant time, so that the time reveals nothing about the keys.
         matches = [hmac.compare_digest(bearer.encode(), key.encode()) for key in allowed]
         if allowed and not any(matches):
             raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         return bearer
 
     def _evidence(self, payload_id: str, tier: str) -> Mapping[str, Any]:
-        """The `tpm_attestation` block. Raises `Refusal` where the tier needs a TPM and there is none."""
+        """Build the `tpm_attestation` block. Raises `Refusal` if the tier requires a TPM and there is none."""
         evidence: Mapping[str, Any] = ABSENT
         if self.tpm_available:
             try:
@@ -252,7 +260,7 @@ class Router:
             raise Refusal(503, NO_TPM)
         return evidence
 
-    def _sealed(
+    def _encrypt(
         self, heading: Heading, tier: str, evidence: Mapping[str, Any], completion: Mapping[str, Any], fault: Fault
     ) -> bytes:
         if fault.stage == "forge":
@@ -275,8 +283,8 @@ class Router:
         return body
 
 
-async def _body(request: Request) -> bytes:
-    """The body, if it is not too large. Raises `Refusal`."""
+async def _read_body(request: Request) -> bytes:
+    """Read the body. Raises `Refusal` if it is too large."""
     too_large = Refusal(413, f"The package is larger than {PACKAGE_MAX} bytes")
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > PACKAGE_MAX:
@@ -290,23 +298,23 @@ async def _body(request: Request) -> bytes:
 
 
 async def _gone(receive: Receive) -> None:
-    """Wait until the client is gone."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _retrieve(work: asyncio.Future[Any]) -> None:
-    """Look at the error of work whose result nobody waits for, so that asyncio does not log it with its traceback."""
+    """Retrieve the error of abandoned work, so that asyncio does not log it with its traceback."""
     if not work.cancelled():
         work.exception()
 
 
 def _refused(request: Request, refusal: Refusal) -> Response:
-    note(request.scope, refusal.detail)
+    add_remark(request.scope, refusal.detail)
     return JSONResponse({"detail": refusal.detail}, refusal.status, {**NO_STORE, **refusal.headers})
 
 
 async def _plain(_: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405, in the protocol's form."""
+    """Convert Starlette's own 404 and 405 to the form of the protocol."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"detail": error.detail}, error.status_code, dict(error.headers or {}))

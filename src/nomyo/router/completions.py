@@ -1,6 +1,6 @@
-"""The model of a router with an upstream: any server that speaks OpenAI's chat completions.
+"""Get completions from an upstream, any OpenAI-compatible server, or from an echo of the prompt.
 
-Nothing the upstream says in an error is passed on: errors travel unsealed, and it may quote the prompt.
+No text of an upstream's error is passed on: errors are sent unencrypted, and it may quote the prompt.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 logger = logging.getLogger("nomyo.router")
 
-ANSWER_MAX: Final = 64 * 1024 * 1024
-"""Bytes of the largest completion that is taken."""
+COMPLETION_MAX: Final = 64 * 1024 * 1024
+"""Maximum size of a completion in bytes."""
 
 CONNECT_SECONDS: Final = 10.0
 
 KEEP_ALIVE_SECONDS: Final = 4.0
-"""Seconds that an idle connection to the upstream is kept. Many servers, uvicorn and Node.js among them, close theirs
-after 5: a request that is sent at that moment is lost.
+"""Seconds that an idle connection to the upstream stays open. Many servers, such as uvicorn and Node.js, close theirs
+after 5, and a request that is sent at that moment is lost.
 """
 
 _OK: Final = 200
 UNUSABLE: Final = 424
-"""Status for a fault of the upstream that would be the same another time: Failed Dependency (RFC 4918, 11.4). Clients
-retry a 502 and would pay for each try. 424 is no 5xx either, which a proxy in between may retry.
+"""Status for a permanent fault of the upstream: Failed Dependency (RFC 4918, 11.4). Clients retry a 502, and would pay
+for each try; a proxy may retry any 5xx.
 """
 
 _PASSED_ON: Final = {
@@ -48,30 +48,30 @@ _PASSED_ON: Final = {
     429: "The inference server is busy",
     503: "The inference server is not available",
 }
-"""Statuses that concern the caller, with what it is told."""
+"""Upstream statuses that concern the caller, with the detail of the response."""
 
 _MAPPED: Final = {404: 400, 413: 400, 422: 400}
 """404 means that secure inference is not enabled here, and clients know no 413 or 422."""
 
-_MAY_PASS: Final = frozenset({408, 425, 500, 502, 504, *range(520, 531)})
-"""Statuses after which another try may succeed: they become 502. Those from 520 on are those of proxies and of
-overloaded services. All others (401, 403, redirects, 501 …) are `UNUSABLE`.
+_TEMPORARY: Final = frozenset({408, 425, 500, 502, 504, *range(520, 531)})
+"""Upstream statuses after which another try may succeed: they become 502. Those from 520 on come from proxies and
+overloaded services. All others (401, 403, redirects, 501 …) become `UNUSABLE`.
 """
 
 _RETRY_AFTER: Final = re.compile(r"[ -~]{1,64}")
-"""A number of seconds or a date: ASCII, since another header field could not be sent on."""
+"""A number of seconds or a date, in ASCII, since other characters are not allowed in a header field."""
 
 _NO_COMPLETION: Final = "The inference server's response is not a chat completion"
 
 
 class Upstream:
-    """An OpenAI-compatible server. Used and closed in one event loop.
+    """A client of an OpenAI-compatible server, used and closed in one event loop.
 
     Args:
         base_url: such as ``"http://127.0.0.1:8080/v1"``.
-        api_key: bearer key for it.
-        timeout: seconds to wait for its response, and before that for one of the requests before it to end.
-        concurrency: requests that are sent to it at a time.
+        api_key: bearer key for the server.
+        timeout: seconds to wait for a response, and before that for a free place among the concurrent requests.
+        concurrency: maximum of concurrent requests.
     """
 
     def __init__(
@@ -91,17 +91,17 @@ class Upstream:
                 max_keepalive_connections=concurrency,
                 keepalive_expiry=KEEP_ALIVE_SECONDS,
             ),
-            trust_env=False,  # a proxy of the environment is not to see prompts
+            trust_env=False,  # a proxy of the environment must not see prompts
             verify=ssl.create_default_context(),
         )
 
     async def complete(self, body: bytes) -> dict[str, Any]:
-        """Ask it. To cancel this ends the request to the upstream.
+        """Request a completion. Cancellation ends the request to the upstream.
 
         Args:
-            body: what `encode_request` made of the payload.
+            body: the result of `encode_request`.
 
-        Raises `Refusal`: 400, 429 or 503 as the upstream responded; 502 or 504 for faults that may pass; `UNUSABLE`
+        Raises `Refusal`: 400, 429 or 503 as the upstream responded; 502 or 504 for temporary faults; `UNUSABLE`
         for others.
         """
         try:
@@ -111,7 +111,7 @@ class Upstream:
             logger.warning("no place was free at the upstream for %g s", self._timeout)
             raise Refusal(503, "The inference server is busy", {"Retry-After": "5"}) from None
         try:
-            text = await self._asked(body)
+            text = await self._post(body)
         finally:
             self._places.release()
         try:
@@ -126,12 +126,12 @@ class Upstream:
             raise Refusal(UNUSABLE, _NO_COMPLETION)
         return completion
 
-    async def _asked(self, body: bytes) -> bytearray:
+    async def _post(self, body: bytes) -> bytearray:
         try:
             async with self._client.stream("POST", self._url, content=body) as response:
                 if response.status_code != _OK:
                     raise _refusal(response.status_code, response.headers.get("retry-after"))
-                return await _limited(response)
+                return await _read_limited(response)
         except httpx.TimeoutException:
             logger.warning("the upstream did not respond in time")
             raise Refusal(504, "The inference server did not respond in time") from None
@@ -147,32 +147,32 @@ class Upstream:
             raise Refusal(502, "The inference server cannot be reached") from None
 
     async def aclose(self) -> None:
-        """End its connections."""
+        """Close the connections."""
         await self._client.aclose()
 
 
 def encode_request(payload: Mapping[str, Any]) -> bytes:
-    """The body of the request to the upstream."""
+    """Encode a payload as the body of a request to the upstream."""
     return bytes(strict_json.encode({**payload, "stream": False}))
 
 
-async def _limited(response: httpx.Response) -> bytearray:
+async def _read_limited(response: httpx.Response) -> bytearray:
     text = bytearray()
     async for piece in response.aiter_bytes():
         text += piece
-        if len(text) > ANSWER_MAX:
-            logger.warning("the upstream's response is larger than %d bytes", ANSWER_MAX)
-            raise Refusal(UNUSABLE, f"The inference server's response is larger than {ANSWER_MAX} bytes")
+        if len(text) > COMPLETION_MAX:
+            logger.warning("the upstream's response is larger than %d bytes", COMPLETION_MAX)
+            raise Refusal(UNUSABLE, f"The inference server's response is larger than {COMPLETION_MAX} bytes")
     return text
 
 
 def _tls_fault(error: BaseException | None) -> str | None:
-    """Why TLS could not be set up, if that is why there is no connection; None for what may pass, as a reset."""
+    """Describe a permanent TLS error behind `error`; None for any other error, such as a reset."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return "The inference server's certificate is not trusted"
         if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            return "The inference server does not speak TLS as this router does"
+            return "TLS cannot be established with the inference server"
         error = error.__cause__ or error.__context__
     return None
 
@@ -183,7 +183,7 @@ def _refusal(status: int, retry_after: str | None) -> Refusal:
         waits = status in (429, 503) and retry_after is not None and _RETRY_AFTER.fullmatch(retry_after)
         headers = {"Retry-After": retry_after} if retry_after is not None and waits else {}
         return Refusal(_MAPPED.get(status, status), _PASSED_ON[status], headers)
-    return Refusal(502 if status in _MAY_PASS else UNUSABLE, f"The inference server failed (HTTP {status})")
+    return Refusal(502 if status in _TEMPORARY else UNUSABLE, f"The inference server failed (HTTP {status})")
 
 
 _WORD: Final = re.compile(r"\S+\s*")
@@ -193,21 +193,21 @@ _SLICE: Final = 64 * 1024
 
 
 def echo(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A chat completion in OpenAI's form, whose content is that of the last user message.
+    """Build an OpenAI chat completion whose content is that of the last user message.
 
-    A token is a word here: `usage` counts words, and `max_tokens` cuts the answer after that many.
+    A token is a word here: `usage` counts words, and `max_tokens` limits them.
     """
     messages = [message for message in payload["messages"] if isinstance(message, dict)]
-    said = next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"), "")
-    most = payload.get("max_tokens", payload.get("max_completion_tokens"))
-    content, finish = said, "stop"
-    if type(most) is int and most >= 0:
-        words = _WORD.finditer(said)
-        kept = list(islice(words, most))
+    prompt = next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"), "")
+    maximum = payload.get("max_tokens", payload.get("max_completion_tokens"))
+    content, finish = prompt, "stop"
+    if type(maximum) is int and maximum >= 0:
+        words = _WORD.finditer(prompt)
+        first = list(islice(words, maximum))
         if next(words, None) is not None:
-            content, finish = said[: kept[-1].end()].rstrip() if kept else "", "length"
-    asked = payload.get("n")
-    choices = min(asked, _CHOICES_MAX) if type(asked) is int and asked > 0 else 1
+            content, finish = prompt[: first[-1].end()].rstrip() if first else "", "length"
+    requested = payload.get("n")
+    choices = min(requested, _CHOICES_MAX) if type(requested) is int and requested > 0 else 1
     prompt_tokens = sum(_words(text_of(message.get("content"))) for message in messages)
     completion_tokens = choices * _words(content)
     return {
@@ -228,12 +228,12 @@ def echo(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(text: str) -> int:
-    """Words, counted a slice at a time, so that other threads get their turn; one on a border may count twice."""
+    """Count words, slice by slice, so that other threads can run; a word on a border may count twice."""
     return sum(len(text[start : start + _SLICE].split()) for start in range(0, len(text), _SLICE))
 
 
 def text_of(content: object) -> str:
-    """The text of a message's content: a string, or a list of parts of which those of type text count."""
+    """Return the text of a message's content: a string, or the parts of type text in a list."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

@@ -1,4 +1,4 @@
-"""One client's connection: which HTTP it may speak, and how long it may take to send a request.
+"""Serve one client's connection with strict HTTP parsing and deadlines.
 
 uvicorn's `H11Protocol` runs the application, and h11 parses, whatever else is installed. Both accept more than a router
 should: bare LF as a line end and folded lines (RFC 9112, 2.2 and 5.2), repeated header fields, Content-Length beside
@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from nomyo.router.access_log import refused_head
+from nomyo.router.access_log import head_refusal
 
 HEAD_SECONDS: Final = 10.0
 """Seconds from the start of a connection, or from the first byte of a later request, to the end of the head."""
@@ -34,37 +34,37 @@ BODY_SECONDS: Final = 300.0
 """Seconds for a request's body."""
 
 STALLED_SECONDS: Final = 60.0
-"""Seconds that a peer has to read what was sent of a response, up to 256 KiB (`answering`), before more is sent."""
+"""Seconds in which a peer must read what was sent of a response, up to 256 KiB (`protocol`), before more is sent."""
 
 CLOSING_SECONDS: Final = 1.0
-"""Seconds that a peer has to agree to the end of TLS when an idle connection is closed."""
+"""Seconds in which a peer must confirm the end of TLS when an idle connection is closed."""
 
 PEER_IDLE_MAX: Final = 100
-"""Connections of one peer without a request in progress; one more closes the one that is idle for longest."""
+"""Maximum of idle connections of one peer; one more closes the connection that has been idle longest."""
 
 HEAD_MAX: Final = 16 * 1024
-"""Bytes of the largest head."""
+"""Maximum size of a request's head in bytes."""
 
 SINGLE: Final = frozenset({b"authorization", b"content-type", b"x-payload-id", b"x-public-key", b"x-security-tier"})
-"""Header fields that a request may have once. Which of two was meant is not the router's to guess."""
+"""Header fields that a request may contain once: the router must not guess which of two values was meant."""
 
 _END: Final = b"\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _BARE_CR: Final = re.compile(rb"\r[^\n]")
 _FOLDED: Final = re.compile(rb"\n[ \t]")
 
-_WHERE_NOT_STARTED: Final = (h11.IDLE, h11.SEND_RESPONSE)
+_RESPONSE_NOT_STARTED: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
-# uvicorn logs a warning for each malformed request, which has an access line already.
+# uvicorn logs a warning for each malformed request, which already has a line in the access log.
 _http_logger = logging.getLogger("nomyo.router.http")
 _http_logger.setLevel(logging.ERROR)
 
 
 class StrictConnection(h11.Connection):
-    """h11 for a server, refusing what h11 tolerates.
+    """h11 for a server, without its tolerance.
 
     Attributes:
-        fault: what is wrong with the last request that was refused; None if h11 refused it.
+        fault: why this class refused the last request; None if h11 refused it.
     """
 
     fault: str | None = None
@@ -74,7 +74,7 @@ class StrictConnection(h11.Connection):
         super().__init__(h11.SERVER, HEAD_MAX)
 
     def next_event(self) -> Any:
-        """As h11. Raises `h11.RemoteProtocolError`."""
+        """Return the next event, as h11 does. Raises `h11.RemoteProtocolError`."""
         state = self.their_state
         if state is h11.IDLE:
             self._check_head(self.trailing_data[0])
@@ -109,7 +109,7 @@ class StrictConnection(h11.Connection):
         return self.request is not None and any(name == b"transfer-encoding" for name, _ in self.request.headers)
 
     def _next_of_chunked(self) -> Any:
-        """h11 takes trailer fields, which no client of the protocol sends, with bare LF and folded lines."""
+        """Refuse trailer fields, which no client of the protocol sends: h11 accepts them, even with bare LF."""
         before = self.trailing_data[0]
         event = super().next_event()
         if isinstance(event, h11.EndOfMessage):
@@ -124,14 +124,14 @@ class StrictConnection(h11.Connection):
 
 
 class IdleConnections:
-    """Connections without a request in progress, by peer: at most `PEER_IDLE_MAX` of each."""
+    """Connections without a request in progress, by peer; at most `PEER_IDLE_MAX` of each."""
 
     def __init__(self) -> None:
-        self._of: dict[str, dict[Connection, None]] = {}
+        self._by_peer: dict[str, dict[Connection, None]] = {}
 
     def add(self, connection: Connection) -> None:
-        """Count a connection, if it is not counted yet; closes the longest idle one of a peer that has too many."""
-        waiting = self._of.setdefault(connection.peer, {})
+        """Add a connection, if it is not in the set; closes the longest idle one of a peer that has too many."""
+        waiting = self._by_peer.setdefault(connection.peer, {})
         if connection in waiting:
             return
         if len(waiting) >= PEER_IDLE_MAX:
@@ -141,23 +141,23 @@ class IdleConnections:
         waiting[connection] = None
 
     def remove(self, connection: Connection) -> None:
-        """Stop counting a connection."""
-        waiting = self._of.get(connection.peer, {})
+        """Remove a connection."""
+        waiting = self._by_peer.get(connection.peer, {})
         waiting.pop(connection, None)
         if not waiting:
-            self._of.pop(connection.peer, None)
+            self._by_peer.pop(connection.peer, None)
 
 
 class Connection(H11Protocol):
-    """uvicorn's protocol with deadlines and strict parsing. Made when a connection is accepted, before TLS begins.
+    """uvicorn's protocol with deadlines and strict parsing. Created for an accepted connection, before TLS begins.
 
     Args:
-        config: uvicorn's.
-        state: uvicorn's: connections and tasks.
-        peer: who it comes from, see `peer_of`.
-        idle: where it is counted while it has no request in progress.
+        config: uvicorn's configuration.
+        state: uvicorn's connections and tasks.
+        peer: the peer, from `peer_of`.
+        idle: the set that contains it while it has no request in progress.
         made: called when TLS is established.
-        abandon: ends it before TLS is established.
+        abandon: closes the connection before TLS is established.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Connection(H11Protocol):
         super().__init__(config, state, {"connection": self})
         self.conn = self._strict = StrictConnection()
         self.logger = _http_logger
-        self.access_log = False  # uvicorn's lines have the query; it writes them if its logger has any handler by now
+        self.access_log = False  # uvicorn's lines contain the query; it writes them if its logger has a handler
         self.peer: Final = peer
         self._idle = idle
         self._made = made
@@ -195,20 +195,20 @@ class Connection(H11Protocol):
         self.forget()
 
     def forget(self) -> None:
-        """Count it no more: it has ended, or was never established."""
+        """Cancel the timers and leave the idle set: the connection has ended, or was never established."""
         self._timer.cancel()
         self._end_stall()
         self._idle.remove(self)
 
     def pause_writing(self) -> None:
-        """Called when the peer has too much left to read."""
+        """Called when the peer reads too slowly."""
         super().pause_writing()
         self._end_stall()
-        # Without this a peer that reads nothing would hold the response in memory for as long as it likes.
+        # Otherwise a peer that reads nothing could keep the response in memory without limit.
         self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Called when the peer has read it."""
+        """Called when the peer has read enough."""
         self._end_stall()
         super().resume_writing()
 
@@ -233,11 +233,11 @@ class Connection(H11Protocol):
 
     @property
     def flushing(self) -> bool:
-        """Whether a response is on its way to a peer that reads slowly."""
+        """Whether a part of a response has not been sent yet."""
         return self.transport.is_closing() or self.transport.get_write_buffer_size() > 0
 
     def end(self) -> None:
-        """Close it politely, and after a moment whether or not the peer agrees."""
+        """Close the connection, and abort it after `CLOSING_SECONDS` if the peer does not confirm."""
         self._idle.remove(self)
         if not self._established:
             self._abandon()
@@ -246,7 +246,7 @@ class Connection(H11Protocol):
         self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
 
     def _watch(self) -> None:
-        """Set the deadline of what is to arrive next."""
+        """Set the deadline of the part of a request that is expected next."""
         if self.transport.is_closing():
             return
         if self.busy:
@@ -275,26 +275,26 @@ class Connection(H11Protocol):
     def _expire(self) -> None:
         if not self._established:
             self._abandon()
-        elif self.flow.read_paused:  # the application has not taken what has arrived
+        elif self.flow.read_paused:  # the application has not read what has arrived
             self._timer = self.loop.call_later(SILENCE_SECONDS, self._expire)
         elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
             self.end()
         else:
             self._refuse(408, "The request did not arrive in time")
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not in the protocol's form
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not in the form of the protocol
         self._refuse(400, self._strict.fault or "The request is not valid HTTP/1.1")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer without the application, and close."""
+        """Respond without the application, and close."""
         if self.transport.is_closing():
             return
         request = self._strict.request if self.conn.their_state is not h11.IDLE else None
-        if self.busy:  # the application, which may be about to answer, must not answer as well
+        if self.busy:  # the application, which may be about to respond, must not
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        refused_head(request, status, detail, self.client).log()
-        if self.conn.our_state not in _WHERE_NOT_STARTED:
+        head_refusal(request, status, detail, self.client).log()
+        if self.conn.our_state not in _RESPONSE_NOT_STARTED:
             self.transport.abort()
             return
         body = json.dumps({"detail": detail}).encode()
@@ -315,7 +315,7 @@ class Connection(H11Protocol):
 
 
 def peer_of(address: object) -> str:
-    """Who a connection comes from: an IPv4 address, or the /64 of an IPv6 address, which one machine may have whole."""
+    """Return the peer: an IPv4 address, or the /64 network of an IPv6 address, all of which one machine may own."""
     host = address[0] if isinstance(address, tuple) and address else ""
     try:
         ip = ipaddress.ip_address(str(host).partition("%")[0])

@@ -1,4 +1,4 @@
-"""What the reference router raises when it cannot start, and what it refuses requests with."""
+"""Errors of the reference router: it cannot start, or it refuses a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXTRA_PACKAGES: Final = ("starlette", "uvicorn", "h11", "trustme")
 
 
 class RouterError(NomyoError, ValueError):
-    """The router cannot be run as asked: the message says what is wrong and what to give instead."""
+    """The router cannot run with these options; the message says what is wrong and what to do."""
 
 
 class MissingExtraError(RouterError, ImportError):
@@ -30,13 +30,13 @@ def require_extra() -> None:
         )
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a mishap
-    """An answer other than 200, its body ``{"detail": …}``. Never with anything of the prompt in it: it goes unsealed.
+class Refusal(Exception):  # noqa: N818 - a response, not a failure of the router
+    """A response other than 200 with the body ``{"detail": …}``. It is unencrypted, so it contains no part of a prompt.
 
     Attributes:
         status: HTTP status.
-        detail: what the client is told.
-        headers: more headers, such as Retry-After.
+        detail: the reason, for the client.
+        headers: further headers, such as Retry-After.
     """
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a router can be told: everything it is started with, checked before anything is started."""
+"""The options of a router, checked before it starts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from nomyo.config import TIERS, is_loopback
 from nomyo.router.errors import RouterError
 
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
-"""Where evidence comes from. ``auto`` is the first of the next three that is there."""
+"""Sources of evidence. ``auto`` means the first of the next three that is available."""
 
 ANY_MODEL: Final = "*"
-"""The entry of `RouterOptions.models` for models that have none of their own."""
+"""The key in `RouterOptions.models` for all models that are not listed."""
 
 LOG_FORMATS: Final = ("text", "json")
-"""How the log is written on standard error."""
+"""Formats of the log on standard error."""
 
 _PORT_MAX: Final = 65535
 _GRACE_MAX: Final = 24 * 60 * 60
@@ -26,29 +26,29 @@ _GRACE_MAX: Final = 24 * 60 * 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterOptions:
-    """What a router is started with. Raises `RouterError` for what makes no sense.
+    """The options of a router. Raises `RouterError` for invalid values.
 
     Attributes:
-        host: address to listen on. A throw-away CA is for loopback only; elsewhere `cert` and `key` must be given.
+        host: address to listen on. The temporary CA is for loopback only; other addresses need `cert` and `key`.
         port: port to listen on; 0 for a free one.
-        cert: certificate chain in PEM; None for one of a throw-away CA.
+        cert: certificate chain in PEM; None for one of a temporary CA.
         key: private key of `cert` in PEM.
-        api_keys: bearer keys that are let in; none for an open router.
+        api_keys: accepted bearer keys; none to accept every client.
         tpm: one of `TPMS`.
-        pcrs: what is quoted, such as ``"sha256:0,7,10"``.
-        aik: kind of the attestation key made for each request. A hardware TPM takes seconds to make an RSA key.
-        models: model → security tiers it may be used at; `ANY_MODEL` stands for all others. None: any at every tier.
-        default_tier: the tier of requests that name none.
+        pcrs: the quoted PCRs, such as ``"sha256:0,7,10"``.
+        aik: kind of the attestation key for each request. A hardware TPM takes seconds to create an RSA key.
+        models: model → allowed security tiers; `ANY_MODEL` for all others. None: any model at every tier.
+        default_tier: the tier of requests without one.
         upstream: base URL of an OpenAI-compatible server, such as ``"http://127.0.0.1:8080/v1"``; None to echo.
         upstream_api_key: bearer key for `upstream`.
-        upstream_timeout: seconds to wait for the upstream's answer.
-        upstream_concurrency: requests that are at the upstream at a time; others wait, `upstream_timeout` at most.
+        upstream_timeout: seconds to wait for the upstream's response.
+        upstream_concurrency: maximum of concurrent upstream requests; others wait for up to `upstream_timeout`.
         unsafe_remote_upstream: send prompts over plain HTTP to another machine.
-        rate_limit: two requests a second, as the service has it (`limits`).
-        secure_inference: False to answer 404, as a router that has it disabled.
-        server_key: file of the RSA private key that requests are sealed to; None to make one at start.
-        server_key_bits: size of a key made at start; below 4096 only for tests of clients that must refuse it.
-        grace: seconds that requests in progress have to finish when `serve` is asked to stop.
+        rate_limit: limit callers to two requests a second, as the service does (`rate_limit`).
+        secure_inference: False to respond with 404, as a router on which it is disabled.
+        server_key: file of the RSA private key for requests; None to generate one at start.
+        server_key_bits: size of a generated key; below 4096 only for tests of clients, which must refuse it.
+        grace: seconds that requests in progress may take after `serve` received a signal.
         log_format: one of `LOG_FORMATS`, for `serve`.
         fault: name of an entry of `faults.FAULTS`, for tests of clients.
     """
@@ -83,7 +83,7 @@ class RouterOptions:
             raise RouterError("cert and key: expected both or neither, got one of them")
         if self.cert is None and not is_loopback(self.host):
             raise RouterError(
-                f"host {self.host!r}: a throw-away CA is for loopback only; give cert and key, or listen on 127.0.0.1"
+                f"host {self.host!r}: the temporary CA is for loopback only; give cert and key, or listen on 127.0.0.1"
             )
         for key in self.api_keys:
             if not key.strip() or not (key.isascii() and key.isprintable()):
@@ -127,5 +127,5 @@ def _check_upstream(url: str, *, remote: bool) -> None:
         )
     if parts.scheme == "http" and not is_loopback(parts.hostname or "") and not remote:
         raise RouterError(
-            f"upstream: prompts would go to {parts.hostname} in clear; use https, or say unsafe_remote_upstream"
+            f"upstream: prompts would be sent unencrypted to {parts.hostname}; use https, or set unsafe_remote_upstream"
         )

@@ -151,7 +151,7 @@ def with_metadata(
     return {**completion, "_metadata": metadata}
 
 
-class Sealed(Response):
+class EncryptedResponse(Response):
     """A sealed answer, sent in pieces: to encrypt megabytes for TLS at once would keep others waiting."""
 
     media_type = "application/json"

@@ -1,4 +1,4 @@
-"""A router that runs in this process, in a thread of its own: for tests, the demonstration, benchmarks, and `serve`."""
+"""Run a router in a thread of this process (`RunningRouter`), or as a program until a signal arrives (`serve`)."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ from nomyo.router.server_thread import STOP_SECONDS, ServerThread
 
 
 class RunningRouter:
-    """A router, listening while its context lasts, gone without a trace afterwards. ::
+    """A router that listens while its context lasts, and leaves nothing behind. ::
 
         with RunningRouter(RouterOptions(tpm="soft")) as router:
             client = SecureChatCompletion(base_url=router.url, …)   # with SSL_CERT_FILE, or http_client, for router.ca
             router.fault = "replay"
 
     Args:
-        options: what to run.
-        server_key: a key pair to open requests with, in the place of the one that `options` ask for: to make one takes
-            up to seconds, which tests have none of.
-        switchable: whether faults may be turned on while it runs. If so, it keeps its last sealed answer to replay.
+        options: its options.
+        server_key: the private key for requests, instead of the one that `options` name. To generate one takes up to
+            seconds, which tests avoid.
+        switchable: whether faults may be turned on while it runs. If so, it stores its last encrypted response, for
+            the fault that replays it.
 
     Raises:
-        RouterError: on entering, if it cannot be run as asked.
+        RouterError: on entering, if it cannot run with these options.
     """
 
     def __init__(
         self, options: RouterOptions | None = None, *, server_key: RSAPrivateKey | None = None, switchable: bool = True
     ) -> None:
         self.options: Final = options or RouterOptions()
-        _known(self.options.fault)
+        _check_fault(self.options.fault)
         self._given_key = server_key
         self._switchable = switchable
         self._stack: ExitStack | None = None
@@ -60,7 +61,7 @@ class RunningRouter:
 
     def __enter__(self) -> Self:
         if self._stack is not None:
-            raise RouterError("this router is running already")
+            raise RouterError("this router is already running")
         with ExitStack() as stack:
             self._start(stack)
             self._stack = stack.pop_all()
@@ -72,12 +73,12 @@ class RunningRouter:
         self.stop()
 
     def stop(self, grace: float = STOP_SECONDS, *, at_once: threading.Event | None = None) -> None:
-        """End it, and remove all it kept. Stopping twice does nothing.
+        """Stop the router and remove its files. Stopping twice does nothing.
 
         Args:
-            grace: seconds that requests in progress have to finish; new ones get 503 meanwhile. Those that do not
-                finish in time get 503 as well.
-            at_once: ends the time of grace when it is set.
+            grace: seconds that requests in progress may take; new ones get 503 meanwhile. Those that do not finish in
+                time get 503 as well.
+            at_once: event that ends the grace period when it is set.
         """
         stack, self._stack = self._stack, None
         server, self._server = self._server, None
@@ -113,33 +114,33 @@ class RunningRouter:
     @property
     def url(self) -> str:
         """The base URL for clients, such as ``"https://localhost:40123"``."""
-        self._running  # noqa: B018 - a URL of a router that is gone would lead to somebody else's
+        self._running  # noqa: B018 - after a stop, another process may have the URL
         return self._url
 
     @property
     def ca(self) -> Path | None:
-        """File of the throw-away CA's certificate in PEM; None where `options.cert` was given."""
+        """File of the temporary CA's certificate in PEM; None if `options.cert` was given."""
         self._running  # noqa: B018
         return self._ca
 
     @property
     def tpm(self) -> str:
-        """Where evidence comes from: ``"device"``, ``"swtpm"``, ``"soft"`` or ``"none"``."""
+        """The source of evidence: ``"device"``, ``"swtpm"``, ``"soft"`` or ``"none"``."""
         return self._running.source.kind
 
     @property
     def server_key_pin(self) -> str:
-        """``sha256/…`` of the key that requests are sealed to now."""
+        """The pin, ``sha256/…``, of the current server key."""
         return self._running.server_key.pin
 
     @property
     def counts(self) -> Counts:
-        """What it has seen so far."""
+        """Counts of connections and requests so far."""
         return self._running.counts
 
     @property
     def fault(self) -> str | None:
-        """Name of the fault that is on, of `faults.FAULTS`; None for none. Raises `RouterError` for an unknown one."""
+        """Name of the fault that is on; None for none. Setting an unknown one raises `RouterError`."""
         return self._running.faults.name
 
     @fault.setter
@@ -147,15 +148,15 @@ class RunningRouter:
         self.set_fault(name)
 
     def set_fault(self, name: str | None, times: int | None = None) -> None:
-        """Turn a fault on for every request, or for the next `times` that it can meet; None turns it off."""
-        _known(name)
+        """Turn a fault on for every request, or for the next `times` requests that it applies to; None turns it off."""
+        _check_fault(name)
         if not self._switchable:
-            raise RouterError("this router was started without a switch for faults")
+            raise RouterError("faults of this router cannot be switched: it was started with switchable=False")
         self._running.faults.turn(name, times)
 
     @property
     def tpm_available(self) -> bool:
-        """Set to False to behave as a router whose TPM is gone."""
+        """Whether the TPM is available; set it to False to behave as a router without one."""
         return self._running.tpm_available
 
     @tpm_available.setter
@@ -163,22 +164,22 @@ class RunningRouter:
         self._running.tpm_available = available
 
     def boot_other_firmware(self) -> None:
-        """Let the machine that a software TPM stands for start again with other firmware: PCR 0 and 10 change.
+        """Simulate a boot of other firmware on a software TPM: PCR 0 and 10 change.
 
-        Raises `RouterError` where the TPM is not a software one.
+        Raises `RouterError` if the TPM is not a software TPM.
         """
         self._running.source.boot_other_firmware()
 
     def rotate_key(self, key: RSAPrivateKey | None = None) -> str:
-        """Open requests with another key from now on: `key`, or one made now. Returns its pin."""
-        made = ServerKey.new(self.options.server_key_bits) if key is None else ServerKey.of(key)
-        self._running.server_key = made
-        return made.pin
+        """Use another server key from now on: `key`, or a new one. Returns its pin."""
+        new = ServerKey.new(self.options.server_key_bits) if key is None else ServerKey.of(key)
+        self._running.server_key = new
+        return new.pin
 
 
-def _known(fault: str | None) -> None:
+def _check_fault(fault: str | None) -> None:
     if fault is not None and fault not in BY_NAME:
-        raise RouterError(f"fault: {fault!r} is none of those in nomyo.router.FAULTS")
+        raise RouterError(f"fault: unknown fault {fault!r}; choose one of nomyo.router.FAULTS")
 
 
 def _listen(options: RouterOptions) -> socket.socket:
@@ -198,13 +199,13 @@ def _url(options: RouterOptions, port: int) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return f"https://{host}:{port}"
-    if address.is_unspecified:  # listening everywhere is no address to go to
+    if address.is_unspecified:  # a client cannot connect to the unspecified address
         return f"https://localhost:{port}"
     return f"https://[{host}]:{port}" if address.version == 6 else f"https://{host}:{port}"
 
 
 def _temporary_tls(stack: ExitStack, host: str) -> ServerTLS:
-    """A throw-away CA in a new temporary folder, which `stack` removes. Raises `RouterError`."""
+    """Create a temporary CA in a new folder, which `stack` removes. Raises `RouterError`."""
     try:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="nomyo-router-"))
         return make_temporary_tls(Path(directory), host)
@@ -219,25 +220,23 @@ def _temporary_tls(stack: ExitStack, host: str) -> ServerTLS:
 def serve(options: RouterOptions) -> int:
     """Run a router until SIGINT, SIGTERM or SIGHUP. Call it in the main thread.
 
-    The signal makes it accept no more connections and answer new requests with 503. Requests in progress have
-    `options.grace` seconds to finish; a second signal ends that time.
+    After the signal it accepts no more connections and responds to new requests with 503. Requests in progress may take
+    `options.grace` seconds; a second signal ends that time.
 
-    When the router listens, one line is written to standard output, and nothing else ever::
+    When the router listens, it writes one line to standard output, and nothing else::
 
         {"url": "https://localhost:40123", "ca": "/tmp/nomyo-router-…/ca.pem", "tpm": "swtpm"}
 
-    `ca` is null where a certificate was given. Its log goes to standard error.
+    `ca` is null if a certificate was given. The log is written to standard error.
 
     Returns:
-        the exit status: 0 when it was told to stop.
+        the exit status, 0.
 
     Raises:
-        RouterError: it cannot be run as asked.
+        RouterError: it cannot run with these options.
     """
     if sys.stdout is None:
-        raise RouterError(
-            "standard output is closed, and the line that says where the router is goes there; leave it open"
-        )
+        raise RouterError("standard output is closed, but the router writes its URL there; leave it open")
     with (
         _log_on_stderr(options.log_format),
         _signals() as (stop, at_once),

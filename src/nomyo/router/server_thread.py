@@ -1,7 +1,7 @@
-"""The server, in a thread: accepts connections, lets uvicorn's protocol serve them, and ends in an orderly way.
+"""Accept connections in a thread, serve them with uvicorn's protocol, and shut down gracefully.
 
 uvicorn's own server is not used: it cannot limit connections that have no request yet, gives a TLS handshake a minute,
-closes idle connections at the start of a shutdown instead of answering on them, and ends requests with a traceback.
+closes idle connections at the start of a shutdown instead of responding on them, and ends requests with a traceback.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from nomyo.router.errors import RouterError
 logger = logging.getLogger("nomyo.router")
 
 KEEP_ALIVE_SECONDS: Final = 75
-"""Seconds that a connection is kept between requests: longer than clients keep theirs, so that they close first."""
+"""Seconds that an idle connection stays open: longer than clients use, so that they close first."""
 
 STOP_SECONDS: Final = 2.0
-"""Seconds that requests in progress have when a `RunningRouter` stops."""
+"""Seconds that requests in progress may take when a `RunningRouter` stops."""
 
 CUT_OFF_SECONDS: Final = 2.0
-"""Seconds that the responses to requests which ran out of time have to be sent."""
+"""Seconds for sending the responses to requests that ran out of time."""
 
 START_SECONDS: Final = 30.0
 
@@ -42,12 +42,12 @@ _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENO
 
 
 class ServerThread:
-    """A server in a thread of its own. Raises `RouterError` if it does not start.
+    """A server in its own thread. Raises `RouterError` if it does not start.
 
     Args:
-        router: what it serves.
-        listener: a socket that listens; it is closed in the end.
-        context: for TLS.
+        router: the router to serve.
+        listener: a listening socket, which is closed at the end.
+        context: the TLS context.
     """
 
     def __init__(self, router: Router, listener: socket.socket, context: ssl.SSLContext) -> None:
@@ -56,7 +56,7 @@ class ServerThread:
         self._context = context
         self._config = uvicorn.Config(
             router.app(),
-            http="h11",  # what `Connection` is built on; httptools accepts other things
+            http="h11",  # the base of `Connection`; httptools accepts other requests
             ws="none",
             loop="asyncio",
             interface="asgi3",
@@ -81,14 +81,14 @@ class ServerThread:
         self._thread.start()
         if not (self._ready.wait(START_SECONDS) and self._started):
             self.stop()
-            raise RouterError("the server did not start; its log says why")
+            raise RouterError("the server did not start; see its log")
 
     def stop(self, grace: float = STOP_SECONDS, at_once: threading.Event | None = None) -> None:
-        """End the server and wait for it.
+        """Stop the server and wait for its end.
 
         Args:
-            grace: seconds that requests in progress have; they get 503 afterwards.
-            at_once: ends the time of grace when it is set.
+            grace: seconds that requests in progress may take; they get 503 afterwards.
+            at_once: event that ends the grace period when it is set.
         """
         self._grace = grace
         self._at_once = at_once or self._at_once
@@ -111,7 +111,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
-        async with self._router.life():
+        async with self._router.lifespan():
             self._set_headers()
             accepting = asyncio.create_task(self._accept())
             stopped = asyncio.create_task(self._stop.wait())
@@ -125,7 +125,7 @@ class ServerThread:
             await self._end()
 
     def _set_headers(self, *more: tuple[bytes, bytes]) -> None:
-        """Set the headers of each response: in place, so that requests in progress have them too."""
+        """Set the headers of every response, in place, so that they apply to requests in progress, too."""
         self._state.default_headers[:] = [(b"date", formatdate(usegmt=True).encode()), *more]
 
     async def _accept(self) -> None:
@@ -144,14 +144,14 @@ class ServerThread:
             handshake.add_done_callback(self._handshakes.discard)
 
     async def _admit(self, accepted: socket.socket, address: object) -> None:
-        """Set up TLS on a connection that was accepted, and hand it to the protocol."""
+        """Establish TLS on an accepted connection, and pass it to the protocol."""
         task = asyncio.current_task()
         assert task is not None
         connection = Connection(
             self._config, self._state, peer=peer_of(address), idle=self._idle, made=self._made, abandon=task.cancel
         )
         try:
-            # Without it the body waits for the acknowledgement of the head, which a client delays by 40 ms.
+            # Otherwise the body waits for the acknowledgement of the head, which a client delays by 40 ms.
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
@@ -199,7 +199,7 @@ class ServerThread:
     async def _wait_for_end_of(self, connections: list[Connection], seconds: float) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        # Transports have no event for their end.
+        # A transport has no event for its end.
         while {*connections} & {*self._connections()} and not self._at_once.is_set():
             await asyncio.sleep(_PAUSE / 5)
             if loop.time() > until:

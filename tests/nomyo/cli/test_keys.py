@@ -104,10 +104,10 @@ def test_show_says_what_it_can_of_a_key_whose_password_it_does_not_have(
         "belong_together": None,
         "problem": None,
     }
-    assert "that it belongs to the private one is not checked" in run("keys", "show", "pair").out
+    assert "whether it belongs to the private key was not checked" in run("keys", "show", "pair").out
     opened = run("keys", "show", "pair", "--password-file", password, "--format", "json").json()
     assert (opened["private_key"]["bits"], opened["belong_together"]) == (4096, True)
-    assert run("keys", "show", "pair/private_key.pem").out.endswith("fingerprint  not known\n")
+    assert run("keys", "show", "pair/private_key.pem").out.endswith("fingerprint  unknown\n")
 
 
 def others_may_read(pair: Path) -> None:
@@ -158,11 +158,11 @@ def test_show_takes_one_file(pair: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "holds no key in PEM"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no key in PEM"),
-        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is no public key"),
+        (b"", "expected a key in PEM"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "expected a key in PEM"),
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a public key"),
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds no private key that can be read"),
-        (b"x" * 100_000, "holds no key in PEM"),
+        (b"x" * 100_000, "expected a key in PEM"),
     ],
 )
 def test_show_of_what_is_no_key_is_one_line(here: Path, content: bytes, said: str) -> None:
@@ -184,7 +184,7 @@ def test_show_of_a_key_of_another_kind_is_one_line(here: Path) -> None:
 
 
 def test_show_of_nothing_says_what_makes_a_pair(here: Path) -> None:
-    assert "nomyo keys generate . makes a pair" in complaint(run("keys", "show", "."))
+    assert "nomyo keys generate . generates a key pair" in complaint(run("keys", "show", "."))
     assert "cannot be read: No such file" in complaint(run("keys", "show", "nowhere"))
     assert "no file can have this name" in complaint(run("keys", "show", "a\0b"))
 
@@ -193,7 +193,7 @@ def test_pin_prints_the_pin_alone_and_says_what_it_means(router: PlainRouter) ->
     ran = run("keys", "pin", router.url)
     pin = keys.fingerprint(router.private_key.public_key())
     assert (ran.status, ran.out) == (0, f"{pin}\n")
-    assert ran.err.startswith(f"localhost:{router.port}: RSA-4096. Pinned on first use: ")
+    assert ran.err.startswith(f"localhost:{router.port}: RSA-4096. This pin was fetched on first use: ")
     assert "nobody has checked" in " ".join(ran.err.split())
     assert run("chat", "--server-key-pin", ran.out.strip(), PROMPT).status == 0
     document = run("keys", "pin", router.url, "--format", "json").json()
@@ -226,7 +226,7 @@ def test_a_server_that_serves_no_key_is_said(router: PlainRouter) -> None:
     assert "Failed to fetch server's public key: HTTP " in complaint(run("keys", "pin", router.url))
     router.answer(lambda _: Reply(delay=30), on="GET")
     answer = complaint(run("keys", "pin", router.url, "--timeout", "1"))
-    assert answer == f"localhost:{router.port}: no response within 1 s"
+    assert answer == f"localhost:{router.port}: no response within 1 s; increase --timeout"
     router.mend()
     assert "check that the base URL" in complaint(run("keys", "pin", f"{router.url}/elsewhere"))
     assert "base URL: expected https://HOST" in complaint(run("keys", "pin", "localhost"))

@@ -223,7 +223,7 @@ def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client
 def test_a_response_that_is_too_large_is_not_retried(
     server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completions, "ANSWER_MAX", 10_000)
+    monkeypatch.setattr(completions, "COMPLETION_MAX", 10_000)
     server.answer = lambda _: Said(body=b" " * 10_001)
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, detail(answer)) == (424, "The inference server's response is larger than 10000 bytes")
@@ -307,7 +307,7 @@ def test_an_upstream_that_does_not_speak_tls_is_not_retried(
     options = RouterOptions(tpm="none", upstream=server.url.replace("http:", "https:"))
     with RunningRouter(options, server_key=server_key) as router, client_of(router) as client:
         answer = client.call(QUESTION)
-    assert (answer.status, detail(answer)) == (424, "The inference server does not speak TLS as this router does")
+    assert (answer.status, detail(answer)) == (424, "TLS cannot be established with the inference server")
 
 
 def said(*contents: Any, **more: Any) -> dict[str, Any]:

@@ -228,7 +228,7 @@ def test_a_client_that_goes_away_ends_the_request_to_the_upstream(
                 call.abandon()
                 while upstream.recv(65536):  # the rest of the request; then the end
                     pass
-            wait_until(lambda: any("the client went away" in record.getMessage() for record in caplog.records))
+            wait_until(lambda: any("the client disconnected" in record.getMessage() for record in caplog.records))
     (line,) = [record.getMessage() for record in caplog.records if "secure_completion" in record.getMessage()]
     assert line.startswith("POST /v1/chat/secure_completion - ")
 

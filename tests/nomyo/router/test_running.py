@@ -117,7 +117,7 @@ def test_stopping_twice_does_nothing_and_starting_again_is_a_new_router(server_k
     router = RunningRouter(NONE, server_key=server_key)
     with router:
         first = router.ca
-        with pytest.raises(RouterError, match="this router is running already"):
+        with pytest.raises(RouterError, match="this router is already running"):
             router.__enter__()
         router.stop()
         router.stop()
@@ -303,14 +303,14 @@ def test_a_fault_may_be_on_from_the_start(server_key: rsa.RSAPrivateKey) -> None
 
 def test_an_unknown_fault_is_told_before_anything_starts() -> None:
     with pytest.raises(
-        RouterError, match="fault: 'no-such' is none of those in nomyo.router.FAULTS".replace(".", r"\.")
+        RouterError, match="fault: unknown fault 'no-such'; choose one of nomyo.router.FAULTS".replace(".", r"\.")
     ):
         RunningRouter(RouterOptions(fault="no-such"))
 
 
 def test_a_router_in_earnest_has_no_switch_and_remembers_no_answer(server_key: rsa.RSAPrivateKey) -> None:
     with RunningRouter(NONE, server_key=server_key, switchable=False) as router, client_of(router) as client:
-        with pytest.raises(RouterError, match="without a switch for faults"):
+        with pytest.raises(RouterError, match="faults of this router cannot be switched"):
             router.fault = "replay"
         read(client.call())
         assert router._running._last is None
@@ -361,11 +361,11 @@ def test_no_temporary_folder_is_an_error_that_names_the_ways_out(monkeypatch: py
 def test_a_full_temporary_folder_is_an_error_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("nomyo.router.credentials.write_new", full)
     with pytest.raises(RouterError, match=r"^temporary folder: No space left on device; set TMPDIR to a folder"):
         RunningRouter(RouterOptions(tpm="none")).__enter__()
     assert not list(tmp_path.iterdir())
