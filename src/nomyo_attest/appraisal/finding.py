@@ -1,4 +1,4 @@
-"""What one rule found, as a result tells it."""
+"""The finding of one rule, as a result reports it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rule: the rule's id, such as ``"pcr.digest"``.
-        outcome: whether it holds, does not, or cannot be told.
+        outcome: whether the rule holds, does not, or is undecided.
         requirement: what the policy makes of it.
         field: the structure field or the key in the response that the rule examines.
         expected, got: the values compared; bytes, numbers, text, or lists and dicts of them.

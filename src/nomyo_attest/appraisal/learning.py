@@ -332,7 +332,7 @@ def _open_lines(judged: Sequence[_Judged]) -> list[str]:
     lines = [
         *_comment("Left open. Remove the # before a table and its line to ask for it, too."),
         "#",
-        *_comment("Who vouches for the AIK. Nobody does here; one made for each answer cannot be pinned either."),
+        *_comment("Who vouches for the AIK. Nobody does here; an AIK that is made for each response cannot be pinned."),
     ]
     if all(one.hierarchy in ("endorsement", "platform") for one in judged):
         versions = ", ".join(toml_string(f"0x{v:016x}") for v in dict.fromkeys(one.firmware_version for one in judged))

@@ -116,7 +116,7 @@ def _needs(rule: str) -> tuple[str, ...]:
 
 
 def _explains(reason: str, rule: str, failed: Collection[str], ignored: Collection[str]) -> bool:
-    """Whether a reader who sees `reason` need not see `rule`.
+    """Whether a report that shows `reason` can leave out `rule`.
 
     Without evidence, `evidence.available` and `evidence.form` are both undecided, and the first is the reason.
     """

@@ -101,7 +101,7 @@ class AppraisalPolicy:
         trust: the trust the AIK must reach.
         pinned: Names of the AIKs the owner trusts.
         signature_hashes: hashes a signature may use.
-        bank_hashes: hashes of the banks reference values may stand in.
+        bank_hashes: hashes of the banks that reference values may be of.
         firmware_versions: values of `firmwareVersion` allowed; empty if the policy does not ask.
         claims: path in `_metadata` → values allowed.
         rules: rule id → requirement, for the rules the policy names.
@@ -113,7 +113,7 @@ class AppraisalPolicy:
         unsafe_accept_any_pcrs: accept a policy that pins no PCR value.
         source: the file it was loaded from, or ``"policy"``.
         accepted: `pcrs` as the checks want them: bank, index and the set of values allowed, empty for any.
-        banks_relied_on: the banks that reference values stand in.
+        banks_relied_on: the banks that reference values are of.
         weak_banks: those of them whose hash is not allowed.
         rsa_expectation: what is asked of an RSA key, in words.
         digest: ``"sha256:"`` and the SHA-256, in hex, of `to_dict()` as JSON with sorted keys and no blanks. Layout,
@@ -161,7 +161,7 @@ class AppraisalPolicy:
         prepare("digest", "sha256:" + hashlib.sha256(canonical.encode("ascii")).hexdigest())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as the document it stands for, so that what comes out has been checked again."""
+        """Pickle the policy as its document, so that it is checked again when it is unpickled."""
         return type(self).from_dict, (self.to_dict(),)
 
     @classmethod

@@ -36,7 +36,7 @@ def toml_path(*path: str | int) -> str:
 
 
 def toml_comment(text: str) -> str:
-    """`text` as it may stand in a comment: what does not print is escaped, a line end above all."""
+    """Escape what does not print in `text`, line ends above all, so that it is safe in a comment."""
     return "".join(char if char.isprintable() else _character(char) for char in text)
 
 

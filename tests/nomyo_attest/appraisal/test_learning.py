@@ -195,8 +195,8 @@ hierarchy = ["endorsement"]
 
 # Left open. Remove the # before a table and its line to ask for it, too.
 #
-# Who vouches for the AIK. Nobody does here; one made for each answer cannot be
-# pinned either.
+# Who vouches for the AIK. Nobody does here; an AIK that is made for each
+# response cannot be pinned.
 #
 # The TPM's own firmware:
 # [firmware]

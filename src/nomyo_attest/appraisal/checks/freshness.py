@@ -50,7 +50,7 @@ def policy_period(case: Case) -> CheckResult:
     """Is the policy used in the period that its owner set for it?
 
     `valid_from` and `valid_until` of the policy; the time is the one given, or that of the appraisal. Outside it,
-    reference values may be outdated, so nothing can be told.
+    reference values may be outdated, so the rule is undecided.
 
     What to do: get the current policy from its owner.
     """

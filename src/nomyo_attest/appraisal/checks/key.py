@@ -43,8 +43,8 @@ def key_attributes(facts: LayoutFacts) -> CheckResult:
     """Is the AIK a restricted signing key that never leaves its TPM?
 
     Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without
-    `restricted` the key signs whatever it is given, a made-up quote too; without the others it may exist outside the
-    TPM. The attributes are the key's own word: they bind a TPM, not somebody who writes the bytes.
+    `restricted` the key signs whatever it is given, a forged quote too; without the others it may exist outside the
+    TPM. The attributes are the key's own word: they bind a TPM, not an author of forged bytes.
 
     What to do: do not rely on the response. Its quote proves nothing, whatever it says.
     """
@@ -122,10 +122,10 @@ def key_strength(case: Case) -> CheckResult:
     if public.name_alg is _SHA1 and "sha1" not in case.policy.signature_hashes:
         return FAIL, "a Name of SHA-256 or stronger", "sha1", "the AIK's Name is a SHA-1 digest"
     if type(parameters) is TPMS_RSA_PARMS:
-        least = case.policy.rsa_min_bits
+        minimum = case.policy.rsa_min_bits
         assert type(public.unique) is TPMS_RSA_UNIQUE  # the parser pairs it with these parameters
         modulus = public.unique.modulus
-        weakness = rsa_weakness(int.from_bytes(modulus, "big"), parameters.key_bits, rsa_exponent(parameters), least)
+        weakness = rsa_weakness(int.from_bytes(modulus, "big"), parameters.key_bits, rsa_exponent(parameters), minimum)
         if not weakness and len(modulus) * 8 != parameters.key_bits:
             weakness = f"a modulus in {len(modulus)} bytes where keyBits says {parameters.key_bits}"
         if weakness:
@@ -147,7 +147,7 @@ def key_hierarchy(case: Case) -> CheckResult:
 
     A primary key's Qualified Name is computed from the hierarchy's handle and the key's Name, which covers every bit
     of its public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another
-    matches none, and neither does another key than the one that signed: then it cannot be told.
+    matches none, and neither does another key than the one that signed: then the rule is undecided.
 
     What to do: if the service makes its AIKs elsewhere now, learn the policy anew; if not, do not rely on the response.
     """
@@ -167,7 +167,7 @@ def key_trust(case: Case) -> CheckResult:
     `self_asserted`: the key came with the evidence; nothing vouches for it. `pinned_aik`: the policy names this very
     key. `certified_aik` is reserved: the protocol carries no certificate.
 
-    What to do: an ephemeral AIK can be pinned by nobody. If this one is to be trusted, add its Name (`nomyo-attest
+    What to do: an ephemeral AIK cannot be pinned. If this one is to be trusted, add its Name (`nomyo-attest
     inspect`) to the policy's `key.pinned`.
     """
     wanted = case.policy.trust

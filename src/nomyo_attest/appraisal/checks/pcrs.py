@@ -86,7 +86,7 @@ def pcr_digest(case: Case) -> CheckResult:
 
 
 def pcr_bank(facts: LayoutFacts) -> CheckResult:
-    """Do reference values stand in banks with an allowed hash only?
+    """Are all reference values of banks with an allowed hash?
 
     Values in a SHA-1 bank can be reached by other measurements than the ones they stand for. SHA-256, SHA-384 and
     SHA-512 banks are allowed, and the hashes the policy lists. A SHA-1 bank that is quoted beside them does no harm:

@@ -106,7 +106,7 @@ def metadata(change: Callable[[Any], Any]) -> Tamper:
 
 
 def twice(key: str, first: str) -> Tamper:
-    """Let a key stand twice in the text, with some other JSON value the first time."""
+    """Repeat a key in the text, with another JSON value the first time."""
     return at("text", lambda text: text.replace(f'"{key}": ', f'"{key}": {first}, "{key}": ', 1))
 
 
@@ -116,7 +116,7 @@ def without_hierarchy(policy: Policy) -> None:
 
 
 def pins_only(indices: str) -> Callable[[Policy], None]:
-    """Reference values for these SHA-256 PCRs alone, such as ``"0 7"``; for none, the policy says so aloud."""
+    """Reference values for these SHA-256 PCRs alone, such as ``"0 7"``; for none, the policy says so."""
 
     def change(policy: Policy) -> None:
         if indices:
@@ -175,7 +175,7 @@ class Arguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Case:
-    """Something to appraise: the answer, the policy, and how.
+    """Something to appraise: the response, the policy, and how.
 
     Attributes:
         policy: dict for `AppraisalPolicy.from_dict`.
@@ -200,8 +200,8 @@ class Fault:
         base: makes the valid forge that the fault is applied to.
         policy: changes the policy that the valid forge satisfies.
         undecided: the rule cannot tell, instead of failing.
-        also_failed: rules that must fail along with it, as they look at the same bytes.
-        also_undecided: rules that cannot be told because of this fault, besides those in `WAITS_ON`.
+        also_failed: rules that must fail along with it, as they examine the same bytes.
+        also_undecided: rules that are undecided because of this fault, besides those in `WAITS_ON`.
         arguments: see `Case`.
         as_text: hand over the JSON text.
     """
@@ -245,7 +245,7 @@ class Fault:
 
 
 def asked(rule: str, policy: Mapping[str, Any]) -> bool:
-    """Whether a policy makes an appraisal answer this rule at all."""
+    """Whether a policy asks this rule at all."""
     if rule == "key.hierarchy":
         return "hierarchy" in policy.get("key", {})
     if rule == "firmware.version":
