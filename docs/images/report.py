@@ -1,6 +1,6 @@
-"""Make the pictures of docs/report.md anew: `python docs/images/report.py`. Needs Chromium.
+"""Regenerate the pictures of docs/report.md: `python docs/images/report.py`. Needs Chromium.
 
-A fleet is made, audited, and the report looked at; the same as in the page's example.
+It generates the example fleet, audits it and takes pictures of the report, as in the example of that page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Name → the sections shown, width and height in pixels.
 PICTURES = {
-    "report.png": (("answer", "timeline"), 1000, 1690),
+    "report.png": (("result", "timeline"), 1000, 1720),
     "report-profiles.png": (("profiles",), 1000, 1360),
 }
 
@@ -55,8 +55,8 @@ def only(sections: tuple[str, ...], page: str) -> str:
     start, end = page.index("<main>"), page.index("</main>")
     found = re.findall(r'<section id="([a-z]+)".*?</section>', page[start:end], re.DOTALL)
     head = page[:start] if found[0] in sections else page[: page.index("<header>")]
-    kept = (re.search(f'<section id="{name}".*?</section>', page, re.DOTALL) for name in sections)
-    return head + "<main>" + "".join(one[0] for one in kept if one) + "</main></body></html>"
+    shown = (re.search(f'<section id="{name}".*?</section>', page, re.DOTALL) for name in sections)
+    return head + "<main>" + "".join(one[0] for one in shown if one) + "</main></body></html>"
 
 
 def attest(*arguments: str, folder: Path, statuses: set[int]) -> None:
