@@ -32,7 +32,7 @@ from nomyo.router.protocol import (
     PACKAGE_MAX,
     EncryptedResponse,
     Heading,
-    open_payload,
+    decrypt_payload,
     read_heading,
     with_metadata,
 )
@@ -193,7 +193,7 @@ class Router:
     async def _respond(self, heading: Heading, tier: str, package: bytes, fault: Fault) -> Response:
         """Respond to a request that has arrived completely. Raises `Refusal`."""
         async with self._large if len(package) > _LARGE else nullcontext():
-            payload = await run_in_threadpool(open_payload, package, self.server_key.private)
+            payload = await run_in_threadpool(decrypt_payload, package, self.server_key.private)
             del package
             if not self.options.allows(payload["model"], tier):
                 raise Refusal(403, FORBIDDEN)

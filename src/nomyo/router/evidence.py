@@ -1,7 +1,11 @@
-"""Where the evidence in answers comes from: this machine's TPM, a software TPM, one whose keys everybody knows, none.
+"""Sources of evidence: this machine's TPM, swtpm, a software TPM whose keys are public, or none.
 
-Each answer gets a quote of its own, by a key made for it and gone afterwards. What is no evidence of a machine says so,
-in the log at the start and in every answer (`Source.claim`).
+Each response gets its own quote, signed by a key that is created for it and then discarded. Evidence that does not come
+from a machine is marked so in the log at the start and in every response (`Source.claim`).
+
+A software TPM measures nothing by itself, so it is put through a simulated measured boot (TCG PC Client Platform
+Firmware Profile, 3.3.4): PCR 0 for firmware, PCR 7 for Secure Boot, PCR 10 for IMA, which begins with a digest over the
+PCRs before it and so changes with the firmware.
 """
 
 from __future__ import annotations
@@ -30,24 +34,24 @@ _FORGOTTEN_EVERY: Final = 1024
 
 
 class Source(Protocol):
-    """A source of evidence. Safe in several threads, one quote at a time.
+    """A source of evidence, usable from several threads; it makes one quote at a time.
 
     Attributes:
         kind: ``"device"``, ``"swtpm"``, ``"soft"`` or ``"none"``.
-        claim: what an answer says of its evidence, as `_metadata.tpm_kind`.
+        claim: description of the evidence in responses, `_metadata.tpm_kind`.
     """
 
     kind: str
     claim: str
 
     def attest(self, payload_id: str) -> Mapping[str, Any]:
-        """The `tpm_attestation` of an answer. Raises `AttesterError` if the TPM fails."""
+        """Make the `tpm_attestation` of a response. Raises `AttesterError` if the TPM fails."""
 
     def boot_other_firmware(self) -> None:
-        """Start the machine again, with other firmware. Raises `RouterError` where that is not for us to do."""
+        """Simulate a boot of other firmware. Raises `RouterError` if the source does not support it."""
 
     def close(self) -> None:
-        """End it, and what it started. Closing twice does nothing."""
+        """Close the source and stop what it started. Closing twice does nothing."""
 
 
 class NoTPM:
@@ -60,14 +64,14 @@ class NoTPM:
         return ABSENT
 
     def boot_other_firmware(self) -> None:
-        raise RouterError("there is no TPM that could see other firmware: start the router with tpm='swtpm' or 'soft'")
+        raise RouterError("this router has no TPM to boot other firmware on; start it with tpm='swtpm' or 'soft'")
 
     def close(self) -> None:
         pass
 
 
 class Device:
-    """The TPM of this machine. Raises `AttesterError` if there is none, or no permission."""
+    """The TPM of this machine. Raises `AttesterError` if it does not exist or cannot be accessed."""
 
     kind = "device"
     claim = "device"
@@ -85,7 +89,7 @@ class Device:
             return self._attester.attest(payload_id=payload_id, pcrs=self._pcrs, key=self._aik)
 
     def boot_other_firmware(self) -> None:
-        raise RouterError("the TPM of this machine sees what the machine boots; start the router with tpm='swtpm'")
+        raise RouterError("the TPM of this machine cannot simulate a boot; start the router with tpm='swtpm' or 'soft'")
 
     def close(self) -> None:
         with self._lock:
@@ -93,7 +97,7 @@ class Device:
 
 
 class SoftwareDevice(Device):
-    """swtpm, started here and put through a measured boot. Raises `AttesterError` if it cannot be started."""
+    """A swtpm that is started and booted by this class. Raises `AttesterError` if it cannot be started."""
 
     kind = "swtpm"
     claim = "swtpm, a software TPM: evidence of no machine, for tests only"
@@ -114,7 +118,9 @@ class SoftwareDevice(Device):
         from nomyo_attest.attester import Attester
 
         with self._lock:
-            self._attester.esapi.shutdown(_TPM_SU_CLEAR)  # in good order, or the TPM would say its clock is not safe
+            self._attester.esapi.shutdown(
+                _TPM_SU_CLEAR
+            )  # an orderly shutdown, or the TPM would report its clock as not safe
             self._attester.close()
             self._software.power_cycle()
             self._attester = Attester.open(self._software.tcti)
@@ -128,7 +134,7 @@ class SoftwareDevice(Device):
 
 
 class Soft:
-    """A TPM in Python, from `nomyo_attest.testing`: good evidence to whoever does not pin a key, and worth nothing."""
+    """The software TPM of `nomyo_attest.testing`. Its evidence is affirmed if no key is pinned, and proves nothing."""
 
     kind = "soft"
     claim = "soft, keys known to everybody: for tests only"
@@ -143,7 +149,7 @@ class Soft:
     def attest(self, payload_id: str) -> Mapping[str, Any]:
         with self._lock:
             self._made += 1
-            if self._made % _FORGOTTEN_EVERY == 0:  # the forge remembers each key it made; these are asked for once
+            if self._made % _FORGOTTEN_EVERY == 0:  # the forge caches every key; these are used once
                 keys.ecc_key.cache_clear()
                 keys.rsa_key.cache_clear()
             forge = Forge(
@@ -165,7 +171,7 @@ class Soft:
 
 
 def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
-    """The PCRs of the soft TPM, with the very values that a swtpm has after the same boot."""
+    """Return the PCRs of the soft TPM, with the values that a swtpm has after the same boot."""
     forge = Forge()
     for values in forge.pcrs.values():
         for index in values.keys() - DYNAMIC:
@@ -175,12 +181,12 @@ def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
 
 
 def open_source(options: RouterOptions) -> Source:
-    """The source of evidence that the options ask for, or the best at hand; it has made evidence once.
+    """Open the source of evidence that the options name, or the best available one, and make one quote as a trial.
 
     Raises:
-        RouterError: it cannot be had, or cannot make what the options ask for.
+        RouterError: it is not available, or cannot make the evidence that the options require.
     """
-    source = _opened(options)
+    source = _open_best(options)
     try:
         source.attest(_TRIAL)
     except (AttesterError, ForgeError) as error:
@@ -191,8 +197,8 @@ def open_source(options: RouterOptions) -> Source:
     return source
 
 
-def _opened(options: RouterOptions) -> Source:
-    """The first that opens, if the best at hand is asked for. Raises `RouterError`."""
+def _open_best(options: RouterOptions) -> Source:
+    """Open the named source, or with ``auto`` the first that is available. Raises `RouterError`."""
     *others, last = ("device", "swtpm", "soft") if options.tpm == "auto" else (options.tpm,)
     before = ""
     for kind in others:
@@ -209,7 +215,7 @@ def _opened(options: RouterOptions) -> Source:
 
 
 def _open(kind: str, options: RouterOptions) -> Source:
-    """Raises `AttesterError` if it is not there."""
+    """Open one kind of source. Raises `AttesterError` if it is not available."""
     if kind == "device":
         return Device(options.pcrs, options.aik)
     if kind == "swtpm":
@@ -223,11 +229,11 @@ FIRMWARE: Final = "1.0"
 OTHER_FIRMWARE: Final = "1.1, of unknown origin"
 
 DYNAMIC: Final = frozenset(range(17, 23))
-"""The PCRs of a dynamic launch, which begin with ones; all others begin with zeros."""
+"""PCRs of a dynamic launch, which start as ones; all others start as zeros."""
 
 
 def boot(measure: Callable[[int, bytes], object], firmware: str = FIRMWARE) -> None:
-    """Extend the PCRs of a TPM that was just started; `measure` takes a PCR and an event."""
+    """Extend the PCRs of a TPM that has just started; `measure` takes a PCR and an event."""
     measure(0, f"firmware {firmware}".encode())
     measure(7, b"Secure Boot on")
     measure(10, f"boot aggregate of firmware {firmware}".encode())

@@ -1,4 +1,4 @@
-"""A request as it came → what it asks for: headers, the client's key, the sealed payload."""
+"""Parse a request (headers, client's key, encrypted payload), and build its response around a completion."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from nomyo.router.errors import Refusal
 from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 PACKAGE_MAX: Final = 16 * 1024 * 1024
-"""Bytes of the largest package: a plaintext of 10 MiB, the most a client sends, takes about 13.4 MiB sealed."""
+"""Maximum size of a package in bytes: a plaintext of 10 MiB, a client's maximum, takes about 13.4 MiB encrypted."""
 
 PAYLOAD_ID_MAX: Final = 1024
-"""Characters of the longest payload id; honest ones are UUIDs of 36."""
+"""Maximum length of a payload id in characters; usual ones are UUIDs of 36."""
 
 CLIENT_KEY_MINIMUM: Final = 2048
-"""Bits that a client's key must have."""
+"""Minimum size of a client's key in bits."""
 
 MEDIA_TYPE: Final = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What a request says outside the package, all of it unauthenticated.
+    """The headers of a request, which are not authenticated.
 
     Attributes:
         payload_id: id of the request.
-        client_key: what the answer is sealed to.
-        tier: the security tier asked for; None if none is named.
+        client_key: the key to which the response is encrypted.
+        tier: the requested security tier; None if there is none.
     """
 
     payload_id: str
@@ -49,7 +49,7 @@ class Heading:
 
 
 def read_heading(headers: Mapping[str, str]) -> Heading:
-    """Read the headers of a request; names are looked up in lower case. Raises `Refusal`."""
+    """Parse the headers of a request, whose names are in lower case. Raises `Refusal`."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
         raise Refusal(400, f"Content-Type must be {MEDIA_TYPE}")
@@ -63,7 +63,7 @@ def read_heading(headers: Mapping[str, str]) -> Heading:
 
 
 def _client_key(text: str) -> RSAPublicKey:
-    """Any percent-encoding of the PEM: ``/`` bare (Python's quote) or ``%2F`` (JavaScript's encodeURIComponent)."""
+    """Load a PEM in any percent-encoding: with ``/`` (Python's quote) or ``%2F`` (JavaScript's encodeURIComponent)."""
     try:
         return keys.load_server_key(unquote(text).encode(), CLIENT_KEY_MINIMUM)
     except ServerKeyError:
@@ -72,10 +72,10 @@ def _client_key(text: str) -> RSAPublicKey:
         ) from None
 
 
-def open_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
-    """What was sealed to the router's key, with the tag beside the ciphertext or at its end.
+def decrypt_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
+    """Decrypt and check a payload. The tag may be beside the ciphertext or at its end.
 
-    Raises `Refusal`, the same one for whatever is wrong with a package: the reason would help an attacker who tries.
+    Raises `Refusal`, the same one for every package that cannot be decrypted, since the reason would help an attacker.
     """
     try:
         plaintext = envelope.decrypt(package, key, tag_inside=True).plaintext
@@ -94,11 +94,11 @@ def open_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
         raise Refusal(400, "The payload must be a JSON object") from None
     finally:
         wipe(plaintext)
-    return _checked(payload)
+    return _check_payload(payload)
 
 
-def _checked(payload: object) -> dict[str, Any]:
-    """Raises `Refusal`; it names keys that are the protocol's, and never what stands in them."""
+def _check_payload(payload: object) -> dict[str, Any]:
+    """Check a payload and return it. Raises `Refusal`, which names keys of the protocol but never quotes a value."""
     if not isinstance(payload, dict):
         raise Refusal(400, "The payload must be a JSON object")
     model, messages = payload.get("model"), payload.get("messages")
@@ -119,7 +119,7 @@ MEMORY_PROTECTION: Final = {
     "secure_zeroing": False,
     "core_dump_prevention": False,
 }
-"""What this router does to protect memory: nothing that it could promise."""
+"""The memory protection of this router: none that it can guarantee."""
 
 CUDA_DEVICE: Final = {"available": False}
 
@@ -129,13 +129,13 @@ _PIECE: Final = 256 * 1024
 def with_metadata(
     completion: Mapping[str, Any], evidence: Mapping[str, Any], *, payload_id: str, tier: str, tpm_kind: str
 ) -> dict[str, Any]:
-    """The completion with everything a client expects beside it; what the model itself called `_metadata` is dropped.
+    """Add `_metadata` to a completion; a `_metadata` of the model is replaced.
 
     Args:
         evidence: the `tpm_attestation` block.
-        payload_id: id of the request, given back.
-        tier: the security tier it was answered at.
-        tpm_kind: what the evidence is worth, in words (`attesting.Source.claim`).
+        payload_id: id of the request.
+        tier: the security tier of the response.
+        tpm_kind: the kind of the evidence, in words (`evidence.Source.claim`).
     """
     metadata = {
         "payload_id": payload_id,
@@ -152,7 +152,7 @@ def with_metadata(
 
 
 class EncryptedResponse(Response):
-    """A sealed answer, sent in pieces: to encrypt megabytes for TLS at once would keep others waiting."""
+    """An encrypted response, sent in pieces, since TLS encryption of megabytes at once would delay other requests."""
 
     media_type = "application/json"
 

@@ -1,12 +1,12 @@
-"""How often a caller may ask: the service's documented rules, for each caller on its own.
+"""Limit the requests of each caller, by the service's documented rules.
 
 - Two requests in any second.
 - Up to four in a second, once in ten seconds.
-- Whoever keeps asking while refused, 20 times within a minute, is locked out for 30 minutes.
+- A caller that is refused 20 times within a minute is locked out for 30 minutes.
 
-Who a caller is, is the router's to say (`Limiter.admit`). Of so many callers, and so many locked out, as fit a table
-each; a table that is full forgets whoever has not asked for longest, or whoever would be let in first. So neither
-memory nor the time that a request costs grows with the number of callers.
+The router names the caller (`Limiter.admit`). There is a table of callers and one of locked-out callers, each of limited
+size. A full table drops the caller whose last request is oldest, or whose lockout ends first. So neither memory nor the
+time per request grows with the number of callers.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import nomyo_attest as na
 from nomyo.router import RouterOptions, RunningRouter, app
 from nomyo.router.app import KEY_PATH
 from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED
-from nomyo.router.protocol import PACKAGE_MAX, open_payload
+from nomyo.router.protocol import PACKAGE_MAX, decrypt_payload
 from nomyo_attest.errors import AttesterError
 from tests.nomyo.router.asking import appraise, block, client_of, detail, policy_of
 from tests.nomyo.wire.by_hand import Client, read, right_headers
@@ -49,7 +49,7 @@ def test_an_answer_has_everything_a_client_expects(client: Client) -> None:
 
 def test_few_large_packages_are_opened_at_a_time(router: RunningRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     now, most, lock = 0, 0, threading.Lock()
-    real = open_payload
+    real = decrypt_payload
 
     def counted(package: bytes, key: rsa.RSAPrivateKey) -> dict[str, Any]:
         nonlocal now, most
@@ -67,7 +67,7 @@ def test_few_large_packages_are_opened_at_a_time(router: RunningRouter, monkeypa
         with client_of(router) as one:
             return one.call({"model": "m", "messages": [{"role": "user", "content": "x" * length}]}).status
 
-    monkeypatch.setattr(app, "open_payload", counted)
+    monkeypatch.setattr(app, "decrypt_payload", counted)
     with ThreadPoolExecutor(6) as pool:
         assert {*pool.map(ask, [1_000_000] * 6)} == {200}
         assert most == app.LARGE_AT_A_TIME

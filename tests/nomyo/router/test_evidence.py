@@ -244,7 +244,7 @@ def test_without_tpm2_pytss_the_best_at_hand_is_the_soft_tpm() -> None:
 def test_no_tpm_says_so_and_boots_nothing() -> None:
     none = open_source(RouterOptions(tpm="none"))
     assert none.attest("x") == {"is_available": False}
-    with pytest.raises(RouterError, match="there is no TPM that could see other firmware"):
+    with pytest.raises(RouterError, match="this router has no TPM to boot other firmware on"):
         none.boot_other_firmware()
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nomyo.router.errors import Refusal
-from nomyo.router.protocol import open_payload, read_heading
+from nomyo.router.protocol import decrypt_payload, read_heading
 from tests.nomyo.wire.by_hand import own_key, pem, sealed
 
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "a secret"}]}
@@ -103,7 +103,7 @@ def test_a_client_key_that_is_weak_or_of_another_kind_is_refused(make: Any) -> N
 @pytest.mark.parametrize("inside", [False, True], ids=["tag-beside", "tag-inside"])
 def test_both_layouts_of_the_tag_are_opened(inside: bool) -> None:
     package = sealed(PAYLOAD, small_key().public_key(), inside=inside)
-    assert open_payload(package, small_key()) == PAYLOAD
+    assert decrypt_payload(package, small_key()) == PAYLOAD
 
 
 def test_a_package_that_does_not_open_is_one_refusal_whatever_is_wrong() -> None:
@@ -116,7 +116,7 @@ def test_a_package_that_does_not_open_is_one_refusal_whatever_is_wrong() -> None
     details = set()
     for package in wrong:
         with pytest.raises(Refusal) as caught:
-            open_payload(package, small_key())
+            decrypt_payload(package, small_key())
         assert caught.value.status == 400
         details.add(caught.value.detail)
     assert len(details) == 1
@@ -139,7 +139,7 @@ def test_a_package_that_does_not_open_is_one_refusal_whatever_is_wrong() -> None
 )
 def test_a_payload_that_is_wrong_is_a_400_without_anything_of_it(payload: object, said: str) -> None:
     with pytest.raises(Refusal) as caught:
-        open_payload(sealed(payload, small_key().public_key()), small_key())
+        decrypt_payload(sealed(payload, small_key().public_key()), small_key())
     assert caught.value.status == 400
     assert said in caught.value.detail
     assert "secret" not in str(caught.value)
@@ -148,7 +148,7 @@ def test_a_payload_that_is_wrong_is_a_400_without_anything_of_it(payload: object
 def test_a_payload_of_too_many_objects_and_arrays_is_a_400_with_the_limit_and_the_number() -> None:
     payload = {**PAYLOAD, "logit_bias": [[]] * 100_000}
     with pytest.raises(Refusal) as caught:
-        open_payload(sealed(payload, small_key().public_key()), small_key())
+        decrypt_payload(sealed(payload, small_key().public_key()), small_key())
     limit = 10_000 + len(json.dumps(payload)) // 24
     found = 100_004
     said = f"The payload has {found} objects and arrays; a payload of its length may have {limit}"
@@ -157,4 +157,4 @@ def test_a_payload_of_too_many_objects_and_arrays_is_a_400_with_the_limit_and_th
 
 def test_stream_false_is_no_stream() -> None:
     payload = {**PAYLOAD, "stream": False}
-    assert open_payload(sealed(payload, small_key().public_key()), small_key()) == payload
+    assert decrypt_payload(sealed(payload, small_key().public_key()), small_key()) == payload
