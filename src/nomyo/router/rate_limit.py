@@ -4,9 +4,9 @@
 - Up to four in a second, once in ten seconds.
 - A caller that is refused 20 times within a minute is locked out for 30 minutes.
 
-The router names the caller (`Limiter.admit`). There is a table of callers and one of locked-out callers, each of limited
-size. A full table drops the caller whose last request is oldest, or whose lockout ends first. So neither memory nor the
-time per request grows with the number of callers.
+The router names the caller (`Limiter.admit`). There is a table of callers and one of locked-out callers, each of a
+limited size. A full table drops the caller whose last request is oldest, or whose lockout ends first. So neither memory
+nor the time per request grows with the number of callers.
 """
 
 from __future__ import annotations
