@@ -240,7 +240,7 @@ def test_another_status_is_an_error_too(wire: Wire, name: str, status: int) -> N
         ("key-exponent-3", "exponent"),
         ("key-ec", "an EC key on secp256r1"),
         ("key-empty", "an empty body"),
-        ("key-gzip", "in an encoding that was not asked for"),
+        ("key-gzip", "in an encoding that was not requested"),
         ("key-two", "2 PEM blocks"),
     ],
 )
