@@ -22,6 +22,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
+    # For the annotation alone. The class cannot live beside the result: `nomyo.errors` derives from it, and must load
+    # without the appraisal and `cryptography`.
     from nomyo_attest.appraisal.result import AttestationResult
 
 
@@ -37,8 +39,8 @@ class ParseError(NomyoAttestError, ValueError):
         field: the field that failed, in snake_case, e.g. ``"safe"``; ``""`` for the structure as a whole.
         offset: position in bytes, from the start of the blob, where that field begins.
         expected: what the specification allows there.
-        got: what stands there.
-        value: the integer that stands there, if the field is one and could be read; else None.
+        got: what was read there.
+        value: the integer that was read, if the field is one; else None.
     """
 
     def __init__(
@@ -209,6 +211,6 @@ E = TypeVar("E", bound=NomyoAttestError)
 
 
 def detached(error: E) -> E:
-    """`error` without its traceback and the errors behind it, whose frames hold whatever was being read."""
+    """Remove the traceback, cause and context of `error`, whose frames hold what was being read, and return it."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error

@@ -28,7 +28,7 @@ class Verdict(Enum):
     """The trustworthiness tier of AR4SI (draft-ietf-rats-ar4si, "Trustworthiness Tiers") that an appraisal arrives at.
 
     `AFFIRMING`: every required rule holds. `WARNING`: only rules that the policy softened to "warn" do not.
-    `CONTRAINDICATED`: a required rule does not hold. `NONE`: one cannot be told, or there is no evidence.
+    `CONTRAINDICATED`: a required rule does not hold. `NONE`: a required rule is undecided, or there is no evidence.
     """
 
     AFFIRMING = "affirming"
@@ -38,7 +38,7 @@ class Verdict(Enum):
 
 
 class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a result says beside its findings."""
+    """The facts of a result, without its findings; see `AttestationResult`."""
 
     trust: Trust
     policy_id: str
@@ -57,7 +57,7 @@ class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttestationResult:
-    """What an appraisal found. It has no truth value: look at `verdict`, or call `require`.
+    """What an appraisal found. It has no truth value: compare `verdict`, or call `require`.
 
     Attributes:
         verdict: the verdict that the findings give.
@@ -73,7 +73,7 @@ class AttestationResult:
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
         hierarchy: the hierarchy of which the AIK is a primary key; None if it is not known to be one.
         test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody
-            can make again; it is evidence of no machine, whatever the verdict.
+            can derive: then it says nothing about a machine, whatever the verdict.
         not_established: what this result does not establish, whatever the verdict, in plain sentences.
     """
 
@@ -92,7 +92,7 @@ class AttestationResult:
 
     @property
     def facts(self) -> ResultFacts:
-        """Everything beside the findings, at once."""
+        """Everything but the findings."""
         if self._facts is None:
             assert self._case is not None  # a result has one or the other
             self._facts = _facts(self._case, self.outcome_of("signature.valid") is PASS)
@@ -133,12 +133,12 @@ class AttestationResult:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """Ids of the rules that do not hold, whatever the policy makes of them."""
+        """Ids of the rules that do not hold, whether the policy requires them or not."""
         return self._with(Outcome.FAIL)
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """Ids of the rules that cannot be told, whatever the policy makes of them."""
+        """Ids of the rules that are undecided, whether the policy requires them or not."""
         return self._with(Outcome.UNDECIDED)
 
     def _with(self, outcome: Outcome) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ class AttestationResult:
         return tuple(planned.id for planned, checked in self._pairs if checked[0] is outcome)
 
     def outcome_of(self, rule_id: str) -> Outcome | None:
-        """What one rule found; None if the policy does not ask it."""
+        """The outcome of one rule; None if the policy does not ask it."""
         return next((checked[0] for planned, checked in self._pairs if planned.id == rule_id), None)
 
     @property

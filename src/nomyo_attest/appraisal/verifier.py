@@ -119,7 +119,7 @@ def appraise(
 
 
 def try_to_read(response: object) -> Evidence | EvidenceError:
-    """The evidence in `response`, or why it cannot be read; never raises."""
+    """Read the evidence in `response`; return the error if it cannot be read. Never raises."""
     try:
         return read_evidence(response)
     except EvidenceError as error:
@@ -135,13 +135,15 @@ def examine(
     nonce: bytes | None = None,
     now: datetime | None = None,
 ) -> tuple[Case, AttestationResult]:
-    """`appraise` for callers that have read the evidence and checked the arguments: the result, and the facts of the
-    case that it came from.
+    """Appraise evidence that was read already, with arguments that were checked.
+
+    Returns:
+        The case, whose facts an audit writes, and the result.
     """
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)
     check_results = plan.check_results(case)
-    case.evidence = NO_EVIDENCE  # a result keeps what was found, and nothing of the response
+    case.evidence = NO_EVIDENCE  # a result stores what was found, and nothing of the response
     return case, AttestationResult(case, plan.at(now), check_results)
 
 
