@@ -136,10 +136,10 @@ def test_a_text_too_large_to_be_read_is_unreadable_and_says_how_large_it_is() ->
 def test_a_column_that_is_not_text_is_refused_by_its_type(array: Any, got: str) -> None:
     with pytest.raises(
         ColumnError, match=rf"column 'response': expected JSON text: string or binary, got {got}"
-    ) as told:
+    ) as caught:
         rows([batch(response=array)])
-    assert isinstance(told.value, NomyoAttestError)
-    assert told.value.column == "response"
+    assert isinstance(caught.value, NomyoAttestError)
+    assert caught.value.column == "response"
 
 
 def test_a_missing_column_is_refused_with_the_names_of_the_others() -> None:

@@ -1,4 +1,4 @@
-"""Records of megabytes: what is evidence in them is read, and no more objects are made than that takes."""
+"""Records of megabytes: their evidence is read without creating objects for the rest."""
 
 from __future__ import annotations
 
@@ -152,9 +152,9 @@ def test_only_the_metadata_of_a_long_response_becomes_objects() -> None:
 
 
 def test_the_evidence_of_a_long_response_is_stored_and_read_again() -> None:
-    kept = evidence_to_store(json.dumps(logprobs()).encode())
-    assert kept is not None
-    assert json.loads(bytes(kept)) == {"_metadata": RESPONSE["_metadata"]}
+    stored = evidence_to_store(json.dumps(logprobs()).encode())
+    assert stored is not None
+    assert json.loads(bytes(stored)) == {"_metadata": RESPONSE["_metadata"]}
     assert unwrap(long(choices=', "pcr_profile"').encode()) is None
 
 

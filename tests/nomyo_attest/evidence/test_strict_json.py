@@ -1,4 +1,4 @@
-"""JSON text: strict where it matters, kept from doing harm elsewhere."""
+"""Strict JSON: duplicate keys, depth, sizes, numbers and encodings."""
 
 from __future__ import annotations
 

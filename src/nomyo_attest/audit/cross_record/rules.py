@@ -269,12 +269,12 @@ CROSS_RECORD_RULES: Final = (
         "duplicate.quote",
         """Is every quote unique?
 
-        Two records with the same TPMS_ATTEST contain the same quote: an answer was replayed, or recorded twice. The
+        Two records with the same TPMS_ATTEST contain the same quote: a response was replayed, or recorded twice. The
         signed structure is compared, not the signature, since anybody can compute a second valid form of an ECDSA
         signature.
 
-        What to do: compare the records listed. If they are the same answer, stored in two files or sent twice, audit it
-        once. If their payload ids differ, one of the answers came with the quote of another: do not rely on them.
+        What to do: compare the records listed. If they are the same response, stored in two files or sent twice, audit
+        it once. If their payload ids differ, one of the responses came with the quote of another: do not rely on them.
         """,
         "TPMS_ATTEST",
         _repeated("quote", "payload_id"),
@@ -288,9 +288,9 @@ CROSS_RECORD_RULES: Final = (
 
         A client generates a random payload id for each request, and the quote's nonce is derived from it: an attacker
         who knows that an id will be used again can prepare a quote for it. Two records with one payload id are one
-        answer recorded twice, a request sent again under its old id, or a replay.
+        response recorded twice, a request sent again under its old id, or a replay.
 
-        What to do: compare the records listed. If they are the same answer, audit it once. If one of your clients
+        What to do: compare the records listed. If they are the same response, audit it once. If one of your clients
         reuses payload ids, fix that client.
         """,
         "payload_id",
@@ -303,12 +303,12 @@ CROSS_RECORD_RULES: Final = (
         "reused.aik",
         """Is every AIK that the policy does not pin used only once?
 
-        The service creates an AIK for each answer and discards it. If a Name that the policy does not pin appears
-        again, the key was stored, possibly outside any TPM, or an answer was recorded twice. A Name that the policy
+        The service creates an AIK for each response and discards it. If a Name that the policy does not pin appears
+        again, the key was stored, possibly outside any TPM, or a response was recorded twice. A Name that the policy
         pins may appear any number of times.
 
         What to do: if the service now keeps its AIKs, pin their Names in the policy's `key.pinned`. If the records are
-        the same answer, audit it once. Otherwise ask the operator of the service, and do not rely on these answers
+        the same response, audit it once. Otherwise ask the operator of the service, and do not rely on these responses
         until there is an explanation.
         """,
         "TPMT_PUBLIC",
@@ -331,13 +331,13 @@ CROSS_RECORD_RULES: Final = (
         Resume, usually moments, may be lost. TPM2_Clear resets the clock to zero.
 
         `processed_at` is a claim by the server, taken from the server's own clock, in whole seconds. If that clock was
-        set back, or if one answer took longer than another whose quote was created later, the records are not in the
+        set back, or if one response took longer than another whose quote was created later, the records are not in the
         order of their quotes, and the TPM's clock appears to go back by the difference. A record without a usable
         `processed_at` cannot be ordered. If its AIK signed other records too, the rule is not evaluated.
 
-        What to do: check by how much the clock went back. Moments: answers overtook each other, or the server's clock
+        What to do: check by how much the clock went back. Moments: responses overtook each other, or the server's clock
         was set back. More: two TPMs share a key, a virtual TPM was restored to an earlier state, or old quotes were
-        given a new date. Do not rely on the answers until there is an explanation.
+        given a new date. Do not rely on the responses until there is an explanation.
         """,
         "TPMS_CLOCK_INFO.clock",
         _CLOCK,
@@ -376,7 +376,7 @@ CROSS_RECORD_RULES: Final = (
         whatever their verdict. The time before the first record and after the last is not examined. If fewer than two
         records have a usable time and others have none, the rule is not evaluated.
 
-        What to do: find out whether there were no answers in that time, or whether they were not recorded.
+        What to do: find out whether there were no responses in that time, or whether they were not recorded.
         """,
         "processed_at",
         needs="a processed_at",

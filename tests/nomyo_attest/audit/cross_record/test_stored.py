@@ -1,4 +1,4 @@
-"""The series rules against a model that keeps everything in memory and looks at every pair."""
+"""The cross-record rules against a model that has all records in memory and compares every pair."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ def test_a_query_over_the_shared_records_only_finds_the_same(records: list[Fact]
     ]
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s") as store:
         fill(store, [*records, *alone], NAMES, 100)
-        series = StoredRecords(store, SourceOrder(store))
-        assert not records or series.few("quote")
+        stored = StoredRecords(store, SourceOrder(store))
+        assert not records or stored.few("quote")
         got = found_by(store, 2**60)
     assert sorted(got, key=_by_key) == sorted(model(records, 2**60), key=_by_key)
 

@@ -40,12 +40,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cells(path: Path, column: str | None = None) -> dict[int, bytes | None]:
     """Row → cell, of a file all of which can be read."""
     first, *events = read_column(str(path), column)
-    told: dict[int, bytes | None] = {}
+    cells: dict[int, bytes | None] = {}
     for event in events:
         assert isinstance(event, Cut), event
-        told |= dict(enumerate(event.cells, event.first))
-    assert first == Rows(len(told))
-    return told
+        cells |= dict(enumerate(event.cells, event.first))
+    assert first == Rows(len(cells))
+    return cells
 
 
 def problem(path: Path, column: str | None = None) -> str:

@@ -37,27 +37,29 @@ def cut(text: bytes, places: list[int], *, broken: bool = False) -> tuple[list[B
 
 def by_line(pieces: list[Blob | TooLong]) -> dict[int, bytes | int]:
     """Line → its text, or its length if it is too long."""
-    told: dict[int, bytes | int] = {}
+    lines_expected: dict[int, bytes | int] = {}
     for piece in pieces:
         if isinstance(piece, TooLong):
-            told[piece.line] = piece.length
+            lines_expected[piece.line] = piece.length
         else:
-            told |= {line: text for line, text in enumerate(lines_of(piece.text), piece.first) if not is_blank(text)}
-    return told
+            lines_expected |= {
+                line: text for line, text in enumerate(lines_of(piece.text), piece.first) if not is_blank(text)
+            }
+    return lines_expected
 
 
 def expected(text: bytes) -> tuple[dict[int, bytes | int], int, int]:
-    """The same, told line by line; and how many are blank, and how many there are."""
+    """The same, line by line; and how many are blank, and how many there are."""
     lines = text.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if not lines[-1]:
         lines.pop()
     lines = [line.removesuffix(b"\r") for line in lines]
-    told = {
+    lines_expected = {
         number: line if len(line) <= MAXIMUM else len(line)
         for number, line in enumerate(lines, 1)
         if len(line) > MAXIMUM or line.strip(b" \t\r")
     }
-    return told, len(lines) - len(told), len(lines)
+    return lines_expected, len(lines) - len(lines_expected), len(lines)
 
 
 @given(texts, st.lists(st.integers(0, 2000), max_size=20))
@@ -67,8 +69,8 @@ def expected(text: bytes) -> tuple[dict[int, bytes | int], int, int]:
 @example(b" " * 30 + b"\n{}", [3])
 def test_every_line_is_a_record_or_blank_or_too_long_however_the_text_is_cut(text: bytes, places: list[int]) -> None:
     pieces, cutter = cut(text, places)
-    told, blank, lines = expected(text)
-    assert by_line(pieces) == told
+    lines_expected, blank, lines = expected(text)
+    assert by_line(pieces) == lines_expected
     assert (cutter.blank, cutter.line) == (blank, lines + 1)
 
 
@@ -88,8 +90,8 @@ def test_a_blob_is_small_or_one_line(text: bytes, places: list[int]) -> None:
 def test_the_whole_lines_of_a_text_that_breaks_off_are_returned(text: bytes, places: list[int]) -> None:
     pieces, cutter = cut(text, places, broken=True)
     whole, _, incomplete = text.rpartition(b"\n")
-    told, _, lines = expected(whole + b"\n" if b"\n" in text else b"")
-    assert by_line(pieces) == told
+    lines_expected, _, lines = expected(whole + b"\n" if b"\n" in text else b"")
+    assert by_line(pieces) == lines_expected
     assert cutter.line == lines + 1, incomplete
 
 
