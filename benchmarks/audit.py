@@ -27,12 +27,12 @@ from typing import Final
 
 import nomyo_attest as na
 import page
-import records as made_up
+import records as synthetic
 from appraisal import bare_check, seconds
 from nomyo_attest.evidence import Evidence
 
-LOOK_EVERY: Final = 0.2
-"""Seconds between two looks at the memory of an audit's processes."""
+POLL_SECONDS: Final = 0.2
+"""Seconds between two readings of the memory of an audit's processes."""
 
 SAMPLE: Final = 4000
 """Records whose signatures are checked alone."""
@@ -121,16 +121,16 @@ def audit(source: Path, policy: Path, records: int, processes: int) -> Measured:
                     measured.workers[child] = max(measured.workers.get(child, 0), memory_peak(child))
                     seen = time.monotonic()
                 measured.store = max(measured.store, on_disk(folder))
-                time.sleep(LOOK_EVERY)
+                time.sleep(POLL_SECONDS)
             ended = time.monotonic()
         measured.whole, measured.after_workers = ended - began, ended - seen
-        told = (folder / "said.txt").read_text(encoding="utf-8", errors="replace")
+        output = (folder / "said.txt").read_text(encoding="utf-8", errors="replace")
         if running.returncode not in (0, 1):
-            raise SystemExit(f"the audit ended with status {running.returncode}:\n{told[-3000:]}")
+            raise SystemExit(f"the audit ended with status {running.returncode}:\n{output[-3000:]}")
         with (folder / OUTPUTS[0]).open("rb") as verdicts:
             lines = sum(1 for _ in verdicts)
         if lines != records:
-            raise SystemExit(f"{lines} verdicts for {records} records:\n{told[-3000:]}")
+            raise SystemExit(f"{lines} verdicts for {records} records:\n{output[-3000:]}")
     note(f"{records:,} records on {processes}: {measured.whole:.1f} s, {measured.rate:,.0f} records/s")
     return measured
 
@@ -149,7 +149,7 @@ def alone(source: Path, policy_file: Path) -> tuple[float, float]:
     def appraise() -> None:
         for line in lines:
             if na.appraise(line, policy).verdict is na.Verdict.NONE:
-                raise SystemExit("the benchmark's evidence cannot be told: there is nothing to measure")
+                raise SystemExit("the benchmark's evidence cannot be output: there is nothing to measure")
 
     works: tuple[Callable[[], None], ...] = (check, appraise)
     for work in works:
@@ -160,14 +160,14 @@ def alone(source: Path, policy_file: Path) -> tuple[float, float]:
 
 
 def prepare(folder: Path, records: int) -> tuple[Path, Path, Path]:
-    """The records, the first tenth of them, and the policy; made if they are not there."""
+    """The records, the first tenth of them, and the policy; written if they are missing."""
     folder.mkdir(parents=True, exist_ok=True)
     whole, tenth, policy = (folder / name for name in (f"{records}.jsonl", f"{records}-tenth.jsonl", f"{records}.json"))
     if not (whole.exists() and policy.exists()):
         free = shutil.disk_usage(folder).free
         if free < records * 5000:
             raise SystemExit(f"{folder}: {records:,} records and their audit take {records * 5000 / 1e9:.0f} GB")
-        made_up.make(records, whole, policy)
+        synthetic.make(records, whole, policy)
         tenth.unlink(missing_ok=True)
     if not tenth.exists():
         with whole.open("rb") as file, tenth.with_suffix(".tmp").open("wb") as first:

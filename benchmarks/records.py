@@ -1,4 +1,4 @@
-"""Many recorded answers, made quickly: what the audit's benchmark reads.
+"""Write many synthetic records quickly, for the benchmark of the audit.
 
     python benchmarks/records.py 1000000 records.jsonl policy.json
 
@@ -137,7 +137,7 @@ def _loaded(pool: tuple[bytes, ...]) -> list[Key]:
 
 
 def record(number: int, pool: list[Key]) -> bytes:
-    """One answer as a line of JSON."""
+    """One response as a line of JSON."""
     pinned = number % PINNED_ONE_IN == 0
     key = pool[number // PINNED_ONE_IN % PINNED] if pinned else Key.of(ec.generate_private_key(ec.SECP256R1()))
     machine = number * 7919 % MACHINES
@@ -183,7 +183,7 @@ def _batch(work: tuple[int, int, list[bytes]]) -> bytes:
 
 
 def make(records: int, path: Path, policy: Path) -> None:
-    """Write the records, whole or not at all, and the policy beside them."""
+    """Write the records, completely or not at all, and the policy beside them."""
     pool = new_pool()
     document = policy_for(pool)
     check(pool, document)
@@ -205,7 +205,7 @@ def make(records: int, path: Path, policy: Path) -> None:
 
 
 def check(pool: list[bytes], document: dict[str, Any]) -> None:
-    """What the first records come to: affirming but for Secure Boot."""
+    """Check that the first records are affirmed, except those with Secure Boot off."""
     policy = na.AppraisalPolicy.from_dict(document)
     keys = _loaded(tuple(pool))
     for number in (*range(20), ODD_ONE_IN + 1):
