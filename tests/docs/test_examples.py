@@ -25,17 +25,13 @@ DOCUMENTS = [*ROOT.glob("README.md"), *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def every_example() -> Iterator[object]:
-    """One parameter for each example, named by document and line, in one group of xdist for each document.
-
-    What an example prints is compared by the process that ran it.
-    """
+    """One parameter for each example, named by document and line. What was printed is compared where it was printed."""
     for path in DOCUMENTS:
-        group = pytest.mark.xdist_group(str(path.relative_to(ROOT)))
         marks: list[pytest.MarkDecorator] = []
         for example, note in examples(path):
             if note.word != "printed":
                 marks = [NEEDS[note.word]] if note.word in NEEDS else []
-            yield pytest.param(example, id=f"{path.relative_to(ROOT)}:{example.line}", marks=[group, *marks])
+            yield pytest.param(example, id=f"{path.relative_to(ROOT)}:{example.line}", marks=marks)
 
 
 @pytest.fixture(scope="module")
