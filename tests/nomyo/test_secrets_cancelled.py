@@ -77,10 +77,10 @@ MOMENTS: dict[str, tuple[Begin, float, int | None]] = {
     "the server's key": (slow(Reply(delay=9), on="GET"), 0.3, 0),
     "the server's key, half of it": (slow(Reply(drip=(16, 0.2)), on="GET"), 0.5, 0),
     "the request going out": (through(Behavior(stall_up=At(500, 2))), 0.5, 0),
-    "the answer": (slow(Reply(delay=9)), 0.3, 1),
+    "the answer": (slow(Reply(delay=9)), 0.6, 1),
     "the answer, half of it": (slow(Reply(drip=(16, 0.1))), 0.5, 1),
     "an error, half of it": (slow(Reply(500, body=b"x" * 100, drip=(1, 0.1))), 0.5, 1),
-    "the next try": (slow(Reply(503, [("Retry-After", "9")])), 0.3, 1),
+    "the next try": (slow(Reply(503, [("Retry-After", "9")])), 0.6, 1),
     "a long prompt to be encrypted": (slow(Reply(delay=9), messages=LONG), 0.04, None),
     "a long answer to be opened": (long_answer, 0.4, None),
 }
