@@ -7,11 +7,20 @@ import uuid
 from collections import OrderedDict
 from typing import Any, Final, Self, Unpack
 
-from nomyo.argument_names import check_call, hint
 from nomyo.client import Closing, SecureCompletionClient
 from nomyo.client_keys import Keyring
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
-from nomyo.options import ALWAYS, OPTION_NAMES, ChatOptions, Constructor, Options, is_gated, load_policy
+from nomyo.options import (
+    ALWAYS,
+    OPTION_NAMES,
+    ChatOptions,
+    Constructor,
+    Options,
+    check_call,
+    hint,
+    is_gated,
+    load_policy,
+)
 from nomyo.traceback_scrubbing import guarded, guarded_async
 
 logger = logging.getLogger("nomyo")
@@ -121,7 +130,7 @@ class SecureChatCompletion(Closing):
                 - ``extra_body``: a dict of more parameters to send, under any name.
 
                 A name that looks like an option, such as ``require_atestation``, ``policy`` or ``headers``, raises
-                `ArgumentTypeError` instead of being sent (see `nomyo.argument_names`).
+                `ArgumentTypeError` instead of being sent (see `nomyo.options`).
 
         Returns:
             The completion as the server made it, with ``_metadata``. There ``verification`` says what was checked, and

@@ -15,7 +15,6 @@ from functools import wraps
 from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from nomyo.argument_names import hint
 from nomyo.errors import ArgumentTypeError, EventLoopError, InternalError, NomyoError
 from nomyo_attest.errors import NomyoAttestError
 
@@ -138,6 +137,8 @@ def _with_hint(problem: str, method: Callable[..., Any]) -> str:
     unknown = _UNKNOWN.search(problem)
     if unknown is None:
         return problem
+    from nomyo.options import hint  # only where a call fails: it imports policies and evidence logs
+
     return problem[: unknown.end()] + hint(unknown[1], inspect.signature(method).parameters)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import nomyo
-from nomyo.argument_names import BORROWED, CALL_OPTIONS, GATE_OPTIONS, LONG
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import ArgumentTypeError
+from nomyo.options import BORROWED, CALL_OPTIONS, GATE_OPTIONS, LONG
 from tests.nomyo.calling import MODEL, Wire
 
 OPTIONS = tuple(inspect.signature(nomyo.SecureChatCompletion).parameters)

@@ -68,11 +68,11 @@ def check_variables() -> None:
 
     Raises `CommandError`.
     """
-    from nomyo.argument_names import meant_by
-
     for name in os.environ:
         if not name.upper().startswith(_PREFIX) or name in VARIABLES.values():
             continue
+        from nomyo.options import meant_by  # only now: it imports policies and evidence logs
+
         meant = meant_by(name, tuple(VARIABLES.values()))
         if meant not in VARIABLES.values():  # the name of an option of the library
             meant = VARIABLES.get(meant_by(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or "")
