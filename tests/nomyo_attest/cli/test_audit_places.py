@@ -62,16 +62,18 @@ class TestTheRecordWithoutEvidenceIsNamed:
     def test_in_markdown(self) -> None:
         audit("--markdown", "m.md")
         text = Path("m.md").read_text(encoding="utf-8")
-        assert "| **UNDECIDED** | `evidence.available` | 1 | `day.jsonl:3` | expected `true`, got `false` |" in text
-        assert "| `day.jsonl` | `evidence.available` | UNDECIDED | line 3 |" in text
+        begin = text.index("**UNDECIDED** `evidence.available` 1 record")
+        entry = text[begin : text.index("Undecided because of", begin)]
+        assert "- expected: true\n- got: false\n- first: `day.jsonl:3`\n" in entry
+        assert "- in `day.jsonl`: line 3\n" in entry
 
     def test_in_html(self) -> None:
         audit("--html", "r.html")
         text = Path("r.html").read_text(encoding="utf-8")
         begin = text.index("evidence.available", text.index('id="rules'))
-        row = text[begin : text.index("</tr>", begin)]
-        assert SENTENCE in row
-        assert "day.jsonl</bdi>:3" in row.replace("<wbr>", "")
+        entry = text[begin : text.index("Undecided because of", begin)]
+        assert SENTENCE.removeprefix("the ") in entry
+        assert "day.jsonl</bdi>:3" in entry.replace("<wbr>", "")
 
     def test_in_junit(self) -> None:
         audit("--junit", "j.xml")
