@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Final, Self
 
 import msgspec
@@ -183,10 +182,12 @@ def decode_base64(text: object, path: str, key: str) -> bytes:
     if type(text) is not str or not 0 < len(text) <= BLOB_CHARACTERS_MAX:
         got = f"{len(text)} characters" if type(text) is str and text else describe_type(text)
         raise EvidenceError(f"{path}{key}", f"base64 of 1 to {BLOB_CHARACTERS_MAX} characters", got)
-    encoded = decoded = b""
-    with suppress(ValueError):  # which contains the text
+    encoded = b""
+    try:
         encoded = text.encode("ascii")
         decoded = binascii.a2b_base64(encoded)
+    except ValueError:  # which contains the text: it must be gone before ours is raised
+        decoded = b""
     if not decoded:
         strays = ((at, one) for at, one in enumerate(text, 1) if one not in _BASE64)
         at, stray = next(strays, (0, ""))
