@@ -54,7 +54,7 @@ them takes a second in which the interpreter does nothing else.
 
 _KEY_STAGES: Final = ("key",)
 _ANSWER_STAGES: Final = (
-    "request", "forge", "evidence", "completion", "plaintext", "recipient", "seal", "bodies", "reply",
+    "request", "forge", "evidence", "completion", "plaintext", "recipient", "encrypt", "bodies", "reply",
 )  # fmt: skip
 
 _ENDING_RETRY: Final = {"Retry-After": "5"}
@@ -272,9 +272,9 @@ class Router:
         )
         plaintext = fault.at("plaintext", bytes(strict_json.encode(fault.at("completion", answer))))
         recipient = fault.at("recipient", heading.client_key)
-        seal = fault.at("seal", None)
-        if seal is not None:
-            body: bytes = seal(plaintext, recipient)
+        encrypt = fault.at("encrypt", None)
+        if encrypt is not None:
+            body: bytes = encrypt(plaintext, recipient)
         else:
             body = envelope.encrypt(plaintext, recipient, processed_at=answer["_metadata"]["processed_at"])
         body, _ = fault.at("bodies", (body, self._last))

@@ -1,4 +1,4 @@
-"""Faults of the status: answers other than 200, and error bodies in every shape but the documented one."""
+"""Faults of HTTP: the key endpoint, statuses and error bodies, and the connection."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from starlette.types import Receive, Scope, Send
 from nomyo.router.errors import FORBIDDEN, NOT_ENABLED, UNAUTHORIZED
 from nomyo.router.faults.model import Fault
 
-PAGE = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>\n"
-"""What a hotel's network answers."""
+PAGE: Final = (
+    "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>\n"
+)
+"""The page of a captive portal."""
 
 DETAILS: Final = {
     400: "The request is invalid",
@@ -42,7 +44,7 @@ DETAILS: Final = {
 """Status → detail of its fault."""
 
 RETRY_SECONDS: Final = 1
-"""What the faults with a Retry-After ask to wait."""
+"""Seconds to wait in the faults with a Retry-After."""
 
 
 DRIP_BYTES: Final = 64
@@ -65,7 +67,7 @@ def _status(name: str, reason: str, answer: Response) -> Fault:
 def statuses() -> Iterator[Fault]:
     """The documented body under every status."""
     for status, detail in DETAILS.items():
-        yield _status(str(status), f"The router answers {status}.", JSONResponse({"detail": detail}, status))
+        yield _status(str(status), f"The router responds with {status}.", JSONResponse({"detail": detail}, status))
 
 
 def retry_after() -> Iterator[Fault]:
@@ -79,10 +81,12 @@ def retry_after() -> Iterator[Fault]:
             ("nonsense", "Retry-After", "soon"),
         ):
             yield _status(
-                f"{status}-{name}", f"The router answers {status} with {header}: {value}.",
+                f"{status}-{name}", f"The router responds with {status} with {header}: {value}.",
                 JSONResponse(body, status, {header: value}),
             )  # fmt: skip
-        reason = f"The router answers {status} with a Retry-After that is a date {RETRY_SECONDS + 1} seconds ahead."
+        reason = (
+            f"The router responds with {status} with a Retry-After that is a date {RETRY_SECONDS + 1} seconds ahead."
+        )
         yield Fault(f"status-{status}-date", reason, "request", _with_date(status))
 
 
@@ -108,11 +112,11 @@ def bodies() -> Iterator[Fault]:
 
 
 def others() -> Iterator[Fault]:
-    """What proxies and captive portals answer."""
+    """Responses of proxies and captive portals."""
     yield _at_once("html", "A 200 comes with an HTML page.", HTMLResponse(PAGE))
     yield _at_once("empty", "A 200 comes without a body.", Response())
     yield _at_once("redirect", "The router redirects the request.", RedirectResponse("/v1/elsewhere", 307))
-    yield _status("204", "The router answers 204.", Response(status_code=204))
+    yield _status("204", "The router responds with 204.", Response(status_code=204))
 
 
 def _with_date(status: int) -> Callable[[None], Response]:
@@ -125,7 +129,7 @@ def _with_date(status: int) -> Callable[[None], Response]:
 
 
 def status_faults() -> Iterator[Fault]:
-    """All of them."""
+    """Every fault of this kind."""
     yield from statuses()
     yield from retry_after()
     yield from bodies()
@@ -133,24 +137,24 @@ def status_faults() -> Iterator[Fault]:
 
 
 def key_faults() -> Iterator[Fault]:
-    """Keys that must not be used, and answers that are no key."""
+    """Keys that clients must not use, and responses without a key."""
 
     def key(name: str, reason: str, answer: Response) -> Fault:
         return Fault(f"key-{name}", reason, "key", lambda _: answer)
 
-    yield key("503", "The key endpoint answers 503.", JSONResponse({"detail": "Key service unavailable"}, 503))
-    yield key("404", "The key endpoint answers 404.", JSONResponse({"detail": "Not Found"}, 404))
-    yield key("html", "The key endpoint answers 200 with an HTML page.", HTMLResponse(PAGE))
+    yield key("503", "The key endpoint responds with 503.", JSONResponse({"detail": "Key service unavailable"}, 503))
+    yield key("404", "The key endpoint responds with 404.", JSONResponse({"detail": "Not Found"}, 404))
+    yield key("html", "The key endpoint responds with 200 with an HTML page.", HTMLResponse(PAGE))
     yield key("redirect", "The key endpoint redirects.", RedirectResponse("/pki/elsewhere"))
-    yield key("empty", "The key endpoint answers 200 with nothing.", PlainTextResponse(""))
+    yield key("empty", "The key endpoint responds with 200 with nothing.", PlainTextResponse(""))
     yield Fault("key-cut", "The PEM of the key is cut short.", "key", lambda honest: _text(bytes(honest.body)[:400]))
     yield Fault(
         "key-twice", "Two keys are served in one body.", "key", lambda honest: _text(bytes(honest.body) + _rsa(2048))
     )
     yield Fault("key-rsa-1024", "The key is RSA-1024.", "key", lambda _: _text(_rsa(1024)))
     yield Fault("key-rsa-2048", "The key is RSA-2048, below what the algorithm's name says.", "key", _small)
-    yield Fault("key-ec", "The key is one on the curve P-256.", "key", lambda _: _text(_ec()))
-    yield Fault("key-other", "The key is sound, and not the one the router opens requests with.", "key", _other)
+    yield Fault("key-ec", "The key is an EC key on P-256.", "key", lambda _: _text(_ec()))
+    yield Fault("key-other", "The key is valid, but not the one that decrypts requests.", "key", _other)
 
 
 def _small(_: Response) -> Response:
@@ -230,7 +234,7 @@ class Drip(Response):
 
 
 async def _gone(receive: Receive) -> None:
-    """Wait until the client is gone."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -257,15 +261,15 @@ def _around(kind: type[Response]) -> Any:
 
 
 def connection_faults() -> Iterator[Fault]:
-    """All of them."""
+    """Every fault of this kind."""
     reason = "The connection is reset when the request has arrived, before it is processed."
     yield Fault("reset-before", reason, "request", lambda _: ResetUnprocessed())
     reason = "The connection is reset when the request has been processed."
     yield Fault("reset-after", reason, "reply", lambda _: Reset())
-    yield Fault("cut", "The connection is closed in the middle of the answer.", "reply", _around(Cut))
-    reason = f"The answer comes {DRIP_BYTES} bytes at a time, every {DRIP_SECONDS:g} seconds."
+    yield Fault("cut", "The connection is closed in the middle of the response.", "reply", _around(Cut))
+    reason = f"The response comes {DRIP_BYTES} bytes at a time, every {DRIP_SECONDS:g} seconds."
     yield Fault("drip", reason, "reply", _around(Drip))
-    reason = f"The answer is a gzip bomb of {BOMB_BYTES >> 20} MiB."
+    reason = f"The response is a gzip bomb of {BOMB_BYTES >> 20} MiB."
     yield Fault(
         "gzip-bomb", reason, "reply",
         lambda reply: Response(bomb(), headers={"Content-Encoding": "gzip"}, media_type=reply.media_type),

@@ -1,4 +1,4 @@
-"""What a fault is, where in an answer it sets in, and the switch that turns one on."""
+"""A fault of the router, the stages of a response at which faults apply, and the switch that turns one on."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any, Final
 
 STAGES: Final = {
     "key": "the response of /pki/public_key",
-    "request": "None, before a request is looked at; a response to give at once instead of an answer",
-    "forge": "the `nomyo_attest.testing.Forge` that makes the evidence in the place of the TPM, with its PCR values",
+    "request": "None, before a request is processed; a response to send instead",
+    "forge": "the `nomyo_attest.testing.Forge` that replaces the TPM, with its PCR values",
     "evidence": "dict: the `tpm_attestation` block",
-    "completion": "dict: the answer with its `_metadata`",
-    "plaintext": "bytes: the answer as JSON",
-    "recipient": "the public key that the answer is sealed to",
-    "seal": "None; a function of plaintext and key that seals in the place of `envelope.encrypt`",
-    "bodies": "(bytes of the sealed answer, those of the answer before it or None)",
-    "reply": "the response that carries the sealed answer",
+    "completion": "dict: the response with its `_metadata`",
+    "plaintext": "bytes: the response as JSON",
+    "recipient": "the public key to which the response is encrypted",
+    "encrypt": "None; a function of plaintext and key that replaces `envelope.encrypt`",
+    "bodies": "(bytes of the encrypted response, those of the previous response or None)",
+    "reply": "the HTTP response that carries the encrypted response",
 }
-"""Every point at which a fault can set in, in the order of an answer, with what is there to be changed."""
+"""The stages at which a fault can apply, in their order, and the value that it changes there."""
 
 Change = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An answer wrong in exactly one way.
+    """One way in which the router responds wrongly.
 
     Attributes:
-        name: a slug.
-        reason: one sentence: what is wrong.
+        name: its name, a slug.
+        reason: one sentence that says what is wrong.
         stage: one of `STAGES`.
-        change: takes what is there at this stage, returns what takes its place.
+        change: maps the value of this stage to the wrong one.
     """
 
     name: str
@@ -40,19 +40,19 @@ class Fault:
     stage: str
     change: Change
 
-    def at(self, stage: str, made: Any) -> Any:
-        """`made`, changed if the fault sets in at this stage."""
-        return self.change(made) if stage == self.stage else made
+    def at(self, stage: str, value: Any) -> Any:
+        """Return `value`, changed if the fault applies at this stage."""
+        return self.change(value) if stage == self.stage else value
 
 
-NONE: Final = Fault("", "Nothing is wrong.", "", lambda made: made)
-"""No fault."""
+NONE: Final = Fault("", "Nothing is wrong.", "", lambda value: value)
+"""The absence of a fault."""
 
 
 class Switch:
-    """The one fault of a router that is on, or none. Safe in several threads.
+    """Holds the fault of a router that is on, if any. Usable from several threads.
 
-    Each request takes the fault once, so that it meets one alone however the switch is turned meanwhile.
+    Each request takes the fault once, so that only one applies to it even if the switch is turned meanwhile.
 
     Args:
         table: name → fault.
@@ -74,14 +74,14 @@ class Switch:
 
         Args:
             name: of the table. Raises KeyError for another.
-            times: how many requests are to meet it; None for all until it is turned off.
+            times: number of requests to which it applies; None for all until it is turned off.
         """
         fault = NONE if name is None else self._table[name]
         with self._lock:
             self._fault, self._left = fault, times
 
     def take(self, *stages: str) -> Fault:
-        """The fault for a request that passes through these stages; one that sets in at none of them is left as is."""
+        """Take the fault for a request that passes through these stages; a fault at another stage stays on."""
         with self._lock:
             fault = self._fault
             if fault.stage not in stages:

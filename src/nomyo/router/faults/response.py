@@ -1,4 +1,4 @@
-"""Faults of the answer itself: what it says of the request, its text, how it is sealed, the package around it."""
+"""Faults of the encrypted response: metadata, plaintext, encryption, package, and evidence."""
 
 from __future__ import annotations
 
@@ -19,76 +19,80 @@ from nomyo_attest.testing import Forge, writer
 
 Object = dict[str, Any]
 
-SOMEONE_ELSES: Final = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
-"""A payload id that nobody asked with."""
+OTHER_PAYLOAD_ID: Final = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
+"""A payload id of no request."""
 
 
 def echoes() -> Iterator[Fault]:
-    """Answers to another request than the one that was made."""
+    """Responses that are not bound to the request."""
 
     def metadata(name: str, reason: str, change: Callable[[Object], Any]) -> Fault:
         return Fault(name, reason, "completion", lambda answer: {**answer, "_metadata": change(answer["_metadata"])})
 
-    reason = "The answer names the payload id of another request."
-    yield metadata("echo-payload-id", reason, lambda had: {**had, "payload_id": SOMEONE_ELSES})
-    reason = "The answer names no payload id."
+    reason = "The response contains the payload id of another request."
+    yield metadata("echo-payload-id", reason, lambda had: {**had, "payload_id": OTHER_PAYLOAD_ID})
+    reason = "The response contains no payload id."
     yield metadata("echo-none", reason, lambda had: {key: one for key, one in had.items() if key != "payload_id"})
-    reason = "The answer was made at another security tier than it was asked at."
+    reason = "The response has another security tier than was requested."
     yield metadata("echo-tier", reason, lambda had: {**had, "security_tier": _another_tier(had["security_tier"])})
-    reason = "The answer gives a time of processing other than the one outside the package."
+    reason = "The response has another time of processing than the package."
     yield metadata("processed-at", reason, lambda had: {**had, "processed_at": had["processed_at"] - 86_400})
     yield metadata("metadata-null", "_metadata is null.", lambda _: None)
     yield metadata("metadata-list", "_metadata is a list.", lambda had: [had])
     yield metadata("metadata-string", "_metadata is a string.", lambda _: "success")
     yield Fault("metadata-missing", "There is no _metadata.", "completion", _without("_metadata"))
-    reason = "The answer is that to another request, sealed once and sent again."
+    reason = "The response is that to an earlier request, sent again."
     yield Fault("replay", reason, "bodies", lambda bodies: (bodies[1] or bodies[0], bodies[1]))
 
 
 def texts() -> Iterator[Fault]:
-    """Plaintexts that are no JSON object, or one that can be read in two ways."""
+    """Plaintexts that are not a JSON object, or an ambiguous one."""
 
     def text(name: str, reason: str, change: Callable[[bytes], bytes]) -> Fault:
         return Fault(f"text-{name}", reason, "plaintext", change)
 
     yield text("list", "The plaintext is a JSON list.", lambda plain: b"[" + plain + b"]")
     yield text("null", "The plaintext is null.", lambda _: b"null")
-    yield text("nan", "The plaintext has a NaN in it.", lambda plain: plain[:-1] + b', "score": NaN}')
-    yield text("infinity", "The plaintext has an infinity in it.", lambda plain: plain[:-1] + b', "score": -Infinity}')
-    yield text("huge-number", "The plaintext has 1e999 in it.", lambda plain: plain[:-1] + b', "score": 1e999}')
-    yield text("not-json", "The plaintext is no JSON.", lambda _: b"Hello.")
+    yield text("nan", "The plaintext contains NaN.", lambda plain: plain[:-1] + b', "score": NaN}')
+    yield text("infinity", "The plaintext contains an infinity.", lambda plain: plain[:-1] + b', "score": -Infinity}')
+    yield text("huge-number", "The plaintext contains 1e999.", lambda plain: plain[:-1] + b', "score": 1e999}')
+    yield text("not-json", "The plaintext is not JSON.", lambda _: b"Hello.")
     yield text("cut", "The plaintext ends early.", lambda plain: plain[: len(plain) // 2])
     yield text("empty", "The plaintext is empty.", lambda _: b"")
     yield text("not-utf8", "The plaintext is not UTF-8.", lambda plain: plain[:-1] + b', "x": "\xff"}')
-    yield text("key-twice", "A key stands twice in the plaintext.", lambda plain: b'{"id": "x", ' + plain[1:])
+    yield text("key-twice", "The plaintext contains a key twice.", lambda plain: b'{"id": "x", ' + plain[1:])
     yield text("deep", "The plaintext is nested too deep.", lambda _: b"[" * 5000 + b"]" * 5000)
 
 
-def seals() -> Iterator[Fault]:
-    """Packages sealed otherwise than the protocol says, or to somebody else."""
-    reason = "The answer is sealed to another key than the client's."
+def encryptions() -> Iterator[Fault]:
+    """Packages that are encrypted in another way than in the protocol, or to another key."""
+    reason = "The response is encrypted to another key than the client's."
     yield Fault("client-key-swapped", reason, "recipient", lambda key: _another_key(key.key_size))
     reason = "The AES key has 128 bits."
-    yield Fault("seal-aes-128", reason, "seal", lambda _: functools.partial(badly_sealed, key_bytes=16))
+    yield Fault("encryption-aes-128", reason, "encrypt", lambda _: functools.partial(badly_encrypted, key_bytes=16))
     reason = "The nonce has 8 bytes."
-    yield Fault("seal-nonce-8", reason, "seal", lambda _: functools.partial(badly_sealed, nonce_bytes=8))
+    yield Fault("encryption-nonce-8", reason, "encrypt", lambda _: functools.partial(badly_encrypted, nonce_bytes=8))
     reason = "The tag has 12 bytes."
-    yield Fault("seal-tag-12", reason, "seal", lambda _: functools.partial(badly_sealed, tag_bytes=12))
-    reason = "The tag is the end of the ciphertext, with no field of its own."
-    yield Fault("seal-tag-inside", reason, "seal", lambda _: functools.partial(badly_sealed, tag_inside=True))
-    yield _inner("seal-tag-flipped", "One bit of the tag differs.", "tag", _flipped)
-    yield _inner("seal-text-flipped", "One bit of the ciphertext differs.", "ciphertext", _flipped)
-    yield _inner("seal-nonce-flipped", "One bit of the nonce differs.", "nonce", _flipped)
+    yield Fault("encryption-tag-12", reason, "encrypt", lambda _: functools.partial(badly_encrypted, tag_bytes=12))
+    reason = "The tag is at the end of the ciphertext instead of in its own field."
+    yield Fault(
+        "encryption-tag-inside", reason, "encrypt", lambda _: functools.partial(badly_encrypted, tag_inside=True)
+    )
+    yield _inner("encryption-tag-flipped", "One bit of the tag differs.", "tag", _flipped)
+    yield _inner("encryption-text-flipped", "One bit of the ciphertext differs.", "ciphertext", _flipped)
+    yield _inner("encryption-nonce-flipped", "One bit of the nonce differs.", "nonce", _flipped)
     reason = "One bit of the encrypted AES key differs."
-    yield _package("seal-key-flipped", reason, _changed("encrypted_aes_key", _flipped))
+    yield _package("encryption-key-flipped", reason, _changed("encrypted_aes_key", _flipped))
 
 
 def packages() -> Iterator[Fault]:
-    """Packages that are not the protocol's."""
+    """Packages in another form than that of the protocol."""
     yield _package("package-version", 'The version is "0.9".', _set("version", "0.9"))
-    yield _package("package-algorithm", "The algorithm is another.", _set("algorithm", "hybrid-aes128-rsa2048"))
-    yield _package("package-key-algorithm", "key_algorithm is another.", _set("key_algorithm", "RSA-PKCS1-v1_5"))
-    yield _package("package-payload-algorithm", "payload_algorithm is another.", _set("payload_algorithm", "AES-CBC"))
+    yield _package("package-algorithm", "The algorithm is another one.", _set("algorithm", "hybrid-aes128-rsa2048"))
+    yield _package("package-key-algorithm", "key_algorithm is another one.", _set("key_algorithm", "RSA-PKCS1-v1_5"))
+    yield _package(
+        "package-payload-algorithm", "payload_algorithm is another one.", _set("payload_algorithm", "AES-CBC")
+    )
     for name in ("version", "algorithm", "encrypted_payload", "encrypted_aes_key"):
         yield _package(f"package-without-{name}", f"{name} is missing.", _without(name))
     for name in ("ciphertext", "nonce", "tag"):
@@ -98,12 +102,12 @@ def packages() -> Iterator[Fault]:
     yield _package("package-list", "The package is a JSON list.", lambda package: [package])
     yield _package("package-processed-at", "The outer processed_at is a string.", _set("processed_at", "now"))
     yield _inner("package-base64", "The ciphertext's base64 is broken into lines.", "ciphertext", _broken)
-    yield _body("package-not-json", "The package is no JSON.", lambda body: body.replace(b'"', b"'"))
-    yield _body("package-cut", "The package ends in its middle.", lambda body: body[: len(body) // 2])
-    yield _body("package-more", "A second package stands behind the first.", lambda body: body + body)
+    yield _body("package-not-json", "The package is not JSON.", lambda body: body.replace(b'"', b"'"))
+    yield _body("package-cut", "The package is cut in the middle.", lambda body: body[: len(body) // 2])
+    yield _body("package-more", "A second package follows the first.", lambda body: body + body)
 
 
-def badly_sealed(
+def badly_encrypted(
     plaintext: bytes,
     key: rsa.RSAPublicKey,
     *,
@@ -180,10 +184,10 @@ def _another_key(bits: int) -> rsa.RSAPublicKey:
 
 
 def response_faults() -> Iterator[Fault]:
-    """All of them."""
+    """Every fault of this kind."""
     yield from echoes()
     yield from texts()
-    yield from seals()
+    yield from encryptions()
     yield from packages()
 
 
@@ -196,13 +200,13 @@ def _forge(name: str, reason: str, tamper: Callable[[Forge], object]) -> Fault:
 
 
 def statements() -> Iterator[Fault]:
-    """What is signed."""
+    """Faults of the signed structure."""
     reason = "extraData is that of another request."
     yield _forge("nonce", reason, lambda forge: forge.tamper("extra_data", lambda data: bytes(len(data))))
     reason = "The structure does not begin with TPM_GENERATED: no TPM made it."
     yield _forge("magic", reason, lambda forge: setattr(forge, "magic", 0x00544347))
-    yield _forge("type", "It is a TPM2_Certify, passed off as a quote.", _certify)
-    reason = "The reported values stand under each other's PCRs."
+    yield _forge("type", "The structure is a TPM2_Certify instead of a quote.", _certify)
+    reason = "The reported values are swapped between PCRs."
     yield _forge("swapped-values", reason, lambda forge: forge.tamper("pcr_values", _swapped))
     reason = "Only a SHA-1 bank is quoted."
     yield _forge("sha1-bank", reason, lambda forge: setattr(forge, "selection", _of_first_bank(forge, "sha1")))
@@ -214,12 +218,12 @@ def statements() -> Iterator[Fault]:
 
 
 def keys_and_signatures() -> Iterator[Fault]:
-    """Who signed, and how it is packed."""
-    reason = "The key may sign anything: its restricted bit is clear."
+    """Faults of the key, the signature and the framing."""
+    reason = "The key can sign any data: its restricted bit is clear."
     yield _forge(
         "unrestricted", reason, lambda forge: setattr(forge, "attributes", forge.attributes & ~writer.RESTRICTED)
     )
-    yield _forge("other-key", "Another key signed than the one that is sent.", _signed_by_another)
+    yield _forge("other-key", "The quote is signed by another key than the one that is sent.", _signed_by_another)
     reason = "quote_b64 is a TPM2B_ATTEST: nothing is wrong, one page of the service says so."
     yield _forge("sized", reason, lambda forge: setattr(forge, "sized_quote", True))
     reason = "aik_pubkey_b64 is a TPMT_PUBLIC: nothing is wrong that a reader could not tolerate."
@@ -227,18 +231,18 @@ def keys_and_signatures() -> Iterator[Fault]:
 
 
 def blocks() -> Iterator[Fault]:
-    """What is sent of it."""
+    """Faults of the `tpm_attestation` block."""
     for name in ("quote_b64", "signature_b64", "aik_pubkey_b64", "pcr_values", "pcr_banks"):
         reason = f"is_available is true, and {name} is missing."
         yield Fault(f"evidence-without-{name}", reason, "evidence", _without_field(name))
-    reason = "The router says that it has no TPM."
+    reason = "The response says that there is no TPM."
     yield Fault("evidence-unavailable", reason, "evidence", lambda _: {"is_available": False})
     reason = "tpm_attestation is missing."
     yield Fault("evidence-none", reason, "completion", _without_block)
 
 
 def stand_in(block: Mapping[str, Any], payload_id: str) -> Forge:
-    """A forge for the TPM that made `block`: the same PCRs with the same values, and a key of its own."""
+    """Return a forge that replaces the TPM of `block`: the same PCRs with the same values, and a new key."""
     label = f"{secrets.token_hex(16)} stand-in"
     forge = Forge(key="p256", label=label, payload_id=payload_id, selection=block.get("pcr_banks", "sha256:0,7,10"))
     for bank, values in block.get("pcr_values", {}).items():
@@ -317,7 +321,7 @@ def _without_block(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def evidence_faults() -> Iterator[Fault]:
-    """All of them."""
+    """Every fault of this kind."""
     yield from statements()
     yield from keys_and_signatures()
     yield from blocks()
