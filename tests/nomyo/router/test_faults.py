@@ -451,7 +451,8 @@ def test_the_faults_that_the_protocol_lists_are_there() -> None:
     named = [
         "status-401", "status-403", "status-404", "status-503", "status-429", "status-429-seconds", "status-429-date",
         "status-429-ms",
-        "echo-payload-id", "client-key-swapped", "replay", "encryption-aes-128", "encryption-nonce-8", "encryption-tag-12",
+        "echo-payload-id", "client-key-swapped", "replay",
+        "encryption-aes-128", "encryption-nonce-8", "encryption-tag-12",
         "package-version", "package-without-tag", "package-list", "metadata-null", "text-nan", "text-not-json", "html",
         "package-cut", "drip", "gzip-bomb", "redirect", "error-list", "error-string", "reset-before", "reset-after",
         "key-503", "key-html", "key-rsa-1024", "key-ec",
