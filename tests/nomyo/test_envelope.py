@@ -204,6 +204,7 @@ def test_another_version_or_algorithm_is_refused(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", BASE64_FIELDS)
+@pytest.mark.slow
 def test_a_flip_of_any_bit_is_noticed(name: str) -> None:
     data = base64.b64decode(holder(document(), name)[name])
     for bit in range(8 * len(data)):

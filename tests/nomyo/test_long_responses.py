@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from nomyo.errors import ResponseTooLargeError
 from tests.nomyo.calling import Wire, facts
 
@@ -16,6 +18,7 @@ def answered_with(wire: Wire, more: dict[str, Any]) -> None:
     wire.router.complete = lambda payload, payload_id: {**echo(payload, payload_id), **more}
 
 
+@pytest.mark.slow
 def test_five_thousand_tokens_with_twenty_alternatives_each_are_released(wire: Wire) -> None:
     answered_with(wire, {"logprobs": {"content": CONTENT}})
     assert wire.ask()["logprobs"]["content"] == CONTENT

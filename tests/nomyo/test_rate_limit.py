@@ -339,6 +339,7 @@ def test_a_call_that_is_given_up_leaves_its_turn_to_another(wire: Wire) -> None:
     assert len(wire.posts) == 2
 
 
+@pytest.mark.slow
 def test_two_dozen_calls_at_once_are_all_answered_by_a_router_with_the_services_limits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

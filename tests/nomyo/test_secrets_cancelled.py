@@ -177,6 +177,7 @@ def test_a_call_that_is_interrupted_leaves_nothing(stage: Stage, name: str) -> N
     assert type(given_up(stage, name, interrupted)) is KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_call_that_is_cancelled_at_any_step_leaves_nothing_and_the_client_goes_on(stage: Stage) -> None:
     async def main() -> tuple[list[BaseException], float]:
         failures: list[BaseException] = []

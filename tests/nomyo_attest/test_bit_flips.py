@@ -16,6 +16,9 @@ import nomyo_attest as na
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.policy.documents import TIMED
 
+pytestmark = pytest.mark.slow
+
+
 Json = dict[str, Any]
 Judge = Callable[[Json], None]
 

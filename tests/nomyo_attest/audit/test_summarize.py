@@ -240,6 +240,7 @@ NAMES = ("b", "c", "a")
 
 @settings(max_examples=30)
 @given(records(), st.integers(1, 50))
+@pytest.mark.slow
 def test_totals_are_those_of_a_model_whatever_the_chunks(facts: list[Fact], at_once: int) -> None:
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s") as store:
         fill(store, facts, NAMES, at_once)

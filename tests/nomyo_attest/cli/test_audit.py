@@ -362,6 +362,7 @@ class TestUsage:
         assert names() == {"v.jsonl"}
 
 
+@pytest.mark.slow
 def test_thousands_of_small_files_are_records_each_and_the_processes_do_not_matter(folder: Path) -> None:
     recorded = folder / "recorded"
     recorded.mkdir()

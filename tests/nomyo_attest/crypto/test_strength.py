@@ -51,6 +51,7 @@ def test_any_power_of_65537_modulo_the_primorial_has_the_roca_form() -> None:
         assert is_roca(pow(F4, rng.randrange(1 << 64), m) + m * rng.randrange(1 << 300))
 
 
+@pytest.mark.slow
 def test_200_sound_keys_are_not_taken_for_weak_ones() -> None:
     for _ in range(200):
         modulus = rsa.generate_private_key(F4, 1024).public_key().public_numbers().n

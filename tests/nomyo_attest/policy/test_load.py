@@ -238,6 +238,7 @@ def test_an_rfc_3339_time_is_read(text: str) -> None:
     assert policy.valid_from.tzinfo is not None
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_reference_values_load_and_are_looked_up_at_once() -> None:
     forge = Forge()
     document = forge.policy()

@@ -190,6 +190,7 @@ def test_it_says_how_the_audit_was_run_by_which_policy_and_on_what() -> None:
     assert hashes[SOURCE] == {"sha-256": summary().sources[1].sha256}
 
 
+@pytest.mark.slow
 def test_a_large_audit_stays_under_the_limits_of_github() -> None:
     rules = ("pcr.values", "nonce.match", "signature.valid", "pcr.digest", "key.trust")
     names = [f"recorded/2026/11/{number:05}/answers-{number}.jsonl.gz" for number in range(5000)]

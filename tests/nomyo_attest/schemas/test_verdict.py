@@ -24,6 +24,7 @@ def test_it_is_a_schema_of_the_columns() -> None:
 
 
 @pytest.mark.parametrize("kind", ["faults", "variants"])
+@pytest.mark.slow
 def test_every_row_is_valid(kind: str) -> None:
     for one in FAULTS if kind == "faults" else VARIANTS:
         case = one.case()

@@ -13,6 +13,9 @@ import pytest
 import nomyo_attest as na
 from nomyo_attest.testing import keys
 
+pytestmark = pytest.mark.slow
+
+
 SCRIPT = Path(__file__).parents[3] / "fixtures" / "forge.py"
 
 

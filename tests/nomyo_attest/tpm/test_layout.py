@@ -63,6 +63,7 @@ def check_same(one: Framed[Any] | ParseError, other: Framed[Any] | ParseError) -
 
 @pytest.mark.parametrize("name", KINDS)
 @given(data=st.data())
+@pytest.mark.slow
 def test_a_reader_that_has_seen_much_reads_as_one_that_has_seen_nothing(name: str, data: st.DataObject) -> None:
     kind, with_size, valid = KINDS[name]
     used = BlobReader(kind, with_size)
@@ -94,6 +95,7 @@ SAMPLES: dict[str, tuple[Any, str, bytes]] = {
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.slow
 def test_each_single_byte_in_every_value_is_read_as_if_nothing_had_been_seen_before(sample: str) -> None:
     kind, with_size, blob = SAMPLES[sample]
     for at in range(min(len(blob), 130)):
@@ -169,6 +171,7 @@ def test_more_layouts_than_are_stored_are_all_read_correctly() -> None:
     assert len(reader._layouts) == 64
 
 
+@pytest.mark.slow
 def test_threads_that_meet_more_lengths_than_are_stored_read_each_correctly() -> None:
     blobs = [
         join(layouts.signature({"sig_alg": 0x14, "signature": {"hash": 0x0B, "sig": bytes(size)}}))

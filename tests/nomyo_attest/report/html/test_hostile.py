@@ -243,12 +243,14 @@ def long_lists() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(("name", "changes"), [pytest.param(*one, id=one[0]) for one in long_lists()])
+@pytest.mark.slow
 def test_the_page_fits_into_a_mail_whatever_a_list_holds(name: str, changes: dict[str, Any]) -> None:
     page = html_report(summary(**changes))
     parse(page)
     assert len(page.encode()) < MEGABYTES_3
 
 
+@pytest.mark.slow
 def test_the_page_fits_into_a_mail_when_every_list_is_long_at_once() -> None:
     changes = {key: value for _, one in long_lists() for key, value in one.items()}
     page = html_report(summary(**changes))
