@@ -267,16 +267,16 @@ class Router:
             forge = fault.at("forge", stand_in(evidence, heading.payload_id))
             evidence = forge.response()["_metadata"]["tpm_attestation"]
         evidence = fault.at("evidence", evidence)
-        answer = with_metadata(
+        response = with_metadata(
             completion, evidence, payload_id=heading.payload_id, tier=tier, tpm_kind=self.source.claim
         )
-        plaintext = fault.at("plaintext", bytes(strict_json.encode(fault.at("completion", answer))))
+        plaintext = fault.at("plaintext", bytes(strict_json.encode(fault.at("completion", response))))
         recipient = fault.at("recipient", heading.client_key)
         encrypt = fault.at("encrypt", None)
         if encrypt is not None:
             body: bytes = encrypt(plaintext, recipient)
         else:
-            body = envelope.encrypt(plaintext, recipient, processed_at=answer["_metadata"]["processed_at"])
+            body = envelope.encrypt(plaintext, recipient, processed_at=response["_metadata"]["processed_at"])
         body, _ = fault.at("bodies", (body, self._last))
         if self.remembers:
             self._last = body

@@ -156,7 +156,7 @@ class Connection(H11Protocol):
         state: uvicorn's connections and tasks.
         peer: the peer, from `peer_of`.
         idle: the set that contains it while it has no request in progress.
-        made: called when TLS is established.
+        established: called when TLS is established.
         abandon: closes the connection before TLS is established.
     """
 
@@ -167,7 +167,7 @@ class Connection(H11Protocol):
         *,
         peer: str,
         idle: IdleConnections,
-        made: Callable[[], None],
+        established: Callable[[], None],
         abandon: Callable[[], object],
     ) -> None:
         super().__init__(config, state, {"connection": self})
@@ -176,7 +176,7 @@ class Connection(H11Protocol):
         self.access_log = False  # uvicorn's lines contain the query; it writes them if its logger has a handler
         self.peer: Final = peer
         self._idle = idle
-        self._made = made
+        self._on_established = established
         self._established = False
         self._abandon = abandon
         self._head_until: float | None = self.loop.time() + HEAD_SECONDS
@@ -186,7 +186,7 @@ class Connection(H11Protocol):
         idle.add(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        self._made()
+        self._on_established()
         self._established = True
         super().connection_made(transport)
 

@@ -1,4 +1,4 @@
-"""The router's own key pair, which requests are sealed to: made or loaded at start, changed while it runs."""
+"""The router's credentials: the key pair to which requests are encrypted, and its TLS certificate."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def load_tls(cert: Path, key: Path) -> ServerTLS:
 
 
 def make_temporary_tls(directory: Path, host: str) -> ServerTLS:
-    """A CA made now, and a certificate of it for loopback and `host`.
+    """Create a temporary CA, and a certificate of it for loopback and `host`.
 
     Only the CA's certificate stays in `directory`, which should be a private one: the CA's key is never written, and
     the server's for a moment, encrypted under a password that nobody keeps, since `ssl` reads keys from files alone.

@@ -81,7 +81,7 @@ def decrypt_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
         plaintext = envelope.decrypt(package, key, tag_inside=True).plaintext
     except ResponseError:
         raise Refusal(
-            400, "The package cannot be opened; it may be sealed to another key than /pki/public_key serves now"
+            400, "The package cannot be decrypted; it may be encrypted to another key than /pki/public_key serves now"
         ) from None
     try:
         payload = strict_json.decode(plaintext)

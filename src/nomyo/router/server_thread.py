@@ -148,7 +148,12 @@ class ServerThread:
         task = asyncio.current_task()
         assert task is not None
         connection = Connection(
-            self._config, self._state, peer=peer_of(address), idle=self._idle, made=self._made, abandon=task.cancel
+            self._config,
+            self._state,
+            peer=peer_of(address),
+            idle=self._idle,
+            established=self._count_connection,
+            abandon=task.cancel,
         )
         try:
             # Otherwise the body waits for the acknowledgement of the head, which a client delays by 40 ms.
@@ -166,11 +171,11 @@ class ServerThread:
             if not isinstance(error, (OSError, EOFError, asyncio.CancelledError)):
                 raise
 
-    def _made(self) -> None:
+    def _count_connection(self) -> None:
         self._router.counts.connections += 1
 
     async def _end(self) -> None:
-        """Let requests in progress finish, answer new ones with 503, and close all connections."""
+        """Let requests in progress finish, respond to new ones with 503, and close all connections."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._grace
         self._router.draining = True

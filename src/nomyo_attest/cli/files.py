@@ -112,8 +112,8 @@ def check_present(names: list[str]) -> None:
 def check_output(name: str, *, force: bool, hint: str = "omit -o to print to standard output") -> None:
     """Raise `CommandError` where `write_output` would refuse, before any work is done; `hint` is what to do instead.
 
-    A file is made in the folder of `name`, and removed: that finds a folder without permission to write, a read-only
-    file system, and a full one.
+    A file is created in the folder of `name` and removed, which detects missing permissions, a read-only file
+    system and a full one.
     """
     path = Path(name)
     try:

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json(_document(checked))
     else:
-        print_output(_text(checked, text_style(), kept=head is not None))
+        print_output(_text(checked, text_style(), head_given=head is not None))
     return OK if checked.whole else NOT_AFFIRMED
 
 
@@ -181,7 +181,7 @@ def _document(checked: Checked) -> dict[str, object]:
     return document
 
 
-def _text(checked: Checked, style: TextStyle, *, kept: bool) -> str:
+def _text(checked: Checked, style: TextStyle, *, head_given: bool) -> str:
     """The outcome as text, without a line end."""
     from nomyo_attest.report.formatting import count, sanitize, sentence
 
@@ -209,7 +209,7 @@ def _text(checked: Checked, style: TextStyle, *, kept: bool) -> str:
             lines += style.wrap(
                 sentence(f"nothing up to that digest was changed; {grown}" if checked.whole else grown), "  "
             )
-        if checked.whole and not kept:
+        if checked.whole and not head_given:
             advice = "store the two elsewhere: with --records and --head they show whether the ledger was shortened"
             lines += style.wrap(sentence(advice), "  ")
     return "\n".join(lines)
