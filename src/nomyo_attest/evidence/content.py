@@ -1,8 +1,8 @@
 """Recognize files whose content is not in the format of their name, and state how to fix them.
 
-A file of responses that PowerShell wrote as UTF-16, a pretty-printed document under the name ``.jsonl`` or an archive
-under the name ``.json`` is not malformed evidence: no record of it can be read, for a reason that its owner can fix.
-Problems are phrases to follow a file's name: ``is UTF-16 text; save it as UTF-8``.
+A file of responses that PowerShell wrote as UTF-16, a pretty-printed ``.jsonl`` file or an archive named ``.json`` is
+not malformed evidence: none of its records can be read, for a reason that its owner can fix.
+A problem is a phrase that follows the file's name: ``is UTF-16 text; save it as UTF-8``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.strict_json import TEXT_MAX, parse_record
 
-EMPTY: Final = "is empty: it contains no record; check whether the program that should have written it failed"
+EMPTY: Final = "is empty: it contains no record; check whether the program that writes it failed"
 
 UTF_16: Final = (
     "is UTF-16 text; save it as UTF-8 (Windows PowerShell writes UTF-16 unless it is given `Out-File -Encoding utf8`)"
@@ -33,12 +33,12 @@ _ARCHIVES: Final = (
     (b"BZh", "is compressed with bzip2"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive"),
 )
-"""First bytes of formats (RFC 1952, RFC 8878, PKWARE's APPNOTE 4.3, the .xz format 2.1.1.1)."""
+"""Leading bytes of each format (RFC 1952, RFC 8878, PKWARE's APPNOTE 4.3, the .xz format 2.1.1.1)."""
 
 _ASCII_TEXT: Final = frozenset(b"\t\n\r") | frozenset(range(0x20, 0x7F))
 
 HEAD_MAX: Final = 1024 * 1024
-"""Bytes of the beginning of a text by which its format is recognized."""
+"""Bytes at the start of a text from which its format is recognized."""
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BOM: Final = b"\xef\xbb\xbf"
@@ -46,7 +46,7 @@ _ONE_PER_LINE: Final = "write one record on each line"
 
 
 def wrong_encoding(head: bytes) -> str:
-    """Why the beginning of a text is not UTF-8; empty if it may be. A byte order mark of UTF-8 is accepted."""
+    """Return why a text that begins with `head` is not UTF-8; empty if it may be, also with a byte order mark."""
     if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
         return _UTF_32
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -57,13 +57,13 @@ def wrong_encoding(head: bytes) -> str:
     return ""
 
 
-def wrong_content(head: bytes, *, named: bool = False) -> str:
-    """Why no record can be read from a file that begins with `head`; empty if one may be.
+def wrong_content(head: bytes, *, by_extension: bool = False) -> str:
+    """Return why no record can be read from a file that begins with `head`; empty if one may be readable.
 
     Args:
-        head: the first bytes: at least 64, if the file has as many.
-        named: whether the reader recognizes compressed files and Parquet by their names, so that the name has to be
-            changed.
+        head: the first bytes of the file: at least 64, or the whole file if it is shorter.
+        by_extension: whether the reader recognizes compressed files and Parquet by their extensions, so that renaming
+            the file is the fix.
     """
     problem = wrong_encoding(head)
     if problem:
@@ -71,77 +71,77 @@ def wrong_content(head: bytes, *, named: bool = False) -> str:
     for magic, what in _ARCHIVES:
         if head.startswith(magic):
             extension = {GZIP: ".gz", ZSTANDARD: ".zst"}.get(magic, "")
-            if named and extension:
+            if by_extension and extension:
                 return f"{what}, and its name does not end in {extension}; rename it, or unpack it"
             return f"{what}; unpack it first"
     if head.startswith(PARQUET):
         return "is a Parquet file; " + (
-            "rename it, so that its name ends in .parquet" if named else "nomyo-attest audit reads such a file"
+            "rename it, so that its name ends in .parquet" if by_extension else "nomyo-attest audit reads such a file"
         )
     return ""
 
 
-def one_record_problem(text: bytes, *, named: bool = False) -> str:
-    """Why the content of a file of one record is not a record; empty if it may be one, or may be malformed evidence.
+def one_record_problem(text: bytes, *, by_extension: bool = False) -> str:
+    """Return why a file that should hold one record does not; empty if it may hold a record or malformed evidence.
 
-    `named` is as in `wrong_content`.
+    `by_extension` is as in `wrong_content`.
     """
     if not text.removeprefix(_BOM).strip():
         return EMPTY
-    problem = wrong_content(text[:64], named=named)
+    problem = wrong_content(text[:64], by_extension=by_extension)
     if problem:
         return problem
-    first, second, _ = _first_lines(text, ended=True)
+    first, second, _ = _first_lines(text, complete=True)
     if second.startswith(b"{") and _is_object(first):
-        hint = "rename it, so that its name ends in .jsonl" if named else "nomyo-attest audit reads such a file"
+        hint = "rename it, so that its name ends in .jsonl" if by_extension else "nomyo-attest audit reads such a file"
         return f"has a record on each line; {hint}"
     return ""
 
 
-def enough_of_lines(head: bytes) -> bool:
-    """Whether `lines_problem` can decide by the beginning of a text."""
+def can_classify_lines(head: bytes) -> bool:
+    """Whether `head`, the start of a text, is long enough for `lines_problem` to decide."""
     start = head.removeprefix(_BOM).lstrip()
     if start.startswith(b"["):
-        maximum = TEXT_MAX  # no record begins like that, and an array may be on one line
+        maximum = TEXT_MAX  # no record begins with a bracket, and the array may be on one line
     elif start.startswith(b"{") or not start:
         maximum = HEAD_MAX
     else:
         return True
-    return len(head) > maximum or bool(_first_lines(head, ended=False)[2])
+    return len(head) > maximum or bool(_first_lines(head, complete=False)[2])
 
 
-def lines_problem(head: bytes, *, ended: bool, named: bool = True) -> str:
-    """Why there is not a record on each line of a text; empty if there may be.
+def lines_problem(head: bytes, *, complete: bool, by_extension: bool = True) -> str:
+    """Return why a text does not have one record on each line; empty if it may have.
 
     Args:
-        head: the beginning of the text for which `enough_of_lines` is true, or the whole text.
-        ended: whether it is the whole text.
-        named: as in `wrong_content`.
+        head: the start of the text for which `can_classify_lines` is true, or the whole text.
+        complete: whether `head` is the whole text.
+        by_extension: as in `wrong_content`.
     """
-    problem = wrong_content(head[:64], named=named)
+    problem = wrong_content(head[:64], by_extension=by_extension)
     if problem:
         return problem
-    first, second, third = _first_lines(head, ended=ended)
+    first, second, third = _first_lines(head, complete=complete)
     if first.startswith(b"["):
         several = _is_left_open(first) and second and (not _is_object(second) or (first, third) == (b"[", b"]"))
-        if several or (ended and not second):
+        if several or (complete and not second):
             return f"is a JSON array, not JSON Lines; {_ONE_PER_LINE}: `jq -c '.[]'`"
-    # A line that was cut off is followed by a record; the first line of a document is not.
+    # A truncated line is followed by a record; the first line of a pretty-printed document is not.
     elif first.startswith(b"{") and _is_left_open(first) and second and not _is_object(second):
         return f"is pretty-printed JSON, not JSON Lines; {_ONE_PER_LINE}: `jq -c .`"
     return ""
 
 
-def _first_lines(head: bytes, *, ended: bool) -> tuple[bytes, bytes, bytes]:
-    """The first three lines that are not blank, without white space around them.
+def _first_lines(head: bytes, *, complete: bool) -> tuple[bytes, bytes, bytes]:
+    """Return the first three non-blank lines, stripped.
 
-    A line is empty if it does not exist, or may be incomplete.
+    A line that does not exist, or may be incomplete, is returned as empty.
     """
     lines: list[bytes] = []
     begin = len(_BOM) if head.startswith(_BOM) else 0
     while len(lines) < 3 and begin < len(head):
         end = head.find(b"\n", begin)
-        if end < 0 and not ended:
+        if end < 0 and not complete:
             break
         line = head[begin : end if end >= 0 else None].strip()
         begin = end + 1 if end >= 0 else len(head)
@@ -152,7 +152,7 @@ def _first_lines(head: bytes, *, ended: bool) -> tuple[bytes, bytes, bytes]:
 
 
 def _is_left_open(line: bytes) -> bool:
-    """Whether a line ends inside an object or array. A line that ends inside a string was cut off."""
+    """Whether a line ends inside an object or array. A line that ends inside a string is truncated."""
     bare = _STRING.sub(b"", line)
     return b'"' not in bare and bare.count(b"{") + bare.count(b"[") > bare.count(b"}") + bare.count(b"]")
 

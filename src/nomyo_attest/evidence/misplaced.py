@@ -19,13 +19,13 @@ from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 from nomyo_attest.evidence.strict_json import JsonObject, parse_record
 
 VALUES_MAX: Final = 10_000
-"""Values that one search examines."""
+"""Maximum number of values that one search examines."""
 
 BASE64_BYTES_MAX: Final = 64 * 1024
-"""Decoded bytes of the longest base64 text that is decoded."""
+"""Maximum size of decoded base64 text, in bytes."""
 
 LEVELS: Final = 2
-"""Levels of objects and arrays below the top that are searched; a decoded string is no level of its own."""
+"""Levels of objects and arrays below the top that are searched; decoding a string does not count as a level."""
 
 _NOT_SEARCHED: Final = frozenset({"choices", "messages"})
 _KEY_SHOWN_MAX: Final = 60
@@ -34,7 +34,7 @@ _KEY_SHOWN_MAX: Final = 60
 _BLOCK: Final = "tpmattestation"
 _METADATA: Final = "metadata"
 _FIELDS: Final = ("isavailable", "pcrbanks", "pcrvalues", "quoteb64", "signatureb64", "aikpubkeyb64")
-"""Names of the protocol, as `_normalized` returns them. A flattened name, such as `tpm_attestation.quote_b64`, ends
+"""The protocol's names, as `_normalized` returns them. A flattened name, such as `tpm_attestation.quote_b64`, ends
 with one.
 """
 
@@ -42,22 +42,22 @@ _MENTIONED: Final = re.compile(r"tpm[\W_]*attestation|quote[\W_]*b64|is[\W_]*ava
 """Text without any of these contains no evidence and is not parsed."""
 
 _KEY_IN_TEXT: Final = re.compile(r'(?<!\\)"(?:tpm_attestation|quote_b64)"\s*+:')
-"""A key of the evidence in text that is not JSON as a whole. In the text of a chat, its quotation marks are escaped."""
+"""A key of the evidence in text that is not one JSON value. In the text of a chat, its quotation marks are escaped."""
 
 _CONTAINER_LOG: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (?:stdout|stderr) [FP] \{")
-"""How a line of a container log begins on Kubernetes: a time, a stream and a tag, as the CRI writes them."""
+"""The start of a line in a Kubernetes container log: a timestamp, a stream and a tag, as the CRI writes them."""
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-\s]++={0,2}+\s*+", re.ASCII)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _BASE64_CHARACTERS_MAX: Final = BASE64_BYTES_MAX // 3 * 4 + 4096
-"""With room for line breaks."""
+"""Maximum length of encoded text, with room for line breaks."""
 
 _PARSED: Final = "JSON text in a string"
 _PARSED_TWICE: Final = "JSON text in a string, encoded twice"
 _DECODED: Final = "JSON text in base64"
-_DECODED_VARIANT: Final = "JSON text in base64 without padding, or of the alphabet for URLs"
+_DECODED_VARIANT: Final = "JSON text in base64 without padding or in the URL-safe alphabet"
 _NESTED: Final = "JSON text in a string of JSON text"
-_TEXT: Final = "JSON in text that is not JSON as a whole: lines, a prefix, or a text that was cut off"
+_TEXT: Final = "JSON in text that is not one JSON value: several lines, a prefix, or truncated JSON"
 _OBJECT: Final = "an object"
 
 _FILTERS: Final = {
@@ -66,7 +66,7 @@ _FILTERS: Final = {
     _PARSED_TWICE: " | fromjson | fromjson",
     _DECODED: " | @base64d | fromjson",
 }
-"""The jq filter that decodes the value, by its form; other forms have none."""
+"""Form → the jq filter that decodes the value; other forms have none."""
 
 _WRAPPERS: Final = {
     "/_raw": "._raw",  # Splunk
@@ -102,10 +102,10 @@ _WRAPPERS: Final = {
     "/results/*": ".results[]",
 }
 """Known wrappers: the path of the response, and the jq filter that extracts it. `*` is any index of an array, or any
-key of OpenTelemetry's attributes. Filters are fixed: nothing of a record becomes part of a command.
+key of OpenTelemetry's attributes. Filters are fixed: nothing from a record becomes part of a command.
 """
 
-_DEEPER: Final = (
+_DEEP_WRAPPERS: Final = (
     ("hits.hits.*._source", ".hits.hits[]._source"),  # Elasticsearch, a search's result
     ("hits.hits.*._source.message", ".hits.hits[]._source.message"),
     ("hits.hits.*._source.log", ".hits.hits[]._source.log"),
@@ -164,17 +164,17 @@ def find_misplaced(document: object) -> MisplacedEvidenceError | None:
     found = _respelled_here(document)
     if found is None and not (_is_object(document) and "choices" in document):
         search = _Search()
-        found = search.below(document) or search.deeper(document)
+        found = search.below(document) or search.in_deep_wrappers(document)
     return None if found is None else _error(found)
 
 
 def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
-    """Find evidence behind the prefix of a container log's line; None if `text` is not such a line with evidence."""
+    """Find evidence after the prefix of a container log's line; None if `text` is not such a line with evidence."""
     beginning = text[:100]
     prefix = _CONTAINER_LOG.match(beginning if isinstance(beginning, bytes) else beginning.encode("utf-8", "replace"))
     if prefix is None or not _KEY_IN_TEXT.search(text if isinstance(text, str) else text.decode("utf-8", "replace")):
         return None
-    form = "a line of a container log, JSON text behind a time and a stream"
+    form = "a line of a container log: JSON text after a timestamp and a stream name"
     return MisplacedEvidenceError("", form, "remove the prefix of each line first: `cut -d' ' -f4-`")
 
 
@@ -196,7 +196,7 @@ def _error(found: _Found) -> MisplacedEvidenceError:
         return MisplacedEvidenceError(pointer, found.form, _jq_hint("", found.form))
     wrapper = next((one for one in _patterns(found.path) if one in _WRAPPERS), "")
     if wrapper == "/evidence":
-        hint = "nomyo-attest audit reads ledger lines and stored verdicts as they are"
+        hint = "nomyo-attest audit reads ledger lines and stored verdicts directly"
         return MisplacedEvidenceError(pointer, found.form, f"{hint}; to unwrap them: `jq -c '.evidence'`")
     if wrapper:
         return MisplacedEvidenceError(pointer, found.form, _jq_hint(_WRAPPERS[wrapper], found.form))
@@ -210,7 +210,7 @@ def _jq_hint(wrapper: str, form: str) -> str:
 
 
 def _patterns(path: tuple[str | int, ...]) -> Iterator[str]:
-    """The patterns of `_WRAPPERS` that a path can match: the path itself, and with ``*`` in place of its last step."""
+    """Yield the patterns of `_WRAPPERS` that a path can match: the path itself, and with ``*`` as its last step."""
     if all(type(step) is str and step.replace("_", "").isalpha() for step in path):
         yield "/" + "/".join(map(str, path))
     if path and (type(path[-1]) is int or path[:-1] == ("attributes",)):
@@ -236,7 +236,7 @@ class _Search:
     def below(
         self, document: Any, path: tuple[str | int, ...] = (), levels: int = LEVELS, form: str = ""
     ) -> _Found | None:
-        """The first evidence below `document`, not in it; `form` is that of the string it was decoded from."""
+        """Return the first evidence below `document`; `form` is the form of the string that it was decoded from."""
         if levels:
             for step, value in self._children(document):
                 here = (*path, step)
@@ -248,7 +248,7 @@ class _Search:
         return None
 
     def _at(self, value: Any, path: tuple[str | int, ...], form: str) -> _Found | None:
-        """The evidence that `value` is, or contains once it is decoded."""
+        """Return `value` as evidence, or the evidence in the text that it encodes."""
         if _is_object(value):
             exact = _is_evidence(value)
             return None if exact is None else _Found(path, form or _OBJECT, exact)
@@ -268,9 +268,9 @@ class _Search:
                 return found._replace(path=path)
         return None
 
-    def deeper(self, document: Any) -> _Found | None:
-        """The first evidence at a known place that `below` does not reach."""
-        for place, jq in _DEEPER:
+    def in_deep_wrappers(self, document: Any) -> _Found | None:
+        """Return the first evidence in a known wrapper that `below` does not reach."""
+        for place, jq in _DEEP_WRAPPERS:
             for path, value in self._values(document, place.split("."), ()):
                 found = self._at(value, path, "")
                 if found is not None:
@@ -293,7 +293,7 @@ class _Search:
             yield from self._values(value[steps[0]], steps[1:], (*path, steps[0]))
 
     def _children(self, value: Any) -> Iterator[tuple[str | int, Any]]:
-        """The values in an object or an array, as far as they are searched."""
+        """Yield the values in an object or array that are to be searched, with their keys or indices."""
         steps: Any = ()
         if type(value) is list:
             steps = enumerate(value)
@@ -312,19 +312,19 @@ def _is_object(value: object) -> TypeGuard[dict[Any, Any]]:
 
 
 def _decoded(text: str) -> Iterator[tuple[Any, str]]:
-    """The JSON value in a string, with its form; None in the form `_TEXT` if the string is not exactly one value."""
+    """Yield the JSON value in a string, with its form; None with form `_TEXT` if the string is not one JSON value."""
     if _MENTIONED.search(text):
         yield from _parsed(text, _PARSED)
     elif 16 < len(text) <= _BASE64_CHARACTERS_MAX and _BASE64.fullmatch(text):
         plain = "".join(text.split())
-        usual = plain.rstrip("=").translate(_URL_SAFE)
-        usual += "=" * (-len(usual) % 4)
+        padded = plain.rstrip("=").translate(_URL_SAFE)
+        padded += "=" * (-len(padded) % 4)
         try:
-            content = binascii.a2b_base64(usual)
+            content = binascii.a2b_base64(padded)
         except ValueError:
             return
         if len(content) <= BASE64_BYTES_MAX and _MENTIONED.search(content.decode("utf-8", "replace")):
-            yield from _parsed(content, _DECODED if plain == usual else _DECODED_VARIANT)
+            yield from _parsed(content, _DECODED if plain == padded else _DECODED_VARIANT)
 
 
 def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
@@ -364,12 +364,12 @@ def _is_evidence(value: dict[Any, Any]) -> bool | None:
 
 
 def _is_named_block(value: object) -> bool:
-    """Whether an object under the name of the block is one: it has a field of it."""
+    """Whether the value of a key named like the block is an object with at least one of the block's fields."""
     return _fields(value) >= 1
 
 
 def _is_metadata(value: object) -> bool:
-    """Whether an object under the name of the metadata contains evidence."""
+    """Whether the value of a key named like the metadata contains evidence."""
     if not _is_object(value):
         return False
     block = next((value[key] for key in value if type(key) is str and _normalized(key) == _BLOCK), None)
@@ -377,7 +377,7 @@ def _is_metadata(value: object) -> bool:
 
 
 def _fields(value: object) -> int:
-    """The number of different fields of the block that an object has, in any spelling."""
+    """Count the block's fields that an object has, in any spelling."""
     if not _is_object(value):
         return 0
     names = [_normalized(key) for key in value if type(key) is str]
@@ -385,5 +385,5 @@ def _fields(value: object) -> int:
 
 
 def _normalized(key: str) -> str:
-    """A key without case and separators: `tpm_attestation`, `tpmAttestation` and `TPM-Attestation` are the same."""
+    """Return a key in lower case without separators: `TPM-Attestation` and `tpm_attestation` become the same."""
     return "".join(character for character in key[-_KEY_SHOWN_MAX:].lower() if character.isalnum())

@@ -1,8 +1,8 @@
 """Read the PCR values that a server reports, and PCR selections such as ``sha256:0,7,10+sha384:0``.
 
-A report is its layout and its values. The layout (the text, and which PCRs are reported in which order) is the same in
-all responses of a fleet; the values may differ in each response. Both are interned: reports of the same text and values
-are one object, so that what depends on the report alone can be reused.
+A report consists of a layout and values. The layout (the selection text, and the PCRs in the order reported) is the
+same in all responses of a fleet; the values may differ in each response. Both are interned: equal reports are one
+object, so that results that depend on the report alone can be cached by it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ INDICES: Final = {str(index): index for index in range(PCR_COUNT)}
 """The only spellings of a PCR index: ``"0"`` to ``"23"`` in plain ASCII decimal."""
 
 BANKS_TEXT_MAX: Final = 1024
-"""Characters of the longest selection text: eight banks of 24 indices take fewer than 650."""
+"""Maximum characters of a selection text: eight banks of 24 indices need fewer than 650."""
 
 _REPORTS_STORED: Final = 512
-"""Interned reports; the largest has eight banks of 24 values, 16 kB. The least recently used one is dropped."""
+"""Maximum number of interned reports; the largest has eight banks of 24 values, 16 kB."""
 
 _LAYOUTS_STORED: Final = 256
-"""Layouts of reports that are stored: a fleet has a few. The least recently used one is dropped."""
+"""Maximum number of interned layouts: a fleet has a few."""
 
 _HEX_DIGITS: Final = {bank: 2 * HASH_SIZES[algorithm] for bank, algorithm in HASH_ALGORITHMS.items()}
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
 
 class PcrLayout:
-    """What reports with the same text and the same PCRs have in common: everything but the values. Equal by identity.
+    """The part that reports with the same text and the same PCRs share: all but the values. Compared by identity.
 
     Attributes:
         banks: the selection text, e.g. ``"sha256:0,7,10"``.
@@ -131,7 +131,7 @@ def read_report(banks: object, given: object, path: str) -> PcrReport:
             raise EvidenceError(f"{path}pcr_values", "a bank: one of " + ", ".join(HASH_ALGORITHMS), got)
         require_object(of_bank, f"{path}pcr_values.{bank}")
         _refuse_duplicates(of_bank, path)
-        for key, text in of_bank.items():  # only str may be a key of the cache: 1 and True are equal
+        for key, text in of_bank.items():  # only str may be part of a cache key: 1 and True are equal
             if type(key) is not str:
                 raise EvidenceError(f"{path}pcr_values.{bank}", 'a PCR index from "0" to "23"', describe_type(key))
             if type(text) is not str:
@@ -149,7 +149,7 @@ def _refuse_duplicates(table: dict[Any, Any], path: str) -> None:
 
 @lru_cache(maxsize=_REPORTS_STORED)
 def _report(banks: str, items: tuple[tuple[Any, ...], ...], path: str) -> PcrReport:
-    """The report of `items`: for each bank its name, then (index, value) pairs. Raises `EvidenceError`."""
+    """Build the report of `items`: for each bank its name, then (index, value) pairs. Raises `EvidenceError`."""
     layout = _layout(banks, tuple([(bank, *[key for key, _ in of_bank]) for bank, *of_bank in items]), path)
     values = {}
     for (bank, indices, sizes), (_, *of_bank) in zip(layout.places, items, strict=True):
@@ -166,9 +166,9 @@ def _report(banks: str, items: tuple[tuple[Any, ...], ...], path: str) -> PcrRep
 
 @lru_cache(maxsize=_LAYOUTS_STORED)
 def _layout(banks: str, names: tuple[tuple[str, ...], ...], path: str) -> PcrLayout:
-    """The layout of a report. Raises `EvidenceError` if its PCRs are not those of the text `banks`.
+    """Build the layout of a report. Raises `EvidenceError` if its PCRs are not those of the text `banks`.
 
-    `names` has for each bank its name, then the keys of its values.
+    `names` contains, for each bank, its name and then the keys of its values.
     """
     selection = parse_selection(banks, f"{path}pcr_banks")
     reported = {}
@@ -187,11 +187,11 @@ def _layout(banks: str, names: tuple[tuple[str, ...], ...], path: str) -> PcrLay
 
 
 def _at_least_one_pcr(bank: str) -> str:
-    return f"at least one PCR of bank {bank}; a bank without any is left out of pcr_banks and pcr_values"
+    return f"at least one PCR of bank {bank}; omit a bank without any from pcr_banks and pcr_values"
 
 
 def _bad_value(bank: str, reported: Iterable[tuple[int, str]], path: str) -> EvidenceError:
-    """What is wrong with the first value of a bank that is not its digest in hexadecimal."""
+    """Build the error for the first value of a bank that is not a digest in hexadecimal."""
     digits = _HEX_DIGITS[bank]
     for index, text in reported:
         stray = next(((at, one) for at, one in enumerate(text, 1) if one not in _HEXADECIMAL), None)

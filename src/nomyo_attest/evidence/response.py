@@ -17,10 +17,10 @@ from nomyo_attest.evidence.pcrs import NO_PCRS, PcrReport, read_report
 from nomyo_attest.evidence.strict_json import JsonObject, describe_type, parse_record, require_object
 
 BLOB_CHARACTERS_MAX: Final = 8192
-"""Base64 characters of the largest blob: three times what a quote over every bank or an RSA-4096 key needs."""
+"""Maximum base64 characters of a blob: three times what a quote over every bank or an RSA-4096 key needs."""
 
 PAYLOAD_ID_MAX: Final = 1024
-"""Characters of the longest payload id; honest ones are UUIDs of 36."""
+"""Maximum characters of a payload id; clients generate UUIDs of 36 characters."""
 
 METADATA: Final = "_metadata"
 BLOCK: Final = "tpm_attestation"
@@ -35,13 +35,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The evidence of one response: decoded, but not yet parsed or appraised. `from_response` reads it.
 
     Attributes:
-        available: whether there is evidence; if not, the blobs are empty and `absence` states why.
+        available: whether there is evidence; if not, the blobs are empty and `absence` gives the reason.
         quote: TPMS_ATTEST or TPM2B_ATTEST, as received.
         signature: TPMT_SIGNATURE, as received.
         aik_public: TPM2B_PUBLIC or TPMT_PUBLIC of the key that signed, as received.
         pcrs: the reported PCR values and their selection text.
         payload_id: the `payload_id` in the response's `_metadata`; None if there is none.
-        claims: the response's `_metadata`: the server's statements, which nothing signs. Empty for a bare block.
+        claims: the response's `_metadata`: unsigned statements of the server. Empty for a bare block.
         absence: why there is no evidence; empty if there is.
         denied: whether the server states that it has none (`is_available` is false).
     """
@@ -57,7 +57,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     denied: bool = False
 
     def __repr__(self) -> str:
-        """Without the claims: of a record with the block at its top level, they are the whole record."""
+        """Omit the claims: for a record with the block at its top level, they are the whole record."""
         state = self.pcrs.banks if self.available else self.absence
         return f"<Evidence {state}, payload id {self.payload_id!r}>"
 
@@ -72,8 +72,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             The evidence; with `available` False for a response without any.
 
         Raises:
-            EvidenceError: for evidence that is not well-formed. It names the field, what is expected and what was got.
-            MisplacedEvidenceError: for a record with evidence that is not at its top level; an `EvidenceError`.
+            EvidenceError: for malformed evidence. It names the field, the expected value and the value found.
+            MisplacedEvidenceError: for a record with evidence below its top level; a subclass of `EvidenceError`.
         """
         evidence = read_evidence(response)
         assert isinstance(evidence, cls)
@@ -105,16 +105,16 @@ def read_evidence(response: object) -> Evidence:
 
 
 def _ambiguous(key: str) -> EvidenceError:
-    """The error for evidence in two places, which could be read in two ways."""
-    return EvidenceError("response", f"evidence in one place, {key}", "more of it beside that")
+    """Build the error for evidence in two places, which two readers could read differently."""
+    return EvidenceError("response", f"evidence in one place, {key}", "more evidence beside it")
 
 
 def _refuse_duplicates(holder: dict[Any, Any], keys: Iterable[str], path: str) -> None:
-    """Raise `EvidenceError` for a duplicate key, which could be read in two ways."""
+    """Raise `EvidenceError` for a duplicate key, which two readers could read differently."""
     if type(holder) is JsonObject:
         for key in keys:
             if key in holder.duplicates:
-                raise EvidenceError(f"{path}{key}", "the key once", "it twice or more")
+                raise EvidenceError(f"{path}{key}", "the key once", "the key twice or more")
 
 
 def _read_metadata(metadata: dict[Any, Any], path: str) -> Evidence:
@@ -160,7 +160,7 @@ def check_payload_id(payload_id: object, path: str) -> str:
     """Return `payload_id` if it is a string of 1 to `PAYLOAD_ID_MAX` characters that UTF-8 can encode.
 
     Raises:
-        EvidenceError: for any other value; it names the field `payload_id` behind `path`.
+        EvidenceError: for any other value; it names the field `payload_id` under `path`.
     """
     if type(payload_id) is not str:
         raise EvidenceError(f"{path}payload_id", "a non-empty string", describe_type(payload_id))
@@ -169,15 +169,15 @@ def check_payload_id(payload_id: object, path: str) -> str:
             f"{path}payload_id", f"a string of 1 to {PAYLOAD_ID_MAX} characters", f"{len(payload_id)} characters"
         )
     if not payload_id.isascii() and any("\ud800" <= character <= "\udfff" for character in payload_id):
-        raise EvidenceError(f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate in it")
+        raise EvidenceError(f"{path}payload_id", "a string that UTF-8 can encode", "a lone surrogate")
     return payload_id
 
 
 def decode_base64(text: object, path: str, key: str) -> bytes:
-    """Decode canonical base64 (RFC 4648, section 4): the one text that encodes the bytes, and no other.
+    """Decode canonical base64 (RFC 4648, section 4): only the one text that encodes the bytes is accepted.
 
     Raises:
-        EvidenceError: for any other text; it names the field `key` behind `path`.
+        EvidenceError: for any other text; it names the field `key` under `path`.
     """
     if type(text) is not str or not 0 < len(text) <= BLOB_CHARACTERS_MAX:
         got = f"{len(text)} characters" if type(text) is str and text else describe_type(text)
@@ -186,13 +186,15 @@ def decode_base64(text: object, path: str, key: str) -> bytes:
     try:
         encoded = text.encode("ascii")
         decoded = binascii.a2b_base64(encoded)
-    except ValueError:  # which contains the text: it must be gone before ours is raised
+    except ValueError:  # contains the text: drop it before raising EvidenceError
         decoded = b""
     if not decoded:
         strays = ((at, one) for at, one in enumerate(text, 1) if one not in _BASE64)
         at, stray = next(strays, (0, ""))
-        raise EvidenceError(f"{path}{key}", "base64", f"{stray!r} as character {at}" if at else "a wrong length")
-    # Decoders skip strays and ignore the unused bits of the last character; encoding again tolerates neither.
+        raise EvidenceError(f"{path}{key}", "base64", f"{stray!r} as character {at}" if at else "an invalid length")
+    # Decoders skip other characters and ignore the unused bits of the last character; encoding again tolerates neither.
     if binascii.b2a_base64(decoded, newline=False) != encoded:
-        raise EvidenceError(f"{path}{key}", "canonical base64", "strays, padding or unused bits in it")
+        raise EvidenceError(
+            f"{path}{key}", "canonical base64", "stray characters, wrong padding or unused bits that are set"
+        )
     return decoded

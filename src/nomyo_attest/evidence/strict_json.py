@@ -1,8 +1,9 @@
-"""Parse hostile JSON text with bounded time and memory, and remember which keys an object has twice.
+"""Parse hostile JSON text in bounded time and memory, and report duplicate keys.
 
-What a hostile text costs depends on its containers: 16 MiB of ``[],`` are five million lists and 500 MB. They are
-counted before any object is created. Scalars are cheap, and so is text inside strings; neither is counted. A pasted
-table with a million commas and a response with the log probabilities of 20 alternatives per token are within the bound.
+The memory that a text needs depends on its containers (objects and arrays): 16 MiB of ``[],`` become five million lists
+of 500 MB. Containers are therefore counted before any object is created. Scalars and text inside strings are cheap and
+are not counted. A pasted table with a million commas and a response with the log probabilities of 20 alternatives per
+token are within the bound.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import msgspec
 from nomyo_attest.errors import EvidenceError
 
 TEXT_MAX: Final = 16 * 1024 * 1024
-"""Bytes of the largest record that is read. The protocol's largest prompt has 10 MiB."""
+"""Maximum bytes of a record. The protocol's largest prompt has 10 MiB."""
 
 DEPTH_MAX: Final = 500
-"""Levels of nested objects and arrays. The parser's own limit differs between Python versions and depends on how deep
-its caller is.
+"""Maximum nesting of objects and arrays. The parser's own limit differs between Python versions and depends on how deep
+the call stack is.
 """
 
 CONTAINERS_BASE: Final = 10_000
@@ -32,7 +33,7 @@ BYTES_PER_CONTAINER: Final = 24
 """Bytes of text for each further object or array. Log probabilities have about 45 bytes each, tool calls far more."""
 
 LONG: Final = 1024 * 1024
-"""Bytes of the longest record, and of the longest `_metadata`, of which every value becomes an object."""
+"""Maximum bytes of a record, and of a `_metadata`, whose every value is converted to a Python object."""
 
 _WHOLE: Final = {"objects and arrays": (b"[{", 30), "strings": (b'"', 15), "members": (b":", 24), "values": (b",", 8)}
 """Bounds of a record longer than `LONG` that has to be parsed as a whole: the characters that are counted, and the
@@ -46,10 +47,12 @@ _AVAILABLE: Final = "is_available"
 _METADATA_KEY: Final = re.compile(
     ('"' + "".join(rf"(?:{letter}|\\u{ord(letter):04x})" for letter in _METADATA) + '"').encode(), re.IGNORECASE
 )
-"""The key `_metadata`, with or without escapes. Letters in the other case match too, which does no harm."""
+"""The key `_metadata`, with or without escapes. A match of letters in the other case
+only causes the record to be parsed as a whole.
+"""
 
 _INTEGER_DIGITS_MAX: Final = 1000
-"""Longer integers become an infinite float: no value that is read is one, and converting them takes quadratic time."""
+"""Longer integers become an infinite float: no field of evidence is that large, and converting takes quadratic time."""
 
 _AS_DIGITS: Final = bytes(0x31 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
 _TOO_MANY_DIGITS: Final = b"1" * (_INTEGER_DIGITS_MAX + 1)
@@ -85,7 +88,7 @@ class TooManyContainersError(ValueError):
         super().__init__(found, limit)
 
     def __str__(self) -> str:
-        return f"{self.found} objects and arrays, more than the {self.limit} that a text of this length may hold"
+        return f"{self.found} objects and arrays, more than the {self.limit} that a text of this length may contain"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(plain) == len(pairs):
         return plain
     seen: set[str] = set()
-    duplicates = {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]  # add() is the point
+    duplicates = {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]  # add() returns None
     marked = JsonObject(plain)
     marked.duplicates = frozenset(duplicates)
     return marked
@@ -105,7 +108,7 @@ def _integer(digits: str) -> int | float:
 
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 _decoder_of_short_integers: Final = json.JSONDecoder(object_pairs_hook=_object)
-"""For long texts without an integer that is too long: `_integer` could be called millions of times."""
+"""For long texts without an integer that is too long: saves up to millions of calls of `_integer`."""
 
 
 class _Response(msgspec.Struct):
@@ -160,11 +163,11 @@ def parse_long(text: bytes) -> dict[str, Any] | None:
 
 
 def _parse_metadata(text: bytes) -> dict[str, Any] | None:
-    """The part of a long response that is read; None if it has to be parsed as a whole, or is not valid."""
+    """Return the part of a long response with evidence; None if it is invalid or has to be parsed as a whole."""
     try:
         response = _response.decode(text)
         metadata = bytes(response.metadata)
-        # Another `_metadata` may be a duplicate, which the decoder does not report, or a key in a completion.
+        # A second `_metadata` may be a duplicate, which the decoder does not report, or a key in a completion.
         if len(metadata) > LONG or sum(1 for _ in _METADATA_KEY.finditer(text)) != 1:
             return None
         _check_utf8(text)  # the decoder does not check strings that it skips
@@ -192,7 +195,9 @@ def _check_bounds(text: str | bytes, data: bytes) -> None:
 
 
 def _too_deep() -> EvidenceError:
-    return EvidenceError("response", "JSON of sensible depth", "objects or arrays nested too deep")
+    return EvidenceError(
+        "response", f"JSON nested at most {DEPTH_MAX} levels deep", "objects or arrays nested too deep"
+    )
 
 
 def _check_utf8(text: bytes) -> None:
@@ -204,7 +209,7 @@ def _check_utf8(text: bytes) -> None:
 
 
 def _parse(text: str | bytes) -> Any:
-    # The standard library's exceptions contain the whole text: they must be gone before ours is raised.
+    # The standard library's exceptions contain the whole text: drop them before raising EvidenceError.
     try:
         short = isinstance(text, bytes) and len(text) > LONG and _TOO_MANY_DIGITS not in text.translate(_AS_DIGITS)
         if isinstance(text, bytes):
@@ -214,7 +219,7 @@ def _parse(text: str | bytes) -> Any:
         expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
         expected, got = "JSON", f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
-    except RecursionError:  # the caller is deep itself
+    except RecursionError:  # the call stack was deep already
         raise _too_deep() from None
     raise EvidenceError("response", expected, got)
 
@@ -225,7 +230,7 @@ def check_containers(text: bytes | bytearray) -> None:
     The count is exact for valid JSON. In invalid text it is exact up to the first error, where a parser stops.
     """
     limit = containers_max(len(text))
-    if text.count(b"[") + text.count(b"{") <= limit:  # an upper bound that is quick to compute: includes strings
+    if text.count(b"[") + text.count(b"{") <= limit:  # a cheap upper bound, which counts brackets in strings too
         return
     found = len(outside_strings(text, b"[{"))
     if found > limit:
@@ -233,7 +238,7 @@ def check_containers(text: bytes | bytearray) -> None:
 
 
 def containers_max(length: int) -> int:
-    """The number of objects and arrays that a text of `length` bytes may contain."""
+    """Return the number of objects and arrays that a text of `length` bytes may contain."""
     return CONTAINERS_BASE + length // BYTES_PER_CONTAINER
 
 
@@ -246,12 +251,12 @@ def is_deeper(text: bytes | bytearray, levels: int) -> bool:
 
 
 def count_strings(text: bytes | bytearray) -> int:
-    """The number of strings in a JSON text, keys included."""
+    """Count the strings in a JSON text, including keys."""
     return _without_escapes(text).count(b'"') // 2
 
 
 def outside_strings(text: bytes | bytearray, characters: bytes) -> bytes:
-    """Those of `characters` that are outside the strings of a JSON text, in order.
+    """Return the occurrences of `characters` outside the strings of a JSON text, in order.
 
     Args:
         text: the JSON text.
@@ -272,7 +277,7 @@ def outside_strings(text: bytes | bytearray, characters: bytes) -> bytes:
 
 
 def _without_escapes(text: bytes | bytearray) -> bytes | bytearray:
-    """`text` without escaped backslashes and quotation marks: every mark that is left begins or ends a string."""
+    """Remove escaped backslashes and quotation marks: each remaining quotation mark begins or ends a string."""
     if b"\\" not in text:
         return text
     return text.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -286,7 +291,7 @@ def require_object(value: Any, where: str) -> dict[Any, Any]:
 
 
 def describe_type(value: object) -> str:
-    """The JSON type of a value, for an error message that must not contain the value."""
+    """Return the JSON type of a value, for an error message that must not contain the value."""
     if value is None:
         return "null"
     if isinstance(value, bool):

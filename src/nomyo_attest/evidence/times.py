@@ -7,18 +7,18 @@ from datetime import datetime
 from typing import Final
 
 TIME_MAX: Final = 2**53
-"""Seconds before or after 1970 that are still a time: every JSON reader represents these integers exactly."""
+"""Seconds before or after 1970 from which a number is not a time: JSON readers represent smaller integers exactly."""
 
 _TEXT_MAX: Final = 64
-"""Characters of the longest text that is read as a time."""
+"""Maximum characters of a time given as text."""
 
 
 def seconds_of(time: object) -> int | None:
-    """Whole seconds since 1970 UTC, rounded down; None for a value that is not a time.
+    """Return whole seconds since 1970 UTC, rounded down; None for a value that is not a time.
 
     Args:
-        time: an integer or a finite number of seconds; or text of ISO 8601, RFC 3339 included, with an offset from UTC.
-            Text without an offset is not a time, because it does not state whose local time it is.
+        time: an integer or a finite number of seconds; or ISO 8601 text, including RFC 3339, with an offset from UTC.
+            Text without an offset is not a time, because the local time zone is unknown.
     """
     if type(time) is str:
         return _of_text(time)

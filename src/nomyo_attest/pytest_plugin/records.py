@@ -142,16 +142,16 @@ def has_lines(path: Path) -> bool:
 
 def _content_problem(file: BinaryIO, *, lines: bool) -> str:
     """Why no record can be read from a file, as an audit says it; empty if one may be."""
-    from nomyo_attest.evidence.content import enough_of_lines, lines_problem, one_record_problem
+    from nomyo_attest.evidence.content import can_classify_lines, lines_problem, one_record_problem
     from nomyo_attest.evidence.strict_json import TEXT_MAX
 
     if not lines:
         return one_record_problem(file.read(TEXT_MAX + 1))
     head, ended = b"", False
-    while not (ended or enough_of_lines(head)):
+    while not (ended or can_classify_lines(head)):
         block = file.read(_BLOCK)
         head, ended = head + block, not block
-    return lines_problem(head, ended=ended, named=False)
+    return lines_problem(head, complete=ended, by_extension=False)
 
 
 def _whole(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:

@@ -17,7 +17,7 @@ from nomyo_attest.evidence.content import (
     EMPTY,
     HEAD_MAX,
     UTF_16,
-    enough_of_lines,
+    can_classify_lines,
     lines_problem,
     one_record_problem,
     wrong_content,
@@ -42,9 +42,9 @@ def said(text: bytes) -> str:
     head = b""
     for begin in range(0, len(text), 64 * 1024):
         head += text[begin : begin + 64 * 1024]
-        if enough_of_lines(head):
-            return lines_problem(head, ended=False)
-    return lines_problem(head, ended=True)
+        if can_classify_lines(head):
+            return lines_problem(head, complete=False)
+    return lines_problem(head, complete=True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -81,7 +81,7 @@ def test_utf_8_is_accepted_with_and_without_a_byte_order_mark(bom: bytes) -> Non
     ids=lambda one: one if isinstance(one, str) else "",
 )
 def test_an_archive_under_the_name_of_a_text_is_recognized(content: bytes, what: str, remediation: str) -> None:
-    for problem in (one_record_problem(content, named=True), said(content)):
+    for problem in (one_record_problem(content, by_extension=True), said(content)):
         assert problem.startswith(what)
         assert remediation in problem
     assert wrong_content(content[:64]).startswith(what)
@@ -96,7 +96,7 @@ def test_a_file_of_one_record_that_has_none_is_empty(text: bytes) -> None:
 def test_json_lines_under_the_name_of_one_record_are_recognized(end: bytes) -> None:
     for text in (LINE + end + LINE, end + LINE + end + end + LINE + end, b"\xef\xbb\xbf{}" + end + b'{"a":1}'):
         assert one_record_problem(text) == "has a record on each line; nomyo-attest audit reads such a file"
-        assert ".jsonl" in one_record_problem(text, named=True)
+        assert ".jsonl" in one_record_problem(text, by_extension=True)
     for text in (LINE, LINE + end, PRETTY + end, LINE + end + b"tail", LINE + end + b"[]", b"{" + end + b"{}"):
         assert one_record_problem(text) == ""
 
@@ -160,15 +160,15 @@ def test_json_lines_with_a_damaged_line_are_still_json_lines(name: str) -> None:
 )
 def test_the_problem_does_not_depend_on_where_the_text_is_cut(parts: list[bytes]) -> None:
     text = b"".join(parts)
-    whole = lines_problem(text, ended=True)
+    whole = lines_problem(text, complete=True)
     for end in range(0, len(text), max(1, len(text) // 7)):
-        if enough_of_lines(text[:end]):
-            assert lines_problem(text[:end], ended=False) == whole
+        if can_classify_lines(text[:end]):
+            assert lines_problem(text[:end], complete=False) == whole
 
 
 def test_no_more_text_is_buffered_than_a_record_may_have() -> None:
-    assert enough_of_lines(b"[" + bytes(TEXT_MAX))
-    assert enough_of_lines(b"{" + bytes(HEAD_MAX))
-    assert enough_of_lines(b" " * (HEAD_MAX + 1))
-    assert enough_of_lines(b"x")
-    assert not enough_of_lines(b"")
+    assert can_classify_lines(b"[" + bytes(TEXT_MAX))
+    assert can_classify_lines(b"{" + bytes(HEAD_MAX))
+    assert can_classify_lines(b" " * (HEAD_MAX + 1))
+    assert can_classify_lines(b"x")
+    assert not can_classify_lines(b"")

@@ -115,8 +115,7 @@ def test_the_error_for_a_bank_without_pcrs_says_to_leave_it_out(banks: str, valu
     with pytest.raises(EvidenceError) as caught:
         read_report(banks, values, "")
     assert (
-        caught.value.expected
-        == "at least one PCR of bank sha1; a bank without any is left out of pcr_banks and pcr_values"
+        caught.value.expected == "at least one PCR of bank sha1; omit a bank without any from pcr_banks and pcr_values"
     )
 
 

@@ -189,7 +189,7 @@ def test_evidence_in_two_places_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "got"), [("A" * 99 + "\u00e9", "'\u00e9' as character 100"), ("A" * 5, "a wrong length")]
+    ("text", "got"), [("A" * 99 + "\u00e9", "'\u00e9' as character 100"), ("A" * 5, "an invalid length")]
 )
 def test_a_text_that_is_not_base64_is_refused_with_its_first_wrong_character(text: str, got: str) -> None:
     with pytest.raises(EvidenceError) as caught:

@@ -126,7 +126,7 @@ def _content(source: Source) -> _Content:
         problem, text, line = "", b"", 1
         try:
             text = _text(stored, source)
-            line = 0 if (problem := one_record_problem(text, named=True)) else 1
+            line = 0 if (problem := one_record_problem(text, by_extension=True)) else 1
         except DamageError as damage:
             problem = str(damage)
         stored.drain()
@@ -141,7 +141,7 @@ def _text(stored: StoredBytes, source: Source) -> bytes:
         text += piece
         if len(text) > TEXT_MAX:
             size = f"{source.size}" if not source.packing else f"more than {TEXT_MAX} decompressed"
-            raise DamageError(wrong_content(bytes(text[:64]), named=True) or f"{size} {TOO_LARGE} {TEXT_MAX}")
+            raise DamageError(wrong_content(bytes(text[:64]), by_extension=True) or f"{size} {TOO_LARGE} {TEXT_MAX}")
     return bytes(text)
 
 

@@ -36,7 +36,7 @@ from nomyo_attest.audit.sources.source import (
     os_problem,
 )
 from nomyo_attest.audit.sources.unpack import packing_of, unpacked
-from nomyo_attest.evidence.content import EMPTY, enough_of_lines, lines_problem
+from nomyo_attest.evidence.content import EMPTY, can_classify_lines, lines_problem
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 CHUNK_BYTES: Final = BLOB_BYTES
@@ -139,13 +139,13 @@ def _checked(texts: Iterator[bytes]) -> Iterator[bytes]:
     head, ended = bytearray(), False
     damage: DamageError | None = None
     try:
-        while not (ended or enough_of_lines(bytes(head))):
+        while not (ended or can_classify_lines(bytes(head))):
             text = next(texts, None)
             ended = text is None
             head += text or b""
     except DamageError as error:
         damage = error
-    if problem := lines_problem(bytes(head), ended=ended):
+    if problem := lines_problem(bytes(head), complete=ended):
         raise _NotLinesError(problem)
     if head:
         yield bytes(head)
