@@ -15,6 +15,7 @@ import msgspec
 
 from nomyo import envelope, strict_json
 from nomyo.client_keys import KeyPair, Keyring
+from nomyo.config import PAYLOAD_MAX
 from nomyo.errors import (
     KEY_NOT_PINNED,
     APIConnectionError,
@@ -38,9 +39,6 @@ logger = logging.getLogger("nomyo")
 
 KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
-
-PAYLOAD_MAX: Final = 10 * 1024 * 1024
-"""Bytes of the largest payload, before it is encrypted."""
 
 _RANDOM: Final = secrets.SystemRandom()
 

@@ -1,14 +1,14 @@
-"""The client's key pair, for which responses are encrypted: made or loaded, in a thread if need be, and stored.
+"""Generate, load and store the client's key pair, to which responses are encrypted.
 
 ``private_key.pem`` is the pair: PKCS#8 in PEM, encrypted if there is a password. ``public_key.pem`` is written
-next to it for people to read; it is never used, but if it exists it must be the same key: a pair that does not match is
-a mistake or an attack.
+next to it for people to read. The client never uses it, but if it exists it must match the private key: a mismatch is a
+mistake or an attack.
 
-A key is never overwritten, and none is made because one could not be loaded. No error holds a password or a part of a
-key, nor do the frames of its traceback.
+A key is never overwritten, and a key that cannot be loaded is not replaced by a new one. No error contains a password
+or a part of a key, nor do the frames of its traceback.
 
-A password is encoded as UTF-8, 1 to 1023 bytes. It is stretched by what `cryptography` considers best for PKCS#8:
-PBKDF2 with a few thousand rounds: only a long random one resists somebody who has the file.
+A password is encoded as UTF-8, 1 to 1023 bytes. `cryptography` derives the encryption key with PBKDF2 and a few
+thousand rounds, so only a long random password resists an attacker who has the file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from nomyo import keys
 from nomyo.background import BackgroundResult
+from nomyo.config import BITS_FLOOR
 from nomyo.errors import KeyStoreError
 from nomyo.keystore import PRIVATE_MODE, PUBLIC_MODE, KeyFolder, open_folder
 from nomyo.traceback_scrubbing import guarded
@@ -34,7 +35,7 @@ PRIVATE_NAME: Final = "private_key.pem"
 PUBLIC_NAME: Final = "public_key.pem"
 
 PASSWORD_MAX: Final = 1023
-"""Bytes of the longest password that OpenSSL accepts."""
+"""Maximum length of a password in bytes: the limit of OpenSSL."""
 
 StrPath = str | os.PathLike[str]
 
@@ -47,7 +48,7 @@ class KeyPair(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, private: RSAPrivateKey) -> KeyPair:
-        """The pair of a private key."""
+        """Create the pair from its private key."""
         return cls(private, keys.public_pem(private))
 
     def __repr__(self) -> str:
@@ -58,8 +59,8 @@ class Keyring:
     """One key pair for all calls of a client.
 
     Args:
-        key_dir: the folder that stores it; None for a pair that lives as long as the client.
-        password: encrypts the file in `key_dir`; None for an unencrypted one.
+        key_dir: the folder that stores it; None for a pair in memory only.
+        password: password of the private key in `key_dir`; None for an unencrypted key.
     """
 
     def __init__(self, key_dir: StrPath | None = None, password: str | None = None) -> None:
@@ -69,15 +70,15 @@ class Keyring:
         self.pair: KeyPair | None = None
 
     def start(self) -> None:
-        """Start to make or load the pair, unless there is one."""
+        """Start to generate or load the pair in a background thread, unless there is one."""
         if self.pair is None:
             self._made.start()
 
     async def get(self) -> KeyPair:
-        """The pair. Raises `KeyStoreError` where it cannot be loaded; a new one is never made instead."""
+        """Return the pair. Raises `KeyStoreError` if it cannot be loaded; a new one is never generated instead."""
         if self.pair is None:
             pair = await self._made.get()
-            if self.pair is None:  # unless one was set meanwhile
+            if self.pair is None:  # another may have been set meanwhile
                 self.pair = pair
         return self.pair
 
@@ -89,26 +90,26 @@ class Keyring:
 
 @guarded
 def save_new(directory: StrPath, key: RSAPrivateKey, password: str | None = None) -> None:
-    """Write a key pair to `directory`, which is made with mode 0700 if it is missing, as are the folders above it.
+    """Write a key pair to `directory`. Missing folders are created with mode 0700.
 
     Args:
-        directory: where ``private_key.pem`` (mode 0600) and ``public_key.pem`` (0644) will be.
+        directory: the folder of ``private_key.pem`` (mode 0600) and ``public_key.pem`` (0644).
         key: the key.
-        password: encrypts the private key; None leaves it as it is.
+        password: encrypts the private key; None to write it unencrypted.
 
     Raises:
-        KeyStoreError: one of the files is there already, the folder can be written by others or belongs to somebody
-            else, the files cannot be written, or the password is empty or too long.
+        KeyStoreError: one of the files exists, the folder belongs to another user or others may write to it, the files
+            cannot be written, or the password is empty or too long.
     """
     path = Path(directory)
     secret = _secret(path / PRIVATE_NAME, password)
-    _check_key(path / PRIVATE_NAME, key, keys.BITS_FLOOR)
+    _check_key(path / PRIVATE_NAME, key, BITS_FLOOR)
     with open_folder(path, create=True) as folder:
         for name in (PUBLIC_NAME, PRIVATE_NAME):
             if folder.holds(name):
-                raise _taken(folder, name)
+                raise _exists_error(folder, name)
         if not _save(folder, key, secret):
-            raise _taken(folder, PRIVATE_NAME)
+            raise _exists_error(folder, PRIVATE_NAME)
 
 
 @guarded
@@ -122,16 +123,16 @@ def load(
     """Load a private key.
 
     Args:
-        private_path: its file: PEM, regular, owned by the user or root, of no use to others, in a folder that others
-            cannot write to.
-        public_path: file of the public key, to be compared; None compares nothing.
+        private_path: a regular file in PEM that belongs to the user or to root, without permissions for others, in a
+            folder that others cannot write to.
+        public_path: file of the public key, which must match; None to compare nothing.
         password: decrypts the private key; None if it is not encrypted.
-        minimum_bits: bits the key must have at least.
+        minimum_bits: minimum size of the key in bits.
 
     Raises:
-        KeyFileNotFoundError: a file is not there.
+        KeyFileNotFoundError: a file does not exist.
         KeyStoreError: a file is not as described, the password is wrong, missing or not needed, the key is not RSA or
-            is too weak, or the public key is another one.
+            is too weak, or the public key does not match.
     """
     path = Path(private_path)
     _check_minimum_bits(path, minimum_bits)
@@ -149,29 +150,29 @@ def load(
 def load_or_create(
     directory: StrPath, password: str | None = None, *, minimum_bits: int = keys.CLIENT_KEY_BITS_MINIMUM
 ) -> RSAPrivateKey:
-    """Load the key pair in `directory`, or make one where there is neither of its files.
+    """Load the key pair in `directory`, or generate one if neither of its files exists.
 
-    Processes that do this at the same time get the same key.
+    Concurrent processes get the same key.
 
     Args:
         directory: see `save_new`.
-        password: decrypts the private key that is there, or encrypts the one that is made.
-        minimum_bits: bits a loaded key must have at least; a new one has 4096, or this if it is more.
+        password: decrypts the existing private key, or encrypts the new one.
+        minimum_bits: minimum size of a loaded key in bits; a new one has 4096, or this if it is more.
 
     Raises:
-        KeyStoreError: as `save_new` and `load`; also if there is only a public key. Nothing is changed then.
+        KeyStoreError: as `save_new` and `load`; also if there is only a public key. Nothing is written then.
     """
     path = Path(directory)
     _check_minimum_bits(path, minimum_bits)
     secret = _secret(path / PRIVATE_NAME, password)
     with open_folder(path, create=True) as folder:
-        # In this order: a private key is there before its public one, so that the pair of a process that is just
-        # writing it never looks like a public key alone.
+        # The public key is looked up first, since it is written last: a pair that another process is writing never
+        # appears to be a public key alone.
         public = folder.holds(PUBLIC_NAME)
         if not folder.holds(PRIVATE_NAME):
             if public:
-                hint = f"restore it, or move {PUBLIC_NAME} away to have a new pair made"
-                raise KeyStoreError(path / PRIVATE_NAME, f"is not there, although {PUBLIC_NAME} is", hint)
+                hint = f"restore it, or move {PUBLIC_NAME} away to generate a new pair"
+                raise KeyStoreError(path / PRIVATE_NAME, f"does not exist, although {PUBLIC_NAME} does", hint)
             key = keys.generate(max(keys.KEY_BITS, minimum_bits))
             if _save(folder, key, secret):
                 return key
@@ -182,7 +183,7 @@ def load_or_create(
 
 
 def _save(folder: KeyFolder, key: RSAPrivateKey, secret: bytes | None) -> bool:
-    """Write both files; False if there is a private key by now."""
+    """Write both files. Returns False if another process has written a private key meanwhile."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if secret is not None:
         encryption = serialization.BestAvailableEncryption(secret)
@@ -190,7 +191,7 @@ def _save(folder: KeyFolder, key: RSAPrivateKey, secret: bytes | None) -> bool:
     if not folder.create(PRIVATE_NAME, pem, PRIVATE_MODE):
         return False
     if not folder.create(PUBLIC_NAME, keys.public_pem(key).encode("ascii"), PUBLIC_MODE):
-        raise _taken(folder, PUBLIC_NAME)
+        raise _exists_error(folder, PUBLIC_NAME)
     return True
 
 
@@ -198,20 +199,20 @@ def _load(folder: KeyFolder, name: str, secret: bytes | None, minimum_bits: int)
     path = folder.path / name
     pem = folder.read(name, keys.PEM_MAX, private=True)
     try:
-        # The library would also test the primes, holding the GIL: 220 ms for RSA-4096, which block the
-        # event loop. `check_private` makes sure that the numbers belong together, which those of a damaged file do not.
+        # The library would also test the primes, which holds the GIL, and so blocks the event loop, for 220 ms with
+        # RSA-4096. `check_private` detects a damaged file: its numbers are not consistent.
         key = serialization.load_pem_private_key(pem, secret, unsafe_skip_rsa_key_validation=True)
-    except TypeError:  # cryptography's word for a password that is missing, or not needed
+    except TypeError:  # raised by cryptography for a password that is missing or not needed
         if secret is None:
-            raise KeyStoreError(path, "is encrypted, and no password was given", "give its password") from None
-        raise KeyStoreError(path, "is not encrypted, yet a password was given", "leave the password away") from None
+            raise KeyStoreError(path, "is encrypted, but no password was given", "give its password") from None
+        raise KeyStoreError(path, "is not encrypted, but a password was given", "omit the password") from None
     except (ValueError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
         if secret is not None and b"ENCRYPTED" in pem:
-            problem, hint = "cannot be decrypted: the password is wrong, or the file damaged", "give the right password"
+            problem, hint = "cannot be decrypted: the password is wrong or the file is damaged", "check the password"
         elif wrong_encoding(pem[:64]):
             problem, _, hint = wrong_encoding(pem[:64]).partition("; ")
         else:
-            problem, hint = "holds no private key that can be read", "restore it, or move it away"
+            problem, hint = "contains no readable private key", "restore it, or move it away"
         raise KeyStoreError(path, problem, hint) from None
     return _check_key(path, key, minimum_bits)
 
@@ -229,37 +230,39 @@ def _check_public(folder: KeyFolder, name: str, key: RSAPrivateKey) -> None:
     hint = "move it away: the public key is derived from the private one"
     try:
         pem = folder.read(name, keys.PEM_MAX, private=False).removeprefix(codecs.BOM_UTF8)
-        public = keys.load_public(pem, keys.BITS_FLOOR)
+        public = keys.load_public(pem, BITS_FLOOR)
     except KeyStoreError:
         raise
     except ValueError as error:
-        raise KeyStoreError(path, f"is no public key: {error}", hint) from None
+        raise KeyStoreError(path, f"is not a public key: {error}", hint) from None
     if public != key.public_key():
         raise KeyStoreError(path, "belongs to another private key", hint)
 
 
 def _check_minimum_bits(path: Path, minimum_bits: int) -> None:
-    if not keys.BITS_FLOOR <= minimum_bits <= keys.BITS_MAXIMUM:
-        hint = f"allow {keys.BITS_FLOOR} to {keys.BITS_MAXIMUM}"
-        raise KeyStoreError(path, f"its key cannot be required to have {minimum_bits} bits", hint)
+    if not BITS_FLOOR <= minimum_bits <= keys.BITS_MAXIMUM:
+        hint = f"allow {BITS_FLOOR} to {keys.BITS_MAXIMUM}"
+        raise KeyStoreError(path, f"invalid minimum size of its key: {minimum_bits} bits", hint)
 
 
 def _secret(path: Path, password: str | None) -> bytes | None:
-    """The password in bytes."""
+    """Encode the password. Raises `KeyStoreError`, which names the file `path`, for an unusable one."""
     if password is None:
         return None
     if not isinstance(password, str):
-        raise KeyStoreError(path, f"its password is a str, not {type(password).__name__}", "give a str, or None")
+        raise KeyStoreError(path, f"its password must be a str, not {type(password).__name__}", "give a str, or None")
     try:
         secret = password.encode("utf-8")
     except UnicodeEncodeError:
-        raise KeyStoreError(path, "its password holds what is no character", "give another password") from None
+        raise KeyStoreError(
+            path, "its password contains a lone surrogate, which UTF-8 cannot encode", "give another password"
+        ) from None
     if not secret:
-        raise KeyStoreError(path, "its password is empty", "give None where there is no password")
+        raise KeyStoreError(path, "its password is empty", "give None if there is no password")
     if len(secret) > PASSWORD_MAX:
-        raise KeyStoreError(path, f"its password has more than {PASSWORD_MAX} bytes", "give a shorter one")
+        raise KeyStoreError(path, f"its password is longer than {PASSWORD_MAX} bytes", "give a shorter one")
     return secret
 
 
-def _taken(folder: KeyFolder, name: str) -> KeyStoreError:
-    return KeyStoreError(folder.path / name, "is there already, and is not overwritten", "name another folder")
+def _exists_error(folder: KeyFolder, name: str) -> KeyStoreError:
+    return KeyStoreError(folder.path / name, "already exists and is not overwritten", "name another folder")

@@ -1,4 +1,7 @@
-"""Checks of the base URL and of the other arguments."""
+"""Check the base URL and the other arguments; their defaults and limits.
+
+The commands import this module for their help texts, so it imports nothing that takes long.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +13,39 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
-
-import msgspec
 
 from nomyo.errors import ArgumentError, ArgumentTypeError, InsecureURLError, InsecureWarning
 
 DEFAULT_BASE_URL: Final = "https://api.nomyo.ai"
 
 TIMEOUT: Final = 900.0
-"""Seconds that one call may take: what nomyo 0.2.9 allows each request."""
+"""Default timeout of a call in seconds: that of each request in nomyo 0.2.9."""
 
 SERVER_KEY_BITS: Final = 4096
-"""What the protocol's algorithm id promises of the server's key."""
+"""Default minimum size of the server's key in bits: the one in the protocol's algorithm id."""
 
 BITS_FLOOR: Final = 2048
-"""The minimum that can be requested instead (NIST SP 800-131A, 3)."""
+"""Minimum size in bits of every key, whatever the options say (NIST SP 800-131A, 3)."""
 
 TIERS: Final = ("standard", "high", "maximum")
 
-_PAYLOAD_ID_MAX: Final = 1024
+PAYLOAD_ID_MAX: Final = 1024
+"""Maximum length of a payload id in characters, as in `nomyo_attest.evidence.response`, whose module takes long
+to import; a test compares them.
+"""
+
+PAYLOAD_MAX: Final = 10 * 1024 * 1024
+"""Maximum size of a payload in bytes, before it is encrypted."""
 
 
-class BaseURL(msgspec.Struct, frozen=True):
-    """A base URL that may be used.
+class BaseURL(NamedTuple):
+    """A checked base URL.
 
     Attributes:
         text: scheme and host in lower case, with the path prefix, no slash at the end.
-        origin: scheme, host and port: what an API key is meant for.
+        origin: scheme, host and port; an API key is sent to this origin only.
     """
 
     text: str
@@ -53,9 +60,9 @@ def parse_base_url(text: str, *, allow_http: bool = False, unsafe_remote_http: b
         unsafe_remote_http: with `allow_http`, accept it to any host.
 
     Raises:
-        ArgumentError: for a text that is not a URL, or a URL with a user name, a password, a query or a
-            fragment. The message does not quote it: it may contain a password.
-        InsecureURLError: for plain HTTP that is not allowed.
+        ArgumentError: `text` is not a URL, or has a user name, a password, a query or a fragment. The message does not
+            quote it, since it may contain a password.
+        InsecureURLError: plain HTTP is not allowed.
     """
     if not isinstance(text, str):
         raise ArgumentTypeError(f"base_url: expected a str, got {type(text).__name__}")
@@ -88,7 +95,7 @@ def _split(text: str) -> tuple[str, str, int | None, str]:
 
 
 def _is_host(host: str, *, bracketed: bool) -> bool:
-    """Whether it is a name or an address of IPv4 (RFC 3986, 3.2.2), or one of IPv6 if it stood in brackets."""
+    """Whether `host` is a name or an IPv4 address (RFC 3986, 3.2.2), or, in brackets, an IPv6 address."""
     if not bracketed:
         return re.fullmatch(r"[a-z0-9._-]+", host) is not None
     try:
@@ -113,7 +120,7 @@ def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> Non
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone."""
+    """Whether `host` is localhost or a loopback address."""
     if host == "localhost":  # not its subdomains: some resolvers ask the network for them
         return True
     try:
@@ -123,7 +130,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _warn(problem: str) -> None:
-    """Warn at the line outside this package that led here."""
+    """Warn, and attribute the warning to the caller's line outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("nomyo."):
         level, frame = level + 1, frame.f_back
@@ -131,7 +138,7 @@ def _warn(problem: str) -> None:
 
 
 def check_max_retries(value: object) -> int:
-    """A whole number, 0 or more. Raises `ArgumentError`."""
+    """Return a number of retries: an int, 0 or more. Raises `ArgumentError`."""
     if type(value) is not int:
         hint = "; the folder of the keys is key_dir=" if value is None or isinstance(value, str) else ""
         raise ArgumentTypeError(f"max_retries: expected an int, got {type(value).__name__}{hint}")
@@ -141,9 +148,9 @@ def check_max_retries(value: object) -> int:
 
 
 def check_flag(name: str, value: object) -> bool:
-    """True or False; None, 0 and 1 are accepted as such. Raises `ArgumentTypeError` for anything else.
+    """Return a flag as a bool; None, 0 and 1 are accepted. Raises `ArgumentTypeError` for any other value.
 
-    A string is refused since ``"false"``, from a variable of the environment, is true in Python.
+    A string is refused because ``"false"``, from an environment variable, is true in Python.
     """
     if value is None or isinstance(value, bool) or (type(value) is int and value in (0, 1)):
         return bool(value)
@@ -151,7 +158,7 @@ def check_flag(name: str, value: object) -> bool:
 
 
 def check_timeout(value: object) -> float:
-    """A number of seconds above 0. Raises `ArgumentError`."""
+    """Return a timeout: finite seconds above 0. Raises `ArgumentError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ArgumentTypeError(f"timeout: expected seconds as a number, got {type(value).__name__}")
     try:
@@ -164,7 +171,7 @@ def check_timeout(value: object) -> float:
 
 
 def check_key_bits(value: object) -> int:
-    """The size of the smallest server key to accept, in bits. Raises `ArgumentError`."""
+    """Return the minimum size of the server's key in bits. Raises `ArgumentError`."""
     if type(value) is not int:
         raise ArgumentTypeError(f"min_server_key_bits: expected an int, got {type(value).__name__}")
     if value < BITS_FLOOR:
@@ -175,10 +182,10 @@ def check_key_bits(value: object) -> int:
 
 
 def check_pins(value: object) -> tuple[str, ...]:
-    """Pins of the server's key, one or several; their form is for `ServerKeys`.
+    """Return the pins of the server's key as a tuple; `ServerKeys` checks their form.
 
-    Raises `ArgumentError`, also for an empty collection: it may come from a variable that is not set, and would accept
-    every key. The default of the argument, an empty tuple, means no pins.
+    Raises `ArgumentError`, also for an empty collection, which may come from an unset variable and would accept every
+    key. An empty tuple, the default of the argument, means no pins.
     """
     if isinstance(value, str):
         return (value,)
@@ -193,7 +200,7 @@ def check_pins(value: object) -> tuple[str, ...]:
 
 
 def check_path(name: str, value: object) -> Path:
-    """The path that the argument `name` gives. Raises `ArgumentError`."""
+    """Return the argument `name` as a path. Raises `ArgumentError`."""
     if not isinstance(value, (str, os.PathLike)):
         raise ArgumentTypeError(f"{name}: expected a path, got {type(value).__name__}")
     if not os.fspath(value):
@@ -202,7 +209,9 @@ def check_path(name: str, value: object) -> Path:
 
 
 def check_api_key(value: object) -> str | None:
-    """A bearer token that fits into a header (RFC 6750, 2.1), or None. Raises `ArgumentError`, without quoting it."""
+    """Return a bearer token that is valid in a header (RFC 6750, 2.1), or None. Raises `ArgumentError`, which does not
+    quote it.
+    """
     if value is None or value == "":
         return None
     if not isinstance(value, str):
@@ -213,7 +222,7 @@ def check_api_key(value: object) -> str | None:
 
 
 def check_tier(value: Any) -> str | None:
-    """A security tier, or None. Raises `ArgumentError`."""
+    """Return a security tier, or None. Raises `ArgumentError`."""
     if value is None or (isinstance(value, str) and value in TIERS):
         return value
     shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
@@ -221,11 +230,11 @@ def check_tier(value: Any) -> str | None:
 
 
 def check_payload_id(value: object) -> str:
-    """A payload id that fits into a header. Raises `ArgumentError`."""
+    """Return a payload id that is valid in a header. Raises `ArgumentError`."""
     if not isinstance(value, str):
         raise ArgumentTypeError(f"payload_id: expected a str, got {type(value).__name__}")
-    if not (0 < len(value) <= _PAYLOAD_ID_MAX and value.isascii() and value.isprintable()) or value != value.strip():
+    if not (0 < len(value) <= PAYLOAD_ID_MAX and value.isascii() and value.isprintable()) or value != value.strip():
         raise ArgumentError(
-            f"payload_id: expected 1 to {_PAYLOAD_ID_MAX} printable ASCII characters, no blank at an end"
+            f"payload_id: expected 1 to {PAYLOAD_ID_MAX} printable ASCII characters, no blank at an end"
         )
     return value

@@ -3,7 +3,7 @@
 ::
 
     Exception
-    └── NomyoError                              catch this one to catch them all
+    └── NomyoError                              the base class of all of them
         ├── APIError                            the service refused the request; the name of nomyo 0.2.9
         │   └── APIStatusError                  it responded with an HTTP status other than 200
         │       ├── InvalidRequestError         400   (BadRequestError)
@@ -16,8 +16,8 @@
         ├── APIConnectionError (ConnectionError)   no response arrived
         │   └── APITimeoutError (TimeoutError)     not in time
         ├── SecurityError                       a response or a setting cannot be trusted
-        │   ├── ResponseError (ValueError)      a 200 that could not be read; it does not say why
-        │   │   └── ResponseTooLargeError       it is larger, or has more objects and arrays, than is read
+        │   ├── ResponseError (ValueError)      a 200 that could not be read; the reason is not given
+        │   │   └── ResponseTooLargeError       it exceeds a limit on bytes, or on objects and arrays
         │   ├── ResponseNotBoundError           it belongs to another request, or names another tier
         │   ├── ServerKeyError (ValueError)     the server's key is weak, malformed or not pinned
         │   ├── InsecureURLError (ValueError)   plain HTTP where it is not allowed
@@ -27,9 +27,9 @@
         │   └── KeyFileNotFoundError (FileNotFoundError)
         ├── ArgumentError (ValueError)          an argument is invalid; nothing was sent
         │   └── ArgumentTypeError (TypeError)   it is of the wrong type
-        ├── EventLoopError (RuntimeError)       no event loop, or not the one that an HTTP client given belongs to
+        ├── EventLoopError (RuntimeError)       no event loop, or not the one of the given HTTP client
         ├── ClientClosedError (RuntimeError)    the client was closed
-        └── InternalError (RuntimeError)        a fault of this package; says where, never what it was about
+        └── InternalError (RuntimeError)        a fault of this package; names its place in the code, no data
 
 As in nomyo 0.2.9, neither `APIConnectionError` nor `SecurityError` is an `APIError`.
 
@@ -51,8 +51,8 @@ from nomyo_attest.installation import require_own_package
 if TYPE_CHECKING:
     from nomyo_attest.appraisal import AttestationResult
 
-# Every module of this package imports this one, and the other distribution called nomyo has none of this name: so this
-# runs although that one's __init__.py has replaced the one of this package.
+# Every module of this package imports this one, and the other distribution called nomyo has no module of this name. So
+# this check runs even if that distribution's __init__.py has replaced the one of this package.
 require_own_package(sys.modules.get("nomyo"))
 
 UNREADABLE: Final = "response_unreadable"
@@ -66,10 +66,10 @@ NOT_AFFIRMED: Final = "not_affirmed"
 
 
 class NomyoError(Exception):
-    """The common root of every error of this package.
+    """The base class of every error of this package.
 
     Attributes:
-        payload_id: id of the request; None where there was none yet.
+        payload_id: id of the request; None if it had none yet.
         attempts: how many times the request was sent.
         stage: ``"key"`` for the fetch of the server's key, ``"completion"`` for the request itself, ``""`` elsewhere.
         retryable: whether the same call may succeed later.
@@ -88,9 +88,9 @@ class APIError(NomyoError):
         message: what went wrong; also `str()` of the error.
         status_code: HTTP status; None if there was none.
         error_details: the body of the response, if it was a JSON object. It is not authenticated.
-        headers: the response's headers, names in lower case.
-        body: the body as JSON value or text, shortened; None if there was none.
-        retry_after: seconds the server asks to wait; None if it does not say.
+        headers: the HTTP response's headers, with names in lower case.
+        body: the body as a JSON value or as text, shortened; None if it was empty.
+        retry_after: seconds that the server asks the client to wait; None if it does not ask.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class APIConnectionError(NomyoError, ConnectionError):
     """No complete response arrived: no connection, a broken one, or a proxy that refuses.
 
     Attributes:
-        maybe_processed: whether the service may have processed the request all the same.
+        maybe_processed: whether the service may have processed the request nevertheless.
     """
 
     retryable = True
@@ -185,7 +185,7 @@ class SecurityError(NomyoError):
     """A response, a key or a setting cannot be trusted.
 
     Attributes:
-        code: which kind, for programs: one of this module's constants.
+        code: the kind of error, one of this module's constants.
         evidence_log: where the evidence of a response that was decrypted and refused is stored, in the form of
             `_metadata`; None if there is no evidence log, or the response could not be decrypted.
     """
@@ -199,7 +199,7 @@ class SecurityError(NomyoError):
 
 
 class ResponseError(SecurityError, ValueError):
-    """A response with status 200 could not be read. It does not say why: the reason would help an attacker."""
+    """A response with status 200 could not be read. The reason is not given, since it would help an attacker."""
 
     code = UNREADABLE
     stage = "completion"
@@ -209,11 +209,11 @@ class ResponseError(SecurityError, ValueError):
 
 
 class ResponseTooLargeError(ResponseError):
-    """A response with status 200 exceeds a limit of this client. Asking again gives the same, so it is not retried.
+    """A response with status 200 exceeds a limit of this client. It is not retried, since a retry would not help.
 
     Attributes:
         limit: the limit that was exceeded, in bytes, or in objects and arrays.
-        found: how many the response has; of one that does not say its length, how many were read.
+        found: the response's number; of bytes, if it does not declare its length, the number that was read.
     """
 
     code = TOO_LARGE
@@ -252,7 +252,7 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
     """The policy does not affirm the evidence in a response; the completion is not released.
 
     Attributes:
-        result: the whole `nomyo_attest.AttestationResult`, with every finding; nothing of the completion.
+        result: the whole `nomyo_attest.AttestationResult`, with every finding; no part of the completion.
         prompt_sent: True. The protocol carries evidence only in the response, when the prompt has been processed.
     """
 
@@ -270,11 +270,11 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
 
 
 class EvidenceLogError(NomyoError, attest_errors.LedgerError):
-    """The evidence log cannot be used, or the evidence of a response could not be stored, so it is not released.
+    """The evidence log cannot be used, or the evidence of a response, which is therefore not released, was not stored.
 
     Attributes:
         path, problem, hint: the file, what is wrong, what to do.
-        prompt_sent: whether a response had arrived: it is lost, and may have to be paid for.
+        prompt_sent: whether a response had arrived. It is lost, and may be billed.
     """
 
     prompt_sent: bool = False
@@ -300,10 +300,10 @@ class KeyStoreError(NomyoError, ValueError):
 
 
 class KeyFileNotFoundError(KeyStoreError, FileNotFoundError):
-    """A key file is not there."""
+    """A key file does not exist."""
 
     def __init__(
-        self, path: str | os.PathLike[str], problem: str = "is not there", hint: str = "check its name"
+        self, path: str | os.PathLike[str], problem: str = "does not exist", hint: str = "check its path"
     ) -> None:
         super().__init__(path, problem, hint)
         self.errno = errno.ENOENT
@@ -321,7 +321,7 @@ class ArgumentTypeError(ArgumentError, TypeError):
 class EventLoopError(NomyoError, RuntimeError):
     """No asyncio event loop is running, or the HTTP client that was given belongs to another event loop.
 
-    The message names the fix. Nothing was sent.
+    The message says what to do. Nothing was sent.
     """
 
 
@@ -335,8 +335,8 @@ class ClientClosedError(NomyoError, RuntimeError):
 
 
 class InternalError(NomyoError, RuntimeError):
-    """A fault of this package, or of an HTTP client given to it: the kind of error and the place in the code."""
+    """A fault of this package, or of the given HTTP client. The message names its class and its place in the code."""
 
 
 class InsecureWarning(UserWarning):
-    """A setting that is for development only: plain HTTP, or a server key that is too short."""
+    """A setting for development only: plain HTTP, or a server key that is too small."""

@@ -38,6 +38,7 @@ from nomyo.server_key import ServerKey
 from nomyo_attest import errors as attest_errors
 from nomyo_attest._version import __version__
 from nomyo_attest.appraisal import AttestationResult, appraise
+from nomyo_attest.evidence.response import METADATA
 from nomyo_attest.evidence.strict_json import TooManyContainersError
 from nomyo_attest.ledger import EvidenceLog, Receipt
 from nomyo_attest.policy import AppraisalPolicy
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 logger = logging.getLogger("nomyo")
-
-METADATA: Final = "_metadata"
 
 NOT_LOGGED: Final = "evidence_not_logged"
 """How a log record names the refusal of a response whose evidence could not be stored."""

@@ -1,4 +1,4 @@
-"""RSA keys: made, checked, named by fingerprint, written as PEM; the server's read strictly.
+"""Generate, check, fingerprint and serialize RSA keys, and parse the server's key strictly.
 
 The server's key decides who can read a prompt, so `load_server_key` accepts one form only: a PEM block of a
 SubjectPublicKeyInfo (RFC 7468, section 13; RFC 5280, section 4.1.2.7) that holds an RSA key (RFC 3279, section 2.3.1)
@@ -16,17 +16,15 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
+from nomyo.config import BITS_FLOOR
 from nomyo.errors import ServerKeyError
 from nomyo_attest.crypto.strength import F4, rsa_weakness
 
 KEY_BITS: Final = 4096
-"""Bits of a new client key: what the protocol's algorithm id promises."""
+"""Size of a new client key in bits: the one in the protocol's algorithm id."""
 
 CLIENT_KEY_BITS_MINIMUM: Final = 3072
-"""Bits a client key loaded from a file must have: the 128-bit strength of NIST SP 800-57 part 1, table 2."""
-
-BITS_FLOOR: Final = 2048
-"""No key below this is used, whatever the options say."""
+"""Minimum size in bits of a client key in a file: 128-bit strength (NIST SP 800-57 part 1, table 2)."""
 
 BITS_MAXIMUM: Final = 16384
 """OpenSSL uses no larger modulus (OPENSSL_RSA_MAX_MODULUS_BITS)."""
@@ -35,7 +33,7 @@ EXPONENT_BITS_MAXIMUM: Final = 64
 """OpenSSL uses no larger exponent with a modulus above 3072 bits (OPENSSL_RSA_MAX_PUBEXP_BITS)."""
 
 PEM_MAX: Final = 16 * 1024
-"""Bytes of the largest body `load_server_key` reads. The PEM of an RSA-16384 key has about 2,900."""
+"""Maximum size of a PEM file or body in bytes. The PEM of an RSA-16384 key has about 2,900."""
 
 PIN_PREFIX: Final = "sha256/"
 
@@ -49,7 +47,7 @@ _LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 
 def generate(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
-    """A new key pair with exponent 65537. RSA-4096 takes 0.1 to 3 s, without the GIL.
+    """Generate a key pair with exponent 65537. RSA-4096 takes 0.1 to 3 s, in which the GIL is released.
 
     Raises:
         ValueError: fewer than `BITS_FLOOR` bits, or more than `BITS_MAXIMUM`.
@@ -60,8 +58,8 @@ def generate(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
 
 
 def check_private(key: object, minimum_bits: int) -> rsa.RSAPrivateKey:
-    """`key`, if it is an RSA private key of at least `minimum_bits`, not weak otherwise, whose numbers belong together.
-    Its primes are not tested for primality.
+    """Return `key` if it is an RSA private key of at least `minimum_bits`, not weak, and with consistent numbers. The
+    primality of its primes is not tested.
 
     Raises:
         ValueError: it is not; the message names its kind or weakness and holds no key material. Also if
@@ -69,11 +67,11 @@ def check_private(key: object, minimum_bits: int) -> rsa.RSAPrivateKey:
     """
     _check_minimum_bits(minimum_bits)
     if not isinstance(key, rsa.RSAPrivateKey):
-        # The key came out of a file, not out of a caller's code: one error for every unusable key.
+        # The key comes from a file, not from the caller's code, so every unusable key raises the same error.
         raise ValueError(f"expected an RSA private key of at least {minimum_bits} bits, got {_kind(key)}")  # noqa: TRY004
     weakness = _weakness(key.public_key(), minimum_bits)
     if not weakness and not _is_consistent(key.private_numbers()):
-        weakness = "an RSA key whose numbers do not belong together"
+        weakness = "an RSA key with inconsistent numbers"
     if weakness:
         raise ValueError(f"expected an RSA private key of at least {minimum_bits} bits, got {weakness}")
     return key
@@ -91,11 +89,11 @@ def fingerprint(key: rsa.RSAPublicKey) -> str:
 
 
 def parse_pin(text: str) -> str:
-    """A pin as `fingerprint` writes it. Blank space around it is dropped; nothing else is corrected.
+    """Check a pin in the form of `fingerprint`, and return it without surrounding white space.
 
     Raises:
-        ValueError: `text` has another form. The message names the right one and does not quote `text`, which may be
-            something that was put here by mistake.
+        ValueError: `text` has another form. The message does not quote `text`, which may be a secret that was given by
+            mistake.
         TypeError: `text` is not a str.
     """
     if not isinstance(text, str):
@@ -103,20 +101,22 @@ def parse_pin(text: str) -> str:
     pin = text.strip()
     digest = pin.removeprefix(PIN_PREFIX)
     if digest == pin:
-        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got a text that does not begin with {PIN_PREFIX}")
+        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got a string that does not begin with {PIN_PREFIX}")
     if len(digest) != _DIGEST_TEXT_SIZE:
         raise ValueError(f"expected a pin of the form {_PIN_FORM}, got {len(digest)} characters after {PIN_PREFIX}")
     content = _base64(digest.encode("utf-8", "replace"))
     if content is None or len(content) != hashlib.sha256().digest_size:  # 31 and 33 bytes have 44 characters too
-        raise ValueError(f"expected a pin of the form {_PIN_FORM}, got no canonical base64 of 32 bytes")
+        raise ValueError(
+            f"expected a pin of the form {_PIN_FORM}, got a string that is not canonical base64 of 32 bytes"
+        )
     return pin
 
 
 def load_server_key(pem: bytes, minimum_bits: int) -> rsa.RSAPublicKey:
-    """The RSA key in the body of a server's ``/pki/public_key``: what `load_public` accepts.
+    """Load the RSA key in the body of a server's ``/pki/public_key``, as `load_public` does.
 
     Raises:
-        ServerKeyError: the body holds anything else. The message says what it holds without quoting it.
+        ServerKeyError: the body contains anything else. The message describes it without quoting it.
         ValueError: `minimum_bits` is below `BITS_FLOOR`.
     """
     _check_minimum_bits(minimum_bits)
@@ -127,27 +127,27 @@ def load_server_key(pem: bytes, minimum_bits: int) -> rsa.RSAPublicKey:
 
 
 def load_public(pem: bytes, minimum_bits: int) -> rsa.RSAPublicKey:
-    """The RSA public key in a PEM file or body.
+    """Load the RSA public key in a PEM file or body.
 
     Args:
-        pem: one PEM block labelled ``PUBLIC KEY``, blank space around it at most; at most `PEM_MAX` bytes.
+        pem: one PEM block labeled ``PUBLIC KEY``, with nothing around it but white space; at most `PEM_MAX` bytes.
         minimum_bits: bits the key must have, `BITS_FLOOR` or more.
 
     Raises:
-        ValueError: there is anything else, or the key is not RSA, is too small or too large, has an exponent that is
-            even, below 65537 or above 64 bits, or is weak otherwise. The message says what there is without quoting it.
+        ValueError: `pem` contains anything else, or the key is not RSA, is too small or too large, has an exponent
+            that is even, below 65537 or above 64 bits, or is otherwise weak. The message does not quote `pem`.
     """
     _check_minimum_bits(minimum_bits)
     block = _BLOCK.fullmatch(pem) if len(pem) <= PEM_MAX else None
     if block is None:
-        raise _refused(minimum_bits, _foreign(pem))
+        raise _refused(minimum_bits, _describe_body(pem))
     der = _base64(block[1].replace(b"\r", b"").replace(b"\n", b""))
     if der is None:
         raise _refused(minimum_bits, "a PEM block whose content is not canonical base64")
     try:
         key = serialization.load_der_public_key(der)
     except (ValueError, TypeError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
-        raise _refused(minimum_bits, "a PEM block that holds no public key that can be read") from None
+        raise _refused(minimum_bits, "a PEM block without a readable public key") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise _refused(minimum_bits, _kind(key))
     weakness = _weakness(key, minimum_bits)
@@ -180,7 +180,7 @@ def _weakness(key: rsa.RSAPublicKey, minimum_bits: int) -> str:
 
 
 def _is_consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
-    """Whether the numbers of a private key fit together as RFC 8017, section 3.2, says."""
+    """Whether the numbers of a private key are consistent (RFC 8017, section 3.2)."""
     p, q, d = numbers.p, numbers.q, numbers.d
     n, e = numbers.public_numbers.n, numbers.public_numbers.e
     return (
@@ -194,7 +194,7 @@ def _is_consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
 
 
 def _kind(key: object) -> str:
-    """What a key is, in words."""
+    """Describe the kind of a key."""
     if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
         return f"an EC key on {key.curve.name}"
     if isinstance(key, dsa.DSAPublicKey | dsa.DSAPrivateKey):
@@ -204,8 +204,8 @@ def _kind(key: object) -> str:
     return f"a key of type {type(key).__name__}"
 
 
-def _foreign(body: bytes) -> str:
-    """What a body is that is not one PEM block of a public key. Of what it says, only a PEM label is repeated."""
+def _describe_body(body: bytes) -> str:
+    """Describe a body that is not one PEM block of a public key. Only a PEM label is quoted from it."""
     if len(body) > PEM_MAX:
         return f"a body of more than {PEM_MAX} bytes"
     if not body.strip():
@@ -214,7 +214,7 @@ def _foreign(body: bytes) -> str:
     if len(labels) > 1:
         return f"a body with {len(labels)} PEM blocks"
     if labels and labels[0] != b"PUBLIC KEY":
-        return f"a PEM block labelled {labels[0].decode('ascii')}"
+        return f"a PEM block labeled {labels[0].decode('ascii')}"
     if labels:
         return "a PEM block that is damaged or has text around it"
     if re.match(rb"\s*(<!doctype html|<html)", body, re.IGNORECASE):

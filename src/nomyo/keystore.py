@@ -1,11 +1,10 @@
 """Read and write private keys in a folder that is opened once, checked, and then used through its descriptor.
 
-A new file is complete, replaces nothing, and has its mode from the start (`nomyo_attest._files`). A private key must
-have the owner and mode that PostgreSQL requires: it belongs to the user and has mode 0600 or stricter, or it belongs to
-root and has mode 0640 or stricter. A symbolic link is followed only in the layout of a Kubernetes volume
-(``NAME -> ..data/NAME``, ``..data -> ..TIMESTAMP``), and only if root owns the links and the folders. The checks are
-those of POSIX: access control lists and the folders above are not checked. On Windows the only check is that symbolic
-links are refused.
+A new file appears complete, replaces no other file, and has its mode from the start (`nomyo_attest._files`). A private
+key must have the owner and mode that PostgreSQL requires: it belongs to the user with mode 0600 or stricter, or to root
+with mode 0640 or stricter. A symbolic link is followed only in the layout of a Kubernetes volume
+(``NAME -> ..data/NAME``, ``..data -> ..TIMESTAMP``), and only if root owns the links and the folders. The checks
+cover POSIX owners and modes, not access control lists or the folders above. On Windows only symbolic links are refused.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ as PostgreSQL's libpq (src/interfaces/libpq/fe-secure-openssl.c).
 
 _LINKS_MAX: Final = 8
 _ATTEMPTS: Final = 3
-"""How often a link is followed: the kubelet may replace a folder of secrets between two steps."""
+"""Attempts to follow a link: the kubelet may replace a folder of secrets between two steps."""
 
 _FOLDER: Final = flag("O_DIRECTORY") | flag("O_CLOEXEC") | flag("O_NOINHERIT")
 _PATH_ONLY: Final = flag("O_PATH") or os.O_RDONLY
@@ -52,10 +51,10 @@ class KeyFolder(_files.Folder):
 
     def __init__(self, path: Path, descriptor: int | None, objection: KeyStoreError | None = None) -> None:
         super().__init__(path, descriptor)
-        self._objection = objection  # why nothing but links of root is used
+        self._objection = objection  # why only links that belong to root are used
 
     def holds(self, name: str) -> bool:
-        with _key_store_errors(self.path / name, "looked at"):
+        with _key_store_errors(self.path / name, "accessed"):
             return super().holds(name)
 
     def read(self, name: str, maximum: int, *, private: bool) -> bytes:
@@ -64,7 +63,7 @@ class KeyFolder(_files.Folder):
         with self.opened(name, private=private) as descriptor, _key_store_errors(path, "read"):
             content = _files.read_descriptor(descriptor, maximum + 1)
         if len(content) > maximum:
-            raise KeyStoreError(path, f"has more than {maximum} bytes, no key has as many", "name a key file")
+            raise KeyStoreError(path, f"is larger than {maximum} bytes, too large for a key", "name a key file")
         return content
 
     @contextlib.contextmanager
@@ -74,7 +73,7 @@ class KeyFolder(_files.Folder):
         Args:
             name: the file, or a symbolic link to it in the layout of a Kubernetes volume.
             private: whether the file must have the owner and mode of a private key.
-            any_link: follow any symbolic link that belongs to root, as are those that ACME clients make.
+            any_link: follow any symbolic link that belongs to root, such as those that ACME clients create.
 
         Raises:
             KeyFileNotFoundError: the file does not exist.
@@ -88,7 +87,7 @@ class KeyFolder(_files.Folder):
             with _key_store_errors(path, "read"):
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
-                    raise KeyStoreError(path, "is no regular file", "name a file")
+                    raise KeyStoreError(path, "is not a regular file", "name a file")
                 if private:
                     _check_private(path, status)
             yield descriptor
@@ -132,13 +131,13 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
 
     Args:
         path: the folder; it may be a symbolic link to one.
-        create: make it, and the folders above it that are missing, with mode 0700. Without this the folder is for
-            reading only.
+        create: create it, and missing folders above it, with mode 0700. Otherwise the folder is opened for reading
+            only.
         trusted: whether only the user and root may be able to write to it.
 
     Raises:
-        KeyFileNotFoundError: it is not there.
-        KeyStoreError: it is no folder, cannot be opened or made, or is not trustworthy.
+        KeyFileNotFoundError: it does not exist.
+        KeyStoreError: it is not a folder, cannot be opened or created, or is not trustworthy.
     """
     descriptor = None
     with _key_store_errors(path, "opened"):
@@ -174,8 +173,8 @@ def _make_folders(path: Path) -> None:
 def _follow(folder: int, name: str, path: Path) -> int:
     """Open the file that `name`, a symbolic link in an open folder, leads to.
 
-    Each step is made from a descriptor and follows no link by itself. Nobody but root can change where the steps lead:
-    root owns each link, and each folder on the way, and others cannot replace its entries.
+    Each step starts at an open folder, and the system follows no link. Only root can change where the steps lead: root
+    owns each link and each folder on the way, and others cannot replace their entries.
 
     Raises:
         KeyStoreError: a link or a folder on the way belongs to another user, or others may write to the folder.
@@ -260,7 +259,7 @@ def _copy_hint(user: int) -> str:
 
 
 def _shared(path: Path, status: os.stat_result) -> KeyStoreError | None:
-    """The objection to a folder that others may write to; None if they may not."""
+    """Return the error for a folder that others may write to; None if they may not."""
     problem = mode_problem(status, GROUP_AND_OTHERS_WRITE, "others may write to it")
     if problem is None:
         return None
@@ -276,7 +275,7 @@ def _shared(path: Path, status: os.stat_result) -> KeyStoreError | None:
 
 @contextlib.contextmanager
 def _key_store_errors(path: Path, action: str) -> Iterator[None]:
-    """Raise `KeyStoreError` for errors of the system. They quote file names, never content."""
+    """Convert system errors to `KeyStoreError`. They quote file names, never content."""
     try:
         yield
     except KeyStoreError:
@@ -284,12 +283,12 @@ def _key_store_errors(path: Path, action: str) -> Iterator[None]:
     except FileNotFoundError:
         raise KeyFileNotFoundError(path) from None
     except NotADirectoryError:
-        raise KeyStoreError(path, "is no folder, or a part of its path is none", "name a folder") from None
+        raise KeyStoreError(path, "is not a folder, or part of its path is not", "name a folder") from None
     except PermissionError as error:
         raise KeyStoreError(path, f"cannot be {action}: {error.strerror}", _permission_hint()) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         problem = f"cannot be {action}: {_files.reason(error)}"
-        raise KeyStoreError(path, problem, "check its name and permissions") from None
+        raise KeyStoreError(path, problem, "check its path and permissions") from None
 
 
 def _permission_hint() -> str:

@@ -17,9 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo import client_keys, gate, keys, strict_json
-from nomyo.call import PAYLOAD_MAX
 from nomyo.client import SecureCompletionClient
 from nomyo.client_keys import KeyPair
+from nomyo.config import PAYLOAD_MAX
 from nomyo.errors import (
     ArgumentError,
     ArgumentTypeError,

@@ -159,7 +159,7 @@ def test_neither_file_is_ever_overwritten(folder: Path, there: str, content: byt
     write_private(folder / there, content)
     error = refusal(save_new, folder, key())
     assert error.path == str(folder / there)
-    assert error.problem == "is there already, and is not overwritten"
+    assert error.problem == "already exists and is not overwritten"
     assert contents(folder) == {there: content}
 
 
@@ -225,7 +225,7 @@ def test_a_new_key_is_really_one_of_4096_bits(folder: Path) -> None:
 @pytest.mark.parametrize("least", [0, 2047, 16385])
 def test_no_size_that_makes_no_sense_can_be_required(folder: Path, quick: list[int], least: int) -> None:
     for call in (load_or_create, load):
-        assert f"required to have {least} bits" in refusal(call, folder, minimum_bits=least).problem
+        assert f"invalid minimum size of its key: {least} bits" in refusal(call, folder, minimum_bits=least).problem
     assert contents(folder) == {}
 
 
@@ -346,8 +346,8 @@ def in_utf_16(folder: Path) -> None:
     (folder / PRIVATE_NAME).write_bytes(pem.encode("utf-16"))
 
 
-NOT_READ = "holds no private key that can be read"
-NOT_DECRYPTED = "cannot be decrypted: the password is wrong, or the file damaged"
+NOT_READ = "contains no readable private key"
+NOT_DECRYPTED = "cannot be decrypted: the password is wrong or the file is damaged"
 EXPECTED = "expected one PEM block PUBLIC KEY with an RSA key of at least 2048 bits, got"
 EXPECTED_PRIVATE = "expected an RSA private key of at least 3072 bits, got"
 Case = tuple[Callable[[Path], None], str | None, str, str]
@@ -363,10 +363,10 @@ REFUSED: list[Case] = [
         flipped,
         None,
         PRIVATE_NAME,
-        f"cannot be used: {EXPECTED_PRIVATE} an RSA key whose numbers do not belong together",
+        f"cannot be used: {EXPECTED_PRIVATE} an RSA key with inconsistent numbers",
     ),
     (public_in_its_place, None, PRIVATE_NAME, NOT_READ),
-    (large, None, PRIVATE_NAME, "has more than 16384 bytes, no key has as many"),
+    (large, None, PRIVATE_NAME, "is larger than 16384 bytes, too large for a key"),
     (
         elliptic,
         None,
@@ -374,26 +374,26 @@ REFUSED: list[Case] = [
         f"cannot be used: {EXPECTED_PRIVATE} an EC key on secp256r1",
     ),
     (small, None, PRIVATE_NAME, f"cannot be used: {EXPECTED_PRIVATE} RSA-2048"),
-    (encrypted, None, PRIVATE_NAME, "is encrypted, and no password was given"),
+    (encrypted, None, PRIVATE_NAME, "is encrypted, but no password was given"),
     (encrypted, "wrong-password", PRIVATE_NAME, NOT_DECRYPTED),
     (encrypted, PASSWORD + " ", PRIVATE_NAME, NOT_DECRYPTED),
-    (encrypted_in_the_old_form, None, PRIVATE_NAME, "is encrypted, and no password was given"),
+    (encrypted_in_the_old_form, None, PRIVATE_NAME, "is encrypted, but no password was given"),
     (encrypted_in_the_old_form, "wrong-password", PRIVATE_NAME, NOT_DECRYPTED),
     (truncated_encrypted, PASSWORD, PRIVATE_NAME, NOT_DECRYPTED),
-    (plain, PASSWORD, PRIVATE_NAME, "is not encrypted, yet a password was given"),
+    (plain, PASSWORD, PRIVATE_NAME, "is not encrypted, but a password was given"),
     (plain, "", PRIVATE_NAME, "its password is empty"),
-    (plain, "x" * 1024, PRIVATE_NAME, "its password has more than 1023 bytes"),
-    (plain, "half\ud800", PRIVATE_NAME, "its password holds what is no character"),
+    (plain, "x" * 1024, PRIVATE_NAME, "its password is longer than 1023 bytes"),
+    (plain, "half\ud800", PRIVATE_NAME, "its password contains a lone surrogate, which UTF-8 cannot encode"),
     (linked, None, PRIVATE_NAME, "is a symbolic link"),
     (with_foreign_public_key, None, PUBLIC_NAME, "belongs to another private key"),
-    (with_garbage_for_a_public_key, None, PUBLIC_NAME, f"is no public key: {EXPECTED} 7 bytes without a PEM block"),
-    (with_an_empty_public_key, None, PUBLIC_NAME, f"is no public key: {EXPECTED} an empty body"),
-    (with_an_elliptic_public_key, None, PUBLIC_NAME, f"is no public key: {EXPECTED} an EC key on secp256r1"),
+    (with_garbage_for_a_public_key, None, PUBLIC_NAME, f"is not a public key: {EXPECTED} 7 bytes without a PEM block"),
+    (with_an_empty_public_key, None, PUBLIC_NAME, f"is not a public key: {EXPECTED} an empty body"),
+    (with_an_elliptic_public_key, None, PUBLIC_NAME, f"is not a public key: {EXPECTED} an EC key on secp256r1"),
     (
         with_text_after_the_public_key,
         None,
         PUBLIC_NAME,
-        f"is no public key: {EXPECTED} a PEM block that is damaged or has text around it",
+        f"is not a public key: {EXPECTED} a PEM block that is damaged or has text around it",
     ),
     (with_a_linked_public_key, None, PUBLIC_NAME, "is a symbolic link"),
 ]
@@ -474,7 +474,7 @@ def test_a_public_key_alone_is_no_reason_to_make_a_pair(folder: Path, quick: lis
     public_only(folder)
     before = contents(folder)
     error = refusal(load_or_create, folder)
-    assert error.problem == f"is not there, although {PUBLIC_NAME} is"
+    assert error.problem == f"does not exist, although {PUBLIC_NAME} does"
     assert (contents(folder), quick) == (before, [])
 
 
@@ -534,7 +534,7 @@ def test_a_smaller_key_is_loaded_when_that_is_asked_for(folder: Path) -> None:
 
 def test_a_password_that_is_no_text_is_refused_by_its_type(folder: Path) -> None:
     for call in (lambda: save_new(folder, key(), b"secret"), lambda: load_or_create(folder, b"secret")):  # type: ignore[arg-type] # what a caller without mypy may do
-        assert refusal(call).problem == "its password is a str, not bytes"
+        assert refusal(call).problem == "its password must be a str, not bytes"
     assert contents(folder) == {}
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nomyo import SecureChatCompletion, config
 from nomyo.errors import ArgumentError, ArgumentTypeError, InsecureURLError, InsecureWarning
+from nomyo_attest.evidence.response import PAYLOAD_ID_MAX
 
 TAKEN = [
     ("https://api.nomyo.ai", "https://api.nomyo.ai", ("https", "api.nomyo.ai", 443)),
@@ -332,3 +333,7 @@ def test_the_warning_names_the_line_that_asked_for_it() -> None:
 def test_a_subdomain_of_localhost_is_somebody_elses_until_it_is_resolved() -> None:
     with pytest.raises(InsecureURLError, match="not this machine"):
         config.parse_base_url("http://api.localhost", allow_http=True)
+
+
+def test_a_payload_id_may_be_as_long_as_the_verifier_accepts() -> None:
+    assert config.PAYLOAD_ID_MAX == PAYLOAD_ID_MAX

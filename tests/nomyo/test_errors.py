@@ -262,7 +262,7 @@ def test_a_key_file_that_is_not_there_is_also_the_systems_error() -> None:
     error = nomyo.KeyFileNotFoundError(Path("/k/private_key.pem"))
     assert isinstance(error, FileNotFoundError)
     assert (error.errno, error.filename) == (errno.ENOENT, "/k/private_key.pem")
-    assert str(error) == "/k/private_key.pem: is not there; check its name"
+    assert str(error) == "/k/private_key.pem: does not exist; check its path"
 
 
 def with_everything(error: errors.NomyoError) -> errors.NomyoError:

@@ -155,7 +155,7 @@ def test_the_numbers_of_a_private_key_must_belong_together() -> None:
         {"iqmp": good.iqmp + 1},
         {"p": q, "q": p},
     ):
-        with pytest.raises(ValueError, match=r"got an RSA key whose numbers do not belong together$"):
+        with pytest.raises(ValueError, match=r"got an RSA key with inconsistent numbers$"):
             keys.check_private(altered(**changes), 2048)
 
 
@@ -240,7 +240,7 @@ def test_a_server_key_smaller_than_was_asked_for_is_refused() -> None:
     )
 
 
-UNREADABLE = "a PEM block that holds no public key that can be read"
+UNREADABLE = "a PEM block without a readable public key"
 OTHER_FORM = "an RSA key in another encoding than that of an RSA encryption key"
 
 FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -284,13 +284,13 @@ FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "PKCS#1": (
         lambda: private().public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.PKCS1),
-        "a PEM block labelled RSA PUBLIC KEY",
+        "a PEM block labeled RSA PUBLIC KEY",
     ),
     "PKCS#8": (
         lambda: private().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
-        "a PEM block labelled PRIVATE KEY",
+        "a PEM block labeled PRIVATE KEY",
     ),
 }
 
@@ -380,15 +380,15 @@ BAD_PINS = {
     "two slashes": (GOOD_PIN.replace("/", "//", 1), "45 characters after sha256/"),
     "no padding": (GOOD_PIN.rstrip("="), "43 characters after sha256/"),
     "hex": ("sha256/" + bytes(range(32)).hex(), "64 characters after sha256/"),
-    "33 bytes": ("sha256/" + base64.b64encode(bytes(33)).decode(), "no canonical base64 of 32 bytes"),
-    "31 bytes": ("sha256/" + base64.b64encode(bytes(31)).decode(), "no canonical base64 of 32 bytes"),
-    "a bit behind the end": (GOOD_PIN.replace("Hh8=", "Hh9="), "no canonical base64 of 32 bytes"),
+    "33 bytes": ("sha256/" + base64.b64encode(bytes(33)).decode(), "a string that is not canonical base64 of 32 bytes"),
+    "31 bytes": ("sha256/" + base64.b64encode(bytes(31)).decode(), "a string that is not canonical base64 of 32 bytes"),
+    "a bit behind the end": (GOOD_PIN.replace("Hh8=", "Hh9="), "a string that is not canonical base64 of 32 bytes"),
     "the alphabet of URLs": (
         "sha256/" + base64.urlsafe_b64encode(b"\xff" * 32).decode(),
-        "no canonical base64 of 32 bytes",
+        "a string that is not canonical base64 of 32 bytes",
     ),
-    "a letter that is none": (GOOD_PIN.replace("A", "\u0410", 1), "no canonical base64 of 32 bytes"),
-    "half a character": (GOOD_PIN.replace("A", "\ud800", 1), "no canonical base64 of 32 bytes"),
+    "a letter that is none": (GOOD_PIN.replace("A", "\u0410", 1), "a string that is not canonical base64 of 32 bytes"),
+    "half a character": (GOOD_PIN.replace("A", "\ud800", 1), "a string that is not canonical base64 of 32 bytes"),
 }
 
 

@@ -376,9 +376,9 @@ def test_a_fifo_a_device_and_a_folder_are_no_files_and_nobody_waits_for_them(fol
     os.mkfifo(folder / "fifo", 0o600)
     (folder / "folder").mkdir()
     for name in ("fifo", "folder", ".", ".."):
-        assert refusal(read, folder, name).problem == "is no regular file"
+        assert refusal(read, folder, name).problem == "is not a regular file"
     with open_folder(Path("/dev"), trusted=False) as opened:
-        assert refusal(lambda: opened.read("null", 100, private=False)).problem == "is no regular file"
+        assert refusal(lambda: opened.read("null", 100, private=False)).problem == "is not a regular file"
 
 
 def open_descriptors() -> int:
@@ -407,7 +407,7 @@ def test_a_file_is_read_up_to_the_size_a_key_can_have(folder: Path, size: int, f
     if fits:
         assert read(folder, most=100) == b"x" * size
     else:
-        assert refusal(lambda: read(folder, most=100)).problem == "has more than 100 bytes, no key has as many"
+        assert refusal(lambda: read(folder, most=100)).problem == "is larger than 100 bytes, too large for a key"
 
 
 def test_a_file_that_comes_in_pieces_is_read_to_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +422,7 @@ def test_what_is_not_there_is_told_as_such(folder: Path, tmp_path: Path) -> None
         error = refusal(read, asked)
         assert isinstance(error, KeyFileNotFoundError)
         assert isinstance(error, FileNotFoundError)
-        assert (error.path, error.problem) == (str(path), "is not there")
+        assert (error.path, error.problem) == (str(path), "does not exist")
 
 
 @pytest.mark.parametrize("descriptors", [True, False])

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 from nomyo.cli.connection import add_client, base_url, host_of, log_notices, open_client
 from nomyo.cli.settings import nonempty, setting
 from nomyo.cli.terminal import need_output
+from nomyo.config import PAYLOAD_MAX, TIERS
 from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
 from nomyo_attest.cli.console import text_style
 from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError, print_stderr
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
 
 MODEL: Final = "Qwen/Qwen3-0.6B"
-
-TIERS: Final = ("standard", "high", "maximum")
-
-PROMPT_MAX: Final = 10 * 1024 * 1024
-"""Maximum size of the prompt in bytes: the protocol's limit for the whole request."""
 
 EXAMPLE = """
 nomyo chat --format json "Hello" > first.json
@@ -152,8 +148,8 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
         if sys.stdin is not None and sys.stdin.isatty():
             return None
         words = [STANDARD_INPUT]
-    elsewhere = STANDARD_INPUT in (arguments.api_key_file, arguments.key_password_file)
-    if STANDARD_INPUT not in words and not elsewhere and sys.stdin is not None and not sys.stdin.isatty():
+    is_secret = STANDARD_INPUT in (arguments.api_key_file, arguments.key_password_file)
+    if STANDARD_INPUT not in words and not is_secret and sys.stdin is not None and not sys.stdin.isatty():
         words = [*words, STANDARD_INPUT]  # git diff | nomyo chat "Review this change"
     piped = words.count(STANDARD_INPUT)
     if piped + [arguments.api_key_file, arguments.key_password_file].count(STANDARD_INPUT) > 1:
@@ -191,9 +187,9 @@ def _check_text(name: str, text: str) -> None:
 
 
 def _standard_input() -> str:
-    content = read_input(STANDARD_INPUT, PROMPT_MAX)
-    if len(content) > PROMPT_MAX:
-        raise CommandError(f"standard input: expected at most {PROMPT_MAX} bytes, the limit of a prompt; shorten it")
+    content = read_input(STANDARD_INPUT, PAYLOAD_MAX)
+    if len(content) > PAYLOAD_MAX:
+        raise CommandError(f"standard input: expected at most {PAYLOAD_MAX} bytes, the limit of a prompt; shorten it")
     from nomyo_attest.evidence.content import wrong_encoding
 
     if problem := wrong_encoding(content[:64]):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from nomyo.cli.settings import check_variables, nonempty, read_secret, setting
 from nomyo.cli.terminal import print_error
+from nomyo.config import DEFAULT_BASE_URL, TIMEOUT
 from nomyo_attest.cli.arguments import decimal_number
 from nomyo_attest.cli.errors import CommandError
 
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
     from nomyo.errors import NomyoError
     from nomyo_attest.cli.arguments import Parser
     from nomyo_attest.policy import AppraisalPolicy
-
-
-BASE_URL: Final = "https://api.nomyo.ai"
-
-TIMEOUT: Final = 900.0
-"""Seconds; the default of `nomyo.config`, which --help must not import."""
 
 
 def add_server(parser: Parser, timeout: float = TIMEOUT) -> None:
@@ -45,7 +40,7 @@ def add_server(parser: Parser, timeout: float = TIMEOUT) -> None:
 def add_client(parser: Parser) -> None:
     """Declare the options of a client: the server, the API key, and the keys of both sides."""
     parser.add_argument(
-        "--base-url", type=nonempty, metavar="URL", help=f"base URL of the service; default: {BASE_URL}"
+        "--base-url", type=nonempty, metavar="URL", help=f"base URL of the service; default: {DEFAULT_BASE_URL}"
     )
     parser.add_argument(
         "--api-key-file",
@@ -74,7 +69,7 @@ def add_client(parser: Parser) -> None:
 
 def base_url(arguments: argparse.Namespace) -> str:
     """Return the base URL of the service, as given."""
-    return setting("--base-url", arguments.base_url, "NOMYO_BASE_URL").value or BASE_URL
+    return setting("--base-url", arguments.base_url, "NOMYO_BASE_URL").value or DEFAULT_BASE_URL
 
 
 def host_of(url: str) -> str:
@@ -201,7 +196,7 @@ _OPTIONS: Final = {
 
 _KEY_HINTS: Final = {
     "give its password": "give its password in a file, --key-password-file",
-    "leave the password away": "leave --key-password-file away",
+    "omit the password": "omit --key-password-file",
 }
 """Hint of a key file's error → the same hint for a command line."""
 

@@ -297,7 +297,8 @@ def _key_files(name: str) -> list[Path]:
 
 
 def _read_public(facts: KeyFacts, pem: bytes) -> None:
-    from nomyo.keys import BITS_FLOOR, fingerprint, load_public
+    from nomyo.config import BITS_FLOOR
+    from nomyo.keys import fingerprint, load_public
 
     assert facts.public_key is not None
     try:

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nomyo.cli.settings import nonempty, read_secret, read_secrets
-from nomyo_attest.cli.arguments import decimal_number, whole_number
+from nomyo.config import TIERS
+from nomyo_attest.cli.arguments import FORMATS, decimal_number, whole_number
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import OK, CommandError
 
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
     from nomyo_attest.cli.arguments import Parser
 
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
-TIERS: Final = ("standard", "high", "maximum")
-FORMATS: Final = ("text", "json")
+"""`nomyo.router.options.TPMS`, whose package takes long to import; a test compares them."""
 
 _OPTIONS: Final = {
     "api_keys": "--api-key-file",

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from nomyo import envelope, keys, strict_json
-from nomyo.config import TIERS
+from nomyo.config import PAYLOAD_ID_MAX, TIERS
 from nomyo.errors import ResponseError, ServerKeyError
 from nomyo.memory import wipe
 from nomyo.router.errors import Refusal
@@ -23,9 +23,6 @@ from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 PACKAGE_MAX: Final = 16 * 1024 * 1024
 """Maximum size of a package in bytes: a plaintext of 10 MiB, a client's maximum, takes about 13.4 MiB encrypted."""
-
-PAYLOAD_ID_MAX: Final = 1024
-"""Maximum length of a payload id in characters; usual ones are UUIDs of 36."""
 
 CLIENT_KEY_MINIMUM: Final = 2048
 """Minimum size of a client's key in bits."""

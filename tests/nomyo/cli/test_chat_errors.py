@@ -55,7 +55,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_sent(
 
 
 def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo.cli.chat.PROMPT_MAX", 10)
+    monkeypatch.setattr("nomyo.cli.chat.PAYLOAD_MAX", 10)
     assert "expected at most 10 bytes" in complaint(run("chat", stdin=b"x" * 11))
     assert router.posts == []
 

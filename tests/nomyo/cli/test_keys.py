@@ -76,7 +76,7 @@ def test_a_password_may_come_from_standard_input(here: Path) -> None:
 def test_a_key_is_never_overwritten(pair: str) -> None:
     before = Path(pair, "private_key.pem").read_bytes()
     answer = complaint(run("keys", "generate", pair))
-    assert "is there already, and is not overwritten; name another folder" in answer
+    assert "already exists and is not overwritten; name another folder" in answer
     assert Path(pair, "private_key.pem").read_bytes() == before
 
 
@@ -161,7 +161,7 @@ def test_show_takes_one_file(pair: str) -> None:
         (b"", "expected a key in PEM"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "expected a key in PEM"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a public key"),
-        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds no private key that can be read"),
+        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "contains no readable private key"),
         (b"x" * 100_000, "expected a key in PEM"),
     ],
 )

@@ -74,8 +74,9 @@ def test_every_flag_becomes_an_option(started: list[RouterOptions], here: Path) 
 
 def test_the_choices_are_those_of_the_router() -> None:
     from nomyo.cli import router
+    from nomyo_attest.cli.arguments import FORMATS
 
-    assert (router.TPMS, router.TIERS, router.FORMATS) == (TPMS, TIERS, LOG_FORMATS)
+    assert (router.TPMS, FORMATS) == (TPMS, LOG_FORMATS)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_the_choices_are_those_of_the_router() -> None:
         (["--port", "70000"], "--port: expected 0 to 65535, got 70000"),
         (["--host", "0.0.0.0"], "--host '0.0.0.0': the temporary CA is for loopback only"),
         (["--cert", "x"], "cert and key: expected both or neither"),
-        (["--cert", "x", "--key", "y"], "--key: y: is not there; check its name"),
+        (["--cert", "x", "--key", "y"], "--key: y: does not exist; check its path"),
         (["--model", "m=top"], "--model: tier: expected one of standard, high, maximum, got 'top'"),
         (["--upstream", "ftp://x"], "--upstream: expected a base URL such as http://"),
         (["--upstream", "http://10.0.0.1/v1"], "or set --unsafe-remote-upstream"),

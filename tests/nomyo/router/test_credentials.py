@@ -152,7 +152,7 @@ def test_tls_files_that_cannot_be_used_are_named(files: tuple[Path, Path, Path],
         with pytest.raises(RouterError, match="not a certificate chain and its key in PEM") as caught:
             load_tls(*pair)
         assert str(pair[0]) in str(caught.value)
-    with pytest.raises(RouterError, match=r"^key: .*none\.pem: is not there; check its name$"):
+    with pytest.raises(RouterError, match=r"^key: .*none\.pem: does not exist; check its path$"):
         load_tls(cert, tmp_path / "none.pem")
 
 
