@@ -48,7 +48,7 @@ class Measured:
     processes: int
     whole: float = 0.0
     after_workers: float = 0.0
-    """From when the last worker was seen until the end: series, summary, reports."""
+    """From when the last worker was seen until the end: cross-record checks, summary, reports."""
     parent: int = 0
     workers: dict[int, int] = field(default_factory=dict)
     store: int = 0
@@ -212,8 +212,8 @@ def table(folder: Path, records: int, processes: int) -> str:
         f"| the whole audit | {each * 1e6:.0f} | 100% |",
         "",
         (
-            f"Of the last audit, series, summary and report took {last.after_workers:.1f} s of {last.whole:.1f} s, and "
-            f"the SQLite file had {last.store / 1e6:.0f} MB, {last.store / records:.0f} bytes a record."
+            f"Of the last audit, cross-record checks, summary and report took {last.after_workers:.1f} s of "
+            f"{last.whole:.1f} s, and the SQLite file had {last.store / 1e6:.0f} MB, {last.store / records:.0f} bytes a record."
         ),
     ]
     return "\n".join(lines)

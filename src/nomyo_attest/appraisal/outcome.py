@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 
 class Outcome(Enum):
-    """What a check decides: the rule holds, it does not, or it is undecided. The third never opens a gate."""
+    """The outcome of a check: the rule holds, it does not, or it is undecided. Undecided never counts as holding."""
 
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"

@@ -200,7 +200,7 @@ def trust() -> Iterator[Fault]:
     yield Fault(
         "name-alg-sm3",
         "key.trust",
-        "The key's nameAlg is SM3, which is not computed everywhere: its Name cannot be told.",
+        "The key's nameAlg is SM3, which not every system can compute: its Name is undecided.",
         in_turn(at("public", put(NAME_ALG, sm3)), at("name", lambda name: sm3 + name[2:])),
         policy=without_hierarchy,
         undecided=True,
@@ -231,7 +231,7 @@ def weak(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
 
 
 def unusable(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
-    """A key that libraries refuse to load, so that whether the signature verifies cannot be told."""
+    """A key that libraries refuse to load, so that the signature check is undecided."""
     return weak(name, reason, tamper, base=forge_with(**fields), also_undecided=("signature.valid",))
 
 
