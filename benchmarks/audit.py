@@ -213,7 +213,8 @@ def table(folder: Path, records: int, processes: int) -> str:
         "",
         (
             f"Of the last audit, cross-record checks, summary and report took {last.after_workers:.1f} s of "
-            f"{last.whole:.1f} s, and the SQLite file had {last.store / 1e6:.0f} MB, {last.store / records:.0f} bytes a record."
+            f"{last.whole:.1f} s, "
+            f"and the SQLite file had {last.store / 1e6:.0f} MB, {last.store / records:.0f} bytes a record."
         ),
     ]
     return "\n".join(lines)

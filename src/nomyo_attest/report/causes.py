@@ -1,6 +1,6 @@
-"""Why an audit did not pass: the rules that are reasons, what was expected and found, and what could not be read.
+"""List why an audit did not pass: rules that failed or are undecided, values expected and found, unreadable sources.
 
-Every report takes its causes from here, the machine-readable ones (JUnit, SARIF, annotations) as well.
+All reports use these lists, including the machine-readable ones (JUnit, SARIF, annotations).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from nomyo_attest.report.formatting import (
 )
 
 VALUE_MAX: Final = 400
-"""Characters of the longest expected or found values of a rule, together; each alone is cut by `excerpt` before."""
+"""Maximum characters of one expected or found value of a rule."""
 
-WHY_UNREADABLE: Final = "What could not be read was not appraised, and nothing is known of it."
-REMEDIATION_UNREADABLE: Final = "fix what the problem names; fetch a file again that was cut off or damaged"
+WHY_UNREADABLE: Final = "A record that could not be read was not appraised: it has no verdict."
+REMEDIATION_UNREADABLE: Final = "fix the problem stated; replace a truncated or damaged file with an intact copy"
 
 NOT_AFFIRMED: Final = "Released though not affirmed"
 REMEDIATION_RELEASED: Final = (
@@ -39,24 +39,24 @@ _REMEDIATION_UNDATED: Final = (
     "record `processed_at` of each response, as seconds since 1970 or as ISO 8601 with an offset from UTC; for records "
     "whose time is lost, `--allow-undated` accepts that they are not compared"
 )
-_REMEDIATION_NOT_EVALUATED: Final = "record what this check compares, which no record here has"
+_REMEDIATION_NOT_EVALUATED: Final = "record the values that this check compares; no record here has them"
 
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){16,}", re.ASCII)
 _ORDER: Final = {rule.id: position for position, rule in enumerate(RULES)}
 
 
 class Cause(NamedTuple):
-    """A rule as the reason for something, in one source or in all together. All of it is about the same records.
+    """One rule that failed or is undecided, in one source or over all sources.
 
     Attributes:
-        source: the source; empty for all together.
+        source: the source; empty for all sources.
         rule, requirement: the rule, and what the policy requires of it: ``"required"`` or ``"warn"``.
         outcome: ``"fail"`` or ``"undecided"``.
         records: the number of records.
         first: the first of them; for one source without its time.
-        lines: the first few of the records; empty for all together.
-        message: the sentence of the first one.
-        expected, got: the values of the first one, in one line each; empty where the summary does not list them.
+        lines: the first few of the records; empty for all sources.
+        message: the message of the first one.
+        expected, got: the values of the first one, one line each; empty if the summary does not list them.
     """
 
     source: str
@@ -72,7 +72,7 @@ class Cause(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether the rule does not hold; if not, it is undecided."""
+        """Whether the rule failed, rather than being undecided."""
         return self.outcome == FAIL
 
     @property
@@ -87,13 +87,13 @@ class Cause(NamedTuple):
 
     @property
     def remediation(self) -> str:
-        """What to do about it, as a sentence; empty for a rule that the table of rules does not have."""
+        """What to do about it, as a sentence; empty for a rule that is not in the table of rules."""
         rule = known_rule(self.rule)
         return sentence(rule.remediation) if rule else ""
 
     @property
     def problem(self) -> str:
-        """The message as a sentence of sanitized text."""
+        """The message as a sanitized sentence."""
         return sentence(excerpt(self.message))
 
     @property
@@ -116,7 +116,7 @@ def known_rule(rule_id: str) -> Rule | None:
 
 
 def causes(summary: Summary) -> list[Cause]:
-    """List the rules that are reasons, over all sources: required ones first, failures before undecided ones."""
+    """List the rules that failed or are undecided, over all sources: required ones first, then failures."""
     return _sorted(
         summary,
         [
@@ -127,7 +127,7 @@ def causes(summary: Summary) -> list[Cause]:
 
 
 def causes_by_source(summary: Summary) -> list[Cause]:
-    """List the rules that are reasons, by source, rule and outcome: required ones first, then in the order read."""
+    """List the rules that failed or are undecided, by source: required ones first, then failures."""
     found = []
     for one in summary.places:
         first, lines = Place(one.source, one.lines[0] if one.lines else 0), tuple(one.lines)
@@ -136,7 +136,7 @@ def causes_by_source(summary: Summary) -> list[Cause]:
 
 
 def _sorted(summary: Summary, found: list[Cause]) -> list[Cause]:
-    """With their values; without consequences, and without the rules that the policy ignores."""
+    """Sort causes and add their values; drop consequences and the rules that the policy ignores."""
     shown = [one for one in found if one.outcome != CONSEQUENCE and one.requirement != "ignore"]
     values = _values(summary, {(one.first.source, one.first.line, one.rule) for one in shown})
     compared = []
@@ -150,24 +150,24 @@ def dependent_rules(summary: Summary) -> list[str]:
     """List the rules that are undecided only as a consequence of others, in the order of the table."""
     reasons = {one.rule for one in summary.rules if one.outcome != CONSEQUENCE and one.requirement != "ignore"}
     found = {one.rule for one in summary.rules if one.requirement != "ignore" and one.rule not in reasons}
-    return sorted(found, key=_place_of)
+    return sorted(found, key=_rule_order)
 
 
 def ignored(summary: Summary) -> list[str]:
-    """List the rules that fail or are undecided and that the policy ignores, in the order of the table."""
-    return sorted({one.rule for one in summary.rules if one.requirement == "ignore"}, key=_place_of)
+    """List the rules that failed or are undecided but that the policy ignores, in the order of the table."""
+    return sorted({one.rule for one in summary.rules if one.requirement == "ignore"}, key=_rule_order)
 
 
-def _place_of(rule: str) -> tuple[int, str]:
-    """Where a rule is in the table of rules; unknown ones come last."""
+def _rule_order(rule: str) -> tuple[int, str]:
+    """Return the sort key of a rule: its position in the table of rules; unknown rules come last."""
     return _ORDER.get("claims.*" if rule.startswith("claims.") else rule, len(_ORDER)), rule
 
 
-# ---- what was expected and found
+# ---- expected and found values
 
 
 def _values(summary: Summary, wanted: set[tuple[str, int, str]]) -> dict[tuple[str, int, str], tuple[str, str]]:
-    """Source, line and rule → what was expected and found, for the records that the summary lists."""
+    """Return (source, line, rule) → (expected, got), for the records that the summary lists."""
     found = {}
     for row in summary.failures:
         for finding in row.get("findings") or ():
@@ -179,14 +179,14 @@ def _values(summary: Summary, wanted: set[tuple[str, int, str]]) -> dict[tuple[s
 
 
 def _compared(rule: str, expected: Any, got: Any) -> tuple[str, str]:
-    if not rule.startswith("claims."):  # those are the server's words, even where they resemble a digest
+    if not rule.startswith("claims."):  # a claim is text from the server, even if it looks like a digest
         expected, got = _with_bytes(expected), _with_bytes(got)
     written = digests({*_bytes_in(expected), *_bytes_in(got)})
     return excerpt(_text(rule, expected, written), VALUE_MAX), excerpt(_text(rule, got, written), VALUE_MAX)
 
 
 def _with_bytes(value: Any) -> Any:
-    """`value`, with digests as bytes, so that they are cut like those of a single result."""
+    """Return `value` with digests as bytes, so that they are shortened like those of a single result."""
     if isinstance(value, str):
         return bytes.fromhex(value) if _DIGEST.fullmatch(value) else value
     if isinstance(value, list):
@@ -224,7 +224,7 @@ def place_text(source: str, line: int) -> str:
 
 
 def where(place: Place) -> str:
-    """A place, with its time if it has one."""
+    """Format a place with its time, if it has one."""
     text = place_text(place.source, place.line)
     return text if place.processed_at is None else f"{text}, {moment(place.processed_at)}"
 
@@ -239,7 +239,7 @@ def lines_text(lines: tuple[int, ...] | list[int], total: int) -> str:
 
 
 def verdict_counts(counts: Counts) -> list[tuple[str, int]]:
-    """Every verdict with its number of records."""
+    """Return each verdict with its number of records."""
     return [(verdict, getattr(counts, verdict)) for verdict in VERDICTS]
 
 
@@ -248,11 +248,11 @@ def counts_line(counts: Counts) -> str:
     return ", ".join(f"{value:,} {verdict}" for verdict, value in verdict_counts(counts) if value) or "no records"
 
 
-# ---- what else a report has to say
+# ---- other facts about an audit
 
 
 def outside_text(summary: Summary) -> str:
-    """By whose clock the records outside the window are outside; empty if there are none."""
+    """State how many records are outside the window, by the server's time and by the client's; empty if none."""
     if not summary.outside:
         return ""
     by_client = summary.outside - summary.outside_by_server
@@ -265,17 +265,17 @@ def outside_text(summary: Summary) -> str:
 
 
 def not_evaluated_text(rule: CrossRecordRuleSummary) -> str:
-    """Why a cross-record check was not evaluated, and whether that is accepted."""
+    """State why a cross-record check was not evaluated, and whether that is accepted."""
     return f"{rule.remark}{' (accepted)' if rule.accepted else ''}"
 
 
 def remediation_not_evaluated(rule: CrossRecordRuleSummary) -> str:
-    """What to do about a cross-record check that was not evaluated."""
+    """State what to do about a cross-record check that was not evaluated."""
     return _REMEDIATION_UNDATED if rule.undated else _REMEDIATION_NOT_EVALUATED
 
 
 def released_text(released: Released) -> str:
-    """How many records were released though not affirmed, and with what gate; empty if no record says it."""
+    """State how many records were released though not affirmed, by the state of the gate; empty if no record has it."""
     if not released.known:
         return ""
     if not released.not_affirmed:
@@ -288,12 +288,12 @@ def released_text(released: Released) -> str:
 
 
 class Unreadable(NamedTuple):
-    """What could not be read of a source.
+    """The part of a source that could not be read.
 
     Attributes:
         source: its name.
-        records: how many records, a source that is cut off being one.
-        lines: where, as far as the summary lists it.
+        records: number of records; a truncated source counts as one.
+        lines: their lines, as far as the summary lists them.
         problem: a sentence.
     """
 
@@ -304,9 +304,10 @@ class Unreadable(NamedTuple):
 
 
 def unreadable(summary: Summary) -> list[Unreadable]:
-    """List what could not be read, by source: those that could not be read whole first, then in the order read.
+    """List the sources with unreadable records: those that could not be read to the end first, then in the order read.
 
-    Not of the failures alone: the summary lists the first of these only, but sources with a problem before others.
+    The listed failures alone are not enough: the summary has only the first of them, but all sources with a problem
+    come first in its list of sources.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in summary.failures:

@@ -15,11 +15,11 @@ from nomyo_attest.audit.summary import Place
 from nomyo_attest.report.formatting import NAME_MAX, TEXT_MAX, count, number, sentence
 
 VERDICT_SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", "unreadable": "∅"}
-"""What is shown beside the color of a verdict, and of other outcomes that are as good or as bad."""
+"""Symbols shown beside the color of a verdict, or of an outcome of the same severity."""
 
 
 class Detail(IntEnum):
-    """Which reports show a part: all of them; those that show everything known (``--verbose``); the HTML page only."""
+    """The reports that show a part: all of them; those with full detail (``--verbose``); the HTML page only."""
 
     BRIEF = 0
     FULL = 1
@@ -44,7 +44,7 @@ class Quote:
     Attributes:
         text: the whole text.
         limit: characters that are shown.
-        message: whether it is a message, which is shown with a capital and a full stop.
+        message: whether to show the text as a sentence, with a capital and a full stop.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Quote:
 
     @property
     def shown(self) -> str:
-        """The text as a sentence, if it is a message that is shown whole; not copied if it is longer."""
+        """The text; as a sentence if it is a message that is not cut."""
         return sentence(self.text) if self.message and len(self.text) <= self.limit else self.text
 
 
@@ -63,8 +63,8 @@ class Digest:
 
     Attributes:
         hex: all digits.
-        short: the digits to show where space is scarce; empty for all.
-        near: a value that is compared with this one: the page marks the digits that differ.
+        short: the digits to show where space is limited; empty for all.
+        near: a value to compare with: the page marks the digits that differ.
     """
 
     hex: str
@@ -91,9 +91,9 @@ class Share:
 
 
 Text: TypeAlias = "str | int | Name | Quote | Digest | Mark | Share | Place | tuple[Text, ...]"
-"""Text of ours, in which names are in backticks; a number; a span of another kind; or several of these in a row.
+"""Text of this package, with names in backticks; a number; another kind of span; or a sequence of these.
 
-A line end in it is a line break where there is room for one.
+A line end is rendered as a line break where the report has room for one.
 """
 
 # ---- blocks
@@ -109,7 +109,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and a text."""
+    """A label and its text."""
 
     name: Text
     text: Text
@@ -118,7 +118,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names in a column, texts beside them."""
+    """Labels in a column, with their texts beside them."""
 
     rows: Sequence[Fact]
     detail: Detail = Detail.BRIEF
@@ -148,10 +148,10 @@ class Table:
     Attributes:
         name: an identifier, unique in the document.
         caption: what the table shows.
-        columns, rows: all of them; a report takes those of its detail.
-        noun: what a row is, for "and 12 more sources".
-        total: how many rows there are altogether, where not all are listed.
-        totals: the cells of a last row with the sums; the difference between these and the rows shown is another row.
+        columns, rows: all columns and rows; a report shows those of its `Detail`.
+        noun: the noun for a row, for "and 12 more sources".
+        total: the number of all rows, if not all are listed.
+        totals: the cells of a last row with the sums; a row before it has the sums of the rows that are not shown.
     """
 
     name: str
@@ -164,7 +164,7 @@ class Table:
     detail: Detail = Detail.BRIEF
 
     def foot(self, shown: Sequence[Row], hidden: int) -> list[Sequence[Text]]:
-        """The rows below those shown: the sums of the `hidden` ones, if there are any, and of all."""
+        """Return the rows below those shown: the sums of the `hidden` rows, if there are any, and of all rows."""
         if not self.totals:
             return []
         if not hidden:
@@ -176,7 +176,7 @@ class Table:
 
     @property
     def adds_up(self) -> bool:
-        """Whether the rows have the sums that they should have; if not all are listed, no more than these."""
+        """Whether the rows add up to `totals`, or to no more than `totals` if not all rows are listed."""
         for at, total in enumerate(self.totals):
             if isinstance(total, int):
                 left = total - _sum(row.cells[at] for row in self.rows)
@@ -191,17 +191,17 @@ def _sum(cells: Iterable[Text]) -> int:
 
 @dataclass(frozen=True)
 class Entry:
-    """Something found, with its facts, and with several items of the same kind below it.
+    """A finding with its facts, and with several items of the same kind below it.
 
     Attributes:
         mark: the outcome.
-        name: what it is about: a rule, a record.
-        amount: how much of it, in a few words.
+        name: the rule or the record.
+        amount: the number of records or findings, in words.
         facts: names and texts.
         items: facts of each item.
         brief: how many items a brief report shows.
-        noun: what an item is.
-        total: how many items there are altogether.
+        noun: the noun for an item.
+        total: the number of all items.
     """
 
     mark: Mark
@@ -217,7 +217,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Entries:
-    """A list of entries; `total` is how many there are altogether."""
+    """A list of entries; `total` is the number of all entries."""
 
     name: str
     entries: Sequence[Entry]
@@ -228,7 +228,7 @@ class Entries:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of texts; `total` is how many there are altogether. A brief report has the sentence `brief`, if any."""
+    """A list of texts; `total` is the number of all. A brief report shows the sentence `brief` instead, if set."""
 
     name: str
     items: Sequence[Text]
@@ -240,7 +240,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Verbatim:
-    """A command or a document, to be copied character for character."""
+    """A command or a document that a reader can copy verbatim."""
 
     text: str
     limit: int
@@ -249,7 +249,7 @@ class Verbatim:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing that only the page has, of the name that `html.charts` knows."""
+    """A chart, by its name in `html`; only the HTML page draws it."""
 
     name: str
     detail: Detail = Detail.PAGE
@@ -257,7 +257,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks under a title that a page shows when they are asked for."""
+    """Blocks that are collapsed under a title."""
 
     title: str
     blocks: Sequence[Block]
@@ -274,9 +274,9 @@ class Section:
     Attributes:
         name: an identifier, unique in the document.
         title: the heading.
-        blocks: what is in it.
-        amount: how much there is of what the title names.
-        folded: whether Markdown shows it only when asked for.
+        blocks: its content.
+        amount: the number of entries, shown after the title.
+        folded: whether Markdown collapses it.
     """
 
     name: str
@@ -287,7 +287,7 @@ class Section:
 
     @property
     def heading(self) -> str:
-        """The title with the amount."""
+        """The title, with the amount if there is one."""
         return f"{self.title}: {self.amount}" if self.amount else self.title
 
 
@@ -296,12 +296,12 @@ class Document:
     """A whole report.
 
     Attributes:
-        title: what was audited, in a line.
-        subject: by what policy and when.
+        title: the numbers of records and sources, in one line.
+        subject: the policy that was applied.
         code: the exit status.
-        status: what it means.
-        reason: why it is not 0.
-        sections: the parts.
+        status: the meaning of the exit status.
+        reason: the reason for the exit status.
+        sections: the sections, in order.
     """
 
     title: str
@@ -321,7 +321,7 @@ D = TypeVar("D", bound=_Detailed)
 
 
 def select(parts: Iterable[D], detail: Detail) -> list[D]:
-    """The parts that a report of this detail shows."""
+    """Return the parts that a report of this detail shows."""
     return [part for part in parts if part.detail <= detail]
 
 

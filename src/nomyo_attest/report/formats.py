@@ -1,6 +1,6 @@
-"""The formats in which an audit writes its report: one row each.
+"""The formats in which an audit writes its report.
 
-The command `nomyo-attest audit` has an option for every row, ``--html FILE`` and so on.
+The command `nomyo-attest audit` has an option for each format, such as ``--html FILE``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class ReportFormat(NamedTuple):
     """One format.
 
     Attributes:
-        name: of the option, with underscores for hyphens.
-        about: the help of the option.
-        module, function: what renders a `Summary`; imported when the format is asked for.
-        linked: whether the function takes the address of the page of rules, too.
+        name: the name of the option, with underscores for hyphens.
+        about: the help text of the option.
+        module, function: the function that renders a `Summary`; imported when it is used.
+        linked: whether the function also takes the URL of the rules page.
     """
 
     name: str
@@ -45,12 +45,12 @@ FORMATS: Final = {
 
 
 def render(name: str, summary: Summary, docs_url: str | None = None) -> str:
-    """Format `summary`.
+    """Render `summary` in one format.
 
     Args:
-        name: of a format.
+        name: the name of a format in `FORMATS`.
         summary: what the audit found.
-        docs_url: the address of the page of rules, for formats with links; None if it was not given.
+        docs_url: the URL of the rules page, for formats with links; None if it was not given.
     """
     row = FORMATS[name]
     function: Callable[..., str] = getattr(import_module(f"nomyo_attest.report.{row.module}"), row.function)

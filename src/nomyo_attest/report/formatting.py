@@ -1,7 +1,7 @@
 """Format text for reports: hostile text made safe, lines of limited width, numbers, shares, times and digests.
 
 `sanitize` and `excerpt` are for one text from a record, a file name or a server. `escape_commands` is for a whole
-output: a line end of our own may put ``::`` at the beginning of a line.
+output: wrapping may put ``::`` at the beginning of a line.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 TEXT_MAX: Final = 300
-"""Characters of the longest text from outside that is shown whole; JSON output holds it uncut."""
+"""Maximum characters of a text from outside that is shown uncut; JSON output is never cut."""
 
 NAME_MAX: Final = 200
-"""Characters of the longest name that is shown whole: of a source, a payload id, a policy."""
+"""Maximum characters of a name that is shown uncut: of a source, a payload id, a policy."""
 
 # ---- hostile text
 
 _COMMAND: Final = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*):(?=:)|#(?=#[a-z]*\[)", re.MULTILINE | re.IGNORECASE)
-"""What CI systems take for a command in a log.
+"""Text that CI systems interpret as a command in a log.
 
 ``::error::`` at the beginning of a line, after blanks and colors (GitHub Actions); ``##[error]`` (GitHub, Azure),
 ``##vso[…]`` (Azure Pipelines) and ``##teamcity[…]`` anywhere in it.
 """
 
 _IN_JSON: Final = re.compile("#(?=#)|[\x7f-\U0010ffff]")
-"""What `sanitize_json` may have to escape: JSON itself escapes the control characters of ASCII but for DEL."""
+"""Candidates for escaping in `sanitize_json`: JSON already escapes the ASCII control characters except DEL."""
 
 
 def sanitize(text: str) -> str:
-    r"""Return `text` with everything that could drive a terminal or a CI system written as an escape.
+    r"""Return `text` with everything that could control a terminal or a CI system replaced by an escape.
 
     Every character that does not print becomes an escape, such as ``\x1b``: control characters, line ends of every
     kind, characters that change the direction of writing, and lone surrogates. They could move the cursor, color a
@@ -60,7 +60,7 @@ def sanitize_json(text: str) -> str:
 
 
 def _escape_in_json(char: str) -> str:
-    """An escape of JSON, or two beyond U+FFFF (RFC 8259, section 7); `char` itself if it prints and is not ``#``."""
+    """Return `char` if it prints and is not ``#``; else its JSON escape, two beyond U+FFFF (RFC 8259, section 7)."""
     if char != "#" and char.isprintable():
         return char
     units = char.encode("utf-16-be", "surrogatepass").hex()
@@ -68,7 +68,7 @@ def _escape_in_json(char: str) -> str:
 
 
 def excerpt(text: str, limit: int = TEXT_MAX) -> str:
-    """Return `text` sanitized, and cut where it is longer than `limit` characters."""
+    """Return `text` sanitized, and cut if it is longer than `limit` characters."""
     return sanitize(text) if len(text) <= limit else f"{sanitize(text[:limit])}… ({len(text)} characters)"
 
 
@@ -86,13 +86,13 @@ _INKS: Final[dict[Ink, str]] = {"good": "32", "warn": "33", "bad": "31;1", "dim"
 
 _HEX: Final = re.compile(r"(?:sha\d+:)?[0-9a-f]+", re.ASCII)
 _HEX_STEP: Final = 16
-"""Digits: long hex is cut after a multiple of eight bytes."""
+"""Long hex is broken after a multiple of this many digits (eight bytes)."""
 
 _SHELL_COMMAND: Final = re.compile(r"`[^`]{1,100}`")
 _GLUE: Final = "\0"
 
 _OWN_LINE: Final = 4
-"""Columns before a digest that has a line of its own."""
+"""Indentation, in columns, of a digest that has a line of its own."""
 
 
 class TextStyle(NamedTuple):
@@ -101,9 +101,9 @@ class TextStyle(NamedTuple):
     Attributes:
         width: columns of a line.
         color: whether the terminal shows color.
-        verbose: everything that is known, digests in full.
-        terminal: whether the output is a terminal. Elsewhere the first line of a file's verdict stays one line, however
-            long.
+        verbose: show all details, and digests in full.
+        terminal: whether the output is a terminal. If not, the first line of a file's verdict is never
+            wrapped.
     """
 
     width: int = 80
@@ -112,7 +112,7 @@ class TextStyle(NamedTuple):
     terminal: bool = False
 
     def paint(self, text: str, ink: Ink) -> str:
-        """Color `text`, if there is color. Lay text out first: the escape sequences have no width."""
+        """Color `text` if color is on. Wrap and align text before: the escape sequences have no width."""
         return f"\x1b[{_INKS[ink]}m{text}\x1b[0m" if self.color else text
 
     def wrap(self, text: str, first: str = "", then: str | None = None) -> list[str]:
@@ -133,7 +133,7 @@ class TextStyle(NamedTuple):
         return [line.replace(_GLUE, " ") for line in lines]
 
     def beside(self, first: str, text: str) -> list[str]:
-        """`text` beside `first`. A digest that only fits by itself has a line of its own; longer hex is cut evenly."""
+        """Put `text` beside `first`. A digest that fits only alone gets its own line; longer hex is broken evenly."""
         room = self.width - len(first)
         if not _HEX.fullmatch(text) or len(text) <= room:
             return self.wrap(text, first)
@@ -144,7 +144,7 @@ class TextStyle(NamedTuple):
         return [(first if i == 0 else " " * len(first)) + part for i, part in enumerate(parts)]
 
     def pairs(self, rows: Iterable[tuple[str, str]], indent: int = 2, gap: int = 2) -> list[str]:
-        """Names in a column, texts beside them."""
+        """Put names in a column, with their texts beside them."""
         rows = list(rows)
         column = indent + max((len(name) for name, _ in rows), default=0) + gap
         return [line for name, text in rows for line in self.beside((" " * indent + name).ljust(column), text)]
@@ -166,17 +166,17 @@ def number(value: int) -> str:
 
 
 def count(value: int, noun: str, plural: str = "") -> str:
-    """``"1 record"``, ``"1,234 records"``; `plural` is one that is not formed with an ``s``."""
+    """``"1 record"``, ``"1,234 records"``; `plural` is an irregular plural."""
     return f"{value:,} {noun}" if value == 1 else f"{value:,} {plural or noun + 's'}"
 
 
 def size(value: int | None) -> str:
-    """Bytes, exactly."""
+    """``"1,234 bytes"``."""
     return "not known" if value is None else f"{value:,} bytes"
 
 
 def compact(value: int) -> str:
-    """A number for an axis: ``"250k"``, ``"1.5M"``."""
+    """Format a number for an axis: ``"250k"``, ``"1.5M"``."""
     for minimum, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= minimum:
             return f"{value / minimum:.4g}{unit}"
@@ -184,18 +184,18 @@ def compact(value: int) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """``"98.7 %"``; never 0 or 100 where that is not exactly so; empty if there is no whole."""
+    """``"98.7 %"``; 0 % and 100 % only if exact; empty if `whole` is 0."""
     return shares([part], whole)[0]
 
 
 def shares(parts: Sequence[int], whole: int | None = None) -> list[str]:
     """The share of each part as `share` formats it, rounded so that the shares of a whole add up to 100 %.
 
-    Rounded down, they lack a few tenths of a percent; those go to the parts that lose most by it (largest remainder).
+    Shares are rounded down; the missing tenths of a percent go to the largest remainders.
 
     Args:
         parts: numbers of records.
-        whole: their sum, or more if not all parts are listed.
+        whole: the sum of all parts, listed or not; by default the sum of `parts`.
     """
     whole = sum(parts) if whole is None else whole
     if not whole:
@@ -223,15 +223,15 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def when(seconds: int) -> datetime:
-    """A time in seconds since 1970, limited to the years that a `datetime` has: 1 to 9999."""
+def to_datetime(seconds: int) -> datetime:
+    """Convert seconds since 1970 to a `datetime`, clamped to its years, 1 to 9999."""
     if seconds <= _FIRST.timestamp():
         return _FIRST
     return _LAST if seconds >= _LAST.timestamp() else datetime.fromtimestamp(seconds, UTC)
 
 
 def moment(seconds: int | None) -> str:
-    """Seconds since 1970 in UTC: ``"2026-11-02 06:00:00Z"``; what is in no year of 1 to 9999 as it is."""
+    """Format seconds since 1970 in UTC: ``"2026-11-02 06:00:00Z"``; as seconds outside the years 1 to 9999."""
     if seconds is None:
         return "no time"
     if not _FIRST.timestamp() <= seconds < _LAST.timestamp():
@@ -240,7 +240,7 @@ def moment(seconds: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``"2 d 6 h"``, ``"1 h 30 min"``, ``"2.5 s"``."""
+    """Format a length of time in its two largest units: ``"2 d 6 h"``, ``"1 h 30 min"``, ``"2.5 s"``."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     left, parts = int(seconds), []
@@ -254,20 +254,20 @@ def duration(seconds: float) -> str:
 # ---- digests
 
 _SHOWN_WHOLE: Final = 40
-"""Hexadecimal digits that need no cutting: those of a nonce (32) and of a SHA-1 digest (40) fit beside their name."""
+"""Maximum digits of a value that is not shortened: a nonce (32) and a SHA-1 digest (40) fit beside their name."""
 
 _HEAD, _WINDOW, _TAIL = 8, 8, 4
-"""Digits shown of a longer value: at its start, where it begins to differ from its counterpart, at its end."""
+"""Digits shown of a longer value: at its start, where it begins to differ from another value, at its end."""
 
 Digests: TypeAlias = Mapping[bytes, str]
-"""How each of some byte strings is written."""
+"""Byte string → its text."""
 
 
 def digests(values: Iterable[bytes], *, whole: bool = False) -> Digests:
-    """Format byte strings that are to be compared: in hex, cut so that what differs still looks different.
+    """Format byte strings for comparison: in hex, shortened so that different values remain different.
 
-    A cut value has its first 8 and last 4 digits; where those of another value are the same, also 8 digits from about
-    the place where the two part.
+    A shortened value has its first 8 and last 4 digits. If another value has the same ones, it also has 8 digits from
+    the place where the two begin to differ.
     """
     known = {value: value.hex() for value in values}
     if whole or all(len(text) <= _SHOWN_WHOLE for text in known.values()):
@@ -283,7 +283,7 @@ def digests(values: Iterable[bytes], *, whole: bool = False) -> Digests:
 
 
 def _parting(text: str, others: list[str]) -> int:
-    """The first digit at which `text` differs from the value that is longest like it."""
+    """Return the index of the first digit after the longest prefix that `text` shares with another value."""
     return max(next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), 0) for other in others)
 
 

@@ -1,4 +1,4 @@
-"""Decode evidence as far as it can be decoded, without a verdict, as plain data and as text."""
+"""Decode evidence as far as possible, without a verdict, as plain data and as text."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ FORMAT: Final = "nomyo-attest-inspect/1"
 _CLAIMS_MAXIMUM: Final = 64
 _CLAIM_DEPTH: Final = 4
 _CLAIM_CHARACTERS: Final = 300
-"""How much is shown of what the server says of itself: far more than the protocol has."""
+"""Limits on the server's claims that are shown; the protocol has far fewer."""
 
 T = TypeVar("T")
 
 
 def inspection(evidence: Evidence) -> tuple[dict[str, Any], list[ParseError]]:
-    """Everything that `evidence` says, in JSON's types, and why its blobs do not parse, where they do not.
+    """Return the content of `evidence` as JSON-compatible values, and the errors of blobs that do not parse.
 
     Nothing is appraised: ``matches`` and ``hierarchy`` are arithmetic on the values beside them. ``obfuscated`` says
     whether a TPM obfuscates firmwareVersion, resetCount and restartCount for this key, None if that is unknown (Part 1,
@@ -77,7 +77,7 @@ def _value_and_framing(framed: Framed[Any] | None) -> tuple[Structure | None, st
 
 
 def _blob(data: bytes, error: ParseError | None, value: Structure | None, framing: str | None) -> dict[str, Any]:
-    """One blob: its fields, or where it goes wrong and its bytes."""
+    """Describe one blob: its fields; or where parsing failed, and its bytes."""
     names = ("where", "offset", "expected", "got")
     return {
         "bytes": len(data),
@@ -105,7 +105,7 @@ def _selection(quote: Framed[TPMS_ATTEST] | None) -> SignedSelection | None:
 
 
 def _pcrs(evidence: Evidence, quote: Framed[TPMS_ATTEST] | None) -> list[dict[str, Any]]:
-    """Every PCR that is reported or signed; whether it is signed is None where that is not known."""
+    """List every PCR that is reported or signed; `signed` is None if that is unknown."""
     selection = _selection(quote)
     banks = selection.banks if selection is not None else ()
     signed = [(bank, index) for bank, indices, _ in banks for index in indices]
@@ -156,7 +156,7 @@ def _test_key(evidence: Evidence, key: Framed[TPMT_PUBLIC] | None, quote: Framed
 
 
 def _claims(evidence: Evidence) -> dict[str, Any]:
-    """The server's words, by the paths that a policy's ``[claims]`` uses; text cut at 300 characters."""
+    """Return the server's claims by the paths that a policy's ``[claims]`` uses; text is cut at 300 characters."""
     found: dict[str, Any] = {}
 
     def walk(holder: dict[Any, Any], path: str, depth: int) -> None:
@@ -183,14 +183,14 @@ def _claims(evidence: Evidence) -> dict[str, Any]:
 # ---- fields
 
 _IN_HEX: Final = {"magic": 8, "firmware_version": 16}
-"""Numbers that people write in hexadecimal, with their digits; others are decimal."""
+"""Fields that are conventionally hexadecimal, with their number of digits; other numbers are decimal."""
 
 _SPELLED: Final = {"curve_id": "curveID"}
-"""Field names of Part 2 that are no mechanical camelCase."""
+"""Field names of Part 2 that a mechanical conversion to camelCase gets wrong."""
 
 
 def decoded(structure: Structure) -> dict[str, Any]:
-    """The fields of `structure` in JSON's types: bytes in hex, constants by their names in the specification.
+    """Return the fields of `structure` as JSON-compatible values: bytes in hex, constants by their specification names.
 
     The key ``"structure"`` holds the structure's name. A TPMS_PCR_SELECTION also has the indices its bitmap selects.
     """
@@ -219,7 +219,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def field_name(field: str) -> str:
-    """A field's name as Part 2 spells it: ``"extra_data"`` → ``"extraData"``."""
+    """Return a field's name as Part 2 spells it: ``"extra_data"`` → ``"extraData"``."""
     first, *rest = field.split("_")
     return _SPELLED.get(field) or first + "".join(word.title() for word in rest)
 
@@ -233,13 +233,13 @@ _OBFUSCATION: Final = {
     False: "",
     None: " (may be obfuscated: the key's hierarchy is unknown)",
 }
-"""Fields that a TPM obfuscates for keys outside the endorsement and platform hierarchies, and what is said of them."""
+"""Fields that a TPM obfuscates for keys outside the endorsement and platform hierarchies, and the note on each."""
 
 _SAME: Final = {True: "the same", False: "NOT the same", None: "cannot be compared"}
 
 
 def inspection_text(name: str, document: dict[str, Any], style: TextStyle) -> str:
-    """The document that `inspection` makes as text, without a line end."""
+    """Format the document that `inspection` returns, without a final line end."""
     lines = [style.paint(sanitize(name), "bold"), ""]
     if not document["available"]:
         lines += style.wrap(f"There is no evidence: {excerpt(document['absence'] or '')}.")
@@ -253,7 +253,7 @@ def inspection_text(name: str, document: dict[str, Any], style: TextStyle) -> st
     lines += _claim_rows(document, style)
     lines += [
         "",
-        *style.wrap("No verdict: this is what the evidence says, not whether it holds. For that: nomyo-attest verify"),
+        *style.wrap("No verdict: the evidence is shown, not appraised. To appraise it: nomyo-attest verify"),
     ]
     return "\n".join(lines)
 
@@ -293,7 +293,7 @@ def _aik_rows(document: dict[str, Any], style: TextStyle) -> list[str]:
     aik = document["aik"]
     unknown = "not known: a blob does not parse"
     if aik["hierarchy"]:
-        hierarchy = f"{aik['hierarchy']}: qualifiedSigner is that of a primary key there"
+        hierarchy = f"{aik['hierarchy']}: qualifiedSigner is that of a primary key in it"
     elif aik["name"] and aik["qualified_signer"] is not None:
         hierarchy = (
             "none: the AIK is the child of another key, another key signed, or this is not the public area that signed"
@@ -359,7 +359,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def _duration(milliseconds: int) -> str:
-    """A time in days and hours beside its milliseconds; nothing where it is below an hour."""
+    """Format milliseconds in days and hours, in parentheses; empty below an hour."""
     days, hours = milliseconds // 86_400_000, milliseconds // 3_600_000 % 24
     parts = [count(days, "day")] * bool(days) + [count(hours, "hour")] * bool(hours)
     return f" ({' '.join(parts)} powered)" if parts else ""

@@ -1,7 +1,7 @@
-"""The summary of an audit as Markdown, for the summary of a CI job or a comment on a pull request.
+"""Format the summary of an audit as Markdown, for the summary of a CI job or a comment on a pull request.
 
-What comes from records, files and the command line is in code spans, where Markdown, HTML, links and mentions mean
-nothing, unless it is nothing but plain words.
+Text from records, files and the command line is put in code spans, where Markdown, HTML, links and mentions have no
+effect, unless it consists of plain words only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from nomyo_attest.report.formatting import NAME_MAX, TEXT_MAX, excerpt, moment, 
 from nomyo_attest.report.sections import document
 
 BYTES_MAXIMUM: Final = 1024 * 1024
-"""What GitHub accepts as the summary of a step; it shows nothing of a longer one. The limits below stay far below."""
+"""Maximum bytes of a step summary on GitHub, which shows nothing of a longer one. The limits below stay far below."""
 
 _ROWS: Final = 20
 _ENTRIES: Final = 30
@@ -49,7 +49,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9 ,.:;()'-]+", re.ASCII)
 
 
 def audit_markdown(summary: Summary) -> str:
-    """Format `summary` as Markdown of GitHub's flavor, with its line end: the first screen says what and why."""
+    """Format `summary` as GitHub Flavored Markdown, with a final line end: result and reason first."""
     report = document(summary)
     state = "passed" if report.code == 0 else "not passed"
     reason = f": {prose(excerpt(report.reason))}" if report.reason else ""
@@ -64,16 +64,16 @@ def audit_markdown(summary: Summary) -> str:
 
 
 def code_span(text: str) -> str:
-    """Format `text` as a code span that nothing in it can end, and that fits into a cell of a table."""
+    """Format `text` as a code span that it cannot end, and that fits into a table cell."""
     text = sanitize(text)
     if text.strip() and "`" not in text and "|" not in text:
         return f"`{text}`"
-    # Character references are no syntax to Markdown, and inside <code> nobody is mentioned and nothing linked.
+    # Markdown does not interpret character references as syntax, and finds no mentions or links inside <code>.
     return f"<code>{''.join(one if one.isalnum() or one == ' ' else f'&#{ord(one)};' for one in text)}</code>"
 
 
 def prose(text: str) -> str:
-    """`text` as it is, if it is plain words and nothing to Markdown; as a code span if not."""
+    """Return `text` unchanged if it consists of plain words without Markdown syntax; as a code span otherwise."""
     return text if _PLAIN.fullmatch(text) and "www." not in text else code_span(text)
 
 

@@ -1,4 +1,4 @@
-"""A policy as a table, and the remarks of `policy check` as text."""
+"""Format a policy as a table, and the remarks of `policy check` as text or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INKS: Final[dict[Weight, Ink]] = {Weight.WARNING: "warn", Weight.NOTE: "dim"}
 
 
 def policy_text(policy: AppraisalPolicy, style: TextStyle) -> str:
-    """`policy` as a table, without a line end: reference values first, then what else is asked."""
+    """Format `policy` as a table, without a final line end: reference values first, then its other requirements."""
     lines = [style.paint(f"policy {sanitize(policy.id)}", "bold")]
     if policy.description:
         lines += style.wrap(excerpt(policy.description, 2000), "  ")
@@ -24,7 +24,7 @@ def policy_text(policy: AppraisalPolicy, style: TextStyle) -> str:
     if policy.valid_from or policy.valid_until:
         rows.append(("period", " ".join(_period(policy))))
     lines += ["", *style.pairs(rows), "", style.paint("PCRs", "bold"), *_pcrs(policy, style)]
-    lines += ["", style.paint("Also asked", "bold"), *style.pairs(_asked(policy))]
+    lines += ["", style.paint("Other requirements", "bold"), *style.pairs(_asked(policy))]
     if policy.unsafe_any_nonce or policy.unsafe_accept_any_pcrs or policy.unsafe_warn_until:
         lines += ["", style.paint("Unsafe", "bad")]
         unsafe = []
@@ -48,7 +48,7 @@ def _period(policy: AppraisalPolicy) -> Iterable[str]:
 
 def _pcrs(policy: AppraisalPolicy, style: TextStyle) -> list[str]:
     if not policy.pcrs:
-        return ["  none named"]
+        return ["  none"]
     lines: list[str] = []
     for pcr in policy.pcrs:
         lines += style.wrap(MEANINGS[pcr.index], f"  {pcr.place}  ")
@@ -63,7 +63,7 @@ def _pcrs(policy: AppraisalPolicy, style: TextStyle) -> list[str]:
 
 def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
     rows = [
-        ("AIK hierarchy", " or ".join(policy.hierarchies) or "not asked"),
+        ("AIK hierarchy", " or ".join(policy.hierarchies) or "not checked"),
         (
             "AIK trust",
             policy.trust.value
@@ -87,11 +87,11 @@ _LABELLED: Final = frozenset({
     "key.rsa_min_bits", "key.pinned", "signature.hashes", "bank.hashes", "firmware.versions", "unsafe_warn_until",
     "unsafe_any_nonce", "unsafe_accept_any_pcrs",
 })  # fmt: skip
-"""The keys of a policy that the table shows under labels of their own."""
+"""The keys of a policy that have labels of their own in the table."""
 
 
 def _without_label(policy: AppraisalPolicy) -> Iterator[tuple[str, str]]:
-    """The other keys of a policy and their values as JSON, so that no key is left out of the table."""
+    """Yield the other keys of a policy and their values as JSON, so that the table is complete."""
     for key, value in policy.to_dict().items():
         inner = {key: value} if key in _LABELLED or not isinstance(value, dict) else value
         for name, of_name in inner.items():
@@ -107,7 +107,7 @@ def _claim(value: object) -> str:
 
 
 def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[str, Any]:
-    """The remarks on `policy` in JSON's types."""
+    """Return the remarks on `policy` as JSON-compatible values."""
     return {
         "format": CHECK_FORMAT,
         "policy": {"id": policy.id, "digest": policy.digest, "source": policy.source},
@@ -119,7 +119,7 @@ def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[s
 
 
 def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], style: TextStyle) -> str:
-    """The remarks on `policy` as text, without a line end."""
+    """Format the remarks on `policy`, without a final line end."""
     remarks = list(remarks)
     lines = [f"{sanitize(policy.source)}   usable   policy {excerpt(policy.id, 40)}", f"  {policy.digest}"]
     for one in remarks:

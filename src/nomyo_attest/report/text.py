@@ -1,4 +1,4 @@
-"""The summary of an audit as text on a terminal or in a log."""
+"""Format the summary of an audit as text for a terminal or a log."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from nomyo_attest.report.formatting import (
 from nomyo_attest.report.sections import document
 
 _LISTED: Final = 10
-"""How many rows, entries and names of a list are shown without `TextStyle.verbose`."""
+"""Maximum rows, entries and names of a list that are shown without `TextStyle.verbose`."""
 
 _LABEL: Final = 12
-"""Columns of the names of an entry's facts, as those of a single result's findings."""
+"""Columns of the labels of an entry's facts, as for the findings of a single result."""
 
 _OUR_TEXT_MAX: Final = 4000
 _LONG_HEX: Final = 40
@@ -55,7 +55,7 @@ _INKS: Final[dict[str, Ink]] = {"affirming": "good", "warning": "warn"}
 
 
 def audit_text(summary: Summary, style: TextStyle, written: Sequence[str] = ()) -> str:
-    """Format `summary` as text, without a line end. Nothing in it is a command to a CI system.
+    """Format `summary` as text, without a final line end. No part of it is a command to a CI system.
 
     Args:
         summary: what the audit found.
@@ -84,7 +84,7 @@ class _Renderer:
         self.detail = Detail.FULL if style.verbose else Detail.BRIEF
 
     def text(self, text: Text) -> str:
-        """One line of sanitized text."""
+        """Render as one line of sanitized text."""
         match text:
             case str():
                 return excerpt(text.replace("\n", ", "), _OUR_TEXT_MAX)
@@ -105,7 +105,7 @@ class _Renderer:
         return "".join(map(self.text, text)).removesuffix(", ")
 
     def section(self, section: Section, *, heading: bool) -> list[str]:
-        """A section under its heading; nothing if all of it is of more detail."""
+        """Render a section under its heading; empty if no block is shown at this detail."""
         parts = [part for part in map(self.block, select(section.blocks, self.detail)) if part]
         if not parts:
             return []
@@ -176,7 +176,7 @@ class _Renderer:
         return lines + [line for one in entry.facts if one.name == "what to do" for line in self._fact(one)]
 
     def _head(self, entry: Entry) -> list[str]:
-        """Mark and name, as before a rule of a single result, and the amount beside them, or below if too long."""
+        """Render mark and name, as for a rule of a single result, with the amount beside them, or below if too long."""
         tag, name, amount = entry.mark.text, self.text(entry.name), self.text(entry.amount)
         first = f"  {tag}  {name}  "
         lines = [f"{first}{amount}".rstrip()]
@@ -222,7 +222,7 @@ class _Renderer:
         return line.replace(first.text, self.style.paint(first.text, _ink(first)), 1)
 
     def _stacked(self, cells: Sequence[str], head: Sequence[str], numeric: Sequence[bool]) -> list[str]:
-        """A row that is too wide for columns: its first cell on a line, the others below it."""
+        """Render a row that is too wide for columns: its first cell on a line, the others below it."""
         first, *others = zip(cells, head, numeric, strict=True)
         lines = self.style.wrap(first[0], "  ", "    ")
         beside = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from nomyo_attest.report.formatting import when
+from nomyo_attest.report.formatting import to_datetime
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _STEPS: Final = (
@@ -49,7 +49,7 @@ def time_ticks(start: int, end: int, most: int = TICKS_MAXIMUM) -> list[Tick]:
         times = list(_calendar(start, end, months))[: most + 1]
     ticks, group = [], ""
     for at in times:
-        label, above = _labels(when(at), step)
+        label, above = _labels(to_datetime(at), step)
         ticks.append(Tick(at, label, above if above != group else ""))
         group = above
     return ticks
@@ -63,7 +63,7 @@ def _even(start: int, end: int, step: int) -> list[int]:
 
 def _calendar(start: int, end: int, months: int) -> Iterator[int]:
     """First days of months, counted from the year 0."""
-    day = when(start)
+    day = to_datetime(start)
     count = -(-(day.year * 12 + day.month - 1) // months) * months
     while (year := count // 12) <= 9999:
         if year:
