@@ -1,7 +1,8 @@
-"""docs/architecture.md has every dependency and every layer that pyproject.toml has, in its order."""
+"""docs/architecture.md lists every dependency and layer of pyproject.toml, and places that exist."""
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -53,3 +54,40 @@ def test_the_picture_of_the_layers_has_each_in_its_place(
         for module in re.findall(r"\w+", layer):
             if not module.startswith("_"):
                 assert re.search(rf"\b{module}\b", drawn), f"{module} is missing in: {drawn}"
+
+
+def places(page: str) -> list[tuple[str, list[str]]]:
+    """Each path of the table `Where to find it`, with the names that the row lists after it."""
+    table = page.partition("\n## Where to find it\n")[2].partition("\n## ")[0]
+    found: list[tuple[str, list[str]]] = []
+    for row in re.findall(r"^\| .*\? \| (.*) \|$", table, re.MULTILINE):
+        for quoted in re.findall(r"`([^`]+)`", row):
+            if "/" in quoted:
+                found.append((quoted, []))
+            else:
+                found[-1][1].append(quoted)
+    return found
+
+
+def test_every_place_in_the_table_exists(page: str, root: Path) -> None:
+    found = places(page)
+    assert len(found) > 20
+    for path, names in found:
+        place = root / "src" / path
+        assert place.exists(), path
+        if names:
+            module = ast.parse(place.read_text(encoding="utf-8"))
+            assert set(names) <= set(defined(module)), path
+
+
+def defined(module: ast.Module) -> list[str]:
+    """The names of a module's constants, functions and classes."""
+    names = []
+    for node in module.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.append(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.append(node.target.id)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return names
