@@ -1,10 +1,10 @@
-"""The findings of an audit as workflow commands of GitHub Actions, which shows them beside the files.
+"""Format the findings of an audit as workflow commands of GitHub Actions, which shows them beside the files.
 
 ``::error file=recorded.jsonl,line=12,title=pcr.values::…``: one for each source and rule. GitHub shows ten errors and
-ten warnings of a step and drops the others without a word, so the tenth says how many more there are.
+ten warnings of a step and silently drops the others, so the tenth states how many more there are.
 """
 
-# No import of annotations from __future__: the name is that of the function below.
+# No import of annotations from __future__: a function below has that name.
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ from nomyo_attest.report.causes import (
 from nomyo_attest.report.formatting import count, escape_commands, excerpt, sanitize, sentence
 
 SHOWN: Final = 10
-"""Errors, and warnings, that GitHub shows of one step."""
+"""Maximum errors, and maximum warnings, that GitHub shows for one step."""
 
 _PLACES: Final = 3
 
@@ -39,7 +39,7 @@ class _Annotation(NamedTuple):
 
 
 def annotations(summary: Summary) -> str:
-    """One workflow command a line, with line ends; empty where there is nothing to tell.
+    """Return one workflow command per line, with line ends; empty if there is nothing to report.
 
     Errors are records that were released though not affirmed, rules that the policy requires, findings across records,
     cross-record checks that were not evaluated, and what could not be read; warnings are rules that the policy softens;
@@ -53,7 +53,7 @@ def annotations(summary: Summary) -> str:
         *(_of_cause(one) for one in causes if not one.softened),
     ]
     warnings = [_of_cause(one) for one in causes if one.softened]
-    # More places than the summary lists are lost to this report too, and counted.
+    # Places that the summary does not list are missing here too, and are only counted.
     unlisted = max(0, summary.places_total - len(summary.places))
     notices = []
     if summary.outside_by_server:
@@ -66,11 +66,11 @@ def annotations(summary: Summary) -> str:
 
 def _commands(kind: str, found: list[_Annotation], unlisted: int) -> Iterable[str]:
     total = len(found) + unlisted
-    found = _mixed(found)
+    found = _interleaved(found)
     shown = found if total <= SHOWN else found[: SHOWN - 1]
     for one in shown:
         properties = [("title", one.title)]
-        if one.source != "-":  # standard input is no file that GitHub could show
+        if one.source != "-":  # GitHub cannot show standard input
             properties = [("file", one.source), ("line", str(max(one.line, 1))), *properties]
         yield _command(kind, properties, one.message)
     if total > len(shown):
@@ -79,8 +79,8 @@ def _commands(kind: str, found: list[_Annotation], unlisted: int) -> Iterable[st
         yield _command(kind, [("title", left)], message)
 
 
-def _mixed(found: list[_Annotation]) -> list[_Annotation]:
-    """The first of every title, then the second of every title, and so on."""
+def _interleaved(found: list[_Annotation]) -> list[_Annotation]:
+    """Reorder: the first of every title, then the second of every title, and so on."""
     seen: dict[str, int] = {}
     turns = []
     for one in found:
@@ -94,7 +94,7 @@ def _command(kind: str, properties: Iterable[tuple[str, str]], message: str) -> 
 
 
 def _data(text: str) -> str:
-    """Text as the runner reads it back; with it, a line end in it is no new line of the log."""
+    """Escape text for the runner, so that a line end in it does not begin a new line of the log."""
     return escape_commands(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

@@ -1,9 +1,9 @@
-"""An audit as JUnit XML, which most CI systems show as tests.
+"""Format an audit as JUnit XML, which most CI systems show as tests.
 
-A suite for each source with two cases: that it can be read, and that no record in it is refused, which fails with all
-rules that refuse one; a suite for what shows across records, where every rule is a case; and one for the audit as a
-whole. Thus a record is counted once, however many rules refuse it. A rule that the policy makes a warning passes, with
-the warning as its output: JUnit has nothing between.
+Each source is a suite with two cases: the source can be read, and no record in it is refused; the second fails with all
+rules that refuse a record, so that a record is counted once, however many rules refuse it. The cross-record checks are
+a suite with a case for each rule, and the audit as a whole is another suite. A rule that the policy makes a warning
+passes, with the warning as its output, since JUnit has no outcome between passed and failed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nomyo_attest.report.causes import (
 from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence, source_name
 
 RULES_MAXIMUM: Final = 2000
-"""Rules in sources, which makes 2 to 3 MB; what is cut is a failing case that says how many."""
+"""Maximum (source, rule) pairs, about 2 to 3 MB; if there are more, a failing case states how many."""
 
 AUDIT: Final = "nomyo-attest audit"
 ACROSS: Final = "across records"
@@ -38,14 +38,14 @@ READABLE: Final = "can be read"
 RELEASED: Final = "only affirmed records are released"
 NONE_REFUSED: Final = "no record is refused"
 EXIT_STATUS: Final = "exit status"
-"""Names of suites and cases: CI systems compare by them from run to run."""
+"""Names of suites and cases, by which CI systems compare runs."""
 
 _FINDINGS_MAXIMUM: Final = 20
 _LINES_MAXIMUM: Final = 10
 
 
 def junit_xml(summary: Summary) -> str:
-    """The whole document, with its line end. Every character in it is one that XML 1.0 allows."""
+    """Return the whole document, with its final line end. XML 1.0 allows every character in it."""
     root = ET.Element("testsuites", name=AUDIT)
     root.append(_whole(summary))
     if summary.cross_record_rules:
@@ -72,7 +72,7 @@ def _suite(name: str) -> ET.Element:
 
 
 def _case(suite: ET.Element, name: str, source: str = "") -> ET.Element:
-    """A case that passes, unless `_set_outcome` says otherwise."""
+    """Add a case, which passes unless `_set_outcome` is called for it."""
     case = ET.SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0")
     if source and source != "-":
         case.set("file", sanitize(source))
@@ -115,7 +115,7 @@ def _whole(summary: Summary) -> ET.Element:
 
 
 def _add_exit_status(summary: Summary, cases: list[ET.Element]) -> None:
-    """Let the case of the exit status fail where no other case says why: else a single record would be two failures."""
+    """Fail the case of the exit status only if no other case failed: else one record would count as two failures."""
     case = next(case for case in cases if case.get("name") == EXIT_STATUS)
     if summary.status:
         others = any(one.find(kind) is not None for one in cases for kind in ("failure", "error"))
@@ -155,7 +155,7 @@ def _across(summary: Summary) -> ET.Element:
 
 
 def _sources(summary: Summary) -> list[ET.Element]:
-    """A suite for each source that is listed, or that a rule does not hold in."""
+    """Return a suite for each source that is listed or in which a rule failed or is undecided."""
     causes = causes_by_source(summary)
     by_source: dict[str, list[Cause]] = {}
     for cause in causes[:RULES_MAXIMUM]:
@@ -177,7 +177,7 @@ def _sources(summary: Summary) -> list[ET.Element]:
             _case(suite, "rules in sources"),
             "failure",
             f"{count(cut, 'more failure')} of a rule in a source",
-            ["This report has the first of them. The verdicts have all."],
+            ["This report lists the first of them. The verdicts have all."],
         )
         suites.append(suite)
     return suites
@@ -198,7 +198,7 @@ def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None)
 
 
 def _none_refused(suite: ET.Element, name: str, source: SourceSummary | None, found: list[Cause]) -> None:
-    """The case of all records of a source together: a record that several rules refuse is one failure, not several."""
+    """Add the case of all records of a source: a record that several rules refuse is one failure, not several."""
     counts = source.counts if source is not None else Counts()
     if counts.unreadable and counts.total == counts.unreadable:
         return  # they are errors of the other case
@@ -223,7 +223,7 @@ def _none_refused(suite: ET.Element, name: str, source: SourceSummary | None, fo
 
 
 def _rule(cause: Cause) -> list[str]:
-    """What is said of a rule in one source: how many records, which, what was expected and got, what to do."""
+    """Describe a rule in one source: the number of records, their lines, the values expected and got, what to do."""
     name = excerpt(cause.rule) if cause.failed else f"{excerpt(cause.rule)} ({cause.outcome})"
     head = f"{name}: {count(cause.records, 'record')}: {cause.problem}"
     lines = [f"WARNING: {head}" if cause.softened else head]

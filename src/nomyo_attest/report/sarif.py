@@ -1,6 +1,6 @@
-"""An audit as SARIF 2.1.0 (OASIS), which code scanning services and editors show beside the files.
+"""Format an audit as SARIF 2.1.0 (OASIS), which code scanning services and editors show beside the files.
 
-One result for each source and rule, not for each record: services take 25,000 results at the most. Section numbers are
+One result for each source and rule, not for each record: services accept at most 25,000 results. Section numbers are
 those of the standard.
 """
 
@@ -31,19 +31,19 @@ from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence
 from nomyo_attest.report.rules_page import rule_anchor
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-"""The schema's own name for itself."""
+"""The ``$id`` of the SARIF schema."""
 
 RESULTS_MAXIMUM: Final = 25_000
-"""What GitHub takes of one run; it shows 5,000, the most severe first."""
+"""Maximum results of one run that GitHub accepts; it shows 5,000, the most severe first."""
 
 _NEAR: Final = 1000
-"""Results with the other places beside the first: all 25,000 with theirs would be a file too large to be sent."""
+"""Maximum results with related locations: with those of all 25,000 the file would be too large to upload."""
 
 UNREADABLE_RULE: Final = "unreadable"
-"""The id of results about what could not be read: that of the verdict."""
+"""The rule id of results about unreadable sources and records, the same word as the verdict."""
 
 _DESCRIPTION_MAXIMUM: Final = 1000
-"""Characters of a description: GitHub takes 1024."""
+"""Maximum characters of a description; GitHub accepts 1024."""
 
 _ARTIFACTS_MAXIMUM: Final = 1000
 _RELATED_MAXIMUM: Final = 9
@@ -51,10 +51,10 @@ _LINK: Final = re.compile(r"\](?=\()")
 
 
 def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
-    """The whole log file, in JSON's types; errors first, so that a limit cuts the least.
+    """Return the whole log file as JSON-compatible values; errors first, so that a limit drops the least severe.
 
-    `docs_url` is the address of the page of rules, such as that of `docs/rules.md` on a repository host: rules link
-    into it. Without it they have their help as text only.
+    `docs_url` is the URL of the rules page, such as `docs/rules.md` on a repository host, to which the rules link.
+    Without it the rules have their help as text only.
     """
     causes = causes_by_source(summary)
     rules = _descriptors(summary, [one.rule for one in causes], docs_url)
@@ -84,15 +84,15 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
 
 
 def sarif_text(summary: Summary, docs_url: str | None = None) -> str:
-    """The log file as JSON text, with its line end."""
+    """Return the log file as JSON text, with its final line end."""
     return json.dumps(sarif(summary, docs_url), indent=2, ensure_ascii=False) + "\n"
 
 
 def _invocation(summary: Summary) -> dict[str, Any]:
-    """How the audit was run (3.20).
+    """Describe how the audit was run (3.20).
 
-    It succeeded, also where a source could not be read: GitHub takes no result of an execution that did not, and what
-    could not be read is a result itself.
+    ``executionSuccessful`` is true even if a source could not be read: GitHub accepts no results of an unsuccessful
+    execution, and an unreadable source is a result itself.
     """
     invocation: dict[str, Any] = {
         "executionSuccessful": True,
@@ -124,7 +124,7 @@ def _invocation(summary: Summary) -> dict[str, Any]:
 
 
 def _artifacts(summary: Summary) -> list[dict[str, Any]]:
-    """The sources with their digests (3.24), so that a reader can tell what was audited."""
+    """List the sources with their digests (3.24), so that a reader can verify what was audited."""
     artifacts = []
     for one in summary.sources[:_ARTIFACTS_MAXIMUM]:
         artifact: dict[str, Any] = {"location": {"uri": source_uri(one.name)}}
@@ -166,13 +166,13 @@ def _properties(summary: Summary, cut: int) -> dict[str, Any]:
 
 
 def source_uri(name: str) -> str:
-    """The name of a source as a URI reference (3.4.3): relative where the name is, and with every byte escaped."""
+    """Return the name of a source as a URI reference (3.4.3): relative if the name is, with every byte escaped."""
     if name == "-":
         return "stdin"
     path = PurePath(name).as_posix()
     try:
         escaped = quote(path, errors="surrogateescape")
-    except UnicodeEncodeError:  # no name that a system gave
+    except UnicodeEncodeError:  # not a name that an operating system returned
         escaped = quote(path, errors="backslashreplace")
     if path.startswith("/"):
         return f"file://{escaped}"
@@ -180,21 +180,21 @@ def source_uri(name: str) -> str:
 
 
 def _location(source: str, line: int, note: str = "") -> dict[str, Any]:
-    """One place (3.28); a source of which nothing was read is shown at its first line."""
+    """Return one place (3.28); a source of which nothing was read is shown at its first line."""
     physical = {"artifactLocation": {"uri": source_uri(source)}, "region": {"startLine": max(line, 1)}}
     return {"physicalLocation": physical} | ({"message": _message(note)} if note else {})
 
 
 def _message(text: str) -> dict[str, str]:
-    """Text in which nothing is a placeholder (3.11.5) or a link (3.11.6)."""
+    """Escape text so that it has no placeholder (3.11.5) and no link (3.11.6)."""
     return {"text": _LINK.sub("] ", text.replace("{", "{{").replace("}", "}}"))}
 
 
 def _result(rule: str, level: str, text: str, places: Sequence[tuple[str, int, str]], *identity: str) -> dict[str, Any]:
-    """One result (3.27): at the first of its places, with the others beside it.
+    """Return one result (3.27): at the first of its places, with the others as related locations.
 
-    The fingerprint is that of the rule and what else makes it the same result from run to run: not of lines, which
-    move, nor of counts.
+    The fingerprint covers the rule and `identity`, which stay the same from run to run; it covers neither lines nor
+    counts, which change.
     """
     source, line, _ = places[0]
     fingerprint = hashlib.sha256("\0".join((rule, *identity)).encode(errors="backslashreplace")).hexdigest()
@@ -226,7 +226,7 @@ def _cross_record(summary: Summary) -> Iterable[dict[str, Any]]:
 
 
 def _latest_first(places: list[Place], last: Place) -> list[Place]:
-    """The last place comes first: it is where the earlier value appeared again."""
+    """Put the last place first: it is where the earlier value appeared again."""
     return [last, *(place for place in places if place != last)]
 
 
@@ -244,9 +244,9 @@ def _causes(causes: list[Cause]) -> Iterable[dict[str, Any]]:
 
 
 def _descriptors(summary: Summary, named: Iterable[str], docs_url: str | None) -> list[dict[str, Any]]:
-    """Every rule of the appraisals and across records, in the order of their tables; then that of `UNREADABLE_RULE`.
+    """Describe the appraisal rules and the cross-record rules, in the order of their tables; then `UNREADABLE_RULE`.
 
-    `named` are the ids that results have: those of claims, such as ``claims.security_tier``, get a descriptor each.
+    `named` are the rule ids of results: those of claims, such as ``claims.security_tier``, get a descriptor each.
     """
     claims = sorted({one for one in named if one.startswith("claims.")})
     found = []
@@ -304,12 +304,12 @@ def _descriptor(
 
 
 def _joined(paragraphs: Iterable[str]) -> str:
-    """Paragraphs with what in them would be a placeholder (3.11.5) escaped."""
+    """Join paragraphs, and escape what would be a placeholder (3.11.5)."""
     return "\n\n".join(one for one in paragraphs if one).replace("{", "{{").replace("}", "}}")
 
 
 def _cut(text: str) -> str:
-    """The sentences of `text` that fit."""
+    """Return the leading sentences of `text` that fit into a description."""
     text = " ".join(text.split())
     if len(text) <= _DESCRIPTION_MAXIMUM:
         return text

@@ -191,13 +191,13 @@ def test_failures_come_before_what_only_follows_from_them() -> None:
     text = body_text(result, policy, TextStyle())
     assert text.startswith("  FAIL  key.form\n")
     others = len(fault.expect()["undecided"])
-    assert f"\n\n  not decided because of this: {others} other rules (--verbose names them)" in text
+    assert f"\n\n  undecided because of this: {others} other rules (--verbose names them)" in text
     verbose = body_text(result, policy, TextStyle(verbose=True))
     assert all(f"  UNDECIDED  {rule}\n" in verbose for rule in ("key.attributes", "key.template", "key.strength"))
     fault, result, policy = judged("evidence-hex-odd")
     text = body_text(result, policy, TextStyle())
     others = len(fault.expect()["undecided"])
-    assert text.splitlines()[-1] == f"  not decided because of this: {others} other rules (--verbose names them)"
+    assert text.splitlines()[-1] == f"  undecided because of this: {others} other rules (--verbose names them)"
     assert text.count("FAIL") == 1
     assert "UNDECIDED" not in text
 
@@ -209,9 +209,7 @@ def test_what_cannot_be_told_beside_a_failure_is_one_line_with_its_reason() -> N
     result, policy = appraised(Forge().measure(0, b"other").tamper("_metadata", without_id))
     text = body_text(result, policy, TextStyle(width=200))
     assert text.startswith("  FAIL  pcr.values\n")
-    assert text.endswith(
-        "\n\n  not decided either: nonce.match (neither the response nor the caller names a payload id)"
-    )
+    assert text.endswith("\n\n  also undecided: nonce.match (neither the response nor the caller names a payload id)")
 
 
 def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() -> None:

@@ -196,4 +196,4 @@ def test_files_that_were_found_twice_are_named_in_every_report() -> None:
     found = summary(repeated=["again/a.jsonl"], repeated_total=3)
     for report in (audit_text(found, TextStyle(width=80)), audit_markdown(found), html_report(found)):
         assert "again/a.jsonl" in report
-        assert "ound again under another name, and read once" in report
+        assert "ound under more than one name and read once" in report

@@ -1,4 +1,4 @@
-"""Render an audit's report as one HTML file that needs nothing else: no network, no script, no second file."""
+"""Render an audit's report as one self-contained HTML file: no network access, no script, no second file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from nomyo_attest.report.sections import document
 _HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 CONTENT_SECURITY_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'"
-"""Nothing may be loaded, run or sent: a browser applies this one style sheet, whatever else got into the page."""
+"""Forbid loading, running and sending anything: a browser applies this one style sheet, whatever the page contains."""
 
 _SIZE: Final = 100_000
 _SIZES: Final = {
@@ -48,19 +48,19 @@ _SIZES: Final = {
     "repeated": 60_000,
     "limits": 30_000,
 }
-"""Bytes of a list by its name; of the others `_SIZE`. The page has to fit into a mail."""
+"""Maximum bytes of a list, by its name; `_SIZE` for other lists. The page has to fit into an email."""
 
 _ITEMS_SIZE: Final = 50_000
-"""Bytes of the items of one entry."""
+"""Maximum bytes of the items of one entry."""
 
 _CHARTS: Final[dict[str, Callable[[Summary], Markup]]] = {"timeline": charts.timeline, "profiles": charts.profiles}
 
 
 def html_report(summary: Summary) -> str:
-    """Format `summary` as one HTML file that needs nothing else: to be read, mailed, printed.
+    """Format `summary` as one self-contained HTML file, to be read, mailed or printed.
 
-    It has no script and loads nothing. Whatever a summary holds, the file is not larger than about 3 MB; what is cut
-    says so.
+    It has no script and loads nothing. Whatever the summary contains, the file has at most about 3 MB; a list that is
+    cut states it.
     """
     report = document(summary)
     head = element(
@@ -114,7 +114,7 @@ class _Renderer:
         self.summary = summary
 
     def section(self, section: Section) -> Markup:
-        """A section of the page: a landmark with its heading."""
+        """Render a section of the page: a landmark with its heading."""
         heading = element("h2", section.title, id=f"{section.name}-title")
         blocks = join(map(self.block, section.blocks))
         return element("section", heading, blocks, id=section.name, aria_labelledby=f"{section.name}-title")
@@ -147,7 +147,7 @@ def _facts(rows: Iterable[Fact]) -> Markup:
 
 
 def _table(block: Table) -> Markup:
-    """A table under its caption, in a region that scrolls sideways where the page is too narrow."""
+    """Render a table under its caption, in a region that scrolls sideways if the page is too narrow."""
     rows = fit((_row(block, one.cells) for one in block.rows), _SIZES.get(block.name, _SIZE))
     shown: Sequence[Row] = block.rows[: len(rows)]
     total = max(len(block.rows), block.total)
@@ -169,7 +169,7 @@ def _table(block: Table) -> Markup:
 
 
 def _row(block: Table, cells: Sequence[Text]) -> Markup:
-    """A row; its first cell is its heading."""
+    """Render a row; its first cell is its heading."""
     first, *others = (
         (render(cell), "n" if column.numeric else None) for cell, column in zip(cells, block.columns, strict=True)
     )

@@ -1,9 +1,8 @@
-"""Draw the verdicts, and the PCR profiles, over time.
+"""Draw the verdicts and the PCR profiles over time, as SVG.
 
-SVG that is as wide as the page and as high as it was drawn. Places along the time are percentages, heights are pixels,
-and there is no `viewBox`: so bars grow with the page and letters do not, and one drawing serves a phone and a wide
-screen. Nothing is said by color alone: each kind of bar has a pattern too, and beside every chart there is a table of
-the same numbers.
+Horizontal positions are percentages, vertical ones are pixels, and there is no `viewBox`: bars grow with the page but
+text does not, so that one drawing serves a phone and a wide screen. No information depends on color alone: each kind of
+bar has a pattern too, and each chart has a table of the same numbers.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from nomyo_attest.report.html.scale import number_ticks, time_ticks
 from nomyo_attest.report.sections.fleet import drawn, usual
 
 BAR: Final = 0.86
-"""Of the room that a bucket has, what its bar takes."""
+"""Width of a bar as a fraction of its bucket's width."""
 
 BAR_WIDEST: Final = 6.0
-"""Per cent of the whole width."""
+"""Maximum width of a bar, in percent of the whole width."""
 
 MINIMUM: Final = 2.0
-"""Pixels of the smallest bar that is not nothing: one record among a million is to be seen."""
+"""Minimum height of a bar that is not empty, in pixels: one record among a million must be visible."""
 
 _AXIS: Final = 40
-"""Pixels below a chart for the marks of time."""
+"""Height of the time axis below a chart, in pixels."""
 
 
 class Scale:
-    """The axis of time of a timeline: each bucket has an equal share of the width."""
+    """The time axis: each bucket has an equal share of the width."""
 
     def __init__(self, timeline: Sequence[Bucket], seconds: int) -> None:
         self.count = len(timeline)
@@ -44,26 +43,26 @@ class Scale:
         self.bar = min(self.slot * BAR, BAR_WIDEST)
 
     def left(self, bucket: int) -> float:
-        """Where the bar of a bucket begins, in per cent."""
+        """Return where the bar of a bucket begins, in percent."""
         return bucket * self.slot + (self.slot - self.bar) / 2
 
     def at(self, time: float) -> float:
-        """Where a time is, in per cent; what is outside is held to the edge."""
+        """Return the position of a time, in percent; times outside are clamped to the edge."""
         return 100 * min(max((time - self.start) / (self.end - self.start), 0.0), 1.0)
 
 
 def percent(value: float) -> str:
-    """A length in per cent, without needless digits."""
+    """Format a length in percent, without trailing zeros."""
     return f"{value:.3f}".rstrip("0").rstrip(".") + "%"
 
 
 def pixels(value: float) -> str:
-    """A length in pixels, without needless digits."""
+    """Format a length in pixels, without trailing zeros."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def rect(x: float, y: float, width: float, height: float, kind: str, *inside: str) -> Markup:
-    """A rectangle: `x` and `width` in per cent, `y` and `height` in pixels."""
+    """Draw a rectangle: `x` and `width` in percent, `y` and `height` in pixels."""
     return element(
         "rect",
         *inside,
@@ -76,22 +75,22 @@ def rect(x: float, y: float, width: float, height: float, kind: str, *inside: st
 
 
 def line(y: float, kind: str) -> Markup:
-    """A line across the chart."""
+    """Draw a line across the chart."""
     return element("line", x1="0", x2="100%", y1=pixels(y), y2=pixels(y), class_=kind)
 
 
 def label(x: str, y: float, text: str, kind: str) -> Markup:
-    """A word in a chart."""
+    """Draw a label."""
     return element("text", text, x=x, y=pixels(y), class_=kind)
 
 
 def bar_height(records: int, highest: int, height: float) -> float:
-    """Pixels of a bar; one that is not nothing can be seen."""
+    """Return the height of a bar in pixels: at least `MINIMUM` unless it is empty."""
     return max(MINIMUM, height * records / highest) if records else 0.0
 
 
 def time_axis(scale: Scale, y: float) -> Markup:
-    """Marks of time at the foot of a chart. On a narrow page every other label is left out."""
+    """Draw the time axis at the foot of a chart. A narrow page shows every other label."""
     parts = [line(y, "axis")]
     for place, tick in enumerate(time_ticks(scale.start, scale.end)):
         x = percent(scale.at(tick.at))
@@ -103,7 +102,7 @@ def time_axis(scale: Scale, y: float) -> Markup:
 
 
 def spans(scale: Scale, gaps: Iterable[Gap], height: float, letter: str, kind: str) -> Markup:
-    """Stretches of time, hatched and numbered: ``G1``, ``G2``."""
+    """Draw gaps, hatched and numbered: ``G1``, ``G2``."""
     parts, free = [], -1.0
     for place, gap in enumerate(gaps, 1):
         x, end = scale.at(gap.begins), scale.at(gap.ends)
@@ -115,7 +114,7 @@ def spans(scale: Scale, gaps: Iterable[Gap], height: float, letter: str, kind: s
 
 
 def figure(name: str, title: str, description: str, height: float, drawn: Iterable[str], *below: str) -> Markup:
-    """A drawing with an axis of time, its description for screen readers, and what is below it."""
+    """Build a figure: the drawing, its description for screen readers, and the elements below it."""
     drawing = element(
         "svg",
         element("title", title, id=f"{name}-svg-title"),
@@ -131,7 +130,7 @@ def figure(name: str, title: str, description: str, height: float, drawn: Iterab
 
 
 def patterns() -> Markup:
-    """What the bars of each verdict, and stretches of time, are filled with; once on a page."""
+    """Define the fills of each verdict and of gaps; needed once on a page."""
     strokes: dict[str, list[tuple[str, float]]] = {
         "warning": [("M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4", 2.5)],
         "contraindicated": [("M0,0 l8,8 M0,8 l8,-8", 1)],
@@ -158,7 +157,7 @@ def _pattern(name: str, ground: str, paths: Iterable[tuple[str, float]]) -> Mark
 
 
 def swatch(kind: str) -> Markup:
-    """A piece of a verdict's fill, for a legend."""
+    """Draw a square with a verdict's fill, for a legend."""
     filled = element("rect", width=16, height=16, class_=f"b-{kind}")
     return element("svg", filled, class_="swatch", width=16, height=16, aria_hidden="true")
 
@@ -167,15 +166,15 @@ def swatch(kind: str) -> Markup:
 
 _HEIGHT: Final = 200
 _HEAD: Final = 18
-"""Pixels above the bars, for the numbers of gaps."""
+"""Height above the bars for the numbers of gaps, in pixels."""
 
 _LANE: Final = 56
 _LANE_BAR: Final = 24
 _BAND: Final = 6
-"""Pixels of a lane, of its highest bar, and of the band below the bars of a PCR profile."""
+"""Heights in pixels of a lane, of its highest bar, and of the band below the bars of a PCR profile."""
 
 UNAVAILABLE: Final = "without evidence"
-"""The lane of records without evidence: not a verdict, but part of `none` as a rule."""
+"""The lane of records without evidence; it is not a verdict: such records are usually counted as `none`, too."""
 
 
 def timeline(summary: Summary) -> Markup:
@@ -199,7 +198,7 @@ def timeline(summary: Summary) -> Markup:
     parts += [line(foot, "axis"), time_axis(scale, height + 4)]
     description = (
         f"Records by verdict, each bar {duration(summary.bucket_seconds)}, from {moment(scale.start)} to "
-        f"{moment(scale.end)}. Below the stacked bars what is not affirming, each on a scale of its own."
+        f"{moment(scale.end)}. Below the stacked bars, each verdict other than affirming has a scale of its own."
     )
     return figure("timeline", "Verdicts over time", description, height, parts, _legend(summary, lanes))
 
@@ -209,7 +208,7 @@ def _count(counts: Counts, name: str) -> int:
 
 
 def _stack(scale: Scale, place: int, bucket: Bucket, highest: int, foot: float) -> Markup:
-    """The bar of one bucket, from its foot up."""
+    """Draw the bar of one bucket, from the bottom up."""
     y, parts = foot, []
     for name in VERDICTS:
         height = bar_height(_count(bucket.counts, name), highest, _HEIGHT)
@@ -229,15 +228,15 @@ def _lanes(buckets: Sequence[Bucket]) -> list[tuple[str, list[int]]]:
 
 
 def _lane(scale: Scale, name: str, said: str, counts: Sequence[int], top: float, kind: str) -> Markup:
-    """Counts over time on a scale of their own.
+    """Draw counts over time on a scale of their own.
 
     Args:
         scale: the axis of time.
         name: what is counted.
-        said: how many there are, in words.
-        counts: of each bucket.
+        said: the total, in words.
+        counts: the count of each bucket.
         top: pixels from the top of the chart.
-        kind: the verdict with whose fill the bars are drawn.
+        kind: the verdict whose fill the bars have.
     """
     foot, highest = top + _LANE - _BAND, max(counts, default=0)
     note = element("tspan", f"; at most {number(highest)} a bar", class_="wide")
@@ -264,7 +263,7 @@ def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
 
 
 def profiles(summary: Summary) -> Markup:
-    """The chart; empty where no profile has numbers over time."""
+    """Draw the chart; empty if no profile has counts over time."""
     lanes = [(place, one) for place, one in enumerate(summary.profiles, 1) if any(one.over_time)]
     lanes = lanes[:PROFILES_OVER_TIME]
     if not lanes or not summary.timeline:
@@ -295,7 +294,7 @@ def _profile_lane(scale: Scale, place: int, profile: Profile, share: str, top: f
 
 
 def _runs(counts: Sequence[int]) -> list[tuple[int, int]]:
-    """Stretches of buckets with records: first, and one behind the last."""
+    """Return the runs of consecutive buckets with records, as half-open ranges."""
     runs: list[tuple[int, int]] = []
     for place, records in enumerate(counts):
         if not records:

@@ -1,6 +1,6 @@
-"""HTML that cannot be broken by what is put into it, and how each kind of text is written in it.
+"""Build HTML that its content cannot break, and render each kind of text as HTML.
 
-Text is escaped unless it is markup already.
+Text is escaped unless it is `Markup` already.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from nomyo_attest.report.document import (
 from nomyo_attest.report.formatting import NAME_MAX, excerpt, moment, number, sanitize
 
 VOID: Final = frozenset({"br", "meta", "wbr"})
-"""Elements without an end tag (HTML, 13.1.2), as far as they are used here."""
+"""The elements without an end tag (HTML, 13.1.2) that are used here."""
 
 
 class Markup(str):
-    """Text that is HTML. What is joined to it by ``+`` or an f-string is plain text again, and will be escaped."""
+    """Text that is HTML. Joining it by ``+`` or an f-string returns plain text, which will be escaped."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ def escape(text: str) -> Markup:
 
 
 def element(name: str, /, *children: str, **attributes: str | int | None) -> Markup:
-    """An element. An attribute's name loses a final ``_``, other ``_`` are hyphens; one that is None is left out."""
+    """Return an element. A final ``_`` of an attribute's name is dropped, other ``_`` become hyphens; None omits it."""
     start = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(sanitize(str(value)))}"'
         for key, value in attributes.items()
@@ -57,7 +57,7 @@ def join(parts: Iterable[str], between: str = "") -> Markup:
 
 
 def fit(parts: Iterable[Markup], size: int) -> list[Markup]:
-    """Take as many of the parts, from the first on, as have no more than `size` bytes together."""
+    """Return the leading parts that together have at most `size` bytes."""
     taken = []
     for part in parts:
         size -= len(part.encode())
@@ -70,16 +70,16 @@ def fit(parts: Iterable[Markup], size: int) -> list[Markup]:
 # ---- text
 
 _HEX_STEP: Final = 16
-"""Digits of a digest after which a line may break: eight bytes."""
+"""A line may break after a multiple of this many digits of a digest (eight bytes)."""
 
 _MARKS_MAXIMUM: Final = 2
-"""Combining marks that a letter may carry. More, and they are drawn over the lines around."""
+"""Maximum combining marks on a letter; more would be drawn over neighboring lines."""
 
 _OUR_TEXT_MAX: Final = 4000
 
 
 def render(text: Text) -> Markup:
-    """Write a text of the document as HTML."""
+    """Render a text of the document as HTML."""
     match text:
         case str():
             return _ours(text)
@@ -102,12 +102,12 @@ def render(text: Text) -> Markup:
 
 
 def outside(text: str, limit: int = NAME_MAX) -> Markup:
-    """Text from outside: cut, sanitized, and kept from turning the direction of the text around it."""
+    """Render text from outside: cut, sanitized, and isolated so that it cannot change the direction of other text."""
     rest = f"… ({number(len(text))} characters)" if len(text) > limit else ""
-    return join([element("bdi", _without_piles(text[:limit])), rest])
+    return join([element("bdi", _without_stacked_marks(text[:limit])), rest])
 
 
-def _without_piles(text: str) -> str:
+def _without_stacked_marks(text: str) -> str:
     if text.isascii():
         return sanitize(text)
     parts, marks = [], 0
@@ -118,14 +118,14 @@ def _without_piles(text: str) -> str:
 
 
 def mark(of: Mark) -> Markup:
-    """A word with the symbol and the color of a verdict."""
+    """Render a word with the symbol and the color of a verdict."""
     kind = of.kind if of.kind in VERDICT_SYMBOLS else "none"
     symbol = element("span", VERDICT_SYMBOLS[kind], aria_hidden="true")
     return element("span", symbol, " ", outside(of.text), class_=f"v v-{kind}")
 
 
 def _ours(text: str) -> Markup:
-    """Text of ours: `names` in backticks are set as code, a line end is a line break."""
+    """Render text of this package: names in backticks become code, a line end becomes a line break."""
     lines = []
     for line in text[:_OUR_TEXT_MAX].split("\n"):
         parts = excerpt(line, _OUR_TEXT_MAX).split("`")
@@ -134,30 +134,30 @@ def _ours(text: str) -> Markup:
 
 
 def _digits(text: str, near: str = "", limit: int = NAME_MAX) -> Markup:
-    """A digest, whole, that may break after every eight bytes.
+    """Render a whole digest, in which a line may break after every eight bytes.
 
-    Where it is nearly the same as `near`, the digits that differ are marked. Two digests of different things differ
-    almost everywhere, and marking that would say nothing.
+    If it is nearly the same as `near`, the digits that differ are marked. Unrelated digests differ almost everywhere,
+    so marking them would not help.
     """
     if not text.isascii() or not text.isalnum() or len(text) > limit:
         return element("code", outside(text, limit))
     differ = {at for at, pair in enumerate(zip(text, near or text, strict=False)) if pair[0] != pair[1]}
     if len(differ) * 4 > len(text):
         differ = set()
-    # Letters and digits alone: nothing here needs escaping.
+    # Only letters and digits: nothing needs escaping.
     marked = [f"<mark>{char}</mark>" if at in differ else char for at, char in enumerate(text)]
     parts = ("".join(marked[at : at + _HEX_STEP]) for at in range(0, len(text), _HEX_STEP))
     return element("code", Markup("<wbr>".join(parts)), class_="x")
 
 
 def _spot(source: str, line: int) -> Markup:
-    """``recorded.jsonl:12``; ``-`` is standard input, and what failed before its first line has none."""
+    """Render ``recorded.jsonl:12``; ``-`` is standard input, and line 0 is omitted."""
     named = "standard input" if source == "-" else outside(source)
     return element("code", named, f":{line}" if line else "")
 
 
 def _bar(share: Share) -> Markup:
-    """A bar of a share, below the number that says the same."""
+    """Draw a share as a bar, below its number."""
     width = 100 * share.part / share.whole if share.whole else 0
     filled = element("rect", width=f"{max(width, 0.7 if share.part else 0):.2f}%", height=8, class_=f"b-{share.kind}")
     track = element("rect", width="100%", height=8, class_="track")

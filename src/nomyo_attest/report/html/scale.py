@@ -1,4 +1,4 @@
-"""Place the marks of an axis: at round numbers, and at times that people would choose, in UTC."""
+"""Place the ticks of an axis at round numbers, or at round times in UTC."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _STEPS: Final = (
     *(_HOUR * n for n in (1, 2, 3, 6, 12)),
     *(_DAY * n for n in (1, 2, 7, 14)),
 )
-"""Seconds between two marks, up to two weeks. Above, months and years are counted, which are of unequal lengths."""
+"""Seconds between two ticks, up to two weeks; longer steps are months and years, whose lengths vary."""
 
 _MONTHS: Final = (1, 2, 3, 6, *(12 * n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)))
 _MONTH: Final = 2_629_746
-"""Seconds of a month, on average over the 400 years after which the calendar repeats."""
+"""Average seconds of a month over the 400 years after which the calendar repeats."""
 
 _MONDAY: Final = 4 * _DAY
 """The first Monday after 1970-01-01, which was a Thursday."""
@@ -30,23 +30,23 @@ TICKS_MAXIMUM: Final = 8
 
 
 class Tick(NamedTuple):
-    """A mark on the axis of time: where (seconds since 1970), what it says, and what it belongs to if that is new."""
+    """A tick of the time axis: its time (seconds since 1970), its label, and the label above it where that changes."""
 
     at: int
     label: str
     above: str
 
 
-def time_ticks(start: int, end: int, most: int = TICKS_MAXIMUM) -> list[Tick]:
-    """At most `most` marks from `start` to before `end`, at round times."""
+def time_ticks(start: int, end: int, maximum: int = TICKS_MAXIMUM) -> list[Tick]:
+    """Return at most `maximum` ticks at round times from `start` to before `end`."""
     span = max(end - start, 1)
-    step = next((one for one in _STEPS if span / one <= most), None)
+    step = next((one for one in _STEPS if span / one <= maximum), None)
     if step:
         times = _even(start, end, step)
     else:
-        months = next((one for one in _MONTHS if span / (one * _MONTH) <= most), _MONTHS[-1])
+        months = next((one for one in _MONTHS if span / (one * _MONTH) <= maximum), _MONTHS[-1])
         step = months * _MONTH
-        times = list(_calendar(start, end, months))[: most + 1]
+        times = list(_calendar(start, end, months))[: maximum + 1]
     ticks, group = [], ""
     for at in times:
         label, above = _labels(to_datetime(at), step)
@@ -62,7 +62,7 @@ def _even(start: int, end: int, step: int) -> list[int]:
 
 
 def _calendar(start: int, end: int, months: int) -> Iterator[int]:
-    """First days of months, counted from the year 0."""
+    """Yield the first days of every `months` months, counted from the year 0."""
     day = to_datetime(start)
     count = -(-(day.year * 12 + day.month - 1) // months) * months
     while (year := count // 12) <= 9999:
@@ -88,10 +88,10 @@ def _labels(time: datetime, step: int) -> tuple[str, str]:
     return str(time.year), ""
 
 
-def number_ticks(most: int, marks: int = 5) -> list[int]:
-    """Whole numbers from 0 on in steps of 1, 2 or 5 times a power of ten, the last at `most` or above it."""
-    most = max(most, 1)
+def number_ticks(maximum: int, marks: int = 5) -> list[int]:
+    """Return numbers from 0 in steps of 1, 2 or 5 times a power of ten, the last at or above `maximum`."""
+    maximum = max(maximum, 1)
     step = 1
-    while step * marks < most:
+    while step * marks < maximum:
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
-    return list(range(0, most + step, step))
+    return list(range(0, maximum + step, step))

@@ -1,4 +1,4 @@
-"""The style sheet of the page: light, dark, narrow, printed."""
+"""The style sheet of the page, for light and dark mode, narrow screens and print."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ DARK: Final[Mapping[str, str]] = {
     "unreadable-ground": "#59616a",
     "mark": "#6a5200",
 }
-"""Colors by name. As text, on `bg` and on `panel`, each that is not a ground, a line or `mark` has a contrast of 4.5
-or more (WCAG 2.2, 1.4.3).
+"""Colors by name. Each, except grounds, lines and `mark`, has a contrast of 4.5 or more as text on `bg` and on `panel`
+(WCAG 2.2, 1.4.3).
 """
 
 

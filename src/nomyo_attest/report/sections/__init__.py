@@ -1,6 +1,6 @@
-"""The sections of an audit's report: what they say, in the order in which an auditor asks.
+"""Build the sections of an audit's report, in the order in which an auditor needs them.
 
-Built once from a `Summary`. What each format shows of them, and how, is up to its renderer.
+They are built once from a `Summary`. The renderer of each format decides which parts it shows, and how.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _UNSAFE: Final = {
     "unsafe_warn_until": "until then, evidence that fails the rules listed below as warnings is accepted",
 }
 _POLICY_PARTS: Final = frozenset({"format", "id", "description", "pcrs"})
-"""Keys of a policy that have places of their own."""
+"""Keys of a policy that are shown in their own rows or tables."""
 
 _LONG_MAX: Final = 2000
 _COMMAND_MAX: Final = 20_000
@@ -171,7 +171,7 @@ def _released(summary: Summary) -> list[Block]:
 
 
 def _sources(summary: Summary) -> Section:
-    """Every source with its digest, and totals that add up."""
+    """List every source with its digest, and totals that add up."""
     counts = summary.counts
     each = " + ".join(f"{number(records)} {name}" for name, records in verdict_counts(counts))
     sums_text = f"{each} = {count(counts.total, 'record')}. "
@@ -180,7 +180,7 @@ def _sources(summary: Summary) -> Section:
         sums_text += f"{count(counts.total + summary.outside, 'record')} were read. "
     if summary.blank:
         sums_text += (
-            f"Beside them there {'was' if summary.blank == 1 else 'were'} {count(summary.blank, 'blank line')}. "
+            f"In addition there {'was' if summary.blank == 1 else 'were'} {count(summary.blank, 'blank line')}. "
         )
     sums_text += (
         f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
@@ -200,10 +200,10 @@ def _sources(summary: Summary) -> Section:
     sums = "the columns add up" if table.adds_up else "the columns do not add up to the totals, do not rely on them"
     caption = f"Sources, those with a problem or a failure first; {sums}"
     blocks: list[Block] = [Paragraph(sums_text, PAGE), replace(table, caption=caption)]
-    passed = "passed over: their names say that they are no records"
+    passed = "skipped: their extensions are not those of records"
     for title, name, names, total in (
         (passed, "passed", summary.passed_over, summary.passed_over_total),
-        ("found again under another name, and read once", "repeated", summary.repeated, summary.repeated_total),
+        ("found under more than one name and read once", "repeated", summary.repeated, summary.repeated_total),
     ):
         if total:
             listed = Bullets(name, [Name(one) for one in names], "file", total)
@@ -213,10 +213,10 @@ def _sources(summary: Summary) -> Section:
 
 def _source(source: SourceSummary) -> Row:
     name: Text = "standard input" if source.name == "-" else Name(source.name)
-    digest: Text = Digest(source.sha256) if source.sha256 else "no digest: not all of it could be read"
+    digest: Text = Digest(source.sha256) if source.sha256 else "no digest: not read to the end"
     named: list[Text] = [name, "\n", Quote(source.kind, 20), f", {size(source.size)}", "\n", digest]
     if source.problem:
-        named += ["\n", Mark("unreadable", "not read to its end")]
+        named += ["\n", Mark("unreadable", "not read to the end")]
     counts = source.counts
     return Row((tuple(named), *numbers(counts), counts.total, source.outside, source.blank))
 
@@ -225,7 +225,7 @@ def _source(source: SourceSummary) -> Row:
 
 
 def _policy(summary: Summary) -> Section:
-    """The policy that was applied: its digest, and everything in it."""
+    """Show the policy that was applied: its digest and its content."""
     applied, document = summary.policy, summary.policy.document
     facts = [
         Fact("Id", Name(applied.id)),
@@ -239,7 +239,7 @@ def _policy(summary: Summary) -> Section:
     pcrs: Block = Paragraph("The policy names no PCR.", PAGE)
     if references:
         of = tuple(map(Column, ("PCR", "reference value", "label", "measures")))
-        caption = "PCRs that must be signed, and the values they may have"
+        caption = "PCRs that must be signed, and their allowed values"
         pcrs = Table("references", caption, of, references, "value", detail=PAGE)
     flat = (pair for key, value in document.items() if key not in _POLICY_PARTS for pair in _flat(key, value))
     rest = Table(
@@ -287,7 +287,7 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _limits(summary: Summary) -> Section:
-    """What the verdicts do not establish."""
+    """List what the verdicts do not establish."""
     title = "Not established, whatever the verdicts"
     if not summary.not_established:
         return Section("limits", title, [Paragraph("Nothing was appraised, so nothing is established.", PAGE)])
@@ -300,7 +300,7 @@ def _limits(summary: Summary) -> Section:
 
 
 def _provenance(summary: Summary) -> Section:
-    """How the audit was run, and what it takes to run it again."""
+    """Show how the audit was run, and how to run it again."""
     run = summary.run
     window = f"{run.since[:40] if run.since else 'the beginning'} to {run.until[:40] if run.until else 'the end'}"
     lost = f"{number(run.workers_lost)}: their work was done again" if run.workers_lost else "0"
@@ -319,12 +319,12 @@ def _provenance(summary: Summary) -> Section:
     again = "With the same version, inputs and policy this command gives the same verdicts, byte for byte:"
     command = Verbatim(command_text(run.command), _COMMAND_MAX, FULL)
     return Section(
-        "provenance", "How this was made", [Facts(facts, FULL), Paragraph(again, PAGE), command], folded=True
+        "provenance", "How this report was made", [Facts(facts, FULL), Paragraph(again, PAGE), command], folded=True
     )
 
 
 def command_text(command: Sequence[str]) -> str:
-    r"""Format a command as a POSIX shell reads it; what does not print is written as bash's ``$'\x1b'``."""
+    r"""Quote a command for a POSIX shell; characters that do not print are written as bash's ``$'\x1b'``."""
     return " ".join(map(_argument, command))
 
 
@@ -338,7 +338,7 @@ def _argument(text: str) -> str:
         elif char.isprintable():
             escaped.append(char)
         else:
-            # A file's name may hold bytes that are no UTF-8; Python holds such a byte as a lone surrogate (PEP 383).
+            # A file's name may contain bytes that are not UTF-8, which Python represents as lone surrogates (PEP 383).
             byte = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
             escaped += [f"\\x{one:02x}" for one in char.encode("utf-8", byte)]
     return f"$'{''.join(escaped)}'"

@@ -1,4 +1,4 @@
-"""What does not hold: rules, contradictions across records, unreadable sources, and the records themselves."""
+"""Build the sections on failures: rules, cross-record findings, unreadable sources, and records not affirmed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _COMPARED_MAXIMUM: Final = 6
 
 
 def rules(summary: Summary) -> Section:
-    """The rules that are the reason why records are not affirmed, or only with a warning."""
+    """List the rules because of which records are not affirmed, or pass only with a warning."""
     title = "Rules that do not hold"
     if not summary.rules:
         return Section("rules", title, [Paragraph("Every rule holds for every record appraised.", PAGE)])
@@ -85,11 +85,11 @@ def rules(summary: Summary) -> Section:
     entries = [_cause(one, by_source.get((one.rule, one.outcome), []), summary) for one in found]
     blocks: list[Block] = [Entries("rules", entries, "rule")]
     if not found:
-        blocks = [Paragraph("None that the policy requires: see the table of all rules.", PAGE)]
+        blocks = [Paragraph("None that the policy requires; see the table of all rules.", PAGE)]
     if dependent := dependent_rules(summary):
         blocks.append(Paragraph(("Undecided because of these rules: ", *_names(dependent, 6), ".")))
-    if unheeded := ignored(summary):
-        blocks.append(Paragraph(("Ignored, as the policy says: ", *_names(unheeded, 30), ".")))
+    if ignored_rules := ignored(summary):
+        blocks.append(Paragraph(("Ignored by the policy: ", *_names(ignored_rules, 30), ".")))
     return Section("rules", title, [*blocks, _every_rule(summary, dependent)], number(len(found)) if found else "")
 
 
@@ -134,7 +134,7 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
 
 
 def _every_rule(summary: Summary, dependent: Sequence[str]) -> Fold:
-    """All counts, those included that are a consequence of another rule's."""
+    """Show the counts of all rules, including those that are undecided because of another rule."""
     of = [Column(name) for name in ("rule", "policy")]
     of += [Column(name, numeric=True) for name in ("fails", "undecided", "undecided because of another rule")]
     counts: dict[str, dict[str, int]] = {}
@@ -144,7 +144,7 @@ def _every_rule(summary: Summary, dependent: Sequence[str]) -> Fold:
     rows = [
         Row((Name(rule), Quote(requirements[rule], 20), *(by[one] for one in OUTCOMES))) for rule, by in counts.items()
     ]
-    title = f"Every rule that does not hold, or is undecided, for some record: {number(len(counts))}"
+    title = f"All rules that fail or are undecided for some record: {number(len(counts))}"
     if dependent:
         title += f"; {len(dependent)} of them only because of others"
     why = (
@@ -163,17 +163,17 @@ _OUTCOME_MARKS: Final = {
 
 
 def cross_record(summary: Summary) -> Section:
-    """The checks across records: what they found, what was not evaluated and why, and what holds."""
+    """Show the cross-record checks: findings, checks that were not evaluated and why, and checks that held."""
     title = "Across records"
     rules = [one for one in summary.cross_record_rules if summary.counts.total or one.outcome != HELD]
     if not rules:
-        return Section("cross_record", title, [Paragraph("No check across records was made.", PAGE)])
+        return Section("cross_record", title, [Paragraph("No cross-record check was evaluated.", PAGE)])
     by_rule: dict[str, list[CrossRecordFinding]] = {}
     for one in summary.cross_record:
         by_rule.setdefault(one.rule, []).append(one)
     order = list(_OUTCOME_MARKS)
     rules.sort(key=lambda one: order.index(one.outcome) if one.outcome in order else len(order))
-    intro = "Each record may be affirmed although the records contradict each other. These checks compare them."
+    intro = "Records that are affirmed one by one may contradict each other. These checks compare them."
     entries = [_cross_record_rule(one, by_rule.pop(one.rule, [])) for one in rules]
     findings = sum(one.findings for one in rules)
     amount = count(findings, "finding") if findings else ""
@@ -216,11 +216,11 @@ def _finding(found: CrossRecordFinding) -> list[Fact]:
 
 
 def unreadable_sources(summary: Summary) -> Section:
-    """The sources that could not be read whole, or with records that could not be read."""
+    """List the sources that could not be read to the end, or that have unreadable records."""
     title = "Could not be read"
     found = unreadable(summary)
     if not found:
-        return Section("unreadable", title, [Paragraph("Every source was read to its end.", PAGE)])
+        return Section("unreadable", title, [Paragraph("Every source was read to the end.", PAGE)])
     entries = [
         Entry(
             Mark("unreadable", "UNREADABLE"),
@@ -242,7 +242,7 @@ def unreadable_sources(summary: Summary) -> Section:
 
 
 def failures(summary: Summary) -> Section:
-    """The records that are not affirmed, which rules refuse each, and on what values."""
+    """List the records that are not affirmed, with the rules that refuse each and their values."""
     title = "Records that are not affirmed"
     if not summary.failures_total:
         text = "None: every record is affirming, or has a warning that the policy allows."
@@ -298,7 +298,7 @@ def _as_finding(record: Mapping[str, Any]) -> Finding:
 
 
 def _explained(tag: str, finding: Finding, labels: _Labels) -> Iterator[Fact]:
-    """A finding: its rule, its message, and the two values side by side."""
+    """Yield the facts of a finding: its rule, its message, and both values."""
     yield Fact(tag, (Name(finding.rule), ": ", Quote(finding.message, VALUE_MAX, message=True)))
     if finding.rule == "pcr.values" and isinstance(finding.expected, dict) and isinstance(finding.got, dict):
         yield from _pcrs_compared(finding.expected, finding.got, labels)
@@ -320,7 +320,7 @@ def _is_hex(value: object) -> bool:
 
 
 def _pcrs_compared(expected: dict[str, Any], got: dict[str, Any], labels: _Labels) -> Iterator[Fact]:
-    """Reference values and value of each PCR below each other."""
+    """Yield the reference values and the value of each PCR, one below the other."""
     for pcr, references in list(expected.items())[:_COMPARED_MAXIMUM]:
         known = [one for one in references if isinstance(one, str)] if isinstance(references, list) else []
         value = got.get(pcr)

@@ -1,4 +1,4 @@
-"""What the records say of the machines: verdicts over time, PCR profiles, tiers and keys."""
+"""Build the sections about the fleet: verdicts over time, PCR profiles, tiers and keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from nomyo_attest.report.formatting import count, digests, duration, moment, num
 FULL, PAGE = Detail.FULL, Detail.PAGE
 
 _PCRS_MAXIMUM: Final = 100
-"""PCRs of one profile: there are 24, in a few banks."""
+"""Maximum PCRs of one profile: there are 24, in a few banks."""
 _PROFILES_NAMED: Final = 12
 
 
@@ -49,7 +49,7 @@ _PROFILES_NAMED: Final = 12
 
 
 def timeline(summary: Summary) -> Section:
-    """The verdicts over time, and the longest times without records or evidence."""
+    """Show the verdicts over time, and the longest periods without records or evidence."""
     blocks: list[Block] = []
     if summary.timeline:
         blocks.append(Chart("timeline"))
@@ -65,16 +65,16 @@ def timeline(summary: Summary) -> Section:
             Column("for"),
             Column("records", numeric=True),
         )
-        blocks.append(Table("gaps", "The longest times without records, or without evidence", of, gaps, "time"))
+        blocks.append(Table("gaps", "The longest periods without records, or without evidence", of, gaps, "time"))
     elif summary.timeline:
-        blocks.append(Paragraph("No time is without records, or without evidence in all of them.", PAGE))
+        blocks.append(Paragraph("There is no period without records or without evidence.", PAGE))
     if summary.timeline:
         blocks.append(Fold("The chart as a table", [_buckets(summary)], PAGE))
     return Section("timeline", "Over time", blocks, folded=True)
 
 
 def drawn(summary: Summary, gaps: Iterable[Gap]) -> list[Gap]:
-    """The times that are as long as a bar of the chart is wide, and so can be drawn."""
+    """Return the gaps that are at least as long as a bar of the chart, and so can be drawn."""
     return [gap for gap in gaps if gap.ends - gap.begins >= max(summary.bucket_seconds, 1)]
 
 
@@ -101,11 +101,11 @@ def _undated(summary: Summary) -> str:
     if not summary.counts.total:
         return "There is no record to show."
     if not summary.timeline:
-        return "No record says when it was made, so there is nothing to show over time."
+        return "No record has a time, so there is nothing to show over time."
     parts = [f"{count(summary.undated, 'record')} without a time"] * bool(summary.undated)
     parts += [f"{count(summary.beyond, 'record')} with a time far from all others"] * bool(summary.beyond)
     if not parts:
-        return "Every record says when it was made."
+        return "Every record has a time."
     return f"{' and '.join(parts)}: counted everywhere, but not shown here."
 
 
@@ -127,7 +127,7 @@ def _buckets(summary: Summary) -> Table:
 
 
 def numbers(counts: Counts) -> Iterator[int]:
-    """The numbers of records of each verdict."""
+    """Return the number of records of each verdict, in order."""
     return (getattr(counts, name) for name in VERDICTS)
 
 
@@ -135,12 +135,12 @@ def numbers(counts: Counts) -> Iterator[int]:
 
 
 def profiles(summary: Summary) -> Section:
-    """Which sets of PCR values are in use, by how many records, and in what they differ."""
+    """Show the sets of PCR values in use, how many records have each, and how they differ."""
     if not summary.profiles:
         return Section("profiles", "PCR profiles", [Paragraph("No record reports PCR values.", PAGE)])
     intro = (
-        "A profile is a set of PCR values that machines reported, without those of which the policy accepts any. "
-        "Records of one profile come from machines that booted alike. P1 is the most frequent."
+        "A profile is a set of PCR values that machines reported, without the PCRs for which the policy accepts any "
+        "value. Records of one profile come from machines that booted the same software. P1 is the most frequent."
     )
     of = (
         Column("profile"),
@@ -174,14 +174,14 @@ def profiles(summary: Summary) -> Section:
 
 
 def _pcrs(profile: Profile) -> dict[tuple[str, str], str]:
-    """(bank, index) → value, in the order of indices."""
+    """Return (bank, index) → value, in the order of indices."""
     found = {(bank, index): value for bank, values in profile.pcrs.items() for index, value in values.items()}
     order = sorted(found, key=lambda key: (key[0], len(key[1]), key[1]))[:_PCRS_MAXIMUM]
     return {key: found[key] for key in order}
 
 
 def usual(profile: Profile) -> str:
-    """The verdict that most records of a profile have; the worse of two that are as frequent."""
+    """Return the most frequent verdict of a profile's records; the worse one of a tie."""
     return max(reversed(VERDICTS), key=lambda name: int(getattr(profile.counts, name)))
 
 
@@ -212,7 +212,7 @@ def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str]
 
 
 def _values(summary: Summary) -> Table:
-    """Every value of every PCR, with the profiles that have it: where a PCR has two lines, machines differ."""
+    """List every value of every PCR, with the profiles that have it: a PCR with two rows differs between machines."""
     found: dict[tuple[str, str], dict[str, list[str]]] = {}
     for at, profile in enumerate(summary.profiles, 1):
         for key, value in _pcrs(profile).items():
@@ -241,7 +241,7 @@ def _bytes(value: str) -> bytes:
 
 
 def pcr_meaning(index: str) -> str:
-    """What a PCR measures; empty for what is no index."""
+    """Return what a PCR measures; empty for an invalid index."""
     return MEANINGS.get(int(index), "") if index.isdecimal() and len(index) < 4 else ""
 
 
@@ -262,7 +262,7 @@ def _accepted(document: dict[str, Any], bank: str, index: str, value: str) -> Te
 
 
 def claims(summary: Summary) -> Section:
-    """Which tiers the server claims, which keys signed, and how much evidence is missing."""
+    """Show the tiers that the server claims, the keys that signed, and how much evidence is missing."""
     without = sum(bucket.unavailable for bucket in summary.timeline)
     lost = f"{count(without, 'record')} with a time"
     if summary.unavailable:
@@ -272,7 +272,7 @@ def claims(summary: Summary) -> Section:
     aiks = f"{number(summary.aiks)} different Names; the policy pins {number(summary.aiks_pinned)} of them"
     trust = (
         "`pinned_aik` where the policy pins the Name and the signature verifies; `self_asserted` everywhere else: "
-        "nothing vouches for a key that came with its quote"
+        "nothing else confirms a key that came with its quote"
     )
     facts = Facts([Fact("AIKs", aiks), Fact("Trust in them", trust), Fact("Without evidence", lost)], PAGE)
     if not summary.tiers:

@@ -138,7 +138,7 @@ def test_what_is_shorter_than_a_bar_is_listed_but_not_drawn() -> None:
 def test_records_without_a_time_are_told(page: Node) -> None:
     assert "13 records without a time" in page.by_id("timeline").words
     told = of(timeline=[], gaps=[], unavailable=[]).by_id("timeline").words
-    assert "No record says when it was made" in told
+    assert "No record has a time" in told
 
 
 def test_the_numbers_of_the_chart_stand_in_a_table_that_adds_up(page: Node) -> None:
@@ -181,7 +181,7 @@ def test_rules_that_are_undecided_because_of_others_are_counted_apart(page: Node
     heads = [one.all("p", "head")[0].words for one in entries(section, "rules")]
     assert [one.split()[1] for one in heads] == ["FAIL", "UNDECIDED", "WARNING"]
     assert "Undecided because of these rules: attest.form." in section.words
-    assert "Ignored, as the policy says: key.hierarchy." in section.words
+    assert "Ignored by the policy: key.hierarchy." in section.words
     assert "for some record: 5; 1 of them only because of others" in section.all("summary")[0].words
     assert rows(table(section, "everyrule"))[3:] == [
         ["attest.form", "required", "0", "0", "146"],
@@ -275,7 +275,7 @@ def test_a_cut_list_of_failures_says_so(page: Node) -> None:
 def test_sources_stand_with_their_digests_and_add_up(page: Node) -> None:
     found = table(page, "sources")
     assert "no digest" in rows(found)[0][0]
-    assert rows(found)[0][0].endswith("∅ not read to its end")
+    assert rows(found)[0][0].endswith("∅ not read to the end")
     assert "The archive is cut off at byte 1048576." in page.by_id("unreadable").words
     assert digest("2026-11.jsonl.gz") in rows(found)[1][0]
     assert rows(found, "tfoot")[0][1:] == ["10,252", "50", "75", "146", "1", "10,524", "340", "2"]
@@ -300,7 +300,7 @@ def test_sources_that_do_not_add_up_are_told(change: dict[str, Any]) -> None:
 def test_files_passed_over_are_named(page: Node) -> None:
     (folded,) = page.by_id("sources").all("details")
     assert folded.words == (
-        "2 files passed over: their names say that they are no records recorded/README.md recorded/notes.txt"
+        "2 files skipped: their extensions are not those of records recorded/README.md recorded/notes.txt"
     )
 
 
