@@ -1,4 +1,4 @@
-"""Run a function once in a background thread, and wait for its result on any event loop."""
+"""Run a function once in a background thread, and await its result on any event loop."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from nomyo.errors import NomyoError
 
 T = TypeVar("T")
 
-_AT_WORK: WeakSet[threading.Thread] = WeakSet()
+_RUNNING: WeakSet[threading.Thread] = WeakSet()
 
 
-def _finish() -> None:
-    for thread in list(_AT_WORK):
+def _join_threads() -> None:
+    for thread in list(_RUNNING):
         thread.join()
 
 
 if hasattr(os, "register_at_fork"):
-    # A child has no such thread, but all the locks that it holds in OpenSSL: it would wait for them for ever.
-    os.register_at_fork(before=_finish)
+    # A forked child would inherit the OpenSSL locks that such a thread holds, but not the thread, and so wait forever.
+    os.register_at_fork(before=_join_threads)
 
 
 class BackgroundResult(Generic[T]):
     """The result of `function`, which runs once in a thread, however many callers wait for it.
 
-    Everyone who waits gets a failure; the next call after that runs the function again.
+    If it fails, all waiting callers get the error, and the next call runs the function again.
     """
 
     def __init__(self, function: Callable[[], T]) -> None:
@@ -39,23 +39,23 @@ class BackgroundResult(Generic[T]):
         self._lock = threading.Lock()
 
     def start(self) -> Future[T]:
-        """Start the function unless it runs or has succeeded; returns its future."""
+        """Start the function unless it is running or has succeeded, and return its future."""
         with self._lock:
             known = self._future
             if known is not None and not (known.done() and known.exception() is not None):
                 return known
             future = Future[T]()
             future.set_running_or_notify_cancel()  # a caller that stops waiting does not cancel it for the others
-            # Not a daemon: a program that ends waits for it, since OpenSSL cleans up at exit.
+            # Not a daemon: the interpreter must wait for it at exit, since OpenSSL cleans up then.
             thread = threading.Thread(target=self._run, args=(future,), name="nomyo-background")
             thread.start()
-            _AT_WORK.add(thread)
+            _RUNNING.add(thread)
             self._future = future
             return future
 
     async def get(self) -> T:
-        """The result. Raises what the function raised; each caller gets its own copy of an error of this package."""
-        import asyncio  # commands that make no call start without it
+        """Await the result. Raises the function's error; each caller gets its own copy of an error of this package."""
+        import asyncio  # imported here, so that commands without a call start faster
 
         try:
             return await asyncio.wrap_future(self.start())

@@ -49,10 +49,10 @@ _NO_KEY: Final = (
 )
 
 KEY_PAGE_MAX: Final = 64 * 1024
-"""Bytes of the largest page that is read for the server's key, which has one of them."""
+"""Maximum size in bytes of the response that contains the server's key."""
 
 KEY_SECONDS: Final = 30.0
-"""Seconds that a fetch of the server's key may take; other calls wait for it."""
+"""Timeout of a fetch of the server's key in seconds; concurrent calls share the fetch."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +60,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         payload: the plaintext, a JSON object.
-        payload_id: its id, the same for every try.
+        payload_id: its id, the same for every attempt.
         api_key: bearer token; None for none.
         tier: security tier requested; None for none.
-        policy: what the evidence is appraised by; None for no appraisal.
+        policy: the policy to appraise the evidence by; None for no appraisal.
         gated: whether the response is released only if the policy affirms its evidence.
     """
 
@@ -78,7 +78,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Request {self.payload_id}>"
 
     def headers(self, pair: KeyPair) -> dict[str, str]:
-        """The request's headers."""
+        """Return the request's headers; `pair` is the key pair to which the response is encrypted."""
         headers = {
             "X-Payload-ID": self.payload_id,
             "X-Public-Key": urllib.parse.quote(pair.public_pem),
@@ -91,13 +91,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return headers
 
     def texts(self) -> Iterator[str]:
-        """The texts that no error may contain: the API key, and every text of the payload except the model's name."""
+        """Yield the texts that no error may contain: the API key, and the payload except the name of the model."""
         if self.api_key is not None:
             yield self.api_key
         yield from texts({name: value for name, value in self.payload.items() if name != "model"})
 
 
-class _Tries:
+class _Attempts:
     """The state of one call: how often its request was sent, and whether it may be sent again."""
 
     def __init__(self, maximum: int, limit: asyncio.Timeout) -> None:
@@ -109,7 +109,7 @@ class _Tries:
         self._limit = limit
 
     def wait_after(self, failure: APIConnectionError | APIStatusError, random: Callable[[], float]) -> float | None:
-        """Seconds until the next try; None if there is none."""
+        """Seconds until the next attempt; None if there is to be none."""
         if not failure.retryable or self._retries >= self._maximum:
             return None
         requested = failure.retry_after if isinstance(failure, APIStatusError) else None
@@ -129,10 +129,11 @@ class Service:
     Args:
         base: its base URL, without a slash at the end.
         secure_memory: whether to lock plaintext in memory where the system allows it.
-        gate: what releases or refuses a response.
-        pins, min_server_key_bits: what the server's key must be; see `ServerKeys`.
+        gate: releases or refuses each response.
+        pins, min_server_key_bits: requirements on the server's key; see `ServerKeys`.
         queue: spaces the calls.
-        sleep, random: for tests: a replacement of `asyncio.sleep`, and of a random number from 0 to 1.
+        sleep, random: replacements for tests, of `asyncio.sleep` and of a function that returns a random number from 0
+            to 1.
     """
 
     def __init__(
@@ -163,53 +164,53 @@ class Service:
         """Send a request, retry it if necessary, and return its completion.
 
         Args:
-            seconds: for all attempts and waits together.
+            seconds: timeout of all attempts and waits together.
             max_retries: how often the request may be sent again.
 
         Raises:
-            NomyoError: in its kinds; `payload_id`, `attempts` and `stage` are set.
+            NomyoError: one of its subclasses, with `payload_id`, `attempts` and `stage`.
         """
         limit = asyncio.timeout(seconds)
-        tries = _Tries(max_retries, limit)
+        attempts = _Attempts(max_retries, limit)
         try:
             async with limit:
                 await self.gate.check_log()
-                return await self._send_until_released(request, tries)
+                return await self._send_until_released(request, attempts)
         except NomyoError as error:
             failure = error
         except QueueFullError as full:
             failure = APITimeoutError(str(full))
         except TimeoutError:
             failure = APITimeoutError(f"{urllib.parse.urlsplit(self._base).netloc}: no response within {seconds:g} s")
-            tries.maybe_processed |= tries.stage == "completion"
+            attempts.maybe_processed |= attempts.stage == "completion"
         if isinstance(failure, APIConnectionError):
-            failure.maybe_processed = tries.maybe_processed  # in any of the tries, not only the last
+            failure.maybe_processed = attempts.maybe_processed  # by any attempt, not only the last
         failure.payload_id = request.payload_id
-        failure.attempts = tries.sent
-        failure.stage = failure.stage or tries.stage
+        failure.attempts = attempts.sent
+        failure.stage = failure.stage or attempts.stage
         raise failure
 
-    async def _send_until_released(self, request: Request, tries: _Tries) -> dict[str, Any]:
-        # Before anything is sent, the request for the server's key included.
-        self._queue.check(request.api_key, tries.left())
+    async def _send_until_released(self, request: Request, attempts: _Attempts) -> dict[str, Any]:
+        # Before anything is sent, including the request for the server's key.
+        self._queue.check(request.api_key, attempts.left())
         pair = await self.keyring.get()
         failure: APIConnectionError | APIStatusError | None = None
         encrypted: tuple[str, bytes] | None = None  # fingerprint of the key it is encrypted for, package
         renewed = False
         while True:
             try:
-                tries.stage = "key"
+                attempts.stage = "key"
                 server_key = await self.server_keys.get()
-                tries.stage = ""
+                attempts.stage = ""
                 if encrypted is None or encrypted[0] != server_key.fingerprint:
                     encrypted = server_key.fingerprint, await self.encrypt(request.payload, server_key)
-                await self._queue.turn(request.api_key, tries.left, self._sleep)
-                tries.stage = "completion"
-                tries.sent += 1
+                await self._queue.turn(request.api_key, attempts.left, self._sleep)
+                attempts.stage = "completion"
+                attempts.sent += 1
                 reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), encrypted[1])
-                tries.maybe_processed = True
+                attempts.maybe_processed = True
                 if reply.status == 200:
-                    # What raises here is never tried again.
+                    # An error of the gate is never retried.
                     return await self.gate.release(
                         reply.body,
                         pair.private,
@@ -222,37 +223,37 @@ class Service:
                     )
                 if strict_json.size_hint(request.payload) < strict_json.LONG:
                     failure = self._status_error(reply, request)
-                else:  # the texts of a long prompt take long to be removed from the error
+                else:  # removing the texts of a long prompt from the error takes long
                     failure = await asyncio.to_thread(self._status_error, reply, request)
                 if reply.status == 400 and not renewed:
-                    # An honest server says 400 to what it cannot decrypt: its key may have been rotated.
+                    # A server that cannot decrypt the package responds with 400: its key may have been rotated.
                     renewed = True
                     if await self._was_rotated(server_key):
                         continue
             except QueueFullError:
                 if failure is None:
                     raise
-                raise failure from None  # the try before says more
+                raise failure from None  # the error of the previous attempt says more
             except (APIConnectionError, APIStatusError) as error:
                 failure = error
-                failure.stage = failure.stage or tries.stage
-                if tries.stage == "completion" and isinstance(error, APIConnectionError):
-                    tries.maybe_processed |= error.maybe_processed
+                failure.stage = failure.stage or attempts.stage
+                if attempts.stage == "completion" and isinstance(error, APIConnectionError):
+                    attempts.maybe_processed |= error.maybe_processed
             if isinstance(failure, APIStatusError) and pauses_calls(failure.status_code) and failure.retry_after:
                 self._queue.pause(request.api_key, failure.retry_after)
-            wait = tries.wait_after(failure, self._random)
+            wait = attempts.wait_after(failure, self._random)
             if wait is None:
                 raise failure
-            logger.info("%s at the %s stage; trying again in %.1f s", type(failure).__name__, failure.stage, wait)
+            logger.info("%s at the %s stage; retrying in %.1f s", type(failure).__name__, failure.stage, wait)
             await self._sleep(wait)
 
     async def encrypt(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
-        """Write a payload as JSON and encrypt it. Raises `ArgumentError` for one that cannot be sent."""
+        """Encode and encrypt a payload, a long one in a thread. Raises `ArgumentError` if it cannot be sent."""
         if strict_json.size_hint(payload) < strict_json.LONG:
-            return self._seal(payload, server_key)
-        return await asyncio.to_thread(self._seal, payload, server_key)
+            return self._encrypt_now(payload, server_key)
+        return await asyncio.to_thread(self._encrypt_now, payload, server_key)
 
-    def _seal(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
+    def _encrypt_now(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
         text = strict_json.encode(payload)
         with SecureBuffer(text, lock=self._lock) as plaintext:
             if len(plaintext) > PAYLOAD_MAX:
@@ -266,13 +267,13 @@ class Service:
         return error
 
     async def _was_rotated(self, used: ServerKey) -> bool:
-        """Whether the server has another key now. False if its key cannot be fetched."""
+        """Whether the server has another key now; False if its key cannot be fetched."""
         try:
             return (await self.server_keys.renewed()).fingerprint != used.fingerprint
         except (APIConnectionError, APIStatusError):
             return False
         except ServerKeyError as error:
-            if error.code == KEY_NOT_PINNED:  # somebody else's key: that is worse than a 400
+            if error.code == KEY_NOT_PINNED:  # perhaps an attacker's key, which matters more than the 400
                 raise
             return False
 
@@ -283,13 +284,13 @@ class Service:
         except TimeoutError as late:
             if isinstance(late, APITimeoutError):
                 raise
-            what = f"the server's key did not come within {KEY_SECONDS:g} s"
+            what = f"the server's key was not received within {KEY_SECONDS:g} s"
             raise APITimeoutError(f"{FAILED}{urllib.parse.urlsplit(self._base).netloc}: {what}") from None
         except ResponseError:
             raise ServerKeyError(_NO_KEY) from None
         if reply.status == 200:
             return reply.body
-        # The body is not quoted: this request carried nothing of a prompt, but the server may have seen one before.
+        # The body is not quoted. This request contained no prompt, but an earlier one to this server may have.
         timing = {name: reply.headers[name] for name in _TIMING if name in reply.headers}
         error = status_error(reply.status, timing, b"")
         error.message = (
@@ -301,7 +302,7 @@ class Service:
 
 
 def _without_v1(status: int, base: str) -> str:
-    """A remark on a base URL that seems to be that of an OpenAI-compatible API; empty for any other."""
+    """Return a hint for a base URL that seems to be that of an OpenAI-compatible API; empty for any other."""
     path = urllib.parse.urlsplit(base).path
     found = re.search(r"/v1(/chat(/completions)?)?$", path)
     if status != HTTPStatus.NOT_FOUND or found is None:

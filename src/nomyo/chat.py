@@ -26,8 +26,7 @@ from nomyo.traceback_scrubbing import guarded, guarded_async
 logger = logging.getLogger("nomyo")
 
 _OTHERS_MAXIMUM: Final = 16
-"""Clients stored for base URLs given in calls."""
-
+"""Maximum number of clients stored for base URLs given in calls."""
 
 _CONSTRUCTOR: Final = Constructor(
     {name: name for name in ("base_url", "allow_http", "api_key", "secure_memory", "max_retries")},
@@ -36,7 +35,7 @@ _CONSTRUCTOR: Final = Constructor(
 
 
 class SecureChatCompletion(Closing):
-    """Chat completions, encrypted for the server and back. ::
+    """Chat completions, encrypted to the server and back. ::
 
         async with SecureChatCompletion(api_key="…", attestation_policy="policy.toml") as client:
             response = await client.create(model="Qwen/Qwen3-0.6B", messages=[…], require_attestation=True)
@@ -47,24 +46,24 @@ class SecureChatCompletion(Closing):
         allow_http: accept plain HTTP to this machine, for development.
         api_key: bearer token. It is sent to `base_url` only.
         secure_memory: lock plaintext in memory while it is processed, where the system allows it.
-        max_retries: tries after the first, for retryable statuses (`nomyo.status.STATUSES`) and broken connections.
+        max_retries: retries of a request after retryable statuses (`nomyo.status.STATUSES`) and broken connections.
         attestation_policy: an `AppraisalPolicy`, or the path of one.
         require_attestation: whether a completion is released only if the policy affirms its evidence. True, the default
-            if there is a policy: a call may say otherwise, which is logged as a warning. ``"always"``: neither a call
-            nor `with_options` can switch the gate off or exchange the policy. False: off unless a call says True.
+            if there is a policy: a call may override it, which is logged as a warning. ``"always"``: neither a call
+            nor `with_options` can switch the gate off or change the policy. False: off unless a call requires it.
             With a policy and the gate off, the evidence is still appraised, and the evidence log records the result.
-        key_dir: folder that stores the client's key pair; None for a pair that lives as long as the client.
-        key_password: encrypts the private key there.
+        key_dir: folder that stores the client's key pair; None for a pair in memory only.
+        key_password: password of the private key in `key_dir`.
         server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.
-        min_server_key_bits: size of the smallest server key accepted, in bits; 2048 or more.
+        min_server_key_bits: minimum size of the server's key in bits; 2048 or more.
         timeout: seconds that a call may take, retries included.
         http_client: an `httpx.AsyncClient` to use; it is not closed.
         unsafe_remote_http: with `allow_http`, accept plain HTTP to any host.
-        evidence_log: the file to which the evidence of every response is appended: a path, or an
+        evidence_log: path of the file to which the evidence of every response is appended, or an
             `nomyo_attest.EvidenceLog`; None for none.
         rate_limit: maximum of requests per second, evenly spaced; `math.inf` for no limit. By default 1.8
             for the public service and no limit for other servers. All clients of the process with the same server and
-            API key share one queue. Time in it counts against `timeout`.
+            API key share one queue. Time spent in it counts against `timeout`.
         evidence_log_failure: ``"raise"`` to withhold a completion whose evidence could not be stored; ``"warn"`` to
             log that and release it.
 
@@ -75,7 +74,7 @@ class SecureChatCompletion(Closing):
     Raises:
         ArgumentError: an argument is invalid; also if attestation is required without a policy.
         InsecureURLError: plain HTTP where it is not allowed.
-        EvidenceLogError: the evidence log cannot be appended to, and must be.
+        EvidenceLogError: the evidence log cannot be written, and `evidence_log_failure` is ``"raise"``.
         nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file cannot be read.
     """
 
@@ -104,7 +103,7 @@ class SecureChatCompletion(Closing):
         )
 
     def _set_up(self, options: Options, keyring: Keyring | None) -> None:
-        """Become a client with these options, and with the key pair of `keyring` if there is one."""
+        """Initialize from checked options; with the key pair of `keyring`, or one of its own if that is None."""
         self._options = options
         self._closed = False
         self.api_key = options.api_key
@@ -119,49 +118,49 @@ class SecureChatCompletion(Closing):
         Args:
             model: name of the model.
             messages: the conversation, as in OpenAI's API.
-            kwargs: sent with it as they are: temperature, top_p, max_tokens, stop, n, seed, user, tools, tool_choice,
-                response_format and so on. Not sent are:
+            kwargs: other parameters, sent unchanged: temperature, top_p, max_tokens, stop, n, seed, user, tools,
+                tool_choice, response_format and so on. These are not sent:
 
-                - ``security_tier``: ``"standard"``, ``"high"`` or ``"maximum"``; the response must name the same.
+                - ``security_tier``: ``"standard"``, ``"high"`` or ``"maximum"``; the response must repeat it.
                 - ``require_attestation``: whether the policy must affirm the evidence, for this call. False under a
                   client whose gate is on logs a warning, or raises `ArgumentError` (see the constructor).
                 - ``timeout``: seconds for this call.
-                - ``api_key``, ``base_url``: for this call. To another host the client's own key is not sent.
+                - ``api_key``, ``base_url``: for this call. The client's own key is not sent to another host.
                 - ``extra_body``: a dict of more parameters to send, under any name.
 
                 A name that looks like an option, such as ``require_atestation``, ``policy`` or ``headers``, raises
                 `ArgumentTypeError` instead of being sent (see `nomyo.options`).
 
         Returns:
-            The completion as the server made it, with ``_metadata``. There ``verification`` says what was checked, and
-            ``attestation_result``, if attestation was required, is the JSON form of the appraisal's result;
-            ``evidence_log``, if there is one, names the line that holds the evidence.
+            The completion as the server wrote it, with ``_metadata``. In it ``verification`` lists the checks of the
+            client, ``attestation_result`` is the result of the appraisal in JSON form if attestation was required, and
+            ``evidence_log``, if there is one, identifies the log's line with the evidence.
 
         Raises:
             ArgumentError: an argument is invalid; nothing was sent.
-            AttestationError: the policy does not affirm the evidence. The prompt was sent all the same: evidence comes
-                only with the response. The request is not retried.
+            AttestationError: the policy does not affirm the evidence. The prompt was sent: evidence comes with the
+                response, not before. The request is not retried.
             EvidenceLogError: the evidence could not be stored; `prompt_sent` says whether a response had arrived.
-            SecurityError: one of its other subclasses: the response or the server's key cannot be trusted.
+            SecurityError: the response or the server's key cannot be trusted (one of the other subclasses).
             APIStatusError, APIConnectionError: the service refused the request, or did not respond.
         """
         base_url = kwargs.pop("base_url", None)
         if base_url is not None:
-            return await self._at(base_url).create(model, messages, **kwargs)
+            return await self._client_for(base_url).create(model, messages, **kwargs)
         tier = kwargs.pop("security_tier", None)
-        own_key = kwargs.pop("api_key", None)
+        api_key = kwargs.pop("api_key", None)
         required = kwargs.pop("require_attestation", None)
         seconds = kwargs.pop("timeout", None)
         check_call(kwargs.keys() - {"extra_body"}, OPTION_NAMES)
         gated = is_gated(required, self._options.gated, self._options.policy)
-        payload_id = str(uuid.uuid4())  # from the system's random source: the quote is bound to it
+        payload_id = str(uuid.uuid4())  # from the system's random source, since the quote is bound to it
         if self._options.gated and not gated:
             self._allow_gate_off(f"call {payload_id}")
         return await self.client.complete(
             _payload(model, messages, kwargs),
             seconds=seconds,
             payload_id=payload_id,
-            api_key=self.api_key if own_key is None else own_key,
+            api_key=self.api_key if api_key is None else api_key,
             tier=tier,
             policy=self._options.policy,
             gated=gated,
@@ -174,11 +173,11 @@ class SecureChatCompletion(Closing):
 
     @guarded
     def with_options(self, **changes: Any) -> Self:
-        """A client with some options changed, and the same key pair unless `key_dir` or `key_password` changes.
+        """Create a client with some options changed; it shares the key pair unless `key_dir` or `key_password` changes.
 
-        With another `base_url`, of another scheme, host or port, it has no API key unless one is given.
+        If `base_url` changes to another scheme, host or port, the API key is dropped unless `api_key` is given.
 
-        Raises as the constructor does.
+        Raises the errors of the constructor.
         """
         return self._with_options(changes)
 
@@ -208,13 +207,13 @@ class SecureChatCompletion(Closing):
                 f"require_attestation: the client was made with {ALWAYS!r}, so the gate cannot be off in {where}"
             )
         policy = self._options.policy
-        assert policy is not None  # no gate is on without one
+        assert policy is not None  # the gate is never on without one
         logger.warning(
             "the policy gate is on in the client and off in %s; policy %r (%s)", where, policy.id, policy.digest
         )
 
     def _always(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """The changes that a client whose gate is always on may pass to a derived one: it stays on, by its policy."""
+        """Check the changes for a client derived from one whose gate is always on: gate and policy must stay."""
         required = changes.get("require_attestation", ALWAYS)
         if required is False:
             self._allow_gate_off("a client made by with_options()")
@@ -229,8 +228,8 @@ class SecureChatCompletion(Closing):
             )
         return {**changes, "require_attestation": required, "attestation_policy": policy}
 
-    def _at(self, base_url: object) -> SecureChatCompletion:
-        """The client for a base URL given in a call."""
+    def _client_for(self, base_url: object) -> SecureChatCompletion:
+        """Return the client for a base URL given in a call."""
         if not isinstance(base_url, str):
             raise ArgumentTypeError(f"base_url: expected a str, got {type(base_url).__name__}")
         if self._closed:
@@ -261,7 +260,7 @@ class SecureChatCompletion(Closing):
 
 
 def _payload(model: str, messages: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
-    """The plaintext: model and messages first, then the rest in the caller's order."""
+    """Build the plaintext: model and messages first, then the rest in the caller's order."""
     body = more.pop("extra_body", None)
     if body is not None and not isinstance(body, dict):
         raise ArgumentTypeError(f"extra_body: expected a dict, got {type(body).__name__}")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Done:
-    """The return value of a synchronous method that may also be awaited, as documentation of nomyo 0.2.9 does."""
+    """Return value of a synchronous method that may also be awaited, as the documentation of nomyo 0.2.9 does."""
 
     def __await__(self) -> Generator[None, None, None]:
         return
@@ -41,7 +41,7 @@ class Done:
 
 
 class Closing(ABC):
-    """An object that its context closes."""
+    """Base class of objects that close at the end of their context."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -81,9 +81,9 @@ class SecureCompletionClient(Closing):
     Args:
         router_url: base URL of the router; HTTPS. Paths are appended to it.
         allow_http: accept plain HTTP to this machine, for development.
-        secure_memory: lock plaintext in memory while it is processed, where the system allows it. A number in its place
-            is taken as `max_retries`, which the service's API reference puts third.
-        max_retries: tries after the first, for retryable statuses (`nomyo.status.STATUSES`) and broken connections.
+        secure_memory: lock plaintext in memory while it is processed, where the system allows it. A number in this
+            position means `max_retries`, which is the third parameter in the service's API reference.
+        max_retries: retries of a request after retryable statuses (`nomyo.status.STATUSES`) and broken connections.
         options: the other options of `SecureChatCompletion`, except those of the gate and `api_key`.
 
     Attributes:
@@ -91,8 +91,9 @@ class SecureCompletionClient(Closing):
         origin: scheme, host and port.
 
     Raises:
-        ArgumentError: an argument is invalid. `InsecureURLError`: plain HTTP where it is not allowed.
-        EvidenceLogError: the evidence log cannot be appended to, and must be.
+        ArgumentError: an argument is invalid.
+        InsecureURLError: plain HTTP where it is not allowed.
+        EvidenceLogError: the evidence log cannot be written, and `evidence_log_failure` is ``"raise"``.
     """
 
     key_size = keys.KEY_BITS
@@ -122,11 +123,11 @@ class SecureCompletionClient(Closing):
 
     @classmethod
     def from_options(cls, options: Options, keyring: Keyring | None = None) -> Self:
-        """A client with these options.
+        """Create a client from checked options.
 
         Args:
-            options: of them, `policy` applies to every call, and an `always` gate cannot be switched off.
-            keyring: the key pair of another client; None for one of its own.
+            options: its `policy` applies to every call; if it is `always` gated, no call can switch the gate off.
+            keyring: keyring of another client to share; None for one of its own.
         """
         client = cls.__new__(cls)
         client._set_up(options, keyring)
@@ -159,28 +160,30 @@ class SecureCompletionClient(Closing):
 
     @property
     def private_key(self) -> RSAPrivateKey | None:
-        """The client's private key; None until it is made or loaded."""
+        """The client's private key; None until it is generated or loaded."""
         return None if self.keyring.pair is None else self.keyring.pair.private
 
     @property
     def public_key_pem(self) -> str | None:
-        """The client's public key, always derived from the private one; None until that is there."""
+        """The client's public key in PEM, derived from the private key; None until that is generated or loaded."""
         return None if self.keyring.pair is None else self.keyring.pair.public_pem
 
     @guarded
     def generate_keys(
         self, save_to_file: bool = False, key_dir: str | PathLike[str] = "client_keys", password: str | None = None
     ) -> Done:
-        """Generate an RSA-4096 key pair and use it. This takes up to a few seconds and blocks the event loop; without
-        this call the client generates a pair in a thread.
+        """Generate an RSA-4096 key pair and use it.
+
+        This takes up to a few seconds and blocks the event loop. Without this call the client generates a pair in a
+        thread.
 
         Args:
             save_to_file: also save it, as ``private_key.pem`` and ``public_key.pem``.
-            key_dir: the folder; made with mode 0700 if it is not there.
+            key_dir: the folder, which is created with mode 0700 if it does not exist.
             password: encrypts the private key.
 
         Raises:
-            KeyStoreError: a key exists, which is never overwritten, or the files cannot be written.
+            KeyStoreError: a key file exists, which is never overwritten, or the files cannot be written.
         """
         folder = check_path("key_dir", key_dir) if save_to_file else None
         private = keys.generate(self.key_size)
@@ -200,11 +203,11 @@ class SecureCompletionClient(Closing):
 
         Args:
             private_key_path: PEM file of the private key.
-            public_key_path: PEM file of the public key, which must be that of the private one; None to derive it.
-            password: what the private key is encrypted with.
+            public_key_path: PEM file of the public key, which must match the private one; None to derive it.
+            password: password of the private key.
 
         Raises:
-            KeyStoreError: the files cannot be used; `KeyFileNotFoundError` if one is not there.
+            KeyStoreError: a file cannot be used; `KeyFileNotFoundError` if one does not exist.
         """
         private = check_path("private_key_path", private_key_path)
         public = None if public_key_path is None else check_path("public_key_path", public_key_path)
@@ -213,7 +216,7 @@ class SecureCompletionClient(Closing):
 
     @guarded_async
     async def fetch_server_public_key(self) -> str:
-        """Fetch the server's key now, check it, and use it from now on. Returns it in PEM form.
+        """Fetch and check the server's key, use it from now on, and return it in PEM.
 
         Raises:
             ServerKeyError: it is weak, malformed or not pinned.
@@ -223,24 +226,24 @@ class SecureCompletionClient(Closing):
 
     @guarded_async
     async def encrypt_payload(self, payload: dict[str, Any]) -> bytes:
-        """Encrypt a payload for the server's key, which is fetched if necessary: the body of a request.
+        """Encrypt a payload to the server's key, which is fetched if necessary. Returns the body of a request.
 
         Raises:
             ArgumentError: the payload is not a dict, is empty, too large, or cannot be written as JSON.
-            ServerKeyError, APIConnectionError, APIStatusError: as of `fetch_server_public_key`.
+            ServerKeyError, APIConnectionError, APIStatusError: as `fetch_server_public_key`.
         """
         payload = _payload(payload)
         return await self._service.encrypt(payload, await self._service.server_keys.get())
 
     @guarded_async
     async def decrypt_response(self, encrypted_response: bytes, payload_id: str) -> dict[str, Any]:
-        """Decrypt the body of a response, and refuse one that names another request than `payload_id`.
+        """Decrypt the body of a response, and refuse a response to another request than `payload_id`.
 
         Raises:
-            ResponseError: it cannot be read; the error does not say why.
+            ResponseError: it cannot be decrypted and read; the reason is not given.
             ResponseNotBoundError: it is the response to another request.
-            EvidenceLogError: its evidence could not be stored, and must be.
-            SecurityError: there is no private key to decrypt it with.
+            EvidenceLogError: its evidence could not be stored, and `evidence_log_failure` is ``"raise"``.
+            SecurityError: the client has no private key yet.
         """
         if not isinstance(encrypted_response, bytes):
             raise ArgumentError("Encrypted response must be bytes")
@@ -259,20 +262,20 @@ class SecureCompletionClient(Closing):
         api_key: str | None = None,
         security_tier: str | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return its response, decrypted.
+        """Send a request and return the decrypted response.
 
-        The policy gate is that of `SecureChatCompletion`. It is off here, except in the `client` of one that was made
-        with ``require_attestation="always"``.
+        The policy gate is off, except in the `client` of a `SecureChatCompletion` that was created with
+        ``require_attestation="always"``.
 
         Args:
-            payload: the chat completion's request.
-            payload_id: its id, printable ASCII; the same for all tries.
+            payload: the request for a chat completion.
+            payload_id: its id, printable ASCII; the same for all attempts.
             api_key: bearer token.
             security_tier: ``"standard"``, ``"high"`` or ``"maximum"``.
 
         Raises:
             ArgumentError: an argument is invalid; nothing was sent.
-            APIStatusError, APIConnectionError, SecurityError: in their kinds, see `nomyo.errors`.
+            APIStatusError, APIConnectionError, SecurityError: see `nomyo.errors`.
         """
         return await self.complete(
             payload,
@@ -294,9 +297,9 @@ class SecureCompletionClient(Closing):
         gated: bool,
         seconds: float | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return its completion. For methods that are guarded, since this one is not.
+        """Send a request and return its completion. Call it in guarded methods only (`traceback_scrubbing`).
 
-        Where the gate is always on, the policy of the client decides, whatever `policy` and `gated` say.
+        If the gate is always on, the policy of the client applies, and `policy` and `gated` are ignored.
         """
         if self._gated:
             policy, gated = self._policy, True

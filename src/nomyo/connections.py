@@ -1,8 +1,8 @@
-"""Connections: a pool for each event loop, one SSL context for all, the proxy of the environment; all are closed.
+"""Manage connections: a pool per event loop, a shared SSL context, and the proxy that the environment names.
 
-httpx reads the variables for proxies as well, but for all schemes at once, and it raises where one entry is unusual,
-even if that entry does not concern the request (a network in ``NO_PROXY``, a SOCKS proxy in ``HTTP_PROXY``). A client
-talks to one origin only, so only that origin is looked up here, and only an entry that concerns it can be an error.
+httpx reads the proxy variables as well, but for all schemes at once, and it raises for an unusual entry even if that
+entry does not apply to the request (a network in ``NO_PROXY``, a SOCKS proxy in ``HTTP_PROXY``). A client connects to
+one origin only, so this module looks up that origin, and only an entry that applies to it can be an error.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from nomyo.errors import ArgumentError, ClientClosedError
 from nomyo_attest.installation import install_command
 
 CONNECT_SECONDS: Final = 30.0
-"""Seconds that making a connection may take."""
+"""Timeout for establishing a connection, in seconds."""
 
 IDLE_SECONDS: Final = 60.0
-"""Seconds that an idle connection stays open. If the server closes it earlier, a new one is made."""
+"""Seconds that an idle connection stays open."""
 
 _SOCKS: Final = ("socks5", "socks5h")
 _SCHEMES: Final = ("http", "https", *_SOCKS)
 _SYSTEM: Final = "the system's proxy settings"
 
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
-"""Tasks that close pools: a loop holds no strong reference to its tasks."""
+"""Tasks that close pools. They are stored here since a loop has only weak references to its tasks."""
 
 
 def ssl_context() -> ssl.SSLContext:
-    """What httpx verifies servers with: certifi's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+    """Create the SSL context of httpx, with certifi's certificates or those of SSL_CERT_FILE and SSL_CERT_DIR.
 
-    Creating it takes about 40 ms. Raises `ArgumentError` if those variables name files that cannot be loaded.
+    This takes about 40 ms. Raises `ArgumentError` if those variables name files that cannot be loaded.
     """
     try:
         context = httpx.create_ssl_context()
-        # The first client imports what it needs: in this thread, that delays no event loop. It must not read the
-        # environment: an unusual entry there, which may not even apply, would fail here without a name.
+        # The first client imports more modules, which delays no event loop in this thread. It must not read the
+        # environment: an unusual entry, even if it does not apply, would raise an error that does not name it.
         httpx.AsyncClient(verify=context, trust_env=False)
         return context
     except OSError as error:
@@ -59,11 +59,11 @@ def ssl_context() -> ssl.SSLContext:
 
 
 class Connections:
-    """The pools of one client.
+    """The connection pools of one client.
 
     Args:
-        origin: scheme, host and port of the service, to find its proxy in the environment; None for no proxy.
-        start: whether to start making the SSL context now.
+        origin: scheme, host and port of the service, to look up its proxy in the environment; None for no proxy.
+        start: whether to start creating the SSL context in a background thread now.
     """
 
     def __init__(self, *, origin: tuple[str, str, int] | None, start: bool) -> None:
@@ -81,7 +81,7 @@ class Connections:
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncIterator[Pool]:
-        """The pool of the running loop, for one request.
+        """Return the pool of the running loop, for one request.
 
         Raises:
             ArgumentError: the environment names a proxy or certificates that cannot be used.
@@ -92,8 +92,8 @@ class Connections:
         try:
             yield pool
         except asyncio.CancelledError:
-            # A canceled request may leave its connection in the pool, occupied, forever. So this pool gets no more
-            # requests, and is closed when its other requests are done.
+            # A canceled request may occupy its connection in the pool forever. So this pool gets no more requests, and
+            # is closed when its other requests are done.
             self._retire(pool)
             raise
         finally:
@@ -102,7 +102,7 @@ class Connections:
                 _start_closing(pool, asyncio.get_running_loop())
 
     async def aclose(self) -> None:
-        """Close all connections. Afterwards nothing is sent any more."""
+        """Close all connections. Nothing is sent afterwards."""
         self._closed = True
         here = asyncio.get_running_loop()
         for loop in list(self._pools):
@@ -113,7 +113,7 @@ class Connections:
                 await pool.close()
             elif loop.is_running():  # in another thread
                 closing = asyncio.run_coroutine_threadsafe(pool.close(), loop)
-                with suppress(Exception):  # the loop may end at this moment: then its connections end with it
+                with suppress(Exception):  # if the loop ends at this moment, its connections end with it
                     await asyncio.wait_for(asyncio.wrap_future(closing), CONNECT_SECONDS)
 
     async def _pool(self) -> Pool:
@@ -131,11 +131,11 @@ class Connections:
             for other in list(self._pools):
                 if other.is_closed():
                     self._pools.pop(other, None)
-            pool = self._pools.get(loop)  # another call on this loop may have been quicker
+            pool = self._pools.get(loop)  # another call on this loop may have created it meanwhile
             if pool is None:
                 proxy = None if self._origin is None else environment_proxy(*self._origin)
                 self._pools[loop] = pool = Pool(context, proxy)
-                # If this object is dropped without aclose() while the loop runs, the pool lives until it is closed.
+                # If this object is dropped without aclose() while the loop runs, the finalizer closes the pool.
                 weakref.finalize(self, _close_soon, pool, loop).atexit = False
                 await pool.open()
         return pool
@@ -148,21 +148,21 @@ class Connections:
 
 
 def _httpx_proxy(proxy: EnvironmentProxy) -> httpx.Proxy:
-    """The proxy as httpx expects it. Raises `ArgumentError` for a URL that httpx rejects."""
+    """Convert a proxy to the class of httpx. Raises `ArgumentError` for a URL that httpx rejects."""
     try:
         return httpx.Proxy(proxy.url, ssl_context=_proxy_context(proxy))
     except (httpx.InvalidURL, ValueError):
-        pass  # what httpx says may quote the URL
+        pass  # the message of httpx may quote the URL
     raise not_a_proxy(proxy.variable)
 
 
 def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
-    """What verifies a proxy that is itself reached over TLS; None for one that is not."""
+    """Create the SSL context for a proxy that is reached over TLS; None for any other."""
     return httpx.create_ssl_context() if proxy.url.lower().startswith("https:") else None
 
 
 class Handshake:
-    """Closes the connection of a TLS handshake that was cancelled: httpcore leaves that to the garbage collector.
+    """Closes the connection of a canceled TLS handshake, which httpcore leaves to the garbage collector.
 
     httpx calls it at every step of a request (extension ``trace``).
     """
@@ -180,18 +180,18 @@ class Handshake:
 
 
 class Pool:
-    """The connections made on one event loop. They end with it, at the latest.
+    """The connections of one event loop. They are closed when it ends, at the latest.
 
     Attributes:
         client: the HTTP client.
         proxy: the proxy that it uses.
-        borrowers: how many requests use it now.
+        borrowers: number of requests that use it now.
         retired: whether it gets no more requests.
     """
 
     def __init__(self, context: ssl.SSLContext, proxy: EnvironmentProxy | None) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # cookies would link calls to each other
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # cookies would make calls linkable
         self.proxy = proxy
         self.client = httpx.AsyncClient(
             verify=context,
@@ -213,8 +213,8 @@ class Pool:
         await self._life.aclose()
 
     async def _live(self) -> AsyncGenerator[None, None]:
-        # An event loop closes the asynchronous generators left on it when it ends, and those that are collected. So
-        # connections are closed in order without aclose(), too, as after asyncio.run(client.create(…)).
+        # An event loop closes asynchronous generators when it ends, or when they are garbage-collected. So connections
+        # are closed properly even without aclose(), as after asyncio.run(client.create(…)).
         try:
             yield
         finally:
@@ -238,7 +238,7 @@ class EnvironmentProxy(msgspec.Struct, frozen=True):
     Attributes:
         url: its URL, with the user name and password if there are any.
         variable: the environment variable that names it.
-        place: scheme, host and port, for messages: never the user name or the password.
+        place: scheme, host and port, for messages, without user name and password.
         has_credentials: whether the URL has a user name or a password.
     """
 
@@ -255,19 +255,19 @@ class EnvironmentProxy(msgspec.Struct, frozen=True):
 
 
 def environment_proxy(scheme: str, host: str, port: int) -> EnvironmentProxy | None:
-    """The proxy for requests to an origin; None for a direct connection.
+    """Return the proxy for requests to an origin; None for a direct connection.
 
     ``HTTPS_PROXY`` overrides ``ALL_PROXY``, and ``NO_PROXY`` overrides both; each also in lower case. Plain HTTP never
-    uses a proxy: it could read the API key.
+    uses a proxy, which could read the API key.
 
     Args:
         scheme: ``"https"`` or ``"http"``.
-        host: name or address, in lower case, an IPv6 address without brackets.
-        port: its port.
+        host: name or address in lower case; an IPv6 address without brackets.
+        port: the port.
 
     Raises:
         ArgumentError: the proxy that applies cannot be used. The message names the variable, not its value, which may
-            hold a password.
+            contain a password.
     """
     if scheme != "https":
         return None
@@ -275,14 +275,14 @@ def environment_proxy(scheme: str, host: str, port: int) -> EnvironmentProxy | N
     kind = next((kind for kind in ("https", "all") if proxies.get(kind)), None)
     if kind is None or is_exempt(proxies.get("no", ""), scheme, host, port):
         return None
-    return _checked(proxies[kind], _variable(kind, proxies[kind]))
+    return _parse_proxy(proxies[kind], _variable(kind, proxies[kind]))
 
 
 def is_exempt(no_proxy: str, scheme: str, host: str, port: int) -> bool:
     """Whether the list in ``NO_PROXY`` exempts an origin.
 
-    Entries are separated by commas: ``*``, a host name (which includes its subdomains), an address, a network in CIDR
-    notation, each with a port if it is for that port only. An entry in any other form matches nothing.
+    Entries are separated by commas: ``*``, a host name (which includes its subdomains), an address, or a network in
+    CIDR notation. An entry with a port applies to that port only. An entry in any other form matches nothing.
     """
     return any(_matches(entry.strip().lower(), scheme, host.rstrip("."), port) for entry in no_proxy.split(","))
 
@@ -307,8 +307,8 @@ def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
     return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
-def _checked(url: str, variable: str) -> EnvironmentProxy:
-    """The proxy at a URL, if it can be used."""
+def _parse_proxy(url: str, variable: str) -> EnvironmentProxy:
+    """Parse the URL of a proxy from an environment variable. Raises `ArgumentError` if it cannot be used."""
     if "://" not in url:
         url = f"http://{url}"
     scheme = url.partition("://")[0].lower()
@@ -316,7 +316,7 @@ def _checked(url: str, variable: str) -> EnvironmentProxy:
         raise not_a_proxy(variable)
     if scheme not in _SCHEMES:
         raise ArgumentError(
-            f"{variable}: proxies of the kind {scheme!r} are not supported; expected one of "
+            f"{variable}: {scheme!r} proxies are not supported; expected one of "
             f"{', '.join(_SCHEMES)}. Set another proxy, or exempt the host in NO_PROXY if it can be reached directly"
         )
     try:
@@ -337,7 +337,7 @@ def _checked(url: str, variable: str) -> EnvironmentProxy:
 
 
 def not_a_proxy(variable: str) -> ArgumentError:
-    """The error for a variable whose value, which it does not quote, is not the URL of a proxy."""
+    """Create the error for a variable that does not contain the URL of a proxy. It does not quote the value."""
     return ArgumentError(
         f"{variable}: not the URL of a proxy; expected http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
         "special characters percent-encoded"
@@ -345,6 +345,6 @@ def not_a_proxy(variable: str) -> ArgumentError:
 
 
 def _variable(kind: str, value: str) -> str:
-    """The name of the variable that has this value."""
+    """Return the name of the proxy variable with this value."""
     names = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name] == value]
     return names[0] if names else _SYSTEM

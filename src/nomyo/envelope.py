@@ -9,7 +9,7 @@ bytes, a tag of 16 and no associated data; that key is encrypted to the receiver
      "encrypted_aes_key": …,
      "key_algorithm": "RSA-OAEP-SHA256", "payload_algorithm": "AES-256-GCM"}
 
-Nothing in it says who encrypted it: anybody who has a public key can encrypt for it.
+A package does not authenticate its sender: anyone who has the public key can encrypt to it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 
 _PIECE: Final = 768 * 1024
-"""Bytes processed at a time, divisible by three for base64: a piece takes less than a millisecond, and other threads
-run between two pieces.
+"""Bytes processed at a time, divisible by three for base64. A piece takes under a millisecond, and other threads run
+between two pieces.
 """
 
 _TEXT_PIECE: Final = _PIECE // 3 * 4
-"""The same in characters of base64."""
+"""Length of the base64 of a piece."""
 
 _VALUES_MAX: Final = 100
-"""Values in a package, roughly: it has ten, and base64 has no commas."""
+"""Maximum number of JSON values in a package, as `strict_json.decode` counts them. A package has ten."""
 
 _REQUIRED: Final = frozenset({"version", "algorithm", "encrypted_payload", "encrypted_aes_key"})
 _OPTIONAL: Final = {"key_algorithm": KEY_ALGORITHM, "payload_algorithm": PAYLOAD_ALGORITHM}
@@ -75,7 +75,7 @@ class Decrypted(msgspec.Struct, frozen=True):
 
 
 def encrypt(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: int | None = None) -> bytes:
-    """Encrypt `plaintext` for `key`.
+    """Encrypt `plaintext` to `key`.
 
     Args:
         processed_at: for responses: Unix time in seconds, in the clear next to the ciphertext.
@@ -104,12 +104,12 @@ def encrypt(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: in
 
 
 def decrypt(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> Decrypted:
-    """Decrypt a package encrypted for `key`; anything that deviates from the protocol is refused.
+    """Decrypt a package encrypted to `key`. A package that deviates from the protocol is refused.
 
     Args:
         tag_inside: also accept packages whose tag is the end of the ciphertext, as the JavaScript client sends them.
 
-    Raises `ResponseError`, the same one whatever is wrong.
+    Raises the same `ResponseError` for every failure.
     """
     try:
         plaintext, processed_at = _open(package, key, tag_inside=tag_inside)
@@ -149,7 +149,7 @@ def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[byte
         _decrypt(decryptor, ciphertext, plaintext)
         decryptor.finalize()
     except BaseException:
-        wipe(plaintext)  # it is not authenticated
+        wipe(plaintext)  # it was not authenticated
         raise
     return plaintext, processed_at
 
@@ -172,7 +172,7 @@ def _b64(data: bytes) -> str:
 
 
 def _unb64(text: object) -> bytes:
-    """Canonical base64 only: the one text that encodes the bytes."""
+    """Decode canonical base64. Raises `ValueError` for any other text."""
     if type(text) is not str:
         raise ValueError
     encoded = memoryview(text.encode("ascii"))

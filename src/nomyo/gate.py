@@ -1,9 +1,9 @@
-"""From an encrypted response to the completion that the caller gets: the only path, in the order of this page.
+"""The only path from an encrypted response to the completion that the caller receives, in these steps:
 
-1. Decrypt: the package becomes a JSON object. Every failure is the same opaque `ResponseError`.
-2. Check the binding: the response names this request, and the security tier that was requested.
-3. Appraise: the policy affirms the evidence in the response. With the gate off, the result is only recorded.
-4. Store: the evidence is on disk, whether or not the completion is released.
+1. Decrypt: turn the package into a JSON object. Every failure is the same opaque `ResponseError`.
+2. Check the binding: the response must name this request, and the security tier that was requested.
+3. Appraise: the policy must affirm the evidence in the response. With the gate off, the result is only recorded.
+4. Store: write the evidence to disk, whether or not the completion is released.
 5. Release: return the completion with the client's own facts in its `_metadata`, or raise the refusal of step 2 or 3.
 
 Nothing else in this package decrypts a response or returns a completion (tests/nomyo/test_gate_only_path.py).
@@ -50,19 +50,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nomyo")
 
 NOT_LOGGED: Final = "evidence_not_logged"
-"""How a log record names the refusal of a response whose evidence could not be stored."""
+"""Code in log records for the refusal of a response whose evidence could not be stored."""
 
 _LONG: Final = 256 * 1024
-"""Bytes of a package above which it is decrypted in a thread: starting a thread takes as long as decrypting less."""
+"""Size in bytes above which a package is decrypted in a thread; for less, starting the thread would take longer."""
 
 _CLIENT: Final = {"name": "nomyo", "version": __version__}
 
 _CLIENT_KEYS: Final = ("attestation_result", "evidence_log", "verification", "transport_processed_at")
-"""Keys of `_metadata` that only the client sets: a value of the server's is dropped."""
+"""Keys of `_metadata` that only the client sets; values from the server are dropped."""
 
 
 class DecryptedResponse(msgspec.Struct, frozen=True):
-    """A response that was decrypted and read; nothing in it has been checked.
+    """A response that was decrypted and parsed, but not checked.
 
     Attributes:
         completion: the JSON object as the server wrote it; ``_metadata`` in it is an object.
@@ -77,7 +77,7 @@ class DecryptedResponse(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """Releases a completion if nothing forbids it.
+    """Decrypts, checks, stores and releases responses.
 
     Args:
         log: the evidence log; None to store no evidence.
@@ -85,7 +85,7 @@ class Gate:
         lock_memory: whether to lock the plaintext's memory where the system allows it.
 
     Raises:
-        EvidenceLogError: with `must_store`, nothing can be appended to the log.
+        EvidenceLogError: with `must_store`, the log cannot be written.
     """
 
     def __init__(self, log: EvidenceLog | None, *, must_store: bool = True, lock_memory: bool = True) -> None:
@@ -114,21 +114,21 @@ class Gate:
         """Return the completion in an encrypted response, or refuse it. Every refusal is logged.
 
         Args:
-            package: the response as it came.
-            key: the private key it is encrypted for.
+            package: the body of the HTTP response.
+            key: the private key to which it is encrypted.
             payload_id: the id of the request, which the response must not contradict.
-            policy: what the evidence is appraised by; None for no appraisal.
+            policy: the policy to appraise the evidence by; None for no appraisal.
             gated: whether the policy must affirm the evidence. Otherwise the appraisal is recorded, and logged if it
                 does not affirm.
             tier: the security tier that was requested; None for none.
-            secrets: what was sent: it appears in no error and is not stored.
-            server_key: the key that the request was encrypted for; None if unknown.
+            secrets: texts that were sent; they are removed from errors and from what is stored.
+            server_key: the key to which the request was encrypted; None if unknown.
 
         Raises:
             ResponseError: the response cannot be decrypted and read.
             ResponseNotBoundError: it is the response to another request, or at another tier.
             AttestationError: the policy does not affirm the evidence.
-            EvidenceLogError: the evidence could not be stored, and must be.
+            EvidenceLogError: the evidence could not be stored, with `must_store`.
         """
         if gated and policy is None:
             raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
@@ -158,7 +158,7 @@ class Gate:
                 if refusal is not None:
                     raise refusal
             finally:
-                del refusal  # it would hold its own traceback
+                del refusal  # otherwise the traceback would refer to itself
         except (SecurityError, EvidenceLogError) as error:
             _log_refusal(payload_id, error, policy)
             raise
@@ -177,26 +177,26 @@ class Gate:
         secrets: list[str],
         state: str | None,
     ) -> dict[str, Any]:
-        """Append the evidence of a response to the log; returns when it is on disk.
+        """Append the evidence of a response to the log, and wait until it is on disk.
 
-        A call that is canceled meanwhile does not stop the write.
+        Cancellation of the call does not stop the write.
 
         Args:
             state: ``"on"`` or ``"off"`` if there is a policy, else None.
 
-        Returns what `_metadata` reports about it; a refusal reports the same. Raises `EvidenceLogError`, unless there
-        is a refusal: the caller must see that one first.
+        Returns the value of `evidence_log` in `_metadata` and in `refusal`. Raises `EvidenceLogError`, unless there is
+        a refusal, which takes precedence.
         """
         log = self._log
         assert log is not None
         code = None if refusal is None else refusal.code
-        # What is stored is appraised as of the same moment, so that the stored result is the same.
+        # The stored evidence is appraised as of the same time, so that the stored result is the same.
         now = None if result is None or result.appraised_at is None else datetime.fromisoformat(result.appraised_at)
 
-        def withheld(said: list[str]) -> set[str]:
-            """The texts that contain something of the prompt or the completion."""
-            redacted = Redaction([*secrets, *texts(response.completion.get("choices"))])(said)
-            return {before for before, after in zip(said, redacted, strict=True) if before != after}
+        def withheld(given: list[str]) -> set[str]:
+            """Return those of the texts that contain a part of the prompt or the completion."""
+            redacted = Redaction([*secrets, *texts(response.completion.get("choices"))])(given)
+            return {before for before, after in zip(given, redacted, strict=True) if before != after}
 
         def append() -> Receipt:
             return log.append(
@@ -220,7 +220,7 @@ class Gate:
             stored = {"stored": False, "problem": sanitize(str(error))}
         if failure is not None and self._must_store and refusal is None:
             raise _log_failure(failure, prompt_sent=True)
-        if failure is not None:  # not logged itself: its frames hold the response, and log records live long
+        if failure is not None:  # the error itself is not logged, since its frames contain the response
             logger.warning("the evidence of response %s was not stored: %s", payload_id, stored["problem"])
         if refusal is not None:
             refusal.evidence_log = stored
@@ -228,10 +228,10 @@ class Gate:
 
 
 def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = True) -> DecryptedResponse:
-    """Step 1: decrypt and read a response; its plaintext is wiped.
+    """Step 1: decrypt and parse a response, and wipe its plaintext.
 
-    Raises `ResponseError`, the same one whatever is wrong; but `ResponseTooLargeError` for one that was decrypted and
-    has too many objects and arrays: the sender, who encrypted it, knows that.
+    Raises the same `ResponseError` for every failure, except `ResponseTooLargeError` for a response that was decrypted
+    and has too many objects and arrays, which reveals nothing to the sender who encrypted it.
     """
     decrypted = envelope.decrypt(package, key)
     with SecureBuffer(decrypted.plaintext, lock=lock_memory) as plaintext:
@@ -243,8 +243,8 @@ def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = 
             problem = (
                 f"the response has {error.found} objects and arrays; a response of its length may have {error.limit}"
             )
-            found = f"{problem}. It was decrypted, and is not released"
-            failure = ResponseTooLargeError(found, error.limit, error.found)
+            message = f"{problem}. It was decrypted, and is not released"
+            failure = ResponseTooLargeError(message, error.limit, error.found)
         except ValueError:
             pass  # its message would describe the plaintext
     if failure is not None:
@@ -257,8 +257,7 @@ def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = 
 def check_binding(response: DecryptedResponse, payload_id: str, tier: str | None) -> None:
     """Step 2: refuse a response to another request, or at another tier than the one requested.
 
-    A response need not name its request; it must name the tier, where one was requested. Raises
-    `ResponseNotBoundError`.
+    A response may omit the id of its request, but not the tier if one was requested. Raises `ResponseNotBoundError`.
     """
     metadata = response.completion[METADATA]
     if metadata.get("payload_id", payload_id) != payload_id:
@@ -273,15 +272,15 @@ def check_binding(response: DecryptedResponse, payload_id: str, tier: str | None
 def require_affirmed(
     completion: dict[str, Any], policy: AppraisalPolicy, payload_id: str, *, secrets: Iterable[str] = ()
 ) -> AttestationResult:
-    """Step 3: appraise the evidence in `completion`, which must have been made for `payload_id`.
+    """Step 3: appraise the evidence in `completion`, whose nonce must be derived from `payload_id`.
 
     Args:
-        secrets: what must not appear in the error, besides the texts of the completion: a server might put what it was
-            sent into its claims or its evidence. It is removed from what the findings quote; their outcomes stay.
+        secrets: texts to remove from the error, besides those of the completion: a server might copy the prompt into
+            its claims or its evidence. They are removed from the quotations in findings; outcomes do not change.
 
     Returns the result if it affirms, or warns because the policy softened a rule.
 
-    Raises `AttestationError`, which holds the result and nothing of the completion.
+    Raises `AttestationError`, which contains the result and no part of the completion.
     """
     result = appraise(completion, policy, payload_id=payload_id)
     if not _reason_to_refuse(result):
@@ -297,7 +296,7 @@ def with_client_facts(
     attestation_result: dict[str, Any] | None,
     evidence_log: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Step 5: the completion as users know it, with what the client found out in `_metadata`."""
+    """Step 5: return the completion with the client's own facts in its `_metadata`."""
     metadata = response.completion[METADATA]
     verification: dict[str, Any] = {
         "payload_id_echoed": "payload_id" in metadata,
@@ -321,7 +320,7 @@ def with_client_facts(
 
 
 def _reason_to_refuse(result: AttestationResult) -> str:
-    """Why a result does not let a completion pass; empty if it does."""
+    """Return why the result does not allow the release of the completion; empty if it does."""
     try:
         result.require()
     except attest_errors.AttestationError as refusal:
@@ -330,7 +329,9 @@ def _reason_to_refuse(result: AttestationResult) -> str:
 
 
 def _stored_form(response: DecryptedResponse, policy: AppraisalPolicy | None) -> dict[str, Any]:
-    """The response with the time that users see in `_metadata`, unless the policy has a rule about the server's."""
+    """Return the response to store, with the outer `processed_at` in `_metadata` unless the policy has a rule about
+    that claim.
+    """
     completion, processed_at = response.completion, response.processed_at
     metadata = completion[METADATA]
     claimed = policy is not None and "processed_at" in policy.claims
@@ -361,9 +362,9 @@ def _log_release(payload_id: str, result: AttestationResult) -> None:
 
 
 def _log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, policy: AppraisalPolicy | None) -> None:
-    """Log that a response is not released: ids, verdict and rules, nothing of the response.
+    """Log that a response is not released: ids, verdict and rules, no part of the response.
 
-    The record's attributes hold the same: `payload_id`, `refusal` (the error's code), and of a refusal by the policy
+    The record's attributes are `payload_id`, `refusal` (the error's code), and for a refusal by the policy
     `verdict`, `failed_rules`, `undecided_rules`, `policy_id`, `policy_digest`. Its level is WARNING if there is a
     policy and INFO if there is none.
     """
@@ -380,14 +381,14 @@ def _log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, polic
 
 
 def _summary(result: AttestationResult) -> str:
-    """Verdict, rules and policy in one line."""
+    """Format verdict, rules and policy as one line."""
     outcomes = (("failed", result.failed), ("undecided", result.undecided))
     rules = "".join(f"; {outcome} {', '.join(names)}" for outcome, names in outcomes if names)
     return f"{result.verdict.value}{rules}; policy {result.policy_id!r} ({result.policy_digest})"
 
 
 def _log_fields(payload_id: str, result: AttestationResult, code: str) -> dict[str, Any]:
-    """The same as attributes of a log record."""
+    """Return the attributes of a log record about a result."""
     return {
         "payload_id": payload_id,
         "refusal": code,

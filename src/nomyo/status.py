@@ -1,9 +1,9 @@
 """What an HTTP status other than 200 means: which exception, whether to try again, and after how long.
 
-`STATUSES` is the table. The body of such a response is not authenticated: it is quoted, shortened, and nothing depends
-on it. A service might echo what it was sent, so the API key and the texts of the prompt are removed from it first (see
-`redaction`). A message ends in a program's log, so characters that could drive a terminal or a CI system are escaped in
-it; the attributes have the text as it came.
+`STATUSES` is the table. The body of such a response is not authenticated: it is quoted and shortened, and no decision
+depends on it. A service might echo what it was sent, so the API key and the texts of the prompt are removed from it
+first (see `redaction`). A message may be printed in a log, so characters that could control a terminal or a CI system
+are escaped in it; the attributes contain the text as received.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from nomyo_attest.report.formatting import sanitize
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What one status means.
+    """How the client treats one status.
 
     Attributes:
         error: the exception.
-        prefix: how its message begins, as in nomyo 0.2.9; None for the status itself.
-        default: the rest of the message where the service gives no detail.
-        not_json: the same where the body is not JSON; empty for `default`.
+        prefix: the beginning of its message, as in nomyo 0.2.9; None for the status itself.
+        default: the rest of the message if the service gives no detail.
+        not_json: the rest of the message if the body is not JSON; empty for `default`.
         retryable: whether the same request may be sent again.
-        pauses: whether all calls with the same API key wait if the response says for how long.
+        pauses: whether a response with Retry-After pauses all calls with the same API key.
         has_details: whether a JSON object in the body becomes `error_details`.
     """
 
@@ -81,22 +81,22 @@ STATUSES: Final[Mapping[int, Status]] = {
 # fmt: on
 
 OTHER_STATUS: Final = Status(has_details=False)
-"""What a status means that is not in the table."""
+"""The entry for a status that is not in the table."""
 
 RETRY_AFTER_MAX: Final = 60.0
-"""Seconds of the longest wait that a server can ask for; longer ones are left to the caller."""
+"""Maximum wait that a server can request, in seconds; the client does not retry after a longer one."""
 
 BACKOFF_MAX: Final = 30.0
-"""Seconds of the longest wait between two tries where the server does not say."""
+"""Maximum wait between two attempts in seconds, if the server does not request one."""
 
 BODY_MAX: Final = 64 * 1024
-"""Bytes of an error's body that are read."""
+"""Bytes that are read of an error's body."""
 
 DETAIL_MAX: Final = 500
-"""Characters of a detail in a message."""
+"""Maximum length of a detail in a message, in characters."""
 
-NOT_THE_ROUTERS: Final = "not the router's response: a gateway or proxy may have answered"
-"""Said of a body that is not in the router's form."""
+NOT_THE_ROUTERS: Final = "not the router's response: it may come from a gateway or proxy"
+"""Part of the message about a body that is not in the router's form."""
 
 _HTML: Final = re.compile(
     r"\s*(<!--.{0,200}?-->\s*)?<(!doctype\s+html|html|head|body|title|h1|center)\b", re.IGNORECASE | re.DOTALL
@@ -106,14 +106,14 @@ _HTML: Final = re.compile(
 def status_error(
     status: int, headers: Mapping[str, str], body: bytes, *, secrets: Iterable[str] = (), now: datetime | None = None
 ) -> APIStatusError:
-    """The exception for an HTTP response.
+    """Create the exception for an HTTP response.
 
     Args:
         status: HTTP status, not 200.
-        headers: names in lower case.
-        body: the body as received, at most `BODY_MAX` bytes of it.
-        secrets: texts to remove wherever they occur.
-        now: the time, for a Retry-After date in a response that has no date of its own; None for now.
+        headers: its headers, with names in lower case.
+        body: the body as received; `BODY_MAX` bytes of it are used.
+        secrets: texts to remove from the error.
+        now: the time, for a Retry-After date in a response without a Date header; None for the current time.
     """
     document, is_json = _document(body)
     without_secrets = Redaction(secrets)
@@ -139,7 +139,7 @@ def status_error(
 
 
 def _document(body: bytes) -> tuple[Any, bool]:
-    """The body as a JSON value, or as text if it is none; and whether it was JSON."""
+    """Return the body as a JSON value, or else as text, and whether it was JSON."""
     text = body[:BODY_MAX].decode("utf-8", "replace")
     try:
         return json.loads(text), True
@@ -148,7 +148,7 @@ def _document(body: bytes) -> tuple[Any, bool]:
 
 
 def _foreign(document: Any) -> str:
-    """What a body is that the router did not write: an HTML page, or an error in a gateway's JSON. Empty otherwise."""
+    """Describe a body that the router did not write: an HTML page, or an error in a gateway's JSON. Otherwise empty."""
     if isinstance(document, str):
         return f"an HTML page, {NOT_THE_ROUTERS}" if _HTML.match(document) else ""
     if not isinstance(document, dict) or "detail" in document:
@@ -159,7 +159,7 @@ def _foreign(document: Any) -> str:
 
 
 def _detail(document: Any) -> str:
-    """The error that a body describes: its `detail`, or the body itself if it is a list or a string. Shortened."""
+    """Return the error in a body, shortened: its `detail`, or the body itself if it is a list or a string."""
     detail = document.get("detail") if isinstance(document, dict) else document
     if detail is None:
         return ""
@@ -171,14 +171,13 @@ def _shortened(text: str) -> str:
 
 
 def may_be_retried(status: int, tier: str | None, wait: float | None) -> bool:
-    """Whether a response of this status may be followed by another try.
+    """Whether the request may be retried after a response of this status.
 
-    A 503 for the tier `maximum` says that there is no TPM, unless it says when to come back: another try would find
-    none either.
+    A 503 at the tier `maximum` without Retry-After means that there is no TPM, so a retry would fail, too.
 
     Args:
         tier: the security tier requested; None for none.
-        wait: what `retry_after` found.
+        wait: seconds that the response asks to wait; None if it does not.
     """
     if status == 503 and tier == "maximum" and wait is None:
         return False
@@ -186,28 +185,29 @@ def may_be_retried(status: int, tier: str | None, wait: float | None) -> bool:
 
 
 def pauses_calls(status: int | None) -> bool:
-    """Whether this status makes all calls with the same API key wait, if it says for how long."""
+    """Whether a response of this status with Retry-After pauses all calls with the same API key."""
     return status is not None and STATUSES.get(status, OTHER_STATUS).pauses
 
 
 def backoff(retry: int, fraction: float) -> float:
-    """Seconds before a retry, of which `retry` were made already: up to 1, 2, 4 … seconds, with full jitter.
+    """Seconds before a retry: up to 1, 2, 4 … seconds, with full jitter.
 
     Args:
-        fraction: from 0 to 1, at random, so that clients that failed together do not come back together.
+        retry: number of retries already made.
+        fraction: a random number from 0 to 1, so that clients that failed together do not retry together.
     """
     return fraction * min(BACKOFF_MAX, 2.0 ** min(retry, 10))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a response asks to wait; None if it does not say, or not in a form that can be read.
+    """Seconds that a response asks to wait; None if it does not, or in an invalid form.
 
-    ``retry-after-ms`` in milliseconds goes before ``retry-after`` in seconds or as a date (RFC 9110, 10.2.3). A date is
-    compared with the response's own ``date`` (RFC 9110, 6.6.1), so that a wrong clock on this machine changes nothing.
+    ``retry-after-ms`` in milliseconds overrides ``retry-after`` in seconds or as a date (RFC 9110, 10.2.3). A date is
+    compared with the response's own ``date`` (RFC 9110, 6.6.1), so that a wrong clock on this machine has no effect.
 
     Args:
         headers: names in lower case.
-        now: this machine's time, with an offset, for a response without a date of its own.
+        now: this machine's time, with an offset, for a response without ``date``.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -221,7 +221,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _date(text: str) -> datetime | None:
-    """A date of HTTP; None for any other text."""
+    """Parse an HTTP date; None for any other text."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # the latter for a year of twenty digits
@@ -230,7 +230,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _number(text: str | None) -> float | None:
-    """A number of HTTP: digits, with or without a fraction. `float` would take ``1e9``, ``nan`` and ``1_0``, too."""
+    """Parse digits with or without a fraction; None for other texts, such as ``1e9``, ``nan`` and ``1_0``."""
     if text is None or not text.strip().replace(".", "", 1).isdecimal() or not text.isascii():
         return None
     number = float(text)
@@ -238,11 +238,11 @@ def _number(text: str | None) -> float | None:
 
 
 def wait_before(retry: int, requested: float | None, left: float, random: Callable[[], float]) -> float | None:
-    """Seconds to wait before the next try; None if there is not to be one.
+    """Seconds to wait before the next attempt; None if there is to be none.
 
     Args:
-        retry: how many retries were made already.
-        requested: what the server requested for, in seconds; None if it did not.
+        retry: number of retries already made.
+        requested: seconds that the server asked to wait; None if it did not.
         left: seconds until the deadline of the call.
         random: a number from 0 to 1.
     """

@@ -1,6 +1,6 @@
-"""HTTP requests, responses and errors; with `connections` the only importer of httpx.
+"""Send HTTP requests, read responses, and convert errors. Only this module and `connections` import httpx.
 
-Redirects are not followed, no content encoding is requested or accepted, and a body is read up to a limit.
+Redirects are not followed, no content encoding is requested or accepted, and bodies are read up to a limit.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from nomyo.errors import (
 from nomyo.status import BODY_MAX, may_be_retried
 
 FAILED: Final = "Failed to connect to router: "
-"""How the message of an `APIConnectionError` begins, as in nomyo 0.2.9."""
+"""Beginning of the message of an `APIConnectionError`, as in nomyo 0.2.9."""
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
-"""Bytes of the largest response that is read: twice the largest prompt, encrypted."""
+"""Maximum size of a response in bytes: twice that of an encrypted request."""
 
 _CHUNK: Final = 64 * 1024
-"""Bytes of a body that are sent at a time: encrypting all of a long one at once would block the loop."""
+"""Bytes of a body that are sent at a time: TLS encryption of a long body at once would block the event loop."""
 
 _CHUNKS_AT_ONCE: Final = 32
 """Chunks of a response that are read before other tasks run."""
@@ -49,7 +49,7 @@ _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeou
 _FIRST_LOOPS: Final[weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]]] = (
     weakref.WeakKeyDictionary()
 )
-"""HTTP clients that were given → the event loop that they were used on first."""
+"""Given HTTP client → the event loop on which it was first used."""
 
 _OTHER_LOOP: Final = (
     "http_client: its connections belong to another event loop. Make an httpx.AsyncClient, and a client that uses it, "
@@ -62,8 +62,8 @@ class Reply(msgspec.Struct, frozen=True):
 
     Attributes:
         status: HTTP status.
-        headers: names in lower case; of a repeated one, all values, joined by commas.
-        body: as received; of an error, the beginning.
+        headers: names in lower case; the values of a repeated name are joined by commas.
+        body: as received; of an error, the first bytes.
     """
 
     status: int
@@ -78,9 +78,9 @@ class Transport:
     """Requests to one service.
 
     Args:
-        client: the caller's HTTP client, used instead of own connections; the caller closes it.
-        origin: scheme, host and port of the service, whose proxy the environment may name; None to use no proxy. A
-            `client` given has its own.
+        client: the caller's HTTP client, which the caller closes; None for connections of its own.
+        origin: scheme, host and port of the service, to look up its proxy in the environment; None for no proxy. It
+            does not apply to `client`.
     """
 
     def __init__(self, client: httpx.AsyncClient | None = None, *, origin: tuple[str, str, int] | None = None) -> None:
@@ -90,11 +90,11 @@ class Transport:
         self._connections = Connections(origin=origin, start=client is None)
 
     async def get(self, url: str, *, maximum: int) -> Reply:
-        """GET `url`; the response may have `maximum` bytes. Raises as `post` does."""
+        """GET `url`, with a response of at most `maximum` bytes. Raises the errors of `post`."""
         return await self._send("GET", url, {}, b"", maximum)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """POST `body` to `url`. The caller limits the time (`asyncio.timeout`).
+        """POST `body` to `url`. The caller sets the timeout (`asyncio.timeout`).
 
         Raises:
             APIConnectionError: no complete response arrived; `APITimeoutError` if no connection was made in time. The
@@ -107,7 +107,7 @@ class Transport:
         return await self._send("POST", url, headers, body, RESPONSE_MAX)
 
     async def aclose(self) -> None:
-        """Close the connections. Afterwards nothing is sent any more."""
+        """Close the connections. Nothing is sent afterwards."""
         await self._connections.aclose()
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, maximum: int) -> Reply:
@@ -116,15 +116,12 @@ class Transport:
                 return await _request(pool.client, pool.proxy, method, url, headers, body, maximum)
         self._connections.check_open()
         if self._given.is_closed:
-            raise ClientClosedError("the http_client given is closed; give an open one")
+            raise ClientClosedError("the given http_client is closed; give an open one")
         return await _on_its_loop(self._given, _request(self._given, None, method, url, headers, body, maximum))
 
 
 async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
-    """The result of a request by an HTTP client that was given, unless its connections belong to another event loop.
-
-    Raises `EventLoopError`.
-    """
+    """Await a request of a given HTTP client. Raises `EventLoopError` if its connections belong to another event loop."""
     loop = asyncio.get_running_loop()
     first = _FIRST_LOOPS.setdefault(client, weakref.ref(loop))
     if first() is not loop and _has_connections(client):
@@ -141,7 +138,7 @@ async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, 
 
 
 def _has_connections(client: httpx.AsyncClient) -> bool:
-    """Whether there are open connections, as far as httpx lets one see."""
+    """Whether a given HTTP client has open connections; httpx has no public interface for it."""
     transports = [client._transport, *client._mounts.values()]
     return any(getattr(getattr(one, "_pool", None), "connections", ()) for one in transports)
 
@@ -207,7 +204,7 @@ async def _read(response: httpx.Response, maximum: int) -> Reply:
 
 
 async def _all_bytes(response: httpx.Response, maximum: int) -> bytes:
-    """The whole body. Raises `ResponseTooLargeError`."""
+    """Read the whole body. Raises `ResponseTooLargeError`."""
     content = bytearray()
     async for chunk in _raw(response):
         content += chunk
@@ -222,7 +219,7 @@ def _too_large(limit: int, found: int, more: str) -> ResponseTooLargeError:
 
 
 async def _first_bytes(response: httpx.Response, maximum: int) -> bytes:
-    """The beginning of an error's body; whatever can be had of one that breaks off."""
+    """Read the first bytes of an error's body, or those that arrive before the connection breaks."""
     body = bytearray()
     with suppress(httpx.TransportError, OSError):
         async for chunk in _raw(response):
@@ -233,7 +230,7 @@ async def _first_bytes(response: httpx.Response, maximum: int) -> bytes:
 
 
 async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The chunks of a body. A server may send single bytes, thousands in one packet: other tasks run in between."""
+    """Yield the chunks of a body. Other tasks run in between, since a packet may contain thousands of small chunks."""
     number = 0
     async for chunk in response.aiter_raw():
         number += 1
@@ -243,7 +240,7 @@ async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 def _failure(error: httpx.TransportError | OSError, url: str, proxy: EnvironmentProxy | None) -> APIConnectionError:
-    """The `APIConnectionError` for an error of httpx, which is not chained: it holds the request with its headers."""
+    """Create the `APIConnectionError` for an error of httpx. It is not chained, since it refers to the request."""
     sent = not isinstance(error, _NEVER_SENT)
     start = f"{FAILED}{_host_of(url)}: "
     refusal = _proxy_status(error)
@@ -263,14 +260,14 @@ def _failure(error: httpx.TransportError | OSError, url: str, proxy: Environment
     failure.retryable = not (
         _is_certificate_error(error)
         or isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError))
-        or "location header" in str(error)  # httpx reads where a redirect leads, though it is not followed
+        or "location header" in str(error)  # httpx parses the target of a redirect even if it does not follow it
         or (refusal is not None and not may_be_retried(refusal, None, None))
     )
     return failure
 
 
 def _host_of(url: str) -> str:
-    """The host, and the port if the URL has one."""
+    """Return the host of a URL, and the port if it has one."""
     return urlsplit(url).netloc
 
 
@@ -279,13 +276,13 @@ def _through(proxy: EnvironmentProxy | None) -> str:
 
 
 def _proxy_status(error: BaseException) -> int | None:
-    """The HTTP status with which a proxy refused to connect; None if it is another failure."""
+    """Return the HTTP status with which a proxy refused to connect; None for another failure."""
     found = re.match(r"([1-5]\d\d)\b", str(error)) if isinstance(error, httpx.ProxyError) else None
     return int(found[1]) if found else None
 
 
 def _refused_by(proxy: EnvironmentProxy, status: int, reason: str) -> str:
-    """What is wrong where a proxy refuses to connect."""
+    """Describe the refusal of a proxy."""
     if status != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return f"{proxy} refused to connect to it: HTTP {reason}"
     if proxy.has_credentials:
@@ -301,8 +298,8 @@ def _is_certificate_error(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The reason of a failure: the text of connection errors names hosts and system errors, nothing of a request."""
+    """Return the reason of a failure. Messages of connection errors contain hosts and system errors, not the request."""
     text = str(error)
     if isinstance(error, httpx.RemoteProtocolError):
-        text = text.partition(":")[0]  # the rest quotes the server, which may quote the request
-    return (text or f"the connection broke off ({type(error).__name__})")[:200]
+        text = text.partition(":")[0]  # the rest quotes the server, which may echo the request
+    return (text or f"the connection was lost ({type(error).__name__})")[:200]

@@ -246,11 +246,11 @@ def test_the_clients_for_other_hosts_are_kept_but_not_without_end(monkeypatch: p
     assert chat._OTHERS_MAXIMUM == 16
     monkeypatch.setattr(chat, "_OTHERS_MAXIMUM", 3)
     client = SecureChatCompletion("https://localhost:1")
-    first, second, _ = (client._at(f"https://localhost:1/{number}") for number in range(3))
-    assert client._at("https://localhost:1/0") is first
-    client._at("https://localhost:1/3")  # the one that nobody asked for the longest goes
-    assert client._at("https://localhost:1/0") is first
-    assert client._at("https://localhost:1/1") is not second
+    first, second, _ = (client._client_for(f"https://localhost:1/{number}") for number in range(3))
+    assert client._client_for("https://localhost:1/0") is first
+    client._client_for("https://localhost:1/3")  # the one that nobody asked for the longest goes
+    assert client._client_for("https://localhost:1/0") is first
+    assert client._client_for("https://localhost:1/1") is not second
     assert len(client._others) == 3
 
 
@@ -488,7 +488,7 @@ def test_leaving_the_context_closes(wire: Wire) -> None:
 def test_the_clients_for_other_hosts_are_closed_with_the_one_that_made_them(wire: Wire) -> None:
     async def main() -> None:
         client = wire.client()
-        others = [client._at(f"{wire.router.url}/{number}") for number in range(3)]
+        others = [client._client_for(f"{wire.router.url}/{number}") for number in range(3)]
         await client.aclose()
         assert not client._others
         for other in others:

@@ -183,7 +183,7 @@ def test_a_key_fetch_has_a_deadline_of_its_own(wire: Wire, monkeypatch: pytest.M
     wire.router.answer(lambda _: Reply(drip=(16, 0.25)), on="GET")
     error = wire.refused(APITimeoutError)
     assert facts(error) == ("", 0, "key", True)
-    assert "the server's key did not come within 0.3 s" in str(error)
+    assert "the server's key was not received within 0.3 s" in str(error)
 
 
 def test_a_redirect_is_not_followed_and_not_tried_again(wire: Wire) -> None:
@@ -211,7 +211,7 @@ def test_the_bearer_key_goes_to_no_other_host(wire: Wire, status: int) -> None:
         ("error-text", "Bad request: bad"),
         ("error-null", "Bad request: Unknown error"),
         ("error-detail-list", 'Bad request: [{"msg": "bad"}]'),
-        ("error-html", "Bad request: an HTML page, not the router's response: a gateway or proxy may have answered"),
+        ("error-html", "Bad request: an HTML page, not the router's response: it may come from a gateway or proxy"),
         ("error-long", "Bad request: Invalid response format"),
     ],
 )
