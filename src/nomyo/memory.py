@@ -1,16 +1,15 @@
-"""Buffers that are wiped after use, and not swapped out where the system allows it.
+"""Buffers that are wiped after use, and kept out of swap where the system allows it.
 
-What this does: a `bytearray` is overwritten in place after use, and until then its pages are locked in memory
-(mlock(2)), if the system lets this process lock them. Only POSIX systems can.
+A `bytearray` is overwritten in place after use. Until then its pages are locked in memory (mlock(2)) if the system
+allows this process to lock them, which is possible on POSIX systems only.
 
-What it cannot do, and what Python cannot:
+Limits:
 
-- `str` and `bytes` cannot be overwritten. A prompt, a completion or a password that is one stays in memory until that
-  memory happens to be used again, and so does every copy that a function makes of it.
-- Copies inside OpenSSL, the TLS layer and the HTTP client, and those left behind where a growing buffer had to move,
-  are out of reach.
-- A locked page is kept out of swap; not out of a hibernation image, a core dump, a debugger, or a child process that is
-  forked while it is locked.
+- `str` and `bytes` cannot be overwritten. A prompt, a completion or a password of these types stays in memory
+  until that memory is reused, and so does every copy of it.
+- Copies in OpenSSL, the TLS layer and the HTTP client, and those that a growing buffer leaves behind, are not wiped.
+- A locked page is not swapped out, but it is visible in a hibernation image, a core dump, a debugger, and a child
+  process that is forked while it is locked.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ class MemoryProtectionInfo(TypedDict):
 
 
 def wipe(buffer: bytearray) -> None:
-    """Overwrite `buffer` with zeros in place; its length stays. 9 MiB take a millisecond.
+    """Overwrite `buffer` with zeros in place, without changing its length. 9 MiB take a millisecond.
 
     Raises:
-        TypeError: not a bytearray. `bytes` and `str` cannot be overwritten.
+        TypeError: `buffer` is not a bytearray. `bytes` and `str` cannot be overwritten.
     """
     if not isinstance(buffer, bytearray):
         raise TypeError(f"only a bytearray can be wiped, not {type(buffer).__name__}")
-    # Through views: to assign to a slice of the bytearray itself would first make a copy of what is assigned.
+    # Through views: assignment to a slice of the bytearray itself would first copy the assigned bytes.
     with memoryview(buffer) as view:
         for start in range(0, len(view), len(_ZEROS)):
             part = view[start : start + len(_ZEROS)]
@@ -75,14 +74,13 @@ class _Owned(bytearray):
 
 
 class SecureBuffer:
-    """A copy of some bytes in a buffer that is wiped at the end, on pages locked in memory if the system allows it. ::
+    """A copy of bytes in a buffer that is wiped at the end, on pages locked in memory if the system allows it. ::
 
         with SecureBuffer(secret) as buffer:
             use(buffer.data)
 
-    The bytes are wiped and the pages unlocked when the context ends, and at the latest when the last reference to the
-    buffer and its `data` is gone. `locked` says whether the pages are locked.
-    The limits of both are described at the top of this module.
+    The bytes are wiped and the pages unlocked when the context ends, or at the latest when the last reference to the
+    buffer and its `data` is dropped. See this module for the limits of both.
 
     Args:
         data: bytes to copy. A `bytearray` is wiped once it is copied. `bytes` cannot be wiped: the original stays in
@@ -97,7 +95,7 @@ class SecureBuffer:
 
     def __init__(self, data: bytes | bytearray, lock: bool = True) -> None:
         if not isinstance(data, bytes | bytearray):
-            raise TypeError(f"a SecureBuffer takes bytes or a bytearray, not {type(data).__name__}")
+            raise TypeError(f"a SecureBuffer copies bytes or a bytearray, not {type(data).__name__}")
         self._data = _Owned(len(data))
         self._data.hold = None
         self._pin = pinned(self._data)
@@ -120,23 +118,23 @@ class SecureBuffer:
 
     @property
     def address(self) -> int:
-        """Where the bytes begin in memory."""
+        """Address of the first byte."""
         return ctypes.addressof(self._pin)
 
     @property
     def locked(self) -> bool:
-        """Whether the pages are locked in this process; False in a child forked after they were."""
+        """Whether the pages are locked in this process; False in a child that was forked afterwards."""
         hold = self._data.hold
         return hold is not None and hold.valid
 
     def lock(self) -> bool:
-        """Lock the pages, if they are not yet. Returns whether they are locked."""
+        """Lock the pages unless they are locked. Returns whether they are locked."""
         if not self.locked:
             self._data.hold = PAGES.hold(self.address, self.size)
         return self.locked
 
     def unlock(self) -> bool:
-        """Give the lock up; a page stays locked while another buffer claims it. Returns True."""
+        """Unlock the pages; a page stays locked while another buffer uses it. Returns True."""
         self._data.hold = None
         return True
 
@@ -157,7 +155,7 @@ class SecureBuffer:
         return len(self._data)
 
     def __bytes__(self) -> bytes:
-        """A copy that cannot be wiped."""
+        """Return a copy, which cannot be wiped."""
         return bytes(self._data)
 
     def __repr__(self) -> str:
@@ -168,50 +166,50 @@ class SecureBuffer:
 
 
 class _Default:
-    """What `secure_bytearray` does; changed by `disable_secure_memory` and `enable_secure_memory`."""
+    """Whether `secure_bytearray` locks pages; changed by `disable_secure_memory` and `enable_secure_memory`."""
 
     enabled = True
 
 
 def secure_bytearray(data: bytes | bytearray, lock: bool = True) -> SecureBuffer:
-    """A `SecureBuffer` of `data`, for a `with` statement.
+    """Create a `SecureBuffer` of `data`, for a `with` statement.
 
     Args:
         data: a bytearray is wiped once it is copied; bytes cannot be.
-        lock: whether to try to lock the pages. After `disable_secure_memory` they are not, whatever this argument is.
+        lock: whether to try to lock the pages. After `disable_secure_memory` they are never locked.
     """
     return SecureBuffer(data, lock=lock and _Default.enabled)
 
 
 def secure_bytes(data: bytes | bytearray, lock: bool = True) -> SecureBuffer:
-    """Deprecated: `secure_bytearray` under the name of what cannot be secured."""
+    """Deprecated name of `secure_bytearray`: `bytes` cannot be secured."""
     warnings.warn("secure_bytes() is deprecated; use secure_bytearray()", DeprecationWarning, stacklevel=2)
     return secure_bytearray(data, lock)
 
 
 def disable_secure_memory() -> None:
-    """Let `secure_bytearray` lock no pages from now on; it wipes all the same.
+    """Stop `secure_bytearray` from locking pages; it still wipes.
 
-    A client keeps to its own `secure_memory`, and a `SecureBuffer` made directly to its `lock`.
+    This affects neither clients, which have the option `secure_memory`, nor a `SecureBuffer` that is created directly.
     """
     _Default.enabled = False
 
 
 def enable_secure_memory() -> None:
-    """Let `secure_bytearray` lock pages again."""
+    """Undo `disable_secure_memory`."""
     _Default.enabled = True
 
 
 def get_memory_protection_info() -> MemoryProtectionInfo:
-    """What `secure_bytearray` can do in this process, as far as it was tried.
+    """Return what `secure_bytearray` can do in this process, as far as is known.
 
-    - ``enabled``: False after `disable_secure_memory`; nothing is promised then.
+    - ``enabled``: False after `disable_secure_memory`, when nothing is guaranteed.
     - ``protection_level``: ``"full"`` if memory can be locked and no lock was ever refused; ``"zeroing_only"`` if
       buffers are wiped but cannot be relied on to be locked; ``"none"`` if disabled. ``supports_full_protection``:
-      whether it is ``"full"``, which means these two things and no more.
-    - ``has_memory_locking``: memory could be locked at least once. The first call tries, with one page.
+      whether it is ``"full"``.
+    - ``has_memory_locking``: memory could be locked at least once. The first call tries it with one page.
     - ``has_secure_zeroing``: buffers are wiped.
-    - ``lock_failures``: how many locks were refused; ``locked_bytes``: bytes on pages locked now; ``memlock_limit``:
+    - ``lock_failures``: number of failed locks; ``locked_bytes``: bytes on pages locked now; ``memlock_limit``:
       the soft RLIMIT_MEMLOCK in bytes, None without one. Linux does not apply it to a process with CAP_IPC_LOCK.
     - ``platform``: `sys.platform`; ``page_size``: in bytes.
     """

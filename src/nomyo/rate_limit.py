@@ -1,10 +1,10 @@
-"""When may a call be sent? One limiter for each service and API key, shared by all clients of the process.
+"""Space calls to a service. All clients of the process share one limiter per service and API key.
 
 The service allows two requests a second for an API key, and locks the key out for half an hour after repeated abuse.
 Calls that start together are therefore sent one after another, a little slower than that, and a response that asks to
 wait (429 or 503 with Retry-After) makes every call of the same service and key wait, not only the one that received it.
 
-A limiter does no I/O and does not sleep: it hands out points in time.
+A limiter does no I/O and does not sleep: it computes the time of each call.
 """
 
 from __future__ import annotations
@@ -26,43 +26,42 @@ import msgspec
 from nomyo.errors import ArgumentError, ArgumentTypeError
 
 QUEUE_FULL: Final = "rate limiter for "
-"""How the message begins about a call that cannot be sent before its deadline."""
+"""Beginning of the message about a call that cannot be sent before its deadline."""
 
 SERVICE_HOST: Final = "api.nomyo.ai"
 """The public service, whose limits are known."""
 
 SERVICE_RATE: Final = 1.8
-"""Requests per second to the public service by default: it allows 2 (its page on rate limits), and requests may arrive
+"""Default requests per second to the public service. It allows 2 (its page on rate limits), and requests may arrive
 closer together than they were sent.
 """
 
 RATE_MIN: Final = 1 / 3600
-"""The lowest rate: with 1e-320 the next time of a limiter, which other clients share, would be never."""
+"""Minimum rate in requests per second. A rate such as 1e-320 would block the limiter, which is shared, forever."""
 
 PAUSE_MAX: Final = 60.0
-"""Seconds of the longest pause. A response that asks for more is not authenticated, so afterwards the next call finds
-out whether the server still refuses.
+"""Maximum pause in seconds. A response that asks for a longer one is not authenticated, so the next call tests whether
+the server still refuses.
 """
 
 SERVICE_PAUSE_MAX: Final = 30 * 60.0
-"""Seconds of the longest pause for the public service, which locks API keys out for so long."""
+"""Maximum pause for the public service in seconds: the time for which it locks an API key out."""
 
 LIMITERS_MAX: Final = 1024
-"""Limiters that are remembered; the one that was used least recently is forgotten first."""
+"""Maximum number of limiters; the least recently used one is dropped first."""
 
 _APART: Final = (0.05, 0.15)
-"""Seconds between two calls after a pause where no rate is known, at random: they must not return together."""
+"""Random interval in seconds between two calls after a pause without a rate, so that they do not resume together."""
 
 _JITTER: Final = 0.1
-"""Part of a pause by which its end is delayed at most, at random, so that processes do not return together."""
+"""Maximum random delay after a pause, as a fraction of it, so that processes do not resume together."""
 
 _JITTER_MAX: Final = 10.0
-"""Seconds of the longest such delay."""
-
+"""Maximum random delay after a pause, in seconds."""
 
 _LATE_MAX: Final = 0.25
-"""Seconds by which a call may miss its time, or the time between two calls if that is longer. Calls that miss theirs by
-more, because the event loop stood still, would be sent together.
+"""Seconds by which a call may be late, or the interval between two calls if that is longer. Calls that are later,
+because the event loop was blocked, get another time, since they would be sent together.
 """
 
 _RANDOM: Final = secrets.SystemRandom()
@@ -79,12 +78,12 @@ class Slot(msgspec.Struct, frozen=True):
 
 
 class RateLimiter:
-    """Spaces the calls of one service and API key. Safe in several threads.
+    """Spaces the calls to one service with one API key. Thread-safe.
 
     Args:
-        clock: gives seconds that never run backwards.
-        random: a number from 0 to 1.
-        pause_max: seconds of the longest pause.
+        clock: monotonic clock in seconds.
+        random: returns a random number from 0 to 1.
+        pause_max: maximum pause in seconds.
     """
 
     def __init__(
@@ -98,10 +97,10 @@ class RateLimiter:
         self._random = random
         self._pause_max = pause_max
         self._lock = threading.Lock()
-        self._next = -math.inf  # the first time that is free
-        self._returned: list[float] = []  # a heap: times handed out and given back, before `_next`
+        self._next = -math.inf  # the first free time
+        self._returned: list[float] = []  # a heap of returned times before `_next`
         self._paused_until = -math.inf
-        self._interval = 0.0  # between the last two times handed out
+        self._interval = 0.0  # between the last two reserved times
         self._spread_until = -math.inf
 
     def reserve(self, rate: float, left: float) -> Slot | None:
@@ -116,11 +115,11 @@ class RateLimiter:
             at = self._earliest(rate, now)
             if at > now and at - now >= left:
                 return None
-            self._take(at, rate, now)
+            self._mark_reserved(at, rate, now)
             return Slot(at)
 
     def wait(self, rate: float) -> float:
-        """Seconds until a call could be sent, as things are now."""
+        """Seconds until a call could be sent at present."""
         with self._lock:
             now = self.clock()
             return self._earliest(rate, now) - now
@@ -131,20 +130,20 @@ class RateLimiter:
             return max(0.0, self._paused_until - self.clock())
 
     def give_back(self, slot: Slot) -> None:
-        """Return the time of a call that is not sent, for another call."""
+        """Return the time of a call that is not sent, so that another call can use it."""
         with self._lock:
             if slot.at > self.clock() and slot.at >= self._paused_until:
                 heapq.heappush(self._returned, slot.at)
 
     def is_void(self, slot: Slot) -> bool:
-        """Whether this time lies in a pause that began after it was handed out: another one has to be reserved."""
+        """Whether this time is within a pause that began after it was reserved, so that another one is needed."""
         with self._lock:
             return slot.at < self._paused_until
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for so many seconds, `pause_max` at most, and a little more at random.
+        """Pause for `seconds`, at most `pause_max`, plus a random delay.
 
-        Times handed out for after the pause stay valid, so no other call gets one of them.
+        Times that were reserved for after the pause stay valid.
         """
         with self._lock:
             seconds = min(seconds, self._pause_max)
@@ -159,11 +158,11 @@ class RateLimiter:
         while self._returned and self._returned[0] < now:
             heapq.heappop(self._returned)
         if math.isinf(rate):
-            # Only the calls that a pause has held up are spaced.
+            # Only calls that a pause has delayed are spaced.
             return max(now, self._next) if now < max(self._paused_until, self._spread_until) else now
         return self._returned[0] if self._returned else max(now, self._next)
 
-    def _take(self, at: float, rate: float, now: float) -> None:
+    def _mark_reserved(self, at: float, rate: float, now: float) -> None:
         if self._returned and self._returned[0] == at:
             heapq.heappop(self._returned)
         elif not math.isinf(rate):
@@ -175,16 +174,16 @@ class RateLimiter:
 
 
 class QueueFullError(Exception):
-    """A call cannot be sent before its deadline. Nothing was sent for it, and it did not wait."""
+    """A call cannot be sent before its deadline. It did not wait, and nothing was sent."""
 
 
 class CallQueue:
-    """How the calls of one client are spaced.
+    """The queue of the calls of one client.
 
     Args:
         origin: scheme, host and port of the service.
         rate: requests per second, `math.inf` for no limit; None for the default of the service.
-        limiter: gives the limiter for an API key, unless a test says otherwise.
+        limiter: returns the limiter for an API key; for tests.
     """
 
     def __init__(
@@ -210,8 +209,8 @@ class CallQueue:
         """Wait until a call may be sent.
 
         Args:
-            left: gives the seconds until the call's deadline.
-            sleep: waits for so many seconds.
+            left: returns the seconds until the call's deadline.
+            sleep: sleeps for a number of seconds.
 
         Raises:
             QueueFullError: the call cannot be sent before its deadline.
@@ -235,7 +234,7 @@ class CallQueue:
                 return
 
     def pause(self, api_key: str | None, seconds: float) -> None:
-        """Make all calls with this API key wait, as the service requested."""
+        """Pause all calls with this API key, as the service requested."""
         self._limiter(api_key).pause(seconds)
 
     def _full(self, limiter: RateLimiter, wait: float, left: float) -> QueueFullError:
@@ -253,7 +252,7 @@ class CallQueue:
 
 
 def check_rate_limit(value: object) -> float | None:
-    """Requests per second, `RATE_MIN` or more; `math.inf` for no limit, None for the default.
+    """Return a rate limit: requests per second, `RATE_MIN` or more; `math.inf` for no limit, None for the default.
 
     Raises `ArgumentError`.
     """
@@ -282,7 +281,7 @@ _LIMITERS_LOCK = threading.Lock()
 
 
 def limiter_for(origin: tuple[str, str, int], api_key: str | None) -> RateLimiter:
-    """The limiter that all clients of this process share for a service and an API key.
+    """Return the limiter that all clients of this process share for a service and an API key.
 
     Args:
         origin: scheme, host and port of the service.
@@ -300,8 +299,8 @@ def limiter_for(origin: tuple[str, str, int], api_key: str | None) -> RateLimite
 
 
 def forget_limiters() -> None:
-    """Forget all limiters: in a forked child, where no thread would release a lock that another thread holds."""
-    global _LIMITERS_LOCK  # noqa: PLW0603 - a lock cannot be released by a thread that does not exist here
+    """Drop all limiters in a forked child, where a lock that another thread holds is never released."""
+    global _LIMITERS_LOCK  # noqa: PLW0603 - the thread that holds the lock does not exist in the child
     _LIMITERS_LOCK = threading.Lock()
     _LIMITERS.clear()
 

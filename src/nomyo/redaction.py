@@ -1,11 +1,11 @@
-"""Remove the texts that were sent to a service from what it sends back: it might echo a prompt or an API key.
+"""Remove the texts that were sent to a service from its response, which might echo a prompt or an API key.
 
-Removed are whole texts; every run of `RUN` characters of such a text, as in a partial quotation; and the beginning of
-one at the end of a truncated text. Upper and lower case of ASCII are the same, as in names of headers. A text that
-contains one of these as a JSON, Python or HTML escape is removed as a whole. Other encodings are not recognized.
+This removes whole texts, every run of `RUN` characters of one, as in a partial quotation, and the beginning of one at
+the end of a truncated text. The case of ASCII letters is ignored, as in header names. A text that contains one of these
+in JSON, Python or HTML escapes is removed as a whole. Other encodings are not recognized.
 
-The work is bounded: blocks of what was sent are searched in what was received, in C, and if there are more matches than
-an echo of an error's body could have, everything that was received is removed.
+The work is bounded: blocks of the sent texts are searched in the received ones, in C, and if there are more matches
+than an echo in an error's body could have, all received texts are removed.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from typing import Any, Final
 REDACTED: Final = "[redacted]"
 
 SECRET_MINIMUM: Final = 8
-"""Characters of the shortest text that is removed: shorter ones, such as "user", occur in any message."""
+"""Minimum length of a text that is removed, in characters: shorter ones, such as "user", occur in any message."""
 
 RUN: Final = 16
-"""Characters of the shortest part of a secret that is removed: shorter parts occur by chance."""
+"""Minimum length of a part of a secret that is removed, in characters: shorter parts occur by chance."""
 
 _BLOCK: Final = 8
-"""Bytes compared at once. Secrets are cut into such blocks: a run of `RUN` contains at least one whole block."""
+"""Size of a block in bytes. Secrets are divided into blocks, and a run of `RUN` contains at least one whole block."""
 
 _RECEIVED_MAX: Final = 256 * 1024
-"""Bytes received, with their unescaped forms, that are searched. If there are more, all texts are removed; the body of
-an error has 64 KiB.
+"""Maximum size of the received texts with their unescaped forms, in bytes. If it is exceeded, all texts are removed.
+The body of an error has 64 KiB.
 """
 
 _SENT_MAX: Final = 16 * 1024 * 1024
-"""Bytes of all secrets, more than a payload has. If there are more, all texts are removed."""
+"""Maximum size of all secrets in bytes, more than a payload has. If it is exceeded, all texts are removed."""
 
 _SECRETS_MAX: Final = 20_000
-"""Number of secrets. If there are more, all texts are removed."""
+"""Maximum number of secrets. If it is exceeded, all texts are removed."""
 
 _FOUND_MAX: Final = 10_000
-"""Matching blocks, and matching secrets, that are examined further: an echo of 64 KiB has 8,192 blocks."""
+"""Maximum number of matching blocks, and of matching secrets: an echo of 64 KiB has 8,192 blocks."""
 
 _PART: Final = 1024 * 1024
-"""Bytes of secrets that are compared in one call."""
+"""Bytes of secrets that are compared at a time, so that other threads can run in between."""
 
 _DEPTH_MAX: Final = 20
 
@@ -58,11 +58,11 @@ _ESCAPE: Final = re.compile(rf"\\(?:u({_HEX}{{4}})|x({_HEX}{{2}})|U({_HEX}{{8}})
 _ESCAPE_CUT: Final = re.compile(r"(?:\\ud[89ab][0-9a-f]{2})?(?:\\[ux]?[0-9a-f]{0,7}|&[#\w]{0,8})?\Z", re.IGNORECASE)
 _LETTERS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _CONTINUED: Final = bytes(range(0x80, 0xC0))
-"""Bytes that begin no character in UTF-8."""
+"""Continuation bytes of UTF-8."""
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every text in a value of JSON, but for keys, and for roles and types, which are words of the API."""
+    """Yield every text in a JSON value except keys, and except roles and types, which are words of the API."""
     left = [value]
     while left:
         one = left.pop()
@@ -78,7 +78,7 @@ class Redaction:
     """Removes secrets from JSON values.
 
     Args:
-        secrets: the texts; those of fewer than `SECRET_MINIMUM` characters are left out.
+        secrets: the texts to remove; those of fewer than `SECRET_MINIMUM` characters are ignored.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -87,9 +87,10 @@ class Redaction:
         self._secrets = [] if self._too_much else [_folded(one) for one in whole]
 
     def __call__(self, value: Any) -> Any:
-        """`value` without the secrets, in its keys, too. Bytes that hold one become text, what is nested more than 20
-        levels deep becomes None, and if the search would take long, every text of `SECRET_MINIMUM` characters is
-        removed.
+        """Return `value` without the secrets, also in keys.
+
+        Bytes that contain a secret become text, values nested more than 20 levels deep become None, and if the search
+        would take long, every text of `SECRET_MINIMUM` or more characters is removed.
         """
         received = {text for text in _all_texts(value, 0) if len(text) >= SECRET_MINIMUM}
         without = self._without(received)
@@ -98,7 +99,7 @@ class Redaction:
         return _rebuilt(value, without, 0)
 
     def _without(self, received: set[str]) -> dict[str, str] | None:
-        """The texts that contain a secret, without it; None if the search would take long."""
+        """Map each text that contains a secret to its redacted form; None if the search would take long."""
         if self._too_much or sum(map(len, received)) > _RECEIVED_MAX:
             return None
         if not self._secrets or not received:
@@ -111,7 +112,7 @@ class Redaction:
         candidates = [one for one in self._secrets if int.from_bytes(one[:_BLOCK], sys.byteorder) in blocks]
         sent = b"\0".join(self._secrets)
         common: set[int] = set()
-        for part in range(0, len(sent), _PART):  # other threads run in between
+        for part in range(0, len(sent), _PART):
             common |= blocks.intersection(_blocks(sent[part : part + _PART]))
         if not candidates and not common:
             return {}
@@ -144,7 +145,7 @@ class _Finder:
         self._lengths = {len(one) for one in self._beginnings}
 
     def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Start and end of each match, in order; no two touch."""
+        """Return start and end of each match, in order; adjacent matches are merged."""
         marks = bytearray(len(data))
         for at in range(len(data) - RUN + 1) if self._runs else ():
             if data[at : at + RUN] in self._runs:
@@ -166,7 +167,7 @@ class _Finder:
 
 
 def _cut(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
-    """A text without its matches; `REDACTED` if one of its unescaped forms has a match."""
+    """Remove the matches from a text. Returns `REDACTED` if one of its unescaped forms has a match."""
     if any(finder.spans(one) for one in unescaped):
         return REDACTED
     data = text.encode("utf-8", "surrogatepass")  # of the same length as `plain`
@@ -182,23 +183,23 @@ def _cut(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
 
 
 def _folded(text: str) -> bytes:
-    """UTF-8 with the ASCII letters in lower case; its length is that of the UTF-8."""
+    """Encode as UTF-8 with ASCII letters in lower case, of the same length."""
     return text.encode("utf-8", "surrogatepass").lower()
 
 
 def _blocks(data: bytes) -> memoryview[int]:
-    """The whole blocks in `data`, as numbers."""
+    """Return the whole blocks in `data` as integers."""
     return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("Q")
 
 
 def _amid_character(data: bytes, at: int) -> bool:
-    """Whether a cut before the byte at `at` would cut a character in two."""
+    """Whether the byte at `at` continues a character of UTF-8."""
     return at < len(data) and data[at] & 0xC0 == 0x80
 
 
 def _unescaped(text: str) -> set[str]:
-    """What a text says if it is escaped as in JSON or Python, or as in HTML; of one that is cut off amid an escape,
-    the end before it, too.
+    """Return the unescaped forms of a text with escapes of JSON, Python or HTML; for one truncated in an escape,
+    also those of its end before the escape.
     """
     if "\\" not in text and "&" not in text:
         return set()
@@ -212,7 +213,7 @@ def _unescaped(text: str) -> set[str]:
 
 
 def _character(escape: re.Match[str]) -> str:
-    """The character of an escape of JSON or Python."""
+    """Decode an escape of JSON or Python."""
     code = escape[1] or escape[2] or escape[3]
     if not code:
         return _LETTERS.get(escape[4], escape[4])
@@ -220,7 +221,7 @@ def _character(escape: re.Match[str]) -> str:
 
 
 def _all_texts(value: Any, depth: int) -> Iterator[str]:
-    """Every text in a value of JSON, keys and all, and bytes as the text they are."""
+    """Yield every text in a JSON value, including keys, and bytes as text."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):
@@ -239,7 +240,7 @@ def _text(data: bytes) -> str:
 
 
 def _rebuilt(value: Any, without: dict[str, str], depth: int) -> Any:
-    """A value of JSON with every text in it as it is without secrets."""
+    """Copy a JSON value with its texts replaced by their redacted forms."""
     if isinstance(value, str):
         return without.get(value, value)
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""The server's public key: fetched once for many calls, checked at each fetch, renewed when old or rotated."""
+"""Fetch, check and cache the server's public key, and fetch it again when it is old or was rotated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nomyo")
 
 LIFETIME: Final = 300.0
-"""Seconds for which a fetched key is used: a server that rotates its key must accept the old one for as long."""
+"""Seconds for which a fetched key is used. A server that rotates its key must accept the old one for that time."""
 
 
 class ServerKey(msgspec.Struct, frozen=True):
@@ -36,8 +36,8 @@ class ServerKey(msgspec.Struct, frozen=True):
     Attributes:
         key: the key itself.
         fingerprint: ``sha256/`` and the base64 of SHA-256 over its SubjectPublicKeyInfo.
-        pinned: whether it is one of the pins given.
-        fetched_at: when, in seconds of the monotonic clock.
+        pinned: whether it matches one of the pins.
+        fetched_at: time of the fetch, in seconds of the monotonic clock.
     """
 
     key: RSAPublicKey
@@ -47,7 +47,7 @@ class ServerKey(msgspec.Struct, frozen=True):
 
     @property
     def pem(self) -> str:
-        """Its PEM form, as the service publishes it."""
+        """The key in PEM, as the service publishes it."""
         return public_pem(self.key)
 
 
@@ -55,10 +55,10 @@ class ServerKeys:
     """The cache of one server's key.
 
     Args:
-        fetch: gets the PEM text from the server.
-        pins: fingerprints one of which a key must have; none for any key.
-        minimum_bits: size of the smallest key accepted.
-        clock: seconds, monotonic.
+        fetch: fetches the PEM from the server.
+        pins: fingerprints, one of which a key must have; empty for any key.
+        minimum_bits: minimum size of the key in bits.
+        clock: monotonic clock in seconds.
 
     Raises `ArgumentError` for invalid pins.
     """
@@ -79,14 +79,14 @@ class ServerKeys:
         self._fetches: dict[asyncio.AbstractEventLoop, asyncio.Task[ServerKey | NomyoError]] = {}
 
     async def get(self) -> ServerKey:
-        """The server's key, fetched where none is known or the known one is old. Errors as of `renewed`."""
+        """Return the server's key, which is fetched if none is known or the known one is old. Raises as `renewed`."""
         known = self._known
         if known is not None and self._clock() - known.fetched_at < LIFETIME:
             return known
         return await self.renewed()
 
     async def renewed(self) -> ServerKey:
-        """Fetch the server's key now; callers on the same loop share one fetch.
+        """Fetch the server's key now; concurrent callers on the same loop share one fetch.
 
         Raises:
             ServerKeyError: it is weak, malformed or not pinned.
@@ -97,7 +97,7 @@ class ServerKeys:
         if fetch is None or fetch.done():
             self._fetches[loop] = fetch = asyncio.create_task(self._renew(), name="nomyo server key")
             fetch.add_done_callback(self._fetch_done)
-        outcome = await asyncio.shield(fetch)  # a canceled caller does not cancel it for the others
+        outcome = await asyncio.shield(fetch)  # cancellation of one caller must not cancel it for the others
         if isinstance(outcome, NomyoError):
             raise copy.copy(outcome)  # each caller gets its own exception
         return outcome
@@ -126,7 +126,7 @@ class ServerKeys:
         except NomyoError as error:
             error.stage = "key"
             if isinstance(error, APIConnectionError):
-                error.maybe_processed = False  # nothing of the request was sent yet
+                error.maybe_processed = False  # the request itself was not sent
             error.__traceback__ = error.__context__ = None
             return error
         found = ServerKey(key, fingerprint(key), fingerprint(key) in self._pins, self._clock())

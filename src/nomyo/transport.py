@@ -121,7 +121,7 @@ class Transport:
 
 
 async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
-    """Await a request of a given HTTP client. Raises `EventLoopError` if its connections belong to another event loop."""
+    """Await a request of a given HTTP client. Raises `EventLoopError` if the client belongs to another event loop."""
     loop = asyncio.get_running_loop()
     first = _FIRST_LOOPS.setdefault(client, weakref.ref(loop))
     if first() is not loop and _has_connections(client):
@@ -298,7 +298,7 @@ def _is_certificate_error(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the reason of a failure. Messages of connection errors contain hosts and system errors, not the request."""
+    """Return the reason of a failure: connection errors name hosts and system errors, and no part of a request."""
     text = str(error)
     if isinstance(error, httpx.RemoteProtocolError):
         text = text.partition(":")[0]  # the rest quotes the server, which may echo the request

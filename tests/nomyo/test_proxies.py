@@ -185,8 +185,8 @@ def test_plain_http_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (f"socks4://u:{quote(PASSWORD, safe='')}@one:1", "'socks4' are not supported"),
-        (f"ftp://u:{quote(PASSWORD, safe='')}@one:1", "'ftp' are not supported"),
+        (f"socks4://u:{quote(PASSWORD, safe='')}@one:1", "'socks4' proxies are not supported"),
+        (f"ftp://u:{quote(PASSWORD, safe='')}@one:1", "'ftp' proxies are not supported"),
         (f"http://u:{PASSWORD} x@one:1", "not the URL of a proxy"),
         ("http://one:99999", "not the URL of a proxy"),
         ("http://[::1", "not the URL of a proxy"),
