@@ -1,7 +1,8 @@
 """The table of rules: one row for each question that an appraisal asks, in order.
 
-A row states everything about a rule but its code, which is a function of `appraisal/checks/`. Policies, JSON Schemas,
-reports and documentation read this table. It is below them all, so that a policy can be loaded without the Verifier.
+A row states everything about a rule except its code, which is a function of `appraisal/checks/`. Policies, JSON
+Schemas, reports and documentation read this table. It imports none of them, so that a policy can be loaded without the
+Verifier.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class RuleFacts:
     """One row of the table.
 
     Attributes:
-        id: the name users store: in policies, results, reports.
+        id: the name that policies, results and reports use.
         check_name: module and name of its function in `appraisal/checks/`.
         field: the structure field or the key in the response that the rule examines.
         core: whether no policy may soften it.

@@ -44,7 +44,7 @@ def test_every_error_is_public_and_documented(name: str) -> None:
 
 
 def made() -> list[na.NomyoAttestError]:
-    response = RefusedResponse("a.json", "refused", "learn from evidence that is sound", None)
+    response = RefusedResponse("a.json", "refused", "learn from a response that passes every required rule", None)
     refused = na.appraise("nonsense", na.AppraisalPolicy.from_dict(Forge().policy()))
     return [
         na.ParseError("TPMS_CLOCK_INFO", "safe", 76, "TPMI_YES_NO, 0 or 1", "0x02"),
@@ -53,7 +53,7 @@ def made() -> list[na.NomyoAttestError]:
         na.MisplacedEvidenceError("/log", "JSON text in a string", "unwrap the records first"),
         na.PolicyError("pcrs.sha256.7[0]", "'zz' is not allowed", "write hex", source="policy.toml"),
         na.AttestationError("not affirmed", refused),
-        na.LearningError("a.json: refused", "learn from evidence that is sound", (response,)),
+        na.LearningError("a.json: refused", "learn from a response that passes every required rule", (response,)),
         na.LedgerError("evidence.jsonl", "is a folder", "name a file"),
         na.AttesterError("no TPM"),
         ForgeError("scheme", "one of rsassa, rsapss, ecdsa", "'rsa'"),

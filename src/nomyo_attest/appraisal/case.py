@@ -1,4 +1,5 @@
-"""The facts that the checks examine: those of one response (`Case`), and those of all its layout (`LayoutFacts`).
+"""The facts that the checks examine: those of one response (`Case`), and those that it shares
+with all responses of its layout (`LayoutFacts`).
 
 The responses of a fleet differ in nonce, clock, counters, PCR values, key and signature, and in nothing else. A check
 that depends on nothing else is a layout check: it takes a `LayoutFacts`, and its result is reused for each response of
@@ -31,7 +32,7 @@ from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
 
 _DIGESTS_STORED: Final = 512
-"""Digests of reports that are stored, one for each report that `evidence.pcrs` interns. A report never changes."""
+"""Cached digests, one for each report that `evidence.pcrs` interns. A report never changes."""
 
 NO_EVIDENCE: Final = Evidence(available=False, absence="the evidence is not well-formed")
 
@@ -155,7 +156,7 @@ class Case:
 
     @property
     def test_key(self) -> bool:
-        """Whether the soft TPM, whose private keys everybody can make again, made the evidence."""
+        """Whether the soft TPM, whose private keys anyone can derive, made the evidence."""
         key = self.key.value if self.key else None
         clock = self.attest.value.clock_info if self.attest else None
         return self.says_soft or made_by_soft_tpm(key, self.report, clock)
@@ -172,8 +173,8 @@ class LayoutFacts:
         attest_error, signature_error, key_error: why a blob does not parse; None if it does, or if there is none.
         attest_framing, signature_framing, key_framing: the structure that was sent; None if it does not parse.
         magic, attest_type, clock_safe: of TPMS_ATTEST.
-        signed: the PCRs that the quote selects; None if it is no quote.
-        references: the PCRs that the policy names, in its order; empty if it is no quote.
+        signed: the PCRs that the quote selects; None if it is not a quote.
+        references: the PCRs that the policy names, in its order; empty if it is not a quote.
         signature_scheme, signature_hash: of TPMT_SIGNATURE.
         attributes, key_scheme, key_hash: of TPMT_PUBLIC; `key_hash` is None also if the scheme is TPM_ALG_NULL.
     """
@@ -228,11 +229,11 @@ def _error(blob: Any) -> ParseError | None:
 
 
 class SignedSelection:
-    """A TPML_PCR_SELECTION by the names that users write. Compared by identity.
+    """A TPML_PCR_SELECTION with the bank names that users write. Compared by identity.
 
     Attributes:
         banks: in signed order: bank, indices, digest size in bytes. A bank is in it as often as it was signed.
-        text: as `pcr_banks` would write it.
+        text: the selection in the format of `pcr_banks`.
     """
 
     __slots__ = ("banks", "text")
@@ -244,8 +245,9 @@ class SignedSelection:
 
 @lru_cache(maxsize=_DIGESTS_STORED)
 def recomputed_digest(signed: SignedSelection, report: PcrReport, algorithm: TPM_ALG_ID) -> bytes | None:
-    """H(values in signed order: banks as listed, indices rising); None if a value is missing or not of its bank's
-    length.
+    """Hash the reported values in signed order: banks as listed, indices ascending.
+
+    Returns None if a value is missing or does not have the length of its bank's digests.
     """
     values = []
     for bank, indices, size in signed.banks:
@@ -273,7 +275,7 @@ class Reference(NamedTuple):
     attested: tuple[str, int] | None
 
     def value_in(self, report: PcrReport) -> bytes | None:
-        """The value that was signed and reported; None if there is none."""
+        """Return the value that was signed and reported; None if there is none."""
         if self.attested is None:
             return None
         bank, index = self.attested

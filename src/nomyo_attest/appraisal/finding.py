@@ -21,7 +21,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rule: the rule's id, such as ``"pcr.digest"``.
         outcome: whether the rule holds, does not, or is undecided.
-        requirement: what the policy makes of it.
+        requirement: what the policy requires of the rule.
         field: the structure field or the key in the response that the rule examines.
         expected, got: the values compared; bytes, numbers, text, or lists and dicts of them.
         message: a sentence; ``"holds"`` where it does.
@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     remediation: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form; bytes are in hex."""
+        """Return the JSON form; bytes are in hexadecimal."""
         return {
             "rule": self.rule,
             "outcome": self.outcome.value,
@@ -63,8 +63,8 @@ class PlannedRule(msgspec.Struct, frozen=True):
     warned_until: str = ""
 
 
-def finding_of(planned: PlannedRule, checked: CheckResult, *, vouched_for: bool = True) -> Finding:
-    """Make the finding of a rule from what its check returned; `vouched_for` is that of `remediation`."""
+def finding_of(planned: PlannedRule, checked: CheckResult, *, values_signed: bool = True) -> Finding:
+    """Build the finding of a rule from its check's result; `values_signed` is that of `remediation`."""
     outcome, expected, got, message = checked
     if planned.warned_until and outcome is not PASS:
         message += f"; the rule was a warning until {planned.warned_until} (unsafe_warn_until)"
@@ -73,10 +73,10 @@ def finding_of(planned: PlannedRule, checked: CheckResult, *, vouched_for: bool 
         outcome=outcome,
         requirement=planned.requirement,
         field=planned.rule.field,
-        expected=deepcopy(expected),  # what a layout check returned is shared by many results
+        expected=deepcopy(expected),  # many results share what a layout check returned
         got=deepcopy(got),
         message=message or "holds",
-        remediation=remediation(planned.id, checked, planned.rule.remediation, vouched_for=vouched_for),
+        remediation=remediation(planned.id, checked, planned.rule.remediation, values_signed=values_signed),
     )
 
 

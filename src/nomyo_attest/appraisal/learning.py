@@ -1,4 +1,4 @@
-"""Learn a policy from responses that are trusted: judge them, write the policy, and try it on each of them."""
+"""Learn a policy from responses that are trusted: appraise them, write the policy, and test it on each of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMENT_WIDTH: Final = 80
 """Columns of a comment in the policy."""
 
 LABEL_NAMES_MAXIMUM: Final = 3
-"""Files named in one label; the others are counted."""
+"""Names listed in one label; the others are counted."""
 
 Place = tuple[str, int]
 """Bank and PCR index."""
@@ -36,7 +36,7 @@ class LearnedPolicy(msgspec.Struct, frozen=True):
     Attributes:
         text: the policy in TOML, with comments for its owner.
         policy: the policy, as loaded from `text`.
-        notices: what its owner should know besides, a sentence each.
+        notices: what else its owner should know, one sentence each.
     """
 
     text: str
@@ -44,16 +44,16 @@ class LearnedPolicy(msgspec.Struct, frozen=True):
     notices: tuple[str, ...]
 
 
-class _Judged(msgspec.Struct, frozen=True, kw_only=True):
+class _Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """One response that passed.
 
     Attributes:
         name: where it came from; becomes the label of its values.
         evidence: as read; its values are signed.
-        hierarchy: the one whose primary key the AIK is, None if of none.
+        hierarchy: the hierarchy of which the AIK is a primary key; None if it is not one.
         clock_safe: TPMS_CLOCK_INFO.safe.
         firmware_version: TPMS_ATTEST.firmwareVersion.
-        test_key: whether the soft TPM made it, whose private keys everybody can make again.
+        test_key: whether the soft TPM made it, whose private keys anyone can derive.
     """
 
     name: str
@@ -74,10 +74,10 @@ def learn(
     description: str | None = None,
     allow_test_keys: bool = False,
 ) -> LearnedPolicy:
-    """Learn a policy that affirms every one of `responses`: for each PCR that all sign, the values that any has.
+    """Learn a policy that affirms every one of `responses`: for each PCR that all sign, every value found.
 
-    Every response is appraised first. Its PCR values and the safety of its clock aside, it must pass every rule that is
-    required by default. The learned policy is tried on every response before it is returned.
+    Every response is appraised first. Apart from `pcr.values` and `clock.safe`, it must pass every rule that is
+    required by default. The learned policy is tested on every response before it is returned.
 
     Args:
         responses: responses of machines that you trust, each as `nomyo_attest.appraise` takes it.
@@ -86,13 +86,13 @@ def learn(
         nonce: the extraData that was quoted, instead of a payload id; for a single response too.
         policy_id: the policy's id, one line of 1 to 200 characters.
         description: the policy's description; by default ``"Learned from …"``.
-        allow_test_keys: learn from the soft TPM of `nomyo_attest.testing` too, whose private keys everybody can make
-            again. For tests only.
+        allow_test_keys: learn from the soft TPM of `nomyo_attest.testing` too, whose private keys anyone can derive.
+            For tests only.
 
     Raises:
         LearningError: for responses that are refused, and for responses that sign no PCR in common.
         PolicyError: for an id that no policy can have.
-        TypeError, ValueError: for arguments that no response could be judged by.
+        TypeError, ValueError: for invalid arguments.
     """
     if isinstance(responses, (str, bytes, Mapping)):
         raise TypeError("responses must be an iterable of responses; give [response] for one")
@@ -104,20 +104,20 @@ def learn(
         raise ValueError(f"names has {len(names)} entries for {len(given)} responses")
     if len(given) > 1 and (payload_id is not None or nonce is not None):
         raise ValueError(f"payload_id and nonce belong to one response, and {len(given)} are given")
-    judged: list[_Judged] = []
+    accepted: list[_Accepted] = []
     refused: list[RefusedResponse] = []
     for name, response in zip(names, given, strict=True):
-        one = _judge(response, name, payload_id, nonce, allow_test_keys=allow_test_keys)
-        (judged if isinstance(one, _Judged) else refused).append(one)  # type: ignore[arg-type]  # each to its own list
+        one = _appraise_one(response, name, payload_id, nonce, allow_test_keys=allow_test_keys)
+        (accepted if isinstance(one, _Accepted) else refused).append(one)  # type: ignore[arg-type]  # each to its own list
     if refused:
         first = refused[0]
         more = f" ({len(refused) - 1} more refused)" if len(refused) > 1 else ""
         raise LearningError(f"{first.name}: {first.problem}{more}", first.hint, tuple(refused))
     if description is None:
         description = f"Learned from {_names_text(names)}"
-    text, notices = _write(judged, policy_id=policy_id, description=description)
+    text, notices = _write(accepted, policy_id=policy_id, description=description)
     policy = AppraisalPolicy.from_dict(tomllib.loads(text))
-    _check_affirms(policy, judged, payload_id, nonce)
+    _check_affirms(policy, accepted, payload_id, nonce)
     return LearnedPolicy(text, policy, notices)
 
 
@@ -127,12 +127,12 @@ _PROBE: Final = {
     "unsafe_accept_any_pcrs": True,
     "rules": {"clock.safe": "warn"},
 }
-"""What evidence must be like to be learned from: any PCR values, and every other rule that is asked by default."""
+"""The policy that a response must pass to be learned from: any PCR values, and every other default rule."""
 
 
-def _judge(
+def _appraise_one(
     response: object, name: str, payload_id: str | None, nonce: bytes | None, *, allow_test_keys: bool
-) -> _Judged | RefusedResponse:
+) -> _Accepted | RefusedResponse:
     """Appraise one response; return what is learned from it, or why it is refused."""
     try:
         evidence = response if isinstance(response, Evidence) else Evidence.from_response(response)
@@ -151,11 +151,11 @@ def _judge(
         return RefusedResponse(name, f"refused: {finding.rule} {outcome}: {finding.message}", hint, None)
     if result.test_key and not allow_test_keys:
         problem = (
-            "refused: the soft TPM of nomyo_attest.testing made this evidence, and everybody can make its keys again"
+            "refused: the soft TPM of nomyo_attest.testing made this evidence, and anyone can derive its private keys"
         )
         hint = "learn from a response of the machine that you trust; only for a trial, allow its keys (allow_test_keys)"
         return RefusedResponse(name, problem, hint, None)
-    return _Judged(
+    return _Accepted(
         name=name,
         test_key=result.test_key,
         evidence=evidence,
@@ -165,7 +165,7 @@ def _judge(
     )
 
 
-_SOUND: Final = "learn from evidence that is sound"
+_SOUND: Final = "learn from a response that passes every required rule"
 
 
 def _cause(result: AttestationResult) -> Finding:
@@ -180,30 +180,33 @@ def _cause(result: AttestationResult) -> Finding:
 
 
 def _check_affirms(
-    policy: AppraisalPolicy, judged: Sequence[_Judged], payload_id: str | None, nonce: bytes | None
+    policy: AppraisalPolicy, accepted: Sequence[_Accepted], payload_id: str | None, nonce: bytes | None
 ) -> None:
-    """Try the learned policy on what it was learned from, before anyone relies on it. Raises `LearningError`."""
+    """Check that the policy affirms the responses it was learned from. Raises `LearningError`."""
     expected = {Verdict.AFFIRMING} if "clock.safe" not in policy.rules else {Verdict.AFFIRMING, Verdict.WARNING}
-    for one in judged:
+    for one in accepted:
         result = appraise(one.evidence, policy, payload_id=payload_id, nonce=nonce)
         if result.verdict not in expected:
             rules = ", ".join((*result.failed, *result.undecided))
             raise LearningError(
                 f"{one.name}: the policy learned from it would not affirm it ({rules})",
-                "no policy was made; learn from responses of one kind of machine",
+                "no policy was written; learn from responses of one kind of machine",
             )
 
 
-def _write(judged: Sequence[_Judged], *, policy_id: str, description: str) -> tuple[str, tuple[str, ...]]:
-    """The policy in TOML, and the notices for its owner. Raises `LearningError` if no PCR is signed by all."""
+def _write(accepted: Sequence[_Accepted], *, policy_id: str, description: str) -> tuple[str, tuple[str, ...]]:
+    """Write the policy in TOML; return it with the notices for its owner.
+
+    Raises `LearningError` if no PCR is signed by all.
+    """
     notices: list[str] = []
-    places = _common(judged, notices)
-    values = {place: _labelled(place, judged) for place in places}
+    places = _common(accepted, notices)
+    values = {place: _labelled(place, accepted) for place in places}
     notices += _suspicious(values)
     lines = [
-        *_comment(f"Learned by nomyo-attest policy learn from {_names_text([one.name for one in judged])}."),
+        *_comment(f"Learned by nomyo-attest policy learn from {_names_text([one.name for one in accepted])}."),
         *_comment("Read it before you rely on it: it accepts whatever those machines had booted."),
-        *_test_key_lines(judged),
+        *_test_key_lines(accepted),
         f"format = {toml_string(POLICY_FORMAT)}",
         f"id = {toml_string(policy_id)}",
         f"description = {toml_string(description)}",
@@ -223,30 +226,30 @@ def _write(judged: Sequence[_Judged], *, policy_id: str, description: str) -> tu
         lines.append("")
     lines += [
         *_bank_lines(places),
-        *_key_lines(judged, notices),
-        *_clock_lines(judged, notices),
-        *_open_lines(judged),
+        *_key_lines(accepted, notices),
+        *_clock_lines(accepted, notices),
+        *_open_lines(accepted),
     ]
     return "\n".join(lines).rstrip("\n") + "\n", tuple(notices)
 
 
-def _test_key_lines(judged: Sequence[_Judged]) -> list[str]:
-    names = [one.name for one in judged if one.test_key]
+def _test_key_lines(accepted: Sequence[_Accepted]) -> list[str]:
+    names = [one.name for one in accepted if one.test_key]
     if not names:
         return []
     return _comment(
         f"FOR TESTS ONLY: the soft TPM of nomyo_attest.testing made {_names_text(names)} (--allow-test-keys). "
-        "Everybody can make its private keys again, and with them evidence that this policy affirms."
+        "Anyone can derive its private keys, and with them make evidence that this policy affirms."
     )
 
 
-def _common(judged: Sequence[_Judged], notices: list[str]) -> list[Place]:
-    """The PCRs to be pinned: those that every recording signs, but for a SHA-1 bank beside another."""
-    signed = [{(bank, i) for bank, of in one.evidence.pcrs.values.items() for i in of} for one in judged]
+def _common(accepted: Sequence[_Accepted], notices: list[str]) -> list[Place]:
+    """The PCRs to pin: those that every response signs, without the SHA-1 bank if there is another bank."""
+    signed = [{(bank, i) for bank, of in one.evidence.pcrs.values.items() for i in of} for one in accepted]
     common = set.intersection(*signed)
     if not common:
         raise LearningError("there is no PCR that every response signs", "learn from responses of one kind of machine")
-    for one, places in zip(judged, signed, strict=True):
+    for one, places in zip(accepted, signed, strict=True):
         left = sorted(places - common)
         if left:
             notices.append(f"{one.name}: not every response signs {_text(left)}; left out")
@@ -254,22 +257,22 @@ def _common(judged: Sequence[_Judged], notices: list[str]) -> list[Place]:
         weak = sorted(place for place in common if place[0] == "sha1")
         if weak:
             notices.append(
-                f"{_text(weak)} left out: SHA-1 values can be reached by other measurements; a stronger bank is there"
+                f"{_text(weak)} left out: SHA-1 values can be reached by other measurements; a stronger bank is quoted"
             )
             common = common.difference(weak)
     return sorted(common)
 
 
-def _labelled(place: Place, judged: Sequence[_Judged]) -> dict[bytes, str]:
+def _labelled(place: Place, accepted: Sequence[_Accepted]) -> dict[bytes, str]:
     bank, index = place
     sources: dict[bytes, list[str]] = {}
-    for one in judged:
+    for one in accepted:
         sources.setdefault(one.evidence.pcrs.values[bank][index], []).append(one.name)
     return {value: _names_text(names) for value, names in sources.items()}
 
 
 def _names_text(names: list[str]) -> str:
-    """Names of files, the first few and how many more there are."""
+    """List the first few names, and the number of the others."""
     if len(names) <= LABEL_NAMES_MAXIMUM:
         return ", ".join(names)
     return f"{', '.join(names[:LABEL_NAMES_MAXIMUM])} and {len(names) - LABEL_NAMES_MAXIMUM} more"
@@ -303,11 +306,11 @@ def _bank_lines(places: Sequence[Place]) -> list[str]:
     return ["[bank]", *(_comment(reason) if "sha1" in banks else []), f"hashes = [{hashes}]", ""]
 
 
-def _key_lines(judged: Sequence[_Judged], notices: list[str]) -> list[str]:
-    hierarchies = list(dict.fromkeys(one.hierarchy for one in judged))
+def _key_lines(accepted: Sequence[_Accepted], notices: list[str]) -> list[str]:
+    hierarchies = list(dict.fromkeys(one.hierarchy for one in accepted))
     if None in hierarchies:
         notices.append(
-            "no key.hierarchy is asked for: not every AIK is a primary key. Nothing ties its attributes to the quote"
+            "key.hierarchy is not set: not every AIK is a primary key, so nothing ties its attributes to the quote"
         )
         return []
     named = ", ".join(toml_string(str(hierarchy)) for hierarchy in hierarchies)
@@ -315,8 +318,8 @@ def _key_lines(judged: Sequence[_Judged], notices: list[str]) -> list[str]:
     return ["[key]", *_comment(reason), f"hierarchy = [{named}]", ""]
 
 
-def _clock_lines(judged: Sequence[_Judged], notices: list[str]) -> list[str]:
-    unsafe = [one.name for one in judged if not one.clock_safe]
+def _clock_lines(accepted: Sequence[_Accepted], notices: list[str]) -> list[str]:
+    unsafe = [one.name for one in accepted if not one.clock_safe]
     if not unsafe:
         return []
     notices.append(f"clock.safe is made a warning: it does not hold in {_names_text(unsafe)}")
@@ -327,25 +330,27 @@ def _clock_lines(judged: Sequence[_Judged], notices: list[str]) -> list[str]:
     return ["[rules]", *_comment(reason), '"clock.safe" = "warn"', ""]
 
 
-def _open_lines(judged: Sequence[_Judged]) -> list[str]:
-    """What the policy does not ask, as comments that can be put into force."""
+def _open_lines(accepted: Sequence[_Accepted]) -> list[str]:
+    """The requirements that the policy leaves out, as comments that its owner can enable."""
     lines = [
-        *_comment("Left open. Remove the # before a table and its line to ask for it, too."),
+        *_comment("Not required. Remove the # before a table and its line to require it, too."),
         "#",
-        *_comment("Who vouches for the AIK. Nobody does here; an AIK that is made for each response cannot be pinned."),
+        *_comment("The AIK: it is self-asserted here. An AIK that is created for each response cannot be pinned."),
     ]
-    if all(one.hierarchy in ("endorsement", "platform") for one in judged):
-        versions = ", ".join(toml_string(f"0x{v:016x}") for v in dict.fromkeys(one.firmware_version for one in judged))
+    if all(one.hierarchy in ("endorsement", "platform") for one in accepted):
+        versions = ", ".join(
+            toml_string(f"0x{v:016x}") for v in dict.fromkeys(one.firmware_version for one in accepted)
+        )
         lines += ["#", *_comment("The TPM's own firmware:"), "# [firmware]", f"# versions = [{versions}]"]
-    tiers = [tier for tier in dict.fromkeys(_tier(one.evidence) for one in judged) if tier is not None]
+    tiers = [tier for tier in dict.fromkeys(_tier(one.evidence) for one in accepted) if tier is not None]
     if tiers:
-        lines += ["#", *_comment("What the server says of itself, which nothing signs:"), "# [claims]"]
+        lines += ["#", *_comment("The server's claims about itself, which nothing signs:"), "# [claims]"]
         lines.append(f"# security_tier = [{', '.join(toml_string(tier) for tier in tiers)}]")
     return lines
 
 
 def _comment(text: str) -> list[str]:
-    """`text` as comment lines of a policy file, safe whatever is in it."""
+    """Wrap `text` into comment lines of a policy file; no text can end the comment early."""
     return textwrap.wrap(
         toml_comment(text),
         COMMENT_WIDTH,
@@ -357,6 +362,6 @@ def _comment(text: str) -> list[str]:
 
 
 def _tier(evidence: Evidence) -> str | None:
-    """The tier claimed, if it is one of the service's."""
+    """The tier that the server claims, if the service has it."""
     tier = evidence.claims.get("security_tier")
     return tier if tier in ("standard", "high", "maximum") else None

@@ -1,4 +1,4 @@
-"""What no verdict establishes: the limits of the evidence, in plain words, with every result."""
+"""State what a result does not establish: the limits of the evidence, one sentence each."""
 
 from __future__ import annotations
 
@@ -9,47 +9,49 @@ from nomyo_attest.appraisal.case import Case
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement, Trust
 
 _LIMITS_STORED: Final = 256
-"""Lists of limits that are stored: a policy has a few. The least recently used one is dropped."""
+"""Cached lists of limits. A policy has a few."""
 
 _SELF_ASSERTED: Final = (
-    "That a TPM made the quote: the AIK came with the answer, no certificate vouches for it, and software can write "
-    "such bytes."
+    "That a TPM made the quote: the AIK came with the response and has no certificate, and software can write such "
+    "bytes."
 )
-_PINNED: Final = "That the AIK lives in a TPM: it is trusted because the policy pins it."
-_TEXT: Final = "That the text is what the server wrote: the quote signs a payload id and PCRs, not the answer."
+_PINNED: Final = "That the AIK is in a TPM: it is trusted because the policy pins it."
+_COMPLETION: Final = "That the server wrote the completion: the quote signs a payload id and PCRs, not the completion."
 _RELAY: Final = (
-    "That the machine quoted is the one that answered: nothing ties the quote to the server's encryption key or its "
-    "TLS certificate, so a genuine quote of another machine can be relayed."
+    "That the quoted machine sent the response: nothing ties the quote to the server's encryption key or its TLS "
+    "certificate, so a genuine quote of another machine can be relayed."
 )
-_REPLY: Final = (
-    "That nobody else read or wrote the answer: whoever ends the TLS connection can exchange the key it is encrypted "
+_RESPONSE: Final = (
+    "That nobody else read or wrote the response: an active TLS-terminating proxy can replace the key it is encrypted "
     "to."
 )
 _ORDER: Final = (
-    "That the prompt was kept from a bad server: the evidence comes with the answer, when the prompt has been "
-    "processed."
+    "That a compromised server did not see the prompt: the evidence comes with the response, after the prompt has "
+    "been processed."
 )
 _MEASURED: Final = (
-    "What the measured software does: a PCR value says that known code was loaded, not that it is good, nor what ran "
-    "later."
+    "What the measured software does: a PCR value shows that known code was loaded, not that this code is sound, nor "
+    "what ran later."
 )
 _MEMORY: Final = (
-    "That memory was hidden from the machine's operator: a TPM quote is no report of a confidential virtual machine, "
-    "or of a GPU."
+    "That memory was hidden from the machine's operator: a TPM quote is not an attestation report of a confidential "
+    "virtual machine or of a GPU."
 )
-_CLAIMS: Final = "What the server claims of itself (security tier, memory protection, GPU): nothing signs these words."
+_CLAIMS: Final = (
+    "That the server's claims about itself are true (security tier, memory protection, GPU): nothing signs them."
+)
 _RECORDED_ID: Final = (
-    "That the quote answers your request: the payload id was taken from the response, so an older response passes as "
-    "a whole. Give the payload id you sent."
+    "That the quote was made for your request: the payload id was taken from the response, so an older response "
+    "passes as a whole. Give the payload id you sent."
 )
 _ANY_NONCE: Final = "When the quote was made, and for which request: the policy accepts any nonce (unsafe_any_nonce)."
 _NO_NONCE: Final = "For which request the quote was made: no payload id is known."
 _ANY_PCRS: Final = (
-    "What the machine booted: the policy asks for no PCR value (unsafe_accept_any_pcrs, or pcr.values softened)."
+    "What the machine booted: the policy requires no PCR value (unsafe_accept_any_pcrs, or pcr.values softened)."
 )
 _LOOSE_KEY: Final = (
-    "That the AIK's attributes are those of the key that signed: its public area is tied to the quote only for a "
-    "primary key, where the policy asks for key.hierarchy, or for a pinned one."
+    "That the AIK's attributes are those of the key that signed: its public area is tied to the quote only if it "
+    "is a primary key and the policy sets key.hierarchy, or if it is pinned."
 )
 _OBFUSCATED: Final = (
     "The TPM's firmware version and reset counters: they are obfuscated outside the endorsement and platform "
@@ -61,7 +63,7 @@ _MAYBE_OBFUSCATED: Final = (
 
 
 def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
-    """The limits that hold for this case."""
+    """List the limits that apply to this case, whatever the verdict."""
     return _limits(
         case.policy,
         trust,
@@ -87,7 +89,7 @@ def _limits(
     hierarchy: str | None,
 ) -> tuple[str, ...]:
     limits = [_PINNED if trust is Trust.PINNED_AIK else _SELF_ASSERTED]
-    limits += [_TEXT, _RELAY, _REPLY, _ORDER, _MEASURED, _MEMORY, _CLAIMS]
+    limits += [_COMPLETION, _RELAY, _RESPONSE, _ORDER, _MEASURED, _MEMORY, _CLAIMS]
     if not nonce_known:
         limits.append(_ANY_NONCE if policy.unsafe_any_nonce else _NO_NONCE)
     elif recorded_id:

@@ -1,7 +1,7 @@
-"""What should be done about one finding?
+"""Choose the action that a finding recommends.
 
-A rule's docstring says it for the rule in general, which is what catalogs and the summaries of audits show. Where the
-same rule fails for reasons that call for different actions, a finding gets the action for its own reason.
+A rule's docstring states the general action, which catalogs and audit summaries show. Where a rule fails for reasons
+that call for different actions, a finding states the action for its own reason.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SIGNED: Final = (
 )
 
 
-_NOT_VOUCHED_FOR: Final = (
+_NOT_SIGNED: Final = (
     "do not rely on the response, and do not add these values to the policy: pcr.selection, pcr.digest or "
     "signature.valid does not hold, so the TPM did not sign them"
 )
-VOUCHING: Final = ("pcr.selection", "pcr.digest", "signature.valid")
+SIGNED_VALUE_RULES: Final = ("pcr.selection", "pcr.digest", "signature.valid")
 """The rules that must hold before a reported PCR value is one that the AIK signed."""
 
 _SMALL_CURVES: Final = ("TPM_ECC_NIST_P192", "TPM_ECC_NIST_P224")
@@ -53,7 +53,7 @@ def _signature_hash(checked: CheckResult) -> str:
     text = f"have the service create AIKs that sign with one of {', '.join(STRONG_HASHES)}"
     if HASH_ALGORITHMS.get(got) not in HASHERS:
         return f"{text}. Signatures with {got} cannot be verified here, whatever the policy allows."
-    return f"{text}, or with another hash that the policy's owner holds to be sound and lists in `signature.hashes`."
+    return f"{text}, or with another hash that the policy's owner considers secure and lists in `signature.hashes`."
 
 
 def _key_strength(checked: CheckResult) -> str:
@@ -67,7 +67,7 @@ def _key_strength(checked: CheckResult) -> str:
         return f"have the service create AIKs as the policy asks: {expected}."
     if got.startswith("TPM_ECC_") and got not in _SMALL_CURVES:
         return "have the service create AIKs on P-256, P-384 or P-521. Signatures on this curve are not verified here."
-    if got.startswith("no point of") or "keyBits says" in got:
+    if got.startswith("not a point on") or "keyBits says" in got:
         return "do not rely on the response. No TPM writes such a public area."
     return ""
 
@@ -95,18 +95,18 @@ _BY_RULE: Final[Mapping[str, Callable[[CheckResult], str]]] = {
 }
 
 
-def remediation(rule: str, checked: CheckResult, general: str, *, vouched_for: bool = True) -> str:
-    """The action for one finding: that for its own reason, else the rule's `general` one; empty where it holds.
+def remediation(rule: str, checked: CheckResult, general: str, *, values_signed: bool = True) -> str:
+    """Return the action for one finding: the one for its own reason, else `general`; empty if the rule holds.
 
     Args:
         rule: the finding's rule.
         checked: what its check returned.
         general: the action that the rule's docstring gives.
-        vouched_for: whether the rules `VOUCHING` hold, so that the reported PCR values are the signed ones.
+        values_signed: whether the rules `SIGNED_VALUE_RULES` hold, so that the reported PCR values are the signed ones.
     """
     if checked[0] is PASS:
         return ""
-    if rule == "pcr.values" and checked[0] is FAIL and not vouched_for:
-        return f"{_NOT_VOUCHED_FOR}."
+    if rule == "pcr.values" and checked[0] is FAIL and not values_signed:
+        return f"{_NOT_SIGNED}."
     special = _BY_RULE.get(rule)
     return (special(checked) if special else "") or general

@@ -14,7 +14,7 @@ from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.finding import Finding, PlannedRule, finding_of
 from nomyo_attest.appraisal.limitations import not_established
 from nomyo_attest.appraisal.outcome import PASS, CheckResult, Outcome, Value
-from nomyo_attest.appraisal.remediation import VOUCHING
+from nomyo_attest.appraisal.remediation import SIGNED_VALUE_RULES
 from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.errors import AttestationError
 from nomyo_attest.policy.model import Requirement, Trust
@@ -57,7 +57,7 @@ class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttestationResult:
-    """What an appraisal found. It has no truth value: compare `verdict`, or call `require`.
+    """The result of an appraisal. It has no truth value: compare `verdict`, or call `require`.
 
     Attributes:
         verdict: the verdict that the findings give.
@@ -72,7 +72,7 @@ class AttestationResult:
         appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
         hierarchy: the hierarchy of which the AIK is a primary key; None if it is not known to be one.
-        test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys everybody
+        test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys anyone
             can derive: then it says nothing about a machine, whatever the verdict.
         not_established: what this result does not establish, whatever the verdict, in plain sentences.
     """
@@ -86,7 +86,7 @@ class AttestationResult:
         self._remediations: list[str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: facts alone, nothing of the evidence or of how it was read."""
+        """Pickle the facts alone, without the evidence and the parsed structures."""
         plain = {"_case": None, "_facts": self.facts, "_findings": None}
         return self.__dict__ | plain | {"_check_results": [tuple(deepcopy(checked)) for checked in self._check_results]}
 
@@ -123,8 +123,10 @@ class AttestationResult:
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule the policy asks, in the order of the table."""
         if self._findings is None:
-            vouched_for = all(checked[0] is PASS for planned, checked in self._pairs if planned.id in VOUCHING)
-            made = (finding_of(planned, checked, vouched_for=vouched_for) for planned, checked in self._pairs)
+            values_signed = all(
+                checked[0] is PASS for planned, checked in self._pairs if planned.id in SIGNED_VALUE_RULES
+            )
+            made = (finding_of(planned, checked, values_signed=values_signed) for planned, checked in self._pairs)
             if self._remediations is not None:
                 pairs = zip(made, self._remediations, strict=True)
                 made = (msgspec.structs.replace(finding, remediation=remediation) for finding, remediation in pairs)
@@ -134,14 +136,14 @@ class AttestationResult:
     @property
     def failed(self) -> tuple[str, ...]:
         """Ids of the rules that do not hold, whether the policy requires them or not."""
-        return self._with(Outcome.FAIL)
+        return self._rules_with(Outcome.FAIL)
 
     @property
     def undecided(self) -> tuple[str, ...]:
         """Ids of the rules that are undecided, whether the policy requires them or not."""
-        return self._with(Outcome.UNDECIDED)
+        return self._rules_with(Outcome.UNDECIDED)
 
-    def _with(self, outcome: Outcome) -> tuple[str, ...]:
+    def _rules_with(self, outcome: Outcome) -> tuple[str, ...]:
         if outcome not in map(_outcome_of, self._check_results):
             return ()
         return tuple(planned.id for planned, checked in self._pairs if checked[0] is outcome)
@@ -218,23 +220,23 @@ class AttestationResult:
         raise AttestationError(f"the evidence is not affirmed ({self.verdict.value}): {'; '.join(reasons)}", self)
 
     def redacted(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
-        """Return the same result with other values and messages in its findings, for callers that may not pass on what
-        the evidence quotes. Outcomes, verdict and remediations stay.
+        """Return the same result with other values and messages in its findings, for callers that must not disclose
+        what the evidence contains. Outcomes, verdict and remediations stay.
 
         Args:
             change: takes ``[expected, got, message]`` for each finding, all at once, and returns as many.
         """
-        changed = copy(self)  # of facts alone, as where it is pickled
-        changed._remediations = [finding.remediation for finding in self.findings]  # for the values that were found
-        words = change([list(checked[1:]) for checked in changed._check_results])
+        changed = copy(self)  # uses `__getstate__`, which drops the case
+        changed._remediations = [finding.remediation for finding in self.findings]  # they depend on the original values
+        replaced = change([list(checked[1:]) for checked in changed._check_results])
         changed._check_results = [
             (checked[0], expected, got, message)
-            for checked, (expected, got, message) in zip(changed._check_results, words, strict=True)
+            for checked, (expected, got, message) in zip(changed._check_results, replaced, strict=True)
         ]
         return changed
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form, as `nomyo-attest schema result` describes it."""
+        """Return the JSON form, as `nomyo-attest schema result` describes it."""
         facts = self.facts
         policy: dict[str, Any] = {"id": facts.policy_id, "digest": facts.policy_digest}
         if facts.warn_until is not None:

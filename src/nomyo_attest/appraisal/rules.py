@@ -23,7 +23,7 @@ class Rule(RuleFacts):
     """One rule: the facts of its row in the table, its check, and the documentation in the check's docstring.
 
     Attributes:
-        id: the name users store: in policies, results, reports.
+        id: the name that policies, results and reports use.
         check_name: module and name of its check in `nomyo_attest.appraisal.checks`.
         field: the structure field or the key in the response that the rule examines.
         core: whether no policy may soften it.
@@ -80,9 +80,7 @@ def find_rule(rule_id: str) -> Rule:
 
 
 def requirement_of(rule_id: str, policy: AppraisalPolicy) -> Requirement:
-    """What `policy` requires of a rule: required unless it says otherwise; one claim's own word goes before
-    ``claims.*``.
-    """
+    """Return what `policy` requires of a rule: required by default; an entry for one claim overrides ``claims.*``."""
     if find_rule(rule_id).core:
         return Requirement.REQUIRED
     fallback = (
@@ -92,7 +90,7 @@ def requirement_of(rule_id: str, policy: AppraisalPolicy) -> Requirement:
 
 
 def consequences(undecided: Collection[str], failed: Collection[str], ignored: Collection[str]) -> frozenset[str]:
-    """The undecided rules of one record that another rule of that record explains.
+    """Return the undecided rules of one record that another rule of that record explains.
 
     Args:
         undecided, failed: ids of the rules that are undecided and that do not hold, for this one record.

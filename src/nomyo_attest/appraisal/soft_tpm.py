@@ -1,9 +1,9 @@
-"""Recognize evidence of the soft TPM of `nomyo_attest.testing`, whose private keys everybody can derive.
+"""Recognize evidence of the soft TPM of `nomyo_attest.testing`, whose private keys anyone can derive.
 
 Such evidence is valid in every respect that a Verifier can check without a pinned key. Four things identify it: one of
 the keys that the fixtures use; a PCR value that only the soft TPM's measurements lead to; the statement of a reference
 router that runs it; or, without that statement, the PCR values of such a router together with the soft TPM's clock.
-They prevent mistakes, and stop nobody who wants to hide it.
+They prevent mistakes; they do not stop an attacker who wants to hide it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ TEST_KEYS: Final = frozenset(
         "8ac393f3eceba9d3",  # third, p521
     }
 )
-"""SHA-256, its first 16 hexadecimal digits, over the modulus, or over x and y, of keys that the fixtures use."""
+"""The first 16 hexadecimal digits of SHA-256 over the modulus, or over x and y, of each key that the fixtures use."""
 
 _EVENTS: Final = {
     0: ((b"firmware 2.4",), (b"firmware 2.5",)),
     7: ((b"Secure Boot on", b"db 2026-10"), (b"Secure Boot off", b"db 2026-10")),
 }
-"""PCR index → what the soft TPM and the machines of the synthetic fleet measure into it as they boot."""
+"""PCR index → what the soft TPM and the machines of the synthetic fleet measure into it when they boot."""
 
 _ROUTER_EVENTS: Final = {
     0: ((b"firmware 1.0",), (b"firmware 1.1, of unknown origin",)),
@@ -61,7 +61,7 @@ _BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
 
 
 def key_digest(public: TPMT_PUBLIC) -> str:
-    """What `TEST_KEYS` lists of a key."""
+    """Compute the digest of a key that `TEST_KEYS` lists."""
     unique = public.unique
     octets = unique.x + unique.y if isinstance(unique, TPMS_ECC_POINT) else unique.modulus
     return hashlib.sha256(octets).hexdigest()[:16]

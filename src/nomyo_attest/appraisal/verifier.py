@@ -17,13 +17,11 @@ from nomyo_attest.evidence.response import Evidence, check_payload_id, read_evid
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
 NONCE_MAX = 64
-"""Bytes of the longest nonce: what fits TPM2B_DATA beside an algorithm identifier (Part 2, 10.4.3)."""
+"""The longest nonce in bytes: what fits into TPM2B_DATA beside an algorithm identifier (Part 2, 10.4.3)."""
 
 
 _LAYOUTS_STORED = 1024
-"""Layouts whose facts and check results are stored for each policy: far more than a fleet has at a time. When there are
-more, all are dropped.
-"""
+"""Cached layouts for each policy: far more than a fleet has at a time. When the cache is full, it is cleared."""
 
 
 class _Plan:
@@ -53,7 +51,7 @@ class _Plan:
         self._layouts: dict[tuple[object, ...], tuple[LayoutFacts, list[Any]]] = {}
 
     def at(self, now: datetime | None) -> tuple[PlannedRule, ...]:
-        """The rules as they are required at a time; without one, no time-limited warning applies any more."""
+        """The rules as required at time `now`; without a time, time-limited warnings no longer apply."""
         return self._enforced if self._until and (now is None or now >= self._until) else self.rules
 
     def check_results(self, case: Case) -> list[CheckResult]:
@@ -103,7 +101,7 @@ def appraise(
             `unsafe_warn_until`.
 
     Raises:
-        TypeError, ValueError: for arguments that no evidence could be judged by.
+        TypeError, ValueError: for invalid arguments.
     """
     if not isinstance(policy, AppraisalPolicy):
         raise TypeError(f"policy must be an AppraisalPolicy, not {type(policy).__name__}")
@@ -113,7 +111,7 @@ def appraise(
         now = datetime.now(UTC)
     if isinstance(response, Evidence):
         if not all(type(blob) is bytes for blob in (response.quote, response.signature, response.aik_public)):
-            raise TypeError("the blobs of an Evidence must be bytes; Evidence.from_response makes them")
+            raise TypeError("the blobs of an Evidence must be bytes; use Evidence.from_response")
         return examine(response, policy, payload_id, nonce, now)[1]
     return examine(try_to_read(response), policy, payload_id, nonce, now)[1]
 
@@ -124,7 +122,7 @@ def try_to_read(response: object) -> Evidence | EvidenceError:
         return read_evidence(response)
     except EvidenceError as error:
         return detached(error)
-    except Exception as error:  # noqa: BLE001 - JSON does not raise; an object made to look like it may raise anything
+    except Exception as error:  # noqa: BLE001 - JSON does not raise; an object that imitates it may raise anything
         return EvidenceError("response", "plain JSON data", f"an object that raises {type(error).__name__}")
 
 
@@ -143,7 +141,7 @@ def examine(
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)
     check_results = plan.check_results(case)
-    case.evidence = NO_EVIDENCE  # a result stores what was found, and nothing of the response
+    case.evidence = NO_EVIDENCE  # a result stores findings, not the response
     return case, AttestationResult(case, plan.at(now), check_results)
 
 

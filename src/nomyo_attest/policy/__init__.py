@@ -1,4 +1,4 @@
-"""The appraisal policy: what the Verifier's owner says, loaded from TOML, JSON or a dict, or learned from responses."""
+"""The appraisal policy of a Verifier Owner (RFC 9334), loaded from TOML, JSON or a dict, or learned from responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Learning judges responses, so it is above the appraisal, and the appraisal is above this package.
+    # Learning appraises responses, so it is above the appraisal, and the appraisal is above this package.
     if name in ("LearnedPolicy", "learn"):
         return getattr(import_module("nomyo_attest.appraisal.learning"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,7 +42,7 @@ class Remark(msgspec.Struct, frozen=True):
 
 
 def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
-    """Remarks on `policy` as of `now`: warnings first, each weight in the order of a policy file."""
+    """Return the remarks on `policy` as of `now`: warnings first, each weight in the order of a policy file."""
     remarks = [
         *_period(policy, now),
         *_unsafe(policy),
@@ -80,17 +80,17 @@ def _warned(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
         return
     where, rules = "unsafe_warn_until", ", ".join(policy.warned)
     if not rules:
-        yield _warning(where, "no rule is made a warning by it", "remove it")
+        yield _warning(where, "it makes no rule a warning", "remove it")
     elif now >= until:
         yield _warning(
-            where, f"the time is over: {rules} is required again", 'remove it, and the "warn" of these rules'
+            where, f"the period is over: {rules} is required again", 'remove it, and the "warn" of these rules'
         )
     else:
         yield _warning(
-            where, f"until then, evidence for which {rules} does not hold is accepted", "keep the time short"
+            where, f"until then, evidence for which {rules} does not hold is accepted", "keep the period short"
         )
         if until - now > WARN_FOR:
-            yield _warning(where, f"the end is more than {WARN_FOR.days} days away", "write an earlier date")
+            yield _warning(where, f"the end is more than {WARN_FOR.days} days away", "set an earlier date")
 
 
 def _unsafe(policy: AppraisalPolicy) -> Iterator[Remark]:
@@ -142,19 +142,19 @@ def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
             "pin its values; nomyo-attest policy learn prints those of a recorded response",
         )
     if not pinned:
-        return  # said by _unsafe
+        return  # _unsafe reports this
     if pinned <= {10}:
         yield _warning(
             "pcrs",
-            "only PCR 10 has reference values: what measured it, firmware, boot loader and kernel, is free",
+            "only PCR 10 has reference values: what measured it, firmware, boot loader and kernel, is not checked",
             "pin PCR 0 and PCR 7 too",
         )
         return
-    for index, what in ((0, "firmware"), (7, "Secure Boot")):
+    for index, measured in ((0, "firmware"), (7, "Secure Boot")):
         if index not in pinned and index not in {pcr.index for pcr in free}:
             yield _note(
                 "pcrs",
-                f"PCR {index} has no reference value: {what} is free",
+                f"PCR {index} has no reference value: {measured} is not checked",
                 f"pin PCR {index}, if the service quotes it",
             )
 
@@ -169,13 +169,11 @@ def _key(policy: AppraisalPolicy) -> Iterator[Remark]:
     if policy.trust is Trust.SELF_ASSERTED:
         yield _note(
             "key.trust",
-            "self_asserted: no certificate vouches for the AIK, and software can write such evidence",
+            "self_asserted: the AIK has no certificate, and software can write such evidence",
             "pin AIKs that persist, if the service has any",
         )
         if policy.pinned:
-            yield _note(
-                "key.pinned", "other AIKs than the pinned ones pass too", 'write trust = "pinned_aik" to refuse them'
-            )
+            yield _note("key.pinned", "AIKs that are not pinned pass too", 'write trust = "pinned_aik" to refuse them')
 
 
 def _hashes(policy: AppraisalPolicy) -> Iterator[Remark]:
@@ -184,12 +182,12 @@ def _hashes(policy: AppraisalPolicy) -> Iterator[Remark]:
             "signature.hashes", "SHA-1 signatures are accepted: collisions are found in practice", "remove sha1"
         )
     if "sha1" in policy.banks_relied_on and "sha1" in policy.bank_hashes:
-        yield _warning("bank.hashes", "reference values stand in a SHA-1 bank", "pin those of a stronger bank")
+        yield _warning("bank.hashes", "the policy has reference values in a SHA-1 bank", "pin those of a stronger bank")
     refused = policy.weak_banks
     if refused and policy.rules.get("pcr.bank", Requirement.REQUIRED) is Requirement.REQUIRED:
         yield _warning(
             "bank.hashes",
-            f"reference values stand in the {', '.join(refused)} bank, which is not allowed: nothing is affirmed",
+            f"it has reference values in the {', '.join(refused)} bank, which is not allowed: nothing is affirmed",
             f"pin values of another bank, one of {', '.join(STRONG_HASHES)}",
         )
 
@@ -202,7 +200,7 @@ def _asked(policy: AppraisalPolicy) -> Iterator[Remark]:
             "ask for one of these hierarchies only, or remove it",
         )
     if policy.claims:
-        yield _note("claims", "these are the server's own words, which nothing signs: a server that lies passes")
+        yield _note("claims", "nothing signs the server's claims: a server that lies passes")
 
 
 def _softened(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:

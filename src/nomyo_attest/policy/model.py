@@ -35,7 +35,7 @@ RSA_BITS_MINIMUM: Final = 2048
 class Trust(Enum):
     """How far an AIK is trusted; each level includes the ones before it.
 
-    `SELF_ASSERTED`: the key came with the evidence and nothing vouches for it.
+    `SELF_ASSERTED`: the key came with the evidence and has no certificate.
     `PINNED_AIK`: the policy names this very key.
     `CERTIFIED_AIK` is reserved: the protocol carries no certificate of an AIK.
     """

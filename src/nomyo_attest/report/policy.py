@@ -66,8 +66,7 @@ def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
         ("AIK hierarchy", " or ".join(policy.hierarchies) or "not checked"),
         (
             "AIK trust",
-            policy.trust.value
-            + ("; no certificate vouches for the AIK" if policy.trust is Trust.SELF_ASSERTED else ""),
+            policy.trust.value + ("; the AIK has no certificate" if policy.trust is Trust.SELF_ASSERTED else ""),
         ),
         ("RSA keys", f"{policy.rsa_min_bits} bits or more"),
         ("signature hashes", ", ".join(policy.signature_hashes)),

@@ -65,7 +65,7 @@ def test_the_story_with_the_soft_tpm(temporary: Path, monkeypatch: pytest.Monkey
     assert "  contraindicated   policy demo (sha256:" in ran.out
     assert ran.out.count("FAIL") == 1
     assert "FAIL  pcr.values" in ran.out
-    assert "Not as the policy has it: sha256:0, sha256:10." in ran.out
+    assert "PCRs sha256:0, sha256:10 do not match the policy." in ran.out
     assert "self_asserted" in ran.out.partition("What this does not show")[2]
     assert max(map(len, ran.out.splitlines())) <= 80
     assert list(temporary.iterdir()) == []

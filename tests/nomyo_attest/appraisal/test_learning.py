@@ -160,7 +160,7 @@ WHOLE = """\
 # Learned by nomyo-attest policy learn from a.json, b.json.
 # Read it before you rely on it: it accepts whatever those machines had booted.
 # FOR TESTS ONLY: the soft TPM of nomyo_attest.testing made a.json, b.json
-# (--allow-test-keys). Everybody can make its private keys again, and with them
+# (--allow-test-keys). Anyone can derive its private keys, and with them make
 # evidence that this policy affirms.
 format = "nomyo-attest-policy/1"
 id = "fleet"
@@ -193,16 +193,16 @@ hierarchy = ["endorsement"]
 # cut. Remove the line if you order quotes by their clock.
 "clock.safe" = "warn"
 
-# Left open. Remove the # before a table and its line to ask for it, too.
+# Not required. Remove the # before a table and its line to require it, too.
 #
-# Who vouches for the AIK. Nobody does here; an AIK that is made for each
-# response cannot be pinned.
+# The AIK: it is self-asserted here. An AIK that is created for each response
+# cannot be pinned.
 #
 # The TPM's own firmware:
 # [firmware]
 # versions = ["0x2024012500120000"]
 #
-# What the server says of itself, which nothing signs:
+# The server's claims about itself, which nothing signs:
 # [claims]
 # security_tier = ["high"]
 """
@@ -234,7 +234,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "another request": (
         Forge(nonce=bytes(16)).response(),
         "refused: nonce.match does not hold: the quote was made for another payload id or nonce",
-        "learn from evidence that is sound",
+        "learn from a response that passes every required rule",
     ),
     "no payload id": (
         without("payload_id").response(),
@@ -243,23 +243,23 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "a failure before what is undecided": (
         Forge(magic=0, nonce=bytes(16)).response(),
-        "refused: attest.magic does not hold: the signed bytes begin with 0x00000000: no TPM made them",
-        "learn from evidence that is sound",
+        "refused: attest.magic does not hold: the signed bytes begin with 0x00000000: a TPM did not generate them",
+        "learn from a response that passes every required rule",
     ),
     "a failure after what is undecided": (
         without("payload_id").tamper("pcr_digest", lambda digest: bytes(len(digest))).response(),
         "refused: pcr.digest does not hold: the values reported do not give the signed digest",
-        "learn from evidence that is sound",
+        "learn from a response that passes every required rule",
     ),
     "no evidence": (
         {"is_available": False},
         "refused: evidence.available is undecided: the server says is_available: false",
-        "learn from evidence that is sound",
+        "learn from a response that passes every required rule",
     ),
     "malformed": (
         Forge().tamper("_metadata", lambda of: {**of, "payload_id": 7}).response(),
         "refused: evidence.form does not hold: _metadata.payload_id: expected a non-empty string, got a number",
-        "learn from evidence that is sound",
+        "learn from a response that passes every required rule",
     ),
     "wrapped": (
         {"log": Forge().text()},
@@ -288,8 +288,9 @@ def test_evidence_of_the_soft_tpm_is_refused_unless_test_keys_are_allowed() -> N
     with pytest.raises(na.LearningError) as caught:
         learn([Forge().response()])
     assert str(caught.value) == (
-        "response 1: refused: the soft TPM of nomyo_attest.testing made this evidence, and everybody can make its keys "
-        "again; learn from a response of the machine that you trust; only for a trial, allow its keys (allow_test_keys)"
+        "response 1: refused: the soft TPM of nomyo_attest.testing made this evidence, and anyone can derive its "
+        "private keys; learn from a response of the machine that you trust; only for a trial, allow its keys "
+        "(allow_test_keys)"
     )
     assert learn([Forge().response()], allow_test_keys=True).policy.id == "learned"
 

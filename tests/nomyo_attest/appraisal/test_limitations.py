@@ -1,4 +1,4 @@
-"""What no verdict establishes, said with every result."""
+"""Every result states what it does not establish."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def limits(forge: Forge, **changes: Any) -> tuple[str, ...]:
 
 
 def some(found: tuple[str, ...], *words: str) -> bool:
-    """Whether one of the sentences holds all of these words."""
+    """Whether one of the sentences contains all of these words."""
     return any(all(word in sentence for word in words) for sentence in found)
 
 
 # threat-model.md, section 2, in plain words
 ALWAYS = {
     "self-asserted key": ("TPM made the quote", "no certificate"),
-    "relay": ("machine quoted is the one that answered", "relayed"),
-    "reply": ("nobody else read or wrote the answer",),
-    "order": ("comes with the answer", "processed"),
-    "coverage": ("PCR value", "not that it is good"),
+    "relay": ("quoted machine sent the response", "relayed"),
+    "proxy": ("nobody else read or wrote the response",),
+    "order": ("comes with the response", "processed"),
+    "coverage": ("PCR value", "not that this code is sound"),
     "no confidential VM": ("confidential virtual machine", "GPU"),
     "claims": ("security tier", "nothing signs"),
 }
@@ -49,7 +49,7 @@ def test_every_limit_is_a_sentence() -> None:
 def test_a_pinned_key_is_trusted_because_it_is_pinned_and_for_no_other_reason() -> None:
     forge = Forge()
     found = limits(forge, key={"pinned": [forge.build().name.hex()]})
-    assert some(found, "AIK lives in a TPM", "pins it")
+    assert some(found, "AIK is in a TPM", "pins it")
     assert not some(found, "no certificate")
 
 

@@ -1,4 +1,4 @@
-"""Evidence of the soft TPM, whose private keys everybody can make again, is called what it is."""
+"""Evidence of the soft TPM, whose private keys anyone can derive, is called what it is."""
 
 from __future__ import annotations
 

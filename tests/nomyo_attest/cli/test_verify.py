@@ -51,7 +51,7 @@ def test_a_file_whose_pcr_differs_shows_both_values_with_the_label_and_what_to_d
     body = ran.out.split("\n\n", 1)[1]
     assert body.splitlines()[:6] == [
         "  FAIL  pcr.values",
-        "    problem     Not as the policy has it: sha256:7.",
+        "    problem     PCR sha256:7 does not match the policy.",
         "    field       tpm_attestation.pcr_values",
         "    sha256:7",
         f"      expected  {expected[:8]}…{expected[-4:]}  good.json",
@@ -70,7 +70,7 @@ def test_verbose_shows_every_finding_and_digests_in_full(folder: Path) -> None:
     assert Forge().pcrs["sha256"][7].hex() in ran.out
     assert Forge().measure(7, b"db 2026-11").pcrs["sha256"][7].hex() in ran.out
     assert AppraisalPolicy.load("policy.toml").digest in ran.out
-    assert "  - That a TPM made the quote: the AIK came with the answer" in ran.out
+    assert "  - That a TPM made the quote: the AIK came with the response" in ran.out
 
 
 def results(*files: str, status: int = 1) -> list[Any]:

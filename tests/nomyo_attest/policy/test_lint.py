@@ -139,7 +139,7 @@ def test_warnings_come_before_notes() -> None:
 @pytest.mark.parametrize(
     ("until", "said"),
     [
-        ("2026-06-01T00:00:00Z", ["the time is over: pcr.values is required again"]),
+        ("2026-06-01T00:00:00Z", ["the period is over: pcr.values is required again"]),
         ("2026-08-30T00:00:00Z", ["until then, evidence for which pcr.values does not hold is accepted"]),
         ("2026-08-30T00:00:01Z", ["until then, evidence for which pcr.values", "more than 90 days away"]),
     ],
@@ -187,9 +187,9 @@ REMARKS = [
     ('note: pcrs.sha256.4: no label says where a value comes from; write { value = "…", label = "…" }'),
     (
         "warning: pcrs: only PCR 10 has reference values: what measured it, firmware, boot loader a"
-        "nd kernel, is free; pin PCR 0 and PCR 7 too"
+        "nd kernel, is not checked; pin PCR 0 and PCR 7 too"
     ),
-    ("note: pcrs: PCR 7 has no reference value: Secure Boot is free; pin PCR 7, if the service quotes it"),
+    ("note: pcrs: PCR 7 has no reference value: Secure Boot is not checked; pin PCR 7, if the service quotes it"),
     (
         'warning: pcrs.sha256.0: PCR 0 is "any": every value is accepted (firmware code; changes wh'
         "en the firmware is updated); pin its values; nomyo-attest policy learn prints those of a r"
@@ -211,22 +211,22 @@ REMARKS = [
         "test inspect shows"
     ),
     (
-        "note: key.trust: self_asserted: no certificate vouches for the AIK, and software can write"
+        "note: key.trust: self_asserted: the AIK has no certificate, and software can write"
         " such evidence; pin AIKs that persist, if the service has any"
     ),
-    ('note: key.pinned: other AIKs than the pinned ones pass too; write trust = "pinned_aik" to refuse them'),
+    ('note: key.pinned: AIKs that are not pinned pass too; write trust = "pinned_aik" to refuse them'),
     ("warning: signature.hashes: SHA-1 signatures are accepted: collisions are found in practice; remove sha1"),
     (
-        "warning: bank.hashes: reference values stand in the sha1 bank, which is not allowed: nothi"
+        "warning: bank.hashes: it has reference values in the sha1 bank, which is not allowed: nothi"
         "ng is affirmed; pin values of another bank, one of sha256, sha384, sha512"
     ),
-    ("warning: bank.hashes: reference values stand in a SHA-1 bank; pin those of a stronger bank"),
+    ("warning: bank.hashes: the policy has reference values in a SHA-1 bank; pin those of a stronger bank"),
     (
         "warning: firmware.versions: TPMs obfuscate it for keys outside the endorsement and platfor"
         "m hierarchies, which are then not affirmed; ask for one of these hierarchies only, or remo"
         "ve it"
     ),
-    ("note: claims: these are the server's own words, which nothing signs: a server that lies passes; "),
+    ("note: claims: nothing signs the server's claims: a server that lies passes; "),
     ('note: rules."clock.safe": where the rule does not hold, quotes cannot be put in order by their clock; '),
     (
         'warning: rules."pcr.values": evidence for which the rule does not hold passes with a warni'
@@ -234,13 +234,13 @@ REMARKS = [
     ),
     (
         "warning: unsafe_warn_until: until then, evidence for which pcr.values does not hold is acc"
-        "epted; keep the time short"
+        "epted; keep the period short"
     ),
     (
-        "warning: unsafe_warn_until: the time is over: pcr.values is required again; remove it, and"
+        "warning: unsafe_warn_until: the period is over: pcr.values is required again; remove it, and"
         ' the "warn" of these rules'
     ),
-    ("warning: unsafe_warn_until: no rule is made a warning by it; remove it"),
+    ("warning: unsafe_warn_until: it makes no rule a warning; remove it"),
     (
         'warning: rules."key.attributes": evidence for which the rule does not hold passes with a w'
         "arning; remove it when it is not needed"

@@ -73,10 +73,10 @@ DOCUMENT: Final[dict[str, Any]] = {
 }
 
 NOT_ESTABLISHED: Final = [
-    "That a TPM made the quote: the AIK came with the answer, no certificate vouches for it.",
-    "That the text is what the server wrote: the quote signs a payload id and PCRs, not the answer.",
-    "What the measured software does: a PCR value says that known code was loaded, not that it is good.",
-    "What the server claims of itself (security tier, memory protection, GPU): nothing signs these words.",
+    "That a TPM made the quote: the AIK came with the response and has no certificate.",
+    "That the server wrote the completion: the quote signs a payload id and PCRs, not the completion.",
+    "What the measured software does: a PCR value shows that known code was loaded, not that this code is sound.",
+    "That the server's claims about itself are true (security tier, memory protection, GPU): nothing signs them.",
 ]
 
 
@@ -146,7 +146,7 @@ def _odd_row(line: int, at: int) -> Row:
         requirement="required",
         expected={"sha256:7": [digest("secure boot")]},
         got={"sha256:7": digest("secure boot off")},
-        message="not as the policy has it: sha256:7",
+        message="PCR sha256:7 does not match the policy",
     )
     return Row(
         source="recorded/2026-11.jsonl.gz",
@@ -154,7 +154,7 @@ def _odd_row(line: int, at: int) -> Row:
         payload_id=_payload_id(line),
         verdict="contraindicated",
         failed=["pcr.values"],
-        reason="pcr.values: not as the policy has it: sha256:7",
+        reason="pcr.values: PCR sha256:7 does not match the policy",
         trust="self_asserted",
         processed_at=at,
         security_tier="high",
@@ -323,7 +323,7 @@ def summary(**changes: Any) -> Summary:
             len(odd),
             first_odd,
             [row.line for row in odd[:10]],
-            "not as the policy has it: sha256:7",
+            "PCR sha256:7 does not match the policy",
         ),
         (
             "evidence.available",

@@ -75,7 +75,7 @@ def test_a_result_is_at_the_first_line_with_the_next_ones_beside_it() -> None:
     assert result["level"] == "error"
     assert result["message"]["text"] == (
         "75 records, lines 7609, 7610, 7611, 7612, 7613, 7794, 7795, 7796, 7797, 7798 and 65 more: "
-        "Not as the policy has it: sha256:7. Expected sha256:7 c6cf0b83…3530; got sha256:7 006b7583…31aa."
+        "PCR sha256:7 does not match the policy. Expected sha256:7 c6cf0b83…3530; got sha256:7 006b7583…31aa."
     )
     (location,) = result["locations"]
     assert location["physicalLocation"] == {"artifactLocation": {"uri": SOURCE}, "region": {"startLine": 7609}}
@@ -194,7 +194,7 @@ def test_it_says_how_the_audit_was_run_by_which_policy_and_on_what() -> None:
 def test_a_large_audit_stays_under_the_limits_of_github() -> None:
     rules = ("pcr.values", "nonce.match", "signature.valid", "pcr.digest", "key.trust")
     names = [f"recorded/2026/11/{number:05}/answers-{number}.jsonl.gz" for number in range(5000)]
-    message = "not as the policy has it: sha256:0, sha256:7"
+    message = "PCRs sha256:0, sha256:7 do not match the policy"
     whole = summary(
         rules=[
             RuleSummary(

@@ -1,4 +1,4 @@
-"""The checks: small pure functions from a `Case` to an `CheckResult`. They do no I/O and never raise for bad evidence.
+"""The checks: small pure functions from a `Case` to a `CheckResult`. They do no I/O and never raise for bad evidence.
 
 A check's docstring is its documentation. Its first line is the question it asks; the last paragraph, after "What to
 do:", is the advice a user gets when it does not hold. `nomyo-attest rules`, every failure message and docs/rules.md

@@ -1,4 +1,4 @@
-"""What the server says without a PCR behind it: the TPM's firmware, and words that nothing signs."""
+"""The checks of facts that no PCR covers: the TPM's firmware version, and the server's unsigned claims."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from nomyo_attest.evidence.strict_json import JsonObject, describe_type
 def firmware_version(case: Case) -> CheckResult:
     """Does the TPM run firmware that the policy lists?
 
-    `firmwareVersion` is a number of the TPM maker's. A TPM obfuscates it for keys outside the endorsement and
-    platform hierarchies; for a key that is not a primary key, its hierarchy is unknown. Then the rule is undecided.
+    `firmwareVersion` is a number that the TPM's manufacturer assigns. A TPM obfuscates it for keys outside the
+    endorsement and platform hierarchies; for a key that is not a primary key, its hierarchy is unknown. Then the rule
+    is undecided.
 
     What to do: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not
     rely on the response. Where the version is undecided, have the service make its AIKs primary keys of the endorsement
@@ -37,28 +38,28 @@ def claim(case: Case, path: str) -> CheckResult:
     """Does the server claim what the policy asks?
 
     One finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the response's
-    `_metadata` must be one of the policy's, of the same type. These are the server's words; nothing signs them, and a
-    server that lies passes.
+    `_metadata` must be one of the policy's, of the same type. Nothing signs the claims, so a server that lies
+    passes.
 
-    What to do: if the claim is not what you asked the service for, ask again or ask why; a claim that holds proves
-    nothing by itself.
+    What to do: if the claim is not what you requested, send the request again or ask the service's operator why. A
+    claim that holds proves nothing by itself.
     """
     expected = list(case.policy.claims[path])
     value: Any = case.evidence.claims
     for key in path.split("."):
         if type(value) not in (dict, JsonObject) or key not in value:
-            return UNDECIDED, expected, None, f"the server does not say what {path} is"
+            return UNDECIDED, expected, None, f"the response has no claim {path}"
         if type(value) is JsonObject and key in value.duplicates:
-            return FAIL, expected, None, f"the response says twice what {path} is"
+            return FAIL, expected, None, f"the response contains the claim {path} more than once"
         value = value[key]
     # True == 1 in Python; in a claim it is not.
     if any(type(value) is type(one) and value == one for one in expected):
         return PASS, expected, value, ""
-    return FAIL, expected, _shown(value), f"the server says {path} is something else"
+    return FAIL, expected, _shown(value), f"the server claims another value for {path}"
 
 
 def _shown(value: object) -> str | int | bool | None:
-    """A claim as a finding states it: a scalar of JSON, or words for what else it is."""
+    """A claim as a finding states it: a JSON scalar, or a description of any other type."""
     if value is None or isinstance(value, bool):
         return value
     if type(value) is int and value.bit_length() <= 64:

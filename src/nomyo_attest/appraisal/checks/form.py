@@ -1,4 +1,4 @@
-"""Is there evidence, is it whole, and does it say it is a quote?"""
+"""The checks of form: is there evidence, does it parse, and is the signed structure a quote?"""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST, specificatio
 def evidence_available(facts: LayoutFacts) -> CheckResult:
     """Is there evidence?
 
-    A server without a TPM says so with `is_available: false`, at the tiers standard and high. That proves nothing
-    either way, so nothing is affirmed.
+    A server without a TPM reports `is_available: false`, at the tiers standard and high. That proves nothing, so
+    nothing is affirmed.
 
     What to do: where the server says that it has no evidence, ask for `security_tier="maximum"`, which only servers
-    with a TPM may answer. Where the response says nothing, appraise the whole response, as the service sent it.
+    with a TPM may process. Where the response contains no statement about evidence, appraise the whole response,
+    as the service sent it.
     """
     if facts.available:
         return PASS, True, True, ""
@@ -25,11 +26,11 @@ def evidence_available(facts: LayoutFacts) -> CheckResult:
 def evidence_form(facts: LayoutFacts) -> CheckResult:
     """Is the evidence whole and well-formed?
 
-    Every field of the `tpm_attestation` block must be there once, of the right type, in canonical base64 or
+    Every field of the `tpm_attestation` block must be present exactly once, of the right type, in canonical base64 or
     hexadecimal of exactly the right length, under bank and index names that exist; `pcr_banks` and the keys of
-    `pcr_values` must say the same.
+    `pcr_values` must agree.
 
-    What to do: where the problem says that the evidence is in another place, appraise the response as it was received.
+    What to do: where the message says that the evidence is in another place, appraise the response as it was received.
     Otherwise compare it with `nomyo-attest schema evidence`: something between the server and this file changed it, or
     the server does not speak the protocol.
     """
@@ -37,28 +38,28 @@ def evidence_form(facts: LayoutFacts) -> CheckResult:
     if isinstance(error, MisplacedEvidenceError):
         return FAIL, error.expected, error.got, str(error)
     if error is not None:
-        return FAIL, error.expected, error.got, f"{error.where} is not as it must be"
+        return FAIL, error.expected, error.got, f"{error.where} is invalid"
     if facts.available:
         return PASS, "well-formed", "well-formed", ""
-    return UNDECIDED, "well-formed", None, "there is no evidence to look at"
+    return UNDECIDED, "well-formed", None, "there is no evidence"
 
 
 def _parsed(facts: LayoutFacts, error: ParseError | None, framing: str | None) -> CheckResult:
     if not facts.available:
-        return UNDECIDED, "parses to its last byte", None, "there is no evidence to look at"
+        return UNDECIDED, "parses to its last byte", None, "there is no evidence"
     if error is None:
         return PASS, "parses to its last byte", framing, ""
     outcome = UNDECIDED if isinstance(error, UnsupportedError) else FAIL
-    return outcome, error.expected, error.got, f"{error.where} at byte {error.offset} is not as it must be"
+    return outcome, error.expected, error.got, f"{error.where} at byte {error.offset} is invalid"
 
 
 def attest_form(facts: LayoutFacts) -> CheckResult:
     """Does the quote parse as TPMS_ATTEST or TPM2B_ATTEST, to its last byte?
 
-    Sizes and counts must fit the bytes that are there, booleans be 0 or 1, algorithms be known, and no byte be left
-    over. The framing in which it came is reported.
+    Sizes and counts must fit the available bytes, booleans must be 0 or 1, algorithms must be known, and no byte may
+    be left over. The framing is reported.
 
-    What to do: the quote is cut, padded or altered. Take the response again from where it was recorded.
+    What to do: the quote is truncated, padded or altered. Get the response again from where it was recorded.
     """
     return _parsed(facts, facts.attest_error, facts.attest_framing)
 
@@ -68,8 +69,8 @@ def signature_form(facts: LayoutFacts) -> CheckResult:
 
     RSASSA, RSAPSS and ECDSA are read. Other schemes of the specification are named and left undecided.
 
-    What to do: the signature is cut, padded or altered, or of a scheme that is not supported. Take the response again
-    from where it was recorded.
+    What to do: the signature is truncated, padded or altered, or of a scheme that is not supported. Get the response
+    again from where it was recorded.
     """
     return _parsed(facts, facts.signature_error, facts.signature_framing)
 
@@ -77,10 +78,10 @@ def signature_form(facts: LayoutFacts) -> CheckResult:
 def key_form(facts: LayoutFacts) -> CheckResult:
     """Does the AIK parse as TPM2B_PUBLIC or TPMT_PUBLIC, to its last byte?
 
-    RSA and ECC keys are read. Other types are named and left undecided. The framing in which it came is reported.
+    RSA and ECC keys are read. Other types are named and left undecided. The framing is reported.
 
-    What to do: the public area is cut, padded or altered, or of a type that is not supported. Take the response again
-    from where it was recorded.
+    What to do: the public area is truncated, padded or altered, or of a type that is not supported. Get the response
+    again from where it was recorded.
     """
     return _parsed(facts, facts.key_error, facts.key_framing)
 
@@ -88,8 +89,8 @@ def key_form(facts: LayoutFacts) -> CheckResult:
 def attest_magic(facts: LayoutFacts) -> CheckResult:
     """Does the signed structure begin with TPM_GENERATED_VALUE?
 
-    A restricted key signs data from outside only if it does not begin so. Without this value, somebody else's bytes
-    were signed, which may say anything.
+    A restricted key signs external data only if it does not begin with this value. Without it, the signed bytes may
+    come from anyone and say anything.
 
     What to do: do not rely on the response. The signed bytes were not made by a TPM.
     """
@@ -99,7 +100,7 @@ def attest_magic(facts: LayoutFacts) -> CheckResult:
     got = f"0x{facts.magic:08x}"
     if facts.magic == TPM_GENERATED_VALUE:
         return PASS, expected, got, ""
-    return FAIL, expected, got, f"the signed bytes begin with {got}: no TPM made them"
+    return FAIL, expected, got, f"the signed bytes begin with {got}: a TPM did not generate them"
 
 
 def attest_type(facts: LayoutFacts) -> CheckResult:

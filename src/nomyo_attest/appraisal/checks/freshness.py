@@ -1,4 +1,4 @@
-"""Was the quote made for this response, by a clock that can be relied on, under a policy that still counts?"""
+"""The checks of freshness: was the quote made for this request, is its clock safe, and is the policy in its period?"""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def nonce_match(case: Case) -> CheckResult:
 
 
 def clock_safe(facts: LayoutFacts) -> CheckResult:
-    """Does the TPM vouch that its clock did not go back?
+    """Does the TPM report that its clock did not go back?
 
-    `safe` is clear after a power cut, until the clock passes the last value it may have reported, 70 minutes at the
-    most by default. Until then, clocks of different quotes cannot be put in order.
+    `safe` is clear after a power cut, until the clock passes the last value it may have reported, by default at most
+    70 minutes. Until then, clocks of different quotes cannot be put in order.
 
     What to do: wait and ask again. If nothing orders these quotes by their clock, the policy may make the rule a
     warning: `"clock.safe" = "warn"`.
@@ -43,7 +43,7 @@ def clock_safe(facts: LayoutFacts) -> CheckResult:
         return UNDECIDED, True, None, "the quote does not parse"
     if facts.clock_safe:
         return PASS, True, True, ""
-    return FAIL, True, False, "the TPM was cut off from power, its clock may have been reported further on"
+    return FAIL, True, False, "the TPM lost power, and may have reported a later clock before"
 
 
 def policy_period(case: Case) -> CheckResult:
@@ -57,10 +57,10 @@ def policy_period(case: Case) -> CheckResult:
     policy = case.policy
     expected = [bound and bound.isoformat() for bound in (policy.valid_from, policy.valid_until)]
     if case.now is None:
-        return UNDECIDED, expected, None, "no time is known"
+        return UNDECIDED, expected, None, "the time of the appraisal is unknown"
     got = case.now.isoformat()
     if policy.valid_from and case.now < policy.valid_from:
         return UNDECIDED, expected, got, "the policy is not valid yet"
     if policy.valid_until and case.now > policy.valid_until:
-        return UNDECIDED, expected, got, "the policy is not valid any more"
+        return UNDECIDED, expected, got, "the policy is no longer valid"
     return PASS, expected, got, ""

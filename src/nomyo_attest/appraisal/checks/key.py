@@ -1,4 +1,4 @@
-"""What does the AIK's public area say of it?"""
+"""The checks of the AIK's public area: attributes, template, strength, hierarchy, trust and name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def key_attributes(facts: LayoutFacts) -> CheckResult:
 
     Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without
     `restricted` the key signs whatever it is given, a forged quote too; without the others it may exist outside the
-    TPM. The attributes are the key's own word: they bind a TPM, not an author of forged bytes.
+    TPM. A TPM enforces the attributes; forged bytes can state any.
 
     What to do: do not rely on the response. Its quote proves nothing, whatever it says.
     """
@@ -108,7 +108,7 @@ def key_strength(case: Case) -> CheckResult:
     """Is the AIK strong enough?
 
     RSA: 2048 bits or what the policy asks, exponent odd and 65537 or above, no modulus of the ROCA form
-    (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521. The AIK's Name, which stands for the key, must not be a
+    (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521. The AIK's Name, which identifies the key, must not be a
     SHA-1 digest unless the policy allows SHA-1.
 
     What to do: do not rely on the response where the key is weak: somebody may have computed the private key from the
@@ -138,7 +138,7 @@ def key_strength(case: Case) -> CheckResult:
     if parameters.curve_id not in CURVES:
         return FAIL, expected, curve, f"the AIK is on {curve}"
     if case.verification_key is None:
-        return FAIL, expected, f"no point of {curve}", f"the AIK is no point of {curve}"
+        return FAIL, expected, f"not a point on {curve}", f"the AIK is not a point on {curve}"
     return PASS, expected, curve, ""
 
 
@@ -149,13 +149,13 @@ def key_hierarchy(case: Case) -> CheckResult:
     of its public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another
     matches none, and neither does another key than the one that signed: then the rule is undecided.
 
-    What to do: if the service makes its AIKs elsewhere now, learn the policy anew; if not, do not rely on the response.
+    What to do: if the service creates its AIKs elsewhere now, learn a new policy; if not, do not rely on the response.
     """
     expected = case.policy.hierarchies
     if case.key is None or case.attest is None:
         return UNDECIDED, expected, None, _NO_KEY if case.key is None else "the quote does not parse"
     if case.hierarchy is None:
-        return UNDECIDED, expected, None, "qualifiedSigner is that of no primary key with this public area"
+        return UNDECIDED, expected, None, "qualifiedSigner does not match a primary key with this public area"
     if case.hierarchy in case.policy.hierarchies:
         return PASS, expected, case.hierarchy, ""
     return FAIL, expected, case.hierarchy, f"the AIK is a primary key of the {case.hierarchy} hierarchy"
@@ -164,7 +164,7 @@ def key_hierarchy(case: Case) -> CheckResult:
 def key_trust(case: Case) -> CheckResult:
     """Does the AIK reach the trust that the policy asks for?
 
-    `self_asserted`: the key came with the evidence; nothing vouches for it. `pinned_aik`: the policy names this very
+    `self_asserted`: the key came with the evidence and has no certificate. `pinned_aik`: the policy names this very
     key. `certified_aik` is reserved: the protocol carries no certificate.
 
     What to do: an ephemeral AIK cannot be pinned. If this one is to be trusted, add its Name (`nomyo-attest
@@ -182,10 +182,10 @@ def key_trust(case: Case) -> CheckResult:
 def signer_name(case: Case) -> CheckResult:
     """Is `qualifiedSigner` a well-formed Qualified Name of such a key?
 
-    It must be the AIK's own hash algorithm and a digest of its size. The hierarchy in which it is the name of this
-    primary key is reported; none is no fault, for the AIK may be the child of another key.
+    It must consist of the AIK's nameAlg and a digest of that size. If the AIK is a primary key, its hierarchy is
+    reported; the AIK may also be the child of another key.
 
-    What to do: do not rely on the response. No TPM names a key so.
+    What to do: do not rely on the response. No TPM writes such a name.
     """
     if case.key is None or case.attest is None:
         return UNDECIDED, None, None, _NO_KEY if case.key is None else "the quote does not parse"
@@ -194,4 +194,4 @@ def signer_name(case: Case) -> CheckResult:
     if len(signer) == 2 + HASH_SIZES[name_alg] and signer[0] << 8 | signer[1] == name_alg:
         return PASS, name_alg, case.hierarchy or "no primary key", ""
     expected = f"{hash_name(name_alg)} and {HASH_SIZES[name_alg]} bytes"
-    return FAIL, expected, signer, "qualifiedSigner is no name of a key with the AIK's nameAlg"
+    return FAIL, expected, signer, "qualifiedSigner is not the name of a key with the AIK's nameAlg"

@@ -1,4 +1,4 @@
-"""Are the reported PCR values the signed ones, and those the policy knows?"""
+"""The checks of PCRs: are the reported values the signed ones, and does the policy accept them?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import hash_name
 
 _COMPARISONS_STORED: Final = 512
-"""Comparisons with a policy that are stored: one for each report that `evidence.pcrs` interns. Reports never change."""
+"""Cached comparisons with a policy, one for each report that `evidence.pcrs` interns. Reports never change."""
 
 _NO_QUOTE = "there is no quote that parses"
 
@@ -22,10 +22,9 @@ def pcr_selection(facts: LayoutFacts) -> CheckResult:
     """Are the reported PCRs exactly the ones that were signed?
 
     The signed selection must select at least one PCR, name each bank once, and select in each bank just the indices
-    that `pcr_values` reports. An unsigned value beside signed ones would look as good as they do; a bank listed twice
-    could report one value and sign another. A TPM keeps a bank that was asked for and is not allocated in the
-    selection, with no PCR selected (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report
-    leaves it out.
+    that `pcr_values` reports. An unsigned value beside signed ones would look signed; a bank listed twice could
+    report one value and sign another. If a requested bank is not allocated, a TPM leaves it in the selection with no
+    PCR selected (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report leaves it out.
 
     What to do: do not rely on the response. What is reported is not what was signed.
     """
@@ -41,7 +40,7 @@ def pcr_selection(facts: LayoutFacts) -> CheckResult:
 def _mismatch(signed: SignedSelection, report: PcrLayout) -> str:
     """Why the PCRs reported are not exactly the PCRs signed; empty if they are.
 
-    A bank of which no PCR is signed adds nothing to the digest and vouches for no value, so the report leaves it out.
+    A bank of which no PCR is signed adds nothing to the digest and attests no value, so the report leaves it out.
     """
     banks = [bank for bank, _, _ in signed.banks]
     if len(set(banks)) != len(banks):
@@ -58,7 +57,7 @@ def _mismatch(signed: SignedSelection, report: PcrLayout) -> str:
 def pcr_digest(case: Case) -> CheckResult:
     """Do the reported values give the digest that was signed?
 
-    The values are hashed with the hash of the signature's scheme, in signed order: banks as listed, indices rising
+    The values are hashed with the hash of the signature's scheme, in signed order: banks as listed, indices ascending
     (TPM 2.0 Part 3, TPM2_Quote). Each value must have its bank's length.
 
     What to do: do not rely on the response. The values reported are not those the TPM signed.
@@ -80,7 +79,7 @@ def pcr_digest(case: Case) -> CheckResult:
             UNDECIDED,
             quote.pcr_digest,
             None,
-            "there is no value, or none of the right length, for a PCR that was signed",
+            "a signed PCR has no reported value, or one of the wrong length",
         )
     return FAIL, quote.pcr_digest, digest, "the values reported do not give the signed digest"
 
@@ -88,16 +87,16 @@ def pcr_digest(case: Case) -> CheckResult:
 def pcr_bank(facts: LayoutFacts) -> CheckResult:
     """Are all reference values of banks with an allowed hash?
 
-    Values in a SHA-1 bank can be reached by other measurements than the ones they stand for. SHA-256, SHA-384 and
+    Values in a SHA-1 bank can be reached by other measurements than the ones they represent. SHA-256, SHA-384 and
     SHA-512 banks are allowed, and the hashes the policy lists. A SHA-1 bank that is quoted beside them does no harm:
     no reference value relies on it.
 
     What to do: pin the values of a SHA-256, SHA-384 or SHA-512 bank. If the service quotes none, ask its operator for
-    one; a policy that lists a weaker hash under `bank.hashes` accepts values that can be reached otherwise.
+    one; a policy that lists a weaker hash under `bank.hashes` accepts values that other measurements can reach.
     """
     policy = facts.policy
     if policy.weak_banks:
-        problem = f"reference values stand in the {', '.join(policy.weak_banks)} bank"
+        problem = f"the policy has reference values in the {', '.join(policy.weak_banks)} bank"
         return FAIL, policy.bank_hashes, policy.banks_relied_on, problem
     return PASS, policy.bank_hashes, policy.banks_relied_on, ""
 
@@ -127,4 +126,5 @@ def _compare_values(facts: LayoutFacts, report: PcrReport) -> CheckResult:
     if not unmet:
         return PASS, expected, got, ""
     places = ", ".join(one.place if value is not None else f"{one.place} (not quoted)" for one, value in unmet)
-    return FAIL, expected, got, f"not as the policy has it: {places}"
+    subject, verb = ("PCRs", "do") if len(unmet) > 1 else ("PCR", "does")
+    return FAIL, expected, got, f"{subject} {places} {verb} not match the policy"

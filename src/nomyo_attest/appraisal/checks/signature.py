@@ -1,4 +1,4 @@
-"""Did the AIK sign these bytes, in a way that counts?"""
+"""The checks of the signature: scheme, hash, and validity over the quote."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def _missing(signature: object, key: object) -> str:
 
 
 def signature_scheme(facts: LayoutFacts) -> CheckResult:
-    """Is the signature's scheme the one the AIK is made for?
+    """Is the signature's scheme the one in the AIK's public area?
 
-    A restricted key has one scheme, in its public area. A signature of another did not come from such a key.
+    A restricted key has one scheme. A signature with another scheme did not come from such a key.
 
     What to do: do not rely on the response. Signature and key do not belong together.
     """

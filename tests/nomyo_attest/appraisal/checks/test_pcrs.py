@@ -224,14 +224,14 @@ def test_a_reported_value_that_was_not_signed_does_not_count_even_where_it_is_ri
     finding = ask("pcr.values", forge)
     assert finding.outcome is FAIL
     assert finding.got == {"sha256:7": None}
-    assert finding.message == "not as the policy has it: sha256:7 (not quoted)"
+    assert finding.message == "PCR sha256:7 (not quoted) does not match the policy"
 
 
 def test_of_values_that_were_all_signed_none_is_said_to_be_missing() -> None:
     forge = Forge(key="p256")
     policy = policy_of(forge, {"sha256": {"0": ["00" * 32]}})
     (finding,) = [one for one in na.appraise(forge.response(), policy).findings if one.rule == "pcr.values"]
-    assert finding.message == "not as the policy has it: sha256:0"
+    assert finding.message == "PCR sha256:0 does not match the policy"
 
 
 def test_a_policy_that_pins_nothing_still_wants_what_is_reported_to_be_signed() -> None:

@@ -165,7 +165,7 @@ def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) ->
     assert first.all("p", "head")[0].words == "✗ FAIL pcr.values 75 records"
     told = facts(first)
     assert told["question"].startswith("Is each PCR that the policy names signed")
-    assert told["problem"] == "Not as the policy has it: sha256:7."
+    assert told["problem"] == "PCR sha256:7 does not match the policy."
     assert (told["expected"], told["got"]) == ("sha256:7 c6cf0b83…3530", "sha256:7 006b7583…31aa")
     assert told["share"] == "0.7 %"
     assert told["first"] == "recorded/2026-11.jsonl.gz:7609 2026-11-11 12:00:00Z"
@@ -239,7 +239,7 @@ def test_a_failure_names_record_payload_id_verdict_rules_expected_and_got(page: 
     head = found.all("p", "head")[0].words
     assert head.startswith("✗ contraindicated recorded/2026-11.jsonl.gz:7609 2026-11-11 12:00:00Z payload id ")
     assert facts(found) == {
-        "fails": "pcr.values: Not as the policy has it: sha256:7.",
+        "fails": "pcr.values: PCR sha256:7 does not match the policy.",
         "sha256:7 expected": f"{digest('secure boot')} Secure Boot on, db 2026-10",
         "sha256:7 got": digest("secure boot off"),
     }
