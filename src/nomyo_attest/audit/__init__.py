@@ -1,1 +1,1 @@
-"""The audit: many recorded answers, a verdict for each, and what only shows across them."""
+"""Appraise many recorded responses, and check them against each other."""

@@ -1,8 +1,8 @@
-"""Appraise records in Arrow batches: batches of records in, batches of verdicts out, for any engine that uses Arrow.
+"""Appraise records in Arrow batches, for any engine that uses Arrow: batches of records in, batches of verdicts out.
 
 ::
 
-    reader = duckdb.sql("SELECT response FROM 'answers.parquet'").to_arrow_reader()
+    reader = duckdb.sql("SELECT response FROM 'responses.parquet'").to_arrow_reader()
     verdicts = pa.RecordBatchReader.from_batches(RESULT_SCHEMA, appraise_batches(reader, policy))
 """
 
@@ -41,16 +41,16 @@ __all__ = [
 ]
 
 ROWS_MAX: Final = 1024
-"""Rows of the largest batch of verdicts."""
+"""Maximum rows of a batch of verdicts."""
 
 _BATCH_TEXT_MAX: Final = 16 * 1024 * 1024
-"""Bytes of records whose rows are collected for one batch. A row that includes its evidence is as large as its record,
+"""Bytes of records after which a batch is complete. A row that includes its evidence is as large as its record,
 and a column of strings is limited to 2 GiB.
 """
 
 
 def _list_of(kind: Any) -> Any:
-    # Parquet and Spark call a list's items "element"; pyarrow alone would call them "item".
+    # Parquet and Spark name a list's items "element"; pyarrow's default is "item".
     return pa.list_(pa.field("element", kind, nullable=False))
 
 
@@ -111,9 +111,9 @@ def appraise_batches(
 ) -> Iterator[Any]:
     """Appraise each row of `batches`, one batch at a time, as the result is consumed.
 
-    Every input row gives one row of `RESULT_SCHEMA`, in order, except those outside `since` and `until`, which give
-    none. A null, a text that is too long and malformed evidence give rows too; the content of a record never raises.
-    Batches without rows are left out.
+    Every input row results in one row of `RESULT_SCHEMA`, in order, except those outside `since` and `until`, which are
+    omitted. A null, a text that is too long and malformed evidence result in rows too; the content of a record never
+    raises. Empty batches are omitted.
 
     Args:
         batches: `pyarrow.RecordBatch`es of one schema, such as a `RecordBatchReader`.
@@ -122,19 +122,18 @@ def appraise_batches(
         source: the column with the name of a record's source; by default ``"source"``, if it exists.
         line: the column with a record's line or row; by default ``"line"``, if it exists. Null and negative numbers
             become 0.
-        name: the source's name where there is no such column, or null in it. Where there is no column with a line,
-            the line is the record's position, from 1, among all of `batches`: in a partition, where an engine
-            partitions.
+        name: the source's name if there is no such column, or its value is null. Without a column for the line, the
+            line is the record's position in `batches`, from 1: in its partition, if an engine partitions the data.
         at: the time of all appraisals; by default the time of this call, if the policy has a period.
         since, until: appraise only records whose time is at `since` or later, and before `until`, and those without a
             time. The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
-            claims and nothing signs: a server can date a response out of the window. To count the records outside,
+            claims without a signature: a server can date a response out of the window. To count the records outside,
             appraise all records and filter the rows by these two columns.
-        keep_evidence: include the evidence in each row, so that it can be appraised again.
+        keep_evidence: include the evidence in each row, so that the record can be re-appraised.
 
     Raises:
-        TypeError, ValueError: at once, for arguments by which no record can be appraised.
-        ColumnError: at the first batch, and no later, for columns that are missing or of another type.
+        TypeError, ValueError: immediately, for invalid arguments.
+        ColumnError: at the first batch, for columns that are missing or of another type.
     """
     if not isinstance(policy, AppraisalPolicy):
         raise TypeError(f"policy must be an AppraisalPolicy, not {type(policy).__name__}")
@@ -149,14 +148,14 @@ def appraise_batches(
 
 
 def appraisal_time(policy: AppraisalPolicy, at: datetime | None) -> datetime | None:
-    """The time of all appraisals: `at`, or now if the policy depends on it. Raises `TypeError`, `ValueError`."""
+    """Return the time of all appraisals: `at`, or now if the policy depends on it. Raises `TypeError`, `ValueError`."""
     if at is None:
         return datetime.now(UTC) if policy.depends_on_time else None
     return _with_offset("at", at)
 
 
 def _seconds(name: str, time: datetime | None) -> int | None:
-    """Seconds since 1970, rounded up: the first whole second that is not before `time`."""
+    """Return seconds since 1970, rounded up: the first whole second that is not before `time`."""
     return None if time is None else ceil(_with_offset(name, time).timestamp())
 
 
@@ -203,16 +202,16 @@ def rows_to_batch(rows: Sequence[Row]) -> Any:
 
 
 def batch_to_rows(batch: Any) -> Iterator[Row]:
-    """The rows of a batch, or table, of `RESULT_SCHEMA`.
+    """Yield the rows of a batch or table of `RESULT_SCHEMA`.
 
-    `encode_row` of each is its line in JSON Lines, byte for byte.
+    `encode_row` returns the line of each in JSON Lines, byte for byte.
     """
     for record in batch.select(list(COLUMNS)).to_pylist():
         yield row_of(record)
 
 
 def row_of(record: Mapping[str, Any]) -> Row:
-    """Convert a mapping, which an engine made of one row of a result, to a `Row`."""
+    """Convert a mapping, such as an engine returns for one row of a result, to a `Row`."""
     return Row(**{name: _structured(name, record[name]) for name in COLUMNS})
 
 

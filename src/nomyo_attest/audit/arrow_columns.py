@@ -16,7 +16,7 @@ _LINE_MAX: Final = 2**63 - 1  # of a column of 64 bits
 
 
 class ColumnError(NomyoAttestError, ValueError):
-    """A table lacks a column, or has it in a type that cannot be read.
+    """A table lacks a column, or the column has an unsupported type.
 
     Attributes:
         column: its name.
@@ -35,7 +35,7 @@ class ColumnError(NomyoAttestError, ValueError):
 
 
 class InputRow(NamedTuple):
-    """One input row. `text` is None where it cannot be read, and `problem` states why."""
+    """One input row. `text` is None if it cannot be read; `problem` states why."""
 
     name: str
     line: int
@@ -47,10 +47,10 @@ class Columns:
     """The columns that contain the records.
 
     Args:
-        column: the one with the JSON text.
-        source, line: the ones with the name of a record's source and its line; by default ``"source"`` and ``"line"``,
-            if they exist.
-        name: the source's name where there is no such column.
+        column: the column with the JSON text.
+        source, line: the columns with the name of a record's source and its line; by default ``"source"`` and
+            ``"line"``, if they exist.
+        name: the source's name if there is no such column.
     """
 
     def __init__(self, column: str, source: str | None, line: str | None, name: str) -> None:
@@ -60,7 +60,7 @@ class Columns:
         self._name = name
 
     def check(self, schema: Any) -> None:
-        """Raise `ColumnError` for a schema that lacks one of them, or has it in a type that cannot be read."""
+        """Raise `ColumnError` for a schema that lacks a column or has it in an unsupported type."""
         for wanted, default, fits, expected in (
             (self._column, self._column, is_text, "JSON text: string or binary"),
             (self._source, SOURCE, is_text, "string"),
@@ -75,7 +75,7 @@ class Columns:
                 raise ColumnError(name, expected, str(schema.field(found[0]).type))
 
     def read(self, batch: Any, count: int) -> Iterator[InputRow]:
-        """Each row of a batch that `check` accepted; `count` rows came before it."""
+        """Yield each row of a batch that `check` accepted; `count` rows came before it."""
         texts = _array(batch, self._column)
         sources = _array(batch, self._source or SOURCE)
         lines = _array(batch, self._line or LINE)
@@ -91,7 +91,7 @@ def _array(batch: Any, name: str) -> Any:
 
 
 def plain_type(kind: Any) -> Any:
-    """The type of the values of a column, without extension types (`pa.json_()`, DuckDB's JSON) and dictionaries."""
+    """Return a column's value type, without extension types (`pa.json_()`, DuckDB's JSON) and dictionaries."""
     while True:
         if isinstance(kind, pa.BaseExtensionType):
             kind = kind.storage_type
@@ -102,7 +102,7 @@ def plain_type(kind: Any) -> Any:
 
 
 def plain_array(array: Any) -> Any:
-    """An array without the extension types around it; its dictionary, if it has one, may be of one."""
+    """Unwrap the extension types around an array; its dictionary, if any, may still have one."""
     while isinstance(array, pa.ExtensionArray):
         array = array.storage
     return array
@@ -120,14 +120,14 @@ def _is_view(kind: Any) -> bool:
 
 
 def _plain_scalar(scalar: Any) -> Any:
-    """A value without extension types and dictionaries; None for null."""
+    """Unwrap extension types and dictionaries of a value; None for null."""
     while isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar) and scalar.is_valid:
         scalar = scalar.value
     return scalar if scalar is not None and scalar.is_valid else None
 
 
 def buffer_of(scalar: Any) -> Any:
-    """The bytes of a string or binary value, without a copy; None for null."""
+    """Return the bytes of a string or binary value, without a copy; None for null."""
     plain = _plain_scalar(scalar)
     return None if plain is None else plain.as_buffer()
 

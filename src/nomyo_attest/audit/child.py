@@ -1,13 +1,13 @@
-"""Start, talk to and end one child process whose imports no file of the working directory can decide.
+"""Start, talk to and end one child process that imports nothing from the working directory.
 
-The working directory of an audit is often a folder of evidence, and the evidence may come from somebody who wants it
-affirmed. `multiprocessing` starts its children with the working directory first on `sys.path` and runs the caller's
-main module in them once more; a `json.py` beside the records would then appraise the records. The children of this
-module run ``sys.executable -P`` with a fixed program instead:
+The working directory of an audit is often a folder of evidence, and the evidence may come from an attacker.
+`multiprocessing` starts its children with the working directory first on `sys.path` and runs the caller's main module
+in them once more; a `json.py` beside the records would then run in the process that appraises them. The children of
+this module run ``sys.executable -P`` with a fixed program instead:
 
-- ``sys.path`` is that of the interpreter's installation, with virtual environment, ``.pth`` files and editable
-  installs. It is not inherited: entries that the caller, or pytest, inserted into its own ``sys.path`` are not in it.
-- ``PYTHONPATH`` loses the entries that are relative, or that are or lie in the working directory.
+- ``sys.path`` is that of the interpreter's installation, including a virtual environment, ``.pth`` files and editable
+  installs. Entries that the caller, or pytest, inserted into its own ``sys.path`` are not inherited.
+- Entries of ``PYTHONPATH`` that are relative, or are the working directory or a folder in it, are removed.
 - `nomyo_attest` is imported from where this process imported it, without adding that folder to ``sys.path``.
 - The caller's main module is not imported, so a program needs no ``if __name__ == "__main__":``.
 """
@@ -28,10 +28,10 @@ from typing import Final
 import nomyo_attest
 
 READY: Final = b""
-"""The first message of a child that can work. Otherwise the child sends the reason, as UTF-8, and ends."""
+"""The first message of a child that is ready. Otherwise the child sends the reason, as UTF-8, and ends."""
 
 _GRACE: Final = 5.0
-"""Seconds that a child may take to end after its connection was closed."""
+"""Seconds to wait for a child to end after its connection was closed."""
 
 # Arguments: the folder that holds nomyo_attest, the module to run, the handle of the connection.
 _PROGRAM: Final = """\
@@ -51,7 +51,7 @@ run(sys.argv[2], int(sys.argv[3]))
 """
 
 _RELATIVE_REFUSED: Final = ("PYTHONUSERBASE", "PYTHONPYCACHEPREFIX")
-"""Variables by which the interpreter finds code; with a relative value it would find code in the working directory."""
+"""Variables that determine where the interpreter finds code; a relative value would mean the working directory."""
 
 
 class ChildStartError(Exception):
@@ -89,7 +89,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self._process.pid
 
     def check_ready(self) -> None:
@@ -124,15 +124,13 @@ def _start(module: str, theirs: Connection) -> subprocess.Popen[bytes]:
     (package,) = nomyo_attest.__path__
     command = [sys.executable, *_interpreter_options(), "-c", _PROGRAM]
     command += [os.path.dirname(package), module, str(handle)]  # noqa: PTH120 - perhaps inside a zip file
-    nowhere = subprocess.DEVNULL  # what a crashing decoder prints may quote the file that crashed it
+    null = subprocess.DEVNULL  # what a crashing decoder prints may quote the file that crashed it
     environment = child_environment(os.environ)
     if sys.platform == "win32":
         os.set_handle_inheritable(handle, True)
         startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
-        return subprocess.Popen(
-            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, startupinfo=startup
-        )
-    return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, pass_fds=(handle,))
+        return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, env=environment, startupinfo=startup)
+    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, env=environment, pass_fds=(handle,))
 
 
 def _interpreter_options() -> Iterator[str]:
@@ -152,7 +150,7 @@ def _interpreter_options() -> Iterator[str]:
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Copy `environment` without places of code that depend on the working directory, such as in ``PYTHONPATH``."""
+    """Copy `environment` without the paths to code, such as in ``PYTHONPATH``, that depend on the working directory."""
     copy = dict(environment)
     for name in _RELATIVE_REFUSED:
         if name in copy and not Path(copy[name]).is_absolute():
@@ -172,7 +170,7 @@ def _depends_on_working_directory(entry: str) -> bool:
     except OSError:  # it was removed: nothing is below it
         return False
     there = Path(os.path.realpath(entry))
-    # Everything is below the root directory, where a container's processes often start.
+    # Every path is below the root directory, in which a container's processes often start.
     return there == here or (here in there.parents and here.parent != here)
 
 

@@ -1,7 +1,7 @@
-"""Appraise chunks in worker processes: results in the order of the chunks, whichever process is killed.
+"""Appraise chunks in worker processes, with results in the order of the chunks even if a process is killed.
 
-Each worker has a pipe of its own and one chunk at a time. So it is known which chunk a worker had that is gone, and
-nothing that it leaves half-sent or locked is in the way of others. (`concurrent.futures.ProcessPoolExecutor` and
+Each worker has its own pipe and one chunk at a time. The chunk of a worker that ended is therefore known, and an
+incomplete message or a held lock does not affect other workers. (`concurrent.futures.ProcessPoolExecutor` and
 `pebble.ProcessPool` share one queue or pipe, and its lock, among their workers, and start them with `multiprocessing`,
 which imports the caller's main module; see `nomyo_attest.audit.child`.)
 
@@ -29,13 +29,13 @@ from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.policy.model import AppraisalPolicy
 
 CHUNK_DEATHS_MAXIMUM: Final = 3
-"""Workers that may end while they have one chunk, before its records are appraised one by one."""
+"""Workers that may end while appraising one chunk, before its records are appraised one by one."""
 
 RECORD_DEATHS_MAXIMUM: Final = 2
-"""Workers that may end while they have one record, before it is unreadable: another cause may have ended the first."""
+"""Workers that may end while appraising one record, before it is unreadable: the first may have had another cause."""
 
 STARTS_MAXIMUM: Final = 3
-"""Workers that may end, one after another, before they are ready."""
+"""Workers that may end in a row before they are ready."""
 
 
 class WorkerFailedError(NomyoAttestError):
@@ -43,24 +43,24 @@ class WorkerFailedError(NomyoAttestError):
 
 
 class _WorkerGoneError(Exception):
-    """A worker ended while it had work. The text says how: ``"signal 9"``, ``"status 1"``."""
+    """A worker ended while it had work. The text is ``"signal 9"`` or ``"status 1"``."""
 
 
 class _Failure(msgspec.Struct, frozen=True):
-    """Sent instead of a result: the type and the place of an exception. Its text may quote a record."""
+    """Sent instead of a result: the type and the place of an exception, without its text, which may quote a record."""
 
     place: str
 
 
 class Pool:
-    """Appraise chunks as one order says, in several processes.
+    """Appraise chunks by one work order, in several processes.
 
     Args:
         order: how to appraise.
-        processes: how many workers. 1 is this process alone; so is it for a single chunk.
+        processes: number of workers. With 1, or for a single chunk, this process appraises.
 
     Attributes:
-        lost: how many workers ended while they had work, or waited for it.
+        lost: number of workers that ended unexpectedly after they were ready.
     """
 
     def __init__(self, order: WorkOrder, processes: int) -> None:
@@ -78,9 +78,9 @@ class Pool:
         self._failed_starts = 0
 
     def results(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
-        """Yield the result of each chunk, in their order; close it to end all workers at once.
+        """Yield the result of each chunk, in order; close the generator to end all workers at once.
 
-        Only a few chunks for each worker are taken ahead.
+        Only a few chunks per worker are read ahead.
 
         Raises:
             WorkerFailedError: workers cannot be started, or one raised an exception.
@@ -92,7 +92,7 @@ class Pool:
         try:
             yield from self._results(_chain(first, chunks))
             for worker in self._workers:
-                worker.connection.close()  # all at once, so that they end side by side
+                worker.connection.close()  # close all first, so that they end concurrently
             for worker in self._workers:
                 worker.wait()
             self._workers.clear()
@@ -148,7 +148,7 @@ class Pool:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= STARTS_MAXIMUM:
-                raise _ends_early(how)
+                raise _ended_before_ready(how)
             return
         self.lost += 1
         chunk = worker.chunk
@@ -163,7 +163,7 @@ class Pool:
 
 
 def _chain(first: list[Chunk], then: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield all of them, without storing the first ones."""
+    """Yield all chunks, without holding on to the first ones."""
     while first:
         yield first.pop(0)
     yield from then
@@ -174,7 +174,7 @@ class WorkerProcess:
 
     Attributes:
         connection: readable when there is a result, or when the process has ended.
-        chunk: what it is working on.
+        chunk: the chunk that it is appraising.
         ready: whether it has reported that it can work.
 
     Raises:
@@ -194,17 +194,17 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self._child.pid
 
     def send(self, chunk: Chunk) -> None:
-        """Send it `chunk`; it must be idle. If the process is gone, `receive` reports it."""
+        """Send `chunk` to the idle worker. If the process has ended, `receive` reports it."""
         self.chunk = chunk
         with contextlib.suppress(OSError):
             self.connection.send(chunk)
 
     def receive(self) -> ChunkResult | None:
-        """Wait for what it sends: a result, or None for the message that it is ready.
+        """Wait for its next message: a result, or None for the message that it is ready.
 
         Raises:
             _WorkerGoneError: the process has ended; it cannot be used afterwards.
@@ -229,11 +229,11 @@ class WorkerProcess:
         return message
 
     def wait(self) -> None:
-        """Wait for its end, which closing the connection causes."""
+        """Wait for the process to end after its connection was closed."""
         self._child.wait()
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self._child.stop()
 
 
@@ -244,7 +244,7 @@ def _cannot_start(error: ChildStartError) -> WorkerFailedError:
     )
 
 
-def _ends_early(how: str) -> WorkerFailedError:
+def _ended_before_ready(how: str) -> WorkerFailedError:
     return WorkerFailedError(f"worker processes end before they are ready ({how})")
 
 
@@ -307,7 +307,7 @@ def appraise_isolated(chunk: Chunk, order: WorkOrder) -> tuple[ChunkResult, int]
 
 
 class _Isolated:
-    """One worker, replaced when it is gone; `lost` counts those."""
+    """One worker, replaced when it ends; `lost` counts the workers that ended."""
 
     def __init__(self, order: WorkOrder) -> None:
         self.lost = 0
@@ -315,7 +315,7 @@ class _Isolated:
         self._worker: WorkerProcess | None = None
 
     def work(self, chunk: Chunk) -> ChunkResult | str:
-        """Return the result of `chunk`, or how it ends a worker."""
+        """Return the result of `chunk`, or how the worker ended, such as ``"signal 9"``."""
         how = ""
         for _ in range(RECORD_DEATHS_MAXIMUM):
             worker = self._ready()
@@ -336,7 +336,7 @@ class _Isolated:
             try:
                 worker.receive()
             except _WorkerGoneError as gone:
-                raise _ends_early(str(gone)) from None
+                raise _ended_before_ready(str(gone)) from None
             self._worker = worker
         return self._worker
 
@@ -347,8 +347,10 @@ class _Isolated:
 
 
 def _picklable(order: WorkOrder) -> dict[str, Any]:
-    """The order as plain values. A policy would be pickled as a document that its schema checks again, and the
-    validator is larger than the rest of a worker.
+    """Convert the order to plain values.
+
+    A policy would be pickled as a document and validated by its schema again, and the validator is larger than the rest
+    of a worker.
     """
     policy = {one.name: getattr(order.policy, one.name) for one in fields(order.policy) if one.init}
     plain = {name: dict(policy[name]) for name in ("claims", "rules")}

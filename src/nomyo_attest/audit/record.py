@@ -1,4 +1,4 @@
-"""Appraise one record: from its text and the policy to its row."""
+"""Appraise one record by a policy, and build its row."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from nomyo_attest.ledger.line import Recorded
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
 CLOCK_MAXIMUM: Final = 2**63 - 1
-"""Milliseconds: the largest integer of databases. No TPM gets there in 292 million years."""
+"""Maximum clock in milliseconds: the largest 64-bit integer of databases, 292 million years."""
 
 TIER_MAX: Final = 100
-"""Characters of the longest security tier in a row; the server chooses the text."""
+"""Maximum characters of a security tier in a row; the server chooses the text."""
 
 QUOTE_MAX: Final = 2000
-"""Characters of the longest text that a finding in a row quotes. The server chooses the text of a claim, which may have
-megabytes, and every report would repeat it. No field of evidence that the rules quote is longer.
+"""Maximum characters of a text that a finding in a row quotes. The server chooses the text of a claim, which may have
+megabytes, and every report would repeat it. No other field that the rules quote is longer.
 """
 
 _PROFILES_STORED: Final = 1024
@@ -42,28 +42,28 @@ _AS_BOOL: Final[dict[Outcome | None, bool]] = {Outcome.PASS: True, Outcome.FAIL:
 
 
 class Appraised(NamedTuple):
-    """A row, and sentences on what its verdict does not establish."""
+    """A row, and what its verdict does not establish, in sentences."""
 
     row: Row
     not_established: tuple[str, ...] = ()
 
 
 class Outside(Enum):
-    """A record whose time is outside the window, and whose clock says so."""
+    """A record whose time is outside the window, by the client's or by the server's clock."""
 
     BY_CLIENT = "recorded_at"
     BY_SERVER = "processed_at"
 
 
 class RecordAppraiser:
-    """Appraise records one after another; what depends on the policy alone is computed once.
+    """Appraise records one after another; results that depend on the policy alone are computed once.
 
     Args:
         policy: the policy.
         at: the time of all appraisals, for a policy that has a period.
         since, until: seconds since 1970; a record whose time is before `since` or not before `until` is not appraised.
             The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
-            claims and nothing signs. A record without a time is appraised.
+            claims without a signature. A record without a time is appraised.
         keep_evidence: store in each row the evidence, so that the record can be re-appraised.
     """
 
@@ -101,7 +101,7 @@ class RecordAppraiser:
             if stored is not None and stored.problem is not None:
                 raise stored.problem
             evidence: Evidence | EvidenceError = read_evidence(text if stored is None else stored.evidence)
-        except MisplacedEvidenceError as error:  # the evidence is not where it is read, so the record is not appraised
+        except MisplacedEvidenceError as error:  # evidence in another place is not read, so the record is not appraised
             recorded = Recorded() if stored is None else stored.recorded
             without_verdict = unreadable(source, line, str(error))
             return Appraised(msgspec.structs.replace(without_verdict, **recorded_columns(recorded)))
@@ -176,7 +176,7 @@ class RecordAppraiser:
 
 
 def _store(cache: dict[Any, Any], key: object, value: object) -> None:
-    """Add to a cache of `_PROFILES_STORED` entries at most, which is emptied when it is full."""
+    """Add to a cache of at most `_PROFILES_STORED` entries, which is cleared when it is full."""
     if len(cache) >= _PROFILES_STORED:
         cache.clear()
     cache[key] = value
@@ -196,7 +196,7 @@ def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
 
 
 def recorded_columns(recorded: Recorded) -> dict[str, Any]:
-    """Return the columns of a row about the recording, as a ledger's line has it."""
+    """Return the columns of a row about the recording, from a ledger's line."""
     return {"recorded_at": recorded.at, "gate": recorded.gate, "released": recorded.released}
 
 

@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 
 UNREADABLE: Final = "unreadable"
-"""The verdict of what could not be read, such as a truncated archive or a line that is too long."""
+"""The verdict of a record or source that could not be read, such as a truncated archive or a line that is too long."""
 
 VERDICTS: Final = ("affirming", "warning", "contraindicated", "none", UNREADABLE)
-"""The verdicts of rows: those of AR4SI, and `UNREADABLE`; in this order everywhere."""
+"""The verdicts of rows, in the order used everywhere: those of AR4SI, then `UNREADABLE`."""
 
 
 PASSING: Final = frozenset({"affirming", "warning"})
-"""Verdicts with which a gate releases a completion: every required rule holds."""
+"""The verdicts with which a gate releases a completion: every required rule holds."""
 
 
 class RowFinding(msgspec.Struct, frozen=True):
@@ -41,18 +41,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         source: the name of its file, or ``"-"``.
-        line: its line in that file, or its row, from 1; 1 in a file of one record; of a source that fails as a whole
-            the place where it failed, 0 where nothing was read.
+        line: its line or row in that file, from 1; 1 in a file of one record. For a source that cannot be read to its
+            end, the line where reading failed; 0 if nothing was read.
         payload_id: as recorded; None if there is none.
         verdict: one of `VERDICTS`.
         failed, undecided: ids of the rules that failed, or are undecided.
-        reason: for any verdict but affirming a sentence; None for affirming.
+        reason: the reason for the verdict, as a sentence; None for affirming.
         trust: the trust in the AIK; None if unreadable.
         processed_at: the server's time of the response, in seconds since 1970, UTC; None if it is missing or invalid.
         recorded_at: the client's time of the response, in seconds since 1970, UTC, from a ledger's line; None for
             other records.
-        gate: whether the client's gate was ``"on"`` or ``"off"``, as the ledger's line says; None if it does not say.
-        released: whether the completion was released, as the ledger's line says; None if it does not say.
+        gate: whether the client's gate was ``"on"`` or ``"off"``, from a ledger's line; None if that is not recorded.
+        released: whether the completion was released, from a ledger's line; None if that is not recorded.
         security_tier: the tier that the server claims; None if it claims none.
         available: whether the record has evidence; None if it is malformed.
         signature_valid: whether the signature verifies; None if that is undecided.
@@ -62,10 +62,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             has a second valid form.
         clock, reset_count, restart_count: TPMS_CLOCK_INFO; clock in milliseconds, None above 2**63 - 1.
         firmware_version: in hex, 16 digits.
-        pcr_profile: SHA-256, in hex, over the PCR values reported, without those of which the policy accepts any.
+        pcr_profile: SHA-256, in hex, over the PCR values reported, without PCRs for which the policy accepts any value.
         pcrs: those values: bank → index → hex. JSON text in flat forms.
         findings: the rules that failed or are undecided.
-        evidence: stored on request so that the record can be re-appraised: a response with `_metadata` alone.
+        evidence: stored on request so that the record can be re-appraised: a response that has only `_metadata`.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Run an audit from its start, or from where an interrupted one stopped, to its end."""
+"""Run an audit, or resume an interrupted one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
 
 CHECKPOINT_SECONDS: Final = 2.0
-"""Seconds between checkpoints, the work that an audit loses when it is killed, unless checkpoints are slow."""
+"""Minimum seconds between checkpoints: about as much work is lost if the audit is killed."""
 
 CHECKPOINT_COSTS: Final = 30
-"""A checkpoint is written at the earliest after this many times the duration of the last one: 3 % of the time."""
+"""The next checkpoint waits this many times the duration of the last one, so that they take at most 3 % of the time."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     command: Sequence[str] = ()
 
     def identity(self, inventory: Inventory) -> dict[str, Any]:
-        """Return what determines rows and facts: an interrupted audit is resumed by one with the same values."""
+        """Return the values that determine rows and facts; only an audit with the same values can resume this one."""
         return {
             "version": __version__,
             "inputs": inventory.identity(),
@@ -80,7 +80,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(NamedTuple):
-    """Progress: records, those of this run, bytes read from disk, and bytes of all sources (0 if not known)."""
+    """Progress: all records, those of this run, bytes read from disk, and bytes of all sources (0 if unknown)."""
 
     records: int
     fresh: int
@@ -89,12 +89,12 @@ class Progress(NamedTuple):
 
 
 class Audit:
-    """An audit; a context manager whose state stays, to be resumed, unless `finish` was called.
+    """An audit; a context manager. Its state stays, to be resumed, unless `finish` was called.
 
     Attributes:
         request: its options.
-        inventory: the files that are read.
-        state: what is stored until it is finished.
+        inventory: the files to read.
+        state: the stored state, until the audit is finished.
     """
 
     def __init__(self, request: Request, inventory: Inventory, state: State) -> None:
@@ -131,7 +131,7 @@ class Audit:
 
         Args:
             request: the options.
-            folder: where the state is stored; by default in a temporary folder, and then it cannot be resumed.
+            folder: the folder of the state; by default a temporary one, with which the audit cannot be resumed.
             resume, force, or_temporary: see `State.open`.
 
         Raises:
@@ -258,14 +258,14 @@ class Audit:
             allow_undated=allow_undated,
             on_finding=on_finding,
         )
-        if self.state.resumed:  # SQLite keeps values of any type in any column
+        if self.state.resumed:  # SQLite stores values of any type in any column
             msgspec.convert(msgspec.to_builtins(summary), Summary)
             for failure in summary.failures:
                 msgspec.convert(failure | {"pcrs": None}, Row)  # `pcrs` is any JSON
         return summary
 
     def has_begun_outputs(self, names: Sequence[str]) -> bool:
-        """Whether the audit, before it was interrupted, has called `begin_outputs` for `names`: they may be its own."""
+        """Whether the audit had called `begin_outputs` for `names` before it was interrupted: it may own the files."""
         return bool(self.state.meta.get("outputs") == list(map(display, names)))
 
     @property

@@ -1,15 +1,15 @@
-"""Audit on a Spark cluster: verdicts, and cross-record checks.
+"""Run a distributed audit on Spark: verdicts and cross-record checks.
 
 ::
 
     from nomyo_attest.audit import spark as audit
 
-    verdicts = audit.appraise(spark.table("answers"), policy, column="response")
+    verdicts = audit.appraise(spark.table("responses"), policy, column="response")
     findings = audit.cross_record(verdicts)
     checks = audit.cross_record_checks(verdicts)
 
 Needs the extra `spark` on the driver, and this package with pyarrow wherever executors run Python. All functions return
-lazy DataFrames; nothing is collected. For PySpark 3.5 and 4.
+lazy DataFrames and collect nothing. For PySpark 3.5 and 4.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _FINDINGS_PER_BATCH: Final = 1024
 
 
 def _spark_schema(fields: Any) -> types.StructType:
-    """The fields of a `pyarrow` schema or struct as Spark's. Raises `KeyError` for a type that no result has."""
+    """Convert the fields of a `pyarrow` schema or struct to Spark's. Raises `KeyError` for an unsupported type."""
     return types.StructType([types.StructField(one.name, _spark_type(one.type), one.nullable) for one in fields])
 
 
@@ -143,7 +143,7 @@ def appraise(
         since, until, keep_evidence: as there.
 
     Raises:
-        TypeError, ValueError: for arguments by which no record can be appraised.
+        TypeError, ValueError: for invalid arguments.
         ColumnError: for columns that are missing or of another type.
     """
     arguments: dict[str, Any] = {"at": at, "since": since, "until": until, "keep_evidence": keep_evidence}
@@ -161,7 +161,7 @@ def appraise(
 def _appraise_task(
     policy: AppraisalPolicy, name: str | None, arguments: dict[str, Any]
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """The function of a task. Pickled with the policy, which becomes its document and is checked again on arrival."""
+    """Return the function of a task. It is pickled with the policy, whose document is validated again on arrival."""
 
     def appraise_partition(batches: Iterator[Any]) -> Iterator[Any]:
         task = TaskContext.get()
@@ -174,7 +174,7 @@ def _appraise_task(
 def _find_column(
     df: DataFrame, name: str, kinds: tuple[type[types.DataType], ...], expected: str, *, optional: bool = False
 ) -> str | None:
-    """`name`, if `df` has one such column, of one of the types; None for an optional column that it does not have."""
+    """Return `name` if `df` has one such column of one of the types; None for an optional column that is missing."""
     found = [field for field in df.schema.fields if field.name == name]
     if not found and optional:
         return None
@@ -183,7 +183,7 @@ def _find_column(
         raise ColumnError(name, "one column of this name", f"{len(found)} among {have}")
     kind = found[0].dataType
     if not isinstance(kind, kinds):
-        hint = "; to_json() makes JSON text of it" if isinstance(kind, types.StructType) else ""
+        hint = "; convert it to JSON text with to_json()" if isinstance(kind, types.StructType) else ""
         raise ColumnError(name, expected, f"{kind.simpleString()}{hint}")
     return name
 
@@ -193,10 +193,10 @@ def _quoted(name: str) -> str:
 
 
 def cross_record(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
-    """The findings of the cross-record checks, as a DataFrame of `CrossRecordFinding`'s fields, in no order.
+    """Return the findings of the cross-record checks as a DataFrame with `CrossRecordFinding`'s fields, unordered.
 
-    Each rule reads `verdicts` once or twice, which would appraise every record again: write the verdicts to a table
-    first and pass that table.
+    Each rule reads `verdicts` once or twice, and each time a lazy DataFrame would appraise every record again: write
+    the verdicts to a table first and pass that table.
 
     Args:
         verdicts: the result of `appraise`, or a table it was written to, with at least all its columns.
@@ -208,11 +208,11 @@ def cross_record(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFram
 
 
 def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
-    """The outcome of each cross-record rule, as a DataFrame with one row per rule and the columns `CHECKS_SCHEMA`.
+    """Return the outcome of each cross-record rule: a DataFrame of `CHECKS_SCHEMA` with one row per rule.
 
-    ``outcome`` is ``"held"``, ``"found"`` or ``"not_evaluated"``; for the last, ``remark`` states what the records
-    lack. The counts are those of `CrossRecordRuleSummary`. The audit on one machine fails for a rule that is found or
-    not evaluated.
+    ``outcome`` is ``"held"``, ``"found"`` or ``"not_evaluated"``; for the last, ``remark`` states which values the
+    records lack. The counts are those of `CrossRecordRuleSummary`. The audit on one machine fails for a rule that has
+    findings or was not evaluated.
 
     Args:
         verdicts, max_gap: as for `cross_record`.
@@ -239,7 +239,7 @@ def _check_of(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -
 
 
 def _check_task(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """The function of a task: pickled with the rule's id, not with the rule."""
+    """Return the function of a task, which is pickled with the rule's id, not with the rule."""
 
     def check(batches: Iterator[Any]) -> Iterator[Any]:
         rule = find_cross_record_rule(rule_id)
@@ -264,7 +264,7 @@ def _findings_of(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None
 
 
 def _findings_task(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """The function of a task: pickled with the rule's id, not with the rule."""
+    """Return the function of a task, which is pickled with the rule's id, not with the rule."""
 
     def find(batches: Iterator[Any]) -> Iterator[Any]:
         return _batches(findings(find_cross_record_rule(rule_id), _rows(batches)))

@@ -1,7 +1,7 @@
 """The stored state of an audit, with which an interrupted audit is resumed.
 
 The state is a folder with the store (facts, tallies, and the number of the next chunk) and the rows so far. A
-checkpoint syncs the rows, then commits the store with their length; rows beyond that length are cut off.
+checkpoint syncs the rows, then commits the store with their length; rows beyond that length are truncated on resume.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ _BY_DAMAGE: Final = (
 
 
 def is_by_damage(error: BaseException | None) -> bool:
-    """Whether `error`, raised while a stored state was used, is caused by a value in it that no audit stores.
+    """Whether `error`, raised while a stored state was used, is caused by an invalid value in that state.
 
     Values are not checked one by one: SQLite detects damage of its own structure, and the code that uses a value of the
-    wrong type or out of range raises one of these exceptions. An error of the system has another cause.
+    wrong type or out of range raises one of these exceptions. Operating system errors have other causes.
     """
     if isinstance(error, NomyoAttestError):
         return isinstance(error, StoreDamagedError)
@@ -117,7 +117,7 @@ class State:
 
     @classmethod
     def temporary(cls, identity: Mapping[str, Any]) -> Self:
-        """Create a state that is removed when it is closed. Raises `StateError`, `StoreError`."""
+        """Create a state that is removed on close. Raises `StateError`, `StoreError`."""
         return cls._create(StateFolder.temporary(), identity, resume=False, force=False, resumable=False, made=True)
 
     @classmethod
@@ -131,21 +131,21 @@ class State:
         again: bool,
         or_temporary: bool = False,
     ) -> Self:
-        """Open the state in `folder`, created if it is not there; it stays until `remove` is called.
+        """Open the state in `folder`, which is created if it does not exist; it stays until `remove` is called.
 
         The folder is removed with it only if an audit created it.
 
         Args:
-            folder: must contain nothing but a state, have mode 0700 and belong to the effective user.
-            identity: the values that must be the same for an audit to be resumed; of JSON's types.
+            folder: must contain only a state, have mode 0700 and belong to the effective user.
+            identity: the JSON-compatible values that must be equal for an audit to be resumed.
             resume: resume the interrupted audit, if there is one.
             force: remove the state of an interrupted audit, unless `resume` is given.
             again: whether the inputs can be read again if this audit is interrupted.
-            or_temporary: use a private folder in the folder for temporary files where `folder` cannot be private. An
+            or_temporary: use a private folder in the temporary directory if `folder` cannot be private. An
                 audit chose the name of either, so it is removed even if it existed and was empty.
 
         Raises:
-            StateError: it is in use, belongs to another audit, cannot be resumed, or others could have changed it.
+            StateError: it is in use, belongs to another audit, cannot be resumed, or other users could have changed it.
             StoreError: its store cannot be used.
         """
         held = open_beside(folder) if or_temporary else StateFolder.open(folder)
@@ -209,13 +209,13 @@ class State:
             except StoreDamagedError:
                 raise StateDamagedError(str(self.folder)) from None
             if "identity" in self.meta:
-                self._check_sound()
-                self._check(identity, resume=resume)
+                self._check_values()
+                self._check_identity(identity, resume=resume)
                 self.resumed = True
-            # Without a buffer: what was written is in the file, however this process ends.
+            # Unbuffered: written rows are in the file, however this process ends.
             self._out = self._open_rows()
             with as_state_error(self.folder):
-                self._cut()
+                self._truncate()
             self._held.sync()
             if not self.resumed:
                 self.checkpoint(identity=identity, next=0, again=self._resumable)
@@ -263,18 +263,18 @@ class State:
         return self._held.open_file(ROWS, Access.READ, links=True, buffered=True)
 
     def link_rows(self, target: Path) -> None:
-        """Give the file of rows the path `target`, too. Raises `OSError`, also where the file system has no links."""
+        """Hard-link the file of rows to `target`. Raises `OSError`, also on a file system without links."""
         self._held.link(ROWS, target)
 
-    def _check_sound(self) -> None:
-        """Refuse values that no audit stores. Raises `StateError`."""
+    def _check_values(self) -> None:
+        """Refuse invalid values. Raises `StateError`."""
         try:
             msgspec.convert(self.meta, _Meta)
         except msgspec.ValidationError:
             raise StateDamagedError(str(self.folder)) from None
 
-    def _check(self, identity: dict[str, Any], *, resume: bool) -> None:
-        """Refuse to resume another audit than the one that was interrupted. Raises `StateError`."""
+    def _check_identity(self, identity: dict[str, Any], *, resume: bool) -> None:
+        """Refuse to resume an audit other than the interrupted one. Raises `StateError`."""
         if not self.meta["again"]:
             problem = "an audit of standard input was interrupted here, which cannot be read again; --force starts over"
             raise StateError(str(self.folder), problem)
@@ -287,14 +287,14 @@ class State:
             if before != now:
                 what = _DESCRIPTIONS.get(key, key)
                 shown = f" ({before} then, {now} now)" if key in _SHOWN else ""
-                problem = f"the audit that was interrupted here is another one: {what} differs{shown}"
+                problem = f"a different audit was interrupted here: {what} differs{shown}"
                 raise StateError(str(self.folder), f"{problem}; --force starts over")
 
-    def _cut(self) -> None:
-        """Cut the rows to the length of the last checkpoint."""
+    def _truncate(self) -> None:
+        """Truncate the rows to the length of the last checkpoint."""
         assert self._out is not None
         if self.meta.get("finished"):
-            return  # they are not needed any more, and may be removed
+            return  # the rows are no longer needed, and may be removed already
         length, found = self.meta.get("length", 0), self._out.seek(0, os.SEEK_END)
         if found < length:
             problem = f"{ROWS} is shorter than at the last checkpoint; --force starts over"
@@ -323,18 +323,18 @@ class State:
         self.meta |= {**meta, "length": length}
 
     def remove(self) -> None:
-        """Mark it as finished, so that it is removed when it is closed. Raises `StateError`, `StoreError`."""
+        """Mark the state as finished, so that it is removed on close. Raises `StateError`, `StoreError`."""
         if self._resumable:
             self.checkpoint(finished=True)
         self._resumable = False
 
     @property
     def stays(self) -> bool:
-        """Whether it stays when it is closed, to be resumed."""
+        """Whether the state stays after `close`, to be resumed."""
         return self._resumable and bool(self.meta.get("next") or self.meta.get("complete"))
 
     def close(self) -> None:
-        """Close it; it is removed if there is nothing to resume."""
+        """Close the state; it is removed if there is nothing to resume."""
         self._close()
         if not self.stays:
             self._discard()
@@ -373,7 +373,7 @@ def _locked(folder: StateFolder) -> IO[bytes]:
     """Lock a folder until the file is closed or this process ends. Raises `StateError`."""
     file = folder.open_file(LOCK, Access.APPEND_OR_CREATE)
     try:
-        # Without this name, the file was removed by the audit that had it locked.
+        # If the file no longer has this name, the audit that had locked it removed it.
         free = try_lock(file.fileno()) and folder.has_name(file, LOCK)
     except OSError as error:
         if error.errno == errno.ENOSYS:
@@ -386,5 +386,5 @@ def _locked(folder: StateFolder) -> IO[bytes]:
         raise
     if not free:
         file.close()
-        raise StateError(str(folder.path), "another audit uses it; wait for its end")
+        raise StateError(str(folder.path), "another audit is using it; wait until it ends")
     return file

@@ -348,7 +348,7 @@ def _as_store_error(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
-        problem = "another audit uses it" if name == "SQLITE_BUSY" else str(error)
+        problem = "another audit is using it" if name == "SQLITE_BUSY" else str(error)
         if name.startswith("SQLITE_IOERR"):
             problem += " (such as of a failing disk, a quota, or a limit on the size of files, see ulimit -f)"
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):

@@ -1,4 +1,4 @@
-"""Read from the store what was counted while it was filled: sources, rules, places, failures, tiers."""
+"""Read the totals from a store: sources, rules, places, failures, tiers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nomyo_attest.audit.summary import (
 _NAMES_CACHED: Final = 4096
 
 VALUE_MAXIMUM: Final = 4096
-"""Characters of JSON of a value, expected or got, in a failure that is listed; a longer one is cut."""
+"""Maximum characters of JSON of an expected or found value in a listed failure; a longer one is cut."""
 
 _ORDER: Final = {rule.id: index for index, rule in enumerate(RULES)}
 _ZEROS: Final = ", ".join(f"coalesce({one}, 0)" for one in VERDICTS)
@@ -67,7 +67,7 @@ def counts_of(store: Store) -> tuple[Counts, int, int]:
 
 
 def released_of(store: Store) -> Released:
-    """Return what the records of ledgers say about release."""
+    """Return the counts of released records, from the lines of ledgers."""
     found = Released()
     for released, gate, index, records in store.query("SELECT released, gate, verdict, records FROM released"):
         found.known += records
@@ -141,7 +141,7 @@ def rules_of(store: Store) -> list[RuleSummary]:
 
 
 def places_of(store: Store) -> list[RulePlace]:
-    """Return the places listed, in the order read; if there are more, the least important ones are left out."""
+    """Return the listed places in the order read; if there are too many, the least important are omitted."""
     rows = sorted(store.query(_PLACES), key=lambda row: (row[0], _rule_order(row[2]), _outcome_order(row[4])))
     return [
         RulePlace(

@@ -1,4 +1,4 @@
-"""Appraise a chunk: its records to rows, and the rows to sums."""
+"""Appraise the records of a chunk, and sum up their rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Appraises chunks, one after another, as one order says."""
+    """Appraise chunks, one after another, by one work order."""
 
     def __init__(self, order: WorkOrder) -> None:
         self._select = order.select
@@ -56,7 +56,7 @@ class Worker:
 
 
 class _Sums:
-    """Collects the rows of a chunk and their sums."""
+    """Collect the rows of a chunk and their sums."""
 
     def __init__(self, select: frozenset[str]) -> None:
         self._select = select

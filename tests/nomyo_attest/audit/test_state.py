@@ -96,7 +96,7 @@ def test_an_error_names_how_an_audit_differs_from_the_interrupted_one(
     folder: Path, other: dict[str, Any], said: str
 ) -> None:
     interrupt(folder)
-    with pytest.raises(StateError, match=f"is another one: {said}; --force starts over"):
+    with pytest.raises(StateError, match=f"a different audit was interrupted here: {said}; --force starts over"):
         open_state(folder, resume=True, **other)
     assert (folder / ROWS).read_bytes() == b"12345"
 
@@ -116,7 +116,7 @@ def test_an_audit_of_standard_input_cannot_be_resumed(folder: Path) -> None:
 def test_a_state_in_use_is_refused(folder: Path) -> None:
     state = open_state(folder)
     for options in ({}, {"resume": True}, {"force": True}):
-        with pytest.raises(StateError, match="another audit uses it"):
+        with pytest.raises(StateError, match="another audit is using it"):
             open_state(folder, **options)
     state.checkpoint(next=1)
     state.close()

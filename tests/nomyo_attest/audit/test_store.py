@@ -140,7 +140,7 @@ def test_a_store_is_used_by_one_audit_at_a_time(tmp_path: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
         arguments = [sys.executable, "-c", program, str(tmp_path / "s")]
         other = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert other.stderr.splitlines()[-1].endswith(f"StoreError: {tmp_path / 's'}: another audit uses it")
+    assert other.stderr.splitlines()[-1].endswith(f"StoreError: {tmp_path / 's'}: another audit is using it")
 
 
 def test_a_file_that_is_not_a_store_is_refused_and_not_changed(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_without_a_place_it_is_partition_and_position(spark: Any) -> None:
     ("schema", "arguments", "expected"),
     [
         ("answer string", {}, "column 'response': expected one column of this name, got 0 among 'answer'"),
-        ("response struct<a: int>", {}, r"got struct<a:int>; to_json\(\) makes JSON text of it"),
+        ("response struct<a: int>", {}, r"got struct<a:int>; convert it to JSON text with to_json\(\)"),
         ("response array<int>", {}, "got array<int>"),
         ("response string, line double", {}, "column 'line': expected integer, got double"),
         ("response string, source int", {}, "column 'source': expected string, got int"),
