@@ -1,4 +1,4 @@
-"""The data that travels between the process that reads and the workers that appraise."""
+"""The data exchanged between the process that reads records and the workers that appraise them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 from nomyo_attest.audit.row import VERDICTS
 
 COUNTED: Final = len(VERDICTS) + 2
-"""How many numbers are counted for each source; see `ChunkResult.counts`."""
+"""The number of counters of each source; see `ChunkResult.counts`."""
 
 
 LINES_LISTED: Final = 10
-"""How many lines a tally lists."""
+"""Maximum lines that a tally lists."""
 
 
 class RawRecord(NamedTuple):
@@ -24,9 +24,9 @@ class RawRecord(NamedTuple):
     Attributes:
         source: number of the source, from 0 in the order read.
         name: the source's name.
-        line: line or row, from 1; for a source that fails as a whole where it failed, 0 if nothing was read.
+        line: line or row, from 1; for a source that cannot be read to its end, where reading failed, 0 if at the start.
         text: its JSON text; None if it could not be read.
-        problem: why not; empty if it could be read.
+        problem: why it could not be read; empty if it could.
     """
 
     source: int
@@ -37,7 +37,7 @@ class RawRecord(NamedTuple):
 
 
 class SourceEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a source after it was read, as far as possible; see `SourceSummary`."""
+    """The facts about a source after it was read as far as possible; see `SourceSummary`."""
 
     source: int
     name: str

@@ -42,7 +42,7 @@ class OutputError(NomyoAttestError):
 
     Attributes:
         name: the name of the file.
-        problem: why not.
+        problem: why it cannot be written.
     """
 
     def __init__(self, name: str, problem: str) -> None:
@@ -58,7 +58,7 @@ class Output(NamedTuple):
     """A file to which rows are written.
 
     Attributes:
-        name: as typed.
+        name: the file's name, as typed.
         extension: ``".jsonl"``, ``".ndjson"``, ``".csv"`` or ``".parquet"``.
         compression: ``""``, ``".gz"`` or ``".zst"``.
     """
@@ -69,10 +69,10 @@ class Output(NamedTuple):
 
 
 def parse_output(name: str) -> Output:
-    """Return the format that the extension of `name` selects.
+    """Parse the name of an output, whose extension selects the format.
 
     Raises:
-        OutputError: the extension selects none, or one whose package is not installed.
+        OutputError: the extension is unsupported, or needs a package that is not installed.
     """
     rest, compression = name.lower(), ""
     for one in _COMPRESSIONS:
@@ -87,14 +87,14 @@ def parse_output(name: str) -> Output:
 
 
 class Rows(Protocol):
-    """A file of rows as JSON Lines, such as `nomyo_attest.audit.checkpoint.Checkpoint` has."""
+    """A file of rows as JSON Lines, such as `nomyo_attest.audit.state.State` has."""
 
     def open_rows(self) -> IO[bytes]:
         """Open it for reading."""
         ...
 
     def link_rows(self, target: Path) -> None:
-        """Give it the path `target`, too. Raises `OSError` where that cannot be."""
+        """Hard-link it to `target`. Raises `OSError` if that is not possible."""
         ...
 
 
@@ -122,7 +122,7 @@ def write_rows(rows: Rows, output: Output, *, replace: bool) -> None:
 
 @contextlib.contextmanager
 def atomic_output(name: str, *, replace: bool) -> Iterator[IO[bytes]]:
-    """Open the file `name` for writing; it is there when the context ends without an error.
+    """Open the file `name` for writing; it appears when the context ends without an error.
 
     Without `replace` the name must be free. Raises `OutputError`.
     """
@@ -136,13 +136,13 @@ def _link(rows: Rows, name: str, *, replace: bool) -> bool:
 
 
 def _temporary(name: str) -> str:
-    """Always the same for one output, so that the next audit removes what a killed one left."""
+    """Return the temporary name: always the same for an output, so that the next audit removes a leftover file."""
     return f".{Path(name).name[:100]}.audit.tmp"
 
 
 @contextlib.contextmanager
 def _as_output_error(name: str) -> Iterator[None]:
-    """Raise the errors of the system as `OutputError`."""
+    """Raise operating system errors as `OutputError`."""
     try:
         yield
     except FileExistsError:
@@ -163,7 +163,7 @@ def _is_possible(name: str) -> bool:
 
 def _compressed(out: IO[bytes], compression: str) -> AbstractContextManager[Any]:
     if compression == ".gz":
-        # No name and no time: the same rows are the same bytes.
+        # No name and no time, so that the same rows result in the same bytes.
         return gzip.GzipFile("", "wb", _LEVEL_GZIP, out, mtime=0)
     if compression == ".zst":
         if sys.version_info >= (3, 14):
@@ -181,12 +181,12 @@ def copy(source: IO[bytes], target: IO[bytes]) -> None:
 
 
 def _like(kind: type[msgspec.Struct], **other: Any) -> Any:
-    """Return a copy of `kind` with other types for some fields."""
+    """Copy the struct type `kind` with other types for some fields."""
     fields = [(one.name, other.get(one.name, one.type)) for one in msgspec.structs.fields(kind)]
     return msgspec.defstruct(f"Raw{kind.__name__}", fields, frozen=True)
 
 
-# A value of any JSON type stays text, so that nothing in it changes on the way.
+# A value of any JSON type remains JSON text, so that it is copied unchanged.
 _FINDINGS: Final = GenericAlias(list, (_like(RowFinding, expected=msgspec.Raw, got=msgspec.Raw),))
 _FOR_CSV: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=msgspec.Raw, evidence=msgspec.Raw))
 _FOR_PARQUET: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=_FINDINGS, evidence=msgspec.Raw))
@@ -239,7 +239,7 @@ def _escape(char: str) -> str:
 
 
 def _escape_in_json(char: str) -> str:
-    """The escape of a character; beyond U+FFFF two of them (RFC 8259, section 7)."""
+    """Return the JSON escape of a character, two beyond U+FFFF (RFC 8259, section 7)."""
     units = char.encode("utf-16-be").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 

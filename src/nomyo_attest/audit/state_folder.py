@@ -3,10 +3,10 @@
 An audit trusts its state (`--resume`) and writes to its files, so no other user may be able to prepare or change them.
 The folder has mode 0700, belongs to the effective user and is not a symbolic link; it is opened once, and the files in
 it are opened relative to its descriptor. The folders above it are not checked: other users may be able to write to them
-(umask 0002, a container's workspace, a volume with fsGroup, /tmp). Whoever can write to such a folder can replace the
-state folder, which `check_open` detects for the one file that is opened by path.
+(umask 0002, a container's workspace, a volume with fsGroup, /tmp). A user who can write to such a folder can replace
+the state folder; `check_open` detects that for the one file that is opened by path.
 
-Windows has neither owners nor modes in these terms; there only symbolic links are refused.
+Windows has no such owners and modes; there only symbolic links are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nomyo_attest.errors import NomyoAttestError
 MODE: Final = 0o700
 
 NO_SPACE_HINT: Final = "free some space there, or choose a folder with more space with --state (or TMPDIR)"
-"""The hint if the file system of an audit's state is full."""
+"""The hint for a full file system."""
 
 _OTHER_FOLDER: Final = "name another folder with --state (it is created if it is not there)"
 _REPLACED: Final = "another folder was put in its place"
@@ -59,12 +59,12 @@ class NoPrivateFolderError(StateError):
 
 
 class StateFolder(Folder):
-    """The open folder of an audit's state; made by `StateFolder.open`, `temporary` and `open_beside`.
+    """The open folder of an audit's state, as returned by `StateFolder.open`, `temporary` and `open_beside`.
 
     Its methods raise `StateError`, except `link`.
 
     Attributes:
-        new: whether it was created when it was opened.
+        new: whether opening it created it.
     """
 
     def __init__(self, path: Path, descriptor: int | None, *, new: bool) -> None:
@@ -73,10 +73,10 @@ class StateFolder(Folder):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the folder at `path`, created if nothing has that name.
+        """Open the folder at `path`, which is created if it does not exist.
 
         Raises:
-            NoPrivateFolderError: no folder can be created there, or none that only its owner can enter.
+            NoPrivateFolderError: no folder can be created there, or the folder created is not private.
             StateError: it is not a folder, is a symbolic link, belongs to another user, or has another mode than 0700.
         """
         return cls._opened(path, new=_create(path))
@@ -106,7 +106,7 @@ class StateFolder(Folder):
 
     @classmethod
     def temporary(cls) -> Self:
-        """Open a new folder in the folder for temporary files (TMPDIR). Raises `StateError`."""
+        """Open a new folder in the temporary directory (TMPDIR). Raises `StateError`."""
         parent = _temporary_folder()
         with as_state_error(parent):
             path = Path(tempfile.mkdtemp(prefix="nomyo-attest-audit-", dir=parent))
@@ -135,13 +135,13 @@ class StateFolder(Folder):
 
         Args:
             name: its name.
-            access: what to open it for.
-            mode: of a file that is created.
+            access: how to open it.
+            mode: permission bits, if the file is created.
             links: allow other names for the file (hard links); for reading only.
             buffered: whether Python buffers what is read and written.
 
         Raises:
-            StateError: it cannot be opened, is no regular file, belongs to another user, or has another name.
+            StateError: it cannot be opened, is not a regular file, belongs to another user, or has another hard link.
         """
         where = self.path / name
         with as_state_error(where):
@@ -172,17 +172,17 @@ class StateFolder(Folder):
             raise StateError(str(self.path), f"{_REPLACED} while {name} was opened; {_OWN_PARENT}")
 
     def check_place(self) -> None:
-        """Check that its path still leads here."""
+        """Check that the path still refers to this folder."""
         if not self._is_in_place():
             raise StateError(str(self.path), f"{_REPLACED}; {_OWN_PARENT}")
 
     def has_name(self, file: IO[bytes], name: str) -> bool:
-        """Whether an open file still has this name."""
+        """Whether an open file still has the name `name` in this folder."""
         status = self.status(name)
         return status is not None and os.path.samestat(status, os.fstat(file.fileno()))
 
     def changed(self, name: str) -> tuple[int, int] | None:
-        """Return the time of the last change in nanoseconds and the size in bytes; None if it is not there."""
+        """Return the time of the last change in nanoseconds and the size in bytes; None if there is no such file."""
         status = self.status(name)
         return None if status is None else (status.st_mtime_ns, status.st_size)
 
@@ -206,7 +206,7 @@ class StateFolder(Folder):
 
 
 def open_beside(path: Path) -> StateFolder:
-    """Open the state folder at `path`, or a private one in the folder for temporary files if `path` cannot be one.
+    """Open the state folder at `path`, or a private one in the temporary directory if `path` cannot be one.
 
     The name of the latter depends on `path` and the user only, so that an interrupted audit can be resumed.
     Raises `StateError`.
@@ -227,7 +227,7 @@ def open_beside(path: Path) -> StateFolder:
 
 @contextlib.contextmanager
 def as_state_error(where: Path | str) -> Iterator[None]:
-    """Raise the errors of the system as `StateError`."""
+    """Raise operating system errors as `StateError`."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -239,7 +239,7 @@ def _hint(error: Exception) -> str:
 
 
 def _create(path: Path) -> bool:
-    """Create the folder unless something has its name; returns whether it is new."""
+    """Create the folder unless the name is taken; returns whether it is new."""
     with as_state_error(path):
         try:
             path.mkdir(mode=MODE)
@@ -282,7 +282,7 @@ def _check_folder(path: Path, descriptor: int, *, new: bool) -> None:
             f"a folder created there has mode {mode:04o} and belongs to user {status.st_uid}, so it is not private"
         )
         raise NoPrivateFolderError(
-            str(path), f"{problem}; name another folder with --state, on a file system that keeps permissions"
+            str(path), f"{problem}; name another folder with --state, on a file system that supports permissions"
         )
     if foreign := owner_problem(status):
         raise StateError(str(path), f"{foreign}, who could have changed it; {_OTHER_FOLDER}")
@@ -323,7 +323,7 @@ def _open_files() -> set[tuple[int, int]]:
 
 
 def _temporary_folder() -> str:
-    """The folder for temporary files. Raises `StateError`."""
+    """Return the temporary directory. Raises `StateError`."""
     try:
         return tempfile.gettempdir()
     except OSError as error:

@@ -1,7 +1,7 @@
 """Store the results of an audit in one SQLite file, in bounded memory, so that the audit can be resumed.
 
-Results are added in the order of their chunks. `checkpoint` commits all that was added since the last one, in one
-transaction. What an audit that is killed has added after its last checkpoint is added again when it is resumed.
+Results are added in the order of their chunks. `checkpoint` commits everything added since the last checkpoint in one
+transaction. If an audit is killed, the results after its last checkpoint are lost, and resuming adds them again.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from nomyo_attest.audit.summary import FAILURES_LISTED
 from nomyo_attest.errors import NomyoAttestError
 
 APPLICATION_ID: Final = 0x4E6F4175
-"""The application id by which SQLite files of this kind are recognized."""
+"""The SQLite application id of a store."""
 
 FORMAT: Final = 2
 """Incremented with every change of the tables: an audit with a store of another format cannot be resumed."""
 
 MESSAGE_MAX: Final = 500
-"""Characters of the message of a tally; a summary has many of them."""
+"""Maximum characters of a tally's message; a summary has many of them."""
 
 SCHEMA: Final = (
     # One row for each record, in the order of the chunks, without an index, so that rows are appended. `profile` is a
@@ -92,12 +92,12 @@ INSERT INTO tiers VALUES (?, ?, ?)
 ON CONFLICT (named, tier) DO UPDATE SET records = records + excluded.records"""
 
 PROFILES_NUMBERED: Final = 10_000
-"""How many PCR profiles facts refer to by a small number; for further ones each fact has the digest."""
+"""Maximum PCR profiles to which facts refer by a small number; for further ones each fact has the digest."""
 
 _CACHE_KIB: Final = 8_192
 _VERDICT, _TIER, _PROFILE = map(Fact._fields.index, ("verdict", "security_tier", "pcr_profile"))
 _UNREADABLE: Final = VERDICTS.index(UNREADABLE)
-_OF_THE_SYSTEM: Final = (
+_SYSTEM_ERRORS: Final = (
     *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"),
     *("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM", "SQLITE_INTERRUPT", "SQLITE_PROTOCOL", "SQLITE_NOLFS"),
 )
@@ -110,7 +110,7 @@ class StoreError(NomyoAttestError):
     """The audit's store cannot be opened, read or written.
 
     Attributes:
-        path: its file.
+        path: the path of the file.
         problem: what is wrong.
     """
 
@@ -124,11 +124,11 @@ class StoreError(NomyoAttestError):
 
 
 class StoreDamagedError(StoreError):
-    """The content of the store is not what an audit wrote."""
+    """The content of the store was not written by an audit."""
 
 
 class Store:
-    """The store of one audit, to be opened with `Store.open`; a context manager that closes it.
+    """The store of one audit; use `Store.open`. A context manager that closes it.
 
     Attributes:
         path: its file.
@@ -149,7 +149,7 @@ class Store:
     def open(cls, path: str | os.PathLike[str], check: Callable[[], None] | None = None) -> Self:
         """Open the store in the file `path`, created if there is none; no other process can open it until it is closed.
 
-        What an audit that was killed added after its last checkpoint is not in it.
+        It does not contain what a killed audit added after its last checkpoint.
 
         Args:
             path: its file.
@@ -197,9 +197,9 @@ class Store:
             self.connection.execute("UPDATE totals SET written = written + ?", (result.written,))
 
     def checkpoint(self, **meta: Any) -> None:
-        """Commit all that was added so far, together with values (of JSON's types) for `meta`.
+        """Commit everything added so far, together with JSON-compatible values for `meta`.
 
-        It is synced when this returns. Raises `StoreError`.
+        The data is synced when this returns. Raises `StoreError`.
         """
         with _as_store_error(self.path):
             self.connection.executemany(
@@ -210,7 +210,7 @@ class Store:
             self.connection.execute("BEGIN IMMEDIATE")
 
     def meta(self) -> dict[str, Any]:
-        """Return the values of all checkpoints: for each key that of the last one. Raises `StoreError`."""
+        """Return the `meta` values of all checkpoints, for each key the latest. Raises `StoreError`."""
         with _as_store_error(self.path):
             rows = self.connection.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
         try:
@@ -233,7 +233,7 @@ class Store:
                 self.connection.executemany(sql, rows)
 
     def close(self) -> None:
-        """Close it; what was added since the last checkpoint is lost. Closing it again does nothing."""
+        """Close the store; anything added since the last checkpoint is lost. Closing it again does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -252,7 +252,7 @@ class Store:
         self.close()
 
     def _add_facts(self, facts: list[Fact]) -> None:
-        """Add facts by columns: a few calls for a chunk are quicker than a few for each record."""
+        """Add facts by columns: a few calls per chunk are faster than a few per record."""
         columns: list[tuple[Any, ...]] = list(zip(*facts, strict=True))
         tier, profile = columns[_TIER], columns[_PROFILE]
         columns[_PROFILE] = tuple(map(self._profiles.get, profile, profile))
@@ -265,8 +265,8 @@ class Store:
     def _add_profiles(self, profiles: dict[bytes, str]) -> None:
         """Number the new profiles.
 
-        Beyond `PROFILES_NUMBERED` only the most recent ones are remembered; the others are stored again when they occur
-        again, which costs space and changes no result.
+        Beyond `PROFILES_NUMBERED` only the most recent profiles are cached; the others are stored again when they
+        recur, which takes space but changes no result.
         """
         for profile, pcrs in profiles.items():
             if profile in self._profiles or profile in self._recent:
@@ -293,7 +293,7 @@ def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is empty: new, or of an audit that was killed early.
 
     Raises:
-        StoreError: the file has another content than a store of this format; nothing was written to it.
+        StoreError: the file is not a store of this format; nothing was written to it.
     """
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -312,7 +312,7 @@ def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
 def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
     """Limit the memory that SQLite uses; the rest goes to temporary files in the folder of the store.
 
-    Leaves a transaction open that has written something, so that SQLite has opened its journal, too, and keeps it open.
+    Leaves a transaction open that has written something, so that SQLite has its journal open as well.
     """
     quoted = str(folder).replace("'", "''")
     if display(quoted) != quoted:  # no SQL text contains a path that is not UTF-8
@@ -343,7 +343,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def _as_store_error(path: Path) -> Iterator[None]:
-    """Raise the errors of SQLite as `StoreError`, as `StoreDamagedError` if the content of the file is the cause."""
+    """Raise SQLite's errors as `StoreError`, or as `StoreDamagedError` if the content of the file is the cause."""
     try:
         yield
     except sqlite3.Error as error:
@@ -353,15 +353,15 @@ def _as_store_error(path: Path) -> Iterator[None]:
             problem += " (such as of a failing disk, a quota, or a limit on the size of files, see ulimit -f)"
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
             problem += f"; {NO_SPACE_HINT}"
-        of_the_system = name.startswith(_OF_THE_SYSTEM) or _is_misuse(error) or not os.access(path, os.W_OK)
-        kind = StoreError if of_the_system else StoreDamagedError
+        is_system_error = name.startswith(_SYSTEM_ERRORS) or _is_misuse(error) or not os.access(path, os.W_OK)
+        kind = StoreError if is_system_error else StoreDamagedError
         raise kind(str(path), problem) from error
     except UnicodeDecodeError as error:  # a name of the schema in an error message
         raise StoreDamagedError(str(path), "a text in it is not UTF-8") from error
 
 
 def _is_misuse(error: sqlite3.Error) -> bool:
-    """Whether the caller caused the error, such as by using a closed store: it has no error code of SQLite."""
+    """Whether the caller caused the error, such as by using a closed store: such an error has no SQLite code."""
     return isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
 
 

@@ -1,4 +1,4 @@
-"""Read and write stored evidence: records that are lines of a ledger, or verdicts of ``--keep-evidence``."""
+"""Read and write stored evidence: lines of a ledger, and verdicts written with ``--keep-evidence``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is
 from nomyo_attest.ledger.redaction import CLAIMS, FIELDS
 
 _MARKS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
-"""Texts of which such a record contains one; few responses do."""
+"""Each record with stored evidence contains one of these texts; few responses do."""
 
 _HOLDERS: Final = (METADATA, BLOCK, "is_available")
-"""Keys of a response, its metadata or its block: an object with one of them at the top is read as that."""
+"""Keys of a response, its metadata or its block: an object with one of them at the top level is read as such."""
 
 _ROW_KEYS: Final = frozenset({"source", "line", "verdict", "pcr_profile", "evidence"})
-"""Keys of a verdict with evidence, which has no other keys than those of a row."""
+"""Keys of a verdict with evidence; its other keys are those of a row."""
 
 _COLUMNS: Final = frozenset(COLUMNS)
 
 _COMPLETION: Final = "choices"
-"""A key of each response, and of nothing that is stored: no server can make its response look like stored evidence."""
+"""A key that every response has and stored evidence never has: no server can make its response look stored."""
 
 _NAMED: Final = frozenset(
     {*FIELDS, "pcr_values", BLOCK, "payload_id", "is_encrypted", *(path.split(".")[0] for path in CLAIMS)}
@@ -44,7 +44,7 @@ class StoredEvidence(msgspec.Struct, frozen=True):
         evidence: the evidence as parsed, for an appraisal.
         payload_id: the payload id that the client gave; None if it gave none.
         text: both as JSON text, to be stored again; None if they cannot be extracted.
-        recorded: what the line says about the recording.
+        recorded: the information about the recording.
         problem: why the line cannot be appraised; None if it can.
     """
 
@@ -56,13 +56,13 @@ class StoredEvidence(msgspec.Struct, frozen=True):
 
 
 class RepairError(Exception):
-    """A line of a ledger replaces one that a crash has torn; it has no evidence."""
+    """A ledger's line that replaces a torn one; it has no evidence."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         repair = document["repair"]
         size = repair.get("bytes") if isinstance(repair, dict) else None
-        left = f"{size} bytes" if type(size) is int else "something"
-        super().__init__(f"the ledger's line was torn: its writer was stopped, and {left} of it are left")
+        left = f"{size} bytes" if type(size) is int else "an unknown part"
+        super().__init__(f"the ledger's line was torn when its writer stopped; {left} of it remained")
 
 
 class _Line(msgspec.Struct):
@@ -78,7 +78,7 @@ def unwrap(text: bytes) -> StoredEvidence | None:
 
     Raises:
         EvidenceError: the record is malformed.
-        RepairError: it is a ledger's line in the place of a torn one.
+        RepairError: it is a ledger's line that replaces a torn one.
     """
     if not any(mark in text for mark in _MARKS) or len(text) > TEXT_MAX:
         return None
@@ -96,7 +96,7 @@ def unwrap(text: bytes) -> StoredEvidence | None:
     if not _ROW_KEYS <= document.keys() <= _COLUMNS or document["evidence"] is None:
         return None
     if type(document) is JsonObject and document.duplicates:
-        raise EvidenceError(min(document.duplicates)[:40], "the key once", "it twice or more")
+        raise EvidenceError(min(document.duplicates)[:40], "the key once", "the key twice or more")
     evidence = document["evidence"]
     if is_line(evidence) and not any(key in evidence for key in _HOLDERS):
         return _with_recording(evidence, part and _cut(bytes(part), _Line), lambda: _recorded_in_row(document))
@@ -104,7 +104,7 @@ def unwrap(text: bytes) -> StoredEvidence | None:
 
 
 def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recorded]) -> StoredEvidence:
-    """Read a ledger's line; what is known about its recording is returned even if it cannot be appraised."""
+    """Read a ledger's line; the information about its recording is returned even if it cannot be appraised."""
     recorded = Recorded()
     try:
         recorded = read()
@@ -114,7 +114,7 @@ def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callab
 
 
 def _recorded_in_row(row: dict[str, Any]) -> Recorded:
-    """Read what a verdict of a ledger's line says about the recording. Raises `EvidenceError`."""
+    """Read the information about the recording from a verdict on a ledger's line. Raises `EvidenceError`."""
     at, gate, released = row.get("recorded_at"), row.get("gate"), row.get("released")
     if at is not None and (type(at) is not int or seconds_of(at) is None):
         raise EvidenceError("recorded_at", "whole seconds since 1970", describe_type(at))
@@ -149,8 +149,8 @@ def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> StoredEvidence:
 def evidence_to_store(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw | None:
     """Return the part of a record that an appraisal needs, unchanged and on one line.
 
-    It is a response with its `_metadata` alone, or a record that is less than a response. A completion is never part of
-    it: of a record without `_metadata` only the keys of the protocol and the `claims` of a policy are returned.
+    It is a response that has only `_metadata`, or a record that is not a whole response. A completion is never part of
+    it: for a record without `_metadata`, only the protocol's keys and the `claims` of a policy are returned.
 
     Returns:
         The part. None if there is none, if it is ambiguous or longer than `LONG`, or if not every reader of JSON
@@ -163,7 +163,7 @@ def evidence_to_store(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw 
     beside = BLOCK in document or "is_available" in document
     if METADATA in document:
         if beside:
-            return None  # ambiguous: a part of it would be read differently
+            return None  # ambiguous: a part could be read differently
         part = _cut(text, _Response)
         return part and msgspec.Raw(b'{"%s":%s}' % (METADATA.encode(), bytes(part)))
     if not beside or _COMPLETION in document:

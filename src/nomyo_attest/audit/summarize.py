@@ -1,4 +1,4 @@
-"""Summarize an audit: from its store to the summary, with the exit status and its reason."""
+"""Summarize an audit from its store, with the exit status and its reason."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OUTSIDE: Final = "outside"
 NOTHING: Final = "nothing"
 
 FAIL_ON: Final = (*VERDICTS[1:], CROSS_RECORD, RELEASED, OUTSIDE)
-"""The values of ``--fail-on``, except `NOTHING`, which must be the only one."""
+"""The values of ``--fail-on`` that can be combined; `NOTHING` can only be given alone."""
 
 FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, CROSS_RECORD})
 
@@ -80,14 +80,14 @@ def summarize(
     """Summarize an audit.
 
     Args:
-        store: all results were added to it.
+        store: the store, after all results were added.
         policy: the policy applied.
-        run: how the audit was run; it is not changed.
+        run: how the audit was run; it is not modified.
         passed_over, passed_over_total: names of files that were skipped, and how many there are.
         repeated, repeated_total: further names of files that were read already, and how many there are.
         max_gap: seconds for `gap.records`, which is not evaluated without it.
         fail_on, max_failures, allow_no_evidence: see `status_of`.
-        allow_undated: accept cross-record checks that were not evaluated since records have no usable time.
+        allow_undated: accept cross-record checks that were not evaluated because records have no usable time.
         on_finding: called with each finding across records; the summary lists `CROSS_RECORD_LISTED` of them.
 
     Raises:
@@ -217,7 +217,7 @@ def _reported(
 
 
 def _shares(summaries: Sequence[CrossRecordRuleSummary]) -> list[int]:
-    """Return how many findings of each rule are listed: all if there is room; otherwise the room is shared evenly."""
+    """Return how many findings of each rule to list: all if they fit; otherwise the limit is shared evenly."""
     shares = [0] * len(summaries)
     room = CROSS_RECORD_LISTED
     for done, index in enumerate(sorted(range(len(summaries)), key=lambda one: summaries[one].findings)):

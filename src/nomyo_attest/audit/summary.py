@@ -25,8 +25,8 @@ UNDECIDED: Final = "undecided"
 CONSEQUENCE: Final = "consequence"
 
 OUTCOMES: Final = (FAIL, UNDECIDED, CONSEQUENCE)
-"""The outcomes of a rule for a record, other than that it passes: it fails, it is undecided for a reason of its own, or
-it is undecided as the consequence of another finding of the same record.
+"""The outcomes of a rule for a record, other than a pass: it fails, it is undecided independently of other rules, or it
+is undecided as the consequence of another finding of the same record.
 """
 
 
@@ -66,13 +66,13 @@ class SourceSummary(msgspec.Struct, kw_only=True):
 
     Attributes:
         name: as in the rows.
-        kind: ``"json"``, ``"jsonl"``, ``"parquet"``; by its name if it could not be opened.
+        kind: ``"json"``, ``"jsonl"`` or ``"parquet"``; that of its name if it could not be opened.
         size: bytes as stored; None for a pipe.
         sha256: of the bytes as stored, in hex; None if not all could be read.
         counts: its records.
         outside: records whose time is outside `since` and `until`; they are not appraised.
-        outside_by_server: those of them that are outside by the server's claim `processed_at`, which nothing signs; the
-            others by the time of a ledger's line.
+        outside_by_server: those of them that are outside by the server's unsigned claim `processed_at`; the others are
+            outside by the time of a ledger's line.
         blank: blank lines.
         problem: why it could not be read to the end; empty if it could.
     """
@@ -95,8 +95,8 @@ class Released(msgspec.Struct, kw_only=True):
         known: records that have this information.
         released: those whose completion was released.
         not_affirmed: those of them whose verdict is neither affirming nor warning; `counts` has their verdicts.
-        gate_off, gate_on: those of `not_affirmed` for which the client's gate was off, and on, by the client's own
-            policy; the others do not say.
+        gate_off, gate_on: those of `not_affirmed` for which the client's gate was off, or on with the client's own
+            policy; the others do not have this information.
     """
 
     known: int = 0
@@ -173,7 +173,7 @@ class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
 
     Attributes:
         rule, question, remediation: its id, what it asks, and what to do about a finding.
-        findings, records: how many findings, of how many records together.
+        findings, records: the number of findings, and of all records in them.
         outcome: one of `CROSS_RECORD_OUTCOMES`.
         appraised: records that were appraised.
         usable: those of them that have the values that the rule compares, apart from a time.
@@ -221,7 +221,7 @@ class Bucket(msgspec.Struct, kw_only=True):
 
 
 class Gap(msgspec.Struct, kw_only=True):
-    """A time without records, or one in which no record has evidence (there are `records` of them)."""
+    """A period without records, or one in which none of its `records` has evidence."""
 
     begins: int
     ends: int
@@ -310,5 +310,5 @@ class Summary(msgspec.Struct, kw_only=True):
     """Further names of files that were read already; each file is read once."""
     repeated_total: int = 0
     outside_by_server: int = 0
-    """Records of `outside` that are outside by the server's claim `processed_at`, which nothing signs."""
+    """Records of `outside` that are outside by the server's unsigned claim `processed_at`."""
     released: Released = msgspec.field(default_factory=Released)

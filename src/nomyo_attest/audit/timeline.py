@@ -1,4 +1,4 @@
-"""The records and the PCR profiles over time: buckets, gaps, times without evidence, and the profiles in use."""
+"""Compute the timeline of an audit: buckets, gaps, periods without evidence, and the PCR profiles in use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LADDER: Final = (
     *(_HOUR, 2 * _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR),
     *(_DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY),
 )
-"""The lengths of buckets, in seconds; longer ones are the last one times a power of two."""
+"""The lengths of buckets, in seconds; longer ones are the last length times a power of two."""
 
 REACH: Final = 30 * _DAY
 
@@ -54,7 +54,7 @@ class Timeline(NamedTuple):
         first, last: the span of the buckets; facts of this time, both ends included, are in buckets.
         buckets: all of them, including empty ones.
         undated: records without a time.
-        beyond: records whose time is too far from that of the others.
+        beyond: records whose time is too far from the times of the others.
         gaps, unavailable: see `Summary`.
     """
 
@@ -70,7 +70,7 @@ class Timeline(NamedTuple):
 
     @property
     def bucket_of(self) -> str:
-        """SQL for the number of a fact's bucket; NULL for a fact that is in none."""
+        """SQL for the number of a fact's bucket; NULL for a fact outside all buckets."""
         return (
             f"CASE WHEN processed_at BETWEEN {self.first} AND {self.last} "
             f"THEN (processed_at - {self.begins}) / {self.seconds} END"
@@ -139,7 +139,7 @@ def _after(store: Store, ignored: int, direction: str) -> int:
         ignored -= records
         if ignored < 0:
             return int(at)
-    raise AssertionError(ignored)  # fewer are ignored than there are
+    raise AssertionError(ignored)  # fewer records are ignored than exist
 
 
 def _buckets(store: Store, begins: int, seconds: int, first: int, last: int) -> list[Bucket]:
@@ -159,7 +159,7 @@ def _buckets(store: Store, begins: int, seconds: int, first: int, last: int) -> 
 
 
 def _gaps(store: Store, first: int, last: int) -> list[Gap]:
-    """Return the longest times without a record of at least one whole second."""
+    """Return the longest periods, of at least one whole second, without a record."""
     rows = store.query(
         "SELECT before, at FROM (SELECT at, LAG(at) OVER (ORDER BY at) AS before FROM temp.seconds "
         "WHERE at BETWEEN ? AND ?) WHERE at - before > 1 ORDER BY at - before DESC, at LIMIT ?",
@@ -169,7 +169,7 @@ def _gaps(store: Store, first: int, last: int) -> list[Gap]:
 
 
 def _runs(store: Store, first: int, last: int) -> list[Gap]:
-    """Return the longest times in which no record had evidence."""
+    """Return the longest periods in which no record had evidence."""
     query = "SELECT EXISTS (SELECT 1 FROM temp.seconds WHERE unavailable = records AND at BETWEEN ? AND ?)"
     ((exists,),) = store.query(query, (first, last))
     if not exists:
@@ -184,7 +184,7 @@ def _all_runs(store: Store, first: int, last: int) -> Iterator[Gap]:
         if without:
             _, begins, records = next(seconds)
             ends = begins
-            for _, ends, more in seconds:  # noqa: B007 - the last one's is what is wanted
+            for _, ends, more in seconds:  # noqa: B007 - the value of the last iteration is used
                 records += more
             yield Gap(begins=begins, ends=ends, records=records)
 
@@ -282,8 +282,8 @@ def _places(store: Store, order: SourceOrder) -> dict[Any, tuple[Place, Place]]:
 
 
 def _aiks(store: Store, stored: StoredRecords) -> Counter[Any]:
-    """Return how many AIK Names each profile listed has. Names of one record alone are not compared."""
-    if not stored.few("aik_name"):
+    """Return how many AIK Names each listed profile has. A Name of a single record counts without comparison."""
+    if not stored.lookup_is_faster("aik_name"):
         return Counter(dict(store.query(_TOGETHER.format(only=""))))
     alone = Counter(dict(store.query(_ALONE)))
     alone.update(dict(store.query(_TOGETHER.format(only=f"AND aik_name IN {_SHARED}"))))

@@ -137,7 +137,7 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
 
 def _refuse_duplicates(document: dict[str, Any], keys: frozenset[str]) -> None:
     if type(document) is JsonObject and document.duplicates & keys:
-        raise EvidenceError(min(document.duplicates & keys), "the key once", "it twice or more")
+        raise EvidenceError(min(document.duplicates & keys), "the key once", "the key twice or more")
 
 
 class Note(msgspec.Struct):

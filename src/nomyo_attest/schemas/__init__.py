@@ -1,7 +1,7 @@
-"""The JSON Schemas this package ships: `policy`, `evidence`, `result` and `verdict` (JSON Schema 2020-12).
+"""The JSON Schemas of this package: `policy`, `evidence`, `result` and `verdict` (JSON Schema 2020-12).
 
-The files leave rule ids, PCR banks and hashes out; they are filled in from the table of rules and the table of hashes
-when a schema is loaded.
+The files omit rule ids, PCR banks and hashes; loading a schema fills them in from the table of rules and the table of
+hashes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SCHEMAS: Final = ("policy", "evidence", "result", "verdict")
 
 
 def schema_text(name: str) -> str:
-    """One of `SCHEMAS` as JSON text, with its line end. Raises `KeyError` for another name."""
+    """Return one of `SCHEMAS` as JSON text, with a final line end. Raises `KeyError` for another name."""
     return json.dumps(load_schema(name), indent=1) + "\n"
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """One of `SCHEMAS`, parsed and filled in. Raises `KeyError` for another name."""
+    """Load one of `SCHEMAS`, parsed and filled in. Raises `KeyError` for another name."""
     if name not in SCHEMAS:
         raise KeyError(name)
     schema: dict[str, Any] = json.loads((files(__name__) / f"{name}.json").read_text(encoding="utf-8"))
@@ -35,7 +35,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def _for_each_size(definitions: dict[str, Any]) -> dict[str, Any]:
-    """The definitions; one whose name has ``<digits>`` in it becomes one for each size of a digest, in hex digits."""
+    """Expand each definition whose name contains ``<digits>`` into one per digest size, in hex digits."""
     filled: dict[str, Any] = {}
     for name, definition in definitions.items():
         text = json.dumps({name: definition})
@@ -45,7 +45,7 @@ def _for_each_size(definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill_in_policy(schema: dict[str, Any]) -> None:
-    """The rules that a policy may soften, the banks and the hashes."""
+    """Fill in the rules that a policy may soften, the banks and the hashes."""
     rules = schema["properties"]["rules"]
     words = rules["patternProperties"][next(iter(rules["patternProperties"]))]
     rules["properties"] = {row.id: words for row in RULE_TABLE if not row.core and row.id != "claims.*"}
@@ -55,7 +55,7 @@ def _fill_in_policy(schema: dict[str, Any]) -> None:
 
 
 def _fill_in_evidence(schema: dict[str, Any]) -> None:
-    """The banks that may be reported."""
+    """Fill in the banks that may be reported."""
     block = schema["$defs"]["tpm_attestation"]["then"]["properties"]
     block["pcr_values"]["properties"] = _banks()
     banks = "|".join(row.name for row in HASH_TABLE)
@@ -63,12 +63,12 @@ def _fill_in_evidence(schema: dict[str, Any]) -> None:
 
 
 def _banks() -> dict[str, Any]:
-    """Bank → the definition of its values, by the number of their digits."""
+    """Return bank → the definition of its values, by their number of digits."""
     return {row.name: {"$ref": f"#/$defs/bank{2 * row.size}"} for row in HASH_TABLE}
 
 
 def _fill_in_result(schema: dict[str, Any]) -> None:
-    """The rules that a finding may be of."""
+    """Fill in the rule ids that a finding may have."""
     schema["$defs"]["rule"]["anyOf"][0]["enum"] = [row.id for row in RULE_TABLE if row.id != "claims.*"]
 
 

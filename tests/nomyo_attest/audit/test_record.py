@@ -223,7 +223,7 @@ def test_a_ledgers_torn_line_is_unreadable_and_says_why() -> None:
     row = row_of(line, na.AppraisalPolicy.from_dict(Forge().policy()))
     assert row.verdict == "unreadable"
     assert row.reason is not None
-    assert "17 bytes of it are left" in row.reason
+    assert "17 bytes of it remained" in row.reason
 
 
 def test_a_fault_of_ours_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Turn the query results of a cross-record rule into findings, an outcome and a remark: the same for every engine."""
+"""Turn the query results of a cross-record rule into findings, an outcome and a remark, for every engine alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Coverage(NamedTuple):
 
     Attributes:
         records: records that were appraised.
-        usable: those that have what the rule compares, apart from a time.
+        usable: those that have the values that the rule compares, apart from a time.
         undated: those of `usable` that have no time, although the rule needs one to compare them with others.
         compared: those that were compared with another record.
     """
@@ -42,7 +42,7 @@ class Coverage(NamedTuple):
 
 
 def findings(rule: CrossRecordRule, rows: Iterable[QueryRow]) -> Iterator[CrossRecordFinding]:
-    """The findings of a rule, from the rows of its query in their order."""
+    """Yield the findings of a rule, from the ordered rows of its query."""
     for key, group in groupby(rows, key=itemgetter(0)):
         members = list(group)
         places = [Place(row[_SOURCE], row[_LINE], row[_AT]) for row in members]
@@ -59,7 +59,7 @@ def findings(rule: CrossRecordRule, rows: Iterable[QueryRow]) -> Iterator[CrossR
 
 
 def rfc3339(seconds: int) -> str:
-    """A time since 1970 in RFC 3339; in seconds if it is outside the years of that form."""
+    """Format seconds since 1970 in RFC 3339; as seconds outside the years of that format."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
     except (ValueError, OverflowError, OSError):
@@ -102,7 +102,7 @@ def _message(rule: CrossRecordRule, first: QueryRow, places: list[Place]) -> str
 
 
 def outcome_of(rule: CrossRecordRule, number: int, covered: Coverage) -> str:
-    """The outcome of a rule with `number` findings. Of fewer than two records, every rule holds."""
+    """Return the outcome of a rule with `number` findings. With fewer than two records, every rule holds."""
     if number:
         return FOUND
     if covered.records < 2:
@@ -113,7 +113,7 @@ def outcome_of(rule: CrossRecordRule, number: int, covered: Coverage) -> str:
 
 
 def remark_of(rule: CrossRecordRule, covered: Coverage) -> str:
-    """Which records were not compared, and why, as a sentence without a period.
+    """State which records were not compared, and why, as a sentence without a period.
 
     Empty if all records were compared, or if there are fewer than two.
     """

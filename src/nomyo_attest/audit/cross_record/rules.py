@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 PLACES_MAX: Final = 5
-"""Records of a finding that are listed, from the first on; the last one is listed as well."""
+"""Maximum leading records of a finding that are listed; the last record is listed as well."""
 
 QUERY_COLUMNS: Final = (
     "cross_record_key",
@@ -214,7 +214,7 @@ class CrossRecordRule:
     `id`, `field`, `question`, `explanation` and `remediation` have the same meaning as in an appraisal `Rule`.
 
     Attributes:
-        id: the name users store.
+        id: the stable name of the rule.
         field: the column, and the structure field behind it, that the rule examines.
         question: what it checks.
         explanation: why, and what else may cause a finding.
@@ -226,7 +226,7 @@ class CrossRecordRule:
 
     def __init__(
         self,
-        id: str,  # noqa: A002 - the name users know it by
+        id: str,  # noqa: A002 - the public name
         text: str,
         field: str,
         query: str = "",
@@ -249,7 +249,7 @@ class CrossRecordRule:
         self._query = query
 
     def query(self, max_gap: int | None = None) -> str:
-        """Its SQL over the table `verdicts`, with the result columns `QUERY_COLUMNS`.
+        """Return the SQL over the table `verdicts`, with the result columns `QUERY_COLUMNS`.
 
         Args:
             max_gap: the limit of `gap.records`, in seconds.
@@ -388,7 +388,7 @@ CROSS_RECORD_RULES: Final = (
 
 
 def find_cross_record_rule(rule_id: str) -> CrossRecordRule:
-    """The cross-record rule with this id. Raises `KeyError` for an unknown id."""
+    """Return the cross-record rule with this id. Raises `KeyError` for an unknown id."""
     for rule in CROSS_RECORD_RULES:
         if rule.id == rule_id:
             return rule
@@ -396,5 +396,5 @@ def find_cross_record_rule(rule_id: str) -> CrossRecordRule:
 
 
 def evaluated_rules(max_gap: int | None) -> tuple[CrossRecordRule, ...]:
-    """The rules that are evaluated, in order; `gap.records` only with a limit."""
+    """Return the rules that are evaluated, in order; `gap.records` only with a limit."""
     return tuple(rule for rule in CROSS_RECORD_RULES if max_gap is not None or not rule.if_asked)

@@ -1,4 +1,4 @@
-"""Run the cross-record rules over a store, by SQLite."""
+"""Run the cross-record rules over a store, in SQLite."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _KEYS: Final = {
 """The column whose value the records of a finding share: without a shared value there is no finding."""
 
 _FEW: Final = 8
-"""If less than one in eight records shares its key with another, the query is run over those records only. Looking keys
-up in a table that does not fit into the cache takes longer than sorting everything.
+"""If fewer than one in eight records share their key with another, the query runs over those records only. Otherwise
+looking up keys in a table that does not fit into the cache takes longer than sorting all records.
 """
 
 _VERDICT: Final = " ".join(f"WHEN {place} THEN '{verdict}'" for place, verdict in enumerate(VERDICTS))
@@ -53,12 +53,12 @@ class StoredRecords:
         self._shared: dict[str, int] = {}
 
     def findings(self, max_gap: int | None = None) -> Iterator[CrossRecordFinding]:
-        """All findings, rule by rule; those of `gap.records` only with a limit. Raises `StoreError`."""
+        """Yield all findings, rule by rule; those of `gap.records` only with a limit. Raises `StoreError`."""
         for rule in evaluated_rules(max_gap):
             yield from findings(rule, self.query_rows(rule, max_gap))
 
     def shared(self, column: str) -> int:
-        """The number of facts whose value of `column`, a blob or text, another fact has as well.
+        """Count the facts whose value of `column`, a blob or text, another fact has as well.
 
         Creates the table `temp.shared_<column>` with these values, as `value`, and the number of `facts` of each.
         """
@@ -77,7 +77,7 @@ class StoredRecords:
         return self._shared[column]
 
     def aiks(self) -> tuple[int, int]:
-        """The number of different AIK Names, and how many of them the policy pins."""
+        """Count the different AIK Names, and those of them that the policy pins."""
         self.shared("aik_name")
         ((total, pinned),) = self._store.query(
             "SELECT COUNT(aik_name), COUNT(CASE WHEN aik_pinned = 1 THEN aik_name END) FROM facts"
@@ -87,12 +87,12 @@ class StoredRecords:
         )
         return total - repeated, pinned - pinned_repeated
 
-    def few(self, column: str) -> bool:
-        """Whether few enough values are `shared` that looking them up is quicker than sorting everything."""
+    def lookup_is_faster(self, column: str) -> bool:
+        """Whether so few values are `shared` that looking them up is faster than sorting all records."""
         return self.shared(column) * _FEW < self._facts
 
     def coverage(self, rule: CrossRecordRule) -> Coverage:
-        """Which records the rule compared. Raises `StoreError`."""
+        """Count the records that the rule compared. Raises `StoreError`."""
         self._view("")
         ((records, usable),) = self._store.query(rule.coverage)
         key = _KEYS.get(rule.id)
@@ -104,8 +104,8 @@ class StoredRecords:
         return Coverage(records, usable, undated, compared)
 
     def _only(self, key: str) -> str:
-        """SQL that leaves out records whose key no other record has, where that is quicker."""
-        return f"WHERE {key} IN (SELECT value FROM temp.shared_{key})" if self.few(key) else ""  # noqa: S608 - as above
+        """Return SQL that excludes records whose key no other record has, if that is faster."""
+        return f"WHERE {key} IN (SELECT value FROM temp.shared_{key})" if self.lookup_is_faster(key) else ""  # noqa: S608 - as above
 
     def _view(self, where: str) -> None:
         self._store.run("DROP VIEW IF EXISTS temp.verdicts")
@@ -115,7 +115,7 @@ class StoredRecords:
         )
 
     def query_rows(self, rule: CrossRecordRule, max_gap: int | None = None) -> Iterator[QueryRow]:
-        """The result rows of a rule's query. Raises `StoreError`."""
+        """Yield the result rows of a rule's query. Raises `StoreError`."""
         where = ""
         if key := _KEYS.get(rule.id):
             if not self.shared(key):

@@ -1,4 +1,4 @@
-"""Read an audit's records from files, folders and a pipe, in chunks that are the same every time."""
+"""Read an audit's records from files, folders and a pipe, in reproducible chunks."""
 
 from nomyo_attest.audit.sources.inventory import Inventory, InventoryError, take_inventory
 from nomyo_attest.audit.sources.reading import read_chunks

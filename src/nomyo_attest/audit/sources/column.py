@@ -18,7 +18,7 @@ from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
 
 CUT_BYTES: Final = 1024 * 1024
-"""Bytes of cells in one `Cut`, unless a single cell has more."""
+"""Maximum bytes of cells in one `Cut`, unless a single cell has more."""
 
 CUT_CELLS: Final = 64
 """Maximum number of cells in one `Cut`."""
@@ -33,7 +33,7 @@ COLUMNS_GUESSED: Final = ("response", "metadata", "_metadata", "evidence", "json
 """Names of the column with the records in a file with several columns of text."""
 
 _BUFFER: Final = 1024 * 1024
-"""Bytes read ahead. Without it pyarrow reads a whole row group."""
+"""Bytes read ahead. Without a buffer, pyarrow reads a whole row group."""
 
 _COLUMNS_LISTED: Final = 10
 _MESSAGE_MAX: Final = 200
@@ -126,10 +126,10 @@ def _open(parquet: Any, opened: BinaryIO, metadata: Any = None, name: str | None
 
 
 def _bounded_cells(file: Any, compact: Any, group: int, name: str) -> Iterator[memoryview | None]:
-    """The cells of a row group, decoded in batches of about `_BATCH_BYTES`.
+    """Yield the cells of a row group, decoded in batches of about `_BATCH_BYTES`.
 
-    A row takes more than its share of the file where rows share an entry of the dictionary, or the beginning of the
-    cell before them. A file may hide both; then the memory limit ends the reading, and rows are read one by one.
+    A row takes more than its share of the file if rows share a dictionary entry or the beginning of the previous cell.
+    A file may hide both; then the memory limit stops the batch, and rows are read one by one.
     """
     metadata = compact.metadata.row_group(group)
     columns = (metadata.column(number) for number in range(metadata.num_columns))
@@ -149,9 +149,9 @@ def _bounded_cells(file: Any, compact: Any, group: int, name: str) -> Iterator[m
 
 
 def _group(files: tuple[Any, Any], group: int, name: str, first: int, rows: int, limit: int) -> Iterator[Event]:
-    """The cells of one row group, which has `rows` rows according to the metadata.
+    """Yield the cells of one row group, which has `rows` rows according to the metadata.
 
-    Where reading many at once fails, the first of them may be readable: from there on they are read one by one.
+    If reading a batch fails, its first rows may still be readable: from there on, rows are read one by one.
     """
     file, compact = files
     done, problem = 0, ""
@@ -196,14 +196,14 @@ class _Cutter:
             yield from self.rest()
 
     def rest(self) -> Iterator[Event]:
-        """The cells that were not sent yet."""
+        """Yield the cells that were not sent yet."""
         if self._cells:
             yield Cut(self._first, self._cells)
             self._first, self._cells, self._size = self._first + len(self._cells), [], 0
 
 
 def _arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
-    """The column in a row group, in arrays of `size` rows."""
+    """Yield the column of a row group in arrays of `size` rows."""
     from nomyo_attest.audit.arrow_columns import plain_array
 
     for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=[name], use_threads=False):
@@ -211,7 +211,7 @@ def _arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
 
 
 def _views(array: Any) -> Iterator[memoryview | None]:
-    """The bytes of each text of an array, without a copy; None for null. Text that is not UTF-8 is not refused here."""
+    """Yield the bytes of each text of an array, without a copy; None for null. Does not check for valid UTF-8."""
     import pyarrow as pa
 
     if isinstance(array, pa.DictionaryArray):
@@ -229,13 +229,13 @@ def _views(array: Any) -> Iterator[memoryview | None]:
 
 
 def _cells(file: Any, group: int, name: str, size: int) -> Iterator[memoryview | None]:
-    """Each cell of a row group, decoded in batches of `size` rows."""
+    """Yield each cell of a row group, decoded in batches of `size` rows."""
     for array in _arrays(file, group, name, size):
         yield from _views(array)
 
 
 def _choose_column(names: Sequence[str], texts: Sequence[str], column: str | None) -> tuple[str, str]:
-    """The column that contains the records, and why there is no such column; one of both is empty.
+    """Return the column that contains the records, or why there is none; one of the two is empty.
 
     It is the column asked for, else the only column of text, else the only one of text with a name in
     `COLUMNS_GUESSED`.

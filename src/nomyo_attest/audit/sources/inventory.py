@@ -1,4 +1,4 @@
-"""List the files that an audit reads: those behind the names given, each once, in an order fixed by the names."""
+"""List the files that an audit reads, each once, in an order that the names determine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from nomyo_attest.audit.sources.source import (
 from nomyo_attest.errors import NomyoAttestError
 
 NAMES_MAX: Final = 100
-"""Names listed of files that are not read; their number is counted."""
+"""Maximum listed names of files that are not read; all are counted."""
 
 NAMES_SORTED: Final = 20_000
 """Names of a folder that are sorted at once."""
@@ -40,7 +40,7 @@ _PACK: Final = 1000
 """Sources compressed together: sorted names differ little, and a million of them take about 10 MB like this."""
 
 _IDENTITY_FORMAT: Final = b"nomyo-attest-sources/3\n"
-"""Changes when the same inputs give other chunks, so that no audit is resumed by a version that cuts otherwise."""
+"""Changes when the same inputs result in other chunks, so that a version with other chunks cannot resume an audit."""
 
 _SUCCESS: Final = "_SUCCESS"
 _TEMPORARY: Final = "_temporary"
@@ -93,12 +93,12 @@ class Inventory:
     Attributes:
         column: the column of Parquet files that contains the records, if it was given.
         count: number of sources.
-        size: stored bytes of all of them, as far as they are known: those of a pipe are not.
+        size: stored bytes of all of them, except pipes, whose size is unknown.
         passed_over: the first 100 files in folders that do not have a name of records.
         passed_over_total: their number. A folder that is not entered counts as one.
         repeated: the first 100 names under which a file would have been read a second time. It is read once.
         repeated_total: their number.
-        resumable: whether the same bytes can be read again, which is not so for standard input.
+        resumable: whether the same bytes can be read again, which is false for standard input.
     """
 
     def __init__(self, names: Sequence[str], column: str | None, *, follow_links: bool) -> None:
@@ -128,7 +128,7 @@ class Inventory:
 
     @property
     def sources(self) -> Iterator[Source]:
-        """All sources, from the first on each time."""
+        """Iterate over all sources, each time from the first."""
         number = 0
         for packed in self._packs:
             pack = msgspec.msgpack.decode(zlib.decompress(packed), type=list[_Packed])
@@ -150,8 +150,8 @@ def take_inventory(names: Sequence[str], *, column: str | None = None, follow_li
 
     Files are recognized by their extensions, in any case: ``.json`` is one record; ``.jsonl`` and ``.ndjson`` have one
     per line; each may also end in ``.gz`` or ``.zst``; ``.parquet`` has one per row. Standard input is JSON Lines,
-    compressed or not. A name that cannot be read is a source all the same, with its problem; so are an unreadable file
-    of records in a folder, and a folder without any.
+    compressed or not. A name that cannot be read is still a source, with its problem; so are an unreadable file
+    of records in a folder, and a folder without records.
 
     Args:
         names: as typed. A source is named as its file was typed, or ``typed/relative/path`` in a folder.
@@ -208,7 +208,7 @@ class Walk:
         self._inodes: set[tuple[int, int]] = set()  # of files with several names
 
     def found(self) -> Iterator[Found]:
-        """All files to be read, in order."""
+        """Yield all files to be read, in order."""
         for name in self._names:
             if name == STANDARD_INPUT:
                 yield Found(name, None, None)
@@ -220,7 +220,7 @@ class Walk:
 
     def _named(self, name: str, real: str) -> Iterator[Found]:
         try:
-            status = os.stat(name)  # noqa: PTH116 - a name as typed, NUL bytes and all
+            status = os.stat(name)  # noqa: PTH116 - a name as typed, which may contain NUL bytes
         except (OSError, ValueError) as error:
             yield Found(name, None, None, os_problem(error))
             return
@@ -351,7 +351,7 @@ def _is_not_entered(folder: str, name: str) -> bool:
 
 
 def _is_table(folder: str) -> bool:
-    """Whether a folder has the files of one that Spark wrote."""
+    """Whether a folder contains the files of a table that Spark wrote."""
     with contextlib.suppress(OSError), os.scandir(folder or "/") as entries:
         return any(
             entry.name in {_SUCCESS, _DELTA_LOG} or entry.name.startswith("part-") or entry.name.endswith(".parquet")

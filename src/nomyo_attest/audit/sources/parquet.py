@@ -1,4 +1,4 @@
-"""Read Parquet files in a child process, which may crash or be killed without harm to the audit.
+"""Read Parquet files in a child process, which can crash or be killed without affecting the audit.
 
 pyarrow decodes untrusted files in C++, a page of a few bytes may need gigabytes, and a row group can only be read from
 its beginning. So one process reads the column and sends its cells: no worker reads a row group again for its share, the
@@ -30,7 +30,7 @@ MEMORY_PER_BYTE: Final = 16
 MEMORY_MAX: Final = 4 * 1024 * 1024 * 1024
 """Bytes of memory that reading a file may take: `MEMORY_BASE` and `MEMORY_PER_BYTE` for each byte of the file, at most
 `MEMORY_MAX`. pyarrow itself takes about 120 MB. A page is decompressed whole, and Arrow's writer puts 1,024 rows into
-one by default; reading it takes three times its size. So a file of 404 bytes cannot take gigabytes, and an honest one
+one by default; reading it takes three times its size. So a file of 404 bytes cannot take gigabytes, and a valid one
 that is compressed 5:1 can be read.
 """
 
@@ -57,7 +57,7 @@ class ParquetReader:
         self._stop()
 
     def parts(self, source: Source, before: int) -> Iterator[Part]:
-        """The parts of a source; `before` are the stored bytes of the sources before it."""
+        """Yield the parts of a source; `before` is the number of stored bytes of the sources before it."""
         size = source.size or 0
         try:
             file = open_regular(source.path, source.within)
@@ -68,7 +68,7 @@ class ParquetReader:
             yield from failed(source, os_problem(error), before + size)
             return
         with file:
-            # The digest is taken as the rows come, since the disk has read those bytes just then.
+            # Hash while the rows arrive, since those bytes are then in the page cache.
             stored = StoredBytes(file, size)
             problem, line, total = "", 1, 0
             for event in self._events(source.path, source.within):
@@ -90,7 +90,7 @@ class ParquetReader:
         yield End(source.ended(stored.sha256, problem), before + size)
 
     def _events(self, path: str, within: str) -> Iterator[Event]:
-        """The reader's events for a file; if it dies, `Unreadable` for the rows that it did not reach."""
+        """Yield the reader's events for a file; if the reader dies, `Unreadable` for the rows that it did not reach."""
         line, total = 0, 0
         finished = False
         try:
@@ -123,7 +123,7 @@ class ParquetReader:
         return self._child.connection
 
     def _death(self) -> str:
-        """How the reader ended. The next file gets a new one."""
+        """Describe how the reader ended. The next file gets a new one."""
         assert self._child is not None  # only its connection can have been lost
         code = self._child.wait()
         self._child = None
@@ -170,7 +170,7 @@ def limit_memory(path: str) -> int:
 
 
 def _read_to(stored: StoredBytes, place: int) -> None:
-    """Read at least up to `place`, in bytes. Damage is reported when all of the file is read."""
+    """Read at least up to byte `place`. Damage is reported when the rest of the file is read."""
     with contextlib.suppress(DamageError):
         while stored.count < place and stored.block():
             pass

@@ -23,7 +23,7 @@ from nomyo_attest.evidence.content import one_record_problem, wrong_content
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 BLOB_BYTES: Final = 1024 * 1024
-"""Bytes of a blob, unless a single line is longer."""
+"""Maximum bytes of a blob, unless a single line is longer."""
 
 TOO_LARGE: Final = "bytes; a record has at most"
 
@@ -35,7 +35,7 @@ class Part(ABC):
 
     Attributes:
         progress: stored bytes read when it ends, counted from the beginning of all sources.
-        weight: bytes of text in it, or of the file if it is read where it is appraised.
+        weight: bytes of text in it, or of the file if the worker reads it.
         end: the source's end, if it ends here; known when `records` is exhausted.
     """
 
@@ -45,11 +45,11 @@ class Part(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[RawRecord]:
-        """Each record, in order. An unreadable record has a problem and raises nothing."""
+        """Yield each record, in order. An unreadable record has a problem; it raises nothing."""
 
 
 class Unread(Part):
-    """A part that cannot be read: a record of its own, with the reason."""
+    """A part that cannot be read: one record with the reason."""
 
     def __init__(self, source: Source, line: int, problem: str, progress: int) -> None:
         self.progress = progress
@@ -70,7 +70,7 @@ class End(Part):
 
 
 def failed(source: Source, problem: str, progress: int) -> Iterator[Part]:
-    """The parts of a source of which nothing can be read."""
+    """Yield the parts of a source of which nothing can be read."""
     yield Unread(source, 0, problem, progress)
     yield End(source.ended(None, problem), progress)
 
@@ -98,7 +98,7 @@ class _Content(NamedTuple):
 
 
 class Whole(Part):
-    """A file of one record, read where it is appraised."""
+    """A file of one record, read by the worker."""
 
     def __init__(self, source: Source, progress: int) -> None:
         self.progress, self.weight = progress, source.size or 0
@@ -135,7 +135,7 @@ def _content(source: Source) -> _Content:
 
 
 def _text(stored: StoredBytes, source: Source) -> bytes:
-    """The decompressed text. Raises `DamageError`, also if it is longer than a record may be."""
+    """Return the decompressed text. Raises `DamageError`, also if it is longer than a record may be."""
     text = bytearray()
     for piece in unpacked(stored.blocks(), source.packing):
         text += piece
@@ -173,7 +173,7 @@ class Lines(Part):
 
 
 def lines_of(text: bytes) -> list[bytes]:
-    """The lines of a blob. They end with LF; a CR before it belongs to the line end."""
+    """Split a blob into lines. They end with LF; a CR before it belongs to the line end."""
     lines = text.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -186,7 +186,7 @@ def is_blank(line: bytes) -> bool:
 
 
 def _count(text: bytes) -> tuple[int, int]:
-    """The number of lines of a blob, and how many of them are blank."""
+    """Count the lines of a blob, and the blank ones among them."""
     lines = text.count(b"\n") + (not text.endswith(b"\n"))
     # The usual case is recognized without splitting: every line begins an object.
     if text.count(b"\n{") + text.startswith(b"{") == lines:
@@ -195,10 +195,10 @@ def _count(text: bytes) -> tuple[int, int]:
 
 
 class LineCutter:
-    """Cut text that arrives in pieces of any size into blobs, always at the same places.
+    """Cut text that arrives in pieces of any size into blobs, at places that do not depend on the pieces.
 
     A blob is as many whole lines as fit into `blob` bytes, or one longer line. Lines longer than `maximum` bytes, which
-    is more than `blob`, are passed over in bounded memory.
+    is more than `blob`, are skipped in bounded memory.
 
     Attributes:
         line: number of the next line, from 1.
@@ -216,7 +216,7 @@ class LineCutter:
         self._skipped_end = b""
 
     def feed(self, text: bytes) -> Iterator[Blob | TooLong]:
-        """The blobs that `text`, the next piece, completes."""
+        """Yield the blobs that `text`, the next piece, completes."""
         if self._skipped:
             end = text.find(b"\n")
             if end < 0:
@@ -244,7 +244,7 @@ class LineCutter:
             yield from self._cut(end + 1)
 
     def finish(self) -> Iterator[Blob | TooLong]:
-        """The rest at the end of the text. A last line needs no line end."""
+        """Yield the rest at the end of the text. The last line needs no line end."""
         self._begin()
         if self._skipped:
             yield self._too_long()
@@ -252,7 +252,7 @@ class LineCutter:
             yield from self._cut(len(self._buffer))
 
     def abandon(self) -> Iterator[Blob | TooLong]:
-        """The rest where the text breaks off: whole lines only. The broken line is `line`."""
+        """Yield the rest of truncated text: whole lines only. `line` is the number of the truncated line."""
         self._begin()
         end = self._buffer.rfind(b"\n")
         if end >= 0:

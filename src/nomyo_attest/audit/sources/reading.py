@@ -40,22 +40,22 @@ from nomyo_attest.evidence.content import EMPTY, can_classify_lines, lines_probl
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 CHUNK_BYTES: Final = BLOB_BYTES
-"""Weight at which a chunk is full. A single line, cell or file may weigh more."""
+"""Weight, in bytes, at which a chunk is full. A single line, cell or file may weigh more."""
 
 CHUNK_PARTS: Final = 500
-"""Parts at which a chunk is full, whatever they weigh."""
+"""Number of parts at which a chunk is full, whatever their weight."""
 
 
 def read_chunks(inventory: Inventory, *, skip: int = 0) -> Iterator[Chunk]:
-    """All records of all sources, in order, in chunks.
+    """Yield all records of all sources, in order, in chunks.
 
-    The same inputs give the same chunks. A source that cannot be read raises nothing: it becomes an unreadable record,
-    and the source's `problem`.
+    The same inputs always result in the same chunks. A source that cannot be read raises nothing: it becomes an
+    unreadable record, and the source has a `problem`.
 
     Args:
         inventory: the sources.
-        skip: number of chunks left out at the beginning. Their sources are read again all the same, since the ends of
-            sources include the digests of all their bytes.
+        skip: number of chunks to omit at the beginning. Their sources are still read, since the end of a source
+            includes the digest of all its bytes.
     """
     number = weight = 0
     parts: list[Part] = []
@@ -86,7 +86,7 @@ def _parts(inventory: Inventory) -> Iterator[Part]:
 
 
 def _parts_of(source: Source, before: int, parquet: ParquetReader) -> Iterator[Part]:
-    """The parts of a source; `before` are the stored bytes of the sources before it."""
+    """Yield the parts of a source; `before` is the number of stored bytes of the sources before it."""
     if source.problem:
         yield from failed(source, source.problem, before + (source.size or 0))
     elif source.kind == "json":
@@ -135,7 +135,7 @@ class _NotLinesError(DamageError):
 
 
 def _checked(texts: Iterator[bytes]) -> Iterator[bytes]:
-    """The same text, once its beginning shows that there is a record on each line. Raises `DamageError`."""
+    """Yield the same text, after checking that its start has a record on each line. Raises `DamageError`."""
     head, ended = bytearray(), False
     damage: DamageError | None = None
     try:
@@ -164,7 +164,7 @@ def _open(source: Source) -> AbstractContextManager[BinaryIO]:
 
 
 def _texts(source: Source, stored: StoredBytes) -> Iterator[bytes]:
-    """Its decompressed text. Raises `DamageError`."""
+    """Yield the decompressed text of a source. Raises `DamageError`."""
     if source.path != STANDARD_INPUT:
         return unpacked(stored.blocks(), source.packing)
     first = stored.block()

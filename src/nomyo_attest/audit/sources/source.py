@@ -1,4 +1,4 @@
-"""One source of records: its name and format, and its bytes as they are stored."""
+"""One source of records: its name and format, and its bytes as stored."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Source(NamedTuple):
     """One source, as the inventory found it.
 
     Attributes:
-        number: its place in the order of reading, from 0.
-        name: what its records are reported under: always valid UTF-8.
-        path: what it is opened by; ``"-"`` is standard input.
+        number: its position in the order of reading, from 0.
+        name: the name in reports; always valid UTF-8.
+        path: the path to open; ``"-"`` is standard input.
         kind: the format of its records; of a source that cannot be opened, the format of its name.
         packing: how it is compressed. Standard input is recognized by its first bytes instead.
-        size: stored bytes; None where they are not known (a pipe, a file that does not exist).
-        mtime: time of its last change, in nanoseconds; None where `size` is.
+        size: stored bytes; None if unknown (a pipe, a file that does not exist).
+        mtime: time of its last change, in nanoseconds; None if `size` is.
         problem: why it cannot be read; empty as far as the inventory knows.
         within: real path of the folder that the file must be in when it is opened; empty for anywhere.
     """
@@ -63,7 +63,7 @@ class Source(NamedTuple):
     within: str = ""
 
     def ended(self, sha256: str | None, problem: str, blank: int = 0) -> SourceEnd:
-        """The facts about it once all of it has been read, as far as that was possible."""
+        """Return the facts about the source after it was read as far as possible."""
         return SourceEnd(
             source=self.number,
             name=self.name,
@@ -92,7 +92,7 @@ def kind_of(name: str) -> tuple[Kind, Packing] | None:
 
 
 def display(path: str) -> str:
-    r"""`path` as text that can be written down: bytes that are not UTF-8 become ``\xff``."""
+    r"""Return `path` as text that UTF-8 can encode: bytes that are not UTF-8 become escapes such as ``\xff``."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
@@ -140,7 +140,7 @@ def open_regular(path: str, within: str = "") -> BinaryIO:
 
     Args:
         path: its path.
-        within: real path of a folder that the file must be in, wherever the links in `path` lead; empty for anywhere.
+        within: real path of the folder that must contain the file after links are resolved; empty for any folder.
             The opened file is checked, since a folder or file may have been replaced by a link meanwhile.
 
     Raises:
@@ -162,14 +162,14 @@ def open_regular(path: str, within: str = "") -> BinaryIO:
 
 
 def real_path(descriptor: int, path: str) -> str:
-    """Path without links of the open file `descriptor`; empty if it is not the file at `path`, by which it was opened.
+    """Return the path without links of the open file `descriptor`; empty if that is not the file at `path`.
 
     Raises `OSError`.
     """
     with contextlib.suppress(OSError):
         return str(Path(f"/proc/self/fd/{descriptor}").readlink())
     real = os.path.realpath(path)
-    return real if os.path.samestat(os.stat(real), os.fstat(descriptor)) else ""  # noqa: PTH116 - a name as typed, NUL bytes and all
+    return real if os.path.samestat(os.stat(real), os.fstat(descriptor)) else ""  # noqa: PTH116 - a name as typed, which may contain NUL bytes
 
 
 def is_within(real: str, folder: str) -> bool:
@@ -182,7 +182,7 @@ class StoredBytes:
 
     Args:
         file: open for reading.
-        size: where it ends: bytes appended to a file during the audit are not part of it. None: at its last byte.
+        size: bytes to read: bytes appended to a file during the audit are ignored. None reads to the end.
 
     Attributes:
         count: bytes read so far.
@@ -195,7 +195,7 @@ class StoredBytes:
         self._complete = False
 
     def block(self) -> bytes:
-        """The next bytes; empty at the end. Raises `DamageError`."""
+        """Read the next bytes; empty at the end. Raises `DamageError`."""
         want = BLOCK if self._size is None else min(BLOCK, self._size - self.count)
         try:
             block = self._file.read(want)
@@ -212,7 +212,7 @@ class StoredBytes:
         return block
 
     def blocks(self) -> Iterator[bytes]:
-        """All remaining bytes, in blocks. Raises `DamageError`."""
+        """Yield all remaining bytes, in blocks. Raises `DamageError`."""
         while block := self.block():
             yield block
 

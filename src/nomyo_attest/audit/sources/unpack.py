@@ -1,8 +1,8 @@
 """Decompress stored bytes as a stream in bounded memory: gzip (RFC 1952), Zstandard (RFC 8878), or none.
 
-The text is the same however the stored bytes were cut into blocks. Where an archive is cut off, all text before that
-place is returned. Where a gzip archive is damaged, all text before the damage is returned as well; of a Zstandard
-archive, less than `ZSTANDARD_TEXT` bytes of it are lost.
+The text does not depend on how the stored bytes are divided into blocks. All text before the end of a truncated archive
+is returned, and all text before the damage in a gzip archive; before the damage in a Zstandard archive, less than
+`ZSTANDARD_TEXT` bytes of text are lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nomyo_attest.audit.sources.source import DamageError, Packing
 from nomyo_attest.evidence.content import GZIP, ZSTANDARD
 
 TEXT_BLOCK: Final = 256 * 1024
-"""Bytes of text decompressed at once: an archive of zeros has a thousand for each of its own."""
+"""Maximum bytes of text decompressed at once: an archive of zeros expands a thousandfold."""
 
 _GZIP_WINDOW: Final = 31
 """wbits of zlib: a gzip header, and a window of any size that deflate allows, at most 32 KiB."""
@@ -25,17 +25,17 @@ WINDOW_LOG_MAX: Final = 27
 """Zstandard's window, as a power of two: 128 MiB, the largest that the program zstd accepts by default."""
 
 ZSTANDARD_TEXT: Final = 64 * 1024
-"""Bytes of text that the decompressor returns at once. An error in it loses the text of the same call."""
+"""Maximum bytes of text that the decompressor returns at once. An error loses the text of the same call."""
 
 _ZSTANDARD_INPUT: Final = 16 * 1024
-"""Stored bytes given to the decompressor at once. It copies those behind a frame, and a frame may have nine."""
+"""Stored bytes given to the decompressor at once. It copies those after a frame, and a frame may have only nine."""
 
 _SKIPPABLE: Final = range(0x184D2A50, 0x184D2A60)
 """Magic numbers of Zstandard's skippable frames (RFC 8878, section 3.1.2)."""
 
 
 def unpacked(blocks: Iterator[bytes], packing: Packing) -> Iterator[bytes]:
-    """The text in stored `blocks`. Raises `DamageError` where it is damaged or cut off."""
+    """Yield the text in stored `blocks`. Raises `DamageError` where it is damaged or truncated."""
     if packing == "gz":
         return _gunzipped(blocks)
     if packing == "zst":
@@ -44,7 +44,7 @@ def unpacked(blocks: Iterator[bytes], packing: Packing) -> Iterator[bytes]:
 
 
 def packing_of(head: bytes) -> Packing:
-    """The compression of a file that begins with the bytes `head`."""
+    """Return the compression of a file that begins with the bytes `head`."""
     if head.startswith(GZIP):
         return "gz"
     skippable = len(head) >= 4 and int.from_bytes(head[:4], "little") in _SKIPPABLE
@@ -92,7 +92,7 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
 def _before_damage(member: zlib._Decompress, data: bytes) -> Iterator[bytes]:
     out = bytearray()
     try:
-        # Output that the last call had no room for: a byte at a time, since the damage may be right behind it.
+        # Output that exceeded the limit of the last call: one byte at a time, since the damage may follow directly.
         while text := member.decompress(b"", 1):
             out += text
         for place in range(len(data)):
@@ -132,7 +132,7 @@ def _unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _slices(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in slices of `size`, so that the text before damage does not depend on how they arrive."""
+    """Yield the same bytes in slices of `size`, so that the text before damage does not depend on the blocks."""
     rest = b""
     damage = None
     try:
@@ -151,7 +151,7 @@ def _slices(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 
 def _zstandard_problem(error: str, frames: int) -> str:
-    """Describe an error of the library, behind `frames` complete frames."""
+    """Describe an error of the library, after `frames` complete frames."""
     if "too much memory" in error:
         return f"needs more than {(1 << WINDOW_LOG_MAX) >> 20} MiB of memory to be decompressed; decompress it first"
     if "Dictionary" in error:

@@ -161,7 +161,7 @@ def test_a_query_over_the_shared_records_only_finds_the_same(records: list[Fact]
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s") as store:
         fill(store, [*records, *alone], NAMES, 100)
         stored = StoredRecords(store, SourceOrder(store))
-        assert not records or stored.few("quote")
+        assert not records or stored.lookup_is_faster("quote")
         got = found_by(store, 2**60)
     assert sorted(got, key=_by_key) == sorted(model(records, 2**60), key=_by_key)
 
