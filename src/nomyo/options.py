@@ -1,7 +1,7 @@
 """The options of both clients: names, types, defaults and checks; and which names look like an option.
 
 `SecureChatCompletion` and `SecureCompletionClient` pass their arguments to `Options`; nothing is read from the
-environment. What each option means is documented at `SecureChatCompletion`.
+environment. `SecureChatCompletion` documents the options.
 
 `create` sends every keyword argument that it does not know to the model. A misspelled or borrowed option name, such as
 ``require_atestation`` or ``policy``, would therefore switch a check off without any sign. So a name is refused if it
@@ -50,10 +50,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ALWAYS: Final = "always"
-"""`require_attestation` of a client whose gate nothing switches off."""
+"""Value of `require_attestation` for a client whose gate cannot be switched off."""
 
 LOG_FAILURES: Final = ("raise", "warn")
-"""What happens to a completion whose evidence could not be stored: it is withheld, or released all the same."""
+"""Values of `evidence_log_failure`: withhold a completion whose evidence could not be stored, or release it."""
 
 
 class SharedOptions(TypedDict, total=False):
@@ -80,14 +80,14 @@ class ChatOptions(SharedOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Options:
-    """The options of one client, each checked; paths are loaded.
+    """The checked options of one client; the policy is loaded from its file.
 
     Attributes:
         base: the base URL, parsed.
         policy: the policy of `attestation_policy`; None for none.
         log: the evidence log of `evidence_log`; None for none.
         pins: `server_key_pins` as a tuple.
-        gated: whether the gate is on for calls that do not say otherwise.
+        gated: whether the gate is on for calls that do not override it.
 
     Raises:
         ArgumentError: an option is invalid; also if attestation is required without a policy.
@@ -126,8 +126,8 @@ class Options:
             allow_http=check_flag("allow_http", self.allow_http),
             unsafe_remote_http=check_flag("unsafe_remote_http", self.unsafe_remote_http),
             secure_memory=check_flag("secure_memory", self.secure_memory),
-            # A client derived from this one gets what is loaded here: a relative path means the folder of now, and an
-            # iterator would be empty the next time.
+            # A derived client gets the loaded objects: a relative path may resolve differently later, and an iterator
+            # would be empty.
             attestation_policy=policy,
             policy=policy,
             evidence_log=log,
@@ -172,7 +172,7 @@ class Constructor:
     """The parameters of a client's constructor, with the defaults of `Options`.
 
     Args:
-        positional: parameter → the option it stands for.
+        positional: parameter → the option that it sets.
         keywords: the names of its keyword-only options.
     """
 
@@ -189,9 +189,7 @@ class Constructor:
         return function
 
     def check_names(self, owner: str, given: Iterable[str]) -> None:
-        """Refuse keyword arguments that are no parameters. Raises `ArgumentTypeError`, which names the option that was
-        probably meant.
-        """
+        """Refuse unknown keyword arguments. Raises `ArgumentTypeError`, which names the option probably meant."""
         names = [each.name for each in self._parameters]
         for name in given:
             if name not in names:
@@ -200,7 +198,7 @@ class Constructor:
 
 
 def is_gated(required: object, default: bool, policy: AppraisalPolicy | None) -> bool:
-    """Whether the gate is on. Raises `ArgumentError` for one without a policy."""
+    """Whether the gate is on. Raises `ArgumentError` if it is on without a policy."""
     if required is None:
         required = default
     if not isinstance(required, bool):
@@ -213,14 +211,14 @@ def is_gated(required: object, default: bool, policy: AppraisalPolicy | None) ->
 
 
 def load_policy(policy: AppraisalPolicy | str | PathLike[str] | None) -> AppraisalPolicy | None:
-    """The policy itself, or the one in a file. Raises `ArgumentError`, `nomyo_attest.PolicyError` and `OSError`."""
+    """Return the policy, loaded if a path is given. Raises `ArgumentError`, `nomyo_attest.PolicyError` or `OSError`."""
     if policy is None or isinstance(policy, AppraisalPolicy):
         return policy
     return AppraisalPolicy.load(check_path("attestation_policy", policy))
 
 
 def load_log(log: object) -> EvidenceLog:
-    """The evidence log itself, or the one at a path. Raises `ArgumentError`."""
+    """Return the evidence log, or create one for a path. Raises `ArgumentError`."""
     return log if isinstance(log, EvidenceLog) else EvidenceLog(check_path("evidence_log", log))
 
 
@@ -231,19 +229,19 @@ GATE_OPTIONS: Final = ("attestation_policy", "require_attestation")
 """Options of `SecureChatCompletion` that `SecureCompletionClient` does not have."""
 
 EDITS: Final = 2
-"""Edit distance up to which a name counts as a misspelled option."""
+"""Maximum edit distance of a misspelled option."""
 
 LONG: Final = 8
-"""Characters of the shortest option whose misspellings are refused."""
+"""Minimum length of an option whose misspellings are refused, in characters."""
 
 _STEM: Final = "attest"
 
 _NAME_MAX: Final = 40
-"""Characters of the longest name that is compared and quoted."""
+"""Maximum length of a name that is compared and quoted, in characters."""
 
 _HEADERS: Final = "the protocol defines the HTTP headers"
 _QUERY: Final = "the protocol defines the request's URL"
-_ACCOUNT: Final = "the service has no such notion; the API key names the account"
+_ACCOUNT: Final = "the service has no organizations or projects; the API key identifies the account"
 _TLS: Final = (
     "TLS certificates are always verified; configure the connection with an httpx.AsyncClient, given to the "
     "constructor as http_client, and attestation with require_attestation"
@@ -277,18 +275,17 @@ _NAMES: Final[Mapping[str, str]] = {
     _ACCOUNT: "organization project",
     _PAYLOAD_ID: "nonce payload_id",
 }
-"""The option meant, or, as a sentence, why there is none → the names that other libraries use for it."""
+"""Option, or a sentence that says why there is none → the names that other libraries use for it."""
 
 BORROWED: Final[Mapping[str, str]] = {name: meant for meant, names in _NAMES.items() for name in names.split()}
-"""Borrowed name → the option meant, or, as a sentence, why there is none."""
-
+"""Borrowed name → the option, or a sentence that says why there is none."""
 
 _SAME: Final = {"base_url": "router_url", "router_url": "base_url"}
-"""Options that the two clients call by different names."""
+"""Options that have different names in the two clients."""
 
 
 def _normal(name: str) -> str:
-    """A name in lower case without punctuation: ``apiKey`` and ``api_key`` are the same."""
+    """Return a name in lower case without punctuation, so that ``apiKey`` equals ``api_key``."""
     return re.sub(r"[\W_]", "", name.lower())
 
 
@@ -325,8 +322,9 @@ def _call_problem(name: str, meant: str, known: Collection[str]) -> str:
 
 
 def meant_by(name: str, options: Collection[str]) -> str | None:
-    """The option in `options` that `name` equals, misspells or borrows from another library; a reason for a
-    borrowed name without a counterpart; None if the name does not look like an option.
+    """Return the option in `options` that `name` equals or misspells, or for which another library uses it.
+
+    For such a name without a counterpart, returns a sentence that says why; None if it does not look like an option.
     """
     if len(name) > _NAME_MAX:
         return _related(_normal(name))
@@ -334,7 +332,7 @@ def meant_by(name: str, options: Collection[str]) -> str | None:
 
 
 def _related(normal: str) -> str | None:
-    """The option meant by a name that contains ``attest``, which no model's parameter does; None for any other name."""
+    """Return the option for a name that contains ``attest``, which no model parameter does; None for any other name."""
     if _STEM not in normal:
         return None
     return "attestation_policy" if "polic" in normal else "require_attestation"
@@ -371,11 +369,10 @@ def _within(one: str, other: str, maximum: int) -> bool:
 
 
 def hint(name: str, accepted: Collection[str]) -> str:
-    """What to write instead of an unknown keyword argument, as the end of a message that has named it; empty if there
-    is no suggestion.
+    """Return a suggestion for an unknown keyword argument, to append to a message; empty if there is none.
 
     Args:
-        accepted: the parameters that the function has.
+        accepted: the parameters of the function.
     """
     meant = meant_by(name, (*accepted, *GATE_OPTIONS))
     if meant is None:

@@ -1,7 +1,7 @@
-"""Which pages of this process are locked in memory, and for how many buffers.
+"""Lock pages of this process in memory, and count the buffers on each.
 
-mlock(2) does not count: one munlock undoes any number of mlocks, also those made for a neighbor on the same page. So
-the pages are counted here, for the whole process.
+mlock(2) does not count: one munlock undoes any number of mlocks, also those for other buffers on the same page. So this
+module counts them for the whole process.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Final
 _logger = logging.getLogger(__name__)
 
 PATIENCE: Final = 1.0
-"""Seconds to wait for the table of locked pages. It is held for milliseconds, unless the garbage collector runs code
-that wants it in the very thread that holds it: then the pages stay unlocked, which is counted as a failure."""
+"""Seconds to wait for the mutex of the table of locked pages. It is held for milliseconds, unless the garbage collector
+runs code that needs it in the thread that holds it. The pages then stay unlocked, which counts as a failure."""
 
 LockCall = Callable[[int, int], int]
 """A function of an address and a size in bytes, such as mlock; 0 is success; errno describes a failure."""
@@ -29,9 +29,7 @@ _NO_BYTES: Final = ctypes.c_char * 0
 
 
 class Hold:
-    """A claim that some pages stay locked. It ends when the object is dropped; in a forked child it is void, since a
-    child inherits no lock.
-    """
+    """A claim that pages stay locked, until the object is dropped. It is void in a forked child."""
 
     __slots__ = ("_locks", "_pages", "_process")
 
@@ -59,8 +57,8 @@ class PageLocks:
 
     Attributes:
         page_size: in bytes.
-        process: counts the forks that led to this process.
-        failures: how many locks were refused.
+        process: number of forks that led to this process.
+        failures: number of failed locks.
     """
 
     def __init__(self, calls: tuple[LockCall, LockCall] | None, page_size: int = mmap.PAGESIZE) -> None:
@@ -74,7 +72,7 @@ class PageLocks:
         self._mutex = threading.Lock()
 
     def hold(self, address: int, size: int) -> Hold | None:
-        """Lock the pages under `size` bytes at `address`: all, or none, and then there is no `Hold`."""
+        """Lock the pages of `size` bytes at `address`. Returns None if any of them cannot be locked; then none is."""
         if self._calls is None:
             return None
         if not self._mutex.acquire(timeout=PATIENCE):
@@ -82,7 +80,7 @@ class PageLocks:
             return None
         try:
             # First unlock released pages: one may have been unmapped since, and mapped again for this buffer.
-            self._settle()
+            self._unlock_released()
             pages = range(address // self.page_size, -(-(address + size) // self.page_size)) if size else range(0)
             tried: list[range] = []
             for run in _runs(page for page in pages if page not in self._counts):
@@ -99,7 +97,7 @@ class PageLocks:
             self._drain()
 
     def release(self, pages: range) -> None:
-        """End a claim; for `Hold`. Never waits, since finalizers call it: the holder of the table unlocks the pages."""
+        """End a claim; for `Hold`. Never waits, since finalizers call it: the holder of the mutex unlocks the pages."""
         self._released.append(pages)
         self._drain()
 
@@ -109,7 +107,7 @@ class PageLocks:
         return len(self._counts) * self.page_size
 
     def works(self) -> bool:
-        """Whether this process can lock memory at all. Tries with a page if it never did."""
+        """Whether this process can lock memory. Tries it with one page if it has not locked any yet."""
         if self._works is None:
             self._works = False
             with mmap.mmap(-1, self.page_size) as memory:
@@ -119,22 +117,22 @@ class PageLocks:
         return self._works
 
     def forget(self) -> None:
-        """In a child after fork(2): nothing is locked, and the thread that had the table may be gone."""
+        """Reset the table in a forked child: nothing is locked, and the thread that held the mutex may not exist."""
         self.process += 1
         self._counts.clear()
         self._released.clear()
         self._mutex = threading.Lock()
 
     def _drain(self) -> None:
-        # Checked again after each round, so that pages released while the table was held are unlocked, too.
+        # Checked again after each round, so that pages released while the mutex was held are unlocked, too.
         while self._released and self._mutex.acquire(blocking=False):
             try:
-                self._settle()
+                self._unlock_released()
             finally:
                 self._mutex.release()
 
-    def _settle(self) -> None:
-        """Unlock the released pages without another claim. The table must be held."""
+    def _unlock_released(self) -> None:
+        """Unlock the released pages without another claim. The caller must hold the mutex."""
         while self._released:
             unclaimed = []
             for page in self._released.popleft():
@@ -159,12 +157,12 @@ class PageLocks:
 
     def _unlock(self, pages: range) -> None:
         assert self._calls is not None
-        # A failure says that the pages are no longer mapped, and so not locked either.
+        # A failure means that the pages are no longer mapped, and so not locked either.
         self._calls[1](pages.start * self.page_size, len(pages) * self.page_size)
 
 
 def _runs(pages: Iterable[int]) -> Iterator[range]:
-    """Rising page numbers as ranges without gaps: one system call each."""
+    """Group ascending page numbers into ranges without gaps, for one system call each."""
     start = end = 0
     for page in pages:
         if page != end:
@@ -177,17 +175,17 @@ def _runs(pages: Iterable[int]) -> Iterator[range]:
 
 
 def address_of(buffer: bytearray | mmap.mmap) -> int:
-    """Where the content of `buffer` begins in memory."""
+    """Return the address of the content of `buffer`."""
     return ctypes.addressof(pinned(buffer))
 
 
 def pinned(buffer: bytearray | mmap.mmap) -> ctypes.Array[ctypes.c_char]:
-    """A view on the start of `buffer`. While it lives, the buffer can be neither resized nor moved."""
+    """Return a view of the start of `buffer`. While it exists, the buffer can be neither resized nor moved."""
     return _NO_BYTES.from_buffer(buffer)
 
 
 def system_calls() -> tuple[LockCall, LockCall] | None:
-    """mlock and munlock of the C library this process runs on, glibc, musl or another; None where there are none."""
+    """Return mlock and munlock of the C library of this process; None if it has none."""
     if os.name != "posix":
         return None
     try:
@@ -213,7 +211,7 @@ def memlock_limit() -> int | None:
 
 
 PAGES: Final = PageLocks(system_calls())
-"""The one table of this process."""
+"""The table of this process."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=PAGES.forget)

@@ -1,9 +1,9 @@
-"""JSON out as the protocol has it, JSON in without its ambiguities.
+"""Encode JSON as the protocol requires, and decode JSON strictly.
 
-Out: the layout of `json.dumps` with its defaults (RFC 8259, non-ASCII escaped), without NaN. Long strings are written
-in slices, so that a thread that writes them lets others run: the C encoder would hold the interpreter for a whole one.
+`encode` writes the layout of `json.dumps` with its defaults (RFC 8259, non-ASCII escaped), without NaN. Long strings
+are encoded in slices, so that other threads can run: the C encoder would hold the GIL for a whole string.
 
-In: no key twice in an object, no NaN, no infinity.
+`decode` refuses duplicate keys, NaN and infinities.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from nomyo.errors import ArgumentError, ArgumentTypeError
 from nomyo_attest.evidence.strict_json import DEPTH_MAX, check_containers, is_deeper
 
 LONG: Final = 128 * 1024
-"""Characters of a slice, in which longer strings are written: a slice takes about half a millisecond."""
+"""Characters of a slice, in which longer strings are encoded. A slice takes about half a millisecond."""
 
 _ITEMS: Final = 1000
-"""Items of a long list that are written at a time."""
+"""Items of a long list that are encoded at a time."""
 
 _PROTOCOL_KEYS: Final = frozenset(
     {
@@ -30,24 +30,24 @@ _PROTOCOL_KEYS: Final = frozenset(
         *("schema", "text", "tool_call_id", "tool_calls", "tools", "type", "url"),
     }
 )
-"""Keys that error messages may contain: those of the protocol. Any other may be a user's text. At the top level, which
-has the names of the parameters, every identifier may appear.
+"""Keys that error messages may contain: those of the protocol. Any other key may be a user's text. Keys at the top
+level are names of parameters, so every identifier may appear.
 """
 
 _HINT: Final = "decode it with the right encoding, or replace it: text.encode('utf-8', 'replace').decode()"
-"""What to do about a lone surrogate: half of a UTF-16 pair, or a byte that Python could not decode (PEP 383)."""
+"""Hint for a lone surrogate: half of a UTF-16 pair, or a byte that Python could not decode (PEP 383)."""
 
 _PLAIN: Final = frozenset({str, bool, type(None)})
-"""Types whose values JSON can always say, and that never change."""
+"""Immutable types whose values JSON can always represent, apart from lone surrogates."""
 
 _DEPTH_MAX: Final = 200
-"""Levels of nesting that are searched for what cannot be written; honest payloads have ten."""
+"""Maximum depth of nesting; usual payloads have ten levels."""
 
 
 def size_hint(value: object) -> int:
     """Characters of `value` as JSON, roughly, up to `LONG`: enough to distinguish long from short."""
     total, left = 0, [value]
-    seen: set[int] = set()  # a list may hold itself
+    seen: set[int] = set()  # a list may contain itself
     while left and total < LONG:
         if len(left) >= LONG:
             return LONG
@@ -64,21 +64,22 @@ def size_hint(value: object) -> int:
 
 
 def snapshot(value: object) -> Any:
-    """A copy of `value` that later changes of it do not touch: dicts and lists are new, strings the same.
+    """Copy `value`, so that later changes to it have no effect: dicts and lists are new, strings are shared.
 
-    Raises as `encode` does, so that what JSON cannot say is refused before anything is sent. Text with a lone surrogate
-    raises `ArgumentError` as well: JSON can write it as an escape, but most readers refuse or replace it.
+    Raises the errors of `encode`, so that a value that JSON cannot represent is refused before anything is sent. Text
+    with a lone surrogate raises `ArgumentError` as well: JSON can escape it, but most readers refuse or replace it.
     """
     try:
         return _copied(value, 0)
     except (TypeError, ValueError, RecursionError, RuntimeError):
-        pass  # `_complain` raises a better error
-    return _complain(value)
+        pass  # `_raise_problem` raises a more specific error
+    return _raise_problem(value)
 
 
 def _copied(value: Any, depth: int) -> Any:
-    """Raises ValueError or TypeError. A million of numbers or a hundred thousand messages pass through here at once,
-    so whatever can be done by one call for a whole list is.
+    """Copy and check a value. Raises `ValueError` or `TypeError`.
+
+    A payload may contain a million numbers or a hundred thousand messages, so whole lists are checked in one call.
     """
     if depth > _DEPTH_MAX:
         raise ValueError
@@ -118,7 +119,7 @@ def _check_texts(values: Iterable[object]) -> None:
 
 
 def is_text(value: str) -> bool:
-    """Whether UTF-8 can encode a str, which it can unless there is a lone surrogate in it."""
+    """Whether UTF-8 can encode a str, that is, whether it contains no lone surrogate."""
     if value.isascii():
         return True
     try:
@@ -129,28 +130,28 @@ def is_text(value: str) -> bool:
 
 
 def encode(value: object) -> bytearray:
-    """`value` as JSON text in UTF-8, in the layout of `json.dumps`, in a buffer that the caller can wipe.
+    """Encode `value` as JSON in UTF-8, in the layout of `json.dumps`, into a buffer that the caller can wipe.
 
     Raises:
-        ArgumentTypeError: for what JSON cannot say, naming its place, such as ``messages[0].content``.
-        ArgumentError: for NaN and infinities, circular or too deep nesting, naming the place.
+        ArgumentTypeError: a value has a type that JSON cannot represent; names its place, e.g. ``messages[0].content``.
+        ArgumentError: NaN, an infinity, circular or too deep nesting; names its place.
     """
     if size_hint(value) < LONG:
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
-            text = ""  # complained of below, where what json raises has gone
+            text = ""  # `_raise_problem` raises below, when the error of json, which quotes the value, is gone
         if text:
             return bytearray(text, "ascii")
     else:
         buffer = bytearray()
         if _write(value, buffer):
             return buffer
-    return _complain(value)
+    return _raise_problem(value)
 
 
 def _write(value: object, buffer: bytearray) -> bool:
-    """Append `value`, long strings in slices; False if it cannot be written."""
+    """Append `value`, long strings in slices. Returns False if it cannot be encoded."""
     try:
         for piece in _pieces(value, 0):
             buffer += piece.encode("ascii")
@@ -190,17 +191,18 @@ def _pieces(value: object, depth: int) -> Iterator[str]:
 
 
 def _parts(value: list[Any] | tuple[Any, ...]) -> Iterator[tuple[None, list[Any] | tuple[Any, ...]]]:
-    """A list in parts, in the form of a dict's items."""
+    """Yield a list in parts, each as a pair like those of a dict's items."""
     for start in range(0, len(value), _ITEMS):
         yield None, value[start : start + _ITEMS]
 
 
 def _key(key: object) -> str:
-    """A key as `json.dumps` writes it, which turns numbers, booleans and None into strings."""
+    """Encode a key as `json.dumps` does, which converts numbers, booleans and None to strings."""
     return json.dumps({key: 0}, allow_nan=False)[1:-4]
 
 
-def _complain(value: object) -> NoReturn:
+def _raise_problem(value: object) -> NoReturn:
+    """Raise `ArgumentError` or `ArgumentTypeError` for a value that cannot be encoded."""
     found = _unwritable(value, "", 0, set())
     if found is not None:
         place, problem, kind = found
@@ -209,7 +211,7 @@ def _complain(value: object) -> NoReturn:
 
 
 def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tuple[str, str, type[ArgumentError]] | None:
-    """The first thing that JSON cannot say: its place, what it is, and what to raise. Never what it holds."""
+    """Find the first value that JSON cannot represent: its place, the problem and the exception. No value is quoted."""
     if isinstance(value, float) and not math.isfinite(value):
         return place, "a number that is finite is expected, not NaN or an infinity", ArgumentError
     if isinstance(value, int) and not _has_decimals(value):
@@ -221,9 +223,9 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
     if not isinstance(value, (dict, list, tuple)):
         return place, f"JSON has no {type(value).__name__}; give text, a number, a list or a dict", ArgumentTypeError
     if id(value) in around:
-        return place, "it holds itself", ArgumentError
+        return place, "it contains itself", ArgumentError
     if depth > _DEPTH_MAX:
-        return place, "it is nested too deep", ArgumentError
+        return place, "it is nested too deeply", ArgumentError
     around = around | {id(value)}
     if isinstance(value, dict):
         for key in value:
@@ -250,15 +252,15 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
 
 
 def _place_of(place: str, key: object) -> str:
-    """The place of a key's value. A key that may be a user's text is not shown."""
+    """Return the place of a key's value. A key that may be a user's text is replaced by ``…``."""
     if not place:
         return key if isinstance(key, str) and key.isidentifier() and len(key) <= 40 else "…"
     return f"{place}.{key}" if isinstance(key, str) and key in _PROTOCOL_KEYS else f"{place}.…"
 
 
 def _has_decimals(number: int) -> bool:
-    """Whether Python writes a number in decimal: it refuses those of thousands of digits, which take it long."""
-    if number.bit_length() < 2000:  # sys.set_int_max_str_digits takes no limit below 640 digits
+    """Whether Python converts a number to decimal; it refuses numbers of thousands of digits, which would take long."""
+    if number.bit_length() < 2000:  # sys.set_int_max_str_digits accepts no limit below 640 digits
         return True
     try:
         int.__repr__(number)
@@ -267,29 +269,29 @@ def _has_decimals(number: int) -> bool:
     return True
 
 
-# `nomyo_attest.evidence.strict_json` has the bounds, but its `parse_json` serves a verifier: it marks duplicate keys
-# instead of refusing them, replaces integers that are too long, and says in its errors what is wrong with the text.
+# The limits are those of `nomyo_attest.evidence.strict_json`, but its `parse_json` is for a verifier: it marks
+# duplicate keys instead of refusing them, replaces integers that are too long, and describes the text in its errors.
 def decode(data: bytes | bytearray, *, values_max: int | None = None) -> Any:
-    """One JSON text in UTF-8 → its value.
+    """Decode one JSON text in UTF-8.
 
     Args:
-        values_max: how many values a text may hold that never has many, roughly: commas and brackets are counted, also
-            those within strings. None for the bound of `nomyo_attest.evidence.strict_json`, on objects and arrays.
+        values_max: approximate maximum number of values: commas and opening brackets are counted, also those in
+            strings. None for the limit of `nomyo_attest.evidence.strict_json` on objects and arrays.
 
-    Raises `ValueError`, which quotes nothing of the text: `TooManyContainersError` for one that is beyond the bound.
+    Raises `ValueError`, which does not quote the text: `TooManyContainersError` if it exceeds that limit.
     """
     if values_max is None:
         check_containers(data)
     elif sum(map(data.count, (b",", b"[", b"{"))) > values_max:
-        raise ValueError("more values than any honest text holds")
-    # The parser's own limit on depth differs from one Python to the next, and counts the calls that lead to it.
+        raise ValueError(f"more than {values_max} values")
+    # The parser's own limit on depth depends on the version of Python and on the depth of the call stack.
     if not is_deeper(data, DEPTH_MAX):
         try:
             return json.loads(
                 data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite
             )
         except (ValueError, RecursionError):
-            pass  # what json raises carries the whole text
+            pass  # the error of json contains the whole text
     raise ValueError("not JSON, or ambiguous")
 
 

@@ -1,9 +1,9 @@
 """Keep prompts, completions, passwords and API keys out of exceptions.
 
-A traceback holds the frames it went through, and they hold the data being processed; crash reporters and log handlers
-print that. So every public method is guarded: its exception loses its traceback and its chained exceptions, and is
-raised again from a frame that holds nothing. An unexpected error may quote anything in its message, so it
-becomes an `InternalError` that says its kind and its place in the code.
+A traceback refers to frames, and frames to the data being processed, which crash reporters and log handlers print. So
+every public method is guarded: its exception loses its traceback and its chained exceptions, and is raised again from
+a frame without data. The message of an unexpected error may quote data, so the error becomes an `InternalError` that
+names its class and its place in the code.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ _QUOTES_NOTHING = (NomyoError, NomyoAttestError, OSError, MemoryError, Recursion
 """Errors whose messages quote no secret: those of both packages, and those about files and memory."""
 
 _UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
-"""How Python names an unknown argument; from 3.13 on, a suggestion of its own may follow."""
-
+"""Python's message about an unknown argument; since 3.13, a suggestion may follow."""
 
 _NO_LOOP = (
-    "no asyncio event loop is running. Run the call with asyncio.run(); under trio, in a thread of its own: "
+    "no asyncio event loop is running. Run the call with asyncio.run(); under trio, in a separate thread: "
     "await trio.to_thread.run_sync(asyncio.run, client.create(…))"
 )
 
 
 class _Failure:
-    """An exception as a value, so that it can leave the frames it was raised in."""
+    """An exception as a return value, so that it leaves the frames in which it was raised."""
 
     __slots__ = ("error",)
 
@@ -65,7 +64,7 @@ def guarded(method: Callable[P, T]) -> Callable[P, T]:
         try:
             raise error
         finally:
-            del error  # it would hold its own traceback
+            del error  # otherwise the traceback would refer to itself
 
     return guard
 
@@ -85,19 +84,19 @@ def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
         try:
             raise error
         finally:
-            del error  # it would hold its own traceback
+            del error  # otherwise the traceback would refer to itself
 
     return guard
 
 
 def _run(method: Callable[..., T], given: list[Any]) -> _Success[T] | _Failure:
-    """Call it with the arguments and keyword arguments in `given`, which is emptied: what is thrown into the frame of
-    the guard, as when a coroutine is closed, finds nothing there.
+    """Call `method` with the arguments and keyword arguments in `given`, and empty it, so that an exception thrown
+    into the guard, as when a coroutine is closed, refers to no data.
     """
     kwargs, args = given.pop(), given.pop()
     try:
         return _Success(method(*args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
+    except BaseException as error:  # noqa: BLE001 - every error must leave these frames; the guard raises it again
         return _Failure(_without_frames(error, method))
 
 
@@ -105,17 +104,17 @@ async def _run_async(method: Callable[..., Coroutine[Any, Any, T]], given: list[
     kwargs, args = given.pop(), given.pop()
     try:
         return _Success(await method(*args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it leaves these frames; it is raised again at once
+    except BaseException as error:  # noqa: BLE001 - every error must leave these frames; the guard raises it again
         if _is_without_asyncio(error):
             return _Failure(EventLoopError(_NO_LOOP))
         return _Failure(_without_frames(error, method))
 
 
 def _is_without_asyncio(error: BaseException) -> bool:
-    """Whether an error is asyncio's word that no event loop of it runs, as under trio."""
+    """Whether an error means that no asyncio event loop is running, as under trio."""
     if type(error) is not RuntimeError or not ("event loop" in str(error) or "inside a task" in str(error)):
         return False
-    import asyncio  # commands that make no call start without it
+    import asyncio  # imported here, so that commands without a call start faster
 
     try:
         asyncio.get_running_loop()
@@ -133,28 +132,28 @@ def _without_frames(error: BaseException, method: Callable[..., Any]) -> BaseExc
 
 
 def _with_hint(problem: str, method: Callable[..., Any]) -> str:
-    """Python's message about a call's arguments, with the option that an unknown name probably stands for."""
+    """Add to Python's message about a call's arguments the option that was probably meant by an unknown name."""
     unknown = _UNKNOWN.search(problem)
     if unknown is None:
         return problem
-    from nomyo.options import hint  # only where a call fails: it imports policies and evidence logs
+    from nomyo.options import hint  # imported here, since it imports policies and evidence logs
 
     return problem[: unknown.end()] + hint(unknown[1], inspect.signature(method).parameters)
 
 
 def _sanitized(error: BaseException) -> BaseException:
-    """The sanitized exception to raise instead: the error itself, if its message quotes nothing."""
+    """Return the sanitized exception to raise: the error itself if its message quotes no data."""
     sanitized = error
     if isinstance(error, Exception) and not isinstance(error, _QUOTES_NOTHING):
         sanitized = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
-    elif isinstance(error, BaseExceptionGroup):  # each in it has frames of its own
+    elif isinstance(error, BaseExceptionGroup):  # each member has its own frames
         sanitized = BaseExceptionGroup("several at once", [_sanitized(one) for one in error.exceptions])
     error.__traceback__ = error.__context__ = error.__cause__ = None  # also where another reference to it exists
     return sanitized
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised: file and line of the innermost frame."""
+    """Return file and line of the innermost frame."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

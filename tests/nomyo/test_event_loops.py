@@ -96,7 +96,7 @@ CALLS: dict[str, Callable[[SecureChatCompletion], Coroutine[Any, Any, Any]]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_without_an_event_loop_of_asyncio_a_call_says_how_to_run_it(wire: Wire, name: str) -> None:
     call = CALLS[name](wire.client())
-    with pytest.raises(EventLoopError, match=r"Run the call with asyncio\.run\(\); under trio, in a thread"):
+    with pytest.raises(EventLoopError, match=r"Run the call with asyncio\.run\(\); under trio, in a separate thread"):
         call.send(None)  # as another kind of event loop would start it
     assert wire.router.requests == []
 
