@@ -116,25 +116,25 @@ def _ask_through_gate(
 ) -> Step:
     """Ask through the gate; the step's `name` says whether the response is to be affirmed or refused."""
     try:
-        answer = runner.run(client.create(MODEL, _MESSAGES))
+        response = runner.run(client.create(MODEL, _MESSAGES))
     except AttestationError as refusal:
         result = refusal.result
         succeeded = name == "refuse" and result.verdict is Verdict.CONTRAINDICATED and result.failed == (BROKEN_RULE,)
         document = result.to_dict()
         facts = {"answer": None, "result": document}
         return Step(name, succeeded, clock.lap(), facts, result=result, policy=policy, files={file: document})
-    document = answer["_metadata"]["attestation_result"]
+    document = response["_metadata"]["attestation_result"]
     succeeded = name == "affirm" and document["verdict"] == Verdict.AFFIRMING.value
-    facts = {**_facts(answer), "result": document}
-    return Step(name, succeeded, clock.lap(), facts, policy=policy, files={file: answer})
+    facts = {**_facts(response), "result": document}
+    return Step(name, succeeded, clock.lap(), facts, policy=policy, files={file: response})
 
 
-def _facts(answer: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = answer["_metadata"]
+def _facts(response: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = response["_metadata"]
     return {
         "payload_id": metadata["payload_id"],
         "question": QUESTION,
-        "answer": answer["choices"][0]["message"]["content"],
+        "answer": response["choices"][0]["message"]["content"],
         "quoted": metadata["tpm_attestation"].get("pcr_banks"),
     }
 

@@ -1,6 +1,6 @@
 """Read settings from options, environment variables and secret files.
 
-An option wins over its variable, and error messages name the one that was used. An empty value is an error in both. It
+An option overrides its variable, and error messages name the one that was used. An empty value is an error in both. It
 usually comes from a shell variable that is not set, or from a command that failed: ``export
 NOMYO_SERVER_KEY_PINS=$(…)`` hides its status. To ignore it would drop a pin or a policy silently, or send a prompt to
 another server.
@@ -91,10 +91,10 @@ def nonempty(text: str) -> str:
 
 
 SECRET_MAX: Final = 4096
-"""Bytes of the longest password or API key."""
+"""Maximum size of a password or an API key in bytes."""
 
 SECRETS_MAX: Final = 1024 * 1024
-"""Bytes of the longest list of them."""
+"""Maximum size of a list of them in bytes."""
 
 
 def read_secret(name: str, flag: str) -> str:

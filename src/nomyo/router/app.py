@@ -45,15 +45,15 @@ KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
 _LARGE: Final = 1024 * 1024
-"""Size in bytes from which on a package is large."""
+"""Size in bytes above which a package is large."""
 
 LARGE_AT_A_TIME: Final = 2
-"""Maximum of large packages that are decrypted at a time: the objects of 10 MiB of JSON can take 150 MB, and to create
-them takes a second in which the interpreter does nothing else.
+"""Maximum number of large packages that are decrypted at a time: the objects of 10 MiB of JSON can take 150 MB, and a
+second to create, in which the GIL is held.
 """
 
 _KEY_STAGES: Final = ("key",)
-_ANSWER_STAGES: Final = (
+_COMPLETION_STAGES: Final = (
     "request", "forge", "evidence", "completion", "plaintext", "recipient", "encrypt", "bodies", "reply",
 )  # fmt: skip
 
@@ -164,7 +164,7 @@ class Router:
             return _refused(request, refusal)
         except ClientDisconnect:
             add_remark(request.scope, "the client disconnected", gone=True)
-            return Response(status_code=400)  # nobody reads it
+            return Response(status_code=400)  # it is not sent
         except Exception as error:  # noqa: BLE001 - its message and its traceback may quote the prompt
             logger.error("%s failed: %s", COMPLETION_PATH, type(error).__name__)
             return _refused(request, Refusal(500, INTERNAL))
@@ -173,7 +173,7 @@ class Router:
         if self.draining:
             await self._in_time(_read_body(request))  # a client that is still sending might not read the response
             raise Refusal(503, ENDING, _ENDING_RETRY)
-        fault = self.faults.take(*_ANSWER_STAGES)
+        fault = self.faults.take(*_COMPLETION_STAGES)
         at_once: Response | None = fault.at("request", None)
         if at_once is not None:
             return at_once

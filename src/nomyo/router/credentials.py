@@ -26,8 +26,8 @@ class ServerKey:
     """A key pair.
 
     Attributes:
-        private: opens requests.
-        pem: what ``/pki/public_key`` serves.
+        private: decrypts requests.
+        pem: the public key that ``/pki/public_key`` serves.
         pin: ``sha256/…``, for clients that pin it.
     """
 
@@ -37,12 +37,12 @@ class ServerKey:
 
     @classmethod
     def of(cls, private: RSAPrivateKey) -> Self:
-        """With everything that follows from the private key."""
+        """Create the key pair from its private key."""
         return cls(private, keys.public_pem(private), keys.fingerprint(private.public_key()))
 
     @classmethod
     def new(cls, bits: int) -> Self:
-        """Made now; RSA-4096 takes 0.1 to 3 s. Raises `RouterError` for a size that no client could use."""
+        """Generate a key pair; RSA-4096 takes 0.1 to 3 s. Raises `RouterError` for an invalid size."""
         try:
             return cls.of(keys.generate(bits))
         except ValueError as error:
@@ -50,7 +50,7 @@ class ServerKey:
 
     @classmethod
     def first(cls, options: RouterOptions) -> Self:
-        """The one to start with. Raises `RouterError` if its file cannot be used."""
+        """Load or generate the key pair for the start of a router. Raises `RouterError` if its file cannot be used."""
         if options.server_key is None:
             return cls.new(options.server_key_bits)
         from nomyo import client_keys
@@ -63,11 +63,11 @@ class ServerKey:
 
 @dataclass(frozen=True, slots=True)
 class ServerTLS:
-    """What a server needs, and its clients.
+    """The TLS setup of a server.
 
     Attributes:
-        context: for the server.
-        ca: file of the CA's certificate in PEM that clients have to trust; None for a certificate from files.
+        context: the TLS context of the server.
+        ca: file of the CA's certificate in PEM, which clients must trust; None if the certificate was given.
     """
 
     context: ssl.SSLContext
@@ -75,15 +75,15 @@ class ServerTLS:
 
 
 def load_tls(cert: Path, key: Path) -> ServerTLS:
-    """A certificate chain and its private key, both in PEM.
+    """Load a certificate chain and its private key, both in PEM.
 
-    The key file is checked as a client's key file is (`nomyo.keystore`), and may be any symbolic link of root, as
-    ACME clients make. Raises `RouterError`.
+    The key file is checked like a client's key file (`nomyo.keystore`), but may be any symbolic link that belongs to
+    root, such as those of ACME clients. Raises `RouterError`.
     """
     context = _server_context()
     try:
         with open_folder(key.parent) as folder, folder.opened(key.name, private=True, any_link=True) as descriptor:
-            # `ssl` reads files by name only; this name is the open file that was checked.
+            # `ssl` reads files by name only; this name refers to the open file that was checked.
             name = f"/dev/fd/{descriptor}" if os.name == "posix" else key
             context.load_cert_chain(cert, name, password=_no_password)
     except KeyStoreError as error:
@@ -95,10 +95,10 @@ def load_tls(cert: Path, key: Path) -> ServerTLS:
 
 
 def make_temporary_tls(directory: Path, host: str) -> ServerTLS:
-    """Create a temporary CA, and a certificate of it for loopback and `host`.
+    """Create a temporary CA, and a certificate from it for loopback and `host`.
 
-    Only the CA's certificate stays in `directory`, which should be a private one: the CA's key is never written, and
-    the server's for a moment, encrypted under a password that nobody keeps, since `ssl` reads keys from files alone.
+    Only the CA's certificate stays in `directory`, which should be private. The CA's key is never written. The server's
+    key is written for a moment, since `ssl` reads keys from files only, encrypted with a password that is discarded.
     """
     authority = trustme.CA()
     names = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
@@ -129,5 +129,5 @@ def _server_context() -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """In the place of OpenSSL's prompt, which would wait for a terminal. Raises `RouterError`."""
+    """Raise `RouterError` instead of OpenSSL's prompt, which would wait for a terminal."""
     raise RouterError("key: it is encrypted; give the router's TLS key without a password, readable to it alone")

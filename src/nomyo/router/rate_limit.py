@@ -29,19 +29,19 @@ BURST: Final = 4
 """Requests in a second, once in `BURST_EVERY`."""
 
 BURST_EVERY: Final = 10.0
-"""Seconds."""
+"""Minimum interval between two bursts, in seconds."""
 
 ABUSE: Final = 20
 """Refusals within `ABUSE_WITHIN` that lock a caller out. The service does not publish its number."""
 
 ABUSE_WITHIN: Final = 60.0
-"""Seconds."""
+"""Period in which refusals are counted, in seconds."""
 
 COOL_DOWN: Final = 30 * 60.0
-"""Seconds that a caller is locked out for."""
+"""Duration of a lockout in seconds."""
 
 CALLERS_MAX: Final = 10_000
-"""Callers that are counted, and callers that are locked out, at a time."""
+"""Maximum number of counted callers, and of locked-out callers."""
 
 _SECOND: Final = 1.0
 
@@ -56,23 +56,23 @@ class _Caller:
 
 
 class Limiter:
-    """Counts requests by caller. Safe in several threads.
+    """Counts requests by caller. Thread-safe.
 
     Args:
-        clock: gives seconds that never run backwards.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._callers: OrderedDict[bytes, _Caller] = OrderedDict()  # who asked last is last
+        self._callers: OrderedDict[bytes, _Caller] = OrderedDict()  # least recent first
         self._locked: OrderedDict[bytes, float] = (
             OrderedDict()
-        )  # until when; all for as long, so the next to end is first
+        )  # end of the lockout; all are equally long, so the next to end is first
         self._lock = threading.Lock()
 
-    def admit(self, who: str) -> None:
-        """Let one request of a caller in, or raise `Refusal`: 429, or 503 for a caller that is locked out."""
-        name = hashlib.sha256(who.encode()).digest()  # a bearer key is kept nowhere
+    def admit(self, identity: str) -> None:
+        """Admit a request of the caller with this identity. Raises `Refusal`: 429, or 503 for a locked-out caller."""
+        name = hashlib.sha256(identity.encode()).digest()  # so that no bearer key is stored
         with self._lock:
             now = self._clock()
             locked_until = self._locked.get(name, -math.inf)
@@ -86,7 +86,7 @@ class Limiter:
                 return
             caller.refused.append(now)
             if len(caller.refused) == ABUSE and now - caller.refused[0] <= ABUSE_WITHIN:
-                del self._callers[name]  # what is counted is forgotten long before the time is over
+                del self._callers[name]  # its counts are outdated long before the lockout ends
                 _append(self._locked, name, now + COOL_DOWN)
                 raise _locked_out(COOL_DOWN)
             wait = caller.admitted[-RATE] + _SECOND - now
@@ -96,7 +96,7 @@ class Limiter:
 
 
 def _append(table: OrderedDict[bytes, _Value], name: bytes, value: _Value) -> None:
-    """Put a new entry at the end; one too many drops the first."""
+    """Append an entry, and drop the first if there are too many."""
     table[name] = value
     if len(table) > CALLERS_MAX:
         table.popitem(last=False)

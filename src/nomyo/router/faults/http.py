@@ -46,7 +46,6 @@ DETAILS: Final = {
 RETRY_SECONDS: Final = 1
 """Seconds to wait in the faults with a Retry-After."""
 
-
 DRIP_BYTES: Final = 64
 DRIP_SECONDS: Final = 0.05
 
@@ -56,12 +55,12 @@ BOMB_BYTES: Final = 1 << 30
 _BLOCK: Final = 1 << 20
 
 
-def _at_once(name: str, reason: str, answer: Response) -> Fault:
-    return Fault(name, reason, "request", lambda _: answer)
+def _at_once(name: str, reason: str, response: Response) -> Fault:
+    return Fault(name, reason, "request", lambda _: response)
 
 
-def _status(name: str, reason: str, answer: Response) -> Fault:
-    return _at_once(f"status-{name}", reason, answer)
+def _status(name: str, reason: str, response: Response) -> Fault:
+    return _at_once(f"status-{name}", reason, response)
 
 
 def statuses() -> Iterator[Fault]:
@@ -71,7 +70,7 @@ def statuses() -> Iterator[Fault]:
 
 
 def retry_after() -> Iterator[Fault]:
-    """429 and 503 that say when to come again."""
+    """429 and 503 with Retry-After."""
     for status in (429, 503):
         body = {"detail": DETAILS[status]}
         for name, header, value in (
@@ -103,10 +102,10 @@ def bodies() -> Iterator[Fault]:
         ("detail-long", "an object whose detail has a MiB", {"detail": "x" * (1 << 20)}),
         ("detail-control", "an object whose detail would move a terminal's cursor", {"detail": "a\x1b[2J\r\nb\u202ec"}),
     )
-    for name, what, body in shapes:
+    for name, description, body in shapes:
         for status in (400, 503) if name in ("list", "string") else (400,):
             slug = f"error-{name}" if status == 400 else f"error-{name}-{status}"
-            yield _at_once(slug, f"The body of a {status} is {what}.", JSONResponse(body, status))
+            yield _at_once(slug, f"The body of a {status} is {description}.", JSONResponse(body, status))
     yield _at_once("error-html", "A 502 comes as an HTML page.", HTMLResponse(PAGE, 502))
     yield _at_once("error-empty", "A 400 comes without a body.", Response(status_code=400))
 
@@ -120,12 +119,12 @@ def others() -> Iterator[Fault]:
 
 
 def _with_date(status: int) -> Callable[[None], Response]:
-    def answer(_: None) -> Response:
-        # A date has no fractions of a second: two ahead are at least one.
+    def respond(_: None) -> Response:
+        # A date has no fractions of a second, so a date two seconds ahead is at least one second ahead.
         date = formatdate(time() + RETRY_SECONDS + 1, usegmt=True)
         return JSONResponse({"detail": DETAILS[status]}, status, {"Retry-After": date})
 
-    return answer
+    return respond
 
 
 def status_faults() -> Iterator[Fault]:
@@ -139,8 +138,8 @@ def status_faults() -> Iterator[Fault]:
 def key_faults() -> Iterator[Fault]:
     """Keys that clients must not use, and responses without a key."""
 
-    def key(name: str, reason: str, answer: Response) -> Fault:
-        return Fault(f"key-{name}", reason, "key", lambda _: answer)
+    def key(name: str, reason: str, response: Response) -> Fault:
+        return Fault(f"key-{name}", reason, "key", lambda _: response)
 
     yield key("503", "The key endpoint responds with 503.", JSONResponse({"detail": "Key service unavailable"}, 503))
     yield key("404", "The key endpoint responds with 404.", JSONResponse({"detail": "Not Found"}, 404))
@@ -196,7 +195,7 @@ class Reset(Response):
 
 
 class ResetUnprocessed(Reset):
-    """The same, once the request has arrived, so that the client is not still sending it."""
+    """No response: the connection is reset once the request has arrived, so that the client is not still sending it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive()).get("more_body"):
@@ -205,7 +204,7 @@ class ResetUnprocessed(Reset):
 
 
 class Cut(Response):
-    """The first half of a body whose Content-Length promises all, and the connection is closed."""
+    """The first half of the body announced by Content-Length; then the connection is closed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -241,9 +240,9 @@ async def _gone(receive: Receive) -> None:
 
 @functools.cache
 def bomb() -> bytes:
-    """`BOMB_BYTES` of blanks, which JSON allows before an object, in gzip (RFC 1952).
+    """Return `BOMB_BYTES` of spaces, which JSON allows before an object, in gzip (RFC 1952).
 
-    A block ended by a full flush depends on none before it (RFC 1951, 2), so one is compressed, and repeated.
+    A block after a full flush does not depend on earlier ones (RFC 1951, 2), so one is compressed and repeated.
     """
     block = b" " * _BLOCK
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)

@@ -20,25 +20,27 @@ from nomyo_attest.testing import Forge, writer
 Object = dict[str, Any]
 
 OTHER_PAYLOAD_ID: Final = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
-"""A payload id of no request."""
+"""A payload id that no request has."""
 
 
 def echoes() -> Iterator[Fault]:
     """Responses that are not bound to the request."""
 
     def metadata(name: str, reason: str, change: Callable[[Object], Any]) -> Fault:
-        return Fault(name, reason, "completion", lambda answer: {**answer, "_metadata": change(answer["_metadata"])})
+        return Fault(
+            name, reason, "completion", lambda response: {**response, "_metadata": change(response["_metadata"])}
+        )
 
     reason = "The response contains the payload id of another request."
-    yield metadata("echo-payload-id", reason, lambda had: {**had, "payload_id": OTHER_PAYLOAD_ID})
+    yield metadata("echo-payload-id", reason, lambda old: {**old, "payload_id": OTHER_PAYLOAD_ID})
     reason = "The response contains no payload id."
-    yield metadata("echo-none", reason, lambda had: {key: one for key, one in had.items() if key != "payload_id"})
+    yield metadata("echo-none", reason, lambda old: {key: one for key, one in old.items() if key != "payload_id"})
     reason = "The response has another security tier than was requested."
-    yield metadata("echo-tier", reason, lambda had: {**had, "security_tier": _another_tier(had["security_tier"])})
+    yield metadata("echo-tier", reason, lambda old: {**old, "security_tier": _another_tier(old["security_tier"])})
     reason = "The response has another time of processing than the package."
-    yield metadata("processed-at", reason, lambda had: {**had, "processed_at": had["processed_at"] - 86_400})
+    yield metadata("processed-at", reason, lambda old: {**old, "processed_at": old["processed_at"] - 86_400})
     yield metadata("metadata-null", "_metadata is null.", lambda _: None)
-    yield metadata("metadata-list", "_metadata is a list.", lambda had: [had])
+    yield metadata("metadata-list", "_metadata is a list.", lambda old: [old])
     yield metadata("metadata-string", "_metadata is a string.", lambda _: "success")
     yield Fault("metadata-missing", "There is no _metadata.", "completion", _without("_metadata"))
     reason = "The response is that to an earlier request, sent again."
@@ -116,9 +118,9 @@ def badly_encrypted(
     tag_bytes: int = 16,
     tag_inside: bool = False,
 ) -> bytes:
-    """A package as `envelope.encrypt` makes it, in other sizes or with the tag elsewhere; it opens all the same.
+    """Encrypt like `envelope.encrypt`, but with other sizes or the tag elsewhere; the package can still be decrypted.
 
-    Like the forge of `nomyo_attest.testing`, it shares no code with what it tests.
+    Like the forge of `nomyo_attest.testing`, this shares no code with the code that it tests.
     """
     aes_key, nonce = os.urandom(key_bytes), os.urandom(nonce_bytes)
     encryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce)).encryptor()
@@ -164,7 +166,7 @@ def _without(key: str) -> Callable[[Object], Object]:
 
 
 def _flipped(text: str) -> str:
-    """Base64 of the same bytes but for one bit."""
+    """Flip one bit of base64-encoded bytes."""
     octets = bytearray(base64.b64decode(text))
     octets[len(octets) // 2] ^= 1
     return base64.b64encode(octets).decode()
@@ -281,7 +283,7 @@ def _signs_more(forge: Forge) -> None:
 
 
 def _with_one_more(forge: Forge) -> tuple[str, str, int]:
-    """The selection with one more PCR in its only or last bank, that bank and that PCR."""
+    """Return the selection with one more PCR in its last bank, that bank and that PCR."""
     before, plus, last = forge.selection.rpartition("+")
     bank, _, text = last.partition(":")
     indices = {int(one) for one in text.split(",")}
@@ -293,7 +295,7 @@ def _quotes_less(forge: Forge) -> None:
     before, comma, last = forge.selection.rpartition(",")
     if comma and last.isdecimal():
         forge.selection = before
-    else:  # the last bank has one PCR alone: another takes its place
+    else:  # the last bank has only one PCR, which is replaced by another
         selection, _, index = _with_one_more(forge)
         forge.selection = f"{selection.rpartition(':')[0]}:{index}"
 
@@ -301,7 +303,7 @@ def _quotes_less(forge: Forge) -> None:
 def _signed_by_another(forge: Forge) -> None:
     attests: list[bytes] = []
 
-    def keep(attest: bytes) -> bytes:
+    def record(attest: bytes) -> bytes:
         attests.append(attest)
         return attest
 
@@ -309,15 +311,15 @@ def _signed_by_another(forge: Forge) -> None:
         other = Forge(key=forge.key, label=forge.label + " another")
         return other.tamper("signed", lambda _: attests[-1]).build().signature
 
-    forge.tamper("attest", keep).tamper("signature", sign)
+    forge.tamper("attest", record).tamper("signature", sign)
 
 
 def _without_field(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda block: {key: value for key, value in block.items() if key != name}
 
 
-def _without_block(answer: dict[str, Any]) -> dict[str, Any]:
-    return {**answer, "_metadata": _without_field("tpm_attestation")(answer["_metadata"])}
+def _without_block(response: dict[str, Any]) -> dict[str, Any]:
+    return {**response, "_metadata": _without_field("tpm_attestation")(response["_metadata"])}
 
 
 def evidence_faults() -> Iterator[Fault]:
