@@ -25,11 +25,11 @@ class SoftwareTPMError(AttesterError):
 
 
 class UnsupportedByTPMError(AttesterError):
-    """The TPM is reachable and well, but lacks what was asked for."""
+    """The TPM works, but does not have the requested bank, PCR, key size or hash."""
 
 
 # libtss2 writes every failed command to stderr by itself. Here each failure becomes an exception with the same text, so
-# the default is silence; whoever sets TSS2_LOG keeps the last word.
+# the default is silent; TSS2_LOG in the environment overrides it.
 os.environ.setdefault("TSS2_LOG", "all+NONE")
 
 try:

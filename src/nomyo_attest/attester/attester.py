@@ -92,9 +92,9 @@ def response(
     Args:
         block: from `Attester.attest`, for this payload id.
         payload_id: id of the request.
-        model: name of the model that "answered".
-        content: what it said.
-        security_tier: ``"standard"``, ``"high"`` or ``"maximum"``; the server's word, unsigned.
+        model: the name of the model.
+        content: the text of the completion.
+        security_tier: ``"standard"``, ``"high"`` or ``"maximum"``; an unsigned claim of the server.
         claims: unsigned claims for `_metadata`, in place of the defaults: no memory protection, no GPU.
         created: Unix time in seconds; None for now.
     """
@@ -192,7 +192,7 @@ class Attester:
             the `tpm_attestation` block of a response.
 
         Raises:
-            AttesterError: the arguments make no sense, the TPM refuses, or PCRs kept changing; `UnsupportedByTPMError`
+            AttesterError: an argument is invalid, the TPM refuses, or PCRs kept changing; `UnsupportedByTPMError`
                 names a bank, PCR or kind of key this TPM does not have.
         """
         data = qualifying_data(payload_id)

@@ -98,7 +98,7 @@ class SoftwareTPM:
         self._power_on(_private_directory())
 
     def stop(self) -> None:
-        """End swtpm and remove all it kept. Does nothing when it is not running."""
+        """End swtpm and remove its state. Does nothing when it is not running."""
         if self._finalizer is not None:
             self._finalizer()
         self._directory = self._finalizer = None
@@ -321,7 +321,7 @@ class Connection:
         try:
             yield
         except BaseException:
-            with suppress(TSS2_Exception):  # the first failure is the one to hear of
+            with suppress(TSS2_Exception):  # report the first failure, not this one
                 self.esapi.flush_context(handle)
             raise
         with self.command("TPM2_FlushContext"):

@@ -1,4 +1,4 @@
-"""What an audit found, written and printed in every form that was asked for."""
+"""Write and print the results of an audit in every requested format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def summarized(audit: Audit, reports: Reports, order: Order, *, replace: bool) -> Summary:
-    """The summary; the findings across records are written meanwhile. Raises `StoreError`, `OutputError`."""
+    """Summarize the audit, and write the findings across records. Raises `StoreError`, `OutputError`."""
     with contextlib.ExitStack() as stack:
         write: Callable[[CrossRecordFinding], None] | None = None
         if reports.cross_record is not None and not audit.finished:

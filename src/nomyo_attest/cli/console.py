@@ -21,7 +21,7 @@ WIDTH_MAXIMUM: Final = 100
 
 
 class ReaderGoneError(Exception):
-    """The reader of standard output has closed it."""
+    """The process that reads standard output has closed it."""
 
 
 def print_output(text: str, *, commands: bool = False) -> None:
@@ -92,9 +92,9 @@ def json_text(document: Any) -> str:
 
 
 def text_style(*, verbose: bool = False, stream: TextIO | None = None) -> TextStyle:
-    """How what is written to `stream`, by default standard output, is to style.
+    """Choose the style of text for `stream`, by default standard output.
 
-    In color on a terminal, unless NO_COLOR is set (no-color.org) or it can show none.
+    It has color on a terminal, unless NO_COLOR is set (no-color.org) or the terminal has no color.
     """
     from nomyo_attest.report.formatting import TextStyle
 

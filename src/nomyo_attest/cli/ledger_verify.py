@@ -182,7 +182,7 @@ def _document(checked: Checked) -> dict[str, object]:
 
 
 def _text(checked: Checked, style: TextStyle, *, head_given: bool) -> str:
-    """The outcome as text, without a line end."""
+    """Describe the outcome as text, without a line end."""
     from nomyo_attest.report.formatting import count, sanitize, sentence
 
     name = sanitize(checked.files[-1])

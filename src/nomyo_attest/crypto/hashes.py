@@ -1,4 +1,4 @@
-"""Digests by TPM_ALG_ID."""
+"""Compute digests by TPM_ALG_ID."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ HASHERS: Final[dict[TPM_ALG_ID, Callable[[bytes], _Hash]]] = {
 
 
 def payload_nonce(payload_id: str) -> bytes:
-    """The nonce of a request: the first 16 bytes of SHA-256 over its payload id as UTF-8."""
+    """Compute the nonce of a request: the first 16 bytes of SHA-256 over its payload id as UTF-8."""
     return hashlib.sha256(payload_id.encode("utf-8")).digest()[:16]

@@ -37,8 +37,8 @@ def rsa_exponent(parameters: TPMS_RSA_PARMS) -> int:
 
 
 def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
-    """Load the key of a public area. Raises `KeyUnusableError` for a point off its curve, or a curve or size not
-    supported.
+    """Load the key of a public area. Raises `KeyUnusableError` for a point that is not on its curve, or a curve
+    or size that is not supported.
     """
     parameters, unique = public.parameters, public.unique
     try:
@@ -49,7 +49,7 @@ def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
             return _ecc_key(parameters.curve_id, unique)
     except (ValueError, UnsupportedAlgorithm, OverflowError) as error:
         raise KeyUnusableError(str(error)) from None
-    raise KeyUnusableError(f"no key of type {public.type.name}")  # the parser leaves no other
+    raise KeyUnusableError(f"no key of type {public.type.name}")  # unreachable: the parser accepts RSA and ECC only
 
 
 def _ecc_key(curve_id: TPM_ECC_CURVE, point: TPMS_ECC_POINT) -> ec.EllipticCurvePublicKey:
@@ -71,7 +71,7 @@ HIERARCHY_NAMES: Final[dict[TPM_RH, str]] = {
     TPM_RH.PLATFORM: "platform",
     TPM_RH.NULL: "null",
 }
-"""Hierarchies by the name that policies write, the most usual for an AIK first."""
+"""Hierarchies and their names in policies, the most common for an AIK first."""
 
 _HANDLES: Final = tuple((handle.to_bytes(4, "big"), name) for handle, name in HIERARCHY_NAMES.items())
 
@@ -86,7 +86,7 @@ def primary_hierarchy(name: bytes, name_alg: TPM_ALG_ID, qualified_name: bytes) 
     """The hierarchy in which a primary key of this `name` has this `qualified_name`; None if there is none.
 
     The Qualified Name of a primary key is nameAlg ‖ H(handle of the hierarchy ‖ Name) (Part 1, "Qualified Name"). The
-    key names its hierarchy no other way, so each is tried. A key that is the child of another matches none.
+    quote does not name the hierarchy otherwise, so each is tried. A key that is the child of another matches none.
     """
     hasher = HASHERS[name_alg]
     prefix = name[:2]

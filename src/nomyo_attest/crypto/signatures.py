@@ -13,7 +13,7 @@ from nomyo_attest.crypto.keys import VerificationKey
 from nomyo_attest.tpm.constants import HASH_TABLE, TPM_ALG_ID
 from nomyo_attest.tpm.signature import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA, TPMT_SIGNATURE
 
-# SHA-1 is reached only where a policy allows it: `signature.hash` judges.
+# SHA-1 is reached only where a policy allows it: the rule `signature.hash` decides.
 _HASHES: Final[dict[TPM_ALG_ID, hashes.HashAlgorithm]] = {
     row.algorithm: getattr(hashes, row.name.upper())() for row in HASH_TABLE if row.computed
 }
@@ -34,7 +34,8 @@ def verify_signature(key: VerificationKey, signature: TPMT_SIGNATURE, signed: by
     """Whether `signature` verifies over the bytes `signed`, as received, with its own scheme and hash.
 
     RSASSA is PKCS#1 v1.5 (RFC 8017, 8.2), RSAPSS is PSS (8.1), ECDSA is FIPS 186-5, 6. A signature of another kind
-    than the key's does not verify. Whether scheme and hash are those of the key, and allowed, is another question.
+    than the key's does not verify. The rules `signature.scheme` and `signature.hash` compare
+    scheme and hash with those of the key.
     Raises `UnverifiableError` if the library was built without the hash.
     """
     value = signature.signature

@@ -32,10 +32,10 @@ _ROCA_RESIDUES: Final = _roca_residues()
 def is_roca(modulus: int) -> bool:
     """Whether an RSA modulus has the form of CVE-2017-15361 ("ROCA"), whose primes are k·M + 65537^a mod M.
 
-    Such a modulus is itself a power of 65537 modulo every small prime. A sound key passes for one with a chance
-    below 2^-27 (Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, section 2).
+    Such a modulus is itself a power of 65537 modulo every small prime. A key without the flaw has this form with a
+    probability below 2^-27 (Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, section 2).
     """
-    # A sound key leaves at the first or second prime; a generator would cost more than that.
+    # Most keys are excluded by the first or second prime; setting up a generator would cost more.
     for prime, reached in _ROCA_RESIDUES:  # noqa: SIM110
         if modulus % prime not in reached:
             return False
@@ -66,7 +66,7 @@ def _is_strong_probable_prime(number: int, base: int, twos: int) -> bool:
 
 
 def rsa_weakness(modulus: int, bits: int, exponent: int, minimum_bits: int) -> str:
-    """Why an RSA key is too weak to rely on; empty if it is not.
+    """Describe why an RSA key is too weak to rely on; empty if it is not.
 
     Args:
         modulus: n.

@@ -4,8 +4,8 @@
 2. Its last line is read, whose digest goes into the new line. A line that a crash has torn is replaced by a note first.
 3. The new line is written in one call, and synced. If that fails, the file is cut to its former size.
 
-So a line whose receipt `append` has returned survives a crash of the process and, if the disk syncs as it says, of the
-machine. A line without a receipt may be there, too: its process was killed in between.
+So a line whose receipt `append` has returned survives a crash of the process and, if the disk honors syncs, of the
+machine. A line without a receipt can exist as well: its process was killed in between.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class EvidenceLog:
     It may be shared by threads, processes and forks, and keeps no file open.
 
     Args:
-        path: the file; created with mode 0600 if it is not there. A full one is renamed: ``evidence.jsonl`` becomes
+        path: the file; created with mode 0600 if it does not exist. A full one is renamed: ``evidence.jsonl`` becomes
             ``evidence.0001.jsonl``.
         rotate_bytes: the size limit of a file in bytes; None for no limit.
         lock_seconds: how many seconds to wait for a file that others have locked.
@@ -104,7 +104,7 @@ class EvidenceLog:
         self._process = os.getpid()
 
     def check(self) -> None:
-        """Check that lines can be appended; the file is created if it is not there. Raises `LedgerError`."""
+        """Check that lines can be appended; the file is created if it does not exist. Raises `LedgerError`."""
         with as_ledger_error(self.path, "opened"), self._locked() as descriptor:
             read_tail(descriptor, self.path)
 

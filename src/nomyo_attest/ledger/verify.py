@@ -32,7 +32,7 @@ WAYS: Final = ("form", "changed", "missing", "order", "beginning", "torn", "head
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something that is wrong.
+    """One problem of a ledger.
 
     Attributes:
         file: the file's name.
@@ -104,7 +104,7 @@ def open_plain(name: str, stack: contextlib.ExitStack) -> Opened:
 
 
 class Checked(msgspec.Struct, kw_only=True):
-    """What was found.
+    """The result of verifying a ledger.
 
     Attributes:
         files: their names, in the order of the chain.
@@ -129,7 +129,7 @@ class Checked(msgspec.Struct, kw_only=True):
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no problem."""
         return not self.problem_count
 
 
@@ -235,7 +235,7 @@ def _continued(line: bytes) -> str:
 
 
 class _Chain:
-    """Follows the chain, and collects what is wrong with it."""
+    """Follow the chain and collect its problems."""
 
     def __init__(self, head: str | None, after: str | None) -> None:
         self.checked = Checked()

@@ -31,10 +31,10 @@ _SHOWN_MAX: Final = 40
 """Characters of the longest value that an error shows whole."""
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The largest policy file read: far above a hundred thousand reference values."""
+"""The largest policy file that is read: enough for more than a hundred thousand reference values."""
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-"""date-time of RFC 3339, 5.6; `datetime.fromisoformat` reads other forms, too, some of which name no one moment."""
+"""date-time of RFC 3339, 5.6; `datetime.fromisoformat` also reads other forms, some of which are ambiguous."""
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -54,7 +54,7 @@ def read_document(path: str | PathLike[str]) -> Any:
         raise PolicyError("", f"the file {wrong.partition('; ')[0]}", wrong.partition("; ")[2], source=source)
     try:
         return _parse(content.decode("utf-8-sig"), path.suffix.lower())
-    except (ValueError, RecursionError) as error:  # of the parsers, and of numbers too long to be worked out
+    except (ValueError, RecursionError) as error:  # from the parsers, and for numbers with too many digits to convert
         problem = str(error) if not isinstance(error, RecursionError) else "tables nested too deep"
         hint = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
         raise PolicyError("", f"not a policy file: {problem}", hint, source=source) from None
@@ -89,7 +89,7 @@ def _no_constant(name: str) -> Any:
 
 
 def checked(document: object) -> dict[str, Any]:
-    """The document in JSON's types, accepted by the schema of policies. Raises `PolicyError`."""
+    """Return the document in JSON's types, valid under the JSON Schema of policies. Raises `PolicyError`."""
     plain: dict[str, Any] = _plain(document, "", 0)
     errors = sorted(_validator().iter_errors(plain), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
@@ -98,7 +98,7 @@ def checked(document: object) -> dict[str, Any]:
 
 
 def _plain(value: object, where: str, depth: int) -> Any:
-    """The document in JSON's types alone: TOML's times as RFC 3339 text; anything else unknown is refused."""
+    """Convert a document to JSON's types: TOML's times become RFC 3339 text; other types are rejected."""
     if depth > _DEPTH_MAX:
         raise PolicyError(where, "nested too deep", "a policy has no tables there")
     if isinstance(value, Mapping):
@@ -126,7 +126,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
 
 
 def timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
-    """The time under a key, None without the key; with `dates`, a date stands for its first moment in UTC.
+    """The time under a key, None without the key; with `dates`, a date means midnight UTC.
 
     Raises `PolicyError`.
     """
@@ -211,7 +211,7 @@ def _unknown_key(path: list[str | int], given: Mapping[str, Any], schema: Mappin
     if path == ["rules"]:
         if isinstance(given[unknown], Mapping):
             return where, problem, _quote_hint(unknown, given[unknown])
-        return where, problem, hint  # it may be a core rule, and no other was meant
+        return where, problem, hint  # it may be a core rule, so a similar id would mislead
     close = difflib.get_close_matches(unknown, known, 1)
     if close:
         return where, problem, f"did you mean {close[0]!r}?"

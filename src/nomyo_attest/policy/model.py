@@ -1,4 +1,4 @@
-"""The appraisal policy: what evidence must be like to be affirmed."""
+"""The appraisal policy: the requirements that evidence must meet to be affirmed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from nomyo_attest.tpm.constants import HASH_TABLE
 
 POLICY_FORMAT: Final = "nomyo-attest-policy/1"
 STRONG_HASHES: Final = tuple(row.name for row in HASH_TABLE if row.strong)
-"""The hashes allowed where a policy does not say: those of CNSA and BSI TR-02102 that TPMs have; SHA-1 is not among
-them.
-"""
+"""The hashes allowed by default: those of CNSA and BSI TR-02102 that TPMs implement. SHA-1 is not among them."""
 
 RSA_BITS_MINIMUM: Final = 2048
 """The smallest RSA key any policy may allow, in bits (NIST SP 800-131A, 3)."""
@@ -66,7 +64,7 @@ class ReferenceValue(msgspec.Struct, frozen=True):
 
 
 class PcrReference(msgspec.Struct, frozen=True):
-    """What a policy says of one PCR: it must be signed, and its value be one of `values`; any if there are none."""
+    """A requirement on one PCR: it must be signed, with one of `values`; with any value if there are none."""
 
     bank: str
     index: int
@@ -94,7 +92,7 @@ class AppraisalPolicy:
 
     Attributes:
         id: the owner's name for the policy.
-        description: the owner's words; may be empty.
+        description: the owner's description; may be empty.
         pcrs: one entry for each PCR the policy names, by bank and index.
         hierarchies: names of the hierarchies an AIK may be a primary key of; empty if the policy does not ask.
         rsa_min_bits: size in bits of the smallest RSA key allowed, 2048 or more.
@@ -112,12 +110,12 @@ class AppraisalPolicy:
         unsafe_any_nonce: accept evidence whose payload id is lost.
         unsafe_accept_any_pcrs: accept a policy that pins no PCR value.
         source: the file it was loaded from, or ``"policy"``.
-        accepted: `pcrs` as the checks want them: bank, index and the set of values allowed, empty for any.
+        accepted: `pcrs` in the form that the checks use: bank, index and the set of values allowed, empty for any.
         banks_relied_on: the banks that reference values are of.
         weak_banks: those of them whose hash is not allowed.
-        rsa_expectation: what is asked of an RSA key, in words.
+        rsa_expectation: the requirement on RSA keys, as text for findings.
         digest: ``"sha256:"`` and the SHA-256, in hex, of `to_dict()` as JSON with sorted keys and no blanks. Layout,
-            comments and the choice between TOML and JSON do not enter it; everything that is said does.
+            comments and the choice between TOML and JSON do not affect it; every value does.
     """
 
     id: str
@@ -145,7 +143,7 @@ class AppraisalPolicy:
     digest: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what constrains nothing without saying so, and prepare what the checks ask of the policy alone."""
+        """Reject a policy that is weaker than it looks, and compute the attributes that depend on the policy alone."""
         refuse_unsafe(self)
         prepare = partial(object.__setattr__, self)
         prepare("claims", MappingProxyType(dict(self.claims)))
@@ -174,7 +172,7 @@ class AppraisalPolicy:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """Make a policy from a dict of the same shape as a policy file. Raises `PolicyError`."""
+        """Build a policy from a dict with the structure of a policy file. Raises `PolicyError`."""
         return cls._from_document(document, "policy")
 
     @classmethod
@@ -186,9 +184,7 @@ class AppraisalPolicy:
             raise
 
     def to_dict(self) -> dict[str, Any]:
-        """The policy in full, in the shape of a policy file: every default written out, digests in lower case, all
-        sorted.
-        """
+        """Return the whole policy as a policy file has it: sorted, with every default, digests in lower case."""
         pcrs: dict[str, dict[str, Any]] = {}
         for pcr in self.pcrs:
             values = [{"value": one.value.hex(), "label": one.label} for one in pcr.values]
@@ -318,7 +314,7 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
 
 
 def _refuse_untimed(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
-    """Refuse a rule with `temporary_warning` that is softened for ever. Raises `PolicyError`."""
+    """Refuse a rule with `temporary_warning` that is softened without an end. Raises `PolicyError`."""
     if not rule_facts(rule).temporary_warning or (rule == "pcr.values" and policy.unsafe_accept_any_pcrs):
         return
     where, limit = toml_path("rules", rule), "unsafe_warn_until = YYYY-MM-DD above the first [table]"

@@ -43,7 +43,7 @@ def never_extended(value: bytes) -> bool:
 
 
 def reset_by(index: int) -> str:
-    """Who can reset the PCR `index`: a clause; empty if only a reboot can."""
+    """Describe what can reset the PCR `index`, as a clause; empty if only a reboot can."""
     if index < FIRST_RESETTABLE:
         return ""
     if 17 <= index <= 22:

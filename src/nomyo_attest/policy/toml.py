@@ -1,4 +1,4 @@
-"""Text, comments and paths in TOML 1.0, which the standard library reads and does not write."""
+"""Write strings, comments and paths in TOML 1.0, which the standard library only reads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _SHORT: Final = {'"': '\\"', "\\": "\\\\"}
 
 
 def toml_string(text: str) -> str:
-    """`text` as a basic string.
+    """Write `text` as a basic string.
 
-    What does not print is escaped, so nothing hides; a lone surrogate becomes U+FFFD. Of ``##``, with which commands to
-    CI systems begin, the first character is escaped: a policy may be printed in a job's log.
+    Characters that are not printable are escaped; a lone surrogate becomes U+FFFD. In ``##``, with which commands to
+    CI systems begin, the first character is escaped, since a policy may be printed in a job's log.
     """
     escaped = _HASHES.sub(r"\\u0023", "".join(map(_character, text)))
     return f'"{escaped}"'
 
 
 def toml_path(*path: str | int) -> str:
-    """The place of a value: ``pcrs.sha256.7[0]``, ``rules."clock.safe"``. Keys are quoted where TOML needs it."""
+    """Write the path of a value: ``pcrs.sha256.7[0]``, ``rules."clock.safe"``. Keys are quoted where TOML needs it."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -36,7 +36,7 @@ def toml_path(*path: str | int) -> str:
 
 
 def toml_comment(text: str) -> str:
-    """Escape what does not print in `text`, line ends above all, so that it is safe in a comment."""
+    """Escape the characters of `text` that are not printable, such as line ends, so that it is safe in a comment."""
     return "".join(char if char.isprintable() else _character(char) for char in text)
 
 

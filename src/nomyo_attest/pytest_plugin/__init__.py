@@ -1,7 +1,7 @@
 """Recorded responses as tests: every record is one, which passes if its evidence is affirmed.
 
-Every pytest of an environment with this package loads this module, so that it imports nothing before it is needed. What
-it does is told in docs/pytest.md.
+Every pytest of an environment with this package loads this module, so that it imports nothing before it is needed.
+docs/pytest.md describes it.
 """
 
 from __future__ import annotations

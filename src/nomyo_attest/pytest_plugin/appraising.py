@@ -163,7 +163,7 @@ class RefusedError(Exception):
 
 
 def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, place: str) -> AttestationResult:
-    """The result for one record of any form that is kept. Raises `RefusedError`."""
+    """Appraise one record of any form that is stored. Raises `RefusedError`."""
     from nomyo_attest.appraisal import appraise
     from nomyo_attest.appraisal.verifier import try_to_read
     from nomyo_attest.audit.stored_evidence import RepairError, unwrap
@@ -196,7 +196,7 @@ def explanation(
 
 
 class Appraise:
-    """What the fixture `appraise` gives: call it for a result, or `require` an affirming one."""
+    """The value of the fixture `appraise`: call it for a result, or call `require` to fail unless it affirms."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -1,10 +1,10 @@
-"""For your own tests: evidence that is right in every way, or wrong in exactly one.
+"""Evidence for your own tests: valid in every way, or wrong in exactly one.
 
-FOR TESTS ONLY. Every key made here can be made again by anybody.
+FOR TESTS ONLY. Anyone can derive every private key used here.
 
-- `Forge`: a soft TPM and its answer, to be tampered in one place.
+- `Forge`: a soft TPM and its response, which can be tampered with in one place.
 - `FAULTS`: every named way in which evidence can be wrong, each with the one rule that must catch it.
-- `VARIANTS`: every kind of evidence that is right.
+- `VARIANTS`: every kind of valid evidence.
 
 A test of your own gate::
 

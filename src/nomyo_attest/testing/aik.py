@@ -1,6 +1,6 @@
 """The soft TPM's signing key: its public area, its Name, its signatures, and every way to make them unusual.
 
-FOR TESTS ONLY: its private half can be made again by anybody (see `keys`).
+FOR TESTS ONLY: anyone can derive its private key (see `keys`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SoftAIK:
         return self.scheme or ("rsassa" if self._is_rsa() else "ecdsa")
 
     def _check_aik(self) -> None:
-        """Raises `ForgeError` for a description of no key."""
+        """Raise `ForgeError` if the fields do not describe a key."""
         hashes = tuple(writer.HASHES)
         schemes = ("rsassa", "rsapss") if self._is_rsa() else ("ecdsa",)
         allowed: dict[str, tuple[Any, ...]] = {

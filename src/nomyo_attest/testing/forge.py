@@ -1,4 +1,4 @@
-"""A soft TPM whose answer is right in every way, or wrong in exactly the one you name.
+"""A soft TPM whose response is valid in every way, or wrong in exactly the way you choose.
 
 ::
 
@@ -8,8 +8,8 @@
     forge.tamper("pcr_digest", lambda digest: bytes(len(digest)))
     na.appraise(forge.response(), policy)                                  # contraindicated, by pcr.digest alone
 
-What is made flows through the stages of `STAGES`, each from those before it, so a change keeps everything behind it
-right: a tampered quote is signed as it is, a tampered public area has its own Name.
+A response is built in the stages of `STAGES`, each from the earlier ones, so everything after a change remains
+consistent: a tampered quote is signed as it is, a tampered public area has its own Name.
 
 FOR TESTS ONLY: the keys are known to everybody (see `keys`), and evidence made here says nothing about any machine. It
 is good evidence all the same to a Verifier that asks for no more than a `self_asserted` key: that is what such a key is
@@ -83,18 +83,18 @@ def parse_selection(selection: str) -> list[tuple[str, list[int]]]:
 
 
 CREATED: Final = 1767225600
-"""When a forged answer was made, unless it says otherwise, in seconds since 1970: 2026-01-01T00:00:00Z."""
+"""The default time of a forged response, in seconds since 1970: 2026-01-01T00:00:00Z."""
 
 
 def nonce_of(payload_id: str) -> bytes:
-    """What the service has its TPM sign along: the first 16 bytes of SHA-256 over the payload id."""
+    """Compute the quote's extraData as the service does: the first 16 bytes of SHA-256 over the payload id."""
     return hashlib.sha256(payload_id.encode()).digest()[:16]
 
 
 def metadata_around(
     block: Any, payload_id: str, security_tier: str, *, processed_at: int = CREATED, device: str = "some GPU"
 ) -> dict[str, Any]:
-    """The `_metadata` object around a `tpm_attestation` object, with what a server says of itself."""
+    """The `_metadata` object around a `tpm_attestation` object, with a server's claims about itself."""
     return {
         "payload_id": payload_id,
         "processed_at": processed_at,
@@ -128,7 +128,7 @@ def response_around(metadata: Any, payload_id: str, *, created: int = CREATED) -
 
 
 Change = Callable[[Any], Any]
-"""Takes what a stage made, returns what to use instead."""
+"""Takes the output of a stage and returns its replacement."""
 
 STAGES: Final = {
     "public": "bytes of TPMT_PUBLIC; the Name is taken of them",
@@ -151,7 +151,7 @@ STAGES: Final = {
     "response": "dict",
     "text": "the response as JSON text",
 }
-"""Every stage in order, with what it hands on."""
+"""Every stage in order, with its output."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class ForgedResponse:
 class Forge(SoftAIK):
     """What the soft TPM is, and what it is asked; the fields of its key are those of `SoftAIK`.
 
-    Every field may be changed at any time: each answer is made afresh.
+    Every field may be changed at any time: each response is built anew.
     """
 
     payload_id: str = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
@@ -198,7 +198,7 @@ class Forge(SoftAIK):
     """Send TPM2B_PUBLIC instead of TPMT_PUBLIC."""
     security_tier: str = "high"
     processed_at: int = CREATED
-    """When the answer was made, in seconds since 1970."""
+    """When the response was made, in seconds since 1970."""
     device: str = "some GPU"
     """What the server's claim of a GPU is a hash of."""
 
@@ -220,15 +220,15 @@ class Forge(SoftAIK):
         return self
 
     def response(self) -> Any:
-        """The answer in the service's response form: a dict, unless a change made it otherwise. Raises `ForgeError`."""
+        """Build the response as the service sends it: a dict, unless a change replaced it. Raises `ForgeError`."""
         return self.build().response
 
     def text(self) -> str:
-        """The answer as JSON text."""
+        """Build the response as JSON text."""
         return self.build().text
 
     def policy(self) -> dict[str, Any]:
-        """A policy that the untampered answer satisfies: its PCR values, its hierarchy, SHA-1 where it uses that."""
+        """A policy that the untampered response satisfies: its PCR values, its hierarchy, SHA-1 where it uses that."""
         selected = parse_selection(self.selection)
         policy: dict[str, Any] = {
             "format": "nomyo-attest-policy/1",
@@ -245,7 +245,7 @@ class Forge(SoftAIK):
         return policy
 
     def build(self) -> ForgedResponse:
-        """Make the answer, stage by stage. Raises `ForgeError`."""
+        """Build the response, stage by stage. Raises `ForgeError`."""
         self._check_aik()
         public = self._stage("public", self._public_area())
         name = self._stage("name", self._name_of(public))

@@ -1,7 +1,7 @@
 """Keys and signatures from a seed: nothing here is random, nothing here is secret.
 
-FOR TESTS ONLY. Anybody can make these private keys again from their labels, and the code takes none of the care that a
-key of value needs (no blinding, no constant time). What it can do that a careful library refuses is the point of it:
+FOR TESTS ONLY. Anyone can derive these private keys from their labels, and the code has no protection against side
+channels (no blinding, no constant time). It can create what a careful library refuses:
 weak keys, even exponents, a modulus of the ROCA shape, ECDSA numbers that begin with a zero byte.
 
 Primes come from searches that start at a number hashed from a label and go up. How far a search has to go is the only
@@ -26,12 +26,12 @@ from nomyo_attest.testing.prime_offsets import OFFSETS
 
 
 class ForgeError(NomyoAttestError, ValueError):
-    """A forge was described in a way that makes no evidence, not even bad evidence.
+    """The fields of a forge cannot be encoded as evidence, not even as invalid evidence.
 
     Attributes:
         field: what was set, e.g. ``"scheme"``.
-        expected: what can stand there.
-        got: what does.
+        expected: the values that are allowed.
+        got: the value that was set.
     """
 
     def __init__(self, field: str, expected: str, got: str) -> None:

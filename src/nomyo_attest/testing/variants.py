@@ -1,4 +1,4 @@
-"""Every kind of evidence that is right: what a strict Verifier must still affirm."""
+"""Every kind of valid evidence: what a strict Verifier must still affirm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ View = Callable[[Any], Any]
 
 
 def whole(response: Any) -> Any:
-    """Hand over the whole response."""
+    """Return the whole response."""
     return response
 
 
@@ -43,9 +43,9 @@ class Variant:
         base: makes the soft TPM.
         tamper: changes it in a way that does no harm.
         policy: changes the policy that it satisfies.
-        view: what of the answer is handed over.
+        view: selects the part of the response to appraise.
         arguments: see `Case`.
-        as_text: hand over the JSON text.
+        as_text: appraise the JSON text.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Variant:
     as_text: bool = False
 
     def case(self) -> Case:
-        """Make it."""
+        """Build the case."""
         forge = self.base()
         policy = forge.policy()
         self.policy(policy)
@@ -223,7 +223,7 @@ def nonces() -> Iterator[Variant]:
 
 
 def views() -> Iterator[Variant]:
-    """What may be handed over, and what may stand beside the evidence."""
+    """Parts of a response that can be appraised, and fields that may be beside the evidence."""
     yield Variant("view-text", "The response as JSON text.", as_text=True)
     yield Variant("view-metadata", "The _metadata alone.", view=lambda response: response["_metadata"])
     given = Arguments(payload_id=Forge().payload_id)

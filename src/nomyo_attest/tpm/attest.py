@@ -1,4 +1,4 @@
-"""What a TPM signs: TPMS_ATTEST with its arms (TPM 2.0 Part 2, 10.11 and 10.12)."""
+"""Structures that a TPM signs: TPMS_ATTEST and the members of its union (TPM 2.0 Part 2, 10.11 and 10.12)."""
 
 from __future__ import annotations
 
@@ -156,15 +156,13 @@ class TPMS_ATTEST(Structure, frozen=True):
     """TPMS_ATTEST (10.12.12): the structure that a TPM signs."""
 
     magic: STEERING_UINT32
-    """TPM_GENERATED_VALUE if a TPM made the structure. Read, not judged: a restricted key signs no other value by
-    itself.
-    """
+    """TPM_GENERATED_VALUE if a TPM generated the structure. Not checked here, but by the rule `attest.magic`."""
     type: ST_ATTEST
     qualified_signer: TPM2B_NAME
     """Qualified Name of the signing key: its algorithm identifier and a digest over its Name and its ancestors."""
     extra_data: TPM2B_DATA
-    """What the caller gave to be signed along, here derived from the payload id."""
+    """The caller's qualifying data; this service derives it from the payload id."""
     clock_info: Annotated[TPMS_CLOCK_INFO, Nested(TPMS_CLOCK_INFO)]
     firmware_version: UINT64
-    """Set by the TPM's maker; obfuscated like the counters."""
+    """Set by the TPM's manufacturer; obfuscated like the counters."""
     attested: Annotated[TPMU_ATTEST, Selected("type", _ARMS)]

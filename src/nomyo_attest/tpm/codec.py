@@ -70,7 +70,7 @@ class ReaderSource:
         self._run_size = 0
 
     def constant(self, value: object) -> str:
-        """A name for `value` in the text."""
+        """Return the name of `value` in the text."""
         name = f"_constant_{len(self._constants)}"
         self._constants[name] = value
         return name
@@ -127,7 +127,7 @@ class ReaderSource:
         return f"{self.constant(kind)}({', '.join(prefix + name for name in kind.declaration)})"
 
     def compile(self, kind: type[Structure]) -> tuple[str, Callable[[bytes, int], tuple[Any, int]]]:
-        """The whole text of the reader of `kind`, and the function it defines."""
+        """Return the text of the reader of `kind`, and the function that it defines."""
         built = self.write_fields(kind, "")
         self.close_run()
         self.emit(f"return {built}, position")

@@ -1,4 +1,4 @@
-"""The kinds of field that TPM 2.0 structures are declared with, and the common fields by name."""
+"""The kinds of fields that TPM 2.0 structures consist of, and the common fields by name."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Nested:
 
 
 class Counted:
-    """A TPML: a count of four bytes, `limit` at the most, then that many structures."""
+    """A TPML: a count of four bytes, at most `limit`, then that many structures."""
 
     def __init__(self, kind: type[Structure], limit: int) -> None:
         self.kind = kind

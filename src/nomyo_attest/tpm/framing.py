@@ -87,7 +87,7 @@ class BlobReader(Generic[S]):
 
 _LENGTHS_STORED: Final = 64
 _LAYOUTS_STORED: Final = 8
-"""Lengths of blob, and layouts for each length: honest evidence has a handful. The oldest are dropped."""
+"""Lengths of blob, and layouts for each length: genuine evidence has few. The oldest are dropped."""
 
 _STEERING_HEAD: Final = 10
 """Bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC that all steer their reading: size, magic, type, a size; size,

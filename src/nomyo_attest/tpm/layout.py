@@ -4,7 +4,7 @@ The AIKs of a fleet differ in their modulus, its quotes in nonce, clock and dige
 enumerations are the same in all of them. What a reader does depends on those alone. So once a blob has been read, its
 `Layout` reads the next blob of that length in one step: it compares every byte that steered the reader and copies the
 others. A blob that differs in any steering byte is read from scratch. Two blobs of one layout agree in every steering
-byte; `appraisal.layout` relies on that.
+byte; `appraisal.case` relies on that.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class _Outline:
         self._steering = steering
 
     def structure(self, kind: type[Structure], position: int, value: Any) -> tuple[str, int]:
-        """Note the fields of `value`; returns the expression that makes it anew, and the position behind it."""
+        """Record the fields of `value`; return the expression that rebuilds it, and the position after it."""
         parts, free_before = [], len(self.variables)
         for name, field in kind.declaration.items():
             part, position = self._field(field, position, getattr(value, name))
             parts.append(part)
         if len(self.variables) == free_before:
-            return self._constant(value), position  # nothing in it varies: the object itself serves again
+            return self._constant(value), position  # nothing in it varies, so the object is reused
         return f"{self._constant(kind)}({', '.join(parts)})", position
 
     def _field(self, field: object, position: int, value: Any) -> tuple[str, int]:
@@ -114,7 +114,7 @@ class _Outline:
 
 
 def _end(kind: type[Structure], position: int, value: Any) -> int:
-    """The position behind `value`, whose fields are all of fixed size or sized."""
+    """Return the position after `value`, whose fields are all of fixed size or sized."""
     for name, field in kind.declaration.items():
         assert isinstance(field, (Fixed, Sized))
         position += field.size + (len(getattr(value, name)) if isinstance(field, Sized) else 0)

@@ -19,7 +19,7 @@ SELECTIONS_MAX: Final = 16
 """Banks in one selection: more than any TPM has hash algorithms (HASH_COUNT, Part 2, 10.9.7)."""
 
 
-@lru_cache(maxsize=256)  # a fleet quotes the same few selections over and over
+@lru_cache(maxsize=256)  # a fleet quotes few different selections
 def _indices(bitmap: bytes) -> tuple[int, ...]:
     """Bit n of byte m stands for PCR 8m + n (Part 2, 10.6.1)."""
     return tuple(8 * m + n for m, byte in enumerate(bitmap) for n in range(8) if byte >> n & 1)
@@ -34,7 +34,7 @@ class TPMS_PCR_SELECTION(Structure, frozen=True):
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """The PCRs selected, rising."""
+        """The selected PCRs, ascending."""
         return _indices(self.pcr_select)
 
 

@@ -35,7 +35,7 @@ def set_fields(**fields: Any) -> Tamper:
 
 
 def in_turn(*tampers: Tamper) -> Tamper:
-    """One tamper after the other."""
+    """Apply one tamper after the other."""
 
     def tamper(forge: Forge) -> None:
         for one in tampers:
@@ -194,16 +194,16 @@ class Fault:
 
     Attributes:
         name: a slug; the vector's file is named after it.
-        rule: the one rule that must catch it. Were it not there, nothing else would fail.
-        reason: one sentence: what is wrong and what would follow from taking it.
+        rule: the one rule that must reject it; no other rule would.
+        reason: one sentence: what is wrong, and the consequence of accepting it.
         tamper: changes a fresh forge.
         base: makes the valid forge that the fault is applied to.
         policy: changes the policy that the valid forge satisfies.
-        undecided: the rule cannot tell, instead of failing.
+        undecided: whether the rule is undecided instead of failing.
         also_failed: rules that must fail along with it, as they examine the same bytes.
         also_undecided: rules that are undecided because of this fault, besides those in `WAITS_ON`.
         arguments: see `Case`.
-        as_text: hand over the JSON text.
+        as_text: appraise the JSON text.
     """
 
     name: str
@@ -219,7 +219,7 @@ class Fault:
     as_text: bool = False
 
     def case(self) -> Case:
-        """Act the fault out."""
+        """Build the case: apply the fault to a fresh forge."""
         forge = self.base()
         policy = self._policy(forge)
         self.tamper(forge)
@@ -227,7 +227,7 @@ class Fault:
         return Case(policy, answer.text if self.as_text else answer.response, self.arguments)
 
     def expect(self) -> dict[str, Any]:
-        """What an appraisal must say of it: verdict, failed rules, undecided rules; from this table, not a Verifier."""
+        """The expected result: verdict, failed rules and undecided rules, from this table and not from a Verifier."""
         policy = self._policy(self.base())
         waiting = {rule for rule in WAITS_ON.get(self.rule, ()) if asked(rule, policy)}
         failed = {*self.also_failed} if self.undecided else {self.rule, *self.also_failed}

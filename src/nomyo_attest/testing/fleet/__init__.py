@@ -1,4 +1,4 @@
-"""A fleet's recorded answers, made up for trying an audit: a firmware roll-out, and three anomalies among them.
+"""A synthetic fleet's recorded responses, to try an audit on: a firmware roll-out, and three anomalies among them.
 
 FOR TESTS ONLY. The keys are known to everybody.
 
@@ -7,7 +7,7 @@ FOR TESTS ONLY. The keys are known to everybody.
     fleet = Fleet(records=500, days=10)
     write_fleet(fleet, "fleet")
 
-`ANOMALIES` says what is wrong in every fleet, `Fleet.planted` which answers show it.
+`ANOMALIES` says what is wrong in every fleet, `Fleet.planted` which responses show it.
 """
 
 from __future__ import annotations

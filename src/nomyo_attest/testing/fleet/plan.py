@@ -31,7 +31,7 @@ def choose(seed: int, what: str, among: int, number: int = 0) -> int:
 
 
 def payload_id(seed: int, number: int) -> str:
-    """The payload id of an answer: a UUID in the form of version 4."""
+    """The payload id of a response: a UUID in the form of version 4."""
     return str(uuid.UUID(bytes=_digest(seed, "payload id", number)[:16], version=4))
 
 
@@ -44,7 +44,7 @@ DAY: Final = 86_400_000
 
 
 class Firmware(NamedTuple):
-    """What a firmware is known by: the label in the policy, what it measures into PCR 0, firmwareVersion."""
+    """What identifies a firmware: the label in the policy, what it measures into PCR 0, firmwareVersion."""
 
     label: str
     event: bytes
@@ -75,9 +75,9 @@ class Machine:
     """A machine; times are milliseconds since the record begins.
 
     Attributes:
-        name: what it is told apart by here; nothing in its answers says it.
+        name: its name here; it is not in its responses.
         key: the kind of its AIK, as `Forge.key`.
-        pinned: whether it has one AIK for all its answers, which the policy names, or a new one for each.
+        pinned: whether it has one AIK for all its responses, which the policy names, or a new one for each.
         clock, resets: its TPM's clock and resetCount when the record begins.
         boots: when it boots anew, rising; `update` is among them.
         update: when it boots with the new firmware.
@@ -94,7 +94,7 @@ class Machine:
     restored: Restored | None = None
 
     def at(self, time: int) -> State:
-        """What its TPM says at a time."""
+        """The state of its TPM at a time."""
         ran, boots = time, [boot for boot in self.boots if boot <= time]
         if self.restored and time >= self.restored.brought_back:
             taken, brought_back = self.restored
@@ -180,12 +180,12 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, (least, most) in (("machines", MACHINES), ("days", DAYS)):
-            if not least <= getattr(self, name) <= most:
-                raise ForgeError(name, f"{least} to {most}", str(getattr(self, name)))
-        least = DAILY * self.days
-        if not least <= self.records <= RECORDS_MAXIMUM:
-            raise ForgeError("records", f"{least} to {RECORDS_MAXIMUM} for {self.days} days", str(self.records))
+        for name, (minimum, maximum) in (("machines", MACHINES), ("days", DAYS)):
+            if not minimum <= getattr(self, name) <= maximum:
+                raise ForgeError(name, f"{minimum} to {maximum}", str(getattr(self, name)))
+        minimum = DAILY * self.days
+        if not minimum <= self.records <= RECORDS_MAXIMUM:
+            raise ForgeError("records", f"{minimum} to {RECORDS_MAXIMUM} for {self.days} days", str(self.records))
         if not 0 <= self.seed < 2**32:
             raise ForgeError("seed", "0 to 4294967295", str(self.seed))
 
