@@ -182,7 +182,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "ResponseError": "try again; if it happens again, do not rely on this server",
     "ServerKeyError": "do not send prompts to this server until you know the reason",
 }
-"""Class of an error → what to do about it; the nearest class in its MRO counts. Names, so that --help imports none."""
+"""Class of an error → what to do about it; the nearest class in its MRO counts."""
 
 _OPTIONS: Final = {
     "base_url": "base URL",

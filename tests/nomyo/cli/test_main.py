@@ -135,14 +135,14 @@ def test_the_installed_script_starts_this_main() -> None:
     assert (done.stdout, done.stderr) == (f"nomyo {nomyo.__version__}\n", "")
 
 
-HEAVY = ["asyncio", "cryptography", "httpx", "jsonschema", "msgspec", "rich", "ssl", "starlette", "nomyo.errors"]
+HEAVY = ["asyncio", "cryptography", "httpx", "jsonschema", "msgspec", "rich", "ssl", "starlette", "nomyo.options"]
 
 
 @pytest.mark.parametrize(
     ("argv", "unwanted"),
     [
-        (["--version"], ["argparse", "json", *HEAVY]),
-        (["--help"], ["argparse", "json", *HEAVY]),
+        (["--version"], ["argparse", "json", "nomyo.errors", *HEAVY]),
+        (["--help"], ["argparse", "json", "nomyo.errors", *HEAVY]),
         *((["chat", "--help"], HEAVY), (["demo", "--help"], HEAVY), (["router", "--help"], HEAVY)),
         (["keys", "show", "nowhere"], ["asyncio", "httpx", "jsonschema", "rich", "starlette"]),
     ],
