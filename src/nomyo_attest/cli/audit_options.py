@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT: Final = "-"
 
+_RENAMED: Final = {"series": "cross-record"}
+"""Former values of ``--fail-on``, which stored commands may have, and their present names."""
+
 _DURATION: Final = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -93,7 +96,8 @@ def _words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -
     for word in words:
         if word not in known:
             choice = f"{', '.join(known)}, with commas between them{alone}"
-            raise CommandError(f"{option}: invalid value {word[:80]!r} (choose from {choice})")
+            hint = f"; did you mean {_RENAMED[word]}?" if _RENAMED.get(word) in known else ""
+            raise CommandError(f"{option}: invalid value {word[:80]!r}{hint} (choose from {choice})")
     return frozenset(words)
 
 

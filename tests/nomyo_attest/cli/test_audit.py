@@ -287,6 +287,10 @@ class TestUsage:
             (["--fail-on", "all"], "--fail-on: invalid value 'all' (choose from warning, "),
             (["--fail-on", ""], "--fail-on: invalid value ''"),
             (
+                ["--fail-on", "contraindicated,series"],
+                "--fail-on: invalid value 'series'; did you mean cross-record? (choose from warning, ",
+            ),
+            (
                 ["--fail-on", "nothing,cross-record"],
                 "--fail-on: invalid value 'nothing' (choose from warning, contraindicated, none, unreadable, ",
             ),
