@@ -63,8 +63,8 @@ class Variant:
         policy = forge.policy()
         self.policy(policy)
         self.tamper(forge)
-        answer = forge.build()
-        return Case(policy, answer.text if self.as_text else self.view(answer.response), self.arguments)
+        built = forge.build()
+        return Case(policy, built.text if self.as_text else self.view(built.response), self.arguments)
 
 
 def made(name: str, reason: str, **fields: Any) -> Variant:

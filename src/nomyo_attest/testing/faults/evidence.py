@@ -31,7 +31,7 @@ def form(name: str, reason: str, tamper: Tamper, *, as_text: bool = False) -> Fa
 
 
 def absent(name: str, reason: str, tamper: Tamper) -> Fault:
-    """An answer without evidence."""
+    """A response without evidence."""
     return Fault(f"absent-{name}", "evidence.available", reason, tamper, undecided=True)
 
 

@@ -223,8 +223,8 @@ class Fault:
         forge = self.base()
         policy = self._policy(forge)
         self.tamper(forge)
-        answer = forge.build()
-        return Case(policy, answer.text if self.as_text else answer.response, self.arguments)
+        built = forge.build()
+        return Case(policy, built.text if self.as_text else built.response, self.arguments)
 
     def expect(self) -> dict[str, Any]:
         """The expected result: verdict, failed rules and undecided rules, from this table and not from a Verifier."""

@@ -76,7 +76,7 @@ _TIERS: Final = ("standard",) * 6 + ("high",) * 3 + ("maximum",)
 
 
 class RecordedResponse(NamedTuple):
-    """One answer as it was recorded.
+    """One response as it was recorded.
 
     Attributes:
         number: from 0, in order of time.
@@ -89,24 +89,24 @@ class RecordedResponse(NamedTuple):
 
 @dataclass(frozen=True)
 class Fleet(Plan):
-    """A made-up fleet. The same arguments make the same answers, byte for byte.
+    """A synthetic fleet. The same arguments generate the same responses, byte for byte.
 
     Args:
-        records: how many answers it gave, ten a day at the least.
+        records: how many responses it sent, at least ten a day.
         machines: how many machines it has: a quarter with an AIK that the policy names, the others with a new one for
-            each answer.
+            each response.
         days: how many days, from 2026-01-01 on.
         seed: another seed, another fleet.
     """
 
     def responses(self) -> Iterator[RecordedResponse]:
-        """Every answer, in order of time."""
+        """Every response, in order of time."""
         for visit in self.visits:
             yield RecordedResponse(visit.number, self._forge(visit).text())
 
     @cached_property
     def planted(self) -> Mapping[Anomaly, tuple[int, ...]]:
-        """Each anomaly, and the answers that show it."""
+        """Each anomaly, and the responses that show it."""
         return {
             SECURE_BOOT: tuple(sorted(self.odd)),
             REPLAY: (self.original, self.replay),
@@ -157,14 +157,14 @@ else:
     from backports import zstd
 
 RECORDED: Final = "recorded"
-"""The folder of the answers."""
+"""The folder of the responses."""
 POLICY: Final = "policy.toml"
 README: Final = "README.txt"
 README_BEGINS: Final = "A made-up fleet, for trying nomyo-attest audit. FOR TESTS ONLY."
 """The first line, by which such a folder is known."""
 
 SINGLES: Final = 5
-"""How many answers, the last ones, have a file each."""
+"""How many of the last responses have a file each."""
 
 _COMPRESSED: Final = {1: ".gz", 2: ".zst"}
 """Which days' files are compressed, and the ending of their names."""
@@ -191,7 +191,7 @@ says nothing about any machine.
 
 
 def write_fleet(fleet: Fleet, folder: str | PathLike[str]) -> None:
-    """Write a fleet's answers, policy and README into `folder`, which is empty. Raises `OSError`.
+    """Write a fleet's responses, policy and README into `folder`, which is empty. Raises `OSError`.
 
     Compressed files hold the same on every machine; their bytes are those of this machine's zlib and Zstandard.
     """
@@ -205,7 +205,7 @@ def write_fleet(fleet: Fleet, folder: str | PathLike[str]) -> None:
 
 
 def place_of(fleet: Fleet, number: int) -> tuple[str, int]:
-    """Where an answer stands: the file's name, from the folder `RECORDED` on, and its line."""
+    """The place of a response: the file's name, from the folder `RECORDED` on, and its line."""
     visit = fleet.visits[number]
     date = _date(visit.day)
     if number >= fleet.records - SINGLES:

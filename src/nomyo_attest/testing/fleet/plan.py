@@ -104,7 +104,7 @@ class Machine:
         return State(self.clock + ran, self.resets + len(boots), firmware)
 
     def forge(self, time: int, answer: int) -> Forge:
-        """The soft TPM that makes one answer, whose number gives an AIK that is used once its label."""
+        """The soft TPM for one response; the response's number is the label of an AIK that is used once."""
         state = self.at(time)
         return Forge(
             key=self.key,
@@ -155,7 +155,7 @@ _SNAPSHOT, _RESTORE = 0.70, 0.80
 
 
 class Visit(NamedTuple):
-    """One answer: its number, when it is given (milliseconds since the record begins), and the machine's number."""
+    """One response: its number, when it is sent (milliseconds since the record begins), and the machine's number."""
 
     number: int
     time: int
@@ -169,7 +169,7 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A fleet's answers, in order of time, and which of them are out of the ordinary.
+    """A fleet's responses, in order of time, and which of them are anomalies.
 
     Raises `ForgeError` for numbers that make no fleet with everything in it that belongs there.
     """
@@ -201,7 +201,7 @@ class Plan:
 
     @cached_property
     def visits(self) -> tuple[Visit, ...]:
-        """Every answer, in order of time."""
+        """Every response, in order of time."""
         return tuple(Visit(number, self._time(number), self._machine_of(number)) for number in range(self.records))
 
     @cached_property
@@ -211,36 +211,38 @@ class Plan:
 
     @cached_property
     def odd(self) -> frozenset[int]:
-        """The answers that this machine gives on that day."""
+        """The responses of this machine on that day."""
         first, last = self._numbers_of(self.odd_day)
         return frozenset(n for n in range(first, last) if self.visits[n].machine == self._odd_machine)
 
     @cached_property
     def original(self) -> int:
-        """The answer whose evidence is recorded again: by a machine that uses each AIK once."""
+        """The response whose evidence is replayed: of a machine that uses each AIK once."""
         start = int(_ORIGINAL * self.records)
         return next(n for n in range(start, self.records) if self._machine_of(n) >= self.pinned)
 
     @cached_property
     def replay(self) -> int:
-        """The answer that stands around evidence that is not its own."""
+        """The response that contains the replayed evidence."""
         return int(_REPLAY * self.records)
 
     @cached_property
     def restore(self) -> int:
-        """The first answer of the restored machine after its snapshot is brought back."""
+        """The first response of the restored machine after its snapshot is brought back."""
         return int(_RESTORE * self.records)
 
     @cached_property
     def around_restore(self) -> tuple[int, int, int]:
-        """That answer and the machine's two before it, between which it boots: with the resetCount of the snapshot and
-        a later clock, then with a later resetCount.
+        """The numbers of `restore` and of the two responses of the same machine before it.
+
+        The machine boots between the first two: the first has the resetCount of the snapshot and a later clock, the
+        second a later resetCount.
         """
         return self.restore - 2, self.restore - 1, self.restore
 
     @cached_property
     def unavailable(self) -> frozenset[int]:
-        """The answers without evidence: ordinary, and no anomaly."""
+        """The responses without evidence, which are not an anomaly."""
         wanted = max(2, self.records // _UNAVAILABLE_ONE_IN)
         taken = {*self.odd, self.original, self.replay, *self.around_restore}
         found: set[int] = set()
@@ -286,7 +288,7 @@ class Plan:
         )
 
     def _time(self, number: int) -> int:
-        """When an answer is given: evenly spread but for chance, and by day twice as many as by night."""
+        """When a response is sent: evenly spread with random variation, twice as many by day as by night."""
         even = (number + draw(self.seed, "time", number)) * self.days / self.records
         day = min(int(even), self.days - 1)
         hour = even - day
@@ -299,13 +301,13 @@ class Plan:
         if first <= number < last and (number - first) % 3 == 0:
             return self._odd_machine
         chosen = choose(self.seed, "machine", self.machines, number)
-        # RSA takes fifty times as long to forge, so every second answer of the one such machine goes to another.
+        # RSA takes fifty times as long to forge, so every second response of the one such machine goes to another.
         if chosen == 0 and draw(self.seed, "again", number) < 0.5:
             return choose(self.seed, "other machine", self.machines, number)
         return chosen
 
     def _numbers_of(self, day: int) -> tuple[int, int]:
-        """The numbers of the answers of one day: the first, and the one after the last."""
+        """The numbers of the responses of one day: the first, and the one after the last."""
         times = range(self.records)
         first, last = (bisect_left(times, moment, key=self._time) for moment in (day * DAY, (day + 1) * DAY))
         return first, last
