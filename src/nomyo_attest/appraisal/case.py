@@ -279,7 +279,7 @@ class Reference(NamedTuple):
         if self.attested is None:
             return None
         bank, index = self.attested
-        return report.values[bank][index]
+        return report.values.get(bank, {}).get(index)
 
 
 def _references(policy: AppraisalPolicy, signed: SignedSelection, report: PcrLayout) -> tuple[Reference, ...]:

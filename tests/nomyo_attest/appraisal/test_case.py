@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,3 +137,16 @@ def test_responses_that_differ_in_a_pcr_value_share_the_answers_of_layout_checks
 def test_the_rules_that_compare_values_are_no_layout_checks() -> None:
     differing = {"key.strength", "key.hierarchy", "key.trust", "signature.valid", "nonce.match", "pcr.digest"}
     assert not any(row.layout_only for row in RULE_TABLE if row.id in {*differing, "pcr.values", "claims.*"})
+
+
+def test_a_report_without_a_value_that_its_layout_names_raises_nothing() -> None:
+    forge = Forge()
+    policy = na.AppraisalPolicy.from_dict(forge.policy())
+    evidence = na.Evidence.from_response(forge.response())
+    values = {bank: dict(of_bank) for bank, of_bank in evidence.pcrs.values.items()}
+    del values["sha256"][7]
+    report = pcrs.PcrReport(evidence.pcrs.layout, values)
+    result = na.appraise(msgspec.structs.replace(evidence, pcrs=report), policy)
+    assert result.verdict is na.Verdict.CONTRAINDICATED
+    assert result.failed == ("pcr.values",)
+    assert result.undecided == ("pcr.digest",)
