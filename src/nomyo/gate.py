@@ -1,10 +1,12 @@
 """The only path from an encrypted response to the completion that the caller receives, in these steps:
 
-1. Decrypt: turn the package into a JSON object. Every failure is the same opaque `ResponseError`.
+1. Decrypt: turn the package into a JSON object. Every failure is the same opaque `ResponseError`, except that a
+   response with too many objects and arrays is a `ResponseTooLargeError`.
 2. Check the binding: the response must name this request, and the security tier that was requested.
 3. Appraise: the policy must affirm the evidence in the response. With the gate off, the result is only recorded.
-4. Store: write the evidence to disk, whether or not the completion is released.
-5. Release: return the completion with the client's own facts in its `_metadata`, or raise the refusal of step 2 or 3.
+4. Store: with an evidence log, append the evidence to it, also if the completion is refused. If that fails, refuse,
+   unless `evidence_log_failure` is ``"warn"``.
+5. Release: return the completion with the client's own facts in its `_metadata`, or raise the first refusal.
 
 Nothing else in this package decrypts a response or returns a completion (tests/nomyo/test_gate_only_path.py).
 """

@@ -38,7 +38,8 @@ class RuleFacts:
         core: whether no policy may soften it.
         layout_only: whether its check depends on the layout of the evidence and the policy alone, and so is evaluated
             once for each layout; the others are evaluated for each response.
-        needs: ids of the rules that must hold before this one can be evaluated.
+        needs: ids of the rules that must hold before this one can be evaluated. `evidence.available` and
+            `evidence.form` name each other: both examine one reading of the response, and explain each other.
         asked_with: the policy's keys that give the rule something to compare with. With none of them in a policy, the
             rule is not asked. Empty for a rule that every policy asks.
         temporary_warning: whether a policy may make it a warning only until `unsafe_warn_until`, and never ignore it.

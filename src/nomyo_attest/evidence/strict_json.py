@@ -128,7 +128,7 @@ def parse_json(text: str | bytes) -> Any:
     Raises:
         EvidenceError: for a text that is not JSON, or exceeds `TEXT_MAX`, `DEPTH_MAX` or the limit of containers.
     """
-    _check_bounds(text, text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+    _check_bounds(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     return _parse(text)
 
 
@@ -142,10 +142,10 @@ def parse_record(text: str | bytes) -> Any:
     Raises:
         EvidenceError: as `parse_json` does.
     """
-    if not LONG < len(text) <= TEXT_MAX:
-        return parse_json(text)
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    _check_bounds(text, data)
+    _check_bounds(data)
+    if len(data) <= LONG:
+        return _parse(text)
     response = _parse_metadata(data.removeprefix(_BOM))
     if response is not None:
         return response
@@ -177,10 +177,10 @@ def _parse_metadata(text: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _check_bounds(text: str | bytes, data: bytes) -> None:
-    """Raise `EvidenceError` for a text, `data` in UTF-8, that is too long, has too many containers, or is too deep."""
-    if len(text) > TEXT_MAX:
-        raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(text)}")
+def _check_bounds(data: bytes) -> None:
+    """Raise `EvidenceError` for a text in UTF-8 that is too long, has too many containers, or is too deep."""
+    if len(data) > TEXT_MAX:
+        raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(data)}")
     if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
         return  # too few for either limit
     try:

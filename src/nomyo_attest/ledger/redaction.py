@@ -1,8 +1,10 @@
 """Select what a ledger stores of a response: the fields of `_metadata` that the protocol or the policy names.
 
-Any other field may contain words of a prompt, so it is left out. Appraising what is stored gives the same outcomes as
-appraising the response: a text that must not be stored becomes null, which no policy accepts, and malformed evidence
-stays malformed. Only the wording of findings differs then, and `Redacted.whole` says that something was changed.
+These are `CLAIMS`, the claims in the policy, the payload id, and of the evidence `FIELDS` and `pcr_values`; never the
+completion. Any other field may contain words of a prompt, so it is left out. Appraising what is stored gives the same
+outcomes as appraising the response: a text that must not be stored becomes null, which no policy accepts, and
+malformed evidence stays malformed. Only the wording of findings differs then, and `Redacted.whole` says that
+something was changed.
 """
 
 from __future__ import annotations

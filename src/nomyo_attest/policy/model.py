@@ -122,7 +122,7 @@ class AppraisalPolicy:
     description: str = ""
     pcrs: tuple[PcrReference, ...] = ()
     hierarchies: tuple[str, ...] = ()
-    rsa_min_bits: int = 2048
+    rsa_min_bits: int = RSA_BITS_MINIMUM
     trust: Trust = Trust.SELF_ASSERTED
     pinned: frozenset[bytes] = frozenset()
     signature_hashes: tuple[str, ...] = STRONG_HASHES
@@ -254,7 +254,7 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
         description=document.get("description", ""),
         pcrs=tuple(_references(document.get("pcrs", {}))),
         hierarchies=tuple(key.get("hierarchy", ())),
-        rsa_min_bits=key.get("rsa_min_bits", 2048),
+        rsa_min_bits=key.get("rsa_min_bits", RSA_BITS_MINIMUM),
         trust=Trust(trust),
         pinned=pinned,
         signature_hashes=signature_hashes,

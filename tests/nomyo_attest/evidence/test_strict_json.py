@@ -194,6 +194,12 @@ HOLDING: dict[str, str | bytes] = {
 }
 
 
+def test_the_length_of_a_str_is_counted_in_bytes_of_utf_8() -> None:
+    text = '"' + "…" * (TEXT_MAX // 3) + '"'
+    assert len(text) < TEXT_MAX < len(text.encode())
+    assert refused(text).got == str(len(text.encode()))
+
+
 @pytest.mark.parametrize("text", HOLDING.values(), ids=HOLDING)
 def test_an_error_contains_nothing_of_the_text(text: str | bytes) -> None:
     assert SECRET not in reachable(refused(text))

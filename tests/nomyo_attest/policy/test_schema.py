@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.policy import AppraisalPolicy
+from nomyo_attest.policy.model import RSA_BITS_MINIMUM
+from nomyo_attest.schemas import load_schema
 from tests.nomyo_attest.policy.documents import CORE, SOFT, TIMED, ZEROS, Json, small, some_policies
 from tests.nomyo_attest.policy.wrong import WHOLE, WRONG
 
@@ -191,3 +193,9 @@ def test_every_rule_that_is_not_core_may_be_softened(rule: str) -> None:
             continue  # see wrong.py, and appraisal/test_warn_until.py
         policy = AppraisalPolicy.from_dict(small(rules={rule: word.value}, **asking))
         assert policy.rules == {rule: word}
+
+
+def test_the_smallest_rsa_key_is_the_same_in_the_schema_and_in_the_model() -> None:
+    bits = load_schema("policy")["properties"]["key"]["properties"]["rsa_min_bits"]
+    assert bits["minimum"] == RSA_BITS_MINIMUM
+    assert f"{RSA_BITS_MINIMUM} or more" in bits["$comment"]
