@@ -16,7 +16,7 @@ from nomyo.errors import ResponseError
 from tests.nomyo.wire import package as wire
 from tests.nomyo.wire import server_keys
 
-MARK = "completion-0a9357b1"
+MARK = "0a9357b1-withheld"
 PLAINTEXT = f'{{"choices": "{MARK}"}}'.encode()  # a length that leaves a remainder of 2 by three
 KEY = server_keys.pair(1001, 2048)
 OTHER_KEY = server_keys.pair(1002, 2048)

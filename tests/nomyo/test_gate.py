@@ -14,7 +14,7 @@ from nomyo.errors import AttestationError
 from nomyo_attest.testing import Forge
 from tests.nomyo.defects.walker import places_of
 
-SECRET = "completion-0a9357b1"
+SECRET = "0a9357b1-withheld"
 POLICY = na.AppraisalPolicy.from_dict(Forge().policy())
 ID = Forge().payload_id
 

@@ -18,7 +18,7 @@ from tests.nomyo.packages import KEY
 from tests.nomyo.wire import package as wire
 
 ID = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
-SECRET = "completion-0a9357b1"
+SECRET = "0a9357b1-withheld"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=12),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
