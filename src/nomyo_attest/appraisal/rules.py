@@ -59,7 +59,7 @@ class Rule(RuleFacts):
     @property
     def remediation(self) -> str:
         """What to do when it does not hold."""
-        return _paragraphs(self.check)[-1].removeprefix("What to do: ")
+        return _paragraphs(self.check)[-1].removeprefix("Remediation: ")
 
 
 @cache

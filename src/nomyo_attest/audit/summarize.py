@@ -66,10 +66,10 @@ def summarize(
     *,
     policy: AppraisalPolicy,
     run: Run,
-    passed_over: Sequence[str] = (),
-    passed_over_total: int | None = None,
-    repeated: Sequence[str] = (),
-    repeated_total: int | None = None,
+    skipped: Sequence[str] = (),
+    skipped_total: int | None = None,
+    duplicate_names: Sequence[str] = (),
+    duplicate_names_total: int | None = None,
     max_gap: int | None = None,
     fail_on: AbstractSet[str] = FAIL_ON_DEFAULT,
     max_failures: int = 0,
@@ -83,8 +83,8 @@ def summarize(
         store: the store, after all results were added.
         policy: the policy applied.
         run: how the audit was run; it is not modified.
-        passed_over, passed_over_total: names of files that were skipped, and how many there are.
-        repeated, repeated_total: further names of files that were read already, and how many there are.
+        skipped, skipped_total: names of files that were skipped, and how many there are.
+        duplicate_names, duplicate_names_total: further names of files that were read already, and how many there are.
         max_gap: seconds for `gap.records`, which is not evaluated without it.
         fail_on, max_failures, allow_no_evidence: see `status_of`.
         allow_undated: accept cross-record checks that were not evaluated because records have no usable time.
@@ -134,10 +134,10 @@ def summarize(
         sources_total=sources_total,
         sources_unreadable=sources_unreadable,
         sources=sources_of(store),
-        passed_over=list(passed_over),
-        passed_over_total=len(passed_over) if passed_over_total is None else passed_over_total,
-        repeated=list(repeated),
-        repeated_total=len(repeated) if repeated_total is None else repeated_total,
+        skipped=list(skipped),
+        skipped_total=len(skipped) if skipped_total is None else skipped_total,
+        duplicate_names=list(duplicate_names),
+        duplicate_names_total=len(duplicate_names) if duplicate_names_total is None else duplicate_names_total,
         inputs_digest=inputs_digest_of(store),
         rules=rules_of(store),
         places=places_of(store),
@@ -151,7 +151,7 @@ def summarize(
         bucket_seconds=timeline.seconds,
         timeline=timeline.buckets,
         undated=timeline.undated,
-        beyond=timeline.beyond,
+        time_outliers=timeline.time_outliers,
         gaps=timeline.gaps,
         unavailable=timeline.unavailable,
         tiers=tiers,

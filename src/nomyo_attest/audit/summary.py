@@ -273,8 +273,8 @@ class Summary(msgspec.Struct, kw_only=True):
     sources_unreadable: int
     sources: list[SourceSummary]
     """Those with a problem or a failure first, then in the order read."""
-    passed_over: list[str]
-    passed_over_total: int
+    skipped: list[str]
+    skipped_total: int
     """Files in folders whose extension is not one of records."""
     inputs_digest: str
     """SHA-256 over every source's SHA-256 and name, in order: all inputs in one value."""
@@ -293,7 +293,7 @@ class Summary(msgspec.Struct, kw_only=True):
     """Every bucket from the first to the last, including empty ones."""
     undated: int
     """Records without a time, which are in no bucket."""
-    beyond: int = 0
+    time_outliers: int = 0
     """Records whose time is too far from that of the others; they are in no bucket and in no gap."""
     gaps: list[Gap]
     unavailable: list[Gap]
@@ -306,9 +306,9 @@ class Summary(msgspec.Struct, kw_only=True):
     status: int
     """The exit status."""
     status_reason: str
-    repeated: list[str] = []
+    duplicate_names: list[str] = []
     """Further names of files that were read already; each file is read once."""
-    repeated_total: int = 0
+    duplicate_names_total: int = 0
     outside_by_server: int = 0
     """Records of `outside` that are outside by the server's unsigned claim `processed_at`."""
     released: Released = msgspec.field(default_factory=Released)

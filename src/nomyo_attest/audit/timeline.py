@@ -54,7 +54,7 @@ class Timeline(NamedTuple):
         first, last: the span of the buckets; facts of this time, both ends included, are in buckets.
         buckets: all of them, including empty ones.
         undated: records without a time.
-        beyond: records whose time is too far from the times of the others.
+        time_outliers: records whose time is too far from the times of the others.
         gaps, unavailable: see `Summary`.
     """
 
@@ -64,7 +64,7 @@ class Timeline(NamedTuple):
     last: int
     buckets: list[Bucket]
     undated: int
-    beyond: int
+    time_outliers: int
     gaps: list[Gap]
     unavailable: list[Gap]
 

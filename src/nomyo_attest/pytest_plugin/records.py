@@ -322,7 +322,7 @@ class Missed:
         self._collected = {getattr(one, "path", None) for one in collected}
         self._hidden: list[Path] = []
         self._counts: dict[Path, int] = {}
-        for path in self._passed_over():
+        for path in self._skipped():
             if count := count_matching(path, patterns):
                 usual = any(fnmatch(path.name, one) for one in folder.config.getini("norecursedirs"))
                 if is_virtual_environment(path) and not usual:
@@ -330,7 +330,7 @@ class Missed:
                 else:
                     self._counts[path] = count
 
-    def _passed_over(self) -> Iterator[Path]:
+    def _skipped(self) -> Iterator[Path]:
         """The folders that pytest passes over, but for those of version control and those that the command line leaves
         out.
         """

@@ -272,7 +272,7 @@ def _finding(finding: Finding, labels: Labels, style: TextStyle, *, waits: bool 
             lines += _row("expected", value_text(finding.rule, finding.expected, written), style)
         if finding.got is not None:
             lines += _row("got", value_text(finding.rule, finding.got, written), style)
-    lines += _row("what to do", sentence(finding.remediation), style)
+    lines += _row("remediation", sentence(finding.remediation), style)
     return "\n".join(lines)
 
 

@@ -109,7 +109,7 @@ def _whole(summary: Summary) -> ET.Element:
     if text := released_text(summary.released):
         case = _case(suite, RELEASED)
         if summary.released.not_affirmed:
-            _set_outcome(case, "failure", f"{NOT_AFFIRMED}: {text}", [f"What to do: {sentence(REMEDIATION_RELEASED)}"])
+            _set_outcome(case, "failure", f"{NOT_AFFIRMED}: {text}", [f"Remediation: {sentence(REMEDIATION_RELEASED)}"])
     _case(suite, EXIT_STATUS)
     return suite
 
@@ -131,7 +131,7 @@ def _across(summary: Summary) -> ET.Element:
             _set_outcome(case, "skipped", "no records", [])
         if rule.outcome == NOT_EVALUATED and summary.counts.total:
             message = f"not evaluated: {excerpt(not_evaluated_text(rule))}"
-            remediation = [f"What to do: {sentence(remediation_not_evaluated(rule))}"]
+            remediation = [f"Remediation: {sentence(remediation_not_evaluated(rule))}"]
             if rule.accepted:
                 _set_outcome(case, "skipped", message, remediation)
             else:
@@ -150,7 +150,9 @@ def _across(summary: Summary) -> ET.Element:
             text.append(f"And {count(rule.findings - len(found), 'more finding')}.")
         message = f"{rule.question} {count(rule.findings, 'finding')}, {count(rule.records, 'record')}"
         text += [f"Records: {sentence(excerpt(rule.remark))}"] * bool(rule.remark)
-        _set_outcome(case, "failure", message, [*text, f"What to do: {sentence(rule.remediation)}"], excerpt(rule.rule))
+        _set_outcome(
+            case, "failure", message, [*text, f"Remediation: {sentence(rule.remediation)}"], excerpt(rule.rule)
+        )
     return suite
 
 
@@ -192,7 +194,7 @@ def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None)
         case,
         "error",
         excerpt(lost.problem),
-        [*where_lost, f"What to do: {sentence(REMEDIATION_UNREADABLE)}"],
+        [*where_lost, f"Remediation: {sentence(REMEDIATION_UNREADABLE)}"],
         "unreadable",
     )
 
@@ -230,4 +232,4 @@ def _rule(cause: Cause) -> list[str]:
     lines.append(f"{source_name(cause.source)}: {lines_text(cause.lines, cause.records)}")
     if cause.expected:
         lines += [f"expected    {cause.expected}", f"got         {cause.got}"]
-    return lines + ([f"What to do: {cause.remediation}"] if cause.remediation else [])
+    return lines + ([f"Remediation: {cause.remediation}"] if cause.remediation else [])

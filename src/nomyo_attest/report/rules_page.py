@@ -68,7 +68,7 @@ def rule_text(rule: Rule, style: TextStyle) -> str:
     for paragraph in rule.explanation.split("\n\n"):
         lines += [*style.wrap(paragraph), ""]
     lines += style.pairs(
-        [("field", rule.field), ("required", kind), ("what to do", sentence(rule.remediation))], indent=0
+        [("field", rule.field), ("required", kind), ("remediation", sentence(rule.remediation))], indent=0
     )
     return "\n".join(lines)
 
@@ -80,7 +80,7 @@ def rules_markdown(rules: Iterable[Rule] = RULES) -> str:
     for rule in rules:
         marks = ", ".join(_marks(rule))
         field = f"Field: `{rule.field}`{f'; {marks}' if marks else ''}."
-        remediation = f"**What to do:** {rule.remediation}"
+        remediation = f"**Remediation:** {rule.remediation}"
         parts += [f"## {rule.id.replace('*', chr(92) + '*')}", rule.question, rule.explanation, field, remediation]
     return "\n\n".join(parts) + "\n"
 
@@ -145,7 +145,7 @@ def cross_record_rule_text(rule: CrossRecordRule, style: TextStyle) -> str:
         lines += [*style.wrap(paragraph), ""]
     asked = f"by nomyo-attest audit, of all records together, {_asked(rule)}"
     lines += style.pairs(
-        [("field", rule.field), ("asked", asked), ("what to do", sentence(rule.remediation))], indent=0
+        [("field", rule.field), ("asked", asked), ("remediation", sentence(rule.remediation))], indent=0
     )
     return "\n".join(lines)
 
@@ -163,7 +163,7 @@ def cross_record_markdown() -> str:
 def cross_record_rule_markdown(rule: CrossRecordRule) -> str:
     """Return one rule's section of that page, without a final line end."""
     field = f"Field: `{rule.field}`{'; if asked' if rule.if_asked else ''}."
-    parts = [f"### {rule.id}", rule.question, rule.explanation, field, f"**What to do:** {rule.remediation}"]
+    parts = [f"### {rule.id}", rule.question, rule.explanation, field, f"**Remediation:** {rule.remediation}"]
     return "\n\n".join(part for part in parts if part)
 
 

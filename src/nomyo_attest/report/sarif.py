@@ -282,12 +282,12 @@ def _descriptor(
     rule_id: str, question: str, explanation: str, field: str, remediation: str, page: str | None, *, core: bool = False
 ) -> dict[str, Any]:
     described = f"Field: {field}." if field else ""
-    text = [question, explanation, described, f"What to do: {sentence(remediation)}", f"More: {page}" if page else ""]
+    text = [question, explanation, described, f"Remediation: {sentence(remediation)}", f"More: {page}" if page else ""]
     markdown = [
         f"**{question}**",
         explanation,
         f"Field: `{field}`." if field else "",
-        f"**What to do:** {sentence(remediation)}",
+        f"**Remediation:** {sentence(remediation)}",
         f"[More of `{rule_id}`]({page})" if page else "",
     ]
     descriptor: dict[str, Any] = {

@@ -164,7 +164,7 @@ class _Renderer:
     def _entry(self, entry: Entry) -> list[str]:
         lines = self._head(entry)
         for fact in select(entry.facts, self.detail):
-            if fact.name == "what to do":
+            if fact.name == "remediation":
                 continue
             lines += self._fact(fact)
         items = entry.items if self.style.verbose else entry.items[: entry.brief]
@@ -173,7 +173,7 @@ class _Renderer:
                 lines += self._fact(fact)
         if items:
             lines += self._more(len(items), len(entry.items), entry.total, entry.noun, " " * (_LABEL + 4))
-        return lines + [line for one in entry.facts if one.name == "what to do" for line in self._fact(one)]
+        return lines + [line for one in entry.facts if one.name == "remediation" for line in self._fact(one)]
 
     def _head(self, entry: Entry) -> list[str]:
         """Render mark and name, as for a rule of a single result, with the amount beside them, or below if too long."""

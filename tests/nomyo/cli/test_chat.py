@@ -36,7 +36,7 @@ def test_a_refusal_shows_the_findings_and_never_the_answer(router: PlainRouter, 
         assert (ran.status, ran.out) == (1, "")
         assert ran.err.startswith("contraindicated   policy known (")
         assert "\n  FAIL  pcr.values\n" in ran.err
-        assert "what to do" in ran.err
+        assert "remediation" in ran.err
         assert "The response is not released. The prompt has been sent" in ran.err
         assert PROMPT not in ran.err
 

@@ -16,7 +16,7 @@ def test_a_rule_asks_explains_and_says_what_to_do(rule: na.Rule) -> None:
     assert rule.explanation
     assert rule.remediation.endswith((".", ")"))
     assert not rule.remediation.startswith("What to do")
-    assert "What to do: " in (rule.check.__doc__ or "")
+    assert "Remediation: " in (rule.check.__doc__ or "")
     assert re.fullmatch(r"[\w.]+(, \w+)*", rule.field)
 
 

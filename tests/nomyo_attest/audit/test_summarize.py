@@ -200,9 +200,9 @@ def test_profiles_most_used_are_listed_and_the_first_few_over_time(store: Store)
 
 def test_a_summary_is_plain_data_that_json_holds(store: Store) -> None:
     fill(store, facts_of({"pcr_profile": digest(1), "processed_at": 5}))
-    summary = summary_of(store, passed_over=["notes.txt"], passed_over_total=7)
+    summary = summary_of(store, skipped=["notes.txt"], skipped_total=7)
     assert msgspec.json.decode(msgspec.json.encode(summary), type=type(summary)) == summary
-    assert (summary.passed_over, summary.passed_over_total) == (["notes.txt"], 7)
+    assert (summary.skipped, summary.skipped_total) == (["notes.txt"], 7)
 
 
 def test_a_store_is_summarized_again_to_the_same_bytes(store: Store) -> None:

@@ -31,7 +31,7 @@ def timeline(store: Store, times: Sequence[int | None]) -> Timeline:
 
 def test_no_record_with_a_time_gives_no_timeline(store: Store) -> None:
     made = timeline(store, [None, None])
-    assert (made.buckets, made.undated, made.beyond, made.gaps, made.unavailable) == ([], 2, 0, [], [])
+    assert (made.buckets, made.undated, made.time_outliers, made.gaps, made.unavailable) == ([], 2, 0, [], [])
 
 
 def test_a_single_record_is_one_bucket_of_a_second(store: Store) -> None:
@@ -67,7 +67,7 @@ def test_buckets_count_verdicts_and_records_without_evidence(store: Store) -> No
 def test_a_few_wrong_times_do_not_press_all_others_together(store: Store, wrong: int) -> None:
     made = timeline(store, [wrong, wrong, wrong, *range(NOON, NOON + 3000, 3)])
     assert made.seconds == 30
-    assert made.beyond == 3
+    assert made.time_outliers == 3
     assert sum(bucket.counts.total for bucket in made.buckets) == 1000
     assert made.gaps[0] == Gap(begins=NOON, ends=NOON + 3, records=0)
 
@@ -75,12 +75,12 @@ def test_a_few_wrong_times_do_not_press_all_others_together(store: Store, wrong:
 def test_half_of_all_times_being_wrong_still_gives_few_buckets(store: Store) -> None:
     made = timeline(store, [-(2**53) + 1, 2**53 - 1] * 20 + [NOON])
     assert len(made.buckets) <= BUCKETS_MAXIMUM
-    assert made.beyond == 0
+    assert made.time_outliers == 0
 
 
 def test_a_month_without_records_is_shown_and_not_cut_off(store: Store) -> None:
     made = timeline(store, [NOON + 10 - REACH, *range(NOON, NOON + 100)])
-    assert made.beyond == 0
+    assert made.time_outliers == 0
     assert made.buckets[0].counts.total == 1
     assert made.gaps == [Gap(begins=NOON + 10 - REACH, ends=NOON, records=0)]
 
@@ -128,8 +128,8 @@ def test_every_record_is_in_a_bucket_or_undated_or_beyond(times: list[int | None
     dated = [at for at in times if at is not None]
     assert made.undated == len(times) - len(dated)
     shown = [at for at in dated if made.first <= at <= made.last]
-    assert made.beyond == len(dated) - len(shown)
-    assert made.beyond <= 2 * (len(dated) // 10)
+    assert made.time_outliers == len(dated) - len(shown)
+    assert made.time_outliers <= 2 * (len(dated) // 10)
     assert len(made.buckets) <= BUCKETS_MAXIMUM
     for bucket in made.buckets:
         assert bucket.counts.total == sum(bucket.at <= at < bucket.at + made.seconds for at in shown)

@@ -780,7 +780,7 @@ class TestNames:
         Path("recorded/_delta_log/00000000000000000000.json").write_text("{}\n{}\n", encoding="utf-8")
         document = summary("recorded", status=2)
         assert document["counts"]["unreadable"] == 1
-        assert document["passed_over"] == ["recorded/_delta_log"]
+        assert document["skipped"] == ["recorded/_delta_log"]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class TestNotEvaluated:
         assert "  NOT EVALUATED  rollback.clock\n" in text
         assert "  NOT EVALUATED  rollback.counters\n" in text
         assert WHY in " ".join(text.split())
-        assert "what to do  Record `processed_at` of each response" in text
+        assert "remediation Record `processed_at` of each response" in text
         assert "  holds  duplicate.quote\n  holds  duplicate.payload_id\n  holds  reused.aik\n" in text
         accepted = audit(UNDATED, "--allow-undated").out
         assert "  NOT EVALUATED  rollback.clock  accepted\n" in accepted

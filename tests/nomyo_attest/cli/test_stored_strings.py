@@ -29,32 +29,32 @@ results.result.payload_id results.result.payload_id_source results.result.policy
 results.result.policy.id results.result.quote results.result.quote.framing results.result.trust results.result.verdict
 """
 AUDIT_KEYS = """
-aiks aiks_pinned beyond blank bucket_seconds counts counts.affirming counts.contraindicated counts.none
-counts.unreadable counts.warning cross_record cross_record.first cross_record.first.line cross_record.first.processed_at
+aiks aiks_pinned blank bucket_seconds counts counts.affirming counts.contraindicated counts.none counts.unreadable
+counts.warning cross_record cross_record.first cross_record.first.line cross_record.first.processed_at
 cross_record.first.source cross_record.key cross_record.last cross_record.last.line cross_record.last.processed_at
 cross_record.last.source cross_record.message cross_record.places cross_record.places.line
 cross_record.places.processed_at cross_record.places.source cross_record.records cross_record.rule cross_record_rules
 cross_record_rules.accepted cross_record_rules.appraised cross_record_rules.compared cross_record_rules.findings
 cross_record_rules.outcome cross_record_rules.question cross_record_rules.records cross_record_rules.remark
-cross_record_rules.remediation cross_record_rules.rule cross_record_rules.undated cross_record_rules.usable failures
-failures_total format gaps gaps.begins gaps.ends gaps.records inputs_digest not_established outside outside_by_server
-passed_over passed_over_total places places.lines places.message places.outcome places.records places.requirement
-places.rule places.source places_total policy policy.digest policy.document policy.id policy.source profiles
-profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
+cross_record_rules.remediation cross_record_rules.rule cross_record_rules.undated cross_record_rules.usable
+duplicate_names duplicate_names_total failures failures_total format gaps gaps.begins gaps.ends gaps.records
+inputs_digest not_established outside outside_by_server places places.lines places.message places.outcome places.records
+places.requirement places.rule places.source places_total policy policy.digest policy.document policy.id policy.source
+profiles profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
 profiles.counts.unreadable profiles.counts.warning profiles.first profiles.first.line profiles.first.processed_at
 profiles.first.source profiles.first_seen profiles.last profiles.last.line profiles.last.processed_at
 profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs profiles.profile profiles_total released
 released.counts released.counts.affirming released.counts.contraindicated released.counts.none
 released.counts.unreadable released.counts.warning released.gate_off released.gate_on released.known
-released.not_affirmed released.released repeated repeated_total rules rules.first rules.first.line
-rules.first.processed_at rules.first.source rules.message rules.outcome rules.records rules.requirement rules.rule run
-run.at run.command run.processes run.resumed run.seconds run.select run.since run.started_at run.until run.version
-run.workers_lost sources sources.blank sources.counts sources.counts.affirming sources.counts.contraindicated
-sources.counts.none sources.counts.unreadable sources.counts.warning sources.kind sources.name sources.outside
-sources.outside_by_server sources.problem sources.sha256 sources.size sources_total sources_unreadable status
-status_reason tiers tiers_total timeline timeline.at timeline.counts timeline.counts.affirming
-timeline.counts.contraindicated timeline.counts.none timeline.counts.unreadable timeline.counts.warning
-timeline.unavailable unavailable unavailable.begins unavailable.ends unavailable.records undated written
+released.not_affirmed released.released rules rules.first rules.first.line rules.first.processed_at rules.first.source
+rules.message rules.outcome rules.records rules.requirement rules.rule run run.at run.command run.processes run.resumed
+run.seconds run.select run.since run.started_at run.until run.version run.workers_lost skipped skipped_total sources
+sources.blank sources.counts sources.counts.affirming sources.counts.contraindicated sources.counts.none
+sources.counts.unreadable sources.counts.warning sources.kind sources.name sources.outside sources.outside_by_server
+sources.problem sources.sha256 sources.size sources_total sources_unreadable status status_reason tiers tiers_total
+time_outliers timeline timeline.at timeline.counts timeline.counts.affirming timeline.counts.contraindicated
+timeline.counts.none timeline.counts.unreadable timeline.counts.warning timeline.unavailable unavailable
+unavailable.begins unavailable.ends unavailable.records undated written
 """
 VERDICT_COLUMNS = """
 source line payload_id verdict failed undecided reason trust processed_at recorded_at gate released security_tier

@@ -65,7 +65,7 @@ def test_a_record_that_is_not_affirmed_fails_with_the_findings_and_no_traceback(
             "*sha256:0",
             "*expected  48c925da*",
             "*got       *",
-            "*what to do  If the machine was updated*",
+            "*remediation If the machine was updated*",
             "FAILED bad.attest.json::another-firmware - contraindicated: pcr.values: *",
         ]
     )
@@ -228,7 +228,7 @@ def test_junit_has_the_reason_as_the_message_and_the_findings_as_the_text(make: 
     assert not cases[ID].result
     (failure,) = cases["another-firmware"].result
     assert failure.message.startswith("contraindicated: pcr.values: ")
-    assert "what to do" in failure.text
+    assert "remediation" in failure.text
     assert "expected  48c925da…65e6" in failure.text
 
 

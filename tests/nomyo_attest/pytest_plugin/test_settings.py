@@ -128,7 +128,7 @@ def test_the_fixtures_appraise_by_the_policy_configured(folder: pytest.Pytester)
     )
     ran = folder.runpytest()
     ran.assert_outcomes(passed=4, failed=1)
-    ran.stdout.fnmatch_lines(["response   contraindicated *", "*FAIL  pcr.values", "*what to do*"])
+    ran.stdout.fnmatch_lines(["response   contraindicated *", "*FAIL  pcr.values", "*remediation*"])
     ran.stdout.no_fnmatch_line("*appraise.require(*")
 
 

@@ -353,8 +353,8 @@ def summary(**changes: Any) -> Summary:
         sources_total=3,
         sources_unreadable=1,
         sources=_sources(counts),
-        passed_over=["recorded/README.md", "recorded/notes.txt"],
-        passed_over_total=2,
+        skipped=["recorded/README.md", "recorded/notes.txt"],
+        skipped_total=2,
         inputs_digest=digest("inputs"),
         rules=[
             RuleSummary(

@@ -147,7 +147,7 @@ def test_every_fault_names_its_rule_its_field_and_what_to_do() -> None:
         assert f"  {tag}  {fault.rule}\n" in text
         joined = " ".join(text.split())
         assert f"field {finding.field} " in joined
-        assert f"what to do {finding.remediation[:1].upper()}{finding.remediation[1:]}" in joined
+        assert f"remediation {finding.remediation[:1].upper()}{finding.remediation[1:]}" in joined
 
 
 def test_verbose_shows_every_finding_once() -> None:
@@ -176,7 +176,7 @@ def test_verbose_tells_what_to_do_about_the_reason_alone() -> None:
     _, result, policy = judged("absent-no-tpm")
     text = body_text(result, policy, TextStyle(verbose=True))
     assert text.count("UNDECIDED") > 15
-    assert text.count("what to do") == 1
+    assert text.count("remediation") == 1
 
 
 def test_all_that_holds_needs_no_words() -> None:

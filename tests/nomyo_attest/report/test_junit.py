@@ -69,7 +69,7 @@ def test_rules_that_do_not_hold_are_a_failure_with_lines_values_and_what_to_do(t
     assert lines[0] == "pcr.values: 75 records: PCR sha256:7 does not match the policy."
     assert lines[1].startswith(f"{SOURCE}: lines 7609, 7610")
     assert lines[2:4] == ["expected    sha256:7 c6cf0b83…3530", "got         sha256:7 006b7583…31aa"]
-    assert lines[4].startswith("What to do: If the machine was updated")
+    assert lines[4].startswith("Remediation: If the machine was updated")
     assert lines[5] == ""
     assert lines[6].startswith("evidence.available (undecided): ")
 

@@ -108,7 +108,7 @@ def test_the_longest_summary_of_the_most_hostile_text_is_far_under_the_limit() -
         rules=rules,
         places=[msgspec.structs.replace(whole.places[0], rule=rules[number % 500].rule) for number in range(25_000)],
         sources=whole.sources * 300,
-        passed_over=["|" * 5000] * 1000,
+        skipped=["|" * 5000] * 1000,
         cross_record=found,
         cross_record_rules=across,
         profiles=whole.profiles * 16,
@@ -123,8 +123,8 @@ def test_what_is_not_shown_is_counted() -> None:
     text = audit_markdown(
         summary(
             places=sample.places * 40,
-            passed_over=[f"{number}.txt" for number in range(1000)],
-            passed_over_total=1234,
+            skipped=[f"{number}.txt" for number in range(1000)],
+            skipped_total=1234,
             profiles_total=77,
         )
     )

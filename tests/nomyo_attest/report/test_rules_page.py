@@ -23,7 +23,7 @@ def test_every_rule_has_a_row_and_a_section_that_the_row_links_to() -> None:
     for (_, _, marks, question), rule in zip(rows, RULES, strict=True):
         assert ("core" in marks) is rule.core
         assert question == rule.question
-        assert f"**What to do:** {rule.remediation}\n" in page
+        assert f"**Remediation:** {rule.remediation}\n" in page
 
 
 def test_the_page_says_how_it_is_made_and_ends_with_one_line_end() -> None:
@@ -43,7 +43,7 @@ def test_every_rule_across_records_has_a_row_and_a_section_that_the_row_links_to
     assert [anchor for _, anchor, *_ in rows] == [re.sub(r"[^\w -]", "", section.lower()) for section in sections]
     for rule in CROSS_RECORD_RULES:
         assert f"\n\n{rule.explanation}\n\n" in page
-        assert f"**What to do:** {rule.remediation}\n" in page
+        assert f"**Remediation:** {rule.remediation}\n" in page
 
 
 @pytest.mark.parametrize("rule", CROSS_RECORD_RULES, ids=lambda rule: rule.id)

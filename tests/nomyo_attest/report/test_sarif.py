@@ -152,8 +152,8 @@ def test_each_rule_has_help_and_a_link_into_the_page_of_rules() -> None:
     ]
     for rule in rules:
         assert rule["shortDescription"]["text"].endswith("?")
-        assert "What to do: " in rule["help"]["text"]
-        assert "**What to do:** " in rule["help"]["markdown"]
+        assert "Remediation: " in rule["help"]["text"]
+        assert "**Remediation:** " in rule["help"]["markdown"]
         assert len(rule["fullDescription"]["text"]) <= 1024
         if rule["id"] != "unreadable":
             address, _, anchor = rule["helpUri"].partition("#")

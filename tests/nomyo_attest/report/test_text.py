@@ -57,7 +57,7 @@ def test_each_rule_has_its_count_the_values_compared_the_first_place_and_what_to
     joined = " ".join(audit_text(summary(), TextStyle()).split())
     assert (
         "FAIL pcr.values 75 records expected sha256:7 c6cf0b83…3530 got sha256:7 006b7583…31aa"
-        " first recorded/2026-11.jsonl.gz:7609, 2026-11-11 12:00:00Z what to do If the machine was updated" in joined
+        " first recorded/2026-11.jsonl.gz:7609, 2026-11-11 12:00:00Z remediation If the machine was updated" in joined
     )
     assert "UNDECIDED evidence.available 146 records" in joined
     assert "WARNING clock.safe 50 records problem The clock may have gone back." in joined
@@ -135,7 +135,7 @@ def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_
 
 
 def test_records_that_are_in_no_time_are_counted() -> None:
-    text = audit_text(summary(undated=3, beyond=1), TextStyle())
+    text = audit_text(summary(undated=3, time_outliers=1), TextStyle())
     assert (
         "  3 records without a time and 1 record with a time far from all others: counted\n"
         "  everywhere, but not shown here.\n" in text
@@ -169,7 +169,7 @@ def test_a_passed_audit_is_short_and_says_so() -> None:
             ],
             sources=[],
             sources_unreadable=0,
-            passed_over_total=0,
+            skipped_total=0,
             gaps=[],
             unavailable=[],
             status=0,
@@ -193,7 +193,7 @@ def test_nothing_to_appraise_is_said() -> None:
 
 
 def test_files_that_were_found_twice_are_named_in_every_report() -> None:
-    found = summary(repeated=["again/a.jsonl"], repeated_total=3)
+    found = summary(duplicate_names=["again/a.jsonl"], duplicate_names_total=3)
     for report in (audit_text(found, TextStyle(width=80)), audit_markdown(found), html_report(found)):
         assert "again/a.jsonl" in report
         assert "ound under more than one name and read once" in report

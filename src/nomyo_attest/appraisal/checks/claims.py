@@ -16,7 +16,7 @@ def firmware_version(case: Case) -> CheckResult:
     endorsement and platform hierarchies; for a key that is not a primary key, its hierarchy is unknown. Then the rule
     is undecided.
 
-    What to do: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not
+    Remediation: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not
     rely on the response. Where the version is undecided, have the service make its AIKs primary keys of the endorsement
     hierarchy.
     """
@@ -41,7 +41,7 @@ def claim(case: Case, path: str) -> CheckResult:
     `_metadata` must be one of the policy's, of the same type. Nothing signs the claims, so a server that lies
     passes.
 
-    What to do: if the claim is not what you requested, send the request again or ask the service's operator why. A
+    Remediation: if the claim is not what you requested, send the request again or ask the service's operator why. A
     claim that holds proves nothing by itself.
     """
     expected = list(case.policy.claims[path])

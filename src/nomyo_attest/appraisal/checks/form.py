@@ -14,7 +14,7 @@ def evidence_available(facts: LayoutFacts) -> CheckResult:
     A server without a TPM reports `is_available: false`, at the tiers standard and high. That proves nothing, so
     nothing is affirmed.
 
-    What to do: where the server says that it has no evidence, ask for `security_tier="maximum"`, which only servers
+    Remediation: where the server says that it has no evidence, ask for `security_tier="maximum"`, which only servers
     with a TPM may process. Where the response contains no statement about evidence, appraise the whole response,
     as the service sent it.
     """
@@ -30,7 +30,7 @@ def evidence_form(facts: LayoutFacts) -> CheckResult:
     hexadecimal of exactly the right length, under bank and index names that exist; `pcr_banks` and the keys of
     `pcr_values` must agree.
 
-    What to do: where the message says that the evidence is in another place, appraise the response as it was received.
+    Remediation: where the message says that the evidence is in another place, appraise the response as it was received.
     Otherwise compare it with `nomyo-attest schema evidence`: something between the server and this file changed it, or
     the server does not speak the protocol.
     """
@@ -59,7 +59,7 @@ def attest_form(facts: LayoutFacts) -> CheckResult:
     Sizes and counts must fit the available bytes, booleans must be 0 or 1, algorithms must be known, and no byte may
     be left over. The framing is reported.
 
-    What to do: the quote is truncated, padded or altered. Get the response again from where it was recorded.
+    Remediation: the quote is truncated, padded or altered. Get the response again from where it was recorded.
     """
     return _parsed(facts, facts.attest_error, facts.attest_framing)
 
@@ -69,7 +69,7 @@ def signature_form(facts: LayoutFacts) -> CheckResult:
 
     RSASSA, RSAPSS and ECDSA are read. Other schemes of the specification are named and left undecided.
 
-    What to do: the signature is truncated, padded or altered, or of a scheme that is not supported. Get the response
+    Remediation: the signature is truncated, padded or altered, or of a scheme that is not supported. Get the response
     again from where it was recorded.
     """
     return _parsed(facts, facts.signature_error, facts.signature_framing)
@@ -80,7 +80,7 @@ def key_form(facts: LayoutFacts) -> CheckResult:
 
     RSA and ECC keys are read. Other types are named and left undecided. The framing is reported.
 
-    What to do: the public area is truncated, padded or altered, or of a type that is not supported. Get the response
+    Remediation: the public area is truncated, padded or altered, or of a type that is not supported. Get the response
     again from where it was recorded.
     """
     return _parsed(facts, facts.key_error, facts.key_framing)
@@ -92,7 +92,7 @@ def attest_magic(facts: LayoutFacts) -> CheckResult:
     A restricted key signs external data only if it does not begin with this value. Without it, the signed bytes may
     come from anyone and say anything.
 
-    What to do: do not rely on the response. The signed bytes were not made by a TPM.
+    Remediation: do not rely on the response. The signed bytes were not made by a TPM.
     """
     expected = f"0x{TPM_GENERATED_VALUE:08x}"
     if facts.magic is None:
@@ -109,7 +109,7 @@ def attest_type(facts: LayoutFacts) -> CheckResult:
     A TPM signs other structures with the same key and the same extraData: certifications, times, creation data, NV
     contents. None of them says anything about PCRs.
 
-    What to do: do not rely on the response. Something else was passed off as a quote.
+    Remediation: do not rely on the response. Something else was passed off as a quote.
     """
     expected = "TPM_ST_ATTEST_QUOTE"
     kind = facts.attest_type

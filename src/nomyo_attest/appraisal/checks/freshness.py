@@ -12,7 +12,7 @@ def nonce_match(case: Case) -> CheckResult:
     extraData must be the first 16 bytes of SHA-256 over the payload id, exactly, or the nonce that was given. A
     payload id that was given must also be the one recorded in the response, if one is.
 
-    What to do: if the payload id or the nonce was given by hand, check it. If not, do not rely on the response: its
+    Remediation: if the payload id or the nonce was given by hand, check it. If not, do not rely on the response: its
     quote was made for another request. If the response does not contain its payload id, give the one of the request.
     """
     if case.attest is None:
@@ -36,7 +36,7 @@ def clock_safe(facts: LayoutFacts) -> CheckResult:
     `safe` is clear after a power cut, until the clock passes the last value it may have reported, by default at most
     70 minutes. Until then, clocks of different quotes cannot be put in order.
 
-    What to do: wait and ask again. If nothing orders these quotes by their clock, the policy may make the rule a
+    Remediation: wait and ask again. If nothing orders these quotes by their clock, the policy may make the rule a
     warning: `"clock.safe" = "warn"`.
     """
     if facts.clock_safe is None:
@@ -52,7 +52,7 @@ def policy_period(case: Case) -> CheckResult:
     `valid_from` and `valid_until` of the policy; the time is the one given, or that of the appraisal. Outside it,
     reference values may be outdated, so the rule is undecided.
 
-    What to do: get the current policy from its owner.
+    Remediation: get the current policy from its owner.
     """
     policy = case.policy
     expected = [bound and bound.isoformat() for bound in (policy.valid_from, policy.valid_until)]

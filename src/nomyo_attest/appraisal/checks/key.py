@@ -46,7 +46,7 @@ def key_attributes(facts: LayoutFacts) -> CheckResult:
     `restricted` the key signs whatever it is given, a forged quote too; without the others it may exist outside the
     TPM. A TPM enforces the attributes; forged bytes can state any.
 
-    What to do: do not rely on the response. Its quote proves nothing, whatever it says.
+    Remediation: do not rely on the response. Its quote proves nothing, whatever it says.
     """
     expected = _NAMES_TO_BE_SET
     value = facts.attributes
@@ -71,7 +71,7 @@ def key_template(case: Case) -> CheckResult:
     `fixedTPM` (8.3.3). It refuses to sign with a key that has neither `userWithAuth` nor an `authPolicy`, since nothing
     could authorize that use (8.3.3).
 
-    What to do: do not rely on the response. No TPM created its AIK.
+    Remediation: do not rely on the response. No TPM created its AIK.
     """
     if case.key is None:
         return UNDECIDED, None, None, _NO_KEY
@@ -111,7 +111,7 @@ def key_strength(case: Case) -> CheckResult:
     (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521. The AIK's Name, which identifies the key, must not be a
     SHA-1 digest unless the policy allows SHA-1.
 
-    What to do: do not rely on the response where the key is weak: somebody may have computed the private key from the
+    Remediation: do not rely on the response where the key is weak: somebody may have computed the private key from the
     public one. If it is only smaller than the policy asks, or of a kind that is not verified here, have the service
     create other AIKs.
     """
@@ -149,7 +149,7 @@ def key_hierarchy(case: Case) -> CheckResult:
     of its public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another
     matches none, and neither does another key than the one that signed: then the rule is undecided.
 
-    What to do: if the service creates its AIKs elsewhere now, learn a new policy; if not, do not rely on the response.
+    Remediation: if the service creates its AIKs elsewhere now, learn a new policy; if not, do not rely on the response.
     """
     expected = case.policy.hierarchies
     if case.key is None or case.attest is None:
@@ -167,7 +167,7 @@ def key_trust(case: Case) -> CheckResult:
     `self_asserted`: the key came with the evidence and has no certificate. `pinned_aik`: the policy names this very
     key. `certified_aik` is reserved: the protocol carries no certificate.
 
-    What to do: an ephemeral AIK cannot be pinned. If this one is to be trusted, add its Name (`nomyo-attest
+    Remediation: an ephemeral AIK cannot be pinned. If this one is to be trusted, add its Name (`nomyo-attest
     inspect`) to the policy's `key.pinned`.
     """
     wanted = case.policy.trust
@@ -185,7 +185,7 @@ def signer_name(case: Case) -> CheckResult:
     It must consist of the AIK's nameAlg and a digest of that size. If the AIK is a primary key, its hierarchy is
     reported; the AIK may also be the child of another key.
 
-    What to do: do not rely on the response. No TPM writes such a name.
+    Remediation: do not rely on the response. No TPM writes such a name.
     """
     if case.key is None or case.attest is None:
         return UNDECIDED, None, None, _NO_KEY if case.key is None else "the quote does not parse"

@@ -26,7 +26,7 @@ def pcr_selection(facts: LayoutFacts) -> CheckResult:
     report one value and sign another. If a requested bank is not allocated, a TPM leaves it in the selection with no
     PCR selected (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report leaves it out.
 
-    What to do: do not rely on the response. What is reported is not what was signed.
+    Remediation: do not rely on the response. What is reported is not what was signed.
     """
     report, signed = facts.report, facts.signed
     if signed is None:
@@ -60,7 +60,7 @@ def pcr_digest(case: Case) -> CheckResult:
     The values are hashed with the hash of the signature's scheme, in signed order: banks as listed, indices ascending
     (TPM 2.0 Part 3, TPM2_Quote). Each value must have its bank's length.
 
-    What to do: do not rely on the response. The values reported are not those the TPM signed.
+    Remediation: do not rely on the response. The values reported are not those the TPM signed.
     """
     signed, algorithm = case.layout.signed, case.layout.signature_hash
     if case.attest is None or signed is None:
@@ -91,7 +91,7 @@ def pcr_bank(facts: LayoutFacts) -> CheckResult:
     SHA-512 banks are allowed, and the hashes the policy lists. A SHA-1 bank that is quoted beside them does no harm:
     no reference value relies on it.
 
-    What to do: pin the values of a SHA-256, SHA-384 or SHA-512 bank. If the service quotes none, ask its operator for
+    Remediation: pin the values of a SHA-256, SHA-384 or SHA-512 bank. If the service quotes none, ask its operator for
     one; a policy that lists a weaker hash under `bank.hashes` accepts values that other measurements can reach.
     """
     policy = facts.policy
@@ -107,7 +107,7 @@ def pcr_values(case: Case) -> CheckResult:
     The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and
     `pcr.digest` hold too.
 
-    What to do: if the machine was updated and you know to what, add the new value to the policy, with a label
+    Remediation: if the machine was updated and you know to what, add the new value to the policy, with a label
     (`nomyo-attest policy learn` prints it); if not, do not rely on the response: the server booted something else. A
     PCR that is not signed has no value to add: have the server quote it. Never add a value of a response for which
     another rule does not hold: the TPM may not have signed it.

@@ -19,7 +19,7 @@ def signature_scheme(facts: LayoutFacts) -> CheckResult:
 
     A restricted key has one scheme. A signature with another scheme did not come from such a key.
 
-    What to do: do not rely on the response. Signature and key do not belong together.
+    Remediation: do not rely on the response. Signature and key do not belong together.
     """
     expected, got = facts.key_scheme, facts.signature_scheme
     if expected is None or got is None:
@@ -35,7 +35,7 @@ def signature_hash(facts: LayoutFacts) -> CheckResult:
 
     SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.
 
-    What to do: if the hash is not that of the AIK's scheme, do not rely on the response: key and signature do not
+    Remediation: if the hash is not that of the AIK's scheme, do not rely on the response: key and signature do not
     belong together. If the policy does not allow it, have the service create AIKs that sign with an allowed one.
     """
     allowed, got = facts.policy.signature_hashes, facts.signature_hash
@@ -55,7 +55,7 @@ def signature_valid(case: Case) -> CheckResult:
 
     RSASSA is PKCS#1 v1.5; RSAPSS may have a salt as long as the digest or as the key allows; ECDSA is FIPS 186-5.
 
-    What to do: do not rely on the response. The quote was altered, or signed by another key.
+    Remediation: do not rely on the response. The quote was altered, or signed by another key.
     """
     if case.signature is None or case.key is None or case.attest is None:
         return UNDECIDED, "valid", None, _missing(case.signature, case.key)

@@ -241,7 +241,7 @@ class CrossRecordRule:
         self.field = field
         self.question = parts[0]
         self.explanation = "\n\n".join(parts[1:-1])
-        self.remediation = parts[-1].removeprefix("What to do: ")
+        self.remediation = parts[-1].removeprefix("Remediation: ")
         self.needs = needs
         self.coverage = _coverage(usable)
         self.comparison = comparison
@@ -273,7 +273,7 @@ CROSS_RECORD_RULES: Final = (
         signed structure is compared, not the signature, since anybody can compute a second valid form of an ECDSA
         signature.
 
-        What to do: compare the records listed. If they are the same response, stored in two files or sent twice, audit
+        Remediation: compare the records listed. If they are the same response, stored in two files or sent twice, audit
         it once. If their payload ids differ, one of the responses came with the quote of another: do not rely on them.
         """,
         "TPMS_ATTEST",
@@ -290,7 +290,7 @@ CROSS_RECORD_RULES: Final = (
         who knows that an id will be used again can prepare a quote for it. Two records with one payload id are one
         response recorded twice, a request sent again under its old id, or a replay.
 
-        What to do: compare the records listed. If they are the same response, audit it once. If one of your clients
+        Remediation: compare the records listed. If they are the same response, audit it once. If one of your clients
         reuses payload ids, fix that client.
         """,
         "payload_id",
@@ -307,7 +307,7 @@ CROSS_RECORD_RULES: Final = (
         again, the key was stored, possibly outside any TPM, or a response was recorded twice. A Name that the policy
         pins may appear any number of times.
 
-        What to do: if the service now keeps its AIKs, pin their Names in the policy's `key.pinned`. If the records are
+        Remediation: if the service now keeps its AIKs, pin their Names in the policy's `key.pinned`. If the records are
         the same response, audit it once. Otherwise ask the operator of the service, and do not rely on these responses
         until there is an explanation.
         """,
@@ -335,9 +335,9 @@ CROSS_RECORD_RULES: Final = (
         order of their quotes, and the TPM's clock appears to go back by the difference. A record without a usable
         `processed_at` cannot be ordered. If its AIK signed other records too, the rule is not evaluated.
 
-        What to do: check by how much the clock went back. Moments: responses overtook each other, or the server's clock
-        was set back. More: two TPMs share a key, a virtual TPM was restored to an earlier state, or old quotes were
-        given a new date. Do not rely on the responses until there is an explanation.
+        Remediation: check by how much the clock went back. Moments: responses overtook each other, or the server's
+        clock was set back. More: two TPMs share a key, a virtual TPM was restored to an earlier state, or old quotes
+        were given a new date. Do not rely on the responses until there is an explanation.
         """,
         "TPMS_CLOCK_INFO.clock",
         _CLOCK,
@@ -358,7 +358,7 @@ CROSS_RECORD_RULES: Final = (
         that is constant for the key, so they can be compared only for the same AIK. The sum has 32 bits and wraps to
         zero once in 2^32 counts. TPM2_Clear sets both counters to zero.
 
-        What to do: as for `rollback.clock`. Two TPMs share a key, a virtual TPM was restored to an earlier state, old
+        Remediation: as for `rollback.clock`. Two TPMs share a key, a virtual TPM was restored to an earlier state, old
         quotes were given a new date, the TPM was cleared, or the server's clock was set back across a restart.
         """,
         "TPMS_CLOCK_INFO.resetCount, restartCount",
@@ -376,7 +376,7 @@ CROSS_RECORD_RULES: Final = (
         whatever their verdict. The time before the first record and after the last is not examined. If fewer than two
         records have a usable time and others have none, the rule is not evaluated.
 
-        What to do: find out whether there were no responses in that time, or whether they were not recorded.
+        Remediation: find out whether there were no responses in that time, or whether they were not recorded.
         """,
         "processed_at",
         needs="a processed_at",

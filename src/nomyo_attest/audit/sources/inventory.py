@@ -94,10 +94,10 @@ class Inventory:
         column: the column of Parquet files that contains the records, if it was given.
         count: number of sources.
         size: stored bytes of all of them, except pipes, whose size is unknown.
-        passed_over: the first 100 files in folders that do not have a name of records.
-        passed_over_total: their number. A folder that is not entered counts as one.
-        repeated: the first 100 names under which a file would have been read a second time. It is read once.
-        repeated_total: their number.
+        skipped: the first 100 files in folders that do not have a name of records.
+        skipped_total: their number. A folder that is not entered counts as one.
+        duplicate_names: the first 100 names under which a file would have been read a second time. It is read once.
+        duplicate_names_total: their number.
         resumable: whether the same bytes can be read again, which is false for standard input.
     """
 
@@ -118,8 +118,8 @@ class Inventory:
                 self._add(pack)
                 pack = []
         self._add(pack)
-        self.passed_over, self.passed_over_total = tuple(walk.passed_over.first), walk.passed_over.total
-        self.repeated, self.repeated_total = tuple(walk.repeated.first), walk.repeated.total
+        self.skipped, self.skipped_total = tuple(walk.skipped.first), walk.skipped.total
+        self.duplicate_names, self.duplicate_names_total = tuple(walk.duplicate_names.first), walk.duplicate_names.total
 
     def _add(self, pack: list[_Packed]) -> None:
         # Without the real path of the folder: the folder may have been moved when the audit is resumed.
@@ -191,13 +191,13 @@ class Walk:
         follow_links: follow links also out of the folder that was named.
 
     Attributes:
-        passed_over: files in folders that do not have a name of records, and folders that are not entered.
-        repeated: names of files that are read under another name.
+        skipped: files in folders that do not have a name of records, and folders that are not entered.
+        duplicate_names: names of files that are read under another name.
     """
 
     def __init__(self, names: Sequence[str], *, follow_links: bool = False) -> None:
-        self.passed_over = Names()
-        self.repeated = Names()
+        self.skipped = Names()
+        self.duplicate_names = Names()
         self._names = names
         self._follow_links = follow_links
         self._within = ""  # real path of the folder that was named; empty if links may lead out of it
@@ -213,7 +213,7 @@ class Walk:
             if name == STANDARD_INPUT:
                 yield Found(name, None, None)
             elif (real := self._real[name]) in self._done:
-                self.repeated.add(name)
+                self.duplicate_names.add(name)
             else:
                 self._done.add(real)
                 yield from self._named(name, real)
@@ -225,12 +225,12 @@ class Walk:
             yield Found(name, None, None, os_problem(error))
             return
         if stat.S_ISDIR(status.st_mode):
-            before = self.repeated.total
+            before = self.duplicate_names.total
             empty = True
             for found in self._folder(name, real):
                 empty = False
                 yield found
-            if empty and self.repeated.total == before:
+            if empty and self.duplicate_names.total == before:
                 yield Found(name, None, None, f"contains no file of records: expected names ending in {EXTENSIONS}")
         elif not stat.S_ISREG(status.st_mode):
             yield Found(name, None, None, special_problem(status.st_mode))
@@ -260,7 +260,7 @@ class Walk:
                 stack.pop()
                 continue
             if _is_not_entered(path, name):
-                self.passed_over.add(f"{path}/{name}")
+                self.skipped.add(f"{path}/{name}")
                 if name == _DELTA_LOG:
                     yield Found(path or "/", None, None, _DELTA)
                 continue
@@ -276,13 +276,13 @@ class Walk:
         except OSError as error:
             # A dangling link is judged by its name. Anything else might be a folder of records.
             if kind_of(path) is None and error.errno in {errno.ENOENT, errno.ELOOP}:
-                self.passed_over.add(path)
+                self.skipped.add(path)
             else:
                 yield Found(path, None, None, os_problem(error))
             return None
         if stat.S_ISDIR(status.st_mode):
             if real in self._claimed or (linked and self._reached(real)):
-                self.repeated.add(path)
+                self.duplicate_names.add(path)
                 return None
             if linked and self._leads_out(real):
                 yield Found(path, None, None, link_problem(display(real), display(self._within)))
@@ -292,11 +292,11 @@ class Walk:
                 self._folders.append(real)
             return path, real
         if kind_of(path) is None:
-            self.passed_over.add(path)
+            self.skipped.add(path)
         elif not stat.S_ISREG(status.st_mode):
             yield Found(path, None, None, special_problem(status.st_mode))
         elif real in self._claimed or real in self._done or (linked and kind_of(real) and self._reached(real)):
-            self.repeated.add(path)
+            self.duplicate_names.add(path)
         elif linked and self._leads_out(real):
             yield Found(path, None, None, link_problem(display(real), display(self._within)))
         else:
@@ -316,7 +316,7 @@ class Walk:
         if status.st_nlink > 1:
             inode = status.st_dev, status.st_ino
             if inode in self._inodes:
-                self.repeated.add(path)
+                self.duplicate_names.add(path)
                 return
             self._inodes.add(inode)
         yield Found(path, status.st_size, status.st_mtime_ns, within=within)

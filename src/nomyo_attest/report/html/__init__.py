@@ -45,7 +45,7 @@ _SIZES: Final = {
     "rules": 200_000,
     "cross_record": 250_000,
     "passed": 60_000,
-    "repeated": 60_000,
+    "duplicate_names": 60_000,
     "limits": 30_000,
 }
 """Maximum bytes of a list, by its name; `_SIZE` for other lists. The page has to fit into an email."""

@@ -163,7 +163,7 @@ def _released(summary: Summary) -> list[Block]:
     if not summary.released.not_affirmed:
         return []
     amount = count(summary.released.not_affirmed, "completion")
-    facts = [Fact("what to do", sentence(REMEDIATION_RELEASED))]
+    facts = [Fact("remediation", sentence(REMEDIATION_RELEASED))]
     return [Entries("released", [Entry(Mark("contraindicated", "RELEASED"), "not affirmed", amount, facts)])]
 
 
@@ -202,8 +202,13 @@ def _sources(summary: Summary) -> Section:
     blocks: list[Block] = [Paragraph(sums_text, PAGE), replace(table, caption=caption)]
     passed = "skipped: their extensions are not those of records"
     for title, name, names, total in (
-        (passed, "passed", summary.passed_over, summary.passed_over_total),
-        ("found under more than one name and read once", "repeated", summary.repeated, summary.repeated_total),
+        (passed, "passed", summary.skipped, summary.skipped_total),
+        (
+            "found under more than one name and read once",
+            "duplicate_names",
+            summary.duplicate_names,
+            summary.duplicate_names_total,
+        ),
     ):
         if total:
             listed = Bullets(name, [Name(one) for one in names], "file", total)

@@ -115,7 +115,7 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
     share = Share(shares([cause.records], total)[0], cause.records, total, _TAG_KINDS[cause.tag])
     facts += [Fact("share", share, PAGE), Fact("first", cause.first)]
     if cause.remediation:
-        facts.append(Fact("what to do", cause.remediation))
+        facts.append(Fact("remediation", cause.remediation))
     if rule and rule.core:
         facts.append(Fact("policy", "a core rule: no policy can soften it", PAGE))
     items = [
@@ -188,11 +188,11 @@ def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFind
         amount = f"{count(rule.findings, 'finding')}, {count(rule.records, 'record')}"
         if rule.remark:
             facts.append(Fact("records", Quote(rule.remark, _MESSAGE_MAX, message=True)))
-        facts.append(Fact("what to do", sentence(rule.remediation[:_LONG_MAX])))
+        facts.append(Fact("remediation", sentence(rule.remediation[:_LONG_MAX])))
     elif rule.outcome != HELD:
         amount = "accepted" if rule.accepted else ""
         facts.append(Fact("problem", Quote(rule.remark, _MESSAGE_MAX, message=True)))
-        facts.append(Fact("what to do", sentence(remediation_not_evaluated(rule))))
+        facts.append(Fact("remediation", sentence(remediation_not_evaluated(rule))))
     items = [_finding(one) for one in found]
     return Entry(mark, Name(rule.rule, 60), amount, facts, items, 3, "finding", rule.findings)
 
@@ -228,7 +228,7 @@ def unreadable_sources(summary: Summary) -> Section:
             lines_text(one.lines[:10], one.records),
             [
                 Fact("problem", Quote(one.problem, message=True)),
-                Fact("what to do", sentence(REMEDIATION_UNREADABLE)),
+                Fact("remediation", sentence(REMEDIATION_UNREADABLE)),
             ],
         )
         for one in found

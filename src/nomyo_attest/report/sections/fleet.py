@@ -55,7 +55,7 @@ def timeline(summary: Summary) -> Section:
         blocks.append(Chart("timeline"))
     gaps = [*_gaps(summary, summary.gaps, "no records", "G"), *_gaps(summary, summary.unavailable, "no evidence", "E")]
     undated = _undated(summary)
-    blocks.append(Paragraph(undated, Detail.BRIEF if summary.beyond or (gaps and summary.undated) else PAGE))
+    blocks.append(Paragraph(undated, Detail.BRIEF if summary.time_outliers or (gaps and summary.undated) else PAGE))
     if gaps:
         of = (
             Column("missing"),
@@ -103,7 +103,7 @@ def _undated(summary: Summary) -> str:
     if not summary.timeline:
         return "No record has a time, so there is nothing to show over time."
     parts = [f"{count(summary.undated, 'record')} without a time"] * bool(summary.undated)
-    parts += [f"{count(summary.beyond, 'record')} with a time far from all others"] * bool(summary.beyond)
+    parts += [f"{count(summary.time_outliers, 'record')} with a time far from all others"] * bool(summary.time_outliers)
     if not parts:
         return "Every record has a time."
     return f"{' and '.join(parts)}: counted everywhere, but not shown here."

@@ -71,15 +71,15 @@ def test_files_without_a_name_of_records_are_passed_over_and_listed() -> None:
     tree("d/a.json", "d/readme.md", "d/.hidden", "d/.git/b.json", "d/s/notes")
     inventory = take_inventory(["d"])
     assert names(inventory) == ["d/a.json"]
-    assert inventory.passed_over == ("d/.git", "d/.hidden", "d/readme.md", "d/s/notes")
-    assert inventory.passed_over_total == 4
+    assert inventory.skipped == ("d/.git", "d/.hidden", "d/readme.md", "d/s/notes")
+    assert inventory.skipped_total == 4
 
 
 def test_the_first_hundred_files_passed_over_are_listed_and_all_are_counted() -> None:
     tree("d/a.json", *(f"d/{number:03}.txt" for number in range(150)))
     inventory = take_inventory(["d"])
-    assert inventory.passed_over == tuple(f"d/{number:03}.txt" for number in range(100))
-    assert inventory.passed_over_total == 150
+    assert inventory.skipped == tuple(f"d/{number:03}.txt" for number in range(100))
+    assert inventory.skipped_total == 150
 
 
 def test_a_name_that_begins_with_a_dot_or_an_underscore_is_read() -> None:
@@ -92,7 +92,7 @@ def test_a_name_that_begins_with_a_dot_or_an_underscore_is_read() -> None:
         "d/_x/.y/_bad.json.gz",
         "d/part-0.json",
     ]
-    assert inventory.passed_over == ("d/_SUCCESS",)
+    assert inventory.skipped == ("d/_SUCCESS",)
 
 
 @pytest.mark.parametrize("sign", ["t/_SUCCESS", "t/part-00000-1.json", "t/a.snappy.parquet"])
@@ -102,7 +102,7 @@ def test_unfinished_files_in_a_folder_that_spark_writes_are_passed_over(sign: st
     )
     inventory = take_inventory(["d"])
     assert not [name for name in names(inventory) if "_temporary" in name]
-    assert {f"d/t/.{Path(sign).name}.crc", "d/t/_temporary"} <= set(inventory.passed_over)
+    assert {f"d/t/.{Path(sign).name}.crc", "d/t/_temporary"} <= set(inventory.skipped)
     assert not problems(inventory)
 
 
@@ -111,7 +111,7 @@ def test_a_folder_called_temporary_elsewhere_is_read() -> None:
     Path("d/z.json").symlink_to("_temporary/bad.json")
     inventory = take_inventory(["d"])
     assert names(inventory) == ["d/_temporary/bad.json", "d/a.json"]
-    assert inventory.repeated == ("d/z.json",)
+    assert inventory.duplicate_names == ("d/z.json",)
 
 
 @pytest.mark.parametrize("typed", ["d", "d/t"])
@@ -119,7 +119,7 @@ def test_a_delta_table_is_reported_with_a_hint_and_its_log_is_not_read_as_record
     tree("d/t/_delta_log/00000000000000000000.json", "d/t/part-00000-1.snappy.parquet", "d/t/day=1/part-2.parquet")
     inventory = take_inventory([typed])
     assert names(inventory) == ["d/t", "d/t/day=1/part-2.parquet", "d/t/part-00000-1.snappy.parquet"]
-    assert inventory.passed_over == ("d/t/_delta_log",)
+    assert inventory.skipped == ("d/t/_delta_log",)
     (problem,) = problems(inventory).items()
     assert problem[0] == "d/t"
     assert problem[1].startswith("is a Delta table, whose Parquet files may also contain rows that were deleted")
@@ -201,15 +201,15 @@ def test_a_special_file_with_a_name_of_records_is_a_source_that_fails() -> None:
         "d/socket.json": "is a socket, not a file; to read from it, connect it to standard input (-)",
         "/dev/null": "is a device, not a file; to read from it, connect it to standard input (-)",
     }
-    assert inventory.passed_over == ("d/pipe",)
+    assert inventory.skipped == ("d/pipe",)
 
 
 def test_a_file_named_twice_is_read_once_and_listed() -> None:
     tree("d/a.json", "d/b.json")
     inventory = take_inventory(["d/a.json", "d", "./d/a.json", "d/", "d/b.json"])
     assert names(inventory) == ["d/a.json", "d/b.json"]
-    assert inventory.repeated == ("d/a.json", "d/b.json", "./d/a.json", "d/")
-    assert inventory.repeated_total == 4
+    assert inventory.duplicate_names == ("d/a.json", "d/b.json", "./d/a.json", "d/")
+    assert inventory.duplicate_names_total == 4
 
 
 def test_a_folder_in_a_folder_is_read_where_it_is_named() -> None:
@@ -217,7 +217,7 @@ def test_a_folder_in_a_folder_is_read_where_it_is_named() -> None:
     for order in (["d", "d/s"], ["d/s", "d"]):
         inventory = take_inventory(order)
         assert sorted(names(inventory)) == ["d/a.json", "d/s/b.json"]
-        assert inventory.repeated == ("d/s",)
+        assert inventory.duplicate_names == ("d/s",)
 
 
 def test_a_folder_all_of_which_is_read_elsewhere_does_not_fail() -> None:
@@ -237,7 +237,7 @@ def test_links_are_followed_and_no_file_is_read_twice_by_them() -> None:
     inventory = take_inventory(["d"], follow_links=True)
     # "folder" comes before "one.json" and has what that leads to.
     assert names(inventory) == ["d/a.json", "d/folder/b.json", "d/folder/s/c.json", "d/other.json"]
-    assert inventory.repeated == ("d/latest.json", "d/one.json", "d/two.json", "d/within")
+    assert inventory.duplicate_names == ("d/latest.json", "d/one.json", "d/two.json", "d/within")
 
 
 def test_a_link_that_leads_out_of_the_folder_is_a_source_that_fails(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_link_that_leads_out_of_the_folder_is_a_source_that_fails(tmp_path: Pa
         "d/folder": f"is a symbolic link to {tmp_path}/out, ",
         "d/up": f"is a symbolic link to {tmp_path.parent}, ",
     }
-    assert inventory.passed_over == ("d/notes", "d/s/notes")
+    assert inventory.skipped == ("d/notes", "d/s/notes")
     result = read("d")
     assert result.places == [("d/a.json", 1), ("d/all", 0), ("d/beside.json", 0), ("d/folder", 0), ("d/up", 0)]
 
@@ -267,7 +267,7 @@ def test_a_link_to_another_named_file_does_not_fail() -> None:
     Path("d/file.json").symlink_to("../out/s/c.json")
     inventory = take_inventory(["d", "out"])
     assert names(inventory) == ["d/a.json", "out/b.json", "out/s/c.json"]
-    assert inventory.repeated == ("d/file.json", "d/folder")
+    assert inventory.duplicate_names == ("d/file.json", "d/folder")
 
 
 def test_a_link_within_the_folder_that_is_named_by_a_link_is_followed() -> None:
@@ -316,8 +316,8 @@ def test_circular_links_end(tmp_path: Path) -> None:
         "d/gone.json": "cannot be read: No such file or directory; check the name",
         "d/self.json": "cannot be read: Too many levels of symbolic links",
     }
-    assert inventory.repeated == ("d/s/top/d", "d/s/up")
-    assert inventory.passed_over == ("d/gone",)
+    assert inventory.duplicate_names == ("d/s/top/d", "d/s/up")
+    assert inventory.skipped == ("d/gone",)
 
 
 def test_a_link_that_is_named_is_read_under_that_name() -> None:
@@ -325,7 +325,7 @@ def test_a_link_that_is_named_is_read_under_that_name() -> None:
     Path("link.json").symlink_to("d/a.json")
     inventory = take_inventory(["link.json", "d"])
     assert names(inventory) == ["link.json"]
-    assert inventory.repeated == ("d/a.json",)
+    assert inventory.duplicate_names == ("d/a.json",)
 
 
 def test_a_link_to_a_folder_with_a_dot_is_read_once() -> None:
@@ -334,7 +334,7 @@ def test_a_link_to_a_folder_with_a_dot_is_read_once() -> None:
     Path("d/a.json").symlink_to("..data/a.json")
     inventory = take_inventory(["d"])
     assert names(inventory) == ["d/..2026_11/a.json"]
-    assert inventory.repeated == ("d/..data", "d/a.json")
+    assert inventory.duplicate_names == ("d/..data", "d/a.json")
 
 
 def test_of_hard_links_to_one_file_the_first_is_read() -> None:
@@ -343,7 +343,7 @@ def test_of_hard_links_to_one_file_the_first_is_read() -> None:
     os.link("monday/a.json", "tuesday/a.json")
     inventory = take_inventory(["monday", "tuesday"])
     assert names(inventory) == ["monday/a.json"]
-    assert inventory.repeated == ("tuesday/a.json",)
+    assert inventory.duplicate_names == ("tuesday/a.json",)
 
 
 def test_a_copy_is_read() -> None:

@@ -226,7 +226,7 @@ def long_lists() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "sources", {"sources": [source] * 1000, "sources_total": 10**6}
     rule = RuleSummary(rule=long, requirement=long, outcome="fail", records=1, first=place, message=long)
     yield "rules", {"rules": [rule] * 3000}
-    yield "passed_over", {"passed_over": [long] * 1000, "passed_over_total": 10**6}
+    yield "skipped", {"skipped": [long] * 1000, "skipped_total": 10**6}
     yield "not_established", {"not_established": [long] * 1000}
     yield "tiers", {"tiers": [(long, 1)] * 1000, "tiers_total": 10**6}
     yield "timeline", {"timeline": (summary().timeline * 9)[:BUCKETS_MAXIMUM]}

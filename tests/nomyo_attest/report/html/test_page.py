@@ -82,8 +82,8 @@ def test_an_audit_of_nothing_affirms_nothing() -> None:
         tiers=[],
         tiers_total=0,
         not_established=[],
-        passed_over=[],
-        passed_over_total=0,
+        skipped=[],
+        skipped_total=0,
         status=0,
     )
     assert "No record was appraised, so nothing is affirmed." in page.by_id("result").words
@@ -169,7 +169,7 @@ def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) ->
     assert (told["expected"], told["got"]) == ("sha256:7 c6cf0b83…3530", "sha256:7 006b7583…31aa")
     assert told["share"] == "0.7 %"
     assert told["first"] == "recorded/2026-11.jsonl.gz:7609 2026-11-11 12:00:00Z"
-    assert told["what to do"].startswith("If the machine was updated")
+    assert told["remediation"].startswith("If the machine was updated")
     assert told["in"].endswith("7796, 7797, 7798 and 65 more")
 
 
