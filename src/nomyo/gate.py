@@ -1,7 +1,6 @@
 """The only path from an encrypted response to the completion that the caller receives, in these steps:
 
-1. Decrypt: turn the package into a JSON object. Every failure is the same opaque `ResponseError`, except that a
-   response with too many objects and arrays is a `ResponseTooLargeError`.
+1. Decrypt: turn the package into a JSON object. Failures are one opaque `ResponseError`, or `ResponseTooLargeError`.
 2. Check the binding: the response must name this request, and the security tier that was requested.
 3. Appraise: the policy must affirm the evidence in the response. With the gate off, the result is only recorded.
 4. Store: with an evidence log, append the evidence to it, also if the completion is refused. If that fails, refuse,
@@ -263,7 +262,7 @@ def check_binding(response: DecryptedResponse, payload_id: str, tier: str | None
     """
     metadata = response.completion[METADATA]
     if metadata.get("payload_id", payload_id) != payload_id:
-        raise ResponseNotBoundError("the response names another request than this one; it is not released")
+        raise ResponseNotBoundError("the response contains the payload id of another request; it is not released")
     if tier is not None and metadata.get("security_tier") != tier:
         got = metadata.get("security_tier")
         shown = repr(got) if got in TIERS else "none" if got is None else "something else"

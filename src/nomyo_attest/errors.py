@@ -5,7 +5,7 @@
     Exception
     └── NomyoAttestError                 catch this one to catch them all
         ├── ParseError (ValueError)      bytes are not the TPM structure they should be
-        │   └── UnsupportedError         they are, of a kind this library names but does not read
+        │   └── UnsupportedError         valid, but of a kind that this library does not parse
         ├── EvidenceError (ValueError)   a recorded response is not well-formed evidence
         │   └── MisplacedEvidenceError   a record has evidence, but not at the top level
         ├── PolicyError (ValueError)     an appraisal policy cannot be used
@@ -64,16 +64,16 @@ class ParseError(NomyoAttestError, ValueError):
 
 
 class UnsupportedError(ParseError):
-    """A valid value of the specification that this library recognizes by name but does not read."""
+    """A valid value of the specification that this library recognizes but does not parse."""
 
 
 class EvidenceError(NomyoAttestError, ValueError):
-    """A recorded response does not carry well-formed evidence.
+    """A recorded response does not contain well-formed evidence.
 
     Attributes:
         where: path in the JSON, from what was given, e.g. ``"_metadata.tpm_attestation.quote_b64"``.
-        expected: what must stand there.
-        got: what does, shortened; never the content of the completion.
+        expected: the value that the field must have.
+        got: the value found, shortened; never the content of the completion.
     """
 
     def __init__(self, where: str, expected: str, got: str) -> None:
@@ -150,7 +150,7 @@ class AttestationError(NomyoAttestError):
 
 
 class RefusedResponse(NamedTuple):
-    """A response that no policy is learned from.
+    """A response that was rejected when a policy was learned.
 
     Attributes:
         name: the name it was given under.
@@ -171,7 +171,7 @@ class LearningError(NomyoAttestError, ValueError):
     Attributes:
         problem: what is wrong; if responses are refused, with the first of them.
         hint: what to do instead.
-        refused: every response that is refused; empty if it is not a single response that is at fault.
+        refused: every response that is refused; empty if the problem does not concern single responses.
     """
 
     def __init__(self, problem: str, hint: str, refused: tuple[RefusedResponse, ...] = ()) -> None:

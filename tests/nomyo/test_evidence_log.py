@@ -231,7 +231,7 @@ def test_a_refusal_comes_before_a_failing_ledger_and_tells_of_it(
 
 
 def test_a_ledger_that_cannot_be_used_is_told_before_anything_is_sent(wire: Wire, path: Path) -> None:
-    with pytest.raises(EvidenceLogError, match="its folder is not there") as caught:
+    with pytest.raises(EvidenceLogError, match="its folder does not exist") as caught:
         wire.client(evidence_log=path / "none" / "evidence.jsonl")
     assert caught.value.prompt_sent is False
     client = wire.client(evidence_log=path)
@@ -247,7 +247,7 @@ def test_a_ledger_that_cannot_be_used_is_told_before_anything_is_sent(wire: Wire
 def test_with_warn_such_a_ledger_holds_nothing_up(wire: Wire, path: Path) -> None:
     options = {"evidence_log": path / "none" / "evidence.jsonl", "evidence_log_failure": "warn"}
     told = wire.ask(options)["_metadata"]["evidence_log"]
-    assert "its folder is not there" in told["problem"]
+    assert "its folder does not exist" in told["problem"]
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_response_to_another_request_is_refused_and_not_quoted(echo: object) -
     with pytest.raises(ResponseNotBoundError) as caught:
         gate.check_binding(with_metadata(payload_id=echo, security_tier="high"), ID, "high")
     assert caught.value.code == "response_not_bound"
-    assert str(caught.value) == "the response names another request than this one; it is not released"
+    assert str(caught.value) == "the response contains the payload id of another request; it is not released"
 
 
 @pytest.mark.parametrize(

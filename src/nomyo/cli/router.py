@@ -7,7 +7,7 @@ Without --upstream a completion repeats the prompt. Without --cert the router
 creates a temporary certificate authority, for loopback only. When it is ready,
 it prints one JSON line on standard output, and nothing else:
 
-  {"url": "https://localhost:…", "ca": "/tmp/nomyo-router-…/ca.pem", "tpm": "swtpm"}
+  {"url": "https://localhost:…", "ca": "/tmp/…/ca.pem", "tpm": "swtpm"}
 
 A client needs "url" in NOMYO_BASE_URL and "ca" in SSL_CERT_FILE.
 

@@ -61,7 +61,7 @@ _http_logger.setLevel(logging.ERROR)
 
 
 class StrictConnection(h11.Connection):
-    """h11 for a server, without its tolerance.
+    """h11 for a server, with strict parsing.
 
     Attributes:
         fault: why this class refused the last request; None if h11 refused it.

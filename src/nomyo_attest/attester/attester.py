@@ -52,7 +52,7 @@ class TpmAttestation(TypedDict):
 
 
 def qualifying_data(payload_id: str) -> bytes:
-    """What a quote for this request carries as extraData: SHA-256(payload_id as UTF-8)[:16]. Raises `AttesterError`."""
+    """Compute the extraData of a quote for this request: SHA-256(payload_id as UTF-8)[:16]. Raises `AttesterError`."""
     try:
         check_payload_id(payload_id, "")
     except EvidenceError as error:
@@ -127,7 +127,7 @@ def response(
 
 
 class Attester:
-    """Quotes with one TPM. Made by `open`, ended by `close` or with its context; for one thread at a time. ::
+    """Quotes with one TPM. Create it with `open`; close it with `close` or as a context manager. Not thread-safe. ::
 
         with Attester.open("device:/dev/tpmrm0") as attester:
             block = attester.attest(payload_id="6f1c…", pcrs="sha256:0,7,10", key="p256")
@@ -135,7 +135,7 @@ class Attester:
     Attributes:
         connection: the TPM; `connection.tcti` is the TCTI string that reaches it.
         kind: ``"device"``, ``"swtpm"`` (one started here) or ``"tcti"`` (any other, software or not).
-        esapi: the TSS Enhanced System API on it, for whoever needs commands that are not here.
+        esapi: the TSS Enhanced System API on it, for commands that this class does not provide.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -149,7 +149,7 @@ class Attester:
 
         Args:
             where: ``"device:/dev/tpmrm0"``; ``"swtpm"`` for a fresh software TPM that lives as long as the Attester;
-                any other TCTI string, such as ``"swtpm:path=/run/tpm/socket"``. None for the TPM of this machine: never
+                any other TCTI string, such as ``"swtpm:path=/run/tpm/socket"``. None for this machine's own TPM, never
                 a software TPM, whose evidence says nothing about the machine.
 
         Raises:
@@ -178,7 +178,7 @@ class Attester:
         hierarchy: str = "endorsement",
         child_of_ek: bool = False,
     ) -> TpmAttestation:
-        """Quote PCRs for one request, with a new key that is gone afterwards.
+        """Quote PCRs for one request, with a new key that is removed afterwards.
 
         Args:
             payload_id: id of the request; the quote's extraData is SHA-256(payload_id as UTF-8)[:16].
@@ -218,11 +218,11 @@ class Attester:
 
     @property
     def banks(self) -> Selection:
-        """The PCR banks this TPM keeps, with their indices. Raises `AttesterError`."""
+        """Return the allocated PCR banks and their indices. Raises `AttesterError`."""
         return tpm_pcrs.banks(self.connection)
 
     def read_pcrs(self, selection: Selection) -> PcrValues:
-        """Values of the selected PCRs, of one moment as far as the update counter tells. Raises `AttesterError`."""
+        """Read the selected PCRs in one state, as far as the update counter can show. Raises `AttesterError`."""
         return tpm_pcrs.read_pcrs(self.connection, selection)
 
     def quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[bytes, bytes]:
@@ -235,7 +235,7 @@ class Attester:
         return bytes(quoted), signature.marshal()
 
     def read_and_quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[PcrValues, bytes, bytes]:
-        """PCR values, TPMS_ATTEST and TPMT_SIGNATURE that agree: taken again when a PCR changed in between.
+        """PCR values, TPMS_ATTEST and TPMT_SIGNATURE that agree; repeated if a PCR changed in between.
 
         Raises `AttesterError`, also when PCRs changed eight times in a row.
         """

@@ -32,7 +32,7 @@ CHUNK_DEATHS_MAXIMUM: Final = 3
 """Workers that may end while appraising one chunk, before its records are appraised one by one."""
 
 RECORD_DEATHS_MAXIMUM: Final = 2
-"""Workers that a record ends, alone in its chunk, until it is unreadable: the first may have had another cause."""
+"""Workers that a record may end, alone in its chunk, before it counts as unreadable; one may end by chance."""
 
 STARTS_MAXIMUM: Final = 3
 """Workers that may end in a row before they are ready."""

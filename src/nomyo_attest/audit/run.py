@@ -19,7 +19,7 @@ from nomyo_attest.audit.pool import Pool
 from nomyo_attest.audit.row import VERDICTS, Row
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
 from nomyo_attest.audit.sources.source import display
-from nomyo_attest.audit.state import State, StateDamagedError, is_by_damage
+from nomyo_attest.audit.state import State, StateDamagedError, is_caused_by_damage
 from nomyo_attest.audit.store import StoreError
 from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary
 from nomyo_attest.audit.worker import WorkOrder
@@ -148,7 +148,7 @@ class Audit:
             return cls(request, inventory, state)
         except BaseException as error:
             state.close()
-            if state.resumed and is_by_damage(error):
+            if state.resumed and is_caused_by_damage(error):
                 raise StateDamagedError(str(state.folder)) from error
             raise
 
@@ -293,7 +293,7 @@ class Audit:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the state. Raises `StateDamagedError` instead of an error that a damaged state has caused."""
-        damaged = self.state.resumed and is_by_damage(error)
+        damaged = self.state.resumed and is_caused_by_damage(error)
         try:
             self.state.close()
         except StoreError:

@@ -24,7 +24,7 @@ from nomyo_attest.errors import NomyoAttestError
 __all__ = ["LOCK", "ROWS", "STORE", "State", "StateDamagedError", "StateError"]
 
 STORE: Final = "store.sqlite"
-ROWS: Final = "rows.part"  # no extension of sources, since the folder may be in one
+ROWS: Final = "rows.part"  # not an extension of sources: an audited folder may contain the state
 LOCK: Final = "lock"
 
 _JOURNAL: Final = f"{STORE}-journal"
@@ -83,7 +83,7 @@ _BY_DAMAGE: Final = (
 )
 
 
-def is_by_damage(error: BaseException | None) -> bool:
+def is_caused_by_damage(error: BaseException | None) -> bool:
     """Whether `error`, raised while a stored state was used, is caused by an invalid value in that state.
 
     Values are not checked one by one: SQLite detects damage of its own structure, and the code that uses a value of the

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Rules:
     """Show the rules of an appraisal and of an audit, or one of them in full.
 
-    One rule is shown with its explanation and with what to do when it does not
+    One rule is shown with its explanation and with its remediation if it does not
     hold. docs/rules.md is the output of --format markdown.
     """
 

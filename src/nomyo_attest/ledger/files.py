@@ -59,7 +59,7 @@ def _ledger_error(path: Path, action: str, error: Exception) -> LedgerError:
     if code == errno.EISDIR:
         return LedgerError(str(path), "is a folder", "name a file")
     if code == errno.ENOENT:
-        return LedgerError(str(path), "its folder is not there", f"mkdir -p {shlex.quote(str(path.parent))}")
+        return LedgerError(str(path), "its folder does not exist", f"mkdir -p {shlex.quote(str(path.parent))}")
     if code in (errno.ENOSPC, errno.EDQUOT):
         return LedgerError(str(path), f"cannot be {action}: {os.strerror(code)}", "free some space")
     return LedgerError(str(path), f"cannot be {action}: {reason(error)}", "check its name and permissions")
@@ -84,7 +84,7 @@ def open_reading(path: Path) -> int:
 
 
 def _checked(path: Path, descriptor: int) -> int:
-    """The descriptor, which is closed if the file is refused."""
+    """Return the descriptor if the file is acceptable; otherwise close it and raise `LedgerError`."""
     try:
         _check(path, os.fstat(descriptor))
     except BaseException:
@@ -130,7 +130,7 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
                         yield descriptor
                         return
                 finally:
-                    # Not left to the closing: a child forked meanwhile has the same descriptor, and with it the lock.
+                    # Unlock explicitly: a child forked meanwhile shares the descriptor, so close() would keep the lock.
                     unlock(descriptor)
                 continue
             if time.monotonic() > deadline:
@@ -148,7 +148,7 @@ def size_when_unlocked(descriptor: int) -> int:
     Raises `OSError`.
     """
     until = time.monotonic() + _UNLOCKED_WITHIN
-    with contextlib.suppress(OSError):  # a file system without locks: what is written may be there in part
+    with contextlib.suppress(OSError):  # a file system without locks: the last write may be incomplete
         while time.monotonic() <= until:
             if try_lock(descriptor, shared=True):
                 try:

@@ -1,4 +1,4 @@
-"""Recorded responses as pytest collects and runs them: the files, the records in them, and their tests."""
+"""Collect recorded responses as pytest tests: one collector per file, one test per record."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from nomyo_attest.pytest_plugin.appraising import (
 )
 
 LINE_FILES: Final = (".jsonl", ".ndjson")
-"""Endings of names of files with a record a line."""
+"""Extensions of files with one record per line."""
 
 PACKINGS: Final = (".gz", ".zst", ".bz2", ".xz", ".zip")
-"""Endings of names of packed files: their records are not read, and one test fails and says so."""
+"""Extensions of compressed files; their records are not read, and one test fails with that reason."""
 
 _BLOCK: Final = 256 * 1024
 """Bytes read at once to recognize a file's content."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-"""Payload ids that may name a test: no other can be typed, and read back, in every terminal and shell."""
+"""Payload ids that are used as test names: these can be typed and displayed in every terminal and shell."""
 
 
 class Found(NamedTuple):
-    """A record in a file: its name as a test, its line from 1, where it begins and how long it is, in bytes; why there
+    """A record in a file: its test name, its line from 1, its offset and size in bytes, and the reason if there
     is none, if so.
     """
 
@@ -55,11 +55,11 @@ class UnreadableError(Exception):
 
 
 def matches(path: Path, patterns: Sequence[str]) -> bool:
-    """Whether the configuration names a file, in upper or lower case, packed or not.
+    """Whether a file, compressed or not, matches the configured patterns, ignoring case.
 
     Args:
         path: the file.
-        patterns: what the configuration names: with a ``/`` the end of the path, without one the name.
+        patterns: the configured patterns; a pattern with a ``/`` matches the end of the path, any other the name.
     """
     for pattern in patterns:
         text = (path.as_posix() if "/" in pattern else path.name).lower()
@@ -83,10 +83,10 @@ def count_matching(folder: Path, patterns: Sequence[str]) -> int:
 
 
 def find_records(path: Path) -> list[Found]:
-    """Every record of a file: its only one, or one a line.
+    """Return every record of a file: the whole file, or one record per line.
 
     Raises:
-        UnreadableError: if it cannot be read, is packed, has no record, or is not what its name says.
+        UnreadableError: the file cannot be read, is compressed, has no record, or does not match its extension.
     """
     with _opened(path) as file:
         if problem := _content_problem(file, lines=has_lines(path)):
@@ -109,11 +109,11 @@ def read_record(path: Path, record: Found) -> bytes:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """A file with records, open. Raises `UnreadableError`, also for a pipe, which is not waited for."""
     if path.suffix.lower() in PACKINGS:
-        raise UnreadableError("is packed, and only unpacked files become tests; hint: unpack it, or run an audit")
+        raise UnreadableError("is compressed; hint: decompress it, or use nomyo-attest audit")
     try:
         if is_virtual_environment(path):
             raise UnreadableError(
-                "has recorded responses that pytest passes over: pyvenv.cfg or conda-meta makes the folder a virtual "
+                "has recorded responses that pytest skips: pyvenv.cfg or conda-meta makes the folder a virtual "
                 "environment; hint: remove that file, or give --collect-in-virtualenv"
             )
         if not stat.S_ISREG(path.stat().st_mode):
@@ -121,12 +121,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with io.BufferedReader(io.FileIO(path, opener=_without_waiting)) as file:
             yield file
     except OSError as error:
-        what = "is a symbolic link to nothing" if path.is_symlink() and not path.exists() else "cannot be read"
+        what = "is a broken symbolic link" if path.is_symlink() and not path.exists() else "cannot be read"
         raise UnreadableError(f"{what}: {error.strerror or type(error).__name__}") from None
 
 
 def is_virtual_environment(path: Path) -> bool:
-    """Whether pytest takes a folder for a virtual environment, and passes over it."""
+    """Whether pytest treats a folder as a virtual environment, and skips it."""
     return os.path.isfile(path / "pyvenv.cfg") or os.path.isfile(path / "conda-meta/history")  # noqa: PTH113 - never raises
 
 
@@ -136,12 +136,12 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def has_lines(path: Path) -> bool:
-    """Whether a file has a record a line."""
+    """Whether a file has one record per line."""
     return path.suffix.lower() in LINE_FILES
 
 
 def _content_problem(file: BinaryIO, *, lines: bool) -> str:
-    """Why no record can be read from a file, as an audit says it; empty if one may be."""
+    """Return the reason why no record can be read, worded as in an audit; empty if no problem was found."""
     from nomyo_attest.evidence.content import can_classify_lines, lines_problem, one_record_problem
     from nomyo_attest.evidence.strict_json import TEXT_MAX
 
@@ -162,7 +162,7 @@ def _whole(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Each line that is not blank: its number, its offset, and its text as far as any response may be long."""
+    """Each line that is not blank: its number, its offset, and its text, cut at the maximum of a response."""
     from nomyo_attest.evidence.strict_json import TEXT_MAX
 
     line = offset = 0
@@ -180,14 +180,14 @@ def _named(records: Iterator[tuple[int, int, bytes]]) -> Iterator[Found]:
     seen: set[str] = set()
     for line, offset, text in records:
         name = _payload_id(text) or f"line-{line}"
-        while name in seen:  # a payload id may look like a name that was made here
+        while name in seen:  # a payload id may equal a generated name
             name = f"{name}-line-{line}"
         seen.add(name)
         yield Found(name, line, offset, len(text))
 
 
 def _payload_id(text: bytes) -> str:
-    """The payload id as far as it serves as a name; empty if it does not. It is judged when the test runs."""
+    """Return the payload id if it is a valid test name, else "". The test itself checks the id."""
     from nomyo_attest.audit.stored_evidence import RepairError, unwrap
     from nomyo_attest.errors import EvidenceError
     from nomyo_attest.evidence.strict_json import parse_record
@@ -208,8 +208,8 @@ _VERSION_CONTROL: Final = frozenset({".git", ".hg", ".svn"})
 
 
 class AttestationWarning(pytest.PytestWarning):
-    """A record's verdict is `warning`: rules that the policy softened do not hold. Its test passes all the same. Or
-    files with records were not collected.
+    """A record's verdict is `warning`: rules that the policy softened do not hold. Its test passes. Also issued if
+    files with records are not collected.
     """
 
 
@@ -218,7 +218,7 @@ class RecordFile(pytest.File):
 
     @classmethod
     def from_parent(cls, parent: Any, *, path: Path | None = None, **more: Any) -> Self:
-        """As in pytest, which prints name and id; both are cleaned, since the file's name may be anything."""
+        """As in pytest, which prints name and id; both are sanitized, since a file name may contain any character."""
         made: Self = super().from_parent(parent, path=path, **more)
         name, nodeid = (sanitized(text).replace("::", "\\x3a:") for text in (made.name, made.nodeid))
         if (name, nodeid) == (made.name, made.nodeid):
@@ -226,7 +226,7 @@ class RecordFile(pytest.File):
         return super().from_parent(parent, path=path, name=name, nodeid=nodeid, **more)
 
     def collect(self) -> Iterator[RecordItem]:
-        """One test a record; where there is none to be read, one that fails and says why."""
+        """Yield one test per record; if no record can be read, yield one test that fails with the reason."""
         try:
             found = find_records(self.path)
         except UnreadableError as error:
@@ -236,7 +236,7 @@ class RecordFile(pytest.File):
 
 
 class RecordItem(pytest.Item):
-    """One recorded response. Its test passes if the policy affirms its evidence, or softens what does not hold."""
+    """One recorded response. Its test passes if the policy affirms its evidence, or softens the failed rules."""
 
     def __init__(self, *, found: Found, **more: Any) -> None:
         super().__init__(**more)
@@ -254,7 +254,7 @@ class RecordItem(pytest.Item):
                 "the policy is in the folder of the evidence",
                 f"{self._place}: the policy is in the folder of this evidence, or below it: "
                 f"{sanitize(str(settings.path))}"
-                "\nhint: keep the policy outside all folders with evidence; who can add evidence could replace it",
+                "\nhint: keep the policy outside all folders with evidence; anyone who adds evidence could replace it",
             )
         result = appraise_record(self._text(), settings.policy, settings.at, self._place)
         brief, text = explanation(self._place, result, settings.policy, verbose=self.config.getoption("verbose") > 1)
@@ -292,12 +292,12 @@ class RecordItem(pytest.Item):
         return shown
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """Where it stands, and its name."""
+        """Return the file, line and name of the test."""
         return Path(sanitized(str(self.path))), self.found.line - 1, self.name
 
 
 def warn(node: pytest.Item | pytest.Collector, text: str) -> None:
-    """Issue an `AttestationWarning`; filterwarnings = error is about other warnings, and does not make it fail."""
+    """Issue an `AttestationWarning`; `filterwarnings = error` does not turn this warning into a failure."""
     warning = AttestationWarning(text)
     try:
         node.warn(warning)
@@ -308,7 +308,7 @@ def warn(node: pytest.Item | pytest.Collector, text: str) -> None:
 
 
 class Missed:
-    """What pytest leaves out of a folder that it collects: special files, and folders that it passes over.
+    """Find the special files and the folders that pytest skips in a folder that it collects.
 
     Args:
         folder: the folder.
@@ -344,7 +344,7 @@ class Missed:
                 yield path
 
     def files(self) -> Iterator[RecordFile]:
-        """Matching names that are not regular files: links to nothing, pipes, sockets, devices. Their tests fail, and
+        """Matching names that are not regular files: broken links, pipes, sockets, devices. Their tests fail, and
         so does one for a folder with records that a file in it makes a virtual environment.
         """
         for path in sorted(self._folder.path.iterdir()):

@@ -9,7 +9,7 @@ FOR TESTS ONLY. Anyone can derive every private key used here.
 A test of your own gate::
 
     @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-    def test_nothing_wrong_gets_past_the_gate(fault):
+    def test_gate_refuses_every_fault(fault):
         case = fault.case()
         policy = na.AppraisalPolicy.from_dict(case.policy)
         assert not my_gate(case.response, policy, **case.arguments)

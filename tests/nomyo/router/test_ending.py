@@ -299,6 +299,7 @@ def test_a_request_that_finds_no_place_at_the_upstream_in_time_gets_503(
         port, ca = where({"url": router.url, "ca": str(router.ca)})
         first = Call(port, ca)
         upstream.arrived()
+        time.sleep(0.3)  # so that the second still waits for a place when the first gives up its own
         second = Call(port, ca)
         wait_until(lambda: router.counts.posts == 2)
         time.sleep(0.1)

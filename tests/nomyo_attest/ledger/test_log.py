@@ -162,7 +162,7 @@ def other_file(path: Path, kind: str) -> None:
         ("fifo", "is not a regular file"),
         ("text", "is not a ledger"),
         ("one line", "is not a ledger"),
-        ("no folder", "its folder is not there; mkdir -p"),
+        ("no folder", "its folder does not exist; mkdir -p"),
     ],
 )
 def test_a_file_that_is_not_a_ledger_is_refused_and_not_changed(tmp_path: Path, kind: str, said: str) -> None:

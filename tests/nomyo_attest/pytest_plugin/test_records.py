@@ -265,7 +265,7 @@ def test_names_that_are_not_regular_files_fail_and_a_pipe_is_not_waited_for(make
     ran.assert_outcomes(passed=1, failed=3)
     ran.stdout.fnmatch_lines_random(
         [
-            "link.attest.json: is a symbolic link to nothing: No such file or directory",
+            "link.attest.json: is a broken symbolic link: No such file or directory",
             "pipe.attest.jsonl:1: is not a regular file",
             "socket.attest.json: is not a regular file",
         ]
@@ -285,7 +285,7 @@ def test_names_match_in_upper_and_lower_case(make: Make, name: str) -> None:
 def test_a_packed_file_fails_and_says_that_it_is_not_read(make: Make, ending: str) -> None:
     ran = make(**{f"good__attest__jsonl__{ending}": "packed"}).runpytest()
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines([f"good.attest.jsonl.{ending}: is packed, and only unpacked files become tests; hint: *"])
+    ran.stdout.fnmatch_lines([f"good.attest.jsonl.{ending}: is compressed; hint: *"])
 
 
 @pytest.mark.parametrize("marker", ["pyvenv.cfg", "conda-meta/history"])
@@ -297,7 +297,7 @@ def test_a_file_that_makes_a_folder_a_virtual_environment_does_not_hide_its_reco
         path.write_text(BAD.text())
     ran = pytester.runpytest()
     ran.assert_outcomes(passed=1, failed=1)
-    ran.stdout.fnmatch_lines(["march: has recorded responses that pytest passes over: *; hint: remove that file*"])
+    ran.stdout.fnmatch_lines(["march: has recorded responses that pytest skips: *; hint: remove that file*"])
     pytester.runpytest("--collect-in-virtualenv").assert_outcomes(passed=1, failed=1)
     pytester.runpytest("--ignore=march").assert_outcomes(passed=1)
 

@@ -35,14 +35,14 @@ def firmware_version(case: Case) -> CheckResult:
 
 
 def claim(case: Case, path: str) -> CheckResult:
-    """Does the server claim what the policy asks?
+    """Does the server's claim have a value that the policy accepts?
 
     One finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the response's
     `_metadata` must be one of the policy's, of the same type. Nothing signs the claims, so a server that lies
     passes.
 
     Remediation: if the claim is not what you requested, send the request again or ask the service's operator why. A
-    claim that holds proves nothing by itself.
+    matching claim is not evidence, since nothing signs it.
     """
     expected = list(case.policy.claims[path])
     value: Any = case.evidence.claims

@@ -26,7 +26,7 @@ def pcr_selection(facts: LayoutFacts) -> CheckResult:
     report one value and sign another. If a requested bank is not allocated, a TPM leaves it in the selection with no
     PCR selected (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report leaves it out.
 
-    Remediation: do not rely on the response. What is reported is not what was signed.
+    Remediation: do not rely on the response. The reported PCRs are not the signed ones.
     """
     report, signed = facts.report, facts.signed
     if signed is None:

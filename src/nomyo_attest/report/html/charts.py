@@ -178,7 +178,7 @@ UNAVAILABLE: Final = "without evidence"
 
 
 def timeline(summary: Summary) -> Markup:
-    """The verdicts: stacked bars, and below them what is rare on a scale of its own."""
+    """Draw the verdicts as stacked bars; below them, draw each verdict other than affirming on its own scale."""
     scale = Scale(summary.timeline, summary.bucket_seconds)
     buckets = summary.timeline
     ticks = number_ticks(max(bucket.counts.total for bucket in buckets))

@@ -1,4 +1,4 @@
-"""What a fault is, what an appraisal must report about it, and the small changes that faults are put together from."""
+"""Define faults, their expected appraisal results, and the primitive changes of which faults consist."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def cut(end: int) -> Bytes:
 
 
 def add(octets: bytes) -> Bytes:
-    """Put bytes behind the end."""
+    """Append bytes."""
     return lambda blob: blob + octets
 
 
@@ -86,7 +86,7 @@ def set_key(key: str, value: Any) -> Callable[[Mapping[str, Any]], dict[str, Any
 
 
 def drop_key(key: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Take one key out of a dict."""
+    """Remove one key from a dict."""
     return lambda holder: {other: value for other, value in holder.items() if other != key}
 
 
@@ -111,7 +111,7 @@ def twice(key: str, first: str) -> Tamper:
 
 
 def without_hierarchy(policy: Policy) -> None:
-    """Whichever hierarchy the key is in."""
+    """Remove the policy's requirement on the key's hierarchy."""
     policy.pop("key", None)
 
 
@@ -179,7 +179,7 @@ class Case:
 
     Attributes:
         policy: dict for `AppraisalPolicy.from_dict`.
-        response: a dict, or JSON text where a dict could not show what is particular.
+        response: a dict, or JSON text for a fault that a dict cannot represent, such as a duplicate key.
         arguments: keyword arguments of `appraise`; mostly none.
     """
 

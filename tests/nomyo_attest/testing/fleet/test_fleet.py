@@ -1,4 +1,4 @@
-"""A made-up fleet is right in every way but for its anomalies and a few answers without evidence."""
+"""A synthetic fleet is right in every way but for its anomalies and a few answers without evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit finds the three anomalies of a made-up fleet, and the answers without evidence, and nothing else."""
+"""The audit finds the three anomalies of a synthetic fleet, and the answers without evidence, and nothing else."""
 
 from __future__ import annotations
 
