@@ -87,8 +87,8 @@ def test_the_last_answer_again_is_not_the_answer_to_this_request(wire: Wire) -> 
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("echo-wrong", "response_not_bound", "names another request"),
-        ("echo-number", "response_not_bound", "names another request"),
+        ("echo-wrong", "response_not_bound", "the payload id of another request"),
+        ("echo-number", "response_not_bound", "the payload id of another request"),
         ("tier-other", "tier_not_as_requested", "expected 'high', as requested, got 'standard'"),
         ("tier-missing", "tier_not_as_requested", "expected 'high', as requested, got none"),
     ],
