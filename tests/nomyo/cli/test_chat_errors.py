@@ -101,7 +101,7 @@ def test_a_server_that_does_not_answer_in_time_is_said(router: PlainRouter) -> N
 
 
 def test_a_server_that_is_not_there_is_said(router: PlainRouter) -> None:
-    answer = complaint(run("chat", "--base-url", "https://localhost:1", "--timeout", "1", "x"))
+    answer = complaint(run("chat", "--base-url", "https://localhost:1", "--timeout", "20", "x"))
     assert answer.startswith("Failed to connect to router: localhost:1: ")
 
 
