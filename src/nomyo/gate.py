@@ -3,8 +3,7 @@
 1. Decrypt: turn the package into a JSON object. Failures are one opaque `ResponseError`, or `ResponseTooLargeError`.
 2. Check the binding: the response must name this request, and the security tier that was requested.
 3. Appraise: the policy must affirm the evidence in the response. With the gate off, the result is only recorded.
-4. Store: with an evidence log, append the evidence to it, also if the completion is refused. If that fails, refuse,
-   unless `evidence_log_failure` is ``"warn"``.
+4. Store: append the evidence to the evidence log, if there is one. If that fails, refuse, unless failures only warn.
 5. Release: return the completion with the client's own facts in its `_metadata`, or raise the first refusal.
 
 Nothing else in this package decrypts a response or returns a completion (tests/nomyo/test_gate_only_path.py).
