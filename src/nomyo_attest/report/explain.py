@@ -43,8 +43,9 @@ _VERDICT_WIDTH: Final = max(len(verdict.value) for verdict in Verdict)
 _POLICY_ID_MAX: Final = 40
 _INDENT: Final = 4
 _NAMES_MAX: Final = 3
-_LABEL: Final = 12
-"""Columns of the labels of a finding's rows: with them a SHA-256 digest just fits into 80 columns."""
+_LABEL_INDENT: Final = 3
+_LABEL: Final = 13
+"""Columns of the labels of a finding's rows. With the indent they leave 64 of 80 columns, for a SHA-256 digest."""
 
 _RULE_WIDTH: Final = 18
 """Columns of the longest rule id, except those of claims."""
@@ -277,7 +278,7 @@ def _finding(finding: Finding, labels: Labels, style: TextStyle, *, waits: bool 
 
 
 def _row(name: str, text: str, style: TextStyle) -> list[str]:
-    return style.wrap(text, f"{' ' * _INDENT}{name.ljust(_LABEL)}")
+    return style.wrap(text, f"{' ' * _LABEL_INDENT}{name.ljust(_LABEL)}")
 
 
 def _pcr_rows(expected: Mapping[str, Any], got: Mapping[str, Any], labels: Labels, style: TextStyle) -> list[str]:

@@ -46,7 +46,8 @@ from nomyo_attest.report.sections import document
 _LISTED: Final = 10
 """Maximum rows, entries and names of a list that are shown without `TextStyle.verbose`."""
 
-_LABEL: Final = 12
+_LABEL_INDENT: Final = 3
+_LABEL: Final = 13
 """Columns of the labels of an entry's facts, as for the findings of a single result."""
 
 _OUR_TEXT_MAX: Final = 4000
@@ -172,7 +173,7 @@ class _Renderer:
             for fact in select(item, self.detail):
                 lines += self._fact(fact)
         if items:
-            lines += self._more(len(items), len(entry.items), entry.total, entry.noun, " " * (_LABEL + 4))
+            lines += self._more(len(items), len(entry.items), entry.total, entry.noun, " " * (_LABEL_INDENT + _LABEL))
         return lines + [line for one in entry.facts if one.name == "remediation" for line in self._fact(one)]
 
     def _head(self, entry: Entry) -> list[str]:
@@ -188,7 +189,7 @@ class _Renderer:
         return [f"  {self.style.paint(tag, _ink(entry.mark))}  {painted}", *lines[1:]]
 
     def _fact(self, fact: Fact) -> list[str]:
-        return self.style.wrap(self.text(fact.text), f"    {self.text(fact.name).ljust(_LABEL)}")
+        return self.style.wrap(self.text(fact.text), f"{' ' * _LABEL_INDENT}{self.text(fact.name).ljust(_LABEL)}")
 
     # ---- tables
 

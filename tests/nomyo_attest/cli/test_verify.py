@@ -51,13 +51,13 @@ def test_a_file_whose_pcr_differs_shows_both_values_with_the_label_and_what_to_d
     body = ran.out.split("\n\n", 1)[1]
     assert body.splitlines()[:6] == [
         "  FAIL  pcr.values",
-        "    problem     PCR sha256:7 does not match the policy.",
-        "    field       tpm_attestation.pcr_values",
-        "    sha256:7",
-        f"      expected  {expected[:8]}…{expected[-4:]}  good.json",
-        f"      got       {got[:8]}…{got[-4:]}",
+        "   problem      PCR sha256:7 does not match the policy.",
+        "   field        tpm_attestation.pcr_values",
+        "   sha256:7",
+        f"     expected   {expected[:8]}…{expected[-4:]}  good.json",
+        f"     got        {got[:8]}…{got[-4:]}",
     ]
-    assert "    remediation If the machine was updated and you know to what" in body
+    assert "   remediation  If the machine was updated and you know to what" in body
     assert "Not established" not in body
 
 
@@ -259,7 +259,7 @@ def test_the_time_of_the_appraisal_can_be_given(folder: Path) -> None:
     assert ran.status == 1
     assert "good.json   none   " in ran.out
     assert "  UNDECIDED  policy.period\n" in ran.out
-    assert "    expected    until 2026-01-31T00:00:00+00:00\n" in ran.out
+    assert "   expected     until 2026-01-31T00:00:00+00:00\n" in ran.out
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,9 @@ def test_verbose_shows_the_value_of_each_pcr_that_holds_with_its_label() -> None
     at = lines.index("  holds  pcr.values")
     ten = Forge().pcrs["sha256"][10].hex()
     assert lines[at + 1 : at + 4] == [
-        f"    sha256:7    {value}",
+        f"   sha256:7     {value}",
         "                db 2026-10",
-        f"    sha256:10   {ten}",
+        f"   sha256:10    {ten}",
     ]
 
 

@@ -115,7 +115,7 @@ def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
     text = audit_text(summary(), TextStyle())
     assert (
         "  UNREADABLE  recorded/2026-11-16.jsonl.zst  line 412\n"
-        "    problem     The archive is cut off at byte 1048576.\n" in text
+        "   problem      The archive is cut off at byte 1048576.\n" in text
     )
     assert "  - recorded/notes.txt\n" in text
 
