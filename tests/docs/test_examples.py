@@ -36,13 +36,14 @@ def every_example() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The working folder of a document, which keeps what its examples write: a copy of fixtures/ to begin with."""
+    """The working folder of a document, with copies of fixtures/ and docs/examples/; written files stay in it."""
     folders: dict[str, Path] = {}
 
     def folder(document: str) -> Path:
         if document not in folders:
             folders[document] = tmp_path_factory.mktemp(Path(document).stem)
-            shutil.copytree(ROOT / "fixtures", folders[document] / "fixtures")
+            for copied in ("fixtures", "docs/examples"):
+                shutil.copytree(ROOT / copied, folders[document] / copied)
         return folders[document]
 
     return folder

@@ -1,0 +1,66 @@
+"""A client with a policy, from a first response to a refusal and its fix. It needs no account and no TPM."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from nomyo import AttestationError, SecureChatCompletion
+from nomyo.router import RouterOptions, RunningRouter
+from nomyo_attest.policy import learn
+
+MODEL = "Qwen/Qwen3-0.6B"
+QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]
+
+
+def write_policy(responses: list[dict[str, Any]], names: list[str]) -> None:
+    """Learn a policy from responses of machines that you trust, and write it to policy.toml."""
+    learned = learn(responses, names=names, policy_id="tutorial", allow_test_keys=True)
+    Path("policy.toml").write_text(learned.text, encoding="utf-8")
+
+
+async def first_response(url: str) -> dict[str, Any]:
+    """Call the server without a policy. The response contains evidence, which nobody has appraised yet."""
+    async with SecureChatCompletion(base_url=url) as client:
+        return await client.create(model=MODEL, messages=QUESTION)
+
+
+async def ask(url: str) -> None:
+    """Call the server with the policy, and print the completion or the reason for the refusal."""
+    async with SecureChatCompletion(base_url=url, attestation_policy="policy.toml") as client:
+        try:
+            response = await client.create(model=MODEL, messages=QUESTION)
+        except AttestationError as error:
+            print("refused:", error)
+            for finding in error.result.findings:
+                if finding.rule in error.result.failed:
+                    print("  expected", finding.expected["sha256:0"][0].hex()[:8])
+                    print("  got     ", finding.got["sha256:0"].hex()[:8])
+        else:
+            verdict = response["_metadata"]["attestation_result"]["verdict"]
+            print(f"released ({verdict}):", response["choices"][0]["message"]["content"])
+
+
+async def main(router: RunningRouter) -> None:
+    """Run the steps of the tutorial."""
+    # 1. A first response, and a policy learned from it.
+    before = await first_response(router.url)
+    write_policy([before], ["firmware 1.0"])
+
+    # 2. The server has not changed: the client releases the completion.
+    await ask(router.url)
+
+    # 3. The server boots other firmware: the client refuses.
+    router.boot_other_firmware()
+    await ask(router.url)
+
+    # 4. You confirm that the update was planned, and accept both values.
+    after = await first_response(router.url)
+    write_policy([before, after], ["firmware 1.0", "firmware 1.1"])
+    await ask(router.url)
+
+
+if __name__ == "__main__":
+    with RunningRouter(RouterOptions(tpm="soft")) as server:
+        os.environ["SSL_CERT_FILE"] = str(server.ca)  # the router has a certificate authority of its own
+        asyncio.run(main(server))
