@@ -4,7 +4,7 @@ A FILE may be compressed (gzip or Zstandard), or - for standard input.
 
 Each line contains the digest of the line before it. Files that the first FILE
 continues are looked for in its folder. Lines that a crash cut off, and that the
-next writer noted, are reported but are not problems.
+next writer repaired, are reported but are not problems.
 
 The chain alone cannot show that lines at its end were removed, or that the
 whole ledger was rewritten. Store the number and digest that this command prints
@@ -13,14 +13,14 @@ where writers of the ledger cannot change them, and give them the next time as
 
 With --format json one object is printed:
 
-  {"format": "nomyo-attest-ledger-verify/1", "whole": true, "files": ["…"],
-   "lines": 12, "repairs": 1, "number": 12, "head": "sha256:…",
-   "since_head": null, "problem_count": 0, "problems": [], "noted": [
-   {"file": "…", "line": 7, "bytes": 312}]}
+  {"format": "nomyo-attest-ledger-verify/1", "intact": true, "files": ["…"],
+   "lines": 12, "number": 12, "head": "sha256:…", "since_head": null,
+   "problems": [], "problem_count": 0, "repairs": [{"file": "…",
+   "line": 7, "bytes": 312}], "repair_count": 1}
 
-A problem has file, line (0: the whole ledger), way, expected, got, message.
+A problem has file, line (0: the whole file), kind, expected, got, message.
 
-Exit status: 0 if the ledger is whole; 1 if it is not; 2 for wrong usage, or a
+Exit status: 0 if the ledger is intact; 1 if it is not; 2 for wrong usage, or a
 file that cannot be read.
 """
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import argparse
 
     from nomyo_attest.cli.arguments import Parser
-    from nomyo_attest.ledger.verify import Checked, Opened
+    from nomyo_attest.ledger.verify import LedgerFile, Verification
     from nomyo_attest.report.formatting import TextStyle
 
 FORMAT: Final = "nomyo-attest-ledger-verify/1"
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(_document(checked))
     else:
         print_output(_text(checked, text_style(), head_given=head is not None))
-    return OK if checked.whole else NOT_AFFIRMED
+    return OK if checked.intact else NOT_AFFIRMED
 
 
 class _Text(io.RawIOBase):
@@ -133,7 +133,7 @@ class _Text(io.RawIOBase):
         return count
 
 
-def _open(name: str, stack: ExitStack) -> Opened:
+def _open(name: str, stack: ExitStack) -> LedgerFile:
     """Open a file of a ledger, which may be compressed, a pipe, or standard input.
 
     Raises `OSError`, `ValueError`, `CommandError`.
@@ -141,7 +141,7 @@ def _open(name: str, stack: ExitStack) -> Opened:
     from nomyo_attest.audit.sources.source import BLOCK, special_problem
     from nomyo_attest.audit.sources.unpack import packing_of, unpacked
     from nomyo_attest.evidence.content import EMPTY
-    from nomyo_attest.ledger.verify import Opened
+    from nomyo_attest.ledger.verify import LedgerFile
 
     if name == STANDARD_INPUT:
         if sys.stdin is None:
@@ -159,10 +159,10 @@ def _open(name: str, stack: ExitStack) -> Opened:
     packing = packing_of(first)
     if regular and not packing:
         file.seek(0)
-        return Opened(file)
+        return LedgerFile(file)
     blocks = itertools.chain([first], iter(lambda: file.read(BLOCK), b""))
     text = io.BufferedReader(_Text(unpacked(blocks, packing)), BLOCK)
-    return Opened(text, plain=False, in_folder=regular)
+    return LedgerFile(text, plain=False, in_folder=regular)
 
 
 def _digest(flag: str, text: str | None) -> str | None:
@@ -174,19 +174,19 @@ def _digest(flag: str, text: str | None) -> str | None:
     return f"sha256:{found[1].lower()}"
 
 
-def _document(checked: Checked) -> dict[str, object]:
+def _document(checked: Verification) -> dict[str, object]:
     import msgspec
 
-    document: dict[str, object] = {"format": FORMAT, "whole": checked.whole, **msgspec.to_builtins(checked)}
+    document: dict[str, object] = {"format": FORMAT, "intact": checked.intact, **msgspec.to_builtins(checked)}
     return document
 
 
-def _text(checked: Checked, style: TextStyle, *, head_given: bool) -> str:
+def _text(checked: Verification, style: TextStyle, *, head_given: bool) -> str:
     """Describe the outcome as text, without a line end."""
     from nomyo_attest.report.formatting import count, sanitize, sentence
 
     name = sanitize(checked.files[-1])
-    verdict = style.paint("whole", "good") if checked.whole else style.paint(_not_whole(checked), "bad")
+    verdict = style.paint("intact", "good") if checked.intact else style.paint(_not_intact(checked), "bad")
     lines = [f"{name}   {verdict}   {count(checked.lines, 'line')} in {count(len(checked.files), 'file')}"]
     shown = checked.problems[:PROBLEMS_SHOWN]
     for problem in shown:
@@ -195,29 +195,30 @@ def _text(checked: Checked, style: TextStyle, *, head_given: bool) -> str:
         lines += style.pairs([("expected", sanitize(problem.expected)), ("got", sanitize(problem.got))], indent=4)
     if checked.problem_count > len(shown):
         lines += ["", f"  and {checked.problem_count - len(shown):,} more (--format json lists more)"]
-    if checked.noted:
-        lines += ["", "  cut off by a crash, and noted by the next writer"]
+    if checked.repairs:
+        lines += ["", "  lines that a crash cut off, repaired by the next writer"]
         lines += [
-            f"    {sanitize(one.file)}, line {one.line}: {count(one.bytes, 'byte')} remain" for one in checked.noted
+            f"    {sanitize(repair.file)}, line {repair.line}: {count(repair.bytes, 'byte')} remain"
+            for repair in checked.repairs
         ]
-    if checked.repairs > len(checked.noted):
-        lines.append(f"    and {checked.repairs - len(checked.noted)} more")
+    if checked.repair_count > len(checked.repairs):
+        lines.append(f"    and {checked.repair_count - len(checked.repairs)} more")
     if checked.head is not None:
         lines += ["", *style.pairs([("number", str(checked.number)), ("head", checked.head)])]
         if checked.since_head is not None:
             grown = f"{count(checked.since_head, 'line')} appended since the digest was stored"
             lines += style.wrap(
-                sentence(f"nothing up to that digest was changed; {grown}" if checked.whole else grown), "  "
+                sentence(f"nothing up to that digest was changed; {grown}" if checked.intact else grown), "  "
             )
-        if checked.whole and not head_given:
+        if checked.intact and not head_given:
             advice = "store the two elsewhere: with --records and --head they show whether the ledger was shortened"
             lines += style.wrap(sentence(advice), "  ")
     return "\n".join(lines)
 
 
-def _not_whole(checked: Checked) -> str:
+def _not_intact(checked: Verification) -> str:
     from nomyo_attest.ledger.verify import LINE_ENDS
 
-    if all(problem.way == LINE_ENDS for problem in checked.problems):
+    if all(problem.kind == LINE_ENDS for problem in checked.problems):
         return "line ends were changed to CRLF"
-    return "not whole"
+    return "not intact"

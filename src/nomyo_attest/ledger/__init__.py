@@ -1,4 +1,4 @@
-"""The evidence ledger: the evidence of responses, in a chain of lines whose later change is detected."""
+"""The evidence ledger: a hash chain of lines, each with the evidence of one response."""
 
 from nomyo_attest.ledger.log import EvidenceLog, Receipt
 

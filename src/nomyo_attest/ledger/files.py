@@ -1,6 +1,6 @@
-"""Open and lock the files of a ledger, and number those that are full.
+"""Open and lock the files of a ledger, and rename those that are full.
 
-Another process may have moved a file aside between its opening and its locking, so its name is checked under the lock.
+Another process may rename a file between its opening and its locking, so its name is checked again under the lock.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MODE: Final = 0o600
 
 _WAIT_FIRST: Final = 0.0005
 _WAIT_MAXIMUM: Final = 0.02
-"""Seconds between two tries to lock a file: locks are held for a write and a sync, some milliseconds."""
+"""Seconds between two attempts to lock a file. A lock is held for a write and a sync, a few milliseconds."""
 
 _UNLOCKED_WITHIN: Final = 1.0
-"""Seconds to wait for writers before a file's size is taken as it is."""
+"""Seconds to wait for writers before reading a file's size without a lock."""
 
 
 @contextlib.contextmanager
 def as_ledger_error(path: Path, action: str) -> Iterator[None]:
-    """Raise the errors of the system as `LedgerError`; `action` is what failed, such as ``"written"``."""
+    """Convert errors of the operating system to `LedgerError`; `action` is what failed, such as ``"written"``."""
     try:
         yield
     except LedgerError:
@@ -55,21 +55,22 @@ def as_ledger_error(path: Path, action: str) -> Iterator[None]:
 def _ledger_error(path: Path, action: str, error: Exception) -> LedgerError:
     code = getattr(error, "errno", None)
     if code == errno.ELOOP:
-        return LedgerError(str(path), "is a symbolic link", "name the file itself")
+        return LedgerError(str(path), "is a symbolic link", "name the file that it points to")
     if code == errno.EISDIR:
         return LedgerError(str(path), "is a folder", "name a file")
     if code == errno.ENOENT:
-        return LedgerError(str(path), "its folder does not exist", f"mkdir -p {shlex.quote(str(path.parent))}")
+        hint = f"create it: mkdir -p {shlex.quote(str(path.parent))}"
+        return LedgerError(str(path), "its folder does not exist", hint)
     if code in (errno.ENOSPC, errno.EDQUOT):
         return LedgerError(str(path), f"cannot be {action}: {os.strerror(code)}", "free some space")
     return LedgerError(str(path), f"cannot be {action}: {reason(error)}", "check its name and permissions")
 
 
 def open_ledger(path: Path) -> int:
-    """Open the ledger at `path` for reading and appending, created with mode 0600 if nothing has the name.
+    """Open the ledger at `path` for reading and appending, created with mode 0600 if it does not exist.
 
     Returns:
-        A descriptor.
+        A file descriptor.
 
     Raises:
         LedgerError: it is not a regular file, belongs to another user, or others may write to it.
@@ -79,7 +80,7 @@ def open_ledger(path: Path) -> int:
 
 
 def open_reading(path: Path) -> int:
-    """Open a file that a ledger continues, for reading. Returns and raises as `open_ledger` does."""
+    """Open an earlier file of a ledger for reading. Returns and raises as `open_ledger` does."""
     return _checked(path, Access.READ.open(path))
 
 
@@ -97,7 +98,7 @@ def _check(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise LedgerError(str(path), "is not a regular file", "name a file")
     if problem := owner_problem(status):
-        raise LedgerError(str(path), problem, "name a file of your own")
+        raise LedgerError(str(path), problem, "name a file that you own")
     if problem := mode_problem(status, GROUP_AND_OTHERS_WRITE, "others may write to it"):
         raise LedgerError(str(path), problem, f"chmod go-w {shlex.quote(str(path))}")
 
@@ -108,13 +109,13 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
 
     Args:
         path: the ledger.
-        deadline: time of `time.monotonic` until which to wait for others.
+        deadline: time of `time.monotonic` until which to wait for the lock.
 
-    Returns:
-        The context's value is a descriptor for reading and appending.
+    Yields:
+        A file descriptor for reading and appending.
 
     Raises:
-        LedgerError: as for `open_ledger`; or another process has it locked; or the system has no locks.
+        LedgerError: as for `open_ledger`; or another process holds the lock; or the system has no file locks.
         OSError: it cannot be opened or locked.
     """
     if find_spec("fcntl") is None:  # before a file is created
@@ -143,12 +144,12 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
 
 
 def size_when_unlocked(descriptor: int) -> int:
-    """The size of a file in bytes, when nobody has it locked for writing, or after a second of waiting for that.
+    """Return the size of a file in bytes, once no process has it locked for writing or a second has passed.
 
     Raises `OSError`.
     """
     until = time.monotonic() + _UNLOCKED_WITHIN
-    with contextlib.suppress(OSError):  # a file system without locks: the last write may be incomplete
+    with contextlib.suppress(OSError):  # a file system without locks: the last line may be incomplete
         while time.monotonic() <= until:
             if try_lock(descriptor, shared=True):
                 try:
@@ -160,7 +161,7 @@ def size_when_unlocked(descriptor: int) -> int:
 
 
 def numbered(path: Path) -> list[Path]:
-    """Return the files that were moved aside from `path`, such as ``evidence.0001.jsonl``, by number."""
+    """Return the full files that were renamed from `path`, such as ``evidence.0001.jsonl``, by number."""
     form = re.compile(re.escape(path.stem) + r"\.([0-9]{4,})" + re.escape(path.suffix))
     found = []
     with os.scandir(path.parent) as entries:
@@ -172,7 +173,7 @@ def numbered(path: Path) -> list[Path]:
 
 
 def move_aside(path: Path) -> None:
-    """Give the file at `path`, which the caller has locked, the next number; no file is overwritten."""
+    """Rename the file at `path`, which the caller has locked, to the next number; never overwrites a file."""
     folder = Folder(path.parent)
     while True:
         before = numbered(path)

@@ -10,8 +10,8 @@ A ledger is JSON Lines in ASCII. A record::
 `gate` is ``"on"`` if a policy decided whether the completion was released, ``"off"`` if there was a policy and the gate
 was off for this call; it is absent if there was no policy, and in lines of older versions.
 
-The first line of a file that follows another one names it: ``"continues": "evidence.0001.jsonl"``, behind `previous`.
-A line that a crash has torn is replaced by one that contains the rest of it::
+The first line of a file that follows another one names it after `previous`: ``"continues": "evidence.0001.jsonl"``.
+A line that a crash cut off is replaced by a repair line, which contains what was left of it::
 
     {"format": …, "number": …, "previous": …, "recorded_at": …, "repair": {"bytes": 17, "sha256": "…", "torn": "…"}}
 """
@@ -37,7 +37,7 @@ LINE_MAX: Final = TEXT_MAX
 """Bytes of the longest line, its newline included: the limit of the evidence reader."""
 
 TORN_STORED_MAX: Final = LINE_MAX // 4
-"""Bytes of a torn line that the line in its place contains: more than a client writes in one line."""
+"""How many bytes of a torn line a repair line contains: more than a client writes in one line."""
 
 NO_PREVIOUS: Final = "sha256:" + 64 * "0"
 """`previous` of the first line of a ledger."""
@@ -51,7 +51,7 @@ GATES: Final = ("on", "off")
 _REPAIR_KEYS: Final = frozenset({"format", "number", "previous", "continues", "recorded_at", "repair"})
 
 _ELSEWHERE: Final = ("_metadata", "tpm_attestation", "is_available")
-"""Keys of evidence outside `evidence`: with them it would be ambiguous which evidence is meant."""
+"""Keys of evidence that a line must not have beside `evidence`: they would make it ambiguous."""
 
 _READ: Final = frozenset({"format", "payload_id", "given", "evidence"})
 _RECORDING: Final = frozenset({"recorded_at", "refused", "gate"})
@@ -62,8 +62,8 @@ class Recorded(NamedTuple):
 
     Attributes:
         at: `recorded_at` in whole seconds since 1970, UTC; None if the line has none.
-        gate: one of `GATES`; None if the line does not say.
-        released: whether the caller got the completion: `refused` is null. None if the line has no `refused`.
+        gate: one of `GATES`; None if the line has no `gate`.
+        released: whether the completion was released to the caller: `refused` is null. None if there is no `refused`.
     """
 
     at: int | None = None
@@ -72,15 +72,15 @@ class Recorded(NamedTuple):
 
 
 def digest_of(line: bytes) -> str:
-    """``sha256:`` and the SHA-256, in hex, over a line's exact bytes without its newline."""
+    """Return ``sha256:`` and the SHA-256, in hex, of a line's exact bytes without its newline."""
     return "sha256:" + hashlib.sha256(line.removesuffix(b"\n")).hexdigest()
 
 
 def encode_line(number: int, previous: str, more: Mapping[str, Any]) -> bytes:
-    """Encode a line, with its newline; `more` are its keys after `format`, `number` and `previous`.
+    """Encode a line, with its newline; `more` contains its keys after `format`, `number` and `previous`.
 
-    The line is ASCII, so that lone surrogates, which JSON can contain and UTF-8 cannot, do not change, and no reader
-    finds a line end in a text.
+    The line is ASCII: it preserves lone surrogates, which JSON can contain and UTF-8 cannot, and no reader mistakes a
+    character of a text for a line end.
     """
     document = {"format": LEDGER_FORMAT, "number": number, "previous": previous, **more}
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
@@ -92,15 +92,15 @@ def is_line(document: object) -> bool:
 
 
 def is_repair(document: object) -> bool:
-    """Whether a JSON value is a ledger's line in the place of a torn one, which is no record and has no evidence.
+    """Whether a JSON value is a repair line, which replaces a torn line and contains no record.
 
-    It may have no other keys, so that no response is skipped because its server made it look like such a line.
+    It may have no other keys, so that a server cannot hide a response from audits by making it look like a repair line.
     """
     return is_line(document) and isinstance(document, dict) and "repair" in document and document.keys() <= _REPAIR_KEYS
 
 
 def recorded_of(document: dict[str, Any]) -> Recorded:
-    """Read what a record's line says about its recording. Raises `EvidenceError` for a value that no writer stores."""
+    """Read what a record's line says about its recording. Raises `EvidenceError` for an invalid value."""
     _refuse_duplicates(document, _RECORDING)
     time, gate, refused = document.get("recorded_at"), document.get("gate"), document.get("refused")
     at = seconds_of(time) if isinstance(time, str) else None
@@ -114,20 +114,20 @@ def recorded_of(document: dict[str, Any]) -> Recorded:
 
 
 def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
-    """Read what an appraisal needs from a record's line: ``appraise(evidence, policy, payload_id=payload_id)``.
+    """Return what an appraisal needs from a record's line: ``appraise(evidence, policy, payload_id=payload_id)``.
 
     Returns:
         The evidence, ``{"_metadata": …}``, and the payload id that the client sent; None if it was not given.
 
     Raises:
-        EvidenceError: a key is missing, duplicate or of the wrong type, or the line is not a record's.
+        EvidenceError: a key is missing, duplicate or of the wrong type, or the line contains no record.
     """
     _refuse_duplicates(document, _READ)
     for key in _ELSEWHERE:
         if key in document:
-            raise EvidenceError(key, "evidence in one place, evidence", "more of it beside that")
+            raise EvidenceError(key, "evidence only under the key 'evidence'", "this key too")
     if "evidence" not in document:
-        got = "a repair, which is no record" if is_repair(document) else "nothing: it is missing"
+        got = "a repair line, which contains no record" if is_repair(document) else "no such key"
         raise EvidenceError("evidence", "this key", got)
     given = document.get("given")
     if type(given) is not bool:
@@ -137,11 +137,11 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
 
 def _refuse_duplicates(document: dict[str, Any], keys: frozenset[str]) -> None:
     if type(document) is JsonObject and document.duplicates & keys:
-        raise EvidenceError(min(document.duplicates & keys), "the key once", "the key twice or more")
+        raise EvidenceError(min(document.duplicates & keys), "a unique key", "a duplicate key")
 
 
 class Note(msgspec.Struct):
-    """What a line says about the torn line in whose place it is; see `Tail.note`."""
+    """The content of `repair`: what was left of a torn line; see `nomyo_attest.ledger.log.Tail.note`."""
 
     bytes: int
     sha256: str
@@ -168,29 +168,31 @@ class Line(msgspec.Struct):
 
 _DECODER: Final = msgspec.json.Decoder(Line)
 
+_INCOMPLETE: Final = "a line with a missing key or a value of the wrong type"
+
 
 def read_line(line: bytes) -> Line | str:
-    """Read a line for its chain; returns a description of what it is if it is not a line of a ledger."""
+    """Read the keys of a line that its chain needs; for anything else, return a description of it."""
     if not line.startswith(BEGINNING):
-        return "an empty line" if not line.strip() else "something else"
+        return "an empty line" if not line.strip() else "text that does not begin as a line of a ledger does"
     try:
         read = _DECODER.decode(line)
     except msgspec.ValidationError:
-        return "a line that lacks something"
+        return _INCOMPLETE
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # It may contain a lone surrogate, which is valid JSON, and which a UTF-8 decoder refuses.
+        # It may contain a lone surrogate, which is valid in JSON but rejected by msgspec's UTF-8 decoder.
         slowly = _read_slowly(line)
         if slowly is None:
-            return "broken JSON"
+            return "invalid JSON"
         read = slowly
     if read.format != LEDGER_FORMAT or read.number < 1 or not line.removesuffix(b"\n").endswith(b"}"):
         return "a line of another format"
     if (read.repair is None) is (not read.evidence):
-        return "neither a record nor a repair"
+        return "a line that is neither a record nor a repair"
     if read.repair is not None:
-        return read if _is_consistent(read.repair) else "a repair that does not say what it repaired"
+        return read if _is_consistent(read.repair) else "a repair line whose size, digest and content do not match"
     if read.given is None or read.whole is None or not read.result:
-        return "a line that lacks something"
+        return _INCOMPLETE
     return read
 
 

@@ -1,11 +1,12 @@
 """Append lines to a ledger: a line is complete and synced, or absent.
 
 1. The file is locked against other threads and processes.
-2. Its last line is read, whose digest goes into the new line. A line that a crash has torn is replaced by a note first.
-3. The new line is written in one call, and synced. If that fails, the file is cut to its former size.
+2. The last line is read, and its digest goes into the new line. A line that a crash cut off is first replaced by a
+   repair line.
+3. The new line is written and synced. If that fails, the file is truncated to its former size.
 
 So a line whose receipt `append` has returned survives a crash of the process and, if the disk honors syncs, of the
-machine. A line without a receipt can exist as well: its process was killed in between.
+machine. A line whose receipt was never returned can exist too, if its process was killed in between.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ ROTATE_BYTES: Final = 64 * 1024 * 1024
 """The default size limit of a file in bytes: about 10,000 responses."""
 
 LOCK_SECONDS: Final = 30.0
-"""The default number of seconds to wait for a file that others have locked."""
+"""The default number of seconds to wait for a lock."""
 
 _OURS: Final = {"name": "nomyo-attest", "version": __version__}
 
@@ -61,8 +62,8 @@ class Receipt(msgspec.Struct, frozen=True):
 
     Attributes:
         number: the line's number in the ledger, from 1.
-        digest: ``sha256:…`` of the line. Stored elsewhere, it lets ``nomyo-attest ledger verify`` detect any change up
-            to this line.
+        digest: ``sha256:…`` of the line. If it is stored elsewhere, ``nomyo-attest ledger verify`` detects every change
+            up to this line.
         path: the file.
     """
 
@@ -74,13 +75,13 @@ class Receipt(msgspec.Struct, frozen=True):
 class EvidenceLog:
     """Append the evidence of responses to a ledger.
 
-    It may be shared by threads, processes and forks, and keeps no file open.
+    Threads and processes, including forked ones, may share it. It does not keep a file open.
 
     Args:
         path: the file; created with mode 0600 if it does not exist. A full one is renamed: ``evidence.jsonl`` becomes
             ``evidence.0001.jsonl``.
         rotate_bytes: the size limit of a file in bytes; None for no limit.
-        lock_seconds: how many seconds to wait for a file that others have locked.
+        lock_seconds: the number of seconds to wait for a lock.
 
     Raises:
         ValueError, TypeError: an argument is out of range or has another type.
@@ -104,7 +105,7 @@ class EvidenceLog:
         self._process = os.getpid()
 
     def check(self) -> None:
-        """Check that lines can be appended; the file is created if it does not exist. Raises `LedgerError`."""
+        """Check that lines can be appended, and create the file if it does not exist. Raises `LedgerError`."""
         with as_ledger_error(self.path, "opened"), self._locked() as descriptor:
             read_tail(descriptor, self.path)
 
@@ -123,19 +124,19 @@ class EvidenceLog:
         """Store the evidence of a response and the result of its appraisal; returns when both are synced.
 
         Args:
-            response: a whole response, its `_metadata`, or the bare block. Nothing of a completion is stored: see
+            response: a whole response, its `_metadata`, or the bare block. The completion is never stored: see
                 `nomyo_attest.ledger.redaction.redact`.
-            payload_id: the one that was sent; None if it is not known.
+            payload_id: the payload id that the client sent; None if it is unknown.
             policy: the policy to appraise the evidence with; None to store no result.
             now: the time of the appraisal; see `appraise`.
             refused: the code of the reason why the completion was not released; None if it was released.
-            gate: ``"on"`` if the policy decided about the release of the completion, ``"off"`` if the gate was off for
-                this call; None where there was no policy.
+            gate: ``"on"`` if a policy decided whether the completion was released, ``"off"`` if there was a policy and
+                the gate was off for this call; None if there was no policy.
             withhold: returns the texts that must not be stored; see `redact`.
-            client: name and version of the program.
+            client: name and version of the program that received the response.
 
         Raises:
-            LedgerError: it could not be stored, and nothing was changed.
+            LedgerError: the evidence could not be stored; the ledger is unchanged.
             TypeError, ValueError: an argument is out of range or has another type.
         """
         if gate is not None and gate not in GATES:
@@ -164,12 +165,12 @@ class EvidenceLog:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
         """Open the file, locked against threads of this process and against other processes."""
-        if self._process != os.getpid():  # forked: a thread of the parent may hold it
+        if self._process != os.getpid():  # forked: a thread of the parent process may hold the lock
             self._mutex, self._process = threading.Lock(), os.getpid()
         mutex = self._mutex
         deadline = time.monotonic() + self._lock_seconds
         if not mutex.acquire(timeout=min(self._lock_seconds, threading.TIMEOUT_MAX)):
-            raise LedgerError(str(self.path), "is locked by another thread", "find out what that thread waits for")
+            raise LedgerError(str(self.path), "is locked by another thread", "find the thread that holds the lock")
         try:
             with locked(self.path, deadline) as descriptor:
                 yield descriptor
@@ -177,7 +178,7 @@ class EvidenceLog:
             mutex.release()
 
     def _append(self, descriptor: int, record: dict[str, Any]) -> Receipt | None:
-        """Write the line of `record`; returns None if the file was full and has been moved aside instead."""
+        """Write the line of `record`; returns None if the file was full and was renamed instead."""
         status = os.fstat(descriptor)
         if status.st_nlink > 1 and self._is_aside(status):
             move_aside(self.path)
@@ -198,12 +199,12 @@ class EvidenceLog:
         return Receipt(_number(tail.last, before), digest_of(line), str(self.path))
 
     def _is_aside(self, status: os.stat_result) -> bool:
-        """Whether the file has its number already: a process was killed while moving it aside."""
+        """Whether the file already has its new name: a process was killed while renaming it."""
         before = numbered(self.path)
         return bool(before) and os.path.samestat(before[-1].stat(follow_symlinks=False), status)
 
     def _before(self) -> tuple[Path, Last] | None:
-        """Return the file that a new one continues, and its last line."""
+        """Return the newest full file, which a new file continues, and its last line."""
         files = numbered(self.path)
         if not files:
             return None
@@ -213,7 +214,7 @@ class EvidenceLog:
         finally:
             os.close(descriptor)
         if last is None:
-            raise LedgerError(str(files[-1]), "is empty, although the ledger continues it", "move it away")
+            raise LedgerError(str(files[-1]), "is empty, but the ledger continues it", "move it to another folder")
         return files[-1], last
 
     def _line(self, last: Last | None, before: tuple[Path, Last] | None, more: Mapping[str, Any]) -> bytes:
@@ -226,16 +227,17 @@ class EvidenceLog:
         else:
             line = encode_line(number, NO_PREVIOUS, {**time, **more})
         if len(line) > LINE_MAX:
-            raise LedgerError(str(self.path), f"a line has {len(line)} bytes, which is too long", "shorten the policy")
+            problem = f"a line of {len(line)} bytes is longer than the limit of {LINE_MAX}"
+            raise LedgerError(str(self.path), problem, "shorten the policy")
         return line
 
     def _repair(self, locked: int, line: bytes, tail: Tail) -> None:
-        """Overwrite the torn rest with `line`, which contains it.
+        """Overwrite the remainder of a torn line with `line`, a repair line, which contains it.
 
-        The part of `line` that is longer than the rest is written first, behind it, so that nothing is lost if the disk
-        is full. Interrupted at any point, this leaves a torn line, which the next writer repairs.
+        The part of `line` that extends past the remainder is written first, so that nothing is lost if the disk is
+        full. An interruption at any point leaves a torn line, which the next writer repairs.
         """
-        descriptor = Access.UPDATE.open(self.path)  # what is open for appending writes at the end only
+        descriptor = Access.UPDATE.open(self.path)  # `locked` is open for appending, and so can only write at the end
         try:
             if not os.path.samestat(os.fstat(descriptor), os.fstat(locked)):
                 raise LedgerError(
@@ -258,21 +260,21 @@ class EvidenceLog:
 
 
 def _number(last: Last | None, before: tuple[Path, Last] | None) -> int:
-    """The number of the next line."""
+    """Return the number of the next line."""
     if last is None and before is not None:
         last = before[1]
     return 1 if last is None else last.number + 1
 
 
 def _write(descriptor: int, line: bytes, size: int) -> None:
-    """Append a line to a file of `size` bytes, and sync it; cut the file to `size` if that fails."""
+    """Append a line to a file of `size` bytes and sync it; if that fails, truncate the file to `size`."""
     try:
         written = 0
         while written < len(line):
             written += os.write(descriptor, line[written:])
         os.fsync(descriptor)
     except BaseException:
-        with contextlib.suppress(OSError):  # the next writer notes what stays there
+        with contextlib.suppress(OSError):  # the next writer repairs what is left
             os.ftruncate(descriptor, size)
         raise
 
@@ -295,8 +297,8 @@ class Tail(msgspec.Struct, frozen=True):
 
     Attributes:
         last: the last complete line; None if there is none.
-        size: bytes up to its end.
-        torn: what a crash left after it.
+        size: offset of the end of that line, in bytes.
+        torn: the bytes after it, which a crash left.
     """
 
     last: Last | None
@@ -304,7 +306,7 @@ class Tail(msgspec.Struct, frozen=True):
     torn: bytes
 
     def note(self) -> dict[str, Any]:
-        """The keys of the line that replaces what was torn."""
+        """Return the keys of the repair line that replaces the torn line."""
         stored = base64.b64encode(self.torn[:TORN_STORED_MAX]).decode("ascii")
         return {"repair": {"bytes": len(self.torn), "sha256": hashlib.sha256(self.torn).hexdigest(), "torn": stored}}
 
@@ -312,11 +314,11 @@ class Tail(msgspec.Struct, frozen=True):
 def read_tail(descriptor: int, path: Path) -> Tail:
     """Read the end of a file.
 
-    A line is torn if it has no line end, because a write was cut short, or if it is no line of a ledger, because power
+    A line is torn if it has no line end, because a write was interrupted, or if it is not a valid line, because power
     was lost before all its blocks were written.
 
     Raises:
-        LedgerError: the file does not end as a ledger does.
+        LedgerError: the file is not a ledger.
         OSError: it cannot be read.
     """
     size = os.fstat(descriptor).st_size
@@ -337,7 +339,7 @@ def read_tail(descriptor: int, path: Path) -> Tail:
             return Tail(Last(number, digest_of(above)), start + len(before), torn)
     if before or not _may_begin(torn):
         raise LedgerError(
-            str(path), "is not a ledger: its last line is not a line of one", "name another file, or move it away"
+            str(path), "is not a ledger: its last line is not a ledger line", "name another file, or move this one"
         )
     return Tail(None, 0, torn)
 
@@ -356,7 +358,7 @@ def number_of(line: bytes) -> int | None:
 
 
 def _last_lines(descriptor: int, size: int, path: Path) -> tuple[int, bytes]:
-    """Return the offset of the last two lines, and everything from there on."""
+    """Return an offset at or before the last two lines, and the text from there on."""
     start, blocks, ends = size, list[bytes](), 0
     while start > 0 and ends < 3:
         if size - start > 3 * LINE_MAX:
@@ -364,7 +366,7 @@ def _last_lines(descriptor: int, size: int, path: Path) -> tuple[int, bytes]:
         length = min(_BLOCK, start)
         block = os.pread(descriptor, length, start - length)
         if len(block) < length:
-            raise LedgerError(str(path), "changes while it is read", "make sure that no other program writes to it")
+            raise LedgerError(str(path), "became shorter while it was read", "check which other program writes to it")
         start -= length
         ends += block.count(b"\n")
         blocks.append(block)
@@ -377,5 +379,5 @@ def _last_of(text: bytes) -> bytes:
 
 
 def _may_begin(torn: bytes) -> bool:
-    """Whether `torn` can be the rest of a ledger's first line, or nothing, and not another file's content."""
+    """Whether `torn` is empty or can be the remainder of a ledger's first line, not content of another file."""
     return torn[: len(BEGINNING)] == BEGINNING[: len(torn)] or not torn.strip(b"\0")

@@ -1,10 +1,10 @@
-"""Select what a ledger stores of a response: the fields of `_metadata` that the protocol or the policy names.
+"""Select the parts of a response that a ledger stores: the fields of `_metadata` that the protocol or the policy names.
 
-These are `CLAIMS`, the claims in the policy, the payload id, and of the evidence `FIELDS` and `pcr_values`; never the
-completion. Any other field may contain words of a prompt, so it is left out. Appraising what is stored gives the same
-outcomes as appraising the response: a text that must not be stored becomes null, which no policy accepts, and
-malformed evidence stays malformed. Only the wording of findings differs then, and `Redacted.whole` says that
-something was changed.
+These are `CLAIMS`, the claims in the policy, the payload id, and the `FIELDS` and `pcr_values` of the evidence; never
+the completion. Any other field may contain words of a prompt, so it is omitted. Appraising the stored evidence gives
+the same outcomes as appraising the response: a text that must not be stored becomes null, which no policy accepts, and
+malformed evidence stays malformed. `Redacted.whole` is false if a value was changed; only then can the wording of
+findings differ.
 """
 
 from __future__ import annotations
@@ -32,41 +32,44 @@ CLAIMS: Final = (
     "cuda_device.available",
     "cuda_device.device_hash",
 )
-"""What the protocol lets a server claim about itself and its response; the claims are not signed."""
+"""The claims of the protocol: unsigned statements of a server about itself and its response."""
 
 FIELDS: Final = ("is_available", "pcr_banks", "quote_b64", "signature_b64", "aik_pubkey_b64")
 """Fields of `tpm_attestation` other than `pcr_values`, which is an object."""
 
 CLAIM_MAX: Final = 256
-"""Characters of the longest claim that is stored; honest ones are words and digests."""
+"""The longest claim that is stored, in characters; genuine claims are words and digests."""
 
 FIELD_MAX: Final = 16384
-"""Characters that are stored of a field of the evidence: no well-formed one has half as many."""
+"""How many characters of a field of the evidence are stored; a well-formed field has fewer than half as many."""
 
 TABLE_MAX: Final = 64
-"""Entries of `pcr_values`, or of a bank in it, and characters of their names; eight banks have at most 24 PCRs each."""
+"""The maximum number of entries of `pcr_values` and of each bank, and of characters in their names.
+
+TPMs have at most eight banks of 24 PCRs.
+"""
 
 DIGEST_MAX: Final = 1024
-"""Characters that are stored of a PCR value; the longest well-formed one, SHA-512, has 128."""
+"""How many characters of a PCR value are stored; the longest well-formed value, SHA-512, has 128."""
 
 _DEPTH_MAX: Final = 20
-"""Levels of nesting in which duplicate keys are looked for: no claim of a policy is as deep."""
+"""How many levels of nesting are searched for duplicate keys: a policy's claims are never this deep."""
 
 MISPLACED: Final = {"tpmAttestation": {"isAvailable": None}}
-"""Stored in place of evidence that is not where it is read: an appraisal refuses both for the same reason."""
+"""Stored in place of misplaced evidence: an appraisal rejects both for the same reason."""
 
 OTHER_ID: Final = "…"
-"""Stored in place of a payload id that must not be stored; a payload id that is sent is ASCII."""
+"""Stored in place of a payload id that must not be stored. Clients send ASCII, so it matches no request."""
 
 PLAIN_WORDS: Final = frozenset({"standard", "high", "maximum", "success"})
-"""Words of the protocol, which are stored although a prompt may consist of one of them."""
+"""Words of the protocol, which are always stored, even if a prompt contains them."""
 
 Withhold = Callable[[list[str]], Collection[str]]
-"""Texts → those of them that must not be stored."""
+"""Returns those of the given texts that must not be stored."""
 
 
 class Redacted(msgspec.Struct, frozen=True):
-    """What is stored of one response.
+    """The stored part of one response.
 
     Attributes:
         evidence: in the structure of the response, such as ``{"_metadata": {"tpm_attestation": {…}, …}}``.
@@ -84,10 +87,9 @@ def redact(
 
     Args:
         response: a whole response, its `_metadata`, or the bare `tpm_attestation` block.
-        policy: its claims are stored in addition to those of the protocol, and the values that it accepts are never
-            withheld.
-        withhold: returns the texts that must not be stored. It is not asked about well-formed evidence: base64,
-            hexadecimal digits and the names of PCRs.
+        policy: its claims are stored too, and the values that it accepts are never withheld.
+        withhold: returns the texts that must not be stored. It is not called with the texts of well-formed evidence:
+            base64, hexadecimal digits and the names of PCRs.
     """
     redaction = _Redaction(policy, frozenset())
     redacted = redaction.of(response)
@@ -119,7 +121,7 @@ class _Redaction:
             stored = {METADATA: self._changed(None)}
         elif METADATA in response:
             stored = {METADATA: self._metadata(response[METADATA])}
-            # Evidence beside the metadata makes it ambiguous; its presence is all that matters.
+            # Evidence beside the metadata makes the response ambiguous; its content does not matter.
             stored |= {key: self._changed(None) for key in (BLOCK, "is_available") if key in response}
         elif BLOCK in response:
             stored = self._metadata(response)
@@ -150,7 +152,7 @@ class _Redaction:
         return stored
 
     def _payload_id(self, given: Any) -> Any:
-        """A payload id that must not be stored becomes one that no request has: it still is that of another request."""
+        """Replace a payload id that must not be stored by `OTHER_ID`, which matches no request either."""
         try:
             check_payload_id(given, "")
         except EvidenceError:
@@ -179,7 +181,7 @@ class _Redaction:
         return stored
 
     def _table(self, table: Any) -> Any:
-        """`pcr_values`; null instead if it is larger than any well-formed one, or a name in it must not be stored."""
+        """Redact `pcr_values`: null if it is larger than any well-formed value, or a name in it must not be stored."""
         if not isinstance(table, dict):
             return self._scalar(table, DIGEST_MAX)
         stored: dict[str, Any] = {}
@@ -198,7 +200,7 @@ class _Redaction:
         return type(name) is str and len(name) <= TABLE_MAX and name not in self._secret
 
     def _scalar(self, value: Any, maximum: int, *, cut: bool = False) -> Any:
-        """A text of at most `maximum` characters, a number or a boolean; for anything else a value of the same type.
+        """Redact one value: keep a short text, a number or a boolean; otherwise return an empty value of the same type.
 
         A longer text is cut to `maximum` characters if `cut`, and becomes null otherwise.
         """
@@ -228,14 +230,14 @@ class _Redaction:
 
 
 def _is_ambiguous(value: Any, depth: int) -> bool:
-    """Whether an object had a duplicate key, which what is stored could not show."""
+    """Whether an object has a duplicate key, which the stored copy could not preserve."""
     if type(value) is JsonObject:
         return True
     return isinstance(value, dict) and depth > 0 and any(_is_ambiguous(inner, depth - 1) for inner in value.values())
 
 
 def _is_evidence(stored: dict[str, Any]) -> bool:
-    """Whether it contains well-formed evidence."""
+    """Whether `stored` contains well-formed evidence."""
     try:
         return read_evidence(stored).available
     except EvidenceError:
@@ -243,7 +245,7 @@ def _is_evidence(stored: dict[str, Any]) -> bool:
 
 
 def _texts(value: Any, well_formed: bool, named_by_us: bool = True) -> Iterator[str]:
-    """Yield every text in what is to be stored, names of PCRs included; none of well-formed evidence."""
+    """Yield every text of a redacted response, including the names of PCRs, except those of well-formed evidence."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

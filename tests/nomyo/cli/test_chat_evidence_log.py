@@ -44,7 +44,7 @@ def test_a_ledger_that_cannot_be_used_is_one_line_and_nothing_is_sent(router: Pl
     assert (ran.status, ran.out) == (2, "")
     (line,) = ran.err.splitlines()
     assert line.startswith("nomyo: --evidence-log: ")
-    assert "its folder does not exist; mkdir -p" in line
+    assert "its folder does not exist; create it: mkdir -p" in line
     assert router.requests == []
 
 

@@ -36,7 +36,7 @@ def test_a_whole_ledger_is_said_to_be_and_what_to_keep(lines: list[bytes]) -> No
     assert (ran.status, ran.err) == (0, "")
     head = digest_of(lines[-1])
     assert ran.out.splitlines() == [
-        "evidence.jsonl   whole   5 lines in 1 file",
+        "evidence.jsonl   intact   5 lines in 1 file",
         "",
         "  number  5",
         "  head",
@@ -65,7 +65,7 @@ def test_what_is_wrong_is_said_with_file_line_expected_and_got(lines: list[bytes
     Path(LEDGER).write_bytes(b"".join([lines[0], tampered, *lines[2:]]))
     ran = run("ledger", "verify", LEDGER)
     assert (ran.status, ran.err) == (1, "")
-    assert ran.out.startswith("evidence.jsonl   not whole   5 lines in 1 file\n\n  evidence.jsonl, line 3\n")
+    assert ran.out.startswith("evidence.jsonl   not intact   5 lines in 1 file\n\n  evidence.jsonl, line 3\n")
     assert "line 2 was changed after it was written" in ran.out
     assert digest_of(tampered) in ran.out
     assert digest_of(lines[1]) in ran.out
@@ -77,20 +77,18 @@ def test_a_shortened_ledger_is_found_by_what_was_kept(lines: list[bytes]) -> Non
     assert run("ledger", "verify", LEDGER).status == 0
     ran = run("ledger", "verify", LEDGER, "--head", digest_of(lines[-1]))
     assert ran.status == 1
-    assert "No line has the digest that was given" in ran.out
+    assert "No line has the given digest" in ran.out
     assert run("ledger", "verify", LEDGER, "--records", 5).status == 1
 
 
 def test_a_repair_is_reported_and_no_fault(lines: list[bytes]) -> None:
     Path(LEDGER).write_bytes(b"".join(lines)[:-20])
-    assert "Is cut off" in run("ledger", "verify", LEDGER).out
+    assert "The line is cut off" in run("ledger", "verify", LEDGER).out
     na.EvidenceLog(LEDGER).append(SMALL)
     ran = run("ledger", "verify", LEDGER)
     assert ran.status == 0
-    noted = (
-        f"  cut off by a crash, and noted by the next writer\n    evidence.jsonl, line 5: {len(lines[4]) - 20} bytes"
-    )
-    assert f"{noted} remain" in ran.out
+    repaired = "  lines that a crash cut off, repaired by the next writer\n"
+    assert f"{repaired}    evidence.jsonl, line 5: {len(lines[4]) - 20} bytes remain" in ran.out
 
 
 def test_json_says_it_all(lines: list[bytes]) -> None:
@@ -102,30 +100,30 @@ def test_json_says_it_all(lines: list[bytes]) -> None:
     assert document.pop("head") == digest_of(Path(LEDGER).read_bytes().splitlines()[-1])
     assert document == {
         "format": "nomyo-attest-ledger-verify/1",
-        "whole": False,
+        "intact": False,
         "files": [LEDGER],
         "lines": 6,
-        "repairs": 1,
         "number": 7,
         "since_head": 5,
         "problems": [
             {
                 "file": LEDGER,
                 "line": 3,
-                "way": "missing",
+                "kind": "missing",
                 "expected": "number 3",
                 "got": "number 4",
-                "message": "does not follow: number 3 is missing before it",
+                "message": "the chain is broken: number 3 is missing before this line",
             }
         ],
         "problem_count": 1,
-        "noted": [{"file": LEDGER, "line": 5, "bytes": 4}],
+        "repairs": [{"file": LEDGER, "line": 5, "bytes": 4}],
+        "repair_count": 1,
     }
 
 
 def test_the_json_of_a_whole_one_has_the_same_keys(lines: list[bytes]) -> None:
     document = run("ledger", "verify", LEDGER, "--format", "json").json()
-    assert (document["whole"], document["since_head"], document["problems"]) == (True, None, [])
+    assert (document["intact"], document["since_head"], document["problems"]) == (True, None, [])
 
 
 def test_files_that_were_moved_aside_are_found(lines: list[bytes], tmp_path: Path) -> None:
@@ -133,7 +131,7 @@ def test_files_that_were_moved_aside_are_found(lines: list[bytes], tmp_path: Pat
     log.append(SMALL)
     log.append(SMALL)
     ran = run("ledger", "verify", LEDGER)
-    assert ran.out.startswith("evidence.jsonl   whole   7 lines in 3 files")
+    assert ran.out.startswith("evidence.jsonl   intact   7 lines in 3 files")
     Path("evidence.0001.jsonl").rename("away")
     assert run("ledger", "verify", LEDGER).status == 1
     last = records(Path("evidence.0002.jsonl"))[0]["previous"]
@@ -185,7 +183,7 @@ def test_a_compressed_ledger_is_verified(lines: list[bytes], pack: Callable[[byt
     Path(name).write_bytes(pack(b"".join(lines)))
     ran = run("ledger", "verify", name, "--head", digest_of(lines[-1]))
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out.startswith(f"{name}   whole   5 lines in 1 file\n")
+    assert ran.out.startswith(f"{name}   intact   5 lines in 1 file\n")
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zst])
@@ -193,7 +191,7 @@ def test_standard_input_is_verified(lines: list[bytes], pack: Callable[[bytes], 
     content = pack(b"".join(lines))
     ran = run("ledger", "verify", "-", stdin=content)
     assert ran.status == 0
-    assert ran.out.startswith("-   whole   5 lines in 1 file\n")
+    assert ran.out.startswith("-   intact   5 lines in 1 file\n")
     assert run("ledger", "verify", "-", stdin=pack(b"".join([*lines[:2], *lines[3:]]))).status == 1
     Path("first.jsonl").write_bytes(b"".join(lines[:2]))
     ran = run("ledger", "verify", "first.jsonl", "-", stdin=pack(b"".join(lines[2:])))
@@ -220,7 +218,7 @@ def test_a_pipe_with_a_name_is_read_to_its_end(lines: list[bytes], pack: Callabl
     ran = run("ledger", "verify", "pipe")
     writer.join()
     assert ran.status == 0
-    assert ran.out.startswith("pipe   whole   5 lines in 1 file\n")
+    assert ran.out.startswith("pipe   intact   5 lines in 1 file\n")
 
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="this system has no /dev/null")
@@ -240,9 +238,9 @@ def test_an_archive_that_is_cut_off_is_no_whole_ledger(
     ran = run("ledger", "verify", "evidence.gz", "--format", "json")
     assert ran.status == 1
     document = ran.json()
-    assert not document["whole"]
-    assert document["problems"][-1]["way"] == "torn"
-    assert document["problems"][-1]["message"] == "cannot be read from here on"
+    assert not document["intact"]
+    assert document["problems"][-1]["kind"] == "torn"
+    assert document["problems"][-1]["message"] == "the file cannot be read from this line on"
 
 
 def test_files_before_it_that_were_compressed_meanwhile_are_found(
@@ -271,11 +269,11 @@ class TestLineEnds:
         ran = run("ledger", "verify", LEDGER)
         assert ran.status == 1
         assert ran.out.startswith("evidence.jsonl   line ends were changed to CRLF   5 lines in 1 file\n")
-        assert "not whole" not in ran.out
+        assert "not intact" not in ran.out
         assert r"sed 's/\r$//' FILE > RESTORED" in " ".join(ran.out.split())
         assert digest_of(lines[-1]) in ran.out
         document = run("ledger", "verify", LEDGER, "--format", "json").json()
-        assert [problem["way"] for problem in document["problems"]] == ["line_ends"]
+        assert [problem["kind"] for problem in document["problems"]] == ["line_ends"]
         Path(LEDGER).write_bytes(Path(LEDGER).read_bytes().replace(b"\r", b""))
         assert run("ledger", "verify", LEDGER).status == 0
 
@@ -283,14 +281,14 @@ class TestLineEnds:
         Path(LEDGER).write_bytes(b"".join([*lines[:4], lines[4][:-1] + b"\r\n"]))
         ran = run("ledger", "verify", LEDGER)
         assert ran.status == 1
-        assert "a carriage return before it in 1 of 5 lines" in " ".join(ran.out.split())
+        assert "in 1 of 5 lines" in " ".join(ran.out.split())
 
     def test_a_change_beside_them_is_not_hidden(self, lines: list[bytes]) -> None:
         content = b"".join([lines[0], lines[1].replace(b'"id-1"', b'"id-7"'), *lines[2:]])
         Path(LEDGER).write_bytes(content.replace(b"\n", b"\r\n"))
         ran = run("ledger", "verify", LEDGER)
         assert ran.status == 1
-        assert ran.out.startswith("evidence.jsonl   not whole   5 lines in 1 file\n")
+        assert ran.out.startswith("evidence.jsonl   not intact   5 lines in 1 file\n")
         assert "line 2 was changed after it was written" in ran.out
 
 
@@ -300,7 +298,7 @@ def test_a_byte_order_mark_is_named_and_the_lines_are_verified_all_the_same(line
     assert ran.status == 1
     document = ran.json()
     assert (document["lines"], document["head"], document["problem_count"]) == (5, digest_of(lines[-1]), 1)
-    assert "`tail -c +4 FILE > RESTORED` removes it" in document["problems"][0]["message"]
+    assert "`tail -c +4 FILE > RESTORED`" in document["problems"][0]["message"]
     lines[1] = lines[1].replace(b"recorded_at", b"recorded_AT")
     Path("bom.jsonl").write_bytes(b"\xef\xbb\xbf" + b"".join(lines))
     assert run("ledger", "verify", "bom.jsonl", "--format", "json").json()["problem_count"] > 1
@@ -311,4 +309,4 @@ def test_a_ledger_in_utf_16_is_one_problem_that_says_what_to_do(lines: list[byte
     ran = run("ledger", "verify", "utf16.jsonl", "--format", "json")
     assert ran.status == 1
     (problem,) = ran.json()["problems"]
-    assert problem["message"].startswith("is UTF-16 text; save it as UTF-8")
+    assert problem["message"].startswith("the file is UTF-16 text; save it as UTF-8")

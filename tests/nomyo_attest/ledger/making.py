@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nomyo_attest as na
-from nomyo_attest.ledger.verify import Checked, names_of, verify
+from nomyo_attest.ledger.verify import Verification, kinds_of, verify
 from nomyo_attest.testing import Forge
 
 
@@ -38,12 +38,12 @@ def small(path: Path, lines: int = 5, **options: Any) -> list[bytes]:
     return path.read_bytes().splitlines(keepends=True)
 
 
-def ways(*paths: Path, **kept: Any) -> list[str]:
-    """In which ways a ledger is wrong."""
-    return names_of(verify([str(path) for path in paths], **kept).problems)
+def problems(*paths: Path, **kept: Any) -> list[str]:
+    """The kinds of problems of a ledger."""
+    return kinds_of(verify([str(path) for path in paths], **kept).problems)
 
 
-def checked(*paths: Path, **kept: Any) -> Checked:
+def checked(*paths: Path, **kept: Any) -> Verification:
     return verify([str(path) for path in paths], **kept)
 
 

@@ -109,7 +109,7 @@ def test_a_line_that_is_not_as_it_must_be_is_malformed_evidence(changes: dict[st
 def test_a_duplicate_key_is_ambiguous(key: str) -> None:
     text = json.dumps(line())
     doubled = parse_json(text.replace(f'"{key}"', f'"{key}": null, "{key}"', 1))
-    with pytest.raises(EvidenceError, match="twice"):
+    with pytest.raises(EvidenceError, match="duplicate"):
         open_line(doubled)
 
 

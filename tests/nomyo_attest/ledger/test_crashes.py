@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.ledger.line import BEGINNING, TORN_STORED_MAX, is_repair
-from tests.nomyo_attest.ledger.making import SMALL, checked, records, small, ways
+from tests.nomyo_attest.ledger.making import SMALL, checked, problems, records, small
 
 APPENDER = """
 import sys, nomyo_attest as na
@@ -67,7 +67,7 @@ def test_processes_append_at_once_and_nothing_is_lost(tmp_path: Path, path: Path
     assert numbers == kept(tmp_path)
     assert sorted(numbers.values()) == list(range(1, 101))
     assert checked(path).lines == 100
-    assert ways(path) == []
+    assert problems(path) == []
     assert (len(list(tmp_path.iterdir())) > 10) is bool(rotate)
 
 
@@ -86,7 +86,7 @@ def test_threads_append_at_once_and_nothing_is_lost(tmp_path: Path, path: Path, 
     for thread in threads:
         thread.join(60)
     assert sorted(kept(tmp_path).values()) == list(range(1, 81))
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_a_fork_appends_though_a_thread_that_is_not_there_had_the_lock(path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_fork_appends_though_a_thread_that_is_not_there_had_the_lock(path: Pat
     log.append(SMALL, payload_id="of the parent")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert sorted(kept(path.parent)) == ["of the child", "of the parent"]
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_a_process_killed_at_random_loses_no_line_whose_receipt_it_returned(tmp_path: Path, path: Path) -> None:
@@ -136,11 +136,11 @@ def test_a_process_killed_at_random_loses_no_line_whose_receipt_it_returned(tmp_
             process.wait(30)
             process.stdout.close()
         na.EvidenceLog(path).append(SMALL, payload_id=f"after-{round_}")
-        assert ways(path) == []
+        assert problems(path) == []
     assert len(returned) > 10
     assert returned.items() <= kept(tmp_path).items()
     found = checked(path)
-    assert found.lines == len(kept(tmp_path)) + found.repairs == found.number
+    assert found.lines == len(kept(tmp_path)) + found.repair_count == found.number
 
 
 @pytest.mark.parametrize("at", ["write", "pwrite", "fsync", "ftruncate", "link", "unlink"])
@@ -181,7 +181,7 @@ def test_a_process_killed_at_any_step_loses_no_line_whose_receipt_it_returned(
         returned |= {int(number) for number in ran.stdout.split()}
     assert killed
     na.EvidenceLog(path).append(SMALL, payload_id="after")
-    assert ways(path) == []
+    assert problems(path) == []
     numbers = [record["number"] for file in sorted(tmp_path.iterdir()) for record in records(file)]
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     assert returned <= set(numbers)
@@ -198,11 +198,11 @@ def test_a_line_torn_anywhere_is_noted_with_all_that_was_left(
     left = data.draw(st.integers(1, len(lines[whole]) - 1), "bytes left")
     torn = lines[whole][:left]
     path.write_bytes(b"".join(lines[:whole]) + torn)
-    assert ways(path) == ["torn"]
+    assert problems(path) == ["torn"]
     assert na.EvidenceLog(path).append(SMALL).number == whole + 2
     found = checked(path)
-    assert (found.whole, found.repairs, found.lines) == (True, 1, whole + 2)
-    assert (found.noted[0].line, found.noted[0].bytes) == (whole + 1, left)
+    assert (found.intact, found.repair_count, found.lines) == (True, 1, whole + 2)
+    assert (found.repairs[0].line, found.repairs[0].bytes) == (whole + 1, left)
     note = records(path)[whole]
     assert is_repair(note)
     assert base64.b64decode(note["repair"]["torn"]) == torn
@@ -216,9 +216,9 @@ def test_a_line_torn_anywhere_is_noted_with_all_that_was_left(
 def test_a_last_line_of_which_not_all_reached_the_disk_is_noted(path: Path, left: bytes) -> None:
     lines = small(path, 2)
     path.write_bytes(b"".join(lines) + left)
-    assert ways(path) != []
+    assert problems(path) != []
     assert na.EvidenceLog(path).append(SMALL).number == 4
-    assert ways(path) == []
+    assert problems(path) == []
     assert base64.b64decode(records(path)[2]["repair"]["torn"]) == left
 
 
@@ -230,14 +230,14 @@ def test_a_first_line_of_which_not_all_reached_the_disk_is_noted(path: Path, lef
         left = left.strip(b"\n")
         path.write_bytes(left)
     assert na.EvidenceLog(path).append(SMALL).number == 2
-    assert ways(path) == []
-    assert checked(path).repairs == 1
+    assert problems(path) == []
+    assert checked(path).repair_count == 1
 
 
 def test_two_last_lines_of_another_format_are_not_taken_for_a_crash(path: Path) -> None:
     lines = small(path, 2)
     path.write_bytes(b"".join(lines) + b"one\ntwo\n")
-    with pytest.raises(na.LedgerError, match="its last line is not a line of one"):
+    with pytest.raises(na.LedgerError, match="its last line is not a ledger line"):
         na.EvidenceLog(path).append(SMALL)
     assert path.read_bytes() == b"".join(lines) + b"one\ntwo\n"
 
@@ -246,7 +246,7 @@ def test_the_beginning_of_a_torn_line_that_is_far_too_long_is_stored(path: Path)
     lines = small(path, 1)
     path.write_bytes(lines[0] + b"x" * (TORN_STORED_MAX + 9_000_000))
     na.EvidenceLog(path).append(SMALL)
-    assert ways(path) == []
+    assert problems(path) == []
     note = records(path)[1]["repair"]
     assert note["bytes"] == TORN_STORED_MAX + 9_000_000
     assert base64.b64decode(note["torn"]) == b"x" * TORN_STORED_MAX

@@ -25,7 +25,7 @@ from nomyo_attest import __version__
 from nomyo_attest.ledger import files
 from nomyo_attest.ledger.line import NO_PREVIOUS, digest_of
 from nomyo_attest.ledger.log import ROTATE_BYTES
-from tests.nomyo_attest.ledger.making import SMALL, answer, checked, policy, records, small, ways
+from tests.nomyo_attest.ledger.making import SMALL, answer, checked, policy, problems, records, small
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_each_line_carries_the_digest_of_the_one_before(path: Path) -> None:
     lines = small(path, 5)
     assert [record["number"] for record in records(path)] == [1, 2, 3, 4, 5]
     assert [record["previous"] for record in records(path)[1:]] == [digest_of(line) for line in lines[:-1]]
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_a_line_without_policy_and_payload_id_has_no_result_and_none_given(path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_line_records_whether_the_gate_was_on_beside_the_result(path: Path, ga
     (record,) = records(path)
     assert list(record)[6:8] == ["refused", "gate"]
     assert (record["gate"], record["refused"], record["result"]["verdict"]) == (gate, None, "affirming")
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_a_line_without_a_policy_does_not_mention_the_gate(path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_gate_that_is_neither_on_nor_off_is_refused_and_nothing_is_written(pat
 def test_a_line_whose_gate_is_not_a_text_is_not_a_line_of_the_ledger(path: Path) -> None:
     na.EvidenceLog(path).append(answer(), policy=policy(), gate="on")
     path.write_bytes(path.read_bytes().replace(b'"gate":"on"', b'"gate":true'))
-    assert ways(path) == ["form"]
+    assert problems(path) == ["form"]
 
 
 def test_the_stored_result_is_that_of_appraising_the_stored_evidence(path: Path) -> None:
@@ -162,7 +162,7 @@ def other_file(path: Path, kind: str) -> None:
         ("fifo", "is not a regular file"),
         ("text", "is not a ledger"),
         ("one line", "is not a ledger"),
-        ("no folder", "its folder does not exist; mkdir -p"),
+        ("no folder", "its folder does not exist; create it: mkdir -p"),
     ],
 )
 def test_a_file_that_is_not_a_ledger_is_refused_and_not_changed(tmp_path: Path, kind: str, said: str) -> None:
@@ -261,7 +261,7 @@ def test_a_write_that_fails_is_undone_and_reported(path: Path, steps: Steps, ste
     steps.fail = None
     assert path.read_bytes() == before
     assert log.append(SMALL).number == 2
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_a_torn_line_that_cannot_be_cut_on_a_full_disk_is_repaired_by_the_next_writer(path: Path, steps: Steps) -> None:
@@ -273,10 +273,10 @@ def test_a_torn_line_that_cannot_be_cut_on_a_full_disk_is_repaired_by_the_next_w
         with pytest.raises(na.LedgerError):
             log.append(answer())
     steps.fail = None
-    assert ways(path) == ["torn"]
+    assert problems(path) == ["torn"]
     assert log.append(SMALL).number == 3
-    assert ways(path) == []
-    assert checked(path).repairs == 1
+    assert problems(path) == []
+    assert checked(path).repair_count == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file system that can be filled")
@@ -295,7 +295,7 @@ def test_a_full_file_system_is_reported(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=True)
     assert os.strerror(errno.EFBIG) in ran.stdout
     assert len(records(path)) == 1
-    assert ways(path) == []
+    assert problems(path) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 700
 
 
@@ -384,14 +384,14 @@ def test_a_full_file_is_moved_aside_and_the_chain_continues(tmp_path: Path, path
         assert before.stat().st_size <= 1200
     assert checked(path).files == [str(part) for part in parts]
     assert checked(path).number == 10
-    assert ways(path) == []
-    assert ways(*parts) == []
+    assert problems(path) == []
+    assert problems(*parts) == []
 
 
 def test_a_line_longer_than_a_file_may_be_has_a_file_of_its_own(tmp_path: Path, path: Path) -> None:
     small(path, 3, rotate_bytes=1)
     assert [len(records(file)) for file in sorted(tmp_path.iterdir())] == [1, 1, 1]
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -408,7 +408,7 @@ def test_no_file_is_overwritten_by_one_that_is_moved_aside(
     na.EvidenceLog(path, rotate_bytes=1).append(SMALL)
     assert mine.read_text() == "mine"
     assert records(path)[0]["continues"] == "evidence.0002.jsonl"
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_numbers_go_on_after_the_highest(tmp_path: Path, path: Path) -> None:
@@ -427,7 +427,7 @@ def test_a_process_killed_between_the_steps_of_moving_aside_leaves_a_usable_ledg
     assert na.EvidenceLog(path).append(SMALL).number == 3
     assert len(records(tmp_path / "evidence.0001.jsonl")) == 2
     assert records(path)[0]["continues"] == "evidence.0001.jsonl"
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_a_process_killed_after_moving_aside_leaves_a_usable_ledger(tmp_path: Path, path: Path) -> None:
@@ -435,7 +435,7 @@ def test_a_process_killed_after_moving_aside_leaves_a_usable_ledger(tmp_path: Pa
     path.rename(tmp_path / "evidence.0001.jsonl")
     assert checked(path).number == 2
     assert na.EvidenceLog(path).append(SMALL).number == 3
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
@@ -448,7 +448,7 @@ def test_files_are_moved_aside_where_there_are_no_links(
     monkeypatch.setattr(os, "link", no_links)
     small(path, 5, rotate_bytes=1)
     assert len(list(tmp_path.iterdir())) == 5
-    assert ways(path) == []
+    assert problems(path) == []
 
 
 def test_a_file_that_was_moved_while_a_writer_waited_for_its_lock_is_not_written_to(tmp_path: Path, path: Path) -> None:
@@ -477,4 +477,4 @@ def test_a_line_is_ascii_whatever_the_server_says(path: Path) -> None:
     assert path.read_bytes().isascii()
     assert re.fullmatch(rb"[^\n]*\n", path.read_bytes())
     assert records(path)[0]["evidence"]["_metadata"]["memory_protection"]["platform"] == "é \u2028 \ud800 \x85 \x00"
-    assert ways(path) == []
+    assert problems(path) == []

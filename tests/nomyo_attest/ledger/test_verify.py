@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 import nomyo_attest as na
 from nomyo_attest.ledger import verify as verify_module
 from nomyo_attest.ledger.line import BEGINNING, NO_PREVIOUS, digest_of, encode_line, is_repair, read_line
-from nomyo_attest.ledger.verify import LISTED, WAYS
-from tests.nomyo_attest.ledger.making import SMALL, checked, records, small, ways
+from nomyo_attest.ledger.verify import LISTED, PROBLEM_KINDS
+from tests.nomyo_attest.ledger.making import SMALL, checked, problems, records, small
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def ways(self, content: bytes, **kept: Any) -> list[str]:
+    def problems(self, content: bytes, **kept: Any) -> list[str]:
         self.path.write_bytes(content)
-        return ways(self.path, **kept)
+        return problems(self.path, **kept)
 
 
 @pytest.fixture
@@ -63,18 +63,18 @@ def ledger() -> Iterator[Ledger]:
 def test_an_unchanged_ledger_is_whole(path: Path) -> None:
     lines = small(path, 5)
     found = checked(path)
-    assert found.whole
-    assert (found.files, found.lines, found.repairs, found.number) == ([str(path)], 5, 0, 5)
+    assert found.intact
+    assert (found.files, found.lines, found.repair_count, found.number) == ([str(path)], 5, 0, 5)
     assert found.head == digest_of(lines[-1])
     assert found.since_head is None
 
 
 def test_an_empty_ledger_is_whole_unless_a_digest_or_number_is_given(path: Path) -> None:
     path.touch()
-    assert checked(path).whole
+    assert checked(path).intact
     assert checked(path).head is None
-    assert ways(path, records=1) == ["records"]
-    assert ways(path, head=NO_PREVIOUS) == ["head"]
+    assert problems(path, records=1) == ["records"]
+    assert problems(path, head=NO_PREVIOUS) == ["head"]
 
 
 def test_every_change_of_a_byte_is_found(ledger: Ledger, lines: list[bytes], head: str) -> None:
@@ -83,37 +83,37 @@ def test_every_change_of_a_byte_is_found(ledger: Ledger, lines: list[bytes], hea
     for place in range(len(whole)):
         change = bytearray(whole)
         change[place] ^= chance.randrange(1, 256)
-        assert ledger.ways(bytes(change), head=head), place
+        assert ledger.problems(bytes(change), head=head), place
         if place < last:
-            assert ledger.ways(bytes(change)), place
+            assert ledger.problems(bytes(change)), place
 
 
 def test_every_byte_taken_out_or_put_in_is_found(ledger: Ledger, lines: list[bytes], head: str) -> None:
     whole, last = b"".join(lines), len(b"".join(lines[:-1]))
     for place in range(0, len(whole), 3):
         for change in (whole[:place] + whole[place + 1 :], whole[:place] + b" " + whole[place:]):
-            assert ledger.ways(change, head=head), place
+            assert ledger.problems(change, head=head), place
             if place < last:
-                assert ledger.ways(change), place
+                assert ledger.problems(change), place
 
 
 def test_a_ledger_cut_off_anywhere_is_detected_with_the_head(ledger: Ledger, lines: list[bytes], head: str) -> None:
     whole = b"".join(lines)
     ends = set(itertools.accumulate(map(len, lines)))
     for length in range(len(whole)):
-        assert "head" in ledger.ways(whole[:length], head=head)
-        assert "records" in ledger.ways(whole[:length], records=5)
-        assert (ledger.ways(whole[:length]) == ["torn"]) is (length > 0 and length not in ends)
+        assert "head" in ledger.problems(whole[:length], head=head)
+        assert "records" in ledger.problems(whole[:length], records=5)
+        assert (ledger.problems(whole[:length]) == ["torn"]) is (length > 0 and length not in ends)
 
 
 @pytest.mark.parametrize("gone", range(5))
 def test_a_line_taken_out_is_found_and_named(ledger: Ledger, lines: list[bytes], head: str, gone: int) -> None:
     left = [line for place, line in enumerate(lines) if place != gone]
-    assert ledger.ways(b"".join(left), head=head) == ["head" if gone == 4 else "missing" if gone else "beginning"]
+    assert ledger.problems(b"".join(left), head=head) == ["head" if gone == 4 else "missing" if gone else "beginning"]
     if 0 < gone < 4:
         (problem,) = checked(ledger.path).problems
         assert (problem.file, problem.line) == (str(ledger.path), gone + 1)
-        assert f"number {gone + 1} is missing before it" in problem.message
+        assert f"number {gone + 1} is missing before this line" in problem.message
         assert (problem.expected, problem.got) == (f"number {gone + 1}", f"number {gone + 2}")
 
 
@@ -121,12 +121,14 @@ def test_a_line_taken_out_is_found_and_named(ledger: Ledger, lines: list[bytes],
 def test_lines_that_changed_places_are_found(ledger: Ledger, lines: list[bytes], one: int, other: int) -> None:
     moved = [*lines]
     moved[one], moved[other] = moved[other], moved[one]
-    assert "order" in ledger.ways(b"".join(moved))
+    assert "order" in ledger.problems(b"".join(moved))
 
 
 @pytest.mark.parametrize(("line", "place"), [*itertools.product(range(5), range(6))])
 def test_a_line_put_in_again_is_found(ledger: Ledger, lines: list[bytes], line: int, place: int) -> None:
-    assert {"order", "missing", "beginning"} & {*ledger.ways(b"".join([*lines[:place], lines[line], *lines[place:]]))}
+    assert {"order", "missing", "beginning"} & {
+        *ledger.problems(b"".join([*lines[:place], lines[line], *lines[place:]]))
+    }
 
 
 @pytest.mark.parametrize("place", range(5))
@@ -136,19 +138,19 @@ def test_a_line_put_in_again_is_found(ledger: Ledger, lines: list[bytes], line: 
 def test_text_that_is_not_a_line_is_detected_and_named(
     ledger: Ledger, lines: list[bytes], place: int, text: bytes
 ) -> None:
-    assert "form" in ledger.ways(b"".join([*lines[:place], text, *lines[place:]]))
+    assert "form" in ledger.problems(b"".join([*lines[:place], text, *lines[place:]]))
     problem = checked(ledger.path).problems[0]
-    assert (problem.way, problem.line) == ("form", place + 1)
+    assert (problem.kind, problem.line) == ("form", place + 1)
     if place < 4:
-        assert set(ledger.ways(b"".join([*lines[:place], text, *lines[place + 1 :]]))) == {"form", "changed"}
+        assert set(ledger.problems(b"".join([*lines[:place], text, *lines[place + 1 :]]))) == {"form", "changed"}
 
 
 def test_a_line_that_was_changed_is_named(ledger: Ledger, lines: list[bytes]) -> None:
     tampered = lines[1].replace(b'"id-1"', b'"id-7"')
-    assert ledger.ways(b"".join([lines[0], tampered, *lines[2:]])) == ["changed"]
+    assert ledger.problems(b"".join([lines[0], tampered, *lines[2:]])) == ["changed"]
     (problem,) = checked(ledger.path).problems
     assert problem.line == 3
-    assert "line 2 was changed after it was written, or this line was" in problem.message
+    assert "this line or line 2 was changed after it was written" in problem.message
     assert (problem.expected, problem.got) == (digest_of(tampered), digest_of(lines[1]))
 
 
@@ -156,8 +158,8 @@ def test_a_change_of_the_last_line_is_detected_only_with_the_head(
     ledger: Ledger, lines: list[bytes], head: str
 ) -> None:
     tampered = b"".join([*lines[:4], lines[4].replace(b'"id-4"', b'"id-7"')])
-    assert ledger.ways(tampered) == []
-    assert ledger.ways(tampered, head=head) == ["head"]
+    assert ledger.problems(tampered) == []
+    assert ledger.problems(tampered, head=head) == ["head"]
 
 
 def rewritten(lines: list[bytes], change: Any) -> list[bytes]:
@@ -183,8 +185,8 @@ def rewritten(lines: list[bytes], change: Any) -> list[bytes]:
 def test_a_ledger_with_recomputed_digests_is_detected_only_with_the_head(
     ledger: Ledger, lines: list[bytes], head: str, change: Any
 ) -> None:
-    assert ledger.ways(b"".join(rewritten(lines, change))) == []
-    assert "head" in ledger.ways(b"".join(rewritten(lines, change)), head=head)
+    assert ledger.problems(b"".join(rewritten(lines, change))) == []
+    assert "head" in ledger.problems(b"".join(rewritten(lines, change)), head=head)
 
 
 def test_making_all_anew_without_changing_anything_changes_nothing(lines: list[bytes]) -> None:
@@ -194,17 +196,17 @@ def test_making_all_anew_without_changing_anything_changes_nothing(lines: list[b
 @pytest.mark.parametrize("kept", range(5))
 def test_an_earlier_head_shows_how_far_the_ledger_has_grown(ledger: Ledger, lines: list[bytes], kept: int) -> None:
     digest = digest_of(lines[kept])
-    assert ledger.ways(b"".join(lines), head=digest, records=kept + 1) == []
+    assert ledger.problems(b"".join(lines), head=digest, records=kept + 1) == []
     assert checked(ledger.path, head=digest).since_head == 4 - kept
-    assert ledger.ways(b"".join(lines), head=digest, records=kept + 2) == ["records"]
-    assert ledger.ways(b"".join(lines), head=digest, records=kept) == ["records"]
+    assert ledger.problems(b"".join(lines), head=digest, records=kept + 2) == ["records"]
+    assert ledger.problems(b"".join(lines), head=digest, records=kept) == ["records"]
     if kept:
-        assert ledger.ways(b"".join([*lines[:kept], *lines[kept + 1 :]]), head=digest)
+        assert ledger.problems(b"".join([*lines[:kept], *lines[kept + 1 :]]), head=digest)
 
 
 def test_a_number_without_a_head_is_the_minimum_of_lines(ledger: Ledger, lines: list[bytes]) -> None:
     for number in range(8):
-        assert ledger.ways(b"".join(lines), records=number) == ([] if number <= 5 else ["records"])
+        assert ledger.problems(b"".join(lines), records=number) == ([] if number <= 5 else ["records"])
 
 
 @given(st.data())
@@ -219,9 +221,9 @@ def test_any_edit_is_detected_with_the_head(
     edited = whole[:start] + put + whole[end:]
     ledger = Ledger(tmp_path_factory.getbasetemp() / "edited.jsonl")
     if edited == whole:
-        assert ledger.ways(edited, head=head, records=5) == []
+        assert ledger.problems(edited, head=head, records=5) == []
     elif not edited.startswith(whole):
-        assert ledger.ways(edited, head=head, records=5)
+        assert ledger.problems(edited, head=head, records=5)
 
 
 # -- several files
@@ -241,15 +243,15 @@ def rotated(tmp_path: Path, path: Path) -> list[Path]:
 def test_files_are_found_by_name_or_taken_in_the_order_given(rotated: list[Path]) -> None:
     for given_ in (rotated[2:], rotated[1:], rotated):
         found = checked(*given_)
-        assert found.whole
+        assert found.intact
         assert found.files == [str(file) for file in rotated]
         assert found.number == 6
 
 
 def test_files_in_another_order_are_found(rotated: list[Path]) -> None:
     one, two, three = rotated
-    assert "order" in ways(one, three, two)
-    assert ways(two, one, three)
+    assert "order" in problems(one, three, two)
+    assert problems(two, one, three)
 
 
 @pytest.mark.parametrize("left", [1, len(BEGINNING), 200])
@@ -265,50 +267,50 @@ def test_a_continued_file_may_begin_with_the_repair_of_a_torn_line(rotated: list
     assert (receipt.number, record["previous"]) == (6, digest_of(three.read_bytes().splitlines()[0]))
     assert "continues" not in record
     found = checked(three)
-    assert found.whole
-    assert (found.files, found.repairs, found.number) == ([str(one), str(two), str(three)], 1, 6)
-    assert [(one.file, one.line, one.bytes) for one in found.noted] == [(str(three), 1, left)]
+    assert found.intact
+    assert (found.files, found.repair_count, found.number) == ([str(one), str(two), str(three)], 1, 6)
+    assert [(one.file, one.line, one.bytes) for one in found.repairs] == [(str(three), 1, left)]
 
 
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_file_that_is_gone_is_found(rotated: list[Path], gone: int) -> None:
     last = digest_of(rotated[gone].read_bytes().splitlines()[-1])
     rotated[gone].unlink()
-    assert ways(rotated[2]) == ["beginning"]
+    assert problems(rotated[2]) == ["beginning"]
     problem = checked(rotated[2]).problems[0]
-    assert f"{rotated[gone].name!r} goes before it" in problem.message
-    assert ways(*rotated[gone + 1 :], after=last) == []
-    assert ways(*rotated[gone + 1 :], after=NO_PREVIOUS) == ["beginning"]
+    assert f"continues {rotated[gone].name!r}" in problem.message
+    assert problems(*rotated[gone + 1 :], after=last) == []
+    assert problems(*rotated[gone + 1 :], after=NO_PREVIOUS) == ["beginning"]
 
 
 def test_a_file_left_out_in_the_middle_is_found(rotated: list[Path]) -> None:
-    assert ways(rotated[0], rotated[2]) == ["missing"]
-    assert "numbers 3 to 4 are missing before it" in checked(rotated[0], rotated[2]).problems[0].message
+    assert problems(rotated[0], rotated[2]) == ["missing"]
+    assert "numbers 3 to 4 are missing before this line" in checked(rotated[0], rotated[2]).problems[0].message
 
 
 def test_a_line_that_was_changed_at_the_end_of_a_file_is_found_by_the_next(rotated: list[Path]) -> None:
     rotated[0].write_bytes(rotated[0].read_bytes().replace(b'"id-1"', b'"id-7"'))
     (problem,) = checked(rotated[2]).problems
-    assert (problem.file, problem.line, problem.way) == (str(rotated[1]), 1, "changed")
-    assert f"{rotated[0]}, line 2," in problem.message
+    assert (problem.file, problem.line, problem.kind) == (str(rotated[1]), 1, "changed")
+    assert f"line 2 of {rotated[0]}" in problem.message
 
 
 def test_a_head_from_before_the_file_was_moved_aside_is_valid(rotated: list[Path]) -> None:
     digest = digest_of(rotated[0].read_bytes().splitlines()[0])
     found = checked(rotated[2], head=digest, records=1)
-    assert (found.whole, found.since_head) == (True, 5)
+    assert (found.intact, found.since_head) == (True, 5)
 
 
 def test_the_head_may_be_the_digest_of_the_line_before_the_first_file(rotated: list[Path]) -> None:
     digest = digest_of(rotated[1].read_bytes().splitlines()[-1])
     found = checked(rotated[2], head=digest, after=digest, records=4)
-    assert (found.whole, found.since_head) == (True, 2)
+    assert (found.intact, found.since_head) == (True, 2)
 
 
 def test_a_newest_file_that_is_empty_or_not_there_yet_has_the_others_before_it(rotated: list[Path]) -> None:
     rotated[2].write_bytes(b"")
     assert checked(rotated[2]).number == 4
-    assert ways(rotated[2], records=6) == ["records"]
+    assert problems(rotated[2], records=6) == ["records"]
     rotated[2].unlink()
     assert checked(rotated[2]).number == 4
     assert checked(rotated[2]).files == [str(file) for file in rotated[:2]]
@@ -322,7 +324,7 @@ def test_a_continued_file_is_looked_up_in_the_same_folder_and_nowhere_else(path:
         record = {key: value for key, value in records(other)[0].items() if key not in ("format", "number", "previous")}
         path.write_bytes(encode_line(2, digest_of(other.read_bytes()), {"continues": name, **record}))
         assert checked(path).files == [str(path)]
-        assert ways(path) == ["beginning"]
+        assert problems(path) == ["beginning"]
     finally:
         other.unlink()
 
@@ -364,7 +366,7 @@ def test_a_line_that_is_being_written_is_not_taken_for_a_torn_one(path: Path) ->
     timer = threading.Timer(0.2, finish)
     timer.start()
     assert checked(path).number == 3
-    assert ways(path) == []
+    assert problems(path) == []
     timer.join()
 
 
@@ -385,7 +387,7 @@ def test_a_file_system_without_locks_is_read_all_the_same(path: Path, monkeypatc
 
 
 def test_problems_are_counted_beyond_those_listed(ledger: Ledger, lines: list[bytes]) -> None:
-    ledger.ways(b"".join(lines) + b"\n" * 5000)
+    ledger.problems(b"".join(lines) + b"\n" * 5000)
     found = checked(ledger.path)
     assert len(found.problems) == LISTED
     assert found.problem_count == 5000
@@ -398,7 +400,7 @@ def test_a_line_that_is_far_too_long_is_one_problem_and_not_held_in_memory(path:
         file.truncate(70_000_000)
     with path.open("ab") as file:
         file.write(b"\n" + lines[1])
-    assert ways(path) == ["form"]
+    assert problems(path) == ["form"]
 
 
 @pytest.mark.parametrize("behind", [0, 1, 200, 5000])
@@ -408,11 +410,11 @@ def test_junk_after_a_line_that_is_too_long_is_a_problem_of_its_own(
     longest = max(map(len, lines))
     monkeypatch.setattr(verify_module, "LINE_MAX", longest)
     too_long = (longest + behind) * b"x" + b"\n"
-    assert ledger.ways(b"".join([lines[0], too_long, b"junk\n", *lines[1:]])) == ["form", "changed"]
+    assert ledger.problems(b"".join([lines[0], too_long, b"junk\n", *lines[1:]])) == ["form", "changed"]
     found = checked(ledger.path)
-    problems = [(problem.line, problem.way, problem.got) for problem in found.problems]
+    problems = [(problem.line, problem.kind, problem.got) for problem in found.problems]
     assert problems[0][:2] == (2, "form")
-    assert problems[1] == (3, "form", "something else")
+    assert problems[1] == (3, "form", "text that does not begin as a line of a ledger does")
     assert problems[2:] == [(4, "changed", digest_of(lines[0]))]  # it follows another line than the junk
     assert (found.lines, found.number) == (5, 5)
 
@@ -421,9 +423,9 @@ def test_a_line_as_long_as_the_limit_is_a_line(
     ledger: Ledger, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify_module, "LINE_MAX", max(map(len, lines)))
-    assert ledger.ways(b"".join(lines)) == []
+    assert ledger.problems(b"".join(lines)) == []
     monkeypatch.setattr(verify_module, "LINE_MAX", max(map(len, lines)) - 1)
-    assert "form" in ledger.ways(b"".join(lines))
+    assert "form" in ledger.problems(b"".join(lines))
 
 
 def test_text_appended_to_a_line_that_is_too_long_while_it_is_read_is_not_read(
@@ -435,7 +437,7 @@ def test_text_appended_to_a_line_that_is_too_long_while_it_is_read_is_not_read(
     monkeypatch.setattr(verify_module, "size_when_unlocked", lambda descriptor: len(cut_off))
     read = 0
 
-    class Counted(verify_module.Opened):
+    class Counted(verify_module.LedgerFile):
         def readline(self, maximum: int) -> bytes:
             nonlocal read
             line = super().readline(maximum)
@@ -450,8 +452,8 @@ def test_text_appended_to_a_line_that_is_too_long_while_it_is_read_is_not_read(
     assert read == len(cut_off)
 
 
-def test_every_way_of_being_wrong_is_one_of_those_named() -> None:
-    assert len(set(WAYS)) == len(WAYS) == 9
+def test_no_kind_of_problem_is_listed_twice() -> None:
+    assert len(set(PROBLEM_KINDS)) == len(PROBLEM_KINDS) == 9
 
 
 def tampered(lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
