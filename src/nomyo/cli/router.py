@@ -1,23 +1,25 @@
-"""Run the reference router on this machine.
+"""Run the reference router: the server's side of the protocol, on this machine.
 
-It implements the protocol of the service, with evidence from this machine's
-TPM, for development and tests, and in front of any OpenAI-compatible server.
+It is for development and tests, and runs in front of any OpenAI-compatible
+server. Without --upstream a completion repeats the prompt. Without --cert the
+router creates a temporary certificate authority (CA), for loopback only.
 
-Without --upstream a completion repeats the prompt. Without --cert the router
-creates a temporary certificate authority, for loopback only. When it is ready,
-it prints one JSON line on standard output, and nothing else:
+When it is ready, it prints one JSON line on standard output, and nothing else:
 
   {"url": "https://localhost:…", "ca": "/tmp/…/ca.pem", "tpm": "swtpm"}
 
-A client needs "url" in NOMYO_BASE_URL and "ca" in SSL_CERT_FILE.
+A client needs "url" in NOMYO_BASE_URL and "ca" in SSL_CERT_FILE. --print-env
+prints shell commands that set them, instead of this line, and NOMYO_API_KEY to
+the first key of --api-key-file.
 
 Evidence comes from this machine's TPM, or else from swtpm, or else from a
-software TPM whose keys are public (soft); the log says which. This needs the
-extra router.
+software TPM with public keys (soft); the log says which. To see a client refuse
+evidence, let a software TPM boot other firmware: with --boot other-firmware at
+start, or with kill -USR1 PID later; kill -USR2 PID boots the original firmware.
 
-Ctrl-C or SIGTERM ends it: it accepts no more connections, responds to new
-requests with 503, and lets requests in progress finish for --grace seconds. A
-second signal ends it at once.
+Ctrl-C or SIGTERM ends the router: it accepts no more connections, responds to
+new requests with 503, and lets requests in progress finish for --grace seconds.
+A second signal ends it at once. It needs the extra router.
 
 Exit status: 0 when it is ended by Ctrl-C or SIGTERM; 2 if it cannot start.
 """
@@ -42,8 +44,13 @@ if TYPE_CHECKING:
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
 """`nomyo.router.options.TPMS`, whose package takes long to import; a test compares them."""
 
+BOOTS: Final = ("original-firmware", "other-firmware")
+"""`nomyo.router.options.BOOTS`; a test compares them."""
+
 _OPTIONS: Final = {
     "api_keys": "--api-key-file",
+    "boot": "--boot",
+    "ca_out": "--ca-out",
     "default_tier": "--default-tier",
     "fault": "--fault",
     "grace": "--grace",
@@ -59,8 +66,9 @@ _OPTIONS: Final = {
 """Option of the router that a message begins with → the option of the command."""
 
 EXAMPLE = """
-nomyo router --port 8443
+nomyo router --port 8443 --ca-out ca.pem
 nomyo router --port 8443 --upstream http://127.0.0.1:8080/v1
+nomyo router --tpm soft --print-env > router.env
 nomyo router --list-faults
 """
 
@@ -79,6 +87,17 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--key", type=nonempty_path, metavar="FILE", help="the certificate's private key in PEM")
     parser.add_argument(
+        "--ca-out",
+        type=nonempty_path,
+        metavar="FILE",
+        help="write the certificate of the temporary CA to this file; an earlier certificate is replaced",
+    )
+    parser.add_argument(
+        "--print-env",
+        action="store_true",
+        help="print shell commands that configure a client, instead of the JSON line",
+    )
+    parser.add_argument(
         "--api-key-file",
         type=nonempty,
         metavar="FILE",
@@ -88,6 +107,12 @@ def configure(parser: Parser) -> None:
         "--rate-limit", action="store_true", help="limit callers to two requests a second, as the service does"
     )
     parser.add_argument("--tpm", choices=TPMS, default="auto", help=f"source of evidence: {', '.join(TPMS)}")
+    parser.add_argument(
+        "--boot",
+        choices=BOOTS,
+        default=BOOTS[0],
+        help="the firmware that a software TPM reports: original-firmware or other-firmware",
+    )
     parser.add_argument(
         "--pcrs", type=nonempty, default="sha256:0,7,10", metavar="PCRS", help="quoted PCRs; default: sha256:0,7,10"
     )
@@ -205,6 +230,7 @@ def _options(arguments: argparse.Namespace) -> RouterOptions:
         key=arguments.key,
         api_keys=read_secrets(keys, "--api-key-file") if keys is not None else (),
         tpm=arguments.tpm,
+        boot=arguments.boot,
         pcrs=arguments.pcrs,
         aik=arguments.aik,
         models=_models(arguments.model),
@@ -218,6 +244,8 @@ def _options(arguments: argparse.Namespace) -> RouterOptions:
         server_key=arguments.server_key,
         grace=arguments.grace,
         log_format=arguments.log_format,
+        ca_out=arguments.ca_out,
+        print_env=arguments.print_env,
         fault=arguments.fault,
     )
 

@@ -18,7 +18,8 @@ from nomyo.router.options import RouterOptions
 
 if TYPE_CHECKING:
     from nomyo.router.faults import FAULTS, Fault
-    from nomyo.router.running import RunningRouter, serve
+    from nomyo.router.program import serve
+    from nomyo.router.running import RunningRouter
 
 __all__ = ["FAULTS", "Fault", "MissingExtraError", "RouterError", "RouterOptions", "RunningRouter", "serve"]
 
@@ -26,7 +27,7 @@ _MODULES = {
     "FAULTS": "nomyo.router.faults",
     "Fault": "nomyo.router.faults",
     "RunningRouter": "nomyo.router.running",
-    "serve": "nomyo.router.running",
+    "serve": "nomyo.router.program",
 }
 
 

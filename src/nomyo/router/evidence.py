@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from nomyo.router.errors import RouterError
-from nomyo.router.options import RouterOptions
+from nomyo.router.options import ORIGINAL, RouterOptions
 from nomyo_attest.errors import AttesterError
 from nomyo_attest.testing import Forge, ForgeError, keys
 
@@ -31,6 +31,8 @@ _TPM_SU_CLEAR: Final = 0
 
 _TRIAL: Final = "a trial at start"
 _FORGOTTEN_EVERY: Final = 1024
+
+_BOOT_HINT: Final = "choose the software TPM swtpm or soft"
 
 
 class Source(Protocol):
@@ -47,8 +49,11 @@ class Source(Protocol):
     def attest(self, payload_id: str) -> Mapping[str, Any]:
         """Make the `tpm_attestation` of a response. Raises `AttesterError` if the TPM fails."""
 
-    def boot_other_firmware(self) -> None:
-        """Simulate a boot of other firmware. Raises `RouterError` if the source does not support it."""
+    def boot(self, firmware: str) -> None:
+        """Simulate a boot of `firmware`, `FIRMWARE` or `OTHER_FIRMWARE`.
+
+        Raises `RouterError` if the source does not support it, and `AttesterError` if the TPM fails.
+        """
 
     def close(self) -> None:
         """Close the source and stop what it started. Closing twice does nothing."""
@@ -63,8 +68,8 @@ class NoTPM:
     def attest(self, payload_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - a Source
         return ABSENT
 
-    def boot_other_firmware(self) -> None:
-        raise RouterError("this router has no TPM to boot other firmware on; start it with tpm='swtpm' or 'soft'")
+    def boot(self, firmware: str) -> None:  # noqa: ARG002 - a Source
+        raise RouterError(f"boot: this router has no TPM, so it cannot simulate a boot; {_BOOT_HINT}")
 
     def close(self) -> None:
         pass
@@ -88,8 +93,8 @@ class Device:
         with self._lock:
             return self._attester.attest(payload_id=payload_id, pcrs=self._pcrs, key=self._aik)
 
-    def boot_other_firmware(self) -> None:
-        raise RouterError("the TPM of this machine cannot simulate a boot; start the router with tpm='swtpm' or 'soft'")
+    def boot(self, firmware: str) -> None:  # noqa: ARG002 - a Source
+        raise RouterError(f"boot: the TPM of this machine cannot simulate a boot; {_BOOT_HINT}")
 
     def close(self) -> None:
         with self._lock:
@@ -109,22 +114,21 @@ class SoftwareDevice(Device):
         self._software.start()
         try:
             super().__init__(pcrs, aik, self._software.tcti)
-            boot(self._attester.measure, FIRMWARE)
+            measure_boot(self._attester.measure, FIRMWARE)
         except BaseException:
             self._software.stop()
             raise
 
-    def boot_other_firmware(self) -> None:
+    def boot(self, firmware: str) -> None:
         from nomyo_attest.attester import Attester
 
         with self._lock:
-            self._attester.esapi.shutdown(
-                _TPM_SU_CLEAR
-            )  # an orderly shutdown, or the TPM would report its clock as not safe
+            # After a disorderly shutdown the TPM would report its clock as not safe.
+            self._attester.esapi.shutdown(_TPM_SU_CLEAR)
             self._attester.close()
             self._software.power_cycle()
             self._attester = Attester.open(self._software.tcti)
-            boot(self._attester.measure, OTHER_FIRMWARE)
+            measure_boot(self._attester.measure, firmware)
 
     def close(self) -> None:
         try:
@@ -137,7 +141,7 @@ class Soft:
     """The software TPM of `nomyo_attest.testing`. Its evidence is affirmed if no key is pinned, and proves nothing."""
 
     kind = "soft"
-    claim = "soft, keys known to everybody: for tests only"
+    claim = "soft, public test keys: for tests only"
 
     def __init__(self, pcrs: str, aik: str) -> None:
         self._pcrs = pcrs
@@ -162,9 +166,9 @@ class Soft:
             block: Mapping[str, Any] = forge.response()["_metadata"]["tpm_attestation"]
             return block
 
-    def boot_other_firmware(self) -> None:
+    def boot(self, firmware: str) -> None:
         with self._lock:
-            self._values = _booted(OTHER_FIRMWARE)
+            self._values = _booted(firmware)
 
     def close(self) -> None:
         pass
@@ -176,22 +180,27 @@ def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
     for values in forge.pcrs.values():
         for index in values.keys() - DYNAMIC:
             values[index] = bytes(len(values[index]))
-    boot(forge.measure, firmware)
+    measure_boot(forge.measure, firmware)
     return forge.pcrs
 
 
 def open_source(options: RouterOptions) -> Source:
-    """Open the source of evidence that the options name, or the best available one, and make one quote as a trial.
+    """Open the source of evidence that the options name, or the best available one, boot it, and make a trial quote.
 
     Raises:
         RouterError: it is not available, or cannot make the evidence that the options require.
     """
     source = _open_best(options)
     try:
+        if options.boot != ORIGINAL:
+            source.boot(OTHER_FIRMWARE)
         source.attest(_TRIAL)
     except (AttesterError, ForgeError) as error:
         source.close()
-        raise RouterError(f"tpm {source.kind!r} cannot make evidence as asked: {error}") from None
+        raise RouterError(f"tpm {source.kind!r} cannot make the requested evidence: {error}") from None
+    except RouterError:
+        source.close()
+        raise
     if source.kind in ("swtpm", "soft"):
         logger.warning("FOR TESTS ONLY: the evidence of this router comes from %s", source.claim)
     return source
@@ -232,7 +241,7 @@ DYNAMIC: Final = frozenset(range(17, 23))
 """PCRs of a dynamic launch, which start as ones; all others start as zeros."""
 
 
-def boot(measure: Callable[[int, bytes], object], firmware: str = FIRMWARE) -> None:
+def measure_boot(measure: Callable[[int, bytes], object], firmware: str) -> None:
     """Extend the PCRs of a TPM that has just started; `measure` takes a PCR and an event."""
     measure(0, f"firmware {firmware}".encode())
     measure(7, b"Secure Boot on")

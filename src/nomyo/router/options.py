@@ -14,6 +14,11 @@ from nomyo.router.errors import RouterError
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
 """Sources of evidence. ``auto`` means the first of the next three that is available."""
 
+ORIGINAL: Final = "original-firmware"
+OTHER: Final = "other-firmware"
+BOOTS: Final = (ORIGINAL, OTHER)
+"""The firmware that a software TPM can simulate a boot of."""
+
 ANY_MODEL: Final = "*"
 """The key in `RouterOptions.models` for all models that are not listed."""
 
@@ -36,6 +41,7 @@ class RouterOptions:
         api_keys: accepted bearer keys; none to accept every client.
         tpm: one of `TPMS`.
         pcrs: the quoted PCRs, such as ``"sha256:0,7,10"``.
+        boot: the firmware that a software TPM reports at start, one of `BOOTS`.
         aik: kind of the attestation key for each request. A hardware TPM takes seconds to create an RSA key.
         models: model → allowed security tiers; `ANY_MODEL` for all others. None: any model at every tier.
         default_tier: the tier of requests without one.
@@ -50,6 +56,8 @@ class RouterOptions:
         server_key_bits: size of a generated key; below 4096 only for tests of clients, which must refuse it.
         grace: seconds that requests in progress may take after `serve` received a signal.
         log_format: one of `LOG_FORMATS`, for `serve`.
+        ca_out: file to which `serve` writes the certificate of the temporary CA; an earlier certificate is replaced.
+        print_env: let `serve` print shell commands that configure a client, instead of the JSON line.
         fault: name of an entry of `faults.FAULTS`, for tests of clients.
     """
 
@@ -60,6 +68,7 @@ class RouterOptions:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     tpm: str = "auto"
     pcrs: str = "sha256:0,7,10"
+    boot: str = ORIGINAL
     aik: str = "p256"
     models: Mapping[str, frozenset[str]] | None = None
     default_tier: str = "standard"
@@ -74,6 +83,8 @@ class RouterOptions:
     server_key_bits: int = 4096
     grace: float = 30.0
     log_format: str = "text"
+    ca_out: Path | None = None
+    print_env: bool = False
     fault: str | None = None
 
     def __post_init__(self) -> None:
@@ -81,6 +92,8 @@ class RouterOptions:
             raise RouterError(f"port: expected 0 to {_PORT_MAX}, got {self.port}")
         if (self.cert is None) != (self.key is None):
             raise RouterError("cert and key: expected both or neither, got one of them")
+        if self.cert is not None and self.ca_out is not None:
+            raise RouterError("ca_out: expected no cert, got both: cert replaces the temporary CA; omit one of them")
         if self.cert is None and not is_loopback(self.host):
             raise RouterError(
                 f"host {self.host!r}: the temporary CA is for loopback only; give cert and key, or listen on 127.0.0.1"
@@ -89,6 +102,7 @@ class RouterOptions:
             if not key.strip() or not (key.isascii() and key.isprintable()):
                 raise RouterError("api_keys: expected printable ASCII, got an empty key or one with other characters")
         _one_of("tpm", self.tpm, TPMS)
+        _one_of("boot", self.boot, BOOTS)
         _one_of("default_tier", self.default_tier, TIERS)
         for tiers in (self.models or {}).values():
             for tier in tiers:

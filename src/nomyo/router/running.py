@@ -1,28 +1,22 @@
-"""Run a router in a thread of this process (`RunningRouter`), or as a program until a signal arrives (`serve`)."""
+"""Run a router in a thread of this process."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
-import logging
-import signal
 import socket
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from nomyo.router.access_log import JSONFormatter, TextFormatter
 from nomyo.router.app import Counts, Router
 from nomyo.router.credentials import ServerKey, ServerTLS, load_tls, make_temporary_tls
 from nomyo.router.errors import RouterError
-from nomyo.router.evidence import open_source
+from nomyo.router.evidence import FIRMWARE, OTHER_FIRMWARE, open_source
 from nomyo.router.faults import BY_NAME
 from nomyo.router.options import RouterOptions
 from nomyo.router.server_thread import STOP_SECONDS, ServerThread
@@ -166,9 +160,16 @@ class RunningRouter:
     def boot_other_firmware(self) -> None:
         """Simulate a boot of other firmware on a software TPM: PCR 0 and 10 change.
 
-        Raises `RouterError` if the TPM is not a software TPM.
+        Raises `RouterError` if the TPM is not a software TPM, and `AttesterError` if swtpm fails.
         """
-        self._running.source.boot_other_firmware()
+        self._running.source.boot(OTHER_FIRMWARE)
+
+    def boot_original_firmware(self) -> None:
+        """Simulate a boot of the original firmware: PCR 0 and 10 have their first values again.
+
+        Raises as `boot_other_firmware` does.
+        """
+        self._running.source.boot(FIRMWARE)
 
     def rotate_key(self, key: RSAPrivateKey | None = None) -> str:
         """Use another server key from now on: `key`, or a new one. Returns its pin."""
@@ -215,80 +216,3 @@ def _temporary_tls(stack: ExitStack, host: str) -> ServerTLS:
             f"temporary folder: {reason}; set TMPDIR to a folder with free space that you can write to, or give"
             " a certificate with cert and key"
         ) from None
-
-
-def serve(options: RouterOptions) -> int:
-    """Run a router until SIGINT, SIGTERM or SIGHUP. Call it in the main thread.
-
-    After the signal it accepts no more connections and responds to new requests with 503. Requests in progress may take
-    `options.grace` seconds; a second signal ends that time.
-
-    When the router listens, it writes one line to standard output, and nothing else::
-
-        {"url": "https://localhost:40123", "ca": "/tmp/nomyo-router-…/ca.pem", "tpm": "swtpm"}
-
-    `ca` is null if a certificate was given. The log is written to standard error.
-
-    Returns:
-        the exit status, 0.
-
-    Raises:
-        RouterError: it cannot run with these options.
-    """
-    if sys.stdout is None:
-        raise RouterError("standard output is closed, but the router writes its URL there; leave it open")
-    with (
-        _log_on_stderr(options.log_format),
-        _signals() as (stop, at_once),
-        RunningRouter(options, switchable=False) as router,
-    ):
-        ready = {"url": router.url, "ca": None if router.ca is None else str(router.ca), "tpm": router.tpm}
-        try:
-            sys.stdout.write(json.dumps(ready) + "\n")
-            sys.stdout.flush()
-        except OSError as error:
-            raise RouterError(f"standard output cannot be written: {error.strerror}") from None
-        stop.wait()
-        router.stop(options.grace, at_once=at_once)
-    return 0
-
-
-@contextmanager
-def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Two events, while the context lasts: SIGINT, SIGTERM and SIGHUP set the first, and when repeated the second."""
-    stop, at_once = threading.Event(), threading.Event()
-
-    def handle(_: int, __: FrameType | None) -> None:
-        if stop.is_set():
-            at_once.set()
-        stop.set()
-
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup(1) ignores it
-        signals.append(signal.SIGHUP)
-    before = {one: signal.signal(one, handle) for one in signals}
-    try:
-        yield stop, at_once
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-@contextmanager
-def _log_on_stderr(form: str) -> Iterator[None]:
-    """Log on standard error, in one format and without tracebacks: ours, uvicorn's and asyncio's."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
-    loggers = [logging.getLogger(name) for name in ("nomyo.router", "uvicorn", "asyncio")]
-    before = [(one.level, one.propagate) for one in loggers]
-    for one, level in zip(loggers, (logging.INFO, logging.WARNING, logging.WARNING), strict=True):
-        one.addHandler(handler)
-        one.setLevel(level)
-        one.propagate = False
-    try:
-        yield
-    finally:
-        for one, (level, propagate) in zip(loggers, before, strict=True):
-            one.removeHandler(handler)
-            one.setLevel(level)
-            one.propagate = propagate

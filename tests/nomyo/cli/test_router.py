@@ -15,7 +15,7 @@ import pytest
 from nomyo.config import TIERS
 from nomyo.router import RouterOptions
 from nomyo.router.faults import FAULTS
-from nomyo.router.options import LOG_FORMATS, TPMS
+from nomyo.router.options import BOOTS, LOG_FORMATS, TPMS
 from nomyo_attest.installation import install_command
 from tests.nomyo.cli.runner import complaint, environment, run, start, start_without
 from tests.nomyo.cli.served import PROMPT
@@ -43,7 +43,8 @@ def test_every_flag_becomes_an_option(started: list[RouterOptions], here: Path) 
         "--host 0.0.0.0 --port 8443 --cert cert.pem --key key.pem --api-key-file keys --rate-limit --tpm soft "
         "--pcrs sha256:0 --aik rsa2048 --server-key server.pem --upstream http://10.0.0.1:8080/v1 "
         "--upstream-key-file upstream --upstream-timeout 7.5 --unsafe-remote-upstream --model a --model b=high,maximum "
-        "--default-tier high --upstream-concurrency 4 --grace 5 --log-format json --fault echo-none"
+        "--default-tier high --upstream-concurrency 4 --grace 5 --log-format json --fault echo-none "
+        "--boot other-firmware --print-env"
     )
     assert run("router", *line.split()) == (0, "", "")
     assert started == [
@@ -68,15 +69,22 @@ def test_every_flag_becomes_an_option(started: list[RouterOptions], here: Path) 
             grace=5.0,
             log_format="json",
             fault="echo-none",
+            boot="other-firmware",
+            print_env=True,
         )
     ]
+
+
+def test_the_file_for_the_ca_becomes_an_option(started: list[RouterOptions]) -> None:
+    assert run("router", "--ca-out", "ca.pem") == (0, "", "")
+    assert started == [RouterOptions(ca_out=Path("ca.pem"))]
 
 
 def test_the_choices_are_those_of_the_router() -> None:
     from nomyo.cli import router
     from nomyo_attest.cli.arguments import FORMATS
 
-    assert (router.TPMS, FORMATS) == (TPMS, LOG_FORMATS)
+    assert (router.TPMS, router.BOOTS, FORMATS) == (TPMS, BOOTS, LOG_FORMATS)
 
 
 @pytest.mark.parametrize(

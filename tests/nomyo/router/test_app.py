@@ -76,7 +76,7 @@ def test_few_large_packages_are_opened_at_a_time(router: RunningRouter, monkeypa
 
 
 def test_the_answer_says_that_its_evidence_is_for_tests_only(client: Client) -> None:
-    assert read(client.call())["_metadata"]["tpm_kind"] == "soft, keys known to everybody: for tests only"
+    assert read(client.call())["_metadata"]["tpm_kind"] == "soft, public test keys: for tests only"
 
 
 def test_the_evidence_is_affirmed_by_a_policy_learnt_from_another_answer(client: Client) -> None:

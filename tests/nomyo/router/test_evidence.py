@@ -15,6 +15,7 @@ import pytest
 import nomyo_attest as na
 from nomyo.router import RouterError, RouterOptions, evidence
 from nomyo.router.evidence import Source, open_source
+from nomyo.router.options import BOOTS
 from nomyo_attest.errors import AttesterError
 from nomyo_attest.installation import install_command
 from nomyo_attest.report.inspection import inspection
@@ -46,13 +47,15 @@ def test_its_evidence_is_affirmed_and_bound_to_the_payload_id(source: Source) ->
 
 def test_other_firmware_shows_in_pcr_0_and_10_and_is_refused(source: Source) -> None:
     before = source.attest("x")
-    source.boot_other_firmware()
+    source.boot(evidence.OTHER_FIRMWARE)
     after = source.attest("x")
     assert appraise(after, policy(before)).failed == ("pcr.values",)
     old, new = before["pcr_values"]["sha256"], after["pcr_values"]["sha256"]
     assert [index for index in old if old[index] != new[index]] == ["0", "10"]
-    source.boot_other_firmware()  # the same other firmware once more
+    source.boot(evidence.OTHER_FIRMWARE)  # the same other firmware once more
     assert source.attest("x")["pcr_values"] == after["pcr_values"]
+    source.boot(evidence.FIRMWARE)
+    assert source.attest("x")["pcr_values"] == before["pcr_values"]
 
 
 def test_many_threads_may_ask_at_once(source: Source) -> None:
@@ -74,7 +77,7 @@ def test_other_firmware_may_boot_while_others_ask(source: Source) -> None:
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    source.boot_other_firmware()
+    source.boot(evidence.OTHER_FIRMWARE)
     for thread in threads:
         thread.join()
     after = source.attest("x")["pcr_values"]
@@ -92,7 +95,7 @@ def test_evidence_of_the_soft_tpm_is_known_without_the_routers_word(pcrs: str) -
         block = found.attest("x")
         assert na.appraise(dict(block), anything, payload_id="x").test_key
         assert inspection(na.Evidence.from_response(dict(block)))[0]["aik"]["test_key"] is True
-        found.boot_other_firmware()
+        found.boot(evidence.OTHER_FIRMWARE)
 
 
 @pytest.mark.tpm
@@ -109,7 +112,7 @@ def test_swtpm_and_the_soft_tpm_have_the_same_pcr_values() -> None:
     for kind in ("soft", "swtpm"):
         found = open_source(RouterOptions(tpm=kind, pcrs="sha1:0,7,10+sha256:0,1,7,10,16,17,22,23+sha384:0,7"))
         values.append(found.attest("x")["pcr_values"])
-        found.boot_other_firmware()
+        found.boot(evidence.OTHER_FIRMWARE)
         values.append(found.attest("x")["pcr_values"])
         found.close()
     assert values[:2] == values[2:]
@@ -132,7 +135,7 @@ def test_swtpm_is_ended_with_its_source_even_if_closed_twice() -> None:
     assert isinstance(found, evidence.SoftwareDevice)
     process = found._software._process
     assert process is not None
-    found.boot_other_firmware()
+    found.boot(evidence.OTHER_FIRMWARE)
     process = found._software._process
     assert process is not None
     assert process.poll() is None
@@ -154,7 +157,7 @@ def test_evidence_of_no_machine_is_said_aloud(kind: str, caplog: pytest.LogCaptu
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("wrong", [{"pcrs": "sha256:99"}, {"pcrs": "sha999:0"}, {"aik": "p257"}])
 def test_what_no_tpm_can_quote_is_told_at_the_start(kind: str, wrong: dict[str, str]) -> None:
-    with pytest.raises(RouterError, match=f"tpm '{kind}' cannot make evidence as asked: "):
+    with pytest.raises(RouterError, match=f"tpm '{kind}' cannot make the requested evidence: "):
         open_source(RouterOptions(tpm=kind, **wrong))  # type: ignore[arg-type]  # mypy takes the dict for every option
 
 
@@ -214,7 +217,7 @@ def test_a_tpm_that_opens_and_cannot_quote_is_not_passed_over_in_silence(monkeyp
             closed.append(self)
 
     monkeypatch.setattr(evidence, "Device", Broken)
-    with pytest.raises(RouterError, match="tpm 'device' cannot make evidence as asked: TPM2_Quote: out of order"):
+    with pytest.raises(RouterError, match="tpm 'device' cannot make the requested evidence: TPM2_Quote: out of order"):
         open_source(RouterOptions())
     assert closed
 
@@ -241,11 +244,19 @@ def test_without_tpm2_pytss_the_best_at_hand_is_the_soft_tpm() -> None:
     assert install_command("tpm") in told
 
 
-def test_no_tpm_says_so_and_boots_nothing() -> None:
+def test_a_router_without_a_tpm_reports_that_and_boots_nothing() -> None:
     none = open_source(RouterOptions(tpm="none"))
     assert none.attest("x") == {"is_available": False}
-    with pytest.raises(RouterError, match="this router has no TPM to boot other firmware on"):
-        none.boot_other_firmware()
+    with pytest.raises(RouterError, match="this router has no TPM, so it cannot simulate a boot"):
+        none.boot(evidence.OTHER_FIRMWARE)
+    with pytest.raises(RouterError, match="this router has no TPM, so it cannot simulate a boot"):
+        open_source(RouterOptions(tpm="none", boot="other-firmware"))
+
+
+def test_a_router_may_start_with_other_firmware() -> None:
+    original, other = (open_source(RouterOptions(tpm="soft", boot=boot)) for boot in BOOTS)
+    original.boot(evidence.OTHER_FIRMWARE)
+    assert other.attest("x")["pcr_values"] == original.attest("x")["pcr_values"]
 
 
 def test_the_soft_tpm_does_not_remember_every_key_it_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from nomyo.router.options import ANY_MODEL
         ({"api_keys": ("a", "")}, "api_keys: expected printable ASCII"),
         ({"api_keys": ("schlüssel",)}, "api_keys: expected printable ASCII"),
         ({"tpm": "hardware"}, "tpm: expected one of auto, device, swtpm, soft, none, got 'hardware'"),
+        ({"boot": "firmware"}, "boot: expected one of original-firmware, other-firmware, got 'firmware'"),
+        ({"cert": Path("c.pem"), "key": Path("k.pem"), "ca_out": Path("ca.pem")}, "ca_out: expected no cert"),
         ({"default_tier": "low"}, "default_tier: expected one of standard, high, maximum, got 'low'"),
         ({"models": {"m": frozenset({"HIGH"})}}, "models: tier: expected one of standard, high, maximum, got 'HIGH'"),
         ({"upstream": "127.0.0.1:8080"}, "upstream: expected a base URL"),

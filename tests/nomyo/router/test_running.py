@@ -135,6 +135,7 @@ def test_a_router_that_is_not_running_says_so() -> None:
         lambda: router.counts,
         lambda: router.server_key_pin,
         router.boot_other_firmware,
+        router.boot_original_firmware,
     ):
         with pytest.raises(RouterError, match=r"the router is not running: use it inside"):
             use()
@@ -160,7 +161,7 @@ def test_what_fails_at_the_start_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     threads = set(threading.enumerate())
     with (
-        pytest.raises(RouterError, match="cannot make evidence as asked"),
+        pytest.raises(RouterError, match="cannot make the requested evidence"),
         RunningRouter(RouterOptions(tpm="soft", pcrs="sha256:99"), server_key=server_key),
     ):
         pass

@@ -14,7 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from nomyo.router import RouterError, RouterOptions, RunningRouter, serve
+from nomyo.router.program import environment_text
 from tests.nomyo.wire.by_hand import Client, read
 
 SERVE = "import sys; from nomyo.router import RouterOptions, serve; sys.exit(serve(RouterOptions({})))"
@@ -55,14 +58,59 @@ def test_the_ready_line_is_all_of_standard_output_and_a_signal_ends_it(by: signa
         assert ready["url"].startswith("https://localhost:")
         assert ready["tpm"] == "soft"
         assert Path(ready["ca"]).is_relative_to(tmp_path)
-        assert use(ready)["_metadata"]["tpm_kind"] == "soft, keys known to everybody: for tests only"
+        assert use(ready)["_metadata"]["tpm_kind"] == "soft, public test keys: for tests only"
         process.send_signal(by)
         output, log = process.communicate(timeout=20)
     assert process.returncode == 0
     assert output == ""
-    assert "WARNING FOR TESTS ONLY: the evidence of this router comes from soft, keys known to everybody" in log
+    assert "WARNING FOR TESTS ONLY: the evidence of this router comes from soft, public test keys" in log
     assert "INFO POST /v1/chat/secure_completion 200 " in log
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="a signal of POSIX")
+def test_signals_boot_firmware_and_the_ca_stays_where_it_was_written(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("-----BEGIN CERTIFICATE-----\nof an earlier router\n", encoding="ascii")
+    options = f"{OPTIONS}, ca_out=__import__('pathlib').Path({str(ca)!r})"
+    with program("-c", SERVE.format(options), temporary=tmp_path) as (process, ready):
+        assert ready["ca"] == str(ca)
+        values, log = [_pcr_0(ready)], ""
+        for by in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2):
+            process.send_signal(by)
+            assert process.stderr is not None
+            while "firmware is booted" not in (line := process.stderr.readline()):
+                log += line
+            values.append(_pcr_0(ready))
+        process.terminate()
+        process.communicate(timeout=20)
+    original, other, again, last = values
+    assert other == again != original == last
+    assert f"kill -USR1 {process.pid}\n" in log
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == [ca]
+
+
+def _pcr_0(ready: dict[str, Any]) -> Any:
+    return use(ready)["_metadata"]["tpm_attestation"]["pcr_values"]["sha256"]["0"]
+
+
+@pytest.mark.parametrize("name", ["private.pem", "no/ca.pem", "folder"])
+def test_a_file_that_is_not_a_certificate_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / "private.pem").write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RouterError, match=r"^ca_out: .*; c"):
+        serve(RouterOptions(tpm="none", ca_out=tmp_path / name))
+    assert (tmp_path / "private.pem").read_bytes() == b"-----BEGIN PRIVATE KEY-----\n"
+
+
+def test_the_environment_is_quoted_and_has_one_api_key(tmp_path: Path, server_key: rsa.RSAPrivateKey) -> None:
+    with RunningRouter(RouterOptions(tpm="none", api_keys=("it's $HOME", "second")), server_key=server_key) as router:
+        text = environment_text(router, tmp_path / "a b.pem")
+        url = router.url
+    command = text + 'printf "%s\\n" "$NOMYO_BASE_URL" "$SSL_CERT_FILE" "$NOMYO_API_KEY"'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [url, str(tmp_path / "a b.pem"), "it's $HOME"]
 
 
 @pytest.mark.tpm

@@ -45,7 +45,7 @@ def test_a_boot_of_the_soft_tpm_is_known_whatever_the_key() -> None:
 
 def test_a_router_that_says_that_it_runs_the_soft_tpm_is_believed() -> None:
     response = Forge(key="p256", label="nobody's", pcrs=OTHER_PCRS).response()
-    for said, expected in (("soft, keys known to everybody: for tests only", True), ("swtpm", False), (7, False)):
+    for said, expected in (("soft, public test keys: for tests only", True), ("swtpm", False), (7, False)):
         response["_metadata"]["tpm_kind"] = said
         assert is_test_key(response) is expected
 
