@@ -49,6 +49,7 @@ class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
     payload_id_source: str | None
     appraised_at: str | None
     aik_name: str | None
+    aik_label: str | None
     hierarchy: str | None
     test_key: bool
     key_framing: str | None
@@ -71,6 +72,7 @@ class AttestationResult:
         payload_id_source: ``"given"`` by the caller, ``"recorded"`` in the response, or None.
         appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
+        aik_label: the label that the policy gives this Name; None without one. `trust` says whether that key signed.
         hierarchy: the hierarchy of which the AIK is a primary key; None if it is not known to be one.
         test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys anyone
             can derive: then it says nothing about a machine, whatever the verdict.
@@ -189,6 +191,10 @@ class AttestationResult:
         return self.facts.aik_name
 
     @property
+    def aik_label(self) -> str | None:
+        return self.facts.aik_label
+
+    @property
     def hierarchy(self) -> str | None:
         return self.facts.hierarchy
 
@@ -241,6 +247,7 @@ class AttestationResult:
         policy: dict[str, Any] = {"id": facts.policy_id, "digest": facts.policy_digest}
         if facts.warn_until is not None:
             policy |= {"warn_until": facts.warn_until, "warn_ended": facts.warn_ended}
+        label = {"label": facts.aik_label} if facts.aik_label is not None else {}
         return {
             "format": RESULT_FORMAT,
             "verdict": self.verdict.value,
@@ -251,6 +258,7 @@ class AttestationResult:
             "appraised_at": facts.appraised_at,
             "aik": {
                 "name": facts.aik_name,
+                **label,
                 "hierarchy": facts.hierarchy,
                 "framing": facts.key_framing,
                 "test_key": facts.test_key,
@@ -281,6 +289,7 @@ def _facts(case: Case, signature_holds: bool) -> ResultFacts:
         payload_id_source=source,
         appraised_at=case.now.isoformat() if case.now else None,
         aik_name=case.name.hex() if case.name else None,
+        aik_label=case.policy.pinned_labels.get(case.name) if case.name else None,
         hierarchy=case.hierarchy,
         test_key=case.test_key,
         key_framing=case.key.framing if case.key else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import Enum
@@ -174,6 +175,22 @@ def _key(policy: AppraisalPolicy) -> Iterator[Remark]:
         )
         if policy.pinned:
             yield _note("key.pinned", "AIKs that are not pinned pass too", 'write trust = "pinned_aik" to refuse them')
+    yield from _aik_labels(policy)
+
+
+def _aik_labels(policy: AppraisalPolicy) -> Iterator[Remark]:
+    labels = Counter(policy.pinned_labels.values())
+    shared = [label for label, names in labels.items() if names > 1]
+    if shared:
+        named = ", ".join(sorted(repr(label) for label in shared))
+        hint = "give each AIK a label of its own"
+        yield _warning(
+            "key.pinned", f"several AIKs have the same label, so reports do not tell them apart: {named}", hint
+        )
+    if labels and len(policy.pinned_labels) < len(policy.pinned):
+        without = len(policy.pinned) - len(policy.pinned_labels)
+        problem = f"{without} of {len(policy.pinned)} AIKs have no label: reports show their Names"
+        yield _note("key.pinned", problem, 'write { name = "000b…", label = "…" }')
 
 
 def _hashes(policy: AppraisalPolicy) -> Iterator[Remark]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -98,6 +98,8 @@ class AppraisalPolicy:
         rsa_min_bits: size in bits of the smallest RSA key allowed, 2048 or more.
         trust: the trust the AIK must reach.
         pinned: Names of the AIKs the owner trusts.
+        pinned_labels: Name → the label that reports show for it, for the AIKs of `pinned` that have one. Labels are
+            part of the digest and have no effect on a verdict.
         signature_hashes: hashes a signature may use.
         bank_hashes: hashes of the banks that reference values may be of.
         firmware_versions: values of `firmwareVersion` allowed; empty if the policy does not ask.
@@ -125,6 +127,7 @@ class AppraisalPolicy:
     rsa_min_bits: int = RSA_BITS_MINIMUM
     trust: Trust = Trust.SELF_ASSERTED
     pinned: frozenset[bytes] = frozenset()
+    pinned_labels: Mapping[bytes, str] = field(default_factory=dict)
     signature_hashes: tuple[str, ...] = STRONG_HASHES
     bank_hashes: tuple[str, ...] = STRONG_HASHES
     firmware_versions: frozenset[int] = frozenset()
@@ -148,6 +151,7 @@ class AppraisalPolicy:
         prepare = partial(object.__setattr__, self)
         prepare("claims", MappingProxyType(dict(self.claims)))
         prepare("rules", MappingProxyType(dict(self.rules)))
+        prepare("pinned_labels", MappingProxyType(dict(self.pinned_labels)))
         accepted = ((pcr.bank, pcr.index, frozenset(one.value for one in pcr.values)) for pcr in self.pcrs)
         prepare("accepted", tuple(accepted))
         prepare("banks_relied_on", tuple(sorted({pcr.bank for pcr in self.pcrs if pcr.values})))
@@ -203,7 +207,10 @@ class AppraisalPolicy:
             "unsafe_accept_any_pcrs": self.unsafe_accept_any_pcrs,
         }
         if self.pinned:
-            document["key"]["pinned"] = sorted(name.hex() for name in self.pinned)
+            document["key"]["pinned"] = [
+                {"name": name.hex(), "label": self.pinned_labels[name]} if name in self.pinned_labels else name.hex()
+                for name in sorted(self.pinned)
+            ]
         if self.hierarchies:
             document["key"]["hierarchy"] = sorted(self.hierarchies)
         if self.firmware_versions:
@@ -246,7 +253,7 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
     key = document.get("key", {})
     signature_hashes = tuple(document.get("signature", {}).get("hashes", STRONG_HASHES))
     bank_hashes = document.get("bank", {}).get("hashes", [*STRONG_HASHES, *signature_hashes])
-    pinned = frozenset(bytes.fromhex(name) for name in key.get("pinned", ()))
+    pinned, labels = _pinned(key.get("pinned", ()))
     # A policy that pins AIKs requires them, unless it says otherwise.
     trust = key.get("trust", (Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED).value)
     return kind(
@@ -257,6 +264,7 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
         rsa_min_bits=key.get("rsa_min_bits", RSA_BITS_MINIMUM),
         trust=Trust(trust),
         pinned=pinned,
+        pinned_labels=labels,
         signature_hashes=signature_hashes,
         bank_hashes=tuple(dict.fromkeys(bank_hashes)),
         firmware_versions=frozenset(int(version, 16) for version in document.get("firmware", {}).get("versions", ())),
@@ -269,6 +277,32 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
         unsafe_accept_any_pcrs=document.get("unsafe_accept_any_pcrs", False),
         source=source,
     )
+
+
+def _pinned(entries: Sequence[str | dict[str, str]]) -> tuple[frozenset[bytes], dict[bytes, str]]:
+    """The Names in `key.pinned`, and the labels of those that have one. Raises `PolicyError`."""
+    names: list[bytes] = []
+    labels: dict[bytes, str] = {}
+    for at, entry in enumerate(entries):
+        table = entry if isinstance(entry, dict) else {"name": entry}
+        name, label = bytes.fromhex(table["name"]), table.get("label", "")
+        if name in names and (label or name in labels):  # without labels, one Name in two spellings is harmless
+            where, first = f"key.pinned[{at}]", names.index(name)
+            raise PolicyError(where, f"duplicate Name: key.pinned[{first}] pins it too", "list each Name once")
+        if label:
+            labels[name] = label
+            if problem := _label_problem(label):
+                hint = "write a label of one line that prints"
+                raise PolicyError(f"key.pinned[{at}].label", problem, hint)
+        names.append(name)
+    return frozenset(names), labels
+
+
+def _label_problem(label: str) -> str:
+    if not label.strip():
+        return "the label has only blanks"
+    hidden = next((at for at, char in enumerate(label, 1) if not char.isprintable()), 0)
+    return f"character {hidden} is {label[hidden - 1]!a}, which does not print" if hidden else ""
 
 
 def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:

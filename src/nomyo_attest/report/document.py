@@ -18,6 +18,10 @@ VERDICT_SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated":
 """Symbols shown beside the color of a verdict, or of an outcome of the same severity."""
 
 
+_NAME_SHOWN: Final = 40
+"""Maximum digits of an AIK's Name that is not shortened."""
+
+
 class Detail(IntEnum):
     """The reports that show a part: all of them; those with full detail (``--verbose``); the HTML page only."""
 
@@ -73,6 +77,24 @@ class Digest:
 
 
 @dataclass(frozen=True)
+class Aik:
+    """An AIK.
+
+    Attributes:
+        name: its Name in hex.
+        label: the label that the policy gives it; empty without one.
+    """
+
+    name: str
+    label: str = ""
+
+    @property
+    def short(self) -> str:
+        """The first 12 and the last 4 digits of the Name; the first 4 are the hash algorithm."""
+        return f"{self.name[:12]}…{self.name[-4:]}" if len(self.name) > _NAME_SHOWN else self.name
+
+
+@dataclass(frozen=True)
 class Mark:
     """A word with the color and the symbol of a verdict: an outcome, or the verdict itself."""
 
@@ -90,7 +112,7 @@ class Share:
     kind: str
 
 
-Text: TypeAlias = "str | int | Name | Quote | Digest | Mark | Share | Place | tuple[Text, ...]"
+Text: TypeAlias = "str | int | Name | Quote | Digest | Aik | Mark | Share | Place | tuple[Text, ...]"
 """Text of this package, with names in backticks; a number; another kind of span; or a sequence of these.
 
 A line end is rendered as a line break where the report has room for one.

@@ -11,7 +11,7 @@ import msgspec
 
 from nomyo_attest.appraisal import AttestationResult, Finding, Outcome, Verdict
 from nomyo_attest.appraisal.rules import consequences
-from nomyo_attest.policy.model import AppraisalPolicy, Requirement
+from nomyo_attest.policy.model import AppraisalPolicy, Requirement, Trust
 from nomyo_attest.report.formatting import Digests, Ink, TextStyle, count, digests, excerpt, sanitize, sentence
 from nomyo_attest.rules import ValueStyle, rule_facts
 from nomyo_attest.tpm.constants import specification_name
@@ -176,6 +176,8 @@ def head_text(name: str, result: AttestationResult, style: TextStyle, *, name_wi
     name, shown = sanitize(name).ljust(name_width), verdict.ljust(_VERDICT_WIDTH if name_width else 0)
     policy = f"policy {excerpt(result.policy_id, _POLICY_ID_MAX)} ({result.policy_digest[:11]}…)"
     trust = f"AIK trust: {result.trust.value}" if result.aik_name else "AIK trust: no AIK"
+    if result.aik_label and result.trust.reaches(Trust.PINNED_AIK):
+        trust += f" ({excerpt(result.aik_label)})"
     first = f"{name}   {shown}   "
     line = f"{first}{policy}   {trust}"
     if style.terminal and len(line) > style.width:
@@ -241,6 +243,9 @@ def _facts(result: AttestationResult) -> list[tuple[str, str]]:
     if result.aik_name:
         primary = f"a primary key of the {result.hierarchy} hierarchy"
         facts.append(("", primary if result.hierarchy else "not known to be a primary key of any hierarchy"))
+    if result.aik_label:
+        signed = "" if result.trust.reaches(Trust.PINNED_AIK) else " (not proven: the signature does not verify)"
+        facts.append(("AIK label", f"{excerpt(result.aik_label)}{signed}"))
     return facts
 
 

@@ -28,6 +28,7 @@ from nomyo_attest.report.causes import (
     where,
 )
 from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence, source_name
+from nomyo_attest.report.labels import aik_labels
 
 RULES_MAXIMUM: Final = 2000
 """Maximum (source, rule) pairs, about 2 to 3 MB; if there are more, a failing case states how many."""
@@ -125,6 +126,7 @@ def _add_exit_status(summary: Summary, cases: list[ET.Element]) -> None:
 
 def _across(summary: Summary) -> ET.Element:
     suite = _suite(ACROSS)
+    aiks = aik_labels(summary.policy.document)
     for rule in summary.cross_record_rules:
         case = _case(suite, excerpt(rule.rule))
         if not summary.counts.total:
@@ -144,7 +146,10 @@ def _across(summary: Summary) -> ET.Element:
         text = []
         for one in found:
             shown = one.places[:_LINES_MAXIMUM]
-            text += [sentence(excerpt(one.message)), *(f"  {where(place)}" for place in shown)]
+            text.append(sentence(excerpt(one.message)))
+            if label := aiks.get(one.key, ""):
+                text.append(f"  AIK {excerpt(label)} ({excerpt(one.key)})")
+            text += [f"  {where(place)}" for place in shown]
             text += [f"  and {count(one.records - len(shown), 'more record')}"] * (one.records > len(shown))
         if rule.findings > len(found):
             text.append(f"And {count(rule.findings - len(found), 'more finding')}.")

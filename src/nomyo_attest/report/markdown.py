@@ -13,6 +13,7 @@ from typing import Final
 from nomyo_attest.audit.summary import Place, Summary
 from nomyo_attest.report.causes import place_text
 from nomyo_attest.report.document import (
+    Aik,
     Block,
     Bullets,
     Chart,
@@ -89,6 +90,9 @@ def _text(text: Text) -> str:
             return prose(excerpt(text.shown, min(text.limit, TEXT_MAX))) if text.text else ""
         case Digest():
             return code_span(excerpt(text.short or text.hex, NAME_MAX))
+        case Aik():
+            name = code_span(excerpt(text.name, NAME_MAX))
+            return f"{prose(excerpt(text.label, NAME_MAX))} ({name})" if text.label else name
         case Mark():
             return sanitize(text.text) if text.kind == "affirming" else f"**{sanitize(text.text)}**"
         case Share():

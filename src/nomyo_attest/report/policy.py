@@ -72,7 +72,10 @@ def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
         ("signature hashes", ", ".join(policy.signature_hashes)),
         ("bank hashes", ", ".join(policy.bank_hashes)),
     ]
-    rows += [("pinned AIK", name.hex()) for name in sorted(policy.pinned)]
+    for name in sorted(policy.pinned):
+        rows.append(("pinned AIK", name.hex()))
+        if label := policy.pinned_labels.get(name):
+            rows.append(("", excerpt(label)))
     if policy.firmware_versions:
         rows.append(("TPM firmware", " or ".join(f"0x{version:016x}" for version in sorted(policy.firmware_versions))))
     for path, values in policy.claims.items():

@@ -8,6 +8,7 @@ from typing import Final
 from nomyo_attest.audit.summary import Place, Summary
 from nomyo_attest.report.causes import where
 from nomyo_attest.report.document import (
+    Aik,
     Block,
     Bullets,
     Chart,
@@ -97,6 +98,9 @@ class _Renderer:
                 return excerpt(text.shown, text.limit)
             case Digest():
                 return excerpt(text.hex if self.style.verbose or not text.short else text.short, NAME_MAX)
+            case Aik():
+                name = excerpt(text.name if self.style.verbose else text.short, NAME_MAX)
+                return f"{excerpt(text.label, NAME_MAX)} ({name})" if text.label else name
             case Mark():
                 return sanitize(text.text)
             case Share():

@@ -55,6 +55,7 @@ banks = st.fixed_dictionaries(
 name_hex = st.one_of(*(hex_of(size).map(lambda digest, alg=alg: alg + digest) for alg, size in (  # type: ignore[misc]
     ("000b", 32), ("000c", 48), ("000d", 64), ("0004", 20),
 )))  # fmt: skip
+aik_labels = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=60)
 hashes = st.lists(st.sampled_from(sorted(SIZES)), min_size=1, unique=True)
 words = st.sampled_from(["required", "warn", "ignore"])
 paths = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,5}", fullmatch=True), min_size=1, max_size=3).map(".".join)
@@ -70,7 +71,12 @@ keys = st.fixed_dictionaries(
         "hierarchy": st.lists(st.sampled_from(["endorsement", "owner", "platform", "null"]), min_size=1, unique=True),
         "rsa_min_bits": st.integers(2048, 16384),
         "trust": st.sampled_from(["self_asserted", "pinned_aik"]),
-        "pinned": st.lists(name_hex, min_size=1, max_size=3, unique=True),
+        "pinned": st.lists(
+            name_hex | st.fixed_dictionaries({"name": name_hex}, optional={"label": aik_labels}),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda one: (one["name"] if isinstance(one, dict) else one).lower(),
+        ),
     },
 )
 offsets = st.sampled_from(["Z", "+00:00", "+02:00", "-11:30"])

@@ -35,8 +35,16 @@ def pcrs(**of_sha256: Any) -> dict[str, Any]:
     }
 
 
+def labelled(*labels: str) -> dict[str, Any]:
+    """A key table with one pinned AIK for each label; "" for none."""
+    names = [f"000b{at:064x}" for at in range(len(labels))]
+    entries = [{"name": name, "label": label} if label else name for name, label in zip(names, labels, strict=True)]
+    return {"hierarchy": ["endorsement"], "trust": "pinned_aik", "pinned": entries}
+
+
 def test_a_sound_policy_gets_no_remark() -> None:
     assert remarks() == ()
+    assert remarks(key=labelled("router-eu-1", "router-eu-2")) == ()
 
 
 WEAK: list[tuple[str, str, dict[str, Any]]] = [
@@ -59,6 +67,8 @@ WEAK: list[tuple[str, str, dict[str, Any]]] = [
     ("warning", "key.hierarchy", {"key": {"trust": "pinned_aik", "pinned": [NAME]}}),
     ("note", "key.trust", {"key": {"hierarchy": ["endorsement"]}}),
     ("note", "key.pinned", {"key": {"hierarchy": ["endorsement"], "pinned": [NAME], "trust": "self_asserted"}}),
+    ("warning", "key.pinned", {"key": labelled("router-eu-1", "router-eu-1")}),
+    ("note", "key.pinned", {"key": labelled("router-eu-1", "")}),
     ("warning", "signature.hashes", {"signature": {"hashes": ["sha1", "sha256"]}}),
     ("warning", "bank.hashes", {"pcrs": pcrs() | {"sha1": {"0": [{"value": "ab" * 20, "label": "x"}]}}}),
     (
@@ -215,6 +225,11 @@ REMARKS = [
         " such evidence; pin AIKs that persist, if the service has any"
     ),
     ('note: key.pinned: AIKs that are not pinned pass too; write trust = "pinned_aik" to refuse them'),
+    (
+        "warning: key.pinned: several AIKs have the same label, so reports do not tell them apart: '"
+        "router-eu-1'; give each AIK a label of its own"
+    ),
+    ('note: key.pinned: 1 of 2 AIKs have no label: reports show their Names; write { name = "000b…", label = "…" }'),
     ("warning: signature.hashes: SHA-1 signatures are accepted: collisions are found in practice; remove sha1"),
     (
         "warning: bank.hashes: it has reference values in the sha1 bank, which is not allowed: nothi"

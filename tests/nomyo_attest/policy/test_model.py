@@ -106,7 +106,7 @@ def test_the_full_form_of_a_policy_makes_the_same_policy(document: Json) -> None
     again = AppraisalPolicy.from_dict(json.loads(json.dumps(full)))
     assert again.to_dict() == full
     assert again.digest == policy.digest
-    for name in ("id", "pcrs", "accepted", "pinned", "trust", "rsa_min_bits", "firmware_versions", "rules"):
+    for name in ("id", "pcrs", "accepted", "pinned", "pinned_labels", "trust", "rsa_min_bits", "rules"):
         assert getattr(again, name) == getattr(policy, name), name
     assert {path: {*map(repr, values)} for path, values in again.claims.items()} == {
         path: {*map(repr, values)} for path, values in policy.claims.items()
@@ -147,6 +147,8 @@ CHANGES: dict[str, Json] = {
     "hierarchies": {"key": {"hierarchy": ["owner", "null"]}},
     "rsa_min_bits": {"key": {"rsa_min_bits": 3072}},
     "pinned": {"key": {"pinned": ["000b" + ONES]}},
+    "pinned with a label": {"key": {"pinned": [{"name": "000b" + ONES, "label": "router-eu-1"}]}},
+    "pinned with another label": {"key": {"pinned": [{"name": "000b" + ONES, "label": "router-eu-2"}]}},
     "another pinned": {"key": {"pinned": ["000b" + TWOS]}},
     "pinned without trust": {"key": {"pinned": ["000b" + ONES], "trust": "self_asserted"}},
     "signature hashes": {"signature": {"hashes": ["sha256"]}},
@@ -184,6 +186,14 @@ SAME: dict[str, tuple[Json, Json]] = {
     "a default said aloud": ({}, {"key": {"rsa_min_bits": 2048, "trust": "self_asserted"}, "unsafe_any_nonce": False}),
     "order of hashes": ({"signature": {"hashes": ["sha256", "sha1"]}}, {"signature": {"hashes": ["sha1", "sha256"]}}),
     "order of hierarchies": ({"key": {"hierarchy": ["owner", "null"]}}, {"key": {"hierarchy": ["null", "owner"]}}),
+    "a pinned AIK without a label": (
+        {"key": {"pinned": ["000b" + ONES, "000b" + TWOS]}},
+        {"key": {"pinned": [{"name": "000B" + TWOS}, {"name": "000b" + ONES}]}},
+    ),
+    "order of labelled AIKs": (
+        {"key": {"pinned": [{"name": "000b" + ONES, "label": "a"}, {"name": "000b" + TWOS, "label": "b"}]}},
+        {"key": {"pinned": [{"name": "000b" + TWOS, "label": "b"}, {"name": "000b" + ONES, "label": "a"}]}},
+    ),
     "spelling of firmware": ({"firmware": {"versions": ["0x1"]}}, {"firmware": {"versions": ["0x0001"]}}),
     "order of claims": ({"claims": {"a": ["x", "y"]}}, {"claims": {"a": ["y", "x"]}}),
 }
@@ -208,6 +218,20 @@ def test_a_float_is_refused_or_means_the_whole_number_that_it_is(whole: Json, fl
     except na.PolicyError:
         return
     assert policy.digest == AppraisalPolicy.from_dict(small(**whole)).digest
+
+
+def test_a_policy_without_labels_keeps_the_digest_of_version_1() -> None:
+    # Users store digests: labels were added later, and a policy without them is not to change.
+    document = AppraisalPolicy.from_dict(small(key={"pinned": ["000b" + TWOS, {"name": "000b" + ONES}]})).to_dict()
+    assert document["key"]["pinned"] == ["000b" + ONES, "000b" + TWOS]
+
+
+def test_a_pinned_key_has_the_label_that_the_policy_gives_it() -> None:
+    pinned = [{"name": "000B" + ONES, "label": "router-eu-1"}, "000b" + TWOS]
+    policy = AppraisalPolicy.from_dict(small(key={"pinned": pinned}))
+    assert policy.pinned == {bytes.fromhex("000b" + ONES), bytes.fromhex("000b" + TWOS)}
+    assert policy.pinned_labels == {bytes.fromhex("000b" + ONES): "router-eu-1"}
+    assert policy.to_dict()["key"]["pinned"] == [{"name": "000b" + ONES, "label": "router-eu-1"}, "000b" + TWOS]
 
 
 def test_pinned_keys_are_asked_for_unless_the_policy_says_otherwise() -> None:
@@ -249,7 +273,7 @@ def test_a_policy_cannot_be_changed(name: str) -> None:
     policy = AppraisalPolicy.from_dict(small(claims={"a": [1]}))
     with pytest.raises(AttributeError):
         setattr(policy, name, getattr(policy, name))
-    for table in (policy.rules, policy.claims):
+    for table in (policy.rules, policy.claims, policy.pinned_labels):
         with pytest.raises(TypeError):
             table["clock.safe"] = na.Requirement.IGNORE  # type: ignore[index]  # that is what must not work
 

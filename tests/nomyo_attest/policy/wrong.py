@@ -219,6 +219,40 @@ def key() -> Iterator[Row]:
         "",
     ):
         yield f"pinned {text[:6]!r} {len(text)}", {"key": {"pinned": [text]}}, "key.pinned[0]", NOT_ALLOWED, NAME
+        entry = {"key": {"pinned": [{"name": text}]}}
+        yield f"pinned table {text[:6]!r} {len(text)}", entry, "key.pinned[0].name", NOT_ALLOWED, NAME
+    yield from labels()
+
+
+def labels() -> Iterator[Row]:
+    """Tables of a pinned AIK and its label."""
+    name, place = "000b" + ZEROS, "key.pinned[0].label"
+    label: Any
+    for label, problem, hint in (
+        ("", EMPTY, "write a label of one line"),
+        ("a" * 61, NOT_ALLOWED, "1 to 60 characters"),
+        ("a\nb", NOT_ALLOWED, "write a label of one line"),
+        ("a\n", NOT_ALLOWED, "write a label of one line"),
+        ("a\x1b[31m", "character 2 is", "write a label of one line"),
+        (7, TYPE, "in quotes"),
+        ("  ", "has only blanks", "write a label of one line that prints"),
+        ("a\u202eb", r"character 2 is '\u202e', which does not print", "that prints"),
+        ("a\x9bb", r"character 2 is '\x9b', which does not print", "that prints"),
+    ):
+        entry = {"name": name, "label": label}
+        yield f"label {label!r:.9}", {"key": {"pinned": [entry]}}, place, problem, hint
+    no_name = {"key": {"pinned": [{"label": "a"}]}}
+    yield "label alone", no_name, "key.pinned[0]", "'name' is missing", "write { name ="
+    names = {"key": {"pinned": [{"names": name}]}}
+    yield "label names", names, "key.pinned[0]", "unknown key 'names'", "did you mean 'name'?"
+    upper = {"name": name.upper(), "label": "a"}
+    for what, entries in (
+        ("then", [name, upper]),
+        ("first", [upper, name]),
+        ("both", [upper, {"name": name, "label": "b"}]),
+    ):
+        problem = "duplicate Name: key.pinned[0] pins it too"
+        yield f"label twice, {what}", {"key": {"pinned": entries}}, "key.pinned[1]", problem, "once"
 
 
 def lists() -> Iterator[Row]:

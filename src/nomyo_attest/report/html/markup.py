@@ -13,6 +13,7 @@ from typing import Final
 from nomyo_attest.audit.summary import Place
 from nomyo_attest.report.document import (
     VERDICT_SYMBOLS,
+    Aik,
     Digest,
     Mark,
     Name,
@@ -91,6 +92,11 @@ def render(text: Text) -> Markup:
             return outside(text.shown, text.limit)
         case Digest():
             return _digits(text.hex, text.near)
+        case Aik():
+            if not text.label:
+                return _digits(text.name)
+            name = element("code", outside(text.short), title=excerpt(text.name, NAME_MAX))
+            return join([outside(text.label), " ", name])
         case Mark():
             return mark(text)
         case Share():

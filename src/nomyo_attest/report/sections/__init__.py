@@ -43,7 +43,8 @@ from nomyo_attest.report.document import (
     Text,
     Verbatim,
 )
-from nomyo_attest.report.formatting import count, duration, moment, number, sentence, shares, size
+from nomyo_attest.report.formatting import NAME_MAX, count, duration, moment, number, sentence, shares, size
+from nomyo_attest.report.labels import pinned_aiks
 from nomyo_attest.report.sections.findings import cross_record, failures, rules, unreadable_sources
 from nomyo_attest.report.sections.fleet import claims, numbers, pcr_meaning, profiles, timeline
 
@@ -246,7 +247,15 @@ def _policy(summary: Summary) -> Section:
         of = tuple(map(Column, ("PCR", "reference value", "label", "measures")))
         caption = "PCRs that must be signed, and their allowed values"
         pcrs = Table("references", caption, of, references, "value", detail=PAGE)
-    flat = (pair for key, value in document.items() if key not in _POLICY_PARTS for pair in _flat(key, value))
+    aiks = [Row((Digest(aik.name), Quote(aik.label, NAME_MAX))) for aik in pinned_aiks(document)]
+    pinned = Table("pinned", "Pinned AIKs", (Column("Name"), Column("label")), aiks, "AIK", detail=PAGE)
+    flat = (
+        pair
+        for key, value in document.items()
+        if key not in _POLICY_PARTS
+        for pair in _flat(key, value)
+        if pair[0] != "key.pinned"
+    )
     rest = Table(
         "asked",
         "Everything else in the policy, with the defaults written out",
@@ -262,7 +271,7 @@ def _policy(summary: Summary) -> Section:
     ]
     if len(raw) > _DOCUMENT_MAX:
         whole = [Paragraph("The policy as JSON is too long for this page; `nomyo-attest policy show` prints it.")]
-    blocks = [Facts(facts, FULL), pcrs, rest, Fold("The policy as JSON", whole, PAGE)]
+    blocks = [Facts(facts, FULL), pcrs, *([pinned] if aiks else []), rest, Fold("The policy as JSON", whole, PAGE)]
     return Section("policy", "The policy applied", blocks, folded=True)
 
 

@@ -17,7 +17,7 @@ from nomyo_attest.audit.summary import (
     Place,
     Summary,
 )
-from nomyo_attest.policy.model import Requirement
+from nomyo_attest.policy.model import Requirement, Trust
 from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,
     VALUE_MAX,
@@ -32,6 +32,7 @@ from nomyo_attest.report.causes import (
     unreadable,
 )
 from nomyo_attest.report.document import (
+    Aik,
     Block,
     Column,
     Detail,
@@ -52,6 +53,7 @@ from nomyo_attest.report.document import (
 )
 from nomyo_attest.report.explain import sort_findings, value_text
 from nomyo_attest.report.formatting import count, number, sentence, shares
+from nomyo_attest.report.labels import aik_labels, pcr_labels
 
 FULL, PAGE = Detail.FULL, Detail.PAGE
 
@@ -65,6 +67,9 @@ _MESSAGE_MAX: Final = 500
 _LONG_MAX: Final = 2000
 _SOURCES_MAXIMUM: Final = 100
 _PLACES_MAXIMUM: Final = 5
+_KEYED_BY_AIK: Final = frozenset({"reused.aik", "rollback.clock", "rollback.counters"})
+"""The cross-record rules whose findings have an AIK's Name as their key."""
+
 _FINDINGS_MAXIMUM: Final = 4
 _REFERENCES_MAXIMUM: Final = 4
 _COMPARED_MAXIMUM: Final = 6
@@ -174,13 +179,14 @@ def cross_record(summary: Summary) -> Section:
     order = list(_OUTCOME_MARKS)
     rules.sort(key=lambda one: order.index(one.outcome) if one.outcome in order else len(order))
     intro = "Records that are affirmed one by one may contradict each other. These checks compare them."
-    entries = [_cross_record_rule(one, by_rule.pop(one.rule, [])) for one in rules]
+    aiks = aik_labels(summary.policy.document)
+    entries = [_cross_record_rule(one, by_rule.pop(one.rule, []), aiks) for one in rules]
     findings = sum(one.findings for one in rules)
     amount = count(findings, "finding") if findings else ""
     return Section("cross_record", title, [Paragraph(intro, PAGE), Entries("cross_record", entries, "check")], amount)
 
 
-def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFinding]) -> Entry:
+def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFinding], aiks: Mapping[str, str]) -> Entry:
     mark = _OUTCOME_MARKS.get(rule.outcome, _OUTCOME_MARKS[NOT_EVALUATED])
     amount: Text = Quote(rule.remark, _MESSAGE_MAX)
     facts = [Fact("question", rule.question, FULL if rule.outcome == HELD else Detail.BRIEF)]
@@ -193,11 +199,11 @@ def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFind
         amount = "accepted" if rule.accepted else ""
         facts.append(Fact("problem", Quote(rule.remark, _MESSAGE_MAX, message=True)))
         facts.append(Fact("remediation", sentence(remediation_not_evaluated(rule))))
-    items = [_finding(one) for one in found]
+    items = [_finding(one, aiks) for one in found]
     return Entry(mark, Name(rule.rule, 60), amount, facts, items, 3, "finding", rule.findings)
 
 
-def _finding(found: CrossRecordFinding) -> list[Fact]:
+def _finding(found: CrossRecordFinding, aiks: Mapping[str, str]) -> list[Fact]:
     between = [one for one in found.places[: _PLACES_MAXIMUM + 1] if one not in (found.first, found.last)]
     also: list[Text] = [part for place in between for part in (place, "\n")]
     unlisted = found.records - len(between) - 2
@@ -205,11 +211,18 @@ def _finding(found: CrossRecordFinding) -> list[Fact]:
         also.append(f"{number(unlisted)} more" if not between else f"and {number(unlisted)} more")
     facts = [
         Fact("found", Quote(found.message, _MESSAGE_MAX, message=True)),
-        Fact("key", Digest(found.key), FULL),
+        _key(found, aiks),
         Fact("first", found.first),
         Fact("last", found.last),
     ]
     return [*facts, Fact("also", tuple(also), PAGE)] if also else facts
+
+
+def _key(found: CrossRecordFinding, aiks: Mapping[str, str]) -> Fact:
+    if found.rule not in _KEYED_BY_AIK:
+        return Fact("key", Digest(found.key), FULL)
+    label = aiks.get(found.key, "")
+    return Fact("AIK", Aik(found.key, label), Detail.BRIEF if label else FULL)
 
 
 # ---- what could not be read
@@ -251,13 +264,8 @@ def failures(summary: Summary) -> Section:
         "Where a digest nearly equals the expected one, the digits that differ are marked. The verdicts file (`--out`) "
         "has every record."
     )
-    labels = {
-        f"{bank}:{index}": {one.get("value", ""): one.get("label") or "" for one in values}
-        for bank, indices in summary.policy.document.get("pcrs", {}).items()
-        for index, values in indices.items()
-        if isinstance(values, list)
-    }
-    entries = [_failure(one, labels) for one in summary.failures]
+    labels, aiks = pcr_labels(summary.policy.document), aik_labels(summary.policy.document)
+    entries = [_failure(one, labels, aiks) for one in summary.failures]
     listed = Entries("failures", entries, "record", summary.failures_total, PAGE)
     return Section("failures", title, [Paragraph(note, PAGE), listed], number(summary.failures_total))
 
@@ -266,7 +274,7 @@ _Labels = Mapping[str, Mapping[str, str]]
 """PCR, such as ``"sha256:7"`` → reference value in hex → its label."""
 
 
-def _failure(record: Mapping[str, Any], labels: _Labels) -> Entry:
+def _failure(record: Mapping[str, Any], labels: _Labels, aiks: Mapping[str, str]) -> Entry:
     verdict = str(record.get("verdict", UNREADABLE))
     payload_id = record.get("payload_id")
     place = Place(str(record.get("source", "")), record.get("line", 0), record.get("processed_at"))
@@ -280,8 +288,17 @@ def _failure(record: Mapping[str, Any], labels: _Labels) -> Entry:
         facts.append(Fact("", f"and {count(len(reasons) - _FINDINGS_MAXIMUM, 'other rule')}"))
     if found.consequences:
         facts.append(Fact("", f"{count(len(found.consequences), 'rule')} undecided because of this"))
+    if record.get("aik_pinned"):
+        facts.append(Fact("AIK", _pinned_aik(record, aiks)))
     named: Text = ("payload id ", Name(str(payload_id))) if payload_id is not None else "no payload id"
     return Entry(Mark(verdict if verdict in VERDICTS else "none", verdict), place, named, facts)
+
+
+def _pinned_aik(record: Mapping[str, Any], aiks: Mapping[str, str]) -> Text:
+    name = str(record.get("aik_name") or "")
+    aik = Aik(name, aiks.get(name, ""))
+    proven = record.get("trust") == Trust.PINNED_AIK.value
+    return aik if proven else (aik, ": not proven, the signature does not verify")
 
 
 def _as_finding(record: Mapping[str, Any]) -> Finding:

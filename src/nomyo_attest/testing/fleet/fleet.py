@@ -131,7 +131,10 @@ class Fleet(Plan):
             "key": {
                 "hierarchy": ["endorsement"],
                 "trust": "self_asserted",
-                "pinned": [machine.forge(0, 0).build().name.hex() for machine in self.fleet[: self.pinned]],
+                "pinned": [
+                    {"name": machine.forge(0, 0).build().name.hex(), "label": f"machine {number:03d}"}
+                    for number, machine in enumerate(self.fleet[: self.pinned])
+                ],
             },
             "firmware": {"versions": [f"0x{one.version:016x}" for one in (OLD, NEW)]},
             "claims": {"security_tier": ["standard", "high", "maximum"]},
