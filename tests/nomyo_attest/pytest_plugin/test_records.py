@@ -63,9 +63,9 @@ def test_a_record_that_is_not_affirmed_fails_with_the_findings_and_no_traceback(
             "bad.attest.json   contraindicated   policy forge (sha256:*",
             "*FAIL  pcr.values",
             "*sha256:0",
-            "*expected  48c925da*",
+            "*expected   48c925da*",
             "*got       *",
-            "*remediation If the machine was updated*",
+            "*remediation  If the machine was updated*",
             "FAILED bad.attest.json::another-firmware - contraindicated: pcr.values: *",
         ]
     )
@@ -229,7 +229,7 @@ def test_junit_has_the_reason_as_the_message_and_the_findings_as_the_text(make: 
     (failure,) = cases["another-firmware"].result
     assert failure.message.startswith("contraindicated: pcr.values: ")
     assert "remediation" in failure.text
-    assert "expected  48c925da…65e6" in failure.text
+    assert "expected   48c925da…65e6" in failure.text
 
 
 def test_more_verbose_tells_digests_in_full_and_what_holds(make: Make) -> None:

@@ -221,10 +221,10 @@ def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() ->
     got = Forge().measure(7, b"more").pcrs["sha256"][7].hex()
     first, second = sorted([(known[0], "db 2026-10"), (known[1], "db 2026-04")])
     assert rows == [
-        "    sha256:7",
-        f"      expected  {first[0][:8]}…{first[0][-4:]}  {first[1]}",
-        f"      or        {second[0][:8]}…{second[0][-4:]}  {second[1]}",
-        f"      got       {got[:8]}…{got[-4:]}",
+        "   sha256:7",
+        f"     expected   {first[0][:8]}…{first[0][-4:]}  {first[1]}",
+        f"     or         {second[0][:8]}…{second[0][-4:]}  {second[1]}",
+        f"     got        {got[:8]}…{got[-4:]}",
     ]
     verbose = body_text(result, policy, TextStyle(verbose=True))
     assert all(value in verbose for value in (*known, got, "db 2026-10", "db 2026-04"))
@@ -233,7 +233,7 @@ def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() ->
 def test_a_pcr_that_is_not_signed_is_said_so() -> None:
     result, policy = appraised(Forge(), pcrs={"sha256": {"0": [Forge().pcrs["sha256"][0].hex()], "4": "any"}})
     text = body_text(result, policy, TextStyle())
-    assert "      expected  any value, but signed\n      got       not signed\n" in text
+    assert "     expected   any value, but signed\n     got        not signed\n" in text
 
 
 def test_the_first_line_says_file_verdict_policy_and_trust() -> None:

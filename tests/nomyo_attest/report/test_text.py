@@ -77,10 +77,10 @@ def test_a_rule_that_only_follows_is_named_and_not_explained() -> None:
 def test_what_shows_across_records_says_where_and_the_other_rules_that_they_hold() -> None:
     text = audit_text(summary(), TextStyle())
     assert "  FOUND  duplicate.quote  1 finding, 3 records\n" in text
-    assert "    first       recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42:00Z\n" in text
+    assert "   first        recorded/2026-11.jsonl.gz:6120, 2026-11-09 13:42:00Z\n" in text
     assert "  holds  reused.aik\n  holds  rollback.clock\n" in text
     verbose = audit_text(summary(), TextStyle(verbose=True))
-    assert "  holds  rollback.clock\n    question    Does the clock of an AIK only go forward?\n" in verbose
+    assert "  holds  rollback.clock\n   question     Does the clock of an AIK only go forward?\n" in verbose
 
 
 def test_more_findings_than_are_shown_are_counted() -> None:
@@ -107,7 +107,7 @@ def test_verbose_has_whole_digests_and_the_places_in_each_source() -> None:
     text = audit_text(summary(), TextStyle(verbose=True))
     assert f"  sha256:0 ≠\n    {summary().profiles[0].pcrs['sha256']['0']}\n" in text
     assert summary().policy.digest.removeprefix("sha256:") in text
-    assert "    in          recorded/2026-11.jsonl.gz: lines 7609, 7610," in text
+    assert "   in           recorded/2026-11.jsonl.gz: lines 7609, 7610," in text
     assert "no certificate" in " ".join(text.split())
 
 
@@ -125,7 +125,7 @@ def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_
     sample = summary(sources=sources, sources_unreadable=0)
     text, page = audit_text(sample, TextStyle()), audit_markdown(sample)
     named = "Could not be read: 1 source"
-    assert f"{named}\n  UNREADABLE  recorded/2026-11-16.jsonl.zst  line 412\n    problem     The archive is" in text
+    assert f"{named}\n  UNREADABLE  recorded/2026-11-16.jsonl.zst  line 412\n   problem      The archive is" in text
     assert f"### {named}\n\n**UNREADABLE** `recorded/2026-11-16.jsonl.zst` line 412\n\n- problem: The archive" in page
     failures = [one for one in sample.failures if one["verdict"] != "unreadable"]
     sources[0].counts.unreadable = 0
