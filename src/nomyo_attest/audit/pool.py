@@ -353,7 +353,7 @@ def _picklable(order: WorkOrder) -> dict[str, Any]:
     of a worker.
     """
     policy = {one.name: getattr(order.policy, one.name) for one in fields(order.policy) if one.init}
-    plain = {name: dict(policy[name]) for name in ("claims", "rules")}
+    plain = {name: dict(value) for name, value in policy.items() if isinstance(value, Mapping)}
     return msgspec.structs.asdict(order) | {"policy": policy | plain}
 
 
