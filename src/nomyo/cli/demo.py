@@ -1,13 +1,14 @@
 """Show the client, the gate and a refusal on this machine, in a few seconds.
 
-The demo starts the reference router on loopback, asks it, learns a policy from
-its first response, gets a response through the gate of that policy, lets the
-router boot other firmware, and is refused. It explains what each step shows,
-and what it does not show. It needs no account and no TPM: swtpm makes the
-evidence, or else a software TPM whose keys are public. It needs the extra
-router.
+The demo starts the reference router on loopback and sends it a prompt. It
+learns a policy from the response and sends the prompt again through the gate,
+which affirms the server. Then the router boots other firmware, and the gate
+refuses its response. The demo explains what each step shows and what it does
+not show, and ends with the commands to repeat it by hand.
 
-It leaves no files behind, unless --keep names a folder.
+It needs the extra router, but no account and no TPM: swtpm makes the evidence,
+or else a software TPM with public keys. It leaves no files behind, unless
+--keep names a folder.
 
 Exit status: 0 if every step went as expected; 1 if not; 2 if it cannot start.
 """
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = time.monotonic() - began
     succeeded = steps[-1].succeeded
     if text and succeeded:
-        print_output(closing_text(text_style(), seconds, arguments.keep))
+        print_output(closing_text(text_style(), seconds, steps[0].facts["tpm"], arguments.keep))
     if not text:
         print_json(_document(steps, seconds))
     if not succeeded:
@@ -97,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _document(steps: list[Step], seconds: float) -> dict[str, Any]:
-    rows = [{"step": one.name, "as_it_should": one.succeeded, "seconds": one.seconds, **one.facts} for one in steps]
-    return {"format": FORMAT, "as_it_should": steps[-1].succeeded, "seconds": round(seconds, 3), "steps": rows}
+    rows = [{"step": one.name, "succeeded": one.succeeded, "seconds": one.seconds, **one.facts} for one in steps]
+    return {"format": FORMAT, "succeeded": steps[-1].succeeded, "seconds": round(seconds, 3), "steps": rows}
 
 
 class OutputFolder:

@@ -25,7 +25,7 @@ from nomyo_attest.report.formatting import TextStyle, sanitize
 MODEL: Final = "echo"
 """The router has no model: its completion repeats the prompt."""
 
-QUESTION: Final = "Is this still the machine I trust?"
+PROMPT: Final = "Is this still the machine I trust?"
 
 FIRST: Final = "first-response.json"
 POLICY: Final = "policy.toml"
@@ -74,7 +74,7 @@ def run_steps(tpm: str | None) -> Generator[Step]:
         router, instead = _start_router(stack, tpm)
         stack.enter_context(_trusting(router))
         runner = stack.enter_context(asyncio.Runner())
-        yield Step("start", True, clock.lap(), {"url": router.url, "tpm": router.tpm, "why_not_swtpm": instead})
+        yield Step("start", True, clock.lap(), {"url": router.url, "tpm": router.tpm, "swtpm_error": instead})
 
         client = SecureChatCompletion(router.url)
         stack.callback(lambda: runner.run(client.aclose()))
@@ -108,7 +108,7 @@ def run_steps(tpm: str | None) -> Generator[Step]:
         yield _ask_through_gate(runner, gated, policy, clock, "refuse", REFUSAL)
 
 
-_MESSAGES: Final = [{"role": "user", "content": QUESTION}]
+_MESSAGES: Final = [{"role": "user", "content": PROMPT}]
 
 
 def _ask_through_gate(
@@ -121,7 +121,7 @@ def _ask_through_gate(
         result = refusal.result
         succeeded = name == "refuse" and result.verdict is Verdict.CONTRAINDICATED and result.failed == (BROKEN_RULE,)
         document = result.to_dict()
-        facts = {"answer": None, "result": document}
+        facts = {"completion": None, "result": document}
         return Step(name, succeeded, clock.lap(), facts, result=result, policy=policy, files={file: document})
     document = response["_metadata"]["attestation_result"]
     succeeded = name == "affirm" and document["verdict"] == Verdict.AFFIRMING.value
@@ -133,9 +133,9 @@ def _facts(response: Mapping[str, Any]) -> dict[str, Any]:
     metadata = response["_metadata"]
     return {
         "payload_id": metadata["payload_id"],
-        "question": QUESTION,
-        "answer": response["choices"][0]["message"]["content"],
-        "quoted": metadata["tpm_attestation"].get("pcr_banks"),
+        "prompt": PROMPT,
+        "completion": response["choices"][0]["message"]["content"],
+        "quoted_pcrs": metadata["tpm_attestation"].get("pcr_banks"),
     }
 
 
@@ -188,7 +188,7 @@ def _quiet() -> Iterator[None]:
 
 
 _SWTPM: Final = "swtpm, a software TPM: it signs as a chip does, but says nothing about this machine."
-_SOFT: Final = "the soft TPM, whose keys are public: it shows how evidence works, and proves nothing."
+_SOFT: Final = "the soft TPM, which uses public test keys: for illustration only."
 _FOR_SWTPM: Final = f"To use swtpm, install the program swtpm and the extra tpm: {install_command('tpm')}."
 
 
@@ -198,8 +198,8 @@ def step_text(step: Step, style: TextStyle) -> str:
     return "\n".join([style.paint(heading, "bold"), *describe(step, style)])
 
 
-def closing_text(style: TextStyle, seconds: float, folder: str | None) -> str:
-    """Explain what the demo shows and what it does not, and name the files that it stored."""
+def closing_text(style: TextStyle, seconds: float, tpm: str, folder: str | None) -> str:
+    """Explain what the demo shows and what it does not, and name the next commands and the files that it stored."""
     shows = (
         "A response is released only if its evidence matches your policy. In your code that is one "
         'argument: attestation_policy="policy.toml".'
@@ -211,11 +211,33 @@ def closing_text(style: TextStyle, seconds: float, folder: str | None) -> str:
     )
     lines = [style.paint("What this shows", "bold"), *style.wrap(shows, "  "), ""]
     lines += [style.paint("What this does not show", "bold"), *style.wrap(trust, "  "), ""]
+    lines += [style.paint("Repeat it by hand", "bold"), *_next_commands(style, tpm), ""]
     if folder is None:
         return "\n".join([*lines, f"{seconds:.1f} s. No files were left behind."])
     lines += [f"{seconds:.1f} s. Policy, responses and refusal are in {sanitize(folder)}. To appraise them again:", ""]
     files = (sanitize(shlex.quote(f"{folder}/{name}")) for name in (AFFIRMED, POLICY))
     return "\n".join([*lines, f"  nomyo-attest verify {' --policy '.join(files)}"])
+
+
+def _next_commands(style: TextStyle, tpm: str) -> list[str]:
+    allow = "--allow-test-keys " if tpm == "soft" else ""
+    client = (
+        "export NOMYO_BASE_URL=https://localhost:8443 SSL_CERT_FILE=$PWD/ca.pem",
+        'nomyo chat --format json "Hello" > first.json',
+        f"nomyo-attest policy learn {allow}first.json -o policy.toml",
+        'nomyo chat --policy policy.toml "Hello"',
+    )
+    end = (
+        "Then boot other firmware: the router's log contains the command, kill -USR1 and its process id. Repeat the last "
+        "command: the client refuses the response."
+    )
+    return [
+        "  In one terminal:",
+        f"    nomyo router --port 8443 --tpm {tpm} --ca-out ca.pem",
+        "  In a second terminal, in the same folder:",
+        *(f"    {command}" for command in client),
+        *style.wrap(end, "  "),
+    ]
 
 
 def unexpected(step: Step) -> str:
@@ -230,16 +252,18 @@ def unexpected(step: Step) -> str:
 
 def _start(step: Step, style: TextStyle) -> list[str]:
     tpm = _SWTPM if step.facts["tpm"] == "swtpm" else _SOFT
-    better = f" {_FOR_SWTPM}" if step.facts["why_not_swtpm"] is not None else ""
+    better = f" {_FOR_SWTPM}" if step.facts["swtpm_error"] is not None else ""
     return style.wrap(
-        f"The reference router runs at {step.facts['url']} during the demo. Its TPM is {tpm}{better}", "  "
+        f"The reference router runs at {step.facts['url']}. It is temporary, and stops when the demo ends. "
+        f"Its TPM is {tpm}{better}",
+        "  ",
     )
 
 
 def _ask(step: Step, style: TextStyle) -> list[str]:
     text = (
-        f'"{step.facts["question"]}" was encrypted to the server\'s key, the response to ours. It is an echo, since '
-        f"there is no model here. It came with a quote, signed over PCRs {step.facts['quoted']}, not appraised yet."
+        f'"{step.facts["prompt"]}" was encrypted to the server\'s key, the response to ours. It is an echo, since '
+        f"there is no model here. It came with a quote, signed over PCRs {step.facts['quoted_pcrs']}, not appraised yet."
     )
     return style.wrap(text, "  ")
 
@@ -254,9 +278,9 @@ def _learn(step: Step, style: TextStyle) -> list[str]:
 
 def _affirm(step: Step, style: TextStyle) -> list[str]:
     line = f"  {verdict_line(step.facts['result'], style)}"
-    if step.facts["answer"] is None:
+    if step.facts["completion"] is None:
         return [line]
-    return [line, *style.wrap(f'Released: "{sanitize(step.facts["answer"])}"', "  ")]
+    return [line, *style.wrap(f'Released: "{sanitize(step.facts["completion"])}"', "  ")]
 
 
 def _boot(_: Step, style: TextStyle) -> list[str]:

@@ -28,6 +28,7 @@ HEADINGS = [
     "The same question again",
     "What this shows",
     "What this does not show",
+    "Repeat it by hand",
 ]
 STEPS = ["start", "ask", "learn", "affirm", "boot", "refuse"]
 
@@ -60,7 +61,7 @@ def test_the_story_with_the_soft_tpm(temporary: Path, monkeypatch: pytest.Monkey
     *told, last = headings(ran.out)
     assert told == HEADINGS
     assert last.endswith(" s. No files were left behind.")
-    assert "the soft TPM, whose keys are public" in " ".join(ran.out.split())
+    assert "the soft TPM, which uses public test keys" in " ".join(ran.out.split())
     assert "  affirming   policy demo (sha256:" in ran.out
     assert "  contraindicated   policy demo (sha256:" in ran.out
     assert ran.out.count("FAIL") == 1
@@ -76,18 +77,18 @@ def test_json_has_the_facts_of_each_step(temporary: Path) -> None:
     ran = run("demo", "--tpm", "soft", "--format", "json")
     assert (ran.status, ran.err) == (0, "")
     document = ran.json()
-    assert list(document) == ["format", "as_it_should", "seconds", "steps"]
-    assert (document["format"], document["as_it_should"]) == ("nomyo-demo/1", True)
+    assert list(document) == ["format", "succeeded", "seconds", "steps"]
+    assert (document["format"], document["succeeded"]) == ("nomyo-demo/1", True)
     steps = {step["step"]: step for step in document["steps"]}
     assert list(steps) == STEPS
-    assert all(step["as_it_should"] and step["seconds"] >= 0 for step in steps.values())
+    assert all(step["succeeded"] and step["seconds"] >= 0 for step in steps.values())
     assert steps["start"]["tpm"] == "soft"
-    assert steps["ask"]["quoted"] == "sha256:0,7,10"
+    assert steps["ask"]["quoted_pcrs"] == "sha256:0,7,10"
     assert sorted(steps["learn"]["pcrs"]) == ["sha256:0", "sha256:10", "sha256:7"]
     assert steps["affirm"]["result"]["verdict"] == "affirming"
-    assert steps["affirm"]["answer"] == steps["ask"]["question"]
+    assert steps["affirm"]["completion"] == steps["ask"]["prompt"]
     assert steps["refuse"]["result"]["verdict"] == "contraindicated"
-    assert steps["refuse"]["answer"] is None
+    assert steps["refuse"]["completion"] is None
     assert {step["result"]["policy"]["digest"] for step in (steps["affirm"], steps["refuse"])} == {
         steps["learn"]["policy"]["digest"]
     }
@@ -96,8 +97,8 @@ def test_json_has_the_facts_of_each_step(temporary: Path) -> None:
 @pytest.mark.tpm
 def test_the_better_tpm_is_chosen_where_it_is_there(temporary: Path) -> None:
     document = run("demo", "--format", "json").json()
-    assert document["as_it_should"] is True
-    assert (document["steps"][0]["tpm"], document["steps"][0]["why_not_swtpm"]) == ("swtpm", None)
+    assert document["succeeded"] is True
+    assert (document["steps"][0]["tpm"], document["steps"][0]["swtpm_error"]) == ("swtpm", None)
     refused = document["steps"][-1]["result"]
     assert [one["rule"] for one in refused["findings"] if one["outcome"] != "pass"] == ["pcr.values"]
     assert list(temporary.iterdir()) == []
@@ -155,8 +156,8 @@ def test_a_gate_that_lets_through_what_it_should_not_is_status_1(monkeypatch: py
     assert ran.err == "nomyo: the gate released a response that it should have refused\n"
     assert "What this shows" not in ran.out
     document = run("demo", "--tpm", "soft", "--format", "json").json()
-    assert document["as_it_should"] is False
-    assert [step["as_it_should"] for step in document["steps"]] == [True] * 5 + [False]
+    assert document["succeeded"] is False
+    assert [step["succeeded"] for step in document["steps"]] == [True] * 5 + [False]
 
 
 def test_a_refusal_for_another_reason_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,16 +54,16 @@ def keys_of(document: Any) -> list[str]:
 @pytest.mark.usefixtures("_quick")
 def test_keys_of_demo_json() -> None:
     document = run("demo", "--tpm", "soft", "--format", "json").json()
-    assert keys_of(document) == ["as_it_should", "format", "seconds", "steps"]
+    assert keys_of(document) == ["format", "seconds", "steps", "succeeded"]
     more = {step["step"]: keys_of(step) for step in document["steps"]}
-    always = ["as_it_should", "seconds", "step"]
+    always = ["succeeded", "seconds", "step"]
     assert more == {
-        "start": sorted([*always, "tpm", "url", "why_not_swtpm"]),
-        "ask": sorted([*always, "answer", "payload_id", "question", "quoted", "server_key"]),
+        "start": sorted([*always, "tpm", "url", "swtpm_error"]),
+        "ask": sorted([*always, "completion", "payload_id", "prompt", "quoted_pcrs", "server_key"]),
         "learn": sorted([*always, "pcrs", "policy"]),
-        "affirm": sorted([*always, "answer", "payload_id", "question", "quoted", "result"]),
+        "affirm": sorted([*always, "completion", "payload_id", "prompt", "quoted_pcrs", "result"]),
         "boot": sorted(always),
-        "refuse": sorted([*always, "answer", "result"]),
+        "refuse": sorted([*always, "completion", "result"]),
     }
 
 
