@@ -207,7 +207,7 @@ def closing_text(style: TextStyle, seconds: float, tpm: str, folder: str | None)
     trust = (
         "AIK trust is self_asserted: the signing key is created for each response and nobody certifies it, so any "
         "software can sign such evidence, as it did here. A PCR value identifies the loaded software, and does not say "
-        "that it is good. And each time the prompt was sent before the evidence arrived."
+        "that it is good. And the prompt was always sent before the evidence arrived."
     )
     lines = [style.paint("What this shows", "bold"), *style.wrap(shows, "  "), ""]
     lines += [style.paint("What this does not show", "bold"), *style.wrap(trust, "  "), ""]
@@ -228,8 +228,8 @@ def _next_commands(style: TextStyle, tpm: str) -> list[str]:
         'nomyo chat --policy policy.toml "Hello"',
     )
     end = (
-        "Then boot other firmware: the router's log contains the command, kill -USR1 and its process id. Repeat the last "
-        "command: the client refuses the response."
+        "Then boot other firmware: the router's log contains the command, kill -USR1 and its process id. Repeat the "
+        "last command: the client refuses the response."
     )
     return [
         "  In one terminal:",
@@ -254,7 +254,7 @@ def _start(step: Step, style: TextStyle) -> list[str]:
     tpm = _SWTPM if step.facts["tpm"] == "swtpm" else _SOFT
     better = f" {_FOR_SWTPM}" if step.facts["swtpm_error"] is not None else ""
     return style.wrap(
-        f"The reference router runs at {step.facts['url']}. It is temporary, and stops when the demo ends. "
+        f"The reference router runs at {step.facts['url']}. It is temporary: it stops when the demo ends. "
         f"Its TPM is {tpm}{better}",
         "  ",
     )
@@ -263,7 +263,7 @@ def _start(step: Step, style: TextStyle) -> list[str]:
 def _ask(step: Step, style: TextStyle) -> list[str]:
     text = (
         f'"{step.facts["prompt"]}" was encrypted to the server\'s key, the response to ours. It is an echo, since '
-        f"there is no model here. It came with a quote, signed over PCRs {step.facts['quoted_pcrs']}, not appraised yet."
+        f"there is no model here. It came with a quote over PCRs {step.facts['quoted_pcrs']}, not appraised yet."
     )
     return style.wrap(text, "  ")
 
