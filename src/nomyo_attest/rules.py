@@ -16,14 +16,15 @@ class ValueStyle(Enum):
     """How reports display the values that a finding expected and got.
 
     `PLAIN`: by their types. `CHOICE`: a list names alternatives. `FLAGS`: a list names bits that are set. `PERIOD`: a
-    pair of times, each of which may be missing. `JSON`: as JSON, so that the text ``"true"`` differs from the truth
-    value.
+    pair of times, each of which may be missing. `FIRMWARE`: versions in hexadecimal; a list names alternatives. `JSON`:
+    as JSON, so that the text ``"true"`` differs from the truth value.
     """
 
     PLAIN = "plain"
     CHOICE = "choice"
     FLAGS = "flags"
     PERIOD = "period"
+    FIRMWARE = "firmware"
     JSON = "json"
 
 
@@ -113,7 +114,7 @@ RULE_TABLE: Final = (
               needs=_QUOTE, temporary_warning=True),
     RuleFacts("firmware.version", "claims.firmware_version", "TPMS_ATTEST.firmwareVersion",
               needs=("attest.form", "key.form"), asked_with=("firmware.versions",), temporary_warning=True,
-              style=ValueStyle.CHOICE),
+              style=ValueStyle.FIRMWARE),
     RuleFacts("policy.period", "freshness.policy_period", "valid_from, valid_until",
               asked_with=("valid_from", "valid_until"), style=ValueStyle.PERIOD),
     RuleFacts("claims.*", "claims.claim", "_metadata",

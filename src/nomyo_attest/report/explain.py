@@ -12,7 +12,17 @@ import msgspec
 from nomyo_attest.appraisal import AttestationResult, Finding, Outcome, Verdict
 from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement, Trust
-from nomyo_attest.report.formatting import Digests, Ink, TextStyle, count, digests, excerpt, sanitize, sentence
+from nomyo_attest.report.formatting import (
+    Digests,
+    Ink,
+    TextStyle,
+    count,
+    digests,
+    excerpt,
+    firmware_text,
+    sanitize,
+    sentence,
+)
 from nomyo_attest.rules import ValueStyle, rule_facts
 from nomyo_attest.tpm.constants import specification_name
 
@@ -128,9 +138,15 @@ def _period(value: Any) -> str:
     return " ".join([f"from {start}"] * bool(start) + [f"until {end}"] * bool(end))
 
 
+def _firmware(value: Any) -> str:
+    versions = value if isinstance(value, (list, tuple)) else [value]
+    return " or ".join(firmware_text(str(one)) for one in versions)
+
+
 _STYLES: Final[Mapping[ValueStyle, Callable[[Any], str]]] = {
     ValueStyle.FLAGS: _attributes,
     ValueStyle.PERIOD: _period,
+    ValueStyle.FIRMWARE: _firmware,
 }
 """Formatters for values whose type alone does not determine the format."""
 

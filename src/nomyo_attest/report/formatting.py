@@ -220,7 +220,8 @@ def _share(part: int, whole: int, tenths: int) -> str:
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
-_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_DAY: Final = 86400
+_UNITS: Final = ((3600, "h"), (60, "min"), (1, "s"))
 
 
 def to_datetime(seconds: int) -> datetime:
@@ -240,9 +241,13 @@ def moment(seconds: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a length of time in its two largest units: ``"2 d 6 h"``, ``"1 h 30 min"``, ``"2.5 s"``."""
+    """Format a length of time: ``"2.96 days"``, below a day in its two largest units: ``"8 h 12 min"``, ``"2.5 s"``."""
     if seconds < 60:
         return f"{seconds:.3g} s"
+    if seconds >= _DAY:
+        days = seconds / _DAY
+        text = f"{days:.3g}" if days < 100 else f"{days:,.0f}"
+        return f"{text} {'day' if text == '1' else 'days'}"
     left, parts = int(seconds), []
     for length, unit in _UNITS:
         whole, left = divmod(left, length)
@@ -250,6 +255,37 @@ def duration(seconds: float) -> str:
             parts.append(f"{whole:,} {unit}")
     return " ".join(parts[:2])
 
+
+# ---- firmware versions
+
+_GROUP_MAX: Final = 999
+"""Largest of the first two numbers of a version; above, the bits are not a version of this form, or obfuscated."""
+
+
+def firmware_version(value: int) -> str:
+    """Format `firmwareVersion` of a TPM in the form that people know, with the hexadecimal one in parentheses.
+
+    The number is the manufacturer's. Most use four 16-bit numbers: ``"3.7.0.5 (0x0003000700000005)"``. Software TPMs
+    begin with a date in decimal digits: ``"2024-01-25 (0x2024012500120000)"``. Any other is hexadecimal only.
+    """
+    written = f"0x{value:016x}"
+    if date := _DATE_FIRST.match(written):
+        return f"{'-'.join(date.groups())} ({written})"
+    groups = [value >> shift & 0xFFFF for shift in (48, 32, 16, 0)]
+    if groups[0] > _GROUP_MAX or groups[1] > _GROUP_MAX:
+        return written
+    return f"{'.'.join(map(str, groups))} ({written})"
+
+
+_DATE_FIRST: Final = re.compile(r"0x((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+
+
+def firmware_text(text: str) -> str:
+    """Format a version that is given in hexadecimal, such as ``"0x0003000700000005"``; other text is returned as is."""
+    return firmware_version(int(text, 16)) if _VERSION.fullmatch(text) else text
+
+
+_VERSION: Final = re.compile(r"0x[0-9a-f]{1,16}", re.ASCII)
 
 # ---- digests
 

@@ -14,7 +14,7 @@ from nomyo_attest.crypto.keys import key_name, primary_hierarchy
 from nomyo_attest.errors import ParseError
 from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.report.explain import TEST_KEY
-from nomyo_attest.report.formatting import TextStyle, count, excerpt, sanitize
+from nomyo_attest.report.formatting import TextStyle, duration, excerpt, firmware_text, sanitize
 from nomyo_attest.tpm.attest import TPMS_ATTEST, TPMS_QUOTE_INFO
 from nomyo_attest.tpm.codec import Structure
 from nomyo_attest.tpm.constants import HASH_NAMES, attribute_names, specification_name
@@ -337,7 +337,10 @@ def _fields(fields: dict[str, Any], indent: str, obfuscation: str) -> Iterator[t
                 yield title, one["structure"]
                 yield from _fields(one, indent + "  ", obfuscation)
         else:
-            yield title, _value(name, value) + (obfuscation if name in _OBFUSCATED else "")
+            text = _value(name, value)
+            if name == "firmware_version" and obfuscation != _OBFUSCATION[True]:
+                text = firmware_text(text)
+            yield title, text + (obfuscation if name in _OBFUSCATED else "")
 
 
 def _value(name: str, value: Any) -> str:
@@ -346,7 +349,7 @@ def _value(name: str, value: Any) -> str:
     if name == "magic":
         return f"{value} ({'TPM_GENERATED_VALUE' if value == '0xff544347' else 'not TPM_GENERATED_VALUE'})"
     if name == "clock":
-        return f"{value} ms{_duration(value)}"
+        return f"{value} ms ({duration(value / 1000)} powered)"
     if name == "exponent" and value == 0:
         return "0 (65537)"
     if value is None:
@@ -356,13 +359,6 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return str(value) or "no bytes"
-
-
-def _duration(milliseconds: int) -> str:
-    """Format milliseconds in days and hours, in parentheses; empty below an hour."""
-    days, hours = milliseconds // 86_400_000, milliseconds // 3_600_000 % 24
-    parts = [count(days, "day")] * bool(days) + [count(hours, "hour")] * bool(hours)
-    return f" ({' '.join(parts)} powered)" if parts else ""
 
 
 def _claim_rows(document: dict[str, Any], style: TextStyle) -> list[str]:

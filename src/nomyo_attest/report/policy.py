@@ -8,7 +8,7 @@ from typing import Any, Final
 from nomyo_attest.policy.lint import Remark, Weight
 from nomyo_attest.policy.model import AppraisalPolicy, Trust
 from nomyo_attest.policy.pcr_meanings import MEANINGS
-from nomyo_attest.report.formatting import Ink, TextStyle, count, excerpt, sanitize, sentence
+from nomyo_attest.report.formatting import Ink, TextStyle, count, excerpt, firmware_version, sanitize, sentence
 
 CHECK_FORMAT: Final = "nomyo-attest-policy-check/1"
 
@@ -77,7 +77,7 @@ def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
         if label := policy.pinned_labels.get(name):
             rows.append(("", excerpt(label)))
     if policy.firmware_versions:
-        rows.append(("TPM firmware", " or ".join(f"0x{version:016x}" for version in sorted(policy.firmware_versions))))
+        rows.append(("TPM firmware", " or ".join(map(firmware_version, sorted(policy.firmware_versions)))))
     for path, values in policy.claims.items():
         rows.append((f"claim {path}", " or ".join(excerpt(_claim(value)) for value in values)))
     rows += [(f"rule {rule}", requirement.value) for rule, requirement in sorted(policy.rules.items())]

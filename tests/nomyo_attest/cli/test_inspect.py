@@ -52,6 +52,23 @@ def test_text_and_json_hold_the_same_fields(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("hierarchy", "shown"),
+    [
+        ("endorsement", "3.7.0.5 (0x0003000700000005)"),
+        ("owner", "0x0003000700000005 (obfuscated for this key)"),
+        (None, "3.7.0.5 (0x0003000700000005) (may be obfuscated: the key's hierarchy is unknown)"),
+    ],
+)
+def test_the_firmware_version_is_shown_in_both_forms_unless_it_is_obfuscated(
+    folder: Path, hierarchy: str | None, shown: str
+) -> None:
+    write("firmware.json", Forge(firmware_version=0x0003000700000005, hierarchy=hierarchy))
+    text = " ".join(run("inspect", "firmware.json").out.split())
+    assert f"firmwareVersion {shown}" in text
+    assert "clock 86400000 ms (1 day powered)" in text
+
+
+@pytest.mark.parametrize(
     "forge", [Forge(key="p256"), Forge(key="p384", sized_quote=True, sized_key=False, hierarchy=None)]
 )
 def test_both_framings_and_curves_are_shown(folder: Path, forge: Forge) -> None:

@@ -109,6 +109,11 @@ def test_there_are_faults_to_explain() -> None:
         ("nonce.match", b"\xab", "ab"),
         ("signature.scheme", TPM_ALG_ID.RSASSA, "TPM_ALG_RSASSA"),
         ("key.trust", Trust.PINNED_AIK, "pinned_aik"),
+        (
+            "firmware.version",
+            ["0x0003000700000005", "0x2024012500120000"],
+            "3.7.0.5 (0x0003000700000005) or 2024-01-25 (0x2024012500120000)",
+        ),
         ("any", Outcome.FAIL, "fail"),
         ("any", None, "nothing"),
         ("any", 7, "7"),

@@ -19,6 +19,8 @@ from nomyo_attest.report.formatting import (
     duration,
     escape_commands,
     excerpt,
+    firmware_text,
+    firmware_version,
     moment,
     sanitize,
     sanitize_json,
@@ -233,10 +235,43 @@ def test_numbers_of_an_axis_are_short(value: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(2.5, "2.5 s"), (0.0421, "0.0421 s"), (60, "1 min"), (90, "1 min 30 s"), (5400, "1 h 30 min"), (90061, "1 d 1 h")],
+    [
+        (2.5, "2.5 s"),
+        (0.0421, "0.0421 s"),
+        (60, "1 min"),
+        (90, "1 min 30 s"),
+        (5400, "1 h 30 min"),
+        (29_520, "8 h 12 min"),
+        (86_399, "23 h 59 min"),
+        (86_400, "1 day"),
+        (255_744, "2.96 days"),
+        (172_800, "2 days"),
+        (86_400 * 1_234.5, "1,234 days"),
+    ],
 )
-def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+def test_a_duration_is_in_days_or_below_a_day_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0x0003000700000005, "3.7.0.5 (0x0003000700000005)"),
+        (0x0007003F000D1900, "7.63.13.6400 (0x0007003f000d1900)"),
+        (0x2024012500120000, "2024-01-25 (0x2024012500120000)"),
+        (0x2024131500120000, "0x2024131500120000"),
+        (0x9E3779B97F4A7C15, "0x9e3779b97f4a7c15"),
+        (0, "0.0.0.0 (0x0000000000000000)"),
+    ],
+)
+def test_a_firmware_version_has_the_form_that_people_know_and_the_hexadecimal_one(value: int, text: str) -> None:
+    assert firmware_version(value) == text
+    assert firmware_text(f"0x{value:016x}") == text
+
+
+@pytest.mark.parametrize("text", ["", "2.4", "0x", "0x00030007000000050", "0xZZ", "\u0663"])
+def test_any_other_text_is_no_firmware_version_and_stays(text: str) -> None:
+    assert firmware_text(text) == text
 
 
 def test_sizes_are_exact() -> None:

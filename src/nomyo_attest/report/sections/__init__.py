@@ -43,7 +43,17 @@ from nomyo_attest.report.document import (
     Text,
     Verbatim,
 )
-from nomyo_attest.report.formatting import NAME_MAX, count, duration, moment, number, sentence, shares, size
+from nomyo_attest.report.formatting import (
+    NAME_MAX,
+    count,
+    duration,
+    firmware_text,
+    moment,
+    number,
+    sentence,
+    shares,
+    size,
+)
 from nomyo_attest.report.labels import pinned_aiks
 from nomyo_attest.report.sections.findings import cross_record, failures, rules, unreadable_sources
 from nomyo_attest.report.sections.fleet import claims, numbers, pcr_meaning, profiles, timeline
@@ -288,6 +298,8 @@ def _references(document: dict[str, Any]) -> Iterator[Row]:
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    if key == "firmware.versions" and isinstance(value, list):
+        value = [firmware_text(str(one)) for one in value]
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _flat(f"{key}.{name}", inner)
