@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from nomyo_attest.audit.cause_counts import BootCount, BootKey, CauseSample
 from nomyo_attest.audit.row import VERDICTS
 
 COUNTED: Final = len(VERDICTS) + 2
@@ -132,6 +133,7 @@ class ChunkResult(msgspec.Struct, kw_only=True):
             released; the gate is empty where they do not say.
         ends: the sources that end here.
         progress: the chunk's.
+        causes, boots: failing records by cause and boot; see `CauseCounts`.
     """
 
     number: int
@@ -146,3 +148,5 @@ class ChunkResult(msgspec.Struct, kw_only=True):
     released: dict[tuple[bool, str, int], int]
     ends: tuple[SourceEnd, ...]
     progress: int
+    causes: dict[bytes, CauseSample] = {}
+    boots: dict[BootKey, BootCount] = {}

@@ -17,6 +17,10 @@ PASSING: Final = frozenset({"affirming", "warning"})
 """The verdicts with which a gate releases a completion: every required rule holds."""
 
 
+VALUE_MAXIMUM: Final = 4096
+"""Maximum characters of JSON of an expected or found value that a summary lists; a longer one is cut."""
+
+
 class RowFinding(msgspec.Struct, frozen=True):
     """A rule that failed or is undecided for one record.
 
@@ -103,3 +107,9 @@ COLUMNS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Row
 def encode_row(row: Row) -> bytes:
     """Encode a row as one line of JSON, with its newline: compact, UTF-8, keys in the order of `COLUMNS`."""
     return msgspec.json.encode(row) + b"\n"
+
+
+def bounded(value: Any) -> Any:
+    """Return an expected or found value, or the beginning of its JSON text if that is longer than `VALUE_MAXIMUM`."""
+    text = msgspec.json.encode(value).decode()
+    return value if len(text) <= VALUE_MAXIMUM else f"{text[:VALUE_MAXIMUM]}… ({len(text)} characters)"

@@ -67,6 +67,9 @@ FINDINGS_SCHEMA: Final = pa.schema(
         pa.field("last", _PLACE, nullable=False),
         pa.field("places", pa.list_(pa.field("element", _PLACE, nullable=False)), nullable=False),
         pa.field("message", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("high", pa.int64()),
+        pa.field("low", pa.int64()),
     ]
 )
 """The fields of `CrossRecordFinding`, in order."""

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from nomyo_attest._files import create_empty
+from nomyo_attest.audit.cause_counts import CAUSE_TABLES, UPSERT_BOOT, UPSERT_CAUSE, boot_rows, cause_rows
 from nomyo_attest.audit.chunk import LINES_LISTED, ChunkResult, Fact, Tally
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.sources.source import display
@@ -29,7 +30,7 @@ from nomyo_attest.errors import NomyoAttestError
 APPLICATION_ID: Final = 0x4E6F4175
 """The SQLite application id of a store."""
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Incremented with every change of the tables: an audit with a store of another format cannot be resumed."""
 
 MESSAGE_MAX: Final = 500
@@ -55,6 +56,7 @@ SCHEMA: Final = (
     """CREATE TABLE tallies (
         source INTEGER, rule TEXT, requirement TEXT, outcome TEXT, records INTEGER, lines TEXT, message TEXT,
         PRIMARY KEY (source, rule, outcome)) WITHOUT ROWID""",
+    *CAUSE_TABLES,
     # `named` is 0 for records without a tier, which is not the same as a tier "".
     "CREATE TABLE tiers (named INTEGER, tier TEXT, records INTEGER, PRIMARY KEY (named, tier)) WITHOUT ROWID",
     "CREATE TABLE failures (number INTEGER PRIMARY KEY, row BLOB NOT NULL)",
@@ -185,6 +187,8 @@ class Store:
             many = self.connection.executemany
             many(UPSERT_COUNTS, ((source, *counts) for source, counts in sorted(result.counts.items())))
             many(UPSERT_TALLY, map(_tally, result.tallies))
+            many(UPSERT_CAUSE, cause_rows(result.causes))
+            many(UPSERT_BOOT, boot_rows(result.boots))
             many(UPSERT_RELEASED, ((*key, records) for key, records in sorted(result.released.items())))
             many("INSERT OR IGNORE INTO not_established VALUES (?)", ((one,) for one in sorted(result.not_established)))
             listed = result.failures[: FAILURES_LISTED - self._failures]

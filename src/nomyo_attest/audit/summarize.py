@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Final
 
+from nomyo_attest.audit.cause_groups import cause_groups_of
 from nomyo_attest.audit.cross_record.findings import QueryRow, findings, outcome_of, remark_of
 from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, evaluated_rules
 from nomyo_attest.audit.cross_record.stored import StoredRecords
@@ -110,6 +111,7 @@ def summarize(
     )
     ((written,),) = store.query("SELECT written FROM totals")
     places_total = places_total_of(store)
+    cause_groups, cause_groups_total = cause_groups_of(store)
     status, reason = status_of(
         counts,
         sources_unreadable=sources_unreadable,
@@ -161,6 +163,8 @@ def summarize(
         not_established=[one for (one,) in store.query("SELECT sentence FROM not_established ORDER BY sentence")],
         status=status,
         status_reason=reason,
+        cause_groups=cause_groups,
+        cause_groups_total=cause_groups_total,
     )
 
 

@@ -19,6 +19,8 @@ PROFILES_OVER_TIME: Final = 12
 TIERS_LISTED: Final = 20
 GAPS_LISTED: Final = 10
 BUCKETS_MAXIMUM: Final = 120
+CAUSE_GROUPS_LISTED: Final = 100
+BOOTS_LISTED: Final = 10
 
 FAIL: Final = "fail"
 UNDECIDED: Final = "undecided"
@@ -157,6 +159,9 @@ class CrossRecordFinding(msgspec.Struct, kw_only=True):
         first, last: the first and the last of them.
         places: the first few.
         message: a sentence with the facts.
+        detail: for a duplicate, whether another value of the records is ``"same"`` or ``"different"``; for a value that
+            goes back, its name: ``"clock"``, ``"reset_count"`` or ``"restart_count"``.
+        high, low: for a value that goes back, the largest value before, and the value of the first record.
     """
 
     rule: str
@@ -166,6 +171,72 @@ class CrossRecordFinding(msgspec.Struct, kw_only=True):
     last: Place
     places: list[Place]
     message: str
+    detail: str = ""
+    high: int | None = None
+    low: int | None = None
+
+
+class CauseFinding(msgspec.Struct, kw_only=True):
+    """A rule that does not hold for the records of a group; the values and the message are those of the first one.
+
+    The attributes are those of `RowFinding`.
+    """
+
+    rule: str
+    requirement: str
+    outcome: str
+    expected: Any
+    got: Any
+    message: str
+
+
+class Boot(msgspec.Struct, kw_only=True):
+    """The records of a group that one boot of a machine signed.
+
+    Attributes:
+        aik: the AIK's Name in hex if the policy pins it. If empty, the boot is inferred from the next two attributes.
+        reset_count: of all its quotes.
+        clock_epoch: `processed_at` minus the TPM's clock, in whole seconds: the lowest of its records.
+        records: how many.
+        first, last: the first and the last of them.
+    """
+
+    aik: str
+    reset_count: int
+    clock_epoch: int
+    records: int
+    first: Place
+    last: Place
+
+
+class CauseGroup(msgspec.Struct, kw_only=True):
+    """The records for which the same rules do not hold, with the same values found.
+
+    A record is in one group at most. Rules that the policy ignores, and rules that are undecided as a consequence of
+    others, are not considered.
+
+    Attributes:
+        findings: the rules.
+        values: in how many ways the values differ. If there are too many ways to list, one group has all of them.
+        records: how many records.
+        first, last: the first and the last of them, by time; records without a time are last.
+        boots: the boots with most records.
+        boots_total: how many boots there are.
+        boots_inferred: those of them that are inferred, because the policy does not pin the AIKs.
+        pinned_aiks: how many AIKs that the policy pins signed the other records.
+        without_boot: records whose boot is unknown: without a time, a clock or a signature that verifies.
+    """
+
+    findings: list[CauseFinding]
+    values: int
+    records: int
+    first: Place
+    last: Place
+    boots: list[Boot]
+    boots_total: int
+    boots_inferred: int
+    pinned_aiks: int
+    without_boot: int
 
 
 class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
@@ -312,3 +383,6 @@ class Summary(msgspec.Struct, kw_only=True):
     outside_by_server: int = 0
     """Records of `outside` that are outside by the server's unsigned claim `processed_at`."""
     released: Released = msgspec.field(default_factory=Released)
+    cause_groups: list[CauseGroup] = []
+    """Records that are not affirmed, grouped by cause; those of most records."""
+    cause_groups_total: int = 0

@@ -10,7 +10,7 @@ import msgspec
 
 from nomyo_attest.appraisal.rules import RULES, find_rule
 from nomyo_attest.audit.chunk import LINES_LISTED
-from nomyo_attest.audit.row import PASSING, UNREADABLE, VERDICTS
+from nomyo_attest.audit.row import PASSING, UNREADABLE, VERDICTS, bounded
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
     CONSEQUENCE,
@@ -28,9 +28,6 @@ from nomyo_attest.audit.summary import (
 )
 
 _NAMES_CACHED: Final = 4096
-
-VALUE_MAXIMUM: Final = 4096
-"""Maximum characters of JSON of an expected or found value in a listed failure; a longer one is cut."""
 
 _ORDER: Final = {rule.id: index for index, rule in enumerate(RULES)}
 _ZEROS: Final = ", ".join(f"coalesce({one}, 0)" for one in VERDICTS)
@@ -171,7 +168,7 @@ def failures_of(store: Store) -> list[dict[str, Any]]:
         failure["evidence"] = None
         for finding in failure.get("findings", ()):
             for side in ("expected", "got"):
-                finding[side] = _bounded(finding[side])
+                finding[side] = bounded(finding[side])
         found.append(failure)
     return found
 
@@ -218,11 +215,6 @@ def _rule_order(rule: str) -> tuple[int, str]:
 
 def _outcome_order(outcome: str) -> int:
     return OUTCOMES.index(outcome) if outcome in OUTCOMES else len(OUTCOMES)
-
-
-def _bounded(value: Any) -> Any:
-    text = msgspec.json.encode(value).decode()
-    return value if len(text) <= VALUE_MAXIMUM else f"{text[:VALUE_MAXIMUM]}… ({len(text)} characters)"
 
 
 class SourceOrder:

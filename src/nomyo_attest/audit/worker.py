@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from nomyo_attest.audit.cause_counts import CauseCounts
 from nomyo_attest.audit.chunk import COUNTED, LINES_LISTED, Chunk, ChunkResult, Fact, RawRecord, Tally
 from nomyo_attest.audit.record import Outside, RecordAppraiser, consequences_of, unreadable
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS, Row, encode_row
@@ -64,6 +65,7 @@ class _Sums:
         self._facts: list[Fact] = []
         self._profiles: dict[bytes, str] = {}
         self._tallies: dict[tuple[int, str, str], Tally] = {}
+        self._causes = CauseCounts()
         self._counts: dict[int, list[int]] = {}
         self._failures: list[bytes] = []
         self._not_established: set[str] = set()
@@ -86,11 +88,14 @@ class _Sums:
             self._released[row.released, row.gate or "", _INDEX[row.verdict]] += 1
         if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
             self._profiles[fact.pcr_profile] = bytes(row.pcrs).decode("ascii")
-        for tally in _tallies(record.source, row) if row.findings else ():
-            known = self._tallies.setdefault((tally.source, tally.rule, tally.outcome), tally)
-            if known is not tally:
-                known.records += 1
-                known.lines += tally.lines[: LINES_LISTED - len(known.lines)]
+        if row.findings:
+            following = consequences_of(row.findings)
+            self._causes.add(row, following)
+            for tally in _tallies(record.source, row, following):
+                known = self._tallies.setdefault((tally.source, tally.rule, tally.outcome), tally)
+                if known is not tally:
+                    known.records += 1
+                    known.lines += tally.lines[: LINES_LISTED - len(known.lines)]
         encoded = encode_row(row)
         if row.verdict in self._select:
             self._rows.append(encoded)
@@ -106,6 +111,8 @@ class _Sums:
             facts=self._facts,
             profiles=self._profiles,
             tallies=list(self._tallies.values()),
+            causes=self._causes.samples,
+            boots=self._causes.boots,
             counts=self._counts,
             failures=self._failures,
             not_established=self._not_established,
@@ -115,8 +122,7 @@ class _Sums:
         )
 
 
-def _tallies(source: int, row: Row) -> Iterator[Tally]:
-    following = consequences_of(row.findings)
+def _tallies(source: int, row: Row, following: frozenset[str]) -> Iterator[Tally]:
     for finding in row.findings:
         outcome = CONSEQUENCE if finding.rule in following else finding.outcome
         yield Tally(source, finding.rule, finding.requirement, outcome, 1, [row.line], finding.message)

@@ -174,11 +174,12 @@ def _values(summary: Summary, wanted: set[tuple[str, int, str]]) -> dict[tuple[s
             expected, got = finding.get("expected"), finding.get("got")
             key = (row.get("source", ""), row.get("line", 0), finding.get("rule", ""))
             if key in wanted and expected is not None and got is not None:
-                found[key] = _compared(key[2], expected, got)
+                found[key] = compared_values(key[2], expected, got)
     return found
 
 
-def _compared(rule: str, expected: Any, got: Any) -> tuple[str, str]:
+def compared_values(rule: str, expected: Any, got: Any) -> tuple[str, str]:
+    """Format the expected and the found value of a rule, in one line each."""
     if not rule.startswith("claims."):  # a claim is text from the server, even if it looks like a digest
         expected, got = _with_bytes(expected), _with_bytes(got)
     written = digests({*_bytes_in(expected), *_bytes_in(got)})

@@ -186,7 +186,7 @@ class _Renderer:
         first = f"  {tag}  {name}  "
         lines = [f"{first}{amount}".rstrip()]
         if len(lines[0]) > self.style.width:
-            lines = [*self.style.wrap(name, f"  {tag}  ", "    "), *self.style.wrap(amount, "    ")]
+            lines = self.style.wrap(name, f"  {tag}  ", "    ") + (self.style.wrap(amount, "    ") if amount else [])
         rest = lines[0].removeprefix(f"  {tag}  ")
         name = rest[: len(name)]
         painted = f"{self.style.paint(name, 'bold')}{rest[len(name) :]}"

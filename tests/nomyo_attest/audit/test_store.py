@@ -11,7 +11,7 @@ import pytest
 
 from nomyo_attest.audit import store as store_module
 from nomyo_attest.audit.chunk import LINES_LISTED
-from nomyo_attest.audit.store import MESSAGE_MAX, Store, StoreError
+from nomyo_attest.audit.store import FORMAT, MESSAGE_MAX, Store, StoreError
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from tests.nomyo_attest.audit.stores import digest, end, facts_of, fill, result, summary_of, tally
 
@@ -160,7 +160,7 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "s")
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(StoreError, match="expected a store of format 2, got 99"):
+    with pytest.raises(StoreError, match=f"expected a store of format {FORMAT}, got 99"):
         Store.open(tmp_path / "s")
 
 

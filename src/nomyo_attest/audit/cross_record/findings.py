@@ -55,6 +55,9 @@ def findings(rule: CrossRecordRule, rows: Iterable[QueryRow]) -> Iterator[CrossR
             last=places[-1],
             places=places[:PLACES_MAX],
             message=_message(rule, first, places),
+            detail=first[_DETAIL] or "",
+            high=first[_HIGH],
+            low=first[_LOW],
         )
 
 

@@ -40,7 +40,7 @@ CONTENT_SECURITY_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}
 
 _SIZE: Final = 100_000
 _SIZES: Final = {
-    "failures": 1_200_000,
+    "failures": 1_100_000,
     "sources": 350_000,
     "rules": 200_000,
     "cross_record": 250_000,

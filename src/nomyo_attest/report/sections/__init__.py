@@ -54,9 +54,11 @@ from nomyo_attest.report.formatting import (
     shares,
     size,
 )
+from nomyo_attest.report.incidents import incidents
 from nomyo_attest.report.labels import pinned_aiks
 from nomyo_attest.report.sections.findings import cross_record, failures, rules, unreadable_sources
 from nomyo_attest.report.sections.fleet import claims, numbers, pcr_meaning, profiles, timeline
+from nomyo_attest.report.sections.incident_list import incidents_section
 
 __all__ = ["document"]
 
@@ -99,6 +101,7 @@ def document(summary: Summary) -> Document:
         reason=summary.status_reason,
         sections=(
             _result(summary),
+            incidents_section(incidents(summary)),
             rules(summary),
             unreadable_sources(summary),
             cross_record(summary),

@@ -34,6 +34,7 @@ def test_a_duplicate_quote_is_found_with_its_places_and_whether_the_payload_ids_
         last=Place("a.jsonl", 1, 9),
         places=[Place("a.jsonl", 3, 3), Place("a.jsonl", 1, 9)],
         message="one quote in 2 records, with different payload ids",
+        detail="different",
     )
 
 

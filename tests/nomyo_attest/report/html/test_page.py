@@ -31,7 +31,7 @@ def table(page: Node, name: str) -> Node:
 
 def test_the_sections_stand_in_the_order_an_auditor_asks(page: Node) -> None:
     assert [one.get("id") for one in page.all("section")] == [
-        *("result", "rules", "unreadable", "cross_record", "timeline", "profiles", "failures"),
+        *("result", "incidents", "rules", "unreadable", "cross_record", "timeline", "profiles", "failures"),
         *("claims", "sources", "policy", "limits", "provenance"),
     ]
 

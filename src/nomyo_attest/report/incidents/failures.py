@@ -1,0 +1,177 @@
+"""Incidents of records that are not affirmed: one for each group of records with the same cause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+from nomyo_attest.audit.summary import CONSEQUENCE, FAIL, CauseFinding, CauseGroup, Place, RuleSummary, Summary
+from nomyo_attest.policy.pcr_meanings import MEANINGS
+from nomyo_attest.report.causes import REMEDIATION_UNREADABLE, compared_values, known_rule, unreadable
+from nomyo_attest.report.formatting import count, sentence
+from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
+from nomyo_attest.report.incidents.wording import booted, clause, machine_fact, machines, period, responses
+
+_BOOT_RULES: Final = ("pcr.values", "firmware.version")
+_POLICY_RULES: Final = (
+    *("key.attributes", "key.strength", "key.hierarchy", "key.trust", "clock.safe", "pcr.bank", "policy.period"),
+)
+_PLACES_MAXIMUM: Final = 10
+
+
+def of_groups(summary: Summary) -> Iterator[Incident]:
+    """Yield an incident for each group of failing records."""
+    for group in summary.cause_groups:
+        findings = sorted(group.findings, key=_importance)
+        if findings:
+            yield _incident(group, findings, summary.policy.document)
+
+
+def of_other_records(summary: Summary) -> Iterator[Incident]:
+    """Yield an incident for each rule that does not hold for records of groups that are not listed."""
+    listed: Counter[tuple[str, str]] = Counter()
+    for group in summary.cause_groups:
+        listed.update({(one.rule, one.outcome): group.records for one in group.findings})
+    for rule in summary.rules:
+        left = rule.records - listed[rule.rule, rule.outcome]
+        if rule.outcome != CONSEQUENCE and rule.requirement != "ignore" and left > 0:
+            yield _other(rule, left, some_listed=left < rule.records)
+
+
+def of_unreadable(summary: Summary) -> Iterator[Incident]:
+    """Yield one incident for everything that could not be read."""
+    found = unreadable(summary)
+    if not found:
+        return
+    records = max(summary.counts.unreadable, sum(one.records for one in found))
+    sources = max(len(found), summary.sources_unreadable)
+    places = [Place(one.source, one.lines[0] if one.lines else 0) for one in found]
+    yield Incident(
+        kind=Kind.UNREADABLE,
+        severity=severity_of(Kind.UNREADABLE),
+        title=f"{count(records, 'record')} in {count(sources, 'source')} could not be read",
+        records=records,
+        first=places[0],
+        last=places[-1],
+        rules=("unreadable",),
+        problem=found[0].problem,
+        places=tuple(places[1 : 1 + _PLACES_MAXIMUM]),
+        places_total=sources - 1,
+        remediation=sentence(REMEDIATION_UNREADABLE),
+    )
+
+
+def _importance(finding: CauseFinding) -> int:
+    """Order findings: failed rules that the policy requires first, those that explain the others before them."""
+    return list(Kind).index(_kind(finding))
+
+
+def _kind(finding: CauseFinding | RuleSummary) -> Kind:
+    if finding.rule == "evidence.available":
+        return Kind.MISSING_EVIDENCE
+    if finding.requirement == "warn":
+        return Kind.WARNING
+    if finding.outcome != FAIL:
+        return Kind.UNDECIDED
+    if finding.rule in _BOOT_RULES:
+        return Kind.BOOT
+    if finding.rule in _POLICY_RULES or finding.rule.startswith("claims.") or known_rule(finding.rule) is None:
+        return Kind.POLICY
+    return Kind.EVIDENCE
+
+
+def _incident(group: CauseGroup, findings: list[CauseFinding], policy: dict[str, Any]) -> Incident:
+    main = findings[0]
+    kind = _kind(main)
+    rule = known_rule(main.rule)
+    return Incident(
+        kind=kind,
+        severity=severity_of(kind),
+        title=_title(group, main, kind),
+        records=group.records,
+        first=group.first,
+        last=group.last,
+        rules=tuple(one.rule for one in findings),
+        changes=tuple(change for one in findings for change in _changes(one, policy)),
+        values=group.values,
+        problem=main.message,
+        aik=group.boots[0].aik if group.pinned_aiks == 1 and group.boots and not group.boots_inferred else "",
+        machine="" if kind is Kind.MISSING_EVIDENCE else machine_fact(group),
+        boots=tuple(group.boots),
+        boots_total=group.boots_total,
+        places=tuple(boot.first for boot in group.boots if boot.first != group.first),
+        places_total=max(0, group.boots_total - 1),
+        remediation=sentence(rule.remediation) if rule else "",
+    )
+
+
+def _title(group: CauseGroup, main: CauseFinding, kind: Kind) -> str:
+    number, when = responses(group.records), period(group.first, group.last)
+    if kind is Kind.MISSING_EVIDENCE:
+        return f"{number} {'has' if group.records == 1 else 'have'} no evidence{when}"
+    subject = machines(group)
+    if main.rule == "pcr.values" and main.outcome == FAIL:
+        text = f"{subject or 'Machines that cannot be identified'} {booted(main.got)}{when}: {number}"
+    else:
+        what = clause(main.rule) if main.outcome == FAIL else f"The rule {_named(main.rule)} could not be evaluated"
+        of = f" of {subject[:1].lower()}{subject[1:]}" if subject else ""
+        text = f"{what}{when}: {number}{of}"
+    if group.values > 1:
+        text += f", with {group.values:,} different values"
+    return f"{text} (the policy makes this a warning)" if kind is Kind.WARNING else text
+
+
+def _named(rule: str) -> str:
+    return rule if known_rule(rule) is not None and not rule.startswith("claims.") else "about a claim"
+
+
+def _other(rule: RuleSummary, records: int, *, some_listed: bool) -> Incident:
+    kind = _kind(rule)
+    known = known_rule(rule.rule)
+    number = f"{records:,} more {'response' if records == 1 else 'responses'}" if some_listed else responses(records)
+    what = clause(rule.rule) if rule.outcome == FAIL else f"The rule {_named(rule.rule)} could not be evaluated"
+    if kind is Kind.MISSING_EVIDENCE:
+        title = f"{number} {'has' if records == 1 else 'have'} no evidence"
+    elif rule.rule == "pcr.values" and rule.outcome == FAIL:
+        title = f"Machines that cannot be identified booted something that the policy does not list: {number}"
+    else:
+        title = f"{what}: {number}"
+    return Incident(
+        kind=kind,
+        severity=severity_of(kind),
+        title=f"{title} (the policy makes this a warning)" if kind is Kind.WARNING else title,
+        records=records,
+        first=None if some_listed else rule.first,
+        rules=(rule.rule,),
+        problem=rule.message,
+        remediation=sentence(known.remediation) if known else "",
+    )
+
+
+def _changes(finding: CauseFinding, policy: dict[str, Any]) -> Iterator[Change]:
+    expected, got = finding.expected, finding.got
+    if finding.rule == "pcr.values" and isinstance(expected, dict) and isinstance(got, dict):
+        for place, references in expected.items():
+            bank, _, index = place.rpartition(":")
+            before = tuple(str(one) for one in references) if isinstance(references, list) else ()
+            labels = _labels(policy, bank, index)
+            meaning = MEANINGS.get(int(index), "") if index.isdecimal() and len(index) < 4 else ""
+            value = got.get(place)
+            yield Change(
+                what=place,
+                meaning=meaning.partition(";")[0],
+                before=before,
+                labels=tuple(labels.get(one, "") for one in before),
+                after=value if isinstance(value, str) else "",
+            )
+    elif expected is not None and got is not None and finding.rule != "evidence.available":
+        before_text, after = compared_values(finding.rule, expected, got)
+        yield Change(what=finding.rule, before=(before_text,), labels=("",), after=after)
+
+
+def _labels(policy: dict[str, Any], bank: str, index: str) -> dict[str, str]:
+    values = policy.get("pcrs", {}).get(bank, {}).get(index)
+    if not isinstance(values, list):
+        return {}
+    return {str(one.get("value", "")): str(one.get("label") or "") for one in values}

@@ -1,0 +1,192 @@
+"""The sentences of incidents: what does not hold, which machines, when, and by how much."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from nomyo_attest.audit.summary import CauseGroup, Place
+from nomyo_attest.report.formatting import count, digests, moment, number, to_datetime
+
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
+_UNITS: Final = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1000, "seconds"))
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.]{1,60}", re.ASCII)
+
+_CLAUSES: Final = {
+    "evidence.form": "The evidence is malformed",
+    "attest.form": "The quote does not parse",
+    "signature.form": "The signature does not parse",
+    "key.form": "The AIK does not parse",
+    "attest.magic": "A TPM did not generate the signed structure",
+    "attest.type": "The TPM signed something other than a quote",
+    "key.attributes": "The AIK is not a restricted signing key that stays in its TPM",
+    "key.template": "The AIK is not a key that a TPM creates and signs with",
+    "key.strength": "The AIK is too weak",
+    "key.hierarchy": "The AIK belongs to a hierarchy that the policy does not allow",
+    "key.trust": "The AIK is not trusted as the policy requires",
+    "signer.name": "The signer's name in the quote is not a name of the AIK",
+    "signature.scheme": "The signature's scheme is not that of the AIK",
+    "signature.hash": "The signature's hash is not allowed",
+    "signature.valid": "The signature does not verify",
+    "nonce.match": "The quote was made for another request",
+    "clock.safe": "The TPM reports that its clock may have gone back",
+    "pcr.selection": "The reported PCRs are not those that the TPM signed",
+    "pcr.digest": "The reported PCR values are not those that the TPM signed",
+    "pcr.bank": "The policy relies on a PCR bank with a weak hash",
+    "firmware.version": "The TPM runs firmware that the policy does not list",
+    "policy.period": "The policy was not in force",
+}
+_BOOTED: Final = {
+    0: "booted firmware",
+    1: "booted with firmware settings",
+    2: "booted with option ROMs",
+    3: "booted with option ROM settings",
+    4: "booted a boot loader or kernel",
+    5: "booted with boot loader settings",
+    7: "booted with a Secure Boot state",
+    8: "booted with a kernel command line",
+    9: "booted a kernel or initrd",
+    10: "ran software",
+    11: "booted a kernel image",
+    12: "booted with a kernel command line",
+    14: "booted with machine owner keys",
+}
+
+
+def clause(rule: str) -> str:
+    """Return what is wrong if a rule fails, as a main clause."""
+    if rule.startswith("claims."):
+        name = rule.removeprefix("claims.")
+        named = f"the claim {name}" if _PLAIN_NAME.fullmatch(name) else "a claim"
+        return f"The server makes {named} with a value that the policy does not accept"
+    return _CLAUSES.get(rule, "A rule of another version does not hold")
+
+
+def booted(got: Any) -> str:
+    """Return what a machine did, as a verb phrase, from the PCR values that do not match."""
+    if not isinstance(got, Mapping) or not got:
+        return "booted something that the policy does not list"
+    places = sorted(got, key=_place_order)
+    indices = [place.rpartition(":")[2] for place in places]
+    named = f"PCR{'s' * (len(indices) > 1)} {listing(indices)}" if len(indices) <= 6 else f"{len(indices)} PCRs"
+    if all(value is None for value in got.values()):
+        return f"did not quote {named}, which the policy requires"
+    single = _BOOTED.get(int(indices[0]), "") if len(indices) == 1 and indices[0].isdecimal() else ""
+    if single:
+        return f"{single} ({named}) that the policy does not list"
+    return f"booted with values of {named} that the policy does not list"
+
+
+def _place_order(place: str) -> tuple[str, int, str]:
+    bank, _, index = place.rpartition(":")
+    return bank, int(index) if index.isdecimal() and len(index) < 4 else 1000, index
+
+
+def listing(names: list[str]) -> str:
+    """``"0, 4 and 7"``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def responses(records: int) -> str:
+    """``"25 responses"``."""
+    return count(records, "response")
+
+
+# ---- machines
+
+
+def machines(group: CauseGroup) -> str:
+    """Return the machines of a group as the subject of a sentence; empty if they are not known."""
+    if group.without_boot or not group.boots or _each_alone(group):
+        return ""
+    if not group.boots_inferred:
+        return "The machine with " + aik(group.boots[0].aik) if group.pinned_aiks == 1 else _pinned(group)
+    if group.boots_total == 1:
+        return "One machine (inferred)"
+    return f"Up to {number(group.boots_inferred + group.pinned_aiks)} machines (inferred)"
+
+
+def _pinned(group: CauseGroup) -> str:
+    return f"{number(group.pinned_aiks)} machines with pinned AIKs"
+
+
+def machine_fact(group: CauseGroup) -> str:
+    """Return which machines the records of a group are of, and how that is known."""
+    if _each_alone(group):
+        return (
+            "unknown: no two of these records have the same resetCount and a constant difference between "
+            "`processed_at` and the clock"
+        )
+    parts = []
+    if group.pinned_aiks:
+        parts.append(f"{'one AIK' if group.pinned_aiks == 1 else count(group.pinned_aiks, 'AIK')} that the policy pins")
+    if group.boots_inferred == 1 and group.boots_total == 1:
+        parts.append(
+            f"one boot, inferred: every quote has resetCount {group.boots[0].reset_count}, and `processed_at` minus "
+            "the clock is constant within seconds"
+        )
+    elif group.boots_inferred:
+        parts.append(
+            f"{number(group.boots_inferred)} boots, inferred: in each of them the quotes have one resetCount, and "
+            "`processed_at` minus the clock is constant within seconds; one machine may have booted several times"
+        )
+    if group.without_boot and parts:
+        parts.append(f"unknown for {count(group.without_boot, 'record')}")
+    if not parts:
+        return "unknown: the records have no time, no clock or no signature that verifies"
+    return "; ".join(parts)
+
+
+def _each_alone(group: CauseGroup) -> bool:
+    """Whether no two records share an inferred boot, as where TPMs obfuscate resetCount with each AIK."""
+    return 2 < group.records == group.boots_inferred
+
+
+def aik(name: str) -> str:
+    """``"AIK 000bbec3…badb"``."""
+    try:
+        value = bytes.fromhex(name)
+    except ValueError:
+        return "an AIK"
+    return f"AIK {name[:8]}…{name[-4:]}" if len(name) > 16 else f"AIK {digests([value])[value]}"
+
+
+# ---- times
+
+
+def day(seconds: int) -> str:
+    """``"8 January 2026"``, in UTC."""
+    at = to_datetime(seconds)
+    return f"{_day(at)} {at.year}" if moment(seconds).endswith("Z") else moment(seconds)
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {_MONTHS[at.month - 1]}"
+
+
+def period(first: Place | None, last: Place | None) -> str:
+    """``" from 8 to 10 January 2026"``, in UTC; empty without times."""
+    begins = first.processed_at if first else None
+    ends = last.processed_at if last else None
+    if begins is None:
+        return "" if ends is None else f" until {day(ends)}"
+    if ends is None or day(ends) == day(begins):
+        return f" on {day(begins)}"
+    a, b = to_datetime(begins), to_datetime(ends)
+    if (a.year, a.month) == (b.year, b.month):
+        return f" from {a.day} to {day(ends)}"
+    return f" from {_day(a) if a.year == b.year else day(begins)} to {day(ends)}"
+
+
+def span(milliseconds: int) -> str:
+    """``"2.96 days"``, ``"1 minute"``: a length of time in one unit, with three digits."""
+    for length, unit in _UNITS:
+        if milliseconds >= length:
+            value = f"{milliseconds / length:,.3g}" if milliseconds < 1000 * length else f"{milliseconds // length:,}"
+            return f"{value} {unit[:-1] if value == '1' else unit}"
+    return f"{milliseconds} ms"

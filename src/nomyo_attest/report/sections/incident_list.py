@@ -1,0 +1,131 @@
+"""Build the section on incidents: what happened, most urgent first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from nomyo_attest.audit.summary import Boot
+from nomyo_attest.report.document import (
+    Block,
+    Detail,
+    Digest,
+    Entries,
+    Entry,
+    Fact,
+    Mark,
+    Name,
+    Paragraph,
+    Quote,
+    Section,
+    Text,
+)
+from nomyo_attest.report.formatting import Digests, count, digests, number
+from nomyo_attest.report.incidents import COUNTERS, Change, Incident, Severity
+
+FULL, PAGE = Detail.FULL, Detail.PAGE
+
+SEVERITY_KINDS: Final = {
+    Severity.HIGH: "contraindicated",
+    Severity.MEDIUM: "warning",
+    Severity.LOW: "none",
+}
+"""The verdict whose color and symbol an incident has."""
+
+_CHANGES_MAXIMUM: Final = 6
+_REFERENCES_MAXIMUM: Final = 4
+_VALUE_MAX: Final = 400
+
+
+def incidents_section(found: Sequence[Incident]) -> Section:
+    """List the incidents with what changed, where, and what to do."""
+    title = "Incidents"
+    if not found:
+        return Section("incidents", title, [Paragraph("There are no incidents.", PAGE)])
+    listed: Block = Entries("incidents", [_entry(one) for one in found], "incident")
+    return Section("incidents", title, [listed], number(len(found)))
+
+
+def _entry(incident: Incident) -> Entry:
+    severity = incident.severity
+    return Entry(
+        Mark(SEVERITY_KINDS[severity], severity.value.upper()),
+        incident.title,
+        facts=list(_facts(incident)),
+        items=[_boot(one) for one in incident.boots] if incident.boots_total > 1 else [],
+        noun="boot",
+        total=incident.boots_total if incident.boots_total > 1 else 0,
+    )
+
+
+def _facts(incident: Incident) -> Iterator[Fact]:
+    if incident.problem and not incident.changes:
+        yield Fact("problem", Quote(incident.problem, message=True), FULL)
+    for change in incident.changes[:_CHANGES_MAXIMUM]:
+        yield from _change(change)
+    if len(incident.changes) > _CHANGES_MAXIMUM:
+        yield Fact("", f"and {count(len(incident.changes) - _CHANGES_MAXIMUM, 'more value')}")
+    if incident.values > 1:
+        yield Fact("", f"The records have {number(incident.values)} different values; this is the first.")
+    if incident.aik:
+        yield Fact("AIK", Digest(incident.aik), FULL)
+    if incident.machine:
+        yield Fact("machine", incident.machine)
+    if incident.first is not None:
+        yield Fact("first", incident.first)
+    if incident.last is not None and incident.last != incident.first:
+        yield Fact("last", incident.last)
+    places: list[Text] = [part for place in incident.places for part in (place, "\n")]
+    left = incident.places_total - len(incident.places)
+    if places and incident.boots_total < 2:
+        yield Fact("also", (*places, f"and {number(left)} more" if left > 0 else ""), FULL)
+    yield Fact("rules" if len(incident.rules) > 1 else "rule", tuple(_names(incident.rules)))
+    if incident.remediation:
+        yield Fact("remediation", incident.remediation)
+
+
+def _change(change: Change) -> Iterator[Fact]:
+    if change.what in COUNTERS:
+        yield Fact("changed", f"{change.what} from {change.before[0]} to {change.after}")
+        return
+    meaning = f": {change.meaning}" if change.meaning else ""
+    yield Fact("changed", (Name(change.what, 60), meaning))
+    known = change.before[:_REFERENCES_MAXIMUM]
+    shortened = digests(_bytes(one) for one in (*change.before, change.after) if _is_digest(one))
+    expected: list[Text] = []
+    for at, value in enumerate(known):
+        label = change.labels[at] if at < len(change.labels) else ""
+        expected += [" or " if at else "", _value(value, shortened, change.after)]
+        expected += [" (", Quote(label, 80), ")"] if label else []
+    if len(change.before) > len(known):
+        expected.append(f" or one of {number(len(change.before) - len(known))} more")
+    yield Fact("expected", tuple(expected) if known else "any value, but signed")
+    near = known[0] if known else ""
+    yield Fact("got", _value(change.after, shortened, near) if change.after else "no value is signed")
+
+
+def _value(value: str, shortened: Digests, other: str) -> Text:
+    if not _is_digest(value):
+        return Quote(value, _VALUE_MAX)
+    return Digest(value, shortened.get(_bytes(value), ""), other if len(other) == len(value) else "")
+
+
+def _is_digest(value: str) -> bool:
+    return 32 <= len(value) <= 128 and not len(value) % 2 and not set(value) - set("0123456789abcdef")
+
+
+def _bytes(value: str) -> bytes:
+    return bytes.fromhex(value)
+
+
+def _names(rules: Sequence[str]) -> Iterator[Text]:
+    for at, rule in enumerate(rules):
+        yield from (", ", Name(rule, 60)) if at else (Name(rule, 60),)
+
+
+def _boot(boot: Boot) -> list[Fact]:
+    how = "AIK pinned" if boot.aik else "inferred"
+    text: list[Text] = [f"resetCount {boot.reset_count} ({how}), {count(boot.records, 'record')}, first ", boot.first]
+    if boot.last != boot.first:
+        text += [", last ", boot.last]
+    return [Fact("boot", tuple(text))]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from nomyo_attest.audit.summary import Boot, CauseFinding, CauseGroup, CrossRecordFinding, Place, RuleSummary, Summary
+from nomyo_attest.report.incidents import Incident, Kind, Severity, incidents
+from nomyo_attest.report.incidents.across import APART
+from tests.nomyo_attest.report.audit_samples import START, digest, summary
+
+DAY = 86_400
+
+
+def place(line: int, day: float | None = 0) -> Place:
+    return Place("a.jsonl", line, None if day is None else START + int(day * DAY))
+
+
+def group(rule: str = "pcr.values", records: int = 25, **fields: Any) -> CauseGroup:
+    """Failing records of one inferred boot, on two days."""
+    got: Any = {"sha256:0": digest("x")} if rule == "pcr.values" else "x"
+    expected: Any = {"sha256:0": [digest("firmware 2.4")]} if rule == "pcr.values" else "y"
+    found = CauseFinding(rule=rule, requirement="required", outcome="fail", expected=expected, got=got, message="no")
+    first, last = place(1), place(9, 2)
+    boot = Boot(aik="", reset_count=7, clock_epoch=0, records=records, first=first, last=last)
+    given: dict[str, Any] = {
+        "findings": [found], "values": 1, "records": records, "first": first, "last": last, "boots": [boot],
+        "boots_total": 1, "boots_inferred": 1, "pinned_aiks": 0, "without_boot": 0,
+    }  # fmt: skip
+    return CauseGroup(**{**given, **fields})
+
+
+def found(rule: str, key: str, *places: Place, **fields: Any) -> CrossRecordFinding:
+    given: dict[str, Any] = {"records": len(places), "message": "found", "places": list(places)}
+    return CrossRecordFinding(rule=rule, key=key, first=places[0], last=places[-1], **{**given, **fields})
+
+
+def of(**changes: Any) -> list[Incident]:
+    """The incidents of an audit in which nothing happened but `changes`."""
+    nothing: dict[str, Any] = {"rules": [], "places": [], "cross_record": [], "cross_record_rules": [], "failures": []}
+    sources = [one for one in summary().sources if not one.problem]
+    return incidents(summary(**{**nothing, "sources": sources, "sources_unreadable": 0, **changes}))
+
+
+def test_a_machine_that_booted_unlisted_firmware_is_one_sentence_with_what_changed() -> None:
+    (one,) = of(cause_groups=[group()])
+    assert (one.kind, one.severity, one.records, one.rules) == (Kind.BOOT, Severity.HIGH, 25, ("pcr.values",))
+    assert re.match(r"One machine \(inferred\) booted firmware .* from 2 to 4 November 2026: 25 responses$", one.title)
+    (change,) = one.changes
+    assert (change.what, change.before, change.labels) == ("sha256:0", (digest("firmware 2.4"),), ("firmware 2.4",))
+    assert change.after == digest("x")
+    assert change.meaning
+    assert "inferred" in one.machine
+    assert (one.first, one.last) == (place(1), place(9, 2))
+    assert one.remediation
+
+
+def test_a_machine_is_named_by_an_aik_that_the_policy_pins_and_is_not_inferred() -> None:
+    boot = Boot(aik="000b" + "1f" * 32, reset_count=7, clock_epoch=0, records=25, first=place(1), last=place(9, 2))
+    (one,) = of(cause_groups=[group(boots=[boot], boots_inferred=0, pinned_aiks=1)])
+    assert (one.aik, "inferred" in one.title, "inferred" in one.machine) == (boot.aik, False, False)
+    assert "000b1f1f" in one.title
+
+
+@pytest.mark.parametrize("fields", [
+    {"boots": [], "boots_total": 0, "boots_inferred": 0, "without_boot": 25},
+    {"boots_total": 25, "boots_inferred": 25},
+    {"boots_total": 1, "without_boot": 3},
+])  # fmt: skip
+def test_no_number_of_machines_is_claimed_where_boots_are_not_known(fields: dict[str, Any]) -> None:
+    (one,) = of(cause_groups=[group(**fields)])
+    assert not re.search(r"one machine|\d machine", one.title, re.IGNORECASE)
+    assert "unknown" in one.machine
+
+
+def test_the_findings_about_one_duplicate_are_one_incident() -> None:
+    pair = place(3), place(8, 12)
+    (one,) = of(cross_record=[
+        found("duplicate.quote", "q", *pair, detail="same"), found("duplicate.payload_id", "p", *pair, detail="same"),
+        found("reused.aik", "000b" + "22" * 32, *pair, detail="same"),
+    ])  # fmt: skip
+    assert one.title == "One response of 2 November 2026 was replayed on 14 November 2026"
+    assert (one.kind, one.records, one.keys[:2]) == (Kind.REPLAY, 2, ("q", "p"))
+    assert one.rules == ("duplicate.quote", "duplicate.payload_id", "reused.aik")
+
+
+def test_an_aik_that_signed_more_than_a_duplicate_is_an_incident_of_its_own() -> None:
+    pair = place(3), place(8, 12)
+    kinds = [one.kind for one in of(cross_record=[
+        found("duplicate.quote", "q", *pair), found("reused.aik", "000b" + "22" * 32, *pair, place(9, 12)),
+    ])]  # fmt: skip
+    assert kinds == [Kind.REPLAY, Kind.REUSED_KEY]
+
+
+def test_responses_recorded_twice_are_one_incident_that_is_less_urgent() -> None:
+    copies = [found("duplicate.quote", f"q{at}", place(at), place(100 + at), detail="same") for at in range(1, 4)]
+    (one,) = of(cross_record=copies)
+    assert (one.kind, one.severity, one.records) == (Kind.DUPLICATE, Severity.MEDIUM, 6)
+
+
+def test_many_replays_are_one_incident() -> None:
+    replays = [found("duplicate.quote", f"q{at}", place(at), place(100 + at, 3)) for at in range(1, APART + 2)]
+    assert len(of(cross_record=replays[:APART])) == APART
+    (one,) = of(cross_record=replays)
+    assert (one.kind, one.records, one.places_total) == (Kind.REPLAY, 2 * (APART + 1), APART)
+
+
+def test_the_findings_about_one_aik_that_went_back_are_one_incident() -> None:
+    key = "000b" + "33" * 32
+    back = place(5, 3)
+    (one,) = of(
+        cross_record=[
+            found("rollback.clock", key, back, place(6, 4), detail="clock", high=9_209_986_838, low=8_954_220_504),
+            found("rollback.counters", key, back, place(7, 4), detail="reset_count", high=16, low=15),
+        ]
+    )
+    assert one.title == "The clock of AIK 000b3333…3333 went back 2.96 days on 5 November 2026"
+    assert (one.kind, one.aik, one.rules) == (Kind.ROLLBACK, key, ("rollback.clock", "rollback.counters"))
+    assert [change.what for change in one.changes] == ["clock", "resetCount"]
+
+
+def rule(name: str, records: int, outcome: str = "fail", requirement: str = "required") -> RuleSummary:
+    return RuleSummary(
+        rule=name, requirement=requirement, outcome=outcome, records=records, first=place(1), message="no"
+    )
+
+
+def test_records_of_groups_that_are_not_listed_are_counted_by_an_incident_of_their_rule() -> None:
+    listed, other = of(cause_groups=[group(records=25)], rules=[rule("pcr.values", 30)])
+    assert (listed.records, other.records, other.rules, other.first) == (25, 5, ("pcr.values",), None)
+    assert "5 more" in other.title
+
+
+def test_consequences_and_ignored_rules_are_no_incident() -> None:
+    assert of(rules=[rule("nonce.match", 5, "consequence"), rule("clock.safe", 5, requirement="ignore")]) == []
+
+
+def test_incidents_are_sorted_by_urgency_and_missing_evidence_is_last() -> None:
+    missing = CauseFinding(
+        rule="evidence.available", requirement="required", outcome="undecided", expected=True, got=False, message="no"
+    )
+    groups = [
+        group(findings=[missing], records=900), group("clock.safe", 30), group(records=25), group("signature.valid", 2),
+    ]  # fmt: skip
+    found = of(cause_groups=groups)
+    assert [one.kind for one in found] == [Kind.EVIDENCE, Kind.BOOT, Kind.POLICY, Kind.MISSING_EVIDENCE]
+    assert found[-1].severity is Severity.LOW
+
+
+def test_what_could_not_be_read_is_the_least_urgent_incident() -> None:
+    last = incidents(summary())[-1]
+    assert (last.kind, last.severity, last.records) == (Kind.UNREADABLE, Severity.LOW, 1)
+
+
+def test_the_sample_counts_each_failing_record_in_one_incident_of_each_rule() -> None:
+    sample: Summary = summary()
+    for one in sample.rules:
+        listed = [incident for incident in incidents(sample) if one.rule in incident.rules]
+        assert sum(incident.records for incident in listed) == one.records

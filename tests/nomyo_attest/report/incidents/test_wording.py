@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from nomyo_attest.appraisal.rules import RULES
+from nomyo_attest.audit.summary import Place
+from nomyo_attest.report.incidents.wording import booted, clause, period, span
+from tests.nomyo_attest.report.audit_samples import START
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize(("milliseconds", "text"), [
+    (255_766_334, "2.96 days"), (86_400_000, "1 day"), (5_400_000, "1.5 hours"), (61_000, "1.02 minutes"),
+    (1500, "1.5 seconds"), (12, "12 ms"), (86_400_000 * 12_345, "12,345 days"),
+])  # fmt: skip
+def test_a_length_of_time_has_one_unit_and_three_digits(milliseconds: int, text: str) -> None:
+    assert span(milliseconds) == text
+
+
+@pytest.mark.parametrize(("days", "text"), [
+    ((0, 0.5), " on 2 November 2026"), ((0, 8), " from 2 to 10 November 2026"),
+    ((0, 30), " from 2 November to 2 December 2026"), ((0, 90), " from 2 November 2026 to 31 January 2027"),
+    ((0, None), " on 2 November 2026"), ((None, None), ""),
+])  # fmt: skip
+def test_a_period_has_the_days_in_utc(days: tuple[float | None, float | None], text: str) -> None:
+    first, last = (Place("a", 1, None if day is None else START + int(day * DAY)) for day in days)
+    assert period(first, last) == text
+
+
+def test_a_time_outside_the_calendar_is_shown_as_seconds() -> None:
+    assert period(Place("a", 1, 2**53), Place("a", 2, 2**53)) == f" on {2**53} s"
+
+
+@pytest.mark.parametrize(("got", "pieces"), [
+    ({"sha256:0": "aa"}, ("firmware", "PCR 0")), ({"sha256:7": "aa"}, ("Secure Boot", "PCR 7")),
+    ({"sha256:10": "aa", "sha256:4": "bb"}, ("PCRs 4 and 10",)), ({"sha256:7": None}, ("did not quote", "PCR 7")),
+    ({"sha256:²": "aa"}, ("PCR",)), (None, ("policy does not list",)),
+])  # fmt: skip
+def test_what_was_booted_names_the_pcrs(got: object, pieces: tuple[str, ...]) -> None:
+    assert all(piece in booted(got) for piece in pieces)
+
+
+def test_every_rule_has_a_clause_of_its_own() -> None:
+    asked = [rule.id for rule in RULES if rule.id not in ("pcr.values", "evidence.available")]
+    assert len({clause(one) for one in asked}) == len(asked)
+
+
+def test_the_name_of_a_claim_is_shown_only_if_it_is_plain() -> None:
+    assert "security_tier" in clause("claims.security_tier")
+    assert "\x1b" not in clause("claims.\x1b[31m")
