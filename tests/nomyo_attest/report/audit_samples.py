@@ -14,7 +14,10 @@ import msgspec
 
 from nomyo_attest.audit.row import Row, RowFinding, encode_row
 from nomyo_attest.audit.summary import (
+    Boot,
     Bucket,
+    CauseFinding,
+    CauseGroup,
     Counts,
     CrossRecordFinding,
     CrossRecordRuleSummary,
@@ -222,6 +225,30 @@ def _profile(name: str, buckets: list[dict[str, int]]) -> Profile:
     )
 
 
+def _groups(odd: list[Row], without: list[Row]) -> list[CauseGroup]:
+    """The records of the odd machine, which are of one inferred boot, and those without evidence."""
+    found = []
+    for rows in (without, odd):
+        places = [Place(row.source, row.line, row.processed_at) for row in (rows[0], rows[-1])]
+        boots = [Boot(aik="", reset_count=3, clock_epoch=START, records=len(rows), first=places[0], last=places[1])]
+        boots *= rows is odd
+        found.append(
+            CauseGroup(
+                findings=[msgspec.convert(rows[0].findings[0], CauseFinding, from_attributes=True)],
+                values=1,
+                records=len(rows),
+                first=places[0],
+                last=places[1],
+                boots=boots,
+                boots_total=len(boots),
+                boots_inferred=len(boots),
+                pinned_aiks=0,
+                without_boot=0 if boots else len(rows),
+            )
+        )
+    return found
+
+
 def _series() -> list[CrossRecordFinding]:
     replayed = [Place("recorded/2026-11.jsonl.gz", line, START + STEP * 30 + line) for line in (6120, 6121, 6744)]
     shared = [Place("recorded/2026-11.jsonl.gz", line, START + STEP * 30 + line) for line in (6120, 6744)]
@@ -399,6 +426,8 @@ def summary(**changes: Any) -> Summary:
         aiks_pinned=0,
         not_established=NOT_ESTABLISHED,
         status=1,
+        cause_groups=_groups(odd, without),
+        cause_groups_total=2,
         status_reason=f"{len(odd)} contraindicated, {len(without)} none, 1 unreadable, 2 findings across records",
     )
     return msgspec.structs.replace(whole, **changes)

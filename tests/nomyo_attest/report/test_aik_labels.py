@@ -24,7 +24,7 @@ VERBOSE = TextStyle(verbose=True)
 
 def test_a_finding_of_a_labelled_aik_shows_the_label_and_part_of_the_name() -> None:
     text = audit_text(labelled(), TextStyle())
-    assert re.search(rf"^    AIK +{LABEL} \(000babababab…abab\)$", text, re.MULTILINE)
+    assert re.search(rf"^ +AIK +{LABEL} \(000babababab…abab\)$", text, re.MULTILINE)
 
 
 def test_detailed_text_markdown_and_junit_have_the_whole_name_beside_the_label() -> None:

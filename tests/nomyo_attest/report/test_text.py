@@ -91,7 +91,7 @@ def test_more_findings_than_are_shown_are_counted() -> None:
     assert brief.count("3 records carry the same quote") == 3
     assert "and 4,997 more findings (--verbose lists more)\n" in brief
     verbose = audit_text(summary(cross_record=found, cross_record_rules=rules), TextStyle(verbose=True))
-    assert verbose.count("found       3 records carry the same quote") == 8
+    assert len(re.findall(r"^ +found +3 records carry the same quote", verbose, re.MULTILINE)) == 8
     assert "and 4,992 more findings\n" in verbose
 
 

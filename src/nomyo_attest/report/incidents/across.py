@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from nomyo_attest.audit.summary import NOT_EVALUATED, CrossRecordFinding, Place, Summary
@@ -10,6 +10,7 @@ from nomyo_attest.report.causes import remediation_not_evaluated
 from nomyo_attest.report.formatting import count, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
 from nomyo_attest.report.incidents.wording import aik, day, period, span
+from nomyo_attest.report.labels import aik_labels
 
 APART: Final = 5
 """Maximum incidents of a kind that are listed one by one; if there are more, they are one incident."""
@@ -20,6 +21,7 @@ _KEY_MAXIMUM: Final = 200
 _DUPLICATES: Final = ("duplicate.quote", "duplicate.payload_id", "reused.aik")
 
 _Findings = list[CrossRecordFinding]
+_Labels = Mapping[str, str]
 
 
 def of_findings(summary: Summary) -> Iterator[Incident]:
@@ -109,19 +111,22 @@ def _kind(found: _Findings) -> Kind:
 
 def _incident(summary: Summary, kind: Kind, found: _Findings) -> Incident:
     main = max(found, key=lambda one: one.records) if kind is Kind.ROLLBACK else found[0]
+    aiks = aik_labels(summary.policy.document)
+    aik_name = main.key[:_KEY_MAXIMUM] if kind in (Kind.ROLLBACK, Kind.REUSED_KEY) else ""
     first, last = min((one.first for one in found), key=_position), max((one.last for one in found), key=_position)
     listed = [place for one in found for place in (*one.places, one.last)]
     between = tuple(dict.fromkeys(place for place in listed if place not in (first, last)))
     return Incident(
         kind=kind,
         severity=severity_of(kind),
-        title=_TITLES[kind](found),
+        title=_TITLES[kind](found, aiks),
         records=main.records,
         first=first,
         last=last,
         rules=tuple(one.rule for one in found),
         keys=tuple(dict.fromkeys(one.key for one in found)),
-        aik=main.key[:_KEY_MAXIMUM] if kind in (Kind.ROLLBACK, Kind.REUSED_KEY) else "",
+        aik=aik_name,
+        aik_label=aiks.get(aik_name, ""),
         changes=tuple(change for one in found for change in _changes(one)),
         problem=found[0].message,
         places=between[:_PLACES_MAXIMUM],
@@ -189,7 +194,7 @@ def _counter(detail: str) -> str:
 # ---- titles
 
 
-def _replay(found: _Findings) -> str:
+def _replay(found: _Findings, _: _Labels) -> str:
     main = found[0]
     subject = "One payload id" if main.rule == "duplicate.payload_id" else "One response"
     if main.rule == "duplicate.quote" and main.detail == "different":
@@ -209,7 +214,7 @@ def _replay(found: _Findings) -> str:
     return f"{subject}{of} was replayed{times}{when}"
 
 
-def _duplicate(found: _Findings) -> str:
+def _duplicate(found: _Findings, _: _Labels) -> str:
     main = found[0]
     times = "twice" if main.records == 2 else f"{main.records:,} times"
     return f"One response{_of(main.first)} was recorded {times}"
@@ -219,27 +224,27 @@ def _of(place: Place) -> str:
     return "" if place.processed_at is None else f" of {day(place.processed_at)}"
 
 
-def _reused(found: _Findings) -> str:
+def _reused(found: _Findings, labels: _Labels) -> str:
     main = found[0]
     what = "different quotes" if main.detail == "different" else "records"
     signed = f"signed {main.records:,} {what}{period(main.first, main.last)}"
-    return f"{_capital(aik(main.key))}, which the policy does not pin, {signed}"
+    return f"{_capital(aik(main.key, labels))}, which the policy does not pin, {signed}"
 
 
-def _rollback(found: _Findings) -> str:
+def _rollback(found: _Findings, labels: _Labels) -> str:
     clocks = [one for one in found if one.rule == "rollback.clock"]
     main = (clocks or found)[0]
     when = f" on {day(main.first.processed_at)}" if main.first.processed_at is not None else ""
     high, low = main.high, main.low
     what = _counter(main.detail)
     if high is None or low is None:
-        return f"The {what} of {aik(main.key)} went back{when}"
+        return f"The {what} of {aik(main.key, labels)} went back{when}"
     if main.detail == "clock":
-        return f"The clock of {aik(main.key)} went back {span(high - low)}{when}"
-    return f"{what} of {aik(main.key)} went back from {high:,} to {low:,}{when}"
+        return f"The clock of {aik(main.key, labels)} went back {span(high - low)}{when}"
+    return f"{what} of {aik(main.key, labels)} went back from {high:,} to {low:,}{when}"
 
 
-def _gap(found: _Findings) -> str:
+def _gap(found: _Findings, _: _Labels) -> str:
     main = found[0]
     begins, ends = main.first.processed_at, main.last.processed_at
     if begins is None or ends is None:
@@ -251,7 +256,7 @@ def _capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-_TITLES: Final[dict[Kind, Callable[[_Findings], str]]] = {
+_TITLES: Final[dict[Kind, Callable[[_Findings, _Labels], str]]] = {
     Kind.REPLAY: _replay,
     Kind.DUPLICATE: _duplicate,
     Kind.REUSED_KEY: _reused,

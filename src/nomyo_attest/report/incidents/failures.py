@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from nomyo_attest.audit.summary import CONSEQUENCE, FAIL, CauseFinding, CauseGroup, Place, RuleSummary, Summary
 from nomyo_attest.policy.pcr_meanings import MEANINGS
@@ -12,6 +12,7 @@ from nomyo_attest.report.causes import REMEDIATION_UNREADABLE, compared_values, 
 from nomyo_attest.report.formatting import count, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
 from nomyo_attest.report.incidents.wording import booted, clause, machine_fact, machines, period, responses
+from nomyo_attest.report.labels import aik_labels, pcr_labels
 
 _BOOT_RULES: Final = ("pcr.values", "firmware.version")
 _POLICY_RULES: Final = (
@@ -22,10 +23,11 @@ _PLACES_MAXIMUM: Final = 10
 
 def of_groups(summary: Summary) -> Iterator[Incident]:
     """Yield an incident for each group of failing records."""
+    labels, aiks = pcr_labels(summary.policy.document), aik_labels(summary.policy.document)
     for group in summary.cause_groups:
         findings = sorted(group.findings, key=_importance)
         if findings:
-            yield _incident(group, findings, summary.policy.document)
+            yield _incident(group, findings, labels, aiks)
 
 
 def of_other_records(summary: Summary) -> Iterator[Incident]:
@@ -81,22 +83,27 @@ def _kind(finding: CauseFinding | RuleSummary) -> Kind:
     return Kind.EVIDENCE
 
 
-def _incident(group: CauseGroup, findings: list[CauseFinding], policy: dict[str, Any]) -> Incident:
+_Labels = Mapping[str, Mapping[str, str]]
+
+
+def _incident(group: CauseGroup, findings: list[CauseFinding], labels: _Labels, aiks: Mapping[str, str]) -> Incident:
     main = findings[0]
+    aik = group.boots[0].aik if group.pinned_aiks == 1 and group.boots and not group.boots_inferred else ""
     kind = _kind(main)
     rule = known_rule(main.rule)
     return Incident(
         kind=kind,
         severity=severity_of(kind),
-        title=_title(group, main, kind),
+        title=_title(group, main, kind, aiks),
         records=group.records,
         first=group.first,
         last=group.last,
         rules=tuple(one.rule for one in findings),
-        changes=tuple(change for one in findings for change in _changes(one, policy)),
+        changes=tuple(change for one in findings for change in _changes(one, labels)),
         values=group.values,
         problem=main.message,
-        aik=group.boots[0].aik if group.pinned_aiks == 1 and group.boots and not group.boots_inferred else "",
+        aik=aik,
+        aik_label=aiks.get(aik, ""),
         machine="" if kind is Kind.MISSING_EVIDENCE else machine_fact(group),
         boots=tuple(group.boots),
         boots_total=group.boots_total,
@@ -106,11 +113,11 @@ def _incident(group: CauseGroup, findings: list[CauseFinding], policy: dict[str,
     )
 
 
-def _title(group: CauseGroup, main: CauseFinding, kind: Kind) -> str:
+def _title(group: CauseGroup, main: CauseFinding, kind: Kind, aiks: Mapping[str, str]) -> str:
     number, when = responses(group.records), period(group.first, group.last)
     if kind is Kind.MISSING_EVIDENCE:
         return f"{number} {'has' if group.records == 1 else 'have'} no evidence{when}"
-    subject = machines(group)
+    subject = machines(group, aiks)
     if main.rule == "pcr.values" and main.outcome == FAIL:
         text = f"{subject or 'Machines that cannot be identified'} {booted(main.got)}{when}: {number}"
     else:
@@ -149,29 +156,21 @@ def _other(rule: RuleSummary, records: int, *, some_listed: bool) -> Incident:
     )
 
 
-def _changes(finding: CauseFinding, policy: dict[str, Any]) -> Iterator[Change]:
+def _changes(finding: CauseFinding, labels: _Labels) -> Iterator[Change]:
     expected, got = finding.expected, finding.got
     if finding.rule == "pcr.values" and isinstance(expected, dict) and isinstance(got, dict):
         for place, references in expected.items():
-            bank, _, index = place.rpartition(":")
+            index = place.rpartition(":")[2]
             before = tuple(str(one) for one in references) if isinstance(references, list) else ()
-            labels = _labels(policy, bank, index)
             meaning = MEANINGS.get(int(index), "") if index.isdecimal() and len(index) < 4 else ""
             value = got.get(place)
             yield Change(
                 what=place,
                 meaning=meaning.partition(";")[0],
                 before=before,
-                labels=tuple(labels.get(one, "") for one in before),
+                labels=tuple(labels.get(place, {}).get(one, "") for one in before),
                 after=value if isinstance(value, str) else "",
             )
     elif expected is not None and got is not None and finding.rule != "evidence.available":
         before_text, after = compared_values(finding.rule, expected, got)
         yield Change(what=finding.rule, before=(before_text,), labels=("",), after=after)
-
-
-def _labels(policy: dict[str, Any], bank: str, index: str) -> dict[str, str]:
-    values = policy.get("pcrs", {}).get(bank, {}).get(index)
-    if not isinstance(values, list):
-        return {}
-    return {str(one.get("value", "")): str(one.get("label") or "") for one in values}

@@ -89,6 +89,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         values: in how many ways they differ; `changes` has the first.
         problem: a sentence of the verifier; empty if the title says it all.
         aik: the Name, in hex, of the one AIK that the incident concerns; empty if it concerns several or none.
+        aik_label: the policy's label of this AIK; empty without one.
         machine: which machines, and how that is known; empty if the incident does not concern machines.
         boots: the boots with most records; inferred if `Boot.aik` is empty.
         boots_total: how many boots there are.
@@ -109,6 +110,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     values: int = 1
     problem: str = ""
     aik: str = ""
+    aik_label: str = ""
     machine: str = ""
     boots: tuple[Boot, ...] = ()
     boots_total: int = 0

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from nomyo_attest.audit.summary import CauseGroup, Place
-from nomyo_attest.report.formatting import count, digests, moment, number, to_datetime
+from nomyo_attest.report.document import Aik
+from nomyo_attest.report.formatting import count, moment, number, to_datetime
 
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June", "July"),
@@ -16,6 +17,8 @@ _MONTHS: Final = (
 )
 _UNITS: Final = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1000, "seconds"))
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.]{1,60}", re.ASCII)
+_PLAIN_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,-]{0,59}", re.ASCII)
+_HEX_NAME: Final = re.compile(r"[0-9a-f]{1,200}", re.ASCII)
 
 _CLAUSES: Final = {
     "evidence.form": "The evidence is malformed",
@@ -100,19 +103,17 @@ def responses(records: int) -> str:
 # ---- machines
 
 
-def machines(group: CauseGroup) -> str:
+def machines(group: CauseGroup, labels: Mapping[str, str]) -> str:
     """Return the machines of a group as the subject of a sentence; empty if they are not known."""
     if group.without_boot or not group.boots or _each_alone(group):
         return ""
     if not group.boots_inferred:
-        return "The machine with " + aik(group.boots[0].aik) if group.pinned_aiks == 1 else _pinned(group)
+        if group.pinned_aiks == 1:
+            return f"The machine with {aik(group.boots[0].aik, labels)}"
+        return f"{number(group.pinned_aiks)} machines with pinned AIKs"
     if group.boots_total == 1:
         return "One machine (inferred)"
     return f"Up to {number(group.boots_inferred + group.pinned_aiks)} machines (inferred)"
-
-
-def _pinned(group: CauseGroup) -> str:
-    return f"{number(group.pinned_aiks)} machines with pinned AIKs"
 
 
 def machine_fact(group: CauseGroup) -> str:
@@ -147,13 +148,12 @@ def _each_alone(group: CauseGroup) -> bool:
     return 2 < group.records == group.boots_inferred
 
 
-def aik(name: str) -> str:
-    """``"AIK 000bbec3…badb"``."""
-    try:
-        value = bytes.fromhex(name)
-    except ValueError:
-        return "an AIK"
-    return f"AIK {name[:8]}…{name[-4:]}" if len(name) > 16 else f"AIK {digests([value])[value]}"
+def aik(name: str, labels: Mapping[str, str]) -> str:
+    """Return the policy's label of an AIK in quotes, or the first and the last digits of its Name."""
+    label = labels.get(name, "")
+    if _PLAIN_LABEL.fullmatch(label):
+        return f'AIK "{label}"'
+    return f"AIK {Aik(name).short}" if _HEX_NAME.fullmatch(name) else "an AIK"
 
 
 # ---- times

@@ -7,6 +7,7 @@ from typing import Final
 
 from nomyo_attest.audit.summary import Boot
 from nomyo_attest.report.document import (
+    Aik,
     Block,
     Detail,
     Digest,
@@ -68,7 +69,7 @@ def _facts(incident: Incident) -> Iterator[Fact]:
     if incident.values > 1:
         yield Fact("", f"The records have {number(incident.values)} different values; this is the first.")
     if incident.aik:
-        yield Fact("AIK", Digest(incident.aik), FULL)
+        yield Fact("AIK", Aik(incident.aik, incident.aik_label), Detail.BRIEF if incident.aik_label else FULL)
     if incident.machine:
         yield Fact("machine", incident.machine)
     if incident.first is not None:

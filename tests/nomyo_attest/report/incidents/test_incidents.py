@@ -38,7 +38,14 @@ def found(rule: str, key: str, *places: Place, **fields: Any) -> CrossRecordFind
 
 def of(**changes: Any) -> list[Incident]:
     """The incidents of an audit in which nothing happened but `changes`."""
-    nothing: dict[str, Any] = {"rules": [], "places": [], "cross_record": [], "cross_record_rules": [], "failures": []}
+    nothing: dict[str, Any] = {
+        "cause_groups": [],
+        "rules": [],
+        "places": [],
+        "cross_record": [],
+        "cross_record_rules": [],
+        "failures": [],
+    }
     sources = [one for one in summary().sources if not one.problem]
     return incidents(summary(**{**nothing, "sources": sources, "sources_unreadable": 0, **changes}))
 
@@ -115,7 +122,7 @@ def test_the_findings_about_one_aik_that_went_back_are_one_incident() -> None:
             found("rollback.counters", key, back, place(7, 4), detail="reset_count", high=16, low=15),
         ]
     )
-    assert one.title == "The clock of AIK 000b3333…3333 went back 2.96 days on 5 November 2026"
+    assert one.title == "The clock of AIK 000b33333333…3333 went back 2.96 days on 5 November 2026"
     assert (one.kind, one.aik, one.rules) == (Kind.ROLLBACK, key, ("rollback.clock", "rollback.counters"))
     assert [change.what for change in one.changes] == ["clock", "resetCount"]
 
