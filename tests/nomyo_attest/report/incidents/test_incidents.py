@@ -38,14 +38,8 @@ def found(rule: str, key: str, *places: Place, **fields: Any) -> CrossRecordFind
 
 def of(**changes: Any) -> list[Incident]:
     """The incidents of an audit in which nothing happened but `changes`."""
-    nothing: dict[str, Any] = {
-        "cause_groups": [],
-        "rules": [],
-        "places": [],
-        "cross_record": [],
-        "cross_record_rules": [],
-        "failures": [],
-    }
+    lists = ("cause_groups", "rules", "places", "cross_record", "cross_record_rules", "failures")
+    nothing: dict[str, Any] = {name: [] for name in lists}
     sources = [one for one in summary().sources if not one.problem]
     return incidents(summary(**{**nothing, "sources": sources, "sources_unreadable": 0, **changes}))
 
