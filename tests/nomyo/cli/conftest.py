@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from nomyo import keys
 from nomyo.cli.terminal import _CI_VARIABLES
 from nomyo_attest.testing import Forge
+from tests.nomyo.cli.runner import KEY_FILE
 from tests.nomyo.cli.served import evidence
 from tests.nomyo.wire.plain_router import PlainRouter
 from tests.nomyo_attest.cli import runner
@@ -34,10 +36,19 @@ def client_key() -> RSAPrivateKey:
     return keys.generate()
 
 
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory, client_key: RSAPrivateKey) -> Path:
+    """That key pair, for clients in processes of their own."""
+    path = tmp_path_factory.mktemp("client_key") / "private_key.pem"
+    path.write_bytes(client_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
 @pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch, client_key: RSAPrivateKey) -> None:
-    """Clients in this process have one key pair."""
+def _quick(monkeypatch: pytest.MonkeyPatch, client_key: RSAPrivateKey, key_file: Path) -> None:
+    """Clients in this process have one key pair, and those that `runner.command` starts."""
     monkeypatch.setattr(keys, "generate", lambda bits=keys.KEY_BITS: client_key)
+    monkeypatch.setenv(KEY_FILE, str(key_file))
 
 
 @pytest.fixture

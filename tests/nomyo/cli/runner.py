@@ -10,12 +10,30 @@ from nomyo.cli import main
 from tests.nomyo_attest.cli import runner
 from tests.nomyo_attest.cli.runner import Ran, environment
 
-__all__ = ["Ran", "complaint", "environment", "run", "start", "start_without"]
+__all__ = ["KEY_FILE", "Ran", "command", "complaint", "environment", "run", "start", "start_without"]
+
+KEY_FILE = "KEY_FILE_OF_TESTS"
+"""Variable that names the key pair of clients and routers in processes of their own; generating one takes a second."""
+
+_WITH_KEY = f"""if True:
+    import os, sys
+    from pathlib import Path
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from nomyo import keys
+    from nomyo.cli import main
+    pem = Path(os.environ[{KEY_FILE!r}]).read_bytes()
+    keys.generate = lambda bits=0: load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
+    sys.exit(main())"""
 
 
 def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> Ran:
     """Run the command in this process."""
     return runner.run(*argv, stdin=stdin, encoding=encoding, program=main)
+
+
+def command(*argv: object) -> list[str]:
+    """A command line that runs the command with the key pair of `KEY_FILE`."""
+    return [sys.executable, "-c", _WITH_KEY, *map(str, argv)]
 
 
 def start(*argv: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -26,8 +44,8 @@ def start(*argv: object, **options: Any) -> subprocess.CompletedProcess[str]:
 def start_without(module: str, *argv: object) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, where `module` cannot be imported."""
     code = f"import sys; sys.modules[{module!r}] = None; from nomyo.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment())
+    line = [sys.executable, "-c", code, *map(str, argv)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, env=environment())
 
 
 def complaint(ran: Ran, status: int = 2) -> str:

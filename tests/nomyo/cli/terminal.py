@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.nomyo.cli.runner import environment
+from tests.nomyo.cli.runner import command, environment
 
 _AT_IT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
 """Makes standard input the terminal of the process, so that Ctrl-C reaches it, and becomes the command."""
@@ -27,7 +27,7 @@ ROWS, COLUMNS = 24, 80
 
 
 class Terminal:
-    """`nomyo` at a terminal of its own, as a context manager.
+    """`nomyo` at a terminal of its own with the key pair of the tests, as a context manager.
 
     Args:
         argv: the command's words.
@@ -39,7 +39,7 @@ class Terminal:
     """
 
     def __init__(self, *argv: str, out: Path | None = None, more: Mapping[str, str] | None = None) -> None:
-        self._argv = [sys.executable, "-c", _AT_IT, sys.executable, "-m", "nomyo.cli", *argv]
+        self._argv = [sys.executable, "-c", _AT_IT, *command(*argv)]
         self._out = out
         self._more = more or {}
         self._read = 0
