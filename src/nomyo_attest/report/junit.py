@@ -29,6 +29,7 @@ from nomyo_attest.report.causes import (
 )
 from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence, source_name
 from nomyo_attest.report.labels import aik_labels
+from nomyo_attest.report.limits import limit_names, trust_text
 
 RULES_MAXIMUM: Final = 2000
 """Maximum (source, rule) pairs, about 2 to 3 MB; if there are more, a failing case states how many."""
@@ -43,6 +44,7 @@ EXIT_STATUS: Final = "exit status"
 
 _FINDINGS_MAXIMUM: Final = 20
 _LINES_MAXIMUM: Final = 10
+_LIMITS_MAX: Final = 4000
 
 
 def junit_xml(summary: Summary) -> str:
@@ -99,6 +101,8 @@ def _whole(summary: Summary) -> ET.Element:
         "inputs digest": summary.inputs_digest,
         "records": str(summary.counts.total),
         "verdicts": counts_line(summary.counts),
+        "AIK trust": trust_text(summary),
+        "not established": excerpt("; ".join(limit_names(summary)), _LIMITS_MAX) or "nothing was appraised",
         "outside the time asked for": str(summary.outside),
         "outside by the server's own time": str(summary.outside_by_server),
         "released": str(summary.released.released),

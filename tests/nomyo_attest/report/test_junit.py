@@ -207,3 +207,11 @@ def test_the_policy_and_the_inputs_are_properties(tmp_path: Path) -> None:
     found = {one.name: one.value for one in suite.properties()}  # type: ignore[no-untyped-call] # as above
     assert found["policy digest"] == summary().policy.digest
     assert found["inputs digest"] == summary().inputs_digest
+
+
+def test_a_passed_audit_says_in_its_properties_how_far_its_verdicts_reach(tmp_path: Path) -> None:
+    (suite, *_) = read_back(summary(status=0, status_reason=""), tmp_path)
+    found = {one.name: one.value for one in suite.properties()}  # type: ignore[no-untyped-call] # as above
+    assert found["AIK trust"].startswith("self_asserted: ")
+    assert found["not established"].startswith(summary().not_established[0].partition(":")[0][1:12], 1)
+    assert found["not established"].count("; ") == len(summary().not_established) - 1

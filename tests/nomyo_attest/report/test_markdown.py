@@ -83,6 +83,11 @@ def test_a_passed_audit_says_so() -> None:
         summary(status=0, status_reason="", rules=[], places=[], cross_record=[], cross_record_rules=[])
     )
     assert text.startswith("## nomyo-attest audit: passed\n")
+    counts, _, rest = text.partition("| affirming |")
+    assert "###" not in counts
+    beside = rest.partition("###")[0].partition("<details>")[0]
+    assert "\n- AIK trust: self_asserted: " in beside
+    assert "\n- Not established: " in beside
     assert "Rules that do not hold" not in text
 
 

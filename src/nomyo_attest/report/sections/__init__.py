@@ -56,6 +56,7 @@ from nomyo_attest.report.formatting import (
 )
 from nomyo_attest.report.incidents import incidents
 from nomyo_attest.report.labels import pinned_aiks
+from nomyo_attest.report.limits import limit_names, trust_text
 from nomyo_attest.report.sections.findings import cross_record, failures, rules, unreadable_sources
 from nomyo_attest.report.sections.fleet import claims, numbers, pcr_meaning, profiles, timeline
 from nomyo_attest.report.sections.incident_list import incidents_section
@@ -156,7 +157,11 @@ def _sentence(summary: Summary) -> str:
 
 def _facts(summary: Summary) -> Facts:
     applied = summary.policy
+    named = limit_names(summary)
+    limits: tuple[Text, ...] = tuple(part for limit in named for part in ("; ", Quote(limit)))[1:]
     rows = [
+        Fact("AIK trust", trust_text(summary), FULL),
+        *([Fact("Not established", (*limits, "."), FULL)] if named else []),
         Fact("Policy", (Name(applied.id), " ", Digest(applied.digest.removeprefix("sha256:"))), PAGE),
         Fact("Inputs", (count(summary.sources_total, "source"), ", digest ", Digest(summary.inputs_digest)), PAGE),
     ]
@@ -320,8 +325,7 @@ def _limits(summary: Summary) -> Section:
     title = "Not established, whatever the verdicts"
     if not summary.not_established:
         return Section("limits", title, [Paragraph("Nothing was appraised, so nothing is established.", PAGE)])
-    named = [limit[:600].partition(":")[0].rstrip(".") for limit in summary.not_established]
-    brief = "; ".join(f"{limit[:1].lower()}{limit[1:]}" for limit in named)
+    brief = "; ".join(limit_names(summary))
     listed = Bullets(
         "limits", [Quote(one, 600) for one in summary.not_established], "limit", brief=f"{brief} (--verbose says why)"
     )

@@ -43,6 +43,10 @@ def test_the_result_is_at_the_top(page: Node) -> None:
     assert "10,252 of 10,524 records are affirmed. 50 more pass with a warning" in result.words
     assert "222 are not affirmed. There are 2 findings across records." in result.words
     assert "prod-eu-2026-11" in result.words
+    assert "AIK trust self_asserted: " in result.words
+    assert "Not established" in result.words
+    for limit in summary().not_established:
+        assert limit.partition(":")[0].rstrip(".")[1:] in result.words
     counts = {row[0].split()[1]: row[1:3] for row in rows(table(page, "counts"))}
     assert counts["affirming"] == ["10,252", "97.4 %"]
     assert counts["unreadable"] == ["1", "<0.1 %"]

@@ -1,0 +1,35 @@
+"""State how far the verdicts of an audit reach: the trust in the AIKs, and what no verdict establishes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nomyo_attest.audit.summary import Summary
+from nomyo_attest.policy.model import Requirement, Trust
+from nomyo_attest.report.formatting import number
+
+_LIMIT_MAX: Final = 600
+"""Maximum characters of a limit that is read."""
+
+_UNCONFIRMED: Final = "came with its response, and nothing else confirms it"
+
+
+def trust_text(summary: Summary) -> str:
+    """State how far the AIKs of the records are trusted, as a sentence without a period."""
+    document = summary.policy.document
+    key, rules = document.get("key", {}), document.get("rules", {})
+    required = rules.get("key.trust", Requirement.REQUIRED.value) == Requirement.REQUIRED.value
+    if not summary.aiks:
+        return "no AIK: no record has evidence that parses"
+    if key.get("trust") == Trust.PINNED_AIK.value and required:
+        return "pinned_aik: the policy affirms a response only if an AIK that it pins signed the quote"
+    if not summary.aiks_pinned:
+        return f"self_asserted: each AIK {_UNCONFIRMED}"
+    pinned = f"the policy pins {number(summary.aiks_pinned)} of {number(summary.aiks)} AIKs"
+    return f"self_asserted except for pinned AIKs: {pinned}; each of the others {_UNCONFIRMED}"
+
+
+def limit_names(summary: Summary) -> list[str]:
+    """Return what no verdict of the audit establishes, without the reasons, each as a part of a sentence."""
+    named = [limit[:_LIMIT_MAX].partition(":")[0].rstrip(".") for limit in summary.not_established]
+    return [f"{limit[:1].lower()}{limit[1:]}" for limit in named]
