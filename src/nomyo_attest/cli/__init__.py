@@ -14,16 +14,16 @@ from nomyo_attest.cli.program import Program
 # fmt: off
 COMMANDS: Final = {
     "verify":        ("evidence:Verify", "appraise recorded responses by a policy"),
-    "audit":         ("audit", "appraise many records, and check them against each other"),
+    "audit":         ("audit", "appraise many records, and compare them with each other"),
     "ledger verify": ("ledger_verify", "check that an evidence ledger is complete and unchanged"),
     "inspect":       ("evidence:Inspect", "show every field of a response's evidence; no verdict"),
-    "rules":         ("reference:Rules", "show what is checked, and what to do when a check fails"),
-    "policy learn":  ("policy:Learn", "make a policy from responses you trust"),
+    "rules":         ("reference:Rules", "list the rules, or explain one of them"),
+    "policy learn":  ("policy:Learn", "write a policy from responses that you trust"),
     "policy check":  ("policy:Check", "lint a policy: report where it is weaker than it looks"),
     "policy show":   ("policy:Show", "show a policy as a table"),
     "schema":        ("reference:Schema", "print a JSON Schema: policy, evidence, result, verdict"),
-    "example fleet": ("example_fleet", "generate a fleet's recorded responses, to try an audit on"),
-    "record":        ("evidence:Record", "quote a TPM into a response-shaped file (extra tpm)"),
+    "example fleet": ("example_fleet", "generate synthetic responses, to try an audit on"),
+    "record":        ("evidence:Record", "quote a TPM, in the form of a response (extra tpm)"),
 }
 """Command → its module or class in this package, and its summary, in the order of the help."""
 # fmt: on
@@ -31,15 +31,20 @@ COMMANDS: Final = {
 _EXITS: Final = """\
 exit status:
   0  every verdict is affirming or warning, or the command succeeded
-  1  any other verdict, including malformed evidence
-  2  wrong usage, a file that cannot be read or written, an unusable policy"""
+  1  another verdict, malformed evidence, or a check that did not pass
+  2  wrong usage, a file that cannot be read or written, or an unusable policy"""
 
 PROGRAM: Final = Program(
     "nomyo-attest",
-    about="Appraise TPM 2.0 quotes recorded from a chat service.",
+    about="Verify the TPM 2.0 attestation evidence of recorded chat responses.",
     package="nomyo_attest.cli",
     commands=COMMANDS,
     exits=_EXITS,
+    example="""
+nomyo-attest example fleet fleet
+nomyo-attest audit fleet/recorded --policy fleet/policy.toml
+""",
+    file_hint="to appraise it, write nomyo-attest verify FILE --policy POLICY, or nomyo-attest audit for many records",
 )
 
 

@@ -17,6 +17,11 @@ from nomyo_attest.cli.files import unreadable
 if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
 
+POLICY_FILE: Final = "the policy, a .toml or .json file"
+"""The help of an argument that `load_policy` reads."""
+
+TIMES: Final = "a date (midnight UTC), or RFC 3339"
+"""What `parse_time` accepts, in a help text."""
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -141,6 +146,14 @@ def parse_payload_id(text: str) -> str:
 
 
 FORMATS = ("text", "json")
+EXIT_STATUS: Final = "exit status:"
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Keep the lines of a help text that has several, such as a list of choices; each has at most 54 characters."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return text.splitlines() if "\n" in text else super()._split_lines(text, width)
 
 
 class Parser(argparse.ArgumentParser):
@@ -152,21 +165,45 @@ class Parser(argparse.ArgumentParser):
     Args:
         program: the program's name.
         words: the command, e.g. ``"policy learn"``.
-        about: its help: a sentence, then paragraphs.
+        about: its help: a sentence, then paragraphs. A last part that begins with `EXIT_STATUS` is shown after the
+            arguments.
         example: lines to be typed into a shell.
+
+    Attributes:
+        hints: option that this command does not have → what to write instead.
     """
 
     def __init__(self, program: str, words: str, about: str, example: str) -> None:
-        sentence, _, details = about.strip().partition("\n\n")
+        about, begins, exits = about.strip().partition(f"\n\n{EXIT_STATUS}")
+        sentence, _, details = about.partition("\n\n")
         lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
+        if " fleet/" in lines and words != "example fleet":
+            lines += "\n(nomyo-attest example fleet fleet creates the files in fleet/)"
         super().__init__(
             prog=f"{program} {words}",
             description=f"{sentence}\n\nexample:\n{lines}" + (f"\n\n{details}" if details else ""),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=f"{EXIT_STATUS}{exits}" if begins else None,
+            formatter_class=Help,
             allow_abbrev=False,  # an abbreviation in a script would break with the next option that begins the same way
         )
+        self._positionals.title = "arguments"
         self.words = words
+        self.hints: dict[str, str] = {}
         self._given: set[argparse.Action] = set()
+
+    def format_help(self) -> str:
+        """As in argparse, but the usage names only what is required; the options are listed below it."""
+        self.usage = f"{self.prog} {self._summary()}".replace("%", "%%")
+        return super().format_help()
+
+    def _summary(self) -> str:
+        words = []
+        for action in self._get_positional_actions():
+            name = str(action.metavar or action.dest)
+            words.append(f"[{name}]" if action.nargs == "?" else f"{name} ..." if action.nargs == "+" else name)
+        required = [action for action in self._get_optional_actions() if action.required]
+        words += [f"{action.option_strings[-1]} {action.metavar}" for action in required]
+        return " ".join([*words, "[options]"])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in argparse, but report an unknown option first: it may be a required one, misspelled."""
@@ -189,7 +226,8 @@ class Parser(argparse.ArgumentParser):
             from difflib import get_close_matches
 
             close = get_close_matches(name, [option for option in known if option.startswith("--")], 1)
-            self.error(f"unknown option {name[:80]!r}" + (f" (did you mean {close[0]}?)" if close else ""))
+            hint = self.hints.get(name) or (f"did you mean {close[0]}?" if close else "")
+            self.error(f"unknown option {name[:80]!r}" + (f" ({hint})" if hint else ""))
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         """As in argparse, which calls it once each time that an option occurs."""
@@ -201,18 +239,26 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `CommandError`."""
+        message = message.replace("the following arguments are required:", "missing")
         raise CommandError(f"{self.words}: {message}; see {self.prog} --help")
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help gives no file
         """Print the help on standard output, whatever its encoding."""
         print_output(self.format_help().rstrip("\n"))
 
-    def add_format(self, *more: str) -> None:
-        """Add ``--format``."""
+    def add_policy(self) -> None:
+        """Add ``--policy``, which is required."""
+        self.add_argument("--policy", required=True, metavar="POLICY", help=POLICY_FILE)
+        self.hints["-p"] = "did you mean --policy?"
+
+    def add_format(self, *more: str, group: argparse._ArgumentGroup | None = None) -> None:
+        """Add ``--format``, with `more` formats, in `group`."""
         formats = (*FORMATS, *more)
-        self.add_argument(
+        self.hints.setdefault("--json", "did you mean --format json?")
+        (group or self).add_argument(
             "--format",
             choices=formats,
             default="text",
+            metavar="FORMAT",
             help=f"{', '.join(formats[:-1])} or {formats[-1]}; default: text",
         )

@@ -1,25 +1,28 @@
 """Appraise many recorded responses by a policy, and check them against each other.
 
 A SOURCE is a file (.json, .jsonl, .ndjson, each also .gz or .zst; .parquet), a
-folder of such files, or - for standard input (JSON Lines). Records are
-responses, their _metadata, bare tpm_attestation blocks, lines of an evidence
-ledger, or verdicts written with --keep-evidence. A record that cannot be read
-is counted as unreadable and reported with the reason; the audit continues.
+folder of such files, or - for standard input (JSON Lines). A record is a
+response, its _metadata, a tpm_attestation block, a line of an evidence ledger,
+or a verdict written with --keep-evidence. A record that cannot be read is
+counted as unreadable and reported with the reason; the audit continues.
 
-The summary is printed. --out and the reports are written atomically when every
-record is appraised, and only if no file of that name exists. Their content does
-not depend on the number of processes.
+The summary is printed. The files of --out and the reports are written
+atomically after the last record, and never over an existing file without
+--force. Their content does not depend on the number of processes.
 
 With --out FILE or --state, an audit that was interrupted or killed can be
 resumed by repeating the command with --resume. Until the audit is complete, its
 state is in FILE.audit-state, a private folder of the user (mode 0700), which
 --resume trusts.
 
-Exit status: 0; 1 if there are more failures, as --fail-on defines them, than
---max-failures allows, if no record was appraised, or if no record has evidence
-(unless --allow-no-evidence is given); 2 for wrong usage, a policy that cannot
-be used, a source that could not be read (unless --fail-on omits unreadable) or
-an output that could not be written; 130 if interrupted, 143 by SIGTERM.
+exit status:
+  0    no failures, or no more than --max-failures tolerates
+  1    more failures, as --fail-on defines them; no record was appraised;
+       or no record has evidence (unless --allow-no-evidence is given)
+  2    wrong usage, an unusable policy, an output that could not be written,
+       or a source that could not be read (unless --fail-on omits unreadable)
+  130  interrupted by Ctrl-C
+  143  ended by SIGTERM
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from nomyo_attest.cli.arguments import load_policy, web_address, whole_number
+from nomyo_attest.cli.arguments import TIMES, load_policy, web_address, whole_number
 from nomyo_attest.cli.audit_options import Reports, read_order
 from nomyo_attest.cli.errors import TERMINATED, CommandError, print_error
 from nomyo_attest.report.formats import FORMATS
@@ -41,9 +44,9 @@ if TYPE_CHECKING:
     from nomyo_attest.cli.arguments import Parser
 
 EXAMPLE: Final = """
+nomyo-attest audit fleet/recorded --policy fleet/policy.toml
 nomyo-attest audit recorded/ --policy policy.toml --out verdicts.jsonl
 nomyo-attest audit recorded/ --policy policy.toml --html report.html
-nomyo-attest audit a.jsonl.zst b.parquet --policy p.toml --out v.csv --resume
 zcat old.gz | nomyo-attest audit - --policy policy.toml --format json
 """
 
@@ -53,79 +56,107 @@ _RESUME_HINT: Final = "repeat the command with --resume to continue"
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a file, a folder, or - for standard input")
-    parser.add_argument("--policy", required=True, metavar="P", help="the policy, a .toml or .json file")
+    parser.add_policy()
+    parser.hints |= _HINTS
     out = parser.add_argument_group("output")
     out.add_argument(
         "--out",
         action="append",
         default=[],
         metavar="FILE",
-        help="a row for each record: .jsonl, .ndjson or .csv (each also .gz or .zst), .parquet (extra parquet), or -"
-        " for standard output; may be given several times",
+        help="write a row for each record, in the format of the extension: .jsonl, .ndjson or .csv (each also .gz or"
+        " .zst), .parquet (extra parquet); - is standard output; may be given several times",
     )
     for one in FORMATS.values():
-        out.add_argument(f"--{one.name.replace('_', '-')}", metavar="FILE", help=one.about)
+        out.add_argument(f"--{one.name.replace('_', '-')}", metavar="FILE", help=f"write {one.about}")
     out.add_argument(
         "--docs-url",
         type=web_address,
         metavar="URL",
-        help="the address of docs/rules.md, for the links of rules in SARIF",
+        help="the address of docs/rules.md, for the links to rules in SARIF",
     )
-    out.add_argument("--cross-record", metavar="FILE", help="every finding across records, as JSON Lines")
+    out.add_argument("--cross-record", metavar="FILE", help="write every finding across records, as JSON Lines")
     out.add_argument("--github", action="store_true", help="also print annotations for GitHub Actions")
-    parser.add_format()
+    parser.add_format(group=out)
     out.add_argument("--verbose", action="store_true", help="print whole digests and whole lists")
     out.add_argument("--force", action="store_true", help="overwrite existing files; without --resume start again")
-    what = parser.add_argument_group("records")
-    what.add_argument("--at", metavar="TIME", help="appraise at this time (RFC 3339, or a date: midnight UTC), not now")
-    what.add_argument(
+    records = parser.add_argument_group("records")
+    records.add_argument("--at", metavar="TIME", help=f"appraise at this time, not now: {TIMES}")
+    records.add_argument(
         "--since",
         metavar="TIME",
-        help="omit records from before this time (RFC 3339, or a date: midnight UTC), by `recorded_at` of a ledger line"
-        " or, for any other record, by the server's own unsigned `processed_at`",
+        help="omit records before this time: `recorded_at` of a ledger line, or `processed_at` of another record, which"
+        " the server writes and nothing signs",
     )
-    what.add_argument("--until", metavar="TIME", help="omit records from this time or later, by the same times")
-    what.add_argument("--select", metavar="V,V", help="write only rows with these verdicts; all records are counted")
-    what.add_argument("--column", metavar="NAME", help="the column of Parquet files that contains the records")
-    what.add_argument(
-        "--follow-links", action="store_true", help="follow symbolic links in a folder that lead out of it"
+    records.add_argument("--until", metavar="TIME", help="omit records at this time or later")
+    records.add_argument(
+        "--select",
+        metavar="VERDICT,...",
+        help="write only rows with these verdicts (all records are still counted): affirming, warning,"
+        " contraindicated, none, unreadable",
     )
-    what.add_argument(
-        "--keep-evidence", action="store_true", help="store the evidence in each row, so that it can be re-appraised"
+    records.add_argument("--column", metavar="NAME", help="the column of Parquet files that contains the records")
+    records.add_argument("--follow-links", action="store_true", help="follow symbolic links that lead out of a folder")
+    records.add_argument(
+        "--keep-evidence", action="store_true", help="store the evidence in each row, so that it can be appraised again"
     )
-    what.add_argument("--max-gap", metavar="TIME", help="report longer times without records; such as 90s, 15m, 6h, 2d")
-    how = parser.add_argument_group("failures")
-    how.add_argument(
-        "--fail-on",
-        metavar="W,W",
-        help="warning, contraindicated, none, unreadable, cross-record (findings across records, or a cross-record"
-        " check that could not be evaluated), released (records of a ledger that were released"
-        " though not affirmed), outside (records outside the window by the server's own time), or nothing; default:"
-        " contraindicated,none,unreadable,cross-record",
+    records.add_argument(
+        "--max-gap", metavar="DURATION", help="report gaps in time longer than this, such as 90s, 15m, 6h or 2d"
     )
-    how.add_argument(
+    failures = parser.add_argument_group("failures")
+    failures.add_argument("--fail-on", metavar="VALUE,...", help=_FAIL_ON_HELP)
+    failures.add_argument(
         "--max-failures",
         type=whole_number,
         default=0,
         metavar="N",
-        help="number of such records that are tolerated; default: 0",
+        help="tolerate this number of failed records; default: 0",
     )
-    how.add_argument(
+    failures.add_argument(
         "--allow-no-evidence",
         action="store_true",
-        help="accept an audit in which no record has evidence; otherwise its exit status is 1 whatever --fail-on says",
+        help="accept an audit in which no record has evidence; without it the exit status is 1, whatever --fail-on is",
     )
-    how.add_argument(
+    failures.add_argument(
         "--allow-undated",
         action="store_true",
-        help="accept cross-record checks that could not be evaluated since records have no usable `processed_at`",
+        help="accept cross-record checks that could not be evaluated because records have no usable `processed_at`",
     )
-    run = parser.add_argument_group("execution")
-    run.add_argument(
+    execution = parser.add_argument_group("execution")
+    execution.add_argument(
         "--processes", type=whole_number, metavar="N", help="number of worker processes; default: the available cores"
     )
-    run.add_argument("--state", metavar="DIR", help="folder of the state; default: FILE.audit-state beside --out FILE")
-    run.add_argument("--resume", action="store_true", help="resume this audit where it was interrupted")
+    execution.add_argument(
+        "--state", metavar="DIR", help="folder of the audit's state; default: FILE.audit-state beside --out FILE"
+    )
+    execution.add_argument("--resume", action="store_true", help="resume this audit where it was interrupted")
+
+
+_FAIL_ON_HELP: Final = """\
+what makes the audit fail; values with commas between:
+  warning          a rule that the policy made a warning
+  contraindicated  a required rule does not hold
+  none             no evidence, or an undecided rule
+  unreadable       a record or source cannot be read
+  cross-record     a finding across records, or a cross-
+                   record check that was not evaluated
+  released         a completion was released though not
+                   affirmed, according to a ledger
+  outside          the server's own time of a record is
+                   outside --since and --until
+  nothing          none of these (only alone)
+default: contraindicated,none,unreadable,cross-record"""
+
+_HINTS: Final = {
+    "-o": "did you mean --out FILE?",
+    "--output": "did you mean --out FILE?",
+    "--csv": "did you mean --out FILE.csv?",
+    "--jsonl": "did you mean --out FILE.jsonl?",
+    "--json": "did you mean --format json, or --out FILE.jsonl?",
+    "--parquet": "did you mean --out FILE.parquet?",
+    "--series": "did you mean --cross-record FILE, or --fail-on cross-record?",
+    "--report": "did you mean --html FILE?",
+}
 
 
 def run(arguments: argparse.Namespace) -> int:

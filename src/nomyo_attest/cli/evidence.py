@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
+from nomyo_attest.cli.arguments import TIMES, load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import json_text, print_json, print_output, text_style
 from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, print_error
 from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, read_record, refuse_many, write_output
@@ -27,51 +27,57 @@ NAME_WIDTH_MAXIMUM: Final = 40
 class Verify:
     """Appraise recorded responses by a policy.
 
-    Prints the verdict of each file, the policy and the trust in the AIK; then, for
-    each rule that does not hold, what was expected, what was found, and what to do.
-    With --format json one object is printed for all files:
+    For each file, prints the verdict, the policy and the AIK trust. For each rule
+    that does not hold, prints the value expected, the value found and the
+    remediation.
+
+    With --format json, prints one object for all files:
 
       {"format": "nomyo-attest-verify/1",
        "policy": {"id": "…", "digest": "sha256:…"},
-       "results": [{"file": "…", "result": {…}}, {"file": "…", "error": "…"}],
+       "results": [{"file": "…", "result": {…}},
+                   {"file": "…", "error": "…"}],
        "counts": {"affirming": 1, "warning": 0, "contraindicated": 0, "none": 0,
                   "unreadable": 1}}
 
-    `nomyo-attest schema result` describes a result. A file that cannot be read has
-    an error instead of a result.
+    `nomyo-attest schema result` prints the schema of a result. A file that cannot
+    be read has an error instead of a result.
 
-    Each file contains one record. Files of many records (.jsonl, .gz, .parquet …)
-    are refused with the command line of nomyo-attest audit, which reads them.
+    Each file contains one record. For files of many records (.jsonl, .gz, .parquet
+    and others) use nomyo-attest audit.
 
-    Exit status: 0 if every verdict is affirming or warning; 1 for any other
-    verdict, including malformed evidence; 2 for wrong usage, a file that cannot be
-    read (the others are still appraised) or a policy that cannot be used.
+    exit status:
+      0  every verdict is affirming or warning
+      1  another verdict, including that of malformed evidence
+      2  wrong usage, an unusable policy, or a file that cannot be read (the others
+         are still appraised)
     """
 
     EXAMPLE = """
-    nomyo-attest verify response.json --policy policy.toml
-    nomyo-attest verify --policy policy.toml --format json -- responses/*.json
+    nomyo-attest verify --policy fleet/policy.toml -- fleet/recorded/*/*.json
+    nomyo-attest verify response.json --policy policy.toml --format json
     """
 
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
         parser.add_argument("files", nargs="+", metavar="FILE", help=EVIDENCE_FILE)
-        parser.add_argument("--policy", required=True, metavar="P", help="the policy, a .toml or .json file")
-        freshness = parser.add_mutually_exclusive_group()
+        parser.add_policy()
+        parser.hints["--out"] = "redirect standard output, as in --format json > results.json"
+        expected = parser.add_argument_group("expected values")
+        freshness = expected.add_mutually_exclusive_group()
         freshness.add_argument(
             "--payload-id", metavar="ID", help="the payload id of the request, instead of the recorded one"
         )
         freshness.add_argument(
-            "--nonce", metavar="HEX", help="the extraData to expect, instead of one from a payload id"
+            "--nonce", metavar="HEX", help="the quote's extraData, instead of one derived from a payload id"
         )
-        parser.add_argument(
-            "--at", metavar="TIME", help="appraise at this time (RFC 3339, or a date: midnight UTC), not now"
-        )
-        parser.add_argument(
+        expected.add_argument("--at", metavar="TIME", help=f"appraise at this time, not now: {TIMES}")
+        output = parser.add_argument_group("output")
+        output.add_argument(
             "--verbose", action="store_true", help="print every finding, whole digests, and all that is not established"
         )
-        parser.add_format()
+        parser.add_format(group=output)
 
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
@@ -154,16 +160,19 @@ def _audit_command(arguments: argparse.Namespace) -> str:
 class Inspect:
     """Show every field of a response's evidence, decoded.
 
-    There is no verdict: this shows what the evidence says, whether it is valid or
-    not. A blob that does not parse is shown in hexadecimal, with the place of the
+    No verdict is printed: the command shows valid and invalid evidence alike. A
+    blob that does not parse is shown in hexadecimal, with the position of the
     error.
 
-    Exit status: 0; 1 if the evidence or a blob in it is malformed; 2 if the file
-    cannot be read, or its evidence is not at the top level.
+    exit status:
+      0  the evidence is well-formed
+      1  the evidence, or a blob in it, is malformed
+      2  wrong usage, a file that cannot be read, or evidence that is not at the top
+         level of the file
     """
 
     EXAMPLE = """
-    nomyo-attest inspect response.json
+    nomyo-attest inspect fleet/recorded/2026-01-30.single/214630-1995.json
     nomyo-attest inspect response.json --format json
     """
 
@@ -202,17 +211,17 @@ class Inspect:
 class Record:
     """Quote a TPM for a payload id, and write the evidence as in a response.
 
-    The AIK is created for this quote and then discarded. This needs the extra tpm
-    and a TPM: that of this machine, or another one that a TCTI reaches. --tcti
-    swtpm starts swtpm.
+    The command creates an AIK for this quote and then discards it. It requires the
+    extra tpm and a TPM: by default this machine's, or the one that --tcti names.
 
-    Exit status: 0; 2 if there is no TPM, the TPM reports an error, or the file
-    cannot be written.
+    exit status:
+      0  the evidence was written
+      2  wrong usage, no TPM, an error of the TPM, or a file that cannot be written
     """
 
     EXAMPLE = """
-    nomyo-attest record --payload-id "$(uuidgen)" -o response.json
     nomyo-attest record --tcti swtpm --payload-id x --key p256 --pcrs sha256:0,7
+    nomyo-attest record --payload-id "$(uuidgen)" -o response.json
     """
 
     @staticmethod
@@ -222,22 +231,29 @@ class Record:
             "--payload-id", required=True, metavar="ID", help="the payload id that the quote is bound to"
         )
         parser.add_argument(
-            "--tcti", metavar="TCTI", help="device:/dev/tpmrm0, swtpm or any other TCTI; default: this machine's TPM"
+            "--tcti",
+            metavar="TCTI",
+            help="how to reach the TPM: device:/dev/tpmrm0, swtpm (starts a software TPM) or any other TCTI;"
+            " default: this machine's TPM",
         )
         parser.add_argument(
-            "--pcrs", default="sha256:0,7,10", metavar="PCRS", help="what to quote; default: sha256:0,7,10"
+            "--pcrs", default="sha256:0,7,10", metavar="BANK:N,...", help="the PCRs to quote; default: sha256:0,7,10"
         )
         parser.add_argument(
-            "--key", default="rsa2048", metavar="KEY", help="rsa2048, rsa3072-rsapss, p256, p384-ecdsa-sha384 …"
+            "--key",
+            default="rsa2048",
+            metavar="KEY",
+            help="the AIK: rsa3072-rsapss, p256, p384-ecdsa-sha384, ...; default: rsa2048",
         )
         parser.add_argument(
             "--hierarchy",
             choices=HIERARCHIES,
             default=HIERARCHIES[0],
-            help="the hierarchy of the AIK, which is a primary key; default: endorsement",
+            metavar="HIERARCHY",
+            help=f"the hierarchy of the AIK, a primary key: {', '.join(HIERARCHIES)}; default: {HIERARCHIES[0]}",
         )
         parser.add_argument("-o", dest="output", metavar="FILE", help="write to this file, not to standard output")
-        parser.add_argument("--force", action="store_true", help="overwrite the file if it is there")
+        parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:

@@ -1,22 +1,25 @@
-"""Generate a fleet's recorded responses, to try an audit on.
+"""Generate the recorded responses of a synthetic fleet, to try an audit on.
 
-The new folder DIR contains:
+The command creates the folder DIR with:
 
-  recorded/    JSON Lines, a file a day, two of them compressed, and some JSON
+  recorded/    JSON Lines, one file a day, two of them compressed, and some JSON
   policy.toml  the policy of the fleet's owner
-  README.txt   what is in the folder
+  README.txt   a description of the folder
 
-Some of the machines keep their AIK, the others have a new one for each
-response. Every machine is updated once, and there are three anomalies; to find
-them, audit DIR/recorded by the policy. The same arguments generate the same
-fleet. FOR TESTS ONLY: the private keys are public.
+Some machines keep their AIK, the others create one for each response. Every
+machine is updated once. The records contain three anomalies, which an audit of
+DIR/recorded by the policy finds. The same arguments generate the same fleet.
+FOR TESTS ONLY: the private keys are public.
 
-Exit status: 0; 2 for wrong usage, or a folder that cannot be created.
+exit status:
+  0  the folder was created
+  2  wrong usage, or a folder that cannot be created
 """
 
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -56,18 +59,18 @@ def configure(parser: Parser) -> None:
         "--machines",
         type=whole_number,
         default=MACHINES_USUAL,
-        metavar="M",
+        metavar="N",
         help=f"number of machines; default: {MACHINES_USUAL}",
     )
     parser.add_argument(
-        "--days", type=whole_number, default=DAYS_USUAL, metavar="D", help=f"number of days; default: {DAYS_USUAL}"
+        "--days", type=whole_number, default=DAYS_USUAL, metavar="N", help=f"number of days; default: {DAYS_USUAL}"
     )
     parser.add_argument(
         "--seed",
         type=whole_number,
         default=0,
-        metavar="S",
-        help="seed of the generator; another seed makes another fleet; default: 0",
+        metavar="N",
+        help="seed of the generator; another seed generates another fleet; default: 0",
     )
     parser.add_argument("--force", action="store_true", help="replace DIR, if this command created it")
 
@@ -99,8 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "invalid folder name"
         raise CommandError(f"{name}: cannot be created: {reason}; name another folder") from None
-    what = f"{fleet.records} responses of {fleet.machines} machines in {fleet.days} days"
-    print_output(f"{sanitize(name)}: {what}; see README.txt in it")
+    created = f"{fleet.records} responses of {fleet.machines} machines in {fleet.days} days"
+    audit = shlex.join(["nomyo-attest", "audit", str(folder / "recorded"), "--policy", str(folder / "policy.toml")])
+    print_output(f"{sanitize(name)}: {created}; see README.txt in it\nnext: {sanitize(audit)}")
     return OK
 
 

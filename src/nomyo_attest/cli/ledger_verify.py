@@ -2,16 +2,16 @@
 
 A FILE may be compressed (gzip or Zstandard), or - for standard input.
 
-Each line contains the digest of the line before it. Files that the first FILE
-continues are looked for in its folder. Lines that a crash cut off, and that the
-next writer repaired, are reported but are not problems.
+Each line contains the digest of the line before it. If the first FILE continues
+other files, the command reads those from the same folder. Lines that a crash
+cut off, and that the next writer repaired, are reported but are not problems.
 
 The chain alone cannot show that lines at its end were removed, or that the
-whole ledger was rewritten. Store the number and digest that this command prints
-where writers of the ledger cannot change them, and give them the next time as
---records and --head. The ledger may have grown in between.
+whole ledger was rewritten. Store the number of records and the head that this
+command prints where writers of the ledger cannot change them, and pass them the
+next time as --records and --head. The ledger may have grown in between.
 
-With --format json one object is printed:
+With --format json, prints one object:
 
   {"format": "nomyo-attest-ledger-verify/1", "intact": true, "files": ["…"],
    "lines": 12, "number": 12, "head": "sha256:…", "since_head": null,
@@ -20,8 +20,10 @@ With --format json one object is printed:
 
 A problem has file, line (0: the whole file), kind, expected, got, message.
 
-Exit status: 0 if the ledger is intact; 1 if it is not; 2 for wrong usage, or a
-file that cannot be read.
+exit status:
+  0  the ledger is intact
+  1  the ledger is not intact, or a file is not a ledger
+  2  wrong usage, or a file that cannot be read
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import io
 import itertools
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Iterator
@@ -66,16 +69,18 @@ _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="the ledger, or -; several in the order of its chain")
-    parser.add_argument("--head", metavar="DIGEST", help="a stored digest: a line of the ledger must have it")
-    parser.add_argument(
+    stored = parser.add_argument_group("values printed by an earlier verification")
+    stored.add_argument("--head", metavar="DIGEST", help="the head: one line of the ledger must have this digest")
+    stored.add_argument(
         "--records",
         type=whole_number,
         metavar="N",
-        help="the number stored with it: of that line, or the minimum of lines",
+        help="the number of records: that of the line with --head or, without --head, the minimum",
     )
-    parser.add_argument(
-        "--after", metavar="DIGEST", help="the digest of the line before the first, if earlier files are elsewhere"
+    stored.add_argument(
+        "--after", metavar="DIGEST", help="the head of the files before the first FILE, if they are stored elsewhere"
     )
+    parser.hints["--number"] = "did you mean --records?"
     parser.add_format()
 
 
@@ -98,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json(_document(checked))
     else:
-        print_output(_text(checked, text_style(), head_given=head is not None))
+        print_output(_text(checked, text_style(), typed=arguments.typed, head_given=head is not None))
     return OK if checked.intact else NOT_AFFIRMED
 
 
@@ -181,11 +186,15 @@ def _document(checked: Verification) -> dict[str, object]:
     return document
 
 
-def _text(checked: Verification, style: TextStyle, *, head_given: bool) -> str:
-    """Describe the outcome as text, without a line end."""
+def _text(checked: Verification, style: TextStyle, *, typed: list[str], head_given: bool) -> str:
+    """Describe the outcome as text, without a line end; `typed` is the command line."""
     from nomyo_attest.report.formatting import count, sanitize, sentence
 
     name = sanitize(checked.files[-1])
+    if not checked.lines and any(problem.kind == "form" for problem in checked.problems):
+        contains = "it contains no line of an evidence ledger, such as a client writes with evidence_log"
+        hint = "if it contains recorded responses, appraise it with nomyo-attest audit"
+        return "\n".join(style.wrap(f"{name}: not a ledger: {contains}; {hint}"))
     verdict = style.paint("intact", "good") if checked.intact else style.paint(_not_intact(checked), "bad")
     lines = [f"{name}   {verdict}   {count(checked.lines, 'line')} in {count(len(checked.files), 'file')}"]
     shown = checked.problems[:PROBLEMS_SHOWN]
@@ -204,16 +213,21 @@ def _text(checked: Verification, style: TextStyle, *, head_given: bool) -> str:
     if checked.repair_count > len(checked.repairs):
         lines.append(f"    and {checked.repair_count - len(checked.repairs)} more")
     if checked.head is not None:
-        lines += ["", *style.pairs([("number", str(checked.number)), ("head", checked.head)])]
+        lines += ["", *style.pairs([("records", str(checked.number)), ("head", checked.head)])]
         if checked.since_head is not None:
             grown = f"{count(checked.since_head, 'line')} appended since the digest was stored"
             lines += style.wrap(
                 sentence(f"nothing up to that digest was changed; {grown}" if checked.intact else grown), "  "
             )
         if checked.intact and not head_given:
-            advice = "store the two elsewhere: with --records and --head they show whether the ledger was shortened"
-            lines += style.wrap(sentence(advice), "  ")
+            step = "next: store both values elsewhere; with them, this command shows whether the ledger was shortened:"
+            lines += ["", *style.wrap(step), f"  {sanitize(shlex.join([*typed, *_stored(checked)]))}"]
     return "\n".join(lines)
+
+
+def _stored(checked: Verification) -> list[str]:
+    """Return the options that compare a ledger with this one."""
+    return ["--records", str(checked.number), "--head", str(checked.head)]
 
 
 def _not_intact(checked: Verification) -> str:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from nomyo_attest.cli.arguments import load_policy, parse_nonce, parse_payload_id, parse_time
+from nomyo_attest.cli.arguments import POLICY_FILE, TIMES, load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, print_error
 from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
@@ -20,20 +20,24 @@ if TYPE_CHECKING:
 
 
 class Learn:
-    """Make a policy, in TOML, from recorded responses that you trust.
+    """Write a policy, in TOML, from recorded responses that you trust.
 
-    Read the policy before you rely on it. If several files are given, it accepts,
-    for each PCR that all of them sign, the value in each file, labeled with the
-    file's name. Evidence that fails a core rule or has an unsuitable AIK is
-    refused. The policy affirms every file that it was learned from. A bare
+    The policy affirms every file that it was learned from: for each PCR that all
+    of them sign, it accepts the value in each file, labeled with the file's name.
+    Read the policy before you rely on it.
+
+    Evidence that fails a core rule or has an unsuitable AIK is refused. A bare
     tpm_attestation block has no payload id: give that of the request, or the nonce
     that was quoted.
 
-    Exit status: 0; 1 if evidence is refused or malformed; 2 if a file cannot be
-    read or written.
+    exit status:
+      0  the policy was written
+      1  evidence is refused or malformed
+      2  wrong usage, or a file that cannot be read or written
     """
 
     EXAMPLE = """
+    nomyo-attest policy learn --allow-test-keys -- fleet/recorded/*/*.json
     nomyo-attest policy learn known-good.json -o policy.toml
     nomyo-attest policy learn --id prod-eu -o prod-eu.toml -- recorded/*.json
     nomyo-attest policy learn block.json --nonce "$NONCE" -o policy.toml
@@ -43,26 +47,30 @@ class Learn:
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
         parser.add_argument("files", nargs="+", metavar="FILE", help=EVIDENCE_FILE)
-        parser.add_argument(
+        parser.hints |= dict.fromkeys(("--out", "--output"), "did you mean -o FILE?")
+        parser.hints["--policy"] = "policy learn writes a policy; name its file with -o"
+        output = parser.add_argument_group("output")
+        output.add_argument(
             "-o", dest="output", metavar="FILE", help="write to this .toml file, not to standard output"
         )
-        parser.add_argument(
+        output.add_argument("--force", action="store_true", help="overwrite an existing file")
+        output.add_argument(
             "--id", metavar="ID", help="the policy's id; default: the first file's name without its extension"
         )
-        parser.add_argument("--description", metavar="TEXT", help="the policy's description")
-        freshness = parser.add_mutually_exclusive_group()
+        output.add_argument("--description", metavar="TEXT", help="the policy's description")
+        evidence = parser.add_argument_group("evidence")
+        freshness = evidence.add_mutually_exclusive_group()
         freshness.add_argument(
             "--payload-id",
             metavar="ID",
             help="the payload id of the request, instead of the recorded one; for one FILE",
         )
-        freshness.add_argument("--nonce", metavar="HEX", help="the extraData that was quoted; for one FILE")
-        parser.add_argument(
+        freshness.add_argument("--nonce", metavar="HEX", help="the quote's extraData; for one FILE")
+        evidence.add_argument(
             "--allow-test-keys",
             action="store_true",
             help="also learn from the soft TPM of nomyo_attest.testing, whose private keys are public",
         )
-        parser.add_argument("--force", action="store_true", help="overwrite the file if it is there")
 
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
@@ -90,6 +98,8 @@ class Learn:
         return OK
 
 
+_POLICY_HINT: Final = "give the file name alone, without --policy"
+
 _ID_MAX: Final = 200
 """Characters of the longest policy id that the schema allows."""
 
@@ -100,7 +110,7 @@ def _written(name: str, policy: AppraisalPolicy, responses: int) -> str:
     learned = f"policy {sanitize(policy.id)}, learned from {count(responses, 'response')}"
     check = sanitize(shlex.join(["nomyo-attest", "policy", "check", name]))
     wrote = f"wrote {sanitize(name)}: {learned}; it pins {places}"
-    return f"{wrote}\nnext: read it, especially its comments, and check it: {check}"
+    return f"{wrote}\nnext: read its comments, then run {check}"
 
 
 def _id(file: str) -> str:
@@ -146,12 +156,12 @@ def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes |
     except LearningError as error:
         if not error.refused and not problems:
             raise CommandError(str(error), status=NOT_AFFIRMED) from None
-        for one in error.refused:
-            hint = one.hint
+        for refused in error.refused:
+            hint = refused.hint
             for parameter, option in _OPTIONS.items():
                 hint = hint.replace(parameter, option)
-            status = UNUSABLE if isinstance(one.error, MisplacedEvidenceError) else NOT_AFFIRMED
-            problems[one.name] = CommandError(f"{file_of[one.name]}: {one.problem}; {hint}", status=status)
+            status = UNUSABLE if isinstance(refused.error, MisplacedEvidenceError) else NOT_AFFIRMED
+            problems[refused.name] = CommandError(f"{file_of[refused.name]}: {refused.problem}; {hint}", status=status)
     except PolicyError as error:  # the id that was given
         raise CommandError(f"{error.where}: {error.problem}; {error.hint}") from None
     if problems:
@@ -166,25 +176,24 @@ def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes |
 class Check:
     """Lint a policy: report where it is weaker than it looks.
 
-    Exit status: 0, also with remarks; with --strict 1 if one of them is a warning;
-    2 if the policy cannot be used.
+    exit status:
+      0  the policy is usable, with or without remarks
+      1  a remark is a warning (only with --strict)
+      2  wrong usage, or an unusable policy
     """
 
     EXAMPLE = """
-    nomyo-attest policy check policy.toml
+    nomyo-attest policy check fleet/policy.toml
     nomyo-attest policy check policy.toml --strict
     """
 
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("policy", metavar="P", help="a .toml or .json file")
+        parser.add_argument("policy", metavar="POLICY", help=POLICY_FILE)
+        parser.hints["--policy"] = _POLICY_HINT
         parser.add_argument("--strict", action="store_true", help="exit status 1 if there is a warning")
-        parser.add_argument(
-            "--at",
-            metavar="TIME",
-            help="check its validity period at this time (RFC 3339, or a date: midnight UTC), not now",
-        )
+        parser.add_argument("--at", metavar="TIME", help=f"check the validity period at this time, not now: {TIMES}")
         parser.add_format()
 
     @staticmethod
@@ -203,26 +212,29 @@ class Check:
             print_json(check_document(policy, remarks))
         else:
             print_output(check_text(policy, remarks, text_style()))
-        return NOT_AFFIRMED if arguments.strict and any(one.weight is Weight.WARNING for one in remarks) else OK
+        return NOT_AFFIRMED if arguments.strict and any(remark.weight is Weight.WARNING for remark in remarks) else OK
 
 
 class Show:
     """Show a policy as a table: reference values with their labels, and requirements.
 
-    With --format json the whole policy is printed, including every default. The
-    output is a policy file with the same digest.
+    With --format json, prints the whole policy, including every default. The output
+    is a policy file with the same digest.
 
-    Exit status: 0; 2 if the policy cannot be used.
+    exit status:
+      0  the policy is usable
+      2  wrong usage, or an unusable policy
     """
 
     EXAMPLE = """
-    nomyo-attest policy show policy.toml
+    nomyo-attest policy show fleet/policy.toml
     """
 
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("policy", metavar="P", help="a .toml or .json file")
+        parser.add_argument("policy", metavar="POLICY", help=POLICY_FILE)
+        parser.hints["--policy"] = _POLICY_HINT
         parser.add_format()
 
     @staticmethod

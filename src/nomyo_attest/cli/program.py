@@ -54,14 +54,28 @@ class Program:
         package: the package of the commands' modules.
         commands: command → its module or class in `package`, and its summary, in the order of the help.
         exits: the meaning of its exit statuses, for the end of its help.
+        example: lines to be typed into a shell by somebody who tries the program.
+        file_hint: what to write instead if a file is named in the place of the command.
     """
 
-    def __init__(self, name: str, *, about: str, package: str, commands: Mapping[str, tuple[str, str]], exits: str):
+    def __init__(
+        self,
+        name: str,
+        *,
+        about: str,
+        package: str,
+        commands: Mapping[str, tuple[str, str]],
+        exits: str,
+        example: str = "",
+        file_hint: str = "",
+    ):
         self.name = name
         self.about = about
         self.package = package
         self.commands = commands
         self.exits = exits
+        self.example = example
+        self.file_hint = file_hint
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the program with `argv`, by default this process's own arguments. Returns the exit status."""
@@ -90,10 +104,12 @@ class Program:
     def run(self, argv: list[str]) -> int:
         """Run the command that `argv` names. Returns its exit status; raises `CommandError`."""
         _refuse_file_names_like_options(argv)
-        if argv and argv[0] in ("-h", "--help", "help"):
+        if argv and argv[0] == "help":
+            argv = [*argv[1:], "--help"]
+        if argv and argv[0] in ("-h", "--help"):
             print_output(self._help())
             return OK
-        if argv and argv[0] in ("-V", "--version"):
+        if argv and argv[0] in ("-V", "--version", "version"):
             from nomyo_attest._version import __version__
 
             print_output(f"{self.name} {__version__}")
@@ -117,12 +133,16 @@ class Program:
             command = getattr(command, name)
         return Command(_dedent(command.__doc__), _dedent(command.EXAMPLE), command.configure, command.run)
 
-    def _run(self, words: str, argv: list[str]) -> int:
+    def _parser(self, words: str, command: Command) -> Parser:
         from nomyo_attest.cli.arguments import Parser
 
-        command = self.load(words)
         parser = Parser(self.name, words, command.about, command.example)
         command.configure(parser)
+        return parser
+
+    def _run(self, words: str, argv: list[str]) -> int:
+        command = self.load(words)
+        parser = self._parser(words, command)
         try:
             arguments = parser.parse_args(argv)
         except SystemExit as end:  # --help
@@ -141,13 +161,20 @@ class Program:
             for words, (_, summary) in self.commands.items()
             if words.startswith(start)
         ]
-        lines = [f"usage: {self.name} {start}COMMAND …", "", self.about, "", *rows, ""]
-        lines += [f"{self.name} COMMAND --help has an example of each; {self.name} --version", "", self.exits]
+        lines = [f"usage: {self.name} {start}COMMAND ...", "", self.about, ""]
+        if self.example and not start:
+            lines += ["example:", *(f"  {line}" for line in self.example.strip().splitlines()), ""]
+        lines += ["commands:", *rows, ""]
+        lines += [f"`{self.name} {start}COMMAND --help` shows its options and an example."]
+        if not start:
+            lines += [f"`{self.name} --version` prints the version.", "", self.exits]
         return "\n".join(lines)
 
     def _unknown(self, argv: list[str]) -> str:
         from difflib import get_close_matches
 
+        if argv[0].startswith("-"):
+            return self._unknown_option(argv[0])
         if argv[0] in self._groups():
             known = [words.split()[1] for words in self.commands if words.startswith(f"{argv[0]} ")]
             problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"incomplete command {argv[0]!r}"
@@ -157,14 +184,32 @@ class Program:
             words = " ".join(argv[0].split())
             problem = f"unknown command {argv[0]!r}: expected each word as an argument of its own, got one argument"
             return f"{problem}; write {words} without quotes"
+        if self.file_hint and os.path.exists(argv[0]):  # noqa: PTH110 - pathlib would cost an import
+            return f"{argv[0]!r} is a file or folder, not a command; {self.file_hint}"
         close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
+        close = [words for words in self.commands if words.split()[1:] == argv[:1]] or close
         hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
         return f"unknown command {argv[0]!r}; {hint}"
 
+    def _unknown_option(self, word: str) -> str:
+        """Describe the error that an option stands before the command, with the commands that have the option."""
+        name = word.partition("=")[0]
+        having = [words for words in self.commands if self._has_option(words, name)]
+        if not having:
+            return f"unknown option {name!r}; see {self.name} --help"
+        choice = ", ".join(having)
+        return f"{name} follows a command that has it ({choice}), such as: {self.name} {having[0]} {name} ..."
+
+    def _has_option(self, words: str, name: str) -> bool:
+        return name in self._parser(words, self.load(words))._option_string_actions
+
 
 def _dedent(text: str) -> str:
-    """`text` without the indentation of a class body."""
-    return "\n".join(line.removeprefix("    ") for line in text.splitlines())
+    """Remove the indentation of a class body; a first line has none."""
+    lines = text.splitlines()
+    indented = [line for line in lines[1:] if line.strip()]
+    margin = min((len(line) - len(line.lstrip()) for line in indented), default=0)
+    return "\n".join([*lines[:1], *(line[margin:] for line in lines[1:])])
 
 
 def _refuse_file_names_like_options(argv: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import OK, CommandError
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 
 class Rules:
-    """Show the rules of an appraisal and of an audit, or one of them in full.
+    """List the rules of an appraisal and the cross-record checks, or explain one.
 
-    One rule is shown with its explanation and with its remediation if it does not
-    hold. docs/rules.md is the output of --format markdown.
+    With an ID, prints the rule's explanation, the rules it depends on and its
+    remediation. docs/rules.md is the output of --format markdown.
+
+    exit status:
+      0  the rules were printed
+      2  wrong usage, such as an unknown rule
     """
 
     EXAMPLE = """
@@ -103,11 +107,20 @@ def _unknown(given: str, known: list[str]) -> str:
     )
 
 
+_SCHEMA_LINES: Final = (
+    "policy    an appraisal policy",
+    "evidence  a response, or a part of it",
+    "result    the result of an appraisal",
+    "verdict   a line of the verdicts that audit writes",
+)
+
+
 class Schema:
     """Print a JSON Schema (2020-12).
 
-    policy: an appraisal policy; evidence: a response or a part of it; result: the
-    result of an appraisal; verdict: a line of the verdicts that audit writes.
+    exit status:
+      0  the schema was printed
+      2  wrong usage, such as an unknown name
     """
 
     EXAMPLE = """
@@ -117,10 +130,13 @@ class Schema:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("name", choices=SCHEMAS, help=f"one of {', '.join(SCHEMAS)}")
+        parser.add_argument("name", nargs="?", metavar="NAME", help="\n".join(_SCHEMA_LINES))
 
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
-        """Run the command; returns the exit status."""
+        """Run the command; returns the exit status. Raises `CommandError`."""
+        if arguments.name not in SCHEMAS:
+            problem = "missing NAME" if arguments.name is None else f"unknown schema {arguments.name[:80]!r}"
+            raise CommandError(f"schema: {problem}; choose from {', '.join(SCHEMAS)}")
         print_output(schema_text(arguments.name).rstrip("\n"))
         return OK

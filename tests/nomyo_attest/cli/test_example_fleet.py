@@ -20,7 +20,12 @@ def names_in(folder: Path) -> list[str]:
 
 def test_it_makes_the_folder_and_says_so(tmp_path: Path) -> None:
     ran = run("example", "fleet", tmp_path / "fleet", *SMALL)
-    assert ran == (0, f"{tmp_path}/fleet: 50 responses of 4 machines in 5 days; see README.txt in it\n", "")
+    folder = f"{tmp_path}/fleet"
+    assert ran.out.splitlines() == [
+        f"{folder}: 50 responses of 4 machines in 5 days; see README.txt in it",
+        f"next: nomyo-attest audit {folder}/recorded --policy {folder}/policy.toml",
+    ]
+    assert (ran.status, ran.err) == (0, "")
     assert names_in(tmp_path / "fleet") == ["README.txt", "policy.toml", "recorded"]
     assert names_in(tmp_path) == ["fleet"]
 

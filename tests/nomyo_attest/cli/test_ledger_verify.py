@@ -38,11 +38,13 @@ def test_a_whole_ledger_is_said_to_be_and_what_to_keep(lines: list[bytes]) -> No
     assert ran.out.splitlines() == [
         "evidence.jsonl   intact   5 lines in 1 file",
         "",
-        "  number  5",
+        "  records  5",
         "  head",
         f"    {head}",
-        "  Store the two elsewhere: with --records and --head they show whether the",
-        "  ledger was shortened.",
+        "",
+        "next: store both values elsewhere; with them, this command shows whether the",
+        "ledger was shortened:",
+        f"  nomyo-attest ledger verify evidence.jsonl --records 5 --head {head}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,31 @@ def test_help_of_a_command_shows_how_to_type_it(words: str) -> None:
     assert f"example:\n  nomyo-attest {words}" in ran.out
 
 
+EXAMPLES_OF_A_FLEET = [*sorted(COMMANDS.keys() - {"audit", "example fleet", "ledger verify", "record"})]
+"""Not the audit, which the documentation runs, nor what needs a ledger or a TPM."""
+
+
+@pytest.fixture(scope="module")
+def beside_a_fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `nomyo-attest example fleet fleet` creates."""
+    folder = tmp_path_factory.mktemp("example")
+    assert run("example", "fleet", folder / "fleet").status == 0
+    return folder
+
+
+@pytest.mark.parametrize("words", EXAMPLES_OF_A_FLEET)
+def test_the_first_example_of_a_command_runs(words: str, beside_a_fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(beside_a_fleet)
+    example = PROGRAM.load(words).example.strip().splitlines()[0].partition(" > ")[0]
+    typed = [
+        name
+        for word in shlex.split(example)
+        for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+    ]
+    ran = run(*typed[1:])
+    assert (ran.status, ran.err) == (0, "")
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_examples_end_the_options_before_names_that_the_shell_fills_in(words: str) -> None:
     """A file called --policy=x among them would be read as an option."""
@@ -74,11 +100,22 @@ def test_no_command_is_an_error_that_says_where_help_is() -> None:
         (["policy"], "nomyo-attest policy learn, check or show"),
         (["policy", "lern"], "nomyo-attest policy learn, check or show"),
         (["--wrong"], "see nomyo-attest --help"),
+        (["--policy", "p.toml", "audit", "x.jsonl"], "(verify, audit), such as: nomyo-attest verify --policy ..."),
+        (["learn", "x.json"], "did you mean 'policy learn'?"),
+        (["."], "not a command; to appraise it, write nomyo-attest verify"),
+        (["schema"], "missing NAME; choose from policy, evidence, result, verdict"),
+        (
+            ["audit", "x.jsonl", "--policy", "p", "--series", "s.jsonl"],
+            "did you mean --cross-record FILE, or --fail-on",
+        ),
+        (["audit", "x.jsonl", "--policy", "p", "-o", "s.jsonl"], "did you mean --out FILE?"),
+        (["policy", "check", "--policy", "p"], "give the file name alone"),
+        (["inspect", "x.json", "--json"], "did you mean --format json?"),
         (["verify", "x.json"], "--policy; see nomyo-attest verify --help"),
         (["rules", "--format", "yaml"], "see nomyo-attest rules --help"),
         (["inspect"], "FILE; see nomyo-attest inspect --help"),
         (["verify", "x.json", "--polic", "p.toml"], "see nomyo-attest verify --help"),
-        (["schema", "secrets"], "invalid choice: 'secrets'"),
+        (["schema", "secrets"], "unknown schema 'secrets'; choose from policy"),
         (["record"], "--payload-id; see nomyo-attest record --help"),
     ],
 )

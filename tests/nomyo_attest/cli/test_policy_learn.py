@@ -48,7 +48,7 @@ def test_several_files_give_the_union_of_the_values_each_labelled_with_its_files
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         "wrote both.toml: policy good, learned from 2 responses; it pins sha256:0, sha256:7, sha256:10",
-        "next: read it, especially its comments, and check it: nomyo-attest policy check both.toml",
+        "next: read its comments, then run nomyo-attest policy check both.toml",
     ]
     policy = AppraisalPolicy.load("both.toml")
     labels = {pcr.place: {one.label for one in pcr.values} for pcr in policy.pcrs}

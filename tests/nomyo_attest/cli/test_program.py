@@ -59,7 +59,7 @@ def test_the_status_is_the_commands_own(garden: Program) -> None:
         (["plant grow", "fern"], 2, "unknown command 'plant grow': expected each word as an argument of its own"),
         ([" water "], 2, "got one argument; write water without quotes"),
         (["watr"], 2, "garden: unknown command 'watr'; did you mean 'water'?\n"),
-        (["plant", "grow"], 2, "required: plant; see garden plant grow --help\n"),
+        (["plant", "grow"], 2, "plant grow: missing plant; see garden plant grow --help\n"),
         (["plant", "grow", "moss"], 1, "garden: moss grows by itself\n"),
         (["plant", "grow", "rose"], 2, "garden: internal error: RuntimeError at cli/test_program.py, line "),
     ],
@@ -205,9 +205,10 @@ def test_what_argparse_takes_for_no_option_is_not_called_one(
 def test_its_help_is_its_own(garden: Program, capsys: pytest.CaptureFixture[str]) -> None:
     assert garden.main(["--help"]) == 0
     assert capsys.readouterr().out == (
-        "usage: garden COMMAND …\n\nLooks after a garden.\n\n"
-        "  plant grow  grow a plant\n  water       water all plants\n\n"
-        "garden COMMAND --help has an example of each; garden --version\n\nexit status: 7\n"
+        "usage: garden COMMAND ...\n\nLooks after a garden.\n\n"
+        "commands:\n  plant grow  grow a plant\n  water       water all plants\n\n"
+        "`garden COMMAND --help` shows its options and an example.\n"
+        "`garden --version` prints the version.\n\nexit status: 7\n"
     )
     assert garden.main(["plant", "--help"]) == 0
     assert "water " not in capsys.readouterr().out
