@@ -7,6 +7,7 @@ from pathlib import Path
 
 # Autodoc imports the packages from the checkout, so that the dependency group `docs` alone builds the site.
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 from nomyo_attest._version import __version__
 
@@ -16,6 +17,7 @@ version = release = __version__
 
 extensions = [
     "myst_parser",
+    "schema_table",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
@@ -28,6 +30,8 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 # Headings are link targets, as on the pages of repository hosts: rules.md#key-strength
 myst_heading_anchors = 3
 
+# Quotation marks in examples stay as they are.
+smartquotes = False
 # Docstrings are plain text with `names` in single backticks.
 default_role = "code"
 autodoc_member_order = "bysource"
