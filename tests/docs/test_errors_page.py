@@ -27,7 +27,7 @@ def page(root: Path) -> str:
 
 
 def section(page: str, title: str) -> str:
-    """What stands under a heading."""
+    """The text under a heading."""
     return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
@@ -40,7 +40,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_every_exception_has_a_row_with_its_cause_and_what_to_do(page: str) -> None:
     named: list[str] = []
-    for first, cause, remediation in rows(section(page, "All of them")):
+    for first, cause, remediation in rows(section(page, "All exceptions")):
         named += re.findall(r"`(\w+)`", first)
         assert cause, first
         assert remediation or "never raised" in cause, first
@@ -48,14 +48,14 @@ def test_every_exception_has_a_row_with_its_cause_and_what_to_do(page: str) -> N
 
 
 def test_what_the_page_calls_one_exception_by_two_names_is_one(page: str) -> None:
-    for first, *_ in rows(section(page, "All of them")):
+    for first, *_ in rows(section(page, "All exceptions")):
         assert len({EXCEPTIONS[name] for name in re.findall(r"`(\w+)`", first)}) == 1
 
 
 def test_the_tree_has_every_exception_in_its_place(page: str) -> None:
     above: list[type] = [Exception]
     seen = set()
-    for line in section(page, "All of them").partition("```text\n")[2].partition("```")[0].splitlines()[1:]:
+    for line in section(page, "All exceptions").partition("```text\n")[2].partition("```")[0].splitlines()[1:]:
         found = re.match(r"(?P<branches>[ │├└─]*)(?P<name>\w+)\s*(?:\((?P<other>[\w.]+)\))?", line)
         assert found is not None, line
         depth, kind = len(found["branches"]) // 4, EXCEPTIONS[found["name"]]
@@ -106,7 +106,7 @@ def test_every_attribute_in_the_table_is_there(page: str) -> None:
     whose: type[errors.NomyoError] = errors.NomyoError
     for of, names, _ in rows(section(page, "Attributes")):
         if of:
-            whose = errors.NomyoError if of == "every one" else EXCEPTIONS[of.strip("`")]
+            whose = errors.NomyoError if of == "all" else EXCEPTIONS[of.strip("`")]
         error = made(whose)
         for name in re.findall(r"`(\w+)`", names):
             assert hasattr(error, name), f"{whose.__name__}.{name}"
