@@ -68,26 +68,12 @@ def program(wire: Wire, keys: Path) -> Program:
     return Program(wire, keys)
 
 
-ENDINGS = {
+SETTLED = {
     "closed": """
         async def main():
             async with client() as c:
                 await ask(c)
         asyncio.run(main())
-    """,
-    "not closed": """
-        async def main():
-            c = client()
-            await ask(c)
-        asyncio.run(main())
-    """,
-    "nowhere kept": """
-        asyncio.run(ask(client()))
-    """,
-    "kept to the end": """
-        c = client()
-        asyncio.run(ask(c))
-        asyncio.run(ask(c))
     """,
     "dropped while the loop goes on": """
         async def main():
@@ -104,11 +90,71 @@ ENDINGS = {
                     await ask(c, base_url=URL + "/" * n)
         asyncio.run(main())
     """,
-    "never used": """
-        client()
-    """,
     "closed without being used": """
         asyncio.run(client().aclose())
+    """,
+    "a loop by hand": """
+        loop = asyncio.new_event_loop()
+        c = client()
+        loop.run_until_complete(ask(c))
+        loop.run_until_complete(c.aclose())
+        loop.close()
+    """,
+    "closed from a second loop": """
+        c = client()
+        asyncio.run(ask(c))
+        asyncio.run(c.aclose())
+    """,
+    "with_options": """
+        async def main():
+            c = client()
+            await ask(c.with_options(max_retries=0))
+            await ask(c.with_options(timeout=9))
+            await c.aclose()
+        asyncio.run(main())
+    """,
+    "arguments that make no sense": """
+        for wrong in ({"max_retries": -1}, {"timeout": 0}, {"server_key_pins": ["x"]}):
+            try:
+                client(**wrong)
+            except ValueError:
+                pass
+    """,
+    "an error that is caught": """
+        async def main():
+            async with client(server_key_pins=["sha256/" + "A" * 43 + "="]) as c:
+                try:
+                    await ask(c)
+                except ValueError as error:
+                    assert "not pinned" in str(error)
+        asyncio.run(main())
+    """,
+    "a loop that tells all": """
+        async def main():
+            async with client() as c:
+                await asyncio.gather(*(ask(c) for _ in range(5)))
+        asyncio.run(main(), debug=True)
+    """,
+}
+"""Programs that leave nothing to the end of the process, so that one process runs them one after the other."""
+
+ENDINGS = {
+    "not closed": """
+        async def main():
+            c = client()
+            await ask(c)
+        asyncio.run(main())
+    """,
+    "nowhere kept": """
+        asyncio.run(ask(client()))
+    """,
+    "kept to the end": """
+        c = client()
+        asyncio.run(ask(c))
+        asyncio.run(ask(c))
+    """,
+    "never used": """
+        client()
     """,
     "a call given up": """
         async def main():
@@ -138,32 +184,12 @@ ENDINGS = {
         [one.start() for one in threads]
         [one.join() for one in threads]
     """,
-    "a loop by hand": """
-        loop = asyncio.new_event_loop()
-        c = client()
-        loop.run_until_complete(ask(c))
-        loop.run_until_complete(c.aclose())
-        loop.close()
-    """,
     "a loop by hand without a farewell": """
         loop = asyncio.new_event_loop()
         c = client()
         loop.run_until_complete(ask(c))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
-    """,
-    "closed from a second loop": """
-        c = client()
-        asyncio.run(ask(c))
-        asyncio.run(c.aclose())
-    """,
-    "with_options": """
-        async def main():
-            c = client()
-            await ask(c.with_options(max_retries=0))
-            await ask(c.with_options(timeout=9))
-            await c.aclose()
-        asyncio.run(main())
     """,
     "in a child of a fork": """
         import warnings
@@ -185,29 +211,8 @@ ENDINGS = {
             sys.exit(0)
         asyncio.run(main())
     """,
-    "arguments that make no sense": """
-        for wrong in ({"max_retries": -1}, {"timeout": 0}, {"server_key_pins": ["x"]}):
-            try:
-                client(**wrong)
-            except ValueError:
-                pass
-    """,
-    "an error that is caught": """
-        async def main():
-            async with client(server_key_pins=["sha256/" + "A" * 43 + "="]) as c:
-                try:
-                    await ask(c)
-                except ValueError as error:
-                    assert "not pinned" in str(error)
-        asyncio.run(main())
-    """,
-    "a loop that tells all": """
-        async def main():
-            async with client() as c:
-                await asyncio.gather(*(ask(c) for _ in range(5)))
-        asyncio.run(main(), debug=True)
-    """,
 }
+"""Programs that leave something to the end of the process."""
 
 
 UNFINISHED = ("a call given up", "a call nobody waits for", "sys.exit in a call")
@@ -221,9 +226,17 @@ def test_a_program_ends_without_a_warning_or_a_word(program: Program, name: str)
     assert program.run(ENDINGS[name]) == (0, "", "")
 
 
+def test_programs_that_leave_nothing_to_the_end_go_on_without_a_warning_or_a_word(program: Program) -> None:
+    code = "".join(
+        f"print({name!r}, flush=True)\nexec({textwrap.dedent(text)!r}, {{**globals()}})\ngc.collect()\n"
+        for name, text in SETTLED.items()
+    )
+    assert program.run(code) == (0, "".join(f"{name}\n" for name in SETTLED), "")
+
+
 @pytest.mark.parametrize("code", ["client()", "client(key_dir=None)"])
 def test_a_program_that_ends_right_after_making_a_client_ends_well_each_time(program: Program, code: str) -> None:
-    times = int(os.environ.get("NOMYO_ENDINGS", "12"))  # 200, for a patient evening
+    times = int(os.environ.get("NOMYO_ENDINGS", "4"))  # 200, for a patient evening
     quick = "keys.generate.__defaults__ = (2048,)\n"  # a pair of 4096 bits takes a second
     with ThreadPoolExecutor(2) as both:
         found = list(both.map(lambda _: program.run(quick + code), range(times)))

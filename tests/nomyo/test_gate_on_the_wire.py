@@ -104,7 +104,13 @@ UNREADABLE = {fault.name for fault in FAULTS if fault.as_text or fault.name.star
 APPRAISED = [f for f in FAULTS if f.name not in OF_ARGUMENTS | NOT_BOUND | HARMLESS | OF_ONE_REQUEST | UNREADABLE]
 
 
-LET_THROUGH = [variant for variant in VARIANTS if not variant.case().arguments and not variant.as_text]
+OF_EACH_RULE = list(
+    {id(f): f for rows in (APPRAISED, APPRAISED[::-1]) for f in {f.rule: f for f in rows}.values()}.values()
+)
+"""The first and the last fault of each rule. The client knows no fault, only the result of `appraise`, which
+`testing/test_faults.py` compares for every fault."""
+
+LET_THROUGH = [variant for variant in VARIANTS if not variant.case().arguments and not variant.as_text][::3]
 """Those in text form hold a name twice, where it does no harm to the evidence: the client takes no such answer."""
 
 
@@ -133,7 +139,7 @@ def test_every_kind_of_right_evidence_is_let_through(wire: Wire, variant: Varian
     assert content(answer) == "Hello."
 
 
-@pytest.mark.parametrize("fault", APPRAISED, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", OF_EACH_RULE, ids=lambda fault: fault.name)
 def test_evidence_that_is_wrong_in_one_way_keeps_the_completion_back(wire: Wire, fault: Fault) -> None:
     options = {"attestation_policy": policy_of(fault.case().policy), "max_retries": 2}
     error = answering(wire, fault).refused(AttestationError, options)
