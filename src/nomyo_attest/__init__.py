@@ -8,7 +8,7 @@
     result = na.appraise(response, policy)
     result.require()
 
-Nothing is imported before it is used, so that `nomyo-attest --version` stays quick.
+Modules are imported when they are first used, so that `nomyo-attest --version` is fast.
 """
 
 from __future__ import annotations

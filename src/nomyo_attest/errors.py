@@ -4,17 +4,17 @@
 
     Exception
     └── NomyoAttestError                 catch this one to catch them all
-        ├── ParseError (ValueError)      bytes are not the TPM structure they should be
+        ├── ParseError (ValueError)      bytes are not the expected TPM structure
         │   └── UnsupportedError         valid, but of a kind that this library does not parse
         ├── EvidenceError (ValueError)   a recorded response is not well-formed evidence
         │   └── MisplacedEvidenceError   a record has evidence, but not at the top level
         ├── PolicyError (ValueError)     an appraisal policy cannot be used
         ├── LearningError (ValueError)   no policy can be learned from these responses
         ├── AttestationError             the appraisal did not affirm; carries `.result`
-        ├── LedgerError                  an evidence ledger cannot be read, or not be written to
-        └── AttesterError                a TPM could not be used to make evidence
+        ├── LedgerError                  an evidence ledger cannot be read or written
+        └── AttesterError                a TPM could not produce evidence
 
-Bad evidence never raises out of `nomyo_attest.appraise`: there it becomes a finding.
+`nomyo_attest.appraise` never raises for bad evidence: it reports a finding instead.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    # For the annotation alone. The class cannot live beside the result: `nomyo.errors` derives from it, and must load
-    # without the appraisal and `cryptography`.
+    # Only for the annotation. `AttestationError` cannot be defined beside the result: `nomyo.errors` derives from it
+    # and must not import the appraisal and `cryptography`.
     from nomyo_attest.appraisal.result import AttestationResult
 
 
 class NomyoAttestError(Exception):
-    """The common root of every error of this package."""
+    """The base class of every exception of this package."""
 
 
 class ParseError(NomyoAttestError, ValueError):
-    """Bytes are not the TPM 2.0 structure they were read as.
+    """Bytes are not the TPM 2.0 structure that they were parsed as.
 
     Attributes:
         structure: name in TPM 2.0 Part 2, e.g. ``"TPMS_CLOCK_INFO"``.
         field: the field that failed, in snake_case, e.g. ``"safe"``; ``""`` for the structure as a whole.
         offset: position in bytes, from the start of the blob, where that field begins.
-        expected: what the specification allows there.
-        got: what was read there.
-        value: the integer that was read, if the field is one; else None.
+        expected: the values that the specification allows.
+        got: the value that was read.
+        value: the integer that was read; None if the field is not an integer.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ParseError(NomyoAttestError, ValueError):
 
     @property
     def where(self) -> str:
-        """Structure and field, dotted, such as ``"TPMS_CLOCK_INFO.safe"``."""
+        """Structure and field, joined by a dot, such as ``"TPMS_CLOCK_INFO.safe"``."""
         return f"{self.structure}.{self.field}" if self.field else self.structure
 
     def __str__(self) -> str:
@@ -71,9 +71,9 @@ class EvidenceError(NomyoAttestError, ValueError):
     """A recorded response does not contain well-formed evidence.
 
     Attributes:
-        where: path in the JSON, from what was given, e.g. ``"_metadata.tpm_attestation.quote_b64"``.
+        where: path of the field in the given JSON, e.g. ``"_metadata.tpm_attestation.quote_b64"``.
         expected: the value that the field must have.
-        got: the value found, shortened; never the content of the completion.
+        got: the value found, shortened; never a part of the completion.
     """
 
     def __init__(self, where: str, expected: str, got: str) -> None:
@@ -87,14 +87,14 @@ class EvidenceError(NomyoAttestError, ValueError):
 
 
 class MisplacedEvidenceError(EvidenceError):
-    """A record has evidence, but not where evidence is read: at the top level, under the protocol's keys.
+    """A record has evidence, but not at its top level under the protocol's keys, where evidence is read.
 
-    Log systems wrap responses, put them into arrays or rename keys. `nomyo_attest.appraise` reports such a record as
-    contraindicated by `evidence.form`; an audit counts it as unreadable.
+    Log systems wrap responses in other objects or arrays, or rename keys. `nomyo_attest.appraise` returns a
+    contraindicated result for such a record, by `evidence.form`; an audit counts the record as unreadable.
 
     Attributes:
         pointer: JSON Pointer (RFC 6901) to the evidence, in ASCII, with long keys cut; ``""`` for the record itself.
-        form: what is there, such as ``"JSON text in a string"``.
+        form: the form of the evidence there, such as ``"JSON text in a string"``.
         hint: how to unwrap the record.
     """
 
@@ -116,7 +116,7 @@ class PolicyError(NomyoAttestError, ValueError):
     """An appraisal policy cannot be loaded.
 
     Attributes:
-        source: file the policy came from, or ``"policy"`` for one given as a dict.
+        source: the file that the policy was loaded from, or ``"policy"`` for one given as a dict.
         where: place in the policy, e.g. ``"pcrs.sha256.7[0]"``; ``""`` for the policy as a whole.
         problem: what is wrong.
         hint: what to write instead.
@@ -138,7 +138,7 @@ class AttestationError(NomyoAttestError):
     """The appraisal did not affirm the evidence.
 
     Attributes:
-        result: the whole `AttestationResult`, with every finding.
+        result: the `AttestationResult`, with every finding.
     """
 
     def __init__(self, message: str, result: AttestationResult) -> None:
@@ -153,10 +153,10 @@ class RefusedResponse(NamedTuple):
     """A response that was rejected when a policy was learned.
 
     Attributes:
-        name: the name it was given under.
-        problem: why it is refused.
+        name: the name that the caller gave the response.
+        problem: why it was rejected.
         hint: what to do instead.
-        error: why its evidence cannot be read; None if it can be, and a rule refuses it.
+        error: why its evidence cannot be read; None if it can be read and a rule rejected it.
     """
 
     name: str
@@ -169,9 +169,9 @@ class LearningError(NomyoAttestError, ValueError):
     """No policy can be learned from these responses.
 
     Attributes:
-        problem: what is wrong; if responses are refused, with the first of them.
+        problem: what is wrong; if responses were rejected, the problem of the first one.
         hint: what to do instead.
-        refused: every response that is refused; empty if the problem does not concern single responses.
+        refused: every response that was rejected; empty if the problem does not concern single responses.
     """
 
     def __init__(self, problem: str, hint: str, refused: tuple[RefusedResponse, ...] = ()) -> None:
@@ -185,7 +185,7 @@ class LearningError(NomyoAttestError, ValueError):
 
 
 class LedgerError(NomyoAttestError):
-    """An evidence ledger cannot be read, or nothing can be appended to it.
+    """An evidence ledger cannot be read or appended to.
 
     Attributes:
         path: the file.
@@ -204,13 +204,13 @@ class LedgerError(NomyoAttestError):
 
 
 class AttesterError(NomyoAttestError):
-    """A TPM, or the software in front of it, could not be used to make evidence."""
+    """A TPM, or the software that accesses it, could not produce evidence."""
 
 
 E = TypeVar("E", bound=NomyoAttestError)
 
 
-def detached(error: E) -> E:
-    """Remove the traceback, cause and context of `error`, whose frames hold what was being read, and return it."""
+def without_traceback(error: E) -> E:
+    """Remove the traceback, cause and context of `error`, whose frames reference the text being read, and return it."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error

@@ -1,13 +1,13 @@
-"""Is this distribution installed completely and alone, and which command installs a missing extra?
+"""Check that this distribution is installed completely and alone; name the command that installs a missing extra.
 
 The distribution is called `nomyo-attest` and contains the packages `nomyo` and `nomyo_attest`. The package index has
 another distribution called `nomyo`, by another publisher, which contains a package `nomyo` too. Python's installers
-install both into one folder without a word: the second one overwrites files of the first. `require_client` and
-`require_own_package` turn that into an error.
+install both into one folder without a warning, and the second one overwrites files of the first. `require_client` and
+`require_own_package` raise an error in that case.
 
 One case cannot be detected here. If the other distribution is installed last, its ``nomyo/__init__.py`` replaces ours,
-so ``import nomyo`` runs none of our code. The commands `nomyo` and `nomyo-attest`, and every module of ours that the
-other distribution lacks, such as `nomyo.errors` and `nomyo.router`, remain; all of `nomyo`'s refuse to run.
+so ``import nomyo`` runs none of our code. The commands `nomyo` and `nomyo-attest`, and the modules that the other
+distribution lacks, such as `nomyo.errors` and `nomyo.router`, remain installed; those of the client refuse to run.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def install_command(extra: str = "", version: str = __version__) -> str:
 
 
 def _quoted(requirement: str) -> str:
-    """`requirement` for a shell: brackets are a pattern there."""
+    """Quote `requirement` for a shell, where brackets are a pattern."""
     return f"'{requirement}'" if "[" in requirement else requirement
 
 
 def require_client() -> None:
     """Check that the package `nomyo` can be imported here. Raises `InstallationError`.
 
-    It needs httpx, and no other distribution called `nomyo` on `sys.path`, whether or not files were overwritten.
+    The package needs httpx. A distribution called `nomyo` on `sys.path` is an error even if no file was overwritten.
     """
     version = _other_version()
     if version is not None:
@@ -65,17 +65,17 @@ def require_client() -> None:
 
     if find_spec("httpx") is None:
         raise InstallationError(
-            f"the package nomyo needs httpx, of the extra client: {install_command('client')}", name="httpx"
+            f"the package nomyo needs httpx, which the extra client installs: {install_command('client')}", name="httpx"
         )
 
 
 def require_own_package(package: ModuleType | None) -> None:
-    """Check that `package`, which was imported as `nomyo`, is the one of this distribution.
+    """Check that `package`, which was imported as `nomyo`, belongs to this distribution.
 
-    It is not if another distribution has replaced its ``__init__.py``, or has removed it when it was uninstalled.
+    Installing another distribution can replace its ``__init__.py``, and uninstalling that one can remove it.
 
     Raises:
-        InstallationError: it is another's, or incomplete.
+        InstallationError: the package belongs to another distribution, or is incomplete.
     """
     if getattr(package, "__version__", None) != __version__:
         raise InstallationError(
@@ -84,9 +84,9 @@ def require_own_package(package: ModuleType | None) -> None:
 
 
 def _other_version() -> str | None:
-    """The version of an installed distribution called `nomyo`; None if there is none.
+    """Return the version of an installed distribution called `nomyo`; None if there is none.
 
-    `importlib.metadata` would give the same, but takes longer to import than all of `nomyo`.
+    `importlib.metadata` could find it too, but takes longer to import than all of `nomyo`.
     """
     for folder in sys.path:
         try:

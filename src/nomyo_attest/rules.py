@@ -1,8 +1,8 @@
-"""The table of rules: one row for each question that an appraisal asks, in order.
+"""The table of rules: one row for each rule of an appraisal, in the order of evaluation.
 
 A row states everything about a rule except its code, which is a function of `appraisal/checks/`. Policies, JSON
-Schemas, reports and documentation read this table. It imports none of them, so that a policy can be loaded without the
-Verifier.
+Schemas, reports and documentation read this table. It imports none of them, so that a policy can be loaded without
+importing the Verifier.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 
 
 class ValueStyle(Enum):
-    """How reports display the values that a finding expected and got.
+    """How reports display the expected and actual values of a finding.
 
     `PLAIN`: by their types. `CHOICE`: a list names alternatives. `FLAGS`: a list names bits that are set. `PERIOD`: a
     pair of times, each of which may be missing. `FIRMWARE`: versions in hexadecimal; a list names alternatives. `JSON`:
-    as JSON, so that the text ``"true"`` differs from the truth value.
+    as JSON, which distinguishes the text ``"true"`` from the boolean.
     """
 
     PLAIN = "plain"
@@ -36,13 +36,13 @@ class RuleFacts:
         id: the name that policies, results and reports use.
         check_name: module and name of its function in `appraisal/checks/`.
         field: the structure field or the key in the response that the rule examines.
-        core: whether no policy may soften it.
-        layout_only: whether its check depends on the layout of the evidence and the policy alone, and so is evaluated
-            once for each layout; the others are evaluated for each response.
+        core: whether the rule is required by every policy; a policy may soften the others.
+        layout_only: whether its check depends only on the policy and the layout of the evidence. Such a check is
+            evaluated once for each layout, every other check for each response.
         needs: ids of the rules that must hold before this one can be evaluated. `evidence.available` and
-            `evidence.form` name each other: both examine one reading of the response, and explain each other.
-        asked_with: the policy's keys that give the rule something to compare with. With none of them in a policy, the
-            rule is not asked. Empty for a rule that every policy asks.
+            `evidence.form` name each other: both depend on reading the response, and each can explain the other.
+        enabled_by: the policy's keys that enable the rule, because they contain the values it compares with. A policy
+            with none of them does not evaluate the rule. Empty for a rule that every policy evaluates.
         temporary_warning: whether a policy may make it a warning only until `unsafe_warn_until`, and never ignore it.
         style: how its values are displayed.
     """
@@ -53,7 +53,7 @@ class RuleFacts:
     core: bool = False
     layout_only: bool = False
     needs: tuple[str, ...] = ()
-    asked_with: tuple[str, ...] = ()
+    enabled_by: tuple[str, ...] = ()
     temporary_warning: bool = False
     style: ValueStyle = ValueStyle.PLAIN
 
@@ -61,10 +61,10 @@ class RuleFacts:
 _EVIDENCE: Final = ("evidence.available", "evidence.form")
 _QUOTE: Final = ("attest.form", "attest.type")
 
-# The rules with `temporary_warning` each alone decide what the evidence is worth: which state the machine booted, and
-# which key may sign for it. The other rules that are not core do not: `clock.safe` is clear after every power cut,
-# `signer.name` restates what `key.hierarchy` proves, `policy.period` is the owner's own reminder, and nothing signs
-# claims.
+# Evidence proves nothing useful if one of the rules with `temporary_warning` does not hold: they decide which state the
+# machine booted and which key may sign for it. The other rules that are not core matter less: `clock.safe` fails after
+# every power cut, `signer.name` repeats a part of `key.hierarchy`, `policy.period` reminds the policy's owner, and
+# nothing signs claims.
 # fmt: off
 RULE_TABLE: Final = (
     RuleFacts("evidence.available", "form.evidence_available", "tpm_attestation.is_available",
@@ -88,7 +88,7 @@ RULE_TABLE: Final = (
     RuleFacts("key.strength", "key.key_strength", "TPMT_PUBLIC.unique",
               needs=("key.form",), temporary_warning=True),
     RuleFacts("key.hierarchy", "key.key_hierarchy", "TPMS_ATTEST.qualifiedSigner",
-              needs=("attest.form", "key.form"), asked_with=("key.hierarchy",), temporary_warning=True,
+              needs=("attest.form", "key.form"), enabled_by=("key.hierarchy",), temporary_warning=True,
               style=ValueStyle.CHOICE),
     RuleFacts("key.trust", "key.key_trust", "TPMT_PUBLIC",
               needs=("key.form",), temporary_warning=True),
@@ -113,12 +113,12 @@ RULE_TABLE: Final = (
     RuleFacts("pcr.values", "pcrs.pcr_values", "tpm_attestation.pcr_values",
               needs=_QUOTE, temporary_warning=True),
     RuleFacts("firmware.version", "claims.firmware_version", "TPMS_ATTEST.firmwareVersion",
-              needs=("attest.form", "key.form"), asked_with=("firmware.versions",), temporary_warning=True,
+              needs=("attest.form", "key.form"), enabled_by=("firmware.versions",), temporary_warning=True,
               style=ValueStyle.FIRMWARE),
     RuleFacts("policy.period", "freshness.policy_period", "valid_from, valid_until",
-              asked_with=("valid_from", "valid_until"), style=ValueStyle.PERIOD),
+              enabled_by=("valid_from", "valid_until"), style=ValueStyle.PERIOD),
     RuleFacts("claims.*", "claims.claim", "_metadata",
-              needs=("evidence.form",), asked_with=("claims",), style=ValueStyle.JSON),
+              needs=("evidence.form",), enabled_by=("claims",), style=ValueStyle.JSON),
 )
 # fmt: on
 
@@ -126,5 +126,8 @@ _ROWS: Final = {row.id: row for row in RULE_TABLE}
 
 
 def rule_facts(rule_id: str) -> RuleFacts:
-    """Find the row of a rule; ``claims.security_tier`` and its like are ``claims.*``. Raises `KeyError` for another."""
+    """Find the row of a rule; every claim, such as ``claims.security_tier``, has the row ``claims.*``.
+
+    Raises `KeyError` for an unknown rule.
+    """
     return _ROWS["claims.*" if rule_id.startswith("claims.") else rule_id]

@@ -1,14 +1,13 @@
-"""The facts that the checks examine: those of one response (`Case`), and those that it shares
-with all responses of its layout (`LayoutFacts`).
+"""The facts that the checks examine: those of one response (`Case`) and those of its layout (`LayoutFacts`).
 
-The responses of a fleet differ in nonce, clock, counters, PCR values, key and signature, and in nothing else. A check
-that depends on nothing else is a layout check: it takes a `LayoutFacts`, and its result is reused for each response of
-the same layout and policy. Reuse is safe because a `LayoutFacts` is a function of `Case.layout_key` and the policy:
+The responses of a fleet differ only in nonce, clock, counters, PCR values, key and signature. A check that depends on
+none of these is a layout check: it examines a `LayoutFacts`, and its result is reused for every response of the same
+layout and policy. Reuse is safe because a `LayoutFacts` is a function of `Case.layout_key` and the policy:
 
-- the layouts of the three blobs are compared byte by byte in everything that is read from the blobs here: framing,
-  magic, type, clockInfo.safe, pcrSelect, schemes, hashes, attributes (`tpm.layout`);
-- the layout of the report has the selection text and the PCRs reported, and no value;
-- evidence that cannot be read or does not parse has no key, so nothing about it is reused.
+- the layouts of the three blobs contain every byte that a `LayoutFacts` is read from: framing, magic, type,
+  clockInfo.safe, pcrSelect, schemes, hashes, attributes (`tpm.layout`);
+- the layout of the report consists of the selection text and the reported PCRs, without their values;
+- evidence that cannot be read or does not parse has no key, so its results are never reused.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
+from nomyo_attest.appraisal.soft_tpm import claims_soft_tpm, made_by_soft_tpm
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
 from nomyo_attest.crypto.keys import KeyUnusableError, VerificationKey, key_name, primary_hierarchy, verification_key
-from nomyo_attest.errors import EvidenceError, ParseError, detached
+from nomyo_attest.errors import EvidenceError, ParseError, without_traceback
 from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.policy.model import AppraisalPolicy
@@ -32,7 +31,7 @@ from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
 
 _DIGESTS_STORED: Final = 512
-"""Cached digests, one for each report that `evidence.pcrs` interns. A report never changes."""
+"""The number of cached digests: one for each report that `evidence.pcrs` interns. Reports are immutable."""
 
 NO_EVIDENCE: Final = Evidence(available=False, absence="the evidence is not well-formed")
 
@@ -41,23 +40,27 @@ class Case:
     """The facts of one appraisal. A fact that is not available is None.
 
     Attributes:
-        policy: the policy applied.
-        evidence: as read; `NO_EVIDENCE` where `evidence_error` says why it could not be.
-        nonce: the extraData expected, in bytes; None if neither a payload id nor a nonce is known.
-        payload_id: the payload id the nonce was derived from; None if there was none.
-        given_payload_id: the payload id the caller gave; None if it gave none.
-        now: the time of the appraisal; None unless given or asked for by the policy.
-        report: the PCR values reported.
+        policy: the policy.
+        evidence: the evidence as read; `NO_EVIDENCE` if it could not be read.
+        evidence_error: why the evidence could not be read; None if it could.
+        nonce: the expected extraData, in bytes; None if neither a payload id nor a nonce is known.
+        payload_id: the payload id from which the nonce was derived; None if there was none.
+        given_payload_id: the payload id that the caller gave; None if it gave none.
+        now: the time of the appraisal; None if it was not given and the policy does not depend on it.
+        report: the reported PCR values.
         attest, signature, key: the parsed blobs with their framing.
-        verification_key: the AIK as a key that verifies; `verification_key_error` says why there is none.
-        name: the AIK's Name; hierarchy: the one whose primary key it is, None if none.
-        says_soft: whether the response says that its router runs the soft TPM.
+        verification_key: the AIK as a key of `cryptography`; None if that is impossible.
+        verification_key_error: the reason; empty if there is a `verification_key`.
+        name: the AIK's Name.
+        hierarchy: the hierarchy of which the AIK is a primary key; None if that is unknown.
+        claims_soft_tpm: whether the response says that its router runs the soft TPM.
         layout: the facts that this response shares with all others of its layout.
     """
 
     __slots__ = (
         "_errors",
         "attest",
+        "claims_soft_tpm",
         "evidence",
         "evidence_error",
         "given_payload_id",
@@ -70,7 +73,6 @@ class Case:
         "payload_id",
         "policy",
         "report",
-        "says_soft",
         "signature",
         "verification_key",
         "verification_key_error",
@@ -93,7 +95,7 @@ class Case:
             self.evidence_error, evidence = evidence, NO_EVIDENCE
         self.evidence = evidence
         self.report: PcrReport = evidence.pcrs
-        self.says_soft = says_soft(evidence.claims)
+        self.claims_soft_tpm = claims_soft_tpm(evidence.claims)
         self.given_payload_id = payload_id
         self.payload_id = payload_id if payload_id is not None or nonce is not None else evidence.payload_id
         self.nonce = payload_nonce(self.payload_id) if self.payload_id is not None else nonce
@@ -112,15 +114,15 @@ class Case:
         try:
             self.attest = parse_attest(evidence.quote)
         except ParseError as error:
-            self._errors["attest"] = detached(error)
+            self._errors["attest"] = without_traceback(error)
         try:
             self.signature = parse_signature(evidence.signature)
         except ParseError as error:
-            self._errors["signature"] = detached(error)
+            self._errors["signature"] = without_traceback(error)
         try:
             self.key = key = parse_public(evidence.aik_public)
         except ParseError as error:
-            self._errors["key"] = detached(error)
+            self._errors["key"] = without_traceback(error)
             return
         name_alg = key.value.name_alg
         self.name = name = key_name(key.inner, name_alg)
@@ -150,7 +152,7 @@ class Case:
 
     @property
     def warnings_ended(self) -> bool | None:
-        """Whether the policy's time-limited warnings have ended; None if it has none. They end if no time is known."""
+        """Whether the policy's time-limited warnings have ended; None if it has none. True if the time is unknown."""
         until = self.policy.unsafe_warn_until
         return None if until is None else self.now is None or self.now >= until
 
@@ -159,24 +161,26 @@ class Case:
         """Whether the soft TPM, whose private keys anyone can derive, made the evidence."""
         key = self.key.value if self.key else None
         clock = self.attest.value.clock_info if self.attest else None
-        return self.says_soft or made_by_soft_tpm(key, self.report, clock)
+        return self.claims_soft_tpm or made_by_soft_tpm(key, self.report, clock)
 
 
 class LayoutFacts:
-    """The facts of one layout under one policy. A fact that is not available is None, with the error beside it.
+    """The facts of one layout under one policy. A fact that is not available is None.
 
     Attributes:
-        policy: the policy applied.
-        available: whether there is evidence; `absence` says why not, `denied` whether the server says so.
+        policy: the policy.
+        available: whether there is evidence.
+        absence: why there is no evidence; empty if there is.
+        denied: whether the server states that it has none.
         evidence_error: why the evidence could not be read; None if it could.
-        report: the PCRs reported, without their values.
+        report: the reported PCRs, without their values.
         attest_error, signature_error, key_error: why a blob does not parse; None if it does, or if there is none.
-        attest_framing, signature_framing, key_framing: the structure that was sent; None if it does not parse.
-        magic, attest_type, clock_safe: of TPMS_ATTEST.
+        attest_framing, signature_framing, key_framing: the structure that was received; None if it does not parse.
+        magic, attest_type, clock_safe: fields of TPMS_ATTEST.
         signed: the PCRs that the quote selects; None if it is not a quote.
         references: the PCRs that the policy names, in its order; empty if it is not a quote.
-        signature_scheme, signature_hash: of TPMT_SIGNATURE.
-        attributes, key_scheme, key_hash: of TPMT_PUBLIC; `key_hash` is None also if the scheme is TPM_ALG_NULL.
+        signature_scheme, signature_hash: fields of TPMT_SIGNATURE.
+        attributes, key_scheme, key_hash: fields of TPMT_PUBLIC; `key_hash` is also None if the scheme is TPM_ALG_NULL.
     """
 
     def __init__(
@@ -232,14 +236,16 @@ class SignedSelection:
     """A TPML_PCR_SELECTION with the bank names that users write. Compared by identity.
 
     Attributes:
-        banks: in signed order: bank, indices, digest size in bytes. A bank is in it as often as it was signed.
+        banks: (bank, indices, digest size in bytes) in signed order; a duplicate bank is repeated.
         text: the selection in the format of `pcr_banks`.
     """
 
     __slots__ = ("banks", "text")
 
     def __init__(self, select: TPML_PCR_SELECTION) -> None:
-        self.banks = tuple((HASH_NAMES[one.hash], one.indices, HASH_SIZES[one.hash]) for one in select.pcr_selections)
+        self.banks = tuple(
+            (HASH_NAMES[bank.hash], bank.indices, HASH_SIZES[bank.hash]) for bank in select.pcr_selections
+        )
         self.text = str(select)
 
 
@@ -264,8 +270,9 @@ class Reference(NamedTuple):
     """A PCR that the policy names.
 
     Attributes:
-        place: ``"sha256:7"``.
-        accepted: the values it may have; empty for any. `expected` is how a finding states them.
+        place: bank and index, such as ``"sha256:7"``.
+        accepted: the accepted values; empty for any value.
+        expected: the accepted values as a finding states them.
         attested: bank and index of the PCR in the report; None if it is not both signed and reported.
     """
 

@@ -16,7 +16,7 @@ from nomyo_attest.tpm.constants import specification_name
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rule found.
+    """The result of one rule.
 
     Attributes:
         rule: the rule's id, such as ``"pcr.digest"``.
@@ -24,8 +24,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         requirement: what the policy requires of the rule.
         field: the structure field or the key in the response that the rule examines.
         expected, got: the values compared; bytes, numbers, text, or lists and dicts of them.
-        message: a sentence; ``"holds"`` where it does.
-        remediation: what to do; empty where it holds.
+        message: a sentence; ``"holds"`` if the rule holds.
+        remediation: what to do; empty if the rule holds.
     """
 
     rule: str
@@ -52,7 +52,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedRule(msgspec.Struct, frozen=True):
-    """A rule as one policy asks it: the id of its finding, and what it means for the verdict if it does not hold.
+    """A rule as one policy applies it: the id of its finding, and the policy's requirement.
 
     `warned_until` is when the policy's `unsafe_warn_until` ended, for a rule that was a warning until then.
     """
@@ -64,7 +64,7 @@ class PlannedRule(msgspec.Struct, frozen=True):
 
 
 def finding_of(planned: PlannedRule, checked: CheckResult, *, values_signed: bool = True) -> Finding:
-    """Build the finding of a rule from its check's result; `values_signed` is that of `remediation`."""
+    """Build the finding of a rule from its check's result; `values_signed` is passed to `remediation`."""
     outcome, expected, got, message = checked
     if planned.warned_until and outcome is not PASS:
         message += f"; the rule was a warning until {planned.warned_until} (unsafe_warn_until)"
@@ -73,7 +73,7 @@ def finding_of(planned: PlannedRule, checked: CheckResult, *, values_signed: boo
         outcome=outcome,
         requirement=planned.requirement,
         field=planned.rule.field,
-        expected=deepcopy(expected),  # many results share what a layout check returned
+        expected=deepcopy(expected),  # results of one layout share the values of its layout checks
         got=deepcopy(got),
         message=message or "holds",
         remediation=remediation(planned.id, checked, planned.rule.remediation, values_signed=values_signed),

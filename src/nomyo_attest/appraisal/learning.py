@@ -13,7 +13,7 @@ from nomyo_attest.appraisal.finding import Finding
 from nomyo_attest.appraisal.outcome import Outcome
 from nomyo_attest.appraisal.result import AttestationResult, Verdict
 from nomyo_attest.appraisal.verifier import appraise
-from nomyo_attest.errors import EvidenceError, LearningError, MisplacedEvidenceError, RefusedResponse, detached
+from nomyo_attest.errors import EvidenceError, LearningError, MisplacedEvidenceError, RefusedResponse, without_traceback
 from nomyo_attest.evidence.response import Evidence
 from nomyo_attest.policy.model import POLICY_FORMAT, STRONG_HASHES, AppraisalPolicy, Requirement
 from nomyo_attest.policy.pcr_meanings import MEANINGS, never_extended, reset_by
@@ -36,7 +36,7 @@ class LearnedPolicy(msgspec.Struct, frozen=True):
     Attributes:
         text: the policy in TOML, with comments for its owner.
         policy: the policy, as loaded from `text`.
-        notices: what else its owner should know, one sentence each.
+        notices: further remarks for the policy's owner, one sentence each.
     """
 
     text: str
@@ -45,15 +45,15 @@ class LearnedPolicy(msgspec.Struct, frozen=True):
 
 
 class _Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """One response that passed.
+    """One response that was accepted.
 
     Attributes:
-        name: where it came from; becomes the label of its values.
-        evidence: as read; its values are signed.
+        name: the name of the response, used as the label of its values.
+        evidence: the evidence as read; its PCR values are signed.
         hierarchy: the hierarchy of which the AIK is a primary key; None if it is not one.
         clock_safe: TPMS_CLOCK_INFO.safe.
         firmware_version: TPMS_ATTEST.firmwareVersion.
-        test_key: whether the soft TPM made it, whose private keys anyone can derive.
+        test_key: whether the soft TPM made the evidence, whose private keys anyone can derive.
     """
 
     name: str
@@ -74,14 +74,14 @@ def learn(
     description: str | None = None,
     allow_test_keys: bool = False,
 ) -> LearnedPolicy:
-    """Learn a policy that affirms every one of `responses`: for each PCR that all sign, every value found.
+    """Learn a policy that affirms all of `responses`: it accepts every value found in each PCR that all of them sign.
 
     Every response is appraised first. Apart from `pcr.values` and `clock.safe`, it must pass every rule that is
     required by default. The learned policy is tested on every response before it is returned.
 
     Args:
         responses: responses of machines that you trust, each as `nomyo_attest.appraise` takes it.
-        names: one for each response: the labels of its values. By default ``"response 1"`` and so on.
+        names: a name for each response, used as the label of its values. By default ``"response 1"`` and so on.
         payload_id: the payload id of the request, for a single response that does not record it.
         nonce: the extraData that was quoted, instead of a payload id; for a single response too.
         policy_id: the policy's id, one line of 1 to 200 characters.
@@ -90,8 +90,8 @@ def learn(
             For tests only.
 
     Raises:
-        LearningError: for responses that are refused, and for responses that sign no PCR in common.
-        PolicyError: for an id that no policy can have.
+        LearningError: a response was rejected, or there is no PCR that all responses sign.
+        PolicyError: the id is not a valid policy id.
         TypeError, ValueError: for invalid arguments.
     """
     if isinstance(responses, (str, bytes, Mapping)):
@@ -103,12 +103,15 @@ def learn(
     if len(names) != len(given):
         raise ValueError(f"names has {len(names)} entries for {len(given)} responses")
     if len(given) > 1 and (payload_id is not None or nonce is not None):
-        raise ValueError(f"payload_id and nonce belong to one response, and {len(given)} are given")
+        raise ValueError(f"payload_id and nonce apply to a single response, but {len(given)} were given")
     accepted: list[_Accepted] = []
     refused: list[RefusedResponse] = []
     for name, response in zip(names, given, strict=True):
-        one = _appraise_one(response, name, payload_id, nonce, allow_test_keys=allow_test_keys)
-        (accepted if isinstance(one, _Accepted) else refused).append(one)  # type: ignore[arg-type]  # each to its own list
+        outcome = _appraise_one(response, name, payload_id, nonce, allow_test_keys=allow_test_keys)
+        if isinstance(outcome, _Accepted):
+            accepted.append(outcome)
+        else:
+            refused.append(outcome)
     if refused:
         first = refused[0]
         more = f" ({len(refused) - 1} more refused)" if len(refused) > 1 else ""
@@ -127,20 +130,20 @@ _PROBE: Final = {
     "unsafe_accept_any_pcrs": True,
     "rules": {"clock.safe": "warn"},
 }
-"""The policy that a response must pass to be learned from: any PCR values, and every other default rule."""
+"""The policy that a response must satisfy to be learned from: any PCR values, and every other default rule."""
 
 
 def _appraise_one(
     response: object, name: str, payload_id: str | None, nonce: bytes | None, *, allow_test_keys: bool
 ) -> _Accepted | RefusedResponse:
-    """Appraise one response; return what is learned from it, or why it is refused."""
+    """Appraise one response; return it if it can be learned from, or why it is rejected."""
     try:
         evidence = response if isinstance(response, Evidence) else Evidence.from_response(response)
     except MisplacedEvidenceError as error:
         problem = str(error).removesuffix(f"; {error.hint}")
-        return RefusedResponse(name, problem, error.hint, detached(error))
+        return RefusedResponse(name, problem, error.hint, without_traceback(error))
     except EvidenceError as error:
-        return RefusedResponse(name, f"refused: evidence.form does not hold: {error}", _SOUND, detached(error))
+        return RefusedResponse(name, f"refused: evidence.form does not hold: {error}", _SOUND, without_traceback(error))
     result = appraise(evidence, AppraisalPolicy.from_dict(_PROBE), payload_id=payload_id, nonce=nonce)
     if result.verdict not in (Verdict.AFFIRMING, Verdict.WARNING):
         finding = _cause(result)
@@ -153,7 +156,7 @@ def _appraise_one(
         problem = (
             "refused: the soft TPM of nomyo_attest.testing made this evidence, and anyone can derive its private keys"
         )
-        hint = "learn from a response of the machine that you trust; only for a trial, allow its keys (allow_test_keys)"
+        hint = "learn from a response of a machine that you trust; for a trial only, allow_test_keys accepts these keys"
         return RefusedResponse(name, problem, hint, None)
     return _Accepted(
         name=name,
@@ -171,7 +174,7 @@ _SOUND: Final = "learn from a response that passes every required rule"
 def _cause(result: AttestationResult) -> Finding:
     """The finding that explains why a result does not affirm: the first that fails, else the first that is undecided.
 
-    A rule comes after those that it needs, so what only follows from another finding is never the first.
+    A rule comes after the rules that it needs, so the first finding is never only a consequence of another one.
     """
     found = [
         one for one in result.findings if one.outcome is not Outcome.PASS and one.requirement is Requirement.REQUIRED
@@ -189,30 +192,30 @@ def _check_affirms(
         if result.verdict not in expected:
             rules = ", ".join((*result.failed, *result.undecided))
             raise LearningError(
-                f"{one.name}: the policy learned from it would not affirm it ({rules})",
-                "no policy was written; learn from responses of one kind of machine",
+                f"{one.name}: the learned policy does not affirm this response ({rules})",
+                "no policy was written; learn from responses of machines of one kind",
             )
 
 
 def _write(accepted: Sequence[_Accepted], *, policy_id: str, description: str) -> tuple[str, tuple[str, ...]]:
     """Write the policy in TOML; return it with the notices for its owner.
 
-    Raises `LearningError` if no PCR is signed by all.
+    Raises `LearningError` if there is no PCR that every response signs.
     """
     notices: list[str] = []
     places = _common(accepted, notices)
     values = {place: _labelled(place, accepted) for place in places}
-    notices += _suspicious(values)
+    notices += _weak_values(values)
     lines = [
         *_comment(f"Learned by nomyo-attest policy learn from {_names_text([one.name for one in accepted])}."),
-        *_comment("Read it before you rely on it: it accepts whatever those machines had booted."),
+        *_comment("Review it before you use it: it accepts everything that those machines had booted."),
         *_test_key_lines(accepted),
         f"format = {toml_string(POLICY_FORMAT)}",
         f"id = {toml_string(policy_id)}",
         f"description = {toml_string(description)}",
         "",
-        *_comment("Reference values. Each PCR named here must be signed, with one of its values."),
-        *_comment('"any" in place of a list accepts every value of that PCR, if it is signed.'),
+        *_comment("Reference values. Each PCR listed here must be signed and have one of its values."),
+        *_comment('"any" instead of a list accepts every value of a signed PCR.'),
     ]
     for bank in dict.fromkeys(bank for bank, _ in places):
         lines.append(f"[pcrs.{bank}]")
@@ -239,7 +242,7 @@ def _test_key_lines(accepted: Sequence[_Accepted]) -> list[str]:
         return []
     return _comment(
         f"FOR TESTS ONLY: the soft TPM of nomyo_attest.testing made {_names_text(names)} (--allow-test-keys). "
-        "Anyone can derive its private keys, and with them make evidence that this policy affirms."
+        "Anyone can derive its private keys and forge evidence that this policy affirms."
     )
 
 
@@ -248,16 +251,16 @@ def _common(accepted: Sequence[_Accepted], notices: list[str]) -> list[Place]:
     signed = [{(bank, i) for bank, of in one.evidence.pcrs.values.items() for i in of} for one in accepted]
     common = set.intersection(*signed)
     if not common:
-        raise LearningError("there is no PCR that every response signs", "learn from responses of one kind of machine")
+        raise LearningError("there is no PCR that every response signs", "learn from responses of machines of one kind")
     for one, places in zip(accepted, signed, strict=True):
         left = sorted(places - common)
         if left:
-            notices.append(f"{one.name}: not every response signs {_text(left)}; left out")
+            notices.append(f"{one.name}: not every response signs {_text(left)}, so the policy does not name it")
     if any(bank != "sha1" for bank, _ in common):
         weak = sorted(place for place in common if place[0] == "sha1")
         if weak:
             notices.append(
-                f"{_text(weak)} left out: SHA-1 values can be reached by other measurements; a stronger bank is quoted"
+                f"{_text(weak)}: not pinned, because SHA-1 values can be forged and a stronger bank is quoted"
             )
             common = common.difference(weak)
     return sorted(common)
@@ -272,7 +275,7 @@ def _labelled(place: Place, accepted: Sequence[_Accepted]) -> dict[bytes, str]:
 
 
 def _names_text(names: list[str]) -> str:
-    """List the first few names, and the number of the others."""
+    """Return the first names, and the number of the others."""
     if len(names) <= LABEL_NAMES_MAXIMUM:
         return ", ".join(names)
     return f"{', '.join(names[:LABEL_NAMES_MAXIMUM])} and {len(names) - LABEL_NAMES_MAXIMUM} more"
@@ -285,15 +288,15 @@ def _text(places: Sequence[Place]) -> str:
     return "+".join(f"{bank}:{','.join(indices)}" for bank, indices in banks.items())
 
 
-def _suspicious(values: dict[Place, dict[bytes, str]]) -> list[str]:
+def _weak_values(values: dict[Place, dict[bytes, str]]) -> list[str]:
     notices = []
     fresh = [place for place, of_place in values.items() if any(map(never_extended, of_place))]
     if fresh:
-        notices.append(f"{_text(fresh)}: a value of a PCR that was never extended says nothing about the machine")
+        notices.append(f"{_text(fresh)}: the initial value of a PCR says nothing about the machine")
     for reason in dict.fromkeys(reset_by(index) for _, index in values):
         if reason:
             places = [place for place in values if reset_by(place[1]) == reason]
-            notices.append(f"{_text(places)}: the value proves little: {reason}")
+            notices.append(f"{_text(places)}: the value proves little, because {reason}")
     return notices
 
 
@@ -301,7 +304,7 @@ def _bank_lines(places: Sequence[Place]) -> list[str]:
     banks = list(dict.fromkeys(bank for bank, _ in places))
     if all(bank in STRONG_HASHES for bank in banks):
         return []
-    reason = "SHA-1 is weak: its values can be reached by other measurements. There was no other bank."
+    reason = "SHA-1 is weak: its values can be forged. The responses quote no other bank."
     hashes = ", ".join(toml_string(bank) for bank in dict.fromkeys([*STRONG_HASHES, *banks]))
     return ["[bank]", *(_comment(reason) if "sha1" in banks else []), f"hashes = [{hashes}]", ""]
 
@@ -310,11 +313,11 @@ def _key_lines(accepted: Sequence[_Accepted], notices: list[str]) -> list[str]:
     hierarchies = list(dict.fromkeys(one.hierarchy for one in accepted))
     if None in hierarchies:
         notices.append(
-            "key.hierarchy is not set: not every AIK is a primary key, so nothing ties its attributes to the quote"
+            "key.hierarchy: not set, because an AIK is not a primary key; nothing ties its attributes to the quote"
         )
         return []
     named = ", ".join(toml_string(str(hierarchy)) for hierarchy in hierarchies)
-    reason = "The AIK must be a primary key here. That ties every bit of its public area to the quote."
+    reason = "The AIK must be a primary key of this hierarchy, which ties its public area to the quote."
     return ["[key]", *_comment(reason), f"hierarchy = [{named}]", ""]
 
 
@@ -322,10 +325,10 @@ def _clock_lines(accepted: Sequence[_Accepted], notices: list[str]) -> list[str]
     unsafe = [one.name for one in accepted if not one.clock_safe]
     if not unsafe:
         return []
-    notices.append(f"clock.safe is made a warning: it does not hold in {_names_text(unsafe)}")
+    notices.append(f'clock.safe: set to "warn", because it does not hold in {_names_text(unsafe)}')
     reason = (
-        f"The clock's `safe` was clear in {_names_text(unsafe)}, as it is for a while after a power cut. "
-        "Remove the line if you order quotes by their clock."
+        f"The clock's `safe` was clear in {_names_text(unsafe)}, as it is for some time after a power cut. "
+        "Remove this line if you order quotes by their clock."
     )
     return ["[rules]", *_comment(reason), '"clock.safe" = "warn"', ""]
 
@@ -333,15 +336,15 @@ def _clock_lines(accepted: Sequence[_Accepted], notices: list[str]) -> list[str]
 def _open_lines(accepted: Sequence[_Accepted]) -> list[str]:
     """The requirements that the policy leaves out, as comments that its owner can enable."""
     lines = [
-        *_comment("Not required. Remove the # before a table and its line to require it, too."),
+        *_comment("Optional requirements. Remove the # before a table and its lines to enable it."),
         "#",
-        *_comment("The AIK: it is self-asserted here. An AIK that is created for each response cannot be pinned."),
+        *_comment("The AIK is self-asserted. An AIK that is created for each response cannot be pinned."),
     ]
     if all(one.hierarchy in ("endorsement", "platform") for one in accepted):
         versions = ", ".join(
             toml_string(f"0x{v:016x}") for v in dict.fromkeys(one.firmware_version for one in accepted)
         )
-        lines += ["#", *_comment("The TPM's own firmware:"), "# [firmware]", f"# versions = [{versions}]"]
+        lines += ["#", *_comment("The firmware version of the TPM:"), "# [firmware]", f"# versions = [{versions}]"]
     tiers = [tier for tier in dict.fromkeys(_tier(one.evidence) for one in accepted) if tier is not None]
     if tiers:
         lines += ["#", *_comment("The server's claims about itself, which nothing signs:"), "# [claims]"]
@@ -362,6 +365,6 @@ def _comment(text: str) -> list[str]:
 
 
 def _tier(evidence: Evidence) -> str | None:
-    """The tier that the server claims, if the service has it."""
+    """Return the security tier that the server claims; None if it is not a tier of the protocol."""
     tier = evidence.claims.get("security_tier")
     return tier if tier in ("standard", "high", "maximum") else None

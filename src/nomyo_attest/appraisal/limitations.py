@@ -9,7 +9,7 @@ from nomyo_attest.appraisal.case import Case
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement, Trust
 
 _LIMITS_STORED: Final = 256
-"""Cached lists of limits. A policy has a few."""
+"""The number of cached lists of limits; a policy has a few."""
 
 _SELF_ASSERTED: Final = (
     "That a TPM made the quote: the AIK came with the response and has no certificate, and software can write such "
@@ -99,7 +99,7 @@ def _limits(
         limits.append(_ANY_PCRS)
     if policy.warned and policy.unsafe_warn_until and not warnings_ended:
         rules, until = ", ".join(policy.warned), policy.unsafe_warn_until.isoformat()
-        limits.append(f"What {rules} would refuse: the policy makes this a warning until {until} (unsafe_warn_until).")
+        limits.append(f"That {rules} holds: the policy makes this a warning until {until} (unsafe_warn_until).")
     if key_parses and hierarchy is None and trust is not Trust.PINNED_AIK:
         limits.append(_LOOSE_KEY)
     if quote_parses and hierarchy not in ("endorsement", "platform"):

@@ -1,4 +1,4 @@
-"""What a check returns: an outcome, the values it compared, and a sentence."""
+"""The result of a check: an outcome, the values it compared, and a message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 class Outcome(Enum):
     """The outcome of a check: the rule holds, it does not, or it is undecided. Undecided never counts as holding."""
 
-    PASS = "pass"  # noqa: S105 - no password
+    PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     UNDECIDED = "undecided"
 
@@ -20,6 +20,7 @@ Value: TypeAlias = Any
 """A fact that a finding states: None, bool, int, str, bytes, or lists and dicts of them; bytes become hex in JSON."""
 
 CheckResult: TypeAlias = tuple[Outcome, Value, Value, str]
-"""Outcome, what was expected, what was got, and for any outcome but PASS a sentence. A tuple, because a check that
-holds is on the hot path.
+"""The outcome, the expected value, the actual value, and a message, which is empty for PASS.
+
+It is a plain tuple because results of rules that hold are created for every response.
 """

@@ -15,8 +15,8 @@ from nomyo_attest.policy.model import RSA_BITS_MINIMUM, STRONG_HASHES
 from nomyo_attest.tpm.constants import HASH_ALGORITHMS
 
 _UNSIGNED: Final = (
-    "have the server quote these PCRs; a PCR that is not signed has no value that could be compared, or added to the "
-    "policy. Until then do not rely on the response"
+    "have the server quote these PCRs: a PCR that is not signed has no value to compare or to add to the policy. Until "
+    "then, do not rely on the response"
 )
 _SIGNED: Final = (
     "if the machine was updated and you know to what, add the new value to the policy, with a label (`nomyo-attest "
@@ -30,6 +30,12 @@ _NOT_SIGNED: Final = (
 )
 SIGNED_VALUE_RULES: Final = ("pcr.selection", "pcr.digest", "signature.valid")
 """The rules that must hold before a reported PCR value is one that the AIK signed."""
+
+NOT_JSON: Final = ("JSON", "JSON in UTF-8")
+"""The values that a finding expects if the input is not JSON; see `nomyo_attest.evidence.strict_json`."""
+
+NOT_AN_OBJECT: Final = "the input is not a JSON object"
+"""The beginning of the message for JSON of another type."""
 
 _SMALL_CURVES: Final = ("TPM_ECC_NIST_P192", "TPM_ECC_NIST_P224")
 
@@ -49,10 +55,10 @@ def _signature_hash(checked: CheckResult) -> str:
     if outcome is not FAIL:
         return ""
     if not isinstance(expected, tuple):
-        return "do not rely on the response. Key and signature do not belong together."
+        return "do not rely on the response. The key and the signature do not belong together."
     text = f"have the service create AIKs that sign with one of {', '.join(STRONG_HASHES)}"
     if HASH_ALGORITHMS.get(got) not in HASHERS:
-        return f"{text}. Signatures with {got} cannot be verified here, whatever the policy allows."
+        return f"{text}. This library cannot verify signatures with {got}, whatever the policy allows."
     return f"{text}, or with another hash that the policy's owner considers secure and lists in `signature.hashes`."
 
 
@@ -66,7 +72,8 @@ def _key_strength(checked: CheckResult) -> str:
     if bits != got and int(bits) >= RSA_BITS_MINIMUM:
         return f"have the service create AIKs as the policy asks: {expected}."
     if got.startswith("TPM_ECC_") and got not in _SMALL_CURVES:
-        return "have the service create AIKs on P-256, P-384 or P-521. Signatures on this curve are not verified here."
+        curve = "This library does not verify signatures on this curve."
+        return f"have the service create AIKs on P-256, P-384 or P-521. {curve}"
     if got.startswith("not a point on") or "keyBits says" in got:
         return "do not rely on the response. No TPM writes such a public area."
     return ""
@@ -79,6 +86,13 @@ def _firmware_version(checked: CheckResult) -> str:
     return "have the service make its AIKs primary keys of the endorsement hierarchy: their quotes state the version."
 
 
+def _evidence_form(checked: CheckResult) -> str:
+    _, expected, _, message = checked
+    if expected in NOT_JSON or message.startswith(NOT_AN_OBJECT):
+        return "give a recorded response, complete and as the service sent it: a response is one JSON object."
+    return ""
+
+
 def _evidence_available(checked: CheckResult) -> str:
     _, _, got, _ = checked
     if got is False:
@@ -88,6 +102,7 @@ def _evidence_available(checked: CheckResult) -> str:
 
 _BY_RULE: Final[Mapping[str, Callable[[CheckResult], str]]] = {
     "evidence.available": _evidence_available,
+    "evidence.form": _evidence_form,
     "key.strength": _key_strength,
     "signature.hash": _signature_hash,
     "pcr.values": _pcr_values,
@@ -96,12 +111,12 @@ _BY_RULE: Final[Mapping[str, Callable[[CheckResult], str]]] = {
 
 
 def remediation(rule: str, checked: CheckResult, general: str, *, values_signed: bool = True) -> str:
-    """Return the action for one finding: the one for its own reason, else `general`; empty if the rule holds.
+    """Return the action for one finding: for its own reason if there is one, else `general`; empty if the rule holds.
 
     Args:
         rule: the finding's rule.
-        checked: what its check returned.
-        general: the action that the rule's docstring gives.
+        checked: the result of its check.
+        general: the action in the rule's docstring.
         values_signed: whether the rules `SIGNED_VALUE_RULES` hold, so that the reported PCR values are the signed ones.
     """
     if checked[0] is PASS:

@@ -1,4 +1,4 @@
-"""The attestation result: facts are stored, the verdict is derived from them."""
+"""The attestation result, whose verdict is computed from stored facts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ RESULT_FORMAT: Final = "nomyo-attest-result/1"
 
 
 class Verdict(Enum):
-    """The trustworthiness tier of AR4SI (draft-ietf-rats-ar4si, "Trustworthiness Tiers") that an appraisal arrives at.
+    """The trustworthiness tier of AR4SI (draft-ietf-rats-ar4si, "Trustworthiness Tiers") that an appraisal results in.
 
-    `AFFIRMING`: every required rule holds. `WARNING`: only rules that the policy softened to "warn" do not.
+    `AFFIRMING`: every required rule holds. `WARNING`: only rules that the policy softened to "warn" do not hold.
     `CONTRAINDICATED`: a required rule does not hold. `NONE`: a required rule is undecided, or there is no evidence.
     """
 
@@ -61,22 +61,22 @@ class AttestationResult:
     """The result of an appraisal. It has no truth value: compare `verdict`, or call `require`.
 
     Attributes:
-        verdict: the verdict that the findings give.
-        findings: one for each rule the policy asks, in the order of the table.
+        verdict: the verdict, computed from the findings.
+        findings: one for each rule that the policy evaluates, in the order of the table.
         trust: how far the AIK is trusted; a pinned key whose signature does not verify is no more than self-asserted.
-        policy_id: the policy applied.
-        policy_digest: its digest.
+        policy_id: the id of the policy.
+        policy_digest: the digest of the policy.
         warn_until: when the policy's time-limited warnings end (`unsafe_warn_until`); None if it has none.
         warn_ended: whether they had ended at the time of the appraisal; None if the policy has none.
         payload_id: the payload id the nonce was derived from, or None.
         payload_id_source: ``"given"`` by the caller, ``"recorded"`` in the response, or None.
-        appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy asked for it.
+        appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy depends on it.
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
-        aik_label: the label that the policy gives this Name; None without one. `trust` says whether that key signed.
-        hierarchy: the hierarchy of which the AIK is a primary key; None if it is not known to be one.
+        aik_label: the label that the policy gives this Name; None if it has none. `trust` tells whether it signed.
+        hierarchy: the hierarchy of which the AIK is a primary key; None if that is unknown.
         test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys anyone
-            can derive: then it says nothing about a machine, whatever the verdict.
-        not_established: what this result does not establish, whatever the verdict, in plain sentences.
+            can derive. Such evidence says nothing about a machine, whatever the verdict.
+        not_established: the limits of the result: one sentence for each fact that it does not establish.
     """
 
     def __init__(self, case: Case, plan: Sequence[PlannedRule], check_results: Sequence[CheckResult]) -> None:
@@ -96,13 +96,13 @@ class AttestationResult:
     def facts(self) -> ResultFacts:
         """Everything but the findings."""
         if self._facts is None:
-            assert self._case is not None  # a result has one or the other
+            assert self._case is not None  # either the case or the facts are present
             self._facts = _facts(self._case, self.outcome_of("signature.valid") is PASS)
         return self._facts
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict that the findings give."""
+        """The verdict, computed from the findings."""
         outcomes = list(map(_outcome_of, self._check_results))
         if outcomes.count(PASS) == len(outcomes):
             return Verdict.AFFIRMING if outcomes else Verdict.NONE
@@ -115,7 +115,7 @@ class AttestationResult:
 
     @property
     def _pairs(self) -> Iterator[tuple[PlannedRule, CheckResult]]:
-        """Each rule the policy asks, with the result of its check."""
+        """Each rule that the policy evaluates, with the result of its check."""
         return zip(self._plan, self._check_results, strict=True)
 
     def _outcomes(self, requirement: Requirement) -> set[Outcome]:
@@ -123,7 +123,7 @@ class AttestationResult:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """One finding for each rule the policy asks, in the order of the table."""
+        """One finding for each rule that the policy evaluates, in the order of the table."""
         if self._findings is None:
             values_signed = all(
                 checked[0] is PASS for planned, checked in self._pairs if planned.id in SIGNED_VALUE_RULES
@@ -151,7 +151,7 @@ class AttestationResult:
         return tuple(planned.id for planned, checked in self._pairs if checked[0] is outcome)
 
     def outcome_of(self, rule_id: str) -> Outcome | None:
-        """The outcome of one rule; None if the policy does not ask it."""
+        """Return the outcome of one rule; None if the policy does not evaluate it."""
         return next((checked[0] for planned, checked in self._pairs if planned.id == rule_id), None)
 
     @property
@@ -207,9 +207,7 @@ class AttestationResult:
         return self.facts.not_established
 
     def require(self) -> Self:
-        """Return the result itself if it affirms, or warns because the policy softened a rule. Raises
-        `AttestationError`.
-        """
+        """Return the result itself if its verdict is `AFFIRMING` or `WARNING`. Raises `AttestationError` otherwise."""
         if self.verdict in (Verdict.AFFIRMING, Verdict.WARNING):
             return self
         ignored = [planned.id for planned in self._plan if planned.requirement is Requirement.IGNORE]
@@ -226,11 +224,11 @@ class AttestationResult:
         raise AttestationError(f"the evidence is not affirmed ({self.verdict.value}): {'; '.join(reasons)}", self)
 
     def redacted(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
-        """Return the same result with other values and messages in its findings, for callers that must not disclose
-        what the evidence contains. Outcomes, verdict and remediations stay.
+        """Return a copy of the result with other values and messages in its findings, for callers that must not
+        disclose the content of the evidence. Outcomes, verdict and remediations are the same.
 
         Args:
-            change: takes ``[expected, got, message]`` for each finding, all at once, and returns as many.
+            change: receives ``[expected, got, message]`` for every finding in one list, and returns a list as long.
         """
         changed = copy(self)  # uses `__getstate__`, which drops the case
         changed._remediations = [finding.remediation for finding in self.findings]  # they depend on the original values

@@ -1,7 +1,7 @@
 """The rules: each row of the table of rules, with the check that evaluates it.
 
-A rule that a policy does not mention is required. A core rule cannot be softened. A rule that is asked only where the
-policy gives it something to compare with yields no finding elsewhere.
+A rule that a policy does not mention is required. A core rule cannot be softened. A rule with `enabled_by` is evaluated
+only if the policy has one of those keys, and otherwise has no finding.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ class Rule(RuleFacts):
         id: the name that policies, results and reports use.
         check_name: module and name of its check in `nomyo_attest.appraisal.checks`.
         field: the structure field or the key in the response that the rule examines.
-        core: whether no policy may soften it.
-        layout_only: whether its check depends on the layout of the evidence and the policy alone.
+        core: whether the rule is required by every policy; a policy may soften the others.
+        layout_only: whether its check depends only on the policy and the layout of the evidence.
         needs: ids of the rules that must hold before this one can be evaluated.
-        asked_with: the policy's keys that give the rule something to compare with; empty if every policy asks it.
+        enabled_by: the policy's keys that enable the rule; empty for a rule that every policy evaluates.
         temporary_warning: whether a policy may make it a warning only until `unsafe_warn_until`, and never ignore it.
         style: how its values are displayed.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled by its id: a rule is the row of the table."""
+        """Pickle the rule as its id."""
         return find_rule, (self.id,)
 
     @property
     def check(self) -> Callable[..., CheckResult]:
-        """Its function. It takes a `LayoutFacts` if the rule is `layout_only`, else a `Case`; that of ``claims.*``
-        takes a path too.
+        """The check's function. Its argument is a `LayoutFacts` if the rule is `layout_only`, otherwise a `Case`; the
+        check of ``claims.*`` has a second argument, the path.
         """
         check: Callable[..., CheckResult] = attrgetter(self.check_name)(checks)
         return check
 
     @property
     def question(self) -> str:
-        """What the rule asks."""
+        """The question that the rule answers."""
         return _paragraphs(self.check)[0]
 
     @property
     def explanation(self) -> str:
-        """Why it asks, in a few sentences."""
+        """How the rule is evaluated and why, in a few sentences."""
         return "\n\n".join(_paragraphs(self.check)[1:-1])
 
     @property
     def remediation(self) -> str:
-        """What to do when it does not hold."""
+        """What to do if the rule does not hold."""
         return _paragraphs(self.check)[-1].removeprefix("Remediation: ")
 
 
@@ -69,13 +69,13 @@ def _paragraphs(check: Callable[..., CheckResult]) -> list[str]:
 
 
 RULES: Final = tuple(Rule(**asdict(row)) for row in RULE_TABLE)
-"""All rules, in the order in which they are asked."""
+"""All rules, in the order of evaluation."""
 
 _RULES: Final = {rule.id: rule for rule in RULES}
 
 
 def find_rule(rule_id: str) -> Rule:
-    """Find a rule by its id; ``claims.security_tier`` and its like are ``claims.*``. Raises `KeyError` for another."""
+    """Find a rule by its id; every claim, such as ``claims.security_tier``, is ``claims.*``. Raises `KeyError`."""
     return _RULES[rule_facts(rule_id).id]
 
 
@@ -94,7 +94,7 @@ def consequences(undecided: Collection[str], failed: Collection[str], ignored: C
 
     Args:
         undecided, failed: ids of the rules that are undecided and that do not hold, for this one record.
-        ignored: ids of the rules that the policy ignores. They explain nothing, since reports do not show them.
+        ignored: ids of the rules that the policy ignores. They explain no other rule, since reports do not show them.
     """
     return frozenset(
         rule
@@ -106,7 +106,7 @@ def consequences(undecided: Collection[str], failed: Collection[str], ignored: C
 
 
 def _needs(rule: str) -> tuple[str, ...]:
-    """The rules that must hold before `rule` can be evaluated; none are known for a rule of another version."""
+    """Return the rules that must hold before `rule` can be evaluated; empty for an unknown rule of another version."""
     try:
         return rule_facts(rule).needs
     except KeyError:
@@ -114,7 +114,7 @@ def _needs(rule: str) -> tuple[str, ...]:
 
 
 def _explains(reason: str, rule: str, failed: Collection[str], ignored: Collection[str]) -> bool:
-    """Whether a report that shows `reason` can leave out `rule`.
+    """Whether a report that shows `reason` can omit `rule`.
 
     Without evidence, `evidence.available` and `evidence.form` are both undecided, and the first is the reason.
     """

@@ -1,9 +1,9 @@
 """Recognize evidence of the soft TPM of `nomyo_attest.testing`, whose private keys anyone can derive.
 
-Such evidence is valid in every respect that a Verifier can check without a pinned key. Four things identify it: one of
-the keys that the fixtures use; a PCR value that only the soft TPM's measurements lead to; the statement of a reference
-router that runs it; or, without that statement, the PCR values of such a router together with the soft TPM's clock.
-They prevent mistakes; they do not stop an attacker who wants to hide it.
+Such evidence is valid in every respect that a Verifier can check without a pinned key. Any of four facts identifies it:
+a key that the fixtures use; a PCR value that only the soft TPM's measurements produce; the statement of a reference
+router that it runs the soft TPM; or the PCR values of such a router together with the soft TPM's clock.
+This prevents mistakes; it does not stop an attacker who hides them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _EVENTS: Final = {
     0: ((b"firmware 2.4",), (b"firmware 2.5",)),
     7: ((b"Secure Boot on", b"db 2026-10"), (b"Secure Boot off", b"db 2026-10")),
 }
-"""PCR index → what the soft TPM and the machines of the synthetic fleet measure into it when they boot."""
+"""PCR index → the events that the soft TPM and the machines of the synthetic fleet measure into it when they boot."""
 
 _ROUTER_EVENTS: Final = {
     0: ((b"firmware 1.0",), (b"firmware 1.1, of unknown origin",)),
@@ -52,7 +52,7 @@ _ROUTER_EVENTS: Final = {
         for firmware in ("1.0", "1.1, of unknown origin")
     ),
 }
-"""The same for the reference router, which measures this into a swtpm as well."""
+"""The same for the reference router, which also measures these events into a swtpm."""
 
 _CLOCK: Final = (86_400_000, 17, 0)
 """Clock in milliseconds, resetCount and restartCount of the soft TPM of a reference router; they never change."""
@@ -67,7 +67,7 @@ def key_digest(public: TPMT_PUBLIC) -> str:
     return hashlib.sha256(octets).hexdigest()[:16]
 
 
-def says_soft(claims: Mapping[str, Any]) -> bool:
+def claims_soft_tpm(claims: Mapping[str, Any]) -> bool:
     """Whether a response's `_metadata` says that the router runs the soft TPM."""
     kind = claims.get("tpm_kind")
     return isinstance(kind, str) and kind.startswith("soft")
@@ -105,7 +105,7 @@ def _router_values() -> _Values:
 
 
 def _values_of(events_of: Mapping[int, tuple[tuple[bytes, ...], ...]]) -> _Values:
-    """Bank → index → the values that boots of these events lead to (Part 1, "Extend of a PCR")."""
+    """Compute bank → index → the values that boots with these events produce (Part 1, "Extend of a PCR")."""
     return {
         bank: {index: {_measured(bank, events) for events in boots} for index, boots in events_of.items()}
         for bank in _BANKS

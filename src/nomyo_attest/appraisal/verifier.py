@@ -1,4 +1,4 @@
-"""Appraise evidence by a policy: `appraise` returns the attestation result."""
+"""Appraise evidence with a policy: `appraise` returns the attestation result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nomyo_attest.appraisal.finding import PlannedRule
 from nomyo_attest.appraisal.outcome import CheckResult
 from nomyo_attest.appraisal.result import AttestationResult
 from nomyo_attest.appraisal.rules import RULES, requirement_of
-from nomyo_attest.errors import EvidenceError, detached
+from nomyo_attest.errors import EvidenceError, without_traceback
 from nomyo_attest.evidence.response import Evidence, check_payload_id, read_evidence
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
@@ -21,11 +21,11 @@ NONCE_MAX = 64
 
 
 _LAYOUTS_STORED = 1024
-"""Cached layouts for each policy: far more than a fleet has at a time. When the cache is full, it is cleared."""
+"""Cached layouts for each policy: far more than a fleet has at a time. A full cache is cleared."""
 
 
 class _Plan:
-    """The rules that one policy asks, in order, prepared once for the policy."""
+    """The rules that one policy evaluates, in order; prepared once for each policy."""
 
     def __init__(self, policy: AppraisalPolicy) -> None:
         entries: list[tuple[PlannedRule, Callable[..., CheckResult]]] = []
@@ -34,7 +34,7 @@ class _Plan:
                 for path in policy.claims:
                     planned = PlannedRule(f"claims.{path}", rule, requirement_of(f"claims.{path}", policy))
                     entries.append((planned, partial(rule.check, path=path)))
-            elif policy.asks(rule.id):
+            elif policy.enables(rule.id):
                 entries.append((PlannedRule(rule.id, rule, requirement_of(rule.id, policy)), rule.check))
         self.rules = tuple(planned for planned, _ in entries)
         until = policy.unsafe_warn_until
@@ -51,11 +51,11 @@ class _Plan:
         self._layouts: dict[tuple[object, ...], tuple[LayoutFacts, list[Any]]] = {}
 
     def at(self, now: datetime | None) -> tuple[PlannedRule, ...]:
-        """The rules as required at time `now`; without a time, time-limited warnings no longer apply."""
+        """Return the rules and their requirements at time `now`; without a time, time-limited warnings do not apply."""
         return self._enforced if self._until and (now is None or now >= self._until) else self.rules
 
     def check_results(self, case: Case) -> list[CheckResult]:
-        """The results of all checks for `case`, in order."""
+        """Return the results of all checks for `case`, in order."""
         key = case.layout_key
         known = self._layouts.get(key) if key is not None else None
         if known is None:
@@ -89,19 +89,19 @@ def appraise(
     nonce: bytes | None = None,
     now: datetime | None = None,
 ) -> AttestationResult:
-    """Appraise the evidence in `response` by `policy`. Bad evidence never raises: it becomes findings.
+    """Appraise the evidence in `response` with `policy`. Bad evidence never raises; it is reported as findings.
 
     Args:
         response: a whole response, its `_metadata` or the bare `tpm_attestation` block, as dict, str or bytes; or an
             `Evidence`.
         policy: the appraisal policy.
         payload_id: the payload id of the request; by default the one recorded in the response's `_metadata`.
-        nonce: the extraData expected, 1 to 64 bytes, instead of a payload id.
-        now: the time of the appraisal, with an offset; by default the clock's, if the policy has a period or
-            `unsafe_warn_until`.
+        nonce: the expected extraData, 1 to 64 bytes, instead of a payload id.
+        now: the time of the appraisal, with an offset from UTC; by default the current time, if the policy depends on
+            the time.
 
     Raises:
-        TypeError, ValueError: for invalid arguments.
+        TypeError, ValueError: an argument is invalid.
     """
     if not isinstance(policy, AppraisalPolicy):
         raise TypeError(f"policy must be an AppraisalPolicy, not {type(policy).__name__}")
@@ -121,8 +121,8 @@ def try_to_read(response: object) -> Evidence | EvidenceError:
     try:
         return read_evidence(response)
     except EvidenceError as error:
-        return detached(error)
-    except Exception as error:  # noqa: BLE001 - JSON does not raise; an object that imitates it may raise anything
+        return without_traceback(error)
+    except Exception as error:  # noqa: BLE001 - an object that imitates JSON data may raise anything
         return EvidenceError("response", "plain JSON data", f"an object that raises {type(error).__name__}")
 
 
@@ -133,10 +133,10 @@ def examine(
     nonce: bytes | None = None,
     now: datetime | None = None,
 ) -> tuple[Case, AttestationResult]:
-    """Appraise evidence that was read already, with arguments that were checked.
+    """Appraise evidence that was already read, with arguments that were already checked.
 
     Returns:
-        The case, whose facts an audit writes, and the result.
+        The case, whose facts an audit stores, and the result.
     """
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)

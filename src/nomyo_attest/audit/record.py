@@ -19,7 +19,7 @@ from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
 from nomyo_attest.audit.stored_evidence import RepairError, StoredEvidence, evidence_to_store, unwrap
-from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, detached
+from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, without_traceback
 from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.evidence.response import Evidence, read_evidence
 from nomyo_attest.evidence.times import seconds_of
@@ -106,7 +106,7 @@ class RecordAppraiser:
             without_verdict = unreadable(source, line, str(error))
             return Appraised(msgspec.structs.replace(without_verdict, **recorded_columns(recorded)))
         except EvidenceError as error:
-            evidence = detached(error)
+            evidence = without_traceback(error)
         time, tier = _claims(evidence)
         recorded = Recorded() if stored is None else stored.recorded
         if self._is_outside(time if recorded.at is None else recorded.at):

@@ -96,7 +96,7 @@ def unwrap(text: bytes) -> StoredEvidence | None:
     if not _ROW_KEYS <= document.keys() <= _COLUMNS or document["evidence"] is None:
         return None
     if type(document) is JsonObject and document.duplicates:
-        raise EvidenceError(min(document.duplicates)[:40], "the key once", "the key twice or more")
+        raise EvidenceError(min(document.duplicates)[:40], "a unique key", "a duplicate key")
     evidence = document["evidence"]
     if is_line(evidence) and not any(key in evidence for key in _HOLDERS):
         return _with_recording(evidence, part and _cut(bytes(part), _Line), lambda: _recorded_in_row(document))

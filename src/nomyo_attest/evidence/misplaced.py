@@ -4,7 +4,7 @@ Log systems wrap responses: in a field (`{"log": "…"}`), as JSON text in a str
 different spellings of the keys. Such a record does not lack evidence; it has to be unwrapped before it is appraised.
 
 The search is bounded: two levels of objects and arrays, two strings decoded on the way, `VALUES_MAX` values. It never
-enters `choices`, `messages` or a chat message: what a model or a user writes about attestation is not evidence.
+enters `choices`, `messages` or a chat message, because text that a model or a user writes is not evidence.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _error(found: _Found) -> MisplacedEvidenceError:
         return MisplacedEvidenceError(pointer, found.form, _jq_hint(found.jq, found.form))
     if not found.path:
         return MisplacedEvidenceError(pointer, found.form, _jq_hint("", found.form))
-    wrapper = next((one for one in _patterns(found.path) if one in _WRAPPERS), "")
+    wrapper = next((pattern for pattern in _patterns(found.path) if pattern in _WRAPPERS), "")
     if wrapper == "/evidence":
         hint = "nomyo-attest audit reads ledger lines and stored verdicts directly"
         return MisplacedEvidenceError(pointer, found.form, f"{hint}; to unwrap them: `jq -c '.evidence'`")

@@ -94,7 +94,7 @@ def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int,
         if bank not in HASH_ALGORITHMS:
             raise EvidenceError(where, "a bank: one of " + ", ".join(HASH_ALGORITHMS), repr(bank[:20]))
         if bank in selection:
-            raise EvidenceError(where, "each bank once", f"{bank} twice")
+            raise EvidenceError(where, "each bank once", f"the duplicate bank {bank}")
         if not listed:
             raise EvidenceError(where, _at_least_one_pcr(bank), f"{bank} without a PCR")
         indices = []
@@ -103,7 +103,7 @@ def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int,
             if index is None:
                 raise EvidenceError(where, f"a PCR index from 0 to {PCR_COUNT - 1} in bank {bank}", repr(word[:20]))
             if index in indices:
-                raise EvidenceError(where, f"each index once in bank {bank}", f"{index} twice")
+                raise EvidenceError(where, f"each index once in bank {bank}", f"the duplicate index {index}")
             indices.append(index)
         selection[bank] = tuple(indices)
     return selection
@@ -118,7 +118,7 @@ def read_report(banks: object, given: object, path: str) -> PcrReport:
         path: the path of the block that contains both, with a dot at the end; empty for a bare block.
 
     Raises:
-        EvidenceError: for values that are not well-formed, or do not match the selection.
+        EvidenceError: the values are not well-formed, or do not match the selection.
     """
     if type(banks) is not str or len(banks) > BANKS_TEXT_MAX:
         raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", describe_type(banks))
@@ -144,7 +144,7 @@ def read_report(banks: object, given: object, path: str) -> PcrReport:
 def _refuse_duplicates(table: dict[Any, Any], path: str) -> None:
     if type(table) is JsonObject:
         duplicate = repr(min(table.duplicates))[:24]
-        raise EvidenceError(f"{path}pcr_values", "each key once", f"{duplicate} twice or more")
+        raise EvidenceError(f"{path}pcr_values", "unique keys", f"the duplicate key {duplicate}")
 
 
 @lru_cache(maxsize=_REPORTS_STORED)
@@ -194,7 +194,7 @@ def _bad_value(bank: str, reported: Iterable[tuple[int, str]], path: str) -> Evi
     """Build the error for the first value of a bank that is not a digest in hexadecimal."""
     digits = _HEX_DIGITS[bank]
     for index, text in reported:
-        stray = next(((at, one) for at, one in enumerate(text, 1) if one not in _HEXADECIMAL), None)
+        stray = next(((at, digit) for at, digit in enumerate(text, 1) if digit not in _HEXADECIMAL), None)
         if len(text) != digits:
             got = f"{len(text)} characters"
         elif stray is not None:

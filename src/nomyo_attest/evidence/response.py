@@ -1,6 +1,6 @@
 """Read the evidence in a recorded response, in its `_metadata` or in the bare `tpm_attestation` block.
 
-Only the fields of evidence are read, and those strictly. The completion around them is never examined.
+Only the fields of the evidence are read, strictly. The completion is never examined.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def read_evidence(response: object) -> Evidence:
 
 def _ambiguous(key: str) -> EvidenceError:
     """Build the error for evidence in two places, which two readers could read differently."""
-    return EvidenceError("response", f"evidence in one place, {key}", "more evidence beside it")
+    return EvidenceError("response", f"evidence only under the key {key}", "more evidence beside it")
 
 
 def _refuse_duplicates(holder: dict[Any, Any], keys: Iterable[str], path: str) -> None:
@@ -114,7 +114,7 @@ def _refuse_duplicates(holder: dict[Any, Any], keys: Iterable[str], path: str) -
     if type(holder) is JsonObject:
         for key in keys:
             if key in holder.duplicates:
-                raise EvidenceError(f"{path}{key}", "the key once", "the key twice or more")
+                raise EvidenceError(f"{path}{key}", "a unique key", "a duplicate key")
 
 
 def _read_metadata(metadata: dict[Any, Any], path: str) -> Evidence:
@@ -142,7 +142,7 @@ def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims
         return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence, denied=True)
     for key in _FIELDS:
         if key not in block:
-            raise EvidenceError(path + key, "this key", "nothing: it is missing")
+            raise EvidenceError(path + key, "this key", "no such key")
     if available is not True:
         raise EvidenceError(f"{path}is_available", "true or false", describe_type(available))
     return Evidence(
@@ -186,10 +186,10 @@ def decode_base64(text: object, path: str, key: str) -> bytes:
     try:
         encoded = text.encode("ascii")
         decoded = binascii.a2b_base64(encoded)
-    except ValueError:  # contains the text: drop it before raising EvidenceError
+    except ValueError:  # the exception contains the text: drop it before raising EvidenceError
         decoded = b""
     if not decoded:
-        strays = ((at, one) for at, one in enumerate(text, 1) if one not in _BASE64)
+        strays = ((at, character) for at, character in enumerate(text, 1) if character not in _BASE64)
         at, stray = next(strays, (0, ""))
         raise EvidenceError(f"{path}{key}", "base64", f"{stray!r} as character {at}" if at else "an invalid length")
     # Decoders skip other characters and ignore the unused bits of the last character; encoding again tolerates neither.

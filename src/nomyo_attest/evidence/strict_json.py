@@ -52,7 +52,7 @@ only causes the record to be parsed as a whole.
 """
 
 _INTEGER_DIGITS_MAX: Final = 1000
-"""Longer integers become an infinite float: no field of evidence is that large, and converting takes quadratic time."""
+"""The longest integer that is converted, in digits. Longer ones become infinity: converting takes quadratic time."""
 
 _AS_DIGITS: Final = bytes(0x31 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
 _TOO_MANY_DIGITS: Final = b"1" * (_INTEGER_DIGITS_MAX + 1)
@@ -108,7 +108,7 @@ def _integer(digits: str) -> int | float:
 
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 _decoder_of_short_integers: Final = json.JSONDecoder(object_pairs_hook=_object)
-"""For long texts without an integer that is too long: saves up to millions of calls of `_integer`."""
+"""For long texts without such an integer: avoids up to millions of calls of `_integer`."""
 
 
 class _Response(msgspec.Struct):
@@ -218,8 +218,8 @@ def _parse(text: str | bytes) -> Any:
     except UnicodeDecodeError as error:
         expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
-        expected, got = "JSON", f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
-    except RecursionError:  # the call stack was deep already
+        expected, got = "JSON", f"text that is not JSON, from line {error.lineno}, column {error.colno}"
+    except RecursionError:  # the call stack was already deep
         raise _too_deep() from None
     raise EvidenceError("response", expected, got)
 
@@ -264,7 +264,7 @@ def outside_strings(text: bytes | bytearray, characters: bytes) -> bytes:
     """
     marks = bytes(_without_escapes(text).translate(None, bytes({*_ALL_BYTES} - {*characters, 0x22})))
     # Two quotation marks in a row: a string without any of these characters, or the end of one and the beginning of the
-    # next. Without the pair every other character is still inside or outside a string as before.
+    # next. Removing the pair does not change which other characters are inside a string.
     marks = marks.replace(b'""', b"")
     if b'"' not in marks:
         return marks

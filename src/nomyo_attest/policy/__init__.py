@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Learning appraises responses, so it is above the appraisal, and the appraisal is above this package.
+    # Learning imports the appraisal, and the appraisal imports this package: importing it here would be a cycle.
     if name in ("LearnedPolicy", "learn"):
         return getattr(import_module("nomyo_attest.appraisal.learning"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,11 +16,11 @@ from nomyo_attest.policy.toml import toml_path
 from nomyo_attest.rules import rule_facts
 
 WARN_FOR: Final = timedelta(days=90)
-"""How long rules may be warnings before `lint` objects: a quarter is enough to see every machine of a fleet update."""
+"""The longest warning period that `lint` accepts: a quarter is enough to see every machine of a fleet update."""
 
 
 class Weight(Enum):
-    """How serious a remark is: the policy is weaker than it looks, or something is good to know."""
+    """How serious a remark is: a warning if the policy is weaker than it looks, otherwise a note."""
 
     WARNING = "warning"
     NOTE = "note"
@@ -32,8 +32,8 @@ class Remark(msgspec.Struct, frozen=True):
     Attributes:
         weight: warning or note.
         where: place in the policy, e.g. ``"pcrs.sha256.16"``.
-        problem: what the policy's owner should know, a sentence.
-        hint: what to do about it; empty if nothing has to be done.
+        problem: the remark, as a sentence.
+        hint: what to do about it; empty if no action is needed.
     """
 
     weight: Weight
@@ -52,7 +52,7 @@ def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
         *_coverage(policy),
         *_key(policy),
         *_hashes(policy),
-        *_asked(policy),
+        *_enabled(policy),
         *_softened(policy, now),
     ]
     return tuple(sorted(remarks, key=lambda remark: remark.weight is Weight.NOTE))
@@ -68,11 +68,9 @@ def _note(where: str, problem: str, hint: str = "") -> Remark:
 
 def _period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
     if policy.valid_until and now > policy.valid_until:
-        yield _warning(
-            "valid_until", "the policy's period is over: nothing is affirmed by it any more", "write a new policy"
-        )
+        yield _warning("valid_until", "the policy has expired: it affirms nothing any more", "write a new policy")
     if policy.valid_from and now < policy.valid_from:
-        yield _warning("valid_from", "the policy's period has not begun: nothing is affirmed by it yet")
+        yield _warning("valid_from", "the policy is not valid yet: it affirms nothing until then")
 
 
 def _warned(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
@@ -81,51 +79,55 @@ def _warned(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
         return
     where, rules = "unsafe_warn_until", ", ".join(policy.warned)
     if not rules:
-        yield _warning(where, "it makes no rule a warning", "remove it")
+        yield _warning(where, 'no rule is set to "warn", so this date has no effect', "remove it")
     elif now >= until:
         yield _warning(
-            where, f"the period is over: {rules} is required again", 'remove it, and the "warn" of these rules'
+            where, f"this date has passed: {rules} is required again", 'remove it and the "warn" of these rules'
         )
     else:
         yield _warning(
-            where, f"until then, evidence for which {rules} does not hold is accepted", "keep the period short"
+            where, f"evidence for which {rules} does not hold is accepted until this date", "keep the period short"
         )
         if until - now > WARN_FOR:
-            yield _warning(where, f"the end is more than {WARN_FOR.days} days away", "set an earlier date")
+            yield _warning(where, f"this date is more than {WARN_FOR.days} days away", "set an earlier date")
 
 
 def _unsafe(policy: AppraisalPolicy) -> Iterator[Remark]:
     if policy.unsafe_any_nonce:
         yield _warning(
             "unsafe_any_nonce",
-            "a quote made for any other request, at any time, is accepted",
-            "remove it, and give the payload id with --payload-id where it is not recorded",
+            "a quote that was made for another request, at any time, is accepted",
+            "remove it, and give the payload id with --payload-id if the response does not contain it",
         )
     if policy.unsafe_accept_any_pcrs:
         pinned = any(pcr.values for pcr in policy.pcrs)
         problem = (
-            "it permits a policy without reference values, which this one has"
+            "it has no effect, because this policy has reference values"
             if pinned
             else "every machine state is accepted"
         )
-        yield _warning("unsafe_accept_any_pcrs", problem, "remove it" if pinned else "pin PCR values, and remove it")
+        yield _warning("unsafe_accept_any_pcrs", problem, "remove it" if pinned else "pin PCR values and remove it")
 
 
 def _reference_values(policy: AppraisalPolicy) -> Iterator[Remark]:
-    fresh = [pcr for pcr in policy.pcrs if any(never_extended(one.value) for one in pcr.values)]
+    fresh = [pcr for pcr in policy.pcrs if any(never_extended(reference.value) for reference in pcr.values)]
     if fresh:
         yield _warning(
             _where(fresh),
-            "a reference value is that of a PCR that was never extended: it says nothing about the machine",
-            "pin a value of a machine whose firmware measures into this PCR, and remove this one",
+            "a reference value is the initial value of a PCR, which says nothing about the machine",
+            "replace it by a value of a machine whose firmware measures into this PCR",
         )
     for reason in dict.fromkeys(reset_by(pcr.index) for pcr in policy.pcrs if pcr.values):
         if reason:
             resettable = [pcr for pcr in policy.pcrs if pcr.values and reset_by(pcr.index) == reason]
-            yield _warning(_where(resettable), f"the value proves little: {reason}", "rely on PCRs 0 to 15")
-    unlabelled = [pcr for pcr in policy.pcrs if any(not one.label for one in pcr.values)]
+            yield _warning(_where(resettable), f"the value proves little, because {reason}", "rely on PCRs 0 to 15")
+    unlabelled = [pcr for pcr in policy.pcrs if any(not reference.label for reference in pcr.values)]
     if unlabelled:
-        yield _note(_where(unlabelled), "no label says where a value comes from", 'write { value = "…", label = "…" }')
+        yield _note(
+            _where(unlabelled),
+            "a value has no label that says where it comes from",
+            'write { value = "…", label = "…" }',
+        )
 
 
 def _where(pcrs: list[PcrReference]) -> str:
@@ -147,7 +149,7 @@ def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
     if pinned <= {10}:
         yield _warning(
             "pcrs",
-            "only PCR 10 has reference values: what measured it, firmware, boot loader and kernel, is not checked",
+            "only PCR 10 has reference values: the firmware, boot loader and kernel that measured it are not checked",
             "pin PCR 0 and PCR 7 too",
         )
         return
@@ -156,7 +158,7 @@ def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
             yield _note(
                 "pcrs",
                 f"PCR {index} has no reference value: {measured} is not checked",
-                f"pin PCR {index}, if the service quotes it",
+                f"pin PCR {index} if the service quotes it",
             )
 
 
@@ -164,17 +166,19 @@ def _key(policy: AppraisalPolicy) -> Iterator[Remark]:
     if not policy.hierarchies:
         yield _warning(
             "key.hierarchy",
-            "no hierarchy is asked for, so nothing ties the AIK's public area, its attributes included, to the quote",
-            'write hierarchy = ["endorsement"], or what nomyo-attest inspect shows',
+            "no hierarchy is required, so nothing ties the AIK's public area, including its attributes, to the quote",
+            'write hierarchy = ["endorsement"], or the hierarchy that nomyo-attest inspect prints',
         )
     if policy.trust is Trust.SELF_ASSERTED:
         yield _note(
             "key.trust",
-            "self_asserted: the AIK has no certificate, and software can write such evidence",
-            "pin AIKs that persist, if the service has any",
+            "self_asserted: the AIK has no certificate, and software can forge such evidence",
+            "pin the AIKs if the service has persistent ones",
         )
         if policy.pinned:
-            yield _note("key.pinned", "AIKs that are not pinned pass too", 'write trust = "pinned_aik" to refuse them')
+            yield _note(
+                "key.pinned", "AIKs that are not pinned are accepted too", 'write trust = "pinned_aik" to reject them'
+            )
     yield from _aik_labels(policy)
 
 
@@ -183,10 +187,8 @@ def _aik_labels(policy: AppraisalPolicy) -> Iterator[Remark]:
     shared = [label for label, names in labels.items() if names > 1]
     if shared:
         named = ", ".join(sorted(repr(label) for label in shared))
-        hint = "give each AIK a label of its own"
-        yield _warning(
-            "key.pinned", f"several AIKs have the same label, so reports do not tell them apart: {named}", hint
-        )
+        hint = "give each AIK a different label"
+        yield _warning("key.pinned", f"several AIKs have the same label, which makes reports ambiguous: {named}", hint)
     if labels and len(policy.pinned_labels) < len(policy.pinned):
         without = len(policy.pinned) - len(policy.pinned_labels)
         problem = f"{without} of {len(policy.pinned)} AIKs have no label: reports show their Names"
@@ -196,46 +198,48 @@ def _aik_labels(policy: AppraisalPolicy) -> Iterator[Remark]:
 def _hashes(policy: AppraisalPolicy) -> Iterator[Remark]:
     if "sha1" in policy.signature_hashes:
         yield _warning(
-            "signature.hashes", "SHA-1 signatures are accepted: collisions are found in practice", "remove sha1"
+            "signature.hashes", "SHA-1 signatures are accepted, but SHA-1 collisions are practical", "remove sha1"
         )
     if "sha1" in policy.banks_relied_on and "sha1" in policy.bank_hashes:
-        yield _warning("bank.hashes", "the policy has reference values in a SHA-1 bank", "pin those of a stronger bank")
+        yield _warning(
+            "bank.hashes", "the policy has reference values in a SHA-1 bank", "pin values of a stronger bank"
+        )
     refused = policy.weak_banks
     if refused and policy.rules.get("pcr.bank", Requirement.REQUIRED) is Requirement.REQUIRED:
         yield _warning(
             "bank.hashes",
-            f"it has reference values in the {', '.join(refused)} bank, which is not allowed: nothing is affirmed",
+            f"there are reference values in the {', '.join(refused)} bank, which is not allowed: nothing is affirmed",
             f"pin values of another bank, one of {', '.join(STRONG_HASHES)}",
         )
 
 
-def _asked(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _enabled(policy: AppraisalPolicy) -> Iterator[Remark]:
     if policy.firmware_versions and not {"endorsement", "platform"}.issuperset(policy.hierarchies or ("owner",)):
         yield _warning(
             "firmware.versions",
-            "TPMs obfuscate it for keys outside the endorsement and platform hierarchies, which are then not affirmed",
-            "ask for one of these hierarchies only, or remove it",
+            "TPMs obfuscate the version for keys outside the endorsement and platform hierarchies",
+            "list only these two under key.hierarchy, or remove firmware.versions",
         )
     if policy.claims:
-        yield _note("claims", "nothing signs the server's claims: a server that lies passes")
+        yield _note("claims", "nothing signs the server's claims: a server can claim anything")
 
 
 def _softened(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
     ended = policy.warned if policy.unsafe_warn_until and now >= policy.unsafe_warn_until else ()
     for rule, requirement in sorted(policy.rules.items()):
         where = toml_path("rules", rule)
-        if not policy.asks(rule):
-            hint = f"write {' or '.join(rule_facts(rule).asked_with)}"
-            yield _warning(where, "the rule is not asked: it has nothing to compare with", hint)
+        if not policy.enables(rule):
+            hint = f"write {' or '.join(rule_facts(rule).enabled_by)}"
+            yield _warning(where, "the rule is not evaluated: the policy has no value for it to compare with", hint)
         elif requirement is Requirement.REQUIRED or rule in ended:
-            continue  # _warned reports rules whose time as a warning is over
+            continue  # `_warned` reports rules whose warning period has ended
         elif rule == "clock.safe":
-            yield _note(where, "where the rule does not hold, quotes cannot be put in order by their clock")
+            yield _note(where, "quotes for which the rule does not hold cannot be ordered by their clock")
         elif requirement is Requirement.WARN:
             yield _warning(
                 where,
                 "evidence for which the rule does not hold passes with a warning",
-                "remove it when it is not needed",
+                "remove it when it is no longer needed",
             )
         else:
             yield _warning(

@@ -1,4 +1,4 @@
-"""Read a policy file and check it against the JSON Schema; explain what the schema refuses, with a hint."""
+"""Read a policy file and check it against the JSON Schema; describe each violation, with a hint."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 Problem = tuple[str, str, str]
-"""Where, what is wrong, and what to write instead."""
+"""The place in the policy, what is wrong, and what to write instead."""
 
 _SHOWN_MAX: Final = 40
-"""Characters of the longest value that an error shows whole."""
+"""The longest value that an error shows in full, in characters."""
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """The largest policy file that is read: enough for more than a hundred thousand reference values."""
@@ -39,7 +39,7 @@ _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 _DEPTH_MAX: Final = 8
-"""Tables inside tables: a policy has four levels."""
+"""The deepest nesting of tables that is read; a policy has four levels."""
 
 
 def read_document(path: str | PathLike[str]) -> Any:
@@ -49,14 +49,15 @@ def read_document(path: str | PathLike[str]) -> Any:
     with path.open("rb") as file:
         content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
-        raise PolicyError("", f"the file is larger than {FILE_BYTES_MAX} bytes", "name a policy file", source=source)
+        problem = f"the file is larger than {FILE_BYTES_MAX} bytes, the limit for policies"
+        raise PolicyError("", problem, "name a policy file", source=source)
     if wrong := wrong_encoding(content[:64]):
         raise PolicyError("", f"the file {wrong.partition('; ')[0]}", wrong.partition("; ")[2], source=source)
     try:
         return _parse(content.decode("utf-8-sig"), path.suffix.lower())
     except (ValueError, RecursionError) as error:  # from the parsers, and for numbers with too many digits to convert
-        problem = str(error) if not isinstance(error, RecursionError) else "tables nested too deep"
-        hint = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
+        problem = str(error) if not isinstance(error, RecursionError) else "tables are nested too deep"
+        hint = "correct the file, which must be TOML (.toml) or JSON (.json); docs/policy.md shows an example"
         raise PolicyError("", f"not a policy file: {problem}", hint, source=source) from None
 
 
@@ -72,15 +73,16 @@ def _parse(text: str, suffix: str) -> Any:
     if suffix == ".json":
         check_containers(text.encode())
         return json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
-    raise _UnreadableError(f"its name ends in {suffix!r}" if suffix else "its name has no extension")
+    raise _UnreadableError(f"unsupported file extension {suffix!r}" if suffix else "the file has no extension")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() is the point
-        raise _UnreadableError(f"duplicate key {twice!r} in one object")
+        repeated = (key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # None
+        duplicate = next(repeated)
+        raise _UnreadableError(f"duplicate key {duplicate!r} in one object")
     return table
 
 
@@ -89,7 +91,7 @@ def _no_constant(name: str) -> Any:
 
 
 def checked(document: object) -> dict[str, Any]:
-    """Return the document in JSON's types, valid under the JSON Schema of policies. Raises `PolicyError`."""
+    """Convert a document to JSON types and check it against the JSON Schema of policies. Raises `PolicyError`."""
     plain: dict[str, Any] = _plain(document, "", 0)
     errors = sorted(_validator().iter_errors(plain), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
@@ -98,15 +100,15 @@ def checked(document: object) -> dict[str, Any]:
 
 
 def _plain(value: object, where: str, depth: int) -> Any:
-    """Convert a document to JSON's types: TOML's times become RFC 3339 text; other types are rejected."""
+    """Convert a document to JSON types: TOML times become RFC 3339 text; other types are rejected."""
     if depth > _DEPTH_MAX:
-        raise PolicyError(where, "nested too deep", "a policy has no tables there")
+        raise PolicyError(where, "tables are nested too deep", "remove this table; a policy has at most four levels")
     if isinstance(value, Mapping):
         for key in value:
             if type(key) is not str:
                 shown = repr(key) if isinstance(key, int) and -24 < key < 24 else f"of type {type(key).__name__}"
                 raise PolicyError(
-                    where, f"the key {shown} is not a string", 'write keys as strings, PCR indices too: "7"'
+                    where, f"the key {shown} is not a string", 'write every key as a string, including PCR indices: "7"'
                 )
         return {
             key: _plain(inner, f"{where}.{toml_path(key)}" if where else toml_path(key), depth + 1)
@@ -126,7 +128,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
 
 
 def timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
-    """The time under a key, None without the key; with `dates`, a date means midnight UTC.
+    """Return the time under a key; None if the key is missing. With `dates`, a date means midnight UTC.
 
     Raises `PolicyError`.
     """
@@ -140,14 +142,14 @@ def timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> da
         with suppress(ValueError):
             moment = datetime.fromisoformat(text)
     if moment is None:
-        hint = "write one with an offset: 2026-11-30T00:00:00Z"
-        raise PolicyError(name, f"{document[name]!r} is not an RFC 3339 time", hint)
+        hint = "write an RFC 3339 time with an offset: 2026-11-30T00:00:00Z"
+        raise PolicyError(name, f"invalid time {document[name]!r}", hint)
     return moment
 
 
 @cache
 def _validator() -> Draft202012Validator:
-    from jsonschema import Draft202012Validator  # 50 ms to import; only loading a policy needs it
+    from jsonschema import Draft202012Validator  # takes 50 ms to import, and only loading a policy needs it
 
     return Draft202012Validator(load_schema("policy"))
 
@@ -157,7 +159,7 @@ def _in_words(error: ValidationError, document: Any) -> Problem:
     where = toml_path(*path)
     given: Any = error.instance
     rule: Any = error.validator_value
-    schema: Any = error.schema  # a dict: the shipped schema has no `true` or `false` in place of one
+    schema: Any = error.schema  # a dict: our schema has no boolean subschemas
     hint = schema.get("$comment", "see docs/policy.md")
     match error.validator:
         case "additionalProperties" | "unevaluatedProperties":
@@ -180,7 +182,7 @@ def _in_words(error: ValidationError, document: Any) -> Problem:
         case "minItems" | "minLength" | "minProperties":
             return where, "must not be empty", hint
         case "uniqueItems":
-            return where, "duplicate entry", "list each once"
+            return where, "duplicate entry", "list each entry once"
         case "pattern":
             return where, f"{_short(given)} is not allowed{_first_wrong(given, rule)}", hint
         case _:
@@ -192,11 +194,11 @@ def _not_allowed(given: object, hint: str) -> tuple[str, str]:
 
 
 def _not_a_list(given: str) -> tuple[str, str]:
-    """A PCR's values given as a text other than "any"."""
+    """Describe a string other than "any" in place of a PCR's list of values."""
     example = given[:4] if re.fullmatch("[0-9a-fA-F]{8,}", given) else "9f"
     hint = f'list the values: ["{example}…"]'
     if given.strip().lower() == "any":
-        hint += '; "any", in lower case and by itself, accepts every value'
+        hint += '; "any", in lower case and without a list, accepts every value'
     return f"{_short(given)} is not allowed in place of a list", hint
 
 
@@ -211,11 +213,11 @@ def _unknown_key(path: list[str | int], given: Mapping[str, Any], schema: Mappin
     if path == ["rules"]:
         if isinstance(given[unknown], Mapping):
             return where, problem, _quote_hint(unknown, given[unknown])
-        return where, problem, hint  # it may be a core rule, so a similar id would mislead
+        return where, problem, hint  # it may be a core rule, so suggesting a similar id could mislead
     close = difflib.get_close_matches(unknown, known, 1)
     if close:
         return where, problem, f"did you mean {close[0]!r}?"
-    return where, problem, hint if patterns else f"known here: {', '.join(known)}"
+    return where, problem, hint if patterns else f"expected one of {', '.join(known)}"
 
 
 @cache
@@ -224,12 +226,12 @@ def _top_level() -> frozenset[str]:
 
 
 def _above(key: object) -> str:
-    """The hint for a key of the policy itself that was written below the header of a table."""
+    """Return the hint for a top-level key that was written below the header of a table."""
     return f"write {key!r} above the first [table]: below one, it is a key of that table"
 
 
 def _quote_hint(key: object, table: Mapping[str, Any]) -> str:
-    """The hint for a dotted key without quotes, which TOML reads as a table inside a table."""
+    """Return the hint for a dotted key without quotes, which TOML reads as nested tables."""
     path = str(key)
     value: Any = table
     while isinstance(value, Mapping) and len(value) == 1:
@@ -240,10 +242,10 @@ def _quote_hint(key: object, table: Mapping[str, Any]) -> str:
 
 
 def _misplaced(missing: str, document: Any) -> str:
-    """The hint for a key of the policy itself that is missing, or was written below the header of a table."""
+    """Return the hint for a top-level key that is missing or was written below the header of a table."""
     for where in _tables_with(missing, document, ()):
         return f"write {missing!r} above the first [table]: below [{where}] it is a key of that table"
-    return "a policy has format and id, above the first [table], and pcrs"
+    return "write format and id above the first [table]; a policy also needs pcrs"
 
 
 def _tables_with(key: str, table: Any, path: tuple[str, ...]) -> Iterator[str]:
@@ -256,7 +258,7 @@ def _tables_with(key: str, table: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _first_wrong(given: str, pattern: str) -> str:
-    """Name the first character that the pattern refuses, or the length if it is wrong."""
+    """Describe the first character that the pattern rejects, or a wrong length."""
     digits = re.search(r"\[0-9a-fA-F\]\{(?:1,)?(\d+)\}", pattern)
     allowed = r"[0-9a-fA-F]" if digits else r"[^\x00-\x1f\x7f]" if r"\x1f" in pattern else ""
     start = 2 if given[:2] == "0x" and pattern.startswith("^0x") else 0
@@ -264,7 +266,7 @@ def _first_wrong(given: str, pattern: str) -> str:
         if allowed and not re.fullmatch(allowed, character, re.ASCII):
             return f": character {at} is {character!r}"
     if digits and "|" not in pattern and not pattern.startswith("^0x"):
-        return f": it has {len(given)} characters"
+        return f": {len(given)} characters"
     return ""
 
 

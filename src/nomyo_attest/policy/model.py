@@ -34,7 +34,7 @@ class Trust(Enum):
     """How far an AIK is trusted; each level includes the ones before it.
 
     `SELF_ASSERTED`: the key came with the evidence and has no certificate.
-    `PINNED_AIK`: the policy names this very key.
+    `PINNED_AIK`: the policy lists this key.
     `CERTIFIED_AIK` is reserved: the protocol carries no certificate of an AIK.
     """
 
@@ -49,7 +49,7 @@ class Trust(Enum):
 
 
 class Requirement(Enum):
-    """What it means for the verdict when a rule does not hold."""
+    """How a rule that does not hold affects the verdict."""
 
     REQUIRED = "required"
     WARN = "warn"
@@ -57,14 +57,14 @@ class Requirement(Enum):
 
 
 class ReferenceValue(msgspec.Struct, frozen=True):
-    """One value a PCR may have, with the label its owner gave it (``""`` for none)."""
+    """One accepted value of a PCR, with the label that the policy's owner gave it (``""`` for none)."""
 
     value: bytes
     label: str = ""
 
 
 class PcrReference(msgspec.Struct, frozen=True):
-    """A requirement on one PCR: it must be signed, with one of `values`; with any value if there are none."""
+    """A requirement on one PCR: it must be signed and have one of `values`, or any value if `values` is empty."""
 
     bank: str
     index: int
@@ -72,7 +72,7 @@ class PcrReference(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """``"sha256:7"``."""
+        """Bank and index, such as ``"sha256:7"``."""
         return f"{self.bank}:{self.index}"
 
 
@@ -83,41 +83,41 @@ _ATTRIBUTES: Final = {
     "valid_until": "valid_until",
     "claims": "claims",
 }
-"""Key of a policy file → the attribute of `AppraisalPolicy`, for the keys that make a policy ask a rule."""
+"""Key of a policy file → the attribute of `AppraisalPolicy`, for the keys that enable a rule."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AppraisalPolicy:
-    """An Appraisal Policy for Evidence (RFC 9334, 8.5). Get one from `load` or `from_dict`; it never changes.
+    """An Appraisal Policy for Evidence (RFC 9334, 8.5). Immutable; create one with `load` or `from_dict`.
 
     Attributes:
         id: the owner's name for the policy.
         description: the owner's description; may be empty.
         pcrs: one entry for each PCR the policy names, by bank and index.
-        hierarchies: names of the hierarchies an AIK may be a primary key of; empty if the policy does not ask.
+        hierarchies: the hierarchies in which an AIK may be a primary key; empty for any.
         rsa_min_bits: size in bits of the smallest RSA key allowed, 2048 or more.
-        trust: the trust the AIK must reach.
-        pinned: Names of the AIKs the owner trusts.
+        trust: the minimum trust in the AIK.
+        pinned: Names of the AIKs that the owner trusts.
         pinned_labels: Name → the label that reports show for it, for the AIKs of `pinned` that have one. Labels are
-            part of the digest and have no effect on a verdict.
-        signature_hashes: hashes a signature may use.
-        bank_hashes: hashes of the banks that reference values may be of.
-        firmware_versions: values of `firmwareVersion` allowed; empty if the policy does not ask.
-        claims: path in `_metadata` → values allowed.
-        rules: rule id → requirement, for the rules the policy names.
-        valid_from: when the policy may first be used; None for no bound.
-        valid_until: when it may last be used; None for no bound.
-        unsafe_warn_until: until when the rules with `temporary_warning` that `rules` softens are warnings; they are
-            required from then on. None if none is softened.
-        unsafe_any_nonce: accept evidence whose payload id is lost.
+            part of the digest and do not affect a verdict.
+        signature_hashes: hashes that a signature may use.
+        bank_hashes: hashes of the banks that may have reference values.
+        firmware_versions: allowed values of `firmwareVersion`; empty for any.
+        claims: path in `_metadata` → allowed values.
+        rules: rule id → requirement, for the rules that the policy names.
+        valid_from: the time from which the policy is valid; None for no bound.
+        valid_until: the time until which it is valid; None for no bound.
+        unsafe_warn_until: when rules with `temporary_warning` that `rules` makes warnings become required again. None
+            if there are none.
+        unsafe_any_nonce: accept evidence whose payload id is unknown.
         unsafe_accept_any_pcrs: accept a policy that pins no PCR value.
         source: the file it was loaded from, or ``"policy"``.
-        accepted: `pcrs` in the form that the checks use: bank, index and the set of values allowed, empty for any.
-        banks_relied_on: the banks that reference values are of.
+        accepted: `pcrs` in the form that the checks use: bank, index and the set of allowed values, empty for any.
+        banks_relied_on: the banks that have reference values.
         weak_banks: those of them whose hash is not allowed.
         rsa_expectation: the requirement on RSA keys, as text for findings.
-        digest: ``"sha256:"`` and the SHA-256, in hex, of `to_dict()` as JSON with sorted keys and no blanks. Layout,
-            comments and the choice between TOML and JSON do not affect it; every value does.
+        digest: ``"sha256:"`` and the SHA-256, in hex, of `to_dict()` as JSON with sorted keys and no spaces. It
+            depends on every value, but not on formatting, comments, or whether the file is TOML or JSON.
     """
 
     id: str
@@ -152,7 +152,7 @@ class AppraisalPolicy:
         prepare("claims", MappingProxyType(dict(self.claims)))
         prepare("rules", MappingProxyType(dict(self.rules)))
         prepare("pinned_labels", MappingProxyType(dict(self.pinned_labels)))
-        accepted = ((pcr.bank, pcr.index, frozenset(one.value for one in pcr.values)) for pcr in self.pcrs)
+        accepted = ((pcr.bank, pcr.index, frozenset(reference.value for reference in pcr.values)) for pcr in self.pcrs)
         prepare("accepted", tuple(accepted))
         prepare("banks_relied_on", tuple(sorted({pcr.bank for pcr in self.pcrs if pcr.values})))
         prepare("weak_banks", tuple(bank for bank in self.banks_relied_on if bank not in self.bank_hashes))
@@ -188,7 +188,7 @@ class AppraisalPolicy:
             raise
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole policy as a policy file has it: sorted, with every default, digests in lower case."""
+        """Return the policy in the structure of a policy file: sorted, with every default, digests in lower case."""
         pcrs: dict[str, dict[str, Any]] = {}
         for pcr in self.pcrs:
             values = [{"value": one.value.hex(), "label": one.label} for one in pcr.values]
@@ -221,11 +221,11 @@ class AppraisalPolicy:
                 document[name] = bound.isoformat()
         return document
 
-    def asks(self, rule_id: str) -> bool:
-        """Whether this policy asks a rule: whether there is something to compare with, for those that need it."""
+    def enables(self, rule_id: str) -> bool:
+        """Whether this policy evaluates a rule: whether it has one of the keys in `enabled_by`, if there are any."""
         if rule_id.startswith("claims.") and rule_id != "claims.*":
             return rule_id.removeprefix("claims.") in self.claims
-        keys = rule_facts(rule_id).asked_with
+        keys = rule_facts(rule_id).enabled_by
         return not keys or any(getattr(self, _ATTRIBUTES[key]) for key in keys)
 
     @property
@@ -249,12 +249,12 @@ P = TypeVar("P", bound=AppraisalPolicy)
 
 
 def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
-    """The policy that a checked document describes. Raises `PolicyError`."""
+    """Build the policy from a checked document. Raises `PolicyError`."""
     key = document.get("key", {})
     signature_hashes = tuple(document.get("signature", {}).get("hashes", STRONG_HASHES))
     bank_hashes = document.get("bank", {}).get("hashes", [*STRONG_HASHES, *signature_hashes])
     pinned, labels = _pinned(key.get("pinned", ()))
-    # A policy that pins AIKs requires them, unless it says otherwise.
+    # A policy that pins AIKs requires a pinned AIK by default.
     trust = key.get("trust", (Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED).value)
     return kind(
         id=document["id"],
@@ -312,49 +312,57 @@ def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
             entries = [] if given == "any" else [e if isinstance(e, dict) else {"value": e} for e in given]
             values = [ReferenceValue(bytes.fromhex(e["value"]), e.get("label", "")) for e in entries]
             where = f"pcrs.{bank}.{index}"
-            if len({one.value for one in values}) != len(values):
+            if len({reference.value for reference in values}) != len(values):
                 raise PolicyError(where, "duplicate value", "list each value once")
-            references.append(PcrReference(bank, int(index), tuple(sorted(values, key=lambda one: one.value))))
+            references.append(
+                PcrReference(bank, int(index), tuple(sorted(values, key=lambda reference: reference.value)))
+            )
     return references
 
 
 def refuse_unsafe(policy: AppraisalPolicy) -> None:
-    """Refuse a policy that constrains nothing, or less than it seems to, unless it says so. Raises `PolicyError`."""
-    if not policy.unsafe_accept_any_pcrs:
-        flag = "write unsafe_accept_any_pcrs = true to accept every machine state"
-        if not any(pcr.values for pcr in policy.pcrs):
-            raise PolicyError("pcrs", "no PCR value is pinned, so any machine state would do", f"pin one, or {flag}")
+    """Reject a policy that is weaker than it looks, unless an `unsafe_…` key allows that. Raises `PolicyError`."""
+    if not policy.unsafe_accept_any_pcrs and not any(pcr.values for pcr in policy.pcrs):
+        problem = "no PCR value is pinned, so every machine state would be accepted"
+        hint = "pin a value, or write unsafe_accept_any_pcrs = true to accept every machine state"
+        raise PolicyError("pcrs", problem, hint)
     if policy.rsa_min_bits < RSA_BITS_MINIMUM:
-        raise PolicyError(
-            "key.rsa_min_bits", f"{policy.rsa_min_bits} bits are too few", f"write {RSA_BITS_MINIMUM} or more"
-        )
+        problem = f"{policy.rsa_min_bits} is below the minimum of {RSA_BITS_MINIMUM} bits"
+        raise PolicyError("key.rsa_min_bits", problem, f"write {RSA_BITS_MINIMUM} or more")
     if policy.trust is Trust.PINNED_AIK and not policy.pinned:
-        raise PolicyError("key.pinned", "pinned_aik is asked for and no AIK is pinned", "list the Names you trust")
+        raise PolicyError(
+            "key.pinned", "trust is pinned_aik, but no AIK is pinned", "list the Names of the AIKs that you trust"
+        )
     if policy.valid_from and policy.valid_until and policy.valid_from >= policy.valid_until:
         raise PolicyError("valid_until", "the period ends before it begins", "write a later time")
     for rule, requirement in policy.rules.items():
         try:
             rule_facts(rule)
         except KeyError:
-            raise PolicyError(toml_path("rules", rule), "unknown rule", "nomyo-attest rules lists all") from None
+            raise PolicyError(toml_path("rules", rule), "unknown rule", "nomyo-attest rules lists all rules") from None
         _refuse_untimed(policy, rule, requirement)
-        if rule != "claims.*" and rule.startswith("claims.") and not policy.asks(rule):
+        if rule != "claims.*" and rule.startswith("claims.") and not policy.enables(rule):
             raise PolicyError(
-                toml_path("rules", rule), "[claims] has no such claim", "add it there, or remove the rule here"
+                toml_path("rules", rule),
+                "[claims] does not contain this claim",
+                "add it there, or remove the rule here",
             )
-        if not policy.asks(rule) and requirement is Requirement.REQUIRED and rule != "claims.*":
-            hint = f"write {' or '.join(rule_facts(rule).asked_with)}, or remove the rule here"
-            raise PolicyError(toml_path("rules", rule), "it is required and has nothing to compare with", hint)
+        if not policy.enables(rule) and requirement is Requirement.REQUIRED and rule != "claims.*":
+            hint = f"write {' or '.join(rule_facts(rule).enabled_by)}, or remove the rule here"
+            problem = "the rule is required, but the policy has no value for it to compare with"
+            raise PolicyError(toml_path("rules", rule), problem, hint)
 
 
 def _refuse_untimed(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
-    """Refuse a rule with `temporary_warning` that is softened without an end. Raises `PolicyError`."""
+    """Reject a rule with `temporary_warning` that is softened without a time limit. Raises `PolicyError`."""
     if not rule_facts(rule).temporary_warning or (rule == "pcr.values" and policy.unsafe_accept_any_pcrs):
         return
     where, limit = toml_path("rules", rule), "unsafe_warn_until = YYYY-MM-DD above the first [table]"
     if requirement is Requirement.IGNORE:
-        hint = f'remove it; to see first what the rule would refuse, write "warn" here and {limit}'
+        hint = f'remove it; to see first which evidence the rule would reject, write "warn" here and {limit}'
         raise PolicyError(where, "this rule cannot be ignored", hint)
     if requirement is Requirement.WARN and not policy.unsafe_warn_until:
-        hint = f"remove it; to see first what the rule would refuse, write {limit}, from when on the rule is required"
-        raise PolicyError(where, "this rule can be a warning for a limited time only", hint)
+        hint = (
+            f"remove it; to see first which evidence the rule would reject, write {limit}; from then on it is required"
+        )
+        raise PolicyError(where, "this rule can be a warning only for a limited time", hint)

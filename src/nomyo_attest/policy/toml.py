@@ -1,4 +1,4 @@
-"""Write strings, comments and paths in TOML 1.0, which the standard library only reads."""
+"""Write strings, comments and paths in TOML 1.0; the standard library can only read TOML."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SHORT: Final = {'"': '\\"', "\\": "\\\\"}
 def toml_string(text: str) -> str:
     """Write `text` as a basic string.
 
-    Characters that are not printable are escaped; a lone surrogate becomes U+FFFD. In ``##``, with which commands to
-    CI systems begin, the first character is escaped, since a policy may be printed in a job's log.
+    Characters that are not printable are escaped; a lone surrogate becomes U+FFFD. The first character of ``##`` is
+    escaped, because CI systems recognize commands by it and a policy may be printed in a job's log.
     """
     escaped = _HASHES.sub(r"\\u0023", "".join(map(_character, text)))
     return f'"{escaped}"'
 
 
 def toml_path(*path: str | int) -> str:
-    """Write the path of a value: ``pcrs.sha256.7[0]``, ``rules."clock.safe"``. Keys are quoted where TOML needs it."""
+    """Write the path of a value, such as ``pcrs.sha256.7[0]``, with quotes around keys where TOML requires them."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 
 from nomyo_attest.appraisal.case import SignedSelection, recomputed_digest
-from nomyo_attest.appraisal.soft_tpm import made_by_soft_tpm, says_soft
+from nomyo_attest.appraisal.soft_tpm import claims_soft_tpm, made_by_soft_tpm
 from nomyo_attest.crypto.hashes import HASHERS, payload_nonce
 from nomyo_attest.crypto.keys import key_name, primary_hierarchy
 from nomyo_attest.errors import ParseError
@@ -152,7 +152,7 @@ def _aik(key: Framed[TPMT_PUBLIC] | None, quote: Framed[TPMS_ATTEST] | None) -> 
 
 def _test_key(evidence: Evidence, key: Framed[TPMT_PUBLIC] | None, quote: Framed[TPMS_ATTEST] | None) -> bool:
     clock = quote.value.clock_info if quote else None
-    return says_soft(evidence.claims) or made_by_soft_tpm(key.value if key else None, evidence.pcrs, clock)
+    return claims_soft_tpm(evidence.claims) or made_by_soft_tpm(key.value if key else None, evidence.pcrs, clock)
 
 
 def _claims(evidence: Evidence) -> dict[str, Any]:

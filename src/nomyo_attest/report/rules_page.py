@@ -32,7 +32,7 @@ def rules_document(rules: Iterable[Rule] = RULES) -> dict[str, Any]:
             {
                 "id": rule.id,
                 "core": rule.core,
-                "asked": "if the policy asks" if rule.asked_with else "always",
+                "asked": "if the policy asks" if rule.enabled_by else "always",
                 "field": rule.field,
                 "question": rule.question,
                 "explanation": rule.explanation,
@@ -49,7 +49,7 @@ def rules_text(rules: Iterable[Rule], style: TextStyle) -> str:
     column = 2 + max(len(rule.id) for rule in rules)
     lines = []
     for rule in rules:
-        kind = "core" if rule.core else "if asked" if rule.asked_with else ""
+        kind = "core" if rule.core else "if asked" if rule.enabled_by else ""
         lines += style.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
     lines += [
         "",
@@ -62,7 +62,7 @@ def rules_text(rules: Iterable[Rule], style: TextStyle) -> str:
 def rule_text(rule: Rule, style: TextStyle) -> str:
     """Format one rule in full, without a final line end."""
     kind = "core: no policy can soften it" if rule.core else "a policy may make it a warning, or ignore it"
-    if rule.asked_with:
+    if rule.enabled_by:
         kind += "; asked only where the policy gives it something to compare with"
     lines = [style.paint(rule.id, "bold"), "", *style.wrap(rule.question), ""]
     for paragraph in rule.explanation.split("\n\n"):
@@ -86,7 +86,7 @@ def rules_markdown(rules: Iterable[Rule] = RULES) -> str:
 
 
 def _marks(rule: Rule) -> list[str]:
-    return ["core"] * rule.core + ["if asked"] * bool(rule.asked_with)
+    return ["core"] * rule.core + ["if asked"] * bool(rule.enabled_by)
 
 
 def rule_anchor(rule: Rule | CrossRecordRule) -> str:

@@ -18,12 +18,12 @@ SCHEMAS: Final = ("policy", "evidence", "result", "verdict")
 
 
 def schema_text(name: str) -> str:
-    """Return one of `SCHEMAS` as JSON text, with a final line end. Raises `KeyError` for another name."""
+    """Return one of `SCHEMAS` as JSON text with a final newline. Raises `KeyError` for an unknown name."""
     return json.dumps(load_schema(name), indent=1) + "\n"
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """Load one of `SCHEMAS`, parsed and filled in. Raises `KeyError` for another name."""
+    """Load one of `SCHEMAS`, parsed and filled in. Raises `KeyError` for an unknown name."""
     if name not in SCHEMAS:
         raise KeyError(name)
     schema: dict[str, Any] = json.loads((files(__name__) / f"{name}.json").read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def _fill_in_policy(schema: dict[str, Any]) -> None:
 
 
 def _fill_in_evidence(schema: dict[str, Any]) -> None:
-    """Fill in the banks that may be reported."""
+    """Fill in the banks that a report may contain."""
     block = schema["$defs"]["tpm_attestation"]["then"]["properties"]
     block["pcr_values"]["properties"] = _banks()
     banks = "|".join(row.name for row in HASH_TABLE)
@@ -63,7 +63,7 @@ def _fill_in_evidence(schema: dict[str, Any]) -> None:
 
 
 def _banks() -> dict[str, Any]:
-    """Return bank → the definition of its values, by their number of digits."""
+    """Return, for each bank, a reference to the definition of its values, which depends on the digest size."""
     return {row.name: {"$ref": f"#/$defs/bank{2 * row.size}"} for row in HASH_TABLE}
 
 

@@ -55,15 +55,17 @@ def test_only_pcrs_that_every_response_signs_are_pinned_and_the_others_are_notic
     document, _, notices = learned(Forge(), Forge(selection="sha256:0,4,7"))
     assert sorted(document["pcrs"]["sha256"]) == ["0", "7"]
     assert notices == (
-        "r.json: not every response signs sha256:10; left out",
-        "s.json: not every response signs sha256:4; left out",
+        "r.json: not every response signs sha256:10, so the policy does not name it",
+        "s.json: not every response signs sha256:4, so the policy does not name it",
     )
 
 
 def test_responses_without_a_pcr_in_common_make_no_policy() -> None:
     with pytest.raises(na.LearningError) as caught:
         learned(Forge(), Forge(selection="sha384:0"))
-    assert str(caught.value) == "there is no PCR that every response signs; learn from responses of one kind of machine"
+    assert (
+        str(caught.value) == "there is no PCR that every response signs; learn from responses of machines of one kind"
+    )
     assert caught.value.refused == ()
 
 
@@ -72,7 +74,7 @@ def test_a_sha1_bank_is_left_out_beside_another_and_noticed() -> None:
     assert list(document["pcrs"]) == ["sha256"]
     assert "bank" not in document
     (notice,) = notices
-    assert notice.startswith("sha1:0,7 left out: ")
+    assert notice.startswith("sha1:0,7: not pinned")
 
 
 def test_a_sha1_bank_alone_is_pinned_and_allowed_in_so_many_words() -> None:
@@ -105,15 +107,18 @@ def test_an_unsafe_clock_is_a_warning_with_a_comment_that_names_the_file() -> No
     document, text, notices = learned(Forge(), Forge(safe=0), names=["r.json", "cut.json"])
     assert document["rules"] == {"clock.safe": "warn"}
     assert "cut.json" in text.split("[rules]")[1]
-    assert notices == ("clock.safe is made a warning: it does not hold in cut.json",)
+    assert notices == ('clock.safe: set to "warn", because it does not hold in cut.json',)
 
 
 def test_values_that_were_never_extended_and_resettable_pcrs_are_noticed() -> None:
     _, _, notices = learned(Forge(selection="sha256:0,8,16,17,23+sha384:23"))
     assert notices == (
-        "sha256:8,16,17,23+sha384:23: a value of a PCR that was never extended says nothing about the machine",
-        "sha256:16,23+sha384:23: the value proves little: any program on the machine can reset it and extend it anew",
-        "sha256:17: the value proves little: a dynamic launch resets it and extends it anew",
+        "sha256:8,16,17,23+sha384:23: the initial value of a PCR says nothing about the machine",
+        (
+            "sha256:16,23+sha384:23: the value proves little, because any program on the machine can reset the PCR and "
+            "extend it again"
+        ),
+        "sha256:17: the value proves little, because a dynamic launch can reset the PCR and extend it again",
     )
 
 
@@ -158,16 +163,18 @@ def test_comments_fit_80_columns() -> None:
 
 WHOLE = """\
 # Learned by nomyo-attest policy learn from a.json, b.json.
-# Read it before you rely on it: it accepts whatever those machines had booted.
+# Review it before you use it: it accepts everything that those machines had
+# booted.
 # FOR TESTS ONLY: the soft TPM of nomyo_attest.testing made a.json, b.json
-# (--allow-test-keys). Anyone can derive its private keys, and with them make
-# evidence that this policy affirms.
+# (--allow-test-keys). Anyone can derive its private keys and forge evidence
+# that this policy affirms.
 format = "nomyo-attest-policy/1"
 id = "fleet"
 description = "EU"
 
-# Reference values. Each PCR named here must be signed, with one of its values.
-# "any" in place of a list accepts every value of that PCR, if it is signed.
+# Reference values. Each PCR listed here must be signed and have one of its
+# values.
+# "any" instead of a list accepts every value of a signed PCR.
 [pcrs.sha1]
 # PCR 0: firmware code; changes when the firmware is updated.
 0 = [
@@ -179,26 +186,25 @@ description = "EU"
 ]
 
 [bank]
-# SHA-1 is weak: its values can be reached by other measurements. There was no
-# other bank.
+# SHA-1 is weak: its values can be forged. The responses quote no other bank.
 hashes = ["sha256", "sha384", "sha512", "sha1"]
 
 [key]
-# The AIK must be a primary key here. That ties every bit of its public area to
+# The AIK must be a primary key of this hierarchy, which ties its public area to
 # the quote.
 hierarchy = ["endorsement"]
 
 [rules]
-# The clock's `safe` was clear in a.json, as it is for a while after a power
-# cut. Remove the line if you order quotes by their clock.
+# The clock's `safe` was clear in a.json, as it is for some time after a power
+# cut. Remove this line if you order quotes by their clock.
 "clock.safe" = "warn"
 
-# Not required. Remove the # before a table and its line to require it, too.
+# Optional requirements. Remove the # before a table and its lines to enable it.
 #
-# The AIK: it is self-asserted here. An AIK that is created for each response
-# cannot be pinned.
+# The AIK is self-asserted. An AIK that is created for each response cannot be
+# pinned.
 #
-# The TPM's own firmware:
+# The firmware version of the TPM:
 # [firmware]
 # versions = ["0x2024012500120000"]
 #
@@ -219,9 +225,9 @@ def test_the_whole_text_of_a_policy_with_everything_in_it() -> None:
     )
     assert found.text == WHOLE
     assert found.notices == (
-        "sha1:16: a value of a PCR that was never extended says nothing about the machine",
-        "sha1:16: the value proves little: any program on the machine can reset it and extend it anew",
-        "clock.safe is made a warning: it does not hold in a.json",
+        "sha1:16: the initial value of a PCR says nothing about the machine",
+        "sha1:16: the value proves little, because any program on the machine can reset the PCR and extend it again",
+        'clock.safe: set to "warn", because it does not hold in a.json',
     )
 
 
@@ -248,7 +254,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "a failure after what is undecided": (
         without("payload_id").tamper("pcr_digest", lambda digest: bytes(len(digest))).response(),
-        "refused: pcr.digest does not hold: the values reported do not give the signed digest",
+        "refused: pcr.digest does not hold: the reported values do not hash to the signed digest",
         "learn from a response that passes every required rule",
     ),
     "no evidence": (
@@ -289,8 +295,8 @@ def test_evidence_of_the_soft_tpm_is_refused_unless_test_keys_are_allowed() -> N
         learn([Forge().response()])
     assert str(caught.value) == (
         "response 1: refused: the soft TPM of nomyo_attest.testing made this evidence, and anyone can derive its "
-        "private keys; learn from a response of the machine that you trust; only for a trial, allow its keys "
-        "(allow_test_keys)"
+        "private keys; learn from a response of a machine that you trust; for a trial only, allow_test_keys accepts "
+        "these keys"
     )
     assert learn([Forge().response()], allow_test_keys=True).policy.id == "learned"
 
@@ -325,7 +331,7 @@ def test_arguments_that_make_no_sense_raise(arguments: Any, error: type[Exceptio
 
 @pytest.mark.parametrize("given_", [{"payload_id": "a"}, {"nonce": b"a"}])
 def test_a_payload_id_or_nonce_for_several_responses_raises(given_: Any) -> None:
-    with pytest.raises(ValueError, match="belong to one response, and 2 are given"):
+    with pytest.raises(ValueError, match="apply to a single response, but 2 were given"):
         learn([Forge().response()] * 2, **given_)
 
 

@@ -58,15 +58,15 @@ def test_a_hash_that_the_policy_does_not_allow_is_to_be_replaced_by_the_service(
     weak = mend("signature.hash", Forge(hash_alg="sha1"), {"signature": {"hashes": ["sha256"]}})
     assert weak.startswith("have the service create AIKs that sign with one of sha256, sha384, sha512")
     other = mend("signature.hash", Forge(declared_hash="sha384"))
-    assert other == "do not rely on the response. Key and signature do not belong together."
+    assert other == "do not rely on the response. The key and the signature do not belong together."
 
 
 @pytest.mark.parametrize(
     ("fields", "changes", "part"),
     [
-        ({"key": "rsa1024"}, {}, "somebody may have computed the private key"),
-        ({"roca": True}, {}, "somebody may have computed the private key"),
-        ({"key": "p192"}, {}, "somebody may have computed the private key"),
+        ({"key": "rsa1024"}, {}, "an attacker may have computed its private key"),
+        ({"roca": True}, {}, "an attacker may have computed its private key"),
+        ({"key": "p192"}, {}, "an attacker may have computed its private key"),
         ({"key": "rsa2048"}, {"key": {"rsa_min_bits": 3072}}, "create AIKs as the policy asks: RSA of 3072 bits"),
         ({"key": "p256", "name_alg": "sha1"}, {}, "create AIKs with a nameAlg of sha256, sha384, sha512"),
     ],

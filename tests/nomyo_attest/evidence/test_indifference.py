@@ -132,21 +132,21 @@ def test_a_duplicate_key_in_the_block_is_refused(form: str, key: str, first: str
     with pytest.raises(EvidenceError) as caught:
         read_evidence(doubled(json.dumps(made(form)), key, first=first))
     assert caught.value.where.startswith(FORMS[form] + TWICE[key])
-    assert "twice or more" in caught.value.got
+    assert "duplicate key" in caught.value.got
 
 
 @pytest.mark.parametrize("key", [*READ, "sha256", "0"])
 def test_a_duplicate_key_with_equal_values_is_refused(key: str) -> None:
     block = made("block")
     value = {**block, **block["pcr_values"], **block["pcr_values"]["sha256"]}[key]
-    with pytest.raises(EvidenceError, match="twice or more"):
+    with pytest.raises(EvidenceError, match="duplicate key"):
         read_evidence(doubled(json.dumps(block), key, first=json.dumps(value)))
 
 
 @pytest.mark.parametrize("key", READ)
 def test_a_duplicate_key_with_an_escape_is_refused(key: str) -> None:
     spelled = f"\\u{ord(key[0]):04x}{key[1:]}"
-    with pytest.raises(EvidenceError, match="twice or more"):
+    with pytest.raises(EvidenceError, match="duplicate key"):
         read_evidence(doubled(json.dumps(made("response")), key, first="true", spelled=spelled))
 
 
@@ -162,7 +162,7 @@ def test_a_duplicate_key_with_an_escape_is_refused(key: str) -> None:
 )
 def test_a_duplicate_key_around_the_block_is_refused(form: str, key: str, where: str) -> None:
     for first in ("null", "{}", json.dumps(made("block")), '"p"'):
-        with pytest.raises(EvidenceError, match="twice or more") as caught:
+        with pytest.raises(EvidenceError, match="duplicate key") as caught:
             read_evidence(doubled(json.dumps(made(form)), key, first=first))
         assert caught.value.where == where
 
@@ -227,6 +227,6 @@ def test_an_error_shows_the_type_of_a_value_and_not_the_value() -> None:
 def test_default_values_of_a_dict_are_not_read(key: str) -> None:
     whole: Json = made("block")
     block = collections.defaultdict(lambda: whole[key], {name: whole[name] for name in whole if name != key})
-    with pytest.raises(EvidenceError, match="missing"):
+    with pytest.raises(EvidenceError, match="no such key"):
         read_evidence({"_metadata": {"tpm_attestation": block}})
     assert key not in block

@@ -185,7 +185,7 @@ def test_evidence_in_two_places_is_refused() -> None:
     ):
         error = refused(given)
         assert error.where == "response"
-        assert "in one place" in error.expected
+        assert "only under the key" in error.expected
 
 
 @pytest.mark.parametrize(

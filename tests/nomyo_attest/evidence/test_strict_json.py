@@ -87,7 +87,7 @@ def test_keys_that_look_alike_are_different() -> None:
 def test_invalid_json_is_refused_with_line_and_column(text: str) -> None:
     error = refused(text)
     assert error.expected == "JSON"
-    assert " at line " in error.got
+    assert error.got.startswith("text that is not JSON, from line ")
     assert ", column " in error.got
 
 

@@ -149,9 +149,9 @@ def test_warnings_come_before_notes() -> None:
 @pytest.mark.parametrize(
     ("until", "said"),
     [
-        ("2026-06-01T00:00:00Z", ["the period is over: pcr.values is required again"]),
-        ("2026-08-30T00:00:00Z", ["until then, evidence for which pcr.values does not hold is accepted"]),
-        ("2026-08-30T00:00:01Z", ["until then, evidence for which pcr.values", "more than 90 days away"]),
+        ("2026-06-01T00:00:00Z", ["this date has passed: pcr.values is required again"]),
+        ("2026-08-30T00:00:00Z", ["evidence for which pcr.values does not hold is accepted"]),
+        ("2026-08-30T00:00:01Z", ["evidence for which pcr.values", "more than 90 days away"]),
     ],
 )
 def test_the_end_of_time_limited_warnings_is_remarked_on(until: str, said: list[str]) -> None:
@@ -169,113 +169,114 @@ def test_a_rule_whose_time_as_a_warning_is_over_is_not_said_to_pass() -> None:
 
 
 REMARKS = [
-    ("warning: valid_until: the policy's period is over: nothing is affirmed by it any more; write a new policy"),
-    ("warning: valid_from: the policy's period has not begun: nothing is affirmed by it yet; "),
+    ("warning: valid_until: the policy has expired: it affirms nothing any more; write a new policy"),
+    ("warning: valid_from: the policy is not valid yet: it affirms nothing until then; "),
     (
-        "warning: unsafe_any_nonce: a quote made for any other request, at any time, is accepted; r"
-        "emove it, and give the payload id with --payload-id where it is not recorded"
+        "warning: unsafe_any_nonce: a quote that was made for another request, at any time, is accepted; "
+        "remove it, and give the payload id with --payload-id if the response does not contain it"
     ),
-    ("warning: unsafe_accept_any_pcrs: it permits a policy without reference values, which this one has; remove it"),
-    ("warning: unsafe_accept_any_pcrs: every machine state is accepted; pin PCR values, and remove it"),
+    ("warning: unsafe_accept_any_pcrs: it has no effect, because this policy has reference values; remove it"),
+    ("warning: unsafe_accept_any_pcrs: every machine state is accepted; pin PCR values and remove it"),
     (
-        "warning: pcrs.sha256.4: a reference value is that of a PCR that was never extended: it say"
-        "s nothing about the machine; pin a value of a machine whose firmware measures into this PC"
-        "R, and remove this one"
-    ),
-    (
-        "warning: pcrs.sha256.16: the value proves little: any program on the machine can reset it "
-        "and extend it anew; rely on PCRs 0 to 15"
+        "warning: pcrs.sha256.4: a reference value is the initial value of a PCR, which says nothing "
+        "about the machine; replace it by a value of a machine whose firmware measures into this PCR"
     ),
     (
-        "warning: pcrs.sha256.16, pcrs.sha256.23: the value proves little: any program on the machi"
-        "ne can reset it and extend it anew; rely on PCRs 0 to 15"
+        "warning: pcrs.sha256.16: the value proves little, because any program on the machine can reset "
+        "the PCR and extend it again; rely on PCRs 0 to 15"
     ),
     (
-        "warning: pcrs.sha256.18: the value proves little: a dynamic launch resets it and extends i"
-        "t anew; rely on PCRs 0 to 15"
-    ),
-    ('note: pcrs.sha256.4: no label says where a value comes from; write { value = "…", label = "…" }'),
-    (
-        "warning: pcrs: only PCR 10 has reference values: what measured it, firmware, boot loader a"
-        "nd kernel, is not checked; pin PCR 0 and PCR 7 too"
-    ),
-    ("note: pcrs: PCR 7 has no reference value: Secure Boot is not checked; pin PCR 7, if the service quotes it"),
-    (
-        'warning: pcrs.sha256.0: PCR 0 is "any": every value is accepted (firmware code; changes wh'
-        "en the firmware is updated); pin its values; nomyo-attest policy learn prints those of a r"
-        "ecorded response"
+        "warning: pcrs.sha256.16, pcrs.sha256.23: the value proves little, because any program on the "
+        "machine can reset the PCR and extend it again; rely on PCRs 0 to 15"
     ),
     (
-        'warning: pcrs.sha256.10: PCR 10 is "any": every value is accepted (what Linux IMA measured'
-        ", the application among it; changes when the application is updated); pin its values; nomy"
-        "o-attest policy learn prints those of a recorded response"
+        "warning: pcrs.sha256.18: the value proves little, because a dynamic launch can reset the PCR "
+        "and extend it again; rely on PCRs 0 to 15"
+    ),
+    ('note: pcrs.sha256.4: a value has no label that says where it comes from; write { value = "…", label = "…" }'),
+    (
+        "warning: pcrs: only PCR 10 has reference values: the firmware, boot loader and kernel that "
+        "measured it are not checked; pin PCR 0 and PCR 7 too"
+    ),
+    ("note: pcrs: PCR 7 has no reference value: Secure Boot is not checked; pin PCR 7 if the service quotes it"),
+    (
+        'warning: pcrs.sha256.0: PCR 0 is "any": every value is accepted (firmware code; changes when '
+        "the firmware is updated); pin its values; nomyo-attest policy learn prints those of a recorded "
+        "response"
     ),
     (
-        'warning: pcrs.sha256.7: PCR 7 is "any": every value is accepted (Secure Boot: on or off, a'
-        "nd its keys; changes when those (db, dbx) are updated); pin its values; nomyo-attest polic"
-        "y learn prints those of a recorded response"
+        'warning: pcrs.sha256.10: PCR 10 is "any": every value is accepted (files measured by Linux IMA, '
+        "including the application; changes when the application is updated); pin its values; "
+        "nomyo-attest policy learn prints those of a recorded response"
     ),
     (
-        "warning: key.hierarchy: no hierarchy is asked for, so nothing ties the AIK's public area, "
-        'its attributes included, to the quote; write hierarchy = ["endorsement"], or what nomyo-at'
-        "test inspect shows"
+        'warning: pcrs.sha256.7: PCR 7 is "any": every value is accepted (Secure Boot state and keys; '
+        "changes when its key databases (db, dbx) are updated); pin its values; nomyo-attest policy "
+        "learn prints those of a recorded response"
     ),
     (
-        "note: key.trust: self_asserted: the AIK has no certificate, and software can write"
-        " such evidence; pin AIKs that persist, if the service has any"
+        "warning: key.hierarchy: no hierarchy is required, so nothing ties the AIK's public area, "
+        'including its attributes, to the quote; write hierarchy = ["endorsement"], or the hierarchy '
+        "that nomyo-attest inspect prints"
     ),
-    ('note: key.pinned: AIKs that are not pinned pass too; write trust = "pinned_aik" to refuse them'),
     (
-        "warning: key.pinned: several AIKs have the same label, so reports do not tell them apart: '"
-        "router-eu-1'; give each AIK a label of its own"
+        "note: key.trust: self_asserted: the AIK has no certificate, and software can forge such "
+        "evidence; pin the AIKs if the service has persistent ones"
+    ),
+    ('note: key.pinned: AIKs that are not pinned are accepted too; write trust = "pinned_aik" to reject them'),
+    (
+        "warning: key.pinned: several AIKs have the same label, which makes reports ambiguous: "
+        "'router-eu-1'; give each AIK a different label"
     ),
     ('note: key.pinned: 1 of 2 AIKs have no label: reports show their Names; write { name = "000b…", label = "…" }'),
-    ("warning: signature.hashes: SHA-1 signatures are accepted: collisions are found in practice; remove sha1"),
+    ("warning: signature.hashes: SHA-1 signatures are accepted, but SHA-1 collisions are practical; remove sha1"),
     (
-        "warning: bank.hashes: it has reference values in the sha1 bank, which is not allowed: nothi"
-        "ng is affirmed; pin values of another bank, one of sha256, sha384, sha512"
+        "warning: bank.hashes: there are reference values in the sha1 bank, which is not allowed: "
+        "nothing is affirmed; pin values of another bank, one of sha256, sha384, sha512"
     ),
-    ("warning: bank.hashes: the policy has reference values in a SHA-1 bank; pin those of a stronger bank"),
+    ("warning: bank.hashes: the policy has reference values in a SHA-1 bank; pin values of a stronger bank"),
     (
-        "warning: firmware.versions: TPMs obfuscate it for keys outside the endorsement and platfor"
-        "m hierarchies, which are then not affirmed; ask for one of these hierarchies only, or remo"
-        "ve it"
+        "warning: firmware.versions: TPMs obfuscate the version for keys outside the endorsement and "
+        "platform hierarchies; list only these two under key.hierarchy, or remove firmware.versions"
     ),
-    ("note: claims: nothing signs the server's claims: a server that lies passes; "),
-    ('note: rules."clock.safe": where the rule does not hold, quotes cannot be put in order by their clock; '),
+    ("note: claims: nothing signs the server's claims: a server can claim anything; "),
+    ('note: rules."clock.safe": quotes for which the rule does not hold cannot be ordered by their clock; '),
     (
-        'warning: rules."pcr.values": evidence for which the rule does not hold passes with a warni'
-        "ng; remove it when it is not needed"
-    ),
-    (
-        "warning: unsafe_warn_until: until then, evidence for which pcr.values does not hold is acc"
-        "epted; keep the period short"
+        'warning: rules."pcr.values": evidence for which the rule does not hold passes with a warning; '
+        "remove it when it is no longer needed"
     ),
     (
-        "warning: unsafe_warn_until: the period is over: pcr.values is required again; remove it, and"
-        ' the "warn" of these rules'
-    ),
-    ("warning: unsafe_warn_until: it makes no rule a warning; remove it"),
-    (
-        'warning: rules."key.attributes": evidence for which the rule does not hold passes with a w'
-        "arning; remove it when it is not needed"
+        "warning: unsafe_warn_until: evidence for which pcr.values does not hold is accepted until this "
+        "date; keep the period short"
     ),
     (
-        'warning: rules."firmware.version": the rule is not asked: it has nothing to compare with; '
-        "write firmware.versions"
+        "warning: unsafe_warn_until: this date has passed: pcr.values is required again; remove it and "
+        'the "warn" of these rules'
+    ),
+    ('warning: unsafe_warn_until: no rule is set to "warn", so this date has no effect; remove it'),
+    (
+        'warning: rules."key.attributes": evidence for which the rule does not hold passes with a '
+        "warning; remove it when it is no longer needed"
     ),
     (
-        'warning: rules."policy.period": the rule is not asked: it has nothing to compare with; wri'
-        "te valid_from or valid_until"
-    ),
-    ('warning: rules."claims.*": the rule is not asked: it has nothing to compare with; write claims'),
-    (
-        'warning: rules."claims.*": evidence for which the rule does not hold passes with a warning'
-        "; remove it when it is not needed"
+        'warning: rules."firmware.version": the rule is not evaluated: the policy has no value for it to '
+        "compare with; write firmware.versions"
     ),
     (
-        'warning: rules."claims.a": evidence for which the rule does not hold passes without a warn'
-        "ing; remove the rule here"
+        'warning: rules."policy.period": the rule is not evaluated: the policy has no value for it to '
+        "compare with; write valid_from or valid_until"
+    ),
+    (
+        'warning: rules."claims.*": the rule is not evaluated: the policy has no value for it to compare '
+        "with; write claims"
+    ),
+    (
+        'warning: rules."claims.*": evidence for which the rule does not hold passes with a warning; '
+        "remove it when it is no longer needed"
+    ),
+    (
+        'warning: rules."claims.a": evidence for which the rule does not hold passes without a warning; '
+        "remove the rule here"
     ),
 ]
 

@@ -145,11 +145,11 @@ def test_a_file_that_is_no_policy_is_refused_with_its_name(what: str, tmp_path: 
     assert len(str(caught.value)) < 800
 
 
-FORM = "write it as docs/policy.md shows; the file's name ends in .toml or .json"
+FORM = "correct the file, which must be TOML (.toml) or JSON (.json); docs/policy.md shows an example"
 WHOLE = {
-    "no ending": f"not a policy file: its name has no extension; {FORM}",
-    "another ending": f"not a policy file: its name ends in '.yaml'; {FORM}",
-    "an ending in front": f"not a policy file: its name has no extension; {FORM}",
+    "no ending": f"not a policy file: the file has no extension; {FORM}",
+    "another ending": f"not a policy file: unsupported file extension '.yaml'; {FORM}",
+    "an ending in front": f"not a policy file: the file has no extension; {FORM}",
     "JSON with NaN": f"not a policy file: NaN is not JSON; {FORM}",
     "JSON with Infinity": f"not a policy file: -Infinity is not JSON; {FORM}",
     "JSON in UTF-16": "the file is UTF-16 text; save it as UTF-8 "
@@ -180,7 +180,10 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(FILE_BYTES_MAX + 1)
     with pytest.raises(na.PolicyError) as caught:
         AppraisalPolicy.load(path)
-    assert str(caught.value) == f"{path}: the file is larger than {FILE_BYTES_MAX} bytes; name a policy file"
+    assert (
+        str(caught.value)
+        == f"{path}: the file is larger than {FILE_BYTES_MAX} bytes, the limit for policies; name a policy file"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - without an offset, that is the po
 
 @pytest.mark.parametrize("moment", [NAIVE, date(2026, 1, 1), time_of_day(12), "2026-01-01T00:00:00"], ids=str)
 def test_a_time_without_an_offset_is_refused(moment: object) -> None:
-    with pytest.raises(na.PolicyError, match="not an RFC 3339 time"):
+    with pytest.raises(na.PolicyError, match="invalid time"):
         AppraisalPolicy.from_dict(small(valid_from=moment))
 
 

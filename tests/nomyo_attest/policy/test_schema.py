@@ -100,7 +100,7 @@ def test_a_document_that_is_no_table_is_refused(document: object) -> None:
 def test_a_document_without_end_is_refused() -> None:
     endless: Json = {}
     endless["zzz"] = endless
-    assert refused(small(zzz=endless)).problem == "nested too deep"
+    assert refused(small(zzz=endless)).problem == "tables are nested too deep"
 
 
 some_keys = st.one_of(

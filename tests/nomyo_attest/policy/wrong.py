@@ -28,11 +28,11 @@ def top() -> Iterator[Row]:
         {"format": None},
         "",
         "'format' is missing",
-        "a policy has format and id, above the first [table]",
+        "write format and id above the first [table]",
     )
     for value in ("nomyo-attest-policy/2", "nomyo-attest-policy/1\n", "", 1):
         yield f"format {value!r}", {"format": value}, "format", NOT_ALLOWED, format_
-    yield "no id", {"id": None}, "", "'id' is missing", "a policy has format and id, above the first [table]"
+    yield "no id", {"id": None}, "", "'id' is missing", "write format and id above the first [table]"
     yield "empty id", {"id": ""}, "id", EMPTY, "name of one line"
     for value in ("a\nb", "a\n", "\na", "a\x1b[31m", "a\0", "a" * 201):
         yield f"id {value[:9]!r}", {"id": value}, "id", NOT_ALLOWED, "name of one line"
@@ -46,14 +46,18 @@ def top() -> Iterator[Row]:
 def unknown_keys() -> Iterator[Row]:
     """Keys that nobody knows: a slip of the pen must not be taken for nothing."""
     yield "unknown pcr", {"pcr": {}}, "", "unknown key 'pcr'", "did you mean 'pcrs'?"
-    yield "unknown zzz", {"zzz": 1}, "", "unknown key 'zzz'", "known here: format, id"
+    yield "unknown zzz", {"zzz": 1}, "", "unknown key 'zzz'", "expected one of format, id"
     yield "unknown flag", {"unsafe_any_nonces": 1}, "", "unknown key", "did you mean 'unsafe_any_nonce'?"
     yield "unknown hierarchies", {"key": {"hierarchies": []}}, "key", "unknown key", "did you mean 'hierarchy'?"
     yield "unknown rsa_minbits", {"key": {"rsa_minbits": 1}}, "key", "unknown key", "did you mean 'rsa_min_bits'?"
     yield "unknown hash", {"signature": {"hash": []}}, "signature", "unknown key 'hash'", "did you mean 'hashes'?"
-    yield "unknown in bank", {"bank": {"sha1": True}}, "bank", "unknown key 'sha1'", "known here: hashes"
+    yield "unknown in bank", {"bank": {"sha1": True}}, "bank", "unknown key 'sha1'", "expected one of hashes"
     yield "unknown version", {"firmware": {"version": []}}, "firmware", "unknown key", "did you mean 'versions'?"
-    for bank, hint in (("SHA256", "known here: sha1"), ("sha-256", "did you mean 'sha256'?"), ("", "known here: sha1")):
+    for bank, hint in (
+        ("SHA256", "expected one of sha1"),
+        ("sha-256", "did you mean 'sha256'?"),
+        ("", "expected one of sha1"),
+    ):
         yield f"bank {bank!r}", {"pcrs": {bank: {"0": [ZEROS]}}}, "pcrs", f"unknown key {bank!r}", hint
     for name in ("24", "-1", "00", "07", "+7", " 7", "7 ", "7\n", "1\n", "0x7", "7.0", "", "\u0667", "\uff17", "all"):
         change = {"pcrs": {"sha256": {name: [ZEROS]}}}
@@ -63,11 +67,17 @@ def unknown_keys() -> Iterator[Row]:
         yield f"claim {path!r}", {"claims": {path: ["x"]}}, "claims", f"unknown key {path!r}", hint
     for word in ("required", "warn", "ignore"):
         rule = "claims.security_tier"
-        yield f"{rule} {word}", {"rules": {rule: word}}, f'rules."{rule}"', "no such claim", "remove the rule"
+        yield (
+            f"{rule} {word}",
+            {"rules": {rule: word}},
+            f'rules."{rule}"',
+            "does not contain this claim",
+            "remove the rule",
+        )
     for rule, what in (
         ("key.hierarchy", "key.hierarchy"), ("firmware.version", "firmware.versions"), ("policy.period", "valid_from"),
     ):  # fmt: skip
-        yield f"{rule} alone", {"rules": {rule: "required"}}, f'rules."{rule}"', "nothing to compare with", what
+        yield f"{rule} alone", {"rules": {rule: "required"}}, f'rules."{rule}"', "no value for it to compare with", what
     yield "rule clock", {"rules": {"clock": "warn"}}, "rules", "unknown key 'clock'", ""
     yield (
         "rule clock.save",
@@ -117,7 +127,7 @@ def wrong_characters() -> Iterator[Row]:
         yield f"g at {at}", {"pcrs": {"sha256": {"0": [text]}}}, "pcrs.sha256.0[0]", f"character {at} is 'g'", VALUE
     for size in (63, 65):
         text = "0" * size
-        yield f"{size} digits", {"pcrs": {"sha256": {"0": [text]}}}, "pcrs.sha256.0[0]", f"has {size} characters", VALUE
+        yield f"{size} digits", {"pcrs": {"sha256": {"0": [text]}}}, "pcrs.sha256.0[0]", f"{size} characters", VALUE
     name = "000b" + ZEROS[:-1] + "x"
     yield "x in a Name", {"key": {"pinned": [name]}}, "key.pinned[0]", "character 68 is 'x'", NAME
     yield (
@@ -139,14 +149,14 @@ def pcrs() -> Iterator[Row]:
     asking = {"key": {"hierarchy": ["owner"]}, "firmware": {"versions": ["0x1"]}}
     for rule in TIMED:
         where, end = f'rules."{rule}"', "unsafe_warn_until = YYYY-MM-DD"
-        yield f"{rule} warned", {**asking, "rules": {rule: "warn"}}, where, "for a limited time only", end
+        yield f"{rule} warned", {**asking, "rules": {rule: "warn"}}, where, "only for a limited time", end
         yield f"{rule} ignored", {**asking, "rules": {rule: "ignore"}}, where, "cannot be ignored", end
         until = {"unsafe_warn_until": TIME, "rules": {rule: "ignore"}}
         yield f"{rule} ignored for a time", {**asking, **until}, where, "cannot be ignored", end
     for text in ("soon", "2026-13-01", "2026-11-31", "2026-11", "20261130", "2026-11-30T00:00:00", "2026-11-30 ", ""):
-        yield f"until {text!r}", {"unsafe_warn_until": text}, "unsafe_warn_until", "not an RFC 3339 time", TIME
+        yield f"until {text!r}", {"unsafe_warn_until": text}, "unsafe_warn_until", "invalid time", TIME
     yield "until a number", {"unsafe_warn_until": 2026}, "unsafe_warn_until", TYPE, TIME
-    yield "pcrs a list", {"pcrs": []}, "pcrs", TYPE, "name banks"
+    yield "pcrs a list", {"pcrs": []}, "pcrs", TYPE, "name a bank"
     yield "bank empty", {"pcrs": {"sha256": {}}}, "pcrs.sha256", EMPTY, "name PCRs by index"
     yield "bank a list", {"pcrs": {"sha256": [ZEROS]}}, "pcrs.sha256", TYPE, "name PCRs by index"
     yield "values empty", {"pcrs": {"sha256": {"0": []}}}, "pcrs.sha256.0", EMPTY, VALUES
@@ -229,13 +239,13 @@ def labels() -> Iterator[Row]:
     name, place = "000b" + ZEROS, "key.pinned[0].label"
     label: Any
     for label, problem, hint in (
-        ("", EMPTY, "write a label of one line"),
+        ("", EMPTY, "write a one-line label"),
         ("a" * 61, NOT_ALLOWED, "1 to 60 characters"),
-        ("a\nb", NOT_ALLOWED, "write a label of one line"),
-        ("a\n", NOT_ALLOWED, "write a label of one line"),
-        ("a\x1b[31m", "character 2 is", "write a label of one line"),
+        ("a\nb", NOT_ALLOWED, "write a one-line label"),
+        ("a\n", NOT_ALLOWED, "write a one-line label"),
+        ("a\x1b[31m", "character 2 is", "write a one-line label"),
         (7, TYPE, "in quotes"),
-        ("  ", "has only blanks", "write a label of one line that prints"),
+        ("  ", "has only blanks", "write a one-line label that prints"),
         ("a\u202eb", r"character 2 is '\u202e', which does not print", "that prints"),
         ("a\x9bb", r"character 2 is '\x9b', which does not print", "that prints"),
     ):
@@ -270,8 +280,8 @@ def lists() -> Iterator[Row]:
         change = {"firmware": {"versions": [text]}}
         yield f"firmware {text!r}", change, "firmware.versions[0]", NOT_ALLOWED, "up to 16 digits"
     for given in ("high", {}, True, None):
-        yield f"claim {given!r}", {"claims": {"a": given}}, "claims.a", TYPE, "list the values allowed"
-    yield "claim empty", {"claims": {"a": []}}, "claims.a", EMPTY, "list the values allowed"
+        yield f"claim {given!r}", {"claims": {"a": given}}, "claims.a", TYPE, "list the allowed values"
+    yield "claim empty", {"claims": {"a": []}}, "claims.a", EMPTY, "list the allowed values"
     yield "claim twice", {"claims": {"a": ["x", "x"]}}, "claims.a", TWICE, "once"
     for given in (None, 1.0, 1.5, {}, [], math.inf):
         yield f"claim of {given!r}", {"claims": {"a": [given]}}, "claims.a[0]", TYPE, CLAIM
@@ -289,7 +299,7 @@ def period() -> Iterator[Row]:
             *("2026-11-30T00:00:00+2", " 2026-11-30T00:00:00Z", "2026-11-30T00:00:00Z\n", "2026-11-30T24:00:00Z"),
             *("\u0662\u0660\u0662\u0666-11-30T00:00:00Z", "2026-11-30T00:00:00 Z", "1764460800"),
         ):
-            yield f"{name} {text!r}", {name: text}, name, "not an RFC 3339 time", TIME
+            yield f"{name} {text!r}", {name: text}, name, "invalid time", TIME
         yield f"{name} a number", {name: 1764460800}, name, TYPE, TIME
     begins = "2026-02-01T00:00:00Z"
     for what, ends in (("backwards", "2026-01-01T00:00:00Z"), ("empty", "2026-02-01T02:00:00+02:00")):
@@ -305,123 +315,125 @@ WRONG: Final = {
 
 
 WHOLE: Final = {
-    "no format": ("the key 'format' is missing; a policy has format and id, above the first [table], and pcrs"),
+    "no format": ("the key 'format' is missing; write format and id above the first [table]; a policy also needs pcrs"),
     "format 'nomyo-attest-policy/2'": ("format: 'nomyo-attest-policy/2' is not allowed; write 'nomyo-attest-policy/1'"),
-    "empty id": ("id: must not be empty; give the policy a name of one line in quotes"),
-    "id 'a\\nb'": ("id: 'a\\nb' is not allowed: character 2 is '\\n'; give the policy a name of one line in quotes"),
-    "id a number": ("id: wrong type: expected string, got 7; give the policy a name of one line in quotes"),
+    "empty id": ("id: must not be empty; write a name of one line in quotes"),
+    "id 'a\\nb'": ("id: 'a\\nb' is not allowed: character 2 is '\\n'; write a name of one line in quotes"),
+    "id a number": ("id: wrong type: expected string, got 7; write a name of one line in quotes"),
     "unsafe_any_nonce []": ("unsafe_any_nonce: wrong type: expected boolean, got []; write true or false"),
     "unknown pcr": ("unknown key 'pcr'; did you mean 'pcrs'?"),
-    "unknown in bank": ("bank: unknown key 'sha1'; known here: hashes"),
+    "unknown in bank": ("bank: unknown key 'sha1'; expected one of hashes"),
     "index '24'": ("pcrs.sha256: unknown key '24'; name PCRs by index, 0 to 23"),
     "claim ''": (
         "claims: unknown key ''; name claims by their path in _metadata: \"memory_protection.memory_locking\""
     ),
     "claims.security_tier required": (
-        'rules."claims.security_tier": [claims] has no such claim; add it there, or remove the rule here'
+        'rules."claims.security_tier": [claims] does not contain this claim; add it there, or remove the rule here'
     ),
     "firmware.version alone": (
-        'rules."firmware.version": it is required and has nothing to compare with; write firmware.version'
-        "s, or remove the rule here"
+        'rules."firmware.version": the rule is required, but the policy has no value for it to compare '
+        "with; write firmware.versions, or remove the rule here"
     ),
     "policy.period alone": (
-        'rules."policy.period": it is required and has nothing to compare with; write valid_from or valid'
-        "_until, or remove the rule here"
+        'rules."policy.period": the rule is required, but the policy has no value for it to compare '
+        "with; write valid_from or valid_until, or remove the rule here"
     ),
-    "rule clock": ("rules: unknown key 'clock'; core rules cannot be softened; nomyo-attest rules lists all"),
+    "rule clock": ("rules: unknown key 'clock'; core rules cannot be softened; nomyo-attest rules lists all rules"),
     "unsafe_any_nonce in rules": (
-        "rules: unknown key 'unsafe_any_nonce'; write 'unsafe_any_nonce' above the first [table]: below o"
-        "ne, it is a key of that table"
+        "rules: unknown key 'unsafe_any_nonce'; write 'unsafe_any_nonce' above the first [table]: below "
+        "one, it is a key of that table"
     ),
     "unsafe_any_nonce in claims": (
-        "claims.unsafe_any_nonce: wrong type: expected array, got True; write 'unsafe_any_nonce' above th"
-        'e first [table]: below one, it is a key of that table; for a claim, list the values allowed: ["h'
-        'igh", "maximum"]'
+        "claims.unsafe_any_nonce: wrong type: expected array, got True; write 'unsafe_any_nonce' above "
+        "the first [table]: below one, it is a key of that table; for a claim, list the allowed values: "
+        '["high", "maximum"]'
     ),
     "id in a bank": (
         "the key 'id' is missing; write 'id' above the first [table]: below [pcrs.sha256] it is a key of that table"
     ),
     "rule without quotes": ("rules: unknown key 'clock'; write a key with dots in quotes: \"clock.safe\" = …"),
     "claims without quotes": (
-        "claims.memory_protection: wrong type: expected array, got {'memory_locking': [True], 'platform'…"
-        '; write a key with dots in quotes: "memory_protection.…" = …'
+        "claims.memory_protection: wrong type: expected array, got {'memory_locking': [True], "
+        "'platform'…; write a key with dots in quotes: \"memory_protection.…\" = …"
     ),
     "g at 1": (
-        "pcrs.sha256.0[0]: 'g00000000000000000000000000000000000… is not allowed: character 1 is 'g'; wri"
-        "te the value as 64 hexadecimal digits in quotes"
+        "pcrs.sha256.0[0]: 'g00000000000000000000000000000000000… is not allowed: character 1 is 'g'; "
+        "write the value as 64 hexadecimal digits in quotes"
     ),
     "63 digits": (
-        "pcrs.sha256.0[0]: '000000000000000000000000000000000000… is not allowed: it has 63 characters; w"
-        "rite the value as 64 hexadecimal digits in quotes"
+        "pcrs.sha256.0[0]: '000000000000000000000000000000000000… is not allowed: 63 characters; write "
+        "the value as 64 hexadecimal digits in quotes"
     ),
     "x in a Name": (
-        "key.pinned[0]: '000b00000000000000000000000000000000… is not allowed: character 68 is 'x'; write"
-        " a Name in hex: 000b and 64 digits for SHA-256; nomyo-attest inspect shows it"
+        "key.pinned[0]: '000b00000000000000000000000000000000… is not allowed: character 68 is 'x'; "
+        "write a Name in hex: 000b and 64 digits for SHA-256; nomyo-attest inspect prints it"
     ),
     "g in a version": (
         "firmware.versions[0]: '0x000g' is not allowed: character 6 is 'g'; write the version in hex and "
         "in quotes: 0x and up to 16 digits"
     ),
     "pcrs no": (
-        "pcrs: no PCR value is pinned, so any machine state would do; pin one, or write unsafe_accept_any"
-        "_pcrs = true to accept every machine state"
+        "pcrs: no PCR value is pinned, so every machine state would be accepted; pin a value, or write "
+        "unsafe_accept_any_pcrs = true to accept every machine state"
     ),
     "key.attributes warned": (
-        'rules."key.attributes": this rule can be a warning for a limited time only; remove it; to see fi'
-        "rst what the rule would refuse, write unsafe_warn_until = YYYY-MM-DD above the first [table], fr"
-        "om when on the rule is required"
+        'rules."key.attributes": this rule can be a warning only for a limited time; remove it; to see '
+        "first which evidence the rule would reject, write unsafe_warn_until = YYYY-MM-DD above the "
+        "first [table]; from then on it is required"
     ),
     "key.attributes ignored": (
-        'rules."key.attributes": this rule cannot be ignored; remove it; to see first what the rule would'
-        ' refuse, write "warn" here and unsafe_warn_until = YYYY-MM-DD above the first [table]'
+        'rules."key.attributes": this rule cannot be ignored; remove it; to see first which evidence the '
+        'rule would reject, write "warn" here and unsafe_warn_until = YYYY-MM-DD above the first [table]'
     ),
     "until 'soon'": (
-        "unsafe_warn_until: 'soon' is not an RFC 3339 time; write one with an offset: 2026-11-30T00:00:00Z"
+        "unsafe_warn_until: invalid time 'soon'; write an RFC 3339 time with an offset: 2026-11-30T00:00:00Z"
     ),
     "until a number": (
-        "unsafe_warn_until: wrong type: expected string, got 2026; write a date, or a time with an offset"
-        ": 2026-11-30T00:00:00Z"
+        "unsafe_warn_until: wrong type: expected string, got 2026; write a date, or a time with an "
+        "offset: 2026-11-30T00:00:00Z"
     ),
-    "pcrs a list": ("pcrs: wrong type: expected object, got []; name banks: [pcrs.sha256]"),
+    "pcrs a list": ("pcrs: wrong type: expected object, got []; name a bank: [pcrs.sha256]"),
     "values empty": (
-        'pcrs.sha256.0: must not be empty; list the values, of 64 hexadecimal digits each: ["9f…", { valu'
-        'e = "41…", label = "…" }]'
+        'pcrs.sha256.0: must not be empty; list the values, of 64 hexadecimal digits each: ["9f…", { '
+        'value = "41…", label = "…" }]'
     ),
     "values '0000'": (
-        "pcrs.sha256.0: '000000000000000000000000000000000000… is not allowed in place of a list; list th"
-        'e values: ["0000…"]'
+        "pcrs.sha256.0: '000000000000000000000000000000000000… is not allowed in place of a list; list "
+        'the values: ["0000…"]'
     ),
     "values 'ANY'": (
-        'pcrs.sha256.0: \'ANY\' is not allowed in place of a list; list the values: ["9f…"]; "any", in lowe'
-        "r case and by itself, accepts every value"
+        'pcrs.sha256.0: \'ANY\' is not allowed in place of a list; list the values: ["9f…"]; "any", in '
+        "lower case and without a list, accepts every value"
     ),
     "values 7": (
-        "pcrs.sha256.0: wrong type: expected array or string, got 7; list the values, of 64 hexadecimal d"
-        'igits each: ["9f…", { value = "41…", label = "…" }]'
+        "pcrs.sha256.0: wrong type: expected array or string, got 7; list the values, of 64 hexadecimal "
+        'digits each: ["9f…", { value = "41…", label = "…" }]'
     ),
     "entry 'value' is missing": (
-        "pcrs.sha256.0[0]: the key 'value' is missing; list the values, of 64 hexadecimal digits each: [\""
-        '9f…", { value = "41…", label = "…" }]'
+        "pcrs.sha256.0[0]: the key 'value' is missing; list the values, of 64 hexadecimal digits each: "
+        '["9f…", { value = "41…", label = "…" }]'
     ),
     "value twice": ("pcrs.sha256.0: duplicate value; list each value once"),
     "bits 512": ("key.rsa_min_bits: 512 is not allowed; write a size in bits, 2048 or more"),
     "bits 2048.0": ("key.rsa_min_bits: wrong type: float; write text, whole numbers or true/false"),
-    "hierarchy twice": ("key.hierarchy: duplicate entry; list each once"),
+    "hierarchy twice": ("key.hierarchy: duplicate entry; list each entry once"),
     "hierarchy 'ek'": (
         "key.hierarchy[0]: 'ek' is not allowed; write one of 'endorsement', 'owner', 'platform', 'null'"
     ),
     "trust reserved": (
-        "key.trust: 'certified_aik' is not allowed; write one of 'self_asserted', 'pinned_aik' (certified"
-        "_aik is reserved: no evidence carries a certificate)"
+        "key.trust: 'certified_aik' is not allowed; write one of 'self_asserted', 'pinned_aik' "
+        "(certified_aik is reserved: no evidence carries a certificate)"
     ),
-    "trust without a pin": ("key.pinned: pinned_aik is asked for and no AIK is pinned; list the Names you trust"),
+    "trust without a pin": (
+        "key.pinned: trust is pinned_aik, but no AIK is pinned; list the Names of the AIKs that you trust"
+    ),
     "pinned '' 0": (
-        "key.pinned[0]: '' is not allowed; write a Name in hex: 000b and 64 digits for SHA-256; nomyo-att"
-        "est inspect shows it"
+        "key.pinned[0]: '' is not allowed; write a Name in hex: 000b and 64 digits for SHA-256; "
+        "nomyo-attest inspect prints it"
     ),
     "claim of None": (
-        "claims.a[0]: wrong type: expected string or boolean or integer, got None; write text, whole numb"
-        "ers or true/false"
+        "claims.a[0]: wrong type: expected string or boolean or integer, got None; write text, whole "
+        "numbers or true/false"
     ),
     "period backwards": ("valid_until: the period ends before it begins; write a later time"),
 }

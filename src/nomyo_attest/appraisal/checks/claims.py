@@ -16,8 +16,8 @@ def firmware_version(case: Case) -> CheckResult:
     endorsement and platform hierarchies; for a key that is not a primary key, its hierarchy is unknown. Then the rule
     is undecided.
 
-    Remediation: if the TPM's firmware was updated and you know to what, add the version to the policy; if not, do not
-    rely on the response. Where the version is undecided, have the service make its AIKs primary keys of the endorsement
+    Remediation: if the TPM's firmware was updated to a version that you know, add the version to the policy; if not, do
+    not rely on the response. If the rule is undecided, have the service make its AIKs primary keys of the endorsement
     hierarchy.
     """
     expected = [f"0x{version:016x}" for version in sorted(case.policy.firmware_versions)]
@@ -25,7 +25,7 @@ def firmware_version(case: Case) -> CheckResult:
         return UNDECIDED, expected, None, "the quote does not parse"
     got = f"0x{case.attest.value.firmware_version:016x}"
     if case.hierarchy is None:
-        problem = "whether the version is obfuscated is unknown, since the AIK's hierarchy is unknown"
+        problem = "the version may be obfuscated, since the AIK's hierarchy is unknown"
         return UNDECIDED, expected, got, problem
     if case.hierarchy not in ("endorsement", "platform"):
         return UNDECIDED, expected, got, f"the version is obfuscated for keys of the {case.hierarchy} hierarchy"
@@ -37,9 +37,9 @@ def firmware_version(case: Case) -> CheckResult:
 def claim(case: Case, path: str) -> CheckResult:
     """Does the server's claim have a value that the policy accepts?
 
-    One finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the response's
-    `_metadata` must be one of the policy's, of the same type. Nothing signs the claims, so a server that lies
-    passes.
+    There is one finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the
+    response's `_metadata` must be one of the policy's, of the same type. Nothing signs the claims, so a server can
+    claim anything.
 
     Remediation: if the claim is not what you requested, send the request again or ask the service's operator why. A
     matching claim is not evidence, since nothing signs it.
@@ -52,10 +52,10 @@ def claim(case: Case, path: str) -> CheckResult:
         if type(value) is JsonObject and key in value.duplicates:
             return FAIL, expected, None, f"the response contains the claim {path} more than once"
         value = value[key]
-    # True == 1 in Python; in a claim it is not.
-    if any(type(value) is type(one) and value == one for one in expected):
+    # In Python True equals 1; as claims they differ.
+    if any(type(value) is type(accepted) and value == accepted for accepted in expected):
         return PASS, expected, value, ""
-    return FAIL, expected, _shown(value), f"the server claims another value for {path}"
+    return FAIL, expected, _shown(value), f"the policy does not accept the value of the claim {path}"
 
 
 def _shown(value: object) -> str | int | bool | None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from nomyo_attest.appraisal.case import LayoutFacts
 from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
-from nomyo_attest.errors import MisplacedEvidenceError, ParseError, UnsupportedError
+from nomyo_attest.appraisal.remediation import NOT_AN_OBJECT, NOT_JSON
+from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, ParseError, UnsupportedError
 from nomyo_attest.tpm.constants import TPM_GENERATED_VALUE, TPM_ST, specification_name
 
 
 def evidence_available(facts: LayoutFacts) -> CheckResult:
     """Is there evidence?
 
-    A server without a TPM reports `is_available: false`, at the tiers standard and high. That proves nothing, so
-    nothing is affirmed.
+    A server without a TPM reports `is_available: false` at the tiers standard and high. Its responses are not affirmed.
 
-    Remediation: where the server says that it has no evidence, ask for `security_tier="maximum"`, which only servers
-    with a TPM may process. Where the response contains no statement about evidence, appraise the whole response,
-    as the service sent it.
+    Remediation: if the server says that it has no evidence, request `security_tier="maximum"`, which only servers with
+    a TPM may process. If the response says nothing about evidence, appraise the whole response, as the service sent it.
     """
     if facts.available:
         return PASS, True, True, ""
@@ -24,24 +23,34 @@ def evidence_available(facts: LayoutFacts) -> CheckResult:
 
 
 def evidence_form(facts: LayoutFacts) -> CheckResult:
-    """Is the evidence whole and well-formed?
+    """Is the evidence complete and well-formed?
 
     Every field of the `tpm_attestation` block must be present exactly once, of the right type, in canonical base64 or
     hexadecimal of exactly the right length, under bank and index names that exist; `pcr_banks` and the keys of
     `pcr_values` must agree.
 
-    Remediation: where the message says that the evidence is in another place, appraise the response as it was received.
-    Otherwise compare it with `nomyo-attest schema evidence`: something between the server and this file changed it, or
-    the server does not speak the protocol.
+    Remediation: if the message says that the evidence is in another place, appraise the response as it was received.
+    Otherwise compare it with `nomyo-attest schema evidence`: it was changed after the server sent it, or the server
+    does not implement the protocol.
     """
     error = facts.evidence_error
     if isinstance(error, MisplacedEvidenceError):
         return FAIL, error.expected, error.got, str(error)
     if error is not None:
-        return FAIL, error.expected, error.got, f"{error.where} is invalid"
+        return FAIL, error.expected, error.got, _problem(error)
     if facts.available:
         return PASS, "well-formed", "well-formed", ""
     return UNDECIDED, "well-formed", None, "there is no evidence"
+
+
+def _problem(error: EvidenceError) -> str:
+    if error.where != "response":
+        return f"{error.where} is invalid"
+    if error.expected in NOT_JSON:
+        return "the input is not JSON"
+    if error.expected == "a JSON object":
+        return f"{NOT_AN_OBJECT}, but {error.got}"
+    return "the response is invalid"
 
 
 def _parsed(facts: LayoutFacts, error: ParseError | None, framing: str | None) -> CheckResult:
@@ -67,7 +76,7 @@ def attest_form(facts: LayoutFacts) -> CheckResult:
 def signature_form(facts: LayoutFacts) -> CheckResult:
     """Does the signature parse as TPMT_SIGNATURE, to its last byte?
 
-    RSASSA, RSAPSS and ECDSA are read. Other schemes of the specification are named and left undecided.
+    RSASSA, RSAPSS and ECDSA are supported. For other schemes of the specification the rule is undecided.
 
     Remediation: the signature is truncated, padded or altered, or of a scheme that is not supported. Get the response
     again from where it was recorded.
@@ -78,7 +87,7 @@ def signature_form(facts: LayoutFacts) -> CheckResult:
 def key_form(facts: LayoutFacts) -> CheckResult:
     """Does the AIK parse as TPM2B_PUBLIC or TPMT_PUBLIC, to its last byte?
 
-    RSA and ECC keys are read. Other types are named and left undecided. The framing is reported.
+    RSA and ECC keys are supported. For other types the rule is undecided. The framing is reported.
 
     Remediation: the public area is truncated, padded or altered, or of a type that is not supported. Get the response
     again from where it was recorded.
@@ -89,8 +98,8 @@ def key_form(facts: LayoutFacts) -> CheckResult:
 def attest_magic(facts: LayoutFacts) -> CheckResult:
     """Does the signed structure begin with TPM_GENERATED_VALUE?
 
-    A restricted key signs external data only if it does not begin with this value. Without it, the signed bytes may
-    come from anyone and say anything.
+    A restricted key signs external data only if it does not begin with this value. Without it, anyone may have chosen
+    the signed bytes.
 
     Remediation: do not rely on the response. The signed bytes were not made by a TPM.
     """
@@ -107,9 +116,9 @@ def attest_type(facts: LayoutFacts) -> CheckResult:
     """Is the signed structure a quote?
 
     A TPM signs other structures with the same key and the same extraData: certifications, times, creation data, NV
-    contents. None of them says anything about PCRs.
+    contents. None of them contains PCR values.
 
-    Remediation: do not rely on the response. Something else was passed off as a quote.
+    Remediation: do not rely on the response. Another signed structure was presented as a quote.
     """
     expected = "TPM_ST_ATTEST_QUOTE"
     kind = facts.attest_type

@@ -1,4 +1,4 @@
-"""The checks of freshness: was the quote made for this request, is its clock safe, and is the policy in its period?"""
+"""The checks of freshness: was the quote made for this request, is its clock safe, and is the policy valid now?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 def nonce_match(case: Case) -> CheckResult:
     """Was the quote made for this payload id?
 
-    extraData must be the first 16 bytes of SHA-256 over the payload id, exactly, or the nonce that was given. A
-    payload id that was given must also be the one recorded in the response, if one is.
+    extraData must be exactly the first 16 bytes of SHA-256 over the payload id, or the given nonce. If the response
+    contains a payload id, a given payload id must be the same.
 
-    Remediation: if the payload id or the nonce was given by hand, check it. If not, do not rely on the response: its
+    Remediation: if you typed the payload id or the nonce, check it. If not, do not rely on the response: its
     quote was made for another request. If the response does not contain its payload id, give the one of the request.
     """
     if case.attest is None:
@@ -21,12 +21,12 @@ def nonce_match(case: Case) -> CheckResult:
     if case.nonce is None:
         if case.policy.unsafe_any_nonce:
             return PASS, "any (unsafe_any_nonce)", got, ""
-        return UNDECIDED, None, got, "neither the response nor the caller names a payload id"
+        return UNDECIDED, None, got, "no payload id is known: neither the response nor the caller gave one"
     if got != case.nonce:
         return FAIL, case.nonce, got, "the quote was made for another payload id or nonce"
     given, recorded = case.given_payload_id, case.evidence.payload_id
     if given is not None and recorded is not None and given != recorded:
-        return FAIL, given, recorded, "the response was recorded under another payload id than the one given"
+        return FAIL, given, recorded, "the response contains another payload id than the given one"
     return PASS, case.nonce, got, ""
 
 
@@ -34,22 +34,22 @@ def clock_safe(facts: LayoutFacts) -> CheckResult:
     """Does the TPM report that its clock did not go back?
 
     `safe` is clear after a power cut, until the clock passes the last value it may have reported, by default at most
-    70 minutes. Until then, clocks of different quotes cannot be put in order.
+    70 minutes. Until then, quotes cannot be ordered by their clocks.
 
-    Remediation: wait and ask again. If nothing orders these quotes by their clock, the policy may make the rule a
-    warning: `"clock.safe" = "warn"`.
+    Remediation: wait, then send a new request. If you do not order quotes by their clock, the policy may make this rule
+    a warning: `"clock.safe" = "warn"`.
     """
     if facts.clock_safe is None:
         return UNDECIDED, True, None, "the quote does not parse"
     if facts.clock_safe:
         return PASS, True, True, ""
-    return FAIL, True, False, "the TPM lost power, and may have reported a later clock before"
+    return FAIL, True, False, "the TPM lost power and may have reported a later clock before"
 
 
 def policy_period(case: Case) -> CheckResult:
-    """Is the policy used in the period that its owner set for it?
+    """Is the policy valid at the time of the appraisal?
 
-    `valid_from` and `valid_until` of the policy; the time is the one given, or that of the appraisal. Outside it,
+    The time, given or current, must be between the policy's `valid_from` and `valid_until`. Outside that period,
     reference values may be outdated, so the rule is undecided.
 
     Remediation: get the current policy from its owner.

@@ -30,7 +30,7 @@ _MUST_BE_SET: Final = int(
 _MUST_BE_CLEAR: Final = int(TPMA_OBJECT.DECRYPT)
 _NAMES_TO_BE_SET: Final = tuple(attribute_names(_MUST_BE_SET))
 _SHA1: Final = TPM_ALG_ID.SHA1
-_PINNED: Final = Trust.PINNED_AIK  # reading a member off its enumeration takes longer than comparing it
+_PINNED: Final = Trust.PINNED_AIK  # attribute access on an enumeration is slower than the comparison
 _SELF_ASSERTED: Final = Trust.SELF_ASSERTED
 _NULL: Final = TPM_ALG_ID.NULL
 _DUPLICABLE: Final = int(TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.ENCRYPTED_DUPLICATION)
@@ -42,11 +42,11 @@ _NO_KEY: Final = "the AIK does not parse"
 def key_attributes(facts: LayoutFacts) -> CheckResult:
     """Is the AIK a restricted signing key that never leaves its TPM?
 
-    Set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. Clear: decrypt, and every reserved bit. Without
-    `restricted` the key signs whatever it is given, a forged quote too; without the others it may exist outside the
-    TPM. A TPM enforces the attributes; forged bytes can state any.
+    These attributes must be set: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin. These must be clear:
+    decrypt, and every reserved bit. Without `restricted` the key signs any data, including a forged quote; without the
+    others it may exist outside the TPM. A TPM enforces the attributes, but a forged public area can state any.
 
-    Remediation: do not rely on the response. Its quote proves nothing, whatever it says.
+    Remediation: do not rely on the response. Its quote proves nothing.
     """
     expected = _NAMES_TO_BE_SET
     value = facts.attributes
@@ -63,7 +63,7 @@ def key_attributes(facts: LayoutFacts) -> CheckResult:
 
 
 def key_template(case: Case) -> CheckResult:
-    """Is the AIK's public area one that a TPM creates and signs with?
+    """Can a TPM have created the AIK, and sign with it?
 
     A TPM refuses to create a signing key with a symmetric algorithm (Part 2, 12.2.3.5 and 12.2.3.6) or an ECC key with
     a key derivation function (12.2.3.6); an `authPolicy` that is not a digest of `nameAlg` (12.2.4); an RSA exponent
@@ -71,7 +71,7 @@ def key_template(case: Case) -> CheckResult:
     `fixedTPM` (8.3.3). It refuses to sign with a key that has neither `userWithAuth` nor an `authPolicy`, since nothing
     could authorize that use (8.3.3).
 
-    Remediation: do not rely on the response. No TPM created its AIK.
+    Remediation: do not rely on the response. A TPM did not create its AIK.
     """
     if case.key is None:
         return UNDECIDED, None, None, _NO_KEY
@@ -95,8 +95,8 @@ def key_template(case: Case) -> CheckResult:
         wrong.append(("userWithAuth or an authPolicy", "userWithAuth: clear, authPolicy: empty"))
     if not wrong:
         return PASS, _TEMPLATE, _TEMPLATE, ""
-    got = [one for _, one in wrong]
-    return FAIL, [one for one, _ in wrong], got, f"no TPM creates such a key, or signs with it ({'; '.join(got)})"
+    got = [found for _, found in wrong]
+    return FAIL, [expected for expected, _ in wrong], got, f"a TPM does not create or use such a key ({'; '.join(got)})"
 
 
 @cache
@@ -107,12 +107,12 @@ def _rsa(bits: int) -> str:
 def key_strength(case: Case) -> CheckResult:
     """Is the AIK strong enough?
 
-    RSA: 2048 bits or what the policy asks, exponent odd and 65537 or above, no modulus of the ROCA form
+    RSA: 2048 bits or the policy's minimum, exponent odd and 65537 or above, no modulus of the ROCA form
     (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521. The AIK's Name, which identifies the key, must not be a
     SHA-1 digest unless the policy allows SHA-1.
 
-    Remediation: do not rely on the response where the key is weak: somebody may have computed the private key from the
-    public one. If it is only smaller than the policy asks, or of a kind that is not verified here, have the service
+    Remediation: if the key is weak, do not rely on the response: an attacker may have computed its private key. If the
+    key is only smaller than the policy requires, or of a type that this library does not verify, have the service
     create other AIKs.
     """
     if case.key is None:
@@ -127,7 +127,7 @@ def key_strength(case: Case) -> CheckResult:
         modulus = public.unique.modulus
         weakness = rsa_weakness(int.from_bytes(modulus, "big"), parameters.key_bits, rsa_exponent(parameters), minimum)
         if not weakness and len(modulus) * 8 != parameters.key_bits:
-            weakness = f"a modulus in {len(modulus)} bytes where keyBits says {parameters.key_bits}"
+            weakness = f"a modulus of {len(modulus)} bytes, but keyBits says {parameters.key_bits}"
         if weakness:
             sentence = f"the AIK has {weakness}" if " " in weakness else f"the AIK is {weakness}"
             return FAIL, case.policy.rsa_expectation, weakness, sentence
@@ -146,10 +146,11 @@ def key_hierarchy(case: Case) -> CheckResult:
     """Is the AIK a primary key of one of the policy's hierarchies?
 
     A primary key's Qualified Name is computed from the hierarchy's handle and the key's Name, which covers every bit
-    of its public area. `qualifiedSigner` is compared with that of each hierarchy. A key that is the child of another
-    matches none, and neither does another key than the one that signed: then the rule is undecided.
+    of its public area. The check compares `qualifiedSigner` with the Qualified Name in each hierarchy. A child of
+    another key matches none of them, and neither does a key that did not sign the quote: the rule is then undecided.
 
-    Remediation: if the service creates its AIKs elsewhere now, learn a new policy; if not, do not rely on the response.
+    Remediation: if the service now creates its AIKs in another hierarchy, learn a new policy; if not, do not rely on
+    the response.
     """
     expected = case.policy.hierarchies
     if case.key is None or case.attest is None:
@@ -162,13 +163,13 @@ def key_hierarchy(case: Case) -> CheckResult:
 
 
 def key_trust(case: Case) -> CheckResult:
-    """Does the AIK reach the trust that the policy asks for?
+    """Does the AIK have the trust that the policy requires?
 
-    `self_asserted`: the key came with the evidence and has no certificate. `pinned_aik`: the policy names this very
-    key. `certified_aik` is reserved: the protocol carries no certificate.
+    `self_asserted`: the key came with the evidence and has no certificate. `pinned_aik`: the policy lists this key.
+    `certified_aik` is reserved: the protocol carries no certificate.
 
-    Remediation: an ephemeral AIK cannot be pinned. If this one is to be trusted, add its Name (`nomyo-attest
-    inspect`) to the policy's `key.pinned`.
+    Remediation: if you know that this AIK is in a machine that you trust, add its Name (`nomyo-attest inspect` prints
+    it) to the policy's `key.pinned`; if not, do not rely on the response. An ephemeral AIK cannot be pinned.
     """
     wanted = case.policy.trust
     if case.name is None:
@@ -180,12 +181,12 @@ def key_trust(case: Case) -> CheckResult:
 
 
 def signer_name(case: Case) -> CheckResult:
-    """Is `qualifiedSigner` a well-formed Qualified Name of such a key?
+    """Is `qualifiedSigner` a well-formed Qualified Name for this AIK?
 
     It must consist of the AIK's nameAlg and a digest of that size. If the AIK is a primary key, its hierarchy is
     reported; the AIK may also be the child of another key.
 
-    Remediation: do not rely on the response. No TPM writes such a name.
+    Remediation: do not rely on the response. A TPM never writes such a name.
     """
     if case.key is None or case.attest is None:
         return UNDECIDED, None, None, _NO_KEY if case.key is None else "the quote does not parse"

@@ -13,7 +13,7 @@ from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import hash_name
 
 _COMPARISONS_STORED: Final = 512
-"""Cached comparisons with a policy, one for each report that `evidence.pcrs` interns. Reports never change."""
+"""The number of cached comparisons: one for each report that `evidence.pcrs` interns. Reports are immutable."""
 
 _NO_QUOTE = "there is no quote that parses"
 
@@ -21,10 +21,10 @@ _NO_QUOTE = "there is no quote that parses"
 def pcr_selection(facts: LayoutFacts) -> CheckResult:
     """Are the reported PCRs exactly the ones that were signed?
 
-    The signed selection must select at least one PCR, name each bank once, and select in each bank just the indices
-    that `pcr_values` reports. An unsigned value beside signed ones would look signed; a bank listed twice could
-    report one value and sign another. If a requested bank is not allocated, a TPM leaves it in the selection with no
-    PCR selected (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report leaves it out.
+    The signed selection must select at least one PCR, name each bank once, and select in each bank exactly the indices
+    that `pcr_values` reports. Otherwise an unsigned value could look signed, and a duplicate bank could report one
+    value and sign another. If a requested bank is not allocated, a TPM leaves it in the selection with no PCR
+    (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report omits it.
 
     Remediation: do not rely on the response. The reported PCRs are not the signed ones.
     """
@@ -38,9 +38,9 @@ def pcr_selection(facts: LayoutFacts) -> CheckResult:
 
 
 def _mismatch(signed: SignedSelection, report: PcrLayout) -> str:
-    """Why the PCRs reported are not exactly the PCRs signed; empty if they are.
+    """Return why the reported PCRs are not exactly the signed PCRs; empty if they are.
 
-    A bank of which no PCR is signed adds nothing to the digest and attests no value, so the report leaves it out.
+    A bank with no signed PCR adds nothing to the digest and attests no value, so the report omits it.
     """
     banks = [bank for bank, _, _ in signed.banks]
     if len(set(banks)) != len(banks):
@@ -48,29 +48,29 @@ def _mismatch(signed: SignedSelection, report: PcrLayout) -> str:
     if not any(indices for _, indices, _ in signed.banks):
         return "the signed selection is empty: no PCR is attested"
     if {bank for bank, indices, _ in signed.banks if indices} != report.indices.keys():
-        return "the banks reported are not the banks signed"
+        return "the reported banks are not the signed banks"
     if any(indices and set(indices) != set(report.indices[bank]) for bank, indices, _ in signed.banks):
-        return "the PCRs reported are not the PCRs signed"
+        return "the reported PCRs are not the signed PCRs"
     return ""
 
 
 def pcr_digest(case: Case) -> CheckResult:
-    """Do the reported values give the digest that was signed?
+    """Do the reported PCR values hash to the signed digest?
 
     The values are hashed with the hash of the signature's scheme, in signed order: banks as listed, indices ascending
     (TPM 2.0 Part 3, TPM2_Quote). Each value must have its bank's length.
 
-    Remediation: do not rely on the response. The values reported are not those the TPM signed.
+    Remediation: do not rely on the response. The reported values are not the ones that the TPM signed.
     """
     signed, algorithm = case.layout.signed, case.layout.signature_hash
     if case.attest is None or signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
     quote = case.attest.value.attested
-    assert type(quote) is TPMS_QUOTE_INFO  # or there would be no selection
+    assert type(quote) is TPMS_QUOTE_INFO  # a selection exists only in a quote
     if algorithm is None:
-        return UNDECIDED, quote.pcr_digest, None, "the signature does not parse, so the digest's hash is not known"
+        return UNDECIDED, quote.pcr_digest, None, "the signature does not parse, so the digest's hash is unknown"
     if algorithm not in HASHERS:
-        return UNDECIDED, quote.pcr_digest, None, f"{hash_name(algorithm)} cannot be computed here"
+        return UNDECIDED, quote.pcr_digest, None, f"this library cannot compute {hash_name(algorithm)}"
     digest = recomputed_digest(signed, case.report, algorithm)
     if digest == quote.pcr_digest:
         return PASS, quote.pcr_digest, digest, ""
@@ -81,18 +81,18 @@ def pcr_digest(case: Case) -> CheckResult:
             None,
             "a signed PCR has no reported value, or one of the wrong length",
         )
-    return FAIL, quote.pcr_digest, digest, "the values reported do not give the signed digest"
+    return FAIL, quote.pcr_digest, digest, "the reported values do not hash to the signed digest"
 
 
 def pcr_bank(facts: LayoutFacts) -> CheckResult:
-    """Are all reference values of banks with an allowed hash?
+    """Do all reference values belong to banks with an allowed hash?
 
-    Values in a SHA-1 bank can be reached by other measurements than the ones they represent. SHA-256, SHA-384 and
-    SHA-512 banks are allowed, and the hashes the policy lists. A SHA-1 bank that is quoted beside them does no harm:
-    no reference value relies on it.
+    An attacker can find other measurements that produce a value in a SHA-1 bank. SHA-256, SHA-384 and SHA-512 banks are
+    allowed by default; the policy can list others. A SHA-1 bank that is quoted beside them does no harm: no reference
+    value depends on it.
 
     Remediation: pin the values of a SHA-256, SHA-384 or SHA-512 bank. If the service quotes none, ask its operator for
-    one; a policy that lists a weaker hash under `bank.hashes` accepts values that other measurements can reach.
+    one. A weaker hash under `bank.hashes` would accept values that other measurements can produce.
     """
     policy = facts.policy
     if policy.weak_banks:
@@ -102,14 +102,14 @@ def pcr_bank(facts: LayoutFacts) -> CheckResult:
 
 
 def pcr_values(case: Case) -> CheckResult:
-    """Is each PCR that the policy names signed, with one of its reference values?
+    """Is every PCR that the policy names signed, with a value that the policy accepts?
 
-    The policy's reference values are compared with the reported ones, which count only because `pcr.selection` and
-    `pcr.digest` hold too.
+    The check compares the policy's reference values with the reported values, which are the signed ones only if
+    `pcr.selection`, `pcr.digest` and `signature.valid` hold.
 
     Remediation: if the machine was updated and you know to what, add the new value to the policy, with a label
     (`nomyo-attest policy learn` prints it); if not, do not rely on the response: the server booted something else. A
-    PCR that is not signed has no value to add: have the server quote it. Never add a value of a response for which
+    PCR that is not signed has no value to add: have the server quote it. Never add a value from a response for which
     another rule does not hold: the TPM may not have signed it.
     """
     return _compare_values(case.layout, case.report)
@@ -119,12 +119,12 @@ def pcr_values(case: Case) -> CheckResult:
 def _compare_values(facts: LayoutFacts, report: PcrReport) -> CheckResult:
     if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    values = [(one, one.value_in(report)) for one in facts.references]
-    unmet = [(one, value) for one, value in values if value is None or (one.accepted and value not in one.accepted)]
-    expected = {one.place: one.expected for one, _ in unmet or values}
-    got = {one.place: value for one, value in unmet or values}
+    values = [(pcr, pcr.value_in(report)) for pcr in facts.references]
+    unmet = [(pcr, value) for pcr, value in values if value is None or (pcr.accepted and value not in pcr.accepted)]
+    expected = {pcr.place: pcr.expected for pcr, _ in unmet or values}
+    got = {pcr.place: value for pcr, value in unmet or values}
     if not unmet:
         return PASS, expected, got, ""
-    places = ", ".join(one.place if value is not None else f"{one.place} (not quoted)" for one, value in unmet)
+    places = ", ".join(pcr.place if value is not None else f"{pcr.place} (not quoted)" for pcr, value in unmet)
     subject, verb = ("PCRs", "do") if len(unmet) > 1 else ("PCR", "does")
     return FAIL, expected, got, f"{subject} {places} {verb} not match the policy"

@@ -17,9 +17,9 @@ def _missing(signature: object, key: object) -> str:
 def signature_scheme(facts: LayoutFacts) -> CheckResult:
     """Is the signature's scheme the one in the AIK's public area?
 
-    A restricted key has one scheme. A signature with another scheme did not come from such a key.
+    A restricted key has one scheme and cannot have made a signature with another one.
 
-    Remediation: do not rely on the response. Signature and key do not belong together.
+    Remediation: do not rely on the response. The key and the signature do not belong together.
     """
     expected, got = facts.key_scheme, facts.signature_scheme
     if expected is None or got is None:
@@ -31,12 +31,13 @@ def signature_scheme(facts: LayoutFacts) -> CheckResult:
 
 
 def signature_hash(facts: LayoutFacts) -> CheckResult:
-    """Is the signature's hash the one of the AIK's scheme, and allowed?
+    """Is the signature's hash that of the AIK's scheme, and does the policy allow it?
 
-    SHA-256, SHA-384 and SHA-512 are allowed unless the policy says otherwise; SHA-1 only if the policy lists it.
+    SHA-256, SHA-384 and SHA-512 are allowed by default, SHA-1 only if the policy lists it.
 
-    Remediation: if the hash is not that of the AIK's scheme, do not rely on the response: key and signature do not
-    belong together. If the policy does not allow it, have the service create AIKs that sign with an allowed one.
+    Remediation: if the hash is not that of the AIK's scheme, do not rely on the response: the key and the signature do
+    not belong together. If the policy does not allow the hash, have the service create AIKs that sign with an allowed
+    one.
     """
     allowed, got = facts.policy.signature_hashes, facts.signature_hash
     if got is None or facts.key_scheme is None:
@@ -44,30 +45,30 @@ def signature_hash(facts: LayoutFacts) -> CheckResult:
     name = hash_name(got)
     if facts.key_hash is not got:
         own = hash_name(facts.key_hash) if facts.key_hash else None
-        return FAIL, own, name, f"the AIK's scheme has {own or 'no hash'}, the signature {name}"
+        return FAIL, own, name, f"the AIK's scheme uses {own or 'no hash'}, the signature {name}"
     if name in allowed:
         return PASS, allowed, name, ""
     return FAIL, allowed, name, f"the policy does not allow {name} signatures"
 
 
 def signature_valid(case: Case) -> CheckResult:
-    """Does the signature verify over the quote, as received, with the AIK?
+    """Does the AIK verify the signature over the quote, as received?
 
-    RSASSA is PKCS#1 v1.5; RSAPSS may have a salt as long as the digest or as the key allows; ECDSA is FIPS 186-5.
+    RSASSA is PKCS#1 v1.5; an RSAPSS salt may be as long as the digest or as the key allows; ECDSA is FIPS 186-5.
 
-    Remediation: do not rely on the response. The quote was altered, or signed by another key.
+    Remediation: do not rely on the response. The quote was altered, or another key signed it.
     """
     if case.signature is None or case.key is None or case.attest is None:
         return UNDECIDED, "valid", None, _missing(case.signature, case.key)
     signature = case.signature.value
     if not can_verify(signature):
-        return UNDECIDED, "valid", None, f"{hash_name(signature.signature.hash)} cannot be computed here"
+        return UNDECIDED, "valid", None, f"this library cannot compute {hash_name(signature.signature.hash)}"
     if case.verification_key is None:
-        return UNDECIDED, "valid", None, f"the AIK cannot verify anything: {case.verification_key_error}"
+        return UNDECIDED, "valid", None, f"the AIK cannot be used: {case.verification_key_error}"
     try:
         valid = verify_signature(case.verification_key, signature, case.attest.inner)
     except UnverifiableError as error:
-        return UNDECIDED, "valid", None, f"the signature cannot be verified here: {error}"
+        return UNDECIDED, "valid", None, f"the signature cannot be verified: {error}"
     if valid:
         return PASS, "valid", "valid", ""
     return FAIL, "valid", "invalid", "the signature does not verify over the quote with the AIK"

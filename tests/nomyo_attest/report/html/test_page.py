@@ -168,7 +168,7 @@ def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) ->
     first = entries(page, "rules")[0]
     assert first.all("p", "head")[0].words == "✗ FAIL pcr.values 75 records"
     told = facts(first)
-    assert told["question"].startswith("Is each PCR that the policy names signed")
+    assert told["question"].startswith("Is every PCR that the policy names signed")
     assert told["problem"] == "PCR sha256:7 does not match the policy."
     assert (told["expected"], told["got"]) == ("sha256:7 c6cf0b83…3530", "sha256:7 006b7583…31aa")
     assert told["share"] == "0.7 %"
