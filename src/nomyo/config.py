@@ -86,7 +86,8 @@ def _split(text: str) -> tuple[str, str, int | None, str]:
         host, port, parts = "", None, urlsplit("")
     scheme = parts.scheme.lower()
     if scheme not in ("https", "http") or not _is_host(host.lower(), bracketed="[" in parts.netloc):
-        raise ArgumentError("base_url: expected https://HOST, optionally with a port and a path")
+        missing = "" if "://" in text else "; the scheme https:// is missing"
+        raise ArgumentError(f"base_url: expected https://HOST, optionally with a port and a path{missing}")
     if "@" in parts.netloc:
         raise ArgumentError("base_url: expected no user name or password in it; give the API key as api_key")
     if "?" in text or "#" in text:
@@ -106,17 +107,19 @@ def _is_host(host: str, *, bracketed: bool) -> bool:
 
 
 def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> None:
+    if not allow_http and is_loopback(host):
+        raise InsecureURLError(f"base_url: plain http to this machine ({host}) requires allow_http=True; or use https")
     if not allow_http:
         raise InsecureURLError(
             f"base_url: plain http to {host}: the server's key and the API key would be readable on the network path. "
-            "Use https; for development on this machine, allow_http=True"
+            "Use https; allow_http=True is only for development on this machine"
         )
     if not is_loopback(host) and not unsafe_remote_http:
         raise InsecureURLError(
             f"base_url: plain http to {host}, which is not this machine: allow_http is for localhost only. Use https, "
             "or also set unsafe_remote_http=True"
         )
-    _warn(f"plain http to {host}: anybody on the network path can read and change everything")
+    _warn(f"plain http to {host}: anyone on the network path can read and change all traffic")
 
 
 def is_loopback(host: str) -> bool:

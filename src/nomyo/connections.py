@@ -54,8 +54,13 @@ def ssl_context() -> ssl.SSLContext:
         httpx.AsyncClient(verify=context, trust_env=False)
         return context
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-    raise ArgumentError(f"SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be loaded: {reason}")
+        reason = "no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror or type(error).__name__
+    variable = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
+    if variable is None:
+        raise ArgumentError(f"the default CA certificates cannot be loaded: {reason}; reinstall certifi")
+    raise ArgumentError(
+        f"{variable}: {os.environ[variable]}: CA certificates cannot be loaded: {reason}; correct or unset {variable}"
+    )
 
 
 class Connections:

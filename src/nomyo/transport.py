@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
@@ -32,6 +33,9 @@ from nomyo.status import BODY_MAX, may_be_retried
 
 FAILED: Final = "Failed to connect to router: "
 """Beginning of the message of an `APIConnectionError`, as in nomyo 0.2.9."""
+
+REFUSED: Final = "connection refused: nothing listens on this port"
+"""The reason in the message if no server listens on the port."""
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Maximum size of a response in bytes: twice that of an encrypted request."""
@@ -245,17 +249,17 @@ def _failure(error: httpx.TransportError | OSError, url: str, proxy: Environment
     start = f"{FAILED}{_host_of(url)}: "
     refusal = _proxy_status(error)
     if proxy is not None and refusal is not None:
-        failure = APIConnectionError(f"{start}{_refused_by(proxy, refusal, _reason(error))}")
+        failure = APIConnectionError(f"{start}{_refused_by(proxy, refusal, _reason(error, proxy))}")
     elif isinstance(error, httpx.TimeoutException):
         what = "no connection" if not sent else "no response"
         failure = APITimeoutError(f"{start}{what} in time{_through(proxy)}")
     elif _is_certificate_error(error):
         failure = APIConnectionError(
             f"{start}its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name the CA's "
-            f"certificate ({_reason(error)}){_through(proxy)}"
+            f"certificate ({_reason(error, proxy)}){_through(proxy)}"
         )
     else:
-        failure = APIConnectionError(f"{start}{_reason(error)}{_through(proxy)}")
+        failure = APIConnectionError(f"{start}{_reason(error, proxy)}{_through(proxy)}")
     failure.maybe_processed = sent
     failure.retryable = not (
         _is_certificate_error(error)
@@ -297,9 +301,33 @@ def _is_certificate_error(error: BaseException) -> bool:
     return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, proxy: EnvironmentProxy | None) -> str:
     """Return the reason of a failure: connection errors name hosts and system errors, and no part of a request."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            owner = "" if proxy is None else " of the proxy"
+            return f"the host name{owner} could not be resolved ({cause.strerror})"
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return REFUSED if proxy is None else "the proxy refuses connections"
     text = str(error)
+    if any(sign in text for sign in _NOT_TLS):
+        return "the server does not use TLS on this port; check scheme and port of the base URL"
     if isinstance(error, httpx.RemoteProtocolError):
-        text = text.partition(":")[0]  # the rest quotes the server, which may echo the request
+        text = text.partition(":")[0].rstrip(".")  # the rest quotes the server, which may echo the request
     return (text or f"the connection was lost ({type(error).__name__})")[:200]
+
+
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""OpenSSL's reasons if the first bytes of the server are not TLS."""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes, those in groups included: anyio tries each address of a host."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _causes(one)
+    cause = error.__cause__ or error.__context__  # httpcore sets no cause
+    if cause is not None:
+        yield from _causes(cause)

@@ -25,7 +25,8 @@ COMMANDS: Final = {
 
 _EXITS: Final = """\
 exit status:
-  0  the command succeeded; with --policy, the policy affirms the server
+  0  the command succeeded; with --policy, the policy affirms the server, or
+     only warns
   1  the response was refused, since the policy does not affirm the server;
      or the demo did not go as expected
   2  wrong usage, a file, key or policy that cannot be used, a server that

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from nomyo.cli.settings import check_variables, nonempty, read_secret, setting
 from nomyo.cli.terminal import print_error
-from nomyo.config import DEFAULT_BASE_URL, TIMEOUT
+from nomyo.config import DEFAULT_BASE_URL, TIMEOUT, is_loopback
 from nomyo_attest.cli.arguments import decimal_number
 from nomyo_attest.cli.errors import CommandError
 
@@ -216,8 +216,11 @@ def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -
         InternalError,
         KeyStoreError,
     )  # fmt: skip
+    from nomyo.transport import FAILED, REFUSED
 
     text = str(error)
+    if isinstance(error, InsecureURLError) and "allow_http=True; or" in text:
+        return CommandError(_name_option(text).replace("allow_http=True; or use https", "--allow-http; or use https"))
     if isinstance(error, InsecureURLError):
         problem = _name_option(text.partition(": allow_http is")[0].partition(". Use https")[0])
         return CommandError(f"{problem}; use https (--allow-http is only for a server on this machine)")
@@ -230,8 +233,21 @@ def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -
             _name_option(text).replace("; give the API key as api_key", "; every user could see it in the process list")
         )
     hint = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _hint(error)
-    problem = text if host in text else f"{host}: {text}"
+    problem = text.removeprefix(FAILED)
+    if text.endswith(REFUSED):  # not through a proxy
+        hint = _start_hint(host) or hint
+    problem = problem if host in problem else f"{host}: {problem}"
     return CommandError(f"{problem}; {hint}" if hint else problem)
+
+
+def _start_hint(host: str) -> str:
+    """Return the hint for a host of this machine on which no server listens; empty for another host."""
+    parts = urlsplit(f"//{host}")
+    if not is_loopback(parts.hostname or ""):
+        return ""
+    if parts.port is None:
+        return "add the port of your server to the base URL"
+    return f"start a server on it, such as nomyo router --port {parts.port}, or correct the port"
 
 
 def _hint(error: NomyoError) -> str:
@@ -240,7 +256,8 @@ def _hint(error: NomyoError) -> str:
     from nomyo.status import NOT_THE_ROUTERS
 
     text = str(error)
-    if text.startswith(QUEUE_FULL) or "SSL_CERT_FILE" in text or "; give it without /" in text or "(407)" in text:
+    hinted = ("SSL_CERT_FILE", "; give it without /", "(407)", "check scheme and port")
+    if text.startswith(QUEUE_FULL) or any(part in text for part in hinted):
         return ""  # the message contains the hint
     if NOT_THE_ROUTERS in text:
         return _NO_ROUTER

@@ -90,7 +90,7 @@ def load_tls(cert: Path, key: Path) -> ServerTLS:
         raise RouterError(f"key: {error}") from None
     except OSError as error:  # ssl.SSLError is one
         reason = error.strerror or type(error).__name__
-        raise RouterError(f"cert {cert} and key {key}: not a certificate chain and its key in PEM ({reason})") from None
+        raise RouterError(f"cert: {cert} and {key}: not a certificate chain and its key in PEM ({reason})") from None
     return ServerTLS(context, None)
 
 

@@ -197,7 +197,9 @@ def open_source(options: RouterOptions) -> Source:
         source.attest(_TRIAL)
     except (AttesterError, ForgeError) as error:
         source.close()
-        raise RouterError(f"tpm {source.kind!r} cannot make the requested evidence: {error}") from None
+        raise RouterError(
+            f"tpm {source.kind!r} cannot quote PCRs {options.pcrs} with a key of kind {options.aik}: {error}"
+        ) from None
     except RouterError:
         source.close()
         raise

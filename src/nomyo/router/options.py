@@ -90,13 +90,16 @@ class RouterOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _PORT_MAX:
             raise RouterError(f"port: expected 0 to {_PORT_MAX}, got {self.port}")
-        if (self.cert is None) != (self.key is None):
-            raise RouterError("cert and key: expected both or neither, got one of them")
+        if self.cert is not None and self.key is None:
+            raise RouterError("cert: expected a key with it, got none; give the private key of the certificate")
+        if self.cert is None and self.key is not None:
+            raise RouterError("key: expected a cert with it, got none; give the certificate chain")
         if self.cert is not None and self.ca_out is not None:
-            raise RouterError("ca_out: expected no cert, got both: cert replaces the temporary CA; omit one of them")
+            raise RouterError("ca_out: expected no cert, got one: it replaces the temporary CA; omit one of the two")
         if self.cert is None and not is_loopback(self.host):
             raise RouterError(
-                f"host {self.host!r}: the temporary CA is for loopback only; give cert and key, or listen on 127.0.0.1"
+                f"host {self.host!r}: the temporary CA is for loopback only; give a certificate and its key, or listen "
+                "on 127.0.0.1"
             )
         for key in self.api_keys:
             if not key.strip() or not (key.isascii() and key.isprintable()):

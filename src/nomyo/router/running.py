@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import tempfile
 import threading
@@ -189,7 +190,12 @@ def _listen(options: RouterOptions) -> socket.socket:
     try:
         return socket.create_server((host, options.port), family=family, backlog=2048)
     except OSError as error:
-        raise RouterError(f"cannot listen on {host}, port {options.port}: {error.strerror or error}") from None
+        # create_server() replaces the error by one whose strerror contains the address.
+        if isinstance(error.__context__, socket.gaierror):
+            raise RouterError(f"host: {host!r} could not be resolved; give an address of this machine") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        problem = f"cannot listen on {host}, port {options.port}: {reason}"
+        raise RouterError(f"{problem}; choose another host or port") from None
 
 
 def _url(options: RouterOptions, port: int) -> str:
@@ -214,5 +220,5 @@ def _temporary_tls(stack: ExitStack, host: str) -> ServerTLS:
         reason = error.strerror or type(error).__name__
         raise RouterError(
             f"temporary folder: {reason}; set TMPDIR to a folder with free space that you can write to, or give"
-            " a certificate with cert and key"
+            " a certificate and its key"
         ) from None

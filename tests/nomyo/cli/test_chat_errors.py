@@ -37,7 +37,7 @@ from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
         (
             ["--base-url", "http://localhost:1", "x"],
             b"",
-            "use https (--allow-http is only for a server on this machine)",
+            "requires --allow-http; or use https",
         ),
         (["--base-url", "http://example.org", "--allow-http", "x"], b"", "which is not this machine"),
         (["--api-key", "secret", "x"], b"", "unknown option '--api-key' (did you mean --api-key-file?)"),
@@ -102,7 +102,8 @@ def test_a_server_that_does_not_answer_in_time_is_said(router: PlainRouter) -> N
 
 def test_a_server_that_is_not_there_is_said(router: PlainRouter) -> None:
     answer = complaint(run("chat", "--base-url", "https://localhost:1", "--timeout", "20", "x"))
-    assert answer.startswith("Failed to connect to router: localhost:1: ")
+    assert answer.startswith("localhost:1: connection refused: ")
+    assert "nomyo router --port 1" in answer
 
 
 def test_a_certificate_that_does_not_verify_is_said(

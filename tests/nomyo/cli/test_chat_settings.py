@@ -87,7 +87,7 @@ def test_flags_win_over_the_environment(
         ("NOMYO_SERVER_KEY_PINS", "sha256/x", "NOMYO_SERVER_KEY_PINS: expected a pin"),
         ("NOMYO_BASE_URL", "ftp://x", "base URL: expected https://HOST"),
         ("NOMYO_API_KEY", "sec ret", "API key: expected printable ASCII"),
-        ("SSL_CERT_FILE", "/nowhere/ca.pem", "SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be loaded"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", "SSL_CERT_FILE: /nowhere/ca.pem: CA certificates cannot be loaded: "),
     ],
 )
 def test_a_wrong_variable_is_named(

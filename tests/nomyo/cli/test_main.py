@@ -37,6 +37,12 @@ def test_help_of_the_key_commands_names_those_alone() -> None:
     assert all((f"\n  {words} " in ran.out) is words.startswith("keys ") for words in COMMANDS)
 
 
+def test_help_of_a_command_can_be_written_in_front() -> None:
+    assert run("help", "keys", "pin") == run("keys", "pin", "--help")
+    assert run("help").out == run("--help").out
+    assert run("version") == run("--version")
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_help_of_a_command_shows_how_to_type_it_and_how_it_ends(words: str) -> None:
     ran = run(*words.split(), "--help")

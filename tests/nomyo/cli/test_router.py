@@ -92,7 +92,7 @@ def test_the_choices_are_those_of_the_router() -> None:
     [
         (["--port", "70000"], "--port: expected 0 to 65535, got 70000"),
         (["--host", "0.0.0.0"], "--host '0.0.0.0': the temporary CA is for loopback only"),
-        (["--cert", "x"], "cert and key: expected both or neither"),
+        (["--cert", "x"], "--cert: expected a key with it"),
         (["--cert", "x", "--key", "y"], "--key: y: does not exist; check its path"),
         (["--model", "m=top"], "--model: tier: expected one of standard, high, maximum, got 'top'"),
         (["--upstream", "ftp://x"], "--upstream: expected a base URL such as http://"),

@@ -157,7 +157,7 @@ def test_evidence_of_no_machine_is_said_aloud(kind: str, caplog: pytest.LogCaptu
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("wrong", [{"pcrs": "sha256:99"}, {"pcrs": "sha999:0"}, {"aik": "p257"}])
 def test_what_no_tpm_can_quote_is_told_at_the_start(kind: str, wrong: dict[str, str]) -> None:
-    with pytest.raises(RouterError, match=f"tpm '{kind}' cannot make the requested evidence: "):
+    with pytest.raises(RouterError, match=f"tpm '{kind}' cannot quote PCRs "):
         open_source(RouterOptions(tpm=kind, **wrong))  # type: ignore[arg-type]  # mypy takes the dict for every option
 
 
@@ -217,7 +217,7 @@ def test_a_tpm_that_opens_and_cannot_quote_is_not_passed_over_in_silence(monkeyp
             closed.append(self)
 
     monkeypatch.setattr(evidence, "Device", Broken)
-    with pytest.raises(RouterError, match="tpm 'device' cannot make the requested evidence: TPM2_Quote: out of order"):
+    with pytest.raises(RouterError, match="tpm 'device' cannot quote PCRs TPM2_Quote: out of order"):
         open_source(RouterOptions())
     assert closed
 

@@ -16,9 +16,9 @@ from nomyo.router.options import ANY_MODEL
     [
         ({"port": -1}, "port: expected 0 to 65535, got -1"),
         ({"port": 65536}, "port: expected 0 to 65535"),
-        ({"cert": Path("c.pem")}, "cert and key: expected both or neither"),
-        ({"key": Path("k.pem")}, "cert and key: expected both or neither"),
-        ({"host": "0.0.0.0"}, "the temporary CA is for loopback only; give cert and key"),
+        ({"cert": Path("c.pem")}, "cert: expected a key with it"),
+        ({"key": Path("k.pem")}, "key: expected a cert with it"),
+        ({"host": "0.0.0.0"}, "the temporary CA is for loopback only; give a certificate and its key"),
         ({"host": "router.example"}, "the temporary CA is for loopback only"),
         ({"api_keys": ("a", "")}, "api_keys: expected printable ASCII"),
         ({"api_keys": ("schlüssel",)}, "api_keys: expected printable ASCII"),

@@ -161,7 +161,7 @@ def test_what_fails_at_the_start_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     threads = set(threading.enumerate())
     with (
-        pytest.raises(RouterError, match="cannot make the requested evidence"),
+        pytest.raises(RouterError, match="cannot quote PCRs"),
         RunningRouter(RouterOptions(tpm="soft", pcrs="sha256:99"), server_key=server_key),
     ):
         pass

@@ -110,7 +110,7 @@ def bodies() -> Iterator[Fault]:
     yield _at_once("error-empty", "A 400 comes without a body.", Response(status_code=400))
 
 
-def others() -> Iterator[Fault]:
+def intermediaries() -> Iterator[Fault]:
     """Responses of proxies and captive portals."""
     yield _at_once("html", "A 200 comes with an HTML page.", HTMLResponse(PAGE))
     yield _at_once("empty", "A 200 comes without a body.", Response())
@@ -132,7 +132,7 @@ def status_faults() -> Iterator[Fault]:
     yield from statuses()
     yield from retry_after()
     yield from bodies()
-    yield from others()
+    yield from intermediaries()
 
 
 def key_faults() -> Iterator[Fault]:
