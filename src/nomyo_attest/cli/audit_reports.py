@@ -69,7 +69,10 @@ def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: a
     if arguments.format == "json":
         import msgspec
 
+        from nomyo_attest.report.incidents import incidents
+
         document = msgspec.to_builtins(summary)
+        document["incidents"] = msgspec.to_builtins(incidents(summary))
         if reports.streams:
             print_stderr(json_text(document))
         else:

@@ -1,7 +1,7 @@
-"""Format the findings of an audit as workflow commands of GitHub Actions, which shows them beside the files.
+"""Format the incidents of an audit as workflow commands of GitHub Actions, which shows them beside the files.
 
-``::error file=recorded.jsonl,line=12,title=pcr.values::…``: one for each source and rule. GitHub shows ten errors and
-ten warnings of a step and silently drops the others, so the tenth states how many more there are.
+``::error file=recorded.jsonl,line=12,title=One machine booted …::…``: one for each incident. GitHub shows ten errors
+and ten warnings of a step and silently drops the others, so the tenth states how many more there are.
 """
 
 # No import of annotations from __future__: a function below has that name.
@@ -9,26 +9,14 @@ ten warnings of a step and silently drops the others, so the tenth states how ma
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
-from nomyo_attest.report.causes import (
-    NOT_AFFIRMED,
-    REMEDIATION_RELEASED,
-    REMEDIATION_UNREADABLE,
-    Cause,
-    causes_by_source,
-    not_evaluated_text,
-    outside_text,
-    released_text,
-    remediation_not_evaluated,
-    unreadable,
-    where,
-)
-from nomyo_attest.report.formatting import count, escape_commands, excerpt, sanitize, sentence
+from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.causes import NOT_AFFIRMED, REMEDIATION_RELEASED, outside_text, released_text
+from nomyo_attest.report.formatting import count, escape_commands, sanitize, sentence
+from nomyo_attest.report.incidents import Incident, Kind, incidents
+from nomyo_attest.report.incidents.plain import facts, place_of
 
 SHOWN: Final = 10
 """Maximum errors, and maximum warnings, that GitHub shows for one step."""
-
-_PLACES: Final = 3
 
 
 class _Annotation(NamedTuple):
@@ -41,32 +29,21 @@ class _Annotation(NamedTuple):
 def annotations(summary: Summary) -> str:
     """Return one workflow command per line, with line ends; empty if there is nothing to report.
 
-    Errors are records that were released though not affirmed, rules that the policy requires, findings across records,
-    cross-record checks that were not evaluated, and what could not be read; warnings are rules that the policy softens;
-    a notice says how many records are outside the window by the server's own time.
+    Errors are records that were released though not affirmed, and incidents; warnings are incidents of rules that the
+    policy softens; a notice says how many records are outside the window by the server's own time.
     """
-    causes = causes_by_source(summary)
-    errors = [
-        *_released(summary),
-        *_unreadable(summary),
-        *_cross_record(summary),
-        *(_of_cause(one) for one in causes if not one.softened),
-    ]
-    warnings = [_of_cause(one) for one in causes if one.softened]
-    # Places that the summary does not list are missing here too, and are only counted.
-    unlisted = max(0, summary.places_total - len(summary.places))
+    found = incidents(summary)
+    errors = [*_released(summary), *(_of(one) for one in found if one.kind is not Kind.WARNING)]
+    warnings = [_of(one) for one in found if one.kind is Kind.WARNING]
     notices = []
     if summary.outside_by_server:
         message = f"{count(summary.outside, 'record')} outside the time asked for: {outside_text(summary)}"
         notices.append(_Annotation("-", 0, "outside the time asked for", sentence(message)))
-    return "".join(
-        [*_commands("error", errors, unlisted), *_commands("warning", warnings, 0), *_commands("notice", notices, 0)]
-    )
+    return "".join([*_commands("error", errors), *_commands("warning", warnings), *_commands("notice", notices)])
 
 
-def _commands(kind: str, found: list[_Annotation], unlisted: int) -> Iterable[str]:
-    total = len(found) + unlisted
-    found = _interleaved(found)
+def _commands(kind: str, found: list[_Annotation]) -> Iterable[str]:
+    total = len(found)
     shown = found if total <= SHOWN else found[: SHOWN - 1]
     for one in shown:
         properties = [("title", one.title)]
@@ -77,16 +54,6 @@ def _commands(kind: str, found: list[_Annotation], unlisted: int) -> Iterable[st
         left = count(total - len(shown), f"more {kind}")
         message = f"{left}, which GitHub would not show. The summary of the job and the verdicts have all of them."
         yield _command(kind, [("title", left)], message)
-
-
-def _interleaved(found: list[_Annotation]) -> list[_Annotation]:
-    """Reorder: the first of every title, then the second of every title, and so on."""
-    seen: dict[str, int] = {}
-    turns = []
-    for one in found:
-        turns.append(seen.get(one.title, 0))
-        seen[one.title] = turns[-1] + 1
-    return [found[at] for at in sorted(range(len(found)), key=turns.__getitem__)]
 
 
 def _command(kind: str, properties: Iterable[tuple[str, str]], message: str) -> str:
@@ -108,30 +75,7 @@ def _released(summary: Summary) -> Iterable[_Annotation]:
         yield _Annotation("-", 0, NOT_AFFIRMED.lower(), "\n".join(lines))
 
 
-def _unreadable(summary: Summary) -> Iterable[_Annotation]:
-    for one in unreadable(summary):
-        lines = [sentence(excerpt(one.problem)), sentence(REMEDIATION_UNREADABLE)]
-        if one.records > 1:
-            lines.insert(0, f"{count(one.records, 'record')} unreadable.")
-        yield _Annotation(one.source, one.lines[0] if one.lines else 0, "unreadable", "\n".join(lines))
-
-
-def _cross_record(summary: Summary) -> Iterable[_Annotation]:
-    for rule in summary.cross_record_rules:
-        if rule.outcome == NOT_EVALUATED and not rule.accepted:
-            message = (
-                f"Not evaluated: {excerpt(not_evaluated_text(rule))}.\n{sentence(remediation_not_evaluated(rule))}"
-            )
-            yield _Annotation("-", 0, excerpt(rule.rule, 60), message)
-    remediations = {one.rule: one.remediation for one in summary.cross_record_rules}
-    for one in summary.cross_record:
-        places = "; ".join(map(where, one.places[:_PLACES]))
-        left = f"; and {one.records - _PLACES:,} more" if one.records > _PLACES else ""
-        message = f"{sentence(excerpt(one.message))}\n{places}{left}\n{sentence(remediations.get(one.rule, ''))}"
-        yield _Annotation(one.last.source, one.last.line, excerpt(one.rule, 60), message)
-
-
-def _of_cause(cause: Cause) -> _Annotation:
-    lines = [f"{cause.affected}: {cause.problem}", cause.compared, cause.remediation]
-    line = cause.lines[0] if cause.lines else 1
-    return _Annotation(cause.source, line, excerpt(cause.rule, 60), "\n".join(filter(None, lines)))
+def _of(incident: Incident) -> _Annotation:
+    place = place_of(incident)
+    source, line = ("-", 0) if place is None else (place.source, place.line)
+    return _Annotation(source, line, incident.title, "\n".join([*facts(incident), incident.remediation]).rstrip())

@@ -53,11 +53,11 @@ def audit_markdown(summary: Summary) -> str:
     """Format `summary` as GitHub Flavored Markdown, with a final line end: result and reason first."""
     report = document(summary)
     state = "passed" if report.code == 0 else "not passed"
-    reason = f": {prose(excerpt(report.reason))}" if report.reason else ""
+    reason = f"; {prose(excerpt(report.reason))}" if report.reason else ""
     parts = [
         f"## nomyo-attest audit: {state}",
         f"**{report.title}**, {_text(report.subject)}.",
-        f"Exit status {report.code}{reason}.",
+        f"Exit status {report.code}: {report.status.text}{reason}.",
     ]
     for at, section in enumerate(report.sections):
         parts += _section(section, heading=at > 0)

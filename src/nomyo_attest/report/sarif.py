@@ -1,7 +1,6 @@
 """Format an audit as SARIF 2.1.0 (OASIS), which code scanning services and editors show beside the files.
 
-One result for each source and rule, not for each record: services accept at most 25,000 results. Section numbers are
-those of the standard.
+One result for each incident that has a place, not for each record. Section numbers are those of the standard.
 """
 
 from __future__ import annotations
@@ -9,25 +8,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
 from nomyo_attest.appraisal.rules import RULES, Rule
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
-from nomyo_attest.audit.summary import NOT_EVALUATED, Place, Summary
+from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
 from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,
     WHY_UNREADABLE,
-    Cause,
-    causes_by_source,
     not_evaluated_text,
     place_text,
-    unreadable,
     where,
 )
-from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence
+from nomyo_attest.report.formatting import excerpt, sanitize, sentence
+from nomyo_attest.report.incidents import Incident, Kind, incidents
+from nomyo_attest.report.incidents.plain import facts, other_places, place_of
 from nomyo_attest.report.rules_page import rule_anchor
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -35,9 +33,6 @@ SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sche
 
 RESULTS_MAXIMUM: Final = 25_000
 """Maximum results of one run that GitHub accepts; it shows 5,000, the most severe first."""
-
-_NEAR: Final = 1000
-"""Maximum results with related locations: with those of all 25,000 the file would be too large to upload."""
 
 UNREADABLE_RULE: Final = "unreadable"
 """The rule id of results about unreadable sources and records, the same word as the verdict."""
@@ -56,16 +51,13 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
     `docs_url` is the URL of the rules page, such as `docs/rules.md` on a repository host, to which the rules link.
     Without it the rules have their help as text only.
     """
-    causes = causes_by_source(summary)
-    rules = _descriptors(summary, [one.rule for one in causes], docs_url)
+    found = incidents(summary)
+    rules = _descriptors(summary, [rule for one in found for rule in one.rules], docs_url)
     places = {rule["id"]: place for place, rule in enumerate(rules)}
-    found = [*_unreadable(summary), *_cross_record(summary), *_causes(causes)]
-    cut = max(0, len(found) - RESULTS_MAXIMUM)
-    results = found[:RESULTS_MAXIMUM]
-    for place, result in enumerate(results):
-        result["ruleIndex"] = places[result["ruleId"]]
-        if place >= _NEAR:
-            result.pop("relatedLocations", None)
+    results = list(_results(found))[:RESULTS_MAXIMUM]
+    for result in results:
+        if result["ruleId"] in places:  # a rule of another version has no description
+            result["ruleIndex"] = places[result["ruleId"]]
     run = {
         "tool": {
             "driver": {
@@ -78,7 +70,7 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
         "invocations": [_invocation(summary)],
         "artifacts": _artifacts(summary),
         "results": results,
-        "properties": _properties(summary, cut + max(0, summary.places_total - len(summary.places))),
+        "properties": _properties(summary, len(found), len(found) - len(results)),
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
@@ -136,7 +128,7 @@ def _artifacts(summary: Summary) -> list[dict[str, Any]]:
     return artifacts
 
 
-def _properties(summary: Summary, cut: int) -> dict[str, Any]:
+def _properties(summary: Summary, found: int, cut: int) -> dict[str, Any]:
     counts = summary.counts
     return {
         "policy": {"id": excerpt(summary.policy.id), "digest": summary.policy.digest},
@@ -160,6 +152,7 @@ def _properties(summary: Summary, cut: int) -> dict[str, Any]:
         "releasedNotAffirmed": summary.released.not_affirmed,
         "sources": summary.sources_total,
         "sourcesListed": len(summary.sources),
+        "incidents": found,
         "resultsNotListed": cut,
         "notEstablished": [sanitize(one) for one in summary.not_established],
     }
@@ -190,54 +183,33 @@ def _message(text: str) -> dict[str, str]:
     return {"text": _LINK.sub("] ", text.replace("{", "{{").replace("}", "}}"))}
 
 
-def _result(rule: str, level: str, text: str, places: Sequence[tuple[str, int, str]], *identity: str) -> dict[str, Any]:
-    """Return one result (3.27): at the first of its places, with the others as related locations.
-
-    The fingerprint covers the rule and `identity`, which stay the same from run to run; it covers neither lines nor
-    counts, which change.
-    """
-    source, line, _ = places[0]
-    fingerprint = hashlib.sha256("\0".join((rule, *identity)).encode(errors="backslashreplace")).hexdigest()
-    result: dict[str, Any] = {
-        "ruleId": rule,
-        "level": level,
-        "message": _message(text),
-        "locations": [_location(source, line)],
-        "partialFingerprints": {"nomyoAttestResult/v1": fingerprint},
-    }
-    if len(places) > 1:
-        result["relatedLocations"] = [_location(*place) for place in places[1 : _RELATED_MAXIMUM + 1]]
-    return result
-
-
-def _unreadable(summary: Summary) -> Iterable[dict[str, Any]]:
-    for one in unreadable(summary):
-        text = f"{count(one.records, 'record')} could not be read: {sentence(excerpt(one.problem))}"
-        places = [(one.source, line, "here too") for line in one.lines] or [(one.source, 0, "")]
-        yield _result(UNREADABLE_RULE, "error", text, places, one.source)
+def _results(found: Iterable[Incident]) -> Iterator[dict[str, Any]]:
+    """Yield a result (3.27) for each incident with a place: there, with its other places as related locations."""
+    for one in found:
+        place = place_of(one)
+        if place is None:
+            continue
+        result: dict[str, Any] = {
+            "ruleId": sanitize(one.rules[0]),
+            "level": "warning" if one.kind is Kind.WARNING else "error",
+            "message": _message(" ".join([sentence(one.title), *facts(one)])),
+            "locations": [_location(place.source, place.line)],
+            "partialFingerprints": {"nomyoAttestIncident/v1": _fingerprint(one)},
+            "properties": {"kind": one.kind.value, "severity": one.severity.value, "records": one.records},
+        }
+        if others := other_places(one):
+            result["relatedLocations"] = [
+                _location(other.source, other.line, where(other)) for other in others[:_RELATED_MAXIMUM]
+            ]
+        yield result
 
 
-def _cross_record(summary: Summary) -> Iterable[dict[str, Any]]:
-    for one in summary.cross_record:
-        places = [(place.source, place.line, where(place)) for place in _latest_first(one.places, one.last)]
-        span = f"First {where(one.first)}; last {where(one.last)}."
-        text = f"{sentence(excerpt(one.message))} {span}"
-        yield _result(sanitize(one.rule), "error", text, places, one.key)
-
-
-def _latest_first(places: list[Place], last: Place) -> list[Place]:
-    """Put the last place first: it is where the earlier value appeared again."""
-    return [last, *(place for place in places if place != last)]
-
-
-def _causes(causes: list[Cause]) -> Iterable[dict[str, Any]]:
-    for cause in causes:
-        text = f"{cause.affected}: {cause.problem} {cause.compared}".rstrip()
-        beside = "here too" if cause.failed else "undecided here too"
-        places = [(cause.source, line, beside) for line in cause.lines] or [(cause.source, 0, "")]
-        level = "warning" if cause.softened else "error"
-        identity = () if cause.failed else (cause.outcome,)
-        yield _result(sanitize(cause.rule), level, text, places, cause.source, *identity)
+def _fingerprint(incident: Incident) -> str:
+    """Identify an incident by what stays the same from run to run: not by lines, counts and times, which change."""
+    changes = [(one.what, one.after if incident.values == 1 else "") for one in incident.changes]
+    changes = [] if incident.kind is Kind.ROLLBACK else changes
+    identity = (incident.kind.value, incident.rules, incident.keys, changes)
+    return hashlib.sha256(repr(identity).encode(errors="backslashreplace")).hexdigest()
 
 
 # ---- rules

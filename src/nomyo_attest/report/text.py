@@ -70,8 +70,8 @@ def audit_text(summary: Summary, style: TextStyle, written: Sequence[str] = ()) 
     parts += [renderer.section(one, heading=at > 0) for at, one in enumerate(report.sections)]
     if written:
         parts.append(style.wrap(", ".join(source_name(name) for name in written), "written: "))
-    tag = f"exit status {report.code}"
-    status = style.wrap(f"{tag}: {excerpt(report.reason, 600)}" if report.reason else tag)
+    tag = f"exit status {report.code}: {report.status.text}"
+    status = style.wrap(f"{tag}; {excerpt(report.reason, 600)}" if report.reason else tag)
     status[0] = status[0].replace(tag, style.paint(tag, _ink(report.status)), 1)
     return escape_commands("\n\n".join("\n".join(part) for part in [*parts, status] if part))
 
@@ -178,7 +178,9 @@ class _Renderer:
                 lines += self._fact(fact)
         if items:
             lines += self._more(len(items), len(entry.items), entry.total, entry.noun, " " * (_LABEL_INDENT + _LABEL))
-        return lines + [line for one in entry.facts if one.name == "remediation" for line in self._fact(one)]
+        return lines + [
+            line for one in select(entry.facts, self.detail) if one.name == "remediation" for line in self._fact(one)
+        ]
 
     def _head(self, entry: Entry) -> list[str]:
         """Render mark and name, as for a rule of a single result, with the amount beside them, or below if too long."""

@@ -69,7 +69,7 @@ class TestTheWindow:
     ) -> None:
         ran = audit(plain, *WINDOW, "--fail-on", "outside")
         assert ran.status == 1
-        assert "exit status 1: 1 record outside the window by the server's own time" in ran.out
+        assert "exit status 1: not passed; 1 record outside the window by the server's own time" in ran.out
         assert audit(ledger, *WINDOW, "--fail-on", "outside").status == 0
 
     def test_fail_on_outside_without_a_window_is_wrong_usage(self, plain: str) -> None:
@@ -115,7 +115,7 @@ class TestReleased:
     def test_fail_on_released_fails_for_those_alone(self, ledger: str) -> None:
         ran = audit(ledger, "--fail-on", "released")
         assert ran.status == 1
-        assert "exit status 1: 1 record failed: 1 contraindicated though released" in ran.out
+        assert "exit status 1: not passed; 1 record failed: 1 contraindicated though released" in ran.out
         lines = Path(ledger).read_bytes().splitlines(keepends=True)
         Path("refused.jsonl").write_bytes(lines[0] + lines[2])
         assert audit("refused.jsonl", "--fail-on", "released").status == 0

@@ -68,7 +68,7 @@ def test_the_first_screen_says_whether_it_passed_how_many_and_what_happened() ->
     screen = audit_markdown(summary()).splitlines()[:28]
     assert screen[0] == "## nomyo-attest audit: not passed"
     assert "| **contraindicated** | 75 | 0.7 % |" in screen
-    assert "Exit status 1: 75 contraindicated, 146 none, 1 unreadable, 2 findings across records." in screen
+    assert "Exit status 1: not passed; 75 contraindicated, 146 none, 1 unreadable, 2 findings across records." in screen
     at = next(at for at, line in enumerate(screen) if line.startswith("**HIGH** One machine (inferred) booted"))
     assert "75 responses" in screen[at]
     assert screen[at + 3 : at + 5] == [

@@ -25,4 +25,4 @@ def incidents(summary: Summary) -> list[Incident]:
         *of_checks(summary),
         *of_unreadable(summary),
     ]
-    return sorted(found, key=urgency)
+    return sorted(found or of_checks(summary, all_of_them=True), key=urgency)

@@ -7,9 +7,9 @@ from typing import Final
 
 from nomyo_attest.audit.summary import NOT_EVALUATED, CrossRecordFinding, Place, Summary
 from nomyo_attest.report.causes import remediation_not_evaluated
-from nomyo_attest.report.formatting import count, sentence
+from nomyo_attest.report.formatting import count, duration, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
-from nomyo_attest.report.incidents.wording import aik, day, period, span
+from nomyo_attest.report.incidents.wording import aik, day, period
 from nomyo_attest.report.labels import aik_labels
 
 APART: Final = 5
@@ -46,23 +46,25 @@ def of_findings(summary: Summary) -> Iterator[Incident]:
                 yield _incident(summary, kind, found)
 
 
-def of_checks(summary: Summary) -> Iterator[Incident]:
-    """Yield an incident for cross-record checks that could not order the records.
+def of_checks(summary: Summary, *, all_of_them: bool = False) -> Iterator[Incident]:
+    """Yield an incident for cross-record checks that could not order the records, because they have no time.
 
-    A check that no record has a value for is the consequence of other incidents, such as of missing evidence.
+    A check for which no record has a value is the consequence of another incident, such as missing evidence; with
+    `all_of_them` it counts as well.
     """
     found = [
         one
         for one in summary.cross_record_rules
-        if one.outcome == NOT_EVALUATED and not one.accepted and one.undated and summary.counts.total
+        if one.outcome == NOT_EVALUATED and not one.accepted and (one.undated or all_of_them) and summary.counts.total
     ]
     if found:
         records = max(one.undated for one in found)
         checks = count(len(found), "cross-record check")
+        why = f"{count(records, 'record')} without a usable time" if records else "no record has the values compared"
         yield Incident(
             kind=Kind.NOT_COMPARED,
             severity=severity_of(Kind.NOT_COMPARED),
-            title=f"{checks} could not be evaluated: {count(records, 'record')} without a usable time",
+            title=f"{checks} could not be evaluated: {why}",
             records=records,
             rules=tuple(one.rule for one in found),
             problem=found[0].remark,
@@ -160,7 +162,6 @@ def _collapsed(summary: Summary, kind: Kind, groups: list[_Findings]) -> Inciden
         first=first,
         last=last,
         rules=rules,
-        keys=tuple(one.key for found in groups[:_PLACES_MAXIMUM] for one in found),
         places=tuple(place for place in firsts if place != first)[:_PLACES_MAXIMUM],
         places_total=number - 1,
         remediation=_remediation(summary, groups[0]),
@@ -240,7 +241,7 @@ def _rollback(found: _Findings, labels: _Labels) -> str:
     if high is None or low is None:
         return f"The {what} of {aik(main.key, labels)} went back{when}"
     if main.detail == "clock":
-        return f"The clock of {aik(main.key, labels)} went back {span(high - low)}{when}"
+        return f"The clock of {aik(main.key, labels)} went back {duration((high - low) / 1000)}{when}"
     return f"{what} of {aik(main.key, labels)} went back from {high:,} to {low:,}{when}"
 
 
@@ -249,7 +250,7 @@ def _gap(found: _Findings, _: _Labels) -> str:
     begins, ends = main.first.processed_at, main.last.processed_at
     if begins is None or ends is None:
         return "There is a time without records that is longer than the limit"
-    return f"There is no record for {span(1000 * (ends - begins))}{period(main.first, main.last)}"
+    return f"There is no record for {duration(ends - begins)}{period(main.first, main.last)}"
 
 
 def _capital(text: str) -> str:

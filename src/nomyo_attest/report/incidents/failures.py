@@ -19,6 +19,7 @@ _POLICY_RULES: Final = (
     *("key.attributes", "key.strength", "key.hierarchy", "key.trust", "clock.safe", "pcr.bank", "policy.period"),
 )
 _PLACES_MAXIMUM: Final = 10
+_REMEDIATIONS_MAXIMUM: Final = 3
 
 
 def of_groups(summary: Summary) -> Iterator[Incident]:
@@ -90,7 +91,6 @@ def _incident(group: CauseGroup, findings: list[CauseFinding], labels: _Labels, 
     main = findings[0]
     aik = group.boots[0].aik if group.pinned_aiks == 1 and group.boots and not group.boots_inferred else ""
     kind = _kind(main)
-    rule = known_rule(main.rule)
     return Incident(
         kind=kind,
         severity=severity_of(kind),
@@ -109,8 +109,16 @@ def _incident(group: CauseGroup, findings: list[CauseFinding], labels: _Labels, 
         boots_total=group.boots_total,
         places=tuple(boot.first for boot in group.boots if boot.first != group.first),
         places_total=max(0, group.boots_total - 1),
-        remediation=sentence(rule.remediation) if rule else "",
+        remediation=_remediation([one.rule for one in findings]),
     )
+
+
+def _remediation(rules: list[str]) -> str:
+    """Return what to do about each rule; the rule is named if there are several."""
+    found = {one: sentence(known.remediation) for one in rules if (known := known_rule(one)) is not None}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return " ".join(f"For {one}: {text}" for one, text in list(found.items())[:_REMEDIATIONS_MAXIMUM])
 
 
 def _title(group: CauseGroup, main: CauseFinding, kind: Kind, aiks: Mapping[str, str]) -> str:

@@ -84,7 +84,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         records: how many records.
         first, last: the first and the last of them, by time; None for an incident without a place.
         rules: the rules that do not hold, and the cross-record rules with findings, most important first.
-        keys: the values that the records share, of findings across records: `CrossRecordFinding.key`.
+        keys: the values that the records share, of findings across records: `CrossRecordFinding.key`; empty where one
+            incident has many findings of the same rule.
         changes: the values that differ, with those expected.
         values: in how many ways they differ; `changes` has the first.
         problem: a sentence of the verifier; empty if the title says it all.

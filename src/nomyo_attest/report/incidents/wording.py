@@ -15,7 +15,6 @@ _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
 )
-_UNITS: Final = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1000, "seconds"))
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.]{1,60}", re.ASCII)
 _PLAIN_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,-]{0,59}", re.ASCII)
 _HEX_NAME: Final = re.compile(r"[0-9a-f]{1,200}", re.ASCII)
@@ -181,12 +180,3 @@ def period(first: Place | None, last: Place | None) -> str:
     if (a.year, a.month) == (b.year, b.month):
         return f" from {a.day} to {day(ends)}"
     return f" from {_day(a) if a.year == b.year else day(begins)} to {day(ends)}"
-
-
-def span(milliseconds: int) -> str:
-    """``"2.96 days"``, ``"1 minute"``: a length of time in one unit, with three digits."""
-    for length, unit in _UNITS:
-        if milliseconds >= length:
-            value = f"{milliseconds / length:,.3g}" if milliseconds < 1000 * length else f"{milliseconds // length:,}"
-            return f"{value} {unit[:-1] if value == '1' else unit}"
-    return f"{milliseconds} ms"

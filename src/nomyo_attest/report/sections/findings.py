@@ -109,18 +109,16 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
     rule = known_rule(cause.rule)
     total = summary.counts.total
     facts = [Fact("question", rule.question, PAGE)] if rule else []
-    facts.append(
-        Fact("problem", Quote(cause.message, _MESSAGE_MAX, message=True), PAGE if cause.expected else Detail.BRIEF)
-    )
+    facts.append(Fact("problem", Quote(cause.message, _MESSAGE_MAX, message=True), PAGE if cause.expected else FULL))
     if cause.expected:
         facts += [
-            Fact("expected", Quote(cause.expected, 2 * VALUE_MAX)),
-            Fact("got", Quote(cause.got, 2 * VALUE_MAX)),
+            Fact("expected", Quote(cause.expected, 2 * VALUE_MAX), FULL),
+            Fact("got", Quote(cause.got, 2 * VALUE_MAX), FULL),
         ]
     share = Share(shares([cause.records], total)[0], cause.records, total, _TAG_KINDS[cause.tag])
-    facts += [Fact("share", share, PAGE), Fact("first", cause.first)]
+    facts += [Fact("share", share, PAGE), Fact("first", cause.first, FULL)]
     if cause.remediation:
-        facts.append(Fact("remediation", cause.remediation))
+        facts.append(Fact("remediation", cause.remediation, FULL))
     if rule and rule.core:
         facts.append(Fact("policy", "a core rule: no policy can soften it", PAGE))
     items = [
@@ -189,18 +187,18 @@ def cross_record(summary: Summary) -> Section:
 def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFinding], aiks: Mapping[str, str]) -> Entry:
     mark = _OUTCOME_MARKS.get(rule.outcome, _OUTCOME_MARKS[NOT_EVALUATED])
     amount: Text = Quote(rule.remark, _MESSAGE_MAX)
-    facts = [Fact("question", rule.question, FULL if rule.outcome == HELD else Detail.BRIEF)]
+    facts = [Fact("question", rule.question, Detail.BRIEF if rule.outcome == NOT_EVALUATED else FULL)]
     if rule.outcome == FOUND:
         amount = f"{count(rule.findings, 'finding')}, {count(rule.records, 'record')}"
         if rule.remark:
             facts.append(Fact("records", Quote(rule.remark, _MESSAGE_MAX, message=True)))
-        facts.append(Fact("remediation", sentence(rule.remediation[:_LONG_MAX])))
+        facts.append(Fact("remediation", sentence(rule.remediation[:_LONG_MAX]), FULL))
     elif rule.outcome != HELD:
         amount = "accepted" if rule.accepted else ""
         facts.append(Fact("problem", Quote(rule.remark, _MESSAGE_MAX, message=True)))
         facts.append(Fact("remediation", sentence(remediation_not_evaluated(rule))))
     items = [_finding(one, aiks) for one in found]
-    return Entry(mark, Name(rule.rule, 60), amount, facts, items, 3, "finding", rule.findings)
+    return Entry(mark, Name(rule.rule, 60), amount, facts, items, noun="finding", total=rule.findings)
 
 
 def _finding(found: CrossRecordFinding, aiks: Mapping[str, str]) -> list[Fact]:
@@ -241,7 +239,7 @@ def unreadable_sources(summary: Summary) -> Section:
             lines_text(one.lines[:10], one.records),
             [
                 Fact("problem", Quote(one.problem, message=True)),
-                Fact("remediation", sentence(REMEDIATION_UNREADABLE)),
+                Fact("remediation", sentence(REMEDIATION_UNREADABLE), FULL),
             ],
         )
         for one in found

@@ -21,8 +21,9 @@ from nomyo_attest.report.document import (
     Section,
     Text,
 )
-from nomyo_attest.report.formatting import Digests, count, digests, number
+from nomyo_attest.report.formatting import count, number
 from nomyo_attest.report.incidents import COUNTERS, Change, Incident, Severity
+from nomyo_attest.report.incidents.plain import is_digest, value_text
 
 FULL, PAGE = Detail.FULL, Detail.PAGE
 
@@ -87,36 +88,27 @@ def _facts(incident: Incident) -> Iterator[Fact]:
 
 def _change(change: Change) -> Iterator[Fact]:
     if change.what in COUNTERS:
-        yield Fact("changed", f"{change.what} from {change.before[0]} to {change.after}")
+        yield Fact("changed", f"the {change.what} went from {change.before[0]} to {change.after}")
         return
     meaning = f": {change.meaning}" if change.meaning else ""
     yield Fact("changed", (Name(change.what, 60), meaning))
     known = change.before[:_REFERENCES_MAXIMUM]
-    shortened = digests(_bytes(one) for one in (*change.before, change.after) if _is_digest(one))
     expected: list[Text] = []
     for at, value in enumerate(known):
         label = change.labels[at] if at < len(change.labels) else ""
-        expected += [" or " if at else "", _value(value, shortened, change.after)]
+        expected += [" or " if at else "", _value(value, change, change.after)]
         expected += [" (", Quote(label, 80), ")"] if label else []
     if len(change.before) > len(known):
         expected.append(f" or one of {number(len(change.before) - len(known))} more")
     yield Fact("expected", tuple(expected) if known else "any value, but signed")
     near = known[0] if known else ""
-    yield Fact("got", _value(change.after, shortened, near) if change.after else "no value is signed")
+    yield Fact("got", _value(change.after, change, near) if change.after else "no value is signed")
 
 
-def _value(value: str, shortened: Digests, other: str) -> Text:
-    if not _is_digest(value):
+def _value(value: str, change: Change, other: str) -> Text:
+    if not is_digest(value):
         return Quote(value, _VALUE_MAX)
-    return Digest(value, shortened.get(_bytes(value), ""), other if len(other) == len(value) else "")
-
-
-def _is_digest(value: str) -> bool:
-    return 32 <= len(value) <= 128 and not len(value) % 2 and not set(value) - set("0123456789abcdef")
-
-
-def _bytes(value: str) -> bytes:
-    return bytes.fromhex(value)
+    return Digest(value, value_text(value, change), other if len(other) == len(value) else "")
 
 
 def _names(rules: Sequence[str]) -> Iterator[Text]:

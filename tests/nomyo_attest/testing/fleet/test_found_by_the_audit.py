@@ -56,6 +56,16 @@ def test_the_audit_finds_the_three_anomalies_and_nothing_else(
         first = found[rule]["first"]
         assert [(first["source"], first["line"])] == places(fleet, fleet.planted[SNAPSHOT][1:])
 
+    # An incident for each anomaly, and one for the answers without evidence, with the place of the first record.
+    incidents = summary["incidents"]
+    assert [one["kind"] for one in incidents] == ["boot", "replay", "rollback", "missing_evidence"]
+    first = [(one["first"]["source"], one["first"]["line"]) for one in incidents]
+    expected = (odd[:1], fleet.planted[REPLAY][:1], fleet.planted[SNAPSHOT][1:], without[:1])
+    assert first == [place for numbers in expected for place in places(fleet, numbers)]
+    assert [one["records"] for one in incidents if one["kind"] != "rollback"] == [len(odd), 2, len(without)]
+    assert sum(boot["records"] for boot in incidents[0]["boots"]) == len(odd)
+    assert {boot["aik"] for boot in incidents[0]["boots"]} == {""}  # inferred: no AIK of this machine is pinned
+
     # The roll-out: two firmwares, and apart from them the machine with Secure Boot off.
     sound = [profile for profile in summary["profiles"] if not profile["counts"]["contraindicated"]]
     assert len({profile["pcrs"]["sha256"]["0"] for profile in sound}) == len(sound) == 2
