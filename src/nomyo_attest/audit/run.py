@@ -259,7 +259,7 @@ class Audit:
             on_finding=on_finding,
         )
         if self.state.resumed:  # SQLite stores values of any type in any column
-            msgspec.convert(msgspec.to_builtins(summary), Summary)
+            msgspec.convert(msgspec.to_builtins(summary, builtin_types=(bytes,)), Summary)
             for failure in summary.failures:
                 msgspec.convert(failure | {"pcrs": None}, Row)  # `pcrs` is any JSON
         return summary

@@ -98,7 +98,7 @@ class TestWhatIsFound:
         ran = audit("recorded")
         assert (ran.status, ran.err) == (1, "")
         assert ran.out.startswith("5 records in 2 sources\n")
-        assert ran.out.splitlines()[-1].startswith("exit status 1: ")
+        assert "\n\nexit status 1: not passed; " in ran.out
 
     def test_rows_of_chosen_verdicts_are_written_and_all_are_counted(self) -> None:
         document = summary("recorded", "--out", "v.jsonl", "--select", "affirming,none")

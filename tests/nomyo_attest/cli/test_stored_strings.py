@@ -13,6 +13,7 @@ from nomyo_attest import RULES, Outcome, Requirement, Trust, Verdict
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
 from nomyo_attest.audit.row import COLUMNS, VERDICTS
 from nomyo_attest.cli import COMMANDS, errors
+from nomyo_attest.report.incidents import incidents
 from nomyo_attest.rules import RULE_TABLE
 from nomyo_attest.schemas import SCHEMAS
 from tests.nomyo_attest.cli.runner import run
@@ -29,32 +30,51 @@ results.result.payload_id results.result.payload_id_source results.result.policy
 results.result.policy.id results.result.quote results.result.quote.framing results.result.trust results.result.verdict
 """
 AUDIT_KEYS = """
-aiks aiks_pinned blank bucket_seconds counts counts.affirming counts.contraindicated counts.none counts.unreadable
-counts.warning cross_record cross_record.first cross_record.first.line cross_record.first.processed_at
-cross_record.first.source cross_record.key cross_record.last cross_record.last.line cross_record.last.processed_at
-cross_record.last.source cross_record.message cross_record.places cross_record.places.line
-cross_record.places.processed_at cross_record.places.source cross_record.records cross_record.rule cross_record_rules
-cross_record_rules.accepted cross_record_rules.appraised cross_record_rules.compared cross_record_rules.findings
-cross_record_rules.outcome cross_record_rules.question cross_record_rules.records cross_record_rules.remark
-cross_record_rules.remediation cross_record_rules.rule cross_record_rules.undated cross_record_rules.usable
-duplicate_names duplicate_names_total failures failures_total format gaps gaps.begins gaps.ends gaps.records
-inputs_digest not_established outside outside_by_server places places.lines places.message places.outcome places.records
-places.requirement places.rule places.source places_total policy policy.digest policy.document policy.id policy.source
-profiles profiles.aiks profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
+aiks aiks_pinned blank bucket_seconds cause_groups cause_groups.boots cause_groups.boots.aik
+cause_groups.boots.clock_epoch cause_groups.boots.first cause_groups.boots.first.line
+cause_groups.boots.first.processed_at cause_groups.boots.first.source cause_groups.boots.last
+cause_groups.boots.last.line cause_groups.boots.last.processed_at cause_groups.boots.last.source
+cause_groups.boots.records cause_groups.boots.reset_count cause_groups.boots_inferred cause_groups.boots_total
+cause_groups.findings cause_groups.findings.expected cause_groups.findings.got cause_groups.findings.message
+cause_groups.findings.outcome cause_groups.findings.requirement cause_groups.findings.rule cause_groups.first
+cause_groups.first.line cause_groups.first.processed_at cause_groups.first.source cause_groups.last
+cause_groups.last.line cause_groups.last.processed_at cause_groups.last.source cause_groups.pinned_aiks
+cause_groups.records cause_groups.values cause_groups.without_boot cause_groups_total counts counts.affirming
+counts.contraindicated counts.none counts.unreadable counts.warning cross_record cross_record.detail
+cross_record.first cross_record.first.line cross_record.first.processed_at cross_record.first.source cross_record.high
+cross_record.key cross_record.last cross_record.last.line cross_record.last.processed_at cross_record.last.source
+cross_record.low cross_record.message cross_record.places cross_record.places.line cross_record.places.processed_at
+cross_record.places.source cross_record.records cross_record.rule cross_record_rules cross_record_rules.accepted
+cross_record_rules.appraised cross_record_rules.compared cross_record_rules.findings cross_record_rules.outcome
+cross_record_rules.question cross_record_rules.records cross_record_rules.remark cross_record_rules.remediation
+cross_record_rules.rule cross_record_rules.undated cross_record_rules.usable duplicate_names duplicate_names_total
+failures failures_total format gaps gaps.begins gaps.ends gaps.records incidents incidents.aik incidents.aik_label
+incidents.boots incidents.boots.aik incidents.boots.clock_epoch incidents.boots.first incidents.boots.first.line
+incidents.boots.first.processed_at incidents.boots.first.source incidents.boots.last incidents.boots.last.line
+incidents.boots.last.processed_at incidents.boots.last.source incidents.boots.records incidents.boots.reset_count
+incidents.boots_total incidents.changes incidents.changes.after incidents.changes.before incidents.changes.labels
+incidents.changes.meaning incidents.changes.what incidents.first incidents.first.line incidents.first.processed_at
+incidents.first.source incidents.keys incidents.kind incidents.last incidents.last.line incidents.last.processed_at
+incidents.last.source incidents.machine incidents.places incidents.places.line incidents.places.processed_at
+incidents.places.source incidents.places_total incidents.problem incidents.records incidents.remediation
+incidents.rules incidents.severity incidents.title incidents.values inputs_digest not_established outside
+outside_by_server places places.lines places.message places.outcome places.records places.requirement places.rule
+places.source places_total policy policy.digest policy.document policy.id policy.source profiles profiles.aiks
+profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
 profiles.counts.unreadable profiles.counts.warning profiles.first profiles.first.line profiles.first.processed_at
 profiles.first.source profiles.first_seen profiles.last profiles.last.line profiles.last.processed_at
 profiles.last.source profiles.last_seen profiles.over_time profiles.pcrs profiles.profile profiles_total released
 released.counts released.counts.affirming released.counts.contraindicated released.counts.none
 released.counts.unreadable released.counts.warning released.gate_off released.gate_on released.known
 released.not_affirmed released.released rules rules.first rules.first.line rules.first.processed_at rules.first.source
-rules.message rules.outcome rules.records rules.requirement rules.rule run run.at run.command run.processes run.resumed
-run.seconds run.select run.since run.started_at run.until run.version run.workers_lost skipped skipped_total sources
-sources.blank sources.counts sources.counts.affirming sources.counts.contraindicated sources.counts.none
-sources.counts.unreadable sources.counts.warning sources.kind sources.name sources.outside sources.outside_by_server
-sources.problem sources.sha256 sources.size sources_total sources_unreadable status status_reason tiers tiers_total
-time_outliers timeline timeline.at timeline.counts timeline.counts.affirming timeline.counts.contraindicated
-timeline.counts.none timeline.counts.unreadable timeline.counts.warning timeline.unavailable unavailable
-unavailable.begins unavailable.ends unavailable.records undated written
+rules.message rules.outcome rules.records rules.requirement rules.rule run run.at run.command run.processes
+run.resumed run.seconds run.select run.since run.started_at run.until run.version run.workers_lost skipped
+skipped_total sources sources.blank sources.counts sources.counts.affirming sources.counts.contraindicated
+sources.counts.none sources.counts.unreadable sources.counts.warning sources.kind sources.name sources.outside
+sources.outside_by_server sources.problem sources.sha256 sources.size sources_total sources_unreadable status
+status_reason tiers tiers_total time_outliers timeline timeline.at timeline.counts timeline.counts.affirming
+timeline.counts.contraindicated timeline.counts.none timeline.counts.unreadable timeline.counts.warning
+timeline.unavailable unavailable unavailable.begins unavailable.ends unavailable.records undated written
 """
 VERDICT_COLUMNS = """
 source line payload_id verdict failed undecided reason trust processed_at recorded_at gate released security_tier
@@ -103,9 +123,14 @@ def test_words_of_an_audit() -> None:
 
 def test_keys_of_audit_json(folder: Path) -> None:
     document = json.loads(msgspec.json.encode(summary()))
+    document["incidents"] = json.loads(msgspec.json.encode(incidents(summary())))
     ran = run("audit", "good.json", "--policy", "policy.toml", "--format", "json").json()
     assert ran.keys() == document.keys()
     document["policy"]["document"] = document["failures"] = None
+    for finding in (finding for group in document["cause_groups"] for finding in group["findings"]):
+        finding["expected"] = finding["got"] = None
+    for finding in (finding for group in document["cause_groups"] for finding in group["findings"]):
+        finding["expected"] = finding["got"] = None
     for profile in document["profiles"]:
         profile["pcrs"] = None
     assert sorted(set(paths(document))) == AUDIT_KEYS.split()
