@@ -97,7 +97,7 @@ class AttestationResult:
         """Everything but the findings."""
         if self._facts is None:
             assert self._case is not None  # either the case or the facts are present
-            self._facts = _facts(self._case, self.outcome_of("signature.valid") is PASS)
+            self._facts = _facts(self._case, self.outcome_of("signature.valid"))
         return self._facts
 
     @property
@@ -152,7 +152,10 @@ class AttestationResult:
 
     def outcome_of(self, rule_id: str) -> Outcome | None:
         """Return the outcome of one rule; None if the policy does not evaluate it."""
-        return next((checked[0] for planned, checked in self._pairs if planned.id == rule_id), None)
+        for planned, checked in self._pairs:
+            if planned.id == rule_id:
+                return checked[0]
+        return None
 
     @property
     def trust(self) -> Trust:
@@ -273,9 +276,14 @@ class AttestationResult:
         return f"<AttestationResult {self.verdict.value}, policy {self.policy_id!r}, AIK trust {self.trust.value}>"
 
 
-def _facts(case: Case, signature_holds: bool) -> ResultFacts:
-    pinned = case.name is not None and case.name in case.policy.pinned
-    trust = Trust.PINNED_AIK if pinned and signature_holds else Trust.SELF_ASSERTED
+def trust_of(case: Case, signature: Outcome | None) -> Trust:
+    """How far the AIK is trusted, given the outcome of ``signature.valid``: a pinned key only if it signed."""
+    pinned = signature is PASS and case.name is not None and case.name in case.policy.pinned
+    return Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED
+
+
+def _facts(case: Case, signature: Outcome | None) -> ResultFacts:
+    trust = trust_of(case, signature)
     source = None if case.payload_id is None else "recorded" if case.given_payload_id is None else "given"
     return ResultFacts(
         trust=trust,

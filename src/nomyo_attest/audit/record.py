@@ -13,8 +13,9 @@ import msgspec
 
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.appraisal.finding import Finding
+from nomyo_attest.appraisal.limitations import not_established
 from nomyo_attest.appraisal.outcome import FAIL, UNDECIDED, Outcome
-from nomyo_attest.appraisal.result import AttestationResult, Verdict
+from nomyo_attest.appraisal.result import AttestationResult, Verdict, trust_of
 from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
@@ -112,34 +113,42 @@ class RecordAppraiser:
         if self._is_outside(time if recorded.at is None else recorded.at):
             return Outside.BY_SERVER if recorded.at is None else Outside.BY_CLIENT
         case, result = examine(evidence, self.policy, stored.payload_id if stored else None, None, self._at)
-        row = self._row(source, line, evidence, case, result)
-        row["processed_at"], row["security_tier"] = time, tier
-        row |= recorded_columns(recorded)
+        signature = result.outcome_of("signature.valid")
+        trust = trust_of(case, signature)
+        row: dict[str, Any] = {
+            "source": source,
+            "line": line,
+            "payload_id": case.payload_id,
+            "trust": trust.value,
+            "processed_at": time,
+            "security_tier": tier,
+        }
+        self._add_verdict(row, result)
+        self._add_evidence(row, evidence, case)
+        if case.attest is not None:
+            row["signature_valid"] = _AS_BOOL.get(signature)
+        if stored is not None:
+            row |= recorded_columns(recorded)
         if self._keep:
             row["evidence"] = evidence_to_store(text, self._claims) if stored is None else stored.text
-        return Appraised(Row(**row), result.not_established)
+        return Appraised(Row(**row), not_established(case, trust))
 
     def _is_outside(self, time: int | None) -> bool:
         if time is None:
             return False
         return (self._since is not None and time < self._since) or (self._until is not None and time >= self._until)
 
-    def _row(
-        self, source: str, line: int, evidence: Evidence | EvidenceError, case: Case, result: AttestationResult
-    ) -> dict[str, Any]:
+    def _add_verdict(self, row: dict[str, Any], result: AttestationResult) -> None:
         verdict = result.verdict
-        row: dict[str, Any] = {
-            "source": source,
-            "line": line,
-            "payload_id": result.payload_id,
-            "verdict": verdict.value,
-            "trust": result.trust.value,
-        }
-        if verdict is not Verdict.AFFIRMING or result.failed or result.undecided:
+        row["verdict"] = verdict.value
+        failed, undecided = result.failed, result.undecided
+        if failed or undecided or verdict is not Verdict.AFFIRMING:
             findings = [finding for finding in result.findings if finding.outcome in (FAIL, UNDECIDED)]
-            row["failed"], row["undecided"] = list(result.failed), list(result.undecided)
+            row["failed"], row["undecided"] = list(failed), list(undecided)
             row["findings"] = [_row_finding(finding) for finding in findings]
             row["reason"] = None if verdict is Verdict.AFFIRMING else _reason(verdict, findings)
+
+    def _add_evidence(self, row: dict[str, Any], evidence: Evidence | EvidenceError, case: Case) -> None:
         if isinstance(evidence, Evidence):
             row["available"] = evidence.available
             if evidence.available:
@@ -154,8 +163,6 @@ class RecordAppraiser:
             row["clock"] = clock.clock if clock.clock <= CLOCK_MAXIMUM else None
             row["reset_count"], row["restart_count"] = clock.reset_count, clock.restart_count
             row["firmware_version"] = f"{statement.firmware_version:016x}"
-            row["signature_valid"] = _AS_BOOL.get(result.outcome_of("signature.valid"))
-        return row
 
     def _profile(self, report: PcrReport) -> tuple[str, msgspec.Raw]:
         compared = self._compared.get(report.layout)

@@ -68,7 +68,7 @@ class _Sums:
         self._causes = CauseCounts()
         self._counts: dict[int, list[int]] = {}
         self._failures: list[bytes] = []
-        self._not_established: set[str] = set()
+        self._not_established: set[tuple[str, ...]] = set()
         self._released: Counter[tuple[bool, str, int]] = Counter()
 
     def count(self, source: int, index: int) -> None:
@@ -83,7 +83,7 @@ class _Sums:
         self.count(record.source, _INDEX[row.verdict])
         fact = _fact(record.source, row)
         self._facts.append(fact)
-        self._not_established.update(not_established)
+        self._not_established.add(not_established)
         if row.released is not None:
             self._released[row.released, row.gate or "", _INDEX[row.verdict]] += 1
         if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
@@ -115,7 +115,7 @@ class _Sums:
             boots=self._causes.boots,
             counts=self._counts,
             failures=self._failures,
-            not_established=self._not_established,
+            not_established=set().union(*self._not_established),
             released=self._released,
             ends=chunk.ends(),
             progress=chunk.progress,
