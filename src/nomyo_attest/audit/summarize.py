@@ -13,6 +13,7 @@ from nomyo_attest.audit.cross_record.findings import QueryRow, findings, outcome
 from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, evaluated_rules
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
+from nomyo_attest.audit.status import NOT_AFFIRMED, OK, UNUSABLE
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
     CROSS_RECORD_LISTED,
@@ -50,10 +51,6 @@ FAIL_ON: Final = (*VERDICTS[1:], CROSS_RECORD, RELEASED, OUTSIDE)
 """The values of ``--fail-on`` that can be combined; `NOTHING` can only be given alone."""
 
 FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, CROSS_RECORD})
-
-OK: Final = 0
-FAILED: Final = 1
-UNUSABLE: Final = 2
 
 _RELEASE_UNKNOWN: Final = "no record says whether its completion was released: only lines of an evidence ledger do"
 
@@ -270,8 +267,8 @@ def status_of(
     missing = "" if evidence or allow_no_evidence else "no record has evidence; check that the records are responses"
     if not fail_on:
         if none_appraised:
-            return FAILED, "no record was appraised"
-        return (FAILED, missing) if missing else (OK, "nothing counts as a failure")
+            return NOT_AFFIRMED, "no record was appraised"
+        return (NOT_AFFIRMED, missing) if missing else (OK, "nothing counts as a failure")
     if sources_unreadable and UNREADABLE in fail_on:
         return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
     released = released or Released()
@@ -294,11 +291,11 @@ def status_of(
     if RELEASED in fail_on and counts.total and not released.known:
         reasons.append(_RELEASE_UNKNOWN)
     if reasons:
-        return FAILED, "; ".join(reasons)
+        return NOT_AFFIRMED, "; ".join(reasons)
     if none_appraised:
-        return FAILED, "no record was appraised"
+        return NOT_AFFIRMED, "no record was appraised"
     if missing:
-        return FAILED, missing
+        return NOT_AFFIRMED, missing
     if failures:
         return OK, f"{_number(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
     return OK, f"none of {_number(counts.total, 'record')} failed"

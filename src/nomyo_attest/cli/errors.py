@@ -7,17 +7,23 @@ import os
 import sys
 from typing import Final
 
+from nomyo_attest.audit.status import NOT_AFFIRMED, OK, UNUSABLE
 from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.report.formatting import escape_commands, sanitize
 
-OK: Final = 0
-"""Every verdict is affirming or warning, or the command succeeded."""
-
-NOT_AFFIRMED: Final = 1
-"""A verdict is neither affirming nor warning, evidence is malformed, or ``policy check --strict`` found a warning."""
-
-UNUSABLE: Final = 2
-"""Wrong usage, a file that cannot be read or written, or an unusable policy."""
+__all__ = (
+    "INTERRUPTED",
+    "NOT_AFFIRMED",
+    "OK",
+    "PIPE_CLOSED",
+    "PROGRAM_USUAL",
+    "TERMINATED",
+    "UNUSABLE",
+    "CommandError",
+    "print_error",
+    "print_internal_error",
+    "print_stderr",
+)
 
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 + SIGINT, as in shells."""

@@ -118,15 +118,15 @@ def outcome_of(rule: CrossRecordRule, number: int, covered: Coverage) -> str:
 def remark_of(rule: CrossRecordRule, covered: Coverage) -> str:
     """State which records were not compared, and why, as a sentence without a period.
 
-    Empty if all records were compared, or if there are fewer than two.
+    Empty if all records were compared.
     """
     records, usable, undated, compared = covered
+    if records < 2:
+        return "there were fewer than two records to compare"
     if undated:
         were = "was" if compared == 1 else "were"
         without = _records(undated) + (" has" if undated == 1 else " have")
         return f"{without} no usable processed_at, so the order is unknown; {_records(compared)} {were} compared"
-    if records < 2:
-        return ""
     if not usable:
         return f"no record has {rule.needs}"
     part = f"{usable:,} of {_records(records)} {'has' if usable == 1 else 'have'} {rule.needs}"

@@ -63,9 +63,10 @@ def test_an_audit_of_complete_records_holds_and_passes(tmp_path: Path) -> None:
     assert (summary.status, summary.status_reason) == (0, "none of 3 records failed")
 
 
-def test_an_audit_of_one_record_holds_and_passes_also_where_it_has_no_time(tmp_path: Path) -> None:
+def test_an_audit_of_one_record_holds_and_reports_that_nothing_was_compared(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, good(1, processed_at=None), max_gap=5)
     assert (outcomes(summary), summary.status) == ({"held"}, 0)
+    assert all("fewer than two records" in one.remark for one in summary.cross_record_rules)
 
 
 def test_records_without_a_time_whose_aiks_sign_once_need_none(tmp_path: Path) -> None:
