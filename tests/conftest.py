@@ -90,6 +90,13 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _old_objects_are_frozen() -> None:
+    """Keep the garbage collector away from what earlier files left, such as routers and keys of the whole session."""
+    gc.collect()
+    gc.freeze()
+
+
 def sampled(sets: list[pytest.Item], size: int) -> list[pytest.Item]:
     """At most `size` elements, evenly spaced, the first and the last among them."""
     if len(sets) <= size:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import array
 import base64
+import functools
 import gc
 import io
 import logging
@@ -40,6 +41,7 @@ OF_BUILTINS = ("doc", "object", "msg", "reason", "filename", "filename2", "strer
 """Attributes of built-in exceptions, which keep them outside of `__dict__`."""
 
 
+@functools.cache
 def forms(secret: str) -> tuple[bytes, ...]:
     """A secret as bytes, and in the encodings in which it may stand in something else."""
     raw = secret.encode()
@@ -55,6 +57,8 @@ class Hunt:
 
     def __init__(self, *secrets: str) -> None:
         self._forms = [(secret[:12], form) for secret in secrets for form in forms(secret)]
+        self._shortest = min((len(form) for _, form in self._forms), default=0)
+        self._clean: set[bytes] = set()
         self._seen: dict[int, object] = {}
         self.found: list[str] = []
 
@@ -81,8 +85,12 @@ class Hunt:
         if isinstance(value, (rsa.RSAPrivateKey, rsa.RSAPrivateNumbers)):
             self.found.append(f"{path}: a private key")
         held = content(value)
-        if held:
-            self.found += [f"{path}: {secret}… as {form[:40]!r}" for secret, form in self._forms if form in held]
+        if not held or len(held) < self._shortest or held in self._clean:
+            return
+        found = [f"{path}: {secret}… as {form[:40]!r}" for secret, form in self._forms if form in held]
+        self.found += found
+        if not found:
+            self._clean.add(held)
 
 
 def content(value: object) -> bytes:

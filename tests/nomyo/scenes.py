@@ -96,11 +96,12 @@ def faulty(name: str, **arguments: Any) -> Play:
 
 
 def at_once(work: Callable[[Stage], object]) -> Play:
-    """What needs no call."""
+    """What needs no call, and no step of an event loop."""
 
     async def play(stage: Stage) -> None:
         work(stage)
 
+    setattr(play, "at_once", True)  # noqa: B010 - so that mypy does not mind
     return play
 
 

@@ -118,6 +118,7 @@ def test_a_fork_appends_though_a_thread_that_is_not_there_had_the_lock(path: Pat
     assert problems(path) == []
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_random_loses_no_line_whose_receipt_it_returned(tmp_path: Path, path: Path) -> None:
     chance = random.Random(20260101)
     returned: dict[str, int] = {}
@@ -143,6 +144,7 @@ def test_a_process_killed_at_random_loses_no_line_whose_receipt_it_returned(tmp_
     assert found.lines == len(kept(tmp_path)) + found.repair_count == found.number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["write", "pwrite", "fsync", "ftruncate", "link", "unlink"])
 def test_a_process_killed_at_any_step_loses_no_line_whose_receipt_it_returned(
     tmp_path: Path, path: Path, at: str
