@@ -396,4 +396,4 @@ def mode_problem(status: os.stat_result, forbidden: int, consequence: str) -> st
 
 def reason(error: Exception) -> str:
     """Return the text of a system error, without the name of the file."""
-    return getattr(error, "strerror", None) or "no file can have this name"
+    return getattr(error, "strerror", None) or "invalid file name"

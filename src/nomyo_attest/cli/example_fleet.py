@@ -121,11 +121,11 @@ def _check_replaceable(folder: Path, name: str, *, force: bool) -> None:
 
 
 def _is_example_fleet(folder: Path) -> bool:
-    from nomyo_attest.testing.fleet.fleet import README, README_BEGINS
+    from nomyo_attest.testing.fleet.fleet import README, README_FIRST_LINE
 
     try:
         with (folder / README).open("rb") as file:
-            return file.readline(1000).rstrip() == README_BEGINS.encode()
+            return file.readline(1000).rstrip() == README_FIRST_LINE.encode()
     except OSError:
         return False
 

@@ -1,7 +1,7 @@
-"""Recorded responses as tests: every record is one, which passes if its evidence is affirmed.
+"""Run recorded responses as pytest tests: one test per record, which passes if the policy affirms its evidence.
 
-Every pytest of an environment with this package loads this module, so that it imports nothing before it is needed.
-docs/pytest.md describes it.
+Every pytest in an environment with this package loads this module, so it imports other modules only when it needs them.
+See docs/pytest.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nomyo_attest.pytest_plugin.appraising import (
     policy_path,
     settings_of,
 )
-from nomyo_attest.pytest_plugin.records import AttestationWarning, Missed, RecordFile, RecordItem, matches
+from nomyo_attest.pytest_plugin.records import AttestationWarning, RecordFile, RecordItem, SkippedPaths, matches
 
 if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
 __all__ = ["Appraise", "AttestationWarning"]
 
 FILES_USUAL: Final = ("*.attest.json", "*.attest.jsonl", "*.attest.ndjson")
-"""Names of the files collected where the configuration names none."""
+"""Default patterns of the files to collect."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare options and configuration."""
     group = parser.getgroup("attestation", "attestation of recorded responses (nomyo-attest)")
-    group.addoption("--attestation-policy", metavar="FILE", help="the policy that recorded responses are appraised by")
-    group.addoption("--attestation-at", metavar="TIME", help="appraise as of this time (RFC 3339), not of now")
-    parser.addini("attestation_policy", "the policy (.toml or .json) that recorded responses are appraised by")
-    parser.addini("attestation_at", "the time (RFC 3339) as of which they are appraised, for policies with a period")
+    group.addoption("--attestation-policy", metavar="FILE", help="appraise recorded responses with this policy")
+    group.addoption("--attestation-at", metavar="TIME", help="appraise as of this time (RFC 3339) instead of now")
+    parser.addini("attestation_policy", "the policy (.toml or .json) with which recorded responses are appraised")
+    parser.addini("attestation_at", "the time (RFC 3339) of the appraisal, for policies that depend on the time")
     parser.addini(
         "attestation_files",
-        f"patterns of the files with recorded responses, read as those of python_files are; {' '.join(FILES_USUAL)}",
+        f"patterns of the files with recorded responses, as for python_files; default: {' '.join(FILES_USUAL)}",
         type="args",
         default=list(FILES_USUAL),
     )
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """The policy configured, unless there is none."""
+    """Return a line that names the configured policy; None if there is none."""
     path = policy_path(config)
     if path is None:
         return None
@@ -58,8 +58,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Refuse a configuration file that came with the evidence. Where xdist collects in other processes: report a policy
-    that cannot be used here, once, and not in each of them.
+    """Reject a configuration file that may have come with the evidence. With xdist, also report a policy that cannot be
+    used here: once, and not in each worker process.
     """
     config = session.config
     if is_used(config):
@@ -69,32 +69,32 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Raise `UsageError` for a policy that cannot be used, before any test runs, if one of them needs it."""
+    """If a test needs the policy and it cannot be used, raise `UsageError` before any test runs."""
     if any(isinstance(item, RecordItem) for item in session.items):
         settings_of(session.config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect the files that the configuration names."""
+    """Collect a file that matches the configured patterns."""
     patterns = parent.config.getini("attestation_files")
     return RecordFile.from_parent(parent, path=file_path) if matches(file_path, patterns) else None
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
-    """Add the matching names in a folder that pytest does not ask `pytest_collect_file` about (pytest 8 and newer)."""
+    """Add matching files for which pytest does not call `pytest_collect_file` (pytest 8 and newer)."""
     outcome = yield
     if isinstance(collector, getattr(pytest, "Directory", ())) and is_used(collector.config):
         report = outcome.get_result()
         if report.passed:
-            missed = Missed(collector, collector.config.getini("attestation_files"), report.result)
-            report.result.extend(missed.files())
-            missed.warn()
+            skipped = SkippedPaths(collector, collector.config.getini("attestation_files"), report.result)
+            report.result.extend(skipped.files())
+            skipped.warn()
 
 
 @pytest.fixture(scope="session")
 def attestation_policy(pytestconfig: pytest.Config) -> AppraisalPolicy:
-    """The appraisal policy configured: `attestation_policy`, or `--attestation-policy`."""
+    """The configured appraisal policy: `attestation_policy`, or `--attestation-policy`."""
     policy = _settings_for_a_test(pytestconfig).policy
     if policy is None:
         pytest.fail(NO_POLICY, pytrace=False)
@@ -103,7 +103,7 @@ def attestation_policy(pytestconfig: pytest.Config) -> AppraisalPolicy:
 
 @pytest.fixture
 def appraise(pytestconfig: pytest.Config) -> Appraise:
-    """Appraise a response by the policy configured: `appraise(response)`, `appraise.require(response)`."""
+    """Appraise a response with the configured policy: `appraise(response)`, `appraise.require(response)`."""
     return Appraise(_settings_for_a_test(pytestconfig))
 
 

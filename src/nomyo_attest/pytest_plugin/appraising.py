@@ -1,4 +1,4 @@
-"""What records are appraised by, as pytest is configured; appraising one; and why it is not affirmed."""
+"""Read the settings from pytest's configuration, appraise one record, and explain why it is not affirmed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
 
 NO_POLICY: Final = (
-    "no policy says what is affirmed; name one: attestation_policy = policy.toml in the configuration of pytest, "
-    "or --attestation-policy policy.toml"
+    "no policy is configured; write attestation_policy = policy.toml in the configuration of pytest, or give "
+    "--attestation-policy policy.toml"
 )
 
 
@@ -27,22 +27,22 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 @dataclass(frozen=True)
 class Settings:
-    """What records are appraised by: the policy and its file, None if none is configured; the time, None for now."""
+    """The policy and its file, both None if none is configured, and the time of the appraisal, None for now."""
 
     policy: AppraisalPolicy | None
     path: Path | None
     at: datetime | None
 
 
-_PLACES: Final[tuple[Callable[[Path], Path], ...]] = (lambda path: Path(os.path.abspath(path)), Path.resolve)  # noqa: PTH100 - Path.absolute keeps ".."
-"""Where a path is: by its name, and by where links lead."""
+_LOCATIONS: Final[tuple[Callable[[Path], Path], ...]] = (lambda path: Path(os.path.abspath(path)), Path.resolve)  # noqa: PTH100 - Path.absolute keeps ".."
+"""Functions that return the absolute location of a path: without and with resolving symbolic links."""
 
 _SETTINGS: Final = pytest.StashKey[Settings]()
 _USED: Final = pytest.StashKey[bool]()
 
 
 def settings_of(config: pytest.Config) -> Settings:
-    """What records are appraised by; worked out once. Raises `UsageError`."""
+    """Return the settings, which are read once. Raises `UsageError`."""
     if _SETTINGS not in config.stash:
         check_configuration(config)
         path = policy_path(config)
@@ -51,30 +51,30 @@ def settings_of(config: pytest.Config) -> Settings:
 
 
 def check_configuration(config: pytest.Config) -> None:
-    """Raise `UsageError` for a configuration file that the command line does not name, and that is neither in the
-    folder in which pytest was started nor above it.
+    """Raise `UsageError` for a configuration file that is neither named on the command line, nor in the folder in which
+    pytest was started or above it.
 
-    pytest takes the configuration from the folder that it is told to collect. If that folder holds evidence, who made
-    the evidence would choose the policy.
+    pytest reads the configuration from the folder that it collects. If that folder contains evidence, anyone who adds
+    evidence could choose the policy.
     """
     path, here = config.inipath, config.invocation_params.dir
     if path is None or hasattr(config, "workerinput") or _names_configuration(config):
         return
-    if not all(one(path.parent) in (one(here), *one(here).parents) for one in _PLACES):
+    if not all(locate(path.parent) in (locate(here), *locate(here).parents) for locate in _LOCATIONS):
         from nomyo_attest.report.formatting import sanitize
 
         raise pytest.UsageError(
             f"attestation: the configuration file {sanitize(str(path))} "
             f"is not in the folder in which pytest was started, "
-            f"nor above it, and whoever made the evidence may have put it there; hint: name the file to be used: "
-            f"pytest -c pytest.ini {' '.join(sanitize(str(one)) for one in config.args[:1])}"
+            f"nor above it, so it may have come with the evidence; hint: name the configuration file to use: "
+            f"pytest -c pytest.ini {' '.join(sanitize(str(argument)) for argument in config.args[:1])}"
         )
 
 
 def _names_configuration(config: pytest.Config) -> bool:
     """Whether the command line, or PYTEST_ADDOPTS, names the configuration file. Its own `addopts` do not count."""
     given = [*map(str, config.invocation_params.args), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
-    return any(one.startswith(("-c", "--config-file")) for one in given)
+    return any(argument.startswith(("-c", "--config-file")) for argument in given)
 
 
 def is_used(config: pytest.Config) -> bool:
@@ -97,15 +97,15 @@ def _find_use(config: pytest.Config) -> bool:
 
 
 def shares_folder(policy: Path, evidence: Path) -> bool:
-    """Whether a policy is in the folder of an evidence file or below it, by its name or by where links lead."""
-    return any(one(evidence).parent in one(policy).parents for one in _PLACES)
+    """Whether a policy is in the folder of an evidence file or below it, with or without resolving symbolic links."""
+    return any(locate(evidence).parent in locate(policy).parents for locate in _LOCATIONS)
 
 
 def policy_path(config: pytest.Config) -> Path | None:
-    """The policy's file: as the command line has it, else from the root folder on as the configuration has it."""
+    """Return the policy's file: from the command line, else from the configuration, relative to the root folder."""
     given: str | None = config.getoption("attestation_policy")
     if given == "":
-        raise pytest.UsageError("--attestation-policy: expected a file name, got an empty one; name the policy file")
+        raise pytest.UsageError("--attestation-policy: expected a file name, got an empty string; name the policy file")
     if given:
         return config.invocation_params.dir / given
     configured: str = config.getini("attestation_policy")
@@ -122,14 +122,14 @@ def _load(path: Path) -> AppraisalPolicy:
     except PolicyError as error:
         raise pytest.UsageError(f"attestation policy: {sanitize(str(error))}") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no file can have this name"
+        reason = getattr(error, "strerror", None) or "invalid file name"
         raise pytest.UsageError(f"attestation policy: {sanitize(str(path))}: cannot be read: {reason}") from None
 
 
 def _time(config: pytest.Config) -> datetime | None:
     given: str | None = config.getoption("attestation_at")
     if given == "":
-        raise pytest.UsageError("--attestation-at: expected a time, got an empty one; write 2026-11-30T00:00:00Z")
+        raise pytest.UsageError("--attestation-at: expected a time, got an empty string; write 2026-11-30T00:00:00Z")
     text = given or config.getini("attestation_at")
     if not text:
         return None
@@ -153,7 +153,7 @@ if TYPE_CHECKING:
 
 
 class RefusedError(Exception):
-    """A record is not affirmed. `brief` is the reason in a line, the message all of it."""
+    """A record is not affirmed. `brief` is the reason in one line; the message is the full explanation."""
 
     def __init__(self, brief: str, text: str) -> None:
         from nomyo_attest.report.formatting import escape_commands
@@ -163,7 +163,7 @@ class RefusedError(Exception):
 
 
 def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, place: str) -> AttestationResult:
-    """Appraise one record of any form that is stored. Raises `RefusedError`."""
+    """Appraise one record: a response, a ledger line or a stored verdict. Raises `RefusedError`."""
     from nomyo_attest.appraisal import appraise
     from nomyo_attest.appraisal.verifier import try_to_read
     from nomyo_attest.audit.stored_evidence import RepairError, unwrap
@@ -172,7 +172,7 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
     try:
         stored = unwrap(text)
     except (EvidenceError, RepairError) as error:
-        raise RefusedError("no evidence can be read", f"{place}: {sanitized(str(error))}") from None
+        raise RefusedError("the evidence cannot be read", f"{place}: {sanitized(str(error))}") from None
     given, payload_id = (text, None) if stored is None else (stored.evidence, stored.payload_id)
     evidence = try_to_read(given)
     if isinstance(evidence, MisplacedEvidenceError):
@@ -183,12 +183,16 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
 def explanation(
     place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False
 ) -> tuple[str, str]:
-    """Why a result is not affirming: in a line, and with all that is expected and got; digests in full if `verbose`."""
+    """Explain why a result is not affirming: in one line, and in full with expected and actual values.
+
+    Digests are printed in full if `verbose`.
+    """
     from nomyo_attest.report.explain import body_text, head_text, reasons
     from nomyo_attest.report.formatting import TextStyle, escape_commands, excerpt
 
     found = reasons(result)
-    because = [f"{one.rule}: {excerpt(one.message)}" for one in (*found.failed, *found.undecided, *found.softened)]
+    findings = (*found.failed, *found.undecided, *found.softened)
+    because = [f"{finding.rule}: {excerpt(finding.message)}" for finding in findings]
     style = TextStyle(verbose=verbose)
     body = body_text(result, policy, style)
     brief = sanitized(f"{result.verdict.value}: {'; '.join(because)}")
@@ -210,7 +214,7 @@ class Appraise:
         nonce: bytes | None = None,
         now: datetime | None = None,
     ) -> AttestationResult:
-        """Appraise `response`, as `nomyo_attest.appraise` does; by the policy and time configured unless given."""
+        """Appraise `response` as `nomyo_attest.appraise` does; `policy` and `now` default to the configured ones."""
         from nomyo_attest.appraisal import appraise
 
         now = now if now is not None else self._settings.at
@@ -225,7 +229,7 @@ class Appraise:
         nonce: bytes | None = None,
         now: datetime | None = None,
     ) -> AttestationResult:
-        """The result of the same, if it affirms or warns; if not, the test fails with the findings."""
+        """Appraise `response` and return the result if it affirms or warns; else fail the test with the findings."""
         __tracebackhide__ = True
         policy = self._policy(policy)
         result = self(response, policy=policy, payload_id=payload_id, nonce=nonce, now=now)
@@ -241,7 +245,7 @@ class Appraise:
 
 
 def sanitized(text: str) -> str:
-    """The text as it may be printed on any terminal."""
+    """Escape characters that must not be printed on a terminal."""
     from nomyo_attest.report.formatting import sanitize
 
     return sanitize(text)

@@ -28,7 +28,7 @@ from nomyo_attest.pytest_plugin.appraising import (
 LINE_FILES: Final = (".jsonl", ".ndjson")
 """Extensions of files with one record per line."""
 
-PACKINGS: Final = (".gz", ".zst", ".bz2", ".xz", ".zip")
+COMPRESSIONS: Final = (".gz", ".zst", ".bz2", ".xz", ".zip")
 """Extensions of compressed files; their records are not read, and one test fails with that reason."""
 
 _BLOCK: Final = 256 * 1024
@@ -39,8 +39,13 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 class Found(NamedTuple):
-    """A record in a file: its test name, its line from 1, its offset and size in bytes, and the reason if there
-    is none, if so.
+    """A record in a file.
+
+    Attributes:
+        name: the name of its test.
+        line: its line, from 1.
+        offset, size: its position in the file, in bytes.
+        problem: why no record can be read; empty if one can.
     """
 
     name: str
@@ -51,7 +56,7 @@ class Found(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """A file has no records that can be tests. The text is the reason."""
+    """A file has no readable record; the message is the reason."""
 
 
 def matches(path: Path, patterns: Sequence[str]) -> bool:
@@ -64,21 +69,24 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
     for pattern in patterns:
         text = (path.as_posix() if "/" in pattern else path.name).lower()
         wanted = (f"*/{pattern.removeprefix('./')}" if "/" in pattern else pattern).lower()
-        packing = Path(text).suffix
-        if fnmatchcase(text, wanted) or (packing in PACKINGS and fnmatchcase(text.removesuffix(packing), wanted)):
+        compression = Path(text).suffix
+        if fnmatchcase(text, wanted) or (
+            compression in COMPRESSIONS and fnmatchcase(text.removesuffix(compression), wanted)
+        ):
             return True
     return False
 
 
 def count_matching(folder: Path, patterns: Sequence[str]) -> int:
-    """How many files in a folder and below it the configuration names; links to folders are not followed."""
-    endings = tuple({*PACKINGS, *(Path(pattern.lower()).suffix for pattern in patterns)})
+    """Count the files in a folder and below it that match the patterns; links to folders are not followed."""
+    endings = tuple({*COMPRESSIONS, *(Path(pattern.lower()).suffix for pattern in patterns)})
     literal = all(ending and not {"*", "?", "[", "]"}.intersection(ending) for ending in endings)
     return sum(
         matches(Path(path, name), patterns)
         for path, _, names in os.walk(folder)
         for name in names
-        if not literal or name.lower().endswith(endings)  # a virtual environment has tens of thousands of others
+        if not literal
+        or name.lower().endswith(endings)  # fast path: a virtual environment has tens of thousands of other files
     )
 
 
@@ -94,12 +102,12 @@ def find_records(path: Path) -> list[Found]:
         file.seek(0)
         found = list(_named(_lines(file) if has_lines(path) else _whole(file)))
     if not found:
-        raise UnreadableError("there is no record in this file")
+        raise UnreadableError("contains no record")
     return found
 
 
 def read_record(path: Path, record: Found) -> bytes:
-    """The text of a record that was found. Raises `UnreadableError`."""
+    """Read the text of a record. Raises `UnreadableError`."""
     with _opened(path) as file:
         file.seek(record.offset)
         return file.read(record.size)
@@ -107,22 +115,22 @@ def read_record(path: Path, record: Found) -> bytes:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A file with records, open. Raises `UnreadableError`, also for a pipe, which is not waited for."""
-    if path.suffix.lower() in PACKINGS:
+    """Open a file with records. Raises `UnreadableError`, also for a pipe, without waiting for its writer."""
+    if path.suffix.lower() in COMPRESSIONS:
         raise UnreadableError("is compressed; hint: decompress it, or use nomyo-attest audit")
     try:
         if is_virtual_environment(path):
             raise UnreadableError(
-                "has recorded responses that pytest skips: pyvenv.cfg or conda-meta makes the folder a virtual "
-                "environment; hint: remove that file, or give --collect-in-virtualenv"
+                "contains recorded responses that pytest skips, because pyvenv.cfg or conda-meta marks the folder as a "
+                "virtual environment; hint: remove that file, or give --collect-in-virtualenv"
             )
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableError("is not a regular file")
         with io.BufferedReader(io.FileIO(path, opener=_without_waiting)) as file:
             yield file
     except OSError as error:
-        what = "is a broken symbolic link" if path.is_symlink() and not path.exists() else "cannot be read"
-        raise UnreadableError(f"{what}: {error.strerror or type(error).__name__}") from None
+        problem = "is a broken symbolic link" if path.is_symlink() and not path.exists() else "cannot be read"
+        raise UnreadableError(f"{problem}: {error.strerror or type(error).__name__}") from None
 
 
 def is_virtual_environment(path: Path) -> bool:
@@ -131,7 +139,7 @@ def is_virtual_environment(path: Path) -> bool:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; if it has become a pipe meanwhile, do not wait for its other end."""
+    """Open a file; if it was replaced by a pipe meanwhile, do not wait for its writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
@@ -141,7 +149,7 @@ def has_lines(path: Path) -> bool:
 
 
 def _content_problem(file: BinaryIO, *, lines: bool) -> str:
-    """Return the reason why no record can be read, worded as in an audit; empty if no problem was found."""
+    """Return why no record can be read, in the words of an audit; empty if no problem was found."""
     from nomyo_attest.evidence.content import can_classify_lines, lines_problem, one_record_problem
     from nomyo_attest.evidence.strict_json import TEXT_MAX
 
@@ -155,14 +163,14 @@ def _content_problem(file: BinaryIO, *, lines: bool) -> str:
 
 
 def _whole(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """The one record of a file: line, offset, text."""
+    """Yield the only record of a file: its line, offset and text."""
     from nomyo_attest.evidence.strict_json import TEXT_MAX
 
     yield 1, 0, file.read(TEXT_MAX + 1)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Each line that is not blank: its number, its offset, and its text, cut at the maximum of a response."""
+    """Yield each non-blank line: its number, its offset, and its text, cut at the maximum size of a response."""
     from nomyo_attest.evidence.strict_json import TEXT_MAX
 
     line = offset = 0
@@ -176,7 +184,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _named(records: Iterator[tuple[int, int, bytes]]) -> Iterator[Found]:
-    """Each record with a name that no other one has: its payload id, if that can be a name, or its line, or both."""
+    """Yield each record with a unique name: its payload id if that is a valid name, or its line, or both."""
     seen: set[str] = set()
     for line, offset, text in records:
         name = _payload_id(text) or f"line-{line}"
@@ -208,21 +216,22 @@ _VERSION_CONTROL: Final = frozenset({".git", ".hg", ".svn"})
 
 
 class AttestationWarning(pytest.PytestWarning):
-    """A record's verdict is `warning`: rules that the policy softened do not hold. Its test passes. Also issued if
-    files with records are not collected.
+    """A record's verdict is `warning`, because a rule that the policy softened does not hold; its test passes.
+
+    It is also issued for files with records that pytest does not collect.
     """
 
 
 class RecordFile(pytest.File):
-    """A file with recorded responses: one, or one a line."""
+    """A file with one recorded response, or with one on each line."""
 
     @classmethod
     def from_parent(cls, parent: Any, *, path: Path | None = None, **more: Any) -> Self:
-        """As in pytest, which prints name and id; both are sanitized, since a file name may contain any character."""
-        made: Self = super().from_parent(parent, path=path, **more)
-        name, nodeid = (sanitized(text).replace("::", "\\x3a:") for text in (made.name, made.nodeid))
-        if (name, nodeid) == (made.name, made.nodeid):
-            return made
+        """Create a collector with sanitized name and id: pytest prints them, and file names may contain anything."""
+        collector: Self = super().from_parent(parent, path=path, **more)
+        name, nodeid = (sanitized(text).replace("::", "\\x3a:") for text in (collector.name, collector.nodeid))
+        if (name, nodeid) == (collector.name, collector.nodeid):
+            return collector
         return super().from_parent(parent, path=path, name=name, nodeid=nodeid, **more)
 
     def collect(self) -> Iterator[RecordItem]:
@@ -231,8 +240,8 @@ class RecordFile(pytest.File):
             found = find_records(self.path)
         except UnreadableError as error:
             found = [Found("record", 1, 0, 0, str(error))]
-        for one in found:
-            yield RecordItem.from_parent(self, name=one.name, found=one)
+        for record in found:
+            yield RecordItem.from_parent(self, name=record.name, found=record)
 
 
 class RecordItem(pytest.Item):
@@ -243,7 +252,7 @@ class RecordItem(pytest.Item):
         self.found = found
 
     def runtest(self) -> None:
-        """Appraise it. Raises `RefusedError`."""
+        """Appraise the record. Raises `RefusedError`."""
         from nomyo_attest.report.formatting import sanitize
 
         settings = settings_of(self.config)
@@ -254,7 +263,7 @@ class RecordItem(pytest.Item):
                 "the policy is in the folder of the evidence",
                 f"{self._place}: the policy is in the folder of this evidence, or below it: "
                 f"{sanitize(str(settings.path))}"
-                "\nhint: keep the policy outside all folders with evidence; anyone who adds evidence could replace it",
+                "\nhint: keep the policy outside folders with evidence, as anyone who adds evidence could replace it",
             )
         result = appraise_record(self._text(), settings.policy, settings.at, self._place)
         brief, text = explanation(self._place, result, settings.policy, verbose=self.config.getoption("verbose") > 1)
@@ -282,7 +291,7 @@ class RecordItem(pytest.Item):
         warn(self, text)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *more: Any) -> Any:
-        """The findings, and in summaries the reason, with the record's place and no traceback."""
+        """Return the findings, with the record's place and no traceback; summaries show only the reason."""
         if not isinstance(excinfo.value, RefusedError):
             return super().repr_failure(excinfo, *more)
         shown = excinfo.getrepr(style="value")
@@ -307,45 +316,43 @@ def warn(node: pytest.Item | pytest.Collector, text: str) -> None:
             node.warn(warning)
 
 
-class Missed:
-    """Find the special files and the folders that pytest skips in a folder that it collects.
+class SkippedPaths:
+    """Find matching special files, and folders with matching files, that pytest skips in a folder that it collects.
 
     Args:
         folder: the folder.
-        patterns: names of the files with records.
-        collected: what pytest collected in the folder.
+        patterns: patterns of the files with records.
+        collected: the collectors that pytest created in the folder.
     """
 
     def __init__(self, folder: pytest.Collector, patterns: Sequence[str], collected: Iterable[object]) -> None:
         self._folder = folder
         self._patterns = patterns
-        self._collected = {getattr(one, "path", None) for one in collected}
+        self._collected = {getattr(collector, "path", None) for collector in collected}
         self._hidden: list[Path] = []
         self._counts: dict[Path, int] = {}
         for path in self._skipped():
             if count := count_matching(path, patterns):
-                usual = any(fnmatch(path.name, one) for one in folder.config.getini("norecursedirs"))
-                if is_virtual_environment(path) and not usual:
+                excluded = any(fnmatch(path.name, pattern) for pattern in folder.config.getini("norecursedirs"))
+                if is_virtual_environment(path) and not excluded:
                     self._hidden.append(path)
                 else:
                     self._counts[path] = count
 
     def _skipped(self) -> Iterator[Path]:
-        """The folders that pytest passes over, but for those of version control and those that the command line leaves
-        out.
-        """
+        """Yield the folders that pytest skips, except those of version control or excluded on the command line."""
         option = self._folder.config.getoption
-        ignored = {os.path.abspath(one) for one in option("ignore") or ()}  # noqa: PTH100 - as pytest reads them
-        globs = [os.path.abspath(one) for one in option("ignore_glob") or ()]  # noqa: PTH100
+        ignored = {os.path.abspath(path) for path in option("ignore") or ()}  # noqa: PTH100 - as pytest reads them
+        globs = [os.path.abspath(pattern) for pattern in option("ignore_glob") or ()]  # noqa: PTH100
         for path in sorted(self._folder.path.iterdir()):
             if path.name in _VERSION_CONTROL or path in self._collected or not path.is_dir():
                 continue
-            if str(path) not in ignored and not any(fnmatch(str(path), one) for one in globs):
+            if str(path) not in ignored and not any(fnmatch(str(path), pattern) for pattern in globs):
                 yield path
 
     def files(self) -> Iterator[RecordFile]:
-        """Matching names that are not regular files: broken links, pipes, sockets, devices. Their tests fail, and
-        so does one for a folder with records that a file in it makes a virtual environment.
+        """Yield collectors whose tests fail: for each matching broken link, pipe, socket or device, and for each folder
+        with records that a file in it marks as a virtual environment.
         """
         for path in sorted(self._folder.path.iterdir()):
             if not matches(path, self._patterns) or os.path.isfile(path) or path.is_dir():  # noqa: PTH113 - never raises
@@ -356,11 +363,11 @@ class Missed:
             yield RecordFile.from_parent(self._folder, path=path)
 
     def warn(self) -> None:
-        """Warn of matching files in other folders that pytest passes over."""
+        """Warn of matching files in other folders that pytest skips."""
         for path, count in self._counts.items():
             files = "a file" if count == 1 else f"{count} files"
             warn(
                 self._folder,
-                f"{sanitized(str(path))}: {files} with recorded responses not collected: pytest skips this folder; "
-                "name it on the command line, or set norecursedirs",
+                f"{sanitized(str(path))}: {files} with recorded responses not collected, as pytest skips this folder; "
+                "name it on the command line, or change norecursedirs",
             )

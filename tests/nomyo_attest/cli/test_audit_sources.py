@@ -77,7 +77,7 @@ def test_a_byte_order_mark_of_utf_8_is_no_problem(folder: Path, content: bytes) 
         ("no.jsonl", "No such file or directory"),
         ("no", "No such file or directory"),
         ("good.json/a.json", "Not a directory"),
-        ("no\0.json", "no file can have this name"),
+        ("no\0.json", "invalid file name"),
         ("dangling.json", "No such file or directory"),
     ],
 )

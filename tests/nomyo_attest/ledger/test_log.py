@@ -180,7 +180,7 @@ def test_a_file_that_is_not_a_ledger_is_refused_and_not_changed(tmp_path: Path, 
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(na.LedgerError, match="no file can have this name"):
+    with pytest.raises(na.LedgerError, match="invalid file name"):
         na.EvidenceLog(f"{tmp_path}/a\0b").check()
 
 

@@ -136,7 +136,7 @@ def test_what_is_no_evidence_fails(make: Make, text: str, told: str) -> None:
 def test_a_file_without_a_record_fails(make: Make) -> None:
     ran = make(none__attest__jsonl="\n \n").runpytest()
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines(["none.attest.jsonl:1: there is no record in this file"])
+    ran.stdout.fnmatch_lines(["none.attest.jsonl:1: contains no record"])
 
 
 def test_a_file_that_cannot_be_read_fails(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_a_file_that_makes_a_folder_a_virtual_environment_does_not_hide_its_reco
         path.write_text(BAD.text())
     ran = pytester.runpytest()
     ran.assert_outcomes(passed=1, failed=1)
-    ran.stdout.fnmatch_lines(["march: has recorded responses that pytest skips: *; hint: remove that file*"])
+    ran.stdout.fnmatch_lines(["march: contains recorded responses that pytest skips*; hint: remove that file*"])
     pytester.runpytest("--collect-in-virtualenv").assert_outcomes(passed=1, failed=1)
     pytester.runpytest("--ignore=march").assert_outcomes(passed=1)
 
@@ -310,7 +310,7 @@ def test_files_in_every_folder_that_pytest_passes_over_are_reported(make: Make) 
         path.write_text(BAD.text())
     ran = pytester.runpytest()
     ran.assert_outcomes(passed=1, warnings=6)
-    ran.stdout.fnmatch_lines(["*.hidden: a file with recorded responses not collected: pytest skips this folder*"])
+    ran.stdout.fnmatch_lines(["*.hidden: a file with recorded responses not collected*"])
 
 
 @pytest.mark.parametrize("error", ["", "-Werror"])
@@ -324,8 +324,8 @@ def test_files_in_folders_of_build_products_are_reported_as_not_collected(make: 
     ran.assert_outcomes(passed=1, warnings=2)
     ran.stdout.fnmatch_lines(
         [
-            "*build: 2 files with recorded responses not collected: *",
-            "*dist: a file with recorded responses not collected: *",
+            "*build: 2 files with recorded responses not collected*",
+            "*dist: a file with recorded responses not collected*",
         ]
     )
     pytester.runpytest("build").assert_outcomes(failed=2)

@@ -28,7 +28,7 @@ def folder(pytester: pytest.Pytester) -> pytest.Pytester:
 def test_without_a_policy_every_record_fails_and_says_what_is_missing(folder: pytest.Pytester) -> None:
     ran = folder.runpytest()
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines(["good.attest.json: no policy says what is affirmed; name one: attestation_policy = *"])
+    ran.stdout.fnmatch_lines(["good.attest.json: no policy is configured; write attestation_policy = policy.toml*"])
 
 
 def test_the_option_names_the_policy_from_the_working_folder_and_goes_before_the_configuration(
@@ -133,7 +133,7 @@ def test_the_fixtures_appraise_by_the_policy_configured(folder: pytest.Pytester)
 
 
 @pytest.mark.parametrize(
-    ("ini", "told"), [("", "no policy says what is affirmed*"), ("attestation_policy = no.json", "*cannot be read*")]
+    ("ini", "told"), [("", "no policy is configured*"), ("attestation_policy = no.json", "*cannot be read*")]
 )
 def test_a_fixture_without_a_policy_fails_the_test(folder: pytest.Pytester, ini: str, told: str) -> None:
     folder.makeini(f"[pytest]\n{ini}\nattestation_files = nothing\n")

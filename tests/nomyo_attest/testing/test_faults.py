@@ -13,7 +13,7 @@ import nomyo_attest as na
 import nomyo_attest.testing
 from nomyo_attest.testing import FAULTS, VARIANTS, Fault
 from nomyo_attest.testing.faults import RULES
-from nomyo_attest.testing.faults.model import WAITS_ON
+from nomyo_attest.testing.faults.model import DEPENDENT_RULES
 
 FOLDER = Path(nomyo_attest.testing.__file__).parent
 
@@ -42,7 +42,7 @@ def test_every_rule_has_a_fault_that_it_alone_refuses() -> None:
     for fault in FAULTS:
         expect = fault.expect()
         caught = expect["failed"] == [fault.rule] or (not expect["failed"] and fault.rule in expect["undecided"])
-        if caught and set(expect["undecided"]) <= {fault.rule, *WAITS_ON.get(fault.rule, ())}:
+        if caught and set(expect["undecided"]) <= {fault.rule, *DEPENDENT_RULES.get(fault.rule, ())}:
             alone.add("claims.*" if fault.rule.startswith("claims.") else fault.rule)
     assert alone == {*RULES, "claims.*"}
 

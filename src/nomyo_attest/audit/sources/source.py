@@ -106,7 +106,7 @@ def display(path: str) -> str:
 def os_problem(error: OSError | ValueError, what: str = "cannot be read") -> str:
     """Describe a file that the system cannot open or read; a NUL byte in a name raises `ValueError`."""
     if not isinstance(error, OSError):
-        return f"{what}: no file can have this name"
+        return f"{what}: invalid file name"
     hint = _HINTS.get(type(error), "")
     return f"{what}: {error.strerror or type(error).__name__}{hint}"
 

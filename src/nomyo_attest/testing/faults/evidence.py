@@ -14,11 +14,11 @@ from nomyo_attest.testing.faults.model import (
     block,
     change_key,
     drop_key,
+    duplicate_key,
     forge_with,
     metadata,
     set_fields,
     set_key,
-    twice,
 )
 
 _FIELDS: Final = ("is_available", "pcr_banks", "pcr_values", "quote_b64", "signature_b64", "aik_pubkey_b64")
@@ -104,7 +104,7 @@ def payload_ids() -> Iterator[Fault]:
     yield form("payload-id-oversize", "A payload id longer than any honest one.", set_fields(payload_id="7" * 1025))
 
 
-def keys_twice() -> Iterator[Fault]:
+def duplicate_keys() -> Iterator[Fault]:
     """Keys that stand twice: what one reader takes, another does not."""
     for key, first in (
         ("_metadata", "null"),
@@ -120,7 +120,7 @@ def keys_twice() -> Iterator[Fault]:
         ("aik_pubkey_b64", '"AAAA"'),
     ):
         reason = f"The key {key} stands twice: readers differ in which they take."
-        yield form(f"twice-{key}", reason, twice(key, first), as_text=True)
+        yield form(f"twice-{key}", reason, duplicate_key(key, first), as_text=True)
     for name, reason, between in (
         ("escaped", "The key quote_b64 stands twice, once with an escape in it.", '"\\u0071uote_b64": "AAAA"'),
         ("behind", "The key pcr_banks stands twice, the right one first.", '"pcr_banks": "sha256:0"'),
@@ -315,7 +315,7 @@ def tier() -> Iterator[Fault]:
         reason = f"The server claims the tier {value!r} where the policy asks for 'high'."
         yield claim(name, reason, metadata(set_key("security_tier", value)))
     reason = "The server claims two tiers: readers differ in which they take."
-    yield claim("twice", reason, twice("security_tier", '"standard"'), as_text=True)
+    yield claim("twice", reason, duplicate_key("security_tier", '"standard"'), as_text=True)
     yield claim("missing", "The server claims no tier.", metadata(drop_key("security_tier")), undecided=True)
 
 
@@ -331,7 +331,7 @@ def locking() -> Iterator[Fault]:
         reason = f"The server claims memory_locking {value!r} where the policy asks for true."
         yield claim(name, reason, metadata(change_key("memory_protection", set_key("memory_locking", value))))
     reason = "The server speaks twice of its memory protection."
-    yield claim("twice-above", reason, twice("memory_protection", "{}"), as_text=True)
+    yield claim("twice-above", reason, duplicate_key("memory_protection", "{}"), as_text=True)
     reason = "The server says nothing of memory_locking."
     tamper = metadata(change_key("memory_protection", drop_key("memory_locking")))
     yield claim("missing", reason, tamper, undecided=True)
@@ -348,7 +348,7 @@ FAULTS = (
     *missing(),
     *types(),
     *payload_ids(),
-    *keys_twice(),
+    *duplicate_keys(),
     *texts(),
     *hex_digits(),
     *base64_text(),

@@ -1,4 +1,4 @@
-"""Define faults, their expected appraisal results, and the primitive changes of which faults consist."""
+"""Define faults, their expected appraisal results, and the primitive changes that faults consist of."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def nothing(_: object) -> None:
 
 
 def at(stage: str, change: Callable[[Any], Any]) -> Tamper:
-    """Change what one stage of the forge makes."""
+    """Change the output of one stage of the forge."""
     return lambda forge: forge.tamper(stage, change)
 
 
@@ -38,19 +38,19 @@ def in_turn(*tampers: Tamper) -> Tamper:
     """Apply one tamper after the other."""
 
     def tamper(forge: Forge) -> None:
-        for one in tampers:
-            one(forge)
+        for step in tampers:
+            step(forge)
 
     return tamper
 
 
 def forge_with(**fields: Any) -> Callable[[], Forge]:
-    """A factory of valid forges with these fields."""
+    """Return a factory of valid forges with these fields."""
     return lambda: Forge(**fields)
 
 
 def always(value: Any) -> Callable[[object], Any]:
-    """Put `value` in the place of anything."""
+    """Replace anything by `value`."""
     return lambda _: value
 
 
@@ -105,8 +105,8 @@ def metadata(change: Callable[[Any], Any]) -> Tamper:
     return at("_metadata", change)
 
 
-def twice(key: str, first: str) -> Tamper:
-    """Repeat a key in the text, with another JSON value the first time."""
+def duplicate_key(key: str, first: str) -> Tamper:
+    """Duplicate a key in the text: its first occurrence has the JSON value `first`."""
     return at("text", lambda text: text.replace(f'"{key}": ', f'"{key}": {first}, "{key}": ', 1))
 
 
@@ -116,7 +116,7 @@ def without_hierarchy(policy: Policy) -> None:
 
 
 def pins_only(indices: str) -> Callable[[Policy], None]:
-    """Reference values for these SHA-256 PCRs alone, such as ``"0 7"``; for none, the policy says so."""
+    """Keep only the reference values of these SHA-256 PCRs, such as ``"0 7"``; if empty, accept any PCRs."""
 
     def change(policy: Policy) -> None:
         if indices:
@@ -129,16 +129,16 @@ def pins_only(indices: str) -> Callable[[Policy], None]:
 
 
 def any_ten(policy: Policy) -> None:
-    """PCR 10 must be signed, whatever its value."""
+    """Accept any value of PCR 10, which must be signed."""
     policy["pcrs"]["sha256"]["10"] = "any"
 
 
 RULES: Final = tuple(row.id for row in RULE_TABLE if row.id != "claims.*")
-"""The rules that a fault can be caught by; besides these, ``claims.`` and the path of a claim."""
+"""The rules that can detect a fault, apart from those of claims, which are ``claims.`` and a path."""
 
-# Which rules are undecided once another does not hold, because what they examine is missing or does not parse. This is
-# stated here a second time, beside the `needs` of the table, so that the vectors test the table. Rules that the policy
-# does not ask are left out by `Fault.expect`; pcr.bank and policy.period examine the policy alone.
+# The rules that are undecided if another rule does not hold, because their input is missing or does not parse. This
+# repeats the `needs` of the table on purpose, so that the vectors test the table. `Fault.expect` omits rules that the
+# policy does not enable; pcr.bank and policy.period depend only on the policy.
 _OF_PCRS: Final = ("pcr.selection", "pcr.digest", "pcr.values")
 _OF_SIGNER: Final = ("key.hierarchy", "signer.name", "firmware.version")
 _OF_KEY: Final = ("key.attributes", "key.template", "key.strength", "key.trust", *_OF_SIGNER)
@@ -154,7 +154,7 @@ _OF_ATTEST: Final = (
 _OF_SIGNATURE: Final = ("signature.scheme", "signature.hash", "signature.valid")
 _OF_EVIDENCE: Final = ("attest.form", "signature.form", "key.form", *_OF_KEY, *_OF_ATTEST, *_OF_SIGNATURE)
 
-WAITS_ON: Final[Mapping[str, tuple[str, ...]]] = {
+DEPENDENT_RULES: Final[Mapping[str, tuple[str, ...]]] = {
     "evidence.available": ("evidence.form", *_OF_EVIDENCE),
     "evidence.form": ("evidence.available", *_OF_EVIDENCE),
     "attest.form": _OF_ATTEST,
@@ -162,7 +162,7 @@ WAITS_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "key.form": (*_OF_KEY, *_OF_SIGNATURE),
     "attest.type": _OF_PCRS,
 }
-"""Rule → the rules that stay undecided where it does not hold."""
+"""Rule → the rules that are undecided if it does not hold."""
 
 
 class Arguments(TypedDict, total=False):
@@ -175,12 +175,12 @@ class Arguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Case:
-    """Something to appraise: the response, the policy, and how.
+    """The input of one appraisal.
 
     Attributes:
         policy: dict for `AppraisalPolicy.from_dict`.
         response: a dict, or JSON text for a fault that a dict cannot represent, such as a duplicate key.
-        arguments: keyword arguments of `appraise`; mostly none.
+        arguments: keyword arguments of `appraise`; usually empty.
     """
 
     policy: dict[str, Any]
@@ -194,14 +194,14 @@ class Fault:
 
     Attributes:
         name: a slug; the vector's file is named after it.
-        rule: the one rule that must reject it; no other rule would.
+        rule: the only rule that rejects it.
         reason: one sentence: what is wrong, and the consequence of accepting it.
         tamper: changes a fresh forge.
-        base: makes the valid forge that the fault is applied to.
+        base: creates the valid forge to which the fault is applied.
         policy: changes the policy that the valid forge satisfies.
         undecided: whether the rule is undecided instead of failing.
-        also_failed: rules that must fail along with it, as they examine the same bytes.
-        also_undecided: rules that are undecided because of this fault, besides those in `WAITS_ON`.
+        also_failed: rules that fail too, because they examine the same bytes.
+        also_undecided: rules that are undecided because of this fault, in addition to those in `DEPENDENT_RULES`.
         arguments: see `Case`.
         as_text: appraise the JSON text.
     """
@@ -227,11 +227,11 @@ class Fault:
         return Case(policy, built.text if self.as_text else built.response, self.arguments)
 
     def expect(self) -> dict[str, Any]:
-        """The expected result: verdict, failed rules and undecided rules, from this table and not from a Verifier."""
+        """Return the expected verdict, failed rules and undecided rules, from this table and not from a Verifier."""
         policy = self._policy(self.base())
-        waiting = {rule for rule in WAITS_ON.get(self.rule, ()) if asked(rule, policy)}
+        dependent = {rule for rule in DEPENDENT_RULES.get(self.rule, ()) if enabled(rule, policy)}
         failed = {*self.also_failed} if self.undecided else {self.rule, *self.also_failed}
-        undecided = {*waiting, *self.also_undecided} | ({self.rule} if self.undecided else set())
+        undecided = {*dependent, *self.also_undecided} | ({self.rule} if self.undecided else set())
         return {
             "verdict": "contraindicated" if failed else "none",
             "failed": _in_order(failed),
@@ -244,8 +244,8 @@ class Fault:
         return policy
 
 
-def asked(rule: str, policy: Mapping[str, Any]) -> bool:
-    """Whether a policy asks this rule at all."""
+def enabled(rule: str, policy: Mapping[str, Any]) -> bool:
+    """Whether a policy enables this rule."""
     if rule == "key.hierarchy":
         return "hierarchy" in policy.get("key", {})
     if rule == "firmware.version":
@@ -254,5 +254,5 @@ def asked(rule: str, policy: Mapping[str, Any]) -> bool:
 
 
 def _in_order(rules: set[str]) -> list[str]:
-    """Rule ids in the order of `RULES`, claims last."""
+    """Sort rule ids in the order of `RULES`, claims last."""
     return sorted(rules, key=lambda rule: (RULES.index(rule) if rule in RULES else len(RULES), rule))

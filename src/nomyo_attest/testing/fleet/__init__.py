@@ -1,13 +1,13 @@
-"""A synthetic fleet's recorded responses, to try an audit on: a firmware roll-out, and three anomalies among them.
+"""Generate the responses of a synthetic fleet, with a firmware update and three anomalies, to try an audit.
 
-FOR TESTS ONLY. The keys are known to everybody.
+FOR TESTS ONLY: the keys are public.
 
 ::
 
     fleet = Fleet(records=500, days=10)
     write_fleet(fleet, "fleet")
 
-`ANOMALIES` says what is wrong in every fleet, `Fleet.planted` which responses show it.
+`ANOMALIES` lists what is wrong in every fleet; `Fleet.planted` lists the affected responses.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A synthetic fleet's recorded responses, its policy, the anomalies planted in it, and the folder of files made of it.
+"""Generate a synthetic fleet: recorded responses, a policy and planted anomalies, written to a folder.
 
-FOR TESTS ONLY: the keys are known to everybody.
+FOR TESTS ONLY: the keys are public.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ class Anomaly:
 
     Attributes:
         name: a slug.
-        what: what happened, in a sentence.
-        rules: the rules that do not hold for its records, each by itself; none if every record passes.
-        cross_record: the rules across records that find it; none if it shows in one record.
+        description: what happened, in a sentence.
+        rules: the rules that do not hold for its records; empty if every record passes.
+        cross_record: the cross-record rules that detect it; empty if a single record reveals it.
     """
 
     name: str
-    what: str
+    description: str
     rules: tuple[str, ...] = ()
     cross_record: tuple[str, ...] = ()
 
 
 SECURE_BOOT: Final = Anomaly(
     "secure-boot-off",
-    "One machine runs with Secure Boot off for one day: PCR 7 has a value that no reference value is.",
+    "One machine runs with Secure Boot off for one day: PCR 7 does not match a reference value.",
     rules=("pcr.values",),
 )
 REPLAY: Final = Anomaly(
     "replayed-evidence",
-    "The evidence of an answer is recorded again days later, with its payload id, around another answer. Each of the "
-    "two passes every rule; together they are one quote, of an AIK that was to be used once.",
+    "The evidence of a response, including its payload id, is recorded again days later with another completion. Each "
+    "of the two responses passes every rule; together they show a duplicate quote, of an AIK that may sign only once.",
     cross_record=("duplicate.quote", "duplicate.payload_id", "reused.aik"),
 )
 SNAPSHOT: Final = Anomaly(
     "restored-snapshot",
-    "A machine with a pinned AIK is put back to a snapshot of some days before: the TPM's clock and resetCount go "
-    "back. Every answer passes every rule.",
+    "A machine with a pinned AIK is restored from a snapshot some days old: the TPM's clock and resetCount go back. "
+    "Every response passes every rule.",
     cross_record=("rollback.clock", "rollback.counters"),
 )
 
 ANOMALIES: Final = (SECURE_BOOT, REPLAY, SNAPSHOT)
-"""All of them."""
+"""The anomalies of every fleet."""
 
 
 _TIERS: Final = ("standard",) * 6 + ("high",) * 3 + ("maximum",)
@@ -79,7 +79,7 @@ class RecordedResponse(NamedTuple):
     """One response as it was recorded.
 
     Attributes:
-        number: from 0, in order of time.
+        number: its number, from 0 in order of time.
         text: the response as JSON text.
     """
 
@@ -92,38 +92,36 @@ class Fleet(Plan):
     """A synthetic fleet. The same arguments generate the same responses, byte for byte.
 
     Args:
-        records: how many responses it sent, at least ten a day.
-        machines: how many machines it has: a quarter with an AIK that the policy names, the others with a new one for
+        records: the number of responses, at least ten a day.
+        machines: the number of machines. A quarter have an AIK that the policy pins; the others create a new AIK for
             each response.
-        days: how many days, from 2026-01-01 on.
-        seed: another seed, another fleet.
+        days: the number of days, from 2026-01-01 on.
+        seed: fleets with different seeds differ.
     """
 
     def responses(self) -> Iterator[RecordedResponse]:
-        """Every response, in order of time."""
+        """Generate every response, in order of time."""
         for visit in self.visits:
             yield RecordedResponse(visit.number, self._forge(visit).text())
 
     @cached_property
     def planted(self) -> Mapping[Anomaly, tuple[int, ...]]:
-        """Each anomaly, and the responses that show it."""
+        """Each anomaly with the numbers of the affected responses."""
         return {
-            SECURE_BOOT: tuple(sorted(self.odd)),
+            SECURE_BOOT: tuple(sorted(self.insecure)),
             REPLAY: (self.original, self.replay),
             SNAPSHOT: (self.restore - 1, self.restore),
         }
 
     def policy(self) -> dict[str, Any]:
-        """The policy of the fleet's owner: old and new firmware, Secure Boot on, PCR 10 whatever it is, the AIKs
-        pinned.
-        """
+        """Return the fleet's policy: old and new firmware, Secure Boot on, any value of PCR 10, and the pinned AIKs."""
         return {
             "format": "nomyo-attest-policy/1",
             "id": "example-fleet",
-            "description": "The reference values of a made-up fleet. For tests only.",
+            "description": "The reference values of a synthetic fleet. For tests only.",
             "pcrs": {
                 "sha256": {
-                    "0": [{"value": firmware_pcr(one).hex(), "label": one.label} for one in (OLD, NEW)],
+                    "0": [{"value": firmware_pcr(firmware).hex(), "label": firmware.label} for firmware in (OLD, NEW)],
                     "7": [{"value": secure_boot_pcr(on=True).hex(), "label": "Secure Boot on"}],
                     "10": "any",
                 }
@@ -136,18 +134,18 @@ class Fleet(Plan):
                     for number, machine in enumerate(self.fleet[: self.pinned])
                 ],
             },
-            "firmware": {"versions": [f"0x{one.version:016x}" for one in (OLD, NEW)]},
+            "firmware": {"versions": [f"0x{firmware.version:016x}" for firmware in (OLD, NEW)]},
             "claims": {"security_tier": ["standard", "high", "maximum"]},
         }
 
     def _forge(self, visit: Visit) -> Forge:
-        # Evidence recorded again is made again: the same TPM, asked the same at the same time, signs the same.
+        # Replayed evidence is generated again: the same TPM produces the same quote for the same request and time.
         evidence = self.visits[self.original] if visit.number == self.replay else visit
         forge = self.fleet[evidence.machine].forge(evidence.time, evidence.number)
         forge.payload_id = payload_id(self.seed, evidence.number)
         forge.processed_at = FIRST + visit.time // 1000
         forge.security_tier = _TIERS[choose(self.seed, "tier", len(_TIERS), visit.number)]
-        if visit.number in self.odd:
+        if visit.number in self.insecure:
             forge.pcrs["sha256"][7] = secure_boot_pcr(on=False)
         if visit.number in self.unavailable:
             forge.tamper("tpm_attestation", lambda _: {"is_available": False})
@@ -163,63 +161,67 @@ RECORDED: Final = "recorded"
 """The folder of the responses."""
 POLICY: Final = "policy.toml"
 README: Final = "README.txt"
-README_BEGINS: Final = "A made-up fleet, for trying nomyo-attest audit. FOR TESTS ONLY."
-"""The first line, by which such a folder is known."""
+README_FIRST_LINE: Final = "A synthetic fleet for trying nomyo-attest audit. FOR TESTS ONLY."
+"""The first line of the README, which identifies a folder as a synthetic fleet."""
 
 SINGLES: Final = 5
-"""How many of the last responses have a file each."""
+"""How many of the last responses are in files of their own."""
 
 _COMPRESSED: Final = {1: ".gz", 2: ".zst"}
-"""Which days' files are compressed, and the ending of their names."""
+"""Day → the extension of its file, for the days whose files are compressed."""
 
 _README: Final = """\
-{begins}
+{first_line}
 
 {recorded}/
-    {records} answers that {machines} machines gave from {first} to {last}, a file a day,
-    one of them gzip, one Zstandard, and the last {singles} answers in a file each.
+    {records} responses of {machines} machines from {first} to {last}: one file for each day,
+    one of them compressed with gzip and one with Zstandard. The last {singles} responses are
+    in files of their own.
 {policy}
-    The policy of the fleet's owner: reference values of the old and the new firmware,
-    Secure Boot on, and the AIKs of the machines that keep theirs.
+    The fleet's policy: reference values of the old and the new firmware, Secure Boot on,
+    and the AIKs of the machines that have persistent ones.
 
-Every machine is updated once. A few answers come without evidence, as happens.
-Three things are not as they should be. To find them:
+Every machine is updated once. A few responses have no evidence, as in a real fleet.
+There are three anomalies. To find them:
 
     nomyo-attest audit {recorded} --policy {policy}
 
-Made by nomyo-attest example fleet --records {records} --machines {machines} --days {days} --seed {seed},
-which makes the same again. The keys are known to everybody, and evidence made here
-says nothing about any machine.
+To generate the same fleet again:
+
+    nomyo-attest example fleet FOLDER --records {records} --machines {machines} --days {days} --seed {seed}
+
+The keys are public, so this evidence says nothing about any machine.
 """
 
 
 def write_fleet(fleet: Fleet, folder: str | PathLike[str]) -> None:
-    """Write a fleet's responses, policy and README into `folder`, which is empty. Raises `OSError`.
+    """Write a fleet's responses, policy and README into `folder`, which must be empty. Raises `OSError`.
 
-    Compressed files hold the same on every machine; their bytes are those of this machine's zlib and Zstandard.
+    The content of compressed files is the same on every machine; their bytes depend on the versions of zlib and
+    Zstandard.
     """
     folder = Path(folder)
     recorded = folder / RECORDED
     recorded.mkdir()
-    for name, answers in groupby(fleet.responses(), key=lambda answer: place_of(fleet, answer.number)[0]):
-        _write(recorded / name, [answer.text for answer in answers])
+    for name, responses in groupby(fleet.responses(), key=lambda response: place_of(fleet, response.number)[0]):
+        _write(recorded / name, [response.text for response in responses])
     _write_text(folder / POLICY, policy_text(fleet.policy()))
     _write_text(folder / README, _readme(fleet))
 
 
 def place_of(fleet: Fleet, number: int) -> tuple[str, int]:
-    """The place of a response: the file's name, from the folder `RECORDED` on, and its line."""
+    """Return the file of a response, relative to the folder `RECORDED`, and its line there."""
     visit = fleet.visits[number]
     date = _date(visit.day)
     if number >= fleet.records - SINGLES:
         at = datetime.fromtimestamp(FIRST + visit.time // 1000, UTC)
         return f"{date}.single/{at:%H%M%S}-{number}.json", 1
-    first = bisect_left(fleet.visits, visit.day, key=lambda one: one.day)
+    first = bisect_left(fleet.visits, visit.day, key=lambda visit: visit.day)
     return f"{date}.jsonl{_COMPRESSED.get(visit.day, '')}", number - first + 1
 
 
 def policy_text(policy: dict[str, Any]) -> str:
-    """A fleet's policy in TOML."""
+    """Write a fleet's policy in TOML."""
     lines = [f"{key} = {json.dumps(policy[key])}" for key in ("format", "id", "description")]
     for table in ("key", "firmware", "claims"):
         lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in policy[table].items())]
@@ -229,11 +231,11 @@ def policy_text(policy: dict[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Text, or a list of text or of tables of text; a list has a line for each of its values."""
+    """Write a string, or a list of strings or of tables of strings with one line for each item."""
     if isinstance(value, list):
-        return "\n".join(["[", *(f"  {_toml(one)}," for one in value), "]"])
+        return "\n".join(["[", *(f"  {_toml(item)}," for item in value), "]"])
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_toml(one)}' for key, one in value.items())} }}"
+        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
     return json.dumps(value)
 
 
@@ -260,7 +262,7 @@ def _date(day: int) -> str:
 
 def _readme(fleet: Fleet) -> str:
     return _README.format(
-        begins=README_BEGINS,
+        first_line=README_FIRST_LINE,
         recorded=RECORDED,
         policy=POLICY,
         records=fleet.records,

@@ -1,6 +1,6 @@
-"""What happens in a synthetic fleet: its machines, their clocks and boots, and who responds when.
+"""Plan a synthetic fleet: its machines, their clocks and boots, and which machine sends which response when.
 
-Every draw comes from the seed and is the same on every Python: no generator, no floating-point library, no order.
+All random numbers are computed from the seed with SHA-256, so that every version of Python generates the same fleet.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from nomyo_attest.testing.forge import Forge, booted, extend
 from nomyo_attest.testing.keys import ForgeError
 
 FIRST = 1767225600
-"""When every fleet's record begins, in seconds since 1970: 2026-01-01T00:00:00Z."""
+"""The start of every fleet's recording in seconds since 1970: 2026-01-01T00:00:00Z."""
 
 
 def draw(seed: int, what: str, number: int = 0) -> float:
-    """A number from 0 up to 1 that depends on the arguments alone."""
+    """Return a pseudorandom number of at least 0 and less than 1, computed from the arguments."""
     return int.from_bytes(_digest(seed, what, number)[:6], "big") / 2**48
 
 
 def choose(seed: int, what: str, among: int, number: int = 0) -> int:
-    """A whole number from 0 up to `among`."""
+    """Return a pseudorandom integer of at least 0 and less than `among`."""
     return int(draw(seed, what, number) * among)
 
 
 def payload_id(seed: int, number: int) -> str:
-    """The payload id of a response: a UUID in the form of version 4."""
+    """Return the payload id of a response: a UUID of version 4."""
     return str(uuid.UUID(bytes=_digest(seed, "payload id", number)[:16], version=4))
 
 
@@ -40,11 +40,11 @@ def _digest(seed: int, what: str, number: int) -> bytes:
 
 
 DAY: Final = 86_400_000
-"""Milliseconds."""
+"""The length of a day in milliseconds."""
 
 
 class Firmware(NamedTuple):
-    """What identifies a firmware: the label in the policy, what it measures into PCR 0, firmwareVersion."""
+    """A firmware: its label in the policy, the event that it measures into PCR 0, and its firmwareVersion."""
 
     label: str
     event: bytes
@@ -56,7 +56,7 @@ NEW: Final = Firmware("firmware 2.5", b"firmware 2.5", 0x2026010800130000)
 
 
 class State(NamedTuple):
-    """A machine at one time: its TPM's clock in milliseconds, resetCount, and the firmware it booted."""
+    """The state of a machine at one time: its TPM's clock in milliseconds, its resetCount, and the booted firmware."""
 
     clock: int
     reset_count: int
@@ -64,24 +64,24 @@ class State(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """A machine put back to what it was: when the snapshot was taken, and when it was brought back (milliseconds)."""
+    """A restored snapshot: when it was taken and when it was restored, in milliseconds."""
 
     taken: int
-    brought_back: int
+    restored: int
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine; times are milliseconds since the record begins.
+    """A machine. Times are milliseconds since the start of the recording.
 
     Attributes:
-        name: its name here; it is not in its responses.
-        key: the kind of its AIK, as `Forge.key`.
-        pinned: whether it has one AIK for all its responses, which the policy names, or a new one for each.
-        clock, resets: its TPM's clock and resetCount when the record begins.
-        boots: when it boots anew, rising; `update` is among them.
-        update: when it boots with the new firmware.
-        restored: the snapshot it is put back to, if any.
+        name: its name, which its responses do not contain.
+        key: the type of its AIK, as in `Forge.key`.
+        pinned: whether it has one AIK, which the policy pins, or a new AIK for each response.
+        clock, resets: its TPM's clock and resetCount at the start of the recording.
+        boots: the times of its boots, ascending; `update` is one of them.
+        update: the time of the first boot with the new firmware.
+        restored: the snapshot from which it is restored; None if it is not.
     """
 
     name: str
@@ -94,21 +94,21 @@ class Machine:
     restored: Restored | None = None
 
     def at(self, time: int) -> State:
-        """The state of its TPM at a time."""
+        """Return the state of its TPM at a time."""
         ran, boots = time, [boot for boot in self.boots if boot <= time]
-        if self.restored and time >= self.restored.brought_back:
-            taken, brought_back = self.restored
-            ran = taken + (time - brought_back)
-            boots = [boot for boot in boots if boot <= taken or boot > brought_back]
+        if self.restored and time >= self.restored.restored:
+            taken, restored = self.restored
+            ran = taken + (time - restored)
+            boots = [boot for boot in boots if boot <= taken or boot > restored]
         firmware = NEW if self.update in boots else OLD
         return State(self.clock + ran, self.resets + len(boots), firmware)
 
-    def forge(self, time: int, answer: int) -> Forge:
-        """The soft TPM for one response; the response's number is the label of an AIK that is used once."""
+    def forge(self, time: int, number: int) -> Forge:
+        """Return the soft TPM for one response, whose number is part of the label of an AIK that is used once."""
         state = self.at(time)
         return Forge(
             key=self.key,
-            label=f"fleet {self.name}" if self.pinned else f"fleet {self.name} answer {answer}",
+            label=f"fleet {self.name}" if self.pinned else f"fleet {self.name} answer {number}",
             pcrs={"sha256": dict(_pcrs(state.firmware, self.name, state.reset_count))},
             clock=state.clock,
             reset_count=state.reset_count,
@@ -118,12 +118,12 @@ class Machine:
 
 
 def firmware_pcr(firmware: Firmware) -> bytes:
-    """PCR 0 of the SHA-256 bank after a boot with `firmware`."""
+    """Return PCR 0 of the SHA-256 bank after a boot with `firmware`."""
     return extend("sha256", bytes(32), firmware.event)
 
 
 def secure_boot_pcr(*, on: bool) -> bytes:
-    """PCR 7 of the SHA-256 bank after a boot with Secure Boot on or off."""
+    """Return PCR 7 of the SHA-256 bank after a boot with Secure Boot on or off."""
     if on:
         return booted()["sha256"][7]
     return extend("sha256", extend("sha256", bytes(32), b"Secure Boot off"), b"db 2026-10")
@@ -131,31 +131,31 @@ def secure_boot_pcr(*, on: bool) -> bytes:
 
 @functools.lru_cache(maxsize=1024)
 def _pcrs(firmware: Firmware, name: str, reset_count: int) -> dict[int, bytes]:
-    """The SHA-256 bank after a boot. PCR 10, what was run, is another one after each."""
+    """Return the SHA-256 bank after a boot. PCR 10, which measures applications, differs after each boot."""
     values = booted()["sha256"]
     measured = extend("sha256", values[10], f"{name} boot {reset_count}".encode())
     return {**values, 0: firmware_pcr(firmware), 10: measured}
 
 
 RECORDS_MAXIMUM: Final = 200_000
-"""Answers: what is made in half a minute."""
+"""The maximum number of responses: generating them takes half a minute."""
 MACHINES: Final = (4, 200)
 DAYS: Final = (5, 366)
 DAILY: Final = 10
-"""Answers a day at the least, so that each anomaly has records that show it."""
+"""The minimum number of responses per day, so that each anomaly affects some of them."""
 
 _BOOTS_EVERY: Final = 6 * DAY
 _UNAVAILABLE_ONE_IN: Final = 400
 
-# Where in the period, as parts of it.
+# Times of events, as fractions of the period.
 _UPDATES: Final = (0.40, 0.60)
-_ODD_DAY: Final = 0.50
+_INSECURE_DAY: Final = 0.50
 _ORIGINAL, _REPLAY = 0.25, 0.65
 _SNAPSHOT, _RESTORE = 0.70, 0.80
 
 
 class Visit(NamedTuple):
-    """One response: its number, when it is sent (milliseconds since the record begins), and the machine's number."""
+    """One response: its number, its time in milliseconds since the start of the recording, and its machine's number."""
 
     number: int
     time: int
@@ -163,7 +163,7 @@ class Visit(NamedTuple):
 
     @property
     def day(self) -> int:
-        """The day it falls on, from 0."""
+        """The day of the response, from 0."""
         return self.time // DAY
 
 
@@ -171,7 +171,7 @@ class Visit(NamedTuple):
 class Plan:
     """A fleet's responses, in order of time, and which of them are anomalies.
 
-    Raises `ForgeError` for numbers that make no fleet with everything in it that belongs there.
+    Raises `ForgeError` for numbers out of range, with which some anomaly would affect no response.
     """
 
     records: int = 2000
@@ -191,7 +191,7 @@ class Plan:
 
     @cached_property
     def pinned(self) -> int:
-        """How many machines, the first ones, have an AIK that the policy names."""
+        """The number of machines, counted from the first, with an AIK that the policy pins."""
         return max(2, self.machines // 4)
 
     @cached_property
@@ -205,15 +205,15 @@ class Plan:
         return tuple(Visit(number, self._time(number), self._machine_of(number)) for number in range(self.records))
 
     @cached_property
-    def odd_day(self) -> int:
-        """The day that one machine spends with Secure Boot off."""
-        return int(_ODD_DAY * self.days)
+    def insecure_day(self) -> int:
+        """The day on which one machine runs with Secure Boot off."""
+        return int(_INSECURE_DAY * self.days)
 
     @cached_property
-    def odd(self) -> frozenset[int]:
+    def insecure(self) -> frozenset[int]:
         """The responses of this machine on that day."""
-        first, last = self._numbers_of(self.odd_day)
-        return frozenset(n for n in range(first, last) if self.visits[n].machine == self._odd_machine)
+        first, last = self._numbers_of(self.insecure_day)
+        return frozenset(n for n in range(first, last) if self.visits[n].machine == self._insecure_machine)
 
     @cached_property
     def original(self) -> int:
@@ -228,7 +228,7 @@ class Plan:
 
     @cached_property
     def restore(self) -> int:
-        """The first response of the restored machine after its snapshot is brought back."""
+        """The first response of the restored machine after its snapshot is restored."""
         return int(_RESTORE * self.records)
 
     @cached_property
@@ -244,7 +244,7 @@ class Plan:
     def unavailable(self) -> frozenset[int]:
         """The responses without evidence, which are not an anomaly."""
         wanted = max(2, self.records // _UNAVAILABLE_ONE_IN)
-        taken = {*self.odd, self.original, self.replay, *self.around_restore}
+        taken = {*self.insecure, self.original, self.replay, *self.around_restore}
         found: set[int] = set()
         attempt = 0
         while len(found) < wanted:
@@ -255,7 +255,7 @@ class Plan:
         return frozenset(found)
 
     @cached_property
-    def _odd_machine(self) -> int:
+    def _insecure_machine(self) -> int:
         return self.pinned + choose(self.seed, "odd machine", self.machines - self.pinned)
 
     @cached_property
@@ -272,7 +272,7 @@ class Plan:
         if number == self._restored_machine:
             before, after, restore = map(self._time, self.around_restore)
             taken = int(_SNAPSHOT * period)
-            # One boot since the snapshot, so that resetCount stays until shortly before it is brought back.
+            # One boot after the snapshot, shortly before the restore: until then resetCount does not change.
             boots = {boot for boot in boots if not taken < boot <= restore} | {(before + after + 1) // 2}
             restored = Restored(taken, restore)
         pinned = number < self.pinned
@@ -288,7 +288,7 @@ class Plan:
         )
 
     def _time(self, number: int) -> int:
-        """When a response is sent: evenly spread with random variation, twice as many by day as by night."""
+        """Return the time of a response: evenly spread with random variation, twice as many by day as by night."""
         even = (number + draw(self.seed, "time", number)) * self.days / self.records
         day = min(int(even), self.days - 1)
         hour = even - day
@@ -297,17 +297,17 @@ class Plan:
     def _machine_of(self, number: int) -> int:
         if number in self.around_restore:
             return self._restored_machine
-        first, last = self._numbers_of(self.odd_day)
+        first, last = self._numbers_of(self.insecure_day)
         if first <= number < last and (number - first) % 3 == 0:
-            return self._odd_machine
+            return self._insecure_machine
         chosen = choose(self.seed, "machine", self.machines, number)
-        # RSA takes fifty times as long to forge, so every second response of the one such machine goes to another.
+        # RSA takes fifty times as long to forge, so half of the responses of the only RSA machine go to another.
         if chosen == 0 and draw(self.seed, "again", number) < 0.5:
             return choose(self.seed, "other machine", self.machines, number)
         return chosen
 
     def _numbers_of(self, day: int) -> tuple[int, int]:
-        """The numbers of the responses of one day: the first, and the one after the last."""
+        """Return the number of the first response of a day, and that of the first one after the day."""
         times = range(self.records)
         first, last = (bisect_left(times, moment, key=self._time) for moment in (day * DAY, (day + 1) * DAY))
         return first, last

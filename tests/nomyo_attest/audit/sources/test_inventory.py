@@ -141,7 +141,7 @@ def test_a_name_that_does_not_exist_is_a_source_that_fails() -> None:
         (0, None, "cannot be read: No such file or directory; check the name"),
         (0, None, "cannot be read: No such file or directory; check the name"),
         (0, None, "cannot be read: Not a directory; check the name: a part of it is a file"),
-        (0, None, "cannot be read: no file can have this name"),
+        (0, None, "cannot be read: invalid file name"),
     ]
     assert [end.problem for end in result.ends] == [record.problem for record in result.records]
 
