@@ -30,6 +30,12 @@ def test_one_rule_is_shown_in_full(rule: object) -> None:
         assert " ".join(text.split()) in joined
 
 
+def test_the_rules_that_a_rule_needs_are_shown() -> None:
+    needs = "attest.form, attest.type"
+    assert f"\nneeds        {needs}; otherwise" in run("rules", "pcr.values").out
+    assert run("rules", "pcr.values", "--format", "json").json()["rules"][0]["needs"] == needs.split(", ")
+
+
 def test_the_rule_of_a_claim_is_found_by_its_path() -> None:
     assert run("rules", "claims.security_tier").out == run("rules", "claims.*").out
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from nomyo_attest.audit.row import VERDICTS
-from nomyo_attest.audit.summary import Counts, Gap
+from nomyo_attest.audit.summary import Counts, Gap, SourceSummary
 from nomyo_attest.report.formatting import TextStyle
 from nomyo_attest.report.html import html_report
 from nomyo_attest.report.markdown import audit_markdown
@@ -121,6 +121,19 @@ def test_a_source_that_is_not_whole_and_files_passed_over_are_named() -> None:
         "   problem      The archive is cut off at byte 1048576.\n" in text
     )
     assert "  - recorded/notes.txt\n" in text
+
+
+def test_unreadable_sources_are_grouped_by_problem_and_only_real_lines_are_named() -> None:
+    sources = [
+        SourceSummary(name=f"{at}.json", kind="json", counts=Counts(unreadable=1), problem="is cut off")
+        for at in range(5)
+    ]
+    failures = [{"verdict": "unreadable", "source": one.name, "line": 0, "reason": "is cut off"} for one in sources]
+    sample = summary(sources=sources, sources_unreadable=5, failures=failures)
+    text = audit_text(sample, TextStyle())
+    assert "Could not be read: 5 sources\n  UNREADABLE  5 sources  5 records\n" in text
+    assert "   source       2.json\n                and 2 more sources (--verbose lists more)\n   remediation  " in text
+    assert "line 0" not in text
 
 
 def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_its_end() -> None:

@@ -22,6 +22,7 @@ from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,
     VALUE_MAX,
     Cause,
+    Unreadable,
     causes,
     causes_by_source,
     dependent_rules,
@@ -50,6 +51,7 @@ from nomyo_attest.report.document import (
     Share,
     Table,
     Text,
+    more,
 )
 from nomyo_attest.report.explain import sort_findings, value_text
 from nomyo_attest.report.formatting import count, number, sentence, shares
@@ -66,6 +68,7 @@ _UNSAFE: Final = {
 _MESSAGE_MAX: Final = 500
 _LONG_MAX: Final = 2000
 _SOURCES_MAXIMUM: Final = 100
+_SOURCES_BRIEF: Final = 3
 _PLACES_MAXIMUM: Final = 5
 _KEYED_BY_AIK: Final = frozenset({"reused.aik", "rollback.clock", "rollback.counters"})
 """The cross-record rules whose findings have an AIK's Name as their key."""
@@ -232,21 +235,48 @@ def unreadable_sources(summary: Summary) -> Section:
     found = unreadable(summary)
     if not found:
         return Section("unreadable", title, [Paragraph("Every source was read to the end.", PAGE)])
-    entries = [
-        Entry(
-            Mark("unreadable", "UNREADABLE"),
-            Name(one.source),
-            lines_text(one.lines[:10], one.records),
-            [
-                Fact("problem", Quote(one.problem, message=True)),
-                Fact("remediation", sentence(REMEDIATION_UNREADABLE), FULL),
-            ],
-        )
-        for one in found
-    ]
-    unlisted = max(0, summary.sources_unreadable - sum(bool(one.problem) for one in summary.sources))
-    total = len(entries) + unlisted
-    return Section("unreadable", title, [Entries("unreadable", entries, "source", total)], count(total, "source"))
+    by_problem: dict[str, list[Unreadable]] = {}
+    for source in found:
+        by_problem.setdefault(source.problem, []).append(source)
+    entries = [_unreadable(sources) for sources in sorted(by_problem.values(), key=len, reverse=True)]
+    unlisted = max(0, summary.sources_unreadable - sum(bool(source.problem) for source in summary.sources))
+    listed = Entries("unreadable", entries, "reason")
+    blocks: list[Block] = [listed, Paragraph(more(unlisted, "source"))] if unlisted else [listed]
+    return Section("unreadable", title, blocks, count(len(found) + unlisted, "source"))
+
+
+def _unreadable(sources: Sequence[Unreadable]) -> Entry:
+    """Describe the sources with one problem."""
+    first = sources[0]
+    items: list[list[Fact]] = []
+    name: Text = Name(first.source)
+    amount = _unreadable_lines(first)
+    if len(sources) > 1:
+        name, amount = count(len(sources), "source"), count(sum(source.records for source in sources), "record")
+        items = [[Fact("source", _unreadable_source(source))] for source in sources[:_SOURCES_MAXIMUM]]
+    problem = Fact("problem", Quote(first.problem, message=True))
+    remediation = Fact("remediation", sentence(REMEDIATION_UNREADABLE), FULL)
+    return Entry(
+        Mark("unreadable", "UNREADABLE"),
+        name,
+        amount,
+        [problem, remediation],
+        items,
+        brief=_SOURCES_BRIEF,
+        noun="source",
+        total=len(sources) if items else 0,
+    )
+
+
+def _unreadable_source(source: Unreadable) -> Text:
+    lines = _unreadable_lines(source)
+    return [Name(source.source), "  ", lines] if lines else Name(source.source)
+
+
+def _unreadable_lines(source: Unreadable) -> str:
+    """Name the lines; empty if the source as a whole could not be read (line 0)."""
+    lines = [line for line in source.lines[:10] if line]
+    return lines_text(lines, source.records) if lines or source.records > 1 else ""
 
 
 # ---- records that are not affirmed
