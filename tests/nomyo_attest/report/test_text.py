@@ -132,7 +132,7 @@ def test_unreadable_sources_are_grouped_by_problem_and_only_real_lines_are_named
     sample = summary(sources=sources, sources_unreadable=5, failures=failures)
     text = audit_text(sample, TextStyle())
     assert "Could not be read: 5 sources\n  UNREADABLE  5 sources  5 records\n" in text
-    assert "   source       2.json\n                and 2 more sources (--verbose lists more)\n   remediation  " in text
+    assert "   source       2.json\n                and 2 more sources (--verbose lists more)\n" in text
     assert "line 0" not in text
 
 
