@@ -270,7 +270,7 @@ def _unreadable(sources: Sequence[Unreadable]) -> Entry:
 
 def _unreadable_source(source: Unreadable) -> Text:
     lines = _unreadable_lines(source)
-    return [Name(source.source), "  ", lines] if lines else Name(source.source)
+    return (Name(source.source), "  ", lines) if lines else Name(source.source)
 
 
 def _unreadable_lines(source: Unreadable) -> str:
