@@ -321,7 +321,8 @@ class Document:
         title: the numbers of records and sources, in one line.
         subject: the policy that was applied.
         code: the exit status.
-        status: the meaning of the exit status.
+        status: the exit status in a word or two.
+        meaning: what the exit status says, in a sentence.
         reason: the reason for the exit status.
         sections: the sections, in order.
     """
@@ -330,6 +331,7 @@ class Document:
     subject: Text
     code: int
     status: Mark
+    meaning: str
     reason: str
     sections: Sequence[Section] = field(default_factory=tuple)
 

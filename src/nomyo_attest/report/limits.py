@@ -8,8 +8,11 @@ from nomyo_attest.audit.summary import Summary
 from nomyo_attest.policy.model import Requirement, Trust
 from nomyo_attest.report.formatting import number
 
-_LIMIT_MAX: Final = 600
-"""Maximum characters of a limit that is read."""
+_NAME_MAX: Final = 200
+"""Maximum characters of a limit without its reason."""
+
+_LIMITS_MAXIMUM: Final = 30
+"""Maximum limits that are named; there are about a dozen."""
 
 _UNCONFIRMED: Final = "came with its response, and nothing else confirms it"
 
@@ -31,5 +34,7 @@ def trust_text(summary: Summary) -> str:
 
 def limit_names(summary: Summary) -> list[str]:
     """Return what no verdict of the audit establishes, without the reasons, each as a part of a sentence."""
-    named = [limit[:_LIMIT_MAX].partition(":")[0].rstrip(".") for limit in summary.not_established]
-    return [f"{limit[:1].lower()}{limit[1:]}" for limit in named]
+    limits = summary.not_established
+    named = [limit[:_NAME_MAX].partition(":")[0].rstrip(".") for limit in limits[:_LIMITS_MAXIMUM]]
+    left = [f"and {number(len(limits) - _LIMITS_MAXIMUM)} more"] * (len(limits) > _LIMITS_MAXIMUM)
+    return [*(f"{limit[:1].lower()}{limit[1:]}" for limit in named), *left]

@@ -65,7 +65,7 @@ def test_nothing_links_loads_runs_or_mentions_and_every_table_is_whole(whole: Su
 
 
 def test_the_first_screen_says_whether_it_passed_how_many_and_what_happened() -> None:
-    screen = audit_markdown(summary()).splitlines()[:28]
+    screen = audit_markdown(summary()).splitlines()[:30]
     assert screen[0] == "## nomyo-attest audit: not passed"
     assert "| **contraindicated** | 75 | 0.7 % |" in screen
     assert "Exit status 1: not passed; 75 contraindicated, 146 none, 1 unreadable, 2 findings across records." in screen

@@ -13,6 +13,7 @@ from nomyo_attest.report.document import (
     Block,
     Bullets,
     Chart,
+    Column,
     Document,
     Entries,
     Entry,
@@ -29,6 +30,7 @@ from nomyo_attest.report.document import (
 )
 from nomyo_attest.report.formatting import number
 from nomyo_attest.report.html import charts
+from nomyo_attest.report.html.cards import cards
 from nomyo_attest.report.html.markup import Markup, element, fit, join, outside, render
 from nomyo_attest.report.html.style import STYLE
 from nomyo_attest.report.sections import document
@@ -41,14 +43,17 @@ CONTENT_SECURITY_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}
 _SIZE: Final = 100_000
 _SIZES: Final = {
     "failures": 1_100_000,
-    "sources": 350_000,
+    "sources": 300_000,
     "rules": 200_000,
-    "cross_record": 250_000,
+    "cross_record": 220_000,
     "passed": 60_000,
     "duplicate_names": 60_000,
     "limits": 30_000,
 }
 """Maximum bytes of a list, by its name; `_SIZE` for other lists. The page has to fit into an email."""
+
+_NARROW: Final = 3
+"""Maximum columns of a table that a phone shows as a table; the rows of a wider one are shown as cards."""
 
 _ITEMS_SIZE: Final = 50_000
 """Maximum bytes of the items of one entry."""
@@ -70,7 +75,7 @@ def html_report(summary: Summary) -> str:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
-        element("title", f"Attestation audit: exit status {report.code}, {report.title}, {summary.policy.id[:60]}"),
+        element("title", f"Attestation audit: {report.status.text}, {report.title}, {summary.policy.id[:60]}"),
         element("style", Markup(STYLE)),
     )
     renderer = _Renderer(summary)
@@ -93,9 +98,10 @@ def html_report(summary: Summary) -> str:
 
 def _status(report: Document) -> Markup:
     symbol = element("span", VERDICT_SYMBOLS[report.status.kind], aria_hidden="true")
-    head = element("strong", symbol, f" Exit status {report.code}: {report.status.text}")
+    head = element("strong", symbol, f" {report.status.text[:1].upper()}{report.status.text[1:]}")
     reason = outside(report.reason, 1000) if report.reason else ""
-    return element("p", head, " ", reason, class_=f"status status-{report.status.kind}")
+    code = element("small", f"Exit status {report.code}: {report.meaning}")
+    return element("p", head, " ", reason, " ", code, class_=f"status status-{report.status.kind}")
 
 
 def _contents(report: Document) -> Markup:
@@ -128,7 +134,7 @@ class _Renderer:
             case Table():
                 return _table(block)
             case Entries():
-                return _entries(block)
+                return cards(block, _facts) if block.name == "incidents" else _entries(block)
             case Bullets():
                 items = fit((element("li", render(one)) for one in block.items), _SIZES.get(block.name, _SIZE))
                 left = more(max(len(block.items), block.total) - len(items), block.noun)
@@ -156,28 +162,33 @@ def _table(block: Table) -> Markup:
         caption += f". The first {number(len(rows))} of {number(total)} are shown."
     foot = [_row(block, cells) for cells in block.foot(shown, total - len(rows))]
     head = [element("th", one.title, scope="col", class_="n" if one.numeric else None) for one in block.columns]
+    stacked = " stacked" if len(block.columns) > _NARROW and block.name != "counts" else ""
     whole = element(
         "table",
         element("caption", caption, id=f"{block.name}-caption"),
         element("thead", element("tr", *head)),
         element("tbody", *rows),
         *([element("tfoot", *foot)] if foot else []),
-        class_=f"t-{block.name}",
+        class_=f"t-{block.name}{stacked}",
     )
     region = {"role": "region", "aria_labelledby": f"{block.name}-caption"}
     return element("div", whole, class_="scroll", tabindex=0, **region)
 
 
 def _row(block: Table, cells: Sequence[Text]) -> Markup:
-    """Render a row; its first cell is its heading."""
-    first, *others = (
-        (render(cell), "n" if column.numeric else None) for cell, column in zip(cells, block.columns, strict=True)
-    )
-    return element(
-        "tr",
-        element("th", first[0], scope="row", class_=first[1]),
-        *(element("td", cell, class_=kind) for cell, kind in others),
-    )
+    """Render a row; its first cell is its heading.
+
+    On a narrow page, the row is a card: each cell has the title of its column beside it, and zeros are left out.
+    """
+    first, *others = zip(cells, block.columns, strict=True)
+    heading = element("th", render(first[0]), scope="row", class_="n" if first[1].numeric else None)
+    return element("tr", heading, *(_cell(cell, column) for cell, column in others))
+
+
+def _cell(cell: Text, column: Column) -> Markup:
+    if cell in (0, ""):
+        return element("td", render(cell), class_="n z" if column.numeric else "z")
+    return element("td", render(cell), class_="n" if column.numeric else None, data_label=column.title)
 
 
 def _entries(block: Entries) -> Markup:

@@ -14,51 +14,16 @@ from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Bucket, Counts, Gap, Profile, Summary
 from nomyo_attest.report.document import VERDICT_SYMBOLS, Mark
 from nomyo_attest.report.formatting import compact, count, duration, moment, number, shares
+from nomyo_attest.report.html import markers
 from nomyo_attest.report.html.markup import Markup, element, join, mark
-from nomyo_attest.report.html.scale import number_ticks, time_ticks
+from nomyo_attest.report.html.scale import Scale, number_ticks, percent, pixels, time_ticks
 from nomyo_attest.report.sections.fleet import drawn, usual
-
-BAR: Final = 0.86
-"""Width of a bar as a fraction of its bucket's width."""
-
-BAR_WIDEST: Final = 6.0
-"""Maximum width of a bar, in percent of the whole width."""
 
 MINIMUM: Final = 2.0
 """Minimum height of a bar that is not empty, in pixels: one record among a million must be visible."""
 
 _AXIS: Final = 40
 """Height of the time axis below a chart, in pixels."""
-
-
-class Scale:
-    """The time axis: each bucket has an equal share of the width."""
-
-    def __init__(self, timeline: Sequence[Bucket], seconds: int) -> None:
-        self.count = len(timeline)
-        self.start = timeline[0].at
-        self.seconds = max(seconds, 1)
-        self.end = self.start + self.count * self.seconds
-        self.slot = 100 / self.count
-        self.bar = min(self.slot * BAR, BAR_WIDEST)
-
-    def left(self, bucket: int) -> float:
-        """Return where the bar of a bucket begins, in percent."""
-        return bucket * self.slot + (self.slot - self.bar) / 2
-
-    def at(self, time: float) -> float:
-        """Return the position of a time, in percent; times outside are clamped to the edge."""
-        return 100 * min(max((time - self.start) / (self.end - self.start), 0.0), 1.0)
-
-
-def percent(value: float) -> str:
-    """Format a length in percent, without trailing zeros."""
-    return f"{value:.3f}".rstrip("0").rstrip(".") + "%"
-
-
-def pixels(value: float) -> str:
-    """Format a length in pixels, without trailing zeros."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def rect(x: float, y: float, width: float, height: float, kind: str, *inside: str) -> Markup:
@@ -101,14 +66,14 @@ def time_axis(scale: Scale, y: float) -> Markup:
     return join(parts)
 
 
-def spans(scale: Scale, gaps: Iterable[Gap], height: float, letter: str, kind: str) -> Markup:
-    """Draw gaps, hatched and numbered: ``G1``, ``G2``."""
+def spans(scale: Scale, gaps: Iterable[Gap], top: float, foot: float, letter: str, kind: str) -> Markup:
+    """Draw gaps from `top` to `foot`, hatched and numbered: ``G1``, ``G2``."""
     parts, free = [], -1.0
     for place, gap in enumerate(gaps, 1):
         x, end = scale.at(gap.begins), scale.at(gap.ends)
-        parts.append(rect(x, 0, max(end - x, 0.4), height, kind))
+        parts.append(rect(x, top, max(end - x, 0.4), foot - top, kind))
         if (middle := (x + end) / 2) >= free:
-            parts.append(label(percent(middle), 12, f"{letter}{place}", "mark"))
+            parts.append(label(percent(middle), top + 12, f"{letter}{place}", "mark"))
             free = middle + 4
     return join(parts)
 
@@ -182,13 +147,16 @@ def timeline(summary: Summary) -> Markup:
     scale = Scale(summary.timeline, summary.bucket_seconds)
     buckets = summary.timeline
     ticks = number_ticks(max(bucket.counts.total for bucket in buckets))
-    foot = _HEAD + _HEIGHT
-    parts: list[str] = []
+    marked = markers.markers(summary, scale)
+    head = _HEAD + markers.height_of(marked)
+    foot = head + _HEIGHT
+    parts: list[str] = [markers.draw(marked, foot)]
     for tick in ticks:
         y = foot - _HEIGHT * tick / ticks[-1]
         parts += [line(y, "grid"), label("-8", y + 4, compact(tick), "count")]
-    parts += [spans(scale, drawn(summary, summary.gaps), foot, "G", "b-gap")]
-    parts += [spans(scale, drawn(summary, summary.unavailable), foot, "E", "b-outage")]
+    top = head - _HEAD
+    parts += [spans(scale, drawn(summary, summary.gaps), top, foot, "G", "b-gap")]
+    parts += [spans(scale, drawn(summary, summary.unavailable), top, foot, "E", "b-outage")]
     parts += [_stack(scale, place, bucket, ticks[-1], foot) for place, bucket in enumerate(buckets)]
     lanes = _lanes(buckets)
     for place, (name, counts) in enumerate(lanes):
@@ -200,7 +168,12 @@ def timeline(summary: Summary) -> Markup:
         f"Records by verdict, each bar {duration(summary.bucket_seconds)}, from {moment(scale.start)} to "
         f"{moment(scale.end)}. Below the stacked bars, each verdict other than affirming has a scale of its own."
     )
-    return figure("timeline", "Verdicts over time", description, height, parts, _legend(summary, lanes))
+    if marked:
+        description += (
+            " A numbered disc above marks the first record of each incident, and a line leads to its last one."
+        )
+    below = [_legend(summary, lanes), markers.legend(marked)]
+    return figure("timeline", "Verdicts over time", description, height, parts, *below)
 
 
 def _count(counts: Counts, name: str) -> int:
@@ -217,7 +190,7 @@ def _stack(scale: Scale, place: int, bucket: Bucket, highest: int, foot: float) 
             parts.append(rect(scale.left(place), y, scale.bar, height, f"b-{name}"))
     said = [f"{number(_count(bucket.counts, name))} {name}" for name in VERDICTS if _count(bucket.counts, name)]
     tip = element("title", f"{moment(bucket.at)}: {', '.join(said) or 'no record'}")
-    parts.append(rect(place * scale.slot, 0, scale.slot, foot, "tip", tip))
+    parts.append(rect(place * scale.slot, foot - _HEIGHT, scale.slot, _HEIGHT, "tip", tip))
     return join(parts)
 
 

@@ -1,12 +1,19 @@
-"""Place the ticks of an axis at round numbers, or at round times in UTC."""
+"""Place bars on the axis of time, and the ticks of an axis at round numbers, or at round times in UTC."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from nomyo_attest.audit.summary import Bucket
 from nomyo_attest.report.formatting import to_datetime
+
+BAR: Final = 0.86
+"""Width of a bar as a fraction of its bucket's width."""
+
+BAR_WIDEST: Final = 6.0
+"""Maximum width of a bar, in percent of the whole width."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _STEPS: Final = (
@@ -27,6 +34,36 @@ _MONDAY: Final = 4 * _DAY
 _NAMES: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 TICKS_MAXIMUM: Final = 8
+
+
+class Scale:
+    """The time axis: each bucket has an equal share of the width."""
+
+    def __init__(self, timeline: Sequence[Bucket], seconds: int) -> None:
+        self.count = len(timeline)
+        self.start = timeline[0].at
+        self.seconds = max(seconds, 1)
+        self.end = self.start + self.count * self.seconds
+        self.slot = 100 / self.count
+        self.bar = min(self.slot * BAR, BAR_WIDEST)
+
+    def left(self, bucket: int) -> float:
+        """Return where the bar of a bucket begins, in percent."""
+        return bucket * self.slot + (self.slot - self.bar) / 2
+
+    def at(self, time: float) -> float:
+        """Return the position of a time, in percent; times outside are clamped to the edge."""
+        return 100 * min(max((time - self.start) / (self.end - self.start), 0.0), 1.0)
+
+
+def percent(value: float) -> str:
+    """Format a length in percent, without trailing zeros."""
+    return f"{value:.3f}".rstrip("0").rstrip(".") + "%"
+
+
+def pixels(value: float) -> str:
+    """Format a length in pixels, without trailing zeros."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 class Tick(NamedTuple):

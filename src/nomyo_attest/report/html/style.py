@@ -77,10 +77,34 @@ nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;margin:.8rem
 nav ul{padding:.6rem .9rem;background:var(--panel);border-radius:6px}
 nav small{padding-left:.25rem}
 .status{border-left:6px solid var(--fg);background:var(--panel);padding:.7rem 1rem;max-width:none}
-.status strong{font-size:1.15rem;display:block}
+.status strong{font-size:1.25rem;display:block}.status small{display:block;margin-top:.2rem}
 .status-affirming{border-color:var(--affirming)}.status-affirming strong{color:var(--affirming)}
 .status-contraindicated{border-color:var(--contraindicated)}.status-contraindicated strong{color:var(--contraindicated)}
 .status-unreadable{border-color:var(--unreadable)}
+@media (min-width:64rem){
+#result{display:grid;grid-template-columns:minmax(0,11fr) minmax(0,9fr);gap:0 2.2rem}
+#result>*{grid-column:1/-1}#result>.scroll{grid-column:1}#result>dl{grid-column:2;margin-top:.8rem}
+#result>dl>div{grid-template-columns:1fr;padding:.2rem 0 .35rem}#result dt{font-weight:600;font-size:.92rem}
+}
+.cards,.marks{list-style:none;padding:0;margin:.8rem 0 1rem}
+.card{border:1px solid var(--line);border-left:6px solid var(--soft);border-radius:6px;padding:.7rem 1rem .8rem;
+margin:0 0 1rem;scroll-margin-top:1rem}
+.c-contraindicated{border-left-color:var(--contraindicated)}.c-warning{border-left-color:var(--warning)}
+.c-none{border-left-color:var(--none)}
+.card .head{margin:0}
+.card .what{font-size:1.1rem;line-height:1.35;margin:.15rem 0 .5rem;max-width:54rem}
+.card dl{margin:.2rem 0}
+.card dl>div{grid-template-columns:6rem minmax(0,1fr);padding:.08rem 0}
+.card .plain>li{border-top:1px solid var(--line);padding:.25rem 0}
+.remedy{background:var(--panel);border-radius:6px;padding:.5rem .8rem;margin-top:.6rem}
+.remedy h4{margin:0;font-size:.92rem}
+.remedy p{margin:.1rem 0 0;max-width:54rem}
+.badge{display:inline-block;min-width:1.35rem;padding:0 .3rem;border-radius:.7rem;text-align:center;font-weight:700;
+font-size:.82rem;line-height:1.35rem;color:var(--bg);background:var(--soft)}
+.badge.d-contraindicated{background:var(--contraindicated)}.badge.d-warning{background:var(--warning)}
+.badge.d-none{background:var(--none)}
+.marks{margin:.3rem 0 .8rem}
+.marks li{margin:.25rem 0}
 .note{border-left:4px solid var(--unreadable);padding-left:.7rem}
 .scroll{overflow:auto;max-height:85vh;margin:.8rem 0 1.2rem;background:
 linear-gradient(to right,var(--bg) 40%,transparent) 0 0/2.5rem 100% no-repeat local,
@@ -139,6 +163,11 @@ td.n .bar{margin-left:auto}
 .chart .tick,.chart .mark{text-anchor:middle}
 .chart .mark{fill:var(--fg);font-weight:700}
 .chart .mark{paint-order:stroke;stroke:var(--bg);stroke-width:5px}
+.disc{fill:var(--soft)}.d-contraindicated{fill:var(--contraindicated)}.d-warning{fill:var(--warning)}
+.d-none{fill:var(--none)}
+.chart .disc-number{fill:var(--bg);font-weight:700;text-anchor:middle;pointer-events:none}
+.incident,.lasting{stroke:var(--soft)}.incident{stroke-dasharray:3 4}.lasting{stroke-width:4px;stroke-opacity:.55}
+.i-contraindicated{stroke:var(--contraindicated)}.i-warning{stroke:var(--warning)}.i-none{stroke:var(--none)}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}
 .tip{fill:transparent}.tip:hover{fill:var(--fg);fill-opacity:.08}
 .track{fill:var(--panel)}
@@ -153,7 +182,19 @@ td.n .bar{margin-left:auto}
 footer{color:var(--soft);font-size:.88rem;padding-bottom:2rem}
 @media (max-width:40rem){
 .wide,.t-counts th:nth-child(4),.t-counts td:nth-child(4){display:none}
-dl>div{grid-template-columns:1fr}.entries dl>div{grid-template-columns:5.5rem minmax(0,1fr)}h1{font-size:1.4rem}
+dl>div,.entries dl>div,.card dl>div{grid-template-columns:1fr;padding:.15rem 0}
+dt{font-size:.86rem;font-weight:600}
+h1{font-size:1.4rem}
+.card{padding:.6rem .75rem .7rem}
+.stacked,.stacked caption,.stacked tbody,.stacked tfoot,.stacked tr,.stacked th,.stacked td{display:block;
+min-width:0!important;width:auto!important}
+.stacked thead{position:absolute;left:-999rem;width:20rem}
+.stacked .z{display:none}
+.stacked tr{border:1px solid var(--line);border-radius:6px;padding:.4rem .7rem;margin:0 0 .7rem}
+.stacked th,.stacked td{border:0!important;padding:.12rem 0;text-align:left}
+.stacked td[data-label]::before{content:attr(data-label) ": ";color:var(--soft);font-size:.9rem}
+.stacked th{font-weight:600!important;margin-bottom:.1rem}
+.stacked td.n .bar{margin-left:0}
 .chart{margin-left:2.4rem;width:calc(100% - 3.4rem)}
 .chart .lane{font-size:12px}
 }
@@ -164,13 +205,16 @@ html{font-size:12.5px}
 .chart text,.chart .lane{font-size:10px}
 header,nav,main,footer{max-width:none;padding:0}
 nav,.skip{display:none}
-svg,mark,.status,pre{-webkit-print-color-adjust:exact;print-color-adjust:exact}
+svg,mark,.status,pre,.badge,.remedy,.card{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 .scroll{overflow:visible;max-height:none;background:none}
 thead{position:static}
 table,th[scope]{min-width:0!important}
 table{font-size:8pt}
 th,td{padding:.2rem .35rem}
-tr,figure,.entries>li>p,dl>div{break-inside:avoid}
+tr,figure,.card,.remedy,.entries>li,.entries>li>p,dl>div{break-inside:avoid}
+.card h3,.remedy h4,.head,thead{break-after:avoid}
+tbody tr:first-child{break-before:avoid}
+.marks a{color:inherit;text-decoration:none}
 thead{display:table-header-group}
 tfoot{display:table-row-group}
 .t-asked tbody th{width:24%}

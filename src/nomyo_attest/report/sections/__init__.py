@@ -70,6 +70,11 @@ _STATUS: Final = {
     1: Mark("contraindicated", "not passed"),
     2: Mark("unreadable", "not complete: something could not be read"),
 }
+_EXIT_MEANINGS: Final = {
+    0: "the audit found nothing that counts as a failure.",
+    1: "the audit found something that counts as a failure (--fail-on).",
+    2: "what could not be read was not appraised, so the audit is not complete.",
+}
 _MEANINGS: Final = {
     "affirming": "every rule that the policy requires holds",
     "warning": "all required rules hold; a rule that the policy made a warning does not hold, or is undecided",
@@ -99,6 +104,7 @@ def document(summary: Summary) -> Document:
         subject=("policy ", Name(applied.id, 60), " (", Name(f"{applied.digest[:19]}…"), ")"),
         code=summary.status,
         status=_STATUS.get(summary.status, _STATUS[1]),
+        meaning=_EXIT_MEANINGS.get(summary.status, _EXIT_MEANINGS[1]),
         reason=summary.status_reason,
         sections=(
             _result(summary),

@@ -21,7 +21,7 @@ from nomyo_attest.report.document import (
     Section,
     Text,
 )
-from nomyo_attest.report.formatting import count, number
+from nomyo_attest.report.formatting import count, duration, moment, number
 from nomyo_attest.report.incidents import COUNTERS, Change, Incident, Severity
 from nomyo_attest.report.incidents.plain import is_digest, value_text
 
@@ -61,6 +61,10 @@ def _entry(incident: Incident) -> Entry:
 
 
 def _facts(incident: Incident) -> Iterator[Fact]:
+    first, last = incident.first, incident.last
+    if first is not None and first.processed_at is not None:
+        yield Fact("when", _period(first.processed_at, last.processed_at if last else None), PAGE)
+    yield Fact("records", number(incident.records), PAGE)
     if incident.problem and not incident.changes:
         yield Fact("problem", Quote(incident.problem, message=True), FULL)
     for change in incident.changes[:_CHANGES_MAXIMUM]:
@@ -84,6 +88,12 @@ def _facts(incident: Incident) -> Iterator[Fact]:
     yield Fact("rules" if len(incident.rules) > 1 else "rule", tuple(_names(incident.rules)))
     if incident.remediation:
         yield Fact("remediation", incident.remediation)
+
+
+def _period(first: int, last: int | None) -> str:
+    if last is None or last == first:
+        return moment(first)
+    return f"{moment(first)} to {moment(last)}, {duration(last - first)}"
 
 
 def _change(change: Change) -> Iterator[Fact]:

@@ -1,0 +1,97 @@
+"""Mark the incidents above the verdicts over time: a numbered disc at the first record, and a line to the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from nomyo_attest.audit.summary import Summary
+from nomyo_attest.report.formatting import excerpt, number
+from nomyo_attest.report.html.markup import Markup, element, join, outside
+from nomyo_attest.report.html.scale import Scale, percent, pixels
+from nomyo_attest.report.incidents import Incident, incidents
+from nomyo_attest.report.sections.incident_list import SEVERITY_KINDS
+
+ROW: Final = 22
+"""Height of a row of markers, in pixels."""
+
+MARKERS_MAXIMUM: Final = 24
+"""Maximum incidents that are drawn."""
+
+_RADIUS: Final = 9
+_APART: Final = 7.5
+"""Minimum distance of two markers in one row, in percent of the width: a disc is 18 pixels of at least 240."""
+
+
+class Marker(NamedTuple):
+    """An incident in the chart.
+
+    Attributes:
+        place: its number in the list of incidents.
+        incident: the incident.
+        begins, ends: its first and its last record, in percent of the width.
+        row: the row, from the top.
+    """
+
+    place: int
+    incident: Incident
+    begins: float
+    ends: float
+    row: int
+
+
+def markers(summary: Summary, scale: Scale) -> list[Marker]:
+    """Place the incidents that have a time within the chart, each in the first row that has room."""
+    placed: list[Marker] = []
+    free: list[float] = []
+    for place, incident in enumerate(incidents(summary), 1):
+        first = incident.first.processed_at if incident.first else None
+        last = incident.last.processed_at if incident.last else None
+        if first is None or not scale.start <= first < scale.end:
+            continue
+        begins = scale.at(first)
+        ends = max(begins, scale.at(first if last is None else last))
+        row = next((row for row, end in enumerate(free) if begins >= end), len(free))
+        free[row : row + 1] = [ends + _APART]
+        placed.append(Marker(place, incident, begins, ends, row))
+        if len(placed) == MARKERS_MAXIMUM:
+            break
+    return placed
+
+
+def height_of(placed: Sequence[Marker]) -> float:
+    """Return the height of all rows, in pixels."""
+    return ROW * (1 + max((one.row for one in placed), default=-1))
+
+
+def draw(placed: Sequence[Marker], foot: float) -> Markup:
+    """Draw the markers from the top of the chart, each with a dashed line down to `foot`."""
+    parts: list[str] = []
+    for one in placed:
+        x, y = percent(one.begins), pixels(one.row * ROW + _RADIUS + 1)
+        kind = SEVERITY_KINDS[one.incident.severity]
+        parts.append(element("line", x1=x, x2=x, y1=y, y2=pixels(foot), class_=f"incident i-{kind}"))
+    for one in placed:
+        x, y = percent(one.begins), pixels(one.row * ROW + _RADIUS + 1)
+        kind = SEVERITY_KINDS[one.incident.severity]
+        tip = element("title", f"{number(one.place)}: {excerpt(one.incident.title)}")
+        if one.ends > one.begins:
+            parts.append(element("line", x1=x, x2=percent(one.ends), y1=y, y2=y, class_=f"lasting i-{kind}"))
+        disc = element("circle", tip, cx=x, cy=y, r=_RADIUS, class_=f"disc d-{kind}")
+        text = element("text", str(one.place), x=x, y=pixels(one.row * ROW + _RADIUS + 5), class_="disc-number")
+        parts += [disc, text]
+    return join(parts)
+
+
+def legend(placed: Sequence[Marker]) -> Markup:
+    """List the incidents that are drawn, each with a link to its card."""
+    items = [
+        element(
+            "li",
+            element("span", str(one.place), class_=f"badge d-{SEVERITY_KINDS[one.incident.severity]}"),
+            " ",
+            element("a", outside(one.incident.title, 300), href=f"#incident-{one.place}"),
+        )
+        for one in placed
+    ]
+    return element("ol", *items, class_="marks") if items else Markup()
