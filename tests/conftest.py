@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,10 +24,11 @@ ROOT = Path(__file__).parent.parent
 # No deadline: a shared machine stalls for longer than any example runs. The same examples each time: who changes one
 # thing is not to be told of another by chance. New ones are looked for with the profile `long`, on a patient evening;
 # `quick` is for the second Python and those after it.
+QUICK_EXAMPLES = 20
 _USUAL = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("nomyo", parent=_USUAL, derandomize=True)
 settings.register_profile("long", parent=_USUAL, max_examples=20_000)
-settings.register_profile("quick", parent=_USUAL, derandomize=True, max_examples=20)
+settings.register_profile("quick", parent=_USUAL, derandomize=True, max_examples=QUICK_EXAMPLES)
 settings.load_profile("nomyo")
 
 
@@ -63,7 +64,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--sample=N`, keep N evenly spaced parameter sets of each test."""
+    """Apply `--sample=N`, and limit the examples of every hypothesis test with the profile `quick`."""
+    if config.getoption("hypothesis_profile", None) == "quick":
+        for item in items:
+            _fewer_examples(item)
     size = config.getoption("sample")
     if size is None:
         return
@@ -73,6 +77,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = {item for sets in tests.values() for item in sampled(sets, size)}
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
+
+
+def _fewer_examples(item: pytest.Item) -> None:
+    """Lower the number of examples that a hypothesis test asks for to that of the profile `quick`."""
+    function = getattr(item, "obj", None)
+    own = getattr(function, "_hypothesis_internal_use_settings", None)
+    if own is not None and own.max_examples > QUICK_EXAMPLES:
+        # As `@settings` does, whose attribute this is; a bound method passes no assignment on.
+        target: Any = getattr(function, "__func__", function)
+        target._hypothesis_internal_use_settings = settings(own, max_examples=QUICK_EXAMPLES)
 
 
 @pytest.hookimpl(wrapper=True)

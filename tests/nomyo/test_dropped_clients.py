@@ -19,7 +19,14 @@ from tests.nomyo.wire.plain_router import PlainRouter
 MESSAGES = [{"role": "user", "content": "hello"}]
 """
 
-DROPPED = """
+SMALL_KEYS = """
+import nomyo.keys
+nomyo.keys.generate.__defaults__ = (2048,)  # a client's pair of 4096 bits takes a second
+"""
+
+DROPPED = (
+    SMALL_KEYS
+    + """
 async def main(url):
     client = nomyo.SecureChatCompletion(url)
     for _ in range(4):
@@ -33,8 +40,11 @@ with PlainRouter() as router:
     asyncio.run(main(router.url))
     print(len(router.posts))
 """
+)
 
-LOOPS = """
+LOOPS = (
+    SMALL_KEYS
+    + """
 with PlainRouter() as router:
     os.environ["SSL_CERT_FILE"] = router.ca
     client = nomyo.SecureChatCompletion(router.url)
@@ -42,6 +52,7 @@ with PlainRouter() as router:
         asyncio.run(client.create("m", MESSAGES))
     print(len(router.posts))
 """
+)
 
 FORKED = """
 with PlainRouter() as router:
@@ -72,7 +83,9 @@ def test_a_client_that_nobody_closes_leaves_nothing_open(program: str, posts: in
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{posts}\n")
 
 
-GIVEN_UP = """
+GIVEN_UP = (
+    SMALL_KEYS
+    + """
 async def main(url):
     client = nomyo.SecureChatCompletion(url)
     await client.create("m", MESSAGES)
@@ -102,6 +115,7 @@ with PlainRouter() as router:
     os.environ["SSL_CERT_FILE"] = router.ca
     asyncio.run(main(router.url))
 """
+)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")

@@ -7,8 +7,6 @@ import base64
 import importlib.util
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -18,9 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomyo import APIConnectionError, ArgumentError, InternalError, NomyoError
+from nomyo import APIConnectionError, ArgumentError, InternalError, NomyoError, keys
 from nomyo.connections import environment_proxy, is_exempt
 from tests.nomyo.calling import PROMPT, Wire, content
+from tests.nomyo.cli import runner
+from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.loopback import Connection, Loopback
 
 PASSWORD = "p@ss:w0rd/6c1f4b2d"
@@ -331,10 +331,14 @@ def test_a_connection_error_behind_a_proxy_names_both(wire: Wire, monkeypatch: p
     [{"NO_PROXY": "localhost,fd00::/8"}, {"ALL_PROXY": "socks5://127.0.0.1:1"}, {"HTTP_PROXY": "socks5://127.0.0.1:1"}],
     ids=str,
 )
-def test_the_demo_runs_in_unusual_proxy_environments(variables: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "nomyo.cli", "demo", "--tpm", "soft"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | variables, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_demo_runs_in_unusual_proxy_environments(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "generate", lambda bits=keys.KEY_BITS: server_keys.pair(0, bits))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    ran = runner.run("demo", "--tpm", "soft")
+    assert (ran.status, ran.err) == (0, "")
 
 
 def test_the_environment_of_a_given_http_client_is_its_own(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

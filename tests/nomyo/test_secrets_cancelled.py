@@ -159,7 +159,11 @@ def test_a_call_that_is_cancelled_leaves_nothing(stage: Stage, name: str) -> Non
     assert type(given_up(stage, name, cancelled)) is asyncio.CancelledError
 
 
-@pytest.mark.parametrize("name", MOMENTS)
+# asyncio cancels the call in each of these ways; what they add is the exception around it.
+SOME_MOMENTS = ["its own key pair", "a connection", "the server's key", "the answer", "the next try"]
+
+
+@pytest.mark.parametrize("name", SOME_MOMENTS)
 @pytest.mark.parametrize("way", [late, waited_for])
 def test_a_call_that_takes_too_long_for_its_caller_leaves_nothing(
     stage: Stage, name: str, way: Callable[[Awaitable[Any], float], Awaitable[Any]]
@@ -167,7 +171,7 @@ def test_a_call_that_takes_too_long_for_its_caller_leaves_nothing(
     assert isinstance(given_up(stage, name, way), TimeoutError)
 
 
-@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize("name", SOME_MOMENTS)
 def test_a_call_in_a_group_of_which_another_fails_leaves_nothing(stage: Stage, name: str) -> None:
     assert type(given_up(stage, name, beside_a_failure)) is ExceptionGroup
 

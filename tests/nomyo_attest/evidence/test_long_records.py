@@ -42,8 +42,7 @@ def filled(unit: str, head: str = HEAD, tail: str = "0]}") -> bytes:
     return (head + unit * number + tail).encode()
 
 
-@pytest.mark.parametrize("lowest", [-20.5, -math.inf])
-@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize(("lowest", "ascii_only"), [(-20.5, True), (-math.inf, False)])
 @pytest.mark.slow
 def test_a_response_with_long_log_probabilities_is_read(lowest: float, ascii_only: bool) -> None:
     text = json.dumps(logprobs(lowest=lowest), ensure_ascii=ascii_only)
