@@ -44,7 +44,7 @@ _RANDOM: Final = secrets.SystemRandom()
 
 _TIMING: Final = ("date", "retry-after", "retry-after-ms")
 
-_NO_KEY: Final = (
+_KEY_RESPONSE_REFUSED: Final = (
     "the server's public key is refused: the response is in an encoding that was not requested, or far too large"
 )
 
@@ -233,7 +233,7 @@ class Service:
             except QueueFullError:
                 if failure is None:
                     raise
-                raise failure from None  # the error of the previous attempt says more
+                raise failure from None  # the error of the previous attempt is more specific
             except (APIConnectionError, APIStatusError) as error:
                 failure = error
                 failure.stage = failure.stage or attempts.stage
@@ -284,10 +284,10 @@ class Service:
         except TimeoutError as late:
             if isinstance(late, APITimeoutError):
                 raise
-            what = f"the server's key was not received within {KEY_SECONDS:g} s"
-            raise APITimeoutError(f"{FAILED}{urllib.parse.urlsplit(self._base).netloc}: {what}") from None
+            problem = f"the server's key was not received within {KEY_SECONDS:g} s"
+            raise APITimeoutError(f"{FAILED}{urllib.parse.urlsplit(self._base).netloc}: {problem}") from None
         except ResponseError:
-            raise ServerKeyError(_NO_KEY) from None
+            raise ServerKeyError(_KEY_RESPONSE_REFUSED) from None
         if reply.status == 200:
             return reply.body
         # The body is not quoted. This request contained no prompt, but an earlier one to this server may have.

@@ -27,7 +27,7 @@ SERVER_KEY_BITS: Final = 4096
 """Default minimum size of the server's key in bits: the one in the protocol's algorithm id."""
 
 BITS_FLOOR: Final = 2048
-"""Minimum size in bits of every key, whatever the options say (NIST SP 800-131A, 3)."""
+"""Minimum size in bits of every key, which no option can lower (NIST SP 800-131A, 3)."""
 
 TIERS: Final = ("standard", "high", "maximum")
 

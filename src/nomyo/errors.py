@@ -85,12 +85,12 @@ class APIError(NomyoError):
     """The service refused a request.
 
     Attributes:
-        message: what went wrong; also `str()` of the error.
+        message: description of the problem; also `str()` of the error.
         status_code: HTTP status; None if there was none.
         error_details: the body of the response, if it was a JSON object. It is not authenticated.
         headers: the HTTP response's headers, with names in lower case.
         body: the body as a JSON value or as text, shortened; None if it was empty.
-        retry_after: seconds that the server asks the client to wait; None if it does not ask.
+        retry_after: seconds that the server requests the client to wait; None if it requests none.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class EvidenceLogError(NomyoError, attest_errors.LedgerError):
     """The evidence log cannot be used, or the evidence of a response, which is therefore not released, was not stored.
 
     Attributes:
-        path, problem, hint: the file, what is wrong, what to do.
+        path, problem, hint: the file, the problem, and the next action.
         prompt_sent: whether a response had arrived. It is lost, and may be billed.
     """
 
@@ -285,8 +285,8 @@ class KeyStoreError(NomyoError, ValueError):
 
     Attributes:
         path: the file or folder.
-        problem: what is wrong.
-        hint: what to do.
+        problem: the problem.
+        hint: the next action.
     """
 
     def __init__(self, path: str | os.PathLike[str], problem: str, hint: str) -> None:
@@ -321,7 +321,7 @@ class ArgumentTypeError(ArgumentError, TypeError):
 class EventLoopError(NomyoError, RuntimeError):
     """No asyncio event loop is running, or the HTTP client that was given belongs to another event loop.
 
-    The message says what to do. Nothing was sent.
+    The message contains a hint. Nothing was sent.
     """
 
 

@@ -265,7 +265,7 @@ def _shared(path: Path, status: os.stat_result) -> KeyStoreError | None:
         return None
     user = os.geteuid()
     if status.st_mode & stat.S_ISVTX:  # a shared folder, as /tmp is
-        hint = "use a folder that nobody else can write to"
+        hint = "use a folder that only you can write to"
     elif user in {status.st_uid, _ROOT}:
         hint = f"chmod go-w {shlex.quote(str(path))}"
     else:

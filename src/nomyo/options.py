@@ -9,7 +9,7 @@ environment. `SecureChatCompletion` documents the options.
 - equals an option when case and punctuation are ignored,
 - is within an edit distance of 2 of an option of eight characters or more,
 - contains ``attest``, or
-- is in `BORROWED`: names that other libraries, or this one elsewhere, use for an option.
+- is in `BORROWED`: unsupported names, such as OpenAI options, that resemble an option.
 
 ``extra_body`` sends a parameter under any name.
 """
@@ -275,10 +275,10 @@ _NAMES: Final[Mapping[str, str]] = {
     _ACCOUNT: "organization project",
     _PAYLOAD_ID: "nonce payload_id",
 }
-"""Option, or a sentence that says why there is none → the names that other libraries use for it."""
+"""Unsupported names of other libraries, by the option that replaces each, or by the reason why there is none."""
 
 BORROWED: Final[Mapping[str, str]] = {name: meant for meant, names in _NAMES.items() for name in names.split()}
-"""Borrowed name → the option, or a sentence that says why there is none."""
+"""Unsupported name of another library → the option that replaces it, or the reason why there is none."""
 
 _SAME: Final = {"base_url": "router_url", "router_url": "base_url"}
 """Options that have different names in the two clients."""
@@ -324,7 +324,7 @@ def _call_problem(name: str, meant: str, known: Collection[str]) -> str:
 def meant_by(name: str, options: Collection[str]) -> str | None:
     """Return the option in `options` that `name` equals or misspells, or for which another library uses it.
 
-    For such a name without a counterpart, returns a sentence that says why; None if it does not look like an option.
+    For an unsupported name without a counterpart, returns the reason; None if the name does not look like an option.
     """
     if len(name) > _NAME_MAX:
         return _related(_normal(name))

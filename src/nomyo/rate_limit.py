@@ -240,7 +240,7 @@ class CallQueue:
     def _full(self, limiter: RateLimiter, wait: float, left: float) -> QueueFullError:
         paused = limiter.paused_for()
         if paused:
-            reason = f"the service asked to wait (Retry-After), and calls to it are paused for another {paused:.0f} s"
+            reason = f"the service requested a pause (Retry-After), which ends in {paused:.0f} s"
             advice = "Call again later"
         else:
             reason = f"the calls before it are sent at {self.rate:g} per second (rate_limit)"

@@ -138,7 +138,7 @@ class _Finder:
         self._short: dict[bytes, set[bytes]] = {}
         self._beginnings: set[bytes] = set()
         for secret in candidates:
-            ends = [at for at in range(1, min(len(secret), 4 * RUN) + 1) if not _amid_character(secret, at)]
+            ends = [at for at in range(1, min(len(secret), 4 * RUN) + 1) if not _inside_character(secret, at)]
             self._beginnings.update(secret[:end] for end in ends[SECRET_MINIMUM - 1 : RUN])
             if len(ends) < RUN:
                 self._short.setdefault(secret[:_BLOCK], set()).add(secret)
@@ -173,9 +173,9 @@ def _cut(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
     data = text.encode("utf-8", "surrogatepass")  # of the same length as `plain`
     result, done = b"", 0
     for start, end in finder.spans(plain):
-        while _amid_character(data, start):
+        while _inside_character(data, start):
             start -= 1
-        while _amid_character(data, end):
+        while _inside_character(data, end):
             end += 1
         result += data[done:start] + REDACTED.encode()
         done = end
@@ -192,7 +192,7 @@ def _blocks(data: bytes) -> memoryview[int]:
     return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("Q")
 
 
-def _amid_character(data: bytes, at: int) -> bool:
+def _inside_character(data: bytes, at: int) -> bool:
     """Whether the byte at `at` continues a character of UTF-8."""
     return at < len(data) and data[at] & 0xC0 == 0x80
 

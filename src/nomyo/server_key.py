@@ -133,7 +133,7 @@ class ServerKeys:
         if self._pins and not found.pinned:
             known = ", ".join(sorted(self._pins))
             problem = f"the server's key is {found.fingerprint}, which is not pinned; pinned: {known}"
-            return ServerKeyError(f"{problem}. Nothing was encrypted for it", KEY_NOT_PINNED)
+            return ServerKeyError(f"{problem}. Nothing was encrypted to it", KEY_NOT_PINNED)
         before, self._known = self._known, found
         if before is not None and before.fingerprint != found.fingerprint:
             logger.warning("the server's key changed from %s to %s", before.fingerprint, found.fingerprint)

@@ -95,7 +95,7 @@ BODY_MAX: Final = 64 * 1024
 DETAIL_MAX: Final = 500
 """Maximum length of a detail in a message, in characters."""
 
-NOT_THE_ROUTERS: Final = "not the router's response: it may come from a gateway or proxy"
+NOT_FROM_ROUTER: Final = "not the router's response: it may come from a gateway or proxy"
 """Part of the message about a body that is not in the router's form."""
 
 _HTML: Final = re.compile(
@@ -150,12 +150,12 @@ def _document(body: bytes) -> tuple[Any, bool]:
 def _foreign(document: Any) -> str:
     """Describe a body that the router did not write: an HTML page, or an error in a gateway's JSON. Otherwise empty."""
     if isinstance(document, str):
-        return f"an HTML page, {NOT_THE_ROUTERS}" if _HTML.match(document) else ""
+        return f"an HTML page, {NOT_FROM_ROUTER}" if _HTML.match(document) else ""
     if not isinstance(document, dict) or "detail" in document:
         return ""
     error = document.get("error", document)
     text = error.get("message") if isinstance(error, dict) else error
-    return f"{_shortened(text)} ({NOT_THE_ROUTERS})" if isinstance(text, str) and text else ""
+    return f"{_shortened(text)} ({NOT_FROM_ROUTER})" if isinstance(text, str) and text else ""
 
 
 def _detail(document: Any) -> str:

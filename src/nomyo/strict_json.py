@@ -207,40 +207,40 @@ def _raise_problem(value: object) -> NoReturn:
     if found is not None:
         place, problem, kind = found
         raise kind(f"{place or 'payload'}: {problem}")
-    raise ArgumentError("payload: it cannot be written as JSON")
+    raise ArgumentError("payload: cannot be encoded as JSON")
 
 
 def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tuple[str, str, type[ArgumentError]] | None:
     """Find the first value that JSON cannot represent: its place, the problem and the exception. No value is quoted."""
     if isinstance(value, float) and not math.isfinite(value):
-        return place, "a number that is finite is expected, not NaN or an infinity", ArgumentError
+        return place, "expected a finite number, got NaN or an infinity", ArgumentError
     if isinstance(value, int) and not _has_decimals(value):
-        return place, "a number of more digits than Python writes", ArgumentError
+        return place, "expected a number with fewer digits: Python does not convert it to decimal", ArgumentError
     if isinstance(value, str) and not is_text(value):
-        return place, f"text that UTF-8 can encode is expected, not a lone surrogate; {_HINT}", ArgumentError
+        return place, f"expected text that UTF-8 can encode, got a lone surrogate; {_HINT}", ArgumentError
     if value is None or isinstance(value, (str, bool, int, float)):
         return None
     if not isinstance(value, (dict, list, tuple)):
-        return place, f"JSON has no {type(value).__name__}; give text, a number, a list or a dict", ArgumentTypeError
+        return place, f"expected text, a number, a list or a dict, got {type(value).__name__}", ArgumentTypeError
     if id(value) in around:
-        return place, "it contains itself", ArgumentError
+        return place, "contains itself", ArgumentError
     if depth > _DEPTH_MAX:
-        return place, "it is nested too deeply", ArgumentError
+        return place, "nested too deeply", ArgumentError
     around = around | {id(value)}
     if isinstance(value, dict):
         for key in value:
             if not (key is None or isinstance(key, (str, bool, int, float))):
-                return place, f"a key must be a string, not {type(key).__name__}", ArgumentTypeError
+                return place, f"expected a string as the key, got {type(key).__name__}", ArgumentTypeError
             if isinstance(key, str) and not is_text(key):
                 return (
                     place,
-                    f"a key must be text that UTF-8 can encode, without a lone surrogate; {_HINT}",
+                    f"expected a key that UTF-8 can encode, got a lone surrogate; {_HINT}",
                     ArgumentError,
                 )
             if isinstance(key, float) and not math.isfinite(key):
-                return place, "a key must not be NaN or an infinity", ArgumentError
+                return place, "expected a finite number as the key, got NaN or an infinity", ArgumentError
             if isinstance(key, int) and not _has_decimals(key):
-                return place, "a key must not be a number of more digits than Python writes", ArgumentError
+                return place, "expected a key with fewer digits: Python does not convert it to decimal", ArgumentError
         inner: Any = ((_place_of(place, key), one) for key, one in value.items())
     else:
         inner = ((f"{place}[{index}]", one) for index, one in enumerate(value))

@@ -21,7 +21,7 @@ from nomyo_attest.errors import NomyoAttestError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_QUOTES_NOTHING = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
+_SAFE_TO_QUOTE = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
 """Errors whose messages quote no secret: those of both packages, and those about files and memory."""
 
 _UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
@@ -144,10 +144,10 @@ def _with_hint(problem: str, method: Callable[..., Any]) -> str:
 def _sanitized(error: BaseException) -> BaseException:
     """Return the sanitized exception to raise: the error itself if its message quotes no data."""
     sanitized = error
-    if isinstance(error, Exception) and not isinstance(error, _QUOTES_NOTHING):
+    if isinstance(error, Exception) and not isinstance(error, _SAFE_TO_QUOTE):
         sanitized = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
     elif isinstance(error, BaseExceptionGroup):  # each member has its own frames
-        sanitized = BaseExceptionGroup("several at once", [_sanitized(one) for one in error.exceptions])
+        sanitized = BaseExceptionGroup("several errors", [_sanitized(one) for one in error.exceptions])
     error.__traceback__ = error.__context__ = error.__cause__ = None  # also where another reference to it exists
     return sanitized
 

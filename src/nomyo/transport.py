@@ -251,8 +251,8 @@ def _failure(error: httpx.TransportError | OSError, url: str, proxy: Environment
     if proxy is not None and refusal is not None:
         failure = APIConnectionError(f"{start}{_refused_by(proxy, refusal, _reason(error, proxy))}")
     elif isinstance(error, httpx.TimeoutException):
-        what = "no connection" if not sent else "no response"
-        failure = APITimeoutError(f"{start}{what} in time{_through(proxy)}")
+        problem = "no connection" if not sent else "no response"
+        failure = APITimeoutError(f"{start}{problem} in time{_through(proxy)}")
     elif _is_certificate_error(error):
         failure = APIConnectionError(
             f"{start}its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name the CA's "

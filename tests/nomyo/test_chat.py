@@ -149,8 +149,8 @@ BAD_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"base_url": ["https://h"]}, ArgumentTypeError, "base_url: expected a str, got list"),
     ({"base_url": b"https://h"}, ArgumentTypeError, "base_url: expected a str, got bytes"),
     ({"base_url": ""}, ArgumentError, "base_url"),
-    ({"temperature": float("nan")}, ArgumentError, "temperature: a number that is finite"),
-    ({"tools": {1, 2}}, ArgumentTypeError, "tools: JSON has no set"),
+    ({"temperature": float("nan")}, ArgumentError, "temperature: expected a finite number"),
+    ({"tools": {1, 2}}, ArgumentTypeError, "tools: expected text, a number, a list or a dict, got set"),
 ]
 
 

@@ -250,9 +250,9 @@ NO_PAYLOAD: list[tuple[Any, type[Exception], str]] = [
     ([PAYLOAD], ArgumentError, "Payload must be a dictionary"),
     (json.dumps(PAYLOAD), ArgumentError, "Payload must be a dictionary"),
     ({}, ArgumentError, "Payload cannot be empty"),
-    ({"a": object()}, ArgumentTypeError, "a: JSON has no object"),
-    ({"a": float("nan")}, ArgumentError, "a: a number that is finite"),
-    ({"messages": [{"content": {SECRET}}]}, ArgumentTypeError, r"messages\[0\].content: JSON has no set"),
+    ({"a": object()}, ArgumentTypeError, "a: expected text, a number, a list or a dict, got object"),
+    ({"a": float("nan")}, ArgumentError, "a: expected a finite number"),
+    ({"messages": [{"content": {SECRET}}]}, ArgumentTypeError, r"messages\[0\].content: expected text, .*, got set"),
 ]
 
 

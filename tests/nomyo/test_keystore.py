@@ -300,7 +300,7 @@ def test_a_folder_others_may_write_to_is_refused(folder: Path, bits: int, use: C
     folder.chmod(0o700 | bits)
     error = refusal(use, folder)
     assert error.problem == f"has mode {0o700 | bits:04o}: others may write to it"
-    shared = "use a folder that nobody else can write to"
+    shared = "use a folder that only you can write to"
     assert error.hint == (shared if bits & 0o1000 else f"chmod go-w {folder}")
     assert names(folder) == ["other.pem"]
 

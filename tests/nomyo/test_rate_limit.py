@@ -285,7 +285,7 @@ def test_a_call_during_a_pause_that_outlasts_it_fails_at_once_and_says_who_asked
     wire.router.answer(Reply(503, [("Retry-After", "1800")]))
     wire.refused(ServiceUnavailableError)
     error = wire.refused(APITimeoutError)
-    assert "the service asked to wait (Retry-After)" in str(error)
+    assert "the service requested a pause (Retry-After)" in str(error)
     assert len(wire.posts) == 1
     assert content(wire.ask(api_key="another-bearer-key")) == PROMPT
 

@@ -142,7 +142,7 @@ def test_a_key_that_is_not_pinned_is_refused_with_nothing_sent(wire: Wire) -> No
     other = "sha256/" + "A" * 43 + "="
     failure = wire.refused(ServerKeyError, {"max_retries": 2, "server_key_pins": other})
     assert facts(failure) == ("server_key_not_pinned", 0, "key", False)
-    assert "Nothing was encrypted for it" in str(failure)
+    assert "Nothing was encrypted to it" in str(failure)
     assert (wire.posts, wire.fetches) == ([], 1)
 
 

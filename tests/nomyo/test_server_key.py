@@ -287,7 +287,7 @@ def test_another_key_is_refused_and_the_message_names_it_and_the_pins() -> None:
         assert caught.value.code == "server_key_not_pinned"
         assert caught.value.stage == "key"
         assert str(caught.value) == (
-            f"the server's key is {PIN_TWO}, which is not pinned; pinned: {PIN_ONE}. Nothing was encrypted for it"
+            f"the server's key is {PIN_TWO}, which is not pinned; pinned: {PIN_ONE}. Nothing was encrypted to it"
         )
         assert server.fetches == tries
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nomyo import errors
 from nomyo.errors import APIStatusError
 from nomyo.redaction import REDACTED
-from nomyo.status import BODY_MAX, DETAIL_MAX, NOT_THE_ROUTERS, status_error
+from nomyo.status import BODY_MAX, DETAIL_MAX, NOT_FROM_ROUTER, status_error
 from tests.nomyo.defects.walker import places_of, reachable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_each_status_has_the_published_class_and_words(status: int) -> None:
 )
 def test_an_html_page_is_not_taken_for_the_routers_word(status: int, body: str) -> None:
     error = error_of(body.encode(), status)
-    assert f"an HTML page, {NOT_THE_ROUTERS}" in str(error)
+    assert f"an HTML page, {NOT_FROM_ROUTER}" in str(error)
     assert WORDS[status][2] not in str(error)
     assert type(error) is KINDS.get(status, APIStatusError)
 
@@ -99,12 +99,12 @@ def test_an_html_page_is_not_taken_for_the_routers_word(status: int, body: str) 
 )
 def test_a_gateways_words_are_quoted_as_a_gateways(body: dict[str, Any]) -> None:
     error = error_of(json.dumps(body).encode(), 403)
-    assert str(error) == f"Forbidden: blocked by policy 7 ({NOT_THE_ROUTERS})"
+    assert str(error) == f"Forbidden: blocked by policy 7 ({NOT_FROM_ROUTER})"
     assert error.body == body
 
 
 def test_an_error_without_a_prefix_names_its_status_where_the_router_did_not_write_it() -> None:
-    assert str(error_of(b"<html>", 401)) == f"HTTP 401: an HTML page, {NOT_THE_ROUTERS}"
+    assert str(error_of(b"<html>", 401)) == f"HTTP 401: an HTML page, {NOT_FROM_ROUTER}"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_any_status_and_any_bytes_are_the_right_class_and_of_bounded_length(
     error = error_of(body * times, status)
     assert type(error) is KINDS.get(status, APIStatusError)
     assert error.status_code == status
-    assert len(str(error)) <= len("Unexpected status code: 000 ") + 501 + len(f"… ({NOT_THE_ROUTERS})")
+    assert len(str(error)) <= len("Unexpected status code: 000 ") + 501 + len(f"… ({NOT_FROM_ROUTER})")
     start = WORDS[status][0].removesuffix("why") if status in KINDS else f"Unexpected status code: {status} "
     assert str(error).startswith(start)
     assert size_of(error) <= 3 * BODY_MAX + 5000

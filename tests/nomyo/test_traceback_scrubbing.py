@@ -281,7 +281,7 @@ def test_an_unexpected_error_is_told_by_kind_and_place_alone(raising: Callable[[
 def test_a_group_with_an_interrupt_stays_one_that_quotes_nothing() -> None:
     error, _ = given(raise_a_group_with_an_interrupt, "sync")
     assert isinstance(error, BaseExceptionGroup)
-    assert error.message == "several at once"
+    assert error.message == "several errors"
     assert [type(one) for one in error.exceptions] == [
         errors.InternalError, KeyboardInterrupt, errors.ServerKeyError, BaseExceptionGroup,
     ]  # fmt: skip

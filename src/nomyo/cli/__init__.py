@@ -14,7 +14,7 @@ from nomyo_attest.cli.program import Program
 # fmt: off
 COMMANDS: Final = {
     "demo":          ("demo", "show the client, the gate and a refusal on this machine"),
-    "chat":          ("chat", "ask a model, encrypted; with --policy, only a server it affirms"),
+    "chat":          ("chat", "send an encrypted prompt; --policy requires an affirmed server"),
     "keys generate": ("keys:Generate", "generate a key pair for the client"),
     "keys show":     ("keys:Show", "show a key file's size, fingerprint and protection"),
     "keys pin":      ("keys:Pin", "fetch a server's key and print the pin for it"),

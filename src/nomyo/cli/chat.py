@@ -1,14 +1,14 @@
-"""Ask a model, end-to-end encrypted.
+"""Send a prompt to a model, encrypted end to end, and print its completion.
 
-The completion is printed on standard output, and nothing else is; the verdict
-is printed on standard error, in one line. A word - in the prompt is replaced by
-standard input; piped input without such a word is appended to the prompt.
-Without a prompt, the command reads one question after another from the
-terminal; Ctrl-D ends the conversation.
+Standard output contains the completion alone; the verdict is one line on
+standard error. An argument - in the prompt is replaced by standard input; piped
+input without such an argument is appended to the prompt. Without a prompt, the
+command reads one question after another from the terminal, and sends each with
+the whole conversation; Ctrl-D ends it.
 
 With --policy, a completion is printed only if the policy affirms the server. A
-refusal lists the rules that do not hold, and ends a conversation. The prompt
-has been sent by then, since evidence comes with the response.
+refusal lists the rules that failed, and ends a conversation. The prompt has
+been sent by then, since evidence comes with the response.
 
 With --evidence-log, the evidence and the verdict of every response are appended
 to a file before the completion is printed or refused; prompt and completion are
@@ -67,8 +67,8 @@ def configure(parser: Parser) -> None:
         metavar="FILE",
         help="a ledger, to which every response's evidence and verdict are appended",
     )
-    parser.add_argument("--model", type=nonempty, metavar="NAME", help=f"the model to ask; default: {MODEL}")
-    parser.add_argument("--system", type=nonempty, metavar="TEXT", help="a system message at the beginning")
+    parser.add_argument("--model", type=nonempty, metavar="NAME", help=f"name of the model; default: {MODEL}")
+    parser.add_argument("--system", type=nonempty, metavar="TEXT", help="a system message before the prompt")
     parser.add_argument("--tier", choices=TIERS, help=f"requested security tier: {', '.join(TIERS)}")
     parser.add_argument("--max-tokens", type=whole_number, metavar="N", help="maximum tokens of the completion")
     parser.add_argument("--temperature", type=decimal_number, metavar="T", help="sampling temperature, 0 to 2")
@@ -166,7 +166,7 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
 
 
 def _as_typed(word: str) -> str:
-    """Return a word of the command line as UTF-8, also if the locale's encoding is another one.
+    """Return an argument of the command line as UTF-8, also if the locale has another encoding.
 
     Python decodes arguments with the locale's encoding, and represents invalid bytes as lone surrogates.
     """

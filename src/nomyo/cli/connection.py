@@ -164,7 +164,7 @@ def insecurity_notices() -> Iterator[None]:
         print_error(f"notice: {one.message}")
 
 
-_NO_ROUTER: Final = "check that the base URL is that of a NOMYO router"
+_CHECK_BASE_URL: Final = "check that the base URL is that of a NOMYO router"
 
 _NO_KEY: Final = "no API key was sent: give one in NOMYO_API_KEY or --api-key-file"
 
@@ -172,9 +172,9 @@ _HINTS: Final[Mapping[str, str]] = {
     "AuthenticationError": "check the API key, in NOMYO_API_KEY or --api-key-file",
     "ForbiddenError": "ask the operator which models and tiers this API key may use",
     "InvalidRequestError": "check --model, and whether the prompt is too long for it",
-    "NotFoundError": _NO_ROUTER,
+    "NotFoundError": _CHECK_BASE_URL,
     "ServiceUnavailableError": "ask the operator why this --tier is not available",  # waiting does not help here
-    "APIError": _NO_ROUTER,
+    "APIError": _CHECK_BASE_URL,
     "APITimeoutError": "increase --timeout",
     "APIConnectionError": "check the base URL and the network",
     "ResponseNotBoundError": "do not rely on this server",
@@ -253,14 +253,14 @@ def _start_hint(host: str) -> str:
 def _hint(error: NomyoError) -> str:
     from nomyo.errors import APIError
     from nomyo.rate_limit import QUEUE_FULL
-    from nomyo.status import NOT_THE_ROUTERS
+    from nomyo.status import NOT_FROM_ROUTER
 
     text = str(error)
     hinted = ("SSL_CERT_FILE", "; give it without /", "(407)", "check scheme and port")
     if text.startswith(QUEUE_FULL) or any(part in text for part in hinted):
         return ""  # the message contains the hint
-    if NOT_THE_ROUTERS in text:
-        return _NO_ROUTER
+    if NOT_FROM_ROUTER in text:
+        return _CHECK_BASE_URL
     if isinstance(error, APIError) and error.retryable:
         seconds = getattr(error, "retry_after", None)
         return "try again later" if seconds is None else f"try again in {seconds:.0f} s"

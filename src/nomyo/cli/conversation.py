@@ -102,7 +102,7 @@ def converse(chat: Chat, begin: Sequence[Message]) -> None:
         try:
             completion = chat.ask(asked)
         except KeyboardInterrupt:
-            print_error("canceled; the server may still have read the question")
+            print_error("canceled; the server may have received the question")
         except NoTextError as error:
             print_error(str(error))
         except NomyoError as error:
@@ -110,7 +110,7 @@ def converse(chat: Chat, begin: Sequence[Message]) -> None:
                 raise
             print_error(str(command_error(error, chat.host)))
         else:
-            text = completion.encode("utf-8", "replace").decode()  # a model may end amid a character
+            text = completion.encode("utf-8", "replace").decode()  # a model may end in the middle of a character
             history = [*asked, {"role": "assistant", "content": text}]
         print_stderr("")  # an empty line before the next question
 

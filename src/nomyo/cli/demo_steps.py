@@ -114,7 +114,7 @@ _MESSAGES: Final = [{"role": "user", "content": PROMPT}]
 def _ask_through_gate(
     runner: asyncio.Runner, client: SecureChatCompletion, policy: AppraisalPolicy, clock: _Clock, name: str, file: str
 ) -> Step:
-    """Ask through the gate; the step's `name` says whether the response is to be affirmed or refused."""
+    """Send the prompt through the gate; the step's `name` is the expected outcome, ``"affirm"`` or ``"refuse"``."""
     try:
         response = runner.run(client.create(MODEL, _MESSAGES))
     except AttestationError as refusal:
@@ -187,7 +187,7 @@ def _quiet() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-_SWTPM: Final = "swtpm, a software TPM: it signs as a chip does, but says nothing about this machine."
+_SWTPM: Final = "swtpm, a software TPM: it signs as a chip does, but proves nothing about this machine."
 _SOFT: Final = "the soft TPM, which uses public test keys: for illustration only."
 _FOR_SWTPM: Final = f"To use swtpm, install the program swtpm and the extra tpm: {install_command('tpm')}."
 
@@ -205,9 +205,9 @@ def closing_text(style: TextStyle, seconds: float, tpm: str, folder: str | None)
         'argument: attestation_policy="policy.toml".'
     )
     trust = (
-        "AIK trust is self_asserted: the signing key is created for each response and nobody certifies it, so any "
-        "software can sign such evidence, as it did here. A PCR value identifies the loaded software, and does not say "
-        "that it is good. And the prompt was always sent before the evidence arrived."
+        "AIK trust is self_asserted: the signing key is created for each response and is not certified, so any "
+        "software can sign such evidence, as it did here. A PCR value identifies the loaded software; it does not "
+        "prove that the software is good. And the prompt was always sent before the evidence arrived."
     )
     lines = [style.paint("What this shows", "bold"), *style.wrap(shows, "  "), ""]
     lines += [style.paint("What this does not show", "bold"), *style.wrap(trust, "  "), ""]

@@ -123,8 +123,8 @@ class Show:
 PIN_FORMAT: Final = "nomyo-keys-pin/1"
 
 MEANING: Final = (
-    "This pin was fetched on first use: it detects a later change of the key, but nobody has checked that this is the "
-    "right key. Compare it with what the operator publishes."
+    "This pin was fetched on first use: it detects later changes of the key, but does not prove that this is the right "
+    "key. Compare it with the pin that the operator publishes."
 )
 
 
@@ -132,10 +132,10 @@ class Pin:
     """Fetch the public key of a server, check it, and print its pin.
 
     With a pin (nomyo chat --server-key-pin, or NOMYO_SERVER_KEY_PINS) the client
-    encrypts to this key only. A pin fetched from the server shows later changes of
-    the key, not that it is the right key: an attacker between you and the server
-    can replace it now. Compare the pin with what the operator publishes, or fetch
-    it over another network.
+    encrypts to this key only. A pin fetched from the server detects later changes
+    of the key, but does not prove that it is the right key: an attacker between you
+    and the server can replace it now. Compare the pin with the one that the
+    operator publishes, or fetch it over another network.
 
     Exit status: 0; 2 if there is no key, or the client would refuse it.
     """

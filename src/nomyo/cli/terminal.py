@@ -86,7 +86,7 @@ def verdict_line(result: Mapping[str, Any], style: TextStyle) -> str:
     trust = f"AIK trust: {result['trust']}" if result["aik"]["name"] else "AIK trust: no AIK"
     line = f"{style.paint(verdict.value, VERDICT_INKS[verdict])}   {policy}   {trust}"
     softened = [one["rule"] for one in result["findings"] if one["requirement"] == "warn" and one["outcome"] != "pass"]
-    return f"{line}   does not hold: {', '.join(softened)}" if softened else line
+    return f"{line}   warnings: {', '.join(softened)}" if softened else line
 
 
 def refusal_text(result: AttestationResult, policy: AppraisalPolicy, style: TextStyle) -> str:

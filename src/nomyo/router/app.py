@@ -31,9 +31,9 @@ from nomyo.router.protocol import (
     NO_STORE,
     PACKAGE_MAX,
     EncryptedResponse,
-    Heading,
+    RequestHeaders,
     decrypt_payload,
-    read_heading,
+    read_headers,
     with_metadata,
 )
 from nomyo.router.rate_limit import Limiter
@@ -71,13 +71,13 @@ class Counts:
         connections: connections accepted.
         key_fetches: requests for the router's key.
         posts: requests for a completion.
-        answered: responses that were encrypted, whether or not they arrived.
+        responses: responses that were encrypted, whether or not they arrived.
     """
 
     connections: int = 0
     key_fetches: int = 0
     posts: int = 0
-    answered: int = 0
+    responses: int = 0
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Router:
         server_key: the key pair that decrypts requests.
         source: the source of evidence.
         tpm_available: False to behave as a router without a TPM.
-        remembers: whether the last encrypted response is stored, for the fault that replays it.
+        stores_last: whether the last encrypted response is stored, for the fault that replays it.
         faults: the fault that is on.
         counts: counts of connections and requests.
         draining: whether the router is shutting down: new requests get 503, those in progress continue.
@@ -100,7 +100,7 @@ class Router:
     server_key: ServerKey
     source: Source
     tpm_available: bool = True
-    remembers: bool = False
+    stores_last: bool = False
     faults: Switch = field(default_factory=lambda: Switch(BY_NAME))
     counts: Counts = field(default_factory=Counts)
     draining: bool = False
@@ -151,9 +151,9 @@ class Router:
             return _refused(request, Refusal(503, ENDING, _ENDING_RETRY))
         if not self.options.secure_inference:
             return _refused(request, Refusal(404, NOT_ENABLED))
-        honest = Response(self.server_key.pem, media_type="application/x-pem-file", headers=NO_STORE)
+        unchanged = Response(self.server_key.pem, media_type="application/x-pem-file", headers=NO_STORE)
         fault = self.faults.take(*_KEY_STAGES)
-        changed: Response = await run_in_threadpool(fault.at, "key", honest)
+        changed: Response = await run_in_threadpool(fault.at, "key", unchanged)
         return changed
 
     async def _completion(self, request: Request) -> Response:
@@ -184,13 +184,13 @@ class Router:
             # Without configured keys a bearer is whatever the caller makes up, and would be a new caller each time.
             host = request.client.host if request.client else ""
             self._limiter.admit(bearer if self.options.api_keys else host)
-        heading = read_heading(request.headers)
-        tier = heading.tier or self.options.default_tier
+        headers = read_headers(request.headers)
+        tier = headers.tier or self.options.default_tier
         package = await self._in_time(_read_body(request))
-        response = self._respond(heading, tier, package, fault)
+        response = self._respond(headers, tier, package, fault)
         return await self._in_time(response, while_connected=request.receive)
 
-    async def _respond(self, heading: Heading, tier: str, package: bytes, fault: Fault) -> Response:
+    async def _respond(self, headers: RequestHeaders, tier: str, package: bytes, fault: Fault) -> Response:
         """Respond to a request that has arrived completely. Raises `Refusal`."""
         async with self._large if len(package) > _LARGE else nullcontext():
             payload = await run_in_threadpool(decrypt_payload, package, self.server_key.private)
@@ -201,13 +201,13 @@ class Router:
             if self._upstream is not None:
                 body = await run_in_threadpool(encode_request, payload)
                 payload.clear()  # while the upstream works, the bytes take a fraction of the memory
-        evidence = await run_in_threadpool(self._evidence, heading.payload_id, tier)
+        evidence = await run_in_threadpool(self._evidence, headers.payload_id, tier)
         if self._upstream is None:
             completion = await run_in_threadpool(echo, payload)
         else:
             completion = await self._upstream.complete(body)
-        encrypted = await run_in_threadpool(self._encrypt, heading, tier, evidence, completion, fault)
-        self.counts.answered += 1
+        encrypted = await run_in_threadpool(self._encrypt, headers, tier, evidence, completion, fault)
+        self.counts.responses += 1
         changed: Response = fault.at("reply", EncryptedResponse(encrypted))
         return changed
 
@@ -261,24 +261,29 @@ class Router:
         return evidence
 
     def _encrypt(
-        self, heading: Heading, tier: str, evidence: Mapping[str, Any], completion: Mapping[str, Any], fault: Fault
+        self,
+        headers: RequestHeaders,
+        tier: str,
+        evidence: Mapping[str, Any],
+        completion: Mapping[str, Any],
+        fault: Fault,
     ) -> bytes:
         if fault.stage == "forge":
-            forge = fault.at("forge", stand_in(evidence, heading.payload_id))
+            forge = fault.at("forge", stand_in(evidence, headers.payload_id))
             evidence = forge.response()["_metadata"]["tpm_attestation"]
         evidence = fault.at("evidence", evidence)
         response = with_metadata(
-            completion, evidence, payload_id=heading.payload_id, tier=tier, tpm_kind=self.source.claim
+            completion, evidence, payload_id=headers.payload_id, tier=tier, tpm_kind=self.source.claim
         )
         plaintext = fault.at("plaintext", bytes(strict_json.encode(fault.at("completion", response))))
-        recipient = fault.at("recipient", heading.client_key)
+        recipient = fault.at("recipient", headers.client_key)
         encrypt = fault.at("encrypt", None)
         if encrypt is not None:
             body: bytes = encrypt(plaintext, recipient)
         else:
             body = envelope.encrypt(plaintext, recipient, processed_at=response["_metadata"]["processed_at"])
         body, _ = fault.at("bodies", (body, self._last))
-        if self.remembers:
+        if self.stores_last:
             self._last = body
         return body
 

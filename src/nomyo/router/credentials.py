@@ -130,4 +130,4 @@ def _server_context() -> ssl.SSLContext:
 
 def _no_password() -> str:
     """Raise `RouterError` instead of OpenSSL's prompt, which would wait for a terminal."""
-    raise RouterError("key: it is encrypted; give the router's TLS key without a password, readable to it alone")
+    raise RouterError("key: is encrypted; give a key without a password, in a file that only its user can read")

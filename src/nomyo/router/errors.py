@@ -14,7 +14,7 @@ EXTRA_PACKAGES: Final = ("starlette", "uvicorn", "h11", "trustme")
 
 
 class RouterError(NomyoError, ValueError):
-    """The router cannot run with these options; the message says what is wrong and what to do."""
+    """The router cannot run with these options; the message contains the problem and a hint."""
 
 
 class MissingExtraError(RouterError, ImportError):

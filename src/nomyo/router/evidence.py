@@ -30,7 +30,7 @@ _TPM_SU_CLEAR: Final = 0
 """TPM 2.0 Library, Part 2, 6.10, TPM_SU: a shutdown that a start with TPM2_Startup(CLEAR) follows."""
 
 _TRIAL: Final = "a trial at start"
-_FORGOTTEN_EVERY: Final = 1024
+_CACHE_CLEARED_EVERY: Final = 1024
 
 _BOOT_HINT: Final = "choose the software TPM swtpm or soft"
 
@@ -153,7 +153,7 @@ class Soft:
     def attest(self, payload_id: str) -> Mapping[str, Any]:
         with self._lock:
             self._made += 1
-            if self._made % _FORGOTTEN_EVERY == 0:  # the forge caches every key; these are used once
+            if self._made % _CACHE_CLEARED_EVERY == 0:  # the forge caches every key; these are used once
                 keys.ecc_key.cache_clear()
                 keys.rsa_key.cache_clear()
             forge = Forge(

@@ -146,8 +146,8 @@ class _Received:
     """The signals that arrived.
 
     Attributes:
-        actions: what to do, in order: a firmware to boot, or `_STOP`. Python may run a handler while another one is in
-            `put`, which only this kind of queue permits.
+        actions: firmware to boot, or `_STOP`, in order. A handler may interrupt another handler's `put`, which this
+            kind of queue permits.
         at_once: set by the second signal that asks the router to stop.
     """
 

@@ -31,7 +31,7 @@ MEDIA_TYPE: Final = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
+class RequestHeaders:
     """The headers of a request, which are not authenticated.
 
     Attributes:
@@ -45,7 +45,7 @@ class Heading:
     tier: str | None
 
 
-def read_heading(headers: Mapping[str, str]) -> Heading:
+def read_headers(headers: Mapping[str, str]) -> RequestHeaders:
     """Parse the headers of a request, whose names are in lower case. Raises `Refusal`."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
@@ -56,7 +56,7 @@ def read_heading(headers: Mapping[str, str]) -> Heading:
     tier = headers.get("x-security-tier")
     if tier is not None and tier not in TIERS:
         raise Refusal(400, f"X-Security-Tier must be one of {', '.join(TIERS)}")
-    return Heading(payload_id, _client_key(headers.get("x-public-key", "")), tier)
+    return RequestHeaders(payload_id, _client_key(headers.get("x-public-key", "")), tier)
 
 
 def _client_key(text: str) -> RSAPublicKey:

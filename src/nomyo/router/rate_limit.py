@@ -115,7 +115,7 @@ def _fits(caller: _Caller, now: float) -> bool:
 
 
 def _locked_out(seconds: float) -> Refusal:
-    return Refusal(503, "Too many requests after too many refusals; locked out for a while", _retry_after(seconds))
+    return Refusal(503, "Locked out: too many requests were refused", _retry_after(seconds))
 
 
 def _retry_after(seconds: float) -> dict[str, str]:

@@ -24,7 +24,7 @@ from nomyo.router.server_thread import STOP_SECONDS, ServerThread
 
 
 class RunningRouter:
-    """A router that listens while its context lasts, and leaves nothing behind. ::
+    """A router that listens while its context lasts, and removes its files at the end. ::
 
         with RunningRouter(RouterOptions(tpm="soft")) as router:
             client = SecureChatCompletion(base_url=router.url, …)   # with SSL_CERT_FILE, or http_client, for router.ca
@@ -93,7 +93,7 @@ class RunningRouter:
         source = open_source(options)
         stack.callback(source.close)
         key = ServerKey.first(options) if self._given_key is None else ServerKey.of(self._given_key)
-        router = Router(options, key, source, remembers=self._switchable or options.fault is not None)
+        router = Router(options, key, source, stores_last=self._switchable or options.fault is not None)
         router.faults.turn(options.fault)
         self._server = ServerThread(router, listener, secured.context)
         stack.callback(self._server.stop)

@@ -109,7 +109,7 @@ def test_ctrl_c_drops_a_question_that_is_being_asked(router: PlainRouter) -> Non
         terminal.see(f"asking localhost:{router.port} …")
         assert asked.wait(PATIENCE)
         terminal.type("\x03")
-        terminal.see("nomyo: canceled; the server may still have read the question\r\n")
+        terminal.see("nomyo: canceled; the server may have received the question\r\n")
         terminal.see("> ")
         terminal.type("quick\r")
         terminal.see("not appraised")

@@ -111,7 +111,7 @@ def test_it_counts_what_it_sees(server_key: rsa.RSAPrivateKey) -> None:
         client.call(key=server_key.public_key())
         client.call(body=b"nonsense")
         counts = router.counts
-        assert (counts.connections, counts.key_fetches, counts.posts, counts.answered) == (1, 2, 3, 2)
+        assert (counts.connections, counts.key_fetches, counts.posts, counts.responses) == (1, 2, 3, 2)
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ def test_a_response_that_is_not_read_is_given_up(
     with connected(hasty) as one:
         one.sendall(long_request(server_key))
         until = time.monotonic() + 60
-        while not hasty.counts.answered:
+        while not hasty.counts.responses:
             assert time.monotonic() < until
             time.sleep(0.05)
         time.sleep(2)

@@ -367,19 +367,19 @@ def test_a_replayed_answer_is_that_to_another_request(router: RunningRouter, cli
 
 
 def test_a_reset_before_comes_before_anything_is_processed(router: RunningRouter, client: Client) -> None:
-    before = router.counts.answered
+    before = router.counts.responses
     router.fault = "reset-before"
     with pytest.raises(ConnectionResetError):
         client.call()
-    assert router.counts.answered == before
+    assert router.counts.responses == before
 
 
 def test_a_reset_after_comes_when_all_is_processed(router: RunningRouter, client: Client) -> None:
-    before = router.counts.answered
+    before = router.counts.responses
     router.fault = "reset-after"
     with pytest.raises(ConnectionResetError):
         client.call()
-    assert router.counts.answered == before + 1
+    assert router.counts.responses == before + 1
 
 
 def test_a_cut_answer_promises_more_than_arrives(router: RunningRouter, client: Client) -> None:

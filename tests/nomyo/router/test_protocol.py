@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nomyo.router.errors import Refusal
-from nomyo.router.protocol import decrypt_payload, read_heading
+from nomyo.router.protocol import decrypt_payload, read_headers
 from tests.nomyo.wire.by_hand import own_key, pem, sealed
 
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "a secret"}]}
@@ -36,7 +36,7 @@ def small_key() -> rsa.RSAPrivateKey:
 
 def refusal(**changes: str | None) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        read_heading(headers(**changes))
+        read_headers(headers(**changes))
     return caught.value
 
 
@@ -49,19 +49,19 @@ def refusal(**changes: str | None) -> Refusal:
     ids=["python", "python-from-file", "javascript-newline", "javascript", "lower-case-hex"],
 )  # fmt: skip
 def test_every_percent_encoding_of_the_client_key_is_read(text: str) -> None:
-    key = read_heading(headers(x_public_key=text)).client_key
+    key = read_headers(headers(x_public_key=text)).client_key
     assert key.public_numbers() == own_key().public_key().public_numbers()
 
 
 def test_the_other_headers_are_read() -> None:
-    heading = read_heading(headers(x_payload_id="openai-compat-1732560000000-k3j9", x_security_tier="high"))
+    heading = read_headers(headers(x_payload_id="openai-compat-1732560000000-k3j9", x_security_tier="high"))
     assert heading.payload_id == "openai-compat-1732560000000-k3j9"
     assert heading.tier == "high"
-    assert read_heading(headers()).tier is None
+    assert read_headers(headers()).tier is None
 
 
 def test_a_media_type_may_have_parameters() -> None:
-    read_heading(headers(content_type="Application/Octet-Stream; charset=utf-8"))
+    read_headers(headers(content_type="Application/Octet-Stream; charset=utf-8"))
 
 
 @pytest.mark.parametrize(

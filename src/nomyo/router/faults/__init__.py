@@ -1,6 +1,6 @@
 """Every named fault of the reference router, for tests of clients; one is on at a time.
 
-Most faults make a response wrong in exactly one way; some are only unusual, as their reason says. ``nomyo router
+Most faults make a response wrong in exactly one way; the reason of the others begins with "Not a fault". ``nomyo router
 --fault NAME`` and `RunningRouter.fault` choose from this table.
 """
 

@@ -106,14 +106,14 @@ def bodies() -> Iterator[Fault]:
         for status in (400, 503) if name in ("list", "string") else (400,):
             slug = f"error-{name}" if status == 400 else f"error-{name}-{status}"
             yield _at_once(slug, f"The body of a {status} is {description}.", JSONResponse(body, status))
-    yield _at_once("error-html", "A 502 comes as an HTML page.", HTMLResponse(PAGE, 502))
-    yield _at_once("error-empty", "A 400 comes without a body.", Response(status_code=400))
+    yield _at_once("error-html", "The body of a 502 is an HTML page.", HTMLResponse(PAGE, 502))
+    yield _at_once("error-empty", "A 400 has no body.", Response(status_code=400))
 
 
 def intermediaries() -> Iterator[Fault]:
     """Responses of proxies and captive portals."""
-    yield _at_once("html", "A 200 comes with an HTML page.", HTMLResponse(PAGE))
-    yield _at_once("empty", "A 200 comes without a body.", Response())
+    yield _at_once("html", "The body of a 200 is an HTML page.", HTMLResponse(PAGE))
+    yield _at_once("empty", "A 200 has no body.", Response())
     yield _at_once("redirect", "The router redirects the request.", RedirectResponse("/v1/elsewhere", 307))
     yield _status("204", "The router responds with 204.", Response(status_code=204))
 
@@ -143,17 +143,17 @@ def key_faults() -> Iterator[Fault]:
 
     yield key("503", "The key endpoint responds with 503.", JSONResponse({"detail": "Key service unavailable"}, 503))
     yield key("404", "The key endpoint responds with 404.", JSONResponse({"detail": "Not Found"}, 404))
-    yield key("html", "The key endpoint responds with 200 with an HTML page.", HTMLResponse(PAGE))
+    yield key("html", "The key endpoint responds with an HTML page and status 200.", HTMLResponse(PAGE))
     yield key("redirect", "The key endpoint redirects.", RedirectResponse("/pki/elsewhere"))
-    yield key("empty", "The key endpoint responds with 200 with nothing.", PlainTextResponse(""))
-    yield Fault("key-cut", "The PEM of the key is cut short.", "key", lambda honest: _text(bytes(honest.body)[:400]))
+    yield key("empty", "The key endpoint responds with an empty body and status 200.", PlainTextResponse(""))
+    yield Fault("key-cut", "The PEM of the key is cut short.", "key", lambda usual: _text(bytes(usual.body)[:400]))
     yield Fault(
-        "key-twice", "Two keys are served in one body.", "key", lambda honest: _text(bytes(honest.body) + _rsa(2048))
+        "key-twice", "Two keys are served in one body.", "key", lambda usual: _text(bytes(usual.body) + _rsa(2048))
     )
     yield Fault("key-rsa-1024", "The key is RSA-1024.", "key", lambda _: _text(_rsa(1024)))
-    yield Fault("key-rsa-2048", "The key is RSA-2048, below what the algorithm's name says.", "key", _small)
+    yield Fault("key-rsa-2048", "The key is RSA-2048; the algorithm's name says 4096.", "key", _small)
     yield Fault("key-ec", "The key is an EC key on P-256.", "key", lambda _: _text(_ec()))
-    yield Fault("key-other", "The key is valid, but not the one that decrypts requests.", "key", _other)
+    yield Fault("key-other", "The key is valid, but does not decrypt requests.", "key", _other)
 
 
 def _small(_: Response) -> Response:
@@ -266,7 +266,7 @@ def connection_faults() -> Iterator[Fault]:
     reason = "The connection is reset when the request has been processed."
     yield Fault("reset-after", reason, "reply", lambda _: Reset())
     yield Fault("cut", "The connection is closed in the middle of the response.", "reply", _around(Cut))
-    reason = f"The response comes {DRIP_BYTES} bytes at a time, every {DRIP_SECONDS:g} seconds."
+    reason = f"The response arrives {DRIP_BYTES} bytes at a time, every {DRIP_SECONDS:g} seconds."
     yield Fault("drip", reason, "reply", _around(Drip))
     reason = f"The response is a gzip bomb of {BOMB_BYTES >> 20} MiB."
     yield Fault(

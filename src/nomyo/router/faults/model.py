@@ -30,7 +30,7 @@ class Fault:
 
     Attributes:
         name: its name, a slug.
-        reason: one sentence that says what is wrong.
+        reason: a sentence that describes the fault.
         stage: one of `STAGES`.
         change: maps the value of this stage to the wrong one.
     """

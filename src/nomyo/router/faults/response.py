@@ -37,13 +37,13 @@ def echoes() -> Iterator[Fault]:
     yield metadata("echo-none", reason, lambda old: {key: one for key, one in old.items() if key != "payload_id"})
     reason = "The response has another security tier than was requested."
     yield metadata("echo-tier", reason, lambda old: {**old, "security_tier": _another_tier(old["security_tier"])})
-    reason = "The response has another time of processing than the package."
+    reason = "processed_at in the response differs from processed_at of the package."
     yield metadata("processed-at", reason, lambda old: {**old, "processed_at": old["processed_at"] - 86_400})
     yield metadata("metadata-null", "_metadata is null.", lambda _: None)
     yield metadata("metadata-list", "_metadata is a list.", lambda old: [old])
     yield metadata("metadata-string", "_metadata is a string.", lambda _: "success")
     yield Fault("metadata-missing", "There is no _metadata.", "completion", _without("_metadata"))
-    reason = "The response is that to an earlier request, sent again."
+    reason = "The response to an earlier request is sent again."
     yield Fault("replay", reason, "bodies", lambda bodies: (bodies[1] or bodies[0], bodies[1]))
 
 
@@ -62,12 +62,12 @@ def texts() -> Iterator[Fault]:
     yield text("cut", "The plaintext ends early.", lambda plain: plain[: len(plain) // 2])
     yield text("empty", "The plaintext is empty.", lambda _: b"")
     yield text("not-utf8", "The plaintext is not UTF-8.", lambda plain: plain[:-1] + b', "x": "\xff"}')
-    yield text("key-twice", "The plaintext contains a key twice.", lambda plain: b'{"id": "x", ' + plain[1:])
+    yield text("key-twice", "The plaintext contains a duplicate key.", lambda plain: b'{"id": "x", ' + plain[1:])
     yield text("deep", "The plaintext is nested too deep.", lambda _: b"[" * 5000 + b"]" * 5000)
 
 
 def encryptions() -> Iterator[Fault]:
-    """Packages that are encrypted in another way than in the protocol, or to another key."""
+    """Packages that are not encrypted as the protocol requires, or to another key."""
     reason = "The response is encrypted to another key than the client's."
     yield Fault("client-key-swapped", reason, "recipient", lambda key: _another_key(key.key_size))
     reason = "The AES key has 128 bits."
@@ -88,12 +88,12 @@ def encryptions() -> Iterator[Fault]:
 
 
 def packages() -> Iterator[Fault]:
-    """Packages in another form than that of the protocol."""
+    """Packages whose form differs from that of the protocol."""
     yield _package("package-version", 'The version is "0.9".', _set("version", "0.9"))
-    yield _package("package-algorithm", "The algorithm is another one.", _set("algorithm", "hybrid-aes128-rsa2048"))
-    yield _package("package-key-algorithm", "key_algorithm is another one.", _set("key_algorithm", "RSA-PKCS1-v1_5"))
+    yield _package("package-algorithm", "algorithm has another value.", _set("algorithm", "hybrid-aes128-rsa2048"))
+    yield _package("package-key-algorithm", "key_algorithm has another value.", _set("key_algorithm", "RSA-PKCS1-v1_5"))
     yield _package(
-        "package-payload-algorithm", "payload_algorithm is another one.", _set("payload_algorithm", "AES-CBC")
+        "package-payload-algorithm", "payload_algorithm has another value.", _set("payload_algorithm", "AES-CBC")
     )
     for name in ("version", "algorithm", "encrypted_payload", "encrypted_aes_key"):
         yield _package(f"package-without-{name}", f"{name} is missing.", _without(name))
@@ -205,7 +205,7 @@ def statements() -> Iterator[Fault]:
     """Faults of the signed structure."""
     reason = "extraData is that of another request."
     yield _forge("nonce", reason, lambda forge: forge.tamper("extra_data", lambda data: bytes(len(data))))
-    reason = "The structure does not begin with TPM_GENERATED: no TPM made it."
+    reason = "The structure does not begin with TPM_GENERATED, so no TPM generated it."
     yield _forge("magic", reason, lambda forge: setattr(forge, "magic", 0x00544347))
     yield _forge("type", "The structure is a TPM2_Certify instead of a quote.", _certify)
     reason = "The reported values are swapped between PCRs."
@@ -226,9 +226,9 @@ def keys_and_signatures() -> Iterator[Fault]:
         "unrestricted", reason, lambda forge: setattr(forge, "attributes", forge.attributes & ~writer.RESTRICTED)
     )
     yield _forge("other-key", "The quote is signed by another key than the one that is sent.", _signed_by_another)
-    reason = "quote_b64 is a TPM2B_ATTEST: nothing is wrong, one page of the service says so."
+    reason = "Not a fault: quote_b64 is a TPM2B_ATTEST, as one page of the service describes it."
     yield _forge("sized", reason, lambda forge: setattr(forge, "sized_quote", True))
-    reason = "aik_pubkey_b64 is a TPMT_PUBLIC: nothing is wrong that a reader could not tolerate."
+    reason = "Not a fault: aik_pubkey_b64 is a TPMT_PUBLIC, which a reader should accept."
     yield _forge("bare-key", reason, lambda forge: setattr(forge, "sized_key", False))
 
 
