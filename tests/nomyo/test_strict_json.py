@@ -226,7 +226,8 @@ def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
 ) -> None:
     if long:
         rest = value if isinstance(value, dict) else {"value": value}
-        value, message = {"first": "x" * strict_json.LONG, **rest}, message.replace(f"payload: {NOT_JSON}", f"value: {NOT_JSON}")
+        value = {"first": "x" * strict_json.LONG, **rest}
+        message = message.replace(f"payload: {NOT_JSON}", f"value: {NOT_JSON}")
     with pytest.raises(ArgumentError) as caught:
         do(value)
     error = caught.value
