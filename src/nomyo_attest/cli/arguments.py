@@ -188,7 +188,7 @@ class Parser(argparse.ArgumentParser):
         )
         self._positionals.title = "arguments"
         self.words = words
-        self.hints: dict[str, str] = {}
+        self.hints = {"--version": f"did you mean {program} --version?"}
         self._given: set[argparse.Action] = set()
 
     def format_help(self) -> str:

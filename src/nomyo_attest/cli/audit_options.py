@@ -95,8 +95,12 @@ def _words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in known:
+            from difflib import get_close_matches
+
             choice = f"{', '.join(known)}, with commas between them{alone}"
-            hint = f"; did you mean {_RENAMED[word]}?" if _RENAMED.get(word) in known else ""
+            close = [new for old, new in _RENAMED.items() if old == word and new in known]
+            close = close or get_close_matches(word.lower(), known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
             raise CommandError(f"{option}: invalid value {word[:80]!r}{hint} (choose from {choice})")
     return frozenset(words)
 

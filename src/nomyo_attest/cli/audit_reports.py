@@ -11,7 +11,7 @@ from nomyo_attest.audit.formats import atomic_output, write_rows
 from nomyo_attest.cli.console import json_text, print_bytes, print_json, print_output, text_style
 from nomyo_attest.cli.errors import print_stderr
 from nomyo_attest.report.formats import render
-from nomyo_attest.report.formatting import sanitize_json
+from nomyo_attest.report.formatting import sanitize_json, source_name
 
 if TYPE_CHECKING:
     import argparse
@@ -81,4 +81,14 @@ def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: a
     from nomyo_attest.report.text import audit_text
 
     view = text_style(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
-    (print_stderr if reports.streams else print_output)(audit_text(summary, view, reports.files).removesuffix("\n"))
+    text = audit_text(summary, view, reports.files).removesuffix("\n")
+    if view.terminal:
+        text = "\n".join([text, "", *view.wrap(_next_step(reports))])
+    (print_stderr if reports.streams else print_output)(text)
+
+
+def _next_step(reports: Reports) -> str:
+    """Return what a person can do next; it is not printed into a log."""
+    if "html" in reports.texts:
+        return f"next: open {source_name(reports.texts['html'])} in a browser"
+    return "next: add --html report.html for the whole report; nomyo-attest rules ID explains a rule"

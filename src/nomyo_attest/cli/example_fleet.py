@@ -47,6 +47,7 @@ nomyo-attest audit fleet/recorded --policy fleet/policy.toml
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
+    parser.hints["--number"] = "did you mean --records?"
     parser.add_argument("folder", metavar="DIR", help="the folder to create")
     parser.add_argument(
         "--records",

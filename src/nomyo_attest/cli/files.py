@@ -21,7 +21,7 @@ OF_MANY: Final = (".jsonl", ".ndjson", ".gz", ".zst", ".parquet")
 _HINTS: Final = {
     FileNotFoundError: "check the name",
     PermissionError: "check its permissions",
-    IsADirectoryError: "name the files in it, such as FOLDER/*.json",
+    IsADirectoryError: "name a file in it",
     NotADirectoryError: "check the name: a part of it is a file",
 }
 
@@ -59,7 +59,7 @@ def read_record(name: str) -> bytes:
     """
     from nomyo_attest.evidence.content import one_record_problem
 
-    refuse_many([name], "write one of them to a .json file")
+    refuse_many([name], "name a file in it" if os.path.isdir(name) else "write one of them to a .json file")  # noqa: PTH112
     content = read_input(name)
     problem = one_record_problem(content)
     if problem:
@@ -68,8 +68,10 @@ def read_record(name: str) -> bytes:
 
 
 def refuse_many(names: list[str], hint: str) -> None:
-    """Refuse files in which an audit looks for many records, as their names say. Raises `CommandError`."""
+    """Refuse folders, and extensions of files in which an audit looks for many records. Raises `CommandError`."""
     for name in names:
+        if os.path.isdir(name):  # noqa: PTH112 - a name as typed
+            raise CommandError(f"{name}: is a folder; this command reads files of one record; {hint}")
         if name.lower().endswith(OF_MANY):
             kind = "compressed files" if name.lower().endswith((".gz", ".zst")) else "files of many records"
             raise CommandError(
@@ -118,6 +120,8 @@ def check_output(name: str, *, force: bool, hint: str = "omit -o to print to sta
     path = Path(name)
     try:
         if path.is_symlink() or path.exists():
+            if path.is_dir():
+                raise CommandError(f"{name}: is a folder; name a file in it")
             if not path.is_file():
                 raise CommandError(f"{name}: is not a regular file; {hint}")
             if not force:

@@ -188,6 +188,7 @@ class Program:
             return f"{argv[0]!r} is a file or folder, not a command; {self.file_hint}"
         close = get_close_matches(" ".join(argv[:2]), self.commands, 1) or get_close_matches(argv[0], self.commands, 1)
         close = [words for words in self.commands if words.split()[1:] == argv[:1]] or close
+        close = close or [words for words, (_, summary) in self.commands.items() if argv[0] in summary.split()]
         hint = f"did you mean {close[0]!r}?" if close else f"see {self.name} --help"
         return f"unknown command {argv[0]!r}; {hint}"
 

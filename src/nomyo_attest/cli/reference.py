@@ -102,9 +102,14 @@ def _unknown(given: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(given, known, 1)
-    return f"unknown rule {given!r}; " + (
-        f"did you mean {close[0]}?" if close else "nomyo-attest rules lists all rules"
-    )
+    groups = get_close_matches(given.partition(".")[0], {rule.partition(".")[0] for rule in known}, 1)
+    if close and "." in given:
+        hint = f"did you mean {close[0]}?"
+    elif groups:
+        hint = f"the rules of this group are {', '.join(rule for rule in known if rule.startswith(f'{groups[0]}.'))}"
+    else:
+        hint = "nomyo-attest rules lists all rules"
+    return f"unknown rule {given!r}; {hint}"
 
 
 _SCHEMA_LINES: Final = (
