@@ -120,7 +120,7 @@ def _id(file: str) -> str:
 _OPTIONS: Final = {
     "(payload_id)": "(--payload-id)",
     "(nonce)": "(--nonce)",
-    "(allow_test_keys)": "(--allow-test-keys)",
+    "allow_test_keys": "--allow-test-keys",
 }
 """Parameters of `learn` that its hints name, as options."""
 

@@ -125,7 +125,7 @@ def test_a_folder_or_a_device_is_never_overwritten(folder: Path) -> None:
     for output in ("sub.toml", "link.toml"):
         ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", output, "--force")
         assert ran.status == 2
-        assert "is not a regular file" in one_complaint(ran)
+        assert ("is a folder" if output == "sub.toml" else "is not a regular file") in one_complaint(ran)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_an_unsafe_clock_makes_the_rule_a_warning_and_is_noticed(folder: Path) -
     write("cut.json", Forge(safe=0))
     ran = run("policy", "learn", "--allow-test-keys", "cut.json", "-o", "cut.toml")
     assert ran.status == 0
-    assert ran.err == "nomyo-attest: notice: clock.safe is made a warning: it does not hold in cut.json\n"
+    assert one_complaint(ran).startswith("notice: clock.safe: ")
     assert AppraisalPolicy.load("cut.toml").rules == {"clock.safe": Requirement.WARN}
     assert "cut.json   warning   " in run("verify", "cut.json", "--policy", "cut.toml").out
     assert "good.json   affirming   " in run("verify", "good.json", "--policy", "cut.toml").out
@@ -257,7 +257,7 @@ def test_evidence_of_the_soft_tpm_is_learned_from_only_where_that_is_asked_for(f
     ran = run("policy", "learn", "good.json", "-o", "learned.toml")
     assert ran.status == 1
     assert "good.json: refused: the soft TPM of nomyo_attest.testing made this evidence" in ran.err
-    assert "learn from a response of the machine that you trust" in ran.err
+    assert "for a trial only, --allow-test-keys accepts these keys" in ran.err
     assert not Path("learned.toml").exists()
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", "learned.toml")
     assert ran.status == 0

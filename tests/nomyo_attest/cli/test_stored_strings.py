@@ -176,7 +176,10 @@ def test_keys_of_rules_and_policy_check_json(folder: Path) -> None:
         [
             "format",
             "rules",
-            *(f"rules.{key}" for key in ("id", "core", "asked", "needs", "field", "question", "explanation", "remediation")),
+            *(
+                f"rules.{key}"
+                for key in ("id", "core", "asked", "needs", "field", "question", "explanation", "remediation")
+            ),
             "across_records",
             *(f"across_records.{key}" for key in ("id", "asked", "field", "question", "explanation", "remediation")),
         ]
