@@ -10,6 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,3 +103,11 @@ def test_a_test_module_that_uses_the_tpm_library_carries_the_marker(root: Path) 
     modules = {path: path.read_text(encoding="utf-8") for path in (root / "tests").rglob("*.py")}
     users = {path for path, text in modules.items() if library.search(text)}
     assert not [str(path) for path in users if "pytest.mark.tpm" not in modules[path]]
+
+
+def test_hypothesis_stores_settings_where_the_profile_quick_limits_them() -> None:
+    @settings(max_examples=50)
+    @given(st.none())
+    def test(value: None) -> None: ...
+
+    assert vars(test)["_hypothesis_internal_use_settings"].max_examples == 50

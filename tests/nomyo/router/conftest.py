@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from nomyo.router import RouterOptions, RunningRouter
 from tests.nomyo.router.asking import client_of
@@ -16,6 +18,15 @@ from tests.nomyo.wire.by_hand import Client
 def server_key() -> rsa.RSAPrivateKey:
     """A key pair for routers; to make one takes up to seconds."""
     return rsa.generate_private_key(65537, 4096)
+
+
+@pytest.fixture(scope="session")
+def server_key_file(server_key: rsa.RSAPrivateKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That key pair, for routers in processes of their own."""
+    path = tmp_path_factory.mktemp("server_key") / "server_key.pem"
+    path.write_bytes(server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(0o600)
+    return path
 
 
 @pytest.fixture(scope="module")

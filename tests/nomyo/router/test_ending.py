@@ -31,10 +31,11 @@ OUT_OF_TIME = "The router is shutting down, and the request was not completed in
 
 
 class Upstream(OpenAIServer):
-    """Responds when a test lets it."""
+    """Responds when a test lets it, to a router with this key pair."""
 
-    def __init__(self) -> None:
+    def __init__(self, server_key: Path) -> None:
         super().__init__()
+        self.server_key = server_key
         self.may_respond = threading.Event()
         self.answer = self._wait
 
@@ -55,8 +56,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
+def upstream(server_key_file: Path) -> Iterator[Upstream]:
+    with Upstream(server_key_file) as server:
         try:
             yield server
         finally:
@@ -89,7 +90,8 @@ def where(ready: dict[str, Any]) -> tuple[int, str]:
 
 
 def served(upstream: Upstream, *options: str) -> tuple[str, ...]:
-    return ("-m", "nomyo.cli", "router", "--tpm", "none", "--upstream", upstream.url, *options)
+    key = ("--server-key", str(upstream.server_key))
+    return ("-m", "nomyo.cli", "router", "--tpm", "none", *key, "--upstream", upstream.url, *options)
 
 
 def test_requests_in_progress_finish_and_new_ones_get_503(upstream: Upstream, tmp_path: Path) -> None:

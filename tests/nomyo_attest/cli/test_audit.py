@@ -367,6 +367,7 @@ class TestUsage:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_thousands_of_small_files_are_records_each_and_the_processes_do_not_matter(folder: Path) -> None:
     recorded = folder / "recorded"
     recorded.mkdir()
@@ -514,6 +515,7 @@ def test_stored_rows_that_are_no_rows_are_reported_as_damage(byte: bytes) -> Non
     assert "v.csv" not in names()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("recorded")
 def test_a_changed_byte_in_the_state_is_harmless_or_reported_as_damage() -> None:
     store = leave_appraised(*ALL_REPORTS)

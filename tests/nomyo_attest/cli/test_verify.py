@@ -355,10 +355,10 @@ def test_a_terminal_gets_color_unless_it_says_no(folder: Path, more: dict[str, s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+@pytest.mark.parametrize("columns", [40, 80])
 def test_on_a_terminal_no_line_is_wider_than_it(folder: Path, columns: int) -> None:
     write("other.json", Forge().measure(7, b"db 2026-11"))
-    for files in (["good.json"], ["other.json"], ["good.json", "other.json"]):
+    for files in (["other.json"], ["good.json", "other.json"]):
         out = on_a_terminal(columns, "verify", *files, "--policy", "policy.toml")
         lines = re.sub(r"\x1b\[[0-9;]*m", "", out).splitlines()
         assert [line for line in lines if len(line) > columns] == []

@@ -198,6 +198,7 @@ def test_it_says_how_the_audit_was_run_by_which_policy_and_on_what() -> None:
     assert hashes[SOURCE] == {"sha-256": summary().sources[1].sha256}
 
 
+@pytest.mark.slow
 def test_a_large_audit_stays_under_the_limits_of_github() -> None:
     sample = summary()
     rules = [msgspec.structs.replace(sample.rules[0], rule=f"claims.{at}") for at in range(200)]
