@@ -255,7 +255,7 @@ def test_no_input_of_the_action_is_taken_for_a_command(job: Job, text: str) -> N
 def test_arguments_with_which_nothing_is_audited_are_no_success(job: Job) -> None:
     done = job.run("Audit", sources="recorded", policy="policy.toml", arguments="--help")
     assert done.returncode == 2
-    assert "::error title=nomyo-attest::The audit gave no report (status 2)" in done.stdout
+    assert "::error title=nomyo-attest::The audit wrote no report (status 2)" in done.stdout
     assert job.outputs() == {"status": "2", "reports": job.outputs()["reports"]}
 
 

@@ -36,19 +36,19 @@ def absent(name: str, reason: str, tamper: Tamper) -> Fault:
 
 
 def available() -> Iterator[Fault]:
-    """Answers that carry no evidence: nothing is wrong with them, and nothing is shown by them."""
-    reason = "The server says it has no TPM; silence is not evidence."
+    """Responses without evidence: they are not wrong, but they prove nothing."""
+    reason = "The server says that it has no TPM: the absence of evidence proves nothing."
     yield absent("no-tpm", reason, block(always({"is_available": False})))
-    reason = "The metadata carries no tpm_attestation at all."
+    reason = "The metadata has no tpm_attestation."
     yield absent("no-block", reason, metadata(drop_key("tpm_attestation")))
-    reason = "The response carries no _metadata, as any other service's."
+    reason = "The response has no _metadata, like those of other services."
     yield absent("no-metadata", reason, at("response", drop_key("_metadata")))
-    reason = "is_available is false, and no quote beside it changes that."
+    reason = "is_available is false, although there is a quote beside it."
     yield absent("with-fields", reason, block(set_key("is_available", False)))
 
 
 def missing() -> Iterator[Fault]:
-    """Evidence announced, and one part of it not there."""
+    """Evidence that is announced but lacks a field."""
     for key in _FIELDS:
         yield form(f"{key}-missing", f"{key} is missing although evidence is announced.", block(drop_key(key)))
     reason = "The block is an empty object."
@@ -72,7 +72,7 @@ def types() -> Iterator[Fault]:
     values = (("null", None), ("number", 7), ("list", ["7"]), ("object", {"7": "7"}), ("empty", ""))
     for key in ("pcr_banks", "quote_b64", "signature_b64", "aik_pubkey_b64"):
         for name, value in values:
-            yield form(f"{key}-{name}", f"{key} is no text with something in it.", block(set_key(key, value)))
+            yield form(f"{key}-{name}", f"{key} is not a non-empty string.", block(set_key(key, value)))
     values = (("null", None), ("list", [{"0": "00"}]), ("string", "sha256:0"), ("true", True))
     for name, value in values:
         yield form(f"pcr_values-{name}", "pcr_values is not an object.", block(set_key("pcr_values", value)))
@@ -83,13 +83,13 @@ def types() -> Iterator[Fault]:
     values = (("null", None), ("number", 0), ("list", ["00"]), ("empty", ""))
     for name, value in values:
         tamper = at("pcr_values", change_key("sha256", set_key("7", value)))
-        yield form(f"value-{name}", "A PCR value is not a text of hex digits.", tamper)
+        yield form(f"value-{name}", "A PCR value is not a string of hexadecimal digits.", tamper)
     for name, text in (("list", "[]"), ("null", "null"), ("string", '"chat.completion"'), ("number", "1")):
         yield form(f"response-{name}", "The response is not an object.", at("text", always(text)), as_text=True)
 
 
 def payload_ids() -> Iterator[Fault]:
-    """Payload ids that could not have been hashed, or that no client would have made."""
+    """Payload ids that cannot be hashed, or that no client generates."""
     values: _Values = (
         ("empty", ""),
         ("null", None),
@@ -98,14 +98,14 @@ def payload_ids() -> Iterator[Fault]:
         ("true", True),
         ("surrogate", "id-\ud800"),
     )
-    reason = "The payload id is no text that could have been hashed: nothing ties the quote to a request."
+    reason = "The payload id is not a string that can be hashed, so nothing ties the quote to a request."
     for name, value in values:
         yield form(f"payload-id-{name}", reason, metadata(set_key("payload_id", value)))
-    yield form("payload-id-oversize", "A payload id longer than any honest one.", set_fields(payload_id="7" * 1025))
+    yield form("payload-id-oversize", "The payload id is longer than the limit.", set_fields(payload_id="7" * 1025))
 
 
 def duplicate_keys() -> Iterator[Fault]:
-    """Keys that stand twice: what one reader takes, another does not."""
+    """Duplicate keys: readers differ in which value they use."""
     for key, first in (
         ("_metadata", "null"),
         ("tpm_attestation", '{"is_available": false}'),
@@ -119,19 +119,19 @@ def duplicate_keys() -> Iterator[Fault]:
         ("signature_b64", '"AAAA"'),
         ("aik_pubkey_b64", '"AAAA"'),
     ):
-        reason = f"The key {key} stands twice: readers differ in which they take."
+        reason = f"The key {key} is duplicate: readers differ in which value they use."
         yield form(f"twice-{key}", reason, duplicate_key(key, first), as_text=True)
     for name, reason, between in (
-        ("escaped", "The key quote_b64 stands twice, once with an escape in it.", '"\\u0071uote_b64": "AAAA"'),
-        ("behind", "The key pcr_banks stands twice, the right one first.", '"pcr_banks": "sha256:0"'),
+        ("escaped", "The key quote_b64 is duplicate, once with an escape in it.", '"\\u0071uote_b64": "AAAA"'),
+        ("behind", "The key pcr_banks is duplicate, and the first one is right.", '"pcr_banks": "sha256:0"'),
     ):
         yield form(f"twice-{name}", reason, _before("quote_b64", between), as_text=True)
 
 
 def texts() -> Iterator[Fault]:
-    """Text that is no JSON, and evidence in two places."""
+    """Text that is not JSON, and evidence in two places."""
     for name, what, old, new in (
-        ("quotes", "has quotation marks that JSON does not know", '"', "'"),
+        ("quotes", "has single quotation marks", '"', "'"),
         ("control", "has a line break inside a string", "Hello.", "Hello\n."),
         ("comment", "has a comment in it", '"_metadata"', '/* here */ "_metadata"'),
         ("bare-key", "has a key without quotation marks", '"_metadata"', "_metadata"),
@@ -139,15 +139,17 @@ def texts() -> Iterator[Fault]:
         yield form(f"text-{name}", f"The response {what}: it is not JSON.", _replace(old, new), as_text=True)
     for name, what, text in (("empty", "is empty", ""), ("deep", "is nested too deep", "[" * 5000)):
         yield form(f"text-{name}", f"The response {what}: it is not JSON.", at("text", always(text)), as_text=True)
-    yield form("text-cut", "The response ends early.", at("text", lambda text: text[:-1]), as_text=True)
-    yield form("text-more", "The response goes on behind its end.", at("text", lambda text: text + "{}"), as_text=True)
-    yield form("text-twice", "The response is two texts in a row.", at("text", lambda text: text + text), as_text=True)
+    yield form("text-cut", "The response is truncated.", at("text", lambda text: text[:-1]), as_text=True)
+    yield form("text-more", "Text follows the response.", at("text", lambda text: text + "{}"), as_text=True)
     yield form(
-        "text-comma", "The response has a comma too many.", at("text", lambda text: text[:-1] + ",}"), as_text=True
+        "text-twice", "The response consists of two JSON texts.", at("text", lambda text: text + text), as_text=True
+    )
+    yield form(
+        "text-comma", "The response has a trailing comma.", at("text", lambda text: text[:-1] + ",}"), as_text=True
     )
     yield form(
         "two-places",
-        "There are two attestations, one in _metadata and one beside it: a reader could take either.",
+        "There are two attestations, one in _metadata and one beside it: readers differ in which one they use.",
         at("response", lambda all_: {**all_, "tpm_attestation": all_["_metadata"]["tpm_attestation"]}),
     )
 
@@ -165,24 +167,24 @@ _BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 
 def hex_digits() -> Iterator[Fault]:
-    """Values of PCR 7 that are not just its hex digits."""
+    """Values of PCR 7 that are not exactly its hexadecimal digits."""
     changes: tuple[tuple[str, str, Callable[[str], str]], ...] = (
         ("odd", "has an odd number of digits", lambda text: text[:-1]),
-        ("short", "is a byte short", lambda text: text[:-2]),
-        ("long", "is a byte long", lambda text: text + "00"),
-        ("of-sha1", "has the length of another bank's", lambda text: text[:40]),
-        ("blank-before", "begins with a blank", lambda text: " " + text),
+        ("short", "lacks a byte", lambda text: text[:-2]),
+        ("long", "has an additional byte", lambda text: text + "00"),
+        ("of-sha1", "has the length of a SHA-1 value", lambda text: text[:40]),
+        ("blank-before", "begins with a space", lambda text: " " + text),
         ("blank-after", "ends with a line break", lambda text: text + "\n"),
-        ("blanks", "is broken up by blanks, which bytes.fromhex skips", lambda text: text[:32] + " " + text[32:]),
-        ("blanks-in-length", "has blanks in it, in the right length", lambda text: text[:30] + "  " + text[32:]),
-        ("colons", "is broken up by colons", lambda text: ":".join(text[i : i + 2] for i in range(0, 64, 2))),
+        ("blanks", "contains a space, which bytes.fromhex skips", lambda text: text[:32] + " " + text[32:]),
+        ("blanks-in-length", "contains spaces and has the right length", lambda text: text[:30] + "  " + text[32:]),
+        ("colons", "is separated by colons", lambda text: ":".join(text[i : i + 2] for i in range(0, 64, 2))),
         ("prefix", "begins with 0x", lambda text: "0x" + text),
-        ("prefix-in-length", "begins with 0x, in the right length", lambda text: "0x" + text[2:]),
-        ("arabic", "has an Arabic digit, which int() takes", lambda text: "\u0667" + text[1:]),
-        ("full-width", "has a full-width digit, which int() takes", lambda text: text[:-1] + "\uff11"),
-        ("letter", "has a letter beyond f", lambda text: "g" + text[1:]),
-        ("underscore", "has an underscore in it, which int() takes", lambda text: text[:2] + "_" + text[3:]),
-        ("sign", "begins with a sign, which int() takes", lambda text: "+" + text[1:]),
+        ("prefix-in-length", "begins with 0x and has the right length", lambda text: "0x" + text[2:]),
+        ("arabic", "has an Arabic digit, which int() accepts", lambda text: "\u0667" + text[1:]),
+        ("full-width", "has a full-width digit, which int() accepts", lambda text: text[:-1] + "\uff11"),
+        ("letter", "has a letter after f", lambda text: "g" + text[1:]),
+        ("underscore", "contains an underscore, which int() accepts", lambda text: text[:2] + "_" + text[3:]),
+        ("sign", "begins with a sign, which int() accepts", lambda text: "+" + text[1:]),
         ("nul", "ends with a NUL", lambda text: text[:-1] + "\0"),
         ("base64", "is base64", always("zKw7XFG+bxJgVmaif+N2mdngGl1Gr6d82829uFhcyGU=")),
     )
@@ -192,22 +194,22 @@ def hex_digits() -> Iterator[Fault]:
 
 
 def base64_text() -> Iterator[Fault]:
-    """Base64 that some decoder takes for the right bytes, in a spelling that no encoder writes (RFC 4648, 3)."""
+    """Base64 that some decoder decodes to the right bytes, but no encoder produces (RFC 4648, 3)."""
     changes: tuple[tuple[str, str, Callable[[str], str]], ...] = (
-        ("trailing-bits", "has bits set behind its last byte", _trailing_bits),
+        ("trailing-bits", "has bits set after its last byte", _trailing_bits),
         ("no-padding", "lacks its padding", lambda text: text.rstrip("=")),
         ("more-padding", "has too much padding", lambda text: text + "="),
-        ("blank", "has a blank in it", lambda text: text[:8] + " " + text[8:]),
+        ("blank", "contains a space", lambda text: text[:8] + " " + text[8:]),
         ("line-break", "is broken into lines", lambda text: text[:76] + "\n" + text[76:]),
         ("final-line-break", "ends with a line break", lambda text: text + "\n"),
-        ("url-alphabet", "is in the alphabet of URLs", lambda text: text.replace("+", "-").replace("/", "_")),
-        ("stray", "has a character in it that is none of base64's", lambda text: text[:8] + "!" + text[8:]),
-        ("non-ascii", "has a full-width letter in it", lambda text: "\uff21" + text[1:]),
-        ("two-texts", "is two texts in a row", lambda text: "AA==" + text),
-        ("oversize", "is larger than any honest blob", lambda text: text[:4] * 2049),
-        ("one-more", "is one character longer than base64 can be", _one_more),
+        ("url-alphabet", "is in the URL-safe alphabet", lambda text: text.replace("+", "-").replace("/", "_")),
+        ("stray", "contains a character that is not in the base64 alphabet", lambda text: text[:8] + "!" + text[8:]),
+        ("non-ascii", "contains a full-width letter", lambda text: "\uff21" + text[1:]),
+        ("two-texts", "consists of two base64 texts", lambda text: "AA==" + text),
+        ("oversize", "is larger than the limit", lambda text: text[:4] * 2049),
+        ("one-more", "has a length that base64 cannot have", _one_more),
     )
-    # Every blob of this forge ends with padding, and has + or / in it.
+    # Every blob of this forge ends with padding and contains + or /.
     padded = forge_with(sized_quote=True, auth_policy=b"\xfb\xff" * 16)
     for blob, key in _BLOBS.items():
         for name, what, change in changes:
@@ -221,7 +223,7 @@ def base64_text() -> Iterator[Fault]:
 
 
 def indices() -> Iterator[Fault]:
-    """Keys of a bank that are no PCR index, or one spelt otherwise."""
+    """Keys of a bank that are not a PCR index in its only valid spelling."""
     for name, index in (
         ("leading-zero", "07"),
         ("too-high", "24"),
@@ -237,41 +239,41 @@ def indices() -> Iterator[Fault]:
         ("word", "seven"),
         ("empty", ""),
     ):
-        reason = f"A value stands under {index!a}, which is not how a PCR is called."
+        reason = f"A value has the key {index!a}, which is not a valid PCR index."
         yield form(f"index-{name}", reason, _renamed_index(index))
 
 
 def selections() -> Iterator[Fault]:
-    """Selection texts that are none, and values that are not those of the selection."""
+    """Invalid selection texts, and values that do not match the selection."""
     for name, text, what in (
         ("index-leading-zero", "sha256:00,7,10", "spells an index with a leading zero"),
-        ("index-too-high", "sha256:0,7,10,24", "goes past PCR 23"),
+        ("index-too-high", "sha256:0,7,10,24", "names a PCR above 23"),
         ("index-arabic", "sha256:0,\u0667,10", "has an Arabic digit"),
-        ("index-twice", "sha256:0,7,7,10", "names a PCR twice"),
-        ("index-range", "sha256:0-10", "has a range"),
+        ("index-twice", "sha256:0,7,7,10", "names a duplicate PCR"),
+        ("index-range", "sha256:0-10", "contains a range"),
         ("index-none", "sha256:", "names a bank without PCRs"),
         ("bank-only", "sha256", "names a bank without PCRs"),
-        ("blank", "sha256: 0,7,10", "has a blank in it"),
+        ("blank", "sha256: 0,7,10", "contains a space"),
         ("comma", "sha256:0,7,10,", "ends with a comma"),
         ("plus", "sha256:0,7,10+", "ends with a plus"),
-        ("bank-twice", "sha256:0,7+sha256:10", "names a bank twice"),
-        ("bank-upper-case", "SHA256:0,7,10", "writes a bank in capitals"),
-        ("bank-unknown", "sha224:0,7,10", "has a bank of a hash that TPMs do not have"),
-        ("bank-number", "0x000b:0,7,10", "has a number for a bank"),
+        ("bank-twice", "sha256:0,7+sha256:10", "names a duplicate bank"),
+        ("bank-upper-case", "SHA256:0,7,10", "writes a bank in upper case"),
+        ("bank-unknown", "sha224:0,7,10", "names a bank of a hash that TPMs do not have"),
+        ("bank-number", "0x000b:0,7,10", "names a bank by number"),
         ("fewer", "sha256:0,7", "names fewer PCRs than there are values"),
         ("more", "sha256:0,4,7,10", "names more PCRs than there are values"),
-        ("other-bank", "sha384:0,7,10", "names another bank than the values'"),
+        ("other-bank", "sha384:0,7,10", "names another bank than the values"),
         ("more-banks", "sha256:0,7,10+sha384:0", "names a bank without values"),
-        ("oversize", "sha256:" + ",".join(["0,7,10"] * 200), "is longer than any honest one"),
+        ("oversize", "sha256:" + ",".join(["0,7,10"] * 200), "is longer than the limit"),
     ):
         yield form(f"banks-{name}", f"The selection text {what}.", at("pcr_banks", always(text)))
     for name, reason, tamper in (
-        ("none", "There are no values at all.", always({})),
+        ("none", "There are no values.", always({})),
         ("empty-bank", "A bank has no values.", set_key("sha256", {})),
         ("more-banks", "There are values of a bank that is not selected.", set_key("sha1", {"0": "00" * 20})),
         ("fewer", "A selected PCR has no value.", change_key("sha256", drop_key("10"))),
-        ("bank-unknown", "Values stand under the name of no hash.", _renamed_bank("sha224")),
-        ("bank-upper-case", "A bank is written in capitals.", _renamed_bank("SHA256")),
+        ("bank-unknown", "The values have the name of an unknown hash.", _renamed_bank("sha224")),
+        ("bank-upper-case", "The name of a bank is in upper case.", _renamed_bank("SHA256")),
     ):
         yield form(f"values-{name}", reason, at("pcr_values", tamper))
 
@@ -298,7 +300,7 @@ def _renamed_bank(name: str) -> Callable[[dict[str, object]], dict[str, object]]
 
 
 def tier() -> Iterator[Fault]:
-    """Claims of a security tier other than the one the policy asks for, which is high."""
+    """Claims of another security tier than the required one, which is high."""
 
     def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
         policy = _claims("security_tier", "high")
@@ -312,15 +314,15 @@ def tier() -> Iterator[Fault]:
         ("null", None),
     )
     for name, value in values:
-        reason = f"The server claims the tier {value!r} where the policy asks for 'high'."
+        reason = f"The server claims the tier {value!r}, but the policy requires 'high'."
         yield claim(name, reason, metadata(set_key("security_tier", value)))
-    reason = "The server claims two tiers: readers differ in which they take."
+    reason = "The server claims two tiers: readers differ in which one they use."
     yield claim("twice", reason, duplicate_key("security_tier", '"standard"'), as_text=True)
     yield claim("missing", "The server claims no tier.", metadata(drop_key("security_tier")), undecided=True)
 
 
 def locking() -> Iterator[Fault]:
-    """Claims on memory_locking other than the one the policy asks for, which is true."""
+    """Claims of another value of memory_locking than the required one, which is true."""
     path = "memory_protection.memory_locking"
 
     def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
@@ -328,14 +330,14 @@ def locking() -> Iterator[Fault]:
 
     values: _Values = (("false", False), ("one", 1), ("string", "true"), ("float", 1.0), ("list", [True]))
     for name, value in values:
-        reason = f"The server claims memory_locking {value!r} where the policy asks for true."
+        reason = f"The server claims memory_locking {value!r}, but the policy requires true."
         yield claim(name, reason, metadata(change_key("memory_protection", set_key("memory_locking", value))))
-    reason = "The server speaks twice of its memory protection."
+    reason = "The claim memory_protection is duplicate."
     yield claim("twice-above", reason, duplicate_key("memory_protection", "{}"), as_text=True)
-    reason = "The server says nothing of memory_locking."
+    reason = "The server does not claim memory_locking."
     tamper = metadata(change_key("memory_protection", drop_key("memory_locking")))
     yield claim("missing", reason, tamper, undecided=True)
-    reason = "The server's word on its memory protection has no parts."
+    reason = "The claim memory_protection is not an object."
     yield claim("no-object", reason, metadata(set_key("memory_protection", "memory_locking")), undecided=True)
 
 

@@ -24,7 +24,7 @@ from nomyo_attest.testing.faults.model import (
 )
 from nomyo_attest.testing.forge import Forge
 
-# Of the default forge's TPMT_PUBLIC; of a P-256 key's: curveID 16, kdf 18, x 20, y 54.
+# Offsets in the default forge's TPMT_PUBLIC; for a P-256 key: curveID 16, kdf 18, x 20, y 54.
 TYPE: Final = 0
 NAME_ALG: Final = 2
 ATTRIBUTES: Final = 4
@@ -42,14 +42,14 @@ Y: Final = 54
 
 
 def form(name: str, reason: str, change: Bytes, *, key: str = "rsa2048", **more: Any) -> Fault:
-    """A fault of the bytes of TPMT_PUBLIC; the quote's signer is named after them as they are."""
+    """A fault of the bytes of TPMT_PUBLIC; the quote's qualifiedSigner is computed from the changed bytes."""
     return Fault(f"key-{name}", "key.form", reason, at("public", change), base=forge_with(key=key), **more)
 
 
 def lengths() -> Iterator[Fault]:
-    """TPMT_PUBLIC that ends too early or too late, or whose sizes lie."""
+    """TPMT_PUBLIC that is too short or too long, or has wrong sizes."""
     for kind in ("rsa2048", "p256"):
-        yield form(f"{kind}-trailing-byte", "A byte stands behind the public area.", add(b"\0"), key=kind)
+        yield form(f"{kind}-trailing-byte", "A byte follows the public area.", add(b"\0"), key=kind)
         yield form(f"{kind}-cut", "The public area lacks its last byte.", cut(-1), key=kind)
     for field, end in (
         ("type", TYPE + 1),
@@ -64,15 +64,15 @@ def lengths() -> Iterator[Fault]:
     ):
         yield form(f"cut-in-{field}", f"The public area ends inside its {field}.", cut(end))
     for name, size in (("more", 257), ("less", 255), ("max", 0xFFFF)):
-        reason = f"The size of the modulus is said to be {size}, and is 256."
+        reason = f"The size field of the modulus is {size} instead of 256."
         yield form(f"modulus-size-{name}", reason, put(UNIQUE, writer.u16(size)))
     yield form("modulus-oversize", "The modulus is longer than that of RSA-4096.", _padded(UNIQUE, 256, 513))
     yield form("policy-oversize", "authPolicy is longer than any digest.", _padded(POLICY, 0, 65))
-    yield form("x-oversize", "A coordinate is longer than any curve's.", _padded(X, 32, 67), key="p256")
+    yield form("x-oversize", "A coordinate is longer than that of any curve.", _padded(X, 32, 67), key="p256")
 
 
 def contents() -> Iterator[Fault]:
-    """TPMT_PUBLIC with values in it that cannot stand there, or that are not read here."""
+    """TPMT_PUBLIC with values that are invalid or not supported."""
     for kind, name, offset, number in (
         ("rsa2048", "type-ecc", TYPE, writer.ALG_ECC),
         ("rsa2048", "type-null", TYPE, writer.ALG_NULL),
@@ -88,65 +88,65 @@ def contents() -> Iterator[Fault]:
         ("p256", "curve-unknown", CURVE, 0x7FFF),
         ("p256", "kdf-unknown", KDF, 0x7FFF),
     ):
-        reason = f"The public area says {number:#06x} at byte {offset}, which cannot stand there."
+        reason = f"The public area has the invalid value {number:#06x} at byte {offset}."
         yield form(f"{kind}-{name}", reason, put(offset, writer.u16(number)), key=kind)
     for name, number in (("keyedhash", writer.ALG_KEYEDHASH), ("symcipher", writer.ALG_SYMCIPHER)):
-        reason = f"The key is of type {name}, which is not read here."
+        reason = f"The key is of type {name}, which is not supported."
         yield form(f"type-{name}", reason, put(TYPE, writer.u16(number)), undecided=True)
     for bit in (0, 3, 12, 15, 20, 31):
         attributes = writer.u32(writer.AIK_ATTRIBUTES | 1 << bit)
-        reason = f"Bit {bit} of objectAttributes is set, which is reserved."
+        reason = f"The reserved bit {bit} of objectAttributes is set."
         yield form(f"reserved-bit-{bit}", reason, put(ATTRIBUTES, attributes), also_failed=("key.attributes",))
 
 
 def framings() -> Iterator[Fault]:
-    """TPM2B_PUBLIC with a size that is not that of what follows."""
+    """TPM2B_PUBLIC whose size does not match its content."""
     changes: tuple[tuple[str, str, Bytes], ...] = (
-        ("size-more", "claims a byte more than there is", lambda blob: writer.u16(len(blob) - 1) + blob[2:]),
-        ("size-less", "leaves the last byte over", lambda blob: writer.u16(len(blob) - 3) + blob[2:]),
+        ("size-more", "is one byte too large", lambda blob: writer.u16(len(blob) - 1) + blob[2:]),
+        ("size-less", "is one byte too small", lambda blob: writer.u16(len(blob) - 3) + blob[2:]),
         ("size-zero", "is zero", put(0, writer.u16(0))),
-        ("trailing", "does not take in the byte behind it", add(b"\0")),
-        ("twice", "stands twice", writer.tpm2b),
+        ("trailing", "does not include the byte that follows", add(b"\0")),
+        ("twice", "is present twice", writer.tpm2b),
         ("little-endian", "is written little-endian", lambda blob: blob[1::-1] + blob[2:]),
     )
     for name, what, change in changes:
         yield Fault(f"key-framing-{name}", "key.form", f"The size of TPM2B_PUBLIC {what}.", at("key_blob", change))
     bare = forge_with(sized_key=False)
-    reason = "A byte stands behind the bare TPMT_PUBLIC."
+    reason = "A byte follows the bare TPMT_PUBLIC."
     yield Fault("key-framing-bare-trailing", "key.form", reason, at("key_blob", add(b"\0")), base=bare)
 
 
 def attributes() -> Iterator[Fault]:
-    """Keys that a TPM would let do more than sign what it made itself, or would let go."""
+    """Keys that may do more than sign data from inside the TPM, or that may leave it."""
     right = writer.AIK_ATTRIBUTES
     for name, value, what in (
         ("not-restricted", right & ~writer.RESTRICTED, "may sign data from outside the TPM"),
         ("not-sign", right & ~writer.SIGN_ENCRYPT, "may not sign"),
         ("not-fixed-tpm", right & ~writer.FIXED_TPM, "may have been duplicated to another TPM"),
         ("not-fixed-parent", right & ~writer.FIXED_PARENT, "may have been moved to another parent"),
-        ("not-sensitive-data-origin", right & ~writer.SENSITIVE_DATA_ORIGIN, "was made outside the TPM"),
-        ("decrypt", right | writer.DECRYPT, "may decrypt as well: it is not for signing alone"),
+        ("not-sensitive-data-origin", right & ~writer.SENSITIVE_DATA_ORIGIN, "was created outside the TPM"),
+        ("decrypt", right | writer.DECRYPT, "may decrypt too: it is not only for signing"),
         (
             "imported",
             writer.USER_WITH_AUTH | writer.RESTRICTED | writer.SIGN_ENCRYPT,
-            "was made in software and imported",
+            "was created in software and imported",
         ),
     ):
         yield Fault(f"attributes-{name}", "key.attributes", f"The key {what}.", set_fields(attributes=value))
-    reason = "The key has no attribute at all."
-    also = ("key.template",)  # without userWithAuth and authPolicy nobody can sign with it either
+    reason = "The key has no attributes."
+    also = ("key.template",)  # without userWithAuth and authPolicy, nothing can authorize signing
     yield Fault("attributes-none", "key.attributes", reason, set_fields(attributes=0), also_failed=also)
 
 
 def templates() -> Iterator[Fault]:
-    """Public areas that no TPM creates, or lets sign."""
+    """Public areas that a TPM does not create, or does not sign with."""
 
     def template(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
         return Fault(f"template-{name}", "key.template", reason, tamper, **more)
 
     aes = b"".join(map(writer.u16, (writer.ALG_AES, 128, writer.ALG_CFB)))
     for key in ("rsa2048", "p256"):
-        reason = "The signing key has a symmetric algorithm, as a storage key has."
+        reason = "The signing key has a symmetric algorithm, like a storage key."
         yield template(
             f"symmetric-{key}", reason, at("public", _in_place_of_null(SYMMETRIC, aes)), base=forge_with(key=key)
         )
@@ -154,53 +154,53 @@ def templates() -> Iterator[Fault]:
     kdf = writer.u16(writer.ALG_KDF1_SP800_108) + writer.u16(writer.ALG_SHA256)
     yield template("kdf", reason, at("public", _in_place_of_null(KDF, kdf)), base=forge_with(key="p256"))
     for size in (1, 20, 48):
-        reason = f"authPolicy has {size} bytes beside a nameAlg of SHA-256."
+        reason = f"authPolicy has {size} bytes, but nameAlg is SHA-256."
         yield template(f"policy-{size}-bytes", reason, set_fields(auth_policy=b"\xa5" * size))
     right = writer.AIK_ATTRIBUTES
-    reason = "The key has encryptedDuplication set beside fixedTPM."
+    reason = "The key has both encryptedDuplication and fixedTPM set."
     yield template("encrypted-duplication", reason, set_fields(attributes=right | writer.ENCRYPTED_DUPLICATION))
-    reason = "The key has neither userWithAuth nor an authPolicy, so that nobody can sign with it."
+    reason = "The key has neither userWithAuth nor an authPolicy, so nothing can authorize signing."
     yield template("no-authorization", reason, set_fields(attributes=right & ~writer.USER_WITH_AUTH))
     reason = "The exponent is 65541, which is not prime."
     yield template("exponent-composite", reason, set_fields(exponent=65541))
 
 
 def hierarchies() -> Iterator[Fault]:
-    """Keys of another hierarchy than the policy asks for."""
+    """Keys of another hierarchy than the policy requires."""
 
     def hierarchy(name: str, reason: str, **more: Any) -> Fault:
         return Fault(f"hierarchy-{name}", "key.hierarchy", reason, **more)
 
     for other in ("owner", "platform", "null"):
-        reason = f"A primary key of the {other} hierarchy where the policy asks for endorsement."
+        reason = f"A primary key of the {other} hierarchy, but the policy requires endorsement."
         yield hierarchy(other, reason, tamper=set_fields(hierarchy=other))
     yield hierarchy(
         "endorsement",
-        "A primary key of the endorsement hierarchy where the policy asks for owner or platform.",
+        "A primary key of the endorsement hierarchy, but the policy requires owner or platform.",
         policy=lambda policy: policy["key"].update(hierarchy=["owner", "platform"]),
     )
-    reason = "A child of another key: its qualified name does not tell which hierarchy it is in."
+    reason = "A child of another key: its qualified name does not identify its hierarchy."
     yield hierarchy("child", reason, tamper=set_fields(hierarchy=None), undecided=True)
     yield hierarchy(
         "other-key",
-        "A qualified name made from another key's Name: the quote does not name the key that is sent.",
+        "The qualified name of another key: the quote does not name the key in the response.",
         tamper=at("qualified_signer", lambda _: Forge(label="other").build().qualified_signer),
         undecided=True,
     )
 
 
 def trust() -> Iterator[Fault]:
-    """Keys that are not the ones pinned."""
+    """Keys that are not pinned."""
     reason = "The policy pins another AIK."
     yield Fault("pinned-other", "key.trust", reason, policy=_pins(Forge(label="other")))
     other = Forge(attributes=writer.AIK_ATTRIBUTES | writer.NO_DA)
-    reason = "The policy pins an AIK of the same modulus with other attributes, which has another Name."
+    reason = "The policy pins an AIK with the same modulus and other attributes, which has another Name."
     yield Fault("pinned-other-attributes", "key.trust", reason, policy=_pins(other))
     sm3 = writer.u16(writer.ALG_SM3_256)
     yield Fault(
         "name-alg-sm3",
         "key.trust",
-        "The key's nameAlg is SM3, which not every system can compute: its Name is undecided.",
+        "The key's nameAlg is SM3, which not every system can compute, so its Name is unknown.",
         in_turn(at("public", put(NAME_ALG, sm3)), at("name", lambda name: sm3 + name[2:])),
         policy=without_hierarchy,
         undecided=True,
@@ -208,13 +208,13 @@ def trust() -> Iterator[Fault]:
 
 
 def _padded(offset: int, size: int, wanted: int) -> Bytes:
-    """Pad the TPM2B of `size` bytes at `offset` with zeros in front."""
+    """Pad the TPM2B of `size` bytes at `offset` with leading zeros."""
     begin, end = offset + 2, offset + 2 + size
     return lambda blob: blob[:offset] + writer.tpm2b(blob[begin:end].rjust(wanted, b"\0")) + blob[end:]
 
 
 def _in_place_of_null(offset: int, octets: bytes) -> Bytes:
-    """Put `octets` in the place of the two bytes of TPM_ALG_NULL at `offset`."""
+    """Replace the two bytes of TPM_ALG_NULL at `offset` by `octets`."""
     return lambda blob: blob[:offset] + octets + blob[offset + 2 :]
 
 
@@ -226,12 +226,12 @@ _FIELD_OF_P521 = (1 << 521) - 1  # NIST SP 800-186, 3.2.1.5
 
 
 def weak(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
-    """A key that loads, and verifies its signature."""
+    """A key that can be loaded, and whose signature verifies."""
     return Fault(f"weak-{name}", "key.strength", reason, tamper, **more)
 
 
 def unusable(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
-    """A key that libraries refuse to load, so that the signature check is undecided."""
+    """A key that libraries do not load, so that `signature.valid` is undecided."""
     return weak(name, reason, tamper, base=forge_with(**fields), also_undecided=("signature.valid",))
 
 
@@ -241,16 +241,16 @@ def weak_rsa_keys() -> Iterator[Fault]:
         yield weak(f"rsa-{bits}", f"RSA-{bits}.", set_fields(key=f"rsa{bits}"))
     for exponent in (3, 257):
         yield weak(f"exponent-{exponent}", f"RSA with the exponent {exponent}.", set_fields(exponent=exponent))
-    yield weak("roca", "A modulus of the form of CVE-2017-15361: it can be factored.", set_fields(roca=True))
-    reason = "keyBits says 4096 over a modulus of 2048 bits."
+    yield weak("roca", "A modulus of the ROCA form (CVE-2017-15361), which can be factored.", set_fields(roca=True))
+    reason = "keyBits is 4096, but the modulus has 2048 bits."
     yield weak("key-bits-more", reason, at("public", put(KEY_BITS, writer.u16(4096))))
-    reason = "keyBits says 2048 over a modulus of 1024 bits."
+    reason = "keyBits is 2048, but the modulus has 1024 bits."
     yield weak("key-bits-of-1024", reason, _of_rsa1024(put(KEY_BITS, writer.u16(2048))))
-    reason = "A modulus of 1024 bits, padded with zeros to the 2048 that keyBits says."
+    reason = "A modulus of 1024 bits, padded with zeros to the 2048 bits of keyBits."
     yield weak("modulus-padded", reason, _of_rsa1024(_padded_modulus))
-    reason = "RSA-2048 where the policy asks for 3072 bits."
+    reason = "RSA-2048, but the policy requires 3072 bits."
     yield weak("below-policy", reason, nothing, policy=lambda policy: policy["key"].update(rsa_min_bits=3072))
-    reason = "RSA with the exponent 1: the signature is the padded digest, which anybody can write."
+    reason = "RSA with the exponent 1: the signature is the padded digest, which anyone can compute."
     yield unusable("exponent-1", reason, set_fields(exponent=1))
     yield unusable("exponent-even", "RSA with the exponent 65538.", set_fields(exponent=65538), scheme="rsapss")
     yield unusable("modulus-empty", "The modulus is empty.", at("public", lambda blob: blob[:UNIQUE] + bytes(2)))
@@ -263,7 +263,7 @@ def weak_ecc_keys() -> Iterator[Fault]:
     changes: tuple[tuple[str, str, Bytes], ...] = (
         ("curve-bn256", "A curve that is not supported: BN_P256.", _named_curve("bn256")),
         ("curve-sm2", "A curve that is not supported: SM2_P256.", _named_curve("sm2")),
-        ("curve-p384", "A point of P-256 under the name of P-384.", _named_curve("p384")),
+        ("curve-p384", "A point on P-256 with the curve id of P-384.", _named_curve("p384")),
         ("point-off-curve", "The point is not on P-256.", flip(-1)),
         ("point-zero", "The point is (0, 0).", put(X, writer.tpm2b(bytes(32)) * 2)),
         ("point-empty", "The point has no coordinates.", lambda blob: blob[:X] + bytes(4)),
@@ -271,7 +271,7 @@ def weak_ecc_keys() -> Iterator[Fault]:
     )
     for name, reason, change in changes:
         yield unusable(name, reason, at("public", change), key="p256")
-    reason = "x is larger than the field, and right modulo it."
+    reason = "x is not reduced modulo the field prime."
     yield unusable("point-unreduced", reason, at("public", _x_plus_p), key="p521")
 
 

@@ -1,4 +1,4 @@
-"""Faults of the PCRs: what is reported is not what was signed, or what is signed is not what the policy expects."""
+"""Faults of the PCRs: reported PCRs that were not signed, or signed PCRs that the policy does not accept."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ Selections = list[tuple[str | int, list[int]]]
 
 
 def selection(name: str, reason: str, signed: Selections, *, pins: str = "", **more: Any) -> Fault:
-    """Another signed selection than the reported one, under a policy of the PCRs that are in both."""
+    """A signed selection that differs from the reported one, with a policy of the PCRs that are in both."""
     tamper = at("selections", always(signed))
     return Fault(f"selection-{name}", "pcr.selection", reason, tamper, policy=pins_only(pins), **more)
 
 
 def selections() -> Iterator[Fault]:
-    """Signed selections that the reported values, of PCR 0, 7 and 10 in SHA-256, are not those of."""
+    """Signed selections that do not match the reported values, which are SHA-256 PCRs 0, 7 and 10."""
     right: tuple[str, list[int]] = ("sha256", [0, 7, 10])
-    yield selection("fewer", "PCR 10 is reported, and was not signed.", [("sha256", [0, 7])], pins="0 7")
-    yield selection("none", "Nothing was signed: the digest of nothing fits every machine.", [])
-    yield selection("empty-bank", "The bank was signed with no PCR in it.", [("sha256", [])])
-    twice = "The same bank was signed twice, "
-    yield selection("bank-twice", twice + "to splice its values.", [("sha256", [0, 7]), ("sha256", [10])])
-    yield selection("bank-twice-same", twice + "with the same PCRs.", [right, right])
-    yield selection("bank-twice-empty", twice + "once with no PCR in it.", [right, ("sha256", [])])
+    yield selection("fewer", "PCR 10 is reported but was not signed.", [("sha256", [0, 7])], pins="0 7")
+    yield selection("none", "No PCR was signed: the digest of no values is the same for every machine.", [])
+    yield selection("empty-bank", "The selection names a bank without PCRs.", [("sha256", [])])
+    duplicate = "The selection names the same bank twice, "
+    yield selection("bank-twice", duplicate + "with different PCRs.", [("sha256", [0, 7]), ("sha256", [10])])
+    yield selection("bank-twice-same", duplicate + "with the same PCRs.", [right, right])
+    yield selection("bank-twice-empty", duplicate + "once without PCRs.", [right, ("sha256", [])])
     thrice: Selections = [("sha256", [0]), ("sha256", [7]), ("sha256", [10])]
-    yield selection("bank-thrice", "The same bank was signed three times.", thrice)
+    yield selection("bank-thrice", "The selection names the same bank three times.", thrice)
     yield selection(
         "empty-bank-reported",
-        "A value is reported of a bank of which no PCR was signed.",
+        "A value is reported for a bank without signed PCRs.",
         [right, ("sha384", [])],
         pins="0 7 10",
         base=forge_with(selection="sha256:0,7,10+sha384:0"),
     )
-    yield selection("empty-banks", "Two banks were signed with no PCR in them.", [("sha256", []), ("sha384", [])])
+    yield selection("empty-banks", "The selection names two banks without PCRs.", [("sha256", []), ("sha384", [])])
     yield selection(
         "fewer-banks",
-        "A second bank is reported, and was not signed.",
+        "A second bank is reported but was not signed.",
         [("sha256", [0, 7])],
         pins="0 7",
         base=forge_with(selection="sha256:0,7+sha384:0"),
@@ -64,14 +64,14 @@ def selections() -> Iterator[Fault]:
 
 
 def unreported() -> Iterator[Fault]:
-    """Signed selections with PCRs of which no value is reported, so that there is no digest to compare either."""
+    """Signed selections with PCRs that are not reported, so that the digest cannot be computed either."""
     right: tuple[str, list[int]] = ("sha256", [0, 7, 10])
     more: tuple[tuple[str, str, Selections, str], ...] = (
-        ("more", "PCR 4 was signed, and is not reported.", [("sha256", [0, 4, 7, 10])], "0 7 10"),
-        ("other", "PCR 11 was signed where PCR 10 is reported.", [("sha256", [0, 7, 11])], "0 7"),
-        ("other-bank", "SHA-1 values were signed, SHA-256 values are reported.", [("sha1", [0, 7, 10])], ""),
-        ("more-banks", "A second bank was signed, and is not reported.", [right, ("sha384", [0])], "0 7 10"),
-        ("bank-sm3", "An SM3 bank was signed besides.", [right, (writer.ALG_SM3_256, [0])], "0 7 10"),
+        ("more", "PCR 4 was signed but is not reported.", [("sha256", [0, 4, 7, 10])], "0 7 10"),
+        ("other", "PCR 11 was signed, but PCR 10 is reported.", [("sha256", [0, 7, 11])], "0 7"),
+        ("other-bank", "SHA-1 values were signed, but SHA-256 values are reported.", [("sha1", [0, 7, 10])], ""),
+        ("more-banks", "A second bank was signed but is not reported.", [right, ("sha384", [0])], "0 7 10"),
+        ("bank-sm3", "An SM3 bank was signed too.", [right, (writer.ALG_SM3_256, [0])], "0 7 10"),
         ("index-24", "PCR 24 was signed, which PC platforms do not have.", [("sha256", [0, 7, 10, 24])], "0 7 10"),
         ("index-31", "PCR 31 was signed, which PC platforms do not have.", [("sha256", [0, 7, 10, 31])], "0 7 10"),
     )
@@ -89,28 +89,28 @@ def unreported() -> Iterator[Fault]:
 
 
 def reported() -> Iterator[Fault]:
-    """Values that the signed digest is not of, though each alone is one the policy knows."""
+    """Values that do not hash to the signed digest, although the policy accepts each of them."""
 
     def values(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
         return Fault(f"digest-{name}", "pcr.digest", reason, tamper, **more)
 
-    reason = "The values of PCR 0 and PCR 7 have changed places."
+    reason = "The values of PCR 0 and PCR 7 are swapped."
     swapped = at("pcr_values", change_key("sha256", _swapped))
     yield values("swapped-indices", reason, swapped, policy=_either)
     two_banks = forge_with(selection="sha256:0,7+sha384:0,7")
-    reason = "The values of PCR 0 and PCR 7 have changed places in the second of two banks."
+    reason = "The values of PCR 0 and PCR 7 are swapped in the second of two banks."
     swapped = at("pcr_values", change_key("sha384", _swapped))
     yield values("swapped-in-second-bank", reason, swapped, policy=_either, base=two_banks)
     last_bit = at("pcr_values", change_key("sha256", change_key("10", _last_bit)))
-    yield values("last-bit", "One bit of a reported value differs from what was signed.", last_bit, policy=any_ten)
+    yield values("last-bit", "One bit of a reported value differs from the signed one.", last_bit, policy=any_ten)
     zeros = at("pcr_values", change_key("sha256", set_key("10", "00" * 32)))
-    yield values("zeros", "A PCR is reported as never extended.", zeros, policy=any_ten)
-    reason = "The values are those of a good machine, the quote that of another."
+    yield values("zeros", "A PCR is reported with its initial value.", zeros, policy=any_ten)
+    reason = "The values are those of a good machine, but the quote is from another machine."
     yield values("of-another-machine", reason, _other_machine)
 
 
 def digests() -> Iterator[Fault]:
-    """Digests that are not of the values, or not taken as the specification says."""
+    """Digests of other data than the values, or computed in another way than specified."""
 
     def digest(name: str, reason: str, change: Callable[[bytes], bytes], **more: Any) -> Fault:
         return Fault(f"digest-{name}", "pcr.digest", reason, at("pcr_digest", change), **more)
@@ -118,24 +118,26 @@ def digests() -> Iterator[Fault]:
     values = [Forge().pcrs["sha256"][index] for index in (0, 7, 10)]
     joined = b"".join(values)
     for name in ("sha1", "sha384", "sha512"):
-        reason = f"The digest is taken with {name}, not with the hash of the signature."
+        reason = f"The digest is computed with {name} instead of the hash of the signature."
         yield digest(f"with-{name}", reason, always(keys.digest(name, joined)))
     falling = keys.digest("sha256", b"".join(reversed(values)))
-    yield digest("falling", "The digest is over the values from the highest index down.", always(falling))
+    yield digest("falling", "The digest is over the values in descending order of their indices.", always(falling))
     yield digest(
-        "of-hex", "The digest is over the values as text.", always(keys.digest("sha256", joined.hex().encode()))
+        "of-hex",
+        "The digest is over the hexadecimal text of the values.",
+        always(keys.digest("sha256", joined.hex().encode())),
     )
-    yield digest("of-nothing", "The digest is that of no values.", always(keys.digest("sha256", b"")))
-    yield digest("of-itself", "The digest was hashed once more.", lambda made: keys.digest("sha256", made))
+    yield digest("of-nothing", "The digest is over no values.", always(keys.digest("sha256", b"")))
+    yield digest("of-itself", "The digest was hashed again.", lambda made: keys.digest("sha256", made))
     yield digest("empty", "The digest is empty.", always(b""))
     yield digest("cut", "The digest lacks its last byte.", cut(-1))
     yield digest("longer", "A byte follows the digest.", add(b"\0"))
     of_bank = keys.digest("sha384", b"".join(Forge().pcrs["sha384"][index] for index in (0, 7, 10)))
-    reason = "The digest is taken with the hash of the bank, not with that of the signature."
+    reason = "The digest is computed with the hash of the bank instead of the hash of the signature."
     yield digest("with-bank-hash", reason, always(of_bank), base=forge_with(selection="sha384:0,7,10"))
     pcrs = Forge().pcrs
     other_order = keys.digest("sha256", pcrs["sha384"][0] + pcrs["sha256"][0] + pcrs["sha256"][7])
-    reason = "The digest is over the banks in another order than the signed one."
+    reason = "The digest is over the banks in another order than the signed order."
     yield digest("bank-order", reason, always(other_order), base=forge_with(selection="sha256:0,7+sha384:0"))
 
 
@@ -144,7 +146,7 @@ def _renamed(bank: str) -> Callable[[dict[str, object]], dict[str, object]]:
 
 
 def _either(policy: Policy) -> None:
-    """Every PCR of a bank may hold any value known for the bank, so that the digest alone tells them apart."""
+    """Accept for every PCR of a bank any value of that bank, so that only the digest detects a swap."""
     for bank, values in policy["pcrs"].items():
         known = sorted({value for of_one in values.values() for value in of_one})
         policy["pcrs"][bank] = dict.fromkeys(values, known)
@@ -164,21 +166,21 @@ def _other_machine(forge: Forge) -> None:
 
 
 def reference_banks() -> Iterator[Fault]:
-    """Reference values in banks that must not be relied on."""
+    """Reference values in banks that are not allowed."""
 
     def bank(name: str, reason: str, policy: Callable[[Policy], object], selection: str) -> Fault:
         return Fault(f"bank-{name}", "pcr.bank", reason, policy=policy, base=forge_with(selection=selection))
 
-    reason = "The policy relies on a SHA-1 bank and does not allow SHA-1."
+    reason = "The policy has reference values in a SHA-1 bank but does not allow SHA-1."
     yield bank("sha1", reason, _default_banks, "sha1:0,7,10")
-    reason = "The policy relies on a SHA-1 bank besides a SHA-256 bank, and does not allow SHA-1."
+    reason = "The policy has reference values in a SHA-1 and a SHA-256 bank but does not allow SHA-1."
     yield bank("sha1-beside", reason, _default_banks, "sha256:0,7+sha1:10")
-    reason = "The policy relies on a SHA-256 bank and allows SHA-384 banks alone."
+    reason = "The policy has reference values in a SHA-256 bank but allows only SHA-384 banks."
     yield bank("not-listed", reason, lambda policy: policy.update(bank={"hashes": ["sha384"]}), "sha256:0,7,10")
 
 
 def reference_values() -> Iterator[Fault]:
-    """PCRs that do not hold what the policy knows, or were not signed."""
+    """PCRs with values that the policy does not accept, or that were not signed."""
 
     def value(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
         return Fault(f"values-{name}", "pcr.values", reason, tamper, **more)
@@ -188,26 +190,26 @@ def reference_values() -> Iterator[Fault]:
     reason = "The machine runs another application."
     yield value("other-application", reason, lambda forge: forge.measure(10, b"another application"))
     yield value("unextended", "PCR 7 was never extended: nothing measured Secure Boot.", _holds("sha256", 7, bytes(32)))
-    reason = "PCR 7 holds the value that is known for PCR 0."
+    reason = "PCR 7 has the reference value of PCR 0."
     yield value("of-another-pcr", reason, _holds("sha256", 7, Forge().pcrs["sha256"][0]))
     reason = "The policy names a PCR that is neither signed nor reported."
     yield value("not-signed", reason, set_fields(selection="sha256:0,10"))
-    reason = "The policy wants a PCR signed, whatever its value, and it is not."
+    reason = "The policy accepts any value of a PCR that is not signed."
     yield value("any-not-signed", reason, set_fields(selection="sha256:0,7"), policy=any_ten)
-    reason = "The policy's values are of a bank that is not signed."
+    reason = "The policy's reference values are in a bank that is not signed."
     yield value("other-bank", reason, set_fields(selection="sha384:0,7,10"))
     yield value(
         "unallocated-bank",
-        "The policy names a PCR of a bank that the TPM does not have: it was signed with no PCR in it.",
+        "The policy names a PCR of a bank that the TPM has not allocated: the signed selection has no PCR of it.",
         in_turn(set_fields(selection="sha256:0,7"), at("selections", lambda signed: [*signed, ("sha384", [])])),
         base=forge_with(selection="sha256:0,7+sha384:0"),
     )
-    reason = "The known value of PCR 7 is in PCR 23, which anybody can reset and extend."
+    reason = "The reference value of PCR 7 is in PCR 23, which any program can reset and extend."
     yield value("resettable-pcr", reason, _in_twenty_three, policy=pins_only("0 7"))
     two_banks = forge_with(selection="sha256:0,7+sha384:0,7")
     other = _holds("sha384", 0, keys.digest("sha384", b"other firmware"))
-    yield value("one-of-two-banks", "One bank is as known, the other is not.", other, base=two_banks)
-    reason = "The policy knows other values."
+    yield value("one-of-two-banks", "One bank matches the policy, the other does not.", other, base=two_banks)
+    reason = "The policy has other reference values."
     yield value("other-policy", reason, nothing, policy=_other_values)
 
 
