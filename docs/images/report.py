@@ -16,8 +16,9 @@ HERE = Path(__file__).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Name → the sections shown, width and height in pixels.
 PICTURES = {
-    "report.png": (("result", "timeline"), 1000, 1720),
-    "report-profiles.png": (("profiles",), 1000, 1360),
+    "report.png": (("result", "incidents"), 1100, 1668),
+    "report-timeline.png": (("timeline",), 1100, 810),
+    "report-profiles.png": (("profiles",), 1100, 890),
 }
 
 

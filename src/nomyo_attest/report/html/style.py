@@ -218,6 +218,7 @@ tbody tr:first-child{break-before:avoid}
 thead{display:table-header-group}
 tfoot{display:table-row-group}
 .t-asked tbody th{width:24%}
+.t-values tbody th code,.t-references tbody th code{white-space:nowrap}
 h2,h3,caption{break-after:avoid}
 details::details-content{content-visibility:visible;block-size:auto}
 }
