@@ -234,16 +234,25 @@ def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -
         )
     hint = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _hint(error)
     problem = text.removeprefix(FAILED)
-    if text.endswith(REFUSED):  # not through a proxy
-        hint = _start_hint(host) or hint
+    hint = _local_hint(text, host, refused=text.endswith(REFUSED)) or hint
     problem = problem if host in problem else f"{host}: {problem}"
     return CommandError(f"{problem}; {hint}" if hint else problem)
 
 
-def _start_hint(host: str) -> str:
-    """Return the hint for a host of this machine on which no server listens; empty for another host."""
+def _local_hint(text: str, host: str, *, refused: bool) -> str:
+    """Return the hint for a failed connection to a server on this machine; empty for another error or host.
+
+    Args:
+        text: the error message.
+        host: host and port.
+        refused: whether no server listens there.
+    """
     parts = urlsplit(f"//{host}")
     if not is_loopback(parts.hostname or ""):
+        return ""
+    if "TLS certificate does not verify" in text:
+        return "nomyo router writes this file with --ca-out"
+    if not refused:
         return ""
     if parts.port is None:
         return "add the port of your server to the base URL"

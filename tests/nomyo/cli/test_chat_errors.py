@@ -113,6 +113,7 @@ def test_a_certificate_that_does_not_verify_is_said(
     monkeypatch.setenv("SSL_CERT_FILE", "other.pem")
     answer = complaint(run("chat", "x"))
     assert "its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name" in answer
+    assert answer.endswith("; nomyo router writes this file with --ca-out")
 
 
 def test_a_gateways_page_is_not_blamed_on_the_model(router: PlainRouter) -> None:
