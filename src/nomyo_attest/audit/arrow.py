@@ -56,7 +56,9 @@ def _list_of(kind: Any) -> Any:
 
 _STRINGS: Final = _list_of(pa.string())
 _FINDINGS: Final = _list_of(
-    pa.struct([pa.field(one.encode_name, pa.string(), nullable=False) for one in msgspec.structs.fields(RowFinding)])
+    pa.struct(
+        [pa.field(field.encode_name, pa.string(), nullable=False) for field in msgspec.structs.fields(RowFinding)]
+    )
 )
 
 _TYPES: Final[dict[str, tuple[Any, bool]]] = {
@@ -217,13 +219,16 @@ def row_of(record: Mapping[str, Any]) -> Row:
 
 def _flat(name: str, value: Any) -> Any:
     if name == "findings":
-        return [msgspec.structs.asdict(one) | {key: _json(getattr(one, key)) for key in _FINDING_JSON} for one in value]
+        return [
+            msgspec.structs.asdict(finding) | {key: _json(getattr(finding, key)) for key in _FINDING_JSON}
+            for finding in value
+        ]
     return _json(value) if name in _JSON and value is not None else value
 
 
 def _structured(name: str, value: Any) -> Any:
     if name == "findings":
-        return [RowFinding(**(one | {key: _raw(one[key]) for key in _FINDING_JSON})) for one in value]
+        return [RowFinding(**(finding | {key: _raw(finding[key]) for key in _FINDING_JSON})) for finding in value]
     return _raw(value) if name in _JSON and value is not None else value
 
 

@@ -69,7 +69,7 @@ class Columns:
             name = wanted or default
             found = schema.get_all_field_indices(name)
             if len(found) > 1 or (wanted and not found):
-                have = ", ".join(repr(one) for one in schema.names) or "none"
+                have = ", ".join(repr(name) for name in schema.names) or "none"
                 raise ColumnError(name, "one column of this name", f"{len(found)} among {have}")
             if found and not fits(plain_type(schema.field(found[0]).type)):
                 raise ColumnError(name, expected, str(schema.field(found[0]).type))

@@ -86,15 +86,17 @@ class CauseCounts:
 
     def add(self, row: Row, following: Collection[str]) -> None:
         """Add a record with findings; the rules `following` are undecided because of others."""
-        found = [one for one in row.findings if one.requirement != "ignore" and one.rule not in following]
+        found = [
+            finding for finding in row.findings if finding.requirement != "ignore" and finding.rule not in following
+        ]
         if not found:
             return
         at = row.processed_at
         position = (int(at is None), at or 0, row.source, row.line)
-        cause = _digest([_difference(one) for one in found])
+        cause = _digest([_difference(finding) for finding in found])
         known = self.samples.get(cause)
         if known is None or position < known.position:
-            shape = known.shape if known else _digest([_shape(one) for one in found])
+            shape = known.shape if known else _digest([_shape(finding) for finding in found])
             self.samples[cause] = CauseSample(cause, shape, position, _encoded(found))
         key = _boot_key(cause, row)
         boot = self.boots.get(key)
@@ -127,14 +129,14 @@ def _encoded(found: list[RowFinding]) -> bytes:
     return msgspec.json.encode(
         [
             CauseFinding(
-                rule=one.rule,
-                requirement=one.requirement,
-                outcome=one.outcome,
-                expected=bounded(one.expected),
-                got=bounded(one.got),
-                message=one.message[:MESSAGE_MAXIMUM],
+                rule=finding.rule,
+                requirement=finding.requirement,
+                outcome=finding.outcome,
+                expected=bounded(finding.expected),
+                got=bounded(finding.got),
+                message=finding.message[:MESSAGE_MAXIMUM],
             )
-            for one in found
+            for finding in found
         ]
     )
 
@@ -186,8 +188,8 @@ ON CONFLICT (cause, aik, reset_count, clock_epoch, undated) DO UPDATE SET record
 
 def cause_rows(samples: dict[bytes, CauseSample]) -> Iterator[tuple[Any, ...]]:
     """Yield the parameters of `UPSERT_CAUSE`."""
-    for one in samples.values():
-        yield (one.cause, one.shape, *one.position, one.findings)
+    for sample in samples.values():
+        yield (sample.cause, sample.shape, *sample.position, sample.findings)
 
 
 def boot_rows(boots: dict[BootKey, BootCount]) -> Iterator[tuple[Any, ...]]:

@@ -65,7 +65,7 @@ def cause_groups_of(store: Store) -> tuple[list[CauseGroup], int]:
         else:
             for cause, findings, _ in store.query(_CAUSES, (shape,)):
                 found.append(_group(findings, 1, store.query(_OF_CAUSE, (cause,))))
-    return sorted(found, key=lambda one: -one.records)[:CAUSE_GROUPS_LISTED], total
+    return sorted(found, key=lambda group: -group.records)[:CAUSE_GROUPS_LISTED], total
 
 
 class _Boot:

@@ -166,12 +166,12 @@ def _depends_on_working_directory(entry: str) -> bool:
     if not Path(entry).is_absolute():
         return True
     try:
-        here = Path(os.path.realpath(Path.cwd()))
+        working = Path(os.path.realpath(Path.cwd()))
     except OSError:  # it was removed: nothing is below it
         return False
-    there = Path(os.path.realpath(entry))
+    folder = Path(os.path.realpath(entry))
     # Every path is below the root directory, in which a container's processes often start.
-    return there == here or (here in there.parents and here.parent != here)
+    return folder == working or (working in folder.parents and working.parent != working)
 
 
 @contextlib.contextmanager

@@ -75,9 +75,9 @@ def parse_output(name: str) -> Output:
         OutputError: the extension is unsupported, or needs a package that is not installed.
     """
     rest, compression = name.lower(), ""
-    for one in _COMPRESSIONS:
-        if rest.endswith(one):
-            rest, compression = rest.removesuffix(one), one
+    for extension in _COMPRESSIONS:
+        if rest.endswith(extension):
+            rest, compression = rest.removesuffix(extension), extension
     for extension in _WRITERS:
         if rest.endswith(extension) and not (compression and extension == ".parquet"):
             if extension == ".parquet" and find_spec("pyarrow") is None:
@@ -182,7 +182,7 @@ def copy(source: IO[bytes], target: IO[bytes]) -> None:
 
 def _like(kind: type[msgspec.Struct], **other: Any) -> Any:
     """Copy the struct type `kind` with other types for some fields."""
-    fields = [(one.name, other.get(one.name, one.type)) for one in msgspec.structs.fields(kind)]
+    fields = [(field.name, other.get(field.name, field.type)) for field in msgspec.structs.fields(kind)]
     return msgspec.defstruct(f"Raw{kind.__name__}", fields, frozen=True)
 
 

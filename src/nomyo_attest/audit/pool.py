@@ -125,9 +125,9 @@ class Pool:
             worker = by_connection[connection]
             try:
                 result = worker.receive()
-            except _WorkerGoneError as gone:
+            except _WorkerGoneError as error:
                 self._workers.remove(worker)
-                self._replace(worker, str(gone))
+                self._replace(worker, str(error))
             else:
                 self._failed_starts = 0
                 if result is not None:
@@ -143,12 +143,12 @@ class Pool:
         if len(self._workers) < self._processes and len(self._repeated) + len(self._waiting) > starting:
             self._workers.append(WorkerProcess(self._order))
 
-    def _replace(self, worker: WorkerProcess, how: str) -> None:
+    def _replace(self, worker: WorkerProcess, reason: str) -> None:
         """Repeat the chunk of a worker that is gone; isolate its records if it has ended too many workers."""
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= STARTS_MAXIMUM:
-                raise _ended_before_ready(how)
+                raise _ended_before_ready(reason)
             return
         self.lost += 1
         chunk = worker.chunk
@@ -244,8 +244,8 @@ def _cannot_start(error: ChildStartError) -> WorkerFailedError:
     )
 
 
-def _ended_before_ready(how: str) -> WorkerFailedError:
-    return WorkerFailedError(f"worker processes end before they are ready ({how})")
+def _ended_before_ready(reason: str) -> WorkerFailedError:
+    return WorkerFailedError(f"worker processes end before they are ready ({reason})")
 
 
 class _Single(Chunk):
@@ -316,27 +316,27 @@ class _Isolated:
 
     def work(self, chunk: Chunk) -> ChunkResult | str:
         """Return the result of `chunk`, or how the worker ended, such as ``"signal 9"``."""
-        how = ""
+        reason = ""
         for _ in range(RECORD_DEATHS_MAXIMUM):
             worker = self._ready()
             worker.send(chunk)
             try:
                 result = worker.receive()
-            except _WorkerGoneError as gone:
+            except _WorkerGoneError as error:
                 self.lost += 1
-                self._worker, how = None, str(gone)
+                self._worker, reason = None, str(error)
                 continue
             assert result is not None  # the message that it is ready was received before
             return result
-        return how
+        return reason
 
     def _ready(self) -> WorkerProcess:
         if self._worker is None:
             worker = WorkerProcess(self._order)
             try:
                 worker.receive()
-            except _WorkerGoneError as gone:
-                raise _ended_before_ready(str(gone)) from None
+            except _WorkerGoneError as error:
+                raise _ended_before_ready(str(error)) from None
             self._worker = worker
         return self._worker
 
@@ -352,7 +352,7 @@ def _picklable(order: WorkOrder) -> dict[str, Any]:
     A policy would be pickled as a document and validated by its schema again, and the validator is larger than the rest
     of a worker.
     """
-    policy = {one.name: getattr(order.policy, one.name) for one in fields(order.policy) if one.init}
+    policy = {field.name: getattr(order.policy, field.name) for field in fields(order.policy) if field.init}
     plain = {name: dict(value) for name, value in policy.items() if isinstance(value, Mapping)}
     return msgspec.structs.asdict(order) | {"policy": policy | plain}
 

@@ -224,7 +224,7 @@ def _reason(verdict: Verdict, findings: list[Finding]) -> str:
     """Return the message of the first finding that causes the verdict."""
     outcome = FAIL if verdict is Verdict.CONTRAINDICATED else UNDECIDED
     following = consequences_of(findings)
-    for finding in sorted(findings, key=lambda one: one.rule in following):  # consequences last
+    for finding in sorted(findings, key=lambda finding: finding.rule in following):  # consequences last
         if verdict is Verdict.WARNING and finding.requirement is Requirement.WARN:
             return _encodable(finding.message)
         if finding.requirement is Requirement.REQUIRED and finding.outcome is outcome:
@@ -254,9 +254,9 @@ def _encodable_value(value: Any) -> Any:
         whole = len(value) <= QUOTE_MAX
         return _encodable(value if whole else f"{value[:QUOTE_MAX]}… ({len(value):,} characters in all)")
     if isinstance(value, list):
-        return [_encodable_value(one) for one in value]
+        return [_encodable_value(item) for item in value]
     if isinstance(value, dict):
-        return {_encodable(str(key)): _encodable_value(one) for key, one in value.items()}
+        return {_encodable(str(key)): _encodable_value(item) for key, item in value.items()}
     return value
 
 

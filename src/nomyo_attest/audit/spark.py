@@ -96,7 +96,9 @@ _FINDINGS_PER_BATCH: Final = 1024
 
 def _spark_schema(fields: Any) -> types.StructType:
     """Convert the fields of a `pyarrow` schema or struct to Spark's. Raises `KeyError` for an unsupported type."""
-    return types.StructType([types.StructField(one.name, _spark_type(one.type), one.nullable) for one in fields])
+    return types.StructType(
+        [types.StructField(field.name, _spark_type(field.type), field.nullable) for field in fields]
+    )
 
 
 def _spark_type(kind: Any) -> types.DataType:
@@ -207,7 +209,7 @@ def cross_record(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFram
             evaluated.
     """
     found = [_findings_of(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
-    return reduce(lambda one, other: one.unionAll(other), found)
+    return reduce(lambda rows, other: rows.unionAll(other), found)
 
 
 def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
@@ -221,7 +223,7 @@ def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> D
         verdicts, max_gap: as for `cross_record`.
     """
     checks = [_check_of(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
-    return reduce(lambda one, other: one.unionAll(other), checks)
+    return reduce(lambda rows, other: rows.unionAll(other), checks)
 
 
 def _check_of(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:

@@ -109,7 +109,7 @@ class State:
         self.resumed = False
         self.meta: dict[str, Any] = {}
         self.store: Store
-        self._held = folder
+        self._state_folder = folder
         self._lock = lock
         self._resumable = resumable
         self._made = made
@@ -216,7 +216,7 @@ class State:
             self._out = self._open_rows()
             with as_state_error(self.folder):
                 self._truncate()
-            self._held.sync()
+            self._state_folder.sync()
             if not self.resumed:
                 self.checkpoint(identity=identity, next=0, again=self._resumable)
         except BaseException:
@@ -225,7 +225,7 @@ class State:
 
     def _open_store(self) -> Store:
         """Open the store, and check that SQLite, which opens files by path, has opened those of this folder."""
-        folder = self._held
+        folder = self._state_folder
         if not folder.holds(STORE):
             folder.open_file(STORE, Access.NEW).close()
         folder.check_place()
@@ -246,13 +246,13 @@ class State:
         return store
 
     def _open_rows(self) -> IO[bytes]:
-        folder, there = self._held, self._held.holds(ROWS)
-        if there and self.resumed and self.meta.get("complete"):
+        folder, has_rows = self._state_folder, self._state_folder.holds(ROWS)
+        if has_rows and self.resumed and self.meta.get("complete"):
             # Complete rows are not written to, so the file may have the name of an output, too (`link_rows`).
             return folder.open_file(ROWS, Access.READ, links=True)
-        if there and self.resumed:
+        if has_rows and self.resumed:
             return folder.open_file(ROWS, Access.UPDATE)
-        if there:
+        if has_rows:
             folder.check_file(ROWS)
             folder.unlink(ROWS)
         # Not 0600, since the file may become an output; other users cannot enter its folder.
@@ -260,11 +260,11 @@ class State:
 
     def open_rows(self) -> IO[bytes]:
         """Open the rows so far for reading. Raises `StateError`."""
-        return self._held.open_file(ROWS, Access.READ, links=True, buffered=True)
+        return self._state_folder.open_file(ROWS, Access.READ, links=True, buffered=True)
 
     def link_rows(self, target: Path) -> None:
         """Hard-link the file of rows to `target`. Raises `OSError`, also on a file system without links."""
-        self._held.link(ROWS, target)
+        self._state_folder.link(ROWS, target)
 
     def _check_values(self) -> None:
         """Refuse invalid values. Raises `StateError`."""
@@ -285,9 +285,9 @@ class State:
         for key in {**then, **identity}:
             before, now = then.get(key), identity.get(key)
             if before != now:
-                what = _DESCRIPTIONS.get(key, key)
+                setting = _DESCRIPTIONS.get(key, key)
                 shown = f" ({before} then, {now} now)" if key in _SHOWN else ""
-                problem = f"a different audit was interrupted here: {what} differs{shown}"
+                problem = f"a different audit was interrupted here: {setting} differs{shown}"
                 raise StateError(str(self.folder), f"{problem}; --force starts over")
 
     def _truncate(self) -> None:
@@ -340,9 +340,9 @@ class State:
             self._discard()
             if self._made:
                 with contextlib.suppress(StateError):  # the next audit reports it
-                    self._held.remove()
+                    self._state_folder.remove()
         self._lock.close()
-        self._held.close()
+        self._state_folder.close()
 
     def _close(self) -> None:
         self.store.close()
@@ -352,7 +352,7 @@ class State:
     def _discard(self) -> None:
         with contextlib.suppress(StateError):
             self._clear()
-            self._held.unlink(LOCK)
+            self._state_folder.unlink(LOCK)
 
     def _clear(self) -> None:
         """Remove all files except the lock.
@@ -360,9 +360,9 @@ class State:
         The store is removed after the rows, which it describes, and its journal last, since a store without its journal
         may be incomplete without showing it.
         """
-        for name in sorted(self._held.names(), key=lambda name: (name.startswith(STORE), name)):
+        for name in sorted(self._state_folder.names(), key=lambda name: (name.startswith(STORE), name)):
             if _is_state_file(name) and name != LOCK:
-                self._held.unlink(name)
+                self._state_folder.unlink(name)
 
 
 def _is_state_file(name: str) -> bool:

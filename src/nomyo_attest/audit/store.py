@@ -190,13 +190,19 @@ class Store:
             many(UPSERT_CAUSE, cause_rows(result.causes))
             many(UPSERT_BOOT, boot_rows(result.boots))
             many(UPSERT_RELEASED, ((*key, records) for key, records in sorted(result.released.items())))
-            many("INSERT OR IGNORE INTO not_established VALUES (?)", ((one,) for one in sorted(result.not_established)))
+            many(
+                "INSERT OR IGNORE INTO not_established VALUES (?)",
+                ((sentence,) for sentence in sorted(result.not_established)),
+            )
             listed = result.failures[: FAILURES_LISTED - self._failures]
             many("INSERT INTO failures (row) VALUES (?)", ((row,) for row in listed))
             self._failures += len(listed)
             many(
                 "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
-                ((one.source, one.name, one.kind, one.size, one.sha256, one.blank, one.problem) for one in result.ends),
+                (
+                    (source.source, source.name, source.kind, source.size, source.sha256, source.blank, source.problem)
+                    for source in result.ends
+                ),
             )
             self.connection.execute("UPDATE totals SET written = written + ?", (result.written,))
 
@@ -369,6 +375,6 @@ def _is_misuse(error: sqlite3.Error) -> bool:
     return isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
 
 
-def _tally(one: Tally) -> tuple[Any, ...]:
-    lines = ",".join(map(str, one.lines[:LINES_LISTED]))
-    return one.source, one.rule, one.requirement, one.outcome, one.records, lines, one.message[:MESSAGE_MAX]
+def _tally(part: Tally) -> tuple[Any, ...]:
+    lines = ",".join(map(str, part.lines[:LINES_LISTED]))
+    return part.source, part.rule, part.requirement, part.outcome, part.records, lines, part.message[:MESSAGE_MAX]

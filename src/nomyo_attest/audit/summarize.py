@@ -157,7 +157,9 @@ def summarize(
         tiers_total=tiers_total,
         aiks=aiks,
         aiks_pinned=aiks_pinned,
-        not_established=[one for (one,) in store.query("SELECT sentence FROM not_established ORDER BY sentence")],
+        not_established=[
+            sentence for (sentence,) in store.query("SELECT sentence FROM not_established ORDER BY sentence")
+        ],
         status=status,
         status_reason=reason,
         cause_groups=cause_groups,
@@ -221,7 +223,7 @@ def _shares(summaries: Sequence[CrossRecordRuleSummary]) -> list[int]:
     """Return how many findings of each rule to list: all if they fit; otherwise the limit is shared evenly."""
     shares = [0] * len(summaries)
     room = CROSS_RECORD_LISTED
-    for done, index in enumerate(sorted(range(len(summaries)), key=lambda one: summaries[one].findings)):
+    for done, index in enumerate(sorted(range(len(summaries)), key=lambda position: summaries[position].findings)):
         shares[index] = min(summaries[index].findings, room // (len(summaries) - done))
         room -= shares[index]
     return shares
@@ -272,9 +274,9 @@ def status_of(
     if sources_unreadable and UNREADABLE in fail_on:
         return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
     released = released or Released()
-    found = {one: getattr(counts, one) for one in VERDICTS if one in fail_on}
+    found = {verdict: getattr(counts, verdict) for verdict in VERDICTS if verdict in fail_on}
     if RELEASED in fail_on:
-        others = {one: getattr(released.counts, one) for one in VERDICTS if one not in fail_on}
+        others = {verdict: getattr(released.counts, verdict) for verdict in VERDICTS if verdict not in fail_on}
         found |= {f"{one} though released": number for one, number in others.items()}
     failures = sum(found.values())
     reasons = []

@@ -85,7 +85,7 @@ def timeline_of(store: Store) -> Timeline:
     its length on both sides, or by `REACH` if that is more. Records outside the extended span are only counted.
     """
     store.run("DROP TABLE IF EXISTS temp.seconds")
-    columns = ", ".join(f"{one} INTEGER" for one in (*VERDICTS, "records", "unavailable"))
+    columns = ", ".join(f"{column} INTEGER" for column in (*VERDICTS, "records", "unavailable"))
     store.run(f"CREATE TEMP TABLE seconds (at INTEGER PRIMARY KEY, {columns})")
     counts = ", ".join(f"SUM(verdict = {place})" for place in range(len(VERDICTS)))
     store.run(
@@ -143,7 +143,7 @@ def _after(store: Store, ignored: int, direction: str) -> int:
 
 
 def _buckets(store: Store, begins: int, seconds: int, first: int, last: int) -> list[Bucket]:
-    sums = ", ".join(f"SUM({one})" for one in (*VERDICTS, "unavailable"))
+    sums = ", ".join(f"SUM({column})" for column in (*VERDICTS, "unavailable"))
     found = {
         number: (Counts(**dict(zip(VERDICTS, counts, strict=True))), unavailable)
         for number, *counts, unavailable in store.query(

@@ -30,7 +30,7 @@ from nomyo_attest.audit.summary import (
 _NAMES_CACHED: Final = 4096
 
 _ORDER: Final = {rule.id: index for index, rule in enumerate(RULES)}
-_ZEROS: Final = ", ".join(f"coalesce({one}, 0)" for one in VERDICTS)
+_ZEROS: Final = ", ".join(f"coalesce({column}, 0)" for column in VERDICTS)
 _SOURCES: Final = f"""
 SELECT name, kind, size, sha256, blank, problem, coalesce(outside_by_client + outside_by_server, 0),
     coalesce(outside_by_server, 0), {_ZEROS}
@@ -58,7 +58,7 @@ GROUP BY rule, outcome
 
 def counts_of(store: Store) -> tuple[Counts, int, int]:
     """Return the records by verdict, and how many were outside the window by the client's and by the server's clock."""
-    sums = ", ".join(f"coalesce(SUM({one}), 0)" for one in (*VERDICTS, "outside_by_client", "outside_by_server"))
+    sums = ", ".join(f"coalesce(SUM({column}), 0)" for column in (*VERDICTS, "outside_by_client", "outside_by_server"))
     ((*counts, by_client, by_server),) = store.query(f"SELECT {sums} FROM counts")  # noqa: S608 - constants
     return _counts(counts), by_client, by_server
 
@@ -134,7 +134,7 @@ def rules_of(store: Store) -> list[RuleSummary]:
                 message=message,
             )
         )
-    return sorted(found, key=lambda one: (_rule_order(one.rule), _outcome_order(one.outcome)))
+    return sorted(found, key=lambda rule: (_rule_order(rule.rule), _outcome_order(rule.outcome)))
 
 
 def places_of(store: Store) -> list[RulePlace]:

@@ -212,7 +212,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _refuse_unknown_options(self, args: Sequence[str]) -> None:
-        """Raise `CommandError` for a word before ``--`` that looks like an option and is none of this command's."""
+        """Raise `CommandError` for an unknown option: a word before ``--`` that looks like an option."""
         words = list(args)
         if "--" in words:
             del words[words.index("--") :]

@@ -67,8 +67,8 @@ def configure(parser: Parser) -> None:
         help="write a row for each record, in the format of the extension: .jsonl, .ndjson or .csv (each also .gz or"
         " .zst), .parquet (extra parquet); - is standard output; may be given several times",
     )
-    for one in FORMATS.values():
-        out.add_argument(f"--{one.name.replace('_', '-')}", metavar="FILE", help=f"write {one.about}")
+    for report in FORMATS.values():
+        out.add_argument(f"--{report.name.replace('_', '-')}", metavar="FILE", help=f"write {report.about}")
     out.add_argument(
         "--docs-url",
         type=web_address,

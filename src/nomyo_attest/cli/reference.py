@@ -87,7 +87,7 @@ def _cross_record_rule(rule_id: str, form: str) -> int:
         rule = find_cross_record_rule(rule_id)
     except KeyError:
         raise CommandError(
-            _unknown(rule_id, [*(one.id for one in RULES), *(one.id for one in CROSS_RECORD_RULES)])
+            _unknown(rule_id, [*(rule.id for rule in RULES), *(rule.id for rule in CROSS_RECORD_RULES)])
         ) from None
     if form == "json":
         print_json({"format": FORMAT, "across_records": cross_record_document([rule])})

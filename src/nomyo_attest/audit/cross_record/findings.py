@@ -88,8 +88,8 @@ def _gap(places: list[Place]) -> tuple[int, int]:
 def _message(rule: CrossRecordRule, first: QueryRow, places: list[Place]) -> str:
     records, detail = first[_RECORDS], first[_DETAIL]
     if rule.id in _REPEATED:
-        what, difference = _REPEATED[rule.id]
-        message = f"{what} in {records:,} records"
+        repeated, difference = _REPEATED[rule.id]
+        message = f"{repeated} in {records:,} records"
         return f"{message}, {difference}" if detail == "different" else message
     if rule.if_asked:
         begins, ends = _gap(places)

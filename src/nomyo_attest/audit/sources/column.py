@@ -133,7 +133,7 @@ def _bounded_cells(file: Any, compact: Any, group: int, name: str) -> Iterator[m
     """
     metadata = compact.metadata.row_group(group)
     columns = (metadata.column(number) for number in range(metadata.num_columns))
-    column = next((one for one in columns if one.path_in_schema == name), None)
+    column = next((candidate for candidate in columns if candidate.path_in_schema == name), None)
     if column is None or "DELTA_BYTE_ARRAY" in column.encodings:
         return _cells(file, group, name, 1)
     first = next(_arrays(compact, group, name, 1), None)
