@@ -1,12 +1,12 @@
 """Bounded reads, atomic writes, locks, fsync, and checks of owner, mode and links.
 
-No other module of `nomyo_attest` or `nomyo` opens a file for writing, renames one or locks one; a test reads their
-source for that. Functions raise `OSError`, and `ValueError` for a path that no file can have (such as one with a NUL);
-callers turn both into their own errors, with `reason` for the message.
+No other module of `nomyo_attest` or `nomyo` opens a file for writing, renames a file or locks one; a test searches
+their source for that. Functions raise `OSError`, and `ValueError` for an invalid path, such as one with a NUL; callers
+convert both to their own errors, with `reason` for the message.
 
-A new file is complete or absent: it is written under a temporary name in the same folder, synced, and then given its
-name. Symbolic links are not followed in the last part of a path unless a function says so. The checks of owner and mode
-are those of POSIX, without access control lists and the folders above; Windows has neither in these terms.
+A new file is complete or absent: it is written under a temporary name in the same folder, synced, and then renamed.
+A symbolic link in the last part of a path is not followed unless a function says so. The checks of owner and mode are
+those of POSIX, without access control lists and parent folders; Windows has no equivalent.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ BY_DESCRIPTOR: Final = {
     os.rename,
     os.unlink,
 } <= os.supports_dir_fd and os.listdir in os.supports_fd
-"""Whether files can be opened relative to an open folder, so that replacing the folder's path changes nothing."""
+"""Whether files can be opened relative to an open folder, so that replacing the folder at its path has no effect."""
 
 GROUP_AND_OTHERS_WRITE: Final = 0o022
-"""The permission bits that let somebody else write to a file or folder."""
+"""The permission bits that allow other users to write to a file or folder."""
 
 _NO_FOLLOW: Final[dict[str, Any]] = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
@@ -42,13 +42,13 @@ _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 
 
 def flag(name: str) -> int:
-    """Return the flag `name` of `os.open`; 0 on a system that does not have it."""
+    """Return the flag `name` of `os.open`; 0 if the system does not have it."""
     value = getattr(os, name, 0)
     assert isinstance(value, int)
     return value
 
 
-# Without O_NONBLOCK, opening a FIFO would wait for its other end.
+# Without O_NONBLOCK, opening a FIFO would wait for a writer.
 _FLAGS: Final = (flag("O_NOFOLLOW") | flag("O_NONBLOCK") | flag("O_NOCTTY")) | (
     flag("O_CLOEXEC") | flag("O_NOINHERIT") | flag("O_BINARY")
 )
@@ -69,17 +69,17 @@ class Access(enum.Enum):
     def open(self, name: str | Path, mode: int = 0o600, *, folder: int | None = None) -> int:
         """Open the path `name`, or a name in an open `folder`, without following a link, and return the descriptor.
 
-        `mode` is that of a file that is created, less the umask. Raises `OSError`.
+        `mode` is the mode of a new file, minus the umask. Raises `OSError`.
         """
         return os.open(name, self.value[0] | _FLAGS, mode, dir_fd=folder)
 
 
 class Folder:
-    """A folder whose files are opened relative to its descriptor; by path where the system cannot, or none is given.
+    """A folder whose files are opened relative to its descriptor, or by path if there is none.
 
     Attributes:
         path: its path.
-        descriptor: the open folder, closed by whoever opened it; None to use `path`.
+        descriptor: the descriptor of the open folder, which the caller closes; None to use `path`.
     """
 
     def __init__(self, path: Path, descriptor: int | None = None) -> None:
@@ -87,7 +87,7 @@ class Folder:
         self.descriptor = descriptor
 
     def at(self, name: str) -> str:
-        """Return the path for functions of `os` that are given ``dir_fd=self.descriptor``."""
+        """Return the path for functions of `os` that are called with ``dir_fd=self.descriptor``."""
         return name if self.descriptor is not None else str(self.path / name)
 
     def status(self, name: str) -> os.stat_result | None:
@@ -107,7 +107,7 @@ class Folder:
         return status is not None and stat.S_ISLNK(status.st_mode)
 
     def names(self) -> list[str]:
-        """Return the names of everything in it, sorted."""
+        """Return the names of all entries, sorted."""
         return sorted(os.listdir(self.path if self.descriptor is None else self.descriptor))  # noqa: PTH208 - of a descriptor
 
     def open_descriptor(self, name: str, access: Access, mode: int = 0o600) -> int:
@@ -119,15 +119,15 @@ class Folder:
         os.unlink(self.at(name), dir_fd=self.descriptor)
 
     def link(self, name: str, target: Path) -> None:
-        """Give the file `name` the path `target`, too, which must be free."""
+        """Create a hard link to the file `name` at the path `target`, which must not exist."""
         os.link(self.at(name), target, src_dir_fd=self.descriptor, **_NO_FOLLOW)
 
     def sync(self) -> None:
-        """Make the names in it survive a loss of power, where the file system can and the user may read the folder."""
+        """Sync the folder, so that its names survive a power loss, if the file system and permissions allow it."""
         try:
             with self._own_descriptor() as descriptor:
                 os.fsync(descriptor)
-        except PermissionError:  # on Windows always
+        except PermissionError:  # always on Windows
             return
         except OSError as error:
             if error.errno not in _NO_FOLDER_SYNC:
@@ -137,26 +137,25 @@ class Folder:
     def new_file(
         self, name: str, *, replace: bool = False, mode: int | None = None, temporary: str | None = None
     ) -> Iterator[IO[bytes]]:
-        """Open a file for writing that gets the name `name`, complete and synced, when the context ends without error.
+        """Open a new file for writing; it gets its name, complete and synced, when the context ends without error.
 
-        A process that is killed meanwhile leaves at most the file of the temporary name, with the same mode.
+        A process that is killed meanwhile leaves at most the temporary file, with the same mode.
 
         Args:
-            name: its name.
-            replace: replace what has the name. Without this the name must be free, at the very moment at which it is
-                given, too.
-            mode: its exact mode, from the start; None for 0666 less the umask.
-            temporary: its name until then. What has this name is removed. None for a random one.
+            name: the name of the file.
+            replace: replace an existing file. Otherwise the name must not exist, which is checked atomically.
+            mode: the exact mode, from creation on; None for 0666 minus the umask.
+            temporary: the temporary name; an existing file of this name is removed. None for a random name.
 
         Raises:
-            FileExistsError: the name is taken.
-            OSError: the file cannot be written; nothing is left of it.
+            FileExistsError: the name exists.
+            OSError: the file cannot be written; the temporary file is removed.
         """
         with self._free_name(name, temporary) as free:
             descriptor = self.open_descriptor(free, Access.NEW, 0o666 if mode is None else mode)
             with as_file(descriptor, Access.NEW, buffered=True) as file:
                 if mode is not None and hasattr(os, "fchmod"):
-                    os.fchmod(descriptor, mode)  # the umask may have removed more than was asked for
+                    os.fchmod(descriptor, mode)  # the umask may have removed permission bits
                 yield file
                 file.flush()
                 os.fsync(descriptor)
@@ -167,20 +166,20 @@ class Folder:
         """Rename a file. If the process is killed meanwhile, the file may have both names.
 
         Raises:
-            FileExistsError: something has the name `new`, and `replace` is false.
+            FileExistsError: the name `new` exists, and `replace` is false.
         """
         ends: dict[str, Any] = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
         status = self.status(old)
         if replace:
-            # A rename between two names of one file does nothing; then only the old one is removed below.
+            # Renaming one hard link over another does nothing, so the old name is removed below.
             if not self._is(new, status):
                 os.replace(self.at(old), self.at(new), **ends)
                 return
         else:
             try:
-                os.link(self.at(old), self.at(new), **ends, **_NO_FOLLOW)  # fails where a rename would overwrite
+                os.link(self.at(old), self.at(new), **ends, **_NO_FOLLOW)  # unlike a rename, fails if the name exists
             except FileExistsError:
-                # NFS may carry out a link, lose the reply, and refuse the repetition (link(2)).
+                # NFS may create the link, lose the reply, and then fail the retry (link(2)).
                 if not self._is(new, status):
                     raise
             except OSError:
@@ -193,12 +192,12 @@ class Folder:
         return found is not None and status is not None and os.path.samestat(found, status)
 
     def _rename_without_links(self, old: str, new: str) -> None:
-        """Rename to a free name on a file system without hard links, such as FAT."""
+        """Rename to a name that does not exist, on a file system without hard links, such as FAT."""
         if os.name == "nt":
-            os.rename(self.at(old), self.at(new))  # fails where the name is taken
+            os.rename(self.at(old), self.at(new))  # fails if the name exists
             return
-        # rename(2) overwrites. So look first, and hold a lock on the folder, so that no other process that uses
-        # this function takes the name in between. If the folder cannot be locked, this fails, and nothing is written.
+        # rename(2) overwrites. So lock the folder and check the name first: no other process that uses this function
+        # can create the name in between. If the folder cannot be locked, this fails and changes nothing.
         with self._own_descriptor() as folder, locked(folder):
             if self.holds(new):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path / new))
@@ -206,7 +205,7 @@ class Folder:
 
     @contextlib.contextmanager
     def _own_descriptor(self) -> Iterator[int]:
-        """Yield its descriptor; if it has none, open its path until the context ends."""
+        """Yield the descriptor; if there is none, open the path until the context ends."""
         if self.descriptor is not None:
             yield self.descriptor
             return
@@ -218,10 +217,10 @@ class Folder:
 
     @contextlib.contextmanager
     def _free_name(self, name: str, temporary: str | None) -> Iterator[str]:
-        """Yield a temporary name that is free before and after."""
+        """Yield a temporary name that does not exist, and remove it afterwards."""
         free = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
         if temporary is not None:
-            with contextlib.suppress(OSError):  # it cannot be removed, such as a folder
+            with contextlib.suppress(OSError):  # it cannot be removed, because it is a folder, for example
                 if self.holds(temporary):
                     self.unlink(temporary)
                 free = temporary
@@ -240,15 +239,15 @@ def atomic_file(
 
 
 def atomic_link(make_link: Callable[[Path], None], path: Path, *, replace: bool, temporary: str | None = None) -> bool:
-    """Give a file the name `path`, too, without a copy; returns False where the file system cannot.
+    """Create a hard link to a file at `path`; returns False if the file system does not support that.
 
     Args:
-        make_link: gives the file the path that is its argument; raises `OSError`.
+        make_link: creates the link at the given path; raises `OSError`.
         path, replace, temporary: see `Folder.new_file`.
 
     Raises:
-        FileExistsError: the name is taken, and `replace` is false.
-        OSError: it cannot be renamed.
+        FileExistsError: the name exists, and `replace` is false.
+        OSError: the link cannot be renamed.
     """
     folder = Folder(path.parent)
     with folder._free_name(path.name, temporary) as free:
@@ -262,16 +261,16 @@ def atomic_link(make_link: Callable[[Path], None], path: Path, *, replace: bool,
 
 
 def write_new(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a new file, without syncing it; for a folder that is removed as a whole if anything fails.
+    """Write a new file without syncing it, for a folder that is removed if anything fails.
 
-    Raises `FileExistsError` if something has the name.
+    Raises `FileExistsError` if the name exists.
     """
     with as_file(Access.NEW.open(path, mode), Access.NEW) as file:
         file.write(content)
 
 
 def create_empty(path: Path, mode: int = 0o600) -> bool:
-    """Create an empty file; returns False, and changes nothing, if something has the name."""
+    """Create an empty file; returns False and changes nothing if the name exists."""
     try:
         os.close(Access.NEW.open(path, mode))
     except FileExistsError:
@@ -280,7 +279,7 @@ def create_empty(path: Path, mode: int = 0o600) -> bool:
 
 
 def open_or_create(path: Path, mode: int) -> int:
-    """Open the file `path` for reading and appending, created with exactly this mode if nothing has the name."""
+    """Open the file `path` for reading and appending; create it with exactly this mode if it does not exist."""
     while True:
         try:
             return Access.APPEND.open(path)
@@ -288,20 +287,20 @@ def open_or_create(path: Path, mode: int) -> int:
             try:
                 descriptor = Access.NEW.open(path, mode)
             except FileExistsError:
-                continue  # another process was faster
+                continue  # another process created it
             try:
-                os.fchmod(descriptor, mode)  # the umask may have removed more than was asked for
+                os.fchmod(descriptor, mode)  # the umask may have removed permission bits
             finally:
                 os.close(descriptor)
 
 
 def check_writable(folder: Path) -> None:
-    """Create a file in a folder and remove it: finds missing permission, a read-only file system, and a full one.
+    """Check that files can be created in a folder, by creating one and removing it.
 
-    The file has no name where the system can do that, so that a killed process leaves nothing. Raises `OSError`.
+    If the system supports it, the file has no name, so that a killed process leaves nothing behind. Raises `OSError`.
     """
     if hasattr(os, "O_TMPFILE"):
-        with contextlib.suppress(OSError):  # such as a file system without them
+        with contextlib.suppress(OSError):  # a file system without unnamed files, for example
             os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600))
             return
     path = folder / f".{secrets.token_hex(8)}.tmp"
@@ -320,7 +319,7 @@ def as_file(descriptor: int, access: Access, *, buffered: bool = True) -> IO[byt
 
 def read_bounded(path: str | Path, maximum: int) -> bytes:
     """Read the first `maximum` bytes of a file; links are followed."""
-    with open(path, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all
+    with open(path, "rb") as file:  # noqa: PTH123 - a name as typed, which may contain NUL
         return file.read(maximum)
 
 
@@ -333,7 +332,7 @@ def read_descriptor(descriptor: int, maximum: int) -> bytes:
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file or folder; returns False if another process, or another descriptor, has it locked.
+    """Lock an open file or folder; returns False if another process or descriptor holds the lock.
 
     The lock ends with `unlock`, or when every copy of the descriptor is closed; a forked child has a copy.
 
@@ -352,7 +351,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """End the lock of `try_lock`."""
+    """Release the lock of `try_lock`."""
     import fcntl
 
     fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -360,7 +359,7 @@ def unlock(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def locked(descriptor: int) -> Iterator[None]:
-    """Lock an open file or folder, however long others have it, until the context ends. Raises as `try_lock`."""
+    """Lock an open file or folder until the context ends, waiting for other locks to end. Raises as `try_lock`."""
     import fcntl
 
     fcntl.flock(descriptor, fcntl.LOCK_EX)

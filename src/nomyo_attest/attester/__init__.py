@@ -1,4 +1,4 @@
-"""The Attester's side (extra `tpm`): quotes from a real or a software TPM, in the service's response form. ::
+"""The Attester (extra `tpm`): quotes from a hardware or software TPM, in the form of the service's responses. ::
 
     from nomyo_attest.attester import Attester, response
 
@@ -6,8 +6,8 @@
         block = attester.attest(payload_id="6f1c2c1e-…", pcrs="sha256:0,7,10")
     recorded = response(block, "6f1c2c1e-…")
 
-Importing this package without tpm2-pytss raises `MissingExtraError`, an `AttesterError` and an `ImportError` in one,
-which says what to install.
+Importing this package without tpm2-pytss raises `MissingExtraError`, which is an `AttesterError` and an `ImportError`
+and says what to install.
 """
 
 from nomyo_attest.attester._tss import MissingExtraError, SoftwareTPMError, UnsupportedByTPMError

@@ -1,10 +1,10 @@
-"""Import tpm2-pytss, and report its absence: no other module imports it. And the errors of this package.
+"""Import tpm2-pytss, which only this module imports, and define the errors of this package.
 
 ::
 
     AttesterError                        nomyo_attest.errors
-    ├── MissingExtraError (ImportError)  the extra `tpm`, or the library it binds, is not installed
-    ├── SoftwareTPMError                 swtpm cannot be started, or has ended
+    ├── MissingExtraError (ImportError)  the extra `tpm`, or the TPM2 software stack, is not installed
+    ├── SoftwareTPMError                 swtpm cannot be started, or exited
     └── UnsupportedByTPMError            this TPM has no such bank, PCR, key size or hash
 """
 
@@ -17,19 +17,19 @@ from nomyo_attest.installation import install_command
 
 
 class MissingExtraError(AttesterError, ImportError):
-    """tpm2-pytss cannot be imported. An `ImportError` too, so that optional imports of this package fail as usual."""
+    """tpm2-pytss cannot be imported. It is also an `ImportError`, which code with optional imports catches."""
 
 
 class SoftwareTPMError(AttesterError):
-    """The software TPM (swtpm) is not installed, did not start, or ended too early."""
+    """The software TPM (swtpm) is not installed, did not start, or exited early."""
 
 
 class UnsupportedByTPMError(AttesterError):
     """The TPM works, but does not have the requested bank, PCR, key size or hash."""
 
 
-# libtss2 writes every failed command to stderr by itself. Here each failure becomes an exception with the same text, so
-# the default is silent; TSS2_LOG in the environment overrides it.
+# libtss2 logs every failed command to stderr. The exceptions contain the same text, so logging is off by default;
+# TSS2_LOG in the environment overrides that.
 os.environ.setdefault("TSS2_LOG", "all+NONE")
 
 try:

@@ -1,4 +1,4 @@
-"""The Attester: a TPM's quote for one request, and a response in the service's form around it."""
+"""The Attester: quote a TPM's PCRs for a request, and build a response with the evidence."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def qualifying_data(payload_id: str) -> bytes:
 def evidence_block(
     selection: Selection, values: PcrValues, quoted: bytes, signature: bytes, public: bytes
 ) -> TpmAttestation:
-    """The block for a selection, its values, a TPMS_ATTEST, a TPMT_SIGNATURE and a TPM2B_PUBLIC. Nothing is checked."""
+    """Build the block from a selection, its values, a TPMS_ATTEST, a TPMT_SIGNATURE and a TPM2B_PUBLIC, unchecked."""
     return {
         "is_available": True,
         "pcr_banks": selection_text(selection),
@@ -87,15 +87,15 @@ def response(
     claims: Mapping[str, Any] | None = None,
     created: int | None = None,
 ) -> dict[str, Any]:
-    """A chat completion with `block` as its `_metadata.tpm_attestation`, as a client holds it after decryption.
+    """Build a chat completion with `block` as its `_metadata.tpm_attestation`, as a client gets it after decryption.
 
     Args:
-        block: from `Attester.attest`, for this payload id.
-        payload_id: id of the request.
+        block: the block that `Attester.attest` returned for this payload id.
+        payload_id: the payload id of the request.
         model: the name of the model.
         content: the text of the completion.
         security_tier: ``"standard"``, ``"high"`` or ``"maximum"``; an unsigned claim of the server.
-        claims: unsigned claims for `_metadata`, in place of the defaults: no memory protection, no GPU.
+        claims: unsigned claims for `_metadata` that replace the defaults: no memory protection, no GPU.
         created: Unix time in seconds; None for now.
     """
     moment = int(time.time()) if created is None else created
@@ -127,15 +127,15 @@ def response(
 
 
 class Attester:
-    """Quotes with one TPM. Create it with `open`; close it with `close` or as a context manager. Not thread-safe. ::
+    """Create quotes with one TPM. Use it as a context manager, or call `open` and `close`. Not thread-safe. ::
 
         with Attester.open("device:/dev/tpmrm0") as attester:
             block = attester.attest(payload_id="6f1c…", pcrs="sha256:0,7,10", key="p256")
 
     Attributes:
-        connection: the TPM; `connection.tcti` is the TCTI string that reaches it.
-        kind: ``"device"``, ``"swtpm"`` (one started here) or ``"tcti"`` (any other, software or not).
-        esapi: the TSS Enhanced System API on it, for commands that this class does not provide.
+        connection: the connection to the TPM; `connection.tcti` is its TCTI string.
+        kind: ``"device"``, ``"swtpm"`` (started by `open`) or ``"tcti"`` (any other TPM).
+        esapi: the TSS Enhanced System API, for commands that this class does not provide.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -149,11 +149,11 @@ class Attester:
 
         Args:
             where: ``"device:/dev/tpmrm0"``; ``"swtpm"`` for a fresh software TPM that lives as long as the Attester;
-                any other TCTI string, such as ``"swtpm:path=/run/tpm/socket"``. None for this machine's own TPM, never
-                a software TPM, whose evidence says nothing about the machine.
+                any other TCTI string, such as ``"swtpm:path=/run/tpm/socket"``. None for this machine's TPM device, but
+                never a software TPM, whose evidence says nothing about the machine.
 
         Raises:
-            AttesterError: no TPM there, or no permission; `SoftwareTPMError` if swtpm cannot be started.
+            AttesterError: the TPM does not exist or cannot be accessed; `SoftwareTPMError` if swtpm cannot be started.
         """
         return cls(Connection.open(where))
 
@@ -166,7 +166,7 @@ class Attester:
         self.close()
 
     def close(self) -> None:
-        """End the connection, and the software TPM if `open` started one. Closing twice does nothing."""
+        """Close the connection, and stop the software TPM if `open` started one. Closing again does nothing."""
         self.connection.close()
 
     def attest(
@@ -178,22 +178,23 @@ class Attester:
         hierarchy: str = "endorsement",
         child_of_ek: bool = False,
     ) -> TpmAttestation:
-        """Quote PCRs for one request, with a new key that is removed afterwards.
+        """Quote PCRs for one request, with a new AIK that is removed from the TPM afterwards.
 
         Args:
-            payload_id: id of the request; the quote's extraData is SHA-256(payload_id as UTF-8)[:16].
+            payload_id: the payload id of the request; the quote's extraData is SHA-256(payload_id as UTF-8)[:16].
             pcrs: banks and indices, see `parse_selection`.
-            key: kind of the AIK, see `KeyKind.parse`. A hardware TPM takes seconds to make an RSA key, less for P-256.
-            hierarchy: where the AIK is a primary key: ``"endorsement"``, ``"owner"``, ``"platform"`` or ``"null"``.
-            child_of_ek: make it a child of the endorsement key instead, as a certified AIK would be; only with
+            key: the type of the AIK, see `KeyKind.parse`. A hardware TPM needs seconds for an RSA key, less for P-256.
+            hierarchy: the hierarchy of the AIK, a primary key: ``"endorsement"``, ``"owner"``, ``"platform"`` or
+                ``"null"``.
+            child_of_ek: create the AIK as a child of the endorsement key instead, like a certified AIK; only with
                 ``"endorsement"``.
 
         Returns:
-            the `tpm_attestation` block of a response.
+            The `tpm_attestation` block of a response.
 
         Raises:
-            AttesterError: an argument is invalid, the TPM refuses, or PCRs kept changing; `UnsupportedByTPMError`
-                names a bank, PCR or kind of key this TPM does not have.
+            AttesterError: an argument is invalid, a TPM command failed, or PCRs kept changing; `UnsupportedByTPMError`
+                for a bank, PCR or type of key that this TPM does not have.
         """
         data = qualifying_data(payload_id)
         selection = parse_selection(pcrs)
@@ -210,7 +211,7 @@ class Attester:
         child_of_ek: bool = False,
         attributes: int = AIK_ATTRIBUTES,
     ) -> AbstractContextManager[Aik]:
-        """A new signing key, in the TPM until the context ends. Arguments and errors as in `attest`.
+        """Create a signing key that stays in the TPM until the context ends. Arguments and errors as in `attest`.
 
         `attributes` is a TPMA_OBJECT (Part 2, 8.3).
         """
@@ -222,11 +223,11 @@ class Attester:
         return tpm_pcrs.banks(self.connection)
 
     def read_pcrs(self, selection: Selection) -> PcrValues:
-        """Read the selected PCRs in one state, as far as the update counter can show. Raises `AttesterError`."""
+        """Read the selected PCRs; the update counter shows that none changed meanwhile. Raises `AttesterError`."""
         return tpm_pcrs.read_pcrs(self.connection, selection)
 
     def quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[bytes, bytes]:
-        """TPM2_Quote with at most 64 bytes of `data` as extraData: TPMS_ATTEST and TPMT_SIGNATURE as bytes.
+        """Run TPM2_Quote with `data`, at most 64 bytes, as extraData; return TPMS_ATTEST and TPMT_SIGNATURE.
 
         Raises `AttesterError`.
         """
@@ -235,9 +236,9 @@ class Attester:
         return bytes(quoted), signature.marshal()
 
     def read_and_quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[PcrValues, bytes, bytes]:
-        """PCR values, TPMS_ATTEST and TPMT_SIGNATURE that agree; repeated if a PCR changed in between.
+        """Return PCR values with a TPMS_ATTEST and TPMT_SIGNATURE over them; retry if a PCR changed in between.
 
-        Raises `AttesterError`, also when PCRs changed eight times in a row.
+        Raises `AttesterError`, also if PCRs changed in eight attempts.
         """
         for _ in range(tpm_pcrs.ATTEMPTS):
             values = self.read_pcrs(selection)
@@ -246,14 +247,14 @@ class Attester:
             if bytes(attest.attested.quote.pcrDigest) == pcr_digest(selection, values, aik.kind.hash):
                 return values, quoted, signature
         raise AttesterError(
-            f"PCRs {selection_text(selection)} changed before they were quoted, {tpm_pcrs.ATTEMPTS} times in a row; "
-            "try again once this machine has started up"
+            f"PCRs {selection_text(selection)} changed before they were quoted, in {tpm_pcrs.ATTEMPTS} attempts; "
+            "try again when this machine has finished booting"
         )
 
     def extend(self, pcr: int, digests: Mapping[str, bytes]) -> None:
-        """TPM2_PCR_Extend with `digests` by bank; other banks stay as they are.
+        """Extend one PCR of each bank in `digests` (TPM2_PCR_Extend); other banks do not change.
 
-        For tests and demonstrations: on a device it changes what the machine attests to until it restarts. Raises
+        For tests and demonstrations: on a device it changes the machine's evidence until the next reboot. Raises
         `AttesterError`.
         """
         tpm_pcrs.extend(self.connection, pcr, digests)

@@ -1,7 +1,7 @@
-"""How a TPM is reached: a device, any TCTI, or a software TPM (swtpm) that is started and ended here.
+"""Connect to a TPM: a device, any TCTI, or a software TPM (swtpm) that this module starts and stops.
 
-A software TPM is for tests, recordings and demonstrations, and attests to nothing: whoever runs it owns its keys, and
-its PCRs hold what was put there.
+A software TPM is for tests, recordings and demonstrations. Its evidence proves nothing: the user who runs it can read
+its keys and extend its PCRs with any value.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from nomyo_attest.attester._tss import ESAPI, TPM2_RC, TPM2_SU, SoftwareTPMError
 from nomyo_attest.errors import AttesterError
 
 START_SECONDS: Final = 10.0
-"""How long swtpm may take to answer. It takes about 10 ms; a loaded machine may need a hundred times that."""
+"""How long to wait for swtpm to accept connections. It takes 10 ms, or a hundred times that on a busy machine."""
 
 STOP_SECONDS: Final = 5.0
-"""How long swtpm may take to end after SIGTERM before it is killed."""
+"""How long to wait for swtpm to exit after SIGTERM before killing it."""
 
 SOCKET_PATH_MAX: Final = 100
-"""Bytes of the longest socket path used: sockaddr_un takes 108 on Linux and 104 on the BSDs, with a NUL."""
+"""The longest socket path in bytes: sockaddr_un has 108 on Linux and 104 on the BSDs, including a NUL."""
 
 
 _TEMPORARY_HINT: Final = "set TMPDIR to a folder with free space that you can write to"
 
 
 class SoftwareTPM:
-    """A fresh TPM 2.0 in a process of its own, reachable through `tcti`, gone when the context ends.
+    """A new software TPM 2.0 in its own process, reachable through `tcti`, until the context ends.
 
-    It runs as the calling user, keeps its state in a temporary directory only that user can enter, and listens on a
-    unix socket in there. It is powered and started (TPM2_Startup(CLEAR)); its PCRs are zero. ::
+    It runs as the calling user, with its state and a Unix socket in a temporary directory of mode 0700. It is powered
+    on and started (TPM2_Startup(CLEAR)); its PCRs are zero. ::
 
         with SoftwareTPM() as swtpm, Attester.open(swtpm.tcti) as attester:
             ...
 
-    The process is ended and the directory removed when the context ends, however it ends, when `stop` is called, and at
-    the latest when the interpreter exits. Only a Python process that is itself killed leaves its swtpm behind.
+    The process is stopped and the directory removed when the context ends, when `stop` is called, or when the
+    interpreter exits. Only if the Python process is killed does swtpm keep running.
 
     Args:
         program: name or path of the swtpm program.
 
     Raises:
-        SoftwareTPMError: on entering, if swtpm is not installed, ends at once, or does not answer within 10 seconds.
+        SoftwareTPMError: on entering the context, if swtpm is not installed, exits, or does not respond in 10 seconds.
     """
 
     def __init__(self, program: str = "swtpm") -> None:
@@ -72,11 +72,11 @@ class SoftwareTPM:
 
     @property
     def tcti(self) -> str:
-        """The TCTI string that reaches this TPM. Raises `SoftwareTPMError` when it is not running."""
+        """The TCTI string of this TPM. Raises `SoftwareTPMError` if it is not running."""
         return f"swtpm:path={self._socket}"
 
     def exit_status(self, within: float = 0.0) -> int | None:
-        """What swtpm ended with, negative for a signal; None if it runs for `within` seconds more, or never ran."""
+        """Return swtpm's exit status, negative for a signal; None if it runs `within` seconds longer, or never ran."""
         if self._process is None:
             return None
         try:
@@ -91,22 +91,22 @@ class SoftwareTPM:
         return self._directory / "tpm"
 
     def start(self) -> None:
-        """Make a new TPM and give it power. Raises `SoftwareTPMError`, also if it runs already."""
+        """Create a new TPM and power it on. Raises `SoftwareTPMError`, also if it is already running."""
         if self._directory is not None:
-            raise SoftwareTPMError("this swtpm is running already")
+            raise SoftwareTPMError("this swtpm is already running")
         _find(self.program)
         self._power_on(_private_directory())
 
     def stop(self) -> None:
-        """End swtpm and remove its state. Does nothing when it is not running."""
+        """Stop swtpm and remove its state. Does nothing if it is not running."""
         if self._finalizer is not None:
             self._finalizer()
         self._directory = self._finalizer = None
 
     def power_cycle(self) -> None:
-        """Cut the power without TPM2_Shutdown and start again: PCRs are zero, seeds stay, the clock is not safe.
+        """Cut the power without TPM2_Shutdown and start again: PCRs are zero, seeds are kept, the clock is not safe.
 
-        Connections made before are dead afterwards; `tcti` stays the same.
+        Existing connections no longer work; `tcti` does not change.
         """
         directory = self._socket.parent
         if self._finalizer is not None:
@@ -126,27 +126,28 @@ class SoftwareTPM:
             self._directory = self._finalizer = None
             raise
         self._directory = directory
-        # An object dropped without stop(), and an interpreter that exits, end here too.
+        # Also called if the object is garbage-collected without stop(), and when the interpreter exits.
         self._finalizer = weakref.finalize(self, _clean_up, self._process, directory, os.getpid())
 
 
 def software_tpm_version(program: str = "swtpm") -> str:
-    """The version that swtpm gives for itself, e.g. ``"0.7.1"``. Raises `SoftwareTPMError` if it cannot be run."""
+    """Return the version that swtpm reports, e.g. ``"0.7.1"``. Raises `SoftwareTPMError` if it cannot be run."""
     try:
         command = [_find(program), "--version"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=START_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise SoftwareTPMError(f"{program!r} cannot be run: {error}") from error
-    # It says: TPM emulator version 0.7.1, Copyright (c) 2014-2021 IBM Corp.
+    # The output is: TPM emulator version 0.7.1, Copyright (c) 2014-2021 IBM Corp.
     return done.stdout.partition("version ")[2].partition(",")[0].strip() or "unknown"
 
 
 def _find(program: str) -> str:
-    """The path of a program. A name is looked up in those folders of PATH that do not depend on the working directory:
-    an empty or relative entry would start a file that somebody put beside the evidence.
+    """Return the path of a program, looked up in the absolute folders of PATH only.
+
+    An empty or relative entry of PATH could start a program that came with the evidence.
 
     Raises:
-        SoftwareTPMError: if there is none.
+        SoftwareTPMError: the program is not found.
     """
     if Path(program).name != program:
         return program
@@ -154,14 +155,14 @@ def _find(program: str) -> str:
     found = shutil.which(program, path=os.pathsep.join(folders))
     if found is None:
         raise SoftwareTPMError(
-            f"no program {program!r} found: apt install swtpm (Debian, Ubuntu) or dnf install swtpm (Fedora)"
+            f"the program {program!r} was not found; apt install swtpm (Debian, Ubuntu) or dnf install swtpm (Fedora)"
         )
     return found
 
 
 def _private_directory() -> Path:
-    """A directory of mode 0700 whose path leaves room for a socket's name. Raises `SoftwareTPMError`."""
-    for parent in (None, "/tmp"):  # noqa: S108 - mkdtemp makes a directory of its own in there
+    """Create a directory of mode 0700 whose path is short enough for a socket. Raises `SoftwareTPMError`."""
+    for parent in (None, "/tmp"):  # noqa: S108 - mkdtemp creates a private directory there
         try:
             directory = Path(tempfile.mkdtemp(prefix="nomyo-swtpm-", dir=parent))
         except OSError as error:
@@ -169,18 +170,20 @@ def _private_directory() -> Path:
         if len(bytes(directory / "tpm.ctrl")) <= SOCKET_PATH_MAX:
             return directory
         directory.rmdir()
-    raise SoftwareTPMError(f"no temporary directory's path leaves room for a unix socket ({SOCKET_PATH_MAX} bytes)")
+    raise SoftwareTPMError(
+        f"the path of the temporary directory is too long for a Unix socket ({SOCKET_PATH_MAX} bytes)"
+    )
 
 
 def _spawn(program: str, directory: Path) -> subprocess.Popen[bytes]:
     """Start swtpm with its state, sockets and log in `directory`, and wait until it can be reached."""
     server = directory / "tpm"
-    control = directory / "tpm.ctrl"  # the TCTI looks for the control channel under the server's name with .ctrl
+    control = directory / "tpm.ctrl"  # the TCTI expects the control channel at the server's path with .ctrl appended
     log = directory / "log"
     command = [program, "socket", "--tpm2", "--flags", "startup-clear", "--tpmstate", f"dir={directory}"]
     command += ["--server", f"type=unixio,path={server}", "--ctrl", f"type=unixio,path={control}"]
     try:
-        log.unlink(missing_ok=True)  # that of an earlier start, after `power_cycle`
+        log.unlink(missing_ok=True)  # from an earlier start, after `power_cycle`
         output = as_file(Access.NEW.open(log), Access.NEW)
     except OSError as error:
         raise SoftwareTPMError(f"{log}: cannot be written: {error.strerror}; {_TEMPORARY_HINT}") from error
@@ -193,9 +196,9 @@ def _spawn(program: str, directory: Path) -> subprocess.Popen[bytes]:
         deadline = time.monotonic() + START_SECONDS
         while not (_listens(control) and _listens(server)):
             if process.poll() is not None:
-                raise SoftwareTPMError(f"swtpm ended with status {process.returncode} while starting: {_tail(log)}")
+                raise SoftwareTPMError(f"swtpm exited with status {process.returncode} while starting: {_tail(log)}")
             if time.monotonic() > deadline:
-                raise SoftwareTPMError(f"swtpm did not answer within {START_SECONDS:g} s: {_tail(log)}")
+                raise SoftwareTPMError(f"swtpm did not respond within {START_SECONDS:g} s: {_tail(log)}")
             time.sleep(0.002)
     except BaseException:
         _end(process)
@@ -204,7 +207,7 @@ def _spawn(program: str, directory: Path) -> subprocess.Popen[bytes]:
 
 
 def _listens(path: Path) -> bool:
-    """Whether somebody listens on a unix socket; its file is there a moment before."""
+    """Whether a process listens on a Unix socket; the socket's file exists a moment earlier."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -223,14 +226,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _clean_up(process: subprocess.Popen[bytes], directory: Path, owner: int) -> None:
-    if os.getpid() != owner:  # a forked child must not end its parent's TPM
+    if os.getpid() != owner:  # a forked child must not stop its parent's TPM
         return
     _end(process)
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def _tail(log: Path) -> str:
-    """The last lines that swtpm logged; a hint if there are none, as where its log cannot be written."""
+    """Return the last lines of swtpm's log; a hint if there are none, because the log may not be writable."""
     lines = log.read_text(errors="replace").splitlines()[-3:]
     return " / ".join(lines) or f"it logged nothing; if {log.parent} is on a full file system, {_TEMPORARY_HINT}"
 
@@ -238,19 +241,19 @@ def _tail(log: Path) -> str:
 Kind: TypeAlias = Literal["device", "swtpm", "tcti"]
 
 DEVICES: Final = ("/dev/tpmrm0", "/dev/tpm0")
-"""Where Linux shows a TPM: through its resource manager, and directly, for one program at a time."""
+"""The TPM devices of Linux: with the kernel's resource manager, and without it, for one program at a time."""
 
-# TSS2_TCTI_RC_LAYER (TCG TSS 2.0 Overview, response codes): it was the way to the TPM that failed, not the TPM.
+# TSS2_TCTI_RC_LAYER (TCG TSS 2.0 Overview, response codes): the connection to the TPM failed, not the TPM.
 _TCTI_LAYER: Final = 0xA0000
 
 
 class Connection:
-    """One TPM, reachable. Not for use by several threads at once.
+    """A connection to one TPM. Not thread-safe.
 
     Attributes:
-        kind: ``"device"``, ``"swtpm"`` (one started here) or ``"tcti"`` (any other, software or not).
-        tcti: the TCTI string that reaches the TPM.
-        esapi: the TSS Enhanced System API on it.
+        kind: ``"device"``, ``"swtpm"`` (started by `open`) or ``"tcti"`` (any other TPM).
+        tcti: the TCTI string of the TPM.
+        esapi: the TSS Enhanced System API.
     """
 
     def __init__(self, tcti: str, kind: Kind, software: SoftwareTPM | None = None) -> None:
@@ -261,7 +264,7 @@ class Connection:
             self.esapi = ESAPI(tcti)
         except (TSS2_Exception, RuntimeError) as error:
             raise AttesterError(
-                f"no TPM can be reached through the TCTI {tcti!r}: {error}. Known ones are device:/dev/tpmrm0, "
+                f"cannot connect to a TPM through the TCTI {tcti!r}: {error}. Examples are device:/dev/tpmrm0, "
                 "swtpm:path=SOCKET, mssim:host=HOST,port=PORT and tabrmd:, each with its libtss2-tcti library"
             ) from error
         try:
@@ -288,9 +291,11 @@ class Connection:
             return cls(where, "tcti")
         path = path or DEVICES[0]
         if not Path(path).exists():
-            raise AttesterError(f"this machine shows no TPM at {path}; a software TPM for tests is 'swtpm'")
+            raise AttesterError(
+                f"{path} does not exist: this machine has no TPM device; for tests, 'swtpm' is a software TPM"
+            )
         if not os.access(path, os.R_OK | os.W_OK):
-            raise AttesterError(f"no permission to use {path}: most systems ask for membership in the group tss")
+            raise AttesterError(f"no permission to use {path}; on most systems, add the user to the group tss")
         return cls(f"device:{path}", "device")
 
     def close(self) -> None:
@@ -303,21 +308,21 @@ class Connection:
 
     @contextmanager
     def command(self, what: str) -> Iterator[None]:
-        """Turn a TSS error inside into `AttesterError` with `what`, the TPM's own words and its code."""
+        """Convert a TSS error in the context to an `AttesterError` with `what`, the TPM's message and its code."""
         try:
             yield
         except TSS2_Exception as error:
             code = int(error.rc)
-            said = f"{what}: {error} (code 0x{code:x})"
+            message = f"{what}: {error} (code 0x{code:x})"
             if self._software is not None and code & 0xFF0000 == _TCTI_LAYER:
                 status = self._software.exit_status(within=1.0)
                 if status is not None:
-                    raise SoftwareTPMError(f"{said}; swtpm has ended with status {status}") from error
-            raise AttesterError(said) from error
+                    raise SoftwareTPMError(f"{message}; swtpm exited with status {status}") from error
+            raise AttesterError(message) from error
 
     @contextmanager
     def flushed(self, handle: int) -> Iterator[None]:
-        """Flush a transient object or session when the context ends, however it ends."""
+        """Flush a transient object or session when the context ends, with or without an error."""
         try:
             yield
         except BaseException:
@@ -328,7 +333,7 @@ class Connection:
             self.esapi.flush_context(handle)
 
     def _start_up(self) -> None:
-        """Ask for something every TPM answers; one that has power but was never started is started."""
+        """Run a command that every TPM supports; if the TPM has not been started, send TPM2_Startup."""
         try:
             with self.command("TPM2_GetRandom"):
                 self.esapi.get_random(1)

@@ -1,4 +1,4 @@
-"""Attestation keys: their kinds and templates, and a key in a TPM that is flushed when its context ends."""
+"""Attestation keys: types, templates, and creation in a TPM until a context ends."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class KeyKind:
     def parse(cls, text: str) -> Self:
         """Read ``algorithm[-scheme][-hash]``: ``"rsa2048"``, ``"rsa3072-rsapss"``, ``"p384-ecdsa-sha384"``.
 
-        Left out, the scheme is RSASSA or ECDSA, and the hash SHA-256, or SHA-384 for P-384 and SHA-512 for P-521.
+        By default, the scheme is RSASSA or ECDSA, and the hash SHA-256, SHA-384 for P-384 and SHA-512 for P-521.
         Raises `AttesterError`.
         """
         algorithm, *rest = text.split("-")
@@ -95,10 +95,10 @@ class KeyKind:
         return f"{self.algorithm}-{self.scheme}-{self.hash}"
 
     def template(self, attributes: int = AIK_ATTRIBUTES) -> TPM2B_PUBLIC:
-        """The TPM2B_PUBLIC from which a TPM creates a signing key of this kind, its nameAlg SHA-256.
+        """Return the TPM2B_PUBLIC from which a TPM creates a signing key of this type, with nameAlg SHA-256.
 
-        A primary key is derived from the hierarchy's seed and its template (Part 3, 24.1): the same template gives the
-        same key again. So its `unique` field is filled with 16 random bytes, which make every key a new one.
+        A TPM derives a primary key from the hierarchy's seed and the template (Part 3, 24.1), so the same template
+        produces the same key. 16 random bytes in the `unique` field make every key new.
         """
         name = self.algorithm if self.algorithm.startswith("rsa") else f"ecc{self.algorithm[1:]}"
         public = TPMT_PUBLIC.parse(
@@ -115,7 +115,7 @@ class KeyKind:
 
 
 def ek_template() -> TPM2B_PUBLIC:
-    """Template L-1 of the TCG EK Credential Profile, the RSA-2048 endorsement key of every PC Client TPM."""
+    """Return template L-1 of the TCG EK Credential Profile, the RSA-2048 endorsement key of every PC Client TPM."""
     public = TPMT_PUBLIC.parse("rsa2048:null:aes128cfb", objectAttributes=int(_EK_ATTRIBUTES), authPolicy=_EK_POLICY)
     public.unique.rsa = TPM2B_PUBLIC_KEY_RSA(bytes(256))
     return TPM2B_PUBLIC(publicArea=public)
@@ -127,8 +127,8 @@ class Aik:
 
     Attributes:
         handle: its ESYS_TR.
-        kind: what it is.
-        public: its public area, a TPM2B_PUBLIC as bytes.
+        kind: its type.
+        public: its public area: a TPM2B_PUBLIC, as bytes.
     """
 
     handle: int
@@ -140,21 +140,21 @@ class Aik:
 def new_aik(
     connection: Connection, kind: KeyKind, *, hierarchy: str, child_of_ek: bool, attributes: int = AIK_ATTRIBUTES
 ) -> Iterator[Aik]:
-    """A key made now and gone when the context ends; arguments and errors as in `Attester.attest`."""
+    """Create a key that is removed when the context ends; arguments and errors as in `Attester.attest`."""
     if hierarchy not in HIERARCHIES:
         raise AttesterError(f"hierarchy: expected one of {', '.join(HIERARCHIES)}, got {hierarchy!r}")
     if child_of_ek and hierarchy != "endorsement":
-        raise AttesterError(f"hierarchy: expected endorsement, where the endorsement key is, got {hierarchy!r}")
+        raise AttesterError(f"hierarchy: expected endorsement, the hierarchy of the endorsement key, got {hierarchy!r}")
     template = kind.template(attributes)
     _require_kind(connection, kind, template)
-    made = _child_of_ek(connection, template) if child_of_ek else primary(connection, template, hierarchy)
-    with made as (handle, public):
+    key = _child_of_ek(connection, template) if child_of_ek else primary(connection, template, hierarchy)
+    with key as (handle, public):
         yield Aik(handle, kind, public)
 
 
 @contextmanager
 def primary(connection: Connection, template: TPM2B_PUBLIC, hierarchy: str) -> Iterator[tuple[int, bytes]]:
-    """A primary key from a template, until the context ends: its ESYS_TR and TPM2B_PUBLIC. Raises `AttesterError`."""
+    """Create a primary key until the context ends; yields its ESYS_TR and TPM2B_PUBLIC. Raises `AttesterError`."""
     with connection.command(f"TPM2_CreatePrimary in the {hierarchy} hierarchy"):
         handle, public, *_ = connection.esapi.create_primary(None, template, getattr(ESYS_TR, hierarchy.upper()))
     with connection.flushed(handle):
@@ -198,7 +198,7 @@ def _require_kind(connection: Connection, kind: KeyKind, template: TPM2B_PUBLIC)
         with connection.command("TPM2_TestParms"):
             connection.esapi.test_parms(parameters)
     except AttesterError as error:
-        # a "format one" code names a parameter (Part 2, 6.6.2): the TPM understood, and does not have it
+        # a "format one" code refers to a parameter (Part 2, 6.6.2), which this TPM does not support
         if isinstance(error.__cause__, TSS2_Exception) and error.__cause__.fmt1:
-            raise UnsupportedByTPMError(f"this TPM makes no {kind} keys ({error})") from error
+            raise UnsupportedByTPMError(f"this TPM does not support {kind} keys ({error})") from error
         raise

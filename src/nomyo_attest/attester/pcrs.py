@@ -1,4 +1,4 @@
-"""PCRs of a TPM: selections of them, their values, and, for tests, extending them."""
+"""Select and read PCRs of a TPM and, for tests, extend them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from nomyo_attest.evidence.pcrs import parse_selection as parse_text
 from nomyo_attest.tpm.constants import HASH_ALGORITHMS, HASH_SIZES, PCR_COUNT, TPM_ALG_ID, hash_name
 
 Selection: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
-"""Banks with their PCR indices, in the order of the selection. A bank could stand twice; no honest quote has that."""
+"""Banks with their PCR indices, in the order of the selection. Genuine quotes have no duplicate bank."""
 
 PcrValues: TypeAlias = Mapping[str, Mapping[int, bytes]]
 """Bank → PCR index → value."""
 
 
 def parse_selection(text: str) -> Selection:
-    """Read ``"sha256:0,7,10"``, several banks joined by ``+``: each bank once, each index once, in plain decimal.
+    """Parse a selection such as ``"sha256:0,7,10+sha384:0"``: each bank once, each index once, in decimal.
 
-    Indices come back rising, as the TPM will list them. Raises `AttesterError`.
+    The returned indices are in ascending order, as the TPM signs them. Raises `AttesterError`.
     """
     try:
         return tuple((bank, tuple(sorted(indices))) for bank, indices in parse_text(text).items())
@@ -40,33 +40,33 @@ def parse_selection(text: str) -> Selection:
 
 
 def selection_text(selection: Selection) -> str:
-    """The text of a selection, as `pcr_banks` has it."""
+    """Return a selection in the format of `pcr_banks`."""
     return "+".join(f"{bank}:{','.join(map(str, indices))}" for bank, indices in selection)
 
 
 def selection_structure(selection: Selection) -> TPML_PCR_SELECTION:
-    """The TPML_PCR_SELECTION (Part 2, 10.9.7) of a selection, bitmaps three bytes long."""
+    """Build the TPML_PCR_SELECTION (Part 2, 10.9.7) of a selection, with bitmaps of three bytes."""
     banks = []
     for bank, indices in selection:
-        one = TPMS_PCR_SELECTION(hash=int(HASH_ALGORITHMS[bank]), pcrs=list(indices))
-        one.sizeofSelect = 3  # tpm2-pytss leaves 0 when no PCR is chosen
-        banks.append(one)
+        selected = TPMS_PCR_SELECTION(hash=int(HASH_ALGORITHMS[bank]), pcrs=list(indices))
+        selected.sizeofSelect = 3  # tpm2-pytss sets 0 if no PCR is selected
+        banks.append(selected)
     return TPML_PCR_SELECTION(banks)
 
 
 def structure_selection(structure: TPML_PCR_SELECTION) -> Selection:
-    """What a TPML_PCR_SELECTION from a TPM selects; banks whose hash this project has no name for are left out."""
+    """Return the selection in a TPML_PCR_SELECTION of a TPM, without banks of unknown hashes."""
     selection = []
-    for one in structure:
-        if int(one.hash) in HASH_ALGORITHMS.values():
-            bitmap = int.from_bytes(bytes(one.pcrSelect)[: one.sizeofSelect], "little")
-            indices = tuple(index for index in range(8 * one.sizeofSelect) if bitmap >> index & 1)
-            selection.append((hash_name(TPM_ALG_ID(int(one.hash))), indices))
+    for bank in structure:
+        if int(bank.hash) in HASH_ALGORITHMS.values():
+            bitmap = int.from_bytes(bytes(bank.pcrSelect)[: bank.sizeofSelect], "little")
+            indices = tuple(index for index in range(8 * bank.sizeofSelect) if bitmap >> index & 1)
+            selection.append((hash_name(TPM_ALG_ID(int(bank.hash))), indices))
     return tuple(selection)
 
 
 def pcr_digest(selection: Selection, values: PcrValues, algorithm: str) -> bytes:
-    """The digest TPM2_Quote takes: `algorithm` over the values in the order of the selection (Part 3, 18.4.1)."""
+    """Compute the digest of TPM2_Quote: `algorithm` over the values in the order of the selection (Part 3, 18.4.1)."""
     return hashlib.new(algorithm, b"".join(values[bank][index] for bank, index in _places(selection))).digest()
 
 
@@ -75,33 +75,33 @@ def _places(selection: Selection) -> Iterable[tuple[str, int]]:
 
 
 ATTEMPTS: Final = 8
-"""How often values, or values and quote, are taken when PCRs change in between, as PCR 10 does while IMA measures."""
+"""Attempts to read values, or values and a quote, if PCRs change in between, as PCR 10 does while IMA measures."""
 
 
 def banks(connection: Connection) -> Selection:
-    """The PCR banks the TPM keeps, with their indices. Raises `AttesterError`."""
+    """Return the allocated PCR banks of the TPM, with their indices. Raises `AttesterError`."""
     with connection.command("TPM2_GetCapability"):
         _, capability = connection.esapi.get_capability(TPM2_CAP.PCRS, 0, 1)
     return tuple((bank, indices) for bank, indices in structure_selection(capability.data.assignedPCR) if indices)
 
 
 def require_pcrs(connection: Connection, selection: Selection) -> None:
-    """Raise `UnsupportedByTPMError` for banks and PCRs the TPM does not have: TPM2_Quote leaves them out in silence."""
+    """Raise `UnsupportedByTPMError` for banks and PCRs that the TPM does not have: TPM2_Quote ignores them silently."""
     present = dict(banks(connection))
     for bank, indices in selection:
         if bank not in present:
-            raise UnsupportedByTPMError(f"this TPM keeps no {bank} bank, it has {', '.join(present)}")
+            raise UnsupportedByTPMError(f"this TPM has no {bank} bank; its banks are {', '.join(present)}")
         missing = [index for index in indices if index not in present[bank]]
         if missing:
             raise UnsupportedByTPMError(f"the {bank} bank of this TPM has no PCR {', '.join(map(str, missing))}")
 
 
 def read_pcrs(connection: Connection, selection: Selection) -> dict[str, dict[int, bytes]]:
-    """Values of the selected PCRs, all from one moment as far as the TPM's update counter tells.
+    """Read the selected PCRs; the TPM's update counter shows that none changed meanwhile.
 
     Raises:
-        UnsupportedByTPMError: a PCR is not there.
-        AttesterError: the TPM refuses, or the PCRs changed `ATTEMPTS` times in a row.
+        UnsupportedByTPMError: the TPM does not have one of the PCRs.
+        AttesterError: a TPM command failed, or the PCRs changed in each of `ATTEMPTS` attempts.
     """
     for _ in range(ATTEMPTS):
         values: dict[str, dict[int, bytes]] = {bank: {} for bank, _ in selection}
@@ -120,11 +120,11 @@ def read_pcrs(connection: Connection, selection: Selection) -> dict[str, dict[in
             missing = tuple((bank, indices) for bank, indices in rest if indices)
         if len(counters) <= 1:
             return values
-    raise AttesterError(f"PCRs {selection_text(selection)} changed while they were read, {ATTEMPTS} times in a row")
+    raise AttesterError(f"PCRs {selection_text(selection)} changed while they were read, in {ATTEMPTS} attempts")
 
 
 def extend(connection: Connection, pcr: int, digests: Mapping[str, bytes]) -> None:
-    """TPM2_PCR_Extend with `digests` by bank; other banks stay as they are. Raises `AttesterError`."""
+    """Extend one PCR of each bank in `digests`; other banks do not change. Raises `AttesterError`."""
     if pcr not in range(PCR_COUNT):
         raise AttesterError(f"PCR index: expected 0 to {PCR_COUNT - 1}, got {pcr}")
     values = []

@@ -150,7 +150,7 @@ def test_a_power_cut_empties_the_pcrs_and_leaves_the_clock_unsafe() -> None:
 
 def test_it_cannot_be_started_twice_and_may_be_stopped_twice() -> None:
     with SoftwareTPM() as swtpm:
-        with pytest.raises(SoftwareTPMError, match="running already"):
+        with pytest.raises(SoftwareTPMError, match="already running"):
             swtpm.start()
         swtpm.stop()
         swtpm.stop()
@@ -165,11 +165,11 @@ def test_it_has_no_tcti_when_it_does_not_run() -> None:
 
 def test_a_missing_program_is_an_error_that_says_what_to_install() -> None:
     with (
-        pytest.raises(SoftwareTPMError, match=r"no program 'there-is-no-swtpm' found: .*apt install swtpm"),
+        pytest.raises(SoftwareTPMError, match=r"the program 'there-is-no-swtpm' was not found; .*apt install swtpm"),
         SoftwareTPM("there-is-no-swtpm"),
     ):
         pass
-    with pytest.raises(SoftwareTPMError, match="no program 'there-is-no-swtpm' found"):
+    with pytest.raises(SoftwareTPMError, match="the program 'there-is-no-swtpm' was not found"):
         software_tpm_version("there-is-no-swtpm")
     with pytest.raises(SoftwareTPMError, match="'/there/is/no/swtpm' cannot be run"):
         software_tpm_version("/there/is/no/swtpm")
@@ -188,7 +188,7 @@ def test_a_program_in_the_working_directory_is_not_started(tmp_path: Path, monke
 def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     program = script(tmp_path / "swtpm", "echo no state for you; exit 3")
     with (
-        pytest.raises(SoftwareTPMError, match="swtpm ended with status 3 while starting: no state for you"),
+        pytest.raises(SoftwareTPMError, match="swtpm exited with status 3 while starting: no state for you"),
         SoftwareTPM(program),
     ):
         pass

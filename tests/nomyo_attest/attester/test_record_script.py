@@ -52,5 +52,5 @@ def test_a_run_that_fails_leaves_the_old_recordings_alone(tmp_path: Path) -> Non
     done = record(output, PATH=str(tmp_path))
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("record.py: no program 'swtpm' found: ")
+    assert done.stderr.startswith("record.py: the program 'swtpm' was not found; ")
     assert [path.name for path in tmp_path.rglob("*")] == ["recorded", "from-before.json"]
