@@ -86,7 +86,7 @@ def test_affirmed_evidence_lets_the_completion_through_with_the_result(wire: Wir
     assert answer["_metadata"]["tpm_attestation"]["is_available"] is True
 
 
-OF_ARGUMENTS = {fault.name for fault in FAULTS if fault.case().arguments}
+OF_ARGUMENTS = {fault.name for fault in FAULTS if fault.arguments}
 """Faults of what an appraisal is asked for, such as a time: here the client asks."""
 
 NOT_BOUND = {fault.name for fault in FAULTS if fault.name.startswith("evidence-payload-id-")} | {"nonce-claimed-id"}
@@ -110,7 +110,7 @@ OF_EACH_RULE = list(
 """The first and the last fault of each rule. The client knows no fault, only the result of `appraise`, which
 `testing/test_faults.py` compares for every fault."""
 
-LET_THROUGH = [variant for variant in VARIANTS if not variant.case().arguments and not variant.as_text][::3]
+LET_THROUGH = [variant for variant in VARIANTS if not variant.arguments and not variant.as_text][::3]
 """Those in text form hold a name twice, where it does no harm to the evidence: the client takes no such answer."""
 
 

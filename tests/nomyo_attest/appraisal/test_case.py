@@ -34,7 +34,7 @@ FORGES = (
     Forge(safe=0).measure(7, b"another state"),
 )
 RESPONSES = [forge.response()["_metadata"] for forge in FORGES]
-RESPONSES += [fault.case().response for fault in FAULTS if isinstance(fault.case().response, dict)][::7]
+RESPONSES += [one for one in (fault.case().response for fault in FAULTS[::7]) if isinstance(one, dict)]
 BLOCKS = [one for one in RESPONSES if isinstance(one.get("tpm_attestation"), dict)]
 POLICIES = [
     Forge().policy(),
