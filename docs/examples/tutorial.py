@@ -14,20 +14,21 @@ QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]
 
 
 def write_policy(responses: list[dict[str, Any]], names: list[str]) -> None:
-    """Learn a policy from responses of machines that you trust, and write it to policy.toml."""
+    """Learn a policy from responses that you trust, and write it to a file."""
     learned = learn(responses, names=names, policy_id="tutorial", allow_test_keys=True)
     Path("policy.toml").write_text(learned.text, encoding="utf-8")
 
 
 async def first_response(url: str) -> dict[str, Any]:
-    """Call the server without a policy. The response contains evidence, which nobody has appraised yet."""
+    """Call the server without a policy: nobody appraises the evidence."""
     async with SecureChatCompletion(base_url=url) as client:
         return await client.create(model=MODEL, messages=QUESTION)
 
 
 async def ask(url: str) -> None:
-    """Call the server with the policy, and print the completion or the reason for the refusal."""
-    async with SecureChatCompletion(base_url=url, attestation_policy="policy.toml") as client:
+    """Call the server with the policy. Print the completion, or the refusal."""
+    client = SecureChatCompletion(base_url=url, attestation_policy="policy.toml")
+    async with client:
         try:
             response = await client.create(model=MODEL, messages=QUESTION)
         except AttestationError as error:
@@ -62,5 +63,6 @@ async def main(router: RunningRouter) -> None:
 
 if __name__ == "__main__":
     with RunningRouter(RouterOptions(tpm="soft")) as server:
-        os.environ["SSL_CERT_FILE"] = str(server.ca)  # the router has a certificate authority of its own
+        # The router has its own certificate authority.
+        os.environ["SSL_CERT_FILE"] = str(server.ca)
         asyncio.run(main(server))
