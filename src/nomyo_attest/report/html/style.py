@@ -140,15 +140,15 @@ summary{cursor:pointer;color:var(--link)}
 .v{white-space:nowrap;font-weight:600}
 .v-affirming{color:var(--affirming)}.v-warning{color:var(--warning)}.v-contraindicated{color:var(--contraindicated)}
 .v-none{color:var(--none)}.v-unreadable{color:var(--unreadable)}
-.t-profiles{min-width:76rem}.t-sources{min-width:54rem}
+.t-profiles{min-width:64rem}.t-sources{min-width:54rem}
 .t-values,.t-references{min-width:40rem}
 .t-values tbody th,.t-references tbody th{min-width:7rem}
 .t-counts td:nth-child(3){width:22%}.t-counts td:nth-child(4){color:var(--soft);width:40%}
 .t-sources th[scope=row]{min-width:17rem}
 .t-asked tbody th{min-width:min(13rem,40vw)}
-.t-profiles th{width:13rem}.t-profiles td:nth-child(2){min-width:6.5rem}
+.t-profiles th{width:10rem}.t-profiles td:nth-child(2){min-width:6.5rem}
 .t-profiles td:nth-child(7),.t-profiles td:nth-child(8){min-width:6.2rem}
-.t-profiles td:nth-child(n+9){min-width:9rem}
+.t-profiles td:nth-child(n+9){min-width:7.5rem}
 figure{margin:1rem 0}
 figcaption{color:var(--soft);font-size:.9rem;max-width:46rem}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:0;margin:.5rem 0}

@@ -88,7 +88,7 @@ def _gaps(summary: Summary, gaps: list[Gap], missing: str, letter: str) -> list[
                 marks.get(id(gap), "not drawn"),
                 moment(gap.begins),
                 moment(gap.ends),
-                duration(gap.ends - gap.begins),
+                duration(gap.ends - gap.begins) if gap.ends > gap.begins else "isolated",
                 gap.records,
             ),
             Detail.BRIEF if at < 3 else FULL,
@@ -265,10 +265,11 @@ def claims(summary: Summary) -> Section:
     """Show the tiers that the server claims, the keys that signed, and how much evidence is missing."""
     without = sum(bucket.unavailable for bucket in summary.timeline)
     lost = f"{count(without, 'record')} with a time"
-    if summary.unavailable:
-        outage = sum(gap.ends - gap.begins for gap in summary.unavailable)
-        periods = count(len(summary.unavailable), "period")
-        lost += f"; in {periods}, {duration(outage)} together, no record has any"
+    lasting = [gap.ends - gap.begins for gap in summary.unavailable if gap.ends > gap.begins]
+    if lasting:
+        lost += f"; in {count(len(lasting), 'period')}, {duration(sum(lasting))} together, no record has any"
+    elif summary.unavailable:
+        lost += ", each of them isolated"
     aiks = f"{number(summary.aiks)} different Names; the policy pins {number(summary.aiks_pinned)} of them"
     trust = (
         "`pinned_aik` where the policy pins the Name and the signature verifies; `self_asserted` everywhere else: "

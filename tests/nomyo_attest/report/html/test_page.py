@@ -133,6 +133,14 @@ def test_gaps_and_missing_evidence_are_marked_in_the_chart_and_told_in_words(pag
     ]
 
 
+def test_a_single_record_without_evidence_is_isolated_and_has_no_duration() -> None:
+    at = summary().timeline[3].at
+    page = of(unavailable=[Gap(begins=at, ends=at, records=1)], gaps=[])
+    assert rows(table(page, "gaps"))[0][4:] == ["isolated", "1"]
+    assert "each of them isolated" in page.by_id("claims").words
+    assert "0 s" not in page.by_id("claims").words
+
+
 def test_what_is_shorter_than_a_bar_is_listed_but_not_drawn() -> None:
     sample = summary()
     short = [Gap(begins=one.at, ends=one.at + 3600, records=1) for one in sample.timeline[:3]]
