@@ -105,7 +105,7 @@ class SoftwareDevice(Device):
     """A swtpm that is started and booted by this class. Raises `AttesterError` if it cannot be started."""
 
     kind = "swtpm"
-    claim = "swtpm, a software TPM: evidence of no machine, for tests only"
+    claim = "swtpm, a software TPM that measures no machine: for tests only"
 
     def __init__(self, pcrs: str, aik: str) -> None:
         from nomyo_attest.attester import SoftwareTPM

@@ -108,7 +108,7 @@ def test_a_hostile_name_reaches_the_terminal_as_escapes(tmp_path: Path) -> None:
     assert "\x1b" not in ran.out
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no modes in these terms")
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no equivalent permissions")
 def test_nobody_else_can_put_links_where_its_files_are_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
