@@ -30,8 +30,8 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 # Headings are link targets, as on the pages of repository hosts: rules.md#key-strength
 myst_heading_anchors = 3
 
-# Quotation marks in examples stay as they are.
-smartquotes = False
+# Make dashes, and leave quotation marks as they are.
+smartquotes_action = "D"
 # Docstrings are plain text with `names` in single backticks.
 default_role = "code"
 autodoc_member_order = "bysource"
@@ -54,6 +54,8 @@ intersphinx_mapping = {
 copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "furo"
+# The default of the theme underlines imported names.
+pygments_dark_style = "github-dark"
 html_title = f"nomyo-attest {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]

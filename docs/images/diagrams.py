@@ -175,7 +175,37 @@ def gate() -> Drawing:
     return d
 
 
-DIAGRAMS: dict[str, Callable[[], Drawing]] = {"overview.svg": overview, "concepts.svg": concepts, "gate.svg": gate}
+def audit() -> Drawing:
+    """The stages of an audit."""
+    d = Drawing("The stages of an audit: sources, chunks, worker processes, store, cross-record checks, reports", 340)
+    d.box(14, 20, 150, 64, "Sources", "files, folders,\nstandard input")
+    d.box(205, 20, 150, 64, "Chunks", "1 MiB of\nconsecutive records", "ours")
+    d.box(396, 20, 150, 64, "Workers", "appraise records,\nsum up", "ours")
+    d.arrow(166, 52, 201, 52)
+    d.arrow(357, 52, 392, 52)
+    d.arrow(471, 86, 471, 134)
+    d.text(463, 114, "rows, facts, sums", "small", "end")
+    d.box(396, 138, 150, 64, "Parent process", "puts results\nin order", "ours")
+    d.arrow(471, 204, 471, 252)
+    d.lines(479, 224, "one row for\neach record", anchor="start")
+    d.box(396, 256, 150, 64, "Verdicts", "a file of rows\n(--out)")
+    d.arrow(394, 170, 359, 170)
+    d.box(205, 138, 150, 64, "Store", "SQLite: facts,\ncounts", "tpm")
+    d.arrow(203, 170, 168, 170)
+    d.box(14, 138, 150, 64, "Cross-record", "checks, in SQL", "ours")
+    d.arrow(89, 204, 89, 252)
+    d.box(14, 256, 150, 64, "Summary", "incidents, counts,\nprofiles", "ours")
+    d.arrow(166, 288, 201, 288)
+    d.box(205, 256, 150, 64, "Reports", "HTML, JUnit,\nSARIF, text …", "good")
+    return d
+
+
+DIAGRAMS: dict[str, Callable[[], Drawing]] = {
+    "overview.svg": overview,
+    "concepts.svg": concepts,
+    "gate.svg": gate,
+    "audit.svg": audit,
+}
 
 
 def main() -> int:

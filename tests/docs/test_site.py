@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -41,3 +42,14 @@ def test_the_configuration_names_no_inventory_on_the_network(root: Path) -> None
     inventories = re.findall(r', "([^"]+)"\),$', mapping, re.MULTILINE)
     assert len(inventories) == mapping.count("https://") > 0
     assert all((root / "docs" / name).is_file() for name in inventories)
+
+
+def test_the_diagrams_are_those_that_the_script_draws(root: Path) -> None:
+    images = root / "docs" / "images"
+    spec = importlib.util.spec_from_file_location("diagrams", images / "diagrams.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    drawn = {name: draw().svg() for name, draw in script.DIAGRAMS.items()}
+    assert drawn == {path.name: path.read_text(encoding="utf-8") for path in images.glob("*.svg")}
