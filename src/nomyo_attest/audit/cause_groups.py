@@ -1,7 +1,8 @@
 """Read the groups of failing records from a store: the records of one cause, with the boots that signed their quotes.
 
 A boot is inferred. The records of an AIK that the policy pins, or of any AIKs that it does not pin, belong to one boot
-if their quotes have the same resetCount and if `processed_at` minus the TPM's clock is constant within seconds.
+if their quotes have the same resetCount and if `processed_at` minus the TPM's clock is constant within seconds. Boots
+of one machine have the same difference, unless it was without power: a TPM's clock continues through a restart.
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ SELECT aik, reset_count, clock_epoch, boots.undated, records, first_at, first_so
     last_line
 FROM boots JOIN causes USING (cause) WHERE {column} = ? ORDER BY aik, reset_count, clock_epoch, boots.undated, cause
 """
-_OF_CAUSE: Final = _BOOTS.format(column="cause")
-_OF_SHAPE: Final = _BOOTS.format(column="shape")
+_CLOCKS: Final = """
+SELECT COUNT(CASE WHEN before IS NULL OR clock_epoch - before > {seconds} THEN 1 END) FROM (
+    SELECT clock_epoch, LAG(clock_epoch) OVER (ORDER BY clock_epoch) AS before
+    FROM boots JOIN causes USING (cause) WHERE {column} = ? AND aik = x'' AND clock_epoch <> '')
+"""
 
 _Position = tuple[int, int, str, int]
 
@@ -61,10 +65,10 @@ def cause_groups_of(store: Store) -> tuple[list[CauseGroup], int]:
             continue
         if values > VALUES_APART:
             ((findings,),) = store.query(_EARLIEST, (shape,))
-            found.append(_group(findings, values, store.query(_OF_SHAPE, (shape,))))
+            found.append(_group(store, findings, values, "shape", shape))
         else:
             for cause, findings, _ in store.query(_CAUSES, (shape,)):
-                found.append(_group(findings, 1, store.query(_OF_CAUSE, (cause,))))
+                found.append(_group(store, findings, 1, "cause", cause))
     return sorted(found, key=lambda group: -group.records)[:CAUSE_GROUPS_LISTED], total
 
 
@@ -108,7 +112,10 @@ class _Boot:
         )
 
 
-def _group(findings: bytes, values: int, rows: Iterable[tuple[Any, ...]]) -> CauseGroup:
+def _group(store: Store, findings: bytes, values: int, column: str, digest: bytes) -> CauseGroup:
+    """Return the group of one cause or of one shape, as `column` says."""
+    ((machines,),) = store.query(_CLOCKS.format(column=column, seconds=BOOT_SECONDS), (digest,))
+    rows = store.query(_BOOTS.format(column=column), (digest,))
     whole = _Boot(b"", "", "")
     known = inferred = unknown = 0
     aiks: set[bytes] = set()
@@ -138,6 +145,7 @@ def _group(findings: bytes, values: int, rows: Iterable[tuple[Any, ...]]) -> Cau
         boots=[listed[-number] for _, number in sorted(most, reverse=True)],
         boots_total=known,
         boots_inferred=inferred,
+        machines_inferred=machines,
         pinned_aiks=len(aiks),
         without_boot=unknown,
     )

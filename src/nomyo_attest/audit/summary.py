@@ -223,6 +223,8 @@ class CauseGroup(msgspec.Struct, kw_only=True):
         boots: the boots with most records.
         boots_total: how many boots there are.
         boots_inferred: those of them that are inferred, because the policy does not pin the AIKs.
+        machines_inferred: how many machines the inferred boots are of at most, apart from the precision of the times:
+            boots whose `processed_at` minus clock is the same, since a TPM's clock continues through a restart.
         pinned_aiks: how many AIKs that the policy pins signed the other records.
         without_boot: records whose boot is unknown: without a time, a clock or a signature that verifies.
     """
@@ -235,6 +237,7 @@ class CauseGroup(msgspec.Struct, kw_only=True):
     boots: list[Boot]
     boots_total: int
     boots_inferred: int
+    machines_inferred: int
     pinned_aiks: int
     without_boot: int
 

@@ -72,6 +72,12 @@ def test_another_reset_count_or_another_offset_of_the_clock_is_another_boot(tmp_
     assert (group.records, group.boots_total, group.boots_inferred) == (3, 3, 3)
 
 
+def test_boots_with_the_same_offset_of_the_clock_are_of_one_machine(tmp_path: Path) -> None:
+    rows = [failing(1), failing(2, reset_count=8), failing(3, reset_count=9, clock=0, processed_at=9000)]
+    ((group,), _) = groups_of(tmp_path, [*rows, failing(4, reset_count=9, aik_name=PINNED, aik_pinned=True)])
+    assert (group.boots_inferred, group.machines_inferred, group.pinned_aiks) == (3, 2, 1)
+
+
 def test_a_boot_is_followed_while_its_clock_drifts(tmp_path: Path) -> None:
     rows = [failing(line, clock=0, processed_at=1000 + line * cause_groups.BOOT_SECONDS) for line in range(20)]
     ((group,), _) = groups_of(tmp_path, rows)

@@ -242,6 +242,7 @@ def _groups(odd: list[Row], without: list[Row]) -> list[CauseGroup]:
                 boots=boots,
                 boots_total=len(boots),
                 boots_inferred=len(boots),
+                machines_inferred=len(boots),
                 pinned_aiks=0,
                 without_boot=0 if boots else len(rows),
             )

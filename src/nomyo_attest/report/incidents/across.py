@@ -227,8 +227,7 @@ def _of(place: Place) -> str:
 
 def _reused(found: _Findings, labels: _Labels) -> str:
     main = found[0]
-    what = "different quotes" if main.detail == "different" else "records"
-    signed = f"signed {main.records:,} {what}{period(main.first, main.last)}"
+    signed = f"signed the quotes of {count(main.records, 'record')}{period(main.first, main.last)}"
     return f"{_capital(aik(main.key, labels))}, which the policy does not pin, {signed}"
 
 

@@ -110,18 +110,14 @@ def machines(group: CauseGroup, labels: Mapping[str, str]) -> str:
         if group.pinned_aiks == 1:
             return f"The machine with {aik(group.boots[0].aik, labels)}"
         return f"{number(group.pinned_aiks)} machines with pinned AIKs"
-    if group.boots_total == 1:
-        return "One machine (inferred)"
-    return f"Up to {number(group.boots_inferred + group.pinned_aiks)} machines (inferred)"
+    machines = group.machines_inferred + group.pinned_aiks
+    return "One machine (inferred)" if machines == 1 else f"Up to {number(machines)} machines (inferred)"
 
 
 def machine_fact(group: CauseGroup) -> str:
     """Return which machines the records of a group are of, and how that is known."""
     if _each_alone(group):
-        return (
-            "unknown: no two of these records have the same resetCount and a constant difference between "
-            "`processed_at` and the clock"
-        )
+        return "unknown: `processed_at` minus the TPM's clock differs between all of these records"
     parts = []
     if group.pinned_aiks:
         parts.append(f"{'one AIK' if group.pinned_aiks == 1 else count(group.pinned_aiks, 'AIK')} that the policy pins")
@@ -132,8 +128,9 @@ def machine_fact(group: CauseGroup) -> str:
         )
     elif group.boots_inferred:
         parts.append(
-            f"{number(group.boots_inferred)} boots, inferred: in each of them the quotes have one resetCount, and "
-            "`processed_at` minus the clock is constant within seconds; one machine may have booted several times"
+            f"{count(group.machines_inferred, 'machine')} at most, with {count(group.boots_inferred, 'boot')}, "
+            "inferred: the records of a machine have the same `processed_at` minus clock within seconds, and those of "
+            "a boot the same resetCount as well"
         )
     if group.without_boot and parts:
         parts.append(f"unknown for {count(group.without_boot, 'record')}")
@@ -143,8 +140,8 @@ def machine_fact(group: CauseGroup) -> str:
 
 
 def _each_alone(group: CauseGroup) -> bool:
-    """Whether no two records share an inferred boot, as where TPMs obfuscate resetCount with each AIK."""
-    return 2 < group.records == group.boots_inferred
+    """Whether each of several records seems to be of another machine, so that nothing can be inferred."""
+    return 2 < group.records == group.machines_inferred
 
 
 def aik(name: str, labels: Mapping[str, str]) -> str:

@@ -101,7 +101,7 @@ def _change(change: Change) -> Iterator[Fact]:
         yield Fact("changed", f"the {change.what} went from {change.before[0]} to {change.after}")
         return
     meaning = f": {change.meaning}" if change.meaning else ""
-    yield Fact("changed", (Name(change.what, 60), meaning))
+    yield Fact("changed" if change.meaning else "compared", (Name(change.what, 60), meaning))
     known = change.before[:_REFERENCES_MAXIMUM]
     expected: list[Text] = []
     for at, value in enumerate(known):

@@ -26,7 +26,7 @@ def group(rule: str = "pcr.values", records: int = 25, **fields: Any) -> CauseGr
     boot = Boot(aik="", reset_count=7, clock_epoch=0, records=records, first=first, last=last)
     given: dict[str, Any] = {
         "findings": [found], "values": 1, "records": records, "first": first, "last": last, "boots": [boot],
-        "boots_total": 1, "boots_inferred": 1, "pinned_aiks": 0, "without_boot": 0,
+        "boots_total": 1, "boots_inferred": 1, "machines_inferred": 1, "pinned_aiks": 0, "without_boot": 0,
     }  # fmt: skip
     return CauseGroup(**{**given, **fields})
 
@@ -59,14 +59,14 @@ def test_a_machine_that_booted_unlisted_firmware_is_one_sentence_with_what_chang
 
 def test_a_machine_is_named_by_an_aik_that_the_policy_pins_and_is_not_inferred() -> None:
     boot = Boot(aik="000b" + "1f" * 32, reset_count=7, clock_epoch=0, records=25, first=place(1), last=place(9, 2))
-    (one,) = of(cause_groups=[group(boots=[boot], boots_inferred=0, pinned_aiks=1)])
+    (one,) = of(cause_groups=[group(boots=[boot], boots_inferred=0, machines_inferred=0, pinned_aiks=1)])
     assert (one.aik, "inferred" in one.title, "inferred" in one.machine) == (boot.aik, False, False)
     assert "000b1f1f" in one.title
 
 
 @pytest.mark.parametrize("fields", [
     {"boots": [], "boots_total": 0, "boots_inferred": 0, "without_boot": 25},
-    {"boots_total": 25, "boots_inferred": 25},
+    {"boots_total": 25, "boots_inferred": 25, "machines_inferred": 25},
     {"boots_total": 1, "without_boot": 3},
 ])  # fmt: skip
 def test_no_number_of_machines_is_claimed_where_boots_are_not_known(fields: dict[str, Any]) -> None:

@@ -63,6 +63,7 @@ def test_the_audit_finds_the_three_anomalies_and_nothing_else(
     expected = (odd[:1], fleet.planted[REPLAY][:1], fleet.planted[SNAPSHOT][1:], without[:1])
     assert first == [place for numbers in expected for place in places(fleet, numbers)]
     assert [one["records"] for one in incidents if one["kind"] != "rollback"] == [len(odd), 2, len(without)]
+    assert incidents[0]["title"].startswith("One machine (inferred) ")
     assert sum(boot["records"] for boot in incidents[0]["boots"]) == len(odd)
     assert {boot["aik"] for boot in incidents[0]["boots"]} == {""}  # inferred: no AIK of this machine is pinned
 
