@@ -194,7 +194,7 @@ def table(folder: Path, records: int, processes: int) -> str:
             "Lines, nine in ten with a P-256 AIK of their own, one in ten with one of eight RSA-2048 AIKs."
         ),
         "",
-        "| records | processes | seconds | records a second | of so many times one process | parent, MB | worker, MB |",
+        "| records | processes | seconds | records a second | parallel efficiency | parent, MB | worker, MB |",
         "|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for run in runs:
@@ -212,9 +212,9 @@ def table(folder: Path, records: int, processes: int) -> str:
         f"| the whole audit | {each * 1e6:.0f} | 100% |",
         "",
         (
-            f"Of the last audit, cross-record checks, summary and report took {last.after_workers:.1f} s of "
-            f"{last.whole:.1f} s, "
-            f"and the SQLite file had {last.store / 1e6:.0f} MB, {last.store / records:.0f} bytes a record."
+            f"In the last audit, cross-record checks, summary and report took {last.after_workers:.1f} s of "
+            f"{last.whole:.1f} s. "
+            f"The SQLite file had {last.store / 1e6:.0f} MB, {last.store / records:.0f} bytes per record."
         ),
     ]
     return "\n".join(lines)

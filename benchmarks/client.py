@@ -84,8 +84,8 @@ def compare(bench: Bench, published: str, calls: int, turns: int) -> list[str]:
             f"| {delay} ms | {1e3 * median(ours, 'median'):.1f} | {1e3 * median(theirs, 'median'):.1f} | {ratio:.1f} "
             f"| {1e3 * median(ours, 'first'):.0f} | {1e3 * median(theirs, 'first'):.0f} |"
         )
-    lines += ["", "| the event loop stands still for at most, ms | this client | nomyo 0.2.9 |", "|---|--:|--:|"]
-    for name, label in (("first_stall", "making keys and the first call"), ("long_stall", "a prompt of 9 MiB")):
+    lines += ["", "| longest time the event loop is blocked, ms | this client | nomyo 0.2.9 |", "|---|--:|--:|"]
+    for name, label in (("first_stall", "generating keys and the first call"), ("long_stall", "a prompt of 9 MiB")):
         ours, theirs = [a for a, _ in stalls], [b for _, b in stalls]
         lines.append(f"| {label} | {1e3 * median(ours, name):.0f} | {1e3 * median(theirs, name):.0f} |")
     return lines
