@@ -96,16 +96,6 @@ class Cause(NamedTuple):
         """The message as a sanitized sentence."""
         return sentence(excerpt(self.message))
 
-    @property
-    def affected(self) -> str:
-        """``"3 records, lines 7, 8 and 12"``."""
-        return f"{count(self.records, 'record')}, {lines_text(self.lines, self.records)}"
-
-    @property
-    def compared(self) -> str:
-        """``"Expected …; got …."``, or nothing."""
-        return f"Expected {self.expected}; got {self.got}." if self.expected else ""
-
 
 def known_rule(rule_id: str) -> Rule | None:
     """Find a rule of the appraisals; None if the table does not have it."""
