@@ -1,1 +1,1 @@
-"""Hashes, keys and signatures: the only importer of `cryptography` in the Verifier's path."""
+"""Hashes, keys and signatures: the only package of the Verifier that imports `cryptography`."""

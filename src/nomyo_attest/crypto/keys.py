@@ -25,14 +25,14 @@ VerificationKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 class KeyUnusableError(Exception):
-    """A public area parses but contains no key that can verify a signature. The message says why.
+    """A public area parses, but its key cannot verify a signature; the message is the reason.
 
-    It never leaves `appraise`.
+    `appraise` never raises it.
     """
 
 
 def rsa_exponent(parameters: TPMS_RSA_PARMS) -> int:
-    """e of an RSA key: 0 on the wire stands for 65537 (Part 2, 12.2.3.5)."""
+    """Return the exponent of an RSA key: 0 in the structure means 65537 (Part 2, 12.2.3.5)."""
     return parameters.exponent or F4
 
 
@@ -49,17 +49,19 @@ def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
             return _ecc_key(parameters.curve_id, unique)
     except (ValueError, UnsupportedAlgorithm, OverflowError) as error:
         raise KeyUnusableError(str(error)) from None
-    raise KeyUnusableError(f"no key of type {public.type.name}")  # unreachable: the parser accepts RSA and ECC only
+    raise KeyUnusableError(
+        f"the key type {public.type.name} is not supported"
+    )  # unreachable: the parser accepts RSA and ECC only
 
 
 def _ecc_key(curve_id: TPM_ECC_CURVE, point: TPMS_ECC_POINT) -> ec.EllipticCurvePublicKey:
     curve = CURVES.get(curve_id)
     if curve is None:
-        raise KeyUnusableError(f"curve {curve_id.name} is not one of P-256, P-384, P-521")
+        raise KeyUnusableError(f"the curve {curve_id.name} is not one of P-256, P-384, P-521")
     size = (curve.key_size + 7) // 8
     if len(point.x) > size or len(point.y) > size:
-        raise KeyUnusableError(f"a coordinate longer than the {size} bytes of the curve")
-    # Uncompressed point of SEC 1, 2.3.3; the library refuses a point that is not on the curve.
+        raise KeyUnusableError(f"a coordinate is longer than the {size} bytes of the curve")
+    # Uncompressed point of SEC 1, 2.3.3; the library rejects a point that is not on the curve.
     return ec.EllipticCurvePublicKey.from_encoded_point(
         curve, b"\x04" + point.x.rjust(size, b"\0") + point.y.rjust(size, b"\0")
     )
@@ -77,7 +79,7 @@ _HANDLES: Final = tuple((handle.to_bytes(4, "big"), name) for handle, name in HI
 
 
 def key_name(public_area: bytes, name_alg: TPM_ALG_ID) -> bytes | None:
-    """A key's Name: nameAlg ‖ H(TPMT_PUBLIC), over the bytes as received. None if the hash cannot be computed here."""
+    """Compute a key's Name: nameAlg ‖ H(TPMT_PUBLIC), over the bytes as received. None if the hash is not supported."""
     hasher = HASHERS.get(name_alg)
     return name_alg.to_bytes(2, "big") + hasher(public_area).digest() if hasher else None
 

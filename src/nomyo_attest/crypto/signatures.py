@@ -13,7 +13,7 @@ from nomyo_attest.crypto.keys import VerificationKey
 from nomyo_attest.tpm.constants import HASH_TABLE, TPM_ALG_ID
 from nomyo_attest.tpm.signature import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA, TPMT_SIGNATURE
 
-# SHA-1 is reached only where a policy allows it: the rule `signature.hash` decides.
+# SHA-1 is included for policies that allow it: the rule `signature.hash` decides.
 _HASHES: Final[dict[TPM_ALG_ID, hashes.HashAlgorithm]] = {
     row.algorithm: getattr(hashes, row.name.upper())() for row in HASH_TABLE if row.computed
 }
@@ -22,11 +22,11 @@ _PKCS1V15: Final = padding.PKCS1v15()
 
 
 class UnverifiableError(Exception):
-    """The cryptographic library does not offer what a signature needs. It never leaves `appraise`."""
+    """The cryptographic library does not support the signature. `appraise` never raises it."""
 
 
 def can_verify(signature: TPMT_SIGNATURE) -> bool:
-    """Whether the hash of a signature can be computed here."""
+    """Whether this library can compute the hash of a signature."""
     return signature.signature.hash in _HASHES
 
 

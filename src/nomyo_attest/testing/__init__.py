@@ -1,10 +1,10 @@
-"""Evidence for your own tests: valid in every way, or wrong in exactly one.
+"""Evidence for your own tests: valid, or wrong in exactly one way.
 
 FOR TESTS ONLY. Anyone can derive every private key used here.
 
-- `Forge`: a soft TPM and its response, which can be tampered with in one place.
-- `FAULTS`: every named way in which evidence can be wrong, each with the one rule that must catch it.
-- `VARIANTS`: every kind of valid evidence.
+- `Forge`: a soft TPM and its response, which you can tamper with.
+- `FAULTS`: ways in which evidence can be wrong, each with the only rule that detects it.
+- `VARIANTS`: the kinds of valid evidence.
 
 A test of your own gate::
 

@@ -1,4 +1,4 @@
-"""The soft TPM's signing key: its public area, its Name, its signatures, and every way to make them unusual.
+"""The soft TPM's signing key: its public area, Name and signatures, with fields to make each of them unusual.
 
 FOR TESTS ONLY: anyone can derive its private key (see `keys`).
 """
@@ -14,21 +14,21 @@ from nomyo_attest.testing.keys import ForgeError
 
 @dataclass
 class SoftAIK:
-    """What the key is, and how it signs."""
+    """The type of the key and of its signatures."""
 
     key: str = "rsa2048"
     """``"rsa"`` and a length in bits, or ``"p256"``, ``"p384"``, ``"p521"``, ``"p224"``, ``"p192"``."""
     label: str = "aik"
-    """What the key is made from; another label, another key."""
+    """The seed of the key: different labels give different keys."""
     exponent: int = 65537
     roca: bool = False
-    """Whether an RSA modulus has the shape of CVE-2017-15361 (`rsa2048` only)."""
+    """Whether an RSA modulus has the ROCA form, CVE-2017-15361 (`rsa2048` only)."""
     exponent_field: int | None = None
-    """The exponent as TPMS_RSA_PARMS writes it; None for 0 where it is 65537, else itself."""
+    """The exponent field of TPMS_RSA_PARMS; None for the exponent, or 0 if that is 65537."""
     scheme: str = ""
-    """The signature's: ``"rsassa"``, ``"rsapss"``, ``"ecdsa"``; ``""`` for what suits the key."""
+    """The signature's scheme: ``"rsassa"``, ``"rsapss"`` or ``"ecdsa"``; ``""`` for the default of the key."""
     hash_alg: str = "sha256"
-    """The signature's, and that of the PCR digest: ``"sha1"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``."""
+    """The hash of the signature and of the PCR digest: ``"sha1"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``."""
     declared_scheme: str = ""
     """The scheme in the key's public area; ``""`` for the signature's, ``"null"`` for TPM_ALG_NULL."""
     declared_hash: str = ""
@@ -41,10 +41,10 @@ class SoftAIK:
     """ECDSA: ``"r"`` or ``"s"`` to sign until that number begins with a zero byte."""
     name_alg: str = "sha256"
     attributes: int = writer.AIK_ATTRIBUTES
-    """objectAttributes, made of the bits in `writer`."""
+    """objectAttributes, a combination of the bits in `writer`."""
     auth_policy: bytes = b""
     hierarchy: str | None = "endorsement"
-    """Whose primary the key is: ``"endorsement"``, ``"owner"``, ``"platform"``, ``"null"``; None: a child of some."""
+    """The hierarchy: ``"endorsement"``, ``"owner"``, ``"platform"`` or ``"null"``; None for the child of a key."""
 
     def _is_rsa(self) -> bool:
         return self.key.startswith("rsa") and self.key[3:].isdecimal()
@@ -104,7 +104,7 @@ class SoftAIK:
         )
 
     def _name_of(self, public: bytes) -> bytes:
-        """The Name of a public area (Part 1, "Names"): nameAlg and H(TPMT_PUBLIC)."""
+        """Return the Name of a public area (Part 1, "Names"): nameAlg and H(TPMT_PUBLIC)."""
         return writer.u16(writer.HASHES[self.name_alg]) + keys.digest(self.name_alg, public)
 
     def _qualified(self, name: bytes) -> bytes:
@@ -116,7 +116,7 @@ class SoftAIK:
         return name[:2] + keys.digest(self.name_alg, parent + name)
 
     def _sign(self, signed: bytes) -> bytes:
-        """TPMT_SIGNATURE over these bytes."""
+        """Sign bytes; return the TPMT_SIGNATURE."""
         key = self._soft_key()
         scheme_id, hash_id = writer.SCHEMES[self._scheme()], writer.HASHES[self.hash_alg]
         if isinstance(key, keys.RSAKey):

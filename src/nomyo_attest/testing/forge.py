@@ -1,4 +1,4 @@
-"""A soft TPM whose response is valid in every way, or wrong in exactly the way you choose.
+"""A soft TPM whose responses are valid, or wrong in exactly the way that you choose.
 
 ::
 
@@ -8,12 +8,11 @@
     forge.tamper("pcr_digest", lambda digest: bytes(len(digest)))
     na.appraise(forge.response(), policy)                                  # contraindicated, by pcr.digest alone
 
-A response is built in the stages of `STAGES`, each from the earlier ones, so everything after a change remains
-consistent: a tampered quote is signed as it is, a tampered public area has its own Name.
+A response is built in the stages of `STAGES`, each from the earlier ones, so later stages are consistent with a change:
+a tampered quote is signed, and a tampered public area has the matching Name.
 
-FOR TESTS ONLY: the keys are known to everybody (see `keys`), and evidence made here says nothing about any machine. It
-is good evidence all the same to a Verifier that asks for no more than a `self_asserted` key: that is what such a key is
-worth.
+FOR TESTS ONLY: the keys are public (see `keys`), and this evidence says nothing about any machine. A Verifier whose
+policy accepts `self_asserted` keys affirms it, which shows how little such a key proves.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from nomyo_attest.testing.writer import HASHES
 Banks = dict[str, dict[int, bytes]]
 """Bank name → PCR index → value."""
 
-# What the machine measured as it booted; after TCG PC Client Platform Firmware Profile, 3.3.4, "PCR usage".
+# The events that the machine measures when it boots, after TCG PC Client Platform Firmware Profile, 3.3.4, "PCR usage".
 _EVENTS: dict[int, tuple[bytes, ...]] = {
     0: (b"firmware 2.4",),
     1: (b"set-up data",),
@@ -49,12 +48,12 @@ _EVENTS: dict[int, tuple[bytes, ...]] = {
 
 
 def extend(bank: str, value: bytes, event: bytes) -> bytes:
-    """The value of a PCR after TPM2_PCR_Event: H(old value, H(event)) with the hash of the bank."""
+    """Return the value of a PCR after TPM2_PCR_Event: H(old value, H(event)) with the hash of the bank."""
     return hashlib.new(bank, value + hashlib.new(bank, event).digest()).digest()
 
 
 def booted() -> Banks:
-    """The PCRs of every bank, 0 to 23, of one machine that booted; 17 to 22 hold ones, as before a dynamic launch."""
+    """Return PCRs 0 to 23 of every bank after a boot; 17 to 22 are all ones, as before a dynamic launch."""
     return {bank: dict(values) for bank, values in _booted().items()}
 
 
@@ -72,13 +71,13 @@ def _booted() -> Banks:
 
 
 def parse_selection(selection: str) -> list[tuple[str, list[int]]]:
-    """Read ``"sha256:0,7+sha384:0"`` as ``[("sha256", [0, 7]), ("sha384", [0])]``. Raises `ForgeError`."""
+    """Parse ``"sha256:0,7+sha384:0"`` as ``[("sha256", [0, 7]), ("sha384", [0])]``. Raises `ForgeError`."""
     banks = []
     for part in selection.split("+"):
         bank, _, indices = part.partition(":")
-        if bank not in HASHES or not all(one.isdecimal() and int(one) < 24 for one in indices.split(",")):
+        if bank not in HASHES or not all(index.isdecimal() and int(index) < 24 for index in indices.split(",")):
             raise ForgeError("selection", "banks and PCR indices as in sha256:0,7+sha384:0", repr(selection))
-        banks.append((bank, [int(one) for one in indices.split(",")]))
+        banks.append((bank, [int(index) for index in indices.split(",")]))
     return banks
 
 
@@ -94,7 +93,7 @@ def nonce_of(payload_id: str) -> bytes:
 def metadata_around(
     block: Any, payload_id: str, security_tier: str, *, processed_at: int = CREATED, device: str = "some GPU"
 ) -> dict[str, Any]:
-    """The `_metadata` object around a `tpm_attestation` object, with a server's claims about itself."""
+    """Build the `_metadata` object around a `tpm_attestation` object, with a server's claims about itself."""
     return {
         "payload_id": payload_id,
         "processed_at": processed_at,
@@ -113,7 +112,7 @@ def metadata_around(
 
 
 def response_around(metadata: Any, payload_id: str, *, created: int = CREATED) -> dict[str, Any]:
-    """The whole response around a `_metadata` object."""
+    """Build the whole response around a `_metadata` object."""
     return {
         "id": f"chatcmpl-{hashlib.sha256(payload_id.encode()).hexdigest()[:12]}",
         "object": "chat.completion",
@@ -170,7 +169,7 @@ class ForgedResponse:
 
 @dataclass
 class Forge(SoftAIK):
-    """What the soft TPM is, and what it is asked; the fields of its key are those of `SoftAIK`.
+    """The configuration of the soft TPM and of the request; the fields of its key are those of `SoftAIK`.
 
     Every field may be changed at any time: each response is built anew.
     """
@@ -180,14 +179,14 @@ class Forge(SoftAIK):
     """The qualifying data; None for SHA-256(payload_id)[:16]."""
 
     selection: str = "sha256:0,7,10"
-    """What is quoted, as `pcr_banks` has it; several banks joined by ``+``."""
+    """The quoted PCRs in the format of `pcr_banks`; several banks are joined by ``+``."""
     pcrs: Banks = field(default_factory=booted)
     """Every PCR of the TPM: bank → index → value."""
 
     magic: int = writer.TPM_GENERATED_VALUE
     attest_type: int = writer.ST_ATTEST_QUOTE
     clock: int = 86_400_000
-    """Milliseconds."""
+    """The TPM's clock, in milliseconds."""
     reset_count: int = 17
     restart_count: int = 0
     safe: int = 1
@@ -198,21 +197,21 @@ class Forge(SoftAIK):
     """Send TPM2B_PUBLIC instead of TPMT_PUBLIC."""
     security_tier: str = "high"
     processed_at: int = CREATED
-    """When the response was made, in seconds since 1970."""
+    """The time of the response, in seconds since 1970."""
     device: str = "some GPU"
-    """What the server's claim of a GPU is a hash of."""
+    """The text whose hash is the server's `device_hash` claim."""
 
     _changes: list[tuple[str, Change]] = field(default_factory=list, init=False, repr=False)
 
     def tamper(self, stage: str, change: Change) -> Forge:
-        """Change what a stage of `STAGES` makes, after earlier changes of it. Returns itself. Raises `ForgeError`."""
+        """Change the output of a stage of `STAGES`, after earlier changes. Returns itself. Raises `ForgeError`."""
         if stage not in STAGES:
             raise ForgeError("stage", f"one of {', '.join(STAGES)}", repr(stage))
         self._changes.append((stage, change))
         return self
 
     def measure(self, index: int, event: bytes) -> Forge:
-        """Extend one PCR of every bank with an event, as a machine that boots otherwise does. Returns itself."""
+        """Extend one PCR of every bank with an event, like a machine that boots other code. Returns itself."""
         for bank, values in self.pcrs.items():
             if index not in values:
                 raise ForgeError("index", "a PCR from 0 to 23", repr(index))
@@ -228,7 +227,7 @@ class Forge(SoftAIK):
         return self.build().text
 
     def policy(self) -> dict[str, Any]:
-        """A policy that the untampered response satisfies: its PCR values, its hierarchy, SHA-1 where it uses that."""
+        """Return a policy that the valid response satisfies: its PCR values and hierarchy, and SHA-1 if used."""
         selected = parse_selection(self.selection)
         policy: dict[str, Any] = {
             "format": "nomyo-attest-policy/1",

@@ -1,4 +1,4 @@
-"""Keys and signatures from a seed: nothing here is random, nothing here is secret.
+"""Derive keys and signatures from a seed. They are neither random nor secret.
 
 FOR TESTS ONLY. Anyone can derive these private keys from their labels, and the code has no protection against side
 channels (no blinding, no constant time). It can create what a careful library refuses:
@@ -45,7 +45,7 @@ class ForgeError(NomyoAttestError, ValueError):
 
 
 _SMALL_PRIMES = [n for n in range(3, 2000) if all(n % d for d in range(2, math.isqrt(n) + 1))]
-_BASES = _SMALL_PRIMES[:16]  # candidates are hashes, not an adversary's choice: 16 rounds are far past any doubt
+_BASES = _SMALL_PRIMES[:16]  # candidates are hashes, which no adversary chose, so 16 rounds are more than enough
 
 # Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, table 1: the flawed library made its primes as
 # k * M + (65537 ** a mod M), with M the product of the first 126 primes for RSA keys from 1984 to 3936 bits, and of the
@@ -54,7 +54,7 @@ _ROCA_PRIMES = {1024: 126, 256: 39}
 
 
 def expand(label: str, bits: int) -> int:
-    """A number below ``2 ** bits`` hashed from `label`: counter mode over SHA-512."""
+    """Derive a number below ``2 ** bits`` from `label` with SHA-512 in counter mode."""
     octets = b"".join(
         hashlib.sha512(b"nomyo forge, never a key of value\0%d\0%s" % (block, label.encode())).digest()
         for block in range(bits // 512 + 1)
@@ -63,7 +63,7 @@ def expand(label: str, bits: int) -> int:
 
 
 def is_prime(candidate: int) -> bool:
-    """Miller-Rabin after trial division; for odd candidates that nobody chose with care."""
+    """Whether an odd number is prime, by trial division and Miller-Rabin; not for numbers that an adversary chose."""
     for small in _SMALL_PRIMES:
         if candidate % small == 0:
             return candidate == small
@@ -87,7 +87,7 @@ def _passes(candidate: int, base: int, odd: int, twos: int) -> bool:
 
 
 def prime(label: str, bits: int, exponent: int, *, roca: bool = False) -> int:
-    """The first prime past the label's starting point that an RSA exponent can be used with; 3 modulo 4.
+    """Find the first prime after the label's starting point that is 3 modulo 4 and usable with an RSA exponent.
 
     The two top bits are set, so that two such primes make a modulus of exactly ``2 * bits`` bits.
 
@@ -105,13 +105,13 @@ def prime(label: str, bits: int, exponent: int, *, roca: bool = False) -> int:
 
 
 def search(label: str, bits: int, exponent: int, *, roca: bool = False) -> int:
-    """How many steps past its starting point `prime` finds its prime; stored in `prime_offsets`."""
+    """Return how many steps after its starting point `prime` finds its prime; stored in `prime_offsets`."""
     first, step = _roca_progression(label, bits) if roca else _progression(label, bits)
     odd_exponent = exponent >> ((exponent & -exponent).bit_length() - 1)
     offset = 0
     while True:
         candidate = first + step * offset
-        # 3 modulo 4, so that square roots are one power and keys of even exponent can sign at all
+        # 3 modulo 4, so that a square root is one power, which keys with an even exponent need to sign
         if candidate % 4 == 3 and math.gcd(candidate - 1, odd_exponent) == 1 and is_prime(candidate):
             return offset
         offset += 1
@@ -129,7 +129,7 @@ def _roca_progression(label: str, bits: int) -> tuple[int, int]:
     return (smallest_k + expand(label + " k", room)) * modulus + residue, modulus
 
 
-# RFC 8017, 9.2, note 1: the DER of DigestInfo in front of the digest
+# RFC 8017, 9.2, note 1: the DER encoding of DigestInfo before the digest
 _DIGEST_INFO = {
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
@@ -215,7 +215,7 @@ class RSAKey:
         room = size - len(hashed) - 2
         salt_size = room if salt_size is None else salt_size
         attempt = 0
-        while True:  # an even exponent reaches one number in four; another salt is another number
+        while True:  # an even exponent has a root for one number in four; another salt gives another number
             salt = expand(f"salt {attempt} {hashed.hex()}", 8 * salt_size).to_bytes(salt_size, "big")
             check = digest(hash_name, bytes(8) + hashed + salt)
             block = bytes(room - salt_size) + b"\x01" + salt
@@ -227,11 +227,11 @@ class RSAKey:
             attempt += 1
 
     def root(self, encoded: bytes) -> bytes | None:
-        """The e-th root of an encoded message modulo n: its signature, whatever the encoding. None if there is none."""
+        """Compute the e-th root of an encoded message modulo n, which is its signature; None if there is none."""
         return _root(self, encoded)
 
 
-@functools.lru_cache(maxsize=4096)  # the faults sign one quote hundreds of times, 10 ms each
+@functools.lru_cache(maxsize=4096)  # the faults sign the same quote hundreds of times, at 10 ms each
 def _root(key: RSAKey, encoded: bytes) -> bytes | None:
     message = int.from_bytes(encoded, "big")
     twos = (key.e & -key.e).bit_length() - 1
@@ -280,7 +280,7 @@ class ECCKey:
 
 
 def _rfc6979(order: int, scalar: int, shortened: int, hash_name: str, extra: bytes) -> int:
-    """The nonce k of RFC 6979, 3.2, steps b to h; `shortened` is the hash as a number modulo the order."""
+    """Generate the nonce k of RFC 6979, 3.2, steps b to h; `shortened` is the hash as a number modulo the order."""
     size = (order.bit_length() + 7) // 8
 
     def mac(key: bytes, data: bytes) -> bytes:
@@ -316,7 +316,7 @@ def order(curve: str) -> int:
 
 @functools.cache
 def rsa_key(label: str, bits: int = 2048, exponent: int = 65537, *, roca: bool = False) -> RSAKey:
-    """The RSA key of a label. NEVER A KEY OF VALUE.
+    """Derive the RSA key of a label. NEVER USE IT FOR ANYTHING BUT TESTS.
 
     Args:
         bits: length of the modulus, even.
@@ -331,7 +331,7 @@ def rsa_key(label: str, bits: int = 2048, exponent: int = 65537, *, roca: bool =
 
 @functools.cache
 def ecc_key(label: str, curve: str = "p256") -> ECCKey:
-    """The ECC key of a label on ``"p192"``, ``"p224"``, ``"p256"``, ``"p384"`` or ``"p521"``. NEVER A KEY OF VALUE."""
+    """Derive the ECC key of a label on ``"p192"``, ``"p224"``, ``"p256"``, ``"p384"`` or ``"p521"``. FOR TESTS ONLY."""
     if curve not in _CURVES:
         raise ForgeError("curve", f"one of {', '.join(_CURVES)}", curve)
     make_curve, order, _ = _CURVES[curve]

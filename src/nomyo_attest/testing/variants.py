@@ -1,4 +1,4 @@
-"""Every kind of valid evidence: what a strict Verifier must still affirm."""
+"""The kinds of valid evidence, which a strict Verifier must affirm."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def whole(response: Any) -> Any:
 
 @dataclass(frozen=True)
 class Variant:
-    """Evidence that is right in one particular way.
+    """Valid evidence of one kind.
 
     Attributes:
         name: a slug; the vector's file is named after it.
@@ -68,12 +68,12 @@ class Variant:
 
 
 def made(name: str, reason: str, **fields: Any) -> Variant:
-    """A forge with these fields."""
+    """A variant whose forge has these fields."""
     return Variant(name, reason, forge_with(**fields))
 
 
 def signatures() -> Iterator[Variant]:
-    """Kinds of keys, schemes, hashes, and ways to write the numbers."""
+    """Types of keys, schemes, hashes, and encodings of the numbers."""
     schemes = {"rsa2048": ("rsassa", "rsapss"), "rsa3072": ("rsassa", "rsapss"), "rsa4096": ("rsassa", "rsapss")}
     for key in ("rsa2048", "rsa3072", "rsa4096", "p256", "p384", "p521"):
         for scheme in schemes.get(key, ("ecdsa",)):
@@ -162,20 +162,20 @@ def banks() -> Iterator[Variant]:
 
 
 def references() -> Iterator[Variant]:
-    """Ways to say which values are known."""
+    """Ways to write reference values."""
     for name, reason, policy in (
         ("some", "PCR 7 alone is pinned.", pins_only("7")),
         ("any", "PCR 10 must be signed, whatever its value.", any_ten),
         ("several", "Several values are known for PCR 0.", _several),
-        ("labelled", "The known values carry labels.", _labels),
-        ("upper-case", "The policy writes its values in capitals.", _upper_case),
-        ("none", "The policy says aloud that any PCR values are to do.", pins_only("")),
+        ("labelled", "The reference values have labels.", _labels),
+        ("upper-case", "The reference values are in upper case.", _upper_case),
+        ("none", "The policy explicitly accepts any PCR values.", pins_only("")),
     ):
         yield Variant(f"values-{name}", reason, policy=policy)
 
 
 def demands() -> Iterator[Variant]:
-    """What a policy asks besides."""
+    """Other requirements of a policy."""
     for hierarchy in ("endorsement", "platform"):
         yield Variant(
             f"firmware-{hierarchy}",
@@ -188,12 +188,12 @@ def demands() -> Iterator[Variant]:
         "memory_protection.memory_locking": [True],
         "cuda_device.available": [True],
     }
-    reason = "The server claims what the policy asks."
+    reason = "The server's claims meet the policy."
     yield Variant("claims", reason, policy=lambda policy: policy.update(claims=claims))
     january = {"valid_from": "2026-01-01T00:00:00Z", "valid_until": "2026-01-31T00:00:00Z"}
     yield Variant(
         "period",
-        "The policy is used in its period.",
+        "The policy is valid at the time of the appraisal.",
         policy=lambda policy: policy.update(january),
         arguments={"now": datetime.fromisoformat("2026-01-31T00:30:00+01:00")},
     )
@@ -202,21 +202,21 @@ def demands() -> Iterator[Variant]:
 def nonces() -> Iterator[Variant]:
     """Payload ids and nonces."""
     given = Arguments(payload_id=Forge().payload_id)
-    yield Variant("payload-id-given", "The payload id is given, and is the recorded one.", arguments=given)
+    yield Variant("payload-id-given", "The payload id is given and matches the recorded one.", arguments=given)
     yield Variant(
         "payload-id-not-recorded",
-        "The payload id is given, and none is recorded.",
+        "The payload id is given, and the response does not contain it.",
         tamper=metadata(drop_key("payload_id")),
         arguments=given,
     )
-    reason = "A payload id beyond ASCII is hashed as UTF-8."
+    reason = "A payload id with non-ASCII characters is hashed as UTF-8."
     yield made("payload-id-unicode", reason, payload_id="Anfrage-\u00fc-\U0001f511")
     for size in (8, 20, 32, 64):
         nonce, reason = bytes(range(size)), f"A nonce of {size} bytes is given."
         yield Variant(f"nonce-{size}", reason, forge_with(nonce=nonce), arguments={"nonce": nonce})
     yield Variant(
         "nonce-any",
-        "The payload id is lost, and the policy says aloud that any nonce is to do.",
+        "The payload id is unknown, and the policy explicitly accepts any nonce.",
         policy=lambda policy: policy.update(unsafe_any_nonce=True),
         view=_block,
     )
@@ -229,13 +229,13 @@ def views() -> Iterator[Variant]:
     given = Arguments(payload_id=Forge().payload_id)
     yield Variant("view-block", "The tpm_attestation alone, with the payload id given.", view=_block, arguments=given)
     beside = {"event_log_b64": "AAAA", "quote": None}
-    reason = "Fields that the protocol does not know stand in the block; nothing reads them."
+    reason = "The block has unknown fields, which are ignored."
     yield Variant("view-fields-beside", reason, tamper=block(lambda fields: fields | beside))
-    reason = "The keys of the block stand in another order."
+    reason = "The keys of the block are in another order."
     yield Variant("view-order", reason, tamper=block(lambda fields: dict(reversed(fields.items()))))
-    reason = "A key stands twice in the completion, which nothing reads."
-    twice = at("text", lambda text: text.replace('"role": ', '"role": "user", "role": ', 1))
-    yield Variant("view-twice-elsewhere", reason, tamper=twice, as_text=True)
+    reason = "A key in the completion, which is ignored, is duplicate."
+    duplicate = at("text", lambda text: text.replace('"role": ', '"role": "user", "role": ', 1))
+    yield Variant("view-twice-elsewhere", reason, tamper=duplicate, as_text=True)
 
 
 def _block(response: Any) -> Any:
@@ -262,4 +262,4 @@ def _upper_case(policy: Policy) -> None:
 
 
 VARIANTS = (*signatures(), *keys(), *banks(), *references(), *demands(), *nonces(), *views())
-"""The table. Names are unique."""
+"""All variants. Names are unique."""

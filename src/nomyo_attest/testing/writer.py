@@ -1,4 +1,4 @@
-"""Writing TPM 2.0 structures as bytes, without the reader this project verifies with.
+"""Write TPM 2.0 structures as bytes, independently of the parser that this project verifies with.
 
 The forge must not share code with `nomyo_attest.tpm`: a field forgotten in both would cancel itself out. So this module
 knows the layouts (TPM 2.0 Library, Part 2 "Structures") and the numbers once more, and checks nothing: what the caller
@@ -58,7 +58,7 @@ CURVES = {
     "sm2": 0x0020,
 }
 
-# Part 2, 7.4, TPM_RH: the handle a primary key's qualified name starts from
+# Part 2, 7.4, TPM_RH: the handles in the qualified names of primary keys
 HIERARCHIES = {"owner": 0x40000001, "null": 0x40000007, "endorsement": 0x4000000B, "platform": 0x4000000C}
 
 # Part 2, 8.3, TPMA_OBJECT
@@ -105,7 +105,7 @@ def tpm2b(content: bytes) -> bytes:
 
 
 def tpms_pcr_selection(hash_id: int, indices: Iterable[int]) -> bytes:
-    """TPMS_PCR_SELECTION (Part 2, 10.6.2): PCR 8m + n is bit n of byte m, of three bytes or what the indices take."""
+    """TPMS_PCR_SELECTION (Part 2, 10.6.2): PCR 8m + n is bit n of byte m; at least three bytes."""
     bitmap = sum({1 << index for index in indices})
     size = max(3, (bitmap.bit_length() + 7) // 8)
     return u16(hash_id) + u8(size) + bitmap.to_bytes(size, "little")
@@ -131,7 +131,7 @@ def tpms_attest(
     firmware_version: int,
     attested: bytes,
 ) -> bytes:
-    """TPMS_ATTEST (Part 2, 10.12.12); `clock_info` and `attested` are serialized already."""
+    """TPMS_ATTEST (Part 2, 10.12.12); `clock_info` and `attested` are already serialized."""
     return b"".join(
         (
             u32(magic),
@@ -196,7 +196,7 @@ def tpmt_signature_ecc(scheme_id: int, hash_id: int, r: bytes, s: bytes) -> byte
 
 
 def tpmt_scheme(scheme_id: int, hash_id: int | None) -> bytes:
-    """TPMT_RSA_SCHEME, TPMT_ECC_SCHEME, TPMT_KDF_SCHEME: the hash is there unless the scheme is TPM_ALG_NULL."""
+    """TPMT_RSA_SCHEME, TPMT_ECC_SCHEME, TPMT_KDF_SCHEME: the hash is absent if the scheme is TPM_ALG_NULL."""
     return u16(scheme_id) if hash_id is None else u16(scheme_id) + u16(hash_id)
 
 
@@ -218,5 +218,5 @@ def tpms_ecc_point(x: bytes, y: bytes) -> bytes:
 def tpmt_public(
     *, type_: int, name_alg: int, object_attributes: int, auth_policy: bytes, parameters: bytes, unique: bytes
 ) -> bytes:
-    """TPMT_PUBLIC (Part 2, 12.2.4); `parameters` and `unique` are serialized already."""
+    """TPMT_PUBLIC (Part 2, 12.2.4); `parameters` and `unique` are already serialized."""
     return u16(type_) + u16(name_alg) + u32(object_attributes) + tpm2b(auth_policy) + parameters + unique

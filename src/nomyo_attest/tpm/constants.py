@@ -156,10 +156,10 @@ class HashAlgorithm(NamedTuple):
 
     Attributes:
         algorithm: the algorithm's number.
-        name: as users write it: in policies, `pcr_banks` and `pcr_values`; `hashlib` has it under the same name.
-        size: of a digest, in bytes (TCG Algorithm Registry, hash algorithms).
-        strong: whether a policy allows it, for signatures and for banks of reference values, without listing it.
-        computed: whether it is computed here; if not, what depends on a digest is undecided.
+        name: its name in policies, `pcr_banks`, `pcr_values` and `hashlib`.
+        size: the size of a digest, in bytes (TCG Algorithm Registry, hash algorithms).
+        strong: whether policies allow it by default, for signatures and for banks of reference values.
+        computed: whether this library computes it; if not, rules that depend on its digests are undecided.
     """
 
     algorithm: TPM_ALG_ID
@@ -169,7 +169,7 @@ class HashAlgorithm(NamedTuple):
     computed: bool = True
 
 
-# SM3-256 is known by name only: not every build of Python has it.
+# SM3-256 is not computed, because not every build of Python includes it.
 HASH_TABLE: Final = (
     HashAlgorithm(TPM_ALG_ID.SHA1, "sha1", 20),
     HashAlgorithm(TPM_ALG_ID.SHA256, "sha256", 32, strong=True),
@@ -180,8 +180,8 @@ HASH_TABLE: Final = (
     HashAlgorithm(TPM_ALG_ID.SHA3_384, "sha3_384", 48),
     HashAlgorithm(TPM_ALG_ID.SHA3_512, "sha3_512", 64),
 )
-"""Every hash algorithm, and so every PCR bank, that can be read. All that depends on the hash alone is in its row;
-parsers, policies, schemas and signatures read it.
+"""Every supported hash algorithm, and so every supported PCR bank. Parsers, policies, schemas and signatures read all
+properties of a hash from its row.
 """
 
 HASH_NAMES: Final = {row.algorithm: row.name for row in HASH_TABLE}
@@ -191,5 +191,5 @@ HASH_SIZES: Final = {row.algorithm: row.size for row in HASH_TABLE}
 
 
 def hash_name(algorithm: TPM_ALG_ID) -> str:
-    """The name users write for a hash (``"sha256"``); for anything else the specification's (``"TPM_ALG_NULL"``)."""
+    """Return a hash's name in policies (``"sha256"``); for anything else the specification's (``"TPM_ALG_NULL"``)."""
     return HASH_NAMES.get(algorithm, f"TPM_ALG_{algorithm.name}")

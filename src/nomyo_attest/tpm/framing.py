@@ -87,15 +87,15 @@ class BlobReader(Generic[S]):
 
 _LENGTHS_STORED: Final = 64
 _LAYOUTS_STORED: Final = 8
-"""Lengths of blob, and layouts for each length: genuine evidence has few. The oldest are dropped."""
+"""The number of cached blob lengths, and of layouts for each length: genuine evidence has few."""
 
 _STEERING_HEAD: Final = 10
-"""Bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC that all steer their reading: size, magic, type, a size; size,
-type, nameAlg, attributes.
+"""How many bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC determine how they are read: size, magic, type and a
+size; size, type, nameAlg and attributes.
 """
 
 _FIELD_BYTES_MAX: Final = 4
-"""Bytes of the largest field among the first of TPMS_ATTEST and TPMT_PUBLIC."""
+"""The size in bytes of the largest of the first fields of TPMS_ATTEST and TPMT_PUBLIC."""
 
 parse_attest: Final = BlobReader(TPMS_ATTEST, "TPM2B_ATTEST")
 """Parse a TPMS_ATTEST or TPM2B_ATTEST (Part 2, 10.12.12 and 10.12.13) to its last byte. Raises `ParseError`."""

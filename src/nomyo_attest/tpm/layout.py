@@ -1,9 +1,9 @@
-"""Read a structure that differs from an earlier one in its contents only.
+"""Quickly read a structure that differs from an earlier one only in its content.
 
-The AIKs of a fleet differ in their modulus, its quotes in nonce, clock and digest; sizes, counts, selectors and
-enumerations are the same in all of them. What a reader does depends on those alone. So once a blob has been read, its
-`Layout` reads the next blob of that length in one step: it compares every byte that steered the reader and copies the
-others. A blob that differs in any steering byte is read from scratch. Two blobs of one layout agree in every steering
+The AIKs of a fleet differ in their modulus, and its quotes in nonce, clock and digest; sizes, counts, selectors and
+enumerations are the same in all of them. The steps of a reader depend only on those steering bytes. So once a blob has
+been read, its `Layout` reads the next blob of that length in one step: it compares every steering byte and copies the
+others. A blob that differs in any steering byte is parsed normally. Two blobs of one layout agree in every steering
 byte; `appraisal.case` relies on that.
 """
 
@@ -20,17 +20,17 @@ S = TypeVar("S", bound=Structure)
 
 
 class Layout(Generic[S]):
-    """How blobs of one layout are read. Equal by identity.
+    """A fast reader for the blobs of one layout. Compared by identity.
 
     Attributes:
-        framing: the structure as sent: ``"TPMS_ATTEST"``, ``"TPM2B_ATTEST"`` …
-        start: where `kind` begins in the blob, in bytes: 2 behind a TPM2B size, 0 without.
-        match: the structure in a blob as long as the one the layout was made from; None if that has another layout.
-        source: the text of `match`.
+        framing: the structure as received: ``"TPMS_ATTEST"``, ``"TPM2B_ATTEST"`` …
+        start: the offset of the structure in the blob: 2 after a TPM2B size, otherwise 0.
+        match: reads the structure from a blob of the same length; returns None if the blob has another layout.
+        source: the source code of `match`.
     """
 
     def __init__(self, framing: str, data: bytes, start: int, value: S) -> None:
-        """`value` is what its class parsed out of `data` from `start` on."""
+        """Build the reader from `value`, which was parsed from `data` at `start`."""
         kind = type(value)
         outline = _Outline(data, data[:start])
         made, _ = outline.structure(kind, start, value)
@@ -52,7 +52,7 @@ class Layout(Generic[S]):
 
 
 class _Outline:
-    """Walks a parsed blob along its declaration and notes which bytes steered the reader."""
+    """Walk a parsed blob along its declaration and record which bytes steered the reader."""
 
     def __init__(self, data: bytes, steering: bytes) -> None:
         self.data = data

@@ -170,7 +170,7 @@ def test_the_policy_file_says_what_the_policy_says_and_the_readme_gives_no_anoma
     write_fleet(SMALL, tmp_path)
     assert tomllib.loads((tmp_path / "policy.toml").read_text()) == SMALL.policy()
     readme = (tmp_path / "README.txt").read_text()
-    assert "Three things are not as they should be" in readme
+    assert "There are three anomalies" in readme
     assert len(ANOMALIES) == 3
     for given_away in ("Secure Boot off", "PCR 7", "replay", "twice", "snapshot", "clock"):
         assert given_away not in readme
