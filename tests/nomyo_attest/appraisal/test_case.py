@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,7 @@ def sequences(draw: st.DrawFn) -> list[Json]:
     return [*bases, *draw(st.lists(near, min_size=1, max_size=8))]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(POLICIES), sequences())
 def test_a_verifier_that_has_seen_other_evidence_judges_as_a_new_one_does(document: Json, sequence: list[Json]) -> None:
     policy = na.AppraisalPolicy.from_dict(document)

@@ -138,6 +138,7 @@ def test_no_fault_is_affirmed_whatever_may_be_softened_around_it(fault: Fault) -
             result.require()
 
 
+@pytest.mark.slow
 def test_what_was_appraised_before_changes_nothing() -> None:
     # Each response alone, under a policy of its own; then all under one policy, good ones in between, twice over.
     alone = {}

@@ -152,6 +152,7 @@ def test_wherever_it_is_killed_it_is_gone_on_with(tmp_path: Path, monkeypatch: p
     assert point > 30
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_its_outputs_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
     make_folder(tmp_path, files=60, lines=200)
     begun = time.monotonic()
@@ -178,6 +179,7 @@ def test_killed_again_and_again_its_outputs_are_those_of_an_undisturbed_run(tmp_
     assert not (tmp_path / f"{OUTS[0]}.audit-state").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
     make_folder(tmp_path, files=100, lines=300)
     finish(tmp_path, "--processes", "1")

@@ -34,6 +34,7 @@ def test_results_after_the_last_checkpoint_are_gone_when_the_store_is_opened_aga
         assert list(store.query("SELECT written FROM totals")) == [(2,)]
 
 
+@pytest.mark.slow
 def test_a_killed_audit_leaves_its_last_checkpoint(tmp_path: Path) -> None:
     program = """
 import os, signal, sys

@@ -28,6 +28,7 @@ def line_of(response: dict[str, Any], by: na.AppraisalPolicy, **arguments: Any) 
     return encode_line(1, "sha256:", more)
 
 
+@pytest.mark.slow
 def test_every_fault_has_the_stored_result_when_it_is_appraised_again() -> None:
     tried = 0
     for fault in FAULTS_KEPT:

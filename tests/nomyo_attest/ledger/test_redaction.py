@@ -33,6 +33,7 @@ def stored_of(response: dict[str, Any], by: na.AppraisalPolicy, *secrets: str) -
     return open_line(json.loads(line))[0], stored.whole
 
 
+@pytest.mark.slow
 def test_every_fault_is_found_again_in_its_stored_evidence_which_is_nearly_always_whole() -> None:
     cut, tried = [], 0
     for fault in FAULTS:

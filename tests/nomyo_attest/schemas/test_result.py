@@ -27,6 +27,7 @@ def test_it_is_a_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
+@pytest.mark.slow
 def test_the_result_of_every_fault_is_valid() -> None:
     for fault, result, _ in everything():
         document = json.loads(json.dumps(result.to_dict(), allow_nan=False))

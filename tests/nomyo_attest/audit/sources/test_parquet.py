@@ -115,6 +115,7 @@ def memory_peak(pid: int) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["string", "json"])
 def test_a_small_file_whose_rows_share_one_large_entry_takes_little_memory(kind: str) -> None:
     """Decoded row by row, 64 rows would take 2 GiB."""
@@ -154,6 +155,7 @@ def reader_with(modules: Path, monkeypatch: pytest.MonkeyPatch, program: str) ->
     monkeypatch.setattr(parquet_module, "__name__", "changed_reader")
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_too_much_memory_is_unreadable_and_the_next_one_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

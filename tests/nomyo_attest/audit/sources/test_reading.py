@@ -161,6 +161,7 @@ def test_reading_arbitrary_content_never_fails_and_every_source_ends(
         assert unreadable == ([end.problem] if end.problem else [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_the_process_that_reads_uses_little_memory(tmp_path: Path) -> None:
     """A line of 100 MB in an archive, 60 MB of records and 5,000 files: peak memory grows by less than 45 MB."""
