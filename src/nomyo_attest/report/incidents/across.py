@@ -100,7 +100,7 @@ def _is_part(one: CrossRecordFinding, other: CrossRecordFinding) -> bool:
 def _kind(found: _Findings) -> Kind:
     """Return the kind of a duplicate: one response recorded again has the same time, a replay has another one."""
     main = found[0]
-    if main.rule == "reused.aik":
+    if main.rule == "reused.aik" and main.detail != "same":  # with one quote, it is a duplicate like the others
         return Kind.REUSED_KEY
     times = main.first.processed_at, main.last.processed_at
     if main.detail == "different" or None in times or times[0] != times[1]:

@@ -66,7 +66,7 @@ def _facts(incident: Incident) -> Iterator[Fact]:
         yield Fact("when", _period(first.processed_at, last.processed_at if last else None), PAGE)
     yield Fact("records", number(incident.records), PAGE)
     if incident.problem and not incident.changes:
-        yield Fact("problem", Quote(incident.problem, message=True), FULL)
+        yield Fact("problem", Quote(incident.problem, message=True), FULL if incident.keys else Detail.BRIEF)
     for change in incident.changes[:_CHANGES_MAXIMUM]:
         yield from _change(change)
     if len(incident.changes) > _CHANGES_MAXIMUM:

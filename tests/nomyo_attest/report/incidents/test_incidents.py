@@ -100,6 +100,13 @@ def test_responses_recorded_twice_are_one_incident_that_is_less_urgent() -> None
     assert (one.kind, one.severity, one.records) == (Kind.DUPLICATE, Severity.MEDIUM, 6)
 
 
+def test_an_aik_with_one_quote_is_a_duplicate_also_if_the_finding_about_the_quote_is_not_listed() -> None:
+    key = "000b" + "22" * 32
+    for day, kind in ((0, Kind.DUPLICATE), (3, Kind.REPLAY)):
+        (one,) = of(cross_record=[found("reused.aik", key, place(3), place(8, day), detail="same")])
+        assert one.kind is kind
+
+
 def test_many_replays_are_one_incident() -> None:
     replays = [found("duplicate.quote", f"q{at}", place(at), place(100 + at, 3)) for at in range(1, APART + 2)]
     assert len(of(cross_record=replays[:APART])) == APART
