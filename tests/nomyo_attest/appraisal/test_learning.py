@@ -244,7 +244,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "no payload id": (
         without("payload_id").response(),
-        "refused: nonce.match is undecided: neither the response nor the caller names a payload id",
+        "refused: nonce.match is undecided: neither the response nor the caller gave a payload id",
         "give the payload id of the request (payload_id), or the nonce that was quoted (nonce)",
     ),
     "a failure before what is undecided": (

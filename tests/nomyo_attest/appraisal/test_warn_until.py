@@ -83,7 +83,7 @@ def test_a_result_says_that_the_warnings_have_ended() -> None:
 def test_a_result_says_what_is_only_a_warning_as_yet() -> None:
     policy, response = softened("key.attributes")
     result = na.appraise(response, policy, now=BEFORE)
-    assert any(limit.startswith("What key.attributes would refuse") for limit in result.not_established)
+    assert any(limit.startswith("That key.attributes holds") for limit in result.not_established)
     Draft202012Validator(load_schema("result")).validate(json.loads(json.dumps(result.to_dict())))
 
 

@@ -110,7 +110,7 @@ def test_a_recording_that_no_writer_makes_is_malformed_evidence_and_is_appraised
 @pytest.mark.parametrize("key", ["recorded_at", "refused", "gate"])
 def test_a_recording_that_is_given_twice_is_malformed_evidence(key: str) -> None:
     text = line().replace(f'"{key}"'.encode(), f'"{key}": null, "{key}"'.encode(), 1)
-    with pytest.raises(EvidenceError, match="twice"):
+    with pytest.raises(EvidenceError, match="duplicate"):
         recorded_of(parse_json(text))
     assert row_of(text).verdict == "contraindicated"
 

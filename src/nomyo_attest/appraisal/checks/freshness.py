@@ -21,7 +21,7 @@ def nonce_match(case: Case) -> CheckResult:
     if case.nonce is None:
         if case.policy.unsafe_any_nonce:
             return PASS, "any (unsafe_any_nonce)", got, ""
-        return UNDECIDED, None, got, "no payload id is known: neither the response nor the caller gave one"
+        return UNDECIDED, None, got, "neither the response nor the caller gave a payload id"
     if got != case.nonce:
         return FAIL, case.nonce, got, "the quote was made for another payload id or nonce"
     given, recorded = case.given_payload_id, case.evidence.payload_id
