@@ -1,19 +1,20 @@
-"""What counts as an example in a Markdown document, and what running it means.
+"""Find and run the examples of a Markdown document.
 
-- A `python` block is executed; a document has one namespace, from its first block to its last. `await` works outside a
-  function too, as at the prompt of ``python -m asyncio``.
-- A `console` block is a terminal: what follows `$ ` is given to bash (a line that starts with `> ` continues it), and
-  the lines below must be what it prints, standard error included. `…` stands for anything, a part of a line or several
-  lines. A command that fails is an error unless the block shows it: `$ command; echo $?`.
+- A `python` block is executed. All blocks of a document share one namespace. `await` works outside a function, as at
+  the prompt of ``python -m asyncio``.
+- A `console` block is a terminal. Bash runs the text after `$ `; a line that starts with `> ` continues the command.
+  The lines below are compared with its output, including standard error. `…` matches any text: part of a line, or
+  several lines. A command that fails is an error unless the block shows its status: `$ command; echo $?`.
 
-A comment on the line before a block says more about it:
+A comment on the line before a block changes this:
 
-- `<!-- not-run: reason -->` leaves it out.
-- `<!-- needs-tpm -->` runs it only where a TPM is (the marker `tpm`), `<!-- needs-spark -->` where Spark is (`spark`).
-- `<!-- file: NAME -->` writes the block, of whatever language, to that file in the working folder.
-- `<!-- printed -->` compares the block with what the `python` block before it printed.
+- `<!-- not-run: reason -->` skips the block.
+- `<!-- needs-tpm -->` runs it only with a TPM (marker `tpm`), `<!-- needs-spark -->` only with Spark (`spark`).
+- `<!-- file: NAME -->` writes the block, in any language, to that file in the working folder.
+- `<!-- printed -->` compares the block with the output of the `python` block before it.
 
-A comment `<!-- with-router -->`, anywhere in a document, gives its examples a server to talk to.
+A block inside a comment that begins with `<!-- setup` runs as well. A comment `<!-- with-router -->`, anywhere in a
+document, provides a server for its examples.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 ANYTHING = "…"
 SECONDS = 180
-# A reader would type these in too, and nobody would notice when they stop working.
+# Readers would type these in, too, and no test would notice when they stop working.
 UNCHECKED = {"bash", "doctest", "py", "py3", "pycon", "python3", "sh", "shell", "shell-session", "zsh"}
 WITH_ROUTER = re.compile(r"^<!-- with-router -->$", re.MULTILINE)
 COMMENT = re.compile(
@@ -52,28 +53,28 @@ COMMENT = re.compile(
 
 
 class ExampleError(Exception):
-    """A document's example does not do what the document says, or the document cannot be read."""
+    """An example of a document fails, or the document is invalid."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What the comment before a block says; `word` is `""` where there is none."""
+    """The comment before a block; `word` is `""` if there is none."""
 
     word: str
     rest: str
 
     @classmethod
     def before(cls, document: Document, region: Region) -> Note:
-        """Read the comment that stands directly before a region."""
+        """Read the comment on the line before a region."""
         found = COMMENT.search(document.text, max(0, region.start - 400), region.start)
         note = cls(found["word"], found["rest"]) if found else cls("", "")
         if note.word in {"not-run", "file"} and not note.rest:
-            raise ExampleError(f"{document.path}: a comment `{note.word}` says nothing behind its colon")
+            raise ExampleError(f"{document.path}: a comment `{note.word}` requires text after its colon")
         return note
 
 
 def blocks(document: Document) -> Iterator[Region]:
-    """The sybil parser: every fenced block that is an example."""
+    """Yield every fenced block that is an example; this is the parser for sybil."""
     for region in FencedCodeBlockLexer(r"[^\n]+", mapping={"language": "arguments", "source": "source"})(document):
         language = region.lexemes["arguments"].strip()
         note = Note.before(document, region)
@@ -96,18 +97,18 @@ def blocks(document: Document) -> Iterator[Region]:
 
 
 def examples(path: Path) -> list[tuple[Example, Note]]:
-    """The examples of one document, in its order, each with its note."""
+    """Return the examples of a document, in order, each with its note."""
     document = Sybil(parsers=[blocks]).parse(path)
     return [(example, Note.before(document, example.region)) for example in document.examples()]
 
 
 def wants_router(path: Path) -> bool:
-    """Whether a document says that its examples need a server."""
+    """Return whether the examples of a document need a server."""
     return WITH_ROUTER.search(path.read_text(encoding="utf-8")) is not None
 
 
 def run_python(example: Example) -> None:
-    """Execute a block in its document's namespace, on an event loop of its own if it awaits; keep what it prints."""
+    """Execute a block in the namespace of its document, in a new event loop if it awaits; store its output."""
     source = pad(str(example.parsed), example.line + example.parsed.line_offset)
     code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     printed = io.StringIO()

@@ -43,9 +43,7 @@ def name_of(requirement: str) -> str:
 @pytest.mark.parametrize(
     ("package", "title"), [("nomyo_attest", "Layers of the Verifier"), ("nomyo", "Layers of the client")]
 )
-def test_the_picture_of_the_layers_has_each_in_its_place(
-    page: str, pyproject: dict[str, Any], package: str, title: str
-) -> None:
+def test_the_page_shows_the_layers_in_order(page: str, pyproject: dict[str, Any], package: str, title: str) -> None:
     contracts = pyproject["tool"]["importlinter"]["contracts"]
     (layers,) = (one["layers"] for one in contracts if one.get("containers") == [package])
     picture = page.partition(f"\n## {title}\n")[2].partition("```text\n")[2].partition("```")[0].splitlines()

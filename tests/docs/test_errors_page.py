@@ -1,4 +1,4 @@
-"""docs/errors.md names every exception, status and code that there is, and none that there is not."""
+"""docs/errors.md names exactly the exceptions, statuses and codes that exist."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_exception_has_a_row_with_its_cause_and_what_to_do(page: str) -> N
     assert sorted(named) == sorted(EXCEPTIONS)
 
 
-def test_what_the_page_calls_one_exception_by_two_names_is_one(page: str) -> None:
+def test_two_names_in_one_row_are_one_exception(page: str) -> None:
     for first, *_ in rows(section(page, "All exceptions")):
         assert len({EXCEPTIONS[name] for name in re.findall(r"`(\w+)`", first)}) == 1
 
@@ -72,14 +72,14 @@ def test_every_name_of_the_page_can_be_imported_from_nomyo() -> None:
         assert name in nomyo.__all__
 
 
-def test_what_the_page_says_of_the_router_is_so(page: str) -> None:
+def test_the_errors_of_the_router_are_errors_of_nomyo(page: str) -> None:
     assert "`RouterError`" in page
     assert "`MissingExtraError`" in page
     assert issubclass(RouterError, errors.NomyoError)
     assert issubclass(MissingExtraError, errors.NomyoError)
 
 
-def test_the_table_of_statuses_says_what_becomes_of_each(page: str) -> None:
+def test_the_table_of_statuses_has_the_exception_and_the_retries_of_each(page: str) -> None:
     told = set()
     for statuses, exception, begins, again in rows(section(page, "Statuses")):
         for status in map(int, re.findall(r"\d+", statuses)):
@@ -102,7 +102,7 @@ def test_the_table_of_codes_has_every_code_with_the_exception_that_carries_it(pa
             assert carriers[kind.code] == name
 
 
-def test_every_attribute_in_the_table_is_there(page: str) -> None:
+def test_every_attribute_in_the_table_exists(page: str) -> None:
     whose: type[errors.NomyoError] = errors.NomyoError
     for of, names, _ in rows(section(page, "Attributes")):
         if of:
@@ -113,9 +113,9 @@ def test_every_attribute_in_the_table_is_there(page: str) -> None:
 
 
 def made(kind: type[errors.NomyoError]) -> errors.NomyoError:
-    """An exception of a class, however it is made."""
+    """Return an exception of a class."""
     if issubclass(kind, (errors.KeyStoreError, errors.EvidenceLogError)):
-        return kind("key.pem", "is wrong", "mend it")
+        return kind("key.pem", "is wrong", "fix it")
     if issubclass(kind, errors.AttestationError):
         return kind("not affirmed", None)  # type: ignore[arg-type]  # any result will do
     return kind("why")
