@@ -271,7 +271,7 @@ class TestUsage:
             ),
             (["--junit", "-"], "-: only --out writes to standard output; name a file"),
             (["--html", "recorded", "--force"], "recorded: this output is a source"),
-            (["--html", ".", "--force"], ".: is not a regular file; name another"),
+            (["--html", ".", "--force"], ".: is a folder; name a file in it"),
             (
                 ["--out", "recorded/v.jsonl"],
                 "recorded/v.jsonl: this output is in recorded, where it would be read as records",
