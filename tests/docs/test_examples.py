@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +42,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
     def folder(document: str) -> Path:
         if document not in folders:
+            logging.getLogger("nomyo").setLevel(logging.NOTSET)  # the examples of another document may have set it
             folders[document] = tmp_path_factory.mktemp(Path(document).stem)
             for copied in ("fixtures", "docs/examples"):
                 shutil.copytree(ROOT / copied, folders[document] / copied)
