@@ -217,11 +217,12 @@ def test_the_action_fails_with_the_rule_the_file_and_what_to_do(job: Job) -> Non
     done = job.run("Audit", sources="recorded", policy="policy.toml")
     assert done.returncode == 1
     (annotation,) = (line for line in done.stdout.splitlines() if line.startswith("::error"))
-    assert annotation.startswith("::error file=recorded/tuesday.attest.json,line=1,title=pcr.values::")
+    assert annotation.startswith("::error file=recorded/tuesday.attest.json,line=1,title=")
     assert "If the machine was updated" in annotation
     assert job.summary.read_text(encoding="utf-8").startswith("## nomyo-attest audit: not passed\n")
     log = json.loads(Path(job.outputs()["sarif"]).read_text(encoding="utf-8"))
     (result,) = log["runs"][0]["results"]
+    assert result["ruleId"] == "pcr.values"
     rule = log["runs"][0]["tool"]["driver"]["rules"][result["ruleIndex"]]
     assert rule["helpUri"] == "https://git.example/owner/project/blob/v1.2.3/docs/rules.md#pcrvalues"
 

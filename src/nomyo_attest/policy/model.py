@@ -292,7 +292,7 @@ def _pinned(entries: Sequence[str | dict[str, str]]) -> tuple[frozenset[bytes], 
         if label:
             labels[name] = label
             if problem := _label_problem(label):
-                hint = "write a label of one line that prints"
+                hint = "write a one-line label that prints"
                 raise PolicyError(f"key.pinned[{at}].label", problem, hint)
         names.append(name)
     return frozenset(names), labels

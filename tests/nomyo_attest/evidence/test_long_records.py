@@ -72,9 +72,9 @@ def test_a_long_response_is_read_like_a_short_one(text: str) -> None:
     [
         (long(before='"_metadata": {}, '), "_metadata: expected a unique key"),
         (long(before='"_met\\u0061data": {}, '), "_metadata: expected a unique key"),
-        (long(before='"tpm_attestation": {}, '), "evidence in one place"),
-        (long(after=', "is_available": false'), "evidence in one place"),
-        (long(after=', "is_av\\u0061ilable": false'), "evidence in one place"),
+        (long(before='"tpm_attestation": {}, '), "more evidence beside it"),
+        (long(after=', "is_available": false'), "more evidence beside it"),
+        (long(after=', "is_av\\u0061ilable": false'), "more evidence beside it"),
         (long().replace('"quote_b64"', '"quote_b64": 1, "quote_b64"'), "quote_b64: expected a unique key"),
         (long(choices=", ]"), "expected JSON, got"),
         (long(choices=", 01"), "expected JSON, got"),

@@ -194,9 +194,9 @@ def test_the_indices_are_0_to_23_in_one_spelling() -> None:
         ("md5:0", "'md5'"),
         ("0x000b:0", "'0x000b'"),
         ("sha\u0662\u0665\u0666:0", "'sha\u0662\u0665\u0666'"),
-        ("sha256:0+sha256:7", "sha256 twice"),
-        ("sha256:0+sha1:0+sha256:0", "sha256 twice"),
-        ("sha256:0,7,0", "0 twice"),
+        ("sha256:0+sha256:7", "the duplicate bank sha256"),
+        ("sha256:0+sha1:0+sha256:0", "the duplicate bank sha256"),
+        ("sha256:0,7,0", "the duplicate index 0"),
         ("sha256:0\x00", r"'0\\x00'"),
     ],
 )
