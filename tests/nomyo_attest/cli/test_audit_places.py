@@ -94,7 +94,7 @@ class TestTheRecordWithoutEvidenceIsNamed:
         assert result["message"]["text"].startswith("1 response has no evidence. The server says ")
 
     def test_in_annotations_for_github(self) -> None:
-        lines = [line for line in audit("--github").out.splitlines() if SENTENCE.removeprefix("the ") in line]
+        lines = [line for line in audit("--github").out.splitlines() if line.startswith("::") and SENTENCE[4:] in line]
         assert len(lines) == 1
         assert lines[0].startswith("::error file=day.jsonl,line=3,title=")
 
