@@ -70,7 +70,7 @@ def guarded(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The same for a coroutine function."""
+    """Decorate a coroutine function as `guarded` does a function."""
 
     @wraps(method)
     async def guard(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -90,7 +90,7 @@ def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
 
 
 def _run(method: Callable[..., T], given: list[Any]) -> _Success[T] | _Failure:
-    """Call `method` with the arguments and keyword arguments in `given`, and empty it, so that an exception thrown
+    """Call `method` with the arguments and keyword arguments in `given`, and clear it, so that an exception thrown
     into the guard, as when a coroutine is closed, refers to no data.
     """
     kwargs, args = given.pop(), given.pop()

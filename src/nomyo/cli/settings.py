@@ -2,7 +2,7 @@
 
 An option overrides its variable, and error messages name the one that was used. An empty value is an error in both. It
 usually comes from a shell variable that is not set, or from a command that failed: ``export
-NOMYO_SERVER_KEY_PINS=$(…)`` hides its status. To ignore it would drop a pin or a policy silently, or send a prompt to
+NOMYO_SERVER_KEY_PINS=$(…)`` hides its status. Ignoring it would drop a pin or a policy silently, or send a prompt to
 another server.
 
 Secrets are read from files, because every user of the machine can read a command line.
@@ -94,7 +94,7 @@ SECRET_MAX: Final = 4096
 """Maximum size of a password or an API key in bytes."""
 
 SECRETS_MAX: Final = 1024 * 1024
-"""Maximum size of a list of them in bytes."""
+"""Maximum size of a file of secrets in bytes."""
 
 
 def read_secret(name: str, flag: str) -> str:

@@ -1,9 +1,9 @@
 """Serve one client's connection with strict HTTP parsing and deadlines.
 
-uvicorn's `H11Protocol` runs the application, and h11 parses, whatever else is installed. Both accept more than a router
-should: bare LF as a line end and folded lines (RFC 9112, 2.2 and 5.2), repeated header fields, Content-Length beside
-Transfer-Encoding, and peers that never finish a request. A proxy in front may read such a request differently, so it is
-refused with 400.
+uvicorn's `H11Protocol` runs the application, and h11 parses, even if httptools is installed. Both accept more than a
+router should: bare LF as a line end and folded lines (RFC 9112, 2.2 and 5.2), repeated header fields, Content-Length
+beside Transfer-Encoding, and peers that never finish a request. A proxy in front may read such a request differently,
+so it is refused with 400.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ BODY_SECONDS: Final = 300.0
 """Seconds for a request's body."""
 
 STALLED_SECONDS: Final = 60.0
-"""Seconds in which a peer must read what was sent of a response, up to 256 KiB (`protocol`), before more is sent."""
+"""Seconds in which a peer must read the part of a response that was sent, up to 256 KiB (`protocol`)."""
 
 CLOSING_SECONDS: Final = 1.0
 """Seconds in which a peer must confirm the end of TLS when an idle connection is closed."""
 
 PEER_IDLE_MAX: Final = 100
-"""Maximum of idle connections of one peer; one more closes the connection that has been idle longest."""
+"""Maximum number of idle connections of one peer; one more closes the connection that has been idle longest."""
 
 HEAD_MAX: Final = 16 * 1024
 """Maximum size of a request's head in bytes."""

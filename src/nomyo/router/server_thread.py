@@ -1,7 +1,8 @@
 """Accept connections in a thread, serve them with uvicorn's protocol, and shut down gracefully.
 
-uvicorn's own server is not used: it cannot limit connections that have no request yet, gives a TLS handshake a minute,
-closes idle connections at the start of a shutdown instead of responding on them, and ends requests with a traceback.
+uvicorn's own server is not used: it cannot limit connections that have no request yet, allows a minute for a TLS
+handshake, closes idle connections at the start of a shutdown instead of responding on them, and ends requests with a
+traceback.
 """
 
 from __future__ import annotations

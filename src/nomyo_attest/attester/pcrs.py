@@ -129,10 +129,12 @@ def extend(connection: Connection, pcr: int, digests: Mapping[str, bytes]) -> No
         raise AttesterError(f"PCR index: expected 0 to {PCR_COUNT - 1}, got {pcr}")
     values = []
     for bank, digest in digests.items():
-        size = HASH_SIZES[HASH_ALGORITHMS[bank]] if bank in HASH_ALGORITHMS else None
+        if bank not in HASH_ALGORITHMS:
+            expected = f"expected a bank of {', '.join(HASH_ALGORITHMS)}"
+            raise AttesterError(f"extending PCR {pcr}: {expected}, got {bank!r}")
+        size = HASH_SIZES[HASH_ALGORITHMS[bank]]
         if size != len(digest):
-            expected = f"{size} bytes" if size else f"a bank of {', '.join(HASH_ALGORITHMS)}"
-            raise AttesterError(f"extending PCR {pcr}: expected {expected}, got {len(digest)} bytes for {bank}")
+            raise AttesterError(f"extending PCR {pcr}: expected {size} bytes, got {len(digest)} bytes for {bank}")
         values.append(TPMT_HA(hashAlg=int(HASH_ALGORITHMS[bank]), digest=TPMU_HA(**{bank: digest})))
     with connection.command(f"TPM2_PCR_Extend of PCR {pcr}"):
         connection.esapi.pcr_extend(ESYS_TR(pcr), TPML_DIGEST_VALUES(values))

@@ -56,7 +56,7 @@ _Position = tuple[int, int, str, int]
 
 
 def cause_groups_of(store: Store) -> tuple[list[CauseGroup], int]:
-    """Return the groups of most records, and how many groups there are."""
+    """Return the largest groups, and the total number of groups."""
     found: list[CauseGroup] = []
     total = 0
     for shape, values, _ in store.query(_SHAPES):

@@ -223,8 +223,8 @@ class CauseGroup(msgspec.Struct, kw_only=True):
         boots: the boots with most records.
         boots_total: how many boots there are.
         boots_inferred: those of them that are inferred, because the policy does not pin the AIKs.
-        machines_inferred: how many machines the inferred boots are of at most, apart from the precision of the times:
-            boots whose `processed_at` minus clock is the same, since a TPM's clock continues through a restart.
+        machines_inferred: maximum number of machines of the inferred boots, to within the precision of the times: boots
+            whose `processed_at` minus clock is the same, since a TPM's clock continues through a restart.
         pinned_aiks: how many AIKs that the policy pins signed the other records.
         without_boot: records whose boot is unknown: without a time, a clock or a signature that verifies.
     """
@@ -387,5 +387,5 @@ class Summary(msgspec.Struct, kw_only=True):
     """Records of `outside` that are outside by the server's unsigned claim `processed_at`."""
     released: Released = msgspec.field(default_factory=Released)
     cause_groups: list[CauseGroup] = []
-    """Records that are not affirmed, grouped by cause; those of most records."""
+    """Records that are not affirmed, grouped by cause; the largest groups only."""
     cause_groups_total: int = 0

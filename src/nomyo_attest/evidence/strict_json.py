@@ -133,9 +133,9 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_record(text: str | bytes) -> Any:
-    """Parse a record as `parse_json` does, but of a response longer than `LONG` only the part with evidence.
+    """Parse a record like `parse_json`; from a response longer than `LONG`, parse only the part with evidence.
 
-    Of such a response, `_metadata` becomes objects, and `tpm_attestation` and `is_available` beside it become null. A
+    Only its `_metadata` becomes objects, and `tpm_attestation` and `is_available` beside it become null. A
     long record that is not such a response, or whose `_metadata` is long itself, is parsed as a whole within the bounds
     of `_WHOLE`.
 

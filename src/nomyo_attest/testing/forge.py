@@ -130,16 +130,16 @@ Change = Callable[[Any], Any]
 """Takes the output of a stage and returns its replacement."""
 
 STAGES: Final = {
-    "public": "bytes of TPMT_PUBLIC; the Name is taken of them",
+    "public": "bytes of TPMT_PUBLIC; the Name is computed from them",
     "name": "bytes of the key's Name",
     "qualified_signer": "bytes",
     "extra_data": "bytes",
-    "selections": "list of (bank name or TPM_ALG_ID, indices) to be signed; the PCR digest is taken over them",
+    "selections": "list of (bank name or TPM_ALG_ID, indices) to be signed; the PCR digest is computed over them",
     "pcr_select": "bytes of TPML_PCR_SELECTION",
     "pcr_digest": "bytes",
     "attested": "bytes of the TPMU_ATTEST",
     "attest": "bytes of TPMS_ATTEST; they are signed",
-    "signed": "bytes that the signature is made over, if not those of TPMS_ATTEST",
+    "signed": "bytes to sign, if different from those of TPMS_ATTEST",
     "signature": "bytes of TPMT_SIGNATURE",
     "quote_blob": "bytes behind quote_b64, framed",
     "key_blob": "bytes behind aik_pubkey_b64, framed",

@@ -1,8 +1,8 @@
 """Write TPM 2.0 structures as bytes, independently of the parser that this project verifies with.
 
 The forge must not share code with `nomyo_attest.tpm`: a field forgotten in both would cancel itself out. So this module
-knows the layouts (TPM 2.0 Library, Part 2 "Structures") and the numbers once more, and checks nothing: what the caller
-wants written, is. Sizes and counts follow from the content.
+declares the layouts (TPM 2.0 Library, Part 2 "Structures") and the numbers independently, and does not validate its
+input. Sizes and counts follow from the content.
 """
 
 from __future__ import annotations

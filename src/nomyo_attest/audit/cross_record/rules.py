@@ -28,8 +28,8 @@ QUERY_COLUMNS: Final = (
 """The columns of a query's result: up to six records of each finding, in order.
 
 `cross_record_key` is the value that the records share, `records` their number, `place` this record's number, from 1.
-`detail`, `high` and `low` depend on the rule: of a repeated value, whether another value of the records differs; of a
-value that goes back, its column, the largest value of the seconds before, and the value it went back to.
+For a duplicate, `detail` is whether another value of the records differs. For a value that went back, `detail` is its
+column, `high` the largest value of the seconds before, and `low` the value it went back to.
 """
 
 # Records without a time come first, then by time, then by place. NULLS FIRST is not the default of all engines.

@@ -180,11 +180,11 @@ class Walk:
 
     No file is read twice, since its records would be found to be duplicates. A file or folder that is named is read
     where it is named and left out of the folders around it. Links in folders are followed as far as they stay in the
-    folder that was named, but not to where a name or an earlier link leads. Of files that share their bytes (hard
-    links) the first is read. Content is not compared: a copy is another file.
+    folder that was named, but not to where a name or an earlier link leads. If several
+    names are hard links to one file, only the first is read. Content is not compared: a copy is another file.
 
-    A name that begins with a dot or an underscore is a name like others. Not entered are the folders of version control
-    (`.git`), and in folders that Spark writes `_temporary` and `_delta_log`.
+    A name that begins with a dot or an underscore is a name like others. The audit skips the folders of version control
+    (`.git`), and `_temporary` and `_delta_log` in folders that Spark writes.
 
     Args:
         names: as typed.
@@ -370,9 +370,9 @@ def _has_not_entered(folder: str, real: str) -> bool:
 
 
 def sorted_names(folder: str) -> Iterator[str]:
-    """The names in `folder`, sorted by their bytes, in UTF-8 the order of code points. Raises `OSError`, and at once.
+    """Iterate over the names in `folder` in the order of their bytes. Raises `OSError` immediately, not on iteration.
 
-    A million names as a list of str take 100 MB, as sorted runs of bytes that are merged about 40.
+    Sorted runs of bytes need about 40 MB for a million names; a list of str needs 100 MB.
     """
     runs: list[bytes] = []
     names: list[bytes] = []

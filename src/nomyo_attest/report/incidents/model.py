@@ -1,4 +1,4 @@
-"""The form of an incident: one thing that happened and that a person can act on."""
+"""Data model of incidents: records with one cause, and what a person can do about it."""
 
 from __future__ import annotations
 
