@@ -43,7 +43,7 @@ def release(root: Path, out: Path, *, tag: str | None = None) -> list[Path]:
 
     Args:
         root: the project's folder, a git checkout without changes.
-        out: a folder that does not exist or is empty; it appears only if everything succeeded.
+        out: a folder that does not exist or is empty; nothing is written to it until all files are built and checked.
         tag: `v` and the version, if the commit is tagged.
 
     Raises:

@@ -14,9 +14,9 @@ def incidents(summary: Summary) -> list[Incident]:
     """List the incidents of an audit, most urgent first.
 
     A record that is not affirmed is in one incident of each rule that does not hold for it; rules that are undecided as
-    a consequence of others, and rules that the policy ignores, make no incident. The findings across records about the
-    same records, or about the same AIK, are one incident. The number of incidents is bounded: where there are too many
-    of a kind, one incident counts the others.
+    a consequence of others, and rules that the policy ignores, do not create an incident. The findings across records
+    about the same records, or about the same AIK, are one incident. The number of incidents is bounded: where there are
+    too many of a kind, one incident counts the others.
     """
     found = [
         *of_groups(summary),

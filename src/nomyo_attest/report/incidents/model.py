@@ -62,7 +62,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         what: the PCR, such as ``"sha256:7"``; the counter; or the rule.
-        meaning: what it measures; empty if `what` says so.
+        meaning: what it measures; empty if `what` is sufficient.
         before: the values expected, or the value before; digests in hex.
         labels: the policy's label of each of `before`; empty for none.
         after: the value found; empty if there is none, such as for a PCR that is not signed.
@@ -87,8 +87,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         keys: the values that the records share, of findings across records: `CrossRecordFinding.key`; empty where one
             incident has many findings of the same rule.
         changes: the values that differ, with those expected.
-        values: in how many ways they differ; `changes` has the first.
-        problem: a sentence of the verifier; empty if the title says it all.
+        values: number of distinct combinations of values; `changes` has the first.
+        problem: a sentence of the verifier; empty if the title is sufficient.
         aik: the Name, in hex, of the one AIK that the incident concerns; empty if it concerns several or none.
         aik_label: the policy's label of this AIK; empty without one.
         machine: which machines, and how that is known; empty if the incident does not concern machines.
