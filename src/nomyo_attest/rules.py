@@ -36,6 +36,8 @@ class RuleFacts:
         id: the name that policies, results and reports use.
         check_name: module and name of its function in `appraisal/checks/`.
         field: the structure field or the key in the response that the rule examines.
+        failure: what is wrong if the rule does not hold: a main clause without a period, as in the title of an
+            incident.
         core: whether the rule is required by every policy; a policy may soften the others.
         layout_only: whether its check depends only on the policy and the layout of the evidence. Such a check is
             evaluated once for each layout, every other check for each response.
@@ -50,6 +52,7 @@ class RuleFacts:
     id: str
     check_name: str
     field: str
+    failure: str
     core: bool = False
     layout_only: bool = False
     needs: tuple[str, ...] = ()
@@ -68,56 +71,81 @@ _QUOTE: Final = ("attest.form", "attest.type")
 # fmt: off
 RULE_TABLE: Final = (
     RuleFacts("evidence.available", "form.evidence_available", "tpm_attestation.is_available",
+              "The response has no evidence",
               core=True, layout_only=True, needs=("evidence.form",)),
     RuleFacts("evidence.form", "form.evidence_form", "tpm_attestation",
+              "The evidence is malformed",
               core=True, layout_only=True, needs=("evidence.available",)),
     RuleFacts("attest.form", "form.attest_form", "TPMS_ATTEST",
+              "The quote does not parse",
               core=True, layout_only=True, needs=_EVIDENCE),
     RuleFacts("signature.form", "form.signature_form", "TPMT_SIGNATURE",
+              "The signature does not parse",
               core=True, layout_only=True, needs=_EVIDENCE),
     RuleFacts("key.form", "form.key_form", "TPMT_PUBLIC",
+              "The AIK does not parse",
               core=True, layout_only=True, needs=_EVIDENCE),
     RuleFacts("attest.magic", "form.attest_magic", "TPMS_ATTEST.magic",
+              "A TPM did not generate the signed structure",
               core=True, layout_only=True, needs=("attest.form",)),
     RuleFacts("attest.type", "form.attest_type", "TPMS_ATTEST.type",
+              "The TPM signed something other than a quote",
               core=True, layout_only=True, needs=("attest.form",)),
     RuleFacts("key.attributes", "key.key_attributes", "TPMT_PUBLIC.objectAttributes",
+              "The AIK is not a restricted signing key that stays in its TPM",
               layout_only=True, needs=("key.form",), temporary_warning=True, style=ValueStyle.FLAGS),
     RuleFacts("key.template", "key.key_template", "TPMT_PUBLIC",
+              "The AIK is not a key that a TPM creates and signs with",
               core=True, needs=("key.form",)),
     RuleFacts("key.strength", "key.key_strength", "TPMT_PUBLIC.unique",
+              "The AIK is too weak",
               needs=("key.form",), temporary_warning=True),
     RuleFacts("key.hierarchy", "key.key_hierarchy", "TPMS_ATTEST.qualifiedSigner",
+              "The AIK belongs to a hierarchy that the policy does not allow",
               needs=("attest.form", "key.form"), enabled_by=("key.hierarchy",), temporary_warning=True,
               style=ValueStyle.CHOICE),
     RuleFacts("key.trust", "key.key_trust", "TPMT_PUBLIC",
+              "The AIK is not trusted as the policy requires",
               needs=("key.form",), temporary_warning=True),
     RuleFacts("signer.name", "key.signer_name", "TPMS_ATTEST.qualifiedSigner",
+              "The signer's name in the quote is not a name of the AIK",
               needs=("attest.form", "key.form")),
     RuleFacts("signature.scheme", "signature.signature_scheme", "TPMT_SIGNATURE.sigAlg",
+              "The signature's scheme is not that of the AIK",
               core=True, layout_only=True, needs=("signature.form", "key.form")),
     RuleFacts("signature.hash", "signature.signature_hash", "TPMT_SIGNATURE.signature.hash",
+              "The signature's hash is not allowed",
               core=True, layout_only=True, needs=("signature.form", "key.form"), style=ValueStyle.CHOICE),
     RuleFacts("signature.valid", "signature.signature_valid", "TPMT_SIGNATURE.signature",
+              "The signature does not verify",
               core=True, needs=("attest.form", "signature.form", "key.form", "key.strength")),
     RuleFacts("nonce.match", "freshness.nonce_match", "TPMS_ATTEST.extraData",
+              "The quote was made for another request",
               core=True, needs=("attest.form",)),
     RuleFacts("clock.safe", "freshness.clock_safe", "TPMS_CLOCK_INFO.safe",
+              "The TPM reports that its clock may have gone back",
               layout_only=True, needs=("attest.form",)),
     RuleFacts("pcr.selection", "pcrs.pcr_selection", "TPMS_QUOTE_INFO.pcrSelect",
+              "The reported PCRs are not those that the TPM signed",
               core=True, layout_only=True, needs=_QUOTE),
     RuleFacts("pcr.digest", "pcrs.pcr_digest", "TPMS_QUOTE_INFO.pcrDigest",
+              "The reported PCR values are not those that the TPM signed",
               core=True, needs=(*_QUOTE, "signature.form", "pcr.selection")),
     RuleFacts("pcr.bank", "pcrs.pcr_bank", "TPMS_PCR_SELECTION.hash",
+              "The policy relies on a PCR bank with a weak hash",
               layout_only=True, temporary_warning=True, style=ValueStyle.CHOICE),
     RuleFacts("pcr.values", "pcrs.pcr_values", "tpm_attestation.pcr_values",
+              "A PCR has a value that the policy does not list",
               needs=_QUOTE, temporary_warning=True),
     RuleFacts("firmware.version", "claims.firmware_version", "TPMS_ATTEST.firmwareVersion",
+              "The TPM runs firmware that the policy does not list",
               needs=("attest.form", "key.form"), enabled_by=("firmware.versions",), temporary_warning=True,
               style=ValueStyle.FIRMWARE),
     RuleFacts("policy.period", "freshness.policy_period", "valid_from, valid_until",
+              "The policy was not in force",
               enabled_by=("valid_from", "valid_until"), style=ValueStyle.PERIOD),
     RuleFacts("claims.*", "claims.claim", "_metadata",
+              "A claim has a value that the policy does not accept",
               needs=("evidence.form",), enabled_by=("claims",), style=ValueStyle.JSON),
 )
 # fmt: on

@@ -26,6 +26,8 @@ class Rule(RuleFacts):
         id: the name that policies, results and reports use.
         check_name: module and name of its check in `nomyo_attest.appraisal.checks`.
         field: the structure field or the key in the response that the rule examines.
+        failure: what is wrong if the rule does not hold: a main clause without a period, as in the title of an
+            incident.
         core: whether the rule is required by every policy; a policy may soften the others.
         layout_only: whether its check depends only on the policy and the layout of the evidence.
         needs: ids of the rules that must hold before this one can be evaluated.

@@ -11,13 +11,21 @@ from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.causes import REMEDIATION_UNREADABLE, compared_values, known_rule, unreadable
 from nomyo_attest.report.formatting import count, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
-from nomyo_attest.report.incidents.wording import booted, clause, machine_fact, machines, period, responses
+from nomyo_attest.report.incidents.wording import (
+    booted,
+    failure,
+    machine_fact,
+    machines,
+    period,
+    responses,
+    rule_subject,
+)
 from nomyo_attest.report.labels import aik_labels, pcr_labels
 
 _BOOT_RULES: Final = ("pcr.values", "firmware.version")
-_POLICY_RULES: Final = (
-    *("key.attributes", "key.strength", "key.hierarchy", "key.trust", "clock.safe", "pcr.bank", "policy.period"),
-)
+_EVIDENCE_RULES: Final = ("signer.name",)
+"""Rules that a policy may soften although they fail only for evidence that a TPM did not make."""
+
 _PLACES_MAXIMUM: Final = 10
 _REMEDIATIONS_MAXIMUM: Final = 3
 
@@ -79,9 +87,8 @@ def _kind(finding: CauseFinding | RuleSummary) -> Kind:
         return Kind.UNDECIDED
     if finding.rule in _BOOT_RULES:
         return Kind.BOOT
-    if finding.rule in _POLICY_RULES or finding.rule.startswith("claims.") or known_rule(finding.rule) is None:
-        return Kind.POLICY
-    return Kind.EVIDENCE
+    rule = known_rule(finding.rule)
+    return Kind.EVIDENCE if rule is not None and (rule.core or rule.id in _EVIDENCE_RULES) else Kind.POLICY
 
 
 _Labels = Mapping[str, Mapping[str, str]]
@@ -129,29 +136,27 @@ def _title(group: CauseGroup, main: CauseFinding, kind: Kind, aiks: Mapping[str,
     if main.rule == "pcr.values" and main.outcome == FAIL:
         text = f"{subject or 'Machines that cannot be identified'} {booted(main.got)}{when}: {number}"
     else:
-        what = clause(main.rule) if main.outcome == FAIL else f"The rule {_named(main.rule)} could not be evaluated"
         of = f" of {subject[:1].lower()}{subject[1:]}" if subject else ""
-        text = f"{what}{when}: {number}{of}"
+        text = f"{_wrong(main)}{when}: {number}{of}"
     if group.values > 1:
         text += f", with {group.values:,} different values"
     return f"{text} (the policy makes this a warning)" if kind is Kind.WARNING else text
 
 
-def _named(rule: str) -> str:
-    return rule if known_rule(rule) is not None and not rule.startswith("claims.") else "about a claim"
+def _wrong(finding: CauseFinding | RuleSummary) -> str:
+    return failure(finding.rule) if finding.outcome == FAIL else f"{rule_subject(finding.rule)} could not be evaluated"
 
 
 def _other(rule: RuleSummary, records: int, *, some_listed: bool) -> Incident:
     kind = _kind(rule)
     known = known_rule(rule.rule)
     number = f"{records:,} more {'response' if records == 1 else 'responses'}" if some_listed else responses(records)
-    what = clause(rule.rule) if rule.outcome == FAIL else f"The rule {_named(rule.rule)} could not be evaluated"
     if kind is Kind.MISSING_EVIDENCE:
         title = f"{number} {'has' if records == 1 else 'have'} no evidence"
     elif rule.rule == "pcr.values" and rule.outcome == FAIL:
         title = f"Machines that cannot be identified booted something that the policy does not list: {number}"
     else:
-        title = f"{what}: {number}"
+        title = f"{_wrong(rule)}: {number}"
     return Incident(
         kind=kind,
         severity=severity_of(kind),

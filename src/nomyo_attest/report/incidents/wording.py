@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from nomyo_attest.audit.summary import CauseGroup, Place
+from nomyo_attest.report.causes import known_rule
 from nomyo_attest.report.document import Aik
 from nomyo_attest.report.formatting import count, moment, number, to_datetime
 
@@ -19,30 +20,6 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.]{1,60}", re.ASCII)
 _PLAIN_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,-]{0,59}", re.ASCII)
 _HEX_NAME: Final = re.compile(r"[0-9a-f]{1,200}", re.ASCII)
 
-_CLAUSES: Final = {
-    "evidence.form": "The evidence is malformed",
-    "attest.form": "The quote does not parse",
-    "signature.form": "The signature does not parse",
-    "key.form": "The AIK does not parse",
-    "attest.magic": "A TPM did not generate the signed structure",
-    "attest.type": "The TPM signed something other than a quote",
-    "key.attributes": "The AIK is not a restricted signing key that stays in its TPM",
-    "key.template": "The AIK is not a key that a TPM creates and signs with",
-    "key.strength": "The AIK is too weak",
-    "key.hierarchy": "The AIK belongs to a hierarchy that the policy does not allow",
-    "key.trust": "The AIK is not trusted as the policy requires",
-    "signer.name": "The signer's name in the quote is not a name of the AIK",
-    "signature.scheme": "The signature's scheme is not that of the AIK",
-    "signature.hash": "The signature's hash is not allowed",
-    "signature.valid": "The signature does not verify",
-    "nonce.match": "The quote was made for another request",
-    "clock.safe": "The TPM reports that its clock may have gone back",
-    "pcr.selection": "The reported PCRs are not those that the TPM signed",
-    "pcr.digest": "The reported PCR values are not those that the TPM signed",
-    "pcr.bank": "The policy relies on a PCR bank with a weak hash",
-    "firmware.version": "The TPM runs firmware that the policy does not list",
-    "policy.period": "The policy was not in force",
-}
 _BOOTED: Final = {
     0: "booted firmware",
     1: "booted with firmware settings",
@@ -60,13 +37,22 @@ _BOOTED: Final = {
 }
 
 
-def clause(rule: str) -> str:
-    """Return what is wrong if a rule fails, as a main clause."""
-    if rule.startswith("claims."):
-        name = rule.removeprefix("claims.")
-        named = f"the claim {name}" if _PLAIN_NAME.fullmatch(name) else "a claim"
-        return f"The server makes {named} with a value that the policy does not accept"
-    return _CLAUSES.get(rule, "A rule of another version does not hold")
+def failure(rule_id: str) -> str:
+    """Return what is wrong if a rule does not hold, as a main clause."""
+    rule = known_rule(rule_id)
+    if rule is None:
+        return f"{rule_subject(rule_id)} does not hold"
+    name = rule_id.removeprefix("claims.")
+    if name != rule_id and _PLAIN_NAME.fullmatch(name):
+        return f"The claim {name} has a value that the policy does not accept"
+    return rule.failure
+
+
+def rule_subject(rule_id: str) -> str:
+    """Return a rule as the subject of a sentence. An id with text from outside is shown only if it is a plain name."""
+    if _PLAIN_NAME.fullmatch(rule_id):
+        return f"The rule {rule_id}"
+    return "A rule about a claim" if rule_id.startswith("claims.") else "A rule of a different version"
 
 
 def booted(got: Any) -> str:
