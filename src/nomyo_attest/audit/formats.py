@@ -23,7 +23,7 @@ from nomyo_attest.audit.row import COLUMNS, Row, RowFinding
 from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.installation import install_command
 
-EXTENSIONS: Final = ".jsonl, .ndjson or .csv (each also .gz or .zst), or .parquet"
+OUTPUT_EXTENSIONS: Final = ".jsonl, .ndjson or .csv (each also .gz or .zst), or .parquet"
 """The extensions of outputs, for messages."""
 
 _COMPRESSIONS: Final = (".gz", ".zst")
@@ -83,7 +83,7 @@ def parse_output(name: str) -> Output:
             if extension == ".parquet" and find_spec("pyarrow") is None:
                 raise OutputError(name, f"Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}")
             return Output(name, extension, compression)
-    raise OutputError(name, f"unsupported file extension; use {EXTENSIONS}")
+    raise OutputError(name, f"unsupported file extension; use {OUTPUT_EXTENSIONS}")
 
 
 class Rows(Protocol):

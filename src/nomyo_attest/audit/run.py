@@ -142,7 +142,7 @@ class Audit:
         if folder is None:
             state = State.temporary(identity)
         else:
-            again = inventory.resumable
+            again = inventory.is_rereadable
             state = State.open(folder, identity, resume=resume, force=force, again=again, or_temporary=or_temporary)
         try:
             return cls(request, inventory, state)

@@ -121,7 +121,7 @@ class _Text(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill `buffer` from one block. Raises `nomyo_attest.ledger.verify.DamageError`."""
-        from nomyo_attest.audit.sources.source import DamageError
+        from nomyo_attest.audit.sources.source import SourceDamageError
         from nomyo_attest.ledger import verify
 
         try:
@@ -129,7 +129,7 @@ class _Text(io.RawIOBase):
                 self._left = memoryview(next(self._blocks))
         except StopIteration:
             return 0
-        except DamageError as damage:
+        except SourceDamageError as damage:
             self._damage = str(damage)
         if not self._left:
             raise verify.DamageError(self._damage)
@@ -143,8 +143,8 @@ def _open(name: str, stack: ExitStack) -> LedgerFile:
 
     Raises `OSError`, `ValueError`, `CommandError`.
     """
-    from nomyo_attest.audit.sources.source import BLOCK, special_problem
-    from nomyo_attest.audit.sources.unpack import packing_of, unpacked
+    from nomyo_attest.audit.sources.source import BLOCK_BYTES, special_problem
+    from nomyo_attest.audit.sources.unpack import decompress, detect_packing
     from nomyo_attest.evidence.content import EMPTY
     from nomyo_attest.ledger.verify import LedgerFile
 
@@ -158,15 +158,15 @@ def _open(name: str, stack: ExitStack) -> LedgerFile:
         regular = stat.S_ISREG(mode)
         if not regular and not stat.S_ISFIFO(mode):
             raise CommandError(f"{name}: {special_problem(mode)}")
-    first = file.read(BLOCK)
+    first = file.read(BLOCK_BYTES)
     if not first and not regular:  # the previous program in the pipeline failed
         raise CommandError(f"{'standard input' if name == STANDARD_INPUT else name}: {EMPTY}")
-    packing = packing_of(first)
+    packing = detect_packing(first)
     if regular and not packing:
         file.seek(0)
         return LedgerFile(file)
-    blocks = itertools.chain([first], iter(lambda: file.read(BLOCK), b""))
-    text = io.BufferedReader(_Text(unpacked(blocks, packing)), BLOCK)
+    blocks = itertools.chain([first], iter(lambda: file.read(BLOCK_BYTES), b""))
+    text = io.BufferedReader(_Text(decompress(blocks, packing)), BLOCK_BYTES)
     return LedgerFile(text, plain=False, in_folder=regular)
 
 

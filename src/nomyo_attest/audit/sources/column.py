@@ -13,70 +13,70 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from nomyo_attest.audit.sources.source import DamageError, open_regular, os_problem
+from nomyo_attest.audit.sources.source import SourceDamageError, open_regular, os_problem
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
 
-CUT_BYTES: Final = 1024 * 1024
-"""Maximum bytes of cells in one `Cut`, unless a single cell has more."""
+CELL_BATCH_BYTES: Final = 1024 * 1024
+"""Maximum bytes of the cells in one `CellBatch`, unless a single cell is larger."""
 
-CUT_CELLS: Final = 64
-"""Maximum number of cells in one `Cut`."""
+CELL_BATCH_CELLS: Final = 64
+"""Maximum number of cells in one `CellBatch`."""
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of cells that pyarrow decodes at once, as far as the file's metadata and its dictionaries show their sizes."""
+"""Bytes of cells that pyarrow decodes per batch, estimated from the file's metadata and its dictionaries."""
 
 _BATCH_ROWS: Final = 1024
-"""Maximum number of rows that pyarrow decodes at once."""
+"""Maximum number of rows that pyarrow decodes per batch."""
 
 COLUMNS_GUESSED: Final = ("response", "metadata", "_metadata", "evidence", "json", "record")
-"""Names of the column with the records in a file with several columns of text."""
+"""Names by which the column of records is recognized in a file with several text columns."""
 
-_BUFFER: Final = 1024 * 1024
-"""Bytes read ahead. Without a buffer, pyarrow reads a whole row group."""
+_BUFFER_BYTES: Final = 1024 * 1024
+"""Bytes to read ahead. Without a buffer, pyarrow reads a whole row group."""
 
-_COLUMNS_LISTED: Final = 10
-_MESSAGE_MAX: Final = 200
-_MISSING: Final = f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
+_NAMES_LISTED: Final = 10
+_ERROR_MAX: Final = 200
+_PYARROW_MISSING: Final = f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
 
 
-class Rows(msgspec.Struct, frozen=True, tag=True):
+class RowCount(msgspec.Struct, frozen=True, tag=True):
     """The number of rows according to the file's metadata."""
 
     count: int
 
 
-class Cut(msgspec.Struct, frozen=True, tag=True):
-    """The next cells, from row `first` on, from 1; None is a null."""
+class CellBatch(msgspec.Struct, frozen=True, tag=True):
+    """Consecutive cells, beginning at row `first`, counted from 1; None is a null."""
 
     first: int
     cells: list[bytes | None]
 
 
-class Oversize(msgspec.Struct, frozen=True, tag=True):
-    """A cell that is longer than a record may be, with its size in bytes; its text is not sent."""
+class OversizeCell(msgspec.Struct, frozen=True, tag=True):
+    """A cell that is longer than a record may be: its row, and its size in bytes. Its text is not sent."""
 
     line: int
     size: int
 
 
-class Unreadable(msgspec.Struct, frozen=True, tag=True):
+class UnreadableRows(msgspec.Struct, frozen=True, tag=True):
     """The rows from `line` to the end of their row group cannot be read; 0 means the whole file."""
 
     line: int
     problem: str
 
 
-Event = Rows | Cut | Oversize | Unreadable
+ColumnEvent = RowCount | CellBatch | OversizeCell | UnreadableRows
 
 
-def read_column(path: str, column: str | None, within: str = "", limit: int = 0) -> Iterator[Event]:
-    """Yield `Rows`, then all cells; `Unreadable` for rows that cannot be read. A damaged file never raises.
+def read_column(path: str, column: str | None, within: str = "", limit: int = 0) -> Iterator[ColumnEvent]:
+    """Yield `RowCount`, then all cells, or `UnreadableRows` for rows that cannot be read. A damaged file never raises.
 
     Args:
         path: the file.
-        column: the column that contains the records, if it was given.
-        within: as in `open_regular`.
+        column: the column that contains the records; None to find it.
+        within: see `open_regular`.
         limit: the memory that this process may use, in bytes, for messages; 0 if it is not limited.
     """
     try:
@@ -84,125 +84,132 @@ def read_column(path: str, column: str | None, within: str = "", limit: int = 0)
 
         from nomyo_attest.audit.arrow_columns import is_text, plain_type
     except ImportError:
-        yield Unreadable(0, _MISSING)
+        yield UnreadableRows(0, _PYARROW_MISSING)
         return
     try:
         opened = open_regular(path, within)
-    except DamageError as damage:
-        yield Unreadable(0, str(damage))
+    except SourceDamageError as damage:
+        yield UnreadableRows(0, str(damage))
         return
     except (OSError, ValueError) as error:
-        yield Unreadable(0, os_problem(error))
+        yield UnreadableRows(0, os_problem(error))
         return
     with opened:
         try:
-            file = _open(parquet, opened)
+            file = _open_parquet(parquet, opened)
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             texts = [field.name for field in file.schema_arrow if is_text(plain_type(field.type))]
             name, problem = _choose_column(list(file.schema_arrow.names), texts, column)
-            compact = None if problem else _open(parquet, opened, file.metadata, name)
+            compact = None if problem else _open_parquet(parquet, opened, file.metadata, name)
         except Exception as error:  # noqa: BLE001 - pyarrow raises many types for a damaged file
-            yield Unreadable(0, f"cannot be read as Parquet: {_describe(error, limit)}")
+            yield UnreadableRows(0, f"cannot be read as Parquet: {_describe_error(error, limit)}")
             return
         if problem:
-            yield Unreadable(0, problem)
+            yield UnreadableRows(0, problem)
             return
-        yield Rows(sum(groups))
+        yield RowCount(sum(groups))
         first = 1
         for number, rows in enumerate(groups):
-            yield from _group((file, compact), number, name, first, rows, limit)
+            yield from _read_group((file, compact), number, name, first, rows, limit)
             first += rows
 
 
-def _open(parquet: Any, opened: BinaryIO, metadata: Any = None, name: str | None = None) -> Any:
-    """Open a Parquet file. The column `name` is read as its dictionary, without a cell for each row.
+def _open_parquet(parquet: Any, opened: BinaryIO, metadata: Any = None, name: str | None = None) -> Any:
+    """Open a Parquet file. The column `name` is read as a dictionary array, without a copy of the cell for each row.
 
-    Pages are read as they are needed, not a whole row group; their checksums are verified if they have any.
+    Pages are read when they are needed, not whole row groups; checksums of pages are verified if the file has them.
     """
-    more: dict[str, Any] = {"metadata": metadata, "read_dictionary": [] if name is None else [name]}
+    options: dict[str, Any] = {"metadata": metadata, "read_dictionary": [] if name is None else [name]}
     if "arrow_extensions_enabled" in inspect.signature(parquet.ParquetFile).parameters:
-        more["arrow_extensions_enabled"] = False  # a column of an extension type has no dictionary
-    return parquet.ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True, **more)
+        options["arrow_extensions_enabled"] = False  # a column of an extension type has no dictionary
+    return parquet.ParquetFile(
+        opened, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True, **options
+    )
 
 
-def _bounded_cells(file: Any, compact: Any, group: int, name: str) -> Iterator[memoryview | None]:
+def _read_cells_in_batches(file: Any, compact: Any, group: int, name: str) -> Iterator[memoryview | None]:
     """Yield the cells of a row group, decoded in batches of about `_BATCH_BYTES`.
 
-    A row takes more than its share of the file if rows share a dictionary entry or the beginning of the previous cell.
-    A file may hide both; then the memory limit stops the batch, and rows are read one by one.
+    A decoded row may be larger than its share of the file: rows can share a dictionary entry, or the beginning of the
+    previous cell. If a file hides both, the memory limit stops the batch, and `_read_group` reads rows one by one.
     """
     metadata = compact.metadata.row_group(group)
     columns = (metadata.column(number) for number in range(metadata.num_columns))
     column = next((candidate for candidate in columns if candidate.path_in_schema == name), None)
     if column is None or "DELTA_BYTE_ARRAY" in column.encodings:
-        return _cells(file, group, name, 1)
-    first = next(_arrays(compact, group, name, 1), None)
+        return _read_cells(file, group, name, 1)
+    first = next(_read_arrays(compact, group, name, 1), None)
     if first is None:
         return iter(())
     entries = getattr(first, "dictionary", first)
-    largest = max((len(cell or b"") for cell in _views(entries)), default=0)
+    largest = max((len(cell or b"") for cell in _cell_views(entries)), default=0)
     if largest > _BATCH_BYTES and entries is not first:
-        return _cells(compact, group, name, _BATCH_ROWS)
+        return _read_cells(compact, group, name, _BATCH_ROWS)
     share = column.total_uncompressed_size // max(1, metadata.num_rows)
     rows = _BATCH_BYTES // max(1, share, largest)
-    return _cells(file, group, name, max(1, min(_BATCH_ROWS, rows)))
+    return _read_cells(file, group, name, max(1, min(_BATCH_ROWS, rows)))
 
 
-def _group(files: tuple[Any, Any], group: int, name: str, first: int, rows: int, limit: int) -> Iterator[Event]:
+def _read_group(
+    files: tuple[Any, Any], group: int, name: str, first: int, rows: int, limit: int
+) -> Iterator[ColumnEvent]:
     """Yield the cells of one row group, which has `rows` rows according to the metadata.
 
-    If reading a batch fails, its first rows may still be readable: from there on, rows are read one by one.
+    If a batch cannot be read, its first rows may still be readable, so the remaining rows are read one by one.
     """
     file, compact = files
     done, problem = 0, ""
     for one_by_one in (False, True):
-        cut = _Cutter(first + done)
+        batcher = _CellBatcher(first + done)
         problem, failed = "they are missing", False
         try:
-            reading = _cells(file, group, name, 1) if one_by_one else _bounded_cells(file, compact, group, name)
-            for cell in itertools.islice(reading, done, rows):
-                yield from cut.add(cell)
+            if one_by_one:
+                cells = _read_cells(file, group, name, 1)
+            else:
+                cells = _read_cells_in_batches(file, compact, group, name)
+            for cell in itertools.islice(cells, done, rows):
+                yield from batcher.add(cell)
                 done += 1
         except Exception as error:  # noqa: BLE001 - as above
-            problem, failed = _describe(error, limit), True
-        yield from cut.rest()
+            problem, failed = _describe_error(error, limit), True
+        yield from batcher.flush()
         if not failed:
             break
     if done < rows:
-        yield Unreadable(first + done, f"rows {first + done} to {first + rows - 1} cannot be read: {problem}")
+        yield UnreadableRows(first + done, f"rows {first + done} to {first + rows - 1} cannot be read: {problem}")
 
 
-class _Cutter:
-    """Collect cells, from row `first` on, into cuts. The cuts depend on the cells alone."""
+class _CellBatcher:
+    """Collect cells, beginning at row `first`, into batches. The batches depend on the cells alone."""
 
     def __init__(self, first: int) -> None:
         self._first = first
         self._cells: list[bytes | None] = []
         self._size = 0
 
-    def add(self, cell: memoryview | None) -> Iterator[Event]:
-        """Add the next cell; yields the cuts that are complete."""
+    def add(self, cell: memoryview | None) -> Iterator[ColumnEvent]:
+        """Add the next cell; yields the batches that are complete."""
         size = 0 if cell is None else len(cell)
         if size > TEXT_MAX:
-            yield from self.rest()
-            yield Oversize(self._first, size)
+            yield from self.flush()
+            yield OversizeCell(self._first, size)
             self._first += 1
             return
-        if self._size + size > CUT_BYTES:
-            yield from self.rest()
+        if self._size + size > CELL_BATCH_BYTES:
+            yield from self.flush()
         self._cells.append(None if cell is None else bytes(cell))
         self._size += size
-        if self._size >= CUT_BYTES or len(self._cells) >= CUT_CELLS:
-            yield from self.rest()
+        if self._size >= CELL_BATCH_BYTES or len(self._cells) >= CELL_BATCH_CELLS:
+            yield from self.flush()
 
-    def rest(self) -> Iterator[Event]:
-        """Yield the cells that were not sent yet."""
+    def flush(self) -> Iterator[ColumnEvent]:
+        """Yield the last, incomplete batch."""
         if self._cells:
-            yield Cut(self._first, self._cells)
+            yield CellBatch(self._first, self._cells)
             self._first, self._cells, self._size = self._first + len(self._cells), [], 0
 
 
-def _arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
+def _read_arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
     """Yield the column of a row group in arrays of `size` rows."""
     from nomyo_attest.audit.arrow_columns import plain_array
 
@@ -210,37 +217,37 @@ def _arrays(file: Any, group: int, name: str, size: int) -> Iterator[Any]:
         yield plain_array(batch.column(0))
 
 
-def _views(array: Any) -> Iterator[memoryview | None]:
+def _cell_views(array: Any) -> Iterator[memoryview | None]:
     """Yield the bytes of each text of an array, without a copy; None for null. Does not check for valid UTF-8."""
     import pyarrow as pa
 
     if isinstance(array, pa.DictionaryArray):
-        entries = list(_views(array.dictionary))
+        entries = list(_cell_views(array.dictionary))
         for index in array.indices.to_pylist():
             yield None if index is None else entries[index]
         return
     array = array.cast(pa.large_binary())
     _, offsets, data = array.buffers()
-    places = memoryview(offsets).cast("q")[array.offset : array.offset + len(array) + 1]
+    bounds = memoryview(offsets).cast("q")[array.offset : array.offset + len(array) + 1]
     text = memoryview(data or b"")
     valid = array.is_valid().to_pylist() if array.null_count else itertools.repeat(True)
-    for start, end, is_text in zip(places, places[1:], valid, strict=False):
-        yield text[start:end] if is_text else None
+    for start, end, is_valid in zip(bounds, bounds[1:], valid, strict=False):
+        yield text[start:end] if is_valid else None
 
 
-def _cells(file: Any, group: int, name: str, size: int) -> Iterator[memoryview | None]:
+def _read_cells(file: Any, group: int, name: str, size: int) -> Iterator[memoryview | None]:
     """Yield each cell of a row group, decoded in batches of `size` rows."""
-    for array in _arrays(file, group, name, size):
-        yield from _views(array)
+    for array in _read_arrays(file, group, name, size):
+        yield from _cell_views(array)
 
 
 def _choose_column(names: Sequence[str], texts: Sequence[str], column: str | None) -> tuple[str, str]:
-    """Return the column that contains the records, or why there is none; one of the two is empty.
+    """Return the column that contains the records, and a problem; one of the two is empty.
 
-    It is the column asked for, else the only column of text, else the only one of text with a name in
+    It is the requested column, otherwise the only text column, otherwise the only text column with a name in
     `COLUMNS_GUESSED`.
     """
-    has = f"; the file has {_listed(names)}"
+    has = f"; the file has {_format_names(names)}"
     if column is None:
         guesses = texts if len(texts) == 1 else [name for name in texts if name in COLUMNS_GUESSED]
         if not texts:
@@ -248,7 +255,7 @@ def _choose_column(names: Sequence[str], texts: Sequence[str], column: str | Non
         if not guesses:
             return "", f"more than one column of text{has}; name the one with the records (--column)"
         if len(guesses) > 1:
-            return "", f"more than one column may have the records: {_listed(guesses)}; name it (--column)"
+            return "", f"more than one column may have the records: {_format_names(guesses)}; name it (--column)"
         column = guesses[0]
     elif column not in names:
         return "", f"has no column {column!r}{has}"
@@ -259,12 +266,12 @@ def _choose_column(names: Sequence[str], texts: Sequence[str], column: str | Non
     return column, ""
 
 
-def _listed(names: Sequence[str]) -> str:
-    listed = ", ".join(name if len(name) <= 50 else f"{name[:50]}…" for name in names[:_COLUMNS_LISTED])
-    return listed + (f" and {len(names) - _COLUMNS_LISTED} more" if len(names) > _COLUMNS_LISTED else "")
+def _format_names(names: Sequence[str]) -> str:
+    listed = ", ".join(name if len(name) <= 50 else f"{name[:50]}…" for name in names[:_NAMES_LISTED])
+    return listed + (f" and {len(names) - _NAMES_LISTED} more" if len(names) > _NAMES_LISTED else "")
 
 
-def _describe(error: Exception, limit: int) -> str:
+def _describe_error(error: Exception, limit: int) -> str:
     if isinstance(error, MemoryError) and limit:
         return (
             f"reading them takes more than {limit // (1024 * 1024)} MiB of memory, the limit for a file of this size; "
@@ -272,4 +279,4 @@ def _describe(error: Exception, limit: int) -> str:
         )
     lines = str(error).splitlines()
     message = lines[0] if lines else type(error).__name__
-    return message if len(message) <= _MESSAGE_MAX else f"{message[:_MESSAGE_MAX]}…"
+    return message if len(message) <= _ERROR_MAX else f"{message[:_ERROR_MAX]}…"

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from nomyo_attest.audit.sources.source import (
-    EXTENSIONS,
+    SOURCE_EXTENSIONS,
     STANDARD_INPUT,
     Kind,
     Packing,
@@ -34,34 +34,31 @@ NAMES_MAX: Final = 100
 """Maximum listed names of files that are not read; all are counted."""
 
 NAMES_SORTED: Final = 20_000
-"""Names of a folder that are sorted at once."""
+"""Number of names of a folder that are sorted together."""
 
-_PACK: Final = 1000
-"""Sources compressed together: sorted names differ little, and a million of them take about 10 MB like this."""
+_PACK_SOURCES: Final = 1000
+"""Number of sources that are compressed together. Sorted names differ little, so a million of them take about 10 MB."""
 
 _IDENTITY_FORMAT: Final = b"nomyo-attest-sources/3\n"
-"""Changes when the same inputs result in other chunks, so that a version with other chunks cannot resume an audit."""
+"""Changed whenever the same inputs result in different chunks: a version with other chunks cannot resume an audit."""
 
-_SUCCESS: Final = "_SUCCESS"
-_TEMPORARY: Final = "_temporary"
+_SPARK_SUCCESS: Final = "_SUCCESS"
+_SPARK_TEMPORARY: Final = "_temporary"
 _DELTA_LOG: Final = "_delta_log"
-_NOT_ENTERED: Final = frozenset({".git", ".hg", ".svn", _TEMPORARY, _DELTA_LOG})
+_EXCLUDED: Final = frozenset({".git", ".hg", ".svn", _SPARK_TEMPORARY, _DELTA_LOG})
 
-_DELTA: Final = (
+_DELTA_PROBLEM: Final = (
     "is a Delta table, whose Parquet files may also contain rows that were deleted or replaced; export the version that"
     " is to be audited as Parquet or JSON Lines, or name the Parquet files themselves to audit all rows"
 )
 
 
 class InventoryError(NomyoAttestError, ValueError):
-    """The names given cannot be read together."""
+    """The names cannot be audited together."""
 
 
-class Found(NamedTuple):
-    """A file to be read: its path, size in bytes, time of last change in nanoseconds; or why it cannot be read.
-
-    `within` is the real path of the folder that it must be in when it is opened; empty for anywhere.
-    """
+class FoundFile(NamedTuple):
+    """A file to read, with its size in bytes and its time of change in nanoseconds, or with a problem; see `Source`."""
 
     path: str
     size: int | None
@@ -70,7 +67,7 @@ class Found(NamedTuple):
     within: str = ""
 
 
-_Packed = tuple[bytes, int | None, int | None, str, bytes]  # the fields of `Found`, paths as bytes
+_PackedFile = tuple[bytes, int | None, int | None, str, bytes]  # the fields of `FoundFile`, paths as bytes
 
 
 class Names:
@@ -91,37 +88,37 @@ class Inventory:
     """The sources of an audit, in the order in which they are read.
 
     Attributes:
-        column: the column of Parquet files that contains the records, if it was given.
+        column: the column of Parquet files that contains the records; None if none was passed.
         count: number of sources.
-        size: stored bytes of all of them, except pipes, whose size is unknown.
-        skipped: the first 100 files in folders that do not have a name of records.
-        skipped_total: their number. A folder that is not entered counts as one.
-        duplicate_names: the first 100 names under which a file would have been read a second time. It is read once.
-        duplicate_names_total: their number.
-        resumable: whether the same bytes can be read again, which is false for standard input.
+        size: stored bytes of all sources, except pipes, whose size is unknown.
+        skipped: the first 100 files in folders whose extension is not one of records.
+        skipped_total: the number of such files. An excluded folder counts as one file.
+        duplicate_names: the first 100 further names of files that are read under another name. Each file is read once.
+        duplicate_names_total: the number of such names.
+        is_rereadable: whether the same bytes can be read again, which is false for standard input.
     """
 
     def __init__(self, names: Sequence[str], column: str | None, *, follow_links: bool) -> None:
         self.column = column
         self.count = self.size = 0
-        self.resumable = STANDARD_INPUT not in names
+        self.is_rereadable = STANDARD_INPUT not in names
         self._packs: list[bytes] = []
         self._identity = hashlib.sha256(_IDENTITY_FORMAT + msgspec.msgpack.encode(column))
         walk = Walk(names, follow_links=follow_links)
-        pack: list[_Packed] = []
-        for found in walk.found():
+        pack: list[_PackedFile] = []
+        for found in walk.files():
             path, within = (text.encode("utf-8", "surrogatepass") for text in (found.path, found.within))
             pack.append((path, found.size, found.mtime, found.problem, within))
             self.count += 1
             self.size += found.size or 0
-            if len(pack) == _PACK:
+            if len(pack) == _PACK_SOURCES:
                 self._add(pack)
                 pack = []
         self._add(pack)
         self.skipped, self.skipped_total = tuple(walk.skipped.first), walk.skipped.total
         self.duplicate_names, self.duplicate_names_total = tuple(walk.duplicate_names.first), walk.duplicate_names.total
 
-    def _add(self, pack: list[_Packed]) -> None:
+    def _add(self, pack: list[_PackedFile]) -> None:
         # Without the real path of the folder: the folder may have been moved when the audit is resumed.
         self._identity.update(msgspec.msgpack.encode([packed[:4] for packed in pack]))
         self._packs.append(zlib.compress(msgspec.msgpack.encode(pack), 1))
@@ -131,16 +128,16 @@ class Inventory:
         """Iterate over all sources, each time from the first."""
         number = 0
         for packed in self._packs:
-            pack = msgspec.msgpack.decode(zlib.decompress(packed), type=list[_Packed])
+            pack = msgspec.msgpack.decode(zlib.decompress(packed), type=list[_PackedFile])
             for path, size, mtime, problem, within in pack:
                 texts = (text.decode("utf-8", "surrogatepass") for text in (path, within))
-                yield _source(number, Found(next(texts), size, mtime, problem, next(texts)))
+                yield _source(number, FoundFile(next(texts), size, mtime, problem, next(texts)))
                 number += 1
 
     def identity(self) -> str:
         """SHA-256, in hex, over every source's name, size and time of last change, and the column.
 
-        An audit that is resumed must have the same identity. Nothing of standard input is included.
+        An audit that is resumed must have the same identity. The content of standard input is not included.
         """
         return self._identity.hexdigest()
 
@@ -150,14 +147,14 @@ def take_inventory(names: Sequence[str], *, column: str | None = None, follow_li
 
     Files are recognized by their extensions, in any case: ``.json`` is one record; ``.jsonl`` and ``.ndjson`` have one
     per line; each may also end in ``.gz`` or ``.zst``; ``.parquet`` has one per row. Standard input is JSON Lines,
-    compressed or not. A name that cannot be read is still a source, with its problem; so are an unreadable file
-    of records in a folder, and a folder without records.
+    compressed or not. A name that cannot be read, an unreadable file of records in a folder, and a folder without
+    records are sources with a problem.
 
     Args:
         names: as typed. A source is named as its file was typed, or ``typed/relative/path`` in a folder.
-        column: the column of Parquet files that contains the records, where more than one may.
-        follow_links: read also what symbolic links in a folder lead to outside that folder. Without this such a link
-            is a source with a problem. Links that are named themselves are always followed.
+        column: the column of Parquet files that contains the records; needed if more than one may contain them.
+        follow_links: also follow symbolic links that lead out of the folder that contains them. Otherwise such a link
+            is a source with a problem. A link in `names` is always followed.
 
     Raises:
         InventoryError: standard input is named twice.
@@ -167,7 +164,7 @@ def take_inventory(names: Sequence[str], *, column: str | None = None, follow_li
     return Inventory(names, column, follow_links=follow_links)
 
 
-def _source(number: int, found: Found) -> Source:
+def _source(number: int, found: FoundFile) -> Source:
     # A pipe is read as JSON Lines; a source without a kind has a problem and is never read.
     known: tuple[Kind, Packing] | None = ("jsonl", "") if found.path == STANDARD_INPUT else kind_of(found.path)
     kind, packing = known or ("json", "")
@@ -176,23 +173,22 @@ def _source(number: int, found: Found) -> Source:
 
 
 class Walk:
-    """List the files under names: folders depth first, the names in each sorted.
+    """List the files under `names`: folders depth first, sorted by name.
 
-    No file is read twice, since its records would be found to be duplicates. A file or folder that is named is read
-    where it is named and left out of the folders around it. Links in folders are followed as far as they stay in the
-    folder that was named, but not to where a name or an earlier link leads. If several
-    names are hard links to one file, only the first is read. Content is not compared: a copy is another file.
+    Each file is read once, since a second reading would result in duplicates. A file or folder in `names`
+    is read at its position in `names`, not as part of a folder that contains it. A link in a folder is followed if its
+    target is in the same top-level folder, and is not read anyway through `names` or an earlier link. If several names
+    are hard links to one file, only the first is read. Contents are not compared, so a copy is read.
 
-    A name that begins with a dot or an underscore is a name like others. The audit skips the folders of version control
-    (`.git`), and `_temporary` and `_delta_log` in folders that Spark writes.
+    The walk excludes the folders of version control (`.git`), and the `_temporary` and `_delta_log` of Spark tables.
 
     Args:
         names: as typed.
-        follow_links: follow links also out of the folder that was named.
+        follow_links: also follow links that lead out of a folder in `names`.
 
     Attributes:
-        skipped: files in folders that do not have a name of records, and folders that are not entered.
-        duplicate_names: names of files that are read under another name.
+        skipped: files in folders whose extension is not one of records, and excluded folders.
+        duplicate_names: further names of files that are read under another name.
     """
 
     def __init__(self, names: Sequence[str], *, follow_links: bool = False) -> None:
@@ -200,49 +196,53 @@ class Walk:
         self.duplicate_names = Names()
         self._names = names
         self._follow_links = follow_links
-        self._within = ""  # real path of the folder that was named; empty if links may lead out of it
-        self._real = {name: _real(name) for name in names if name != STANDARD_INPUT}
-        self._claimed = set(self._real.values())  # real paths of everything named
+        self._within = ""  # real path of the current folder of `names`; empty if links may lead out of it
+        self._real_paths = {name: _resolve(name) for name in names if name != STANDARD_INPUT}
+        self._claimed = set(self._real_paths.values())  # real paths of all names, and of folders reached by a link
         self._folders = sorted({real for real in self._claimed if os.path.isdir(real)})  # noqa: PTH112 - pathlib raises where this returns False
-        self._done: set[str] = set()  # real paths of what was named and read, or linked to and read
-        self._inodes: set[tuple[int, int]] = set()  # of files with several names
+        self._done: set[str] = set()  # real paths of the names, and of the targets of links, that were listed
+        self._inodes: set[tuple[int, int]] = set()  # of files with several hard links
 
-    def found(self) -> Iterator[Found]:
-        """Yield all files to be read, in order."""
+    def files(self) -> Iterator[FoundFile]:
+        """Yield all files to read, in order."""
         for name in self._names:
             if name == STANDARD_INPUT:
-                yield Found(name, None, None)
-            elif (real := self._real[name]) in self._done:
+                yield FoundFile(name, None, None)
+            elif (real := self._real_paths[name]) in self._done:
                 self.duplicate_names.add(name)
             else:
                 self._done.add(real)
-                yield from self._named(name, real)
+                yield from self._walk_name(name, real)
 
-    def _named(self, name: str, real: str) -> Iterator[Found]:
+    def _walk_name(self, name: str, real: str) -> Iterator[FoundFile]:
         try:
             status = os.stat(name)  # noqa: PTH116 - a name as typed, which may contain NUL bytes
         except (OSError, ValueError) as error:
-            yield Found(name, None, None, os_problem(error))
+            yield FoundFile(name, None, None, os_problem(error))
             return
         if stat.S_ISDIR(status.st_mode):
             before = self.duplicate_names.total
             empty = True
-            for found in self._folder(name, real):
+            for file in self._walk_folder(name, real):
                 empty = False
-                yield found
+                yield file
             if empty and self.duplicate_names.total == before:
-                yield Found(name, None, None, f"contains no file of records: expected names ending in {EXTENSIONS}")
+                yield FoundFile(
+                    name, None, None, f"contains no file of records: expected names ending in {SOURCE_EXTENSIONS}"
+                )
         elif not stat.S_ISREG(status.st_mode):
-            yield Found(name, None, None, special_problem(status.st_mode))
+            yield FoundFile(name, None, None, special_problem(status.st_mode))
         elif kind_of(name) is None:
-            problem = f"unsupported file extension: expected {EXTENSIONS}; other content can be read from a pipe (-)"
-            yield Found(name, status.st_size, status.st_mtime_ns, problem)
+            problem = (
+                f"unsupported file extension: expected {SOURCE_EXTENSIONS}; other content can be read from a pipe (-)"
+            )
+            yield FoundFile(name, status.st_size, status.st_mtime_ns, problem)
         else:
-            yield from self._file(name, status)
+            yield from self._walk_file(name, status)
 
-    def _folder(self, top: str, top_real: str) -> Iterator[Found]:
-        """All files in a folder. Uses its own stack: folders may be nested deeper than calls can be."""
-        self._within = "" if self._follow_links else _real_folder(top, top_real)
+    def _walk_folder(self, top: str, top_real: str) -> Iterator[FoundFile]:
+        """Yield all files in a folder. Not recursive: folders may be nested deeper than Python's recursion limit."""
+        self._within = "" if self._follow_links else _resolve_folder(top, top_real)
         stack: list[tuple[str, str, Iterator[str]]] = []
         entering: tuple[str, str] | None = (top.rstrip("/") if top.strip("/") else "", top_real)
         while entering or stack:
@@ -252,85 +252,87 @@ class Walk:
                 try:
                     stack.append((path, real, sorted_names(path or "/")))
                 except OSError as error:
-                    yield Found(path or "/", None, None, os_problem(error, "cannot be listed"))
+                    yield FoundFile(path or "/", None, None, os_problem(error, "cannot be listed"))
                 continue
             path, real, names = stack[-1]
             name = next(names, None)
             if name is None:
                 stack.pop()
                 continue
-            if _is_not_entered(path, name):
+            if _is_excluded(path, name):
                 self.skipped.add(f"{path}/{name}")
                 if name == _DELTA_LOG:
-                    yield Found(path or "/", None, None, _DELTA)
+                    yield FoundFile(path or "/", None, None, _DELTA_PROBLEM)
                 continue
-            entering = yield from self._entry(f"{path}/{name}", f"{real.rstrip('/')}/{name}")
+            entering = yield from self._walk_entry(f"{path}/{name}", f"{real.rstrip('/')}/{name}")
 
-    def _entry(self, path: str, real: str) -> Generator[Found, None, tuple[str, str] | None]:
-        """One entry of a folder; returns path and real path of the folder to enter, if it is one."""
+    def _walk_entry(self, path: str, real: str) -> Generator[FoundFile, None, tuple[str, str] | None]:
+        """Yield the file at an entry of a folder; return path and real path if it is a folder to enter."""
         try:
             status = os.lstat(path)
-            linked = stat.S_ISLNK(status.st_mode)
-            if linked:
-                status, real = os.stat(path), _real(path)  # noqa: PTH116 - as above
+            is_link = stat.S_ISLNK(status.st_mode)
+            if is_link:
+                status, real = os.stat(path), _resolve(path)  # noqa: PTH116 - as above
         except OSError as error:
-            # A dangling link is judged by its name. Anything else might be a folder of records.
+            # The name of a dangling link decides whether it is one of records. Other entries may be folders of records.
             if kind_of(path) is None and error.errno in {errno.ENOENT, errno.ELOOP}:
                 self.skipped.add(path)
             else:
-                yield Found(path, None, None, os_problem(error))
+                yield FoundFile(path, None, None, os_problem(error))
             return None
         if stat.S_ISDIR(status.st_mode):
-            if real in self._claimed or (linked and self._reached(real)):
+            if real in self._claimed or (is_link and self._is_listed_anyway(real)):
                 self.duplicate_names.add(path)
                 return None
-            if linked and self._leads_out(real):
-                yield Found(path, None, None, link_problem(display(real), display(self._within)))
+            if is_link and self._leads_out(real):
+                yield FoundFile(path, None, None, link_problem(display(real), display(self._within)))
                 return None
-            if linked:
+            if is_link:
                 self._claimed.add(real)
                 self._folders.append(real)
             return path, real
         if kind_of(path) is None:
             self.skipped.add(path)
         elif not stat.S_ISREG(status.st_mode):
-            yield Found(path, None, None, special_problem(status.st_mode))
-        elif real in self._claimed or real in self._done or (linked and kind_of(real) and self._reached(real)):
+            yield FoundFile(path, None, None, special_problem(status.st_mode))
+        elif (
+            real in self._claimed or real in self._done or (is_link and kind_of(real) and self._is_listed_anyway(real))
+        ):
             self.duplicate_names.add(path)
-        elif linked and self._leads_out(real):
-            yield Found(path, None, None, link_problem(display(real), display(self._within)))
+        elif is_link and self._leads_out(real):
+            yield FoundFile(path, None, None, link_problem(display(real), display(self._within)))
         else:
-            if linked:
+            if is_link:
                 self._done.add(real)
-            yield from self._file(path, status, self._within)
+            yield from self._walk_file(path, status, self._within)
         return None
 
     def _leads_out(self, real: str) -> bool:
         return bool(self._within) and not is_within(real, self._within)
 
-    def _reached(self, real: str) -> bool:
-        """Whether a folder that is listed contains this real path, with no folder between that is not entered."""
-        return any(is_within(real, folder) and not _has_not_entered(folder, real) for folder in self._folders)
+    def _is_listed_anyway(self, real: str) -> bool:
+        """Whether a listed folder contains this real path, without an excluded folder in between."""
+        return any(is_within(real, folder) and not _has_excluded_folder(folder, real) for folder in self._folders)
 
-    def _file(self, path: str, status: os.stat_result, within: str = "") -> Iterator[Found]:
+    def _walk_file(self, path: str, status: os.stat_result, within: str = "") -> Iterator[FoundFile]:
         if status.st_nlink > 1:
             inode = status.st_dev, status.st_ino
             if inode in self._inodes:
                 self.duplicate_names.add(path)
                 return
             self._inodes.add(inode)
-        yield Found(path, status.st_size, status.st_mtime_ns, within=within)
+        yield FoundFile(path, status.st_size, status.st_mtime_ns, within=within)
 
 
-def _real(path: str) -> str:
+def _resolve(path: str) -> str:
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):
         return path
 
 
-def _real_folder(path: str, real: str) -> str:
-    """Real path of a folder, as `open_regular` finds it for the files in it; `real` is what its path leads to."""
+def _resolve_folder(path: str, real: str) -> str:
+    """Return the real path of a folder, as `open_regular` determines it for the files in it; `real` as a fallback."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except OSError:
@@ -343,36 +345,38 @@ def _real_folder(path: str, real: str) -> str:
         os.close(descriptor)
 
 
-def _is_not_entered(folder: str, name: str) -> bool:
-    """Whether `name` in `folder` is the folder of a tool, not one of records."""
-    if name not in _NOT_ENTERED or not os.path.isdir(f"{folder}/{name}"):  # noqa: PTH112 - see above
+def _is_excluded(folder: str, name: str) -> bool:
+    """Whether `name` in `folder` is a folder that belongs to a tool and contains no records."""
+    if name not in _EXCLUDED or not os.path.isdir(f"{folder}/{name}"):  # noqa: PTH112 - see above
         return False
-    return name != _TEMPORARY or _is_table(folder)
+    return name != _SPARK_TEMPORARY or _is_table(folder)
 
 
 def _is_table(folder: str) -> bool:
-    """Whether a folder contains the files of a table that Spark wrote."""
+    """Whether a folder contains files of a table that Spark wrote."""
     with contextlib.suppress(OSError), os.scandir(folder or "/") as entries:
         return any(
-            entry.name in {_SUCCESS, _DELTA_LOG} or entry.name.startswith("part-") or entry.name.endswith(".parquet")
+            entry.name in {_SPARK_SUCCESS, _DELTA_LOG}
+            or entry.name.startswith("part-")
+            or entry.name.endswith(".parquet")
             for entry in entries
         )
     return False
 
 
-def _has_not_entered(folder: str, real: str) -> bool:
-    """Whether a folder between `folder` and `real` is not entered."""
+def _has_excluded_folder(folder: str, real: str) -> bool:
+    """Whether a folder on the path from `folder` to `real` is excluded."""
     for name in real[len(folder) :].strip("/").split("/"):
-        if _is_not_entered(folder, name):
+        if _is_excluded(folder, name):
             return True
         folder = f"{folder.rstrip('/')}/{name}"
     return False
 
 
 def sorted_names(folder: str) -> Iterator[str]:
-    """Iterate over the names in `folder` in the order of their bytes. Raises `OSError` immediately, not on iteration.
+    """Iterate over the names in `folder`, sorted by their bytes. Raises `OSError` immediately, not during iteration.
 
-    Sorted runs of bytes need about 40 MB for a million names; a list of str needs 100 MB.
+    The names are stored in sorted runs: a million take about 40 MB as bytes, and 100 MB as a list of str.
     """
     runs: list[bytes] = []
     names: list[bytes] = []
@@ -386,10 +390,10 @@ def sorted_names(folder: str) -> Iterator[str]:
         return map(os.fsdecode, sorted(names))
     if names:
         runs.append(b"/".join(sorted(names)) + b"/")
-    return map(os.fsdecode, heapq.merge(*map(_names, runs)))
+    return map(os.fsdecode, heapq.merge(*map(_split_run, runs)))
 
 
-def _names(run: bytes) -> Iterator[bytes]:
+def _split_run(run: bytes) -> Iterator[bytes]:
     begin = 0
     while (end := run.find(b"/", begin)) >= 0:
         yield run[begin:end]

@@ -13,49 +13,49 @@ from nomyo_attest.audit.chunk import Chunk
 from nomyo_attest.audit.sources.inventory import Inventory
 from nomyo_attest.audit.sources.parquet import ParquetReader
 from nomyo_attest.audit.sources.parts import (
-    BLOB_BYTES,
-    TOO_LARGE,
-    Blob,
-    End,
+    LINE_BLOCK_BYTES,
+    TOO_LARGE_PHRASE,
+    EndPart,
+    FilePart,
+    LineBlock,
     LineCutter,
-    Lines,
+    LinesPart,
+    LongLine,
     Part,
     PartsChunk,
-    TooLong,
-    Unread,
-    Whole,
-    failed,
+    UnreadablePart,
+    unreadable_parts,
 )
 from nomyo_attest.audit.sources.source import (
     STANDARD_INPUT,
-    DamageError,
     Source,
+    SourceDamageError,
     StoredBytes,
     changed_since,
     open_regular,
     os_problem,
 )
-from nomyo_attest.audit.sources.unpack import packing_of, unpacked
+from nomyo_attest.audit.sources.unpack import decompress, detect_packing
 from nomyo_attest.evidence.content import EMPTY, can_classify_lines, lines_problem
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 
-CHUNK_BYTES: Final = BLOB_BYTES
-"""Weight, in bytes, at which a chunk is full. A single line, cell or file may weigh more."""
+CHUNK_BYTES: Final = LINE_BLOCK_BYTES
+"""Bytes of text at which a chunk is full. A single line, cell or file may be larger."""
 
 CHUNK_PARTS: Final = 500
-"""Number of parts at which a chunk is full, whatever their weight."""
+"""Number of parts at which a chunk is full, regardless of their size."""
 
 
 def read_chunks(inventory: Inventory, *, skip: int = 0) -> Iterator[Chunk]:
     """Yield all records of all sources, in order, in chunks.
 
-    The same inputs always result in the same chunks. A source that cannot be read raises nothing: it becomes an
-    unreadable record, and the source has a `problem`.
+    The same inputs always result in the same chunks. A source that cannot be read raises no exception: it becomes an
+    unreadable record, and its `SourceEnd` has a `problem`.
 
     Args:
         inventory: the sources.
-        skip: number of chunks to omit at the beginning. Their sources are still read, since the end of a source
-            includes the digest of all its bytes.
+        skip: number of chunks to omit at the beginning. Their sources are read nevertheless, since `SourceEnd` has the
+            digest of all bytes of a source.
     """
     number = weight = 0
     parts: list[Part] = []
@@ -88,9 +88,9 @@ def _parts(inventory: Inventory) -> Iterator[Part]:
 def _parts_of(source: Source, before: int, parquet: ParquetReader) -> Iterator[Part]:
     """Yield the parts of a source; `before` is the number of stored bytes of the sources before it."""
     if source.problem:
-        yield from failed(source, source.problem, before + (source.size or 0))
+        yield from unreadable_parts(source, source.problem, before + (source.size or 0))
     elif source.kind == "json":
-        yield Whole(source, before + (source.size or 0))
+        yield FilePart(source, before + (source.size or 0))
     elif source.kind == "jsonl":
         yield from _jsonl_parts(source, before)
     else:
@@ -99,53 +99,53 @@ def _parts_of(source: Source, before: int, parquet: ParquetReader) -> Iterator[P
 
 def _jsonl_parts(source: Source, before: int) -> Iterator[Part]:
     try:
-        opened = _open(source)
-    except DamageError as damage:
-        yield from failed(source, str(damage), before + (source.size or 0))
+        opened = _open_source(source)
+    except SourceDamageError as damage:
+        yield from unreadable_parts(source, str(damage), before + (source.size or 0))
         return
     except (OSError, ValueError) as error:
-        yield from failed(source, os_problem(error), before + (source.size or 0))
+        yield from unreadable_parts(source, os_problem(error), before + (source.size or 0))
         return
     with opened as file:
-        stored, lines = StoredBytes(file, source.size), LineCutter()
-        problem, whole, empty = "", False, True
+        stored, cutter = StoredBytes(file, source.size), LineCutter()
+        problem, is_whole_source, is_empty = "", False, True
         try:
-            for text in _checked(_texts(source, stored)):
-                for piece in lines.feed(text):
-                    empty = False
-                    yield _part(source, piece, before + stored.count)
-        except DamageError as damage:
-            problem, whole = str(damage), isinstance(damage, _NotLinesError)
-        for piece in lines.abandon() if problem else lines.finish():
-            empty = False
-            yield _part(source, piece, before + stored.count)
+            for text in _check_beginning(_text_pieces(source, stored)):
+                for block in cutter.feed(text):
+                    is_empty = False
+                    yield _part_of_lines(source, block, before + stored.count)
+        except SourceDamageError as damage:
+            problem, is_whole_source = str(damage), isinstance(damage, _NotLinesError)
+        for block in cutter.abandon() if problem else cutter.finish():
+            is_empty = False
+            yield _part_of_lines(source, block, before + stored.count)
         stored.drain()
         if not problem and source.size is not None:
             problem = changed_since(file, source.size, source.mtime, may_grow=True)
-        if not problem and empty:
-            problem, whole = EMPTY, True
+        if not problem and is_empty:
+            problem, is_whole_source = EMPTY, True
         progress = before + (stored.count if source.size is None else source.size)
         if problem:
-            yield Unread(source, 0 if whole else lines.line, problem, progress)
-        yield End(source.ended(stored.sha256, problem, lines.blank), progress)
+            yield UnreadablePart(source, 0 if is_whole_source else cutter.line, problem, progress)
+        yield EndPart(source.ended(stored.sha256, problem, cutter.blank), progress)
 
 
-class _NotLinesError(DamageError):
+class _NotLinesError(SourceDamageError):
     """The source is not JSON Lines."""
 
 
-def _checked(texts: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same text, after checking that its start has a record on each line. Raises `DamageError`."""
-    head, ended = bytearray(), False
-    damage: DamageError | None = None
+def _check_beginning(texts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same text, after checking that its beginning has one record per line. Raises `SourceDamageError`."""
+    head, is_complete = bytearray(), False
+    damage: SourceDamageError | None = None
     try:
-        while not (ended or can_classify_lines(bytes(head))):
+        while not (is_complete or can_classify_lines(bytes(head))):
             text = next(texts, None)
-            ended = text is None
+            is_complete = text is None
             head += text or b""
-    except DamageError as error:
+    except SourceDamageError as error:
         damage = error
-    if problem := lines_problem(bytes(head), complete=ended):
+    if problem := lines_problem(bytes(head), complete=is_complete):
         raise _NotLinesError(problem)
     if head:
         yield bytes(head)
@@ -154,24 +154,24 @@ def _checked(texts: Iterator[bytes]) -> Iterator[bytes]:
     yield from texts
 
 
-def _open(source: Source) -> AbstractContextManager[BinaryIO]:
-    """Open the source. Raises `OSError`, `ValueError`, `DamageError`."""
+def _open_source(source: Source) -> AbstractContextManager[BinaryIO]:
+    """Open the source. Raises `OSError`, `ValueError`, `SourceDamageError`."""
     if source.path != STANDARD_INPUT:
         return open_regular(source.path, source.within)
     if sys.stdin is None:
-        raise DamageError("standard input is closed; name a file")
+        raise SourceDamageError("standard input is closed; name a file")
     return contextlib.nullcontext(sys.stdin.buffer)
 
 
-def _texts(source: Source, stored: StoredBytes) -> Iterator[bytes]:
-    """Yield the decompressed text of a source. Raises `DamageError`."""
+def _text_pieces(source: Source, stored: StoredBytes) -> Iterator[bytes]:
+    """Yield the decompressed text of a source. Raises `SourceDamageError`."""
     if source.path != STANDARD_INPUT:
-        return unpacked(stored.blocks(), source.packing)
+        return decompress(stored.blocks(), source.packing)
     first = stored.block()
-    return unpacked(itertools.chain([first] if first else [], stored.blocks()), packing_of(first))
+    return decompress(itertools.chain([first] if first else [], stored.blocks()), detect_packing(first))
 
 
-def _part(source: Source, piece: Blob | TooLong, progress: int) -> Part:
-    if isinstance(piece, Blob):
-        return Lines(source, piece, progress)
-    return Unread(source, piece.line, f"{piece.length} {TOO_LARGE} {TEXT_MAX}", progress)
+def _part_of_lines(source: Source, block: LineBlock | LongLine, progress: int) -> Part:
+    if isinstance(block, LineBlock):
+        return LinesPart(source, block, progress)
+    return UnreadablePart(source, block.line, f"{block.length} {TOO_LARGE_PHRASE} {TEXT_MAX}", progress)

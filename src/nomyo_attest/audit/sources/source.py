@@ -17,11 +17,11 @@ Packing = Literal["", "gz", "zst"]
 
 STANDARD_INPUT: Final = "-"
 
-EXTENSIONS: Final = ".json, .jsonl, .ndjson (each also .gz or .zst) or .parquet"
+SOURCE_EXTENSIONS: Final = ".json, .jsonl, .ndjson (each also .gz or .zst) or .parquet"
 """The file extensions of records, for messages."""
 
-BLOCK: Final = 256 * 1024
-"""Bytes read at once."""
+BLOCK_BYTES: Final = 256 * 1024
+"""Bytes to read per call."""
 
 _KINDS: Final[dict[str, Kind]] = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _PACKINGS: Final[dict[str, Packing]] = {".gz": "gz", ".zst": "zst"}
@@ -33,8 +33,8 @@ _HINTS: Final[dict[type, str]] = {
 }
 
 
-class DamageError(Exception):
-    """A source cannot be read from here on. `nomyo_attest.audit` turns it into an unreadable record."""
+class SourceDamageError(Exception):
+    """The rest of a source cannot be read. The readers report it as an unreadable record."""
 
 
 class Source(NamedTuple):
@@ -44,12 +44,12 @@ class Source(NamedTuple):
         number: its position in the order of reading, from 0.
         name: the name in reports; always valid UTF-8.
         path: the path to open; ``"-"`` is standard input.
-        kind: the format of its records; of a source that cannot be opened, the format of its name.
-        packing: how it is compressed. Standard input is recognized by its first bytes instead.
+        kind: the format of its records, determined by the extension of its name.
+        packing: how it is compressed, determined by the extension; for standard input, its first bytes decide instead.
         size: stored bytes; None if unknown (a pipe, a file that does not exist).
-        mtime: time of its last change, in nanoseconds; None if `size` is.
-        problem: why it cannot be read; empty as far as the inventory knows.
-        within: real path of the folder that the file must be in when it is opened; empty for anywhere.
+        mtime: time of its last change, in nanoseconds; None if `size` is None.
+        problem: why it cannot be read; empty if the inventory found no problem.
+        within: real path of the folder that must contain the file when it is opened; empty for any folder.
     """
 
     number: int
@@ -76,14 +76,14 @@ class Source(NamedTuple):
 
 
 def kind_of(name: str) -> tuple[Kind, Packing] | None:
-    """Format and compression by the extension of `name`, in any case; None if it is not a name of records."""
+    """Return format and compression by the extension of `name`, in any case; None if it is not one of records."""
     lower = name.lower()
     if lower.endswith(".parquet"):
         return "parquet", ""
     packing: Packing = ""
-    for extension, packed in _PACKINGS.items():
+    for extension, compression in _PACKINGS.items():
         if lower.endswith(extension):
-            lower, packing = lower.removesuffix(extension), packed
+            lower, packing = lower.removesuffix(extension), compression
             break
     for extension, kind in _KINDS.items():
         if lower.endswith(extension):
@@ -98,34 +98,36 @@ def display(path: str) -> str:
     except UnicodeEncodeError:
         try:
             return os.fsencode(path).decode("utf-8", "backslashreplace")
-        except UnicodeEncodeError:  # not a name that a file system returned
+        except UnicodeEncodeError:  # the name did not come from a file system
             return path.encode("utf-8", "backslashreplace").decode("utf-8")
     return path
 
 
-def os_problem(error: OSError | ValueError, what: str = "cannot be read") -> str:
-    """Describe a file that the system cannot open or read; a NUL byte in a name raises `ValueError`."""
+def os_problem(error: OSError | ValueError, summary: str = "cannot be read") -> str:
+    """Describe an error in opening or reading a file; a NUL byte in its name raises `ValueError`."""
     if not isinstance(error, OSError):
-        return f"{what}: invalid file name"
+        return f"{summary}: invalid file name"
     hint = _HINTS.get(type(error), "")
-    return f"{what}: {error.strerror or type(error).__name__}{hint}"
+    return f"{summary}: {error.strerror or type(error).__name__}{hint}"
 
 
 def special_problem(mode: int) -> str:
     """Describe an entry of the file system that is neither a file nor a folder; `mode` is its st_mode."""
     kinds = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISDIR, "folder"))
-    word = next((word for test, word in kinds if test(mode)), "device")
-    return f"is a {word}, not a file; to read from it, connect it to standard input (-)"
+    noun = next((noun for is_kind, noun in kinds if is_kind(mode)), "device")
+    return f"is a {noun}, not a file; to read from it, connect it to standard input (-)"
 
 
-def changed_problem(then: int, now: int) -> str:
-    """Describe a file that changed after the audit began; both sizes in bytes."""
-    sizes = "rewritten at its old size" if then == now else f"{then} bytes when the audit began, {now} when it was read"
+def changed_problem(before: int, now: int) -> str:
+    """Describe a file that changed after the audit began; `before` and `now` are its sizes in bytes."""
+    sizes = (
+        "rewritten at its old size" if before == now else f"{before} bytes when the audit began, {now} when it was read"
+    )
     return f"changed while it was audited: {sizes}; audit a copy of it"
 
 
 def link_problem(target: str, folder: str) -> str:
-    """Describe a symbolic link to `target`, which is not in the folder that was named."""
+    """Describe a symbolic link to `target`, which is outside `folder`, a folder that the user named."""
     return (
         f"is a symbolic link to {target}, which is outside the folder {folder}; name the target as a source,"
         " or give --follow-links to read what links lead to"
@@ -135,26 +137,26 @@ def link_problem(target: str, folder: str) -> str:
 def open_regular(path: str, within: str = "") -> BinaryIO:
     """Open a regular file, unbuffered.
 
-    Opening a pipe would wait for its other end, perhaps forever, and a file may have become one since the inventory:
-    hence O_NONBLOCK, which has no effect on a regular file.
+    A pipe may have replaced the file since the inventory, and opening a pipe would wait for its other end, perhaps
+    forever. O_NONBLOCK prevents that, and has no effect on a regular file.
 
     Args:
         path: its path.
         within: real path of the folder that must contain the file after links are resolved; empty for any folder.
-            The opened file is checked, since a folder or file may have been replaced by a link meanwhile.
+            The opened file is checked, since a link may have replaced a folder or file since the inventory.
 
     Raises:
         OSError, ValueError: it cannot be opened.
-        DamageError: it is not a regular file, or not in the folder.
+        SourceDamageError: it is not a regular file, or not in the folder.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     number = os.open(path, flags)
     try:
         mode = os.fstat(number).st_mode
         if not stat.S_ISREG(mode):
-            raise DamageError(special_problem(mode))
+            raise SourceDamageError(special_problem(mode))
         if within and not is_within(real := real_path(number, path), within):
-            raise DamageError(f"changed while it was audited: {link_problem(real, within)}")
+            raise SourceDamageError(f"changed while it was audited: {link_problem(real, within)}")
         return os.fdopen(number, "rb", buffering=0)
     except BaseException:
         os.close(number)
@@ -162,7 +164,7 @@ def open_regular(path: str, within: str = "") -> BinaryIO:
 
 
 def real_path(descriptor: int, path: str) -> str:
-    """Return the path without links of the open file `descriptor`; empty if that is not the file at `path`.
+    """Return the real path of the open file `descriptor`; empty if it is no longer the file at `path`.
 
     Raises `OSError`.
     """
@@ -173,16 +175,16 @@ def real_path(descriptor: int, path: str) -> str:
 
 
 def is_within(real: str, folder: str) -> bool:
-    """Whether a path without links is the folder, or leads into it."""
+    """Whether a real path is the folder or is in it; `folder` is also a real path."""
     return real == folder or real.startswith(folder.rstrip("/") + "/")
 
 
 class StoredBytes:
-    """Read a file, or a pipe, once from its beginning to its end, counting and hashing its bytes.
+    """Read a file or a pipe once from beginning to end, counting and hashing its bytes.
 
     Args:
         file: open for reading.
-        size: bytes to read: bytes appended to a file during the audit are ignored. None reads to the end.
+        size: bytes to read, so that bytes appended to a file during the audit are ignored; None to read to the end.
 
     Attributes:
         count: bytes read so far.
@@ -195,24 +197,26 @@ class StoredBytes:
         self._complete = False
 
     def block(self) -> bytes:
-        """Read the next bytes; empty at the end. Raises `DamageError`."""
-        want = BLOCK if self._size is None else min(BLOCK, self._size - self.count)
+        """Read the next bytes; empty at the end. Raises `SourceDamageError`."""
+        size = BLOCK_BYTES if self._size is None else min(BLOCK_BYTES, self._size - self.count)
         try:
-            block = self._file.read(want)
+            block = self._file.read(size)
         except (OSError, ValueError) as error:
-            raise DamageError(os_problem(error, "cannot be read any further")) from None
+            raise SourceDamageError(os_problem(error, "cannot be read any further")) from None
         if block is None:
-            raise DamageError("cannot be read any further: standard input does not wait for its bytes (O_NONBLOCK)")
+            raise SourceDamageError(
+                "cannot be read any further: standard input does not wait for its bytes (O_NONBLOCK)"
+            )
         if not block:
             if self._size is not None and self.count < self._size:
-                raise DamageError(changed_problem(self._size, self.count))
+                raise SourceDamageError(changed_problem(self._size, self.count))
             self._complete = True
         self.count += len(block)
         self._hash.update(block)
         return block
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield all remaining bytes, in blocks. Raises `DamageError`."""
+        """Yield all remaining bytes, in blocks. Raises `SourceDamageError`."""
         while block := self.block():
             yield block
 
@@ -221,7 +225,7 @@ class StoredBytes:
         try:
             while self.block():
                 pass
-        except DamageError:
+        except SourceDamageError:
             pass
 
     @property
@@ -231,9 +235,9 @@ class StoredBytes:
 
 
 def changed_since(file: BinaryIO, size: int, mtime: int | None, *, may_grow: bool) -> str:
-    """Describe how a file differs from what the inventory found; empty if it does not.
+    """Describe how a file differs from its size and time of change in the inventory; empty if it does not.
 
-    With `may_grow`, bytes may have been appended: `StoredBytes` did not read them.
+    With `may_grow`, bytes may have been appended, since `StoredBytes` does not read them.
     """
     now = os.fstat(file.fileno())
     if may_grow and now.st_size > size:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from nomyo_attest.audit.sources.column import Cut, Oversize, Rows, Unreadable, read_column
+from nomyo_attest.audit.sources.column import CellBatch, OversizeCell, RowCount, UnreadableRows, read_column
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.sources.helpers import numbered
@@ -42,16 +42,16 @@ def cells(path: Path, column: str | None = None) -> dict[int, bytes | None]:
     first, *events = read_column(str(path), column)
     cells: dict[int, bytes | None] = {}
     for event in events:
-        assert isinstance(event, Cut), event
+        assert isinstance(event, CellBatch), event
         cells |= dict(enumerate(event.cells, event.first))
-    assert first == Rows(len(cells))
+    assert first == RowCount(len(cells))
     return cells
 
 
 def problem(path: Path, column: str | None = None) -> str:
     """Why nothing of a file can be read."""
     (event,) = read_column(str(path), column)
-    assert isinstance(event, Unreadable)
+    assert isinstance(event, UnreadableRows)
     assert event.line == 0
     return event.problem
 
@@ -107,9 +107,9 @@ def test_cells_come_in_pieces_of_a_megabyte_and_those_longer_than_a_record_are_n
     sizes = [400_000, 500_000, 200_000, TEXT_MAX, 1, TEXT_MAX + 1, 2, 3]
     path = write(tmp_path / "a.parquet", x=["x" * size for size in sizes])
     assert [
-        (event.line, event.size) if isinstance(event, Oversize) else [len(cell or b"") for cell in event.cells]
+        (event.line, event.size) if isinstance(event, OversizeCell) else [len(cell or b"") for cell in event.cells]
         for event in read_column(str(path), None)
-        if isinstance(event, Cut | Oversize)
+        if isinstance(event, CellBatch | OversizeCell)
     ] == [[400_000, 500_000], [200_000], [TEXT_MAX], [1], (6, TEXT_MAX + 1), [2, 3]]
 
 
@@ -205,11 +205,11 @@ def test_a_damaged_row_group_loses_only_its_rows_from_the_damage_on(
     damaged = tmp_path_factory.getbasetemp() / "damaged.parquet"
     damaged.write_bytes(content)
     events = list(read_column(str(damaged), "response"))
-    lost = [event for event in events if isinstance(event, Unreadable)]
-    rows = [row for event in events if isinstance(event, Cut) for row in enumerate(event.cells, event.first)]
+    lost = [event for event in events if isinstance(event, UnreadableRows)]
+    rows = [row for event in events if isinstance(event, CellBatch) for row in enumerate(event.cells, event.first)]
     if place % footer < 4:  # the first letters of the file, which nobody needs
         return
-    assert events[0] == Rows(1000)
+    assert events[0] == RowCount(1000)
     assert len(lost) <= 1
     if lost:
         group = (lost[0].line - 1) // 100
@@ -229,7 +229,7 @@ def test_rows_that_are_missing_from_a_row_group_are_unreadable(file: Path, monke
     def short(*arguments: Any) -> Any:
         yield from [memoryview(b"{}")] * 70
 
-    monkeypatch.setattr(module, "_cells", short)
+    monkeypatch.setattr(module, "_read_cells", short)
     events = list(read_column(str(file), None))
-    assert [event.line for event in events if isinstance(event, Unreadable)] == list(range(71, 1000, 100))
-    assert events[3] == Unreadable(71, "rows 71 to 100 cannot be read: they are missing")
+    assert [event.line for event in events if isinstance(event, UnreadableRows)] == list(range(71, 1000, 100))
+    assert events[3] == UnreadableRows(71, "rows 71 to 100 cannot be read: they are missing")

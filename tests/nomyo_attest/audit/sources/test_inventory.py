@@ -413,12 +413,12 @@ def test_files_passed_over_do_not_change_the_identity() -> None:
 
 def test_an_audit_of_a_pipe_cannot_be_resumed() -> None:
     tree("a.json")
-    assert take_inventory(["a.json"]).resumable
-    assert not take_inventory(["a.json", "-"]).resumable
+    assert take_inventory(["a.json"]).is_rereadable
+    assert not take_inventory(["a.json", "-"]).is_rereadable
 
 
 def test_the_sources_can_be_iterated_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory_module, "_PACK", 10)
+    monkeypatch.setattr(inventory_module, "_PACK_SOURCES", 10)
     tree(*(f"d/{number:02}.json" for number in range(25)))
     inventory = take_inventory(["d"])
     assert list(inventory.sources) == list(inventory.sources)

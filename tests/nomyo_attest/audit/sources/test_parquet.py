@@ -182,11 +182,11 @@ def test_a_file_that_takes_too_much_memory_is_unreadable_and_the_next_one_is_rea
 DYING = """
 import os, signal
 from nomyo_attest.audit.sources import parquet
-from nomyo_attest.audit.sources.column import Cut, Rows
+from nomyo_attest.audit.sources.column import CellBatch, RowCount
 
 def dying(path, column, within, limit):
-    yield Rows(10)
-    yield Cut(1, [b"1", b"2"])
+    yield RowCount(10)
+    yield CellBatch(1, [b"1", b"2"])
     os.kill(os.getpid(), signal.SIGKILL)
 
 parquet.read_column = dying

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nomyo_attest.audit.sources import read_chunks, take_inventory
-from nomyo_attest.audit.sources.parts import Blob, LineCutter, PartsChunk, TooLong, is_blank, lines_of
+from nomyo_attest.audit.sources.parts import LineBlock, LineCutter, LongLine, PartsChunk, is_blank, split_lines
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.audit.sources.helpers import gz, read, written, zst
 
@@ -25,25 +25,25 @@ texts = st.lists(
 ).map(b"".join)
 
 
-def cut(text: bytes, places: list[int], *, broken: bool = False) -> tuple[list[Blob | TooLong], LineCutter]:
+def cut(text: bytes, places: list[int], *, broken: bool = False) -> tuple[list[LineBlock | LongLine], LineCutter]:
     """The text, fed in pieces that end at `places`."""
     cutter = LineCutter(BLOB, MAXIMUM)
-    pieces: list[Blob | TooLong] = []
+    pieces: list[LineBlock | LongLine] = []
     for begin, end in pairwise([0, *sorted(place % (len(text) + 1) for place in places), len(text)]):
         pieces += cutter.feed(text[begin:end])
     pieces += cutter.abandon() if broken else cutter.finish()
     return pieces, cutter
 
 
-def by_line(pieces: list[Blob | TooLong]) -> dict[int, bytes | int]:
+def by_line(pieces: list[LineBlock | LongLine]) -> dict[int, bytes | int]:
     """Line → its text, or its length if it is too long."""
     lines_expected: dict[int, bytes | int] = {}
     for piece in pieces:
-        if isinstance(piece, TooLong):
+        if isinstance(piece, LongLine):
             lines_expected[piece.line] = piece.length
         else:
             lines_expected |= {
-                line: text for line, text in enumerate(lines_of(piece.text), piece.first) if not is_blank(text)
+                line: text for line, text in enumerate(split_lines(piece.text), piece.first) if not is_blank(text)
             }
     return lines_expected
 
@@ -82,8 +82,8 @@ def test_the_blobs_are_the_same_however_the_text_is_cut(text: bytes, places: lis
 @given(texts, st.lists(st.integers(0, 2000), max_size=20))
 def test_a_blob_is_small_or_one_line(text: bytes, places: list[int]) -> None:
     for piece in cut(text, places)[0]:
-        if isinstance(piece, Blob):
-            assert len(piece.text) <= BLOB or len(lines_of(piece.text)) == 1
+        if isinstance(piece, LineBlock):
+            assert len(piece.text) <= BLOB or len(split_lines(piece.text)) == 1
 
 
 @given(texts, st.lists(st.integers(0, 2000), max_size=20))
@@ -100,8 +100,8 @@ def test_an_endless_line_takes_no_more_memory_than_the_longest_record() -> None:
     for _ in range(1000):
         assert not list(cutter.feed(b"x" * 100))
         assert len(cutter._buffer) <= MAXIMUM + 100
-    assert list(cutter.feed(b"\n{}\n")) == [TooLong(1, 100_000)]
-    assert list(cutter.finish()) == [Blob(2, b"{}\n")]
+    assert list(cutter.feed(b"\n{}\n")) == [LongLine(1, 100_000)]
+    assert list(cutter.finish()) == [LineBlock(2, b"{}\n")]
 
 
 def test_white_space_outside_json_does_not_make_a_blank_line() -> None:

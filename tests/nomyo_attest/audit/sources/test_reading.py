@@ -130,7 +130,7 @@ def test_standard_input_is_read_in_its_place_between_files(tmp_path: Path, monke
     assert result.texts == [b"1", b"2", b"2", b"3"]
     assert result.places == [("a.json", 1), ("-", 1), ("-", 2), ("b.jsonl", 1)]
     assert (result.ends[1].kind, result.ends[1].size) == ("jsonl", None)
-    assert (result.inventory.size, result.inventory.resumable) == (3, False)
+    assert (result.inventory.size, result.inventory.is_rereadable) == (3, False)
 
 
 def test_no_names_give_no_chunks() -> None:

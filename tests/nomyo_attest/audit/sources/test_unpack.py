@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomyo_attest.audit.sources.source import DamageError, Packing
-from nomyo_attest.audit.sources.unpack import ZSTANDARD_TEXT, packing_of, unpacked
+from nomyo_attest.audit.sources.source import Packing, SourceDamageError
+from nomyo_attest.audit.sources.unpack import ZSTANDARD_TEXT_BYTES, decompress, detect_packing
 from tests.nomyo_attest.audit.sources.helpers import gz, joined, numbered, zst
 
 if sys.version_info >= (3, 14):
@@ -41,9 +41,9 @@ def unpack(data: bytes, packing: Packing, places: list[int] | None = None) -> tu
     """The text that comes out, and the problem behind it."""
     out = bytearray()
     try:
-        for text in unpacked(blocks(data, places), packing):
+        for text in decompress(blocks(data, places), packing):
             out += text
-    except DamageError as damage:
+    except SourceDamageError as damage:
         return bytes(out), str(damage)
     return bytes(out), ""
 
@@ -85,7 +85,7 @@ def test_the_text_before_a_wrong_checksum_is_returned(packing: Packing) -> None:
     data[-5 if packing == "gz" else -1] ^= 1  # the CRC-32 of gzip is before the length
     text, problem = unpack(bytes(data), packing)
     assert TEXT.startswith(text)
-    assert len(TEXT) - len(text) < (1 if packing == "gz" else ZSTANDARD_TEXT)
+    assert len(TEXT) - len(text) < (1 if packing == "gz" else ZSTANDARD_TEXT_BYTES)
     assert problem.startswith("damaged: ")
 
 
@@ -145,7 +145,7 @@ def test_a_decompression_bomb_is_read_in_bounded_memory(packing: Packing) -> Non
     bomb = PACKERS[packing](bytes(64 * 1024 * 1024))
     tracemalloc.start()
     try:
-        size = sum(map(len, unpacked(blocks(bomb), packing)))
+        size = sum(map(len, decompress(blocks(bomb), packing)))
         assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
     finally:
         tracemalloc.stop()
@@ -157,7 +157,7 @@ def test_skippable_frames_are_skipped() -> None:
     assert unpack(skippable + zst(b"a\n") + skippable, "zst") == (b"a\n", "")
     assert unpack(skippable, "zst") == (b"", "")
     assert unpack(zst(b"a\n") + skippable[:-1], "zst")[1].startswith("cut off: ")
-    assert packing_of(skippable) == "zst"
+    assert detect_packing(skippable) == "zst"
 
 
 def windowed(log: int) -> bytes:
@@ -202,4 +202,4 @@ def test_without_zstandard_in_python_the_problem_says_so(monkeypatch: pytest.Mon
     ("head", "packing"), [(gz(b""), "gz"), (zst(b""), "zst"), (b'{"a', ""), (b"", ""), (b"\x1f", "")]
 )
 def test_the_compression_is_recognized_by_the_first_bytes(head: bytes, packing: str) -> None:
-    assert packing_of(head) == packing
+    assert detect_packing(head) == packing
