@@ -35,7 +35,7 @@ from nomyo.cli.terminal import need_output
 from nomyo.config import PAYLOAD_MAX, TIERS
 from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
 from nomyo_attest.cli.console import text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError, print_stderr
+from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, CommandError, print_stderr
 from nomyo_attest.cli.files import STANDARD_INPUT, read_input
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ def run(arguments: argparse.Namespace) -> int:
         except AttestationError as refusal:
             assert policy is not None  # there is a gate only with a policy
             print_stderr(refusal_text(refusal.result, policy, text_style(stream=sys.stderr)))
-            return NOT_AFFIRMED
+            return EXIT_NOT_AFFIRMED
         except NomyoError as error:
             raise command_error(error, chat.host, keyless=client.api_key is None) from None
         finally:
             runner.run(client.aclose())
-    return OK
+    return EXIT_OK
 
 
 def _tier(arguments: argparse.Namespace) -> str | None:

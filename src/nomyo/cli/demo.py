@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nomyo.cli.settings import nonempty
 from nomyo_attest.cli.console import print_json, print_output, text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError
+from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, CommandError
 from nomyo_attest.cli.files import write_output
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         except RouterError as error:
             raise CommandError(str(error)) from None
         except NomyoError as error:
-            raise CommandError(str(command_error(error)), status=NOT_AFFIRMED) from None
+            raise CommandError(str(command_error(error)), status=EXIT_NOT_AFFIRMED) from None
     seconds = time.monotonic() - began
     succeeded = steps[-1].succeeded
     if text and succeeded:
@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not text:
         print_json(_document(steps, seconds))
     if not succeeded:
-        raise CommandError(unexpected(steps[-1]), status=NOT_AFFIRMED)
-    return OK
+        raise CommandError(unexpected(steps[-1]), status=EXIT_NOT_AFFIRMED)
+    return EXIT_OK
 
 
 def _document(steps: list[Step], seconds: float) -> dict[str, Any]:

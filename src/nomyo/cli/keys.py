@@ -13,7 +13,7 @@ from nomyo.cli.connection import add_server, host_of, insecurity_notices
 from nomyo.cli.settings import nonempty, read_secret
 from nomyo.cli.terminal import need_output
 from nomyo_attest.cli.console import print_json, print_output, text_style
-from nomyo_attest.cli.errors import OK, CommandError, print_stderr
+from nomyo_attest.cli.errors import EXIT_OK, CommandError, print_stderr
 from nomyo_attest.cli.files import read_input, unreadable
 from nomyo_attest.report.formatting import sanitize
 
@@ -73,7 +73,7 @@ class Generate:
             print_json(facts.to_dict())
         else:
             print_output(facts.text())
-        return OK
+        return EXIT_OK
 
 
 class Show:
@@ -117,7 +117,7 @@ class Show:
             print_output(facts.text())
         if facts.problem is not None:
             raise CommandError(facts.problem)
-        return OK
+        return EXIT_OK
 
 
 PIN_FORMAT: Final = "nomyo-keys-pin/1"
@@ -191,7 +191,7 @@ class Pin:
             print_output(pin)
             style = text_style(stream=sys.stderr)
             print_stderr("\n".join(style.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {MEANING}")))
-        return OK
+        return EXIT_OK
 
 
 SHOW_FORMAT: Final = "nomyo-keys-show/1"

@@ -33,7 +33,7 @@ from nomyo.cli.settings import nonempty, read_secret, read_secrets
 from nomyo.config import TIERS
 from nomyo_attest.cli.arguments import FORMATS, decimal_number, whole_number
 from nomyo_attest.cli.console import print_json, print_output, text_style
-from nomyo_attest.cli.errors import OK, CommandError
+from nomyo_attest.cli.errors import EXIT_OK, CommandError
 
 if TYPE_CHECKING:
     import argparse
@@ -210,7 +210,7 @@ def run(arguments: argparse.Namespace) -> int:
         serve(_options(arguments))
     except NomyoError as error:
         raise CommandError(_name_option(str(error))) from None
-    return OK
+    return EXIT_OK
 
 
 def _name_option(text: str) -> str:
@@ -283,4 +283,4 @@ def _list_faults(*, as_json: bool) -> int:
         print_json({"format": "nomyo-router-faults/1", "faults": rows})
     else:
         print_output("\n".join(text_style().pairs([(one.name, one.reason) for one in FAULTS], indent=0)))
-    return OK
+    return EXIT_OK

@@ -1,16 +1,16 @@
-"""The exit statuses that say what was found: an audit returns them in its summary, and every command ends with one."""
+"""Exit statuses: an audit returns one in its summary, and every command ends with one of them."""
 
 from __future__ import annotations
 
 from typing import Final
 
-OK: Final = 0
+EXIT_OK: Final = 0
 """Every verdict is affirming or warning, or the command succeeded."""
 
-NOT_AFFIRMED: Final = 1
+EXIT_NOT_AFFIRMED: Final = 1
 """A verdict is neither affirming nor warning, evidence is malformed, another condition of ``--fail-on`` is met, or
 ``policy check --strict`` found a warning.
 """
 
-UNUSABLE: Final = 2
+EXIT_UNUSABLE: Final = 2
 """Wrong usage, a file that cannot be read or written, or an unusable policy."""

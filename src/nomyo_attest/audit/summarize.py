@@ -13,7 +13,7 @@ from nomyo_attest.audit.cross_record.findings import QueryRow, findings, outcome
 from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, evaluated_rules
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.status import NOT_AFFIRMED, OK, UNUSABLE
+from nomyo_attest.audit.status import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
     CROSS_RECORD_LISTED,
@@ -269,10 +269,10 @@ def status_of(
     missing = "" if evidence or allow_no_evidence else "no record has evidence; check that the records are responses"
     if not fail_on:
         if none_appraised:
-            return NOT_AFFIRMED, "no record was appraised"
-        return (NOT_AFFIRMED, missing) if missing else (OK, "nothing counts as a failure")
+            return EXIT_NOT_AFFIRMED, "no record was appraised"
+        return (EXIT_NOT_AFFIRMED, missing) if missing else (EXIT_OK, "nothing counts as a failure")
     if sources_unreadable and UNREADABLE in fail_on:
-        return UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
+        return EXIT_UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
     released = released or Released()
     found = {verdict: getattr(counts, verdict) for verdict in VERDICTS if verdict in fail_on}
     if RELEASED in fail_on:
@@ -293,14 +293,14 @@ def status_of(
     if RELEASED in fail_on and counts.total and not released.known:
         reasons.append(_RELEASE_UNKNOWN)
     if reasons:
-        return NOT_AFFIRMED, "; ".join(reasons)
+        return EXIT_NOT_AFFIRMED, "; ".join(reasons)
     if none_appraised:
-        return NOT_AFFIRMED, "no record was appraised"
+        return EXIT_NOT_AFFIRMED, "no record was appraised"
     if missing:
-        return NOT_AFFIRMED, missing
+        return EXIT_NOT_AFFIRMED, missing
     if failures:
-        return OK, f"{_number(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
-    return OK, f"none of {_number(counts.total, 'record')} failed"
+        return EXIT_OK, f"{_number(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
+    return EXIT_OK, f"none of {_number(counts.total, 'record')} failed"
 
 
 def _number(number: int, noun: str) -> str:

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import TIMES, load_policy, web_address, whole_number
 from nomyo_attest.cli.audit_options import Reports, read_order
-from nomyo_attest.cli.errors import TERMINATED, CommandError, print_error
+from nomyo_attest.cli.errors import EXIT_TERMINATED, CommandError, print_error
 from nomyo_attest.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM end the audit as Ctrl-C does, so that a canceled job leaves nothing in the temporary folder."""
 
     def end(*_: object) -> None:
-        raise SystemExit(TERMINATED)
+        raise SystemExit(EXIT_TERMINATED)
 
     try:
         before = signal.signal(signal.SIGTERM, end)

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final
 
-from nomyo_attest.cli.errors import UNUSABLE, print_error
+from nomyo_attest.cli.errors import EXIT_UNUSABLE, print_error
 
 _PACKAGE: Final = "nomyo"
 
@@ -28,7 +28,7 @@ def main() -> int:
         require_own_package(_import_client())
     except InstallationError as error:
         print_error(str(error), _PACKAGE)
-        return UNUSABLE
+        return EXIT_UNUSABLE
     status: int = import_module(f"{_PACKAGE}.cli").main()
     return status
 

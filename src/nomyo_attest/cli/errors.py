@@ -7,31 +7,31 @@ import os
 import sys
 from typing import Final
 
-from nomyo_attest.audit.status import NOT_AFFIRMED, OK, UNUSABLE
+from nomyo_attest.audit.status import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE
 from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.report.formatting import escape_commands, sanitize
 
 __all__ = (
-    "INTERRUPTED",
-    "NOT_AFFIRMED",
-    "OK",
-    "PIPE_CLOSED",
+    "EXIT_INTERRUPTED",
+    "EXIT_NOT_AFFIRMED",
+    "EXIT_OK",
+    "EXIT_PIPE_CLOSED",
+    "EXIT_TERMINATED",
+    "EXIT_UNUSABLE",
     "PROGRAM_USUAL",
-    "TERMINATED",
-    "UNUSABLE",
     "CommandError",
     "print_error",
     "print_internal_error",
     "print_stderr",
 )
 
-INTERRUPTED: Final = 130
+EXIT_INTERRUPTED: Final = 130
 """Ctrl-C: 128 + SIGINT, as in shells."""
 
-TERMINATED: Final = 143
+EXIT_TERMINATED: Final = 143
 """SIGTERM, in commands that clean up before they end: 128 + SIGTERM."""
 
-PIPE_CLOSED: Final = 141
+EXIT_PIPE_CLOSED: Final = 141
 """The reader of the output closed it: 128 + SIGPIPE. Not 0, since part of the output is lost."""
 
 PROGRAM_USUAL: Final = "nomyo-attest"
@@ -44,7 +44,7 @@ class CommandError(NomyoAttestError):
         status: the exit status.
     """
 
-    def __init__(self, message: str, *, status: int = UNUSABLE) -> None:
+    def __init__(self, message: str, *, status: int = EXIT_UNUSABLE) -> None:
         self.status = status
         super().__init__(message)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import TIMES, load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import json_text, print_json, print_output, text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, print_error
+from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE, CommandError, print_error
 from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, read_record, refuse_many, write_output
 from nomyo_attest.cli.progress import track_items
 
@@ -144,8 +144,8 @@ class Verify:
             head = {"format": FORMAT, "policy": {"id": policy.id, "digest": policy.digest}}
             print_json({**head, "results": documents, "counts": counts})
         if counts["unreadable"]:
-            return UNUSABLE
-        return NOT_AFFIRMED if counts["contraindicated"] or counts["none"] else OK
+            return EXIT_UNUSABLE
+        return EXIT_NOT_AFFIRMED if counts["contraindicated"] or counts["none"] else EXIT_OK
 
 
 def _audit_command(arguments: argparse.Namespace) -> str:
@@ -199,13 +199,13 @@ class Inspect:
             raise CommandError(f"{name}: {error}") from None
         except EvidenceError as error:
             hint = "compare it with nomyo-attest schema evidence"
-            raise CommandError(f"{name}: {error}; {hint}", status=NOT_AFFIRMED) from None
+            raise CommandError(f"{name}: {error}; {hint}", status=EXIT_NOT_AFFIRMED) from None
         document, errors = inspection(evidence)
         if arguments.format == "json":
             print_json({"format": document.pop("format"), "file": name, **document})
         else:
             print_output(inspection_text(name, document, text_style()))
-        return NOT_AFFIRMED if any(not isinstance(error, UnsupportedError) for error in errors) else OK
+        return EXIT_NOT_AFFIRMED if any(not isinstance(error, UnsupportedError) for error in errors) else EXIT_OK
 
 
 class Record:
@@ -278,7 +278,7 @@ class Record:
             print_output(text.removesuffix("\n"))
         else:
             write_output(arguments.output, text, force=arguments.force)
-        return OK
+        return EXIT_OK
 
 
 HIERARCHIES: Final = ("endorsement", "owner", "platform", "null")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import print_output
-from nomyo_attest.cli.errors import OK, CommandError
+from nomyo_attest.cli.errors import EXIT_OK, CommandError
 from nomyo_attest.report.formatting import sanitize
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     created = f"{fleet.records} responses of {fleet.machines} machines in {fleet.days} days"
     audit = shlex.join(["nomyo-attest", "audit", str(folder / "recorded"), "--policy", str(folder / "policy.toml")])
     print_output(f"{sanitize(name)}: {created}; see README.txt in it\nnext: {sanitize(audit)}")
-    return OK
+    return EXIT_OK
 
 
 def _check_replaceable(folder: Path, name: str, *, force: bool) -> None:

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import print_json, print_output, text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, CommandError
+from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, CommandError
 from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, unreadable
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(_document(checked))
     else:
         print_output(_text(checked, text_style(), typed=arguments.typed, head_given=head is not None))
-    return OK if checked.intact else NOT_AFFIRMED
+    return EXIT_OK if checked.intact else EXIT_NOT_AFFIRMED
 
 
 class _Text(io.RawIOBase):

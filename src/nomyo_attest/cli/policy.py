@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import POLICY_FILE, TIMES, load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import print_json, print_output, text_style
-from nomyo_attest.cli.errors import NOT_AFFIRMED, OK, UNUSABLE, CommandError, print_error
+from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE, CommandError, print_error
 from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
 from nomyo_attest.report.formatting import count, sanitize
 
@@ -95,7 +95,7 @@ class Learn:
         else:
             write_output(arguments.output, learned.text, force=arguments.force)
             print_output(_written(arguments.output, learned.policy, len(arguments.files)))
-        return OK
+        return EXIT_OK
 
 
 _POLICY_HINT: Final = "give the file name alone, without --policy"
@@ -155,12 +155,12 @@ def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes |
             )
     except LearningError as error:
         if not error.refused and not problems:
-            raise CommandError(str(error), status=NOT_AFFIRMED) from None
+            raise CommandError(str(error), status=EXIT_NOT_AFFIRMED) from None
         for refused in error.refused:
             hint = refused.hint
             for parameter, option in _OPTIONS.items():
                 hint = hint.replace(parameter, option)
-            status = UNUSABLE if isinstance(refused.error, MisplacedEvidenceError) else NOT_AFFIRMED
+            status = EXIT_UNUSABLE if isinstance(refused.error, MisplacedEvidenceError) else EXIT_NOT_AFFIRMED
             problems[refused.name] = CommandError(f"{file_of[refused.name]}: {refused.problem}; {hint}", status=status)
     except PolicyError as error:  # the id that was given
         raise CommandError(f"{error.where}: {error.problem}; {error.hint}") from None
@@ -212,7 +212,8 @@ class Check:
             print_json(check_document(policy, remarks))
         else:
             print_output(check_text(policy, remarks, text_style()))
-        return NOT_AFFIRMED if arguments.strict and any(remark.weight is Weight.WARNING for remark in remarks) else OK
+        has_warning = any(remark.weight is Weight.WARNING for remark in remarks)
+        return EXIT_NOT_AFFIRMED if arguments.strict and has_warning else EXIT_OK
 
 
 class Show:
@@ -247,4 +248,4 @@ class Show:
             from nomyo_attest.report.policy import policy_text
 
             print_output(policy_text(policy, text_style()))
-        return OK
+        return EXIT_OK

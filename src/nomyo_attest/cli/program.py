@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nomyo_attest.cli.console import ReaderGoneError, print_output
 from nomyo_attest.cli.errors import (
-    INTERRUPTED,
-    OK,
-    PIPE_CLOSED,
-    UNUSABLE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PIPE_CLOSED,
+    EXIT_UNUSABLE,
     CommandError,
     print_error,
     print_internal_error,
@@ -94,12 +94,12 @@ class Program:
             print_error(str(error), self.name)
             return error.status
         except KeyboardInterrupt:
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
         except ReaderGoneError:
-            return PIPE_CLOSED
+            return EXIT_PIPE_CLOSED
         except Exception as error:  # noqa: BLE001 - the user gets a sentence, never a traceback
             print_internal_error(error, self.name)
-            return UNUSABLE
+            return EXIT_UNUSABLE
 
     def run(self, argv: list[str]) -> int:
         """Run the command that `argv` names. Returns its exit status; raises `CommandError`."""
@@ -108,17 +108,17 @@ class Program:
             argv = [*argv[1:], "--help"]
         if argv and argv[0] in ("-h", "--help"):
             print_output(self._help())
-            return OK
+            return EXIT_OK
         if argv and argv[0] in ("-V", "--version", "version"):
             from nomyo_attest._version import __version__
 
             print_output(f"{self.name} {__version__}")
-            return OK
+            return EXIT_OK
         if not argv:
             raise CommandError(f"no command was given; see {self.name} --help")
         if argv[0] in self._groups() and len(argv) > 1 and argv[1] in ("-h", "--help"):
             print_output(self._help(f"{argv[0]} "))
-            return OK
+            return EXIT_OK
         for length in (2, 1):
             words = " ".join(argv[:length])
             if words in self.commands and len(words.split()) == length:

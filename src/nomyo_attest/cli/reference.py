@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.console import print_json, print_output, text_style
-from nomyo_attest.cli.errors import OK, CommandError
+from nomyo_attest.cli.errors import EXIT_OK, CommandError
 from nomyo_attest.schemas import SCHEMAS, schema_text
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Rules:
             print_output(rule_text(rules[0], text_style()))
         else:
             print_output(f"{rules_text(rules, text_style())}\n\n{cross_record_text(text_style())}")
-        return OK
+        return EXIT_OK
 
 
 def _cross_record_rule(rule_id: str, form: str) -> int:
@@ -95,7 +95,7 @@ def _cross_record_rule(rule_id: str, form: str) -> int:
         print_output(cross_record_rule_markdown(rule))
     else:
         print_output(cross_record_rule_text(rule, text_style()))
-    return OK
+    return EXIT_OK
 
 
 def _unknown(given: str, known: list[str]) -> str:
@@ -144,4 +144,4 @@ class Schema:
             problem = "missing NAME" if arguments.name is None else f"unknown schema {arguments.name[:80]!r}"
             raise CommandError(f"schema: {problem}; choose from {', '.join(SCHEMAS)}")
         print_output(schema_text(arguments.name).rstrip("\n"))
-        return OK
+        return EXIT_OK

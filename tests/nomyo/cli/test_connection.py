@@ -8,7 +8,7 @@ import pytest
 
 from nomyo import errors
 from nomyo.cli.connection import command_error
-from nomyo_attest.cli.errors import UNUSABLE
+from nomyo_attest.cli.errors import EXIT_UNUSABLE
 
 
 def classes(root: type[errors.NomyoError] = errors.NomyoError) -> Iterator[type[errors.NomyoError]]:
@@ -31,7 +31,7 @@ def made(kind: type[errors.NomyoError]) -> errors.NomyoError:
 @pytest.mark.parametrize("kind", dict.fromkeys(classes()))
 def test_an_error_keeps_its_words_and_is_status_2(kind: type[errors.NomyoError]) -> None:
     complaint = command_error(made(kind), "example.org")
-    assert complaint.status == UNUSABLE
+    assert complaint.status == EXIT_UNUSABLE
     assert str(made(kind)).partition(";")[0].removesuffix(".") in str(complaint)
 
 

@@ -139,13 +139,8 @@ def test_keys_of_audit_json(folder: Path) -> None:
 
 
 def test_exit_statuses() -> None:
-    assert (errors.OK, errors.NOT_AFFIRMED, errors.UNUSABLE, errors.INTERRUPTED, errors.PIPE_CLOSED) == (
-        0,
-        1,
-        2,
-        130,
-        141,
-    )
+    assert (errors.EXIT_OK, errors.EXIT_NOT_AFFIRMED, errors.EXIT_UNUSABLE) == (0, 1, 2)
+    assert (errors.EXIT_INTERRUPTED, errors.EXIT_PIPE_CLOSED) == (130, 141)
 
 
 def test_commands_and_schemas() -> None:
