@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import islice
+from itertools import chain
 from typing import Final
 
 from nomyo_attest.audit.cause_groups import cause_groups_of
@@ -170,9 +169,14 @@ def summarize(
 def _cross_record(
     stored: StoredRecords, max_gap: int | None, on_finding: Callable[[CrossRecordFinding], None] | None
 ) -> tuple[list[CrossRecordFinding], list[CrossRecordRuleSummary]]:
-    """Return the findings listed, in the order of the rules, and the summary of each rule."""
+    """Return the findings to list and the summary of each rule, in the order of the rules.
+
+    Findings whose records may be copies of one response come last within a rule, and are listed only if there is room
+    after all others: any number of copies cannot hide a replay.
+    """
     summaries: list[CrossRecordRuleSummary] = []
-    listed: list[list[CrossRecordFinding]] = []
+    urgent: list[list[CrossRecordFinding]] = []
+    copies: list[list[CrossRecordFinding]] = []
     for rule in evaluated_rules(max_gap):
         summary = CrossRecordRuleSummary(
             rule=rule.id, question=rule.question, remediation=rule.remediation, findings=0, records=0
@@ -181,16 +185,19 @@ def _cross_record(
         found = findings(rule, rows)
         if on_finding is not None:
             found = _reported(found, on_finding)
-        listed.append(list(islice(found, CROSS_RECORD_LISTED)))
-        # Findings that are not listed are only counted, unless `on_finding` needs them.
-        deque(found if on_finding is not None else rows, maxlen=0)
+        urgent.append([])
+        copies.append([])
+        for finding in found:
+            candidates = copies[-1] if finding.may_be_copies else urgent[-1]
+            if len(candidates) < CROSS_RECORD_LISTED:
+                candidates.append(finding)
         covered = stored.coverage(rule)
         summary.outcome, summary.remark = outcome_of(rule, summary.findings, covered), remark_of(rule, covered)
         summary.appraised, summary.usable, summary.undated, summary.compared = covered
         summaries.append(summary)
-    return [
-        finding for some, share in zip(listed, _shares(summaries), strict=True) for finding in some[:share]
-    ], summaries
+    urgent = _shares(urgent, CROSS_RECORD_LISTED)
+    copies = _shares(copies, CROSS_RECORD_LISTED - sum(map(len, urgent)))
+    return [finding for rule in zip(urgent, copies, strict=True) for finding in chain(*rule)], summaries
 
 
 def _accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated: bool, no_evidence: bool) -> bool:
@@ -219,13 +226,13 @@ def _reported(
         yield finding
 
 
-def _shares(summaries: Sequence[CrossRecordRuleSummary]) -> list[int]:
-    """Return how many findings of each rule to list: all if they fit; otherwise the limit is shared evenly."""
-    shares = [0] * len(summaries)
-    room = CROSS_RECORD_LISTED
-    for done, index in enumerate(sorted(range(len(summaries)), key=lambda position: summaries[position].findings)):
-        shares[index] = min(summaries[index].findings, room // (len(summaries) - done))
-        room -= shares[index]
+def _shares(candidates: list[list[CrossRecordFinding]], room: int) -> list[list[CrossRecordFinding]]:
+    """Return the findings of each rule to list: all if there is room, otherwise an equal number for each rule."""
+    shares = list(candidates)
+    by_length = sorted(range(len(candidates)), key=lambda rule: len(candidates[rule]))
+    for done, rule in enumerate(by_length):
+        shares[rule] = candidates[rule][: room // (len(candidates) - done)]
+        room -= len(shares[rule])
     return shares
 
 

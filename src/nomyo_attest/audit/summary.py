@@ -175,6 +175,12 @@ class CrossRecordFinding(msgspec.Struct, kw_only=True):
     high: int | None = None
     low: int | None = None
 
+    @property
+    def may_be_copies(self) -> bool:
+        """Whether the records may be copies of one response: neither the other value nor `processed_at` differs."""
+        first, last = self.first.processed_at, self.last.processed_at
+        return self.detail == "same" and first is not None and first == last
+
 
 class CauseFinding(msgspec.Struct, kw_only=True):
     """A rule that does not hold for the records of a group; the values and the message are those of the first one.

@@ -102,10 +102,7 @@ def _kind(found: _Findings) -> Kind:
     main = found[0]
     if main.rule == "reused.aik" and main.detail != "same":  # with one quote, it is a duplicate like the others
         return Kind.REUSED_KEY
-    times = main.first.processed_at, main.last.processed_at
-    if main.detail == "different" or None in times or times[0] != times[1]:
-        return Kind.REPLAY
-    return Kind.DUPLICATE
+    return Kind.DUPLICATE if main.may_be_copies else Kind.REPLAY
 
 
 # ---- incidents

@@ -184,6 +184,22 @@ def test_each_rule_has_its_share_of_the_list_and_totals_are_exact(tmp_path: Path
     assert (again.cross_record, again.cross_record_rules) == (summary.cross_record, summary.cross_record_rules)
 
 
+def test_any_number_of_copies_cannot_hide_one_replay(tmp_path: Path) -> None:
+    copies = [
+        {"quote": digest(number // 2), "payload_id": str(number // 2), "processed_at": number // 2}
+        for number in range(2 * CROSS_RECORD_LISTED + 2)
+    ]
+    late = 10 * CROSS_RECORD_LISTED
+    replay = [{"quote": digest(10**6), "payload_id": "replayed", "processed_at": at} for at in (late, late + 60)]
+    with Store.open(tmp_path / "s") as store:
+        fill(store, facts_of(*copies, *replay), at_once=500)
+        found = summary_of(store).cross_record
+    assert len(found) == CROSS_RECORD_LISTED
+    by_rule = {rule: [one for one in found if one.rule == rule] for rule in ("duplicate.quote", "duplicate.payload_id")}
+    for listed in by_rule.values():
+        assert [one.may_be_copies for one in listed] == [False] + [True] * (CROSS_RECORD_LISTED // 2 - 1)
+
+
 def test_a_server_cannot_hide_a_gap_of_a_ledger_by_a_date_in_it(tmp_path: Path) -> None:
     records = [{"recorded_at": 100, "processed_at": 100}, {"recorded_at": 100, "processed_at": 150}]
     later = {"recorded_at": 200, "processed_at": 200}
