@@ -65,7 +65,7 @@ def require_client() -> None:
 
     if find_spec("httpx") is None:
         raise InstallationError(
-            f"the package nomyo needs httpx, of the extra client: {install_command('client')}", name="httpx"
+            f"the package nomyo needs httpx from the extra client: {install_command('client')}", name="httpx"
         )
 
 

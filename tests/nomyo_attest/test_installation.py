@@ -114,7 +114,7 @@ def test_a_copy_of_both_packages_works(packages: Path) -> None:
 def test_importing_nomyo_without_httpx_is_an_import_error_with_the_install_command(packages: Path) -> None:
     without = "import sys; sys.modules['httpx'] = None; "
     said = refused(python(packages, without + "import nomyo"))
-    assert f"needs httpx, of the extra client: {install_command('client')}" in said
+    assert f"needs httpx from the extra client: {install_command('client')}" in said
     code = "try:\n    import nomyo\nexcept ImportError as error:\n    print(error.name)"
     assert python(packages, without.rstrip("; ") + "\n" + code).stdout == "httpx\n"
     assert install_command("client") in complained(python(packages, without + SCRIPT, "chat", "hello"))

@@ -1,7 +1,7 @@
 """Log one line for each request, in the two formats of the router's log: text and JSON.
 
-No line contains a part of a prompt, a completion or a key. Values that a client chooses (payload id, path) are escaped
-and shortened. Of an error only the class is logged, since its traceback may quote a prompt.
+No line contains any part of a prompt, a completion or a key. Values that a client chooses (payload id, path) are
+escaped and shortened. Of an exception, only the class is logged, since its message and traceback may quote a prompt.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _PROBES: Final = (HEALTH_PATH, READY_PATH)
 _TEXT_MAX: Final = 128
 _METHOD_MAX: Final = 20
 
-_REMARK: Final = "nomyo.note"
+_REMARK_KEY: Final = "nomyo.remark"
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessEntry:
     """The logged facts of a request.
 
     Attributes:
-        method: HTTP method; None if the head of the request could not be read.
-        path: path without the query, percent-encoded as received, so that it contains no blank.
-        status: HTTP status of the response; None if the client disconnected before it.
+        method: HTTP method; None if the head of the request could not be parsed.
+        path: path without the query, percent-encoded as received, so that it contains no spaces.
+        status: HTTP status of the response; None if the client disconnected first.
         ms: milliseconds until the response was sent.
         payload_id: X-Payload-ID of the request; None without one.
         client: address of the client.
@@ -68,13 +68,18 @@ class Access:
         return " ".join(words)
 
 
-def head_refusal(request: h11.Request | None, status: int, detail: str, client: tuple[str, int] | None) -> Access:
-    """Build the line of a request that was refused before it reached the application."""
+def refused_head_entry(
+    request: h11.Request | None, status: int, detail: str, client: tuple[str, int] | None
+) -> AccessEntry:
+    """Build the entry for a request that was refused before it reached the application."""
     method = path = payload_id = None
     if request is not None:
-        method, path = excerpt(request.method.decode("ascii"), _METHOD_MAX), _text(request.target.partition(b"?")[0])
+        method, path = (
+            excerpt(request.method.decode("ascii"), _METHOD_MAX),
+            _printable(request.target.partition(b"?")[0]),
+        )
         payload_id = _payload_id([*request.headers])
-    return Access(method, path, status, 0, payload_id, client[0] if client else None, detail)
+    return AccessEntry(method, path, status, 0, payload_id, client[0] if client else None, detail)
 
 
 class AccessLog:
@@ -100,11 +105,11 @@ class AccessLog:
         try:
             await self._app(scope, receive, record_status)
         finally:
-            remark: _Remark = scope.get(_REMARK) or _Remark()
-            Access(
+            remark: _Remark = scope.get(_REMARK_KEY) or _Remark()
+            AccessEntry(
                 method=excerpt(scope["method"], _METHOD_MAX),
-                path=_text(scope["raw_path"]),
-                status=None if remark.gone else status,
+                path=_printable(scope["raw_path"]),
+                status=None if remark.disconnected else status,
                 ms=round(1000 * (time.perf_counter() - began)),
                 payload_id=_payload_id(scope["headers"]),
                 client=scope["client"][0] if scope["client"] else None,
@@ -115,21 +120,21 @@ class AccessLog:
 @dataclass(frozen=True, slots=True)
 class _Remark:
     detail: str | None = None
-    gone: bool = False
+    disconnected: bool = False
 
 
-def add_remark(scope: Scope, detail: str, *, gone: bool = False) -> None:
-    """Add to the line of a request why it was refused, or that the client disconnected."""
-    scope[_REMARK] = _Remark(detail, gone)
+def add_remark(scope: Scope, detail: str, *, disconnected: bool = False) -> None:
+    """Store why a request was refused, or that the client disconnected, for the line of the request."""
+    scope[_REMARK_KEY] = _Remark(detail, disconnected)
 
 
 def _payload_id(headers: list[tuple[bytes, bytes]]) -> str | None:
     found = next((value for name, value in headers if name == b"x-payload-id"), None)
-    return None if found is None else _text(found)
+    return None if found is None else _printable(found)
 
 
-def _text(sent: bytes) -> str:
-    return excerpt(sent.decode("latin-1"), _TEXT_MAX)
+def _printable(raw: bytes) -> str:
+    return excerpt(raw.decode("latin-1"), _TEXT_MAX)
 
 
 class TextFormatter(logging.Formatter):

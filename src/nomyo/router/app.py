@@ -22,10 +22,19 @@ from nomyo import envelope, strict_json
 from nomyo.router.access_log import HEALTH_PATH, READY_PATH, AccessLog, add_remark
 from nomyo.router.completions import Upstream, echo, encode_request
 from nomyo.router.credentials import ServerKey
-from nomyo.router.errors import ENDING, FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, OUT_OF_TIME, UNAUTHORIZED, Refusal
+from nomyo.router.errors import (
+    FORBIDDEN,
+    INTERNAL,
+    NO_TPM,
+    NOT_ENABLED,
+    OUT_OF_TIME,
+    SHUTTING_DOWN,
+    UNAUTHORIZED,
+    Refusal,
+)
 from nomyo.router.evidence import ABSENT, Source
 from nomyo.router.faults import BY_NAME, Fault, Switch
-from nomyo.router.faults.response import stand_in
+from nomyo.router.faults.response import replacement_forge
 from nomyo.router.options import RouterOptions
 from nomyo.router.protocol import (
     NO_STORE,
@@ -34,6 +43,7 @@ from nomyo.router.protocol import (
     RequestHeaders,
     decrypt_payload,
     read_headers,
+    wait_for_disconnect,
     with_metadata,
 )
 from nomyo.router.rate_limit import Limiter
@@ -45,11 +55,11 @@ KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
 _LARGE: Final = 1024 * 1024
-"""Size in bytes above which a package is large."""
+"""Size in bytes above which a package counts as large."""
 
-LARGE_AT_A_TIME: Final = 2
-"""Maximum number of large packages that are decrypted at a time: the objects of 10 MiB of JSON can take 150 MB, and a
-second to create, in which the GIL is held.
+CONCURRENT_LARGE_MAX: Final = 2
+"""Maximum number of large packages that are decrypted at the same time. Decoding 10 MiB of JSON can create 150 MB of
+objects, and can hold the GIL for a second.
 """
 
 _KEY_STAGES: Final = ("key",)
@@ -57,8 +67,8 @@ _COMPLETION_STAGES: Final = (
     "request", "forge", "evidence", "completion", "plaintext", "recipient", "encrypt", "bodies", "reply",
 )  # fmt: skip
 
-_ENDING_RETRY: Final = {"Retry-After": "5"}
-"""Seconds until a client may find another router, or this one restarted."""
+_RETRY_ELSEWHERE: Final = {"Retry-After": "5"}
+"""Header of a response during shutdown: by then, another router may take the request, or this one has restarted."""
 
 _Result = TypeVar("_Result")
 
@@ -71,7 +81,7 @@ class Counts:
         connections: connections accepted.
         key_fetches: requests for the router's key.
         posts: requests for a completion.
-        responses: responses that were encrypted, whether or not they arrived.
+        responses: responses that were encrypted, whether or not they reached the client.
     """
 
     connections: int = 0
@@ -82,18 +92,18 @@ class Counts:
 
 @dataclass(slots=True)
 class Router:
-    """One router: its parts, and its state while it runs.
+    """A router: its configuration and its state while it runs.
 
     Attributes:
         options: its options.
         server_key: the key pair that decrypts requests.
         source: the source of evidence.
-        tpm_available: False to behave as a router without a TPM.
+        tpm_available: set it to False to behave as a router without a TPM.
         stores_last: whether the last encrypted response is stored, for the fault that replays it.
-        faults: the fault that is on.
+        faults: the fault that is active.
         counts: counts of connections and requests.
-        draining: whether the router is shutting down: new requests get 503, those in progress continue.
-        out_of_time: set when requests in progress must end, too.
+        draining: whether the router is shutting down. New requests get 503, and those in progress continue.
+        out_of_time: set when requests in progress must end as well.
     """
 
     options: RouterOptions
@@ -106,19 +116,19 @@ class Router:
     draining: bool = False
     out_of_time: asyncio.Event = field(default_factory=asyncio.Event)
     _limiter: Limiter = field(default_factory=Limiter)
-    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_A_TIME))
+    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_LARGE_MAX))
     _upstream: Upstream | None = None
     _last: bytes | None = None
 
     def app(self) -> ASGIApp:
         """Build the ASGI application; serve it inside `lifespan`."""
         routes = [
-            Route(KEY_PATH, self._key, methods=["GET"]),
-            Route(COMPLETION_PATH, self._completion, methods=["POST"]),
-            Route(HEALTH_PATH, self._health, methods=["GET"]),
-            Route(READY_PATH, self._ready, methods=["GET"]),
+            Route(KEY_PATH, self._serve_key, methods=["GET"]),
+            Route(COMPLETION_PATH, self._serve_completion, methods=["POST"]),
+            Route(HEALTH_PATH, self._serve_health, methods=["GET"]),
+            Route(READY_PATH, self._serve_readiness, methods=["GET"]),
         ]
-        return AccessLog(Starlette(routes=routes, exception_handlers={HTTPException: _plain}))
+        return AccessLog(Starlette(routes=routes, exception_handlers={HTTPException: _http_exception_response}))
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -137,58 +147,58 @@ class Router:
             if self._upstream is not None:
                 await self._upstream.aclose()
 
-    async def _health(self, _: Request) -> Response:
+    async def _serve_health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers=NO_STORE)
 
-    async def _ready(self, request: Request) -> Response:
+    async def _serve_readiness(self, request: Request) -> Response:
         if self.draining:
-            return _refused(request, Refusal(503, ENDING, _ENDING_RETRY))
+            return _refusal_response(request, Refusal(503, SHUTTING_DOWN, _RETRY_ELSEWHERE))
         return JSONResponse({"status": "ready"}, headers=NO_STORE)
 
-    async def _key(self, request: Request) -> Response:
+    async def _serve_key(self, request: Request) -> Response:
         self.counts.key_fetches += 1
         if self.draining:
-            return _refused(request, Refusal(503, ENDING, _ENDING_RETRY))
+            return _refusal_response(request, Refusal(503, SHUTTING_DOWN, _RETRY_ELSEWHERE))
         if not self.options.secure_inference:
-            return _refused(request, Refusal(404, NOT_ENABLED))
+            return _refusal_response(request, Refusal(404, NOT_ENABLED))
         unchanged = Response(self.server_key.pem, media_type="application/x-pem-file", headers=NO_STORE)
         fault = self.faults.take(*_KEY_STAGES)
-        changed: Response = await run_in_threadpool(fault.at, "key", unchanged)
+        changed: Response = await run_in_threadpool(fault.apply, "key", unchanged)
         return changed
 
-    async def _completion(self, request: Request) -> Response:
+    async def _serve_completion(self, request: Request) -> Response:
         self.counts.posts += 1
         try:
             return await self._handle_completion(request)
         except Refusal as refusal:
-            return _refused(request, refusal)
+            return _refusal_response(request, refusal)
         except ClientDisconnect:
-            add_remark(request.scope, "the client disconnected", gone=True)
-            return Response(status_code=400)  # it is not sent
+            add_remark(request.scope, "the client disconnected", disconnected=True)
+            return Response(status_code=400)  # never sent: ASGI requires a response
         except Exception as error:  # noqa: BLE001 - its message and its traceback may quote the prompt
             logger.error("%s failed: %s", COMPLETION_PATH, type(error).__name__)
-            return _refused(request, Refusal(500, INTERNAL))
+            return _refusal_response(request, Refusal(500, INTERNAL))
 
     async def _handle_completion(self, request: Request) -> Response:
         if self.draining:
-            await self._in_time(_read_body(request))  # a client that is still sending might not read the response
-            raise Refusal(503, ENDING, _ENDING_RETRY)
+            await self._run(_read_body(request))  # a client that is still sending might not read the response
+            raise Refusal(503, SHUTTING_DOWN, _RETRY_ELSEWHERE)
         fault = self.faults.take(*_COMPLETION_STAGES)
-        at_once: Response | None = fault.at("request", None)
-        if at_once is not None:
-            return at_once
+        replacement: Response | None = fault.apply("request", None)
+        if replacement is not None:
+            return replacement
         if not self.options.secure_inference:
             raise Refusal(404, NOT_ENABLED)
         bearer = self._authenticate(request.headers)
         if self.options.rate_limit:
-            # Without configured keys a bearer is whatever the caller makes up, and would be a new caller each time.
+            # Without configured keys, a caller could avoid the limit by inventing a new bearer key for each request.
             host = request.client.host if request.client else ""
             self._limiter.admit(bearer if self.options.api_keys else host)
         headers = read_headers(request.headers)
         tier = headers.tier or self.options.default_tier
-        package = await self._in_time(_read_body(request))
+        package = await self._run(_read_body(request))
         response = self._respond(headers, tier, package, fault)
-        return await self._in_time(response, while_connected=request.receive)
+        return await self._run(response, while_connected=request.receive)
 
     async def _respond(self, headers: RequestHeaders, tier: str, package: bytes, fault: Fault) -> Response:
         """Respond to a request that has arrived completely. Raises `Refusal`."""
@@ -208,48 +218,48 @@ class Router:
             completion = await self._upstream.complete(body)
         encrypted = await run_in_threadpool(self._encrypt, headers, tier, evidence, completion, fault)
         self.counts.responses += 1
-        changed: Response = fault.at("reply", EncryptedResponse(encrypted))
+        changed: Response = fault.apply("reply", EncryptedResponse(encrypted))
         return changed
 
-    async def _in_time(self, work: Coroutine[Any, Any, _Result], *, while_connected: Receive | None = None) -> _Result:
-        """Await `work`, and cancel it when the router must end or the client disconnects.
+    async def _run(self, work: Coroutine[Any, Any, _Result], *, while_connected: Receive | None = None) -> _Result:
+        """Await `work`, and cancel it if the shutdown runs out of time or the client disconnects.
 
         Args:
-            while_connected: where to receive a disconnect; None if `work` itself receives.
+            while_connected: the ASGI channel that reports a disconnect; None if `work` itself reads from it.
 
         Raises:
-            Refusal: the router must end.
+            Refusal: the shutdown ran out of time.
             ClientDisconnect: the client disconnected.
         """
-        working = asyncio.ensure_future(work)
-        working.add_done_callback(_retrieve)
-        ending: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.out_of_time.wait())]
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(_retrieve_exception)
+        interrupts: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.out_of_time.wait())]
         if while_connected is not None:
-            ending.append(asyncio.ensure_future(_gone(while_connected)))
+            interrupts.append(asyncio.ensure_future(wait_for_disconnect(while_connected)))
         try:
-            await asyncio.wait([working, *ending], return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
+            await asyncio.wait([task, *interrupts], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
             if self.out_of_time.is_set():
-                raise Refusal(503, OUT_OF_TIME, _ENDING_RETRY)
+                raise Refusal(503, OUT_OF_TIME, _RETRY_ELSEWHERE)
             raise ClientDisconnect
         finally:
-            for task in (working, *ending):
-                task.cancel()
+            for future in (task, *interrupts):
+                future.cancel()
 
     def _authenticate(self, headers: Mapping[str, str]) -> str:
-        """Check the bearer key and return it, ``""`` for none. Raises `Refusal`."""
+        """Check the bearer key and return it, or ``""`` if the request has none. Raises `Refusal`."""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         bearer = bearer.strip() if scheme.lower() == "bearer" else ""
         allowed = self.options.api_keys
-        # Every key is compared, each in constant time, so that the time reveals nothing about the keys.
+        # Compare with every key, each in constant time, so that the time reveals nothing about the keys.
         matches = [hmac.compare_digest(bearer.encode(), key.encode()) for key in allowed]
         if allowed and not any(matches):
             raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         return bearer
 
     def _evidence(self, payload_id: str, tier: str) -> Mapping[str, Any]:
-        """Build the `tpm_attestation` block. Raises `Refusal` if the tier requires a TPM and there is none."""
+        """Build the `tpm_attestation` block. Raises `Refusal` if the tier requires a TPM and none is available."""
         evidence: Mapping[str, Any] = ABSENT
         if self.tpm_available:
             try:
@@ -269,20 +279,20 @@ class Router:
         fault: Fault,
     ) -> bytes:
         if fault.stage == "forge":
-            forge = fault.at("forge", stand_in(evidence, headers.payload_id))
+            forge = fault.apply("forge", replacement_forge(evidence, headers.payload_id))
             evidence = forge.response()["_metadata"]["tpm_attestation"]
-        evidence = fault.at("evidence", evidence)
+        evidence = fault.apply("evidence", evidence)
         response = with_metadata(
             completion, evidence, payload_id=headers.payload_id, tier=tier, tpm_kind=self.source.claim
         )
-        plaintext = fault.at("plaintext", bytes(strict_json.encode(fault.at("completion", response))))
-        recipient = fault.at("recipient", headers.client_key)
-        encrypt = fault.at("encrypt", None)
+        plaintext = fault.apply("plaintext", bytes(strict_json.encode(fault.apply("completion", response))))
+        recipient = fault.apply("recipient", headers.client_key)
+        encrypt = fault.apply("encrypt", None)
         if encrypt is not None:
             body: bytes = encrypt(plaintext, recipient)
         else:
             body = envelope.encrypt(plaintext, recipient, processed_at=response["_metadata"]["processed_at"])
-        body, _ = fault.at("bodies", (body, self._last))
+        body, _ = fault.apply("bodies", (body, self._last))
         if self.stores_last:
             self._last = body
         return body
@@ -302,24 +312,18 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until the client disconnects."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _retrieve_exception(task: asyncio.Future[Any]) -> None:
+    """Retrieve the exception of an abandoned task, so that asyncio does not log it with its traceback."""
+    if not task.cancelled():
+        task.exception()
 
 
-def _retrieve(work: asyncio.Future[Any]) -> None:
-    """Retrieve the error of abandoned work, so that asyncio does not log it with its traceback."""
-    if not work.cancelled():
-        work.exception()
-
-
-def _refused(request: Request, refusal: Refusal) -> Response:
+def _refusal_response(request: Request, refusal: Refusal) -> Response:
     add_remark(request.scope, refusal.detail)
     return JSONResponse({"detail": refusal.detail}, refusal.status, {**NO_STORE, **refusal.headers})
 
 
-async def _plain(_: Request, error: Exception) -> Response:
-    """Convert Starlette's own 404 and 405 to the form of the protocol."""
+async def _http_exception_response(_: Request, error: Exception) -> Response:
+    """Convert Starlette's own 404 and 405 to the error format of the protocol."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"detail": error.detail}, error.status_code, dict(error.headers or {}))

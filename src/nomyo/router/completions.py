@@ -1,6 +1,6 @@
-"""Get completions from an upstream, any OpenAI-compatible server, or from an echo of the prompt.
+"""Get completions from an upstream, which is any OpenAI-compatible server, or repeat the prompt.
 
-No text of an upstream's error is passed on: errors are sent unencrypted, and it may quote the prompt.
+The router does not forward error texts of the upstream: they may quote the prompt, and errors are sent unencrypted.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ logger = logging.getLogger("nomyo.router")
 COMPLETION_MAX: Final = 64 * 1024 * 1024
 """Maximum size of a completion in bytes."""
 
-CONNECT_SECONDS: Final = 10.0
+UPSTREAM_CONNECT_SECONDS: Final = 10.0
+"""Timeout for connecting to the upstream, in seconds."""
 
-KEEP_ALIVE_SECONDS: Final = 4.0
-"""Seconds that an idle connection to the upstream stays open. Many servers, such as uvicorn and Node.js, close theirs
-after 5, and a request that is sent at that moment is lost.
+UPSTREAM_KEEP_ALIVE_SECONDS: Final = 4.0
+"""Seconds that an idle connection to the upstream stays open. Many servers, such as uvicorn and Node.js, close idle
+connections after 5 seconds, and a request that is sent at that moment is lost.
 """
 
 _OK: Final = 200
 UNUSABLE: Final = 424
-"""Status for a permanent fault of the upstream: Failed Dependency (RFC 4918, 11.4). Clients retry a 502, and would pay
-for each try; a proxy may retry any 5xx.
+"""Status for a permanent fault of the upstream: Failed Dependency (RFC 4918, 11.4). It is not a 5xx:
+clients retry a 502 and would pay for each attempt, and a proxy may retry any 5xx.
 """
 
-_PASSED_ON: Final = {
+_FORWARDED: Final = {
     400: "The inference server refused the request",
     404: "The inference server does not have the model",
     413: "The request is too large for the inference server",
@@ -48,13 +49,15 @@ _PASSED_ON: Final = {
     429: "The inference server is busy",
     503: "The inference server is not available",
 }
-"""Upstream statuses that concern the caller, with the detail of the response."""
+"""Upstream status that concerns the caller → detail of the response."""
 
 _MAPPED: Final = {404: 400, 413: 400, 422: 400}
-"""404 means that secure inference is not enabled here, and clients know no 413 or 422."""
+"""Upstream status → status that the client gets instead. In this protocol, 404 means that secure inference is not
+enabled, and 413 and 422 are not defined.
+"""
 
 _TEMPORARY: Final = frozenset({408, 425, 500, 502, 504, *range(520, 531)})
-"""Upstream statuses after which another try may succeed: they become 502. Those from 520 on come from proxies and
+"""Upstream statuses after which a retry may succeed; they become 502. Statuses from 520 on come from proxies and
 overloaded services. All others (401, 403, redirects, 501 …) become `UNUSABLE`.
 """
 
@@ -65,55 +68,55 @@ _NO_COMPLETION: Final = "The inference server's response is not a chat completio
 
 
 class Upstream:
-    """A client of an OpenAI-compatible server, used and closed in one event loop.
+    """An HTTP client for an OpenAI-compatible server. Use and close it in one event loop.
 
     Args:
         base_url: such as ``"http://127.0.0.1:8080/v1"``.
         api_key: bearer key for the server.
-        timeout: seconds to wait for a response, and before that for a free place among the concurrent requests.
-        concurrency: maximum of concurrent requests.
+        timeout: seconds to wait for a response, and before that, for one of the `concurrency` slots.
+        concurrency: maximum number of concurrent requests.
     """
 
     def __init__(
         self, base_url: str, *, api_key: str | None = None, timeout: float = 600.0, concurrency: int = 100
     ) -> None:
         self._timeout = timeout
-        self._places = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
         self._url = base_url.rstrip("/") + "/chat/completions"
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._client = httpx.AsyncClient(
             headers=headers,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, UPSTREAM_CONNECT_SECONDS)),
             limits=httpx.Limits(
-                max_connections=None,  # `_places` limits them
+                max_connections=None,  # `_slots` limits them
                 max_keepalive_connections=concurrency,
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                keepalive_expiry=UPSTREAM_KEEP_ALIVE_SECONDS,
             ),
-            trust_env=False,  # a proxy of the environment must not see prompts
+            trust_env=False,  # a proxy from the environment must not see prompts
             verify=ssl.create_default_context(),
         )
 
     async def complete(self, body: bytes) -> dict[str, Any]:
-        """Request a completion. Cancellation ends the request to the upstream.
+        """Request a completion. Canceling the call ends the request to the upstream.
 
         Args:
             body: the result of `encode_request`.
 
-        Raises `Refusal`: 400, 429 or 503 as the upstream responded; 502 or 504 for temporary faults; `UNUSABLE`
-        for others.
+        Raises `Refusal`: 400, 429 or 503 as the upstream responded; 502 or 504 for a temporary fault; `UNUSABLE`
+        for any other fault.
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await self._places.acquire()
+                await self._slots.acquire()
         except TimeoutError:
-            logger.warning("no place was free at the upstream for %g s", self._timeout)
+            logger.warning("no upstream slot became free within %g s", self._timeout)
             raise Refusal(503, "The inference server is busy", {"Retry-After": "5"}) from None
         try:
             text = await self._post(body)
         finally:
-            self._places.release()
+            self._slots.release()
         try:
             completion = await run_in_threadpool(strict_json.decode, text)
         except TooManyContainersError as error:
@@ -130,7 +133,7 @@ class Upstream:
         try:
             async with self._client.stream("POST", self._url, content=body) as response:
                 if response.status_code != _OK:
-                    raise _refusal(response.status_code, response.headers.get("retry-after"))
+                    raise _refusal_for(response.status_code, response.headers.get("retry-after"))
                 return await _read_limited(response)
         except httpx.TimeoutException:
             logger.warning("the upstream did not respond in time")
@@ -167,7 +170,7 @@ async def _read_limited(response: httpx.Response) -> bytearray:
 
 
 def _tls_fault(error: BaseException | None) -> str | None:
-    """Describe a permanent TLS error behind `error`; None for any other error, such as a reset."""
+    """Describe the permanent TLS error that caused `error`; None if the cause is another error, such as a reset."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return "The inference server's certificate is not trusted"
@@ -177,12 +180,13 @@ def _tls_fault(error: BaseException | None) -> str | None:
     return None
 
 
-def _refusal(status: int, retry_after: str | None) -> Refusal:
+def _refusal_for(status: int, retry_after: str | None) -> Refusal:
     logger.warning("the upstream responded with status %d", status)
-    if status in _PASSED_ON:
-        waits = status in (429, 503) and retry_after is not None and _RETRY_AFTER.fullmatch(retry_after)
-        headers = {"Retry-After": retry_after} if retry_after is not None and waits else {}
-        return Refusal(_MAPPED.get(status, status), _PASSED_ON[status], headers)
+    if status in _FORWARDED:
+        headers = {}
+        if status in (429, 503) and retry_after is not None and _RETRY_AFTER.fullmatch(retry_after):
+            headers["Retry-After"] = retry_after
+        return Refusal(_MAPPED.get(status, status), _FORWARDED[status], headers)
     return Refusal(502 if status in _TEMPORARY else UNUSABLE, f"The inference server failed (HTTP {status})")
 
 
@@ -193,12 +197,12 @@ _SLICE: Final = 64 * 1024
 
 
 def echo(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Build an OpenAI chat completion whose content is that of the last user message.
+    """Build an OpenAI chat completion that repeats the last user message.
 
-    A token is a word here: `usage` counts words, and `max_tokens` limits them.
+    Words stand for tokens: `usage` counts words, and `max_tokens` limits them.
     """
     messages = [message for message in payload["messages"] if isinstance(message, dict)]
-    prompt = next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"), "")
+    prompt = next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
     maximum = payload.get("max_tokens", payload.get("max_completion_tokens"))
     content, finish = prompt, "stop"
     if type(maximum) is int and maximum >= 0:
@@ -208,8 +212,8 @@ def echo(payload: Mapping[str, Any]) -> dict[str, Any]:
             content, finish = prompt[: first[-1].end()].rstrip() if first else "", "length"
     requested = payload.get("n")
     choices = min(requested, _CHOICES_MAX) if type(requested) is int and requested > 0 else 1
-    prompt_tokens = sum(_words(text_of(message.get("content"))) for message in messages)
-    completion_tokens = choices * _words(content)
+    prompt_tokens = sum(_count_words(text_of(message.get("content"))) for message in messages)
+    completion_tokens = choices * _count_words(content)
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
@@ -227,8 +231,8 @@ def echo(payload: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _words(text: str) -> int:
-    """Count words, slice by slice, so that other threads can run; a word on a border may count twice."""
+def _count_words(text: str) -> int:
+    """Count words in slices, so that other threads can run in between. A word that two slices share counts twice."""
     return sum(len(text[start : start + _SLICE].split()) for start in range(0, len(text), _SLICE))
 
 

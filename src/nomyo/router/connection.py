@@ -1,9 +1,9 @@
 """Serve one client's connection with strict HTTP parsing and deadlines.
 
 uvicorn's `H11Protocol` runs the application, and h11 parses, even if httptools is installed. Both accept more than a
-router should: bare LF as a line end and folded lines (RFC 9112, 2.2 and 5.2), repeated header fields, Content-Length
-beside Transfer-Encoding, and peers that never finish a request. A proxy in front may read such a request differently,
-so it is refused with 400.
+router should: bare LF as a line terminator, folded header lines (RFC 9112, 2.2 and 5.2), repeated header fields,
+Content-Length together with Transfer-Encoding, and peers that never finish a request. A proxy in front may interpret
+such a request differently, so this module refuses it with 400.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from nomyo.router.access_log import head_refusal
+from nomyo.router.access_log import refused_head_entry
 
 HEAD_SECONDS: Final = 10.0
 """Seconds from the start of a connection, or from the first byte of a later request, to the end of the head."""
@@ -34,19 +34,21 @@ BODY_SECONDS: Final = 300.0
 """Seconds for a request's body."""
 
 STALLED_SECONDS: Final = 60.0
-"""Seconds in which a peer must read the part of a response that was sent, up to 256 KiB (`protocol`)."""
+"""Seconds in which a peer must read the part of a response that was sent, at most 256 KiB (`protocol`)."""
 
 CLOSING_SECONDS: Final = 1.0
-"""Seconds in which a peer must confirm the end of TLS when an idle connection is closed."""
+"""Seconds in which a peer must confirm the TLS shutdown of an idle connection."""
 
 PEER_IDLE_MAX: Final = 100
-"""Maximum number of idle connections of one peer; one more closes the connection that has been idle longest."""
+"""Maximum number of idle connections per peer. One more closes the peer's connection that has been idle longest."""
 
 HEAD_MAX: Final = 16 * 1024
 """Maximum size of a request's head in bytes."""
 
-SINGLE: Final = frozenset({b"authorization", b"content-type", b"x-payload-id", b"x-public-key", b"x-security-tier"})
-"""Header fields that a request may contain once: the router must not guess which of two values was meant."""
+SINGLE_FIELDS: Final = frozenset(
+    {b"authorization", b"content-type", b"x-payload-id", b"x-public-key", b"x-security-tier"}
+)
+"""Header fields that a request may contain only once: the router must not guess which of two values was meant."""
 
 _END: Final = b"\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
@@ -64,10 +66,10 @@ class StrictConnection(h11.Connection):
     """h11 for a server, with strict parsing.
 
     Attributes:
-        fault: why this class refused the last request; None if h11 refused it.
+        problem: why this class refused the last request; None if h11 refused it.
     """
 
-    fault: str | None = None
+    problem: str | None = None
     request: h11.Request | None = None
 
     def __init__(self) -> None:
@@ -78,8 +80,8 @@ class StrictConnection(h11.Connection):
         state = self.their_state
         if state is h11.IDLE:
             self._check_head(self.trailing_data[0])
-        elif state is h11.SEND_BODY and self._chunked:
-            return self._next_of_chunked()
+        elif state is h11.SEND_BODY and self._is_chunked:
+            return self._next_chunked_event()
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.request = event
@@ -90,7 +92,7 @@ class StrictConnection(h11.Connection):
         end = data.find(_END)
         head = data if end < 0 else data[: end + len(_END)]
         if len(head) > HEAD_MAX:
-            self._refuse(f"The head of the request has more than {HEAD_MAX} bytes")
+            self._refuse(f"The head of the request is larger than {HEAD_MAX} bytes")
         if _BARE_LF.search(head) or _BARE_CR.search(head):
             self._refuse("A line of the request ends in LF or CR alone; CRLF is required")
         if _FOLDED.search(head):
@@ -98,17 +100,17 @@ class StrictConnection(h11.Connection):
 
     def _check_fields(self, request: h11.Request) -> None:
         names = [name for name, _ in request.headers]
-        for name in sorted(SINGLE):
+        for name in sorted(SINGLE_FIELDS):
             if names.count(name) > 1:
                 self._refuse(f"The header field {name.decode()} appears more than once")
         if b"transfer-encoding" in names and (b"content-length" in names or request.http_version < b"1.1"):
-            self._refuse("Transfer-Encoding is not allowed beside Content-Length, nor in HTTP/1.0")
+            self._refuse("Transfer-Encoding is not allowed together with Content-Length, nor in HTTP/1.0")
 
     @property
-    def _chunked(self) -> bool:
+    def _is_chunked(self) -> bool:
         return self.request is not None and any(name == b"transfer-encoding" for name, _ in self.request.headers)
 
-    def _next_of_chunked(self) -> Any:
+    def _next_chunked_event(self) -> Any:
         """Refuse trailer fields, which no client of the protocol sends: h11 accepts them, even with bare LF."""
         before = self.trailing_data[0]
         event = super().next_event()
@@ -118,45 +120,45 @@ class StrictConnection(h11.Connection):
                 self._refuse("The chunked body ends in trailer fields or without CRLF, which is not allowed")
         return event
 
-    def _refuse(self, fault: str) -> None:
-        self.fault = fault
-        raise h11.RemoteProtocolError(fault)
+    def _refuse(self, problem: str) -> None:
+        self.problem = problem
+        raise h11.RemoteProtocolError(problem)
 
 
 class IdleConnections:
-    """Connections without a request in progress, by peer; at most `PEER_IDLE_MAX` of each."""
+    """Connections without a request in progress, grouped by peer; at most `PEER_IDLE_MAX` per peer."""
 
     def __init__(self) -> None:
         self._by_peer: dict[str, dict[Connection, None]] = {}
 
     def add(self, connection: Connection) -> None:
-        """Add a connection, if it is not in the set; closes the longest idle one of a peer that has too many."""
-        waiting = self._by_peer.setdefault(connection.peer, {})
-        if connection in waiting:
+        """Add a connection. If its peer has too many, close the one that has been idle longest."""
+        idle = self._by_peer.setdefault(connection.peer, {})
+        if connection in idle:
             return
-        if len(waiting) >= PEER_IDLE_MAX:
-            longest = next(iter(waiting))
-            del waiting[longest]
+        if len(idle) >= PEER_IDLE_MAX:
+            longest = next(iter(idle))
+            del idle[longest]
             longest.end()
-        waiting[connection] = None
+        idle[connection] = None
 
     def remove(self, connection: Connection) -> None:
         """Remove a connection."""
-        waiting = self._by_peer.get(connection.peer, {})
-        waiting.pop(connection, None)
-        if not waiting:
+        idle = self._by_peer.get(connection.peer, {})
+        idle.pop(connection, None)
+        if not idle:
             self._by_peer.pop(connection.peer, None)
 
 
 class Connection(H11Protocol):
-    """uvicorn's protocol with deadlines and strict parsing. Created for an accepted connection, before TLS begins.
+    """uvicorn's protocol with deadlines and strict parsing, created for an accepted connection before TLS begins.
 
     Args:
         config: uvicorn's configuration.
-        state: uvicorn's connections and tasks.
+        state: the server state in which uvicorn registers connections and tasks.
         peer: the peer, from `peer_of`.
-        idle: the set that contains it while it has no request in progress.
-        established: called when TLS is established.
+        idle: the set that contains the connection while it has no request in progress.
+        on_established: called when TLS is established.
         abandon: closes the connection before TLS is established.
     """
 
@@ -167,27 +169,27 @@ class Connection(H11Protocol):
         *,
         peer: str,
         idle: IdleConnections,
-        established: Callable[[], None],
+        on_established: Callable[[], None],
         abandon: Callable[[], object],
     ) -> None:
         super().__init__(config, state, {"connection": self})
         self.conn = self._strict = StrictConnection()
         self.logger = _http_logger
-        self.access_log = False  # uvicorn's lines contain the query; it writes them if its logger has a handler
+        self.access_log = False  # uvicorn's access log contains the query, and is on if its logger has a handler
         self.peer: Final = peer
         self._idle = idle
-        self._on_established = established
-        self._established = False
+        self._on_established = on_established
+        self._is_established = False
         self._abandon = abandon
-        self._head_until: float | None = self.loop.time() + HEAD_SECONDS
-        self._body_until: float | None = None
-        self._stalled: asyncio.TimerHandle | None = None
-        self._timer = self.loop.call_at(self._head_until, self._expire)
+        self._head_deadline: float | None = self.loop.time() + HEAD_SECONDS
+        self._body_deadline: float | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._timer = self.loop.call_at(self._head_deadline, self._expire)
         idle.add(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         self._on_established()
-        self._established = True
+        self._is_established = True
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -204,8 +206,8 @@ class Connection(H11Protocol):
         """Called when the peer reads too slowly."""
         super().pause_writing()
         self._end_stall()
-        # Otherwise a peer that reads nothing could keep the response in memory without limit.
-        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+        # Otherwise a peer that reads nothing could keep the response in memory forever.
+        self._stall_timer = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Called when the peer has read enough."""
@@ -213,9 +215,9 @@ class Connection(H11Protocol):
         super().resume_writing()
 
     def _end_stall(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -226,20 +228,20 @@ class Connection(H11Protocol):
         self._watch()
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether a request is in progress."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     @property
-    def flushing(self) -> bool:
-        """Whether a part of a response has not been sent yet."""
+    def is_flushing(self) -> bool:
+        """Whether a part of a response has not been sent yet, or the transport is closing."""
         return self.transport.is_closing() or self.transport.get_write_buffer_size() > 0
 
     def end(self) -> None:
-        """Close the connection, and abort it after `CLOSING_SECONDS` if the peer does not confirm."""
+        """Close the connection; abort it if the peer does not confirm within `CLOSING_SECONDS`."""
         self._idle.remove(self)
-        if not self._established:
+        if not self._is_established:
             self._abandon()
             return
         self.transport.close()
@@ -249,31 +251,31 @@ class Connection(H11Protocol):
         """Set the deadline of the part of a request that is expected next."""
         if self.transport.is_closing():
             return
-        if self.busy:
+        if self.is_busy:
             self._idle.remove(self)
         else:
             self._idle.add(self)
         now, arriving = self.loop.time(), self.conn.their_state
         if arriving is h11.IDLE:
-            self._body_until = None
-            if self._head_until is None and self.conn.trailing_data[0]:
-                self._head_until = now + HEAD_SECONDS
-            self._set(self._head_until)
+            self._body_deadline = None
+            if self._head_deadline is None and self.conn.trailing_data[0]:
+                self._head_deadline = now + HEAD_SECONDS
+            self._set_deadline(self._head_deadline)
         elif arriving is h11.SEND_BODY:
-            self._head_until = None
-            self._body_until = self._body_until or now + BODY_SECONDS
-            self._set(min(now + SILENCE_SECONDS, self._body_until))
+            self._head_deadline = None
+            self._body_deadline = self._body_deadline or now + BODY_SECONDS
+            self._set_deadline(min(now + SILENCE_SECONDS, self._body_deadline))
         else:
-            self._head_until = self._body_until = None
-            self._set(None)
+            self._head_deadline = self._body_deadline = None
+            self._set_deadline(None)
 
-    def _set(self, until: float | None) -> None:
+    def _set_deadline(self, until: float | None) -> None:
         self._timer.cancel()
         if until is not None:
             self._timer = self.loop.call_at(until, self._expire)
 
     def _expire(self) -> None:
-        if not self._established:
+        if not self._is_established:
             self._abandon()
         elif self.flow.read_paused:  # the application has not read what has arrived
             self._timer = self.loop.call_later(SILENCE_SECONDS, self._expire)
@@ -282,18 +284,18 @@ class Connection(H11Protocol):
         else:
             self._refuse(408, "The request did not arrive in time")
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not in the form of the protocol
-        self._refuse(400, self._strict.fault or "The request is not valid HTTP/1.1")
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the protocol requires a JSON body
+        self._refuse(400, self._strict.problem or "The request is not valid HTTP/1.1")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Respond without the application, and close."""
+        """Respond with an error without calling the application, and close the connection."""
         if self.transport.is_closing():
             return
         request = self._strict.request if self.conn.their_state is not h11.IDLE else None
-        if self.busy:  # the application, which may be about to respond, must not
+        if self.is_busy:  # keep the application from responding as well
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        head_refusal(request, status, detail, self.client).log()
+        refused_head_entry(request, status, detail, self.client).log()
         if self.conn.our_state not in _RESPONSE_NOT_STARTED:
             self.transport.abort()
             return
@@ -315,7 +317,7 @@ class Connection(H11Protocol):
 
 
 def peer_of(address: object) -> str:
-    """Return the peer: an IPv4 address, or the /64 network of an IPv6 address, all of which one machine may own."""
+    """Return an IPv4 address as text, or the /64 network of an IPv6 address, since one machine may own a whole /64."""
     host = address[0] if isinstance(address, tuple) and address else ""
     try:
         ip = ipaddress.ip_address(str(host).partition("%")[0])

@@ -1,4 +1,4 @@
-"""The router's credentials: the key pair to which requests are encrypted, and its TLS certificate."""
+"""The router's credentials: the key pair that decrypts requests, and the TLS certificate."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from nomyo_attest._files import write_new
 
 @dataclass(frozen=True, slots=True)
 class ServerKey:
-    """A key pair.
+    """The key pair that decrypts requests.
 
     Attributes:
-        private: decrypts requests.
+        private: the private key.
         pem: the public key that ``/pki/public_key`` serves.
-        pin: ``sha256/…``, for clients that pin it.
+        pin: the fingerprint, ``sha256/…``, for clients that pin the key.
     """
 
     private: RSAPrivateKey
@@ -36,27 +36,27 @@ class ServerKey:
     pin: str
 
     @classmethod
-    def of(cls, private: RSAPrivateKey) -> Self:
-        """Create the key pair from its private key."""
+    def from_private_key(cls, private: RSAPrivateKey) -> Self:
+        """Create an instance from the private key."""
         return cls(private, keys.public_pem(private), keys.fingerprint(private.public_key()))
 
     @classmethod
-    def new(cls, bits: int) -> Self:
+    def generate(cls, bits: int) -> Self:
         """Generate a key pair; RSA-4096 takes 0.1 to 3 s. Raises `RouterError` for an invalid size."""
         try:
-            return cls.of(keys.generate(bits))
+            return cls.from_private_key(keys.generate(bits))
         except ValueError as error:
             raise RouterError(f"server_key_bits: {error}") from None
 
     @classmethod
-    def first(cls, options: RouterOptions) -> Self:
-        """Load or generate the key pair for the start of a router. Raises `RouterError` if its file cannot be used."""
+    def load_or_generate(cls, options: RouterOptions) -> Self:
+        """Load the key file of the options, or generate a key pair. Raises `RouterError` if the file cannot be used."""
         if options.server_key is None:
-            return cls.new(options.server_key_bits)
+            return cls.generate(options.server_key_bits)
         from nomyo import client_keys
 
         try:
-            return cls.of(client_keys.load(options.server_key, minimum_bits=options.server_key_bits))
+            return cls.from_private_key(client_keys.load(options.server_key, minimum_bits=options.server_key_bits))
         except KeyStoreError as error:
             raise RouterError(f"server_key: {error}") from None
 
@@ -67,7 +67,7 @@ class ServerTLS:
 
     Attributes:
         context: the TLS context of the server.
-        ca: file of the CA's certificate in PEM, which clients must trust; None if the certificate was given.
+        ca: file of the temporary CA's certificate in PEM, which clients must trust; None for a certificate of your own.
     """
 
     context: ssl.SSLContext
@@ -77,18 +77,18 @@ class ServerTLS:
 def load_tls(cert: Path, key: Path) -> ServerTLS:
     """Load a certificate chain and its private key, both in PEM.
 
-    The key file is checked like a client's key file (`nomyo.keystore`), but may be any symbolic link that belongs to
-    root, such as those of ACME clients. Raises `RouterError`.
+    The key file is checked like a client's key file (`nomyo.keystore`), but may also be a symbolic link that belongs to
+    root, as ACME clients create. Raises `RouterError`.
     """
     context = _server_context()
     try:
         with open_folder(key.parent) as folder, folder.opened(key.name, private=True, any_link=True) as descriptor:
-            # `ssl` reads files by name only; this name refers to the open file that was checked.
+            # `ssl` opens files by name; this name refers to the open file that was checked.
             name = f"/dev/fd/{descriptor}" if os.name == "posix" else key
             context.load_cert_chain(cert, name, password=_no_password)
     except KeyStoreError as error:
         raise RouterError(f"key: {error}") from None
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         reason = error.strerror or type(error).__name__
         raise RouterError(f"cert: {cert} and {key}: not a certificate chain and its key in PEM ({reason})") from None
     return ServerTLS(context, None)
@@ -98,7 +98,7 @@ def make_temporary_tls(directory: Path, host: str) -> ServerTLS:
     """Create a temporary CA, and a certificate from it for loopback and `host`.
 
     Only the CA's certificate stays in `directory`, which should be private. The CA's key is never written. The server's
-    key is written for a moment, since `ssl` reads keys from files only, encrypted with a password that is discarded.
+    key is written briefly, since `ssl` reads keys only from files, and encrypted with a password that is discarded.
     """
     authority = trustme.CA()
     names = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
@@ -129,5 +129,5 @@ def _server_context() -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Raise `RouterError` instead of OpenSSL's prompt, which would wait for a terminal."""
-    raise RouterError("key: is encrypted; give a key without a password, in a file that only its user can read")
+    """Raise `RouterError`, so that OpenSSL does not prompt for a password on the terminal."""
+    raise RouterError("key: the key is encrypted; use a key without a password, in a file that only its owner can read")

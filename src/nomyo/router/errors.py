@@ -14,11 +14,11 @@ EXTRA_PACKAGES: Final = ("starlette", "uvicorn", "h11", "trustme")
 
 
 class RouterError(NomyoError, ValueError):
-    """The router cannot run with these options; the message contains the problem and a hint."""
+    """The router cannot run with these options. The message contains the problem and a hint."""
 
 
 class MissingExtraError(RouterError, ImportError):
-    """The extra `router` is not installed. An `ImportError` too, so that optional imports fail as usual."""
+    """The extra `router` is not installed. Also an `ImportError`, so that code with optional imports can catch it."""
 
 
 def require_extra() -> None:
@@ -26,17 +26,17 @@ def require_extra() -> None:
     missing = [name for name in EXTRA_PACKAGES if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            f"the reference router needs {', '.join(missing)}, of the extra router: {install_command('router')}"
+            f"the reference router needs {', '.join(missing)} from the extra router: {install_command('router')}"
         )
 
 
 class Refusal(Exception):  # noqa: N818 - a response, not a failure of the router
-    """A response other than 200 with the body ``{"detail": …}``. It is unencrypted, so it contains no part of a prompt.
+    """A response other than 200 with the body ``{"detail": …}``, unencrypted, so it must contain no part of a prompt.
 
     Attributes:
         status: HTTP status.
         detail: the reason, for the client.
-        headers: further headers, such as Retry-After.
+        headers: additional headers, such as Retry-After.
     """
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -51,5 +51,5 @@ FORBIDDEN: Final = "Model not allowed for the requested security tier"
 NOT_ENABLED: Final = "Secure inference not enabled"
 NO_TPM: Final = "Security tier maximum needs a TPM, and none is available"
 INTERNAL: Final = "Internal error"
-ENDING: Final = "The router is shutting down; send the request again"
+SHUTTING_DOWN: Final = "The router is shutting down; send the request again"
 OUT_OF_TIME: Final = "The router is shutting down, and the request was not completed in time; send it again"

@@ -1,11 +1,11 @@
-"""Sources of evidence: this machine's TPM, swtpm, a software TPM whose keys are public, or none.
+"""Sources of evidence: this machine's TPM, swtpm, a software TPM with public keys, or none.
 
-Each response gets its own quote, signed by a key that is created for it and then discarded. Evidence that does not come
-from a machine is marked so in the log at the start and in every response (`Source.claim`).
+Each response gets its own quote, signed by a key that is created for it and then discarded. The log at the
+start and every response (`Source.claim`) state whether the evidence comes from a software TPM.
 
-A software TPM measures nothing by itself, so it is put through a simulated measured boot (TCG PC Client Platform
-Firmware Profile, 3.3.4): PCR 0 for firmware, PCR 7 for Secure Boot, PCR 10 for IMA, which begins with a digest over the
-PCRs before it and so changes with the firmware.
+A software TPM measures no machine, so this module simulates a measured boot (TCG PC Client Platform Firmware Profile,
+3.3.4) with events in PCR 0 for firmware, PCR 7 for Secure Boot and PCR 10 for IMA. The first measurement of IMA is a
+digest over the PCRs of the boot, so PCR 10 changes with the firmware.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from nomyo_attest.testing import Forge, ForgeError, keys
 logger = logging.getLogger("nomyo.router")
 
 ABSENT: Final[Mapping[str, Any]] = {"is_available": False}
-"""The `tpm_attestation` of a router without a TPM."""
+"""The `tpm_attestation` block of a router without a TPM."""
 
 _TPM_SU_CLEAR: Final = 0
-"""TPM 2.0 Library, Part 2, 6.10, TPM_SU: a shutdown that a start with TPM2_Startup(CLEAR) follows."""
+"""TPM_SU_CLEAR (TPM 2.0 Library, Part 2, 6.10): prepare for a start with TPM2_Startup(CLEAR)."""
 
-_TRIAL: Final = "a trial at start"
+_TRIAL_PAYLOAD_ID: Final = "a trial at start"
 _CACHE_CLEARED_EVERY: Final = 1024
+"""Number of quotes of the soft TPM after which the forge's caches of keys are cleared."""
 
-_BOOT_HINT: Final = "choose the software TPM swtpm or soft"
+_BOOT_HINT: Final = "use a software TPM, swtpm or soft"
 
 
 class Source(Protocol):
-    """A source of evidence, usable from several threads; it makes one quote at a time.
+    """A source of evidence. Thread-safe; it makes one quote at a time.
 
     Attributes:
         kind: ``"device"``, ``"swtpm"``, ``"soft"`` or ``"none"``.
@@ -47,28 +48,28 @@ class Source(Protocol):
     claim: str
 
     def attest(self, payload_id: str) -> Mapping[str, Any]:
-        """Make the `tpm_attestation` of a response. Raises `AttesterError` if the TPM fails."""
+        """Make the `tpm_attestation` block of a response. Raises `AttesterError` if the TPM fails."""
 
     def boot(self, firmware: str) -> None:
-        """Simulate a boot of `firmware`, `FIRMWARE` or `OTHER_FIRMWARE`.
+        """Simulate a boot of `firmware`, `ORIGINAL_FIRMWARE` or `OTHER_FIRMWARE`.
 
         Raises `RouterError` if the source does not support it, and `AttesterError` if the TPM fails.
         """
 
     def close(self) -> None:
-        """Close the source and stop what it started. Closing twice does nothing."""
+        """Close the source and stop the programs that it started. Closing twice does nothing."""
 
 
 class NoTPM:
-    """A router without a TPM."""
+    """The source of a router without a TPM."""
 
     kind = "none"
     claim = "none"
 
-    def attest(self, payload_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - a Source
+    def attest(self, payload_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - required by Source
         return ABSENT
 
-    def boot(self, firmware: str) -> None:  # noqa: ARG002 - a Source
+    def boot(self, firmware: str) -> None:  # noqa: ARG002 - required by Source
         raise RouterError(f"boot: this router has no TPM, so it cannot simulate a boot; {_BOOT_HINT}")
 
     def close(self) -> None:
@@ -81,19 +82,19 @@ class Device:
     kind = "device"
     claim = "device"
 
-    def __init__(self, pcrs: str, aik: str, where: str | None = None) -> None:
+    def __init__(self, pcrs: str, aik: str, tcti: str | None = None) -> None:
         from nomyo_attest.attester import Attester
 
         self._pcrs = pcrs
         self._aik = aik
         self._lock = threading.Lock()
-        self._attester = Attester.open(where)
+        self._attester = Attester.open(tcti)
 
     def attest(self, payload_id: str) -> Mapping[str, Any]:
         with self._lock:
             return self._attester.attest(payload_id=payload_id, pcrs=self._pcrs, key=self._aik)
 
-    def boot(self, firmware: str) -> None:  # noqa: ARG002 - a Source
+    def boot(self, firmware: str) -> None:  # noqa: ARG002 - required by Source
         raise RouterError(f"boot: the TPM of this machine cannot simulate a boot; {_BOOT_HINT}")
 
     def close(self) -> None:
@@ -102,7 +103,7 @@ class Device:
 
 
 class SoftwareDevice(Device):
-    """A swtpm that is started and booted by this class. Raises `AttesterError` if it cannot be started."""
+    """A swtpm that this class starts and boots. Raises `AttesterError` if it cannot be started."""
 
     kind = "swtpm"
     claim = "swtpm, a software TPM that measures no machine: for tests only"
@@ -114,7 +115,7 @@ class SoftwareDevice(Device):
         self._software.start()
         try:
             super().__init__(pcrs, aik, self._software.tcti)
-            measure_boot(self._attester.measure, FIRMWARE)
+            measure_boot(self._attester.measure, ORIGINAL_FIRMWARE)
         except BaseException:
             self._software.stop()
             raise
@@ -123,7 +124,7 @@ class SoftwareDevice(Device):
         from nomyo_attest.attester import Attester
 
         with self._lock:
-            # After a disorderly shutdown the TPM would report its clock as not safe.
+            # After an unorderly shutdown, the TPM reports that its clock is not safe.
             self._attester.esapi.shutdown(_TPM_SU_CLEAR)
             self._attester.close()
             self._software.power_cycle()
@@ -138,7 +139,10 @@ class SoftwareDevice(Device):
 
 
 class Soft:
-    """The software TPM of `nomyo_attest.testing`. Its evidence is affirmed if no key is pinned, and proves nothing."""
+    """The software TPM of `nomyo_attest.testing`.
+
+    Its evidence proves nothing, although a policy without pinned keys can affirm it.
+    """
 
     kind = "soft"
     claim = "soft, public test keys: for tests only"
@@ -146,14 +150,16 @@ class Soft:
     def __init__(self, pcrs: str, aik: str) -> None:
         self._pcrs = pcrs
         self._aik = aik
-        self._made = 0
+        self._quotes_made = 0
         self._lock = threading.Lock()
-        self._values = _booted(FIRMWARE)
+        self._values = _boot_pcrs(ORIGINAL_FIRMWARE)
 
     def attest(self, payload_id: str) -> Mapping[str, Any]:
         with self._lock:
-            self._made += 1
-            if self._made % _CACHE_CLEARED_EVERY == 0:  # the forge caches every key; these are used once
+            self._quotes_made += 1
+            if (
+                self._quotes_made % _CACHE_CLEARED_EVERY == 0
+            ):  # the forge caches every key, but each of these is used once
                 keys.ecc_key.cache_clear()
                 keys.rsa_key.cache_clear()
             forge = Forge(
@@ -168,13 +174,13 @@ class Soft:
 
     def boot(self, firmware: str) -> None:
         with self._lock:
-            self._values = _booted(firmware)
+            self._values = _boot_pcrs(firmware)
 
     def close(self) -> None:
         pass
 
 
-def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
+def _boot_pcrs(firmware: str) -> dict[str, dict[int, bytes]]:
     """Return the PCRs of the soft TPM, with the values that a swtpm has after the same boot."""
     forge = Forge()
     for values in forge.pcrs.values():
@@ -185,16 +191,16 @@ def _booted(firmware: str) -> dict[str, dict[int, bytes]]:
 
 
 def open_source(options: RouterOptions) -> Source:
-    """Open the source of evidence that the options name, or the best available one, boot it, and make a trial quote.
+    """Open the source of evidence that the options name, or the best available one; boot it, and make a trial quote.
 
     Raises:
-        RouterError: it is not available, or cannot make the evidence that the options require.
+        RouterError: the source is not available, or cannot make the evidence that the options require.
     """
     source = _open_best(options)
     try:
         if options.boot != ORIGINAL:
             source.boot(OTHER_FIRMWARE)
-        source.attest(_TRIAL)
+        source.attest(_TRIAL_PAYLOAD_ID)
     except (AttesterError, ForgeError) as error:
         source.close()
         raise RouterError(
@@ -209,16 +215,16 @@ def open_source(options: RouterOptions) -> Source:
 
 
 def _open_best(options: RouterOptions) -> Source:
-    """Open the named source, or with ``auto`` the first that is available. Raises `RouterError`."""
-    *others, last = ("device", "swtpm", "soft") if options.tpm == "auto" else (options.tpm,)
-    before = ""
-    for kind in others:
+    """Open the named source, or the first available one for ``auto``. Raises `RouterError`."""
+    *preferred, last = ("device", "swtpm", "soft") if options.tpm == "auto" else (options.tpm,)
+    previous_reason = ""
+    for kind in preferred:
         try:
             return _open(kind, options)
         except AttesterError as error:
             reason = str(error)
-            logger.info("tpm %r is not used: %s", kind, "for the same reason" if reason == before else reason)
-            before = reason
+            logger.info("tpm %r is not used: %s", kind, "for the same reason" if reason == previous_reason else reason)
+            previous_reason = reason
     try:
         return _open(last, options)
     except AttesterError as error:
@@ -236,15 +242,20 @@ def _open(kind: str, options: RouterOptions) -> Source:
     return NoTPM()
 
 
-FIRMWARE: Final = "1.0"
+ORIGINAL_FIRMWARE: Final = "1.0"
 OTHER_FIRMWARE: Final = "1.1, of unknown origin"
 
 DYNAMIC: Final = frozenset(range(17, 23))
-"""PCRs of a dynamic launch, which start as ones; all others start as zeros."""
+"""PCRs of a dynamic launch: their initial bits are ones, those of all other PCRs zeros."""
 
 
 def measure_boot(measure: Callable[[int, bytes], object], firmware: str) -> None:
-    """Extend the PCRs of a TPM that has just started; `measure` takes a PCR and an event."""
+    """Extend the PCRs of a TPM that has just started, as a boot of `firmware` does.
+
+    Args:
+        measure: extends a PCR with an event.
+        firmware: `ORIGINAL_FIRMWARE` or `OTHER_FIRMWARE`.
+    """
     measure(0, f"firmware {firmware}".encode())
     measure(7, b"Secure Boot on")
     measure(10, f"boot aggregate of firmware {firmware}".encode())

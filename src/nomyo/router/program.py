@@ -1,4 +1,4 @@
-"""Run a router as a program: until a signal arrives, with a line on standard output when it is ready."""
+"""Run a router as a program, until a signal arrives. It prints a line on standard output when it is ready."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger("nomyo.router")
 _STOP: Final = "stop"
 
 _BOOT_SIGNALS: Final = {"SIGUSR1": OTHER, "SIGUSR2": ORIGINAL}
-"""Signal → the firmware that it boots; both are idempotent, so that a lost or repeated signal does no harm."""
+"""Signal → the firmware that it boots. Both are idempotent, so a lost or repeated signal does no harm."""
 
 _CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 
@@ -38,24 +38,24 @@ def serve(options: RouterOptions) -> int:
     """Run a router until SIGINT, SIGTERM or SIGHUP. Call it in the main thread.
 
     After the signal it accepts no more connections and responds to new requests with 503. Requests in progress may take
-    `options.grace` seconds; a second signal ends that time. With a software TPM, SIGUSR1 boots other firmware and
+    `options.grace` seconds; a second signal ends this period. With a software TPM, SIGUSR1 boots other firmware and
     SIGUSR2 the original firmware.
 
     When the router listens, it writes one line to standard output, and nothing else::
 
         {"url": "https://localhost:40123", "ca": "/tmp/nomyo-router-…/ca.pem", "tpm": "swtpm"}
 
-    `ca` is `options.ca_out`, if that is set, and null if a certificate was given. With `options.print_env` it writes
+    `ca` is `options.ca_out` if that is set, and null with `options.cert`. With `options.print_env` it writes
     shell commands instead (`environment_text`). The log is written to standard error.
 
     Returns:
         the exit status, 0.
 
     Raises:
-        RouterError: it cannot run with these options.
+        RouterError: the router cannot run with these options.
     """
     if sys.stdout is None:
-        raise RouterError("standard output is closed, but the router writes its URL there; leave it open")
+        raise RouterError("standard output is closed, but the router writes its URL there; do not close it")
     if options.ca_out is not None:
         _check_replaceable(options.ca_out)
     with (
@@ -71,7 +71,7 @@ def serve(options: RouterOptions) -> int:
         _print(environment_text(router, ca) if options.print_env else _ready_line(router, ca))
         for action in iter(received.actions.get, _STOP):
             _boot(router, action)
-        router.stop(options.grace, at_once=received.at_once)
+        router.stop(options.grace, stop_now=received.stop_now)
     return 0
 
 
@@ -80,9 +80,9 @@ def _ready_line(router: RunningRouter, ca: Path | None) -> str:
 
 
 def environment_text(router: RunningRouter, ca: Path | None) -> str:
-    """Return shell commands that configure a client for this router, for ``eval`` or ``source``.
+    """Return shell commands, for ``eval`` or ``source``, that configure a client for this router.
 
-    They set its base URL, the file of its CA certificate, and if it requires API keys, the first of them.
+    They set the base URL, the file of the CA certificate, and the first API key if the router requires API keys.
     """
     variables = {"NOMYO_BASE_URL": router.url}
     if ca is not None:
@@ -105,11 +105,13 @@ def _print(text: str) -> None:
 
 
 def _boot(router: RunningRouter, firmware: str) -> None:
-    """Boot the firmware that a signal names, and log the outcome; a failure does not end the router."""
+    """Boot the firmware that a signal requested, and log the outcome. A failure does not end the router."""
     try:
         if firmware == OTHER:
             router.boot_other_firmware()
-            logger.warning("other firmware is booted (simulated); to boot the original: %s", _boot_command("USR2"))
+            logger.warning(
+                "other firmware is booted (simulated); to boot the original firmware: %s", _boot_command("USR2")
+            )
         else:
             router.boot_original_firmware()
             logger.warning("the original firmware is booted (simulated)")
@@ -121,9 +123,9 @@ def _check_replaceable(path: Path) -> None:
     """Refuse to replace a file that is not a certificate in PEM. Raises `RouterError`."""
     try:
         if not path.parent.is_dir():
-            raise RouterError(f"ca_out: {path}: its folder does not exist; create it first")
+            raise RouterError(f"ca_out: {path}: the folder does not exist; create it first")
         if os.path.lexists(path) and read_bounded(path, len(_CERTIFICATE)) != _CERTIFICATE:
-            raise RouterError(f"ca_out: {path}: is not a certificate, so it is not replaced; choose another file")
+            raise RouterError(f"ca_out: {path}: not a certificate, so it is not replaced; choose another file")
     except (OSError, ValueError) as error:
         if isinstance(error, RouterError):
             raise
@@ -146,25 +148,25 @@ class _Received:
     """The signals that arrived.
 
     Attributes:
-        actions: firmware to boot, or `_STOP`, in order. A handler may interrupt another handler's `put`, which this
-            kind of queue permits.
-        at_once: set by the second signal that asks the router to stop.
+        actions: firmware to boot, or `_STOP`, in order of arrival. A signal handler may interrupt the `put` of another
+            one, which `SimpleQueue` permits.
+        stop_now: set by the second signal that stops the router.
     """
 
     actions: SimpleQueue[str] = field(default_factory=SimpleQueue)
-    at_once: threading.Event = field(default_factory=threading.Event)
+    stop_now: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
 def _signals() -> Iterator[_Received]:
-    """Collect signals while the context lasts."""
+    """Handle signals while the context is active, and collect them."""
     received = _Received()
     stopping = False
 
     def stop(_: int, __: FrameType | None) -> None:
         nonlocal stopping
         if stopping:
-            received.at_once.set()
+            received.stop_now.set()
         stopping = True
         received.actions.put(_STOP)
 
@@ -175,29 +177,29 @@ def _signals() -> Iterator[_Received]:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup(1) ignores it
         handlers[signal.SIGHUP] = stop
     handlers |= {getattr(signal, name): boot for name in _BOOT_SIGNALS if hasattr(signal, name)}
-    before = {one: signal.signal(one, handler) for one, handler in handlers.items()}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield received
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
-def _log_on_stderr(form: str) -> Iterator[None]:
-    """Log on standard error, in one format and without tracebacks: ours, uvicorn's and asyncio's."""
+def _log_on_stderr(log_format: str) -> Iterator[None]:
+    """Write the logs of the router, uvicorn and asyncio to standard error, in one format and without tracebacks."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
     loggers = [logging.getLogger(name) for name in ("nomyo.router", "uvicorn", "asyncio")]
-    before = [(one.level, one.propagate) for one in loggers]
-    for one, level in zip(loggers, (logging.INFO, logging.WARNING, logging.WARNING), strict=True):
-        one.addHandler(handler)
-        one.setLevel(level)
-        one.propagate = False
+    previous = [(each.level, each.propagate) for each in loggers]
+    for each, level in zip(loggers, (logging.INFO, logging.WARNING, logging.WARNING), strict=True):
+        each.addHandler(handler)
+        each.setLevel(level)
+        each.propagate = False
     try:
         yield
     finally:
-        for one, (level, propagate) in zip(loggers, before, strict=True):
-            one.removeHandler(handler)
-            one.setLevel(level)
-            one.propagate = propagate
+        for each, (level, propagate) in zip(loggers, previous, strict=True):
+            each.removeHandler(handler)
+            each.setLevel(level)
+            each.propagate = propagate

@@ -37,7 +37,7 @@ class RequestHeaders:
     Attributes:
         payload_id: id of the request.
         client_key: the key to which the response is encrypted.
-        tier: the requested security tier; None if there is none.
+        tier: the requested security tier; None if the request names none.
     """
 
     payload_id: str
@@ -60,7 +60,7 @@ def read_headers(headers: Mapping[str, str]) -> RequestHeaders:
 
 
 def _client_key(text: str) -> RSAPublicKey:
-    """Load a PEM in any percent-encoding: with ``/`` (Python's quote) or ``%2F`` (JavaScript's encodeURIComponent)."""
+    """Load a percent-encoded PEM key. ``/`` may be unencoded (Python's quote) or encoded (encodeURIComponent)."""
     try:
         return keys.load_server_key(unquote(text).encode(), CLIENT_KEY_MINIMUM)
     except ServerKeyError:
@@ -72,14 +72,13 @@ def _client_key(text: str) -> RSAPublicKey:
 def decrypt_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
     """Decrypt and check a payload. The tag may be beside the ciphertext or at its end.
 
-    Raises `Refusal`, the same one for every package that cannot be decrypted, since the reason would help an attacker.
+    Raises `Refusal`. The refusal is the same for every package that cannot be decrypted, since a reason would help an
+    attacker.
     """
     try:
         plaintext = envelope.decrypt(package, key, tag_inside=True).plaintext
     except ResponseError:
-        raise Refusal(
-            400, "The package cannot be decrypted; it may be encrypted to another key than /pki/public_key serves now"
-        ) from None
+        raise Refusal(400, "The package cannot be decrypted; /pki/public_key may serve a different key now") from None
     try:
         payload = strict_json.decode(plaintext)
     except TooManyContainersError as error:
@@ -95,13 +94,13 @@ def decrypt_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
 
 
 def _check_payload(payload: object) -> dict[str, Any]:
-    """Check a payload and return it. Raises `Refusal`, which names keys of the protocol but never quotes a value."""
+    """Check a payload and return it. Raises `Refusal`, which may name keys of the payload but never quotes a value."""
     if not isinstance(payload, dict):
         raise Refusal(400, "The payload must be a JSON object")
     model, messages = payload.get("model"), payload.get("messages")
     if not isinstance(model, str) or not model:
         raise Refusal(400, "model must be a non-empty string")
-    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise Refusal(400, "messages must be a non-empty list of objects")
     if payload.get("stream"):
         raise Refusal(400, "Streaming is not supported for encrypted inference")
@@ -116,7 +115,7 @@ MEMORY_PROTECTION: Final = {
     "secure_zeroing": False,
     "core_dump_prevention": False,
 }
-"""The memory protection of this router: none that it can guarantee."""
+"""The memory protection that this router claims: none, since it can guarantee none."""
 
 CUDA_DEVICE: Final = {"available": False}
 
@@ -126,7 +125,7 @@ _PIECE: Final = 256 * 1024
 def with_metadata(
     completion: Mapping[str, Any], evidence: Mapping[str, Any], *, payload_id: str, tier: str, tpm_kind: str
 ) -> dict[str, Any]:
-    """Add `_metadata` to a completion; a `_metadata` of the model is replaced.
+    """Add `_metadata` to a completion, and replace a `_metadata` that the model server sent.
 
     Args:
         evidence: the `tpm_attestation` block.
@@ -148,8 +147,14 @@ def with_metadata(
     return {**completion, "_metadata": metadata}
 
 
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the client disconnects."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 class EncryptedResponse(Response):
-    """An encrypted response, sent in pieces, since TLS encryption of megabytes at once would delay other requests."""
+    """An encrypted response, sent in pieces, since encrypting megabytes with TLS at once would delay other requests."""
 
     media_type = "application/json"
 

@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from nomyo.router.app import Counts, Router
 from nomyo.router.credentials import ServerKey, ServerTLS, load_tls, make_temporary_tls
 from nomyo.router.errors import RouterError
-from nomyo.router.evidence import FIRMWARE, OTHER_FIRMWARE, open_source
+from nomyo.router.evidence import ORIGINAL_FIRMWARE, OTHER_FIRMWARE, open_source
 from nomyo.router.faults import BY_NAME
 from nomyo.router.options import RouterOptions
 from nomyo.router.server_thread import STOP_SECONDS, ServerThread
 
 
 class RunningRouter:
-    """A router that listens while its context lasts, and removes its files at the end. ::
+    """A router that runs while its context is active, and removes its files at the end. ::
 
         with RunningRouter(RouterOptions(tpm="soft")) as router:
             client = SecureChatCompletion(base_url=router.url, …)   # with SSL_CERT_FILE, or http_client, for router.ca
@@ -32,13 +32,13 @@ class RunningRouter:
 
     Args:
         options: its options.
-        server_key: the private key for requests, instead of the one that `options` name. To generate one takes up to
-            seconds, which tests avoid.
-        switchable: whether faults may be turned on while it runs. If so, it stores its last encrypted response, for
+        server_key: private key that decrypts requests, instead of the one that `options` name. Generating a key can
+            take seconds, so tests share one.
+        switchable: whether `fault` can be set while the router runs. If so, it stores its last encrypted response, for
             the fault that replays it.
 
     Raises:
-        RouterError: on entering, if it cannot run with these options.
+        RouterError: on entering the context, if the router cannot run with these options.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RunningRouter:
     ) -> None:
         self.options: Final = options or RouterOptions()
         _check_fault(self.options.fault)
-        self._given_key = server_key
+        self._server_key = server_key
         self._switchable = switchable
         self._stack: ExitStack | None = None
         self._router: Router | None = None
@@ -67,37 +67,41 @@ class RunningRouter:
     ) -> None:
         self.stop()
 
-    def stop(self, grace: float = STOP_SECONDS, *, at_once: threading.Event | None = None) -> None:
+    def stop(self, grace: float = STOP_SECONDS, *, stop_now: threading.Event | None = None) -> None:
         """Stop the router and remove its files. Stopping twice does nothing.
 
         Args:
-            grace: seconds that requests in progress may take; new ones get 503 meanwhile. Those that do not finish in
-                time get 503 as well.
-            at_once: event that ends the grace period when it is set.
+            grace: seconds that requests in progress may take; new ones get 503 meanwhile. Requests that do not finish
+                in time get 503 as well.
+            stop_now: event that ends the grace period when it is set.
         """
         stack, self._stack = self._stack, None
         server, self._server = self._server, None
         if stack is not None:
             with stack:
                 if server is not None:
-                    server.stop(grace, at_once)
+                    server.stop(grace, stop_now)
             self._router = None
 
     def _start(self, stack: ExitStack) -> None:
         options = self.options
         listener = stack.enter_context(_listen(options))
         if options.cert is not None and options.key is not None:
-            secured = load_tls(options.cert, options.key)
+            tls = load_tls(options.cert, options.key)
         else:
-            secured = _temporary_tls(stack, options.host)
+            tls = _temporary_tls(stack, options.host)
         source = open_source(options)
         stack.callback(source.close)
-        key = ServerKey.first(options) if self._given_key is None else ServerKey.of(self._given_key)
+        key = (
+            ServerKey.load_or_generate(options)
+            if self._server_key is None
+            else ServerKey.from_private_key(self._server_key)
+        )
         router = Router(options, key, source, stores_last=self._switchable or options.fault is not None)
-        router.faults.turn(options.fault)
-        self._server = ServerThread(router, listener, secured.context)
+        router.faults.set_fault(options.fault)
+        self._server = ServerThread(router, listener, tls.context)
         stack.callback(self._server.stop)
-        self._router, self._ca = router, secured.ca
+        self._router, self._ca = router, tls.ca
         self._url = _url(options, listener.getsockname()[1])
 
     @property
@@ -109,13 +113,13 @@ class RunningRouter:
     @property
     def url(self) -> str:
         """The base URL for clients, such as ``"https://localhost:40123"``."""
-        self._running  # noqa: B018 - after a stop, another process may have the URL
+        self._running  # noqa: B018 - raises after a stop: another process may use the URL then
         return self._url
 
     @property
     def ca(self) -> Path | None:
-        """File of the temporary CA's certificate in PEM; None if `options.cert` was given."""
-        self._running  # noqa: B018
+        """File of the temporary CA's certificate in PEM; None with `options.cert`."""
+        self._running  # noqa: B018 - raises after a stop
         return self._ca
 
     @property
@@ -130,12 +134,12 @@ class RunningRouter:
 
     @property
     def counts(self) -> Counts:
-        """Counts of connections and requests so far."""
+        """Counts of connections and requests since the start."""
         return self._running.counts
 
     @property
     def fault(self) -> str | None:
-        """Name of the fault that is on; None for none. Setting an unknown one raises `RouterError`."""
+        """Name of the active fault; None if no fault is active. Setting an unknown name raises `RouterError`."""
         return self._running.faults.name
 
     @fault.setter
@@ -143,11 +147,11 @@ class RunningRouter:
         self.set_fault(name)
 
     def set_fault(self, name: str | None, times: int | None = None) -> None:
-        """Turn a fault on for every request, or for the next `times` requests that it applies to; None turns it off."""
+        """Simulate a fault in every response, or in the next `times` to which it applies; None for no fault."""
         _check_fault(name)
         if not self._switchable:
-            raise RouterError("faults of this router cannot be switched: it was started with switchable=False")
-        self._running.faults.turn(name, times)
+            raise RouterError("the fault of this router cannot be changed: it was created with switchable=False")
+        self._running.faults.set_fault(name, times)
 
     @property
     def tpm_available(self) -> bool:
@@ -159,29 +163,29 @@ class RunningRouter:
         self._running.tpm_available = available
 
     def boot_other_firmware(self) -> None:
-        """Simulate a boot of other firmware on a software TPM: PCR 0 and 10 change.
+        """Simulate a boot of other firmware on a software TPM: PCRs 0 and 10 change.
 
         Raises `RouterError` if the TPM is not a software TPM, and `AttesterError` if swtpm fails.
         """
         self._running.source.boot(OTHER_FIRMWARE)
 
     def boot_original_firmware(self) -> None:
-        """Simulate a boot of the original firmware: PCR 0 and 10 have their first values again.
+        """Simulate a boot of the original firmware: PCRs 0 and 10 return to their original values.
 
         Raises as `boot_other_firmware` does.
         """
-        self._running.source.boot(FIRMWARE)
+        self._running.source.boot(ORIGINAL_FIRMWARE)
 
     def rotate_key(self, key: RSAPrivateKey | None = None) -> str:
-        """Use another server key from now on: `key`, or a new one. Returns its pin."""
-        new = ServerKey.new(self.options.server_key_bits) if key is None else ServerKey.of(key)
+        """Replace the server key with `key`, or with a new key, and return its pin."""
+        new = ServerKey.generate(self.options.server_key_bits) if key is None else ServerKey.from_private_key(key)
         self._running.server_key = new
         return new.pin
 
 
 def _check_fault(fault: str | None) -> None:
     if fault is not None and fault not in BY_NAME:
-        raise RouterError(f"fault: unknown fault {fault!r}; choose one of nomyo.router.FAULTS")
+        raise RouterError(f"fault: unknown fault {fault!r}; choose one from nomyo.router.FAULTS")
 
 
 def _listen(options: RouterOptions) -> socket.socket:
@@ -190,9 +194,9 @@ def _listen(options: RouterOptions) -> socket.socket:
     try:
         return socket.create_server((host, options.port), family=family, backlog=2048)
     except OSError as error:
-        # create_server() replaces the error by one whose strerror contains the address.
+        # create_server() raises a new error, whose strerror contains the address.
         if isinstance(error.__context__, socket.gaierror):
-            raise RouterError(f"host: {host!r} could not be resolved; give an address of this machine") from None
+            raise RouterError(f"host: {host!r} could not be resolved; use an address of this machine") from None
         reason = os.strerror(error.errno) if error.errno else str(error)
         problem = f"cannot listen on {host}, port {options.port}: {reason}"
         raise RouterError(f"{problem}; choose another host or port") from None
@@ -219,6 +223,6 @@ def _temporary_tls(stack: ExitStack, host: str) -> ServerTLS:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise RouterError(
-            f"temporary folder: {reason}; set TMPDIR to a folder with free space that you can write to, or give"
-            " a certificate and its key"
+            f"temporary folder: {reason}; set TMPDIR to a writable folder with free space, or "
+            "use a certificate of your own"
         ) from None

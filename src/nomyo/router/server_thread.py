@@ -1,6 +1,6 @@
 """Accept connections in a thread, serve them with uvicorn's protocol, and shut down gracefully.
 
-uvicorn's own server is not used: it cannot limit connections that have no request yet, allows a minute for a TLS
+uvicorn's own server is not used. It cannot limit connections that have no request yet, allows a minute for a TLS
 handshake, closes idle connections at the start of a shutdown instead of responding on them, and ends requests with a
 traceback.
 """
@@ -27,10 +27,10 @@ from nomyo.router.errors import RouterError
 logger = logging.getLogger("nomyo.router")
 
 KEEP_ALIVE_SECONDS: Final = 75
-"""Seconds that an idle connection stays open: longer than clients use, so that they close first."""
+"""Seconds that an idle connection stays open: longer than in most clients, so that the client closes first."""
 
 STOP_SECONDS: Final = 2.0
-"""Seconds that requests in progress may take when a `RunningRouter` stops."""
+"""Default grace period of `RunningRouter.stop`, in seconds."""
 
 CUT_OFF_SECONDS: Final = 2.0
 """Seconds for sending the responses to requests that ran out of time."""
@@ -47,7 +47,7 @@ class ServerThread:
 
     Args:
         router: the router to serve.
-        listener: a listening socket, which is closed at the end.
+        listener: a listening socket, which this class closes.
         context: the TLS context.
     """
 
@@ -57,7 +57,7 @@ class ServerThread:
         self._context = context
         self._config = uvicorn.Config(
             router.app(),
-            http="h11",  # the base of `Connection`; httptools accepts other requests
+            http="h11",  # `Connection` is based on h11; httptools parses less strictly
             ws="none",
             loop="asyncio",
             interface="asgi3",
@@ -76,7 +76,7 @@ class ServerThread:
         self._started = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Final = asyncio.Event()
-        self._at_once = threading.Event()
+        self._stop_now = threading.Event()
         self._grace = STOP_SECONDS
         self._thread = threading.Thread(target=self._run, name="nomyo-router", daemon=True)
         self._thread.start()
@@ -84,15 +84,15 @@ class ServerThread:
             self.stop()
             raise RouterError("the server did not start; see its log")
 
-    def stop(self, grace: float = STOP_SECONDS, at_once: threading.Event | None = None) -> None:
-        """Stop the server and wait for its end.
+    def stop(self, grace: float = STOP_SECONDS, stop_now: threading.Event | None = None) -> None:
+        """Stop the server and wait until its thread has ended.
 
         Args:
             grace: seconds that requests in progress may take; they get 503 afterwards.
-            at_once: event that ends the grace period when it is set.
+            stop_now: event that ends the grace period when it is set.
         """
         self._grace = grace
-        self._at_once = at_once or self._at_once
+        self._stop_now = stop_now or self._stop_now
         if self._loop is None:
             self._stop.set()
         else:
@@ -103,7 +103,7 @@ class ServerThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception as error:  # noqa: BLE001 - the thread's end is reported by its starter
+        except Exception as error:  # noqa: BLE001 - the constructor reports that the server did not start
             logger.error("the server failed: %s", type(error).__name__)
         finally:
             self._listener.close()
@@ -123,10 +123,10 @@ class ServerThread:
             accepting.cancel()
             await asyncio.wait({accepting})
             self._listener.close()
-            await self._end()
+            await self._shut_down()
 
     def _set_headers(self, *more: tuple[bytes, bytes]) -> None:
-        """Set the headers of every response, in place, so that they apply to requests in progress, too."""
+        """Set the headers of every response. The list is changed in place, so requests in progress use them as well."""
         self._state.default_headers[:] = [(b"date", formatdate(usegmt=True).encode()), *more]
 
     async def _accept(self) -> None:
@@ -145,7 +145,7 @@ class ServerThread:
             handshake.add_done_callback(self._handshakes.discard)
 
     async def _admit(self, accepted: socket.socket, address: object) -> None:
-        """Establish TLS on an accepted connection, and pass it to the protocol."""
+        """Establish TLS on an accepted socket, and attach the protocol."""
         task = asyncio.current_task()
         assert task is not None
         connection = Connection(
@@ -153,11 +153,11 @@ class ServerThread:
             self._state,
             peer=peer_of(address),
             idle=self._idle,
-            established=self._count_connection,
+            on_established=self._count_connection,
             abandon=task.cancel,
         )
         try:
-            # Otherwise the body waits for the acknowledgement of the head, which a client delays by 40 ms.
+            # Without this, the body waits for the ACK of the head, which a client delays by 40 ms.
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
@@ -175,45 +175,45 @@ class ServerThread:
     def _count_connection(self) -> None:
         self._router.counts.connections += 1
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         """Let requests in progress finish, respond to new ones with 503, and close all connections."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._grace
         self._router.draining = True
         self._set_headers((b"connection", b"close"))
         if self._state.tasks:
-            waiting = _requests(len(self._state.tasks))
-            logger.info("shutting down: %s in progress may take %g s, new ones get 503", waiting, self._grace)
-        while self._state.tasks and loop.time() < until and not self._at_once.is_set():
+            pending = _format_requests(len(self._state.tasks))
+            logger.info("shutting down: %s in progress may take %g s, new ones get 503", pending, self._grace)
+        while self._state.tasks and loop.time() < until and not self._stop_now.is_set():
             await asyncio.wait({*self._state.tasks}, timeout=_PAUSE)
         if self._state.tasks:
-            logger.warning("shutting down: %s did not finish in time", _requests(len(self._state.tasks)))
+            logger.warning("shutting down: %s did not finish in time", _format_requests(len(self._state.tasks)))
             self._router.out_of_time.set()
             await asyncio.wait({*self._state.tasks}, timeout=CUT_OFF_SECONDS)
         for handshake in [*self._handshakes]:
             handshake.cancel()
-        flushing = [one for one in self._connections() if one.flushing]
+        flushing = [connection for connection in self._connections() if connection.is_flushing]
         for connection in self._connections():
             if connection not in flushing:
                 connection.end()
-        await self._wait_for_end_of(flushing, max(until - loop.time(), CLOSING_SECONDS))
-        await self._wait_for_end_of(self._connections(), CLOSING_SECONDS / 2)
+        await self._wait_until_closed(flushing, max(until - loop.time(), CLOSING_SECONDS))
+        await self._wait_until_closed(self._connections(), CLOSING_SECONDS / 2)
         for connection in self._connections():
             connection.transport.abort()
         await asyncio.sleep(_PAUSE)
 
-    async def _wait_for_end_of(self, connections: list[Connection], seconds: float) -> None:
+    async def _wait_until_closed(self, connections: list[Connection], seconds: float) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        # A transport has no event for its end.
-        while {*connections} & {*self._connections()} and not self._at_once.is_set():
+        # A transport has no event that signals its end.
+        while {*connections} & {*self._connections()} and not self._stop_now.is_set():
             await asyncio.sleep(_PAUSE / 5)
             if loop.time() > until:
                 return
 
     def _connections(self) -> list[Connection]:
-        return [one for one in self._state.connections if isinstance(one, Connection)]
+        return [connection for connection in self._state.connections if isinstance(connection, Connection)]
 
 
-def _requests(count: int) -> str:
+def _format_requests(count: int) -> str:
     return "1 request" if count == 1 else f"{count} requests"

@@ -58,7 +58,7 @@ try:
     )
 except ImportError as error:
     raise MissingExtraError(
-        f"quoting with a TPM needs tpm2-pytss, of the extra tpm: {install_command('tpm')}. It builds against the TPM2 "
+        f"quoting with a TPM needs tpm2-pytss from the extra tpm: {install_command('tpm')}. It builds against the TPM2 "
         "software stack, which the system provides: apt install libtss2-dev pkg-config gcc (Debian, Ubuntu), "
         f"dnf install tpm2-tss-devel pkgconf gcc (Fedora). The import failed with: {error}"
     ) from error

@@ -26,7 +26,7 @@ try:
     from nomyo_attest.audit.arrow_columns import LINE, SOURCE, ColumnError, Columns, InputRow
 except ImportError as error:
     raise ImportError(
-        f"the audit over Arrow needs pyarrow, of the extra parquet: {install_command('parquet')}"
+        f"the audit over Arrow needs pyarrow from the extra parquet: {install_command('parquet')}"
     ) from error
 
 __all__ = [

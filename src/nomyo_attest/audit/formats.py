@@ -81,7 +81,7 @@ def parse_output(name: str) -> Output:
     for extension in _WRITERS:
         if rest.endswith(extension) and not (compression and extension == ".parquet"):
             if extension == ".parquet" and find_spec("pyarrow") is None:
-                raise OutputError(name, f"Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}")
+                raise OutputError(name, f"Parquet needs pyarrow from the extra parquet: {install_command('parquet')}")
             return Output(name, extension, compression)
     raise OutputError(name, f"unsupported file extension; use {OUTPUT_EXTENSIONS}")
 

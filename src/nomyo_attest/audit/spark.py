@@ -40,7 +40,7 @@ try:
     from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraisal_time, appraise_batches
 except ImportError as error:
     raise ImportError(
-        f"the audit on Spark needs PySpark and pyarrow, of the extra spark: {install_command('spark')}"
+        f"the audit on Spark needs PySpark and pyarrow from the extra spark: {install_command('spark')}"
     ) from error
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ def test_every_flag_becomes_an_option(started: list[RouterOptions], here: Path) 
         "--host 0.0.0.0 --port 8443 --cert cert.pem --key key.pem --api-key-file keys --rate-limit --tpm soft "
         "--pcrs sha256:0 --aik rsa2048 --server-key server.pem --upstream http://10.0.0.1:8080/v1 "
         "--upstream-key-file upstream --upstream-timeout 7.5 --unsafe-remote-upstream --model a --model b=high,maximum "
-        "--default-tier high --upstream-concurrency 4 --grace 5 --log-format json --fault echo-none "
+        "--default-tier high --upstream-concurrency 4 --grace 5 --log-format json --fault echo-missing "
         "--boot other-firmware --print-env"
     )
     assert run("router", *line.split()) == (0, "", "")
@@ -68,7 +68,7 @@ def test_every_flag_becomes_an_option(started: list[RouterOptions], here: Path) 
             upstream_concurrency=4,
             grace=5.0,
             log_format="json",
-            fault="echo-none",
+            fault="echo-missing",
             boot="other-firmware",
             print_env=True,
         )
@@ -92,7 +92,7 @@ def test_the_choices_are_those_of_the_router() -> None:
     [
         (["--port", "70000"], "--port: expected 0 to 65535, got 70000"),
         (["--host", "0.0.0.0"], "--host '0.0.0.0': the temporary CA is for loopback only"),
-        (["--cert", "x"], "--cert: expected a key with it"),
+        (["--cert", "x"], "--cert: expected a private key as well"),
         (["--cert", "x", "--key", "y"], "--key: y: does not exist; check its path"),
         (["--model", "m=top"], "--model: tier: expected one of standard, high, maximum, got 'top'"),
         (["--upstream", "ftp://x"], "--upstream: expected a base URL such as http://"),

@@ -70,9 +70,9 @@ def test_few_large_packages_are_opened_at_a_time(router: RunningRouter, monkeypa
     monkeypatch.setattr(app, "decrypt_payload", counted)
     with ThreadPoolExecutor(6) as pool:
         assert {*pool.map(ask, [1_000_000] * 6)} == {200}
-        assert most == app.LARGE_AT_A_TIME
+        assert most == app.CONCURRENT_LARGE_MAX
         assert {*pool.map(ask, [10] * 6)} == {200}
-        assert most > app.LARGE_AT_A_TIME
+        assert most > app.CONCURRENT_LARGE_MAX
 
 
 def test_the_answer_says_that_its_evidence_is_for_tests_only(client: Client) -> None:

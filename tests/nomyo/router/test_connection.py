@@ -138,7 +138,7 @@ INVALID = "The request is not valid HTTP/1.1"
         (GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", INVALID),
         (GET + b"Host: other\r\n\r\n", INVALID),
         (b"nonsense\r\n\r\n", INVALID),
-        (GET + b"X: " + b"x" * 20_000 + b"\r\n\r\n", "The head of the request has more than 16384 bytes"),
+        (GET + b"X: " + b"x" * 20_000 + b"\r\n\r\n", "The head of the request is larger than 16384 bytes"),
     ],
 )
 @pytest.mark.parametrize("pieces", [1, 3])
@@ -169,7 +169,9 @@ def test_transfer_encoding_beside_content_length_or_in_http_1_0_is_refused(route
         one.sendall(sent + b"\r\n0\r\n\r\n")
         status, _, body = response(one)
     assert status == 400
-    assert json.loads(body)["detail"] == "Transfer-Encoding is not allowed beside Content-Length, nor in HTTP/1.0"
+    assert (
+        json.loads(body)["detail"] == "Transfer-Encoding is not allowed together with Content-Length, nor in HTTP/1.0"
+    )
 
 
 @pytest.mark.parametrize("end", [b"0\r\n\n", b"0\r\nX: 1\r\n\r\n", b"0\r\nX: 1\n\n", b"0\r\nX: 1\r\n 2\r\n\r\n"])

@@ -54,7 +54,7 @@ def test_other_firmware_shows_in_pcr_0_and_10_and_is_refused(source: Source) -> 
     assert [index for index in old if old[index] != new[index]] == ["0", "10"]
     source.boot(evidence.OTHER_FIRMWARE)  # the same other firmware once more
     assert source.attest("x")["pcr_values"] == after["pcr_values"]
-    source.boot(evidence.FIRMWARE)
+    source.boot(evidence.ORIGINAL_FIRMWARE)
     assert source.attest("x")["pcr_values"] == before["pcr_values"]
 
 

@@ -148,7 +148,7 @@ ANSWERS: dict[str, Callable[[Answer], None]] = {
             "seconds": ("Retry-After", "1"),
             "ms": ("retry-after-ms", "1000"),
             "long": ("Retry-After", "1800"),
-            "nonsense": ("Retry-After", "soon"),
+            "invalid": ("Retry-After", "soon"),
         }.items()
     },
     "status-429-date": dated(429),
@@ -171,7 +171,7 @@ ANSWERS: dict[str, Callable[[Answer], None]] = {
     "empty": empty(200),
     "redirect": redirected,
     "echo-payload-id": unbound,
-    "echo-none": unreadable("payload_id missing"),
+    "echo-missing": unreadable("payload_id missing"),
     "echo-tier": unreadable("security_tier high"),
     "processed-at": another_time,
     "metadata-null": unreadable("_metadata is a NoneType"),
@@ -184,10 +184,10 @@ ANSWERS: dict[str, Callable[[Answer], None]] = {
     "text-infinity": unreadable("plaintext has -Infinity"),
     "text-huge-number": said('"score": 1e999}'),
     "text-not-json": unreadable("plaintext is no JSON"),
-    "text-cut": unreadable("plaintext is no JSON"),
+    "text-truncated": unreadable("plaintext is no JSON"),
     "text-empty": unreadable("plaintext is no JSON"),
     "text-not-utf8": unreadable("plaintext is no text"),
-    "text-key-twice": unreadable("plaintext has a name twice"),
+    "text-duplicate-key": unreadable("plaintext has a name twice"),
     "text-deep": unreadable("plaintext is too deep"),
     "client-key-swapped": unreadable("not wrapped to us"),
     "encryption-aes-128": lambda answer: json.loads(opened(answer, size=16)),
@@ -195,7 +195,7 @@ ANSWERS: dict[str, Callable[[Answer], None]] = {
     "encryption-tag-12": length_of("tag", 12),
     "encryption-tag-inside": lambda answer: json.loads(opened(answer, size=32, inside=True)),
     "encryption-tag-flipped": unreadable("does not open"),
-    "encryption-text-flipped": unreadable("does not open"),
+    "encryption-ciphertext-flipped": unreadable("does not open"),
     "encryption-nonce-flipped": unreadable("does not open"),
     "encryption-key-flipped": unreadable("not wrapped to us"),
     "package-version": unreadable("version 0.9"),
@@ -211,9 +211,9 @@ ANSWERS: dict[str, Callable[[Answer], None]] = {
     "package-processed-at": unreadable("processed_at is no number"),
     "package-base64": in_lines,
     "package-not-json": unreadable("body is no JSON"),
-    "package-cut": unreadable("body is no JSON"),
-    "package-more": unreadable("body is no JSON"),
-    "evidence-none": bare,
+    "package-truncated": unreadable("body is no JSON"),
+    "package-trailing-data": unreadable("body is no JSON"),
+    "evidence-missing": bare,
 }
 """Fault → what its answer must be like, to a request at no tier."""
 
@@ -332,12 +332,12 @@ KEYS: dict[str, Callable[[int, bytes], None]] = {
     "key-html": a_page,
     "key-redirect": refused(307),
     "key-empty": unloadable,
-    "key-cut": unloadable,
-    "key-twice": two_keys,
+    "key-truncated": unloadable,
+    "key-bundle": two_keys,
     "key-rsa-1024": key_of(1024),
     "key-rsa-2048": key_of(2048),
     "key-ec": an_ec_key,
-    "key-other": key_of(4096),
+    "key-mismatched": key_of(4096),
 }
 
 
@@ -353,7 +353,7 @@ def test_the_key_is_wrong_as_the_fault_says(router: RunningRouter, client: Clien
 
 
 def test_a_request_sealed_to_another_key_than_the_router_s_is_a_400(router: RunningRouter, client: Client) -> None:
-    router.fault = "key-other"
+    router.fault = "key-mismatched"
     assert client.call().status == 400
 
 
@@ -454,8 +454,8 @@ def test_the_faults_that_the_protocol_lists_are_there() -> None:
         "echo-payload-id", "client-key-swapped", "replay",
         "encryption-aes-128", "encryption-nonce-8", "encryption-tag-12",
         "package-version", "package-without-tag", "package-list", "metadata-null", "text-nan", "text-not-json", "html",
-        "package-cut", "drip", "gzip-bomb", "redirect", "error-list", "error-string", "reset-before", "reset-after",
-        "key-503", "key-html", "key-rsa-1024", "key-ec",
+        "package-truncated", "drip", "gzip-bomb", "redirect", "error-list", "error-string", "reset-before",
+        "reset-after", "key-503", "key-html", "key-rsa-1024", "key-ec",
         "quote-nonce", "quote-swapped-values", "quote-sha1-bank", "quote-extra-pcr", "quote-missing-pcr", "quote-magic",
         "quote-type", "quote-unrestricted", "quote-other-key", "quote-sized", "quote-bare-key",
         "evidence-without-quote_b64",

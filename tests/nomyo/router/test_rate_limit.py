@@ -111,7 +111,7 @@ def test_fresh_callers_and_locked_ones_fill_no_more_than_their_tables(
     for number in range(50):
         assert asking.statuses(4 + ABUSE, f"abuser {number}")[-1] == 503
         assert asking.ask(f"caller {number}") == (200, "")
-    assert (len(asking.limiter._callers), len(asking.limiter._locked)) == (3, 3)
+    assert (len(asking.limiter._callers), len(asking.limiter._locked_out)) == (3, 3)
     assert asking.ask("abuser 49")[0] == 503
 
 

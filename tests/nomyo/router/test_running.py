@@ -304,14 +304,14 @@ def test_a_fault_may_be_on_from_the_start(server_key: rsa.RSAPrivateKey) -> None
 
 def test_an_unknown_fault_is_told_before_anything_starts() -> None:
     with pytest.raises(
-        RouterError, match="fault: unknown fault 'no-such'; choose one of nomyo.router.FAULTS".replace(".", r"\.")
+        RouterError, match="fault: unknown fault 'no-such'; choose one from nomyo.router.FAULTS".replace(".", r"\.")
     ):
         RunningRouter(RouterOptions(fault="no-such"))
 
 
 def test_a_router_in_earnest_has_no_switch_and_remembers_no_answer(server_key: rsa.RSAPrivateKey) -> None:
     with RunningRouter(NONE, server_key=server_key, switchable=False) as router, client_of(router) as client:
-        with pytest.raises(RouterError, match="faults of this router cannot be switched"):
+        with pytest.raises(RouterError, match="fault of this router cannot be changed"):
             router.fault = "replay"
         read(client.call())
         assert router._running._last is None
@@ -329,7 +329,7 @@ def test_without_the_extra_the_package_says_what_to_install(missing: str, wanted
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == (
-        f"True the reference router needs {missing}, of the extra router: {install_command('router')}\n"
+        f"True the reference router needs {missing} from the extra router: {install_command('router')}\n"
     )
 
 
@@ -355,7 +355,9 @@ def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(router: RunningRo
 
 def test_no_temporary_folder_is_an_error_that_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
-    with pytest.raises(RouterError, match=r"^temporary folder: No such file or directory; set TMPDIR to a folder"):
+    with pytest.raises(
+        RouterError, match=r"^temporary folder: No such file or directory; set TMPDIR to a writable folder"
+    ):
         RunningRouter(RouterOptions(tpm="none")).__enter__()
 
 
@@ -367,6 +369,8 @@ def test_a_full_temporary_folder_is_an_error_and_nothing_is_left(
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("nomyo.router.credentials.write_new", full)
-    with pytest.raises(RouterError, match=r"^temporary folder: No space left on device; set TMPDIR to a folder"):
+    with pytest.raises(
+        RouterError, match=r"^temporary folder: No space left on device; set TMPDIR to a writable folder"
+    ):
         RunningRouter(RouterOptions(tpm="none")).__enter__()
     assert not list(tmp_path.iterdir())

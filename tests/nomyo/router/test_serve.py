@@ -159,7 +159,7 @@ def test_a_standard_output_that_is_closed_is_said_with_status_2(tmp_path: Path) 
 
 def test_the_command_line_serves(tmp_path: Path) -> None:
     """`nomyo router --port 0`, as the documentation has it."""
-    arguments = ("-m", "nomyo.cli", "router", "--port", "0", "--tpm", "soft", "--fault", "echo-none")
+    arguments = ("-m", "nomyo.cli", "router", "--port", "0", "--tpm", "soft", "--fault", "echo-missing")
     with program(*arguments, temporary=tmp_path) as (process, ready):
         assert ready["tpm"] == "soft"
         with pytest.raises(ValueError, match=r"^payload_id missing$"):

@@ -38,5 +38,5 @@ runpy.run_path({str(script)!r}, run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-B", "-c", source], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("record.py: quoting with a TPM needs tpm2-pytss, of the extra tpm: pip install")
+    assert done.stderr.startswith("record.py: quoting with a TPM needs tpm2-pytss from the extra tpm: pip install")
     assert "Traceback" not in done.stderr

@@ -37,7 +37,7 @@ _BUFFER_BYTES: Final = 1024 * 1024
 
 _NAMES_LISTED: Final = 10
 _ERROR_MAX: Final = 200
-_PYARROW_MISSING: Final = f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
+_PYARROW_MISSING: Final = f"reading Parquet needs pyarrow from the extra parquet: {install_command('parquet')}"
 
 
 class RowCount(msgspec.Struct, frozen=True, tag=True):

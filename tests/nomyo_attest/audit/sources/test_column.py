@@ -190,7 +190,7 @@ def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
 
 def test_without_pyarrow_the_problem_names_the_extra(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert problem(file) == f"reading Parquet needs pyarrow, of the extra parquet: {install_command('parquet')}"
+    assert problem(file) == f"reading Parquet needs pyarrow from the extra parquet: {install_command('parquet')}"
 
 
 @settings(max_examples=60)

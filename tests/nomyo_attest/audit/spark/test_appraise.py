@@ -122,5 +122,5 @@ def test_without_pyspark_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['pyspark'] = None; import nomyo_attest.audit.spark"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (
-        f"the audit on Spark needs PySpark and pyarrow, of the extra spark: {install_command('spark')}" in done.stderr
+        f"the audit on Spark needs PySpark and pyarrow from the extra spark: {install_command('spark')}" in done.stderr
     )
