@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "invalid folder name"
         raise CommandError(f"{name}: cannot be created: {reason}; name another folder") from None
-    created = f"{fleet.records} responses of {fleet.machines} machines in {fleet.days} days"
+    created = f"{fleet.records:,} responses from {fleet.machines:,} machines over {fleet.days:,} days"
     audit = shlex.join(["nomyo-attest", "audit", str(folder / "recorded"), "--policy", str(folder / "policy.toml")])
     print_output(f"{sanitize(name)}: {created}; see README.txt in it\nnext: {sanitize(audit)}")
     return EXIT_OK

@@ -10,12 +10,22 @@ from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.rules import RULES, Rule, find_rule
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import CONSEQUENCE, FAIL, Counts, CrossRecordRuleSummary, Place, Released, Summary
+from nomyo_attest.audit.summary import (
+    CONSEQUENCE,
+    FAIL,
+    Counts,
+    CrossRecordFinding,
+    CrossRecordRuleSummary,
+    Place,
+    Released,
+    Summary,
+)
 from nomyo_attest.report.explain import value_text
 from nomyo_attest.report.formatting import (
     Digests,
     count,
     digests,
+    duration,
     excerpt,
     moment,
     number,
@@ -253,6 +263,22 @@ def outside_text(summary: Summary) -> str:
     if by_client:
         parts.append(f"{number(by_client)} by the time that the client recorded")
     return "; ".join(parts)
+
+
+def finding_message(found: CrossRecordFinding) -> str:
+    """State what a cross-record check found, with lengths of time in units that people read.
+
+    `CrossRecordFinding.message` has them in milliseconds or seconds.
+    """
+    begins, ends = found.first.processed_at, found.last.processed_at
+    if found.rule == "gap.records" and begins is not None and ends is not None:
+        return f"no record for {duration(ends - begins)}"
+    if found.detail != "clock" or found.high is None or found.low is None:
+        return found.message
+    message = f"the clock goes back by {duration((found.high - found.low) / 1000)}"
+    more = found.records - 1
+    has = "has" if more == 1 else "have"
+    return f"{message}, and {count(more, 'more record')} {has} an earlier clock" if more else message
 
 
 def not_evaluated_text(rule: CrossRecordRuleSummary) -> str:

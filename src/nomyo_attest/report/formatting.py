@@ -184,12 +184,12 @@ def compact(value: int) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """``"98.7 %"``; 0 % and 100 % only if exact; empty if `whole` is 0."""
+    """``"98.7%"``; 0% and 100% only if exact; empty if `whole` is 0."""
     return shares([part], whole)[0]
 
 
 def shares(parts: Sequence[int], whole: int | None = None) -> list[str]:
-    """The share of each part as `share` formats it, rounded so that the shares of a whole add up to 100 %.
+    """The share of each part as `share` formats it, rounded so that the shares of a whole add up to 100%.
 
     Shares are rounded down; the missing tenths of a percent go to the largest remainders.
 
@@ -210,10 +210,10 @@ def shares(parts: Sequence[int], whole: int | None = None) -> list[str]:
 
 def _share(part: int, whole: int, tenths: int) -> str:
     if part and not tenths:
-        return "<0.1 %"
+        return "<0.1%"
     if part < whole and tenths == 1000:
-        return ">99.9 %"
-    return f"{tenths / 10:.1f} %"
+        return ">99.9%"
+    return f"{tenths / 10:.1f}%"
 
 
 # ---- times
@@ -254,6 +254,13 @@ def duration(seconds: float) -> str:
         if whole:
             parts.append(f"{whole:,} {unit}")
     return " ".join(parts[:2])
+
+
+def clock_reading(milliseconds: int) -> str:
+    """Format a TPM's clock exactly: ``"106 d 14:19:46.838"``."""
+    seconds, thousandths = divmod(milliseconds, 1000)
+    days, seconds = divmod(seconds, _DAY)
+    return f"{days:,} d {seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{thousandths:03}"
 
 
 # ---- firmware versions

@@ -20,6 +20,7 @@ from nomyo_attest.report.causes import (
     Unreadable,
     causes_by_source,
     counts_line,
+    finding_message,
     lines_text,
     not_evaluated_text,
     released_text,
@@ -150,7 +151,7 @@ def _across(summary: Summary) -> ET.Element:
         text = []
         for one in found:
             shown = one.places[:_LINES_MAXIMUM]
-            text.append(sentence(excerpt(one.message)))
+            text.append(sentence(excerpt(finding_message(one))))
             if label := aiks.get(one.key, ""):
                 text.append(f"  AIK {excerpt(label)} ({excerpt(one.key)})")
             text += [f"  {where(place)}" for place in shown]

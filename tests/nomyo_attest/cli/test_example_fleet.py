@@ -22,7 +22,7 @@ def test_it_makes_the_folder_and_says_so(tmp_path: Path) -> None:
     ran = run("example", "fleet", tmp_path / "fleet", *SMALL)
     folder = f"{tmp_path}/fleet"
     assert ran.out.splitlines() == [
-        f"{folder}: 50 responses of 4 machines in 5 days; see README.txt in it",
+        f"{folder}: 50 responses from 4 machines over 5 days; see README.txt in it",
         f"next: nomyo-attest audit {folder}/recorded --policy {folder}/policy.toml",
     ]
     assert (ran.status, ran.err) == (0, "")

@@ -170,19 +170,19 @@ def test_a_command_in_backticks_is_not_broken_over_lines() -> None:
 
 def test_a_share_is_0_or_100_only_where_it_is_exactly_that() -> None:
     assert [share(part, 100_000) for part in (0, 1, 99_999, 100_000, 97_400)] == [
-        "0.0 %",
-        "<0.1 %",
-        ">99.9 %",
-        "100.0 %",
-        "97.4 %",
+        "0.0%",
+        "<0.1%",
+        ">99.9%",
+        "100.0%",
+        "97.4%",
     ]
     assert share(0, 0) == ""
-    assert [share(part, 30) for part in (1, 10, 20)] == ["3.3 %", "33.3 %", "66.7 %"]
+    assert [share(part, 30) for part in (1, 10, 20)] == ["3.3%", "33.3%", "66.7%"]
 
 
 def tenths(text: str) -> int:
     """A share in tenths of a percent; those of less than one, and of less than all, as the number they are beside."""
-    return {"<0.1 %": 0, ">99.9 %": 1000}.get(text) or round(10 * float(text.removesuffix(" %").lstrip("<>")))
+    return {"<0.1%": 0, ">99.9%": 1000}.get(text) or round(10 * float(text.removesuffix("%").lstrip("<>")))
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def tenths(text: str) -> int:
 )
 def test_the_shares_of_a_whole_add_up_to_100_percent(parts: list[int]) -> None:
     found = shares(parts)
-    assert sum(0 if one == "<0.1 %" else tenths(one) for one in found) == 1000
-    assert all((one == "0.0 %") == (part == 0) for one, part in zip(found, parts, strict=True))
-    assert all((one == "100.0 %") == (part == sum(parts)) for one, part in zip(found, parts, strict=True))
+    assert sum(0 if one == "<0.1%" else tenths(one) for one in found) == 1000
+    assert all((one == "0.0%") == (part == 0) for one, part in zip(found, parts, strict=True))
+    assert all((one == "100.0%") == (part == sum(parts)) for one, part in zip(found, parts, strict=True))
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=8), st.integers(0, 10**6))
@@ -203,14 +203,14 @@ def test_shares_are_right_to_a_tenth_and_add_up_however_many_are_listed(parts: l
     if not whole:
         assert set(found) == {""}
         return
-    assert sum(0 if one == "<0.1 %" else tenths(one) for one in found) == 1000
+    assert sum(0 if one == "<0.1%" else tenths(one) for one in found) == 1000
     for one, part in zip(found, [*parts, rest], strict=True):
         exact = 1000 * part / whole
-        assert abs((0 if one == "<0.1 %" else tenths(one)) - exact) < 1
+        assert abs((0 if one == "<0.1%" else tenths(one)) - exact) < 1
 
 
 def test_shares_of_more_than_the_whole_are_no_error() -> None:
-    assert shares([3, 3], 4) == ["75.0 %", "75.0 %"]
+    assert shares([3, 3], 4) == ["75.0%", "75.0%"]
 
 
 def test_times_are_utc_and_those_of_no_year_are_shown_as_they_are() -> None:

@@ -61,13 +61,13 @@ def test_nothing_links_loads_runs_or_mentions_and_every_table_is_whole(whole: Su
     for one in page.iter():
         if one.tag != "code":
             outside = f"{one.text or ''} {' '.join(child.tail or '' for child in one)}"
-            assert not re.search(r"[@<>#]|://|www\.", re.sub("[<>](0.1|99.9) %", "", outside)), outside
+            assert not re.search(r"[@<>#]|://|www\.", re.sub("[<>](0.1|99.9)%", "", outside)), outside
 
 
 def test_the_first_screen_says_whether_it_passed_how_many_and_what_happened() -> None:
     screen = audit_markdown(summary()).splitlines()[:30]
     assert screen[0] == "## nomyo-attest audit: not passed"
-    assert "| **contraindicated** | 75 | 0.7 % |" in screen
+    assert "| **contraindicated** | 75 | 0.7% |" in screen
     assert "Exit status 1: not passed; 75 contraindicated, 146 none, 1 unreadable, 2 findings across records." in screen
     at = next(at for at, line in enumerate(screen) if line.startswith("**HIGH** One machine (inferred) booted"))
     assert "75 responses" in screen[at]
@@ -142,8 +142,8 @@ def test_what_is_not_shown_is_counted() -> None:
 
 def test_a_share_keeps_its_sign() -> None:
     text = audit_markdown(summary(counts=Counts(affirming=1, none=99_999)))
-    assert "| affirming | 1 | <0.1 % |" in text
-    assert "| **none** | 99,999 | >99.9 % |" in text
+    assert "| affirming | 1 | <0.1% |" in text
+    assert "| **none** | 99,999 | >99.9% |" in text
 
 
 def test_what_only_follows_is_named_where_it_is_little_and_counted_where_it_is_much() -> None:

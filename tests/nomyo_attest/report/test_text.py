@@ -195,7 +195,7 @@ def test_a_passed_audit_is_short_and_says_so() -> None:
     )
     assert "Rules that do not hold" not in text
     assert "FOUND" not in text
-    assert "100.0 %" in text
+    assert "100.0%" in text
     assert text.endswith("\nexit status 0: passed")
 
 

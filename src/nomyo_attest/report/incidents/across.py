@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from nomyo_attest.audit.summary import NOT_EVALUATED, CrossRecordFinding, Place, Summary
-from nomyo_attest.report.causes import remediation_not_evaluated
-from nomyo_attest.report.formatting import count, duration, sentence
+from nomyo_attest.report.causes import finding_message, remediation_not_evaluated
+from nomyo_attest.report.formatting import clock_reading, count, duration, number, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
 from nomyo_attest.report.incidents.wording import aik, day, period
 from nomyo_attest.report.labels import aik_labels
@@ -127,7 +127,7 @@ def _incident(summary: Summary, kind: Kind, found: _Findings) -> Incident:
         aik=aik_name,
         aik_label=aiks.get(aik_name, ""),
         changes=tuple(change for one in found for change in _changes(one)),
-        problem=found[0].message,
+        problem=finding_message(found[0]),
         places=between[:_PLACES_MAXIMUM],
         places_total=max(0, main.records - 2),
         remediation=_remediation(summary, found),
@@ -141,7 +141,6 @@ def _collapsed(summary: Summary, kind: Kind, groups: list[_Findings]) -> Inciden
     total = sum(one.findings for one in summary.cross_record_rules if one.rule in rules)
     more = total - sum(one.rule in rules for one in summary.cross_record)
     records = min(sum(max(one.records for one in found) for found in groups), summary.counts.total)
-    number = len(groups)
     noun = {
         Kind.REPLAY: "responses were replayed",
         Kind.DUPLICATE: "responses were recorded more than once",
@@ -150,7 +149,8 @@ def _collapsed(summary: Summary, kind: Kind, groups: list[_Findings]) -> Inciden
         Kind.GAP: "times without records are longer than the limit",
     }[kind]
     first, last = min(firsts, key=_position), max((one.last for found in groups for one in found), key=_position)
-    title = f"{'At least ' if more > 0 else ''}{number:,} {noun}{period(first, last)}: {count(records, 'record')}"
+    at_least = "At least " if more > 0 else ""
+    title = f"{at_least}{number(len(groups))} {noun}: {count(records, 'record')}{period(first, last)}"
     return Incident(
         kind=kind,
         severity=severity_of(kind),
@@ -160,7 +160,7 @@ def _collapsed(summary: Summary, kind: Kind, groups: list[_Findings]) -> Inciden
         last=last,
         rules=rules,
         places=tuple(place for place in firsts if place != first)[:_PLACES_MAXIMUM],
-        places_total=number - 1,
+        places_total=len(groups) - 1,
         remediation=_remediation(summary, groups[0]),
     )
 
@@ -179,9 +179,9 @@ def _remediation(summary: Summary, found: Sequence[CrossRecordFinding]) -> str:
 
 def _changes(found: CrossRecordFinding) -> Iterator[Change]:
     if found.rule.startswith("rollback.") and found.high is not None and found.low is not None:
-        unit = " ms" if found.detail == "clock" else ""
+        value_text = clock_reading if found.detail == "clock" else number
         yield Change(
-            what=_counter(found.detail), before=(f"{found.high:,}{unit}",), labels=("",), after=f"{found.low:,}{unit}"
+            what=_counter(found.detail), before=(value_text(found.high),), labels=("",), after=value_text(found.low)
         )
 
 
@@ -245,8 +245,8 @@ def _gap(found: _Findings, _: _Labels) -> str:
     main = found[0]
     begins, ends = main.first.processed_at, main.last.processed_at
     if begins is None or ends is None:
-        return "There is a time without records that is longer than the limit"
-    return f"There is no record for {duration(ends - begins)}{period(main.first, main.last)}"
+        return "No record for longer than the limit"
+    return f"No record for {duration(ends - begins)}{period(main.first, main.last)}"
 
 
 def _capital(text: str) -> str:

@@ -134,10 +134,10 @@ def _title(group: CauseGroup, main: CauseFinding, kind: Kind, aiks: Mapping[str,
         return f"{number} {'has' if group.records == 1 else 'have'} no evidence{when}"
     subject = machines(group, aiks)
     if main.rule == "pcr.values" and main.outcome == FAIL:
-        text = f"{subject or 'Machines that cannot be identified'} {booted(main.got)}{when}: {number}"
+        text = f"{subject or 'Machines that cannot be identified'} {booted(main.got)}: {number}{when}"
     else:
-        of = f" of {subject[:1].lower()}{subject[1:]}" if subject else ""
-        text = f"{_wrong(main)}{when}: {number}{of}"
+        origin = f" from {subject[:1].lower()}{subject[1:]}" if subject else ""
+        text = f"{_wrong(main)}: {number}{origin}{when}"
     if group.values > 1:
         text += f", with {group.values:,} different values"
     return f"{text} (the policy makes this a warning)" if kind is Kind.WARNING else text

@@ -152,7 +152,10 @@ def _day(at: datetime) -> str:
 
 
 def period(first: Place | None, last: Place | None) -> str:
-    """``" from 8 to 10 January 2026"``, in UTC; empty without times."""
+    """Return the days from the first to the last record, in UTC: ``" between 8 and 10 January 2026"``.
+
+    One day is ``" on 8 January 2026"``; without times, the text is empty.
+    """
     begins = first.processed_at if first else None
     ends = last.processed_at if last else None
     if begins is None:
@@ -161,5 +164,5 @@ def period(first: Place | None, last: Place | None) -> str:
         return f" on {day(begins)}"
     a, b = to_datetime(begins), to_datetime(ends)
     if (a.year, a.month) == (b.year, b.month):
-        return f" from {a.day} to {day(ends)}"
-    return f" from {_day(a) if a.year == b.year else day(begins)} to {day(ends)}"
+        return f" between {a.day} and {day(ends)}"
+    return f" between {_day(a) if a.year == b.year else day(begins)} and {day(ends)}"

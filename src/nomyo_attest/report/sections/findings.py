@@ -26,6 +26,7 @@ from nomyo_attest.report.causes import (
     causes,
     causes_by_source,
     dependent_rules,
+    finding_message,
     ignored,
     known_rule,
     lines_text,
@@ -54,7 +55,7 @@ from nomyo_attest.report.document import (
     more,
 )
 from nomyo_attest.report.explain import sort_findings, value_text
-from nomyo_attest.report.formatting import count, duration, number, sentence, shares
+from nomyo_attest.report.formatting import count, number, sentence, shares
 from nomyo_attest.report.labels import aik_labels, pcr_labels
 
 FULL, PAGE = Detail.FULL, Detail.PAGE
@@ -211,19 +212,12 @@ def _finding(found: CrossRecordFinding, aiks: Mapping[str, str]) -> list[Fact]:
     if unlisted > 0:
         also.append(f"{number(unlisted)} more" if not between else f"and {number(unlisted)} more")
     facts = [
-        Fact("found", (Quote(found.message, _MESSAGE_MAX, message=True), _in_days(found))),
+        Fact("found", Quote(finding_message(found), _MESSAGE_MAX, message=True)),
         _key(found, aiks),
         Fact("first", found.first),
         Fact("last", found.last),
     ]
     return [*facts, Fact("also", tuple(also), PAGE)] if also else facts
-
-
-def _in_days(found: CrossRecordFinding) -> str:
-    """Return by how much a clock goes back, in a unit that people read; empty for another finding."""
-    if found.detail != "clock" or found.high is None or found.low is None:
-        return ""
-    return f" That is {duration((found.high - found.low) / 1000)}."
 
 
 def _key(found: CrossRecordFinding, aiks: Mapping[str, str]) -> Fact:

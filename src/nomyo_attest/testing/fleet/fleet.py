@@ -174,7 +174,7 @@ _README: Final = """\
 {first_line}
 
 {recorded}/
-    {records} responses of {machines} machines from {first} to {last}: one file for each day,
+    {records} responses from {machines} machines, from {first} to {last}: one file for each day,
     one of them compressed with gzip and one with Zstandard. The last {singles} responses are
     in files of their own.
 {policy}

@@ -49,8 +49,8 @@ def test_the_result_is_at_the_top(page: Node) -> None:
     for limit in summary().not_established:
         assert limit.partition(":")[0].rstrip(".")[1:] in result.words
     counts = {row[0].split()[1]: row[1:3] for row in rows(table(page, "counts"))}
-    assert counts["affirming"] == ["10,252", "97.4 %"]
-    assert counts["unreadable"] == ["1", "<0.1 %"]
+    assert counts["affirming"] == ["10,252", "97.4%"]
+    assert counts["unreadable"] == ["1", "<0.1%"]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_rule_that_fails_comes_with_its_question_and_what_to_do(page: Node) ->
     assert told["question"].startswith("Is every PCR that the policy names signed")
     assert told["problem"] == "PCR sha256:7 does not match the policy."
     assert (told["expected"], told["got"]) == ("sha256:7 c6cf0b83…3530", "sha256:7 006b7583…31aa")
-    assert told["share"] == "0.7 %"
+    assert told["share"] == "0.7%"
     assert told["first"] == "recorded/2026-11.jsonl.gz:7609 2026-11-11 12:00:00Z"
     assert told["remediation"].startswith("If the machine was updated")
     assert told["in"].endswith("7796, 7797, 7798 and 65 more")
@@ -234,12 +234,12 @@ def test_checks_across_records_say_what_was_found_and_what_was_not(page: Node) -
 def test_each_profile_has_a_lane_and_a_row_that_says_in_what_it_differs(page: Node) -> None:
     svg = page.by_id("profiles").all("svg", "chart")[0]
     lanes = [one.words.partition(" of all")[0] for one in svg.all("text", "lane")]
-    assert lanes == ["P1: ✓ ! 5,866 records, 55.7 %", "P2: ✓ ! 4,436 records, 42.2 %", "P3: ✗ 75 records, 0.7 %"]
+    assert lanes == ["P1: ✓ ! 5,866 records, 55.7%", "P2: ✓ ! 4,436 records, 42.2%", "P3: ✗ 75 records, 0.7%"]
     assert len(svg.all("rect", "l-contraindicated")) == 15, "the odd machine, in buckets 38 to 55 but for the gap"
     found = rows(table(page, "profiles"))
     assert [row[1] for row in found] == ["none", "sha256:0", "sha256:7"]
     assert found[2][0] == f"P3 {digest(ODD_ONE)}"
-    assert found[2][2:5] == ["75", "0.7 %", "✗ contraindicated 75"]
+    assert found[2][2:5] == ["75", "0.7%", "✗ contraindicated 75"]
 
 
 def test_each_pcr_value_has_its_meaning_its_profiles_and_what_the_policy_says(page: Node) -> None:
@@ -349,7 +349,7 @@ def test_tiers_keys_and_missing_evidence_are_told(page: Node) -> None:
     claims = page.by_id("claims").words
     assert "10,377 different Names; the policy pins 0 of them" in claims
     assert "146 records with a time; in 1 period, 12 h together, no record has any" in claims
-    assert rows(table(page, "tiers"))[2] == ["no tier", "1", "<0.1 %"]
+    assert rows(table(page, "tiers"))[2] == ["no tier", "1", "<0.1%"]
 
 
 def test_the_run_can_be_made_again_from_what_the_page_says() -> None:

@@ -47,7 +47,7 @@ def of(**changes: Any) -> list[Incident]:
 def test_a_machine_that_booted_unlisted_firmware_is_one_sentence_with_what_changed() -> None:
     (one,) = of(cause_groups=[group()])
     assert (one.kind, one.severity, one.records, one.rules) == (Kind.BOOT, Severity.HIGH, 25, ("pcr.values",))
-    assert re.match(r"One machine \(inferred\) booted firmware .* from 2 to 4 November 2026: 25 responses$", one.title)
+    assert re.match(r"One machine \(inferred\) booted firmware .*: 25 responses between 2 and 4 November", one.title)
     (change,) = one.changes
     assert (change.what, change.before, change.labels) == ("sha256:0", (digest("firmware 2.4"),), ("firmware 2.4",))
     assert change.after == digest("x")
@@ -125,7 +125,10 @@ def test_the_findings_about_one_aik_that_went_back_are_one_incident() -> None:
     )
     assert one.title == "The clock of AIK 000b33333333…3333 went back 2.96 days on 5 November 2026"
     assert (one.kind, one.aik, one.rules) == (Kind.ROLLBACK, key, ("rollback.clock", "rollback.counters"))
-    assert [change.what for change in one.changes] == ["clock", "resetCount"]
+    assert [(change.what, change.before, change.after) for change in one.changes] == [
+        ("clock", ("106 d 14:19:46.838",), "103 d 15:17:00.504"), ("resetCount", ("16",), "15"),
+    ]  # fmt: skip
+    assert one.problem == "the clock goes back by 2.96 days, and 1 more record has an earlier clock"
 
 
 def rule(name: str, records: int, outcome: str = "fail", requirement: str = "required") -> RuleSummary:

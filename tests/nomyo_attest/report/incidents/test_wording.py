@@ -13,8 +13,8 @@ DAY = 86_400
 
 
 @pytest.mark.parametrize(("days", "text"), [
-    ((0, 0.5), " on 2 November 2026"), ((0, 8), " from 2 to 10 November 2026"),
-    ((0, 30), " from 2 November to 2 December 2026"), ((0, 90), " from 2 November 2026 to 31 January 2027"),
+    ((0, 0.5), " on 2 November 2026"), ((0, 8), " between 2 and 10 November 2026"),
+    ((0, 30), " between 2 November and 2 December 2026"), ((0, 90), " between 2 November 2026 and 31 January 2027"),
     ((0, None), " on 2 November 2026"), ((None, None), ""),
 ])  # fmt: skip
 def test_a_period_has_the_days_in_utc(days: tuple[float | None, float | None], text: str) -> None:
