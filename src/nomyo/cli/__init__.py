@@ -20,16 +20,16 @@ COMMANDS: Final = {
     "keys pin":      ("keys:Pin", "fetch a server's key and print the pin for it"),
     "router":        ("router", "run the reference router (extra router)"),
 }
-"""Command → its module or class in this package, and its summary, in the order of the help."""
+"""Command → its module or class in this package, and its summary; the help lists the commands in this order."""
 # fmt: on
 
 _EXITS: Final = """\
 exit status:
   0  the command succeeded; with --policy, the policy affirms the server, or
      only warns
-  1  the response was refused, since the policy does not affirm the server;
-     or the demo did not go as expected
-  2  wrong usage, a file, key or policy that cannot be used, a server that
+  1  the response was refused because the policy does not affirm the server,
+     or a step of the demo did not go as expected
+  2  wrong usage; a file, key or policy that cannot be used; or a server that
      cannot be reached or sends an unusable response"""
 
 PROGRAM: Final = Program(

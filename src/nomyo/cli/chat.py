@@ -1,26 +1,26 @@
 """Send a prompt to a model, encrypted end to end, and print its completion.
 
 Standard output contains the completion alone; the verdict is one line on
-standard error. An argument - in the prompt is replaced by standard input; piped
-input without such an argument is appended to the prompt. Without a prompt, the
-command reads one question after another from the terminal, and sends each with
-the whole conversation; Ctrl-D ends it.
+standard error. The argument - in the prompt stands for standard input; without
+it, piped input is appended to the prompt. Without a prompt, the command reads
+questions from the terminal, and sends each with the conversation so far; Ctrl-D
+ends the conversation.
 
 With --policy, a completion is printed only if the policy affirms the server. A
-refusal lists the rules that failed, and ends a conversation. The prompt has
-been sent by then, since evidence comes with the response.
+refusal lists the rules that failed, and ends a conversation. By then the prompt
+has been sent, since the evidence arrives with the response.
 
-With --evidence-log, the evidence and the verdict of every response are appended
-to a file before the completion is printed or refused; prompt and completion are
-not. If this fails, the completion is not printed.
+With --evidence-log, the evidence and the verdict of every response, but not the
+prompt or the completion, are appended to a file before the completion is
+printed or refused. If this fails, the completion is not printed.
 
-Environment variables are used for options that are not given: NOMYO_API_KEY,
+Environment variables set the options that are omitted: NOMYO_API_KEY,
 NOMYO_BASE_URL, NOMYO_POLICY, NOMYO_EVIDENCE_LOG, NOMYO_MODEL,
 NOMYO_SECURITY_TIER, NOMYO_SERVER_KEY_PINS (separated by commas). SSL_CERT_FILE
 names the certificate of a private CA.
 
-Exit status: 0; 1 if the response is refused; 2 for wrong usage, or if there is
-no response.
+Exit status: 0; 1 if the response is refused; 2 for wrong usage, or if no usable
+response arrives.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from nomyo.cli.connection import add_client, base_url, host_of, log_notices, open_client
-from nomyo.cli.settings import nonempty, setting
-from nomyo.cli.terminal import need_output
+from nomyo.cli.connection import add_client, host_of, open_client, print_log_warnings, resolve_base_url
+from nomyo.cli.settings import nonempty, read_setting
+from nomyo.cli.terminal import require_stdout
 from nomyo.config import PAYLOAD_MAX, TIERS
 from nomyo_attest.cli.arguments import decimal_number, load_policy, whole_number
 from nomyo_attest.cli.console import text_style
@@ -65,12 +65,14 @@ def configure(parser: Parser) -> None:
         "--evidence-log",
         type=nonempty,
         metavar="FILE",
-        help="a ledger, to which every response's evidence and verdict are appended",
+        help="append the evidence and the verdict of every response to this ledger",
     )
-    parser.add_argument("--model", type=nonempty, metavar="NAME", help=f"name of the model; default: {MODEL}")
-    parser.add_argument("--system", type=nonempty, metavar="TEXT", help="a system message before the prompt")
+    parser.add_argument("--model", type=nonempty, metavar="NAME", help=f"model to ask; default: {MODEL}")
+    parser.add_argument("--system", type=nonempty, metavar="TEXT", help="system message that precedes the prompt")
     parser.add_argument("--tier", choices=TIERS, help=f"requested security tier: {', '.join(TIERS)}")
-    parser.add_argument("--max-tokens", type=whole_number, metavar="N", help="maximum tokens of the completion")
+    parser.add_argument(
+        "--max-tokens", type=whole_number, metavar="N", help="maximum number of tokens in the completion"
+    )
     parser.add_argument("--temperature", type=decimal_number, metavar="T", help="sampling temperature, 0 to 2")
     add_client(parser)
     parser.add_format()
@@ -78,24 +80,24 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
-    need_output()
+    require_stdout()
     if arguments.max_tokens is not None and arguments.max_tokens < 1:
         raise CommandError(f"--max-tokens: expected 1 or more, got {arguments.max_tokens}")
     if arguments.temperature is not None and not 0 <= arguments.temperature <= 2:
         raise CommandError(f"--temperature: expected 0 to 2, got {arguments.temperature:g}")
     options = {
-        "model": setting("--model", arguments.model, "NOMYO_MODEL").value or MODEL,
-        "security_tier": _tier(arguments),
+        "model": read_setting("--model", arguments.model, "NOMYO_MODEL").value or MODEL,
+        "security_tier": _read_tier(arguments),
         "max_tokens": arguments.max_tokens,
         "temperature": arguments.temperature,
     }
-    system = None if arguments.system is None else _as_typed(arguments.system)
+    system = None if arguments.system is None else _decode_argument(arguments.system)
     messages = [] if system is None else [{"role": "system", "content": system}]
-    prompt = _prompt(arguments)
+    prompt = _read_prompt(arguments)
     for name, text in (("--system", system), ("the prompt", prompt)):
         _check_text(name, text or "")
-    policy = _policy(arguments)
-    evidence_log = setting("--evidence-log", arguments.evidence_log, "NOMYO_EVIDENCE_LOG").value
+    policy = _load_policy(arguments)
+    evidence_log = read_setting("--evidence-log", arguments.evidence_log, "NOMYO_EVIDENCE_LOG").value
     client = open_client(arguments, policy, evidence_log)
 
     import asyncio
@@ -105,16 +107,16 @@ def run(arguments: argparse.Namespace) -> int:
     from nomyo.cli.terminal import refusal_text
     from nomyo.errors import AttestationError, NomyoError
 
-    given = {name: value for name, value in options.items() if value is not None}
-    with log_notices(), asyncio.Runner() as runner:
-        chat = Chat(runner, client, host_of(base_url(arguments)), given, as_json=arguments.format == "json")
+    options = {name: value for name, value in options.items() if value is not None}
+    with print_log_warnings(), asyncio.Runner() as runner:
+        chat = Chat(runner, client, host_of(resolve_base_url(arguments)), options, as_json=arguments.format == "json")
         try:
             if prompt is None:
                 converse(chat, messages)
             else:
                 chat.ask([*messages, {"role": "user", "content": prompt}])
         except AttestationError as refusal:
-            assert policy is not None  # there is a gate only with a policy
+            assert policy is not None  # without a policy there is no gate
             print_stderr(refusal_text(refusal.result, policy, text_style(stream=sys.stderr)))
             return EXIT_NOT_AFFIRMED
         except NomyoError as error:
@@ -124,15 +126,15 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _tier(arguments: argparse.Namespace) -> str | None:
-    tier, source = setting("--tier", arguments.tier, "NOMYO_SECURITY_TIER")
+def _read_tier(arguments: argparse.Namespace) -> str | None:
+    tier, source = read_setting("--tier", arguments.tier, "NOMYO_SECURITY_TIER")
     if tier is not None and tier not in TIERS:
         raise CommandError(f"{source}: expected one of {', '.join(TIERS)}, got {tier[:40]!r}")
     return tier
 
 
-def _policy(arguments: argparse.Namespace) -> AppraisalPolicy | None:
-    name, source = setting("--policy", arguments.policy, "NOMYO_POLICY")
+def _load_policy(arguments: argparse.Namespace) -> AppraisalPolicy | None:
+    name, source = read_setting("--policy", arguments.policy, "NOMYO_POLICY")
     if name is None:
         return None
     try:
@@ -141,32 +143,32 @@ def _policy(arguments: argparse.Namespace) -> AppraisalPolicy | None:
         raise CommandError(f"{source}: {error}") from None
 
 
-def _prompt(arguments: argparse.Namespace) -> str | None:
-    """Return the prompt; None if the command is to hold a conversation. Raises `CommandError`."""
+def _read_prompt(arguments: argparse.Namespace) -> str | None:
+    """Return the prompt, or None to start a conversation. Raises `CommandError`."""
     words: list[str] = arguments.prompt
     if not words:
         if sys.stdin is not None and sys.stdin.isatty():
             return None
         words = [STANDARD_INPUT]
-    is_secret = STANDARD_INPUT in (arguments.api_key_file, arguments.key_password_file)
-    if STANDARD_INPUT not in words and not is_secret and sys.stdin is not None and not sys.stdin.isatty():
+    has_secret = STANDARD_INPUT in (arguments.api_key_file, arguments.key_password_file)
+    if STANDARD_INPUT not in words and not has_secret and sys.stdin is not None and not sys.stdin.isatty():
         words = [*words, STANDARD_INPUT]  # git diff | nomyo chat "Review this change"
     piped = words.count(STANDARD_INPUT)
     if piped + [arguments.api_key_file, arguments.key_password_file].count(STANDARD_INPUT) > 1:
-        raise CommandError("standard input (-) can be read only once; give it once")
-    words = [_as_typed(word) for word in words]
+        raise CommandError("standard input (-) can be read only once; pass - only once")
+    words = [_decode_argument(word) for word in words]
     prompt = " ".join(words)
     if piped:
-        at = words.index(STANDARD_INPUT)
-        parts = [" ".join(words[:at]), _standard_input(), " ".join(words[at + 1 :])]
+        position = words.index(STANDARD_INPUT)
+        parts = [" ".join(words[:position]), _read_standard_input(), " ".join(words[position + 1 :])]
         prompt = "\n\n".join(part for part in parts if part)
     if not prompt.strip():
-        raise CommandError("the prompt is empty; give one as an argument or on standard input")
+        raise CommandError("the prompt is empty; pass one as an argument or on standard input")
     return prompt
 
 
-def _as_typed(word: str) -> str:
-    """Return an argument of the command line as UTF-8, also if the locale has another encoding.
+def _decode_argument(word: str) -> str:
+    """Decode a command-line argument as UTF-8, whatever encoding the locale has.
 
     Python decodes arguments with the locale's encoding, and represents invalid bytes as lone surrogates.
     """
@@ -175,21 +177,23 @@ def _as_typed(word: str) -> str:
     try:
         return os.fsencode(word).decode("utf-8")
     except UnicodeError:
-        return word  # `_check_text` refuses it
+        return word  # `_check_text` reports it
 
 
 def _check_text(name: str, text: str) -> None:
-    """Refuse arguments whose bytes are not text: Python represents them as lone surrogates."""
+    """Refuse text with lone surrogates, with which Python represents bytes that are not valid UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise CommandError(f"{name}: not valid UTF-8; convert it first") from None
 
 
-def _standard_input() -> str:
+def _read_standard_input() -> str:
     content = read_input(STANDARD_INPUT, PAYLOAD_MAX)
     if len(content) > PAYLOAD_MAX:
-        raise CommandError(f"standard input: expected at most {PAYLOAD_MAX} bytes, the limit of a prompt; shorten it")
+        raise CommandError(
+            f"standard input: expected at most {PAYLOAD_MAX} bytes, the maximum for a prompt; shorten it"
+        )
     from nomyo_attest.evidence.content import wrong_encoding
 
     if problem := wrong_encoding(content[:64]):

@@ -1,4 +1,4 @@
-"""Open a client from options and the environment, and turn its errors into messages for a command line."""
+"""Create a client from options and the environment, and convert its errors to error messages of a command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from nomyo.cli.settings import check_variables, nonempty, read_secret, setting
+from nomyo.cli.settings import check_variables, nonempty, read_secret, read_setting
 from nomyo.cli.terminal import print_error
 from nomyo.config import DEFAULT_BASE_URL, TIMEOUT, is_loopback
 from nomyo_attest.cli.arguments import decimal_number
@@ -38,7 +38,7 @@ def add_server(parser: Parser, timeout: float = TIMEOUT) -> None:
 
 
 def add_client(parser: Parser) -> None:
-    """Declare the options of a client: the server, the API key, and the keys of both sides."""
+    """Declare the options of a client: the server, the API key, and the keys of server and client."""
     parser.add_argument(
         "--base-url", type=nonempty, metavar="URL", help=f"base URL of the service; default: {DEFAULT_BASE_URL}"
     )
@@ -53,13 +53,13 @@ def add_client(parser: Parser) -> None:
         type=nonempty,
         action="append",
         metavar="PIN",
-        help="an accepted server key, sha256/…; no other is used; may be given several times",
+        help="accept only the server key with this pin, sha256/…; can be repeated",
     )
     parser.add_argument(
         "--key-dir",
         type=nonempty,
         metavar="DIR",
-        help="folder of the client's key pair, which is generated if it has none",
+        help="folder of the client's key pair; a pair is generated if the folder has none",
     )
     parser.add_argument(
         "--key-password-file", type=nonempty, metavar="FILE", help="a file that contains the password of that key"
@@ -67,13 +67,13 @@ def add_client(parser: Parser) -> None:
     add_server(parser)
 
 
-def base_url(arguments: argparse.Namespace) -> str:
-    """Return the base URL of the service, as given."""
-    return setting("--base-url", arguments.base_url, "NOMYO_BASE_URL").value or DEFAULT_BASE_URL
+def resolve_base_url(arguments: argparse.Namespace) -> str:
+    """Return the base URL of the service: the option, the environment variable or the default, as written there."""
+    return read_setting("--base-url", arguments.base_url, "NOMYO_BASE_URL").value or DEFAULT_BASE_URL
 
 
 def host_of(url: str) -> str:
-    """Return host and port of `url`, which was checked, for error messages."""
+    """Return the host and port of a valid `url`, for error messages."""
     return urlsplit(url).netloc
 
 
@@ -86,12 +86,12 @@ def open_client(
     """
     check_variables()
     if arguments.key_password_file is not None and arguments.key_dir is None:
-        raise CommandError("--key-password-file: requires --key-dir, the folder of the key that it opens")
-    pins = _pins(arguments)
+        raise CommandError("--key-password-file: requires --key-dir, the folder of the encrypted key")
+    pins = _read_pins(arguments)
     if arguments.api_key_file is not None:
         api_key: str | None = read_secret(arguments.api_key_file, "--api-key-file")
     else:
-        api_key = setting("", None, "NOMYO_API_KEY").value
+        api_key = read_setting("", None, "NOMYO_API_KEY").value
     password = None
     if arguments.key_password_file is not None:
         password = read_secret(arguments.key_password_file, "--key-password-file")
@@ -100,9 +100,9 @@ def open_client(
     from nomyo.errors import NomyoError
 
     try:
-        with insecurity_notices():
+        with print_insecure_warnings():
             return SecureChatCompletion(
-                base_url(arguments),
+                resolve_base_url(arguments),
                 allow_http=arguments.allow_http,
                 api_key=api_key,
                 attestation_policy=policy,
@@ -117,22 +117,21 @@ def open_client(
         raise command_error(error) from None
 
 
-def _pins(arguments: argparse.Namespace) -> tuple[str, ...]:
+def _read_pins(arguments: argparse.Namespace) -> tuple[str, ...]:
     from nomyo.keys import parse_pin
 
-    given = arguments.server_key_pin
-    source = "--server-key-pin"
-    if given is None:
-        listed = setting("", None, "NOMYO_SERVER_KEY_PINS")
-        given, source = [] if listed.value is None else listed.value.split(","), listed.source
+    pins, source = arguments.server_key_pin, "--server-key-pin"
+    if pins is None:
+        value, source = read_setting("", None, "NOMYO_SERVER_KEY_PINS")
+        pins = [] if value is None else value.split(",")
     try:
-        return tuple(parse_pin(one) for one in given)
+        return tuple(parse_pin(pin) for pin in pins)
     except ValueError as error:
         raise CommandError(f"{source}: {error}") from None
 
 
 class _NoticeHandler(logging.Handler):
-    """Print log records of the client as notices of this program."""
+    """Print log records of the client as notices of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "refusal", ""):
@@ -141,8 +140,8 @@ class _NoticeHandler(logging.Handler):
 
 
 @contextmanager
-def log_notices() -> Iterator[None]:
-    """Print warnings that the client logs as notices, such as that the server's key has changed."""
+def print_log_warnings() -> Iterator[None]:
+    """Print the client's logged warnings as notices while the context is active."""
     logger = logging.getLogger("nomyo")
     handler = _NoticeHandler(logging.WARNING)
     logger.addHandler(handler)
@@ -153,27 +152,27 @@ def log_notices() -> Iterator[None]:
 
 
 @contextmanager
-def insecurity_notices() -> Iterator[None]:
-    """Print the client's `InsecureWarning`s as notices of one line, instead of in Python's format."""
+def print_insecure_warnings() -> Iterator[None]:
+    """Print the client's `InsecureWarning`s as one-line notices, instead of in Python's format."""
     from nomyo.errors import InsecureWarning
 
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InsecureWarning)
         yield
-    for one in seen:
-        print_error(f"notice: {one.message}")
+    for warning in caught:
+        print_error(f"notice: {warning.message}")
 
 
 _CHECK_BASE_URL: Final = "check that the base URL is that of a NOMYO router"
 
-_NO_KEY: Final = "no API key was sent: give one in NOMYO_API_KEY or --api-key-file"
+_NO_KEY: Final = "no API key was sent; set NOMYO_API_KEY or use --api-key-file"
 
 _HINTS: Final[Mapping[str, str]] = {
-    "AuthenticationError": "check the API key, in NOMYO_API_KEY or --api-key-file",
+    "AuthenticationError": "check the API key in NOMYO_API_KEY or --api-key-file",
     "ForbiddenError": "ask the operator which models and tiers this API key may use",
     "InvalidRequestError": "check --model, and whether the prompt is too long for it",
     "NotFoundError": _CHECK_BASE_URL,
-    "ServiceUnavailableError": "ask the operator why this --tier is not available",  # waiting does not help here
+    "ServiceUnavailableError": "ask the operator why this --tier is not available",  # if it is not retryable
     "APIError": _CHECK_BASE_URL,
     "APITimeoutError": "increase --timeout",
     "APIConnectionError": "check the base URL and the network",
@@ -182,7 +181,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "ResponseError": "try again; if it happens again, do not rely on this server",
     "ServerKeyError": "do not send prompts to this server until you know the reason",
 }
-"""Class of an error → what to do about it; the nearest class in its MRO counts."""
+"""Error class → hint. The first class in an error's MRO that has an entry applies."""
 
 _OPTIONS: Final = {
     "base_url": "base URL",
@@ -192,21 +191,21 @@ _OPTIONS: Final = {
     "key_dir": "--key-dir",
     "key_password": "--key-password-file",
 }
-"""Parameter of the client that a message begins with → the option that sets it."""
+"""Parameter of the client at the start of a message → option of the command that sets it."""
 
 _KEY_HINTS: Final = {
-    "give its password": "give its password in a file, --key-password-file",
+    "give its password": "pass the file of its password as --key-password-file",
     "omit the password": "omit --key-password-file",
 }
-"""Hint of a key file's error → the same hint for a command line."""
+"""Hint of a `KeyStoreError` → the same hint in terms of the command's options."""
 
 
 def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -> CommandError:
-    """Return the error of the command for an `error` of the client, with a hint.
+    """Convert an error of the client to an error of the command, with a hint.
 
     Args:
-        host: host and port of the server, if any.
-        keyless: whether no API key was sent.
+        host: host and port of the server; empty if no server was called.
+        keyless: whether the request had no API key.
     """
     from nomyo.errors import (
         ArgumentError,
@@ -240,12 +239,12 @@ def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -
 
 
 def _local_hint(text: str, host: str, *, refused: bool) -> str:
-    """Return the hint for a failed connection to a server on this machine; empty for another error or host.
+    """Return the hint for a failed connection to a server on this machine; empty for other errors and hosts.
 
     Args:
         text: the error message.
         host: host and port.
-        refused: whether no server listens there.
+        refused: whether the connection was refused.
     """
     parts = urlsplit(f"//{host}")
     if not is_loopback(parts.hostname or ""):
@@ -265,8 +264,8 @@ def _hint(error: NomyoError) -> str:
     from nomyo.status import NOT_FROM_ROUTER
 
     text = str(error)
-    hinted = ("SSL_CERT_FILE", "; give it without /", "(407)", "check scheme and port")
-    if text.startswith(QUEUE_FULL) or any(part in text for part in hinted):
+    with_hint = ("SSL_CERT_FILE", "; give it without /", "(407)", "check scheme and port")
+    if text.startswith(QUEUE_FULL) or any(part in text for part in with_hint):
         return ""  # the message contains the hint
     if NOT_FROM_ROUTER in text:
         return _CHECK_BASE_URL
@@ -277,5 +276,5 @@ def _hint(error: NomyoError) -> str:
 
 
 def _name_option(text: str) -> str:
-    """Replace the parameter that `text` begins with by the option that sets it."""
+    """Replace a parameter at the start of `text` with the option that sets it."""
     return re.sub(r"^(\w+)(?=:)", lambda found: _OPTIONS.get(found[1], found[1]), text)

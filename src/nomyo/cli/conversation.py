@@ -1,4 +1,4 @@
-"""Ask a server one question, or hold a conversation at a terminal."""
+"""Send one question to a server, or hold a conversation on a terminal."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Message = Mapping[str, str]
 
 
 class NoTextError(CommandError):
-    """A response contains no text to print, such as one with tool calls only."""
+    """The response contains no text to print, for example only tool calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Send messages to a server, print the completions and their verdicts.
+    """Sends messages to a server, and prints completions and verdicts.
 
     Attributes:
         runner: the event loop.
-        client: the client; with a policy, it requires attestation.
+        client: the client, which requires attestation if it has a policy.
         host: host and port of the server, for messages.
-        options: arguments of `create` besides the messages.
-        as_json: print the whole response, not only its text.
+        options: arguments of `create` except the messages.
+        as_json: whether to print the whole response instead of its text.
     """
 
     runner: asyncio.Runner
@@ -43,12 +43,14 @@ class Chat:
     as_json: bool = False
 
     def ask(self, messages: Sequence[Message]) -> str:
-        """Send the messages, print completion and verdict, and return the completion's text.
+        """Send the messages, print the completion and the verdict, and return the completion's text.
 
-        Raises `NomyoError`, and `NoTextError` if the text is to be printed and there is none.
+        Raises `NomyoError`, and `NoTextError` if the response has no text and `as_json` is not set.
         """
-        with _waiting(f"asking {self.host} …"):
-            response = self.runner.run(self.client.create(messages=[dict(one) for one in messages], **self.options))
+        with _show_progress(f"asking {self.host} …"):
+            response = self.runner.run(
+                self.client.create(messages=[dict(message) for message in messages], **self.options)
+            )
         text, reason = _first_choice(response)
         if self.as_json:
             print_json(response)
@@ -65,7 +67,7 @@ class Chat:
 
 
 def _first_choice(response: Mapping[str, Any]) -> tuple[str | None, object]:
-    """Return text and finish reason of the first choice; None for what is missing or of another type."""
+    """Return the text and the finish reason of the first choice; the text is None if it is missing or not a string."""
     choices = response.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")
@@ -74,8 +76,8 @@ def _first_choice(response: Mapping[str, Any]) -> tuple[str | None, object]:
 
 
 @contextmanager
-def _waiting(text: str) -> Iterator[None]:
-    """Show `text` on a terminal while the context lasts."""
+def _show_progress(text: str) -> Iterator[None]:
+    """Show `text` on a terminal while the context is active."""
     stream = sys.stderr
     if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
         yield
@@ -90,17 +92,17 @@ def _waiting(text: str) -> Iterator[None]:
 PROMPT: Final = "> "
 
 
-def converse(chat: Chat, begin: Sequence[Message]) -> None:
-    """Send each line that is typed, with all messages before it, until Ctrl-D.
+def converse(chat: Chat, initial_messages: Sequence[Message]) -> None:
+    """Send each typed line with the conversation so far, until Ctrl-D.
 
-    An error that another question or waiting may avoid is printed, and its question is left out of the conversation.
-    Raises `NomyoError` for any other error: after a refusal nothing more is sent.
+    If a different question or a later attempt may succeed, the error is printed, and the question is not added to the
+    conversation. Raises `NomyoError` for any other error: after a refusal, nothing more is sent.
     """
-    history = list(begin)
-    for question in _questions():
-        asked = [*history, {"role": "user", "content": question}]
+    history = list(initial_messages)
+    for question in _read_questions():
+        messages = [*history, {"role": "user", "content": question}]
         try:
-            completion = chat.ask(asked)
+            completion = chat.ask(messages)
         except KeyboardInterrupt:
             print_error("canceled; the server may have received the question")
         except NoTextError as error:
@@ -110,26 +112,26 @@ def converse(chat: Chat, begin: Sequence[Message]) -> None:
                 raise
             print_error(str(command_error(error, chat.host)))
         else:
-            text = completion.encode("utf-8", "replace").decode()  # a model may end in the middle of a character
-            history = [*asked, {"role": "assistant", "content": text}]
+            text = completion.encode("utf-8", "replace").decode()  # a completion may contain half a surrogate pair
+            history = [*messages, {"role": "assistant", "content": text}]
         print_stderr("")  # an empty line before the next question
 
 
 def _may_succeed_later(error: NomyoError) -> bool:
-    """Whether another question, or the same one later, may succeed."""
+    """Whether a different question, or the same question later, may succeed."""
     return isinstance(error, (ArgumentError, InvalidRequestError)) or (
         isinstance(error, (APIError, APIConnectionError)) and error.retryable
     )
 
 
-def _questions() -> Iterator[str]:
-    """Read lines from the terminal until Ctrl-D; empty lines are skipped."""
-    _edit_lines()
+def _read_questions() -> Iterator[str]:
+    """Read lines from the terminal until Ctrl-D, and skip empty lines."""
+    _enable_line_editing()
     while True:
         try:
             line = _read_typed_line()
         except EOFError:
-            print_stderr("")  # the cursor is still behind the prompt
+            print_stderr("")  # end the line of the prompt
             return
         if line.strip():
             yield line
@@ -137,7 +139,7 @@ def _questions() -> Iterator[str]:
 
 def _read_typed_line() -> str:
     if sys.stdout is not None and sys.stdout.isatty():
-        return input(PROMPT)  # the line editor redraws the prompt, so it must know it
+        return input(PROMPT)  # the line editor must know the prompt, to redraw it
     if sys.stderr is not None:
         print(PROMPT, end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
@@ -146,8 +148,8 @@ def _read_typed_line() -> str:
     return line.removesuffix("\n")
 
 
-def _edit_lines() -> None:
-    """Enable line editing, if there is a line editor; pasted text with line ends stays one question."""
+def _enable_line_editing() -> None:
+    """Enable line editing if readline is available, so that pasted text with newlines is one question."""
     try:
         import readline
     except ImportError:

@@ -1,16 +1,17 @@
 """Show the client, the gate and a refusal on this machine, in a few seconds.
 
 The demo starts the reference router on loopback and sends it a prompt. It
-learns a policy from the response and sends the prompt again through the gate,
-which affirms the server. Then the router boots other firmware, and the gate
-refuses its response. The demo explains what each step shows and what it does
-not show, and ends with the commands to repeat it by hand.
+learns a policy from the response, and sends the prompt again through the gate,
+which releases the completion. Then the router boots other firmware, and the
+gate refuses its response. The demo explains what each step shows and what it
+does not show, and ends with the commands to repeat it by hand.
 
-It needs the extra router, but no account and no TPM: swtpm makes the evidence,
-or else a software TPM with public keys. It leaves no files behind, unless
---keep names a folder.
+It needs the extra router, but no account and no TPM: the evidence comes from
+swtpm, or if that is not installed, from a software TPM with public keys. It
+leaves no files behind, unless --keep names a folder.
 
-Exit status: 0 if every step went as expected; 1 if not; 2 if it cannot start.
+Exit status: 0 if every step went as expected; 1 if not; 2 if the demo cannot
+start.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ nomyo demo --keep story
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "--tpm", choices=("swtpm", "soft"), help="the TPM that makes the evidence; default: swtpm if it is installed"
+        "--tpm", choices=("swtpm", "soft"), help="source of the evidence; default: swtpm if it is installed"
     )
     parser.add_argument(
         "--keep", type=nonempty, metavar="DIR", help="store policy, responses and refusal in this new folder"
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nomyo.router import MissingExtraError, RouterError
 
-    began = time.monotonic()
+    start = time.monotonic()
 
     try:
         from nomyo.cli.demo_steps import run_steps
@@ -70,14 +71,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
 
     from nomyo.cli.connection import command_error
-    from nomyo.cli.demo_steps import closing_text, step_text, unexpected
+    from nomyo.cli.demo_steps import closing_text, describe_failure, step_text
     from nomyo.errors import NomyoError
 
     text = arguments.format == "text"
     steps: list[Step] = []
-    with interrupted_by_signals(), OutputFolder(arguments.keep) as folder, closing(run_steps(arguments.tpm)) as played:
+    with (
+        interrupted_by_signals(),
+        OutputFolder(arguments.keep) as folder,
+        closing(run_steps(arguments.tpm)) as remaining_steps,
+    ):
         try:
-            for step in played:
+            for step in remaining_steps:
                 steps.append(step)
                 folder.write(step.files)
                 if text:
@@ -86,29 +91,29 @@ def run(arguments: argparse.Namespace) -> int:
             raise CommandError(str(error)) from None
         except NomyoError as error:
             raise CommandError(str(command_error(error)), status=EXIT_NOT_AFFIRMED) from None
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     succeeded = steps[-1].succeeded
     if text and succeeded:
         print_output(closing_text(text_style(), seconds, steps[0].facts["tpm"], arguments.keep))
     if not text:
-        print_json(_document(steps, seconds))
+        print_json(_to_document(steps, seconds))
     if not succeeded:
-        raise CommandError(unexpected(steps[-1]), status=EXIT_NOT_AFFIRMED)
+        raise CommandError(describe_failure(steps[-1]), status=EXIT_NOT_AFFIRMED)
     return EXIT_OK
 
 
-def _document(steps: list[Step], seconds: float) -> dict[str, Any]:
-    rows = [{"step": one.name, "succeeded": one.succeeded, "seconds": one.seconds, **one.facts} for one in steps]
+def _to_document(steps: list[Step], seconds: float) -> dict[str, Any]:
+    rows = [{"step": step.name, "succeeded": step.succeeded, "seconds": step.seconds, **step.facts} for step in steps]
     return {"format": FORMAT, "succeeded": steps[-1].succeeded, "seconds": round(seconds, 3), "steps": rows}
 
 
 class OutputFolder:
-    """A new private folder for files of a command; it is removed at the end of the context if it is empty.
+    """A new private folder for the files of a command. An empty folder is removed at the end of the context.
 
     Args:
-        directory: a folder that does not exist yet; None to write nothing.
+        directory: path of a folder that does not exist; None to write nothing.
 
-    Raises `CommandError`, on entering, if it exists or cannot be created.
+    Entering the context raises `CommandError` if the folder exists or cannot be created.
     """
 
     def __init__(self, directory: str | None) -> None:
@@ -141,7 +146,7 @@ def _create(directory: str) -> None:
     except FileExistsError:
         raise CommandError(f"{directory}: already exists; name a new folder") from None
     except FileNotFoundError:
-        raise CommandError(f"{directory}: its parent folder does not exist; create it first") from None
+        raise CommandError(f"{directory}: the parent folder does not exist; create it first") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "invalid folder name"
         raise CommandError(f"{directory}: cannot be created: {reason}; name another folder") from None
@@ -149,7 +154,7 @@ def _create(directory: str) -> None:
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `KeyboardInterrupt` in the main thread, as Ctrl-C does, while the context lasts."""
+    """Let SIGTERM and SIGHUP raise `KeyboardInterrupt` in the main thread, like Ctrl-C, while the context is active."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can set handlers
         return
@@ -158,9 +163,9 @@ def interrupted_by_signals() -> Iterator[None]:
         raise KeyboardInterrupt
 
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {getattr(signal, name): signal.signal(getattr(signal, name), interrupt) for name in names}
+    previous = {getattr(signal, name): signal.signal(getattr(signal, name), interrupt) for name in names}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Run the steps of `nomyo demo`, and describe each in a few lines."""
+"""Run the steps of `nomyo demo`, and describe each step in a few lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.formatting import TextStyle, sanitize
 
 MODEL: Final = "echo"
-"""The router has no model: its completion repeats the prompt."""
+"""Name of the model in requests. The router has no model: its completion repeats the prompt."""
 
 PROMPT: Final = "Is this still the machine I trust?"
 
@@ -33,20 +33,20 @@ AFFIRMED: Final = "affirmed-response.json"
 REFUSAL: Final = "refusal.json"
 
 BROKEN_RULE: Final = "pcr.values"
-"""The only rule that does not hold after other firmware has booted."""
+"""The only rule that fails after other firmware has booted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the demo.
+    """The outcome of one step.
 
     Attributes:
-        name: its name in the JSON output.
+        name: name of the step in the JSON output.
         succeeded: whether it went as expected.
-        seconds: its duration.
-        facts: its facts, in JSON's types.
-        result: the result of the appraisal, if it was a refusal.
-        policy: the learned policy, from that step on.
+        seconds: duration.
+        facts: what the step did, in JSON types.
+        result: the result of the appraisal, if the gate refused the response; else None.
+        policy: the learned policy; None before it is learned.
         files: files for ``--keep``: name → content.
     """
 
@@ -60,21 +60,21 @@ class Step:
 
 
 def run_steps(tpm: str | None) -> Generator[Step]:
-    """Run the demo; it stops after the first step that did not go as expected. The router ends with the generator.
+    """Run the demo, and stop after the first step that does not go as expected. The router ends with the generator.
 
     Args:
-        tpm: ``"swtpm"`` or ``"soft"``; None for swtpm if it can be started. Never this machine's TPM, since the demo
-            boots other firmware.
+        tpm: ``"swtpm"`` or ``"soft"``; None for swtpm if it can be started, otherwise soft. The demo
+            never uses this machine's TPM, since it simulates a boot of other firmware.
 
     Raises `RouterError`, and `NomyoError` for a call that fails unexpectedly.
     """
     with ExitStack() as stack:
-        stack.enter_context(_quiet())
+        stack.enter_context(_logs_suppressed())
         clock = _Clock()
-        router, instead = _start_router(stack, tpm)
-        stack.enter_context(_trusting(router))
+        router, swtpm_error = _start_router(stack, tpm)
+        stack.enter_context(_router_trusted(router))
         runner = stack.enter_context(asyncio.Runner())
-        yield Step("start", True, clock.lap(), {"url": router.url, "tpm": router.tpm, "swtpm_error": instead})
+        yield Step("start", True, clock.lap(), {"url": router.url, "tpm": router.tpm, "swtpm_error": swtpm_error})
 
         client = SecureChatCompletion(router.url)
         stack.callback(lambda: runner.run(client.aclose()))
@@ -92,7 +92,7 @@ def run_steps(tpm: str | None) -> Generator[Step]:
         policy = learned.policy
         facts = {
             "policy": {"id": policy.id, "digest": policy.digest},
-            "pcrs": {pcr.place: [one.value.hex() for one in pcr.values] for pcr in policy.pcrs},
+            "pcrs": {pcr.place: [reference.value.hex() for reference in pcr.values] for pcr in policy.pcrs},
         }
         yield Step("learn", True, clock.lap(), facts, policy=policy, files={POLICY: learned.text})
 
@@ -140,7 +140,7 @@ def _facts(response: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start_router(stack: ExitStack, tpm: str | None) -> tuple[RunningRouter, str | None]:
-    """Start a router. Returns it, and the reason why it does not use swtpm, if that was tried."""
+    """Start a router. Returns it, and the reason why it does not use swtpm, if swtpm could not be started."""
     if tpm is not None:
         return stack.enter_context(RunningRouter(RouterOptions(tpm=tpm))), None
     try:
@@ -160,15 +160,15 @@ class _Clock:
 
 
 @contextmanager
-def _trusting(router: RunningRouter) -> Iterator[None]:
-    """Set the environment so that clients trust the router's temporary CA and reach it without a proxy."""
+def _router_trusted(router: RunningRouter) -> Iterator[None]:
+    """Set environment variables so that clients trust the router's temporary CA and use no proxy for it."""
     changes = {"SSL_CERT_FILE": str(router.ca), "NO_PROXY": "localhost", "no_proxy": "localhost"}
-    before = {name: os.environ.get(name) for name in changes}
+    previous = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -176,8 +176,8 @@ def _trusting(router: RunningRouter) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress logs on standard error: the demo explains what the router would warn about."""
+def _logs_suppressed() -> Iterator[None]:
+    """Suppress logs on standard error, since the demo itself explains what the router warns about."""
     handler = logging.NullHandler()
     logger = logging.getLogger("nomyo")
     logger.addHandler(handler)
@@ -189,25 +189,25 @@ def _quiet() -> Iterator[None]:
 
 _SWTPM: Final = "swtpm, a software TPM: it signs as a chip does, but proves nothing about this machine."
 _SOFT: Final = "the soft TPM, which uses public test keys: for illustration only."
-_FOR_SWTPM: Final = f"To use swtpm, install the program swtpm and the extra tpm: {install_command('tpm')}."
+_SWTPM_HINT: Final = f"To use swtpm, install the program swtpm and the extra tpm: {install_command('tpm')}."
 
 
 def step_text(step: Step, style: TextStyle) -> str:
-    """Format one step as text, without a line end."""
+    """Format one step as text, without a trailing newline."""
     heading, describe = _STEPS[step.name]
     return "\n".join([style.paint(heading, "bold"), *describe(step, style)])
 
 
 def closing_text(style: TextStyle, seconds: float, tpm: str, folder: str | None) -> str:
-    """Explain what the demo shows and what it does not, and name the next commands and the files that it stored."""
+    """Explain what the demo shows and what it does not show, and list the next commands and the stored files."""
     shows = (
         "A response is released only if its evidence matches your policy. In your code that is one "
         'argument: attestation_policy="policy.toml".'
     )
     trust = (
         "AIK trust is self_asserted: the signing key is created for each response and is not certified, so any "
-        "software can sign such evidence, as it did here. A PCR value identifies the loaded software; it does not "
-        "prove that the software is good. And the prompt was always sent before the evidence arrived."
+        "software can sign such evidence, as it did here. A PCR value identifies the software that was loaded; it does "
+        "not prove that the software is good. And each prompt was sent before the evidence arrived."
     )
     lines = [style.paint("What this shows", "bold"), *style.wrap(shows, "  "), ""]
     lines += [style.paint("What this does not show", "bold"), *style.wrap(trust, "  "), ""]
@@ -227,8 +227,8 @@ def _next_commands(style: TextStyle, tpm: str) -> list[str]:
         f"nomyo-attest policy learn {allow}first.json -o policy.toml",
         'nomyo chat --policy policy.toml "Hello"',
     )
-    end = (
-        "Then boot other firmware: the router's log contains the command, kill -USR1 and its process id. Repeat the "
+    note = (
+        "Then boot other firmware: the router's log contains the command, kill -USR1 with its process id. Repeat the "
         "last command: the client refuses the response."
     )
     return [
@@ -236,12 +236,12 @@ def _next_commands(style: TextStyle, tpm: str) -> list[str]:
         f"    nomyo router --port 8443 --tpm {tpm} --ca-out ca.pem",
         "  In a second terminal, in the same folder:",
         *(f"    {command}" for command in client),
-        *style.wrap(end, "  "),
+        *style.wrap(note, "  "),
     ]
 
 
-def unexpected(step: Step) -> str:
-    """Describe how a step went wrong."""
+def describe_failure(step: Step) -> str:
+    """Describe how the outcome of a step differs from the expected one."""
     if step.result is None:
         return "the gate released a response that it should have refused"
     if step.name == "affirm":
@@ -252,18 +252,19 @@ def unexpected(step: Step) -> str:
 
 def _start(step: Step, style: TextStyle) -> list[str]:
     tpm = _SWTPM if step.facts["tpm"] == "swtpm" else _SOFT
-    better = f" {_FOR_SWTPM}" if step.facts["swtpm_error"] is not None else ""
+    hint = f" {_SWTPM_HINT}" if step.facts["swtpm_error"] is not None else ""
     return style.wrap(
         f"The reference router runs at {step.facts['url']}. It is temporary: it stops when the demo ends. "
-        f"Its TPM is {tpm}{better}",
+        f"Its TPM is {tpm}{hint}",
         "  ",
     )
 
 
 def _ask(step: Step, style: TextStyle) -> list[str]:
     text = (
-        f'"{step.facts["prompt"]}" was encrypted to the server\'s key, the response to ours. It is an echo, since '
-        f"there is no model here. It came with a quote over PCRs {step.facts['quoted_pcrs']}, not appraised yet."
+        f"\"{step.facts['prompt']}\" was encrypted to the server's key, and the response to the client's. The "
+        "completion repeats the prompt, since no model is running. The response contains a quote over PCRs "
+        f"{step.facts['quoted_pcrs']}, which is not appraised yet."
     )
     return style.wrap(text, "  ")
 
@@ -284,9 +285,7 @@ def _affirm(step: Step, style: TextStyle) -> list[str]:
 
 
 def _boot(_: Step, style: TextStyle) -> list[str]:
-    text = (
-        "Address, certificate, key and completions are the same as before. TLS and encryption do not show the change."
-    )
+    text = "Address, certificate, key and completions stay the same: TLS and encryption do not reveal the change."
     return style.wrap(text, "  ")
 
 

@@ -1,4 +1,4 @@
-"""Commands for keys: generate the client's key pair, show a key file, pin a server's key."""
+"""The commands for keys: generate a key pair for the client, show a key file, fetch the pin of a server's key."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nomyo.cli.connection import add_server, host_of, insecurity_notices
+from nomyo.cli.connection import add_server, host_of, print_insecure_warnings
 from nomyo.cli.settings import nonempty, read_secret
-from nomyo.cli.terminal import need_output
+from nomyo.cli.terminal import require_stdout
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import EXIT_OK, CommandError, print_stderr
 from nomyo_attest.cli.files import read_input, unreadable
@@ -29,11 +29,11 @@ class Generate:
     The folder is created if it does not exist. Existing files are never
     overwritten.
 
-    A stored key pair is optional: without one, the client generates a pair in
-    memory for each run, which takes about a second, and a key that is not stored
-    cannot be stolen later.
+    Most programs do not need a stored key pair: without one, the client generates
+    a pair in memory at each start, which takes about a second, and a key that is
+    not stored cannot be stolen later.
 
-    Exit status: 0; 2 if the pair cannot be generated or written.
+    Exit status: 0; 2 if the pair cannot be written.
     """
 
     EXAMPLE = """
@@ -44,7 +44,7 @@ class Generate:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("directory", type=nonempty, metavar="DIR", help="the folder of the key pair")
+        parser.add_argument("directory", type=nonempty, metavar="DIR", help="folder for the key pair")
         parser.add_argument(
             "--password-file",
             type=nonempty,
@@ -92,9 +92,7 @@ class Show:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument(
-            "path", type=nonempty, metavar="PATH", help="the folder of a key pair, or one key file in PEM"
-        )
+        parser.add_argument("path", type=nonempty, metavar="PATH", help="folder of a key pair, or a key file in PEM")
         parser.add_argument(
             "--password-file",
             type=nonempty,
@@ -122,7 +120,7 @@ class Show:
 
 PIN_FORMAT: Final = "nomyo-keys-pin/1"
 
-MEANING: Final = (
+PIN_NOTICE: Final = (
     "This pin was fetched on first use: it detects later changes of the key, but does not prove that this is the right "
     "key. Compare it with the pin that the operator publishes."
 )
@@ -137,7 +135,7 @@ class Pin:
     and the server can replace it now. Compare the pin with the one that the
     operator publishes, or fetch it over another network.
 
-    Exit status: 0; 2 if there is no key, or the client would refuse it.
+    Exit status: 0; 2 if no key is served, or the client would refuse it.
     """
 
     EXAMPLE = """
@@ -156,7 +154,7 @@ class Pin:
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
         """Run the command; returns the exit status. Raises `CommandError`."""
-        need_output()
+        require_stdout()
         import asyncio
         import sys
 
@@ -166,7 +164,7 @@ class Pin:
         from nomyo.keys import KEY_BITS, fingerprint, load_server_key
 
         async def fetch() -> str:
-            with insecurity_notices():
+            with print_insecure_warnings():
                 client = SecureCompletionClient(
                     arguments.url, allow_http=arguments.allow_http, timeout=arguments.timeout
                 )
@@ -190,7 +188,7 @@ class Pin:
         else:
             print_output(pin)
             style = text_style(stream=sys.stderr)
-            print_stderr("\n".join(style.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {MEANING}")))
+            print_stderr("\n".join(style.wrap(f"{host_of(arguments.url)}: RSA-{key.key_size}. {PIN_NOTICE}")))
         return EXIT_OK
 
 
@@ -201,13 +199,13 @@ _LABEL: Final = re.compile(rb"-----BEGIN ((?:[A-Z0-9]+ )*(PRIVATE|PUBLIC) KEY)--
 
 @dataclass(slots=True)
 class FileFacts:
-    """One key file.
+    """The facts about one key file.
 
     Attributes:
-        path: as given.
-        mode: permission bits in octal, such as ``"0600"``; None where the system has none.
-        encrypted: whether a password opens it; None for a public key.
-        bits: of the modulus; None if it could not be read.
+        path: path of the file.
+        mode: permission bits in octal, such as ``"0600"``; None on a system without them.
+        encrypted: whether the key is encrypted with a password; None for a public key.
+        bits: size of the modulus; None if the key could not be read.
     """
 
     path: str
@@ -216,7 +214,7 @@ class FileFacts:
     bits: int | None = None
 
     def text(self) -> str:
-        """Describe the file in words, without its path."""
+        """Describe the file in one line, without its path."""
         words = [f"RSA-{self.bits}"] if self.bits is not None else []
         if self.encrypted is not None:
             words.append("encrypted" if self.encrypted else "not encrypted")
@@ -227,13 +225,15 @@ class FileFacts:
 
 @dataclass(slots=True)
 class KeyFacts:
-    """A key pair, or one half of it.
+    """The facts about a key pair, or about one half of it.
 
     Attributes:
-        private_key, public_key: the files; None for one that does not exist or was not given.
-        fingerprint: of the private key, or of the public key if the private one cannot be opened; else None.
-        belong_together: whether the two files belong to one key; None if that is unknown.
-        problem: why the client would refuse it; None if it would not, or if that is unknown without the password.
+        private_key, public_key: the files; None for a file that does not exist or was not named.
+        fingerprint: fingerprint of the private key, or of the public key if the private key cannot be read; None if
+            neither can be read.
+        belong_together: whether both files belong to the same key pair; None if that is unknown.
+        problem: why the client would refuse the key; None if it would accept it, or if that is unknown without the
+            password.
     """
 
     private_key: FileFacts | None = None
@@ -243,11 +243,11 @@ class KeyFacts:
     problem: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the facts in JSON's types."""
+        """Return the facts in JSON types."""
         return {"format": SHOW_FORMAT, **asdict(self)}
 
     def text(self) -> str:
-        """Format the facts as a table, without a line end."""
+        """Format the facts as a table, without a trailing newline."""
         rows = []
         for name, file in (("private key", self.private_key), ("public key", self.public_key)):
             if file is not None:
@@ -286,8 +286,8 @@ def _key_files(name: str) -> list[Path]:
     try:
         if not path.is_dir():
             return [path]
-        # The public key first, so that facts of the private key replace those of the public one.
-        found = [path / one for one in (PUBLIC_NAME, PRIVATE_NAME) if os.path.lexists(path / one)]
+        # The public key comes first, so that the facts of the private key replace its facts.
+        found = [path / file for file in (PUBLIC_NAME, PRIVATE_NAME) if os.path.lexists(path / file)]
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from None
     if not found:
@@ -311,7 +311,7 @@ def _read_public(facts: KeyFacts, pem: bytes) -> None:
 
 
 def _read_private(facts: KeyFacts, password: str | None) -> None:
-    """Load the private key as a client would, and record the outcome."""
+    """Load the private key as the client would, and store the outcome in `facts`."""
     from nomyo.client_keys import load
     from nomyo.errors import KeyStoreError
     from nomyo.keys import PEM_MAX, fingerprint

@@ -12,16 +12,17 @@ A client needs "url" in NOMYO_BASE_URL and "ca" in SSL_CERT_FILE. --print-env
 prints shell commands that set them, instead of this line, and NOMYO_API_KEY to
 the first key of --api-key-file.
 
-Evidence comes from this machine's TPM, or else from swtpm, or else from a
-software TPM with public keys (soft); the log says which. To see a client refuse
-evidence, let a software TPM boot other firmware: with --boot other-firmware at
-start, or with kill -USR1 PID later; kill -USR2 PID boots the original firmware.
+Evidence comes from this machine's TPM, else from swtpm, else from a software
+TPM with public keys (soft); the line above names the source. To see a client
+refuse evidence, let a software TPM boot other firmware: with --boot
+other-firmware at the start, or with kill -USR1 PID later. kill -USR2 PID boots
+the original firmware.
 
 Ctrl-C or SIGTERM ends the router: it accepts no more connections, responds to
-new requests with 503, and lets requests in progress finish for --grace seconds.
-A second signal ends it at once. It needs the extra router.
+new requests with 503, and lets requests in progress finish within --grace
+seconds. A second signal ends it at once. The router needs the extra router.
 
-Exit status: 0 when it is ended by Ctrl-C or SIGTERM; 2 if it cannot start.
+Exit status: 0 after Ctrl-C or SIGTERM; 2 if the router cannot start.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
     from nomyo_attest.cli.arguments import Parser
 
 TPMS: Final = ("auto", "device", "swtpm", "soft", "none")
-"""`nomyo.router.options.TPMS`, whose package takes long to import; a test compares them."""
+"""A copy of `nomyo.router.options.TPMS`, since importing that package is slow. A test compares the two."""
 
 BOOTS: Final = ("original-firmware", "other-firmware")
-"""`nomyo.router.options.BOOTS`; a test compares them."""
+"""A copy of `nomyo.router.options.BOOTS`. A test compares the two."""
 
 _OPTIONS: Final = {
     "api_keys": "--api-key-file",
@@ -66,7 +67,7 @@ _OPTIONS: Final = {
     "upstream_concurrency": "--upstream-concurrency",
     "upstream_timeout": "--upstream-timeout",
 }
-"""Option of the router that a message begins with → the option of the command."""
+"""Field of `RouterOptions` at the start of a message → option of the command that sets it."""
 
 EXAMPLE = """
 nomyo router --port 8443 --ca-out ca.pem
@@ -78,22 +79,20 @@ nomyo router --list-faults
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "--host", type=nonempty, default="127.0.0.1", help="the address to listen on; default: 127.0.0.1"
-    )
-    parser.add_argument("--port", type=whole_number, default=0, help="the port to listen on; default: a free one")
+    parser.add_argument("--host", type=nonempty, default="127.0.0.1", help="address to listen on; default: 127.0.0.1")
+    parser.add_argument("--port", type=whole_number, default=0, help="port to listen on; default: a free port")
     parser.add_argument(
         "--cert",
         type=nonempty_path,
         metavar="FILE",
-        help="certificate chain in PEM, needed for other addresses than loopback",
+        help="certificate chain in PEM, required for addresses other than loopback",
     )
     parser.add_argument("--key", type=nonempty_path, metavar="FILE", help="the certificate's private key in PEM")
     parser.add_argument(
         "--ca-out",
         type=nonempty_path,
         metavar="FILE",
-        help="write the certificate of the temporary CA to this file; an earlier certificate is replaced",
+        help="write the certificate of the temporary CA to this file; an existing certificate is replaced",
     )
     parser.add_argument(
         "--print-env",
@@ -104,17 +103,17 @@ def configure(parser: Parser) -> None:
         "--api-key-file",
         type=nonempty,
         metavar="FILE",
-        help="accepted API keys, one per line; default: every client is accepted",
+        help="file of accepted API keys, one per line; default: accept every client",
     )
     parser.add_argument(
-        "--rate-limit", action="store_true", help="limit callers to two requests a second, as the service does"
+        "--rate-limit", action="store_true", help="limit callers to two requests per second, as the service does"
     )
     parser.add_argument("--tpm", choices=TPMS, default="auto", help=f"source of evidence: {', '.join(TPMS)}")
     parser.add_argument(
         "--boot",
         choices=BOOTS,
         default=BOOTS[0],
-        help="the firmware that a software TPM reports: original-firmware or other-firmware",
+        help="firmware that a software TPM boots: original-firmware or other-firmware",
     )
     parser.add_argument(
         "--pcrs", type=nonempty, default="sha256:0,7,10", metavar="PCRS", help="quoted PCRs; default: sha256:0,7,10"
@@ -130,7 +129,7 @@ def configure(parser: Parser) -> None:
         "--server-key",
         type=nonempty_path,
         metavar="FILE",
-        help="private RSA key to which requests are encrypted; default: a new one",
+        help="private RSA key that decrypts requests; default: a new key",
     )
     parser.add_argument(
         "--upstream",
@@ -146,14 +145,14 @@ def configure(parser: Parser) -> None:
         type=decimal_number,
         default=600.0,
         metavar="S",
-        help="timeout of the upstream in seconds; default: 600",
+        help="timeout for the upstream in seconds; default: 600",
     )
     parser.add_argument(
         "--upstream-concurrency",
         type=whole_number,
         default=100,
         metavar="N",
-        help="maximum of concurrent requests to the upstream; others wait; default: 100",
+        help="maximum number of concurrent requests to the upstream; others wait; default: 100",
     )
     parser.add_argument(
         "--unsafe-remote-upstream", action="store_true", help="send prompts unencrypted to another machine"
@@ -163,13 +162,13 @@ def configure(parser: Parser) -> None:
         type=nonempty,
         action="append",
         metavar="NAME[=TIER,…]",
-        help="an allowed model, at these tiers or at all; may be given several times; default: any model",
+        help="allow this model, at these tiers or at every tier; can be repeated; default: any model",
     )
     parser.add_argument(
         "--default-tier",
         choices=TIERS,
         default=TIERS[0],
-        help="security tier of requests without one; default: standard",
+        help="security tier of requests that name none; default: standard",
     )
     parser.add_argument(
         "--grace",
@@ -184,15 +183,15 @@ def configure(parser: Parser) -> None:
         default="text",
         help="format of the log on standard error: text or json; default: text",
     )
-    parser.add_argument("--fault", type=nonempty, metavar="NAME", help="commit this fault, for tests of clients")
+    parser.add_argument("--fault", type=nonempty, metavar="NAME", help="simulate this fault, for tests of clients")
     parser.add_argument("--list-faults", action="store_true", help="list the faults, and exit")
     parser.add_argument(
-        "--format", choices=FORMATS, default="text", help="format of that list: text or json; default: text"
+        "--format", choices=FORMATS, default="text", help="format of the list of faults: text or json; default: text"
     )
 
 
 def nonempty_path(text: str) -> Path:
-    """Return a path, as `nonempty`: an empty one would be the working directory."""
+    """Convert `text` to a path, and reject an empty one, which would be the working directory."""
     return Path(nonempty(text))
 
 
@@ -207,36 +206,36 @@ def run(arguments: argparse.Namespace) -> int:
             _check_fault(arguments.fault)
         from nomyo.router import serve
 
-        serve(_options(arguments))
+        serve(_build_options(arguments))
     except NomyoError as error:
         raise CommandError(_name_option(str(error))) from None
     return EXIT_OK
 
 
 def _name_option(text: str) -> str:
-    """Replace the router option that `text` begins with by the option of the command."""
+    """Replace a field of `RouterOptions` at the start of `text` with the option of the command."""
     for name, flag in _OPTIONS.items():
         if text.startswith((f"{name}:", f"{name} ")):
             return flag + text.removeprefix(name).replace("unsafe_remote_upstream", "--unsafe-remote-upstream")
     return text
 
 
-def _options(arguments: argparse.Namespace) -> RouterOptions:
+def _build_options(arguments: argparse.Namespace) -> RouterOptions:
     from nomyo.router.options import RouterOptions
 
-    keys = arguments.api_key_file
+    api_keys = arguments.api_key_file
     upstream_key = arguments.upstream_key_file
     return RouterOptions(
         host=arguments.host,
         port=arguments.port,
         cert=arguments.cert,
         key=arguments.key,
-        api_keys=read_secrets(keys, "--api-key-file") if keys is not None else (),
+        api_keys=read_secrets(api_keys, "--api-key-file") if api_keys is not None else (),
         tpm=arguments.tpm,
         boot=arguments.boot,
         pcrs=arguments.pcrs,
         aik=arguments.aik,
-        models=_models(arguments.model),
+        models=_parse_models(arguments.model),
         default_tier=arguments.default_tier,
         upstream=arguments.upstream,
         upstream_api_key=read_secret(upstream_key, "--upstream-key-file") if upstream_key is not None else None,
@@ -253,13 +252,13 @@ def _options(arguments: argparse.Namespace) -> RouterOptions:
     )
 
 
-def _models(given: list[str] | None) -> dict[str, frozenset[str]] | None:
-    """Parse ``["a", "b=high,maximum"]`` into allowed tiers by model; None, for any model at any tier, if not given."""
-    if given is None:
+def _parse_models(values: list[str] | None) -> dict[str, frozenset[str]] | None:
+    """Parse values such as ``"a"`` and ``"b=high,maximum"`` into allowed tiers by model; None allows every model."""
+    if values is None:
         return None
     models = {}
-    for one in given:
-        name, equals, tiers = one.partition("=")
+    for value in values:
+        name, equals, tiers = value.partition("=")
         models[name] = frozenset(tiers.split(",") if equals else TIERS)
     return models
 
@@ -279,8 +278,8 @@ def _list_faults(*, as_json: bool) -> int:
     from nomyo.router.faults import FAULTS
 
     if as_json:
-        rows = [{"name": one.name, "reason": one.reason} for one in FAULTS]
+        rows = [{"name": fault.name, "reason": fault.reason} for fault in FAULTS]
         print_json({"format": "nomyo-router-faults/1", "faults": rows})
     else:
-        print_output("\n".join(text_style().pairs([(one.name, one.reason) for one in FAULTS], indent=0)))
+        print_output("\n".join(text_style().pairs([(fault.name, fault.reason) for fault in FAULTS], indent=0)))
     return EXIT_OK

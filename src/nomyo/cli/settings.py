@@ -1,9 +1,9 @@
 """Read settings from options, environment variables and secret files.
 
-An option overrides its variable, and error messages name the one that was used. An empty value is an error in both. It
-usually comes from a shell variable that is not set, or from a command that failed: ``export
-NOMYO_SERVER_KEY_PINS=$(…)`` hides its status. Ignoring it would drop a pin or a policy silently, or send a prompt to
-another server.
+An option overrides its variable, and error messages name the source that was used. An empty value is an error in both.
+It usually comes from a shell variable that is not set, or from a command that failed: ``export
+NOMYO_SERVER_KEY_PINS=$(…)`` hides the exit status. Ignoring it would silently drop a pin or a policy, or send a prompt
+to the wrong server.
 
 Secrets are read from files, because every user of the machine can read a command line.
 """
@@ -40,16 +40,16 @@ class Setting(NamedTuple):
     """A value and its source.
 
     Attributes:
-        value: the value; None if it was not given.
-        source: the option or variable, such as ``"--policy"``.
+        value: the value; None if neither the option nor the variable is set.
+        source: the option or the variable, such as ``"--policy"``.
     """
 
     value: str | None
     source: str
 
 
-def setting(flag: str, value: str | None, variable: str) -> Setting:
-    """Return the value of the option `flag`, or else of the environment variable `variable`.
+def read_setting(flag: str, value: str | None, variable: str) -> Setting:
+    """Return the value of the option `flag`, or else that of the environment variable.
 
     Raises `CommandError` if the variable is empty.
     """
@@ -62,7 +62,7 @@ def setting(flag: str, value: str | None, variable: str) -> Setting:
 
 
 def check_variables() -> None:
-    """Refuse environment variables that look like a misspelled one of `VARIABLES`.
+    """Refuse environment variables that look like a misspelling of one in `VARIABLES`.
 
     An unknown variable has no effect, so a misspelled ``NOMYO_POLICY`` would disable the gate silently.
 
@@ -71,22 +71,26 @@ def check_variables() -> None:
     for name in os.environ:
         if not name.upper().startswith(_PREFIX) or name in VARIABLES.values():
             continue
-        from nomyo.options import meant_by  # only now: it imports policies and evidence logs
+        from nomyo.options import meant_by  # imported here since it imports policies and ledgers
 
-        meant = meant_by(name, tuple(VARIABLES.values()))
-        if meant not in VARIABLES.values():  # the name of an option of the library
-            meant = VARIABLES.get(meant_by(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or "")
-        if meant is not None:
-            raise CommandError(f"{name[:40]}: unknown environment variable; did you mean {meant}? Otherwise unset it")
+        suggestion = meant_by(name, tuple(VARIABLES.values()))
+        if suggestion not in VARIABLES.values():  # it may resemble an option of the library
+            suggestion = VARIABLES.get(meant_by(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or "")
+        if suggestion is not None:
+            raise CommandError(
+                f"{name[:40]}: unknown environment variable; did you mean {suggestion}? Otherwise unset it"
+            )
 
 
 def nonempty(text: str) -> str:
-    """Return `text` unless it is empty or blank: the type of every argument that is a text.
+    """Return `text` unless it is empty or whitespace: the `type` of every text argument.
 
     Raises `argparse.ArgumentTypeError`.
     """
     if not text.strip():
-        raise argparse.ArgumentTypeError("expected a value, got an empty one; check whether a shell variable is empty")
+        raise argparse.ArgumentTypeError(
+            "expected a value, got an empty string; check whether a shell variable is empty"
+        )
     return text
 
 
@@ -98,12 +102,12 @@ SECRETS_MAX: Final = 1024 * 1024
 
 
 def read_secret(name: str, flag: str) -> str:
-    """Return the only line of the file `name`, or of standard input for ``-``, without its line end.
+    """Return the only line of the file `name`, or of standard input for ``-``, without its newline.
 
-    The file must belong to the user or to root, and no other user may be able to write to it. A file that every user
-    can read is reported. No message quotes the content. Raises `CommandError`.
+    The file must belong to the user or to root, and no other user may be able to write to it. If
+    every user can read it, a notice says so. No message quotes the content. Raises `CommandError`.
     """
-    text = _text(name, flag, SECRET_MAX)
+    text = _read_text(name, flag, SECRET_MAX)
     line = text.removesuffix("\n").removesuffix("\r")
     if "\n" in line or not line:
         got = "more than one line" if line else "nothing"
@@ -112,19 +116,19 @@ def read_secret(name: str, flag: str) -> str:
 
 
 def read_secrets(name: str, flag: str) -> tuple[str, ...]:
-    """Return the lines of the file `name`, stripped, without empty lines and those that begin with ``#``.
+    """Return the lines of the file `name`, stripped, without empty lines and lines that begin with ``#``.
 
     Raises `CommandError` as `read_secret` does.
     """
-    lines = [line.strip() for line in _text(name, flag, SECRETS_MAX).splitlines()]
+    lines = [line.strip() for line in _read_text(name, flag, SECRETS_MAX).splitlines()]
     secrets = tuple(line for line in lines if line and not line.startswith("#"))
     if not secrets:
         raise CommandError(f"{flag}: {name}: expected one or more lines, got nothing")
     return secrets
 
 
-def _text(name: str, flag: str, maximum: int) -> str:
-    if os.path.isdir(name):  # noqa: PTH112 - a name as typed, NUL bytes and all
+def _read_text(name: str, flag: str, maximum: int) -> str:
+    if os.path.isdir(name):  # noqa: PTH112 - unlike Path, accepts NUL bytes in a name
         raise CommandError(f"{flag}: {name}: is a folder; name a file")
     try:
         content = read_input(name, maximum) if name == STANDARD_INPUT else _read(name, maximum + 1)
@@ -137,39 +141,40 @@ def _text(name: str, flag: str, maximum: int) -> str:
     if problem := wrong_encoding(content[:64]):
         raise CommandError(f"{flag}: {name}: {problem}")
     try:
-        return content.decode("utf-8-sig")  # some editors put a byte order mark in front of it
+        return content.decode("utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError:
         raise CommandError(f"{flag}: {name}: expected text in UTF-8, got other bytes") from None
 
 
 def _read(name: str, maximum: int) -> bytes:
-    """Open the file, check the owner and mode of the open file, and read up to `maximum` bytes. Raises `CommandError`.
+    """Open the file, check owner and mode of the open file, and read up to `maximum` bytes. Raises `CommandError`.
 
-    Links are followed: Kubernetes mounts secrets as links. A pipe, as a shell makes for ``<(…)``, is not checked.
+    Symbolic links are followed, since Kubernetes mounts secrets as links. A pipe, such as ``<(…)`` of a shell, is not
+    checked.
     """
     try:
-        with open(name, "rb") as file:  # noqa: PTH123 - a name as typed, NUL bytes and all: ValueError is caught below
-            _check(name, os.fstat(file.fileno()))
+        with open(name, "rb") as file:  # noqa: PTH123 - for a NUL byte in the name, ValueError is caught below
+            _check_owner_and_mode(name, os.fstat(file.fileno()))
             return file.read(maximum)
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from None
 
 
-def _check(name: str, found: os.stat_result) -> None:
-    """Refuse a file that another user could have written, and report one that every user can read."""
-    if not hasattr(os, "geteuid") or not stat.S_ISREG(found.st_mode):
+def _check_owner_and_mode(name: str, status: os.stat_result) -> None:
+    """Refuse a file that another user could have written, and print a notice if every user can read it."""
+    if not hasattr(os, "geteuid") or not stat.S_ISREG(status.st_mode):
         return
     user = os.geteuid()
-    mode = stat.S_IMODE(found.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     quoted = shlex.quote(name)
-    if found.st_uid not in {user, 0}:
+    if status.st_uid not in {user, 0}:
         raise CommandError(
-            f"{name}: belongs to user {found.st_uid}, not to user {user} or root; "
+            f"{name}: belongs to user {status.st_uid}, not to user {user} or root; "
             f"as root, chown it to user {user}, or name a copy that belongs to that user"
         )
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        hint = f"chmod go-w {quoted}" if user in {found.st_uid, 0} else "name a copy that only you can write to"
+        hint = f"chmod go-w {quoted}" if user in {status.st_uid, 0} else "name a copy that only you can write to"
         raise CommandError(f"{name}: has mode {mode:04o}: others may write to it; {hint}")
     if mode & stat.S_IROTH:
-        hint = f"; chmod 600 {quoted} prevents that" if user in {found.st_uid, 0} else ""
+        hint = f"; chmod 600 {quoted} prevents that" if user in {status.st_uid, 0} else ""
         print_error(f"notice: {name}: has mode {mode:04o}: every user of this machine can read it{hint}")

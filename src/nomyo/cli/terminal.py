@@ -1,4 +1,4 @@
-"""Print completions, verdicts and errors, so that no text from a server controls a terminal or a CI system."""
+"""Print completions, verdicts and errors, so that text from a server cannot control a terminal or a CI system."""
 
 from __future__ import annotations
 
@@ -20,36 +20,37 @@ if TYPE_CHECKING:
 
 
 _CONTROL: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters (ECMA-48), but for tab and line feed
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Bidi_Control: the text would be shown in another order
-    "\u2028\u2029\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"  # line ends of Unicode, surrogates, hidden text
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters (ECMA-48), except tab and line feed
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Bidi_Control: would change the displayed order
+    "\u2028\u2029\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"  # line separators, surrogates, hidden text
 )
 """Characters that could move the cursor, set the title, send input, or disguise text."""
 
 _CI_VARIABLES: Final = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
-"""Set in every job: by most CI systems, by GitHub Actions, by Azure Pipelines, by TeamCity."""
+"""Variables that CI systems set in every job: most of them, GitHub Actions, Azure Pipelines, TeamCity."""
 
 
-def need_output() -> None:
-    """Raise `CommandError` if standard output is closed: the completion would be lost silently."""
+def require_stdout() -> None:
+    """Raise `CommandError` if standard output is closed, since the output would be lost silently."""
     if sys.stdout is None:
-        raise CommandError("standard output is closed, but the output is written there; nothing was sent")
+        raise CommandError("standard output is closed, so the output would be lost; nothing was sent")
 
 
 def print_completion(text: str) -> None:
     """Print a completion on standard output.
 
-    A pipe and a file get it unchanged. A terminal and the log of a CI job get it with control characters escaped
-    (`escape_controls`), and in a log also without commands to the CI system.
+    A pipe or file receives the completion unchanged. On a terminal and in the log of a CI job, control characters are
+    escaped (`escape_controls`); in a log, commands to the CI system are escaped as well.
     """
-    log = _is_ci_log()
+    is_log = _is_ci_log()
     print_output(
-        escape_controls(text) if log or (sys.stdout is not None and sys.stdout.isatty()) else text, commands=not log
+        escape_controls(text) if is_log or (sys.stdout is not None and sys.stdout.isatty()) else text,
+        commands=not is_log,
     )
 
 
 def _is_ci_log() -> bool:
-    """Whether standard output may be the log of a CI job: this is a CI job, and it is not a regular file."""
+    """Whether standard output may be the log of a CI job: in a CI job, anything but a regular file."""
     if not any(os.environ.get(name) for name in _CI_VARIABLES):
         return False
     try:
@@ -59,16 +60,16 @@ def _is_ci_log() -> bool:
 
 
 def escape_controls(text: str) -> str:
-    r"""Replace every character that could control a terminal by an escape, such as ``\x1b``.
+    r"""Replace every character that could control a terminal with an escape, such as ``\x1b``.
 
-    Line feeds, tabs and joiners, which some scripts and emoji need, stay; a carriage return before a line feed is
-    removed.
+    Line feeds, tabs, and the joiners that some scripts and emoji need are unchanged. A carriage return before a line
+    feed is removed.
     """
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text.replace("\r\n", "\n"))
 
 
 def print_error(text: str) -> None:
-    """Print one line on standard error, after the program's name; control characters are escaped."""
+    """Print one line with the prefix ``nomyo:`` on standard error; control characters are escaped."""
     errors.print_error(text, "nomyo")
 
 
@@ -76,7 +77,7 @@ NOT_APPRAISED = "not appraised: without --policy nothing is known about the serv
 
 
 def verdict_line(result: Mapping[str, Any], style: TextStyle) -> str:
-    """Format an attestation result, given in its JSON form, as one line."""
+    """Format an attestation result in its JSON form as one line."""
     from nomyo_attest.appraisal import Verdict
     from nomyo_attest.report.explain import VERDICT_INKS
     from nomyo_attest.report.formatting import excerpt
@@ -85,7 +86,7 @@ def verdict_line(result: Mapping[str, Any], style: TextStyle) -> str:
     policy = f"policy {excerpt(result['policy']['id'], 40)} ({result['policy']['digest'][:11]}…)"
     trust = f"AIK trust: {result['trust']}" if result["aik"]["name"] else "AIK trust: no AIK"
     line = f"{style.paint(verdict.value, VERDICT_INKS[verdict])}   {policy}   {trust}"
-    softened = [one["rule"] for one in result["findings"] if one["requirement"] == "warn" and one["outcome"] != "pass"]
+    softened = [row["rule"] for row in result["findings"] if row["requirement"] == "warn" and row["outcome"] != "pass"]
     return f"{line}   warnings: {', '.join(softened)}" if softened else line
 
 
@@ -93,7 +94,7 @@ def refusal_text(result: AttestationResult, policy: AppraisalPolicy, style: Text
     """Format a refusal: verdict, findings with remediation, and the note that the prompt has been sent."""
     from nomyo_attest.report.explain import body_text
 
-    end = "The response is not released. The prompt has been sent: evidence comes with the response, not before it."
+    note = "The response is not released. The prompt has been sent: evidence comes with the response, not before it."
     return "\n\n".join(
-        [verdict_line(result.to_dict(), style), body_text(result, policy, style), "\n".join(style.wrap(end))]
+        [verdict_line(result.to_dict(), style), body_text(result, policy, style), "\n".join(style.wrap(note))]
     )

@@ -41,7 +41,7 @@ class RouterOptions:
         api_keys: accepted bearer keys; empty to accept every client.
         tpm: one of `TPMS`.
         pcrs: the quoted PCRs, such as ``"sha256:0,7,10"``.
-        boot: the firmware that a software TPM reports at start, one of `BOOTS`.
+        boot: the firmware that a software TPM boots at start, one of `BOOTS`.
         aik: kind of the attestation key for each request. A hardware TPM takes seconds to create an RSA key.
         models: model → allowed security tiers; `ANY_MODEL` for all others. None: any model at every tier.
         default_tier: security tier of requests that name none.

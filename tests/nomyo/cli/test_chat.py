@@ -132,7 +132,7 @@ def test_nothing_is_sent_where_standard_output_is_closed(router: PlainRouter, co
         env=environment(),
     )
     assert done.returncode == 2
-    assert done.stderr == "nomyo: standard output is closed, but the output is written there; nothing was sent\n"
+    assert done.stderr == "nomyo: standard output is closed, so the output would be lost; nothing was sent\n"
     assert router.requests == []
 
 

@@ -64,7 +64,7 @@ def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, m
     ("reply", "said"),
     [
         (error(400, "too long"), "Bad request: too long; check --model, and whether the prompt is too long for it"),
-        (error(401, "no"), "no; no API key was sent: give one in NOMYO_API_KEY or --api-key-file"),
+        (error(401, "no"), "no; no API key was sent; set NOMYO_API_KEY or use --api-key-file"),
         (error(403, "not m"), "Forbidden: not m; ask the operator which models and tiers this API key may use"),
         (error(404, "off"), "Endpoint not found: off; check that the base URL is that of a NOMYO router"),
         (
@@ -90,7 +90,7 @@ def test_a_wrong_api_key_is_to_be_checked_and_not_shown(router: PlainRouter, mon
     monkeypatch.setenv("NOMYO_API_KEY", "secret-of-mine")
     router.answer(lambda _: error(401, "secret-of-mine is wrong"))
     answer = complaint(run("chat", PROMPT))
-    assert "check the API key, in NOMYO_API_KEY or --api-key-file" in answer
+    assert "check the API key in NOMYO_API_KEY or --api-key-file" in answer
     assert "secret-of-mine" not in answer
 
 

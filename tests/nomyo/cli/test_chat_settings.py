@@ -176,7 +176,7 @@ def test_a_kept_key_is_made_once_and_its_password_is_asked_for(router: PlainRout
     assert Path("keys/private_key.pem").read_bytes() == made
     answer = complaint(run("chat", "--key-dir", "keys", "x"))
     assert answer.startswith("keys/private_key.pem: is encrypted, but no password was given; ")
-    assert answer.endswith("; give its password in a file, --key-password-file")
+    assert answer.endswith("; pass the file of its password as --key-password-file")
 
 
 @pytest.mark.parametrize("content", ["", "\n", "a\nb\n", "x" * 5000])

@@ -89,9 +89,9 @@ def test_an_argument_that_is_given_and_empty_is_refused(words: str) -> None:
         for empty in ("", " "):
             said = complaint(run(*words.split(), flag.option_strings[0], empty, *positional))
             assert said.startswith(f"{words}: argument {flag.option_strings[0]}: "), said
-            assert re.search(r"expected a value, got an empty one|invalid number|invalid choice", said)
+            assert re.search(r"expected a value, got an empty string|invalid number|invalid choice", said)
     if positional:
-        assert "expected a value, got an empty one" in complaint(run(*words.split(), ""))
+        assert "expected a value, got an empty string" in complaint(run(*words.split(), ""))
 
 
 def test_what_was_typed_cannot_reach_the_terminal_raw() -> None:
