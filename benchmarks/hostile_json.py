@@ -21,7 +21,7 @@ from typing import Final
 
 import nomyo_attest as na
 import page
-from nomyo_attest.audit.record import Appraised, RecordAppraiser
+from nomyo_attest.audit.record import AppraisedRecord, RecordAppraiser
 from nomyo_attest.evidence.strict_json import TEXT_MAX, TooManyContainersError, check_containers
 from nomyo_attest.testing import Forge
 
@@ -83,7 +83,7 @@ def measure(name: str) -> dict[str, object]:
     began = time.process_time()
     appraised = appraiser.appraise("a.json", 1, text)
     seconds = time.process_time() - began
-    assert isinstance(appraised, Appraised)
+    assert isinstance(appraised, AppraisedRecord)
     return {"seconds": seconds, "mib": _resident("VmHWM") - before, "bound": accepted, "verdict": appraised.row.verdict}
 
 

@@ -1,4 +1,4 @@
-"""Read a record's text and its place from the columns of an Arrow batch."""
+"""Read the text, source and line of each record from the columns of an Arrow batch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nomyo_attest.evidence.strict_json import TEXT_MAX
 
 SOURCE: Final = "source"
 LINE: Final = "line"
-_LINE_MAX: Final = 2**63 - 1  # of a column of 64 bits
+_LINE_MAX: Final = 2**63 - 1  # the column `line` of verdicts is a signed 64-bit integer
 
 
 class ColumnError(NomyoAttestError, ValueError):
     """A table lacks a column, or the column has an unsupported type.
 
     Attributes:
-        column: its name.
-        expected: the type or number that is expected.
-        got: the type or number found.
+        column: the name of the column.
+        expected: the expected type or number of columns.
+        got: the actual type or number of columns.
     """
 
     def __init__(self, column: str, expected: str, got: str) -> None:
@@ -35,7 +35,7 @@ class ColumnError(NomyoAttestError, ValueError):
 
 
 class InputRow(NamedTuple):
-    """One input row. `text` is None if it cannot be read; `problem` states why."""
+    """One input row. If its text cannot be read, `text` is None and `problem` states why."""
 
     name: str
     line: int
@@ -50,7 +50,7 @@ class Columns:
         column: the column with the JSON text.
         source, line: the columns with the name of a record's source and its line; by default ``"source"`` and
             ``"line"``, if they exist.
-        name: the source's name if there is no such column.
+        name: the name of the source if no column contains it.
     """
 
     def __init__(self, column: str, source: str | None, line: str | None, name: str) -> None:
@@ -60,33 +60,33 @@ class Columns:
         self._name = name
 
     def check(self, schema: Any) -> None:
-        """Raise `ColumnError` for a schema that lacks a column or has it in an unsupported type."""
-        for wanted, default, fits, expected in (
-            (self._column, self._column, is_text, "JSON text: string or binary"),
-            (self._source, SOURCE, is_text, "string"),
+        """Check that the columns exist and have supported types. Raises `ColumnError`."""
+        for requested, default, is_supported, expected in (
+            (self._column, self._column, is_text_type, "JSON text: string or binary"),
+            (self._source, SOURCE, is_text_type, "string"),
             (self._line, LINE, pa.types.is_integer, "integer"),
         ):
-            name = wanted or default
-            found = schema.get_all_field_indices(name)
-            if len(found) > 1 or (wanted and not found):
-                have = ", ".join(repr(name) for name in schema.names) or "none"
-                raise ColumnError(name, "one column of this name", f"{len(found)} among {have}")
-            if found and not fits(plain_type(schema.field(found[0]).type)):
-                raise ColumnError(name, expected, str(schema.field(found[0]).type))
+            name = requested or default
+            indices = schema.get_all_field_indices(name)
+            if len(indices) > 1 or (requested and not indices):
+                names = ", ".join(repr(name) for name in schema.names) or "none"
+                raise ColumnError(name, "one column with this name", f"{len(indices)} among {names}")
+            if indices and not is_supported(plain_type(schema.field(indices[0]).type)):
+                raise ColumnError(name, expected, str(schema.field(indices[0]).type))
 
     def read(self, batch: Any, count: int) -> Iterator[InputRow]:
-        """Yield each row of a batch that `check` accepted; `count` rows came before it."""
-        texts = _array(batch, self._column)
-        sources = _array(batch, self._source or SOURCE)
-        lines = _array(batch, self._line or LINE)
+        """Yield each row of a batch that `check` accepted; `count` is the number of rows before it."""
+        texts = _find_array(batch, self._column)
+        sources = _find_array(batch, self._source or SOURCE)
+        lines = _find_array(batch, self._line or LINE)
         for index in range(batch.num_rows):
-            text, problem = _text(texts[index])
+            text, problem = _record_text(texts[index])
             source = buffer_of(sources[index]) if sources is not None else None
             name = self._name if source is None else source.to_pybytes().decode("utf-8", "replace")
-            yield InputRow(name, count + index + 1 if lines is None else _number(lines[index]), text, problem)
+            yield InputRow(name, count + index + 1 if lines is None else _line_number(lines[index]), text, problem)
 
 
-def _array(batch: Any, name: str) -> Any:
+def _find_array(batch: Any, name: str) -> Any:
     return plain_array(batch.column(name)) if name in batch.schema.names else None
 
 
@@ -102,25 +102,21 @@ def plain_type(kind: Any) -> Any:
 
 
 def plain_array(array: Any) -> Any:
-    """Unwrap the extension types around an array; its dictionary, if any, may still have one."""
+    """Return the storage of an array without extension types. Its dictionary, if any, may still have one."""
     while isinstance(array, pa.ExtensionArray):
         array = array.storage
     return array
 
 
-def is_text(kind: Any) -> bool:
+def is_text_type(kind: Any) -> bool:
     """Whether the values of a plain type are strings or bytes, in any of Arrow's layouts."""
-    is_one = pa.types
-    small = is_one.is_string(kind) or is_one.is_binary(kind)
-    return bool(small or is_one.is_large_string(kind) or is_one.is_large_binary(kind) or _is_view(kind))
-
-
-def _is_view(kind: Any) -> bool:
-    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+    types = pa.types
+    is_string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(is_string or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
 def _plain_scalar(scalar: Any) -> Any:
-    """Unwrap extension types and dictionaries of a value; None for null."""
+    """Return a value without extension types and dictionaries; None for null."""
     while isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar) and scalar.is_valid:
         scalar = scalar.value
     return scalar if scalar is not None and scalar.is_valid else None
@@ -132,7 +128,7 @@ def buffer_of(scalar: Any) -> Any:
     return None if plain is None else plain.as_buffer()
 
 
-def _text(scalar: Any) -> tuple[bytes | None, str]:
+def _record_text(scalar: Any) -> tuple[bytes | None, str]:
     buffer = buffer_of(scalar)
     if buffer is None:
         return None, "expected JSON text, got null"
@@ -141,7 +137,7 @@ def _text(scalar: Any) -> tuple[bytes | None, str]:
     return buffer.to_pybytes(), ""
 
 
-def _number(scalar: Any) -> int:
+def _line_number(scalar: Any) -> int:
     plain = _plain_scalar(scalar)
     value = 0 if plain is None else plain.as_py()
     return value if 0 <= value <= _LINE_MAX else 0

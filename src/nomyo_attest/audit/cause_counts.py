@@ -1,7 +1,7 @@
-"""Count failing records by cause and by boot: in a worker for one chunk, and in the store for all of them.
+"""Count failing records by cause and by boot: in a worker for one chunk, and in the store for all chunks.
 
-A cause is the set of rules that do not hold for a record, and the values found. The counts do not depend on the order
-of the sources or on the number of workers. A record for which every rule holds costs nothing here.
+A cause is the set of rules that do not hold for a record, with the values found. The counts do not depend on the order
+of the sources or on the number of workers. Records for which every rule holds are not counted.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from nomyo_attest.audit.row import Row, RowFinding, bounded
+from nomyo_attest.audit.row import Row, RowFinding, truncate_value
 from nomyo_attest.audit.summary import CauseFinding
 
-MESSAGE_MAXIMUM: Final = 500
+SAMPLE_MESSAGE_MAX: Final = 500
 """Maximum characters of a message in a sample."""
 
-_PER_RECORD: Final = frozenset(
+_RULES_WITH_UNIQUE_VALUES: Final = frozenset(
     {
         *("evidence.available", "evidence.form", "attest.form", "signature.form", "key.form", "key.template"),
         *("signer.name", "signature.valid", "nonce.match", "pcr.digest", "policy.period"),
     }
 )
-"""Rules whose values differ from record to record, so that they do not tell causes apart."""
+"""Rules whose values differ from record to record, and therefore do not distinguish causes."""
 
-_Position = tuple[int, int, str, int]
-"""Where a record is in time: whether it has no time, its time, its source, its line."""
+Position = tuple[int, int, str, int]
+"""A sort key of records: 1 for a record without a time, otherwise 0; its time; its source; its line."""
 
 
 class CauseSample(NamedTuple):
     """One cause, with the findings of its earliest record.
 
     Attributes:
-        cause: 16 bytes that stand for the rules and what differs.
-        shape: 16 bytes that stand for the rules and the PCRs that differ, whatever their values.
-        position: where the record is.
-        findings: its findings, as JSON.
+        cause: 16-byte digest of the rules and the values found.
+        shape: 16-byte digest of the rules and the PCRs that differ, without their values.
+        position: the position of the earliest record.
+        findings: the findings of that record, as JSON.
     """
 
     cause: bytes
     shape: bytes
-    position: _Position
+    position: Position
     findings: bytes
 
 
 class BootKey(NamedTuple):
-    """The records of one cause that share a boot; values that are unknown are empty.
+    """The key by which records of one cause and one boot are counted; unknown values are empty.
 
     Attributes:
-        cause: as in `CauseSample`.
-        aik: the AIK's Name, if the policy pins it.
-        reset_count: of the quote.
+        cause: see `CauseSample`.
+        aik: the AIK's Name if the policy pins it, otherwise empty.
+        reset_count: resetCount of the quote.
         clock_epoch: `processed_at` minus the TPM's clock, in whole seconds.
-        undated: 1 for records without a time.
+        undated: 1 for records without a time, otherwise 0.
     """
 
     cause: bytes
@@ -65,39 +65,39 @@ class BootKey(NamedTuple):
 
 
 class BootCount(msgspec.Struct):
-    """How many records, and the first and the last of them."""
+    """The number of records with one `BootKey`, and the positions of the first and the last of them."""
 
     records: int
-    first: _Position
-    last: _Position
+    first: Position
+    last: Position
 
 
 class CauseCounts:
-    """Add up the failing records of one chunk.
+    """Count the failing records of one chunk.
 
     Attributes:
-        samples: a sample for each cause.
-        boots: the records of each cause and boot.
+        samples: cause → its sample.
+        boots: cause and boot → the count of their records.
     """
 
     def __init__(self) -> None:
         self.samples: dict[bytes, CauseSample] = {}
         self.boots: dict[BootKey, BootCount] = {}
 
-    def add(self, row: Row, following: Collection[str]) -> None:
-        """Add a record with findings; the rules `following` are undecided because of others."""
-        found = [
-            finding for finding in row.findings if finding.requirement != "ignore" and finding.rule not in following
+    def add(self, row: Row, consequences: Collection[str]) -> None:
+        """Count a record with findings. The rules in `consequences` are undecided because of its other findings."""
+        findings = [
+            finding for finding in row.findings if finding.requirement != "ignore" and finding.rule not in consequences
         ]
-        if not found:
+        if not findings:
             return
         at = row.processed_at
         position = (int(at is None), at or 0, row.source, row.line)
-        cause = _digest([_difference(finding) for finding in found])
-        known = self.samples.get(cause)
-        if known is None or position < known.position:
-            shape = known.shape if known else _digest([_shape(finding) for finding in found])
-            self.samples[cause] = CauseSample(cause, shape, position, _encoded(found))
+        cause = _digest([_cause_values(finding) for finding in findings])
+        sample = self.samples.get(cause)
+        if sample is None or position < sample.position:
+            shape = sample.shape if sample else _digest([_shape_values(finding) for finding in findings])
+            self.samples[cause] = CauseSample(cause, shape, position, _encode_findings(findings))
         key = _boot_key(cause, row)
         boot = self.boots.get(key)
         if boot is None:
@@ -111,38 +111,41 @@ def _digest(value: Any) -> bytes:
     return hashlib.sha256(msgspec.json.encode(value)).digest()[:16]
 
 
-def _difference(finding: RowFinding) -> list[Any]:
+def _cause_values(finding: RowFinding) -> list[Any]:
     got = finding.got
-    if finding.rule in _PER_RECORD:
+    if finding.rule in _RULES_WITH_UNIQUE_VALUES:
         got = None
     elif isinstance(got, dict):
         got = sorted(got.items())
     return [finding.rule, finding.requirement, finding.outcome, got]
 
 
-def _shape(finding: RowFinding) -> list[Any]:
-    places = sorted(finding.got) if isinstance(finding.got, dict) else None
-    return [finding.rule, finding.requirement, finding.outcome, places]
+def _shape_values(finding: RowFinding) -> list[Any]:
+    keys = sorted(finding.got) if isinstance(finding.got, dict) else None
+    return [finding.rule, finding.requirement, finding.outcome, keys]
 
 
-def _encoded(found: list[RowFinding]) -> bytes:
+def _encode_findings(findings: list[RowFinding]) -> bytes:
     return msgspec.json.encode(
         [
             CauseFinding(
                 rule=finding.rule,
                 requirement=finding.requirement,
                 outcome=finding.outcome,
-                expected=bounded(finding.expected),
-                got=bounded(finding.got),
-                message=finding.message[:MESSAGE_MAXIMUM],
+                expected=truncate_value(finding.expected),
+                got=truncate_value(finding.got),
+                message=finding.message[:SAMPLE_MESSAGE_MAX],
             )
-            for finding in found
+            for finding in findings
         ]
     )
 
 
 def _boot_key(cause: bytes, row: Row) -> BootKey:
-    """Return the boot of a record; unknown without a signature that verifies, since anybody can write such a clock."""
+    """Return the key of a record's boot.
+
+    Without a valid signature the boot is unknown, since anyone could have written the clock and the counters.
+    """
     undated = int(row.processed_at is None)
     if not row.signature_valid or row.aik_name is None or row.reset_count is None:
         return BootKey(cause, b"", "", "", undated)
@@ -152,8 +155,6 @@ def _boot_key(cause: bytes, row: Row) -> BootKey:
         epoch = row.processed_at - row.clock // 1000
     return BootKey(cause, aik, row.reset_count, epoch, undated)
 
-
-# ---- in the store
 
 CAUSE_TABLES: Final = (
     """CREATE TABLE causes (
@@ -173,17 +174,17 @@ ON CONFLICT (cause) DO UPDATE SET undated = excluded.undated, at = excluded.at, 
 WHERE (excluded.undated, excluded.at, excluded.source, excluded.line) < (undated, at, source, line)"""
 
 
-def _extreme(side: str, comparison: str) -> str:
+def _update_extreme(side: str, comparison: str) -> str:
     names = [f"{side}_{part}" for part in ("at", "source", "line")]
     new = ", ".join(f"excluded.{name}" for name in names)
-    is_new = f"({new}) {comparison} ({', '.join(names)})"
-    return ", ".join(f"{name} = CASE WHEN {is_new} THEN excluded.{name} ELSE {name} END" for name in names)
+    replaces = f"({new}) {comparison} ({', '.join(names)})"
+    return ", ".join(f"{name} = CASE WHEN {replaces} THEN excluded.{name} ELSE {name} END" for name in names)
 
 
 UPSERT_BOOT: Final = f"""
 INSERT INTO boots VALUES ({", ".join("?" * 12)})
 ON CONFLICT (cause, aik, reset_count, clock_epoch, undated) DO UPDATE SET records = records + excluded.records,
-    {_extreme("first", "<")}, {_extreme("last", ">")}"""  # noqa: S608 - names of columns
+    {_update_extreme("first", "<")}, {_update_extreme("last", ">")}"""  # noqa: S608 - names of columns
 
 
 def cause_rows(samples: dict[bytes, CauseSample]) -> Iterator[tuple[Any, ...]]:
@@ -194,5 +195,5 @@ def cause_rows(samples: dict[bytes, CauseSample]) -> Iterator[tuple[Any, ...]]:
 
 def boot_rows(boots: dict[BootKey, BootCount]) -> Iterator[tuple[Any, ...]]:
     """Yield the parameters of `UPSERT_BOOT`."""
-    for key, one in boots.items():
-        yield (*key, one.records, *one.first[1:], *one.last[1:])
+    for key, boot in boots.items():
+        yield (*key, boot.records, *boot.first[1:], *boot.last[1:])

@@ -11,21 +11,21 @@ import msgspec
 from nomyo_attest.audit.cause_counts import BootCount, BootKey, CauseSample
 from nomyo_attest.audit.row import VERDICTS
 
-COUNTED: Final = len(VERDICTS) + 2
-"""The number of counters of each source; see `ChunkResult.counts`."""
-
+COUNTERS: Final = len(VERDICTS) + 2
+"""Number of counters for each source; see `ChunkResult.counts`."""
 
 LINES_LISTED: Final = 10
-"""Maximum lines that a tally lists."""
+"""Maximum number of lines that a tally lists."""
 
 
 class RawRecord(NamedTuple):
     """One record as read.
 
     Attributes:
-        source: number of the source, from 0 in the order read.
-        name: the source's name.
-        line: line or row, from 1; for a source that cannot be read to its end, where reading failed, 0 if at the start.
+        source: number of its source, from 0, in the order read.
+        name: name of its source.
+        line: its line or row, from 1. For a source that cannot be read to its end, the line where reading failed; 0 if
+            nothing was read.
         text: its JSON text; None if it could not be read.
         problem: why it could not be read; empty if it could.
     """
@@ -50,11 +50,12 @@ class SourceEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(ABC):
-    """Consecutive records, about a megabyte of them, to be sent to a worker.
+    """Consecutive records, about a megabyte in total, that are sent to a worker together.
 
     Attributes:
-        number: from 0 without gaps. The same inputs give the same chunks, however many workers there are.
-        progress: bytes on disk read when the chunk ends, counted from the beginning of all sources.
+        number: number of the chunk, from 0 without gaps. The same inputs result in the same chunks, regardless of the
+            number of workers.
+        progress: stored bytes read up to the end of this chunk, counted from the beginning of all sources.
     """
 
     number: int
@@ -62,23 +63,23 @@ class Chunk(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[RawRecord]:
-        """Yield each record, in order. Reads the files that it names; never raises for a damaged one."""
+        """Yield each record, in order. May read files; never raises for a damaged file."""
 
     @abstractmethod
-    def ends(self) -> tuple[SourceEnd, ...]:
-        """Return the sources that end in this chunk; call it after `records`, in the same process."""
+    def source_ends(self) -> tuple[SourceEnd, ...]:
+        """Return the sources that end in this chunk. Call it after `records`, in the same process."""
 
 
 class Tally(msgspec.Struct):
     """The records of one source in one chunk that have the same outcome of the same rule.
 
     Attributes:
-        source: the source's number.
-        rule, requirement: the rule, and what the policy says about it.
+        source: number of the source.
+        rule, requirement: the rule, and the policy's requirement for it.
         outcome: one of `nomyo_attest.audit.summary.OUTCOMES`.
-        records: how many records.
-        lines: the first `LINES_LISTED` of them.
-        message: the message of the first one.
+        records: number of records.
+        lines: lines of the first `LINES_LISTED` records.
+        message: the message of the first record.
     """
 
     source: int
@@ -91,16 +92,16 @@ class Tally(msgspec.Struct):
 
 
 class Fact(NamedTuple):
-    """Fields of one `Row`, for the cross-record rules; `source` is the number of the source.
+    """The fields of a `Row` that the cross-record rules and the summary need.
 
-    `quote` and `pcr_profile` are 32 bytes, `aik_name` is the Name's bytes.
+    `source` is the number of the source. `quote` and `pcr_profile` are digests of 32 bytes, `aik_name` is the Name.
     """
 
     source: int
     line: int
     payload_id: str | None
     verdict: int
-    """Its index in `VERDICTS`."""
+    """Index in `VERDICTS`."""
     processed_at: int | None
     recorded_at: int | None
     security_tier: str | None
@@ -119,20 +120,20 @@ class ChunkResult(msgspec.Struct, kw_only=True):
     """The result of one chunk.
 
     Attributes:
-        number: the chunk's.
-        rows: the rows selected, as JSON Lines.
-        written: how many rows.
-        facts: one for each record that was appraised or unreadable.
-        profiles: PCR profile → its values, as JSON text.
-        tallies: by source, rule and outcome.
-        counts: source's number → `COUNTED` numbers: records by verdict, in the order of `VERDICTS`; then those outside
-            the window of time by the client's clock, and those outside by the server's.
+        number: number of the chunk.
+        rows: the rows with a selected verdict, as JSON Lines.
+        written: number of these rows.
+        facts: a fact for each record that was appraised or is unreadable.
+        profiles: PCR profile → its PCR values, as JSON text.
+        tallies: a tally for each source, rule and outcome.
+        counts: source number → `COUNTERS` numbers: records by verdict, in the order of `VERDICTS`; then records outside
+            the window by the client's clock, and records outside the window by the server's clock.
         failures: rows (JSON) whose verdict is contraindicated, none or unreadable; the first `FAILURES_LISTED`.
-        not_established: what the results do not establish.
-        released: (released, gate, verdict's index in `VERDICTS`) → records of ledgers that say whether they were
-            released; the gate is empty where they do not say.
-        ends: the sources that end here.
-        progress: the chunk's.
+        not_established: sentences that state what the results do not establish.
+        released: (released, gate, index in `VERDICTS`) → number of records of ledgers that state whether the completion
+            was released; the gate is empty if the ledger does not state it.
+        source_ends: the sources that end in this chunk.
+        progress: see `Chunk`.
         causes, boots: failing records by cause and boot; see `CauseCounts`.
     """
 
@@ -146,7 +147,7 @@ class ChunkResult(msgspec.Struct, kw_only=True):
     failures: list[bytes]
     not_established: set[str]
     released: dict[tuple[bool, str, int], int]
-    ends: tuple[SourceEnd, ...]
+    source_ends: tuple[SourceEnd, ...]
     progress: int
     causes: dict[bytes, CauseSample] = {}
     boots: dict[BootKey, BootCount] = {}

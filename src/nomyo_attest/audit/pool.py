@@ -23,7 +23,7 @@ import msgspec
 
 from nomyo_attest.audit.child import READY, Child, ChildStartError
 from nomyo_attest.audit.chunk import Chunk, ChunkResult, RawRecord, SourceEnd
-from nomyo_attest.audit.record import place_of
+from nomyo_attest.audit.record import describe_location
 from nomyo_attest.audit.worker import Worker, WorkOrder
 from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.policy.model import AppraisalPolicy
@@ -87,7 +87,7 @@ class Pool:
         """
         first = list(itertools.islice(chunks, 2))
         if self._processes == 1 or len(first) < 2:
-            yield from map(Worker(self._order).work, _chain(first, chunks))
+            yield from map(Worker(self._order).appraise, _chain(first, chunks))
             return
         try:
             yield from self._results(_chain(first, chunks))
@@ -258,7 +258,7 @@ class _Single(Chunk):
     def records(self) -> Iterator[RawRecord]:
         yield self._record
 
-    def ends(self) -> tuple[SourceEnd, ...]:
+    def source_ends(self) -> tuple[SourceEnd, ...]:
         return ()
 
 
@@ -274,8 +274,8 @@ class _Marked(Chunk):
             problem = self._problems.get(index)
             yield record if problem is None else record._replace(text=None, problem=problem)
 
-    def ends(self) -> tuple[SourceEnd, ...]:
-        return self._chunk.ends()
+    def source_ends(self) -> tuple[SourceEnd, ...]:
+        return self._chunk.source_ends()
 
 
 def appraise_isolated(chunk: Chunk, order: WorkOrder) -> tuple[ChunkResult, int]:
@@ -294,13 +294,13 @@ def appraise_isolated(chunk: Chunk, order: WorkOrder) -> tuple[ChunkResult, int]
         for index, record in enumerate(chunk.records()):
             count += 1
             if record.text is not None:
-                result = isolated.work(_Single(record))
+                result = isolated.appraise(_Single(record))
                 if isinstance(result, str):
                     problems[index] = f"appraising it ended the process ({result})"
-        result = isolated.work(_Marked(chunk, problems))
+        result = isolated.appraise(_Marked(chunk, problems))
         if isinstance(result, str):  # each record can be appraised, and all of them together cannot
             problem = f"appraising it together with its neighbors ended the process ({result})"
-            result = Worker(order).work(_Marked(chunk, dict.fromkeys(range(count), problem) | problems))
+            result = Worker(order).appraise(_Marked(chunk, dict.fromkeys(range(count), problem) | problems))
         return result, isolated.lost
     finally:
         isolated.close()
@@ -314,7 +314,7 @@ class _Isolated:
         self._order = order
         self._worker: WorkerProcess | None = None
 
-    def work(self, chunk: Chunk) -> ChunkResult | str:
+    def appraise(self, chunk: Chunk) -> ChunkResult | str:
         """Return the result of `chunk`, or how the worker ended, such as ``"signal 9"``."""
         reason = ""
         for _ in range(RECORD_DEATHS_MAXIMUM):
@@ -363,13 +363,13 @@ def serve(connection: Connection) -> None:
     try:
         worker = Worker(WorkOrder(**order | {"policy": AppraisalPolicy(**order["policy"])}))
     except Exception as error:  # noqa: BLE001 - sent to the process that can report it
-        connection.send_bytes(place_of(error).encode("utf-8", "replace"))
+        connection.send_bytes(describe_location(error).encode("utf-8", "replace"))
         return
     connection.send_bytes(READY)
     try:
         while True:
-            connection.send(worker.work(connection.recv()))
+            connection.send(worker.appraise(connection.recv()))
     except (EOFError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - as above
-        connection.send(_Failure(place_of(error)))
+        connection.send(_Failure(describe_location(error)))

@@ -27,30 +27,32 @@ from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.line import Recorded
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
-CLOCK_MAXIMUM: Final = 2**63 - 1
-"""Maximum clock in milliseconds: the largest 64-bit integer of databases, 292 million years."""
+CLOCK_MAX: Final = 2**63 - 1
+"""Maximum clock in milliseconds: the largest 64-bit integer in databases, 292 million years."""
 
 TIER_MAX: Final = 100
 """Maximum characters of a security tier in a row; the server chooses the text."""
 
-QUOTE_MAX: Final = 2000
-"""Maximum characters of a text that a finding in a row quotes. The server chooses the text of a claim, which may have
-megabytes, and every report would repeat it. No other field that the rules quote is longer.
+FINDING_TEXT_MAX: Final = 2000
+"""Maximum characters of a text in the expected or found value of a finding.
+
+The server chooses the text of a claim, which may be megabytes long, and every report would repeat it. All other fields
+that rules report are shorter than this.
 """
 
 _PROFILES_STORED: Final = 1024
 _AS_BOOL: Final[dict[Outcome | None, bool]] = {Outcome.PASS: True, Outcome.FAIL: False}
 
 
-class Appraised(NamedTuple):
-    """A row, and what its verdict does not establish, in sentences."""
+class AppraisedRecord(NamedTuple):
+    """A row, and sentences that state what its verdict does not establish."""
 
     row: Row
     not_established: tuple[str, ...] = ()
 
 
-class Outside(Enum):
-    """A record whose time is outside the window, by the client's or by the server's clock."""
+class OutsideWindow(Enum):
+    """The result for a record whose time, by the client's or the server's clock, is outside the window."""
 
     BY_CLIENT = "recorded_at"
     BY_SERVER = "processed_at"
@@ -61,11 +63,11 @@ class RecordAppraiser:
 
     Args:
         policy: the policy.
-        at: the time of all appraisals, for a policy that has a period.
-        since, until: seconds since 1970; a record whose time is before `since` or not before `until` is not appraised.
-            The time is `recorded_at` of a ledger's line, and of any other record `processed_at`, which the server
-            claims without a signature. A record without a time is appraised.
-        keep_evidence: store in each row the evidence, so that the record can be re-appraised.
+        at: the time of all appraisals, for a policy with a validity period.
+        since, until: the window, in seconds since 1970: a record whose time is before `since`, or at `until` or later,
+            is not appraised. The time of a ledger's line is `recorded_at`. The time of any other record is
+            `processed_at`, an unsigned claim by the server. A record without a time is appraised.
+        keep_evidence: include the evidence in each row, so that the record can be re-appraised.
     """
 
     def __init__(
@@ -80,38 +82,40 @@ class RecordAppraiser:
         self.policy = policy
         self._at = at
         self._since, self._until = since, until
-        self._keep = keep_evidence
-        self._claims = frozenset(path.split(".")[0] for path in policy.claims)
-        self._any_value = {(bank, index) for bank, index, values in policy.accepted if not values}
+        self._keep_evidence = keep_evidence
+        self._claim_names = frozenset(path.split(".")[0] for path in policy.claims)
+        self._unrestricted_pcrs = {(bank, index) for bank, index, values in policy.accepted if not values}
         self._profiles: dict[tuple[object, ...], tuple[str, msgspec.Raw]] = {}
-        self._compared: dict[PcrLayout, list[tuple[str, int]]] = {}
+        self._compared_pcrs: dict[PcrLayout, list[tuple[str, int]]] = {}
 
-    def appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:
-        """Return the row of the record `text`, unless its time is outside the window. Never raises for a record."""
+    def appraise(self, source: str, line: int, text: bytes) -> AppraisedRecord | OutsideWindow:
+        """Return the row of the record `text`, or `OutsideWindow`. The content of a record never raises."""
         try:
             return self._appraise(source, line, text)
         except RepairError as error:
-            return Appraised(unreadable(source, line, str(error)))
+            return AppraisedRecord(unreadable_row(source, line, str(error)))
         except Exception as error:  # noqa: BLE001 - one record must not end an audit of a million
-            return Appraised(unreadable(source, line, f"internal error: {place_of(error)}; please report it"))
+            return AppraisedRecord(
+                unreadable_row(source, line, f"internal error: {describe_location(error)}; please report it")
+            )
 
-    def _appraise(self, source: str, line: int, text: bytes) -> Appraised | Outside:
+    def _appraise(self, source: str, line: int, text: bytes) -> AppraisedRecord | OutsideWindow:
         stored: StoredEvidence | None = None
         try:
             stored = unwrap(text)
             if stored is not None and stored.problem is not None:
                 raise stored.problem
             evidence: Evidence | EvidenceError = read_evidence(text if stored is None else stored.evidence)
-        except MisplacedEvidenceError as error:  # evidence in another place is not read, so the record is not appraised
+        except MisplacedEvidenceError as error:  # misplaced evidence is not read, so the record is not appraised
             recorded = Recorded() if stored is None else stored.recorded
-            without_verdict = unreadable(source, line, str(error))
-            return Appraised(msgspec.structs.replace(without_verdict, **recorded_columns(recorded)))
+            without_verdict = unreadable_row(source, line, str(error))
+            return AppraisedRecord(msgspec.structs.replace(without_verdict, **recorded_columns(recorded)))
         except EvidenceError as error:
             evidence = without_traceback(error)
-        time, tier = _claims(evidence)
+        time, tier = _time_and_tier(evidence)
         recorded = Recorded() if stored is None else stored.recorded
         if self._is_outside(time if recorded.at is None else recorded.at):
-            return Outside.BY_SERVER if recorded.at is None else Outside.BY_CLIENT
+            return OutsideWindow.BY_SERVER if recorded.at is None else OutsideWindow.BY_CLIENT
         case, result = examine(evidence, self.policy, stored.payload_id if stored else None, None, self._at)
         signature = result.outcome_of("signature.valid")
         trust = trust_of(case, signature)
@@ -129,9 +133,9 @@ class RecordAppraiser:
             row["signature_valid"] = _AS_BOOL.get(signature)
         if stored is not None:
             row |= recorded_columns(recorded)
-        if self._keep:
-            row["evidence"] = evidence_to_store(text, self._claims) if stored is None else stored.text
-        return Appraised(Row(**row), not_established(case, trust))
+        if self._keep_evidence:
+            row["evidence"] = evidence_to_store(text, self._claim_names) if stored is None else stored.text
+        return AppraisedRecord(Row(**row), not_established(case, trust))
 
     def _is_outside(self, time: int | None) -> bool:
         if time is None:
@@ -146,13 +150,13 @@ class RecordAppraiser:
             findings = [finding for finding in result.findings if finding.outcome in (FAIL, UNDECIDED)]
             row["failed"], row["undecided"] = list(failed), list(undecided)
             row["findings"] = [_row_finding(finding) for finding in findings]
-            row["reason"] = None if verdict is Verdict.AFFIRMING else _reason(verdict, findings)
+            row["reason"] = None if verdict is Verdict.AFFIRMING else _verdict_reason(verdict, findings)
 
     def _add_evidence(self, row: dict[str, Any], evidence: Evidence | EvidenceError, case: Case) -> None:
         if isinstance(evidence, Evidence):
             row["available"] = evidence.available
             if evidence.available:
-                row["pcr_profile"], row["pcrs"] = self._profile(evidence.pcrs)
+                row["pcr_profile"], row["pcrs"] = self._pcr_profile(evidence.pcrs)
         if case.name is not None:
             row["aik_name"] = case.name.hex()
             row["aik_pinned"] = case.name in self.policy.pinned
@@ -160,37 +164,37 @@ class RecordAppraiser:
             statement = case.attest.value
             clock = statement.clock_info
             row["quote"] = hashlib.sha256(case.attest.inner).hexdigest()
-            row["clock"] = clock.clock if clock.clock <= CLOCK_MAXIMUM else None
+            row["clock"] = clock.clock if clock.clock <= CLOCK_MAX else None
             row["reset_count"], row["restart_count"] = clock.reset_count, clock.restart_count
             row["firmware_version"] = f"{statement.firmware_version:016x}"
 
-    def _profile(self, report: PcrReport) -> tuple[str, msgspec.Raw]:
-        compared = self._compared.get(report.layout)
+    def _pcr_profile(self, report: PcrReport) -> tuple[str, msgspec.Raw]:
+        compared = self._compared_pcrs.get(report.layout)
         if compared is None:
-            compared = [(bank, i) for bank, of in sorted(report.values.items()) for i in sorted(of)]
-            compared = [place for place in compared if place not in self._any_value]
-            _store(self._compared, report.layout, compared)
+            pcrs = [(bank, index) for bank, values in sorted(report.values.items()) for index in sorted(values)]
+            compared = [pcr for pcr in pcrs if pcr not in self._unrestricted_pcrs]
+            _add_to_cache(self._compared_pcrs, report.layout, compared)
         key = (report.layout, *[report.values[bank][index] for bank, index in compared])
-        known = self._profiles.get(key)
-        if known is None:
-            values: dict[str, dict[str, str]] = {bank: {} for bank in sorted(report.values)}
+        profile = self._profiles.get(key)
+        if profile is None:
+            hex_values: dict[str, dict[str, str]] = {bank: {} for bank in sorted(report.values)}
             for bank, index in compared:
-                values[bank][str(index)] = report.values[bank][index].hex()
-            text = msgspec.json.encode(values)
-            known = hashlib.sha256(text).hexdigest(), msgspec.Raw(text)
-            _store(self._profiles, key, known)
-        return known
+                hex_values[bank][str(index)] = report.values[bank][index].hex()
+            text = msgspec.json.encode(hex_values)
+            profile = hashlib.sha256(text).hexdigest(), msgspec.Raw(text)
+            _add_to_cache(self._profiles, key, profile)
+        return profile
 
 
-def _store(cache: dict[Any, Any], key: object, value: object) -> None:
-    """Add to a cache of at most `_PROFILES_STORED` entries, which is cleared when it is full."""
+def _add_to_cache(cache: dict[Any, Any], key: object, value: object) -> None:
+    """Add an entry to a cache, which is cleared when it has `_PROFILES_STORED` entries."""
     if len(cache) >= _PROFILES_STORED:
         cache.clear()
     cache[key] = value
 
 
 def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
-    """Return the undecided rules of one record that another finding of it explains; see `consequences`."""
+    """Return the rules of one record that are undecided because of another of its findings; see `consequences`."""
     return consequences(
         undecided={finding.rule for finding in findings if finding.outcome in (UNDECIDED, UNDECIDED.value)},
         failed={finding.rule for finding in findings if finding.outcome in (FAIL, FAIL.value)},
@@ -203,28 +207,28 @@ def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
 
 
 def recorded_columns(recorded: Recorded) -> dict[str, Any]:
-    """Return the columns of a row about the recording, from a ledger's line."""
+    """Return the columns of a row that describe the recording, from a ledger's line."""
     return {"recorded_at": recorded.at, "gate": recorded.gate, "released": recorded.released}
 
 
-def unreadable(source: str, line: int, problem: str) -> Row:
+def unreadable_row(source: str, line: int, problem: str) -> Row:
     """Return the row of a record, or of a source, that could not be read."""
     return Row(source=source, line=line, verdict=UNREADABLE, reason=problem)
 
 
-def _claims(evidence: Evidence | EvidenceError) -> tuple[int | None, str | None]:
-    """Return `processed_at` and the security tier, None for a value that cannot be one."""
+def _time_and_tier(evidence: Evidence | EvidenceError) -> tuple[int | None, str | None]:
+    """Return `processed_at` and the security tier that the server claims; None for each that is missing or invalid."""
     if isinstance(evidence, EvidenceError):
         return None, None
     time, tier = evidence.claims.get("processed_at"), evidence.claims.get("security_tier")
     return seconds_of(time), _encodable(tier[:TIER_MAX]) if type(tier) is str else None
 
 
-def _reason(verdict: Verdict, findings: list[Finding]) -> str:
+def _verdict_reason(verdict: Verdict, findings: list[Finding]) -> str:
     """Return the message of the first finding that causes the verdict."""
     outcome = FAIL if verdict is Verdict.CONTRAINDICATED else UNDECIDED
-    following = consequences_of(findings)
-    for finding in sorted(findings, key=lambda finding: finding.rule in following):  # consequences last
+    consequent = consequences_of(findings)
+    for finding in sorted(findings, key=lambda finding: finding.rule in consequent):  # consequences last
         if verdict is Verdict.WARNING and finding.requirement is Requirement.WARN:
             return _encodable(finding.message)
         if finding.requirement is Requirement.REQUIRED and finding.outcome is outcome:
@@ -245,14 +249,14 @@ def _row_finding(finding: Finding) -> RowFinding:
 
 
 def _encodable(text: str) -> str:
-    """Return text that UTF-8 can encode: a lone surrogate becomes its escape."""
+    """Return text that UTF-8 can encode, with lone surrogates replaced by escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _encodable_value(value: Any) -> Any:
     if isinstance(value, str):
-        whole = len(value) <= QUOTE_MAX
-        return _encodable(value if whole else f"{value[:QUOTE_MAX]}… ({len(value):,} characters in all)")
+        is_short = len(value) <= FINDING_TEXT_MAX
+        return _encodable(value if is_short else f"{value[:FINDING_TEXT_MAX]}… ({len(value):,} characters in all)")
     if isinstance(value, list):
         return [_encodable_value(item) for item in value]
     if isinstance(value, dict):
@@ -260,10 +264,10 @@ def _encodable_value(value: Any) -> Any:
     return value
 
 
-def place_of(error: BaseException) -> str:
-    """Return the type of an exception and the line that raised it; not its text, which may quote a record."""
-    place, traceback = "", error.__traceback__
+def describe_location(error: BaseException) -> str:
+    """Return the type of an exception and the line that raised it, without its text, which may quote a record."""
+    location, traceback = "", error.__traceback__
     while traceback is not None:
-        place = f"{os.path.basename(traceback.tb_frame.f_code.co_filename)}, line {traceback.tb_lineno}"  # noqa: PTH119 - a name, not a path to be opened
+        location = f"{os.path.basename(traceback.tb_frame.f_code.co_filename)}, line {traceback.tb_lineno}"  # noqa: PTH119 - a name, not a path to be opened
         traceback = traceback.tb_next
-    return f"{type(error).__name__} at {place}"
+    return f"{type(error).__name__} at {location}"

@@ -10,15 +10,13 @@ UNREADABLE: Final = "unreadable"
 """The verdict of a record or source that could not be read, such as a truncated archive or a line that is too long."""
 
 VERDICTS: Final = ("affirming", "warning", "contraindicated", "none", UNREADABLE)
-"""The verdicts of rows, in the order used everywhere: those of AR4SI, then `UNREADABLE`."""
-
+"""The verdicts of rows, in the order of all outputs: those of AR4SI, then `UNREADABLE`."""
 
 PASSING: Final = frozenset({"affirming", "warning"})
-"""The verdicts with which a gate releases a completion: every required rule holds."""
-
+"""The verdicts for which a gate releases the completion: every required rule holds."""
 
 VALUE_MAXIMUM: Final = 4096
-"""Maximum characters of JSON of an expected or found value that a summary lists; a longer one is cut."""
+"""Maximum length of an expected or found value in a summary, in characters of JSON."""
 
 
 class RowFinding(msgspec.Struct, frozen=True):
@@ -27,9 +25,9 @@ class RowFinding(msgspec.Struct, frozen=True):
     Attributes:
         rule: the rule's id.
         outcome: ``"fail"`` or ``"undecided"``.
-        requirement: what the policy says about the rule: ``"required"``, ``"warn"`` or ``"ignore"``.
+        requirement: the policy's requirement for the rule: ``"required"``, ``"warn"`` or ``"ignore"``.
         expected, got: the values compared, as in the JSON form of a result.
-        message: a sentence.
+        message: what is wrong, as a sentence.
     """
 
     rule: str
@@ -44,32 +42,32 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The result for one record.
 
     Attributes:
-        source: the name of its file, or ``"-"``.
-        line: its line or row in that file, from 1; 1 in a file of one record. For a source that cannot be read to its
+        source: the name of the file, or ``"-"`` for standard input.
+        line: the line or row in that file, from 1; 1 in a file of one record. For a source that cannot be read to its
             end, the line where reading failed; 0 if nothing was read.
-        payload_id: as recorded; None if there is none.
+        payload_id: the payload id in the record; None if it has none.
         verdict: one of `VERDICTS`.
-        failed, undecided: ids of the rules that failed, or are undecided.
+        failed, undecided: ids of the rules that failed, and of those that are undecided.
         reason: the reason for the verdict, as a sentence; None for affirming.
         trust: the trust in the AIK; None if unreadable.
         processed_at: the server's time of the response, in seconds since 1970, UTC; None if it is missing or invalid.
         recorded_at: the client's time of the response, in seconds since 1970, UTC, from a ledger's line; None for
             other records.
-        gate: whether the client's gate was ``"on"`` or ``"off"``, from a ledger's line; None if that is not recorded.
-        released: whether the completion was released, from a ledger's line; None if that is not recorded.
+        gate: whether the client's gate was ``"on"`` or ``"off"``, from a ledger's line; None if not recorded.
+        released: whether the completion was released, from a ledger's line; None if not recorded.
         security_tier: the tier that the server claims; None if it claims none.
-        available: whether the record has evidence; None if it is malformed.
-        signature_valid: whether the signature verifies; None if that is undecided.
-        aik_name: the AIK's Name in hex; None if there is none.
-        aik_pinned: whether the policy pins that Name; None if there is none.
-        quote: SHA-256, in hex, over TPMS_ATTEST, the signed structure; not over the signature, since an ECDSA signature
-            has a second valid form.
+        available: whether the record has evidence; None if the evidence is malformed.
+        signature_valid: whether the signature verifies; None if undecided.
+        aik_name: the AIK's Name in hex; None without an AIK.
+        aik_pinned: whether the policy pins that Name; None without an AIK.
+        quote: SHA-256, in hex, over TPMS_ATTEST, the signed structure. The signature is not included, since an ECDSA
+            signature has a second valid form.
         clock, reset_count, restart_count: TPMS_CLOCK_INFO; clock in milliseconds, None above 2**63 - 1.
         firmware_version: in hex, 16 digits.
         pcr_profile: SHA-256, in hex, over the PCR values reported, without PCRs for which the policy accepts any value.
-        pcrs: those values: bank → index → hex. JSON text in flat forms.
+        pcrs: those PCR values: bank → index → hex. JSON text in CSV, Parquet, Arrow and Spark.
         findings: the rules that failed or are undecided.
-        evidence: stored on request so that the record can be re-appraised: a response that has only `_metadata`.
+        evidence: on request, the evidence for a re-appraisal: a response that has only `_metadata`.
     """
 
     source: str
@@ -109,7 +107,7 @@ def encode_row(row: Row) -> bytes:
     return msgspec.json.encode(row) + b"\n"
 
 
-def bounded(value: Any) -> Any:
-    """Return an expected or found value, or the beginning of its JSON text if that is longer than `VALUE_MAXIMUM`."""
+def truncate_value(value: Any) -> Any:
+    """Return an expected or found value, or the beginning of its JSON text if it is longer than `VALUE_MAXIMUM`."""
     text = msgspec.json.encode(value).decode()
     return value if len(text) <= VALUE_MAXIMUM else f"{text[:VALUE_MAXIMUM]}… ({len(text)} characters)"

@@ -8,8 +8,8 @@
     findings = audit.cross_record(verdicts)
     checks = audit.cross_record_checks(verdicts)
 
-Needs the extra `spark` on the driver, and this package with pyarrow wherever executors run Python. All functions return
-lazy DataFrames and collect nothing. For PySpark 3.5 and 4.
+The driver needs the extra `spark`; executors need this package and pyarrow. All functions return lazy DataFrames and
+collect no data. PySpark 3.5 and 4 are supported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings, outcome_of, remark_of
+from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings_of, outcome_of, remark_of
 from nomyo_attest.audit.cross_record.rules import (
     QUERY_COLUMNS,
     CrossRecordRule,
@@ -40,7 +40,7 @@ try:
     from nomyo_attest.audit.arrow import LINE, RESULT_SCHEMA, SOURCE, ColumnError, appraisal_time, appraise_batches
 except ImportError as error:
     raise ImportError(
-        f"the audit on Spark needs PySpark and pyarrow from the extra spark: {install_command('spark')}"
+        f"an audit on Spark needs PySpark and pyarrow from the extra spark: {install_command('spark')}"
     ) from error
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "appraise", "cross_record", "cross_record_checks"]
 
-_RECORD: Final = "response"  # the column's name in the tasks, whatever its name in the table
+_RECORD_COLUMN: Final = "response"  # the name of the column in tasks, regardless of its name in the table
 
-_PLACE: Final = pa.struct(
+_PLACE_STRUCT: Final = pa.struct(
     [
         pa.field("source", pa.string(), nullable=False),
         pa.field("line", pa.int64(), nullable=False),
@@ -63,9 +63,9 @@ FINDINGS_SCHEMA: Final = pa.schema(
         pa.field("rule", pa.string(), nullable=False),
         pa.field("key", pa.string(), nullable=False),
         pa.field("records", pa.int64(), nullable=False),
-        pa.field("first", _PLACE, nullable=False),
-        pa.field("last", _PLACE, nullable=False),
-        pa.field("places", pa.list_(pa.field("element", _PLACE, nullable=False)), nullable=False),
+        pa.field("first", _PLACE_STRUCT, nullable=False),
+        pa.field("last", _PLACE_STRUCT, nullable=False),
+        pa.field("places", pa.list_(pa.field("element", _PLACE_STRUCT, nullable=False)), nullable=False),
         pa.field("message", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
         pa.field("high", pa.int64()),
@@ -133,45 +133,46 @@ def appraise(
 ) -> DataFrame:
     """Appraise each row of `df`; returns a DataFrame with the columns of `nomyo_attest.audit.row.Row`.
 
-    Arguments are those of `nomyo_attest.audit.arrow.appraise_batches`, and the rows are the same. The policy is sent to
-    the executors as its document.
+    The arguments have the same meaning as for `nomyo_attest.audit.arrow.appraise_batches`, and the rows are the same.
+    The policy is sent to the executors as its document.
 
     Args:
         df: any DataFrame; only the columns named here are read.
         policy: the policy.
         column: the column with the records, each a JSON text; string or binary.
-        source, line: columns with a record's place; by default ``"source"`` and ``"line"``, if they exist. Without
-            them, a place is partition and position, which change when Spark partitions differently.
-        name: the source's name where there is no such column; by default ``"partition 0"`` and so on.
-        at: the time of all appraisals; by default the time of this call, if the policy has a period. It does not
-            depend on when a task runs, or runs again.
-        since, until, keep_evidence: as there.
+        source, line: the columns with the source and line of a record; by default ``"source"`` and ``"line"``, if they
+            exist. Without them, partition and position are used, which change when Spark partitions the data
+            differently.
+        name: the name of the source if no column contains it; by default ``"partition 0"`` and so on.
+        at: the time of all appraisals; by default the time of this call, if the policy has a validity period. It does
+            not depend on when a task runs, or runs again.
+        since, until, keep_evidence: see `nomyo_attest.audit.arrow.appraise_batches`.
 
     Raises:
         TypeError, ValueError: for invalid arguments.
-        ColumnError: for columns that are missing or of another type.
+        ColumnError: for columns that are missing or have an unsupported type.
     """
     arguments: dict[str, Any] = {"at": at, "since": since, "until": until, "keep_evidence": keep_evidence}
-    appraise_batches((), policy, **arguments)  # raises for wrong arguments here, not in a task
+    appraise_batches((), policy, **arguments)  # raises for invalid arguments here, not in a task
     arguments["at"] = appraisal_time(policy, at)
-    wanted = {
-        _RECORD: _find_column(df, column, (types.StringType, types.BinaryType), "JSON text: string or binary"),
+    columns = {
+        _RECORD_COLUMN: _find_column(df, column, (types.StringType, types.BinaryType), "JSON text: string or binary"),
         SOURCE: _find_column(df, source or SOURCE, (types.StringType,), "string", optional=source is None),
         LINE: _find_column(df, line or LINE, (types.IntegralType,), "integer", optional=line is None),
     }
-    records = df.selectExpr(*(f"{_quoted(found)} AS {alias}" for alias, found in wanted.items() if found))
+    records = df.selectExpr(*(f"{_quote_column(found)} AS {alias}" for alias, found in columns.items() if found))
     return records.mapInArrow(_appraise_task(policy, name, arguments), SCHEMA)
 
 
 def _appraise_task(
     policy: AppraisalPolicy, name: str | None, arguments: dict[str, Any]
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """Return the function of a task. It is pickled with the policy, whose document is validated again on arrival."""
+    """Return the function of a task. It is pickled with the policy, whose document an executor validates again."""
 
     def appraise_partition(batches: Iterator[Any]) -> Iterator[Any]:
         task = TaskContext.get()
         place = name or f"partition {task.partitionId() if task else 0}"
-        return appraise_batches(batches, policy, column=_RECORD, name=place, **arguments)
+        return appraise_batches(batches, policy, column=_RECORD_COLUMN, name=place, **arguments)
 
     return appraise_partition
 
@@ -180,20 +181,20 @@ def _find_column(
     df: DataFrame, name: str, kinds: tuple[type[types.DataType], ...], expected: str, *, optional: bool = False
 ) -> str | None:
     """Return `name` if `df` has one such column of one of the types; None for an optional column that is missing."""
-    found = [field for field in df.schema.fields if field.name == name]
-    if not found and optional:
+    fields = [field for field in df.schema.fields if field.name == name]
+    if not fields and optional:
         return None
-    if len(found) != 1:
-        have = ", ".join(map(repr, df.columns)) or "none"
-        raise ColumnError(name, "one column of this name", f"{len(found)} among {have}")
-    kind = found[0].dataType
+    if len(fields) != 1:
+        names = ", ".join(map(repr, df.columns)) or "none"
+        raise ColumnError(name, "one column with this name", f"{len(fields)} among {names}")
+    kind = fields[0].dataType
     if not isinstance(kind, kinds):
         hint = "; convert it to JSON text with to_json()" if isinstance(kind, types.StructType) else ""
         raise ColumnError(name, expected, f"{kind.simpleString()}{hint}")
     return name
 
 
-def _quoted(name: str) -> str:
+def _quote_column(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
@@ -205,11 +206,10 @@ def cross_record(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFram
 
     Args:
         verdicts: the result of `appraise`, or a table it was written to, with at least all its columns.
-        max_gap: seconds; longer times without a record are findings of ``gap.records``. Without it that rule is not
-            evaluated.
+        max_gap: the limit of ``gap.records``, in seconds; None to not evaluate that rule.
     """
-    found = [_findings_of(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
-    return reduce(lambda rows, other: rows.unionAll(other), found)
+    frames = [_findings_frame(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
+    return reduce(lambda frame, other: frame.unionAll(other), frames)
 
 
 def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> DataFrame:
@@ -222,11 +222,11 @@ def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> D
     Args:
         verdicts, max_gap: as for `cross_record`.
     """
-    checks = [_check_of(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
-    return reduce(lambda rows, other: rows.unionAll(other), checks)
+    frames = [_check_frame(verdicts, rule, max_gap) for rule in evaluated_rules(max_gap)]
+    return reduce(lambda frame, other: frame.unionAll(other), frames)
 
 
-def _check_of(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
+def _check_frame(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
     found = (
         "SELECT COUNT(CASE WHEN place = 1 THEN 1 END) AS findings, "  # noqa: S608 - text of the table of rules
         "COALESCE(SUM(CASE WHEN place = 1 THEN records END), 0) AS in_findings "
@@ -252,18 +252,18 @@ def _check_task(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
             checks = []
             for row in batch.to_pylist():
                 number, in_findings, *counts = (row[name] for name in _COUNTS)
-                covered = Coverage(*counts)
-                values = (rule_id, outcome_of(rule, number, covered), number, in_findings, *covered)
-                checks.append(dict(zip(CHECKS_SCHEMA.names, (*values, remark_of(rule, covered)), strict=True)))
+                coverage = Coverage(*counts)
+                values = (rule_id, outcome_of(rule, number, coverage), number, in_findings, *coverage)
+                checks.append(dict(zip(CHECKS_SCHEMA.names, (*values, remark_of(rule, coverage)), strict=True)))
             yield pa.RecordBatch.from_pylist(checks, schema=CHECKS_SCHEMA)
 
     return check
 
 
-def _findings_of(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
+def _findings_frame(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
     query = f"WITH verdicts AS (SELECT * FROM {{verdicts}}) SELECT * FROM ({rule.query(max_gap)})"  # noqa: S608 - text of the table of rules
     rows = verdicts.sparkSession.sql(query, verdicts=verdicts)
-    # All rows of a finding are in one partition, one after another.
+    # Put all rows of a finding into one partition, next to each other.
     grouped = rows.repartition("cross_record_key").sortWithinPartitions("cross_record_key", "place")
     return grouped.mapInArrow(_findings_task(rule.id), _spark_schema(FINDINGS_SCHEMA))
 
@@ -272,20 +272,20 @@ def _findings_task(rule_id: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """Return the function of a task, which is pickled with the rule's id, not with the rule."""
 
     def find(batches: Iterator[Any]) -> Iterator[Any]:
-        return _batches(findings(find_cross_record_rule(rule_id), _rows(batches)))
+        return _finding_batches(findings_of(find_cross_record_rule(rule_id), _query_rows(batches)))
 
     return find
 
 
-def _rows(batches: Iterator[Any]) -> Iterator[QueryRow]:
+def _query_rows(batches: Iterator[Any]) -> Iterator[QueryRow]:
     for batch in batches:
         for row in batch.to_pylist():
             yield tuple(row[name] for name in QUERY_COLUMNS)
 
 
-def _batches(found: Iterator[CrossRecordFinding]) -> Iterator[Any]:
+def _finding_batches(findings: Iterator[CrossRecordFinding]) -> Iterator[Any]:
     rows: list[dict[str, Any]] = []
-    for finding in found:
+    for finding in findings:
         rows.append(msgspec.to_builtins(finding))
         if len(rows) == _FINDINGS_PER_BATCH:
             yield pa.RecordBatch.from_pylist(rows, schema=FINDINGS_SCHEMA)

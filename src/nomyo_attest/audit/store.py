@@ -1,4 +1,4 @@
-"""Store the results of an audit in one SQLite file, in bounded memory, so that the audit can be resumed.
+"""Store the results of an audit in one SQLite file, in truncate_value memory, so that the audit can be resumed.
 
 Results are added in the order of their chunks. `checkpoint` commits everything added since the last checkpoint in one
 transaction. If an audit is killed, the results after its last checkpoint are lost, and resuming adds them again.
@@ -201,7 +201,7 @@ class Store:
                 "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     (source.source, source.name, source.kind, source.size, source.sha256, source.blank, source.problem)
-                    for source in result.ends
+                    for source in result.source_ends
                 ),
             )
             self.connection.execute("UPDATE totals SET written = written + ?", (result.written,))
@@ -234,7 +234,7 @@ class Store:
             for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 - `yield from` would close the cursor, which raises once the store is closed
                 yield row
 
-    def run(self, sql: str, rows: Iterable[tuple[Any, ...]] | None = None) -> None:
+    def execute(self, sql: str, rows: Iterable[tuple[Any, ...]] | None = None) -> None:
         """Execute a statement, once for each of `rows` if they are given. Raises `StoreError`."""
         with _as_store_error(self.path):
             if rows is None:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from nomyo_attest.audit.cause_groups import cause_groups_of
-from nomyo_attest.audit.cross_record.findings import QueryRow, findings, outcome_of, remark_of
+from nomyo_attest.audit.cross_record.findings import QueryRow, findings_of, outcome_of, remark_of
 from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, evaluated_rules
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
@@ -41,18 +41,17 @@ from nomyo_attest.audit.totals import (
 )
 from nomyo_attest.policy.model import AppraisalPolicy
 
-CROSS_RECORD: Final = "cross-record"
-RELEASED: Final = "released"
-OUTSIDE: Final = "outside"
-NOTHING: Final = "nothing"
+FAIL_ON_CROSS_RECORD: Final = "cross-record"
+FAIL_ON_RELEASED: Final = "released"
+FAIL_ON_OUTSIDE: Final = "outside"
+FAIL_ON_NOTHING: Final = "nothing"
 
-FAIL_ON: Final = (*VERDICTS[1:], CROSS_RECORD, RELEASED, OUTSIDE)
-"""The values of ``--fail-on`` that can be combined; `NOTHING` can only be given alone."""
+FAIL_ON: Final = (*VERDICTS[1:], FAIL_ON_CROSS_RECORD, FAIL_ON_RELEASED, FAIL_ON_OUTSIDE)
+"""The values of ``--fail-on`` that can be combined; `FAIL_ON_NOTHING` must be the only value."""
 
-FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, CROSS_RECORD})
+FAIL_ON_DEFAULT: Final = frozenset({"contraindicated", "none", UNREADABLE, FAIL_ON_CROSS_RECORD})
 
-_RELEASE_UNKNOWN: Final = "no record says whether its completion was released: only lines of an evidence ledger do"
-
+_RELEASE_UNKNOWN: Final = "no record states whether its completion was released; only lines of a ledger do"
 
 _PLACE: Final = QUERY_COLUMNS.index("place")
 _RECORDS: Final = QUERY_COLUMNS.index("records")
@@ -78,30 +77,33 @@ def summarize(
 
     Args:
         store: the store, after all results were added.
-        policy: the policy applied.
-        run: how the audit was run; it is not modified.
-        skipped, skipped_total: names of files that were skipped, and how many there are.
-        duplicate_names, duplicate_names_total: further names of files that were read already, and how many there are.
-        max_gap: seconds for `gap.records`, which is not evaluated without it.
+        policy: the policy of the audit.
+        run: how the audit was run.
+        skipped, skipped_total: names of files that were skipped, and the number of these files.
+        duplicate_names, duplicate_names_total: further names of files that were read under another name, and their
+            number.
+        max_gap: the limit of `gap.records`, in seconds; None to not evaluate that rule.
         fail_on, max_failures, allow_no_evidence: see `status_of`.
         allow_undated: accept cross-record checks that were not evaluated because records have no usable time.
-        on_finding: called with each finding across records; the summary lists `CROSS_RECORD_LISTED` of them.
+        on_finding: called with every finding across records; the summary lists only `CROSS_RECORD_LISTED` of them.
 
     Raises:
         StoreError: the store cannot be read, or the disk is too full for temporary files.
     """
     order = SourceOrder(store)
     stored = StoredRecords(store, order)
-    cross_record, cross_record_rules = _cross_record(stored, max_gap, on_finding)
+    cross_record, cross_record_rules = _run_cross_record_rules(stored, max_gap, on_finding)
     evidence = has_evidence(store)
     for rule in cross_record_rules:
-        rule.accepted = _accepted(rule, policy, undated=allow_undated, no_evidence=allow_no_evidence and not evidence)
+        rule.accepted = _is_accepted(
+            rule, policy, undated=allow_undated, no_evidence=allow_no_evidence and not evidence
+        )
     timeline = timeline_of(store)
     profiles, profiles_total = profiles_of(store, order, stored, timeline)
     counts, outside_by_client, outside_by_server = counts_of(store)
     released = released_of(store)
     tiers, tiers_total = tiers_of(store)
-    aiks, aiks_pinned = stored.aiks()
+    aiks, aiks_pinned = stored.count_aiks()
     ((sources_total, sources_unreadable, blank),) = store.query(
         "SELECT COUNT(*), coalesce(SUM(problem <> ''), 0), coalesce(SUM(blank), 0) FROM sources"
     )
@@ -166,13 +168,13 @@ def summarize(
     )
 
 
-def _cross_record(
+def _run_cross_record_rules(
     stored: StoredRecords, max_gap: int | None, on_finding: Callable[[CrossRecordFinding], None] | None
 ) -> tuple[list[CrossRecordFinding], list[CrossRecordRuleSummary]]:
     """Return the findings to list and the summary of each rule, in the order of the rules.
 
-    Findings whose records may be copies of one response come last within a rule, and are listed only if there is room
-    after all others: any number of copies cannot hide a replay.
+    Findings whose records may be copies of one response come last within a rule, and are listed only if the limit
+    leaves room after all others: no number of copies can hide a replay.
     """
     summaries: list[CrossRecordRuleSummary] = []
     urgent: list[list[CrossRecordFinding]] = []
@@ -181,27 +183,27 @@ def _cross_record(
         summary = CrossRecordRuleSummary(
             rule=rule.id, question=rule.question, remediation=rule.remediation, findings=0, records=0
         )
-        rows = _counted(stored.query_rows(rule, max_gap), summary)
-        found = findings(rule, rows)
+        rows = _count_findings(stored.query_rows(rule, max_gap), summary)
+        found = findings_of(rule, rows)
         if on_finding is not None:
-            found = _reported(found, on_finding)
+            found = _report_findings(found, on_finding)
         urgent.append([])
         copies.append([])
         for finding in found:
             candidates = copies[-1] if finding.may_be_copies else urgent[-1]
             if len(candidates) < CROSS_RECORD_LISTED:
                 candidates.append(finding)
-        covered = stored.coverage(rule)
-        summary.outcome, summary.remark = outcome_of(rule, summary.findings, covered), remark_of(rule, covered)
-        summary.appraised, summary.usable, summary.undated, summary.compared = covered
+        coverage = stored.coverage(rule)
+        summary.outcome, summary.remark = outcome_of(rule, summary.findings, coverage), remark_of(rule, coverage)
+        summary.appraised, summary.usable, summary.undated, summary.compared = coverage
         summaries.append(summary)
-    urgent = _shares(urgent, CROSS_RECORD_LISTED)
-    copies = _shares(copies, CROSS_RECORD_LISTED - sum(map(len, urgent)))
+    urgent = _limit_findings(urgent, CROSS_RECORD_LISTED)
+    copies = _limit_findings(copies, CROSS_RECORD_LISTED - sum(map(len, urgent)))
     return [finding for rule in zip(urgent, copies, strict=True) for finding in chain(*rule)], summaries
 
 
-def _accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated: bool, no_evidence: bool) -> bool:
-    """Whether an option, or a policy that needs no payload ids, accepts that a rule was not evaluated."""
+def _is_accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated: bool, no_evidence: bool) -> bool:
+    """Whether an option, or a policy that does not require payload ids, accepts that a rule was not evaluated."""
     if rule.outcome != NOT_EVALUATED:
         return False
     if rule.undated:
@@ -209,8 +211,8 @@ def _accepted(rule: CrossRecordRuleSummary, policy: AppraisalPolicy, *, undated:
     return no_evidence or (rule.rule == "duplicate.payload_id" and policy.unsafe_any_nonce)
 
 
-def _counted(rows: Iterable[QueryRow], summary: CrossRecordRuleSummary) -> Iterator[QueryRow]:
-    """Yield the rows unchanged, and count the first one of each finding."""
+def _count_findings(rows: Iterable[QueryRow], summary: CrossRecordRuleSummary) -> Iterator[QueryRow]:
+    """Yield the rows unchanged, and count findings by their first row."""
     for row in rows:
         if row[_PLACE] == 1:
             summary.findings += 1
@@ -218,7 +220,7 @@ def _counted(rows: Iterable[QueryRow], summary: CrossRecordRuleSummary) -> Itera
         yield row
 
 
-def _reported(
+def _report_findings(
     found: Iterable[CrossRecordFinding], on_finding: Callable[[CrossRecordFinding], None]
 ) -> Iterator[CrossRecordFinding]:
     for finding in found:
@@ -226,14 +228,14 @@ def _reported(
         yield finding
 
 
-def _shares(candidates: list[list[CrossRecordFinding]], room: int) -> list[list[CrossRecordFinding]]:
-    """Return the findings of each rule to list: all if there is room, otherwise an equal number for each rule."""
-    shares = list(candidates)
+def _limit_findings(candidates: list[list[CrossRecordFinding]], limit: int) -> list[list[CrossRecordFinding]]:
+    """Return the findings of each rule to list: all if they fit, otherwise equal shares of the limit."""
+    listed = list(candidates)
     by_length = sorted(range(len(candidates)), key=lambda rule: len(candidates[rule]))
     for done, rule in enumerate(by_length):
-        shares[rule] = candidates[rule][: room // (len(candidates) - done)]
-        room -= len(shares[rule])
-    return shares
+        listed[rule] = candidates[rule][: limit // (len(candidates) - done)]
+        limit -= len(listed[rule])
+    return listed
 
 
 def status_of(
@@ -253,24 +255,25 @@ def status_of(
 
     Args:
         counts: records by verdict.
-        sources_unreadable: sources of which not all could be read.
-        cross_record: findings across records.
+        sources_unreadable: number of sources that could not be read completely.
+        cross_record: number of findings across records.
         evidence: whether any record has evidence, malformed or not.
-        not_evaluated: cross-record checks that were not evaluated, without those that an option or the policy accepts.
-        outside_by_server: records outside the window by the server's own time.
-        released: records of ledgers by whether they were released; None for none.
-        fail_on: those of `FAIL_ON` that are failures; empty if nothing is a failure.
-        max_failures: how many records with a verdict of `fail_on` are tolerated, including those that were released
-            though not affirmed if it has ``released``. Nothing else is tolerated.
-        allow_no_evidence: accept an audit in which no record has evidence. Without it the status of such an audit is
-            never 0, whatever `fail_on` and `max_failures` are, since its records may not be responses at all.
+        not_evaluated: number of cross-record checks that were not evaluated, except those that an option or the policy
+            accepts.
+        outside_by_server: number of records outside the window by the server's own time.
+        released: counts of released records from ledgers; None if there are no ledgers.
+        fail_on: the values of `FAIL_ON` that count as failures; empty if nothing counts as a failure.
+        max_failures: number of records that may fail: those with a verdict in `fail_on` and, if `fail_on` contains
+            ``released``, those that were released though not affirmed. It does not apply to other conditions.
+        allow_no_evidence: accept an audit in which no record has evidence. Otherwise the status of such an audit is
+            never 0, regardless of `fail_on` and `max_failures`, since its records may not be responses.
 
     Returns:
-        2 if a source could not be read and `fail_on` has ``unreadable``. Otherwise 1 if more records than are tolerated
-        failed; if `fail_on` has ``cross-record`` and there are findings across records, or cross-record checks that
-        were not evaluated; if it has ``outside`` and records are outside the window by the server's own time; if it has
-        ``released`` and no record says whether it was released; if it is not empty and no record was appraised; or if
-        no record has evidence. Otherwise 0.
+        2 if a source could not be read completely and `fail_on` contains ``unreadable``. Otherwise 1 in any of these
+        cases: more than `max_failures` records failed; `fail_on` contains ``cross-record`` and a cross-record check has
+        findings or was not evaluated; `fail_on` contains ``outside`` and records are outside the window by the server's
+        own time; `fail_on` contains ``released`` and no record states whether its completion was released; no record
+        was appraised; no record has evidence. Otherwise 0.
     """
     none_appraised = counts.total == counts.unreadable
     missing = "" if evidence or allow_no_evidence else "no record has evidence; check that the records are responses"
@@ -279,25 +282,25 @@ def status_of(
             return EXIT_NOT_AFFIRMED, "no record was appraised"
         return (EXIT_NOT_AFFIRMED, missing) if missing else (EXIT_OK, "nothing counts as a failure")
     if sources_unreadable and UNREADABLE in fail_on:
-        return EXIT_UNUSABLE, f"{_number(sources_unreadable, 'source')} could not be read, or not to the end"
+        return EXIT_UNUSABLE, f"{_quantity(sources_unreadable, 'source')} could not be read completely"
     released = released or Released()
     found = {verdict: getattr(counts, verdict) for verdict in VERDICTS if verdict in fail_on}
-    if RELEASED in fail_on:
+    if FAIL_ON_RELEASED in fail_on:
         others = {verdict: getattr(released.counts, verdict) for verdict in VERDICTS if verdict not in fail_on}
-        found |= {f"{one} though released": number for one, number in others.items()}
+        found |= {f"{verdict} though released": number for verdict, number in others.items()}
     failures = sum(found.values())
     reasons = []
     if failures > max_failures:
         verdicts = ", ".join(f"{number:,} {verdict}" for verdict, number in found.items() if number)
         limit = f", more than the {max_failures:,} tolerated" if max_failures else ""
-        reasons.append(f"{_number(failures, 'record')} failed{limit}: {verdicts}")
-    if cross_record and CROSS_RECORD in fail_on:
-        reasons.append(f"{_number(cross_record, 'finding')} across records")
-    if not_evaluated and CROSS_RECORD in fail_on:
-        reasons.append(f"{_number(not_evaluated, 'cross-record check')} not evaluated")
-    if outside_by_server and OUTSIDE in fail_on:
-        reasons.append(f"{_number(outside_by_server, 'record')} outside the window by the server's own time")
-    if RELEASED in fail_on and counts.total and not released.known:
+        reasons.append(f"{_quantity(failures, 'record')} failed{limit}: {verdicts}")
+    if cross_record and FAIL_ON_CROSS_RECORD in fail_on:
+        reasons.append(f"{_quantity(cross_record, 'finding')} across records")
+    if not_evaluated and FAIL_ON_CROSS_RECORD in fail_on:
+        reasons.append(f"{_quantity(not_evaluated, 'cross-record check')} not evaluated")
+    if outside_by_server and FAIL_ON_OUTSIDE in fail_on:
+        reasons.append(f"{_quantity(outside_by_server, 'record')} outside the window by the server's own time")
+    if FAIL_ON_RELEASED in fail_on and counts.total and not released.known:
         reasons.append(_RELEASE_UNKNOWN)
     if reasons:
         return EXIT_NOT_AFFIRMED, "; ".join(reasons)
@@ -306,9 +309,9 @@ def status_of(
     if missing:
         return EXIT_NOT_AFFIRMED, missing
     if failures:
-        return EXIT_OK, f"{_number(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
-    return EXIT_OK, f"none of {_number(counts.total, 'record')} failed"
+        return EXIT_OK, f"{_quantity(failures, 'record')} failed, no more than the {max_failures:,} tolerated"
+    return EXIT_OK, f"none of {_quantity(counts.total, 'record')} failed"
 
 
-def _number(number: int, noun: str) -> str:
+def _quantity(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

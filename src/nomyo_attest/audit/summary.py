@@ -8,11 +8,10 @@ import msgspec
 
 SUMMARY_FORMAT: Final = "nomyo-attest-audit/1"
 
-# How many entries a summary lists; its totals count all of them.
+# Maximum number of entries that a summary lists. Its totals count all entries.
 SOURCES_LISTED: Final = 1000
 FAILURES_LISTED: Final = 1000
-PLACES_LISTED: Final = 25_000
-"""(source, rule, outcome) triples: the limit for results in SARIF."""
+PLACES_LISTED: Final = 25_000  # the maximum number of results in SARIF
 CROSS_RECORD_LISTED: Final = 1000
 PROFILES_LISTED: Final = 50
 PROFILES_OVER_TIME: Final = 12
@@ -25,23 +24,20 @@ BOOTS_LISTED: Final = 10
 FAIL: Final = "fail"
 UNDECIDED: Final = "undecided"
 CONSEQUENCE: Final = "consequence"
-
 OUTCOMES: Final = (FAIL, UNDECIDED, CONSEQUENCE)
-"""The outcomes of a rule for a record, other than a pass: it fails, it is undecided independently of other rules, or it
-is undecided as the consequence of another finding of the same record.
+"""The outcomes of a rule that does not pass for a record: it fails, it is undecided independently of other rules, or it
+is undecided as a consequence of another finding of the same record.
 """
-
 
 HELD: Final = "held"
 FOUND: Final = "found"
 NOT_EVALUATED: Final = "not_evaluated"
-
 CROSS_RECORD_OUTCOMES: Final = (HELD, FOUND, NOT_EVALUATED)
-"""The outcomes of a cross-record check. A check that was not evaluated never counts as one that held."""
+"""The outcomes of a cross-record check. `NOT_EVALUATED` never counts as `HELD`."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The place of a record, and its time by the server's clock (seconds since 1970; None if it has none)."""
+    """The source and line of a record, and its time by the server's clock (seconds since 1970; None if missing)."""
 
     source: str
     line: int
@@ -59,7 +55,7 @@ class Counts(msgspec.Struct, kw_only=True):
 
     @property
     def total(self) -> int:
-        """The number of all records."""
+        """The total number of records."""
         return self.affirming + self.warning + self.contraindicated + self.none + self.unreadable
 
 
@@ -67,16 +63,16 @@ class SourceSummary(msgspec.Struct, kw_only=True):
     """One source.
 
     Attributes:
-        name: as in the rows.
-        kind: ``"json"``, ``"jsonl"`` or ``"parquet"``; that of its name if it could not be opened.
-        size: bytes as stored; None for a pipe.
-        sha256: of the bytes as stored, in hex; None if not all could be read.
-        counts: its records.
-        outside: records whose time is outside `since` and `until`; they are not appraised.
-        outside_by_server: those of them that are outside by the server's unsigned claim `processed_at`; the others are
-            outside by the time of a ledger's line.
-        blank: blank lines.
-        problem: why it could not be read to the end; empty if it could.
+        name: its name, as in the rows.
+        kind: ``"json"``, ``"jsonl"`` or ``"parquet"``; by its name if it could not be opened.
+        size: stored bytes; None for a pipe.
+        sha256: SHA-256 over the stored bytes, in hex; None if they could not be read completely.
+        counts: its records by verdict.
+        outside: number of records whose time is outside `since` and `until`; they are not appraised.
+        outside_by_server: those of `outside` that are outside by the server's unsigned claim `processed_at`. The others
+            are outside by the time of a ledger's line.
+        blank: number of blank lines.
+        problem: why it could not be read completely; empty if it could.
     """
 
     name: str
@@ -91,14 +87,14 @@ class SourceSummary(msgspec.Struct, kw_only=True):
 
 
 class Released(msgspec.Struct, kw_only=True):
-    """Records of evidence ledgers, by whether the completion was released.
+    """The number of ledger records whose completion was released.
 
     Attributes:
-        known: records that have this information.
-        released: those whose completion was released.
-        not_affirmed: those of them whose verdict is neither affirming nor warning; `counts` has their verdicts.
-        gate_off, gate_on: those of `not_affirmed` for which the client's gate was off, or on with the client's own
-            policy; the others do not have this information.
+        known: records that state whether the completion was released.
+        released: those of `known` whose completion was released.
+        not_affirmed: those of `released` whose verdict is neither affirming nor warning.
+        gate_off, gate_on: those of `not_affirmed` recorded with the client's gate off, or on with the client's policy.
+        counts: `not_affirmed` by verdict.
     """
 
     known: int = 0
@@ -113,11 +109,11 @@ class RuleSummary(msgspec.Struct, kw_only=True):
     """All records for which a rule has the same outcome.
 
     Attributes:
-        rule, requirement: the rule, and what the policy says about it.
+        rule, requirement: the rule, and the policy's requirement for it.
         outcome: one of `OUTCOMES`.
-        records: how many records.
-        first: the first of them.
-        message: the message of the first one.
+        records: number of records.
+        first: the first of these records.
+        message: the message of the first record.
     """
 
     rule: str
@@ -133,11 +129,11 @@ class RulePlace(msgspec.Struct, kw_only=True):
 
     Attributes:
         source: the source.
-        rule, requirement: the rule, and what the policy says about it.
+        rule, requirement: the rule, and the policy's requirement for it.
         outcome: `FAIL` or `UNDECIDED`.
-        records: how many records.
-        lines: the first few of them.
-        message: the message of the first one.
+        records: number of records.
+        lines: lines of the first few records.
+        message: the message of the first record.
     """
 
     source: str
@@ -154,14 +150,14 @@ class CrossRecordFinding(msgspec.Struct, kw_only=True):
 
     Attributes:
         rule: id of the cross-record rule, such as ``"duplicate.quote"``.
-        key: the value that the records share: the SHA-256 of a quote, a payload id, a Name.
-        records: how many.
-        first, last: the first and the last of them.
-        places: the first few.
-        message: a sentence with the facts.
-        detail: for a duplicate, whether another value of the records is ``"same"`` or ``"different"``; for a value that
-            goes back, its name: ``"clock"``, ``"reset_count"`` or ``"restart_count"``.
-        high, low: for a value that goes back, the largest value before, and the value of the first record.
+        key: the value that the records share: the SHA-256 of a quote, a payload id, or a Name. For a gap, its times.
+        records: number of records.
+        first, last: the first and the last of these records.
+        places: the first few records.
+        message: the facts in a sentence.
+        detail: for a duplicate, whether a second value of the records is ``"same"`` or ``"different"``; for a value
+            that goes back, its name: ``"clock"``, ``"reset_count"`` or ``"restart_count"``.
+        high, low: for a value that goes back, the largest earlier value, and the value of the first record.
     """
 
     rule: str
@@ -177,13 +173,13 @@ class CrossRecordFinding(msgspec.Struct, kw_only=True):
 
     @property
     def may_be_copies(self) -> bool:
-        """Whether the records may be copies of one response: neither the other value nor `processed_at` differs."""
+        """Whether the records may be copies of one response: neither the second value nor `processed_at` differs."""
         first, last = self.first.processed_at, self.last.processed_at
         return self.detail == "same" and first is not None and first == last
 
 
 class CauseFinding(msgspec.Struct, kw_only=True):
-    """A rule that does not hold for the records of a group; the values and the message are those of the first one.
+    """A rule that does not hold for the records of a group, with the values and the message of the first record.
 
     The attributes are those of `RowFinding`.
     """
@@ -197,14 +193,14 @@ class CauseFinding(msgspec.Struct, kw_only=True):
 
 
 class Boot(msgspec.Struct, kw_only=True):
-    """The records of a group that one boot of a machine signed.
+    """The records of a group whose quotes were signed in one boot of a machine.
 
     Attributes:
         aik: the AIK's Name in hex if the policy pins it. If empty, the boot is inferred from the next two attributes.
-        reset_count: of all its quotes.
-        clock_epoch: `processed_at` minus the TPM's clock, in whole seconds: the lowest of its records.
-        records: how many.
-        first, last: the first and the last of them.
+        reset_count: resetCount of all its quotes.
+        clock_epoch: the minimum of `processed_at` minus the TPM's clock over its records, in whole seconds.
+        records: number of records.
+        first, last: the first and the last of these records.
     """
 
     aik: str
@@ -218,21 +214,21 @@ class Boot(msgspec.Struct, kw_only=True):
 class CauseGroup(msgspec.Struct, kw_only=True):
     """The records for which the same rules do not hold, with the same values found.
 
-    A record is in one group at most. Rules that the policy ignores, and rules that are undecided as a consequence of
+    A record is in at most one group. Rules that the policy ignores, and rules that are undecided as a consequence of
     others, are not considered.
 
     Attributes:
         findings: the rules.
-        values: in how many ways the values differ. If there are too many ways to list, one group has all of them.
-        records: how many records.
-        first, last: the first and the last of them, by time; records without a time are last.
-        boots: the boots with most records.
-        boots_total: how many boots there are.
-        boots_inferred: those of them that are inferred, because the policy does not pin the AIKs.
-        machines_inferred: maximum number of machines of the inferred boots, to within the precision of the times: boots
-            whose `processed_at` minus clock is the same, since a TPM's clock continues through a restart.
-        pinned_aiks: how many AIKs that the policy pins signed the other records.
-        without_boot: records whose boot is unknown: without a time, a clock or a signature that verifies.
+        values: number of different sets of values found; more than 1 if too many groups differ only in their values.
+        records: number of records.
+        first, last: the first and the last of these records, by time; records without a time are last.
+        boots: the boots with the most records.
+        boots_total: number of boots.
+        boots_inferred: number of boots that are inferred, because the policy does not pin the AIKs.
+        machines_inferred: maximum number of machines of the inferred boots. Boots with nearly the same `processed_at`
+            minus clock count as one machine, since a TPM's clock continues through a restart.
+        pinned_aiks: number of pinned AIKs that signed the other records.
+        without_boot: number of records whose boot is unknown: without a time, a clock or a valid signature.
     """
 
     findings: list[CauseFinding]
@@ -252,14 +248,11 @@ class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
     """One cross-record rule.
 
     Attributes:
-        rule, question, remediation: its id, what it asks, and what to do about a finding.
-        findings, records: the number of findings, and of all records in them.
+        rule, question, remediation: see `CrossRecordRule`.
+        findings, records: number of findings, and of all records in them.
         outcome: one of `CROSS_RECORD_OUTCOMES`.
-        appraised: records that were appraised.
-        usable: those of them that have the values that the rule compares, apart from a time.
-        undated: those of `usable` that have no time, although the rule needs one to compare them.
-        compared: records that were compared with another one.
-        remark: which records were not compared, and why; empty if all were.
+        appraised, usable, undated, compared: see `Coverage`; `appraised` is its `records`.
+        remark: which records were not compared, and why; empty if all records were compared.
         accepted: whether an option or the policy accepts that the rule was not evaluated.
     """
 
@@ -278,7 +271,16 @@ class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """A set of PCR values. `over_time` has a count for each bucket of the timeline; only the first profiles have it."""
+    """A set of PCR values, and the records with these values.
+
+    Attributes:
+        profile, pcrs: see `pcr_profile` and `pcrs` of `Row`.
+        counts: records by verdict.
+        aiks: number of AIK Names.
+        first, last: the first and the last of the records.
+        first_seen, last_seen: the times of the earliest and the latest record with a time, in seconds since 1970.
+        over_time: number of records in each bucket of the timeline, for the first `PROFILES_OVER_TIME` profiles.
+    """
 
     profile: str
     pcrs: dict[str, dict[str, str]]
@@ -301,7 +303,7 @@ class Bucket(msgspec.Struct, kw_only=True):
 
 
 class Gap(msgspec.Struct, kw_only=True):
-    """A period without records, or one in which none of its `records` has evidence."""
+    """A period without records, or a period in which all `records` lack evidence."""
 
     begins: int
     ends: int
@@ -323,7 +325,7 @@ class Run(msgspec.Struct, kw_only=True):
     version: str
     command: list[str]
     at: str | None = None
-    """The time of all appraisals (RFC 3339), if the policy depends on it or it was given."""
+    """The time of all appraisals (RFC 3339), if the policy depends on the time or the user set it."""
     since: str | None = None
     until: str | None = None
     select: list[str] = []
@@ -331,14 +333,14 @@ class Run(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     processes: int = 1
     resumed: int = 0
-    """How many times the audit was resumed."""
+    """Number of times that the audit was resumed."""
     workers_lost: int = 0
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """The results of an audit. Lists are cut to the limits above; `*_total` count all entries.
+    """The results of an audit. Its lists are limited by the constants above; the `*_total` count all entries.
 
-    `counts.total + outside` is the number of records read, without blank lines.
+    `counts.total + outside` is the number of records read, not including blank lines.
     """
 
     format: str = SUMMARY_FORMAT
@@ -348,21 +350,21 @@ class Summary(msgspec.Struct, kw_only=True):
     outside: int
     blank: int
     written: int
-    """Rows written, which are those of the selected verdicts."""
+    """Number of rows with a selected verdict."""
     sources_total: int
     sources_unreadable: int
     sources: list[SourceSummary]
-    """Those with a problem or a failure first, then in the order read."""
+    """Sources with a problem or a failure first; otherwise in the order read."""
     skipped: list[str]
     skipped_total: int
-    """Files in folders whose extension is not one of records."""
+    """Number of files in folders whose extension is not one of records."""
     inputs_digest: str
     """SHA-256 over every source's SHA-256 and name, in order: all inputs in one value."""
     rules: list[RuleSummary]
     places: list[RulePlace]
     places_total: int
     failures: list[dict[str, Any]]
-    """Rows (as dicts) whose verdict is contraindicated, none or unreadable."""
+    """Rows, as dicts, whose verdict is contraindicated, none or unreadable."""
     failures_total: int
     cross_record: list[CrossRecordFinding]
     cross_record_rules: list[CrossRecordRuleSummary]
@@ -372,26 +374,26 @@ class Summary(msgspec.Struct, kw_only=True):
     timeline: list[Bucket]
     """Every bucket from the first to the last, including empty ones."""
     undated: int
-    """Records without a time, which are in no bucket."""
+    """Number of records without a time, which are in no bucket."""
     time_outliers: int = 0
-    """Records whose time is too far from that of the others; they are in no bucket and in no gap."""
+    """Number of records whose time is too far from the others'; they are in no bucket and no gap."""
     gaps: list[Gap]
     unavailable: list[Gap]
     tiers: list[tuple[str | None, int]]
     tiers_total: int
     aiks: int
-    """How many AIK Names there are."""
+    """Number of distinct AIK Names."""
     aiks_pinned: int
     not_established: list[str]
     status: int
     """The exit status."""
     status_reason: str
     duplicate_names: list[str] = []
-    """Further names of files that were read already; each file is read once."""
+    """Further names of files that are read under another name; each file is read once."""
     duplicate_names_total: int = 0
     outside_by_server: int = 0
-    """Records of `outside` that are outside by the server's unsigned claim `processed_at`."""
+    """Those of `outside` that are outside by the server's unsigned claim `processed_at`."""
     released: Released = msgspec.field(default_factory=Released)
     cause_groups: list[CauseGroup] = []
-    """Records that are not affirmed, grouped by cause; the largest groups only."""
+    """Records that are not affirmed, grouped by cause; only the largest groups."""
     cause_groups_total: int = 0

@@ -31,30 +31,31 @@ _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 
-LADDER: Final = (
+BUCKET_LENGTHS: Final = (
     *(1, 2, 5, 10, 15, 30),
     *(_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE),
     *(_HOUR, 2 * _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR),
     *(_DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY),
 )
-"""The lengths of buckets, in seconds; longer ones are the last length times a power of two."""
+"""Lengths of buckets, in seconds. Longer buckets have the last length times a power of two."""
 
-REACH: Final = 30 * _DAY
+SPAN_MARGIN_MIN: Final = 30 * _DAY
+"""Minimum extension of the span of the timeline on both sides, in seconds; see `timeline_of`."""
 
 _UNAVAILABLE: Final = "COUNT(CASE WHEN available = 0 THEN 1 END)"
 _COUNTS: Final = ", ".join(VERDICTS)
 
 
 class Timeline(NamedTuple):
-    """The buckets, and the records that are in none of them.
+    """The buckets, and the number of records that are in none of them.
 
     Attributes:
-        begins: the time of the first bucket; 0 if there is none.
+        begins: the time of the first bucket; 0 without buckets.
         seconds: the length of a bucket.
-        first, last: the span of the buckets; facts of this time, both ends included, are in buckets.
-        buckets: all of them, including empty ones.
-        undated: records without a time.
-        time_outliers: records whose time is too far from the times of the others.
+        first, last: the span of the buckets, both ends included.
+        buckets: all buckets, including empty ones.
+        undated: number of records without a time.
+        time_outliers: number of records outside the span.
         gaps, unavailable: see `Summary`.
     """
 
@@ -80,22 +81,23 @@ class Timeline(NamedTuple):
 def timeline_of(store: Store) -> Timeline:
     """Compute the timeline of all facts.
 
-    The servers choose the times, and one wrong time must not put all other records into one bucket. So 0.05 % of the
-    records at each end are ignored (at least three, and at most one in ten), and the span of the others is extended by
-    its length on both sides, or by `REACH` if that is more. Records outside the extended span are only counted.
+    The servers choose the times, and one wrong time must not put all other records into one bucket. Therefore the span
+    of the timeline is determined without 0.05% of the records at each end (at least three records, but at most one in
+    ten), and then extended on both sides by its length or by `SPAN_MARGIN_MIN`, whichever is longer. Records outside
+    the extended span are only counted.
     """
-    store.run("DROP TABLE IF EXISTS temp.seconds")
+    store.execute("DROP TABLE IF EXISTS temp.seconds")
     columns = ", ".join(f"{column} INTEGER" for column in (*VERDICTS, "records", "unavailable"))
-    store.run(f"CREATE TEMP TABLE seconds (at INTEGER PRIMARY KEY, {columns})")
+    store.execute(f"CREATE TEMP TABLE seconds (at INTEGER PRIMARY KEY, {columns})")
     counts = ", ".join(f"SUM(verdict = {place})" for place in range(len(VERDICTS)))
-    store.run(
+    store.execute(
         f"INSERT INTO temp.seconds SELECT processed_at, {counts}, COUNT(*), {_UNAVAILABLE} FROM facts "  # noqa: S608 - constants
         "WHERE processed_at IS NOT NULL GROUP BY processed_at"
     )
     ((dated,),) = store.query("SELECT coalesce(SUM(records), 0) FROM temp.seconds")
     ((undated,),) = store.query("SELECT COUNT(*) FROM facts WHERE processed_at IS NULL")
     if not dated:
-        return Timeline(0, LADDER[0], 0, -1, [], undated, 0, [], [])
+        return Timeline(0, BUCKET_LENGTHS[0], 0, -1, [], undated, 0, [], [])
     first, last = _span(store, dated)
     seconds = bucket_length(first, last)
     begins = first // seconds * seconds
@@ -110,36 +112,39 @@ def timeline_of(store: Store) -> Timeline:
         undated,
         dated - shown,
         _gaps(store, first, last),
-        _runs(store, first, last),
+        _longest_unavailable(store, first, last),
     )
 
 
 def bucket_length(first: int, last: int) -> int:
-    """Return the shortest length with which `BUCKETS_MAXIMUM` buckets, at its multiples, contain `first` to `last`."""
-    for seconds in (*LADDER, *(LADDER[-1] << doubled for doubled in range(1, 64))):
+    """Return the shortest bucket length for which `first` to `last` fit into `BUCKETS_MAXIMUM` buckets.
+
+    Buckets begin at multiples of their length.
+    """
+    for seconds in (*BUCKET_LENGTHS, *(BUCKET_LENGTHS[-1] << doublings for doublings in range(1, 64))):
         if last // seconds - first // seconds < BUCKETS_MAXIMUM:
             return seconds
-    raise AssertionError(first, last)  # times are in 54 bits
+    raise AssertionError(first, last)  # unreachable: times have at most 54 bits
 
 
 def _span(store: Store, dated: int) -> tuple[int, int]:
     """Return the first and the last time of the timeline."""
     ignored = min(max(dated // 2000, 3), dated // 10)
-    low, high = _after(store, ignored, "ASC"), _after(store, ignored, "DESC")
-    reach = max(high - low, REACH)
+    low, high = _time_after(store, ignored, "ASC"), _time_after(store, ignored, "DESC")
+    margin = max(high - low, SPAN_MARGIN_MIN)
     ((first, last),) = store.query(
-        "SELECT MIN(at), MAX(at) FROM temp.seconds WHERE at BETWEEN ? AND ?", (low - reach, high + reach)
+        "SELECT MIN(at), MAX(at) FROM temp.seconds WHERE at BETWEEN ? AND ?", (low - margin, high + margin)
     )
     return first, last
 
 
-def _after(store: Store, ignored: int, direction: str) -> int:
-    """Return the time of the first record, in this direction, that is not ignored."""
+def _time_after(store: Store, ignored: int, direction: str) -> int:
+    """Return the first time after skipping `ignored` records, in the direction ``"ASC"`` or ``"DESC"``."""
     for at, records in store.query(f"SELECT at, records FROM temp.seconds ORDER BY at {direction}"):  # noqa: S608 - ASC or DESC
         ignored -= records
         if ignored < 0:
             return int(at)
-    raise AssertionError(ignored)  # fewer records are ignored than exist
+    raise AssertionError(ignored)  # unreachable: at most one in ten records is ignored
 
 
 def _buckets(store: Store, begins: int, seconds: int, first: int, last: int) -> list[Bucket]:
@@ -168,32 +173,32 @@ def _gaps(store: Store, first: int, last: int) -> list[Gap]:
     return [Gap(begins=begins, ends=ends, records=0) for begins, ends in rows]
 
 
-def _runs(store: Store, first: int, last: int) -> list[Gap]:
+def _longest_unavailable(store: Store, first: int, last: int) -> list[Gap]:
     """Return the longest periods in which no record had evidence."""
     query = "SELECT EXISTS (SELECT 1 FROM temp.seconds WHERE unavailable = records AND at BETWEEN ? AND ?)"
     ((exists,),) = store.query(query, (first, last))
     if not exists:
         return []
-    found = heapq.nlargest(GAPS_LISTED, _all_runs(store, first, last), key=_weight)
-    return sorted(found, key=_weight, reverse=True)
+    found = heapq.nlargest(GAPS_LISTED, _all_unavailable(store, first, last), key=_sort_key)
+    return sorted(found, key=_sort_key, reverse=True)
 
 
-def _all_runs(store: Store, first: int, last: int) -> Iterator[Gap]:
+def _all_unavailable(store: Store, first: int, last: int) -> Iterator[Gap]:
     query = "SELECT unavailable = records, at, records FROM temp.seconds WHERE at BETWEEN ? AND ? ORDER BY at"
-    for without, seconds in groupby(store.query(query, (first, last)), key=itemgetter(0)):
-        if without:
+    for lacks_evidence, seconds in groupby(store.query(query, (first, last)), key=itemgetter(0)):
+        if lacks_evidence:
             _, begins, records = next(seconds)
             ends = begins
-            for _, ends, more in seconds:  # noqa: B007 - the value of the last iteration is used
-                records += more
+            for _, ends, number in seconds:  # noqa: B007 - the value of the last iteration is used
+                records += number
             yield Gap(begins=begins, ends=ends, records=records)
 
 
-def _weight(run: Gap) -> tuple[int, int, int]:
-    return run.ends - run.begins, run.records, -run.begins
+def _sort_key(gap: Gap) -> tuple[int, int, int]:
+    return gap.ends - gap.begins, gap.records, -gap.begins
 
 
-_MOST_USED: Final = f"""
+_MOST_USED_QUERY: Final = f"""
 SELECT cells.profile, coalesce(profiles.profile, cells.profile) AS digest,
     {", ".join(f"SUM(CASE WHEN verdict = {place} THEN records ELSE 0 END)" for place in range(len(VERDICTS)))},
     SUM(undated), MIN(first_seen), MAX(last_seen), SUM(records) AS total
@@ -204,11 +209,11 @@ ORDER BY total DESC, digest
 LIMIT {PROFILES_LISTED}
 """  # noqa: S608 - constants
 
-_LISTED: Final = "FROM facts WHERE aik_name IS NOT NULL AND profile IN (SELECT profile FROM temp.listed)"
-_SHARED: Final = "(SELECT value FROM temp.shared_aik_name)"
-_ALONE: Final = f"SELECT profile, COUNT(*) {_LISTED} AND aik_name NOT IN {_SHARED} GROUP BY profile"
-_TOGETHER: Final = (
-    f"SELECT profile, COUNT(*) FROM (SELECT profile, aik_name {_LISTED} {{only}} GROUP BY profile, aik_name) "  # noqa: S608 - constants
+_FROM_LISTED: Final = "FROM facts WHERE aik_name IS NOT NULL AND profile IN (SELECT profile FROM temp.listed)"
+_SHARED_NAMES: Final = "(SELECT value FROM temp.shared_aik_name)"
+_COUNT_UNSHARED: Final = f"SELECT profile, COUNT(*) {_FROM_LISTED} AND aik_name NOT IN {_SHARED_NAMES} GROUP BY profile"
+_COUNT_DISTINCT: Final = (
+    f"SELECT profile, COUNT(*) FROM (SELECT profile, aik_name {_FROM_LISTED} {{condition}} GROUP BY profile, aik_name) "  # noqa: S608 - constants
     "GROUP BY profile"
 )
 
@@ -216,19 +221,23 @@ _TOGETHER: Final = (
 def profiles_of(
     store: Store, order: SourceOrder, stored: StoredRecords, timeline: Timeline
 ) -> tuple[list[Profile], int]:
-    """Return the profiles of most records, and how many profiles there are."""
+    """Return the profiles with the most records, and the number of profiles."""
     _create_cells(store, timeline)
     ((total,),) = store.query("SELECT COUNT(DISTINCT profile) FROM temp.cells")
-    rows = list(store.query(_MOST_USED))
-    store.run("DROP TABLE IF EXISTS temp.listed")
-    # A profile is a number or a digest, as in the facts, so its column has no type.
-    store.run("CREATE TEMP TABLE listed (profile PRIMARY KEY, first_at INTEGER, last_at INTEGER) WITHOUT ROWID")
+    rows = list(store.query(_MOST_USED_QUERY))
+    store.execute("DROP TABLE IF EXISTS temp.listed")
+    # As in the facts, a profile is a number or a digest, so its column has no type.
+    store.execute("CREATE TEMP TABLE listed (profile PRIMARY KEY, first_at INTEGER, last_at INTEGER) WITHOUT ROWID")
     listed = []
     for profile, _, *_, undated, first_seen, last_seen, _ in rows:
         listed.append((profile, None if undated else first_seen, last_seen))
-    store.run("INSERT INTO temp.listed VALUES (?, ?, ?)", listed)
-    places, aiks, values = _places(store, order), _aiks(store, stored), _values(store, [row[0] for row in rows])
-    over_time = _over_time(store, [row[0] for row in rows[:PROFILES_OVER_TIME]], len(timeline.buckets))
+    store.execute("INSERT INTO temp.listed VALUES (?, ?, ?)", listed)
+    places, aiks, values = (
+        _first_and_last(store, order),
+        _count_aiks_of_profiles(store, stored),
+        _pcr_values(store, [row[0] for row in rows]),
+    )
+    over_time = _profile_counts(store, [row[0] for row in rows[:PROFILES_OVER_TIME]], len(timeline.buckets))
     found = []
     for profile, digest, *counts, _, first_seen, last_seen, _ in rows:
         first, last = places[profile]
@@ -250,8 +259,8 @@ def profiles_of(
 
 def _create_cells(store: Store, timeline: Timeline) -> None:
     """Count the facts by profile, verdict and bucket."""
-    store.run("DROP TABLE IF EXISTS temp.cells")
-    store.run(
+    store.execute("DROP TABLE IF EXISTS temp.cells")
+    store.execute(
         "CREATE TEMP TABLE cells AS SELECT profile, verdict, "  # noqa: S608 - numbers
         f"{timeline.bucket_of} AS bucket, COUNT(*) AS records, COUNT(*) - COUNT(processed_at) AS undated, "
         "MIN(processed_at) AS first_seen, MAX(processed_at) AS last_seen FROM facts "
@@ -259,8 +268,8 @@ def _create_cells(store: Store, timeline: Timeline) -> None:
     )
 
 
-def _places(store: Store, order: SourceOrder) -> dict[Any, tuple[Place, Place]]:
-    """Return the first and the last record of each profile listed: without a time first, then by time, source, line."""
+def _first_and_last(store: Store, order: SourceOrder) -> dict[Any, tuple[Place, Place]]:
+    """Return the first and the last record of each listed profile. Records without a time come first."""
     first: dict[Any, tuple[int, int, int | None]] = {}
     last: dict[Any, tuple[int, int, int | None]] = {}
     rows = store.query(
@@ -274,24 +283,25 @@ def _places(store: Store, order: SourceOrder) -> dict[Any, tuple[Place, Place]]:
             first[profile] = place
         if is_last and (profile not in last or place[:2] > last[profile][:2]):
             last[profile] = place
-    return {
-        profile: (Place(order.name(a), b, c), Place(order.name(x), y, z))
-        for profile, (a, b, c) in first.items()
-        for x, y, z in (last[profile],)
-    }
+    return {profile: (_to_place(order, first[profile]), _to_place(order, last[profile])) for profile in first}
 
 
-def _aiks(store: Store, stored: StoredRecords) -> Counter[Any]:
-    """Return how many AIK Names each listed profile has. A Name of a single record counts without comparison."""
+def _to_place(order: SourceOrder, position: tuple[int, int, int | None]) -> Place:
+    rank, line, at = position
+    return Place(order.name(rank), line, at)
+
+
+def _count_aiks_of_profiles(store: Store, stored: StoredRecords) -> Counter[Any]:
+    """Return the number of AIK Names of each listed profile. Names of single records are counted without sorting."""
     if not stored.lookup_is_faster("aik_name"):
-        return Counter(dict(store.query(_TOGETHER.format(only=""))))
-    alone = Counter(dict(store.query(_ALONE)))
-    alone.update(dict(store.query(_TOGETHER.format(only=f"AND aik_name IN {_SHARED}"))))
-    return alone
+        return Counter(dict(store.query(_COUNT_DISTINCT.format(condition=""))))
+    numbers = Counter(dict(store.query(_COUNT_UNSHARED)))
+    numbers.update(dict(store.query(_COUNT_DISTINCT.format(condition=f"AND aik_name IN {_SHARED_NAMES}"))))
+    return numbers
 
 
-def _values(store: Store, profiles: list[Any]) -> dict[Any, str]:
-    """Return the PCR values of profiles as JSON text, by number or digest."""
+def _pcr_values(store: Store, profiles: list[Any]) -> dict[Any, str]:
+    """Return the PCR values of each profile (a number or a digest) as JSON text."""
     values: dict[Any, str] = {}
     digests = [profile for profile in profiles if isinstance(profile, bytes)]
     for profile in profiles:
@@ -303,7 +313,7 @@ def _values(store: Store, profiles: list[Any]) -> dict[Any, str]:
     return values
 
 
-def _over_time(store: Store, profiles: list[Any], buckets: int) -> dict[Any, list[int]]:
+def _profile_counts(store: Store, profiles: list[Any], buckets: int) -> dict[Any, list[int]]:
     counts = {profile: [0] * buckets for profile in profiles}
     marks = ", ".join("?" * len(profiles))
     query = (

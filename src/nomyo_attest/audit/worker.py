@@ -1,4 +1,4 @@
-"""Appraise the records of a chunk, and sum up their rows."""
+"""Appraise the records of a chunk, and collect their rows, facts and counts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final
 import msgspec
 
 from nomyo_attest.audit.cause_counts import CauseCounts
-from nomyo_attest.audit.chunk import COUNTED, LINES_LISTED, Chunk, ChunkResult, Fact, RawRecord, Tally
-from nomyo_attest.audit.record import Outside, RecordAppraiser, consequences_of, unreadable
+from nomyo_attest.audit.chunk import COUNTERS, LINES_LISTED, Chunk, ChunkResult, Fact, RawRecord, Tally
+from nomyo_attest.audit.record import OutsideWindow, RecordAppraiser, consequences_of, unreadable_row
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS, Row, encode_row
 from nomyo_attest.audit.summary import CONSEQUENCE, FAILURES_LISTED
 from nomyo_attest.policy.model import AppraisalPolicy
 
-_INDEX: Final = {verdict: index for index, verdict in enumerate(VERDICTS)}
-_OUTSIDE: Final = {Outside.BY_CLIENT: len(VERDICTS), Outside.BY_SERVER: len(VERDICTS) + 1}
-_FAILURES: Final = frozenset({"contraindicated", "none", UNREADABLE})
+_VERDICT_INDEXES: Final = {verdict: index for index, verdict in enumerate(VERDICTS)}
+_OUTSIDE_COUNTERS: Final = {OutsideWindow.BY_CLIENT: len(VERDICTS), OutsideWindow.BY_SERVER: len(VERDICTS) + 1}
+_FAILING_VERDICTS: Final = frozenset({"contraindicated", "none", UNREADABLE})
 
 
 class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """How to appraise every chunk; see `RecordAppraiser`. `select` are the verdicts whose rows are written."""
+    """How to appraise all chunks; see `RecordAppraiser`. Rows with a verdict in `select` are written."""
 
     policy: AppraisalPolicy
     at: datetime | None = None
@@ -33,7 +33,7 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Appraise chunks, one after another, by one work order."""
+    """Appraise chunks according to one work order."""
 
     def __init__(self, order: WorkOrder) -> None:
         self._select = order.select
@@ -41,23 +41,23 @@ class Worker:
             order.policy, at=order.at, since=order.since, until=order.until, keep_evidence=order.keep_evidence
         )
 
-    def work(self, chunk: Chunk) -> ChunkResult:
+    def appraise(self, chunk: Chunk) -> ChunkResult:
         """Appraise the records of a chunk."""
-        sums = _Sums(self._select)
+        builder = _ResultBuilder(self._select)
         for record in chunk.records():
             if record.text is None:
-                sums.add(record, unreadable(record.name, record.line, record.problem), ())
+                builder.add(record, unreadable_row(record.name, record.line, record.problem), ())
                 continue
             appraised = self._appraiser.appraise(record.name, record.line, record.text)
-            if isinstance(appraised, Outside):
-                sums.count(record.source, _OUTSIDE[appraised])
+            if isinstance(appraised, OutsideWindow):
+                builder.count(record.source, _OUTSIDE_COUNTERS[appraised])
             else:
-                sums.add(record, *appraised)
-        return sums.result(chunk)
+                builder.add(record, *appraised)
+        return builder.result(chunk)
 
 
-class _Sums:
-    """Collect the rows of a chunk and their sums."""
+class _ResultBuilder:
+    """Collect the rows of a chunk, and the facts and counts derived from them."""
 
     def __init__(self, select: frozenset[str]) -> None:
         self._select = select
@@ -72,34 +72,34 @@ class _Sums:
         self._released: Counter[tuple[bool, str, int]] = Counter()
 
     def count(self, source: int, index: int) -> None:
-        """Count one record of a source; see `ChunkResult.counts` for the index."""
+        """Count one record of a source; `index` is that of a counter in `ChunkResult.counts`."""
         counts = self._counts.get(source)
         if counts is None:
-            counts = self._counts[source] = [0] * COUNTED
+            counts = self._counts[source] = [0] * COUNTERS
         counts[index] += 1
 
     def add(self, record: RawRecord, row: Row, not_established: tuple[str, ...]) -> None:
         """Add one record's row."""
-        self.count(record.source, _INDEX[row.verdict])
+        self.count(record.source, _VERDICT_INDEXES[row.verdict])
         fact = _fact(record.source, row)
         self._facts.append(fact)
         self._not_established.add(not_established)
         if row.released is not None:
-            self._released[row.released, row.gate or "", _INDEX[row.verdict]] += 1
+            self._released[row.released, row.gate or "", _VERDICT_INDEXES[row.verdict]] += 1
         if fact.pcr_profile is not None and row.pcrs is not None and fact.pcr_profile not in self._profiles:
             self._profiles[fact.pcr_profile] = bytes(row.pcrs).decode("ascii")
         if row.findings:
-            following = consequences_of(row.findings)
-            self._causes.add(row, following)
-            for tally in _tallies(record.source, row, following):
-                known = self._tallies.setdefault((tally.source, tally.rule, tally.outcome), tally)
-                if known is not tally:
-                    known.records += 1
-                    known.lines += tally.lines[: LINES_LISTED - len(known.lines)]
+            consequences = consequences_of(row.findings)
+            self._causes.add(row, consequences)
+            for tally in _tallies(record.source, row, consequences):
+                total = self._tallies.setdefault((tally.source, tally.rule, tally.outcome), tally)
+                if total is not tally:
+                    total.records += 1
+                    total.lines += tally.lines[: LINES_LISTED - len(total.lines)]
         encoded = encode_row(row)
         if row.verdict in self._select:
             self._rows.append(encoded)
-        if row.verdict in _FAILURES and len(self._failures) < FAILURES_LISTED:
+        if row.verdict in _FAILING_VERDICTS and len(self._failures) < FAILURES_LISTED:
             self._failures.append(encoded)
 
     def result(self, chunk: Chunk) -> ChunkResult:
@@ -117,14 +117,14 @@ class _Sums:
             failures=self._failures,
             not_established=set().union(*self._not_established),
             released=self._released,
-            ends=chunk.ends(),
+            source_ends=chunk.source_ends(),
             progress=chunk.progress,
         )
 
 
-def _tallies(source: int, row: Row, following: frozenset[str]) -> Iterator[Tally]:
+def _tallies(source: int, row: Row, consequences: frozenset[str]) -> Iterator[Tally]:
     for finding in row.findings:
-        outcome = CONSEQUENCE if finding.rule in following else finding.outcome
+        outcome = CONSEQUENCE if finding.rule in consequences else finding.outcome
         yield Tally(source, finding.rule, finding.requirement, outcome, 1, [row.line], finding.message)
 
 
@@ -133,7 +133,7 @@ def _fact(source: int, row: Row) -> Fact:
         source=source,
         line=row.line,
         payload_id=row.payload_id,
-        verdict=_INDEX[row.verdict],
+        verdict=_VERDICT_INDEXES[row.verdict],
         processed_at=row.processed_at,
         recorded_at=row.recorded_at,
         security_tier=row.security_tier,

@@ -84,11 +84,15 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
 
 
 def _fail_on(text: str | None) -> frozenset[str]:
-    from nomyo_attest.audit.summarize import FAIL_ON, FAIL_ON_DEFAULT, NOTHING
+    from nomyo_attest.audit.summarize import FAIL_ON, FAIL_ON_DEFAULT, FAIL_ON_NOTHING
 
     if text is None:
         return FAIL_ON_DEFAULT
-    return frozenset() if text == NOTHING else _words(text, "--fail-on", FAIL_ON, alone=f"; or {NOTHING} by itself")
+    return (
+        frozenset()
+        if text == FAIL_ON_NOTHING
+        else _words(text, "--fail-on", FAIL_ON, alone=f"; or {FAIL_ON_NOTHING} by itself")
+    )
 
 
 def _words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -> frozenset[str]:

@@ -128,7 +128,7 @@ def cross_record_document(rules: Iterable[CrossRecordRule] = CROSS_RECORD_RULES)
 
 
 def _asked(rule: CrossRecordRule) -> str:
-    return "if a limit is given" if rule.if_asked else "always"
+    return "if a limit is given" if rule.needs_limit else "always"
 
 
 def cross_record_text(style: TextStyle) -> str:
@@ -136,7 +136,7 @@ def cross_record_text(style: TextStyle) -> str:
     column = 2 + max(len(rule.id) for rule in CROSS_RECORD_RULES)
     lines = style.wrap("Cross-record checks, evaluated by nomyo-attest audit:")
     for rule in CROSS_RECORD_RULES:
-        kind = "if asked" if rule.if_asked else ""
+        kind = "if asked" if rule.needs_limit else ""
         lines += style.wrap(rule.question, rule.id.ljust(column) + kind.ljust(10))
     return "\n".join(lines)
 
@@ -165,10 +165,10 @@ def cross_record_markdown() -> str:
 
 def cross_record_rule_markdown(rule: CrossRecordRule) -> str:
     """Return one rule's section of that page, without a final line end."""
-    field = f"Field: `{rule.field}`{'; if asked' if rule.if_asked else ''}."
+    field = f"Field: `{rule.field}`{'; if asked' if rule.needs_limit else ''}."
     parts = [f"### {rule.id}", rule.question, rule.explanation, field, f"**Remediation:** {rule.remediation}"]
     return "\n\n".join(part for part in parts if part)
 
 
 def _cross_record_row(rule: CrossRecordRule) -> str:
-    return f"| [`{rule.id}`](#{rule_anchor(rule)}) | {'if asked' if rule.if_asked else ''} | {rule.question} |"
+    return f"| [`{rule.id}`](#{rule_anchor(rule)}) | {'if asked' if rule.needs_limit else ''} | {rule.question} |"

@@ -25,7 +25,7 @@ class ListChunk(Chunk):
         for line, text in enumerate(self._texts, self._first):
             yield RawRecord(0, "made.jsonl", line, text)
 
-    def ends(self) -> tuple[SourceEnd, ...]:
+    def source_ends(self) -> tuple[SourceEnd, ...]:
         end = SourceEnd(source=0, name="made.jsonl", kind="jsonl", size=self.progress, sha256=None)
         return (end,) if self._last else ()
 

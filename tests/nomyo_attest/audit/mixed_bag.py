@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from nomyo_attest.audit.record import Appraised, RecordAppraiser, unreadable
+from nomyo_attest.audit.record import AppraisedRecord, RecordAppraiser, unreadable_row
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.policy import AppraisalPolicy
 from nomyo_attest.testing import FAULTS, VARIANTS, Forge
@@ -41,9 +41,9 @@ class Record:
     def row(self, *, keep_evidence: bool = False) -> Row:
         """What the record appraiser makes of it."""
         if self.text is None:
-            return unreadable(self.source, self.line, "expected JSON text, got null")
+            return unreadable_row(self.source, self.line, "expected JSON text, got null")
         appraised = RecordAppraiser(POLICY, keep_evidence=keep_evidence).appraise(self.source, self.line, self.text)
-        assert isinstance(appraised, Appraised)
+        assert isinstance(appraised, AppraisedRecord)
         return appraised.row
 
 

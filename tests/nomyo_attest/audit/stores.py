@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import nomyo_attest as na
-from nomyo_attest.audit.chunk import COUNTED, ChunkResult, Fact, SourceEnd, Tally
+from nomyo_attest.audit.chunk import COUNTERS, ChunkResult, Fact, SourceEnd, Tally
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarize import summarize
 from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary
@@ -44,10 +44,10 @@ def result(facts: Iterable[Fact] = (), number: int = 0, **fields: Any) -> ChunkR
     facts = list(facts)
     counts: dict[int, list[int]] = {}
     for fact in facts:
-        counts.setdefault(fact.source, [0] * COUNTED)[fact.verdict] += 1
+        counts.setdefault(fact.source, [0] * COUNTERS)[fact.verdict] += 1
     given: dict[str, Any] = {
         "rows": b"", "written": len(facts), "profiles": {}, "tallies": [], "counts": counts, "failures": [],
-        "not_established": set(), "released": {}, "ends": (), "progress": 0,
+        "not_established": set(), "released": {}, "source_ends": (), "progress": 0,
     }  # fmt: skip
     return ChunkResult(number=number, facts=facts, **{**given, **fields})
 
@@ -58,7 +58,7 @@ def fill(store: Store, facts: Sequence[Fact], names: Sequence[str] = ("a.jsonl",
         some = facts[begin : begin + at_once]
         profiles = {fact.pcr_profile: '{"sha256":{"7":"00"}}' for fact in some if fact.pcr_profile is not None}
         store.add(result(some, number, profiles=profiles))
-    store.add(result(number=len(facts), ends=tuple(end(number, one) for number, one in enumerate(names))))
+    store.add(result(number=len(facts), source_ends=tuple(end(number, one) for number, one in enumerate(names))))
     store.checkpoint()
 
 

@@ -144,7 +144,7 @@ def test_a_column_that_is_not_text_is_refused_by_its_type(array: Any, got: str) 
 
 def test_a_missing_column_is_refused_with_the_names_of_the_others() -> None:
     with pytest.raises(
-        ColumnError, match="column 'answer': expected one column of this name, got 0 among 'response', 'n'"
+        ColumnError, match="column 'answer': expected one column with this name, got 0 among 'response', 'n'"
     ):
         rows([batch(response=[GOOD], n=[1])], column="answer")
     with pytest.raises(ColumnError, match="column 'file'"):

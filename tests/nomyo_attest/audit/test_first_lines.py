@@ -28,12 +28,12 @@ class Part(Chunk):
         for line, text in enumerate(self._texts, self._first):
             yield RawRecord(self.source, f"{self.source}.jsonl", line, text)
 
-    def ends(self) -> tuple[SourceEnd, ...]:
+    def source_ends(self) -> tuple[SourceEnd, ...]:
         return (SourceEnd(source=self.source, name=f"{self.source}.jsonl", kind="jsonl", size=1, sha256="00" * 32),)
 
 
 def tallies_of(part: Part) -> dict[tuple[str, str], Tally]:
-    tallies = Worker(WorkOrder(policy=POLICY)).work(part).tallies
+    tallies = Worker(WorkOrder(policy=POLICY)).appraise(part).tallies
     return {(one.rule, one.outcome): one for one in tallies}
 
 
@@ -65,7 +65,7 @@ def test_counts_lines_and_messages_are_of_the_same_records_across_chunks_and_sou
     ]
     with Store.open(tmp_path / "store") as store:
         for part in parts:
-            store.add(worker.work(part))
+            store.add(worker.appraise(part))
         rules = {(one.rule, one.outcome): one for one in rules_of(store)}
         places = {(one.source, one.rule, one.outcome): one for one in places_of(store)}
     failing = rules["nonce.match", "fail"]

@@ -97,7 +97,7 @@ def test_records_that_kill_workers_are_unreadable_and_nothing_else_changes(
     assert pool.lost == 3 + 2 * 2
     assert [one for one in found if one.number != 1] == [one for one in undisturbed if one.number != 1]
     assert found[1].counts[0][VERDICTS.index("unreadable")] == len(deadly)
-    assert [one.ends for one in found] == [one.ends for one in undisturbed]
+    assert [one.source_ends for one in found] == [one.source_ends for one in undisturbed]
 
 
 def test_a_chunk_whose_records_kill_only_together_is_accounted_for(

@@ -10,7 +10,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.audit import record
-from nomyo_attest.audit.record import Appraised, Outside, RecordAppraiser
+from nomyo_attest.audit.record import AppraisedRecord, OutsideWindow, RecordAppraiser
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.ledger.line import NO_PREVIOUS, encode_line
 from nomyo_attest.testing import FAULTS, VARIANTS, Forge
@@ -24,7 +24,7 @@ def text_of(response: Any) -> bytes:
 
 def row_of(text: bytes, policy: na.AppraisalPolicy, **options: Any) -> Row:
     appraised = RecordAppraiser(policy, **options).appraise("a.jsonl", 7, text)
-    assert isinstance(appraised, Appraised)
+    assert isinstance(appraised, AppraisedRecord)
     return appraised.row
 
 
@@ -118,7 +118,7 @@ def test_a_window_of_time_has_its_beginning_and_not_its_end(window: dict[str, An
     forge = Forge(key="p256")
     appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(forge.policy()), **window)
     appraised = appraiser.appraise("a", 1, text_of(forge.response()))
-    assert (appraised is not Outside.BY_SERVER) is inside
+    assert (appraised is not OutsideWindow.BY_SERVER) is inside
 
 
 @pytest.mark.parametrize(
@@ -367,12 +367,12 @@ def test_more_profiles_than_are_stored_are_each_written_as_they_are(monkeypatch:
         evidence = na.Evidence.from_response(
             Forge().measure(23, bytes([number])).measure(7, bytes([number])).response()
         )
-        digest, text = appraiser._profile(evidence.pcrs)
+        digest, text = appraiser._pcr_profile(evidence.pcrs)
         values = {bank: {str(i): one.hex() for i, one in of.items()} for bank, of in evidence.pcrs.values.items()}
         assert (json.loads(bytes(text)), digest) == (values, hashlib.sha256(bytes(text)).hexdigest())
         assert len(appraiser._profiles) <= 5
     for size in range(1, 12):
         evidence = na.Evidence.from_response(Forge(selection=f"sha256:{','.join(map(str, range(size)))}").response())
-        appraiser._profile(evidence.pcrs)
-        assert len(appraiser._compared) <= 5
-    assert len(appraiser._compared) > 1
+        appraiser._pcr_profile(evidence.pcrs)
+        assert len(appraiser._compared_pcrs) <= 5
+    assert len(appraiser._compared_pcrs) > 1

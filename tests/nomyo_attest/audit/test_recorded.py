@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import nomyo_attest as na
-from nomyo_attest.audit.record import Appraised, Outside, RecordAppraiser
+from nomyo_attest.audit.record import AppraisedRecord, OutsideWindow, RecordAppraiser
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.strict_json import parse_json
@@ -38,13 +38,13 @@ def line(**changes: Any) -> bytes:
     return json.dumps({key: value for key, value in whole.items() if value is not ...}).encode()
 
 
-def appraised(text: bytes, **options: Any) -> Appraised | Outside:
+def appraised(text: bytes, **options: Any) -> AppraisedRecord | OutsideWindow:
     return RecordAppraiser(POLICY, **options).appraise("ledger.jsonl", 1, text)
 
 
 def row_of(text: bytes, **options: Any) -> Row:
     found = appraised(text, **options)
-    assert isinstance(found, Appraised)
+    assert isinstance(found, AppraisedRecord)
     return found.row
 
 
@@ -75,14 +75,14 @@ def test_a_response_that_is_not_a_line_has_no_recording() -> None:
 
 
 def test_a_server_cannot_date_a_ledgers_line_out_of_the_window() -> None:
-    assert appraised(FORGE.text().encode(), since=AT) is Outside.BY_SERVER
+    assert appraised(FORGE.text().encode(), since=AT) is OutsideWindow.BY_SERVER
     assert row_of(line(), since=AT).verdict == "affirming"
-    assert appraised(line(), since=AT + 1) is Outside.BY_CLIENT
-    assert appraised(line(), until=AT) is Outside.BY_CLIENT
+    assert appraised(line(), since=AT + 1) is OutsideWindow.BY_CLIENT
+    assert appraised(line(), until=AT) is OutsideWindow.BY_CLIENT
 
 
 def test_a_line_without_a_time_of_its_own_has_the_servers() -> None:
-    assert appraised(line(recorded_at=...), since=AT) is Outside.BY_SERVER
+    assert appraised(line(recorded_at=...), since=AT) is OutsideWindow.BY_SERVER
     assert row_of(line(recorded_at=...)).recorded_at is None
 
 
@@ -118,7 +118,7 @@ def test_a_recording_that_is_given_twice_is_malformed_evidence(key: str) -> None
 def test_a_line_whose_evidence_cannot_be_read_was_released_all_the_same() -> None:
     row = row_of(line(given="yes"))
     assert (row.verdict, row.released, row.recorded_at) == ("contraindicated", True, AT)
-    assert appraised(line(given="yes"), until=AT) is Outside.BY_CLIENT
+    assert appraised(line(given="yes"), until=AT) is OutsideWindow.BY_CLIENT
 
 
 def test_a_line_whose_evidence_is_not_where_it_belongs_was_released_all_the_same() -> None:
@@ -132,7 +132,7 @@ def test_a_verdict_that_stores_its_evidence_keeps_the_recording() -> None:
     again = row_of(stored, keep_evidence=True)
     assert encode_row(again).rstrip(b"\n") == stored
     assert (again.recorded_at, again.gate, again.released) == (AT, "off", True)
-    assert appraised(stored, until=AT) is Outside.BY_CLIENT
+    assert appraised(stored, until=AT) is OutsideWindow.BY_CLIENT
 
 
 @pytest.mark.parametrize(

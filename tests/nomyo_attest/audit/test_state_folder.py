@@ -316,7 +316,7 @@ def test_sqlite_opens_no_further_file_by_path_once_the_store_is_open(folder: Pat
     before = _open_in(folder)
     assert {STORE, JOURNAL} <= before
     for number in range(3):
-        state.store.run("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(f"k{n}", "1") for n in range(2000 * number)])
+        state.store.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(f"k{n}", "1") for n in range(2000 * number)])
         state.checkpoint(next=number)
         assert _open_in(folder) == before
     state.close()

@@ -23,9 +23,13 @@ def number_of(store: Store, table: str) -> int:
 
 def test_results_after_the_last_checkpoint_are_gone_when_the_store_is_opened_again(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
-        store.add(result(facts_of({}, {}), tallies=[tally(0, "pcr.values")], failures=[b"{}"], ends=(end(0, "a"),)))
+        store.add(
+            result(facts_of({}, {}), tallies=[tally(0, "pcr.values")], failures=[b"{}"], source_ends=(end(0, "a"),))
+        )
         store.checkpoint(next=1, length=20)
-        store.add(result(facts_of({}), 1, tallies=[tally(0, "pcr.values")], failures=[b"{}"], ends=(end(1, "b"),)))
+        store.add(
+            result(facts_of({}), 1, tallies=[tally(0, "pcr.values")], failures=[b"{}"], source_ends=(end(1, "b"),))
+        )
     with Store.open(tmp_path / "s") as store:
         assert store.meta() == {"next": 1, "length": 20}
         for table, rows in {"facts": 2, "tallies": 1, "failures": 1, "sources": 1, "counts": 1}.items():
@@ -92,7 +96,7 @@ def test_a_tally_stores_its_first_lines_and_a_bounded_text(tmp_path: Path) -> No
             store.add(result(number=number, tallies=[tally(0, "nonce.match", lines=[number + 10**9])]))
         ((lines,),) = store.query("SELECT lines FROM tallies")
         assert len(lines) < 1000
-        store.add(result(number=400, ends=(end(0, "a"),)))
+        store.add(result(number=400, source_ends=(end(0, "a"),)))
         (place,) = summary_of(store).places
         assert place.lines == [number + 10**9 for number in range(LINES_LISTED)]
         assert place.records == 400
@@ -179,7 +183,7 @@ def test_a_place_where_no_file_can_be_is_an_error_of_the_store(tmp_path: Path) -
 
 def test_a_full_disk_is_an_error_of_the_store(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
-        store.run("PRAGMA max_page_count = 30")
+        store.execute("PRAGMA max_page_count = 30")
         with pytest.raises(StoreError, match="full"):
             store.add(result(facts_of(*[{"payload_id": "x" * 99}] * 9999)))
 

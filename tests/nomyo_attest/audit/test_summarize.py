@@ -54,7 +54,7 @@ def test_sources_with_a_problem_or_a_failure_come_first_and_totals_add_up(
 ) -> None:
     counts = {0: [5, 0, 0, 0, 0, 2, 7], 1: [1, 1, 0, 0, 0, 0, 0], 2: [0, 0, 1, 0, 0, 0, 0], 4: [3, 0, 0, 0, 1, 0, 0]}
     ends = [end(0, "a", blank=3), end(1, "b"), end(2, "c"), end(3, "d"), end(4, "e", sha256=None, problem="cut off")]
-    store.add(result(counts=counts, ends=tuple(ends), written=9))
+    store.add(result(counts=counts, source_ends=tuple(ends), written=9))
     summary = summary_of(store)
     assert [source.name for source in summary.sources] == ["c", "e", "a", "b", "d"]
     assert summary.counts == Counts(affirming=9, warning=1, contraindicated=1, unreadable=1)
@@ -81,7 +81,7 @@ def test_records_that_were_released_though_not_affirmed_are_counted_by_the_gate(
 
 def test_the_inputs_in_one_value_are_every_sources_digest_and_name_in_order(store: Store) -> None:
     ends = (end(0, "b\n\"'é", sha256="11" * 32), end(1, "a", sha256=None))
-    store.add(result(ends=ends))
+    store.add(result(source_ends=ends))
     lines = "".join(json.dumps(pair, separators=(",", ":"), ensure_ascii=False) + "\n"
                     for pair in (["11" * 32, "b\n\"'é"], [None, "a"]))  # fmt: skip
     assert summary_of(store).inputs_digest == hashlib.sha256(lines.encode()).hexdigest()
@@ -114,14 +114,14 @@ def test_places_are_in_the_order_read_and_those_left_out_count_least(
             tally(2, "pcr.values", outcome="undecided"), tally(0, "key.form", outcome="consequence"),
             tally(3, "nonce.match"), tally(3, "key.form"),
         ],
-        ends=tuple(end(number, str(number)) for number in range(4)),
+        source_ends=tuple(end(number, str(number)) for number in range(4)),
     ))  # fmt: skip
     summary = summary_of(store)
     assert [(place.source, place.rule) for place in summary.places] == [
         ("0", "pcr.values"), ("1", "clock.safe"), ("2", "pcr.values"), ("3", "key.form"), ("3", "nonce.match"),
     ]  # fmt: skip
-    query = totals._PLACES.replace(f"LIMIT {limits.PLACES_LISTED}", "LIMIT 3")
-    monkeypatch.setattr(totals, "_PLACES", query)
+    query = totals._PLACES_QUERY.replace(f"LIMIT {limits.PLACES_LISTED}", "LIMIT 3")
+    monkeypatch.setattr(totals, "_PLACES_QUERY", query)
     few = summary_of(store)
     assert [(place.source, place.rule) for place in few.places] == [
         ("2", "pcr.values"), ("3", "key.form"), ("3", "nonce.match"),
@@ -316,8 +316,8 @@ def test_the_values_of_fail_on_and_its_default() -> None:
         (GOOD, {"cross_record": 2, "max_failures": 100}, (1, "2 findings across records")),
         (GOOD, {"cross_record": 2, "fail_on": {"none"}}, (0, "none of 100 records failed")),
         (Counts(none=1), {"cross_record": 2}, (1, "1 record failed: 1 none; 2 findings across records")),
-        (GOOD, {"sources_unreadable": 1}, (2, "1 source could not be read, or not to the end")),
-        (GOOD, {"sources_unreadable": 2, "max_failures": 9}, (2, "2 sources could not be read, or not to the end")),
+        (GOOD, {"sources_unreadable": 1}, (2, "1 source could not be read completely")),
+        (GOOD, {"sources_unreadable": 2, "max_failures": 9}, (2, "2 sources could not be read completely")),
         (GOOD, {"sources_unreadable": 1, "fail_on": {"none"}}, (0, "none of 100 records failed")),
         (GOOD, {"outside_by_server": 3}, (0, "none of 100 records failed")),
         (
@@ -332,7 +332,7 @@ def test_the_values_of_fail_on_and_its_default() -> None:
         (
             GOOD,
             {"fail_on": {"released"}},
-            (1, "no record says whether its completion was released: only lines of an evidence ledger do"),
+            (1, "no record states whether its completion was released; only lines of a ledger do"),
         ),
         (Counts(), {}, (1, "no record was appraised")),
         (Counts(), {"fail_on": {"cross-record"}}, (1, "no record was appraised")),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import BUCKETS_MAXIMUM, GAPS_LISTED, Gap
-from nomyo_attest.audit.timeline import LADDER, REACH, Timeline, bucket_length, timeline_of
+from nomyo_attest.audit.timeline import BUCKET_LENGTHS, SPAN_MARGIN_MIN, Timeline, bucket_length, timeline_of
 from tests.nomyo_attest.audit.stores import facts_of, fill
 
 DAY = 86400
@@ -79,10 +79,10 @@ def test_half_of_all_times_being_wrong_still_gives_few_buckets(store: Store) -> 
 
 
 def test_a_month_without_records_is_shown_and_not_cut_off(store: Store) -> None:
-    made = timeline(store, [NOON + 10 - REACH, *range(NOON, NOON + 100)])
+    made = timeline(store, [NOON + 10 - SPAN_MARGIN_MIN, *range(NOON, NOON + 100)])
     assert made.time_outliers == 0
     assert made.buckets[0].counts.total == 1
-    assert made.gaps == [Gap(begins=NOON + 10 - REACH, ends=NOON, records=0)]
+    assert made.gaps == [Gap(begins=NOON + 10 - SPAN_MARGIN_MIN, ends=NOON, records=0)]
 
 
 def test_the_longest_gaps_are_listed_longest_first(store: Store) -> None:
@@ -111,7 +111,7 @@ def test_the_longest_times_without_evidence_end_where_any_record_has_some(store:
 
 @given(st.integers(-(2**53), 2**53), st.integers(0, 2**54))
 def test_the_length_of_a_bucket_is_the_shortest_that_does(first: int, span: int) -> None:
-    ladder = [*LADDER, *(LADDER[-1] << doubled for doubled in range(1, 40))]
+    ladder = [*BUCKET_LENGTHS, *(BUCKET_LENGTHS[-1] << doubled for doubled in range(1, 40))]
     seconds = bucket_length(first, first + span)
     fits = [one for one in ladder if (first + span) // one - first // one + 1 <= BUCKETS_MAXIMUM]
     assert seconds == fits[0]

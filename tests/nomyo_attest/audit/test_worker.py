@@ -23,7 +23,7 @@ class Some(Chunk):
         for line, text in enumerate(self._texts, 1):
             yield RawRecord(3, "a.jsonl", line, text, "" if text is not None else "the archive is cut off")
 
-    def ends(self) -> tuple[SourceEnd, ...]:
+    def source_ends(self) -> tuple[SourceEnd, ...]:
         return (END,)
 
 
@@ -38,7 +38,7 @@ ABSENT = b'{"_metadata": {"payload_id": "x", "processed_at": 5}}'
 
 
 def work(texts: Sequence[bytes | None], **order: Any) -> Any:
-    return Worker(WorkOrder(policy=POLICY, **order)).work(Some(texts))
+    return Worker(WorkOrder(policy=POLICY, **order)).appraise(Some(texts))
 
 
 def test_every_record_is_counted_once_under_its_verdict() -> None:
@@ -48,7 +48,7 @@ def test_every_record_is_counted_once_under_its_verdict() -> None:
         "affirming", "contraindicated", "none", "unreadable", "contraindicated", "affirming",
     ]  # fmt: skip
     assert [json.loads(row)["line"] for row in result.rows.splitlines()] == [1, 2, 3, 4, 5, 6]
-    assert (result.number, result.progress, result.written, result.ends) == (5, 1234, 6, (END,))
+    assert (result.number, result.progress, result.written, result.source_ends) == (5, 1234, 6, (END,))
     assert [fact.line for fact in result.facts] == [1, 2, 3, 4, 5, 6]
 
 

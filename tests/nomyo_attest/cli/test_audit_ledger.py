@@ -124,7 +124,7 @@ class TestReleased:
     def test_fail_on_released_fails_where_no_record_says_it(self, plain: str) -> None:
         ran = audit(plain, "--fail-on", "released")
         assert ran.status == 1
-        assert "no record says whether its completion was released" in ran.out
+        assert "no record states whether its completion was released" in ran.out
 
     def test_every_report_tells_what_was_released_though_not_affirmed(self, ledger: str) -> None:
         told = "1 of 2 released records: 1 with the client's gate off"

@@ -9,7 +9,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.appraisal import appraise
-from nomyo_attest.audit.record import Appraised, RecordAppraiser
+from nomyo_attest.audit.record import AppraisedRecord, RecordAppraiser
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.strict_json import parse_json
 from nomyo_attest.ledger.line import encode_line, is_repair, open_line
@@ -43,7 +43,7 @@ def test_every_fault_has_the_stored_result_when_it_is_appraised_again() -> None:
         again = appraise(evidence, by, payload_id=payload_id, now=now)
         assert again.to_dict() == document["result"], fault.name
         audited = RecordAppraiser(by, at=now).appraise("ledger.jsonl", 1, line)
-        assert isinstance(audited, Appraised)
+        assert isinstance(audited, AppraisedRecord)
         assert audited.row.verdict == document["result"]["verdict"], fault.name
         assert (tuple(audited.row.failed), tuple(audited.row.undecided)) == (again.failed, again.undecided), fault.name
         tried += 1
@@ -57,7 +57,7 @@ def test_a_payload_id_that_was_sent_counts_and_one_in_the_answer_does_not() -> N
     for payload_id, verdict in ((own, "affirming"), ("another", "contraindicated")):
         line = line_of(response, by, payload_id=payload_id)
         audited = RecordAppraiser(by).appraise("ledger.jsonl", 1, line)
-        assert isinstance(audited, Appraised)
+        assert isinstance(audited, AppraisedRecord)
         assert audited.row.verdict == verdict
         assert audited.row.payload_id == payload_id
 

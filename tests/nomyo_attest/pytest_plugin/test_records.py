@@ -13,7 +13,7 @@ import pytest
 from junitparser import JUnitXml
 
 import nomyo_attest as na
-from nomyo_attest.audit.record import Appraised, RecordAppraiser
+from nomyo_attest.audit.record import AppraisedRecord, RecordAppraiser
 from nomyo_attest.audit.row import encode_row
 from nomyo_attest.pytest_plugin import records
 from nomyo_attest.testing import Forge
@@ -190,7 +190,7 @@ def test_a_verdict_with_its_evidence_is_a_record_too(make: Make) -> None:
     rows = b""
     for forge in (GOOD, BAD):
         appraised = RecordAppraiser(policy, keep_evidence=True).appraise("day.jsonl", 1, forge.text().encode())
-        assert isinstance(appraised, Appraised)
+        assert isinstance(appraised, AppraisedRecord)
         rows += encode_row(appraised.row)
     ran = make(verdicts__attest__jsonl=rows.decode()).runpytest("-v")
     ran.stdout.fnmatch_lines(

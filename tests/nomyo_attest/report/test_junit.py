@@ -94,7 +94,7 @@ def test_a_record_is_counted_once_however_many_rules_refuse_it(tmp_path: Path) -
 
 def test_an_unreadable_record_is_counted_once(tmp_path: Path) -> None:
     source = SourceSummary(name="a.jsonl", kind="jsonl", counts=Counts(unreadable=1), problem="cut off")
-    whole = passed(sources=[source], status=2, status_reason="1 source could not be read, or not to the end")
+    whole = passed(sources=[source], status=2, status_reason="1 source could not be read completely")
     report = read_back(whole, tmp_path)
     assert (report.failures, report.errors) == (0, 1)
 

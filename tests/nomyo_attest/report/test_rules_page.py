@@ -37,7 +37,7 @@ def test_every_rule_across_records_has_a_row_and_a_section_that_the_row_links_to
     page = cross_record_markdown()
     rows = re.findall(r"^\| \[`(.+?)`\]\(#(.+?)\) \| (.*?) \| (.+) \|$", page, re.MULTILINE)
     assert [(rule_id, bool(marks), question) for rule_id, _, marks, question in rows] == [
-        (rule.id, rule.if_asked, rule.question) for rule in CROSS_RECORD_RULES
+        (rule.id, rule.needs_limit, rule.question) for rule in CROSS_RECORD_RULES
     ]
     sections = re.findall(r"^### (.+)$", page, re.MULTILINE)
     assert [anchor for _, anchor, *_ in rows] == [re.sub(r"[^\w -]", "", section.lower()) for section in sections]

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import nomyo_attest as na
-from nomyo_attest.audit.record import Appraised, RecordAppraiser, unreadable
+from nomyo_attest.audit.record import AppraisedRecord, RecordAppraiser, unreadable_row
 from nomyo_attest.audit.row import COLUMNS, VERDICTS, encode_row
 from nomyo_attest.schemas import load_schema
 from nomyo_attest.testing import FAULTS, VARIANTS
@@ -32,16 +32,16 @@ def test_every_row_is_valid(kind: str) -> None:
         data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(case.policy), keep_evidence=True)
         appraised = appraiser.appraise("a", 1, data)
-        assert isinstance(appraised, Appraised)
+        assert isinstance(appraised, AppraisedRecord)
         assert list(VALIDATOR.iter_errors(json.loads(encode_row(appraised.row)))) == [], one.name
 
 
 def test_a_row_of_what_could_not_be_read_is_valid() -> None:
-    VALIDATOR.validate(json.loads(encode_row(unreadable("a.gz", 0, "the archive is cut off"))))
+    VALIDATOR.validate(json.loads(encode_row(unreadable_row("a.gz", 0, "the archive is cut off"))))
 
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_every_column_is_always_there(column: str) -> None:
-    row = json.loads(encode_row(unreadable("a.gz", 0, "the archive is cut off")))
+    row = json.loads(encode_row(unreadable_row("a.gz", 0, "the archive is cut off")))
     del row[column]
     assert list(VALIDATOR.iter_errors(row))

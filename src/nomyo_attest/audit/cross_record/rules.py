@@ -1,18 +1,18 @@
 """The cross-record rules, in order, with the SQL query of each.
 
-A rule looks for what an honest TPM never does, so a finding needs an explanation, and each rule lists the possible
-ones. The verdicts of the records do not change.
+A rule detects something that an honest TPM never does. A finding therefore needs an explanation, and each rule lists
+the possible ones. Findings do not change the verdicts of records.
 
-The queries read a table `verdicts` with the columns of `Row`, in the SQL that SQLite (3.34 or newer), Spark and DuckDB
-have in common.
+The queries read a table `verdicts` with the columns of `Row`. They use only SQL that SQLite (3.34 or newer), Spark and
+DuckDB have in common.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-PLACES_MAX: Final = 5
-"""Maximum leading records of a finding that are listed; the last record is listed as well."""
+PLACES_PER_FINDING: Final = 5
+"""Maximum number of records listed for a finding, from the first one on; the last record is listed in addition."""
 
 QUERY_COLUMNS: Final = (
     "cross_record_key",
@@ -27,89 +27,89 @@ QUERY_COLUMNS: Final = (
 )
 """The columns of a query's result: up to six records of each finding, in order.
 
-`cross_record_key` is the value that the records share, `records` their number, `place` this record's number, from 1.
-For a duplicate, `detail` is whether another value of the records differs. For a value that went back, `detail` is its
-column, `high` the largest value of the seconds before, and `low` the value it went back to.
+`cross_record_key` is the value that the records share, `records` their number, and `place` the number of this record,
+from 1. For a duplicate, `detail` is ``different`` or ``same``: whether a second value of the records differs. For a
+value that went back, `detail` is its column, `high` the largest value of earlier seconds, and `low` the value itself.
 """
 
-# Records without a time come first, then by time, then by place. NULLS FIRST is not the default of all engines.
-_ORDER: Final = "processed_at NULLS FIRST, source, line"
+# Records without a time come first, then by time, source and line. NULLS FIRST is not the default of every engine.
+_PLACE_ORDER: Final = "processed_at NULLS FIRST, source, line"
 
-# The first few records and the last one are listed; findings are ordered by their first record.
-_LISTED: Final = f"""
+# Each finding lists its first few records and the last one. Findings are ordered by their first record.
+_LISTED_SQL: Final = f"""
 listed AS (
   SELECT cross_record_key, records, place, source, line, processed_at, detail, high, low,
     FIRST_VALUE(processed_at) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_at,
     FIRST_VALUE(source) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_source,
     FIRST_VALUE(line) OVER (PARTITION BY cross_record_key ORDER BY place) AS first_line
   FROM placed
-  WHERE place <= {PLACES_MAX} OR place = records
+  WHERE place <= {PLACES_PER_FINDING} OR place = records
 )
 SELECT {", ".join(QUERY_COLUMNS)}
 FROM listed
 ORDER BY first_at NULLS FIRST, first_source, first_line, cross_record_key, place
 """  # noqa: S608 - constants of this module
 
-# Records of the same second have no order, so a value is compared with the largest of the seconds before.
+# Records of the same second have no order, so a value is compared with the largest value of earlier seconds.
 _SECONDS_BEFORE: Final = "ORDER BY processed_at RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
 
-_SIGNED: Final = """signature_valid AND aik_name IS NOT NULL AND clock IS NOT NULL AND reset_count IS NOT NULL
+_IS_SIGNED: Final = """signature_valid AND aik_name IS NOT NULL AND clock IS NOT NULL AND reset_count IS NOT NULL
     AND restart_count IS NOT NULL"""
-"""Records whose clock and counters the TPM signed: they can be compared once they have a time."""
+"""The condition for a record whose clock and counters the TPM signed. Comparing it also requires a time."""
 
-_SIGNED_AND_DATED: Final = f"{_SIGNED} AND processed_at IS NOT NULL"
+_IS_SIGNED_AND_DATED: Final = f"{_IS_SIGNED} AND processed_at IS NOT NULL"
 
 
-def _repeated(column: str, other: str, where: str = "") -> str:
-    """Query values of `column` in more than one record; `detail` is ``different`` if their `other` values differ."""
-    only = f" AND {where}" if where else ""
+def _duplicates_query(column: str, other: str, where: str = "") -> str:
+    """Return the query for values of `column` in several records; `detail` says whether their `other` values differ."""
+    condition = f" AND {where}" if where else ""
     return f"""
 WITH counted AS (
   SELECT {column} AS cross_record_key, source, line, processed_at,
     COUNT(*) OVER (PARTITION BY {column}) AS records,
-    ROW_NUMBER() OVER (PARTITION BY {column} ORDER BY {_ORDER}) AS place,
+    ROW_NUMBER() OVER (PARTITION BY {column} ORDER BY {_PLACE_ORDER}) AS place,
     MIN({other}) OVER (PARTITION BY {column}) AS lowest,
     MAX({other}) OVER (PARTITION BY {column}) AS highest
   FROM verdicts
-  WHERE {column} IS NOT NULL{only}
+  WHERE {column} IS NOT NULL{condition}
 ),
 placed AS (
   SELECT cross_record_key, records, place, source, line, processed_at,
     CASE WHEN lowest < highest THEN 'different' ELSE 'same' END AS detail, NULL AS high, NULL AS low
   FROM counted
   WHERE records > 1
-),{_LISTED}"""  # noqa: S608 - columns named by the table of rules
+),{_LISTED_SQL}"""  # noqa: S608 - columns named by the table of rules
 
 
-_PLACED_BY_AIK: Final = f"""
+_PLACED_BY_AIK_SQL: Final = f"""
 placed AS (
   SELECT cross_record_key, source, line, processed_at, detail, high, low,
     COUNT(*) OVER (PARTITION BY cross_record_key) AS records,
-    ROW_NUMBER() OVER (PARTITION BY cross_record_key ORDER BY {_ORDER}) AS place
+    ROW_NUMBER() OVER (PARTITION BY cross_record_key ORDER BY {_PLACE_ORDER}) AS place
   FROM back
-),{_LISTED}"""  # noqa: S608 - constants of this module
+),{_LISTED_SQL}"""  # noqa: S608 - constants of this module
 
-_CLOCK: Final = f"""
+_CLOCK_QUERY: Final = f"""
 WITH compared AS (
   SELECT aik_name AS cross_record_key, source, line, processed_at, clock AS low,
     MAX(clock) OVER (PARTITION BY aik_name, reset_count {_SECONDS_BEFORE}) AS high
   FROM verdicts
-  WHERE {_SIGNED_AND_DATED}
+  WHERE {_IS_SIGNED_AND_DATED}
 ),
 back AS (
   SELECT cross_record_key, source, line, processed_at, 'clock' AS detail, high, low
   FROM compared
   WHERE low < high
-),{_PLACED_BY_AIK}"""  # noqa: S608 - constants of this module
-"""Query AIKs whose clock goes back while their reset_count stays the same."""
+),{_PLACED_BY_AIK_SQL}"""  # noqa: S608 - constants of this module
+"""The query for AIKs whose clock goes back while their reset_count stays the same."""
 
-_COUNTERS: Final = f"""
+_COUNTERS_QUERY: Final = f"""
 WITH compared AS (
   SELECT aik_name AS cross_record_key, source, line, processed_at, reset_count, restart_count,
     MAX(reset_count) OVER (PARTITION BY aik_name {_SECONDS_BEFORE}) AS resets_before,
     MAX(restart_count) OVER (PARTITION BY aik_name, reset_count {_SECONDS_BEFORE}) AS restarts_before
   FROM verdicts
-  WHERE {_SIGNED_AND_DATED}
+  WHERE {_IS_SIGNED_AND_DATED}
 ),
 back AS (
   SELECT cross_record_key, source, line, processed_at,
@@ -118,12 +118,12 @@ back AS (
     CASE WHEN reset_count < resets_before THEN reset_count ELSE restart_count END AS low
   FROM compared
   WHERE reset_count < resets_before OR restart_count < restarts_before
-),{_PLACED_BY_AIK}"""  # noqa: S608 - constants of this module
-"""Query AIKs whose reset_count goes back, or their restart_count under one reset_count; a record counts once."""
+),{_PLACED_BY_AIK_SQL}"""  # noqa: S608 - constants of this module
+"""The query for AIKs whose reset_count, or restart_count under one reset_count, goes back; a record counts once."""
 
 
-def _coverage(usable: str) -> str:
-    """Count the records that were appraised, and those of them that satisfy `usable`; one row."""
+def _coverage_query(usable: str) -> str:
+    """Return the query that counts the appraised records, and those of them that satisfy `usable`, in one row."""
     return f"""
 SELECT COUNT(*) AS records, COUNT(CASE WHEN {usable} THEN 1 END) AS usable
 FROM verdicts
@@ -131,15 +131,13 @@ WHERE verdict <> 'unreadable'
 """  # noqa: S608 - conditions named by the table of rules
 
 
-def _in_order(group: str) -> str:
-    """Count, in groups of more than one record, those without a time, and those that are compared with a record of an
-    earlier second; one row.
-    """
+def _ordered_comparison_query(group: str) -> str:
+    """Return the query that counts, in groups of several records, undated records and those with an earlier record."""
     return f"""
 WITH seconds AS (
   SELECT {group}, processed_at, COUNT(*) AS records
   FROM verdicts
-  WHERE {_SIGNED}
+  WHERE {_IS_SIGNED}
   GROUP BY {group}, processed_at
 ),
 grouped AS (
@@ -154,26 +152,26 @@ FROM grouped
 """  # noqa: S608 - columns named by the table of rules
 
 
-def _present(column: str) -> str:
-    """Count the records that have `column`, each of which is compared with all others; one row."""
+def _presence_query(column: str) -> str:
+    """Return the query that counts the records with a value of `column`, each of which is compared with all others."""
     return f"""
 SELECT 0 AS undated, CASE WHEN COUNT({column}) > 1 THEN COUNT({column}) ELSE 0 END AS compared FROM verdicts
 """  # noqa: S608 - columns named by the table of rules
 
 
-_DATED: Final = """
+_DATED_QUERY: Final = """
 SELECT COUNT(*) - COUNT(COALESCE(recorded_at, processed_at)) AS undated,
   CASE WHEN COUNT(COALESCE(recorded_at, processed_at)) > 1 THEN COUNT(COALESCE(recorded_at, processed_at)) ELSE 0 END
     AS compared
 FROM verdicts
 WHERE verdict <> 'unreadable'
 """
-"""Count the records without a time, and those whose time is compared with another record's; one row."""
+"""The query that counts records without a time, and records whose time is compared with that of another record."""
 
-# A ledger's line has the client's own time; of any other record there is only the server's claim.
-_TIMES: Final = "SELECT source, line, COALESCE(recorded_at, processed_at) AS processed_at FROM verdicts"
+# A ledger's line has the client's own time; any other record has only the server's claim.
+_TIMES_QUERY: Final = "SELECT source, line, COALESCE(recorded_at, processed_at) AS processed_at FROM verdicts"
 
-_GAP_QUERY: Final = """
+_GAP_QUERY_TEMPLATE: Final = """
 WITH times AS (
   {times}
 ),
@@ -203,9 +201,9 @@ ORDER BY gap_begins, place
 """
 
 
-def _gap(max_gap: int) -> str:
-    """Query gaps of more than `max_gap` seconds between records: the last record before, the first one after."""
-    return _GAP_QUERY.format(times=_TIMES, max_gap=int(max_gap))
+def _gap_query(max_gap: int) -> str:
+    """Return the query for gaps of more than `max_gap` seconds, with the last record before and the first one after."""
+    return _GAP_QUERY_TEMPLATE.format(times=_TIMES_QUERY, max_gap=int(max_gap))
 
 
 class CrossRecordRule:
@@ -215,13 +213,13 @@ class CrossRecordRule:
 
     Attributes:
         id: the stable name of the rule.
-        field: the column, and the structure field behind it, that the rule examines.
-        question: what it checks.
-        explanation: why, and what else may cause a finding.
+        field: the structure field that the rule examines, or the key of a response.
+        question: what the rule checks, as a question.
+        explanation: why the rule exists, and what else may cause a finding.
         remediation: what to do about a finding.
-        needs: what a record must have to be compared, in words.
-        coverage, comparison: the SQL that counts which records were compared; see `Coverage`.
-        if_asked: whether it is evaluated only where a limit is given.
+        needs: the values that a record must have to be compared, as a noun phrase.
+        coverage, comparison: the queries that count the compared records; see `Coverage`.
+        needs_limit: whether the rule is evaluated only with a limit.
     """
 
     def __init__(
@@ -234,7 +232,7 @@ class CrossRecordRule:
         needs: str,
         usable: str,
         comparison: str,
-        if_asked: bool = False,
+        needs_limit: bool = False,
     ) -> None:
         parts = [" ".join(part.split()) for part in text.strip().split("\n\n")]
         self.id = id
@@ -243,9 +241,9 @@ class CrossRecordRule:
         self.explanation = "\n\n".join(parts[1:-1])
         self.remediation = parts[-1].removeprefix("Remediation: ")
         self.needs = needs
-        self.coverage = _coverage(usable)
+        self.coverage = _coverage_query(usable)
         self.comparison = comparison
-        self.if_asked = if_asked
+        self.needs_limit = needs_limit
         self._query = query
 
     def query(self, max_gap: int | None = None) -> str:
@@ -257,11 +255,11 @@ class CrossRecordRule:
         Raises:
             ValueError: for `gap.records` without a limit.
         """
-        if not self.if_asked:
+        if not self.needs_limit:
             return self._query
         if max_gap is None:
             raise ValueError(f"{self.id} is evaluated only with a limit")
-        return _gap(max_gap)
+        return _gap_query(max_gap)
 
 
 CROSS_RECORD_RULES: Final = (
@@ -270,34 +268,34 @@ CROSS_RECORD_RULES: Final = (
         """Is every quote unique?
 
         Two records with the same TPMS_ATTEST contain the same quote: a response was replayed, or recorded twice. The
-        signed structure is compared, not the signature, since anybody can compute a second valid form of an ECDSA
+        signed structure is compared, not the signature, since anyone can compute a second valid form of an ECDSA
         signature.
 
         Remediation: compare the records listed. If they are the same response, stored in two files or sent twice, audit
-        it once. If their payload ids differ, one of the responses came with the quote of another: do not rely on them.
+        it once. If their payload ids differ, one response contains the quote of another response: do not rely on them.
         """,
         "TPMS_ATTEST",
-        _repeated("quote", "payload_id"),
+        _duplicates_query("quote", "payload_id"),
         needs="a quote",
         usable="quote IS NOT NULL",
-        comparison=_present("quote"),
+        comparison=_presence_query("quote"),
     ),
     CrossRecordRule(
         "duplicate.payload_id",
         """Is every payload id unique?
 
-        A client generates a random payload id for each request, and the quote's nonce is derived from it: an attacker
-        who knows that an id will be used again can prepare a quote for it. Two records with one payload id are one
-        response recorded twice, a request sent again under its old id, or a replay.
+        A client generates a random payload id for each request, and the quote's nonce is derived from it. An attacker
+        who knows that an id will be used again can prepare a quote for it. Two records with the same payload id are a
+        response that was recorded twice, a request that was sent again with the same id, or a replay.
 
         Remediation: compare the records listed. If they are the same response, audit it once. If one of your clients
         reuses payload ids, fix that client.
         """,
         "payload_id",
-        _repeated("payload_id", "quote"),
+        _duplicates_query("payload_id", "quote"),
         needs="a payload id",
         usable="payload_id IS NOT NULL",
-        comparison=_present("payload_id"),
+        comparison=_presence_query("payload_id"),
     ),
     CrossRecordRule(
         "reused.aik",
@@ -309,13 +307,13 @@ CROSS_RECORD_RULES: Final = (
 
         Remediation: if the service now keeps its AIKs, pin their Names in the policy's `key.pinned`. If the records are
         the same response, audit it once. Otherwise ask the operator of the service, and do not rely on these responses
-        until there is an explanation.
+        until you have an explanation.
         """,
         "TPMT_PUBLIC",
-        _repeated("aik_name", "quote", "aik_pinned = FALSE"),
+        _duplicates_query("aik_name", "quote", "aik_pinned = FALSE"),
         needs="an AIK",
         usable="aik_name IS NOT NULL",
-        comparison=_present("aik_name"),
+        comparison=_presence_query("aik_name"),
     ),
     CrossRecordRule(
         "rollback.clock",
@@ -331,58 +329,58 @@ CROSS_RECORD_RULES: Final = (
         Resume, usually moments, may be lost. TPM2_Clear resets the clock to zero.
 
         `processed_at` is a claim by the server, taken from the server's own clock, in whole seconds. If that clock was
-        set back, or if one response took longer than another whose quote was created later, the records are not in the
-        order of their quotes, and the TPM's clock appears to go back by the difference. A record without a usable
-        `processed_at` cannot be ordered. If its AIK signed other records too, the rule is not evaluated.
+        set back, or if a response overtook one whose quote was created earlier, the records are not in the order of
+        their quotes, and the TPM's clock appears to go back by the difference. A record without a usable `processed_at`
+        cannot be ordered. If its AIK also signed other records, the rule is not evaluated.
 
-        Remediation: check by how much the clock went back. Moments: responses overtook each other, or the server's
-        clock was set back. More: two TPMs share a key, a virtual TPM was restored to an earlier state, or old quotes
-        were given a new date. Do not rely on the responses until there is an explanation.
+        Remediation: check by how much the clock went back. If by moments, responses overtook each other, or the
+        server's clock was set back. If by more, two TPMs share a key, a virtual TPM was restored to an earlier state,
+        or old quotes were given a new date. Do not rely on the responses until you have an explanation.
         """,
         "TPMS_CLOCK_INFO.clock",
-        _CLOCK,
+        _CLOCK_QUERY,
         needs="a quote with a clock and a signature that verifies",
-        usable=_SIGNED,
-        comparison=_in_order("aik_name, reset_count"),
+        usable=_IS_SIGNED,
+        comparison=_ordered_comparison_query("aik_name, reset_count"),
     ),
     CrossRecordRule(
         "rollback.counters",
         """Do the reset and restart counters of each AIK only increase?
 
         The records of an AIK are ordered by `processed_at`. resetCount must not be less than the largest resetCount of
-        all earlier seconds. The same holds for restartCount among records with one resetCount, since a TPM Reset sets
-        it to zero. Only quotes whose signature verifies count. Records without a usable `processed_at` are treated as
-        in `rollback.clock`.
+        all earlier seconds. The same applies to restartCount among records with the same resetCount, since a TPM Reset
+        sets it to zero. Only quotes whose signature verifies count. Records without a usable `processed_at` are treated
+        as in `rollback.clock`.
 
         For a key outside the endorsement and platform hierarchies, a TPM obfuscates both counters by adding a value
-        that is constant for the key, so they can be compared only for the same AIK. The sum has 32 bits and wraps to
-        zero once in 2^32 counts. TPM2_Clear sets both counters to zero.
+        that is constant for the key, so they can be compared only for the same AIK. The sum is 32 bits wide and wraps
+        to zero once in 2^32 counts. TPM2_Clear sets both counters to zero.
 
         Remediation: as for `rollback.clock`. Two TPMs share a key, a virtual TPM was restored to an earlier state, old
         quotes were given a new date, the TPM was cleared, or the server's clock was set back across a restart.
         """,
         "TPMS_CLOCK_INFO.resetCount, restartCount",
-        _COUNTERS,
+        _COUNTERS_QUERY,
         needs="a quote with counters and a signature that verifies",
-        usable=_SIGNED,
-        comparison=_in_order("aik_name"),
+        usable=_IS_SIGNED,
+        comparison=_ordered_comparison_query("aik_name"),
     ),
     CrossRecordRule(
         "gap.records",
         """Is every gap between consecutive records within the limit?
 
-        Evaluated only with a limit (`--max-gap`): two consecutive records may not be further apart in time. The time is
-        `recorded_at` of a ledger's line, and of any other record the server's claim `processed_at`. Records count
-        whatever their verdict. The time before the first record and after the last is not examined. If fewer than two
-        records have a usable time and others have none, the rule is not evaluated.
+        This rule is evaluated only with a limit (`--max-gap`), the maximum time between two consecutive records. The
+        time of a ledger's line is `recorded_at`; the time of any other record is the server's claim `processed_at`.
+        Records count regardless of their verdict. The time before the first record and after the last one is not
+        examined. If fewer than two records have a usable time and others have none, the rule is not evaluated.
 
-        Remediation: find out whether there were no responses in that time, or whether they were not recorded.
+        Remediation: find out whether the service sent no responses in that time, or whether they were not recorded.
         """,
         "processed_at",
         needs="a processed_at",
         usable="TRUE",
-        comparison=_DATED,
-        if_asked=True,
+        comparison=_DATED_QUERY,
+        needs_limit=True,
     ),
 )
 
@@ -397,4 +395,4 @@ def find_cross_record_rule(rule_id: str) -> CrossRecordRule:
 
 def evaluated_rules(max_gap: int | None) -> tuple[CrossRecordRule, ...]:
     """Return the rules that are evaluated, in order; `gap.records` only with a limit."""
-    return tuple(rule for rule in CROSS_RECORD_RULES if max_gap is not None or not rule.if_asked)
+    return tuple(rule for rule in CROSS_RECORD_RULES if max_gap is not None or not rule.needs_limit)

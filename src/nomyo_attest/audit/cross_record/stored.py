@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings
+from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings_of
 from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, CrossRecordRule, evaluated_rules
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import CrossRecordFinding
 from nomyo_attest.audit.totals import SourceOrder
 
-_KEYS: Final = {
+_KEY_COLUMNS: Final = {
     "duplicate.quote": "quote",
     "duplicate.payload_id": "payload_id",
     "reused.aik": "aik_name",
     "rollback.clock": "aik_name",
     "rollback.counters": "aik_name",
 }
-"""The column whose value the records of a finding share: without a shared value there is no finding."""
+"""The column whose value the records of a finding share. If no records share a value, the rule has no finding."""
 
-_FEW: Final = 8
-"""If fewer than one in eight records share their key with another, the query runs over those records only. Otherwise
-looking up keys in a table that does not fit into the cache takes longer than sorting all records.
+_LOOKUP_FACTOR: Final = 8
+"""If fewer than one in eight records share their key with another record, the query reads only those records. If more
+do, looking up their keys in a table that does not fit into the cache takes longer than sorting all records.
 """
 
-_VERDICT: Final = " ".join(f"WHEN {place} THEN '{verdict}'" for place, verdict in enumerate(VERDICTS))
-_COLUMNS: Final = (
-    f"CASE verdict {_VERDICT} END AS verdict, "
+_VERDICT_CASES: Final = " ".join(f"WHEN {place} THEN '{verdict}'" for place, verdict in enumerate(VERDICTS))
+_FACT_COLUMNS: Final = (
+    f"CASE verdict {_VERDICT_CASES} END AS verdict, "
     "payload_id, processed_at, recorded_at, signature_valid, aik_name, aik_pinned, quote, clock, reset_count, "
     "restart_count"
 )
@@ -38,7 +38,7 @@ _SOURCE: Final = QUERY_COLUMNS.index("source")
 class StoredRecords:
     """Run the cross-record rules over all facts of a store.
 
-    SQLite does the sorting, within its cache, and writes the rest to temporary files.
+    SQLite sorts them within its cache and in temporary files.
 
     Args:
         store: the store, after its last checkpoint.
@@ -53,32 +53,32 @@ class StoredRecords:
         self._shared: dict[str, int] = {}
 
     def findings(self, max_gap: int | None = None) -> Iterator[CrossRecordFinding]:
-        """Yield all findings, rule by rule; those of `gap.records` only with a limit. Raises `StoreError`."""
+        """Yield all findings, rule by rule. `gap.records` is evaluated only with a limit. Raises `StoreError`."""
         for rule in evaluated_rules(max_gap):
-            yield from findings(rule, self.query_rows(rule, max_gap))
+            yield from findings_of(rule, self.query_rows(rule, max_gap))
 
-    def shared(self, column: str) -> int:
-        """Count the facts whose value of `column`, a blob or text, another fact has as well.
+    def count_shared(self, column: str) -> int:
+        """Count the facts that share their value of `column`, a blob or text, with another fact.
 
-        Creates the table `temp.shared_<column>` with these values, as `value`, and the number of `facts` of each.
+        Creates the table `temp.shared_<column>` with each such `value` and its number of `facts`.
         """
         if column not in self._shared:
             table = f"temp.shared_{column}"
-            self._store.run(f"DROP TABLE IF EXISTS {table}")
-            self._store.run(
+            self._store.execute(f"DROP TABLE IF EXISTS {table}")
+            self._store.execute(
                 f"CREATE TEMP TABLE shared_{column} (value PRIMARY KEY, facts INTEGER, pinned INTEGER) WITHOUT ROWID"
             )
-            self._store.run(
-                f"INSERT INTO {table} SELECT {column}, COUNT(*), coalesce(MAX(aik_pinned), 0) FROM facts "  # noqa: S608 - columns named by `_KEYS`
+            self._store.execute(
+                f"INSERT INTO {table} SELECT {column}, COUNT(*), coalesce(MAX(aik_pinned), 0) FROM facts "  # noqa: S608 - columns named by `_KEY_COLUMNS`
                 f"WHERE {column} IS NOT NULL GROUP BY {column} HAVING COUNT(*) > 1"
             )
             ((facts,),) = self._store.query(f"SELECT coalesce(SUM(facts), 0) FROM {table}")  # noqa: S608 - as above
             self._shared[column] = facts
         return self._shared[column]
 
-    def aiks(self) -> tuple[int, int]:
-        """Count the different AIK Names, and those of them that the policy pins."""
-        self.shared("aik_name")
+    def count_aiks(self) -> tuple[int, int]:
+        """Return the number of distinct AIK Names, and the number of those that the policy pins."""
+        self.count_shared("aik_name")
         ((total, pinned),) = self._store.query(
             "SELECT COUNT(aik_name), COUNT(CASE WHEN aik_pinned = 1 THEN aik_name END) FROM facts"
         )
@@ -88,39 +88,39 @@ class StoredRecords:
         return total - repeated, pinned - pinned_repeated
 
     def lookup_is_faster(self, column: str) -> bool:
-        """Whether so few values are `shared` that looking them up is faster than sorting all records."""
-        return self.shared(column) * _FEW < self._facts
+        """Whether so few records share a value of `column` that looking them up is faster than sorting all records."""
+        return self.count_shared(column) * _LOOKUP_FACTOR < self._facts
 
     def coverage(self, rule: CrossRecordRule) -> Coverage:
         """Count the records that the rule compared. Raises `StoreError`."""
-        self._view("")
+        self._create_view("")
         ((records, usable),) = self._store.query(rule.coverage)
-        key = _KEYS.get(rule.id)
+        key = _KEY_COLUMNS.get(rule.id)
         if key == "aik_name" and rule.id != "reused.aik":
-            if not self.shared(key):
+            if not self.count_shared(key):
                 return Coverage(records, usable, 0, 0)  # each AIK signed one record
-            self._view(self._only(key))
+            self._create_view(self._where_shared(key))
         ((undated, compared),) = self._store.query(rule.comparison)
         return Coverage(records, usable, undated, compared)
 
-    def _only(self, key: str) -> str:
-        """Return SQL that excludes records whose key no other record has, if that is faster."""
+    def _where_shared(self, key: str) -> str:
+        """Return a WHERE clause that excludes records with a unique key, or an empty string if that is not faster."""
         return f"WHERE {key} IN (SELECT value FROM temp.shared_{key})" if self.lookup_is_faster(key) else ""  # noqa: S608 - as above
 
-    def _view(self, where: str) -> None:
-        self._store.run("DROP VIEW IF EXISTS temp.verdicts")
-        self._store.run(
-            f"CREATE TEMP VIEW verdicts AS SELECT {self._order.rank} AS source, line, {_COLUMNS} "  # noqa: S608 - constants
+    def _create_view(self, where: str) -> None:
+        self._store.execute("DROP VIEW IF EXISTS temp.verdicts")
+        self._store.execute(
+            f"CREATE TEMP VIEW verdicts AS SELECT {self._order.rank} AS source, line, {_FACT_COLUMNS} "  # noqa: S608 - constants
             f"FROM facts {self._order.join} {where}"
         )
 
     def query_rows(self, rule: CrossRecordRule, max_gap: int | None = None) -> Iterator[QueryRow]:
         """Yield the result rows of a rule's query. Raises `StoreError`."""
         where = ""
-        if key := _KEYS.get(rule.id):
-            if not self.shared(key):
+        if key := _KEY_COLUMNS.get(rule.id):
+            if not self.count_shared(key):
                 return
-            where = self._only(key)
-        self._view(where)
+            where = self._where_shared(key)
+        self._create_view(where)
         for row in self._store.query(rule.query(max_gap)):
             yield (*row[:_SOURCE], self._order.name(row[_SOURCE]), *row[_SOURCE + 1 :])

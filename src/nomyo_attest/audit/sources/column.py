@@ -82,7 +82,7 @@ def read_column(path: str, column: str | None, within: str = "", limit: int = 0)
     try:
         from pyarrow import parquet
 
-        from nomyo_attest.audit.arrow_columns import is_text, plain_type
+        from nomyo_attest.audit.arrow_columns import is_text_type, plain_type
     except ImportError:
         yield UnreadableRows(0, _PYARROW_MISSING)
         return
@@ -98,7 +98,7 @@ def read_column(path: str, column: str | None, within: str = "", limit: int = 0)
         try:
             file = _open_parquet(parquet, opened)
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-            texts = [field.name for field in file.schema_arrow if is_text(plain_type(field.type))]
+            texts = [field.name for field in file.schema_arrow if is_text_type(plain_type(field.type))]
             name, problem = _choose_column(list(file.schema_arrow.names), texts, column)
             compact = None if problem else _open_parquet(parquet, opened, file.metadata, name)
         except Exception as error:  # noqa: BLE001 - pyarrow raises many types for a damaged file

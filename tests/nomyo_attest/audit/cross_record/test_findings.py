@@ -33,7 +33,7 @@ def test_a_duplicate_quote_is_found_with_its_places_and_whether_the_payload_ids_
         first=Place("a.jsonl", 3, 3),
         last=Place("a.jsonl", 1, 9),
         places=[Place("a.jsonl", 3, 3), Place("a.jsonl", 1, 9)],
-        message="one quote in 2 records, with different payload ids",
+        message="2 records have the same quote, but different payload ids",
         detail="different",
     )
 
@@ -41,7 +41,7 @@ def test_a_duplicate_quote_is_found_with_its_places_and_whether_the_payload_ids_
 def test_a_duplicate_payload_id_is_found_and_missing_ones_are_not(tmp_path: Path) -> None:
     (found,) = series_of(tmp_path, {"payload_id": "é'\""}, {}, {}, {"payload_id": "é'\""}, {"payload_id": "e"})
     assert (found.rule, found.key, found.records) == ("duplicate.payload_id", "é'\"", 2)
-    assert found.message == "one payload id in 2 records"
+    assert found.message == "2 records have the same payload id"
 
 
 def test_a_pinned_aik_may_be_reused_and_another_may_not(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def read(*names: str | Path, column: str | None = None, skip: int = 0, inventory
     for chunk in read_chunks(inventory, skip=skip):
         sent = pickle.loads(pickle.dumps(chunk))
         records = list(sent.records())
-        chunks.append((sent.number, sent.progress, records, sent.ends()))
+        chunks.append((sent.number, sent.progress, records, sent.source_ends()))
     return Read(inventory, chunks)
 
 

@@ -194,7 +194,7 @@ def test_the_process_that_reads_chunks_does_not_read_these_files() -> None:
     written(Path(), {"a.json": b"{}"})
     (chunk,) = read_chunks(take_inventory(["a.json"]))
     assert isinstance(chunk, PartsChunk)
-    assert chunk.ends() == ()
+    assert chunk.source_ends() == ()
     Path("a.json").unlink()
     assert [record.text for record in chunk.records()] == [None]
-    assert len(chunk.ends()) == 1
+    assert len(chunk.source_ends()) == 1

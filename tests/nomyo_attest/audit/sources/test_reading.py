@@ -381,7 +381,7 @@ def test_standard_input_is_json_lines_compressed_or_not(name: str) -> None:
 import sys
 from nomyo_attest.audit.sources import read_chunks, take_inventory
 chunks = list(read_chunks(take_inventory(["-"])))
-print(sum(1 for chunk in chunks for record in chunk.records() if record.text), chunks[-1].ends())
+print(sum(1 for chunk in chunks for record in chunk.records() if record.text), chunks[-1].source_ends())
 """
     done = subprocess.run(
         [sys.executable, "-c", program], input=ARCHIVES[name], capture_output=True, check=True, timeout=60

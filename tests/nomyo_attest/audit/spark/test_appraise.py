@@ -58,7 +58,7 @@ def test_without_a_place_it_is_partition_and_position(spark: Any) -> None:
 @pytest.mark.parametrize(
     ("schema", "arguments", "expected"),
     [
-        ("answer string", {}, "column 'response': expected one column of this name, got 0 among 'answer'"),
+        ("answer string", {}, "column 'response': expected one column with this name, got 0 among 'answer'"),
         ("response struct<a: int>", {}, r"got struct<a:int>; convert it to JSON text with to_json\(\)"),
         ("response array<int>", {}, "got array<int>"),
         ("response string, line double", {}, "column 'line': expected integer, got double"),
@@ -121,6 +121,5 @@ def test_the_time_of_all_appraisals_is_that_of_the_call_whenever_a_task_runs(spa
 def test_without_pyspark_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['pyspark'] = None; import nomyo_attest.audit.spark"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (
-        f"the audit on Spark needs PySpark and pyarrow from the extra spark: {install_command('spark')}" in done.stderr
-    )
+    expected = f"an audit on Spark needs PySpark and pyarrow from the extra spark: {install_command('spark')}"
+    assert expected in done.stderr

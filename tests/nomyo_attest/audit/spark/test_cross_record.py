@@ -37,14 +37,14 @@ class Bag(Chunk):
                 self.names.index(one.source), one.source, one.line, one.text, "null" if one.text is None else ""
             )
 
-    def ends(self) -> tuple[SourceEnd, ...]:
+    def source_ends(self) -> tuple[SourceEnd, ...]:
         found = enumerate(self.names)
         return tuple(SourceEnd(source=number, name=name, kind="jsonl", size=0, sha256=None) for number, name in found)
 
 
 def on_one_machine(path: Path) -> list[CrossRecordFinding]:
     with Store.open(path) as store:
-        store.add(Worker(WorkOrder(policy=POLICY)).work(Bag()))
+        store.add(Worker(WorkOrder(policy=POLICY)).appraise(Bag()))
         store.checkpoint()
         return list(StoredRecords(store, SourceOrder(store)).findings(MAX_GAP))
 
@@ -79,7 +79,7 @@ def test_every_check_has_the_same_outcome_as_on_one_machine(table_of: Callable[.
     found = {one.rule: one.asDict() for one in audit.cross_record_checks(verdicts, max_gap=MAX_GAP).collect()}
     verdicts.unpersist()
     with Store.open(tmp_path / "store") as store:
-        store.add(Worker(WorkOrder(policy=POLICY)).work(Bag()))
+        store.add(Worker(WorkOrder(policy=POLICY)).appraise(Bag()))
         store.checkpoint()
         summary = summary_of(store, max_gap=MAX_GAP)
     assert {one["outcome"] for one in found.values()} == {"found"}
