@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 import nomyo_attest as na
 from nomyo_attest.testing import writer
-from nomyo_attest.testing.forge import metadata_around, nonce_of, response_around
+from nomyo_attest.testing.forge import build_metadata, build_response, nonce_of
 
 PINNED: Final = 8
 PINNED_ONE_IN: Final = 10
@@ -167,8 +167,8 @@ def record(number: int, pool: list[Key]) -> bytes:
     }
     tier = ("standard", "high", "maximum")[number % 3]
     at = FIRST + SECONDS_APART * number
-    metadata = metadata_around(block, payload_id, tier, processed_at=at)
-    return json.dumps(response_around(metadata, payload_id, created=at)).encode() + b"\n"
+    metadata = build_metadata(block, payload_id, tier, processed_at=at)
+    return json.dumps(build_response(metadata, payload_id, created=at)).encode() + b"\n"
 
 
 @cache

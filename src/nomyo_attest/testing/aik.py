@@ -14,12 +14,12 @@ from nomyo_attest.testing.keys import ForgeError
 
 @dataclass
 class SoftAIK:
-    """The type of the key and of its signatures."""
+    """Configuration of the key and of its signatures."""
 
     key: str = "rsa2048"
     """``"rsa"`` and a length in bits, or ``"p256"``, ``"p384"``, ``"p521"``, ``"p224"``, ``"p192"``."""
     label: str = "aik"
-    """The seed of the key: different labels give different keys."""
+    """The seed of the key: different labels yield different keys."""
     exponent: int = 65537
     roca: bool = False
     """Whether an RSA modulus has the ROCA form, CVE-2017-15361 (`rsa2048` only)."""
@@ -34,7 +34,7 @@ class SoftAIK:
     declared_hash: str = ""
     """The hash in the key's public area; ``""`` for the signature's."""
     salt_size: int | None = None
-    """RSAPSS: salt in bytes, None for the largest."""
+    """RSAPSS: size of the salt in bytes; None for the largest that fits."""
     stripped: bool = False
     """ECDSA: write the numbers without leading zero bytes, instead of padded to the size of the curve."""
     short_number: str = ""
@@ -108,7 +108,7 @@ class SoftAIK:
         return writer.u16(writer.HASHES[self.name_alg]) + keys.digest(self.name_alg, public)
 
     def _qualified(self, name: bytes) -> bytes:
-        """The Qualified Name (Part 1, "Names"): nameAlg and H(a hierarchy's handle or the parent's own; Name)."""
+        """Return the Qualified Name (Part 1, "Names"): nameAlg and H(hierarchy's handle or parent's QN, Name)."""
         if self.hierarchy is None:
             parent = writer.u16(writer.ALG_SHA256) + keys.digest("sha256", b"some storage key")
         else:
@@ -116,7 +116,7 @@ class SoftAIK:
         return name[:2] + keys.digest(self.name_alg, parent + name)
 
     def _sign(self, signed: bytes) -> bytes:
-        """Sign bytes; return the TPMT_SIGNATURE."""
+        """Return a TPMT_SIGNATURE over `signed`."""
         key = self._soft_key()
         scheme_id, hash_id = writer.SCHEMES[self._scheme()], writer.HASHES[self.hash_alg]
         if isinstance(key, keys.RSAKey):
@@ -126,11 +126,13 @@ class SoftAIK:
                 number = key.sign_rsapss(self.hash_alg, signed, self.salt_size)
             return writer.tpmt_signature_rsa(scheme_id, hash_id, number)
 
-        def wanted(r: int, s: int) -> bool:
+        def has_zero_byte(r: int, s: int) -> bool:
             number = {"": 0, "r": r, "s": s}[self.short_number]
             return number < 1 << 8 * (key.size - 1)
 
-        r, s = (number.to_bytes(key.size, "big") for number in key.sign_ecdsa(self.hash_alg, signed, wanted=wanted))
+        r, s = (
+            number.to_bytes(key.size, "big") for number in key.sign_ecdsa(self.hash_alg, signed, accept=has_zero_byte)
+        )
         if self.stripped:
             r, s = r.lstrip(b"\0"), s.lstrip(b"\0")
         return writer.tpmt_signature_ecc(scheme_id, hash_id, r, s)

@@ -8,8 +8,8 @@
     forge.tamper("pcr_digest", lambda digest: bytes(len(digest)))
     na.appraise(forge.response(), policy)                                  # contraindicated, by pcr.digest alone
 
-A response is built in the stages of `STAGES`, each from the earlier ones, so later stages are consistent with a change:
-a tampered quote is signed, and a tampered public area has the matching Name.
+A response is built in the stages of `STAGES`, each from the earlier ones, so a change affects all later stages: a
+tampered quote is signed, and a tampered public area has the matching Name.
 
 FOR TESTS ONLY: the keys are public (see `keys`), and this evidence says nothing about any machine. A Verifier whose
 policy accepts `self_asserted` keys affirms it, which shows how little such a key proves.
@@ -53,7 +53,7 @@ def extend(bank: str, value: bytes, event: bytes) -> bytes:
 
 
 def booted() -> Banks:
-    """Return PCRs 0 to 23 of every bank after a boot; 17 to 22 are all ones, as before a dynamic launch."""
+    """Return PCRs 0 to 23 of every bank after a boot; PCRs 17 to 22 are all ones, as before a dynamic launch."""
     return {bank: dict(values) for bank, values in _booted().items()}
 
 
@@ -90,10 +90,10 @@ def nonce_of(payload_id: str) -> bytes:
     return hashlib.sha256(payload_id.encode()).digest()[:16]
 
 
-def metadata_around(
+def build_metadata(
     block: Any, payload_id: str, security_tier: str, *, processed_at: int = CREATED, device: str = "some GPU"
 ) -> dict[str, Any]:
-    """Build the `_metadata` object around a `tpm_attestation` object, with a server's claims about itself."""
+    """Build a `_metadata` object that contains a `tpm_attestation` object and the server's claims about itself."""
     return {
         "payload_id": payload_id,
         "processed_at": processed_at,
@@ -111,8 +111,8 @@ def metadata_around(
     }
 
 
-def response_around(metadata: Any, payload_id: str, *, created: int = CREATED) -> dict[str, Any]:
-    """Build the whole response around a `_metadata` object."""
+def build_response(metadata: Any, payload_id: str, *, created: int = CREATED) -> dict[str, Any]:
+    """Build a whole response that contains a `_metadata` object."""
     return {
         "id": f"chatcmpl-{hashlib.sha256(payload_id.encode()).hexdigest()[:12]}",
         "object": "chat.completion",
@@ -127,14 +127,14 @@ def response_around(metadata: Any, payload_id: str, *, created: int = CREATED) -
 
 
 Change = Callable[[Any], Any]
-"""Takes the output of a stage and returns its replacement."""
+"""A function of the output of a stage that returns its replacement."""
 
 STAGES: Final = {
     "public": "bytes of TPMT_PUBLIC; the Name is computed from them",
     "name": "bytes of the key's Name",
     "qualified_signer": "bytes",
     "extra_data": "bytes",
-    "selections": "list of (bank name or TPM_ALG_ID, indices) to be signed; the PCR digest is computed over them",
+    "selections": "list of (bank name or TPM_ALG_ID, indices) to sign; the PCR digest is computed over them",
     "pcr_select": "bytes of TPML_PCR_SELECTION",
     "pcr_digest": "bytes",
     "attested": "bytes of the TPMU_ATTEST",
@@ -169,9 +169,9 @@ class ForgedResponse:
 
 @dataclass
 class Forge(SoftAIK):
-    """The configuration of the soft TPM and of the request; the fields of its key are those of `SoftAIK`.
+    """The configuration of the soft TPM and of the request; `SoftAIK` defines the fields of the key.
 
-    Every field may be changed at any time: each response is built anew.
+    Fields can be changed at any time: each response is built from their current values.
     """
 
     payload_id: str = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
@@ -211,7 +211,7 @@ class Forge(SoftAIK):
         return self
 
     def measure(self, index: int, event: bytes) -> Forge:
-        """Extend one PCR of every bank with an event, like a machine that boots other code. Returns itself."""
+        """Extend one PCR of every bank with an event, like a machine that boots different code. Returns itself."""
         for bank, values in self.pcrs.items():
             if index not in values:
                 raise ForgeError("index", "a PCR from 0 to 23", repr(index))
@@ -260,23 +260,23 @@ class Forge(SoftAIK):
             "signature_b64": _b64(signature),
             "aik_pubkey_b64": _b64(key_blob),
         }
-        metadata = metadata_around(
+        metadata = build_metadata(
             self._stage("tpm_attestation", block),
             self.payload_id,
             self.security_tier,
             processed_at=self.processed_at,
             device=self.device,
         )
-        around = response_around(self._stage("_metadata", metadata), self.payload_id, created=self.processed_at)
-        response = self._stage("response", around)
+        built = build_response(self._stage("_metadata", metadata), self.payload_id, created=self.processed_at)
+        response = self._stage("response", built)
         text = self._stage("text", json.dumps(response))
         return ForgedResponse(public, name, qualified_signer, attest, signature, key_blob, response, text)
 
-    def _stage(self, stage: str, made: Any) -> Any:
+    def _stage(self, stage: str, output: Any) -> Any:
         for name, change in self._changes:
             if name == stage:
-                made = change(made)
-        return made
+                output = change(output)
+        return output
 
     def _attest(self, qualified_signer: bytes) -> bytes:
         nonce = nonce_of(self.payload_id) if self.nonce is None else self.nonce

@@ -2,11 +2,10 @@
 
 FOR TESTS ONLY. Anyone can derive these private keys from their labels, and the code has no protection against side
 channels (no blinding, no constant time). It can create what a careful library refuses:
-weak keys, even exponents, a modulus of the ROCA shape, ECDSA numbers that begin with a zero byte.
+weak keys, even exponents, a modulus of the ROCA form, ECDSA numbers that begin with a zero byte.
 
-Primes come from searches that start at a number hashed from a label and go up. How far a search has to go is the only
-thing that costs time, so the lengths of the default searches are stored in `prime_offsets`; any other label searches
-once in a process.
+Each prime is found by searching upward from a number derived from a label. The search takes most of the time, so the
+lengths of the default searches are stored in `prime_offsets`; for other labels, each process searches once.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ class ForgeError(NomyoAttestError, ValueError):
     """The fields of a forge cannot be encoded as evidence, not even as invalid evidence.
 
     Attributes:
-        field: what was set, e.g. ``"scheme"``.
-        expected: the values that are allowed.
-        got: the value that was set.
+        field: the name of the field, e.g. ``"scheme"``.
+        expected: the allowed values.
+        got: the value of the field.
     """
 
     def __init__(self, field: str, expected: str, got: str) -> None:
@@ -45,9 +44,9 @@ class ForgeError(NomyoAttestError, ValueError):
 
 
 _SMALL_PRIMES = [n for n in range(3, 2000) if all(n % d for d in range(2, math.isqrt(n) + 1))]
-_BASES = _SMALL_PRIMES[:16]  # candidates are hashes, which no adversary chose, so 16 rounds are more than enough
+_BASES = _SMALL_PRIMES[:16]  # no adversary chose the candidates, which are hashes, so 16 rounds are more than enough
 
-# Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, table 1: the flawed library made its primes as
+# Nemec et al., "The Return of Coppersmith's Attack", CCS 2017, table 1: the flawed library generated its primes as
 # k * M + (65537 ** a mod M), with M the product of the first 126 primes for RSA keys from 1984 to 3936 bits, and of the
 # first 39 for those from 512 to 960 bits.
 _ROCA_PRIMES = {1024: 126, 256: 39}
@@ -89,13 +88,13 @@ def _passes(candidate: int, base: int, odd: int, twos: int) -> bool:
 def prime(label: str, bits: int, exponent: int, *, roca: bool = False) -> int:
     """Find the first prime after the label's starting point that is 3 modulo 4 and usable with an RSA exponent.
 
-    The two top bits are set, so that two such primes make a modulus of exactly ``2 * bits`` bits.
+    The two top bits are set, so that the product of two primes is a modulus of exactly ``2 * bits`` bits.
 
     Args:
-        label: what the prime is for; another label, another prime.
-        bits: length in bits, 64 or more.
-        exponent: public exponent; its odd part has no factor in common with the prime less one.
-        roca: shape the prime as the library of CVE-2017-15361 did (1024 or 256 bits).
+        label: the seed; different labels yield different primes.
+        bits: length in bits, at least 64.
+        exponent: public exponent; its odd part is coprime to the prime minus one.
+        roca: generate the prime as the library of CVE-2017-15361 did (1024 or 256 bits).
     """
     first, step = _roca_progression(label, bits) if roca else _progression(label, bits)
     key = f"{label} {bits} {exponent}{' roca' if roca else ''}"
@@ -105,13 +104,13 @@ def prime(label: str, bits: int, exponent: int, *, roca: bool = False) -> int:
 
 
 def search(label: str, bits: int, exponent: int, *, roca: bool = False) -> int:
-    """Return how many steps after its starting point `prime` finds its prime; stored in `prime_offsets`."""
+    """Return the number of steps from the starting point to the prime that `prime` returns."""
     first, step = _roca_progression(label, bits) if roca else _progression(label, bits)
     odd_exponent = exponent >> ((exponent & -exponent).bit_length() - 1)
     offset = 0
     while True:
         candidate = first + step * offset
-        # 3 modulo 4, so that a square root is one power, which keys with an even exponent need to sign
+        # 3 modulo 4: a square root, which signing with an even exponent requires, is then a single power.
         if candidate % 4 == 3 and math.gcd(candidate - 1, odd_exponent) == 1 and is_prime(candidate):
             return offset
         offset += 1
@@ -125,8 +124,8 @@ def _roca_progression(label: str, bits: int) -> tuple[int, int]:
     modulus = 2 * math.prod(_SMALL_PRIMES[: _ROCA_PRIMES[bits] - 1])
     residue = pow(65537, expand(label + " a", 64), modulus)
     smallest_k = (3 << bits - 2) // modulus + 1
-    room = bits - modulus.bit_length() - 4
-    return (smallest_k + expand(label + " k", room)) * modulus + residue, modulus
+    k_bits = bits - modulus.bit_length() - 4
+    return (smallest_k + expand(label + " k", k_bits)) * modulus + residue, modulus
 
 
 # RFC 8017, 9.2, note 1: the DER encoding of DigestInfo before the digest
@@ -137,7 +136,7 @@ _DIGEST_INFO = {
     "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
 }
 
-# SEC 2 / NIST SP 800-186: curve, order of its base point, bytes of a coordinate
+# SEC 2 / NIST SP 800-186: curve, order of its base point, size of a coordinate in bytes
 _CURVES: dict[str, tuple[Callable[[], ec.EllipticCurve], int, int]] = {
     "p192": (ec.SECP192R1, 0xFFFFFFFFFFFFFFFFFFFFFFFF99DEF836146BC9B1B4D22831, 24),
     "p224": (ec.SECP224R1, 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFF16A2E0B8F03E13DD29455C5C2A3D, 28),
@@ -192,33 +191,36 @@ class RSAKey:
 
     @property
     def size(self) -> int:
-        """Bytes of the modulus, and of a signature."""
+        """The size of the modulus and of a signature in bytes."""
         return (self.n.bit_length() + 7) // 8
 
     def sign_rsassa(self, hash_name: str, message: bytes) -> bytes:
-        """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2). Raises `ForgeError` if an even exponent leaves no root of the message."""
+        """Sign with RSASSA-PKCS1-v1_5 (RFC 8017, 8.2).
+
+        Raises `ForgeError` if the exponent is even and the encoded message has no root.
+        """
         info = _DIGEST_INFO[hash_name] + digest(hash_name, message)
         signature = self.root(b"\x00\x01" + b"\xff" * (self.size - 3 - len(info)) + b"\x00" + info)
         if signature is None:
-            raise ForgeError("exponent", "an odd one for RSASSA, or another message", str(self.e))
+            raise ForgeError("exponent", "an odd exponent for RSASSA, or a different message", str(self.e))
         return signature
 
     def sign_rsapss(self, hash_name: str, message: bytes, salt_size: int | None = None) -> bytes:
-        """RSASSA-PSS (RFC 8017, 8.1), MGF1 with the same hash, the salt hashed from the message.
+        """Sign with RSASSA-PSS (RFC 8017, 8.1), MGF1 with the same hash, and a salt derived from the message.
 
         Args:
-            salt_size: in bytes; None for the largest that fits, as most TPMs have it.
+            salt_size: in bytes; None for the largest that fits, as most TPMs use.
         """
         hashed = digest(hash_name, message)
         bits = self.n.bit_length() - 1
         size = (bits + 7) // 8
-        room = size - len(hashed) - 2
-        salt_size = room if salt_size is None else salt_size
+        maximum = size - len(hashed) - 2
+        salt_size = maximum if salt_size is None else salt_size
         attempt = 0
-        while True:  # an even exponent has a root for one number in four; another salt gives another number
+        while True:  # with an even exponent, one number in four has a root; retry with another salt
             salt = expand(f"salt {attempt} {hashed.hex()}", 8 * salt_size).to_bytes(salt_size, "big")
             check = digest(hash_name, bytes(8) + hashed + salt)
-            block = bytes(room - salt_size) + b"\x01" + salt
+            block = bytes(maximum - salt_size) + b"\x01" + salt
             masked = bytearray(_xor(block, _mgf1(hash_name, check, len(block))))
             masked[0] &= 0xFF >> (8 * size - bits)
             signature = self.root(bytes(masked) + check + b"\xbc")
@@ -231,13 +233,13 @@ class RSAKey:
         return _root(self, encoded)
 
 
-@functools.lru_cache(maxsize=4096)  # the faults sign the same quote hundreds of times, at 10 ms each
+@functools.lru_cache(maxsize=4096)  # the faults sign the same quote hundreds of times; a signature takes 10 ms
 def _root(key: RSAKey, encoded: bytes) -> bytes | None:
     message = int.from_bytes(encoded, "big")
     twos = (key.e & -key.e).bit_length() - 1
     roots = []
     for factor in (key.p, key.q):
-        # 3 modulo 4: the square root of x is x ** ((factor + 1) / 4), and is a square again
+        # 3 modulo 4: the square root of x is x ** ((factor + 1) / 4), which is itself a square
         square_root = pow((factor + 1) // 4, twos, factor - 1)
         roots.append(pow(message, pow(key.e >> twos, -1, factor - 1) * square_root, factor))
     root = roots[1] + key.q * ((roots[0] - roots[1]) * pow(key.q, -1, key.p) % key.p)
@@ -255,26 +257,26 @@ class ECCKey:
 
     @property
     def size(self) -> int:
-        """Bytes of a coordinate, and of each number of a signature."""
+        """The size of a coordinate and of each number of a signature in bytes."""
         return coordinate_size(self.curve)
 
     def sign_ecdsa(
-        self, hash_name: str, message: bytes, *, wanted: Callable[[int, int], bool] = lambda *_: True
+        self, hash_name: str, message: bytes, *, accept: Callable[[int, int], bool] = lambda *_: True
     ) -> tuple[int, int]:
-        """Deterministic ECDSA (RFC 6979); the first signature (r, s) that is `wanted`.
+        """Sign with deterministic ECDSA (RFC 6979); return the first pair (r, s) that `accept` accepts.
 
-        The second and later ones come from the additional data of RFC 6979, 3.6: a counter.
+        Later attempts add a counter as the additional data of RFC 6979, 3.6.
         """
-        make_curve, order, _ = _CURVES[self.curve]
+        curve_class, order, _ = _CURVES[self.curve]
         hashed = digest(hash_name, message)
         shortened = (int.from_bytes(hashed, "big") >> max(0, 8 * len(hashed) - order.bit_length())) % order
         attempt = 0
         while True:
             extra = attempt.to_bytes(4, "big") if attempt else b""
             nonce = _rfc6979(order, self.scalar, shortened, hash_name, extra)
-            r = ec.derive_private_key(nonce, make_curve()).public_key().public_numbers().x % order
+            r = ec.derive_private_key(nonce, curve_class()).public_key().public_numbers().x % order
             s = pow(nonce, -1, order) * (shortened + r * self.scalar) % order
-            if r and s and wanted(r, s):
+            if r and s and accept(r, s):
                 return r, s
             attempt += 1
 
@@ -305,23 +307,23 @@ def _rfc6979(order: int, scalar: int, shortened: int, hash_name: str, extra: byt
 
 
 def coordinate_size(curve: str) -> int:
-    """Bytes of a coordinate on a curve, and of each number of a signature."""
+    """Return the size of a coordinate on a curve, and of each number of a signature, in bytes."""
     return _CURVES[curve][2]
 
 
 def order(curve: str) -> int:
-    """The order of a curve's base point."""
+    """Return the order of a curve's base point."""
     return _CURVES[curve][1]
 
 
 @functools.cache
 def rsa_key(label: str, bits: int = 2048, exponent: int = 65537, *, roca: bool = False) -> RSAKey:
-    """Derive the RSA key of a label. NEVER USE IT FOR ANYTHING BUT TESTS.
+    """Derive the RSA key of a label. FOR TESTS ONLY.
 
     Args:
-        bits: length of the modulus, even.
-        exponent: public exponent, 1 and even ones included.
-        roca: shape both primes as the library of CVE-2017-15361 did (2048 or 512 bits).
+        bits: length of the modulus, an even number.
+        exponent: public exponent; 1 and even numbers are allowed.
+        roca: generate both primes as the library of CVE-2017-15361 did (2048 or 512 bits).
     """
     if bits < 512 or bits % 2:
         raise ForgeError("bits", "an even number of 512 or more", str(bits))
@@ -334,7 +336,7 @@ def ecc_key(label: str, curve: str = "p256") -> ECCKey:
     """Derive the ECC key of a label on ``"p192"``, ``"p224"``, ``"p256"``, ``"p384"`` or ``"p521"``. FOR TESTS ONLY."""
     if curve not in _CURVES:
         raise ForgeError("curve", f"one of {', '.join(_CURVES)}", curve)
-    make_curve, order, _ = _CURVES[curve]
+    curve_class, order, _ = _CURVES[curve]
     scalar = expand(f"{label} ecc {curve}", order.bit_length() + 64) % (order - 1) + 1
-    point: Any = ec.derive_private_key(scalar, make_curve()).public_key().public_numbers()
+    point: Any = ec.derive_private_key(scalar, curve_class()).public_key().public_numbers()
     return ECCKey(curve, scalar, point.x, point.y)

@@ -19,8 +19,8 @@ VALIDATOR = Draft202012Validator(load_schema("evidence"))
 # What a schema cannot say: that two texts agree, that none stands twice in a list, that a text has a UTF-8 form.
 BEYOND_A_SCHEMA = {
     "evidence-payload-id-surrogate",
-    "evidence-banks-index-twice",
-    "evidence-banks-bank-twice",
+    "evidence-banks-index-duplicate",
+    "evidence-banks-bank-duplicate",
     "evidence-banks-fewer",
     "evidence-banks-more",
     "evidence-banks-other-bank",

@@ -119,9 +119,9 @@ def test_ecdsa_verifies_on_every_curve_with_every_hash(curve: str, hash_name: st
     ecc_public(key).verify(signature, MESSAGE, ec.ECDSA(HASHES[hash_name]))
 
 
-def test_ecdsa_signs_until_the_numbers_are_wanted() -> None:
+def test_ecdsa_signs_until_the_numbers_are_accepted() -> None:
     key = keys.ecc_key("test")
-    short_r = key.sign_ecdsa("sha256", MESSAGE, wanted=lambda r, _: r < 1 << 248)
+    short_r = key.sign_ecdsa("sha256", MESSAGE, accept=lambda r, _: r < 1 << 248)
     assert short_r[0] < 1 << 248
     assert short_r != key.sign_ecdsa("sha256", MESSAGE)
     ecc_public(key).verify(encode_dss_signature(*short_r), MESSAGE, ec.ECDSA(hashes.SHA256()))

@@ -43,7 +43,7 @@ def available() -> Iterator[Fault]:
     yield absent("no-block", reason, metadata(drop_key("tpm_attestation")))
     reason = "The response has no _metadata, like those of other services."
     yield absent("no-metadata", reason, at("response", drop_key("_metadata")))
-    reason = "is_available is false, although there is a quote beside it."
+    reason = "is_available is false, although the block contains a quote."
     yield absent("with-fields", reason, block(set_key("is_available", False)))
 
 
@@ -62,7 +62,7 @@ def types() -> Iterator[Fault]:
         ("one", 1),
         ("null", None),
         ("zero", 0),
-        ("no-string", "false"),
+        ("string-false", "false"),
         ("list", [True]),
     )
     for name, value in values:
@@ -105,7 +105,7 @@ def payload_ids() -> Iterator[Fault]:
 
 
 def duplicate_keys() -> Iterator[Fault]:
-    """Duplicate keys: readers differ in which value they use."""
+    """Duplicate keys: parsers differ in which value they use."""
     for key, first in (
         ("_metadata", "null"),
         ("tpm_attestation", '{"is_available": false}'),
@@ -119,37 +119,37 @@ def duplicate_keys() -> Iterator[Fault]:
         ("signature_b64", '"AAAA"'),
         ("aik_pubkey_b64", '"AAAA"'),
     ):
-        reason = f"The key {key} is duplicate: readers differ in which value they use."
-        yield form(f"twice-{key}", reason, duplicate_key(key, first), as_text=True)
-    for name, reason, between in (
-        ("escaped", "The key quote_b64 is duplicate, once with an escape in it.", '"\\u0071uote_b64": "AAAA"'),
-        ("behind", "The key pcr_banks is duplicate, and the first one is right.", '"pcr_banks": "sha256:0"'),
+        reason = f"Duplicate key {key}: parsers differ in which value they use."
+        yield form(f"duplicate-{key}", reason, duplicate_key(key, first), as_text=True)
+    for name, reason, member in (
+        ("escaped", "Duplicate key quote_b64, written once with an escape sequence.", '"\\u0071uote_b64": "AAAA"'),
+        ("second-wrong", "Duplicate key pcr_banks, whose second value is wrong.", '"pcr_banks": "sha256:0"'),
     ):
-        yield form(f"twice-{name}", reason, _before("quote_b64", between), as_text=True)
+        yield form(f"duplicate-{name}", reason, _insert_before("quote_b64", member), as_text=True)
 
 
 def texts() -> Iterator[Fault]:
     """Text that is not JSON, and evidence in two places."""
     for name, what, old, new in (
         ("quotes", "has single quotation marks", '"', "'"),
-        ("control", "has a line break inside a string", "Hello.", "Hello\n."),
-        ("comment", "has a comment in it", '"_metadata"', '/* here */ "_metadata"'),
+        ("control", "has a newline inside a string", "Hello.", "Hello\n."),
+        ("comment", "contains a comment", '"_metadata"', '/* here */ "_metadata"'),
         ("bare-key", "has a key without quotation marks", '"_metadata"', "_metadata"),
     ):
         yield form(f"text-{name}", f"The response {what}: it is not JSON.", _replace(old, new), as_text=True)
-    for name, what, text in (("empty", "is empty", ""), ("deep", "is nested too deep", "[" * 5000)):
+    for name, what, text in (("empty", "is empty", ""), ("deep", "is nested too deeply", "[" * 5000)):
         yield form(f"text-{name}", f"The response {what}: it is not JSON.", at("text", always(text)), as_text=True)
     yield form("text-cut", "The response is truncated.", at("text", lambda text: text[:-1]), as_text=True)
-    yield form("text-more", "Text follows the response.", at("text", lambda text: text + "{}"), as_text=True)
+    yield form("text-trailing", "Text follows the response.", at("text", lambda text: text + "{}"), as_text=True)
     yield form(
-        "text-twice", "The response consists of two JSON texts.", at("text", lambda text: text + text), as_text=True
+        "text-repeated", "The response consists of two JSON texts.", at("text", lambda text: text + text), as_text=True
     )
     yield form(
         "text-comma", "The response has a trailing comma.", at("text", lambda text: text[:-1] + ",}"), as_text=True
     )
     yield form(
         "two-places",
-        "There are two attestations, one in _metadata and one beside it: readers differ in which one they use.",
+        "The response has two attestations, one in _metadata and one beside it: parsers differ in which one they use.",
         at("response", lambda all_: {**all_, "tpm_attestation": all_["_metadata"]["tpm_attestation"]}),
     )
 
@@ -158,8 +158,8 @@ def _replace(old: str, new: str) -> Tamper:
     return at("text", lambda text: text.replace(old, new))
 
 
-def _before(key: str, between: str) -> Tamper:
-    return at("text", lambda text: text.replace(f'"{key}": ', f'{between}, "{key}": ', 1))
+def _insert_before(key: str, member: str) -> Tamper:
+    return at("text", lambda text: text.replace(f'"{key}": ', f'{member}, "{key}": ', 1))
 
 
 _BLOBS: Final = {"quote": "quote_b64", "signature": "signature_b64", "key": "aik_pubkey_b64"}
@@ -172,17 +172,17 @@ def hex_digits() -> Iterator[Fault]:
         ("odd", "has an odd number of digits", lambda text: text[:-1]),
         ("short", "lacks a byte", lambda text: text[:-2]),
         ("long", "has an additional byte", lambda text: text + "00"),
-        ("of-sha1", "has the length of a SHA-1 value", lambda text: text[:40]),
-        ("blank-before", "begins with a space", lambda text: " " + text),
-        ("blank-after", "ends with a line break", lambda text: text + "\n"),
-        ("blanks", "contains a space, which bytes.fromhex skips", lambda text: text[:32] + " " + text[32:]),
-        ("blanks-in-length", "contains spaces and has the right length", lambda text: text[:30] + "  " + text[32:]),
+        ("sha1-length", "has the length of a SHA-1 value", lambda text: text[:40]),
+        ("space-before", "begins with a space", lambda text: " " + text),
+        ("newline-after", "ends with a newline", lambda text: text + "\n"),
+        ("space", "contains a space, which bytes.fromhex skips", lambda text: text[:32] + " " + text[32:]),
+        ("spaces-right-length", "contains spaces and has the right length", lambda text: text[:30] + "  " + text[32:]),
         ("colons", "is separated by colons", lambda text: ":".join(text[i : i + 2] for i in range(0, 64, 2))),
         ("prefix", "begins with 0x", lambda text: "0x" + text),
-        ("prefix-in-length", "begins with 0x and has the right length", lambda text: "0x" + text[2:]),
+        ("prefix-right-length", "begins with 0x and has the right length", lambda text: "0x" + text[2:]),
         ("arabic", "has an Arabic digit, which int() accepts", lambda text: "\u0667" + text[1:]),
         ("full-width", "has a full-width digit, which int() accepts", lambda text: text[:-1] + "\uff11"),
-        ("letter", "has a letter after f", lambda text: "g" + text[1:]),
+        ("letter", "has a letter beyond f", lambda text: "g" + text[1:]),
         ("underscore", "contains an underscore, which int() accepts", lambda text: text[:2] + "_" + text[3:]),
         ("sign", "begins with a sign, which int() accepts", lambda text: "+" + text[1:]),
         ("nul", "ends with a NUL", lambda text: text[:-1] + "\0"),
@@ -194,20 +194,20 @@ def hex_digits() -> Iterator[Fault]:
 
 
 def base64_text() -> Iterator[Fault]:
-    """Base64 that some decoder decodes to the right bytes, but no encoder produces (RFC 4648, 3)."""
+    """Base64 that some decoders map to the right bytes, but that no encoder produces (RFC 4648, section 3)."""
     changes: tuple[tuple[str, str, Callable[[str], str]], ...] = (
         ("trailing-bits", "has bits set after its last byte", _trailing_bits),
         ("no-padding", "lacks its padding", lambda text: text.rstrip("=")),
-        ("more-padding", "has too much padding", lambda text: text + "="),
-        ("blank", "contains a space", lambda text: text[:8] + " " + text[8:]),
-        ("line-break", "is broken into lines", lambda text: text[:76] + "\n" + text[76:]),
-        ("final-line-break", "ends with a line break", lambda text: text + "\n"),
+        ("extra-padding", "has too much padding", lambda text: text + "="),
+        ("space", "contains a space", lambda text: text[:8] + " " + text[8:]),
+        ("newlines", "is broken into lines", lambda text: text[:76] + "\n" + text[76:]),
+        ("final-newline", "ends with a newline", lambda text: text + "\n"),
         ("url-alphabet", "is in the URL-safe alphabet", lambda text: text.replace("+", "-").replace("/", "_")),
         ("stray", "contains a character that is not in the base64 alphabet", lambda text: text[:8] + "!" + text[8:]),
         ("non-ascii", "contains a full-width letter", lambda text: "\uff21" + text[1:]),
         ("two-texts", "consists of two base64 texts", lambda text: "AA==" + text),
         ("oversize", "is larger than the limit", lambda text: text[:4] * 2049),
-        ("one-more", "has a length that base64 cannot have", _one_more),
+        ("invalid-length", "has a length that base64 cannot have", _invalid_length),
     )
     # Every blob of this forge ends with padding and contains + or /.
     padded = forge_with(sized_quote=True, auth_policy=b"\xfb\xff" * 16)
@@ -223,14 +223,14 @@ def base64_text() -> Iterator[Fault]:
 
 
 def indices() -> Iterator[Fault]:
-    """Keys of a bank that are not a PCR index in its only valid spelling."""
+    """Keys of a bank that are not PCR indices in canonical form."""
     for name, index in (
         ("leading-zero", "07"),
         ("too-high", "24"),
         ("negative", "-7"),
         ("plus", "+7"),
-        ("blank", " 7"),
-        ("blank-after", "7 "),
+        ("space-before", " 7"),
+        ("space-after", "7 "),
         ("arabic", "\u0667"),
         ("full-width", "\uff17"),
         ("superscript", "\u2077"),
@@ -239,7 +239,7 @@ def indices() -> Iterator[Fault]:
         ("word", "seven"),
         ("empty", ""),
     ):
-        reason = f"A value has the key {index!a}, which is not a valid PCR index."
+        reason = f"invalid PCR index {index!a} as the key of a value."
         yield form(f"index-{name}", reason, _renamed_index(index))
 
 
@@ -249,30 +249,30 @@ def selections() -> Iterator[Fault]:
         ("index-leading-zero", "sha256:00,7,10", "spells an index with a leading zero"),
         ("index-too-high", "sha256:0,7,10,24", "names a PCR above 23"),
         ("index-arabic", "sha256:0,\u0667,10", "has an Arabic digit"),
-        ("index-twice", "sha256:0,7,7,10", "names a duplicate PCR"),
+        ("index-duplicate", "sha256:0,7,7,10", "names a PCR twice"),
         ("index-range", "sha256:0-10", "contains a range"),
-        ("index-none", "sha256:", "names a bank without PCRs"),
+        ("no-indices", "sha256:", "names a bank without PCRs"),
         ("bank-only", "sha256", "names a bank without PCRs"),
-        ("blank", "sha256: 0,7,10", "contains a space"),
+        ("space", "sha256: 0,7,10", "contains a space"),
         ("comma", "sha256:0,7,10,", "ends with a comma"),
         ("plus", "sha256:0,7,10+", "ends with a plus"),
-        ("bank-twice", "sha256:0,7+sha256:10", "names a duplicate bank"),
+        ("bank-duplicate", "sha256:0,7+sha256:10", "names a bank twice"),
         ("bank-upper-case", "SHA256:0,7,10", "writes a bank in upper case"),
         ("bank-unknown", "sha224:0,7,10", "names a bank of a hash that TPMs do not have"),
         ("bank-number", "0x000b:0,7,10", "names a bank by number"),
-        ("fewer", "sha256:0,7", "names fewer PCRs than there are values"),
-        ("more", "sha256:0,4,7,10", "names more PCRs than there are values"),
-        ("other-bank", "sha384:0,7,10", "names another bank than the values"),
+        ("fewer", "sha256:0,7", "omits a PCR that has a value"),
+        ("more", "sha256:0,4,7,10", "names a PCR that has no value"),
+        ("other-bank", "sha384:0,7,10", "names a different bank from that of the values"),
         ("more-banks", "sha256:0,7,10+sha384:0", "names a bank without values"),
         ("oversize", "sha256:" + ",".join(["0,7,10"] * 200), "is longer than the limit"),
     ):
         yield form(f"banks-{name}", f"The selection text {what}.", at("pcr_banks", always(text)))
     for name, reason, tamper in (
-        ("none", "There are no values.", always({})),
+        ("none", "pcr_values is empty.", always({})),
         ("empty-bank", "A bank has no values.", set_key("sha256", {})),
-        ("more-banks", "There are values of a bank that is not selected.", set_key("sha1", {"0": "00" * 20})),
+        ("more-banks", "pcr_values contains a bank that is not selected.", set_key("sha1", {"0": "00" * 20})),
         ("fewer", "A selected PCR has no value.", change_key("sha256", drop_key("10"))),
-        ("bank-unknown", "The values have the name of an unknown hash.", _renamed_bank("sha224")),
+        ("bank-unknown", "The bank has the name of an unknown hash.", _renamed_bank("sha224")),
         ("bank-upper-case", "The name of a bank is in upper case.", _renamed_bank("SHA256")),
     ):
         yield form(f"values-{name}", reason, at("pcr_values", tamper))
@@ -283,7 +283,7 @@ def _trailing_bits(text: str) -> str:
     return body[:-1] + _BASE64[_BASE64.index(body[-1]) | 1] + "=" * (len(text) - len(body))
 
 
-def _one_more(text: str) -> str:
+def _invalid_length(text: str) -> str:
     body = text.rstrip("=")
     return body + "A" * ((1 - len(body)) % 4 or 4)
 
@@ -300,45 +300,47 @@ def _renamed_bank(name: str) -> Callable[[dict[str, object]], dict[str, object]]
 
 
 def tier() -> Iterator[Fault]:
-    """Claims of another security tier than the required one, which is high."""
+    """Values of security_tier other than "high", which the policy requires."""
 
-    def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
+    def claim(name: str, reason: str, tamper: Tamper, **options: Any) -> Fault:
         policy = _claims("security_tier", "high")
-        return Fault(f"claims-tier-{name}", "claims.security_tier", reason, tamper, policy=policy, **more)
+        return Fault(f"claims-tier-{name}", "claims.security_tier", reason, tamper, policy=policy, **options)
 
     values: _Values = (
         ("lower", "standard"),
         ("upper-case", "HIGH"),
-        ("blank", "high "),
+        ("space", "high "),
         ("list", ["high"]),
         ("null", None),
     )
     for name, value in values:
         reason = f"The server claims the tier {value!r}, but the policy requires 'high'."
         yield claim(name, reason, metadata(set_key("security_tier", value)))
-    reason = "The server claims two tiers: readers differ in which one they use."
-    yield claim("twice", reason, duplicate_key("security_tier", '"standard"'), as_text=True)
+    reason = "The server claims two tiers: parsers differ in which one they use."
+    yield claim("duplicate", reason, duplicate_key("security_tier", '"standard"'), as_text=True)
     yield claim("missing", "The server claims no tier.", metadata(drop_key("security_tier")), undecided=True)
 
 
 def locking() -> Iterator[Fault]:
-    """Claims of another value of memory_locking than the required one, which is true."""
+    """Values of memory_locking other than true, which the policy requires."""
     path = "memory_protection.memory_locking"
 
-    def claim(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
-        return Fault(f"claims-locking-{name}", f"claims.{path}", reason, tamper, policy=_claims(path, True), **more)
+    def claim(name: str, reason: str, tamper: Tamper, **options: Any) -> Fault:
+        return Fault(f"claims-locking-{name}", f"claims.{path}", reason, tamper, policy=_claims(path, True), **options)
 
     values: _Values = (("false", False), ("one", 1), ("string", "true"), ("float", 1.0), ("list", [True]))
     for name, value in values:
         reason = f"The server claims memory_locking {value!r}, but the policy requires true."
         yield claim(name, reason, metadata(change_key("memory_protection", set_key("memory_locking", value))))
-    reason = "The claim memory_protection is duplicate."
-    yield claim("twice-above", reason, duplicate_key("memory_protection", "{}"), as_text=True)
+    reason = "Duplicate key memory_protection, which contains the claim."
+    yield claim("duplicate-parent", reason, duplicate_key("memory_protection", "{}"), as_text=True)
     reason = "The server does not claim memory_locking."
     tamper = metadata(change_key("memory_protection", drop_key("memory_locking")))
     yield claim("missing", reason, tamper, undecided=True)
-    reason = "The claim memory_protection is not an object."
-    yield claim("no-object", reason, metadata(set_key("memory_protection", "memory_locking")), undecided=True)
+    reason = "memory_protection, which should contain the claim, is not an object."
+    yield claim(
+        "parent-not-an-object", reason, metadata(set_key("memory_protection", "memory_locking")), undecided=True
+    )
 
 
 def _claims(path: str, value: Any) -> Callable[[Policy], None]:

@@ -13,13 +13,13 @@ from nomyo_attest.testing.faults.model import (
     Tamper,
     add,
     at,
+    combined,
     cut,
     flip,
     forge_with,
-    in_turn,
-    nothing,
     put,
     set_fields,
+    unchanged,
     without_hierarchy,
 )
 from nomyo_attest.testing.forge import Forge
@@ -41,13 +41,13 @@ X: Final = 20
 Y: Final = 54
 
 
-def form(name: str, reason: str, change: Bytes, *, key: str = "rsa2048", **more: Any) -> Fault:
+def form(name: str, reason: str, change: Bytes, *, key: str = "rsa2048", **options: Any) -> Fault:
     """A fault of the bytes of TPMT_PUBLIC; the quote's qualifiedSigner is computed from the changed bytes."""
-    return Fault(f"key-{name}", "key.form", reason, at("public", change), base=forge_with(key=key), **more)
+    return Fault(f"key-{name}", "key.form", reason, at("public", change), base=forge_with(key=key), **options)
 
 
 def lengths() -> Iterator[Fault]:
-    """TPMT_PUBLIC that is too short or too long, or has wrong sizes."""
+    """TPMT_PUBLIC that is too short or too long, or contains a wrong size field."""
     for kind in ("rsa2048", "p256"):
         yield form(f"{kind}-trailing-byte", "A byte follows the public area.", add(b"\0"), key=kind)
         yield form(f"{kind}-cut", "The public area lacks its last byte.", cut(-1), key=kind)
@@ -63,7 +63,7 @@ def lengths() -> Iterator[Fault]:
         ("modulus", UNIQUE + 1),
     ):
         yield form(f"cut-in-{field}", f"The public area ends inside its {field}.", cut(end))
-    for name, size in (("more", 257), ("less", 255), ("max", 0xFFFF)):
+    for name, size in (("too-large", 257), ("too-small", 255), ("max", 0xFFFF)):
         reason = f"The size field of the modulus is {size} instead of 256."
         yield form(f"modulus-size-{name}", reason, put(UNIQUE, writer.u16(size)))
     yield form("modulus-oversize", "The modulus is longer than that of RSA-4096.", _padded(UNIQUE, 256, 513))
@@ -102,11 +102,11 @@ def contents() -> Iterator[Fault]:
 def framings() -> Iterator[Fault]:
     """TPM2B_PUBLIC whose size does not match its content."""
     changes: tuple[tuple[str, str, Bytes], ...] = (
-        ("size-more", "is one byte too large", lambda blob: writer.u16(len(blob) - 1) + blob[2:]),
-        ("size-less", "is one byte too small", lambda blob: writer.u16(len(blob) - 3) + blob[2:]),
+        ("size-too-large", "is one byte too large", lambda blob: writer.u16(len(blob) - 1) + blob[2:]),
+        ("size-too-small", "is one byte too small", lambda blob: writer.u16(len(blob) - 3) + blob[2:]),
         ("size-zero", "is zero", put(0, writer.u16(0))),
         ("trailing", "does not include the byte that follows", add(b"\0")),
-        ("twice", "is present twice", writer.tpm2b),
+        ("doubled", "is present twice", writer.tpm2b),
         ("little-endian", "is written little-endian", lambda blob: blob[1::-1] + blob[2:]),
     )
     for name, what, change in changes:
@@ -141,20 +141,20 @@ def attributes() -> Iterator[Fault]:
 def templates() -> Iterator[Fault]:
     """Public areas that a TPM does not create, or does not sign with."""
 
-    def template(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
-        return Fault(f"template-{name}", "key.template", reason, tamper, **more)
+    def template(name: str, reason: str, tamper: Tamper, **options: Any) -> Fault:
+        return Fault(f"template-{name}", "key.template", reason, tamper, **options)
 
     aes = b"".join(map(writer.u16, (writer.ALG_AES, 128, writer.ALG_CFB)))
     for key in ("rsa2048", "p256"):
         reason = "The signing key has a symmetric algorithm, like a storage key."
         yield template(
-            f"symmetric-{key}", reason, at("public", _in_place_of_null(SYMMETRIC, aes)), base=forge_with(key=key)
+            f"symmetric-{key}", reason, at("public", _replace_null(SYMMETRIC, aes)), base=forge_with(key=key)
         )
     reason = "The signing key has a key derivation function."
     kdf = writer.u16(writer.ALG_KDF1_SP800_108) + writer.u16(writer.ALG_SHA256)
-    yield template("kdf", reason, at("public", _in_place_of_null(KDF, kdf)), base=forge_with(key="p256"))
+    yield template("kdf", reason, at("public", _replace_null(KDF, kdf)), base=forge_with(key="p256"))
     for size in (1, 20, 48):
-        reason = f"authPolicy has {size} bytes, but nameAlg is SHA-256."
+        reason = f"authPolicy is {size} bytes long, but nameAlg is SHA-256."
         yield template(f"policy-{size}-bytes", reason, set_fields(auth_policy=b"\xa5" * size))
     right = writer.AIK_ATTRIBUTES
     reason = "The key has both encryptedDuplication and fixedTPM set."
@@ -166,10 +166,10 @@ def templates() -> Iterator[Fault]:
 
 
 def hierarchies() -> Iterator[Fault]:
-    """Keys of another hierarchy than the policy requires."""
+    """Keys of a hierarchy that the policy does not accept."""
 
-    def hierarchy(name: str, reason: str, **more: Any) -> Fault:
-        return Fault(f"hierarchy-{name}", "key.hierarchy", reason, **more)
+    def hierarchy(name: str, reason: str, **options: Any) -> Fault:
+        return Fault(f"hierarchy-{name}", "key.hierarchy", reason, **options)
 
     for other in ("owner", "platform", "null"):
         reason = f"A primary key of the {other} hierarchy, but the policy requires endorsement."
@@ -183,7 +183,7 @@ def hierarchies() -> Iterator[Fault]:
     yield hierarchy("child", reason, tamper=set_fields(hierarchy=None), undecided=True)
     yield hierarchy(
         "other-key",
-        "The qualified name of another key: the quote does not name the key in the response.",
+        "qualifiedSigner is that of another key: the quote does not name the key in the response.",
         tamper=at("qualified_signer", lambda _: Forge(label="other").build().qualified_signer),
         undecided=True,
     )
@@ -191,17 +191,17 @@ def hierarchies() -> Iterator[Fault]:
 
 def trust() -> Iterator[Fault]:
     """Keys that are not pinned."""
-    reason = "The policy pins another AIK."
+    reason = "The policy pins a different AIK."
     yield Fault("pinned-other", "key.trust", reason, policy=_pins(Forge(label="other")))
     other = Forge(attributes=writer.AIK_ATTRIBUTES | writer.NO_DA)
-    reason = "The policy pins an AIK with the same modulus and other attributes, which has another Name."
+    reason = "The policy pins an AIK with the same modulus but different attributes, and therefore a different Name."
     yield Fault("pinned-other-attributes", "key.trust", reason, policy=_pins(other))
     sm3 = writer.u16(writer.ALG_SM3_256)
     yield Fault(
         "name-alg-sm3",
         "key.trust",
         "The key's nameAlg is SM3, which not every system can compute, so its Name is unknown.",
-        in_turn(at("public", put(NAME_ALG, sm3)), at("name", lambda name: sm3 + name[2:])),
+        combined(at("public", put(NAME_ALG, sm3)), at("name", lambda name: sm3 + name[2:])),
         policy=without_hierarchy,
         undecided=True,
     )
@@ -213,7 +213,7 @@ def _padded(offset: int, size: int, wanted: int) -> Bytes:
     return lambda blob: blob[:offset] + writer.tpm2b(blob[begin:end].rjust(wanted, b"\0")) + blob[end:]
 
 
-def _in_place_of_null(offset: int, octets: bytes) -> Bytes:
+def _replace_null(offset: int, octets: bytes) -> Bytes:
     """Replace the two bytes of TPM_ALG_NULL at `offset` by `octets`."""
     return lambda blob: blob[:offset] + octets + blob[offset + 2 :]
 
@@ -225,9 +225,9 @@ def _pins(pinned: Forge) -> Callable[[Policy], None]:
 _FIELD_OF_P521 = (1 << 521) - 1  # NIST SP 800-186, 3.2.1.5
 
 
-def weak(name: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
-    """A key that can be loaded, and whose signature verifies."""
-    return Fault(f"weak-{name}", "key.strength", reason, tamper, **more)
+def weak(name: str, reason: str, tamper: Tamper, **options: Any) -> Fault:
+    """A weak key that libraries load, and whose signature verifies."""
+    return Fault(f"weak-{name}", "key.strength", reason, tamper, **options)
 
 
 def unusable(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
@@ -238,36 +238,38 @@ def unusable(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
 def weak_rsa_keys() -> Iterator[Fault]:
     """Weak RSA keys."""
     for bits in (1024, 1536):
-        yield weak(f"rsa-{bits}", f"RSA-{bits}.", set_fields(key=f"rsa{bits}"))
+        yield weak(f"rsa-{bits}", f"The key is RSA-{bits}.", set_fields(key=f"rsa{bits}"))
     for exponent in (3, 257):
-        yield weak(f"exponent-{exponent}", f"RSA with the exponent {exponent}.", set_fields(exponent=exponent))
-    yield weak("roca", "A modulus of the ROCA form (CVE-2017-15361), which can be factored.", set_fields(roca=True))
-    reason = "keyBits is 4096, but the modulus has 2048 bits."
-    yield weak("key-bits-more", reason, at("public", put(KEY_BITS, writer.u16(4096))))
-    reason = "keyBits is 2048, but the modulus has 1024 bits."
-    yield weak("key-bits-of-1024", reason, _of_rsa1024(put(KEY_BITS, writer.u16(2048))))
-    reason = "A modulus of 1024 bits, padded with zeros to the 2048 bits of keyBits."
-    yield weak("modulus-padded", reason, _of_rsa1024(_padded_modulus))
-    reason = "RSA-2048, but the policy requires 3072 bits."
-    yield weak("below-policy", reason, nothing, policy=lambda policy: policy["key"].update(rsa_min_bits=3072))
-    reason = "RSA with the exponent 1: the signature is the padded digest, which anyone can compute."
+        yield weak(f"exponent-{exponent}", f"The RSA exponent is {exponent}.", set_fields(exponent=exponent))
+    yield weak("roca", "The modulus has the ROCA form (CVE-2017-15361) and can be factored.", set_fields(roca=True))
+    reason = "keyBits is 4096, but the modulus is 2048 bits long."
+    yield weak("key-bits-too-large", reason, at("public", put(KEY_BITS, writer.u16(4096))))
+    reason = "keyBits is 2048, but the modulus is 1024 bits long."
+    yield weak("key-bits-of-1024", reason, _with_rsa1024(put(KEY_BITS, writer.u16(2048))))
+    reason = "The modulus is 1024 bits long, padded with zeros to the 2048 bits of keyBits."
+    yield weak("modulus-padded", reason, _with_rsa1024(_padded_modulus))
+    reason = "The key is RSA-2048, but the policy requires 3072 bits."
+    yield weak("below-policy", reason, unchanged, policy=lambda policy: policy["key"].update(rsa_min_bits=3072))
+    reason = "The RSA exponent is 1: the signature is the padded digest, which anyone can compute."
     yield unusable("exponent-1", reason, set_fields(exponent=1))
-    yield unusable("exponent-even", "RSA with the exponent 65538.", set_fields(exponent=65538), scheme="rsapss")
+    yield unusable(
+        "exponent-even", "The RSA exponent is 65538, which is even.", set_fields(exponent=65538), scheme="rsapss"
+    )
     yield unusable("modulus-empty", "The modulus is empty.", at("public", lambda blob: blob[:UNIQUE] + bytes(2)))
 
 
 def weak_ecc_keys() -> Iterator[Fault]:
     """Weak, unknown and broken ECC keys."""
     for curve, bits in (("p192", 192), ("p224", 224)):
-        yield unusable(curve, f"A curve of {bits} bits.", set_fields(key=curve), key="p256")
+        yield unusable(curve, f"The curve has only {bits} bits.", set_fields(key=curve), key="p256")
     changes: tuple[tuple[str, str, Bytes], ...] = (
-        ("curve-bn256", "A curve that is not supported: BN_P256.", _named_curve("bn256")),
-        ("curve-sm2", "A curve that is not supported: SM2_P256.", _named_curve("sm2")),
-        ("curve-p384", "A point on P-256 with the curve id of P-384.", _named_curve("p384")),
+        ("curve-bn256", "BN_P256 is not a supported curve.", _named_curve("bn256")),
+        ("curve-sm2", "SM2_P256 is not a supported curve.", _named_curve("sm2")),
+        ("curve-p384", "The point is on P-256, but the curve id is that of P-384.", _named_curve("p384")),
         ("point-off-curve", "The point is not on P-256.", flip(-1)),
         ("point-zero", "The point is (0, 0).", put(X, writer.tpm2b(bytes(32)) * 2)),
         ("point-empty", "The point has no coordinates.", lambda blob: blob[:X] + bytes(4)),
-        ("point-short", "The point has no y.", lambda blob: blob[: X + 34] + bytes(2)),
+        ("point-short", "The point has no y coordinate.", lambda blob: blob[: X + 34] + bytes(2)),
     )
     for name, reason, change in changes:
         yield unusable(name, reason, at("public", change), key="p256")
@@ -279,8 +281,8 @@ def _named_curve(curve: str) -> Bytes:
     return put(CURVE, writer.u16(writer.CURVES[curve]))
 
 
-def _of_rsa1024(change: Bytes) -> Tamper:
-    return in_turn(set_fields(key="rsa1024"), at("public", change))
+def _with_rsa1024(change: Bytes) -> Tamper:
+    return combined(set_fields(key="rsa1024"), at("public", change))
 
 
 def _padded_modulus(blob: bytes) -> bytes:

@@ -15,7 +15,7 @@ Bytes = Callable[[bytes], bytes]
 Policy = dict[str, Any]
 
 
-def nothing(_: object) -> None:
+def unchanged(_: object) -> None:
     """Leave a forge, or a policy, as it is."""
 
 
@@ -34,8 +34,8 @@ def set_fields(**fields: Any) -> Tamper:
     return tamper
 
 
-def in_turn(*tampers: Tamper) -> Tamper:
-    """Apply one tamper after the other."""
+def combined(*tampers: Tamper) -> Tamper:
+    """Apply several tampers in order."""
 
     def tamper(forge: Forge) -> None:
         for step in tampers:
@@ -50,17 +50,17 @@ def forge_with(**fields: Any) -> Callable[[], Forge]:
 
 
 def always(value: Any) -> Callable[[object], Any]:
-    """Replace anything by `value`."""
+    """Replace any input with `value`."""
     return lambda _: value
 
 
 def put(offset: int, octets: bytes) -> Bytes:
-    """Overwrite bytes from `offset` on."""
+    """Overwrite bytes, starting at `offset`."""
     return lambda blob: blob[:offset] + octets + blob[offset + len(octets) :]
 
 
 def cut(end: int) -> Bytes:
-    """Keep the bytes before `end`, which counts from the end if it is negative."""
+    """Keep the bytes before `end`; a negative number counts from the end."""
     return lambda blob: blob[:end]
 
 
@@ -70,7 +70,7 @@ def add(octets: bytes) -> Bytes:
 
 
 def flip(offset: int) -> Bytes:
-    """Change the lowest bit of the byte at `offset`, which counts from the end if it is negative."""
+    """Flip the lowest bit of the byte at `offset`; a negative number counts from the end."""
 
     def change(blob: bytes) -> bytes:
         octets = bytearray(blob)
@@ -82,17 +82,17 @@ def flip(offset: int) -> Bytes:
 
 def set_key(key: str, value: Any) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Set one key of a dict."""
-    return lambda holder: {**holder, key: value}
+    return lambda fields: {**fields, key: value}
 
 
 def drop_key(key: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Remove one key from a dict."""
-    return lambda holder: {other: value for other, value in holder.items() if other != key}
+    return lambda fields: {name: value for name, value in fields.items() if name != key}
 
 
 def change_key(key: str, change: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Change the value of one key of a dict."""
-    return lambda holder: {**holder, key: change(holder[key])}
+    return lambda fields: {**fields, key: change(fields[key])}
 
 
 def block(change: Callable[[Any], Any]) -> Tamper:
@@ -106,7 +106,7 @@ def metadata(change: Callable[[Any], Any]) -> Tamper:
 
 
 def duplicate_key(key: str, first: str) -> Tamper:
-    """Duplicate a key in the text: its first occurrence has the JSON value `first`."""
+    """Insert a duplicate of a key before it in the text, with the JSON value `first`."""
     return at("text", lambda text: text.replace(f'"{key}": ', f'"{key}": {first}, "{key}": ', 1))
 
 
@@ -116,7 +116,7 @@ def without_hierarchy(policy: Policy) -> None:
 
 
 def pins_only(indices: str) -> Callable[[Policy], None]:
-    """Keep only the reference values of these SHA-256 PCRs, such as ``"0 7"``; if empty, accept any PCRs."""
+    """Keep only the reference values of these SHA-256 PCRs, e.g. ``"0 7"``; with ``""``, accept any PCR values."""
 
     def change(policy: Policy) -> None:
         if indices:
@@ -128,41 +128,41 @@ def pins_only(indices: str) -> Callable[[Policy], None]:
     return change
 
 
-def any_ten(policy: Policy) -> None:
-    """Accept any value of PCR 10, which must be signed."""
+def accept_any_pcr_10(policy: Policy) -> None:
+    """Accept any signed value of PCR 10."""
     policy["pcrs"]["sha256"]["10"] = "any"
 
 
 RULES: Final = tuple(row.id for row in RULE_TABLE if row.id != "claims.*")
-"""The rules that can detect a fault, apart from those of claims, which are ``claims.`` and a path."""
+"""The rules that can detect a fault, except those of claims, which are named ``claims.`` and a path."""
 
-# The rules that are undecided if another rule does not hold, because their input is missing or does not parse. This
+# The rules that are undecided if another rule fails, because their input is missing or does not parse. This
 # repeats the `needs` of the table on purpose, so that the vectors test the table. `Fault.expect` omits rules that the
 # policy does not enable; pcr.bank and policy.period depend only on the policy.
-_OF_PCRS: Final = ("pcr.selection", "pcr.digest", "pcr.values")
-_OF_SIGNER: Final = ("key.hierarchy", "signer.name", "firmware.version")
-_OF_KEY: Final = ("key.attributes", "key.template", "key.strength", "key.trust", *_OF_SIGNER)
-_OF_ATTEST: Final = (
+_PCR_RULES: Final = ("pcr.selection", "pcr.digest", "pcr.values")
+_SIGNER_RULES: Final = ("key.hierarchy", "signer.name", "firmware.version")
+_KEY_RULES: Final = ("key.attributes", "key.template", "key.strength", "key.trust", *_SIGNER_RULES)
+_ATTEST_RULES: Final = (
     "attest.magic",
     "attest.type",
     "nonce.match",
     "clock.safe",
-    *_OF_PCRS,
-    *_OF_SIGNER,
+    *_PCR_RULES,
+    *_SIGNER_RULES,
     "signature.valid",
 )
-_OF_SIGNATURE: Final = ("signature.scheme", "signature.hash", "signature.valid")
-_OF_EVIDENCE: Final = ("attest.form", "signature.form", "key.form", *_OF_KEY, *_OF_ATTEST, *_OF_SIGNATURE)
+_SIGNATURE_RULES: Final = ("signature.scheme", "signature.hash", "signature.valid")
+_EVIDENCE_RULES: Final = ("attest.form", "signature.form", "key.form", *_KEY_RULES, *_ATTEST_RULES, *_SIGNATURE_RULES)
 
 DEPENDENT_RULES: Final[Mapping[str, tuple[str, ...]]] = {
-    "evidence.available": ("evidence.form", *_OF_EVIDENCE),
-    "evidence.form": ("evidence.available", *_OF_EVIDENCE),
-    "attest.form": _OF_ATTEST,
-    "signature.form": (*_OF_SIGNATURE, "pcr.digest"),
-    "key.form": (*_OF_KEY, *_OF_SIGNATURE),
-    "attest.type": _OF_PCRS,
+    "evidence.available": ("evidence.form", *_EVIDENCE_RULES),
+    "evidence.form": ("evidence.available", *_EVIDENCE_RULES),
+    "attest.form": _ATTEST_RULES,
+    "signature.form": (*_SIGNATURE_RULES, "pcr.digest"),
+    "key.form": (*_KEY_RULES, *_SIGNATURE_RULES),
+    "attest.type": _PCR_RULES,
 }
-"""Rule → the rules that are undecided if it does not hold."""
+"""Rule → the rules that are undecided if it fails."""
 
 
 class Arguments(TypedDict, total=False):
@@ -180,7 +180,7 @@ class Case:
     Attributes:
         policy: dict for `AppraisalPolicy.from_dict`.
         response: a dict, or JSON text for a fault that a dict cannot represent, such as a duplicate key.
-        arguments: keyword arguments of `appraise`; usually empty.
+        arguments: keyword arguments of `appraise`, usually empty.
     """
 
     policy: dict[str, Any]
@@ -190,7 +190,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Fault:
-    """Evidence, or a policy, wrong in exactly one way.
+    """Evidence or a policy that is wrong in exactly one way.
 
     Attributes:
         name: a slug; the vector's file is named after it.
@@ -203,15 +203,15 @@ class Fault:
         also_failed: rules that fail too, because they examine the same bytes.
         also_undecided: rules that are undecided because of this fault, in addition to those in `DEPENDENT_RULES`.
         arguments: see `Case`.
-        as_text: appraise the JSON text.
+        as_text: whether to appraise the JSON text instead of a dict.
     """
 
     name: str
     rule: str
     reason: str
-    tamper: Tamper = nothing
+    tamper: Tamper = unchanged
     base: Callable[[], Forge] = Forge
-    policy: Callable[[Policy], object] = nothing
+    policy: Callable[[Policy], object] = unchanged
     undecided: bool = False
     also_failed: tuple[str, ...] = ()
     also_undecided: tuple[str, ...] = ()
@@ -229,13 +229,13 @@ class Fault:
     def expect(self) -> dict[str, Any]:
         """Return the expected verdict, failed rules and undecided rules, from this table and not from a Verifier."""
         policy = self._policy(self.base())
-        dependent = {rule for rule in DEPENDENT_RULES.get(self.rule, ()) if enabled(rule, policy)}
+        dependent = {rule for rule in DEPENDENT_RULES.get(self.rule, ()) if is_enabled(rule, policy)}
         failed = {*self.also_failed} if self.undecided else {self.rule, *self.also_failed}
         undecided = {*dependent, *self.also_undecided} | ({self.rule} if self.undecided else set())
         return {
             "verdict": "contraindicated" if failed else "none",
-            "failed": _in_order(failed),
-            "undecided": _in_order(undecided - failed),
+            "failed": _in_table_order(failed),
+            "undecided": _in_table_order(undecided - failed),
         }
 
     def _policy(self, forge: Forge) -> Policy:
@@ -244,7 +244,7 @@ class Fault:
         return policy
 
 
-def enabled(rule: str, policy: Mapping[str, Any]) -> bool:
+def is_enabled(rule: str, policy: Mapping[str, Any]) -> bool:
     """Whether a policy enables this rule."""
     if rule == "key.hierarchy":
         return "hierarchy" in policy.get("key", {})
@@ -253,6 +253,6 @@ def enabled(rule: str, policy: Mapping[str, Any]) -> bool:
     return True
 
 
-def _in_order(rules: set[str]) -> list[str]:
+def _in_table_order(rules: set[str]) -> list[str]:
     """Sort rule ids in the order of `RULES`, claims last."""
     return sorted(rules, key=lambda rule: (RULES.index(rule) if rule in RULES else len(RULES), rule))

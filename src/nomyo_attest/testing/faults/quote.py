@@ -1,4 +1,4 @@
-"""Faults of the quote: its bytes, magic and type, and its binding to a request, a time, a key and a firmware.
+"""Faults of the quote: its bytes, magic and type, and its binding to a request, a time, a key and a firmware version.
 
 Offsets in the default forge's TPMS_ATTEST::
 
@@ -25,15 +25,15 @@ from nomyo_attest.testing.faults.model import (
     always,
     at,
     block,
+    combined,
     cut,
     drop_key,
     forge_with,
-    in_turn,
     metadata,
-    nothing,
     put,
     set_fields,
     set_key,
+    unchanged,
     without_hierarchy,
 )
 from nomyo_attest.testing.forge import Forge
@@ -53,9 +53,9 @@ def form(name: str, reason: str, change: Bytes) -> Fault:
 
 
 def lengths() -> Iterator[Fault]:
-    """TPMS_ATTEST that is too short or too long, or has wrong sizes or counts."""
+    """TPMS_ATTEST that is too short or too long, or contains a wrong size or count."""
     yield form("trailing-byte", "A signed byte follows the structure.", add(b"\0"))
-    yield form("twice", "A second quote follows the first.", lambda quote: quote + quote)
+    yield form("repeated", "A second quote follows the first.", lambda quote: quote + quote)
     for field, end in (
         ("magic", 3),
         ("magic-end", 4),
@@ -72,10 +72,10 @@ def lengths() -> Iterator[Fault]:
     ):
         yield form(f"cut-in-{field}", f"The quote ends inside its {field}.", cut(end))
     for field, offset, right in (("signer", SIGNER, 34), ("extra-data", EXTRA, 16), ("digest", DIGEST, 32)):
-        for name, size in (("more", right + 1), ("less", right - 1), ("max", 0xFFFF)):
+        for name, size in (("too-large", right + 1), ("too-small", right - 1), ("max", 0xFFFF)):
             reason = f"The size field of its {field} is {size} instead of {right}."
             yield form(f"{field}-size-{name}", reason, put(offset, writer.u16(size)))
-    for name, count in (("none", 0), ("more", 2), ("many", 17), ("max", 0xFFFFFFFF)):
+    for name, count in (("0", 0), ("2", 2), ("17", 17), ("max", 0xFFFFFFFF)):
         yield form(f"count-{name}", f"The count of banks is {count} instead of 1.", put(COUNT, writer.u32(count)))
     for size in (0, 2, 4, 255):
         reason = f"The size field of the bitmap is {size} instead of 3."
@@ -92,17 +92,17 @@ def contents() -> Iterator[Fault]:
     for name, hash_id in (("null", writer.ALG_NULL), ("rsa", writer.ALG_RSA), ("unknown", 0x7FFF)):
         yield form(f"bank-{name}", f"The bank {hash_id:#06x} is not a hash.", put(SELECTION, writer.u16(hash_id)))
     reason = "The type is that of a certification, but the content of a quote follows."
-    yield form("other-arm", reason, put(4, writer.u16(writer.ST_ATTEST_CERTIFY)))
+    yield form("wrong-union-member", reason, put(4, writer.u16(writer.ST_ATTEST_CERTIFY)))
 
 
 def framings() -> Iterator[Fault]:
     """TPM2B_ATTEST whose size does not match its content."""
     changes: tuple[tuple[str, str, Bytes], ...] = (
-        ("size-more", "The size of TPM2B_ATTEST is one byte too large.", put(0, writer.u16(130))),
-        ("size-less", "The size of TPM2B_ATTEST is one byte too small.", put(0, writer.u16(128))),
+        ("size-too-large", "The size of TPM2B_ATTEST is one byte too large.", put(0, writer.u16(130))),
+        ("size-too-small", "The size of TPM2B_ATTEST is one byte too small.", put(0, writer.u16(128))),
         ("size-zero", "The size of TPM2B_ATTEST is zero.", put(0, writer.u16(0))),
         ("trailing", "A byte follows TPM2B_ATTEST.", add(b"\0")),
-        ("twice", "TPM2B_ATTEST is wrapped in another TPM2B.", writer.tpm2b),
+        ("doubled", "TPM2B_ATTEST is wrapped in another TPM2B.", writer.tpm2b),
         ("long-size", "The size is written in four bytes.", lambda blob: b"\0\0" + blob),
         ("little-endian", "The size is written little-endian.", lambda blob: blob[1::-1] + blob[2:]),
     )
@@ -125,7 +125,7 @@ def magics() -> Iterator[Fault]:
 
 
 def types() -> Iterator[Fault]:
-    """Other structures that a TPM signs, with the right extraData."""
+    """Structures other than a quote that a TPM signs, with the right extraData."""
     name = writer.u16(writer.ALG_SHA256) + hashlib.sha256(b"some object").digest()
     digest = hashlib.sha256(b"something").digest()
     clock = writer.tpms_clock_info(1, 2, 3, 1)
@@ -142,14 +142,14 @@ def types() -> Iterator[Fault]:
         yield Fault(
             f"type-{slug}",
             "attest.type",
-            f"A genuine attestation of another kind ({slug}), with the right extraData, presented as a quote.",
-            in_turn(set_fields(attest_type=type_), at("attested", always(attested))),
+            f"A genuine attestation of type {slug}, with the right extraData, is presented as a quote.",
+            combined(set_fields(attest_type=type_), at("attested", always(attested))),
         )
     yield Fault(
         "type-nv-of-a-quote",
         "attest.type",
-        "TPM2_NV_Certify over content that imitates a quote's selection and digest: the host can write any content.",
-        in_turn(
+        "TPM2_NV_Certify signed content that imitates a quote's selection and digest: the host can write any content.",
+        combined(
             set_fields(attest_type=writer.ST_ATTEST_NV),
             at("attested", lambda quote_info: writer.tpms_nv_certify_info(name, 0, quote_info)),
         ),
@@ -168,7 +168,11 @@ def nonces() -> Iterator[Fault]:
     """extraData that is not the nonce: the quote was made for something else."""
     right = hashlib.sha256(_ID.encode()).digest()
     for slug, reason, nonce in (
-        ("other-request", "The quote was made for another payload id.", hashlib.sha256(_OTHER.encode()).digest()[:16]),
+        (
+            "other-request",
+            "The quote was made for a different payload id.",
+            hashlib.sha256(_OTHER.encode()).digest()[:16],
+        ),
         ("cut", "extraData is the nonce without its last byte.", right[:15]),
         ("one-byte", "extraData is the first byte of the nonce.", right[:1]),
         ("empty", "extraData is empty.", b""),
@@ -186,26 +190,26 @@ def nonces() -> Iterator[Fault]:
 def payload_ids() -> Iterator[Fault]:
     """Payload ids that do not match the quote, from the response or from the caller."""
 
-    def other(slug: str, reason: str, tamper: Tamper, **more: Any) -> Fault:
-        return Fault(f"nonce-{slug}", "nonce.match", reason, tamper, **more)
+    def other(slug: str, reason: str, tamper: Tamper, **options: Any) -> Fault:
+        return Fault(f"nonce-{slug}", "nonce.match", reason, tamper, **options)
 
-    reason = "The genuine attestation of another request: a replay."
+    reason = "The response contains the genuine attestation of another request: a replay."
     yield other("replayed", reason, block(always(_block_of(_OTHER))))
-    reason = "The metadata has another payload id than the quote."
+    reason = "The metadata and the quote have different payload ids."
     yield other("claimed-id", reason, metadata(set_key("payload_id", _OTHER)))
-    reason = "Metadata and quote have the same payload id, but the request had another one."
-    yield other("asked-id", reason, nothing, arguments=Arguments(payload_id=_OTHER))
-    reason = "The quote matches the request, but the metadata has another payload id."
+    reason = "The metadata and the quote have the same payload id, but the request had a different one."
+    yield other("requested-id", reason, unchanged, arguments=Arguments(payload_id=_OTHER))
+    reason = "The quote matches the request, but the metadata has a different payload id."
     yield other("recorded-id", reason, metadata(set_key("payload_id", _OTHER)), arguments=Arguments(payload_id=_ID))
-    reason = "The quote has another nonce than the given one."
-    yield other("asked-nonce", reason, nothing, arguments=Arguments(nonce=bytes(16)))
-    reason = "Neither the response nor the caller gives a payload id."
+    reason = "The quote has a different nonce from the one in the request."
+    yield other("requested-nonce", reason, unchanged, arguments=Arguments(nonce=bytes(16)))
+    reason = "Neither the response nor the caller provides a payload id."
     yield other("unknown", reason, metadata(drop_key("payload_id")), undecided=True)
 
 
 def clocks() -> Iterator[Fault]:
     """A clock that may repeat earlier values."""
-    reason = "The TPM reports that its clock may have had a later value before."
+    reason = "The TPM reports that its clock may have had a later value earlier."
     yield Fault("clock-unsafe", "clock.safe", reason, set_fields(safe=0))
 
 
@@ -223,7 +227,7 @@ def signers() -> Iterator[Fault]:
         ),
         ("short", "qualifiedSigner lacks the last byte of the digest.", cut(-1)),
         ("long", "qualifiedSigner has one byte after the digest.", lambda name: name + b"\0"),
-        ("other-name-alg", "qualifiedSigner is of SHA-384; a TPM uses the key's nameAlg, SHA-256.", _of_sha384),
+        ("other-name-alg", "qualifiedSigner uses SHA-384, but a TPM uses the key's nameAlg, SHA-256.", _with_sha384),
     )
     for slug, reason, change in changes:
         tamper = at("qualified_signer", change)
@@ -231,17 +235,17 @@ def signers() -> Iterator[Fault]:
 
 
 def periods() -> Iterator[Fault]:
-    """Policies outside their period."""
+    """Policies outside their validity period."""
     january = {"valid_from": "2026-01-01T00:00:00Z", "valid_until": "2026-01-31T00:00:00+02:00"}
     for slug, limits, now, reason in (
-        ("over", {"valid_until": "2026-01-31T00:00:00Z"}, "2026-02-01T00:00:00Z", "The policy has expired."),
+        ("expired", {"valid_until": "2026-01-31T00:00:00Z"}, "2026-02-01T00:00:00Z", "The policy has expired."),
         (
-            "to-come",
+            "not-yet-valid",
             {"valid_from": "2026-01-01T00:00:00Z"},
             "2025-12-31T23:59:59Z",
             "The policy is not valid yet.",
         ),
-        ("time-zone", january, "2026-01-30T22:30:00Z", "The policy has expired, in the time zone of `valid_until`."),
+        ("time-zone", january, "2026-01-30T22:30:00Z", "The policy has expired; `valid_until` has an offset from UTC."),
     ):
         yield Fault(
             f"period-{slug}",
@@ -257,7 +261,7 @@ def _block_of(payload_id: str) -> object:
     return Forge(payload_id=payload_id).response()["_metadata"]["tpm_attestation"]
 
 
-def _of_sha384(name: bytes) -> bytes:
+def _with_sha384(name: bytes) -> bytes:
     return writer.u16(writer.ALG_SHA384) + hashlib.sha384(name).digest()
 
 
@@ -270,12 +274,12 @@ FIRMWARE: Final = "0x2024012500120000"
 
 
 def firmware() -> Iterator[Fault]:
-    """Firmware versions of the TPM itself."""
+    """Firmware versions of the TPM."""
 
-    def version(name: str, reason: str, **more: Any) -> Fault:
-        return Fault(f"firmware-{name}", "firmware.version", reason, policy=_firmware, **more)
+    def version(name: str, reason: str, **options: Any) -> Fault:
+        return Fault(f"firmware-{name}", "firmware.version", reason, policy=_firmware, **options)
 
-    reason = "The TPM's firmware is one that the policy does not list."
+    reason = "The policy does not list the TPM's firmware version."
     yield version("other", reason, tamper=set_fields(firmware_version=0x2024012500120001))
     reason = "The halves of the firmware version are swapped."
     yield version("swapped", reason, tamper=set_fields(firmware_version=0x0012000020240125))

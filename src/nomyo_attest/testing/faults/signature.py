@@ -13,10 +13,10 @@ from nomyo_attest.testing.faults.model import (
     add,
     always,
     at,
+    combined,
     cut,
     flip,
     forge_with,
-    in_turn,
     put,
     set_fields,
 )
@@ -36,20 +36,20 @@ def form(name: str, reason: str, change: Bytes, *, undecided: bool = False, **fi
 
 
 def lengths() -> Iterator[Fault]:
-    """TPMT_SIGNATURE that is too short or too long, or has wrong sizes."""
+    """TPMT_SIGNATURE that is too short or too long, or contains a wrong size field."""
     for kind, right in (("rsa2048", 256), ("p256", 32)):
         yield form(f"{kind}-trailing-byte", "A byte follows the signature.", add(b"\0"), key=kind)
         yield form(f"{kind}-cut", "The signature lacks its last byte.", cut(-1), key=kind)
-        for name, size in (("more", right + 1), ("less", right - 1), ("max", 0xFFFF)):
+        for name, size in (("too-large", right + 1), ("too-small", right - 1), ("max", 0xFFFF)):
             reason = f"The size field of the first number is {size} instead of {right}."
             yield form(f"{kind}-size-{name}", reason, put(_SIZE, writer.u16(size)), key=kind)
     for end in (1, 2, 3, 4, 5):
         yield form(f"cut-to-{end}", f"The signature is {end} bytes long.", cut(end))
     yield form("without-s", "The signature has one number, but ECDSA has two.", cut(38), key="p256")
     yield form("framed", "The signature is wrapped in a TPM2B, which a TPM never does.", writer.tpm2b)
-    yield form("raw", "The signature is only the number, without scheme and hash.", lambda blob: blob[6:])
+    yield form("raw", "The signature consists of the number alone, without scheme and hash.", lambda blob: blob[6:])
     yield form("oversize", "The number is longer than an RSA-4096 signature.", _oversize)
-    yield form("p256-oversize", "r is longer than that of any curve.", _oversize_r, key="p256")
+    yield form("p256-oversize", "r is longer than on any curve.", _oversize_r, key="p256")
 
 
 def algorithms() -> Iterator[Fault]:
@@ -70,7 +70,7 @@ def algorithms() -> Iterator[Fault]:
 
 
 def schemes() -> Iterator[Fault]:
-    """A valid signature in another scheme than the one in the key's public area."""
+    """Valid signatures with a scheme other than the one in the key's public area."""
     for key, declared, scheme in (
         ("rsa2048", "rsapss", "rsassa"),
         ("rsa2048", "rsassa", "rsapss"),
@@ -90,7 +90,7 @@ def schemes() -> Iterator[Fault]:
         yield Fault(
             f"scheme-of-{other}-beside-{key}",
             "signature.scheme",
-            f"A signature of a {other} key with a {key} key.",
+            f"The signature is that of a {other} key, but the AIK is a {key} key.",
             at("signature", _signature_of(other)),
             base=forge_with(key=key),
             also_failed=("signature.valid",),
@@ -98,20 +98,20 @@ def schemes() -> Iterator[Fault]:
 
 
 def hashes() -> Iterator[Fault]:
-    """A valid signature with a hash that is not the key's own, or not allowed."""
+    """Valid signatures with a hash that differs from the key's, or that the policy does not allow."""
 
-    def hash_(name: str, reason: str, tamper: Any, **more: Any) -> Fault:
-        return Fault(f"hash-{name}", "signature.hash", reason, tamper, **more)
+    def hash_(name: str, reason: str, tamper: Any, **options: Any) -> Fault:
+        return Fault(f"hash-{name}", "signature.hash", reason, tamper, **options)
 
     for declared, used in (("sha384", "sha256"), ("sha256", "sha384"), ("sha1", "sha256")):
         reason = f"The key's public area states {declared}, the signature {used}: a restricted key has only one hash."
         yield hash_(f"{used}-of-{declared}", reason, set_fields(hash_alg=used, declared_hash=declared))
     for key in ("rsa2048", "p256"):
-        reason = "A SHA-1 signature, which the policy does not allow."
+        reason = "The signature uses SHA-1, which the policy does not allow."
         yield hash_(f"sha1-{key}", reason, set_fields(hash_alg="sha1"), base=forge_with(key=key))
     yield hash_(
         "not-listed",
-        "A SHA-512 signature, but the policy lists only SHA-256.",
+        "The signature uses SHA-512, but the policy lists only SHA-256.",
         set_fields(hash_alg="sha512"),
         policy=lambda policy: policy.update(signature={"hashes": ["sha256"]}),
     )
@@ -119,7 +119,7 @@ def hashes() -> Iterator[Fault]:
     yield hash_(
         "sm3",
         "The key and the signature use SM3, which the policy does not allow and not every system can compute.",
-        in_turn(at("public", put(_KEY_HASH, sm3)), at("signature", put(_HASH, sm3))),
+        combined(at("public", put(_KEY_HASH, sm3)), at("signature", put(_HASH, sm3))),
         also_undecided=("signature.valid", "pcr.digest"),
     )
 
@@ -143,7 +143,7 @@ _LABEL: Final = Forge().label
 
 
 def invalid(name: str, reason: str, tamper: Tamper, **fields: Any) -> Fault:
-    """A signature that does not verify, with a forge of these fields."""
+    """A signature that does not verify; `fields` configure the forge."""
     return Fault(f"signature-{name}", "signature.valid", reason, tamper, base=forge_with(**fields))
 
 
@@ -156,10 +156,10 @@ def any_scheme() -> Iterator[Fault]:
             reason = f"One bit of the signature's {name} byte differs."
             yield invalid(f"{kind}-{name}-byte", reason, at("signature", flip(offset)), **fields)
         reason = "Another key signed the quote."
-        yield invalid(f"{kind}-other-key", reason, at("signature", _by_another(key, scheme)), **fields)
+        yield invalid(f"{kind}-other-key", reason, at("signature", _signed_by_another_key(key, scheme)), **fields)
         reason = "The clock was changed after the quote was signed."
         yield invalid(f"{kind}-other-clock", reason, at("signed", put(62, b"\xff")), **fields)
-        reason = "The signature uses another hash than it states."
+        reason = "The signature was computed with a different hash from the one it states."
         yield invalid(f"{kind}-other-hash", reason, at("signature", _with_sha384(key, scheme)), **fields)
     yield Fault(
         "signature-key-swapped",
@@ -171,12 +171,12 @@ def any_scheme() -> Iterator[Fault]:
 
 
 def rsa_numbers() -> Iterator[Fault]:
-    """Numbers and paddings that a lenient RSA verification accepts."""
+    """Numbers and padding that lenient RSA verification accepts."""
     for size in (0, 20, 31, 33):
-        reason = f"The salt has {size} bytes; a TPM uses 32, the size of the digest, or the largest size that fits."
+        reason = f"The salt is {size} bytes long; a TPM uses 32, the size of the digest, or the largest size that fits."
         yield invalid(f"pss-salt-{size}", reason, set_fields(salt_size=size), scheme="rsapss")
     for scheme, other in (("rsapss", "rsassa"), ("rsassa", "rsapss")):
-        reason = f"The signature is {other}, but it and the key state {scheme}."
+        reason = f"The signature is computed with {other}, but it and the key state {scheme}."
         yield invalid(f"{other}-as-{scheme}", reason, at("signature", _renamed(scheme, other)), scheme=scheme)
     changes: tuple[tuple[str, str, Bytes], ...] = (
         ("zero", "The signature is zero.", always(bytes(256))),
@@ -204,14 +204,14 @@ def rsa_numbers() -> Iterator[Fault]:
 
 
 def ecdsa_numbers() -> Iterator[Fault]:
-    """Pairs of numbers that a lenient ECDSA verification accepts."""
+    """Pairs of numbers that lenient ECDSA verification accepts."""
     changes: tuple[tuple[str, str, str, Callable[[int, int, int], tuple[int, int]]], ...] = (
         ("zero", "p256", "r and s are zero.", lambda *_: (0, 0)),
         ("one", "p256", "r and s are one.", lambda *_: (1, 1)),
         ("r-zero", "p256", "r is zero.", lambda _, s, __: (0, s)),
         ("s-zero", "p256", "s is zero.", lambda r, *_: (r, 0)),
         ("swapped", "p256", "r and s are swapped.", lambda r, s, _: (s, r)),
-        ("r-negated", "p256", "r is replaced by the order minus r.", lambda r, s, order: (order - r, s)),
+        ("r-negated", "p256", "r is replaced with the order minus r.", lambda r, s, order: (order - r, s)),
         ("order", "p256", "r and s are the order of the curve.", lambda _, __, order: (order, order)),
         ("r-unreduced", "p521", "r is not reduced modulo the order.", lambda r, s, order: (r + order, s)),
         ("s-unreduced", "p521", "s is not reduced modulo the order.", lambda r, s, order: (r, s + order)),
@@ -221,7 +221,7 @@ def ecdsa_numbers() -> Iterator[Fault]:
     yield invalid("ecdsa-empty", "r and s are empty.", at("signature", lambda blob: blob[:4] + bytes(4)), key="p256")
 
 
-def _by_another(key: str, scheme: str) -> Bytes:
+def _signed_by_another_key(key: str, scheme: str) -> Bytes:
     """Sign the same bytes with another key."""
 
     def sign(_: bytes) -> bytes:
@@ -265,21 +265,21 @@ def _encoded(digest_info: str, hash_name: str) -> Tamper:
     """Sign an encoding of the digest that differs from RFC 8017, 9.2."""
     signed: list[bytes] = []
 
-    def keep(attest: bytes) -> bytes:
+    def store(attest: bytes) -> bytes:
         signed.append(attest)
         return attest
 
     def sign(_: bytes) -> bytes:
         info = bytes.fromhex(digest_info) + keys.digest(hash_name, signed[-1])
         signature = keys.rsa_key(_LABEL).root(b"\0\1" + b"\xff" * (253 - len(info)) + b"\0" + info)
-        assert signature is not None  # a root is missing only for even exponents
+        assert signature is not None  # only even exponents can have no root
         return signature
 
-    return in_turn(at("signed", keep), at("signature", _number(sign)))
+    return combined(at("signed", store), at("signature", _number(sign)))
 
 
 def _numbers(curve: str, change: Callable[[int, int, int], tuple[int, int]]) -> Bytes:
-    """Change r and s of an ECDSA signature; `change` also gets the order of the curve."""
+    """Change r and s of an ECDSA signature; `change` also receives the order of the curve."""
     size = keys.coordinate_size(curve)
 
     def tamper(blob: bytes) -> bytes:

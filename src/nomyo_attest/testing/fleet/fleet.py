@@ -24,7 +24,7 @@ from nomyo_attest.testing.fleet.plan import (
     NEW,
     OLD,
     Plan,
-    Visit,
+    ScheduledResponse,
     choose,
     firmware_pcr,
     payload_id,
@@ -40,7 +40,7 @@ class Anomaly:
     Attributes:
         name: a slug.
         description: what happened, in a sentence.
-        rules: the rules that do not hold for its records; empty if every record passes.
+        rules: the rules that fail for its records; empty if every record passes.
         cross_record: the cross-record rules that detect it; empty if a single record reveals it.
     """
 
@@ -79,7 +79,7 @@ class RecordedResponse(NamedTuple):
     """One response as it was recorded.
 
     Attributes:
-        number: its number, from 0 in order of time.
+        number: its number in order of time, from 0.
         text: the response as JSON text.
     """
 
@@ -92,17 +92,17 @@ class Fleet(Plan):
     """A synthetic fleet. The same arguments generate the same responses, byte for byte.
 
     Args:
-        records: the number of responses, at least ten a day.
+        records: the number of responses, at least ten per day.
         machines: the number of machines. A quarter have an AIK that the policy pins; the others create a new AIK for
             each response.
         days: the number of days, from 2026-01-01 on.
-        seed: fleets with different seeds differ.
+        seed: different seeds generate different fleets.
     """
 
     def responses(self) -> Iterator[RecordedResponse]:
         """Generate every response, in order of time."""
-        for visit in self.visits:
-            yield RecordedResponse(visit.number, self._forge(visit).text())
+        for scheduled in self.schedule:
+            yield RecordedResponse(scheduled.number, self._forge(scheduled).text())
 
     @cached_property
     def planted(self) -> Mapping[Anomaly, tuple[int, ...]]:
@@ -138,16 +138,16 @@ class Fleet(Plan):
             "claims": {"security_tier": ["standard", "high", "maximum"]},
         }
 
-    def _forge(self, visit: Visit) -> Forge:
+    def _forge(self, scheduled: ScheduledResponse) -> Forge:
         # Replayed evidence is generated again: the same TPM produces the same quote for the same request and time.
-        evidence = self.visits[self.original] if visit.number == self.replay else visit
+        evidence = self.schedule[self.original] if scheduled.number == self.replay else scheduled
         forge = self.fleet[evidence.machine].forge(evidence.time, evidence.number)
         forge.payload_id = payload_id(self.seed, evidence.number)
-        forge.processed_at = FIRST + visit.time // 1000
-        forge.security_tier = _TIERS[choose(self.seed, "tier", len(_TIERS), visit.number)]
-        if visit.number in self.insecure:
+        forge.processed_at = FIRST + scheduled.time // 1000
+        forge.security_tier = _TIERS[choose(self.seed, "tier", len(_TIERS), scheduled.number)]
+        if scheduled.number in self.insecure:
             forge.pcrs["sha256"][7] = secure_boot_pcr(on=False)
-        if visit.number in self.unavailable:
+        if scheduled.number in self.unavailable:
             forge.tamper("tpm_attestation", lambda _: {"is_available": False})
         return forge
 
@@ -164,8 +164,8 @@ README: Final = "README.txt"
 README_FIRST_LINE: Final = "A synthetic fleet for trying nomyo-attest audit. FOR TESTS ONLY."
 """The first line of the README, which identifies a folder as a synthetic fleet."""
 
-SINGLES: Final = 5
-"""How many of the last responses are in files of their own."""
+SINGLE_FILES: Final = 5
+"""The number of responses, the last of the fleet, that are stored in one file each."""
 
 _COMPRESSED: Final = {1: ".gz", 2: ".zst"}
 """Day → the extension of its file, for the days whose files are compressed."""
@@ -174,15 +174,15 @@ _README: Final = """\
 {first_line}
 
 {recorded}/
-    {records} responses from {machines} machines, from {first} to {last}: one file for each day,
-    one of them compressed with gzip and one with Zstandard. The last {singles} responses are
-    in files of their own.
+    {records} responses from {machines} machines, recorded from {first} to {last}: one file for
+    each day, one of them compressed with gzip and one with Zstandard. Each of the last
+    {singles} responses has a separate file.
 {policy}
     The fleet's policy: reference values of the old and the new firmware, Secure Boot on,
     and the AIKs of the machines that have persistent ones.
 
 Every machine is updated once. A few responses have no evidence, as in a real fleet.
-There are three anomalies. To find them:
+The fleet has three anomalies. To find them:
 
     nomyo-attest audit {recorded} --policy {policy}
 
@@ -210,18 +210,18 @@ def write_fleet(fleet: Fleet, folder: str | PathLike[str]) -> None:
 
 
 def place_of(fleet: Fleet, number: int) -> tuple[str, int]:
-    """Return the file of a response, relative to the folder `RECORDED`, and its line there."""
-    visit = fleet.visits[number]
-    date = _date(visit.day)
-    if number >= fleet.records - SINGLES:
-        at = datetime.fromtimestamp(FIRST + visit.time // 1000, UTC)
-        return f"{date}.single/{at:%H%M%S}-{number}.json", 1
-    first = bisect_left(fleet.visits, visit.day, key=lambda visit: visit.day)
-    return f"{date}.jsonl{_COMPRESSED.get(visit.day, '')}", number - first + 1
+    """Return the file of a response, relative to the folder `RECORDED`, and its line in that file."""
+    scheduled = fleet.schedule[number]
+    date = _date(scheduled.day)
+    if number >= fleet.records - SINGLE_FILES:
+        time = datetime.fromtimestamp(FIRST + scheduled.time // 1000, UTC)
+        return f"{date}.single/{time:%H%M%S}-{number}.json", 1
+    first = bisect_left(fleet.schedule, scheduled.day, key=lambda scheduled: scheduled.day)
+    return f"{date}.jsonl{_COMPRESSED.get(scheduled.day, '')}", number - first + 1
 
 
 def policy_text(policy: dict[str, Any]) -> str:
-    """Write a fleet's policy in TOML."""
+    """Return a fleet's policy in TOML."""
     lines = [f"{key} = {json.dumps(policy[key])}" for key in ("format", "id", "description")]
     for table in ("key", "firmware", "claims"):
         lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in policy[table].items())]
@@ -231,7 +231,7 @@ def policy_text(policy: dict[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Write a string, or a list of strings or of tables of strings with one line for each item."""
+    """Return a string, or a list of strings or of tables of strings, in TOML: one line per item of a list."""
     if isinstance(value, list):
         return "\n".join(["[", *(f"  {_toml(item)}," for item in value), "]"])
     if isinstance(value, dict):
@@ -271,5 +271,5 @@ def _readme(fleet: Fleet) -> str:
         seed=fleet.seed,
         first=_date(0),
         last=_date(fleet.days - 1),
-        singles=SINGLES,
+        singles=SINGLE_FILES,
     )
