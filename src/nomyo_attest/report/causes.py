@@ -1,6 +1,6 @@
 """List why an audit did not pass: rules that failed or are undecided, values expected and found, unreadable sources.
 
-All reports use these lists, including the machine-readable ones (JUnit, SARIF, annotations).
+All reports use these lists, including those for programs: JUnit, SARIF and annotations.
 """
 
 from __future__ import annotations
@@ -35,38 +35,38 @@ from nomyo_attest.report.formatting import (
 )
 
 VALUE_MAX: Final = 400
-"""Maximum characters of one expected or found value of a rule."""
+"""Maximum characters of an expected or found value of a rule."""
 
 WHY_UNREADABLE: Final = "A record that could not be read was not appraised: it has no verdict."
 REMEDIATION_UNREADABLE: Final = "fix the problem stated; replace a truncated or damaged file with an intact copy"
 
-NOT_AFFIRMED: Final = "Released though not affirmed"
+RELEASED_NOT_AFFIRMED: Final = "Released though not affirmed"
 REMEDIATION_RELEASED: Final = (
-    'treat these completions as not attested; a client built with `require_attestation="always"` cannot release them'
+    'treat these completions as unattested; a client built with `require_attestation="always"` cannot release them'
 )
 
 _REMEDIATION_UNDATED: Final = (
     "record `processed_at` of each response, as seconds since 1970 or as ISO 8601 with an offset from UTC; for records "
     "whose time is lost, `--allow-undated` accepts that they are not compared"
 )
-_REMEDIATION_NOT_EVALUATED: Final = "record the values that this check compares; no record here has them"
+_REMEDIATION_NOT_EVALUATED: Final = "record the values that this check compares; none of these records has them"
 
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){16,}", re.ASCII)
 _ORDER: Final = {rule.id: position for position, rule in enumerate(RULES)}
 
 
 class Cause(NamedTuple):
-    """One rule that failed or is undecided, in one source or over all sources.
+    """A rule that failed or is undecided, in one source or in all sources.
 
     Attributes:
-        source: the source; empty for all sources.
+        source: the name of the source; empty for all sources.
         rule, requirement: the rule, and what the policy requires of it: ``"required"`` or ``"warn"``.
         outcome: ``"fail"`` or ``"undecided"``.
         records: the number of records.
-        first: the first of them; for one source without its time.
-        lines: the first few of the records; empty for all sources.
-        message: the message of the first one.
-        expected, got: the values of the first one, one line each; empty if the summary does not list them.
+        first: the first of these records. Of a single source, it has no time.
+        lines: the lines of the first few records; empty for all sources.
+        message: the finding's message for the first record.
+        expected, got: the values of the first record, one line each; empty if the summary does not list them.
     """
 
     source: str
@@ -108,7 +108,7 @@ class Cause(NamedTuple):
 
 
 def known_rule(rule_id: str) -> Rule | None:
-    """Find a rule of the appraisals; None if the table does not have it."""
+    """Find an appraisal rule; None if the table of rules does not have it."""
     try:
         return find_rule(rule_id)
     except KeyError:
@@ -116,46 +116,50 @@ def known_rule(rule_id: str) -> Rule | None:
 
 
 def causes(summary: Summary) -> list[Cause]:
-    """List the rules that failed or are undecided, over all sources: required ones first, then failures."""
+    """List the rules that failed or are undecided in all sources: required rules first, and failures before others."""
     return _sorted(
         summary,
         [
-            Cause("", one.rule, one.requirement, one.outcome, one.records, one.first, (), one.message)
-            for one in summary.rules
+            Cause("", rule.rule, rule.requirement, rule.outcome, rule.records, rule.first, (), rule.message)
+            for rule in summary.rules
         ],
     )
 
 
 def causes_by_source(summary: Summary) -> list[Cause]:
-    """List the rules that failed or are undecided, by source: required ones first, then failures."""
-    found = []
-    for one in summary.places:
-        first, lines = Place(one.source, one.lines[0] if one.lines else 0), tuple(one.lines)
-        found.append(Cause(one.source, one.rule, one.requirement, one.outcome, one.records, first, lines, one.message))
-    return _sorted(summary, found)
+    """List the rules that failed or are undecided, by source: required rules first, and failures before others."""
+    in_sources = []
+    for entry in summary.places:
+        first, lines = Place(entry.source, entry.lines[0] if entry.lines else 0), tuple(entry.lines)
+        in_sources.append(
+            Cause(
+                entry.source, entry.rule, entry.requirement, entry.outcome, entry.records, first, lines, entry.message
+            )
+        )
+    return _sorted(summary, in_sources)
 
 
-def _sorted(summary: Summary, found: list[Cause]) -> list[Cause]:
+def _sorted(summary: Summary, all_causes: list[Cause]) -> list[Cause]:
     """Sort causes and add their values; drop consequences and the rules that the policy ignores."""
-    shown = [one for one in found if one.outcome != CONSEQUENCE and one.requirement != "ignore"]
-    values = _values(summary, {(one.first.source, one.first.line, one.rule) for one in shown})
+    shown = [cause for cause in all_causes if cause.outcome != CONSEQUENCE and cause.requirement != "ignore"]
+    values = _values(summary, {(cause.first.source, cause.first.line, cause.rule) for cause in shown})
     compared = []
-    for one in shown:
-        expected, got = values.get((one.first.source, one.first.line, one.rule), ("", ""))
-        compared.append(one._replace(expected=expected, got=got))
-    return sorted(compared, key=lambda one: (one.softened, not one.failed))
+    for cause in shown:
+        expected, got = values.get((cause.first.source, cause.first.line, cause.rule), ("", ""))
+        compared.append(cause._replace(expected=expected, got=got))
+    return sorted(compared, key=lambda cause: (cause.softened, not cause.failed))
 
 
 def dependent_rules(summary: Summary) -> list[str]:
     """List the rules that are undecided only as a consequence of others, in the order of the table."""
-    reasons = {one.rule for one in summary.rules if one.outcome != CONSEQUENCE and one.requirement != "ignore"}
-    found = {one.rule for one in summary.rules if one.requirement != "ignore" and one.rule not in reasons}
-    return sorted(found, key=_rule_order)
+    reasons = {rule.rule for rule in summary.rules if rule.outcome != CONSEQUENCE and rule.requirement != "ignore"}
+    rules = {rule.rule for rule in summary.rules if rule.requirement != "ignore" and rule.rule not in reasons}
+    return sorted(rules, key=_rule_order)
 
 
-def ignored(summary: Summary) -> list[str]:
-    """List the rules that failed or are undecided but that the policy ignores, in the order of the table."""
-    return sorted({one.rule for one in summary.rules if one.requirement == "ignore"}, key=_rule_order)
+def ignored_rules(summary: Summary) -> list[str]:
+    """List the rules that failed or are undecided and that the policy ignores, in the order of the table."""
+    return sorted({rule.rule for rule in summary.rules if rule.requirement == "ignore"}, key=_rule_order)
 
 
 def _rule_order(rule: str) -> tuple[int, str]:
@@ -168,32 +172,35 @@ def _rule_order(rule: str) -> tuple[int, str]:
 
 def _values(summary: Summary, wanted: set[tuple[str, int, str]]) -> dict[tuple[str, int, str], tuple[str, str]]:
     """Return (source, line, rule) → (expected, got), for the records that the summary lists."""
-    found = {}
+    values = {}
     for row in summary.failures:
         for finding in row.get("findings") or ():
             expected, got = finding.get("expected"), finding.get("got")
             key = (row.get("source", ""), row.get("line", 0), finding.get("rule", ""))
             if key in wanted and expected is not None and got is not None:
-                found[key] = compared_values(key[2], expected, got)
-    return found
+                values[key] = compared_values(key[2], expected, got)
+    return values
 
 
 def compared_values(rule: str, expected: Any, got: Any) -> tuple[str, str]:
     """Format the expected and the found value of a rule, in one line each."""
     if not rule.startswith("claims."):  # a claim is text from the server, even if it looks like a digest
-        expected, got = _with_bytes(expected), _with_bytes(got)
-    written = digests({*_bytes_in(expected), *_bytes_in(got)})
-    return excerpt(_text(rule, expected, written), VALUE_MAX), excerpt(_text(rule, got, written), VALUE_MAX)
+        expected, got = _with_digests_as_bytes(expected), _with_digests_as_bytes(got)
+    shortened = digests({*_bytes_in(expected), *_bytes_in(got)})
+    return (
+        excerpt(_one_line(rule, expected, shortened), VALUE_MAX),
+        excerpt(_one_line(rule, got, shortened), VALUE_MAX),
+    )
 
 
-def _with_bytes(value: Any) -> Any:
+def _with_digests_as_bytes(value: Any) -> Any:
     """Return `value` with digests as bytes, so that they are shortened like those of a single result."""
     if isinstance(value, str):
         return bytes.fromhex(value) if _DIGEST.fullmatch(value) else value
     if isinstance(value, list):
-        return [_with_bytes(one) for one in value]
+        return [_with_digests_as_bytes(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _with_bytes(one) for key, one in value.items()}
+        return {str(key): _with_digests_as_bytes(item) for key, item in value.items()}
     return value
 
 
@@ -201,19 +208,19 @@ def _bytes_in(value: Any) -> set[bytes]:
     if isinstance(value, bytes):
         return {value}
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return {found for one in inside for found in _bytes_in(one)}
+    return {octets for item in inside for octets in _bytes_in(item)}
 
 
-def _text(rule: str, value: Any, written: Digests) -> str:
+def _one_line(rule: str, value: Any, shortened: Digests) -> str:
     if rule == "pcr.values" and isinstance(value, dict):
-        return ", ".join(f"{sanitize(place)} {_choice(rule, one, written)}" for place, one in value.items())
-    return value_text(rule, value, written)
+        return ", ".join(f"{sanitize(place)} {_pcr_text(rule, item, shortened)}" for place, item in value.items())
+    return value_text(rule, value, shortened)
 
 
-def _choice(rule: str, value: Any, written: Digests) -> str:
+def _pcr_text(rule: str, value: Any, shortened: Digests) -> str:
     if isinstance(value, list):
-        return " or ".join(value_text(rule, one, written) for one in value) or "any value, but signed"
-    return "not signed" if value is None else value_text(rule, value, written)
+        return " or ".join(value_text(rule, item, shortened) for item in value) or "any signed value"
+    return "not signed" if value is None else value_text(rule, value, shortened)
 
 
 # ---- places and counts
@@ -224,8 +231,8 @@ def place_text(source: str, line: int) -> str:
     return f"{source_name(source)}:{line}" if line else source_name(source)
 
 
-def where(place: Place) -> str:
-    """Format a place with its time, if it has one."""
+def place_and_time(place: Place) -> str:
+    """``"recorded.jsonl:12, 2026-11-02 06:00:00Z"``; without the time if it is unknown."""
     text = place_text(place.source, place.line)
     return text if place.processed_at is None else f"{text}, {moment(place.processed_at)}"
 
@@ -259,24 +266,24 @@ def outside_text(summary: Summary) -> str:
     by_client = summary.outside - summary.outside_by_server
     parts = []
     if summary.outside_by_server:
-        parts.append(f"{number(summary.outside_by_server)} by the server's own time, which nothing signs")
+        parts.append(f"{number(summary.outside_by_server)} by the server's own time, which is unsigned")
     if by_client:
         parts.append(f"{number(by_client)} by the time that the client recorded")
     return "; ".join(parts)
 
 
-def finding_message(found: CrossRecordFinding) -> str:
+def finding_message(finding: CrossRecordFinding) -> str:
     """State what a cross-record check found, with lengths of time in units that people read.
 
     `CrossRecordFinding.message` has them in milliseconds or seconds.
     """
-    begins, ends = found.first.processed_at, found.last.processed_at
-    if found.rule == "gap.records" and begins is not None and ends is not None:
+    begins, ends = finding.first.processed_at, finding.last.processed_at
+    if finding.rule == "gap.records" and begins is not None and ends is not None:
         return f"no record for {duration(ends - begins)}"
-    if found.detail != "clock" or found.high is None or found.low is None:
-        return found.message
-    message = f"the clock goes back by {duration((found.high - found.low) / 1000)}"
-    more = found.records - 1
+    if finding.detail != "clock" or finding.high is None or finding.low is None:
+        return finding.message
+    message = f"the clock goes back by {duration((finding.high - finding.low) / 1000)}"
+    more = finding.records - 1
     has = "has" if more == 1 else "have"
     return f"{message}, and {count(more, 'more record')} {has} an earlier clock" if more else message
 
@@ -292,7 +299,10 @@ def remediation_not_evaluated(rule: CrossRecordRuleSummary) -> str:
 
 
 def released_text(released: Released) -> str:
-    """State how many records were released though not affirmed, by the state of the gate; empty if no record has it."""
+    """State how many records were released though not affirmed, by the state of the gate.
+
+    Empty if no record states whether it was released.
+    """
     if not released.known:
         return ""
     if not released.not_affirmed:
@@ -304,14 +314,14 @@ def released_text(released: Released) -> str:
     return f"{number(released.not_affirmed)} of {count(released.released, 'released record')}: {', '.join(parts)}"
 
 
-class Unreadable(NamedTuple):
-    """The part of a source that could not be read.
+class UnreadableSource(NamedTuple):
+    """A source with parts that could not be read.
 
     Attributes:
         source: its name.
-        records: number of records; a truncated source counts as one.
-        lines: their lines, as far as the summary lists them.
-        problem: a sentence.
+        records: the number of unreadable records; a truncated source counts as one record.
+        lines: the lines of these records, as far as the summary lists them.
+        problem: why, as a sentence without a period.
     """
 
     source: str
@@ -320,22 +330,21 @@ class Unreadable(NamedTuple):
     problem: str
 
 
-def unreadable(summary: Summary) -> list[Unreadable]:
-    """List the sources with unreadable records: those that could not be read to the end first, then in the order read.
+def unreadable_by_source(summary: Summary) -> list[UnreadableSource]:
+    """List the sources with unreadable records. Sources that could not be read to the end come first.
 
-    The listed failures alone are not enough: the summary has only the first of them, but all sources with a problem
-    come first in its list of sources.
+    A summary lists only the first failures. In its list of sources, all those with a problem come first.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in summary.failures:
         if row.get("verdict") == UNREADABLE:
             rows.setdefault(row["source"], []).append(row)
-    known = {one.name: one for one in summary.sources if one.problem or one.counts.unreadable}
-    found = []
+    known = {source.name: source for source in summary.sources if source.problem or source.counts.unreadable}
+    sources = []
     for name in dict.fromkeys([*known, *rows]):
         source, of_source = known.get(name), rows.get(name, [])
         records = max(len(of_source), source.counts.unreadable if source else 0, 1)
         reason = of_source[0]["reason"] if of_source else ""
         problem = (source.problem if source else "") or reason or "cannot be read"
-        found.append(Unreadable(name, records, tuple(row["line"] for row in of_source), problem))
-    return found
+        sources.append(UnreadableSource(name, records, tuple(row["line"] for row in of_source), problem))
+    return sources

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from nomyo_attest.audit.summary import Place
-from nomyo_attest.report.formatting import NAME_MAX, TEXT_MAX, count, number, sentence
+from nomyo_attest.report.formatting import EXCERPT_MAX, NAME_MAX, count, number, sentence
 
 VERDICT_SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", "unreadable": "∅"}
 """Symbols shown beside the color of a verdict, or of an outcome of the same severity."""
@@ -52,7 +52,7 @@ class Quote:
     """
 
     text: str
-    limit: int = TEXT_MAX
+    limit: int = EXCERPT_MAX
     message: bool = False
 
     @property
@@ -192,16 +192,16 @@ class Table:
         if not hidden:
             return [self.totals]
         rest: list[Text] = [count(hidden, f"other {self.noun}")]
-        for at, total in enumerate(self.totals[1:], 1):
-            rest.append(total - _sum(row.cells[at] for row in shown) if isinstance(total, int) else "")
+        for index, total in enumerate(self.totals[1:], 1):
+            rest.append(total - _sum(row.cells[index] for row in shown) if isinstance(total, int) else "")
         return [rest, self.totals]
 
     @property
     def adds_up(self) -> bool:
         """Whether the rows add up to `totals`, or to no more than `totals` if not all rows are listed."""
-        for at, total in enumerate(self.totals):
+        for index, total in enumerate(self.totals):
             if isinstance(total, int):
-                left = total - _sum(row.cells[at] for row in self.rows)
+                left = total - _sum(row.cells[index] for row in self.rows)
                 if left < 0 or (left and self.total <= len(self.rows)):
                     return False
         return True

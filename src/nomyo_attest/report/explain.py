@@ -101,9 +101,11 @@ def sort_findings(findings: Iterable[Finding]) -> Reasons:
 
     def of(requirement: Requirement, *outcomes: Outcome, follows: bool = False) -> tuple[Finding, ...]:
         return tuple(
-            one
-            for one in findings
-            if one.requirement is requirement and one.outcome in outcomes and (one.rule in following) is follows
+            finding
+            for finding in findings
+            if finding.requirement is requirement
+            and finding.outcome in outcomes
+            and (finding.rule in following) is follows
         )
 
     fail, undecided = Outcome.FAIL, Outcome.UNDECIDED
@@ -128,7 +130,7 @@ def _attributes(value: Any) -> str:
 def _claim(value: Any) -> str:
     """Format as JSON, so that the text "true" differs from the boolean."""
     values = value if isinstance(value, (list, tuple)) else [value]
-    return " or ".join(excerpt(json.dumps(one, ensure_ascii=False)) for one in values)
+    return " or ".join(excerpt(json.dumps(item, ensure_ascii=False)) for item in values)
 
 
 def _period(value: Any) -> str:
@@ -140,7 +142,7 @@ def _period(value: Any) -> str:
 
 def _firmware(value: Any) -> str:
     versions = value if isinstance(value, (list, tuple)) else [value]
-    return " or ".join(firmware_text(str(one)) for one in versions)
+    return " or ".join(firmware_text(str(version)) for version in versions)
 
 
 _STYLES: Final[Mapping[ValueStyle, Callable[[Any], str]]] = {
@@ -177,9 +179,9 @@ def value_text(rule: str, value: Any, written: Digests | None = None) -> str:
         return str(value.value)
     if isinstance(value, (list, tuple)):
         joint = " or " if style is ValueStyle.CHOICE else ", "
-        return joint.join(value_text(rule, one, written) for one in value) or "none"
+        return joint.join(value_text(rule, item, written) for item in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{excerpt(str(key))} = {value_text(rule, one, written)}" for key, one in value.items())
+        return ", ".join(f"{excerpt(str(key))} = {value_text(rule, item, written)}" for key, item in value.items())
     return excerpt(str(value))
 
 
@@ -200,8 +202,8 @@ def head_text(name: str, result: AttestationResult, style: TextStyle, *, name_wi
         hang = " " * (len(first) if len(first) + len(policy) <= style.width else _INDENT)
         first = first if len(hang) == len(first) else f"{first.rstrip()}\n{hang}"
         line = f"{first}{policy}\n{hang}{trust}"
-    at = len(name) + 3
-    return f"{line[:at]}{style.paint(verdict, VERDICT_INKS[result.verdict])}{line[at + len(verdict) :]}"
+    start = len(name) + 3
+    return f"{line[:start]}{style.paint(verdict, VERDICT_INKS[result.verdict])}{line[start + len(verdict) :]}"
 
 
 def body_text(result: AttestationResult, policy: AppraisalPolicy, style: TextStyle) -> str:
@@ -209,7 +211,7 @@ def body_text(result: AttestationResult, policy: AppraisalPolicy, style: TextSty
 
     `policy` must be the policy of `result`: it has the labels of the reference values.
     """
-    labels = {pcr.place: {one.value: one.label for one in pcr.values} for pcr in policy.pcrs}
+    labels = {pcr.place: {reference.value: reference.label for reference in pcr.values} for pcr in policy.pcrs}
     if not style.verbose:
         return "\n\n".join(_reasons(result, labels, style))
     parts = ["\n".join(style.pairs(_facts(result)))]
@@ -224,25 +226,25 @@ def body_text(result: AttestationResult, policy: AppraisalPolicy, style: TextSty
 
 
 def _reasons(result: AttestationResult, labels: Labels, style: TextStyle) -> list[str]:
-    found = reasons(result)
+    grouped = reasons(result)
     parts = [
-        _finding(one, labels, style)
-        for one in (*found.failed, *(() if found.failed else found.undecided), *found.softened)
+        _finding(finding, labels, style)
+        for finding in (*grouped.failed, *(() if grouped.failed else grouped.undecided), *grouped.softened)
     ]
     brief = []
-    if found.failed and found.undecided:
-        named = [f"{one.rule} ({excerpt(one.message)})" for one in found.undecided]
+    if grouped.failed and grouped.undecided:
+        named = [f"{finding.rule} ({excerpt(finding.message)})" for finding in grouped.undecided]
         brief += style.wrap("; ".join(named), "  also undecided: ", " " * _INDENT)
-    if found.consequences:
-        named = [one.rule for one in found.consequences]
+    if grouped.consequences:
+        named = [finding.rule for finding in grouped.consequences]
         lines = style.wrap(", ".join(named), "  undecided because of this: ", " " * _INDENT)
         if len(lines) > 2:
             lines = style.wrap(
                 f"undecided because of this: {count(len(named), 'other rule')} (--verbose names them)", "  "
             )
         brief += lines
-    if found.ignored:
-        named = [one.rule for one in found.ignored]
+    if grouped.ignored:
+        named = [finding.rule for finding in grouped.ignored]
         brief += style.wrap(", ".join(named), "  ignored by the policy: ", " " * _INDENT)
     return [*parts, "\n".join(brief)] if brief else parts
 
@@ -318,7 +320,7 @@ def _pcr_rows(expected: Mapping[str, Any], got: Mapping[str, Any], labels: Label
                 lines += _row("", label, style)
             name = "  or"
         if not known:
-            lines += _row(name, "any value, but signed", style)
+            lines += _row(name, "any signed value", style)
         lines += _row("  got", "not signed" if value is None else written[value], style)
     return lines
 
@@ -343,8 +345,8 @@ def test_keys_text(names: Sequence[str], style: TextStyle) -> str:
 def limits_text(results: Sequence[AttestationResult], style: TextStyle) -> str:
     """List what these results do not establish; without `style.verbose` only for results that pass."""
     if not style.verbose:
-        results = [one for one in results if one.verdict in (Verdict.AFFIRMING, Verdict.WARNING)]
-    limits = list(dict.fromkeys(limit for one in results for limit in one.not_established))
+        results = [result for result in results if result.verdict in (Verdict.AFFIRMING, Verdict.WARNING)]
+    limits = list(dict.fromkeys(limit for result in results for limit in result.not_established))
     if not limits:
         return ""
     if style.verbose:

@@ -32,8 +32,8 @@ class ReportFormat(NamedTuple):
 
 
 FORMATS: Final = {
-    one.name: one
-    for one in (
+    report_format.name: report_format
+    for report_format in (
         ReportFormat("html", "the report as one HTML file", "html", "html_report"),
         ReportFormat(
             "markdown", "the summary in Markdown, for a comment or a job's page", "markdown", "audit_markdown"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-TEXT_MAX: Final = 300
+EXCERPT_MAX: Final = 300
 """Maximum characters of a text from outside that is shown uncut; JSON output is never cut."""
 
 NAME_MAX: Final = 200
@@ -47,7 +47,7 @@ def escape_commands(text: str) -> str:
     r"""Return `text`, of any number of lines, with the first character of each command to a CI system as ``\x``."""
     if "::" not in text and "##" not in text:
         return text
-    return _COMMAND.sub(lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", text)
+    return _COMMAND.sub(lambda match: "\\x23" if match[1] is None else f"{match[1]}\\x3a", text)
 
 
 def sanitize_json(text: str) -> str:
@@ -56,7 +56,7 @@ def sanitize_json(text: str) -> str:
     Line ends outside strings remain. ``##`` becomes ``\u0023#``; in JSON, ``#`` occurs in strings only, and ``::`` at
     the beginning of a line not at all.
     """
-    return _IN_JSON.sub(lambda found: _escape_in_json(found[0]), text)
+    return _IN_JSON.sub(lambda match: _escape_in_json(match[0]), text)
 
 
 def _escape_in_json(char: str) -> str:
@@ -64,10 +64,10 @@ def _escape_in_json(char: str) -> str:
     if char != "#" and char.isprintable():
         return char
     units = char.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
-def excerpt(text: str, limit: int = TEXT_MAX) -> str:
+def excerpt(text: str, limit: int = EXCERPT_MAX) -> str:
     """Return `text` sanitized, and cut if it is longer than `limit` characters."""
     return sanitize(text) if len(text) <= limit else f"{sanitize(text[:limit])}… ({len(text)} characters)"
 
@@ -126,7 +126,7 @@ class TextStyle(NamedTuple):
             then: what the other lines begin with; by default as many blanks as `first` has characters.
         """
         hang = " " * len(first) if then is None else then
-        glued = _SHELL_COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), text)
+        glued = _SHELL_COMMAND.sub(lambda match: match[0].replace(" ", _GLUE), text)
         lines = textwrap.wrap(
             glued, self.width, initial_indent=first, subsequent_indent=hang, break_on_hyphens=False
         ) or [first.rstrip()]
@@ -202,9 +202,9 @@ def shares(parts: Sequence[int], whole: int | None = None) -> list[str]:
         return ["" for _ in parts]
     every = [*parts, max(0, whole - sum(parts))]
     tenths = [part * 1000 // whole for part in every]
-    by_loss = sorted(range(len(every)), key=lambda at: (-(every[at] * 1000 % whole), at))
-    for at in by_loss[: max(0, 1000 - sum(tenths))]:
-        tenths[at] += 1
+    by_loss = sorted(range(len(every)), key=lambda index: (-(every[index] * 1000 % whole), index))
+    for index in by_loss[: max(0, 1000 - sum(tenths))]:
+        tenths[index] += 1
     return [_share(part, whole, of_part) for part, of_part in zip(parts, tenths, strict=False)]
 
 

@@ -157,11 +157,11 @@ def _test_key(evidence: Evidence, key: Framed[TPMT_PUBLIC] | None, quote: Framed
 
 def _claims(evidence: Evidence) -> dict[str, Any]:
     """Return the server's claims by the paths that a policy's ``[claims]`` uses; text is cut at 300 characters."""
-    found: dict[str, Any] = {}
+    claims: dict[str, Any] = {}
 
     def walk(holder: dict[Any, Any], path: str, depth: int) -> None:
         for key, value in holder.items():
-            if len(found) == _CLAIMS_MAXIMUM:
+            if len(claims) == _CLAIMS_MAXIMUM:
                 return
             where = f"{path}{str(key)[:_CLAIM_CHARACTERS]}"
             if where in ("payload_id", "tpm_attestation"):
@@ -169,15 +169,15 @@ def _claims(evidence: Evidence) -> dict[str, Any]:
             if isinstance(value, dict) and value and depth < _CLAIM_DEPTH:
                 walk(value, f"{where}.", depth + 1)
             elif value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 1 << 64):
-                found[where] = value
+                claims[where] = value
             elif isinstance(value, str):
-                found[where] = value[:_CLAIM_CHARACTERS]
+                claims[where] = value[:_CLAIM_CHARACTERS]
             else:
                 kinds = {int: "a large number", float: "a number", list: "an array", dict: "an object"}
-                found[where] = {"kind": kinds.get(type(value), f"a {type(value).__name__}")}
+                claims[where] = {"kind": kinds.get(type(value), f"a {type(value).__name__}")}
 
     walk(dict(evidence.claims), "", 1)
-    return found
+    return claims
 
 
 # ---- fields
@@ -210,7 +210,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, tuple):
-        return [_plain(name, one) for one in value]
+        return [_plain(name, item) for item in value]
     if name == "object_attributes":
         return {"value": f"0x{value:08x}", "set": attribute_names(value)}
     if _IN_HEX.get(name):
@@ -281,11 +281,13 @@ def _pcr_rows(document: dict[str, Any], style: TextStyle) -> list[str]:
     digest = document["pcr_digest"]
     if digest is not None:
         rows.append(("pcrDigest", digest["signed"] or "no bytes"))
-        of = f"{digest['hash']} of the values" if digest["hash"] else "of the values"
+        of_values = f"{digest['hash']} of the values" if digest["hash"] else "of the values"
         if digest["matches"]:
-            rows.append(("", f"= {of}, in signed order"))
+            rows.append(("", f"= {of_values}, in signed order"))
         else:
-            rows.append(("", f"{of}: {digest['of_values'] or 'cannot be computed'} ({_SAME[digest['matches']]})"))
+            rows.append(
+                ("", f"{of_values}: {digest['of_values'] or 'cannot be computed'} ({_SAME[digest['matches']]})")
+            )
     return ["", _title(f"PCRs {sanitize(document['pcr_banks'])}", style), *style.pairs(rows)]
 
 
@@ -333,9 +335,9 @@ def _fields(fields: dict[str, Any], indent: str, obfuscation: str) -> Iterator[t
             yield title, value["structure"]
             yield from _fields(value, indent + "  ", obfuscation)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for one in value:
-                yield title, one["structure"]
-                yield from _fields(one, indent + "  ", obfuscation)
+            for item in value:
+                yield title, item["structure"]
+                yield from _fields(item, indent + "  ", obfuscation)
         else:
             text = _value(name, value)
             if name == "firmware_version" and obfuscation != _OBFUSCATION[True]:
@@ -368,4 +370,4 @@ def _claim_rows(document: dict[str, Any], style: TextStyle) -> list[str]:
     for path, value in document["claims"].items():
         text = value["kind"] if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
         rows.append((excerpt(path, 60), excerpt(text)))
-    return ["", _title("Claims of the server (_metadata), which nothing signs", style), *style.pairs(rows)]
+    return ["", _title("Unsigned claims of the server (_metadata)", style), *style.pairs(rows)]

@@ -1,9 +1,9 @@
 """Format an audit as JUnit XML, which most CI systems show as tests.
 
-Each source is a suite with two cases: the source can be read, and no record in it is refused; the second fails with all
-rules that refuse a record, so that a record is counted once, however many rules refuse it. The cross-record checks are
-a suite with a case for each rule, and the audit as a whole is another suite. A rule that the policy makes a warning
-passes, with the warning as its output, since JUnit has no outcome between passed and failed.
+Each source is a suite with two cases: the source can be read, and no record in it has the verdict contraindicated or
+none. The second case fails with all rules that do not hold, so that a record counts once, however many rules it fails.
+The cross-record checks are a suite with a case for each rule, and the audit as a whole is another suite. A rule that
+the policy makes a warning passes, with the warning as its output: JUnit has no outcome between passed and failed.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from xml.etree import ElementTree as ET
 
 from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, Counts, SourceSummary, Summary
 from nomyo_attest.report.causes import (
-    NOT_AFFIRMED,
+    RELEASED_NOT_AFFIRMED,
     REMEDIATION_RELEASED,
     REMEDIATION_UNREADABLE,
     Cause,
-    Unreadable,
+    UnreadableSource,
     causes_by_source,
     counts_line,
     finding_message,
     lines_text,
     not_evaluated_text,
+    place_and_time,
     released_text,
     remediation_not_evaluated,
-    unreadable,
-    where,
+    unreadable_by_source,
 )
 from nomyo_attest.report.formatting import count, excerpt, sanitize, sentence, source_name
 from nomyo_attest.report.labels import aik_labels
 from nomyo_attest.report.limits import limit_names, trust_text
 
 RULES_MAXIMUM: Final = 2000
-"""Maximum (source, rule) pairs, about 2 to 3 MB; if there are more, a failing case states how many."""
+"""Maximum (source, rule) pairs, about 2 to 3 MB; a failing case states how many more there are."""
 
 AUDIT: Final = "nomyo-attest audit"
 ACROSS: Final = "across records"
 READABLE: Final = "can be read"
 RELEASED: Final = "only affirmed records are released"
-NONE_REFUSED: Final = "no record is refused"
+NONE_FAILED: Final = "no record is contraindicated or none"
 EXIT_STATUS: Final = "exit status"
 """Names of suites and cases, by which CI systems compare runs."""
 
@@ -49,12 +49,12 @@ _LIMITS_MAX: Final = 4000
 
 
 def junit_xml(summary: Summary) -> str:
-    """Return the whole document, with its final line end. XML 1.0 allows every character in it."""
+    """Return the XML document with a final newline. XML 1.0 allows every character in it."""
     root = ET.Element("testsuites", name=AUDIT)
-    root.append(_whole(summary))
+    root.append(_audit_suite(summary))
     if summary.cross_record_rules:
-        root.append(_across(summary))
-    for suite in _sources(summary):
+        root.append(_cross_record_suite(summary))
+    for suite in _source_suites(summary):
         root.append(suite)
     _add_exit_status(summary, list(root.iter("testcase")))
     for suite in root:
@@ -90,7 +90,7 @@ def _set_outcome(case: ET.Element, kind: str, message: str, text: list[str], rul
     outcome.text = "\n".join(text)
 
 
-def _whole(summary: Summary) -> ET.Element:
+def _audit_suite(summary: Summary) -> ET.Element:
     suite = _suite(AUDIT)
     if summary.run.started_at:
         suite.set("timestamp", excerpt(summary.run.started_at, 40))
@@ -115,21 +115,22 @@ def _whole(summary: Summary) -> ET.Element:
     if text := released_text(summary.released):
         case = _case(suite, RELEASED)
         if summary.released.not_affirmed:
-            _set_outcome(case, "failure", f"{NOT_AFFIRMED}: {text}", [f"Remediation: {sentence(REMEDIATION_RELEASED)}"])
+            remediation = f"Remediation: {sentence(REMEDIATION_RELEASED)}"
+            _set_outcome(case, "failure", f"{RELEASED_NOT_AFFIRMED}: {text}", [remediation])
     _case(suite, EXIT_STATUS)
     return suite
 
 
 def _add_exit_status(summary: Summary, cases: list[ET.Element]) -> None:
-    """Fail the case of the exit status only if no other case failed: else one record would count as two failures."""
-    case = next(case for case in cases if case.get("name") == EXIT_STATUS)
+    """Fail the case of the exit status only if no other case fails: otherwise a record would count as two failures."""
+    exit_case = next(case for case in cases if case.get("name") == EXIT_STATUS)
     if summary.status:
-        others = any(one.find(kind) is not None for one in cases for kind in ("failure", "error"))
-        kind = "skipped" if others else "failure"
-        _set_outcome(case, kind, f"exit status {summary.status}", [sentence(excerpt(summary.status_reason, 1000))])
+        another_fails = any(case.find(kind) is not None for case in cases for kind in ("failure", "error"))
+        kind = "skipped" if another_fails else "failure"
+        _set_outcome(exit_case, kind, f"exit status {summary.status}", [sentence(excerpt(summary.status_reason, 1000))])
 
 
-def _across(summary: Summary) -> ET.Element:
+def _cross_record_suite(summary: Summary) -> ET.Element:
     suite = _suite(ACROSS)
     aiks = aik_labels(summary.policy.document)
     for rule in summary.cross_record_rules:
@@ -147,17 +148,17 @@ def _across(summary: Summary) -> ET.Element:
             ET.SubElement(case, "system-out").text = sentence(excerpt(rule.remark))
         if rule.outcome != FOUND:
             continue
-        found = [one for one in summary.cross_record if one.rule == rule.rule][:_FINDINGS_MAXIMUM]
+        findings = [finding for finding in summary.cross_record if finding.rule == rule.rule][:_FINDINGS_MAXIMUM]
         text = []
-        for one in found:
-            shown = one.places[:_LINES_MAXIMUM]
-            text.append(sentence(excerpt(finding_message(one))))
-            if label := aiks.get(one.key, ""):
-                text.append(f"  AIK {excerpt(label)} ({excerpt(one.key)})")
-            text += [f"  {where(place)}" for place in shown]
-            text += [f"  and {count(one.records - len(shown), 'more record')}"] * (one.records > len(shown))
-        if rule.findings > len(found):
-            text.append(f"And {count(rule.findings - len(found), 'more finding')}.")
+        for finding in findings:
+            shown = finding.places[:_LINES_MAXIMUM]
+            text.append(sentence(excerpt(finding_message(finding))))
+            if label := aiks.get(finding.key, ""):
+                text.append(f"  AIK {excerpt(label)} ({excerpt(finding.key)})")
+            text += [f"  {place_and_time(place)}" for place in shown]
+            text += [f"  and {count(finding.records - len(shown), 'more record')}"] * (finding.records > len(shown))
+        if rule.findings > len(findings):
+            text.append(f"And {count(rule.findings - len(findings), 'more finding')}.")
         message = f"{rule.question} {count(rule.findings, 'finding')}, {count(rule.records, 'record')}"
         text += [f"Records: {sentence(excerpt(rule.remark))}"] * bool(rule.remark)
         _set_outcome(
@@ -166,21 +167,21 @@ def _across(summary: Summary) -> ET.Element:
     return suite
 
 
-def _sources(summary: Summary) -> list[ET.Element]:
-    """Return a suite for each source that is listed or in which a rule failed or is undecided."""
+def _source_suites(summary: Summary) -> list[ET.Element]:
+    """Return a suite for each source that is listed, or in which a rule failed or is undecided."""
     causes = causes_by_source(summary)
     by_source: dict[str, list[Cause]] = {}
     for cause in causes[:RULES_MAXIMUM]:
         by_source.setdefault(cause.source, []).append(cause)
-    lost = {one.source: one for one in unreadable(summary)}
-    known = {one.name: one for one in summary.sources}
+    unreadable = {source.source: source for source in unreadable_by_source(summary)}
+    known = {source.name: source for source in summary.sources}
     suites = []
     for name in dict.fromkeys([*known, *by_source]):
         suite = _suite(source_name(name))
         source = known.get(name)
         if source is not None:
-            _readable(suite, source, lost.get(name))
-        _none_refused(suite, name, source, by_source.get(name, []))
+            _add_readable(suite, source, unreadable.get(name))
+        _add_verdicts(suite, name, source, by_source.get(name, []))
         suites.append(suite)
     cut = len(causes) - min(len(causes), RULES_MAXIMUM) + max(0, summary.places_total - len(summary.places))
     if cut:
@@ -189,53 +190,53 @@ def _sources(summary: Summary) -> list[ET.Element]:
             _case(suite, "rules in sources"),
             "failure",
             f"{count(cut, 'more failure')} of a rule in a source",
-            ["This report lists the first of them. The verdicts have all."],
+            ["This report lists the first ones. The verdicts have all of them."],
         )
         suites.append(suite)
     return suites
 
 
-def _readable(suite: ET.Element, source: SourceSummary, lost: Unreadable | None) -> None:
+def _add_readable(suite: ET.Element, source: SourceSummary, unreadable: UnreadableSource | None) -> None:
     case = _case(suite, READABLE, source.name)
-    if lost is None:
+    if unreadable is None:
         return
-    where_lost = [f"{source_name(source.name)}: {lines_text(lost.lines[:_LINES_MAXIMUM], lost.records)}"]
+    lines = f"{source_name(source.name)}: {lines_text(unreadable.lines[:_LINES_MAXIMUM], unreadable.records)}"
     _set_outcome(
         case,
         "error",
-        excerpt(lost.problem),
-        [*where_lost, f"Remediation: {sentence(REMEDIATION_UNREADABLE)}"],
+        excerpt(unreadable.problem),
+        [lines, f"Remediation: {sentence(REMEDIATION_UNREADABLE)}"],
         "unreadable",
     )
 
 
-def _none_refused(suite: ET.Element, name: str, source: SourceSummary | None, found: list[Cause]) -> None:
-    """Add the case of all records of a source: a record that several rules refuse is one failure, not several."""
+def _add_verdicts(suite: ET.Element, name: str, source: SourceSummary | None, causes: list[Cause]) -> None:
+    """Add the case about the verdicts of a source's records: however many rules fail, it is one failure."""
     counts = source.counts if source is not None else Counts()
     if counts.unreadable and counts.total == counts.unreadable:
-        return  # they are errors of the other case
-    case = _case(suite, NONE_REFUSED, name)
-    causes = [cause for cause in found if not cause.softened]
-    refused = Counts(contraindicated=counts.contraindicated, none=counts.none)
-    warned = [line for cause in found if cause.softened for line in ["", *_rule(cause)]]
-    if causes or refused.total:
-        text = [line for cause in causes for line in [*_rule(cause), ""]]
-        message = counts_line(refused) if refused.total else count(max(cause.records for cause in causes), "record")
-        rules = ", ".join(dict.fromkeys(excerpt(cause.rule) for cause in causes))
-        if causes:
-            if len(causes) == 1:
-                rules += f": {excerpt(causes[0].message)}"
-            _set_outcome(case, "failure", f"{message}: {rules}", text[:-1], excerpt(causes[0].rule))
+        return  # the other case has an error for them
+    case = _case(suite, NONE_FAILED, name)
+    required = [cause for cause in causes if not cause.softened]
+    failed = Counts(contraindicated=counts.contraindicated, none=counts.none)
+    warned = [line for cause in causes if cause.softened for line in ["", *_rule(cause)]]
+    if required or failed.total:
+        text = [line for cause in required for line in [*_rule(cause), ""]]
+        message = counts_line(failed) if failed.total else count(max(cause.records for cause in required), "record")
+        rules = ", ".join(dict.fromkeys(excerpt(cause.rule) for cause in required))
+        if required:
+            if len(required) == 1:
+                rules += f": {excerpt(required[0].message)}"
+            _set_outcome(case, "failure", f"{message}: {rules}", text[:-1], excerpt(required[0].rule))
         else:
-            _set_outcome(case, "failure", message, ["The rules are not listed here. The verdicts have them."])
+            _set_outcome(case, "failure", message, ["The rules are not listed here. The verdicts have all of them."])
     elif not counts.total:
         _set_outcome(case, "skipped", "no records", [])
-    if counts.total and (warned or not refused.total):
+    if counts.total and (warned or not failed.total):
         ET.SubElement(case, "system-out").text = "\n".join([counts_line(counts), *warned])
 
 
 def _rule(cause: Cause) -> list[str]:
-    """Describe a rule in one source: the number of records, their lines, the values expected and got, what to do."""
+    """Describe a rule in one source: the records and their lines, the expected and found values, the remediation."""
     name = excerpt(cause.rule) if cause.failed else f"{excerpt(cause.rule)} ({cause.outcome})"
     head = f"{name}: {count(cause.records, 'record')}: {cause.problem}"
     lines = [f"WARNING: {head}" if cause.softened else head]

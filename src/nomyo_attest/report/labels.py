@@ -15,7 +15,7 @@ def pcr_labels(policy: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         policy: the document of a policy, as `AppraisalPolicy.to_dict` returns it.
     """
     return {
-        f"{bank}:{index}": {one.get("value", ""): one.get("label") or "" for one in values}
+        f"{bank}:{index}": {reference.get("value", ""): reference.get("label") or "" for reference in values}
         for bank, indices in policy.get("pcrs", {}).items()
         for index, values in indices.items()
         if isinstance(values, list)

@@ -36,8 +36,8 @@ from nomyo_attest.report.document import (
     more,
     select,
 )
-from nomyo_attest.report.formatting import NAME_MAX, TEXT_MAX, excerpt, moment, number, sanitize
-from nomyo_attest.report.sections import document
+from nomyo_attest.report.formatting import EXCERPT_MAX, NAME_MAX, excerpt, moment, number, sanitize
+from nomyo_attest.report.sections import audit_document
 
 BYTES_MAXIMUM: Final = 1024 * 1024
 """Maximum bytes of a step summary on GitHub, which shows nothing of a longer one. The limits below stay far below."""
@@ -51,7 +51,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9 ,.:;()'-]+", re.ASCII)
 
 def audit_markdown(summary: Summary) -> str:
     """Format `summary` as GitHub Flavored Markdown, with a final line end: result and reason first."""
-    report = document(summary)
+    report = audit_document(summary)
     state = "passed" if report.code == 0 else "not passed"
     reason = f"; {prose(excerpt(report.reason))}" if report.reason else ""
     parts = [
@@ -59,8 +59,8 @@ def audit_markdown(summary: Summary) -> str:
         f"**{report.title}**, {_text(report.subject)}.",
         f"Exit status {report.code}: {report.status.text}{reason}.",
     ]
-    for at, section in enumerate(report.sections):
-        parts += _section(section, heading=at > 0)
+    for index, section in enumerate(report.sections):
+        parts += _section(section, heading=index > 0)
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,7 +70,7 @@ def code_span(text: str) -> str:
     if text.strip() and "`" not in text and "|" not in text:
         return f"`{text}`"
     # Markdown does not interpret character references as syntax, and finds no mentions or links inside <code>.
-    return f"<code>{''.join(one if one.isalnum() or one == ' ' else f'&#{ord(one)};' for one in text)}</code>"
+    return f"<code>{''.join(char if char.isalnum() or char == ' ' else f'&#{ord(char)};' for char in text)}</code>"
 
 
 def prose(text: str) -> str:
@@ -87,7 +87,7 @@ def _text(text: Text) -> str:
         case Name():
             return code_span(excerpt(text.text, min(text.limit, NAME_MAX)))
         case Quote():
-            return prose(excerpt(text.shown, min(text.limit, TEXT_MAX))) if text.text else ""
+            return prose(excerpt(text.shown, min(text.limit, EXCERPT_MAX))) if text.text else ""
         case Digest():
             return code_span(excerpt(text.short or text.hex, NAME_MAX))
         case Aik():
@@ -98,8 +98,8 @@ def _text(text: Text) -> str:
         case Share():
             return text.text
         case Place():
-            at = "" if text.processed_at is None else f", {moment(text.processed_at)}"
-            return f"{code_span(place_text(text.source, text.line))}{at}"
+            time = "" if text.processed_at is None else f", {moment(text.processed_at)}"
+            return f"{code_span(place_text(text.source, text.line))}{time}"
     return "".join(map(_text, text)).removesuffix(", ")
 
 
@@ -120,21 +120,21 @@ def _block(block: Block) -> list[str]:
             return [_text(block.text)]
         case Facts():
             rows = select(block.rows, Detail.FULL)
-            return ["\n".join(_fact(_text(one.name), _text(one.text)) for one in rows)] * bool(rows)
+            return ["\n".join(_fact(_text(row.name), _text(row.text)) for row in rows)] * bool(rows)
         case Table():
             return _table(block)
         case Entries():
             shown = block.entries[:_ENTRIES]
             left = _more(len(shown), max(len(block.entries), block.total), block.noun)
-            return [*(part for one in shown for part in _entry(one)), *left]
+            return [*(part for entry in shown for part in _entry(entry)), *left]
         case Bullets():
             shown_items = block.items[:_ROWS]
             left = _more(len(shown_items), max(len(block.items), block.total), block.noun)
-            return ["\n".join(f"- {_text(one)}" for one in shown_items), *left]
+            return ["\n".join(f"- {_text(item)}" for item in shown_items), *left]
         case Verbatim():
             return [code_span(excerpt(block.text, 1000))]
         case Fold():
-            return _folded(block.title, (part for one in select(block.blocks, Detail.FULL) for part in _block(one)))
+            return _folded(block.title, (part for inner in select(block.blocks, Detail.FULL) for part in _block(inner)))
         case Chart():
             return []
 
@@ -150,7 +150,7 @@ def _fact(name: str, text: str) -> str:
 
 def _entry(entry: Entry) -> list[str]:
     head = f"{_text(entry.mark)} {_text(entry.name)} {_text(entry.amount)}".rstrip()
-    lines = [_fact(_text(one.name), _text(one.text)) for one in select(entry.facts, Detail.BRIEF)]
+    lines = [_fact(_text(fact.name), _text(fact.text)) for fact in select(entry.facts, Detail.BRIEF)]
     shown = entry.items[:_ITEMS]
     lines += [_fact("", _joined(item)) for item in shown]
     if shown and (left := more(max(len(entry.items), entry.total) - len(shown), entry.noun)):
@@ -159,21 +159,21 @@ def _entry(entry: Entry) -> list[str]:
 
 
 def _joined(item: Sequence[Fact]) -> str:
-    return "; ".join(f"{_text(one.name)} {_text(one.text).removesuffix('.')}" for one in select(item, Detail.BRIEF))
+    return "; ".join(f"{_text(fact.name)} {_text(fact.text).removesuffix('.')}" for fact in select(item, Detail.BRIEF))
 
 
 def _table(block: Table) -> list[str]:
-    at = [position for position, one in enumerate(block.columns) if one.detail <= Detail.FULL]
+    visible_columns = [position for position, column in enumerate(block.columns) if column.detail <= Detail.FULL]
     rows = select(block.rows, Detail.FULL)
     shown = rows[:_ROWS]
     total = max(len(rows), block.total)
     if not shown:
         return []
-    head = [block.columns[position].title for position in at]
-    marks = ["--:" if block.columns[position].numeric else "---" for position in at]
+    head = [block.columns[position].title for position in visible_columns]
+    marks = ["--:" if block.columns[position].numeric else "---" for position in visible_columns]
     cells: list[Sequence[Text]] = [row.cells for row in shown]
     cells += block.foot(shown, total - len(shown))
-    lines = [head, marks, *([_text(row[position]) for position in at] for row in cells)]
+    lines = [head, marks, *([_text(row[position]) for position in visible_columns] for row in cells)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     caption = [f"{block.caption}:"] if block.name != "counts" else []
     return [*caption, table, *_more(len(shown), total, block.noun)]

@@ -52,12 +52,12 @@ def _pcrs(policy: AppraisalPolicy, style: TextStyle) -> list[str]:
     lines: list[str] = []
     for pcr in policy.pcrs:
         lines += style.wrap(MEANINGS[pcr.index], f"  {pcr.place}  ")
-        for one in pcr.values:
-            lines += style.beside("    ", one.value.hex())
-            if one.label:
-                lines += style.wrap(excerpt(one.label), "      ")
+        for reference in pcr.values:
+            lines += style.beside("    ", reference.value.hex())
+            if reference.label:
+                lines += style.wrap(excerpt(reference.label), "      ")
         if not pcr.values:
-            lines.append("    any value, but signed")
+            lines.append("    any signed value")
     return lines
 
 
@@ -114,8 +114,8 @@ def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[s
         "format": CHECK_FORMAT,
         "policy": {"id": policy.id, "digest": policy.digest, "source": policy.source},
         "remarks": [
-            {"weight": one.weight.value, "where": one.where, "problem": one.problem, "hint": one.hint}
-            for one in remarks
+            {"weight": remark.weight.value, "where": remark.where, "problem": remark.problem, "hint": remark.hint}
+            for remark in remarks
         ],
     }
 
@@ -124,12 +124,12 @@ def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], style: TextSt
     """Format the remarks on `policy`, without a final line end."""
     remarks = list(remarks)
     lines = [f"{sanitize(policy.source)}   usable   policy {excerpt(policy.id, 40)}", f"  {policy.digest}"]
-    for one in remarks:
-        weight = one.weight.value
-        body = style.wrap(sanitize(one.where), f"  {weight.ljust(9)}")
-        lines += ["", body[0].replace(weight, style.paint(weight, _INKS[one.weight]), 1), *body[1:]]
-        lines += style.wrap(sentence(sanitize(one.problem)), " " * 11)
-        if one.hint:
-            lines += style.wrap(sentence(one.hint), " " * 11)
-    numbers = [count(sum(one.weight is weight for one in remarks), weight.value) for weight in Weight]
+    for remark in remarks:
+        weight = remark.weight.value
+        body = style.wrap(sanitize(remark.where), f"  {weight.ljust(9)}")
+        lines += ["", body[0].replace(weight, style.paint(weight, _INKS[remark.weight]), 1), *body[1:]]
+        lines += style.wrap(sentence(sanitize(remark.problem)), " " * 11)
+        if remark.hint:
+            lines += style.wrap(sentence(remark.hint), " " * 11)
+    numbers = [count(sum(remark.weight is weight for remark in remarks), weight.value) for weight in Weight]
     return "\n".join([*lines, "", ", ".join(numbers)])

@@ -1,6 +1,6 @@
 """Format an audit as SARIF 2.1.0 (OASIS), which code scanning services and editors show beside the files.
 
-One result for each incident that has a place, not for each record. Section numbers are those of the standard.
+It has one result for each incident that has a place, not for each record. Section numbers are those of the standard.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,
     WHY_UNREADABLE,
     not_evaluated_text,
+    place_and_time,
     place_text,
-    where,
 )
 from nomyo_attest.report.formatting import excerpt, sanitize, sentence
 from nomyo_attest.report.incidents import Incident, Kind, incidents
-from nomyo_attest.report.incidents.plain import facts, other_places, place_of
+from nomyo_attest.report.incidents.plain import fact_sentences, other_places, place_of
 from nomyo_attest.report.rules_page import rule_anchor
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -46,18 +46,18 @@ _LINK: Final = re.compile(r"\](?=\()")
 
 
 def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
-    """Return the whole log file as JSON-compatible values; errors first, so that a limit drops the least severe.
+    """Return the whole log file as JSON-compatible values; errors first, so that a limit omits the least severe.
 
-    `docs_url` is the URL of the rules page, such as `docs/rules.md` on a repository host, to which the rules link.
-    Without it the rules have their help as text only.
+    The rules link to `docs_url`, the URL of the rules page, such as that of `docs/rules.md` on a repository host.
+    Without it, the rules have their help as text only.
     """
-    found = incidents(summary)
-    rules = _descriptors(summary, [rule for one in found for rule in one.rules], docs_url)
-    places = {rule["id"]: place for place, rule in enumerate(rules)}
-    results = list(_results(found))[:RESULTS_MAXIMUM]
+    all_incidents = incidents(summary)
+    rules = _descriptors(summary, [rule for incident in all_incidents for rule in incident.rules], docs_url)
+    indices = {rule["id"]: index for index, rule in enumerate(rules)}
+    results = list(_results(all_incidents))[:RESULTS_MAXIMUM]
     for result in results:
-        if result["ruleId"] in places:  # a rule of another version has no description
-            result["ruleIndex"] = places[result["ruleId"]]
+        if result["ruleId"] in indices:  # a rule of a different version has no descriptor
+            result["ruleIndex"] = indices[result["ruleId"]]
     run = {
         "tool": {
             "driver": {
@@ -70,13 +70,13 @@ def sarif(summary: Summary, docs_url: str | None = None) -> dict[str, Any]:
         "invocations": [_invocation(summary)],
         "artifacts": _artifacts(summary),
         "results": results,
-        "properties": _properties(summary, len(found), len(found) - len(results)),
+        "properties": _properties(summary, len(all_incidents), len(all_incidents) - len(results)),
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def sarif_text(summary: Summary, docs_url: str | None = None) -> str:
-    """Return the log file as JSON text, with its final line end."""
+    """Return the log file as JSON text, with a final newline."""
     return json.dumps(sarif(summary, docs_url), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -90,16 +90,16 @@ def _invocation(summary: Summary) -> dict[str, Any]:
         "executionSuccessful": True,
         "exitCode": summary.status,
         "exitCodeDescription": excerpt(summary.status_reason, 1000),
-        "arguments": [sanitize(one) for one in summary.run.command[1:]],
+        "arguments": [sanitize(argument) for argument in summary.run.command[1:]],
     }
     notifications: list[dict[str, Any]] = [
         {
             "level": "error",
-            "message": _message(f"{place_text(one.name, 0)}: {excerpt(one.problem)}"),
-            "locations": [_location(one.name, 0)],
+            "message": _message(f"{place_text(source.name, 0)}: {excerpt(source.problem)}"),
+            "locations": [_location(source.name, 0)],
         }
-        for one in summary.sources
-        if one.problem
+        for source in summary.sources
+        if source.problem
     ]
     notifications += [
         {
@@ -118,33 +118,33 @@ def _invocation(summary: Summary) -> dict[str, Any]:
 def _artifacts(summary: Summary) -> list[dict[str, Any]]:
     """List the sources with their digests (3.24), so that a reader can verify what was audited."""
     artifacts = []
-    for one in summary.sources[:_ARTIFACTS_MAXIMUM]:
-        artifact: dict[str, Any] = {"location": {"uri": source_uri(one.name)}}
-        if one.size is not None:
-            artifact["length"] = one.size
-        if one.sha256 is not None:
-            artifact["hashes"] = {"sha-256": one.sha256}
+    for source in summary.sources[:_ARTIFACTS_MAXIMUM]:
+        artifact: dict[str, Any] = {"location": {"uri": source_uri(source.name)}}
+        if source.size is not None:
+            artifact["length"] = source.size
+        if source.sha256 is not None:
+            artifact["hashes"] = {"sha-256": source.sha256}
         artifacts.append(artifact)
     return artifacts
 
 
-def _properties(summary: Summary, found: int, cut: int) -> dict[str, Any]:
+def _properties(summary: Summary, incidents_total: int, cut: int) -> dict[str, Any]:
     counts = summary.counts
     return {
         "policy": {"id": excerpt(summary.policy.id), "digest": summary.policy.digest},
         "inputsDigest": summary.inputs_digest,
         "records": {name: getattr(counts, name) for name in counts.__struct_fields__},
         "acrossRecords": {
-            sanitize(one.rule): {
-                "outcome": one.outcome,
-                "accepted": one.accepted,
-                "appraised": one.appraised,
-                "usable": one.usable,
-                "undated": one.undated,
-                "compared": one.compared,
-                "remark": sanitize(one.remark),
+            sanitize(rule.rule): {
+                "outcome": rule.outcome,
+                "accepted": rule.accepted,
+                "appraised": rule.appraised,
+                "usable": rule.usable,
+                "undated": rule.undated,
+                "compared": rule.compared,
+                "remark": sanitize(rule.remark),
             }
-            for one in summary.cross_record_rules
+            for rule in summary.cross_record_rules
         },
         "outside": summary.outside,
         "outsideByServer": summary.outside_by_server,
@@ -152,9 +152,9 @@ def _properties(summary: Summary, found: int, cut: int) -> dict[str, Any]:
         "releasedNotAffirmed": summary.released.not_affirmed,
         "sources": summary.sources_total,
         "sourcesListed": len(summary.sources),
-        "incidents": found,
+        "incidents": incidents_total,
         "resultsNotListed": cut,
-        "notEstablished": [sanitize(one) for one in summary.not_established],
+        "notEstablished": [sanitize(limit) for limit in summary.not_established],
     }
 
 
@@ -173,7 +173,7 @@ def source_uri(name: str) -> str:
 
 
 def _location(source: str, line: int, note: str = "") -> dict[str, Any]:
-    """Return one place (3.28); a source of which nothing was read is shown at its first line."""
+    """Return a location (3.28). A source of which nothing was read has its first line."""
     physical = {"artifactLocation": {"uri": source_uri(source)}, "region": {"startLine": max(line, 1)}}
     return {"physicalLocation": physical} | ({"message": _message(note)} if note else {})
 
@@ -183,30 +183,34 @@ def _message(text: str) -> dict[str, str]:
     return {"text": _LINK.sub("] ", text.replace("{", "{{").replace("}", "}}"))}
 
 
-def _results(found: Iterable[Incident]) -> Iterator[dict[str, Any]]:
+def _results(all_incidents: Iterable[Incident]) -> Iterator[dict[str, Any]]:
     """Yield a result (3.27) for each incident with a place: there, with its other places as related locations."""
-    for one in found:
-        place = place_of(one)
+    for incident in all_incidents:
+        place = place_of(incident)
         if place is None:
             continue
         result: dict[str, Any] = {
-            "ruleId": sanitize(one.rules[0]),
-            "level": "warning" if one.kind is Kind.WARNING else "error",
-            "message": _message(" ".join([sentence(one.title), *facts(one)])),
+            "ruleId": sanitize(incident.rules[0]),
+            "level": "warning" if incident.kind is Kind.WARNING else "error",
+            "message": _message(" ".join([sentence(incident.title), *fact_sentences(incident)])),
             "locations": [_location(place.source, place.line)],
-            "partialFingerprints": {"nomyoAttestIncident/v1": _fingerprint(one)},
-            "properties": {"kind": one.kind.value, "severity": one.severity.value, "records": one.records},
+            "partialFingerprints": {"nomyoAttestIncident/v1": _fingerprint(incident)},
+            "properties": {
+                "kind": incident.kind.value,
+                "severity": incident.severity.value,
+                "records": incident.records,
+            },
         }
-        if others := other_places(one):
+        if others := other_places(incident):
             result["relatedLocations"] = [
-                _location(other.source, other.line, where(other)) for other in others[:_RELATED_MAXIMUM]
+                _location(other.source, other.line, place_and_time(other)) for other in others[:_RELATED_MAXIMUM]
             ]
         yield result
 
 
 def _fingerprint(incident: Incident) -> str:
-    """Identify an incident by what stays the same from run to run: not by lines, counts and times, which change."""
-    changes = [(one.what, one.after if incident.values == 1 else "") for one in incident.changes]
+    """Identify an incident by the properties that stay the same from run to run: not by lines, counts or times."""
+    changes = [(change.what, change.after if incident.values == 1 else "") for change in incident.changes]
     changes = [] if incident.kind is Kind.ROLLBACK else changes
     identity = (incident.kind.value, incident.rules, incident.keys, changes)
     return hashlib.sha256(repr(identity).encode(errors="backslashreplace")).hexdigest()
@@ -215,27 +219,28 @@ def _fingerprint(incident: Incident) -> str:
 # ---- rules
 
 
-def _descriptors(summary: Summary, named: Iterable[str], docs_url: str | None) -> list[dict[str, Any]]:
+def _descriptors(summary: Summary, rule_ids: Iterable[str], docs_url: str | None) -> list[dict[str, Any]]:
     """Describe the appraisal rules and the cross-record rules, in the order of their tables; then `UNREADABLE_RULE`.
 
-    `named` are the rule ids of results: those of claims, such as ``claims.security_tier``, get a descriptor each.
+    `rule_ids` are those of the results. Each claim among them, such as ``claims.security_tier``, gets a descriptor.
     """
-    claims = sorted({one for one in named if one.startswith("claims.")})
-    found = []
+    claims = sorted({rule_id for rule_id in rule_ids if rule_id.startswith("claims.")})
+    descriptors = []
     for rule in RULES:
-        found += [
-            _appraisal(one, rule, docs_url) for one in (claims if rule.id == "claims.*" and claims else [rule.id])
+        descriptors += [
+            _appraisal(rule_id, rule, docs_url)
+            for rule_id in (claims if rule.id == "claims.*" and claims else [rule.id])
         ]
-    asked = {one.rule for one in summary.cross_record_rules}
-    found += [_across(rule, docs_url) for rule in CROSS_RECORD_RULES if rule.id in asked]
-    known = {one["id"] for one in found}
-    for one in summary.cross_record_rules:
-        if one.rule not in known:
-            found.append(_descriptor(one.rule, one.question, "", "", one.remediation, None))
-    found.append(
+    evaluated = {check.rule: check for check in summary.cross_record_rules}
+    for cross_record_rule in CROSS_RECORD_RULES:
+        if evaluated.pop(cross_record_rule.id, None):
+            descriptors.append(_cross_record(cross_record_rule, docs_url))
+    for check in evaluated.values():  # of a different version
+        descriptors.append(_descriptor(check.rule, check.question, "", "", check.remediation, None))
+    descriptors.append(
         _descriptor(UNREADABLE_RULE, "Can every record be read?", WHY_UNREADABLE, "", REMEDIATION_UNREADABLE, None)
     )
-    return found
+    return descriptors
 
 
 def _appraisal(rule_id: str, rule: Rule, docs_url: str | None) -> dict[str, Any]:
@@ -245,7 +250,7 @@ def _appraisal(rule_id: str, rule: Rule, docs_url: str | None) -> dict[str, Any]
     )
 
 
-def _across(rule: CrossRecordRule, docs_url: str | None) -> dict[str, Any]:
+def _cross_record(rule: CrossRecordRule, docs_url: str | None) -> dict[str, Any]:
     page = f"{docs_url}#{rule_anchor(rule)}" if docs_url else None
     return _descriptor(rule.id, rule.question, rule.explanation, rule.field, rule.remediation, page)
 
@@ -260,7 +265,7 @@ def _descriptor(
         explanation,
         f"Field: `{field}`." if field else "",
         f"**Remediation:** {sentence(remediation)}",
-        f"[More of `{rule_id}`]({page})" if page else "",
+        f"[More about `{rule_id}`]({page})" if page else "",
     ]
     descriptor: dict[str, Any] = {
         "id": rule_id,
@@ -276,8 +281,8 @@ def _descriptor(
 
 
 def _joined(paragraphs: Iterable[str]) -> str:
-    """Join paragraphs, and escape what would be a placeholder (3.11.5)."""
-    return "\n\n".join(one for one in paragraphs if one).replace("{", "{{").replace("}", "}}")
+    """Join paragraphs, and escape text that would be a placeholder (3.11.5)."""
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph).replace("{", "{{").replace("}", "}}")
 
 
 def _cut(text: str) -> str:

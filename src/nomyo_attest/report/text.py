@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from nomyo_attest.audit.summary import Place, Summary
-from nomyo_attest.report.causes import where
+from nomyo_attest.report.causes import place_and_time
 from nomyo_attest.report.document import (
     Aik,
     Block,
@@ -42,7 +42,7 @@ from nomyo_attest.report.formatting import (
     sanitize,
     source_name,
 )
-from nomyo_attest.report.sections import document
+from nomyo_attest.report.sections import audit_document
 
 _LISTED: Final = 10
 """Maximum rows, entries and names of a list that are shown without `TextStyle.verbose`."""
@@ -64,10 +64,10 @@ def audit_text(summary: Summary, style: TextStyle, written: Sequence[str] = ()) 
         style: the width of a line; ten entries of each list, or with `TextStyle.verbose` all that the summary lists.
         written: the names of the files that the audit wrote.
     """
-    report = document(summary)
+    report = audit_document(summary)
     renderer = _Renderer(style)
     parts = [[style.paint(report.title, "bold"), *style.wrap(renderer.text(report.subject), "  ")]]
-    parts += [renderer.section(one, heading=at > 0) for at, one in enumerate(report.sections)]
+    parts += [renderer.section(section, heading=index > 0) for index, section in enumerate(report.sections)]
     if written:
         parts.append(style.wrap(", ".join(source_name(name) for name in written), "written: "))
     tag = f"exit status {report.code}: {report.status.text}"
@@ -106,7 +106,7 @@ class _Renderer:
             case Share():
                 return text.text
             case Place():
-                return where(text)
+                return place_and_time(text)
         return "".join(map(self.text, text)).removesuffix(", ")
 
     def section(self, section: Section, *, heading: bool) -> list[str]:
@@ -115,8 +115,8 @@ class _Renderer:
         if not parts:
             return []
         lines = [self.style.paint(section.heading, "bold")] if heading else []
-        for at, part in enumerate(parts):
-            lines += [""] * (at > 0) + part
+        for index, part in enumerate(parts):
+            lines += [""] * (index > 0) + part
         return lines
 
     def block(self, block: Block) -> list[str]:
@@ -125,7 +125,7 @@ class _Renderer:
                 return self.style.wrap(self.text(block.text), "  ")
             case Facts():
                 return self.style.pairs(
-                    (self.text(one.name), self.text(one.text)) for one in select(block.rows, self.detail)
+                    (self.text(row.name), self.text(row.text)) for row in select(block.rows, self.detail)
                 )
             case Table():
                 return self._table(block)
@@ -136,7 +136,7 @@ class _Renderer:
             case Verbatim():
                 return self.style.wrap(excerpt(block.text, 1000), "  ")
             case Fold():
-                lines = [line for one in select(block.blocks, self.detail) for line in self.block(one)]
+                lines = [line for inner in select(block.blocks, self.detail) for line in self.block(inner)]
                 return [*self.style.wrap(block.title, "  "), *lines]
             case Chart():
                 return []
@@ -153,7 +153,7 @@ class _Renderer:
         if block.brief and not self.style.verbose:
             return self.style.wrap(excerpt(block.brief, 1000), "  ")
         shown = block.items if self.style.verbose else block.items[:_LISTED]
-        lines = [line for one in shown for line in self.style.wrap(self.text(one), "  - ")]
+        lines = [line for item in shown for line in self.style.wrap(self.text(item), "  - ")]
         return lines + self._more(len(shown), len(block.items), block.total, block.noun)
 
     def _entries(self, block: Entries) -> list[str]:
@@ -179,7 +179,7 @@ class _Renderer:
         if items:
             lines += self._more(len(items), len(entry.items), entry.total, entry.noun, " " * (_LABEL_INDENT + _LABEL))
         return lines + [
-            line for one in select(entry.facts, self.detail) if one.name == "remediation" for line in self._fact(one)
+            line for fact in select(entry.facts, self.detail) if fact.name == "remediation" for line in self._fact(fact)
         ]
 
     def _head(self, entry: Entry) -> list[str]:
@@ -200,22 +200,25 @@ class _Renderer:
     # ---- tables
 
     def _table(self, block: Table) -> list[str]:
-        at = [position for position, one in enumerate(block.columns) if one.detail <= self.detail]
+        visible_columns = [position for position, column in enumerate(block.columns) if column.detail <= self.detail]
         rows = select(block.rows, self.detail)
         shown = rows if self.style.verbose else rows[:_LISTED]
         if not shown:
             return []
         listed = len(select(block.rows, Detail.FULL))
-        cells = [[self.text(row.cells[position]) for position in at] for row in [*shown, *self._foot(block, shown)]]
-        head = [block.columns[position].title for position in at]
-        numeric = [block.columns[position].numeric for position in at]
+        cells = [
+            [self.text(row.cells[position]) for position in visible_columns]
+            for row in [*shown, *self._foot(block, shown)]
+        ]
+        head = [block.columns[position].title for position in visible_columns]
+        numeric = [block.columns[position].numeric for position in visible_columns]
         widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
         lines = self.style.wrap(block.caption, "  ") if block.name != "counts" else []
         if 2 + sum(widths) + 2 * (len(widths) - 1) <= self.style.width:
             lines.append(self.style.paint(_aligned(head, widths, numeric), "dim"))
-            lines += [self._painted(row, _aligned(one, widths, numeric)) for row, one in _paired(shown, cells)]
+            lines += [self._painted(row, _aligned(texts, widths, numeric)) for row, texts in _paired(shown, cells)]
         else:
-            lines += [line for one in cells for line in self._stacked(one, head, numeric)]
+            lines += [line for texts in cells for line in self._stacked(texts, head, numeric)]
         return lines + self._more(len(shown), listed, block.total, block.noun)
 
     def _foot(self, block: Table, shown: Sequence[Row]) -> Iterable[Row]:
@@ -250,4 +253,4 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool
 
 
 def _paired(shown: Sequence[Row], cells: Sequence[Sequence[str]]) -> Iterable[tuple[Row | None, Sequence[str]]]:
-    return ((shown[at] if at < len(shown) else None, one) for at, one in enumerate(cells))
+    return ((shown[index] if index < len(shown) else None, texts) for index, texts in enumerate(cells))

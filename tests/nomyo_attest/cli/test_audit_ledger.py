@@ -78,11 +78,11 @@ class TestTheWindow:
         assert one_complaint(ran).startswith("--fail-on outside: requires a window")
 
     def test_every_report_tells_by_whose_clock_records_are_outside(self, plain: str) -> None:
-        told = "1 by the server's own time, which nothing signs"
+        told = "1 by the server's own time, which is unsigned"
         written = ("--markdown", "m.md", "--html", "r.html", "--junit", "j.xml", "--sarif", "s.json")
         ran = audit(plain, *WINDOW, "--github", *written)
         assert told in " ".join(ran.out.split())
-        assert "::notice title=outside the time asked for::1 record outside the time asked for: 1 by" in ran.out
+        assert "::notice title=outside the window::1 record outside the window: 1 by" in ran.out
         assert told in Path("m.md").read_text(encoding="utf-8")
         assert told.replace("'", "&#x27;") in Path("r.html").read_text(encoding="utf-8")
         found = {one.get("name"): one.get("value") for one in ET.parse("j.xml").getroot().iter("property")}

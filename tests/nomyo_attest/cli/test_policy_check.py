@@ -77,7 +77,7 @@ def test_show_lists_values_labels_and_what_else_is_asked(folder: Path) -> None:
 def test_show_says_what_is_free_and_what_is_unsafe(folder: Path) -> None:
     Path("weak.toml").write_text(WEAK, encoding="utf-8")
     ran = run("policy", "show", "weak.toml")
-    assert "    any value, but signed\n" in ran.out
+    assert "    any signed value\n" in ran.out
     assert "  unsafe_any_nonce  a quote made for any other request is accepted\n" in ran.out
     assert '"high" or "true" or true' in ran.out
     assert "until 2026-01-31T00:00:00+00:00" in ran.out

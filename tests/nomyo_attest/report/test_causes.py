@@ -15,10 +15,10 @@ from nomyo_attest.report.causes import (
     causes,
     causes_by_source,
     dependent_rules,
-    ignored,
+    ignored_rules,
     lines_text,
     place_text,
-    unreadable,
+    unreadable_by_source,
 )
 from nomyo_attest.report.explain import reasons
 from nomyo_attest.testing import FAULTS
@@ -67,7 +67,7 @@ def test_consequences_and_ignored_rules_are_named_apart() -> None:
     whole = summary(rules=[*sample.rules, *more])
     assert [one.rule for one in causes(whole)] == ["pcr.values", "evidence.available", "clock.safe"]
     assert dependent_rules(whole) == ["attest.form", "nonce.match"]
-    assert ignored(whole) == ["key.trust"]
+    assert ignored_rules(whole) == ["key.trust"]
 
 
 def test_a_rule_that_is_a_reason_somewhere_is_not_named_as_a_consequence() -> None:
@@ -163,14 +163,14 @@ def test_values_of_another_record_are_not_shown_where_the_first_record_is_not_li
 
 def test_a_source_that_could_not_be_read_is_told_also_where_other_failures_fill_the_list() -> None:
     sample = summary()
-    (listed,) = unreadable(sample)
+    (listed,) = unreadable_by_source(sample)
     assert (listed.source, listed.records, listed.lines) == ("recorded/2026-11-16.jsonl.zst", 1, (412,))
     others = [row for row in sample.failures if row["verdict"] != "unreadable"]
-    (unlisted,) = unreadable(summary(failures=others))
+    (unlisted,) = unreadable_by_source(summary(failures=others))
     assert unlisted == listed._replace(lines=())
 
 
 def test_a_record_that_could_not_be_read_is_told_also_where_its_source_is_not_listed() -> None:
-    (found,) = unreadable(summary(sources=[]))
+    (found,) = unreadable_by_source(summary(sources=[]))
     assert (found.records, found.lines) == (1, (412,))
     assert found.problem == "the archive is cut off at byte 1048576: the records behind are lost"

@@ -238,7 +238,7 @@ def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() ->
 def test_a_pcr_that_is_not_signed_is_said_so() -> None:
     result, policy = appraised(Forge(), pcrs={"sha256": {"0": [Forge().pcrs["sha256"][0].hex()], "4": "any"}})
     text = body_text(result, policy, TextStyle())
-    assert "     expected   any value, but signed\n     got        not signed\n" in text
+    assert "     expected   any signed value\n     got        not signed\n" in text
 
 
 def test_the_first_line_says_file_verdict_policy_and_trust() -> None:

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nomyo_attest.report.formatting import (
-    TEXT_MAX,
+    EXCERPT_MAX,
     TextStyle,
     compact,
     count,
@@ -109,9 +109,9 @@ def test_what_does_not_print_is_shown_as_an_escape(text: str, shown: str) -> Non
 
 
 def test_long_text_is_cut_and_its_length_told() -> None:
-    assert excerpt("x" * TEXT_MAX) == "x" * TEXT_MAX
-    assert excerpt("x" * (TEXT_MAX + 1)) == "x" * TEXT_MAX + f"… ({TEXT_MAX + 1} characters)"
-    assert len(excerpt("\x00" * 10_000_000)) < 4 * TEXT_MAX + 40
+    assert excerpt("x" * EXCERPT_MAX) == "x" * EXCERPT_MAX
+    assert excerpt("x" * (EXCERPT_MAX + 1)) == "x" * EXCERPT_MAX + f"… ({EXCERPT_MAX + 1} characters)"
+    assert len(excerpt("\x00" * 10_000_000)) < 4 * EXCERPT_MAX + 40
 
 
 @given(

@@ -75,9 +75,9 @@ def test_whatever_names_and_records_say_there_are_no_more_commands_than_findings
 
 
 def test_ten_are_shown_and_the_eleventh_is_not_lost_without_a_word() -> None:
-    assert len(read_back(github.annotations(only(github.SHOWN)))) == github.SHOWN
-    found = read_back(github.annotations(only(github.SHOWN + 1)))
-    assert len(found) == github.SHOWN
+    assert len(read_back(github.annotations(only(github.SHOWN_MAXIMUM)))) == github.SHOWN_MAXIMUM
+    found = read_back(github.annotations(only(github.SHOWN_MAXIMUM + 1)))
+    assert len(found) == github.SHOWN_MAXIMUM
     assert found[-1].properties == {"title": "2 more errors"}
 
 

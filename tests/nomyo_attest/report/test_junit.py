@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from nomyo_attest.audit.summary import Counts, RulePlace, SourceSummary, Summary
-from nomyo_attest.report.junit import NONE_REFUSED, RULES_MAXIMUM, junit_xml
+from nomyo_attest.report.junit import NONE_FAILED, RULES_MAXIMUM, junit_xml
 from tests.nomyo_attest.report.audit_hostile import hostile
 from tests.nomyo_attest.report.audit_samples import summary
 
@@ -61,7 +61,7 @@ def test_the_counts_written_are_those_of_the_elements(whole: Summary, tmp_path: 
 
 
 def test_rules_that_do_not_hold_are_a_failure_with_lines_values_and_what_to_do(tmp_path: Path) -> None:
-    (failure,) = cases(read_back(summary(), tmp_path))[SOURCE, NONE_REFUSED].result
+    (failure,) = cases(read_back(summary(), tmp_path))[SOURCE, NONE_FAILED].result
     assert isinstance(failure, junitparser.Failure)
     assert failure.message == "75 contraindicated, 146 none: pcr.values, evidence.available"
     assert failure.type == "pcr.values"
@@ -85,7 +85,7 @@ def test_a_record_is_counted_once_however_many_rules_refuse_it(tmp_path: Path) -
     whole = passed(sources=[source], places=places, status=1, status_reason="1 record failed: 1 contraindicated")
     report = read_back(whole, tmp_path)
     assert (report.failures, report.errors) == (1, 0)
-    (failure,) = cases(report)["a.jsonl", NONE_REFUSED].result
+    (failure,) = cases(report)["a.jsonl", NONE_FAILED].result
     assert failure.message == "1 contraindicated: nonce.match, pcr.digest, pcr.values, signature.valid"
     (skipped,) = cases(report)["nomyo-attest audit", "exit status"].result
     assert isinstance(skipped, junitparser.Skipped)
@@ -102,19 +102,19 @@ def test_an_unreadable_record_is_counted_once(tmp_path: Path) -> None:
 def test_failures_and_undecided_records_of_one_rule_are_told_apart(tmp_path: Path) -> None:
     places = summary().places
     both = [*places, msgspec.structs.replace(places[0], outcome="undecided", lines=[9], message="there is no quote")]
-    (failure,) = cases(read_back(summary(places=both), tmp_path))[SOURCE, NONE_REFUSED].result
+    (failure,) = cases(read_back(summary(places=both), tmp_path))[SOURCE, NONE_FAILED].result
     heads = [line.partition(":")[0] for line in failure.text.split("\n")]
     assert "pcr.values" in heads
     assert "pcr.values (undecided)" in heads
 
 
 def test_a_softened_rule_passes_and_says_what_it_warns_of(tmp_path: Path) -> None:
-    case = cases(read_back(summary(), tmp_path))[SOURCE, NONE_REFUSED]
+    case = cases(read_back(summary(), tmp_path))[SOURCE, NONE_FAILED]
     assert "WARNING: clock.safe: 50 records: The clock may have gone back.\n" in case.system_out
     assert "clock.safe" not in case.result[0].text
     source = SourceSummary(name=SOURCE, kind="jsonl", counts=Counts(affirming=1, warning=50))
     softened = [one for one in summary().places if one.requirement == "warn"]
-    case = cases(read_back(passed(sources=[source], places=softened), tmp_path))[SOURCE, NONE_REFUSED]
+    case = cases(read_back(passed(sources=[source], places=softened), tmp_path))[SOURCE, NONE_FAILED]
     assert case.result == []
     assert case.system_out.startswith("1 affirming, 50 warning\n\nWARNING: clock.safe: ")
 
@@ -145,9 +145,9 @@ def test_a_passed_audit_has_cases_that_pass_and_none_that_does_not(tmp_path: Pat
     assert {
         ("nomyo-attest audit", "exit status"),
         ("a.jsonl", "can be read"),
-        ("b.jsonl", "no record is refused"),
+        ("b.jsonl", NONE_FAILED),
     } <= set(found)
-    assert found["a.jsonl", "no record is refused"].system_out == "6 affirming, 1 warning"
+    assert found["a.jsonl", NONE_FAILED].system_out == "6 affirming, 1 warning"
 
 
 def test_the_exit_status_is_a_case(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_exit_status_is_a_case(tmp_path: Path) -> None:
 
 
 def test_a_source_without_records_affirms_nothing(tmp_path: Path) -> None:
-    (skipped,) = cases(read_back(summary(), tmp_path))["recorded/empty.json", "no record is refused"].result
+    (skipped,) = cases(read_back(summary(), tmp_path))["recorded/empty.json", NONE_FAILED].result
     assert isinstance(skipped, junitparser.Skipped)
 
 
@@ -170,7 +170,7 @@ def test_without_records_no_rule_across_them_passes(tmp_path: Path) -> None:
 
 def test_records_that_are_refused_fail_their_source_also_where_no_rule_is_listed(tmp_path: Path) -> None:
     source = SourceSummary(name="a.jsonl", kind="jsonl", counts=Counts(affirming=1, contraindicated=4))
-    (failure,) = cases(read_back(passed(sources=[source]), tmp_path))["a.jsonl", "no record is refused"].result
+    (failure,) = cases(read_back(passed(sources=[source]), tmp_path))["a.jsonl", NONE_FAILED].result
     assert failure.message == "4 contraindicated"
 
 

@@ -33,7 +33,7 @@ from nomyo_attest.report.html import charts
 from nomyo_attest.report.html.cards import cards
 from nomyo_attest.report.html.markup import Markup, element, fit, join, outside, render
 from nomyo_attest.report.html.style import STYLE
-from nomyo_attest.report.sections import document
+from nomyo_attest.report.sections import audit_document
 
 _HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
@@ -67,7 +67,7 @@ def html_report(summary: Summary) -> str:
     It has no script and loads nothing. Whatever the summary contains, the file has at most about 3 MB; a list that is
     cut states it.
     """
-    report = document(summary)
+    report = audit_document(summary)
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -106,8 +106,13 @@ def _status(report: Document) -> Markup:
 
 def _contents(report: Document) -> Markup:
     return _list(
-        join([element("a", one.title, href=f"#{one.name}"), element("small", one.amount) if one.amount else ""])
-        for one in report.sections
+        join(
+            [
+                element("a", section.title, href=f"#{section.name}"),
+                element("small", section.amount) if section.amount else "",
+            ]
+        )
+        for section in report.sections
     )
 
 
@@ -136,7 +141,7 @@ class _Renderer:
             case Entries():
                 return cards(block, _facts) if block.name == "incidents" else _entries(block)
             case Bullets():
-                items = fit((element("li", render(one)) for one in block.items), _SIZES.get(block.name, _SIZE))
+                items = fit((element("li", render(item)) for item in block.items), _SIZES.get(block.name, _SIZE))
                 left = more(max(len(block.items), block.total) - len(items), block.noun)
                 return join([element("ul", *items), element("p", left) if left else ""])
             case Verbatim():
@@ -148,20 +153,22 @@ class _Renderer:
 
 
 def _facts(rows: Iterable[Fact]) -> Markup:
-    divided = [element("div", element("dt", render(one.name)), element("dd", render(one.text))) for one in rows]
+    divided = [element("div", element("dt", render(row.name)), element("dd", render(row.text))) for row in rows]
     return element("dl", *divided) if divided else Markup()
 
 
 def _table(block: Table) -> Markup:
     """Render a table under its caption, in a region that scrolls sideways if the page is too narrow."""
-    rows = fit((_row(block, one.cells) for one in block.rows), _SIZES.get(block.name, _SIZE))
+    rows = fit((_row(block, row.cells) for row in block.rows), _SIZES.get(block.name, _SIZE))
     shown: Sequence[Row] = block.rows[: len(rows)]
     total = max(len(block.rows), block.total)
     caption = block.caption
     if len(rows) < total:
         caption += f". The first {number(len(rows))} of {number(total)} are shown."
     foot = [_row(block, cells) for cells in block.foot(shown, total - len(rows))]
-    head = [element("th", one.title, scope="col", class_="n" if one.numeric else None) for one in block.columns]
+    head = [
+        element("th", column.title, scope="col", class_="n" if column.numeric else None) for column in block.columns
+    ]
     stacked = " stacked" if len(block.columns) > _NARROW and block.name != "counts" else ""
     whole = element(
         "table",
@@ -201,7 +208,7 @@ def _entries(block: Entries) -> Markup:
 def _entry(entry: Entry) -> Markup:
     name, amount = element("strong", render(entry.name)), element("span", render(entry.amount), class_="amount")
     head = element("p", render(entry.mark), " ", name, " ", amount, class_="head")
-    items = fit((_facts(one) for one in entry.items), _ITEMS_SIZE)
+    items = fit((_facts(item) for item in entry.items), _ITEMS_SIZE)
     left = more(max(len(entry.items), entry.total) - len(items), entry.noun)
-    below = join([*(element("li", one) for one in items), element("li", left) if left else ""])
+    below = join([*(element("li", item) for item in items), element("li", left) if left else ""])
     return element("li", head, _facts(entry.facts), element("ul", below, class_="plain") if entry.items else "")

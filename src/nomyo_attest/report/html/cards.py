@@ -23,7 +23,7 @@ Facts = Callable[[Sequence[Fact]], Markup]
 
 def cards(block: Entries, facts: Facts) -> Markup:
     """Render a list of entries as numbered cards; the chart over time has the same numbers."""
-    shown = fit((_card(place, one, facts) for place, one in enumerate(block.entries, 1)), _SIZE)
+    shown = fit((_card(place, entry, facts) for place, entry in enumerate(block.entries, 1)), _SIZE)
     total = max(len(block.entries), block.total)
     cut = f"The first {number(len(shown))} of {number(total)} are shown." if len(shown) < total else ""
     return join([element("p", cut) if cut else "", element("ol", *shown, class_="cards")])
@@ -33,8 +33,8 @@ def _card(place: int, entry: Entry, facts: Facts) -> Markup:
     badge = element("span", str(place), class_=f"badge d-{entry.mark.kind}", aria_hidden="true")
     head = element("p", badge, " ", render(entry.mark), class_="head")
     title = element("h3", render(entry.name), class_="what")
-    body = facts([one for one in entry.facts if one.name != REMEDIATION])
-    remedies = [element("p", render(one.text)) for one in entry.facts if one.name == REMEDIATION]
+    body = facts([fact for fact in entry.facts if fact.name != REMEDIATION])
+    remedies = [element("p", render(fact.text)) for fact in entry.facts if fact.name == REMEDIATION]
     remedy = element("div", element("h4", "Remediation"), *remedies, class_="remedy") if remedies else ""
     return element(
         "li",
@@ -49,7 +49,7 @@ def _card(place: int, entry: Entry, facts: Facts) -> Markup:
 
 
 def _items(entry: Entry, facts: Facts) -> Markup | str:
-    items = [element("li", facts(one)) for one in entry.items[:_ITEMS]]
+    items = [element("li", facts(item)) for item in entry.items[:_ITEMS]]
     if not items:
         return ""
     left = more(max(len(entry.items), entry.total) - len(items), entry.noun)

@@ -17,7 +17,7 @@ from nomyo_attest.report.formatting import compact, count, duration, moment, num
 from nomyo_attest.report.html import markers
 from nomyo_attest.report.html.markup import Markup, element, join, mark
 from nomyo_attest.report.html.scale import Scale, number_ticks, percent, pixels, time_ticks
-from nomyo_attest.report.sections.fleet import drawn, usual
+from nomyo_attest.report.sections.fleet import drawable_gaps, most_frequent_verdict
 
 MINIMUM: Final = 2.0
 """Minimum height of a bar that is not empty, in pixels: one record among a million must be visible."""
@@ -155,8 +155,8 @@ def timeline(summary: Summary) -> Markup:
         y = foot - _HEIGHT * tick / ticks[-1]
         parts += [line(y, "grid"), label("-8", y + 4, compact(tick), "count")]
     top = head - _HEAD
-    parts += [spans(scale, drawn(summary, summary.gaps), top, foot, "G", "b-gap")]
-    parts += [spans(scale, drawn(summary, summary.unavailable), top, foot, "E", "b-outage")]
+    parts += [spans(scale, drawable_gaps(summary, summary.gaps), top, foot, "G", "b-gap")]
+    parts += [spans(scale, drawable_gaps(summary, summary.unavailable), top, foot, "E", "b-outage")]
     parts += [_stack(scale, place, bucket, ticks[-1], foot) for place, bucket in enumerate(buckets)]
     lanes = _lanes(buckets)
     for place, (name, counts) in enumerate(lanes):
@@ -225,9 +225,9 @@ def _lane(scale: Scale, name: str, said: str, counts: Sequence[int], top: float,
 def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
     shown = ["affirming", *(name for name, _ in lanes if name != UNAVAILABLE)]
     items = [join([swatch(name), " ", mark(Mark(name, name))]) for name in shown]
-    if drawn(summary, summary.gaps):
+    if drawable_gaps(summary, summary.gaps):
         items.append(join([swatch("gap"), " G: no records"]))
-    if drawn(summary, summary.unavailable):
+    if drawable_gaps(summary, summary.unavailable):
         items.append(join([swatch("outage"), " E: records without evidence only"]))
     return element("ul", *(element("li", item) for item in items), class_="legend")
 
@@ -237,14 +237,17 @@ def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
 
 def profiles(summary: Summary) -> Markup:
     """Draw the chart; empty if no profile has counts over time."""
-    lanes = [(place, one) for place, one in enumerate(summary.profiles, 1) if any(one.over_time)]
+    lanes = [(place, profile) for place, profile in enumerate(summary.profiles, 1) if any(profile.over_time)]
     lanes = lanes[:PROFILES_OVER_TIME]
     if not lanes or not summary.timeline:
         return Markup()
     scale = Scale(summary.timeline, summary.bucket_seconds)
     whole = summary.counts.total
-    of_all = shares([one.counts.total for one in summary.profiles], whole)
-    parts = [_profile_lane(scale, place, one, of_all[place - 1], top * _LANE) for top, (place, one) in enumerate(lanes)]
+    of_all = shares([profile.counts.total for profile in summary.profiles], whole)
+    parts = [
+        _profile_lane(scale, place, profile, of_all[place - 1], top * _LANE)
+        for top, (place, profile) in enumerate(lanes)
+    ]
     height = len(lanes) * _LANE
     description = (
         f"A lane for each PCR profile, from {moment(scale.start)} to {moment(scale.end)}. The band shows when it "
@@ -256,7 +259,7 @@ def profiles(summary: Summary) -> Markup:
 
 
 def _profile_lane(scale: Scale, place: int, profile: Profile, share: str, top: float) -> Markup:
-    counts, kind = profile.over_time[: scale.count], usual(profile)
+    counts, kind = profile.over_time[: scale.count], most_frequent_verdict(profile)
     symbols = " ".join(VERDICT_SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
     said = f"{symbols} {count(profile.counts.total, 'record')}, {share} of all"
     foot = top + _LANE - _BAND

@@ -61,24 +61,24 @@ def markers(summary: Summary, scale: Scale) -> list[Marker]:
 
 def height_of(placed: Sequence[Marker]) -> float:
     """Return the height of all rows, in pixels."""
-    return ROW * (1 + max((one.row for one in placed), default=-1))
+    return ROW * (1 + max((marker.row for marker in placed), default=-1))
 
 
 def draw(placed: Sequence[Marker], foot: float) -> Markup:
     """Draw the markers from the top of the chart, each with a dashed line down to `foot`."""
     parts: list[str] = []
-    for one in placed:
-        x, y = percent(one.begins), pixels(one.row * ROW + _RADIUS + 1)
-        kind = SEVERITY_KINDS[one.incident.severity]
+    for marker in placed:
+        x, y = percent(marker.begins), pixels(marker.row * ROW + _RADIUS + 1)
+        kind = SEVERITY_KINDS[marker.incident.severity]
         parts.append(element("line", x1=x, x2=x, y1=y, y2=pixels(foot), class_=f"incident i-{kind}"))
-    for one in placed:
-        x, y = percent(one.begins), pixels(one.row * ROW + _RADIUS + 1)
-        kind = SEVERITY_KINDS[one.incident.severity]
-        tip = element("title", f"{number(one.place)}: {excerpt(one.incident.title)}")
-        if one.ends > one.begins:
-            parts.append(element("line", x1=x, x2=percent(one.ends), y1=y, y2=y, class_=f"lasting i-{kind}"))
+    for marker in placed:
+        x, y = percent(marker.begins), pixels(marker.row * ROW + _RADIUS + 1)
+        kind = SEVERITY_KINDS[marker.incident.severity]
+        tip = element("title", f"{number(marker.place)}: {excerpt(marker.incident.title)}")
+        if marker.ends > marker.begins:
+            parts.append(element("line", x1=x, x2=percent(marker.ends), y1=y, y2=y, class_=f"lasting i-{kind}"))
         disc = element("circle", tip, cx=x, cy=y, r=_RADIUS, class_=f"disc d-{kind}")
-        text = element("text", str(one.place), x=x, y=pixels(one.row * ROW + _RADIUS + 5), class_="disc-number")
+        text = element("text", str(marker.place), x=x, y=pixels(marker.row * ROW + _RADIUS + 5), class_="disc-number")
         parts += [disc, text]
     return join(parts)
 
@@ -88,10 +88,10 @@ def legend(placed: Sequence[Marker]) -> Markup:
     items = [
         element(
             "li",
-            element("span", str(one.place), class_=f"badge d-{SEVERITY_KINDS[one.incident.severity]}"),
+            element("span", str(marker.place), class_=f"badge d-{SEVERITY_KINDS[marker.incident.severity]}"),
             " ",
-            element("a", outside(one.incident.title, 300), href=f"#incident-{one.place}"),
+            element("a", outside(marker.incident.title, 300), href=f"#incident-{marker.place}"),
         )
-        for one in placed
+        for marker in placed
     ]
     return element("ol", *items, class_="marks") if items else Markup()

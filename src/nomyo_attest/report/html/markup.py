@@ -123,11 +123,11 @@ def _without_stacked_marks(text: str) -> str:
     return "".join(parts)
 
 
-def mark(of: Mark) -> Markup:
+def mark(word: Mark) -> Markup:
     """Render a word with the symbol and the color of a verdict."""
-    kind = of.kind if of.kind in VERDICT_SYMBOLS else "none"
+    kind = word.kind if word.kind in VERDICT_SYMBOLS else "none"
     symbol = element("span", VERDICT_SYMBOLS[kind], aria_hidden="true")
-    return element("span", symbol, " ", outside(of.text), class_=f"v v-{kind}")
+    return element("span", symbol, " ", outside(word.text), class_=f"v v-{kind}")
 
 
 def _ours(text: str) -> Markup:
@@ -135,7 +135,7 @@ def _ours(text: str) -> Markup:
     lines = []
     for line in text[:_OUR_TEXT_MAX].split("\n"):
         parts = excerpt(line, _OUR_TEXT_MAX).split("`")
-        lines.append(join(element("code", part) if at % 2 else part for at, part in enumerate(parts)))
+        lines.append(join(element("code", part) if index % 2 else part for index, part in enumerate(parts)))
     return join(lines, element("br"))
 
 
@@ -147,12 +147,12 @@ def _digits(text: str, near: str = "", limit: int = NAME_MAX) -> Markup:
     """
     if not text.isascii() or not text.isalnum() or len(text) > limit:
         return element("code", outside(text, limit))
-    differ = {at for at, pair in enumerate(zip(text, near or text, strict=False)) if pair[0] != pair[1]}
+    differ = {index for index, pair in enumerate(zip(text, near or text, strict=False)) if pair[0] != pair[1]}
     if len(differ) * 4 > len(text):
         differ = set()
     # Only letters and digits: nothing needs escaping.
-    marked = [f"<mark>{char}</mark>" if at in differ else char for at, char in enumerate(text)]
-    parts = ("".join(marked[at : at + _HEX_STEP]) for at in range(0, len(text), _HEX_STEP))
+    marked = [f"<mark>{char}</mark>" if index in differ else char for index, char in enumerate(text)]
+    parts = ("".join(marked[start : start + _HEX_STEP]) for start in range(0, len(text), _HEX_STEP))
     return element("code", Markup("<wbr>".join(parts)), class_="x")
 
 

@@ -77,17 +77,17 @@ class Tick(NamedTuple):
 def time_ticks(start: int, end: int, maximum: int = TICKS_MAXIMUM) -> list[Tick]:
     """Return at most `maximum` ticks at round times from `start` to before `end`."""
     span = max(end - start, 1)
-    step = next((one for one in _STEPS if span / one <= maximum), None)
+    step = next((seconds for seconds in _STEPS if span / seconds <= maximum), None)
     if step:
         times = _even(start, end, step)
     else:
-        months = next((one for one in _MONTHS if span / (one * _MONTH) <= maximum), _MONTHS[-1])
+        months = next((count for count in _MONTHS if span / (count * _MONTH) <= maximum), _MONTHS[-1])
         step = months * _MONTH
         times = list(_calendar(start, end, months))[: maximum + 1]
     ticks, group = [], ""
-    for at in times:
-        label, above = _labels(to_datetime(at), step)
-        ticks.append(Tick(at, label, above if above != group else ""))
+    for time in times:
+        label, above = _labels(to_datetime(time), step)
+        ticks.append(Tick(time, label, above if above != group else ""))
         group = above
     return ticks
 
@@ -104,11 +104,11 @@ def _calendar(start: int, end: int, months: int) -> Iterator[int]:
     count = -(-(day.year * 12 + day.month - 1) // months) * months
     while (year := count // 12) <= 9999:
         if year:
-            at = int(datetime(year, count % 12 + 1, 1, tzinfo=UTC).timestamp())
-            if at >= end:
+            time = int(datetime(year, count % 12 + 1, 1, tzinfo=UTC).timestamp())
+            if time >= end:
                 return
-            if at >= start:
-                yield at
+            if time >= start:
+                yield time
         count += months
 
 

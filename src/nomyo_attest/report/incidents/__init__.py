@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.incidents.across import of_checks, of_findings
-from nomyo_attest.report.incidents.failures import of_groups, of_other_records, of_unreadable
+from nomyo_attest.report.incidents.across import cross_record_incidents, unevaluated_check_incidents
+from nomyo_attest.report.incidents.failures import group_incidents, unlisted_record_incidents, unreadable_incidents
 from nomyo_attest.report.incidents.model import COUNTERS, Change, Incident, Kind, Severity, urgency
 
 __all__ = ["COUNTERS", "Change", "Incident", "Kind", "Severity", "incidents"]
@@ -13,16 +13,16 @@ __all__ = ["COUNTERS", "Change", "Incident", "Kind", "Severity", "incidents"]
 def incidents(summary: Summary) -> list[Incident]:
     """List the incidents of an audit, most urgent first.
 
-    A record that is not affirmed is in one incident of each rule that does not hold for it; rules that are undecided as
-    a consequence of others, and rules that the policy ignores, do not create an incident. The findings across records
-    about the same records, or about the same AIK, are one incident. The number of incidents is bounded: where there are
-    too many of a kind, one incident counts the others.
+    A record that is not affirmed is in one incident of each rule that does not hold for it. Rules that are undecided as
+    a consequence of others, and rules that the policy ignores, do not create an incident. Cross-record findings about
+    the same records, or about the same AIK, are one incident. The number of incidents is bounded: if there are too many
+    of a kind, they are combined into one.
     """
-    found = [
-        *of_groups(summary),
-        *of_other_records(summary),
-        *of_findings(summary),
-        *of_checks(summary),
-        *of_unreadable(summary),
+    listed = [
+        *group_incidents(summary),
+        *unlisted_record_incidents(summary),
+        *cross_record_incidents(summary),
+        *unevaluated_check_incidents(summary),
+        *unreadable_incidents(summary),
     ]
-    return sorted(found or of_checks(summary, all_of_them=True), key=urgency)
+    return sorted(listed or unevaluated_check_incidents(summary, without_values=True), key=urgency)

@@ -1,4 +1,4 @@
-"""Incidents of records that are not affirmed: one for each group of records with the same cause."""
+"""Derive incidents from the records that are not affirmed: one for each group of records with the same cause."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 
 from nomyo_attest.audit.summary import CONSEQUENCE, FAIL, CauseFinding, CauseGroup, Place, RuleSummary, Summary
 from nomyo_attest.policy.pcr_meanings import MEANINGS
-from nomyo_attest.report.causes import REMEDIATION_UNREADABLE, compared_values, known_rule, unreadable
+from nomyo_attest.report.causes import REMEDIATION_UNREADABLE, compared_values, known_rule, unreadable_by_source
 from nomyo_attest.report.formatting import count, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
 from nomyo_attest.report.incidents.wording import (
-    booted,
+    boot_phrase,
     failure,
-    machine_fact,
-    machines,
-    period,
-    responses,
+    machine_description,
+    machine_subject,
+    period_phrase,
+    response_count,
     rule_subject,
 )
 from nomyo_attest.report.labels import aik_labels, pcr_labels
@@ -30,7 +30,7 @@ _PLACES_MAXIMUM: Final = 10
 _REMEDIATIONS_MAXIMUM: Final = 3
 
 
-def of_groups(summary: Summary) -> Iterator[Incident]:
+def group_incidents(summary: Summary) -> Iterator[Incident]:
     """Yield an incident for each group of failing records."""
     labels, aiks = pcr_labels(summary.policy.document), aik_labels(summary.policy.document)
     for group in summary.cause_groups:
@@ -39,25 +39,25 @@ def of_groups(summary: Summary) -> Iterator[Incident]:
             yield _incident(group, findings, labels, aiks)
 
 
-def of_other_records(summary: Summary) -> Iterator[Incident]:
-    """Yield an incident for each rule that does not hold for records of groups that are not listed."""
+def unlisted_record_incidents(summary: Summary) -> Iterator[Incident]:
+    """Yield an incident for each rule that does not hold for records whose group is not listed."""
     listed: Counter[tuple[str, str]] = Counter()
     for group in summary.cause_groups:
-        listed.update({(one.rule, one.outcome): group.records for one in group.findings})
+        listed.update({(finding.rule, finding.outcome): group.records for finding in group.findings})
     for rule in summary.rules:
-        left = rule.records - listed[rule.rule, rule.outcome]
-        if rule.outcome != CONSEQUENCE and rule.requirement != "ignore" and left > 0:
-            yield _other(rule, left, some_listed=left < rule.records)
+        unlisted = rule.records - listed[rule.rule, rule.outcome]
+        if rule.outcome != CONSEQUENCE and rule.requirement != "ignore" and unlisted > 0:
+            yield _unlisted(rule, unlisted, some_listed=unlisted < rule.records)
 
 
-def of_unreadable(summary: Summary) -> Iterator[Incident]:
+def unreadable_incidents(summary: Summary) -> Iterator[Incident]:
     """Yield one incident for everything that could not be read."""
-    found = unreadable(summary)
-    if not found:
+    unreadable_sources = unreadable_by_source(summary)
+    if not unreadable_sources:
         return
-    records = max(summary.counts.unreadable, sum(one.records for one in found))
-    sources = max(len(found), summary.sources_unreadable)
-    places = [Place(one.source, one.lines[0] if one.lines else 0) for one in found]
+    records = max(summary.counts.unreadable, sum(source.records for source in unreadable_sources))
+    sources = max(len(unreadable_sources), summary.sources_unreadable)
+    places = [Place(source.source, source.lines[0] if source.lines else 0) for source in unreadable_sources]
     yield Incident(
         kind=Kind.UNREADABLE,
         severity=severity_of(Kind.UNREADABLE),
@@ -66,7 +66,7 @@ def of_unreadable(summary: Summary) -> Iterator[Incident]:
         first=places[0],
         last=places[-1],
         rules=("unreadable",),
-        problem=found[0].problem,
+        problem=unreadable_sources[0].problem,
         places=tuple(places[1 : 1 + _PLACES_MAXIMUM]),
         places_total=sources - 1,
         remediation=sentence(REMEDIATION_UNREADABLE),
@@ -74,7 +74,7 @@ def of_unreadable(summary: Summary) -> Iterator[Incident]:
 
 
 def _importance(finding: CauseFinding) -> int:
-    """Order findings: failed rules that the policy requires first, those that explain the others before them."""
+    """Return a sort key: required rules that failed first, and rules that explain others before these."""
     return list(Kind).index(_kind(finding))
 
 
@@ -105,58 +105,58 @@ def _incident(group: CauseGroup, findings: list[CauseFinding], labels: _Labels, 
         records=group.records,
         first=group.first,
         last=group.last,
-        rules=tuple(one.rule for one in findings),
-        changes=tuple(change for one in findings for change in _changes(one, labels)),
+        rules=tuple(finding.rule for finding in findings),
+        changes=tuple(change for finding in findings for change in _changes(finding, labels)),
         values=group.values,
         problem=main.message,
         aik=aik,
         aik_label=aiks.get(aik, ""),
-        machine="" if kind is Kind.MISSING_EVIDENCE else machine_fact(group),
+        machine="" if kind is Kind.MISSING_EVIDENCE else machine_description(group),
         boots=tuple(group.boots),
         boots_total=group.boots_total,
         places=tuple(boot.first for boot in group.boots if boot.first != group.first),
         places_total=max(0, group.boots_total - 1),
-        remediation=_remediation([one.rule for one in findings]),
+        remediation=_remediation([finding.rule for finding in findings]),
     )
 
 
 def _remediation(rules: list[str]) -> str:
-    """Return what to do about each rule; the rule is named if there are several."""
-    found = {one: sentence(known.remediation) for one in rules if (known := known_rule(one)) is not None}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    return " ".join(f"For {one}: {text}" for one, text in list(found.items())[:_REMEDIATIONS_MAXIMUM])
+    """Return what to do about each rule; if there are several rules, each text begins with its rule."""
+    remediations = {rule: sentence(known.remediation) for rule in rules if (known := known_rule(rule)) is not None}
+    if len(remediations) == 1:
+        return next(iter(remediations.values()))
+    return " ".join(f"For {rule}: {text}" for rule, text in list(remediations.items())[:_REMEDIATIONS_MAXIMUM])
 
 
 def _title(group: CauseGroup, main: CauseFinding, kind: Kind, aiks: Mapping[str, str]) -> str:
-    number, when = responses(group.records), period(group.first, group.last)
+    records, when = response_count(group.records), period_phrase(group.first, group.last)
     if kind is Kind.MISSING_EVIDENCE:
-        return f"{number} {'has' if group.records == 1 else 'have'} no evidence{when}"
-    subject = machines(group, aiks)
+        return f"{records} {'has' if group.records == 1 else 'have'} no evidence{when}"
+    subject = machine_subject(group, aiks)
     if main.rule == "pcr.values" and main.outcome == FAIL:
-        text = f"{subject or 'Machines that cannot be identified'} {booted(main.got)}: {number}{when}"
+        text = f"{subject or 'Machines that cannot be identified'} {boot_phrase(main.got)}: {records}{when}"
     else:
         origin = f" from {subject[:1].lower()}{subject[1:]}" if subject else ""
-        text = f"{_wrong(main)}: {number}{origin}{when}"
+        text = f"{_failure_or_undecided(main)}: {records}{origin}{when}"
     if group.values > 1:
         text += f", with {group.values:,} different values"
     return f"{text} (the policy makes this a warning)" if kind is Kind.WARNING else text
 
 
-def _wrong(finding: CauseFinding | RuleSummary) -> str:
+def _failure_or_undecided(finding: CauseFinding | RuleSummary) -> str:
     return failure(finding.rule) if finding.outcome == FAIL else f"{rule_subject(finding.rule)} could not be evaluated"
 
 
-def _other(rule: RuleSummary, records: int, *, some_listed: bool) -> Incident:
+def _unlisted(rule: RuleSummary, records: int, *, some_listed: bool) -> Incident:
     kind = _kind(rule)
     known = known_rule(rule.rule)
-    number = f"{records:,} more {'response' if records == 1 else 'responses'}" if some_listed else responses(records)
+    number = count(records, "more response") if some_listed else response_count(records)
     if kind is Kind.MISSING_EVIDENCE:
         title = f"{number} {'has' if records == 1 else 'have'} no evidence"
     elif rule.rule == "pcr.values" and rule.outcome == FAIL:
         title = f"Machines that cannot be identified booted something that the policy does not list: {number}"
     else:
-        title = f"{_wrong(rule)}: {number}"
+        title = f"{_failure_or_undecided(rule)}: {number}"
     return Incident(
         kind=kind,
         severity=severity_of(kind),
@@ -174,14 +174,14 @@ def _changes(finding: CauseFinding, labels: _Labels) -> Iterator[Change]:
     if finding.rule == "pcr.values" and isinstance(expected, dict) and isinstance(got, dict):
         for place, references in expected.items():
             index = place.rpartition(":")[2]
-            before = tuple(str(one) for one in references) if isinstance(references, list) else ()
+            before = tuple(str(reference) for reference in references) if isinstance(references, list) else ()
             meaning = MEANINGS.get(int(index), "") if index.isdecimal() and len(index) < 4 else ""
             value = got.get(place)
             yield Change(
                 what=place,
                 meaning=meaning.partition(";")[0],
                 before=before,
-                labels=tuple(labels.get(place, {}).get(one, "") for one in before),
+                labels=tuple(labels.get(place, {}).get(reference, "") for reference in before),
                 after=value if isinstance(value, str) else "",
             )
     elif expected is not None and got is not None and finding.rule != "evidence.available":

@@ -26,7 +26,7 @@ class Kind(Enum):
     BOOT = "boot"
     """A machine booted something that the policy does not list."""
     REPLAY = "replay"
-    """A response, a quote or a payload id appears again."""
+    """A response, a quote or a payload id appears more than once, at different times or in different contexts."""
     ROLLBACK = "rollback"
     """The clock or a counter of a TPM went back."""
     REUSED_KEY = "reused_key"
@@ -42,7 +42,7 @@ class Kind(Enum):
     NOT_COMPARED = "not_compared"
     """A cross-record check could not be evaluated."""
     GAP = "gap"
-    """There is no record for longer than the limit."""
+    """No record exists for longer than the limit."""
     MISSING_EVIDENCE = "missing_evidence"
     """Records have no evidence."""
     UNREADABLE = "unreadable"
@@ -54,18 +54,18 @@ _LOW: Final = frozenset({Kind.MISSING_EVIDENCE, Kind.UNREADABLE})
 _KINDS: Final = list(Kind)
 
 COUNTERS: Final = frozenset({"clock", "resetCount", "restartCount"})
-"""Values of `Change.what` that are counters of a TPM, whose `before` is the largest value before."""
+"""The values of `Change.what` that name a clock or counter of a TPM. Their `before` is the largest earlier value."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that is not the one expected.
+    """A value that differs from the expected one.
 
     Attributes:
         what: the PCR, such as ``"sha256:7"``; the counter; or the rule.
-        meaning: what it measures; empty if `what` is sufficient.
-        before: the values expected, or the value before; digests in hex.
-        labels: the policy's label of each of `before`; empty for none.
-        after: the value found; empty if there is none, such as for a PCR that is not signed.
+        meaning: what a PCR measures; empty for a counter or a rule.
+        before: the expected values, or the earlier value; digests in hex.
+        labels: the policy's label of each value in `before`; empty for a value without a label.
+        after: the value found; empty if no value was found, for example because the PCR is not signed.
     """
 
     what: str
@@ -76,26 +76,25 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """Records that are reported together, because one cause explains them.
+    """Records that are reported together because they have one cause.
 
     Attributes:
         kind, severity: what happened, and how urgent it is.
-        title: a sentence without a period: who, what, when, how many.
-        records: how many records.
-        first, last: the first and the last of them, by time; None for an incident without a place.
+        title: a sentence without a period: what happened on which machines, how many records, and when.
+        records: the number of records.
+        first, last: the first and the last record, by time; None if the incident has no place.
         rules: the rules that do not hold, and the cross-record rules with findings, most important first.
-        keys: the values that the records share, of findings across records: `CrossRecordFinding.key`; empty where one
-            incident has many findings of the same rule.
-        changes: the values that differ, with those expected.
-        values: number of distinct combinations of values; `changes` has the first.
-        problem: a sentence of the verifier; empty if the title is sufficient.
-        aik: the Name, in hex, of the one AIK that the incident concerns; empty if it concerns several or none.
-        aik_label: the policy's label of this AIK; empty without one.
-        machine: which machines, and how that is known; empty if the incident does not concern machines.
-        boots: the boots with most records; inferred if `Boot.aik` is empty.
-        boots_total: how many boots there are.
-        places: further places: of each boot, duplicate or source.
-        places_total: how many there are.
+        keys: the `CrossRecordFinding.key` of each finding; empty if the incident combines many findings of a rule.
+        changes: the values that differ from the expected ones.
+        values: the number of distinct combinations of values; `changes` has the first of them.
+        problem: the verifier's message about the first record; empty if the title is sufficient.
+        aik: the Name, in hex, of the AIK that the incident concerns; empty if it concerns several AIKs or none.
+        aik_label: the policy's label of this AIK; empty if it has no label.
+        machine: which machines, and how they are known; empty if the incident does not concern machines.
+        boots: the boots with the most records; inferred if `Boot.aik` is empty.
+        boots_total: the number of all boots.
+        places: the places of further boots, duplicates or sources.
+        places_total: the number of all further places.
         remediation: what to do, in sentences.
     """
 
@@ -126,6 +125,6 @@ def severity_of(kind: Kind) -> Severity:
 
 
 def urgency(incident: Incident) -> tuple[int, int, float, str]:
-    """Return a key that sorts incidents: most urgent first, then those with most records, then the earliest."""
-    at = incident.first.processed_at if incident.first else None
-    return _KINDS.index(incident.kind), -incident.records, float("inf") if at is None else at, incident.title
+    """Return a sort key: the most urgent kind first, then most records first, then the earliest first."""
+    time = incident.first.processed_at if incident.first else None
+    return _KINDS.index(incident.kind), -incident.records, float("inf") if time is None else time, incident.title

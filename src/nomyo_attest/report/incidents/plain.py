@@ -1,4 +1,4 @@
-"""Describe an incident in lines of plain text, for formats that place it beside a file: SARIF and annotations."""
+"""Describe an incident in plain sentences, for the formats that show it beside a file: SARIF and annotations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from nomyo_attest.audit.summary import Place
-from nomyo_attest.report.causes import where
+from nomyo_attest.report.causes import place_and_time
 from nomyo_attest.report.formatting import digests, excerpt, sentence
 from nomyo_attest.report.incidents.model import COUNTERS, Change, Incident, Kind
 
@@ -17,62 +17,62 @@ _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 def place_of(incident: Incident) -> Place | None:
-    """Return where to show an incident: what came again is shown there, anything else where it began."""
+    """Return where to show an incident: a replay or a duplicate at its last record, any other at its first."""
     return incident.last if incident.kind in (Kind.REPLAY, Kind.DUPLICATE) else incident.first
 
 
 def other_places(incident: Incident) -> list[Place]:
-    """Return the further places of an incident, the first and the last record before the others."""
-    found = [place for place in (incident.first, incident.last, *incident.places) if place is not None]
-    return [place for place in dict.fromkeys(found) if place != place_of(incident)]
+    """Return the other places of an incident; those of its first and its last record come first."""
+    places = [place for place in (incident.first, incident.last, *incident.places) if place is not None]
+    return [place for place in dict.fromkeys(places) if place != place_of(incident)]
 
 
-def facts(incident: Incident) -> list[str]:
-    """Return what changed, on which machines, and where, one sentence each. All text from outside is sanitized."""
-    found = [_change(one) for one in incident.changes[:_CHANGES_MAXIMUM]]
-    if not found and incident.problem:
-        found.append(sentence(excerpt(incident.problem)))
+def fact_sentences(incident: Incident) -> list[str]:
+    """State in a sentence each what changed, on which machines, and where. All text from outside is sanitized."""
+    sentences = [_change_sentence(change) for change in incident.changes[:_CHANGES_MAXIMUM]]
+    if not sentences and incident.problem:
+        sentences.append(sentence(excerpt(incident.problem)))
     if incident.machine:
-        found.append(f"Machine: {incident.machine}.")
+        sentences.append(f"Machine: {incident.machine}.")
     if incident.first is not None and incident.last is not None and incident.last != incident.first:
-        found.append(f"First {where(incident.first)}; last {where(incident.last)}.")
+        sentences.append(f"First {place_and_time(incident.first)}; last {place_and_time(incident.last)}.")
     if incident.places and incident.boots_total < 2:
         shown = incident.places[:_PLACES_MAXIMUM]
         left = incident.places_total - len(shown)
-        found.append(f"Also {'; '.join(map(where, shown))}{f'; and {left:,} more' if left > 0 else ''}.")
+        sentences.append(f"Also {'; '.join(map(place_and_time, shown))}{f'; and {left:,} more' if left > 0 else ''}.")
     if len(incident.rules) > 1:
-        found.append(f"Rules: {', '.join(excerpt(rule, 60) for rule in incident.rules)}.")
-    return found
+        sentences.append(f"Rules: {', '.join(excerpt(rule, 60) for rule in incident.rules)}.")
+    return sentences
 
 
-def _change(change: Change) -> str:
+def _change_sentence(change: Change) -> str:
     if change.what in COUNTERS:
         return f"The {change.what} went from {change.before[0]} to {change.after}."
     meaning = f" ({change.meaning})" if change.meaning else ""
-    return f"{excerpt(change.what, 60)}{meaning}: expected {' or '.join(_before(change))}; got {_after(change)}."
+    return f"{excerpt(change.what, 60)}{meaning}: expected {' or '.join(_expected(change))}; got {_got(change)}."
 
 
-def _before(change: Change) -> Iterator[str]:
+def _expected(change: Change) -> Iterator[str]:
     shown = change.before[:_REFERENCES_MAXIMUM]
-    for at, value in enumerate(shown):
-        label = change.labels[at] if at < len(change.labels) else ""
+    for index, value in enumerate(shown):
+        label = change.labels[index] if index < len(change.labels) else ""
         yield value_text(value, change) + (f" ({excerpt(label, 80)})" if label else "")
     if len(change.before) > len(shown):
         yield f"one of {len(change.before) - len(shown)} more"
     if not shown:
-        yield "any value, but signed"
+        yield "any signed value"
 
 
-def _after(change: Change) -> str:
-    return value_text(change.after, change) if change.after else "no value that is signed"
+def _got(change: Change) -> str:
+    return value_text(change.after, change) if change.after else "not signed"
 
 
 def value_text(value: str, change: Change) -> str:
     """Format a value of a change in one line; digests are shortened so that different ones remain different."""
     if not is_digest(value):
         return excerpt(value)
-    written = digests(bytes.fromhex(one) for one in (*change.before, change.after) if is_digest(one))
-    return written[bytes.fromhex(value)]
+    shortened = digests(bytes.fromhex(digest) for digest in (*change.before, change.after) if is_digest(digest))
+    return shortened[bytes.fromhex(value)]
 
 
 def is_digest(value: str) -> bool:

@@ -1,4 +1,4 @@
-"""The sentences of incidents: what does not hold, which machines, when, and by how much."""
+"""Phrase the titles of incidents: what is wrong, on which machines, and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.]{1,60}", re.ASCII)
 _PLAIN_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,-]{0,59}", re.ASCII)
 _HEX_NAME: Final = re.compile(r"[0-9a-f]{1,200}", re.ASCII)
 
-_BOOTED: Final = {
+_BOOT_PHRASES: Final = {
     0: "booted firmware",
     1: "booted with firmware settings",
     2: "booted with option ROMs",
@@ -55,18 +55,18 @@ def rule_subject(rule_id: str) -> str:
     return "A rule about a claim" if rule_id.startswith("claims.") else "A rule of a different version"
 
 
-def booted(got: Any) -> str:
-    """Return what a machine did, as a verb phrase, from the PCR values that do not match."""
+def boot_phrase(got: Any) -> str:
+    """Return a verb phrase for what a machine booted, from the PCR values that do not match."""
     if not isinstance(got, Mapping) or not got:
         return "booted something that the policy does not list"
     places = sorted(got, key=_place_order)
     indices = [place.rpartition(":")[2] for place in places]
-    named = f"PCR{'s' * (len(indices) > 1)} {listing(indices)}" if len(indices) <= 6 else f"{len(indices)} PCRs"
+    named = f"PCR{'s' * (len(indices) > 1)} {joined_with_and(indices)}" if len(indices) <= 6 else f"{len(indices)} PCRs"
     if all(value is None for value in got.values()):
         return f"did not quote {named}, which the policy requires"
-    single = _BOOTED.get(int(indices[0]), "") if len(indices) == 1 and indices[0].isdecimal() else ""
-    if single:
-        return f"{single} ({named}) that the policy does not list"
+    phrase = _BOOT_PHRASES.get(int(indices[0]), "") if len(indices) == 1 and indices[0].isdecimal() else ""
+    if phrase:
+        return f"{phrase} ({named}) that the policy does not list"
     return f"booted with values of {named} that the policy does not list"
 
 
@@ -75,34 +75,34 @@ def _place_order(place: str) -> tuple[str, int, str]:
     return bank, int(index) if index.isdecimal() and len(index) < 4 else 1000, index
 
 
-def listing(names: list[str]) -> str:
-    """``"0, 4 and 7"``."""
+def joined_with_and(names: list[str]) -> str:
+    """Join names: ``"0, 4 and 7"``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def responses(records: int) -> str:
-    """``"25 responses"``."""
+def response_count(records: int) -> str:
+    """Format a number of responses: ``"25 responses"``."""
     return count(records, "response")
 
 
 # ---- machines
 
 
-def machines(group: CauseGroup, labels: Mapping[str, str]) -> str:
-    """Return the machines of a group as the subject of a sentence; empty if they are not known."""
-    if group.without_boot or not group.boots or _each_alone(group):
+def machine_subject(group: CauseGroup, labels: Mapping[str, str]) -> str:
+    """Return the machines of a group as the subject of a sentence; empty if they are unknown."""
+    if group.without_boot or not group.boots or _machines_cannot_be_inferred(group):
         return ""
     if not group.boots_inferred:
         if group.pinned_aiks == 1:
-            return f"The machine with {aik(group.boots[0].aik, labels)}"
+            return f"The machine with {aik_text(group.boots[0].aik, labels)}"
         return f"{number(group.pinned_aiks)} machines with pinned AIKs"
     machines = group.machines_inferred + group.pinned_aiks
     return "One machine (inferred)" if machines == 1 else f"Up to {number(machines)} machines (inferred)"
 
 
-def machine_fact(group: CauseGroup) -> str:
-    """Return which machines the records of a group are of, and how that is known."""
-    if _each_alone(group):
+def machine_description(group: CauseGroup) -> str:
+    """State which machines sent the records of a group, and how they are known."""
+    if _machines_cannot_be_inferred(group):
         return "unknown: `processed_at` minus the TPM's clock differs between all of these records"
     parts = []
     if group.pinned_aiks:
@@ -116,7 +116,7 @@ def machine_fact(group: CauseGroup) -> str:
         parts.append(
             f"{count(group.machines_inferred, 'machine')} at most, with {count(group.boots_inferred, 'boot')}, "
             "inferred: the records of a machine have the same `processed_at` minus clock within seconds, and those of "
-            "a boot the same resetCount as well"
+            "a boot also have the same resetCount"
         )
     if group.without_boot and parts:
         parts.append(f"unknown for {count(group.without_boot, 'record')}")
@@ -125,13 +125,13 @@ def machine_fact(group: CauseGroup) -> str:
     return "; ".join(parts)
 
 
-def _each_alone(group: CauseGroup) -> bool:
-    """Whether each of several records seems to be of another machine, so that nothing can be inferred."""
+def _machines_cannot_be_inferred(group: CauseGroup) -> bool:
+    """Whether each of several records seems to be from a different machine, so that nothing can be inferred."""
     return 2 < group.records == group.machines_inferred
 
 
-def aik(name: str, labels: Mapping[str, str]) -> str:
-    """Return the policy's label of an AIK in quotes, or the first and the last digits of its Name."""
+def aik_text(name: str, labels: Mapping[str, str]) -> str:
+    """Format an AIK: the policy's label in quotation marks, or the first and last digits of its Name."""
     label = labels.get(name, "")
     if _PLAIN_LABEL.fullmatch(label):
         return f'AIK "{label}"'
@@ -141,17 +141,17 @@ def aik(name: str, labels: Mapping[str, str]) -> str:
 # ---- times
 
 
-def day(seconds: int) -> str:
-    """``"8 January 2026"``, in UTC."""
-    at = to_datetime(seconds)
-    return f"{_day(at)} {at.year}" if moment(seconds).endswith("Z") else moment(seconds)
+def date_text(seconds: int) -> str:
+    """Format a date in UTC: ``"8 January 2026"``."""
+    time = to_datetime(seconds)
+    return f"{_day_and_month(time)} {time.year}" if moment(seconds).endswith("Z") else moment(seconds)
 
 
-def _day(at: datetime) -> str:
-    return f"{at.day} {_MONTHS[at.month - 1]}"
+def _day_and_month(time: datetime) -> str:
+    return f"{time.day} {_MONTHS[time.month - 1]}"
 
 
-def period(first: Place | None, last: Place | None) -> str:
+def period_phrase(first: Place | None, last: Place | None) -> str:
     """Return the days from the first to the last record, in UTC: ``" between 8 and 10 January 2026"``.
 
     One day is ``" on 8 January 2026"``; without times, the text is empty.
@@ -159,10 +159,10 @@ def period(first: Place | None, last: Place | None) -> str:
     begins = first.processed_at if first else None
     ends = last.processed_at if last else None
     if begins is None:
-        return "" if ends is None else f" until {day(ends)}"
-    if ends is None or day(ends) == day(begins):
-        return f" on {day(begins)}"
+        return "" if ends is None else f" until {date_text(ends)}"
+    if ends is None or date_text(ends) == date_text(begins):
+        return f" on {date_text(begins)}"
     a, b = to_datetime(begins), to_datetime(ends)
     if (a.year, a.month) == (b.year, b.month):
-        return f" between {a.day} and {day(ends)}"
-    return f" between {_day(a) if a.year == b.year else day(begins)} and {day(ends)}"
+        return f" between {a.day} and {date_text(ends)}"
+    return f" between {_day_and_month(a) if a.year == b.year else date_text(begins)} and {date_text(ends)}"

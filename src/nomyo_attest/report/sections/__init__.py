@@ -14,7 +14,7 @@ from typing import Any, Final
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.summary import NOT_EVALUATED, SourceSummary, Summary
 from nomyo_attest.report.causes import (
-    NOT_AFFIRMED,
+    RELEASED_NOT_AFFIRMED,
     REMEDIATION_RELEASED,
     outside_text,
     released_text,
@@ -57,11 +57,22 @@ from nomyo_attest.report.formatting import (
 from nomyo_attest.report.incidents import incidents
 from nomyo_attest.report.labels import pinned_aiks
 from nomyo_attest.report.limits import limit_names, trust_text
-from nomyo_attest.report.sections.findings import cross_record, failures, rules, unreadable_sources
-from nomyo_attest.report.sections.fleet import claims, numbers, pcr_meaning, profiles, timeline
+from nomyo_attest.report.sections.findings import (
+    cross_record_section,
+    failures_section,
+    rules_section,
+    unreadable_section,
+)
+from nomyo_attest.report.sections.fleet import (
+    claims_section,
+    counts_by_verdict,
+    pcr_meaning,
+    profiles_section,
+    timeline_section,
+)
 from nomyo_attest.report.sections.incident_list import incidents_section
 
-__all__ = ["document"]
+__all__ = ["audit_document"]
 
 FULL, PAGE = Detail.FULL, Detail.PAGE
 
@@ -96,7 +107,7 @@ _COMMAND_MAX: Final = 20_000
 _DOCUMENT_MAX: Final = 60_000
 
 
-def document(summary: Summary) -> Document:
+def audit_document(summary: Summary) -> Document:
     """Build the report of an audit."""
     applied = summary.policy
     return Document(
@@ -109,13 +120,13 @@ def document(summary: Summary) -> Document:
         sections=(
             _result(summary),
             incidents_section(incidents(summary)),
-            rules(summary),
-            unreadable_sources(summary),
-            cross_record(summary),
-            timeline(summary),
-            profiles(summary),
-            failures(summary),
-            claims(summary),
+            rules_section(summary),
+            unreadable_section(summary),
+            cross_record_section(summary),
+            timeline_section(summary),
+            profiles_section(summary),
+            failures_section(summary),
+            claims_section(summary),
             _sources(summary),
             _policy(summary),
             _limits(summary),
@@ -127,17 +138,17 @@ def document(summary: Summary) -> Document:
 def _result(summary: Summary) -> Section:
     total = summary.counts.total
     verdict = Paragraph(_sentence(summary), PAGE if total else Detail.BRIEF)
-    found = verdict_counts(summary.counts)
+    counts = verdict_counts(summary.counts)
     rows = [
         Row(
             (Mark(name, name), records, Share(share, records, total, name), _MEANINGS[name]),
             Detail.BRIEF if records else PAGE,
         )
-        for (name, records), share in zip(found, shares([records for _, records in found]), strict=True)
+        for (name, records), share in zip(counts, shares([records for _, records in counts]), strict=True)
     ]
     numeric = (Column("records", numeric=True), Column("share", numeric=True))
-    of = (Column("verdict"), *numeric, Column("meaning", detail=PAGE))
-    table = Table("counts", "Records by verdict", of, rows if total else ())
+    columns = (Column("verdict"), *numeric, Column("meaning", detail=PAGE))
+    table = Table("counts", "Records by verdict", columns, rows if total else ())
     return Section("result", "Result", [verdict, table, _facts(summary), *_released(summary)])
 
 
@@ -147,8 +158,8 @@ def _sentence(summary: Summary) -> str:
         return "No record was appraised, so nothing is affirmed."
     rest = counts.total - counts.affirming - counts.warning
     if counts.total == 1:
-        one = "is affirmed" if counts.affirming else "passes with a warning that the policy allows"
-        parts = [f"The one record {'is not affirmed' if rest else one}."]
+        outcome = "is affirmed" if counts.affirming else "passes with a warning that the policy allows"
+        parts = [f"The one record {'is not affirmed' if rest else outcome}."]
     else:
         parts = [f"{number(counts.affirming)} of {number(counts.total)} records are affirmed."]
         if counts.warning:
@@ -180,7 +191,7 @@ def _facts(summary: Summary) -> Facts:
     if summary.blank:
         rows.append(Fact("Without a record", count(summary.blank, "blank line")))
     if text := released_text(summary.released):
-        rows.append(Fact(NOT_AFFIRMED, text))
+        rows.append(Fact(RELEASED_NOT_AFFIRMED, text))
     return Facts(rows)
 
 
@@ -210,16 +221,16 @@ def _sources(summary: Summary) -> Section:
     sums_text += (
         f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
     )
-    of = [Column("source"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "outside", "blank"))]
+    columns = [Column("source"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "outside", "blank"))]
     all_of_it: Text = ("all", "\n", "digest of all inputs ", Digest(summary.inputs_digest))
     table = Table(
         "sources",
         "",
-        of,
-        [_source(one) for one in summary.sources],
+        columns,
+        [_source(source) for source in summary.sources],
         "source",
         total=summary.sources_total,
-        totals=(all_of_it, *numbers(counts), counts.total, summary.outside, summary.blank),
+        totals=(all_of_it, *counts_by_verdict(counts), counts.total, summary.outside, summary.blank),
         detail=FULL,
     )
     sums = "the columns add up" if table.adds_up else "the columns do not add up to the totals, do not rely on them"
@@ -236,7 +247,7 @@ def _sources(summary: Summary) -> Section:
         ),
     ):
         if total:
-            listed = Bullets(name, [Name(one) for one in names], "file", total)
+            listed = Bullets(name, [Name(file) for file in names], "file", total)
             blocks.append(Fold(f"{count(total, 'file')} {title}", [listed]))
     return Section("sources", "Sources", blocks, number(summary.sources_total), folded=True)
 
@@ -248,7 +259,7 @@ def _source(source: SourceSummary) -> Row:
     if source.problem:
         named += ["\n", Mark("unreadable", "not read to the end")]
     counts = source.counts
-    return Row((tuple(named), *numbers(counts), counts.total, source.outside, source.blank))
+    return Row((tuple(named), *counts_by_verdict(counts), counts.total, source.outside, source.blank))
 
 
 # ---- the policy
@@ -268,9 +279,9 @@ def _policy(summary: Summary) -> Section:
     references = list(_references(document))
     pcrs: Block = Paragraph("The policy names no PCR.", PAGE)
     if references:
-        of = tuple(map(Column, ("PCR", "reference value", "label", "measures")))
+        columns = tuple(map(Column, ("PCR", "reference value", "label", "measures")))
         caption = "PCRs that must be signed, and their allowed values"
-        pcrs = Table("references", caption, of, references, "value", detail=PAGE)
+        pcrs = Table("references", caption, columns, references, "value", detail=PAGE)
     aiks = [Row((Digest(aik.name), Quote(aik.label, NAME_MAX))) for aik in pinned_aiks(document)]
     pinned = Table("pinned", "Pinned AIKs", (Column("Name"), Column("label")), aiks, "AIK", detail=PAGE)
     flat = (
@@ -304,21 +315,21 @@ def _references(document: dict[str, Any]) -> Iterator[Row]:
         for index, values in indices.items():
             name = Name(f"{bank}:{index}", 20)
             if not isinstance(values, list):
-                yield Row((name, "any value, but signed", "", pcr_meaning(index)))
+                yield Row((name, "any signed value", "", pcr_meaning(index)))
                 continue
-            for one in values:
-                label = Quote(str(one.get("label") or ""))
-                yield Row((name, Digest(str(one.get("value", ""))), label, pcr_meaning(index)))
+            for reference in values:
+                label = Quote(str(reference.get("label") or ""))
+                yield Row((name, Digest(str(reference.get("value", ""))), label, pcr_meaning(index)))
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
     if key == "firmware.versions" and isinstance(value, list):
-        value = [firmware_text(str(one)) for one in value]
+        value = [firmware_text(str(version)) for version in value]
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _flat(f"{key}.{name}", inner)
     elif isinstance(value, list):
-        yield key, ", ".join(one if isinstance(one, str) else json.dumps(one) for one in value)
+        yield key, ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
     else:
         yield key, value if isinstance(value, str) else json.dumps(value)
 
@@ -333,7 +344,10 @@ def _limits(summary: Summary) -> Section:
         return Section("limits", title, [Paragraph("Nothing was appraised, so nothing is established.", PAGE)])
     brief = "; ".join(limit_names(summary))
     listed = Bullets(
-        "limits", [Quote(one, 600) for one in summary.not_established], "limit", brief=f"{brief} (--verbose says why)"
+        "limits",
+        [Quote(limit, 600) for limit in summary.not_established],
+        "limit",
+        brief=f"{brief} (--verbose says why)",
     )
     return Section("limits", title, [listed], folded=True)
 
@@ -379,5 +393,5 @@ def _argument(text: str) -> str:
         else:
             # A file's name may contain bytes that are not UTF-8, which Python represents as lone surrogates (PEP 383).
             byte = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
-            escaped += [f"\\x{one:02x}" for one in char.encode("utf-8", byte)]
+            escaped += [f"\\x{octet:02x}" for octet in char.encode("utf-8", byte)]
     return f"$'{''.join(escaped)}'"

@@ -22,16 +22,16 @@ from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,
     VALUE_MAX,
     Cause,
-    Unreadable,
+    UnreadableSource,
     causes,
     causes_by_source,
     dependent_rules,
     finding_message,
-    ignored,
+    ignored_rules,
     known_rule,
     lines_text,
     remediation_not_evaluated,
-    unreadable,
+    unreadable_by_source,
 )
 from nomyo_attest.report.document import (
     Aik,
@@ -82,29 +82,29 @@ _COMPARED_MAXIMUM: Final = 6
 # ---- rules and causes
 
 
-def rules(summary: Summary) -> Section:
+def rules_section(summary: Summary) -> Section:
     """List the rules because of which records are not affirmed, or pass only with a warning."""
     title = "Rules that do not hold"
     if not summary.rules:
         return Section("rules", title, [Paragraph("Every rule holds for every record appraised.", PAGE)])
     found = causes(summary)
     by_source: dict[tuple[str, str], list[Cause]] = {}
-    for one in causes_by_source(summary):
-        by_source.setdefault((one.rule, one.outcome), []).append(one)
-    entries = [_cause(one, by_source.get((one.rule, one.outcome), []), summary) for one in found]
+    for cause in causes_by_source(summary):
+        by_source.setdefault((cause.rule, cause.outcome), []).append(cause)
+    entries = [_cause(cause, by_source.get((cause.rule, cause.outcome), []), summary) for cause in found]
     blocks: list[Block] = [Entries("rules", entries, "rule")]
     if not found:
         blocks = [Paragraph("None that the policy requires; see the table of all rules.", PAGE)]
     if dependent := dependent_rules(summary):
         blocks.append(Paragraph(("Undecided because of these rules: ", *_names(dependent, 6), ".")))
-    if ignored_rules := ignored(summary):
-        blocks.append(Paragraph(("Ignored by the policy: ", *_names(ignored_rules, 30), ".")))
+    if ignored := ignored_rules(summary):
+        blocks.append(Paragraph(("Ignored by the policy: ", *_names(ignored, 30), ".")))
     return Section("rules", title, [*blocks, _every_rule(summary, dependent)], number(len(found)) if found else "")
 
 
 def _names(rules: Sequence[str], maximum: int) -> Iterator[Text]:
-    for at, rule in enumerate(rules[:maximum]):
-        yield from (", ", Name(rule, 60)) if at else (Name(rule, 60),)
+    for index, rule in enumerate(rules[:maximum]):
+        yield from (", ", Name(rule, 60)) if index else (Name(rule, 60),)
     if len(rules) > maximum:
         yield f" and {number(len(rules) - maximum)} more"
 
@@ -126,8 +126,8 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
     if rule and rule.core:
         facts.append(Fact("policy", "a core rule: no policy can soften it", PAGE))
     items = [
-        [Fact("in", (Name(one.source), ": ", lines_text(one.lines, one.records)))]
-        for one in by_source[:_SOURCES_MAXIMUM]
+        [Fact("in", (Name(cause_in_source.source), ": ", lines_text(cause_in_source.lines, cause_in_source.records)))]
+        for cause_in_source in by_source[:_SOURCES_MAXIMUM]
     ]
     return Entry(
         Mark(_TAG_KINDS[cause.tag], cause.tag),
@@ -142,14 +142,15 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
 
 def _every_rule(summary: Summary, dependent: Sequence[str]) -> Fold:
     """Show the counts of all rules, including those that are undecided because of another rule."""
-    of = [Column(name) for name in ("rule", "policy")]
-    of += [Column(name, numeric=True) for name in ("fails", "undecided", "undecided because of another rule")]
+    columns = [Column(name) for name in ("rule", "policy")]
+    columns += [Column(name, numeric=True) for name in ("fails", "undecided", "undecided because of another rule")]
     counts: dict[str, dict[str, int]] = {}
-    for one in summary.rules:
-        counts.setdefault(one.rule, dict.fromkeys(OUTCOMES, 0))[one.outcome] = one.records
-    requirements = {one.rule: one.requirement for one in summary.rules}
+    for rule in summary.rules:
+        counts.setdefault(rule.rule, dict.fromkeys(OUTCOMES, 0))[rule.outcome] = rule.records
+    requirements = {rule.rule: rule.requirement for rule in summary.rules}
     rows = [
-        Row((Name(rule), Quote(requirements[rule], 20), *(by[one] for one in OUTCOMES))) for rule, by in counts.items()
+        Row((Name(rule), Quote(requirements[rule], 20), *(by[outcome] for outcome in OUTCOMES)))
+        for rule, by in counts.items()
     ]
     title = f"All rules that fail or are undecided for some record: {number(len(counts))}"
     if dependent:
@@ -157,7 +158,7 @@ def _every_rule(summary: Summary, dependent: Sequence[str]) -> Fold:
     why = (
         "Without evidence, or with malformed evidence, many rules are undecided. An undecided record is never affirmed."
     )
-    return Fold(title, [Paragraph(why), Table("everyrule", "Counts of every rule", of, rows, "rule")], PAGE)
+    return Fold(title, [Paragraph(why), Table("everyrule", "Counts of every rule", columns, rows, "rule")], PAGE)
 
 
 # ---- across records
@@ -169,26 +170,28 @@ _OUTCOME_MARKS: Final = {
 }
 
 
-def cross_record(summary: Summary) -> Section:
+def cross_record_section(summary: Summary) -> Section:
     """Show the cross-record checks: findings, checks that were not evaluated and why, and checks that held."""
     title = "Across records"
-    rules = [one for one in summary.cross_record_rules if summary.counts.total or one.outcome != HELD]
+    rules = [rule for rule in summary.cross_record_rules if summary.counts.total or rule.outcome != HELD]
     if not rules:
         return Section("cross_record", title, [Paragraph("No cross-record check was evaluated.", PAGE)])
     by_rule: dict[str, list[CrossRecordFinding]] = {}
-    for one in summary.cross_record:
-        by_rule.setdefault(one.rule, []).append(one)
+    for finding in summary.cross_record:
+        by_rule.setdefault(finding.rule, []).append(finding)
     order = list(_OUTCOME_MARKS)
-    rules.sort(key=lambda one: order.index(one.outcome) if one.outcome in order else len(order))
+    rules.sort(key=lambda rule: order.index(rule.outcome) if rule.outcome in order else len(order))
     intro = "Records that are affirmed one by one may contradict each other. These checks compare them."
     aiks = aik_labels(summary.policy.document)
-    entries = [_cross_record_rule(one, by_rule.pop(one.rule, []), aiks) for one in rules]
-    findings = sum(one.findings for one in rules)
+    entries = [_cross_record_rule(rule, by_rule.pop(rule.rule, []), aiks) for rule in rules]
+    findings = sum(rule.findings for rule in rules)
     amount = count(findings, "finding") if findings else ""
     return Section("cross_record", title, [Paragraph(intro, PAGE), Entries("cross_record", entries, "check")], amount)
 
 
-def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFinding], aiks: Mapping[str, str]) -> Entry:
+def _cross_record_rule(
+    rule: CrossRecordRuleSummary, findings: list[CrossRecordFinding], aiks: Mapping[str, str]
+) -> Entry:
     mark = _OUTCOME_MARKS.get(rule.outcome, _OUTCOME_MARKS[NOT_EVALUATED])
     amount: Text = Quote(rule.remark, _MESSAGE_MAX)
     facts = [Fact("question", rule.question, Detail.BRIEF if rule.outcome == NOT_EVALUATED else FULL)]
@@ -201,52 +204,52 @@ def _cross_record_rule(rule: CrossRecordRuleSummary, found: list[CrossRecordFind
         amount = "accepted" if rule.accepted else ""
         facts.append(Fact("problem", Quote(rule.remark, _MESSAGE_MAX, message=True)))
         facts.append(Fact("remediation", sentence(remediation_not_evaluated(rule))))
-    items = [_finding(one, aiks) for one in found]
+    items = [_finding(finding, aiks) for finding in findings]
     return Entry(mark, Name(rule.rule, 60), amount, facts, items, noun="finding", total=rule.findings)
 
 
-def _finding(found: CrossRecordFinding, aiks: Mapping[str, str]) -> list[Fact]:
-    between = [one for one in found.places[: _PLACES_MAXIMUM + 1] if one not in (found.first, found.last)]
+def _finding(finding: CrossRecordFinding, aiks: Mapping[str, str]) -> list[Fact]:
+    between = [place for place in finding.places[: _PLACES_MAXIMUM + 1] if place not in (finding.first, finding.last)]
     also: list[Text] = [part for place in between for part in (place, "\n")]
-    unlisted = found.records - len(between) - 2
+    unlisted = finding.records - len(between) - 2
     if unlisted > 0:
         also.append(f"{number(unlisted)} more" if not between else f"and {number(unlisted)} more")
     facts = [
-        Fact("found", Quote(finding_message(found), _MESSAGE_MAX, message=True)),
-        _key(found, aiks),
-        Fact("first", found.first),
-        Fact("last", found.last),
+        Fact("found", Quote(finding_message(finding), _MESSAGE_MAX, message=True)),
+        _key(finding, aiks),
+        Fact("first", finding.first),
+        Fact("last", finding.last),
     ]
     return [*facts, Fact("also", tuple(also), PAGE)] if also else facts
 
 
-def _key(found: CrossRecordFinding, aiks: Mapping[str, str]) -> Fact:
-    if found.rule not in _KEYED_BY_AIK:
-        return Fact("key", Digest(found.key), FULL)
-    label = aiks.get(found.key, "")
-    return Fact("AIK", Aik(found.key, label), Detail.BRIEF if label else FULL)
+def _key(finding: CrossRecordFinding, aiks: Mapping[str, str]) -> Fact:
+    if finding.rule not in _KEYED_BY_AIK:
+        return Fact("key", Digest(finding.key), FULL)
+    label = aiks.get(finding.key, "")
+    return Fact("AIK", Aik(finding.key, label), Detail.BRIEF if label else FULL)
 
 
 # ---- what could not be read
 
 
-def unreadable_sources(summary: Summary) -> Section:
+def unreadable_section(summary: Summary) -> Section:
     """List the sources that could not be read to the end, or that have unreadable records."""
     title = "Could not be read"
-    found = unreadable(summary)
-    if not found:
+    sources = unreadable_by_source(summary)
+    if not sources:
         return Section("unreadable", title, [Paragraph("Every source was read to the end.", PAGE)])
-    by_problem: dict[str, list[Unreadable]] = {}
-    for source in found:
+    by_problem: dict[str, list[UnreadableSource]] = {}
+    for source in sources:
         by_problem.setdefault(source.problem, []).append(source)
     entries = [_unreadable(sources) for sources in sorted(by_problem.values(), key=len, reverse=True)]
     unlisted = max(0, summary.sources_unreadable - sum(bool(source.problem) for source in summary.sources))
     listed = Entries("unreadable", entries, "reason")
     blocks: list[Block] = [listed, Paragraph(more(unlisted, "source"))] if unlisted else [listed]
-    return Section("unreadable", title, blocks, count(len(found) + unlisted, "source"))
+    return Section("unreadable", title, blocks, count(len(sources) + unlisted, "source"))
 
 
-def _unreadable(sources: Sequence[Unreadable]) -> Entry:
+def _unreadable(sources: Sequence[UnreadableSource]) -> Entry:
     """Describe the sources with one problem."""
     first = sources[0]
     items: list[list[Fact]] = []
@@ -269,12 +272,12 @@ def _unreadable(sources: Sequence[Unreadable]) -> Entry:
     )
 
 
-def _unreadable_source(source: Unreadable) -> Text:
+def _unreadable_source(source: UnreadableSource) -> Text:
     lines = _unreadable_lines(source)
     return (Name(source.source), "  ", lines) if lines else Name(source.source)
 
 
-def _unreadable_lines(source: Unreadable) -> str:
+def _unreadable_lines(source: UnreadableSource) -> str:
     """Name the lines; empty if the source as a whole could not be read (line 0)."""
     lines = [line for line in source.lines[:10] if line]
     return lines_text(lines, source.records) if lines or source.records > 1 else ""
@@ -283,7 +286,7 @@ def _unreadable_lines(source: Unreadable) -> str:
 # ---- records that are not affirmed
 
 
-def failures(summary: Summary) -> Section:
+def failures_section(summary: Summary) -> Section:
     """List the records that are not affirmed, with the rules that refuse each and their values."""
     title = "Records that are not affirmed"
     if not summary.failures_total:
@@ -294,7 +297,7 @@ def failures(summary: Summary) -> Section:
         "has every record."
     )
     labels, aiks = pcr_labels(summary.policy.document), aik_labels(summary.policy.document)
-    entries = [_failure(one, labels, aiks) for one in summary.failures]
+    entries = [_failure(record, labels, aiks) for record in summary.failures]
     listed = Entries("failures", entries, "record", summary.failures_total, PAGE)
     return Section("failures", title, [Paragraph(note, PAGE), listed], number(summary.failures_total))
 
@@ -307,16 +310,19 @@ def _failure(record: Mapping[str, Any], labels: _Labels, aiks: Mapping[str, str]
     verdict = str(record.get("verdict", UNREADABLE))
     payload_id = record.get("payload_id")
     place = Place(str(record.get("source", "")), record.get("line", 0), record.get("processed_at"))
-    found = sort_findings(_as_finding(one) for one in record.get("findings") or ())
-    reasons = [*(("fails", one) for one in found.failed), *(("undecided", one) for one in found.undecided)]
-    reasons += [("warning", one) for one in found.softened]
-    facts = [fact for tag, one in reasons[:_FINDINGS_MAXIMUM] for fact in _explained(tag, one, labels)]
+    grouped = sort_findings(_as_finding(finding) for finding in record.get("findings") or ())
+    reasons = [
+        *(("fails", finding) for finding in grouped.failed),
+        *(("undecided", finding) for finding in grouped.undecided),
+    ]
+    reasons += [("warning", finding) for finding in grouped.softened]
+    facts = [fact for tag, finding in reasons[:_FINDINGS_MAXIMUM] for fact in _explained(tag, finding, labels)]
     if not reasons:
         facts = [Fact("reason", Quote(str(record.get("reason") or "no reason is recorded"), _MESSAGE_MAX))]
     if len(reasons) > _FINDINGS_MAXIMUM:
         facts.append(Fact("", f"and {count(len(reasons) - _FINDINGS_MAXIMUM, 'other rule')}"))
-    if found.consequences:
-        facts.append(Fact("", f"{count(len(found.consequences), 'rule')} undecided because of this"))
+    if grouped.consequences:
+        facts.append(Fact("", f"{count(len(grouped.consequences), 'rule')} undecided because of this"))
     if record.get("aik_pinned"):
         facts.append(Fact("AIK", _pinned_aik(record, aiks)))
     named: Text = ("payload id ", Name(str(payload_id))) if payload_id is not None else "no payload id"
@@ -368,22 +374,26 @@ def _is_hex(value: object) -> bool:
 def _pcrs_compared(expected: dict[str, Any], got: dict[str, Any], labels: _Labels) -> Iterator[Fact]:
     """Yield the reference values and the value of each PCR, one below the other."""
     for pcr, references in list(expected.items())[:_COMPARED_MAXIMUM]:
-        known = [one for one in references if isinstance(one, str)] if isinstance(references, list) else []
+        known = (
+            [reference for reference in references if isinstance(reference, str)]
+            if isinstance(references, list)
+            else []
+        )
         value = got.get(pcr)
         value = value if isinstance(value, str) else None
-        for at, reference in enumerate(known[:_REFERENCES_MAXIMUM]):
+        for index, reference in enumerate(known[:_REFERENCES_MAXIMUM]):
             label = labels.get(pcr, {}).get(reference, "")
             named = (" ", Quote(label, 80)) if label else ()
-            yield Fact((Name(pcr, 20), " or" if at else " expected"), (Digest(reference, near=value or ""), *named))
+            yield Fact((Name(pcr, 20), " or" if index else " expected"), (Digest(reference, near=value or ""), *named))
         if len(known) > _REFERENCES_MAXIMUM:
             yield Fact("", f"or one of {len(known) - _REFERENCES_MAXIMUM} more")
         if not known:
-            yield Fact((Name(pcr, 20), " expected"), "any value, but signed")
-        near = min(known, key=lambda one: _differing(one, value), default="") if value else ""
+            yield Fact((Name(pcr, 20), " expected"), "any signed value")
+        near = min(known, key=lambda reference: _differing(reference, value), default="") if value else ""
         yield Fact((Name(pcr, 20), " got"), "not signed" if value is None else Digest(value, near=near))
     if len(expected) > _COMPARED_MAXIMUM:
         yield Fact("", f"and {len(expected) - _COMPARED_MAXIMUM} more PCRs")
 
 
-def _differing(one: str, other: str | None) -> int:
-    return sum(a != b for a, b in zip(one, other or "", strict=False))
+def _differing(value: str, other: str | None) -> int:
+    return sum(a != b for a, b in zip(value, other or "", strict=False))

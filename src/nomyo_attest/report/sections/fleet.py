@@ -48,7 +48,7 @@ _PROFILES_NAMED: Final = 12
 # ---- over time
 
 
-def timeline(summary: Summary) -> Section:
+def timeline_section(summary: Summary) -> Section:
     """Show the verdicts over time, and the longest periods without records or evidence."""
     blocks: list[Block] = []
     if summary.timeline:
@@ -57,7 +57,7 @@ def timeline(summary: Summary) -> Section:
     undated = _undated(summary)
     blocks.append(Paragraph(undated, Detail.BRIEF if summary.time_outliers or (gaps and summary.undated) else PAGE))
     if gaps:
-        of = (
+        columns = (
             Column("missing"),
             Column("mark", detail=PAGE),
             Column("from"),
@@ -65,7 +65,7 @@ def timeline(summary: Summary) -> Section:
             Column("for"),
             Column("records", numeric=True),
         )
-        blocks.append(Table("gaps", "The longest periods without records, or without evidence", of, gaps, "time"))
+        blocks.append(Table("gaps", "The longest periods without records, or without evidence", columns, gaps, "time"))
     elif summary.timeline:
         blocks.append(Paragraph("There is no period without records or without evidence.", PAGE))
     if summary.timeline:
@@ -73,13 +73,13 @@ def timeline(summary: Summary) -> Section:
     return Section("timeline", "Over time", blocks, folded=True)
 
 
-def drawn(summary: Summary, gaps: Iterable[Gap]) -> list[Gap]:
+def drawable_gaps(summary: Summary, gaps: Iterable[Gap]) -> list[Gap]:
     """Return the gaps that are at least as long as a bar of the chart, and so can be drawn."""
     return [gap for gap in gaps if gap.ends - gap.begins >= max(summary.bucket_seconds, 1)]
 
 
 def _gaps(summary: Summary, gaps: list[Gap], missing: str, letter: str) -> list[Row]:
-    marks = {id(gap): f"{letter}{at}" for at, gap in enumerate(drawn(summary, gaps), 1)}
+    marks = {id(gap): f"{letter}{number}" for number, gap in enumerate(drawable_gaps(summary, gaps), 1)}
     longest = sorted(gaps, key=lambda gap: gap.begins - gap.ends)
     return [
         Row(
@@ -91,9 +91,9 @@ def _gaps(summary: Summary, gaps: list[Gap], missing: str, letter: str) -> list[
                 duration(gap.ends - gap.begins) if gap.ends > gap.begins else "isolated",
                 gap.records,
             ),
-            Detail.BRIEF if at < 3 else FULL,
+            Detail.BRIEF if index < 3 else FULL,
         )
-        for at, gap in enumerate(longest)
+        for index, gap in enumerate(longest)
     ]
 
 
@@ -110,23 +110,26 @@ def _undated(summary: Summary) -> str:
 
 
 def _buckets(summary: Summary) -> Table:
-    of = [Column("from"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "without evidence"))]
-    rows = [Row((moment(one.at), *numbers(one.counts), one.counts.total, one.unavailable)) for one in summary.timeline]
-    dated = Counts(**{name: sum(getattr(one.counts, name) for one in summary.timeline) for name in VERDICTS})
+    columns = [Column("from"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "without evidence"))]
+    rows = [
+        Row((moment(bucket.at), *counts_by_verdict(bucket.counts), bucket.counts.total, bucket.unavailable))
+        for bucket in summary.timeline
+    ]
+    dated = Counts(**{name: sum(getattr(bucket.counts, name) for bucket in summary.timeline) for name in VERDICTS})
     totals: tuple[Text, ...] = (
         "all with a time",
-        *numbers(dated),
+        *counts_by_verdict(dated),
         dated.total,
-        sum(one.unavailable for one in summary.timeline),
+        sum(bucket.unavailable for bucket in summary.timeline),
     )
     adds = f"{number(dated.total)} with a time and {number(summary.undated)} without: {number(summary.counts.total)}."
     if dated.total + summary.undated != summary.counts.total:
         adds = f"These do not add up to the {number(summary.counts.total)} records of the audit."
     caption = f"The numbers of the chart, by {duration(summary.bucket_seconds)}. {adds}"
-    return Table("buckets", caption, of, rows, "bar", totals=totals)
+    return Table("buckets", caption, columns, rows, "bar", totals=totals)
 
 
-def numbers(counts: Counts) -> Iterator[int]:
+def counts_by_verdict(counts: Counts) -> Iterator[int]:
     """Return the number of records of each verdict, in order."""
     return (getattr(counts, name) for name in VERDICTS)
 
@@ -134,7 +137,7 @@ def numbers(counts: Counts) -> Iterator[int]:
 # ---- PCR profiles
 
 
-def profiles(summary: Summary) -> Section:
+def profiles_section(summary: Summary) -> Section:
     """Show the sets of PCR values in use, how many records have each, and how they differ."""
     if not summary.profiles:
         return Section("profiles", "PCR profiles", [Paragraph("No record reports PCR values.", PAGE)])
@@ -142,7 +145,7 @@ def profiles(summary: Summary) -> Section:
         "A profile is a set of PCR values that machines reported, without the PCRs for which the policy accepts any "
         "value. Records of one profile come from machines that booted the same software. P1 is the most frequent."
     )
-    of = (
+    columns = (
         Column("profile"),
         Column("differs in"),
         Column("records", numeric=True),
@@ -155,15 +158,15 @@ def profiles(summary: Summary) -> Section:
         Column("last record", detail=PAGE),
     )
     common = _pcrs(summary.profiles[0])
-    of_all = shares([one.counts.total for one in summary.profiles], summary.counts.total)
+    of_all = shares([profile.counts.total for profile in summary.profiles], summary.counts.total)
     rows = [
-        _profile(at, one, share, common, summary.counts.total)
-        for at, (one, share) in enumerate(zip(summary.profiles, of_all, strict=True), 1)
+        _profile(position, profile, share, common, summary.counts.total)
+        for position, (profile, share) in enumerate(zip(summary.profiles, of_all, strict=True), 1)
     ]
     in_use = Table(
         "profiles",
         "PCR profiles, the most frequent first, and the PCRs in which they differ from P1",
-        of,
+        columns,
         rows,
         "profile",
         total=summary.profiles_total,
@@ -175,20 +178,20 @@ def profiles(summary: Summary) -> Section:
 
 def _pcrs(profile: Profile) -> dict[tuple[str, str], str]:
     """Return (bank, index) → value, in the order of indices."""
-    found = {(bank, index): value for bank, values in profile.pcrs.items() for index, value in values.items()}
-    order = sorted(found, key=lambda key: (key[0], len(key[1]), key[1]))[:_PCRS_MAXIMUM]
-    return {key: found[key] for key in order}
+    values = {(bank, index): value for bank, values in profile.pcrs.items() for index, value in values.items()}
+    order = sorted(values, key=lambda key: (key[0], len(key[1]), key[1]))[:_PCRS_MAXIMUM]
+    return {key: values[key] for key in order}
 
 
-def usual(profile: Profile) -> str:
+def most_frequent_verdict(profile: Profile) -> str:
     """Return the most frequent verdict of a profile's records; the worse one of a tie."""
     return max(reversed(VERDICTS), key=lambda name: int(getattr(profile.counts, name)))
 
 
-def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str], str], whole: int) -> Row:
+def _profile(position: int, profile: Profile, share: str, common: dict[tuple[str, str], str], whole: int) -> Row:
     own = _pcrs(profile)
     differ = [key for key in dict.fromkeys([*common, *own]) if own.get(key) != common.get(key)]
-    differing: tuple[Text, ...] = ("none",) if at == 1 else ("nothing shown",)
+    differing: tuple[Text, ...] = ("none",) if position == 1 else ("nothing shown",)
     if differ:
         differing = tuple(part for key in differ[:24] for part in (Name(":".join(key), 20), " "))[:-1]
     verdicts: list[Text] = []
@@ -197,10 +200,10 @@ def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str]
             verdicts += [Mark(name, name), f" {number(records)}", "\n"]
     return Row(
         (
-            (f"P{at} ", Digest(profile.profile, profile.profile[:8])),
+            (f"P{position} ", Digest(profile.profile, profile.profile[:8])),
             differing,
             profile.counts.total,
-            Share(share, profile.counts.total, whole, usual(profile)),
+            Share(share, profile.counts.total, whole, most_frequent_verdict(profile)),
             tuple(verdicts[:-1]),
             profile.aiks,
             moment(profile.first_seen),
@@ -214,9 +217,9 @@ def _profile(at: int, profile: Profile, share: str, common: dict[tuple[str, str]
 def _values(summary: Summary) -> Table:
     """List every value of every PCR, with the profiles that have it: a PCR with two rows differs between machines."""
     found: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for at, profile in enumerate(summary.profiles, 1):
+    for position, profile in enumerate(summary.profiles, 1):
         for key, value in _pcrs(profile).items():
-            found.setdefault(key, {}).setdefault(value, []).append(f"P{at}")
+            found.setdefault(key, {}).setdefault(value, []).append(f"P{position}")
     written = digests(_bytes(value) for values in found.values() for value in values)
     rows = []
     for (bank, index), values in found.items():
@@ -228,9 +231,9 @@ def _values(summary: Summary) -> Table:
             accepted = _accepted(summary.policy.document, bank, index, value)
             cells = (name, Digest(value, short), names, accepted, pcr_meaning(index))
             rows.append(Row(cells, Detail.BRIEF if len(values) > 1 else FULL))
-    of = (*map(Column, ("PCR", "value", "profiles", "policy")), Column("measures", detail=PAGE))
+    columns = (*map(Column, ("PCR", "value", "profiles", "policy")), Column("measures", detail=PAGE))
     caption = "PCR values of these profiles: a PCR with several values differs (≠)"
-    return Table("values", caption, of, rows, "value")
+    return Table("values", caption, columns, rows, "value")
 
 
 def _bytes(value: str) -> bytes:
@@ -251,9 +254,9 @@ def _accepted(document: dict[str, Any], bank: str, index: str, value: str) -> Te
         return "does not name this PCR"
     if not isinstance(known, list):
         return "accepts any value"
-    for one in known:
-        if one.get("value") == value:
-            label = one.get("label") or ""
+    for reference in known:
+        if reference.get("value") == value:
+            label = reference.get("label") or ""
             return (Mark("affirming", "accepts it"), *((": ", Quote(label, 80)) if label else ()))
     return Mark("contraindicated", "does not accept it")
 
@@ -261,7 +264,7 @@ def _accepted(document: dict[str, Any], bank: str, index: str, value: str) -> Te
 # ---- tiers and keys
 
 
-def claims(summary: Summary) -> Section:
+def claims_section(summary: Summary) -> Section:
     """Show the tiers that the server claims, the keys that signed, and how much evidence is missing."""
     without = sum(bucket.unavailable for bucket in summary.timeline)
     lost = f"{count(without, 'record')} with a time"
@@ -284,7 +287,7 @@ def claims(summary: Summary) -> Section:
             Row((Name(tier, 80) if tier is not None else "no tier", records, share))
             for (tier, records), share in zip(summary.tiers, of_all, strict=True)
         ]
-        of = (Column("tier"), Column("records", numeric=True), Column("share", numeric=True))
-        caption = "Security tiers that the server claims; nothing signs them"
-        tiers = Table("tiers", caption, of, rows, "tier", total=summary.tiers_total)
+        columns = (Column("tier"), Column("records", numeric=True), Column("share", numeric=True))
+        caption = "Security tiers that the server claims, unsigned"
+        tiers = Table("tiers", caption, columns, rows, "tier", total=summary.tiers_total)
     return Section("claims", "Tiers and keys", [facts, tiers], folded=True)

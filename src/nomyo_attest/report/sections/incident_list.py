@@ -39,13 +39,13 @@ _REFERENCES_MAXIMUM: Final = 4
 _VALUE_MAX: Final = 400
 
 
-def incidents_section(found: Sequence[Incident]) -> Section:
+def incidents_section(listed_incidents: Sequence[Incident]) -> Section:
     """List the incidents with what changed, where, and what to do."""
     title = "Incidents"
-    if not found:
+    if not listed_incidents:
         return Section("incidents", title, [Paragraph("There are no incidents.", PAGE)])
-    listed: Block = Entries("incidents", [_entry(one) for one in found], "incident")
-    return Section("incidents", title, [listed], number(len(found)))
+    listed: Block = Entries("incidents", [_entry(incident) for incident in listed_incidents], "incident")
+    return Section("incidents", title, [listed], number(len(listed_incidents)))
 
 
 def _entry(incident: Incident) -> Entry:
@@ -54,7 +54,7 @@ def _entry(incident: Incident) -> Entry:
         Mark(SEVERITY_KINDS[severity], severity.value.upper()),
         incident.title,
         facts=list(_facts(incident)),
-        items=[_boot(one) for one in incident.boots] if incident.boots_total > 1 else [],
+        items=[_boot(boot) for boot in incident.boots] if incident.boots_total > 1 else [],
         noun="boot",
         total=incident.boots_total if incident.boots_total > 1 else 0,
     )
@@ -104,15 +104,15 @@ def _change(change: Change) -> Iterator[Fact]:
     yield Fact("changed" if change.meaning else "compared", (Name(change.what, 60), meaning))
     known = change.before[:_REFERENCES_MAXIMUM]
     expected: list[Text] = []
-    for at, value in enumerate(known):
-        label = change.labels[at] if at < len(change.labels) else ""
-        expected += [" or " if at else "", _value(value, change, change.after)]
+    for index, value in enumerate(known):
+        label = change.labels[index] if index < len(change.labels) else ""
+        expected += [" or " if index else "", _value(value, change, change.after)]
         expected += [" (", Quote(label, 80), ")"] if label else []
     if len(change.before) > len(known):
         expected.append(f" or one of {number(len(change.before) - len(known))} more")
-    yield Fact("expected", tuple(expected) if known else "any value, but signed")
+    yield Fact("expected", tuple(expected) if known else "any signed value")
     near = known[0] if known else ""
-    yield Fact("got", _value(change.after, change, near) if change.after else "no value is signed")
+    yield Fact("got", _value(change.after, change, near) if change.after else "not signed")
 
 
 def _value(value: str, change: Change, other: str) -> Text:
@@ -122,8 +122,8 @@ def _value(value: str, change: Change, other: str) -> Text:
 
 
 def _names(rules: Sequence[str]) -> Iterator[Text]:
-    for at, rule in enumerate(rules):
-        yield from (", ", Name(rule, 60)) if at else (Name(rule, 60),)
+    for index, rule in enumerate(rules):
+        yield from (", ", Name(rule, 60)) if index else (Name(rule, 60),)
 
 
 def _boot(boot: Boot) -> list[Fact]:

@@ -7,7 +7,7 @@ import pytest
 
 from nomyo_attest.audit.summary import Boot, CauseFinding, CauseGroup, CrossRecordFinding, Place, RuleSummary, Summary
 from nomyo_attest.report.incidents import Incident, Kind, Severity, incidents
-from nomyo_attest.report.incidents.across import APART
+from nomyo_attest.report.incidents.across import SEPARATE_MAXIMUM
 from tests.nomyo_attest.report.audit_samples import START, digest, summary
 
 DAY = 86_400
@@ -108,10 +108,16 @@ def test_an_aik_with_one_quote_is_a_duplicate_also_if_the_finding_about_the_quot
 
 
 def test_many_replays_are_one_incident() -> None:
-    replays = [found("duplicate.quote", f"q{at}", place(at), place(100 + at, 3)) for at in range(1, APART + 2)]
-    assert len(of(cross_record=replays[:APART])) == APART
+    replays = [
+        found("duplicate.quote", f"q{at}", place(at), place(100 + at, 3)) for at in range(1, SEPARATE_MAXIMUM + 2)
+    ]
+    assert len(of(cross_record=replays[:SEPARATE_MAXIMUM])) == SEPARATE_MAXIMUM
     (one,) = of(cross_record=replays)
-    assert (one.kind, one.records, one.places_total) == (Kind.REPLAY, 2 * (APART + 1), APART)
+    assert (one.kind, one.records, one.places_total) == (
+        Kind.REPLAY,
+        2 * (SEPARATE_MAXIMUM + 1),
+        SEPARATE_MAXIMUM,
+    )
 
 
 def test_the_findings_about_one_aik_that_went_back_are_one_incident() -> None:

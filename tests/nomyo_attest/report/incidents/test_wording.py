@@ -6,7 +6,7 @@ import pytest
 
 from nomyo_attest.appraisal.rules import RULES
 from nomyo_attest.audit.summary import Place
-from nomyo_attest.report.incidents.wording import booted, failure, period
+from nomyo_attest.report.incidents.wording import boot_phrase, failure, period_phrase
 from tests.nomyo_attest.report.audit_samples import START
 
 DAY = 86_400
@@ -19,11 +19,11 @@ DAY = 86_400
 ])  # fmt: skip
 def test_a_period_has_the_days_in_utc(days: tuple[float | None, float | None], text: str) -> None:
     first, last = (Place("a", 1, None if day is None else START + int(day * DAY)) for day in days)
-    assert period(first, last) == text
+    assert period_phrase(first, last) == text
 
 
 def test_a_time_outside_the_calendar_is_shown_as_seconds() -> None:
-    assert period(Place("a", 1, 2**53), Place("a", 2, 2**53)) == f" on {2**53} s"
+    assert period_phrase(Place("a", 1, 2**53), Place("a", 2, 2**53)) == f" on {2**53} s"
 
 
 @pytest.mark.parametrize(("got", "pieces"), [
@@ -32,7 +32,7 @@ def test_a_time_outside_the_calendar_is_shown_as_seconds() -> None:
     ({"sha256:²": "aa"}, ("PCR",)), (None, ("policy does not list",)),
 ])  # fmt: skip
 def test_what_was_booted_names_the_pcrs(got: object, pieces: tuple[str, ...]) -> None:
-    assert all(piece in booted(got) for piece in pieces)
+    assert all(piece in boot_phrase(got) for piece in pieces)
 
 
 def test_every_rule_states_its_failure_in_a_different_clause() -> None:
