@@ -20,7 +20,7 @@ def write_policy(responses: list[dict[str, Any]], names: list[str]) -> None:
 
 
 async def first_response(url: str) -> dict[str, Any]:
-    """Call the server without a policy: nobody appraises the evidence."""
+    """Call the server without a policy: the evidence is not appraised."""
     async with SecureChatCompletion(base_url=url) as client:
         return await client.create(model=MODEL, messages=QUESTION)
 
@@ -43,19 +43,19 @@ async def ask(url: str) -> None:
 
 
 async def main(router: RunningRouter) -> None:
-    """Run the steps of the tutorial."""
-    # 1. A first response, and a policy learned from it.
+    """Run steps 2 to 5 of the tutorial."""
+    # A first response, and a policy learned from it.
     before = await first_response(router.url)
     write_policy([before], ["firmware 1.0"])
 
-    # 2. The server has not changed: the client releases the completion.
+    # The server has not changed: the client releases the completion.
     await ask(router.url)
 
-    # 3. The server boots other firmware: the client refuses.
+    # The server boots other firmware: the client refuses.
     router.boot_other_firmware()
     await ask(router.url)
 
-    # 4. You confirm that the update was planned, and accept both values.
+    # You confirm that the update was planned, and accept both values.
     after = await first_response(router.url)
     write_policy([before, after], ["firmware 1.0", "firmware 1.1"])
     await ask(router.url)
