@@ -37,8 +37,10 @@ def rsa_exponent(parameters: TPMS_RSA_PARMS) -> int:
 
 
 def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
-    """Load the key of a public area. Raises `KeyUnusableError` for a point that is not on its curve, or a curve
-    or size that is not supported.
+    """Load the key of a public area.
+
+    Raises:
+        KeyUnusableError: the point is not on its curve, or the curve or the size is not supported.
     """
     parameters, unique = public.parameters, public.unique
     try:
@@ -49,9 +51,8 @@ def verification_key(public: TPMT_PUBLIC) -> VerificationKey:
             return _ecc_key(parameters.curve_id, unique)
     except (ValueError, UnsupportedAlgorithm, OverflowError) as error:
         raise KeyUnusableError(str(error)) from None
-    raise KeyUnusableError(
-        f"the key type {public.type.name} is not supported"
-    )  # unreachable: the parser accepts RSA and ECC only
+    # Unreachable: the parser accepts RSA and ECC only.
+    raise KeyUnusableError(f"the key type {public.type.name} is not supported")
 
 
 def _ecc_key(curve_id: TPM_ECC_CURVE, point: TPMS_ECC_POINT) -> ec.EllipticCurvePublicKey:
@@ -61,7 +62,7 @@ def _ecc_key(curve_id: TPM_ECC_CURVE, point: TPMS_ECC_POINT) -> ec.EllipticCurve
     size = (curve.key_size + 7) // 8
     if len(point.x) > size or len(point.y) > size:
         raise KeyUnusableError(f"a coordinate is longer than the {size} bytes of the curve")
-    # Uncompressed point of SEC 1, 2.3.3; the library rejects a point that is not on the curve.
+    # An uncompressed point (SEC 1, 2.3.3); the library rejects a point that is not on the curve.
     return ec.EllipticCurvePublicKey.from_encoded_point(
         curve, b"\x04" + point.x.rjust(size, b"\0") + point.y.rjust(size, b"\0")
     )
@@ -85,10 +86,10 @@ def key_name(public_area: bytes, name_alg: TPM_ALG_ID) -> bytes | None:
 
 
 def primary_hierarchy(name: bytes, name_alg: TPM_ALG_ID, qualified_name: bytes) -> str | None:
-    """The hierarchy in which a primary key of this `name` has this `qualified_name`; None if there is none.
+    """Return the hierarchy in which a primary key with this `name` has this `qualified_name`; None if there is none.
 
     The Qualified Name of a primary key is nameAlg ‖ H(handle of the hierarchy ‖ Name) (Part 1, "Qualified Name"). The
-    quote does not name the hierarchy otherwise, so each is tried. A key that is the child of another matches none.
+    quote does not state the hierarchy, so all are tried. A child of another key matches none.
     """
     hasher = HASHERS[name_alg]
     prefix = name[:2]

@@ -31,12 +31,14 @@ def can_verify(signature: TPMT_SIGNATURE) -> bool:
 
 
 def verify_signature(key: VerificationKey, signature: TPMT_SIGNATURE, signed: bytes) -> bool:
-    """Whether `signature` verifies over the bytes `signed`, as received, with its own scheme and hash.
+    """Whether `signature`, with the scheme and hash that it states, verifies over the bytes `signed`, as received.
 
-    RSASSA is PKCS#1 v1.5 (RFC 8017, 8.2), RSAPSS is PSS (8.1), ECDSA is FIPS 186-5, 6. A signature of another kind
-    than the key's does not verify. The rules `signature.scheme` and `signature.hash` compare
-    scheme and hash with those of the key.
-    Raises `UnverifiableError` if the library was built without the hash.
+    RSASSA is PKCS#1 v1.5 (RFC 8017, 8.2), RSAPSS is PSS (8.1), ECDSA is FIPS 186-5, 6. An RSA signature does not
+    verify with an ECC key, or the reverse. The rules `signature.scheme` and `signature.hash` compare the scheme and the
+    hash with those of the key.
+
+    Raises:
+        UnverifiableError: `cryptography` does not support the hash.
     """
     value = signature.signature
     try:
@@ -51,13 +53,13 @@ def verify_signature(key: VerificationKey, signature: TPMT_SIGNATURE, signed: by
 
 def _verify_rsa(key: rsa.RSAPublicKey, scheme: TPM_ALG_ID, value: TPMS_SIGNATURE_RSA, signed: bytes) -> bool:
     hash_ = _HASHES[value.hash]
-    if len(value.sig) * 8 != key.key_size:  # RFC 8017, 8.1.2 and 8.2.2, first step; the library is lax about it in PSS
+    if len(value.sig) * 8 != key.key_size:  # RFC 8017, 8.1.2 and 8.2.2, step 1; the library omits it for PSS
         return False
     if scheme is TPM_ALG_ID.RSASSA:
         key.verify(value.sig, signed, _PKCS1V15, hash_)
         return True
-    # A TPM's salt is as long as the digest, or as the key allows, depending on its maker (Part 1, B.7): those two, no
-    # other. Both are given in bytes: the library's MAX_LENGTH verifies a salt of any length.
+    # A TPM's salt is as long as the digest or as the key allows, depending on the manufacturer (Part 1, B.7). No other
+    # length is accepted. Both are passed in bytes, because the library's MAX_LENGTH verifies a salt of any length.
     try:
         key.verify(value.sig, signed, padding.PSS(padding.MGF1(hash_), hash_.digest_size), hash_)
     except InvalidSignature:

@@ -42,7 +42,7 @@ class TPMS_CLOCK_INFO(Structure, frozen=True):
     """
 
     clock: UINT64
-    """Milliseconds the TPM has been powered since it was last cleared."""
+    """Milliseconds that the TPM has been powered since it was last cleared."""
     reset_count: UINT32
     """TPM Resets since the TPM was last cleared."""
     restart_count: UINT32
@@ -156,7 +156,7 @@ class TPMS_ATTEST(Structure, frozen=True):
     """TPMS_ATTEST (10.12.12): the structure that a TPM signs."""
 
     magic: STEERING_UINT32
-    """TPM_GENERATED_VALUE if a TPM generated the structure. Not checked here, but by the rule `attest.magic`."""
+    """TPM_GENERATED_VALUE if a TPM generated the structure. The rule `attest.magic` checks it, not the parser."""
     type: ST_ATTEST
     qualified_signer: TPM2B_NAME
     """Qualified Name of the signing key: its algorithm identifier and a digest over its Name and its ancestors."""
@@ -164,5 +164,5 @@ class TPMS_ATTEST(Structure, frozen=True):
     """The caller's qualifying data; this service derives it from the payload id."""
     clock_info: Annotated[TPMS_CLOCK_INFO, Nested(TPMS_CLOCK_INFO)]
     firmware_version: UINT64
-    """Set by the TPM's manufacturer; obfuscated like the counters."""
+    """Assigned by the TPM's manufacturer; obfuscated like the counters."""
     attested: Annotated[TPMU_ATTEST, Selected("type", _ARMS)]

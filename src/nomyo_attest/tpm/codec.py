@@ -1,6 +1,6 @@
 """Read TPM 2.0 structures that are declared once, field by field in wire order.
 
-A structure is a frozen `msgspec.Struct` whose annotations say how each field is written on the wire (Part 1,
+A structure is a frozen `msgspec.Struct` whose annotations declare the encoding of each field (Part 1,
 "Marshaling": big-endian integers, TPM2B buffers behind a two-byte size, lists behind a four-byte count)::
 
     @declared
@@ -10,11 +10,12 @@ A structure is a frozen `msgspec.Struct` whose annotations say how each field is
         restart_count: UINT32
         safe: YES_NO
 
-`declared` writes the function that reads them, as `dataclasses` writes `__init__`: one statement for each run of
-fixed-size fields, a few for each other field. Appraising a quote takes three such structures, and a loop over the
-fields at run time costs more than half as much as the signature itself. `Structure.source` is the generated text.
+`declared` generates the function that reads them, as `dataclasses` generates `__init__`: one statement for each run of
+fixed-size fields, and a few for each field of variable size. An appraisal parses three structures, and a loop over the
+fields at run time would cost more than half as much as verifying the signature. `Structure.source` is the generated
+source code.
 
-Every limit is checked before the bytes after it are read, and every error names structure, field and byte.
+Every limit is checked before the bytes after it are read, and every error names the structure, the field and the byte.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Structure(msgspec.Struct, frozen=True):
     read_from: ClassVar[Callable[[bytes, int], tuple[Any, int]]]
     """Read one structure at a position in bytes; return it and the position after it. Raises `ParseError`."""
     source: ClassVar[str]
-    """The text of `read_from`."""
+    """The source code of `read_from`."""
 
     @classmethod
     def parse(cls, data: bytes, position: int = 0) -> Self:
@@ -52,14 +53,14 @@ class Structure(msgspec.Struct, frozen=True):
 
 
 class Field(Protocol):
-    """How one field is encoded. It writes the statements that read it into a variable of the reader."""
+    """The encoding of one field. It generates the statements that read the field into a local variable."""
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
-        """Write the statements. `structure` and `field` are for errors; `prefix` + `field` is the variable."""
+        """Add the statements to `reader`. Errors name `structure` and `field`; the variable is `prefix` + `field`."""
 
 
 class ReaderSource:
-    """The text of one structure's reader while it is being written."""
+    """The source code of one structure's reader, while it is being generated."""
 
     def __init__(self) -> None:
         self.after_run: list[str] = []
@@ -70,23 +71,23 @@ class ReaderSource:
         self._run_size = 0
 
     def constant(self, value: object) -> str:
-        """Return the name of `value` in the text."""
+        """Return a name for `value` in the source code."""
         name = f"_constant_{len(self._constants)}"
         self._constants[name] = value
         return name
 
     def emit(self, *lines: str) -> None:
-        """Add lines to the text."""
+        """Add lines to the source code."""
         self._lines += [self._indent + line for line in lines]
 
     @contextmanager
     def indented(self) -> Iterator[None]:
-        """Indent what is emitted inside by one level."""
+        """Indent the lines that are emitted in this context by one level."""
         outer, self._indent = self._indent, self._indent + "    "
         yield
         self._indent = outer
 
-    def when_read(self, line: str) -> None:
+    def emit_after_fields(self, line: str) -> None:
         """Add a line that uses the fields added so far, including those of the open run."""
         if self._run:
             self.after_run.append(line)
@@ -94,23 +95,23 @@ class ReaderSource:
             self.emit(line)
 
     def add_fixed(self, variable: str, code: str, structure: str, field: str) -> int:
-        """Add an integer to the open run of fixed-size fields; returns its offset from the run's start."""
-        at = self._run_size
+        """Add an integer to the open run of fixed-size fields; return its offset in the run."""
+        offset = self._run_size
         self._run.append((variable, code, structure, field))
         self._run_size += struct.calcsize(code)
-        return at
+        return offset
 
     def close_run(self) -> None:
         """Write the statements that read the open run and check its values."""
         if self._run:
             variables, codes, structures, fields = zip(*self._run, strict=True)
             unpack = self.constant(struct.Struct(">" + "".join(codes)).unpack_from)
-            places = self.constant([*zip(structures, fields, map(struct.calcsize, codes), strict=True)])
+            names_and_sizes = self.constant([*zip(structures, fields, map(struct.calcsize, codes), strict=True)])
             self.emit(
                 "try:",
                 f"    {', '.join(variables)}, = {unpack}(data, position)",
                 "except _struct_error:",
-                f"    _short_run({places}, data, position)",
+                f"    _refuse_truncated_run({names_and_sizes}, data, position)",
                 *self.after_run,
                 f"position += {self._run_size}",
             )
@@ -120,53 +121,54 @@ class ReaderSource:
         """Write the statements that read all fields of `kind`; return the expression that builds the structure."""
         selectors = {getattr(field, "selector", None) for field in kind.declaration.values()}
         for name, field in kind.declaration.items():
-            at = self._run_size
+            offset = self._run_size
             field.write(self, kind.__name__, prefix, name)
             if name in selectors:
-                self.after_run.append(f"{prefix}{name}_at = position + {at}")
+                self.after_run.append(f"{prefix}{name}_at = position + {offset}")
         return f"{self.constant(kind)}({', '.join(prefix + name for name in kind.declaration)})"
 
     def compile(self, kind: type[Structure]) -> tuple[str, Callable[[bytes, int], tuple[Any, int]]]:
-        """Return the text of the reader of `kind`, and the function that it defines."""
-        built = self.write_fields(kind, "")
+        """Return the source code of the reader of `kind`, and the function that it defines."""
+        structure = self.write_fields(kind, "")
         self.close_run()
-        self.emit(f"return {built}, position")
+        self.emit(f"return {structure}, position")
         source = "def read_from(data, position):\n" + "".join(f"    {line}\n" for line in self._lines)
         names = {
             **self._constants,
             "_struct_error": struct.error,
             "_refuse": _refuse,
-            "_short": _short,
-            "_short_run": _short_run,
+            "_refuse_truncated": _refuse_truncated,
+            "_refuse_truncated_run": _refuse_truncated_run,
         }
-        exec(compile(source, f"<declared {kind.__name__}>", "exec"), names)  # noqa: S102 - made of declarations, not input
-        return source, names["read_from"]  # type: ignore[return-value]  # the text defines it
+        exec(compile(source, f"<declared {kind.__name__}>", "exec"), names)  # noqa: S102 - from declarations, not input
+        return source, names["read_from"]  # type: ignore[return-value]  # the source defines it
 
 
-def _refuse(structure: str, field: str, at: int, expected: str, value: int, width: int) -> NoReturn:
+def _refuse(structure: str, field: str, offset: int, expected: str, value: int, width: int) -> NoReturn:
     got = f"0x{value:0{width}x}" if width else str(value)
-    raise ParseError(structure, field, at, expected, got, value) from None
+    raise ParseError(structure, field, offset, expected, got, value) from None
 
 
-def _short(structure: str, field: str, at: int, size: int, data: bytes) -> NoReturn:
-    raise ParseError(structure, field, at, _bytes(size), f"only {_bytes(max(len(data) - at, 0))} left") from None
+def _refuse_truncated(structure: str, field: str, offset: int, size: int, data: bytes) -> NoReturn:
+    got = f"only {_bytes(max(len(data) - offset, 0))} left"
+    raise ParseError(structure, field, offset, _bytes(size), got) from None
 
 
-def _short_run(places: list[tuple[str, str, int]], data: bytes, at: int) -> NoReturn:
-    """Refuse the first field of a run that does not fit."""
-    for structure, field, size in places[:-1]:
-        if at + size > len(data):
-            _short(structure, field, at, size, data)
-        at += size
-    structure, field, size = places[-1]
-    _short(structure, field, at, size, data)
+def _refuse_truncated_run(names_and_sizes: list[tuple[str, str, int]], data: bytes, offset: int) -> NoReturn:
+    """Refuse the first field of a run that extends past the end of the data."""
+    for structure, field, size in names_and_sizes[:-1]:
+        if offset + size > len(data):
+            _refuse_truncated(structure, field, offset, size, data)
+        offset += size
+    structure, field, size = names_and_sizes[-1]
+    _refuse_truncated(structure, field, offset, size, data)
 
 
 S = TypeVar("S", bound=Structure)
 
 
 def declared(cls: type[S]) -> type[S]:
-    """Class decorator: write the reader that the annotations of a `Structure` declare."""
+    """Class decorator: generate the reader that the annotations of a `Structure` declare."""
     hints = get_type_hints(cls, include_extras=True)
     cls.declaration = {name: hints[name].__metadata__[0] for name in cls.__struct_fields__}
     source, read_from = ReaderSource().compile(cls)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 TPM_GENERATED_VALUE: Final = 0xFF544347
-"""TPM_GENERATED (Part 2, 6.2): ``ff`` and "TCG", the first bytes of every structure that a TPM made and signed."""
+"""TPM_GENERATED (Part 2, 6.2): ``ff`` and "TCG", the first bytes of every structure that a TPM generates and signs."""
 
 PCR_COUNT: Final = 24
 """PCRs of a TPM for PC Client platforms (PC Client Platform TPM Profile, "PCR requirements"): indices 0 to 23."""
@@ -124,21 +124,21 @@ TPMA_OBJECT_DEFINED: Final[int] = sum(TPMA_OBJECT)
 
 
 def specification_name(member: IntEnum) -> str:
-    """A constant as Part 2 writes it: ``"TPM_ALG_RSASSA"``, ``"TPM_ST_ATTEST_QUOTE"``, ``"TPM_ECC_NIST_P256"``."""
+    """Return a constant's name in Part 2: ``"TPM_ALG_RSASSA"`` or ``"TPM_ECC_NIST_P256"``."""
     prefix = {"TPM_ALG_ID": "TPM_ALG", "TPM_ECC_CURVE": "TPM_ECC"}.get(type(member).__name__, type(member).__name__)
     return f"{prefix}_{member.name}"
 
 
-_ATTRIBUTES_STORED: Final = 256
-"""Values whose names are stored: the keys of a fleet have the same few."""
+_ATTRIBUTES_CACHE_SIZE: Final = 256
+"""Attribute values whose names are cached: the keys of a fleet share a few."""
 
 
 def attribute_names(value: int) -> list[str]:
-    """Names of the bits set in a TPMA_OBJECT `value` as Part 2 spells them; a reserved one as ``"reserved bit 31"``."""
+    """Return the names that Part 2 gives to the set bits of a TPMA_OBJECT; a reserved bit is ``"reserved bit 31"``."""
     return list(_attribute_names(value))
 
 
-@lru_cache(maxsize=_ATTRIBUTES_STORED)
+@lru_cache(maxsize=_ATTRIBUTES_CACHE_SIZE)
 def _attribute_names(value: int) -> tuple[str, ...]:
     return tuple(_bit_name(bit) for bit in range(32) if value >> bit & 1)
 
@@ -180,8 +180,8 @@ HASH_TABLE: Final = (
     HashAlgorithm(TPM_ALG_ID.SHA3_384, "sha3_384", 48),
     HashAlgorithm(TPM_ALG_ID.SHA3_512, "sha3_512", 64),
 )
-"""Every supported hash algorithm, and so every supported PCR bank. Parsers, policies, schemas and signatures read all
-properties of a hash from its row.
+"""Every supported hash algorithm, and therefore every supported PCR bank. Parsers, policies, schemas and signatures
+read all properties of a hash from its row.
 """
 
 HASH_NAMES: Final = {row.algorithm: row.name for row in HASH_TABLE}
@@ -191,5 +191,5 @@ HASH_SIZES: Final = {row.algorithm: row.size for row in HASH_TABLE}
 
 
 def hash_name(algorithm: TPM_ALG_ID) -> str:
-    """Return a hash's name in policies (``"sha256"``); for anything else the specification's (``"TPM_ALG_NULL"``)."""
+    """Return a hash's name in policies, ``"sha256"``; for other algorithms the name in Part 2, ``"TPM_ALG_NULL"``."""
     return HASH_NAMES.get(algorithm, f"TPM_ALG_{algorithm.name}")

@@ -26,9 +26,9 @@ class Fixed:
         code: its `struct` code.
         table: for an enumeration, the values it may have.
         reserved: bits that must be clear.
-        allowed: what errors say is expected.
-        steers: whether the reader depends on it, or a check that is reused for every structure of the same layout (see
-            `tpm.layout`). Enumerations and fields with reserved bits always do.
+        allowed: the expected value, as errors state it.
+        steers: whether the value is part of the layout (see `tpm.layout`), because the reader or a layout check
+            depends on it. Enumerations and fields with reserved bits always are.
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class Fixed:
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable = prefix + field
-        at = reader.add_fixed(variable, self.code, structure, field)
-        refuse = f"_refuse({structure!r}, {field!r}, position + {at}, {self.allowed!r}, {variable}, {2 * self.size})"
+        offset = reader.add_fixed(variable, self.code, structure, field)
+        refuse = (
+            f"_refuse({structure!r}, {field!r}, position + {offset}, {self.allowed!r}, {variable}, {2 * self.size})"
+        )
         if self.table is not None:
             table = reader.constant(self.table)
             reader.after_run += ["try:", f"    {variable} = {table}[{variable}]", "except KeyError:", f"    {refuse}"]
@@ -59,7 +61,7 @@ class Fixed:
 
 
 class Sized:
-    """Bytes after their size: a TPM2B (a size of two bytes), or with `code` "B" a bitmap (a size of one byte).
+    """Bytes preceded by their size: a TPM2B (a size of two bytes) or, with `code` "B", a bitmap (a size of one byte).
 
     Args:
         limit: the largest size in bytes.
@@ -75,31 +77,31 @@ class Sized:
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable, size = prefix + field, f"{prefix}{field}_size"
-        at = reader.add_fixed(size, self.code, structure, field)
-        span = f"a size of {self.minimum} to {self.limit}" if self.minimum else f"a size of {self.limit} at the most"
-        wrong = f"not {self.minimum} <= {size} <= {self.limit}" if self.minimum else f"{size} > {self.limit}"
+        offset = reader.add_fixed(size, self.code, structure, field)
+        allowed = f"a size of {self.minimum} to {self.limit}" if self.minimum else f"a size of at most {self.limit}"
+        is_invalid = f"not {self.minimum} <= {size} <= {self.limit}" if self.minimum else f"{size} > {self.limit}"
         reader.after_run += [
-            f"if {wrong}:",
-            f"    _refuse({structure!r}, {field!r}, position + {at}, {span!r}, {size}, 0)",
+            f"if {is_invalid}:",
+            f"    _refuse({structure!r}, {field!r}, position + {offset}, {allowed!r}, {size}, 0)",
         ]
         reader.close_run()
         reader.emit(
             f"{variable} = data[position : position + {size}]",
             f"if len({variable}) != {size}:",
-            f"    _short({structure!r}, {field!r}, position, {size}, data)",
+            f"    _refuse_truncated({structure!r}, {field!r}, position, {size}, data)",
             f"position += {size}",
         )
 
 
 class Nested:
-    """Another structure in place: its fields are read together with those of the outer one."""
+    """A nested structure: its fields are read together with those of the outer structure."""
 
     def __init__(self, kind: type[Structure]) -> None:
         self.kind = kind
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:  # noqa: ARG002 - a `Field`
-        made = reader.write_fields(self.kind, f"{prefix}{field}_")
-        reader.when_read(f"{prefix}{field} = {made}")
+        member = reader.write_fields(self.kind, f"{prefix}{field}_")
+        reader.emit_after_fields(f"{prefix}{field} = {member}")
 
 
 class Counted:
@@ -111,26 +113,26 @@ class Counted:
 
     def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:
         variable, count = prefix + field, f"{prefix}{field}_count"
-        at = reader.add_fixed(count, "I", structure, field)
-        allowed = f"a count of {self.limit} at the most"
+        offset = reader.add_fixed(count, "I", structure, field)
+        allowed = f"a count of at most {self.limit}"
         reader.after_run += [
             f"if {count} > {self.limit}:",
-            f"    _refuse({structure!r}, {field!r}, position + {at}, {allowed!r}, {count}, 0)",
+            f"    _refuse({structure!r}, {field!r}, position + {offset}, {allowed!r}, {count}, 0)",
         ]
         reader.close_run()
         reader.emit("members = []", f"for _ in range({count}):")
         with reader.indented():
-            made = reader.write_fields(self.kind, f"{variable}_")
+            member = reader.write_fields(self.kind, f"{variable}_")
             reader.close_run()
-            reader.emit(f"members.append({made})")
+            reader.emit(f"members.append({member})")
         reader.emit(f"{variable} = tuple(members)")
 
 
 class Selected:
-    """A TPMU: the structure depends on the field `selector` before it.
+    """A TPMU: the preceding field `selector` determines the structure.
 
-    An arm of None is empty. A selector without an arm is refused by its name: with `UnsupportedError` if the
-    specification allows it here (`others`), with `ParseError` if it does not.
+    An arm of None reads no bytes. A selector without an arm raises `UnsupportedError` if the specification allows it
+    here (`others`), otherwise `ParseError`; both name it.
     """
 
     def __init__(

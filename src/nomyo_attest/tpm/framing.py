@@ -1,8 +1,8 @@
 """Parse whole blobs, with or without their TPM2B size.
 
 The service's documentation calls its quote a TPMS_ATTEST in one place and a TPM2B_ATTEST in another, and tools write
-public keys both ways. A blob is read in the one way in which it parses to its last byte; if both ways or neither do,
-it is refused.
+public keys both ways. A blob is read in whichever form parses to its last byte; if both forms parse, or neither does,
+it is rejected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Framed(msgspec.Struct, Generic[S], frozen=True):
         inner: its bytes as received, without a TPM2B size. For a quote these are the signed bytes, for a key those
             its Name covers.
         framing: the structure that was sent, e.g. ``"TPMS_ATTEST"`` or ``"TPM2B_ATTEST"``.
-        layout: what it has in common with all blobs of its layout; None if its reading depends on its contents.
+        layout: the reader of blobs with the same layout; None if the contents determine which form was sent.
     """
 
     value: S
@@ -40,7 +40,7 @@ class Framed(msgspec.Struct, Generic[S], frozen=True):
 
 
 class BlobReader(Generic[S]):
-    """Reads blobs of one kind, bare or, if `with_size` names such a structure, behind a TPM2B size."""
+    """Parse blobs of one structure, bare or, if `with_size` names a TPM2B structure, after its size."""
 
     def __init__(self, kind: type[S], with_size: str = "") -> None:
         self.kind = kind
@@ -54,48 +54,47 @@ class BlobReader(Generic[S]):
             value = layout.match(data)
             if value is not None:
                 return Framed(value, data[layout.start :], layout.framing, layout)
-        return self._from_scratch(data)
+        return self._parse_and_learn(data)
 
-    def _from_scratch(self, data: bytes) -> Framed[S]:
+    def _parse_and_learn(self, data: bytes) -> Framed[S]:
         name = self.kind.__name__
         if not self.with_size or len(data) < 2 or data[0] << 8 | data[1] != len(data) - 2:
-            return self._learned(name, data, 0, self.kind.parse(data))
+            return self._learn_layout(name, data, 0, self.kind.parse(data))
         try:
             bare = self.kind.parse(data)
         except ParseError as error:
             value = self.kind.parse(data, 2)
-            # A blob of this layout must not parse bare either, so the bytes that make the bare reading fail must be
-            # among those the layout compares.
+            # No blob of this layout may parse bare, so the layout must compare the bytes that make the bare form fail.
             if error.offset + _FIELD_BYTES_MAX <= _STEERING_HEAD:
-                return self._learned(self.with_size, data, 2, value)
+                return self._learn_layout(self.with_size, data, 2, value)
             return Framed(value, data[2:], self.with_size, None)
         try:
             self.kind.parse(data, 2)
         except ParseError:
             return Framed(bare, data, name, None)
-        raise ParseError(self.with_size, "", 0, f"a {name} or a {self.with_size}", "bytes that are both")
+        raise ParseError(self.with_size, "", 0, f"a {name} or a {self.with_size}", "bytes that parse as both")
 
-    def _learned(self, framing: str, data: bytes, start: int, value: S) -> Framed[S]:
+    def _learn_layout(self, framing: str, data: bytes, start: int, value: S) -> Framed[S]:
         layout = Layout(framing, data, start, value)
         with self._learning:  # readers take no lock: they see the old tuple or the new one
-            of_length = self._layouts.get(len(data), ())
-            self._layouts[len(data)] = (*of_length[1 - _LAYOUTS_STORED :], layout)
-            if len(self._layouts) > _LENGTHS_STORED:
+            same_length = self._layouts.get(len(data), ())
+            self._layouts[len(data)] = (*same_length[1 - _LAYOUTS_PER_LENGTH_MAX :], layout)
+            if len(self._layouts) > _LENGTHS_MAX:
                 del self._layouts[next(iter(self._layouts))]
         return Framed(value, data[start:], framing, layout)
 
 
-_LENGTHS_STORED: Final = 64
-_LAYOUTS_STORED: Final = 8
-"""The number of cached blob lengths, and of layouts for each length: genuine evidence has few."""
+_LENGTHS_MAX: Final = 64
+_LAYOUTS_PER_LENGTH_MAX: Final = 8
+"""Maximum number of cached blob lengths, and of cached layouts for each length: genuine evidence has few."""
 
 _STEERING_HEAD: Final = 10
-"""How many bytes at the start of TPM2B_ATTEST and TPM2B_PUBLIC determine how they are read: size, magic, type and a
-size; size, type, nameAlg and attributes.
+"""Bytes at the start that determine how the rest is read: the size, magic, type and next size of TPM2B_ATTEST; the
+size, type, nameAlg and attributes of TPM2B_PUBLIC.
 """
 
 _FIELD_BYTES_MAX: Final = 4
-"""The size in bytes of the largest of the first fields of TPMS_ATTEST and TPMT_PUBLIC."""
+"""The size in bytes of the largest field at the start of TPMS_ATTEST and TPMT_PUBLIC."""
 
 parse_attest: Final = BlobReader(TPMS_ATTEST, "TPM2B_ATTEST")
 """Parse a TPMS_ATTEST or TPM2B_ATTEST (Part 2, 10.12.12 and 10.12.13) to its last byte. Raises `ParseError`."""

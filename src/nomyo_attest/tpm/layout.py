@@ -1,10 +1,10 @@
-"""Quickly read a structure that differs from an earlier one only in its content.
+"""Read a structure quickly if it differs from an earlier one only in its contents.
 
-The AIKs of a fleet differ in their modulus, and its quotes in nonce, clock and digest; sizes, counts, selectors and
-enumerations are the same in all of them. The steps of a reader depend only on those steering bytes. So once a blob has
-been read, its `Layout` reads the next blob of that length in one step: it compares every steering byte and copies the
-others. A blob that differs in any steering byte is parsed normally. Two blobs of one layout agree in every steering
-byte; `appraisal.case` relies on that.
+The AIKs of a fleet differ in their modulus, and its quotes in nonce, clock and digest, but all have the same sizes,
+counts, selectors and enumerations. The steps of a reader depend only on these steering bytes. Once a blob has been
+parsed, its `Layout` reads the next blob of the same length in one step: it compares the steering bytes and copies all
+other bytes. A blob that differs in any steering byte is parsed normally. Therefore two blobs of one layout have the
+same steering bytes; `appraisal.case` relies on that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Layout(Generic[S]):
         """Build the reader from `value`, which was parsed from `data` at `start`."""
         kind = type(value)
         outline = _Outline(data, data[:start])
-        made, _ = outline.structure(kind, start, value)
+        expression, _ = outline.structure(kind, start, value)
         outline.close()
         self.framing = framing
         self.start = start
@@ -43,16 +43,16 @@ class Layout(Generic[S]):
                 f"    {', '.join(outline.variables)}, = unpack(data)",
                 f"    if {' or '.join(outline.tests) or 'False'}:",
                 "        return None",
-                f"    return {made}",
+                f"    return {expression}",
             )
         )
         names: dict[str, object] = {**outline.constants, "unpack": struct.Struct(">" + "".join(outline.codes)).unpack}
-        exec(compile(self.source, f"<layout {kind.__name__}>", "exec"), names)  # noqa: S102 - no byte of input enters the text
-        self.match: Callable[[bytes], S | None] = names["match"]  # type: ignore[assignment]  # the text defines it
+        exec(compile(self.source, f"<layout {kind.__name__}>", "exec"), names)  # noqa: S102 - the source contains no input bytes
+        self.match: Callable[[bytes], S | None] = names["match"]  # type: ignore[assignment]  # the source defines it
 
 
 class _Outline:
-    """Walk a parsed blob along its declaration and record which bytes steered the reader."""
+    """Walk a parsed blob field by field, and record the bytes that steered the reader."""
 
     def __init__(self, data: bytes, steering: bytes) -> None:
         self.data = data
@@ -64,12 +64,12 @@ class _Outline:
 
     def structure(self, kind: type[Structure], position: int, value: Any) -> tuple[str, int]:
         """Record the fields of `value`; return the expression that rebuilds it, and the position after it."""
-        parts, free_before = [], len(self.variables)
+        parts, variables_before = [], len(self.variables)
         for name, field in kind.declaration.items():
             part, position = self._field(field, position, getattr(value, name))
             parts.append(part)
-        if len(self.variables) == free_before:
-            return self._constant(value), position  # nothing in it varies, so the object is reused
+        if len(self.variables) == variables_before:
+            return self._constant(value), position  # no field varies, so the object is reused
         return f"{self._constant(kind)}({', '.join(parts)})", position
 
     def _field(self, field: object, position: int, value: Any) -> tuple[str, int]:
@@ -78,11 +78,11 @@ class _Outline:
             if field.steers:
                 self._steering += self.data[position:end]
                 return self._constant(value), end
-            return self._free(field.code), end
+            return self._variable(field.code), end
         if isinstance(field, Sized):
             start = position + field.size
             self._steering += self.data[position:start]
-            return self._free(f"{len(value)}s"), start + len(value)
+            return self._variable(f"{len(value)}s"), start + len(value)
         if isinstance(field, Nested):
             return self.structure(field.kind, position, value)
         if isinstance(field, Counted):
@@ -95,17 +95,17 @@ class _Outline:
         assert isinstance(field, Selected)
         return ("None", position) if value is None else self.structure(type(value), position, value)
 
-    def _free(self, code: str) -> str:
+    def _variable(self, code: str) -> str:
         self.close()
         self.codes.append(code)
         self.variables.append(f"v{len(self.variables)}")
         return self.variables[-1]
 
     def close(self) -> None:
-        """Make the steering bytes noted so far one variable that is compared."""
+        """Add a test that compares the steering bytes recorded since the last one."""
         if self._steering:
             steering, self._steering = self._steering, b""
-            self.tests.append(f"{self._free(f'{len(steering)}s')} != {self._constant(steering)}")
+            self.tests.append(f"{self._variable(f'{len(steering)}s')} != {self._constant(steering)}")
 
     def _constant(self, value: object) -> str:
         name = f"k{len(self.constants)}"
@@ -114,7 +114,7 @@ class _Outline:
 
 
 def _end(kind: type[Structure], position: int, value: Any) -> int:
-    """Return the position after `value`, whose fields are all of fixed size or sized."""
+    """Return the position after `value`, whose fields are all `Fixed` or `Sized`."""
     for name, field in kind.declaration.items():
         assert isinstance(field, (Fixed, Sized))
         position += field.size + (len(getattr(value, name)) if isinstance(field, Sized) else 0)

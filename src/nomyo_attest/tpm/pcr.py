@@ -13,21 +13,21 @@ PCR_SELECT_MIN: Final = 3
 """Bytes of the smallest bitmap: 24 PCRs (Part 2, 10.6.1, with the PC Client profile's PCR count)."""
 
 PCR_SELECT_MAX: Final = 4
-"""Bytes of the largest bitmap the TSS defines: 32 PCRs."""
+"""Bytes of the largest bitmap that the TSS defines: 32 PCRs."""
 
 SELECTIONS_MAX: Final = 16
-"""Banks in one selection: more than any TPM has hash algorithms (HASH_COUNT, Part 2, 10.9.7)."""
+"""Maximum banks in one selection: more hash algorithms than any TPM has (HASH_COUNT, Part 2, 10.9.7)."""
 
 
-@lru_cache(maxsize=256)  # a fleet quotes few different selections
+@lru_cache(maxsize=256)  # a fleet quotes a few different selections
 def _indices(bitmap: bytes) -> tuple[int, ...]:
-    """Bit n of byte m stands for PCR 8m + n (Part 2, 10.6.1)."""
+    """Return the PCRs in a bitmap: bit n of byte m selects PCR 8m + n (Part 2, 10.6.1)."""
     return tuple(8 * m + n for m, byte in enumerate(bitmap) for n in range(8) if byte >> n & 1)
 
 
 @declared
 class TPMS_PCR_SELECTION(Structure, frozen=True):
-    """TPMS_PCR_SELECTION (Part 2, 10.6.2): some PCRs of one bank."""
+    """TPMS_PCR_SELECTION (Part 2, 10.6.2): selected PCRs of one bank."""
 
     hash: HASH_ALG
     pcr_select: Annotated[bytes, Sized(PCR_SELECT_MAX, minimum=PCR_SELECT_MIN, code="B")]
@@ -45,5 +45,5 @@ class TPML_PCR_SELECTION(Structure, frozen=True):
     pcr_selections: Annotated[tuple[TPMS_PCR_SELECTION, ...], Counted(TPMS_PCR_SELECTION, SELECTIONS_MAX)]
 
     def __str__(self) -> str:
-        """As tpm2-tools and `pcr_banks` write it: ``sha1:0,7+sha256:0,7,10``."""
-        return "+".join(f"{hash_name(one.hash)}:{','.join(map(str, one.indices))}" for one in self.pcr_selections)
+        """Return the format of tpm2-tools and `pcr_banks`: ``sha1:0,7+sha256:0,7,10``."""
+        return "+".join(f"{hash_name(bank.hash)}:{','.join(map(str, bank.indices))}" for bank in self.pcr_selections)

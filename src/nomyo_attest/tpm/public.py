@@ -53,7 +53,7 @@ class TPMS_SCHEME_HASH(Structure, frozen=True):
 
 @declared
 class TPMS_SCHEME_ECDAA(Structure, frozen=True):
-    """TPMS_SCHEME_ECDAA (11.2.1.3): the hash of a scheme and its counter."""
+    """TPMS_SCHEME_ECDAA (11.2.1.3): the hash and the counter of a scheme."""
 
     hash_alg: HASH_ALG
     count: UINT16
@@ -129,7 +129,7 @@ class TPMS_RSA_PARMS(Structure, frozen=True):
     scheme: Annotated[TPMT_RSA_SCHEME, Nested(TPMT_RSA_SCHEME)]
     key_bits: UINT16
     exponent: UINT32
-    """As on the wire: 0 stands for 65537."""
+    """As on the wire: 0 means 65537."""
 
 
 @declared

@@ -28,7 +28,7 @@ class TPMS_SIGNATURE_RSA(Structure, frozen=True):
 
 @declared
 class TPMS_SIGNATURE_ECC(Structure, frozen=True):
-    """TPMS_SIGNATURE_ECC (11.3.2), for ECDSA. Both numbers may be padded with zeros or stripped of them."""
+    """TPMS_SIGNATURE_ECC (11.3.2), for ECDSA. Both numbers may have leading zeros."""
 
     hash: HASH_ALG
     signature_r: TPM2B_ECC_PARAMETER

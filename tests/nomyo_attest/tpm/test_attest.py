@@ -108,7 +108,7 @@ def test_a_buffer_longer_than_its_type_allows_is_refused_even_where_the_bytes_ar
     wire.check_round_trip(TPMS_ATTEST, layouts.attest, with_size(limit))
     error = refused(TPMS_ATTEST, join(layouts.attest(with_size(limit + 1))))
     assert (error.where, error.offset) == (f"{structure}.{field}", AT[field])
-    assert (error.expected, error.got) == (f"a size of {limit} at the most", str(limit + 1))
+    assert (error.expected, error.got) == (f"a size of at most {limit}", str(limit + 1))
 
 
 @pytest.mark.parametrize("magic", [0, 0xFF544346, 0xFFFFFFFF])

@@ -100,8 +100,8 @@ def test_a_buffer_is_as_long_as_its_size_says() -> None:
 @pytest.mark.parametrize(
     ("blob", "field", "offset", "expected", "got"),
     [
-        (b"\0\5abcde\1c", "one", 0, "a size of 4 at the most", "5"),
-        (b"\xff\xff", "one", 0, "a size of 4 at the most", "65535"),
+        (b"\0\5abcde\1c", "one", 0, "a size of at most 4", "5"),
+        (b"\xff\xff", "one", 0, "a size of at most 4", "65535"),
         (b"\0\4abc", "one", 2, "4 bytes", "only 3 bytes left"),
         (b"\0\4", "one", 2, "4 bytes", "only 0 bytes left"),
         (b"\0\0\0", "two", 2, "a size of 1 to 3", "0"),

@@ -50,7 +50,7 @@ def test_a_count_above_the_limit_is_refused_before_anything_is_read(count: int) 
     blob = count.to_bytes(4, "big") + selection((SHA256, b"\x81\x04\x00"))[4:]
     error = refused(TPML_PCR_SELECTION, blob)
     assert (error.where, error.offset) == ("TPML_PCR_SELECTION.pcr_selections", 0)
-    assert (error.expected, error.got) == ("a count of 16 at the most", str(count))
+    assert (error.expected, error.got) == ("a count of at most 16", str(count))
 
 
 def test_a_count_of_one_too_many_is_refused_where_the_bytes_end() -> None:

@@ -70,7 +70,7 @@ def test_an_unknown_scheme_is_refused_as_a_number() -> None:
 def test_an_rsa_signature_longer_than_rsa_4096_is_refused(size: int) -> None:
     error = refused(TPMT_SIGNATURE, RSA[:4] + size.to_bytes(2, "big") + bytes(size))
     assert (error.where, error.offset) == ("TPMS_SIGNATURE_RSA.sig", 4)
-    assert (error.expected, error.got) == ("a size of 512 at the most", str(size))
+    assert (error.expected, error.got) == ("a size of at most 512", str(size))
 
 
 @pytest.mark.parametrize(("field", "offset"), [("signature_r", 4), ("signature_s", 9)])
