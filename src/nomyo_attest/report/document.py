@@ -1,7 +1,7 @@
-"""The document that every report of an audit renders: sections of paragraphs, facts, tables, entries and charts.
+"""The document of an audit's report: sections of paragraphs, facts, tables, entries and charts.
 
-`sections` builds one from a `Summary`. `text`, `markdown` and `html` render it and add no content of their own. Nothing
-in it is escaped: what comes from outside is marked as `Name`, `Quote` or `Digest`, and each renderer makes it safe.
+`sections` builds it from a `Summary`. `text`, `markdown` and `html` render it and add no content. Its text is not
+escaped: text from outside is a `Name`, a `Quote` or a `Digest`, and each renderer makes it safe.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ VERDICT_SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated":
 
 
 _NAME_SHOWN: Final = 40
-"""Maximum digits of an AIK's Name that is not shortened."""
+"""Maximum digits of an AIK's Name that are shown in full."""
 
 
 class Detail(IntEnum):
-    """The reports that show a part: all of them; those with full detail (``--verbose``); the HTML page only."""
+    """Which reports show a part: all reports, those with full detail (``--verbose``), or only the HTML page."""
 
     BRIEF = 0
     FULL = 1
@@ -48,7 +48,7 @@ class Quote:
     Attributes:
         text: the whole text.
         limit: characters that are shown.
-        message: whether to show the text as a sentence, with a capital and a full stop.
+        message: whether to show the text as a sentence, with a capital letter and a period.
     """
 
     text: str
@@ -57,7 +57,7 @@ class Quote:
 
     @property
     def shown(self) -> str:
-        """The text; as a sentence if it is a message that is not cut."""
+        """The text, as a sentence if it is a message and is not cut."""
         return sentence(self.text) if self.message and len(self.text) <= self.limit else self.text
 
 
@@ -67,8 +67,8 @@ class Digest:
 
     Attributes:
         hex: all digits.
-        short: the digits to show where space is limited; empty for all.
-        near: a value to compare with: the page marks the digits that differ.
+        short: the digits to show where space is limited; empty to show all.
+        near: a value to compare with; the HTML page marks the digits that differ.
     """
 
     hex: str
@@ -82,7 +82,7 @@ class Aik:
 
     Attributes:
         name: its Name in hex.
-        label: the label that the policy gives it; empty without one.
+        label: the label that the policy gives it; empty without a label.
     """
 
     name: str
@@ -96,7 +96,12 @@ class Aik:
 
 @dataclass(frozen=True)
 class Mark:
-    """A word with the color and the symbol of a verdict: an outcome, or the verdict itself."""
+    """A word with the color and the symbol of a verdict.
+
+    Attributes:
+        kind: the verdict.
+        text: the word: an outcome, a severity or the verdict.
+    """
 
     kind: str
     text: str
@@ -104,7 +109,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Share:
-    """A part of a whole, as formatted by `formatting.shares`; the page draws a bar."""
+    """A part of a whole, as formatted by `formatting.shares`; the HTML page adds a bar.
+
+    `kind` is the verdict whose fill the bar has.
+    """
 
     text: str
     part: int
@@ -113,9 +121,9 @@ class Share:
 
 
 Text: TypeAlias = "str | int | Name | Quote | Digest | Aik | Mark | Share | Place | tuple[Text, ...]"
-"""Text of this package, with names in backticks; a number; another kind of span; or a sequence of these.
+"""Text of this package, with names in backticks; a number; an object of a class above; or a sequence of these.
 
-A line end is rendered as a line break where the report has room for one.
+A newline is rendered as a line break where the report has room for it.
 """
 
 # ---- blocks
@@ -123,7 +131,7 @@ A line end is rendered as a line break where the report has room for one.
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Some sentences."""
+    """A paragraph of sentences."""
 
     text: Text
     detail: Detail = Detail.BRIEF
@@ -170,10 +178,10 @@ class Table:
     Attributes:
         name: an identifier, unique in the document.
         caption: what the table shows.
-        columns, rows: all columns and rows; a report shows those of its `Detail`.
+        columns, rows: all columns and rows. A report shows those that match its `Detail`.
         noun: the noun for a row, for "and 12 more sources".
         total: the number of all rows, if not all are listed.
-        totals: the cells of a last row with the sums; a row before it has the sums of the rows that are not shown.
+        totals: the cells of a last row with the sums. The row before it has the sums of the rows that are not shown.
     """
 
     name: str
@@ -186,23 +194,23 @@ class Table:
     detail: Detail = Detail.BRIEF
 
     def foot(self, shown: Sequence[Row], hidden: int) -> list[Sequence[Text]]:
-        """Return the rows below those shown: the sums of the `hidden` rows, if there are any, and of all rows."""
+        """Return the rows at the bottom: the sums of the `hidden` rows, if there are any, and the sums of all rows."""
         if not self.totals:
             return []
         if not hidden:
             return [self.totals]
-        rest: list[Text] = [count(hidden, f"other {self.noun}")]
+        hidden_sums: list[Text] = [count(hidden, f"other {self.noun}")]
         for index, total in enumerate(self.totals[1:], 1):
-            rest.append(total - _sum(row.cells[index] for row in shown) if isinstance(total, int) else "")
-        return [rest, self.totals]
+            hidden_sums.append(total - _sum(row.cells[index] for row in shown) if isinstance(total, int) else "")
+        return [hidden_sums, self.totals]
 
     @property
     def adds_up(self) -> bool:
-        """Whether the rows add up to `totals`, or to no more than `totals` if not all rows are listed."""
+        """Whether the rows add up to `totals`, or to at most `totals` if not all rows are listed."""
         for index, total in enumerate(self.totals):
             if isinstance(total, int):
-                left = total - _sum(row.cells[index] for row in self.rows)
-                if left < 0 or (left and self.total <= len(self.rows)):
+                difference = total - _sum(row.cells[index] for row in self.rows)
+                if difference < 0 or (difference and self.total <= len(self.rows)):
                     return False
         return True
 
@@ -213,15 +221,15 @@ def _sum(cells: Iterable[Text]) -> int:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finding with its facts, and with several items of the same kind below it.
+    """A finding with its facts and, below it, several items of the same kind.
 
     Attributes:
         mark: the outcome.
         name: the rule or the record.
-        amount: the number of records or findings, in words.
+        amount: the number of records or findings, as text.
         facts: names and texts.
         items: facts of each item.
-        brief: how many items a brief report shows.
+        brief: the number of items that a brief report shows.
         noun: the noun for an item.
         total: the number of all items.
     """
@@ -250,7 +258,7 @@ class Entries:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of texts; `total` is the number of all. A brief report shows the sentence `brief` instead, if set."""
+    """A list of texts; `total` is the number of all texts. If `brief` is set, a brief report shows it instead."""
 
     name: str
     items: Sequence[Text]
@@ -262,7 +270,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Verbatim:
-    """A command or a document that a reader can copy verbatim."""
+    """A command or a document that a reader can copy."""
 
     text: str
     limit: int
@@ -271,7 +279,7 @@ class Verbatim:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, by its name in `html`; only the HTML page draws it."""
+    """A chart, identified by its name in `html`; only the HTML page draws it."""
 
     name: str
     detail: Detail = Detail.PAGE
@@ -321,8 +329,8 @@ class Document:
         title: the numbers of records and sources, in one line.
         subject: the policy that was applied.
         code: the exit status.
-        status: the exit status in a word or two.
-        meaning: what the exit status says, in a sentence.
+        status: the exit status, in a few words.
+        meaning: the meaning of the exit status, as a sentence.
         reason: the reason for the exit status.
         sections: the sections, in order.
     """
@@ -345,11 +353,11 @@ D = TypeVar("D", bound=_Detailed)
 
 
 def select(parts: Iterable[D], detail: Detail) -> list[D]:
-    """Return the parts that a report of this detail shows."""
+    """Return the parts that a report with this detail shows."""
     return [part for part in parts if part.detail <= detail]
 
 
 def more(hidden: int, noun: str) -> str:
-    """``"and 12 more sources"``; empty if nothing is hidden."""
+    """State how many items are hidden: ``"and 12 more sources"``; empty for 0."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"and {number(hidden)} more {noun if hidden == 1 else plural}" if hidden > 0 else ""

@@ -1,4 +1,4 @@
-"""The formats in which an audit writes its report.
+"""The formats of an audit's report.
 
 The command `nomyo-attest audit` has an option for each format, such as ``--html FILE``.
 """
@@ -21,7 +21,7 @@ class ReportFormat(NamedTuple):
         name: the name of the option, with underscores for hyphens.
         about: the help text of the option.
         module, function: the function that renders a `Summary`; imported when it is used.
-        linked: whether the function also takes the URL of the rules page.
+        linked: whether the function has a second argument, the URL of the rules page.
     """
 
     name: str
@@ -50,7 +50,7 @@ def render(name: str, summary: Summary, docs_url: str | None = None) -> str:
     Args:
         name: the name of a format in `FORMATS`.
         summary: what the audit found.
-        docs_url: the URL of the rules page, for formats with links; None if it was not given.
+        docs_url: the URL of the rules page, for formats with links; None to omit the links.
     """
     row = FORMATS[name]
     function: Callable[..., str] = getattr(import_module(f"nomyo_attest.report.{row.module}"), row.function)

@@ -9,7 +9,7 @@ from nomyo_attest.report.document import Aik
 
 
 def pcr_labels(policy: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return PCR, such as ``"sha256:7"`` → reference value in hex → its label, empty if it has none.
+    """Return PCR, such as ``"sha256:7"`` → reference value in hex → its label, empty if it has no label.
 
     Args:
         policy: the document of a policy, as `AppraisalPolicy.to_dict` returns it.
@@ -30,5 +30,5 @@ def pinned_aiks(policy: Mapping[str, Any]) -> Iterator[Aik]:
 
 
 def aik_labels(policy: Mapping[str, Any]) -> dict[str, str]:
-    """Return the Name of each pinned AIK in hex → its label, empty if it has none."""
+    """Return the Name of each pinned AIK in hex → its label, empty if it has no label."""
     return {aik.name: aik.label for aik in pinned_aiks(policy)}

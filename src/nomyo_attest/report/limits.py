@@ -1,4 +1,4 @@
-"""State how far the verdicts of an audit reach: the trust in the AIKs, and what no verdict establishes."""
+"""State the limits of an audit's verdicts: the trust in the AIKs, and what no verdict establishes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from nomyo_attest.policy.model import Requirement, Trust
 from nomyo_attest.report.formatting import number
 
 _NAME_MAX: Final = 200
-"""Maximum characters of a limit without its reason."""
+"""Maximum characters that are shown of a limit without its reason."""
 
 _LIMITS_MAXIMUM: Final = 30
-"""Maximum limits that are named; there are about a dozen."""
+"""Maximum limits that are listed; there are about a dozen."""
 
 _UNCONFIRMED: Final = "came with its response, and nothing else confirms it"
 
@@ -33,8 +33,8 @@ def trust_text(summary: Summary) -> str:
 
 
 def limit_names(summary: Summary) -> list[str]:
-    """Return what no verdict of the audit establishes, without the reasons, each as a part of a sentence."""
+    """List what no verdict of the audit establishes, without reasons, each as a clause."""
     limits = summary.not_established
-    named = [limit[:_NAME_MAX].partition(":")[0].rstrip(".") for limit in limits[:_LIMITS_MAXIMUM]]
-    left = [f"and {number(len(limits) - _LIMITS_MAXIMUM)} more"] * (len(limits) > _LIMITS_MAXIMUM)
-    return [*(f"{limit[:1].lower()}{limit[1:]}" for limit in named), *left]
+    clauses = [limit[:_NAME_MAX].partition(":")[0].rstrip(".") for limit in limits[:_LIMITS_MAXIMUM]]
+    rest = [f"and {number(len(limits) - _LIMITS_MAXIMUM)} more"] * (len(limits) > _LIMITS_MAXIMUM)
+    return [*(f"{limit[:1].lower()}{limit[1:]}" for limit in clauses), *rest]

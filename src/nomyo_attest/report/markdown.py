@@ -1,4 +1,4 @@
-"""Format the summary of an audit as Markdown, for the summary of a CI job or a comment on a pull request.
+"""Format an audit as Markdown, for the summary of a CI job or a comment on a pull request.
 
 Text from records, files and the command line is put in code spans, where Markdown, HTML, links and mentions have no
 effect, unless it consists of plain words only.
@@ -40,7 +40,7 @@ from nomyo_attest.report.formatting import EXCERPT_MAX, NAME_MAX, excerpt, momen
 from nomyo_attest.report.sections import audit_document
 
 BYTES_MAXIMUM: Final = 1024 * 1024
-"""Maximum bytes of a step summary on GitHub, which shows nothing of a longer one. The limits below stay far below."""
+"""Maximum bytes of a step summary; GitHub shows no part of a longer one. The limits below keep reports far smaller."""
 
 _ROWS: Final = 20
 _ENTRIES: Final = 30
@@ -50,7 +50,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9 ,.:;()'-]+", re.ASCII)
 
 
 def audit_markdown(summary: Summary) -> str:
-    """Format `summary` as GitHub Flavored Markdown, with a final line end: result and reason first."""
+    """Format `summary` as GitHub Flavored Markdown, with a final newline: the result and its reason first."""
     report = audit_document(summary)
     state = "passed" if report.code == 0 else "not passed"
     reason = f"; {prose(excerpt(report.reason))}" if report.reason else ""
@@ -65,7 +65,7 @@ def audit_markdown(summary: Summary) -> str:
 
 
 def code_span(text: str) -> str:
-    """Format `text` as a code span that it cannot end, and that fits into a table cell."""
+    """Format `text` as a code span that it cannot end, and that a table cell can contain."""
     text = sanitize(text)
     if text.strip() and "`" not in text and "|" not in text:
         return f"`{text}`"
@@ -125,12 +125,12 @@ def _block(block: Block) -> list[str]:
             return _table(block)
         case Entries():
             shown = block.entries[:_ENTRIES]
-            left = _more(len(shown), max(len(block.entries), block.total), block.noun)
-            return [*(part for entry in shown for part in _entry(entry)), *left]
+            rest = _more(len(shown), max(len(block.entries), block.total), block.noun)
+            return [*(part for entry in shown for part in _entry(entry)), *rest]
         case Bullets():
             shown_items = block.items[:_ROWS]
-            left = _more(len(shown_items), max(len(block.items), block.total), block.noun)
-            return ["\n".join(f"- {_text(item)}" for item in shown_items), *left]
+            rest = _more(len(shown_items), max(len(block.items), block.total), block.noun)
+            return ["\n".join(f"- {_text(item)}" for item in shown_items), *rest]
         case Verbatim():
             return [code_span(excerpt(block.text, 1000))]
         case Fold():
@@ -140,8 +140,8 @@ def _block(block: Block) -> list[str]:
 
 
 def _more(shown: int, total: int, noun: str) -> list[str]:
-    left = more(total - shown, noun)
-    return [f"{left[0].upper()}{left[1:]}."] if left else []
+    text = more(total - shown, noun)
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
 
 
 def _fact(name: str, text: str) -> str:
@@ -153,8 +153,8 @@ def _entry(entry: Entry) -> list[str]:
     lines = [_fact(_text(fact.name), _text(fact.text)) for fact in select(entry.facts, Detail.BRIEF)]
     shown = entry.items[:_ITEMS]
     lines += [_fact("", _joined(item)) for item in shown]
-    if shown and (left := more(max(len(entry.items), entry.total) - len(shown), entry.noun)):
-        lines.append(f"- {left}")
+    if shown and (rest := more(max(len(entry.items), entry.total) - len(shown), entry.noun)):
+        lines.append(f"- {rest}")
     return ["\n".join([head, "", *lines]) if lines else head]
 
 

@@ -45,23 +45,23 @@ from nomyo_attest.report.formatting import (
 from nomyo_attest.report.sections import audit_document
 
 _LISTED: Final = 10
-"""Maximum rows, entries and names of a list that are shown without `TextStyle.verbose`."""
+"""Maximum rows, items and names of a list that are shown without `TextStyle.verbose`."""
 
 _LABEL_INDENT: Final = 3
 _LABEL: Final = 13
-"""Columns of the labels of an entry's facts, as for the findings of a single result."""
+"""Columns of the labels of an entry's facts; the same as for the findings of a single result."""
 
-_OUR_TEXT_MAX: Final = 4000
+_OWN_TEXT_MAX: Final = 4000
 _LONG_HEX: Final = 40
 _INKS: Final[dict[str, Ink]] = {"affirming": "good", "warning": "warn"}
 
 
 def audit_text(summary: Summary, style: TextStyle, written: Sequence[str] = ()) -> str:
-    """Format `summary` as text, without a final line end. No part of it is a command to a CI system.
+    """Format `summary` as text, without a final newline. No part of it is a command to a CI system.
 
     Args:
         summary: what the audit found.
-        style: the width of a line; ten entries of each list, or with `TextStyle.verbose` all that the summary lists.
+        style: width, color and detail. Lists are limited unless it is `verbose`.
         written: the names of the files that the audit wrote.
     """
     report = audit_document(summary)
@@ -86,10 +86,10 @@ class _Renderer:
         self.detail = Detail.FULL if style.verbose else Detail.BRIEF
 
     def text(self, text: Text) -> str:
-        """Render as one line of sanitized text."""
+        """Render a text as one line, sanitized."""
         match text:
             case str():
-                return excerpt(text.replace("\n", ", "), _OUR_TEXT_MAX)
+                return excerpt(text.replace("\n", ", "), _OWN_TEXT_MAX)
             case int():
                 return number(text)
             case Name():
@@ -144,10 +144,10 @@ class _Renderer:
     # ---- lists
 
     def _more(self, shown: int, listed: int, total: int, noun: str, indent: str = "  ") -> list[str]:
-        left = more(max(total, listed) - shown, noun)
-        if not left:
+        rest = more(max(total, listed) - shown, noun)
+        if not rest:
             return []
-        return self.style.wrap(left + ("" if self.style.verbose else " (--verbose lists more)"), indent)
+        return self.style.wrap(rest + ("" if self.style.verbose else " (--verbose lists more)"), indent)
 
     def _bullets(self, block: Bullets) -> list[str]:
         if block.brief and not self.style.verbose:
@@ -183,7 +183,7 @@ class _Renderer:
         ]
 
     def _head(self, entry: Entry) -> list[str]:
-        """Render mark and name, as for a rule of a single result, with the amount beside them, or below if too long."""
+        """Render mark, name and amount on a line, as for a rule of a single result; a long amount goes below."""
         tag, name, amount = entry.mark.text, self.text(entry.name), self.text(entry.amount)
         first = f"  {tag}  {name}  "
         lines = [f"{first}{amount}".rstrip()]
@@ -232,7 +232,7 @@ class _Renderer:
         return line.replace(first.text, self.style.paint(first.text, _ink(first)), 1)
 
     def _stacked(self, cells: Sequence[str], head: Sequence[str], numeric: Sequence[bool]) -> list[str]:
-        """Render a row that is too wide for columns: its first cell on a line, the others below it."""
+        """Render a row of a table that is too wide: its first cell on a line, the others below it."""
         first, *others = zip(cells, head, numeric, strict=True)
         lines = self.style.wrap(first[0], "  ", "    ")
         beside = []

@@ -307,7 +307,7 @@ def test_two_values_are_cut_at_the_same_places(value: bytes, bit: int) -> None:
 
 def test_short_values_and_verbose_ones_are_whole() -> None:
     assert digests([bytes(16), bytes(20)]) == {bytes(16): "00" * 16, bytes(20): "00" * 20}
-    assert digests([bytes(32)], whole=True) == {bytes(32): "00" * 32}
+    assert digests([bytes(32)], in_full=True) == {bytes(32): "00" * 32}
     assert digests([]) == {}
 
 

@@ -30,15 +30,14 @@ from nomyo_attest.report.document import (
 )
 from nomyo_attest.report.formatting import number
 from nomyo_attest.report.html import charts
-from nomyo_attest.report.html.cards import cards
-from nomyo_attest.report.html.markup import Markup, element, fit, join, outside, render
+from nomyo_attest.report.html.markup import Markup, element, fit, join, render, untrusted
 from nomyo_attest.report.html.style import STYLE
 from nomyo_attest.report.sections import audit_document
 
 _HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 CONTENT_SECURITY_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'"
-"""Forbid loading, running and sending anything: a browser applies this one style sheet, whatever the page contains."""
+"""Forbid loading, running and sending anything: a browser applies this style sheet only, whatever the page contains."""
 
 _SIZE: Final = 100_000
 _SIZES: Final = {
@@ -50,13 +49,21 @@ _SIZES: Final = {
     "duplicate_names": 60_000,
     "limits": 30_000,
 }
-"""Maximum bytes of a list, by its name; `_SIZE` for other lists. The page has to fit into an email."""
+"""Maximum bytes of a list, by its name; `_SIZE` for other lists. The page must be small enough for an email."""
 
 _NARROW: Final = 3
-"""Maximum columns of a table that a phone shows as a table; the rows of a wider one are shown as cards."""
+"""Maximum columns of a table that a phone shows as a table; it shows the rows of a wider table as cards."""
 
 _ITEMS_SIZE: Final = 50_000
-"""Maximum bytes of the items of one entry."""
+"""Maximum bytes of the items of an entry."""
+
+_CARDS_SIZE: Final = 150_000
+"""Maximum bytes of all cards."""
+
+_CARD_ITEMS: Final = 10
+"""Maximum items on a card."""
+
+_REMEDIATION: Final = "remediation"
 
 _CHARTS: Final[dict[str, Callable[[Summary], Markup]]] = {"timeline": charts.timeline, "profiles": charts.profiles}
 
@@ -64,8 +71,8 @@ _CHARTS: Final[dict[str, Callable[[Summary], Markup]]] = {"timeline": charts.tim
 def html_report(summary: Summary) -> str:
     """Format `summary` as one self-contained HTML file, to be read, mailed or printed.
 
-    It has no script and loads nothing. Whatever the summary contains, the file has at most about 3 MB; a list that is
-    cut states it.
+    The file has no script and loads nothing. It is at most about 3 MB, whatever the summary contains: each list states
+    how many of its entries are shown.
     """
     report = audit_document(summary)
     head = element(
@@ -99,7 +106,7 @@ def html_report(summary: Summary) -> str:
 def _status(report: Document) -> Markup:
     symbol = element("span", VERDICT_SYMBOLS[report.status.kind], aria_hidden="true")
     head = element("strong", symbol, f" {report.status.text[:1].upper()}{report.status.text[1:]}")
-    reason = outside(report.reason, 1000) if report.reason else ""
+    reason = untrusted(report.reason, 1000) if report.reason else ""
     code = element("small", f"Exit status {report.code}: {report.meaning}")
     return element("p", head, " ", reason, " ", code, class_=f"status status-{report.status.kind}")
 
@@ -139,13 +146,13 @@ class _Renderer:
             case Table():
                 return _table(block)
             case Entries():
-                return cards(block, _facts) if block.name == "incidents" else _entries(block)
+                return _cards(block) if block.name == "incidents" else _entries(block)
             case Bullets():
                 items = fit((element("li", render(item)) for item in block.items), _SIZES.get(block.name, _SIZE))
-                left = more(max(len(block.items), block.total) - len(items), block.noun)
-                return join([element("ul", *items), element("p", left) if left else ""])
+                rest = more(max(len(block.items), block.total) - len(items), block.noun)
+                return join([element("ul", *items), element("p", rest) if rest else ""])
             case Verbatim():
-                return element("pre", element("code", outside(block.text, block.limit)), tabindex=0)
+                return element("pre", element("code", untrusted(block.text, block.limit)), tabindex=0)
             case Fold():
                 return element("details", element("summary", block.title), *map(self.block, block.blocks))
             case Chart():
@@ -153,8 +160,8 @@ class _Renderer:
 
 
 def _facts(rows: Iterable[Fact]) -> Markup:
-    divided = [element("div", element("dt", render(row.name)), element("dd", render(row.text))) for row in rows]
-    return element("dl", *divided) if divided else Markup()
+    divs = [element("div", element("dt", render(row.name)), element("dd", render(row.text))) for row in rows]
+    return element("dl", *divs) if divs else Markup()
 
 
 def _table(block: Table) -> Markup:
@@ -170,7 +177,7 @@ def _table(block: Table) -> Markup:
         element("th", column.title, scope="col", class_="n" if column.numeric else None) for column in block.columns
     ]
     stacked = " stacked" if len(block.columns) > _NARROW and block.name != "counts" else ""
-    whole = element(
+    table = element(
         "table",
         element("caption", caption, id=f"{block.name}-caption"),
         element("thead", element("tr", *head)),
@@ -179,13 +186,13 @@ def _table(block: Table) -> Markup:
         class_=f"t-{block.name}{stacked}",
     )
     region = {"role": "region", "aria_labelledby": f"{block.name}-caption"}
-    return element("div", whole, class_="scroll", tabindex=0, **region)
+    return element("div", table, class_="scroll", tabindex=0, **region)
 
 
 def _row(block: Table, cells: Sequence[Text]) -> Markup:
     """Render a row; its first cell is its heading.
 
-    On a narrow page, the row is a card: each cell has the title of its column beside it, and zeros are left out.
+    On a narrow page, the row is a card: each cell has the title of its column beside it, and zeros are omitted.
     """
     first, *others = zip(cells, block.columns, strict=True)
     heading = element("th", render(first[0]), scope="row", class_="n" if first[1].numeric else None)
@@ -200,15 +207,55 @@ def _cell(cell: Text, column: Column) -> Markup:
 
 def _entries(block: Entries) -> Markup:
     entries = fit(map(_entry, block.entries), _SIZES.get(block.name, _SIZE))
+    return join([_cut(len(entries), block), element("ul", *entries, class_=f"entries e-{block.name}")])
+
+
+def _cut(shown: int, block: Entries) -> Markup | str:
+    """State how many entries of a list are shown; empty if all are."""
     total = max(len(block.entries), block.total)
-    cut = f"The first {number(len(entries))} of {number(total)} are shown." if len(entries) < total else ""
-    return join([element("p", cut) if cut else "", element("ul", *entries, class_=f"entries e-{block.name}")])
+    return element("p", f"The first {number(shown)} of {number(total)} are shown.") if shown < total else ""
 
 
 def _entry(entry: Entry) -> Markup:
     name, amount = element("strong", render(entry.name)), element("span", render(entry.amount), class_="amount")
     head = element("p", render(entry.mark), " ", name, " ", amount, class_="head")
     items = fit((_facts(item) for item in entry.items), _ITEMS_SIZE)
-    left = more(max(len(entry.items), entry.total) - len(items), entry.noun)
-    below = join([*(element("li", item) for item in items), element("li", left) if left else ""])
+    rest = more(max(len(entry.items), entry.total) - len(items), entry.noun)
+    below = join([*(element("li", item) for item in items), element("li", rest) if rest else ""])
     return element("li", head, _facts(entry.facts), element("ul", below, class_="plain") if entry.items else "")
+
+
+# ---- cards
+
+
+def _cards(block: Entries) -> Markup:
+    """Render the incidents as numbered cards; the chart over time has the same numbers."""
+    shown = fit((_card(position, entry) for position, entry in enumerate(block.entries, 1)), _CARDS_SIZE)
+    return join([_cut(len(shown), block), element("ol", *shown, class_="cards")])
+
+
+def _card(position: int, entry: Entry) -> Markup:
+    badge = element("span", str(position), class_=f"badge d-{entry.mark.kind}", aria_hidden="true")
+    head = element("p", badge, " ", render(entry.mark), class_="head")
+    title = element("h3", render(entry.name), class_="what")
+    facts = _facts(fact for fact in entry.facts if fact.name != _REMEDIATION)
+    texts = [element("p", render(fact.text)) for fact in entry.facts if fact.name == _REMEDIATION]
+    remediation = element("div", element("h4", "Remediation"), *texts, class_="remedy") if texts else ""
+    return element(
+        "li",
+        head,
+        title,
+        facts,
+        _card_items(entry),
+        remediation,
+        id=f"incident-{position}",
+        class_=f"card c-{entry.mark.kind}",
+    )
+
+
+def _card_items(entry: Entry) -> Markup | str:
+    items = [element("li", _facts(item)) for item in entry.items[:_CARD_ITEMS]]
+    if not items:
+        return ""
+    rest = more(max(len(entry.items), entry.total) - len(items), entry.noun)
+    return element("ul", *items, element("li", rest) if rest else "", class_="plain")

@@ -1,8 +1,8 @@
 """Draw the verdicts and the PCR profiles over time, as SVG.
 
 Horizontal positions are percentages, vertical ones are pixels, and there is no `viewBox`: bars grow with the page but
-text does not, so that one drawing serves a phone and a wide screen. No information depends on color alone: each kind of
-bar has a pattern too, and each chart has a table of the same numbers.
+text does not, so that a drawing fits both a phone and a wide screen. No information depends on color alone: each kind
+of bar has a pattern too, and each chart has a table of the same numbers.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from nomyo_attest.audit.summary import PROFILES_OVER_TIME, Bucket, Counts, Gap, 
 from nomyo_attest.report.document import VERDICT_SYMBOLS, Mark
 from nomyo_attest.report.formatting import compact, count, duration, moment, number, shares
 from nomyo_attest.report.html import markers
-from nomyo_attest.report.html.markup import Markup, element, join, mark
+from nomyo_attest.report.html.markup import Markup, element, join, render_mark
 from nomyo_attest.report.html.scale import Scale, number_ticks, percent, pixels, time_ticks
 from nomyo_attest.report.sections.fleet import drawable_gaps, most_frequent_verdict
 
-MINIMUM: Final = 2.0
+BAR_MINIMUM: Final = 2.0
 """Minimum height of a bar that is not empty, in pixels: one record among a million must be visible."""
 
 _AXIS: Final = 40
 """Height of the time axis below a chart, in pixels."""
 
 
-def rect(x: float, y: float, width: float, height: float, kind: str, *inside: str) -> Markup:
+def rect(x: float, y: float, width: float, height: float, kind: str, *children: str) -> Markup:
     """Draw a rectangle: `x` and `width` in percent, `y` and `height` in pixels."""
     return element(
         "rect",
-        *inside,
+        *children,
         x=percent(x),
         y=pixels(y),
         width=percent(width),
@@ -50,41 +50,41 @@ def label(x: str, y: float, text: str, kind: str) -> Markup:
 
 
 def bar_height(records: int, highest: int, height: float) -> float:
-    """Return the height of a bar in pixels: at least `MINIMUM` unless it is empty."""
-    return max(MINIMUM, height * records / highest) if records else 0.0
+    """Return the height of a bar in pixels: at least `BAR_MINIMUM` unless it is empty."""
+    return max(BAR_MINIMUM, height * records / highest) if records else 0.0
 
 
 def time_axis(scale: Scale, y: float) -> Markup:
-    """Draw the time axis at the foot of a chart. A narrow page shows every other label."""
+    """Draw the time axis at the bottom of a chart. A narrow page shows every other label."""
     parts = [line(y, "axis")]
-    for place, tick in enumerate(time_ticks(scale.start, scale.end)):
+    for position, tick in enumerate(time_ticks(scale.start, scale.end)):
         x = percent(scale.at(tick.at))
         parts.append(element("line", x1=x, x2=x, y1=pixels(y), y2=pixels(y + 5), class_="axis"))
-        parts.append(label(x, y + 18, tick.label, "tick wide" if place % 2 else "tick"))
+        parts.append(label(x, y + 18, tick.label, "tick wide" if position % 2 else "tick"))
         if tick.above:
             parts.append(label(x, y + 33, tick.above, "tick sub"))
     return join(parts)
 
 
-def spans(scale: Scale, gaps: Iterable[Gap], top: float, foot: float, letter: str, kind: str) -> Markup:
-    """Draw gaps from `top` to `foot`, hatched and numbered: ``G1``, ``G2``."""
+def draw_gaps(scale: Scale, gaps: Iterable[Gap], top: float, bottom: float, letter: str, kind: str) -> Markup:
+    """Draw gaps from `top` to `bottom`, hatched and numbered: ``G1``, ``G2``."""
     parts, free = [], -1.0
-    for place, gap in enumerate(gaps, 1):
+    for position, gap in enumerate(gaps, 1):
         x, end = scale.at(gap.begins), scale.at(gap.ends)
-        parts.append(rect(x, top, max(end - x, 0.4), foot - top, kind))
+        parts.append(rect(x, top, max(end - x, 0.4), bottom - top, kind))
         if (middle := (x + end) / 2) >= free:
-            parts.append(label(percent(middle), top + 12, f"{letter}{place}", "mark"))
+            parts.append(label(percent(middle), top + 12, f"{letter}{position}", "mark"))
             free = middle + 4
     return join(parts)
 
 
-def figure(name: str, title: str, description: str, height: float, drawn: Iterable[str], *below: str) -> Markup:
+def figure(name: str, title: str, description: str, height: float, shapes: Iterable[str], *below: str) -> Markup:
     """Build a figure: the drawing, its description for screen readers, and the elements below it."""
     drawing = element(
         "svg",
         element("title", title, id=f"{name}-svg-title"),
         element("desc", description, id=f"{name}-svg-desc"),
-        *drawn,
+        *shapes,
         class_="chart",
         role="img",
         width="100%",
@@ -102,18 +102,18 @@ def patterns() -> Markup:
         "none": [("M2,2 h1.6 M6,6 h1.6", 1.6)],
         "unreadable": [("M0,2 h8 M0,6 h8", 1.5)],
     }
-    made = [_pattern(kind, f"f-{kind}", paths) for kind, paths in strokes.items()]
-    made.append(_pattern("gap", "f-gap", [("M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4", 1)]))
-    made.append(_pattern("outage", "f-gap", [("M2,2 h2 M6,6 h2", 2)]))
-    return element("svg", element("defs", *made), class_="defs", width=0, height=0, aria_hidden="true")
+    defined = [_pattern(kind, f"f-{kind}", paths) for kind, paths in strokes.items()]
+    defined.append(_pattern("gap", "f-gap", [("M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4", 1)]))
+    defined.append(_pattern("outage", "f-gap", [("M2,2 h2 M6,6 h2", 2)]))
+    return element("svg", element("defs", *defined), class_="defs", width=0, height=0, aria_hidden="true")
 
 
-def _pattern(name: str, ground: str, paths: Iterable[tuple[str, float]]) -> Markup:
-    drawn = [element("path", d=d, stroke_width=pixels(width), class_=f"s-{name}") for d, width in paths]
+def _pattern(name: str, background: str, paths: Iterable[tuple[str, float]]) -> Markup:
+    strokes = [element("path", d=d, stroke_width=pixels(width), class_=f"s-{name}") for d, width in paths]
     return element(
         "pattern",
-        element("rect", width=8, height=8, class_=ground),
-        *drawn,
+        element("rect", width=8, height=8, class_=background),
+        *strokes,
         id=f"p-{name}",
         width=8,
         height=8,
@@ -139,24 +139,24 @@ _BAND: Final = 6
 """Heights in pixels of a lane, of its highest bar, and of the band below the bars of a PCR profile."""
 
 UNAVAILABLE: Final = "without evidence"
-"""The lane of records without evidence; it is not a verdict: such records are usually counted as `none`, too."""
+"""The lane of records without evidence. It is not a verdict; these records usually also count as `none`."""
 
 
 def timeline(summary: Summary) -> Markup:
-    """Draw the verdicts as stacked bars; below them, draw each verdict other than affirming on its own scale."""
+    """Draw the verdicts as stacked bars and, below them, each verdict other than affirming on a separate scale."""
     scale = Scale(summary.timeline, summary.bucket_seconds)
     buckets = summary.timeline
     ticks = number_ticks(max(bucket.counts.total for bucket in buckets))
-    marked = markers.markers(summary, scale)
-    head = _HEAD + markers.height_of(marked)
+    placed = markers.place_markers(summary, scale)
+    head = _HEAD + markers.height_of(placed)
     foot = head + _HEIGHT
-    parts: list[str] = [markers.draw(marked, foot)]
+    parts: list[str] = [markers.draw_markers(placed, foot)]
     for tick in ticks:
         y = foot - _HEIGHT * tick / ticks[-1]
         parts += [line(y, "grid"), label("-8", y + 4, compact(tick), "count")]
     top = head - _HEAD
-    parts += [spans(scale, drawable_gaps(summary, summary.gaps), top, foot, "G", "b-gap")]
-    parts += [spans(scale, drawable_gaps(summary, summary.unavailable), top, foot, "E", "b-outage")]
+    parts += [draw_gaps(scale, drawable_gaps(summary, summary.gaps), top, foot, "G", "b-gap")]
+    parts += [draw_gaps(scale, drawable_gaps(summary, summary.unavailable), top, foot, "E", "b-outage")]
     parts += [_stack(scale, place, bucket, ticks[-1], foot) for place, bucket in enumerate(buckets)]
     lanes = _lanes(buckets)
     for place, (name, counts) in enumerate(lanes):
@@ -166,13 +166,13 @@ def timeline(summary: Summary) -> Markup:
     parts += [line(foot, "axis"), time_axis(scale, height + 4)]
     description = (
         f"Records by verdict, each bar {duration(summary.bucket_seconds)}, from {moment(scale.start)} to "
-        f"{moment(scale.end)}. Below the stacked bars, each verdict other than affirming has a scale of its own."
+        f"{moment(scale.end)}. Below the stacked bars, each verdict other than affirming has a separate scale."
     )
-    if marked:
+    if placed:
         description += (
             " A numbered disc above marks the first record of each incident, and a line leads to its last one."
         )
-    below = [_legend(summary, lanes), markers.legend(marked)]
+    below = [_legend(summary, lanes), markers.marker_legend(placed)]
     return figure("timeline", "Verdicts over time", description, height, parts, *below)
 
 
@@ -188,8 +188,8 @@ def _stack(scale: Scale, place: int, bucket: Bucket, highest: int, foot: float) 
         if height:
             y -= height
             parts.append(rect(scale.left(place), y, scale.bar, height, f"b-{name}"))
-    said = [f"{number(_count(bucket.counts, name))} {name}" for name in VERDICTS if _count(bucket.counts, name)]
-    tip = element("title", f"{moment(bucket.at)}: {', '.join(said) or 'no record'}")
+    parts_text = [f"{number(_count(bucket.counts, name))} {name}" for name in VERDICTS if _count(bucket.counts, name)]
+    tip = element("title", f"{moment(bucket.at)}: {', '.join(parts_text) or 'no record'}")
     parts.append(rect(place * scale.slot, foot - _HEIGHT, scale.slot, _HEIGHT, "tip", tip))
     return join(parts)
 
@@ -200,20 +200,23 @@ def _lanes(buckets: Sequence[Bucket]) -> list[tuple[str, list[int]]]:
     return [(name, counts) for name, counts in lanes if any(counts)]
 
 
-def _lane(scale: Scale, name: str, said: str, counts: Sequence[int], top: float, kind: str) -> Markup:
-    """Draw counts over time on a scale of their own.
+def _lane(scale: Scale, name: str, total_text: str, counts: Sequence[int], top: float, kind: str) -> Markup:
+    """Draw counts over time on a separate scale.
 
     Args:
-        scale: the axis of time.
+        scale: the time axis.
         name: what is counted.
-        said: the total, in words.
+        total_text: the total, as text.
         counts: the count of each bucket.
-        top: pixels from the top of the chart.
+        top: the distance from the top of the chart, in pixels.
         kind: the verdict whose fill the bars have.
     """
     foot, highest = top + _LANE - _BAND, max(counts, default=0)
-    note = element("tspan", f"; at most {number(highest)} a bar", class_="wide")
-    parts = [label("0", foot - _LANE_BAR - 6, join([f"{name}: {said}", note]), "lane"), line(foot + _BAND / 2, "grid")]
+    note = element("tspan", f"; at most {number(highest)} per bar", class_="wide")
+    parts = [
+        label("0", foot - _LANE_BAR - 6, join([f"{name}: {total_text}", note]), "lane"),
+        line(foot + _BAND / 2, "grid"),
+    ]
     for bucket, records in enumerate(counts):
         height = bar_height(records, highest, _LANE_BAR)
         if height:
@@ -224,7 +227,7 @@ def _lane(scale: Scale, name: str, said: str, counts: Sequence[int], top: float,
 
 def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
     shown = ["affirming", *(name for name, _ in lanes if name != UNAVAILABLE)]
-    items = [join([swatch(name), " ", mark(Mark(name, name))]) for name in shown]
+    items = [join([swatch(name), " ", render_mark(Mark(name, name))]) for name in shown]
     if drawable_gaps(summary, summary.gaps):
         items.append(join([swatch("gap"), " G: no records"]))
     if drawable_gaps(summary, summary.unavailable):
@@ -236,37 +239,37 @@ def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
 
 
 def profiles(summary: Summary) -> Markup:
-    """Draw the chart; empty if no profile has counts over time."""
-    lanes = [(place, profile) for place, profile in enumerate(summary.profiles, 1) if any(profile.over_time)]
+    """Draw the PCR profiles over time; empty if no profile has counts over time."""
+    lanes = [(position, profile) for position, profile in enumerate(summary.profiles, 1) if any(profile.over_time)]
     lanes = lanes[:PROFILES_OVER_TIME]
     if not lanes or not summary.timeline:
         return Markup()
     scale = Scale(summary.timeline, summary.bucket_seconds)
     whole = summary.counts.total
-    of_all = shares([profile.counts.total for profile in summary.profiles], whole)
+    profile_shares = shares([profile.counts.total for profile in summary.profiles], whole)
     parts = [
-        _profile_lane(scale, place, profile, of_all[place - 1], top * _LANE)
-        for top, (place, profile) in enumerate(lanes)
+        _profile_lane(scale, position, profile, profile_shares[position - 1], index * _LANE)
+        for index, (position, profile) in enumerate(lanes)
     ]
     height = len(lanes) * _LANE
     description = (
         f"A lane for each PCR profile, from {moment(scale.start)} to {moment(scale.end)}. The band shows when it "
-        f"was in use; the bars how much, in each {duration(summary.bucket_seconds)}, on a scale of its own."
+        f"was in use; the bars how much, in each {duration(summary.bucket_seconds)}, on a separate scale."
     )
     if len(lanes) < summary.profiles_total:
         description += f" {len(lanes)} of {number(summary.profiles_total)} profiles are drawn."
     return figure("bands", "PCR profiles over time", description, height, [*parts, time_axis(scale, height + 4)])
 
 
-def _profile_lane(scale: Scale, place: int, profile: Profile, share: str, top: float) -> Markup:
+def _profile_lane(scale: Scale, position: int, profile: Profile, share: str, top: float) -> Markup:
     counts, kind = profile.over_time[: scale.count], most_frequent_verdict(profile)
     symbols = " ".join(VERDICT_SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
-    said = f"{symbols} {count(profile.counts.total, 'record')}, {share} of all"
+    total_text = f"{symbols} {count(profile.counts.total, 'record')}, {share} of all"
     foot = top + _LANE - _BAND
     bands = [
         rect(first * scale.slot, foot, (last - first) * scale.slot, _BAND, f"b-{kind}") for first, last in _runs(counts)
     ]
-    return join([_lane(scale, f"P{place}", said, counts, top, kind), *bands])
+    return join([_lane(scale, f"P{position}", total_text, counts, top, kind), *bands])
 
 
 def _runs(counts: Sequence[int]) -> list[tuple[int, int]]:

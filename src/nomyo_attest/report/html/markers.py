@@ -1,4 +1,4 @@
-"""Mark the incidents above the verdicts over time: a numbered disc at the first record, and a line to the last one."""
+"""Mark incidents in the chart of verdicts over time: a numbered disc at the first record, and a line to the last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.formatting import excerpt, number
-from nomyo_attest.report.html.markup import Markup, element, join, outside
+from nomyo_attest.report.html.markup import Markup, element, join, untrusted
 from nomyo_attest.report.html.scale import Scale, percent, pixels
 from nomyo_attest.report.incidents import Incident, incidents
 from nomyo_attest.report.sections.incident_list import SEVERITY_KINDS
@@ -19,32 +19,32 @@ MARKERS_MAXIMUM: Final = 24
 """Maximum incidents that are drawn."""
 
 _RADIUS: Final = 9
-_APART: Final = 7.5
-"""Minimum distance of two markers in one row, in percent of the width: a disc is 18 pixels of at least 240."""
+_DISTANCE_MINIMUM: Final = 7.5
+"""Minimum distance of two markers in a row, in percent of the width: a disc is 18 pixels of at least 240."""
 
 
 class Marker(NamedTuple):
     """An incident in the chart.
 
     Attributes:
-        place: its number in the list of incidents.
+        position: the incident's position in the list, from 1.
         incident: the incident.
-        begins, ends: its first and its last record, in percent of the width.
-        row: the row, from the top.
+        begins, ends: the positions of its first and its last record, in percent of the width.
+        row: the row, from the top, beginning with 0.
     """
 
-    place: int
+    position: int
     incident: Incident
     begins: float
     ends: float
     row: int
 
 
-def markers(summary: Summary, scale: Scale) -> list[Marker]:
+def place_markers(summary: Summary, scale: Scale) -> list[Marker]:
     """Place the incidents that have a time within the chart, each in the first row that has room."""
     placed: list[Marker] = []
     free: list[float] = []
-    for place, incident in enumerate(incidents(summary), 1):
+    for position, incident in enumerate(incidents(summary), 1):
         first = incident.first.processed_at if incident.first else None
         last = incident.last.processed_at if incident.last else None
         if first is None or not scale.start <= first < scale.end:
@@ -52,8 +52,8 @@ def markers(summary: Summary, scale: Scale) -> list[Marker]:
         begins = scale.at(first)
         ends = max(begins, scale.at(first if last is None else last))
         row = next((row for row, end in enumerate(free) if begins >= end), len(free))
-        free[row : row + 1] = [ends + _APART]
-        placed.append(Marker(place, incident, begins, ends, row))
+        free[row : row + 1] = [ends + _DISTANCE_MINIMUM]
+        placed.append(Marker(position, incident, begins, ends, row))
         if len(placed) == MARKERS_MAXIMUM:
             break
     return placed
@@ -64,8 +64,8 @@ def height_of(placed: Sequence[Marker]) -> float:
     return ROW * (1 + max((marker.row for marker in placed), default=-1))
 
 
-def draw(placed: Sequence[Marker], foot: float) -> Markup:
-    """Draw the markers from the top of the chart, each with a dashed line down to `foot`."""
+def draw_markers(placed: Sequence[Marker], foot: float) -> Markup:
+    """Draw the markers at the top of the chart, each with a dashed line down to `foot`."""
     parts: list[str] = []
     for marker in placed:
         x, y = percent(marker.begins), pixels(marker.row * ROW + _RADIUS + 1)
@@ -74,23 +74,25 @@ def draw(placed: Sequence[Marker], foot: float) -> Markup:
     for marker in placed:
         x, y = percent(marker.begins), pixels(marker.row * ROW + _RADIUS + 1)
         kind = SEVERITY_KINDS[marker.incident.severity]
-        tip = element("title", f"{number(marker.place)}: {excerpt(marker.incident.title)}")
+        tip = element("title", f"{number(marker.position)}: {excerpt(marker.incident.title)}")
         if marker.ends > marker.begins:
             parts.append(element("line", x1=x, x2=percent(marker.ends), y1=y, y2=y, class_=f"lasting i-{kind}"))
         disc = element("circle", tip, cx=x, cy=y, r=_RADIUS, class_=f"disc d-{kind}")
-        text = element("text", str(marker.place), x=x, y=pixels(marker.row * ROW + _RADIUS + 5), class_="disc-number")
-        parts += [disc, text]
+        label = element(
+            "text", str(marker.position), x=x, y=pixels(marker.row * ROW + _RADIUS + 5), class_="disc-number"
+        )
+        parts += [disc, label]
     return join(parts)
 
 
-def legend(placed: Sequence[Marker]) -> Markup:
+def marker_legend(placed: Sequence[Marker]) -> Markup:
     """List the incidents that are drawn, each with a link to its card."""
     items = [
         element(
             "li",
-            element("span", str(marker.place), class_=f"badge d-{SEVERITY_KINDS[marker.incident.severity]}"),
+            element("span", str(marker.position), class_=f"badge d-{SEVERITY_KINDS[marker.incident.severity]}"),
             " ",
-            element("a", outside(marker.incident.title, 300), href=f"#incident-{marker.place}"),
+            element("a", untrusted(marker.incident.title, 300), href=f"#incident-{marker.position}"),
         )
         for marker in placed
     ]

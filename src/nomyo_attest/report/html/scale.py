@@ -1,4 +1,4 @@
-"""Place bars on the axis of time, and the ticks of an axis at round numbers, or at round times in UTC."""
+"""Compute the positions of bars on the time axis, and ticks at round numbers and at round times in UTC."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from nomyo_attest.audit.summary import Bucket
 from nomyo_attest.report.formatting import to_datetime
 
-BAR: Final = 0.86
+BAR_WIDTH: Final = 0.86
 """Width of a bar as a fraction of its bucket's width."""
 
-BAR_WIDEST: Final = 6.0
+BAR_WIDTH_MAXIMUM: Final = 6.0
 """Maximum width of a bar, in percent of the whole width."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -22,11 +22,11 @@ _STEPS: Final = (
     *(_HOUR * n for n in (1, 2, 3, 6, 12)),
     *(_DAY * n for n in (1, 2, 7, 14)),
 )
-"""Seconds between two ticks, up to two weeks; longer steps are months and years, whose lengths vary."""
+"""Seconds between two ticks, up to two weeks. Longer steps are months and years, whose lengths vary."""
 
 _MONTHS: Final = (1, 2, 3, 6, *(12 * n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)))
 _MONTH: Final = 2_629_746
-"""Average seconds of a month over the 400 years after which the calendar repeats."""
+"""Average length of a month in seconds, over the 400 years after which the calendar repeats."""
 
 _MONDAY: Final = 4 * _DAY
 """The first Monday after 1970-01-01, which was a Thursday."""
@@ -37,7 +37,7 @@ TICKS_MAXIMUM: Final = 8
 
 
 class Scale:
-    """The time axis: each bucket has an equal share of the width."""
+    """A time axis on which all buckets are equally wide."""
 
     def __init__(self, timeline: Sequence[Bucket], seconds: int) -> None:
         self.count = len(timeline)
@@ -45,10 +45,10 @@ class Scale:
         self.seconds = max(seconds, 1)
         self.end = self.start + self.count * self.seconds
         self.slot = 100 / self.count
-        self.bar = min(self.slot * BAR, BAR_WIDEST)
+        self.bar = min(self.slot * BAR_WIDTH, BAR_WIDTH_MAXIMUM)
 
     def left(self, bucket: int) -> float:
-        """Return where the bar of a bucket begins, in percent."""
+        """Return the left edge of a bucket's bar, in percent."""
         return bucket * self.slot + (self.slot - self.bar) / 2
 
     def at(self, time: float) -> float:
@@ -67,7 +67,13 @@ def pixels(value: float) -> str:
 
 
 class Tick(NamedTuple):
-    """A tick of the time axis: its time (seconds since 1970), its label, and the label above it where that changes."""
+    """A tick of the time axis.
+
+    Attributes:
+        at: its time, in seconds since 1970.
+        label: the label, such as the day.
+        above: a label for the enclosing unit, such as the year; empty if it is that of the previous tick.
+    """
 
     at: int
     label: str
@@ -79,11 +85,11 @@ def time_ticks(start: int, end: int, maximum: int = TICKS_MAXIMUM) -> list[Tick]
     span = max(end - start, 1)
     step = next((seconds for seconds in _STEPS if span / seconds <= maximum), None)
     if step:
-        times = _even(start, end, step)
+        times = _evenly_spaced(start, end, step)
     else:
         months = next((count for count in _MONTHS if span / (count * _MONTH) <= maximum), _MONTHS[-1])
         step = months * _MONTH
-        times = list(_calendar(start, end, months))[: maximum + 1]
+        times = list(_month_starts(start, end, months))[: maximum + 1]
     ticks, group = [], ""
     for time in times:
         label, above = _labels(to_datetime(time), step)
@@ -92,13 +98,13 @@ def time_ticks(start: int, end: int, maximum: int = TICKS_MAXIMUM) -> list[Tick]
     return ticks
 
 
-def _even(start: int, end: int, step: int) -> list[int]:
+def _evenly_spaced(start: int, end: int, step: int) -> list[int]:
     origin = _MONDAY if step >= 7 * _DAY else 0
     first = start + (origin - start) % step
     return list(range(first, max(end, first + 1), step))
 
 
-def _calendar(start: int, end: int, months: int) -> Iterator[int]:
+def _month_starts(start: int, end: int, months: int) -> Iterator[int]:
     """Yield the first days of every `months` months, counted from the year 0."""
     day = to_datetime(start)
     count = -(-(day.year * 12 + day.month - 1) // months) * months

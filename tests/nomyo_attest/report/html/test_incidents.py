@@ -66,7 +66,7 @@ def test_markers_in_one_row_do_not_overlap_and_their_number_is_bounded(monkeypat
     ]
     monkeypatch.setattr(markers, "incidents", lambda _: many)
     whole = summary()
-    placed = markers.markers(whole, Scale(whole.timeline, whole.bucket_seconds))
+    placed = markers.place_markers(whole, Scale(whole.timeline, whole.bucket_seconds))
     assert len(placed) == markers.MARKERS_MAXIMUM
     for row in {one.row for one in placed}:
         inside = sorted((one.begins, one.ends) for one in placed if one.row == row)

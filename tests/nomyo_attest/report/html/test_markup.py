@@ -4,7 +4,7 @@ import pytest
 
 from nomyo_attest.audit.summary import Place
 from nomyo_attest.report.document import Digest, Mark
-from nomyo_attest.report.html.markup import Markup, element, escape, fit, join, mark, outside, render
+from nomyo_attest.report.html.markup import Markup, element, escape, fit, join, render, render_mark, untrusted
 from tests.nomyo_attest.report.html.parsed import parse
 
 
@@ -46,26 +46,26 @@ def test_parts_are_taken_as_long_as_there_is_room() -> None:
 
 
 def test_text_from_outside_is_cut_and_says_how_long_it_was() -> None:
-    assert outside("x" * 1_000_000, 50) == f"<bdi>{'x' * 50}</bdi>… (1,000,000 characters)"
+    assert untrusted("x" * 1_000_000, 50) == f"<bdi>{'x' * 50}</bdi>… (1,000,000 characters)"
 
 
 def test_text_from_outside_cannot_turn_the_direction_of_what_is_around_it() -> None:
-    assert outside("a\u202eb") == "<bdi>a\\u202eb</bdi>"
+    assert untrusted("a\u202eb") == "<bdi>a\\u202eb</bdi>"
 
 
 def test_marks_piled_on_a_letter_are_written_as_escapes_from_the_third_on() -> None:
-    assert outside("e\u0301") == "<bdi>e\u0301</bdi>"
-    assert outside("Z" + "\u0301" * 4) == "<bdi>Z\u0301\u0301\\u0301\\u0301</bdi>"
+    assert untrusted("e\u0301") == "<bdi>e\u0301</bdi>"
+    assert untrusted("Z" + "\u0301" * 4) == "<bdi>Z\u0301\u0301\\u0301\\u0301</bdi>"
 
 
 def test_a_verdict_has_a_symbol_and_a_word_beside_its_color() -> None:
-    node = parse(mark(Mark("contraindicated", "contraindicated")))
+    node = parse(render_mark(Mark("contraindicated", "contraindicated")))
     assert node.words == "✗ contraindicated"
     assert node.get("class") == "v v-contraindicated"
 
 
 def test_a_verdict_that_is_none_of_ours_is_text() -> None:
-    assert parse(mark(Mark('x"', '<b> "'))).words == '? <b> "'
+    assert parse(render_mark(Mark('x"', '<b> "'))).words == '? <b> "'
 
 
 def test_names_in_backticks_are_set_as_code() -> None:
