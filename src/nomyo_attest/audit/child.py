@@ -1,9 +1,9 @@
-"""Start, talk to and end one child process that imports nothing from the working directory.
+"""Start, talk to and stop one child process that imports nothing from the working directory.
 
 The working directory of an audit is often a folder of evidence, and the evidence may come from an attacker.
-`multiprocessing` starts its children with the working directory first on `sys.path` and runs the caller's main module
-in them once more; a `json.py` beside the records would then run in the process that appraises them. The children of
-this module run ``sys.executable -P`` with a fixed program instead:
+`multiprocessing` starts its children with the working directory first on `sys.path`, and runs the caller's main module
+in each of them. A `json.py` beside the records would then run in the process that appraises them. The children of this
+module run ``sys.executable -P`` with a fixed program instead:
 
 - ``sys.path`` is that of the interpreter's installation, including a virtual environment, ``.pth`` files and editable
   installs. Entries that the caller, or pytest, inserted into its own ``sys.path`` are not inherited.
@@ -28,12 +28,12 @@ from typing import Final
 import nomyo_attest
 
 READY: Final = b""
-"""The first message of a child that is ready. Otherwise the child sends the reason, as UTF-8, and ends."""
+"""The first message of a child that is ready. Any other first message is an error, as UTF-8, after which it ends."""
 
-_GRACE: Final = 5.0
-"""Seconds to wait for a child to end after its connection was closed."""
+_EXIT_SECONDS: Final = 5.0
+"""Seconds to wait for a child to end after its connection is closed."""
 
-# Arguments: the folder that holds nomyo_attest, the module to run, the handle of the connection.
+# Arguments: the folder that contains nomyo_attest, the module to run, the handle of the connection.
 _PROGRAM: Final = """\
 import os, sys
 try:
@@ -50,27 +50,28 @@ from nomyo_attest.audit.child import run
 run(sys.argv[2], int(sys.argv[3]))
 """
 
-_RELATIVE_REFUSED: Final = ("PYTHONUSERBASE", "PYTHONPYCACHEPREFIX")
-"""Variables that determine where the interpreter finds code; a relative value would mean the working directory."""
+_PATH_VARIABLES: Final = ("PYTHONUSERBASE", "PYTHONPYCACHEPREFIX")
+"""Variables that determine where the interpreter finds code. A relative value is relative to the working directory."""
 
 
 class ChildStartError(Exception):
-    """No child process could be started, or it could not import what it needs. The text is the reason."""
+    """A child process could not be started, or could not import its modules. The text is the reason."""
 
 
 class Child:
     """A child process and this process's end of the connection to it.
 
-    No other process has that end: when either process ends, however it ends, the other one reads end-of-file.
+    No third process has an end of the connection, so when one of the two ends for any reason, the other one reads
+    end-of-file.
 
     SIGINT and SIGTERM are blocked in the child. Ctrl-C reaches every process of a terminal, and SIGTERM may reach every
-    process of a job; the process that started the child handles them, and ends the child.
+    process of a job. The parent process handles these signals and stops the child.
 
     Args:
-        module: the module whose ``serve(connection)`` runs in the child. It must send `READY` first.
+        module: name of the module whose ``serve(connection)`` runs in the child, and sends `READY` first.
 
     Attributes:
-        connection: sends to the child and receives from it.
+        connection: the connection to the child.
 
     Raises:
         ChildStartError: if no process can be started.
@@ -78,14 +79,14 @@ class Child:
 
     def __init__(self, module: str) -> None:
         if not Path(sys.executable or "").is_absolute() or getattr(sys, "frozen", False):
-            raise ChildStartError("this program has no Python interpreter of its own (sys.executable)")
-        self.connection, theirs = Pipe()
+            raise ChildStartError("sys.executable is not the path of a Python interpreter")
+        self.connection, child_end = Pipe()
         try:
-            with theirs, _signals_blocked():
-                self._process = _start(module, theirs)
+            with child_end, _signals_blocked():
+                self._process = _start_process(module, child_end)
         except (OSError, ValueError) as error:
             self.connection.close()
-            raise ChildStartError(f"{sys.executable}: {_reason(error)}") from None
+            raise ChildStartError(f"{sys.executable}: {_error_reason(error)}") from None
 
     @property
     def pid(self) -> int:
@@ -97,14 +98,17 @@ class Child:
 
         Raises:
             ChildStartError: if it is not `READY`.
-            EOFError, OSError: if the child ended without one.
+            EOFError, OSError: if the child ended without sending a message.
         """
         message = self.connection.recv_bytes()
         if message != READY:
             raise ChildStartError(message.decode("utf-8", "replace"))
 
-    def wait(self, seconds: float = _GRACE) -> int:
-        """Wait for a child to end, and kill it after `seconds`; returns its exit status, negative for a signal."""
+    def wait(self, seconds: float = _EXIT_SECONDS) -> int:
+        """Close the connection, wait for the child to end, and kill it after `seconds`.
+
+        Returns its exit status, which is negative for a signal.
+        """
         self.connection.close()
         try:
             return self._process.wait(seconds)
@@ -119,12 +123,12 @@ class Child:
         self._process.wait()
 
 
-def _start(module: str, theirs: Connection) -> subprocess.Popen[bytes]:
-    handle = theirs.fileno()
+def _start_process(module: str, child_end: Connection) -> subprocess.Popen[bytes]:
+    handle = child_end.fileno()
     (package,) = nomyo_attest.__path__
     command = [sys.executable, *_interpreter_options(), "-c", _PROGRAM]
     command += [os.path.dirname(package), module, str(handle)]  # noqa: PTH120 - perhaps inside a zip file
-    null = subprocess.DEVNULL  # what a crashing decoder prints may quote the file that crashed it
+    null = subprocess.DEVNULL  # the output of a crashing decoder may quote the file that crashed it
     environment = child_environment(os.environ)
     if sys.platform == "win32":
         os.set_handle_inheritable(handle, True)
@@ -134,7 +138,7 @@ def _start(module: str, theirs: Connection) -> subprocess.Popen[bytes]:
 
 
 def _interpreter_options() -> Iterator[str]:
-    """Yield -P, and the options of this process that affect its search for modules and its encoding of names."""
+    """Yield -P, and the options of this interpreter that affect the search for modules and the encoding of names."""
     yield "-P"
     flags = sys.flags
     for is_set, option in (
@@ -152,7 +156,7 @@ def _interpreter_options() -> Iterator[str]:
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Copy `environment` without the paths to code, such as in ``PYTHONPATH``, that depend on the working directory."""
     copy = dict(environment)
-    for name in _RELATIVE_REFUSED:
+    for name in _PATH_VARIABLES:
         if name in copy and not Path(copy[name]).is_absolute():
             del copy[name]
     entries = copy.pop("PYTHONPATH", "").split(os.pathsep)
@@ -167,16 +171,16 @@ def _depends_on_working_directory(entry: str) -> bool:
         return True
     try:
         working = Path(os.path.realpath(Path.cwd()))
-    except OSError:  # it was removed: nothing is below it
+    except OSError:  # the working directory was removed
         return False
     folder = Path(os.path.realpath(entry))
-    # Every path is below the root directory, in which a container's processes often start.
+    # Every path is below the root directory, which is often the working directory in a container.
     return folder == working or (working in folder.parents and working.parent != working)
 
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM, also in a process that is started in this context, from its first instruction on."""
+    """Block SIGINT and SIGTERM. A process that is started in this context inherits the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -190,17 +194,17 @@ def _signals_blocked() -> Iterator[None]:
 def run(module: str, handle: int) -> None:
     """Run ``serve`` of `module` in a child process, over the connection that it inherited."""
     with contextlib.suppress(ValueError, OSError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems that cannot block it
-    with _connection(handle) as connection, contextlib.suppress(EOFError, OSError):  # the other process has ended
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems without pthread_sigmask
+    with _open_connection(handle) as connection, contextlib.suppress(EOFError, OSError):  # the parent process has ended
         try:
             serve = import_module(module).serve
         except ImportError as error:
-            connection.send_bytes(f"{error} (in the modules of {sys.executable})".encode("utf-8", "replace"))
+            connection.send_bytes(f"{error} (imported by {sys.executable})".encode("utf-8", "replace"))
             return
         serve(connection)
 
 
-def _connection(handle: int) -> Connection:
+def _open_connection(handle: int) -> Connection:
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection
 
@@ -208,5 +212,5 @@ def _connection(handle: int) -> Connection:
     return Connection(handle)
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _error_reason(error: OSError | ValueError) -> str:
     return getattr(error, "strerror", None) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Write the verdicts as JSON Lines, CSV or Parquet; the extension of the file's name selects the format."""
+"""Write verdicts as JSON Lines, CSV or Parquet. The file extension selects the format."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.installation import install_command
 
 OUTPUT_EXTENSIONS: Final = ".jsonl, .ndjson or .csv (each also .gz or .zst), or .parquet"
-"""The extensions of outputs, for messages."""
+"""The file extensions of outputs, for messages."""
 
 _COMPRESSIONS: Final = (".gz", ".zst")
 _LEVEL_GZIP: Final = 6
-_PIECE: Final = 1024 * 1024
+_COPY_BYTES: Final = 1024 * 1024
 
-_BATCH: Final = 1000
-"""Rows of a batch for Parquet: some megabytes."""
+_BATCH_ROWS: Final = 1000
+"""Rows in a batch for Parquet: a few megabytes."""
 
 _GROUP_BYTES: Final = 16 * 1024 * 1024
-"""JSON text of the rows of one Parquet row group, which is held in memory."""
+"""Bytes of JSON text in one Parquet row group, which is built in memory."""
 
 
 class OutputError(NomyoAttestError):
     """An output cannot be written.
 
     Attributes:
-        name: the name of the file.
+        name: the name of the output.
         problem: why it cannot be written.
     """
 
@@ -86,8 +86,8 @@ def parse_output(name: str) -> Output:
     raise OutputError(name, f"unsupported file extension; use {OUTPUT_EXTENSIONS}")
 
 
-class Rows(Protocol):
-    """A file of rows as JSON Lines, such as `nomyo_attest.audit.state.State` has."""
+class RowsFile(Protocol):
+    """A file of rows as JSON Lines; `nomyo_attest.audit.state.State` implements this protocol."""
 
     def open_rows(self) -> IO[bytes]:
         """Open it for reading."""
@@ -98,24 +98,24 @@ class Rows(Protocol):
         ...
 
 
-def write_rows(rows: Rows, output: Output, *, replace: bool) -> None:
+def write_rows(rows: RowsFile, output: Output, *, replace: bool) -> None:
     """Write `rows` as `output`, atomically.
 
     Args:
         rows: the rows.
-        output: the file.
-        replace: replace a file that has the name.
+        output: the file to write.
+        replace: whether to replace an existing file.
 
     Raises:
         OutputError: the file cannot be written, or exists and `replace` is false.
     """
     name, writer = output.name, _WRITERS[output.extension]
-    if writer is copy and not output.compression and _link(rows, name, replace=replace):
+    if writer is copy_bytes and not output.compression and _link_rows(rows, name, replace=replace):
         return
     with (
         rows.open_rows() as source,
         atomic_output(name, replace=replace) as out,
-        _compressed(out, output.compression) as compressed,
+        _compress(out, output.compression) as compressed,
     ):
         writer(source, compressed)
 
@@ -124,19 +124,19 @@ def write_rows(rows: Rows, output: Output, *, replace: bool) -> None:
 def atomic_output(name: str, *, replace: bool) -> Iterator[IO[bytes]]:
     """Open the file `name` for writing; it appears when the context ends without an error.
 
-    Without `replace` the name must be free. Raises `OutputError`.
+    Without `replace`, the file must not exist. Raises `OutputError`.
     """
-    with _as_output_error(name), atomic_file(Path(name), replace=replace, temporary=_temporary(name)) as file:
+    with _as_output_error(name), atomic_file(Path(name), replace=replace, temporary=_temporary_name(name)) as file:
         yield file
 
 
-def _link(rows: Rows, name: str, *, replace: bool) -> bool:
+def _link_rows(rows: RowsFile, name: str, *, replace: bool) -> bool:
     with _as_output_error(name):
-        return atomic_link(rows.link_rows, Path(name), replace=replace, temporary=_temporary(name))
+        return atomic_link(rows.link_rows, Path(name), replace=replace, temporary=_temporary_name(name))
 
 
-def _temporary(name: str) -> str:
-    """Return the temporary name: always the same for an output, so that the next audit removes a leftover file."""
+def _temporary_name(name: str) -> str:
+    """Return the temporary name for an output, always the same, so that the next audit removes a leftover file."""
     return f".{Path(name).name[:100]}.audit.tmp"
 
 
@@ -148,12 +148,12 @@ def _as_output_error(name: str) -> Iterator[None]:
     except FileExistsError:
         raise OutputError(name, "already exists; choose another name, or add --force to overwrite it") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, ValueError) and _is_possible(name):
-            raise  # about the content, not about the name
+        if isinstance(error, ValueError) and _is_valid_name(name):
+            raise  # the content caused the error, not the name
         raise OutputError(name, f"cannot be written: {reason(error)}") from None
 
 
-def _is_possible(name: str) -> bool:
+def _is_valid_name(name: str) -> bool:
     """Whether a file can have this name."""
     try:
         return b"\0" not in os.fsencode(name)
@@ -161,9 +161,9 @@ def _is_possible(name: str) -> bool:
         return False
 
 
-def _compressed(out: IO[bytes], compression: str) -> AbstractContextManager[Any]:
+def _compress(out: IO[bytes], compression: str) -> AbstractContextManager[Any]:
     if compression == ".gz":
-        # No name and no time, so that the same rows result in the same bytes.
+        # Without a name and a time, the same rows result in the same bytes.
         return gzip.GzipFile("", "wb", _LEVEL_GZIP, out, mtime=0)
     if compression == ".zst":
         if sys.version_info >= (3, 14):
@@ -174,26 +174,30 @@ def _compressed(out: IO[bytes], compression: str) -> AbstractContextManager[Any]
     return nullcontext(out)
 
 
-def copy(source: IO[bytes], target: IO[bytes]) -> None:
+def copy_bytes(source: IO[bytes], target: IO[bytes]) -> None:
     """Copy the rest of `source` to `target`, a megabyte at a time."""
-    while piece := source.read(_PIECE):
+    while piece := source.read(_COPY_BYTES):
         target.write(piece)
 
 
-def _like(kind: type[msgspec.Struct], **other: Any) -> Any:
-    """Copy the struct type `kind` with other types for some fields."""
-    fields = [(field.name, other.get(field.name, field.type)) for field in msgspec.structs.fields(kind)]
+def _with_field_types(kind: type[msgspec.Struct], **types: Any) -> Any:
+    """Return a copy of the struct type `kind` in which some fields have different types."""
+    fields = [(field.name, types.get(field.name, field.type)) for field in msgspec.structs.fields(kind)]
     return msgspec.defstruct(f"Raw{kind.__name__}", fields, frozen=True)
 
 
-# A value of any JSON type remains JSON text, so that it is copied unchanged.
-_FINDINGS: Final = GenericAlias(list, (_like(RowFinding, expected=msgspec.Raw, got=msgspec.Raw),))
-_FOR_CSV: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=msgspec.Raw, evidence=msgspec.Raw))
-_FOR_PARQUET: Final = msgspec.json.Decoder(_like(Row, pcrs=msgspec.Raw, findings=_FINDINGS, evidence=msgspec.Raw))
+# Fields of any JSON type are not decoded, so that their JSON text is copied unchanged.
+_RAW_FINDINGS: Final = GenericAlias(list, (_with_field_types(RowFinding, expected=msgspec.Raw, got=msgspec.Raw),))
+_CSV_DECODER: Final = msgspec.json.Decoder(
+    _with_field_types(Row, pcrs=msgspec.Raw, findings=msgspec.Raw, evidence=msgspec.Raw)
+)
+_PARQUET_DECODER: Final = msgspec.json.Decoder(
+    _with_field_types(Row, pcrs=msgspec.Raw, findings=_RAW_FINDINGS, evidence=msgspec.Raw)
+)
 
 _NULL: Final = b"null"
 _FORMULA: Final = re.compile(r"""((?:^|;)[\s"']*)([=+\-@\uff0b\uff0d\uff1d\uff20])""")
-"""The start of a formula: at the start of a cell, or after a semicolon, which separates cells in much of Europe."""
+"""A formula begins at the beginning of a cell, or after a semicolon, which separates cells in much of Europe."""
 
 _FORMULA_IN_JSON: Final = re.compile(r"""(;[\s"\\]*)([=+\-@\uff0b\uff0d\uff1d\uff20])""")
 
@@ -201,22 +205,22 @@ _FORMULA_IN_JSON: Final = re.compile(r"""(;[\s"\\]*)([=+\-@\uff0b\uff0d\uff1d\uf
 def write_csv(rows: IO[bytes], out: IO[bytes]) -> None:
     """Write JSON Lines as CSV (RFC 4180), in UTF-8, with a header.
 
-    Lists are joined by spaces; ``pcrs``, ``findings`` and ``evidence`` are JSON text; null is an empty cell. A
-    character that does not print, a line end included, is written as an escape, such as ``\\n``. Where a spreadsheet
-    would begin a formula, at the start of a cell and after a semicolon, an apostrophe is put before the character, and
-    in JSON the character is an escape.
+    Lists are joined by spaces; ``pcrs``, ``findings`` and ``evidence`` are JSON text; null is an empty cell.
+    Unprintable characters, including newlines, are written as escapes, such as ``\\n``. A character that could begin a
+    formula in a spreadsheet, at the beginning of a cell or after a semicolon, is preceded by an apostrophe; in JSON it
+    is written as an escape.
     """
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=False)
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for line in rows:
-        row = _FOR_CSV.decode(line)
-        writer.writerow([_cell(getattr(row, name)) for name in COLUMNS])
+        row = _CSV_DECODER.decode(line)
+        writer.writerow([_csv_cell(getattr(row, name)) for name in COLUMNS])
     text.flush()
     text.detach()
 
 
-def _cell(value: Any) -> str | int:
+def _csv_cell(value: Any) -> str | int:
     if value is None:
         return ""
     if value is True or value is False:
@@ -225,12 +229,12 @@ def _cell(value: Any) -> str | int:
         return value
     if isinstance(value, msgspec.Raw):
         return "" if bytes(value) == _NULL else _json_cell(bytes(value).decode())
-    text = _printing(value if isinstance(value, str) else " ".join(value), _escape)
+    text = _escape_unprintable(value if isinstance(value, str) else " ".join(value), _escape)
     return _FORMULA.sub(r"\1'\2", text)
 
 
-def _printing(text: str, escape: Callable[[str], str]) -> str:
-    """Replace each character that does not print by an escape."""
+def _escape_unprintable(text: str, escape: Callable[[str], str]) -> str:
+    """Replace each unprintable character by an escape."""
     return text if text.isprintable() else "".join(char if char.isprintable() else escape(char) for char in text)
 
 
@@ -239,40 +243,46 @@ def _escape(char: str) -> str:
 
 
 def _escape_in_json(char: str) -> str:
-    """Return the JSON escape of a character, two beyond U+FFFF (RFC 8259, section 7)."""
+    """Return the JSON escape of a character; beyond U+FFFF, two escapes (RFC 8259, section 7)."""
     units = char.encode("utf-16-be").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
 def _json_cell(text: str) -> str:
-    """Rewrite JSON text so that every character prints and none begins a formula; the value stays the same."""
-    text = _printing(text, _escape_in_json)
-    return _FORMULA_IN_JSON.sub(lambda found: f"{found[1]}\\u{ord(found[2]):04x}", text)
+    """Escape unprintable characters and the beginnings of formulas in JSON text, without changing its value."""
+    text = _escape_unprintable(text, _escape_in_json)
+    return _FORMULA_IN_JSON.sub(lambda match: f"{match[1]}\\u{ord(match[2]):04x}", text)
 
 
 def write_parquet(rows: IO[bytes], out: IO[bytes]) -> None:
-    """Write JSON Lines as Parquet, with the Arrow schema of results. Needs the extra ``parquet``."""
+    """Write JSON Lines as Parquet, with the schema `RESULT_SCHEMA`. Needs the extra ``parquet``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from nomyo_attest.audit.arrow import RESULT_SCHEMA, rows_to_batch
 
     with pq.ParquetWriter(out, RESULT_SCHEMA, compression="zstd") as writer:
-        for group in _groups(rows):
-            batches = [rows_to_batch(group[at : at + _BATCH]) for at in range(0, len(group), _BATCH)]
+        for group in _row_groups(rows):
+            starts = range(0, len(group), _BATCH_ROWS)
+            batches = [rows_to_batch(group[start : start + _BATCH_ROWS]) for start in starts]
             writer.write_table(pa.Table.from_batches(batches, RESULT_SCHEMA))
 
 
-def _groups(rows: IO[bytes]) -> Iterator[list[Any]]:
-    """Yield the rows of one row group after another."""
+def _row_groups(rows: IO[bytes]) -> Iterator[list[Any]]:
+    """Yield the rows in row groups."""
     while lines := rows.readlines(_GROUP_BYTES):
-        yield [_without_null(_FOR_PARQUET.decode(line)) for line in lines]
+        yield [_without_nulls(_PARQUET_DECODER.decode(line)) for line in lines]
 
 
-def _without_null(row: Any) -> Any:
+def _without_nulls(row: Any) -> Any:
     nulls = {name: None for name in ("pcrs", "evidence") if bytes(getattr(row, name)) == _NULL}
     return msgspec.structs.replace(row, **nulls) if nulls else row
 
 
 _Writer = Callable[[IO[bytes], IO[bytes]], None]
-_WRITERS: Final[dict[str, _Writer]] = {".jsonl": copy, ".ndjson": copy, ".csv": write_csv, ".parquet": write_parquet}
+_WRITERS: Final[dict[str, _Writer]] = {
+    ".jsonl": copy_bytes,
+    ".ndjson": copy_bytes,
+    ".csv": write_csv,
+    ".parquet": write_parquet,
+}

@@ -1,11 +1,11 @@
 """Appraise chunks in worker processes, with results in the order of the chunks even if a process is killed.
 
-Each worker has its own pipe and one chunk at a time. The chunk of a worker that ended is therefore known, and an
-incomplete message or a held lock does not affect other workers. (`concurrent.futures.ProcessPoolExecutor` and
-`pebble.ProcessPool` share one queue or pipe, and its lock, among their workers, and start them with `multiprocessing`,
-which imports the caller's main module; see `nomyo_attest.audit.child`.)
+Each worker has its own pipe and one chunk at a time. If a worker dies, its chunk is therefore known, and an incomplete
+message or a lock that it held does not affect other workers. (The workers of `concurrent.futures.ProcessPoolExecutor`
+and `pebble.ProcessPool` share one queue or pipe and its lock, and `multiprocessing`, which starts them, imports the
+caller's main module; see `nomyo_attest.audit.child`.)
 
-A chunk that ends several workers is appraised record by record, and the records that end a worker are reported as
+A chunk that several workers die on is appraised record by record, and the records that kill a worker are reported as
 unreadable.
 """
 
@@ -29,27 +29,27 @@ from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.policy.model import AppraisalPolicy
 
 CHUNK_DEATHS_MAXIMUM: Final = 3
-"""Workers that may end while appraising one chunk, before its records are appraised one by one."""
+"""Number of workers that may die on a chunk before its records are appraised one by one."""
 
 RECORD_DEATHS_MAXIMUM: Final = 2
-"""Workers that a record may end, alone in its chunk, before it counts as unreadable; one may end by chance."""
+"""Number of workers that may die on a single record before it counts as unreadable. One could die by coincidence."""
 
 STARTS_MAXIMUM: Final = 3
-"""Workers that may end in a row before they are ready."""
+"""Number of consecutive workers that may die before they are ready."""
 
 
 class WorkerFailedError(NomyoAttestError):
-    """A worker process cannot be started, or raised an exception where none is expected."""
+    """A worker process cannot be started, or raised an unexpected exception."""
 
 
-class _WorkerGoneError(Exception):
-    """A worker ended while it had work. The text is ``"signal 9"`` or ``"status 1"``."""
+class _WorkerExitedError(Exception):
+    """A worker process died. The text is its exit status, such as ``"signal 9"`` or ``"status 1"``."""
 
 
 class _Failure(msgspec.Struct, frozen=True):
-    """Sent instead of a result: the type and the place of an exception, without its text, which may quote a record."""
+    """A message instead of a result: type and location of an exception, without its text, which may quote a record."""
 
-    place: str
+    location: str
 
 
 class Pool:
@@ -60,25 +60,25 @@ class Pool:
         processes: number of workers. With 1, or for a single chunk, this process appraises.
 
     Attributes:
-        lost: number of workers that ended unexpectedly after they were ready.
+        workers_lost: number of workers that died after they were ready.
     """
 
     def __init__(self, order: WorkOrder, processes: int) -> None:
-        self.lost = 0
+        self.workers_lost = 0
         self._order = order
         self._processes = processes
-        # One chunk for each worker, one that waits for each, and two for results that wait for an earlier one.
+        # For each worker, one chunk in work and one that waits, and two whose results wait for an earlier result.
         self._window = 2 * processes + 2
         self._workers: list[WorkerProcess] = []
-        self._numbers: deque[int] = deque()  # of all chunks taken whose results were not yielded yet
+        self._numbers: deque[int] = deque()  # numbers of the chunks read whose results were not yielded yet
         self._waiting: deque[Chunk] = deque()
-        self._repeated: deque[Chunk] = deque()  # whose workers have ended
-        self._done: dict[int, ChunkResult] = {}
-        self._deaths: Counter[int] = Counter()
+        self._repeated: deque[Chunk] = deque()  # chunks whose workers died
+        self._results_by_number: dict[int, ChunkResult] = {}
+        self._deaths: Counter[int] = Counter()  # by number of the chunk
         self._failed_starts = 0
 
     def results(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
-        """Yield the result of each chunk, in order; close the generator to end all workers at once.
+        """Yield the result of each chunk, in order. To stop all workers immediately, close the generator.
 
         Only a few chunks per worker are read ahead.
 
@@ -103,9 +103,9 @@ class Pool:
     def _results(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
         exhausted = False
         while self._numbers or not exhausted:
-            if self._numbers and self._numbers[0] in self._done:
-                yield self._done.pop(self._numbers.popleft())
-                self._receive(0)  # idle workers come before the next result
+            if self._numbers and self._numbers[0] in self._results_by_number:
+                yield self._results_by_number.pop(self._numbers.popleft())
+                self._receive(0)  # give idle workers a chunk before the next result
             elif not exhausted and len(self._waiting) < self._processes and len(self._numbers) < self._window:
                 chunk = next(chunks, None)
                 if chunk is None:
@@ -118,24 +118,24 @@ class Pool:
                 self._receive(None)
 
     def _receive(self, seconds: float | None) -> None:
-        """Receive what the workers have sent, and send them more. Waits at most `seconds`, None without a limit."""
+        """Receive messages of workers, and send them chunks. Waits at most `seconds`; None waits without a limit."""
         self._assign()
         by_connection: dict[object, WorkerProcess] = {worker.connection: worker for worker in self._workers}
         for connection in wait([worker.connection for worker in self._workers], seconds):
             worker = by_connection[connection]
             try:
                 result = worker.receive()
-            except _WorkerGoneError as error:
+            except _WorkerExitedError as error:
                 self._workers.remove(worker)
                 self._replace(worker, str(error))
             else:
                 self._failed_starts = 0
                 if result is not None:
-                    self._done[result.number] = result
+                    self._results_by_number[result.number] = result
             self._assign()
 
     def _assign(self) -> None:
-        """Send chunks to idle workers; start another worker if more chunks wait than workers are starting."""
+        """Send chunks to idle workers. Start a worker if more chunks are waiting than workers are starting."""
         for worker in self._workers:
             if worker.ready and worker.chunk is None and (waiting := self._repeated or self._waiting):
                 worker.send(waiting.popleft())
@@ -144,13 +144,13 @@ class Pool:
             self._workers.append(WorkerProcess(self._order))
 
     def _replace(self, worker: WorkerProcess, reason: str) -> None:
-        """Repeat the chunk of a worker that is gone; isolate its records if it has ended too many workers."""
+        """Repeat the chunk of a worker that died, or isolate its records if too many workers died on it."""
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= STARTS_MAXIMUM:
                 raise _ended_before_ready(reason)
             return
-        self.lost += 1
+        self.workers_lost += 1
         chunk = worker.chunk
         if chunk is None:
             return
@@ -158,24 +158,24 @@ class Pool:
         if self._deaths[chunk.number] < CHUNK_DEATHS_MAXIMUM:
             self._repeated.append(chunk)
             return
-        self._done[chunk.number], lost = appraise_isolated(chunk, self._order)
-        self.lost += lost
+        self._results_by_number[chunk.number], workers_lost = appraise_isolated(chunk, self._order)
+        self.workers_lost += workers_lost
 
 
-def _chain(first: list[Chunk], then: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield all chunks, without holding on to the first ones."""
+def _chain(first: list[Chunk], rest: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield all chunks, without keeping references to the first ones."""
     while first:
         yield first.pop(0)
-    yield from then
+    yield from rest
 
 
 class WorkerProcess:
     """A worker process and this process's end of the connection to it.
 
     Attributes:
-        connection: readable when there is a result, or when the process has ended.
-        chunk: the chunk that it is appraising.
-        ready: whether it has reported that it can work.
+        connection: becomes readable when a result arrives, and when the process ends.
+        chunk: the chunk that it is appraising; None if it is idle.
+        ready: whether it has reported that it is ready.
 
     Raises:
         WorkerFailedError: the process cannot be started.
@@ -189,7 +189,7 @@ class WorkerProcess:
         except ChildStartError as error:
             raise _cannot_start(error) from None
         self.connection = self._child.connection
-        with contextlib.suppress(OSError):  # `receive` reports that it is gone
+        with contextlib.suppress(OSError):  # if the process has ended, `receive` reports it
             self.connection.send(_picklable(order))
 
     @property
@@ -198,16 +198,16 @@ class WorkerProcess:
         return self._child.pid
 
     def send(self, chunk: Chunk) -> None:
-        """Send `chunk` to the idle worker. If the process has ended, `receive` reports it."""
+        """Send `chunk` to the worker, which must be idle. If the process has ended, `receive` reports it."""
         self.chunk = chunk
         with contextlib.suppress(OSError):
             self.connection.send(chunk)
 
     def receive(self) -> ChunkResult | None:
-        """Wait for its next message: a result, or None for the message that it is ready.
+        """Wait for its next message, and return the result; None if the message is that it is ready.
 
         Raises:
-            _WorkerGoneError: the process has ended; it cannot be used afterwards.
+            _WorkerExitedError: the process has ended; it cannot be used afterwards.
             WorkerFailedError: it could not start, or raised an exception.
         """
         try:
@@ -221,9 +221,9 @@ class WorkerProcess:
             raise _cannot_start(error) from None
         except (EOFError, OSError):
             code = self._child.wait()
-            raise _WorkerGoneError(f"signal {-code}" if code < 0 else f"status {code}") from None
+            raise _WorkerExitedError(f"signal {-code}" if code < 0 else f"status {code}") from None
         if isinstance(message, _Failure):
-            raise WorkerFailedError(f"a worker process failed: {message.place}")
+            raise WorkerFailedError(f"a worker process failed: {message.location}")
         self.chunk = None
         assert isinstance(message, ChunkResult)
         return message
@@ -248,8 +248,8 @@ def _ended_before_ready(reason: str) -> WorkerFailedError:
     return WorkerFailedError(f"worker processes end before they are ready ({reason})")
 
 
-class _Single(Chunk):
-    """A chunk of one record, to find out whether appraising it ends a worker."""
+class _SingleRecordChunk(Chunk):
+    """A chunk of one record, to find out whether a worker dies on it."""
 
     def __init__(self, record: RawRecord) -> None:
         self.number = self.progress = 0
@@ -262,8 +262,8 @@ class _Single(Chunk):
         return ()
 
 
-class _Marked(Chunk):
-    """A chunk some of whose records are unreadable; `problems` are by index, from 0."""
+class _MarkedChunk(Chunk):
+    """A chunk in which some records are marked as unreadable: `problems` is index, from 0 → problem."""
 
     def __init__(self, chunk: Chunk, problems: Mapping[int, str]) -> None:
         self.number, self.progress = chunk.number, chunk.progress
@@ -279,63 +279,64 @@ class _Marked(Chunk):
 
 
 def appraise_isolated(chunk: Chunk, order: WorkOrder) -> tuple[ChunkResult, int]:
-    """Appraise each record of a chunk by itself, then all that do not end a worker.
+    """Appraise each record of a chunk separately, then the chunk without the records that workers died on.
 
     Returns:
-        The result of the chunk, in which the records that ended workers are unreadable, and how many workers ended.
+        The result of the chunk, in which the records that workers died on are unreadable, and the number of workers
+        that died.
 
     Raises:
         WorkerFailedError: workers cannot be started, or one raised an exception.
     """
-    isolated = _Isolated(order)
+    isolated = _IsolatedWorker(order)
     try:
         problems: dict[int, str] = {}
         count = 0
         for index, record in enumerate(chunk.records()):
             count += 1
             if record.text is not None:
-                result = isolated.appraise(_Single(record))
+                result = isolated.appraise(_SingleRecordChunk(record))
                 if isinstance(result, str):
                     problems[index] = f"appraising it ended the process ({result})"
-        result = isolated.appraise(_Marked(chunk, problems))
-        if isinstance(result, str):  # each record can be appraised, and all of them together cannot
+        result = isolated.appraise(_MarkedChunk(chunk, problems))
+        if isinstance(result, str):  # every record could be appraised separately, but not all of them together
             problem = f"appraising it together with its neighbors ended the process ({result})"
-            result = Worker(order).appraise(_Marked(chunk, dict.fromkeys(range(count), problem) | problems))
-        return result, isolated.lost
+            result = Worker(order).appraise(_MarkedChunk(chunk, dict.fromkeys(range(count), problem) | problems))
+        return result, isolated.workers_lost
     finally:
         isolated.close()
 
 
-class _Isolated:
-    """One worker, replaced when it ends; `lost` counts the workers that ended."""
+class _IsolatedWorker:
+    """One worker, which is replaced when it dies; `workers_lost` is the number of workers that died."""
 
     def __init__(self, order: WorkOrder) -> None:
-        self.lost = 0
+        self.workers_lost = 0
         self._order = order
         self._worker: WorkerProcess | None = None
 
     def appraise(self, chunk: Chunk) -> ChunkResult | str:
-        """Return the result of `chunk`, or how the worker ended, such as ``"signal 9"``."""
+        """Return the result of `chunk`, or the exit status of the last worker, such as ``"signal 9"``."""
         reason = ""
         for _ in range(RECORD_DEATHS_MAXIMUM):
-            worker = self._ready()
+            worker = self._ready_worker()
             worker.send(chunk)
             try:
                 result = worker.receive()
-            except _WorkerGoneError as error:
-                self.lost += 1
+            except _WorkerExitedError as error:
+                self.workers_lost += 1
                 self._worker, reason = None, str(error)
                 continue
-            assert result is not None  # the message that it is ready was received before
+            assert result is not None  # `_ready_worker` received the message that it is ready
             return result
         return reason
 
-    def _ready(self) -> WorkerProcess:
+    def _ready_worker(self) -> WorkerProcess:
         if self._worker is None:
             worker = WorkerProcess(self._order)
             try:
                 worker.receive()
-            except _WorkerGoneError as error:
+            except _WorkerExitedError as error:
                 raise _ended_before_ready(str(error)) from None
             self._worker = worker
         return self._worker
@@ -349,8 +350,8 @@ class _Isolated:
 def _picklable(order: WorkOrder) -> dict[str, Any]:
     """Convert the order to plain values.
 
-    A policy would be pickled as a document and validated by its schema again, and the validator is larger than the rest
-    of a worker.
+    Pickled as it is, a policy would be validated against its schema again, and the validator needs more memory than the
+    rest of a worker.
     """
     policy = {field.name: getattr(order.policy, field.name) for field in fields(order.policy) if field.init}
     plain = {name: dict(value) for name, value in policy.items() if isinstance(value, Mapping)}
@@ -362,7 +363,7 @@ def serve(connection: Connection) -> None:
     order: dict[str, Any] = connection.recv()
     try:
         worker = Worker(WorkOrder(**order | {"policy": AppraisalPolicy(**order["policy"])}))
-    except Exception as error:  # noqa: BLE001 - sent to the process that can report it
+    except Exception as error:  # noqa: BLE001 - the parent process reports it
         connection.send_bytes(describe_location(error).encode("utf-8", "replace"))
         return
     connection.send_bytes(READY)

@@ -19,7 +19,7 @@ from nomyo_attest.appraisal.result import AttestationResult, Verdict, trust_of
 from nomyo_attest.appraisal.rules import consequences
 from nomyo_attest.appraisal.verifier import examine
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
-from nomyo_attest.audit.stored_evidence import RepairError, StoredEvidence, evidence_to_store, unwrap
+from nomyo_attest.audit.stored_evidence import RepairError, StoredEvidence, evidence_to_store, read_stored_evidence
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, without_traceback
 from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.evidence.response import Evidence, read_evidence
@@ -102,7 +102,7 @@ class RecordAppraiser:
     def _appraise(self, source: str, line: int, text: bytes) -> AppraisedRecord | OutsideWindow:
         stored: StoredEvidence | None = None
         try:
-            stored = unwrap(text)
+            stored = read_stored_evidence(text)
             if stored is not None and stored.problem is not None:
                 raise stored.problem
             evidence: Evidence | EvidenceError = read_evidence(text if stored is None else stored.evidence)

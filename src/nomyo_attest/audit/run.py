@@ -26,21 +26,23 @@ from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
 
 CHECKPOINT_SECONDS: Final = 2.0
-"""Minimum seconds between checkpoints: about as much work is lost if the audit is killed."""
+"""Minimum seconds between checkpoints, which is about how much work is lost if the audit is killed."""
 
-CHECKPOINT_COSTS: Final = 30
-"""The next checkpoint waits this many times the duration of the last one, so that they take at most 3 % of the time."""
+CHECKPOINT_COST_FACTOR: Final = 30
+"""The time until the next checkpoint is at least the duration of the last one times this factor, so that checkpoints
+take at most 3% of the time.
+"""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The options of an audit.
 
     Attributes:
-        names: files, folders, ``"-"``; see `take_inventory`, also for `column` and `follow_links`.
+        names, column, follow_links: see `take_inventory`.
         policy: the policy.
         at: the time of all appraisals; by default the start of the audit, if the policy depends on the time.
         since, until, select, keep_evidence: see `WorkOrder`.
-        processes: how many worker processes; 1 for none.
+        processes: number of worker processes; with 1, this process appraises.
         rows: whether to write rows.
         command: the command line, for reports.
     """
@@ -80,16 +82,23 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(NamedTuple):
-    """Progress: all records, those of this run, bytes read from disk, and bytes of all sources (0 if unknown)."""
+    """The progress of an audit.
+
+    Attributes:
+        records: number of records so far.
+        new_records: those of `records` that were not appraised before the audit was resumed.
+        read: stored bytes read so far.
+        size: stored bytes of all sources; 0 if unknown.
+    """
 
     records: int
-    fresh: int
+    new_records: int
     read: int
     size: int
 
 
 class Audit:
-    """An audit; a context manager. Its state stays, to be resumed, unless `finish` was called.
+    """An audit; a context manager. Unless `finish` was called, its state is stored when the context ends, for `resume`.
 
     Attributes:
         request: its options.
@@ -97,7 +106,7 @@ class Audit:
         state: the stored state, until the audit is finished.
     """
 
-    def __init__(self, request: Request, inventory: Inventory, state: State) -> None:
+    def __init__(self, request: AuditRequest, inventory: Inventory, state: State) -> None:
         self.request = request
         self.inventory = inventory
         self.state = state
@@ -111,28 +120,28 @@ class Audit:
         self._at = at
         self._records: int = meta.get("records", 0)
         self._seconds: float = meta.get("seconds", 0.0)
-        self._lost: int = meta.get("lost", 0)
+        self._workers_lost: int = meta.get("lost", 0)
         self._resumed: int = meta.get("resumed", 0) + state.resumed
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._started_at = started_at
         state.checkpoint(at=at, started_at=started_at, resumed=self._resumed)
 
     @classmethod
     def begin(
         cls,
-        request: Request,
+        request: AuditRequest,
         folder: Path | None = None,
         *,
         resume: bool = False,
         force: bool = False,
-        or_temporary: bool = False,
+        allow_temporary: bool = False,
     ) -> Self:
         """List the inputs, and open the state, which may be that of an interrupted audit.
 
         Args:
             request: the options.
-            folder: the folder of the state; by default a temporary one, with which the audit cannot be resumed.
-            resume, force, or_temporary: see `State.open`.
+            folder: the folder of the state; by default a temporary folder, and the audit cannot be resumed.
+            resume, force, allow_temporary: see `State.open`.
 
         Raises:
             InventoryError, StateError, StoreError.
@@ -142,8 +151,14 @@ class Audit:
         if folder is None:
             state = State.temporary(identity)
         else:
-            again = inventory.is_rereadable
-            state = State.open(folder, identity, resume=resume, force=force, again=again, or_temporary=or_temporary)
+            state = State.open(
+                folder,
+                identity,
+                resume=resume,
+                force=force,
+                is_rereadable=inventory.is_rereadable,
+                allow_temporary=allow_temporary,
+            )
         try:
             return cls(request, inventory, state)
         except BaseException as error:
@@ -159,8 +174,8 @@ class Audit:
             self._check_complete()
             return
         pool = Pool(self._order(), request.processes)
-        lost, fresh = self._lost, 0
-        checkpoint = _Clock()
+        workers_lost, new_records = self._workers_lost, 0
+        timer = _CheckpointTimer()
         chunks = read_chunks(self.inventory, skip=state.meta["next"])
         with closing(pool.results(chunks)) as results:
             for result in results:
@@ -169,17 +184,17 @@ class Audit:
                 state.store.add(result)
                 count = sum(map(sum, result.counts.values()))
                 self._records += count
-                fresh += count
-                self._lost = lost + pool.lost
-                if checkpoint.is_due():
-                    with checkpoint:
+                new_records += count
+                self._workers_lost = workers_lost + pool.workers_lost
+                if timer.is_due():
+                    with timer:
                         self._checkpoint(next=result.number + 1)
-                yield Progress(self._records, fresh, result.progress, self.inventory.size)
+                yield Progress(self._records, new_records, result.progress, self.inventory.size)
         self._check_complete()
         self._checkpoint(complete=True)
 
     def _check_complete(self) -> None:
-        """Check that every source was read to its end and that the store has every record that was counted.
+        """Check that every source was read to its end, and that the store has every counted record.
 
         Raises `StateDamagedError`, `StoreError`.
         """
@@ -203,26 +218,26 @@ class Audit:
         )
 
     def _checkpoint(self, **meta: Any) -> None:
-        self.state.checkpoint(**meta, records=self._records, seconds=self._elapsed(), lost=self._lost)
+        self.state.checkpoint(**meta, records=self._records, seconds=self._elapsed(), lost=self._workers_lost)
 
     def _elapsed(self) -> float:
-        return round(self._seconds + time.monotonic() - self._begun, 3)
+        return round(self._seconds + time.monotonic() - self._started, 3)
 
     def run(self) -> Run:
-        """Return how the audit was run."""
+        """Return the options and circumstances of the audit, for its summary."""
         request = self.request
         return Run(
             version=__version__,
             command=list(map(display, request.command)),
             at=self._at,
-            since=_moment(request.since),
-            until=_moment(request.until),
+            since=_format_time(request.since),
+            until=_format_time(request.until),
             select=request.selected,
             started_at=self._started_at,
             seconds=self._elapsed(),
             processes=request.processes,
             resumed=self._resumed,
-            workers_lost=self._lost,
+            workers_lost=self._workers_lost,
         )
 
     def summary(
@@ -239,9 +254,9 @@ class Audit:
 
         Raises:
             StoreError: the store cannot be read.
-            msgspec.ValidationError: a value in the store of a resumed audit has another type than an audit stores.
+            msgspec.ValidationError: a value in the store of a resumed audit has an invalid type.
         """
-        from nomyo_attest.audit.summarize import summarize  # the cross-record rules are not needed earlier
+        from nomyo_attest.audit.summarize import summarize  # loads the cross-record rules, which only this method needs
 
         summary = summarize(
             self.state.store,
@@ -265,25 +280,25 @@ class Audit:
         return summary
 
     def has_begun_outputs(self, names: Sequence[str]) -> bool:
-        """Whether the audit had called `begin_outputs` for `names` before it was interrupted: it may own the files."""
+        """Whether `begin_outputs` was called with `names` before the interruption: this audit may own these files."""
         return bool(self.state.meta.get("outputs") == list(map(display, names)))
 
     @property
-    def stays(self) -> bool:
-        """Whether the audit can be resumed if it ends now."""
-        return self.state.stays
+    def is_resumable(self) -> bool:
+        """Whether the audit could be resumed if it ended now."""
+        return self.state.is_resumable
 
     @property
-    def finished(self) -> bool:
-        """Whether the audit had written all outputs before it was interrupted."""
+    def is_finished(self) -> bool:
+        """Whether all outputs had been written before the interruption."""
         return bool(self.state.meta.get("finished"))
 
     def begin_outputs(self, names: Sequence[str]) -> None:
-        """Record that the files `names` will be written. Raises `StateError`, `StoreError`."""
+        """Record in the state that the files `names` will be written. Raises `StateError`, `StoreError`."""
         self.state.checkpoint(outputs=list(map(display, names)))
 
     def finish(self) -> None:
-        """Record that all outputs are written, so that there is nothing to resume."""
+        """Record in the state that all outputs were written, so that the state is removed."""
         self.state.remove()
 
     def __enter__(self) -> Self:
@@ -292,41 +307,41 @@ class Audit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the state. Raises `StateDamagedError` instead of an error that a damaged state has caused."""
-        damaged = self.state.resumed and is_caused_by_damage(error)
+        """Close the state. Raises `StateDamagedError` instead of an error that a damaged state caused."""
+        is_damaged = self.state.resumed and is_caused_by_damage(error)
         try:
             self.state.close()
         except StoreError:
-            if not damaged:
+            if not is_damaged:
                 raise
-        if damaged:
+        if is_damaged:
             raise StateDamagedError(str(self.state.folder)) from error
 
 
-class _Clock:
-    """Determines when a checkpoint is due; the checkpoint is its context."""
+class _CheckpointTimer:
+    """Determine when a checkpoint is due. As a context manager, measure how long the checkpoint takes."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
-        self._cost = 0.0
+        self._ended = time.monotonic()
+        self._duration = 0.0
 
     def is_due(self) -> bool:
-        return time.monotonic() - self._last >= max(CHECKPOINT_SECONDS, CHECKPOINT_COSTS * self._cost)
+        return time.monotonic() - self._ended >= max(CHECKPOINT_SECONDS, CHECKPOINT_COST_FACTOR * self._duration)
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        self._last = time.monotonic()
-        self._cost = self._last - self._began
+        self._ended = time.monotonic()
+        self._duration = self._ended - self._began
 
 
-def _moment(seconds: int | None) -> str | None:
+def _format_time(seconds: int | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def allowed_processes() -> int:
-    """Return how many cores the system and the quota of the container allow this process to use."""
+def count_available_cores() -> int:
+    """Return the number of cores that this process may use, considering its CPU affinity and the container's quota."""
     count = getattr(os, "process_cpu_count", None)
     if count is not None:
         cores = count() or 1
@@ -334,16 +349,16 @@ def allowed_processes() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    quota = _quota()
+    quota = _cpu_quota()
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
 
-def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return the CPU quota of the container in cores (cgroup v2, then v1); None if there is none."""
+def _cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Return the CPU quota of the container in cores (cgroup v2, then v1); None without a quota."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             text = " ".join((root / name).read_text(encoding="ascii") for name in names)
-            quota, period = map(int, text.split())  # without a limit: "max 100000" or "-1 100000"
+            quota, period = map(int, text.split())  # "max 100000" and "-1 100000" mean no quota
         except (OSError, ValueError):
             continue
         return quota / period if quota > 0 and period > 0 else None

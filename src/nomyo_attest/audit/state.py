@@ -1,7 +1,8 @@
-"""The stored state of an audit, with which an interrupted audit is resumed.
+"""The stored state of an audit, from which an interrupted audit is resumed.
 
-The state is a folder with the store (facts, tallies, and the number of the next chunk) and the rows so far. A
-checkpoint syncs the rows, then commits the store with their length; rows beyond that length are truncated on resume.
+The state is a folder with the store (facts, tallies, and the number of the next chunk) and the rows written so far. A
+checkpoint syncs the rows to disk, then commits the store with their length. When the audit is resumed, rows beyond that
+length are truncated.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from typing import IO, Annotated, Any, Final, Self
 import msgspec
 
 from nomyo_attest._files import Access, reason, try_lock
-from nomyo_attest.audit.state_folder import StateError, StateFolder, as_state_error, open_beside
+from nomyo_attest.audit.state_folder import StateError, StateFolder, as_state_error, open_or_temporary
 from nomyo_attest.audit.store import Store, StoreDamagedError
 from nomyo_attest.errors import NomyoAttestError
 
 __all__ = ["LOCK", "ROWS", "STORE", "State", "StateDamagedError", "StateError"]
 
 STORE: Final = "store.sqlite"
-ROWS: Final = "rows.part"  # not an extension of sources: an audited folder may contain the state
+ROWS: Final = "rows.part"  # without an extension of sources, since an audited folder may contain the state
 LOCK: Final = "lock"
 
 _JOURNAL: Final = f"{STORE}-journal"
-_NAMES: Final = (_JOURNAL, STORE, ROWS, LOCK)
-_TEMPORARY: Final = "etilqs_"  # the prefix of SQLite's temporary files
+_FILE_NAMES: Final = (_JOURNAL, STORE, ROWS, LOCK)
+_TEMPORARY_PREFIX: Final = "etilqs_"  # the prefix of SQLite's temporary files
 
 _DESCRIPTIONS: Final = {
     "version": "the version of nomyo-attest",
@@ -43,8 +44,7 @@ _DESCRIPTIONS: Final = {
     "keep_evidence": "--keep-evidence",
     "rows": "whether there is an --out",
 }
-_SHOWN: Final = frozenset({"version", "policy", "at", "since", "until", "select", "column"})
-
+_KEYS_WITH_VALUES: Final = frozenset({"version", "policy", "at", "since", "until", "select", "column"})
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -53,18 +53,18 @@ class _Meta(msgspec.Struct):
     """The values of all checkpoints; see `Audit`."""
 
     identity: dict[str, Any]
-    again: bool
-    next: _Count
-    length: _Count = 0
+    again: bool  # whether the inputs can be read again
+    next: _Count  # number of the next chunk
+    length: _Count = 0  # bytes of the file of rows
     records: _Count = 0
-    lost: _Count = 0
+    lost: _Count = 0  # number of workers that died
     resumed: _Count = 0
     seconds: float = 0.0
     at: datetime | None = None
     started_at: datetime | None = None
     outputs: list[str] = []
-    complete: bool = False
-    finished: bool = False
+    complete: bool = False  # all records were appraised
+    finished: bool = False  # all outputs were written
 
 
 class StateDamagedError(StateError):
@@ -77,21 +77,21 @@ class StateDamagedError(StateError):
         return StateDamagedError, (self.folder,)
 
 
-_BY_DAMAGE: Final = (
+_DAMAGE_ERRORS: Final = (
     *(msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(AssertionError, RecursionError),
 )
 
 
 def is_caused_by_damage(error: BaseException | None) -> bool:
-    """Whether `error`, raised while a stored state was used, is caused by an invalid value in that state.
+    """Whether an invalid value in a stored state caused `error`, which was raised while the state was used.
 
-    Values are not checked one by one: SQLite detects damage of its own structure, and the code that uses a value of the
-    wrong type or out of range raises one of these exceptions. Operating system errors have other causes.
+    Values are not validated one by one. SQLite detects damage to its structures, and code that uses a value with an
+    invalid type or out of range raises one of `_DAMAGE_ERRORS`. Operating system errors have other causes.
     """
     if isinstance(error, NomyoAttestError):
         return isinstance(error, StoreDamagedError)
-    return isinstance(error, _BY_DAMAGE)
+    return isinstance(error, _DAMAGE_ERRORS)
 
 
 class State:
@@ -100,11 +100,11 @@ class State:
     Attributes:
         folder: path of its folder.
         store: the store.
-        meta: the values of the checkpoints.
-        resumed: whether this audit resumes an interrupted one.
+        meta: the values of all checkpoints, with the keys of `_Meta`.
+        resumed: whether this audit resumes an interrupted audit.
     """
 
-    def __init__(self, folder: StateFolder, lock: IO[bytes], *, resumable: bool, made: bool) -> None:
+    def __init__(self, folder: StateFolder, lock: IO[bytes], *, resumable: bool, is_own_folder: bool) -> None:
         self.folder = folder.path
         self.resumed = False
         self.meta: dict[str, Any] = {}
@@ -112,13 +112,15 @@ class State:
         self._state_folder = folder
         self._lock = lock
         self._resumable = resumable
-        self._made = made
+        self._is_own_folder = is_own_folder
         self._out: IO[bytes] | None = None
 
     @classmethod
     def temporary(cls, identity: Mapping[str, Any]) -> Self:
         """Create a state that is removed on close. Raises `StateError`, `StoreError`."""
-        return cls._create(StateFolder.temporary(), identity, resume=False, force=False, resumable=False, made=True)
+        return cls._create(
+            StateFolder.temporary(), identity, resume=False, force=False, resumable=False, is_own_folder=True
+        )
 
     @classmethod
     def open(
@@ -128,37 +130,41 @@ class State:
         *,
         resume: bool,
         force: bool,
-        again: bool,
-        or_temporary: bool = False,
+        is_rereadable: bool,
+        allow_temporary: bool = False,
     ) -> Self:
-        """Open the state in `folder`, which is created if it does not exist; it stays until `remove` is called.
+        """Open the state in `folder`, which is created if it does not exist. It is stored until `remove` is called.
 
-        The folder is removed with it only if an audit created it.
+        The folder is removed together with the state only if an audit created it.
 
         Args:
             folder: must contain only a state, have mode 0700 and belong to the effective user.
-            identity: the JSON-compatible values that must be equal for an audit to be resumed.
+            identity: JSON-compatible values that must be equal for an audit to be resumed.
             resume: resume the interrupted audit, if there is one.
-            force: remove the state of an interrupted audit, unless `resume` is given.
-            again: whether the inputs can be read again if this audit is interrupted.
-            or_temporary: use a private folder in the temporary directory if `folder` cannot be private. An
-                audit chose the name of either, so it is removed even if it existed and was empty.
+            force: remove the state of an interrupted audit, unless `resume` is true.
+            is_rereadable: whether the inputs can be read again if this audit is interrupted.
+            allow_temporary: use a private folder in the temporary directory if `folder` cannot be private. The audit,
+                not the user, chose `folder`, so it is removed in the end even if it existed and was empty.
 
         Raises:
-            StateError: it is in use, belongs to another audit, cannot be resumed, or other users could have changed it.
-            StoreError: its store cannot be used.
+            StateError: the state is in use, belongs to a different audit, cannot be resumed, or other users could have
+                changed it.
+            StoreError: the store cannot be used.
         """
-        held = open_beside(folder) if or_temporary else StateFolder.open(folder)
+        state_folder = open_or_temporary(folder) if allow_temporary else StateFolder.open(folder)
         try:
-            for name in held.names():
+            for name in state_folder.names():
                 if not _is_state_file(name):
                     problem = f"is not the state of an audit: it contains {name!r}; name another folder with --state"
-                    raise StateError(str(held.path), problem)
-                held.check_file(name, links=name == ROWS)  # complete rows may be an output already
+                    raise StateError(str(state_folder.path), problem)
+                # The file of complete rows may already be an output, too.
+                state_folder.check_file(name, allow_hard_links=name == ROWS)
         except BaseException:
-            held.close()
+            state_folder.close()
             raise
-        return cls._create(held, identity, resume=resume, force=force, resumable=again, made=or_temporary)
+        return cls._create(
+            state_folder, identity, resume=resume, force=force, resumable=is_rereadable, is_own_folder=allow_temporary
+        )
 
     @classmethod
     def _create(
@@ -169,27 +175,27 @@ class State:
         resume: bool,
         force: bool,
         resumable: bool,
-        made: bool,
+        is_own_folder: bool,
     ) -> Self:
-        fresh = not folder.names()
-        made = made or folder.new
+        was_empty = not folder.names()
+        is_own_folder = is_own_folder or folder.new
         try:
-            lock = _locked(folder)
-            # A lock file that is not empty shows that an audit created the folder, however that audit ended.
-            made = made or os.fstat(lock.fileno()).st_size > 0
-            state = cls(folder, lock, resumable=resumable, made=made)
+            lock = _lock_folder(folder)
+            # A lock file that is not empty shows that an audit created the folder.
+            is_own_folder = is_own_folder or os.fstat(lock.fileno()).st_size > 0
+            state = cls(folder, lock, resumable=resumable, is_own_folder=is_own_folder)
             try:
                 if folder.new:
                     with as_state_error(folder.path):
-                        os.write(lock.fileno(), b"made\n")
+                        os.write(lock.fileno(), b"created\n")
                 state._open(dict(identity), resume=resume, force=force)
             except BaseException:
-                if fresh:
+                if was_empty:
                     state._discard()
                 state._lock.close()
                 raise
         except BaseException:
-            if fresh and made:
+            if was_empty and is_own_folder:
                 with contextlib.suppress(StateError):
                     folder.remove()
             folder.close()
@@ -212,7 +218,7 @@ class State:
                 self._check_values()
                 self._check_identity(identity, resume=resume)
                 self.resumed = True
-            # Unbuffered: written rows are in the file, however this process ends.
+            # Unbuffered, so that written rows are in the file even if this process is killed.
             self._out = self._open_rows()
             with as_state_error(self.folder):
                 self._truncate()
@@ -224,12 +230,12 @@ class State:
             raise
 
     def _open_store(self) -> Store:
-        """Open the store, and check that SQLite, which opens files by path, has opened those of this folder."""
+        """Open the store. SQLite opens files by path, so check that it opened the files of this folder."""
         folder = self._state_folder
         if not folder.holds(STORE):
             folder.open_file(STORE, Access.NEW).close()
-        folder.check_place()
-        before = folder.changed(STORE)
+        folder.check_path()
+        before = folder.change_stamp(STORE)
         try:
             store = Store.open(self.folder / STORE, lambda: folder.check_open(STORE))
             try:
@@ -238,8 +244,8 @@ class State:
                 store.close()
                 raise
         except BaseException:
-            # SQLite may have applied the journal of another folder: such a store must not be resumed.
-            if before != folder.changed(STORE):
+            # SQLite may have applied a journal from a different folder, so this store must not be resumed.
+            if before != folder.change_stamp(STORE):
                 with contextlib.suppress(StateError):
                     folder.unlink(STORE)
             raise
@@ -248,60 +254,62 @@ class State:
     def _open_rows(self) -> IO[bytes]:
         folder, has_rows = self._state_folder, self._state_folder.holds(ROWS)
         if has_rows and self.resumed and self.meta.get("complete"):
-            # Complete rows are not written to, so the file may have the name of an output, too (`link_rows`).
-            return folder.open_file(ROWS, Access.READ, links=True)
+            # Nothing is appended to complete rows, so the file may also be hard-linked as an output (`link_rows`).
+            return folder.open_file(ROWS, Access.READ, allow_hard_links=True)
         if has_rows and self.resumed:
             return folder.open_file(ROWS, Access.UPDATE)
         if has_rows:
             folder.check_file(ROWS)
             folder.unlink(ROWS)
-        # Not 0600, since the file may become an output; other users cannot enter its folder.
+        # Mode 0666 minus the umask, since the file may become an output. Other users cannot enter its folder.
         return folder.open_file(ROWS, Access.NEW, mode=0o666)
 
     def open_rows(self) -> IO[bytes]:
-        """Open the rows so far for reading. Raises `StateError`."""
-        return self._state_folder.open_file(ROWS, Access.READ, links=True, buffered=True)
+        """Open the file of rows for reading. Raises `StateError`."""
+        return self._state_folder.open_file(ROWS, Access.READ, allow_hard_links=True, buffered=True)
 
     def link_rows(self, target: Path) -> None:
-        """Hard-link the file of rows to `target`. Raises `OSError`, also on a file system without links."""
+        """Hard-link the file of rows to `target`. Raises `OSError`, for example on a file system without hard links."""
         self._state_folder.link(ROWS, target)
 
     def _check_values(self) -> None:
-        """Refuse invalid values. Raises `StateError`."""
+        """Check the types of the values. Raises `StateError`."""
         try:
             msgspec.convert(self.meta, _Meta)
         except msgspec.ValidationError:
             raise StateDamagedError(str(self.folder)) from None
 
     def _check_identity(self, identity: dict[str, Any], *, resume: bool) -> None:
-        """Refuse to resume an audit other than the interrupted one. Raises `StateError`."""
+        """Check that this audit may resume the interrupted one. Raises `StateError`."""
         if not self.meta["again"]:
-            problem = "an audit of standard input was interrupted here, which cannot be read again; --force starts over"
+            problem = (
+                "an audit of standard input, which cannot be read again, was interrupted here; --force starts over"
+            )
             raise StateError(str(self.folder), problem)
         if not resume:
             problem = "an audit was interrupted here; --resume resumes it, --force starts over"
             raise StateError(str(self.folder), problem)
-        then = self.meta["identity"]
-        for key in {**then, **identity}:
-            before, now = then.get(key), identity.get(key)
+        interrupted = self.meta["identity"]
+        for key in {**interrupted, **identity}:
+            before, now = interrupted.get(key), identity.get(key)
             if before != now:
                 setting = _DESCRIPTIONS.get(key, key)
-                shown = f" ({before} then, {now} now)" if key in _SHOWN else ""
-                problem = f"a different audit was interrupted here: {setting} differs{shown}"
+                values = f" ({before} then, {now} now)" if key in _KEYS_WITH_VALUES else ""
+                problem = f"a different audit was interrupted here: {setting} differs{values}"
                 raise StateError(str(self.folder), f"{problem}; --force starts over")
 
     def _truncate(self) -> None:
         """Truncate the rows to the length of the last checkpoint."""
         assert self._out is not None
         if self.meta.get("finished"):
-            return  # the rows are no longer needed, and may be removed already
-        length, found = self.meta.get("length", 0), self._out.seek(0, os.SEEK_END)
-        if found < length:
+            return  # the rows are no longer needed, and may already be removed
+        length, actual = self.meta.get("length", 0), self._out.seek(0, os.SEEK_END)
+        if actual < length:
             problem = f"{ROWS} is shorter than at the last checkpoint; --force starts over"
             raise StateError(str(self.folder), problem)
         if self._out.writable():
             self._out.truncate(length)
-        elif found != length:
+        elif actual != length:
             raise StateDamagedError(str(self.folder))
         self._out.seek(length)
 
@@ -309,12 +317,12 @@ class State:
         """Append rows. Raises `StateError`."""
         assert self._out is not None
         with as_state_error(self.folder):
-            left = memoryview(rows)
-            while left:
-                left = left[self._out.write(left) :]
+            remaining = memoryview(rows)
+            while remaining:
+                remaining = remaining[self._out.write(remaining) :]
 
     def checkpoint(self, **meta: Any) -> None:
-        """Sync the rows and commit the store, with `meta`. Raises `StateError`, `StoreError`."""
+        """Sync the rows to disk, and commit the store together with `meta`. Raises `StateError`, `StoreError`."""
         assert self._out is not None
         with as_state_error(self.folder):
             os.fsync(self._out.fileno())
@@ -329,17 +337,17 @@ class State:
         self._resumable = False
 
     @property
-    def stays(self) -> bool:
-        """Whether the state stays after `close`, to be resumed."""
+    def is_resumable(self) -> bool:
+        """Whether `close` leaves the state to be resumed."""
         return self._resumable and bool(self.meta.get("next") or self.meta.get("complete"))
 
     def close(self) -> None:
-        """Close the state; it is removed if there is nothing to resume."""
+        """Close the state, and remove it if there is nothing to resume."""
         self._close()
-        if not self.stays:
+        if not self.is_resumable:
             self._discard()
-            if self._made:
-                with contextlib.suppress(StateError):  # the next audit reports it
+            if self._is_own_folder:
+                with contextlib.suppress(StateError):  # the next audit reports a folder that cannot be used
                     self._state_folder.remove()
         self._lock.close()
         self._state_folder.close()
@@ -357,8 +365,8 @@ class State:
     def _clear(self) -> None:
         """Remove all files except the lock.
 
-        The store is removed after the rows, which it describes, and its journal last, since a store without its journal
-        may be incomplete without showing it.
+        The store is removed after the rows that it describes, and its journal last, since it is not detectable that a
+        store without its journal is incomplete.
         """
         for name in sorted(self._state_folder.names(), key=lambda name: (name.startswith(STORE), name)):
             if _is_state_file(name) and name != LOCK:
@@ -366,25 +374,25 @@ class State:
 
 
 def _is_state_file(name: str) -> bool:
-    return name in _NAMES or name.startswith(_TEMPORARY)
+    return name in _FILE_NAMES or name.startswith(_TEMPORARY_PREFIX)
 
 
-def _locked(folder: StateFolder) -> IO[bytes]:
-    """Lock a folder until the file is closed or this process ends. Raises `StateError`."""
+def _lock_folder(folder: StateFolder) -> IO[bytes]:
+    """Lock a folder until the returned file is closed or this process ends. Raises `StateError`."""
     file = folder.open_file(LOCK, Access.APPEND_OR_CREATE)
     try:
-        # If the file no longer has this name, the audit that had locked it removed it.
-        free = try_lock(file.fileno()) and folder.has_name(file, LOCK)
+        # If the file no longer has this name, the audit that had locked it has removed it.
+        is_locked = try_lock(file.fileno()) and folder.has_name(file, LOCK)
     except OSError as error:
         if error.errno == errno.ENOSYS:
-            return file  # Windows, where the lock of SQLite is enough
+            return file  # on Windows, SQLite's lock suffices
         file.close()
         problem = f"cannot be locked: {reason(error)}; name another folder with --state"
         raise StateError(str(folder.path), problem) from None
     except BaseException:
         file.close()
         raise
-    if not free:
+    if not is_locked:
         file.close()
         raise StateError(str(folder.path), "another audit is using it; wait until it ends")
     return file

@@ -30,21 +30,21 @@ from nomyo_attest.errors import NomyoAttestError
 APPLICATION_ID: Final = 0x4E6F4175
 """The SQLite application id of a store."""
 
-FORMAT: Final = 3
-"""Incremented with every change of the tables: an audit with a store of another format cannot be resumed."""
+STORE_FORMAT: Final = 3
+"""Incremented with every change of the tables. An audit cannot be resumed with a store of a different format."""
 
-MESSAGE_MAX: Final = 500
-"""Maximum characters of a tally's message; a summary has many of them."""
+TALLY_MESSAGE_MAX: Final = 500
+"""Maximum characters of a tally's message; a summary contains many messages."""
 
-SCHEMA: Final = (
-    # One row for each record, in the order of the chunks, without an index, so that rows are appended. `profile` is a
-    # number of `profiles`, or the digest after `PROFILES_NUMBERED` numbers.
+STORE_SCHEMA: Final = (
+    # One row for each record, in the order of the chunks. Without an index, so that SQLite only appends. `profile` is a
+    # number in `profiles`, or the digest of the profile once `PROFILES_NUMBERED` numbers are used.
     """CREATE TABLE facts (
         source INTEGER, line INTEGER, payload_id TEXT, verdict INTEGER, processed_at INTEGER, recorded_at INTEGER,
         available INTEGER,
         signature_valid INTEGER, aik_name BLOB, aik_pinned INTEGER, quote BLOB, clock INTEGER, reset_count INTEGER,
         restart_count INTEGER, profile)""",
-    # Profiles with a number above `PROFILES_NUMBERED` may be duplicate.
+    # Profiles with a number above `PROFILES_NUMBERED` may be duplicates.
     "CREATE TABLE profiles (number INTEGER PRIMARY KEY, profile BLOB NOT NULL, pcrs TEXT NOT NULL)",
     """CREATE TABLE counts (
         source INTEGER PRIMARY KEY, affirming INTEGER, warning INTEGER, contraindicated INTEGER, none INTEGER,
@@ -52,12 +52,12 @@ SCHEMA: Final = (
     """CREATE TABLE released (
         released INTEGER, gate TEXT, verdict INTEGER, records INTEGER,
         PRIMARY KEY (released, gate, verdict)) WITHOUT ROWID""",
-    # `lines` joined by commas: the first `LINES_LISTED` of them, and perhaps more.
+    # `lines`, joined by commas, contains at least the first `LINES_LISTED` lines.
     """CREATE TABLE tallies (
         source INTEGER, rule TEXT, requirement TEXT, outcome TEXT, records INTEGER, lines TEXT, message TEXT,
         PRIMARY KEY (source, rule, outcome)) WITHOUT ROWID""",
     *CAUSE_TABLES,
-    # `named` is 0 for records without a tier, which is not the same as a tier "".
+    # `named` is 0 for records without a tier, which is different from the tier "".
     "CREATE TABLE tiers (named INTEGER, tier TEXT, records INTEGER, PRIMARY KEY (named, tier)) WITHOUT ROWID",
     "CREATE TABLE failures (number INTEGER PRIMARY KEY, row BLOB NOT NULL)",
     "CREATE TABLE not_established (sentence TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -81,7 +81,7 @@ UPSERT_RELEASED: Final = """
 INSERT INTO released VALUES (?, ?, ?, ?)
 ON CONFLICT (released, gate, verdict) DO UPDATE SET records = records + excluded.records"""
 
-# A text this long has enough lines: each has at most 20 digits and a comma.
+# A text of this length contains enough lines: each has at most 20 digits and a comma.
 _LINES_LENGTH: Final = 21 * LINES_LISTED
 
 UPSERT_TALLY: Final = f"""
@@ -94,12 +94,12 @@ INSERT INTO tiers VALUES (?, ?, ?)
 ON CONFLICT (named, tier) DO UPDATE SET records = records + excluded.records"""
 
 PROFILES_NUMBERED: Final = 10_000
-"""Maximum PCR profiles to which facts refer by a small number; for further ones each fact has the digest."""
+"""Maximum number of PCR profiles that facts refer to by a number. Facts refer to further profiles by their digest."""
 
-_CACHE_KIB: Final = 8_192
+_CACHE_SIZE_KIB: Final = 8_192
 _VERDICT, _TIER, _PROFILE = map(Fact._fields.index, ("verdict", "security_tier", "pcr_profile"))
-_UNREADABLE: Final = VERDICTS.index(UNREADABLE)
-_SYSTEM_ERRORS: Final = (
+_UNREADABLE_INDEX: Final = VERDICTS.index(UNREADABLE)
+_SYSTEM_ERROR_NAMES: Final = (
     *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"),
     *("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM", "SQLITE_INTERRUPT", "SQLITE_PROTOCOL", "SQLITE_NOLFS"),
 )
@@ -126,15 +126,15 @@ class StoreError(NomyoAttestError):
 
 
 class StoreDamagedError(StoreError):
-    """The content of the store was not written by an audit."""
+    """The store has content that an audit does not write."""
 
 
 class Store:
-    """The store of one audit; use `Store.open`. A context manager that closes it.
+    """The store of one audit, opened with `Store.open`; a context manager.
 
     Attributes:
-        path: its file.
-        connection: to SQLite, for `nomyo_attest.audit.cross_record`.
+        path: the path of its file.
+        connection: the connection to SQLite.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -149,55 +149,59 @@ class Store:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], check: Callable[[], None] | None = None) -> Self:
-        """Open the store in the file `path`, created if there is none; no other process can open it until it is closed.
+        """Open the store in the file `path`, which is created if it does not exist, and lock it until it is closed.
 
-        It does not contain what a killed audit added after its last checkpoint.
+        Results that a killed audit added after its last checkpoint are lost.
 
         Args:
-            path: its file.
-            check: called after SQLite has opened the file, and before SQLite reads it or writes to it; may raise.
+            path: the path of the file.
+            check: called after SQLite has opened the file and before it reads or writes the file; may raise.
 
         Raises:
             StoreError: it cannot be opened.
         """
         path = Path(path).absolute()
-        new = _create(path)
+        is_new = _create_file(path)
         with _as_store_error(path):
             connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             try:
                 if check is not None:
                     check()
-                empty = _is_empty(connection, path)
+                is_empty = _is_empty(connection, path)
                 _set_up(connection, path.parent)
-                if empty:
+                if is_empty:
                     _create_tables(connection)
                 return cls(path, connection)
             except BaseException:
                 connection.close()
-                if new:
+                if is_new:
                     path.unlink(missing_ok=True)
                 raise
 
     def add(self, result: ChunkResult) -> None:
-        """Add the result of the next chunk. Raises `StoreError`, after which only the last checkpoint is valid."""
+        """Add the result of the next chunk.
+
+        Raises:
+            StoreError: it cannot be added. The store is then valid only up to its last checkpoint.
+        """
         with _as_store_error(self.path):
             self._add_profiles(result.profiles)
             if result.facts:
                 self._add_facts(result.facts)
-            many = self.connection.executemany
-            many(UPSERT_COUNTS, ((source, *counts) for source, counts in sorted(result.counts.items())))
-            many(UPSERT_TALLY, map(_tally, result.tallies))
-            many(UPSERT_CAUSE, cause_rows(result.causes))
-            many(UPSERT_BOOT, boot_rows(result.boots))
-            many(UPSERT_RELEASED, ((*key, records) for key, records in sorted(result.released.items())))
-            many(
+            executemany = self.connection.executemany
+            executemany(UPSERT_COUNTS, ((source, *counts) for source, counts in sorted(result.counts.items())))
+            executemany(UPSERT_TALLY, map(_tally_parameters, result.tallies))
+            executemany(UPSERT_CAUSE, cause_rows(result.causes))
+            executemany(UPSERT_BOOT, boot_rows(result.boots))
+            executemany(UPSERT_RELEASED, ((*key, records) for key, records in sorted(result.released.items())))
+            executemany(
                 "INSERT OR IGNORE INTO not_established VALUES (?)",
                 ((sentence,) for sentence in sorted(result.not_established)),
             )
             listed = result.failures[: FAILURES_LISTED - self._failures]
-            many("INSERT INTO failures (row) VALUES (?)", ((row,) for row in listed))
+            executemany("INSERT INTO failures (row) VALUES (?)", ((row,) for row in listed))
             self._failures += len(listed)
-            many(
+            executemany(
                 "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     (source.source, source.name, source.kind, source.size, source.sha256, source.blank, source.problem)
@@ -207,9 +211,9 @@ class Store:
             self.connection.execute("UPDATE totals SET written = written + ?", (result.written,))
 
     def checkpoint(self, **meta: Any) -> None:
-        """Commit everything added so far, together with JSON-compatible values for `meta`.
+        """Commit all results added so far, together with JSON-compatible values for `meta`.
 
-        The data is synced when this returns. Raises `StoreError`.
+        The data is synced to disk before this returns. Raises `StoreError`.
         """
         with _as_store_error(self.path):
             self.connection.executemany(
@@ -220,22 +224,22 @@ class Store:
             self.connection.execute("BEGIN IMMEDIATE")
 
     def meta(self) -> dict[str, Any]:
-        """Return the `meta` values of all checkpoints, for each key the latest. Raises `StoreError`."""
+        """Return the `meta` values of all checkpoints: for each key, the latest value. Raises `StoreError`."""
         with _as_store_error(self.path):
             rows = self.connection.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
         try:
             return {key: msgspec.json.decode(value) for key, value in rows}
         except (msgspec.DecodeError, TypeError, ValueError, RecursionError):
-            raise StoreDamagedError(str(self.path), "a value in it is not JSON") from None
+            raise StoreDamagedError(str(self.path), "contains a value that is not JSON") from None
 
     def query(self, sql: str, parameters: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query. Raises `StoreError`."""
         with _as_store_error(self.path):
-            for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 - `yield from` would close the cursor, which raises once the store is closed
+            for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 - `yield from` closes the cursor, which raises after the store was closed
                 yield row
 
     def execute(self, sql: str, rows: Iterable[tuple[Any, ...]] | None = None) -> None:
-        """Execute a statement, once for each of `rows` if they are given. Raises `StoreError`."""
+        """Execute a statement once, or once for each of `rows`. Raises `StoreError`."""
         with _as_store_error(self.path):
             if rows is None:
                 self.connection.execute(sql)
@@ -243,13 +247,13 @@ class Store:
                 self.connection.executemany(sql, rows)
 
     def close(self) -> None:
-        """Close the store; anything added since the last checkpoint is lost. Closing it again does nothing."""
+        """Close the store. Results added since the last checkpoint are lost. Closing it again does nothing."""
         if self._closed:
             return
         self._closed = True
-        with contextlib.suppress(sqlite3.Error):  # of a query whose rows were not all read
-            self.connection.rollback()  # inside a transaction the next statement fails
-            self.connection.execute("PRAGMA temp_store_directory = ''")  # a setting of the whole process
+        with contextlib.suppress(sqlite3.Error):  # raised by a query whose rows were not all read
+            self.connection.rollback()  # the next statement would fail inside a transaction
+            self.connection.execute("PRAGMA temp_store_directory = ''")  # the setting applies to the whole process
         with _as_store_error(self.path):
             self.connection.close()
 
@@ -262,27 +266,27 @@ class Store:
         self.close()
 
     def _add_facts(self, facts: list[Fact]) -> None:
-        """Add facts by columns: a few calls per chunk are faster than a few per record."""
+        """Add facts column by column: a few calls per chunk are faster than a few calls per record."""
         columns: list[tuple[Any, ...]] = list(zip(*facts, strict=True))
         tier, profile = columns[_TIER], columns[_PROFILE]
         columns[_PROFILE] = tuple(map(self._profiles.get, profile, profile))
         del columns[_TIER]
         self.connection.executemany(_INSERT_FACT, zip(*columns, strict=True))
-        read = map(_UNREADABLE.__ne__, columns[_VERDICT])  # the others have no tier
-        claimed = Counter(compress(tier, read)).items()
-        self.connection.executemany(UPSERT_TIER, [(name is not None, name or "", count) for name, count in claimed])
+        is_readable = map(_UNREADABLE_INDEX.__ne__, columns[_VERDICT])  # an unreadable record claims no tier
+        counts = Counter(compress(tier, is_readable)).items()
+        self.connection.executemany(UPSERT_TIER, [(name is not None, name or "", count) for name, count in counts])
 
     def _add_profiles(self, profiles: dict[bytes, str]) -> None:
-        """Number the new profiles.
+        """Add the new profiles and number them.
 
-        Beyond `PROFILES_NUMBERED` only the most recent profiles are cached; the others are stored again when they
-        recur, which takes space but changes no result.
+        Beyond `PROFILES_NUMBERED`, only the most recent profiles are cached. Other profiles are stored again when they
+        recur, which takes space but does not change a result.
         """
         for profile, pcrs in profiles.items():
             if profile in self._profiles or profile in self._recent:
                 continue
             added = self.connection.execute("INSERT INTO profiles (profile, pcrs) VALUES (?, ?)", (profile, pcrs))
-            assert added.lastrowid is not None  # of an INSERT that did not raise
+            assert added.lastrowid is not None  # the INSERT succeeded
             if added.lastrowid <= PROFILES_NUMBERED:
                 self._profiles[profile] = added.lastrowid
                 continue
@@ -291,8 +295,8 @@ class Store:
             self._recent.add(profile)
 
 
-def _create(path: Path) -> bool:
-    """Create the file with mode 0600; returns whether it is new. Raises `StoreError`."""
+def _create_file(path: Path) -> bool:
+    """Create the file with mode 0600 if it does not exist; returns whether it is new. Raises `StoreError`."""
     try:
         return create_empty(path)
     except OSError as error:
@@ -300,10 +304,10 @@ def _create(path: Path) -> bool:
 
 
 def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is empty: new, or of an audit that was killed early.
+    """Whether the file is empty: it is new, or an audit was killed before it created the tables.
 
     Raises:
-        StoreError: the file is not a store of this format; nothing was written to it.
+        StoreError: the file is not a store of this format. It is not modified.
     """
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -312,27 +316,27 @@ def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
     if (application, version, tables) == (0, 0, 0):
         return True
     if application != APPLICATION_ID:
-        raise StoreDamagedError(str(path), "expected the store of an audit, got another file")
-    if version != FORMAT:
-        problem = f"expected a store of format {FORMAT}, got {version}: another version of nomyo-attest wrote it"
+        raise StoreDamagedError(str(path), "expected the store of an audit, got a different file")
+    if version != STORE_FORMAT:
+        problem = f"expected a store of format {STORE_FORMAT}, got {version}, from a different version of nomyo-attest"
         raise StoreError(str(path), f"{problem}; --force, without --resume, starts over")
     return False
 
 
 def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
-    """Limit the memory that SQLite uses; the rest goes to temporary files in the folder of the store.
+    """Limit SQLite's memory, and put its temporary files into the folder of the store.
 
-    Leaves a transaction open that has written something, so that SQLite has its journal open as well.
+    Begins a transaction and writes in it, so that SQLite opens its journal, too.
     """
     quoted = str(folder).replace("'", "''")
-    if display(quoted) != quoted:  # no SQL text contains a path that is not UTF-8
+    if display(quoted) != quoted:  # SQL cannot contain a path that is not UTF-8
         quoted = ""
     for pragma in (
         "locking_mode = EXCLUSIVE",
         "page_size = 8192",
         "journal_mode = TRUNCATE",
         "synchronous = FULL",
-        f"cache_size = -{_CACHE_KIB}",
+        f"cache_size = -{_CACHE_SIZE_KIB}",
         "temp_store = FILE",
         f"temp_store_directory = '{quoted}'",
     ):
@@ -343,38 +347,39 @@ def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
-    for statement in SCHEMA:
+    for statement in STORE_SCHEMA:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute(f"PRAGMA user_version = {STORE_FORMAT}")
     connection.execute("COMMIT")
     connection.execute("BEGIN IMMEDIATE")
 
 
 @contextlib.contextmanager
 def _as_store_error(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors as `StoreError`, or as `StoreDamagedError` if the content of the file is the cause."""
+    """Raise SQLite's errors as `StoreError`, or as `StoreDamagedError` if the content of the file caused them."""
     try:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
         problem = "another audit is using it" if name == "SQLITE_BUSY" else str(error)
         if name.startswith("SQLITE_IOERR"):
-            problem += " (such as of a failing disk, a quota, or a limit on the size of files, see ulimit -f)"
+            problem += " (possible causes: a failing disk, a quota, or a file size limit, see ulimit -f)"
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
             problem += f"; {NO_SPACE_HINT}"
-        is_system_error = name.startswith(_SYSTEM_ERRORS) or _is_misuse(error) or not os.access(path, os.W_OK)
+        is_system_error = name.startswith(_SYSTEM_ERROR_NAMES) or _is_misuse(error) or not os.access(path, os.W_OK)
         kind = StoreError if is_system_error else StoreDamagedError
         raise kind(str(path), problem) from error
-    except UnicodeDecodeError as error:  # a name of the schema in an error message
-        raise StoreDamagedError(str(path), "a text in it is not UTF-8") from error
+    except UnicodeDecodeError as error:  # an error message quotes a name of the schema
+        raise StoreDamagedError(str(path), "contains text that is not UTF-8") from error
 
 
 def _is_misuse(error: sqlite3.Error) -> bool:
-    """Whether the caller caused the error, such as by using a closed store: such an error has no SQLite code."""
+    """Whether the caller caused the error, for example by using a closed store. These errors have no SQLite code."""
     return isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
 
 
-def _tally(part: Tally) -> tuple[Any, ...]:
-    lines = ",".join(map(str, part.lines[:LINES_LISTED]))
-    return part.source, part.rule, part.requirement, part.outcome, part.records, lines, part.message[:MESSAGE_MAX]
+def _tally_parameters(tally: Tally) -> tuple[Any, ...]:
+    lines = ",".join(map(str, tally.lines[:LINES_LISTED]))
+    message = tally.message[:TALLY_MESSAGE_MAX]
+    return tally.source, tally.rule, tally.requirement, tally.outcome, tally.records, lines, message

@@ -15,24 +15,24 @@ from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is_repair, open_line, recorded_of
 from nomyo_attest.ledger.redaction import CLAIMS, FIELDS
 
-_MARKS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
-"""Each record with stored evidence contains one of these texts; few responses do."""
+_MARKERS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
+"""Every record with stored evidence contains one of these texts; few responses do."""
 
-_HOLDERS: Final = (METADATA, BLOCK, "is_available")
-"""Keys of a response, its metadata or its block: an object with one of them at the top level is read as such."""
+_RESPONSE_KEYS: Final = (METADATA, BLOCK, "is_available")
+"""Keys that identify a response, its metadata or its block: an object with one of them is not stored evidence."""
 
-_ROW_KEYS: Final = frozenset({"source", "line", "verdict", "pcr_profile", "evidence"})
-"""Keys of a verdict with evidence; its other keys are those of a row."""
+_REQUIRED_ROW_KEYS: Final = frozenset({"source", "line", "verdict", "pcr_profile", "evidence"})
+"""Keys that a verdict with evidence must have; its other keys are those of a row."""
 
 _COLUMNS: Final = frozenset(COLUMNS)
 
-_COMPLETION: Final = "choices"
-"""A key that every response has and stored evidence never has: no server can make its response look stored."""
+_COMPLETION_KEY: Final = "choices"
+"""A key that every response has and stored evidence never has, so that a response cannot pose as stored evidence."""
 
-_NAMED: Final = frozenset(
+_PROTOCOL_KEYS: Final = frozenset(
     {*FIELDS, "pcr_values", BLOCK, "payload_id", "is_encrypted", *(path.split(".")[0] for path in CLAIMS)}
 )
-"""The keys of the protocol in `_metadata` and in the block."""
+"""Keys of the protocol in `_metadata` and in the block."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -41,11 +41,11 @@ class StoredEvidence(msgspec.Struct, frozen=True):
     """The evidence of one record.
 
     Attributes:
-        evidence: the evidence as parsed, for an appraisal.
-        payload_id: the payload id that the client gave; None if it gave none.
-        text: both as JSON text, to be stored again; None if they cannot be extracted.
-        recorded: the information about the recording.
-        problem: why the line cannot be appraised; None if it can.
+        evidence: the parsed evidence, for an appraisal.
+        payload_id: the payload id that the client passed to its appraisal; None if it passed none.
+        text: evidence and payload id as JSON text, to be stored again; None if they cannot be extracted.
+        recorded: how and when a ledger recorded the response.
+        problem: why the record cannot be appraised; None if it can.
     """
 
     evidence: Any
@@ -56,65 +56,67 @@ class StoredEvidence(msgspec.Struct, frozen=True):
 
 
 class RepairError(Exception):
-    """A ledger's line that replaces a torn one; it has no evidence."""
+    """The record is a ledger's line that replaces a torn line, and has no evidence."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         repair = document["repair"]
         size = repair.get("bytes") if isinstance(repair, dict) else None
-        left = f"{size} bytes" if type(size) is int else "an unknown part"
-        super().__init__(f"the ledger's line was torn when its writer stopped; {left} of it remained")
+        rest = f"{size} bytes" if type(size) is int else "an unknown part"
+        super().__init__(f"the ledger's line was torn when its writer stopped; {rest} of it remained")
 
 
-class _Line(msgspec.Struct):
+class _LinePart(msgspec.Struct):
     part: msgspec.Raw = msgspec.field(name="evidence")
 
 
-class _Response(msgspec.Struct):
+class _ResponsePart(msgspec.Struct):
     part: msgspec.Raw = msgspec.field(name=METADATA)
 
 
-def unwrap(text: bytes) -> StoredEvidence | None:
+def read_stored_evidence(text: bytes) -> StoredEvidence | None:
     """Read the evidence that a record stores; returns None if the record is a response.
 
     Raises:
         EvidenceError: the record is malformed.
-        RepairError: it is a ledger's line that replaces a torn one.
+        RepairError: it is a ledger's line that replaces a torn line.
     """
-    if not any(mark in text for mark in _MARKS) or len(text) > TEXT_MAX:
+    if not any(mark in text for mark in _MARKERS) or len(text) > TEXT_MAX:
         return None
     try:
         document = parse_record(text)
     except EvidenceError:
-        return None  # the reader of responses reports why
-    if not isinstance(document, dict) or _COMPLETION in document or any(key in document for key in _HOLDERS):
+        return None  # `read_evidence` reports the error
+    if not isinstance(document, dict) or _COMPLETION_KEY in document or any(key in document for key in _RESPONSE_KEYS):
         return None
     if is_repair(document):
         raise RepairError(document)
-    part = _cut(text.removeprefix(_BOM), _Line)
+    part = _extract(text.removeprefix(_BOM), _LinePart)
     if is_line(document):
         return _with_recording(document, part, lambda: recorded_of(document))
-    if not _ROW_KEYS <= document.keys() <= _COLUMNS or document["evidence"] is None:
+    if not _REQUIRED_ROW_KEYS <= document.keys() <= _COLUMNS or document["evidence"] is None:
         return None
     if type(document) is JsonObject and document.duplicates:
         raise EvidenceError(min(document.duplicates)[:40], "a unique key", "a duplicate key")
     evidence = document["evidence"]
-    if is_line(evidence) and not any(key in evidence for key in _HOLDERS):
-        return _with_recording(evidence, part and _cut(bytes(part), _Line), lambda: _recorded_in_row(document))
-    return StoredEvidence(evidence, None, part if _has_no_completion(evidence) else None, _recorded_in_row(document))
+    if is_line(evidence) and not any(key in evidence for key in _RESPONSE_KEYS):
+        return _with_recording(evidence, part and _extract(bytes(part), _LinePart), lambda: _recorded_in_row(document))
+    return StoredEvidence(
+        evidence, None, part if _is_without_completion(evidence) else None, _recorded_in_row(document)
+    )
 
 
 def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recorded]) -> StoredEvidence:
-    """Read a ledger's line; the information about its recording is returned even if it cannot be appraised."""
+    """Read a ledger's line. `recorded` is set even if the line cannot be appraised."""
     recorded = Recorded()
     try:
         recorded = read()
-        return msgspec.structs.replace(_opened(line, part), recorded=recorded)
+        return msgspec.structs.replace(_read_line(line, part), recorded=recorded)
     except EvidenceError as error:
         return StoredEvidence(None, recorded=recorded, problem=error)
 
 
 def _recorded_in_row(row: dict[str, Any]) -> Recorded:
-    """Read the information about the recording from a verdict on a ledger's line. Raises `EvidenceError`."""
+    """Read the columns about the recording from a verdict on a ledger's line. Raises `EvidenceError`."""
     at, gate, released = row.get("recorded_at"), row.get("gate"), row.get("released")
     if at is not None and (type(at) is not int or seconds_of(at) is None):
         raise EvidenceError("recorded_at", "whole seconds since 1970", describe_type(at))
@@ -125,78 +127,78 @@ def _recorded_in_row(row: dict[str, Any]) -> Recorded:
     return Recorded(at, gate, released)
 
 
-def _has_no_completion(evidence: Any) -> bool:
-    """Whether the evidence of a line, which another program may have written, is an object without a completion."""
-    return isinstance(evidence, dict) and _COMPLETION not in evidence
+def _is_without_completion(evidence: Any) -> bool:
+    """Whether the evidence of a line is an object without a completion, even if another program wrote the line."""
+    return isinstance(evidence, dict) and _COMPLETION_KEY not in evidence
 
 
-def _opened(line: dict[str, Any], part: msgspec.Raw | None) -> StoredEvidence:
-    """Read the evidence of a ledger's line, `part` being its text. Raises `EvidenceError`.
+def _read_line(line: dict[str, Any], part: msgspec.Raw | None) -> StoredEvidence:
+    """Read the evidence of a ledger's line; `part` is its JSON text. Raises `EvidenceError`.
 
-    A payload id that the client gave is stored with the evidence, as such a line: without it a re-appraisal would use
-    the one in the response, and accept the evidence of another response. Evidence that looks like a line is stored as
-    the evidence of a line, too, so that it is not read as one the next time.
+    If the client passed a payload id, the evidence is stored as a line with that id. Without it, a re-appraisal would
+    use the id in the response, and accept the evidence of a different response. Evidence that looks like a line is also
+    stored as the evidence of a line, so that it is not mistaken for a line the next time.
     """
-    evidence, given = open_line(line)
-    if not _has_no_completion(evidence):
+    evidence, payload_id = open_line(line)
+    if not _is_without_completion(evidence):
         part = None
-    if part is not None and (given is not None or is_line(evidence)):
-        beginning = msgspec.json.encode({"format": LEDGER_FORMAT, "payload_id": given, "given": given is not None})
-        part = msgspec.Raw(b'%s,"evidence":%s}' % (beginning.removesuffix(b"}"), bytes(part)))
-    return StoredEvidence(evidence, given, part)
+    if part is not None and (payload_id is not None or is_line(evidence)):
+        fields = {"format": LEDGER_FORMAT, "payload_id": payload_id, "given": payload_id is not None}
+        part = msgspec.Raw(b'%s,"evidence":%s}' % (msgspec.json.encode(fields).removesuffix(b"}"), bytes(part)))
+    return StoredEvidence(evidence, payload_id, part)
 
 
 def evidence_to_store(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw | None:
     """Return the part of a record that an appraisal needs, unchanged and on one line.
 
-    It is a response that has only `_metadata`, or a record that is not a whole response. A completion is never part of
-    it: for a record without `_metadata`, only the protocol's keys and the `claims` of a policy are returned.
+    The part is a response that has only `_metadata`, or a record that is not a whole response. It never contains a
+    completion: of a record without `_metadata`, only the protocol's keys and the `claims` of a policy are returned.
 
     Returns:
-        The part. None if there is none, if it is ambiguous or longer than `LONG`, or if not every reader of JSON
-        accepts it: with a lone surrogate, NaN or a number out of range.
+        The part. None if the record has no such part, if the part is ambiguous or longer than `LONG`, or if some JSON
+        readers reject it: it contains a lone surrogate, NaN or a number out of range.
     """
-    document = _parsed(text) if len(text) <= LONG else parse_long(text)
+    document = _parse(text) if len(text) <= LONG else parse_long(text)
     if not isinstance(document, dict) or (type(document) is JsonObject and document.duplicates):
         return None
     text = text.removeprefix(_BOM)
-    beside = BLOCK in document or "is_available" in document
+    has_block = BLOCK in document or "is_available" in document
     if METADATA in document:
-        if beside:
-            return None  # ambiguous: a part could be read differently
-        part = _cut(text, _Response)
+        if has_block:
+            return None  # ambiguous: a re-appraisal could read different evidence
+        part = _extract(text, _ResponsePart)
         return part and msgspec.Raw(b'{"%s":%s}' % (METADATA.encode(), bytes(part)))
-    if not beside or _COMPLETION in document:
+    if not has_block or _COMPLETION_KEY in document:
         return None
-    known = _NAMED.union(claims)
-    if document.keys() <= known:
+    stored_keys = _PROTOCOL_KEYS.union(claims)
+    if document.keys() <= stored_keys:
         return _on_one_line(text)
     try:
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return _on_one_line(msgspec.json.encode({key: part for key, part in parts.items() if key in known}))
+    return _on_one_line(msgspec.json.encode({key: part for key, part in parts.items() if key in stored_keys}))
 
 
-def _cut(text: bytes, holder: type[_Line | _Response]) -> msgspec.Raw | None:
+def _extract(text: bytes, holder: type[_LinePart | _ResponsePart]) -> msgspec.Raw | None:
     try:
         part = bytes(msgspec.json.decode(text, type=holder).part)
     except (msgspec.MsgspecError, RecursionError):
-        return None  # such as for a lone surrogate
+        return None  # for example because of a lone surrogate
     return _on_one_line(part)
 
 
 def _on_one_line(text: bytes) -> msgspec.Raw | None:
     if len(text) > LONG:
-        return None  # ten times the size of any evidence
+        return None  # longer than any evidence
     try:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None  # in a row it would make the row unreadable
+        return None  # readers of rows could not decode it
     return msgspec.Raw(text.strip(b" \t\r\n").replace(b"\r", b" ").replace(b"\n", b" "))
 
 
-def _parsed(text: bytes) -> Any:
+def _parse(text: bytes) -> Any:
     try:
         return parse_record(text)
     except EvidenceError:

@@ -168,14 +168,14 @@ def run(arguments: argparse.Namespace) -> int:
         reports.check_free(force=arguments.force)
     policy = load_policy(arguments.policy)
 
-    from nomyo_attest.audit.run import Audit, Request, allowed_processes
+    from nomyo_attest.audit.run import Audit, AuditRequest, count_available_cores
     from nomyo_attest.audit.state import StateDamagedError, StateError
     from nomyo_attest.audit.store import StoreDamagedError, StoreError
     from nomyo_attest.cli.audit_reports import print_summary, summarized, write_all
     from nomyo_attest.cli.progress import track_audit
     from nomyo_attest.errors import NomyoAttestError
 
-    request = Request(
+    request = AuditRequest(
         names=arguments.sources,
         policy=policy,
         column=arguments.column,
@@ -185,7 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
         until=order.until,
         select=order.select,
         keep_evidence=arguments.keep_evidence,
-        processes=arguments.processes or allowed_processes(),
+        processes=arguments.processes or count_available_cores(),
         rows=bool(arguments.out),
         command=arguments.typed,
     )
@@ -197,7 +197,7 @@ def run(arguments: argparse.Namespace) -> int:
                 reports.state,
                 resume=arguments.resume,
                 force=arguments.force,
-                or_temporary=arguments.state is None,
+                allow_temporary=arguments.state is None,
             ) as audit,
         ):
             if reports.state is not None and audit.state.folder != reports.state:
@@ -221,13 +221,13 @@ def run(arguments: argparse.Namespace) -> int:
                 summary = summarized(audit, reports, order, replace=replace)
                 write_all(audit, summary, reports, replace=replace)
             except (KeyboardInterrupt, SystemExit):
-                if audit.stays:
+                if audit.is_resumable:
                     print_error(f"interrupted; {_RESUME_HINT}")
                 raise
             except (StateDamagedError, StoreDamagedError):
                 raise
             except (StateError, StoreError) as error:
-                raise CommandError(f"{error}; {_RESUME_HINT}" if audit.stays else str(error)) from None
+                raise CommandError(f"{error}; {_RESUME_HINT}" if audit.is_resumable else str(error)) from None
             audit.finish()
             print_summary(audit, summary, reports, arguments)
     except CommandError:
@@ -263,4 +263,4 @@ def _check_still_free(audit: Audit, reports: Reports, *, force: bool) -> None:
     try:
         reports.check_free(force=force)
     except CommandError as error:
-        raise CommandError(f"{error}; then {_RESUME_HINT}" if audit.stays else str(error)) from None
+        raise CommandError(f"{error}; then {_RESUME_HINT}" if audit.is_resumable else str(error)) from None

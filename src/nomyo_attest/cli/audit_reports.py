@@ -25,7 +25,7 @@ def summarized(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
     """Summarize the audit, and write the findings across records. Raises `StoreError`, `OutputError`."""
     with contextlib.ExitStack() as stack:
         write: Callable[[CrossRecordFinding], None] | None = None
-        if reports.cross_record is not None and not audit.finished:
+        if reports.cross_record is not None and not audit.is_finished:
             import msgspec
 
             file = stack.enter_context(atomic_output(reports.cross_record, replace=replace))
@@ -45,7 +45,7 @@ def summarized(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
 
 def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool) -> None:
     """Write every other file. Raises `OutputError`."""
-    if audit.finished:
+    if audit.is_finished:
         return
     for output in reports.outputs:
         write_rows(audit.state, output, replace=replace)

@@ -86,4 +86,4 @@ def _audit_with_bar(steps: Iterator[AuditProgress], err: TextIO) -> Iterator[Aud
 def rate_text(step: AuditProgress, seconds: float) -> str:
     """Describe the number of records, and the rate of those appraised in this run (not those of a resumed audit)."""
     text = f"{step.records:,} records"
-    return f"{text}, {step.fresh / seconds:,.0f}/s" if seconds >= 1 else text
+    return f"{text}, {step.new_records / seconds:,.0f}/s" if seconds >= 1 else text

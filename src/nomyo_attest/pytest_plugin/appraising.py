@@ -166,11 +166,11 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
     """Appraise one record: a response, a ledger line or a stored verdict. Raises `RefusedError`."""
     from nomyo_attest.appraisal import appraise
     from nomyo_attest.appraisal.verifier import try_to_read
-    from nomyo_attest.audit.stored_evidence import RepairError, unwrap
+    from nomyo_attest.audit.stored_evidence import RepairError, read_stored_evidence
     from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
 
     try:
-        stored = unwrap(text)
+        stored = read_stored_evidence(text)
     except (EvidenceError, RepairError) as error:
         raise RefusedError("the evidence cannot be read", f"{place}: {sanitized(str(error))}") from None
     given, payload_id = (text, None) if stored is None else (stored.evidence, stored.payload_id)

@@ -196,12 +196,12 @@ def _named(records: Iterator[tuple[int, int, bytes]]) -> Iterator[Found]:
 
 def _payload_id(text: bytes) -> str:
     """Return the payload id if it is a valid test name, else "". The test itself checks the id."""
-    from nomyo_attest.audit.stored_evidence import RepairError, unwrap
+    from nomyo_attest.audit.stored_evidence import RepairError, read_stored_evidence
     from nomyo_attest.errors import EvidenceError
     from nomyo_attest.evidence.strict_json import parse_record
 
     try:
-        stored = unwrap(text)
+        stored = read_stored_evidence(text)
         document = parse_record(text) if stored is None else stored.evidence
     except (EvidenceError, RepairError):
         return ""

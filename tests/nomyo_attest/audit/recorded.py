@@ -32,7 +32,7 @@ SMALL_STEPS = """if True:
     from nomyo_attest.audit.sources import parts, reading
     from nomyo_attest.cli import main
 
-    run.CHECKPOINT_SECONDS = run.CHECKPOINT_COSTS = 0
+    run.CHECKPOINT_SECONDS = run.CHECKPOINT_COST_FACTOR = 0
     reading.CHUNK_PARTS = 4
     parts.LineCutter.__init__.__defaults__ = (8192, 16 * 1024 * 1024)
     sys.exit(main())

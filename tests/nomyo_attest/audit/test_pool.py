@@ -66,7 +66,7 @@ def test_a_process_killed_from_outside_costs_nothing(undisturbed: list[ChunkResu
             os.kill(ready.pid, signal.SIGKILL)
         found.append(result)
     assert found == undisturbed
-    assert pool.lost == 1
+    assert pool.workers_lost == 1
     assert children(os.getpid()) == []
 
 
@@ -75,7 +75,7 @@ def test_a_chunk_is_repeated_after_the_death_of_its_worker(tmp_path: Path) -> No
     texts[20] = Deadly.text(texts[20], tmp_path / "count", times=2)
     pool = Pool(ORDER, 2)
     assert list(pool.results(chunks(texts, SIZE))) == results(1, texts)
-    assert pool.lost == 2
+    assert pool.workers_lost == 2
 
 
 def test_records_that_kill_workers_are_unreadable_and_nothing_else_changes(
@@ -94,7 +94,7 @@ def test_records_that_kill_workers_are_unreadable_and_nothing_else_changes(
             assert told["reason"] == f"appraising it ended the process (signal {how.value})"
         else:
             assert row == before
-    assert pool.lost == 3 + 2 * 2
+    assert pool.workers_lost == 3 + 2 * 2
     assert [one for one in found if one.number != 1] == [one for one in undisturbed if one.number != 1]
     assert found[1].counts[0][VERDICTS.index("unreadable")] == len(deadly)
     assert [one.source_ends for one in found] == [one.source_ends for one in undisturbed]
@@ -106,7 +106,7 @@ def test_a_chunk_whose_records_kill_only_together_is_accounted_for(
     """Each record is fine by itself, as where memory runs out."""
     texts = [*TEXTS[:32]]
     texts[3] = Deadly.text(texts[3], tmp_path / "count", 1000)
-    monkeypatch.setattr("nomyo_attest.audit.pool._Single", lambda record: ListChunk(0, []))
+    monkeypatch.setattr("nomyo_attest.audit.pool._SingleRecordChunk", lambda record: ListChunk(0, []))
     (first, second) = Pool(ORDER, 2).results(chunks(texts, SIZE))
     assert first.counts == {0: [0, 0, 0, 0, SIZE, 0, 0]}
     told = {json.loads(row)["reason"] for row in rows([first])}

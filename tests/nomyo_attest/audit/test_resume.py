@@ -114,7 +114,7 @@ def in_child(work: Callable[[], int]) -> int:
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_run, "CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr(audit_run, "CHECKPOINT_COSTS", 0)
+    monkeypatch.setattr(audit_run, "CHECKPOINT_COST_FACTOR", 0)
     monkeypatch.setattr(reading, "CHUNK_PARTS", 4)
     monkeypatch.setattr(parts.LineCutter.__init__, "__defaults__", (8192, 16 * 1024 * 1024))
 

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 def open_state(
     folder: Path, *, resume: bool = False, force: bool = False, again: bool = True, **identity: Any
 ) -> State:
-    return State.open(folder, {**IDENTITY, **identity}, resume=resume, force=force, again=again)
+    return State.open(folder, {**IDENTITY, **identity}, resume=resume, force=force, is_rereadable=again)
 
 
 def interrupt(folder: Path, **options: Any) -> None:
@@ -109,7 +109,7 @@ def test_an_audit_of_standard_input_cannot_be_resumed(folder: Path) -> None:
     state._close()
     state._lock.close()  # as if killed
     for resume in (False, True):
-        with pytest.raises(StateError, match="standard input was interrupted here, which cannot be read again"):
+        with pytest.raises(StateError, match="an audit of standard input, which cannot be read again, was interrupted"):
             open_state(folder, resume=resume)
 
 

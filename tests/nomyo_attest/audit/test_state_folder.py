@@ -54,13 +54,15 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def open_state(folder: Path, *, resume: bool = False, force: bool = False, or_temporary: bool = False) -> State:
-    return State.open(folder, {"policy": "p"}, resume=resume, force=force, again=True, or_temporary=or_temporary)
+def open_state(folder: Path, *, resume: bool = False, force: bool = False, allow_temporary: bool = False) -> State:
+    return State.open(
+        folder, {"policy": "p"}, resume=resume, force=force, is_rereadable=True, allow_temporary=allow_temporary
+    )
 
 
-def interrupt(folder: Path, *, or_temporary: bool = False) -> State:
+def interrupt(folder: Path, *, allow_temporary: bool = False) -> State:
     """Leave the state of an interrupted audit."""
-    state = open_state(folder, or_temporary=or_temporary)
+    state = open_state(folder, allow_temporary=allow_temporary)
     state.write(b"1234")
     state.checkpoint(next=1)
     state.close()
@@ -70,7 +72,7 @@ def interrupt(folder: Path, *, or_temporary: bool = False) -> State:
 def refused(folder: Path, match: str) -> None:
     """See that no audit uses the folder, whatever the options, and that nothing in it or about it changes."""
     before = snapshot(folder)
-    for options in ({}, {"resume": True}, {"force": True}, {"resume": True, "or_temporary": True}):
+    for options in ({}, {"resume": True}, {"force": True}, {"resume": True, "allow_temporary": True}):
         with pytest.raises(StateError, match=match) as caught:
             open_state(folder, **options)
         assert "--state" in str(caught.value)
@@ -115,7 +117,7 @@ def test_a_path_that_is_not_a_folder_is_refused_with_a_hint(folder: Path, make: 
 def test_a_umask_that_keeps_the_owner_out_is_named_and_leaves_no_folder(folder: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        with pytest.raises(StateError, match=r"got 0[05]00: set a umask that leaves the owner all rights"):
+        with pytest.raises(StateError, match=r"got 0[05]00: set a umask that gives the owner all permissions"):
             open_state(folder)
     finally:
         os.umask(before)
@@ -155,7 +157,7 @@ def test_a_second_name_of_a_file_outside_is_never_written_to(folder: Path, victi
     interrupt(folder)
     (folder / name).unlink(missing_ok=True)
     os.link(victim, folder / name)
-    with pytest.raises(StateError, match=f"{name}: is one of 2 names of a file"):
+    with pytest.raises(StateError, match=f"{name}: is one of 2 hard links to a file"):
         open_state(folder, resume=True)
 
 
@@ -181,9 +183,9 @@ def test_the_folder_is_private_under_every_umask(folder: Path, umask: int) -> No
 @pytest.mark.parametrize("mode", [0o2775, 0o2777, 0o1777])
 def test_a_folder_that_others_can_write_to_may_contain_a_state(folder: Path, temporary: Path, mode: int) -> None:
     folder.parent.chmod(mode)
-    state = interrupt(folder, or_temporary=True)
+    state = interrupt(folder, allow_temporary=True)
     assert state.folder == folder
-    state = open_state(folder, resume=True, or_temporary=True)
+    state = open_state(folder, resume=True, allow_temporary=True)
     assert (state.folder, state.resumed) == (folder, True)
     state.close()
     assert not list(temporary.iterdir())
@@ -222,7 +224,7 @@ def swapped_while_opened(folder: Path, other: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite3, "connect", connect)
-        with pytest.raises(StateError, match=f"another folder was put in its place while {STORE} was opened"):
+        with pytest.raises(StateError, match=f"another user or process replaced the folder while {STORE} was opened"):
             yield
 
 
@@ -302,8 +304,8 @@ def test_a_journal_of_another_folder_is_detected_and_the_store_it_changed_is_rem
 def test_a_folder_that_is_swapped_before_it_is_used_is_noticed(folder: Path, forged: Path) -> None:
     held = StateFolder.open(folder)
     swap(folder, forged)
-    with pytest.raises(StateError, match="another folder was put in its place"):
-        held.check_place()
+    with pytest.raises(StateError, match="another user or process replaced the folder"):
+        held.check_path()
     held.remove()
     assert folder.is_dir()
     held.close()
@@ -348,10 +350,10 @@ def permissions_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("permissions_ignored")
 class TestWherePermissionsAreIgnored:
     def test_the_state_goes_to_the_temporary_folder_and_is_found_again(self, folder: Path, temporary: Path) -> None:
-        state = interrupt(folder, or_temporary=True)
+        state = interrupt(folder, allow_temporary=True)
         assert state.folder.parent == temporary
         assert not folder.exists()
-        again = open_state(folder, resume=True, or_temporary=True)
+        again = open_state(folder, resume=True, allow_temporary=True)
         assert again.resumed
         assert again.folder == state.folder
         again.remove()
@@ -359,19 +361,19 @@ class TestWherePermissionsAreIgnored:
         assert not list(temporary.iterdir())
 
     def test_another_output_has_another_folder(self, folder: Path, temporary: Path) -> None:
-        states = {interrupt(folder.with_name(name), or_temporary=True).folder.name for name in ("a", "b")}
+        states = {interrupt(folder.with_name(name), allow_temporary=True).folder.name for name in ("a", "b")}
         assert {path.name for path in temporary.iterdir()} == states
         assert len(states) == 2
 
     def test_what_somebody_else_prepared_there_is_refused(self, folder: Path, temporary: Path) -> None:
-        place = interrupt(folder, or_temporary=True).folder
+        place = interrupt(folder, allow_temporary=True).folder
         place.chmod(0o755)
         with pytest.raises(StateError, match=r"expected mode 0700, got 0755.*--state"):
-            open_state(folder, resume=True, or_temporary=True)
+            open_state(folder, resume=True, allow_temporary=True)
         shutil.rmtree(place)
         place.symlink_to(temporary)
         with pytest.raises(StateError, match=r"is a symbolic link.*--state"):
-            open_state(folder, resume=True, or_temporary=True)
+            open_state(folder, resume=True, allow_temporary=True)
 
     def test_a_folder_that_was_named_is_refused(self, folder: Path) -> None:
         with pytest.raises(StateError, match="it is not private; name another folder with --state"):
@@ -386,13 +388,13 @@ def test_where_no_folder_can_be_made_the_state_goes_to_the_temporary_folder(
     temporary.chmod(0o1777)
 
     def work() -> None:
-        state = interrupt(folder, or_temporary=True)
+        state = interrupt(folder, allow_temporary=True)
         assert state.folder.parent == temporary
-        again = open_state(folder, resume=True, or_temporary=True)
+        again = open_state(folder, resume=True, allow_temporary=True)
         assert again.resumed
         again.remove()
         again.close()
-        with pytest.raises(StateError, match=r"no folder can be created there: Permission denied; .*--state"):
+        with pytest.raises(StateError, match=r"the folder cannot be created: Permission denied; .*--state"):
             open_state(folder)
 
     try:

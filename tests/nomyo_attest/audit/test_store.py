@@ -11,7 +11,7 @@ import pytest
 
 from nomyo_attest.audit import store as store_module
 from nomyo_attest.audit.chunk import LINES_LISTED
-from nomyo_attest.audit.store import FORMAT, MESSAGE_MAX, Store, StoreError
+from nomyo_attest.audit.store import STORE_FORMAT, TALLY_MESSAGE_MAX, Store, StoreError
 from nomyo_attest.audit.summary import FAILURES_LISTED
 from tests.nomyo_attest.audit.stores import digest, end, facts_of, fill, result, summary_of, tally
 
@@ -105,7 +105,7 @@ def test_a_tally_stores_its_first_lines_and_a_bounded_text(tmp_path: Path) -> No
 def test_a_message_is_stored_up_to_a_limit(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         store.add(result(tallies=[tally(0, "nonce.match", message="é" * 10**6)]))
-        assert list(store.query("SELECT message FROM tallies")) == [("é" * MESSAGE_MAX,)]
+        assert list(store.query("SELECT message FROM tallies")) == [("é" * TALLY_MESSAGE_MAX,)]
 
 
 def test_the_first_failures_are_stored_also_when_an_audit_is_resumed(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_file_that_is_not_a_store_is_refused_and_not_changed(tmp_path: Path) -
     other.close()
     for path in (tmp_path / "text", tmp_path / "other"):
         before = path.read_bytes()
-        with pytest.raises(StoreError, match=r"not a database|got another file"):
+        with pytest.raises(StoreError, match=r"not a database|got a different file"):
             Store.open(path)
         assert path.read_bytes() == before
 
@@ -165,7 +165,7 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "s")
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(StoreError, match=f"expected a store of format {FORMAT}, got 99"):
+    with pytest.raises(StoreError, match=f"expected a store of format {STORE_FORMAT}, got 99"):
         Store.open(tmp_path / "s")
 
 

@@ -24,7 +24,7 @@ from nomyo_attest.audit import run as audit_run
 from nomyo_attest.audit import store
 from nomyo_attest.audit.run import Audit
 from nomyo_attest.audit.state import StateError
-from nomyo_attest.audit.store import SCHEMA
+from nomyo_attest.audit.store import STORE_SCHEMA
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import Ran, environment, one_complaint, run, start
 
@@ -622,12 +622,12 @@ def test_a_worker_imports_what_it_appraises_with_and_no_more() -> None:
 class TestAllowedProcesses:
     def test_as_many_as_the_system_allows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "process_cpu_count", lambda: 6, raising=False)
-        monkeypatch.setattr(audit_run, "_quota", lambda: None)
-        assert audit_run.allowed_processes() == 6
-        monkeypatch.setattr(audit_run, "_quota", lambda: 2.5)
-        assert audit_run.allowed_processes() == 3
-        monkeypatch.setattr(audit_run, "_quota", lambda: 0.1)
-        assert audit_run.allowed_processes() == 1
+        monkeypatch.setattr(audit_run, "_cpu_quota", lambda: None)
+        assert audit_run.count_available_cores() == 6
+        monkeypatch.setattr(audit_run, "_cpu_quota", lambda: 2.5)
+        assert audit_run.count_available_cores() == 3
+        monkeypatch.setattr(audit_run, "_cpu_quota", lambda: 0.1)
+        assert audit_run.count_available_cores() == 1
 
     @pytest.mark.parametrize(
         ("files", "quota"),
@@ -644,7 +644,7 @@ class TestAllowedProcesses:
         (tmp_path / "cpu").mkdir()
         for name, text in files.items():
             (tmp_path / name).write_text(text, encoding="ascii")
-        assert audit_run._quota(tmp_path) == quota
+        assert audit_run._cpu_quota(tmp_path) == quota
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners, modes and links are POSIX's")
@@ -662,7 +662,10 @@ class TestPlaces:
         state.chmod(0o755)
         ran = audit("recorded", "--out", "v.jsonl", *option)
         assert ran.status == 2
-        assert "expected mode 0700, got 0755: others can or could change it; remove it if nothing" in one_complaint(ran)
+        assert (
+            "expected mode 0700, got 0755: other users can or could change it; remove it if nothing"
+            in one_complaint(ran)
+        )
         assert Path("private").read_text(encoding="utf-8") == "private"
         assert names() == {"private", "v.jsonl.audit-state"}
 
@@ -749,7 +752,7 @@ class TestTemporaryFolder:
 
         monkeypatch.setattr(store, "_set_up", limited)
         large = "INSERT INTO meta VALUES ('x', zeroblob(300000))"
-        monkeypatch.setattr("nomyo_attest.audit.store.SCHEMA", [*SCHEMA, large])
+        monkeypatch.setattr("nomyo_attest.audit.store.STORE_SCHEMA", [*STORE_SCHEMA, large])
         ran = audit("recorded")
         assert ran.status == 2
         assert re.search(

@@ -44,7 +44,7 @@ def test_nothing_is_shown_of_short_work_in_pipes_or_beside_the_results(
 
 def steps(size: int = 1000) -> Iterator[Progress]:
     for part in range(1, 11):
-        yield Progress(records=5000 + part * 1000, fresh=part * 1000, read=part * 100, size=size)
+        yield Progress(records=5000 + part * 1000, new_records=part * 1000, read=part * 100, size=size)
 
 
 def audit_progress(size: int, *, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -73,6 +73,6 @@ def test_nothing_is_shown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_rate_is_that_of_this_run() -> None:
-    step = Progress(records=1_006_000, fresh=6000, read=5, size=10)
+    step = Progress(records=1_006_000, new_records=6000, read=5, size=10)
     assert rate_text(step, 0.5) == "1,006,000 records"
     assert rate_text(step, 4.0) == "1,006,000 records, 1,500/s"

@@ -12,7 +12,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.audit.record import RecordAppraiser
-from nomyo_attest.audit.stored_evidence import evidence_to_store, unwrap
+from nomyo_attest.audit.stored_evidence import evidence_to_store, read_stored_evidence
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import read_evidence
 from nomyo_attest.evidence.strict_json import LONG, TEXT_MAX, parse_record
@@ -158,7 +158,7 @@ def test_the_evidence_of_a_long_response_is_stored_and_read_again() -> None:
     stored = evidence_to_store(json.dumps(logprobs()).encode())
     assert stored is not None
     assert json.loads(bytes(stored)) == {"_metadata": RESPONSE["_metadata"]}
-    assert unwrap(long(choices=', "pcr_profile"').encode()) is None
+    assert read_stored_evidence(long(choices=', "pcr_profile"').encode()) is None
 
 
 def test_evidence_of_more_than_a_mebibyte_is_not_stored() -> None:

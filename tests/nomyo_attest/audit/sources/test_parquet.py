@@ -224,7 +224,7 @@ def test_a_reader_without_an_interpreter_to_run_is_a_source_that_fails(
 ) -> None:
     write("a.parquet", ["{}"])
     monkeypatch.setattr(sys, attribute, value, raising=False)
-    assert "this program has no Python interpreter of its own (sys.executable)" in read("a.parquet").problem
+    assert "sys.executable is not the path of a Python interpreter" in read("a.parquet").problem
 
 
 def test_the_reader_ends_when_reading_is_abandoned() -> None:
