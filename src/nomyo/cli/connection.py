@@ -68,7 +68,7 @@ def add_client(parser: Parser) -> None:
 
 
 def resolve_base_url(arguments: argparse.Namespace) -> str:
-    """Return the base URL of the service: the option, the environment variable or the default, as written there."""
+    """Return the base URL from the option, else from the environment variable, else the default."""
     return read_setting("--base-url", arguments.base_url, "NOMYO_BASE_URL").value or DEFAULT_BASE_URL
 
 
@@ -131,7 +131,7 @@ def _read_pins(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 class _NoticeHandler(logging.Handler):
-    """Print log records of the client as notices of the command."""
+    """Prints log records of the client as notices of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "refusal", ""):
@@ -231,7 +231,7 @@ def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -
         return CommandError(
             _name_option(text).replace("; give the API key as api_key", "; every user could see it in the process list")
         )
-    hint = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _hint(error)
+    hint = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _find_hint(error)
     problem = text.removeprefix(FAILED)
     hint = _local_hint(text, host, refused=text.endswith(REFUSED)) or hint
     problem = problem if host in problem else f"{host}: {problem}"
@@ -255,16 +255,16 @@ def _local_hint(text: str, host: str, *, refused: bool) -> str:
         return ""
     if parts.port is None:
         return "add the port of your server to the base URL"
-    return f"start a server on it, such as nomyo router --port {parts.port}, or correct the port"
+    return f"start a server on this port, for example nomyo router --port {parts.port}, or correct the port"
 
 
-def _hint(error: NomyoError) -> str:
+def _find_hint(error: NomyoError) -> str:
     from nomyo.errors import APIError
     from nomyo.rate_limit import QUEUE_FULL
     from nomyo.status import NOT_FROM_ROUTER
 
     text = str(error)
-    with_hint = ("SSL_CERT_FILE", "; give it without /", "(407)", "check scheme and port")
+    with_hint = ("SSL_CERT_FILE", "the client appends its own paths", "(407)", "check scheme and port")
     if text.startswith(QUEUE_FULL) or any(part in text for part in with_hint):
         return ""  # the message contains the hint
     if NOT_FROM_ROUTER in text:

@@ -27,10 +27,10 @@ MODEL: Final = "echo"
 
 PROMPT: Final = "Is this still the machine I trust?"
 
-FIRST: Final = "first-response.json"
-POLICY: Final = "policy.toml"
-AFFIRMED: Final = "affirmed-response.json"
-REFUSAL: Final = "refusal.json"
+FIRST_FILE: Final = "first-response.json"
+POLICY_FILE: Final = "policy.toml"
+AFFIRMED_FILE: Final = "affirmed-response.json"
+REFUSAL_FILE: Final = "refusal.json"
 
 BROKEN_RULE: Final = "pcr.values"
 """The only rule that fails after other firmware has booted."""
@@ -63,8 +63,8 @@ def run_steps(tpm: str | None) -> Generator[Step]:
     """Run the demo, and stop after the first step that does not go as expected. The router ends with the generator.
 
     Args:
-        tpm: ``"swtpm"`` or ``"soft"``; None for swtpm if it can be started, otherwise soft. The demo
-            never uses this machine's TPM, since it simulates a boot of other firmware.
+        tpm: ``"swtpm"`` or ``"soft"``; None for swtpm if it can be started, otherwise soft. The demo never uses this
+            machine's TPM, since it simulates a boot of other firmware.
 
     Raises `RouterError`, and `NomyoError` for a call that fails unexpectedly.
     """
@@ -79,8 +79,8 @@ def run_steps(tpm: str | None) -> Generator[Step]:
         client = SecureChatCompletion(router.url)
         stack.callback(lambda: runner.run(client.aclose()))
         first = runner.run(client.create(MODEL, _MESSAGES))
-        facts = _facts(first) | {"server_key": first["_metadata"]["verification"]["server_key"]}
-        yield Step("ask", True, clock.lap(), facts, files={FIRST: first})
+        facts = _facts_of(first) | {"server_key": first["_metadata"]["verification"]["server_key"]}
+        yield Step("ask", True, clock.lap(), facts, files={FIRST_FILE: first})
 
         learned = learn(
             [first],
@@ -94,18 +94,18 @@ def run_steps(tpm: str | None) -> Generator[Step]:
             "policy": {"id": policy.id, "digest": policy.digest},
             "pcrs": {pcr.place: [reference.value.hex() for reference in pcr.values] for pcr in policy.pcrs},
         }
-        yield Step("learn", True, clock.lap(), facts, policy=policy, files={POLICY: learned.text})
+        yield Step("learn", True, clock.lap(), facts, policy=policy, files={POLICY_FILE: learned.text})
 
         gated = client.with_options(attestation_policy=policy)
         stack.callback(lambda: runner.run(gated.aclose()))
-        affirmed = _ask_through_gate(runner, gated, policy, clock, "affirm", AFFIRMED)
+        affirmed = _ask_through_gate(runner, gated, policy, clock, "affirm", AFFIRMED_FILE)
         yield affirmed
         if not affirmed.succeeded:
             return
 
         router.boot_other_firmware()
         yield Step("boot", True, clock.lap(), {})
-        yield _ask_through_gate(runner, gated, policy, clock, "refuse", REFUSAL)
+        yield _ask_through_gate(runner, gated, policy, clock, "refuse", REFUSAL_FILE)
 
 
 _MESSAGES: Final = [{"role": "user", "content": PROMPT}]
@@ -125,11 +125,11 @@ def _ask_through_gate(
         return Step(name, succeeded, clock.lap(), facts, result=result, policy=policy, files={file: document})
     document = response["_metadata"]["attestation_result"]
     succeeded = name == "affirm" and document["verdict"] == Verdict.AFFIRMING.value
-    facts = {**_facts(response), "result": document}
+    facts = {**_facts_of(response), "result": document}
     return Step(name, succeeded, clock.lap(), facts, policy=policy, files={file: response})
 
 
-def _facts(response: Mapping[str, Any]) -> dict[str, Any]:
+def _facts_of(response: Mapping[str, Any]) -> dict[str, Any]:
     metadata = response["_metadata"]
     return {
         "payload_id": metadata["payload_id"],
@@ -215,7 +215,7 @@ def closing_text(style: TextStyle, seconds: float, tpm: str, folder: str | None)
     if folder is None:
         return "\n".join([*lines, f"{seconds:.1f} s. No files were left behind."])
     lines += [f"{seconds:.1f} s. Policy, responses and refusal are in {sanitize(folder)}. To appraise them again:", ""]
-    files = (sanitize(shlex.quote(f"{folder}/{name}")) for name in (AFFIRMED, POLICY))
+    files = (sanitize(shlex.quote(f"{folder}/{name}")) for name in (AFFIRMED_FILE, POLICY_FILE))
     return "\n".join([*lines, f"  nomyo-attest verify {' --policy '.join(files)}"])
 
 
@@ -298,7 +298,7 @@ def _refuse(step: Step, style: TextStyle) -> list[str]:
 
 _STEPS: Final[dict[str, tuple[str, Callable[[Step, TextStyle], list[str]]]]] = {
     "start": ("A server", _start),
-    "ask": ("A first response, trusted", _ask),
+    "ask": ("A first response, which the demo trusts", _ask),
     "learn": ("A policy, learned from it", _learn),
     "affirm": ("The same question, through the gate", _affirm),
     "boot": ("The server boots other firmware", _boot),

@@ -104,8 +104,8 @@ SECRETS_MAX: Final = 1024 * 1024
 def read_secret(name: str, flag: str) -> str:
     """Return the only line of the file `name`, or of standard input for ``-``, without its newline.
 
-    The file must belong to the user or to root, and no other user may be able to write to it. If
-    every user can read it, a notice says so. No message quotes the content. Raises `CommandError`.
+    The file must belong to the user or to root, and no other user may be able to write to it. If every user can read
+    it, a notice is printed. No message quotes the content. Raises `CommandError`.
     """
     text = _read_text(name, flag, SECRET_MAX)
     line = text.removesuffix("\n").removesuffix("\r")

@@ -5,7 +5,7 @@
     with RunningRouter(RouterOptions(tpm="soft")) as router:
         print(router.url, router.ca)
 
-`serve` runs one until a signal arrives, as ``nomyo router`` does.
+`serve` runs a router until a signal arrives, as ``nomyo router`` does.
 """
 
 from __future__ import annotations

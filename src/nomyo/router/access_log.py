@@ -1,4 +1,4 @@
-"""Log one line for each request, in the two formats of the router's log: text and JSON.
+"""Log one line for each request, as text or JSON.
 
 No line contains any part of a prompt, a completion or a key. Values that a client chooses (payload id, path) are
 escaped and shortened. Of an exception, only the class is logged, since its message and traceback may quote a prompt.

@@ -54,7 +54,7 @@ logger = logging.getLogger("nomyo.router")
 KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
-_LARGE: Final = 1024 * 1024
+_LARGE_BYTES: Final = 1024 * 1024
 """Size in bytes above which a package counts as large."""
 
 CONCURRENT_LARGE_MAX: Final = 2
@@ -68,7 +68,7 @@ _COMPLETION_STAGES: Final = (
 )  # fmt: skip
 
 _RETRY_ELSEWHERE: Final = {"Retry-After": "5"}
-"""Header of a response during shutdown: by then, another router may take the request, or this one has restarted."""
+"""Header of responses during shutdown: after this time, another router or a restarted one may take the request."""
 
 _Result = TypeVar("_Result")
 
@@ -116,9 +116,9 @@ class Router:
     draining: bool = False
     out_of_time: asyncio.Event = field(default_factory=asyncio.Event)
     _limiter: Limiter = field(default_factory=Limiter)
-    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_LARGE_MAX))
+    _large_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_LARGE_MAX))
     _upstream: Upstream | None = None
-    _last: bytes | None = None
+    _last_response: bytes | None = None
 
     def app(self) -> ASGIApp:
         """Build the ASGI application; serve it inside `lifespan`."""
@@ -181,7 +181,9 @@ class Router:
 
     async def _handle_completion(self, request: Request) -> Response:
         if self.draining:
-            await self._run(_read_body(request))  # a client that is still sending might not read the response
+            await self._await_or_cancel(
+                _read_body(request)
+            )  # a client that is still sending might not read the response
             raise Refusal(503, SHUTTING_DOWN, _RETRY_ELSEWHERE)
         fault = self.faults.take(*_COMPLETION_STAGES)
         replacement: Response | None = fault.apply("request", None)
@@ -196,13 +198,13 @@ class Router:
             self._limiter.admit(bearer if self.options.api_keys else host)
         headers = read_headers(request.headers)
         tier = headers.tier or self.options.default_tier
-        package = await self._run(_read_body(request))
+        package = await self._await_or_cancel(_read_body(request))
         response = self._respond(headers, tier, package, fault)
-        return await self._run(response, while_connected=request.receive)
+        return await self._await_or_cancel(response, while_connected=request.receive)
 
     async def _respond(self, headers: RequestHeaders, tier: str, package: bytes, fault: Fault) -> Response:
         """Respond to a request that has arrived completely. Raises `Refusal`."""
-        async with self._large if len(package) > _LARGE else nullcontext():
+        async with self._large_slots if len(package) > _LARGE_BYTES else nullcontext():
             payload = await run_in_threadpool(decrypt_payload, package, self.server_key.private)
             del package
             if not self.options.allows(payload["model"], tier):
@@ -211,7 +213,7 @@ class Router:
             if self._upstream is not None:
                 body = await run_in_threadpool(encode_request, payload)
                 payload.clear()  # while the upstream works, the bytes take a fraction of the memory
-        evidence = await run_in_threadpool(self._evidence, headers.payload_id, tier)
+        evidence = await run_in_threadpool(self._make_evidence, headers.payload_id, tier)
         if self._upstream is None:
             completion = await run_in_threadpool(echo, payload)
         else:
@@ -221,7 +223,9 @@ class Router:
         changed: Response = fault.apply("reply", EncryptedResponse(encrypted))
         return changed
 
-    async def _run(self, work: Coroutine[Any, Any, _Result], *, while_connected: Receive | None = None) -> _Result:
+    async def _await_or_cancel(
+        self, work: Coroutine[Any, Any, _Result], *, while_connected: Receive | None = None
+    ) -> _Result:
         """Await `work`, and cancel it if the shutdown runs out of time or the client disconnects.
 
         Args:
@@ -258,7 +262,7 @@ class Router:
             raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         return bearer
 
-    def _evidence(self, payload_id: str, tier: str) -> Mapping[str, Any]:
+    def _make_evidence(self, payload_id: str, tier: str) -> Mapping[str, Any]:
         """Build the `tpm_attestation` block. Raises `Refusal` if the tier requires a TPM and none is available."""
         evidence: Mapping[str, Any] = ABSENT
         if self.tpm_available:
@@ -292,9 +296,9 @@ class Router:
             body: bytes = encrypt(plaintext, recipient)
         else:
             body = envelope.encrypt(plaintext, recipient, processed_at=response["_metadata"]["processed_at"])
-        body, _ = fault.apply("bodies", (body, self._last))
+        body, _ = fault.apply("bodies", (body, self._last_response))
         if self.stores_last:
-            self._last = body
+            self._last_response = body
         return body
 
 

@@ -37,11 +37,11 @@ connections after 5 seconds, and a request that is sent at that moment is lost.
 
 _OK: Final = 200
 UNUSABLE: Final = 424
-"""Status for a permanent fault of the upstream: Failed Dependency (RFC 4918, 11.4). It is not a 5xx:
+"""Status for a permanent fault of the upstream: Failed Dependency (RFC 4918, 11.4). It is not a 5xx, since
 clients retry a 502 and would pay for each attempt, and a proxy may retry any 5xx.
 """
 
-_FORWARDED: Final = {
+_DETAILS: Final = {
     400: "The inference server refused the request",
     404: "The inference server does not have the model",
     413: "The request is too large for the inference server",
@@ -182,11 +182,11 @@ def _tls_fault(error: BaseException | None) -> str | None:
 
 def _refusal_for(status: int, retry_after: str | None) -> Refusal:
     logger.warning("the upstream responded with status %d", status)
-    if status in _FORWARDED:
+    if status in _DETAILS:
         headers = {}
         if status in (429, 503) and retry_after is not None and _RETRY_AFTER.fullmatch(retry_after):
             headers["Retry-After"] = retry_after
-        return Refusal(_MAPPED.get(status, status), _FORWARDED[status], headers)
+        return Refusal(_MAPPED.get(status, status), _DETAILS[status], headers)
     return Refusal(502 if status in _TEMPORARY else UNUSABLE, f"The inference server failed (HTTP {status})")
 
 

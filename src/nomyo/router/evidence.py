@@ -1,7 +1,7 @@
 """Sources of evidence: this machine's TPM, swtpm, a software TPM with public keys, or none.
 
-Each response gets its own quote, signed by a key that is created for it and then discarded. The log at the
-start and every response (`Source.claim`) state whether the evidence comes from a software TPM.
+Each response gets its own quote, signed by a key that is created for it and then discarded. The log at the start
+and every response (`Source.claim`) state whether the evidence comes from a software TPM.
 
 A software TPM measures no machine, so this module simulates a measured boot (TCG PC Client Platform Firmware Profile,
 3.3.4) with events in PCR 0 for firmware, PCR 7 for Secure Boot and PCR 10 for IMA. The first measurement of IMA is a
@@ -30,7 +30,7 @@ _TPM_SU_CLEAR: Final = 0
 """TPM_SU_CLEAR (TPM 2.0 Library, Part 2, 6.10): prepare for a start with TPM2_Startup(CLEAR)."""
 
 _TRIAL_PAYLOAD_ID: Final = "a trial at start"
-_CACHE_CLEARED_EVERY: Final = 1024
+_QUOTES_PER_CACHE: Final = 1024
 """Number of quotes of the soft TPM after which the forge's caches of keys are cleared."""
 
 _BOOT_HINT: Final = "use a software TPM, swtpm or soft"
@@ -124,7 +124,7 @@ class SoftwareDevice(Device):
         from nomyo_attest.attester import Attester
 
         with self._lock:
-            # After an unorderly shutdown, the TPM reports that its clock is not safe.
+            # Without an orderly shutdown, the TPM would report that its clock is not safe.
             self._attester.esapi.shutdown(_TPM_SU_CLEAR)
             self._attester.close()
             self._software.power_cycle()
@@ -157,9 +157,8 @@ class Soft:
     def attest(self, payload_id: str) -> Mapping[str, Any]:
         with self._lock:
             self._quotes_made += 1
-            if (
-                self._quotes_made % _CACHE_CLEARED_EVERY == 0
-            ):  # the forge caches every key, but each of these is used once
+            if self._quotes_made % _QUOTES_PER_CACHE == 0:
+                # The forge caches every key, but this class uses each key once.
                 keys.ecc_key.cache_clear()
                 keys.rsa_key.cache_clear()
             forge = Forge(
@@ -246,7 +245,7 @@ ORIGINAL_FIRMWARE: Final = "1.0"
 OTHER_FIRMWARE: Final = "1.1, of unknown origin"
 
 DYNAMIC: Final = frozenset(range(17, 23))
-"""PCRs of a dynamic launch: their initial bits are ones, those of all other PCRs zeros."""
+"""PCRs of a dynamic launch: all their bits are initially ones, those of all other PCRs zeros."""
 
 
 def measure_boot(measure: Callable[[int, bytes], object], firmware: str) -> None:

@@ -37,7 +37,7 @@ CUT_OFF_SECONDS: Final = 2.0
 
 START_SECONDS: Final = 30.0
 
-_PAUSE: Final = 0.05
+_POLL_SECONDS: Final = 0.05
 _TLS_CLOSE_SECONDS: Final = 10.0
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -138,7 +138,7 @@ class ServerThread:
                 if error.errno in _OUT_OF_RESOURCES:
                     logger.error("no connection can be accepted: %s", error.strerror)
                     await asyncio.sleep(1)
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_POLL_SECONDS)
                 continue
             handshake = loop.create_task(self._admit(accepted, address))
             self._handshakes.add(handshake)
@@ -185,7 +185,7 @@ class ServerThread:
             pending = _format_requests(len(self._state.tasks))
             logger.info("shutting down: %s in progress may take %g s, new ones get 503", pending, self._grace)
         while self._state.tasks and loop.time() < until and not self._stop_now.is_set():
-            await asyncio.wait({*self._state.tasks}, timeout=_PAUSE)
+            await asyncio.wait({*self._state.tasks}, timeout=_POLL_SECONDS)
         if self._state.tasks:
             logger.warning("shutting down: %s did not finish in time", _format_requests(len(self._state.tasks)))
             self._router.out_of_time.set()
@@ -200,14 +200,14 @@ class ServerThread:
         await self._wait_until_closed(self._connections(), CLOSING_SECONDS / 2)
         for connection in self._connections():
             connection.transport.abort()
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_POLL_SECONDS)
 
     async def _wait_until_closed(self, connections: list[Connection], seconds: float) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         # A transport has no event that signals its end.
         while {*connections} & {*self._connections()} and not self._stop_now.is_set():
-            await asyncio.sleep(_PAUSE / 5)
+            await asyncio.sleep(_POLL_SECONDS / 5)
             if loop.time() > until:
                 return
 

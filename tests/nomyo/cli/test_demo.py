@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("_quick")
 
 HEADINGS = [
     "A server",
-    "A first response, trusted",
+    "A first response, which the demo trusts",
     "A policy, learned from it",
     "The same question, through the gate",
     "The server boots other firmware",

@@ -56,12 +56,12 @@ BOMB_BYTES: Final = 1 << 30
 _BLOCK: Final = 1 << 20
 
 
-def _instead(name: str, reason: str, response: Response) -> Fault:
+def _replace_response(name: str, reason: str, response: Response) -> Fault:
     return Fault(name, reason, "request", lambda _: response)
 
 
 def _status(name: str, reason: str, response: Response) -> Fault:
-    return _instead(f"status-{name}", reason, response)
+    return _replace_response(f"status-{name}", reason, response)
 
 
 def status_code_faults() -> Iterator[Fault]:
@@ -85,7 +85,7 @@ def retry_after_faults() -> Iterator[Fault]:
                 JSONResponse(body, status, {header: value}),
             )  # fmt: skip
         reason = f"The router responds with {status} and a Retry-After date {RETRY_SECONDS + 1} seconds in the future."
-        yield Fault(f"status-{status}-date", reason, "request", _with_date(status))
+        yield Fault(f"status-{status}-date", reason, "request", _respond_with_date(status))
 
 
 def error_body_faults() -> Iterator[Fault]:
@@ -108,20 +108,20 @@ def error_body_faults() -> Iterator[Fault]:
     for name, description, body in shapes:
         for status in (400, 503) if name in ("list", "string") else (400,):
             slug = f"error-{name}" if status == 400 else f"error-{name}-{status}"
-            yield _instead(slug, f"The body of a {status} is {description}.", JSONResponse(body, status))
-    yield _instead("error-html", "The body of a 502 is an HTML page.", HTMLResponse(SIGN_IN_PAGE, 502))
-    yield _instead("error-empty", "A 400 has no body.", Response(status_code=400))
+            yield _replace_response(slug, f"The body of a {status} is {description}.", JSONResponse(body, status))
+    yield _replace_response("error-html", "The body of a 502 is an HTML page.", HTMLResponse(SIGN_IN_PAGE, 502))
+    yield _replace_response("error-empty", "A 400 has no body.", Response(status_code=400))
 
 
 def intermediary_faults() -> Iterator[Fault]:
     """Yield responses as proxies and captive portals send them."""
-    yield _instead("html", "The body of a 200 is an HTML page.", HTMLResponse(SIGN_IN_PAGE))
-    yield _instead("empty", "A 200 has no body.", Response())
-    yield _instead("redirect", "The router redirects the request.", RedirectResponse("/v1/elsewhere", 307))
+    yield _replace_response("html", "The body of a 200 is an HTML page.", HTMLResponse(SIGN_IN_PAGE))
+    yield _replace_response("empty", "A 200 has no body.", Response())
+    yield _replace_response("redirect", "The router redirects the request.", RedirectResponse("/v1/elsewhere", 307))
     yield _status("204", "The router responds with 204.", Response(status_code=204))
 
 
-def _with_date(status: int) -> Callable[[None], Response]:
+def _respond_with_date(status: int) -> Callable[[None], Response]:
     def respond(_: None) -> Response:
         # A date has no fractions of a second, so a date two seconds ahead leaves at least one second to wait.
         date = formatdate(time() + RETRY_SECONDS + 1, usegmt=True)
@@ -150,23 +150,31 @@ def key_faults() -> Iterator[Fault]:
     yield key("redirect", "The key endpoint redirects.", RedirectResponse("/pki/elsewhere"))
     yield key("empty", "The key endpoint responds with an empty body and status 200.", PlainTextResponse(""))
     yield Fault(
-        "key-truncated", "The PEM of the key is truncated.", "key", lambda usual: _text(bytes(usual.body)[:400])
+        "key-truncated",
+        "The PEM of the key is truncated.",
+        "key",
+        lambda response: _pem_response(bytes(response.body)[:400]),
     )
-    yield Fault("key-bundle", "The body contains two keys.", "key", lambda usual: _text(bytes(usual.body) + _rsa(2048)))
-    yield Fault("key-rsa-1024", "The key is RSA-1024.", "key", lambda _: _text(_rsa(1024)))
+    yield Fault(
+        "key-bundle",
+        "The body contains two keys.",
+        "key",
+        lambda response: _pem_response(bytes(response.body) + _rsa(2048)),
+    )
+    yield Fault("key-rsa-1024", "The key is RSA-1024.", "key", lambda _: _pem_response(_rsa(1024)))
     yield Fault(
         "key-rsa-2048",
         "The key is RSA-2048, although the algorithm's name says 4096.",
         "key",
-        lambda _: _text(_rsa(2048)),
+        lambda _: _pem_response(_rsa(2048)),
     )
-    yield Fault("key-ec", "The key is an EC key on P-256.", "key", lambda _: _text(_ec()))
+    yield Fault("key-ec", "The key is an EC key on P-256.", "key", lambda _: _pem_response(_ec()))
     yield Fault(
-        "key-mismatched", "The key is valid, but the router cannot decrypt with it.", "key", lambda _: _text(_rsa(4096))
+        "key-mismatched", "The key is valid, but is not the router's key.", "key", lambda _: _pem_response(_rsa(4096))
     )
 
 
-def _text(body: bytes) -> Response:
+def _pem_response(body: bytes) -> Response:
     return PlainTextResponse(body)
 
 

@@ -1,4 +1,4 @@
-"""A fault of the router, the stages of a response at which faults apply, and the switch that turns one on."""
+"""A fault of the router, the stages of a response at which faults apply, and the switch that selects a fault."""
 
 from __future__ import annotations
 
