@@ -150,8 +150,8 @@ def _read_prompt(arguments: argparse.Namespace) -> str | None:
         if sys.stdin is not None and sys.stdin.isatty():
             return None
         words = [STANDARD_INPUT]
-    has_secret = STANDARD_INPUT in (arguments.api_key_file, arguments.key_password_file)
-    if STANDARD_INPUT not in words and not has_secret and sys.stdin is not None and not sys.stdin.isatty():
+    reads_secret = STANDARD_INPUT in (arguments.api_key_file, arguments.key_password_file)
+    if STANDARD_INPUT not in words and not reads_secret and sys.stdin is not None and not sys.stdin.isatty():
         words = [*words, STANDARD_INPUT]  # git diff | nomyo chat "Review this change"
     piped = words.count(STANDARD_INPUT)
     if piped + [arguments.api_key_file, arguments.key_password_file].count(STANDARD_INPUT) > 1:

@@ -53,7 +53,7 @@ class AccessEntry:
     detail: str | None = None
 
     def log(self) -> None:
-        """Log the line; successful health and readiness probes at level DEBUG."""
+        """Log the entry at level INFO, or DEBUG for a successful health or readiness probe."""
         probe = self.path in _PROBES and self.status == 200
         logger.log(logging.DEBUG if probe else logging.INFO, "%s", self, extra={"access": asdict(self)})
 
@@ -78,7 +78,7 @@ def refused_head_entry(
             excerpt(request.method.decode("ascii"), _METHOD_MAX),
             _printable(request.target.partition(b"?")[0]),
         )
-        payload_id = _payload_id([*request.headers])
+        payload_id = _find_payload_id([*request.headers])
     return AccessEntry(method, path, status, 0, payload_id, client[0] if client else None, detail)
 
 
@@ -111,7 +111,7 @@ class AccessLog:
                 path=_printable(scope["raw_path"]),
                 status=None if remark.disconnected else status,
                 ms=round(1000 * (time.perf_counter() - began)),
-                payload_id=_payload_id(scope["headers"]),
+                payload_id=_find_payload_id(scope["headers"]),
                 client=scope["client"][0] if scope["client"] else None,
                 detail=remark.detail,
             ).log()
@@ -128,7 +128,7 @@ def add_remark(scope: Scope, detail: str, *, disconnected: bool = False) -> None
     scope[_REMARK_KEY] = _Remark(detail, disconnected)
 
 
-def _payload_id(headers: list[tuple[bytes, bytes]]) -> str | None:
+def _find_payload_id(headers: list[tuple[bytes, bytes]]) -> str | None:
     found = next((value for name, value in headers if name == b"x-payload-id"), None)
     return None if found is None else _printable(found)
 

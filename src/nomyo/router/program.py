@@ -60,7 +60,7 @@ def serve(options: RouterOptions) -> int:
         _check_replaceable(options.ca_out)
     with (
         _log_on_stderr(options.log_format),
-        _signals() as received,
+        _handle_signals() as received,
         RunningRouter(options, switchable=False) as router,
     ):
         ca = router.ca
@@ -68,7 +68,7 @@ def serve(options: RouterOptions) -> int:
             ca = _write_ca(options.ca_out, ca.read_bytes())
         if router.tpm in ("swtpm", "soft") and hasattr(signal, "SIGUSR1"):
             logger.info("to boot other firmware: %s", _boot_command("USR1"))
-        _print(environment_text(router, ca) if options.print_env else _ready_line(router, ca))
+        _print_to_stdout(environment_text(router, ca) if options.print_env else _ready_line(router, ca))
         for action in iter(received.actions.get, _STOP):
             _boot(router, action)
         router.stop(options.grace, stop_now=received.stop_now)
@@ -96,7 +96,7 @@ def _boot_command(name: str) -> str:
     return f"kill -{name} {os.getpid()}"
 
 
-def _print(text: str) -> None:
+def _print_to_stdout(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -149,7 +149,7 @@ class _Received:
 
     Attributes:
         actions: firmware to boot, or `_STOP`, in order of arrival. A signal handler may interrupt the `put` of another
-            one, which `SimpleQueue` permits.
+            handler, which `SimpleQueue` permits.
         stop_now: set by the second signal that stops the router.
     """
 
@@ -158,7 +158,7 @@ class _Received:
 
 
 @contextmanager
-def _signals() -> Iterator[_Received]:
+def _handle_signals() -> Iterator[_Received]:
     """Handle signals while the context is active, and collect them."""
     received = _Received()
     stopping = False

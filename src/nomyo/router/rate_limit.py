@@ -50,6 +50,8 @@ _Value = TypeVar("_Value")
 
 @dataclass(slots=True)
 class _Caller:
+    """The times of a caller's last requests, admitted and refused, and of the start of its last burst."""
+
     admitted: deque[float] = field(default_factory=lambda: deque(maxlen=BURST))
     refused: deque[float] = field(default_factory=lambda: deque(maxlen=ABUSE))
     burst_began: float = -math.inf

@@ -262,7 +262,7 @@ def test_a_router_may_start_with_other_firmware() -> None:
 def test_the_soft_tpm_does_not_remember_every_key_it_made(monkeypatch: pytest.MonkeyPatch) -> None:
     from nomyo_attest.testing import keys
 
-    monkeypatch.setattr(evidence, "_CACHE_CLEARED_EVERY", 8)
+    monkeypatch.setattr(evidence, "_QUOTES_PER_CACHE", 8)
     soft = evidence.Soft("sha256:0", "p256")
     for _ in range(40):
         soft.attest("x")

@@ -314,7 +314,7 @@ def test_a_router_in_earnest_has_no_switch_and_remembers_no_answer(server_key: r
         with pytest.raises(RouterError, match="fault of this router cannot be changed"):
             router.fault = "replay"
         read(client.call())
-        assert router._running._last is None
+        assert router._running._last_response is None
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn", "h11", "trustme"])

@@ -71,49 +71,55 @@ def encryption_faults() -> Iterator[Fault]:
     reason = "The response is encrypted to a key that is not the client's."
     yield Fault("client-key-swapped", reason, "recipient", lambda key: _new_public_key(key.key_size))
     reason = "The AES key is 128 bits long."
-    yield Fault("encryption-aes-128", reason, "encrypt", lambda _: functools.partial(badly_encrypted, key_bytes=16))
+    yield Fault("encryption-aes-128", reason, "encrypt", lambda _: functools.partial(encrypt_incorrectly, key_bytes=16))
     reason = "The nonce is 8 bytes long."
-    yield Fault("encryption-nonce-8", reason, "encrypt", lambda _: functools.partial(badly_encrypted, nonce_bytes=8))
+    yield Fault(
+        "encryption-nonce-8", reason, "encrypt", lambda _: functools.partial(encrypt_incorrectly, nonce_bytes=8)
+    )
     reason = "The tag is 12 bytes long."
-    yield Fault("encryption-tag-12", reason, "encrypt", lambda _: functools.partial(badly_encrypted, tag_bytes=12))
+    yield Fault("encryption-tag-12", reason, "encrypt", lambda _: functools.partial(encrypt_incorrectly, tag_bytes=12))
     reason = "The tag is at the end of the ciphertext instead of in its own field."
     yield Fault(
-        "encryption-tag-inside", reason, "encrypt", lambda _: functools.partial(badly_encrypted, tag_inside=True)
+        "encryption-tag-inside", reason, "encrypt", lambda _: functools.partial(encrypt_incorrectly, tag_inside=True)
     )
-    yield _inner("encryption-tag-flipped", "One bit of the tag is flipped.", "tag", _flip_bit)
-    yield _inner("encryption-ciphertext-flipped", "One bit of the ciphertext is flipped.", "ciphertext", _flip_bit)
-    yield _inner("encryption-nonce-flipped", "One bit of the nonce is flipped.", "nonce", _flip_bit)
+    yield _encrypted_payload_fault("encryption-tag-flipped", "One bit of the tag is flipped.", "tag", _flip_bit)
+    yield _encrypted_payload_fault(
+        "encryption-ciphertext-flipped", "One bit of the ciphertext is flipped.", "ciphertext", _flip_bit
+    )
+    yield _encrypted_payload_fault("encryption-nonce-flipped", "One bit of the nonce is flipped.", "nonce", _flip_bit)
     reason = "One bit of the encrypted AES key is flipped."
-    yield _package("encryption-key-flipped", reason, _change("encrypted_aes_key", _flip_bit))
+    yield _package_fault("encryption-key-flipped", reason, _change("encrypted_aes_key", _flip_bit))
 
 
 def package_faults() -> Iterator[Fault]:
     """Yield packages whose form differs from the protocol."""
-    yield _package("package-version", 'The version is "0.9".', _set("version", "0.9"))
-    yield _package(
+    yield _package_fault("package-version", 'The version is "0.9".', _set("version", "0.9"))
+    yield _package_fault(
         "package-algorithm", "algorithm has an unexpected value.", _set("algorithm", "hybrid-aes128-rsa2048")
     )
-    yield _package(
+    yield _package_fault(
         "package-key-algorithm", "key_algorithm has an unexpected value.", _set("key_algorithm", "RSA-PKCS1-v1_5")
     )
-    yield _package(
+    yield _package_fault(
         "package-payload-algorithm", "payload_algorithm has an unexpected value.", _set("payload_algorithm", "AES-CBC")
     )
     for name in ("version", "algorithm", "encrypted_payload", "encrypted_aes_key"):
-        yield _package(f"package-without-{name}", f"{name} is missing.", _remove(name))
+        yield _package_fault(f"package-without-{name}", f"{name} is missing.", _remove(name))
     for name in ("ciphertext", "nonce", "tag"):
         reason = f"encrypted_payload has no {name}."
-        yield _package(f"package-without-{name}", reason, _change("encrypted_payload", _remove(name)))
-    yield _package("package-payload-list", "encrypted_payload is a list.", _set("encrypted_payload", []))
-    yield _package("package-list", "The package is a JSON list.", lambda package: [package])
-    yield _package("package-processed-at", "The outer processed_at is a string.", _set("processed_at", "now"))
-    yield _inner("package-base64", "The base64 of the ciphertext contains newlines.", "ciphertext", _wrap)
-    yield _body("package-not-json", "The package is not JSON.", lambda body: body.replace(b'"', b"'"))
-    yield _body("package-truncated", "The package is truncated.", lambda body: body[: len(body) // 2])
-    yield _body("package-trailing-data", "A second package follows the first.", lambda body: body + body)
+        yield _package_fault(f"package-without-{name}", reason, _change("encrypted_payload", _remove(name)))
+    yield _package_fault("package-payload-list", "encrypted_payload is a list.", _set("encrypted_payload", []))
+    yield _package_fault("package-list", "The package is a JSON list.", lambda package: [package])
+    yield _package_fault("package-processed-at", "The outer processed_at is a string.", _set("processed_at", "now"))
+    yield _encrypted_payload_fault(
+        "package-base64", "The base64 of the ciphertext contains newlines.", "ciphertext", _wrap_lines
+    )
+    yield _body_fault("package-not-json", "The package is not JSON.", lambda body: body.replace(b'"', b"'"))
+    yield _body_fault("package-truncated", "The package is truncated.", lambda body: body[: len(body) // 2])
+    yield _body_fault("package-trailing-data", "A second package follows the first.", lambda body: body + body)
 
 
-def badly_encrypted(
+def encrypt_incorrectly(
     plaintext: bytes,
     key: rsa.RSAPublicKey,
     *,
@@ -122,9 +128,10 @@ def badly_encrypted(
     tag_bytes: int = 16,
     tag_inside: bool = False,
 ) -> bytes:
-    """Encrypt like `envelope.encrypt`, but with other sizes or the tag inside the ciphertext; decryption still works.
+    """Encrypt like `envelope.encrypt`, but with other sizes, or with the tag at the end of the ciphertext.
 
-    Like the forge of `nomyo_attest.testing`, this function shares no code with the implementation that it tests.
+    The package can still be decrypted. Like the forge of `nomyo_attest.testing`, this function shares no code with the
+    implementation that it tests.
     """
     aes_key, nonce = os.urandom(key_bytes), os.urandom(nonce_bytes)
     encryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce)).encryptor()
@@ -145,16 +152,16 @@ def badly_encrypted(
     return json.dumps(package).encode()
 
 
-def _body(name: str, reason: str, change: Callable[[bytes], bytes]) -> Fault:
+def _body_fault(name: str, reason: str, change: Callable[[bytes], bytes]) -> Fault:
     return Fault(name, reason, "bodies", lambda bodies: (change(bodies[0]), bodies[1]))
 
 
-def _package(name: str, reason: str, change: Callable[[Object], Any]) -> Fault:
-    return _body(name, reason, lambda body: json.dumps(change(json.loads(body))).encode())
+def _package_fault(name: str, reason: str, change: Callable[[Object], Any]) -> Fault:
+    return _body_fault(name, reason, lambda body: json.dumps(change(json.loads(body))).encode())
 
 
-def _inner(name: str, reason: str, field: str, change: Callable[[str], str]) -> Fault:
-    return _package(name, reason, _change("encrypted_payload", _change(field, change)))
+def _encrypted_payload_fault(name: str, reason: str, field: str, change: Callable[[str], str]) -> Fault:
+    return _package_fault(name, reason, _change("encrypted_payload", _change(field, change)))
 
 
 def _set(key: str, value: object) -> Callable[[Object], Object]:
@@ -176,7 +183,7 @@ def _flip_bit(text: str) -> str:
     return base64.b64encode(octets).decode()
 
 
-def _wrap(text: str) -> str:
+def _wrap_lines(text: str) -> str:
     return "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
 
 
@@ -197,7 +204,7 @@ def response_faults() -> Iterator[Fault]:
     yield from package_faults()
 
 
-def _forge(name: str, reason: str, tamper: Callable[[Forge], object]) -> Fault:
+def _quote_fault(name: str, reason: str, tamper: Callable[[Forge], object]) -> Fault:
     def change(forge: Forge) -> Forge:
         tamper(forge)
         return forge
@@ -208,32 +215,36 @@ def _forge(name: str, reason: str, tamper: Callable[[Forge], object]) -> Fault:
 def attest_faults() -> Iterator[Fault]:
     """Yield faults of the signed structure, TPMS_ATTEST."""
     reason = "extraData belongs to another request."
-    yield _forge("nonce", reason, lambda forge: forge.tamper("extra_data", lambda data: bytes(len(data))))
+    yield _quote_fault("nonce", reason, lambda forge: forge.tamper("extra_data", lambda data: bytes(len(data))))
     reason = "The structure does not begin with TPM_GENERATED, so no TPM generated it."
-    yield _forge("magic", reason, lambda forge: setattr(forge, "magic", 0x00544347))
-    yield _forge("type", "The structure is a TPM2_Certify instead of a quote.", _certify)
+    yield _quote_fault("magic", reason, lambda forge: setattr(forge, "magic", 0x00544347))
+    yield _quote_fault("type", "The structure is a TPM2_Certify instead of a quote.", _certify)
     reason = "The reported values are swapped between PCRs."
-    yield _forge("swapped-values", reason, lambda forge: forge.tamper("pcr_values", _rotate_values))
+    yield _quote_fault("swapped-values", reason, lambda forge: forge.tamper("pcr_values", _rotate_values))
     reason = "Only a SHA-1 bank is quoted."
-    yield _forge("sha1-bank", reason, lambda forge: setattr(forge, "selection", _selection_in_bank(forge, "sha1")))
+    yield _quote_fault(
+        "sha1-bank", reason, lambda forge: setattr(forge, "selection", _selection_in_bank(forge, "sha1"))
+    )
     reason = "A PCR is reported that the quote does not cover."
-    yield _forge("extra-pcr", reason, _report_one_more)
+    yield _quote_fault("extra-pcr", reason, _report_one_more)
     reason = "A PCR is quoted that is not reported."
-    yield _forge("unreported-pcr", reason, _quote_one_more)
-    yield _forge("missing-pcr", "The last PCR is neither quoted nor reported.", _omit_last)
+    yield _quote_fault("unreported-pcr", reason, _quote_one_more)
+    yield _quote_fault("missing-pcr", "The last PCR is neither quoted nor reported.", _omit_last)
 
 
 def key_and_signature_faults() -> Iterator[Fault]:
     """Yield faults and variants of the key, the signature and the framing."""
     reason = "The key can sign any data: its restricted bit is clear."
-    yield _forge(
+    yield _quote_fault(
         "unrestricted", reason, lambda forge: setattr(forge, "attributes", forge.attributes & ~writer.RESTRICTED)
     )
-    yield _forge("other-key", "The quote is signed by a key other than the one in the response.", _sign_with_other_key)
+    yield _quote_fault(
+        "other-key", "The quote is signed by a key other than the one in the response.", _sign_with_other_key
+    )
     reason = "Not a fault: quote_b64 is a TPM2B_ATTEST, as one page of the service's documentation says."
-    yield _forge("sized", reason, lambda forge: setattr(forge, "sized_quote", True))
+    yield _quote_fault("sized", reason, lambda forge: setattr(forge, "sized_quote", True))
     reason = "Not a fault: aik_pubkey_b64 is a TPMT_PUBLIC, which a verifier should accept."
-    yield _forge("bare-key", reason, lambda forge: setattr(forge, "sized_key", False))
+    yield _quote_fault("bare-key", reason, lambda forge: setattr(forge, "sized_key", False))
 
 
 def block_faults() -> Iterator[Fault]:
@@ -275,21 +286,21 @@ def _selection_in_bank(forge: Forge, bank: str) -> str:
 
 
 def _report_one_more(forge: Forge) -> None:
-    selection, bank, index = _with_one_more(forge)
+    selection, bank, index = _add_pcr_to_last_bank(forge)
     forge.tamper("pcr_banks", lambda _: selection)
     value = forge.pcrs[bank][index].hex()
     forge.tamper("pcr_values", lambda banks: {**banks, bank: {**banks[bank], str(index): value}})
 
 
 def _quote_one_more(forge: Forge) -> None:
-    _, bank, index = _with_one_more(forge)
+    _, bank, index = _add_pcr_to_last_bank(forge)
     forge.tamper(
         "selections", lambda banks: [(name, [*indices, index] if name == bank else indices) for name, indices in banks]
     )
 
 
-def _with_one_more(forge: Forge) -> tuple[str, str, int]:
-    """Return the selection with one more PCR in its last bank, the bank and the PCR."""
+def _add_pcr_to_last_bank(forge: Forge) -> tuple[str, str, int]:
+    """Return the forge's selection with one more PCR in its last bank, that bank and that PCR."""
     before, plus, last = forge.selection.rpartition("+")
     bank, _, text = last.partition(":")
     indices = {int(number) for number in text.split(",")}
@@ -302,20 +313,20 @@ def _omit_last(forge: Forge) -> None:
     if comma and last.isdecimal():
         forge.selection = before
     else:  # the last bank has only one PCR: select a different one instead
-        selection, _, index = _with_one_more(forge)
+        selection, _, index = _add_pcr_to_last_bank(forge)
         forge.selection = f"{selection.rpartition(':')[0]}:{index}"
 
 
 def _sign_with_other_key(forge: Forge) -> None:
-    attests: list[bytes] = []
+    recorded: list[bytes] = []
 
     def record(attest: bytes) -> bytes:
-        attests.append(attest)
+        recorded.append(attest)
         return attest
 
     def sign(_: bytes) -> bytes:
         other = Forge(key=forge.key, label=forge.label + " other key")
-        return other.tamper("signed", lambda _: attests[-1]).build().signature
+        return other.tamper("signed", lambda _: recorded[-1]).build().signature
 
     forge.tamper("attest", record).tamper("signature", sign)
 
