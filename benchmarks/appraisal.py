@@ -1,10 +1,10 @@
-"""How much a whole appraisal costs beside the bare signature check: ratios, measured in pairs within one run.
+"""Compare the time of a whole appraisal with that of a bare signature check, in pairs within one run.
 
     python benchmarks/appraisal.py                 # print the table
-    python benchmarks/appraisal.py --write         # and put it into docs/performance.md
+    python benchmarks/appraisal.py --write         # and write it to docs/performance.md
 
-Each pair is timed in turn, A B A B …, and the ratio taken turn by turn, so that it holds on a machine whose speed
-drifts. The extra `tpm` adds the comparison with tpm2-pytss.
+The two functions of a pair alternate, and each ratio is that of one turn, so the ratios hold on a machine whose speed
+varies. The extra `tpm` adds the comparison with tpm2-pytss.
 """
 
 from __future__ import annotations
@@ -38,27 +38,28 @@ from nomyo_attest.tpm import (
     parse_signature,
 )
 
-Work = Callable[[], object]
+Function = Callable[[], object]
 Row = tuple[str, float, float, float]
 
 
-def seconds(work: Work, rounds: int) -> float:
+def seconds(function: Function, rounds: int) -> float:
+    """Return the mean time of a call."""
     begin = time.perf_counter()
     for _ in range(rounds):
-        work()
+        function()
     return (time.perf_counter() - begin) / rounds
 
 
-def pair(name: str, work: Work, beside: Work, *, rounds: int, turns: int) -> Row:
-    """Median microseconds of both, and the median ratio of the turns."""
-    work(), beside()
-    measured = [(seconds(work, rounds), seconds(beside, rounds)) for _ in range(turns)]
-    ours, theirs = (statistics.median(column) * 1e6 for column in zip(*measured, strict=True))
-    return name, ours, theirs, statistics.median(a / b for a, b in measured)
+def pair(name: str, first: Function, second: Function, *, rounds: int, turns: int) -> Row:
+    """Return the median microseconds of both functions, and the median ratio of the turns."""
+    first(), second()
+    measured = [(seconds(first, rounds), seconds(second, rounds)) for _ in range(turns)]
+    first_median, second_median = (statistics.median(column) * 1e6 for column in zip(*measured, strict=True))
+    return name, first_median, second_median, statistics.median(a / b for a, b in measured)
 
 
-def bare_check(evidence: Evidence) -> Work:
-    """Load the key and verify the signature with `cryptography`, and nothing else."""
+def bare_check(evidence: Evidence) -> Function:
+    """Return a function that only loads the key and verifies the signature, with `cryptography`."""
     key, signature = parse_public(evidence.aik_public).value.unique, parse_signature(evidence.signature).value.signature
     signed = parse_attest(evidence.quote).inner
     if isinstance(key, TPMS_RSA_UNIQUE) and isinstance(signature, TPMS_SIGNATURE_RSA):
@@ -83,8 +84,8 @@ def bare_check(evidence: Evidence) -> Work:
     return check_ecdsa
 
 
-def pytss_check(block: dict[str, str]) -> Work | None:
-    """The same with tpm2-pytss: unmarshal three structures and verify the signature; no PCR, no policy."""
+def pytss_check(block: dict[str, str]) -> Function | None:
+    """Return a function that unmarshals the structures and verifies the signature with tpm2-pytss, if installed."""
     try:
         from tpm2_pytss import TPM2B_PUBLIC, TPMS_ATTEST, TPMT_SIGNATURE
     except (ImportError, RuntimeError):
@@ -101,26 +102,27 @@ def pytss_check(block: dict[str, str]) -> Work | None:
 
 
 def appraisals(rounds: int, turns: int) -> tuple[list[Row], list[Row]]:
-    beside_bare, beside_pytss = [], []
+    """Compare `appraise` with the bare check, and tpm2-pytss with `appraise`."""
+    bare_rows, pytss_rows = [], []
     for name, kind in (("RSA-2048", "rsa2048"), ("RSA-3072", "rsa3072"), ("P-256", "p256"), ("P-384", "p384")):
         forge = Forge(key=kind)
         response, policy = forge.response(), na.AppraisalPolicy.from_dict(forge.policy())
 
-        def whole(response: object = response, policy: na.AppraisalPolicy = policy) -> None:
+        def appraise(response: object = response, policy: na.AppraisalPolicy = policy) -> None:
             if na.appraise(response, policy).verdict is not na.Verdict.AFFIRMING:
-                raise SystemExit("the benchmark's evidence is not affirmed: there is nothing to measure")
+                raise SystemExit("the benchmark's evidence is not affirmed")
 
-        beside_bare.append(pair(name, whole, bare_check(Evidence.from_response(response)), rounds=rounds, turns=turns))
-        theirs = pytss_check(response["_metadata"]["tpm_attestation"])
-        if theirs:
-            beside_pytss.append(pair(name, theirs, whole, rounds=rounds, turns=turns // 2))
-    return beside_bare, beside_pytss
+        bare_rows.append(pair(name, appraise, bare_check(Evidence.from_response(response)), rounds=rounds, turns=turns))
+        check = pytss_check(response["_metadata"]["tpm_attestation"])
+        if check:
+            pytss_rows.append(pair(name, check, appraise, rounds=rounds, turns=turns // 2))
+    return bare_rows, pytss_rows
 
 
 def start_up(turns: int) -> Row:
-    """`nomyo-attest --version` beside a Python that does nothing."""
+    """Compare `nomyo-attest --version` with a Python that does nothing."""
 
-    def run(*command: str) -> Work:
+    def run(*command: str) -> Function:
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
     program = Path(sys.executable).with_name("nomyo-attest")
@@ -128,7 +130,8 @@ def start_up(turns: int) -> Row:
 
 
 def table(rounds: int, turns: int) -> str:
-    beside_bare, beside_pytss = appraisals(rounds, turns)
+    """Run the benchmark; return the tables as Markdown."""
+    bare_rows, pytss_rows = appraisals(rounds, turns)
     lines = [
         (
             f"Python {platform.python_version()}, cryptography {version('cryptography')}, {platform.machine()}; "
@@ -137,14 +140,14 @@ def table(rounds: int, turns: int) -> str:
         "",
         "| AIK | `appraise()`, µs | bare load and verify, µs | ratio |",
         "|---|--:|--:|--:|",
-        *(f"| {name} | {ours:.0f} | {theirs:.0f} | {ratio:.2f} |" for name, ours, theirs, ratio in beside_bare),
+        *(f"| {name} | {ours:.0f} | {theirs:.0f} | {ratio:.2f} |" for name, ours, theirs, ratio in bare_rows),
         "",
     ]
-    if beside_pytss:
+    if pytss_rows:
         lines += [
             "| AIK | tpm2-pytss, unmarshal and verify, µs | `appraise()`, µs | ratio |",
             "|---|--:|--:|--:|",
-            *(f"| {name} | {theirs:.0f} | {ours:.0f} | {ratio:.2f} |" for name, theirs, ours, ratio in beside_pytss),
+            *(f"| {name} | {theirs:.0f} | {ours:.0f} | {ratio:.2f} |" for name, theirs, ours, ratio in pytss_rows),
             "",
         ]
     _, ours, theirs, ratio = start_up(max(turns // 4, 5))
@@ -157,14 +160,14 @@ def table(rounds: int, turns: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/performance.md")
     parser.add_argument("--turns", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=200, help="calls in each turn")
     arguments = parser.parse_args()
-    made = table(arguments.rounds, arguments.turns)
-    print(made)
+    text = table(arguments.rounds, arguments.turns)
+    print(text)
     if arguments.write:
-        page.put(Path(__file__).name, made)
+        page.write_table(Path(__file__).name, text)
 
 
 if __name__ == "__main__":

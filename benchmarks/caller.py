@@ -1,8 +1,8 @@
-"""One client at work, in a process of its own: run by benchmarks/client.py under each of the two clients.
+"""Measure calls of one client. benchmarks/client.py runs this script in a separate process for each of two clients.
 
     python caller.py URL CALLS LONG_PROMPTS [POLICY]
 
-Prints one JSON object. It uses nothing but what both clients have, and the gate where a policy is given.
+Prints one JSON object. Uses only features of both clients, and the gate if a policy is passed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONG_PROMPT = 9 * 1024 * 1024
 
 
 class Ticker:
-    """The longest time for which the event loop stood still since `begin`."""
+    """A task that measures the longest time for which the event loop was blocked."""
 
     def __init__(self) -> None:
         self._longest = 0.0
@@ -38,6 +38,7 @@ class Ticker:
         self._task = asyncio.create_task(self._tick())
 
     def take(self) -> float:
+        """Return the longest time since the previous call."""
         longest, self._longest = self._longest, 0.0
         return longest
 
@@ -60,10 +61,10 @@ async def main(url: str, calls: int, long_prompts: int, policy: str | None) -> d
     await client.create(**prompt("first"))
     first, first_stall = time.perf_counter() - begin, ticker.take()
     latencies = []
-    answer: dict[str, Any] = {}
+    response: dict[str, Any] = {}
     for number in range(calls - 1):
         begin = time.perf_counter()
-        answer = await client.create(**prompt(f"call {number}"))
+        response = await client.create(**prompt(f"call {number}"))
         latencies.append(time.perf_counter() - begin)
     ticker.take()
     stalls = []
@@ -73,25 +74,26 @@ async def main(url: str, calls: int, long_prompts: int, policy: str | None) -> d
     await ticker.stop()
     if hasattr(client, "aclose"):
         await client.aclose()
-    found = {
+    results = {
         "first": first,
         "first_stall": first_stall,
         "median": statistics.median(latencies) if latencies else first,
         "long_stall": statistics.median(stalls) if stalls else 0.0,
     }
-    return found | ({"appraisal": appraisal_seconds(answer, policy)} if policy else {})
+    return results | ({"appraisal": appraisal_seconds(response, policy)} if policy else {})
 
 
-def appraisal_seconds(answer: dict[str, Any], policy: str) -> float:
+def appraisal_seconds(response: dict[str, Any], policy: str) -> float:
+    """Return the median time of an appraisal."""
     import nomyo_attest as na
 
     loaded = na.AppraisalPolicy.load(policy)
-    spent = []
+    times = []
     for _ in range(200):
         begin = time.perf_counter()
-        na.appraise(answer, loaded).to_dict()
-        spent.append(time.perf_counter() - begin)
-    return statistics.median(spent)
+        na.appraise(response, loaded).to_dict()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
 
 
 if __name__ == "__main__":

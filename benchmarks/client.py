@@ -1,11 +1,11 @@
-"""What a call costs with this client and with the published one: latencies, connections, stalls, in pairs in one run.
+"""Compare calls of this client and of nomyo 0.2.9: latencies, connections and event loop stalls, in pairs in one run.
 
     python benchmarks/client.py --published PYTHON             # print the tables
-    python benchmarks/client.py --published PYTHON --write     # and put them into docs/performance.md
+    python benchmarks/client.py --published PYTHON --write     # and write them to docs/performance.md
 
-PYTHON is the interpreter of an environment with nomyo==0.2.9 (`pip install nomyo==0.2.9`); NOMYO_PUBLISHED_PYTHON names
-it as well. Both clients talk TLS over loopback to the router of the tests, through a proxy that adds a path delay, each
-in a process of its own, in turn: A B A B …
+PYTHON is the interpreter of an environment with nomyo==0.2.9 (`pip install nomyo==0.2.9`); the default is the value of
+NOMYO_PUBLISHED_PYTHON. Both clients use TLS over loopback to the router of the tests, through a proxy that adds a
+delay. They alternate, each in a separate process.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from typing import Any
 import page
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # the router and the proxy are the tests' own
+sys.path.insert(0, str(ROOT))  # the router and the proxy are modules of the tests
 
-from nomyo_attest.testing import Forge  # noqa: E402 - after the path, like the next two
+from nomyo_attest.testing import Forge  # noqa: E402 - needs sys.path, like the next two
 from tests.nomyo.wire.plain_router import PlainRouter  # noqa: E402
 from tests.nomyo.wire.proxy import Behavior, Proxy  # noqa: E402
 
 CALLER = Path(__file__).with_name("caller.py")
 LONG_PROMPTS = 5
 DELAYS = (0, 20, 40)
-"""Milliseconds of a round trip between client and server."""
+"""Round-trip times between client and server, in milliseconds."""
 
 
 class Bench:
-    """A router, and clients that call it in processes of their own."""
+    """A router, and clients that call it from separate processes."""
 
     def __init__(self, router: PlainRouter) -> None:
         self.router = router
@@ -46,20 +46,22 @@ class Bench:
     def run(
         self, python: str, delay: int, calls: int, long_prompts: int = 0, policy: str | None = None
     ) -> dict[str, Any]:
-        """One process of calls; what it measured, and what the router saw."""
+        """Make calls in one process; return its measurements, and what the router received."""
         with Proxy("localhost", self.router.port) as proxy:
             proxy.default = Behavior(delay_ms=delay / 2)
             seen = len(self.router.requests)
             command = [python, str(CALLER), proxy.url, str(calls), str(long_prompts), *([policy] if policy else [])]
             environment = {**os.environ, "SSL_CERT_FILE": self.router.ca, "PYTHONPATH": ""}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
-            if done.returncode:
-                raise SystemExit(f"{python}: {done.stderr[-2000:]}")
+            completed = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False, timeout=600
+            )
+            if completed.returncode:
+                raise SystemExit(f"{python}: {completed.stderr[-2000:]}")
             requests = self.router.requests[seen:]
-            found: dict[str, Any] = json.loads(done.stdout)
-            return found | {
-                "posts": sum(one.method == "POST" for one in requests),
-                "keys": sum(one.method == "GET" for one in requests),
+            results: dict[str, Any] = json.loads(completed.stdout)
+            return results | {
+                "posts": sum(request.method == "POST" for request in requests),
+                "keys": sum(request.method == "GET" for request in requests),
                 "connections": proxy.connections,
             }
 
@@ -70,7 +72,7 @@ def median(runs: list[dict[str, Any]], name: str) -> float:
 
 def compare(bench: Bench, published: str, calls: int, turns: int) -> list[str]:
     lines = [
-        "| round trip | this client, ms a call | nomyo 0.2.9, ms a call | ratio | first call, ms | 0.2.9 |",
+        "| round trip | this client, ms per call | nomyo 0.2.9, ms per call | ratio | first call, ms | 0.2.9 |",
         "|--:|--:|--:|--:|--:|--:|",
     ]
     stalls: list[tuple[dict[str, Any], ...]] = []
@@ -101,7 +103,7 @@ def count(bench: Bench, published: str | None, calls: int) -> list[str]:
 
 
 def gate(bench: Bench, calls: int) -> list[str]:
-    """How much of a call is the appraisal."""
+    """Measure the share of the appraisal in a call."""
     forge = Forge(key="p256")
 
     def attest(payload_id: str) -> dict[str, Any]:
@@ -136,14 +138,14 @@ def tables(published: str | None, calls: int, turns: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", default=os.environ.get("NOMYO_PUBLISHED_PYTHON"), metavar="PYTHON")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/performance.md")
     parser.add_argument("--calls", type=int, default=20)
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
-    made = tables(arguments.published, arguments.calls, arguments.turns)
-    print(made)
+    text = tables(arguments.published, arguments.calls, arguments.turns)
+    print(text)
     if arguments.write:
-        page.put(Path(__file__).name, made)
+        page.write_table(Path(__file__).name, text)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""How much time and memory the worst records of 16 MiB take: each kind in a process of its own.
+"""Measure the time and memory that the worst records of 16 MiB need, each kind in a separate process.
 
     python benchmarks/hostile_json.py                 # print the table
-    python benchmarks/hostile_json.py --write         # and put it into docs/performance.md
+    python benchmarks/hostile_json.py --write         # and write it to docs/performance.md
 
-The goal is one second of processor time and 200 MiB beyond the record itself, with evidence stored as well. Linux only.
+The target is one second of processor time and 200 MiB in addition to the record, including the storage of evidence.
+Requires Linux.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from nomyo_attest.evidence.strict_json import TEXT_MAX, TooManyContainersError, 
 from nomyo_attest.testing import Forge
 
 METADATA: Final = json.dumps(Forge().response()["_metadata"])
-BESIDE: Final = f'{{"_metadata": {METADATA}, "choices": ['
-WITHIN: Final = f'{{"_metadata": {METADATA[:-1]}, "more": ['
+AFTER_METADATA: Final = f'{{"_metadata": {METADATA}, "choices": ['
+IN_METADATA: Final = f'{{"_metadata": {METADATA[:-1]}, "more": ['
 
 
-def filled(unit: str, head: str = BESIDE, tail: str = "0]}") -> bytes:
-    """The largest record that consists of `unit`."""
+def filled(unit: str, head: str = AFTER_METADATA, tail: str = "0]}") -> bytes:
+    """Return the largest record that repeats `unit`."""
     number = (TEXT_MAX - len(head.encode()) - len(tail)) // len(unit.encode())
     return (head + unit * number + tail).encode()
 
 
 def members() -> bytes:
-    """As many different keys as a record that is read as a whole may have."""
+    """Return a record with as many different keys as possible."""
     each = 12
     number = (TEXT_MAX - 100) // (13 + each)
     return (
@@ -46,7 +47,7 @@ def members() -> bytes:
 
 
 def logprobs() -> bytes:
-    """A response with the log probabilities of 20 alternatives for each token, as long as a record may be."""
+    """Return the longest response with the log probabilities of 20 alternatives for each token."""
     alternative = '{"token":" the","logprob":-12.345678,"bytes":[32,116,104,101]}'
     token = f'{alternative[:-1]},"top_logprobs":[{",".join([alternative] * 20)}]}},'
     return filled(token)
@@ -56,20 +57,20 @@ RECORDS: Final[dict[str, Callable[[], bytes]]] = {
     "log probabilities of 20 alternatives": logprobs,
     "prose": lambda: filled('"' + "lorem ipsum, [dolor] {sit} amet, " * 100 + '",'),
     "empty arrays": lambda: filled("[],"),
-    "as many arrays as there may be": lambda: filled("[" + "1," * 11 + "1],"),
+    "the maximum number of arrays": lambda: filled("[" + "1," * 11 + "1],"),
     "numbers": lambda: filled("1,"),
     "strings": lambda: filled('"ab",'),
     "quotation marks and brackets in strings": lambda: filled(r'"\"[",'),
-    "numbers in the metadata": lambda: filled("1.5," + " " * 5, WITHIN, "0]}}"),
-    "objects in the metadata": lambda: filled('{"a":1.5},' + " " * 21, WITHIN, "0]}}"),
-    "strings in the metadata": lambda: filled('"ab",' + " " * 11, WITHIN, "0]}}"),
+    "numbers in the metadata": lambda: filled("1.5," + " " * 5, IN_METADATA, "0]}}"),
+    "objects in the metadata": lambda: filled('{"a":1.5},' + " " * 21, IN_METADATA, "0]}}"),
+    "strings in the metadata": lambda: filled('"ab",' + " " * 11, IN_METADATA, "0]}}"),
     "different keys in the metadata": members,
-    "objects, NaN and an emoji": lambda: filled('{"a":1.5},' + " " * 21, BESIDE + 'NaN, "\U0001f600", '),
+    "objects, NaN and an emoji": lambda: filled('{"a":1.5},' + " " * 21, AFTER_METADATA + 'NaN, "\U0001f600", '),
 }
 
 
 def measure(name: str) -> dict[str, object]:
-    """Processor seconds and MiB for one record, in this process."""
+    """Measure processor seconds and MiB for one record, in this process."""
     text = RECORDS[name]()
     appraiser = RecordAppraiser(na.AppraisalPolicy.from_dict(Forge().policy()), keep_evidence=True)
     appraiser.appraise("warm", 1, json.dumps(Forge().response()).encode())
@@ -79,7 +80,7 @@ def measure(name: str) -> dict[str, object]:
     except TooManyContainersError:
         accepted = "no"
     before = _resident()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from now on
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the peak
     began = time.process_time()
     appraised = appraiser.appraise("a.json", 1, text)
     seconds = time.process_time() - began
@@ -88,14 +89,14 @@ def measure(name: str) -> dict[str, object]:
 
 
 def _resident(line: str = "VmRSS") -> float:
-    for one in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if one.startswith(f"{line}:"):
-            return int(one.split()[1]) / 1024
+    for status_line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if status_line.startswith(f"{line}:"):
+            return int(status_line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def tables() -> str:
-    """The table as Markdown."""
+    """Run the benchmark; return the table as Markdown."""
     lines = [
         f"Python {platform.python_version()}, {platform.machine()}; one record of 16 MiB, with `--keep-evidence`.",
         "",
@@ -104,15 +105,16 @@ def tables() -> str:
     ]
     for name in RECORDS:
         command = [sys.executable, __file__, "--one", name]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        one = json.loads(said)
-        lines.append(f"| {name} | {one['bound']} | {one['verdict']} | {one['seconds']:.2f} | {one['mib']:.0f} |")
+        completed = subprocess.run(command, check=True, capture_output=True, text=True)
+        result = json.loads(completed.stdout)
+        figures = f"{result['seconds']:.2f} | {result['mib']:.0f}"
+        lines.append(f"| {name} | {result['bound']} | {result['verdict']} | {figures} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/performance.md")
     parser.add_argument("--one", choices=RECORDS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -121,7 +123,7 @@ def main() -> None:
     text = tables()
     print(text)
     if arguments.write:
-        page.put(Path(__file__).name, text)
+        page.write_table(Path(__file__).name, text)
 
 
 if __name__ == "__main__":

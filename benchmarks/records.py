@@ -2,9 +2,9 @@
 
     python benchmarks/records.py 1000000 records.jsonl policy.json
 
-Nine in ten have an ECDSA P-256 AIK of their own, one in ten one of eight RSA-2048 AIKs that the policy pins. They come
-from 200 machines with two firmwares, whose PCR 10 is another one each, and one in 500 has Secure Boot off. Signed with
-`cryptography`, on all cores; keys are random, so no two runs make the same bytes.
+Nine in ten records have a different ECDSA P-256 AIK each; one in ten has one of eight RSA-2048 AIKs, which the policy
+pins. They come from 200 machines with two firmware versions and a different PCR 10 each. One record in 500 has Secure
+Boot off. The records are signed with `cryptography` on all cores; keys are random, so no two runs write the same bytes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from nomyo_attest.testing.forge import build_metadata, build_response, nonce_of
 
 PINNED: Final = 8
 PINNED_ONE_IN: Final = 10
-ODD_ONE_IN: Final = 500
+INSECURE_ONE_IN: Final = 500
 MACHINES: Final = 200
 BATCH: Final = 2000
-"""Records that a process makes at a time: about five megabytes."""
+"""The number of records that a process generates at a time: about five megabytes."""
 
 FIRST: Final = 1767225600
 SECONDS_APART: Final = 5
@@ -59,7 +59,7 @@ SECURE_BOOT_OFF: Final = _pcr("Secure Boot off")
 
 @dataclass(frozen=True)
 class Key:
-    """An AIK: its private half, its TPMT_PUBLIC, its Name, its qualified name in the endorsement hierarchy."""
+    """An AIK: its private key, TPMT_PUBLIC, Name, and qualified name in the endorsement hierarchy."""
 
     private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     public: bytes
@@ -93,7 +93,7 @@ class Key:
         return cls(private, public, name, name[:2] + hashlib.sha256(handle + name).digest())
 
     def sign(self, signed: bytes) -> bytes:
-        """TPMT_SIGNATURE over these bytes."""
+        """Return a TPMT_SIGNATURE over `signed`."""
         if isinstance(self.private, rsa.RSAPrivateKey):
             number = self.private.sign(signed, padding.PKCS1v15(), _HASH)
             return writer.tpmt_signature_rsa(writer.SCHEMES["rsassa"], writer.ALG_SHA256, number)
@@ -103,7 +103,7 @@ class Key:
 
 
 def policy_for(pool: list[bytes]) -> dict[str, Any]:
-    """The policy that affirms all records but those with Secure Boot off."""
+    """Build the policy, which affirms all records except those with Secure Boot off."""
     return {
         "format": "nomyo-attest-policy/1",
         "id": "benchmark",
@@ -121,7 +121,7 @@ def policy_for(pool: list[bytes]) -> dict[str, Any]:
 
 
 def new_pool() -> list[bytes]:
-    """The RSA keys that are pinned, in DER."""
+    """Generate the pinned RSA keys, in DER."""
     der, pkcs8, plain = serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     return [rsa.generate_private_key(65537, 2048).private_bytes(der, pkcs8, plain) for _ in range(PINNED)]
 
@@ -137,13 +137,13 @@ def _loaded(pool: tuple[bytes, ...]) -> list[Key]:
 
 
 def record(number: int, pool: list[Key]) -> bytes:
-    """One response as a line of JSON."""
+    """Generate a response as a line of JSON."""
     pinned = number % PINNED_ONE_IN == 0
     key = pool[number // PINNED_ONE_IN % PINNED] if pinned else Key.of(ec.generate_private_key(ec.SECP256R1()))
     machine = number * 7919 % MACHINES
     values = {
         0: FIRMWARES[number * 31 // MACHINES % 2],
-        7: SECURE_BOOT_OFF if number % ODD_ONE_IN == 1 else SECURE_BOOT,
+        7: SECURE_BOOT_OFF if number % INSECURE_ONE_IN == 1 else SECURE_BOOT,
         10: _application(machine),
     }
     payload_id = str(uuid.uuid4())
@@ -176,30 +176,30 @@ def _application(machine: int) -> bytes:
     return _pcr(f"application on machine {machine}")
 
 
-def _batch(work: tuple[int, int, list[bytes]]) -> bytes:
-    first, last, pool = work
+def _batch(batch: tuple[int, int, list[bytes]]) -> bytes:
+    first, last, pool = batch
     keys = _loaded(tuple(pool))
     return b"".join(record(number, keys) for number in range(first, last))
 
 
-def make(records: int, path: Path, policy: Path) -> None:
-    """Write the records, completely or not at all, and the policy beside them."""
+def write_records(records: int, path: Path, policy: Path) -> None:
+    """Write the records atomically, and the policy."""
     pool = new_pool()
     document = policy_for(pool)
     check(pool, document)
     temporary = path.with_name(f"{path.name}.tmp")
     began = time.monotonic()
-    work: Iterator[tuple[int, int, list[bytes]]] = (
+    batches: Iterator[tuple[int, int, list[bytes]]] = (
         (first, min(first + BATCH, records), pool) for first in range(0, records, BATCH)
     )
     with get_context("spawn").Pool(len(os.sched_getaffinity(0))) as processes, temporary.open("wb") as file:
         done = 0
-        for lines in processes.imap(_batch, work):
+        for lines in processes.imap(_batch, batches):
             file.write(lines)
             done = min(done + BATCH, records)
             if sys.stderr.isatty():
                 print(f"\r{done:,} of {records:,} records", end="", file=sys.stderr, flush=True)
-    print(f"\r{records:,} records made in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print(f"\r{records:,} records generated in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     policy.write_text(json.dumps(document, indent=1), encoding="utf-8")
     temporary.replace(path)
 
@@ -208,11 +208,13 @@ def check(pool: list[bytes], document: dict[str, Any]) -> None:
     """Check that the first records are affirmed, except those with Secure Boot off."""
     policy = na.AppraisalPolicy.from_dict(document)
     keys = _loaded(tuple(pool))
-    for number in (*range(20), ODD_ONE_IN + 1):
+    for number in (*range(20), INSECURE_ONE_IN + 1):
         result = na.appraise(record(number, keys), policy)
-        wanted = ("pcr.values",) if number % ODD_ONE_IN == 1 else ()
-        if result.failed != wanted or result.undecided:
-            raise SystemExit(f"record {number} is not as it should be: {result.failed} {result.undecided}")
+        expected = ("pcr.values",) if number % INSECURE_ONE_IN == 1 else ()
+        if result.failed != expected or result.undecided:
+            raise SystemExit(
+                f"record {number}: expected failed {expected}, got {result.failed}, undecided {result.undecided}"
+            )
 
 
 def main() -> None:
@@ -221,7 +223,7 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("policy", type=Path)
     arguments = parser.parse_args()
-    make(arguments.records, arguments.path, arguments.policy)
+    write_records(arguments.records, arguments.path, arguments.policy)
 
 
 if __name__ == "__main__":

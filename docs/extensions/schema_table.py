@@ -29,7 +29,7 @@ class SchemaTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         schema = load_schema(self.arguments[0])
-        part = pointed(schema, self.arguments[1]) if len(self.arguments) > 1 else schema
+        part = resolve_pointer(schema, self.arguments[1]) if len(self.arguments) > 1 else schema
         return [table(list(rows(schema, part)))]
 
 
@@ -51,7 +51,7 @@ def rows(schema: dict[str, Any], part: dict[str, Any], prefix: str = "") -> Iter
             yield from rows(schema, items, f"{key}[].")
 
 
-def pointed(schema: dict[str, Any], pointer: str) -> dict[str, Any]:
+def resolve_pointer(schema: dict[str, Any], pointer: str) -> dict[str, Any]:
     """Return the part of a schema that a local pointer names."""
     part = schema
     for name in pointer.removeprefix("#/").split("/"):
@@ -60,8 +60,8 @@ def pointed(schema: dict[str, Any], pointer: str) -> dict[str, Any]:
 
 
 def resolve(schema: dict[str, Any], definition: dict[str, Any]) -> dict[str, Any]:
-    """Merge a definition with the one that it refers to."""
-    return {**pointed(schema, definition["$ref"]), **definition} if "$ref" in definition else definition
+    """Merge a definition with the target of its `$ref`."""
+    return {**resolve_pointer(schema, definition["$ref"]), **definition} if "$ref" in definition else definition
 
 
 def types(definition: dict[str, Any]) -> list[str]:
@@ -82,12 +82,12 @@ def type_of(schema: dict[str, Any], definition: dict[str, Any]) -> str:
 
 
 def meaning(definition: dict[str, Any]) -> str:
-    """Return the description, or else the hint for a wrong value."""
+    """Return the description, or the hint for a wrong value if there is none."""
     return str(definition.get("description") or definition.get("$comment", "")).replace(" docs/policy.md", " Policy")
 
 
 def table(found: list[tuple[str, str, str]]) -> nodes.table:
-    """Make a table of three columns; keys and types are literals."""
+    """Build a table with three columns; keys and types are literals."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in WIDTHS), cols=len(WIDTHS))
     group += nodes.thead("", row(*(nodes.paragraph("", text) for text in HEAD)))
     body = nodes.tbody()
@@ -102,7 +102,7 @@ def table(found: list[tuple[str, str, str]]) -> nodes.table:
 
 
 def row(*cells: nodes.Node) -> nodes.row:
-    """Make a row of a table."""
+    """Build a row of a table."""
     return nodes.row("", *(nodes.entry("", cell) for cell in cells))
 
 

@@ -1,6 +1,6 @@
 """Write the diagrams of the documentation as SVG: `python docs/images/diagrams.py`.
 
-Each diagram has its own background, and follows the color scheme of the reader. It is narrow enough for a phone.
+Each diagram has its own background and follows the color scheme of the reader; it fits on the screen of a phone.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Drawing:
 
     def lines(self, x: float, y: float, text: str, kind: str = "small", anchor: str = "middle") -> None:
         """Write several small lines, 15 pixels apart."""
-        for place, line in enumerate(text.splitlines()):
-            self.text(x, y + 15 * place, line, kind, anchor)
+        for number, line in enumerate(text.splitlines()):
+            self.text(x, y + 15 * number, line, kind, anchor)
 
     def box(self, x: int, y: int, w: int, h: int, title: str, text: str = "", kind: str = "plain") -> None:
         """Draw a box with a title and small lines, centered."""
@@ -73,12 +73,12 @@ class Drawing:
         """Draw an arrow."""
         self.parts.append(f'<path d="M{x1} {y1}L{x2} {y2}" class="line" marker-end="url(#head)"/>')
 
-    def life(self, x: int, y1: int, y2: int) -> None:
-        """Draw the dotted line of a participant."""
+    def lifeline(self, x: int, y1: int, y2: int) -> None:
+        """Draw the dashed lifeline of a participant."""
         self.parts.append(f'<path d="M{x} {y1}V{y2}" class="life"/>')
 
     def svg(self) -> str:
-        """The file's content."""
+        """Return the content of the file."""
         head = (
             '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
             '<path d="M0 0L8 4L0 8z" class="head"/></marker>'
@@ -97,7 +97,7 @@ class Drawing:
 
 
 def overview() -> Drawing:
-    """The two packages, the server, and recorded responses."""
+    """Draw the two packages, the server, and recorded responses."""
     d = Drawing("The client encrypts the prompt; the verifier appraises the evidence that comes with the response", 330)
     d.box(14, 40, 116, 96, "Your program")
     d.box(206, 40, 136, 96, "nomyo", "the client,\nwith a gate", "ours")
@@ -124,7 +124,7 @@ def overview() -> Drawing:
 
 
 def concepts() -> Drawing:
-    """From the boot of a machine to a quote and its appraisal."""
+    """Draw the path from the boot of a machine to a quote and its appraisal."""
     d = Drawing("Software is measured into PCRs; the TPM signs the PCRs as a quote; the verifier compares them", 560)
     d.group(14, 14, 532, 100, "1. The machine boots. Each stage measures the next one.", 32)
     d.box(30, 44, 148, 56, "Firmware", "code")
@@ -152,12 +152,12 @@ def concepts() -> Drawing:
 
 
 def gate() -> Drawing:
-    """The order of events of one call."""
+    """Draw the order of events in a call."""
     d = Drawing("The order of events of a call with a policy: the prompt is sent before the evidence arrives", 560)
     program, client, server = 76, 280, 484
     for x, name, kind in ((program, "Your program", "plain"), (client, "Client", "ours"), (server, "Server", "tpm")):
         d.box(x - 62, 14, 124, 36, name, "", kind)
-        d.life(x, 52, 546)
+        d.lifeline(x, 52, 546)
     d.text(178, 76, "prompt", "small")
     d.arrow(program, 82, client - 2, 82)
     d.box(186, 96, 188, 84, "Encrypt", "random payload id,\nserver key (pin checked),\nprompt encrypted to it", "ours")
@@ -176,7 +176,7 @@ def gate() -> Drawing:
 
 
 def audit() -> Drawing:
-    """The stages of an audit."""
+    """Draw the stages of an audit."""
     d = Drawing("The stages of an audit: sources, chunks, worker processes, store, cross-record checks, reports", 340)
     d.box(14, 20, 150, 64, "Sources", "files, folders,\nstandard input")
     d.box(205, 20, 150, 64, "Chunks", "1 MiB of\nconsecutive records", "ours")
@@ -209,7 +209,7 @@ DIAGRAMS: dict[str, Callable[[], Drawing]] = {
 
 
 def main() -> int:
-    """Write the files beside this one."""
+    """Write the diagrams to the folder of this file."""
     for name, draw in DIAGRAMS.items():
         (HERE / name).write_text(draw().svg(), encoding="utf-8")
     return 0
