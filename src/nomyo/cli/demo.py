@@ -121,7 +121,7 @@ class OutputFolder:
 
     def __enter__(self) -> Self:
         if self._directory is not None:
-            _create(self._directory)
+            _create_folder(self._directory)
         return self
 
     def __exit__(
@@ -140,7 +140,7 @@ class OutputFolder:
             write_output(str(Path(self._directory, name)), text, force=False, private=True)
 
 
-def _create(directory: str) -> None:
+def _create_folder(directory: str) -> None:
     try:
         Path(directory).mkdir(0o700)
     except FileExistsError:

@@ -263,12 +263,12 @@ def read_key_facts(name: str, password: str | None) -> KeyFacts:
     from nomyo.keys import PEM_MAX
 
     facts = KeyFacts()
-    for path in _key_files(name):
+    for path in _find_key_files(name):
         content = read_input(str(path), PEM_MAX)
         label = _LABEL.search(content)
         if label is None or len(content) > PEM_MAX:
             raise CommandError(f"{path}: expected a key in PEM; name a key file, or a folder that contains one")
-        file = FileFacts(str(path), _mode(path))
+        file = FileFacts(str(path), _read_mode(path))
         if label[2] == b"PUBLIC":
             facts.public_key = file
             _read_public(facts, content)
@@ -279,7 +279,7 @@ def read_key_facts(name: str, password: str | None) -> KeyFacts:
     return facts
 
 
-def _key_files(name: str) -> list[Path]:
+def _find_key_files(name: str) -> list[Path]:
     from nomyo.client_keys import PRIVATE_NAME, PUBLIC_NAME
 
     path = Path(name)
@@ -335,5 +335,5 @@ def _read_private(facts: KeyFacts, password: str | None) -> None:
         facts.problem = str(error)
 
 
-def _mode(path: Path) -> str | None:
+def _read_mode(path: Path) -> str | None:
     return f"{stat.S_IMODE(path.stat().st_mode):04o}" if os.name == "posix" else None

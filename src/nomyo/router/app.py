@@ -41,10 +41,10 @@ from nomyo.router.protocol import (
     PACKAGE_MAX,
     EncryptedResponse,
     RequestHeaders,
+    add_metadata,
     decrypt_payload,
     read_headers,
     wait_for_disconnect,
-    with_metadata,
 )
 from nomyo.router.rate_limit import Limiter
 from nomyo_attest.errors import AttesterError
@@ -286,7 +286,7 @@ class Router:
             forge = fault.apply("forge", replacement_forge(evidence, headers.payload_id))
             evidence = forge.response()["_metadata"]["tpm_attestation"]
         evidence = fault.apply("evidence", evidence)
-        response = with_metadata(
+        response = add_metadata(
             completion, evidence, payload_id=headers.payload_id, tier=tier, tpm_kind=self.source.claim
         )
         plaintext = fault.apply("plaintext", bytes(strict_json.encode(fault.apply("completion", response))))

@@ -2,8 +2,8 @@
 
 uvicorn's `H11Protocol` runs the application, and h11 parses, even if httptools is installed. Both accept more than a
 router should: bare LF as a line terminator, folded header lines (RFC 9112, 2.2 and 5.2), repeated header fields,
-Content-Length together with Transfer-Encoding, and peers that never finish a request. A proxy in front may interpret
-such a request differently, so this module refuses it with 400.
+and Content-Length together with Transfer-Encoding. A proxy in front may interpret such a request differently, so this
+module refuses it with 400. They also let a peer take forever to send a request, so this module sets deadlines.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from uvicorn.server import ServerState
 from nomyo.router.access_log import refused_head_entry
 
 HEAD_SECONDS: Final = 10.0
-"""Seconds from the start of a connection, or from the first byte of a later request, to the end of the head."""
+"""Maximum time from the start of a connection, or the first byte of a later request, to the end of the head, in
+seconds.
+"""
 
 SILENCE_SECONDS: Final = 30.0
-"""Seconds without a byte while a request's body arrives."""
+"""Maximum pause while a request's body arrives, in seconds."""
 
 BODY_SECONDS: Final = 300.0
-"""Seconds for a request's body."""
+"""Maximum time until a request's body has arrived, in seconds."""
 
 STALLED_SECONDS: Final = 60.0
 """Seconds in which a peer must read the part of a response that was sent, at most 256 KiB (`protocol`)."""
@@ -63,9 +65,10 @@ _http_logger.setLevel(logging.ERROR)
 
 
 class StrictConnection(h11.Connection):
-    """h11 for a server, with strict parsing.
+    """h11's server side of a connection, with stricter parsing.
 
     Attributes:
+        request: the last request whose head was parsed.
         problem: why this class refused the last request; None if h11 refused it.
     """
 

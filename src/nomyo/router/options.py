@@ -51,7 +51,7 @@ class RouterOptions:
         upstream_timeout: seconds to wait for the upstream's response.
         upstream_concurrency: maximum number of concurrent upstream requests; others wait for up to `upstream_timeout`.
         unsafe_remote_upstream: send prompts over plain HTTP to another machine.
-        rate_limit: limit callers to two requests a second, as the service does (`rate_limit`).
+        rate_limit: limit callers to two requests per second, as the service does (`rate_limit`).
         secure_inference: False to respond with 404, like a router on which secure inference is disabled.
         server_key: file of the RSA private key for requests; None to generate one at start.
         server_key_bits: size of a generated key; use less than 4096 only to test that clients refuse it.

@@ -56,10 +56,10 @@ def read_headers(headers: Mapping[str, str]) -> RequestHeaders:
     tier = headers.get("x-security-tier")
     if tier is not None and tier not in TIERS:
         raise Refusal(400, f"X-Security-Tier must be one of {', '.join(TIERS)}")
-    return RequestHeaders(payload_id, _client_key(headers.get("x-public-key", "")), tier)
+    return RequestHeaders(payload_id, _load_client_key(headers.get("x-public-key", "")), tier)
 
 
-def _client_key(text: str) -> RSAPublicKey:
+def _load_client_key(text: str) -> RSAPublicKey:
     """Load a percent-encoded PEM key. ``/`` may be unencoded (Python's quote) or encoded (encodeURIComponent)."""
     try:
         return keys.load_server_key(unquote(text).encode(), CLIENT_KEY_MINIMUM)
@@ -70,7 +70,7 @@ def _client_key(text: str) -> RSAPublicKey:
 
 
 def decrypt_payload(package: bytes, key: RSAPrivateKey) -> dict[str, Any]:
-    """Decrypt and check a payload. The tag may be beside the ciphertext or at its end.
+    """Decrypt and check a payload. The tag may be in its own field or at the end of the ciphertext.
 
     Raises `Refusal`. The refusal is the same for every package that cannot be decrypted, since a reason would help an
     attacker.
@@ -119,10 +119,10 @@ MEMORY_PROTECTION: Final = {
 
 CUDA_DEVICE: Final = {"available": False}
 
-_PIECE: Final = 256 * 1024
+_PIECE_BYTES: Final = 256 * 1024
 
 
-def with_metadata(
+def add_metadata(
     completion: Mapping[str, Any], evidence: Mapping[str, Any], *, payload_id: str, tier: str, tpm_kind: str
 ) -> dict[str, Any]:
     """Add `_metadata` to a completion, and replace a `_metadata` that the model server sent.
@@ -164,8 +164,8 @@ class EncryptedResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         body = memoryview(self.body)
-        for start in range(0, len(body), _PIECE):
-            piece = bytes(body[start : start + _PIECE])
+        for start in range(0, len(body), _PIECE_BYTES):
+            piece = bytes(body[start : start + _PIECE_BYTES])
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
