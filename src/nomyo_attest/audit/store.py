@@ -1,4 +1,4 @@
-"""Store the results of an audit in one SQLite file, in truncate_value memory, so that the audit can be resumed.
+"""Store the results of an audit in one SQLite file, in bounded memory, so that the audit can be resumed.
 
 Results are added in the order of their chunks. `checkpoint` commits everything added since the last checkpoint in one
 transaction. If an audit is killed, the results after its last checkpoint are lost, and resuming adds them again.

@@ -201,7 +201,7 @@ class LineCutter:
     """Divide text, which arrives in pieces of any size, into blocks of lines that do not depend on the pieces.
 
     A block is as many whole lines as fit into `block_bytes`, or one longer line. Lines longer than `maximum` bytes,
-    which must be more than `block_bytes`, are skipped in truncate_value memory.
+    which must be more than `block_bytes`, are skipped in bounded memory.
 
     Attributes:
         line: number of the next line, from 1.

@@ -1,4 +1,4 @@
-"""Decompress stored bytes as a stream in truncate_value memory: gzip (RFC 1952), Zstandard (RFC 8878), or none.
+"""Decompress stored bytes as a stream in bounded memory: gzip (RFC 1952), Zstandard (RFC 8878), or none.
 
 The text does not depend on how the stored bytes are divided into blocks. All text of a truncated archive is returned,
 and all text before the damage in a gzip archive. In a damaged Zstandard archive, up to `ZSTANDARD_TEXT_BYTES` of the
