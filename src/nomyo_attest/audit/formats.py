@@ -197,7 +197,7 @@ _PARQUET_DECODER: Final = msgspec.json.Decoder(
 
 _NULL: Final = b"null"
 _FORMULA: Final = re.compile(r"""((?:^|;)[\s"']*)([=+\-@\uff0b\uff0d\uff1d\uff20])""")
-"""A formula begins at the beginning of a cell, or after a semicolon, which separates cells in much of Europe."""
+"""The first character of a formula: at the beginning of a cell, or after a semicolon, which may separate cells."""
 
 _FORMULA_IN_JSON: Final = re.compile(r"""(;[\s"\\]*)([=+\-@\uff0b\uff0d\uff1d\uff20])""")
 

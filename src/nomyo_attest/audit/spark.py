@@ -227,15 +227,15 @@ def cross_record_checks(verdicts: DataFrame, *, max_gap: int | None = None) -> D
 
 
 def _check_frame(verdicts: DataFrame, rule: CrossRecordRule, max_gap: int | None) -> DataFrame:
-    found = (
+    findings = (
         "SELECT COUNT(CASE WHEN place = 1 THEN 1 END) AS findings, "  # noqa: S608 - text of the table of rules
         "COALESCE(SUM(CASE WHEN place = 1 THEN records END), 0) AS in_findings "
         f"FROM ({rule.query(max_gap)})"
     )
-    covered = f"SELECT records AS appraised, usable FROM ({rule.coverage})"  # noqa: S608 - as above
+    coverage = f"SELECT records AS appraised, usable FROM ({rule.coverage})"  # noqa: S608 - as above
     query = (
         "WITH verdicts AS (SELECT * FROM {verdicts}) "  # noqa: S608 - as above
-        f"SELECT * FROM ({found}) CROSS JOIN ({covered}) CROSS JOIN ({rule.comparison})"
+        f"SELECT * FROM ({findings}) CROSS JOIN ({coverage}) CROSS JOIN ({rule.comparison})"
     )
     counts = verdicts.sparkSession.sql(query, verdicts=verdicts).selectExpr(
         *(f"CAST({name} AS BIGINT) AS {name}" for name in _COUNTS)

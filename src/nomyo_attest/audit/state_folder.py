@@ -314,12 +314,12 @@ def _open_files() -> set[tuple[int, int]]:
         with contextlib.suppress(OSError, ValueError):
             numbers |= {int(path.name) for path in Path(folder).iterdir()}
             break
-    found = set()
+    files = set()
     for number in numbers:
         with contextlib.suppress(OSError):
             status = os.fstat(number)
-            found.add((status.st_dev, status.st_ino))
-    return found
+            files.add((status.st_dev, status.st_ino))
+    return files
 
 
 def _temporary_folder() -> str:

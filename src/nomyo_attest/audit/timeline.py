@@ -43,7 +43,6 @@ SPAN_MARGIN_MIN: Final = 30 * _DAY
 """Minimum extension of the span of the timeline on both sides, in seconds; see `timeline_of`."""
 
 _UNAVAILABLE: Final = "COUNT(CASE WHEN available = 0 THEN 1 END)"
-_COUNTS: Final = ", ".join(VERDICTS)
 
 
 class Timeline(NamedTuple):
@@ -89,7 +88,7 @@ def timeline_of(store: Store) -> Timeline:
     store.execute("DROP TABLE IF EXISTS temp.seconds")
     columns = ", ".join(f"{column} INTEGER" for column in (*VERDICTS, "records", "unavailable"))
     store.execute(f"CREATE TEMP TABLE seconds (at INTEGER PRIMARY KEY, {columns})")
-    counts = ", ".join(f"SUM(verdict = {place})" for place in range(len(VERDICTS)))
+    counts = ", ".join(f"SUM(verdict = {index})" for index in range(len(VERDICTS)))
     store.execute(
         f"INSERT INTO temp.seconds SELECT processed_at, {counts}, COUNT(*), {_UNAVAILABLE} FROM facts "  # noqa: S608 - constants
         "WHERE processed_at IS NOT NULL GROUP BY processed_at"
@@ -102,7 +101,7 @@ def timeline_of(store: Store) -> Timeline:
     seconds = bucket_length(first, last)
     begins = first // seconds * seconds
     buckets = _buckets(store, begins, seconds, first, last)
-    shown = sum(bucket.counts.total for bucket in buckets)
+    in_buckets = sum(bucket.counts.total for bucket in buckets)
     return Timeline(
         begins,
         seconds,
@@ -110,7 +109,7 @@ def timeline_of(store: Store) -> Timeline:
         last,
         buckets,
         undated,
-        dated - shown,
+        dated - in_buckets,
         _gaps(store, first, last),
         _longest_unavailable(store, first, last),
     )
@@ -149,7 +148,7 @@ def _time_after(store: Store, ignored: int, direction: str) -> int:
 
 def _buckets(store: Store, begins: int, seconds: int, first: int, last: int) -> list[Bucket]:
     sums = ", ".join(f"SUM({column})" for column in (*VERDICTS, "unavailable"))
-    found = {
+    counts_by_bucket = {
         number: (Counts(**dict(zip(VERDICTS, counts, strict=True))), unavailable)
         for number, *counts, unavailable in store.query(
             f"SELECT (at - ?) / ? AS number, {sums} FROM temp.seconds WHERE at BETWEEN ? AND ? GROUP BY number",  # noqa: S608 - constants
@@ -159,7 +158,7 @@ def _buckets(store: Store, begins: int, seconds: int, first: int, last: int) -> 
     return [
         Bucket(at=begins + number * seconds, counts=counts, unavailable=unavailable)
         for number in range((last - begins) // seconds + 1)
-        for counts, unavailable in (found.get(number, (Counts(), 0)),)
+        for counts, unavailable in (counts_by_bucket.get(number, (Counts(), 0)),)
     ]
 
 
@@ -179,8 +178,8 @@ def _longest_unavailable(store: Store, first: int, last: int) -> list[Gap]:
     ((exists,),) = store.query(query, (first, last))
     if not exists:
         return []
-    found = heapq.nlargest(GAPS_LISTED, _all_unavailable(store, first, last), key=_sort_key)
-    return sorted(found, key=_sort_key, reverse=True)
+    longest = heapq.nlargest(GAPS_LISTED, _all_unavailable(store, first, last), key=_sort_key)
+    return sorted(longest, key=_sort_key, reverse=True)
 
 
 def _all_unavailable(store: Store, first: int, last: int) -> Iterator[Gap]:
@@ -200,7 +199,7 @@ def _sort_key(gap: Gap) -> tuple[int, int, int]:
 
 _MOST_USED_QUERY: Final = f"""
 SELECT cells.profile, coalesce(profiles.profile, cells.profile) AS digest,
-    {", ".join(f"SUM(CASE WHEN verdict = {place} THEN records ELSE 0 END)" for place in range(len(VERDICTS)))},
+    {", ".join(f"SUM(CASE WHEN verdict = {index} THEN records ELSE 0 END)" for index in range(len(VERDICTS)))},
     SUM(undated), MIN(first_seen), MAX(last_seen), SUM(records) AS total
 FROM temp.cells LEFT JOIN profiles ON profiles.number = cells.profile
 WHERE cells.profile IS NOT NULL
@@ -232,16 +231,14 @@ def profiles_of(
     for profile, _, *_, undated, first_seen, last_seen, _ in rows:
         listed.append((profile, None if undated else first_seen, last_seen))
     store.execute("INSERT INTO temp.listed VALUES (?, ?, ?)", listed)
-    places, aiks, values = (
-        _first_and_last(store, order),
-        _count_aiks_of_profiles(store, stored),
-        _pcr_values(store, [row[0] for row in rows]),
-    )
+    places = _first_and_last(store, order)
+    aiks = _count_aiks_of_profiles(store, stored)
+    values = _pcr_values(store, [row[0] for row in rows])
     over_time = _profile_counts(store, [row[0] for row in rows[:PROFILES_OVER_TIME]], len(timeline.buckets))
-    found = []
+    profiles = []
     for profile, digest, *counts, _, first_seen, last_seen, _ in rows:
         first, last = places[profile]
-        found.append(
+        profiles.append(
             Profile(
                 profile=digest.hex(),
                 pcrs=msgspec.json.decode(values.get(profile, "{}"), type=dict[str, dict[str, str]]),
@@ -254,7 +251,7 @@ def profiles_of(
                 over_time=over_time.get(profile, []),
             )
         )
-    return found, total
+    return profiles, total
 
 
 def _create_cells(store: Store, timeline: Timeline) -> None:

@@ -65,29 +65,29 @@ def counts_of(store: Store) -> tuple[Counts, int, int]:
 
 def released_of(store: Store) -> Released:
     """Return the counts of released records, from the lines of ledgers."""
-    found = Released()
+    totals = Released()
     for released, gate, index, records in store.query("SELECT released, gate, verdict, records FROM released"):
-        found.known += records
+        totals.known += records
         if not released:
             continue
-        found.released += records
+        totals.released += records
         verdict = VERDICTS[index]
         if verdict in PASSING:
             continue
-        found.not_affirmed += records
-        found.gate_off += records * (gate == "off")
-        found.gate_on += records * (gate == "on")
-        setattr(found.counts, verdict, getattr(found.counts, verdict) + records)
-    return found
+        totals.not_affirmed += records
+        totals.gate_off += records * (gate == "off")
+        totals.gate_on += records * (gate == "on")
+        setattr(totals.counts, verdict, getattr(totals.counts, verdict) + records)
+    return totals
 
 
 def has_evidence(store: Store) -> bool:
     """Whether any record has evidence, which may be malformed."""
     unreadable = VERDICTS.index(UNREADABLE)
-    ((found,),) = store.query(
+    ((exists,),) = store.query(
         "SELECT EXISTS(SELECT 1 FROM facts WHERE available IS NOT 0 AND verdict <> ?)", (unreadable,)
     )
-    return bool(found)
+    return bool(exists)
 
 
 def sources_of(store: Store) -> list[SourceSummary]:
@@ -121,10 +121,10 @@ def inputs_digest_of(store: Store) -> str:
 
 def rules_of(store: Store) -> list[RuleSummary]:
     """Return an entry for each rule and each of its outcomes other than a pass, in the order of the table of rules."""
-    found = []
+    summaries = []
     for rule, requirement, outcome, records, source, lines, message, name in store.query(_RULES_QUERY):
         line = _parse_lines(lines)[0]
-        found.append(
+        summaries.append(
             RuleSummary(
                 rule=rule,
                 requirement=requirement,
@@ -134,7 +134,7 @@ def rules_of(store: Store) -> list[RuleSummary]:
                 message=message,
             )
         )
-    return sorted(found, key=lambda rule: (_rule_order(rule.rule), _outcome_order(rule.outcome)))
+    return sorted(summaries, key=lambda rule: (_rule_order(rule.rule), _outcome_order(rule.outcome)))
 
 
 def places_of(store: Store) -> list[RulePlace]:
@@ -162,15 +162,15 @@ def places_total_of(store: Store) -> int:
 
 def failures_of(store: Store) -> list[dict[str, Any]]:
     """Return the rows of the listed failures, without the evidence and with long values truncated."""
-    found = []
+    failures = []
     for (row,) in store.query("SELECT row FROM failures ORDER BY number"):
         failure: dict[str, Any] = msgspec.json.decode(row)
         failure["evidence"] = None
         for finding in failure.get("findings", ()):
             for side in ("expected", "got"):
                 finding[side] = truncate_value(finding[side])
-        found.append(failure)
-    return found
+        failures.append(failure)
+    return failures
 
 
 def tiers_of(store: Store) -> tuple[list[tuple[str | None, int]], int]:
@@ -188,10 +188,10 @@ def _time_of(store: Store, source: int, line: int) -> int | None:
     while low <= high:
         middle = (low + high) // 2
         rows = "SELECT source, line, processed_at, rowid FROM facts WHERE rowid >= ? ORDER BY rowid LIMIT 1"
-        ((*found, at, row),) = store.query(rows, (middle,))
-        if found == [source, line]:
+        ((*position, at, row),) = store.query(rows, (middle,))
+        if position == [source, line]:
             return None if at is None else int(at)
-        if found < [source, line]:
+        if position < [source, line]:
             low = row + 1
         else:
             high = middle - 1

@@ -106,11 +106,11 @@ class Inventory:
         self._identity = hashlib.sha256(_IDENTITY_FORMAT + msgspec.msgpack.encode(column))
         walk = Walk(names, follow_links=follow_links)
         pack: list[_PackedFile] = []
-        for found in walk.files():
-            path, within = (text.encode("utf-8", "surrogatepass") for text in (found.path, found.within))
-            pack.append((path, found.size, found.mtime, found.problem, within))
+        for file in walk.files():
+            path, within = (text.encode("utf-8", "surrogatepass") for text in (file.path, file.within))
+            pack.append((path, file.size, file.mtime, file.problem, within))
             self.count += 1
-            self.size += found.size or 0
+            self.size += file.size or 0
             if len(pack) == _PACK_SOURCES:
                 self._add(pack)
                 pack = []
