@@ -114,8 +114,8 @@ def appraise_batches(
     """Appraise each row of `batches`, one batch at a time, as the result is consumed.
 
     Every input row results in one row of `RESULT_SCHEMA`, in order, except those outside `since` and `until`, which are
-    omitted. Nulls, texts that are too long and malformed evidence also result in rows; the content of a record never
-    raises. Empty batches are omitted.
+    omitted. Nulls, texts that are too long and malformed evidence also result in rows; the content of a record
+    never causes an exception. Empty batches are omitted.
 
     Args:
         batches: `pyarrow.RecordBatch`es of one schema, such as a `RecordBatchReader`.

@@ -89,7 +89,7 @@ class RecordAppraiser:
         self._compared_pcrs: dict[PcrLayout, list[tuple[str, int]]] = {}
 
     def appraise(self, source: str, line: int, text: bytes) -> AppraisedRecord | OutsideWindow:
-        """Return the row of the record `text`, or `OutsideWindow`. The content of a record never raises."""
+        """Return the row of the record `text`, or `OutsideWindow`. No content of a record causes an exception."""
         try:
             return self._appraise(source, line, text)
         except RepairError as error:

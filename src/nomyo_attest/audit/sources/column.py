@@ -98,9 +98,9 @@ def read_column(path: str, column: str | None, within: str = "", limit: int = 0)
         try:
             file = _open_parquet(parquet, opened)
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-            texts = [field.name for field in file.schema_arrow if is_text_type(plain_type(field.type))]
-            name, problem = _choose_column(list(file.schema_arrow.names), texts, column)
-            compact = None if problem else _open_parquet(parquet, opened, file.metadata, name)
+            text_columns = [field.name for field in file.schema_arrow if is_text_type(plain_type(field.type))]
+            name, problem = _choose_column(list(file.schema_arrow.names), text_columns, column)
+            as_dictionary = None if problem else _open_parquet(parquet, opened, file.metadata, name)
         except Exception as error:  # noqa: BLE001 - pyarrow raises many types for a damaged file
             yield UnreadableRows(0, f"cannot be read as Parquet: {_describe_error(error, limit)}")
             return
@@ -110,7 +110,7 @@ def read_column(path: str, column: str | None, within: str = "", limit: int = 0)
         yield RowCount(sum(groups))
         first = 1
         for number, rows in enumerate(groups):
-            yield from _read_group((file, compact), number, name, first, rows, limit)
+            yield from _read_group((file, as_dictionary), number, name, first, rows, limit)
             first += rows
 
 
@@ -127,24 +127,24 @@ def _open_parquet(parquet: Any, opened: BinaryIO, metadata: Any = None, name: st
     )
 
 
-def _read_cells_in_batches(file: Any, compact: Any, group: int, name: str) -> Iterator[memoryview | None]:
+def _read_cells_in_batches(file: Any, as_dictionary: Any, group: int, name: str) -> Iterator[memoryview | None]:
     """Yield the cells of a row group, decoded in batches of about `_BATCH_BYTES`.
 
     A decoded row may be larger than its share of the file: rows can share a dictionary entry, or the beginning of the
     previous cell. If a file hides both, the memory limit stops the batch, and `_read_group` reads rows one by one.
     """
-    metadata = compact.metadata.row_group(group)
+    metadata = as_dictionary.metadata.row_group(group)
     columns = (metadata.column(number) for number in range(metadata.num_columns))
     column = next((candidate for candidate in columns if candidate.path_in_schema == name), None)
     if column is None or "DELTA_BYTE_ARRAY" in column.encodings:
         return _read_cells(file, group, name, 1)
-    first = next(_read_arrays(compact, group, name, 1), None)
+    first = next(_read_arrays(as_dictionary, group, name, 1), None)
     if first is None:
         return iter(())
     entries = getattr(first, "dictionary", first)
     largest = max((len(cell or b"") for cell in _cell_views(entries)), default=0)
     if largest > _BATCH_BYTES and entries is not first:
-        return _read_cells(compact, group, name, _BATCH_ROWS)
+        return _read_cells(as_dictionary, group, name, _BATCH_ROWS)
     share = column.total_uncompressed_size // max(1, metadata.num_rows)
     rows = _BATCH_BYTES // max(1, share, largest)
     return _read_cells(file, group, name, max(1, min(_BATCH_ROWS, rows)))
@@ -155,9 +155,11 @@ def _read_group(
 ) -> Iterator[ColumnEvent]:
     """Yield the cells of one row group, which has `rows` rows according to the metadata.
 
+    `files` is the file opened twice: with the column as plain cells, and with the column as a dictionary array.
+
     If a batch cannot be read, its first rows may still be readable, so the remaining rows are read one by one.
     """
-    file, compact = files
+    file, as_dictionary = files
     done, problem = 0, ""
     for one_by_one in (False, True):
         batcher = _CellBatcher(first + done)
@@ -166,7 +168,7 @@ def _read_group(
             if one_by_one:
                 cells = _read_cells(file, group, name, 1)
             else:
-                cells = _read_cells_in_batches(file, compact, group, name)
+                cells = _read_cells_in_batches(file, as_dictionary, group, name)
             for cell in itertools.islice(cells, done, rows):
                 yield from batcher.add(cell)
                 done += 1
@@ -241,26 +243,26 @@ def _read_cells(file: Any, group: int, name: str, size: int) -> Iterator[memoryv
         yield from _cell_views(array)
 
 
-def _choose_column(names: Sequence[str], texts: Sequence[str], column: str | None) -> tuple[str, str]:
+def _choose_column(names: Sequence[str], text_columns: Sequence[str], column: str | None) -> tuple[str, str]:
     """Return the column that contains the records, and a problem; one of the two is empty.
 
     It is the requested column, otherwise the only text column, otherwise the only text column with a name in
     `COLUMNS_GUESSED`.
     """
-    has = f"; the file has {_format_names(names)}"
+    columns = f"; the file has {_format_names(names)}"
     if column is None:
-        guesses = texts if len(texts) == 1 else [name for name in texts if name in COLUMNS_GUESSED]
-        if not texts:
-            return "", f"has no column of text{has}"
+        guesses = text_columns if len(text_columns) == 1 else [name for name in text_columns if name in COLUMNS_GUESSED]
+        if not text_columns:
+            return "", f"has no column of text{columns}"
         if not guesses:
-            return "", f"more than one column of text{has}; name the one with the records (--column)"
+            return "", f"more than one column of text{columns}; name the one with the records (--column)"
         if len(guesses) > 1:
             return "", f"more than one column may have the records: {_format_names(guesses)}; name it (--column)"
         column = guesses[0]
     elif column not in names:
-        return "", f"has no column {column!r}{has}"
-    elif column not in texts:
-        return "", f"column {column!r} does not contain text{has}"
+        return "", f"has no column {column!r}{columns}"
+    elif column not in text_columns:
+        return "", f"column {column!r} does not contain text{columns}"
     if names.count(column) > 1:
         return "", f"has the column {column!r} {names.count(column)} times"
     return column, ""
