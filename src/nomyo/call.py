@@ -29,10 +29,10 @@ from nomyo.errors import (
 from nomyo.gate import Gate
 from nomyo.memory import SecureBuffer
 from nomyo.rate_limit import CallQueue, QueueFullError
-from nomyo.redaction import texts
+from nomyo.redaction import content_texts
 from nomyo.server_key import ServerKey, ServerKeys
-from nomyo.status import may_be_retried, pauses_calls, status_error, wait_before
-from nomyo.transport import FAILED, Reply, Transport
+from nomyo.status import is_retryable, pauses_calls, retry_delay, status_error
+from nomyo.transport import CONNECTION_FAILED, Reply, Transport
 from nomyo_attest.policy import AppraisalPolicy
 
 logger = logging.getLogger("nomyo")
@@ -42,17 +42,18 @@ COMPLETION_PATH: Final = "/v1/chat/secure_completion"
 
 _RANDOM: Final = secrets.SystemRandom()
 
-_TIMING: Final = ("date", "retry-after", "retry-after-ms")
+_RETRY_HEADERS: Final = ("date", "retry-after", "retry-after-ms")
 
-_KEY_RESPONSE_REFUSED: Final = (
-    "the server's public key is refused: the response is in an encoding that was not requested, or far too large"
-)
-
-KEY_PAGE_MAX: Final = 64 * 1024
+KEY_RESPONSE_MAX: Final = 64 * 1024
 """Maximum size in bytes of the response that contains the server's key."""
 
-KEY_SECONDS: Final = 30.0
-"""Timeout of a fetch of the server's key in seconds; concurrent calls share the fetch."""
+_KEY_RESPONSE_REFUSED: Final = (
+    "the server's public key is refused: the response has a content encoding that was not requested, or is larger than "
+    f"{KEY_RESPONSE_MAX} bytes"
+)
+
+KEY_TIMEOUT: Final = 30.0
+"""Timeout in seconds for fetching the server's key. Concurrent calls share one fetch."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +62,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         payload: the plaintext, a JSON object.
         payload_id: its id, the same for every attempt.
-        api_key: bearer token; None for none.
-        tier: security tier requested; None for none.
+        api_key: bearer token; None to send none.
+        tier: the requested security tier; None to request none.
         policy: the policy to appraise the evidence by; None for no appraisal.
         gated: whether the response is released only if the policy affirms its evidence.
     """
@@ -90,36 +91,36 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             headers["X-Security-Tier"] = self.tier
         return headers
 
-    def texts(self) -> Iterator[str]:
-        """Yield the texts that no error may contain: the API key, and the payload except the name of the model."""
+    def content_texts(self) -> Iterator[str]:
+        """Yield the texts that no error may contain: the API key, and the payload except the model name."""
         if self.api_key is not None:
             yield self.api_key
-        yield from texts({name: value for name, value in self.payload.items() if name != "model"})
+        yield from content_texts({name: value for name, value in self.payload.items() if name != "model"})
 
 
 class _Attempts:
     """The state of one call: how often its request was sent, and whether it may be sent again."""
 
-    def __init__(self, maximum: int, limit: asyncio.Timeout) -> None:
+    def __init__(self, max_retries: int, timeout: asyncio.Timeout) -> None:
         self.sent = 0
         self.stage = ""
         self.maybe_processed = False
         self._retries = 0
-        self._maximum = maximum
-        self._limit = limit
+        self._max_retries = max_retries
+        self._timeout = timeout
 
     def wait_after(self, failure: APIConnectionError | APIStatusError, random: Callable[[], float]) -> float | None:
-        """Seconds until the next attempt; None if there is to be none."""
-        if not failure.retryable or self._retries >= self._maximum:
+        """Seconds until the next attempt; None if the request must not be sent again."""
+        if not failure.retryable or self._retries >= self._max_retries:
             return None
-        requested = failure.retry_after if isinstance(failure, APIStatusError) else None
-        wait = wait_before(self._retries, requested, self.left(), random)
+        requested_wait = failure.retry_after if isinstance(failure, APIStatusError) else None
+        wait = retry_delay(self._retries, requested_wait, self.seconds_left(), random)
         self._retries += 1
         return wait
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the deadline of the call."""
-        when = self._limit.when()
+        when = self._timeout.when()
         return float("inf") if when is None else when - asyncio.get_running_loop().time()
 
 
@@ -127,13 +128,12 @@ class Service:
     """Calls to one service.
 
     Args:
-        base: its base URL, without a slash at the end.
+        base: its base URL, without a trailing slash.
         secure_memory: whether to lock plaintext in memory where the system allows it.
         gate: releases or refuses each response.
         pins, min_server_key_bits: requirements on the server's key; see `ServerKeys`.
         queue: spaces the calls.
-        sleep, random: replacements for tests, of `asyncio.sleep` and of a function that returns a random number from 0
-            to 1.
+        sleep, random: replaced in tests; `random` returns a number from 0 to 1.
     """
 
     def __init__(
@@ -160,31 +160,33 @@ class Service:
         self._random = random
         self.server_keys = ServerKeys(self._fetch_key, pins, min_server_key_bits)
 
-    async def run(self, request: Request, *, seconds: float, max_retries: int) -> dict[str, Any]:
+    async def run(self, request: Request, *, time_limit: float, max_retries: int) -> dict[str, Any]:
         """Send a request, retry it if necessary, and return its completion.
 
         Args:
-            seconds: timeout of all attempts and waits together.
-            max_retries: how often the request may be sent again.
+            time_limit: seconds for all attempts and waits together.
+            max_retries: maximum number of retries.
 
         Raises:
-            NomyoError: one of its subclasses, with `payload_id`, `attempts` and `stage`.
+            NomyoError: always a subclass, with `payload_id`, `attempts` and `stage` set.
         """
-        limit = asyncio.timeout(seconds)
-        attempts = _Attempts(max_retries, limit)
+        deadline = asyncio.timeout(time_limit)
+        attempts = _Attempts(max_retries, deadline)
         try:
-            async with limit:
+            async with deadline:
                 await self.gate.check_log()
                 return await self._send_until_released(request, attempts)
         except NomyoError as error:
             failure = error
-        except QueueFullError as full:
-            failure = APITimeoutError(str(full))
+        except QueueFullError as error:
+            failure = APITimeoutError(str(error))
         except TimeoutError:
-            failure = APITimeoutError(f"{urllib.parse.urlsplit(self._base).netloc}: no response within {seconds:g} s")
+            failure = APITimeoutError(
+                f"{urllib.parse.urlsplit(self._base).netloc}: no response within {time_limit:g} s"
+            )
             attempts.maybe_processed |= attempts.stage == "completion"
         if isinstance(failure, APIConnectionError):
-            failure.maybe_processed = attempts.maybe_processed  # by any attempt, not only the last
+            failure.maybe_processed = attempts.maybe_processed  # in any attempt, not only the last
         failure.payload_id = request.payload_id
         failure.attempts = attempts.sent
         failure.stage = failure.stage or attempts.stage
@@ -192,11 +194,11 @@ class Service:
 
     async def _send_until_released(self, request: Request, attempts: _Attempts) -> dict[str, Any]:
         # Before anything is sent, including the request for the server's key.
-        self._queue.check(request.api_key, attempts.left())
+        self._queue.check(request.api_key, attempts.seconds_left())
         pair = await self.keyring.get()
         failure: APIConnectionError | APIStatusError | None = None
-        encrypted: tuple[str, bytes] | None = None  # fingerprint of the key it is encrypted for, package
-        renewed = False
+        encrypted: tuple[str, bytes] | None = None  # fingerprint of the server's key, package encrypted to it
+        key_refreshed = False
         while True:
             try:
                 attempts.stage = "key"
@@ -204,7 +206,7 @@ class Service:
                 attempts.stage = ""
                 if encrypted is None or encrypted[0] != server_key.fingerprint:
                     encrypted = server_key.fingerprint, await self.encrypt(request.payload, server_key)
-                await self._queue.turn(request.api_key, attempts.left, self._sleep)
+                await self._queue.wait_turn(request.api_key, attempts.seconds_left, self._sleep)
                 attempts.stage = "completion"
                 attempts.sent += 1
                 reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), encrypted[1])
@@ -218,16 +220,16 @@ class Service:
                         policy=request.policy,
                         gated=request.gated,
                         tier=request.tier,
-                        secrets=request.texts(),
+                        secrets=request.content_texts(),
                         server_key=server_key,
                     )
-                if strict_json.size_hint(request.payload) < strict_json.LONG:
+                if strict_json.size_hint(request.payload) < strict_json.LONG_TEXT:
                     failure = self._status_error(reply, request)
-                else:  # removing the texts of a long prompt from the error takes long
+                else:  # removing a long prompt's texts from the error is slow
                     failure = await asyncio.to_thread(self._status_error, reply, request)
-                if reply.status == 400 and not renewed:
+                if reply.status == 400 and not key_refreshed:
                     # A server that cannot decrypt the package responds with 400: its key may have been rotated.
-                    renewed = True
+                    key_refreshed = True
                     if await self._was_rotated(server_key):
                         continue
             except QueueFullError:
@@ -248,8 +250,8 @@ class Service:
             await self._sleep(wait)
 
     async def encrypt(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
-        """Encode and encrypt a payload, a long one in a thread. Raises `ArgumentError` if it cannot be sent."""
-        if strict_json.size_hint(payload) < strict_json.LONG:
+        """Encode and encrypt a payload, in a thread if it is long. Raises `ArgumentError` if it cannot be sent."""
+        if strict_json.size_hint(payload) < strict_json.LONG_TEXT:
             return self._encrypt_now(payload, server_key)
         return await asyncio.to_thread(self._encrypt_now, payload, server_key)
 
@@ -261,15 +263,15 @@ class Service:
             return envelope.encrypt(plaintext.data, server_key.key)
 
     def _status_error(self, reply: Reply, request: Request) -> APIStatusError:
-        error = status_error(reply.status, reply.headers, reply.body, secrets=request.texts())
+        error = status_error(reply.status, reply.headers, reply.body, secrets=request.content_texts())
         error.stage = "completion"
-        error.retryable = may_be_retried(reply.status, request.tier, error.retry_after)
+        error.retryable = is_retryable(reply.status, request.tier, error.retry_after)
         return error
 
     async def _was_rotated(self, used: ServerKey) -> bool:
-        """Whether the server has another key now; False if its key cannot be fetched."""
+        """Whether the server's key has changed; False if it cannot be fetched."""
         try:
-            return (await self.server_keys.renewed()).fingerprint != used.fingerprint
+            return (await self.server_keys.refresh()).fingerprint != used.fingerprint
         except (APIConnectionError, APIStatusError):
             return False
         except ServerKeyError as error:
@@ -279,32 +281,32 @@ class Service:
 
     async def _fetch_key(self) -> bytes:
         try:
-            async with asyncio.timeout(KEY_SECONDS):
-                reply = await self._transport.get(self._base + KEY_PATH, maximum=KEY_PAGE_MAX)
-        except TimeoutError as late:
-            if isinstance(late, APITimeoutError):
+            async with asyncio.timeout(KEY_TIMEOUT):
+                reply = await self._transport.get(self._base + KEY_PATH, maximum=KEY_RESPONSE_MAX)
+        except TimeoutError as error:
+            if isinstance(error, APITimeoutError):
                 raise
-            problem = f"the server's key was not received within {KEY_SECONDS:g} s"
-            raise APITimeoutError(f"{FAILED}{urllib.parse.urlsplit(self._base).netloc}: {problem}") from None
+            problem = f"the server's key was not received within {KEY_TIMEOUT:g} s"
+            raise APITimeoutError(f"{CONNECTION_FAILED}{urllib.parse.urlsplit(self._base).netloc}: {problem}") from None
         except ResponseError:
             raise ServerKeyError(_KEY_RESPONSE_REFUSED) from None
         if reply.status == 200:
             return reply.body
-        # The body is not quoted. This request contained no prompt, but an earlier one to this server may have.
-        timing = {name: reply.headers[name] for name in _TIMING if name in reply.headers}
-        error = status_error(reply.status, timing, b"")
-        error.message = (
-            f"Failed to fetch server's public key: HTTP {reply.status}{_without_v1(reply.status, self._base)}"
+        # The body is not quoted: this request contained no prompt, but an earlier one to this server may have.
+        retry_headers = {name: reply.headers[name] for name in _RETRY_HEADERS if name in reply.headers}
+        failure = status_error(reply.status, retry_headers, b"")
+        failure.message = (
+            f"Failed to fetch server's public key: HTTP {reply.status}{_base_url_hint(reply.status, self._base)}"
         )
-        error.args = (error.message,)
-        error.retryable = may_be_retried(reply.status, None, error.retry_after)
-        raise error
+        failure.args = (failure.message,)
+        failure.retryable = is_retryable(reply.status, None, failure.retry_after)
+        raise failure
 
 
-def _without_v1(status: int, base: str) -> str:
-    """Return a hint for a base URL that seems to be that of an OpenAI-compatible API; empty for any other."""
+def _base_url_hint(status: int, base: str) -> str:
+    """Return a hint for a base URL that looks like an OpenAI-compatible API's; empty for any other URL."""
     path = urllib.parse.urlsplit(base).path
     found = re.search(r"/v1(/chat(/completions)?)?$", path)
     if status != HTTPStatus.NOT_FOUND or found is None:
         return ""
-    return f". The base URL ends with {found[0]}; give it without {found[0]}: the client appends its own paths"
+    return f". The base URL ends with {found[0]}; remove {found[0]}, since the client appends its own paths"

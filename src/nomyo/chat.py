@@ -7,14 +7,14 @@ import uuid
 from collections import OrderedDict
 from typing import Any, Final, Self, Unpack
 
-from nomyo.client import Closing, SecureCompletionClient
+from nomyo.client import BaseClient, SecureCompletionClient
 from nomyo.client_keys import Keyring
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.options import (
     ALWAYS,
     OPTION_NAMES,
     ChatOptions,
-    Constructor,
+    ConstructorSignature,
     Options,
     check_call,
     hint,
@@ -25,16 +25,16 @@ from nomyo.traceback_scrubbing import guarded, guarded_async
 
 logger = logging.getLogger("nomyo")
 
-_OTHERS_MAXIMUM: Final = 16
-"""Maximum number of clients stored for base URLs given in calls."""
+_CLIENTS_MAX: Final = 16
+"""Maximum number of cached clients for base URLs passed to calls."""
 
-_CONSTRUCTOR: Final = Constructor(
+_SIGNATURE: Final = ConstructorSignature(
     {name: name for name in ("base_url", "allow_http", "api_key", "secure_memory", "max_retries")},
     ChatOptions.__annotations__,
 )
 
 
-class SecureChatCompletion(Closing):
+class SecureChatCompletion(BaseClient):
     """Chat completions, encrypted to the server and back. ::
 
         async with SecureChatCompletion(api_key="…", attestation_policy="policy.toml") as client:
@@ -44,41 +44,41 @@ class SecureChatCompletion(Closing):
         base_url: base URL of the NOMYO Router; HTTPS. It is not read from the environment: NOMYO_BASE_URL is a variable
             of the command line.
         allow_http: accept plain HTTP to this machine, for development.
-        api_key: bearer token. It is sent to `base_url` only.
+        api_key: bearer token. It is only sent to `base_url`.
         secure_memory: lock plaintext in memory while it is processed, where the system allows it.
         max_retries: retries of a request after retryable statuses (`nomyo.status.STATUSES`) and broken connections.
-        attestation_policy: an `AppraisalPolicy`, or the path of one.
+        attestation_policy: an `AppraisalPolicy`, or the path of a policy file.
         require_attestation: whether a completion is released only if the policy affirms its evidence. True, the default
             if there is a policy: a call may override it, which is logged as a warning. ``"always"``: neither a call
             nor `with_options` can switch the gate off or change the policy. False: off unless a call requires it.
-            With a policy and the gate off, the evidence is still appraised, and the evidence log records the result.
-        key_dir: folder that stores the client's key pair; None for a pair in memory only.
+            With a policy and the gate off, the evidence is still appraised, and the ledger records the result.
+        key_dir: folder that stores the client's key pair; None to keep it in memory only.
         key_password: password of the private key in `key_dir`.
-        server_key_pins: fingerprints (``sha256/…``) one of which the server's key must have; empty for any key.
+        server_key_pins: accepted fingerprints of the server's key (``sha256/…``); empty to accept any key.
         min_server_key_bits: minimum size of the server's key in bits; 2048 or more.
         timeout: seconds that a call may take, retries included.
         http_client: an `httpx.AsyncClient` to use; it is not closed.
         unsafe_remote_http: with `allow_http`, accept plain HTTP to any host.
-        evidence_log: path of the file to which the evidence of every response is appended, or an
-            `nomyo_attest.EvidenceLog`; None for none.
-        rate_limit: maximum of requests per second, evenly spaced; `math.inf` for no limit. By default 1.8
-            for the public service and no limit for other servers. All clients of the process with the same server and
-            API key share one queue. Time spent in it counts against `timeout`.
+        evidence_log: path of the ledger, the file to which the evidence of every response is appended, or an
+            `nomyo_attest.EvidenceLog`; None to store no evidence.
+        rate_limit: maximum number of requests per second, evenly spaced; `math.inf` for no limit. The default is 1.8
+            for the public service, and no limit for other servers. All clients in the process with the same server and
+            API key share one queue. Time spent in the queue counts against `timeout`.
         evidence_log_failure: ``"raise"`` to withhold a completion whose evidence could not be stored; ``"warn"`` to
             log that and release it.
 
     Attributes:
-        client: the `SecureCompletionClient` underneath.
+        client: the underlying `SecureCompletionClient`.
         api_key: the bearer token.
 
     Raises:
-        ArgumentError: an argument is invalid; also if attestation is required without a policy.
-        InsecureURLError: plain HTTP where it is not allowed.
-        EvidenceLogError: the evidence log cannot be written, and `evidence_log_failure` is ``"raise"``.
-        nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file cannot be read.
+        ArgumentError: an argument is invalid, or attestation is required without a policy.
+        InsecureURLError: the base URL uses plain HTTP, which is not allowed.
+        EvidenceLogError: the ledger cannot be written, and `evidence_log_failure` is ``"raise"``.
+        nomyo_attest.PolicyError, OSError: the policy is invalid, or its file cannot be read.
     """
 
-    @_CONSTRUCTOR.declare
+    @_SIGNATURE.declare
     @guarded
     def __init__(
         self,
@@ -89,7 +89,7 @@ class SecureChatCompletion(Closing):
         max_retries: int = Options.max_retries,
         **options: Unpack[ChatOptions],
     ) -> None:
-        _CONSTRUCTOR.check_names(type(self).__name__, options)
+        _SIGNATURE.check_names(type(self).__name__, options)
         self._set_up(
             Options(
                 base_url=base_url,
@@ -103,12 +103,12 @@ class SecureChatCompletion(Closing):
         )
 
     def _set_up(self, options: Options, keyring: Keyring | None) -> None:
-        """Initialize from checked options; with the key pair of `keyring`, or one of its own if that is None."""
+        """Initialize from checked options. If `keyring` is None, the client gets a new key pair."""
         self._options = options
         self._closed = False
         self.api_key = options.api_key
         self.client = SecureCompletionClient.from_options(options, keyring)
-        self._others: OrderedDict[str, SecureChatCompletion] = OrderedDict()
+        self._clients_by_url: OrderedDict[str, SecureChatCompletion] = OrderedDict()
         self.client.keyring.start()
 
     @guarded_async
@@ -122,26 +122,27 @@ class SecureChatCompletion(Closing):
                 tool_choice, response_format and so on. These are not sent:
 
                 - ``security_tier``: ``"standard"``, ``"high"`` or ``"maximum"``; the response must repeat it.
-                - ``require_attestation``: whether the policy must affirm the evidence, for this call. False under a
-                  client whose gate is on logs a warning, or raises `ArgumentError` (see the constructor).
-                - ``timeout``: seconds for this call.
-                - ``api_key``, ``base_url``: for this call. The client's own key is not sent to another host.
-                - ``extra_body``: a dict of more parameters to send, under any name.
+                - ``require_attestation``: whether the policy must affirm the evidence for this call. If the gate of
+                  the client is on, False logs a warning, or raises `ArgumentError` (see the constructor).
+                - ``timeout``: seconds that this call may take, retries included.
+                - ``api_key``, ``base_url``: override the client's for this call. The client's own key is not sent to
+                  another host.
+                - ``extra_body``: a dict of additional parameters to send, under any name.
 
                 A name that looks like an option, such as ``require_atestation``, ``policy`` or ``headers``, raises
                 `ArgumentTypeError` instead of being sent (see `nomyo.options`).
 
         Returns:
-            The completion as the server wrote it, with ``_metadata``. In it ``verification`` lists the checks of the
-            client, ``attestation_result`` is the result of the appraisal in JSON form if attestation was required, and
-            ``evidence_log``, if there is one, identifies the log's line with the evidence.
+            The completion as the server wrote it, with ``_metadata``. In ``_metadata``, ``verification`` lists the
+            client's checks. If attestation was required, ``attestation_result`` is the result of the appraisal in JSON
+            form. If there is a ledger, ``evidence_log`` identifies the line that contains the evidence.
 
         Raises:
             ArgumentError: an argument is invalid; nothing was sent.
             AttestationError: the policy does not affirm the evidence. The prompt was sent: evidence comes with the
                 response, not before. The request is not retried.
             EvidenceLogError: the evidence could not be stored; `prompt_sent` says whether a response had arrived.
-            SecurityError: the response or the server's key cannot be trusted (one of the other subclasses).
+            SecurityError: the response or the server's key cannot be trusted; always one of the subclasses.
             APIStatusError, APIConnectionError: the service refused the request, or did not respond.
         """
         base_url = kwargs.pop("base_url", None)
@@ -150,7 +151,7 @@ class SecureChatCompletion(Closing):
         tier = kwargs.pop("security_tier", None)
         api_key = kwargs.pop("api_key", None)
         required = kwargs.pop("require_attestation", None)
-        seconds = kwargs.pop("timeout", None)
+        timeout = kwargs.pop("timeout", None)
         check_call(kwargs.keys() - {"extra_body"}, OPTION_NAMES)
         gated = is_gated(required, self._options.gated, self._options.policy)
         payload_id = str(uuid.uuid4())  # from the system's random source, since the quote is bound to it
@@ -158,7 +159,7 @@ class SecureChatCompletion(Closing):
             self._allow_gate_off(f"call {payload_id}")
         return await self.client.complete(
             _payload(model, messages, kwargs),
-            seconds=seconds,
+            time_limit=timeout,
             payload_id=payload_id,
             api_key=self.api_key if api_key is None else api_key,
             tier=tier,
@@ -173,11 +174,12 @@ class SecureChatCompletion(Closing):
 
     @guarded
     def with_options(self, **changes: Any) -> Self:
-        """Create a client with some options changed; it shares the key pair unless `key_dir` or `key_password` changes.
+        """Create a client with some options changed.
 
-        If `base_url` changes to another scheme, host or port, the API key is dropped unless `api_key` is given.
+        It shares the key pair unless `key_dir` or `key_password` changes. If `base_url` changes to a different scheme,
+        host or port, the API key is dropped unless `api_key` is passed.
 
-        Raises the errors of the constructor.
+        Raises the same errors as the constructor.
         """
         return self._with_options(changes)
 
@@ -187,24 +189,24 @@ class SecureChatCompletion(Closing):
             name = min(unknown)
             problem = f"with_options(): unknown option {name[:40]!r}{hint(name, OPTION_NAMES)}"
             raise ArgumentTypeError(f"{problem} (options: {', '.join(OPTION_NAMES)})")
-        given = changes.keys()
+        passed = changes.keys()
         changes = {"api_key": self.api_key, **changes}
-        if self._options.always:
-            changes = self._always(changes)
+        if self._options.is_always_gated:
+            changes = self._keep_gate_on(changes)
         shares_keys = not {"key_dir", "key_password"} & changes.keys()
         other = type(self).__new__(type(self))
-        other._set_up(self._options.changed(changes), self.client.keyring if shares_keys else None)
+        other._set_up(self._options.replace(changes), self.client.keyring if shares_keys else None)
         if self._options.gated and not other._options.gated:
-            self._allow_gate_off("a client made by with_options()")
-        if other.client.origin != self.client.origin and "api_key" not in given:
+            self._allow_gate_off("a client created by with_options()")
+        if other.client.origin != self.client.origin and "api_key" not in passed:
             other.api_key = None
         return other
 
     def _allow_gate_off(self, where: str) -> None:
-        """Log that the gate is switched off, or raise `ArgumentError` if it must not be."""
-        if self._options.always:
+        """Log that the gate is switched off. Raises `ArgumentError` if it must stay on."""
+        if self._options.is_always_gated:
             raise ArgumentError(
-                f"require_attestation: the client was made with {ALWAYS!r}, so the gate cannot be off in {where}"
+                f"require_attestation: the client was created with {ALWAYS!r}, so the gate cannot be off in {where}"
             )
         policy = self._options.policy
         assert policy is not None  # the gate is never on without one
@@ -212,45 +214,45 @@ class SecureChatCompletion(Closing):
             "the policy gate is on in the client and off in %s; policy %r (%s)", where, policy.id, policy.digest
         )
 
-    def _always(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """Check the changes for a client derived from one whose gate is always on: gate and policy must stay."""
+    def _keep_gate_on(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Return the changes for a client derived from one whose gate is always on. They must not change its policy."""
         required = changes.get("require_attestation", ALWAYS)
         if required is False:
-            self._allow_gate_off("a client made by with_options()")
+            self._allow_gate_off("a client created by with_options()")
         if required in (None, True):
             required = ALWAYS
         own = self._options.policy
         policy = load_policy(changes["attestation_policy"]) if "attestation_policy" in changes else own
         if policy is None or own is None or policy.digest != own.digest:
             raise ArgumentError(
-                f"attestation_policy: the client was made with require_attestation={ALWAYS!r}, so its policy cannot be "
-                "changed by with_options(); make a new client with the other policy"
+                f"attestation_policy: the client was created with require_attestation={ALWAYS!r}, so with_options() "
+                "cannot change its policy; create a new client with the other policy"
             )
         return {**changes, "require_attestation": required, "attestation_policy": policy}
 
     def _client_for(self, base_url: object) -> SecureChatCompletion:
-        """Return the client for a base URL given in a call."""
+        """Return the client for a base URL passed to a call."""
         if not isinstance(base_url, str):
             raise ArgumentTypeError(f"base_url: expected a str, got {type(base_url).__name__}")
         if self._closed:
             raise ClientClosedError
-        known = self._others.get(base_url)
-        if known is None:
-            known = self._others[base_url] = self._with_options({"base_url": base_url})
-            while len(self._others) > _OTHERS_MAXIMUM:
-                self._others.popitem(last=False)  # garbage collection closes its connections when no call uses it
-        self._others.move_to_end(base_url)
-        if known.client.origin == self.client.origin:
-            known.api_key = self.api_key
-        return known
+        client = self._clients_by_url.get(base_url)
+        if client is None:
+            client = self._clients_by_url[base_url] = self._with_options({"base_url": base_url})
+            while len(self._clients_by_url) > _CLIENTS_MAX:
+                self._clients_by_url.popitem(last=False)
+        self._clients_by_url.move_to_end(base_url)
+        if client.client.origin == self.client.origin:
+            client.api_key = self.api_key
+        return client
 
     @guarded_async
     async def aclose(self) -> None:
         """Close the connections; later calls raise `ClientClosedError`."""
         self._closed = True
         await self.client.aclose()
-        while self._others:
-            _, other = self._others.popitem()
+        while self._clients_by_url:
+            _, other = self._clients_by_url.popitem()
             await other.aclose()
 
     def __repr__(self) -> str:
@@ -259,12 +261,12 @@ class SecureChatCompletion(Closing):
         return f"<{type(self).__name__} {self.client.router_url}{gate}>"
 
 
-def _payload(model: str, messages: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
-    """Build the plaintext: model and messages first, then the rest in the caller's order."""
-    body = more.pop("extra_body", None)
+def _payload(model: str, messages: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Build the plaintext: model and messages first, then the other parameters in the caller's order."""
+    body = parameters.pop("extra_body", None)
     if body is not None and not isinstance(body, dict):
         raise ArgumentTypeError(f"extra_body: expected a dict, got {type(body).__name__}")
-    payload = {"model": model, "messages": messages, **more, **(body or {})}
+    payload = {"model": model, "messages": messages, **parameters, **(body or {})}
     if payload.get("stream"):
         raise ArgumentError("stream: only False is supported: a response is encrypted as a whole")
     return payload

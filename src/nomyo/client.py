@@ -21,7 +21,7 @@ from nomyo.config import (
 )
 from nomyo.errors import ArgumentError, ArgumentTypeError, SecurityError
 from nomyo.gate import Gate
-from nomyo.options import Constructor, Options, SharedOptions
+from nomyo.options import ConstructorSignature, Options, SharedOptions
 from nomyo.rate_limit import CallQueue
 from nomyo.traceback_scrubbing import guarded, guarded_async
 from nomyo.transport import Transport
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
 
 
-class Done:
-    """Return value of a synchronous method that may also be awaited, as the documentation of nomyo 0.2.9 does."""
+class AwaitableNone:
+    """Return value of a synchronous method that can also be awaited, as in the documentation of nomyo 0.2.9."""
 
     def __await__(self) -> Generator[None, None, None]:
         return
         yield
 
 
-class Closing(ABC):
-    """Base class of objects that close at the end of their context."""
+class BaseClient(ABC):
+    """Base class of both clients: an asynchronous context manager that can be neither copied nor pickled."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the connections."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,7 +54,7 @@ class Closing(ABC):
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise ArgumentTypeError(
             f"a {type(self).__name__} can be neither copied nor pickled: it holds a private key and open connections. "
-            "Make a new one, one in each process; SecureChatCompletion.with_options() makes one with the same key pair"
+            "Create one in each process; SecureChatCompletion.with_options() creates one with the same key pair"
         )
 
     @guarded_async
@@ -64,7 +64,7 @@ class Closing(ABC):
         await self.aclose()
 
 
-_CONSTRUCTOR: Final = Constructor(
+_SIGNATURE: Final = ConstructorSignature(
     {
         "router_url": "base_url",
         "allow_http": "allow_http",
@@ -75,30 +75,30 @@ _CONSTRUCTOR: Final = Constructor(
 )
 
 
-class SecureCompletionClient(Closing):
+class SecureCompletionClient(BaseClient):
     """Encryption, keys and communication with one NOMYO Router.
 
     Args:
         router_url: base URL of the router; HTTPS. Paths are appended to it.
         allow_http: accept plain HTTP to this machine, for development.
-        secure_memory: lock plaintext in memory while it is processed, where the system allows it. A number in this
-            position means `max_retries`, which is the third parameter in the service's API reference.
+        secure_memory: lock plaintext in memory while it is processed, where the system allows it. An int is taken as
+            `max_retries`, which is the third parameter in the service's API reference.
         max_retries: retries of a request after retryable statuses (`nomyo.status.STATUSES`) and broken connections.
         options: the other options of `SecureChatCompletion`, except those of the gate and `api_key`.
 
     Attributes:
-        router_url: the base URL, without a slash at its end.
+        router_url: the base URL, without a trailing slash.
         origin: scheme, host and port.
 
     Raises:
         ArgumentError: an argument is invalid.
-        InsecureURLError: plain HTTP where it is not allowed.
-        EvidenceLogError: the evidence log cannot be written, and `evidence_log_failure` is ``"raise"``.
+        InsecureURLError: the base URL uses plain HTTP, which is not allowed.
+        EvidenceLogError: the ledger cannot be written, and `evidence_log_failure` is ``"raise"``.
     """
 
     key_size = keys.KEY_BITS
 
-    @_CONSTRUCTOR.declare
+    @_SIGNATURE.declare
     @guarded
     def __init__(
         self,
@@ -108,7 +108,7 @@ class SecureCompletionClient(Closing):
         max_retries: int = Options.max_retries,
         **options: Unpack[SharedOptions],
     ) -> None:
-        _CONSTRUCTOR.check_names(type(self).__name__, options)
+        _SIGNATURE.check_names(type(self).__name__, options)
         if type(secure_memory) is int:
             secure_memory, max_retries = True, secure_memory
         self._set_up(
@@ -126,8 +126,9 @@ class SecureCompletionClient(Closing):
         """Create a client from checked options.
 
         Args:
-            options: its `policy` applies to every call; if it is `always` gated, no call can switch the gate off.
-            keyring: keyring of another client to share; None for one of its own.
+            options: their `policy` applies to every call. If they are `is_always_gated`, no call can switch the gate
+                off.
+            keyring: keyring of another client to share; None to create one.
         """
         client = cls.__new__(cls)
         client._set_up(options, keyring)
@@ -140,7 +141,7 @@ class SecureCompletionClient(Closing):
         self.max_retries = options.max_retries
         self.timeout = options.timeout
         self._policy = options.policy
-        self._gated = options.always
+        self._gated = options.is_always_gated
         self.keyring = Keyring(options.key_dir, options.key_password) if keyring is None else keyring
         self._transport = Transport(options.http_client, origin=self.origin)
         self._service = Service(
@@ -171,26 +172,26 @@ class SecureCompletionClient(Closing):
     @guarded
     def generate_keys(
         self, save_to_file: bool = False, key_dir: str | PathLike[str] = "client_keys", password: str | None = None
-    ) -> Done:
+    ) -> AwaitableNone:
         """Generate an RSA-4096 key pair and use it.
 
-        This takes up to a few seconds and blocks the event loop. Without this call the client generates a pair in a
-        thread.
+        This takes up to a few seconds and blocks the event loop. Without this call, the client generates a pair in a
+        background thread.
 
         Args:
-            save_to_file: also save it, as ``private_key.pem`` and ``public_key.pem``.
+            save_to_file: also save the pair, as ``private_key.pem`` and ``public_key.pem``.
             key_dir: the folder, which is created with mode 0700 if it does not exist.
             password: encrypts the private key.
 
         Raises:
-            KeyStoreError: a key file exists, which is never overwritten, or the files cannot be written.
+            KeyStoreError: a key file exists, since key files are never overwritten, or the files cannot be written.
         """
         folder = check_path("key_dir", key_dir) if save_to_file else None
         private = keys.generate(self.key_size)
         if folder is not None:
             client_keys.save_new(folder, private, password)
         self.keyring.pair = KeyPair.of(private)
-        return Done()
+        return AwaitableNone()
 
     @guarded
     def load_keys(
@@ -198,7 +199,7 @@ class SecureCompletionClient(Closing):
         private_key_path: str | PathLike[str],
         public_key_path: str | PathLike[str] | None = None,
         password: str | None = None,
-    ) -> Done:
+    ) -> AwaitableNone:
         """Load a key pair and use it.
 
         Args:
@@ -212,7 +213,7 @@ class SecureCompletionClient(Closing):
         private = check_path("private_key_path", private_key_path)
         public = None if public_key_path is None else check_path("public_key_path", public_key_path)
         self.keyring.pair = KeyPair.of(client_keys.load(private, public, password))
-        return Done()
+        return AwaitableNone()
 
     @guarded_async
     async def fetch_server_public_key(self) -> str:
@@ -222,14 +223,14 @@ class SecureCompletionClient(Closing):
             ServerKeyError: it is weak, malformed or not pinned.
             APIConnectionError, APIStatusError: it could not be fetched.
         """
-        return (await self._service.server_keys.renewed()).pem
+        return (await self._service.server_keys.refresh()).pem
 
     @guarded_async
     async def encrypt_payload(self, payload: dict[str, Any]) -> bytes:
-        """Encrypt a payload to the server's key, which is fetched if necessary. Returns the body of a request.
+        """Encrypt a payload to the server's key, which is fetched if necessary, and return the body of a request.
 
         Raises:
-            ArgumentError: the payload is not a dict, is empty, too large, or cannot be written as JSON.
+            ArgumentError: the payload is not a dict, is empty or too large, or cannot be encoded as JSON.
             ServerKeyError, APIConnectionError, APIStatusError: as `fetch_server_public_key`.
         """
         payload = _payload(payload)
@@ -237,12 +238,12 @@ class SecureCompletionClient(Closing):
 
     @guarded_async
     async def decrypt_response(self, encrypted_response: bytes, payload_id: str) -> dict[str, Any]:
-        """Decrypt the body of a response, and refuse a response to another request than `payload_id`.
+        """Decrypt the body of a response, and refuse it if it is not for the request `payload_id`.
 
         Raises:
-            ResponseError: it cannot be decrypted and read; the reason is not given.
-            ResponseNotBoundError: it is the response to another request.
-            EvidenceLogError: its evidence could not be stored, and `evidence_log_failure` is ``"raise"``.
+            ResponseError: the response cannot be decrypted and parsed; the reason is withheld.
+            ResponseNotBoundError: the response is for a different request.
+            EvidenceLogError: the evidence could not be stored, and `evidence_log_failure` is ``"raise"``.
             SecurityError: the client has no private key yet.
         """
         if not isinstance(encrypted_response, bytes):
@@ -269,7 +270,7 @@ class SecureCompletionClient(Closing):
 
         Args:
             payload: the request for a chat completion.
-            payload_id: its id, printable ASCII; the same for all attempts.
+            payload_id: id of the request, printable ASCII; the same for all attempts.
             api_key: bearer token.
             security_tier: ``"standard"``, ``"high"`` or ``"maximum"``.
 
@@ -295,11 +296,11 @@ class SecureCompletionClient(Closing):
         tier: str | None = None,
         policy: AppraisalPolicy | None,
         gated: bool,
-        seconds: float | None = None,
+        time_limit: float | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return its completion. Call it in guarded methods only (`traceback_scrubbing`).
+        """Send a request and return its completion. Call it from guarded methods only (see `traceback_scrubbing`).
 
-        If the gate is always on, the policy of the client applies, and `policy` and `gated` are ignored.
+        If the client's gate is always on, its own policy applies, and `policy` and `gated` are ignored.
         """
         if self._gated:
             policy, gated = self._policy, True
@@ -311,8 +312,8 @@ class SecureCompletionClient(Closing):
             policy=policy,
             gated=gated,
         )
-        limit = self.timeout if seconds is None else check_timeout(seconds)
-        return await self._service.run(request, seconds=limit, max_retries=check_max_retries(self.max_retries))
+        seconds = self.timeout if time_limit is None else check_timeout(time_limit)
+        return await self._service.run(request, time_limit=seconds, max_retries=check_max_retries(self.max_retries))
 
     @guarded_async
     async def aclose(self) -> None:
@@ -325,7 +326,7 @@ class SecureCompletionClient(Closing):
 
 
 def _payload(payload: object) -> dict[str, Any]:
-    """A copy of the payload, which later changes by the caller do not affect. Raises `ArgumentError`."""
+    """Return a copy of the payload, so that later changes by the caller have no effect. Raises `ArgumentError`."""
     if not isinstance(payload, dict):
         raise ArgumentError("Payload must be a dictionary")
     if not payload:

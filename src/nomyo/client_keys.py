@@ -1,14 +1,14 @@
 """Generate, load and store the client's key pair, to which responses are encrypted.
 
-``private_key.pem`` is the pair: PKCS#8 in PEM, encrypted if there is a password. ``public_key.pem`` is written
-next to it for people to read. The client never uses it, but if it exists it must match the private key: a mismatch is a
+``private_key.pem`` contains the pair: PKCS#8 in PEM, encrypted if there is a password. ``public_key.pem`` is written
+next to it for people to read. The client never uses it, but it must match the private key if it exists: a mismatch is a
 mistake or an attack.
 
-A key is never overwritten, and a key that cannot be loaded is not replaced by a new one. No error contains a password
-or a part of a key, nor do the frames of its traceback.
+A key is never overwritten, and a key that cannot be loaded is never replaced by a new one. Neither errors nor the
+frames of their tracebacks contain a password or a part of a key.
 
-A password is encoded as UTF-8, 1 to 1023 bytes. `cryptography` derives the encryption key with PBKDF2 and a few
-thousand rounds, so only a long random password resists an attacker who has the file.
+A password is encoded as UTF-8, 1 to 1,023 bytes. `cryptography` derives the encryption key with a few thousand rounds
+of PBKDF2, so only a long random password resists an attacker who has the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PRIVATE_NAME: Final = "private_key.pem"
 PUBLIC_NAME: Final = "public_key.pem"
 
 PASSWORD_MAX: Final = 1023
-"""Maximum length of a password in bytes: the limit of OpenSSL."""
+"""Maximum length of a password in bytes; a limit of OpenSSL."""
 
 StrPath = str | os.PathLike[str]
 
@@ -59,30 +59,30 @@ class Keyring:
     """One key pair for all calls of a client.
 
     Args:
-        key_dir: the folder that stores it; None for a pair in memory only.
+        key_dir: the folder that stores it; None to keep it in memory only.
         password: password of the private key in `key_dir`; None for an unencrypted key.
     """
 
     def __init__(self, key_dir: StrPath | None = None, password: str | None = None) -> None:
         self._key_dir = None if key_dir is None else Path(key_dir)
         self._password = password
-        self._made = BackgroundResult(self._make_or_load)
+        self._background_pair = BackgroundResult(self._load_or_generate)
         self.pair: KeyPair | None = None
 
     def start(self) -> None:
-        """Start to generate or load the pair in a background thread, unless there is one."""
+        """Start generating or loading the pair in a background thread, unless one is set."""
         if self.pair is None:
-            self._made.start()
+            self._background_pair.start()
 
     async def get(self) -> KeyPair:
         """Return the pair. Raises `KeyStoreError` if it cannot be loaded; a new one is never generated instead."""
         if self.pair is None:
-            pair = await self._made.get()
-            if self.pair is None:  # another may have been set meanwhile
+            pair = await self._background_pair.get()
+            if self.pair is None:  # generate_keys() or load_keys() may have set one meanwhile
                 self.pair = pair
         return self.pair
 
-    def _make_or_load(self) -> KeyPair:
+    def _load_or_generate(self) -> KeyPair:
         if self._key_dir is None:
             return KeyPair.of(keys.generate())
         return KeyPair.of(load_or_create(self._key_dir, self._password))
@@ -98,11 +98,11 @@ def save_new(directory: StrPath, key: RSAPrivateKey, password: str | None = None
         password: encrypts the private key; None to write it unencrypted.
 
     Raises:
-        KeyStoreError: one of the files exists, the folder belongs to another user or others may write to it, the files
+        KeyStoreError: one of the files exists, the folder belongs to another user, others can write to it, the files
             cannot be written, or the password is empty or too long.
     """
     path = Path(directory)
-    secret = _secret(path / PRIVATE_NAME, password)
+    secret = _encode_password(path / PRIVATE_NAME, password)
     _check_key(path / PRIVATE_NAME, key, BITS_FLOOR)
     with open_folder(path, create=True) as folder:
         for name in (PUBLIC_NAME, PRIVATE_NAME):
@@ -125,18 +125,18 @@ def load(
     Args:
         private_path: a regular file in PEM that belongs to the user or to root, without permissions for others, in a
             folder that others cannot write to.
-        public_path: file of the public key, which must match; None to compare nothing.
+        public_path: file of the public key, which must match; None to skip this check.
         password: decrypts the private key; None if it is not encrypted.
         minimum_bits: minimum size of the key in bits.
 
     Raises:
         KeyFileNotFoundError: a file does not exist.
-        KeyStoreError: a file is not as described, the password is wrong, missing or not needed, the key is not RSA or
-            is too weak, or the public key does not match.
+        KeyStoreError: a file does not meet these requirements, the password is wrong, missing or superfluous, the key
+            is not RSA or is too weak, or the public key does not match.
     """
     path = Path(private_path)
     _check_minimum_bits(path, minimum_bits)
-    secret = _secret(path, password)
+    secret = _encode_password(path, password)
     with open_folder(path.parent) as folder:
         key = _load(folder, path.name, secret, minimum_bits)
     if public_path is not None:
@@ -157,20 +157,20 @@ def load_or_create(
     Args:
         directory: see `save_new`.
         password: decrypts the existing private key, or encrypts the new one.
-        minimum_bits: minimum size of a loaded key in bits; a new one has 4096, or this if it is more.
+        minimum_bits: minimum size of a loaded key in bits; a new key has 4096 bits, or this number if it is larger.
 
     Raises:
-        KeyStoreError: as `save_new` and `load`; also if there is only a public key. Nothing is written then.
+        KeyStoreError: as `save_new` and `load`; also if there is only a public key. Nothing is written in that case.
     """
     path = Path(directory)
     _check_minimum_bits(path, minimum_bits)
-    secret = _secret(path / PRIVATE_NAME, password)
+    secret = _encode_password(path / PRIVATE_NAME, password)
     with open_folder(path, create=True) as folder:
-        # The public key is looked up first, since it is written last: a pair that another process is writing never
-        # appears to be a public key alone.
-        public = folder.holds(PUBLIC_NAME)
+        # The public key is checked first, since it is written last: a pair that another process is writing never looks
+        # like a public key alone.
+        has_public_key = folder.holds(PUBLIC_NAME)
         if not folder.holds(PRIVATE_NAME):
-            if public:
+            if has_public_key:
                 hint = f"restore it, or move {PUBLIC_NAME} away to generate a new pair"
                 raise KeyStoreError(path / PRIVATE_NAME, f"does not exist, although {PUBLIC_NAME} does", hint)
             key = keys.generate(max(keys.KEY_BITS, minimum_bits))
@@ -199,14 +199,14 @@ def _load(folder: KeyFolder, name: str, secret: bytes | None, minimum_bits: int)
     path = folder.path / name
     pem = folder.read(name, keys.PEM_MAX, private=True)
     try:
-        # The library would also test the primes, which holds the GIL, and so blocks the event loop, for 220 ms with
-        # RSA-4096. `check_private` detects a damaged file: its numbers are not consistent.
+        # The library would also test the primes, which holds the GIL, and thus blocks the event loop, for 220 ms with
+        # RSA-4096. `check_private` detects a damaged file, whose numbers are inconsistent.
         key = serialization.load_pem_private_key(pem, secret, unsafe_skip_rsa_key_validation=True)
-    except TypeError:  # raised by cryptography for a password that is missing or not needed
+    except TypeError:  # raised by cryptography for a missing or superfluous password
         if secret is None:
-            raise KeyStoreError(path, "is encrypted, but no password was given", "give its password") from None
+            raise KeyStoreError(path, "is encrypted, but no password was given", "pass its password") from None
         raise KeyStoreError(path, "is not encrypted, but a password was given", "omit the password") from None
-    except (ValueError, UnsupportedAlgorithm, Warning):  # Warning: old algorithms, under `python -W error`
+    except (ValueError, UnsupportedAlgorithm, Warning):  # Warning: legacy algorithms, under `python -W error`
         if secret is not None and b"ENCRYPTED" in pem:
             problem, hint = "cannot be decrypted: the password is wrong or the file is damaged", "check the password"
         elif wrong_encoding(pem[:64]):
@@ -225,9 +225,9 @@ def _check_key(path: Path, key: object, minimum_bits: int) -> RSAPrivateKey:
 
 
 def _check_public(folder: KeyFolder, name: str, key: RSAPrivateKey) -> None:
-    """Refuse a file that is not the public key of `key`."""
+    """Raise `KeyStoreError` if a file is not the public key of `key`."""
     path = folder.path / name
-    hint = "move it away: the public key is derived from the private one"
+    hint = "move it away: the client derives the public key from the private key"
     try:
         pem = folder.read(name, keys.PEM_MAX, private=False).removeprefix(codecs.BOM_UTF8)
         public = keys.load_public(pem, BITS_FLOOR)
@@ -236,33 +236,33 @@ def _check_public(folder: KeyFolder, name: str, key: RSAPrivateKey) -> None:
     except ValueError as error:
         raise KeyStoreError(path, f"is not a public key: {error}", hint) from None
     if public != key.public_key():
-        raise KeyStoreError(path, "belongs to another private key", hint)
+        raise KeyStoreError(path, "belongs to a different private key", hint)
 
 
 def _check_minimum_bits(path: Path, minimum_bits: int) -> None:
     if not BITS_FLOOR <= minimum_bits <= keys.BITS_MAXIMUM:
-        hint = f"allow {BITS_FLOOR} to {keys.BITS_MAXIMUM}"
-        raise KeyStoreError(path, f"invalid minimum size of its key: {minimum_bits} bits", hint)
+        hint = f"pass {BITS_FLOOR} to {keys.BITS_MAXIMUM}"
+        raise KeyStoreError(path, f"invalid minimum key size: {minimum_bits} bits", hint)
 
 
-def _secret(path: Path, password: str | None) -> bytes | None:
-    """Encode the password. Raises `KeyStoreError`, which names the file `path`, for an unusable one."""
+def _encode_password(path: Path, password: str | None) -> bytes | None:
+    """Encode the password. Raises `KeyStoreError` for `path` if it is invalid."""
     if password is None:
         return None
     if not isinstance(password, str):
-        raise KeyStoreError(path, f"its password must be a str, not {type(password).__name__}", "give a str, or None")
+        raise KeyStoreError(path, f"its password must be a str, not {type(password).__name__}", "pass a str or None")
     try:
         secret = password.encode("utf-8")
     except UnicodeEncodeError:
         raise KeyStoreError(
-            path, "its password contains a lone surrogate, which UTF-8 cannot encode", "give another password"
+            path, "its password contains a lone surrogate, which UTF-8 cannot encode", "use a different password"
         ) from None
     if not secret:
-        raise KeyStoreError(path, "its password is empty", "give None if there is no password")
+        raise KeyStoreError(path, "its password is empty", "pass None if there is no password")
     if len(secret) > PASSWORD_MAX:
-        raise KeyStoreError(path, f"its password is longer than {PASSWORD_MAX} bytes", "give a shorter one")
+        raise KeyStoreError(path, f"its password is longer than {PASSWORD_MAX} bytes", "use a shorter one")
     return secret
 
 
 def _exists_error(folder: KeyFolder, name: str) -> KeyStoreError:
-    return KeyStoreError(folder.path / name, "already exists and is not overwritten", "name another folder")
+    return KeyStoreError(folder.path / name, "already exists and is not overwritten", "use a different folder")

@@ -1,6 +1,6 @@
-"""Check the base URL and the other arguments; their defaults and limits.
+"""Check the base URL and other arguments, and define their defaults and limits.
 
-The commands import this module for their help texts, so it imports nothing that takes long.
+The commands import this module for their help texts, so it imports nothing that is slow to import.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from nomyo.errors import ArgumentError, ArgumentTypeError, InsecureURLError, Ins
 DEFAULT_BASE_URL: Final = "https://api.nomyo.ai"
 
 TIMEOUT: Final = 900.0
-"""Default timeout of a call in seconds: that of each request in nomyo 0.2.9."""
+"""Default timeout of a call in seconds; the same as that of each request in nomyo 0.2.9."""
 
 SERVER_KEY_BITS: Final = 4096
 """Default minimum size of the server's key in bits: the one in the protocol's algorithm id."""
 
 BITS_FLOOR: Final = 2048
-"""Minimum size in bits of every key, which no option can lower (NIST SP 800-131A, 3)."""
+"""Minimum size in bits of any key; no option can lower it (NIST SP 800-131A, 3)."""
 
 TIERS: Final = ("standard", "high", "maximum")
 
 PAYLOAD_ID_MAX: Final = 1024
-"""Maximum length of a payload id in characters, as in `nomyo_attest.evidence.response`, whose module takes long
+"""Maximum length of a payload id in characters. It equals the limit in `nomyo_attest.evidence.response`, which is slow
 to import; a test compares them.
 """
 
@@ -44,7 +44,7 @@ class BaseURL(NamedTuple):
     """A checked base URL.
 
     Attributes:
-        text: scheme and host in lower case, with the path prefix, no slash at the end.
+        text: scheme and host in lower case, with the path prefix and without a trailing slash.
         origin: scheme, host and port; an API key is sent to this origin only.
     """
 
@@ -57,28 +57,32 @@ def parse_base_url(text: str, *, allow_http: bool = False, unsafe_remote_http: b
 
     Args:
         allow_http: also accept ``http:`` to this machine (localhost and loopback addresses).
-        unsafe_remote_http: with `allow_http`, accept it to any host.
+        unsafe_remote_http: with `allow_http`, accept ``http:`` to any host.
 
     Raises:
         ArgumentError: `text` is not a URL, or has a user name, a password, a query or a fragment. The message does not
             quote it, since it may contain a password.
-        InsecureURLError: plain HTTP is not allowed.
+        InsecureURLError: it uses plain HTTP, which is not allowed.
     """
     if not isinstance(text, str):
         raise ArgumentTypeError(f"base_url: expected a str, got {type(text).__name__}")
     scheme, host, port, path = _split(text)
     if scheme == "http":
         _check_http(host, allow_http=allow_http, unsafe_remote_http=unsafe_remote_http)
-    named = f"[{host}]" if ":" in host else host
-    usual = {"https": 443, "http": 80}[scheme]
-    place = named if port is None else f"{named}:{port}"
-    return BaseURL(f"{scheme}://{place}{path.rstrip('/')}", (scheme, host, usual if port is None else port))
+    authority = f"[{host}]" if ":" in host else host
+    if port is not None:
+        authority += f":{port}"
+    default_port = {"https": 443, "http": 80}[scheme]
+    origin = (scheme, host, default_port if port is None else port)
+    return BaseURL(f"{scheme}://{authority}{path.rstrip('/')}", origin)
 
 
 def _split(text: str) -> tuple[str, str, int | None, str]:
-    """Scheme, host, port and path, each checked."""
+    """Return the checked scheme, host, port and path."""
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ArgumentError("base_url: expected a URL in ASCII without blanks; write a host outside ASCII as xn--…")
+        raise ArgumentError(
+            "base_url: expected an ASCII URL without spaces; write an internationalized host name as xn--…"
+        )
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
@@ -86,12 +90,12 @@ def _split(text: str) -> tuple[str, str, int | None, str]:
         host, port, parts = "", None, urlsplit("")
     scheme = parts.scheme.lower()
     if scheme not in ("https", "http") or not _is_host(host.lower(), bracketed="[" in parts.netloc):
-        missing = "" if "://" in text else "; the scheme https:// is missing"
-        raise ArgumentError(f"base_url: expected https://HOST, optionally with a port and a path{missing}")
+        hint = "" if "://" in text else "; the scheme https:// is missing"
+        raise ArgumentError(f"base_url: expected https://HOST, optionally with a port and a path{hint}")
     if "@" in parts.netloc:
-        raise ArgumentError("base_url: expected no user name or password in it; give the API key as api_key")
+        raise ArgumentError("base_url: expected no user name or password; pass the API key as api_key")
     if "?" in text or "#" in text:
-        raise ArgumentError("base_url: expected no query and no fragment: paths are appended to it")
+        raise ArgumentError("base_url: expected no query and no fragment, since paths are appended")
     return scheme, host.lower(), port, parts.path
 
 
@@ -119,12 +123,12 @@ def _check_http(host: str, *, allow_http: bool, unsafe_remote_http: bool) -> Non
             f"base_url: plain http to {host}, which is not this machine: allow_http is for localhost only. Use https, "
             "or also set unsafe_remote_http=True"
         )
-    _warn(f"plain http to {host}: anyone on the network path can read and change all traffic")
+    _warn_insecure(f"plain http to {host}: anyone on the network path can read and change all traffic")
 
 
 def is_loopback(host: str) -> bool:
     """Whether `host` is localhost or a loopback address."""
-    if host == "localhost":  # not its subdomains: some resolvers ask the network for them
+    if host == "localhost":  # not its subdomains, which some resolvers look up on the network
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -132,8 +136,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _warn(problem: str) -> None:
-    """Warn, and attribute the warning to the caller's line outside this package."""
+def _warn_insecure(problem: str) -> None:
+    """Issue an `InsecureWarning`, attributed to the line outside this package that led to it."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("nomyo."):
         level, frame = level + 1, frame.f_back
@@ -141,9 +145,9 @@ def _warn(problem: str) -> None:
 
 
 def check_max_retries(value: object) -> int:
-    """Return a number of retries: an int, 0 or more. Raises `ArgumentError`."""
+    """Return a number of retries, 0 or more. Raises `ArgumentError`."""
     if type(value) is not int:
-        hint = "; the folder of the keys is key_dir=" if value is None or isinstance(value, str) else ""
+        hint = "; pass the key folder as key_dir" if value is None or isinstance(value, str) else ""
         raise ArgumentTypeError(f"max_retries: expected an int, got {type(value).__name__}{hint}")
     if value < 0:
         raise ArgumentError(f"max_retries: expected 0 or more, got {value}")
@@ -161,7 +165,7 @@ def check_flag(name: str, value: object) -> bool:
 
 
 def check_timeout(value: object) -> float:
-    """Return a timeout: finite seconds above 0. Raises `ArgumentError`."""
+    """Return a timeout in seconds, finite and above 0. Raises `ArgumentError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ArgumentTypeError(f"timeout: expected seconds as a number, got {type(value).__name__}")
     try:
@@ -180,24 +184,24 @@ def check_key_bits(value: object) -> int:
     if value < BITS_FLOOR:
         raise ArgumentError(f"min_server_key_bits: expected {BITS_FLOOR} or more, got {value}")
     if value < SERVER_KEY_BITS:
-        _warn(f"server keys of {value} bits are accepted; the protocol promises {SERVER_KEY_BITS}")
+        _warn_insecure(f"server keys of {value} bits are accepted; the protocol specifies {SERVER_KEY_BITS}")
     return value
 
 
 def check_pins(value: object) -> tuple[str, ...]:
     """Return the pins of the server's key as a tuple; `ServerKeys` checks their form.
 
-    Raises `ArgumentError`, also for an empty collection, which may come from an unset variable and would accept every
-    key. An empty tuple, the default of the argument, means no pins.
+    Raises `ArgumentError`, also for an empty collection, which may come from an unset variable, and would accept any
+    key. An empty tuple, the default, means no pins.
     """
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, Iterable):
-        raise ArgumentTypeError(f"server_key_pins: expected strs, got {type(value).__name__}")
+        raise ArgumentTypeError(f"server_key_pins: expected a list of str, got {type(value).__name__}")
     pins = tuple(value)
     if not pins and type(value) is not tuple:
         raise ArgumentError(
-            "server_key_pins: expected at least one fingerprint, got none; nomyo keys pin prints that of a server"
+            "server_key_pins: expected at least one fingerprint, got none; 'nomyo keys pin' prints that of a server"
         )
     return pins
 
@@ -212,20 +216,21 @@ def check_path(name: str, value: object) -> Path:
 
 
 def check_api_key(value: object) -> str | None:
-    """Return a bearer token that is valid in a header (RFC 6750, 2.1), or None. Raises `ArgumentError`, which does not
-    quote it.
+    """Return a bearer token that is valid in a header (RFC 6750, 2.1), or None if there is none.
+
+    Raises `ArgumentError`, which does not quote the token.
     """
     if value is None or value == "":
         return None
     if not isinstance(value, str):
         raise ArgumentTypeError(f"api_key: expected a str, got {type(value).__name__}")
     if not (value.isascii() and value.isprintable() and " " not in value):
-        raise ArgumentError("api_key: expected printable ASCII without blanks; is there a line end in it?")
+        raise ArgumentError("api_key: expected printable ASCII without spaces; it may end with a newline")
     return value
 
 
 def check_tier(value: Any) -> str | None:
-    """Return a security tier, or None. Raises `ArgumentError`."""
+    """Return a security tier, or None if there is none. Raises `ArgumentError`."""
     if value is None or (isinstance(value, str) and value in TIERS):
         return value
     shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
@@ -238,6 +243,6 @@ def check_payload_id(value: object) -> str:
         raise ArgumentTypeError(f"payload_id: expected a str, got {type(value).__name__}")
     if not (0 < len(value) <= PAYLOAD_ID_MAX and value.isascii() and value.isprintable()) or value != value.strip():
         raise ArgumentError(
-            f"payload_id: expected 1 to {PAYLOAD_ID_MAX} printable ASCII characters, no blank at an end"
+            f"payload_id: expected 1 to {PAYLOAD_ID_MAX} printable ASCII characters, without leading or trailing spaces"
         )
     return value

@@ -34,11 +34,11 @@ CONNECT_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 60.0
 """Seconds that an idle connection stays open."""
 
-_SOCKS: Final = ("socks5", "socks5h")
-_SCHEMES: Final = ("http", "https", *_SOCKS)
-_SYSTEM: Final = "the system's proxy settings"
+_SOCKS_SCHEMES: Final = ("socks5", "socks5h")
+_SCHEMES: Final = ("http", "https", *_SOCKS_SCHEMES)
+_SYSTEM_SETTINGS: Final = "the system's proxy settings"
 
-_CLOSING: Final[set[asyncio.Task[None]]] = set()
+_CLOSING_TASKS: Final[set[asyncio.Task[None]]] = set()
 """Tasks that close pools. They are stored here since a loop has only weak references to its tasks."""
 
 
@@ -85,7 +85,7 @@ class Connections:
             raise ClientClosedError
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[Pool]:
+    async def borrow(self) -> AsyncIterator[Pool]:
         """Return the pool of the running loop, for one request.
 
         Raises:
@@ -104,7 +104,7 @@ class Connections:
         finally:
             pool.borrowers -= 1
             if pool.retired and not pool.borrowers:
-                _start_closing(pool, asyncio.get_running_loop())
+                _close_in_task(pool, asyncio.get_running_loop())
 
     async def aclose(self) -> None:
         """Close all connections. Nothing is sent afterwards."""
@@ -132,7 +132,7 @@ class Connections:
         if pool is None:
             context = await self._context.get()
             if self._closed:
-                raise ClientClosedError(ClientClosedError.MEANWHILE)
+                raise ClientClosedError(ClientClosedError.DURING_CALL)
             for other in list(self._pools):
                 if other.is_closed():
                     self._pools.pop(other, None)
@@ -141,7 +141,7 @@ class Connections:
                 proxy = None if self._origin is None else environment_proxy(*self._origin)
                 self._pools[loop] = pool = Pool(context, proxy)
                 # If this object is dropped without aclose() while the loop runs, the finalizer closes the pool.
-                weakref.finalize(self, _close_soon, pool, loop).atexit = False
+                weakref.finalize(self, _schedule_close, pool, loop).atexit = False
                 await pool.open()
         return pool
 
@@ -158,7 +158,7 @@ def _httpx_proxy(proxy: EnvironmentProxy) -> httpx.Proxy:
         return httpx.Proxy(proxy.url, ssl_context=_proxy_context(proxy))
     except (httpx.InvalidURL, ValueError):
         pass  # the message of httpx may quote the URL
-    raise not_a_proxy(proxy.variable)
+    raise invalid_proxy_error(proxy.variable)
 
 
 def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
@@ -166,7 +166,7 @@ def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
     return httpx.create_ssl_context() if proxy.url.lower().startswith("https:") else None
 
 
-class Handshake:
+class HandshakeCleanup:
     """Closes the connection of a canceled TLS handshake, which httpcore leaves to the garbage collector.
 
     httpx calls it at every step of a request (extension ``trace``).
@@ -207,17 +207,17 @@ class Pool:
         )
         self.borrowers = 0
         self.retired = False
-        self._life = self._live()
+        self._lifetime = self._stay_open()
 
     async def open(self) -> None:
         """Open the pool."""
-        await anext(self._life)
+        await anext(self._lifetime)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._life.aclose()
+        await self._lifetime.aclose()
 
-    async def _live(self) -> AsyncGenerator[None, None]:
+    async def _stay_open(self) -> AsyncGenerator[None, None]:
         # An event loop closes asynchronous generators when it ends, or when they are garbage-collected. So connections
         # are closed properly even without aclose(), as after asyncio.run(client.create(…)).
         try:
@@ -226,15 +226,15 @@ class Pool:
             await self.client.aclose()
 
 
-def _close_soon(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+def _schedule_close(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
     if not (loop.is_closed() or pool.client.is_closed):
-        loop.call_soon_threadsafe(_start_closing, pool, loop)
+        loop.call_soon_threadsafe(_close_in_task, pool, loop)
 
 
-def _start_closing(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+def _close_in_task(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
     closing = loop.create_task(pool.close())
-    _CLOSING.add(closing)
-    closing.add_done_callback(_CLOSING.discard)
+    _CLOSING_TASKS.add(closing)
+    closing.add_done_callback(_CLOSING_TASKS.discard)
 
 
 class EnvironmentProxy(msgspec.Struct, frozen=True):
@@ -280,7 +280,7 @@ def environment_proxy(scheme: str, host: str, port: int) -> EnvironmentProxy | N
     kind = next((kind for kind in ("https", "all") if proxies.get(kind)), None)
     if kind is None or is_exempt(proxies.get("no", ""), scheme, host, port):
         return None
-    return _parse_proxy(proxies[kind], _variable(kind, proxies[kind]))
+    return _parse_proxy(proxies[kind], _variable_name(kind, proxies[kind]))
 
 
 def is_exempt(no_proxy: str, scheme: str, host: str, port: int) -> bool:
@@ -318,7 +318,7 @@ def _parse_proxy(url: str, variable: str) -> EnvironmentProxy:
         url = f"http://{url}"
     scheme = url.partition("://")[0].lower()
     if re.fullmatch(r"[a-z][a-z0-9+.-]{0,19}", scheme) is None:  # perhaps a user name and a password
-        raise not_a_proxy(variable)
+        raise invalid_proxy_error(variable)
     if scheme not in _SCHEMES:
         raise ArgumentError(
             f"{variable}: {scheme!r} proxies are not supported; expected one of "
@@ -330,8 +330,8 @@ def _parse_proxy(url: str, variable: str) -> EnvironmentProxy:
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     if not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise not_a_proxy(variable)
-    if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
+        raise invalid_proxy_error(variable)
+    if scheme in _SOCKS_SCHEMES and importlib.util.find_spec("socksio") is None:
         raise ArgumentError(
             f"{variable}: a SOCKS proxy needs the extra 'socks': {install_command('socks')}. Or set an HTTP proxy, or "
             "exempt the host in NO_PROXY if it can be reached directly"
@@ -341,7 +341,7 @@ def _parse_proxy(url: str, variable: str) -> EnvironmentProxy:
     return EnvironmentProxy(url, variable, place, parts.username is not None or parts.password is not None)
 
 
-def not_a_proxy(variable: str) -> ArgumentError:
+def invalid_proxy_error(variable: str) -> ArgumentError:
     """Create the error for a variable that does not contain the URL of a proxy. It does not quote the value."""
     return ArgumentError(
         f"{variable}: not the URL of a proxy; expected http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
@@ -349,7 +349,7 @@ def not_a_proxy(variable: str) -> ArgumentError:
     )
 
 
-def _variable(kind: str, value: str) -> str:
+def _variable_name(kind: str, value: str) -> str:
     """Return the name of the proxy variable with this value."""
     names = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name] == value]
-    return names[0] if names else _SYSTEM
+    return names[0] if names else _SYSTEM_SETTINGS

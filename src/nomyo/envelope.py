@@ -5,7 +5,7 @@ bytes, a tag of 16 and no associated data; that key is encrypted to the receiver
 7.1; SHA-256, MGF1 with SHA-256, no label)::
 
     {"version": "1.0", "algorithm": "hybrid-aes256-rsa4096",
-     "encrypted_payload": {"ciphertext": …, "nonce": …, "tag": …},        base64, RFC 4648, 4, padded
+     "encrypted_payload": {"ciphertext": …, "nonce": …, "tag": …},        padded base64 (RFC 4648, 4)
      "encrypted_aes_key": …,
      "key_algorithm": "RSA-OAEP-SHA256", "payload_algorithm": "AES-256-GCM"}
 
@@ -40,13 +40,13 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 
-_PIECE: Final = 768 * 1024
-"""Bytes processed at a time, divisible by three for base64. A piece takes under a millisecond, and other threads run
-between two pieces.
+_CHUNK_BYTES: Final = 768 * 1024
+"""Bytes processed at a time, divisible by three for base64. A chunk takes under a millisecond, and other threads run
+between two chunks.
 """
 
-_TEXT_PIECE: Final = _PIECE // 3 * 4
-"""Length of the base64 of a piece."""
+_BASE64_CHUNK_LENGTH: Final = _CHUNK_BYTES // 3 * 4
+"""Length of a chunk in base64."""
 
 _VALUES_MAX: Final = 100
 """Maximum number of JSON values in a package, as `strict_json.decode` counts them. A package has ten."""
@@ -64,7 +64,7 @@ class Decrypted(msgspec.Struct, frozen=True):
 
     Attributes:
         plaintext: a buffer that the caller wipes.
-        processed_at: the outer field of that name, which nothing authenticates; None if there is none.
+        processed_at: the unauthenticated field of that name outside the ciphertext; None if absent.
     """
 
     plaintext: bytearray
@@ -78,18 +78,18 @@ def encrypt(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: in
     """Encrypt `plaintext` to `key`.
 
     Args:
-        processed_at: for responses: Unix time in seconds, in the clear next to the ciphertext.
+        processed_at: Unix time in seconds, sent in the clear next to the ciphertext; only for responses.
     """
     aes_key = secrets.token_bytes(KEY_BYTES)
     nonce = secrets.token_bytes(NONCE_BYTES)
     encryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce)).encryptor()
-    package = io.BytesIO()  # grows and is returned without a copy, which would hold the GIL for long
+    package = io.BytesIO()  # grows, and is returned, without a copy, which would hold the GIL for a long time
     package.write(
         f'{{"version": "{VERSION}", "algorithm": "{ALGORITHM}", "encrypted_payload": {{"ciphertext": "'.encode()
     )
     with memoryview(plaintext) as view:
-        for start in range(0, len(view), _PIECE):
-            package.write(base64.b64encode(encryptor.update(view[start : start + _PIECE])))
+        for start in range(0, len(view), _CHUNK_BYTES):
+            package.write(base64.b64encode(encryptor.update(view[start : start + _CHUNK_BYTES])))
     encryptor.finalize()
     encrypted_key = key.encrypt(aes_key, _oaep())
     package.write(
@@ -104,33 +104,33 @@ def encrypt(plaintext: bytes | bytearray, key: RSAPublicKey, *, processed_at: in
 
 
 def decrypt(package: bytes, key: RSAPrivateKey, *, tag_inside: bool = False) -> Decrypted:
-    """Decrypt a package encrypted to `key`. A package that deviates from the protocol is refused.
+    """Decrypt a package encrypted to `key`, and refuse one that deviates from the protocol.
 
     Args:
-        tag_inside: also accept packages whose tag is the end of the ciphertext, as the JavaScript client sends them.
+        tag_inside: also accept packages whose ciphertext ends with the tag, as sent by the JavaScript client.
 
     Raises the same `ResponseError` for every failure.
     """
     try:
-        plaintext, processed_at = _open(package, key, tag_inside=tag_inside)
+        plaintext, processed_at = _decrypt_package(package, key, tag_inside=tag_inside)
     except (ValueError, InvalidTag):
-        pass  # the error must not say which step failed: it would be an oracle
+        pass  # an error that revealed the failed step would be an oracle
     else:
         return Decrypted(plaintext, processed_at)
     raise ResponseError
 
 
-def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[bytearray, int | None]:
-    """Raises ValueError or InvalidTag."""
-    outer = _object(strict_json.decode(package, values_max=_VALUES_MAX))
+def _decrypt_package(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[bytearray, int | None]:
+    """Return the plaintext and `processed_at`. Raises `ValueError` or `InvalidTag`."""
+    outer = _require_object(strict_json.decode(package, values_max=_VALUES_MAX))
     if not outer.keys() >= _REQUIRED or outer["version"] != VERSION or outer["algorithm"] != ALGORITHM:
         raise ValueError
-    if any(outer.get(name, only) != only for name, only in _OPTIONAL.items()):
+    if any(outer.get(name, value) != value for name, value in _OPTIONAL.items()):
         raise ValueError
     processed_at = outer.get("processed_at")
     if processed_at is not None and type(processed_at) is not int:
         raise ValueError
-    inner = _object(outer["encrypted_payload"])
+    inner = _require_object(outer["encrypted_payload"])
     ciphertext = _unb64(inner.get("ciphertext"))
     if "tag" not in inner and tag_inside:
         ciphertext, tag = ciphertext[:-TAG_BYTES], ciphertext[-TAG_BYTES:]
@@ -146,22 +146,22 @@ def _open(package: bytes, key: RSAPrivateKey, *, tag_inside: bool) -> tuple[byte
     decryptor = Cipher(algorithms.AES(aes_key), modes.GCM(nonce, tag)).decryptor()
     plaintext = bytearray(len(ciphertext))
     try:
-        _decrypt(decryptor, ciphertext, plaintext)
+        _decrypt_into(decryptor, ciphertext, plaintext)
         decryptor.finalize()
     except BaseException:
-        wipe(plaintext)  # it was not authenticated
+        wipe(plaintext)  # not authenticated
         raise
     return plaintext, processed_at
 
 
-def _decrypt(decryptor: Any, ciphertext: bytes, plaintext: bytearray) -> None:
+def _decrypt_into(decryptor: Any, ciphertext: bytes, plaintext: bytearray) -> None:
     """Decrypt into `plaintext`, which is as long as `ciphertext`."""
     source, target = memoryview(ciphertext), memoryview(plaintext)
-    for start in range(0, len(source), _PIECE):
-        decryptor.update_into(source[start : start + _PIECE], target[start:])
+    for start in range(0, len(source), _CHUNK_BYTES):
+        decryptor.update_into(source[start : start + _CHUNK_BYTES], target[start:])
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _require_object(value: Any) -> dict[str, Any]:
     if type(value) is not dict:
         raise ValueError
     return value
@@ -177,10 +177,10 @@ def _unb64(text: object) -> bytes:
         raise ValueError
     encoded = memoryview(text.encode("ascii"))
     decoded = bytearray()
-    for start in range(0, len(encoded), _TEXT_PIECE):
-        piece = encoded[start : start + _TEXT_PIECE]
-        one = binascii.a2b_base64(piece, strict_mode=True)
-        if binascii.b2a_base64(one, newline=False) != piece or (decoded and len(decoded) % 3):
+    for start in range(0, len(encoded), _BASE64_CHUNK_LENGTH):
+        chunk = encoded[start : start + _BASE64_CHUNK_LENGTH]
+        data = binascii.a2b_base64(chunk, strict_mode=True)
+        if binascii.b2a_base64(data, newline=False) != chunk or (decoded and len(decoded) % 3):
             raise ValueError
-        decoded += one
+        decoded += data
     return bytes(decoded)

@@ -1,10 +1,10 @@
-"""Every exception that `nomyo` raises on purpose.
+"""Exceptions of this package.
 
 ::
 
     Exception
-    └── NomyoError                              the base class of all of them
-        ├── APIError                            the service refused the request; the name of nomyo 0.2.9
+    └── NomyoError                              base class of all exceptions of this package
+        ├── APIError                            the service refused the request; named as in nomyo 0.2.9
         │   └── APIStatusError                  it responded with an HTTP status other than 200
         │       ├── InvalidRequestError         400   (BadRequestError)
         │       ├── AuthenticationError         401
@@ -14,22 +14,22 @@
         │       ├── ServerError                 500   (InternalServerError)
         │       └── ServiceUnavailableError     503
         ├── APIConnectionError (ConnectionError)   no response arrived
-        │   └── APITimeoutError (TimeoutError)     not in time
+        │   └── APITimeoutError (TimeoutError)     the call timed out
         ├── SecurityError                       a response or a setting cannot be trusted
-        │   ├── ResponseError (ValueError)      a 200 that could not be read; the reason is not given
+        │   ├── ResponseError (ValueError)      a 200 that could not be decrypted and parsed
         │   │   └── ResponseTooLargeError       it exceeds a limit on bytes, or on objects and arrays
-        │   ├── ResponseNotBoundError           it belongs to another request, or names another tier
+        │   ├── ResponseNotBoundError           it is for a different request, or names a different tier
         │   ├── ServerKeyError (ValueError)     the server's key is weak, malformed or not pinned
-        │   ├── InsecureURLError (ValueError)   plain HTTP where it is not allowed
+        │   ├── InsecureURLError (ValueError)   the URL uses plain HTTP, which is not allowed
         │   └── AttestationError (nomyo_attest.AttestationError)   the policy does not affirm the evidence
         ├── EvidenceLogError (nomyo_attest.LedgerError)   the evidence of a response cannot be stored
         ├── KeyStoreError (ValueError)          a key file cannot be used
         │   └── KeyFileNotFoundError (FileNotFoundError)
         ├── ArgumentError (ValueError)          an argument is invalid; nothing was sent
-        │   └── ArgumentTypeError (TypeError)   it is of the wrong type
-        ├── EventLoopError (RuntimeError)       no event loop, or not the one of the given HTTP client
+        │   └── ArgumentTypeError (TypeError)   it has the wrong type, or an unknown name
+        ├── EventLoopError (RuntimeError)       no event loop, or not the one that the HTTP client belongs to
         ├── ClientClosedError (RuntimeError)    the client was closed
-        └── InternalError (RuntimeError)        a fault of this package; names its place in the code, no data
+        └── InternalError (RuntimeError)        a defect of this package; names a source line, quotes no data
 
 As in nomyo 0.2.9, neither `APIConnectionError` nor `SecurityError` is an `APIError`.
 
@@ -51,8 +51,8 @@ from nomyo_attest.installation import require_own_package
 if TYPE_CHECKING:
     from nomyo_attest.appraisal import AttestationResult
 
-# Every module of this package imports this one, and the other distribution called nomyo has no module of this name. So
-# this check runs even if that distribution's __init__.py has replaced the one of this package.
+# Every module of this package imports this one, and the other distribution called nomyo has no module of this name.
+# Therefore this check runs even if that distribution's __init__.py has replaced this package's.
 require_own_package(sys.modules.get("nomyo"))
 
 UNREADABLE: Final = "response_unreadable"
@@ -71,7 +71,7 @@ class NomyoError(Exception):
     Attributes:
         payload_id: id of the request; None if it had none yet.
         attempts: how many times the request was sent.
-        stage: ``"key"`` for the fetch of the server's key, ``"completion"`` for the request itself, ``""`` elsewhere.
+        stage: ``"key"`` while the server's key is fetched, ``"completion"`` for the request itself, ``""`` elsewhere.
         retryable: whether the same call may succeed later.
     """
 
@@ -89,8 +89,8 @@ class APIError(NomyoError):
         status_code: HTTP status; None if there was none.
         error_details: the body of the response, if it was a JSON object. It is not authenticated.
         headers: the HTTP response's headers, with names in lower case.
-        body: the body as a JSON value or as text, shortened; None if it was empty.
-        retry_after: seconds that the server requests the client to wait; None if it requests none.
+        body: the body as a JSON value or as shortened text; None if it was empty.
+        retry_after: seconds that the server asks the client to wait; None if it does not ask.
     """
 
     def __init__(
@@ -132,13 +132,13 @@ class AuthenticationError(APIStatusError):
 
 
 class ForbiddenError(APIStatusError):
-    """The request is not allowed, such as a model at a security tier (403)."""
+    """The request is not allowed, for example a model at a security tier (403)."""
 
     usual_status = 403
 
 
 class NotFoundError(APIStatusError):
-    """There is no such endpoint: secure inference may not be enabled (404)."""
+    """The endpoint does not exist: secure inference may not be enabled (404)."""
 
     usual_status = 404
 
@@ -167,10 +167,10 @@ InternalServerError = ServerError
 
 
 class APIConnectionError(NomyoError, ConnectionError):
-    """No complete response arrived: no connection, a broken one, or a proxy that refuses.
+    """No complete response arrived: the connection failed or broke, or a proxy refused it.
 
     Attributes:
-        maybe_processed: whether the service may have processed the request nevertheless.
+        maybe_processed: whether the service may have processed the request anyway.
     """
 
     retryable = True
@@ -185,9 +185,9 @@ class SecurityError(NomyoError):
     """A response, a key or a setting cannot be trusted.
 
     Attributes:
-        code: the kind of error, one of this module's constants.
-        evidence_log: where the evidence of a response that was decrypted and refused is stored, in the form of
-            `_metadata`; None if there is no evidence log, or the response could not be decrypted.
+        code: the kind of error: one of this module's constants.
+        evidence_log: where the evidence of a decrypted but refused response is stored, as in `_metadata`; None if there
+            is no ledger, or the response could not be decrypted.
     """
 
     code: str = ""
@@ -199,7 +199,7 @@ class SecurityError(NomyoError):
 
 
 class ResponseError(SecurityError, ValueError):
-    """A response with status 200 could not be read. The reason is not given, since it would help an attacker."""
+    """A response with status 200 could not be decrypted and parsed. The reason is withheld from attackers."""
 
     code = UNREADABLE
     stage = "completion"
@@ -213,7 +213,7 @@ class ResponseTooLargeError(ResponseError):
 
     Attributes:
         limit: the limit that was exceeded, in bytes, or in objects and arrays.
-        found: the response's number; of bytes, if it does not declare its length, the number that was read.
+        found: the number found; if the response does not declare its length, the number of bytes read so far.
     """
 
     code = TOO_LARGE
@@ -229,21 +229,21 @@ class ResponseTooLargeError(ResponseError):
 
 
 class ResponseNotBoundError(SecurityError):
-    """The response names another request, or another security tier than the one requested."""
+    """The response names a different request, or not the security tier that was requested."""
 
     code = NOT_BOUND
     stage = "completion"
 
 
 class ServerKeyError(SecurityError, ValueError):
-    """The server's public key cannot be used: too weak, malformed, or not one of the pinned ones."""
+    """The server's public key is too weak, malformed, or not pinned."""
 
     code = KEY_REFUSED
     stage = "key"
 
 
 class InsecureURLError(SecurityError, ValueError):
-    """Plain HTTP where it is not allowed."""
+    """The base URL uses plain HTTP, which is not allowed."""
 
     code = INSECURE_URL
 
@@ -252,8 +252,8 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
     """The policy does not affirm the evidence in a response; the completion is not released.
 
     Attributes:
-        result: the whole `nomyo_attest.AttestationResult`, with every finding; no part of the completion.
-        prompt_sent: True. The protocol carries evidence only in the response, when the prompt has been processed.
+        result: the complete `nomyo_attest.AttestationResult`, with every finding and no part of the completion.
+        prompt_sent: always True: the protocol carries evidence only in the response, after the prompt was processed.
     """
 
     code = NOT_AFFIRMED
@@ -270,11 +270,11 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
 
 
 class EvidenceLogError(NomyoError, attest_errors.LedgerError):
-    """The evidence log cannot be used, or the evidence of a response, which is therefore not released, was not stored.
+    """The ledger cannot be used, or a completion is not released because its evidence could not be stored.
 
     Attributes:
         path, problem, hint: the file, the problem, and the next action.
-        prompt_sent: whether a response had arrived. It is lost, and may be billed.
+        prompt_sent: whether a response had arrived. It is lost, but may be billed.
     """
 
     prompt_sent: bool = False
@@ -319,7 +319,7 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 
 class EventLoopError(NomyoError, RuntimeError):
-    """No asyncio event loop is running, or the HTTP client that was given belongs to another event loop.
+    """No asyncio event loop is running, or the `http_client` belongs to a different event loop.
 
     The message contains a hint. Nothing was sent.
     """
@@ -328,15 +328,15 @@ class EventLoopError(NomyoError, RuntimeError):
 class ClientClosedError(NomyoError, RuntimeError):
     """The client was closed before it was used, or during a call."""
 
-    MEANWHILE: Final = "the client was closed during the call"
+    DURING_CALL: Final = "the client was closed during the call"
 
-    def __init__(self, message: str = "the client is closed; make a new one") -> None:
+    def __init__(self, message: str = "the client is closed; create a new one") -> None:
         super().__init__(message)
 
 
 class InternalError(NomyoError, RuntimeError):
-    """A fault of this package, or of the given HTTP client. The message names its class and its place in the code."""
+    """A defect of this package, or of the `http_client`. The message names the error's class and source line."""
 
 
 class InsecureWarning(UserWarning):
-    """A setting for development only: plain HTTP, or a server key that is too small."""
+    """A setting meant for development only: plain HTTP, or a server key that is too small."""

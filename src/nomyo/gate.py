@@ -3,8 +3,8 @@
 1. Decrypt: turn the package into a JSON object. Failures are one opaque `ResponseError`, or `ResponseTooLargeError`.
 2. Check the binding: the response must name this request, and the security tier that was requested.
 3. Appraise: the policy must affirm the evidence in the response. With the gate off, the result is only recorded.
-4. Store: append the evidence to the evidence log, if there is one. If that fails, refuse, unless failures only warn.
-5. Release: return the completion with the client's own facts in its `_metadata`, or raise the first refusal.
+4. Store: append the evidence to the ledger, if there is one. If that fails, refuse, unless failures only warn.
+5. Release: return the completion with the client's metadata in its `_metadata`, or raise the first refusal.
 
 Nothing else in this package decrypts a response or returns a completion (tests/nomyo/test_gate_only_path.py).
 """
@@ -33,7 +33,7 @@ from nomyo.errors import (
     SecurityError,
 )
 from nomyo.memory import SecureBuffer
-from nomyo.redaction import Redaction, texts
+from nomyo.redaction import Redaction, content_texts
 from nomyo.server_key import ServerKey
 from nomyo_attest import errors as attest_errors
 from nomyo_attest._version import __version__
@@ -49,24 +49,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nomyo")
 
-NOT_LOGGED: Final = "evidence_not_logged"
-"""Code in log records for the refusal of a response whose evidence could not be stored."""
+EVIDENCE_NOT_LOGGED: Final = "evidence_not_logged"
+"""Code in log records about a completion that is not released because its evidence could not be stored."""
 
-_LONG: Final = 256 * 1024
-"""Size in bytes above which a package is decrypted in a thread; for less, starting the thread would take longer."""
+_THREAD_BYTES: Final = 256 * 1024
+"""Size in bytes above which a package is decrypted in a thread. Below it, starting the thread would take longer."""
 
 _CLIENT: Final = {"name": "nomyo", "version": __version__}
 
-_CLIENT_KEYS: Final = ("attestation_result", "evidence_log", "verification", "transport_processed_at")
+_CLIENT_METADATA: Final = ("attestation_result", "evidence_log", "verification", "transport_processed_at")
 """Keys of `_metadata` that only the client sets; values from the server are dropped."""
 
 
 class DecryptedResponse(msgspec.Struct, frozen=True):
-    """A response that was decrypted and parsed, but not checked.
+    """A response that was decrypted and parsed but not checked.
 
     Attributes:
         completion: the JSON object as the server wrote it; ``_metadata`` in it is an object.
-        processed_at: the field of that name outside the ciphertext, which nothing authenticates; None if absent.
+        processed_at: the unauthenticated field of that name outside the ciphertext; None if absent.
     """
 
     completion: dict[str, Any]
@@ -80,12 +80,12 @@ class Gate:
     """Decrypts, checks, stores and releases responses.
 
     Args:
-        log: the evidence log; None to store no evidence.
+        log: the ledger; None to store no evidence.
         must_store: whether a completion whose evidence could not be stored is withheld.
         lock_memory: whether to lock the plaintext's memory where the system allows it.
 
     Raises:
-        EvidenceLogError: with `must_store`, the log cannot be written.
+        EvidenceLogError: the ledger cannot be written, and `must_store` is true.
     """
 
     def __init__(self, log: EvidenceLog | None, *, must_store: bool = True, lock_memory: bool = True) -> None:
@@ -111,30 +111,30 @@ class Gate:
         secrets: Iterable[str] = (),
         server_key: ServerKey | None = None,
     ) -> dict[str, Any]:
-        """Return the completion in an encrypted response, or refuse it. Every refusal is logged.
+        """Return the completion in an encrypted response, or refuse the response. Every refusal is logged.
 
         Args:
             package: the body of the HTTP response.
             key: the private key to which it is encrypted.
-            payload_id: the id of the request, which the response must not contradict.
+            payload_id: the id of the request; the response must not contain a different one.
             policy: the policy to appraise the evidence by; None for no appraisal.
-            gated: whether the policy must affirm the evidence. Otherwise the appraisal is recorded, and logged if it
-                does not affirm.
-            tier: the security tier that was requested; None for none.
-            secrets: texts that were sent; they are removed from errors and from what is stored.
+            gated: whether the policy must affirm the evidence. If not, the result of the appraisal is only recorded,
+                and logged if it does not affirm.
+            tier: the requested security tier; None if none was requested.
+            secrets: texts of the request, which are removed from errors and from the stored evidence.
             server_key: the key to which the request was encrypted; None if unknown.
 
         Raises:
-            ResponseError: the response cannot be decrypted and read.
-            ResponseNotBoundError: it is the response to another request, or at another tier.
+            ResponseError: the response cannot be decrypted and parsed.
+            ResponseNotBoundError: it is for a different request, or not at the requested tier.
             AttestationError: the policy does not affirm the evidence.
-            EvidenceLogError: the evidence could not be stored, with `must_store`.
+            EvidenceLogError: the evidence could not be stored, and `must_store` is true.
         """
         if gated and policy is None:
-            raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
+            raise ArgumentError("require_attestation: there is no policy to appraise by; pass attestation_policy")
         secrets = list(secrets) if policy is not None or self._log is not None else []
         try:
-            if len(package) > _LONG:
+            if len(package) > _THREAD_BYTES:
                 response = await asyncio.to_thread(decrypt_response, package, key, lock_memory=self._lock_memory)
             else:
                 response = decrypt_response(package, key, lock_memory=self._lock_memory)
@@ -153,8 +153,8 @@ class Gate:
             stored: dict[str, Any] | None = None
             try:
                 if self._log is not None:
-                    state = None if policy is None else "on" if gated else "off"
-                    stored = await self._store(response, payload_id, policy, result, refusal, secrets, state)
+                    gate = None if policy is None else "on" if gated else "off"
+                    stored = await self._store(response, payload_id, policy, result, refusal, secrets, gate)
                 if refusal is not None:
                     raise refusal
             finally:
@@ -165,7 +165,7 @@ class Gate:
         if result is not None and not gated:
             _log_release(payload_id, result)
         affirmed = result.to_dict() if result is not None and gated else None
-        return with_client_facts(response, payload_id, server_key, affirmed, stored)
+        return with_client_metadata(response, payload_id, server_key, affirmed, stored)
 
     async def _store(
         self,
@@ -175,14 +175,14 @@ class Gate:
         result: AttestationResult | None,
         refusal: SecurityError | None,
         secrets: list[str],
-        state: str | None,
+        gate: str | None,
     ) -> dict[str, Any]:
-        """Append the evidence of a response to the log, and wait until it is on disk.
+        """Append the evidence of a response to the ledger, and wait until it is on disk.
 
-        Cancellation of the call does not stop the write.
+        Canceling the call does not stop the write.
 
         Args:
-            state: ``"on"`` or ``"off"`` if there is a policy, else None.
+            gate: ``"on"`` or ``"off"`` if there is a policy, else None.
 
         Returns the value of `evidence_log` in `_metadata` and in `refusal`. Raises `EvidenceLogError`, unless there is
         a refusal, which takes precedence.
@@ -190,23 +190,23 @@ class Gate:
         log = self._log
         assert log is not None
         code = None if refusal is None else refusal.code
-        # The stored evidence is appraised as of the same time, so that the stored result is the same.
+        # Appraised as of the same time as the response, so that the stored result is the same.
         now = None if result is None or result.appraised_at is None else datetime.fromisoformat(result.appraised_at)
 
-        def withheld(given: list[str]) -> set[str]:
+        def contain_secrets(texts: list[str]) -> set[str]:
             """Return those of the texts that contain a part of the prompt or the completion."""
-            redacted = Redaction([*secrets, *texts(response.completion.get("choices"))])(given)
-            return {before for before, after in zip(given, redacted, strict=True) if before != after}
+            redacted = Redaction([*secrets, *content_texts(response.completion.get("choices"))])(texts)
+            return {before for before, after in zip(texts, redacted, strict=True) if before != after}
 
         def append() -> Receipt:
             return log.append(
-                _stored_form(response, policy),
+                _response_to_store(response, policy),
                 payload_id=payload_id,
                 policy=policy,
                 now=now,
                 refused=code,
-                gate=state,
-                withhold=withheld,
+                gate=gate,
+                withhold=contain_secrets,
                 client=_CLIENT,
             )
 
@@ -219,8 +219,8 @@ class Gate:
             failure = error
             stored = {"stored": False, "problem": sanitize(str(error))}
         if failure is not None and self._must_store and refusal is None:
-            raise _log_failure(failure, prompt_sent=True)
-        if failure is not None:  # the error itself is not logged, since its frames contain the response
+            raise _evidence_log_error(failure, prompt_sent=True)
+        if failure is not None:  # the error is not logged, since its frames contain the response
             logger.warning("the evidence of response %s was not stored: %s", payload_id, stored["problem"])
         if refusal is not None:
             refusal.evidence_log = stored
@@ -230,8 +230,8 @@ class Gate:
 def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = True) -> DecryptedResponse:
     """Step 1: decrypt and parse a response, and wipe its plaintext.
 
-    Raises the same `ResponseError` for every failure, except `ResponseTooLargeError` for a response that was decrypted
-    and has too many objects and arrays, which reveals nothing to the sender who encrypted it.
+    Raises the same `ResponseError` for every failure, except `ResponseTooLargeError` if the plaintext has too many
+    objects and arrays, which reveals nothing to the sender, who encrypted it.
     """
     decrypted = envelope.decrypt(package, key)
     with SecureBuffer(decrypted.plaintext, lock=lock_memory) as plaintext:
@@ -240,10 +240,8 @@ def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = 
         try:
             completion = strict_json.decode(plaintext.data)
         except TooManyContainersError as error:
-            problem = (
-                f"the response has {error.found} objects and arrays; a response of its length may have {error.limit}"
-            )
-            message = f"{problem}. It was decrypted, and is not released"
+            problem = f"the response has {error.found} objects and arrays; the limit for its length is {error.limit}"
+            message = f"{problem}. It was decrypted, but the completion is not released"
             failure = ResponseTooLargeError(message, error.limit, error.found)
         except ValueError:
             pass  # its message would describe the plaintext
@@ -255,17 +253,19 @@ def decrypt_response(package: bytes, key: RSAPrivateKey, *, lock_memory: bool = 
 
 
 def check_binding(response: DecryptedResponse, payload_id: str, tier: str | None) -> None:
-    """Step 2: refuse a response to another request, or at another tier than the one requested.
+    """Step 2: refuse a response to a different request, or one that is not at the requested tier.
 
-    A response may omit the id of its request, but not the tier if one was requested. Raises `ResponseNotBoundError`.
+    A response may omit the payload id, but not the tier if one was requested. Raises `ResponseNotBoundError`.
     """
     metadata = response.completion[METADATA]
     if metadata.get("payload_id", payload_id) != payload_id:
-        raise ResponseNotBoundError("the response contains the payload id of another request; it is not released")
+        raise ResponseNotBoundError(
+            "the response contains the payload id of a different request; the completion is not released"
+        )
     if tier is not None and metadata.get("security_tier") != tier:
-        got = metadata.get("security_tier")
-        shown = repr(got) if got in TIERS else "none" if got is None else "something else"
-        problem = f"security_tier: expected {tier!r}, as requested, got {shown}; the response is not released"
+        found = metadata.get("security_tier")
+        got = repr(found) if found in TIERS else "none" if found is None else "an unknown tier"
+        problem = f"security_tier: expected {tier!r}, as requested, got {got}; the completion is not released"
         raise ResponseNotBoundError(problem, TIER_NOT_AS_REQUESTED)
 
 
@@ -275,28 +275,27 @@ def require_affirmed(
     """Step 3: appraise the evidence in `completion`, whose nonce must be derived from `payload_id`.
 
     Args:
-        secrets: texts to remove from the error, besides those of the completion: a server might copy the prompt into
-            its claims or its evidence. They are removed from the quotations in findings; outcomes do not change.
+        secrets: texts to remove from the error in addition to those of the completion: a server might copy the prompt
+            into its claims or its evidence. They are removed from values quoted in findings; outcomes do not change.
 
-    Returns the result if it affirms, or warns because the policy softened a rule.
-
-    Raises `AttestationError`, which contains the result and no part of the completion.
+    Returns the result if its verdict is affirming, or is a warning because the policy softened a rule. Otherwise raises
+    `AttestationError`, which contains the result and no part of the completion.
     """
     result = appraise(completion, policy, payload_id=payload_id)
     if not _reason_to_refuse(result):
         return result
-    redacted = result.redacted(Redaction([*secrets, *texts(completion.get("choices"))]))
+    redacted = result.redacted(Redaction([*secrets, *content_texts(completion.get("choices"))]))
     raise AttestationError(_reason_to_refuse(redacted), redacted)
 
 
-def with_client_facts(
+def with_client_metadata(
     response: DecryptedResponse,
     payload_id: str,
     server_key: ServerKey | None,
     attestation_result: dict[str, Any] | None,
     evidence_log: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Step 5: return the completion with the client's own facts in its `_metadata`."""
+    """Step 5: return the completion with the client's metadata in its `_metadata`."""
     metadata = response.completion[METADATA]
     verification: dict[str, Any] = {
         "payload_id_echoed": "payload_id" in metadata,
@@ -305,7 +304,7 @@ def with_client_facts(
     if server_key is not None:
         verification["server_key"] = server_key.fingerprint
         verification["server_key_pinned"] = server_key.pinned
-    for name in _CLIENT_KEYS:
+    for name in _CLIENT_METADATA:
         metadata.pop(name, None)
     metadata.setdefault("processed_at", response.processed_at)
     metadata.update(payload_id=payload_id, is_encrypted=True, encryption_algorithm=envelope.ALGORITHM)
@@ -320,7 +319,7 @@ def with_client_facts(
 
 
 def _reason_to_refuse(result: AttestationResult) -> str:
-    """Return why the result does not allow the release of the completion; empty if it does."""
+    """Return why the result does not allow releasing the completion; empty if it does."""
     try:
         result.require()
     except attest_errors.AttestationError as refusal:
@@ -328,14 +327,14 @@ def _reason_to_refuse(result: AttestationResult) -> str:
     return ""
 
 
-def _stored_form(response: DecryptedResponse, policy: AppraisalPolicy | None) -> dict[str, Any]:
-    """Return the response to store, with the outer `processed_at` in `_metadata` unless the policy has a rule about
-    that claim.
+def _response_to_store(response: DecryptedResponse, policy: AppraisalPolicy | None) -> dict[str, Any]:
+    """Return the response to store. The outer `processed_at` is added to its `_metadata`, unless the policy has a rule
+    about that claim.
     """
     completion, processed_at = response.completion, response.processed_at
     metadata = completion[METADATA]
-    claimed = policy is not None and "processed_at" in policy.claims
-    if processed_at is None or claimed or "processed_at" in metadata:
+    has_rule = policy is not None and "processed_at" in policy.claims
+    if processed_at is None or has_rule or "processed_at" in metadata:
         return completion
     return {**completion, METADATA: {**metadata, "processed_at": processed_at}}
 
@@ -344,44 +343,46 @@ def _check_log(log: EvidenceLog) -> None:
     try:
         log.check()
     except attest_errors.LedgerError as error:
-        raise _log_failure(error, prompt_sent=False) from None
+        raise _evidence_log_error(error, prompt_sent=False) from None
 
 
-def _log_failure(error: attest_errors.LedgerError, *, prompt_sent: bool) -> EvidenceLogError:
-    lost = "the evidence of a response could not be stored, so it is not released: " if prompt_sent else ""
-    failure = EvidenceLogError(error.path, lost + error.problem, error.hint)
+def _evidence_log_error(error: attest_errors.LedgerError, *, prompt_sent: bool) -> EvidenceLogError:
+    prefix = (
+        "the evidence of a response could not be stored, so the completion is not released: " if prompt_sent else ""
+    )
+    failure = EvidenceLogError(error.path, prefix + error.problem, error.hint)
     failure.prompt_sent = prompt_sent
     return failure
 
 
 def _log_release(payload_id: str, result: AttestationResult) -> None:
-    """Log that a response is released although the policy does not affirm it: the gate is off."""
+    """Log that a completion is released although the policy does not affirm the evidence, because the gate is off."""
     if _reason_to_refuse(result):
         fields = {**_log_fields(payload_id, result, ""), "gate": "off"}
         logger.warning("released, the gate is off: response to %s: %s", payload_id, _summary(result), extra=fields)
 
 
 def _log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, policy: AppraisalPolicy | None) -> None:
-    """Log that a response is not released: ids, verdict and rules, no part of the response.
+    """Log that a completion is not released: ids, verdict and rules, and no part of the response.
 
-    The record's attributes are `payload_id`, `refusal` (the error's code), and for a refusal by the policy
+    The record's attributes are `payload_id`, `refusal` (the error's code), and for an `AttestationError`
     `verdict`, `failed_rules`, `undecided_rules`, `policy_id`, `policy_digest`. Its level is WARNING if there is a
     policy and INFO if there is none.
     """
-    facts = code = error.code if isinstance(error, SecurityError) else NOT_LOGGED
+    details = code = error.code if isinstance(error, SecurityError) else EVIDENCE_NOT_LOGGED
     fields: dict[str, Any] = {"payload_id": payload_id, "refusal": code}
     if isinstance(error, AttestationError):
         fields = _log_fields(payload_id, error.result, code)
-        facts = f"{code}: {_summary(error.result)}"
+        details = f"{code}: {_summary(error.result)}"
     elif policy is not None:
         fields |= {"policy_id": policy.id, "policy_digest": policy.digest}
-        facts = f"{code}: policy {policy.id!r} ({policy.digest})"
+        details = f"{code}: policy {policy.id!r} ({policy.digest})"
     level = logging.INFO if policy is None else logging.WARNING
-    logger.log(level, "refused: response to %s: %s", payload_id, facts, extra=fields)
+    logger.log(level, "refused: response to %s: %s", payload_id, details, extra=fields)
 
 
 def _summary(result: AttestationResult) -> str:
-    """Format verdict, rules and policy as one line."""
+    """Format the verdict, the failed and undecided rules, and the policy in one line."""
     outcomes = (("failed", result.failed), ("undecided", result.undecided))
     rules = "".join(f"; {outcome} {', '.join(names)}" for outcome, names in outcomes if names)
     return f"{result.verdict.value}{rules}; policy {result.policy_id!r} ({result.policy_digest})"

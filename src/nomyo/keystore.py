@@ -27,10 +27,10 @@ PUBLIC_MODE: Final = 0o644
 FOLDER_MODE: Final = 0o700
 
 _ROOT: Final = 0
-_OWN_FORBIDDEN: Final = 0o077
+_FORBIDDEN_TO_USER_KEY: Final = 0o077
 """Permission bits that a private key of the user must not have."""
 
-_ROOTS_FORBIDDEN: Final = 0o037
+_FORBIDDEN_TO_ROOT_KEY: Final = 0o037
 """Permission bits that a private key of root must not have: root may give a group the right to read it. The same masks
 as PostgreSQL's libpq (src/interfaces/libpq/fe-secure-openssl.c).
 """
@@ -39,9 +39,9 @@ _LINKS_MAX: Final = 8
 _ATTEMPTS: Final = 3
 """Attempts to follow a link: the kubelet may replace a folder of secrets between two steps."""
 
-_FOLDER: Final = flag("O_DIRECTORY") | flag("O_CLOEXEC") | flag("O_NOINHERIT")
-_PATH_ONLY: Final = flag("O_PATH") or os.O_RDONLY
-_STEP: Final = _FOLDER | flag("O_NOFOLLOW") | _PATH_ONLY
+_FOLDER_FLAGS: Final = flag("O_DIRECTORY") | flag("O_CLOEXEC") | flag("O_NOINHERIT")
+_PATH_FLAGS: Final = flag("O_PATH") or os.O_RDONLY
+_STEP_FLAGS: Final = _FOLDER_FLAGS | flag("O_NOFOLLOW") | _PATH_FLAGS
 
 _USE_A_COPY: Final = "name the file itself, or put a copy in its place"
 
@@ -51,7 +51,7 @@ class KeyFolder(_files.Folder):
 
     def __init__(self, path: Path, descriptor: int | None, objection: KeyStoreError | None = None) -> None:
         super().__init__(path, descriptor)
-        self._objection = objection  # why only links that belong to root are used
+        self._folder_error = objection  # why only links that belong to root are used
 
     def holds(self, name: str) -> bool:
         with _key_store_errors(self.path / name, "accessed"):
@@ -96,8 +96,8 @@ class KeyFolder(_files.Folder):
 
     def _open(self, name: str, *, any_link: bool) -> int:
         is_link = self.is_link(name)
-        if self._objection is not None and not is_link:
-            raise self._objection
+        if self._folder_error is not None and not is_link:
+            raise self._folder_error
         if not is_link:
             return self.open_descriptor(name, Access.READ)
         path, folder = self.path / name, self.descriptor
@@ -105,8 +105,8 @@ class KeyFolder(_files.Folder):
             raise KeyStoreError(path, "is a symbolic link", _USE_A_COPY)
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(FileNotFoundError):
-                return _follow(folder, name, path)
-        return _follow(folder, name, path)
+                return _open_through_links(folder, name, path)
+        return _open_through_links(folder, name, path)
 
     def create(self, name: str, content: bytes, mode: int) -> bool:
         """Create the file `name`, complete or not at all. Returns False, and changes nothing, if the name is taken.
@@ -114,8 +114,8 @@ class KeyFolder(_files.Folder):
         Raises:
             KeyStoreError: the file cannot be written.
         """
-        if self._objection is not None:
-            raise self._objection
+        if self._folder_error is not None:
+            raise self._folder_error
         with _key_store_errors(self.path / name, "written"):
             try:
                 with self.new_file(name, mode=mode) as file:
@@ -144,7 +144,7 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
         if create:
             _make_folders(path)
         if _files.BY_DESCRIPTOR:
-            descriptor = os.open(path, _FOLDER | (os.O_RDONLY if create else _PATH_ONLY))
+            descriptor = os.open(path, _FOLDER_FLAGS | (os.O_RDONLY if create else _PATH_FLAGS))
         elif not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     try:
@@ -152,7 +152,7 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
         if trusted and descriptor is not None:
             status = os.fstat(descriptor)
             _check_owner(path, status)
-            objection = _shared(path, status)
+            objection = _shared_folder_error(path, status)
             if objection is not None and _is_read_only(descriptor, status):
                 objection = None
             if objection is not None and not (status.st_uid == _ROOT and status.st_mode & stat.S_ISVTX):
@@ -170,7 +170,7 @@ def _make_folders(path: Path) -> None:
             folder.mkdir(FOLDER_MODE)
 
 
-def _follow(folder: int, name: str, path: Path) -> int:
+def _open_through_links(folder: int, name: str, path: Path) -> int:
     """Open the file that `name`, a symbolic link in an open folder, leads to.
 
     Each step starts at an open folder, and the system follows no link. Only root can change where the steps lead: root
@@ -199,7 +199,7 @@ def _follow(folder: int, name: str, path: Path) -> int:
                 if not target.startswith("/"):
                     continue
                 part = "/"
-            following = os.open(part, _STEP, dir_fd=here)
+            following = os.open(part, _STEP_FLAGS, dir_fd=here)
             os.close(here)
             here = following
     finally:
@@ -217,7 +217,7 @@ def _check_step(path: Path, folder: int, entry: os.stat_result | None) -> None:
             problem = f"is a symbolic link, and {kind} on its way belongs to user {one.st_uid}"
             raise KeyStoreError(path, problem, _USE_A_COPY)
     sticky = entry is not None and status.st_mode & stat.S_ISVTX
-    if _shared(path, status) is not None and not sticky and not _is_read_only(folder, status):
+    if _shared_folder_error(path, status) is not None and not sticky and not _is_read_only(folder, status):
         raise KeyStoreError(path, "is a symbolic link, and others may write to a folder on its way", _USE_A_COPY)
 
 
@@ -236,7 +236,7 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
 def _check_private(path: Path, status: os.stat_result) -> None:
     """Refuse a file that does not have the owner and mode of a private key."""
     _check_owner(path, status)
-    forbidden = _ROOTS_FORBIDDEN if status.st_uid == _ROOT else _OWN_FORBIDDEN
+    forbidden = _FORBIDDEN_TO_ROOT_KEY if status.st_uid == _ROOT else _FORBIDDEN_TO_USER_KEY
     problem = mode_problem(status, forbidden, "others may use it")
     if problem is None:
         return
@@ -258,7 +258,7 @@ def _copy_hint(user: int) -> str:
     )
 
 
-def _shared(path: Path, status: os.stat_result) -> KeyStoreError | None:
+def _shared_folder_error(path: Path, status: os.stat_result) -> KeyStoreError | None:
     """Return the error for a folder that others may write to; None if they may not."""
     problem = mode_problem(status, GROUP_AND_OTHERS_WRITE, "others may write to it")
     if problem is None:

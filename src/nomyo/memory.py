@@ -20,7 +20,7 @@ import warnings
 from types import TracebackType
 from typing import Final, NoReturn, Self, TypedDict
 
-from nomyo.pagelocks import PAGES, Hold, memlock_limit, pinned
+from nomyo.pagelocks import PAGES, PageClaim, memlock_limit, pin
 
 _ZEROS: Final = memoryview(bytes(64 * 1024))
 
@@ -55,11 +55,11 @@ def wipe(buffer: bytearray) -> None:
             part[:] = _ZEROS[: len(part)]
 
 
-class _Owned(bytearray):
+class _WipedBytes(bytearray):
     """The bytes of a `SecureBuffer`, wiped and then unlocked when the last reference to them is dropped."""
 
-    __slots__ = ("hold",)
-    hold: Hold | None
+    __slots__ = ("claim",)
+    claim: PageClaim | None
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes of a SecureBuffer>"
@@ -96,9 +96,9 @@ class SecureBuffer:
     def __init__(self, data: bytes | bytearray, lock: bool = True) -> None:
         if not isinstance(data, bytes | bytearray):
             raise TypeError(f"a SecureBuffer copies bytes or a bytearray, not {type(data).__name__}")
-        self._data = _Owned(len(data))
-        self._data.hold = None
-        self._pin = pinned(self._data)
+        self._data = _WipedBytes(len(data))
+        self._data.claim = None
+        self._pin = pin(self._data)
         if lock:
             self.lock()
         with memoryview(self._data) as view:
@@ -124,18 +124,18 @@ class SecureBuffer:
     @property
     def locked(self) -> bool:
         """Whether the pages are locked in this process; False in a child that was forked afterwards."""
-        hold = self._data.hold
-        return hold is not None and hold.valid
+        claim = self._data.claim
+        return claim is not None and claim.valid
 
     def lock(self) -> bool:
         """Lock the pages unless they are locked. Returns whether they are locked."""
         if not self.locked:
-            self._data.hold = PAGES.hold(self.address, self.size)
+            self._data.claim = PAGES.claim(self.address, self.size)
         return self.locked
 
     def unlock(self) -> bool:
         """Unlock the pages; a page stays locked while another buffer uses it. Returns True."""
-        self._data.hold = None
+        self._data.claim = None
         return True
 
     def zero(self) -> None:
@@ -165,7 +165,7 @@ class SecureBuffer:
         raise TypeError("a SecureBuffer can be neither copied nor pickled: the copy would not be wiped")
 
 
-class _Default:
+class _PageLocking:
     """Whether `secure_bytearray` locks pages; changed by `disable_secure_memory` and `enable_secure_memory`."""
 
     enabled = True
@@ -178,7 +178,7 @@ def secure_bytearray(data: bytes | bytearray, lock: bool = True) -> SecureBuffer
         data: a bytearray is wiped once it is copied; bytes cannot be.
         lock: whether to try to lock the pages. After `disable_secure_memory` they are never locked.
     """
-    return SecureBuffer(data, lock=lock and _Default.enabled)
+    return SecureBuffer(data, lock=lock and _PageLocking.enabled)
 
 
 def secure_bytes(data: bytes | bytearray, lock: bool = True) -> SecureBuffer:
@@ -192,12 +192,12 @@ def disable_secure_memory() -> None:
 
     This affects neither clients, which have the option `secure_memory`, nor a `SecureBuffer` that is created directly.
     """
-    _Default.enabled = False
+    _PageLocking.enabled = False
 
 
 def enable_secure_memory() -> None:
     """Undo `disable_secure_memory`."""
-    _Default.enabled = True
+    _PageLocking.enabled = True
 
 
 def get_memory_protection_info() -> MemoryProtectionInfo:
@@ -213,8 +213,8 @@ def get_memory_protection_info() -> MemoryProtectionInfo:
       the soft RLIMIT_MEMLOCK in bytes, None without one. Linux does not apply it to a process with CAP_IPC_LOCK.
     - ``platform``: `sys.platform`; ``page_size``: in bytes.
     """
-    enabled = _Default.enabled
-    locking = enabled and PAGES.works()
+    enabled = _PageLocking.enabled
+    locking = enabled and PAGES.can_lock()
     full = locking and not PAGES.failures
     return {
         "enabled": enabled,

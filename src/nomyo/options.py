@@ -1,15 +1,16 @@
-"""The options of both clients: names, types, defaults and checks; and which names look like an option.
+"""The options of both clients: names, types, defaults and checks; and the detection of misspelled option names.
 
 `SecureChatCompletion` and `SecureCompletionClient` pass their arguments to `Options`; nothing is read from the
 environment. `SecureChatCompletion` documents the options.
 
-`create` sends every keyword argument that it does not know to the model. A misspelled or borrowed option name, such as
-``require_atestation`` or ``policy``, would therefore switch a check off without any sign. So a name is refused if it
+`create` sends every unknown keyword argument to the model. A misspelled option name, or one from another library, such
+as ``require_atestation`` or ``policy``, would therefore silently switch a check off. To prevent that, a name is refused
+if it
 
 - equals an option when case and punctuation are ignored,
-- is within an edit distance of 2 of an option of eight characters or more,
+- is within an edit distance of 2 of an option that is at least eight characters long,
 - contains ``attest``, or
-- is in `BORROWED`: unsupported names, such as OpenAI options, that resemble an option.
+- is in `FOREIGN_NAMES`: names that other libraries, such as OpenAI's, use for an option.
 
 ``extra_body`` sends a parameter under any name.
 """
@@ -84,15 +85,15 @@ class Options:
 
     Attributes:
         base: the base URL, parsed.
-        policy: the policy of `attestation_policy`; None for none.
-        log: the evidence log of `evidence_log`; None for none.
+        policy: the policy of `attestation_policy`, if any.
+        log: the ledger of `evidence_log`, if any.
         pins: `server_key_pins` as a tuple.
         gated: whether the gate is on for calls that do not override it.
 
     Raises:
-        ArgumentError: an option is invalid; also if attestation is required without a policy.
-        InsecureURLError: plain HTTP where it is not allowed.
-        nomyo_attest.PolicyError, OSError: the policy cannot be used, or its file cannot be read.
+        ArgumentError: an option is invalid, or attestation is required without a policy.
+        InsecureURLError: the base URL uses plain HTTP, which is not allowed.
+        nomyo_attest.PolicyError, OSError: the policy is invalid, or its file cannot be read.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -127,20 +128,20 @@ class Options:
             unsafe_remote_http=check_flag("unsafe_remote_http", self.unsafe_remote_http),
             secure_memory=check_flag("secure_memory", self.secure_memory),
             # A derived client gets the loaded objects: a relative path may resolve differently later, and an iterator
-            # would be empty.
+            # would be exhausted.
             attestation_policy=policy,
             policy=policy,
             evidence_log=log,
             log=log,
             server_key_pins=pins,
             pins=pins,
-            gated=is_gated(True if self.always else self.require_attestation, policy is not None, policy),
+            gated=is_gated(True if self.is_always_gated else self.require_attestation, policy is not None, policy),
         )
         check_api_key(self.api_key)
         if self.evidence_log_failure not in LOG_FAILURES:
-            given: object = self.evidence_log_failure
-            shown = repr(given[:40]) if isinstance(given, str) else type(given).__name__
-            raise ArgumentError(f"evidence_log_failure: expected one of {', '.join(LOG_FAILURES)}, got {shown}")
+            value: object = self.evidence_log_failure
+            got = repr(value[:40]) if isinstance(value, str) else type(value).__name__
+            raise ArgumentError(f"evidence_log_failure: expected one of {', '.join(LOG_FAILURES)}, got {got}")
         self._set(
             base=parse_base_url(self.base_url, allow_http=self.allow_http, unsafe_remote_http=self.unsafe_remote_http),
             max_retries=check_max_retries(self.max_retries),
@@ -151,12 +152,12 @@ class Options:
         )
 
     @property
-    def always(self) -> bool:
+    def is_always_gated(self) -> bool:
         """Whether neither a call nor a derived client can switch the gate off."""
         return self.require_attestation == ALWAYS
 
-    def changed(self, changes: Mapping[str, Any]) -> Self:
-        """These options with some changed, checked again."""
+    def replace(self, changes: Mapping[str, Any]) -> Self:
+        """Return these options with some changed, checked again."""
         return type(self)(**{name: getattr(self, name) for name in OPTION_NAMES} | dict(changes))
 
     def _set(self, **values: object) -> None:
@@ -164,16 +165,16 @@ class Options:
             object.__setattr__(self, name, value)
 
 
-OPTION_NAMES: Final = tuple(each.name for each in fields(Options) if each.init)
+OPTION_NAMES: Final = tuple(option.name for option in fields(Options) if option.init)
 """Every option of `SecureChatCompletion`."""
 
 
-class Constructor:
+class ConstructorSignature:
     """The parameters of a client's constructor, with the defaults of `Options`.
 
     Args:
-        positional: parameter → the option that it sets.
-        keywords: the names of its keyword-only options.
+        positional: positional parameter → the option that it sets.
+        keywords: names of the keyword-only options.
     """
 
     def __init__(self, positional: Mapping[str, str], keywords: Collection[str]) -> None:
@@ -188,10 +189,10 @@ class Constructor:
         function.__signature__ = inspect.Signature(self._parameters)  # type: ignore[attr-defined]  # read by inspect
         return function
 
-    def check_names(self, owner: str, given: Iterable[str]) -> None:
-        """Refuse unknown keyword arguments. Raises `ArgumentTypeError`, which names the option probably meant."""
-        names = [each.name for each in self._parameters]
-        for name in given:
+    def check_names(self, owner: str, passed: Iterable[str]) -> None:
+        """Refuse unknown keyword arguments. Raises `ArgumentTypeError`, which suggests the option probably meant."""
+        names = [parameter.name for parameter in self._parameters]
+        for name in passed:
             if name not in names:
                 problem = f"{owner}.__init__() got an unexpected keyword argument {name!r}"
                 raise ArgumentTypeError(problem + hint(name, names))
@@ -206,19 +207,19 @@ def is_gated(required: object, default: bool, policy: AppraisalPolicy | None) ->
         got = repr(required[:40]) if isinstance(required, str) else type(required).__name__
         raise ArgumentTypeError(f"require_attestation: expected {allowed}, got {got}")
     if required and policy is None:
-        raise ArgumentError("require_attestation: there is no policy to appraise by; give attestation_policy")
+        raise ArgumentError("require_attestation: there is no policy to appraise by; pass attestation_policy")
     return required
 
 
 def load_policy(policy: AppraisalPolicy | str | PathLike[str] | None) -> AppraisalPolicy | None:
-    """Return the policy, loaded if a path is given. Raises `ArgumentError`, `nomyo_attest.PolicyError` or `OSError`."""
+    """Return the policy, loaded if it is a path. Raises `ArgumentError`, `nomyo_attest.PolicyError` or `OSError`."""
     if policy is None or isinstance(policy, AppraisalPolicy):
         return policy
     return AppraisalPolicy.load(check_path("attestation_policy", policy))
 
 
 def load_log(log: object) -> EvidenceLog:
-    """Return the evidence log, or create one for a path. Raises `ArgumentError`."""
+    """Return the ledger, opened if `log` is a path. Raises `ArgumentError`."""
     return log if isinstance(log, EvidenceLog) else EvidenceLog(check_path("evidence_log", log))
 
 
@@ -228,25 +229,25 @@ CALL_OPTIONS: Final = ("api_key", "base_url", "extra_body", "require_attestation
 GATE_OPTIONS: Final = ("attestation_policy", "require_attestation")
 """Options of `SecureChatCompletion` that `SecureCompletionClient` does not have."""
 
-EDITS: Final = 2
-"""Maximum edit distance of a misspelled option."""
+EDIT_DISTANCE_MAX: Final = 2
+"""Maximum edit distance between an option and a misspelling of it."""
 
-LONG: Final = 8
-"""Minimum length of an option whose misspellings are refused, in characters."""
+FUZZY_LENGTH_MIN: Final = 8
+"""Minimum length in characters of an option whose misspellings are refused."""
 
-_STEM: Final = "attest"
+_ATTESTATION_STEM: Final = "attest"
 
 _NAME_MAX: Final = 40
-"""Maximum length of a name that is compared and quoted, in characters."""
+"""Maximum length in characters of a name that is compared and quoted."""
 
 _HEADERS: Final = "the protocol defines the HTTP headers"
 _QUERY: Final = "the protocol defines the request's URL"
 _ACCOUNT: Final = "the service has no organizations or projects; the API key identifies the account"
 _TLS: Final = (
-    "TLS certificates are always verified; configure the connection with an httpx.AsyncClient, given to the "
-    "constructor as http_client, and attestation with require_attestation"
+    "TLS certificates are always verified; to configure the connection, pass an httpx.AsyncClient to the constructor "
+    "as http_client; attestation is configured with require_attestation"
 )
-_PAYLOAD_ID: Final = "create() makes a new payload id for each request"
+_PAYLOAD_ID: Final = "create() generates a new payload id for each request"
 
 _NAMES: Final[Mapping[str, str]] = {
     "require_attestation": """
@@ -275,21 +276,21 @@ _NAMES: Final[Mapping[str, str]] = {
     _ACCOUNT: "organization project",
     _PAYLOAD_ID: "nonce payload_id",
 }
-"""Unsupported names of other libraries, by the option that replaces each, or by the reason why there is none."""
+"""Option, or reason why there is none → the names that other libraries use for it."""
 
-BORROWED: Final[Mapping[str, str]] = {name: meant for meant, names in _NAMES.items() for name in names.split()}
-"""Unsupported name of another library → the option that replaces it, or the reason why there is none."""
+FOREIGN_NAMES: Final[Mapping[str, str]] = {name: meant for meant, names in _NAMES.items() for name in names.split()}
+"""Unsupported name from another library → the option that replaces it, or the reason why there is none."""
 
-_SAME: Final = {"base_url": "router_url", "router_url": "base_url"}
-"""Options that have different names in the two clients."""
+_COUNTERPARTS: Final = {"base_url": "router_url", "router_url": "base_url"}
+"""Option of one client → the name of the same option in the other client."""
 
 
-def _normal(name: str) -> str:
+def _normalized(name: str) -> str:
     """Return a name in lower case without punctuation, so that ``apiKey`` equals ``api_key``."""
     return re.sub(r"[\W_]", "", name.lower())
 
 
-_NORMAL_BORROWED: Final = {_normal(name): meant for name, meant in BORROWED.items()}
+_NORMALIZED_FOREIGN_NAMES: Final = {_normalized(name): meant for name, meant in FOREIGN_NAMES.items()}
 
 
 def check_call(names: Iterable[str], options: Collection[str]) -> None:
@@ -299,11 +300,11 @@ def check_call(names: Iterable[str], options: Collection[str]) -> None:
         names: keyword arguments that would be sent to the model.
         options: option names of the constructor.
 
-    Raises `ArgumentTypeError`, which names the option meant.
+    Raises `ArgumentTypeError`, which suggests the option that was meant.
     """
     known = (*CALL_OPTIONS, *(name for name in options if name not in CALL_OPTIONS))
     for name in names:
-        meant = meant_by(name, known)
+        meant = intended_option(name, known)
         if meant is None:
             continue
         raise ArgumentTypeError(
@@ -321,51 +322,55 @@ def _call_problem(name: str, meant: str, known: Collection[str]) -> str:
     return f"create() has no such option; did you mean {meant}{where}?"
 
 
-def meant_by(name: str, options: Collection[str]) -> str | None:
-    """Return the option in `options` that `name` equals or misspells, or for which another library uses it.
+def intended_option(name: str, options: Collection[str]) -> str | None:
+    """Return the option in `options` that `name` equals or misspells, or that goes by this name in another library.
 
-    For an unsupported name without a counterpart, returns the reason; None if the name does not look like an option.
+    For an unsupported name without a counterpart, returns the reason. Returns None if the name does not resemble an
+    option.
     """
     if len(name) > _NAME_MAX:
-        return _related(_normal(name))
-    return _meant_by(name, tuple(options))
+        return _attestation_option(_normalized(name))
+    return _intended_option(name, tuple(options))
 
 
-def _related(normal: str) -> str | None:
+def _attestation_option(normalized: str) -> str | None:
     """Return the option for a name that contains ``attest``, which no model parameter does; None for any other name."""
-    if _STEM not in normal:
+    if _ATTESTATION_STEM not in normalized:
         return None
-    return "attestation_policy" if "polic" in normal else "require_attestation"
+    return "attestation_policy" if "polic" in normalized else "require_attestation"
 
 
 @lru_cache(maxsize=512)
-def _meant_by(name: str, options: tuple[str, ...]) -> str | None:
+def _intended_option(name: str, options: tuple[str, ...]) -> str | None:
     if name in options:
         return name
-    normal = _normal(name)
+    normalized = _normalized(name)
     for option in options:
-        if normal == _normal(option):
+        if normalized == _normalized(option):
             return option
-    borrowed = _NORMAL_BORROWED.get(normal, _SAME.get(name))
-    if borrowed in _SAME and borrowed not in options:
-        borrowed = _SAME[borrowed]
-    if borrowed is not None:
-        return borrowed
-    near = [option for option in options if len(option) >= LONG and _within(normal, _normal(option), EDITS)]
-    return near[0] if near else _related(normal)
+    meant = _NORMALIZED_FOREIGN_NAMES.get(normalized, _COUNTERPARTS.get(name))
+    if meant in _COUNTERPARTS and meant not in options:
+        meant = _COUNTERPARTS[meant]
+    if meant is not None:
+        return meant
+    for option in options:
+        if len(option) >= FUZZY_LENGTH_MIN and _is_misspelling(normalized, _normalized(option)):
+            return option
+    return _attestation_option(normalized)
 
 
-def _within(one: str, other: str, maximum: int) -> bool:
-    """Whether the Levenshtein distance between two names is at most `maximum`."""
-    if abs(len(one) - len(other)) > maximum:
+def _is_misspelling(name: str, option: str) -> bool:
+    """Whether the Levenshtein distance between two normalized names is at most `EDIT_DISTANCE_MAX`."""
+    if abs(len(name) - len(option)) > EDIT_DISTANCE_MAX:
         return False
-    before = list(range(len(other) + 1))
-    for place, character in enumerate(one, 1):
-        row = [place]
-        for index, counterpart in enumerate(other, 1):
-            row.append(min(before[index] + 1, row[-1] + 1, before[index - 1] + (character != counterpart)))
-        before = row
-    return before[-1] <= maximum
+    previous_row = list(range(len(option) + 1))
+    for row_number, character in enumerate(name, 1):
+        row = [row_number]
+        for column, expected in enumerate(option, 1):
+            substitution = previous_row[column - 1] + (character != expected)
+            row.append(min(previous_row[column] + 1, row[-1] + 1, substitution))
+        previous_row = row
+    return previous_row[-1] <= EDIT_DISTANCE_MAX
 
 
 def hint(name: str, accepted: Collection[str]) -> str:
@@ -374,7 +379,7 @@ def hint(name: str, accepted: Collection[str]) -> str:
     Args:
         accepted: the parameters of the function.
     """
-    meant = meant_by(name, (*accepted, *GATE_OPTIONS))
+    meant = intended_option(name, (*accepted, *GATE_OPTIONS))
     if meant is None:
         return ""
     if meant in accepted:

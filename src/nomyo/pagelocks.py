@@ -1,6 +1,6 @@
-"""Lock pages of this process in memory, and count the buffers on each.
+"""Lock pages of this process in memory, and count the buffers on each page.
 
-mlock(2) does not count: one munlock undoes any number of mlocks, also those for other buffers on the same page. So this
+mlock(2) does not nest: one munlock undoes all mlocks of a page, including those for other buffers on it. Therefore this
 module counts them for the whole process.
 """
 
@@ -18,30 +18,32 @@ from typing import Final
 
 _logger = logging.getLogger(__name__)
 
-PATIENCE: Final = 1.0
+MUTEX_TIMEOUT: Final = 1.0
 """Seconds to wait for the mutex of the table of locked pages. It is held for milliseconds, unless the garbage collector
-runs code that needs it in the thread that holds it. The pages then stay unlocked, which counts as a failure."""
+runs code that needs it in the thread that holds it. After the timeout, the pages stay unlocked, which counts as a
+failure.
+"""
 
 LockCall = Callable[[int, int], int]
-"""A function of an address and a size in bytes, such as mlock; 0 is success; errno describes a failure."""
+"""A function such as mlock, which takes an address and a size in bytes, and returns 0 or sets errno."""
 
-_NO_BYTES: Final = ctypes.c_char * 0
+_EMPTY_ARRAY: Final = ctypes.c_char * 0
 
 
-class Hold:
-    """A claim that pages stay locked, until the object is dropped. It is void in a forked child."""
+class PageClaim:
+    """Keeps pages locked until it is garbage-collected. It has no effect in a forked child."""
 
-    __slots__ = ("_locks", "_pages", "_process")
+    __slots__ = ("_generation", "_locks", "_pages")
 
-    def __init__(self, locks: PageLocks, pages: range, process: int) -> None:
+    def __init__(self, locks: PageLocks, pages: range, generation: int) -> None:
         self._locks = locks
         self._pages = pages
-        self._process = process
+        self._generation = generation
 
     @property
     def valid(self) -> bool:
         """Whether the pages are locked in this process."""
-        return self._process == self._locks.process
+        return self._generation == self._locks.generation
 
     def __del__(self) -> None:
         if self.valid:
@@ -52,79 +54,79 @@ class PageLocks:
     """The locked pages of this process, each with the number of claims on it.
 
     Args:
-        calls: mlock and munlock; None where the system has none.
-        page_size: in bytes.
+        calls: mlock and munlock; None where they are unavailable.
+        page_size: size of a page in bytes.
 
     Attributes:
-        page_size: in bytes.
-        process: number of forks that led to this process.
+        page_size: size of a page in bytes.
+        generation: number of forks between the first process and this one.
         failures: number of failed locks.
     """
 
     def __init__(self, calls: tuple[LockCall, LockCall] | None, page_size: int = mmap.PAGESIZE) -> None:
         self.page_size: Final = page_size
-        self.process = 0
+        self.generation = 0
         self.failures = 0
         self._calls = calls
-        self._works: bool | None = None if calls else False
+        self._can_lock: bool | None = None if calls else False
         self._counts: dict[int, int] = {}
         self._released: deque[range] = deque()
         self._mutex = threading.Lock()
 
-    def hold(self, address: int, size: int) -> Hold | None:
-        """Lock the pages of `size` bytes at `address`. Returns None if any of them cannot be locked; then none is."""
+    def claim(self, address: int, size: int) -> PageClaim | None:
+        """Lock the pages of `size` bytes at `address`: all of them, or none and return None."""
         if self._calls is None:
             return None
-        if not self._mutex.acquire(timeout=PATIENCE):
+        if not self._mutex.acquire(timeout=MUTEX_TIMEOUT):
             self.failures += 1
             return None
         try:
-            # First unlock released pages: one may have been unmapped since, and mapped again for this buffer.
+            # Released pages first: one may have been unmapped since, and mapped again for this buffer.
             self._unlock_released()
             pages = range(address // self.page_size, -(-(address + size) // self.page_size)) if size else range(0)
-            tried: list[range] = []
+            attempted: list[range] = []
             for run in _runs(page for page in pages if page not in self._counts):
-                tried.append(run)
+                attempted.append(run)
                 if not self._lock(run):
-                    for each in tried:  # the last one too: mlock may have locked a part of it
-                        self._unlock(each)
+                    for attempted_run in attempted:  # including the last: mlock may have locked a part of it
+                        self._unlock(attempted_run)
                     return None
             for page in pages:
                 self._counts[page] = self._counts.get(page, 0) + 1
-            return Hold(self, pages, self.process)
+            return PageClaim(self, pages, self.generation)
         finally:
             self._mutex.release()
-            self._drain()
+            self._unlock_unless_busy()
 
     def release(self, pages: range) -> None:
-        """End a claim; for `Hold`. Never waits, since finalizers call it: the holder of the mutex unlocks the pages."""
+        """End a claim. Never blocks, since `PageClaim.__del__` calls it: the holder of the mutex unlocks the pages."""
         self._released.append(pages)
-        self._drain()
+        self._unlock_unless_busy()
 
     def locked_bytes(self) -> int:
-        """Bytes on pages that are locked now."""
-        self._drain()
+        """Return the number of bytes on locked pages."""
+        self._unlock_unless_busy()
         return len(self._counts) * self.page_size
 
-    def works(self) -> bool:
-        """Whether this process can lock memory. Tries it with one page if it has not locked any yet."""
-        if self._works is None:
-            self._works = False
+    def can_lock(self) -> bool:
+        """Whether this process can lock memory. If it has not locked any yet, this tries to lock one page."""
+        if self._can_lock is None:
+            self._can_lock = False
             with mmap.mmap(-1, self.page_size) as memory:
                 start = address_of(memory) // self.page_size
                 if self._lock(range(start, start + 1)):
                     self._unlock(range(start, start + 1))
-        return self._works
+        return self._can_lock
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset the table in a forked child: nothing is locked, and the thread that held the mutex may not exist."""
-        self.process += 1
+        self.generation += 1
         self._counts.clear()
         self._released.clear()
         self._mutex = threading.Lock()
 
-    def _drain(self) -> None:
-        # Checked again after each round, so that pages released while the mutex was held are unlocked, too.
+    def _unlock_unless_busy(self) -> None:
+        # Checked again after each round, so that pages released while the mutex was held are also unlocked.
         while self._released and self._mutex.acquire(blocking=False):
             try:
                 self._unlock_released()
@@ -146,7 +148,7 @@ class PageLocks:
     def _lock(self, pages: range) -> bool:
         assert self._calls is not None
         if self._calls[0](pages.start * self.page_size, len(pages) * self.page_size) == 0:
-            self._works = True
+            self._can_lock = True
             return True
         if not self.failures:
             code = ctypes.get_errno()
@@ -157,7 +159,7 @@ class PageLocks:
 
     def _unlock(self, pages: range) -> None:
         assert self._calls is not None
-        # A failure means that the pages are no longer mapped, and so not locked either.
+        # A failure means that the pages are no longer mapped, and therefore not locked.
         self._calls[1](pages.start * self.page_size, len(pages) * self.page_size)
 
 
@@ -175,17 +177,17 @@ def _runs(pages: Iterable[int]) -> Iterator[range]:
 
 
 def address_of(buffer: bytearray | mmap.mmap) -> int:
-    """Return the address of the content of `buffer`."""
-    return ctypes.addressof(pinned(buffer))
+    """Return the address of the first byte of `buffer`."""
+    return ctypes.addressof(pin(buffer))
 
 
-def pinned(buffer: bytearray | mmap.mmap) -> ctypes.Array[ctypes.c_char]:
-    """Return a view of the start of `buffer`. While it exists, the buffer can be neither resized nor moved."""
-    return _NO_BYTES.from_buffer(buffer)
+def pin(buffer: bytearray | mmap.mmap) -> ctypes.Array[ctypes.c_char]:
+    """Return an empty view of `buffer`. While the view exists, the buffer can be neither resized nor moved."""
+    return _EMPTY_ARRAY.from_buffer(buffer)
 
 
 def system_calls() -> tuple[LockCall, LockCall] | None:
-    """Return mlock and munlock of the C library of this process; None if it has none."""
+    """Return mlock and munlock from the C library; None if they are unavailable."""
     if os.name != "posix":
         return None
     try:
@@ -200,7 +202,7 @@ def system_calls() -> tuple[LockCall, LockCall] | None:
 
 
 def memlock_limit() -> int | None:
-    """The soft RLIMIT_MEMLOCK in bytes; None if there is no limit, or the system does not report one."""
+    """Return the soft RLIMIT_MEMLOCK in bytes; None if there is no limit, or the system does not report one."""
     try:
         import resource
 
@@ -214,4 +216,4 @@ PAGES: Final = PageLocks(system_calls())
 """The table of this process."""
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PAGES.forget)
+    os.register_at_fork(after_in_child=PAGES.reset_after_fork)

@@ -25,7 +25,7 @@ import msgspec
 
 from nomyo.errors import ArgumentError, ArgumentTypeError
 
-QUEUE_FULL: Final = "rate limiter for "
+QUEUE_FULL_PREFIX: Final = "rate limiter for "
 """Beginning of the message about a call that cannot be sent before its deadline."""
 
 SERVICE_HOST: Final = "api.nomyo.ai"
@@ -50,7 +50,7 @@ SERVICE_PAUSE_MAX: Final = 30 * 60.0
 LIMITERS_MAX: Final = 1024
 """Maximum number of limiters; the least recently used one is dropped first."""
 
-_APART: Final = (0.05, 0.15)
+_RESUME_INTERVAL: Final = (0.05, 0.15)
 """Random interval in seconds between two calls after a pause without a rate, so that they do not resume together."""
 
 _JITTER: Final = 0.1
@@ -59,7 +59,7 @@ _JITTER: Final = 0.1
 _JITTER_MAX: Final = 10.0
 """Maximum random delay after a pause, in seconds."""
 
-_LATE_MAX: Final = 0.25
+_DELAY_MAX: Final = 0.25
 """Seconds by which a call may be late, or the interval between two calls if that is longer. Calls that are later,
 because the event loop was blocked, get another time, since they would be sent together.
 """
@@ -98,7 +98,7 @@ class RateLimiter:
         self._pause_max = pause_max
         self._lock = threading.Lock()
         self._next = -math.inf  # the first free time
-        self._returned: list[float] = []  # a heap of returned times before `_next`
+        self._canceled: list[float] = []  # a heap of returned times before `_next`
         self._paused_until = -math.inf
         self._interval = 0.0  # between the last two reserved times
         self._spread_until = -math.inf
@@ -124,18 +124,18 @@ class RateLimiter:
             now = self.clock()
             return self._earliest(rate, now) - now
 
-    def paused_for(self) -> float:
+    def pause_left(self) -> float:
         """Seconds until the pause that the service requested ends."""
         with self._lock:
             return max(0.0, self._paused_until - self.clock())
 
-    def give_back(self, slot: Slot) -> None:
+    def cancel(self, slot: Slot) -> None:
         """Return the time of a call that is not sent, so that another call can use it."""
         with self._lock:
             if slot.at > self.clock() and slot.at >= self._paused_until:
-                heapq.heappush(self._returned, slot.at)
+                heapq.heappush(self._canceled, slot.at)
 
-    def is_void(self, slot: Slot) -> bool:
+    def is_overtaken_by_pause(self, slot: Slot) -> bool:
         """Whether this time is within a pause that began after it was reserved, so that another one is needed."""
         with self._lock:
             return slot.at < self._paused_until
@@ -152,24 +152,24 @@ class RateLimiter:
             if until > self._paused_until:
                 self._paused_until = until
                 self._next = max(self._next, until)
-                self._returned = sorted(at for at in self._returned if at >= until)
+                self._canceled = sorted(at for at in self._canceled if at >= until)
 
     def _earliest(self, rate: float, now: float) -> float:
-        while self._returned and self._returned[0] < now:
-            heapq.heappop(self._returned)
+        while self._canceled and self._canceled[0] < now:
+            heapq.heappop(self._canceled)
         if math.isinf(rate):
             # Only calls that a pause has delayed are spaced.
             return max(now, self._next) if now < max(self._paused_until, self._spread_until) else now
-        return self._returned[0] if self._returned else max(now, self._next)
+        return self._canceled[0] if self._canceled else max(now, self._next)
 
     def _mark_reserved(self, at: float, rate: float, now: float) -> None:
-        if self._returned and self._returned[0] == at:
-            heapq.heappop(self._returned)
+        if self._canceled and self._canceled[0] == at:
+            heapq.heappop(self._canceled)
         elif not math.isinf(rate):
             self._interval = 1 / rate
             self._next = at + self._interval
         elif at > now:
-            low, high = _APART
+            low, high = _RESUME_INTERVAL
             self._next = self._spread_until = at + low + self._random() * (high - low)
 
 
@@ -201,9 +201,9 @@ class CallQueue:
         limiter = self._limiter(api_key)
         wait = limiter.wait(self.rate)
         if wait > 0 and wait >= left:
-            raise self._full(limiter, wait, left)
+            raise self._queue_full_error(limiter, wait, left)
 
-    async def turn(
+    async def wait_turn(
         self, api_key: str | None, left: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         """Wait until a call may be sent.
@@ -220,25 +220,25 @@ class CallQueue:
             seconds = left()
             slot = limiter.reserve(self.rate, seconds)
             if slot is None:
-                raise self._full(limiter, limiter.wait(self.rate), seconds)
+                raise self._queue_full_error(limiter, limiter.wait(self.rate), seconds)
             wait = slot.at - limiter.clock()
             if wait <= 0:
                 return
             try:
                 await sleep(wait)
             except BaseException:
-                limiter.give_back(slot)
+                limiter.cancel(slot)
                 raise
             late = limiter.clock() - slot.at
-            if late <= max(1 / self.rate, _LATE_MAX) and not limiter.is_void(slot):
+            if late <= max(1 / self.rate, _DELAY_MAX) and not limiter.is_overtaken_by_pause(slot):
                 return
 
     def pause(self, api_key: str | None, seconds: float) -> None:
         """Pause all calls with this API key, as the service requested."""
         self._limiter(api_key).pause(seconds)
 
-    def _full(self, limiter: RateLimiter, wait: float, left: float) -> QueueFullError:
-        paused = limiter.paused_for()
+    def _queue_full_error(self, limiter: RateLimiter, wait: float, left: float) -> QueueFullError:
+        paused = limiter.pause_left()
         if paused:
             reason = f"the service requested a pause (Retry-After), which ends in {paused:.0f} s"
             advice = "Call again later"
@@ -246,7 +246,7 @@ class CallQueue:
             reason = f"the calls before it are sent at {self.rate:g} per second (rate_limit)"
             advice = "Start fewer calls at once, or give a longer timeout"
         return QueueFullError(
-            f"{QUEUE_FULL}{self._host}: this call could be sent in {wait:.1f} s, but only "
+            f"{QUEUE_FULL_PREFIX}{self._host}: this call could be sent in {wait:.1f} s, but only "
             f"{max(0.0, left):.1f} s of its timeout are left: {reason}. Nothing was sent. {advice}"
         )
 
@@ -298,7 +298,7 @@ def limiter_for(origin: tuple[str, str, int], api_key: str | None) -> RateLimite
         return limiter
 
 
-def forget_limiters() -> None:
+def reset_limiters() -> None:
     """Drop all limiters in a forked child, where a lock that another thread holds is never released."""
     global _LIMITERS_LOCK  # noqa: PLW0603 - the thread that holds the lock does not exist in the child
     _LIMITERS_LOCK = threading.Lock()
@@ -306,4 +306,4 @@ def forget_limiters() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget_limiters)
+    os.register_at_fork(after_in_child=reset_limiters)

@@ -33,35 +33,35 @@ _RECEIVED_MAX: Final = 256 * 1024
 The body of an error has 64 KiB.
 """
 
-_SENT_MAX: Final = 16 * 1024 * 1024
+_SECRETS_BYTES_MAX: Final = 16 * 1024 * 1024
 """Maximum size of all secrets in bytes, more than a payload has. If it is exceeded, all texts are removed."""
 
 _SECRETS_MAX: Final = 20_000
 """Maximum number of secrets. If it is exceeded, all texts are removed."""
 
-_FOUND_MAX: Final = 10_000
+_MATCHES_MAX: Final = 10_000
 """Maximum number of matching blocks, and of matching secrets: an echo of 64 KiB has 8,192 blocks."""
 
-_PART: Final = 1024 * 1024
+_SCAN_BYTES: Final = 1024 * 1024
 """Bytes of secrets that are compared at a time, so that other threads can run in between."""
 
 _DEPTH_MAX: Final = 20
 
-_END: Final = 256
+_TAIL_LENGTH: Final = 256
 """Characters at the end of a truncated text that the beginning of a secret may occupy, escaped or not."""
 
 _MARK: Final = b"\1"
-_MARKED: Final = re.compile(_MARK + b"+")
+_MARKED_RUN: Final = re.compile(_MARK + b"+")
 
 _HEX: Final = "[0-9a-fA-F]"
 _ESCAPE: Final = re.compile(rf"\\(?:u({_HEX}{{4}})|x({_HEX}{{2}})|U({_HEX}{{8}})|(.))", re.DOTALL)
-_ESCAPE_CUT: Final = re.compile(r"(?:\\ud[89ab][0-9a-f]{2})?(?:\\[ux]?[0-9a-f]{0,7}|&[#\w]{0,8})?\Z", re.IGNORECASE)
-_LETTERS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
-_CONTINUED: Final = bytes(range(0x80, 0xC0))
+_CUT_ESCAPE: Final = re.compile(r"(?:\\ud[89ab][0-9a-f]{2})?(?:\\[ux]?[0-9a-f]{0,7}|&[#\w]{0,8})?\Z", re.IGNORECASE)
+_ESCAPED_LETTERS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_CONTINUATION_BYTES: Final = bytes(range(0x80, 0xC0))
 """Continuation bytes of UTF-8."""
 
 
-def texts(value: object) -> Iterator[str]:
+def content_texts(value: object) -> Iterator[str]:
     """Yield every text in a JSON value except keys, and except roles and types, which are words of the API."""
     left = [value]
     while left:
@@ -83,8 +83,8 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         whole = {one for one in secrets if len(one) >= SECRET_MINIMUM}
-        self._too_much = len(whole) > _SECRETS_MAX or sum(map(len, whole)) > _SENT_MAX
-        self._secrets = [] if self._too_much else [_folded(one) for one in whole]
+        self._removes_everything = len(whole) > _SECRETS_MAX or sum(map(len, whole)) > _SECRETS_BYTES_MAX
+        self._secrets = [] if self._removes_everything else [_fold_case(one) for one in whole]
 
     def __call__(self, value: Any) -> Any:
         """Return `value` without the secrets, also in keys.
@@ -92,19 +92,19 @@ class Redaction:
         Bytes that contain a secret become text, values nested more than 20 levels deep become None, and if the search
         would take long, every text of `SECRET_MINIMUM` or more characters is removed.
         """
-        received = {text for text in _all_texts(value, 0) if len(text) >= SECRET_MINIMUM}
-        without = self._without(received)
+        received = {text for text in _iter_texts(value, 0) if len(text) >= SECRET_MINIMUM}
+        without = self._redacted_forms(received)
         if without is None:
             without = dict.fromkeys(received, REDACTED)
-        return _rebuilt(value, without, 0)
+        return _with_texts_replaced(value, without, 0)
 
-    def _without(self, received: set[str]) -> dict[str, str] | None:
+    def _redacted_forms(self, received: set[str]) -> dict[str, str] | None:
         """Map each text that contains a secret to its redacted form; None if the search would take long."""
-        if self._too_much or sum(map(len, received)) > _RECEIVED_MAX:
+        if self._removes_everything or sum(map(len, received)) > _RECEIVED_MAX:
             return None
         if not self._secrets or not received:
             return {}
-        forms = {text: [_folded(form) for form in (text, *_unescaped(text))] for text in received}
+        forms = {text: [_fold_case(form) for form in (text, *_unescaped_forms(text))] for text in received}
         everything = b"\0".join(form for several in forms.values() for form in several)
         if len(everything) > _RECEIVED_MAX:
             return None
@@ -112,17 +112,17 @@ class Redaction:
         candidates = [one for one in self._secrets if int.from_bytes(one[:_BLOCK], sys.byteorder) in blocks]
         sent = b"\0".join(self._secrets)
         common: set[int] = set()
-        for part in range(0, len(sent), _PART):
-            common |= blocks.intersection(_blocks(sent[part : part + _PART]))
+        for part in range(0, len(sent), _SCAN_BYTES):
+            common |= blocks.intersection(_blocks(sent[part : part + _SCAN_BYTES]))
         if not candidates and not common:
             return {}
         found = (at for at, block in enumerate(_blocks(sent)) if block in common)
-        places = list(islice(found, _FOUND_MAX + 1)) if common else []
-        if max(len(candidates), len(places)) > _FOUND_MAX:
+        places = list(islice(found, _MATCHES_MAX + 1)) if common else []
+        if max(len(candidates), len(places)) > _MATCHES_MAX:
             return None
         around = {sent[max(0, at - 1) * _BLOCK : (at + 2) * _BLOCK] for at in places}
         finder = _Finder(candidates, {one[at : at + RUN] for one in around for at in range(len(one) - RUN + 1)})
-        return {text: _cut(text, finder, *several) for text, several in forms.items()}
+        return {text: _redact(text, finder, *several) for text, several in forms.items()}
 
 
 class _Finder:
@@ -150,9 +150,9 @@ class _Finder:
         for at in range(len(data) - RUN + 1) if self._runs else ():
             if data[at : at + RUN] in self._runs:
                 marks[at : at + RUN] = _MARK * RUN
-        for found in _MARKED.finditer(bytes(marks)):  # of RUN bytes, but perhaps of fewer characters
+        for found in _MARKED_RUN.finditer(bytes(marks)):  # of RUN bytes, but perhaps of fewer characters
             start, end = found.span()
-            if len(data[start:end].translate(None, _CONTINUED)) < RUN:
+            if len(data[start:end].translate(None, _CONTINUATION_BYTES)) < RUN:
                 marks[start:end] = bytes(end - start)
         if self._short:
             for at in range(len(data) - _BLOCK + 1):
@@ -163,10 +163,10 @@ class _Finder:
             last = data[-length:]
             if last in self._beginnings:
                 marks[-len(last) :] = _MARK * len(last)
-        return [found.span() for found in _MARKED.finditer(bytes(marks))]
+        return [found.span() for found in _MARKED_RUN.finditer(bytes(marks))]
 
 
-def _cut(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
+def _redact(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
     """Remove the matches from a text. Returns `REDACTED` if one of its unescaped forms has a match."""
     if any(finder.spans(one) for one in unescaped):
         return REDACTED
@@ -182,7 +182,7 @@ def _cut(text: str, finder: _Finder, plain: bytes, *unescaped: bytes) -> str:
     return (result + data[done:]).decode("utf-8", "surrogatepass")
 
 
-def _folded(text: str) -> bytes:
+def _fold_case(text: str) -> bytes:
     """Encode as UTF-8 with ASCII letters in lower case, of the same length."""
     return text.encode("utf-8", "surrogatepass").lower()
 
@@ -197,58 +197,61 @@ def _inside_character(data: bytes, at: int) -> bool:
     return at < len(data) and data[at] & 0xC0 == 0x80
 
 
-def _unescaped(text: str) -> set[str]:
+def _unescaped_forms(text: str) -> set[str]:
     """Return the unescaped forms of a text with escapes of JSON, Python or HTML; for one truncated in an escape,
     also those of its end before the escape.
     """
     if "\\" not in text and "&" not in text:
         return set()
-    end = text[-_END:]
-    before = _ESCAPE_CUT.sub("", end)
+    end = text[-_TAIL_LENGTH:]
+    before = _CUT_ESCAPE.sub("", end)
     forms = {before} if before != end else set()
     for one in (text, *forms):
-        pairs = _ESCAPE.sub(_character, one) if "\\" in one else one
+        pairs = _ESCAPE.sub(_unescape, one) if "\\" in one else one
         forms |= {html.unescape(one), pairs.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")}
     return forms - {text}
 
 
-def _character(escape: re.Match[str]) -> str:
+def _unescape(escape: re.Match[str]) -> str:
     """Decode an escape of JSON or Python."""
     code = escape[1] or escape[2] or escape[3]
     if not code:
-        return _LETTERS.get(escape[4], escape[4])
+        return _ESCAPED_LETTERS.get(escape[4], escape[4])
     return chr(int(code, 16)) if int(code, 16) <= sys.maxunicode else escape[0]
 
 
-def _all_texts(value: Any, depth: int) -> Iterator[str]:
+def _iter_texts(value: Any, depth: int) -> Iterator[str]:
     """Yield every text in a JSON value, including keys, and bytes as text."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):
-        yield _text(value)
+        yield _decode(value)
     elif isinstance(value, dict) and depth <= _DEPTH_MAX:
         for key, one in value.items():
-            yield from _all_texts(key, depth)
-            yield from _all_texts(one, depth + 1)
+            yield from _iter_texts(key, depth)
+            yield from _iter_texts(one, depth + 1)
     elif isinstance(value, (list, tuple)) and depth <= _DEPTH_MAX:
         for one in value:
-            yield from _all_texts(one, depth + 1)
+            yield from _iter_texts(one, depth + 1)
 
 
-def _text(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _rebuilt(value: Any, without: dict[str, str], depth: int) -> Any:
+def _with_texts_replaced(value: Any, without: dict[str, str], depth: int) -> Any:
     """Copy a JSON value with its texts replaced by their redacted forms."""
     if isinstance(value, str):
         return without.get(value, value)
     if isinstance(value, bytes):
-        return value if without.get(_text(value)) in (None, _text(value)) else REDACTED
+        return value if without.get(_decode(value)) in (None, _decode(value)) else REDACTED
     if depth > _DEPTH_MAX:
         return None
     if isinstance(value, dict):
-        return {_rebuilt(key, without, 0): _rebuilt(one, without, depth + 1) for key, one in value.items()}
+        return {
+            _with_texts_replaced(key, without, 0): _with_texts_replaced(one, without, depth + 1)
+            for key, one in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_rebuilt(one, without, depth + 1) for one in value]
+        return [_with_texts_replaced(one, without, depth + 1) for one in value]
     return value

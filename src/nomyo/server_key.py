@@ -1,4 +1,4 @@
-"""Fetch, check and cache the server's public key, and fetch it again when it is old or was rotated."""
+"""Fetch, check and cache the server's public key, and fetch it again when it has expired or was rotated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nomyo")
 
 LIFETIME: Final = 300.0
-"""Seconds for which a fetched key is used. A server that rotates its key must accept the old one for that time."""
+"""Seconds for which a fetched key is used. A server that rotates its key must accept the old one for this long."""
 
 
 class ServerKey(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class ServerKey(msgspec.Struct, frozen=True):
     Attributes:
         key: the key itself.
         fingerprint: ``sha256/`` and the base64 of SHA-256 over its SubjectPublicKeyInfo.
-        pinned: whether it matches one of the pins.
+        pinned: whether it matches a pin.
         fetched_at: time of the fetch, in seconds of the monotonic clock.
     """
 
@@ -56,7 +56,7 @@ class ServerKeys:
 
     Args:
         fetch: fetches the PEM from the server.
-        pins: fingerprints, one of which a key must have; empty for any key.
+        pins: accepted fingerprints; empty to accept any key.
         minimum_bits: minimum size of the key in bits.
         clock: monotonic clock in seconds.
 
@@ -74,18 +74,18 @@ class ServerKeys:
         self._pins = _parse_pins(pins)
         self._minimum_bits = minimum_bits
         self._clock = clock
-        self._known: ServerKey | None = None
+        self._cached: ServerKey | None = None
         self._closed = False
         self._fetches: dict[asyncio.AbstractEventLoop, asyncio.Task[ServerKey | NomyoError]] = {}
 
     async def get(self) -> ServerKey:
-        """Return the server's key, which is fetched if none is known or the known one is old. Raises as `renewed`."""
-        known = self._known
-        if known is not None and self._clock() - known.fetched_at < LIFETIME:
-            return known
-        return await self.renewed()
+        """Return the server's key, which is fetched unless a recent one is cached. Raises the errors of `refresh`."""
+        cached = self._cached
+        if cached is not None and self._clock() - cached.fetched_at < LIFETIME:
+            return cached
+        return await self.refresh()
 
-    async def renewed(self) -> ServerKey:
+    async def refresh(self) -> ServerKey:
         """Fetch the server's key now; concurrent callers on the same loop share one fetch.
 
         Raises:
@@ -95,49 +95,49 @@ class ServerKeys:
         loop = asyncio.get_running_loop()
         fetch = self._fetches.get(loop)
         if fetch is None or fetch.done():
-            self._fetches[loop] = fetch = asyncio.create_task(self._renew(), name="nomyo server key")
-            fetch.add_done_callback(self._fetch_done)
-        outcome = await asyncio.shield(fetch)  # cancellation of one caller must not cancel it for the others
+            self._fetches[loop] = fetch = asyncio.create_task(self._refresh(), name="nomyo server key")
+            fetch.add_done_callback(self._forget_fetch)
+        outcome = await asyncio.shield(fetch)  # canceling one caller must not cancel the fetch for the others
         if isinstance(outcome, NomyoError):
             raise copy.copy(outcome)  # each caller gets its own exception
         return outcome
 
     async def aclose(self) -> None:
-        """Cancel the fetch on this loop; its callers get `ClientClosedError`."""
+        """Cancel the fetch on the running loop; its callers get `ClientClosedError`."""
         self._closed = True
         fetch = self._fetches.get(asyncio.get_running_loop())
         if fetch is not None:
             fetch.cancel()
             await asyncio.wait([fetch])
 
-    def _fetch_done(self, fetch: asyncio.Task[ServerKey | NomyoError]) -> None:
+    def _forget_fetch(self, fetch: asyncio.Task[ServerKey | NomyoError]) -> None:
         loop = fetch.get_loop()
         if self._fetches.get(loop) is fetch:
             del self._fetches[loop]
 
-    async def _renew(self) -> ServerKey | NomyoError:
+    async def _refresh(self) -> ServerKey | NomyoError:
         try:
             pem = await self._fetch()
             key = load_server_key(pem, self._minimum_bits)
         except asyncio.CancelledError:
             if not self._closed:
                 raise
-            return ClientClosedError(ClientClosedError.MEANWHILE)
+            return ClientClosedError(ClientClosedError.DURING_CALL)
         except NomyoError as error:
             error.stage = "key"
             if isinstance(error, APIConnectionError):
                 error.maybe_processed = False  # the request itself was not sent
             error.__traceback__ = error.__context__ = None
             return error
-        found = ServerKey(key, fingerprint(key), fingerprint(key) in self._pins, self._clock())
-        if self._pins and not found.pinned:
-            known = ", ".join(sorted(self._pins))
-            problem = f"the server's key is {found.fingerprint}, which is not pinned; pinned: {known}"
+        fetched = ServerKey(key, fingerprint(key), fingerprint(key) in self._pins, self._clock())
+        if self._pins and not fetched.pinned:
+            pins = ", ".join(sorted(self._pins))
+            problem = f"the server's key is {fetched.fingerprint}, which is not pinned; pinned: {pins}"
             return ServerKeyError(f"{problem}. Nothing was encrypted to it", KEY_NOT_PINNED)
-        before, self._known = self._known, found
-        if before is not None and before.fingerprint != found.fingerprint:
-            logger.warning("the server's key changed from %s to %s", before.fingerprint, found.fingerprint)
-        return found
+        previous, self._cached = self._cached, fetched
+        if previous is not None and previous.fingerprint != fetched.fingerprint:
+            logger.warning("the server's key changed from %s to %s", previous.fingerprint, fetched.fingerprint)
+        return fetched
 
 
 def _parse_pins(pins: Iterable[str]) -> frozenset[str]:

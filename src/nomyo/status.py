@@ -115,18 +115,18 @@ def status_error(
         secrets: texts to remove from the error.
         now: the time, for a Retry-After date in a response without a Date header; None for the current time.
     """
-    document, is_json = _document(body)
-    without_secrets = Redaction(secrets)
-    document, redacted_headers = without_secrets([document, dict(headers)])
+    document, is_json = _parse_body(body)
+    redact = Redaction(secrets)
+    document, redacted_headers = redact([document, dict(headers)])
     if not is_json:
         document = document[: 4 * DETAIL_MAX] or None
     meaning = STATUSES.get(status, OTHER_STATUS)
     prefix = f"Unexpected status code: {status} " if meaning.prefix is None else meaning.prefix
-    foreign = _foreign(document)
+    foreign = _describe_foreign_body(document)
     if foreign:
         message = f"{prefix or f'HTTP {status}: '}{foreign}"
     elif is_json:
-        message = prefix + (_detail(document) or meaning.default)
+        message = prefix + (_error_detail(document) or meaning.default)
     else:
         message = prefix + (meaning.not_json or meaning.default)
     error = meaning.error(sanitize(message), status)
@@ -138,7 +138,7 @@ def status_error(
     return error
 
 
-def _document(body: bytes) -> tuple[Any, bool]:
+def _parse_body(body: bytes) -> tuple[Any, bool]:
     """Return the body as a JSON value, or else as text, and whether it was JSON."""
     text = body[:BODY_MAX].decode("utf-8", "replace")
     try:
@@ -147,7 +147,7 @@ def _document(body: bytes) -> tuple[Any, bool]:
         return text, False
 
 
-def _foreign(document: Any) -> str:
+def _describe_foreign_body(document: Any) -> str:
     """Describe a body that the router did not write: an HTML page, or an error in a gateway's JSON. Otherwise empty."""
     if isinstance(document, str):
         return f"an HTML page, {NOT_FROM_ROUTER}" if _HTML.match(document) else ""
@@ -155,22 +155,22 @@ def _foreign(document: Any) -> str:
         return ""
     error = document.get("error", document)
     text = error.get("message") if isinstance(error, dict) else error
-    return f"{_shortened(text)} ({NOT_FROM_ROUTER})" if isinstance(text, str) and text else ""
+    return f"{_shorten(text)} ({NOT_FROM_ROUTER})" if isinstance(text, str) and text else ""
 
 
-def _detail(document: Any) -> str:
+def _error_detail(document: Any) -> str:
     """Return the error in a body, shortened: its `detail`, or the body itself if it is a list or a string."""
     detail = document.get("detail") if isinstance(document, dict) else document
     if detail is None:
         return ""
-    return _shortened(detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False))
+    return _shorten(detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False))
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= DETAIL_MAX else f"{text[:DETAIL_MAX]}…"
 
 
-def may_be_retried(status: int, tier: str | None, wait: float | None) -> bool:
+def is_retryable(status: int, tier: str | None, wait: float | None) -> bool:
     """Whether the request may be retried after a response of this status.
 
     A 503 at the tier `maximum` without Retry-After means that there is no TPM, so a retry would fail, too.
@@ -237,7 +237,7 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def wait_before(retry: int, requested: float | None, left: float, random: Callable[[], float]) -> float | None:
+def retry_delay(retry: int, requested: float | None, left: float, random: Callable[[], float]) -> float | None:
     """Seconds to wait before the next attempt; None if there is to be none.
 
     Args:

@@ -17,10 +17,10 @@ from typing import Any, Final, NoReturn
 from nomyo.errors import ArgumentError, ArgumentTypeError
 from nomyo_attest.evidence.strict_json import DEPTH_MAX, check_containers, is_deeper
 
-LONG: Final = 128 * 1024
+LONG_TEXT: Final = 128 * 1024
 """Characters of a slice, in which longer strings are encoded. A slice takes about half a millisecond."""
 
-_ITEMS: Final = 1000
+_SLICE_ITEMS: Final = 1000
 """Items of a long list that are encoded at a time."""
 
 _PROTOCOL_KEYS: Final = frozenset(
@@ -34,10 +34,10 @@ _PROTOCOL_KEYS: Final = frozenset(
 level are names of parameters, so every identifier may appear.
 """
 
-_HINT: Final = "decode it with the right encoding, or replace it: text.encode('utf-8', 'replace').decode()"
+_SURROGATE_HINT: Final = "decode it with the right encoding, or replace it: text.encode('utf-8', 'replace').decode()"
 """Hint for a lone surrogate: half of a UTF-16 pair, or a byte that Python could not decode (PEP 383)."""
 
-_PLAIN: Final = frozenset({str, bool, type(None)})
+_IMMUTABLE_TYPES: Final = frozenset({str, bool, type(None)})
 """Immutable types whose values JSON can always represent, apart from lone surrogates."""
 
 _DEPTH_MAX: Final = 200
@@ -45,12 +45,12 @@ _DEPTH_MAX: Final = 200
 
 
 def size_hint(value: object) -> int:
-    """Characters of `value` as JSON, roughly, up to `LONG`: enough to distinguish long from short."""
+    """Characters of `value` as JSON, roughly, up to `LONG_TEXT`: enough to distinguish long from short."""
     total, left = 0, [value]
     seen: set[int] = set()  # a list may contain itself
-    while left and total < LONG:
-        if len(left) >= LONG:
-            return LONG
+    while left and total < LONG_TEXT:
+        if len(left) >= LONG_TEXT:
+            return LONG_TEXT
         one = left.pop()
         if isinstance(one, str):
             total += len(one)
@@ -60,7 +60,7 @@ def size_hint(value: object) -> int:
                 left += one.values() if isinstance(one, dict) else one
         else:
             total += 8
-    return min(total, LONG)
+    return min(total, LONG_TEXT)
 
 
 def snapshot(value: object) -> Any:
@@ -70,13 +70,13 @@ def snapshot(value: object) -> Any:
     with a lone surrogate raises `ArgumentError` as well: JSON can escape it, but most readers refuse or replace it.
     """
     try:
-        return _copied(value, 0)
+        return _copy_checked(value, 0)
     except (TypeError, ValueError, RecursionError, RuntimeError):
         pass  # `_raise_problem` raises a more specific error
     return _raise_problem(value)
 
 
-def _copied(value: Any, depth: int) -> Any:
+def _copy_checked(value: Any, depth: int) -> Any:
     """Copy and check a value. Raises `ValueError` or `TypeError`.
 
     A payload may contain a million numbers or a hundred thousand messages, so whole lists are checked in one call.
@@ -86,29 +86,29 @@ def _copied(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         if not {str}.issuperset(map(type, value)) or not all(map(str.isascii, value)):
             _check_keys(value)
-        if _PLAIN.issuperset(map(type, value.values())):
+        if _IMMUTABLE_TYPES.issuperset(map(type, value.values())):
             _check_texts(value.values())
             return dict(value)
-        return {key: _copied(one, depth + 1) for key, one in value.items()}
+        return {key: _copy_checked(one, depth + 1) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         kinds = set(map(type, value))
         if kinds == {str} and all(map(str.isascii, value)):
             return list(value)
-        if kinds <= _PLAIN:
+        if kinds <= _IMMUTABLE_TYPES:
             _check_texts(value)
             return list(value)
         if kinds == {float} and all(map(math.isfinite, value)):
             return list(value)
-        if kinds == {int} and _has_decimals(max(value)) and _has_decimals(min(value)):
+        if kinds == {int} and _converts_to_decimal(max(value)) and _converts_to_decimal(min(value)):
             return list(value)
-        return [_copied(one, depth + 1) for one in value]
-    if _unwritable(value, "", 0, set()) is not None:
+        return [_copy_checked(one, depth + 1) for one in value]
+    if _find_problem(value, "", 0, set()) is not None:
         raise ValueError
     return value
 
 
 def _check_keys(value: dict[Any, Any]) -> None:
-    if _unwritable(dict.fromkeys(value), "", 0, set()) is not None:
+    if _find_problem(dict.fromkeys(value), "", 0, set()) is not None:
         raise ValueError
 
 
@@ -136,7 +136,7 @@ def encode(value: object) -> bytearray:
         ArgumentTypeError: a value has a type that JSON cannot represent; names its place, e.g. ``messages[0].content``.
         ArgumentError: NaN, an infinity, circular or too deep nesting; names its place.
     """
-    if size_hint(value) < LONG:
+    if size_hint(value) < LONG_TEXT:
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
@@ -153,7 +153,7 @@ def encode(value: object) -> bytearray:
 def _write(value: object, buffer: bytearray) -> bool:
     """Append `value`, long strings in slices. Returns False if it cannot be encoded."""
     try:
-        for piece in _pieces(value, 0):
+        for piece in _encoded_slices(value, 0):
             buffer += piece.encode("ascii")
     except (TypeError, ValueError, RecursionError):
         buffer[:] = bytes(len(buffer))
@@ -161,63 +161,65 @@ def _write(value: object, buffer: bytearray) -> bool:
     return True
 
 
-def _pieces(value: object, depth: int) -> Iterator[str]:
+def _encoded_slices(value: object, depth: int) -> Iterator[str]:
     if depth > _DEPTH_MAX:
         raise ValueError
-    if isinstance(value, str) and len(value) >= LONG:
+    if isinstance(value, str) and len(value) >= LONG_TEXT:
         yield '"'
-        for start in range(0, len(value), LONG):
-            yield encode_basestring_ascii(value[start : start + LONG])[1:-1]
+        for start in range(0, len(value), LONG_TEXT):
+            yield encode_basestring_ascii(value[start : start + LONG_TEXT])[1:-1]
         yield '"'
-    elif isinstance(value, (dict, list, tuple)) and size_hint(value) >= LONG:
+    elif isinstance(value, (dict, list, tuple)) and size_hint(value) >= LONG_TEXT:
         pairs = isinstance(value, dict)
         yield "{" if pairs else "["
-        for place, (key, part) in enumerate(value.items() if isinstance(value, dict) else _parts(value)):
+        for place, (key, part) in enumerate(value.items() if isinstance(value, dict) else _list_slices(value)):
             if place:
                 yield ", "
             if pairs:
-                yield _key(key) + ": "
-                yield from _pieces(part, depth + 1)
-            elif size_hint(part) < LONG:
+                yield _encode_key(key) + ": "
+                yield from _encoded_slices(part, depth + 1)
+            elif size_hint(part) < LONG_TEXT:
                 yield json.dumps(part, allow_nan=False)[1:-1]
             else:
                 for index, one in enumerate(part):
                     if index:
                         yield ", "
-                    yield from _pieces(one, depth + 1)
+                    yield from _encoded_slices(one, depth + 1)
         yield "}" if pairs else "]"
     else:
         yield json.dumps(value, allow_nan=False)
 
 
-def _parts(value: list[Any] | tuple[Any, ...]) -> Iterator[tuple[None, list[Any] | tuple[Any, ...]]]:
+def _list_slices(value: list[Any] | tuple[Any, ...]) -> Iterator[tuple[None, list[Any] | tuple[Any, ...]]]:
     """Yield a list in parts, each as a pair like those of a dict's items."""
-    for start in range(0, len(value), _ITEMS):
-        yield None, value[start : start + _ITEMS]
+    for start in range(0, len(value), _SLICE_ITEMS):
+        yield None, value[start : start + _SLICE_ITEMS]
 
 
-def _key(key: object) -> str:
+def _encode_key(key: object) -> str:
     """Encode a key as `json.dumps` does, which converts numbers, booleans and None to strings."""
     return json.dumps({key: 0}, allow_nan=False)[1:-4]
 
 
 def _raise_problem(value: object) -> NoReturn:
     """Raise `ArgumentError` or `ArgumentTypeError` for a value that cannot be encoded."""
-    found = _unwritable(value, "", 0, set())
+    found = _find_problem(value, "", 0, set())
     if found is not None:
         place, problem, kind = found
         raise kind(f"{place or 'payload'}: {problem}")
     raise ArgumentError("payload: cannot be encoded as JSON")
 
 
-def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tuple[str, str, type[ArgumentError]] | None:
+def _find_problem(
+    value: object, place: str, depth: int, around: set[int]
+) -> tuple[str, str, type[ArgumentError]] | None:
     """Find the first value that JSON cannot represent: its place, the problem and the exception. No value is quoted."""
     if isinstance(value, float) and not math.isfinite(value):
         return place, "expected a finite number, got NaN or an infinity", ArgumentError
-    if isinstance(value, int) and not _has_decimals(value):
+    if isinstance(value, int) and not _converts_to_decimal(value):
         return place, "expected a number with fewer digits: Python does not convert it to decimal", ArgumentError
     if isinstance(value, str) and not is_text(value):
-        return place, f"expected text that UTF-8 can encode, got a lone surrogate; {_HINT}", ArgumentError
+        return place, f"expected text that UTF-8 can encode, got a lone surrogate; {_SURROGATE_HINT}", ArgumentError
     if value is None or isinstance(value, (str, bool, int, float)):
         return None
     if not isinstance(value, (dict, list, tuple)):
@@ -234,31 +236,31 @@ def _unwritable(value: object, place: str, depth: int, around: set[int]) -> tupl
             if isinstance(key, str) and not is_text(key):
                 return (
                     place,
-                    f"expected a key that UTF-8 can encode, got a lone surrogate; {_HINT}",
+                    f"expected a key that UTF-8 can encode, got a lone surrogate; {_SURROGATE_HINT}",
                     ArgumentError,
                 )
             if isinstance(key, float) and not math.isfinite(key):
                 return place, "expected a finite number as the key, got NaN or an infinity", ArgumentError
-            if isinstance(key, int) and not _has_decimals(key):
+            if isinstance(key, int) and not _converts_to_decimal(key):
                 return place, "expected a key with fewer digits: Python does not convert it to decimal", ArgumentError
-        inner: Any = ((_place_of(place, key), one) for key, one in value.items())
+        inner: Any = ((_path_of(place, key), one) for key, one in value.items())
     else:
         inner = ((f"{place}[{index}]", one) for index, one in enumerate(value))
     for where, one in inner:
-        found = _unwritable(one, where, depth + 1, around)
+        found = _find_problem(one, where, depth + 1, around)
         if found:
             return found
     return None
 
 
-def _place_of(place: str, key: object) -> str:
+def _path_of(place: str, key: object) -> str:
     """Return the place of a key's value. A key that may be a user's text is replaced by ``…``."""
     if not place:
         return key if isinstance(key, str) and key.isidentifier() and len(key) <= 40 else "…"
     return f"{place}.{key}" if isinstance(key, str) and key in _PROTOCOL_KEYS else f"{place}.…"
 
 
-def _has_decimals(number: int) -> bool:
+def _converts_to_decimal(number: int) -> bool:
     """Whether Python converts a number to decimal; it refuses numbers of thousands of digits, which would take long."""
     if number.bit_length() < 2000:  # sys.set_int_max_str_digits accepts no limit below 640 digits
         return True
@@ -288,25 +290,28 @@ def decode(data: bytes | bytearray, *, values_max: int | None = None) -> Any:
     if not is_deeper(data, DEPTH_MAX):
         try:
             return json.loads(
-                data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite
+                data.decode("utf-8"),
+                object_pairs_hook=_reject_duplicates,
+                parse_constant=_reject_constant,
+                parse_float=_parse_finite,
             )
         except (ValueError, RecursionError):
             pass  # the error of json contains the whole text
     raise ValueError("not JSON, or ambiguous")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     plain = dict(pairs)
     if len(plain) != len(pairs):
         raise ValueError
     return plain
 
 
-def _refuse(_: str) -> NoReturn:
+def _reject_constant(_: str) -> NoReturn:
     raise ValueError
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError

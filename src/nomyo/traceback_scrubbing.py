@@ -1,9 +1,9 @@
 """Keep prompts, completions, passwords and API keys out of exceptions.
 
-A traceback refers to frames, and frames to the data being processed, which crash reporters and log handlers print. So
-every public method is guarded: its exception loses its traceback and its chained exceptions, and is raised again from
-a frame without data. The message of an unexpected error may quote data, so the error becomes an `InternalError` that
-names its class and its place in the code.
+A traceback refers to frames, and frames to the data being processed, which crash reporters and log handlers print.
+Therefore every public method is guarded: its exception loses its traceback and its chained exceptions, and is raised
+again from a frame without data. The message of an unexpected error may quote data, so the error becomes an
+`InternalError` that names its class and source line.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SAFE_TO_QUOTE = (NomyoError, NomyoAttestError, OSError, MemoryError, RecursionError)
-"""Errors whose messages quote no secret: those of both packages, and those about files and memory."""
+"""Errors whose messages quote no secrets: those of both packages, and those about files and memory."""
 
-_UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
+_UNKNOWN_ARGUMENT = re.compile(r"got an unexpected keyword argument '([^']*)'")
 """Python's message about an unknown argument; since 3.13, a suggestion may follow."""
 
 _NO_LOOP = (
@@ -54,9 +54,9 @@ def guarded(method: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(method)
     def guard(*args: P.args, **kwargs: P.kwargs) -> T:
-        given = [args, kwargs]
+        arguments = [args, kwargs]
         del args, kwargs
-        outcome = _run(method, given)
+        outcome = _run(method, arguments)
         if isinstance(outcome, _Success):
             return outcome.value
         error = outcome.error
@@ -70,13 +70,13 @@ def guarded(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Decorate a coroutine function as `guarded` does a function."""
+    """Decorate a coroutine function in the same way as `guarded` decorates a function."""
 
     @wraps(method)
     async def guard(*args: P.args, **kwargs: P.kwargs) -> T:
-        given = [args, kwargs]
+        arguments = [args, kwargs]
         del args, kwargs
-        outcome = await _run_async(method, given)
+        outcome = await _run_async(method, arguments)
         if isinstance(outcome, _Success):
             return outcome.value
         error = outcome.error
@@ -89,32 +89,32 @@ def guarded_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
     return guard
 
 
-def _run(method: Callable[..., T], given: list[Any]) -> _Success[T] | _Failure:
-    """Call `method` with the arguments and keyword arguments in `given`, and clear it, so that an exception thrown
-    into the guard, as when a coroutine is closed, refers to no data.
+def _run(method: Callable[..., T], arguments: list[Any]) -> _Success[T] | _Failure:
+    """Call `method` with the arguments and keyword arguments in `arguments`, and empty that list, so that an exception
+    thrown into the guard (when a coroutine is closed) refers to no data.
     """
-    kwargs, args = given.pop(), given.pop()
+    kwargs, args = arguments.pop(), arguments.pop()
     try:
         return _Success(method(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - every error must leave these frames; the guard raises it again
-        return _Failure(_without_frames(error, method))
+        return _Failure(_scrubbed(error, method))
 
 
-async def _run_async(method: Callable[..., Coroutine[Any, Any, T]], given: list[Any]) -> _Success[T] | _Failure:
-    kwargs, args = given.pop(), given.pop()
+async def _run_async(method: Callable[..., Coroutine[Any, Any, T]], arguments: list[Any]) -> _Success[T] | _Failure:
+    kwargs, args = arguments.pop(), arguments.pop()
     try:
         return _Success(await method(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - every error must leave these frames; the guard raises it again
-        if _is_without_asyncio(error):
+        if _means_no_asyncio(error):
             return _Failure(EventLoopError(_NO_LOOP))
-        return _Failure(_without_frames(error, method))
+        return _Failure(_scrubbed(error, method))
 
 
-def _is_without_asyncio(error: BaseException) -> bool:
+def _means_no_asyncio(error: BaseException) -> bool:
     """Whether an error means that no asyncio event loop is running, as under trio."""
     if type(error) is not RuntimeError or not ("event loop" in str(error) or "inside a task" in str(error)):
         return False
-    import asyncio  # imported here, so that commands without a call start faster
+    import asyncio  # imported here so that commands that make no call start faster
 
     try:
         asyncio.get_running_loop()
@@ -123,41 +123,43 @@ def _is_without_asyncio(error: BaseException) -> bool:
     return False
 
 
-def _without_frames(error: BaseException, method: Callable[..., Any]) -> BaseException:
+def _scrubbed(error: BaseException, method: Callable[..., Any]) -> BaseException:
     traceback = error.__traceback__
     if type(error) is TypeError and traceback is not None and traceback.tb_next is None:
-        # Raised by the call itself: an argument is missing or unknown. The message contains parameter names only.
+        # Raised by the call itself: an argument is missing or unknown. The message only contains parameter names.
         return ArgumentTypeError(_with_hint(str(error), method))
     return _sanitized(error)
 
 
 def _with_hint(problem: str, method: Callable[..., Any]) -> str:
-    """Add to Python's message about a call's arguments the option that was probably meant by an unknown name."""
-    unknown = _UNKNOWN.search(problem)
+    """Append the option that was probably meant to Python's message about an unknown argument."""
+    unknown = _UNKNOWN_ARGUMENT.search(problem)
     if unknown is None:
         return problem
-    from nomyo.options import hint  # imported here, since it imports policies and evidence logs
+    from nomyo.options import hint  # imported here, since it imports policies and the ledger
 
     return problem[: unknown.end()] + hint(unknown[1], inspect.signature(method).parameters)
 
 
 def _sanitized(error: BaseException) -> BaseException:
-    """Return the sanitized exception to raise: the error itself if its message quotes no data."""
+    """Return the sanitized exception to raise: `error` itself if its message quotes no data."""
     sanitized = error
     if isinstance(error, Exception) and not isinstance(error, _SAFE_TO_QUOTE):
-        sanitized = InternalError(f"internal error: {type(error).__name__} at {_place(error)}; please report this line")
+        sanitized = InternalError(
+            f"internal error: {type(error).__name__} at {_source_line(error)}; please report this line"
+        )
     elif isinstance(error, BaseExceptionGroup):  # each member has its own frames
-        sanitized = BaseExceptionGroup("several errors", [_sanitized(one) for one in error.exceptions])
+        sanitized = BaseExceptionGroup("several errors", [_sanitized(member) for member in error.exceptions])
     error.__traceback__ = error.__context__ = error.__cause__ = None  # also where another reference to it exists
     return sanitized
 
 
-def _place(error: BaseException) -> str:
+def _source_line(error: BaseException) -> str:
     """Return file and line of the innermost frame."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     if traceback is None:
-        return "an unknown place"
+        return "an unknown line"
     path = PurePath(traceback.tb_frame.f_code.co_filename)
     return f"{path.parent.name}/{path.name}, line {traceback.tb_lineno}"

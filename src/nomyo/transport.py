@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from nomyo.connections import CONNECT_SECONDS, Connections, EnvironmentProxy, Handshake
+from nomyo.connections import CONNECT_SECONDS, Connections, EnvironmentProxy, HandshakeCleanup
 from nomyo.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -29,12 +29,12 @@ from nomyo.errors import (
     ResponseError,
     ResponseTooLargeError,
 )
-from nomyo.status import BODY_MAX, may_be_retried
+from nomyo.status import BODY_MAX, is_retryable
 
-FAILED: Final = "Failed to connect to router: "
+CONNECTION_FAILED: Final = "Failed to connect to router: "
 """Beginning of the message of an `APIConnectionError`, as in nomyo 0.2.9."""
 
-REFUSED: Final = "connection refused: nothing listens on this port"
+CONNECTION_REFUSED: Final = "connection refused: nothing listens on this port"
 """The reason in the message if no server listens on the port."""
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
@@ -46,16 +46,16 @@ _CHUNK: Final = 64 * 1024
 _CHUNKS_AT_ONCE: Final = 32
 """Chunks of a response that are read before other tasks run."""
 
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_BEFORE_SENDING: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """Failures before a byte of the request was sent."""
 
 
-_FIRST_LOOPS: Final[weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]]] = (
+_LOOP_OF_CLIENT: Final[weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]]] = (
     weakref.WeakKeyDictionary()
 )
 """Given HTTP client → the event loop on which it was first used."""
 
-_OTHER_LOOP: Final = (
+_WRONG_LOOP: Final = (
     "http_client: its connections belong to another event loop. Make an httpx.AsyncClient, and a client that uses it, "
     "for each event loop, or leave http_client out: the client's own connections work on every loop"
 )
@@ -90,7 +90,7 @@ class Transport:
     def __init__(self, client: httpx.AsyncClient | None = None, *, origin: tuple[str, str, int] | None = None) -> None:
         if client is not None and not isinstance(client, httpx.AsyncClient):
             raise ArgumentTypeError(f"http_client: expected an httpx.AsyncClient, got {type(client).__name__}")
-        self._given = client
+        self._http_client = client
         self._connections = Connections(origin=origin, start=client is None)
 
     async def get(self, url: str, *, maximum: int) -> Reply:
@@ -115,22 +115,24 @@ class Transport:
         await self._connections.aclose()
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, maximum: int) -> Reply:
-        if self._given is None:
-            async with self._connections.borrowed() as pool:
+        if self._http_client is None:
+            async with self._connections.borrow() as pool:
                 return await _request(pool.client, pool.proxy, method, url, headers, body, maximum)
         self._connections.check_open()
-        if self._given.is_closed:
+        if self._http_client.is_closed:
             raise ClientClosedError("the given http_client is closed; give an open one")
-        return await _on_its_loop(self._given, _request(self._given, None, method, url, headers, body, maximum))
+        return await _send_on_its_loop(
+            self._http_client, _request(self._http_client, None, method, url, headers, body, maximum)
+        )
 
 
-async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
+async def _send_on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
     """Await a request of a given HTTP client. Raises `EventLoopError` if the client belongs to another event loop."""
     loop = asyncio.get_running_loop()
-    first = _FIRST_LOOPS.setdefault(client, weakref.ref(loop))
+    first = _LOOP_OF_CLIENT.setdefault(client, weakref.ref(loop))
     if first() is not loop and _has_connections(client):
         exchange.close()
-        raise EventLoopError(_OTHER_LOOP)
+        raise EventLoopError(_WRONG_LOOP)
     try:
         return await exchange
     except NomyoError:
@@ -138,7 +140,7 @@ async def _on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, 
     except RuntimeError as error:
         if "loop" not in str(error):
             raise
-    raise EventLoopError(_OTHER_LOOP)
+    raise EventLoopError(_WRONG_LOOP)
 
 
 def _has_connections(client: httpx.AsyncClient) -> bool:
@@ -163,7 +165,7 @@ async def _request(
         headers={**headers, **length, "Accept-Encoding": "identity"},
         content=body if len(body) <= _CHUNK else _chunks(body),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        extensions={"trace": Handshake()},
+        extensions={"trace": HandshakeCleanup()},
     )
     failure: NomyoError
     try:
@@ -176,14 +178,18 @@ async def _request(
         httpx.TransportError,
         OSError,
     ) as error:  # OSError: httpx does not convert an ssl.SSLError in the middle of a response
-        failure = ClientClosedError(ClientClosedError.MEANWHILE) if client.is_closed else _failure(error, url, proxy)
+        failure = (
+            ClientClosedError(ClientClosedError.DURING_CALL)
+            if client.is_closed
+            else _connection_error(error, url, proxy)
+        )
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        failure = APIConnectionError(f"{FAILED}{_host_of(url)}: {type(error).__name__}")
+        failure = APIConnectionError(f"{CONNECTION_FAILED}{_host_of(url)}: {type(error).__name__}")
         failure.retryable = False
     except RuntimeError:  # raised by httpx for a client that was closed during the request
         if not client.is_closed:
             raise
-        failure = ClientClosedError(ClientClosedError.MEANWHILE)
+        failure = ClientClosedError(ClientClosedError.DURING_CALL)
     raise failure
 
 
@@ -203,21 +209,21 @@ async def _read(response: httpx.Response, maximum: int) -> Reply:
     if encoded:
         raise ResponseError
     if declared.isdecimal() and int(declared[:20]) > maximum:
-        raise _too_large(maximum, int(declared[:20]), "")
+        raise _too_large_error(maximum, int(declared[:20]), "")
     return Reply(200, headers, await _all_bytes(response, maximum))
 
 
 async def _all_bytes(response: httpx.Response, maximum: int) -> bytes:
     """Read the whole body. Raises `ResponseTooLargeError`."""
     content = bytearray()
-    async for chunk in _raw(response):
+    async for chunk in _raw_chunks(response):
         content += chunk
         if len(content) > maximum:
-            raise _too_large(maximum, len(content), " or more")
+            raise _too_large_error(maximum, len(content), " or more")
     return bytes(content)
 
 
-def _too_large(limit: int, found: int, more: str) -> ResponseTooLargeError:
+def _too_large_error(limit: int, found: int, more: str) -> ResponseTooLargeError:
     problem = f"the response has {found}{more} bytes; responses of up to {limit} bytes are read"
     return ResponseTooLargeError(problem, limit, found)
 
@@ -226,14 +232,14 @@ async def _first_bytes(response: httpx.Response, maximum: int) -> bytes:
     """Read the first bytes of an error's body, or those that arrive before the connection breaks."""
     body = bytearray()
     with suppress(httpx.TransportError, OSError):
-        async for chunk in _raw(response):
+        async for chunk in _raw_chunks(response):
             body += chunk
             if len(body) > maximum:
                 break
     return bytes(body[:maximum])
 
 
-async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
     """Yield the chunks of a body. Other tasks run in between, since a packet may contain thousands of small chunks."""
     number = 0
     async for chunk in response.aiter_raw():
@@ -243,29 +249,31 @@ async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _failure(error: httpx.TransportError | OSError, url: str, proxy: EnvironmentProxy | None) -> APIConnectionError:
+def _connection_error(
+    error: httpx.TransportError | OSError, url: str, proxy: EnvironmentProxy | None
+) -> APIConnectionError:
     """Create the `APIConnectionError` for an error of httpx. It is not chained, since it refers to the request."""
-    sent = not isinstance(error, _NEVER_SENT)
-    start = f"{FAILED}{_host_of(url)}: "
+    sent = not isinstance(error, _BEFORE_SENDING)
+    start = f"{CONNECTION_FAILED}{_host_of(url)}: "
     refusal = _proxy_status(error)
     if proxy is not None and refusal is not None:
-        failure = APIConnectionError(f"{start}{_refused_by(proxy, refusal, _reason(error, proxy))}")
+        failure = APIConnectionError(f"{start}{_describe_proxy_refusal(proxy, refusal, _reason(error, proxy))}")
     elif isinstance(error, httpx.TimeoutException):
         problem = "no connection" if not sent else "no response"
-        failure = APITimeoutError(f"{start}{problem} in time{_through(proxy)}")
+        failure = APITimeoutError(f"{start}{problem} in time{_via(proxy)}")
     elif _is_certificate_error(error):
         failure = APIConnectionError(
             f"{start}its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name the CA's "
-            f"certificate ({_reason(error, proxy)}){_through(proxy)}"
+            f"certificate ({_reason(error, proxy)}){_via(proxy)}"
         )
     else:
-        failure = APIConnectionError(f"{start}{_reason(error, proxy)}{_through(proxy)}")
+        failure = APIConnectionError(f"{start}{_reason(error, proxy)}{_via(proxy)}")
     failure.maybe_processed = sent
     failure.retryable = not (
         _is_certificate_error(error)
         or isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError))
         or "location header" in str(error)  # httpx parses the target of a redirect even if it does not follow it
-        or (refusal is not None and not may_be_retried(refusal, None, None))
+        or (refusal is not None and not is_retryable(refusal, None, None))
     )
     return failure
 
@@ -275,7 +283,7 @@ def _host_of(url: str) -> str:
     return urlsplit(url).netloc
 
 
-def _through(proxy: EnvironmentProxy | None) -> str:
+def _via(proxy: EnvironmentProxy | None) -> str:
     return "" if proxy is None else f", through {proxy}"
 
 
@@ -285,7 +293,7 @@ def _proxy_status(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
-def _refused_by(proxy: EnvironmentProxy, status: int, reason: str) -> str:
+def _describe_proxy_refusal(proxy: EnvironmentProxy, status: int, reason: str) -> str:
     """Describe the refusal of a proxy."""
     if status != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return f"{proxy} refused to connect to it: HTTP {reason}"
@@ -309,16 +317,16 @@ def _reason(error: BaseException, proxy: EnvironmentProxy | None) -> str:
             owner = "" if proxy is None else " of the proxy"
             return f"the host name{owner} could not be resolved ({cause.strerror})"
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return REFUSED if proxy is None else "the proxy refuses connections"
+        return CONNECTION_REFUSED if proxy is None else "the proxy refuses connections"
     text = str(error)
-    if any(sign in text for sign in _NOT_TLS):
+    if any(sign in text for sign in _PLAINTEXT_SIGNS):
         return "the server does not use TLS on this port; check scheme and port of the base URL"
     if isinstance(error, httpx.RemoteProtocolError):
         text = text.partition(":")[0].rstrip(".")  # the rest quotes the server, which may echo the request
     return (text or f"the connection was lost ({type(error).__name__})")[:200]
 
 
-_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+_PLAINTEXT_SIGNS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 """OpenSSL's reasons if the first bytes of the server are not TLS."""
 
 

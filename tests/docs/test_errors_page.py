@@ -10,7 +10,7 @@ import pytest
 import nomyo
 from nomyo import errors
 from nomyo.router.errors import MissingExtraError, RouterError
-from nomyo.status import may_be_retried, status_error
+from nomyo.status import is_retryable, status_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,11 +86,11 @@ def test_the_table_of_statuses_has_the_exception_and_the_retries_of_each(page: s
             error = status_error(status, {}, b'{"detail": "why"}')
             assert f"`{type(error).__name__}`" == exception, status
             assert str(error).startswith(begins), status
-            assert may_be_retried(status, None, None) is again.startswith("yes"), status
+            assert is_retryable(status, None, None) is again.startswith("yes"), status
             told.add(status)
     classes = {kind.usual_status for kind in EXCEPTIONS.values() if issubclass(kind, errors.APIStatusError)} - {None}
     assert classes <= told
-    assert {status for status in range(300, 600) if may_be_retried(status, None, None)} <= told
+    assert {status for status in range(300, 600) if is_retryable(status, None, None)} <= told
 
 
 def test_the_table_of_codes_has_every_code_with_the_exception_that_carries_it(page: str) -> None:

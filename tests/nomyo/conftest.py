@@ -30,7 +30,7 @@ def donor() -> SecureChatCompletion:
 @pytest.fixture(autouse=True)
 def no_rate_limiters() -> None:
     """Forget what servers of other tests, which may have had the same port, asked to wait."""
-    rate_limit.forget_limiters()
+    rate_limit.reset_limiters()
 
 
 @pytest.fixture

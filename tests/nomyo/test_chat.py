@@ -243,15 +243,15 @@ def test_a_call_to_another_host_takes_no_key_along_and_one_to_the_same_host_does
 
 
 def test_the_clients_for_other_hosts_are_kept_but_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chat._OTHERS_MAXIMUM == 16
-    monkeypatch.setattr(chat, "_OTHERS_MAXIMUM", 3)
+    assert chat._CLIENTS_MAX == 16
+    monkeypatch.setattr(chat, "_CLIENTS_MAX", 3)
     client = SecureChatCompletion("https://localhost:1")
     first, second, _ = (client._client_for(f"https://localhost:1/{number}") for number in range(3))
     assert client._client_for("https://localhost:1/0") is first
     client._client_for("https://localhost:1/3")  # the one that nobody asked for the longest goes
     assert client._client_for("https://localhost:1/0") is first
     assert client._client_for("https://localhost:1/1") is not second
-    assert len(client._others) == 3
+    assert len(client._clients_by_url) == 3
 
 
 def test_a_call_to_another_host_goes_through_the_same_gate(wire: Wire) -> None:
@@ -434,7 +434,7 @@ def test_options_that_make_no_sense_are_refused_when_it_is_made(
 
 
 def test_the_published_place_of_the_key_folder_is_told_to_who_uses_it() -> None:
-    with pytest.raises(TypeError, match="max_retries: expected an int, got str; the folder of the keys is key_dir="):
+    with pytest.raises(TypeError, match="max_retries: expected an int, got str; pass the key folder as key_dir"):
         SecureChatCompletion("https://h", False, None, True, "client_keys")  # type: ignore[arg-type] # what is tested
 
 
@@ -490,7 +490,7 @@ def test_the_clients_for_other_hosts_are_closed_with_the_one_that_made_them(wire
         client = wire.client()
         others = [client._client_for(f"{wire.router.url}/{number}") for number in range(3)]
         await client.aclose()
-        assert not client._others
+        assert not client._clients_by_url
         for other in others:
             with pytest.raises(ClientClosedError):
                 await ask(other)

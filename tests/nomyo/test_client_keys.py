@@ -225,7 +225,7 @@ def test_a_new_key_is_really_one_of_4096_bits(folder: Path) -> None:
 @pytest.mark.parametrize("least", [0, 2047, 16385])
 def test_no_size_that_makes_no_sense_can_be_required(folder: Path, quick: list[int], least: int) -> None:
     for call in (load_or_create, load):
-        assert f"invalid minimum size of its key: {least} bits" in refusal(call, folder, minimum_bits=least).problem
+        assert f"invalid minimum key size: {least} bits" in refusal(call, folder, minimum_bits=least).problem
     assert contents(folder) == {}
 
 
@@ -385,7 +385,7 @@ REFUSED: list[Case] = [
     (plain, "x" * 1024, PRIVATE_NAME, "its password is longer than 1023 bytes"),
     (plain, "half\ud800", PRIVATE_NAME, "its password contains a lone surrogate, which UTF-8 cannot encode"),
     (linked, None, PRIVATE_NAME, "is a symbolic link"),
-    (with_foreign_public_key, None, PUBLIC_NAME, "belongs to another private key"),
+    (with_foreign_public_key, None, PUBLIC_NAME, "belongs to a different private key"),
     (with_garbage_for_a_public_key, None, PUBLIC_NAME, f"is not a public key: {EXPECTED} 7 bytes without a PEM block"),
     (with_an_empty_public_key, None, PUBLIC_NAME, f"is not a public key: {EXPECTED} an empty body"),
     (with_an_elliptic_public_key, None, PUBLIC_NAME, f"is not a public key: {EXPECTED} an EC key on secp256r1"),

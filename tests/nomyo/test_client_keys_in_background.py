@@ -40,7 +40,7 @@ def test_nothing_is_made_before_it_is_asked_for(made: list[int]) -> None:
     assert ring.pair is None
     assert made == []
     ring.start()
-    ring._made.start().result(10)  # which does not begin it again
+    ring._background_pair.start().result(10)  # which does not begin it again
     assert made == [4096]
     assert ring.pair is None
     run(ring.get())

@@ -208,8 +208,8 @@ REFUSED: list[tuple[Callable[[Any], object], Any, type[ArgumentError], str]] = [
     (config.check_max_retries, -1, ArgumentError, "max_retries: expected 0 or more, got -1"),
     (config.check_max_retries, True, ArgumentTypeError, "max_retries: expected an int, got bool"),
     (config.check_max_retries, 2.0, ArgumentTypeError, "max_retries: expected an int, got float"),
-    (config.check_max_retries, None, ArgumentTypeError, "got NoneType; the folder of the keys is key_dir="),
-    (config.check_max_retries, "keys", ArgumentTypeError, "got str; the folder of the keys is key_dir="),
+    (config.check_max_retries, None, ArgumentTypeError, "got NoneType; pass the key folder as key_dir"),
+    (config.check_max_retries, "keys", ArgumentTypeError, "got str; pass the key folder as key_dir"),
     (config.check_timeout, 0, ArgumentError, "timeout: expected a finite number of seconds above 0, got 0"),
     (config.check_timeout, -0.0, ArgumentError, "above 0, got -0"),
     (config.check_timeout, -5, ArgumentError, "above 0, got -5"),
@@ -227,10 +227,10 @@ REFUSED: list[tuple[Callable[[Any], object], Any, type[ArgumentError], str]] = [
     (config.check_api_key, 0, ArgumentTypeError, "api_key: expected a str, got int"),
     (config.check_payload_id, None, ArgumentTypeError, "payload_id: expected a str, got NoneType"),
     (config.check_payload_id, b"id", ArgumentTypeError, "payload_id: expected a str, got bytes"),
-    (config.check_pins, None, ArgumentTypeError, "server_key_pins: expected strs, got NoneType"),
+    (config.check_pins, None, ArgumentTypeError, "server_key_pins: expected a list of str, got NoneType"),
     (config.check_pins, [], ArgumentError, "server_key_pins: expected at least one fingerprint, got none"),
     (config.check_pins, iter(()), ArgumentError, "server_key_pins: expected at least one fingerprint, got none"),
-    (config.check_pins, 5, ArgumentTypeError, "server_key_pins: expected strs, got int"),
+    (config.check_pins, 5, ArgumentTypeError, "server_key_pins: expected a list of str, got int"),
 ]
 
 

@@ -40,7 +40,7 @@ from tests.nomyo.packages import (
 from tests.nomyo.wire import package as wire
 from tests.nomyo.wire import server_keys
 
-PIECE = envelope._PIECE
+PIECE = envelope._CHUNK_BYTES
 
 
 @pytest.mark.parametrize("processed_at", [None, 0, 1_700_000_000])
@@ -331,13 +331,13 @@ def test_what_was_decrypted_but_not_authenticated_is_wiped_and_not_to_be_found(
 
     monkeypatch.setattr(envelope, "wipe", wipe)
     seen: list[bytes] = []
-    decrypt = envelope._decrypt
+    decrypt = envelope._decrypt_into
 
     def watched(decryptor: Any, ciphertext: bytes, plaintext: bytearray) -> None:
         decrypt(decryptor, ciphertext, plaintext)
         seen.append(bytes(plaintext))
 
-    monkeypatch.setattr(envelope, "_decrypt", watched)
+    monkeypatch.setattr(envelope, "_decrypt_into", watched)
     last = tampered(name, lambda text: wire.b64(flipped(base64.b64decode(text), 0)))
     error = refusal(last)
     (buffer,) = wiped

@@ -194,7 +194,7 @@ def test_an_answer_whose_evidence_cannot_be_kept_is_lost_and_that_is_said(wire: 
     failure = wire.refused(EvidenceLogError, {"evidence_log": path, "attestation_policy": policy(), "max_retries": 2})
     assert failure.prompt_sent is True
     assert failure.path == str(path)
-    assert "could not be stored, so it is not released" in failure.problem
+    assert "could not be stored, so the completion is not released" in failure.problem
     assert "others may write to it" in failure.problem
     assert failure.hint.startswith("chmod go-w ")
     assert failure.payload_id == only(wire.posts).payload_id

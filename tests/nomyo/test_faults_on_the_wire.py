@@ -87,8 +87,8 @@ def test_the_last_answer_again_is_not_the_answer_to_this_request(wire: Wire) -> 
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("echo-wrong", "response_not_bound", "the payload id of another request"),
-        ("echo-number", "response_not_bound", "the payload id of another request"),
+        ("echo-wrong", "response_not_bound", "the payload id of a different request"),
+        ("echo-number", "response_not_bound", "the payload id of a different request"),
         ("tier-other", "tier_not_as_requested", "expected 'high', as requested, got 'standard'"),
         ("tier-missing", "tier_not_as_requested", "expected 'high', as requested, got none"),
     ],
@@ -179,7 +179,7 @@ def test_a_key_that_drips_ends_at_the_deadline_with_nothing_sent(wire: Wire) -> 
 
 
 def test_a_key_fetch_has_a_deadline_of_its_own(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo.call.KEY_SECONDS", 0.3)
+    monkeypatch.setattr("nomyo.call.KEY_TIMEOUT", 0.3)
     wire.router.answer(lambda _: Reply(drip=(16, 0.25)), on="GET")
     error = wire.refused(APITimeoutError)
     assert facts(error) == ("", 0, "key", True)
@@ -240,7 +240,7 @@ def test_another_status_is_an_error_too(wire: Wire, name: str, status: int) -> N
         ("key-exponent-3", "exponent"),
         ("key-ec", "an EC key on secp256r1"),
         ("key-empty", "an empty body"),
-        ("key-gzip", "in an encoding that was not requested"),
+        ("key-gzip", "has a content encoding that was not requested"),
         ("key-two", "2 PEM blocks"),
     ],
 )

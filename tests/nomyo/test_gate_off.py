@@ -43,7 +43,7 @@ ALWAYS: dict[str, Any] = {"attestation_policy": policy(), "require_attestation":
 
 def test_under_always_a_call_cannot_switch_the_gate_off_and_nothing_is_sent(wire: Wire) -> None:
     error = wire.refused(ArgumentError, ALWAYS, require_attestation=False)
-    assert "the client was made with 'always'" in str(error)
+    assert "the client was created with 'always'" in str(error)
     wire.refused(ArgumentError, ALWAYS, require_attestation=False, base_url=wire.router.url)
     wire.refused(ArgumentTypeError, ALWAYS, require_attestation="always")
     assert wire.router.requests == []
@@ -160,7 +160,7 @@ def test_with_options_that_switches_the_gate_off_is_logged(
     client.with_options(timeout=5)
     assert logged(caplog) == []
     client.with_options(**changes)
-    assert "off in a client made by with_options(); policy" in only(logged(caplog)).getMessage()
+    assert "off in a client created by with_options(); policy" in only(logged(caplog)).getMessage()
 
 
 def test_the_ledger_records_the_gate_where_there_is_a_policy(wire: Wire, tpm: Forge, path: Path) -> None:

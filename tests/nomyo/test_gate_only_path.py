@@ -61,11 +61,11 @@ def test_other_modules_use_the_gate_by_its_two_methods() -> None:
 
 def test_the_gate_returns_a_completion_in_one_place() -> None:
     tree = ast.parse(Path(gate.__file__).read_text(encoding="utf-8"))
-    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "with_client_facts"]
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "with_client_metadata"]
     assert len(uses) == 1
     (release,) = (node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef) and node.name == "release")
     returns = [node for node in ast.walk(release) if isinstance(node, ast.Return)]
-    assert [ast.unparse(node).partition("(")[0] for node in returns] == ["return with_client_facts"]
+    assert [ast.unparse(node).partition("(")[0] for node in returns] == ["return with_client_metadata"]
     assert returns[0] is release.body[-1]
 
 

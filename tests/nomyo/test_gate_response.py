@@ -88,8 +88,8 @@ def test_a_response_with_too_many_objects_and_arrays_is_an_error_of_its_own() ->
     error = caught.value
     assert (error.found, error.limit, error.code) == (100_002, 10_000 + len(plaintext) // 24, "response_too_large")
     assert str(error) == (
-        f"the response has 100002 objects and arrays; a response of its length may have {error.limit}. It was "
-        "decrypted, and is not released"
+        f"the response has 100002 objects and arrays; the limit for its length is {error.limit}. It was "
+        "decrypted, but the completion is not released"
     )
     assert error.__context__ is None
 
@@ -159,18 +159,21 @@ def test_a_response_to_another_request_is_refused_and_not_quoted(echo: object) -
     with pytest.raises(ResponseNotBoundError) as caught:
         gate.check_binding(with_metadata(payload_id=echo, security_tier="high"), ID, "high")
     assert caught.value.code == "response_not_bound"
-    assert str(caught.value) == "the response contains the payload id of another request; it is not released"
+    assert (
+        str(caught.value)
+        == "the response contains the payload id of a different request; the completion is not released"
+    )
 
 
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
         ({}, "none"), ({"security_tier": None}, "none"), ({"security_tier": "standard"}, "'standard'"),
-        ({"security_tier": "maximum"}, "'maximum'"), ({"security_tier": "High"}, "something else"),
-        ({"security_tier": "high "}, "something else"), ({"security_tier": ""}, "something else"),
-        ({"security_tier": True}, "something else"), ({"security_tier": 0}, "something else"),
-        ({"security_tier": ["high"]}, "something else"), ({"security_tier": {"high": 1}}, "something else"),
-        ({"security_tier": SECRET}, "something else"), ({"Security_Tier": "high"}, "none"),
+        ({"security_tier": "maximum"}, "'maximum'"), ({"security_tier": "High"}, "an unknown tier"),
+        ({"security_tier": "high "}, "an unknown tier"), ({"security_tier": ""}, "an unknown tier"),
+        ({"security_tier": True}, "an unknown tier"), ({"security_tier": 0}, "an unknown tier"),
+        ({"security_tier": ["high"]}, "an unknown tier"), ({"security_tier": {"high": 1}}, "an unknown tier"),
+        ({"security_tier": SECRET}, "an unknown tier"), ({"Security_Tier": "high"}, "none"),
     ],
 )  # fmt: skip
 def test_a_response_at_another_tier_than_the_one_requested_is_refused(metadata: dict[str, Any], said: str) -> None:
@@ -178,7 +181,7 @@ def test_a_response_at_another_tier_than_the_one_requested_is_refused(metadata: 
         gate.check_binding(with_metadata(payload_id=ID, **metadata), ID, "high")
     assert caught.value.code == "tier_not_as_requested"
     assert str(caught.value) == (
-        f"security_tier: expected 'high', as requested, got {said}; the response is not released"
+        f"security_tier: expected 'high', as requested, got {said}; the completion is not released"
     )
 
 
@@ -207,7 +210,7 @@ def server_key(*, pinned: bool = False) -> ServerKey:
 
 def test_a_completion_is_released_unchanged_with_the_clients_facts_in_its_metadata() -> None:
     value = {"id": "x", "choices": [{"n": 1}], "_metadata": {"response_status": "success", "security_tier": "high"}}
-    handed = gate.with_client_facts(DecryptedResponse(value, 7), ID, server_key(), None)
+    handed = gate.with_client_metadata(DecryptedResponse(value, 7), ID, server_key(), None)
     assert handed is value
     metadata = handed.pop("_metadata")
     assert handed == {"id": "x", "choices": [{"n": 1}]}
@@ -231,16 +234,16 @@ def test_a_completion_is_released_unchanged_with_the_clients_facts_in_its_metada
 @pytest.mark.parametrize("inner", [5, 0, None, "text", [1]])
 @pytest.mark.parametrize("outer", [7, 0, None])
 def test_the_time_in_the_answer_stays_and_the_one_outside_has_a_name_of_its_own(inner: Any, outer: int | None) -> None:
-    metadata = gate.with_client_facts(DecryptedResponse({"_metadata": {"processed_at": inner}}, outer), ID, None, None)[
-        "_metadata"
-    ]
+    metadata = gate.with_client_metadata(
+        DecryptedResponse({"_metadata": {"processed_at": inner}}, outer), ID, None, None
+    )["_metadata"]
     assert metadata["processed_at"] == inner
     assert ("transport_processed_at" in metadata) is (outer is not None)
     assert metadata.get("transport_processed_at") == outer
 
 
 def test_without_a_time_anywhere_it_is_none() -> None:
-    metadata = gate.with_client_facts(DecryptedResponse({"_metadata": {}}, None), ID, None, None)["_metadata"]
+    metadata = gate.with_client_metadata(DecryptedResponse({"_metadata": {}}, None), ID, None, None)["_metadata"]
     assert metadata["processed_at"] is None
     assert "transport_processed_at" not in metadata
 
@@ -256,7 +259,7 @@ LIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_what_the_server_puts_under_the_clients_keys_is_dropped(name: str) -> None:
-    metadata = gate.with_client_facts(with_metadata(**{name: LIES[name]}), ID, None, None)["_metadata"]
+    metadata = gate.with_client_metadata(with_metadata(**{name: LIES[name]}), ID, None, None)["_metadata"]
     assert metadata.get(name) != LIES[name]
     assert ("attestation_result" in metadata) is False
 
@@ -264,7 +267,7 @@ def test_what_the_server_puts_under_the_clients_keys_is_dropped(name: str) -> No
 def test_the_result_of_an_appraisal_is_in_the_metadata_where_there_was_one() -> None:
     result = {"verdict": "affirming"}
     lied = with_metadata(attestation_result={"verdict": "contraindicated"})
-    assert gate.with_client_facts(lied, ID, None, result)["_metadata"]["attestation_result"] is result
+    assert gate.with_client_metadata(lied, ID, None, result)["_metadata"]["attestation_result"] is result
 
 
 @pytest.mark.parametrize(
@@ -279,7 +282,7 @@ def test_the_result_of_an_appraisal_is_in_the_metadata_where_there_was_one() -> 
 def test_the_metadata_says_what_was_checked(
     metadata: dict[str, Any], key: ServerKey | None, expected: dict[str, Any]
 ) -> None:
-    assert gate.with_client_facts(with_metadata(**metadata), ID, key, None)["_metadata"]["verification"] == expected
+    assert gate.with_client_metadata(with_metadata(**metadata), ID, key, None)["_metadata"]["verification"] == expected
 
 
 def test_the_tag_is_not_looked_for_inside_the_ciphertext() -> None:

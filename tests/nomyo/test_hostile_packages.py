@@ -106,11 +106,11 @@ def test_base64_that_is_not_canonical_is_refused(name: str, how: str) -> None:
     text=st.text("AQgwz019+/=", max_size=24)
     | st.text("AB+/=-_ \n\u00e9", max_size=12)
     | st.binary(max_size=20).map(lambda data: base64.b64encode(data).decode()),
-    piece=st.sampled_from([4, 8, 12, envelope._TEXT_PIECE]),
+    piece=st.sampled_from([4, 8, 12, envelope._BASE64_CHUNK_LENGTH]),
 )
 def test_base64_is_taken_if_it_is_the_one_text_for_its_bytes_however_it_is_cut(text: str, piece: int) -> None:
     data = None
-    with suppress(ValueError), patch.object(envelope, "_TEXT_PIECE", piece):
+    with suppress(ValueError), patch.object(envelope, "_BASE64_CHUNK_LENGTH", piece):
         data = envelope._unb64(text)
     expected = None
     with suppress(ValueError):
@@ -122,7 +122,7 @@ def test_base64_is_taken_if_it_is_the_one_text_for_its_bytes_however_it_is_cut(t
 
 @pytest.mark.parametrize("padded", ["QQ==", "QUI="])
 def test_padding_at_the_end_of_a_piece_is_refused_if_more_follows(padded: str) -> None:
-    with patch.object(envelope, "_TEXT_PIECE", 4), pytest.raises(ValueError, match=r"^$"):
+    with patch.object(envelope, "_BASE64_CHUNK_LENGTH", 4), pytest.raises(ValueError, match=r"^$"):
         envelope._unb64(f"{padded}QUJD")
 
 

@@ -30,7 +30,7 @@ def test_a_response_of_too_many_arrays_is_asked_for_once_and_the_error_names_the
     assert facts(error) == ("response_too_large", 1, "completion", False)
     assert len(wire.posts) == 1
     assert error.found > 200_000 > error.limit > 10_000
-    assert f"{error.found} objects and arrays; a response of its length may have {error.limit}" in str(error)
+    assert f"{error.found} objects and arrays; the limit for its length is {error.limit}" in str(error)
 
 
 def test_a_response_of_too_many_bytes_is_asked_for_once_and_the_error_names_the_limit(wire: Wire) -> None:

@@ -41,7 +41,7 @@ PUBLISHED_KEYS = {
 }
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
-needs_locking = pytest.mark.skipif(not pagelocks.PAGES.works(), reason="this process may not lock memory")
+needs_locking = pytest.mark.skipif(not pagelocks.PAGES.can_lock(), reason="this process may not lock memory")
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_data_that_outlives_its_buffer_stays_readable() -> None:
 def test_data_is_wiped_when_the_last_reference_to_it_goes() -> None:
     seen = []
 
-    class Witness(memory._Owned):
+    class Witness(memory._WipedBytes):
         def __del__(self) -> None:
             super().__del__()
             seen.append(bytes(self))

@@ -10,7 +10,7 @@ import pytest
 import nomyo
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import ArgumentTypeError
-from nomyo.options import BORROWED, CALL_OPTIONS, GATE_OPTIONS, LONG
+from nomyo.options import CALL_OPTIONS, FOREIGN_NAMES, FUZZY_LENGTH_MIN, GATE_OPTIONS
 from tests.nomyo.calling import MODEL, Wire
 
 OPTIONS = tuple(inspect.signature(nomyo.SecureChatCompletion).parameters)
@@ -104,13 +104,13 @@ def test_a_long_name_that_contains_an_option_is_refused(name: str, wire: Wire) -
     assert "did you mean require_attestation?" in refused(wire, **{name: SECRET})
 
 
-@pytest.mark.parametrize("name", sorted(BORROWED))
+@pytest.mark.parametrize("name", sorted(FOREIGN_NAMES))
 def test_every_borrowed_name_is_refused(name: str, wire: Wire) -> None:
     assert refused(wire, **{name: SECRET}).startswith(f"{name}: ")
 
 
 def test_the_table_suggests_options_that_exist_or_gives_a_reason() -> None:
-    for name, meant in BORROWED.items():
+    for name, meant in FOREIGN_NAMES.items():
         assert meant in {*OPTIONS, *CALL_OPTIONS} or " " in meant, name
         assert name not in {*OPTIONS, *CALL_OPTIONS}
 
@@ -144,7 +144,7 @@ def test_an_argument_is_refused_in_acreate_and_with_a_base_url_too(wire: Wire) -
 
 
 def test_extra_body_sends_any_name(wire: Wire) -> None:
-    more = dict.fromkeys((*BORROWED, "require_atestation", "apiKey"), 1)
+    more = dict.fromkeys((*FOREIGN_NAMES, "require_atestation", "apiKey"), 1)
     wire.ask(extra_body=more)
     plaintext = wire.posts[-1].plaintext
     assert plaintext is not None
@@ -161,8 +161,8 @@ def test_parameters_of_real_servers_are_sent(wire: Wire) -> None:
 
 def test_no_option_is_within_two_edits_of_a_parameter_of_a_real_server() -> None:
     # Guards the future: a new option that resembles a real parameter would make that parameter impossible to send.
-    assert {name for name in REAL if name in {*OPTIONS, *BORROWED}} == set()
-    assert all(len(option) >= LONG or option in {"api_key", "key_dir", "timeout"} for option in OPTIONS)
+    assert {name for name in REAL if name in {*OPTIONS, *FOREIGN_NAMES}} == set()
+    assert all(len(option) >= FUZZY_LENGTH_MIN or option in {"api_key", "key_dir", "timeout"} for option in OPTIONS)
 
 
 @pytest.mark.parametrize(

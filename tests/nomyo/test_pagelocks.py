@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from nomyo import pagelocks
-from nomyo.pagelocks import Hold, PageLocks
+from nomyo.pagelocks import PageClaim, PageLocks
 
 PAGE = 4096
 
@@ -61,7 +61,7 @@ def kernel() -> Kernel:
 
 def test_a_page_stays_locked_until_the_last_claim_on_it_ends(kernel: Kernel) -> None:
     locks = kernel.locks()
-    first, second = locks.hold(5 * PAGE + 10, 100), locks.hold(5 * PAGE + 200, 100)
+    first, second = locks.claim(5 * PAGE + 10, 100), locks.claim(5 * PAGE + 200, 100)
     assert first is not None
     assert second is not None
     assert kernel.calls == [("mlock", 5 * PAGE, PAGE)]
@@ -76,8 +76,8 @@ def test_a_page_stays_locked_until_the_last_claim_on_it_ends(kernel: Kernel) -> 
 
 def test_only_the_pages_that_are_new_are_locked_and_those_nobody_else_claims_unlocked(kernel: Kernel) -> None:
     locks = kernel.locks()
-    middle = locks.hold(12 * PAGE, 1)
-    whole = locks.hold(10 * PAGE + 1, 4 * PAGE)  # pages 10 to 14
+    middle = locks.claim(12 * PAGE, 1)
+    whole = locks.claim(10 * PAGE + 1, 4 * PAGE)  # pages 10 to 14
     assert kernel.locked == {10, 11, 12, 13, 14}
     assert kernel.calls[1:] == [("mlock", 10 * PAGE, 2 * PAGE), ("mlock", 13 * PAGE, 2 * PAGE)]
     del whole
@@ -88,7 +88,7 @@ def test_only_the_pages_that_are_new_are_locked_and_those_nobody_else_claims_unl
 
 def test_a_refused_lock_leaves_nothing_locked_but_what_others_claim(kernel: Kernel) -> None:
     locks = kernel.locks()
-    middle = locks.hold(12 * PAGE, 1)
+    middle = locks.claim(12 * PAGE, 1)
     runs = iter([[], [1]])  # 10 and 11 are locked; of 13 and 14 one page, before it fails, as mlock(2) says of EAGAIN
 
     def second_fails(address: int, size: int) -> int:
@@ -96,7 +96,7 @@ def test_a_refused_lock_leaves_nothing_locked_but_what_others_claim(kernel: Kern
         return kernel.mlock(address, size)
 
     locks._calls = second_fails, kernel.munlock
-    assert locks.hold(10 * PAGE, 5 * PAGE) is None
+    assert locks.claim(10 * PAGE, 5 * PAGE) is None
     assert next(runs, None) is None
     assert kernel.locked == {12}
     assert locks.failures == 1
@@ -104,13 +104,13 @@ def test_a_refused_lock_leaves_nothing_locked_but_what_others_claim(kernel: Kern
 
 
 def test_bytes_up_to_the_end_of_a_page_claim_no_page_behind_it(kernel: Kernel) -> None:
-    hold = kernel.locks().hold(3 * PAGE, 2 * PAGE)
+    hold = kernel.locks().claim(3 * PAGE, 2 * PAGE)
     assert kernel.locked == {3, 4}
     assert hold is not None
 
 
 def test_no_bytes_claim_no_page_and_that_succeeds(kernel: Kernel) -> None:
-    assert kernel.locks().hold(3 * PAGE + 7, 0) is not None
+    assert kernel.locks().claim(3 * PAGE + 7, 0) is not None
     assert kernel.calls == []
 
 
@@ -118,8 +118,8 @@ def test_the_first_refusal_is_logged_once_with_its_reason(kernel: Kernel, caplog
     locks = kernel.locks()
     kernel.refuse(0, 0)
     with caplog.at_level(logging.DEBUG, "nomyo"):
-        assert locks.hold(0, 1) is None
-        assert locks.hold(0, 1) is None
+        assert locks.claim(0, 1) is None
+        assert locks.claim(0, 1) is None
     assert [record.getMessage() for record in caplog.records] == [
         f"memory could not be locked (ENOMEM, {os.strerror(errno.ENOMEM)}); buffers are wiped, but may be swapped out"
     ]
@@ -128,8 +128,8 @@ def test_the_first_refusal_is_logged_once_with_its_reason(kernel: Kernel, caplog
 
 def test_whether_memory_can_be_locked_is_tried_once_and_leaves_nothing_locked(kernel: Kernel) -> None:
     locks = kernel.locks()
-    assert locks.works()
-    assert locks.works()
+    assert locks.can_lock()
+    assert locks.can_lock()
     assert [name for name, _, size in kernel.calls if size == PAGE] == ["mlock", "munlock"]
     assert kernel.locked == set()
 
@@ -137,24 +137,24 @@ def test_whether_memory_can_be_locked_is_tried_once_and_leaves_nothing_locked(ke
 def test_memory_that_could_not_be_locked_when_it_was_tried_may_be_later(kernel: Kernel) -> None:
     locks = kernel.locks()
     kernel.refuse(0)
-    assert not locks.works()
-    assert not locks.works()
+    assert not locks.can_lock()
+    assert not locks.can_lock()
     assert locks.failures == 1
-    assert locks.hold(PAGE, 1) is not None
-    assert locks.works()
+    assert locks.claim(PAGE, 1) is not None
+    assert locks.can_lock()
 
 
 def test_a_system_without_mlock_locks_nothing_and_refuses_nothing() -> None:
     locks = PageLocks(None, PAGE)
-    assert locks.hold(PAGE, 1) is None
-    assert not locks.works()
+    assert locks.claim(PAGE, 1) is None
+    assert not locks.can_lock()
     assert (locks.failures, locks.locked_bytes()) == (0, 0)
 
 
 def test_a_claim_dropped_while_the_table_is_in_use_is_settled_by_who_uses_it(kernel: Kernel) -> None:
     # What a finalizer does when the garbage collector starts in the middle of another lock.
     locks = kernel.locks()
-    victim = [locks.hold(PAGE, 1)]
+    victim = [locks.claim(PAGE, 1)]
 
     def collects_garbage(address: int, size: int) -> int:
         victim.clear()
@@ -162,42 +162,42 @@ def test_a_claim_dropped_while_the_table_is_in_use_is_settled_by_who_uses_it(ker
         return kernel.mlock(address, size)
 
     locks._calls = collects_garbage, kernel.munlock
-    other = locks.hold(7 * PAGE, 1)
+    other = locks.claim(7 * PAGE, 1)
     assert kernel.locked == {7}
     assert other is not None
 
 
 def test_a_page_that_was_released_and_mapped_anew_is_locked_anew(kernel: Kernel) -> None:
     locks = kernel.locks()
-    hold = locks.hold(PAGE, 1)
+    hold = locks.claim(PAGE, 1)
     with locks._mutex:  # so that the release has to wait
         del hold
         kernel.locked.clear()  # munmap
-    assert locks.hold(PAGE, 1) is not None
+    assert locks.claim(PAGE, 1) is not None
     assert [name for name, _, _ in kernel.calls] == ["mlock", "munlock", "mlock", "munlock"]
 
 
 def test_a_lock_asked_for_by_a_finalizer_in_the_thread_that_has_the_table_fails_and_is_counted(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pagelocks, "PATIENCE", 0.01)
+    monkeypatch.setattr(pagelocks, "MUTEX_TIMEOUT", 0.01)
     locks = kernel.locks()
     with locks._mutex:
-        assert locks.hold(PAGE, 1) is None
+        assert locks.claim(PAGE, 1) is None
     assert locks.failures == 1
 
 
 def test_after_a_fork_nothing_is_locked_and_older_claims_are_void(kernel: Kernel) -> None:
     locks = kernel.locks()
-    old = locks.hold(PAGE, 1)
+    old = locks.claim(PAGE, 1)
     assert old is not None
     before = old.valid
     assert locks._mutex.acquire()  # a thread that is not there in the child
     kernel.locked.clear()
-    locks.forget()
+    locks.reset_after_fork()
     assert (before, old.valid) == (True, False)
     assert locks.locked_bytes() == 0
-    new = locks.hold(PAGE, 1)
+    new = locks.claim(PAGE, 1)
     del old
     assert kernel.locked == {1}
     assert new is not None
@@ -208,7 +208,7 @@ def test_many_threads_leave_nothing_locked(kernel: Kernel) -> None:
 
     def work(seed: int) -> None:
         for step in range(300):
-            hold = locks.hold((seed * 7 + step * 13) % 50 * 1000, 1 + step * 37 % 9000)
+            hold = locks.claim((seed * 7 + step * 13) % 50 * 1000, 1 + step * 37 % 9000)
             assert hold is not None
             del hold
 
@@ -228,11 +228,11 @@ class Claims(RuleBasedStateMachine):
         super().__init__()
         self.kernel = Kernel()
         self.locks = self.kernel.locks()
-        self.claims: list[tuple[Hold, set[int]]] = []
+        self.claims: list[tuple[PageClaim, set[int]]] = []
 
     @rule(address=st.integers(0, 6 * PAGE), size=st.integers(0, 4 * PAGE))
     def claim(self, address: int, size: int) -> None:
-        hold = self.locks.hold(address, size)
+        hold = self.locks.claim(address, size)
         assert hold is not None
         self.claims.append((hold, {byte // PAGE for byte in range(address, address + size)}))
 
@@ -240,7 +240,7 @@ class Claims(RuleBasedStateMachine):
     def refused(self, address: int, size: int, before: int) -> None:
         self.kernel.refuse(before)
         failures = self.locks.failures
-        hold = self.locks.hold(address, size)
+        hold = self.locks.claim(address, size)
         if hold is None:
             assert self.locks.failures == failures + 1
         else:  # every page was locked already
@@ -271,7 +271,7 @@ def test_a_buffer_on_the_system_is_found_at_its_address() -> None:
 
 def test_a_pinned_buffer_cannot_be_resized_and_can_be_later() -> None:
     buffer = bytearray(10)
-    pin = pagelocks.pinned(buffer)
+    pin = pagelocks.pin(buffer)
     with pytest.raises(BufferError):
         buffer.append(0)
     del pin
@@ -287,10 +287,10 @@ def test_the_system_calls_are_found_and_lock_a_page() -> None:
     calls = pagelocks.system_calls()
     assert calls is not None
     locks = PageLocks(calls)
-    if not locks.works():
+    if not locks.can_lock():
         pytest.skip("this process may not lock memory")
     with mmap.mmap(-1, mmap.PAGESIZE) as memory:
-        hold = locks.hold(pagelocks.address_of(memory), 1)
+        hold = locks.claim(pagelocks.address_of(memory), 1)
         assert hold is not None
         assert locks.locked_bytes() == mmap.PAGESIZE
         del hold

@@ -72,7 +72,7 @@ def test_the_time_of_a_call_that_was_given_up_goes_to_the_next_one() -> None:
     one = limiter(clock)
     slots = [one.reserve(1.0, math.inf) for _ in range(4)]
     assert slots[2] is not None
-    one.give_back(slots[2])
+    one.cancel(slots[2])
     assert [reserved(one, 1.0) for _ in range(2)] == [102.0, 104.0]
 
 
@@ -82,7 +82,7 @@ def test_a_time_that_has_passed_is_not_given_to_another_call() -> None:
     slots = [one.reserve(1.0, math.inf) for _ in range(2)]
     clock.now = 101.5
     assert slots[1] is not None
-    one.give_back(slots[1])
+    one.cancel(slots[1])
     assert reserved(one, 1.0) == 102.0
 
 
@@ -105,7 +105,7 @@ def test_no_two_calls_are_sent_closer_together_than_the_rate_allows(
         while waiting and (first := min(waiting, key=lambda slot: slot.at)).at <= until:
             waiting.remove(first)
             clock.now = max(clock.now, first.at)
-            if one.is_void(first):
+            if one.is_overtaken_by_pause(first):
                 waiting.append(one.reserve(rate, math.inf))
             else:
                 sent.append(first.at)
@@ -113,10 +113,10 @@ def test_no_two_calls_are_sent_closer_together_than_the_rate_allows(
         if what == "pause":
             one.pause(seconds)
         elif what == "return" and waiting:
-            one.give_back(waiting.pop())
+            one.cancel(waiting.pop())
         else:
             waiting.append(one.reserve(rate, math.inf))
-    sent = sorted(sent + [slot.at for slot in waiting if not one.is_void(slot)])
+    sent = sorted(sent + [slot.at for slot in waiting if not one.is_overtaken_by_pause(slot)])
     assert all(later - earlier >= 1 / rate - 1e-6 for earlier, later in pairwise(sent))
 
 
@@ -126,7 +126,7 @@ def test_a_pause_holds_for_every_call_and_ends_with_one_call_at_a_time() -> None
     before = one.reserve(math.inf, math.inf)
     one.pause(10.0)
     assert before is not None
-    assert one.is_void(before)
+    assert one.is_overtaken_by_pause(before)
     times = [reserved(one, math.inf) for _ in range(5)]
     assert 110.0 < times[0] <= 111.0
     assert all(0.05 <= later - earlier <= 0.15 for earlier, later in pairwise(times))
@@ -141,7 +141,7 @@ def test_a_pause_shorter_than_the_queue_does_not_give_times_out_twice() -> None:
     before = [one.reserve(2.0, math.inf) for _ in range(10)]
     one.pause(1.2)
     after = [reserved(one, 2.0) for _ in range(3)]
-    kept = [slot.at for slot in before if slot is not None and not one.is_void(slot)]
+    kept = [slot.at for slot in before if slot is not None and not one.is_overtaken_by_pause(slot)]
     assert kept == [101.5, 102.0, 102.5, 103.0, 103.5, 104.0, 104.5]
     assert after == [105.0, 105.5, 106.0]
 
@@ -169,7 +169,7 @@ def test_calls_that_miss_their_time_because_the_loop_stood_still_are_not_sent_to
     sent: list[float] = []
 
     async def call() -> None:
-        await queue.turn(None, lambda: math.inf, asyncio.sleep)
+        await queue.wait_turn(None, lambda: math.inf, asyncio.sleep)
         sent.append(time.monotonic())
 
     async def main() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nomyo.redaction import REDACTED, RUN, SECRET_MINIMUM, Redaction, texts
+from nomyo.redaction import REDACTED, RUN, SECRET_MINIMUM, Redaction, content_texts
 
 SECRET = "Where did we bury the treasure, and who else was there on that night?"
 # Nothing of these letters is part of the word that takes their place.
@@ -96,8 +96,8 @@ def test_texts_are_all_but_keys_roles_and_types() -> None:
         "tools": [{"type": "function", "function": {"name": "c", "parameters": {"d": {"enum": ["e"]}}}}],
         "n": 1,
     }
-    assert sorted(texts(value)) == ["a", "b", "c", "e"]
-    assert list(texts(None)) == []
+    assert sorted(content_texts(value)) == ["a", "b", "c", "e"]
+    assert list(content_texts(None)) == []
 
 
 @pytest.mark.parametrize(

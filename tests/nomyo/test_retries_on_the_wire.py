@@ -86,7 +86,7 @@ class Patient:
                 gated=False,
             )
             try:
-                return await service.run(request, seconds=seconds, max_retries=max_retries)
+                return await service.run(request, time_limit=seconds, max_retries=max_retries)
             finally:
                 await transport.aclose()
 
@@ -257,12 +257,12 @@ def test_the_deadline_holds_over_all_tries(wire: Wire) -> None:
 @pytest.mark.parametrize("path", ["/v1", "/eu/v1/", "/v1/chat", "/v1/chat/completions"])
 def test_a_base_url_of_an_openai_api_is_recognized_when_the_key_is_not_found(wire: Wire, path: str) -> None:
     failure = wire.refused(NotFoundError, {"base_url": wire.router.url + path})
-    assert f"give it without {path.removeprefix('/eu').rstrip('/')}: the client appends its own paths" in str(failure)
+    assert f"remove {path.removeprefix('/eu').rstrip('/')}, since the client appends its own paths" in str(failure)
     assert (failure.stage, wire.posts) == ("key", [])
 
 
 def test_another_base_url_without_a_key_gets_no_advice_about_v1(wire: Wire) -> None:
-    assert "without" not in str(wire.refused(NotFoundError, {"base_url": f"{wire.router.url}/v10"}))
+    assert "remove" not in str(wire.refused(NotFoundError, {"base_url": f"{wire.router.url}/v10"}))
 
 
 def test_the_date_of_the_response_is_what_retry_after_is_compared_with(patient: Patient) -> None:

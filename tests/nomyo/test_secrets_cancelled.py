@@ -122,7 +122,7 @@ async def cancelled(work: Awaitable[Any], seconds: float) -> None:
 
 
 def test_without_the_guard_a_cancelled_call_leaves_much(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo.traceback_scrubbing._without_frames", lambda error, method: error)
+    monkeypatch.setattr("nomyo.traceback_scrubbing._scrubbed", lambda error, method: error)
     with pytest.raises(AssertionError, match=r"error\.Cance"):
         given_up(stage, "the answer", cancelled)
 

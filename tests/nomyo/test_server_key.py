@@ -83,12 +83,12 @@ def test_it_is_renewed_when_that_is_asked_for_and_used_from_then_on() -> None:
     server = Server(PEM_ONE, PEM_TWO)
     cache = server.keys()
     assert run(cache.get()).fingerprint == PIN_ONE
-    assert run(cache.renewed()).fingerprint == PIN_TWO
+    assert run(cache.refresh()).fingerprint == PIN_TWO
     assert run(cache.get()).fingerprint == PIN_TWO
     assert server.fetches == 2
 
 
-@pytest.mark.parametrize("ask", ["get", "renewed"])
+@pytest.mark.parametrize("ask", ["get", "refresh"])
 def test_those_who_ask_at_once_share_one_fetch(ask: str) -> None:
     server = Server()
     cache = server.keys()
@@ -110,8 +110,8 @@ def test_on_another_loop_it_is_the_same_key() -> None:
     first = run(cache.get())
     assert run(cache.get()) is first
     assert server.fetches == 1
-    run(cache.renewed())
-    run(cache.renewed())
+    run(cache.refresh())
+    run(cache.refresh())
     assert server.fetches == 3
     assert cache._fetches == {}
 
@@ -220,7 +220,7 @@ def test_a_failure_is_told_to_each_who_waits_as_an_error_of_its_own(error: Nomyo
         while traceback is not None:
             places.append(traceback.tb_frame.f_code.co_name)
             traceback = traceback.tb_next
-        assert "_renew" not in places
+        assert "_refresh" not in places
         assert "fetch" not in places
 
 
@@ -239,7 +239,7 @@ def test_a_key_that_is_known_outlives_a_failed_renewal_within_its_time() -> None
     cache = server.keys()
     run(cache.get())
     with pytest.raises(APIConnectionError):
-        run(cache.renewed())
+        run(cache.refresh())
     assert run(cache.get()).fingerprint == PIN_ONE
     server.now += LIFETIME
     with pytest.raises(APIConnectionError):
@@ -314,9 +314,9 @@ def test_a_key_that_changes_is_told_in_the_log_by_fingerprint_alone(caplog: pyte
     cache = server.keys()
     with caplog.at_level(logging.DEBUG, "nomyo"):
         run(cache.get())
-        run(cache.renewed())
+        run(cache.refresh())
         assert caplog.records == []
-        run(cache.renewed())
+        run(cache.refresh())
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("nomyo", "WARNING")
     assert record.getMessage() == f"the server's key changed from {PIN_ONE} to {PIN_TWO}"

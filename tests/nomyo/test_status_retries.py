@@ -142,7 +142,7 @@ def test_some_statuses_may_be_retried_but_not_a_503_that_means_no_tpm(tier: str 
     expected = set(RETRYABLE)
     if tier == "maximum" and wait is None:
         expected -= {503}
-    assert {code for code in range(100, 600) if status.may_be_retried(code, tier, wait)} == expected
+    assert {code for code in range(100, 600) if status.is_retryable(code, tier, wait)} == expected
 
 
 def draw() -> float:
@@ -154,23 +154,23 @@ def nobody() -> float:
 
 
 def test_what_the_server_asks_for_is_waited_and_no_more() -> None:
-    assert status.wait_before(0, 5.0, 100.0, nobody) == 5.0
-    assert status.wait_before(7, 0.0, 100.0, nobody) == 0.0
-    assert status.wait_before(0, 60.0, 100.0, nobody) == 60.0
+    assert status.retry_delay(0, 5.0, 100.0, nobody) == 5.0
+    assert status.retry_delay(7, 0.0, 100.0, nobody) == 0.0
+    assert status.retry_delay(0, 60.0, 100.0, nobody) == 60.0
 
 
 def test_more_than_a_minute_is_not_waited_for() -> None:
-    assert status.wait_before(0, 60.001, math.inf, nobody) is None
-    assert status.wait_before(0, 1800.0, math.inf, nobody) is None
+    assert status.retry_delay(0, 60.001, math.inf, nobody) is None
+    assert status.retry_delay(0, 1800.0, math.inf, nobody) is None
 
 
 def test_a_wait_that_would_last_to_the_deadline_is_not_begun() -> None:
-    assert status.wait_before(0, 5.0, 5.001, nobody) == 5.0
-    assert status.wait_before(0, 5.0, 5.0, nobody) is None
-    assert status.wait_before(0, 0.0, 0.0, nobody) is None
-    assert status.wait_before(2, None, 2.0, draw) is None
-    assert status.wait_before(2, None, 2.1, draw) == 2.0
-    assert status.wait_before(0, None, -1.0, draw) is None
+    assert status.retry_delay(0, 5.0, 5.001, nobody) == 5.0
+    assert status.retry_delay(0, 5.0, 5.0, nobody) is None
+    assert status.retry_delay(0, 0.0, 0.0, nobody) is None
+    assert status.retry_delay(2, None, 2.0, draw) is None
+    assert status.retry_delay(2, None, 2.1, draw) == 2.0
+    assert status.retry_delay(0, None, -1.0, draw) is None
 
 
 @given(
@@ -183,7 +183,7 @@ def test_all_waits_of_a_call_together_stay_below_its_deadline(
 ) -> None:
     left = deadline
     for count, each in enumerate(asked):
-        wait = status.wait_before(count, each, left, lambda: fraction)
+        wait = status.retry_delay(count, each, left, lambda: fraction)
         if wait is None:
             break
         assert 0 <= wait <= 60

@@ -68,27 +68,27 @@ def written(value: object) -> bytes:
     return bytes(buffer)
 
 
-@pytest.fixture(params=[1, 2, 3, 7, strict_json.LONG], ids=lambda size: f"slices of {size}")
+@pytest.fixture(params=[1, 2, 3, 7, strict_json.LONG_TEXT], ids=lambda size: f"slices of {size}")
 def slices(request: pytest.FixtureRequest) -> Iterator[int]:
     """Strings are cut into slices of so many characters."""
-    with patch.object(strict_json, "LONG", request.param):
+    with patch.object(strict_json, "LONG_TEXT", request.param):
         yield request.param
 
 
-@given(value=trees(KEYS), size=st.sampled_from([1, 2, 3, 7, 20, strict_json.LONG]))
+@given(value=trees(KEYS), size=st.sampled_from([1, 2, 3, 7, 20, strict_json.LONG_TEXT]))
 @example(value={"a": "\U0001f600" * 5}, size=1)
 @example(value="\ud83d\ude00", size=1)
 @example(value={None: "xx", True: "yy", 1.5: ("zz",), 7: {}}, size=1)
 @example(value=[[], {}, (), "", "x"], size=1)
 def test_what_is_written_is_what_json_dumps_writes_however_it_is_cut(value: Any, size: int) -> None:
-    with patch.object(strict_json, "LONG", size):
+    with patch.object(strict_json, "LONG_TEXT", size):
         assert written(value) == json.dumps(value).encode()
 
 
 @pytest.mark.parametrize("character", ["a", "é", "€", "\U0001f600", "\ud83d", '"', "\\", "\x00", "\n", "\x7f"])
 @pytest.mark.parametrize("around", [-2, -1, 0, 1, 2])
 def test_a_long_string_is_whole_at_the_border_of_a_slice(character: str, around: int) -> None:
-    text = "x" * (strict_json.LONG + around) + character * 3 + "y" * 10
+    text = "x" * (strict_json.LONG_TEXT + around) + character * 3 + "y" * 10
     assert written(text) == json.dumps(text).encode()
     assert (
         written({"messages": [{"content": text, text: ()}]})
@@ -120,12 +120,12 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_long_string_is_written_in_slices_so_that_other_threads_get_their_turn(
     wrap: Callable[[object], object], at_once: list[int]
 ) -> None:
-    strict_json.encode(wrap("€" * (3 * strict_json.LONG + 5)))
-    assert max(at_once) == strict_json.LONG
-    assert at_once.count(strict_json.LONG) == 3
+    strict_json.encode(wrap("€" * (3 * strict_json.LONG_TEXT + 5)))
+    assert max(at_once) == strict_json.LONG_TEXT
+    assert at_once.count(strict_json.LONG_TEXT) == 3
     at_once.clear()
-    strict_json.encode(wrap(["x" * (strict_json.LONG // 2)] * 10))
-    assert max(at_once) < strict_json.LONG
+    strict_json.encode(wrap(["x" * (strict_json.LONG_TEXT // 2)] * 10))
+    assert max(at_once) < strict_json.LONG_TEXT
 
 
 def test_a_short_value_is_written_at_once(at_once: list[int]) -> None:
@@ -136,7 +136,7 @@ def test_a_short_value_is_written_at_once(at_once: list[int]) -> None:
 
 @pytest.mark.parametrize("slices_of_it", [1, 2, 3])
 def test_a_string_of_whole_slices_is_written_once(slices_of_it: int) -> None:
-    text = "€" * (slices_of_it * strict_json.LONG)
+    text = "€" * (slices_of_it * strict_json.LONG_TEXT)
     assert written(text) == json.dumps(text).encode()
 
 
@@ -226,7 +226,7 @@ def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
 ) -> None:
     if long:
         rest = value if isinstance(value, dict) else {"value": value}
-        value = {"first": "x" * strict_json.LONG, **rest}
+        value = {"first": "x" * strict_json.LONG_TEXT, **rest}
         message = message.replace(f"payload: {NOT_JSON}", f"value: {NOT_JSON}")
     with pytest.raises(ArgumentError) as caught:
         do(value)
@@ -240,7 +240,7 @@ def test_what_json_cannot_say_is_refused_by_its_place_and_not_quoted(
 
 @pytest.mark.parametrize("key", [math.nan, math.inf, b"a", (1,), 10**5000], ids=lambda key: type(key).__name__)
 def test_a_key_that_is_none_is_refused_also_before_a_long_text(key: Any) -> None:
-    for value in ({key: "x" * strict_json.LONG}, {"a": [{key: ["x" * strict_json.LONG]}]}):
+    for value in ({key: "x" * strict_json.LONG_TEXT}, {"a": [{key: ["x" * strict_json.LONG_TEXT]}]}):
         with pytest.raises(ArgumentError, match=r"expected .* key"):
             strict_json.encode(value)
 
@@ -332,7 +332,7 @@ def test_text_beyond_ascii_passes() -> None:
 
 def test_what_was_written_before_a_fault_is_wiped() -> None:
     buffer = bytearray()
-    with patch.object(strict_json, "LONG", 4):
+    with patch.object(strict_json, "LONG_TEXT", 4):
         assert strict_json._write([SECRET, SECRET, object()], buffer) is False
     assert len(buffer) > 2 * len(SECRET)
     assert not any(buffer)
@@ -371,7 +371,13 @@ def test_lists_that_are_copied_at_once_are_looked_at_all_the_same(values: list[A
 
 
 @pytest.mark.parametrize(
-    "count", [strict_json._ITEMS - 1, strict_json._ITEMS, strict_json._ITEMS + 1, 3 * strict_json._ITEMS]
+    "count",
+    [
+        strict_json._SLICE_ITEMS - 1,
+        strict_json._SLICE_ITEMS,
+        strict_json._SLICE_ITEMS + 1,
+        3 * strict_json._SLICE_ITEMS,
+    ],
 )
 def test_long_lists_are_written_in_parts(count: int) -> None:
     for value in (["x" * 300] * count, list(range(count)) * 20, [{"content": "x" * 300}] * count):
@@ -393,14 +399,14 @@ def test_nesting_has_an_end_before_python_gives_up(kind: str) -> None:
             value = [value, 0.5, "x"] if kind == "lists" or (kind == "both" and level % 2) else {"a": value, "b": None}
         return value
 
-    for inside in (SECRET, SECRET * strict_json.LONG):
+    for inside in (SECRET, SECRET * strict_json.LONG_TEXT):
         assert strict_json.snapshot(around(200, inside)) == around(200, inside)
         assert written(around(200, inside)) == json.dumps(around(200, inside)).encode()
         for levels in (202, 400):
             with pytest.raises(ArgumentError, match="nested too deeply"):
                 strict_json.snapshot(around(levels, inside))
     with pytest.raises(ArgumentError, match="nested too deeply"):
-        strict_json.encode(around(400, SECRET * strict_json.LONG))
+        strict_json.encode(around(400, SECRET * strict_json.LONG_TEXT))
 
 
 def test_one_list_may_stand_in_several_places() -> None:
@@ -413,11 +419,13 @@ def test_one_list_may_stand_in_several_places() -> None:
 
 def test_the_hint_tells_long_payloads_from_short_ones() -> None:
     assert strict_json.size_hint({"a": ["xx", ("yyy", {"k": "zzzz"})], "b": 5}) == 9 + 8
-    assert strict_json.size_hint([0] * strict_json.LONG) == strict_json.LONG
-    assert strict_json.size_hint([{"k": ""}] * strict_json.LONG) == strict_json.LONG
-    assert strict_json.size_hint(["x" * strict_json.LONG, "y"]) >= strict_json.LONG
-    assert strict_json.size_hint({"m": [{"content": "x"}] * 3, "n": "y" * strict_json.LONG}) >= strict_json.LONG
-    assert strict_json.size_hint(["x"] * (2 * strict_json.LONG)) >= strict_json.LONG
+    assert strict_json.size_hint([0] * strict_json.LONG_TEXT) == strict_json.LONG_TEXT
+    assert strict_json.size_hint([{"k": ""}] * strict_json.LONG_TEXT) == strict_json.LONG_TEXT
+    assert strict_json.size_hint(["x" * strict_json.LONG_TEXT, "y"]) >= strict_json.LONG_TEXT
+    assert (
+        strict_json.size_hint({"m": [{"content": "x"}] * 3, "n": "y" * strict_json.LONG_TEXT}) >= strict_json.LONG_TEXT
+    )
+    assert strict_json.size_hint(["x"] * (2 * strict_json.LONG_TEXT)) >= strict_json.LONG_TEXT
 
 
 @pytest.mark.parametrize("kind", ["list", "dict"])

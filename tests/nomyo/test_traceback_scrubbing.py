@@ -289,7 +289,7 @@ def test_a_group_with_an_interrupt_stays_one_that_quotes_nothing() -> None:
 
 
 def test_an_error_without_a_place_says_so() -> None:
-    assert traceback_scrubbing._place(ValueError()) == "an unknown place"
+    assert traceback_scrubbing._source_line(ValueError()) == "an unknown line"
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ _OPTIONS: Final = {
 """Parameter of the client at the start of a message → option of the command that sets it."""
 
 _KEY_HINTS: Final = {
-    "give its password": "pass the file of its password as --key-password-file",
+    "pass its password": "pass the file of its password as --key-password-file",
     "omit the password": "omit --key-password-file",
 }
 """Hint of a `KeyStoreError` → the same hint in terms of the command's options."""
@@ -215,7 +215,7 @@ def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -
         InternalError,
         KeyStoreError,
     )  # fmt: skip
-    from nomyo.transport import FAILED, REFUSED
+    from nomyo.transport import CONNECTION_FAILED, CONNECTION_REFUSED
 
     text = str(error)
     if isinstance(error, InsecureURLError) and "allow_http=True; or" in text:
@@ -229,11 +229,11 @@ def command_error(error: NomyoError, host: str = "", *, keyless: bool = False) -
         return CommandError(f"{error.path}: {error.problem}; {_KEY_HINTS.get(error.hint, error.hint)}")
     if isinstance(error, (ArgumentError, InternalError)):
         return CommandError(
-            _name_option(text).replace("; give the API key as api_key", "; every user could see it in the process list")
+            _name_option(text).replace("; pass the API key as api_key", "; every user could see it in the process list")
         )
     hint = _NO_KEY if keyless and isinstance(error, AuthenticationError) else _find_hint(error)
-    problem = text.removeprefix(FAILED)
-    hint = _local_hint(text, host, refused=text.endswith(REFUSED)) or hint
+    problem = text.removeprefix(CONNECTION_FAILED)
+    hint = _local_hint(text, host, refused=text.endswith(CONNECTION_REFUSED)) or hint
     problem = problem if host in problem else f"{host}: {problem}"
     return CommandError(f"{problem}; {hint}" if hint else problem)
 
@@ -260,12 +260,12 @@ def _local_hint(text: str, host: str, *, refused: bool) -> str:
 
 def _find_hint(error: NomyoError) -> str:
     from nomyo.errors import APIError
-    from nomyo.rate_limit import QUEUE_FULL
+    from nomyo.rate_limit import QUEUE_FULL_PREFIX
     from nomyo.status import NOT_FROM_ROUTER
 
     text = str(error)
     with_hint = ("SSL_CERT_FILE", "the client appends its own paths", "(407)", "check scheme and port")
-    if text.startswith(QUEUE_FULL) or any(part in text for part in with_hint):
+    if text.startswith(QUEUE_FULL_PREFIX) or any(part in text for part in with_hint):
         return ""  # the message contains the hint
     if NOT_FROM_ROUTER in text:
         return _CHECK_BASE_URL

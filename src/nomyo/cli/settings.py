@@ -71,11 +71,11 @@ def check_variables() -> None:
     for name in os.environ:
         if not name.upper().startswith(_PREFIX) or name in VARIABLES.values():
             continue
-        from nomyo.options import meant_by  # imported here since it imports policies and ledgers
+        from nomyo.options import intended_option  # imported here since it imports policies and ledgers
 
-        suggestion = meant_by(name, tuple(VARIABLES.values()))
+        suggestion = intended_option(name, tuple(VARIABLES.values()))
         if suggestion not in VARIABLES.values():  # it may resemble an option of the library
-            suggestion = VARIABLES.get(meant_by(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or "")
+            suggestion = VARIABLES.get(intended_option(name[len(_PREFIX) :].lower(), tuple(VARIABLES)) or "")
         if suggestion is not None:
             raise CommandError(
                 f"{name[:40]}: unknown environment variable; did you mean {suggestion}? Otherwise unset it"

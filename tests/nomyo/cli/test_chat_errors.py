@@ -134,7 +134,7 @@ def test_an_answer_at_another_tier_is_not_handed_over(router: PlainRouter) -> No
     right = router.metadata
     router.metadata = lambda request: {**_dict(right(request)), "security_tier": "standard"}
     answer = complaint(run("chat", "--tier", "maximum", PROMPT))
-    assert "expected 'maximum', as requested, got 'standard'; the response is not released" in answer
+    assert "expected 'maximum', as requested, got 'standard'; the completion is not released" in answer
 
 
 def _dict(value: object) -> dict[str, Any]:

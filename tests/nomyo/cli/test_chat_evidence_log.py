@@ -58,5 +58,5 @@ def test_an_answer_that_cannot_be_kept_is_not_printed(router: PlainRouter, here:
     router.complete = tamper
     ran = run("chat", "--evidence-log", LEDGER, PROMPT)
     assert (ran.status, ran.out) == (2, "")
-    assert "could not be stored, so it is not released" in ran.err
+    assert "could not be stored, so the completion is not released" in ran.err
     assert len(router.posts) == 1

@@ -76,7 +76,7 @@ def test_a_password_may_come_from_standard_input(here: Path) -> None:
 def test_a_key_is_never_overwritten(pair: str) -> None:
     before = Path(pair, "private_key.pem").read_bytes()
     answer = complaint(run("keys", "generate", pair))
-    assert "already exists and is not overwritten; name another folder" in answer
+    assert "already exists and is not overwritten; use a different folder" in answer
     assert Path(pair, "private_key.pem").read_bytes() == before
 
 
@@ -134,7 +134,7 @@ def of_another(pair: Path) -> None:
         (others_may_read, "has mode 0644: others may use it; chmod 600"),
         (others_may_write, "has mode 0777: others may write to it; chmod go-w"),
         (linked, "is a symbolic link"),
-        (of_another, "belongs to another private key"),
+        (of_another, "belongs to a different private key"),
     ],
 )
 def test_show_says_why_a_client_would_not_use_a_key_and_shows_it_all_the_same(

@@ -31,7 +31,7 @@ def test_a_key_is_made_at_start_of_the_size_asked_for() -> None:
 
 
 def test_a_size_that_no_client_could_use_is_refused() -> None:
-    with pytest.raises(RouterError, match="server_key_bits: a key has 2048 to 16384 bits, not 1024"):
+    with pytest.raises(RouterError, match="server_key_bits: expected a key size of 2048 to 16384 bits, got 1024"):
         ServerKey.load_or_generate(RouterOptions(server_key_bits=1024))
 
 
