@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from nomyo_attest.audit.cause_counts import Position
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
     BOOTS_LISTED,
@@ -51,8 +52,6 @@ SELECT COUNT(CASE WHEN before IS NULL OR clock_epoch - before > {seconds} THEN 1
     SELECT clock_epoch, LAG(clock_epoch) OVER (ORDER BY clock_epoch) AS before
     FROM boots JOIN causes USING (cause) WHERE {column} = ? AND aik = x'' AND clock_epoch <> '')
 """
-
-Position = tuple[int, int, str, int]
 
 
 def cause_groups_of(store: Store) -> tuple[list[CauseGroup], int]:

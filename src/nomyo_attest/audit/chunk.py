@@ -11,7 +11,7 @@ import msgspec
 from nomyo_attest.audit.cause_counts import BootCount, BootKey, CauseSample
 from nomyo_attest.audit.row import VERDICTS
 
-COUNTERS: Final = len(VERDICTS) + 2
+COUNTERS_PER_SOURCE: Final = len(VERDICTS) + 2
 """Number of counters for each source; see `ChunkResult.counts`."""
 
 LINES_LISTED: Final = 10
@@ -126,8 +126,8 @@ class ChunkResult(msgspec.Struct, kw_only=True):
         facts: a fact for each record that was appraised or is unreadable.
         profiles: PCR profile → its PCR values, as JSON text.
         tallies: a tally for each source, rule and outcome.
-        counts: source number → `COUNTERS` numbers: records by verdict, in the order of `VERDICTS`; then records outside
-            the window by the client's clock, and records outside the window by the server's clock.
+        counts: source number → `COUNTERS_PER_SOURCE` numbers: records by verdict, in the order of `VERDICTS`; then
+            records outside the window by the client's clock, and records outside the window by the server's clock.
         failures: rows (JSON) whose verdict is contraindicated, none or unreadable; the first `FAILURES_LISTED`.
         not_established: sentences that state what the results do not establish.
         released: (released, gate, index in `VERDICTS`) → number of records of ledgers that state whether the completion

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from nomyo_attest.audit.cause_counts import CauseCounts
-from nomyo_attest.audit.chunk import COUNTERS, LINES_LISTED, Chunk, ChunkResult, Fact, RawRecord, Tally
+from nomyo_attest.audit.chunk import COUNTERS_PER_SOURCE, LINES_LISTED, Chunk, ChunkResult, Fact, RawRecord, Tally
 from nomyo_attest.audit.record import OutsideWindow, RecordAppraiser, consequences_of, unreadable_row
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS, Row, encode_row
 from nomyo_attest.audit.summary import CONSEQUENCE, FAILURES_LISTED
@@ -75,7 +75,7 @@ class _ResultBuilder:
         """Count one record of a source; `index` is that of a counter in `ChunkResult.counts`."""
         counts = self._counts.get(source)
         if counts is None:
-            counts = self._counts[source] = [0] * COUNTERS
+            counts = self._counts[source] = [0] * COUNTERS_PER_SOURCE
         counts[index] += 1
 
     def add(self, record: RawRecord, row: Row, not_established: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import nomyo_attest as na
-from nomyo_attest.audit.chunk import COUNTERS, ChunkResult, Fact, SourceEnd, Tally
+from nomyo_attest.audit.chunk import COUNTERS_PER_SOURCE, ChunkResult, Fact, SourceEnd, Tally
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarize import summarize
 from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary
@@ -44,7 +44,7 @@ def result(facts: Iterable[Fact] = (), number: int = 0, **fields: Any) -> ChunkR
     facts = list(facts)
     counts: dict[int, list[int]] = {}
     for fact in facts:
-        counts.setdefault(fact.source, [0] * COUNTERS)[fact.verdict] += 1
+        counts.setdefault(fact.source, [0] * COUNTERS_PER_SOURCE)[fact.verdict] += 1
     given: dict[str, Any] = {
         "rows": b"", "written": len(facts), "profiles": {}, "tallies": [], "counts": counts, "failures": [],
         "not_established": set(), "released": {}, "source_ends": (), "progress": 0,
