@@ -1,4 +1,4 @@
-"""Decode evidence as far as possible, without a verdict, as plain data and as text."""
+"""Decode evidence as far as possible, as plain data and as text, without appraising it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMAT: Final = "nomyo-attest-inspect/1"
 _CLAIMS_MAXIMUM: Final = 64
 _CLAIM_DEPTH: Final = 4
 _CLAIM_CHARACTERS: Final = 300
-"""Limits on the server's claims that are shown; the protocol has far fewer."""
+"""Limits on the claims that are shown. Responses have far fewer and shorter claims."""
 
 T = TypeVar("T")
 
@@ -36,8 +36,8 @@ T = TypeVar("T")
 def inspection(evidence: Evidence) -> tuple[dict[str, Any], list[ParseError]]:
     """Return the content of `evidence` as JSON-compatible values, and the errors of blobs that do not parse.
 
-    Nothing is appraised: ``matches`` and ``hierarchy`` are arithmetic on the values beside them. ``obfuscated`` says
-    whether a TPM obfuscates firmwareVersion, resetCount and restartCount for this key, None if that is unknown (Part 1,
+    Nothing is appraised: ``matches`` and ``hierarchy`` are computed from the values beside them. ``obfuscated`` states
+    whether a TPM obfuscates firmwareVersion, resetCount and restartCount for this key; None if that is unknown (Part 1,
     "Clock", "firmwareVersion").
     """
     document: dict[str, Any] = {
@@ -77,7 +77,7 @@ def _value_and_framing(framed: Framed[Any] | None) -> tuple[Structure | None, st
 
 
 def _blob(data: bytes, error: ParseError | None, value: Structure | None, framing: str | None) -> dict[str, Any]:
-    """Describe one blob: its fields; or where parsing failed, and its bytes."""
+    """Describe a blob: its fields or, if it does not parse, the error and the bytes."""
     names = ("where", "offset", "expected", "got")
     return {
         "bytes": len(data),
@@ -156,25 +156,25 @@ def _test_key(evidence: Evidence, key: Framed[TPMT_PUBLIC] | None, quote: Framed
 
 
 def _claims(evidence: Evidence) -> dict[str, Any]:
-    """Return the server's claims by the paths that a policy's ``[claims]`` uses; text is cut at 300 characters."""
+    """Return path → claim of the server, with paths as in a policy's ``[claims]``. Long text is cut."""
     claims: dict[str, Any] = {}
 
     def walk(holder: dict[Any, Any], path: str, depth: int) -> None:
         for key, value in holder.items():
             if len(claims) == _CLAIMS_MAXIMUM:
                 return
-            where = f"{path}{str(key)[:_CLAIM_CHARACTERS]}"
-            if where in ("payload_id", "tpm_attestation"):
+            claim_path = f"{path}{str(key)[:_CLAIM_CHARACTERS]}"
+            if claim_path in ("payload_id", "tpm_attestation"):
                 continue
             if isinstance(value, dict) and value and depth < _CLAIM_DEPTH:
-                walk(value, f"{where}.", depth + 1)
+                walk(value, f"{claim_path}.", depth + 1)
             elif value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 1 << 64):
-                claims[where] = value
+                claims[claim_path] = value
             elif isinstance(value, str):
-                claims[where] = value[:_CLAIM_CHARACTERS]
+                claims[claim_path] = value[:_CLAIM_CHARACTERS]
             else:
                 kinds = {int: "a large number", float: "a number", list: "an array", dict: "an object"}
-                claims[where] = {"kind": kinds.get(type(value), f"a {type(value).__name__}")}
+                claims[claim_path] = {"kind": kinds.get(type(value), f"a {type(value).__name__}")}
 
     walk(dict(evidence.claims), "", 1)
     return claims
@@ -183,9 +183,9 @@ def _claims(evidence: Evidence) -> dict[str, Any]:
 # ---- fields
 
 _IN_HEX: Final = {"magic": 8, "firmware_version": 16}
-"""Fields that are conventionally hexadecimal, with their number of digits; other numbers are decimal."""
+"""Fields that are shown in hexadecimal, with their number of digits; other numbers are decimal."""
 
-_SPELLED: Final = {"curve_id": "curveID"}
+_IRREGULAR_NAMES: Final = {"curve_id": "curveID"}
 """Field names of Part 2 that a mechanical conversion to camelCase gets wrong."""
 
 
@@ -221,7 +221,7 @@ def _plain(name: str, value: Any) -> Any:
 def field_name(field: str) -> str:
     """Return a field's name as Part 2 spells it: ``"extra_data"`` → ``"extraData"``."""
     first, *rest = field.split("_")
-    return _SPELLED.get(field) or first + "".join(word.title() for word in rest)
+    return _IRREGULAR_NAMES.get(field) or first + "".join(word.title() for word in rest)
 
 
 # ---- text
@@ -233,16 +233,16 @@ _OBFUSCATION: Final = {
     False: "",
     None: " (may be obfuscated: the key's hierarchy is unknown)",
 }
-"""Fields that a TPM obfuscates for keys outside the endorsement and platform hierarchies, and the note on each."""
+"""Notes on the fields that a TPM obfuscates for keys outside the endorsement and platform hierarchies."""
 
-_SAME: Final = {True: "the same", False: "NOT the same", None: "cannot be compared"}
+_COMPARISONS: Final = {True: "the same", False: "NOT the same", None: "cannot be compared"}
 
 
 def inspection_text(name: str, document: dict[str, Any], style: TextStyle) -> str:
-    """Format the document that `inspection` returns, without a final line end."""
+    """Format the document that `inspection` returns, without a final newline."""
     lines = [style.paint(sanitize(name), "bold"), ""]
     if not document["available"]:
-        lines += style.wrap(f"There is no evidence: {excerpt(document['absence'] or '')}.")
+        lines += style.wrap(f"No evidence: {excerpt(document['absence'] or '')}.")
         lines += _claim_rows(document, style)
         return "\n".join(lines)
     lines += _freshness(document, style)
@@ -268,7 +268,7 @@ def _freshness(document: dict[str, Any], style: TextStyle) -> list[str]:
     if nonce["of_payload_id"] is not None:
         rows.append(("its nonce", f"{nonce['of_payload_id']} (SHA-256(payload id)[:16])"))
     if nonce["extra_data"] is not None:
-        compared = f" ({_SAME[nonce['matches']]})" if nonce["matches"] is not None else ""
+        compared = f" ({_COMPARISONS[nonce['matches']]})" if nonce["matches"] is not None else ""
         rows.append(("extraData", (nonce["extra_data"] or "no bytes") + compared))
     return [_title("Freshness", style), *style.pairs(rows)]
 
@@ -286,20 +286,18 @@ def _pcr_rows(document: dict[str, Any], style: TextStyle) -> list[str]:
             rows.append(("", f"= {of_values}, in signed order"))
         else:
             rows.append(
-                ("", f"{of_values}: {digest['of_values'] or 'cannot be computed'} ({_SAME[digest['matches']]})")
+                ("", f"{of_values}: {digest['of_values'] or 'cannot be computed'} ({_COMPARISONS[digest['matches']]})")
             )
     return ["", _title(f"PCRs {sanitize(document['pcr_banks'])}", style), *style.pairs(rows)]
 
 
 def _aik_rows(document: dict[str, Any], style: TextStyle) -> list[str]:
     aik = document["aik"]
-    unknown = "not known: a blob does not parse"
+    unknown = "unknown: a blob does not parse"
     if aik["hierarchy"]:
         hierarchy = f"{aik['hierarchy']}: qualifiedSigner is that of a primary key in it"
     elif aik["name"] and aik["qualified_signer"] is not None:
-        hierarchy = (
-            "none: the AIK is the child of another key, another key signed, or this is not the public area that signed"
-        )
+        hierarchy = "none: the AIK is not a primary key, or the quote was signed by a different key"
     else:
         hierarchy = unknown
     rows = [

@@ -14,7 +14,7 @@ _NAME_MAX: Final = 200
 _LIMITS_MAXIMUM: Final = 30
 """Maximum limits that are listed; there are about a dozen."""
 
-_UNCONFIRMED: Final = "came with its response, and nothing else confirms it"
+_UNCONFIRMED: Final = "arrived with its response, and nothing else confirms it"
 
 
 def trust_text(summary: Summary) -> str:

@@ -12,11 +12,18 @@ from nomyo_attest.report.formatting import Ink, TextStyle, count, excerpt, firmw
 
 CHECK_FORMAT: Final = "nomyo-attest-policy-check/1"
 
+UNSAFE_EFFECTS: Final = {
+    "unsafe_any_nonce": "a quote made for any other request is accepted",
+    "unsafe_accept_any_pcrs": "a policy without reference values may be used",
+    "unsafe_warn_until": "until then, evidence that fails the rules listed below as warnings is accepted",
+}
+"""Unsafe key of a policy → its effect."""
+
 _INKS: Final[dict[Weight, Ink]] = {Weight.WARNING: "warn", Weight.NOTE: "dim"}
 
 
 def policy_text(policy: AppraisalPolicy, style: TextStyle) -> str:
-    """Format `policy` as a table, without a final line end: reference values first, then its other requirements."""
+    """Format `policy` as a table, without a final newline: reference values first, then its other requirements."""
     lines = [style.paint(f"policy {sanitize(policy.id)}", "bold")]
     if policy.description:
         lines += style.wrap(excerpt(policy.description, 2000), "  ")
@@ -24,17 +31,14 @@ def policy_text(policy: AppraisalPolicy, style: TextStyle) -> str:
     if policy.valid_from or policy.valid_until:
         rows.append(("period", " ".join(_period(policy))))
     lines += ["", *style.pairs(rows), "", style.paint("PCRs", "bold"), *_pcrs(policy, style)]
-    lines += ["", style.paint("Other requirements", "bold"), *style.pairs(_asked(policy))]
+    lines += ["", style.paint("Other requirements", "bold"), *style.pairs(_other_requirements(policy))]
     if policy.unsafe_any_nonce or policy.unsafe_accept_any_pcrs or policy.unsafe_warn_until:
         lines += ["", style.paint("Unsafe", "bad")]
-        unsafe = []
-        if policy.unsafe_any_nonce:
-            unsafe.append(("unsafe_any_nonce", "a quote made for any other request is accepted"))
-        if policy.unsafe_accept_any_pcrs:
-            unsafe.append(("unsafe_accept_any_pcrs", "a policy without reference values may be used"))
+        keys = ("unsafe_any_nonce", "unsafe_accept_any_pcrs")
+        unsafe = [(key, UNSAFE_EFFECTS[key]) for key in keys if getattr(policy, key)]
         if policy.unsafe_warn_until:
-            what = f"until {policy.unsafe_warn_until.isoformat()}: {', '.join(policy.warned) or 'no rule'} only warns"
-            unsafe.append(("unsafe_warn_until", what))
+            effect = f"until {policy.unsafe_warn_until.isoformat()}: {', '.join(policy.warned) or 'no rule'} only warns"
+            unsafe.append(("unsafe_warn_until", effect))
         lines += style.pairs(unsafe)
     return "\n".join(lines)
 
@@ -61,7 +65,7 @@ def _pcrs(policy: AppraisalPolicy, style: TextStyle) -> list[str]:
     return lines
 
 
-def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
+def _other_requirements(policy: AppraisalPolicy) -> list[tuple[str, str]]:
     rows = [
         ("AIK hierarchy", " or ".join(policy.hierarchies) or "not checked"),
         (
@@ -79,30 +83,30 @@ def _asked(policy: AppraisalPolicy) -> list[tuple[str, str]]:
     if policy.firmware_versions:
         rows.append(("TPM firmware", " or ".join(map(firmware_version, sorted(policy.firmware_versions)))))
     for path, values in policy.claims.items():
-        rows.append((f"claim {path}", " or ".join(excerpt(_claim(value)) for value in values)))
+        rows.append((f"claim {path}", " or ".join(excerpt(_json_text(value)) for value in values)))
     rows += [(f"rule {rule}", requirement.value) for rule, requirement in sorted(policy.rules.items())]
     return [*rows, *_without_label(policy)]
 
 
-_LABELLED: Final = frozenset({
+_LABELED: Final = frozenset({
     "format", "id", "description", "pcrs", "valid_from", "valid_until", "claims", "rules", "key.hierarchy", "key.trust",
     "key.rsa_min_bits", "key.pinned", "signature.hashes", "bank.hashes", "firmware.versions", "unsafe_warn_until",
     "unsafe_any_nonce", "unsafe_accept_any_pcrs",
 })  # fmt: skip
-"""The keys of a policy that have labels of their own in the table."""
+"""The keys of a policy for which the table has a label."""
 
 
 def _without_label(policy: AppraisalPolicy) -> Iterator[tuple[str, str]]:
-    """Yield the other keys of a policy and their values as JSON, so that the table is complete."""
+    """Yield all keys of a policy that have no label, with their values as JSON, so that the table is complete."""
     for key, value in policy.to_dict().items():
-        inner = {key: value} if key in _LABELLED or not isinstance(value, dict) else value
-        for name, of_name in inner.items():
+        inner = {key: value} if key in _LABELED or not isinstance(value, dict) else value
+        for name, inner_value in inner.items():
             path = key if inner is not value else f"{key}.{name}"
-            if path not in _LABELLED:
-                yield path, excerpt(_claim(of_name))
+            if path not in _LABELED:
+                yield path, excerpt(_json_text(inner_value))
 
 
-def _claim(value: object) -> str:
+def _json_text(value: object) -> str:
     import json
 
     return json.dumps(value, ensure_ascii=False)
@@ -121,7 +125,7 @@ def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[s
 
 
 def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], style: TextStyle) -> str:
-    """Format the remarks on `policy`, without a final line end."""
+    """Format the remarks on `policy`, without a final newline."""
     remarks = list(remarks)
     lines = [f"{sanitize(policy.source)}   usable   policy {excerpt(policy.id, 40)}", f"  {policy.digest}"]
     for remark in remarks:

@@ -165,7 +165,7 @@ def test_no_evidence_is_said_and_is_no_error(folder: Path) -> None:
     Path("no-tpm.json").write_text('{"_metadata": {"tpm_attestation": {"is_available": false}}}', encoding="utf-8")
     ran = run("inspect", "no-tpm.json")
     assert ran.status == 0
-    assert "There is no evidence: the server says" in ran.out
+    assert "No evidence: the server says" in ran.out
     document = run("inspect", "no-tpm.json", "--format", "json").json()
     assert document["available"] is False
 

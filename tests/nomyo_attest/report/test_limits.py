@@ -14,7 +14,7 @@ from tests.nomyo_attest.report.audit_samples import summary
 @pytest.mark.parametrize(
     ("key", "rules", "aiks", "pinned", "text"),
     [
-        ({"trust": "self_asserted"}, {}, 5, 0, "self_asserted: each AIK came with its response, "),
+        ({"trust": "self_asserted"}, {}, 5, 0, "self_asserted: each AIK arrived with its response, "),
         ({"trust": "self_asserted"}, {}, 5, 2, "self_asserted except for pinned AIKs: the policy pins 2 of 5 AIKs; "),
         ({"trust": "pinned_aik"}, {}, 5, 2, "pinned_aik: "),
         ({"trust": "pinned_aik"}, {"key.trust": "warn"}, 5, 2, "self_asserted except for pinned AIKs: "),

@@ -152,10 +152,7 @@ def test_a_record_that_could_not_be_read_is_named_though_its_source_was_read_to_
 
 def test_records_that_are_in_no_time_are_counted() -> None:
     text = audit_text(summary(undated=3, time_outliers=1), TextStyle())
-    assert (
-        "  3 records without a time and 1 record with a time far from all others: counted\n"
-        "  everywhere, but not shown here.\n" in text
-    )
+    assert "  3 records without a time and 1 record with a time far from all others: " in text
 
 
 def test_of_the_times_without_records_the_longest_are_shown() -> None:

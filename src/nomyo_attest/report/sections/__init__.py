@@ -1,6 +1,6 @@
-"""Build the sections of an audit's report, in the order in which an auditor needs them.
+"""Build the document of an audit's report from a `Summary`, with its sections in the order an auditor needs them.
 
-They are built once from a `Summary`. The renderer of each format decides which parts it shows, and how.
+The renderer of each format decides which parts it shows, and how.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from nomyo_attest.report.formatting import (
 from nomyo_attest.report.incidents import incidents
 from nomyo_attest.report.labels import pinned_aiks
 from nomyo_attest.report.limits import limit_names, trust_text
+from nomyo_attest.report.policy import UNSAFE_EFFECTS
 from nomyo_attest.report.sections.findings import (
     cross_record_section,
     failures_section,
@@ -84,23 +85,18 @@ _STATUS: Final = {
 _EXIT_MEANINGS: Final = {
     0: "the audit found nothing that counts as a failure.",
     1: "the audit found something that counts as a failure (--fail-on).",
-    2: "what could not be read was not appraised, so the audit is not complete.",
+    2: "some input could not be read and was not appraised, so the audit is not complete.",
 }
-_MEANINGS: Final = {
+_VERDICT_MEANINGS: Final = {
     "affirming": "every rule that the policy requires holds",
-    "warning": "all required rules hold; a rule that the policy made a warning does not hold, or is undecided",
+    "warning": "all required rules hold; a rule that the policy makes a warning does not hold or is undecided",
     "contraindicated": "a required rule does not hold",
-    "none": "no required rule fails, but one is undecided; or there is no evidence",
-    UNREADABLE: "a file, an archive or a line could not be read: nothing was appraised",
+    "none": "no required rule fails, but a required rule is undecided, or there is no evidence",
+    UNREADABLE: "a file, an archive or a line could not be read, and was not appraised",
 }
 
-_UNSAFE: Final = {
-    "unsafe_any_nonce": "a quote made for any other request is accepted",
-    "unsafe_accept_any_pcrs": "a policy without reference values may be used",
-    "unsafe_warn_until": "until then, evidence that fails the rules listed below as warnings is accepted",
-}
 _POLICY_PARTS: Final = frozenset({"format", "id", "description", "pcrs"})
-"""Keys of a policy that are shown in their own rows or tables."""
+"""Keys of a policy that have separate rows or tables."""
 
 _LONG_MAX: Final = 2000
 _COMMAND_MAX: Final = 20_000
@@ -108,11 +104,11 @@ _DOCUMENT_MAX: Final = 60_000
 
 
 def audit_document(summary: Summary) -> Document:
-    """Build the report of an audit."""
-    applied = summary.policy
+    """Build the document of an audit's report."""
+    policy = summary.policy
     return Document(
         title=f"{count(summary.counts.total, 'record')} in {count(summary.sources_total, 'source')}",
-        subject=("policy ", Name(applied.id, 60), " (", Name(f"{applied.digest[:19]}…"), ")"),
+        subject=("policy ", Name(policy.id, 60), " (", Name(f"{policy.digest[:19]}…"), ")"),
         code=summary.status,
         status=_STATUS.get(summary.status, _STATUS[1]),
         meaning=_EXIT_MEANINGS.get(summary.status, _EXIT_MEANINGS[1]),
@@ -137,11 +133,11 @@ def audit_document(summary: Summary) -> Document:
 
 def _result(summary: Summary) -> Section:
     total = summary.counts.total
-    verdict = Paragraph(_sentence(summary), PAGE if total else Detail.BRIEF)
+    verdicts = Paragraph(_result_sentences(summary), PAGE if total else Detail.BRIEF)
     counts = verdict_counts(summary.counts)
     rows = [
         Row(
-            (Mark(name, name), records, Share(share, records, total, name), _MEANINGS[name]),
+            (Mark(name, name), records, Share(share, records, total, name), _VERDICT_MEANINGS[name]),
             Detail.BRIEF if records else PAGE,
         )
         for (name, records), share in zip(counts, shares([records for _, records in counts]), strict=True)
@@ -149,37 +145,38 @@ def _result(summary: Summary) -> Section:
     numeric = (Column("records", numeric=True), Column("share", numeric=True))
     columns = (Column("verdict"), *numeric, Column("meaning", detail=PAGE))
     table = Table("counts", "Records by verdict", columns, rows if total else ())
-    return Section("result", "Result", [verdict, table, _facts(summary), *_released(summary)])
+    return Section("result", "Result", [verdicts, table, _facts(summary), *_released(summary)])
 
 
-def _sentence(summary: Summary) -> str:
+def _result_sentences(summary: Summary) -> str:
     counts = summary.counts
     if not counts.total:
         return "No record was appraised, so nothing is affirmed."
-    rest = counts.total - counts.affirming - counts.warning
+    not_passed = counts.total - counts.affirming - counts.warning
     if counts.total == 1:
         outcome = "is affirmed" if counts.affirming else "passes with a warning that the policy allows"
-        parts = [f"The one record {'is not affirmed' if rest else outcome}."]
+        parts = [f"The one record {'is not affirmed' if not_passed else outcome}."]
     else:
         parts = [f"{number(counts.affirming)} of {number(counts.total)} records are affirmed."]
         if counts.warning:
             parts.append(f"{number(counts.warning)} more pass with a warning that the policy allows.")
-        parts.append(f"{number(rest)} {'is' if rest == 1 else 'are'} not affirmed." if rest else "None is refused.")
+        if not_passed:
+            parts.append(f"{number(not_passed)} {'is' if not_passed == 1 else 'are'} not affirmed.")
     if findings := sum(rule.findings for rule in summary.cross_record_rules):
-        parts.append(f"There {'is' if findings == 1 else 'are'} {count(findings, 'finding')} across records.")
-    if open_checks := sum(rule.outcome == NOT_EVALUATED for rule in summary.cross_record_rules):
-        parts.append(f"{count(open_checks, 'cross-record check')} could not be evaluated.")
+        parts.append(f"The cross-record checks have {count(findings, 'finding')}.")
+    if not_evaluated := sum(rule.outcome == NOT_EVALUATED for rule in summary.cross_record_rules):
+        parts.append(f"{count(not_evaluated, 'cross-record check')} could not be evaluated.")
     return " ".join(parts)
 
 
 def _facts(summary: Summary) -> Facts:
-    applied = summary.policy
-    named = limit_names(summary)
-    limits: tuple[Text, ...] = tuple(part for limit in named for part in ("; ", Quote(limit)))[1:]
+    policy = summary.policy
+    names = limit_names(summary)
+    limits: tuple[Text, ...] = tuple(part for limit in names for part in ("; ", Quote(limit)))[1:]
     rows = [
         Fact("AIK trust", trust_text(summary), FULL),
-        *([Fact("Not established", (*limits, "."), FULL)] if named else []),
-        Fact("Policy", (Name(applied.id), " ", Digest(applied.digest.removeprefix("sha256:"))), PAGE),
+        *([Fact("Not established", (*limits, "."), FULL)] if names else []),
+        Fact("Policy", (Name(policy.id), " ", Digest(policy.digest.removeprefix("sha256:"))), PAGE),
         Fact("Inputs", (count(summary.sources_total, "source"), ", digest ", Digest(summary.inputs_digest)), PAGE),
     ]
     if summary.timeline:
@@ -207,12 +204,12 @@ def _released(summary: Summary) -> list[Block]:
 
 
 def _sources(summary: Summary) -> Section:
-    """List every source with its digest, and totals that add up."""
+    """List every source with its digest and its counts, and the totals."""
     counts = summary.counts
-    each = " + ".join(f"{number(records)} {name}" for name, records in verdict_counts(counts))
-    sums_text = f"{each} = {count(counts.total, 'record')}. "
+    terms = " + ".join(f"{number(records)} {name}" for name, records in verdict_counts(counts))
+    sums_text = f"{terms} = {count(counts.total, 'record')}. "
     if summary.outside:
-        sums_text += f"With {number(summary.outside)} outside the window of time ({outside_text(summary)}), "
+        sums_text += f"With {number(summary.outside)} outside the window ({outside_text(summary)}), "
         sums_text += f"{count(counts.total + summary.outside, 'record')} were read. "
     if summary.blank:
         sums_text += (
@@ -222,7 +219,7 @@ def _sources(summary: Summary) -> Section:
         f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
     )
     columns = [Column("source"), *(Column(name, numeric=True) for name in (*VERDICTS, "all", "outside", "blank"))]
-    all_of_it: Text = ("all", "\n", "digest of all inputs ", Digest(summary.inputs_digest))
+    totals_label: Text = ("all", "\n", "digest of all inputs ", Digest(summary.inputs_digest))
     table = Table(
         "sources",
         "",
@@ -230,15 +227,15 @@ def _sources(summary: Summary) -> Section:
         [_source(source) for source in summary.sources],
         "source",
         total=summary.sources_total,
-        totals=(all_of_it, *counts_by_verdict(counts), counts.total, summary.outside, summary.blank),
+        totals=(totals_label, *counts_by_verdict(counts), counts.total, summary.outside, summary.blank),
         detail=FULL,
     )
-    sums = "the columns add up" if table.adds_up else "the columns do not add up to the totals, do not rely on them"
+    sums = "the columns add up" if table.adds_up else "the columns do not add up: do not rely on the totals"
     caption = f"Sources, those with a problem or a failure first; {sums}"
     blocks: list[Block] = [Paragraph(sums_text, PAGE), replace(table, caption=caption)]
-    passed = "skipped: their extensions are not those of records"
+    skipped = "skipped: their extensions are not those of records"
     for title, name, names, total in (
-        (passed, "passed", summary.skipped, summary.skipped_total),
+        (skipped, "passed", summary.skipped, summary.skipped_total),
         (
             "found under more than one name and read once",
             "duplicate_names",
@@ -255,11 +252,11 @@ def _sources(summary: Summary) -> Section:
 def _source(source: SourceSummary) -> Row:
     name: Text = "standard input" if source.name == "-" else Name(source.name)
     digest: Text = Digest(source.sha256) if source.sha256 else "no digest: not read to the end"
-    named: list[Text] = [name, "\n", Quote(source.kind, 20), f", {size(source.size)}", "\n", digest]
+    cells: list[Text] = [name, "\n", Quote(source.kind, 20), f", {size(source.size)}", "\n", digest]
     if source.problem:
-        named += ["\n", Mark("unreadable", "not read to the end")]
+        cells += ["\n", Mark("unreadable", "not read to the end")]
     counts = source.counts
-    return Row((tuple(named), *counts_by_verdict(counts), counts.total, source.outside, source.blank))
+    return Row((tuple(cells), *counts_by_verdict(counts), counts.total, source.outside, source.blank))
 
 
 # ---- the policy
@@ -267,15 +264,15 @@ def _source(source: SourceSummary) -> Row:
 
 def _policy(summary: Summary) -> Section:
     """Show the policy that was applied: its digest and its content."""
-    applied, document = summary.policy, summary.policy.document
+    policy, document = summary.policy, summary.policy.document
     facts = [
-        Fact("Id", Name(applied.id)),
-        Fact("File", Name(applied.source)),
-        Fact("Digest", ("SHA-256 ", Digest(applied.digest.removeprefix("sha256:")))),
+        Fact("Id", Name(policy.id)),
+        Fact("File", Name(policy.source)),
+        Fact("Digest", ("SHA-256 ", Digest(policy.digest.removeprefix("sha256:")))),
     ]
     if document.get("description"):
         facts.append(Fact("Description", Quote(str(document["description"]), _LONG_MAX)))
-    facts += [Fact("Unsafe", (Name(key), f": {effect}")) for key, effect in _UNSAFE.items() if document.get(key)]
+    facts += [Fact("Unsafe", (Name(key), f": {effect}")) for key, effect in UNSAFE_EFFECTS.items() if document.get(key)]
     references = list(_references(document))
     pcrs: Block = Paragraph("The policy names no PCR.", PAGE)
     if references:
@@ -284,29 +281,35 @@ def _policy(summary: Summary) -> Section:
         pcrs = Table("references", caption, columns, references, "value", detail=PAGE)
     aiks = [Row((Digest(aik.name), Quote(aik.label, NAME_MAX))) for aik in pinned_aiks(document)]
     pinned = Table("pinned", "Pinned AIKs", (Column("Name"), Column("label")), aiks, "AIK", detail=PAGE)
-    flat = (
+    other_keys = (
         pair
         for key, value in document.items()
         if key not in _POLICY_PARTS
-        for pair in _flat(key, value)
+        for pair in _flattened(key, value)
         if pair[0] != "key.pinned"
     )
-    rest = Table(
+    others = Table(
         "asked",
-        "Everything else in the policy, with the defaults written out",
+        "All other keys of the policy, with the defaults of those it omits",
         (Column("key"), Column("value")),
-        [Row((Name(key), Name(value, _LONG_MAX))) for key, value in flat],
+        [Row((Name(key), Name(value, _LONG_MAX))) for key, value in other_keys],
         "key",
         detail=PAGE,
     )
     raw = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    whole: list[Block] = [
-        Paragraph("The digest is the SHA-256 of exactly these characters, without a line end."),
+    as_json: list[Block] = [
+        Paragraph("The digest is the SHA-256 of exactly these characters, without a newline."),
         Verbatim(raw, _DOCUMENT_MAX),
     ]
     if len(raw) > _DOCUMENT_MAX:
-        whole = [Paragraph("The policy as JSON is too long for this page; `nomyo-attest policy show` prints it.")]
-    blocks = [Facts(facts, FULL), pcrs, *([pinned] if aiks else []), rest, Fold("The policy as JSON", whole, PAGE)]
+        as_json = [Paragraph("The policy as JSON is too long for this page; `nomyo-attest policy show` prints it.")]
+    blocks = [
+        Facts(facts, FULL),
+        pcrs,
+        *([pinned] if aiks else []),
+        others,
+        Fold("The policy as JSON", as_json, PAGE),
+    ]
     return Section("policy", "The policy applied", blocks, folded=True)
 
 
@@ -322,12 +325,12 @@ def _references(document: dict[str, Any]) -> Iterator[Row]:
                 yield Row((name, Digest(str(reference.get("value", ""))), label, pcr_meaning(index)))
 
 
-def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
+def _flattened(key: str, value: Any) -> Iterator[tuple[str, str]]:
     if key == "firmware.versions" and isinstance(value, list):
         value = [firmware_text(str(version)) for version in value]
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _flat(f"{key}.{name}", inner)
+            yield from _flattened(f"{key}.{name}", inner)
     elif isinstance(value, list):
         yield key, ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
     else:
@@ -343,20 +346,20 @@ def _limits(summary: Summary) -> Section:
     if not summary.not_established:
         return Section("limits", title, [Paragraph("Nothing was appraised, so nothing is established.", PAGE)])
     brief = "; ".join(limit_names(summary))
-    listed = Bullets(
+    bullets = Bullets(
         "limits",
         [Quote(limit, 600) for limit in summary.not_established],
         "limit",
         brief=f"{brief} (--verbose says why)",
     )
-    return Section("limits", title, [listed], folded=True)
+    return Section("limits", title, [bullets], folded=True)
 
 
 def _provenance(summary: Summary) -> Section:
     """Show how the audit was run, and how to run it again."""
     run = summary.run
     window = f"{run.since[:40] if run.since else 'the beginning'} to {run.until[:40] if run.until else 'the end'}"
-    lost = f"{number(run.workers_lost)}: their work was done again" if run.workers_lost else "0"
+    lost = f"{number(run.workers_lost)}: other workers repeated their work" if run.workers_lost else "0"
     facts = [
         Fact("Version", Name(f"nomyo-attest {run.version}")),
         Fact("Inputs", Digest(summary.inputs_digest)),
@@ -369,19 +372,22 @@ def _provenance(summary: Summary) -> Section:
         Fact("Resumed", count(run.resumed, "time") if run.resumed else "never", FULL if run.resumed else PAGE),
         Fact("Workers lost", lost, FULL if run.workers_lost else PAGE),
     ]
-    again = "With the same version, inputs and policy this command gives the same verdicts, byte for byte:"
+    note = "With the same version, inputs and policy, this command writes the same verdicts, byte for byte:"
     command = Verbatim(command_text(run.command), _COMMAND_MAX, FULL)
     return Section(
-        "provenance", "How this report was made", [Facts(facts, FULL), Paragraph(again, PAGE), command], folded=True
+        "provenance",
+        "How this report was made",
+        [Facts(facts, FULL), Paragraph(note, PAGE), command],
+        folded=True,
     )
 
 
 def command_text(command: Sequence[str]) -> str:
-    r"""Quote a command for a POSIX shell; characters that do not print are written as bash's ``$'\x1b'``."""
-    return " ".join(map(_argument, command))
+    r"""Quote a command for a POSIX shell; unprintable characters are quoted as ``$'\x1b'``, which bash reads."""
+    return " ".join(map(_quoted_argument, command))
 
 
-def _argument(text: str) -> str:
+def _quoted_argument(text: str) -> str:
     if text.isprintable():
         return shlex.quote(text)
     escaped = []

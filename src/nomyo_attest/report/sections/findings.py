@@ -1,4 +1,4 @@
-"""Build the sections on failures: rules, cross-record findings, unreadable sources, and records not affirmed."""
+"""Build the sections on failures: rules, cross-record checks, unreadable sources, and records that are not affirmed."""
 
 from __future__ import annotations
 
@@ -61,11 +61,6 @@ from nomyo_attest.report.labels import aik_labels, pcr_labels
 FULL, PAGE = Detail.FULL, Detail.PAGE
 
 _TAG_KINDS: Final = {"FAIL": "contraindicated", "UNDECIDED": "none", "WARNING": "warning"}
-_UNSAFE: Final = {
-    "unsafe_any_nonce": "a quote made for any other request is accepted",
-    "unsafe_accept_any_pcrs": "a policy without reference values may be used",
-    "unsafe_warn_until": "until then, evidence that fails the rules listed below as warnings is accepted",
-}
 _MESSAGE_MAX: Final = 500
 _LONG_MAX: Final = 2000
 _SOURCES_MAXIMUM: Final = 100
@@ -83,23 +78,25 @@ _COMPARED_MAXIMUM: Final = 6
 
 
 def rules_section(summary: Summary) -> Section:
-    """List the rules because of which records are not affirmed, or pass only with a warning."""
+    """List the rules that do not hold, or are undecided, for some records."""
     title = "Rules that do not hold"
     if not summary.rules:
         return Section("rules", title, [Paragraph("Every rule holds for every record appraised.", PAGE)])
-    found = causes(summary)
+    all_causes = causes(summary)
     by_source: dict[tuple[str, str], list[Cause]] = {}
     for cause in causes_by_source(summary):
         by_source.setdefault((cause.rule, cause.outcome), []).append(cause)
-    entries = [_cause(cause, by_source.get((cause.rule, cause.outcome), []), summary) for cause in found]
+    entries = [_cause(cause, by_source.get((cause.rule, cause.outcome), []), summary) for cause in all_causes]
     blocks: list[Block] = [Entries("rules", entries, "rule")]
-    if not found:
-        blocks = [Paragraph("None that the policy requires; see the table of all rules.", PAGE)]
+    if not all_causes:
+        blocks = [Paragraph("All rules that the policy requires hold; see the table of all rules.", PAGE)]
     if dependent := dependent_rules(summary):
         blocks.append(Paragraph(("Undecided because of these rules: ", *_names(dependent, 6), ".")))
     if ignored := ignored_rules(summary):
         blocks.append(Paragraph(("Ignored by the policy: ", *_names(ignored, 30), ".")))
-    return Section("rules", title, [*blocks, _every_rule(summary, dependent)], number(len(found)) if found else "")
+    return Section(
+        "rules", title, [*blocks, _every_rule(summary, dependent)], number(len(all_causes)) if all_causes else ""
+    )
 
 
 def _names(rules: Sequence[str], maximum: int) -> Iterator[Text]:
@@ -124,7 +121,7 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
     if cause.remediation:
         facts.append(Fact("remediation", cause.remediation, FULL))
     if rule and rule.core:
-        facts.append(Fact("policy", "a core rule: no policy can soften it", PAGE))
+        facts.append(Fact("policy", "core: every policy requires the rule", PAGE))
     items = [
         [Fact("in", (Name(cause_in_source.source), ": ", lines_text(cause_in_source.lines, cause_in_source.records)))]
         for cause_in_source in by_source[:_SOURCES_MAXIMUM]
@@ -141,7 +138,7 @@ def _cause(cause: Cause, by_source: list[Cause], summary: Summary) -> Entry:
 
 
 def _every_rule(summary: Summary, dependent: Sequence[str]) -> Fold:
-    """Show the counts of all rules, including those that are undecided because of another rule."""
+    """Show the counts of all rules, including those that are undecided as a consequence of others."""
     columns = [Column(name) for name in ("rule", "policy")]
     columns += [Column(name, numeric=True) for name in ("fails", "undecided", "undecided because of another rule")]
     counts: dict[str, dict[str, int]] = {}
@@ -149,14 +146,15 @@ def _every_rule(summary: Summary, dependent: Sequence[str]) -> Fold:
         counts.setdefault(rule.rule, dict.fromkeys(OUTCOMES, 0))[rule.outcome] = rule.records
     requirements = {rule.rule: rule.requirement for rule in summary.rules}
     rows = [
-        Row((Name(rule), Quote(requirements[rule], 20), *(by[outcome] for outcome in OUTCOMES)))
-        for rule, by in counts.items()
+        Row((Name(rule), Quote(requirements[rule], 20), *(by_outcome[outcome] for outcome in OUTCOMES)))
+        for rule, by_outcome in counts.items()
     ]
     title = f"All rules that fail or are undecided for some record: {number(len(counts))}"
     if dependent:
-        title += f"; {len(dependent)} of them only because of others"
+        title += f"; {len(dependent)} of them only as a consequence of others"
     why = (
-        "Without evidence, or with malformed evidence, many rules are undecided. An undecided record is never affirmed."
+        "Without evidence, or with malformed evidence, many rules are undecided. A record is never affirmed if a "
+        "required rule is undecided."
     )
     return Fold(title, [Paragraph(why), Table("everyrule", "Counts of every rule", columns, rows, "rule")], PAGE)
 
@@ -171,7 +169,7 @@ _OUTCOME_MARKS: Final = {
 
 
 def cross_record_section(summary: Summary) -> Section:
-    """Show the cross-record checks: findings, checks that were not evaluated and why, and checks that held."""
+    """Show the cross-record checks: those with findings, those that were not evaluated, and those that hold."""
     title = "Across records"
     rules = [rule for rule in summary.cross_record_rules if summary.counts.total or rule.outcome != HELD]
     if not rules:
@@ -181,7 +179,7 @@ def cross_record_section(summary: Summary) -> Section:
         by_rule.setdefault(finding.rule, []).append(finding)
     order = list(_OUTCOME_MARKS)
     rules.sort(key=lambda rule: order.index(rule.outcome) if rule.outcome in order else len(order))
-    intro = "Records that are affirmed one by one may contradict each other. These checks compare them."
+    intro = "Records may contradict each other although each of them is affirmed. These checks compare records."
     aiks = aik_labels(summary.policy.document)
     entries = [_cross_record_rule(rule, by_rule.pop(rule.rule, []), aiks) for rule in rules]
     findings = sum(rule.findings for rule in rules)
@@ -204,11 +202,11 @@ def _cross_record_rule(
         amount = "accepted" if rule.accepted else ""
         facts.append(Fact("problem", Quote(rule.remark, _MESSAGE_MAX, message=True)))
         facts.append(Fact("remediation", sentence(remediation_not_evaluated(rule))))
-    items = [_finding(finding, aiks) for finding in findings]
+    items = [_cross_record_finding(finding, aiks) for finding in findings]
     return Entry(mark, Name(rule.rule, 60), amount, facts, items, noun="finding", total=rule.findings)
 
 
-def _finding(finding: CrossRecordFinding, aiks: Mapping[str, str]) -> list[Fact]:
+def _cross_record_finding(finding: CrossRecordFinding, aiks: Mapping[str, str]) -> list[Fact]:
     between = [place for place in finding.places[: _PLACES_MAXIMUM + 1] if place not in (finding.first, finding.last)]
     also: list[Text] = [part for place in between for part in (place, "\n")]
     unlisted = finding.records - len(between) - 2
@@ -250,7 +248,7 @@ def unreadable_section(summary: Summary) -> Section:
 
 
 def _unreadable(sources: Sequence[UnreadableSource]) -> Entry:
-    """Describe the sources with one problem."""
+    """Describe the sources that have the same problem."""
     first = sources[0]
     items: list[list[Fact]] = []
     name: Text = Name(first.source)
@@ -278,7 +276,7 @@ def _unreadable_source(source: UnreadableSource) -> Text:
 
 
 def _unreadable_lines(source: UnreadableSource) -> str:
-    """Name the lines; empty if the source as a whole could not be read (line 0)."""
+    """List the lines; empty if the source as a whole could not be read (line 0)."""
     lines = [line for line in source.lines[:10] if line]
     return lines_text(lines, source.records) if lines or source.records > 1 else ""
 
@@ -287,14 +285,14 @@ def _unreadable_lines(source: UnreadableSource) -> str:
 
 
 def failures_section(summary: Summary) -> Section:
-    """List the records that are not affirmed, with the rules that refuse each and their values."""
+    """List the records that are not affirmed, with the rules that do not hold and their values."""
     title = "Records that are not affirmed"
     if not summary.failures_total:
-        text = "None: every record is affirming, or has a warning that the policy allows."
+        text = "Every record is affirming, or has a warning that the policy allows."
         return Section("failures", title, [Paragraph(text, PAGE)])
     note = (
-        "Where a digest nearly equals the expected one, the digits that differ are marked. The verdicts file (`--out`) "
-        "has every record."
+        "If a digest nearly equals the expected one, the digits that differ are marked. The verdicts file (`--out`) "
+        "contains every record."
     )
     labels, aiks = pcr_labels(summary.policy.document), aik_labels(summary.policy.document)
     entries = [_failure(record, labels, aiks) for record in summary.failures]
@@ -316,24 +314,24 @@ def _failure(record: Mapping[str, Any], labels: _Labels, aiks: Mapping[str, str]
         *(("undecided", finding) for finding in grouped.undecided),
     ]
     reasons += [("warning", finding) for finding in grouped.softened]
-    facts = [fact for tag, finding in reasons[:_FINDINGS_MAXIMUM] for fact in _explained(tag, finding, labels)]
+    facts = [fact for tag, finding in reasons[:_FINDINGS_MAXIMUM] for fact in _finding_facts(tag, finding, labels)]
     if not reasons:
         facts = [Fact("reason", Quote(str(record.get("reason") or "no reason is recorded"), _MESSAGE_MAX))]
     if len(reasons) > _FINDINGS_MAXIMUM:
         facts.append(Fact("", f"and {count(len(reasons) - _FINDINGS_MAXIMUM, 'other rule')}"))
     if grouped.consequences:
-        facts.append(Fact("", f"{count(len(grouped.consequences), 'rule')} undecided because of this"))
+        facts.append(Fact("", f"{count(len(grouped.consequences), 'rule')} undecided as a consequence"))
     if record.get("aik_pinned"):
         facts.append(Fact("AIK", _pinned_aik(record, aiks)))
-    named: Text = ("payload id ", Name(str(payload_id))) if payload_id is not None else "no payload id"
-    return Entry(Mark(verdict if verdict in VERDICTS else "none", verdict), place, named, facts)
+    identity: Text = ("payload id ", Name(str(payload_id))) if payload_id is not None else "no payload id"
+    return Entry(Mark(verdict if verdict in VERDICTS else "none", verdict), place, identity, facts)
 
 
 def _pinned_aik(record: Mapping[str, Any], aiks: Mapping[str, str]) -> Text:
     name = str(record.get("aik_name") or "")
     aik = Aik(name, aiks.get(name, ""))
-    proven = record.get("trust") == Trust.PINNED_AIK.value
-    return aik if proven else (aik, ": not proven, the signature does not verify")
+    is_proven = record.get("trust") == Trust.PINNED_AIK.value
+    return aik if is_proven else (aik, ": not proven, the signature does not verify")
 
 
 def _as_finding(record: Mapping[str, Any]) -> Finding:
@@ -349,8 +347,8 @@ def _as_finding(record: Mapping[str, Any]) -> Finding:
     )
 
 
-def _explained(tag: str, finding: Finding, labels: _Labels) -> Iterator[Fact]:
-    """Yield the facts of a finding: its rule, its message, and both values."""
+def _finding_facts(tag: str, finding: Finding, labels: _Labels) -> Iterator[Fact]:
+    """Yield the facts of a finding: its rule, its message, and the expected and found values."""
     yield Fact(tag, (Name(finding.rule), ": ", Quote(finding.message, VALUE_MAX, message=True)))
     if finding.rule == "pcr.values" and isinstance(finding.expected, dict) and isinstance(finding.got, dict):
         yield from _pcrs_compared(finding.expected, finding.got, labels)
@@ -372,7 +370,7 @@ def _is_hex(value: object) -> bool:
 
 
 def _pcrs_compared(expected: dict[str, Any], got: dict[str, Any], labels: _Labels) -> Iterator[Fact]:
-    """Yield the reference values and the value of each PCR, one below the other."""
+    """Yield the reference values of each PCR and, below them, its value."""
     for pcr, references in list(expected.items())[:_COMPARED_MAXIMUM]:
         known = (
             [reference for reference in references if isinstance(reference, str)]
@@ -383,17 +381,17 @@ def _pcrs_compared(expected: dict[str, Any], got: dict[str, Any], labels: _Label
         value = value if isinstance(value, str) else None
         for index, reference in enumerate(known[:_REFERENCES_MAXIMUM]):
             label = labels.get(pcr, {}).get(reference, "")
-            named = (" ", Quote(label, 80)) if label else ()
-            yield Fact((Name(pcr, 20), " or" if index else " expected"), (Digest(reference, near=value or ""), *named))
+            note = (" ", Quote(label, 80)) if label else ()
+            yield Fact((Name(pcr, 20), " or" if index else " expected"), (Digest(reference, near=value or ""), *note))
         if len(known) > _REFERENCES_MAXIMUM:
             yield Fact("", f"or one of {len(known) - _REFERENCES_MAXIMUM} more")
         if not known:
             yield Fact((Name(pcr, 20), " expected"), "any signed value")
-        near = min(known, key=lambda reference: _differing(reference, value), default="") if value else ""
+        near = min(known, key=lambda reference: _differing_digits(reference, value), default="") if value else ""
         yield Fact((Name(pcr, 20), " got"), "not signed" if value is None else Digest(value, near=near))
     if len(expected) > _COMPARED_MAXIMUM:
         yield Fact("", f"and {len(expected) - _COMPARED_MAXIMUM} more PCRs")
 
 
-def _differing(value: str, other: str | None) -> int:
+def _differing_digits(value: str, other: str | None) -> int:
     return sum(a != b for a, b in zip(value, other or "", strict=False))

@@ -41,7 +41,7 @@ from nomyo_attest.report.formatting import count, digests, duration, moment, num
 FULL, PAGE = Detail.FULL, Detail.PAGE
 
 _PCRS_MAXIMUM: Final = 100
-"""Maximum PCRs of one profile: there are 24, in a few banks."""
+"""Maximum PCRs that are shown of a profile. A TPM has 24, in a few banks."""
 _PROFILES_NAMED: Final = 12
 
 
@@ -67,14 +67,14 @@ def timeline_section(summary: Summary) -> Section:
         )
         blocks.append(Table("gaps", "The longest periods without records, or without evidence", columns, gaps, "time"))
     elif summary.timeline:
-        blocks.append(Paragraph("There is no period without records or without evidence.", PAGE))
+        blocks.append(Paragraph("No period is without records or without evidence.", PAGE))
     if summary.timeline:
         blocks.append(Fold("The chart as a table", [_buckets(summary)], PAGE))
     return Section("timeline", "Over time", blocks, folded=True)
 
 
 def drawable_gaps(summary: Summary, gaps: Iterable[Gap]) -> list[Gap]:
-    """Return the gaps that are at least as long as a bar of the chart, and so can be drawn."""
+    """Return the gaps that are at least as long as a bar of the chart: shorter ones cannot be drawn."""
     return [gap for gap in gaps if gap.ends - gap.begins >= max(summary.bucket_seconds, 1)]
 
 
@@ -99,14 +99,14 @@ def _gaps(summary: Summary, gaps: list[Gap], missing: str, letter: str) -> list[
 
 def _undated(summary: Summary) -> str:
     if not summary.counts.total:
-        return "There is no record to show."
+        return "No records to show."
     if not summary.timeline:
-        return "No record has a time, so there is nothing to show over time."
+        return "No record has a time, so nothing can be shown over time."
     parts = [f"{count(summary.undated, 'record')} without a time"] * bool(summary.undated)
     parts += [f"{count(summary.time_outliers, 'record')} with a time far from all others"] * bool(summary.time_outliers)
     if not parts:
         return "Every record has a time."
-    return f"{' and '.join(parts)}: counted everywhere, but not shown here."
+    return f"{' and '.join(parts)}: not shown here, but counted in all other sections."
 
 
 def _buckets(summary: Summary) -> Table:
@@ -122,10 +122,10 @@ def _buckets(summary: Summary) -> Table:
         dated.total,
         sum(bucket.unavailable for bucket in summary.timeline),
     )
-    adds = f"{number(dated.total)} with a time and {number(summary.undated)} without: {number(summary.counts.total)}."
+    sums = f"{number(dated.total)} with a time and {number(summary.undated)} without: {number(summary.counts.total)}."
     if dated.total + summary.undated != summary.counts.total:
-        adds = f"These do not add up to the {number(summary.counts.total)} records of the audit."
-    caption = f"The numbers of the chart, by {duration(summary.bucket_seconds)}. {adds}"
+        sums = f"These do not add up to the {number(summary.counts.total)} records of the audit."
+    caption = f"The numbers of the chart, by {duration(summary.bucket_seconds)}. {sums}"
     return Table("buckets", caption, columns, rows, "bar", totals=totals)
 
 
@@ -138,7 +138,7 @@ def counts_by_verdict(counts: Counts) -> Iterator[int]:
 
 
 def profiles_section(summary: Summary) -> Section:
-    """Show the sets of PCR values in use, how many records have each, and how they differ."""
+    """Show the PCR profiles, the number of records with each, and how the profiles differ."""
     if not summary.profiles:
         return Section("profiles", "PCR profiles", [Paragraph("No record reports PCR values.", PAGE)])
     intro = (
@@ -163,7 +163,7 @@ def profiles_section(summary: Summary) -> Section:
         _profile(position, profile, share, common, summary.counts.total)
         for position, (profile, share) in enumerate(zip(summary.profiles, of_all, strict=True), 1)
     ]
-    in_use = Table(
+    table = Table(
         "profiles",
         "PCR profiles, the most frequent first, and the PCRs in which they differ from P1",
         columns,
@@ -172,7 +172,7 @@ def profiles_section(summary: Summary) -> Section:
         total=summary.profiles_total,
     )
     amount = number(summary.profiles_total)
-    blocks: list[Block] = [Paragraph(intro, PAGE), Chart("profiles"), in_use, _values(summary)]
+    blocks: list[Block] = [Paragraph(intro, PAGE), Chart("profiles"), table, _values(summary)]
     return Section("profiles", "PCR profiles", blocks, amount, folded=True)
 
 
@@ -184,16 +184,16 @@ def _pcrs(profile: Profile) -> dict[tuple[str, str], str]:
 
 
 def most_frequent_verdict(profile: Profile) -> str:
-    """Return the most frequent verdict of a profile's records; the worse one of a tie."""
+    """Return the most frequent verdict of a profile's records; in a tie, the worst."""
     return max(reversed(VERDICTS), key=lambda name: int(getattr(profile.counts, name)))
 
 
 def _profile(position: int, profile: Profile, share: str, common: dict[tuple[str, str], str], whole: int) -> Row:
-    own = _pcrs(profile)
-    differ = [key for key in dict.fromkeys([*common, *own]) if own.get(key) != common.get(key)]
+    pcrs = _pcrs(profile)
+    differing_keys = [key for key in dict.fromkeys([*common, *pcrs]) if pcrs.get(key) != common.get(key)]
     differing: tuple[Text, ...] = ("none",) if position == 1 else ("nothing shown",)
-    if differ:
-        differing = tuple(part for key in differ[:24] for part in (Name(":".join(key), 20), " "))[:-1]
+    if differing_keys:
+        differing = tuple(part for key in differing_keys[:24] for part in (Name(":".join(key), 20), " "))[:-1]
     verdicts: list[Text] = []
     for name, records in verdict_counts(profile.counts):
         if records:
@@ -215,19 +215,19 @@ def _profile(position: int, profile: Profile, share: str, common: dict[tuple[str
 
 
 def _values(summary: Summary) -> Table:
-    """List every value of every PCR, with the profiles that have it: a PCR with two rows differs between machines."""
-    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    """List all values of each PCR, with their profiles. A PCR with several rows differs between machines."""
+    by_pcr: dict[tuple[str, str], dict[str, list[str]]] = {}
     for position, profile in enumerate(summary.profiles, 1):
         for key, value in _pcrs(profile).items():
-            found.setdefault(key, {}).setdefault(value, []).append(f"P{position}")
-    written = digests(_bytes(value) for values in found.values() for value in values)
+            by_pcr.setdefault(key, {}).setdefault(value, []).append(f"P{position}")
+    shortened = digests(_bytes(value) for values in by_pcr.values() for value in values)
     rows = []
-    for (bank, index), values in found.items():
+    for (bank, index), values in by_pcr.items():
         name: Text = (Name(f"{bank}:{index}", 20), " ≠" if len(values) > 1 else "")
-        for value, having in values.items():
-            names = ", ".join(having[:_PROFILES_NAMED])
-            names += f" and {len(having) - _PROFILES_NAMED} more" if len(having) > _PROFILES_NAMED else ""
-            short = written.get(_bytes(value), "")
+        for value, profiles in values.items():
+            names = ", ".join(profiles[:_PROFILES_NAMED])
+            names += f" and {len(profiles) - _PROFILES_NAMED} more" if len(profiles) > _PROFILES_NAMED else ""
+            short = shortened.get(_bytes(value), "")
             accepted = _accepted(summary.policy.document, bank, index, value)
             cells = (name, Digest(value, short), names, accepted, pcr_meaning(index))
             rows.append(Row(cells, Detail.BRIEF if len(values) > 1 else FULL))
@@ -249,12 +249,12 @@ def pcr_meaning(index: str) -> str:
 
 
 def _accepted(document: dict[str, Any], bank: str, index: str, value: str) -> Text:
-    known = document.get("pcrs", {}).get(bank, {}).get(index)
-    if known is None:
+    references = document.get("pcrs", {}).get(bank, {}).get(index)
+    if references is None:
         return "does not name this PCR"
-    if not isinstance(known, list):
+    if not isinstance(references, list):
         return "accepts any value"
-    for reference in known:
+    for reference in references:
         if reference.get("value") == value:
             label = reference.get("label") or ""
             return (Mark("affirming", "accepts it"), *((": ", Quote(label, 80)) if label else ()))
@@ -265,20 +265,20 @@ def _accepted(document: dict[str, Any], bank: str, index: str, value: str) -> Te
 
 
 def claims_section(summary: Summary) -> Section:
-    """Show the tiers that the server claims, the keys that signed, and how much evidence is missing."""
+    """Show the security tiers that the server claims, the signing keys, and how much evidence is missing."""
     without = sum(bucket.unavailable for bucket in summary.timeline)
-    lost = f"{count(without, 'record')} with a time"
-    lasting = [gap.ends - gap.begins for gap in summary.unavailable if gap.ends > gap.begins]
-    if lasting:
-        lost += f"; in {count(len(lasting), 'period')}, {duration(sum(lasting))} together, no record has any"
+    missing = f"{count(without, 'record')} with a time"
+    periods = [gap.ends - gap.begins for gap in summary.unavailable if gap.ends > gap.begins]
+    if periods:
+        missing += f"; in {count(len(periods), 'period')}, {duration(sum(periods))} together, no record has any"
     elif summary.unavailable:
-        lost += ", each of them isolated"
+        missing += ", each isolated"
     aiks = f"{number(summary.aiks)} different Names; the policy pins {number(summary.aiks_pinned)} of them"
     trust = (
-        "`pinned_aik` where the policy pins the Name and the signature verifies; `self_asserted` everywhere else: "
-        "nothing else confirms a key that came with its quote"
+        "`pinned_aik` if the policy pins the Name and the signature verifies; `self_asserted` otherwise, since nothing "
+        "else confirms a key that arrives with its quote"
     )
-    facts = Facts([Fact("AIKs", aiks), Fact("Trust in them", trust), Fact("Without evidence", lost)], PAGE)
+    facts = Facts([Fact("AIKs", aiks), Fact("Trust in them", trust), Fact("Without evidence", missing)], PAGE)
     if not summary.tiers:
         tiers: Block = Paragraph("No record claims a tier.", PAGE)
     else:

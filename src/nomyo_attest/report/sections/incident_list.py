@@ -32,7 +32,7 @@ SEVERITY_KINDS: Final = {
     Severity.MEDIUM: "warning",
     Severity.LOW: "none",
 }
-"""The verdict whose color and symbol an incident has."""
+"""Severity → the verdict whose color and symbol an incident has."""
 
 _CHANGES_MAXIMUM: Final = 6
 _REFERENCES_MAXIMUM: Final = 4
@@ -40,10 +40,10 @@ _VALUE_MAX: Final = 400
 
 
 def incidents_section(listed_incidents: Sequence[Incident]) -> Section:
-    """List the incidents with what changed, where, and what to do."""
+    """List the incidents, with what changed, where, and what to do."""
     title = "Incidents"
     if not listed_incidents:
-        return Section("incidents", title, [Paragraph("There are no incidents.", PAGE)])
+        return Section("incidents", title, [Paragraph("No incidents.", PAGE)])
     listed: Block = Entries("incidents", [_entry(incident) for incident in listed_incidents], "incident")
     return Section("incidents", title, [listed], number(len(listed_incidents)))
 
@@ -82,9 +82,9 @@ def _facts(incident: Incident) -> Iterator[Fact]:
     if incident.last is not None and incident.last != incident.first:
         yield Fact("last", incident.last)
     places: list[Text] = [part for place in incident.places for part in (place, "\n")]
-    left = incident.places_total - len(incident.places)
+    unlisted = incident.places_total - len(incident.places)
     if places and incident.boots_total < 2:
-        yield Fact("also", (*places, f"and {number(left)} more" if left > 0 else ""), FULL)
+        yield Fact("also", (*places, f"and {number(unlisted)} more" if unlisted > 0 else ""), FULL)
     yield Fact("rules" if len(incident.rules) > 1 else "rule", tuple(_names(incident.rules)))
     if incident.remediation:
         yield Fact("remediation", incident.remediation)
@@ -102,16 +102,16 @@ def _change(change: Change) -> Iterator[Fact]:
         return
     meaning = f": {change.meaning}" if change.meaning else ""
     yield Fact("changed" if change.meaning else "compared", (Name(change.what, 60), meaning))
-    known = change.before[:_REFERENCES_MAXIMUM]
+    references = change.before[:_REFERENCES_MAXIMUM]
     expected: list[Text] = []
-    for index, value in enumerate(known):
+    for index, value in enumerate(references):
         label = change.labels[index] if index < len(change.labels) else ""
         expected += [" or " if index else "", _value(value, change, change.after)]
         expected += [" (", Quote(label, 80), ")"] if label else []
-    if len(change.before) > len(known):
-        expected.append(f" or one of {number(len(change.before) - len(known))} more")
-    yield Fact("expected", tuple(expected) if known else "any signed value")
-    near = known[0] if known else ""
+    if len(change.before) > len(references):
+        expected.append(f" or one of {number(len(change.before) - len(references))} more")
+    yield Fact("expected", tuple(expected) if references else "any signed value")
+    near = references[0] if references else ""
     yield Fact("got", _value(change.after, change, near) if change.after else "not signed")
 
 
@@ -127,8 +127,11 @@ def _names(rules: Sequence[str]) -> Iterator[Text]:
 
 
 def _boot(boot: Boot) -> list[Fact]:
-    how = "AIK pinned" if boot.aik else "inferred"
-    text: list[Text] = [f"resetCount {boot.reset_count} ({how}), {count(boot.records, 'record')}, first ", boot.first]
+    basis = "AIK pinned" if boot.aik else "inferred"
+    text: list[Text] = [
+        f"resetCount {boot.reset_count} ({basis}), {count(boot.records, 'record')}, first ",
+        boot.first,
+    ]
     if boot.last != boot.first:
         text += [", last ", boot.last]
     return [Fact("boot", tuple(text))]

@@ -85,7 +85,7 @@ def test_a_page_without_incidents_has_no_card_and_no_disc() -> None:
     nothing: dict[str, Any] = {"cause_groups": [], "cross_record": [], "cross_record_rules": [], "rules": []}
     nothing |= {"places": [], "failures": [], "failures_total": 0, "sources": [], "sources_unreadable": 0}
     page = parse(html_report(summary(**nothing)))
-    assert page.by_id("incidents").words == "Incidents There are no incidents."
+    assert page.by_id("incidents").words == "Incidents No incidents."
     assert page.all("text", "disc-number") == []
 
 

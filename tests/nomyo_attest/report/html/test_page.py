@@ -42,7 +42,7 @@ def test_the_result_is_at_the_top(page: Node) -> None:
     assert status.words.startswith("✗ Not passed 75 contraindicated, 146 none, 1 unreadable")
     assert "Exit status 1: " in status.words
     assert "10,252 of 10,524 records are affirmed. 50 more pass with a warning" in result.words
-    assert "222 are not affirmed. There are 2 findings across records." in result.words
+    assert "222 are not affirmed. The cross-record checks have 2 findings." in result.words
     assert "prod-eu-2026-11" in result.words
     assert "AIK trust self_asserted: " in result.words
     assert "Not established" in result.words
@@ -65,7 +65,7 @@ def test_the_result_is_at_the_top(page: Node) -> None:
 def test_the_exit_status_is_told_in_words(status: int, text: str) -> None:
     words = of(status=status).all("p", "status")[0].words
     assert words.startswith(text)
-    assert f"Exit status {status}: the audit " in words or "Exit status 2: what could not be read" in words
+    assert f"Exit status {status}: the audit " in words or "Exit status 2: some input could not be read" in words
 
 
 def test_an_audit_of_nothing_affirms_nothing() -> None:
@@ -94,7 +94,7 @@ def test_an_audit_of_nothing_affirms_nothing() -> None:
         status=0,
     )
     assert "No record was appraised, so nothing is affirmed." in page.by_id("result").words
-    assert "There is no record to show." in page.by_id("timeline").words
+    assert "No records to show." in page.by_id("timeline").words
     assert "Nothing was appraised, so nothing is established." in page.by_id("limits").words
     assert page.all("svg", "chart") == []
 
@@ -137,7 +137,7 @@ def test_a_single_record_without_evidence_is_isolated_and_has_no_duration() -> N
     at = summary().timeline[3].at
     page = of(unavailable=[Gap(begins=at, ends=at, records=1)], gaps=[])
     assert rows(table(page, "gaps"))[0][4:] == ["isolated", "1"]
-    assert "each of them isolated" in page.by_id("claims").words
+    assert "each isolated" in page.by_id("claims").words
     assert "0 s" not in page.by_id("claims").words
 
 
@@ -197,7 +197,7 @@ def test_rules_that_are_undecided_because_of_others_are_counted_apart(page: Node
     assert [one.split()[1] for one in heads] == ["FAIL", "UNDECIDED", "WARNING"]
     assert "Undecided because of these rules: attest.form." in section.words
     assert "Ignored by the policy: key.hierarchy." in section.words
-    assert "for some record: 5; 1 of them only because of others" in section.all("summary")[0].words
+    assert "for some record: 5; 1 of them only as a consequence of others" in section.all("summary")[0].words
     assert rows(table(section, "everyrule"))[3:] == [
         ["attest.form", "required", "0", "0", "146"],
         ["key.hierarchy", "ignore", "50", "0", "0"],
@@ -277,13 +277,13 @@ def test_rules_that_are_undecided_because_of_another_are_counted_not_listed() ->
     record = summary().failures[0]
     record["findings"] = [record["findings"][0], *({"rule": rule} | waiting for rule in ("attest.form", "nonce.match"))]
     text = entries(of(failures=[record]), "failures")[0].words
-    assert "2 rules undecided because of this" in text
+    assert "2 rules undecided as a consequence" in text
     assert "nonce.match" not in text
 
 
 def test_a_cut_list_of_failures_says_so(page: Node) -> None:
     cut = of(failures=summary().failures, failures_total=12_345).by_id("failures").words
-    assert "The verdicts file (--out) has every record. The first 222 of 12,345 are shown." in cut
+    assert "The verdicts file (--out) contains every record. The first 222 of 12,345 are shown." in cut
     assert "are shown" not in page.by_id("failures").words
 
 
@@ -378,7 +378,7 @@ def test_the_run_can_be_made_again_from_what_the_page_says() -> None:
     assert told["Rows selected"] == "none, contraindicated"
     assert told["Took"] == "1 h 2 min with 1 process"
     assert told["Resumed"] == "2 times"
-    assert told["Workers lost"] == "1: their work was done again"
+    assert told["Workers lost"] == "1: other workers repeated their work"
 
 
 def test_the_same_summary_gives_the_same_page() -> None:
