@@ -46,6 +46,7 @@ class RuleFacts:
         enabled_by: the policy's keys that enable the rule, because they contain the values it compares with. A policy
             with none of them does not evaluate the rule. Empty for a rule that every policy evaluates.
         temporary_warning: whether a policy may make it a warning only until `unsafe_warn_until`, and never ignore it.
+        unique_values: whether its values differ from record to record, so that audits do not group records by them.
         style: how its values are displayed.
     """
 
@@ -58,6 +59,7 @@ class RuleFacts:
     needs: tuple[str, ...] = ()
     enabled_by: tuple[str, ...] = ()
     temporary_warning: bool = False
+    unique_values: bool = False
     style: ValueStyle = ValueStyle.PLAIN
 
 
@@ -72,19 +74,19 @@ _QUOTE: Final = ("attest.form", "attest.type")
 RULE_TABLE: Final = (
     RuleFacts("evidence.available", "form.evidence_available", "tpm_attestation.is_available",
               "The response has no evidence",
-              core=True, layout_only=True, needs=("evidence.form",)),
+              core=True, layout_only=True, needs=("evidence.form",), unique_values=True),
     RuleFacts("evidence.form", "form.evidence_form", "tpm_attestation",
               "The evidence is malformed",
-              core=True, layout_only=True, needs=("evidence.available",)),
+              core=True, layout_only=True, needs=("evidence.available",), unique_values=True),
     RuleFacts("attest.form", "form.attest_form", "TPMS_ATTEST",
               "The quote does not parse",
-              core=True, layout_only=True, needs=_EVIDENCE),
+              core=True, layout_only=True, needs=_EVIDENCE, unique_values=True),
     RuleFacts("signature.form", "form.signature_form", "TPMT_SIGNATURE",
               "The signature does not parse",
-              core=True, layout_only=True, needs=_EVIDENCE),
+              core=True, layout_only=True, needs=_EVIDENCE, unique_values=True),
     RuleFacts("key.form", "form.key_form", "TPMT_PUBLIC",
               "The AIK does not parse",
-              core=True, layout_only=True, needs=_EVIDENCE),
+              core=True, layout_only=True, needs=_EVIDENCE, unique_values=True),
     RuleFacts("attest.magic", "form.attest_magic", "TPMS_ATTEST.magic",
               "A TPM did not generate the signed structure",
               core=True, layout_only=True, needs=("attest.form",)),
@@ -96,7 +98,7 @@ RULE_TABLE: Final = (
               layout_only=True, needs=("key.form",), temporary_warning=True, style=ValueStyle.FLAGS),
     RuleFacts("key.template", "key.key_template", "TPMT_PUBLIC",
               "The AIK is not a key that a TPM creates and signs with",
-              core=True, needs=("key.form",)),
+              core=True, needs=("key.form",), unique_values=True),
     RuleFacts("key.strength", "key.key_strength", "TPMT_PUBLIC.unique",
               "The AIK is too weak",
               needs=("key.form",), temporary_warning=True),
@@ -109,7 +111,7 @@ RULE_TABLE: Final = (
               needs=("key.form",), temporary_warning=True),
     RuleFacts("signer.name", "key.signer_name", "TPMS_ATTEST.qualifiedSigner",
               "The signer's name in the quote is not a name of the AIK",
-              needs=("attest.form", "key.form")),
+              needs=("attest.form", "key.form"), unique_values=True),
     RuleFacts("signature.scheme", "signature.signature_scheme", "TPMT_SIGNATURE.sigAlg",
               "The signature's scheme is not that of the AIK",
               core=True, layout_only=True, needs=("signature.form", "key.form")),
@@ -118,10 +120,10 @@ RULE_TABLE: Final = (
               core=True, layout_only=True, needs=("signature.form", "key.form"), style=ValueStyle.CHOICE),
     RuleFacts("signature.valid", "signature.signature_valid", "TPMT_SIGNATURE.signature",
               "The signature does not verify",
-              core=True, needs=("attest.form", "signature.form", "key.form", "key.strength")),
+              core=True, needs=("attest.form", "signature.form", "key.form", "key.strength"), unique_values=True),
     RuleFacts("nonce.match", "freshness.nonce_match", "TPMS_ATTEST.extraData",
               "The quote was made for another request",
-              core=True, needs=("attest.form",)),
+              core=True, needs=("attest.form",), unique_values=True),
     RuleFacts("clock.safe", "freshness.clock_safe", "TPMS_CLOCK_INFO.safe",
               "The TPM reports that its clock may have gone back",
               layout_only=True, needs=("attest.form",)),
@@ -130,7 +132,7 @@ RULE_TABLE: Final = (
               core=True, layout_only=True, needs=_QUOTE),
     RuleFacts("pcr.digest", "pcrs.pcr_digest", "TPMS_QUOTE_INFO.pcrDigest",
               "The reported PCR values are not those that the TPM signed",
-              core=True, needs=(*_QUOTE, "signature.form", "pcr.selection")),
+              core=True, needs=(*_QUOTE, "signature.form", "pcr.selection"), unique_values=True),
     RuleFacts("pcr.bank", "pcrs.pcr_bank", "TPMS_PCR_SELECTION.hash",
               "The policy relies on a PCR bank with a weak hash",
               layout_only=True, temporary_warning=True, style=ValueStyle.CHOICE),
@@ -143,7 +145,7 @@ RULE_TABLE: Final = (
               style=ValueStyle.FIRMWARE),
     RuleFacts("policy.period", "freshness.policy_period", "valid_from, valid_until",
               "The policy was not in force",
-              enabled_by=("valid_from", "valid_until"), style=ValueStyle.PERIOD),
+              enabled_by=("valid_from", "valid_until"), style=ValueStyle.PERIOD, unique_values=True),
     RuleFacts("claims.*", "claims.claim", "_metadata",
               "A claim has a value that the policy does not accept",
               needs=("evidence.form",), enabled_by=("claims",), style=ValueStyle.JSON),

@@ -33,6 +33,7 @@ class Rule(RuleFacts):
         needs: ids of the rules that must hold before this one can be evaluated.
         enabled_by: the policy's keys that enable the rule; empty for a rule that every policy evaluates.
         temporary_warning: whether a policy may make it a warning only until `unsafe_warn_until`, and never ignore it.
+        unique_values: whether its values differ from record to record, so that audits do not group records by them.
         style: how its values are displayed.
     """
 

@@ -14,16 +14,12 @@ import msgspec
 
 from nomyo_attest.audit.row import Row, RowFinding, truncate_value
 from nomyo_attest.audit.summary import CauseFinding
+from nomyo_attest.rules import RULE_TABLE
 
 SAMPLE_MESSAGE_MAX: Final = 500
 """Maximum characters of a message in a sample."""
 
-_RULES_WITH_UNIQUE_VALUES: Final = frozenset(
-    {
-        *("evidence.available", "evidence.form", "attest.form", "signature.form", "key.form", "key.template"),
-        *("signer.name", "signature.valid", "nonce.match", "pcr.digest", "policy.period"),
-    }
-)
+_RULES_WITH_UNIQUE_VALUES: Final = frozenset(rule.id for rule in RULE_TABLE if rule.unique_values)
 """Rules whose values differ from record to record, and therefore do not distinguish causes."""
 
 Position = tuple[int, int, str, int]
