@@ -150,7 +150,7 @@ class TextStyle(NamedTuple):
 
 
 def sentence(text: str) -> str:
-    """Return `text` with a full stop, and with a capital unless it begins with a name such as ``qualifiedSigner``."""
+    """Return `text` with a period, and with a capital letter unless it begins with a name: ``qualifiedSigner``."""
     first = text.partition(" ")[0].rstrip(".,:;")
     capital = f"{text[:1].upper()}{text[1:]}" if first.isalpha() and first.islower() else text
     return capital + "." * (text[-1:] not in {".", "…", "?"})

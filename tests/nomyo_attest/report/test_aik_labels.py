@@ -17,18 +17,18 @@ from nomyo_attest.report.policy import policy_text
 from nomyo_attest.report.text import audit_text
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.report.audit_hostile import NASTY
-from tests.nomyo_attest.report.audit_labelled import LABEL, NAME, labelled
+from tests.nomyo_attest.report.audit_labeled import LABEL, NAME, labeled
 
 VERBOSE = TextStyle(verbose=True)
 
 
-def test_a_finding_of_a_labelled_aik_shows_the_label_and_part_of_the_name() -> None:
-    text = audit_text(labelled(), TextStyle())
+def test_a_finding_of_a_labeled_aik_shows_the_label_and_part_of_the_name() -> None:
+    text = audit_text(labeled(), TextStyle())
     assert re.search(rf"^ +AIK +{LABEL} \(000babababab…abab\)$", text, re.MULTILINE)
 
 
 def test_detailed_text_markdown_and_junit_have_the_whole_name_beside_the_label() -> None:
-    whole = labelled()
+    whole = labeled()
     assert f"{LABEL} ({NAME})" in " ".join(audit_text(whole, TextStyle(verbose=True, width=200)).split())
     assert f"{LABEL} (`{NAME}`)" in audit_markdown(whole)
     texts = [failure.text or "" for failure in ET.fromstring(junit_xml(whole)).iter("failure")]
@@ -36,20 +36,20 @@ def test_detailed_text_markdown_and_junit_have_the_whole_name_beside_the_label()
 
 
 def test_the_page_has_the_whole_name_as_a_title_and_in_the_policy() -> None:
-    page = html_report(labelled())
+    page = html_report(labeled())
     assert f'<bdi>{LABEL}</bdi> <code title="{NAME}">' in page
     assert NAME in re.sub("<wbr>", "", page.partition('id="policy"')[2])
 
 
 def test_a_label_is_no_proof_where_the_signature_does_not_verify() -> None:
-    assert "not proven" not in html_report(labelled())
-    assert "not proven" in html_report(labelled(trust="self_asserted"))
+    assert "not proven" not in html_report(labeled())
+    assert "not proven" in html_report(labeled(trust="self_asserted"))
 
 
 @pytest.mark.parametrize("report", [html_report, audit_markdown, junit_xml, lambda whole: audit_text(whole, VERBOSE)])
 def test_a_hostile_label_is_shown_as_text(report: object) -> None:
     assert callable(report)
-    hostile = str(report(labelled(NASTY)))
+    hostile = str(report(labeled(NASTY)))
     assert "forged" in hostile
     for line in hostile.split("\n"):
         assert line.isprintable()
@@ -57,7 +57,7 @@ def test_a_hostile_label_is_shown_as_text(report: object) -> None:
 
 
 def test_a_hostile_label_adds_no_element() -> None:
-    elements = [re.findall(r"<[a-z/!][^>]*>", html_report(labelled(label))) for label in (LABEL, NASTY)]
+    elements = [re.findall(r"<[a-z/!][^>]*>", html_report(labeled(label))) for label in (LABEL, NASTY)]
     assert elements[0] == elements[1]
 
 

@@ -14,7 +14,7 @@ from nomyo_attest.report.formatting import sanitize
 from nomyo_attest.report.markdown import BYTES_MAXIMUM, audit_markdown, code_span, prose
 from nomyo_attest.rules import RULE_TABLE
 from tests.nomyo_attest.report.audit_hostile import NASTY, hostile
-from tests.nomyo_attest.report.audit_labelled import labelled
+from tests.nomyo_attest.report.audit_labeled import labeled
 from tests.nomyo_attest.report.audit_samples import summary
 
 
@@ -47,7 +47,7 @@ def test_only_plain_words_are_no_code(text: str) -> None:
     assert prose("The archive is cut off at byte 12: sha256:7.") == "The archive is cut off at byte 12: sha256:7."
 
 
-@pytest.mark.parametrize("whole", [summary(), hostile(), labelled(NASTY)], ids=["sample", "hostile", "label"])
+@pytest.mark.parametrize("whole", [summary(), hostile(), labeled(NASTY)], ids=["sample", "hostile", "label"])
 def test_nothing_links_loads_runs_or_mentions_and_every_table_is_whole(whole: Summary) -> None:
     page = rendered(audit_markdown(whole))
     tags = {one.tag for one in page.iter()}

@@ -65,7 +65,10 @@ _CARD_ITEMS: Final = 10
 
 _REMEDIATION: Final = "remediation"
 
-_CHARTS: Final[dict[str, Callable[[Summary], Markup]]] = {"timeline": charts.timeline, "profiles": charts.profiles}
+_CHARTS: Final[dict[str, Callable[[Summary], Markup]]] = {
+    "timeline": charts.draw_timeline,
+    "profiles": charts.draw_profiles,
+}
 
 
 def html_report(summary: Summary) -> str:

@@ -68,13 +68,13 @@ def time_axis(scale: Scale, y: float) -> Markup:
 
 def draw_gaps(scale: Scale, gaps: Iterable[Gap], top: float, bottom: float, letter: str, kind: str) -> Markup:
     """Draw gaps from `top` to `bottom`, hatched and numbered: ``G1``, ``G2``."""
-    parts, free = [], -1.0
+    parts, label_end = [], -1.0
     for position, gap in enumerate(gaps, 1):
         x, end = scale.at(gap.begins), scale.at(gap.ends)
         parts.append(rect(x, top, max(end - x, 0.4), bottom - top, kind))
-        if (middle := (x + end) / 2) >= free:
+        if (middle := (x + end) / 2) >= label_end:
             parts.append(label(percent(middle), top + 12, f"{letter}{position}", "mark"))
-            free = middle + 4
+            label_end = middle + 4
     return join(parts)
 
 
@@ -142,28 +142,28 @@ UNAVAILABLE: Final = "without evidence"
 """The lane of records without evidence. It is not a verdict; these records usually also count as `none`."""
 
 
-def timeline(summary: Summary) -> Markup:
+def draw_timeline(summary: Summary) -> Markup:
     """Draw the verdicts as stacked bars and, below them, each verdict other than affirming on a separate scale."""
     scale = Scale(summary.timeline, summary.bucket_seconds)
     buckets = summary.timeline
     ticks = number_ticks(max(bucket.counts.total for bucket in buckets))
     placed = markers.place_markers(summary, scale)
-    head = _HEAD + markers.height_of(placed)
-    foot = head + _HEIGHT
-    parts: list[str] = [markers.draw_markers(placed, foot)]
+    header = _HEAD + markers.height_of(placed)
+    baseline = header + _HEIGHT
+    parts: list[str] = [markers.draw_markers(placed, baseline)]
     for tick in ticks:
-        y = foot - _HEIGHT * tick / ticks[-1]
+        y = baseline - _HEIGHT * tick / ticks[-1]
         parts += [line(y, "grid"), label("-8", y + 4, compact(tick), "count")]
-    top = head - _HEAD
-    parts += [draw_gaps(scale, drawable_gaps(summary, summary.gaps), top, foot, "G", "b-gap")]
-    parts += [draw_gaps(scale, drawable_gaps(summary, summary.unavailable), top, foot, "E", "b-outage")]
-    parts += [_stack(scale, place, bucket, ticks[-1], foot) for place, bucket in enumerate(buckets)]
+    top = header - _HEAD
+    parts += [draw_gaps(scale, drawable_gaps(summary, summary.gaps), top, baseline, "G", "b-gap")]
+    parts += [draw_gaps(scale, drawable_gaps(summary, summary.unavailable), top, baseline, "E", "b-outage")]
+    parts += [_stack(scale, index, bucket, ticks[-1], baseline) for index, bucket in enumerate(buckets)]
     lanes = _lanes(buckets)
-    for place, (name, counts) in enumerate(lanes):
+    for index, (name, counts) in enumerate(lanes):
         kind = "none" if name == UNAVAILABLE else name
-        parts.append(_lane(scale, name, number(sum(counts)), counts, foot + place * _LANE, kind))
-    height = foot + len(lanes) * _LANE
-    parts += [line(foot, "axis"), time_axis(scale, height + 4)]
+        parts.append(_lane(scale, name, number(sum(counts)), counts, baseline + index * _LANE, kind))
+    height = baseline + len(lanes) * _LANE
+    parts += [line(baseline, "axis"), time_axis(scale, height + 4)]
     description = (
         f"Records by verdict, each bar {duration(summary.bucket_seconds)}, from {moment(scale.start)} to "
         f"{moment(scale.end)}. Below the stacked bars, each verdict other than affirming has a separate scale."
@@ -180,17 +180,17 @@ def _count(counts: Counts, name: str) -> int:
     return int(getattr(counts, name))
 
 
-def _stack(scale: Scale, place: int, bucket: Bucket, highest: int, foot: float) -> Markup:
+def _stack(scale: Scale, index: int, bucket: Bucket, highest: int, baseline: float) -> Markup:
     """Draw the bar of one bucket, from the bottom up."""
-    y, parts = foot, []
+    y, parts = baseline, []
     for name in VERDICTS:
         height = bar_height(_count(bucket.counts, name), highest, _HEIGHT)
         if height:
             y -= height
-            parts.append(rect(scale.left(place), y, scale.bar, height, f"b-{name}"))
-    parts_text = [f"{number(_count(bucket.counts, name))} {name}" for name in VERDICTS if _count(bucket.counts, name)]
-    tip = element("title", f"{moment(bucket.at)}: {', '.join(parts_text) or 'no record'}")
-    parts.append(rect(place * scale.slot, foot - _HEIGHT, scale.slot, _HEIGHT, "tip", tip))
+            parts.append(rect(scale.left(index), y, scale.bar, height, f"b-{name}"))
+    counts_text = [f"{number(_count(bucket.counts, name))} {name}" for name in VERDICTS if _count(bucket.counts, name)]
+    tip = element("title", f"{moment(bucket.at)}: {', '.join(counts_text) or 'no record'}")
+    parts.append(rect(index * scale.slot, baseline - _HEIGHT, scale.slot, _HEIGHT, "tip", tip))
     return join(parts)
 
 
@@ -211,17 +211,17 @@ def _lane(scale: Scale, name: str, total_text: str, counts: Sequence[int], top: 
         top: the distance from the top of the chart, in pixels.
         kind: the verdict whose fill the bars have.
     """
-    foot, highest = top + _LANE - _BAND, max(counts, default=0)
+    baseline, highest = top + _LANE - _BAND, max(counts, default=0)
     note = element("tspan", f"; at most {number(highest)} per bar", class_="wide")
     parts = [
-        label("0", foot - _LANE_BAR - 6, join([f"{name}: {total_text}", note]), "lane"),
-        line(foot + _BAND / 2, "grid"),
+        label("0", baseline - _LANE_BAR - 6, join([f"{name}: {total_text}", note]), "lane"),
+        line(baseline + _BAND / 2, "grid"),
     ]
     for bucket, records in enumerate(counts):
         height = bar_height(records, highest, _LANE_BAR)
         if height:
             tip = element("title", f"{moment(scale.start + bucket * scale.seconds)}: {number(records)} {name}")
-            parts.append(rect(scale.left(bucket), foot - 1 - height, scale.bar, height, f"l-{kind}", tip))
+            parts.append(rect(scale.left(bucket), baseline - 1 - height, scale.bar, height, f"l-{kind}", tip))
     return join(parts)
 
 
@@ -238,7 +238,7 @@ def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
 # ---- PCR profiles over time
 
 
-def profiles(summary: Summary) -> Markup:
+def draw_profiles(summary: Summary) -> Markup:
     """Draw the PCR profiles over time; empty if no profile has counts over time."""
     lanes = [(position, profile) for position, profile in enumerate(summary.profiles, 1) if any(profile.over_time)]
     lanes = lanes[:PROFILES_OVER_TIME]
@@ -265,9 +265,10 @@ def _profile_lane(scale: Scale, position: int, profile: Profile, share: str, top
     counts, kind = profile.over_time[: scale.count], most_frequent_verdict(profile)
     symbols = " ".join(VERDICT_SYMBOLS[name] for name in VERDICTS if getattr(profile.counts, name))
     total_text = f"{symbols} {count(profile.counts.total, 'record')}, {share} of all"
-    foot = top + _LANE - _BAND
+    baseline = top + _LANE - _BAND
     bands = [
-        rect(first * scale.slot, foot, (last - first) * scale.slot, _BAND, f"b-{kind}") for first, last in _runs(counts)
+        rect(first * scale.slot, baseline, (last - first) * scale.slot, _BAND, f"b-{kind}")
+        for first, last in _runs(counts)
     ]
     return join([_lane(scale, f"P{position}", total_text, counts, top, kind), *bands])
 
@@ -275,11 +276,11 @@ def _profile_lane(scale: Scale, position: int, profile: Profile, share: str, top
 def _runs(counts: Sequence[int]) -> list[tuple[int, int]]:
     """Return the runs of consecutive buckets with records, as half-open ranges."""
     runs: list[tuple[int, int]] = []
-    for place, records in enumerate(counts):
+    for index, records in enumerate(counts):
         if not records:
             continue
-        if runs and runs[-1][1] == place:
-            runs[-1] = (runs[-1][0], place + 1)
+        if runs and runs[-1][1] == index:
+            runs[-1] = (runs[-1][0], index + 1)
         else:
-            runs.append((place, place + 1))
+            runs.append((index, index + 1))
     return runs

@@ -43,7 +43,7 @@ class Marker(NamedTuple):
 def place_markers(summary: Summary, scale: Scale) -> list[Marker]:
     """Place the incidents that have a time within the chart, each in the first row that has room."""
     placed: list[Marker] = []
-    free: list[float] = []
+    row_ends: list[float] = []
     for position, incident in enumerate(incidents(summary), 1):
         first = incident.first.processed_at if incident.first else None
         last = incident.last.processed_at if incident.last else None
@@ -51,8 +51,8 @@ def place_markers(summary: Summary, scale: Scale) -> list[Marker]:
             continue
         begins = scale.at(first)
         ends = max(begins, scale.at(first if last is None else last))
-        row = next((row for row, end in enumerate(free) if begins >= end), len(free))
-        free[row : row + 1] = [ends + _DISTANCE_MINIMUM]
+        row = next((row for row, end in enumerate(row_ends) if begins >= end), len(row_ends))
+        row_ends[row : row + 1] = [ends + _DISTANCE_MINIMUM]
         placed.append(Marker(position, incident, begins, ends, row))
         if len(placed) == MARKERS_MAXIMUM:
             break
@@ -64,13 +64,13 @@ def height_of(placed: Sequence[Marker]) -> float:
     return ROW * (1 + max((marker.row for marker in placed), default=-1))
 
 
-def draw_markers(placed: Sequence[Marker], foot: float) -> Markup:
-    """Draw the markers at the top of the chart, each with a dashed line down to `foot`."""
+def draw_markers(placed: Sequence[Marker], baseline: float) -> Markup:
+    """Draw the markers at the top of the chart, each with a dashed line down to `baseline`."""
     parts: list[str] = []
     for marker in placed:
         x, y = percent(marker.begins), pixels(marker.row * ROW + _RADIUS + 1)
         kind = SEVERITY_KINDS[marker.incident.severity]
-        parts.append(element("line", x1=x, x2=x, y1=y, y2=pixels(foot), class_=f"incident i-{kind}"))
+        parts.append(element("line", x1=x, x2=x, y1=y, y2=pixels(baseline), class_=f"incident i-{kind}"))
     for marker in placed:
         x, y = percent(marker.begins), pixels(marker.row * ROW + _RADIUS + 1)
         kind = SEVERITY_KINDS[marker.incident.severity]

@@ -145,7 +145,7 @@ summary{cursor:pointer;color:var(--link)}
 .t-values tbody th,.t-references tbody th{min-width:7rem}
 .t-counts td:nth-child(3){width:22%}.t-counts td:nth-child(4){color:var(--soft);width:40%}
 .t-sources th[scope=row]{min-width:17rem}
-.t-asked tbody th{min-width:min(13rem,40vw)}
+.t-other-keys tbody th{min-width:min(13rem,40vw)}
 .t-profiles th{width:10rem}.t-profiles td:nth-child(2){min-width:6.5rem}
 .t-profiles td:nth-child(7),.t-profiles td:nth-child(8){min-width:6.2rem}
 .t-profiles td:nth-child(n+9){min-width:7.5rem}
@@ -217,7 +217,7 @@ tbody tr:first-child{break-before:avoid}
 .marks a{color:inherit;text-decoration:none}
 thead{display:table-header-group}
 tfoot{display:table-row-group}
-.t-asked tbody th{width:24%}
+.t-other-keys tbody th{width:24%}
 .t-values tbody th code,.t-references tbody th code{white-space:nowrap}
 h2,h3,caption{break-after:avoid}
 details::details-content{content-visibility:visible;block-size:auto}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nomyo_attest.audit.summary import Summary
-from nomyo_attest.report.incidents.across import cross_record_incidents, unevaluated_check_incidents
+from nomyo_attest.report.incidents.cross_record import cross_record_incidents, unevaluated_check_incidents
 from nomyo_attest.report.incidents.failures import group_incidents, unlisted_record_incidents, unreadable_incidents
 from nomyo_attest.report.incidents.model import COUNTERS, Change, Incident, Kind, Severity, urgency
 

@@ -61,13 +61,13 @@ def boot_phrase(got: Any) -> str:
         return "booted something that the policy does not list"
     places = sorted(got, key=_place_order)
     indices = [place.rpartition(":")[2] for place in places]
-    named = f"PCR{'s' * (len(indices) > 1)} {joined_with_and(indices)}" if len(indices) <= 6 else f"{len(indices)} PCRs"
+    pcrs = f"PCR{'s' * (len(indices) > 1)} {joined_with_and(indices)}" if len(indices) <= 6 else f"{len(indices)} PCRs"
     if all(value is None for value in got.values()):
-        return f"did not quote {named}, which the policy requires"
+        return f"did not quote {pcrs}, which the policy requires"
     phrase = _BOOT_PHRASES.get(int(indices[0]), "") if len(indices) == 1 and indices[0].isdecimal() else ""
     if phrase:
-        return f"{phrase} ({named}) that the policy does not list"
-    return f"booted with values of {named} that the policy does not list"
+        return f"{phrase} ({pcrs}) that the policy does not list"
+    return f"booted with values of {pcrs} that the policy does not list"
 
 
 def _place_order(place: str) -> tuple[str, int, str]:

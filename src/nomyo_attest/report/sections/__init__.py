@@ -289,7 +289,7 @@ def _policy(summary: Summary) -> Section:
         if pair[0] != "key.pinned"
     )
     others = Table(
-        "asked",
+        "other-keys",
         "All other keys of the policy, with the defaults of those it omits",
         (Column("key"), Column("value")),
         [Row((Name(key), Name(value, _LONG_MAX))) for key, value in other_keys],

@@ -329,7 +329,7 @@ def test_the_policy_is_shown_whole_and_its_digest_is_of_the_characters_shown(pag
         DOCUMENT["pcrs"]["sha256"]["7"][0]["label"],
         "",
     ]
-    asked = dict(rows(table(page, "asked")))
+    asked = dict(rows(table(page, "other-keys")))
     assert asked["rules.clock.safe"] == "warn"
     assert asked["claims.security_tier"] == "high, maximum"
 

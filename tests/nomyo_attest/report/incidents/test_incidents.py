@@ -7,7 +7,7 @@ import pytest
 
 from nomyo_attest.audit.summary import Boot, CauseFinding, CauseGroup, CrossRecordFinding, Place, RuleSummary, Summary
 from nomyo_attest.report.incidents import Incident, Kind, Severity, incidents
-from nomyo_attest.report.incidents.across import SEPARATE_MAXIMUM
+from nomyo_attest.report.incidents.cross_record import SEPARATE_MAXIMUM
 from tests.nomyo_attest.report.audit_samples import START, digest, summary
 
 DAY = 86_400

@@ -13,7 +13,7 @@ NAME: Final = "000b" + "ab" * 32
 LABEL: Final = "router-eu-1"
 
 
-def labelled(label: str = LABEL, trust: str = "pinned_aik") -> Summary:
+def labeled(label: str = LABEL, trust: str = "pinned_aik") -> Summary:
     """The sample: a pinned AIK's clock went back, and the first failing record is of that AIK."""
     whole = summary()
     at = Place("recorded/2026-11.jsonl.gz", 8, 1_790_000_000)
