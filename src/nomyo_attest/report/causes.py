@@ -116,8 +116,8 @@ def known_rule(rule_id: str) -> Rule | None:
 
 
 def causes(summary: Summary) -> list[Cause]:
-    """List the rules that failed or are undecided in all sources: required rules first, and failures before others."""
-    return _sorted(
+    """List the rules that failed or are undecided, over all sources together: required ones first, then failures."""
+    return _with_values_sorted(
         summary,
         [
             Cause("", rule.rule, rule.requirement, rule.outcome, rule.records, rule.first, (), rule.message)
@@ -127,7 +127,7 @@ def causes(summary: Summary) -> list[Cause]:
 
 
 def causes_by_source(summary: Summary) -> list[Cause]:
-    """List the rules that failed or are undecided, by source: required rules first, and failures before others."""
+    """List the rules that failed or are undecided in each source: required ones first, then failures."""
     in_sources = []
     for entry in summary.places:
         first, lines = Place(entry.source, entry.lines[0] if entry.lines else 0), tuple(entry.lines)
@@ -136,11 +136,11 @@ def causes_by_source(summary: Summary) -> list[Cause]:
                 entry.source, entry.rule, entry.requirement, entry.outcome, entry.records, first, lines, entry.message
             )
         )
-    return _sorted(summary, in_sources)
+    return _with_values_sorted(summary, in_sources)
 
 
-def _sorted(summary: Summary, all_causes: list[Cause]) -> list[Cause]:
-    """Sort causes and add their values; drop consequences and the rules that the policy ignores."""
+def _with_values_sorted(summary: Summary, all_causes: list[Cause]) -> list[Cause]:
+    """Add the values of causes, and sort them; omit consequences and the rules that the policy ignores."""
     shown = [cause for cause in all_causes if cause.outcome != CONSEQUENCE and cause.requirement != "ignore"]
     values = _values(summary, {(cause.first.source, cause.first.line, cause.rule) for cause in shown})
     compared = []
@@ -207,8 +207,8 @@ def _with_digests_as_bytes(value: Any) -> Any:
 def _bytes_in(value: Any) -> set[bytes]:
     if isinstance(value, bytes):
         return {value}
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return {octets for item in inside for octets in _bytes_in(item)}
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {octets for item in items for octets in _bytes_in(item)}
 
 
 def _one_line(rule: str, value: Any, shortened: Digests) -> str:
@@ -227,18 +227,18 @@ def _pcr_text(rule: str, value: Any, shortened: Digests) -> str:
 
 
 def place_text(source: str, line: int) -> str:
-    """``"recorded.jsonl:12"``."""
+    """Format a place: ``"recorded.jsonl:12"``; without the line if it is 0."""
     return f"{source_name(source)}:{line}" if line else source_name(source)
 
 
 def place_and_time(place: Place) -> str:
-    """``"recorded.jsonl:12, 2026-11-02 06:00:00Z"``; without the time if it is unknown."""
+    """Format a place with its time: ``"recorded.jsonl:12, 2026-11-02 06:00:00Z"``; without a time if it is unknown."""
     text = place_text(place.source, place.line)
     return text if place.processed_at is None else f"{text}, {moment(place.processed_at)}"
 
 
 def lines_text(lines: tuple[int, ...] | list[int], total: int) -> str:
-    """``"line 7"``, ``"lines 7, 8, 12 and 34 more"``."""
+    """Format lines: ``"line 7"``, ``"lines 7, 8, 12 and 34 more"``."""
     if not lines:
         return count(total, "record")
     listed = ", ".join(map(str, lines))
@@ -252,7 +252,7 @@ def verdict_counts(counts: Counts) -> list[tuple[str, int]]:
 
 
 def counts_line(counts: Counts) -> str:
-    """``"12 affirming, 1 none"``; verdicts without records are left out."""
+    """Format counts: ``"12 affirming, 1 none"``; verdicts without records are omitted."""
     return ", ".join(f"{value:,} {verdict}" for verdict, value in verdict_counts(counts) if value) or "no records"
 
 

@@ -45,7 +45,7 @@ _SIZES: Final = {
     "sources": 300_000,
     "rules": 200_000,
     "cross_record": 220_000,
-    "passed": 60_000,
+    "skipped": 60_000,
     "duplicate_names": 60_000,
     "limits": 30_000,
 }

@@ -28,7 +28,7 @@ def other_places(incident: Incident) -> list[Place]:
 
 
 def fact_sentences(incident: Incident) -> list[str]:
-    """State in a sentence each what changed, on which machines, and where. All text from outside is sanitized."""
+    """Return sentences about what changed, on which machines, and where. All text from outside is sanitized."""
     sentences = [_change_sentence(change) for change in incident.changes[:_CHANGES_MAXIMUM]]
     if not sentences and incident.problem:
         sentences.append(sentence(excerpt(incident.problem)))
@@ -38,8 +38,10 @@ def fact_sentences(incident: Incident) -> list[str]:
         sentences.append(f"First {place_and_time(incident.first)}; last {place_and_time(incident.last)}.")
     if incident.places and incident.boots_total < 2:
         shown = incident.places[:_PLACES_MAXIMUM]
-        left = incident.places_total - len(shown)
-        sentences.append(f"Also {'; '.join(map(place_and_time, shown))}{f'; and {left:,} more' if left > 0 else ''}.")
+        unlisted = incident.places_total - len(shown)
+        sentences.append(
+            f"Also {'; '.join(map(place_and_time, shown))}{f'; and {unlisted:,} more' if unlisted > 0 else ''}."
+        )
     if len(incident.rules) > 1:
         sentences.append(f"Rules: {', '.join(excerpt(rule, 60) for rule in incident.rules)}.")
     return sentences

@@ -155,7 +155,7 @@ def _result_sentences(summary: Summary) -> str:
     not_passed = counts.total - counts.affirming - counts.warning
     if counts.total == 1:
         outcome = "is affirmed" if counts.affirming else "passes with a warning that the policy allows"
-        parts = [f"The one record {'is not affirmed' if not_passed else outcome}."]
+        parts = [f"The record {'is not affirmed' if not_passed else outcome}."]
     else:
         parts = [f"{number(counts.affirming)} of {number(counts.total)} records are affirmed."]
         if counts.warning:
@@ -171,11 +171,11 @@ def _result_sentences(summary: Summary) -> str:
 
 def _facts(summary: Summary) -> Facts:
     policy = summary.policy
-    names = limit_names(summary)
-    limits: tuple[Text, ...] = tuple(part for limit in names for part in ("; ", Quote(limit)))[1:]
+    limits = limit_names(summary)
+    quoted: tuple[Text, ...] = tuple(part for limit in limits for part in ("; ", Quote(limit)))[1:]
     rows = [
         Fact("AIK trust", trust_text(summary), FULL),
-        *([Fact("Not established", (*limits, "."), FULL)] if names else []),
+        *([Fact("Not established", (*quoted, "."), FULL)] if limits else []),
         Fact("Policy", (Name(policy.id), " ", Digest(policy.digest.removeprefix("sha256:"))), PAGE),
         Fact("Inputs", (count(summary.sources_total, "source"), ", digest ", Digest(summary.inputs_digest)), PAGE),
     ]
@@ -212,9 +212,7 @@ def _sources(summary: Summary) -> Section:
         sums_text += f"With {number(summary.outside)} outside the window ({outside_text(summary)}), "
         sums_text += f"{count(counts.total + summary.outside, 'record')} were read. "
     if summary.blank:
-        sums_text += (
-            f"In addition there {'was' if summary.blank == 1 else 'were'} {count(summary.blank, 'blank line')}. "
-        )
+        sums_text += f"{count(summary.blank, 'blank line')} {'was' if summary.blank == 1 else 'were'} skipped. "
     sums_text += (
         f"{count(summary.written, 'row')} {'was' if summary.written == 1 else 'were'} selected for the verdicts."
     )
@@ -235,7 +233,7 @@ def _sources(summary: Summary) -> Section:
     blocks: list[Block] = [Paragraph(sums_text, PAGE), replace(table, caption=caption)]
     skipped = "skipped: their extensions are not those of records"
     for title, name, names, total in (
-        (skipped, "passed", summary.skipped, summary.skipped_total),
+        (skipped, "skipped", summary.skipped, summary.skipped_total),
         (
             "found under more than one name and read once",
             "duplicate_names",

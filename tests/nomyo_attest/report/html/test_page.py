@@ -415,4 +415,4 @@ def test_a_single_record_is_shown() -> None:
     page = of(
         counts=one, timeline=[bucket], bucket_seconds=1, undated=0, failures=[], failures_total=0, cross_record_rules=[]
     )
-    assert "The one record is affirmed." in page.by_id("result").words
+    assert "The record is affirmed." in page.by_id("result").words
