@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo import SecureChatCompletion, keys, rate_limit
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import Wire, made_at_once
+from tests.nomyo.client_calls import Wire, shared_key_pair
 from tests.nomyo.wire.plain_router import PlainRouter
 
 
@@ -62,7 +62,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def generate(bits: int = keys.KEY_BITS) -> rsa.RSAPrivateKey:
         sizes.append(bits)
-        return made_at_once()
+        return shared_key_pair()
 
     monkeypatch.setattr(keys, "generate", generate)
     return sizes

@@ -19,7 +19,7 @@ import pytest
 import nomyo
 from nomyo import SecureChatCompletion
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.calling import Wire, only
+from tests.nomyo.client_calls import Wire, only
 from tests.nomyo.defects.conftest import write_keys
 from tests.nomyo.wire.plain_router import PlainRouter
 

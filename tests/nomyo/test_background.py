@@ -14,7 +14,7 @@ import pytest
 
 from nomyo.background import BackgroundResult
 from nomyo.errors import KeyStoreError
-from tests.nomyo.calling import run
+from tests.nomyo.client_calls import run
 
 PATIENCE = 60.0
 

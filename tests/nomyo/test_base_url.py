@@ -8,7 +8,7 @@ import pytest
 
 from nomyo import APIConnectionError, APITimeoutError, SecureChatCompletion
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.calling import Wire, ask, run
+from tests.nomyo.client_calls import Wire, ask, run
 from tests.nomyo.wire.plain_router import Reply
 
 

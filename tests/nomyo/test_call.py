@@ -13,7 +13,7 @@ from nomyo import SecurityError
 from nomyo.errors import ArgumentError
 from nomyo.keys import fingerprint
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, ask, content, only, run
+from tests.nomyo.client_calls import API_KEY, MODEL, PROMPT, Wire, ask, content, only, run
 from tests.nomyo.wire.plain_router import PlainRouter
 
 
@@ -67,7 +67,7 @@ def test_the_servers_key_is_asked_for_without_a_word_about_who_asks(wire: Wire) 
 
 
 def test_every_call_has_a_random_uuid_of_version_4(wire: Wire) -> None:
-    wire.ask_often(5)
+    wire.ask_repeatedly(5)
     ids = [uuid.UUID(post.payload_id) for post in wire.posts]
     assert len(set(ids)) == 5
     assert {each.version for each in ids} == {4}
@@ -75,7 +75,7 @@ def test_every_call_has_a_random_uuid_of_version_4(wire: Wire) -> None:
 
 
 def test_every_call_is_sealed_anew(wire: Wire) -> None:
-    wire.ask_often(3)
+    wire.ask_repeatedly(3)
     packages = [json.loads(post.body) for post in wire.posts]
     assert len({package["encrypted_aes_key"] for package in packages}) == 3
     assert len({package["encrypted_payload"]["nonce"] for package in packages}) == 3
@@ -107,7 +107,7 @@ def test_the_inner_time_is_not_overwritten_by_the_outer_one(wire: Wire) -> None:
 
 
 def test_the_outer_time_stands_in_where_there_is_no_inner_one(wire: Wire) -> None:
-    right = wire.router.right_metadata
+    right = wire.router.correct_metadata
     wire.router.metadata = lambda post: {k: v for k, v in right(post).items() if k != "processed_at"}
     metadata = wire.ask()["_metadata"]
     assert metadata["processed_at"] == metadata["transport_processed_at"] == only(wire.posts).answered_at
@@ -139,7 +139,7 @@ LIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("outer", [True, False])
 def test_what_a_server_says_under_our_names_is_not_believed(wire: Wire, outer: bool) -> None:
-    right, seal = wire.router.right_metadata, wire.router.seal
+    right, seal = wire.router.correct_metadata, wire.router.seal
     wire.router.metadata = lambda post: {**right(post), **LIES}
     if not outer:
         wire.router.seal = lambda plaintext, key, _: seal(plaintext, key, None)  # type: ignore[arg-type]  # no time outside

@@ -26,7 +26,7 @@ from nomyo.errors import (
     ResponseNotBoundError,
 )
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, ask, content, only, run
+from tests.nomyo.client_calls import API_KEY, MODEL, PROMPT, Wire, ask, content, only, run
 from tests.nomyo.defects.walker import places_of
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import PlainRouter
@@ -183,7 +183,7 @@ def test_acreate_has_the_same_parameters_and_return(wire: Wire) -> None:
 
 
 def test_every_call_has_an_id_of_its_own_from_here(wire: Wire) -> None:
-    answers = wire.ask_often(5)
+    answers = wire.ask_repeatedly(5)
     ids = [post.payload_id for post in wire.posts]
     assert len(set(ids)) == 5
     assert all(UUID4.fullmatch(one) for one in ids)

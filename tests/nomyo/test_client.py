@@ -35,12 +35,12 @@ from nomyo.errors import (
     ServerKeyError,
 )
 from nomyo.options import Options
-from tests.nomyo.calling import Wire, made_at_once, only, run
+from tests.nomyo.client_calls import Wire, only, run, shared_key_pair
 from tests.nomyo.wire import package as wire_package
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import Reply
 
-KEY = made_at_once()
+KEY = shared_key_pair()
 PEM = server_keys.public_pem(KEY.public_key()).decode()
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "Grüße €"}], "temperature": 0.5}
 SECRET = "prompt-6c1f4b2d8e"

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from nomyo import client_keys, keys
 from nomyo.client_keys import KeyPair, Keyring
 from nomyo.errors import KeyStoreError
-from tests.nomyo.calling import made_at_once, run
+from tests.nomyo.client_calls import run, shared_key_pair
 from tests.nomyo.wire import server_keys
 
-KEY = made_at_once()
+KEY = shared_key_pair()
 PEM = server_keys.public_pem(KEY.public_key()).decode()
 
 

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from nomyo import ClientClosedError, KeyStoreError, SecureChatCompletion, ServiceUnavailableError
-from tests.nomyo.calling import PROMPT, Wire, ask, content, run
+from tests.nomyo.client_calls import PROMPT, Wire, ask, content, run
 from tests.nomyo.defects.conftest import write_keys
 from tests.nomyo.wire.plain_router import Recorded, Reply
 
 
 def test_twenty_calls_one_after_the_other_are_twenty_posts_one_fetch_and_one_connection(wire: Wire) -> None:
-    wire.ask_often(20)
+    wire.ask_repeatedly(20)
     assert (len(wire.posts), wire.fetches, wire.router.connections) == (20, 1, 1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nomyo.calling import API_KEY, PROMPT, Wire
+from tests.nomyo.client_calls import API_KEY, PROMPT, Wire
 from tests.nomyo.defects.conftest import write_keys
 from tests.nomyo.wire.plain_router import Reply
 

@@ -14,8 +14,8 @@ import pytest
 
 from nomyo import ArgumentTypeError, EventLoopError, NomyoError, SecureChatCompletion
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.calling import API_KEY, PROMPT, Wire, ask, content
-from tests.nomyo.hunt import Hunt
+from tests.nomyo.client_calls import API_KEY, PROMPT, Wire, ask, content
+from tests.nomyo.secret_search import SecretSearch
 
 
 @pytest.mark.filterwarnings("ignore:asynchronous generator:ResourceWarning")  # asyncio's, also about those of httpx
@@ -45,7 +45,7 @@ def test_a_given_http_client_on_a_second_loop_is_an_error_that_names_the_fix(wir
     for one in (client, client.with_options(max_retries=1)):
         with pytest.raises(EventLoopError, match="each event loop, or leave http_client out") as caught:
             asyncio.run(ask(one))
-        assert Hunt(PROMPT, API_KEY).look("error", caught.value).found == []
+        assert SecretSearch(PROMPT, API_KEY).look("error", caught.value).found == []
     assert len(wire.posts) == posts
     assert content(first.run_until_complete(ask(client))) == PROMPT
     first.run_until_complete(http.aclose())

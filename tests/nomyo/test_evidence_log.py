@@ -32,10 +32,10 @@ from nomyo.router import RouterOptions, RunningRouter
 from nomyo_attest.ledger.line import open_line
 from nomyo_attest.ledger.verify import verify
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, ask, content, only, policy, run
-from tests.nomyo.hunt import Hunt, listening
-from tests.nomyo.scenes import COMPLETION, SECRETS, Stage
-from tests.nomyo.scenes import ask as ask_with_secrets
+from tests.nomyo.client_calls import API_KEY, MODEL, PROMPT, Wire, ask, content, only, policy, run
+from tests.nomyo.error_scenarios import COMPLETION, SECRETS, ScenarioContext
+from tests.nomyo.error_scenarios import ask as ask_with_secrets
+from tests.nomyo.secret_search import SecretSearch, capture_output
 from tests.nomyo.wire import server_keys
 
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_opened_is_no_answer_and_not_kept(wire: Wire, path: Path)
 
 
 def test_without_a_ledger_the_answer_says_nothing_of_one_whatever_the_server_does(wire: Wire) -> None:
-    right = wire.router.right_metadata
+    right = wire.router.correct_metadata
     wire.router.metadata = lambda post: {**right(post), "evidence_log": {"stored": True}}
     assert "evidence_log" not in wire.ask()["_metadata"]
 
@@ -136,7 +136,7 @@ def test_a_claim_about_the_time_is_judged_as_the_gate_judged_it(wire: Wire, tpm:
 
 
 def test_neither_prompt_nor_completion_nor_key_is_kept_whatever_the_server_does(wire: Wire, path: Path) -> None:
-    stage = Stage(wire, path.parent, path.parent)
+    stage = ScenarioContext(wire, path.parent, path.parent)
     forge = Forge()
     places: list[dict[str, Any]] = [
         {"title": SECRETS},
@@ -150,7 +150,7 @@ def test_neither_prompt_nor_completion_nor_key_is_kept_whatever_the_server_does(
         {"tpm_attestation": SECRETS[1]},
         {"is_available": SECRETS[1]},
     ]
-    right = wire.router.right_metadata
+    right = wire.router.correct_metadata
     for place in places:
 
         def answer(post: Any, place: dict[str, Any] = place) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def test_or_it_is_handed_over_and_that_is_said(
 ) -> None:
     tampering(wire, path)
     options = {"evidence_log": path, "evidence_log_failure": "warn", "attestation_policy": policy()}
-    answers = wire.ask_often(2, options)
+    answers = wire.ask_repeatedly(2, options)
     for answer, post in zip(answers, wire.posts, strict=True):
         assert content(answer) == PROMPT
         told = answer["_metadata"]["evidence_log"]
@@ -296,7 +296,7 @@ def test_other_clients_made_of_one_share_its_ledger(
 
 
 def test_a_ledger_made_by_hand_may_be_given(wire: Wire, path: Path, tmp_path: Path) -> None:
-    wire.ask_often(3, {"evidence_log": na.EvidenceLog(path, rotate_bytes=1)})
+    wire.ask_repeatedly(3, {"evidence_log": na.EvidenceLog(path, rotate_bytes=1)})
     assert sorted(file.name for file in tmp_path.glob("*.jsonl")) == [
         "evidence.0001.jsonl",
         "evidence.0002.jsonl",
@@ -404,7 +404,7 @@ def test_a_call_that_is_cancelled_meanwhile_tears_nothing(wire: Wire, path: Path
         await client.aclose()
         disk.go.set()
 
-    with listening() as heard:
+    with capture_output() as heard:
         run(calls(), debug=True)
         settle()
     assert len(records(path)) == 1
@@ -423,7 +423,7 @@ def test_a_call_that_takes_too_long_meanwhile_tears_nothing(wire: Wire, path: Pa
 def test_calls_that_are_cancelled_at_any_moment_leave_a_ledger_that_is_whole(
     wire: Wire, tpm: Forge, path: Path
 ) -> None:
-    stage = Stage(wire, path.parent, path.parent)
+    stage = ScenarioContext(wire, path.parent, path.parent)
 
     async def main() -> list[BaseException]:
         failures: list[BaseException] = []
@@ -437,11 +437,11 @@ def test_calls_that_are_cancelled_at_any_moment_leave_a_ledger_that_is_whole(
             await ask_with_secrets(client)
         return failures
 
-    with listening() as heard:
+    with capture_output() as heard:
         failures = run(main())
     settle()
     assert {type(failure) for failure in failures} == {asyncio.CancelledError}
-    hunt = Hunt(*SECRETS).look("errors", failures)
+    hunt = SecretSearch(*SECRETS).look("errors", failures)
     heard.search(hunt)
     assert hunt.found == []
     ids = [record["payload_id"] for record in records(path)]
@@ -450,7 +450,7 @@ def test_calls_that_are_cancelled_at_any_moment_leave_a_ledger_that_is_whole(
 
 
 def test_nothing_of_a_call_is_held_on_to_when_its_line_is_written(wire: Wire, path: Path) -> None:
-    stage = Stage(wire, path.parent, path.parent)
+    stage = ScenarioContext(wire, path.parent, path.parent)
 
     async def main() -> list[str]:
         async with stage.client(evidence_log=path) as client:
@@ -458,7 +458,7 @@ def test_nothing_of_a_call_is_held_on_to_when_its_line_is_written(wire: Wire, pa
             gc.collect()
             return [repr(one) for one in gc.get_objects() if type(one).__module__ == "nomyo.gate"]
 
-    with listening():
+    with capture_output():
         left = run(main())
     assert all("DecryptedResponse" not in one for one in left)
     assert any("Gate" in one for one in left)

@@ -20,12 +20,12 @@ from nomyo import (
     ResponseNotBoundError,
     ServerKeyError,
 )
-from tests.nomyo.calling import API_KEY, PROMPT, Wire, ask, content, facts, only, run
+from tests.nomyo.client_calls import API_KEY, PROMPT, Wire, ask, content, error_facts, only, run
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.http11 import Request
 from tests.nomyo.wire.plain_router import HTML, Reply
 from tests.nomyo.wire.proxy import At, Behavior, Drip, Proxy, TlsProxy
-from tests.nomyo.wire.tls_proxy import flipped, html, on_the_way, redirected, zipped
+from tests.nomyo.wire.tls_proxy import deliver, flipped, gzip_body, html, redirect_to
 
 REQUEST, ANSWER = 2, 2  # of a connection: the first is the fetch of the key
 
@@ -76,7 +76,7 @@ def test_a_broken_wire_is_a_connection_error_that_says_it_may_have_been_processe
     behavior, seen = BROKEN[name]
     proxy.behave(behavior)
     error = wire.refused(APIConnectionError, {"base_url": proxy.url})
-    assert facts(error) == ("", 1, "completion", True)
+    assert error_facts(error) == ("", 1, "completion", True)
     assert error.maybe_processed is True
     assert len(wire.posts) == seen
 
@@ -97,7 +97,7 @@ def test_a_broken_wire_is_mended_by_a_second_try_with_the_same_bytes(wire: Wire,
 def test_without_a_connection_nothing_was_processed(wire: Wire, proxy: Proxy, name: str) -> None:
     proxy.default = NO_CONNECTION[name]
     error = wire.refused(APIConnectionError, {"base_url": proxy.url, "max_retries": 2})
-    assert facts(error) == ("", 0, "key", True)
+    assert error_facts(error) == ("", 0, "key", True)
     assert error.maybe_processed is False
     assert (wire.router.requests, proxy.connections) == ([], 3)
 
@@ -115,7 +115,7 @@ def test_what_may_have_been_processed_in_an_earlier_try_is_told(wire: Wire, prox
     proxy.behave(first)
     proxy.default = Behavior(reset="accept")
     error = wire.refused(APIConnectionError, {"base_url": proxy.url, "max_retries": 1})
-    assert facts(error) == ("", 2, "completion", True)
+    assert error_facts(error) == ("", 2, "completion", True)
     assert error.maybe_processed is True
     assert len(wire.posts) == 1
 
@@ -123,7 +123,7 @@ def test_what_may_have_been_processed_in_an_earlier_try_is_told(wire: Wire, prox
 def test_a_delay_costs_time_and_nothing_else(wire: Wire, proxy: Proxy) -> None:
     proxy.default = Behavior(delay_ms=40)
     before = time.monotonic()
-    wire.ask_often(3, {"base_url": proxy.url})
+    wire.ask_repeatedly(3, {"base_url": proxy.url})
     assert time.monotonic() - before > 4 * 0.08
     assert (len(wire.posts), wire.fetches, proxy.connections) == (3, 1, 1)
 
@@ -148,7 +148,7 @@ def test_a_wire_that_is_too_slow_ends_at_the_deadline(
     before = time.monotonic()
     error = wire.refused(APITimeoutError, {"base_url": proxy.url, "timeout": 0.9, "max_retries": 2})
     assert 0.9 <= time.monotonic() - before < 4
-    assert facts(error) == ("", attempts, stage, True)
+    assert error_facts(error) == ("", attempts, stage, True)
     assert error.maybe_processed is (stage == "completion")
 
 
@@ -180,41 +180,41 @@ def test_a_bit_that_is_flipped_by_who_ends_tls_makes_an_answer_unreadable(
 ) -> None:
     middle.alter(flip_inside(name) if name != "version" else flipped(13, 1))
     error = wire.refused(ResponseError, {"base_url": middle.url, "max_retries": 2})
-    assert facts(error) == ("response_unreadable", 1, "completion", False)
+    assert error_facts(error) == ("response_unreadable", 1, "completion", False)
     assert len(wire.posts) == 1
 
 
-@pytest.mark.parametrize("change", [html(HTML), zipped(), on_the_way(body=b"")], ids=["html", "gzip", "empty"])
+@pytest.mark.parametrize("change", [html(HTML), gzip_body(), deliver(body=b"")], ids=["html", "gzip", "empty"])
 def test_a_page_an_encoding_or_nothing_instead_of_an_answer_is_unreadable(
     wire: Wire, middle: TlsProxy, change: Callable[[Request, Reply], Reply]
 ) -> None:
     middle.alter(change)
     error = wire.refused(ResponseError, {"base_url": middle.url, "max_retries": 2})
-    assert facts(error) == ("response_unreadable", 1, "completion", False)
+    assert error_facts(error) == ("response_unreadable", 1, "completion", False)
     assert len(wire.posts) == 1
 
 
 def test_a_page_instead_of_a_key_is_a_refused_key(wire: Wire, middle: TlsProxy) -> None:
     middle.alter(html(HTML), on="GET")
     error = wire.refused(ServerKeyError, {"base_url": middle.url, "max_retries": 2})
-    assert facts(error) == ("server_key_refused", 0, "key", False)
+    assert error_facts(error) == ("server_key_refused", 0, "key", False)
     assert "HTML page" in str(error)
 
 
 def test_a_redirect_by_who_ends_tls_is_not_followed(wire: Wire, middle: TlsProxy) -> None:
     with type(wire.router)(authority=wire.router.authority) as other:
-        middle.alter(redirected(other.url))
+        middle.alter(redirect_to(other.url))
         error = wire.refused(APIStatusError, {"base_url": middle.url, "max_retries": 2})
         assert (error.status_code, other.connections) == (307, 0)
 
 
 def test_another_key_from_who_ends_tls_is_caught_by_a_pin_alone(wire: Wire, middle: TlsProxy) -> None:
     with type(wire.router)(key=1, authority=wire.router.authority) as thief:
-        middle.alter(on_the_way(body=thief.key_document), on="GET")
+        middle.alter(deliver(body=thief.key_document), on="GET")
         known = wire.ask()["_metadata"]["verification"]["server_key"]
         sent = len(wire.posts)
         error = wire.refused(ServerKeyError, {"base_url": middle.url, "server_key_pins": [known]})
-        assert facts(error) == ("server_key_not_pinned", 0, "key", False)
+        assert error_facts(error) == ("server_key_not_pinned", 0, "key", False)
         assert len(wire.posts) == sent
 
 
@@ -227,7 +227,7 @@ def test_a_reply_key_that_is_swapped_on_the_way_makes_the_answer_unreadable(wire
 
     middle.alter_requests(swap)
     error = wire.refused(ResponseError, {"base_url": middle.url, "max_retries": 2})
-    assert facts(error) == ("response_unreadable", 1, "completion", False)
+    assert error_facts(error) == ("response_unreadable", 1, "completion", False)
     assert only(wire.posts).refused is None
 
 
@@ -250,7 +250,7 @@ def test_a_header_that_is_changed_on_the_way_shows_in_the_answer(
 
     middle.alter_requests(change)
     error = wire.refused(kind, {"base_url": middle.url}, security_tier="high")
-    assert facts(error) == (code, 1, "completion", False)
+    assert error_facts(error) == (code, 1, "completion", False)
 
 
 def test_who_ends_tls_sees_the_bearer_key_and_nothing_of_the_prompt(wire: Wire, middle: TlsProxy) -> None:

@@ -26,7 +26,7 @@ from nomyo import (
     ServiceUnavailableError,
 )
 from nomyo import transport as transport_module
-from tests.nomyo.calling import PROMPT, Wire, ask, content, facts, only, run
+from tests.nomyo.client_calls import PROMPT, Wire, ask, content, error_facts, only, run
 from tests.nomyo.wire.faults import FAULTS
 from tests.nomyo.wire.plain_router import KEY_PATH, POST_PATH, Reply
 
@@ -45,7 +45,7 @@ def prompt_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_that_cannot_be_read_is_one_opaque_error_and_is_not_asked_for_again(wire: Wire, name: str) -> None:
     wire.router.fault(name)
     error = wire.refused(ResponseError, TWICE_MORE, security_tier="high")
-    assert facts(error) == AT_ONCE
+    assert error_facts(error) == AT_ONCE
     assert error.payload_id == only(wire.posts).payload_id
     assert isinstance(error, SecurityError)
     assert isinstance(error, ValueError)
@@ -57,7 +57,7 @@ def test_all_answers_that_cannot_be_read_are_told_alike(wire: Wire) -> None:
     ]
     told = set()
     for switch_on in faults:
-        wire.router.mend()
+        wire.router.reset_faults()
         switch_on()
         error = wire.refused(ResponseError)
         state = {name: value for name, value in vars(error).items() if name != "payload_id"}
@@ -78,7 +78,7 @@ def test_the_last_answer_again_is_not_the_answer_to_this_request(wire: Wire) -> 
             return caught.value
 
     error = run(calls())
-    assert facts(error) == ("response_not_bound", 1, "completion", False)
+    assert error_facts(error) == ("response_not_bound", 1, "completion", False)
     assert error.payload_id == wire.posts[1].payload_id
     assert len(wire.posts) == 2
     assert "the first question" not in str(error)
@@ -98,21 +98,21 @@ def test_an_answer_that_names_something_else_is_refused_and_not_asked_for_again(
 ) -> None:
     wire.router.fault(name)
     error = wire.refused(ResponseNotBoundError, TWICE_MORE, security_tier="high")
-    assert facts(error) == (code, 1, "completion", False)
+    assert error_facts(error) == (code, 1, "completion", False)
     assert error.payload_id == only(wire.posts).payload_id
     assert words in str(error)
 
 
 @pytest.mark.parametrize("echo", [None, "", True, [], {}])
 def test_an_echo_of_another_kind_is_another_request(wire: Wire, echo: object) -> None:
-    right = wire.router.right_metadata
+    right = wire.router.correct_metadata
     wire.router.metadata = lambda post: {**right(post), "payload_id": echo}
     assert wire.refused(ResponseNotBoundError).code == "response_not_bound"
 
 
 @pytest.mark.parametrize("tier", [None, "", "HIGH", ["high"], {"high": True}, PROMPT])
 def test_a_tier_of_another_kind_is_another_tier_and_is_not_quoted(wire: Wire, tier: object) -> None:
-    right = wire.router.right_metadata
+    right = wire.router.correct_metadata
     wire.router.metadata = lambda post: {**right(post), "security_tier": tier}
     error = wire.refused(ResponseNotBoundError, security_tier="high")
     assert error.code == "tier_not_as_requested"
@@ -126,7 +126,7 @@ def test_a_response_over_the_cap_is_an_error_of_its_own_and_not_asked_for_again(
     monkeypatch.setattr(transport_module, "RESPONSE_MAX", 2000)  # the key passes
     wire.router.answer(lambda post: Reply(body=b"x" * 4000, chunked=size == 3000))
     error = wire.refused(ResponseTooLargeError, TWICE_MORE)
-    assert facts(error) == ("response_too_large", 1, "completion", False)
+    assert error_facts(error) == ("response_too_large", 1, "completion", False)
     assert error.limit == 2000 < error.found <= 4000
     assert len(wire.posts) == 1
 
@@ -135,7 +135,7 @@ def test_an_endless_response_is_read_up_to_the_cap(wire: Wire, monkeypatch: pyte
     monkeypatch.setattr(transport_module, "RESPONSE_MAX", 8 << 20)
     wire.router.fault("endless")
     error = wire.refused(ResponseTooLargeError, TWICE_MORE)
-    assert facts(error) == ("response_too_large", 1, "completion", False)
+    assert error_facts(error) == ("response_too_large", 1, "completion", False)
     assert len(wire.posts) == 1
 
 
@@ -143,7 +143,7 @@ def test_an_endless_response_is_read_up_to_the_cap(wire: Wire, monkeypatch: pyte
 def test_an_answer_that_breaks_off_is_asked_for_again(wire: Wire, prompt_retries: None, name: str) -> None:
     wire.router.fault(name)
     error = wire.refused(APIConnectionError, TWICE_MORE)
-    assert facts(error) == ("", 3, "completion", True)
+    assert error_facts(error) == ("", 3, "completion", True)
     assert error.maybe_processed is True
     assert {post.payload_id for post in wire.posts} == {error.payload_id}
     assert len({post.body for post in wire.posts}) == 1
@@ -165,7 +165,7 @@ def test_a_slow_drip_ends_at_the_deadline(wire: Wire) -> None:
     before = time.monotonic()
     error = wire.refused(APITimeoutError, {"max_retries": 2, "timeout": 0.8})
     assert 0.8 <= time.monotonic() - before < 3
-    assert facts(error) == ("", 1, "completion", True)
+    assert error_facts(error) == ("", 1, "completion", True)
     assert (error.maybe_processed, error.payload_id) == (True, only(wire.posts).payload_id)
     assert "0.8 s" in str(error)
 
@@ -173,7 +173,7 @@ def test_a_slow_drip_ends_at_the_deadline(wire: Wire) -> None:
 def test_a_key_that_drips_ends_at_the_deadline_with_nothing_sent(wire: Wire) -> None:
     wire.router.answer(lambda _: Reply(drip=(16, 0.25)), on="GET")
     error = wire.refused(APITimeoutError, {"max_retries": 2, "timeout": 0.8})
-    assert facts(error) == ("", 0, "key", True)
+    assert error_facts(error) == ("", 0, "key", True)
     assert error.maybe_processed is False
     assert wire.posts == []
 
@@ -182,14 +182,14 @@ def test_a_key_fetch_has_a_deadline_of_its_own(wire: Wire, monkeypatch: pytest.M
     monkeypatch.setattr("nomyo.call.KEY_TIMEOUT", 0.3)
     wire.router.answer(lambda _: Reply(drip=(16, 0.25)), on="GET")
     error = wire.refused(APITimeoutError)
-    assert facts(error) == ("", 0, "key", True)
+    assert error_facts(error) == ("", 0, "key", True)
     assert "the server's key was not received within 0.3 s" in str(error)
 
 
 def test_a_redirect_is_not_followed_and_not_tried_again(wire: Wire) -> None:
     wire.router.fault("redirect")
     error = wire.refused(APIStatusError, TWICE_MORE)
-    assert facts(error) == ("", 1, "completion", False)
+    assert error_facts(error) == ("", 1, "completion", False)
     assert (error.status_code, str(error)) == (307, "Unexpected status code: 307 unknown")
     assert [each.path for each in wire.router.requests] == [KEY_PATH, POST_PATH]
 
@@ -218,7 +218,7 @@ def test_the_bearer_key_goes_to_no_other_host(wire: Wire, status: int) -> None:
 def test_an_error_with_an_odd_body_is_the_error_of_its_status(wire: Wire, name: str, message: str) -> None:
     wire.router.fault(name)
     error = wire.refused(InvalidRequestError, TWICE_MORE)
-    assert facts(error) == ("", 1, "completion", False)
+    assert error_facts(error) == ("", 1, "completion", False)
     assert str(error) == message
     assert (error.status_code, error.payload_id) == (400, only(wire.posts).payload_id)
 
@@ -227,7 +227,7 @@ def test_an_error_with_an_odd_body_is_the_error_of_its_status(wire: Wire, name: 
 def test_another_status_is_an_error_too(wire: Wire, name: str, status: int) -> None:
     wire.router.fault(name)
     error = wire.refused(APIStatusError, TWICE_MORE)
-    assert facts(error) == ("", 1, "completion", False)
+    assert error_facts(error) == ("", 1, "completion", False)
     assert error.status_code == status
 
 
@@ -250,7 +250,7 @@ def test_a_key_that_will_not_do_is_refused_with_nothing_sent(wire: Wire, name: s
     else:
         wire.router.fault(name)
     error = wire.refused(ServerKeyError, TWICE_MORE)
-    assert facts(error) == ("server_key_refused", 0, "key", False)
+    assert error_facts(error) == ("server_key_refused", 0, "key", False)
     assert words in str(error)
     assert error.payload_id is not None
     assert (wire.posts, wire.fetches) == ([], 1)
@@ -269,7 +269,7 @@ def test_a_key_that_does_not_come_is_asked_for_again_where_that_may_help(
 ) -> None:
     wire.router.fault(name)
     error = wire.refused(kind, TWICE_MORE)
-    assert facts(error) == facts_of
+    assert error_facts(error) == facts_of
     assert (wire.posts, wire.fetches) == ([], 3 if retried else 1)
 
 

@@ -20,7 +20,7 @@ from nomyo import (
     SecurityError,
 )
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import PROMPT, Wire, ask, content, facts, only, policy, run
+from tests.nomyo.client_calls import PROMPT, Wire, ask, content, error_facts, only, policy, run
 from tests.nomyo.wire.plain_router import Reply, error
 
 
@@ -100,7 +100,7 @@ def test_a_policy_that_cannot_be_loaded_is_told_by_the_constructor(wire: Wire, t
 
 def test_no_evidence_is_no_answer(wire: Wire) -> None:
     failure = wire.refused(AttestationError, {"attestation_policy": policy(), "max_retries": 2})
-    assert facts(failure) == ("not_affirmed", 1, "completion", False)
+    assert error_facts(failure) == ("not_affirmed", 1, "completion", False)
     assert failure.result.verdict is na.Verdict.NONE
     assert "evidence.available" in failure.result.undecided
     assert len(wire.posts) == 1
@@ -172,7 +172,7 @@ def test_an_echo_and_a_tier_are_compared_before_the_evidence_is_looked_at(wire: 
         wire.router.fault(name)
         failure = wire.refused(ResponseNotBoundError, {"attestation_policy": policy()}, security_tier="high")
         assert failure.code == code
-        wire.router.mend()
+        wire.router.reset_faults()
 
 
 def test_evidence_without_an_echo_is_bound_by_its_nonce(wire: Wire, tpm: Forge) -> None:
@@ -183,7 +183,7 @@ def test_evidence_without_an_echo_is_bound_by_its_nonce(wire: Wire, tpm: Forge) 
 
 
 def test_a_result_that_the_server_brings_is_not_the_result(wire: Wire, tpm: Forge) -> None:
-    right = wire.router.right_metadata
+    right = wire.router.correct_metadata
     lie = {"verdict": "affirming", "trust": "certified_aik"}
     wire.router.metadata = lambda post: {**right(post), "attestation_result": lie}
     result = wire.ask({"attestation_policy": policy()})["_metadata"]["attestation_result"]
@@ -199,7 +199,7 @@ def test_retries_before_the_answer_do_not_weaken_the_gate(
     other_firmware(tpm)
     wire.router.answer(Reply(503), Reply(reset="after"))
     failure = wire.refused(AttestationError, {"attestation_policy": policy(), "max_retries": 2})
-    assert facts(failure) == ("not_affirmed", 3, "completion", False)
+    assert error_facts(failure) == ("not_affirmed", 3, "completion", False)
     assert {post.payload_id for post in wire.posts} == {failure.result.payload_id}
 
 

@@ -12,8 +12,8 @@ import pytest
 import nomyo_attest as na
 from nomyo import ArgumentError, ArgumentTypeError, AttestationError, ResponseError, ResponseNotBoundError
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, ask, content, only, policy
-from tests.nomyo.hunt import Hunt
+from tests.nomyo.client_calls import API_KEY, MODEL, PROMPT, Wire, ask, content, only, policy
+from tests.nomyo.secret_search import SecretSearch
 
 OTHER = policy(id="another-policy")
 MESSAGES = [{"role": "user", "content": PROMPT}]
@@ -192,7 +192,7 @@ def test_a_refusal_is_one_log_record_with_ids_and_rules_and_no_content(
         f"refused: response to {payload_id}: not_affirmed: contraindicated; failed pcr.values; "
         f"policy {policy().id!r} ({policy().digest})"
     )
-    assert Hunt(PROMPT, API_KEY).look("record", vars(record)).found == []
+    assert SecretSearch(PROMPT, API_KEY).look("record", vars(record)).found == []
 
 
 @pytest.mark.parametrize(

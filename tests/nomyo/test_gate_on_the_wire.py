@@ -17,7 +17,7 @@ import nomyo_attest as na
 from nomyo import AttestationError, SecureChatCompletion, SecurityError
 from nomyo_attest.schemas import load_schema
 from nomyo_attest.testing import FAULTS, VARIANTS, Fault, Forge, Variant
-from tests.nomyo.calling import PATIENCE, PROMPT, Wire, content, facts, only
+from tests.nomyo.client_calls import PATIENCE, PROMPT, Wire, content, error_facts, only
 from tests.nomyo.wire.plain_router import PlainRouter
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ def kept(authority: trustme.CA, donor: SecureChatCompletion) -> Iterator[Wire]:
 
 @pytest.fixture
 def wire(kept: Wire) -> Wire:
-    kept.router.mend()
+    kept.router.reset_faults()
     kept.router.attest = None
     kept.router.requests.clear()
     return kept
@@ -143,7 +143,7 @@ def test_every_kind_of_right_evidence_is_let_through(wire: Wire, variant: Varian
 def test_evidence_that_is_wrong_in_one_way_keeps_the_completion_back(wire: Wire, fault: Fault) -> None:
     options = {"attestation_policy": policy_of(fault.case().policy), "max_retries": 2}
     error = answering(wire, fault).refused(AttestationError, options)
-    assert facts(error) == ("not_affirmed", 1, "completion", False)
+    assert error_facts(error) == ("not_affirmed", 1, "completion", False)
     assert error.payload_id == error.result.payload_id == only(wire.posts).payload_id
     assert error.prompt_sent is True
     assert fault.rule in (*error.result.failed, *error.result.undecided)
@@ -159,7 +159,7 @@ def test_an_answer_that_is_ambiguous_or_to_another_request_is_not_even_appraised
     with pytest.raises(SecurityError) as caught:
         answering(wire, fault).ask(options)
     code = "response_unreadable" if name in UNREADABLE else "response_not_bound"
-    assert facts(caught.value) == (code, 1, "completion", False)
+    assert error_facts(caught.value) == (code, 1, "completion", False)
     assert len(wire.posts) == 1
 
 

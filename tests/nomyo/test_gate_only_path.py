@@ -12,7 +12,7 @@ import pytest
 import nomyo
 from nomyo import gate
 from nomyo.gate import Gate
-from tests.nomyo.calling import MODEL, PROMPT, Wire, ask, run
+from tests.nomyo.client_calls import MODEL, PROMPT, Wire, ask, run
 from tests.nomyo.packages import KEY
 from tests.nomyo.wire import package as wire_package
 

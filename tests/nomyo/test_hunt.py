@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo.errors import APIError
 from nomyo.transport import Reply
-from tests.nomyo.hunt import Hunt, forms, listening
+from tests.nomyo.secret_search import SecretSearch, capture_output, encodings
 
 SECRET = "the-planted-secret-81f0"
 
@@ -160,7 +160,7 @@ LEAKS: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_planted_leak_is_found(name: str) -> None:
-    assert Hunt(SECRET).look("error", LEAKS[name]()).found
+    assert SecretSearch(SECRET).look("error", LEAKS[name]()).found
 
 
 def test_a_leak_in_a_suspended_coroutine_or_a_future_is_found() -> None:
@@ -171,7 +171,7 @@ def test_a_leak_in_a_suspended_coroutine_or_a_future_is_found() -> None:
         future.set_result([SECRET])
         loop = Slotted(asyncio.get_running_loop())
         asyncio.get_running_loop().call_later(60, print, SECRET)
-        hunts = [Hunt(SECRET).look("error", holding(each)).found for each in (waiting, future, loop)]
+        hunts = [SecretSearch(SECRET).look("error", holding(each)).found for each in (waiting, future, loop)]
         waiting.cancel()
         return hunts[0], hunts[1], hunts[2]
 
@@ -192,9 +192,9 @@ def test_a_leak_in_a_suspended_coroutine_or_a_future_is_found() -> None:
     ],
 )
 def test_a_leak_in_what_is_said_is_found(say: Callable[[], None]) -> None:
-    with listening() as heard:
+    with capture_output() as heard:
         say()
-    hunt = Hunt(SECRET)
+    hunt = SecretSearch(SECRET)
     heard.search(hunt)
     assert hunt.found
 
@@ -208,9 +208,9 @@ def test_a_leak_in_what_cannot_be_raised_is_found() -> None:
         raise ValueError("nothing in here") from LookupError(SECRET)
 
     for work in (Unlucky, lambda: run_thread(in_thread)):
-        with listening() as heard:
+        with capture_output() as heard:
             work()
-        hunt = Hunt(SECRET)
+        hunt = SecretSearch(SECRET)
         heard.search(hunt)
         assert hunt.found
 
@@ -222,22 +222,22 @@ def run_thread(work: Callable[[], None]) -> None:
 
 
 def test_where_nothing_is_planted_nothing_is_found() -> None:
-    hunt = Hunt(SECRET)
+    hunt = SecretSearch(SECRET)
     hunt.look("error", raised("raise_deep", "harmless"))
     hunt.look("weak", holding(weakref.ref(Slotted)))
     hunt.look("module", holding(sys))
     assert hunt.found == []
-    assert hunt.looked_at > 10
+    assert hunt.object_count > 10
 
 
 def test_the_frames_of_tests_are_not_looked_into() -> None:
     secret = SECRET
     with pytest.raises(ValueError, match="23") as caught:
         raise ValueError(len(secret))
-    assert Hunt(SECRET).look("error", caught.value).found == []
+    assert SecretSearch(SECRET).look("error", caught.value).found == []
 
 
 def test_every_form_of_a_secret_is_another() -> None:
     secret = "a secret/of some length"
-    assert len(set(forms(secret))) == len(forms(secret)) == 7
-    assert min(map(len, forms(secret))) >= len(secret)
+    assert len(set(encodings(secret))) == len(encodings(secret)) == 7
+    assert min(map(len, encodings(secret))) >= len(secret)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nomyo.errors import ResponseTooLargeError
-from tests.nomyo.calling import Wire, facts
+from tests.nomyo.client_calls import Wire, error_facts
 
 ALTERNATIVE = {"token": " model", "logprob": -12.345678, "bytes": [32, 109, 111, 100, 101, 108]}
 CONTENT = [{**ALTERNATIVE, "top_logprobs": [ALTERNATIVE] * 20}] * 5000
@@ -27,7 +27,7 @@ def test_five_thousand_tokens_with_twenty_alternatives_each_are_released(wire: W
 def test_a_response_of_too_many_arrays_is_asked_for_once_and_the_error_names_the_limit(wire: Wire) -> None:
     answered_with(wire, {"more": [[]] * 200_000})
     error = wire.refused(ResponseTooLargeError, {"max_retries": 2})
-    assert facts(error) == ("response_too_large", 1, "completion", False)
+    assert error_facts(error) == ("response_too_large", 1, "completion", False)
     assert len(wire.posts) == 1
     assert error.found > 200_000 > error.limit > 10_000
     assert f"{error.found} objects and arrays; the limit for its length is {error.limit}" in str(error)

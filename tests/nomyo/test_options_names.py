@@ -11,7 +11,7 @@ import nomyo
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import ArgumentTypeError
 from nomyo.options import CALL_OPTIONS, FOREIGN_NAMES, FUZZY_LENGTH_MIN, GATE_OPTIONS
-from tests.nomyo.calling import MODEL, Wire
+from tests.nomyo.client_calls import MODEL, Wire
 
 OPTIONS = tuple(inspect.signature(nomyo.SecureChatCompletion).parameters)
 SECRET = "a-value-that-no-message-quotes"

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from nomyo import APIConnectionError, ArgumentError, InternalError, NomyoError, keys
 from nomyo.connections import environment_proxy, is_exempt
-from tests.nomyo.calling import PROMPT, Wire, content
 from tests.nomyo.cli import runner
+from tests.nomyo.client_calls import PROMPT, Wire, content
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.loopback import Connection, Loopback
 

@@ -25,7 +25,7 @@ from nomyo.errors import ArgumentTypeError
 from nomyo.rate_limit import PAUSE_MAX, RATE_MIN, CallQueue, RateLimiter, check_rate_limit, limiter_for
 from nomyo.router import RouterOptions, RunningRouter
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.calling import API_KEY, PROMPT, Wire, ask, content, facts, run
+from tests.nomyo.client_calls import API_KEY, PROMPT, Wire, ask, content, error_facts, run
 from tests.nomyo.wire.plain_router import Reply
 
 ORIGIN = ("https", "api.example", 443)
@@ -276,7 +276,7 @@ def test_a_call_that_cannot_be_sent_in_time_fails_at_once_and_sends_nothing(wire
     assert seconds < 5
     assert "rate limiter for localhost" in str(error)
     assert "(rate_limit)" in str(error)
-    assert facts(error) == ("", 0, "", True)
+    assert error_facts(error) == ("", 0, "", True)
     assert error.maybe_processed is False
     assert len(wire.posts) == 1
 

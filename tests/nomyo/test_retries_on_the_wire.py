@@ -30,7 +30,7 @@ from nomyo.gate import Gate
 from nomyo.rate_limit import CallQueue, RateLimiter
 from nomyo.status import BACKOFF_MAX, RETRY_AFTER_MAX, STATUSES
 from nomyo.transport import Transport
-from tests.nomyo.calling import API_KEY, MODEL, PROMPT, Wire, facts, only, run
+from tests.nomyo.client_calls import API_KEY, MODEL, PROMPT, Wire, error_facts, only, run
 from tests.nomyo.wire.plain_router import Reply, error, limited
 
 KINDS: dict[int, type[APIStatusError]] = {
@@ -120,7 +120,7 @@ def test_these_statuses_are_tried_again_with_the_same_bytes(patient: Patient, st
 def test_these_statuses_are_told_after_the_last_try(patient: Patient, status: int) -> None:
     patient.wire.router.answer(lambda post: error(status, "busy"))
     failure = patient.refused(KINDS.get(status, APIStatusError))
-    assert facts(failure) == ("", 3, "completion", True)
+    assert error_facts(failure) == ("", 3, "completion", True)
     assert (failure.status_code, len(patient.wire.posts)) == (status, 3)
     assert "busy" in str(failure)
 
@@ -129,7 +129,7 @@ def test_these_statuses_are_told_after_the_last_try(patient: Patient, status: in
 def test_these_statuses_are_told_at_once(patient: Patient, status: int) -> None:
     patient.wire.router.answer(lambda post: Reply(status, [("Retry-After", "1")]))
     failure = patient.refused(KINDS.get(status, APIStatusError))
-    assert facts(failure) == ("", 1, "completion", False)
+    assert error_facts(failure) == ("", 1, "completion", False)
     assert (failure.status_code, len(patient.wire.posts), patient.naps) == (status, 1, [])
 
 
@@ -172,7 +172,7 @@ def test_the_server_may_say_until_when_to_wait(patient: Patient) -> None:
 def test_a_wait_above_the_cap_is_left_to_the_caller(patient: Patient, after: float, form: Any) -> None:
     patient.wire.router.answer(lambda post: limited(after, form))
     failure = patient.refused(RateLimitError)
-    assert facts(failure) == ("", 1, "completion", True)
+    assert error_facts(failure) == ("", 1, "completion", True)
     assert failure.retry_after == pytest.approx(after, abs=2)
     assert patient.naps == []
 
@@ -206,13 +206,13 @@ def test_chance_is_the_systems_and_differs(wire: Wire, donor: SecureChatCompleti
 
 def test_without_retries_there_is_one_try(patient: Patient) -> None:
     patient.wire.router.answer(lambda post: Reply(500))
-    assert facts(patient.refused(ServerError, max_retries=0)) == ("", 1, "completion", True)
+    assert error_facts(patient.refused(ServerError, max_retries=0)) == ("", 1, "completion", True)
     assert (len(patient.wire.posts), patient.naps) == (1, [])
 
 
 def test_a_missing_tpm_at_tier_maximum_is_not_tried_again(patient: Patient) -> None:
     failure = patient.refused(ServiceUnavailableError, tier="maximum")
-    assert facts(failure) == ("", 1, "completion", False)
+    assert error_facts(failure) == ("", 1, "completion", False)
     assert "needs a TPM" in str(failure)
     assert (len(patient.wire.posts), patient.naps) == (1, [])
 
@@ -241,7 +241,7 @@ def test_retries_of_the_key_and_of_the_request_are_counted_together(patient: Pat
     patient.wire.router.answer(Reply(503), on="GET")
     patient.wire.router.answer(Reply(503), Reply(503))
     failure = patient.refused(ServiceUnavailableError, max_retries=2)
-    assert facts(failure) == ("", 2, "completion", True)
+    assert error_facts(failure) == ("", 2, "completion", True)
     assert (patient.wire.fetches, len(patient.wire.posts), patient.naps) == (2, 2, [1.0, 2.0])
 
 

@@ -12,7 +12,7 @@ import pytest
 from nomyo import APIConnectionError, ArgumentError, InvalidRequestError, NomyoError, ServerKeyError
 from nomyo import server_key as server_key_module
 from nomyo.keys import fingerprint
-from tests.nomyo.calling import PROMPT, Wire, ask, content, facts, run
+from tests.nomyo.client_calls import PROMPT, Wire, ask, content, error_facts, run
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import Recorded, Reply, error
 
@@ -87,7 +87,7 @@ def test_two_rotations_in_a_row_are_one_too_many_for_a_call_but_not_for_the_next
             return caught.value, await ask(client)
 
     failure, answer = run(calls())
-    assert facts(failure) == ("", 2, "completion", False)
+    assert error_facts(failure) == ("", 2, "completion", False)
     assert {post.payload_id for post in wire.posts[:2]} == {failure.payload_id}
     assert content(answer) == PROMPT
     assert [status for _, status in sequence(wire)] == [200, 400, 200, 400, 400, 200, 200]
@@ -96,7 +96,7 @@ def test_two_rotations_in_a_row_are_one_too_many_for_a_call_but_not_for_the_next
 def test_a_400_under_the_same_key_is_an_invalid_request_after_one_look_at_the_key(wire: Wire) -> None:
     wire.router.answer(error(400, "no such model"))
     failure = wire.refused(InvalidRequestError, {"max_retries": 2})
-    assert facts(failure) == ("", 1, "completion", False)
+    assert error_facts(failure) == ("", 1, "completion", False)
     assert str(failure) == "Bad request: no such model"
     assert sequence(wire) == [("GET", 200), ("POST", 400), ("GET", 200)]
 
@@ -106,7 +106,7 @@ def test_a_400_stays_one_where_the_key_cannot_be_looked_at(wire: Wire, reply: Re
     wire.router.answer(error(400, "no such model"))
     wire.router.answer(None, reply, on="GET")
     failure = wire.refused(InvalidRequestError, {"max_retries": 2})
-    assert facts(failure) == ("", 1, "completion", False)
+    assert error_facts(failure) == ("", 1, "completion", False)
 
 
 def test_a_rotation_to_a_key_that_will_not_do_is_not_followed(wire: Wire) -> None:
@@ -116,7 +116,7 @@ def test_a_rotation_to_a_key_that_will_not_do_is_not_followed(wire: Wire) -> Non
 
     wire.router.on_request = weaken
     failure = wire.refused(InvalidRequestError, {"max_retries": 2})
-    assert facts(failure) == ("", 1, "completion", False)
+    assert error_facts(failure) == ("", 1, "completion", False)
     assert (len(wire.posts), wire.fetches) == (1, 2)
 
 
@@ -124,7 +124,7 @@ def test_a_rotation_to_a_key_that_is_not_pinned_is_refused(wire: Wire) -> None:
     known = pin(wire)
     rotate_at(wire, 1)
     failure = wire.refused(ServerKeyError, {"max_retries": 2, "server_key_pins": [known]})
-    assert facts(failure) == ("server_key_not_pinned", 1, "key", False)
+    assert error_facts(failure) == ("server_key_not_pinned", 1, "key", False)
     assert pin(wire) in str(failure)
     assert known in str(failure)
     assert len(wire.posts) == 1
@@ -141,7 +141,7 @@ def test_a_rotation_to_the_other_of_two_pins_goes_well(wire: Wire) -> None:
 def test_a_key_that_is_not_pinned_is_refused_with_nothing_sent(wire: Wire) -> None:
     other = "sha256/" + "A" * 43 + "="
     failure = wire.refused(ServerKeyError, {"max_retries": 2, "server_key_pins": other})
-    assert facts(failure) == ("server_key_not_pinned", 0, "key", False)
+    assert error_facts(failure) == ("server_key_not_pinned", 0, "key", False)
     assert "Nothing was encrypted to it" in str(failure)
     assert (wire.posts, wire.fetches) == ([], 1)
 
@@ -171,7 +171,7 @@ def test_a_change_of_the_servers_key_is_logged(wire: Wire, caplog: pytest.LogCap
 
 def test_an_old_key_is_fetched_anew(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_key_module, "LIFETIME", 0.0)
-    wire.ask_often(3)
+    wire.ask_repeatedly(3)
     assert (len(wire.posts), wire.fetches) == (3, 3)
 
 
@@ -202,5 +202,5 @@ def test_smaller_keys_are_taken_where_that_is_said_aloud(wire: Wire) -> None:
 
 def test_a_server_that_is_not_there_has_no_key(wire: Wire) -> None:
     failure = wire.refused(APIConnectionError, {"base_url": "https://localhost:1"})
-    assert facts(failure) == ("", 0, "key", True)
+    assert error_facts(failure) == ("", 0, "key", True)
     assert failure.maybe_processed is False

@@ -18,9 +18,9 @@ from nomyo.call import Request
 from nomyo.envelope import Decrypted
 from nomyo.gate import DecryptedResponse
 from nomyo.transport import Reply as Received
-from tests.nomyo.calling import Wire, run
-from tests.nomyo.hunt import Hunt, Overheard, listening
-from tests.nomyo.scenes import API_KEY, COMPLETION, MESSAGES, PASSWORD, PROMPT, SECRETS, Stage, ask
+from tests.nomyo.client_calls import Wire, run
+from tests.nomyo.error_scenarios import API_KEY, COMPLETION, MESSAGES, PASSWORD, PROMPT, SECRETS, ScenarioContext, ask
+from tests.nomyo.secret_search import CapturedOutput, SecretSearch, capture_output
 from tests.nomyo.wire.plain_router import Recorded, Reply
 from tests.nomyo.wire.proxy import At, Behavior, Proxy
 
@@ -28,20 +28,20 @@ LONG = [{"role": "user", "content": PROMPT + "x" * 8_000_000}]
 
 
 @pytest.fixture
-def stage(wire: Wire, tmp_path: Path) -> Stage:
-    return Stage(wire, tmp_path, tmp_path)
+def stage(wire: Wire, tmp_path: Path) -> ScenarioContext:
+    return ScenarioContext(wire, tmp_path, tmp_path)
 
 
-def fresh(stage: Stage) -> SecureChatCompletion:
+def fresh(stage: ScenarioContext) -> SecureChatCompletion:
     """A client that has to make its key pair first."""
     return SecureChatCompletion(stage.wire.router.url, api_key=API_KEY)
 
 
-Begin = Callable[[Stage], Awaitable[Any]]
+Begin = Callable[[ScenarioContext], Awaitable[Any]]
 
 
 def through(behavior: Behavior) -> Begin:
-    async def begin(stage: Stage) -> None:
+    async def begin(stage: ScenarioContext) -> None:
         with Proxy("localhost", stage.wire.router.port) as proxy:
             proxy.default = behavior
             await stage.ask({"base_url": proxy.url})
@@ -50,19 +50,19 @@ def through(behavior: Behavior) -> Begin:
 
 
 def slow(*replies: Reply, on: Any = "POST", **asked: Any) -> Begin:
-    async def begin(stage: Stage) -> None:
+    async def begin(stage: ScenarioContext) -> None:
         stage.wire.router.answer(*replies, on=on)
         await stage.ask({"max_retries": 1}, **asked)
 
     return begin
 
 
-async def own_key(stage: Stage) -> None:
+async def own_key(stage: ScenarioContext) -> None:
     async with fresh(stage) as client:
         await ask(client)
 
 
-async def long_answer(stage: Stage) -> None:
+async def long_answer(stage: ScenarioContext) -> None:
     stage.wire.router.complete = lambda payload, payload_id: {"choices": [{"message": COMPLETION + "x" * 9_000_000}]}
     for _ in range(20):
         await stage.ask()
@@ -86,12 +86,14 @@ MOMENTS: dict[str, tuple[Begin, float, int | None]] = {
 }
 
 
-def warned(heard: Overheard) -> list[str]:
+def warned(heard: CapturedOutput) -> list[str]:
     """The warnings there were, but for one of anyio's own: it drops a connection not begun yet without a word to it."""
     return [one for one in map(str, (warning.message for warning in heard.warnings)) if "try_connect" not in one]
 
 
-def given_up(stage: Stage, name: str, way: Callable[[Awaitable[Any], float], Awaitable[Any]]) -> BaseException:
+def given_up(
+    stage: ScenarioContext, name: str, way: Callable[[Awaitable[Any], float], Awaitable[Any]]
+) -> BaseException:
     """The exception of a call that is given up in some way; nothing secret may be found in it, or be said."""
     begin, seconds, posts = MOMENTS[name]
 
@@ -99,8 +101,8 @@ def given_up(stage: Stage, name: str, way: Callable[[Awaitable[Any], float], Awa
         asyncio.get_running_loop().slow_callback_duration = 0.0
         await way(begin(stage), seconds)
 
-    hunt = Hunt(*SECRETS)
-    with listening() as heard:
+    hunt = SecretSearch(*SECRETS)
+    with capture_output() as heard:
         with pytest.raises(BaseException) as caught:  # noqa: PT011 - each way of giving up has its own
             run(main(), debug=True)
         hunt.look("error", caught.value)
@@ -121,7 +123,9 @@ async def cancelled(work: Awaitable[Any], seconds: float) -> None:
     await task
 
 
-def test_without_the_guard_a_cancelled_call_leaves_much(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_guard_a_cancelled_call_leaves_much(
+    stage: ScenarioContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("nomyo.traceback_scrubbing._scrubbed", lambda error, method: error)
     with pytest.raises(AssertionError, match=r"error\.Cance"):
         given_up(stage, "the answer", cancelled)
@@ -155,7 +159,7 @@ async def interrupted(work: Awaitable[Any], seconds: float) -> None:
 
 
 @pytest.mark.parametrize("name", MOMENTS)
-def test_a_call_that_is_cancelled_leaves_nothing(stage: Stage, name: str) -> None:
+def test_a_call_that_is_cancelled_leaves_nothing(stage: ScenarioContext, name: str) -> None:
     assert type(given_up(stage, name, cancelled)) is asyncio.CancelledError
 
 
@@ -166,23 +170,23 @@ SOME_MOMENTS = ["its own key pair", "a connection", "the server's key", "the ans
 @pytest.mark.parametrize("name", SOME_MOMENTS)
 @pytest.mark.parametrize("way", [late, waited_for])
 def test_a_call_that_takes_too_long_for_its_caller_leaves_nothing(
-    stage: Stage, name: str, way: Callable[[Awaitable[Any], float], Awaitable[Any]]
+    stage: ScenarioContext, name: str, way: Callable[[Awaitable[Any], float], Awaitable[Any]]
 ) -> None:
     assert isinstance(given_up(stage, name, way), TimeoutError)
 
 
 @pytest.mark.parametrize("name", SOME_MOMENTS)
-def test_a_call_in_a_group_of_which_another_fails_leaves_nothing(stage: Stage, name: str) -> None:
+def test_a_call_in_a_group_of_which_another_fails_leaves_nothing(stage: ScenarioContext, name: str) -> None:
     assert type(given_up(stage, name, beside_a_failure)) is ExceptionGroup
 
 
 @pytest.mark.parametrize("name", ["the answer", "the server's key", "the next try", "a connection"])
-def test_a_call_that_is_interrupted_leaves_nothing(stage: Stage, name: str) -> None:
+def test_a_call_that_is_interrupted_leaves_nothing(stage: ScenarioContext, name: str) -> None:
     assert type(given_up(stage, name, interrupted)) is KeyboardInterrupt
 
 
 @pytest.mark.slow
-def test_a_call_that_is_cancelled_at_any_step_leaves_nothing_and_the_client_goes_on(stage: Stage) -> None:
+def test_a_call_that_is_cancelled_at_any_step_leaves_nothing_and_the_client_goes_on(stage: ScenarioContext) -> None:
     async def main() -> tuple[list[BaseException], float]:
         failures: list[BaseException] = []
         begun = time.monotonic()
@@ -198,11 +202,11 @@ def test_a_call_that_is_cancelled_at_any_step_leaves_nothing_and_the_client_goes
             await ask(client)
         return failures, time.monotonic() - begun
 
-    with listening() as heard:
+    with capture_output() as heard:
         failures, _ = run(main())
     assert {type(failure) for failure in failures} == {asyncio.CancelledError}
     assert len(failures) > 100
-    hunt = Hunt(*SECRETS).look("errors", failures)
+    hunt = SecretSearch(*SECRETS).look("errors", failures)
     heard.search(hunt)
     assert hunt.found == []
     assert warned(heard) == []
@@ -211,7 +215,7 @@ def test_a_call_that_is_cancelled_at_any_step_leaves_nothing_and_the_client_goes
 @pytest.mark.parametrize("reply", [Reply(503, delay=0.3), Reply(reset="after", delay=0.3), Reply(delay=0.3)])
 @pytest.mark.parametrize("stay", [0, 1])
 def test_a_key_fetch_that_fails_when_nobody_waits_any_more_is_not_complained_of(
-    stage: Stage, reply: Reply, stay: int
+    stage: ScenarioContext, reply: Reply, stay: int
 ) -> None:
     if reply.status == 200 and not reply.reset:
         stage.wire.router.rotate_key(kind="ec")
@@ -230,8 +234,8 @@ def test_a_key_fetch_that_fails_when_nobody_waits_any_more_is_not_complained_of(
         gc.collect()
         return list(found)
 
-    hunt = Hunt(*SECRETS)
-    with listening() as heard:
+    hunt = SecretSearch(*SECRETS)
+    with capture_output() as heard:
         found = run(main(), debug=True)
         hunt.look("errors", found)
     heard.search(hunt)
@@ -241,7 +245,7 @@ def test_a_key_fetch_that_fails_when_nobody_waits_any_more_is_not_complained_of(
     assert [record for record in heard.records if record.levelno >= logging.ERROR] == []
 
 
-def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage, tmp_path: Path) -> None:
+def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: ScenarioContext, tmp_path: Path) -> None:
     told: set[str] = set()
 
     def look(request: Recorded) -> None:
@@ -265,6 +269,6 @@ def test_no_object_of_the_client_tells_a_secret_by_its_repr(stage: Stage, tmp_pa
         low.keyring,
         SecureChatCompletion("https://localhost", api_key=API_KEY, key_dir=tmp_path / "keys", key_password=PASSWORD),
     ]
-    hunt = Hunt(*SECRETS).look("reprs", sorted(told) + [repr(one) for one in made])
+    hunt = SecretSearch(*SECRETS).look("reprs", sorted(told) + [repr(one) for one in made])
     assert hunt.found == []
     assert any("SecureChatCompletion" in one for one in told)

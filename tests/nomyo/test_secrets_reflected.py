@@ -14,9 +14,9 @@ import pytest
 
 from nomyo import APIConnectionError, APIStatusError, AttestationError, NomyoError, ResponseNotBoundError
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import Wire, run
-from tests.nomyo.hunt import Hunt, listening
-from tests.nomyo.scenes import API_KEY, COMPLETION, PROMPT, SECRETS, SYSTEM, TOOL, Stage, policy
+from tests.nomyo.client_calls import Wire, run
+from tests.nomyo.error_scenarios import API_KEY, COMPLETION, PROMPT, SECRETS, SYSTEM, TOOL, ScenarioContext, policy
+from tests.nomyo.secret_search import SecretSearch, capture_output
 from tests.nomyo.wire.http11 import read_request
 from tests.nomyo.wire.loopback import Connection, Loopback, server_context
 from tests.nomyo.wire.plain_router import Recorded, Reply
@@ -49,12 +49,17 @@ IN_JSON = [(status, name) for name in BODIES for status in (400, 500)] + [(one, 
 
 
 @pytest.fixture
-def stage(wire: Wire, tmp_path: Path) -> Stage:
-    return Stage(wire, tmp_path, tmp_path)
+def stage(wire: Wire, tmp_path: Path) -> ScenarioContext:
+    return ScenarioContext(wire, tmp_path, tmp_path)
 
 
 def hunted(
-    stage: Stage, kind: type[NomyoError], *, secrets: tuple[str, ...] = SECRETS, but: tuple[str, ...] = (), **asked: Any
+    stage: ScenarioContext,
+    kind: type[NomyoError],
+    *,
+    secrets: tuple[str, ...] = SECRETS,
+    but: tuple[str, ...] = (),
+    **asked: Any,
 ) -> list[str]:
     """Where the secrets are, after a call that fails with this kind of error.
 
@@ -62,8 +67,8 @@ def hunted(
         server puts there stands in their log, and in nothing of ours.
     """
     options = asked.pop("options", {})
-    hunt = Hunt(*secrets)
-    with listening() as heard, pytest.raises(kind) as caught:
+    hunt = SecretSearch(*secrets)
+    with capture_output() as heard, pytest.raises(kind) as caught:
         run(stage.ask(options, **asked))
     hunt.look("error", caught.value)
     heard.search(hunt, but=but)
@@ -71,7 +76,9 @@ def hunted(
 
 
 @pytest.mark.parametrize(("status", "name"), IN_JSON)
-def test_an_error_that_quotes_the_request_in_json_is_told_without_it(stage: Stage, name: str, status: int) -> None:
+def test_an_error_that_quotes_the_request_in_json_is_told_without_it(
+    stage: ScenarioContext, name: str, status: int
+) -> None:
     stage.wire.router.answer(
         lambda post: Reply(status, body=json.dumps(BODIES[name](" ".join(EVERYTHING), post)).encode())
     )
@@ -80,7 +87,9 @@ def test_an_error_that_quotes_the_request_in_json_is_told_without_it(stage: Stag
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("status", [400, 502])
-def test_an_error_that_quotes_the_request_in_text_is_told_without_it(stage: Stage, name: str, status: int) -> None:
+def test_an_error_that_quotes_the_request_in_text_is_told_without_it(
+    stage: ScenarioContext, name: str, status: int
+) -> None:
     stage.wire.router.answer(lambda post: Reply(status, body=TEXTS[name](" ".join(EVERYTHING), post).encode()))
     assert hunted(stage, APIStatusError) == []
 
@@ -88,7 +97,7 @@ def test_an_error_that_quotes_the_request_in_text_is_told_without_it(stage: Stag
 @pytest.mark.parametrize("length", [3_000, 60_000, 100_000])
 @pytest.mark.parametrize("wrap", [str, json.dumps, lambda text: json.dumps({"detail": text})])
 def test_of_a_long_prompt_that_is_sent_back_nothing_is_told(
-    stage: Stage, length: int, wrap: Callable[[str], str]
+    stage: ScenarioContext, length: int, wrap: Callable[[str], str]
 ) -> None:
     lines = [f"{PROMPT}, line {number}" for number in range(length // 30)]
     stage.wire.router.answer(lambda post: Reply(500, body=wrap("\n".join(lines)).encode()))
@@ -96,7 +105,7 @@ def test_of_a_long_prompt_that_is_sent_back_nothing_is_told(
     assert hunted(stage, APIStatusError, secrets=(PROMPT,), messages=messages) == []
 
 
-def test_what_is_no_secret_is_told(stage: Stage) -> None:
+def test_what_is_no_secret_is_told(stage: ScenarioContext) -> None:
     stage.wire.router.answer(Reply(400, [("X-Request-ID", "r-1")], b'{"detail": "no such model as Qwen/Qwen3-0.6B"}'))
     with pytest.raises(APIStatusError) as caught:
         run(stage.ask())
@@ -106,7 +115,9 @@ def test_what_is_no_secret_is_told(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 302])
-def test_an_error_that_quotes_the_request_in_its_headers_is_told_without_it(stage: Stage, status: int) -> None:
+def test_an_error_that_quotes_the_request_in_its_headers_is_told_without_it(
+    stage: ScenarioContext, status: int
+) -> None:
     headers = [("X-Echo", one) for one in EVERYTHING] + [("Location", f"/?key={API_KEY}"), ("X-" + API_KEY, "name")]
     stage.wire.router.answer(lambda post: Reply(status, headers))
     assert hunted(stage, APIStatusError, but=("httpcore",)) == []
@@ -114,8 +125,8 @@ def test_an_error_that_quotes_the_request_in_its_headers_is_told_without_it(stag
 
 @pytest.mark.parametrize("value", [PROMPT, API_KEY, [PROMPT], {PROMPT: API_KEY}])
 @pytest.mark.parametrize("name", ["payload_id", "security_tier"])
-def test_an_echo_that_is_the_prompt_is_not_told(stage: Stage, name: str, value: object) -> None:
-    right = stage.wire.router.right_metadata
+def test_an_echo_that_is_the_prompt_is_not_told(stage: ScenarioContext, name: str, value: object) -> None:
+    right = stage.wire.router.correct_metadata
     stage.wire.router.metadata = lambda post: {**right(post), name: value}
     assert hunted(stage, ResponseNotBoundError, security_tier="high") == []
 
@@ -129,8 +140,8 @@ CLAIMS: dict[str, object] = {
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claim_that_is_the_prompt_is_not_told(stage: Stage, name: str) -> None:
-    right = stage.wire.router.right_metadata
+def test_a_claim_that_is_the_prompt_is_not_told(stage: ScenarioContext, name: str) -> None:
+    right = stage.wire.router.correct_metadata
     stage.wire.router.metadata = lambda post: {**right(post), name: CLAIMS[name]}
     judging = {"security_tier": ["high"], "memory_protection.memory_locking": [True], "completion": ["none"]}
     strict = type(policy()).from_dict({**policy().to_dict(), "claims": judging})
@@ -142,7 +153,9 @@ FIELDS = ["pcr_banks", "quote_b64", "signature_b64", "aik_pubkey_b64"]
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("form", [lambda text: text, lambda text: base64.b64encode(text.encode()).decode()])
-def test_evidence_that_is_the_completion_is_not_told(stage: Stage, name: str, form: Callable[[str], str]) -> None:
+def test_evidence_that_is_the_completion_is_not_told(
+    stage: ScenarioContext, name: str, form: Callable[[str], str]
+) -> None:
     block = Forge().response()["_metadata"]["tpm_attestation"]
     stage.wire.router.attest = lambda payload_id: {**block, name: form(f"{PROMPT} {API_KEY} {COMPLETION}")}
     assert hunted(stage, AttestationError, options={"attestation_policy": policy()}) == []
@@ -179,7 +192,7 @@ class Echoing(Loopback):
     ],
 )
 def test_a_line_of_http_that_quotes_the_bearer_key_is_not_told(
-    stage: Stage, line: bytes, kind: type[NomyoError]
+    stage: ScenarioContext, line: bytes, kind: type[NomyoError]
 ) -> None:
     context = server_context(stage.wire.router.authority)
     with Echoing(context, line, stage.wire.router.key_document) as server:

@@ -20,7 +20,7 @@ from nomyo.errors import (
     ServerKeyError,
 )
 from nomyo.server_key import LIFETIME, ServerKey, ServerKeys
-from tests.nomyo.calling import run
+from tests.nomyo.client_calls import run
 from tests.nomyo.wire import server_keys
 
 ONE, TWO = (server_keys.pair(number, 2048).public_key() for number in (1001, 1002))

@@ -20,7 +20,7 @@ import pytest
 from nomyo import errors, traceback_scrubbing
 from nomyo.traceback_scrubbing import guarded, guarded_async
 from nomyo_attest.errors import EvidenceError
-from tests.nomyo.calling import run
+from tests.nomyo.client_calls import run
 from tests.nomyo.defects.walker import places_of
 
 SECRET = "prompt-6c1f4b2d8e"

@@ -16,7 +16,7 @@ from nomyo import APIConnectionError, APITimeoutError, ArgumentError, NomyoError
 from nomyo import transport as transport_module
 from nomyo.status import BODY_MAX
 from nomyo.transport import Reply, Transport
-from tests.nomyo.calling import API_KEY, Wire, run
+from tests.nomyo.client_calls import API_KEY, Wire, run
 from tests.nomyo.wire.loopback import Connection, Loopback
 from tests.nomyo.wire.plain_router import KEY_PATH, POST_PATH
 from tests.nomyo.wire.plain_router import Reply as Answer

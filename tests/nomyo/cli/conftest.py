@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from nomyo import keys
 from nomyo.cli.terminal import _CI_VARIABLES
 from nomyo_attest.testing import Forge
+from tests.nomyo.cli.router_evidence import evidence
 from tests.nomyo.cli.runner import KEY_FILE
-from tests.nomyo.cli.served import evidence
 from tests.nomyo.wire.plain_router import PlainRouter
 from tests.nomyo_attest.cli import runner
 

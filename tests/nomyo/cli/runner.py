@@ -8,9 +8,9 @@ from typing import Any
 
 from nomyo.cli import main
 from tests.nomyo_attest.cli import runner
-from tests.nomyo_attest.cli.runner import Ran, environment
+from tests.nomyo_attest.cli.runner import CommandResult, environment
 
-__all__ = ["KEY_FILE", "Ran", "command", "complaint", "environment", "run", "start", "start_without"]
+__all__ = ["KEY_FILE", "CommandResult", "command", "environment", "error_message", "run", "start", "start_without"]
 
 KEY_FILE = "KEY_FILE_OF_TESTS"
 """Variable that names the key pair of clients and routers in processes of their own; generating one takes a second."""
@@ -26,7 +26,7 @@ _WITH_KEY = f"""if True:
     sys.exit(main())"""
 
 
-def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> Ran:
+def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> CommandResult:
     """Run the command in this process."""
     return runner.run(*argv, stdin=stdin, encoding=encoding, program=main)
 
@@ -48,7 +48,7 @@ def start_without(module: str, *argv: object) -> subprocess.CompletedProcess[str
     return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, env=environment())
 
 
-def complaint(ran: Ran, status: int = 2) -> str:
+def error_message(ran: CommandResult, status: int = 2) -> str:
     """The one line on standard error, without the program's name, of a command that ended with this status."""
     assert ran.status == status
-    return runner.one_complaint(ran, "nomyo")
+    return runner.single_error_line(ran, "nomyo")

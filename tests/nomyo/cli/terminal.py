@@ -90,7 +90,7 @@ class Terminal:
             pass
         return self._process.wait(PATIENCE)
 
-    def interrupted(self) -> int:
+    def interrupt(self) -> int:
         """Type Ctrl-C until the command ends, and return its status.
 
         Once is not always enough: Python does not notice one in the moment between showing a prompt and waiting for

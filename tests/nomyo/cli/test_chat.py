@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nomyo.cli.terminal import NOT_APPRAISED
+from tests.nomyo.cli.router_evidence import PROMPT, evidence, received_payload
 from tests.nomyo.cli.runner import environment, run, start
-from tests.nomyo.cli.served import PROMPT, asked, evidence
 from tests.nomyo.wire.plain_router import PlainRouter
 
 
@@ -98,7 +98,7 @@ def test_a_prompt_comes_from_words_and_from_a_pipe(
 ) -> None:
     ran = run("chat", *argv, stdin=stdin.encode())
     assert (ran.status, ran.out) == (0, f"{prompt}\n")
-    assert asked(router)["messages"] == [{"role": "user", "content": prompt}]
+    assert received_payload(router)["messages"] == [{"role": "user", "content": prompt}]
 
 
 def test_a_pipe_gets_the_answer_as_it_is(router: PlainRouter) -> None:
@@ -141,7 +141,7 @@ def test_a_prompt_in_utf_8_is_one_in_a_locale_without_it(router: PlainRouter) ->
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
     done = start("chat", "--system", "kurz, höflich", "grüße", "-", input="aus der Röhre", env=environment(**locale))
     assert (done.returncode, done.stdout) == (0, "grüße\n\naus der Röhre\n")
-    assert [message["content"] for message in asked(router)["messages"]] == [
+    assert [message["content"] for message in received_payload(router)["messages"]] == [
         "kurz, höflich",
         "grüße\n\naus der Röhre",
     ]
@@ -152,4 +152,4 @@ def test_in_a_process_of_its_own_with_a_key_pair_of_its_own(router: PlainRouter,
     assert (done.returncode, done.stdout) == (0, "from a pipe\n")
     assert done.stderr.startswith("affirming   policy known (")
     assert done.stderr.count("\n") == 1
-    assert json.loads(json.dumps(asked(router)))["messages"] == [{"role": "user", "content": "from a pipe"}]
+    assert json.loads(json.dumps(received_payload(router)))["messages"] == [{"role": "user", "content": "from a pipe"}]

@@ -10,8 +10,8 @@ import pytest
 import trustme
 
 from nomyo.cli.terminal import NOT_APPRAISED
-from tests.nomyo.cli.runner import complaint, run
-from tests.nomyo.cli.served import PROMPT
+from tests.nomyo.cli.router_evidence import PROMPT
+from tests.nomyo.cli.runner import error_message, run
 from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
 
 
@@ -48,7 +48,7 @@ from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
 def test_what_cannot_be_asked_is_said_before_anything_is_sent(
     router: PlainRouter, here: Path, argv: list[str], stdin: bytes, said: str
 ) -> None:
-    answer = complaint(run("chat", *argv, stdin=stdin))
+    answer = error_message(run("chat", *argv, stdin=stdin))
     assert said in answer
     assert "secret@" not in answer
     assert router.posts == []
@@ -56,7 +56,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_sent(
 
 def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nomyo.cli.chat.PAYLOAD_MAX", 10)
-    assert "expected at most 10 bytes" in complaint(run("chat", stdin=b"x" * 11))
+    assert "expected at most 10 bytes" in error_message(run("chat", stdin=b"x" * 11))
     assert router.posts == []
 
 
@@ -80,7 +80,7 @@ def test_a_prompt_that_is_too_long_is_not_read_to_its_end(router: PlainRouter, m
 )
 def test_what_a_server_refuses_is_one_line_with_a_hint(router: PlainRouter, reply: Reply, said: str) -> None:
     router.answer(lambda _: reply)
-    answer = complaint(run("chat", PROMPT))
+    answer = error_message(run("chat", PROMPT))
     assert answer.startswith(f"localhost:{router.port}: ")
     assert said in answer
     assert PROMPT not in answer
@@ -89,19 +89,19 @@ def test_what_a_server_refuses_is_one_line_with_a_hint(router: PlainRouter, repl
 def test_a_wrong_api_key_is_to_be_checked_and_not_shown(router: PlainRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOMYO_API_KEY", "secret-of-mine")
     router.answer(lambda _: error(401, "secret-of-mine is wrong"))
-    answer = complaint(run("chat", PROMPT))
+    answer = error_message(run("chat", PROMPT))
     assert "check the API key in NOMYO_API_KEY or --api-key-file" in answer
     assert "secret-of-mine" not in answer
 
 
 def test_a_server_that_does_not_answer_in_time_is_said(router: PlainRouter) -> None:
     router.answer(lambda _: Reply(delay=30))
-    answer = complaint(run("chat", "--timeout", "1.5", "x"))
+    answer = error_message(run("chat", "--timeout", "1.5", "x"))
     assert answer == f"localhost:{router.port}: no response within 1.5 s; increase --timeout"
 
 
 def test_a_server_that_is_not_there_is_said(router: PlainRouter) -> None:
-    answer = complaint(run("chat", "--base-url", "https://localhost:1", "--timeout", "20", "x"))
+    answer = error_message(run("chat", "--base-url", "https://localhost:1", "--timeout", "20", "x"))
     assert answer.startswith("localhost:1: connection refused: ")
     assert "nomyo router --port 1" in answer
 
@@ -111,20 +111,20 @@ def test_a_certificate_that_does_not_verify_is_said(
 ) -> None:
     trustme.CA().cert_pem.write_to_path("other.pem")
     monkeypatch.setenv("SSL_CERT_FILE", "other.pem")
-    answer = complaint(run("chat", "x"))
+    answer = error_message(run("chat", "x"))
     assert "its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name" in answer
     assert answer.endswith("; nomyo router writes this file with --ca-out")
 
 
 def test_a_gateways_page_is_not_blamed_on_the_model(router: PlainRouter) -> None:
     router.answer(Reply(403, [("Content-Type", "text/html")], b"<!DOCTYPE html><title>Blocked</title>"))
-    answer = complaint(run("chat", "x"))
+    answer = error_message(run("chat", "x"))
     assert "an HTML page, not the router's response" in answer
     assert answer.endswith("check that the base URL is that of a NOMYO router")
 
 
 def test_to_a_key_that_is_not_pinned_nothing_is_sent(router: PlainRouter) -> None:
-    answer = complaint(run("chat", "--server-key-pin", f"sha256/{'A' * 43}=", "x"))
+    answer = error_message(run("chat", "--server-key-pin", f"sha256/{'A' * 43}=", "x"))
     assert "which is not pinned" in answer
     assert answer.endswith("do not send prompts to this server until you know the reason")
     assert router.posts == []
@@ -133,7 +133,7 @@ def test_to_a_key_that_is_not_pinned_nothing_is_sent(router: PlainRouter) -> Non
 def test_an_answer_at_another_tier_is_not_handed_over(router: PlainRouter) -> None:
     right = router.metadata
     router.metadata = lambda request: {**_dict(right(request)), "security_tier": "standard"}
-    answer = complaint(run("chat", "--tier", "maximum", PROMPT))
+    answer = error_message(run("chat", "--tier", "maximum", PROMPT))
     assert "expected 'maximum', as requested, got 'standard'; the completion is not released" in answer
 
 
@@ -167,7 +167,7 @@ def test_an_answer_without_text_is_said_and_json_shows_it(router: PlainRouter, c
         return answer
 
     router.complete = changed
-    assert "the response has no text; --format json prints the whole response" in complaint(run("chat", "x"))
+    assert "the response has no text; --format json prints the whole response" in error_message(run("chat", "x"))
     ran = run("chat", "--format", "json", "x")
     assert (ran.status, ran.err) == (0, f"{NOT_APPRAISED}\n")
     assert "_metadata" in ran.json()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from nomyo_attest.ledger.verify import verify
+from tests.nomyo.cli.router_evidence import PROMPT, evidence
 from tests.nomyo.cli.runner import run
-from tests.nomyo.cli.served import PROMPT, evidence
 from tests.nomyo.wire.plain_router import PlainRouter
 
 LEDGER = "evidence.jsonl"

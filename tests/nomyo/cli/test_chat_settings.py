@@ -8,15 +8,15 @@ import pytest
 import trustme
 
 from nomyo.cli.terminal import NOT_APPRAISED
-from tests.nomyo.cli.runner import complaint, run
-from tests.nomyo.cli.served import PROMPT, asked, evidence
+from tests.nomyo.cli.router_evidence import PROMPT, evidence, received_payload
+from tests.nomyo.cli.runner import error_message, run
 from tests.nomyo.wire.plain_router import PlainRouter
 
 
 def test_options_are_sent(router: PlainRouter) -> None:
     argv = ["--model", "m", "--system", "Be brief.", "--tier", "high", "--max-tokens", "3", "--temperature", "0.5"]
     assert run("chat", *argv, PROMPT).status == 0
-    assert asked(router) == {
+    assert received_payload(router) == {
         "model": "m",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROMPT}],
         "max_tokens": 3,
@@ -28,8 +28,8 @@ def test_options_are_sent(router: PlainRouter) -> None:
 
 def test_what_is_not_given_is_not_sent(router: PlainRouter) -> None:
     assert run("chat", PROMPT).status == 0
-    assert sorted(asked(router)) == ["messages", "model"]
-    assert asked(router)["model"] == "Qwen/Qwen3-0.6B"
+    assert sorted(received_payload(router)) == ["messages", "model"]
+    assert received_payload(router)["model"] == "Qwen/Qwen3-0.6B"
     assert router.posts[0].tier is None
 
 
@@ -48,7 +48,7 @@ def test_the_environment_stands_for_what_is_not_given(
     ran = run("chat", "--format", "json", PROMPT)
     assert ran.err.startswith("affirming   ")
     assert ran.json()["_metadata"]["verification"]["server_key_pinned"] is True
-    assert asked(router)["model"] == "m"
+    assert received_payload(router)["model"] == "m"
     assert router.posts[0].tier == "high"
     assert router.posts[0].header("Authorization") == "Bearer of-the-environment"
 
@@ -73,7 +73,7 @@ def test_flags_win_over_the_environment(
         argv += ["--server-key-pin", pin, "--api-key-file", "key"]
         ran = run("chat", *argv, PROMPT)
         assert (ran.status, ran.err[:12]) == (0, "affirming   ")
-        assert asked(other)["model"] == "n"
+        assert received_payload(other)["model"] == "n"
         assert other.posts[0].tier == "standard"
         assert other.posts[0].header("Authorization") == "Bearer of-the-file"
     assert router.posts == []
@@ -94,7 +94,7 @@ def test_a_wrong_variable_is_named(
     router: PlainRouter, here: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    answer = complaint(run("chat", "x"))
+    answer = error_message(run("chat", "x"))
     assert said in answer
     assert "sec ret" not in answer
     assert router.posts == []
@@ -106,7 +106,7 @@ def test_an_empty_variable_is_refused_before_anything_is_sent(
     router: PlainRouter, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"NOMYO_{name}", value)
-    assert complaint(run("chat", "x")) == f"NOMYO_{name}: empty environment variable; set a value, or unset it"
+    assert error_message(run("chat", "x")) == f"NOMYO_{name}: empty environment variable; set a value, or unset it"
     assert router.requests == []
 
 
@@ -130,7 +130,7 @@ def test_a_misspelled_variable_is_refused_before_anything_is_sent(
 ) -> None:
     monkeypatch.setenv(name, "secret-of-mine")
     expected = f"{name}: unknown environment variable; did you mean {meant}? Otherwise unset it"
-    assert complaint(run("chat", "x")) == expected
+    assert error_message(run("chat", "x")) == expected
     assert router.requests == []
 
 
@@ -174,7 +174,7 @@ def test_a_kept_key_is_made_once_and_its_password_is_asked_for(router: PlainRout
     assert b"ENCRYPTED" in made
     assert run("chat", *argv, "x").status == 0
     assert Path("keys/private_key.pem").read_bytes() == made
-    answer = complaint(run("chat", "--key-dir", "keys", "x"))
+    answer = error_message(run("chat", "--key-dir", "keys", "x"))
     assert answer.startswith("keys/private_key.pem: is encrypted, but no password was given; ")
     assert answer.endswith("; pass the file of its password as --key-password-file")
 
@@ -185,7 +185,7 @@ def test_a_key_file_that_is_no_line_is_refused_without_being_quoted(
 ) -> None:
     Path("key").write_text(content, encoding="utf-8")
     Path("key").chmod(0o600)
-    answer = complaint(run("chat", "--api-key-file", "key", "x"))
+    answer = error_message(run("chat", "--api-key-file", "key", "x"))
     assert answer.startswith("--api-key-file: key: expected ")
     assert "xxx" not in answer
 
@@ -206,7 +206,7 @@ def test_a_byte_order_mark_is_not_part_of_an_api_key_or_a_prompt(router: PlainRo
     ran = run("chat", "--api-key-file", "key", "-", stdin=b"\xef\xbb\xbfHello\n")
     assert ran.status == 0
     assert router.posts[0].header("Authorization") == "Bearer secret-of-mine"
-    assert asked(router)["messages"][-1]["content"] == "Hello"
+    assert received_payload(router)["messages"][-1]["content"] == "Hello"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
@@ -215,8 +215,8 @@ def test_a_key_file_or_a_prompt_in_utf_16_is_refused_with_what_to_do(
 ) -> None:
     Path("key").write_bytes("secret-of-mine\r\n".encode(encoding))
     Path("key").chmod(0o600)
-    answer = complaint(run("chat", "--api-key-file", "key", "x"))
+    answer = error_message(run("chat", "--api-key-file", "key", "x"))
     assert answer.startswith("--api-key-file: key: is UTF-16 text; save it as UTF-8")
-    answer = complaint(run("chat", "-", stdin="Hello".encode(encoding)))
+    answer = error_message(run("chat", "-", stdin="Hello".encode(encoding)))
     assert answer.startswith("standard input: is UTF-16 text; save it as UTF-8")
     assert router.posts == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.nomyo.cli.served import evidence
+from tests.nomyo.cli.router_evidence import evidence
 from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error
 
 if sys.platform == "win32":
@@ -114,7 +114,7 @@ def test_ctrl_c_drops_a_question_that_is_being_asked(router: PlainRouter) -> Non
         terminal.type("quick\r")
         terminal.see("not appraised")
         terminal.see("> ")
-        assert terminal.interrupted() == 130  # with nothing asked, it ends the conversation
+        assert terminal.interrupt() == 130  # with nothing asked, it ends the conversation
     assert said(router.posts[-1]) == [("user", "quick")]
     assert "Traceback" not in terminal.shown
 

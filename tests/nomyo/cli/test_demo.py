@@ -14,7 +14,7 @@ import pytest
 
 from nomyo_attest import AppraisalPolicy, Verdict, appraise
 from nomyo_attest.installation import install_command
-from tests.nomyo.cli.runner import command, complaint, environment, run, start, start_without
+from tests.nomyo.cli.runner import command, environment, error_message, run, start, start_without
 from tests.nomyo_attest.cli import runner as attest
 
 pytestmark = pytest.mark.usefixtures("_quick")
@@ -113,7 +113,7 @@ def test_without_swtpm_the_soft_tpm_is_taken_and_that_is_said(temporary: Path) -
 
 @pytest.mark.usefixtures("_no_swtpm")
 def test_a_tpm_that_is_asked_for_and_is_not_there_is_said(here: Path) -> None:
-    assert "swtpm" in complaint(run("demo", "--tpm", "swtpm", "--keep", "story"))
+    assert "swtpm" in error_message(run("demo", "--tpm", "swtpm", "--keep", "story"))
     assert not Path("story").exists()
 
 
@@ -140,13 +140,13 @@ def test_what_is_kept_is_private_and_can_be_looked_at(here: Path) -> None:
     policy = AppraisalPolicy.load("story/policy.toml")
     assert appraise(Path("story/first-response.json").read_bytes(), policy).verdict is Verdict.AFFIRMING
     assert json.loads(Path("story/refusal.json").read_bytes())["verdict"] == "contraindicated"
-    assert "already exists" in complaint(run("demo", "--keep", "story"))
+    assert "already exists" in error_message(run("demo", "--keep", "story"))
 
 
 @pytest.mark.parametrize("name", ["no/where", "file/story", "a\0b", "x" * 300])
 def test_a_folder_that_cannot_be_is_said_before_anything_is_told(here: Path, name: str) -> None:
     Path("file").touch()
-    complaint(run("demo", "--tpm", "soft", "--keep", name))
+    error_message(run("demo", "--tpm", "soft", "--keep", name))
 
 
 def test_a_gate_that_lets_through_what_it_should_not_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

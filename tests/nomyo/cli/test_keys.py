@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nomyo import keys
 from nomyo.cli import PROGRAM
-from tests.nomyo.cli.runner import complaint, environment, run, start
-from tests.nomyo.cli.served import PROMPT
+from tests.nomyo.cli.router_evidence import PROMPT
+from tests.nomyo.cli.runner import environment, error_message, run, start
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import PlainRouter, Reply
 
@@ -75,7 +75,7 @@ def test_a_password_may_come_from_standard_input(here: Path) -> None:
 
 def test_a_key_is_never_overwritten(pair: str) -> None:
     before = Path(pair, "private_key.pem").read_bytes()
-    answer = complaint(run("keys", "generate", pair))
+    answer = error_message(run("keys", "generate", pair))
     assert "already exists and is not overwritten; use a different folder" in answer
     assert Path(pair, "private_key.pem").read_bytes() == before
 
@@ -83,8 +83,8 @@ def test_a_key_is_never_overwritten(pair: str) -> None:
 @pytest.mark.usefixtures("_quick")
 def test_a_folder_that_cannot_be_is_said(here: Path) -> None:
     Path("file").touch()
-    assert "file" in complaint(run("keys", "generate", "file"))
-    assert "invalid file name" in complaint(run("keys", "generate", "a\0b"))
+    assert "file" in error_message(run("keys", "generate", "file"))
+    assert "invalid file name" in error_message(run("keys", "generate", "a\0b"))
 
 
 @posix
@@ -184,9 +184,9 @@ def test_show_of_a_key_of_another_kind_is_one_line(here: Path) -> None:
 
 
 def test_show_of_nothing_says_what_makes_a_pair(here: Path) -> None:
-    assert "nomyo keys generate . generates a key pair" in complaint(run("keys", "show", "."))
-    assert "cannot be read: No such file" in complaint(run("keys", "show", "nowhere"))
-    assert "invalid file name" in complaint(run("keys", "show", "a\0b"))
+    assert "nomyo keys generate . generates a key pair" in error_message(run("keys", "show", "."))
+    assert "cannot be read: No such file" in error_message(run("keys", "show", "nowhere"))
+    assert "invalid file name" in error_message(run("keys", "show", "a\0b"))
 
 
 def test_pin_prints_the_pin_alone_and_says_what_it_means(router: PlainRouter) -> None:
@@ -216,20 +216,20 @@ def test_pin_prints_the_pin_alone_and_says_what_it_means(router: PlainRouter) ->
 )
 def test_a_key_that_may_not_be_used_gets_no_pin(router: PlainRouter, document: bytes, said: str) -> None:
     router.key_document = document
-    answer = complaint(run("keys", "pin", router.url))
+    answer = error_message(run("keys", "pin", router.url))
     assert said in answer
     assert answer.startswith(f"localhost:{router.port}: the server's public key is refused")
 
 
 def test_a_server_that_serves_no_key_is_said(router: PlainRouter) -> None:
     router.answer(lambda _: Reply(status=503), on="GET")
-    assert "Failed to fetch server's public key: HTTP " in complaint(run("keys", "pin", router.url))
+    assert "Failed to fetch server's public key: HTTP " in error_message(run("keys", "pin", router.url))
     router.answer(lambda _: Reply(delay=30), on="GET")
-    answer = complaint(run("keys", "pin", router.url, "--timeout", "1"))
+    answer = error_message(run("keys", "pin", router.url, "--timeout", "1"))
     assert answer == f"localhost:{router.port}: no response within 1 s; increase --timeout"
-    router.mend()
-    assert "check that the base URL" in complaint(run("keys", "pin", f"{router.url}/elsewhere"))
-    assert "base URL: expected https://HOST" in complaint(run("keys", "pin", "localhost"))
+    router.reset_faults()
+    assert "check that the base URL" in error_message(run("keys", "pin", f"{router.url}/elsewhere"))
+    assert "base URL: expected https://HOST" in error_message(run("keys", "pin", "localhost"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a line for a POSIX shell")

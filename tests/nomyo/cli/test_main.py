@@ -15,7 +15,7 @@ import nomyo
 from nomyo.cli import COMMANDS, PROGRAM
 from nomyo_attest.cli import client_script
 from nomyo_attest.cli.arguments import Parser
-from tests.nomyo.cli.runner import complaint, environment, run
+from tests.nomyo.cli.runner import environment, error_message, run
 
 
 def test_version_prints_the_version_of_the_package() -> None:
@@ -75,7 +75,7 @@ def test_help_fits_80_columns(words: str, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_wrong_usage_is_one_line_with_a_hint(argv: list[str], hint: str) -> None:
-    assert hint in complaint(run(*argv))
+    assert hint in error_message(run(*argv))
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -87,16 +87,16 @@ def test_an_argument_that_is_given_and_empty_is_refused(words: str) -> None:
     assert flags
     for flag in flags:
         for empty in ("", " "):
-            said = complaint(run(*words.split(), flag.option_strings[0], empty, *positional))
+            said = error_message(run(*words.split(), flag.option_strings[0], empty, *positional))
             assert said.startswith(f"{words}: argument {flag.option_strings[0]}: "), said
             assert re.search(r"expected a value, got an empty string|invalid number|invalid choice", said)
     if positional:
-        assert "expected a value, got an empty string" in complaint(run(*words.split(), ""))
+        assert "expected a value, got an empty string" in error_message(run(*words.split(), ""))
 
 
 def test_what_was_typed_cannot_reach_the_terminal_raw() -> None:
     for argv in (["\x1b[31mred"], ["keys", "\x1b[31m"], ["keys", "show", "a\nb\u202e"], ["demo", "--\x1b[31m"]):
-        complaint(run(*argv))
+        error_message(run(*argv))
 
 
 def test_an_error_of_the_program_itself_names_its_kind_and_place_and_no_content(
@@ -106,7 +106,7 @@ def test_an_error_of_the_program_itself_names_its_kind_and_place_and_no_content(
         raise RuntimeError("a prompt")
 
     monkeypatch.setattr("nomyo.cli.keys.Show.run", fail)
-    said = complaint(run("keys", "show", "x"))
+    said = error_message(run("keys", "show", "x"))
     assert said.startswith("internal error: RuntimeError at cli/test_main.py, line ")
     assert "prompt" not in said
 

@@ -17,8 +17,8 @@ from nomyo.router import RouterOptions
 from nomyo.router.faults import FAULTS
 from nomyo.router.options import BOOTS, LOG_FORMATS, TPMS
 from nomyo_attest.installation import install_command
-from tests.nomyo.cli.runner import complaint, environment, run, start, start_without
-from tests.nomyo.cli.served import PROMPT
+from tests.nomyo.cli.router_evidence import PROMPT
+from tests.nomyo.cli.runner import environment, error_message, run, start, start_without
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_what_a_router_cannot_be_is_one_line(here: Path, argv: list[str], said: 
 def test_a_list_of_keys_that_are_none_is_refused_without_being_quoted(here: Path) -> None:
     Path("keys").write_text("secret of mine\n\x1b\n", encoding="utf-8")
     Path("keys").chmod(0o600)
-    answer = complaint(run("router", "--api-key-file", "keys"))
+    answer = error_message(run("router", "--api-key-file", "keys"))
     assert answer.startswith("--api-key-file: expected printable ASCII")
     assert "secret of" not in answer
 

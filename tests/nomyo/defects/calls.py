@@ -59,7 +59,7 @@ async def close(client: object) -> None:
         await aclose()
 
 
-def offered(make: Callable[..., Any], **options: Any) -> dict[str, Any]:
+def supported_options(make: Callable[..., Any], **options: Any) -> dict[str, Any]:
     """Those of the options that `make` has: the rest is what the published client lacks."""
     return {name: value for name, value in options.items() if name in inspect.signature(make).parameters}
 
@@ -69,7 +69,7 @@ def is_error(found: object, kind: type[BaseException] | tuple[type[BaseException
     return isinstance(found, kind) and all(word.lower() in str(found).lower() for word in words)
 
 
-def told(found: object) -> str:
+def describe(found: object) -> str:
     """What came of a call, for a message: the completion's text, or the exception."""
     if isinstance(found, BaseException):
         return f"{type(found).__name__}: {str(found) or '(no message)'}"

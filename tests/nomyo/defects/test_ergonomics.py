@@ -20,7 +20,7 @@ import pytest
 
 import nomyo
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.defects.calls import close, is_error, offered, run, told
+from tests.nomyo.defects.calls import close, describe, is_error, run, supported_options
 from tests.nomyo.defects.conftest import ROOT, Chat
 from tests.nomyo.wire.plain_router import Reply
 
@@ -34,7 +34,7 @@ def test_e1_a_client_can_be_closed_and_made_anew_with_other_options() -> None:
 def test_e1_a_call_can_be_given_less_time(chat: Chat) -> None:
     chat.router.answer(lambda request: Reply(delay=2))
     found = chat.ask(timeout=0.5)
-    assert is_error(found, TimeoutError), f"timeout=0.5, and after 2 s it returned {told(found)}"
+    assert is_error(found, TimeoutError), f"timeout=0.5, and after 2 s it returned {describe(found)}"
 
 
 def test_e1_type_checkers_are_told_that_there_are_types() -> None:
@@ -48,18 +48,18 @@ def test_e2_what_is_meant_for_the_client_is_not_sent_to_the_model(chat: Chat, na
     found = chat.ask(**{name: value})
     sent = [request.plaintext for request in chat.router.posts if request.plaintext and name in request.plaintext]
     assert not sent, f"{name} was sealed and sent to the model as a parameter"
-    assert isinstance(found, dict) or is_error(found, TypeError, name), told(found)
+    assert isinstance(found, dict) or is_error(found, TypeError, name), describe(found)
 
 
 def test_e3_what_json_cannot_say_is_a_type_error_that_says_where(chat: Chat) -> None:
     found = chat.ask(messages=[{"role": "user", "content": {"a", "set"}}])
-    assert is_error(found, TypeError, "messages[0].content"), f"a set in a message is told as {told(found)}"
+    assert is_error(found, TypeError, "messages[0].content"), f"a set in a message is told as {describe(found)}"
 
 
 def test_e3_nan_is_not_sent(chat: Chat) -> None:
     found = chat.ask(temperature=float("nan"))
     assert not chat.router.posts, "NaN was sent, which is no JSON"
-    assert is_error(found, ValueError, "temperature"), told(found)
+    assert is_error(found, ValueError, "temperature"), describe(found)
 
 
 def distribution() -> str:
@@ -90,7 +90,7 @@ def test_e5_what_the_documentation_awaits_can_be_awaited(source: Path, tmp_path:
 
     found = run(documented)
     awaited = "await client.generate_keys(" in text
-    assert found == "done", f"documented (here: {awaited}) as `await client.generate_keys(…)`: {told(found)}"
+    assert found == "done", f"documented (here: {awaited}) as `await client.generate_keys(…)`: {describe(found)}"
 
 
 POLICY = """
@@ -111,9 +111,9 @@ def test_e6_evidence_of_another_request_does_not_pass_for_verified(chat: Chat, t
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY.format(pcr7=evidence["pcr_values"]["sha256"]["7"]), encoding="utf-8")
     chat.router.attest = lambda payload_id: evidence
-    options = offered(nomyo.SecureChatCompletion, attestation_policy=policy)
+    options = supported_options(nomyo.SecureChatCompletion, attestation_policy=policy)
     found = chat.ask(options, security_tier="maximum", require_attestation=True)
-    assert is_error(found, nomyo.SecurityError), f"attestation required, evidence replayed, and {told(found)}"
+    assert is_error(found, nomyo.SecurityError), f"attestation required, evidence replayed, and {describe(found)}"
     broken = [finding.rule for finding in found.result.findings if finding.message != "holds"]
     assert "nonce.match" in broken, broken
 

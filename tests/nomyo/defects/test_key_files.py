@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.defects.calls import MESSAGES, MODEL, attempt, close, is_error, outcome, run, told
+from tests.nomyo.defects.calls import MESSAGES, MODEL, attempt, close, describe, is_error, outcome, run
 from tests.nomyo.defects.conftest import CLIENT_KEY, Chat, write_keys
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import PlainRouter
@@ -58,7 +58,7 @@ def test_k1_a_key_that_cannot_be_loaded_is_not_written_over(
     before = contents(folder)
     found = chat.ask({"key_dir": str(folder)})
     assert contents(folder) == before, "the key was written over by a new one, without a password"
-    assert is_error(found, ValueError, "key"), told(found)
+    assert is_error(found, ValueError, "key"), describe(found)
 
 
 def test_k1_a_missing_public_key_does_not_cost_the_private_one(chat: Chat, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_k1_a_missing_public_key_does_not_cost_the_private_one(chat: Chat, tmp_p
     before = contents(folder)["private_key.pem"]
     answer = chat.ask({"key_dir": str(folder)})
     assert contents(folder)["private_key.pem"] == before, "the private key was written over by a new one"
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
 
 
 @pytest.mark.parametrize("public", ["another key", "no key"])
@@ -79,7 +79,7 @@ def test_k2_a_public_key_that_is_not_that_of_the_private_one_is_not_sent(
     (folder / "public_key.pem").write_bytes(planted)
     found = chat.ask({"key_dir": str(folder)})
     assert not chat.router.posts, f"{public} in public_key.pem was sent for the answer to be sealed to"
-    assert is_error(found, ValueError, "public_key.pem"), told(found)
+    assert is_error(found, ValueError, "public_key.pem"), describe(found)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
@@ -115,7 +115,7 @@ def test_k3_a_private_key_that_others_can_get_at_is_not_loaded(tmp_path: Path, t
     folder = write_keys(tmp_path / "keys", OTHERS)
     tamper(folder)
     found = attempt(partial(SecureCompletionClient(LOW_LEVEL).load_keys, str(folder / "private_key.pem")))
-    assert is_error(found, ValueError, "private_key.pem"), f"a key {tamper.__name__} was loaded: {told(found)}"
+    assert is_error(found, ValueError, "private_key.pem"), f"a key {tamper.__name__} was loaded: {describe(found)}"
 
 
 ONE_OF_TWO = """
@@ -186,7 +186,7 @@ def test_k5_a_key_that_is_refused_leaves_the_one_before_in_use(chat: Chat, tmp_p
     client = SecureCompletionClient(chat.router.url, max_retries=0)
     client.load_keys(str(chat.key_dir / "private_key.pem"))
     refused = attempt(partial(client.load_keys, str(curve)))
-    assert is_error(refused, ValueError), told(refused)
+    assert is_error(refused, ValueError), describe(refused)
 
     async def call() -> Any:
         try:
@@ -195,13 +195,15 @@ def test_k5_a_key_that_is_refused_leaves_the_one_before_in_use(chat: Chat, tmp_p
             await close(client)
 
     answer = run(call)
-    assert isinstance(answer, dict), f"after an EC key was refused, the RSA key is gone: {told(answer)}"
+    assert isinstance(answer, dict), f"after an EC key was refused, the RSA key is gone: {describe(answer)}"
 
 
 def test_k6_a_client_key_smaller_than_the_protocol_says_is_not_taken_silently(tmp_path: Path) -> None:
     folder = write_keys(tmp_path / "keys", CLIENT_KEY, bits=2048)
     found = attempt(partial(SecureCompletionClient(LOW_LEVEL).load_keys, str(folder / "private_key.pem")))
-    assert is_error(found, ValueError, "2048"), f"an RSA-2048 key was taken for hybrid-aes256-rsa4096: {told(found)}"
+    assert is_error(found, ValueError, "2048"), (
+        f"an RSA-2048 key was taken for hybrid-aes256-rsa4096: {describe(found)}"
+    )
 
 
 def test_k7_keys_are_loaded_from_where_the_documentation_says(
@@ -213,7 +215,7 @@ def test_k7_keys_are_loaded_from_where_the_documentation_says(
     write_keys(tmp_path / "client_keys", OTHERS)
     monkeypatch.chdir(tmp_path)
     answer = chat.ask({"key_dir": None})
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     assert chat.router.posts[0].key is not None
     loaded = chat.router.posts[0].key == server_keys.pair(OTHERS).public_key()
     assert loaded == claimed, "the documentation says that keys in client_keys/ are loaded, and they are not"

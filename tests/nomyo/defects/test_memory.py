@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 
 import nomyo
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.defects.calls import ask, in_threads, run, told
+from tests.nomyo.defects.calls import ask, describe, in_threads, run
 from tests.nomyo.defects.conftest import ROOT, Chat
 from tests.nomyo.defects.system import locked_pages, needs_locking
 from tests.nomyo.defects.test_speed import slow_generation
@@ -46,7 +46,7 @@ def test_m1_the_decrypted_answer_is_put_where_it_can_be_wiped(chat: Chat, monkey
     decryptor = Cipher.decryptor
     monkeypatch.setattr(Cipher, "decryptor", lambda cipher: Watched(decryptor(cipher)))
     answer = chat.ask()
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     assert "finalize" in calls, "nobody decrypted: the test looks at the wrong place"
     assert "update" not in calls, "the answer was decrypted into bytes, of which only a copy is locked and wiped"
 
@@ -160,7 +160,7 @@ def test_m6_who_turns_secure_memory_off_is_not_warned_at_every_call(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         answer = chat.ask({"secure_memory": False})
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     warned = [record.getMessage() for record in caplog.records if "memory" in record.getMessage().lower()]
     assert not warned, f"secure_memory=False, and each call warns {warned}"
 
@@ -183,7 +183,7 @@ def test_m7_one_library_does_not_switch_off_anothers_protection(chat: Chat, monk
         answer = chat.ask({"secure_memory": True})
     finally:
         nomyo.enable_secure_memory()
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     assert locked[0] > before, "disable_secure_memory() elsewhere, and this client's prompt is in unlocked memory"
 
 
@@ -195,4 +195,6 @@ def test_m8_a_client_can_first_be_used_by_two_event_loops_at_once(chat: Chat, mo
         return run(lambda: ask(client), 10)
 
     answers = in_threads(call, call, seconds=15)
-    assert all(isinstance(answer, dict) for answer in answers), f"two loops at once: {[told(one) for one in answers]}"
+    assert all(isinstance(answer, dict) for answer in answers), (
+        f"two loops at once: {[describe(one) for one in answers]}"
+    )

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import nomyo
-from tests.nomyo.defects.calls import API_KEY, PROMPT, ask, attempt, close, is_error, run, told
+from tests.nomyo.defects.calls import API_KEY, PROMPT, ask, attempt, close, describe, is_error, run
 from tests.nomyo.defects.conftest import Chat
 from tests.nomyo.defects.walker import places_of
 from tests.nomyo.wire.plain_router import Recorded, Reply, error, limited
@@ -35,7 +35,7 @@ def test_r1_a_server_that_says_when_to_come_back_is_heeded(chat: Chat, form: Any
     asked = 2 if form == "seconds" else 3  # a date has whole seconds, and one of them may be over already
     chat.router.answer(lambda request: limited(asked, form) if len(chat.router.posts) == 1 else None)
     answer = chat.ask({"max_retries": 1})
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     (waited,) = gaps(chat.router.posts)
     assert waited >= 1.9, f"Retry-After: {asked} s, and it came back after {waited:.1f} s"
 
@@ -43,7 +43,7 @@ def test_r1_a_server_that_says_when_to_come_back_is_heeded(chat: Chat, form: Any
 def test_r1_milliseconds_are_heeded_too(chat: Chat) -> None:
     chat.router.answer(limited(1.5, "ms"))
     answer = chat.ask({"max_retries": 1})
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     (waited,) = gaps(chat.router.posts)
     assert waited >= 1.45, f"retry-after-ms: 1500, and it came back after {waited:.1f} s"
 
@@ -78,13 +78,13 @@ def test_r1_a_wait_of_an_hour_is_not_begun(chat: Chat) -> None:
     chat.router.answer(lambda request: limited(3600))
     found = chat.ask({"max_retries": 1})
     assert len(chat.router.posts) == 1, f"'Retry-After: 3600', and it came back after {gaps(chat.router.posts)} s"
-    assert is_error(found, nomyo.RateLimitError), told(found)
+    assert is_error(found, nomyo.RateLimitError), describe(found)
 
 
 def test_r2_a_connection_that_the_server_closed_is_tried_again(chat: Chat) -> None:
     chat.router.answer(lambda request: Reply(truncate_at=0) if len(chat.router.posts) == 1 else None)
     answer = chat.ask({"max_retries": 1})
-    assert isinstance(answer, dict), f"a connection closed by the server was not tried again: {told(answer)}"
+    assert isinstance(answer, dict), f"a connection closed by the server was not tried again: {describe(answer)}"
     assert len({request.payload_id for request in chat.router.posts}) == 1
 
 
@@ -92,7 +92,7 @@ def test_r3_a_missing_tpm_is_not_asked_for_again(chat: Chat) -> None:
     chat.router.tpm = False
     found = chat.ask({"max_retries": 1}, security_tier="maximum")
     assert len(chat.router.posts) == 1, f"no TPM, and it was asked for {len(chat.router.posts)} times"
-    assert is_error(found, nomyo.ServiceUnavailableError), told(found)
+    assert is_error(found, nomyo.ServiceUnavailableError), describe(found)
     assert found.retryable is False
 
 
@@ -100,7 +100,7 @@ def test_r3_a_missing_tpm_is_not_asked_for_again(chat: Chat) -> None:
 def test_r3_a_status_that_means_later_is_tried_later(chat: Chat, status: int) -> None:
     chat.router.answer(error(status, "not now"))
     answer = chat.ask({"max_retries": 1})
-    assert isinstance(answer, dict), f"{status} was not tried again: {told(answer)}"
+    assert isinstance(answer, dict), f"{status} was not tried again: {describe(answer)}"
 
 
 @pytest.fixture
@@ -113,26 +113,26 @@ def refusing_port() -> Iterator[int]:
 
 def test_r4_a_key_that_cannot_be_fetched_is_a_connection_problem(chat: Chat, refusing_port: int) -> None:
     found = chat.ask({"base_url": f"https://localhost:{refusing_port}"})
-    assert is_error(found, nomyo.APIConnectionError), f"a connection refused is told as {told(found)}"
+    assert is_error(found, nomyo.APIConnectionError), f"a connection refused is told as {describe(found)}"
     assert found.stage == "key"
 
 
 def test_r4_a_key_that_cannot_be_fetched_is_fetched_again(chat: Chat) -> None:
     chat.router.answer(error(503, "starting"), on="GET")
     answer = chat.ask({"max_retries": 1})
-    assert isinstance(answer, dict), f"503 at the key was not tried again: {told(answer)}"
+    assert isinstance(answer, dict), f"503 at the key was not tried again: {describe(answer)}"
 
 
 def test_r4_a_status_at_the_key_has_the_exception_of_that_status(chat: Chat) -> None:
     chat.router.answer(lambda request: error(503, "starting"), on="GET")
     found = chat.ask()
-    assert is_error(found, nomyo.ServiceUnavailableError), f"503 at the key is told as {told(found)}"
+    assert is_error(found, nomyo.ServiceUnavailableError), f"503 at the key is told as {describe(found)}"
 
 
 def test_r4_a_web_page_in_the_place_of_the_key_is_told(chat: Chat) -> None:
     chat.router.fault("key-html")
     found = chat.ask()
-    assert is_error(found, nomyo.SecurityError, "HTML"), f"a captive portal is told as {told(found)}"
+    assert is_error(found, nomyo.SecurityError, "HTML"), f"a captive portal is told as {describe(found)}"
 
 
 def test_r5_a_key_rotated_between_two_tries_does_not_fail_the_call(chat: Chat) -> None:
@@ -144,7 +144,7 @@ def test_r5_a_key_rotated_between_two_tries_does_not_fail_the_call(chat: Chat) -
 
     chat.router.answer(first_fails)
     answer = chat.ask({"max_retries": 1})
-    assert isinstance(answer, dict), f"the server's key changed between two tries: {told(answer)}"
+    assert isinstance(answer, dict), f"the server's key changed between two tries: {describe(answer)}"
     assert len({request.payload_id for request in chat.router.posts}) == 1
 
 
@@ -161,7 +161,7 @@ STATUSES = {
 def test_r6_a_status_has_its_exception_whatever_the_body_is(chat: Chat, status: int, body: object) -> None:
     chat.router.answer(lambda request: Reply(status, body=json.dumps(body).encode()))
     found = chat.ask()
-    assert is_error(found, STATUSES[status]), f"{status} with {body!r} is told as {told(found)}"
+    assert is_error(found, STATUSES[status]), f"{status} with {body!r} is told as {describe(found)}"
     assert found.status_code == status
     if body is not None:
         assert "first" in str(found)
@@ -192,14 +192,14 @@ def test_r7_no_log_record_leads_to_the_prompt(chat: Chat, fault: str) -> None:
     finally:
         root.removeHandler(reporter)
         root.setLevel(before)
-    assert isinstance(found, Exception), told(found)
+    assert isinstance(found, Exception), describe(found)
     assert not reporter.found, f"{fault}: from a log record one gets to the prompt: {reporter.found[0]}"
 
 
 def test_r8_an_answer_that_is_no_json_is_in_no_exception(chat: Chat) -> None:
     chat.router.encode = lambda answer: f"Here you are: {COMPLETION}".encode()
     found = chat.ask()
-    assert isinstance(found, Exception), told(found)
+    assert isinstance(found, Exception), describe(found)
     places = places_of(COMPLETION, found, frames=False)
     assert not places, f"the decrypted answer is at {places[0]}"
     assert not places_of(COMPLETION, found)
@@ -210,7 +210,7 @@ def test_r8_an_answer_that_is_no_json_is_in_no_exception(chat: Chat) -> None:
 def test_r9_no_frame_of_a_refusal_holds_the_prompt_or_the_api_key(chat: Chat, status: int, secret: str) -> None:
     chat.router.answer(lambda request: error(status, "no"))
     found = chat.ask()
-    assert isinstance(found, nomyo.APIError), told(found)
+    assert isinstance(found, nomyo.APIError), describe(found)
     places = places_of(secret, found)
     assert not places, f"{status}: it is at {places[0]}, and {len(places) - 1} more places"
 
@@ -228,34 +228,34 @@ def test_r9_no_frame_of_a_refused_answer_holds_the_completion(chat: Chat, fault:
     found = chat.ask(security_tier="high")
     places = places_of(COMPLETION, found)
     assert not places, f"{fault}: the decrypted answer is at {places[0]}"
-    assert isinstance(found, Exception), told(found)
+    assert isinstance(found, Exception), describe(found)
 
 
 @pytest.mark.parametrize("fault", ["metadata-null", "metadata-list", "plaintext-list", "plaintext-null"])
 def test_r10_a_wrong_type_in_an_answer_is_no_connection_problem(chat: Chat, fault: str) -> None:
     chat.router.fault(fault)
     found = chat.ask()
-    assert is_error(found, nomyo.SecurityError), f"{fault} is told as {told(found)}"
+    assert is_error(found, nomyo.SecurityError), f"{fault} is told as {describe(found)}"
 
 
 def test_r11_fewer_than_no_retries_are_refused(chat: Chat) -> None:
     found = attempt(lambda: chat.client(max_retries=-1))
     made = isinstance(found, nomyo.SecureChatCompletion)
-    assert not made, f"max_retries=-1 was taken, and a call returns {told(run(lambda: ask(found)))}"
-    assert is_error(found, ValueError, "max_retries"), told(found)
+    assert not made, f"max_retries=-1 was taken, and a call returns {describe(run(lambda: ask(found)))}"
+    assert is_error(found, ValueError, "max_retries"), describe(found)
 
 
 def test_r12_the_status_is_told_whatever_the_body_is(chat: Chat) -> None:
     chat.router.answer(lambda request: Reply(404, [("Content-Type", "text/html")], b"<html>Not here</html>"))
     found = chat.ask()
-    assert is_error(found, nomyo.APIError), told(found)
+    assert is_error(found, nomyo.APIError), describe(found)
     assert found.status_code == 404, f"404 with a web page is told with status {found.status_code}"
 
 
 def test_r12_an_error_tells_of_its_request_and_of_its_answer(chat: Chat) -> None:
     chat.router.answer(lambda request: error(418, "short and stout", [("X-Request-ID", "answer-1")]))
     found = chat.ask()
-    assert is_error(found, nomyo.APIError), told(found)
+    assert is_error(found, nomyo.APIError), describe(found)
     wanted = {
         "status_code": 418,
         "payload_id": chat.router.posts[0].payload_id,

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 import nomyo
 from nomyo.SecureCompletionClient import SecureCompletionClient
-from tests.nomyo.defects.calls import Ticker, ask, close, run, told
+from tests.nomyo.defects.calls import Ticker, ask, close, describe, run
 from tests.nomyo.defects.conftest import ROOT, Chat
 from tests.nomyo.defects.system import locked_pages, needs_locking
 from tests.nomyo.wire import server_keys
@@ -95,7 +95,7 @@ def test_p3_nothing_is_encrypted_before_the_key_is_at_hand(chat: Chat, monkeypat
 
     monkeypatch.setattr(Cipher, "encryptor", timed)
     answer = chat.ask()
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     (fetched,) = chat.router.key_fetches
     assert begun[0] > fetched.at, "the prompt was encrypted, and held in memory, before the server's key was asked for"
 
@@ -127,7 +127,7 @@ def test_p4_the_event_loop_goes_on_while_a_key_pair_is_made(chat: Chat, monkeypa
             await close(client)
 
     answer = run(call)
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     assert len(made) == 1
     assert ticker.stall < 0.8 * seconds, f"nothing else ran for {ticker.stall:.2f} s while a key pair was made"
 
@@ -189,7 +189,7 @@ def test_p5_the_event_loop_goes_on_during_a_long_prompt(url_apart: str, key_dir:
             await close(client)
 
     answer = run(call)
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     slow = byte_by_byte(9 * MIB)
     assert ticker.busy < 0.6 * slow, (
         f"nothing else ran while the loop computed for {ticker.busy:.2f} s at a 9 MiB prompt"
@@ -209,7 +209,7 @@ def test_p6_a_long_answer_is_not_opened_on_the_event_loop(chat: Chat, monkeypatc
     chat.router.complete = lambda payload, payload_id: {"choices": [{"message": {"content": long}}]}
     monkeypatch.setattr(binascii, "a2b_base64", watched)
     answer = chat.ask()
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     assert sum(decoded.values()) > len(long), "not all base64 was seen: the test looks at the wrong place"
     assert decoded["on the event loop"] < MIB, "an answer of 4 MiB was decoded and decrypted on the event loop"
 

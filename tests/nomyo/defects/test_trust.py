@@ -29,11 +29,11 @@ from tests.nomyo.defects.calls import (
     ask_with,
     attempt,
     close,
+    describe,
     is_error,
-    offered,
     outcome,
     run,
-    told,
+    supported_options,
 )
 from tests.nomyo.defects.conftest import Chat, fingerprint
 from tests.nomyo.wire import package, server_keys
@@ -46,7 +46,7 @@ def test_c1_every_answer_says_which_server_key_was_trusted(chat: Chat) -> None:
     told_of = []
     for _ in range(2):
         answer = chat.ask()
-        assert isinstance(answer, dict), told(answer)
+        assert isinstance(answer, dict), describe(answer)
         told_of.append(re.findall(r"sha256/[A-Za-z0-9+/]{43}=", json.dumps(answer["_metadata"])))
         expected = [fingerprint(chat.router)]
         assert told_of[-1] == expected, "no answer says which key of the server's its prompt was sealed to"
@@ -58,9 +58,9 @@ def test_c1_a_key_that_is_not_the_pinned_one_gets_no_prompt(chat: Chat) -> None:
     """The pin is an argument that the published client does not have; without it, it sends the prompt."""
     pin = fingerprint(chat.router)
     chat.router.rotate_key()
-    found = chat.ask(offered(nomyo.SecureChatCompletion, server_key_pins=[pin]))
+    found = chat.ask(supported_options(nomyo.SecureChatCompletion, server_key_pins=[pin]))
     assert not chat.router.posts, "there is no pin, and an impostor's key got the prompt"
-    assert is_error(found, nomyo.SecurityError, pin), told(found)
+    assert is_error(found, nomyo.SecurityError, pin), describe(found)
 
 
 @pytest.mark.parametrize("fault", ["key-rsa-1024", "key-rsa-2048", "key-exponent-3"])
@@ -68,26 +68,26 @@ def test_c2_a_weak_server_key_gets_no_prompt(chat: Chat, fault: str) -> None:
     chat.router.fault(fault)
     found = chat.ask()
     assert not chat.router.posts, f"{fault}: the prompt was sealed to it and sent"
-    assert is_error(found, nomyo.SecurityError, "key"), told(found)
+    assert is_error(found, nomyo.SecurityError, "key"), describe(found)
 
 
 def test_c2_a_server_key_that_is_not_rsa_is_called_by_its_name(chat: Chat) -> None:
     chat.router.fault("key-ec")
     found = chat.ask()
-    assert is_error(found, nomyo.SecurityError, "key", "EC"), f"an EC key of the server's is told as {told(found)}"
+    assert is_error(found, nomyo.SecurityError, "key", "EC"), f"an EC key of the server's is told as {describe(found)}"
 
 
 def test_c3_an_answer_to_another_request_is_refused(chat: Chat) -> None:
     chat.router.fault("echo-wrong")
     found = chat.ask()
-    assert is_error(found, nomyo.SecurityError), f"an answer to another request was handed over: {told(found)}"
+    assert is_error(found, nomyo.SecurityError), f"an answer to another request was handed over: {describe(found)}"
 
 
 def test_c4_the_authenticated_time_is_not_overwritten_by_the_one_outside(chat: Chat) -> None:
-    chat.router.metadata = lambda request: {**chat.router.right_metadata(request), "processed_at": 111}
+    chat.router.metadata = lambda request: {**chat.router.correct_metadata(request), "processed_at": 111}
     chat.router.seal = lambda plaintext, key, at: package.seal(plaintext, key, 222)
     answer = chat.ask()
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     got = answer["_metadata"]["processed_at"]
     assert got == 111, f"processed_at is {got}, which anybody on the way can write, not the sealed 111"
     assert answer["_metadata"]["transport_processed_at"] == 222
@@ -96,14 +96,14 @@ def test_c4_the_authenticated_time_is_not_overwritten_by_the_one_outside(chat: C
 def test_c5_an_earlier_answer_played_again_is_refused(chat: Chat) -> None:
     chat.router.fault("replay")
     first, second = chat.ask_often(2)
-    assert isinstance(first, dict), told(first)
-    assert is_error(second, nomyo.SecurityError), f"an answer played again was handed over as new: {told(second)}"
+    assert isinstance(first, dict), describe(first)
+    assert is_error(second, nomyo.SecurityError), f"an answer played again was handed over as new: {describe(second)}"
 
 
 def test_c6_an_answer_of_another_tier_than_requested_is_refused(chat: Chat) -> None:
     chat.router.fault("tier-other")
     found = chat.ask(security_tier="high")
-    assert is_error(found, nomyo.SecurityError), f"'high' was asked for, and 'standard' handed over: {told(found)}"
+    assert is_error(found, nomyo.SecurityError), f"'high' was asked for, and 'standard' handed over: {describe(found)}"
 
 
 LAX = ["aes-128", "aes-192", "nonce-8", "nonce-16", "ciphertext-lax-base64", "nonce-lax-base64", "tag-spare-bits"]
@@ -113,22 +113,22 @@ LAX = ["aes-128", "aes-192", "nonce-8", "nonce-16", "ciphertext-lax-base64", "no
 def test_c7_a_package_that_the_protocol_does_not_allow_is_refused(chat: Chat, fault: str) -> None:
     chat.router.fault(fault)
     found = chat.ask()
-    assert is_error(found, nomyo.SecurityError), f"{fault}: it was taken: {told(found)}"
+    assert is_error(found, nomyo.SecurityError), f"{fault}: it was taken: {describe(found)}"
 
 
 def test_c8_nothing_tells_which_step_of_opening_an_answer_failed(chat: Chat) -> None:
     found = {}
     for fault in ("swapped-key", "oaep-sha1", "tag-flipped", "version-0.9", "nonce-missing", "plaintext-not-json"):
-        chat.router.mend()
+        chat.router.reset_faults()
         chat.router.fault(fault)
-        found[fault] = told(chat.ask())
+        found[fault] = describe(chat.ask())
     assert len(set(found.values())) == 1, f"an attacker can tell the steps apart: {found}"
 
 
 def test_c8_an_answer_that_cannot_be_opened_is_no_connection_problem(chat: Chat) -> None:
     chat.router.fault("version-0.9")
     found = chat.ask()
-    assert is_error(found, nomyo.SecurityError), f"a downgrade is told as {told(found)}"
+    assert is_error(found, nomyo.SecurityError), f"a downgrade is told as {describe(found)}"
 
 
 def test_c9_an_answer_without_end_is_not_read_to_its_end(chat: Chat) -> None:
@@ -140,10 +140,10 @@ def test_c9_an_answer_without_end_is_not_read_to_its_end(chat: Chat) -> None:
             sent.append(number)
             yield b" " * MIB
 
-    chat.router.answer(lambda request: Reply(body=spaces(chat.router.right_body(request))))
+    chat.router.answer(lambda request: Reply(body=spaces(chat.router.correct_body(request))))
     found = chat.ask()
-    assert len(sent) < largest, f"all of {largest} MiB were read: {told(found)}"
-    assert is_error(found, nomyo.SecurityError), told(found)
+    assert len(sent) < largest, f"all of {largest} MiB were read: {describe(found)}"
+    assert is_error(found, nomyo.SecurityError), describe(found)
 
 
 def test_c9_a_small_answer_cannot_become_a_large_one(chat: Chat) -> None:
@@ -155,8 +155,8 @@ def test_c9_a_small_answer_cannot_become_a_large_one(chat: Chat) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 64 * MIB, f"an answer of 1 MiB took {peak // MIB} MiB of memory: {told(found)}"
-    assert is_error(found, nomyo.SecurityError), told(found)
+    assert peak < 64 * MIB, f"an answer of 1 MiB took {peak // MIB} MiB of memory: {describe(found)}"
+    assert is_error(found, nomyo.SecurityError), describe(found)
 
 
 def test_c10_no_immutable_object_is_overwritten_behind_pythons_back(
@@ -174,7 +174,7 @@ def test_c10_no_immutable_object_is_overwritten_behind_pythons_back(
 
     monkeypatch.setattr(ctypes, "memset", watched)
     answer = chat.ask()
-    assert isinstance(answer, dict), told(answer)
+    assert isinstance(answer, dict), describe(answer)
     assert not overwritten, f"bytes were written over at a guessed offset in {overwritten}"
 
 
@@ -193,12 +193,12 @@ def test_c11_allow_http_does_not_send_the_api_key_in_the_clear_to_another_host(
         found = run(lambda: ask_with(base_url=url, allow_http=True, api_key=API_KEY, key_dir=str(key_dir)))
         keys = [request.header("Authorization") for request in router.posts]
     assert not keys, f"the API key went over plain http to another host: {keys}"
-    assert is_error(found, nomyo.SecurityError, "http"), told(found)
+    assert is_error(found, nomyo.SecurityError, "http"), describe(found)
 
 
 def test_c11_a_scheme_is_a_scheme_in_capitals_too(chat: Chat) -> None:
     answer = chat.ask({"base_url": chat.router.url.replace("https", "HTTPS")})
-    assert isinstance(answer, dict), f"HTTPS:// is told to be insecure: {told(answer)}"
+    assert isinstance(answer, dict), f"HTTPS:// is told to be insecure: {describe(answer)}"
 
 
 def test_c11_plain_http_is_refused_before_anything_else_is_done(key_dir: Path) -> None:
@@ -214,7 +214,7 @@ def test_c11_plain_http_is_refused_before_anything_else_is_done(key_dir: Path) -
     with PlainRouter(tls=False) as router:
         found = run(partial(call, router))
         assert not router.requests, "without allow_http, a request with the API key went over plain http"
-    assert is_error(found, nomyo.SecurityError, "allow_http"), told(found)
+    assert is_error(found, nomyo.SecurityError, "allow_http"), describe(found)
 
 
 @pytest.mark.parametrize(
@@ -230,13 +230,13 @@ def test_c12_an_api_key_is_not_sent_to_another_host_than_its_own(chat: Chat) -> 
         found = chat.ask(base_url=other.url)
         bearers = [request.header("Authorization") for request in other.posts]
     assert not any(bearers), f"another host got the API key: {bearers}"
-    assert isinstance(found, dict), told(found)
+    assert isinstance(found, dict), describe(found)
 
 
 def test_c12_a_base_url_given_in_a_call_does_not_make_a_new_key_pair_each_time(chat: Chat) -> None:
     with PlainRouter(authority=chat.router.authority) as other:
         for answer in chat.ask_often(2, {"key_dir": None}, base_url=other.url):
-            assert isinstance(answer, dict), told(answer)
+            assert isinstance(answer, dict), describe(answer)
         pairs = {request.header("X-Public-Key") for request in other.posts}
     assert len(pairs) == 1, f"{len(pairs)} RSA-4096 key pairs were made for two calls"
 
@@ -246,7 +246,7 @@ def test_c12_a_base_url_given_in_a_call_does_not_change_the_number_of_retries(ch
         other.answer(error(500, "not now"))
         found = chat.ask({"max_retries": 0}, base_url=other.url)
         assert len(other.posts) == 1, f"max_retries=0, and the request was sent {len(other.posts)} times"
-    assert is_error(found, nomyo.ServerError), told(found)
+    assert is_error(found, nomyo.ServerError), describe(found)
 
 
 CLAIMS = {
@@ -288,6 +288,6 @@ def test_c14_a_prompt_is_not_held_many_times_over_while_it_is_sealed(chat: Chat)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(found, bytes), told(found)
+    assert isinstance(found, bytes), describe(found)
     copies = peak / len(text)
     assert copies < 5, f"sealing a prompt took {copies:.1f} times its size; once in JSON and once in base64 is 2.3"

@@ -10,7 +10,7 @@ import pytest
 import nomyo_attest as na
 from nomyo.router import RouterOptions, RunningRouter
 from tests.nomyo.published.conftest import API_KEY, FORBIDDEN, Published, Service
-from tests.nomyo.router.openai_server import Asked, OpenAIServer, Said
+from tests.nomyo.router.openai_server import OpenAIServer, ReceivedRequest, ScriptedReply
 from tests.nomyo.wire import server_keys
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
@@ -93,7 +93,7 @@ def test_the_evidence_it_gets_from_the_reference_router_can_be_appraised() -> No
 
 
 def test_it_gets_tool_calls_through_the_reference_router() -> None:
-    def call_a_tool(asked: Asked) -> Said:
+    def call_a_tool(asked: ReceivedRequest) -> ScriptedReply:
         answer: dict[str, Any] = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -104,7 +104,7 @@ def test_it_gets_tool_calls_through_the_reference_router() -> None:
                  "finish_reason": "tool_calls"}
             ],
         }  # fmt: skip
-        return Said(body=json.dumps(answer).encode())
+        return ScriptedReply(body=json.dumps(answer).encode())
 
     with OpenAIServer() as upstream:
         upstream.answer = call_a_tool

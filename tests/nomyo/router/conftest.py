@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from nomyo.router import RouterOptions, RunningRouter
-from tests.nomyo.router.asking import client_of
-from tests.nomyo.wire.by_hand import Client
+from tests.nomyo.router.router_calls import client_of
+from tests.nomyo.wire.simple_client import Client
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """A request that arrived."""
 
     path: str
@@ -22,7 +22,7 @@ class Asked:
 
 
 @dataclass
-class Said:
+class ScriptedReply:
     """An answer to give."""
 
     status: int = 200
@@ -48,9 +48,9 @@ COMPLETION = {
 }
 
 
-def completion(_: Asked) -> Said:
+def completion(_: ReceivedRequest) -> ScriptedReply:
     """The right answer."""
-    return Said(body=json.dumps(COMPLETION).encode())
+    return ScriptedReply(body=json.dumps(COMPLETION).encode())
 
 
 class OpenAIServer:
@@ -60,14 +60,14 @@ class OpenAIServer:
     """
 
     def __init__(self) -> None:
-        self.answer: Callable[[Asked], Said] = completion
-        self.asked: list[Asked] = []
+        self.answer: Callable[[ReceivedRequest], ScriptedReply] = completion
+        self.asked: list[ReceivedRequest] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                one = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, payload)
+                one = ReceivedRequest(self.path, {name.lower(): value for name, value in self.headers.items()}, payload)
                 outer.asked.append(one)
                 said = outer.answer(one)
                 time.sleep(said.delay)

@@ -18,7 +18,7 @@ from nomyo.router import RouterOptions, RunningRouter
 from nomyo.router.access_log import JSONFormatter, TextFormatter
 from tests.nomyo.router.test_connection import connected, request_head, response
 from tests.nomyo.router.test_serve import program, use
-from tests.nomyo.wire.by_hand import Client
+from tests.nomyo.wire.simple_client import Client
 
 
 @pytest.fixture(scope="module")

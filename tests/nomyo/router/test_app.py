@@ -19,8 +19,8 @@ from nomyo.router.app import KEY_PATH
 from nomyo.router.errors import FORBIDDEN, INTERNAL, NO_TPM, NOT_ENABLED, UNAUTHORIZED
 from nomyo.router.protocol import PACKAGE_MAX, decrypt_payload
 from nomyo_attest.errors import AttesterError
-from tests.nomyo.router.asking import appraise, block, client_of, detail, policy_of
-from tests.nomyo.wire.by_hand import Client, read, right_headers
+from tests.nomyo.router.router_calls import appraise, block, client_of, detail, policy_of
+from tests.nomyo.wire.simple_client import Client, read, request_headers
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "what the user said"}]}
 
@@ -303,7 +303,7 @@ def test_a_package_that_turns_out_too_large_is_a_413(client: Client) -> None:
 
 
 def right() -> dict[str, str]:
-    headers = {name: value for name, value in right_headers("6f1c2c1e").items() if value is not None}
+    headers = {name: value for name, value in request_headers("6f1c2c1e").items() if value is not None}
     return {**headers, "Transfer-Encoding": "chunked"}
 
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 import nomyo
 import nomyo_attest as na
 from nomyo.router import RouterOptions, RunningRouter
-from tests.nomyo.router.asking import client_of, policy_of
+from tests.nomyo.router.router_calls import client_of, policy_of
 
 PUBLISHED = os.environ.get("NOMYO_PUBLISHED_PYTHON")
 MESSAGES = [{"role": "user", "content": "Grüße"}]

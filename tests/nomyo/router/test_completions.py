@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from nomyo.router import RouterOptions, RunningRouter, completions
 from nomyo.router.completions import echo
 from nomyo.status import STATUSES
-from tests.nomyo.router.asking import client_of, detail
-from tests.nomyo.router.openai_server import COMPLETION, OpenAIServer, Said, completion
-from tests.nomyo.wire.by_hand import Client, read
+from tests.nomyo.router.openai_server import COMPLETION, OpenAIServer, ScriptedReply, completion
+from tests.nomyo.router.router_calls import client_of, detail
+from tests.nomyo.wire.simple_client import Client, read
 
 
 class ClosingServer:
@@ -125,7 +125,7 @@ def test_no_header_of_the_client_reaches_the_upstream(server: OpenAIServer, clie
 
 def test_metadata_of_the_upstream_is_dropped(server: OpenAIServer, client: Client) -> None:
     forged = {**COMPLETION, "_metadata": {"security_tier": "maximum", "tpm_attestation": {"is_available": True}}}
-    server.answer = lambda _: Said(body=json.dumps(forged).encode())
+    server.answer = lambda _: ScriptedReply(body=json.dumps(forged).encode())
     metadata = read(client.call(QUESTION, headers=BEARER))["_metadata"]
     assert metadata["security_tier"] == "standard"
     assert "quote_b64" in metadata["tpm_attestation"]
@@ -144,7 +144,7 @@ def test_a_status_that_concerns_the_caller_is_passed_on_and_only_faults_that_may
 ) -> None:
     caplog.set_level(logging.DEBUG)
     body = b'{"error": {"message": "you asked: what the user said"}}' if status != 204 else b""
-    server.answer = lambda _: Said(status, body)
+    server.answer = lambda _: ScriptedReply(status, body)
     answer = client.call(QUESTION, headers=BEARER)
     assert answer.status == answered
     assert "The inference server" in detail(answer) or "The request is too large" in detail(answer)
@@ -154,7 +154,7 @@ def test_a_status_that_concerns_the_caller_is_passed_on_and_only_faults_that_may
 
 @pytest.mark.parametrize("value", ["", "7" * 65, "\xa07"])
 def test_a_retry_after_that_cannot_be_passed_on_is_dropped(server: OpenAIServer, client: Client, value: str) -> None:
-    server.answer = lambda _: Said(503, b"{}", (("Retry-After", value),))
+    server.answer = lambda _: ScriptedReply(503, b"{}", (("Retry-After", value),))
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, answer.headers.get("retry-after")) == (503, None)
 
@@ -163,7 +163,7 @@ def test_a_retry_after_that_cannot_be_passed_on_is_dropped(server: OpenAIServer,
 def test_retry_after_is_passed_on_with_its_status(
     server: OpenAIServer, client: Client, status: int, kept: bool
 ) -> None:
-    server.answer = lambda _: Said(status, b"{}", (("Retry-After", "7"),))
+    server.answer = lambda _: ScriptedReply(status, b"{}", (("Retry-After", "7"),))
     answer = client.call(QUESTION, headers=BEARER)
     assert answer.headers.get("retry-after") == ("7" if kept else None)
 
@@ -176,13 +176,13 @@ def test_retry_after_is_passed_on_with_its_status(
     ],
 )  # fmt: skip
 def test_a_response_that_is_not_a_completion_is_not_retried(server: OpenAIServer, client: Client, body: bytes) -> None:
-    server.answer = lambda _: Said(body=body)
+    server.answer = lambda _: ScriptedReply(body=body)
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, detail(answer)) == (424, "The inference server's response is not a chat completion")
 
 
 def test_a_response_that_cannot_be_decompressed_is_not_retried(server: OpenAIServer, client: Client) -> None:
-    server.answer = lambda _: Said(body=b"nonsense", headers=(("Content-Encoding", "gzip"),))
+    server.answer = lambda _: ScriptedReply(body=b"nonsense", headers=(("Content-Encoding", "gzip"),))
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, detail(answer)) == (424, "The inference server's response is not a chat completion")
 
@@ -209,13 +209,13 @@ def test_an_idle_connection_to_the_upstream_is_dropped_before_the_usual_five_sec
 
 
 def test_silence_is_a_504(server: OpenAIServer, client: Client) -> None:
-    server.answer = lambda _: Said(delay=1.0)
+    server.answer = lambda _: ScriptedReply(delay=1.0)
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, detail(answer)) == (504, "The inference server did not respond in time")
 
 
 def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client) -> None:
-    server.answer = lambda _: Said(body=b"x" * 1000, cut=True)
+    server.answer = lambda _: ScriptedReply(body=b"x" * 1000, cut=True)
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, detail(answer)) == (502, "The inference server cannot be reached")
 
@@ -224,7 +224,7 @@ def test_a_response_that_is_too_large_is_not_retried(
     server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completions, "COMPLETION_MAX", 10_000)
-    server.answer = lambda _: Said(body=b" " * 10_001)
+    server.answer = lambda _: ScriptedReply(body=b" " * 10_001)
     answer = client.call(QUESTION, headers=BEARER)
     assert (answer.status, detail(answer)) == (424, "The inference server's response is larger than 10000 bytes")
 
@@ -236,14 +236,14 @@ def test_a_response_with_log_probabilities_of_twenty_alternatives_passes(server:
     long = {**COMPLETION, "choices": [choice]}
     body = json.dumps(long).encode()
     assert len(body) > 8_000_000
-    server.answer = lambda _: Said(body=body)
+    server.answer = lambda _: ScriptedReply(body=body)
     assert read(client.call(QUESTION, headers=BEARER))["choices"] == long["choices"]
 
 
 def test_a_response_of_more_objects_than_are_read_gets_a_status_that_is_not_retried(
     server: OpenAIServer, client: Client
 ) -> None:
-    server.answer = lambda _: Said(body=b'{"choices": [' + b"{}," * 100_000 + b"{}]}")
+    server.answer = lambda _: ScriptedReply(body=b'{"choices": [' + b"{}," * 100_000 + b"{}]}")
     answer = client.call(QUESTION, headers=BEARER)
     assert answer.status == 424
     assert detail(answer).startswith("The inference server's response has 100003 objects and arrays, more than the 225")

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo.router import RouterOptions, RunningRouter, connection
 from nomyo.router.connection import peer_of
-from tests.nomyo.router.asking import client_of
-from tests.nomyo.wire.by_hand import read, right_headers, sealed
+from tests.nomyo.router.router_calls import client_of
+from tests.nomyo.wire.simple_client import read, request_headers, sealed
 
 OPTIONS = RouterOptions(tpm="none", api_keys=("ours",))
 
@@ -72,7 +72,7 @@ def response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 def request_head(*, without: str = "", more: tuple[tuple[str, str], ...] = (), length: int = 0) -> bytes:
     """The head of a right request for a completion, with more header fields."""
     fields = {"Host": "localhost", "Authorization": "Bearer ours", "Content-Length": str(length)}
-    fields |= {name: value for name, value in right_headers("id-1").items() if value is not None}
+    fields |= {name: value for name, value in request_headers("id-1").items() if value is not None}
     pairs = [(name, value) for name, value in fields.items() if name != without] + [*more]
     return f"POST {POST} HTTP/1.1\r\n".encode() + b"".join(f"{name}: {value}\r\n".encode() for name, value in pairs)
 

@@ -19,10 +19,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo.router import RouterOptions, RunningRouter
-from tests.nomyo.router.asking import client_of, detail
-from tests.nomyo.router.openai_server import OpenAIServer, Said, completion
+from tests.nomyo.router.openai_server import OpenAIServer, ScriptedReply, completion
+from tests.nomyo.router.router_calls import client_of, detail
 from tests.nomyo.router.test_serve import program
-from tests.nomyo.wire.by_hand import Answer, Client, read, right_headers
+from tests.nomyo.wire.simple_client import Client, ClientResponse, read, request_headers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
@@ -39,7 +39,7 @@ class Upstream(OpenAIServer):
         self.may_respond = threading.Event()
         self.answer = self._wait
 
-    def _wait(self, asked: Any) -> Said:
+    def _wait(self, asked: Any) -> ScriptedReply:
         self.may_respond.wait(20)
         return completion(asked)
 
@@ -70,14 +70,14 @@ class Call(threading.Thread):
     def __init__(self, port: int, ca: str) -> None:
         super().__init__(daemon=True)
         self.client = Client(port, ca)
-        self.answer: Answer | None = None
+        self.answer: ClientResponse | None = None
         self.start()
 
     def run(self) -> None:
         with self.client:
             self.answer = self.client.call()
 
-    def result(self) -> Answer:
+    def result(self) -> ClientResponse:
         self.join(20)
         assert self.answer is not None
         return self.answer
@@ -184,7 +184,7 @@ def test_without_requests_in_progress_it_ends_at_once(tmp_path: Path) -> None:
 def test_a_request_that_is_still_arriving_at_the_end_gets_503(server_key: rsa.RSAPrivateKey) -> None:
     with RunningRouter(RouterOptions(tpm="none"), server_key=server_key) as router, client_of(router) as client:
         client.connection.putrequest("POST", "/v1/chat/secure_completion")
-        for name, value in {"Content-Length": "1000", **right_headers("slow")}.items():
+        for name, value in {"Content-Length": "1000", **request_headers("slow")}.items():
             assert value is not None
             client.connection.putheader(name, value)
         client.connection.endheaders(b"a beginning")

@@ -23,41 +23,41 @@ from nomyo.router import FAULTS, RouterError, RouterOptions, RunningRouter
 from nomyo.router.faults import STAGES
 from nomyo.router.faults import http as http_faults
 from nomyo.router.faults.http import DETAILS
-from tests.nomyo.router.asking import appraise, block, client_of, policy_of
-from tests.nomyo.wire.by_hand import OAEP, Answer, Client, own_key, read, right_headers, sealed
+from tests.nomyo.router.router_calls import appraise, block, client_of, policy_of
+from tests.nomyo.wire.simple_client import OAEP, Client, ClientResponse, client_key_pair, read, request_headers, sealed
 
 NAMES = [fault.name for fault in FAULTS]
 
 
-def parsed(answer: Answer) -> Any:
+def parsed(answer: ClientResponse) -> Any:
     return json.loads(answer.body)
 
 
-def opened(answer: Answer, *, size: int = 16, inside: bool = False) -> bytes:
+def opened(answer: ClientResponse, *, size: int = 16, inside: bool = False) -> bytes:
     """The plaintext of an answer, by whoever knows how it was sealed."""
     package = parsed(answer)
     inner = {name: base64.b64decode(text) for name, text in package["encrypted_payload"].items()}
     if inside:
         inner["ciphertext"], inner["tag"] = inner["ciphertext"][:-16], inner["ciphertext"][-16:]
-    key = own_key().decrypt(base64.b64decode(package["encrypted_aes_key"]), OAEP)
+    key = client_key_pair().decrypt(base64.b64decode(package["encrypted_aes_key"]), OAEP)
     assert len(key) == size
     mode = modes.GCM(inner["nonce"], inner["tag"], min_tag_length=len(inner["tag"]))
     decryptor = Cipher(algorithms.AES(key), mode).decryptor()
     return decryptor.update(inner["ciphertext"]) + decryptor.finalize()
 
 
-def length_of(part: str, length: int) -> Callable[[Answer], None]:
-    def check(answer: Answer) -> None:
+def length_of(part: str, length: int) -> Callable[[ClientResponse], None]:
+    def check(answer: ClientResponse) -> None:
         assert len(base64.b64decode(parsed(answer)["encrypted_payload"][part])) == length
         assert json.loads(opened(answer, size=32))["choices"]
 
     return check
 
 
-def unreadable(why: str) -> Callable[[Answer], None]:
+def unreadable(why: str) -> Callable[[ClientResponse], None]:
     """The strict reader of the tests says so."""
 
-    def check(answer: Answer) -> None:
+    def check(answer: ClientResponse) -> None:
         assert answer.status == 200
         with pytest.raises(ValueError, match=f"^{why}$"):
             read(answer)
@@ -65,8 +65,8 @@ def unreadable(why: str) -> Callable[[Answer], None]:
     return check
 
 
-def error(status: int, body: Any, header: tuple[str, str] | None = None) -> Callable[[Answer], None]:
-    def check(answer: Answer) -> None:
+def error(status: int, body: Any, header: tuple[str, str] | None = None) -> Callable[[ClientResponse], None]:
+    def check(answer: ClientResponse) -> None:
         assert answer.status == status
         assert parsed(answer) == body
         if header is None:
@@ -77,8 +77,8 @@ def error(status: int, body: Any, header: tuple[str, str] | None = None) -> Call
     return check
 
 
-def page(status: int) -> Callable[[Answer], None]:
-    def check(answer: Answer) -> None:
+def page(status: int) -> Callable[[ClientResponse], None]:
+    def check(answer: ClientResponse) -> None:
         assert answer.status == status
         assert answer.headers["content-type"].startswith("text/html")
         assert answer.body.startswith(b"<!DOCTYPE html>")
@@ -86,20 +86,20 @@ def page(status: int) -> Callable[[Answer], None]:
     return check
 
 
-def empty(status: int) -> Callable[[Answer], None]:
-    def check(answer: Answer) -> None:
+def empty(status: int) -> Callable[[ClientResponse], None]:
+    def check(answer: ClientResponse) -> None:
         assert (answer.status, answer.body) == (status, b"")
 
     return check
 
 
-def metadata(change: Callable[[dict[str, Any]], None]) -> Callable[[Answer], None]:
+def metadata(change: Callable[[dict[str, Any]], None]) -> Callable[[ClientResponse], None]:
     """A sound answer whose metadata is as `change` asserts."""
     return lambda answer: change(json.loads(opened(answer, size=32))["_metadata"])
 
 
-def dated(status: int) -> Callable[[Answer], None]:
-    def check(answer: Answer) -> None:
+def dated(status: int) -> Callable[[ClientResponse], None]:
+    def check(answer: ClientResponse) -> None:
         assert answer.status == status
         ahead = parsedate_to_datetime(answer.headers["retry-after"]).timestamp() - time.time()
         assert 0 < ahead <= 2.1
@@ -107,27 +107,27 @@ def dated(status: int) -> Callable[[Answer], None]:
     return check
 
 
-def said(expected: str) -> Callable[[Answer], None]:
+def said(expected: str) -> Callable[[ClientResponse], None]:
     """Bytes that stand in a plaintext which opens."""
     return lambda answer: pytest.fail("not there") if expected.encode() not in opened(answer, size=32) else None
 
 
-def unbound(answer: Answer) -> None:
+def unbound(answer: ClientResponse) -> None:
     with pytest.raises(ValueError, match=r"^payload_id 6f1c8a52"):
         read(answer)
 
 
-def redirected(answer: Answer) -> None:
+def redirected(answer: ClientResponse) -> None:
     assert answer.status == 307
     assert answer.headers["location"] == "/v1/elsewhere"
 
 
-def another_time(answer: Answer) -> None:
+def another_time(answer: ClientResponse) -> None:
     inner = json.loads(opened(answer, size=32))["_metadata"]["processed_at"]
     assert parsed(answer)["processed_at"] - inner == 86_400
 
 
-def in_lines(answer: Answer) -> None:
+def in_lines(answer: ClientResponse) -> None:
     text = parsed(answer)["encrypted_payload"]["ciphertext"]
     assert "\n" in text
     with pytest.raises(binascii.Error):
@@ -135,11 +135,11 @@ def in_lines(answer: Answer) -> None:
     assert json.loads(opened(answer, size=32))["choices"]
 
 
-def bare(answer: Answer) -> None:
+def bare(answer: ClientResponse) -> None:
     assert b"tpm_attestation" not in opened(answer, size=32)
 
 
-ANSWERS: dict[str, Callable[[Answer], None]] = {
+ANSWERS: dict[str, Callable[[ClientResponse], None]] = {
     **{f"status-{status}": error(status, {"detail": detail}) for status, detail in DETAILS.items()},
     **{
         f"status-{status}-{name}": error(status, {"detail": DETAILS[status]}, header)
@@ -411,7 +411,7 @@ def test_a_dripping_answer_ends_when_the_client_goes(
         with client_of(router) as client:  # whole, the answer would take a minute
             question = {"model": "m", "messages": [{"role": "user", "content": "x" * 60_000}]}
             body = sealed(question, server_key.public_key())
-            response = client.send("POST", "/v1/chat/secure_completion", right_headers("6f1c2c1e"), body)
+            response = client.send("POST", "/v1/chat/secure_completion", request_headers("6f1c2c1e"), body)
             assert len(response.read(100)) == 100
         time.sleep(0.3)
     assert "Cancel" not in caplog.text  # nothing was left to be cancelled when the router ended

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nomyo.router.errors import Refusal
 from nomyo.router.protocol import decrypt_payload, read_headers
-from tests.nomyo.wire.by_hand import own_key, pem, sealed
+from tests.nomyo.wire.simple_client import client_key_pair, pem, sealed
 
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "a secret"}]}
 
@@ -50,7 +50,7 @@ def refusal(**changes: str | None) -> Refusal:
 )  # fmt: skip
 def test_every_percent_encoding_of_the_client_key_is_read(text: str) -> None:
     key = read_headers(headers(x_public_key=text)).client_key
-    assert key.public_numbers() == own_key().public_key().public_numbers()
+    assert key.public_numbers() == client_key_pair().public_key().public_numbers()
 
 
 def test_the_other_headers_are_read() -> None:
@@ -110,7 +110,7 @@ def test_a_package_that_does_not_open_is_one_refusal_whatever_is_wrong() -> None
     right = sealed(PAYLOAD, small_key().public_key())
     wrong = [
         b"", b"{}", b"[]", right[:-1], right.replace(b"1.0", b"0.9"),
-        sealed(PAYLOAD, own_key().public_key()),
+        sealed(PAYLOAD, client_key_pair().public_key()),
         sealed(PAYLOAD, small_key().public_key(), encrypted_aes_key="AAAA"),
     ]  # fmt: skip
     details = set()

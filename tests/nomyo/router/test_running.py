@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 import nomyo_attest as na
 from nomyo.router import RouterError, RouterOptions, RunningRouter
 from nomyo_attest.installation import install_command
-from tests.nomyo.router.asking import appraise, client_of, policy_of
-from tests.nomyo.wire.by_hand import Client, read
+from tests.nomyo.router.router_calls import appraise, client_of, policy_of
+from tests.nomyo.wire.simple_client import Client, read
 
 NONE = RouterOptions(tpm="none")
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo.router import RouterError, RouterOptions, RunningRouter, serve
 from nomyo.router.program import environment_text
-from tests.nomyo.wire.by_hand import Client, read
+from tests.nomyo.wire.simple_client import Client, read
 
 SERVE = "import sys; from nomyo.router import RouterOptions, serve; sys.exit(serve(RouterOptions({})))"
 SMALL = "server_key_bits=2048"  # quick to make

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.nomyo.wire.by_hand import Client
 from tests.nomyo.wire.plain_router import PlainRouter
+from tests.nomyo.wire.simple_client import Client
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
-"""FAULTS: everything a router may get wrong (wire protocol, section 10), each under a name, one at a time.
+"""FAULTS: everything that a router can do wrong (wire protocol, section 10), by name.
 
-`router.fault(name)` switches a fault on until `router.mend()`. What a fault concerns tells where a client meets it:
+`router.fault(name)` enables a fault until `router.reset_faults()`. Its `concern` is the part of the call it affects:
 
-    "answer"      a 200 that is not the right answer: no client may hand a completion over
-    "claim"       an answer well sealed whose `_metadata` is not what the request asked for
-    "transport"   the answer does not arrive as HTTP promises, or not in time, or in another coding than asked for
-    "error"       another status than 200, with a body that few expect
-    "key"         what the key path serves
+    "answer"      a response with status 200 that is invalid: a client must not release a completion
+    "claim"       a correctly encrypted response whose `_metadata` does not match the request
+    "transport"   the response is not valid HTTP, arrives too late, or has a coding that was not requested
+    "error"       a status other than 200, with an unusual body
+    "key"         an invalid response at the path of the server's key
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import hashes
 from tests.nomyo.wire import package, server_keys
 from tests.nomyo.wire.bombs import endless, gzip_bomb, gzipped
 from tests.nomyo.wire.http11 import Reply
-from tests.nomyo.wire.judging import error
 from tests.nomyo.wire.plain_router import HTML, PlainRouter, Recorded
+from tests.nomyo.wire.request_checks import error
 
 OTHER_ID: Final = "00000000-0000-4000-8000-000000000000"
 _HTML: Final = [("Content-Type", "text/html")]
@@ -45,7 +45,7 @@ def _metadata(change: Callable[[dict[str, Any]], object]) -> Callable[[PlainRout
     """`_metadata` is what `change` makes of the right one."""
 
     def switch(router: PlainRouter) -> None:
-        router.metadata = lambda request: change(router.right_metadata(request))
+        router.metadata = lambda request: change(router.correct_metadata(request))
 
     return switch
 
@@ -245,7 +245,7 @@ FAULTS: Final[dict[str, Fault]] = {
 
 def _right(router: PlainRouter, request: Recorded) -> bytes:
     """The right body, or nothing where the request is refused."""
-    return router.right_body(request) if request.refused is None else b""
+    return router.correct_body(request) if request.refused is None else b""
 
 
 def _other_tier(metadata: dict[str, Any]) -> str:

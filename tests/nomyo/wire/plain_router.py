@@ -29,10 +29,10 @@ from typing import Any, Literal, Self
 import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.nomyo.wire import completion, judging, package, server_keys
+from tests.nomyo.wire import completion, package, request_checks, server_keys
 from tests.nomyo.wire.http11 import MalformedError, Reply, Request, read_request, send_reply
-from tests.nomyo.wire.judging import RefusedError, error, limited
 from tests.nomyo.wire.loopback import Connection, Loopback, server_context
+from tests.nomyo.wire.request_checks import RefusedError, error, limited
 
 __all__ = ["KEY_PATH", "POST_PATH", "PlainRouter", "Recorded", "Reply", "error", "limited"]
 
@@ -110,12 +110,12 @@ class PlainRouter(Loopback):
         self._scheme = "https" if tls else "http"
         self._prefix = prefix
         self._used = {(key, bits, 65537)}
-        self.mend()
+        self.reset_faults()
 
-    def mend(self) -> None:
+    def reset_faults(self) -> None:
         """Answer rightly from now on: undo `answer`, `fault` and every replaced step, and serve the key that opens."""
         self.complete: Callable[[dict[str, Any], str], dict[str, Any]] = completion.echo
-        self.metadata: Callable[[Recorded], object] = self.right_metadata
+        self.metadata: Callable[[Recorded], object] = self.correct_metadata
         self.encode: Callable[[Any], bytes] = completion.encode
         self.reply_key: Callable[[Recorded], rsa.RSAPublicKey] = completion.client_key
         self.seal: Callable[[bytes, rsa.RSAPublicKey, int], bytes] = package.seal
@@ -178,12 +178,12 @@ class PlainRouter(Loopback):
             self.private_key = server_keys.pair(self.key_number, bits, exponent)
             self.key_document = server_keys.public_pem(self.private_key.public_key())
 
-    def right_metadata(self, request: Recorded) -> dict[str, Any]:
+    def correct_metadata(self, request: Recorded) -> dict[str, Any]:
         """`_metadata` as section 6 has it before the client merges it."""
         evidence = self.attest(request.payload_id) if self.attest is not None else None
         return completion.metadata(request.payload_id, request.tier, request.answered_at, evidence)
 
-    def right_body(self, request: Recorded) -> bytes:
+    def correct_body(self, request: Recorded) -> bytes:
         """The body of the answer to a request that the router accepts, through all the steps."""
         assert request.plaintext is not None
         answer: Any = self.complete(request.plaintext, request.payload_id)
@@ -236,7 +236,7 @@ class PlainRouter(Loopback):
     def _body(self, request: Recorded, status: int) -> bytes:
         if status != 200:
             return json.dumps({"detail": f"Programmed: {status}"}).encode()
-        return self.key_document if request.method == "GET" else self.right_body(request)
+        return self.key_document if request.method == "GET" else self.correct_body(request)
 
     def _programmed(self, request: Recorded) -> Reply | None:
         queue = self._answers.get(request.method)
@@ -261,12 +261,12 @@ class PlainRouter(Loopback):
             return
         if not self.secure_inference:
             raise RefusedError(404, "Secure inference not enabled")
-        judging.bearer(request, self.api_key)
-        judging.content_type(request)
-        request.payload_id = judging.payload_id(request)
-        request.tier = judging.tier(request)
-        request.key = judging.client_key(request)
-        request.plaintext = judging.opened(request.body, self.private_key)
+        request_checks.bearer(request, self.api_key)
+        request_checks.content_type(request)
+        request.payload_id = request_checks.payload_id(request)
+        request.tier = request_checks.tier(request)
+        request.key = request_checks.client_key(request)
+        request.plaintext = request_checks.opened(request.body, self.private_key)
         model = request.plaintext.get("model")
         if (model, request.tier) in self.forbidden:
             raise RefusedError(403, f"Model {model} is not allowed at tier {request.tier}")

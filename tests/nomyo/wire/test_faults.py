@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from tests.nomyo.wire.by_hand import Client, read, right_headers, sealed, was_reset
 from tests.nomyo.wire.faults import FAULTS, OTHER_ID
 from tests.nomyo.wire.plain_router import POST_PATH, PlainRouter
+from tests.nomyo.wire.simple_client import Client, read, request_headers, sealed, was_reset
 
 WRONG_ANSWERS = {
     "swapped-key": "not wrapped to us",
@@ -104,12 +104,12 @@ def shared() -> Iterator[PlainRouter]:
 
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 def test_a_fault_makes_the_answer_wrong_in_its_way(shared: PlainRouter, name: str) -> None:
-    shared.mend()
+    shared.reset_faults()
     with Client(shared.port, shared.ca) as client:
         right = client.call(tier="high")
         shared.fault(name)
         wrong = client.call(tier="high")
-        shared.mend()
+        shared.reset_faults()
         again = client.call(tier="high")
     assert read(right)["model"] == read(again)["model"] == "m"
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the reader raises nothing else, and the text is compared
@@ -139,7 +139,7 @@ def test_an_answer_may_be_reset_amidst() -> None:
     with PlainRouter(tls=False) as router, Client(router.port, None) as client:
         router.fault("reset-during")
         body = sealed({"model": "m"}, router.private_key.public_key())
-        response = client.send("POST", POST_PATH, right_headers("an-id"), body)
+        response = client.send("POST", POST_PATH, request_headers("an-id"), body)
         assert response.status == 200
         with pytest.raises(ConnectionResetError) as caught:
             response.read()
@@ -185,7 +185,7 @@ def test_a_gzip_bomb_is_a_right_answer_of_128_mib(router: PlainRouter, client: C
 def test_an_endless_answer_goes_on_until_the_client_leaves(router: PlainRouter, client: Client) -> None:
     router.fault("endless")
     body = sealed({"model": "m"}, router.private_key.public_key())
-    response = client.send("POST", POST_PATH, right_headers("an-id"), body)
+    response = client.send("POST", POST_PATH, request_headers("an-id"), body)
     assert len(response.read(8 << 20)) == 8 << 20
     client.connection.close()
 

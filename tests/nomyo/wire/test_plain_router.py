@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.nomyo.wire.by_hand import Client, pem, read, right_headers, sealed
 from tests.nomyo.wire.plain_router import POST_PATH, PlainRouter
 from tests.nomyo.wire.proxy import Proxy
+from tests.nomyo.wire.simple_client import Client, pem, read, request_headers, sealed
 
 TOOLS = [path for path in sorted(Path(__file__).parent.glob("*.py")) if not path.name.startswith(("test_", "conf"))]
 PUBLISHED = os.environ.get("NOMYO_PUBLISHED_PYTHON")
@@ -113,7 +113,7 @@ def test_a_prefix_is_part_of_both_paths() -> None:
 def test_a_chunked_request_is_read(router: PlainRouter, client: Client) -> None:
     key = router.private_key.public_key()
     body = sealed({"model": "m"}, key)
-    headers = {name: str(value) for name, value in right_headers("an-id").items()}
+    headers = {name: str(value) for name, value in request_headers("an-id").items()}
     client.connection.request("POST", POST_PATH, iter([body[:7], body[7:]]), headers, encode_chunked=True)
     assert client.connection.getresponse().status == 200
     assert router.posts[0].body == body

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.nomyo.wire.by_hand import LOST, Answer, Client, read, was_reset
 from tests.nomyo.wire.plain_router import PlainRouter, Recorded, Reply, error, limited
+from tests.nomyo.wire.simple_client import CONNECTION_LOST, Client, ClientResponse, read, was_reset
 
 
-def detail(answer: Answer) -> Any:
+def detail(answer: ClientResponse) -> Any:
     return json.loads(answer.body)["detail"]
 
 
@@ -30,7 +30,7 @@ def test_programmed_answers_come_in_their_order_and_then_the_right_one(router: P
 def test_a_callable_answers_every_request_until_mended(router: PlainRouter, client: Client) -> None:
     router.answer(lambda request: error(418, request.plaintext))
     assert [detail(client.call({"a": n})) for n in range(2)] == [{"a": 0}, {"a": 1}]
-    router.mend()
+    router.reset_faults()
     read(client.call())
 
 
@@ -107,7 +107,7 @@ def test_a_reset_comes_before_or_after_processing(name: str, completions: int, t
     with PlainRouter(tls=tls) as router, Client(router.port, router.ca if tls else None) as client:
         router.complete = complete
         router.fault(name)
-        with pytest.raises(LOST) as caught:
+        with pytest.raises(CONNECTION_LOST) as caught:
             client.call()
     assert tls or was_reset(caught.value)
     assert completed == [router.posts[0].payload_id] * completions

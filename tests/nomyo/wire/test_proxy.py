@@ -8,9 +8,9 @@ from typing import Literal
 
 import pytest
 
-from tests.nomyo.wire.by_hand import LOST, Answer, Client, read, was_reset
 from tests.nomyo.wire.plain_router import PlainRouter, Reply
 from tests.nomyo.wire.proxy import At, Behavior, Drip, Proxy
+from tests.nomyo.wire.simple_client import CONNECTION_LOST, Client, ClientResponse, read, was_reset
 
 
 @pytest.fixture(params=["TLSv1_3", "TLSv1_2"])
@@ -28,7 +28,7 @@ def through(router: PlainRouter, proxy: Proxy) -> Iterator[Client]:
 
 
 @pytest.fixture
-def call(router: PlainRouter, through: Client) -> Callable[[], Answer]:
+def call(router: PlainRouter, through: Client) -> Callable[[], ClientResponse]:
     """A POST alone: the first request of its connection."""
     return lambda: through.call(key=router.private_key.public_key())
 
@@ -59,7 +59,7 @@ def test_http_without_tls_passes_too_and_a_reset_is_an_rst(arrived: Literal["bef
         assert [post.status for post in router.posts] == [200] * (1 if arrived == "before" else 2)
 
 
-def test_a_delay_is_that_of_a_path(proxy: Proxy, router: PlainRouter, call: Callable[[], Answer]) -> None:
+def test_a_delay_is_that_of_a_path(proxy: Proxy, router: PlainRouter, call: Callable[[], ClientResponse]) -> None:
     trip = 0.1
     proxy.default = Behavior(delay_ms=50)
     laps = []
@@ -105,10 +105,10 @@ def test_a_reset_on_accept_reaches_no_server() -> None:
 
 
 def test_a_reset_before_the_request_comes_after_the_handshake(
-    router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]
+    router: PlainRouter, proxy: Proxy, call: Callable[[], ClientResponse]
 ) -> None:
     proxy.behave(Behavior(reset="before"))
-    with pytest.raises(LOST):
+    with pytest.raises(CONNECTION_LOST):
         call()
     assert router.connections == 1
     assert router.requests == []
@@ -116,12 +116,12 @@ def test_a_reset_before_the_request_comes_after_the_handshake(
 
 @pytest.mark.parametrize("reset", ["after", "during"])
 def test_a_reset_after_or_during_the_answer_comes_when_all_is_done(
-    router: PlainRouter, proxy: Proxy, call: Callable[[], Answer], reset: str
+    router: PlainRouter, proxy: Proxy, call: Callable[[], ClientResponse], reset: str
 ) -> None:
     proxy.behave(Behavior(reset="after" if reset == "after" else "during"))
     router.answer(Reply(delay=0.3))
     begun = time.monotonic()
-    with pytest.raises(LOST):
+    with pytest.raises(CONNECTION_LOST):
         call()
     assert time.monotonic() - begun > 0.3  # no other record of the server was taken for its answer
     assert [post.status for post in router.posts] == [200]
@@ -132,7 +132,7 @@ def test_a_reset_may_mean_the_second_request(
     router: PlainRouter, proxy: Proxy, through: Client, reset: str, arrived: int
 ) -> None:
     proxy.behave(Behavior(reset="before" if reset == "before" else "after", request=2))
-    with pytest.raises(LOST):
+    with pytest.raises(CONNECTION_LOST):
         through.call()
     assert [each.method for each in router.requests] == ["GET", "POST"][:arrived]
 
@@ -149,10 +149,10 @@ def test_a_reset_may_mean_the_second_request(
     ],
 )
 def test_a_connection_may_be_cut_at_a_byte(
-    router: PlainRouter, proxy: Proxy, call: Callable[[], Answer], behavior: Behavior
+    router: PlainRouter, proxy: Proxy, call: Callable[[], ClientResponse], behavior: Behavior
 ) -> None:
     proxy.behave(behavior)
-    with pytest.raises(LOST):
+    with pytest.raises(CONNECTION_LOST):
         call()
     assert len(router.posts) == (1 if isinstance(behavior.cut_down, At) else 0)
 
@@ -193,7 +193,7 @@ def test_one_bit_of_one_byte_is_another(behavior: Behavior, up: bytes, down: byt
 
 
 def test_a_flipped_bit_of_an_answer_is_an_alarm_of_tls(
-    router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]
+    router: PlainRouter, proxy: Proxy, call: Callable[[], ClientResponse]
 ) -> None:
     proxy.behave(Behavior(flip_down=At(200, request=1)))
     with pytest.raises(ssl.SSLError, match=r"(?i)bad record mac"):
@@ -202,10 +202,10 @@ def test_a_flipped_bit_of_an_answer_is_an_alarm_of_tls(
 
 
 def test_a_flipped_bit_of_a_request_never_reaches_the_server(
-    router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]
+    router: PlainRouter, proxy: Proxy, call: Callable[[], ClientResponse]
 ) -> None:
     proxy.behave(Behavior(flip_up=At(200, request=1)))
-    with pytest.raises((ssl.SSLError, *LOST)):
+    with pytest.raises((ssl.SSLError, *CONNECTION_LOST)):
         call()
     assert router.posts == []
 
@@ -215,7 +215,12 @@ def test_a_flipped_bit_of_a_request_never_reaches_the_server(
     [(Behavior(stall_up=At(100, request=1)), 0), (Behavior(stall_down=At(100, request=1)), 1)],
 )
 def test_a_stall_keeps_the_connection_and_passes_nothing(
-    router: PlainRouter, proxy: Proxy, through: Client, call: Callable[[], Answer], behavior: Behavior, arrived: int
+    router: PlainRouter,
+    proxy: Proxy,
+    through: Client,
+    call: Callable[[], ClientResponse],
+    behavior: Behavior,
+    arrived: int,
 ) -> None:
     proxy.behave(behavior)
     through.connection.timeout = 0.5
@@ -224,7 +229,7 @@ def test_a_stall_keeps_the_connection_and_passes_nothing(
     assert len(router.posts) == arrived
 
 
-def test_an_answer_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]) -> None:
+def test_an_answer_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[], ClientResponse]) -> None:
     proxy.default = Behavior(drip_down=Drip(500, 0.1, request=1))
     begun = time.monotonic()
     answer = call()
@@ -232,7 +237,7 @@ def test_an_answer_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[]
     assert time.monotonic() - begun > len(answer.body) / 500 * 0.1 * 0.9
 
 
-def test_a_request_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[], Answer]) -> None:
+def test_a_request_may_drip(router: PlainRouter, proxy: Proxy, call: Callable[[], ClientResponse]) -> None:
     proxy.default = Behavior(drip_up=Drip(500, 0.1, request=1))
     begun = time.monotonic()
     read(call())
@@ -246,7 +251,7 @@ def test_behaviors_are_for_one_connection_each_and_the_default_for_the_rest(rout
         with Client(proxy.port, router.ca) as client:
             try:
                 outcomes.append(client.key_document() == router.key_document)
-            except LOST:
+            except CONNECTION_LOST:
                 outcomes.append(False)
     assert outcomes == [False, True, False, True]
 

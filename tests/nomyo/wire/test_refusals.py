@@ -8,11 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.nomyo.wire.by_hand import Answer, Client, pem, read, sealed
 from tests.nomyo.wire.plain_router import POST_PATH, PlainRouter, Recorded
+from tests.nomyo.wire.simple_client import Client, ClientResponse, pem, read, sealed
 
 
-def detail(answer: Answer) -> Any:
+def detail(answer: ClientResponse) -> Any:
     return json.loads(answer.body)["detail"]
 
 

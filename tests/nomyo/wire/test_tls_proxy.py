@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.nomyo.wire.by_hand import LOST, Client, read
 from tests.nomyo.wire.http11 import Request
 from tests.nomyo.wire.plain_router import PlainRouter
-from tests.nomyo.wire.tls_proxy import TlsProxy, flipped, html, on_the_way, redirected, zipped
+from tests.nomyo.wire.simple_client import CONNECTION_LOST, Client, read
+from tests.nomyo.wire.tls_proxy import TlsProxy, deliver, flipped, gzip_body, html, redirect_to
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_web_page_takes_the_answers_place(through: Client, proxy: TlsProxy) ->
 
 
 def test_a_body_is_gzipped_and_right_inside(through: Client, proxy: TlsProxy) -> None:
-    proxy.alter(zipped())
+    proxy.alter(gzip_body())
     answer = through.call()
     assert answer.headers["Content-Encoding"] == "gzip"
     answer.body = gzip.decompress(answer.body)
@@ -58,13 +58,13 @@ def test_a_body_is_gzipped_and_right_inside(through: Client, proxy: TlsProxy) ->
 
 
 def test_an_answer_becomes_a_redirect(through: Client, proxy: TlsProxy) -> None:
-    proxy.alter(redirected("https://localhost:1/"))
+    proxy.alter(redirect_to("https://localhost:1/"))
     answer = through.call()
     assert (answer.status, answer.headers["Location"]) == (307, "https://localhost:1/")
 
 
 def test_an_answer_ends_early(through: Client, proxy: TlsProxy) -> None:
-    proxy.alter(on_the_way(truncate_at=7))
+    proxy.alter(deliver(truncate_at=7))
     with pytest.raises(http.client.IncompleteRead) as caught:
         through.call()
     assert len(caught.value.partial) == 7
@@ -73,8 +73,8 @@ def test_an_answer_ends_early(through: Client, proxy: TlsProxy) -> None:
 def test_a_connection_is_reset_when_the_server_has_answered(
     router: PlainRouter, through: Client, proxy: TlsProxy
 ) -> None:
-    proxy.alter(on_the_way(reset="after"))
-    with pytest.raises(LOST):
+    proxy.alter(deliver(reset="after"))
+    with pytest.raises(CONNECTION_LOST):
         through.call()
     assert [post.status for post in router.posts] == [200]
 

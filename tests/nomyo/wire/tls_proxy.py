@@ -103,7 +103,7 @@ def html(page: bytes, status: int = 200) -> Change:
     return lambda request, reply: Reply(status, [("Content-Type", "text/html; charset=utf-8")], page)
 
 
-def zipped() -> Change:
+def gzip_body() -> Change:
     """The body gzipped, asked for or not."""
 
     def change(request: Request, reply: Reply) -> Reply:
@@ -112,12 +112,12 @@ def zipped() -> Change:
     return change
 
 
-def redirected(location: str, status: int = 307) -> Change:
+def redirect_to(location: str, status: int = 307) -> Change:
     """A redirect instead."""
     return lambda request, reply: Reply(status, [("Location", location)], b"")
 
 
-def on_the_way(**changes: object) -> Change:
+def deliver(**changes: object) -> Change:
     """The same reply sent in another way: `truncate_at`, `drip`, `delay`, `reset`, `chunked`, `close` of `Reply`."""
     return lambda request, reply: replace(reply, **changes)  # type: ignore[arg-type]  # fields of Reply by name
 

@@ -8,7 +8,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.appraisal.checks.asking import ask, policy_for
+from tests.nomyo_attest.appraisal.checks.rule_findings import ask, policy_for
 
 SELECTION = "sha256:0,7,10"
 

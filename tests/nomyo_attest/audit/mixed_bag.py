@@ -48,7 +48,7 @@ class Record:
 
 
 @cache
-def mixed_bag() -> tuple[Record, ...]:
+def mixed_records() -> tuple[Record, ...]:
     """Right and wrong evidence of every kind, garbage, null; quotes that come again, an AIK whose clock goes back."""
     cases = [*(one.case() for one in VARIANTS[::4]), *(one.case() for one in FAULTS[::4])]
     responses = (one.response for one in cases)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.audit.mixed_bag import mixed_bag
+from tests.nomyo_attest.audit.mixed_bag import mixed_records
 
-TEXTS = [record.text for record in mixed_bag() if record.text is not None and b"\n" not in record.text]
+TEXTS = [record.text for record in mixed_records() if record.text is not None and b"\n" not in record.text]
 
 
 def make_folder(folder: Path, *, files: int = 12, lines: int = 20) -> None:

@@ -66,7 +66,7 @@ def summary_of(store: Store, **arguments: Any) -> Summary:
     return summarize(store, policy=POLICY, run=Run(version="1", command=[]), **arguments)
 
 
-def series_of(
+def cross_record_findings(
     folder: Path, *records: Mapping[str, Any], names: Sequence[str] = ("a.jsonl",), **arguments: Any
 ) -> list[CrossRecordFinding]:
     """The findings across these records."""

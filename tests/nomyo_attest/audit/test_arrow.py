@@ -22,7 +22,7 @@ from nomyo_attest.audit.arrow import (
 from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.audit.mixed_bag import GARBAGE, POLICY, mixed_bag
+from tests.nomyo_attest.audit.mixed_bag import GARBAGE, POLICY, mixed_records
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -42,7 +42,7 @@ def rows(batches: Any, **arguments: Any) -> list[Row]:
 @pytest.mark.parametrize("keep", [False, True], ids=["facts alone", "with evidence"])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_every_record_has_the_row_that_it_has_outside_arrow(size: int, keep: bool) -> None:
-    bag = mixed_bag()
+    bag = mixed_records()
     table = pa.table(
         {
             "source": [one.source for one in bag],
@@ -281,7 +281,7 @@ FULL = Row(
 
 
 def test_rows_are_converted_back_to_the_same_bytes() -> None:
-    rows = [FULL, *(one.row(keep_evidence=True) for one in mixed_bag())]
+    rows = [FULL, *(one.row(keep_evidence=True) for one in mixed_records())]
     assert list(map(encode_row, batch_to_rows(rows_to_batch(rows)))) == list(map(encode_row, rows))
 
 

@@ -21,7 +21,7 @@ from nomyo_attest.audit.arrow import RESULT_SCHEMA, batch_to_rows
 from nomyo_attest.audit.formats import OutputError, atomic_output, parse_output, write_rows
 from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
 from nomyo_attest.installation import install_command
-from tests.nomyo_attest.audit.mixed_bag import mixed_bag
+from tests.nomyo_attest.audit.mixed_bag import mixed_records
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -51,7 +51,7 @@ class RowsFile:
 
 @pytest.fixture
 def rows() -> RowsFile:
-    content = b"".join(encode_row(record.row(keep_evidence=True)) for record in mixed_bag())
+    content = b"".join(encode_row(record.row(keep_evidence=True)) for record in mixed_records())
     return RowsFile(Path("part"), content)
 
 

@@ -16,14 +16,14 @@ from nomyo_attest.audit.chunk import ChunkResult
 from nomyo_attest.audit.pool import Pool, WorkerFailedError
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.worker import WorkOrder
-from tests.nomyo_attest.audit.deadly import Deadly, DeadlyToGet, Failing, ListChunk, chunks
-from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_bag
+from tests.nomyo_attest.audit.crashing_records import CrashingPickle, CrashingText, Failing, ListChunk, chunks
+from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_records
 from tests.nomyo_attest.audit.recorded import ROOT, children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sends signals, and looks for processes in /proc")
 
 ORDER = WorkOrder(policy=POLICY)
-TEXTS = [record.text for record in mixed_bag() if record.text is not None]
+TEXTS = [record.text for record in mixed_records() if record.text is not None]
 SIZE = 16
 
 
@@ -72,7 +72,7 @@ def test_a_process_killed_from_outside_costs_nothing(undisturbed: list[ChunkResu
 
 def test_a_chunk_is_repeated_after_the_death_of_its_worker(tmp_path: Path) -> None:
     texts = [*TEXTS]
-    texts[20] = Deadly.text(texts[20], tmp_path / "count", times=2)
+    texts[20] = CrashingText.text(texts[20], tmp_path / "count", times=2)
     pool = Pool(ORDER, 2)
     assert list(pool.results(chunks(texts, SIZE))) == results(1, texts)
     assert pool.workers_lost == 2
@@ -83,7 +83,7 @@ def test_records_that_kill_workers_are_unreadable_and_nothing_else_changes(
 ) -> None:
     texts, deadly, how = [*TEXTS], (17, 21), signal.SIGSEGV
     for place in deadly:
-        texts[place] = Deadly.text(texts[place], tmp_path / f"{place}", 1000, how)
+        texts[place] = CrashingText.text(texts[place], tmp_path / f"{place}", 1000, how)
     pool = Pool(ORDER, 2)
     found = list(pool.results(chunks(texts, SIZE)))
     assert len(rows(found)) == len(TEXTS)
@@ -105,7 +105,7 @@ def test_a_chunk_whose_records_kill_only_together_is_accounted_for(
 ) -> None:
     """Each record is fine by itself, as where memory runs out."""
     texts = [*TEXTS[:32]]
-    texts[3] = Deadly.text(texts[3], tmp_path / "count", 1000)
+    texts[3] = CrashingText.text(texts[3], tmp_path / "count", 1000)
     monkeypatch.setattr("nomyo_attest.audit.pool._SingleRecordChunk", lambda record: ListChunk(0, []))
     (first, second) = Pool(ORDER, 2).results(chunks(texts, SIZE))
     assert first.counts == {0: [0, 0, 0, 0, SIZE, 0, 0]}
@@ -146,7 +146,7 @@ def test_an_exception_in_a_worker_ends_the_audit_and_is_reported_with_its_place(
 
 
 def test_processes_that_cannot_start_end_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deadly = DeadlyToGet(str(tmp_path / "count").encode())
+    deadly = CrashingPickle(str(tmp_path / "count").encode())
     monkeypatch.setattr(pool_module, "_picklable", lambda order: {"policy": deadly})
     with pytest.raises(WorkerFailedError, match=r"end before they are ready \(signal 9\)"):
         list(Pool(ORDER, 2).results(chunks(TEXTS, SIZE)))

@@ -15,7 +15,7 @@ from unittest.mock import patch
 from nomyo_attest.cli import main
 
 
-class Ran(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command did: its exit status and what it printed."""
 
     status: int
@@ -30,7 +30,7 @@ class Ran(NamedTuple):
 Main = Callable[[Sequence[str]], int]
 
 
-def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8", program: Main = main) -> Ran:
+def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8", program: Main = main) -> CommandResult:
     """Run the command in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     source = io.TextIOWrapper(io.BytesIO(stdin), encoding=encoding)
@@ -39,7 +39,7 @@ def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8", program: Mai
     for stream in (out, err):
         stream.flush()
         stream.seek(0)
-    return Ran(status, out.read(), err.read())
+    return CommandResult(status, out.read(), err.read())
 
 
 def start(*argv: object, module: str = "nomyo_attest.cli", **options: Any) -> subprocess.CompletedProcess[str]:
@@ -55,7 +55,7 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONUTF8": "1"} | more
 
 
-def one_complaint(ran: Ran, program: str = "nomyo-attest") -> str:
+def single_error_line(ran: CommandResult, program: str = "nomyo-attest") -> str:
     """The one line on standard error, without the program's name; nothing may stand on standard output."""
     assert ran.out == ""
     assert ran.err.endswith("\n")

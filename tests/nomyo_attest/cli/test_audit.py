@@ -26,7 +26,7 @@ from nomyo_attest.audit.run import Audit
 from nomyo_attest.audit.state import StateError
 from nomyo_attest.audit.store import STORE_SCHEMA
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.cli.runner import Ran, environment, one_complaint, run, start
+from tests.nomyo_attest.cli.runner import CommandResult, environment, run, single_error_line, start
 
 START = Forge().processed_at
 
@@ -51,7 +51,7 @@ def compact(forge: Forge) -> str:
     return json.dumps(json.loads(forge.text()))
 
 
-def audit(*argv: object, stdin: bytes = b"") -> Ran:
+def audit(*argv: object, stdin: bytes = b"") -> CommandResult:
     return run("audit", *argv, "--policy", "policy.toml", stdin=stdin)
 
 
@@ -211,13 +211,13 @@ class TestWhatIsWritten:
     )
     def test_an_empty_name_is_refused(self, option: str) -> None:
         ran = audit("recorded", option, "")
-        assert (ran.status, one_complaint(ran)) == (2, f"{option}: expected a name, got an empty one")
+        assert (ran.status, single_error_line(ran)) == (2, f"{option}: expected a name, got an empty one")
 
     @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record"])
     def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
         Path("x.jsonl").write_bytes(b"mine")
         ran = audit("recorded", option, "x.jsonl")
-        assert (ran.status, one_complaint(ran)) == (
+        assert (ran.status, single_error_line(ran)) == (
             2,
             "x.jsonl: already exists; choose another name, or add --force to overwrite it",
         )
@@ -247,7 +247,7 @@ def test_names_that_are_no_utf_8_are_names(folder: Path, monkeypatch: pytest.Mon
     assert (ran.status, ran.err) == (1, "")
     assert names() == {f"{bad}{ending}" for ending in (".jsonl", ".html", ".sarif", ".s")}
     assert run(*argv, "--force", "--format", "json").json()["run"]["command"][-3] == "--force"
-    assert one_complaint(run(*argv, "--column", bad)) == (
+    assert single_error_line(run(*argv, "--column", bad)) == (
         "--column: expected a name in UTF-8, as the columns of Parquet files have, got other bytes"
     )
 
@@ -322,7 +322,7 @@ class TestUsage:
     def test_what_cannot_be_done_is_one_line_before_any_work(self, argv: list[str], said: str) -> None:
         ran = audit("recorded", *argv)
         assert ran.status == 2
-        assert one_complaint(ran).startswith(said)
+        assert single_error_line(ran).startswith(said)
         assert names() == set()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can make files")
@@ -333,24 +333,24 @@ class TestUsage:
         monkeypatch.setattr(Audit, "begin", lambda *_, **__: pytest.fail("the audit began"))
         name = f"/proc/{os.getpid()}/v.csv"
         for force in ([], ["--force"]):
-            complaint = one_complaint(audit("recorded", option, name, *force))
+            complaint = single_error_line(audit("recorded", option, name, *force))
             assert re.fullmatch(f"{name}: cannot be written: [A-Z][a-z ]+; name another", complaint)
         assert names() == set()
 
     def test_an_output_that_is_a_source_is_refused(self) -> None:
         ran = audit("recorded/a.jsonl", "--out", "./recorded/../recorded/a.jsonl", "--force")
         assert ran.status == 2
-        assert one_complaint(ran).endswith("a.jsonl: this output is a source; choose another name")
+        assert single_error_line(ran).endswith("a.jsonl: this output is a source; choose another name")
 
     def test_standard_input_is_read_once_and_never_again(self) -> None:
-        assert "can be read only once" in one_complaint(audit("-", "-"))
-        assert "cannot be read again" in one_complaint(audit("-", "--out", "v.jsonl", "--resume"))
+        assert "can be read only once" in single_error_line(audit("-", "-"))
+        assert "cannot be read again" in single_error_line(audit("-", "--out", "v.jsonl", "--resume"))
 
     def test_a_policy_that_cannot_be_used_is_one_line(self) -> None:
         Path("policy.toml").write_text("id = 1", encoding="utf-8")
         ran = audit("recorded", "--out", "v.jsonl")
         assert ran.status == 2
-        one_complaint(ran)
+        single_error_line(ran)
         assert names() == set()
 
     def test_nothing_to_resume_is_said(self) -> None:
@@ -420,7 +420,7 @@ def test_a_file_that_somebody_puts_in_an_outputs_place_meanwhile_is_never_writte
         patch.setattr(Audit, "appraise", meanwhile)
         assert (
             "v.csv: already exists; choose another name, or add --force to overwrite it; then repeat the command"
-            in one_complaint(audit(*argv))
+            in single_error_line(audit(*argv))
         )
     assert audit(*argv, "--resume").status == 2
     assert Path("v.csv").read_text(encoding="utf-8") == "somebody's"
@@ -447,7 +447,7 @@ def test_a_state_in_which_records_are_missing_makes_no_report(sql: str, monkeypa
     connection.execute(sql)
     connection.commit()
     connection.close()
-    complaint = one_complaint(audit(*argv, "--resume"))
+    complaint = single_error_line(audit(*argv, "--resume"))
     assert complaint.endswith(DAMAGED)
     assert names() == {"v.jsonl.audit-state"}
 
@@ -502,7 +502,7 @@ def test_a_value_in_the_state_that_no_audit_stores_is_reported_as_damage(sql: st
     connection.commit()
     connection.close()
     ran = audit("recorded", *ALL_REPORTS, "--resume")
-    assert (ran.status, one_complaint(ran)) == (2, DAMAGED)
+    assert (ran.status, single_error_line(ran)) == (2, DAMAGED)
     assert audit("recorded", *ALL_REPORTS, "--force")[::2] == (1, "")
     assert names() == set(ALL_REPORTS[1::2])
 
@@ -514,7 +514,7 @@ def test_stored_rows_that_are_no_rows_are_reported_as_damage(byte: bytes) -> Non
     content = rows_so_far.read_bytes()
     rows_so_far.write_bytes(content[:200] + byte + content[201:])
     ran = audit("recorded", *ALL_REPORTS, "--resume")
-    assert (ran.status, one_complaint(ran)) == (2, DAMAGED)
+    assert (ran.status, single_error_line(ran)) == (2, DAMAGED)
     assert "v.csv" not in names()
 
 
@@ -535,7 +535,7 @@ def test_a_changed_byte_in_the_state_is_harmless_or_reported_as_damage() -> None
         store.write_bytes(content[:at] + bytes([chosen.randrange(256)]) + content[at + 1 :])
         ran = audit("recorded", *ALL_REPORTS, "--resume")
         assert "internal error" not in ran.err, (at, ran.err)
-        assert ran.status in {0, 1} or re.search("audit-state.*; --force", one_complaint(ran)), at
+        assert ran.status in {0, 1} or re.search("audit-state.*; --force", single_error_line(ran)), at
         outcomes.add(ran.err)
     assert f"nomyo-attest: {DAMAGED}\n" in outcomes
 
@@ -553,11 +553,11 @@ def test_a_disk_that_fills_up_leaves_no_half_file_and_the_audit_can_go_on(monkey
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", full)
         ran = audit(*argv)
-    assert (ran.status, one_complaint(ran)) == (2, "v.csv: cannot be written: No space left on device")
+    assert (ran.status, single_error_line(ran)) == (2, "v.csv: cannot be written: No space left on device")
     assert names() == {"v.jsonl", "v.jsonl.audit-state"}
     ran = audit(*argv)
     assert ran.status == 2
-    assert "--resume to continue" not in one_complaint(ran)  # v.jsonl is in the way first
+    assert "--resume to continue" not in single_error_line(ran)  # v.jsonl is in the way first
     assert audit(*argv, "--resume").status == 1
     assert names() == {"v.jsonl", "v.csv"}
 
@@ -580,7 +580,7 @@ def test_no_room_for_the_state_is_one_line_that_says_how_to_go_on(monkeypatch: p
         ran = audit(*argv)
     told = "v.jsonl.audit-state: the audit's state cannot be stored: No space left on device"
     told += "; free some space there, or choose a folder with more space with --state (or TMPDIR)"
-    assert (ran.status, one_complaint(ran)) == (2, f"{told}; repeat the command with --resume to continue")
+    assert (ran.status, single_error_line(ran)) == (2, f"{told}; repeat the command with --resume to continue")
     assert Path("v.jsonl").read_bytes() == b"to be overwritten"
     assert audit(*argv, "--resume")[::2] == (1, "")
     assert len(rows("v.jsonl")) == 5
@@ -658,13 +658,13 @@ class TestPlaces:
         (state / "rows.part").symlink_to("../private")
         ran = audit("recorded", "--out", "v.jsonl", *option)
         assert ran.status == 2
-        assert one_complaint(ran).startswith("v.jsonl.audit-state/rows.part: is a symbolic link; ")
+        assert single_error_line(ran).startswith("v.jsonl.audit-state/rows.part: is a symbolic link; ")
         state.chmod(0o755)
         ran = audit("recorded", "--out", "v.jsonl", *option)
         assert ran.status == 2
         assert (
             "expected mode 0700, got 0755: other users can or could change it; remove it if nothing"
-            in one_complaint(ran)
+            in single_error_line(ran)
         )
         assert Path("private").read_text(encoding="utf-8") == "private"
         assert names() == {"private", "v.jsonl.audit-state"}
@@ -730,7 +730,7 @@ class TestTemporaryFolder:
         monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nowhere"])
         ran = audit("recorded")
         assert ran.status == 2
-        told = one_complaint(ran)
+        told = single_error_line(ran)
         assert told.startswith("temporary folder: No usable temporary directory found in ['/nowhere']; ")
         assert told.endswith("name a folder with --state, or set TMPDIR to one that you can write to")
         assert audit("recorded", "--state", "s")[::2] == (1, "")
@@ -757,7 +757,7 @@ class TestTemporaryFolder:
         assert ran.status == 2
         assert re.search(
             r"store\.sqlite: database or disk is full; free some space there, or .* --state \(or TMPDIR\)$",
-            one_complaint(ran),
+            single_error_line(ran),
         )
         assert not list(temporary.iterdir())
 

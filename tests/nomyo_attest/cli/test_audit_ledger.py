@@ -11,7 +11,7 @@ import pytest
 
 from nomyo_attest import AppraisalPolicy, EvidenceLog
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 WINDOW = ("--since", "2020-01-01T00:00:00Z")
 
@@ -75,7 +75,7 @@ class TestTheWindow:
     def test_fail_on_outside_without_a_window_is_wrong_usage(self, plain: str) -> None:
         ran = audit(plain, "--fail-on", "outside")
         assert ran.status == 2
-        assert one_complaint(ran).startswith("--fail-on outside: requires a window")
+        assert single_error_line(ran).startswith("--fail-on outside: requires a window")
 
     def test_every_report_tells_by_whose_clock_records_are_outside(self, plain: str) -> None:
         told = "1 by the server's own time, which is unsigned"

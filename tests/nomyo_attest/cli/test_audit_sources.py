@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nomyo_attest.cli.runner import one_complaint
+from tests.nomyo_attest.cli.runner import single_error_line
 from tests.nomyo_attest.cli.test_audit import answer, audit, compact, names, rows
 
 
@@ -86,7 +86,7 @@ def test_a_name_under_which_there_is_nothing_is_a_usage_error(folder: Path, name
     before = names()
     ran = audit("good.json", name, "--out", "v.jsonl", "--fail-on", "contraindicated")
     assert ran.status == 2
-    assert problem in one_complaint(ran)
+    assert problem in single_error_line(ran)
     assert names() == before
 
 

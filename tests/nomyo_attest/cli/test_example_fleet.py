@@ -9,7 +9,7 @@ import pytest
 
 from nomyo_attest import _files
 from nomyo_attest.testing.fleet import fleet as fleet_files
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 SMALL = ("--records", 50, "--machines", 4, "--days", 5)
 
@@ -39,7 +39,7 @@ def test_a_folder_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "fleet").mkdir()
     ran = run("example", "fleet", tmp_path / "fleet", *SMALL)
     assert ran.status == 2
-    assert "already exists; name another folder" in one_complaint(ran)
+    assert "already exists; name another folder" in single_error_line(ran)
     assert names_in(tmp_path / "fleet") == []
 
 
@@ -59,7 +59,7 @@ def test_force_replaces_nothing_else(tmp_path: Path, readme: str | None) -> None
     before = names_in(tmp_path / "mine")
     ran = run("example", "fleet", tmp_path / "mine", *SMALL, "--force")
     assert ran.status == 2
-    assert "not a folder that this command created" in one_complaint(ran)
+    assert "not a folder that this command created" in single_error_line(ran)
     assert names_in(tmp_path / "mine") == before
 
 
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_nothing_else(
     monkeypatch.setattr(fleet_files, "_write_text", full)
     ran = run("example", "fleet", tmp_path / "fleet", *SMALL, "--force")
     assert ran.status == 2
-    assert "No space left on device" in one_complaint(ran)
+    assert "No space left on device" in single_error_line(ran)
     assert names_in(tmp_path) == ["fleet"]
     assert "mark" in names_in(tmp_path / "fleet")
 
@@ -92,14 +92,14 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_nothing_else(
 def test_numbers_that_make_no_fleet_are_told(tmp_path: Path, arguments: tuple[object, ...], complaint: str) -> None:
     ran = run("example", "fleet", tmp_path / "fleet", *arguments)
     assert ran.status == 2
-    assert complaint in one_complaint(ran)
+    assert complaint in single_error_line(ran)
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "nul\0"])
 def test_a_name_that_no_folder_can_have_is_told(tmp_path: Path, name: str) -> None:
     ran = run("example", "fleet", f"{tmp_path}/{name}", *SMALL)
     assert ran.status == 2
-    one_complaint(ran)
+    single_error_line(ran)
 
 
 def test_a_hostile_name_reaches_the_terminal_as_escapes(tmp_path: Path) -> None:

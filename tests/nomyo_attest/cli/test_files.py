@@ -14,7 +14,7 @@ import pytest
 from nomyo_attest.cli import files
 from nomyo_attest.cli.errors import CommandError
 from nomyo_attest.evidence.strict_json import TEXT_MAX
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_standard_input_is_read_as_bytes(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_empty_file_name_is_a_usage_error_that_says_so(argv: list[str]) -> None:
     ran = run(*argv)
     assert ran.status == 2
-    assert "expected a file name, got an empty one" in one_complaint(ran)
+    assert "expected a file name, got an empty one" in single_error_line(ran)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can make files")
@@ -152,4 +152,4 @@ def test_an_empty_file_name_is_a_usage_error_that_says_so(argv: list[str]) -> No
 def test_a_folder_that_cannot_be_written_to_is_found_before_any_work(argv: list[str]) -> None:
     ran = run(*argv, "-o", f"/proc/{os.getpid()}/out.toml")
     assert ran.status == 2
-    assert re.search("out.toml: cannot be written: .*; omit -o to print to standard output", one_complaint(ran))
+    assert re.search("out.toml: cannot be written: .*; omit -o to print to standard output", single_error_line(ran))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.cli.runner import Ran, run, start
+from tests.nomyo_attest.cli.runner import CommandResult, run, start
 
 GOOD = Forge(key="p256").text().encode()
 
@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def commands(place: Path, content: bytes) -> dict[str, Ran]:
+def commands(place: Path, content: bytes) -> dict[str, CommandResult]:
     """Every command that reads evidence, on `content`."""
     (place / "any.json").write_bytes(content)
     verify = ["verify", place / "any.json", "--policy", place / "policy.toml"]

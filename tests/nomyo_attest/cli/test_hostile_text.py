@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.cli.runner import Ran, environment, run
+from tests.nomyo_attest.cli.runner import CommandResult, environment, run
 
 FORGED: Final = "forged"
 TEXTS: Final = [
@@ -96,7 +96,7 @@ def recorded(folder: Path) -> list[str]:
     return made
 
 
-def outputs(ran: Ran) -> tuple[str, str]:
+def outputs(ran: CommandResult) -> tuple[str, str]:
     assert "Traceback" not in ran.err
     assert "internal error" not in ran.err
     return ran.out, ran.err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 
 def write(name: str, forge: Forge) -> None:
@@ -174,7 +174,7 @@ def test_malformed_evidence_is_one_line_and_status_1(folder: Path) -> None:
     Path("cut.json").write_bytes(b"{")
     ran = run("inspect", "cut.json")
     assert ran.status == 1
-    complaint = one_complaint(ran)
+    complaint = single_error_line(ran)
     assert complaint.startswith("cut.json: response: expected JSON, got ")
     assert complaint.endswith("; compare it with nomyo-attest schema evidence")
 
@@ -182,7 +182,7 @@ def test_malformed_evidence_is_one_line_and_status_1(folder: Path) -> None:
 def test_an_unreadable_file_is_status_2(folder: Path) -> None:
     ran = run("inspect", "missing.json")
     assert ran.status == 2
-    assert "missing.json" in one_complaint(ran)
+    assert "missing.json" in single_error_line(ran)
 
 
 def test_standard_input_is_read(folder: Path) -> None:
@@ -216,4 +216,4 @@ def test_a_wrapped_response_is_unreadable(folder: Path) -> None:
     Path("wrapped.json").write_text(json.dumps({"log": Forge().text()}), encoding="utf-8")
     ran = run("inspect", "wrapped.json")
     assert (ran.status, ran.out) == (2, "")
-    assert "at /log (JSON text in a string)" in one_complaint(ran)
+    assert "at /log (JSON text in a string)" in single_error_line(ran)

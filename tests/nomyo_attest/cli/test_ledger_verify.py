@@ -13,8 +13,8 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.ledger.line import digest_of
-from tests.nomyo_attest.cli.runner import one_complaint, run, start
-from tests.nomyo_attest.ledger.making import SMALL, records, small
+from tests.nomyo_attest.cli.runner import run, single_error_line, start
+from tests.nomyo_attest.ledger.ledgers import SMALL, records, small
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -157,7 +157,7 @@ def test_files_that_were_moved_aside_are_found(lines: list[bytes], tmp_path: Pat
 def test_wrong_usage_is_one_line_and_status_2(lines: list[bytes], words: list[str], said: str) -> None:
     ran = run("ledger", "verify", *words)
     assert ran.status == 2
-    assert said in one_complaint(ran)
+    assert said in single_error_line(ran)
 
 
 def test_what_a_hostile_line_says_does_not_move_the_terminal(lines: list[bytes]) -> None:
@@ -202,13 +202,13 @@ def test_standard_input_is_verified(lines: list[bytes], pack: Callable[[bytes], 
 
 
 def test_standard_input_is_read_once(lines: list[bytes]) -> None:
-    assert "standard input (-) can be read only once" in one_complaint(run("ledger", "verify", "-", "-"))
+    assert "standard input (-) can be read only once" in single_error_line(run("ledger", "verify", "-", "-"))
 
 
 def test_an_empty_pipe_is_not_a_ledger() -> None:
     ran = run("ledger", "verify", "-", stdin=b"")
     assert (ran.status, ran.out) == (2, "")
-    assert one_complaint(ran).startswith("standard input: is empty: ")
+    assert single_error_line(ran).startswith("standard input: is empty: ")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs pipes with names")
@@ -227,7 +227,7 @@ def test_a_pipe_with_a_name_is_read_to_its_end(lines: list[bytes], pack: Callabl
 def test_a_device_is_no_ledger() -> None:
     ran = run("ledger", "verify", "/dev/null")
     assert ran.status == 2
-    assert one_complaint(ran).startswith("/dev/null: is a device, not a file")
+    assert single_error_line(ran).startswith("/dev/null: is a device, not a file")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zst])

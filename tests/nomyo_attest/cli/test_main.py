@@ -12,7 +12,7 @@ import pytest
 
 import nomyo_attest
 from nomyo_attest.cli import COMMANDS, PROGRAM, main
-from tests.nomyo_attest.cli.runner import environment, one_complaint, run, start
+from tests.nomyo_attest.cli.runner import environment, run, single_error_line, start
 
 
 def test_version_prints_the_version_of_the_package() -> None:
@@ -90,7 +90,7 @@ def test_help_fits_80_columns(words: str) -> None:
 def test_no_command_is_an_error_that_says_where_help_is() -> None:
     ran = run()
     assert ran.status == 2
-    assert one_complaint(ran) == "no command was given; see nomyo-attest --help"
+    assert single_error_line(ran) == "no command was given; see nomyo-attest --help"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_no_command_is_an_error_that_says_where_help_is() -> None:
 def test_wrong_usage_is_one_line_with_a_hint(argv: list[str], hint: str) -> None:
     ran = run(*argv)
     assert ran.status == 2
-    assert hint in one_complaint(ran)
+    assert hint in single_error_line(ran)
 
 
 def test_what_was_typed_cannot_reach_the_terminal_raw() -> None:
@@ -134,7 +134,7 @@ def test_what_was_typed_cannot_reach_the_terminal_raw() -> None:
     ):
         ran = run(*argv)
         assert ran.status == 2
-        one_complaint(ran)
+        single_error_line(ran)
 
 
 def test_an_error_of_the_program_itself_names_its_kind_and_place_and_no_content(
@@ -146,7 +146,7 @@ def test_an_error_of_the_program_itself_names_its_kind_and_place_and_no_content(
     monkeypatch.setattr("nomyo_attest.cli.reference.Schema.run", fail)
     ran = run("schema", "policy")
     assert ran.status == 2
-    complaint = one_complaint(ran)
+    complaint = single_error_line(ran)
     assert complaint.startswith("internal error: RuntimeError at cli/test_main.py, line ")
     assert "please report it" in complaint
     assert "secret" not in complaint

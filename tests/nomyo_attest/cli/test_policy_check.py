@@ -9,7 +9,7 @@ import pytest
 
 from nomyo_attest import AppraisalPolicy
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 WEAK = """
 format = "nomyo-attest-policy/1"
@@ -61,7 +61,7 @@ def test_an_unusable_policy_is_status_2(folder: Path) -> None:
     for command in ("check", "show"):
         ran = run("policy", command, "broken.toml")
         assert ran.status == 2
-        assert one_complaint(ran).startswith("broken.toml: ")
+        assert single_error_line(ran).startswith("broken.toml: ")
 
 
 def test_show_lists_values_labels_and_what_else_is_asked(folder: Path) -> None:

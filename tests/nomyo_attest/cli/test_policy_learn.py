@@ -11,7 +11,7 @@ import pytest
 
 from nomyo_attest import AppraisalPolicy, Requirement
 from nomyo_attest.testing import VARIANTS, Forge
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 
 def write(name: str, forge: Forge) -> None:
@@ -36,7 +36,7 @@ def test_every_kind_of_right_evidence_can_be_learned_from(folder: Path, variant:
     ran = run("policy", "learn", "--allow-test-keys", "variant.json", "-o", "variant.toml")
     if ran.status:  # a bare block has no payload id, a SHA-1 signature is not sound, and so on: then the reason is said
         assert ran.status == 1
-        assert one_complaint(ran).startswith("variant.json: refused: ")
+        assert single_error_line(ran).startswith("variant.json: refused: ")
         assert not Path("variant.toml").exists()
     else:
         assert run("verify", "variant.json", "--policy", "variant.toml").status == 0
@@ -82,7 +82,7 @@ def test_id_and_description_can_be_given(folder: Path) -> None:
 def test_an_id_that_no_policy_can_have_is_wrong_usage(folder: Path, given: str) -> None:
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "--id", given, "-o", "new.toml")
     assert ran.status == 2
-    assert one_complaint(ran).startswith("id: ")
+    assert single_error_line(ran).startswith("id: ")
     assert not Path("new.toml").exists()
 
 
@@ -105,7 +105,7 @@ def test_an_existing_file_is_left_alone_unless_forced(folder: Path) -> None:
     Path("policy.toml").write_text("mine", encoding="utf-8")
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml")
     assert ran.status == 2
-    assert one_complaint(ran) == "policy.toml: already exists; choose another name, or add --force to overwrite it"
+    assert single_error_line(ran) == "policy.toml: already exists; choose another name, or add --force to overwrite it"
     assert Path("policy.toml").read_text(encoding="utf-8") == "mine"
     assert run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml", "--force")[::2] == (0, "")
     assert AppraisalPolicy.load("policy.toml").id == "good"
@@ -116,7 +116,7 @@ def test_an_existing_file_is_left_alone_unless_forced(folder: Path) -> None:
 def test_an_output_that_cannot_be_is_wrong_usage(folder: Path, output: str) -> None:
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", output)
     assert ran.status == 2
-    assert one_complaint(ran).startswith(f"{output}: ")
+    assert single_error_line(ran).startswith(f"{output}: ")
 
 
 def test_a_folder_or_a_device_is_never_overwritten(folder: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_folder_or_a_device_is_never_overwritten(folder: Path) -> None:
     for output in ("sub.toml", "link.toml"):
         ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", output, "--force")
         assert ran.status == 2
-        assert ("is a folder" if output == "sub.toml" else "is not a regular file") in one_complaint(ran)
+        assert ("is a folder" if output == "sub.toml" else "is not a regular file") in single_error_line(ran)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_evidence_that_is_not_sound_is_refused_with_its_file_and_rule(folder: Pa
     write("bad.json", forge)
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "bad.json", "-o", "new.toml")
     assert ran.status == 1
-    complaint = one_complaint(ran)
+    complaint = single_error_line(ran)
     assert complaint.startswith("bad.json: refused")
     assert rule in complaint
     assert not Path("new.toml").exists()
@@ -170,7 +170,7 @@ def test_files_that_sign_nothing_in_common_are_refused(folder: Path) -> None:
     write("other.json", Forge(selection="sha384:0"))
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "other.json")
     assert ran.status == 1
-    assert "there is no PCR that every response signs" in one_complaint(ran)
+    assert "there is no PCR that every response signs" in single_error_line(ran)
 
 
 def test_an_unsafe_clock_makes_the_rule_a_warning_and_is_noticed(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_nothing_is_learned_from_a_wrapped_response(folder: Path) -> None:
     Path("wrapped.json").write_text(json.dumps({"log": Forge().text()}), encoding="utf-8")
     ran = run("policy", "learn", "--allow-test-keys", "wrapped.json", "-o", "learned.toml")
     assert (ran.status, ran.out) == (2, "")
-    assert "at /log (JSON text in a string)" in one_complaint(ran)
+    assert "at /log (JSON text in a string)" in single_error_line(ran)
     assert not Path("learned.toml").exists()
 
 
@@ -215,7 +215,7 @@ def test_a_bare_block_is_learned_from_with_the_payload_id_or_the_nonce_of_its_re
     block_of(forge)
     ran = run("policy", "learn", "--allow-test-keys", "block.json", "-o", "block.toml")
     assert ran.status == 1
-    assert one_complaint(ran).endswith(
+    assert single_error_line(ran).endswith(
         "; give the payload id of the request (--payload-id), or the nonce that was quoted (--nonce)"
     )
     value = {"--payload-id": "mine", "--nonce": hashlib.sha256(b"mine").hexdigest()[:32]}[option]
@@ -226,7 +226,7 @@ def test_a_bare_block_is_learned_from_with_the_payload_id_or_the_nonce_of_its_re
 def test_the_payload_id_that_is_given_counts_instead_of_the_recorded_one(folder: Path) -> None:
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "--payload-id", "other", "-o", "x.toml")
     assert ran.status == 1
-    assert "nonce.match does not hold" in one_complaint(ran)
+    assert "nonce.match does not hold" in single_error_line(ran)
     assert not Path("x.toml").exists()
 
 
@@ -250,7 +250,7 @@ def test_a_nonce_that_is_none_or_for_several_files_is_a_usage_error(
     write("other.json", Forge(payload_id="2"))
     ran = run("policy", "learn", "--allow-test-keys", "good.json", *options)
     assert ran.status == 2
-    assert problem in one_complaint(ran)
+    assert problem in single_error_line(ran)
 
 
 def test_evidence_of_the_soft_tpm_is_learned_from_only_where_that_is_asked_for(folder: Path) -> None:

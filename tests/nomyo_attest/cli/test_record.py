@@ -9,7 +9,7 @@ import pytest
 
 from nomyo_attest.cli.evidence import HIERARCHIES
 from nomyo_attest.installation import install_command
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 PAYLOAD_ID = "6f1c8a52-0d3e-4b7a-9c45-2e8f7d10b364"
 
@@ -41,7 +41,7 @@ def test_a_recording_goes_to_standard_output_and_from_there_to_verify(folder: Pa
 def test_what_the_attester_refuses_is_one_line_and_status_2(folder: Path, more: list[str]) -> None:
     ran = run("record", "--tcti", "swtpm", "--payload-id", "x", *more, "-o", "recorded.json")
     assert ran.status == 2
-    one_complaint(ran)
+    single_error_line(ran)
     assert not Path("recorded.json").exists()
 
 
@@ -58,16 +58,16 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "tpm2_pytss", None)
     ran = run("record", "--payload-id", "x")
     assert ran.status == 2
-    assert install_command("tpm") in one_complaint(ran)
+    assert install_command("tpm") in single_error_line(ran)
 
 
 def test_an_existing_file_is_refused_before_the_tpm_is_asked(folder: Path) -> None:
     ran = run("record", "--tcti", "no such tcti", "--payload-id", "x", "-o", "good.json")
     assert ran.status == 2
-    assert one_complaint(ran) == "good.json: already exists; choose another name, or add --force to overwrite it"
+    assert single_error_line(ran) == "good.json: already exists; choose another name, or add --force to overwrite it"
 
 
 def test_a_payload_id_that_cannot_be_one_is_wrong_usage() -> None:
     ran = run("record", "--payload-id", "")
     assert ran.status == 2
-    assert one_complaint(ran).startswith("--payload-id: ")
+    assert single_error_line(ran).startswith("--payload-id: ")

@@ -8,7 +8,7 @@ import pytest
 
 from nomyo_attest.appraisal import RULES
 from nomyo_attest.schemas import SCHEMAS, load_schema
-from tests.nomyo_attest.cli.runner import one_complaint, run
+from tests.nomyo_attest.cli.runner import run, single_error_line
 
 
 def test_every_rule_is_listed_with_its_question_in_the_order_of_the_table() -> None:
@@ -43,8 +43,8 @@ def test_the_rule_of_a_claim_is_found_by_its_path() -> None:
 def test_an_unknown_rule_is_wrong_usage_and_a_near_one_is_named() -> None:
     ran = run("rules", "pcr.value")
     assert ran.status == 2
-    assert one_complaint(ran) == "unknown rule 'pcr.value'; did you mean pcr.values?"
-    assert one_complaint(run("rules", "x")) == "unknown rule 'x'; nomyo-attest rules lists all rules"
+    assert single_error_line(ran) == "unknown rule 'pcr.value'; did you mean pcr.values?"
+    assert single_error_line(run("rules", "x")) == "unknown rule 'x'; nomyo-attest rules lists all rules"
 
 
 def test_json_holds_the_whole_table() -> None:

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from nomyo_attest.policy import AppraisalPolicy
 from nomyo_attest.schemas import load_schema
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.cli.runner import environment, one_complaint, run, start
+from tests.nomyo_attest.cli.runner import environment, run, single_error_line, start
 
 
 def write(name: str, forge: Forge) -> None:
@@ -134,14 +134,14 @@ def test_a_file_of_many_records_is_a_usage_error_with_the_command_line_of_the_au
     ran = run("verify", "good.json", name, "--policy", "policy.toml", "--at", "2026-01-01T00:00:00Z")
     assert ran.status == 2
     command = f"nomyo-attest audit good.json {name} --policy policy.toml --at 2026-01-01T00:00:00Z"
-    assert one_complaint(ran).endswith(f"; this command reads files of one record; run: {command}")
+    assert single_error_line(ran).endswith(f"; this command reads files of one record; run: {command}")
 
 
 def test_the_command_line_of_the_audit_can_be_pasted_whatever_the_names_are(folder: Path) -> None:
     Path("a b;c.jsonl").write_bytes(b"{}\n")
-    answer = one_complaint(run("verify", "a b;c.jsonl", "--policy", "my policy.toml"))
+    answer = single_error_line(run("verify", "a b;c.jsonl", "--policy", "my policy.toml"))
     assert answer.endswith("run: nomyo-attest audit 'a b;c.jsonl' --policy 'my policy.toml'")
-    answer = one_complaint(run("verify", "--policy", "policy.toml", "--", "-x.jsonl"))
+    answer = single_error_line(run("verify", "--policy", "policy.toml", "--", "-x.jsonl"))
     assert answer.endswith("run: nomyo-attest audit --policy policy.toml -- -x.jsonl")
 
 
@@ -165,8 +165,8 @@ def test_a_file_that_cannot_be_a_record_is_unreadable(folder: Path, name: str) -
     for command in (["inspect", name], ["policy", "learn", "--allow-test-keys", name]):
         ran = run(*command)
         assert ran.status == 2
-        assert one_complaint(ran).startswith(f"{name}: {problem}")
-    answer = one_complaint(run("inspect", "-", stdin=content))
+        assert single_error_line(ran).startswith(f"{name}: {problem}")
+    answer = single_error_line(run("inspect", "-", stdin=content))
     assert answer.startswith(f"standard input: {problem}")
 
 
@@ -180,7 +180,7 @@ def test_a_byte_order_mark_of_utf_8_is_no_problem(folder: Path) -> None:
 
 def test_a_policy_in_utf_16_is_a_usage_error_that_says_what_to_do(folder: Path) -> None:
     Path("utf16.toml").write_bytes(Path("policy.toml").read_text(encoding="utf-8").encode("utf-16"))
-    answer = one_complaint(run("verify", "good.json", "--policy", "utf16.toml"))
+    answer = single_error_line(run("verify", "good.json", "--policy", "utf16.toml"))
     assert answer.startswith("utf16.toml: the file is UTF-16 text; save it as UTF-8")
 
 
@@ -213,7 +213,7 @@ def test_standard_input_is_a_file_called_minus(folder: Path) -> None:
 def test_standard_input_cannot_be_read_twice(folder: Path) -> None:
     ran = run("verify", "-", "good.json", "-", "--policy", "policy.toml")
     assert ran.status == 2
-    assert "once" in one_complaint(ran)
+    assert "once" in single_error_line(ran)
 
 
 def test_a_payload_id_can_be_given_for_a_bare_block(folder: Path) -> None:
@@ -234,20 +234,20 @@ def test_a_payload_id_can_be_given_for_a_bare_block(folder: Path) -> None:
 def test_a_nonce_that_is_no_hex_is_wrong_usage(folder: Path, nonce: str) -> None:
     ran = run("verify", "good.json", "--policy", "policy.toml", "--nonce", nonce)
     assert ran.status == 2
-    assert one_complaint(ran).startswith("--nonce: ")
+    assert single_error_line(ran).startswith("--nonce: ")
 
 
 @pytest.mark.parametrize("payload_id", ["", "x" * 1025, "\udc80"])
 def test_a_payload_id_that_cannot_be_one_is_wrong_usage(folder: Path, payload_id: str) -> None:
     ran = run("verify", "good.json", "--policy", "policy.toml", "--payload-id", payload_id)
     assert ran.status == 2
-    assert one_complaint(ran).startswith("--payload-id: expected ")
+    assert single_error_line(ran).startswith("--payload-id: expected ")
 
 
 def test_payload_id_and_nonce_exclude_each_other(folder: Path) -> None:
     ran = run("verify", "good.json", "--policy", "policy.toml", "--nonce", "00", "--payload-id", "x")
     assert ran.status == 2
-    assert "not allowed with" in one_complaint(ran)
+    assert "not allowed with" in single_error_line(ran)
 
 
 def test_the_time_of_the_appraisal_can_be_given(folder: Path) -> None:
@@ -268,7 +268,7 @@ def test_the_time_of_the_appraisal_can_be_given(folder: Path) -> None:
 def test_a_time_without_a_day_or_an_offset_is_wrong_usage(folder: Path, time: str) -> None:
     ran = run("verify", "good.json", "--policy", "policy.toml", "--at", time)
     assert ran.status == 2
-    assert one_complaint(ran).startswith("--at: ")
+    assert single_error_line(ran).startswith("--at: ")
 
 
 @pytest.mark.parametrize(
@@ -289,17 +289,18 @@ def test_an_unusable_policy_is_status_2_and_one_line(folder: Path, name: str, co
         Path(name).write_bytes(content)
     ran = run("verify", "good.json", "--policy", name)
     assert ran.status == 2
-    assert hint in one_complaint(ran)
+    assert hint in single_error_line(ran)
 
 
 def test_a_folder_is_no_policy_and_no_evidence(folder: Path) -> None:
     Path("sub").mkdir()
     assert (
-        one_complaint(run("verify", "good.json", "--policy", "sub")) == "sub: is a folder; name the policy file in it"
+        single_error_line(run("verify", "good.json", "--policy", "sub"))
+        == "sub: is a folder; name the policy file in it"
     )
     ran = run("verify", "sub", "--policy", "policy.toml")
     assert ran.status == 2
-    assert one_complaint(ran).endswith("run: nomyo-attest audit sub --policy policy.toml")
+    assert single_error_line(ran).endswith("run: nomyo-attest audit sub --policy policy.toml")
 
 
 def test_a_file_without_permission_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

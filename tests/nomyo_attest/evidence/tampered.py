@@ -63,7 +63,7 @@ def renamed_index(name: Any) -> Tamper:
     return tamper
 
 
-NO_TEXTS: Final[dict[str, Any]] = {
+NOT_STRINGS: Final[dict[str, Any]] = {
     "null": None, "true": True, "a number": 7, "a float": 1.5, "an array": ["QQ=="], "an object": {"a": "QQ=="},
     "octets": b"QQ==",
 }  # fmt: skip
@@ -154,7 +154,7 @@ def rows() -> Iterator[tuple[str, Tamper, str]]:
     for key in ("is_available", "pcr_banks", "pcr_values", *BLOBS):
         yield f"{key} missing", lambda block, key=key: block.pop(key), key  # type: ignore[misc]  # a default binds the loop's
     for key in (*BLOBS, "pcr_banks"):
-        for what, value in NO_TEXTS.items():
+        for what, value in NOT_STRINGS.items():
             yield f"{key} {what}", put(key, value), key
     for key in BLOBS:
         for what, change in BAD_BASE64.items():

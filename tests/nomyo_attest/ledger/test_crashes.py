@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.ledger.line import BEGINNING, TORN_STORED_MAX, is_repair
-from tests.nomyo_attest.ledger.making import SMALL, checked, problems, records, small
+from tests.nomyo_attest.ledger.ledgers import SMALL, checked, problems, records, small
 
 APPENDER = """
 import sys, nomyo_attest as na

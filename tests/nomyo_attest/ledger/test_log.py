@@ -25,7 +25,7 @@ from nomyo_attest import __version__
 from nomyo_attest.ledger import files
 from nomyo_attest.ledger.line import NO_PREVIOUS, digest_of
 from nomyo_attest.ledger.log import ROTATE_BYTES
-from tests.nomyo_attest.ledger.making import SMALL, answer, checked, policy, problems, records, small
+from tests.nomyo_attest.ledger.ledgers import SMALL, answer, checked, policy, problems, records, small
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import nomyo_attest as na
 from nomyo_attest.ledger import verify as verify_module
 from nomyo_attest.ledger.line import BEGINNING, NO_PREVIOUS, digest_of, encode_line, is_repair, read_line
 from nomyo_attest.ledger.verify import LISTED, PROBLEM_KINDS
-from tests.nomyo_attest.ledger.making import SMALL, checked, problems, records, small
+from tests.nomyo_attest.ledger.ledgers import SMALL, checked, problems, records, small
 
 
 @pytest.fixture

@@ -22,13 +22,13 @@ from nomyo_attest.report.causes import (
 )
 from nomyo_attest.report.explain import reasons
 from nomyo_attest.testing import FAULTS
+from tests.nomyo_attest.report.appraised_faults import appraised_fault
 from tests.nomyo_attest.report.audit_samples import summary
-from tests.nomyo_attest.report.faulty import judged
 
 
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
 def test_the_undecided_reasons_of_one_record_are_those_that_a_single_result_shows(name: str) -> None:
-    result = judged(name).result
+    result = appraised_fault(name).result
     ignored = {one.rule for one in result.findings if one.requirement.value == "ignore"}
     own = {*result.undecided} - consequences(result.undecided, result.failed, ignored) - ignored
     sorted_out = reasons(result)

@@ -24,11 +24,11 @@ from nomyo_attest.report.explain import (
 from nomyo_attest.report.formatting import TextStyle
 from nomyo_attest.testing import FAULTS, Forge
 from nomyo_attest.tpm import TPM_ALG_ID
-from tests.nomyo_attest.report.faulty import everything, judged
+from tests.nomyo_attest.report.appraised_faults import all_appraised_faults, appraised_fault
 
 
 def test_every_fault_is_explained_by_its_own_rule_and_those_that_fail_with_it() -> None:
-    for fault, result, _ in everything():
+    for fault, result, _ in all_appraised_faults():
         found = reasons(result)
         explained = [finding.rule for finding in found.failed] or [finding.rule for finding in found.undecided]
         assert set(explained) <= {fault.rule, *fault.also_failed}, fault.name
@@ -36,7 +36,7 @@ def test_every_fault_is_explained_by_its_own_rule_and_those_that_fail_with_it() 
 
 
 def test_every_finding_that_is_no_pass_stands_in_one_group() -> None:
-    for fault, result, _ in everything():
+    for fault, result, _ in all_appraised_faults():
         found = reasons(result)
         grouped = [
             one.rule
@@ -52,7 +52,7 @@ def test_what_a_rule_needs_are_rules() -> None:
 
 
 def test_the_reason_for_no_evidence_is_that_there_is_none() -> None:
-    found = reasons(judged("absent-no-tpm").result)
+    found = reasons(appraised_fault("absent-no-tpm").result)
     assert [finding.rule for finding in found.undecided] == ["evidence.available"]
     assert len(found.consequences) > 15
     assert found.failed == ()
@@ -69,7 +69,7 @@ def test_softened_and_ignored_rules_have_groups_of_their_own() -> None:
 
 
 def test_what_follows_from_a_warning_waits_for_it() -> None:
-    fault, _, _ = judged("weak-point-off-curve")
+    fault, _, _ = appraised_fault("weak-point-off-curve")
     case = fault.case()
     document = case.policy | {"rules": {"key.strength": "warn"}, "unsafe_warn_until": "9999-01-01"}
     result = na.appraise(case.response, na.AppraisalPolicy.from_dict(document))
@@ -78,7 +78,7 @@ def test_what_follows_from_a_warning_waits_for_it() -> None:
 
 
 def test_what_follows_from_an_ignored_rule_is_shown_in_full_itself() -> None:
-    fault, result, _ = judged("weak-point-off-curve")
+    fault, result, _ = appraised_fault("weak-point-off-curve")
     findings = [
         msgspec.structs.replace(one, requirement=na.Requirement.IGNORE) if one.rule == "key.strength" else one
         for one in result.findings
@@ -135,7 +135,7 @@ def appraised(forge: Forge, **changes: Any) -> tuple[na.AttestationResult, na.Ap
     "style", [TextStyle(), TextStyle(verbose=True), TextStyle(width=60), TextStyle(terminal=True)], ids=repr
 )
 def test_no_fault_makes_a_line_wider_than_the_terminal_or_one_that_does_not_print(style: TextStyle) -> None:
-    for fault, result, policy in everything():
+    for fault, result, policy in all_appraised_faults():
         texts = [body_text(result, policy, style), limits_text([result], style)]
         if style.terminal:
             texts.append(head_text("some/folder/response.json", result, style))
@@ -145,7 +145,7 @@ def test_no_fault_makes_a_line_wider_than_the_terminal_or_one_that_does_not_prin
 
 
 def test_every_fault_names_its_rule_its_field_and_what_to_do() -> None:
-    for fault, result, policy in everything():
+    for fault, result, policy in all_appraised_faults():
         text = body_text(result, policy, TextStyle())
         tag = "UNDECIDED" if fault.undecided else "FAIL"
         (finding,) = (one for one in result.findings if one.rule == fault.rule)
@@ -156,7 +156,7 @@ def test_every_fault_names_its_rule_its_field_and_what_to_do() -> None:
 
 
 def test_verbose_shows_every_finding_once() -> None:
-    for fault, result, policy in everything():
+    for fault, result, policy in all_appraised_faults():
         text = body_text(result, policy, TextStyle(verbose=True))
         tags = "|".join(["holds", *{tag for tag, _ in TAGS.values()}])
         shown = re.findall(rf"^  (?:{tags})  (\S+)", text, re.MULTILINE)
@@ -178,7 +178,7 @@ def test_verbose_shows_the_value_of_each_pcr_that_holds_with_its_label() -> None
 
 
 def test_verbose_tells_what_to_do_about_the_reason_alone() -> None:
-    _, result, policy = judged("absent-no-tpm")
+    _, result, policy = appraised_fault("absent-no-tpm")
     text = body_text(result, policy, TextStyle(verbose=True))
     assert text.count("UNDECIDED") > 15
     assert text.count("remediation") == 1
@@ -190,16 +190,16 @@ def test_all_that_holds_needs_no_words() -> None:
 
 
 def test_failures_come_before_what_only_follows_from_them() -> None:
-    _, result, policy = judged("attributes-not-restricted")
+    _, result, policy = appraised_fault("attributes-not-restricted")
     assert body_text(result, policy, TextStyle()).startswith("  FAIL  key.attributes\n")
-    fault, result, policy = judged("key-cut-in-type")
+    fault, result, policy = appraised_fault("key-cut-in-type")
     text = body_text(result, policy, TextStyle())
     assert text.startswith("  FAIL  key.form\n")
     others = len(fault.expect()["undecided"])
     assert f"\n\n  undecided because of this: {others} other rules (--verbose names them)" in text
     verbose = body_text(result, policy, TextStyle(verbose=True))
     assert all(f"  UNDECIDED  {rule}\n" in verbose for rule in ("key.attributes", "key.template", "key.strength"))
-    fault, result, policy = judged("evidence-hex-odd")
+    fault, result, policy = appraised_fault("evidence-hex-odd")
     text = body_text(result, policy, TextStyle())
     others = len(fault.expect()["undecided"])
     assert text.splitlines()[-1] == f"  undecided because of this: {others} other rules (--verbose names them)"
@@ -262,7 +262,7 @@ def test_on_a_narrow_terminal_the_first_line_is_broken_between_its_parts() -> No
 
 
 def test_only_color_sets_a_colored_text_apart() -> None:
-    for _, result, policy in everything()[::25]:
+    for _, result, policy in all_appraised_faults()[::25]:
         plain, colored = (
             [head_text("r.json", result, style, name_width=10), body_text(result, policy, style)]
             for style in (TextStyle(), TextStyle(color=True))
@@ -285,7 +285,7 @@ def test_several_files_are_summed_up_and_one_is_not() -> None:
 
 def test_limits_are_told_where_something_is_affirmed_and_in_full_when_asked() -> None:
     good, _ = appraised(Forge())
-    bad = judged("magic-zero").result
+    bad = appraised_fault("magic-zero").result
     brief = " ".join(limits_text([good], TextStyle()).split())
     assert brief.startswith("Not established (--verbose says why): that a TPM made the quote; ")
     assert all(limit.partition(":")[0][1:] in brief for limit in good.not_established)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.appraisal.checks.asking import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
+from tests.nomyo_attest.appraisal.checks.rule_findings import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
 
 VERSION = 0x2024012500120000
 

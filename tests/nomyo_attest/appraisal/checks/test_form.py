@@ -9,7 +9,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.appraisal.checks.asking import FAIL, PASS, UNDECIDED, ask, policy_for
+from tests.nomyo_attest.appraisal.checks.rule_findings import FAIL, PASS, UNDECIDED, ask, policy_for
 
 BLOBS = {"attest.form": "quote_blob", "signature.form": "signature", "key.form": "key_blob"}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.appraisal.checks.asking import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
+from tests.nomyo_attest.appraisal.checks.rule_findings import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
 
 ANY: dict[str, Any] = {"unsafe_any_nonce": True}
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nomyo_attest as na
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.appraisal.checks.asking import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
+from tests.nomyo_attest.appraisal.checks.rule_findings import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
 
 # TPM 2.0 Part 2, 8.3: fixedTPM, fixedParent, sensitiveDataOrigin, restricted, sign; decrypt; the bits with a meaning
 SET = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 18

@@ -8,7 +8,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.appraisal.checks.asking import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
+from tests.nomyo_attest.appraisal.checks.rule_findings import FAIL, PASS, UNDECIDED, ask, outcome, policy_for
 
 HASHES = ("sha1", "sha256", "sha384", "sha512")
 RSA, ECC = ("rsassa", "rsapss"), ("ecdsa",)

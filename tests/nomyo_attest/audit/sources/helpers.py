@@ -76,7 +76,7 @@ def zst(text: bytes) -> bytes:
     return zstd.compress(text, options={zstd.CompressionParameter.checksum_flag: 1})
 
 
-def written(folder: Path, files: dict[str, bytes]) -> Path:
+def write_files(folder: Path, files: dict[str, bytes]) -> Path:
     """`folder`, with these files in it."""
     for name, content in files.items():
         path = folder / name
@@ -85,10 +85,10 @@ def written(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def numbered(count: int, size: int = 0) -> list[bytes]:
+def numbered_lines(count: int, size: int = 0) -> list[bytes]:
     """As many lines, each of them another; of about `size` bytes."""
     return [b'{"n": %d, "filler": "%s"}' % (number, b"x" * size) for number in range(count)]
 
 
-def joined(lines: Iterable[bytes]) -> bytes:
+def join_lines(lines: Iterable[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)

@@ -15,9 +15,9 @@ from pyarrow import parquet as pq
 from nomyo_attest.audit.sources.column import CellBatch, OversizeCell, RowCount, UnreadableRows, read_column
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from nomyo_attest.installation import install_command
-from tests.nomyo_attest.audit.sources.helpers import numbered
+from tests.nomyo_attest.audit.sources.helpers import numbered_lines
 
-CELLS = [line.decode() for line in numbered(1000, 100)]
+CELLS = [line.decode() for line in numbered_lines(1000, 100)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from nomyo_attest.audit.sources import Inventory, InventoryError, read_chunks, take_inventory
 from nomyo_attest.audit.sources import inventory as inventory_module
 from nomyo_attest.errors import NomyoAttestError
-from tests.nomyo_attest.audit.sources.helpers import read, written
+from tests.nomyo_attest.audit.sources.helpers import read, write_files
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def problems(inventory: Inventory) -> dict[str, str]:
 
 
 def tree(*paths: str, content: bytes = b"{}") -> None:
-    written(Path(), dict.fromkeys(paths, content))
+    write_files(Path(), dict.fromkeys(paths, content))
 
 
 def test_names_are_read_in_the_order_given_and_folders_sorted_in_depth() -> None:

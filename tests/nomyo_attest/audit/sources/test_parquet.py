@@ -19,9 +19,9 @@ from nomyo_attest.audit.sources import parquet as parquet_module
 from nomyo_attest.audit.sources import read_chunks, take_inventory
 from nomyo_attest.evidence.strict_json import TEXT_MAX
 from tests.nomyo_attest.audit.recorded import CHILD, children, command_of
-from tests.nomyo_attest.audit.sources.helpers import numbered, read, written
+from tests.nomyo_attest.audit.sources.helpers import numbered_lines, read, write_files
 
-CELLS = [line.decode() for line in numbered(3000, 1000)]
+CELLS = [line.decode() for line in numbered_lines(3000, 1000)]
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -69,7 +69,7 @@ def test_a_cell_longer_than_a_record_is_one_unreadable_record() -> None:
 
 
 def test_a_file_that_is_not_parquet_fails_and_the_others_are_read() -> None:
-    written(Path(), {"a.parquet": b"nonsense"})
+    write_files(Path(), {"a.parquet": b"nonsense"})
     write("b.parquet", ["{}"])
     result = read("a.parquet", "b.parquet")
     assert [(record.line, record.text) for record in result.records] == [(0, None), (1, b"{}")]
@@ -149,7 +149,7 @@ def as_json(content: bytes) -> bytes:
 
 def reader_with(modules: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Let the child process be one that runs `program` first."""
-    written(modules, {"modules/changed_reader.py": program.encode(), "evidence/unrelated.txt": b""})
+    write_files(modules, {"modules/changed_reader.py": program.encode(), "evidence/unrelated.txt": b""})
     monkeypatch.setenv("PYTHONPATH", str(modules / "modules"))
     monkeypatch.chdir(modules / "evidence")
     monkeypatch.setattr(parquet_module, "__name__", "changed_reader")

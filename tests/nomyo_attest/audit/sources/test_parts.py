@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nomyo_attest.audit.sources import read_chunks, take_inventory
 from nomyo_attest.audit.sources.parts import LineBlock, LineCutter, LongLine, PartsChunk, is_blank, split_lines
 from nomyo_attest.evidence.strict_json import TEXT_MAX
-from tests.nomyo_attest.audit.sources.helpers import gz, read, written, zst
+from tests.nomyo_attest.audit.sources.helpers import gz, read, write_files, zst
 
 BLOB, MAXIMUM = 16, 24
 
@@ -123,7 +123,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_text_of_a_record_is_the_content_of_the_file(name: str, content: bytes, text: bytes) -> None:
-    written(Path(), {name: content})
+    write_files(Path(), {name: content})
     result = read(name)
     assert result.places == [(name, 1)]
     assert result.texts == [text]
@@ -134,9 +134,9 @@ def test_the_text_of_a_record_is_the_content_of_the_file(name: str, content: byt
 @pytest.mark.parametrize(("name", "pack"), [("a.json", bytes), ("a.json.gz", gz), ("a.json.zst", zst)])
 def test_sixteen_mebibytes_are_read_and_one_byte_more_is_refused(name: str, pack: type[bytes]) -> None:
     text = b"1" * TEXT_MAX
-    written(Path(), {name: pack(text)})
+    write_files(Path(), {name: pack(text)})
     assert read(name).texts == [text]
-    written(Path(), {name: (content := pack(text + b"1"))})
+    write_files(Path(), {name: (content := pack(text + b"1"))})
     result = read(name)
     said = "16777217" if name == "a.json" else "more than 16777216 decompressed"
     assert result.problem == f"{said} bytes; a record has at most 16777216"
@@ -155,14 +155,14 @@ def test_sixteen_mebibytes_are_read_and_one_byte_more_is_refused(name: str, pack
     ],
 )
 def test_a_damaged_archive_is_unreadable_and_has_a_digest(name: str, content: bytes, problem: str) -> None:
-    written(Path(), {name: content})
+    write_files(Path(), {name: content})
     result = read(name)
     assert result.problem == problem
     assert result.end.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_a_file_that_was_removed_or_replaced_before_it_is_read_is_unreadable() -> None:
-    written(Path(), {f"{name}.json": b"{}" for name in ("gone", "longer", "newer", "pipe", "same")})
+    write_files(Path(), {f"{name}.json": b"{}" for name in ("gone", "longer", "newer", "pipe", "same")})
     inventory = take_inventory(["gone.json", "longer.json", "newer.json", "pipe.json", "same.json"])
     Path("gone.json").unlink()
     Path("longer.json").write_bytes(b"{} ")
@@ -181,17 +181,17 @@ def test_a_file_that_was_removed_or_replaced_before_it_is_read_is_unreadable() -
 
 
 def test_small_files_share_a_chunk_up_to_a_number_and_a_size() -> None:
-    written(Path("d"), {f"{number:04}.json": b"{}" for number in range(1100)})
+    write_files(Path("d"), {f"{number:04}.json": b"{}" for number in range(1100)})
     result = read("d")
     assert [len(records) for _, _, records, _ in result.chunks] == [500, 500, 100]
     assert [len(ends) for *_, ends in result.chunks] == [500, 500, 100]
     assert [progress for _, progress, *_ in result.chunks] == [1000, 2000, 2200]
-    written(Path("e"), {f"{number}.json": b" " * 400_000 for number in range(5)})
+    write_files(Path("e"), {f"{number}.json": b" " * 400_000 for number in range(5)})
     assert [len(records) for _, _, records, _ in read("e").chunks] == [2, 2, 1]
 
 
 def test_the_process_that_reads_chunks_does_not_read_these_files() -> None:
-    written(Path(), {"a.json": b"{}"})
+    write_files(Path(), {"a.json": b"{}"})
     (chunk,) = read_chunks(take_inventory(["a.json"]))
     assert isinstance(chunk, PartsChunk)
     assert chunk.source_ends() == ()

@@ -18,18 +18,18 @@ from pyarrow import parquet as pq
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
 from nomyo_attest.evidence.content import EMPTY
 from nomyo_attest.evidence.strict_json import TEXT_MAX
-from tests.nomyo_attest.audit.sources.helpers import Read, gz, joined, numbered, read, written, zst
+from tests.nomyo_attest.audit.sources.helpers import Read, gz, join_lines, numbered_lines, read, write_files, zst
 
 
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
     """Sources of every kind, good and bad, about 15 chunks."""
-    folder = written(
+    folder = write_files(
         tmp_path_factory.mktemp("mixture"),
         {
-            "a.jsonl": joined(numbered(2500, 1000)),
-            "b.jsonl.gz": gz(joined(numbered(2500, 1000)))[:-9],
-            "c.ndjson.zst": zst(joined([*numbered(2000, 1000), b"", b"1" * (TEXT_MAX + 1), b"{}"])),
+            "a.jsonl": join_lines(numbered_lines(2500, 1000)),
+            "b.jsonl.gz": gz(join_lines(numbered_lines(2500, 1000)))[:-9],
+            "c.ndjson.zst": zst(join_lines([*numbered_lines(2000, 1000), b"", b"1" * (TEXT_MAX + 1), b"{}"])),
             **{f"d/{number}.json": b"{}" for number in range(700)},
             "e.json": b"1" * (TEXT_MAX + 1),
             "f.json.gz": b"x",
@@ -38,7 +38,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
         },
     )
     pq.write_table(
-        pa.table({"response": [line.decode() for line in numbered(1500, 1000)]}),
+        pa.table({"response": [line.decode() for line in numbered_lines(1500, 1000)]}),
         folder / "g.parquet",
         row_group_size=400,
     )
@@ -115,7 +115,7 @@ def test_another_inventory_of_the_same_names_gives_the_same_chunks(mixture: Inve
 
 
 def test_small_sources_share_a_chunk(tmp_path: Path) -> None:
-    written(tmp_path, {f"{number:03}.jsonl": b"{}\n" for number in range(200)})
+    write_files(tmp_path, {f"{number:03}.jsonl": b"{}\n" for number in range(200)})
     result = read(tmp_path)
     assert len(result.chunks) == 1
     assert len(result.records) == len(result.ends) == 200
@@ -123,7 +123,7 @@ def test_small_sources_share_a_chunk(tmp_path: Path) -> None:
 
 def test_standard_input_is_read_in_its_place_between_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    written(tmp_path, {"a.json": b"1", "b.jsonl": b"3\n"})
+    write_files(tmp_path, {"a.json": b"1", "b.jsonl": b"3\n"})
     stream = type("Stream", (), {"buffer": io.BytesIO(gz(b"2\n2\n"))})()
     monkeypatch.setattr(sys, "stdin", stream)
     result = read("a.json", "-", "b.jsonl")
@@ -150,7 +150,7 @@ def test_reading_arbitrary_content_never_fails_and_every_source_ends(
     for path in folder.iterdir():
         path.unlink()
     files.pop("a.parquet", None)
-    inventory = take_inventory([str(written(folder, {"z.json": b"", **files}))])
+    inventory = take_inventory([str(write_files(folder, {"z.json": b"", **files}))])
     result = read(inventory=inventory)
     assert [end.source for end in result.ends] == list(range(inventory.count))
     assert {end.name: end.sha256 for end in result.ends} == {
@@ -165,7 +165,7 @@ def test_reading_arbitrary_content_never_fails_and_every_source_ends(
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_the_process_that_reads_uses_little_memory(tmp_path: Path) -> None:
     """A line of 100 MB in an archive, 60 MB of records and 5,000 files: peak memory grows by less than 45 MB."""
-    written(tmp_path, {"a.jsonl.zst": zst(b"1" * 100_000_000), "b.jsonl.gz": gz(b"{}\n" * 20_000_000)})
+    write_files(tmp_path, {"a.jsonl.zst": zst(b"1" * 100_000_000), "b.jsonl.gz": gz(b"{}\n" * 20_000_000)})
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(5_000):
@@ -185,14 +185,14 @@ print(peak() - before)
 
 
 def test_the_chunks_of_an_inventory_can_be_read_again(tmp_path: Path) -> None:
-    written(tmp_path, {"a.jsonl": joined(numbered(10))})
+    write_files(tmp_path, {"a.jsonl": join_lines(numbered_lines(10))})
     inventory = take_inventory([str(tmp_path)])
     assert [len(list(chunk.records())) for chunk in read_chunks(inventory)] == [10]
     assert [len(list(chunk.records())) for chunk in read_chunks(inventory)] == [10]
 
 
-LINES = numbered(4000, 1000)
-TEXT = joined(LINES)
+LINES = numbered_lines(4000, 1000)
+TEXT = join_lines(LINES)
 ARCHIVES = {"a.jsonl": TEXT, "a.jsonl.gz": gz(TEXT), "a.ndjson.zst": zst(TEXT)}
 archives = pytest.mark.parametrize("name", ARCHIVES)
 
@@ -210,7 +210,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @archives
 def test_every_line_is_a_record_in_chunks_of_about_a_megabyte(name: str) -> None:
-    written(Path(), {name: ARCHIVES[name]})
+    write_files(Path(), {name: ARCHIVES[name]})
     result = read(name)
     assert result.texts == LINES
     assert result.places == [(name, line) for line in range(1, 4001)]
@@ -226,7 +226,7 @@ def test_every_line_is_a_record_in_chunks_of_about_a_megabyte(name: str) -> None
 
 
 def test_lines_end_with_lf_or_crlf_and_blank_ones_are_counted() -> None:
-    written(Path(), {"a.jsonl": b"\xef\xbb\xbf{}\r\n\n \t\r\n[\r]\n\x00\n\xff\n\n{}"})
+    write_files(Path(), {"a.jsonl": b"\xef\xbb\xbf{}\r\n\n \t\r\n[\r]\n\x00\n\xff\n\n{}"})
     result = read("a.jsonl")
     assert [(record.line, record.text) for record in result.records] == [
         (1, b"{}"),
@@ -242,7 +242,7 @@ def test_lines_end_with_lf_or_crlf_and_blank_ones_are_counted() -> None:
     ("content", "blank"), [(b"", 0), (b"\n\n", 2), (b" ", 1), (b"\xef\xbb\xbf", 0), (b"\xef\xbb\xbf\n", 1)]
 )
 def test_a_file_without_records_is_unreadable(content: bytes, blank: int) -> None:
-    written(Path(), {"a.jsonl": content})
+    write_files(Path(), {"a.jsonl": content})
     result = read("a.jsonl")
     assert [(record.line, record.text, record.problem) for record in result.records] == [(0, None, EMPTY)]
     assert result.end.problem == EMPTY
@@ -253,7 +253,7 @@ def test_a_file_without_records_is_unreadable(content: bytes, blank: int) -> Non
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_is_read(end: bytes) -> None:
     long = b"1" * (TEXT_MAX + 1)
-    written(Path(), {"a.jsonl": b"first\n" + long[1:] + b"\r\n" + long + end + (b"last" if end else b"")})
+    write_files(Path(), {"a.jsonl": b"first\n" + long[1:] + b"\r\n" + long + end + (b"last" if end else b"")})
     result = read("a.jsonl")
     assert [(record.line, len(record.text or b""), record.problem) for record in result.records] == [
         (1, 5, ""),
@@ -267,7 +267,7 @@ def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_is_re
 @given(cut=st.integers(0, 2**24), name=st.sampled_from(["a.jsonl.gz", "a.ndjson.zst"]))
 def test_the_records_before_the_end_of_a_cut_off_archive_are_read(folder: Path, cut: int, name: str) -> None:
     content = ARCHIVES[name][: cut % len(ARCHIVES[name])]
-    result = read(written(folder, {name: content}) / name)
+    result = read(write_files(folder, {name: content}) / name)
     assert result.problem.startswith("cut off: ")
     assert result.texts == LINES[: len(result.records) - 1]
     assert result.records[-1].line == len(result.records)
@@ -280,7 +280,7 @@ def test_the_records_before_the_end_of_a_cut_off_archive_are_read(folder: Path, 
 def test_the_records_before_the_damage_of_an_archive_are_read(folder: Path, place: int, flip: int, name: str) -> None:
     content = bytearray(ARCHIVES[name])
     content[place % len(content)] ^= flip
-    result = read(written(folder, {name: bytes(content)}) / name)
+    result = read(write_files(folder, {name: bytes(content)}) / name)
     assert result.end.sha256 == hashlib.sha256(content).hexdigest()
     if not result.end.problem:  # a byte of a header that says nothing of the text, such as the time
         assert result.texts == LINES
@@ -293,7 +293,7 @@ def test_the_records_before_the_damage_of_an_archive_are_read(folder: Path, plac
 
 def test_damage_is_reported_for_the_line_in_which_it_is() -> None:
     whole = gz(b"a\nb\nincomplete")
-    written(Path(), {"a.jsonl.gz": whole[:-1], "b.jsonl.gz": gz(b"a\nb\n") + b"x", "c.jsonl.gz": b"x"})
+    write_files(Path(), {"a.jsonl.gz": whole[:-1], "b.jsonl.gz": gz(b"a\nb\n") + b"x", "c.jsonl.gz": b"x"})
     assert [(record.name, record.line, record.text) for record in read(".").records] == [
         ("./a.jsonl.gz", 1, b"a"),
         ("./a.jsonl.gz", 2, b"b"),
@@ -306,7 +306,7 @@ def test_damage_is_reported_for_the_line_in_which_it_is() -> None:
 
 
 def test_bytes_appended_after_the_inventory_are_not_read() -> None:
-    written(Path(), {"a.jsonl": b"1\n2\n"})
+    write_files(Path(), {"a.jsonl": b"1\n2\n"})
     inventory = take_inventory(["a.jsonl"])
     with Path("a.jsonl").open("ab") as file:
         file.write(b"3\n")
@@ -317,7 +317,7 @@ def test_bytes_appended_after_the_inventory_are_not_read() -> None:
 
 
 def test_a_file_that_was_truncated_or_rewritten_since_the_inventory_is_reported() -> None:
-    written(Path(), {"a.jsonl": b"1\n2\n", "b.jsonl": b"1\n2\n", "c.jsonl": b"1\n"})
+    write_files(Path(), {"a.jsonl": b"1\n2\n", "b.jsonl": b"1\n2\n", "c.jsonl": b"1\n"})
     inventory = take_inventory(["."])
     Path("a.jsonl").write_bytes(b"1\n2")
     Path("b.jsonl").write_bytes(b"3\n4\n")
@@ -393,7 +393,7 @@ print(sum(1 for chunk in chunks for record in chunk.records() if record.text), c
 
 
 def test_reading_may_be_abandoned_in_the_middle() -> None:
-    written(Path(), {"a.jsonl": TEXT})
+    write_files(Path(), {"a.jsonl": TEXT})
     chunks = read_chunks(take_inventory(["a.jsonl"]))
     assert next(chunks).number == 0
     chunks.close()  # type: ignore[attr-defined]  # the iterator is a generator

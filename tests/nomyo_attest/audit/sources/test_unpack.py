@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from nomyo_attest.audit.sources.source import Packing, SourceDamageError
 from nomyo_attest.audit.sources.unpack import ZSTANDARD_TEXT_BYTES, decompress, detect_packing
-from tests.nomyo_attest.audit.sources.helpers import gz, joined, numbered, zst
+from tests.nomyo_attest.audit.sources.helpers import gz, join_lines, numbered_lines, zst
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -28,7 +28,12 @@ PACKERS: dict[Packing, Callable[[bytes], bytes]] = {"gz": gz, "zst": zst}
 packings = pytest.mark.parametrize("packing", ["gz", "zst"])
 
 # Some of it packs well, some does not; several blocks of Zstandard.
-TEXT = joined(numbered(300)) + random.Random(7).randbytes(3000) + b"\n" * 300_000 + joined(numbered(50))
+TEXT = (
+    join_lines(numbered_lines(300))
+    + random.Random(7).randbytes(3000)
+    + b"\n" * 300_000
+    + join_lines(numbered_lines(50))
+)
 PACKED = {packing: pack(TEXT) for packing, pack in PACKERS.items()}
 
 

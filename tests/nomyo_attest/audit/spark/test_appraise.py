@@ -15,7 +15,7 @@ from nomyo_attest.audit.arrow import row_of
 from nomyo_attest.audit.row import COLUMNS, VERDICTS, Row
 from nomyo_attest.installation import install_command
 from nomyo_attest.testing import Forge
-from tests.nomyo_attest.audit.mixed_bag import POLICY, lines, mixed_bag
+from tests.nomyo_attest.audit.mixed_bag import POLICY, lines, mixed_records
 
 pytestmark = pytest.mark.spark
 
@@ -30,13 +30,13 @@ def rows(verdicts: Any) -> list[Row]:
 def test_every_record_has_the_row_that_it_has_on_one_machine(table_of: Callable[..., Any], keep: bool) -> None:
     from nomyo_attest.audit import spark as audit
 
-    verdicts = audit.appraise(table_of(mixed_bag()), POLICY, keep_evidence=keep)
+    verdicts = audit.appraise(table_of(mixed_records()), POLICY, keep_evidence=keep)
     assert tuple(verdicts.columns) == COLUMNS
-    assert lines(rows(verdicts)) == lines([one.row(keep_evidence=keep) for one in mixed_bag()])
+    assert lines(rows(verdicts)) == lines([one.row(keep_evidence=keep) for one in mixed_records()])
 
 
 def test_every_kind_of_verdict_is_among_the_records_compared() -> None:
-    assert {one.row().verdict for one in mixed_bag()} >= set(VERDICTS) - {"warning"}
+    assert {one.row().verdict for one in mixed_records()} >= set(VERDICTS) - {"warning"}
 
 
 def test_columns_of_any_name_are_read_and_no_others(spark: Any) -> None:

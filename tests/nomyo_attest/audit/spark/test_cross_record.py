@@ -16,7 +16,7 @@ from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import CrossRecordFinding
 from nomyo_attest.audit.totals import SourceOrder
 from nomyo_attest.audit.worker import Worker, WorkOrder
-from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_bag
+from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_records
 from tests.nomyo_attest.audit.stores import summary_of
 
 pytestmark = pytest.mark.spark
@@ -29,10 +29,10 @@ class Bag(Chunk):
 
     number = 0
     progress = 0
-    names = tuple(sorted({one.source for one in mixed_bag()}, reverse=True))
+    names = tuple(sorted({one.source for one in mixed_records()}, reverse=True))
 
     def records(self) -> Iterator[RawRecord]:
-        for one in mixed_bag():
+        for one in mixed_records():
             yield RawRecord(
                 self.names.index(one.source), one.source, one.line, one.text, "null" if one.text is None else ""
             )
@@ -56,7 +56,7 @@ def told(found: list[Any]) -> list[bytes]:
 def test_every_cross_record_rule_finds_the_same_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
-    verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()
+    verdicts = audit.appraise(table_of(mixed_records()), POLICY).persist()
     found = [one.asDict(recursive=True) for one in audit.cross_record(verdicts, max_gap=MAX_GAP).collect()]
     verdicts.unpersist()
 
@@ -75,7 +75,7 @@ def test_without_a_limit_no_gap_is_a_finding(spark: Any) -> None:
 def test_every_check_has_the_same_outcome_as_on_one_machine(table_of: Callable[..., Any], tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
-    verdicts = audit.appraise(table_of(mixed_bag()), POLICY).persist()
+    verdicts = audit.appraise(table_of(mixed_records()), POLICY).persist()
     found = {one.rule: one.asDict() for one in audit.cross_record_checks(verdicts, max_gap=MAX_GAP).collect()}
     verdicts.unpersist()
     with Store.open(tmp_path / "store") as store:
@@ -95,7 +95,7 @@ def test_a_check_that_lacks_times_is_not_evaluated(table_of: Callable[..., Any])
 
     from nomyo_attest.audit import spark as audit
 
-    verdicts = audit.appraise(table_of(mixed_bag()), POLICY)
+    verdicts = audit.appraise(table_of(mixed_records()), POLICY)
     undated = verdicts.withColumn("processed_at", functions.lit(None).cast("bigint")).persist()
     found = {one.rule: one for one in audit.cross_record_checks(undated, max_gap=MAX_GAP).collect()}
     undated.unpersist()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nomyo_attest.audit.arrow import batch_to_rows
-from tests.nomyo_attest.audit.mixed_bag import POLICY, lines, mixed_bag
+from tests.nomyo_attest.audit.mixed_bag import POLICY, lines, mixed_records
 
 if TYPE_CHECKING:
     from tests.spark_session import Sessions
@@ -46,7 +46,7 @@ def cluster(sessions: Sessions, tmp_path: Path) -> Any:
 def test_every_record_appears_once_after_an_executor_was_killed(cluster: Any, tmp_path: Path) -> None:
     from nomyo_attest.audit import spark as audit
 
-    rows = [(one.source, one.line, one.text and bytearray(one.text)) for one in mixed_bag()]
+    rows = [(one.source, one.line, one.text and bytearray(one.text)) for one in mixed_records()]
     records = cluster.createDataFrame(rows, "source string, line bigint, response binary").repartition(PARTITIONS)
     verdicts = audit.appraise(records, POLICY)
 
@@ -61,7 +61,7 @@ def test_every_record_appears_once_after_an_executor_was_killed(cluster: Any, tm
 
     assert killer.killed is not None, "nobody was killed"
     assert len({path.read_text() for path in tmp_path.glob(f"attempt-{HELD}-*")}) == 2, "one process did it all"
-    expected = lines([one.row() for one in mixed_bag()])
+    expected = lines([one.row() for one in mixed_records()])
     assert read(undisturbed) == expected
     assert read(disturbed) == expected
 

@@ -19,7 +19,7 @@ def evidence(payload_id: str, event: bytes = b"") -> dict[str, Any]:
     return block
 
 
-def asked(router: PlainRouter) -> dict[str, Any]:
+def received_payload(router: PlainRouter) -> dict[str, Any]:
     """The one payload that the router was sent."""
     (post,) = router.posts
     assert post.plaintext is not None

@@ -16,7 +16,7 @@ import nomyo_attest as na
 from nomyo import SecureChatCompletion, errors
 from nomyo.SecureCompletionClient import SecureCompletionClient
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import MODEL, Wire
+from tests.nomyo.client_calls import MODEL, Wire
 from tests.nomyo.wire.plain_router import Recorded, Reply, error, limited
 
 API_KEY = "bearer-2b9e61f0c7d84a35"
@@ -35,7 +35,7 @@ TOOLS = [{"type": "function", "function": {"name": "look_up", "description": TOO
 
 
 @dataclass
-class Stage:
+class ScenarioContext:
     """Where scenes play: a router and its wire, a folder, and an encrypted key pair in it."""
 
     wire: Wire
@@ -72,33 +72,33 @@ async def ask(client: SecureChatCompletion, **arguments: Any) -> Any:
     return await client.create(**{"model": MODEL, "messages": MESSAGES, "tools": TOOLS, **arguments})
 
 
-Play = Callable[[Stage], Awaitable[object]]
+Scenario = Callable[[ScenarioContext], Awaitable[object]]
 
 
-def answered(*replies: Reply | Callable[[Recorded], Reply | None], **options: Any) -> Play:
+def answered(*replies: Reply | Callable[[Recorded], Reply | None], **options: Any) -> Scenario:
     """A call that is answered so."""
 
-    async def play(stage: Stage) -> None:
+    async def play(stage: ScenarioContext) -> None:
         stage.wire.router.answer(*replies)
         await stage.ask(options)
 
     return play
 
 
-def faulty(name: str, **arguments: Any) -> Play:
+def faulty(name: str, **arguments: Any) -> Scenario:
     """A call of a router with that fault."""
 
-    async def play(stage: Stage) -> None:
+    async def play(stage: ScenarioContext) -> None:
         stage.wire.router.fault(name)
         await stage.ask(**arguments)
 
     return play
 
 
-def at_once(work: Callable[[Stage], object]) -> Play:
+def at_once(work: Callable[[ScenarioContext], object]) -> Scenario:
     """What needs no call, and no step of an event loop."""
 
-    async def play(stage: Stage) -> None:
+    async def play(stage: ScenarioContext) -> None:
         work(stage)
 
     setattr(play, "at_once", True)  # noqa: B010 - so that mypy does not mind
@@ -109,7 +109,7 @@ def policy() -> na.AppraisalPolicy:
     return na.AppraisalPolicy.from_dict(Forge().policy())
 
 
-async def not_affirmed(stage: Stage) -> None:
+async def not_affirmed(stage: ScenarioContext) -> None:
     forge = Forge().measure(0, b"other firmware")
 
     def attest(payload_id: str) -> Any:
@@ -120,7 +120,7 @@ async def not_affirmed(stage: Stage) -> None:
     await stage.ask({"attestation_policy": policy()})
 
 
-async def not_kept(stage: Stage) -> None:
+async def not_kept(stage: ScenarioContext) -> None:
     log = stage.folder / "evidence.jsonl"
     echo = stage.wire.router.complete
 
@@ -133,7 +133,7 @@ async def not_kept(stage: Stage) -> None:
     await stage.ask({"evidence_log": log})
 
 
-async def no_ledger(stage: Stage) -> None:
+async def no_ledger(stage: ScenarioContext) -> None:
     log = stage.folder / "evidence.jsonl"
     log.unlink(missing_ok=True)
     client = stage.client(evidence_log=log)
@@ -141,7 +141,7 @@ async def no_ledger(stage: Stage) -> None:
     await ask(client)
 
 
-async def refused_and_not_kept(stage: Stage) -> None:
+async def refused_and_not_kept(stage: ScenarioContext) -> None:
     log = stage.folder / "none" / "evidence.jsonl"
     await stage.ask({"attestation_policy": policy(), "evidence_log": log, "evidence_log_failure": "warn"})
 
@@ -160,38 +160,38 @@ class Failing(httpx.AsyncBaseTransport):
         raise failure from LookupError(request.headers)
 
 
-async def of_a_foreign_part(stage: Stage) -> None:
+async def of_a_foreign_part(stage: ScenarioContext) -> None:
     context = ssl.create_default_context(cafile=stage.wire.router.ca)
     async with httpx.AsyncClient(transport=Failing(httpx.AsyncHTTPTransport(verify=context))) as http:
         await stage.ask({"http_client": http})
 
 
-async def closed(stage: Stage) -> None:
+async def closed(stage: ScenarioContext) -> None:
     client = stage.client()
     await ask(client)
     await client.aclose()
     await ask(client)
 
 
-async def answer_without_a_key(stage: Stage) -> None:
+async def answer_without_a_key(stage: ScenarioContext) -> None:
     low = SecureCompletionClient(stage.wire.router.url)
     await low.decrypt_response(b"{}", "an-id")
 
 
-async def foreign_answer(stage: Stage) -> None:
+async def foreign_answer(stage: ScenarioContext) -> None:
     low = stage.client().client
     pair = await low.keyring.get()
     package = stage.wire.router.seal(f'["{COMPLETION}"]'.encode(), pair.private.public_key(), 7)
     await low.decrypt_response(package, "an-id")
 
 
-async def too_many_arrays(stage: Stage) -> None:
+async def too_many_arrays(stage: ScenarioContext) -> None:
     echo = stage.wire.router.complete
     stage.wire.router.complete = lambda payload, payload_id: {**echo(payload, payload_id), "more": [[]] * 100_000}
     await stage.ask({"max_retries": 2})
 
 
-async def another_loop(stage: Stage) -> None:
+async def another_loop(stage: ScenarioContext) -> None:
     http = httpx.AsyncClient(verify=httpx.create_ssl_context())
     client = stage.client(http_client=http)
 
@@ -214,28 +214,28 @@ async def another_loop(stage: Stage) -> None:
         await asyncio.to_thread(thread.join)
 
 
-async def wrong_password(stage: Stage) -> None:
+async def wrong_password(stage: ScenarioContext) -> None:
     async with stage.own(key_password=PASSWORD + "x") as client:
         await ask(client)
 
 
-async def sent_below(stage: Stage) -> None:
+async def sent_below(stage: ScenarioContext) -> None:
     low = stage.client().client
     stage.wire.router.answer(Reply(403))
     await low.send_secure_request({"messages": MESSAGES}, "an-id", API_KEY, "high")
 
 
-async def unwritable(stage: Stage) -> None:
+async def unwritable(stage: ScenarioContext) -> None:
     low = stage.client().client
     await low.encrypt_payload({"messages": MESSAGES, "tools": {PROMPT}})
 
 
-async def without_a_model(stage: Stage) -> None:
+async def without_a_model(stage: ScenarioContext) -> None:
     create: Any = stage.client().create
     await create(messages=MESSAGES)
 
 
-SCENES: dict[str, tuple[type[BaseException], Play]] = {
+SCENARIOS: dict[str, tuple[type[BaseException], Scenario]] = {
     "APIStatusError 418": (errors.APIStatusError, faulty("status-418")),
     "APIStatusError 307": (errors.APIStatusError, faulty("redirect")),
     "APIStatusError 502": (errors.APIStatusError, answered(Reply(502))),

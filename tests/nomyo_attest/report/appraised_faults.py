@@ -9,7 +9,7 @@ import nomyo_attest as na
 from nomyo_attest.testing import FAULTS, Fault
 
 
-class Judged(NamedTuple):
+class AppraisedFault(NamedTuple):
     """A fault that was acted out, what was said of it, and by which policy."""
 
     fault: Fault
@@ -18,14 +18,14 @@ class Judged(NamedTuple):
 
 
 @cache
-def judged(name: str) -> Judged:
+def appraised_fault(name: str) -> AppraisedFault:
     """The fault of this name, appraised."""
     (fault,) = (one for one in FAULTS if one.name == name)
     case = fault.case()
     policy = na.AppraisalPolicy.from_dict(case.policy)
-    return Judged(fault, na.appraise(case.response, policy, **case.arguments), policy)
+    return AppraisedFault(fault, na.appraise(case.response, policy, **case.arguments), policy)
 
 
-def everything() -> list[Judged]:
+def all_appraised_faults() -> list[AppraisedFault]:
     """Every fault, appraised."""
-    return [judged(fault.name) for fault in FAULTS]
+    return [appraised_fault(fault.name) for fault in FAULTS]

@@ -42,7 +42,7 @@ OF_BUILTINS = ("doc", "object", "msg", "reason", "filename", "filename2", "strer
 
 
 @functools.cache
-def forms(secret: str) -> tuple[bytes, ...]:
+def encodings(secret: str) -> tuple[bytes, ...]:
     """A secret as bytes, and in the encodings in which it may stand in something else."""
     raw = secret.encode()
     found = [raw, raw.hex().encode(), secret.encode("utf-16-le"), quote(secret, safe="").encode()]
@@ -52,22 +52,22 @@ def forms(secret: str) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(found))
 
 
-class Hunt:
+class SecretSearch:
     """Looks for secrets; `found` are the paths to all that hold one."""
 
     def __init__(self, *secrets: str) -> None:
-        self._forms = [(secret[:12], form) for secret in secrets for form in forms(secret)]
+        self._forms = [(secret[:12], form) for secret in secrets for form in encodings(secret)]
         self._shortest = min((len(form) for _, form in self._forms), default=0)
         self._clean: set[bytes] = set()
         self._seen: dict[int, object] = {}
         self.found: list[str] = []
 
     @property
-    def looked_at(self) -> int:
+    def object_count(self) -> int:
         """How many objects were looked at."""
         return len(self._seen)
 
-    def look(self, name: str, start: object) -> Hunt:
+    def look(self, name: str, start: object) -> SecretSearch:
         """Look at an object and all that it drags along."""
         left: list[tuple[str, object]] = [(name, start)]
         while left:
@@ -181,7 +181,7 @@ def _is_full(cell: types.CellType) -> bool:
 
 
 @dataclass
-class Overheard:
+class CapturedOutput:
     """What was logged, warned of, and complained of by nobody's request, while it was listened to."""
 
     records: list[logging.LogRecord] = field(default_factory=list)
@@ -189,7 +189,7 @@ class Overheard:
     unraisable: list[Any] = field(default_factory=list)
     threads: list[Any] = field(default_factory=list)
 
-    def search(self, hunt: Hunt, *, but: Iterable[str] = ()) -> None:
+    def search(self, hunt: SecretSearch, *, but: Iterable[str] = ()) -> None:
         """Look at all of it; `but` are loggers that are left out."""
         formatter = logging.Formatter("%(asctime)s %(name)s %(message)s")
         for record in self.records:
@@ -213,9 +213,9 @@ class _Listener(logging.Handler):
 
 
 @contextmanager
-def listening() -> Iterator[Overheard]:
+def capture_output() -> Iterator[CapturedOutput]:
     """Listen to everything that is said: logs of all levels and loggers, warnings, what cannot be raised."""
-    heard = Overheard()
+    heard = CapturedOutput()
     root, handler = logging.getLogger(), _Listener(heard.records)
     level, hooks = root.level, (sys.unraisablehook, threading.excepthook)
     root.addHandler(handler)

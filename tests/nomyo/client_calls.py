@@ -75,9 +75,11 @@ class Wire:
 
     def ask(self, options: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
         """What comes of one call of a client of its own."""
-        return self.ask_often(1, options, **arguments)[0]
+        return self.ask_repeatedly(1, options, **arguments)[0]
 
-    def ask_often(self, times: int, options: dict[str, Any] | None = None, **arguments: Any) -> list[dict[str, Any]]:
+    def ask_repeatedly(
+        self, times: int, options: dict[str, Any] | None = None, **arguments: Any
+    ) -> list[dict[str, Any]]:
         """What comes of calls of one client, one after the other."""
 
         async def calls() -> list[dict[str, Any]]:
@@ -108,7 +110,7 @@ class Wire:
         return len(self.router.key_fetches)
 
 
-def facts(error: NomyoError) -> tuple[str, int, str, bool]:
+def error_facts(error: NomyoError) -> tuple[str, int, str, bool]:
     """What every error says of its call: the code (of a SecurityError), the tries, the stage, and if one may retry."""
     return getattr(error, "code", ""), error.attempts, error.stage, error.retryable
 
@@ -119,6 +121,6 @@ def only(values: Iterable[T]) -> T:
     return value
 
 
-def made_at_once() -> rsa.RSAPrivateKey:
+def shared_key_pair() -> rsa.RSAPrivateKey:
     """The key pair of tests in which a client's key is made without taking a second."""
     return server_keys.pair(1003, 3072)

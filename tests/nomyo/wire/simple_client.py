@@ -23,13 +23,13 @@ OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 
 
 @functools.cache
-def own_key() -> rsa.RSAPrivateKey:
+def client_key_pair() -> rsa.RSAPrivateKey:
     """The client's pair; 2048 bits are the least that a router takes, and quick to make."""
     return rsa.generate_private_key(65537, 2048)
 
 
 @dataclass
-class Answer:
+class ClientResponse:
     """What came back, and what had been asked for."""
 
     status: int
@@ -81,7 +81,7 @@ class Client:
         inside: bool = False,
         body: bytes | None = None,
         headers: dict[str, str | None] | None = None,
-    ) -> Answer:
+    ) -> ClientResponse:
         """A whole call: the server's key, the request sealed to it, the answer as it came.
 
         key: instead of fetching it. inside: the tag in the ciphertext. body: instead of a sealed payload.
@@ -92,14 +92,14 @@ class Client:
             assert isinstance(loaded, rsa.RSAPublicKey)
             key = loaded
         payload_id = str(uuid.uuid4())
-        sent_headers = {**right_headers(payload_id), "X-Security-Tier": tier, **(headers or {})}
+        sent_headers = {**request_headers(payload_id), "X-Security-Tier": tier, **(headers or {})}
         question = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]} if payload is None else payload
         sent = sealed(question, key, inside=inside) if body is None else body
         response = self.send("POST", "/v1/chat/secure_completion", sent_headers, sent)
-        return Answer(response.status, dict(response.headers), response.read(), payload_id, tier)
+        return ClientResponse(response.status, dict(response.headers), response.read(), payload_id, tier)
 
 
-def right_headers(payload_id: str) -> dict[str, str | None]:
+def request_headers(payload_id: str) -> dict[str, str | None]:
     """The headers of section 2."""
     return {
         "X-Payload-ID": payload_id,
@@ -111,7 +111,7 @@ def right_headers(payload_id: str) -> dict[str, str | None]:
 def pem() -> str:
     """The client's public key, PEM, with a newline at its end."""
     form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return own_key().public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+    return client_key_pair().public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
 
 def sealed(
@@ -147,7 +147,7 @@ def sealed(
     return json.dumps(package).encode()
 
 
-LOST = (ConnectionError, http.client.IncompleteRead, ssl.SSLEOFError)
+CONNECTION_LOST = (ConnectionError, http.client.IncompleteRead, ssl.SSLEOFError)
 """How Python may tell that a connection was lost. With TLS above it, not every version tells an RST from a FIN."""
 
 
@@ -156,7 +156,7 @@ def was_reset(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.ECONNRESET
 
 
-def read(answer: Answer) -> dict[str, Any]:
+def read(answer: ClientResponse) -> dict[str, Any]:
     """The completion in an answer; `ValueError` with the first thing in it that the protocol does not allow."""
     if answer.status != 200:
         raise ValueError(f"status {answer.status}")
@@ -177,7 +177,7 @@ def read(answer: Answer) -> dict[str, Any]:
         if len(parts[name]) != length:
             raise ValueError(f"{name} of {len(parts[name])}")
     try:
-        aes = own_key().decrypt(_bytes(package.get("encrypted_aes_key", "missing"), "encrypted_aes_key"), OAEP)
+        aes = client_key_pair().decrypt(_bytes(package.get("encrypted_aes_key", "missing"), "encrypted_aes_key"), OAEP)
     except ValueError as problem:
         raise problem if str(problem).startswith("encrypted_aes_key") else ValueError("not wrapped to us") from None
     if len(aes) != 32:

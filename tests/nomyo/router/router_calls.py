@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import nomyo_attest as na
 from nomyo.router import RunningRouter
-from tests.nomyo.wire.by_hand import Answer, Client, read
+from tests.nomyo.wire.simple_client import Client, ClientResponse, read
 
 
 def client_of(router: RunningRouter) -> Client:
@@ -18,18 +18,18 @@ def client_of(router: RunningRouter) -> Client:
     return Client(port, str(router.ca))
 
 
-def detail(answer: Answer) -> Any:
+def detail(answer: ClientResponse) -> Any:
     """What an error says."""
     return json.loads(answer.body)["detail"]
 
 
-def block(answer: Answer) -> dict[str, Any]:
+def block(answer: ClientResponse) -> dict[str, Any]:
     """The `tpm_attestation` of an answer."""
     found: dict[str, Any] = read(answer)["_metadata"]["tpm_attestation"]
     return found
 
 
-def policy_of(answer: Answer) -> na.AppraisalPolicy:
+def policy_of(answer: ClientResponse) -> na.AppraisalPolicy:
     """A policy that knows the PCR values of this answer."""
     values = block(answer)["pcr_values"]
     return na.AppraisalPolicy.from_dict(
@@ -41,6 +41,6 @@ def policy_of(answer: Answer) -> na.AppraisalPolicy:
     )
 
 
-def appraise(answer: Answer, policy: na.AppraisalPolicy) -> na.AttestationResult:
+def appraise(answer: ClientResponse, policy: na.AppraisalPolicy) -> na.AttestationResult:
     """Appraise the evidence of an answer."""
     return na.appraise(read(answer), policy, payload_id=answer.payload_id)

@@ -36,7 +36,7 @@ def chunks(texts: list[bytes], size: int) -> Iterator[ListChunk]:
         yield ListChunk(number, texts[begin : begin + size], begin + 1, last=begin + size >= len(texts))
 
 
-class Deadly(bytes):
+class CrashingText(bytes):
     """Text that ends a process that looks into it, unless it was made there, or enough others were ended by it."""
 
     file: Path
@@ -45,7 +45,7 @@ class Deadly(bytes):
     home: int
 
     @classmethod
-    def text(cls, text: bytes, count: Path, times: int, how: signal.Signals = signal.SIGKILL) -> Deadly:
+    def text(cls, text: bytes, count: Path, times: int, how: signal.Signals = signal.SIGKILL) -> CrashingText:
         """Such a text. The file `count` gets a byte for each process that it ends, `times` at the most."""
         made = cls(text)
         made.file, made.times, made.how, made.home = count, times, how, os.getpid()
@@ -57,7 +57,7 @@ class Deadly(bytes):
         return bytes.__contains__(self, part)
 
 
-class DeadlyToGet(bytes):
+class CrashingPickle(bytes):
     """Text that ends the process that gets it from another. The file of that name gets a byte for each."""
 
     def __reduce__(self) -> tuple[Any, ...]:
